@@ -1,0 +1,93 @@
+//! Reading and writing little-endian fields by offset, without a path that can panic: the loader has no room for one.
+
+use crate::Error;
+
+/// Reads `N` bytes at `at`, or nothing when they are not all there.
+#[inline(always)]
+pub(crate) fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..)?.first_chunk().copied()
+}
+
+#[inline(always)]
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(array(bytes, at)?))
+}
+
+#[inline(always)]
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(array(bytes, at)?))
+}
+
+#[inline(always)]
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(array(bytes, at)?))
+}
+
+/// Fills a caller's buffer from the front; the first write that does not fit is remembered and returned by
+/// [`Writer::finish`], so that an encoder reads as the list of its fields.
+pub(crate) struct Writer<'a> {
+    out: &'a mut [u8],
+    at: usize,
+    overflow: bool,
+}
+
+impl<'a> Writer<'a> {
+    pub(crate) fn new(out: &'a mut [u8]) -> Self {
+        Self {
+            out,
+            at: 0,
+            overflow: false,
+        }
+    }
+
+    /// Where the next field goes, in bytes from the front.
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
+    pub(crate) fn bytes(&mut self, field: &[u8]) {
+        let end = self.at.saturating_add(field.len());
+        match self.out.get_mut(self.at..end) {
+            Some(room) => room.copy_from_slice(field),
+            None => self.overflow = true,
+        }
+        self.at = end;
+    }
+
+    pub(crate) fn u8(&mut self, value: u8) {
+        self.bytes(&[value]);
+    }
+
+    pub(crate) fn u16(&mut self, value: u16) {
+        self.bytes(&value.to_le_bytes());
+    }
+
+    pub(crate) fn u32(&mut self, value: u32) {
+        self.bytes(&value.to_le_bytes());
+    }
+
+    pub(crate) fn u64(&mut self, value: u64) {
+        self.bytes(&value.to_le_bytes());
+    }
+
+    pub(crate) fn zeros(&mut self, count: usize) {
+        for _ in 0..count {
+            self.u8(0);
+        }
+    }
+
+    pub(crate) fn align(&mut self, to: usize) {
+        while !self.at.is_multiple_of(to) {
+            self.u8(0);
+        }
+    }
+
+    /// How many bytes were written.
+    pub(crate) fn finish(self) -> Result<usize, Error> {
+        if self.overflow {
+            Err(Error(c"needs a larger buffer"))
+        } else {
+            Ok(self.at)
+        }
+    }
+}

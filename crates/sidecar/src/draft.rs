@@ -1,0 +1,250 @@
+//! Writing a sidecar.
+
+use crate::bytes::{Writer, u32_at};
+use crate::record::{
+    CHECKED_FROM, EDIT_HEADER_LEN, Edit, EditKind, Flags, HEADER_LEN, Header, MAGIC,
+    PATCH_LEN, Patch, Span, checksum,
+};
+use crate::{Error, Id};
+
+/// Bytes for the path of the interpreter as the loader finds it (PATH_MAX, linux/limits.h).
+const INTERPRETER_ROOM: usize = 4096;
+
+/// What a sidecar is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Draft<'a> {
+    /// `e_machine` of the program.
+    pub machine: u16,
+    /// EI_CLASS of the program: 1 or 2.
+    pub class: u8,
+    /// How to use the sidecar.
+    pub flags: Flags,
+    /// The identity the stub's trailer has too.
+    pub id: Id,
+    /// Bytes of stub code in front of the trailer.
+    pub stub_len: u32,
+    /// The original e_entry.
+    pub entry: u64,
+    /// Virtual address of the slot, before the load bias.
+    pub slot_address: u64,
+    /// Protection of the slot's pages; see [`Header::slot_protection`].
+    pub slot_protection: u32,
+    /// Virtual address of DT_DEBUG's value in the program, 0 without one.
+    pub debug_address: u64,
+    /// Path of the real dynamic linker.
+    pub interpreter: &'a [u8],
+    /// Search path; empty: none.
+    pub search: &'a [u8],
+    /// Extra DT_NEEDED names.
+    pub needed: &'a [&'a [u8]],
+    /// Program headers for ld.so, as bytes of the program's class.
+    pub headers: &'a [u8],
+    /// How many they are.
+    pub headers_count: u32,
+    /// .dynamic for ld.so; empty: the program's own.
+    pub dynamic: &'a [u8],
+    /// Words the loader writes.
+    pub patches: &'a [DraftPatch],
+    /// Every edit, with the original bytes; the one of kind [`EditKind::Slot`] is the slot.
+    pub edits: &'a [Edit<'a>],
+}
+
+/// A [`Patch`] before it is known where the parts of the sidecar lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DraftPatch {
+    /// Where to write.
+    pub place: Place,
+    /// What to write.
+    pub value: Value,
+}
+
+/// Where a word is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At a virtual address of the program.
+    Program(u64),
+    /// At an offset in the program headers for ld.so.
+    Headers(u64),
+    /// At an offset in the .dynamic for ld.so.
+    Dynamic(u64),
+}
+
+/// What is written. Addresses are less the load bias, which ld.so adds again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// This number.
+    Number(u64),
+    /// Address of the interpreter's path.
+    Interpreter,
+    /// Address of the program headers for ld.so.
+    Headers,
+    /// Address of the .dynamic for ld.so.
+    Dynamic,
+    /// Offset of the search path from the string table at this virtual address.
+    Search(u64),
+    /// Offset of a needed name, by its index, from the string table at this virtual address.
+    Needed(usize, u64),
+}
+
+/// Where each part came to lie.
+struct Layout {
+    header: Header,
+    total: usize,
+}
+
+impl Draft<'_> {
+    /// Bytes the sidecar takes at most.
+    pub fn max_encoded_len(&self) -> usize {
+        let needed: usize = self.needed.iter().map(|name| name.len() + 1).sum();
+        let edits: usize = self
+            .edits
+            .iter()
+            .map(|edit| EDIT_HEADER_LEN + edit.original.len())
+            .sum();
+        let strings = self.interpreter.len() + self.search.len() + needed + 3;
+        let parts = self.headers.len() + self.dynamic.len() + self.patches.len() * PATCH_LEN;
+        let alignment = 8 * 16;
+        HEADER_LEN + strings + INTERPRETER_ROOM + parts + edits + alignment
+    }
+
+    /// Writes the sidecar to the front of `out` and returns its length in bytes.
+    ///
+    /// # Errors
+    /// When `out` is too small, a string contains a NUL, or the whole is 4 GiB or more.
+    pub fn encode(&self, out: &mut [u8]) -> Result<usize, Error> {
+        let names = self.needed.iter().copied();
+        if [self.interpreter, self.search]
+            .into_iter()
+            .chain(names)
+            .any(|text| text.contains(&0))
+        {
+            return Err(Error(c"has a string with a NUL in it"));
+        }
+        // The header and the patches tell where everything is: a first pass finds out.
+        let mut known = self.lay_out(out, &Header::default())?;
+        known = self.lay_out(out, &known.header)?;
+        let end = known.total;
+        known.header.total_len =
+            u32::try_from(end).map_err(|_| Error(c"is larger than 4 GiB"))?;
+        self.lay_out(out, &known.header)?;
+        let words = out.get(CHECKED_FROM..end).unwrap_or_default().chunks(4);
+        known.header.checksum = checksum(words.map(|word| u32_at(word, 0).unwrap_or_default()));
+        self.lay_out(out, &known.header)?;
+        Ok(end)
+    }
+
+    fn lay_out(&self, out: &mut [u8], known: &Header) -> Result<Layout, Error> {
+        let mut writer = Writer::new(out);
+        known.write(&mut writer);
+        let mut header = Header {
+            magic: MAGIC,
+            checksum: known.checksum,
+            total_len: known.total_len,
+            machine: self.machine,
+            class: self.class,
+            flags: self.flags,
+            id: self.id,
+            entry: self.entry,
+            slot_address: self.slot_address,
+            debug_address: self.debug_address,
+            stub_len: self.stub_len,
+            slot_protection: self.slot_protection,
+            headers_count: self.headers_count,
+            ..Header::default()
+        };
+
+        // What the loader writes to comes first: with the header on the page that is copied anyway.
+        header.headers = part(&mut writer, self.headers);
+        header.dynamic = part(&mut writer, self.dynamic);
+        header.patches.at = writer.position() as u32;
+        for patch in self.patches {
+            self.resolve(patch, known).write(&mut writer);
+        }
+        header.patches.len = writer.position() as u32 - header.patches.at;
+
+        header.interpreter = string(&mut writer, self.interpreter);
+        header.search = string(&mut writer, self.search);
+        header.needed.at = writer.position() as u32;
+        for name in self.needed {
+            writer.bytes(name);
+            writer.u8(0);
+        }
+        header.needed.len = writer.position() as u32 - header.needed.at;
+        writer.u8(0);
+        writer.align(8);
+
+        header.edits.at = writer.position() as u32;
+        for edit in self.edits {
+            writer.u64(edit.offset);
+            writer.u32(edit.kind.code());
+            writer.u32(edit.original.len() as u32);
+            if edit.kind == EditKind::Slot {
+                header.slot_offset = edit.offset;
+                header.slot.at = writer.position() as u32;
+                header.slot.len = edit.original.len() as u32;
+            }
+            writer.bytes(edit.original);
+        }
+        header.edits.len = writer.position() as u32 - header.edits.at;
+        writer.align(8);
+        if self.flags.contains(Flags::RELOCATABLE) {
+            header.interpreter_room.at = writer.position() as u32;
+            header.interpreter_room.len = INTERPRETER_ROOM as u32;
+            writer.zeros(INTERPRETER_ROOM);
+        }
+        let total = writer.finish()?;
+        Ok(Layout { header, total })
+    }
+
+    fn resolve(&self, patch: &DraftPatch, known: &Header) -> Patch {
+        let (address, in_sidecar) = match patch.place {
+            Place::Program(address) => (address, 0),
+            Place::Headers(offset) => (u64::from(known.headers.at) + offset, 1),
+            Place::Dynamic(offset) => (u64::from(known.dynamic.at) + offset, 1),
+        };
+        let interpreter = if self.flags.contains(Flags::RELOCATABLE) {
+            known.interpreter_room
+        } else {
+            known.interpreter
+        };
+        let (value, points_to_sidecar) = match patch.value {
+            Value::Number(number) => (number, 0),
+            Value::Interpreter => (u64::from(interpreter.at), 1),
+            Value::Headers => (u64::from(known.headers.at), 1),
+            Value::Dynamic => (u64::from(known.dynamic.at), 1),
+            Value::Search(strings) => (u64::from(known.search.at).wrapping_sub(strings), 1),
+            Value::Needed(index, strings) => {
+                let before = self.needed.iter().take(index);
+                let offset: usize = before.map(|name| name.len() + 1).sum();
+                let at = u64::from(known.needed.at) + offset as u64;
+                (at.wrapping_sub(strings), 1)
+            }
+        };
+        Patch {
+            address,
+            value,
+            in_sidecar,
+            points_to_sidecar,
+        }
+    }
+}
+
+fn part(writer: &mut Writer<'_>, bytes: &[u8]) -> Span {
+    let span = Span {
+        at: writer.position() as u32,
+        len: bytes.len() as u32,
+    };
+    writer.bytes(bytes);
+    writer.align(8);
+    span
+}
+
+fn string(writer: &mut Writer<'_>, text: &[u8]) -> Span {
+    let span = Span {
+        at: writer.position() as u32,
+        len: text.len() as u32,
+    };
+    writer.bytes(text);
+    writer.u8(0);
+    span
+}

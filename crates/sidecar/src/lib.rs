@@ -1,0 +1,48 @@
+//! Wire formats of wrap-buddy: the [`Sidecar`] file that keeps what a wrapped program needs back, the [`Trailer`]
+//! that follows the stub's code inside the program, and the [`loader`] image's header.
+//!
+//! Everything is little-endian and fixed-width, the same for 32-bit and 64-bit programs. Nothing here allocates, reads
+//! outside the slice it was given, or panics, whatever the bytes are.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod bytes;
+mod draft;
+pub mod loader;
+mod record;
+mod trailer;
+
+pub use draft::{Draft, DraftPatch, Place, Value};
+pub use record::{
+    CHECKED_FROM, Edit, EditKind, Edits, Flags, HEADER_LEN, Header, MAGIC, PATCH_LEN,
+    Patch, Sidecar, Span, checksum,
+};
+pub use trailer::{LINE_LEN_OFFSET, LINE_OFFSET, LINE_START, LOADER_OFFSET, Trailer};
+
+/// Bytes of the identity that ties a stub to its sidecar.
+pub const ID_LEN: usize = 16;
+
+/// The identity that ties a stub to its sidecar: derived from the program's content, never random.
+pub type Id = [u8; ID_LEN];
+
+/// The values of `e_machine` this project knows (gABI, "Machine Information").
+pub mod machine {
+    /// Intel 80386.
+    pub const I686: u16 = 3;
+    /// AMD x86-64.
+    pub const X86_64: u16 = 62;
+    /// ARM 64-bit.
+    pub const AARCH64: u16 = 183;
+}
+
+/// Why bytes are not the structure they were taken for, in words that complete "it …" or stand after the file's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Error(pub &'static core::ffi::CStr);
+
+impl core::fmt::Display for Error {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.0.to_str().unwrap_or_default())
+    }
+}
+
+impl core::error::Error for Error {}

@@ -1,0 +1,54 @@
+//! The loader image: a flat file of [`IMAGE_LEN`] bytes that the stub maps whole and jumps to.
+//!
+//! ```text
+//!    0  branch over this header        8 bytes, the architecture's own
+//!    8  magic                          8 bytes
+//!   16  abi                            u16
+//!   18  e_machine                      u16
+//!   20  code and read-only data
+//! 4092  closing mark                   u32, proves to the stub that the file is whole
+//! ```
+
+use crate::bytes::{array, u16_at, u32_at};
+use crate::Error;
+
+/// Bytes of every loader image: one page on the smallest page size, so that stubs need no fstat.
+pub const IMAGE_LEN: usize = 4096;
+
+/// What stands at [`MAGIC_OFFSET`].
+pub const MAGIC: [u8; 8] = *b"\x7fwrapldr";
+
+/// Offset of [`MAGIC`], right behind the branch.
+pub const MAGIC_OFFSET: usize = 8;
+
+/// Offset of the closing mark.
+pub const CLOSING_OFFSET: usize = IMAGE_LEN - 4;
+
+/// Version of the contract between stub, sidecar and loader: what the stub passes, and how a sidecar is laid out.
+pub const ABI: u16 = 1;
+
+/// The word at [`CLOSING_OFFSET`]: four bits of ABI and the low byte of `e_machine`, twelve bits up, all others zero,
+/// which is what an aarch64 comparison takes as an immediate.
+pub const fn closing_mark(machine: u16) -> u32 {
+    ((ABI as u32 & 0xf) << 8 | (machine as u32 & 0xff)) << 12
+}
+
+/// Checks that `image` is a whole loader of this ABI for `machine`.
+///
+/// # Errors
+/// Says what it is instead.
+pub fn check(image: &[u8], machine: u16) -> Result<(), Error> {
+    if array::<8>(image, MAGIC_OFFSET) != Some(MAGIC) {
+        return Err(Error(c"is not a wrap-buddy loader"));
+    }
+    if u16_at(image, 16) != Some(ABI) {
+        return Err(Error(c"is a loader of another version"));
+    }
+    if u16_at(image, 18) != Some(machine) {
+        return Err(Error(c"is a loader for another architecture"));
+    }
+    if image.len() != IMAGE_LEN || u32_at(image, CLOSING_OFFSET) != Some(closing_mark(machine)) {
+        return Err(Error(c"is a loader that was cut short"));
+    }
+    Ok(())
+}

@@ -1,0 +1,390 @@
+//! The sidecar file, `.NAME.wrapbuddy`.
+//!
+//! [`Header`], then what its spans point to, every part at a multiple of 8 bytes. The host prepares everything that
+//! depends on the program: the loader maps the file, compares the checksum, and applies [`Patch`]es.
+
+use core::mem::{offset_of, size_of};
+
+use crate::bytes::{Writer, array, u32_at, u64_at};
+use crate::{Error, Id};
+
+/// The first bytes of a sidecar, the version of the layout among them: a loader reads exactly one.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"\x7fwrapbd1");
+
+/// Bytes of the fixed part.
+pub const HEADER_LEN: usize = size_of::<Header>();
+
+/// Offset of the first byte the checksum covers.
+pub const CHECKED_FROM: usize = offset_of!(Header, total_len);
+
+/// Bytes in front of the original bytes of each edit.
+pub(crate) const EDIT_HEADER_LEN: usize = 16;
+
+/// Bytes of a patch.
+pub const PATCH_LEN: usize = size_of::<Patch>();
+
+/// A range of bytes of the sidecar.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Offset from the start of the sidecar.
+    pub at: u32,
+    /// Length in bytes.
+    pub len: u32,
+}
+
+/// The fixed part, as it lies in the file (little-endian, as all architectures here are).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// [`MAGIC`].
+    pub magic: u64,
+    /// [`checksum`] of everything from [`CHECKED_FROM`] on.
+    pub checksum: u32,
+    /// Bytes of the file, a multiple of 8.
+    pub total_len: u32,
+    /// `e_machine` of the program.
+    pub machine: u16,
+    /// EI_CLASS of the program: 1 or 2.
+    pub class: u8,
+    /// How to use the sidecar.
+    pub flags: Flags,
+    /// Zero.
+    pub zero: u32,
+    /// The identity the stub's trailer has too.
+    pub id: Id,
+    /// The original e_entry.
+    pub entry: u64,
+    /// Virtual address of the slot, before the load bias.
+    pub slot_address: u64,
+    /// File offset of the slot.
+    pub slot_offset: u64,
+    /// Virtual address of DT_DEBUG's value in the program's own .dynamic, 0 without one.
+    pub debug_address: u64,
+    /// Bytes of stub code in front of the trailer.
+    pub stub_len: u32,
+    /// Protection of the slot's pages (PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4, PROT_BTI 0x10).
+    pub slot_protection: u32,
+    /// Original bytes of the slot.
+    pub slot: Span,
+    /// Path of the real dynamic linker, NUL behind it.
+    pub interpreter: Span,
+    /// The same as the loader found it, PATH_MAX bytes; only with [`Flags::RELOCATABLE`].
+    pub interpreter_room: Span,
+    /// Colon-separated search path, NUL behind it; empty: none.
+    pub search: Span,
+    /// Extra DT_NEEDED names, each followed by NUL; empty: none.
+    pub needed: Span,
+    /// Program headers for ld.so.
+    pub headers: Span,
+    /// A .dynamic for ld.so; empty: the program's own has room.
+    pub dynamic: Span,
+    /// [`Patch`]es.
+    pub patches: Span,
+    /// Every edit of the file, with its original bytes.
+    pub edits: Span,
+    /// Number of program headers.
+    pub headers_count: u32,
+    /// Zero.
+    pub zero_end: u32,
+}
+
+/// How to use a sidecar.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(pub u8);
+
+impl Flags {
+    /// The interpreter's path is relative to the directory of the executable.
+    pub const RELOCATABLE: Flags = Flags(1);
+    /// The search path is a DT_RPATH: inherited by libraries, in front of LD_LIBRARY_PATH. Otherwise a DT_RUNPATH.
+    pub const RPATH: Flags = Flags(2);
+    /// ld.so is shown a copy of .dynamic: the program's own DT_DEBUG is the loader's to fill in.
+    pub const SEED_DEBUG: Flags = Flags(4);
+
+    const KNOWN: u8 = 7;
+
+    /// Whether all of `other` is set.
+    #[inline(always)]
+    pub const fn contains(self, other: Flags) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Both.
+    pub const fn union(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+}
+
+/// A word, of the program's own size, that the loader writes before ld.so runs.
+///
+/// ```text
+/// place = address + (in_sidecar ? address of the sidecar : load bias)
+/// *place = value + (points_to_sidecar ? address of the sidecar - load bias : 0)
+/// ```
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Patch {
+    /// Virtual address in the program, or offset in the sidecar.
+    pub address: u64,
+    /// What to write, before the addition.
+    pub value: u64,
+    /// 1: `address` is an offset in the sidecar.
+    pub in_sidecar: u32,
+    /// 1: `value` is an offset in the sidecar, less what ld.so will add to the load bias.
+    pub points_to_sidecar: u32,
+}
+
+/// What an edit of the program's file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EditKind {
+    /// The stub and its trailer over the entry slot.
+    Slot,
+    /// PT_INTERP → PT_NULL in a program header.
+    Interp,
+    /// e_entry in the ELF header.
+    Entry,
+}
+
+impl EditKind {
+    pub(crate) const fn code(self) -> u32 {
+        match self {
+            EditKind::Slot => 1,
+            EditKind::Interp => 2,
+            EditKind::Entry => 3,
+        }
+    }
+
+    fn from_code(code: u32) -> Option<Self> {
+        [EditKind::Slot, EditKind::Interp, EditKind::Entry]
+            .into_iter()
+            .find(|kind| kind.code() == code)
+    }
+}
+
+/// One place of the program's file that differs from the original.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edit<'a> {
+    /// What it is for.
+    pub kind: EditKind,
+    /// Offset in the program's file, bytes.
+    pub offset: u64,
+    /// What stood there before.
+    pub original: &'a [u8],
+}
+
+/// Sum over little-endian words: a change of any one word changes it, whatever the others are, because each step is a
+/// bijection of both the sum and the word. It guards against damage, not against malice: who may write a sidecar may choose
+/// the interpreter anyway.
+#[inline(always)]
+pub fn checksum(words: impl Iterator<Item = u32>) -> u32 {
+    words.fold(0, |sum: u32, word| {
+        (sum.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b1)
+    })
+}
+
+fn checksum_of(bytes: &[u8]) -> u32 {
+    let words = bytes.get(CHECKED_FROM..).unwrap_or_default().chunks(4);
+    checksum(words.map(|word| u32_at(word, 0).unwrap_or_default()))
+}
+
+/// A sidecar, borrowed from its bytes, everything checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Sidecar<'a> {
+    bytes: &'a [u8],
+    header: Header,
+}
+
+impl<'a> Sidecar<'a> {
+    /// Reads a sidecar that is exactly `bytes`.
+    ///
+    /// # Errors
+    /// When any field does not hold together: what this returns can be used without looking again.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
+        const OTHER: Error = Error(c"is not a wrap-buddy sidecar of this version");
+        let header = Header::read(bytes).ok_or(OTHER)?;
+        if header.magic != MAGIC {
+            return Err(OTHER);
+        }
+        let sidecar = Self { bytes, header };
+        if header.total_len as usize != bytes.len()
+            || bytes.len() % 8 != 0
+            || checksum_of(bytes) != header.checksum
+            || !sidecar.is_sound()
+        {
+            return Err(Error(c"is a damaged sidecar"));
+        }
+        Ok(sidecar)
+    }
+
+    fn is_sound(&self) -> bool {
+        let header = &self.header;
+        let spans = [
+            header.slot,
+            header.interpreter_room,
+            header.headers,
+            header.dynamic,
+            header.patches,
+            header.edits,
+        ];
+        // A path or a list of names must end inside the file: ld.so reads up to its NUL.
+        let strings = [header.interpreter, header.search, header.needed];
+        header.zero == 0
+            && header.zero_end == 0
+            && header.flags.0 & !Flags::KNOWN == 0
+            && header.interpreter.len != 0
+            && header.patches.len as usize % PATCH_LEN == 0
+            && spans.iter().all(|span| self.get(*span).is_some())
+            && strings.iter().all(|span| {
+                self.get(*span).is_some()
+                    && self.bytes.get(span.at as usize + span.len as usize) == Some(&0)
+            })
+    }
+
+    fn get(&self, span: Span) -> Option<&'a [u8]> {
+        let rest = self.bytes.get(span.at as usize..)?;
+        rest.get(..span.len as usize)
+    }
+
+    /// The fixed part.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// What a span of the header points to.
+    pub fn slice(&self, span: Span) -> &'a [u8] {
+        self.get(span).unwrap_or_default()
+    }
+
+    /// Original bytes of the slot.
+    pub fn slot(&self) -> &'a [u8] {
+        self.slice(self.header.slot)
+    }
+
+    /// Path of the real dynamic linker.
+    pub fn interpreter(&self) -> &'a [u8] {
+        self.slice(self.header.interpreter)
+    }
+
+    /// Colon-separated search path; empty: none.
+    pub fn search(&self) -> &'a [u8] {
+        self.slice(self.header.search)
+    }
+
+    /// The extra DT_NEEDED names, without their NULs.
+    pub fn needed_names(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.slice(self.header.needed)
+            .split(|&byte| byte == 0)
+            .filter(|name| !name.is_empty())
+    }
+
+    /// The words the loader writes.
+    pub fn patches(&self) -> impl Iterator<Item = Patch> + use<'a> {
+        let patches = self.slice(self.header.patches).chunks_exact(PATCH_LEN);
+        patches.map(|bytes| Patch::read(bytes).unwrap_or_default())
+    }
+
+    /// Every edit of the program's file, in the order they were written.
+    pub fn edits(&self) -> Edits<'a> {
+        Edits {
+            rest: self.slice(self.header.edits),
+        }
+    }
+}
+
+/// Iterator over [`Edit`]s; see [`Sidecar::edits`].
+#[derive(Clone, Debug)]
+pub struct Edits<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Edits<'a> {
+    type Item = Result<Edit<'a>, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let edit = self.step();
+        if edit.is_none() {
+            self.rest = &[];
+        }
+        Some(edit.ok_or(Error(c"has a damaged list of edits")))
+    }
+}
+
+impl<'a> Edits<'a> {
+    fn step(&mut self) -> Option<Edit<'a>> {
+        let len = u32_at(self.rest, 12)? as usize;
+        let end = EDIT_HEADER_LEN.checked_add(len)?;
+        let edit = Edit {
+            kind: EditKind::from_code(u32_at(self.rest, 8)?)?,
+            offset: u64_at(self.rest, 0)?,
+            original: self.rest.get(EDIT_HEADER_LEN..end)?,
+        };
+        self.rest = self.rest.get(end..)?;
+        Some(edit)
+    }
+}
+
+impl Patch {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        Some(Self {
+            address: u64_at(bytes, 0)?,
+            value: u64_at(bytes, 8)?,
+            in_sidecar: u32_at(bytes, 16)?,
+            points_to_sidecar: u32_at(bytes, 20)?,
+        })
+    }
+
+    pub(crate) fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.address);
+        writer.u64(self.value);
+        writer.u32(self.in_sidecar);
+        writer.u32(self.points_to_sidecar);
+    }
+}
+
+/// Reads and writes the fields in the order of the structure, whose layout has no gaps.
+macro_rules! header_fields {
+    ($($field:ident: $kind:tt),* $(,)?) => {
+        impl Header {
+            fn read(bytes: &[u8]) -> Option<Self> {
+                Some(Self { $($field: header_fields!(@read $kind bytes offset_of!(Header, $field)),)* })
+            }
+
+            pub(crate) fn write(&self, writer: &mut Writer<'_>) {
+                $(header_fields!(@write $kind writer self.$field);)*
+            }
+        }
+    };
+    (@read u8 $bytes:ident $at:expr) => { *$bytes.get($at)? };
+    (@read u16 $bytes:ident $at:expr) => { u16::from_le_bytes(array($bytes, $at)?) };
+    (@read u32 $bytes:ident $at:expr) => { u32_at($bytes, $at)? };
+    (@read u64 $bytes:ident $at:expr) => { u64_at($bytes, $at)? };
+    (@read id $bytes:ident $at:expr) => { array($bytes, $at)? };
+    (@read flags $bytes:ident $at:expr) => { Flags(*$bytes.get($at)?) };
+    (@read span $bytes:ident $at:expr) => {
+        Span { at: u32_at($bytes, $at)?, len: u32_at($bytes, $at + 4)? }
+    };
+    (@write u8 $writer:ident $value:expr) => { $writer.u8($value) };
+    (@write u16 $writer:ident $value:expr) => { $writer.u16($value) };
+    (@write u32 $writer:ident $value:expr) => { $writer.u32($value) };
+    (@write u64 $writer:ident $value:expr) => { $writer.u64($value) };
+    (@write id $writer:ident $value:expr) => { $writer.bytes(&$value) };
+    (@write flags $writer:ident $value:expr) => { $writer.u8($value.0) };
+    (@write span $writer:ident $value:expr) => {{
+        $writer.u32($value.at);
+        $writer.u32($value.len);
+    }};
+}
+
+header_fields! {
+    magic: u64, checksum: u32, total_len: u32,
+    machine: u16, class: u8, flags: flags, zero: u32, id: id,
+    entry: u64, slot_address: u64, slot_offset: u64, debug_address: u64,
+    stub_len: u32, slot_protection: u32,
+    slot: span, interpreter: span, interpreter_room: span, search: span, needed: span,
+    headers: span, dynamic: span, patches: span, edits: span,
+    headers_count: u32, zero_end: u32,
+}

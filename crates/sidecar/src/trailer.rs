@@ -1,0 +1,104 @@
+//! The trailer: what the stub carries behind its code, so that a program which was renamed, copied or opened as a memfd
+//! still knows its loader and its sidecar.
+
+use crate::bytes::{Writer, array, u32_at};
+use crate::{Error, ID_LEN, Id};
+
+/// Offset of the line's length, a u32, from the start of the trailer.
+pub const LINE_LEN_OFFSET: usize = ID_LEN;
+
+/// Offset of the line the stub prints when it cannot start the loader: [`LINE_START`], then the loader's path.
+pub const LINE_OFFSET: usize = ID_LEN + 8;
+
+/// What every line on stderr begins with.
+pub const LINE_START: &[u8; 12] = b"wrap-buddy: ";
+
+/// Offset of the loader's path, which the stub opens.
+pub const LOADER_OFFSET: usize = LINE_OFFSET + LINE_START.len();
+
+/// Longest path a trailer holds, bytes.
+const MAX_PATH: usize = 0xffff;
+
+/// What follows the stub's code, at a multiple of four bytes on aarch64.
+///
+/// ```text
+///  0  id            16 bytes
+/// 16  line_len      u32, bytes from the line's start to the loader's NUL
+/// 20  sidecar_len   u32, without the NUL
+/// 24  line          "wrap-buddy: "
+/// 36  loader        path, NUL
+///  …  sidecar       path, NUL
+/// ```
+///
+/// In absolute mode `loader` begins with `/`, and `sidecar` too unless the slot has no room for it, when it is the file
+/// name alone. In relocatable mode both are relative to the directory of the executable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trailer<'a> {
+    /// The identity the sidecar must have too.
+    pub id: Id,
+    /// Path of the loader image.
+    pub loader: &'a [u8],
+    /// Path of the sidecar.
+    pub sidecar: &'a [u8],
+}
+
+impl<'a> Trailer<'a> {
+    /// Bytes the trailer takes.
+    pub fn encoded_len(&self) -> usize {
+        LOADER_OFFSET + self.loader.len() + 1 + self.sidecar.len() + 1
+    }
+
+    /// Writes the trailer to the front of `out` and returns its length in bytes.
+    ///
+    /// # Errors
+    /// When `out` is too small, a path is longer than 65535 bytes, or a path contains a NUL.
+    pub fn encode(&self, out: &mut [u8]) -> Result<usize, Error> {
+        if self.loader.len().max(self.sidecar.len()) > MAX_PATH {
+            return Err(Error(c"has a path longer than 65535 bytes"));
+        }
+        if self.loader.contains(&0) || self.sidecar.contains(&0) {
+            return Err(Error(c"has a path with a NUL in it"));
+        }
+        let mut writer = Writer::new(out);
+        writer.bytes(&self.id);
+        writer.u32((LINE_START.len() + self.loader.len()) as u32);
+        writer.u32(self.sidecar.len() as u32);
+        writer.bytes(LINE_START);
+        for path in [self.loader, self.sidecar] {
+            writer.bytes(path);
+            writer.u8(0);
+        }
+        writer.finish()
+    }
+
+    /// Reads a trailer from the front of `bytes`.
+    ///
+    /// # Errors
+    /// When the bytes end early or a path is not followed by its NUL.
+    #[inline]
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
+        Self::fields(bytes).ok_or(Error(c"is not a wrap-buddy trailer"))
+    }
+
+    #[inline]
+    fn fields(bytes: &'a [u8]) -> Option<Self> {
+        let line_len = u32_at(bytes, LINE_LEN_OFFSET)? as usize;
+        let sidecar_len = u32_at(bytes, LINE_LEN_OFFSET + 4)? as usize;
+        let loader_len = line_len.checked_sub(LINE_START.len())?;
+        if loader_len > MAX_PATH || sidecar_len > MAX_PATH {
+            return None;
+        }
+        let sidecar_at = LOADER_OFFSET + loader_len + 1;
+        if *bytes.get(LOADER_OFFSET + loader_len)? != 0
+            || *bytes.get(sidecar_at + sidecar_len)? != 0
+            || bytes.get(LINE_OFFSET..LOADER_OFFSET)? != LINE_START
+        {
+            return None;
+        }
+        Some(Self {
+            id: array(bytes, 0)?,
+            loader: bytes.get(LOADER_OFFSET..LOADER_OFFSET + loader_len)?,
+            sidecar: bytes.get(sidecar_at..sidecar_at + sidecar_len)?,
+        })
+    }
+}

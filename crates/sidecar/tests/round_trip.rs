@@ -1,0 +1,211 @@
+//! Whatever is written is read back, and whatever bytes are read, nothing panics or reaches outside them.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use sidecar::{
+    CHECKED_FROM, Draft, DraftPatch, Edit, EditKind, Flags, Place, Sidecar, Trailer, Value, checksum, machine,
+};
+
+fn blank() -> Draft<'static> {
+    Draft {
+        machine: machine::X86_64,
+        class: 2,
+        flags: Flags(0),
+        id: *b"0123456789abcdef",
+        stub_len: 24,
+        entry: 0x1040,
+        slot_address: 0x1040,
+        slot_protection: 5,
+        debug_address: 0,
+        interpreter: b"/x",
+        search: b"",
+        needed: &[],
+        headers: &[],
+        headers_count: 0,
+        dynamic: &[],
+        patches: &[],
+        edits: &[],
+    }
+}
+
+fn text() -> impl Strategy<Value = Vec<u8>> {
+    vec(1u8..=255, 0..60)
+}
+
+fn sample(out: &mut Vec<u8>) {
+    let needed: [&[u8]; 2] = [b"libfoo.so.1", b"libbar.so"];
+    let edits = [
+        Edit {
+            kind: EditKind::Slot,
+            offset: 0x1040,
+            original: &[0x55; 40],
+        },
+        Edit {
+            kind: EditKind::Interp,
+            offset: 0x78,
+            original: &[3, 0, 0, 0],
+        },
+    ];
+    let patches = [
+        DraftPatch {
+            place: Place::Headers(16),
+            value: Value::Interpreter,
+        },
+        DraftPatch {
+            place: Place::Program(0x3e00),
+            value: Value::Search(0x400),
+        },
+    ];
+    let draft = Draft {
+        slot_protection: 5,
+        debug_address: 0x3e08,
+        interpreter: b"/nix/store/x/lib/ld-linux-x86-64.so.2",
+        search: b"/nix/store/x/lib:$ORIGIN/../lib",
+        needed: &needed,
+        headers: &[7; 112],
+        headers_count: 2,
+        patches: &patches,
+        edits: &edits,
+        ..blank()
+    };
+    out.resize(draft.max_encoded_len(), 0);
+    let len = draft.encode(out).expect("fits");
+    out.truncate(len);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: if cfg!(miri) { 4 } else { 256 }, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_sidecar_reads_back(
+        interpreter in vec(1u8..=255, 1..60),
+        search in text(),
+        names in vec(vec(1u8..=255, 1..20), 0..5),
+        slot in vec(any::<u8>(), 0..300),
+        others in vec((any::<u64>(), vec(any::<u8>(), 0..9)), 0..4),
+        id in any::<[u8; 16]>(),
+        headers in vec(any::<u8>(), 0..200),
+        dynamic in vec(any::<u8>(), 0..200),
+        (entry, slot_address, stub_len) in any::<(u64, u64, u32)>(),
+        flags in 0u8..8,
+    ) {
+        let needed: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+        let mut edits = vec![Edit { kind: EditKind::Slot, offset: 7, original: &slot }];
+        edits.extend(others.iter().map(|(offset, bytes)| Edit { kind: EditKind::Entry, offset: *offset, original: bytes }));
+        let mut patches = vec![
+            DraftPatch { place: Place::Headers(8), value: Value::Headers },
+            DraftPatch { place: Place::Program(entry), value: Value::Number(slot_address) },
+            DraftPatch { place: Place::Dynamic(8), value: Value::Search(0x1000) },
+        ];
+        patches.extend((0..needed.len()).map(|at| DraftPatch { place: Place::Program(1), value: Value::Needed(at, 0) }));
+        let draft = Draft {
+            flags: Flags(flags), id, stub_len, entry, slot_address,
+            interpreter: &interpreter, search: &search, needed: &needed,
+            headers: &headers, dynamic: &dynamic, patches: &patches, edits: &edits, ..blank()
+        };
+        let mut bytes = vec![0xaa; draft.max_encoded_len()];
+        let len = draft.encode(&mut bytes).expect("the buffer is as large as promised");
+        bytes.truncate(len);
+
+        let read = Sidecar::parse(&bytes).expect("reads back");
+        let header = read.header();
+        prop_assert_eq!((header.machine, header.id, header.flags), (machine::X86_64, id, Flags(flags)));
+        prop_assert_eq!((header.entry, header.slot_address, header.stub_len), (entry, slot_address, stub_len));
+        prop_assert_eq!(header.slot_offset, 7);
+        prop_assert_eq!(read.interpreter(), &interpreter[..]);
+        prop_assert_eq!(read.search(), &search[..]);
+        prop_assert_eq!(read.needed_names().collect::<Vec<_>>(), needed.clone());
+        prop_assert_eq!(read.slot(), &slot[..]);
+        prop_assert_eq!(read.slice(header.headers), &headers[..]);
+        prop_assert_eq!(read.slice(header.dynamic), &dynamic[..]);
+        prop_assert_eq!(header.headers.at % 8 + header.dynamic.at % 8 + header.patches.at % 8, 0);
+        let read_edits: Result<Vec<_>, _> = read.edits().collect();
+        prop_assert_eq!(read_edits.expect("edits read back"), edits);
+
+        let read_patches: Vec<_> = read.patches().collect();
+        prop_assert_eq!(read_patches[0].address, u64::from(header.headers.at) + 8);
+        prop_assert_eq!(read_patches[0].value, u64::from(header.headers.at));
+        prop_assert_eq!((read_patches[0].in_sidecar, read_patches[0].points_to_sidecar), (1, 1));
+        prop_assert_eq!((read_patches[1].address, read_patches[1].value), (entry, slot_address));
+        prop_assert_eq!((read_patches[1].in_sidecar, read_patches[1].points_to_sidecar), (0, 0));
+        prop_assert_eq!(read_patches[2].value.wrapping_add(0x1000), u64::from(header.search.at));
+        for (patch, name) in read_patches[3..].iter().zip(&needed) {
+            prop_assert!(bytes[patch.value as usize..].starts_with(name));
+        }
+
+        for cut in 0..bytes.len() {
+            prop_assert!(Sidecar::parse(&bytes[..cut]).is_err(), "accepted when cut at {}", cut);
+        }
+    }
+
+    #[test]
+    fn a_trailer_reads_back(id in any::<[u8; 16]>(), loader in text(), path in text()) {
+        let trailer = Trailer { id, loader: &loader, sidecar: &path };
+        let mut bytes = vec![0; trailer.encoded_len()];
+        prop_assert_eq!(trailer.encode(&mut bytes), Ok(bytes.len()));
+        prop_assert_eq!(Trailer::parse(&bytes), Ok(trailer));
+        for cut in 0..bytes.len() {
+            prop_assert!(Trailer::parse(&bytes[..cut]).is_err());
+        }
+    }
+
+    #[test]
+    fn noise_never_panics(bytes in vec(any::<u8>(), 0..400)) {
+        let _ = Trailer::parse(&bytes);
+        let _ = Sidecar::parse(&bytes);
+        let _ = sidecar::loader::check(&bytes, machine::I686);
+    }
+
+    #[test]
+    fn damage_is_noticed(at in 0usize..4096, value in any::<u8>()) {
+        let mut bytes = Vec::new();
+        sample(&mut bytes);
+        let at = at % bytes.len();
+        let damaged = bytes[at] != value;
+        bytes[at] = value;
+        prop_assert_eq!(Sidecar::parse(&bytes).is_err(), damaged);
+    }
+
+    #[test]
+    fn a_damaged_sidecar_with_a_right_checksum_never_panics(at in 16usize..4096, value in any::<u32>()) {
+        let mut bytes = Vec::new();
+        sample(&mut bytes);
+        let at = (at % (bytes.len() - 16) + 16) & !3;
+        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        let words = bytes[CHECKED_FROM..].chunks(4).map(|word| u32::from_le_bytes(word.try_into().unwrap()));
+        let sum = checksum(words);
+        bytes[8..12].copy_from_slice(&sum.to_le_bytes());
+        if let Ok(read) = Sidecar::parse(&bytes) {
+            for edit in read.edits().flatten() {
+                prop_assert!(edit.original.len() <= bytes.len());
+            }
+            prop_assert!(read.interpreter().len() < bytes.len());
+        }
+    }
+}
+
+#[test]
+fn a_string_with_a_nul_is_refused() {
+    let trailer = Trailer {
+        id: [0; 16],
+        loader: b"/a\0b",
+        sidecar: b"c",
+    };
+    assert!(trailer.encode(&mut [0; 64]).is_err());
+}
+
+#[test]
+fn a_loader_is_told_from_a_cut_one_and_a_foreign_one() {
+    use sidecar::loader::{ABI, CLOSING_OFFSET, IMAGE_LEN, MAGIC, MAGIC_OFFSET, check, closing_mark};
+    let mut image = [0u8; IMAGE_LEN];
+    image[MAGIC_OFFSET..MAGIC_OFFSET + 8].copy_from_slice(&MAGIC);
+    image[16..18].copy_from_slice(&ABI.to_le_bytes());
+    image[18..20].copy_from_slice(&machine::X86_64.to_le_bytes());
+    image[CLOSING_OFFSET..].copy_from_slice(&closing_mark(machine::X86_64).to_le_bytes());
+    assert_eq!(check(&image, machine::X86_64), Ok(()));
+    assert!(check(&image, machine::AARCH64).unwrap_err().to_string().contains("another architecture"));
+    assert!(check(&image[..IMAGE_LEN - 1], machine::X86_64).unwrap_err().to_string().contains("cut short"));
+    assert!(check(b"#!/bin/sh\n", machine::X86_64).unwrap_err().to_string().contains("not a wrap-buddy loader"));
+    image[16] ^= 1;
+    assert!(check(&image, machine::X86_64).unwrap_err().to_string().contains("version"));
+}

@@ -1,0 +1,82 @@
+//! Compiles the stub and the loader for every architecture there is a `core` for, and writes `stages.rs`, which embeds them.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs, thread};
+
+#[path = "build/compile.rs"]
+mod compile;
+#[path = "build/image.rs"]
+mod image;
+#[path = "build/toolchain.rs"]
+mod toolchain;
+
+use compile::{ARCHES, Arch, Images};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for watched in ["crates/sidecar/src", "crates/sys/src", "stub/src", "loader/src"] {
+        println!("cargo::rerun-if-changed={}", workspace.join(watched).display());
+    }
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=build");
+    for source in toolchain::watched() {
+        println!("cargo::rerun-if-changed={}", source.display());
+    }
+    for variable in toolchain::VARIABLES {
+        println!("cargo::rerun-if-env-changed={variable}");
+    }
+
+    let build = |arch: &'static Arch| {
+        let directory = out.join(arch.name);
+        let result = compile::stage(arch, &workspace, &directory).map_err(|error| error.to_string());
+        (arch, result)
+    };
+    let results: Vec<(&Arch, Result<Images, String>)> = thread::scope(|scope| {
+        let running: Vec<_> = ARCHES.iter().map(|arch| scope.spawn(move || build(arch))).collect();
+        running.into_iter().map(|thread| thread.join().expect("a build does not panic")).collect()
+    });
+
+    let host = env::var("CARGO_CFG_TARGET_ARCH")?;
+    let mut all = String::new();
+    let mut missing = String::new();
+    for (arch, result) in results {
+        match result {
+            Ok(images) => {
+                let directory = out.join(arch.name);
+                let embed = |name: &str, bytes: &[u8]| -> Result<String, Box<dyn Error>> {
+                    let path = directory.join(name);
+                    fs::write(&path, bytes)?;
+                    Ok(format!("include_bytes!({path:?})"))
+                };
+                writeln!(
+                    all,
+                    "    Stage {{ name: {:?}, machine: {}, stub: {}, relocatable_stub: {}, loader: {}, loader_used: {} }},",
+                    arch.name,
+                    arch.machine,
+                    embed("stub.bin", &images.stub)?,
+                    embed("relocatable.bin", &images.relocatable_stub)?,
+                    embed("loader.bin", &images.loader)?,
+                    images.loader_used,
+                )?;
+            }
+            Err(error) if arch.is_host(&host) => {
+                return Err(format!("cannot build the {} stage: {error}", arch.name).into());
+            }
+            Err(error) => {
+                let error = error.lines().next().unwrap_or_default();
+                println!("cargo::warning=built without {}: {error}", arch.name);
+                writeln!(missing, "    ({:?}, {error:?}),", arch.name)?;
+            }
+        }
+    }
+    let source = format!(
+        "static ALL: &[Stage] = &[\n{all}];\n\n\
+         /// Architectures this build was made without: name, and what to do to get it.\n\
+         pub const MISSING: &[(&str, &str)] = &[\n{missing}];\n"
+    );
+    fs::write(out.join("stages.rs"), source)?;
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! Compiling one architecture's stub and loader, from sources to flat images.
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use sidecar::loader::{CLOSING_OFFSET, IMAGE_LEN, closing_mark};
+use sidecar::machine;
+
+use crate::image::{self, Linked};
+use crate::toolchain::{self, Toolchain};
+
+/// One row for each architecture.
+pub struct Arch {
+    /// `x86_64`, `aarch64` or `i686`.
+    pub name: &'static str,
+    /// `e_machine`.
+    pub machine: u16,
+    /// What rustc calls it.
+    target: &'static str,
+    /// How its code is made independent of its position.
+    flags: &'static [&'static str],
+}
+
+/// All of them.
+pub static ARCHES: [Arch; 3] = [
+    Arch {
+        name: "x86_64",
+        machine: machine::X86_64,
+        target: "x86_64-unknown-linux-gnu",
+        flags: &["-Crelocation-model=pic"],
+    },
+    Arch {
+        name: "aarch64",
+        machine: machine::AARCH64,
+        target: "aarch64-unknown-linux-gnu",
+        // Addresses by adr: a stub does not lie at the start of a page, as adrp would have it.
+        flags: &["-Crelocation-model=pic", "-Ccode-model=tiny"],
+    },
+    Arch {
+        name: "i686",
+        machine: machine::I686,
+        target: "i686-unknown-linux-gnu",
+        // Without pic nothing sets up a GOT pointer; that no absolute address is used is what `image` checks.
+        flags: &["-Crelocation-model=static"],
+    },
+];
+
+/// Flat images of one architecture.
+#[derive(PartialEq, Eq)]
+pub struct Images {
+    /// The stub.
+    pub stub: Vec<u8>,
+    /// The relocatable stub.
+    pub relocatable_stub: Vec<u8>,
+    /// The loader, padded, with its closing mark.
+    pub loader: Vec<u8>,
+    /// Bytes of the loader in use.
+    pub loader_used: usize,
+}
+
+impl Arch {
+    /// Whether this is the architecture the tool itself is built for.
+    pub fn is_host(&self, arch: &str) -> bool {
+        self.name == arch || self.name == "i686" && arch == "x86"
+    }
+}
+
+/// Compiles, links, checks.
+pub fn stage(arch: &Arch, workspace: &Path, out: &Path) -> Result<Images, Box<dyn Error>> {
+    let stub = link(arch, workspace, out, Part::Stub)?;
+    let relocatable_stub = link(arch, workspace, out, Part::RelocatableStub)?;
+    let mut loader = link(arch, workspace, out, Part::Loader)?.image;
+    let loader_used = loader.len();
+    if loader_used > CLOSING_OFFSET {
+        return Err(format!("its loader takes {loader_used} bytes of {CLOSING_OFFSET}").into());
+    }
+    loader.resize(CLOSING_OFFSET, 0);
+    loader.extend(closing_mark(arch.machine).to_le_bytes());
+    debug_assert_eq!(loader.len(), IMAGE_LEN);
+    Ok(Images {
+        stub: stub.image,
+        relocatable_stub: relocatable_stub.image,
+        loader,
+        loader_used,
+    })
+}
+
+/// What is linked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The stub.
+    Stub,
+    /// The stub with relative paths.
+    RelocatableStub,
+    /// The loader.
+    Loader,
+}
+
+/// Compiles one part and links it to a flat image.
+pub fn link(arch: &Arch, workspace: &Path, out: &Path, part: Part) -> Result<Linked, Box<dyn Error>> {
+    fs::create_dir_all(out)?;
+    // Shared between profiles: a `core` takes a while.
+    let cache = out.ancestors().find(|path| path.ends_with("build"));
+    let cache = cache.and_then(|build| build.parent()?.parent()).unwrap_or(out);
+    let compiler = Compiler {
+        arch,
+        toolchain: toolchain::find(arch.target, &cache.join("stage-core"))?,
+        out,
+    };
+    let sidecar = compiler.library("sidecar", &workspace.join("crates/sidecar/src/lib.rs"), &[])?;
+    let sys = compiler.library("sys", &workspace.join("crates/sys/src/lib.rs"), &["sidecar"])?;
+    let script = out.join("flat.ld");
+    fs::write(&script, SCRIPT)?;
+    let elf = match part {
+        Part::Stub => compiler.program("stub", &workspace.join("stub/src/main.rs"), &script, &[])?,
+        Part::RelocatableStub => {
+            let main = workspace.join("stub/src/main.rs");
+            compiler.program("relocatable", &main, &script, &["--cfg=relocatable"])?
+        }
+        Part::Loader => {
+            compiler.library("loader", &workspace.join("loader/src/lib.rs"), &["sidecar", "sys"])?;
+            compiler.program("loader_bin", &workspace.join("loader/src/main.rs"), &script, &[])?
+        }
+    };
+    debug_assert!(sidecar.exists() && sys.exists());
+    image::read(&fs::read(elf)?, arch.machine)
+}
+
+/// Everything in one section, linked at 0.
+const SCRIPT: &str = "ENTRY(_start)
+SECTIONS
+{
+    . = 0;
+    .image : { KEEP(*(.header)) KEEP(*(.image)) *(.text .text.*) *(.rodata .rodata.*) }
+    /DISCARD/ : { *(.eh_frame .eh_frame_hdr .comment .note .note.*) }
+}
+";
+
+struct Compiler<'a> {
+    arch: &'a Arch,
+    toolchain: Toolchain,
+    out: &'a Path,
+}
+
+impl Compiler<'_> {
+    fn command(&self, name: &str, source: &Path) -> Command {
+        let mut command = Command::new(&self.toolchain.rustc);
+        // Building for a target without std, with flags of LLVM's, is not a stable thing to do with every compiler.
+        command
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env_remove("RUSTFLAGS")
+            .arg(source)
+            .args(["--edition", "2024", "--crate-name", name, "--target", self.arch.target])
+            .args(["-Copt-level=z", "-Cpanic=abort", "-Cembed-bitcode=yes", "-Cdebuginfo=0"])
+            .args(["-Ccodegen-units=1", "--check-cfg=cfg(relocatable)", "--cap-lints=warn"])
+            // Registers that a callee leaves alone need not be saved around its call: a fifth of the loader.
+            .arg("-Cllvm-args=-enable-ipra")
+            .args(self.arch.flags)
+            .arg("-L")
+            .arg(self.out);
+        if let Some(sysroot) = &self.toolchain.sysroot {
+            command.arg("--sysroot").arg(sysroot);
+        }
+        command
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.out.join(format!("lib{name}.rlib"))
+    }
+
+    fn with_libraries(&self, command: &mut Command, names: &[&str]) {
+        for name in names {
+            command.arg("--extern");
+            command.arg(format!("{name}={}", self.path(name).display()));
+        }
+    }
+
+    fn library(&self, name: &str, source: &Path, uses: &[&str]) -> Result<PathBuf, Box<dyn Error>> {
+        let path = self.path(name);
+        let mut command = self.command(name, source);
+        command.args(["--crate-type", "rlib", "-o"]).arg(&path);
+        self.with_libraries(&mut command, uses);
+        toolchain::run(&mut command)?;
+        Ok(path)
+    }
+
+    fn program(
+        &self,
+        name: &str,
+        source: &Path,
+        script: &Path,
+        options: &[&str],
+    ) -> Result<PathBuf, Box<dyn Error>> {
+        let path = self.out.join(name).with_extension("elf");
+        let mut command = self.command(name, source);
+        command.args(["--crate-type", "bin", "-Clto=fat", "-o"]).arg(&path);
+        self.with_libraries(&mut command, &["sidecar", "sys"]);
+        if self.path("loader").exists() && name == "loader_bin" {
+            self.with_libraries(&mut command, &["loader"]);
+        }
+        command
+            .arg(format!("-Clinker={}", self.toolchain.linker.display()))
+            .args(["-Clinker-flavor=ld.lld", "-Cdefault-linker-libraries=no"])
+            .args(["-Ctarget-feature=+crt-static", "-Clink-arg=--no-pie"])
+            .args(["-Clink-arg=--no-dynamic-linker", "-Clink-arg=--emit-relocs"])
+            .arg("-Clink-arg=--build-id=none")
+            .arg(format!("-Clink-arg=-T{}", script.display()))
+            .args(options);
+        toolchain::run(&mut command)?;
+        Ok(path)
+    }
+}

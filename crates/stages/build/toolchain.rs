@@ -1,0 +1,161 @@
+//! Which compiler has, or can build, `core` for a target, and which linker links it.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+/// What the environment may say: another compiler, and the directory that holds its `library/core`.
+pub const VARIABLES: [&str; 2] = ["WRAP_BUDDY_RUSTC", "WRAP_BUDDY_RUST_SRC"];
+
+/// A compiler, and the sysroot to use it with.
+pub struct Toolchain {
+    /// The compiler.
+    pub rustc: PathBuf,
+    /// Where it finds `core`; none: where it always does.
+    pub sysroot: Option<PathBuf>,
+    /// The linker.
+    pub linker: PathBuf,
+}
+
+/// Directories whose change may mean that another compiler or its sources have come.
+pub fn watched() -> Vec<PathBuf> {
+    let debian = [PathBuf::from("/usr/src"), PathBuf::from("/usr/bin/rustc")];
+    let mut watched: Vec<_> = debian.into_iter().filter(|path| path.exists()).collect();
+    if let Some(libraries) = sysroot(&cargo_rustc()).map(|root| root.join("lib/rustlib")) {
+        watched.push(libraries);
+    }
+    watched
+}
+
+/// Finds a compiler for `target`: one that has `core`, else one with sources of its own version, from which `core` is built
+/// below `cache`.
+pub fn find(target: &str, cache: &Path) -> Result<Toolchain, Box<dyn Error>> {
+    let mut compilers = vec![cargo_rustc()];
+    compilers.extend(env::var_os(VARIABLES[0]).map(PathBuf::from));
+    compilers.push(PathBuf::from("/usr/bin/rustc"));
+    let linker = linker(&compilers)
+        .ok_or("no rust-lld in the toolchain and no ld.lld on PATH; install lld")?;
+    for rustc in &compilers {
+        let libraries = sysroot(rustc).map(|root| root.join("lib/rustlib").join(target).join("lib"));
+        if libraries.is_some_and(|libraries| has_core(&libraries)) {
+            return Ok(Toolchain {
+                rustc: rustc.clone(),
+                sysroot: None,
+                linker,
+            });
+        }
+    }
+    for rustc in &compilers {
+        if let Some((version, core)) = sources(rustc) {
+            let sysroot = cache.join(format!("{version}-{target}"));
+            build_core(rustc, &core, target, &sysroot)?;
+            return Ok(Toolchain {
+                rustc: rustc.clone(),
+                sysroot: Some(sysroot),
+                linker,
+            });
+        }
+    }
+    Err(format!(
+        "no `core` for it: `rustup target add {target}`, `rustup component add rust-src`, or \
+         `apt-get install rustc-web rust-web-src`"
+    )
+    .into())
+}
+
+fn cargo_rustc() -> PathBuf {
+    env::var_os("RUSTC").unwrap_or_else(|| OsString::from("rustc")).into()
+}
+
+fn output(rustc: &Path, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(rustc).args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}
+
+fn sysroot(rustc: &Path) -> Option<PathBuf> {
+    output(rustc, &["--print", "sysroot"]).map(PathBuf::from)
+}
+
+fn has_core(libraries: &Path) -> bool {
+    let entries = fs::read_dir(libraries).into_iter().flatten().flatten();
+    let mut names = entries.map(|entry| entry.file_name());
+    names.any(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with("libcore") && name.ends_with(".rlib")
+    })
+}
+
+/// Version of a compiler, and `core/src/lib.rs` of the same version: rustup's component, Debian's package, or where the
+/// environment says.
+fn sources(rustc: &Path) -> Option<(String, PathBuf)> {
+    let version = output(rustc, &["--version"])?;
+    let number = version.split(' ').nth(1)?.to_owned();
+    let mut roots = Vec::new();
+    roots.extend(env::var_os(VARIABLES[1]).map(PathBuf::from));
+    roots.push(sysroot(rustc)?.join("lib/rustlib/src/rust"));
+    roots.push(PathBuf::from("/usr/src").join(format!("rustc-{number}")));
+    let mut files = roots.into_iter().map(|root| root.join("library/core/src/lib.rs"));
+    Some((number, files.find(|file| file.is_file())?))
+}
+
+fn linker(compilers: &[PathBuf]) -> Option<PathBuf> {
+    let own = compilers.iter().filter_map(|rustc| {
+        let host = output(rustc, &["-vV"])?;
+        let host = host.lines().find_map(|line| line.strip_prefix("host: "))?;
+        Some(sysroot(rustc)?.join("lib/rustlib").join(host).join("bin/rust-lld"))
+    });
+    let path = env::var_os("PATH").unwrap_or_default();
+    let on_path: Vec<_> = env::split_paths(&path)
+        .flat_map(|directory| [directory.join("rust-lld"), directory.join("ld.lld")])
+        .collect();
+    own.chain(on_path).find(|linker| linker.is_file())
+}
+
+/// Builds a sysroot that holds `core`, and a `compiler_builtins` that holds nothing: an image that calls into it does not link.
+/// Other builds may do the same at the same time: whoever is ready first puts it in place.
+fn build_core(rustc: &Path, source: &Path, target: &str, sysroot: &Path) -> Result<(), Box<dyn Error>> {
+    let inside = Path::new("lib/rustlib").join(target).join("lib");
+    if has_core(&sysroot.join(&inside)) {
+        return Ok(());
+    }
+    let temporary = sysroot.with_extension(format!("{}", std::process::id()));
+    let libraries = temporary.join(&inside);
+    fs::create_dir_all(&libraries)?;
+    let empty = temporary.join("compiler_builtins.rs");
+    fs::write(
+        &empty,
+        "#![allow(internal_features)]\n#![feature(compiler_builtins)]\n#![compiler_builtins]\n#![no_std]\n",
+    )?;
+    for (name, source) in [("core", source), ("compiler_builtins", &empty)] {
+        let mut command = Command::new(rustc);
+        command
+            .env("RUSTC_BOOTSTRAP", "1")
+            .args(["--edition", "2024", "--crate-type", "rlib", "--crate-name", name])
+            .args(["--target", target, "--cap-lints", "allow", "-Zforce-unstable-if-unmarked"])
+            .args(["-Copt-level=z", "-Cpanic=abort", "-Cembed-bitcode=yes", "-Cdebuginfo=0"])
+            .arg("--sysroot")
+            .arg(&temporary)
+            .arg("--out-dir")
+            .arg(&libraries)
+            .arg(source);
+        run(&mut command)?;
+    }
+    match fs::rename(&temporary, sysroot) {
+        Ok(()) => Ok(()),
+        Err(_) if has_core(&sysroot.join(&inside)) => Ok(fs::remove_dir_all(&temporary)?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Runs a compiler; what it says is the error.
+pub fn run(command: &mut Command) -> Result<(), Box<dyn Error>> {
+    let output = command.output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{:?}: {}\n{said}", command.get_program(), output.status).into())
+}

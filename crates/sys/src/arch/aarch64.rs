@@ -1,0 +1,308 @@
+//! aarch64: `svc #0`, number in x8, arguments in x0 to x5; only x0 is lost.
+
+/// `e_machine` of this architecture.
+pub const MACHINE: u16 = sidecar::machine::AARCH64;
+
+/// Whether processors of this architecture can protect branches by page.
+pub const HAS_BTI: bool = true;
+
+/// Only marked places may be branched to (arch/arm64/include/uapi/asm/mman.h).
+pub const PROT_BTI: usize = 0x10;
+
+/// The protections mprotect knows here: PROT_BTI only where the processor has it (arch/arm64/include/uapi/asm/hwcap.h).
+#[inline(always)]
+pub fn protections(hwcap2: usize) -> usize {
+    const HWCAP2_BTI: usize = 1 << 17;
+    if hwcap2 & HWCAP2_BTI != 0 {
+        7 | PROT_BTI
+    } else {
+        7
+    }
+}
+
+/// System call numbers (asm-generic/unistd.h).
+pub mod nr {
+    #![allow(missing_docs)]
+    pub const OPENAT: usize = 56;
+    pub const CLOSE: usize = 57;
+    pub const LSEEK: usize = 62;
+    pub const WRITE: usize = 64;
+    pub const PREAD64: usize = 67;
+    pub const PWRITE64: usize = 68;
+    pub const READLINKAT: usize = 78;
+    pub const EXIT_GROUP: usize = 94;
+    pub const MUNMAP: usize = 215;
+    pub const MMAP: usize = 222;
+    pub const MPROTECT: usize = 226;
+    pub const STATX: usize = 291;
+}
+
+/// Makes a system call of up to five arguments.
+///
+/// # Safety
+/// As the call demands of its arguments.
+#[inline(always)]
+pub unsafe fn syscall(number: usize, arguments: [usize; 5]) -> usize {
+    // SAFETY: the caller vouches for the call.
+    unsafe { syscall6(number, arguments, 0) }
+}
+
+/// Makes a system call of up to three arguments.
+///
+/// # Safety
+/// As the call demands of its arguments.
+#[inline(always)]
+pub unsafe fn syscall3(number: usize, a: usize, b: usize, c: usize) -> usize {
+    let result;
+    // SAFETY: the caller vouches for the call.
+    unsafe {
+        core::arch::asm!(
+            "svc #0",
+            in("x8") number,
+            inlateout("x0") a => result,
+            in("x1") b, in("x2") c,
+            options(nostack),
+        );
+    }
+    result
+}
+
+#[inline(always)]
+unsafe fn syscall6(number: usize, [a, b, c, d, e]: [usize; 5], f: usize) -> usize {
+    let result;
+    // SAFETY: as for `syscall`.
+    unsafe {
+        core::arch::asm!(
+            "svc #0",
+            in("x8") number,
+            inlateout("x0") a => result,
+            in("x1") b, in("x2") c, in("x3") d, in("x4") e, in("x5") f,
+            options(nostack),
+        );
+    }
+    result
+}
+
+/// mmap; the offset is in bytes.
+///
+/// # Safety
+/// As for [`crate::syscall::mmap`].
+#[inline(always)]
+pub unsafe fn mmap([a, b, c, d, e, f]: [usize; 6]) -> usize {
+    // SAFETY: the caller vouches for the range.
+    unsafe { syscall6(nr::MMAP, [a, b, c, d, e], f) }
+}
+
+/// pread64.
+///
+/// # Safety
+/// `len` bytes at `buffer` may be written.
+#[inline(always)]
+pub unsafe fn pread(fd: usize, buffer: *mut u8, len: usize, offset: usize) -> usize {
+    // SAFETY: the caller vouches for the buffer.
+    unsafe { syscall(nr::PREAD64, [fd, buffer as usize, len, offset, 0]) }
+}
+
+/// pwrite64.
+///
+/// # Safety
+/// `len` bytes at `buffer` may be read.
+#[inline(always)]
+pub unsafe fn pwrite(fd: usize, buffer: *const u8, len: usize, offset: usize) -> usize {
+    // SAFETY: the caller vouches for the buffer.
+    unsafe { syscall(nr::PWRITE64, [fd, buffer as usize, len, offset, 0]) }
+}
+
+/// Makes written code visible to instruction fetch: data cache to the point of unification, then the instruction cache
+/// (Arm ARM, "Ordering and completion of data and instruction cache instructions"). Word by word, the shortest line there
+/// can be: a slot is short, and looking up the line sizes is longer.
+///
+/// # Safety
+/// The range is mapped and readable, and its start a multiple of 4.
+#[inline(always)]
+pub unsafe fn sync_code(address: usize, len: usize) {
+    // SAFETY: cache maintenance by address changes no memory; Linux allows it to user space.
+    unsafe {
+        core::arch::asm!(
+            "2: dc cvau, {cursor}",
+            "add {cursor}, {cursor}, #4",
+            "cmp {cursor}, {end}",
+            "b.lo 2b",
+            "dsb ish",
+            "2: sub {cursor}, {cursor}, #4",
+            "ic ivau, {cursor}",
+            "cmp {cursor}, {address}",
+            "b.hi 2b",
+            "dsb ish",
+            "isb",
+            cursor = inout(reg) address => _, address = in(reg) address, end = in(reg) address + len,
+            options(nostack),
+        );
+    }
+}
+
+/// Starts a program or ld.so: the initial stack, rtld_fini in x0, everything else unspecified (AAPCS64; glibc
+/// sysdeps/aarch64/start.S).
+///
+/// # Safety
+/// `entry` is code that expects to be started with `stack`, and nothing of this image is needed any more.
+#[inline(always)]
+pub unsafe fn enter(stack: *mut usize, entry: usize, fini: usize) -> ! {
+    // SAFETY: the caller vouches for both. x16 is what a `bti c` landing pad lets an indirect branch come from.
+    unsafe {
+        core::arch::asm!(
+            "mov sp, {stack}",
+            "br x16",
+            stack = in(reg) stack, in("x16") entry, in("x0") fini,
+            options(noreturn),
+        );
+    }
+}
+
+/// Stores the address of a static in a pointer, whatever the image was linked for.
+#[macro_export]
+macro_rules! address {
+    ($pointer:ident, $static:path) => {
+        // SAFETY: an address is computed, nothing else.
+        unsafe {
+            core::arch::asm!(
+                "adr {}, {}", out(reg) $pointer, sym $static, options(nomem, nostack, preserves_flags),
+            )
+        }
+    };
+}
+
+/// Defines the stub. It passes to the loader: x30 the trailer; sp the initial stack; x20 rtld_fini; w4 the loader's
+/// descriptor.
+#[macro_export]
+macro_rules! stub {
+    (relocatable: $relocatable:expr) => {
+        $crate::global_asm!(
+            ".section .image, \"ax\"",
+            ".globl _start",
+            "_start:",
+            "mov x20, x0",                              // rtld_fini: x0 is an argument register
+            ".if {relocatable}",
+            "ldr x2, [sp]",                             // argc
+            "add x1, sp, x2, lsl #3",
+            "2: ldr x2, [x1, #16]",                     // over the environment
+            "add x1, x1, #8",
+            "cbnz x2, 2b",
+            "2: ldp x2, x3, [x1, #16]!",                // the kernel always gives AT_SECURE
+            "cmp x2, #{secure}",
+            "b.ne 2b",
+            "eor w3, w3, #1",                           // who may choose the directory may not choose the loader:
+            "lsl w3, w3, #12",                          // no room for an answer, if set, is EINVAL
+            "adr x1, 7f",                               // /proc/self/exe
+            "sub x2, sp, #8192",
+            "mov w8, #{readlinkat}",
+            "svc #0",
+            "tbnz w0, #31, 8f",
+            "add x0, x2, x0",
+            "2: ldrb w5, [x0, #-1]!",                   // back to the last slash
+            "cmp w5, #0x2f",
+            "b.ne 2b",
+            "mov x1, x2",
+            "adr x7, 9f + {loader}",
+            "2: ldrb w2, [x7], #1",                     // the loader's relative path behind it, NUL included,
+            "strb w2, [x0, #1]!",                       // which is O_RDONLY too
+            "cbnz w2, 2b",
+            ".else",
+            "adr x1, 9f + {loader}",
+            "mov w2, #0",                               // O_RDONLY
+            ".endif",
+            "mov w8, #{openat}",                        // the path is absolute: any directory will do
+            "svc #0",
+            "tbnz w0, #31, 8f",
+            "mov w4, w0",                               // stays for mmap and the loader
+            ".ifeq {relocatable}",                      // else the path's own bytes are there: none is a NUL
+            "sub x1, sp, #16",
+            "str xzr, [x1]",                            // a read that fails must not leave a mark
+            ".endif",
+            "mov w2, #5",                               // also PROT_READ | PROT_EXEC below
+            "mov w3, #{closing} - 1",
+            "mov w8, #{pread}",
+            "svc #0",                                   // 5, which mmap rounds down to no address
+            "ldur w5, [x1, #1]",
+            "cmp w5, #{mark} >> 12, lsl #12",           // whole, and a loader for this stub?
+            "cset w5, ne",                              // if not, the offset is odd and mmap says EINVAL
+            "mov w1, #{len}",
+            "mov w3, #2",                               // MAP_PRIVATE
+            "mov w8, #{mmap}",
+            "svc #0",
+            "tbz x0, #63, 6f",
+            "8: neg w9, w0",                            // wrap-buddy: PATH ERRNO
+            "adr x1, 9f + {line}",
+            "ldr w2, 9f + {line_len}",
+            "mov w0, #2",                               // stderr
+            "mov w8, #{write}",
+            "svc #0",
+            "mov w5, #10",
+            "mov x1, sp",
+            "strb w5, [x1, #-1]!",                      // 10 is the newline too
+            "2: udiv w6, w9, w5",
+            "msub w7, w6, w5, w9",
+            "add w7, w7, #0x30",
+            "strb w7, [x1, #-1]!",
+            "mov w9, w6",
+            "cbnz w9, 2b",
+            "mov w7, #0x20",
+            "strb w7, [x1, #-1]!",
+            "sub x2, sp, x1",
+            "mov w0, #2",
+            "svc #0",
+            "mov w0, #127",
+            "mov w8, #{exit}",
+            "svc #0",
+            ".if {relocatable}",
+            "7: .asciz \"/proc/self/exe\"",
+            ".balign 4",
+            ".endif",
+            "6: blr x0",                                // leaves the trailer's address in x30
+            "9:",
+            relocatable = const $relocatable as usize,
+            secure = const $crate::stack::at::SECURE,
+            readlinkat = const $crate::arch::nr::READLINKAT,
+            openat = const $crate::arch::nr::OPENAT,
+            pread = const $crate::arch::nr::PREAD64,
+            mmap = const $crate::arch::nr::MMAP,
+            write = const $crate::arch::nr::WRITE,
+            exit = const $crate::arch::nr::EXIT_GROUP,
+            closing = const sidecar::loader::CLOSING_OFFSET,
+            len = const sidecar::loader::IMAGE_LEN,
+            mark = const sidecar::loader::closing_mark($crate::arch::MACHINE),
+            line_len = const sidecar::LINE_LEN_OFFSET,
+            line = const sidecar::LINE_OFFSET,
+            loader = const sidecar::LOADER_OFFSET,
+        );
+    };
+}
+
+/// Defines the start of the loader image: the branch, the header, and the call of `$start`, an
+/// `extern "C" fn(trailer, stack, fini, fd, scratch) -> !`, with what the stub left.
+#[macro_export]
+macro_rules! loader {
+    ($start:path) => {
+        $crate::global_asm!(
+            ".section .header, \"ax\"",
+            ".globl _start",
+            "_start:",
+            "b 2f",
+            ".balign 8",
+            ".quad {magic}",
+            ".short {abi}",
+            ".short {machine}",
+            "2: mov x0, x30",                           // the trailer
+            "mov x1, sp",                               // the initial stack
+            "mov x2, x20",                              // rtld_fini
+            "mov w3, w4",                               // the loader's descriptor
+            "sub sp, sp, #4096",
+            "mov x4, sp",                               // scratch memory
+            "bl {start}",
+            magic = const u64::from_le_bytes(sidecar::loader::MAGIC),
+            abi = const sidecar::loader::ABI,
+            machine = const $crate::arch::MACHINE,
+            start = sym $start,
+        );
+    };
+}

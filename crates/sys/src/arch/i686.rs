@@ -1,0 +1,316 @@
+//! i686: `int 0x80`, number in eax, arguments in ebx ecx edx esi edi ebp; only eax is lost.
+
+/// `e_machine` of this architecture.
+pub const MACHINE: u16 = sidecar::machine::I686;
+
+/// Whether processors of this architecture can protect branches by page.
+pub const HAS_BTI: bool = false;
+
+/// Only marked places may be branched to: not here.
+pub const PROT_BTI: usize = 0;
+
+/// The protections mprotect knows here.
+#[inline(always)]
+pub fn protections(_hwcap2: usize) -> usize {
+    7
+}
+
+/// System call numbers (arch/x86/entry/syscalls/syscall_32.tbl).
+pub mod nr {
+    #![allow(missing_docs)]
+    pub const WRITE: usize = 4;
+    pub const CLOSE: usize = 6;
+    pub const LSEEK: usize = 19;
+    /// The first mmap: one argument, the address of the six.
+    pub const OLD_MMAP: usize = 90;
+    pub const MUNMAP: usize = 91;
+    pub const MPROTECT: usize = 125;
+    pub const PREAD64: usize = 180;
+    pub const PWRITE64: usize = 181;
+    pub const EXIT_GROUP: usize = 252;
+    pub const OPENAT: usize = 295;
+    pub const READLINKAT: usize = 305;
+    pub const STATX: usize = 383;
+}
+
+/// Makes a system call of up to five arguments.
+///
+/// # Safety
+/// As the call demands of its arguments.
+#[inline(never)]
+pub unsafe fn syscall(number: usize, arguments: [usize; 5]) -> usize {
+    let result;
+    // SAFETY: the caller vouches for the call. esi and ebx are the compiler's own: they are saved and given back.
+    unsafe {
+        core::arch::asm!(
+            "push esi",
+            "push ebx",
+            "mov ebx, [edi]",
+            "mov ecx, [edi + 4]",
+            "mov edx, [edi + 8]",
+            "mov esi, [edi + 12]",
+            "mov edi, [edi + 16]",
+            "int 0x80",
+            "pop ebx",
+            "pop esi",
+            inlateout("eax") number => result,
+            inout("edi") arguments.as_ptr() => _,
+            out("ecx") _, out("edx") _,
+        );
+    }
+    result
+}
+
+/// Makes a system call of up to three arguments.
+///
+/// # Safety
+/// As the call demands of its arguments.
+#[inline(always)]
+pub unsafe fn syscall3(number: usize, a: usize, b: usize, c: usize) -> usize {
+    let result;
+    // SAFETY: the caller vouches for the call. ebx is the compiler's own: it is lent and given back.
+    unsafe {
+        core::arch::asm!(
+            "xchg ebx, edi",
+            "int 0x80",
+            "xchg ebx, edi",
+            inlateout("eax") number => result,
+            in("edi") a, in("ecx") b, in("edx") c,
+        );
+    }
+    result
+}
+
+/// mmap; the offset is in bytes.
+///
+/// # Safety
+/// As for [`crate::syscall::mmap`].
+#[inline(always)]
+pub unsafe fn mmap(arguments: [usize; 6]) -> usize {
+    // SAFETY: the kernel reads the six arguments; the caller vouches for the range.
+    unsafe { syscall(nr::OLD_MMAP, [arguments.as_ptr() as usize, 0, 0, 0, 0]) }
+}
+
+/// pread64; the offset is two words, low first.
+///
+/// # Safety
+/// `len` bytes at `buffer` may be written.
+#[inline(always)]
+pub unsafe fn pread(fd: usize, buffer: *mut u8, len: usize, offset: usize) -> usize {
+    // SAFETY: the caller vouches for the buffer.
+    unsafe { syscall(nr::PREAD64, [fd, buffer as usize, len, offset, 0]) }
+}
+
+/// pwrite64; the offset is two words, low first.
+///
+/// # Safety
+/// `len` bytes at `buffer` may be read.
+#[inline(always)]
+pub unsafe fn pwrite(fd: usize, buffer: *const u8, len: usize, offset: usize) -> usize {
+    // SAFETY: the caller vouches for the buffer.
+    unsafe { syscall(nr::PWRITE64, [fd, buffer as usize, len, offset, 0]) }
+}
+
+/// Makes written code visible to instruction fetch: the hardware does.
+///
+/// # Safety
+/// None here.
+#[inline(always)]
+pub unsafe fn sync_code(_address: usize, _len: usize) {}
+
+/// Starts a program or ld.so: the initial stack, rtld_fini in edx, everything else unspecified (System V ABI, Intel386).
+///
+/// # Safety
+/// `entry` is code that expects to be started with `stack`, and nothing of this image is needed any more.
+#[inline(always)]
+pub unsafe fn enter(stack: *mut usize, entry: usize, fini: usize) -> ! {
+    // SAFETY: the caller vouches for both.
+    unsafe {
+        core::arch::asm!(
+            "mov esp, {stack}",
+            "jmp {entry}",
+            stack = in(reg) stack, entry = in(reg) entry, in("edx") fini,
+            options(noreturn),
+        );
+    }
+}
+
+/// Stores the address of a static in a pointer, whatever the image was linked for.
+#[macro_export]
+macro_rules! address {
+    ($pointer:ident, $static:path) => {
+        // SAFETY: an address is computed, nothing else.
+        unsafe {
+            core::arch::asm!(
+                "call 2f", "2: popl {0}", "addl ${1} - 2b, {0}", out(reg) $pointer, sym $static, options(att_syntax),
+            )
+        }
+    };
+}
+
+/// Defines the stub. It passes to the loader: ebp the trailer; on the stack mmap's six arguments, the loader's descriptor
+/// the fifth of them, then rtld_fini, then the initial stack.
+#[macro_export]
+macro_rules! stub {
+    (relocatable: $relocatable:expr) => {
+        $crate::global_asm!(
+            ".section .image, \"ax\"",
+            ".globl _start",
+            "_start:",
+            "jmp 4f",
+            "5: pop ebp",                               // the trailer: a call in front of it tells where it is
+            "push edx",                                 // rtld_fini: edx is an argument register
+            ".if {relocatable}",
+            "lea edi, [esp + 4]",
+            "mov eax, [edi]",                           // argc
+            "lea edi, [edi + eax * 4 + 4]",             // argv's NULL
+            "xor eax, eax",
+            "2: scasd",                                 // over it,
+            "2: scasd",                                 // and the environment
+            "jne 2b",
+            "2: cmp dword ptr [edi], {secure}",         // the kernel always gives AT_SECURE
+            "lea edi, [edi + 8]",
+            "jne 2b",
+            "mov edx, [edi - 4]",                       // who may choose the directory may not choose the loader:
+            "dec edx",                                  // no room for an answer, if set, is EINVAL
+            "and edx, 4096",
+            "lea ebx, [ebp - 20]",                      // /proc/self/exe, in front of the last call
+            "lea ecx, [esp - 8192]",
+            "push {readlink}",
+            "pop eax",
+            "int 0x80",
+            "test eax, eax",
+            "js 8f",
+            "lea edi, [ecx + eax]",
+            "2: dec edi",                               // back to the last slash
+            "cmp byte ptr [edi], 0x2f",
+            "jne 2b",
+            "inc edi",
+            "lea esi, [ebp + {loader}]",
+            "2: lodsb",                                 // the loader's relative path behind it, NUL included
+            "stosb",
+            "test al, al",
+            "jne 2b",
+            "mov ebx, ecx",
+            ".else",
+            "lea ebx, [ebp + {loader}]",
+            ".endif",
+            "xor ecx, ecx",                             // O_RDONLY
+            "push {open}",
+            "pop eax",
+            "int 0x80",
+            "test eax, eax",
+            "js 8f",
+            "xchg ebx, eax",
+            "lea ecx, [esp - 64]",
+            "push 5",                                   // bytes
+            "pop edx",
+            "mov esi, {closing} - 1",
+            "xor edi, edi",                             // the offset's high word
+            "mov [ecx + 1], edi",                       // a read that fails must not leave a mark
+            "mov eax, {pread}",
+            "int 0x80",
+            "xor eax, eax",
+            "cmp dword ptr [ecx + 1], {mark}",          // whole, and a loader for this stub?
+            "setne al",                                 // if not, the offset is odd and mmap says EINVAL
+            "push eax",                                 // offset
+            "push ebx",                                 // descriptor: stays for the loader
+            "push 2",                                   // MAP_PRIVATE
+            "push edx",                                 // PROT_READ | PROT_EXEC is 5
+            "push {len}",
+            "push edi",                                 // anywhere
+            "mov ebx, esp",
+            "push {mmap}",
+            "pop eax",
+            "int 0x80",
+            "cmp eax, -4096",
+            "jbe 6f",
+            "8: neg eax",                               // wrap-buddy: PATH ERRNO
+            "xchg edi, eax",
+            "lea ecx, [ebp + {line}]",
+            "mov edx, [ebp + {line_len}]",
+            "push 2",                                   // stderr
+            "pop ebx",
+            "push {write}",
+            "pop eax",
+            "int 0x80",
+            "xchg eax, edi",
+            "mov ecx, esp",
+            "push 10",
+            "pop esi",
+            "dec ecx",
+            "mov byte ptr [ecx], 10",
+            "2: cdq",
+            "div esi",
+            "add dl, 0x30",
+            "dec ecx",
+            "mov [ecx], dl",
+            "test eax, eax",
+            "jnz 2b",
+            "dec ecx",
+            "mov byte ptr [ecx], 0x20",
+            "mov edx, esp",
+            "sub edx, ecx",
+            "push {write}",
+            "pop eax",
+            "int 0x80",
+            "push 127",
+            "pop ebx",
+            "mov eax, {exit}",
+            "int 0x80",
+            "6: jmp eax",
+            ".if {relocatable}",
+            ".asciz \"/proc/self/exe\"",
+            ".endif",
+            "4: call 5b",
+            relocatable = const $relocatable as usize,
+            secure = const $crate::stack::at::SECURE,
+            readlink = const 85,
+            open = const 5,
+            pread = const $crate::arch::nr::PREAD64,
+            mmap = const $crate::arch::nr::OLD_MMAP,
+            write = const $crate::arch::nr::WRITE,
+            exit = const $crate::arch::nr::EXIT_GROUP,
+            closing = const sidecar::loader::CLOSING_OFFSET,
+            len = const sidecar::loader::IMAGE_LEN,
+            mark = const sidecar::loader::closing_mark($crate::arch::MACHINE),
+            line_len = const sidecar::LINE_LEN_OFFSET,
+            line = const sidecar::LINE_OFFSET,
+            loader = const sidecar::LOADER_OFFSET,
+        );
+    };
+}
+
+/// Defines the start of the loader image: the branch, the header, and the call of `$start`, an
+/// `extern "C" fn(trailer, stack, fini, fd, scratch) -> !`, with what the stub left.
+#[macro_export]
+macro_rules! loader {
+    ($start:path) => {
+        $crate::global_asm!(
+            ".section .header, \"ax\"",
+            ".globl _start",
+            "_start:",
+            "jmp 2f",
+            ".balign 8",
+            ".quad {magic}",
+            ".short {abi}",
+            ".short {machine}",
+            "2: mov ecx, [esp + 16]",                      // the loader's descriptor
+            "mov edx, [esp + 24]",                      // rtld_fini
+            "lea ebx, [esp + 28]",                      // the initial stack
+            "lea esp, [ebx - 4096]",
+            "mov eax, esp",
+            "sub esp, 12",                              // the stack is 16-byte aligned where a function is called
+            "push eax",                                 // scratch memory
+            "push ecx",
+            "push edx",
+            "push ebx",
+            "push ebp",                                 // the trailer
+            "call {start}",
+            magic = const u64::from_le_bytes(sidecar::loader::MAGIC),
+            abi = const sidecar::loader::ABI,
+            machine = const $crate::arch::MACHINE,
+            start = sym $start,
+        );
+    };
+}

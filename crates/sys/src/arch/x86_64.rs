@@ -1,0 +1,302 @@
+//! x86_64: `syscall`, number in rax, arguments in rdi rsi rdx r10 r8 r9; rax, rcx and r11 are lost.
+
+/// `e_machine` of this architecture.
+pub const MACHINE: u16 = sidecar::machine::X86_64;
+
+/// Whether processors of this architecture can protect branches by page.
+pub const HAS_BTI: bool = false;
+
+/// Only marked places may be branched to: not here.
+pub const PROT_BTI: usize = 0;
+
+/// The protections mprotect knows here.
+#[inline(always)]
+pub fn protections(_hwcap2: usize) -> usize {
+    7
+}
+
+/// System call numbers (arch/x86/entry/syscalls/syscall_64.tbl).
+pub mod nr {
+    #![allow(missing_docs)]
+    pub const WRITE: usize = 1;
+    pub const CLOSE: usize = 3;
+    pub const LSEEK: usize = 8;
+    pub const MMAP: usize = 9;
+    pub const MPROTECT: usize = 10;
+    pub const MUNMAP: usize = 11;
+    pub const PREAD64: usize = 17;
+    pub const PWRITE64: usize = 18;
+    pub const EXIT_GROUP: usize = 231;
+    pub const OPENAT: usize = 257;
+    pub const READLINKAT: usize = 267;
+    pub const STATX: usize = 332;
+}
+
+/// Makes a system call of up to five arguments.
+///
+/// # Safety
+/// As the call demands of its arguments.
+#[inline(always)]
+pub unsafe fn syscall(number: usize, arguments: [usize; 5]) -> usize {
+    // SAFETY: the caller vouches for the call; the clobbers are the kernel's.
+    unsafe { syscall6(number, arguments, 0) }
+}
+
+/// Makes a system call of up to three arguments.
+///
+/// # Safety
+/// As the call demands of its arguments.
+#[inline(always)]
+pub unsafe fn syscall3(number: usize, a: usize, b: usize, c: usize) -> usize {
+    let result;
+    // SAFETY: the caller vouches for the call; the clobbers are the kernel's.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") number => result,
+            in("rdi") a, in("rsi") b, in("rdx") c,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
+#[inline(always)]
+unsafe fn syscall6(number: usize, [a, b, c, d, e]: [usize; 5], f: usize) -> usize {
+    let result;
+    // SAFETY: as for `syscall`.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") number => result,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
+/// mmap; the offset is in bytes.
+///
+/// # Safety
+/// As for [`crate::syscall::mmap`].
+#[inline(always)]
+pub unsafe fn mmap([a, b, c, d, e, f]: [usize; 6]) -> usize {
+    // SAFETY: the caller vouches for the range.
+    unsafe { syscall6(nr::MMAP, [a, b, c, d, e], f) }
+}
+
+/// pread64.
+///
+/// # Safety
+/// `len` bytes at `buffer` may be written.
+#[inline(always)]
+pub unsafe fn pread(fd: usize, buffer: *mut u8, len: usize, offset: usize) -> usize {
+    // SAFETY: the caller vouches for the buffer.
+    unsafe { syscall(nr::PREAD64, [fd, buffer as usize, len, offset, 0]) }
+}
+
+/// pwrite64.
+///
+/// # Safety
+/// `len` bytes at `buffer` may be read.
+#[inline(always)]
+pub unsafe fn pwrite(fd: usize, buffer: *const u8, len: usize, offset: usize) -> usize {
+    // SAFETY: the caller vouches for the buffer.
+    unsafe { syscall(nr::PWRITE64, [fd, buffer as usize, len, offset, 0]) }
+}
+
+/// Makes written code visible to instruction fetch: the hardware does.
+///
+/// # Safety
+/// None here.
+#[inline(always)]
+pub unsafe fn sync_code(_address: usize, _len: usize) {}
+
+/// Starts a program or ld.so: the initial stack, rtld_fini in rdx, everything else unspecified (System V ABI, AMD64).
+///
+/// # Safety
+/// `entry` is code that expects to be started with `stack`, and nothing of this image is needed any more.
+#[inline(always)]
+pub unsafe fn enter(stack: *mut usize, entry: usize, fini: usize) -> ! {
+    // SAFETY: the caller vouches for both.
+    unsafe {
+        core::arch::asm!(
+            "mov rsp, {stack}",
+            "jmp {entry}",
+            stack = in(reg) stack, entry = in(reg) entry, in("rdx") fini,
+            options(noreturn),
+        );
+    }
+}
+
+/// Stores the address of a static in a pointer, whatever the image was linked for.
+#[macro_export]
+macro_rules! address {
+    ($pointer:ident, $static:path) => {
+        // SAFETY: an address is computed, nothing else.
+        unsafe {
+            core::arch::asm!(
+                "lea {}, [rip + {}]", out(reg) $pointer, sym $static, options(nomem, nostack, preserves_flags),
+            )
+        }
+    };
+}
+
+/// Defines the stub. It passes to the loader: [rsp] the trailer, above it the initial stack; rbp rtld_fini; r8d the
+/// loader's descriptor.
+#[macro_export]
+macro_rules! stub {
+    (relocatable: $relocatable:expr) => {
+        $crate::global_asm!(
+            ".section .image, \"ax\"",
+            ".globl _start",
+            "_start:",
+            "mov rbp, rdx",                             // rtld_fini: rdx is an argument register
+            ".if {relocatable}",
+            "mov rax, [rsp]",                           // argc
+            "lea rbx, [rsp + rax * 8 + 8]",             // argv's NULL
+            "2: add rbx, 8",                            // over the environment
+            "cmp qword ptr [rbx], 0",
+            "jne 2b",
+            "2: cmp dword ptr [rbx + 8], {secure}",     // the kernel always gives AT_SECURE
+            "lea rbx, [rbx + 16]",
+            "jne 2b",
+            "mov edx, [rbx]",                           // who may choose the directory may not choose the loader:
+            "dec edx",                                  // no room for an answer, if set, is EINVAL
+            "and edx, 4096",
+            "push {readlink}",
+            "pop rax",
+            "lea rdi, [rip + 7f]",                      // /proc/self/exe
+            "lea rsi, [rsp - 8192]",
+            "syscall",
+            "test eax, eax",
+            "js 8f",
+            "lea rdi, [rsi + rax]",
+            "2: dec rdi",                               // back to the last slash
+            "cmp byte ptr [rdi], 0x2f",
+            "jne 2b",
+            "inc rdi",
+            "lea rsi, [rip + 9f + {loader}]",
+            "2: lodsb",                                 // the loader's relative path behind it, NUL included
+            "stosb",
+            "test al, al",
+            "jne 2b",
+            "lea rdi, [rsp - 8192]",
+            ".else",
+            "lea rdi, [rip + 9f + {loader}]",
+            ".endif",
+            "xor esi, esi",                             // O_RDONLY
+            "push {open}",
+            "pop rax",
+            "syscall",
+            "test eax, eax",
+            "js 8f",
+            "mov r8d, eax",                             // stays for mmap and the loader
+            "mov edi, eax",
+            "lea rsi, [rsp - 16]",
+            "push 5",                                   // also PROT_READ | PROT_EXEC below
+            "pop rdx",
+            "mov r10d, {closing} - 1",
+            "xor r9d, r9d",
+            "mov [rsi + 1], r9d",                       // a read that fails must not leave a mark
+            "push {pread}",
+            "pop rax",
+            "syscall",
+            "cmp dword ptr [rsi + 1], {mark}",          // whole, and a loader for this stub?
+            "setne r9b",                                // if not, the offset is odd and mmap says EINVAL
+            "xor edi, edi",
+            "mov esi, {len}",
+            "push 2",                                   // MAP_PRIVATE
+            "pop r10",
+            "push {mmap}",
+            "pop rax",
+            "syscall",
+            "test rax, rax",
+            "jns 6f",
+            "8: neg eax",                               // wrap-buddy: PATH ERRNO
+            "xchg ebx, eax",
+            "lea rsi, [rip + 9f + {line}]",
+            "mov edx, [rip + 9f + {line_len}]",
+            "push 2",                                   // stderr
+            "pop rdi",
+            "push {write}",
+            "pop rax",
+            "syscall",
+            "xchg eax, ebx",
+            "push 10",
+            "pop rcx",
+            "mov rsi, rsp",
+            "dec rsi",
+            "mov [rsi], cl",                            // 10 is the newline too
+            "2: cdq",
+            "div ecx",
+            "add dl, 0x30",
+            "dec rsi",
+            "mov [rsi], dl",
+            "test eax, eax",
+            "jnz 2b",
+            "dec rsi",
+            "mov byte ptr [rsi], 0x20",
+            "mov edx, esp",
+            "sub edx, esi",
+            "push {write}",
+            "pop rax",
+            "syscall",
+            "push 127",
+            "pop rdi",
+            "mov eax, {exit}",
+            "syscall",
+            ".if {relocatable}",
+            "7: .asciz \"/proc/self/exe\"",
+            ".endif",
+            "6: call rax",                              // pushes the trailer's address
+            "9:",
+            relocatable = const $relocatable as usize,
+            secure = const $crate::stack::at::SECURE,
+            readlink = const 89,
+            open = const 2,
+            pread = const $crate::arch::nr::PREAD64,
+            mmap = const $crate::arch::nr::MMAP,
+            write = const $crate::arch::nr::WRITE,
+            exit = const $crate::arch::nr::EXIT_GROUP,
+            closing = const sidecar::loader::CLOSING_OFFSET,
+            len = const sidecar::loader::IMAGE_LEN,
+            mark = const sidecar::loader::closing_mark($crate::arch::MACHINE),
+            line_len = const sidecar::LINE_LEN_OFFSET,
+            line = const sidecar::LINE_OFFSET,
+            loader = const sidecar::LOADER_OFFSET,
+        );
+    };
+}
+
+/// Defines the start of the loader image: the branch, the header, and the call of `$start`, an
+/// `extern "C" fn(trailer, stack, fini, fd, scratch) -> !`, with what the stub left.
+#[macro_export]
+macro_rules! loader {
+    ($start:path) => {
+        $crate::global_asm!(
+            ".section .header, \"ax\"",
+            ".globl _start",
+            "_start:",
+            "jmp 2f",
+            ".balign 8",
+            ".quad {magic}",
+            ".short {abi}",
+            ".short {machine}",
+            "2: pop rdi",                               // the trailer
+            "mov rsi, rsp",                             // the initial stack
+            "mov rdx, rbp",                             // rtld_fini
+            "mov ecx, r8d",                             // the loader's descriptor
+            "sub rsp, 4096",
+            "mov r8, rsp",                              // scratch memory
+            "call {start}",
+            magic = const u64::from_le_bytes(sidecar::loader::MAGIC),
+            abi = const sidecar::loader::ABI,
+            machine = const $crate::arch::MACHINE,
+            start = sym $start,
+        );
+    };
+}

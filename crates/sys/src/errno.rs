@@ -1,0 +1,23 @@
+//! What a system call gives back.
+
+/// A value, or a negated error number: the last 4095 values (asm-generic/errno-base.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome(pub usize);
+
+impl Outcome {
+    /// The error number, 0 for none.
+    #[inline(always)]
+    pub fn errno(self) -> usize {
+        if self.0 > usize::MAX - 4095 {
+            self.0.wrapping_neg()
+        } else {
+            0
+        }
+    }
+
+    /// The value, if it is one.
+    #[inline(always)]
+    pub fn ok(self) -> Option<usize> {
+        (self.errno() == 0).then_some(self.0)
+    }
+}

@@ -1,0 +1,163 @@
+//! System calls the loader makes, with the kernel's own names.
+
+use crate::arch::{self, nr, syscall, syscall3};
+use crate::errno::Outcome;
+
+/// The directory a relative path starts from (linux/fcntl.h).
+pub const AT_FDCWD: usize = -100isize as usize;
+
+/// Protections of a mapping (asm-generic/mman-common.h).
+pub mod prot {
+    /// Readable.
+    pub const READ: usize = 1;
+    /// Writable.
+    pub const WRITE: usize = 2;
+    /// Executable.
+    pub const EXEC: usize = 4;
+}
+
+/// Kinds of a mapping (asm-generic/mman-common.h, linux/mman.h).
+pub mod map {
+    /// Changes stay in this process.
+    pub const PRIVATE: usize = 2;
+    /// Exactly there, over whatever is mapped.
+    pub const FIXED: usize = 0x10;
+    /// Zeros, no file.
+    pub const ANONYMOUS: usize = 0x20;
+}
+
+/// Access modes of [`open`] (asm-generic/fcntl.h).
+pub mod open_flags {
+    /// Read only.
+    pub const RDONLY: usize = 0;
+    /// Read and write.
+    pub const RDWR: usize = 2;
+    /// Do not wait for the other end of a FIFO.
+    pub const NONBLOCK: usize = 0x800;
+}
+
+/// Opens the file at the NUL-terminated `path`.
+///
+/// # Safety
+/// `path` points to a NUL-terminated string.
+#[inline(never)]
+pub unsafe fn open(path: *const u8, flags: usize) -> Outcome {
+    // SAFETY: the caller vouches for the string; the kernel only reads it.
+    Outcome(unsafe { syscall3(nr::OPENAT, AT_FDCWD, path as usize, flags) })
+}
+
+/// Closes a descriptor; what the kernel says of it changes nothing here.
+#[inline(never)]
+pub fn close(fd: usize) {
+    // SAFETY: no memory is involved.
+    unsafe { syscall3(nr::CLOSE, fd, fd, fd) };
+}
+
+/// Length of the file behind `fd`, in bytes. Moves its position.
+#[inline(never)]
+pub fn file_len(fd: usize) -> Outcome {
+    const SEEK_END: usize = 2;
+    // SAFETY: no memory is involved.
+    Outcome(unsafe { syscall3(nr::LSEEK, fd, 0, SEEK_END) })
+}
+
+/// Writes to a descriptor; a failure has nobody to be told.
+///
+/// # Safety
+/// `len` bytes at `bytes` may be read.
+#[inline(never)]
+pub unsafe fn write(fd: usize, bytes: *const u8, len: usize) {
+    // SAFETY: the caller vouches for the bytes.
+    unsafe { syscall3(nr::WRITE, fd, bytes as usize, len) };
+}
+
+/// Ends the process.
+#[inline(always)]
+pub fn exit(status: usize) -> ! {
+    loop {
+        // SAFETY: the process is gone afterwards.
+        unsafe { syscall3(nr::EXIT_GROUP, status, status, status) };
+    }
+}
+
+/// Where a symbolic link leads; gives the length in bytes, without a NUL.
+///
+/// # Safety
+/// `path` points to a NUL-terminated string; `len` bytes at `buffer` may be written.
+#[inline(always)]
+pub unsafe fn readlink(path: *const u8, buffer: *mut u8, len: usize) -> Outcome {
+    let arguments = [AT_FDCWD, path as usize, buffer as usize, len, 0];
+    // SAFETY: the caller vouches for both.
+    Outcome(unsafe { syscall(nr::READLINKAT, arguments) })
+}
+
+/// Maps memory; `offset` is in bytes and a multiple of the page size.
+///
+/// # Safety
+/// With [`map::FIXED`], nothing else may use what is mapped there.
+#[inline(never)]
+pub unsafe fn mmap(
+    address: usize,
+    len: usize,
+    prot: usize,
+    flags: usize,
+    fd: usize,
+    offset: usize,
+) -> Outcome {
+    // SAFETY: the caller vouches for the range.
+    Outcome(unsafe { arch::mmap([address, len, prot, flags, fd, offset]) })
+}
+
+/// Unmaps memory.
+///
+/// # Safety
+/// Nothing may use the range any more.
+#[inline(always)]
+pub unsafe fn munmap(address: usize, len: usize) {
+    // SAFETY: the caller vouches for the range.
+    unsafe { syscall3(nr::MUNMAP, address, len, len) };
+}
+
+/// Changes the protection of whole pages.
+///
+/// # Safety
+/// Nothing may rely on the protection the range had.
+#[inline(never)]
+pub unsafe fn mprotect(address: usize, len: usize, prot: usize) -> Outcome {
+    // SAFETY: the caller vouches for the range.
+    Outcome(unsafe { syscall3(nr::MPROTECT, address, len, prot) })
+}
+
+/// Who owns a file, and who may write to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner {
+    /// User id.
+    pub uid: u32,
+    /// File type and permission bits.
+    pub mode: u16,
+}
+
+/// Owner and mode of the file at `path`, or of `fd` itself where `path` is empty (statx; linux/stat.h); zeros if the kernel
+/// does not tell.
+///
+/// # Safety
+/// `path` points to a NUL-terminated string.
+#[inline(never)]
+pub unsafe fn owner(fd: usize, path: *const u8) -> Owner {
+    const AT_EMPTY_PATH: usize = 0x1000;
+    const STATX_TYPE_MODE_UID: usize = 1 | 2 | 8;
+    let mut stat = core::mem::MaybeUninit::<[u32; 64]>::uninit();
+    let stat = stat.as_mut_ptr().cast::<u32>();
+    // SAFETY: struct statx is 256 bytes, which is what `stat` has; stx_uid is at 20, stx_mode at 28, and both are written
+    // before they are read. The caller vouches for the path.
+    unsafe {
+        stat.add(5).write_volatile(0);
+        stat.add(7).write_volatile(0);
+        let arguments = [fd, path as usize, AT_EMPTY_PATH, STATX_TYPE_MODE_UID, stat as usize];
+        syscall(nr::STATX, arguments);
+        Owner {
+            uid: stat.add(5).read_volatile(),
+            mode: stat.add(7).read_volatile() as u16,
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! Writes plans to disk; the only place that writes to a program's file.
+//!
+//! For each program: the sidecar to a temporary file that then takes its name; the slot, and e_entry where that moves;
+//! PT_INTERP last. Each step is on disk before the next begins, so that a program whose wrapping was stopped at any
+//! point runs as before or runs wrapped, or is completed by the next run.
+
+mod sidecar_file;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow, bail};
+use rayon::prelude::*;
+use sidecar::EditKind;
+use xattr::FileExt as _;
+
+use crate::loaders::Install;
+use crate::plan::Plan;
+use crate::scan::io_reason;
+
+/// Programs worked on at a time: each holds an open file, and 1024 is a usual limit of those.
+const BATCH: usize = 256;
+
+/// With more programs than this, whole file systems are synced instead of single files.
+const FEW: usize = 8;
+
+/// The permission bits, set-id and sticky included.
+const MODE: u32 = 0o7777;
+
+/// File capabilities: the kernel drops them when a file is written to.
+const CAPABILITY: &str = "security.capability";
+
+/// Carries out `plans` and says of each what there is to know, or why it failed.
+pub fn apply(plans: &[&Plan]) -> Vec<Result<Vec<String>>> {
+    plans.chunks(BATCH).flat_map(apply_batch).collect()
+}
+
+/// Installs the loaders that `plans` rely on, each once, and returns the paths with what came of it.
+pub fn install_loaders(plans: &[&Plan]) -> BTreeMap<PathBuf, Result<()>> {
+    let mut installed = BTreeMap::new();
+    for install in plans.iter().filter_map(|plan| plan.loader.install.as_ref()) {
+        installed
+            .entry(install.path.clone())
+            .or_insert_with(|| write_loader(install));
+    }
+    installed
+}
+
+fn write_loader(install: &Install) -> Result<()> {
+    let directory = install.path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(directory)
+        .and_then(|()| {
+            let mode = Permissions::from_mode(0o644);
+            sidecar_file::write(&install.path, install.image, mode, None, true)
+        })
+        .map_err(|error| {
+            anyhow!(
+                "the loader cannot be installed as {}: {}; pass --loader-dir-path",
+                install.path.display(),
+                io_reason(&error)
+            )
+        })
+}
+
+/// A program while it is worked on.
+struct Job<'a> {
+    plan: &'a Plan,
+    file: File,
+    /// Mode to put back at the end.
+    mode: u32,
+    capability: Option<Vec<u8>>,
+    /// Whether the sidecar was there before.
+    had_sidecar: bool,
+    /// How many of the plan's edits were written.
+    written: usize,
+}
+
+fn apply_batch(plans: &[&Plan]) -> Vec<Result<Vec<String>>> {
+    let few = plans.len() <= FEW;
+    let mut jobs: Vec<Result<Job<'_>>> = plans.par_iter().map(|plan| Job::open(plan)).collect();
+    step(&mut jobs, |job| job.write_sidecar(few));
+    sync(&mut jobs, few, |job| job.sync_directory());
+    step(&mut jobs, |job| {
+        job.write_edits(|kind| kind != EditKind::Interp)
+    });
+    sync(&mut jobs, few, |job| job.sync_file());
+    // A crash may still undo this last step: the program is then one that the next run completes.
+    step(&mut jobs, |job| job.write_edits(|_| true));
+    jobs.into_par_iter().map(|job| Ok(job?.finish())).collect()
+}
+
+/// Takes every job that is still in order one step further.
+fn step(jobs: &mut [Result<Job<'_>>], work: impl Fn(&mut Job<'_>) -> Result<()> + Sync) {
+    jobs.par_iter_mut().for_each(|entry| {
+        if let Ok(job) = entry
+            && let Err(error) = work(job)
+        {
+            job.undo();
+            *entry = Err(error);
+        }
+    });
+}
+
+/// Has what was written so far reach the disk: file by file, or the whole file systems the files are on.
+fn sync(jobs: &mut [Result<Job<'_>>], few: bool, one: fn(&Job<'_>) -> io::Result<()>) {
+    let failed = |error: &io::Error| format!("cannot be synced: {}", io_reason(error));
+    if few {
+        step(jobs, |job| {
+            one(job).map_err(|error| anyhow!(failed(&error)))
+        });
+        return;
+    }
+    let mut seen = BTreeSet::new();
+    let mut broken = BTreeMap::new();
+    for job in jobs.iter().flatten() {
+        let device = job.plan.inode.0;
+        if seen.insert(device)
+            && let Err(error) = nix::unistd::syncfs(&job.file)
+        {
+            broken.insert(device, failed(&error.into()));
+        }
+    }
+    step(jobs, |job| match broken.get(&job.plan.inode.0) {
+        Some(reason) => bail!("{reason}"),
+        None => Ok(()),
+    });
+}
+
+impl<'a> Job<'a> {
+    fn open(plan: &'a Plan) -> Result<Self> {
+        let mode = fs::symlink_metadata(&plan.path)
+            .map_err(|error| anyhow!(io_reason(&error)))?
+            .mode();
+        let file = open_for_writing(&plan.path, mode)
+            .map_err(|error| anyhow!("cannot be written: {}", io_reason(&error)))?;
+        let mut job = Self {
+            plan,
+            mode,
+            capability: file.get_xattr(CAPABILITY).ok().flatten(),
+            had_sidecar: plan.sidecar_path.exists(),
+            file,
+            written: 0,
+        };
+        match job.check_unchanged() {
+            Ok(()) => Ok(job),
+            Err(error) => {
+                job.put_back_mode();
+                Err(error)
+            }
+        }
+    }
+
+    /// The plan was made from what the file was then.
+    fn check_unchanged(&mut self) -> Result<()> {
+        let metadata = self.file.metadata()?;
+        let (device, inode, _) = self.plan.inode;
+        let mut unchanged = metadata.len() == self.plan.file_len
+            && (metadata.dev(), metadata.ino()) == (device, inode);
+        for edit in &self.plan.edits {
+            let mut now = vec![0; edit.before.len()];
+            unchanged &= self.file.read_exact_at(&mut now, edit.offset).is_ok();
+            unchanged &= now == edit.before;
+        }
+        if !unchanged {
+            bail!("was changed by something else meanwhile: run wrap-buddy again");
+        }
+        Ok(())
+    }
+
+    fn write_sidecar(&mut self, durable: bool) -> Result<()> {
+        // Whoever may run the program has to be able to read its sidecar.
+        let readable = (self.mode | (self.mode & 0o111) << 2) & 0o666;
+        let owner = self.file.metadata()?;
+        sidecar_file::write(
+            &self.plan.sidecar_path,
+            &self.plan.sidecar,
+            Permissions::from_mode(readable),
+            Some((owner.uid(), owner.gid())),
+            durable,
+        )
+        .map_err(|error| {
+            anyhow!(
+                "its sidecar {} cannot be written: {}",
+                self.plan.sidecar_path.display(),
+                io_reason(&error)
+            )
+        })
+    }
+
+    /// Writes the next edits, as long as they are of a kind that is `due`.
+    fn write_edits(&mut self, due: impl Fn(EditKind) -> bool) -> Result<()> {
+        while let Some(edit) = self
+            .plan
+            .edits
+            .get(self.written)
+            .filter(|edit| due(edit.kind))
+        {
+            // Counted first: a write that fails may have written a part.
+            self.written += 1;
+            self.file
+                .write_all_at(&edit.after, edit.offset)
+                .map_err(|error| anyhow!("cannot be written: {}", io_reason(&error)))?;
+        }
+        Ok(())
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        let directory = self.plan.path.parent().unwrap_or(Path::new("/"));
+        File::open(directory)?.sync_all()
+    }
+
+    fn sync_file(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Leaves the program as it was found, as far as that is still possible.
+    fn undo(&mut self) {
+        let mut whole = true;
+        for edit in self.plan.edits[..self.written].iter().rev() {
+            whole &= self.file.write_all_at(&edit.before, edit.offset).is_ok();
+        }
+        // While stub bytes may be left, the sidecar is what the next run repairs them with.
+        if whole && !self.had_sidecar {
+            let _ = fs::remove_file(&self.plan.sidecar_path);
+        }
+        self.put_back_mode();
+    }
+
+    /// Puts back what writing took from the file, and says what could not be put back.
+    fn finish(mut self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let Some(capability) = self.capability.take() {
+            let lost = self.file.get_xattr(CAPABILITY).ok().flatten() != Some(capability.clone());
+            if lost && self.file.set_xattr(CAPABILITY, &capability).is_err() {
+                notes.push("lost its file capabilities: set them again with setcap".to_owned());
+            }
+        }
+        if !self.put_back_mode() {
+            notes.push(format!(
+                "its mode was {:o}: set it again with chmod",
+                self.mode & MODE
+            ));
+        }
+        notes
+    }
+
+    /// Writing clears set-id bits, and a read-only file was made writable.
+    fn put_back_mode(&mut self) -> bool {
+        let same = self
+            .file
+            .metadata()
+            .is_ok_and(|now| now.mode() & MODE == self.mode & MODE);
+        let mode = Permissions::from_mode(self.mode & MODE);
+        same || self.file.set_permissions(mode).is_ok()
+    }
+}
+
+/// Opens a program for reading and writing, if need be by making it writable for the time being.
+fn open_for_writing(path: &Path, mode: u32) -> io::Result<File> {
+    let open = || File::options().read(true).write(true).open(path);
+    match open() {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && mode & 0o200 == 0 => {
+            // Only its owner may; to everybody else the first error is the one that counts.
+            if fs::set_permissions(path, Permissions::from_mode(mode & MODE | 0o200)).is_err() {
+                return Err(error);
+            }
+            open().inspect_err(|_| {
+                let _ = fs::set_permissions(path, Permissions::from_mode(mode & MODE));
+            })
+        }
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::unistd::{Gid, Uid, chown, geteuid, setfsgid, setfsuid};
+
+    /// Runs `work` with the file access rights of an ordinary user, who owns `path`. Concerns this thread only.
+    fn as_owner<T>(path: &Path, work: impl FnOnce() -> T) -> T {
+        if !geteuid().is_root() {
+            return work();
+        }
+        let (user, group) = (Uid::from_raw(12345), Gid::from_raw(12345));
+        chown(path, Some(user), Some(group)).unwrap();
+        let (old_group, old_user) = (setfsgid(group), setfsuid(user));
+        let result = work();
+        setfsuid(old_user);
+        setfsgid(old_group);
+        result
+    }
+
+    #[test]
+    fn an_owner_may_write_to_a_read_only_program() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+        let path = directory.path().join("program");
+        fs::write(&path, "x").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o555)).unwrap();
+        as_owner(&path, || {
+            assert!(File::options().write(true).open(&path).is_err());
+            let file = open_for_writing(&path, 0o100555).unwrap();
+            file.write_all_at(b"y", 0).unwrap();
+        });
+        assert_eq!(fs::read(&path).unwrap(), b"y");
+        // Putting it back is the job's, not the opener's.
+        assert_eq!(fs::metadata(&path).unwrap().mode() & MODE, 0o755);
+    }
+}

@@ -1,0 +1,166 @@
+//! The architectures this tool knows: one row each, and nothing else anywhere in the tool differs between them.
+
+use sidecar::machine;
+
+/// Code that the kernel guards when the program's note says that it was made for that.
+#[derive(Debug)]
+pub struct BranchProtection {
+    /// Type of the GNU property.
+    pub property: u32,
+    /// Bit of its value.
+    pub bit: u32,
+    /// What mprotect calls it.
+    pub protection: u32,
+}
+
+/// What the host tool has to know about an architecture.
+#[derive(Debug)]
+pub struct Arch {
+    /// `x86_64`, `aarch64` or `i686`, as in file names of loaders and in messages.
+    pub name: &'static str,
+    /// The same architecture as `std::env::consts::ARCH` calls it.
+    rust_name: &'static str,
+    /// `e_machine`.
+    pub machine: u16,
+    /// EI_CLASS: 1 is 32-bit, 2 is 64-bit.
+    pub class: u8,
+    /// Alignment of the first instruction of a stub that is not at the original entry point.
+    pub entry_align: u64,
+    /// Largest segment alignment that every kernel honours for a file without PT_INTERP.
+    pub max_load_align: u64,
+    /// What ld.so substitutes for `$LIB`, most likely first.
+    pub lib_tokens: &'static [&'static str],
+    /// What ld.so substitutes for `$PLATFORM`.
+    pub platform: &'static str,
+    /// Branch target identification.
+    pub branch_protection: Option<BranchProtection>,
+    /// Where this architecture's dynamic linkers are on a conventional system.
+    pub known_interpreters: &'static [&'static str],
+}
+
+static ROWS: [Arch; 3] = [
+    Arch {
+        name: "x86_64",
+        rust_name: "x86_64",
+        machine: machine::X86_64,
+        class: 2,
+        entry_align: 16,
+        max_load_align: 4096,
+        lib_tokens: &["lib64", "lib/x86_64-linux-gnu", "lib"],
+        platform: "x86_64",
+        branch_protection: None,
+        known_interpreters: &["/lib64/ld-linux-x86-64.so.2", "/lib/ld-musl-x86_64.so.1"],
+    },
+    Arch {
+        name: "aarch64",
+        rust_name: "aarch64",
+        machine: machine::AARCH64,
+        class: 2,
+        entry_align: 4,
+        max_load_align: 65536,
+        lib_tokens: &["lib64", "lib/aarch64-linux-gnu", "lib"],
+        platform: "aarch64",
+        // GNU_PROPERTY_AARCH64_FEATURE_1_AND, its BTI bit, PROT_BTI.
+        branch_protection: Some(BranchProtection {
+            property: 0xc000_0000,
+            bit: 1,
+            protection: 0x10,
+        }),
+        known_interpreters: &["/lib/ld-linux-aarch64.so.1", "/lib/ld-musl-aarch64.so.1"],
+    },
+    Arch {
+        name: "i686",
+        rust_name: "x86",
+        machine: machine::I686,
+        class: 1,
+        entry_align: 16,
+        max_load_align: 4096,
+        lib_tokens: &["lib", "lib/i386-linux-gnu"],
+        platform: "i686",
+        branch_protection: None,
+        known_interpreters: &["/lib/ld-linux.so.2", "/lib/ld-musl-i386.so.1"],
+    },
+];
+
+/// Every row.
+pub fn all() -> &'static [Arch] {
+    &ROWS
+}
+
+/// The row for programs with this `e_machine` and EI_CLASS; x32 (EM_X86_64, 32-bit) has none.
+pub fn find(machine: u16, class: u8) -> Option<&'static Arch> {
+    ROWS.iter()
+        .find(|arch| arch.machine == machine && arch.class == class)
+}
+
+/// The architecture this tool was compiled for.
+pub fn host() -> Option<&'static Arch> {
+    ROWS.iter()
+        .find(|arch| arch.rust_name == std::env::consts::ARCH)
+}
+
+/// An architecture in words, also one without a row.
+pub fn describe(machine: u16, class: u8) -> String {
+    if let Some(arch) = find(machine, class) {
+        return arch.name.to_owned();
+    }
+    let name = match machine {
+        machine::X86_64 => "x32",
+        2 | 18 | 43 => "SPARC",
+        8 => "MIPS",
+        20 => "PowerPC",
+        21 => "PowerPC64",
+        22 => "s390",
+        40 => "32-bit ARM",
+        243 => "RISC-V",
+        258 => "LoongArch",
+        _ => return format!("e_machine {machine}"),
+    };
+    name.to_owned()
+}
+
+impl Arch {
+    /// File names a loader image may have, the usual one first. The host's own is plain `loader.bin`, so that one
+    /// directory can serve every architecture.
+    pub fn loader_names(&self) -> Vec<String> {
+        let qualified = format!("loader-{}.bin", self.name);
+        let host = host().map_or("", |host| host.name);
+        if self.name == host {
+            vec!["loader.bin".to_owned(), qualified]
+        } else if self.name == "i686" && host == "x86_64" {
+            vec!["loader32.bin".to_owned(), qualified]
+        } else {
+            vec![qualified]
+        }
+    }
+
+    /// Bytes of a program header.
+    pub fn phentsize(&self) -> usize {
+        if self.class == 2 { 56 } else { 32 }
+    }
+
+    /// Offset and length of e_entry in the ELF header.
+    pub fn entry_field(&self) -> (u64, usize) {
+        (24, if self.class == 2 { 8 } else { 4 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn x32_is_no_architecture_of_ours() {
+        assert!(find(machine::X86_64, 1).is_none());
+        assert_eq!(describe(machine::X86_64, 1), "x32");
+        assert_eq!(describe(machine::X86_64, 2), "x86_64");
+    }
+
+    #[test]
+    fn every_loader_is_also_known_by_its_architecture() {
+        for arch in all() {
+            let names = arch.loader_names();
+            assert!(names.contains(&format!("loader-{}.bin", arch.name)));
+        }
+    }
+}

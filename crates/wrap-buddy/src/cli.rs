@@ -1,0 +1,171 @@
+//! The command line, defined once: parsing, help and usage errors all come from here.
+
+use std::ffi::OsString;
+use std::num::NonZero;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use globset::{Glob, GlobSet, GlobSetBuilder};
+
+/// How results are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON document on standard output.
+    Json,
+}
+
+/// Makes prebuilt Linux executables run where their dynamic linker and libraries are elsewhere.
+///
+/// Each program gets a stub over its entry point and a sidecar file .NAME.wrapbuddy beside it; its length, offsets and
+/// layout stay as they are.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "wrap-buddy", version, max_term_width = 100)]
+pub struct Cli {
+    /// Programs, or directories with programs in them
+    ///
+    /// Directories are scanned recursively. Symbolic links met in a directory are skipped, one named here is followed.
+    #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
+    pub paths: Vec<PathBuf>,
+
+    /// Library directories, searched in this order
+    #[arg(long, value_name = "PATH", num_args = 1.., value_parser = search_directory())]
+    pub libs: Vec<PathBuf>,
+
+    /// Directories put on the search path of every program, whether they resolve anything or not
+    #[arg(long, value_name = "PATH", num_args = 1.., value_parser = search_directory())]
+    pub runtime_dependencies: Vec<PathBuf>,
+
+    /// Glob patterns of sonames that may be missing
+    #[arg(long, value_name = "PATTERN", num_args = 1..)]
+    pub ignore_missing: Vec<Glob>,
+
+    /// Sonames of libraries to load in addition
+    #[arg(long, value_name = "SONAME", num_args = 1..)]
+    pub needed: Vec<OsString>,
+
+    /// Leave the directories below those given to --paths alone
+    #[arg(long)]
+    pub no_recurse: bool,
+
+    /// Say what would be done and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// The real dynamic linker; once for each architecture and libc, each program gets the one that fits
+    ///
+    /// Without it: the ones compiled in, or else those of the running system.
+    #[arg(long, value_name = "PATH")]
+    pub interpreter: Vec<PathBuf>,
+
+    /// Refer to loader, dynamic linker and libraries relative to the program, so that the tree can be moved
+    #[arg(long)]
+    pub relocatable: bool,
+
+    /// Where loader.bin is when the programs run
+    ///
+    /// Without it: the directory compiled in, or else ../lib/wrap-buddy beside this tool, or else a copy is installed
+    /// into the user's data directory.
+    #[arg(long, value_name = "DIR")]
+    pub loader_dir_path: Option<PathBuf>,
+
+    /// Say more
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    /// Print errors only
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// How results are told
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+
+    /// Files looked at in parallel; as many as there are processors without it
+    #[arg(short, long, value_name = "N")]
+    pub jobs: Option<NonZero<usize>>,
+}
+
+impl Cli {
+    /// The patterns of `--ignore-missing` as one.
+    ///
+    /// # Errors
+    /// When they are too complex together.
+    pub fn may_be_missing(&self) -> Result<GlobSet, globset::Error> {
+        let mut set = GlobSetBuilder::new();
+        for pattern in &self.ignore_missing {
+            set.add(pattern.clone());
+        }
+        set.build()
+    }
+}
+
+/// A directory that ld.so can be told of.
+fn search_directory() -> impl clap::builder::TypedValueParser<Value = PathBuf> {
+    use clap::builder::TypedValueParser;
+    clap::builder::PathBufValueParser::new().try_map(|path| {
+        let separates = path.as_os_str().as_bytes().contains(&b':');
+        if separates {
+            return Err("ld.so takes the colon in it for the end of the directory");
+        }
+        std::path::absolute(&path).map_err(|_| "the current directory cannot be determined")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("wrap-buddy").chain(line.split(' ')))
+    }
+
+    #[test]
+    fn the_command_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn lists_end_at_the_next_flag_and_add_up() {
+        let cli = parse("--paths a b --libs /c /d --paths e --needed libx.so -q").unwrap();
+        assert_eq!(cli.paths, ["a", "b", "e"].map(PathBuf::from));
+        assert_eq!(cli.libs, ["/c", "/d"].map(PathBuf::from));
+        assert_eq!(cli.needed, ["libx.so"]);
+        assert!(cli.quiet);
+    }
+
+    #[test]
+    fn library_directories_become_absolute() {
+        let cli = parse("--paths a --libs lib").unwrap();
+        assert!(cli.libs[0].is_absolute() && cli.libs[0].ends_with(Path::new("lib")));
+    }
+
+    #[test]
+    fn usage_errors() {
+        for line in [
+            "--libs /c",
+            "--paths",
+            "--paths a --libs /c:d",
+            "--paths a --ignore-missing [",
+            "--paths a -q -v",
+            "--paths a -j 0",
+            "--paths a --format yaml",
+            "--paths a --no-such-flag",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn patterns_are_globs_over_the_whole_soname() {
+        let cli = parse("--paths a --ignore-missing libcuda.so.* libGL*").unwrap();
+        let set = cli.may_be_missing().unwrap();
+        assert!(set.is_match("libcuda.so.1") && set.is_match("libGLX.so.0"));
+        assert!(!set.is_match("mylibcuda.so.1") && !set.is_match("libcuda.so"));
+    }
+}

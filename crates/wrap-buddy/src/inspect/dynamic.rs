@@ -1,0 +1,192 @@
+//! The dynamic section: what a file needs, where it looks, and how much of the section is unused.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use object::elf;
+use object::read::elf::{Dyn, FileHeader};
+use object::{LittleEndian, pod};
+
+use super::versions::{self, Required};
+use super::{LE, Segment, Source, offset_of, string_range};
+
+/// Bytes of .dynamic read at most.
+const MAX_DYNAMIC: u64 = 1 << 20;
+
+/// Entries of DT_NEEDED read at most.
+const MAX_NEEDED: usize = 4096;
+
+/// A soname is a file name, or a path.
+const MAX_SONAME: u64 = 4096;
+
+/// Search paths are longer.
+const MAX_SEARCH_PATH: u64 = 64 << 10;
+
+/// What PT_DYNAMIC says.
+#[derive(Clone, Debug, Default)]
+pub struct Dynamic {
+    /// Entries, the DT_NULL that ends them included.
+    pub entries: usize,
+    /// Entries behind that DT_NULL.
+    pub spare: usize,
+    /// DT_NEEDED, in order.
+    pub needed: Vec<OsString>,
+    /// DT_SONAME.
+    pub soname: Option<OsString>,
+    /// DT_RPATH.
+    pub rpath: Option<OsString>,
+    /// DT_RUNPATH.
+    pub runpath: Option<OsString>,
+    /// Whether DT_FLAGS_1 has DF_1_PIE.
+    pub pie: bool,
+    /// Whether DT_FLAGS_1 has DF_1_NODEFLIB: ld.so's own directories are not searched.
+    pub no_default_directories: bool,
+    /// Whether code is relocated: DT_TEXTREL, or DF_TEXTREL in DT_FLAGS.
+    pub text_relocations: bool,
+    /// Symbol versions this file requires of others.
+    pub requires: Vec<Required>,
+    /// Symbol versions this file defines.
+    pub defines: Vec<OsString>,
+    tags: Vec<(u64, u64)>,
+}
+
+impl Dynamic {
+    pub(super) fn read<H: FileHeader<Endian = LittleEndian>>(
+        source: &mut Source,
+        segments: &[Segment],
+    ) -> Result<Option<Self>> {
+        let Some(segment) = segments
+            .iter()
+            .find(|segment| segment.kind == elf::PT_DYNAMIC)
+        else {
+            return Ok(None);
+        };
+        ensure!(
+            segment.file_len <= MAX_DYNAMIC,
+            "{} bytes are too many",
+            segment.file_len
+        );
+        let entry_len = size_of::<H::Dyn>() as u64;
+        let bytes = source.read(segment.offset, segment.file_len / entry_len * entry_len)?;
+        let table =
+            pod::slice_from_all_bytes::<H::Dyn>(&bytes).map_err(|()| anyhow!("it is cut short"))?;
+        let tags: Vec<(u64, u64)> = table
+            .iter()
+            .map(|entry| (entry.d_tag(LE).into(), entry.d_val(LE).into()))
+            .collect();
+        // Without section headers' word for it, an empty PT_DYNAMIC is that of a separate debug file.
+        let Some(end) = tags
+            .iter()
+            .position(|&(tag, _)| tag == u64::from(elf::DT_NULL))
+        else {
+            ensure!(tags.is_empty(), "no DT_NULL ends it");
+            return Ok(None);
+        };
+        let null = |&&(tag, _): &&(u64, u64)| tag == u64::from(elf::DT_NULL);
+        let mut dynamic = Self {
+            entries: end + 1,
+            spare: tags[end + 1..].iter().take_while(null).count(),
+            tags: tags[..end].to_vec(),
+            ..Self::default()
+        };
+        dynamic.decode(source, segments)?;
+        Ok(Some(dynamic))
+    }
+
+    fn decode(&mut self, source: &mut Source, segments: &[Segment]) -> Result<()> {
+        let flags = self.value(elf::DT_FLAGS).unwrap_or(0);
+        let flags_1 = self.value(elf::DT_FLAGS_1).unwrap_or(0);
+        self.pie = flags_1 & u64::from(elf::DF_1_PIE) != 0;
+        self.no_default_directories = flags_1 & u64::from(elf::DF_1_NODEFLIB) != 0;
+        self.text_relocations =
+            self.value(elf::DT_TEXTREL).is_some() || flags & u64::from(elf::DF_TEXTREL) != 0;
+
+        let Some(strings) = self.value(elf::DT_STRTAB) else {
+            ensure!(
+                self.value(elf::DT_NEEDED).is_none(),
+                "it has a DT_NEEDED but no DT_STRTAB"
+            );
+            return Ok(());
+        };
+        let mut string = |offset: u64, max: u64| -> Result<OsString> {
+            let (at, end) = strings
+                .checked_add(offset)
+                .and_then(|address| string_range(segments, address))
+                .ok_or_else(|| anyhow!("a string is outside the file"))?;
+            Ok(OsString::from_vec(source.string(at, end, max)?))
+        };
+        for &(tag, value) in &self.tags {
+            let Ok(tag) = u32::try_from(tag) else {
+                continue;
+            };
+            match tag {
+                elf::DT_NEEDED => {
+                    ensure!(self.needed.len() < MAX_NEEDED, "too many DT_NEEDED");
+                    self.needed
+                        .push(string(value, MAX_SONAME).context("DT_NEEDED")?);
+                }
+                elf::DT_SONAME => {
+                    self.soname = Some(string(value, MAX_SONAME).context("DT_SONAME")?);
+                }
+                elf::DT_RPATH => {
+                    self.rpath = Some(string(value, MAX_SEARCH_PATH).context("DT_RPATH")?);
+                }
+                elf::DT_RUNPATH => {
+                    self.runpath = Some(string(value, MAX_SEARCH_PATH).context("DT_RUNPATH")?);
+                }
+                _ => {}
+            }
+        }
+        let table = |tag: u32, count: u32| {
+            let offset = offset_of(segments, self.value(tag)?)?;
+            Some((offset, self.value(count)?))
+        };
+        let requires = table(elf::DT_VERNEED, elf::DT_VERNEEDNUM);
+        let defines = table(elf::DT_VERDEF, elf::DT_VERDEFNUM);
+        let strings = |offset: u64| string_range(segments, strings.checked_add(offset)?);
+        if let Some((offset, count)) = requires {
+            self.requires = versions::required(source, offset, count, strings)
+                .context("the required symbol versions")?;
+        }
+        if let Some((offset, count)) = defines {
+            self.defines = versions::defined(source, offset, count, strings)
+                .context("the defined symbol versions")?;
+        }
+        Ok(())
+    }
+
+    /// The value of the first entry with this tag.
+    pub fn value(&self, tag: u32) -> Option<u64> {
+        let found = self.tags.iter().find(|&&(own, _)| own == u64::from(tag));
+        found.map(|&(_, value)| value)
+    }
+
+    /// Which entry is the first with this tag.
+    pub fn position(&self, tag: u32) -> Option<usize> {
+        self.tags.iter().position(|&(own, _)| own == u64::from(tag))
+    }
+
+    /// Tags and values of all entries, the DT_NULL that ends them left out.
+    pub fn tags(&self) -> &[(u64, u64)] {
+        &self.tags
+    }
+
+    /// Which entries are DT_RELACOUNT or DT_RELCOUNT: hints that ld.so can do without.
+    pub fn expendable(&self) -> impl Iterator<Item = usize> {
+        let expendable = [elf::DT_RELACOUNT, elf::DT_RELCOUNT].map(u64::from);
+        let tags = self.tags.iter().enumerate();
+        tags.filter(move |(_, (tag, _))| expendable.contains(tag))
+            .map(|(index, _)| index)
+    }
+
+    /// The search path of the file itself: a DT_RPATH counts only without DT_RUNPATH.
+    pub fn search_path(&self) -> Option<&OsString> {
+        self.runpath.as_ref().or(self.rpath.as_ref())
+    }
+
+    /// Whether libraries without a DT_RUNPATH inherit the search path.
+    pub fn is_inherited(&self) -> bool {
+        self.rpath.is_some() && self.runpath.is_none()
+    }
+}

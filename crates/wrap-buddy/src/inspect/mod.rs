@@ -1,0 +1,300 @@
+//! Reads what the rest of the tool wants to know about one ELF file: headers, .dynamic and a few strings, by pread.
+
+mod dynamic;
+mod property;
+mod source;
+mod space;
+mod versions;
+
+pub use dynamic::Dynamic;
+pub use property::has_property;
+pub use source::Source;
+pub use space::{relocates, zeros_behind};
+pub use versions::Required;
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use anyhow::{Context, Result, ensure};
+use object::LittleEndian;
+use object::elf::{self, FileHeader32, FileHeader64};
+use object::pod;
+use object::read::elf::{FileHeader, ProgramHeader};
+
+/// ELF structures are read in this byte order; files of the other one are told apart before.
+const LE: LittleEndian = LittleEndian;
+
+/// Longest PT_INTERP string: PATH_MAX.
+const MAX_INTERP: u64 = 4096;
+
+/// What a file is, from its first bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// An ELF file, whose header may still be nonsense.
+    Elf {
+        /// `e_machine`.
+        machine: u16,
+        /// EI_CLASS.
+        class: u8,
+        /// EI_DATA says so.
+        little_endian: bool,
+    },
+    /// Begins with `#!`; the line is the rest of it.
+    Script(String),
+    /// Anything else.
+    Other,
+}
+
+/// One program header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// `p_type`.
+    pub kind: u32,
+    /// `p_flags`.
+    pub flags: u32,
+    /// `p_offset`.
+    pub offset: u64,
+    /// `p_vaddr`.
+    pub address: u64,
+    /// `p_filesz`.
+    pub file_len: u64,
+    /// `p_memsz`.
+    pub memory_len: u64,
+    /// `p_align`.
+    pub align: u64,
+}
+
+/// The dynamic linker a program asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interp {
+    /// Which program header is the PT_INTERP.
+    pub index: usize,
+    /// The path in it.
+    pub path: OsString,
+}
+
+/// What was read of an ELF file.
+#[derive(Clone, Debug)]
+pub struct Elf {
+    /// `e_machine`.
+    pub machine: u16,
+    /// EI_CLASS.
+    pub class: u8,
+    /// EI_OSABI.
+    pub os_abi: u8,
+    /// `e_type`.
+    pub kind: u16,
+    /// `e_entry`.
+    pub entry: u64,
+    /// Length of the file in bytes.
+    pub file_len: u64,
+    /// The ELF header as it is in the file.
+    pub header: Vec<u8>,
+    /// `e_phoff`.
+    pub phoff: u64,
+    /// The program header table as it is in the file.
+    pub program_headers: Vec<u8>,
+    /// The same, decoded.
+    pub segments: Vec<Segment>,
+    /// `e_shoff`, `e_shentsize`, `e_shnum`.
+    pub sections: (u64, u64, u64),
+    /// PT_INTERP.
+    pub interp: Option<Interp>,
+    /// PT_DYNAMIC.
+    pub dynamic: Option<Dynamic>,
+}
+
+/// Looks at the first bytes only.
+pub fn identify(source: &mut Source) -> Result<Identity> {
+    let head = source.read(0, source.file_len().min(128))?;
+    if head.starts_with(b"#!") {
+        let line = head[2..].split(|&byte| byte == b'\n').next();
+        let line = String::from_utf8_lossy(line.unwrap_or_default());
+        return Ok(Identity::Script(line.trim().to_owned()));
+    }
+    if !head.starts_with(&elf::ELFMAG) {
+        return Ok(Identity::Other);
+    }
+    let little_endian = head.get(5) == Some(&elf::ELFDATA2LSB);
+    let machine = match head.get(18..20) {
+        Some(&[a, b]) if little_endian => u16::from_le_bytes([a, b]),
+        Some(&[a, b]) => u16::from_be_bytes([a, b]),
+        _ => 0,
+    };
+    Ok(Identity::Elf {
+        machine,
+        class: head.get(4).copied().unwrap_or(0),
+        little_endian,
+    })
+}
+
+impl Elf {
+    /// Reads a little-endian ELF file; see [`identify`].
+    ///
+    /// # Errors
+    /// When a structure lies outside the file, overlaps what it must not, or is absurdly large.
+    pub fn read(source: &mut Source) -> Result<Self> {
+        let class = source.read(4, 1)?[0];
+        match class {
+            elf::ELFCLASS32 => Self::of_class::<FileHeader32<LittleEndian>>(source),
+            elf::ELFCLASS64 => Self::of_class::<FileHeader64<LittleEndian>>(source),
+            _ => anyhow::bail!("its EI_CLASS is {class}"),
+        }
+    }
+
+    fn of_class<H: FileHeader<Endian = LittleEndian>>(source: &mut Source) -> Result<Self> {
+        let raw_header = source
+            .read(0, size_of::<H>() as u64)
+            .context("the ELF header")?;
+        let (header, _) = pod_of::<H>(&raw_header)?;
+        let phoff: u64 = header.e_phoff(LE).into();
+        let count = header.e_phnum(LE);
+        let entry_len = size_of::<H::ProgramHeader>() as u64;
+        ensure!(
+            count != elf::PN_XNUM,
+            "it has more than 65534 program headers"
+        );
+        ensure!(
+            count == 0 || u64::from(header.e_phentsize(LE)) == entry_len,
+            "its e_phentsize is {}, not {entry_len}",
+            header.e_phentsize(LE)
+        );
+        let program_headers = source
+            .read(phoff, entry_len * u64::from(count))
+            .context("the program headers")?;
+        let table = pod::slice_from_all_bytes::<H::ProgramHeader>(&program_headers)
+            .map_err(|()| anyhow::anyhow!("the program headers"))?;
+        let segments: Vec<Segment> = table.iter().map(Segment::decode).collect();
+        // Nothing else tells a file that was not downloaded to its end.
+        let end = loads(&segments).map(Segment::file_end).max().unwrap_or(0);
+        ensure!(
+            end <= source.file_len(),
+            "its segments take {end} bytes, but the file ends at {}: it was cut short",
+            source.file_len()
+        );
+        let interp = read_interp(source, &segments)?;
+        let dynamic = Dynamic::read::<H>(source, &segments).context(".dynamic")?;
+        Ok(Self {
+            machine: header.e_machine(LE),
+            class: header.e_ident().class,
+            os_abi: header.e_ident().os_abi,
+            kind: header.e_type(LE),
+            entry: header.e_entry(LE).into(),
+            file_len: source.file_len(),
+            phoff,
+            sections: (
+                header.e_shoff(LE).into(),
+                u64::from(header.e_shentsize(LE)),
+                u64::from(header.e_shnum(LE)),
+            ),
+            header: raw_header,
+            program_headers,
+            segments,
+            interp,
+            dynamic,
+        })
+    }
+
+    /// The PT_LOAD segments.
+    pub fn loads(&self) -> impl Iterator<Item = &Segment> {
+        loads(&self.segments)
+    }
+
+    /// Whether the file has code according to its headers, but not in its bytes.
+    pub fn is_debug_information(&self) -> bool {
+        let mut code = self
+            .loads()
+            .filter(|load| load.flags & elf::PF_X != 0 && load.memory_len > 0)
+            .peekable();
+        code.peek().is_some() && code.all(|load| load.file_len == 0)
+    }
+
+    /// Where in the file the byte at virtual address `address` is.
+    pub fn offset_of(&self, address: u64) -> Option<u64> {
+        offset_of(&self.segments, address)
+    }
+
+    /// DT_SONAME.
+    pub fn soname(&self) -> Option<&OsString> {
+        self.dynamic.as_ref()?.soname.as_ref()
+    }
+
+    /// DT_NEEDED, in order.
+    pub fn needed(&self) -> &[OsString] {
+        self.dynamic.as_ref().map_or(&[], |dynamic| &dynamic.needed)
+    }
+}
+
+impl Segment {
+    fn decode<P: ProgramHeader<Endian = LittleEndian>>(header: &P) -> Self {
+        Self {
+            kind: header.p_type(LE),
+            flags: header.p_flags(LE),
+            offset: header.p_offset(LE).into(),
+            address: header.p_vaddr(LE).into(),
+            file_len: header.p_filesz(LE).into(),
+            memory_len: header.p_memsz(LE).into(),
+            align: header.p_align(LE).into(),
+        }
+    }
+
+    /// Whether the byte at virtual address `address` comes from the file as part of it.
+    pub fn contains(&self, address: u64) -> bool {
+        address
+            .checked_sub(self.address)
+            .is_some_and(|into| into < self.file_len)
+    }
+
+    /// End of its bytes in the file.
+    pub fn file_end(&self) -> u64 {
+        self.offset.saturating_add(self.file_len)
+    }
+}
+
+fn loads(segments: &[Segment]) -> impl Iterator<Item = &Segment> {
+    segments
+        .iter()
+        .filter(|segment| segment.kind == elf::PT_LOAD)
+}
+
+fn offset_of(segments: &[Segment], address: u64) -> Option<u64> {
+    loads(segments).find_map(|load| {
+        let into = address.checked_sub(load.address)?;
+        (into < load.file_len).then(|| load.offset.checked_add(into))?
+    })
+}
+
+/// Where a string at `address` starts in the file, and where the segment that holds it ends.
+fn string_range(segments: &[Segment], address: u64) -> Option<(u64, u64)> {
+    let offset = offset_of(segments, address)?;
+    let load = loads(segments).find(|load| (load.offset..load.file_end()).contains(&offset))?;
+    Some((offset, load.file_end()))
+}
+
+fn read_interp(source: &mut Source, segments: &[Segment]) -> Result<Option<Interp>> {
+    let found = segments
+        .iter()
+        .enumerate()
+        .find(|(_, segment)| segment.kind == elf::PT_INTERP);
+    // In a file of separate debug information the headers are there and the bytes are not.
+    let Some((index, segment)) = found.filter(|(_, segment)| segment.file_len > 0) else {
+        return Ok(None);
+    };
+    ensure!(
+        (2..=MAX_INTERP).contains(&segment.file_len),
+        "its PT_INTERP is {} bytes long",
+        segment.file_len
+    );
+    let path = source
+        .string(segment.offset, segment.file_end(), MAX_INTERP)
+        .context("PT_INTERP")?;
+    Ok(Some(Interp {
+        index,
+        path: OsString::from_vec(path),
+    }))
+}
+
+/// The structure at the front of `bytes`, and what follows it.
+fn pod_of<T: object::Pod>(bytes: &[u8]) -> Result<(&T, &[u8])> {
+    pod::from_bytes(bytes).map_err(|()| anyhow::anyhow!("a structure is cut short"))
+}

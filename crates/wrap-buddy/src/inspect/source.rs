@@ -1,0 +1,203 @@
+//! A file read in blocks by pread: however large it is, only the blocks that hold headers are read.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::fcntl::OFlag;
+
+const BLOCK: u64 = 4096;
+
+/// Blocks kept; a file whose headers are spread over more has them read again.
+const MAX_BLOCKS: usize = 256;
+
+/// No structure this tool reads is larger.
+pub const MAX_READ: u64 = 8 << 20;
+
+/// A file, with bytes laid over it that are not (or not yet) in it.
+#[derive(Debug)]
+pub struct Source {
+    file: File,
+    len: u64,
+    blocks: HashMap<u64, Box<[u8]>>,
+    overlay: Vec<(u64, Vec<u8>)>,
+}
+
+impl Source {
+    /// Opens `path` for reading.
+    ///
+    /// # Errors
+    /// Also when it is anything but a regular file.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        // Opening a FIFO must not wait for its writer.
+        let file = File::options()
+            .read(true)
+            .custom_flags(OFlag::O_NONBLOCK.bits())
+            .open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a regular file",
+            ));
+        }
+        let len = metadata.len();
+        Ok(Self {
+            file,
+            len,
+            blocks: HashMap::new(),
+            overlay: Vec::new(),
+        })
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Length of the file in bytes.
+    pub fn file_len(&self) -> u64 {
+        self.len
+    }
+
+    /// From now on the file reads as if `bytes` stood at `offset`.
+    pub fn lay_over(&mut self, offset: u64, bytes: &[u8]) {
+        self.overlay.push((offset, bytes.to_vec()));
+    }
+
+    /// Whether anything was laid over the file.
+    pub fn is_laid_over(&self) -> bool {
+        !self.overlay.is_empty()
+    }
+
+    /// Reads exactly `len` bytes at `offset`, overlay included.
+    pub fn read(&mut self, offset: u64, len: u64) -> Result<Vec<u8>> {
+        let mut bytes = self.read_raw(offset, len)?;
+        for (at, patch) in &self.overlay {
+            let (from, to) = (offset.max(*at), (offset + len).min(at + patch.len() as u64));
+            if from < to {
+                let part = &patch[(from - at) as usize..(to - at) as usize];
+                bytes[(from - offset) as usize..(to - offset) as usize].copy_from_slice(part);
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Reads exactly `len` bytes at `offset` as they are in the file.
+    pub fn read_raw(&mut self, offset: u64, len: u64) -> Result<Vec<u8>> {
+        ensure!(len <= MAX_READ, "a structure of {len} bytes is too large");
+        match offset.checked_add(len) {
+            Some(end) if end <= self.len => {}
+            _ => bail!(
+                "it ends at {} bytes, but has something at {offset:#x}",
+                self.len
+            ),
+        }
+        let mut bytes = vec![0; len as usize];
+        let (mut at, mut out) = (offset, bytes.as_mut_slice());
+        while !out.is_empty() {
+            let inside = (at % BLOCK) as usize;
+            // Whole blocks of a long table are not worth keeping.
+            if inside == 0 && out.len() as u64 >= 4 * BLOCK {
+                self.file
+                    .read_exact_at(out, at)
+                    .context("it cannot be read")?;
+                break;
+            }
+            let block = self.block(at / BLOCK)?;
+            let available = block.get(inside..).unwrap_or_default();
+            let count = available.len().min(out.len());
+            ensure!(count > 0, "it was cut short while being read");
+            out[..count].copy_from_slice(&available[..count]);
+            out = &mut out[count..];
+            at += count as u64;
+        }
+        Ok(bytes)
+    }
+
+    /// Reads up to, not including, the NUL that ends the string at `offset`; the string lies before `end` and is shorter
+    /// than `max` bytes.
+    pub fn string(&mut self, offset: u64, end: u64, max: u64) -> Result<Vec<u8>> {
+        let end = end.min(self.len).min(offset.saturating_add(max));
+        let mut text = Vec::new();
+        let mut at = offset;
+        while at < end {
+            // Up to the end of this block: one look at the cache for most strings.
+            let count = (BLOCK - at % BLOCK).min(end - at);
+            let chunk = self.read(at, count)?;
+            if let Some(nul) = chunk.iter().position(|&byte| byte == 0) {
+                text.extend_from_slice(&chunk[..nul]);
+                return Ok(text);
+            }
+            text.extend_from_slice(&chunk);
+            at += count;
+        }
+        bail!("it has a string at {offset:#x} that does not end")
+    }
+
+    fn block(&mut self, index: u64) -> Result<&[u8]> {
+        if self.blocks.len() >= MAX_BLOCKS && !self.blocks.contains_key(&index) {
+            self.blocks.clear();
+        }
+        if let std::collections::hash_map::Entry::Vacant(vacant) = self.blocks.entry(index) {
+            let at = index * BLOCK;
+            let mut block = vec![0; self.len.saturating_sub(at).min(BLOCK) as usize];
+            self.file
+                .read_exact_at(&mut block, at)
+                .context("it cannot be read")?;
+            vacant.insert(block.into_boxed_slice());
+        }
+        Ok(&self.blocks[&index])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn source(bytes: &[u8]) -> Source {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(bytes).unwrap();
+        Source::open(file.path()).unwrap()
+    }
+
+    #[test]
+    fn reads_across_blocks_and_never_past_the_end() {
+        let bytes: Vec<u8> = (0..40_000u32).map(|n| (n % 251) as u8).collect();
+        let mut source = source(&bytes);
+        for (at, len) in [(0, 1), (4090, 20), (0, 40_000), (4096, 30_000), (39_999, 1)] {
+            assert_eq!(
+                source.read(at, len).unwrap(),
+                bytes[at as usize..][..len as usize]
+            );
+        }
+        for (at, len) in [(40_000, 1), (39_999, 2), (u64::MAX, 1), (1, u64::MAX)] {
+            assert!(source.read(at, len).is_err(), "{at} {len}");
+        }
+    }
+
+    #[test]
+    fn overlay_covers_only_its_own_bytes() {
+        let mut source = source(&[1; 32]);
+        source.lay_over(4, &[9, 9, 9]);
+        assert_eq!(source.read(3, 3).unwrap(), [1, 9, 9]);
+        assert_eq!(source.read(6, 3).unwrap(), [9, 1, 1]);
+        assert_eq!(source.read_raw(3, 3).unwrap(), [1, 1, 1]);
+        assert_eq!(source.read(20, 2).unwrap(), [1, 1]);
+    }
+
+    #[test]
+    fn a_string_without_an_end_is_an_error() {
+        let mut bytes = vec![b'a'; 5000];
+        bytes.extend(b"\0b");
+        let mut source = source(&bytes);
+        assert_eq!(source.string(0, 6000, 6000).unwrap().len(), 5000);
+        assert!(source.string(0, 5000, 6000).is_err());
+        assert!(source.string(0, 6000, 4999).is_err());
+        assert!(source.string(5001, 6000, 6000).is_err());
+    }
+}

@@ -1,0 +1,113 @@
+//! Symbol versions: what a file requires of which library (DT_VERNEED), and what it defines (DT_VERDEF).
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use anyhow::{Context, Result, ensure};
+use object::LittleEndian;
+use object::elf::{self, Verdaux, Verdef, Vernaux, Verneed};
+
+use super::{LE, Source, pod_of};
+
+/// Versions read of one file at most.
+const MAX_VERSIONS: usize = 16 << 10;
+
+/// Longest version name, and longest soname.
+const MAX_NAME: u64 = 4096;
+
+/// The versions a file requires of one library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Required {
+    /// The library as DT_NEEDED names it.
+    pub library: OsString,
+    /// Version names, `GLIBC_2.34`.
+    pub versions: Vec<OsString>,
+}
+
+/// Reads a DT_VERNEED table. `strings` tells where the string at an offset of DT_STRTAB is, and where it ends at most.
+pub(super) fn required(
+    source: &mut Source,
+    table: u64,
+    count: u64,
+    strings: impl Fn(u64) -> Option<(u64, u64)>,
+) -> Result<Vec<Required>> {
+    let mut left = MAX_VERSIONS;
+    let mut found = Vec::new();
+    let mut at = table;
+    for _ in 0..count {
+        let bytes = source.read(at, size_of::<Verneed<LittleEndian>>() as u64)?;
+        let (need, _) = pod_of::<Verneed<LittleEndian>>(&bytes)?;
+        let mut versions = Vec::new();
+        let mut aux_at = step(at, need.vn_aux.get(LE))?;
+        for _ in 0..need.vn_cnt.get(LE) {
+            take_one(&mut left)?;
+            let bytes = source.read(aux_at, size_of::<Vernaux<LittleEndian>>() as u64)?;
+            let (aux, _) = pod_of::<Vernaux<LittleEndian>>(&bytes)?;
+            if aux.vna_flags.get(LE) & elf::VER_FLG_WEAK == 0 {
+                versions.push(name(source, &strings, aux.vna_name.get(LE))?);
+            }
+            match aux.vna_next.get(LE) {
+                0 => break,
+                next => aux_at = step(aux_at, next)?,
+            }
+        }
+        found.push(Required {
+            library: name(source, &strings, need.vn_file.get(LE))?,
+            versions,
+        });
+        take_one(&mut left)?;
+        match need.vn_next.get(LE) {
+            0 => break,
+            next => at = step(at, next)?,
+        }
+    }
+    Ok(found)
+}
+
+/// Reads the names in a DT_VERDEF table, that of the file itself left out.
+pub(super) fn defined(
+    source: &mut Source,
+    table: u64,
+    count: u64,
+    strings: impl Fn(u64) -> Option<(u64, u64)>,
+) -> Result<Vec<OsString>> {
+    let mut left = MAX_VERSIONS;
+    let mut found = Vec::new();
+    let mut at = table;
+    for _ in 0..count {
+        take_one(&mut left)?;
+        let bytes = source.read(at, size_of::<Verdef<LittleEndian>>() as u64)?;
+        let (definition, _) = pod_of::<Verdef<LittleEndian>>(&bytes)?;
+        if definition.vd_flags.get(LE) & elf::VER_FLG_BASE == 0 {
+            // The first name is the version's own, the others are its parents.
+            let aux_at = step(at, definition.vd_aux.get(LE))?;
+            let bytes = source.read(aux_at, size_of::<Verdaux<LittleEndian>>() as u64)?;
+            let (aux, _) = pod_of::<Verdaux<LittleEndian>>(&bytes)?;
+            found.push(name(source, &strings, aux.vda_name.get(LE))?);
+        }
+        match definition.vd_next.get(LE) {
+            0 => break,
+            next => at = step(at, next)?,
+        }
+    }
+    Ok(found)
+}
+
+fn name(
+    source: &mut Source,
+    strings: impl Fn(u64) -> Option<(u64, u64)>,
+    offset: u32,
+) -> Result<OsString> {
+    let (at, end) = strings(u64::from(offset)).context("a name is outside the file")?;
+    Ok(OsString::from_vec(source.string(at, end, MAX_NAME)?))
+}
+
+fn step(at: u64, by: u32) -> Result<u64> {
+    at.checked_add(u64::from(by)).context("it wraps around")
+}
+
+fn take_one(left: &mut usize) -> Result<()> {
+    ensure!(*left > 0, "more than {MAX_VERSIONS} of them");
+    *left -= 1;
+    Ok(())
+}

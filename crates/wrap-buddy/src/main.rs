@@ -1,0 +1,7 @@
+//! The `wrap-buddy` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    wrap_buddy::run(std::env::args_os())
+}

@@ -1,0 +1,113 @@
+//! What became of each file, and how it is told.
+
+pub mod human;
+pub mod json;
+
+use std::path::PathBuf;
+
+use crate::plan::Plan;
+use crate::resolve::Missing;
+
+/// What became of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It is wrapped now.
+    Wrapped,
+    /// It would be, were this not a dry run.
+    WouldWrap,
+    /// It was left as it is, and that is as it should be.
+    Skipped,
+    /// It was left as it is, and that is not.
+    Failed,
+}
+
+/// One file.
+#[derive(Clone, Debug)]
+pub struct FileReport {
+    /// As the user named it, or below what the user named.
+    pub path: PathBuf,
+    /// What became of it.
+    pub status: Status,
+    /// Why it was skipped or has failed.
+    pub reason: Option<String>,
+    /// What was, or would be, done.
+    pub plan: Option<Box<Plan>>,
+    /// Libraries it lacks.
+    pub missing: Vec<Missing>,
+    /// What came up while it was written.
+    pub notes: Vec<String>,
+}
+
+/// All files.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Whether nothing was written on purpose.
+    pub dry_run: bool,
+    /// In the order in which they were looked at.
+    pub files: Vec<FileReport>,
+    /// Loaders that were installed.
+    pub installed: Vec<PathBuf>,
+    /// What concerns no single file.
+    pub warnings: Vec<String>,
+}
+
+impl FileReport {
+    /// A report without details.
+    pub fn new(path: PathBuf, status: Status, reason: Option<String>) -> Self {
+        Self {
+            path,
+            status,
+            reason,
+            plan: None,
+            missing: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Left as it is.
+    pub fn skipped(path: PathBuf, reason: String) -> Self {
+        Self::new(path, Status::Skipped, Some(reason))
+    }
+
+    /// Left as it is, wrongly.
+    pub fn failed(path: PathBuf, reason: String) -> Self {
+        Self::new(path, Status::Failed, Some(reason))
+    }
+}
+
+impl Report {
+    /// Whether any file has failed.
+    pub fn failed(&self) -> bool {
+        self.count(Status::Failed) > 0
+    }
+
+    /// How many files became that.
+    pub fn count(&self, status: Status) -> usize {
+        let with_status = self.files.iter().filter(|file| file.status == status);
+        with_status.count()
+    }
+
+    /// Every missing library once, sorted, with all the files that need it.
+    pub fn missing(&self) -> Vec<Missing> {
+        let mut all: Vec<Missing> = Vec::new();
+        for missing in self.files.iter().flat_map(|file| &file.missing) {
+            match all.iter_mut().find(|known| known.soname == missing.soname) {
+                Some(known) => {
+                    extend_unique(&mut known.needed_by, &missing.needed_by);
+                    extend_unique(&mut known.hints, &missing.hints);
+                }
+                None => all.push(missing.clone()),
+            }
+        }
+        all.sort_by(|one, other| one.soname.cmp(&other.soname));
+        all
+    }
+}
+
+fn extend_unique<T: Clone + PartialEq>(list: &mut Vec<T>, more: &[T]) {
+    for item in more {
+        if !list.contains(item) {
+            list.push(item.clone());
+        }
+    }
+}

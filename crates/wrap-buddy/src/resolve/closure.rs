@@ -1,0 +1,331 @@
+//! Walks a program's libraries in the order in which ld.so will load them.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::search_path::{self, OwnEntry, compose, expand, own_entries};
+use super::shelf::{Probe, Shelf, misfit};
+use super::{Added, Missing, Resolution, Settings, versions};
+use crate::arch::{self, Arch};
+use crate::inspect::Elf;
+use crate::interpreter::{Interpreter, Libc};
+
+/// Why a directory is searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// The searching file's own DT_RUNPATH or DT_RPATH.
+    Own,
+    /// `--libs`, `--runtime-dependencies`, or the directory of the interpreter: goes on the program's search path when
+    /// it is of use.
+    Offered(usize),
+    /// ld.so does so by itself.
+    Default,
+}
+
+/// A library that will be loaded.
+struct Loaded {
+    path: PathBuf,
+    elf: Arc<Elf>,
+    origin: Origin,
+}
+
+/// A library at a path.
+type Found = (PathBuf, Arc<Elf>);
+
+struct Walk<'a> {
+    settings: &'a Settings,
+    shelf: &'a Shelf,
+    program: &'a Elf,
+    interpreter: &'a Interpreter,
+    arch: &'a Arch,
+    /// The program's own entries that stay.
+    kept: Vec<OwnEntry>,
+    /// What [`Origin::Offered`] counts.
+    offered: Vec<PathBuf>,
+    used: BTreeSet<usize>,
+    /// By every name it will answer to.
+    loaded: HashMap<OsString, usize>,
+    libraries: Vec<Loaded>,
+    queue: VecDeque<usize>,
+    /// The program's DT_NEEDED, extra ones included: what is in it is loaded before anything a library needs.
+    direct: BTreeSet<OsString>,
+    result: Resolution,
+}
+
+pub(super) fn resolve(
+    settings: &Settings,
+    shelf: &Shelf,
+    path: &Path,
+    program: &Elf,
+    interpreter: &Interpreter,
+) -> Resolution {
+    let Some(arch) = arch::find(program.machine, program.class) else {
+        return Resolution::default();
+    };
+    let origin = path.parent().unwrap_or(Path::new("/"));
+    let own = program
+        .dynamic
+        .as_ref()
+        .and_then(|dynamic| dynamic.search_path())
+        .map(|text| own_entries(text, origin, arch))
+        .unwrap_or_default();
+    let kept: Vec<OwnEntry> = own
+        .iter()
+        .filter(|entry| entry.is_kept())
+        .cloned()
+        .collect();
+    let offered = [&settings.libraries, &settings.runtime_dependencies]
+        .into_iter()
+        .flatten()
+        .chain(&interpreter.own_directory)
+        .cloned()
+        .collect();
+    let mut walk = Walk {
+        settings,
+        shelf,
+        program,
+        interpreter,
+        arch,
+        kept,
+        offered,
+        used: BTreeSet::new(),
+        loaded: HashMap::new(),
+        libraries: Vec::new(),
+        queue: VecDeque::new(),
+        direct: program.needed().iter().cloned().collect(),
+        result: Resolution::default(),
+    };
+    walk.program(path);
+    while let Some(index) = walk.queue.pop_front() {
+        walk.library(index, path);
+    }
+    walk.check_versions(path);
+    let mut result = walk.result;
+
+    let count = settings.libraries.len();
+    let always = count..count + settings.runtime_dependencies.len();
+    let chosen = walk.offered.iter().enumerate();
+    let directories: Vec<PathBuf> = chosen
+        .filter(|(index, _)| walk.used.contains(index) || always.contains(index))
+        .map(|(_, directory)| directory.clone())
+        .collect();
+    result.search = compose(&walk.kept, &directories);
+    let unchanged = own
+        .iter()
+        .map(|entry| search_path::Entry::Kept(entry.text.clone()));
+    result.search_changes = !result.search.iter().cloned().eq(unchanged);
+    result
+}
+
+impl Walk<'_> {
+    /// The program's own DT_NEEDED, and those the user adds.
+    fn program(&mut self, path: &Path) {
+        for soname in &self.settings.needed {
+            if self.direct.insert(soname.clone()) {
+                self.result.added.push(Added {
+                    soname: soname.clone(),
+                    needed_by: None,
+                });
+            }
+        }
+        let extra = self.result.added.iter().map(|added| &added.soname);
+        let names: Vec<OsString> = extra.chain(self.program.needed()).cloned().collect();
+        let own: Vec<PathBuf> = directories_of(&self.kept);
+        for name in names {
+            if self.interpreter.provides(&name) || self.loaded.contains_key(&name) {
+                continue;
+            }
+            match self.find(&name, path, &own, true) {
+                Ok((found, origin)) => self.load(name, found, origin),
+                Err(hints) => self.miss(name, path, hints),
+            }
+        }
+    }
+
+    /// What a library needs and the program does not.
+    fn library(&mut self, index: usize, program: &Path) {
+        let (elf, path) = {
+            let loaded = &self.libraries[index];
+            // The system's own libraries may lean on its ld.so.cache: they are not ours to judge.
+            if loaded.origin == Origin::Default {
+                return;
+            }
+            (Arc::clone(&loaded.elf), loaded.path.clone())
+        };
+        let dynamic = elf.dynamic.as_ref();
+        // ld.so takes $ORIGIN from the path it opened, symbolic links and all.
+        let origin = path.parent().unwrap_or(Path::new("/"));
+        let mut own = dynamic
+            .and_then(|dynamic| dynamic.search_path())
+            .map(|text| directories_of(&own_entries(text, origin, self.arch)))
+            .unwrap_or_default();
+        let program_is_inherited = self
+            .program
+            .dynamic
+            .as_ref()
+            .is_some_and(|dynamic| dynamic.is_inherited());
+        let own_runpath = dynamic.is_some_and(|dynamic| dynamic.runpath.is_some());
+        let inherits =
+            self.interpreter.libc == Libc::Musl || (program_is_inherited && !own_runpath);
+        let kept = directories_of(&self.kept);
+        if inherits {
+            own.extend_from_slice(&kept);
+        }
+        for name in elf.needed() {
+            if self.interpreter.provides(name)
+                || self.loaded.contains_key(name)
+                || self.direct.contains(name)
+            {
+                continue;
+            }
+            let by_itself = self.find(name, &path, &own, inherits);
+            let found = match by_itself {
+                Err(hints) if inherits => Err(hints),
+                Ok((found, origin)) => Ok((found, origin)),
+                Err(_) => {
+                    // Found like a library of the program's, it is one of the program's from now on.
+                    let found = self.find(name, program, &kept, true);
+                    if found.is_ok() {
+                        self.direct.insert(name.clone());
+                        self.result.added.push(Added {
+                            soname: name.clone(),
+                            needed_by: Some(path.clone()),
+                        });
+                    }
+                    found
+                }
+            };
+            match found {
+                Ok((found, origin)) => self.load(name.clone(), found, origin),
+                Err(hints) => self.miss(name.clone(), &path, hints),
+            }
+        }
+    }
+
+    /// Looks for `name` on behalf of the file at `from`: in `own` directories, in the offered ones if they count, and
+    /// where ld.so looks by itself. On failure: files that come close.
+    fn find(
+        &self,
+        name: &OsStr,
+        from: &Path,
+        own: &[PathBuf],
+        offered: bool,
+    ) -> Result<(Found, Origin), Vec<String>> {
+        let mut hints = Vec::new();
+        if name.as_bytes().contains(&b'/') {
+            // A path, not a name to be searched for; a relative one depends on where the program is started.
+            let origin = from.parent().unwrap_or(Path::new("/"));
+            for path in expand(name.as_bytes(), origin, self.arch) {
+                if let Some(library) = self.try_path(&path, &mut hints) {
+                    return Ok(((path, library), Origin::Own));
+                }
+            }
+            return Err(hints);
+        }
+        let own = own.iter().map(|directory| (directory, Origin::Own));
+        let offered = self
+            .offered
+            .iter()
+            .enumerate()
+            .filter(|_| offered)
+            .map(|(index, directory)| (directory, Origin::Offered(index)));
+        let default = self
+            .interpreter
+            .default_directories
+            .iter()
+            .map(|directory| (directory, Origin::Default));
+        for (directory, origin) in own.chain(offered).chain(default) {
+            let path = directory.join(name);
+            if let Some(library) = self.try_path(&path, &mut hints) {
+                return Ok(((path, library), origin));
+            }
+        }
+        Err(hints)
+    }
+
+    fn try_path(&self, path: &Path, hints: &mut Vec<String>) -> Option<Arc<Elf>> {
+        let misfit = match self.shelf.probe(path) {
+            Probe::Absent => return None,
+            Probe::Unusable(why) => why,
+            Probe::Library(library) => {
+                match misfit(self.program, self.interpreter.libc, &library) {
+                    None => return Some(library),
+                    Some(why) => why,
+                }
+            }
+        };
+        hints.push(format!("{} {misfit}", path.display()));
+        None
+    }
+
+    fn load(&mut self, name: OsString, (path, elf): Found, origin: Origin) {
+        if let Origin::Offered(index) = origin {
+            self.used.insert(index);
+        }
+        let index = self.libraries.len();
+        if let Some(soname) = elf.soname() {
+            self.loaded.entry(soname.clone()).or_insert(index);
+        }
+        self.loaded.insert(name.clone(), index);
+        self.result.found.push((name, path.clone()));
+        self.libraries.push(Loaded { path, elf, origin });
+        self.queue.push_back(index);
+    }
+
+    fn miss(&mut self, soname: OsString, needed_by: &Path, mut hints: Vec<String>) {
+        if self.settings.may_be_missing.is_match(&soname) {
+            if !self.result.ignored.contains(&soname) {
+                self.result.ignored.push(soname);
+            }
+            return;
+        }
+        let known = self.result.missing.iter_mut();
+        if let Some(known) = known.into_iter().find(|missing| missing.soname == soname) {
+            known.needed_by.push(needed_by.to_owned());
+            return;
+        }
+        for path in self.shelf.with_soname(&soname) {
+            hints.push(format!(
+                "{} has this DT_SONAME, but ld.so goes by file names: link it as {}",
+                path.display(),
+                soname.display()
+            ));
+        }
+        self.result.missing.push(Missing {
+            soname,
+            needed_by: vec![needed_by.to_owned()],
+            hints,
+        });
+    }
+
+    /// musl does not know symbol versions.
+    fn check_versions(&mut self, path: &Path) {
+        if self.interpreter.libc != Libc::Glibc {
+            return;
+        }
+        let library = |name: &OsStr| {
+            if self.interpreter.provides(name) {
+                return Some((self.interpreter.path.as_path(), &self.interpreter.elf));
+            }
+            let loaded = &self.libraries[*self.loaded.get(name)?];
+            Some((loaded.path.as_path(), &*loaded.elf))
+        };
+        let mut warnings = versions::unmet(path, self.program, library);
+        for loaded in &self.libraries {
+            if loaded.origin != Origin::Default {
+                warnings.extend(versions::unmet(&loaded.path, &loaded.elf, library));
+            }
+        }
+        self.result.warnings = warnings;
+    }
+}
+
+fn directories_of(entries: &[OwnEntry]) -> Vec<PathBuf> {
+    entries
+        .iter()
+        .flat_map(|entry| entry.directories.iter().cloned())
+        .collect()
+}

@@ -1,0 +1,229 @@
+//! Search paths: reading those of files, and composing the one a program gets.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+use crate::arch::Arch;
+
+/// An entry of a search path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// One the file has already, to be kept as it is written.
+    Kept(OsString),
+    /// A directory, absolute.
+    Directory(PathBuf),
+}
+
+/// An entry of a file's own DT_RUNPATH or DT_RPATH.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OwnEntry {
+    /// As it is written.
+    pub text: OsString,
+    /// The directories it may stand for, where that does not depend on the working directory.
+    pub directories: Vec<PathBuf>,
+}
+
+impl OwnEntry {
+    /// Whether it is worth keeping: it exists, or it may once the tree around the file is complete.
+    pub fn is_kept(&self) -> bool {
+        let text = self.text.as_bytes();
+        text.starts_with(b"$ORIGIN")
+            || text.starts_with(b"${ORIGIN}")
+            || self.directories.iter().any(|directory| directory.is_dir())
+    }
+}
+
+/// Takes a search path apart; `origin` is the directory of the file that has it.
+pub(super) fn own_entries(path: &OsStr, origin: &Path, arch: &Arch) -> Vec<OwnEntry> {
+    path.as_bytes()
+        .split(|&byte| byte == b':')
+        .filter(|text| !text.is_empty())
+        .map(|text| OwnEntry {
+            text: OsStr::from_bytes(text).to_owned(),
+            directories: expand(text, origin, arch),
+        })
+        .collect()
+}
+
+/// Substitutes ld.so's tokens. What $LIB stands for was decided when ld.so was built, so each likely value is tried.
+pub(super) fn expand(text: &[u8], origin: &Path, arch: &Arch) -> Vec<PathBuf> {
+    let mut texts = vec![text.to_vec()];
+    let origin = origin.as_os_str().as_bytes();
+    let lib_tokens: Vec<&[u8]> = arch.lib_tokens.iter().map(|lib| lib.as_bytes()).collect();
+    let platform = [arch.platform.as_bytes()];
+    for (token, values) in [
+        ("ORIGIN", &[origin][..]),
+        ("LIB", &lib_tokens),
+        ("PLATFORM", &platform),
+    ] {
+        texts = texts
+            .into_iter()
+            .flat_map(|text| substitute(&text, token.as_bytes(), values))
+            .collect();
+    }
+    texts.retain(|text| text.starts_with(b"/"));
+    texts
+        .into_iter()
+        .map(|text| PathBuf::from(OsString::from_vec(text)))
+        .collect()
+}
+
+/// Replaces `$TOKEN` and `${TOKEN}` by each of `values`.
+fn substitute(text: &[u8], token: &[u8], values: &[&[u8]]) -> Vec<Vec<u8>> {
+    let mut pieces: Vec<&[u8]> = Vec::new();
+    let mut rest = text;
+    let mut from = 0;
+    while let Some(dollar) = rest[from..].iter().position(|&byte| byte == b'$') {
+        let at = from + dollar;
+        let after = &rest[at + 1..];
+        let braced = after
+            .strip_prefix(b"{")
+            .and_then(|inner| inner.strip_prefix(token))
+            .and_then(|inner| inner.strip_prefix(b"}"));
+        let bare = after.strip_prefix(token).filter(|next| {
+            !next
+                .first()
+                .is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_')
+        });
+        match braced.or(bare) {
+            Some(next) => {
+                pieces.push(&rest[..at]);
+                rest = next;
+                from = 0;
+            }
+            None => from = at + 1,
+        }
+    }
+    if pieces.is_empty() {
+        return vec![text.to_vec()];
+    }
+    pieces.push(rest);
+    values.iter().map(|value| pieces.join(*value)).collect()
+}
+
+/// Composes a search path without naming a directory twice: `kept` entries, then `directories`.
+pub(super) fn compose(kept: &[OwnEntry], directories: &[PathBuf]) -> Vec<Entry> {
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut seen: Vec<PathBuf> = Vec::new();
+    let mut path: Vec<Entry> = Vec::new();
+    for entry in kept {
+        let entry_kept = Entry::Kept(entry.text.clone());
+        if !path.contains(&entry_kept) {
+            path.push(entry_kept);
+        }
+        // With several possible meanings none can be relied on.
+        if let [directory] = entry.directories.as_slice() {
+            seen.push(real(directory));
+        }
+    }
+    for directory in directories {
+        let real = real(directory);
+        if !seen.contains(&real) {
+            seen.push(real);
+            path.push(Entry::Directory(directory.clone()));
+        }
+    }
+    path
+}
+
+/// Writes a search path as ld.so reads it; with `origin`, directories are written relative to it.
+pub fn search_path(entries: &[Entry], origin: Option<&Path>) -> Vec<OsString> {
+    entries
+        .iter()
+        .map(|entry| match (entry, origin) {
+            (Entry::Kept(text), _) => text.clone(),
+            (Entry::Directory(directory), None) => directory.clone().into_os_string(),
+            (Entry::Directory(directory), Some(origin)) => {
+                let mut text = OsString::from("$ORIGIN");
+                let relative = relative_to(directory, origin);
+                if !relative.as_os_str().is_empty() {
+                    text.push("/");
+                    text.push(relative);
+                }
+                text
+            }
+        })
+        .collect()
+}
+
+/// The way from the directory `from` to a file, whose own name stays even if it is a symbolic link: ld.so goes by the
+/// name it was opened under.
+pub fn relative_file(file: &Path, from: &Path) -> PathBuf {
+    let directory = file.parent().unwrap_or(Path::new("/"));
+    relative_to(directory, from).join(file.file_name().unwrap_or_default())
+}
+
+/// The way from the directory `from` to the directory `path`, through no symbolic link where both exist.
+fn relative_to(path: &Path, from: &Path) -> PathBuf {
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let (path, from) = (real(path), real(from));
+    let common = path
+        .components()
+        .zip(from.components())
+        .take_while(|(one, other)| one == other)
+        .count();
+    let up = from.components().skip(common).map(|_| Component::ParentDir);
+    up.chain(path.components().skip(common)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch;
+
+    fn expanded(text: &str) -> Vec<String> {
+        let arch = arch::find(sidecar::machine::I686, 1).unwrap();
+        let paths = expand(text.as_bytes(), Path::new("/app/bin"), arch);
+        paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect()
+    }
+
+    #[test]
+    fn tokens_of_the_dynamic_linker() {
+        assert_eq!(expanded("$ORIGIN/../lib"), ["/app/bin/../lib"]);
+        assert_eq!(expanded("${ORIGIN}"), ["/app/bin"]);
+        assert_eq!(expanded("/$LIB/x"), ["/lib/x", "/lib/i386-linux-gnu/x"]);
+        assert_eq!(expanded("/a/$PLATFORM"), ["/a/i686"]);
+        assert_eq!(expanded("/a/$ORIGINAL"), ["/a/$ORIGINAL"]);
+        assert_eq!(expanded("/a$/b${ORIGIN"), ["/a$/b${ORIGIN"]);
+        assert!(expanded("lib").is_empty());
+    }
+
+    #[test]
+    fn kept_entries_come_first_and_nothing_twice() {
+        let arch = &arch::all()[0];
+        let kept = own_entries(OsStr::new("$ORIGIN:/b::/a"), Path::new("/nowhere"), arch);
+        let directories = ["/a", "/nowhere", "/c", "/c"].map(PathBuf::from);
+        let path = search_path(&compose(&kept, &directories), None);
+        assert_eq!(path, ["$ORIGIN", "/b", "/a", "/c"]);
+    }
+
+    #[test]
+    fn an_entry_that_does_not_exist_is_kept_only_below_the_origin() {
+        let arch = &arch::all()[0];
+        let text = OsStr::new("$ORIGIN/none:${ORIGIN}/none:/none/at/all:/usr:none");
+        let entries = own_entries(text, Path::new("/nowhere"), arch);
+        let kept: Vec<bool> = entries.iter().map(OwnEntry::is_kept).collect();
+        assert_eq!(kept, [true, true, false, true, false]);
+    }
+
+    #[test]
+    fn relative_directories() {
+        for (path, from, expected) in [
+            ("/a/lib", "/a/bin", "../lib"),
+            ("/a/bin", "/a/bin", ""),
+            ("/a/bin/x", "/a/bin", "x"),
+            ("/q/lib", "/a/bin", "../../q/lib"),
+        ] {
+            let relative = relative_to(Path::new(path), Path::new(from));
+            assert_eq!(relative, Path::new(expected), "{path} from {from}");
+        }
+        let directory = Entry::Directory(PathBuf::from("/a/bin"));
+        let path = search_path(&[directory], Some(Path::new("/a/bin")));
+        assert_eq!(path, ["$ORIGIN"]);
+    }
+}

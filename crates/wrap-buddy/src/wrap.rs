@@ -1,0 +1,186 @@
+//! The one command there is: from the command line to a report.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use rayon::prelude::*;
+use stages::Stage;
+
+use crate::apply;
+use crate::classify::{Class, Means, classify};
+use crate::cli::Cli;
+use crate::interpreter::Interpreters;
+use crate::loaders::Loaders;
+use crate::plan::{Plan, Style, plan};
+use crate::report::{FileReport, Report, Status};
+use crate::resolve::{Resolver, Settings};
+use crate::scan::{Candidate, scan};
+
+/// Wraps what `cli` names with the stubs and loaders of `stages`; `missing_stages` tells how to get others.
+///
+/// # Errors
+/// When nothing can be done at all, such as for an interpreter that is none. What fails for one file is in the report.
+pub fn wrap(cli: &Cli, stages: &[Stage], missing_stages: &[(&str, &str)]) -> Result<Report> {
+    let interpreters = Interpreters::find(&cli.interpreter).context("--interpreter")?;
+    let loaders = Loaders::new(cli.loader_dir_path.as_deref())?;
+    let resolver = Resolver::new(Settings {
+        libraries: cli.libs.clone(),
+        runtime_dependencies: cli.runtime_dependencies.clone(),
+        needed: cli.needed.clone(),
+        may_be_missing: cli.may_be_missing().context("--ignore-missing")?,
+    });
+    let means = Means {
+        stages,
+        missing_stages,
+        interpreters: &interpreters,
+    };
+    let style = Style {
+        relocatable: cli.relocatable,
+        loaders: &loaders,
+    };
+    let threads = rayon::ThreadPoolBuilder::new()
+        .num_threads(cli.jobs.map_or(0, usize::from))
+        .build()?;
+
+    let (candidates, unreadable) = scan(&cli.paths, !cli.no_recurse);
+    let candidates = without_duplicates(candidates);
+    let mut files: Vec<FileReport> = threads.install(|| {
+        candidates
+            .par_iter()
+            .filter_map(|candidate| look_at(candidate, &means, &resolver, &style, cli.verbose))
+            .collect()
+    });
+    skip_hard_links(&mut files);
+    let unreadable = unreadable.into_iter();
+    files.extend(unreadable.map(|one| FileReport::failed(one.path, one.reason)));
+
+    let mut report = Report {
+        dry_run: cli.dry_run,
+        warnings: lost_directories(cli),
+        ..Report::default()
+    };
+    if !cli.dry_run {
+        threads.install(|| carry_out(&mut files, &mut report.installed));
+    }
+    report.files = files;
+    Ok(report)
+}
+
+/// Decides about one file; nothing for one that nobody asks about.
+fn look_at(
+    candidate: &Candidate,
+    means: &Means<'_>,
+    resolver: &Resolver,
+    style: &Style<'_>,
+    verbose: bool,
+) -> Option<FileReport> {
+    let shown = candidate.shown.clone();
+    let program = match classify(&candidate.path, means) {
+        Class::Program(program) => *program,
+        Class::NotElf(_) if !candidate.named && !verbose => return None,
+        Class::NotElf(reason) | Class::Skipped(reason) => {
+            return Some(FileReport::skipped(shown, reason));
+        }
+        Class::Failed(reason) => return Some(FileReport::failed(shown, reason)),
+    };
+    let resolution = resolver.resolve(&candidate.path, &program.elf, program.interpreter);
+    if !resolution.missing.is_empty() {
+        return Some(FileReport {
+            missing: resolution.missing,
+            ..FileReport::failed(shown, "libraries are missing".to_owned())
+        });
+    }
+    Some(match plan(&candidate.path, program, resolution, style) {
+        Ok(plan) => FileReport {
+            plan: Some(Box::new(plan)),
+            ..FileReport::new(shown, Status::WouldWrap, None)
+        },
+        Err(error) => FileReport::failed(shown, format!("{error:#}")),
+    })
+}
+
+/// A path that was named and also met, or named twice, is one file.
+fn without_duplicates(candidates: Vec<Candidate>) -> Vec<Candidate> {
+    let mut seen: HashMap<PathBuf, usize> = HashMap::new();
+    let mut unique: Vec<Candidate> = Vec::new();
+    for candidate in candidates {
+        match seen.get(&candidate.path) {
+            Some(&first) => unique[first].named |= candidate.named,
+            None => {
+                seen.insert(candidate.path.clone(), unique.len());
+                unique.push(candidate);
+            }
+        }
+    }
+    unique
+}
+
+/// Two names of one file: it is wrapped under the first.
+fn skip_hard_links(files: &mut [FileReport]) {
+    let mut seen: HashMap<(u64, u64), PathBuf> = HashMap::new();
+    for file in files {
+        let Some(plan) = &file.plan else {
+            continue;
+        };
+        let (device, inode, _) = plan.inode;
+        match seen.get(&(device, inode)) {
+            Some(first) => {
+                let reason = format!("hard link of {}, and wrapped with it", first.display());
+                *file = FileReport::skipped(file.path.clone(), reason);
+            }
+            None => {
+                seen.insert((device, inode), file.path.clone());
+            }
+        }
+    }
+}
+
+/// Carries out every plan in `files` and turns them into what became of them.
+fn carry_out(files: &mut [FileReport], installed: &mut Vec<PathBuf>) {
+    let plans: Vec<&Plan> = files
+        .iter()
+        .filter_map(|file| file.plan.as_deref())
+        .collect();
+    let loaders = apply::install_loaders(&plans);
+    installed.extend(succeeded(&loaders));
+    for file in files.iter_mut() {
+        let install = file
+            .plan
+            .as_ref()
+            .and_then(|plan| plan.loader.install.as_ref());
+        if let Some(Err(error)) = install.and_then(|install| loaders.get(&install.path)) {
+            *file = FileReport::failed(file.path.clone(), format!("{error:#}"));
+        }
+    }
+    let mut planned: Vec<&mut FileReport> = files
+        .iter_mut()
+        .filter(|file| file.plan.is_some())
+        .collect();
+    let plans: Vec<&Plan> = planned
+        .iter()
+        .filter_map(|file| file.plan.as_deref())
+        .collect();
+    let outcomes = apply::apply(&plans);
+    for (file, outcome) in planned.iter_mut().zip(outcomes) {
+        match outcome {
+            Ok(notes) => {
+                file.status = Status::Wrapped;
+                file.notes.extend(notes);
+            }
+            Err(error) => **file = FileReport::failed(file.path.clone(), format!("{error:#}")),
+        }
+    }
+}
+
+fn succeeded(loaders: &BTreeMap<PathBuf, Result<()>>) -> impl Iterator<Item = PathBuf> {
+    let written = loaders.iter().filter(|(_, outcome)| outcome.is_ok());
+    written.map(|(path, _)| path.clone())
+}
+
+/// Directories that will resolve nothing because they are not there.
+fn lost_directories(cli: &Cli) -> Vec<String> {
+    let lost = cli.libs.iter().filter(|directory| !directory.is_dir());
+    lost.map(|directory| format!("--libs {}: no such directory", directory.display()))
+        .collect()
+}

@@ -1,0 +1,164 @@
+//! The binary itself: exit codes and what goes to which stream.
+
+use std::fs;
+
+use assert_cmd::Command;
+use predicates::str::{contains, is_empty};
+
+use crate::fixture::*;
+
+fn wrap_buddy() -> Command {
+    Command::cargo_bin("wrap-buddy").unwrap()
+}
+
+#[test]
+fn usage_errors_exit_2() {
+    for arguments in [
+        &["--libs", "/lib"][..],
+        &["--paths"],
+        &["--paths", "/x", "--nonsense"],
+        &[],
+    ] {
+        wrap_buddy()
+            .args(arguments)
+            .assert()
+            .code(2)
+            .stdout(is_empty())
+            .stderr(contains("--help"));
+    }
+}
+
+#[test]
+fn help_and_version_exit_0() {
+    wrap_buddy()
+        .arg("--version")
+        .assert()
+        .success()
+        .stdout(contains("wrap-buddy 0."));
+    let help = wrap_buddy().arg("--help").assert().success();
+    for flag in [
+        "--runtime-dependencies",
+        "--ignore-missing",
+        "--relocatable",
+        "--jobs",
+    ] {
+        help.get_output();
+        let text = String::from_utf8_lossy(&help.get_output().stdout).into_owned();
+        assert!(text.contains(flag), "{flag}");
+    }
+}
+
+#[test]
+fn a_path_that_does_not_exist_exits_1_after_the_others() {
+    let yard = Yard::new();
+    let script = yard.write("script", "#!/bin/sh\n");
+    wrap_buddy()
+        .args(["--paths", "/none/at/all"])
+        .arg(&script)
+        .assert()
+        .code(1)
+        .stdout(contains("script: skipped: script: #!/bin/sh"))
+        .stdout(contains("0 wrapped, 1 skipped, 1 failed"))
+        .stderr("error: /none/at/all: does not exist\n");
+}
+
+#[test]
+fn quiet_means_errors_only() {
+    let yard = Yard::new();
+    let script = yard.write("script", "#!/bin/sh\n");
+    let mut command = wrap_buddy();
+    command
+        .args(["-q", "--libs", "/none", "--paths"])
+        .arg(&script);
+    command
+        .assert()
+        .success()
+        .stdout(is_empty())
+        .stderr(is_empty());
+    command.arg("/none/at/all");
+    command
+        .assert()
+        .code(1)
+        .stdout(is_empty())
+        .stderr(contains("does not exist").count(1));
+}
+
+#[test]
+fn an_interpreter_that_is_none_exits_1() {
+    let yard = Yard::new();
+    let script = yard.write("script", "#!/bin/sh\n");
+    wrap_buddy()
+        .args(["--interpreter", "/etc/passwd", "--paths"])
+        .arg(&script)
+        .assert()
+        .code(1)
+        .stderr(contains(
+            "--interpreter: /etc/passwd is no dynamic linker: it is not",
+        ));
+}
+
+#[test]
+fn json_is_one_document() {
+    let yard = Yard::new();
+    let script = yard.write("script", "#!/bin/sh\n");
+    let output = wrap_buddy()
+        .args(["--format", "json", "--paths", "/none/at/all"])
+        .arg(&script)
+        .assert()
+        .code(1)
+        .stderr(is_empty())
+        .get_output()
+        .stdout
+        .clone();
+    let document: serde_json::Value = serde_json::from_slice(&output).unwrap();
+    assert_eq!(document["summary"]["skipped"], 1);
+    assert_eq!(document["summary"]["failed"], 1);
+    assert_eq!(document["files"][0]["status"], "skipped");
+    assert_eq!(document["files"][1]["reason"], "does not exist");
+}
+
+#[test]
+fn reports_name_every_fact() {
+    use clap::Parser;
+    let yard = Yard::new();
+    let main = yard.walk_through(X86_64, &[]);
+    let libs = [yard.path("foo/lib"), yard.path("bar/lib")];
+    let arguments = ["wrap-buddy", "--paths", main.to_str().unwrap(), "--libs"];
+    let libs = libs.iter().map(|path| path.to_str().unwrap());
+    let loaders = yard.path("loaders");
+    let rest = ["--loader-dir-path", loaders.to_str().unwrap(), "-v"];
+    let cli = wrap_buddy::cli::Cli::parse_from(arguments.into_iter().chain(libs).chain(rest));
+    let report = wrap_buddy::wrap(&cli, &stages(), &[]).unwrap();
+    let (mut out, mut errors) = (Vec::new(), Vec::new());
+    wrap_buddy::report::human::write(&report, &cli, &mut out, &mut errors).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    let plan = wrapped(&report);
+    for fact in [
+        "ELF64 x86_64, position-independent",
+        "/lib64/ld-linux-x86-64.so.2",
+        &format!("{:#x} at file offset {:#x}", plan.entry, plan.entry_offset),
+        "120 bytes",
+        ".main.wrapbuddy",
+        "PT_INTERP → PT_NULL",
+        "libfoo.so.1 → ",
+        "must be there at run time",
+        "1 wrapped, 0 skipped, 0 failed",
+    ] {
+        assert!(text.contains(fact), "{fact} is not in\n{text}");
+    }
+    assert_eq!(String::from_utf8(errors).unwrap(), "");
+
+    let mut out = Vec::new();
+    wrap_buddy::report::json::write(&report, &mut out).unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    let file = &document["files"][0];
+    assert_eq!(file["status"], "wrapped");
+    assert_eq!(file["machine"], "x86_64");
+    assert_eq!(file["edits"][1]["kind"], "interp");
+    assert_eq!(file["edits"][1]["before"], "03000000");
+    assert_eq!(file["search_path"].as_array().unwrap().len(), 2);
+    let after = fs::read(&main).unwrap();
+    let offset = file["edits"][0]["offset"].as_u64().unwrap() as usize;
+    let stub = file["edits"][0]["after"].as_str().unwrap();
+    assert!(stub.starts_with(&format!("{:02x}", after[offset])));
+}

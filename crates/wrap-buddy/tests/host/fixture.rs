@@ -1,0 +1,190 @@
+//! Programs and libraries to wrap, and a way to wrap them with made-up stages.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::Parser;
+use sidecar::loader;
+use stages::Stage;
+use tempfile::TempDir;
+use wrap_buddy::cli::Cli;
+use wrap_buddy::plan::Plan;
+use wrap_buddy::report::{FileReport, Report, Status};
+
+pub const STUB_LEN: usize = 120;
+pub const RELOCATABLE_STUB_LEN: usize = 200;
+
+/// An architecture as its compiler and its C library know it.
+#[derive(Clone, Copy)]
+pub struct Target {
+    pub name: &'static str,
+    pub machine: u16,
+    pub compiler: &'static str,
+    pub interpreter: &'static str,
+}
+
+pub const X86_64: Target = Target {
+    name: "x86_64",
+    machine: sidecar::machine::X86_64,
+    compiler: "x86_64-linux-gnu-gcc",
+    interpreter: "/lib64/ld-linux-x86-64.so.2",
+};
+pub const AARCH64: Target = Target {
+    name: "aarch64",
+    machine: sidecar::machine::AARCH64,
+    compiler: "aarch64-linux-gnu-gcc",
+    interpreter: "/usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1",
+};
+pub const I686: Target = Target {
+    name: "i686",
+    machine: sidecar::machine::I686,
+    compiler: "i686-linux-gnu-gcc",
+    interpreter: "/usr/i686-linux-gnu/lib/ld-linux.so.2",
+};
+pub const TARGETS: [Target; 3] = [X86_64, AARCH64, I686];
+
+/// Stub and loader images that are recognisable and do nothing.
+pub fn stages() -> Vec<Stage> {
+    TARGETS
+        .into_iter()
+        .map(|target| Stage {
+            name: target.name,
+            machine: target.machine,
+            stub: &[0xcc; STUB_LEN],
+            relocatable_stub: &[0xcd; RELOCATABLE_STUB_LEN],
+            loader: loader_image(target.machine).leak(),
+        })
+        .collect()
+}
+
+pub fn loader_image(machine: u16) -> Vec<u8> {
+    let mut image = vec![0; loader::IMAGE_LEN];
+    image[loader::MAGIC_OFFSET..][..8].copy_from_slice(&loader::MAGIC);
+    image[16..18].copy_from_slice(&loader::ABI.to_le_bytes());
+    image[18..20].copy_from_slice(&machine.to_le_bytes());
+    image[loader::CLOSING_OFFSET..].copy_from_slice(&loader::closing_mark(machine).to_le_bytes());
+    image
+}
+
+/// A directory to build in, free of symbolic links.
+pub struct Yard {
+    pub root: PathBuf,
+    _directory: TempDir,
+}
+
+impl Yard {
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self {
+            root: fs::canonicalize(directory.path()).unwrap(),
+            _directory: directory,
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// Compiles `source`, C, to `output`; arguments may name files of the yard.
+    pub fn compile(
+        &self,
+        target: Target,
+        output: &str,
+        source: &str,
+        arguments: &[&str],
+    ) -> PathBuf {
+        let path = self.path(output);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let file = self.write(&format!("{output}.c"), source);
+        let done = Command::new(target.compiler)
+            .current_dir(&self.root)
+            .arg("-o")
+            .arg(&path)
+            .arg(&file)
+            .args(arguments)
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&done.stderr);
+        assert!(
+            done.status.success(),
+            "{} {output}: {errors}",
+            target.compiler
+        );
+        fs::remove_file(file).unwrap();
+        path
+    }
+
+    /// `main` in `app/`, `libfoo.so.1` in `foo/lib`, `libbar.so.1` in `bar/lib`; main needs both.
+    pub fn walk_through(&self, target: Target, arguments: &[&str]) -> PathBuf {
+        for name in ["foo", "bar"] {
+            let soname = format!("-Wl,-soname,lib{name}.so.1");
+            let library = format!("{name}/lib/lib{name}.so.1");
+            let source = format!("int {name}(void) {{ return 1; }}");
+            self.compile(target, &library, &source, &["-shared", "-fPIC", &soname]);
+        }
+        let mut all = vec!["foo/lib/libfoo.so.1", "bar/lib/libbar.so.1"];
+        all.extend_from_slice(arguments);
+        let source = "int foo(void), bar(void); int main(void) { return foo() + bar() - 2; }";
+        self.compile(target, "app/main", source, &all)
+    }
+
+    /// Wraps with the arguments given and an empty directory for the loader.
+    pub fn wrap(&self, arguments: &[&dyn AsRef<OsStr>]) -> Report {
+        self.try_wrap(arguments).unwrap()
+    }
+
+    pub fn try_wrap(&self, arguments: &[&dyn AsRef<OsStr>]) -> anyhow::Result<Report> {
+        let mut all: Vec<&OsStr> = vec![OsStr::new("wrap-buddy")];
+        all.extend(arguments.iter().map(|argument| (*argument).as_ref()));
+        let loaders = self.path("loaders");
+        if !all.iter().any(|argument| *argument == "--loader-dir-path") {
+            all.extend([OsStr::new("--loader-dir-path"), loaders.as_os_str()]);
+        }
+        wrap_buddy::wrap(&Cli::try_parse_from(all)?, &stages(), &[])
+    }
+}
+
+/// The only file of a report.
+pub fn only(report: &Report) -> &FileReport {
+    assert_eq!(report.files.len(), 1, "{report:#?}");
+    &report.files[0]
+}
+
+/// The plan of the only file, which was wrapped.
+pub fn wrapped(report: &Report) -> &Plan {
+    let file = only(report);
+    assert_eq!(file.status, Status::Wrapped, "{:?}", file.reason);
+    file.plan.as_ref().unwrap()
+}
+
+/// Why the only file was not wrapped.
+pub fn reason(report: &Report, status: Status) -> &str {
+    let file = only(report);
+    assert_eq!(file.status, status, "{:?}", file.reason);
+    file.reason.as_deref().unwrap()
+}
+
+/// Every file below `directory` with its content.
+pub fn snapshot(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(snapshot(&path));
+        } else {
+            let content = fs::read(&path).unwrap();
+            found.push((path, content));
+        }
+    }
+    found.sort();
+    found
+}

@@ -1,0 +1,207 @@
+//! Files that are damaged or made to harm: a reason each, never a panic, and never a change.
+
+use std::fs;
+use std::path::Path;
+
+use wrap_buddy::report::Status;
+
+use crate::fixture::*;
+
+/// Whatever becomes of `bytes`, it must not be a panic, and a file that is not wrapped must not change.
+fn survives(yard: &Yard, path: &Path, bytes: &[u8]) -> Status {
+    fs::write(path, bytes).unwrap();
+    let report = yard.wrap(&[&"--paths", &path, &"-j", &"1"]);
+    let status = only(&report).status;
+    if status == Status::Wrapped {
+        assert_eq!(fs::metadata(path).unwrap().len(), bytes.len() as u64);
+        fs::remove_file(&report.files[0].plan.as_ref().unwrap().sidecar_path).unwrap();
+    } else {
+        assert_eq!(fs::read(path).unwrap(), bytes);
+        assert!(!report.files[0].reason.as_deref().unwrap().is_empty());
+    }
+    status
+}
+
+fn program(yard: &Yard, target: Target) -> Vec<u8> {
+    let path = yard.compile(target, "program", "int main(void) { return 0; }", &["-s"]);
+    let bytes = fs::read(&path).unwrap();
+    fs::remove_file(path).unwrap();
+    bytes
+}
+
+#[test]
+fn every_truncation_of_the_headers() {
+    let yard = Yard::new();
+    let path = yard.path("cut");
+    let bytes = program(&yard, X86_64);
+    assert_eq!(survives(&yard, &path, &bytes), Status::Wrapped);
+    let headers = 64 + 56 * usize::from(bytes[56]);
+    // Behind .dynamic and the data are only sections that nobody loads.
+    let loaded = dynamic_range(&bytes).end;
+    for len in (0..headers).chain((headers..loaded).step_by(509)) {
+        assert_ne!(
+            survives(&yard, &path, &bytes[..len]),
+            Status::Wrapped,
+            "{len} bytes"
+        );
+    }
+}
+
+/// A small generator that needs no seed from outside: the same bytes on every machine.
+fn next(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+#[test]
+fn changed_bytes_anywhere_in_the_first_page_and_in_dynamic() {
+    for target in [X86_64, I686] {
+        let yard = Yard::new();
+        let path = yard.path("changed");
+        let bytes = program(&yard, target);
+        let dynamic = dynamic_range(&bytes);
+        let mut state = 0x9e37_79b9_7f4a_7c15;
+        let mut refused = 0;
+        for round in 0..600 {
+            let mut changed = bytes.clone();
+            for _ in 0..1 + round % 4 {
+                let random = next(&mut state);
+                let at = match round % 3 {
+                    0 => random as usize % 4096,
+                    1 => random as usize % 0x300,
+                    _ => dynamic.start + random as usize % dynamic.len(),
+                };
+                let value = next(&mut state);
+                changed[at] = if value & 1 == 0 {
+                    0xff
+                } else {
+                    (value >> 8) as u8
+                };
+            }
+            refused += usize::from(survives(&yard, &path, &changed) != Status::Wrapped);
+        }
+        assert!(refused > 50, "{}: only {refused} were refused", target.name);
+    }
+}
+
+/// Where .dynamic is in the file, by its program header.
+fn dynamic_range(bytes: &[u8]) -> std::ops::Range<usize> {
+    let word = |at: usize, len: usize| {
+        bytes[at..at + len]
+            .iter()
+            .rev()
+            .fold(0, |sum, &byte| sum << 8 | usize::from(byte))
+    };
+    let wide = bytes[4] == 2;
+    let (phoff, count, entry, offset, len, width) = if wide {
+        (word(32, 8), word(56, 2), 56, 8, 32, 8)
+    } else {
+        (word(28, 4), word(44, 2), 32, 4, 16, 4)
+    };
+    let mut headers = (0..count).map(|n| phoff + n * entry);
+    let found = headers.find(|&at| word(at, 4) == 2).unwrap();
+    let start = word(found + offset, width);
+    start..start + word(found + len, width)
+}
+
+#[test]
+fn absurd_headers_are_refused_without_reading_much() {
+    let yard = Yard::new();
+    let path = yard.path("absurd");
+    let bytes = program(&yard, X86_64);
+    let with = |at: usize, value: &[u8]| {
+        let mut changed = bytes.clone();
+        changed[at..at + value.len()].copy_from_slice(value);
+        changed
+    };
+    let max = u64::MAX.to_le_bytes();
+    for (what, changed) in [
+        ("e_phoff", with(32, &max)),
+        ("e_phnum", with(56, &[0xff, 0xff])),
+        ("many e_phnum", with(56, &[0xfe, 0xff])),
+        ("e_phentsize", with(54, &[1, 0])),
+        ("e_entry", with(24, &max)),
+    ] {
+        assert_eq!(survives(&yard, &path, &changed), Status::Failed, "{what}");
+    }
+}
+
+#[test]
+fn hostile_sidecars_beside_a_program() {
+    let yard = Yard::new();
+    let main = yard.path("main");
+    let bytes = program(&yard, X86_64);
+    fs::write(&main, &bytes).unwrap();
+    let report = yard.wrap(&[&"--paths", &main]);
+    let beside = wrapped(&report).sidecar_path.clone();
+    let sidecar = fs::read(&beside).unwrap();
+    let after = fs::read(&main).unwrap();
+    let mut state = 1;
+    for round in 0..300 {
+        let mut changed = sidecar.clone();
+        let at = next(&mut state) as usize % changed.len();
+        changed[at] ^= 1 << (round % 8);
+        // Beside the original, a sidecar is only a leftover.
+        fs::write(&main, &bytes).unwrap();
+        fs::write(&beside, &changed).unwrap();
+        let report = yard.wrap(&[&"--paths", &main]);
+        wrapped(&report);
+        assert!(
+            fs::read(&main).unwrap() == after,
+            "byte {at} of the sidecar"
+        );
+        assert!(
+            fs::read(&beside).unwrap() == sidecar,
+            "byte {at} of the sidecar"
+        );
+        // Beside the wrapped program, it is never a reason to write.
+        fs::write(&beside, &changed).unwrap();
+        let report = yard.wrap(&[&"--paths", &main]);
+        assert_ne!(only(&report).status, Status::Wrapped);
+        assert!(fs::read(&main).unwrap() == after);
+    }
+}
+
+#[test]
+fn files_that_are_no_files() {
+    let yard = Yard::new();
+    let fifo = yard.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert_eq!(
+        reason(&yard.wrap(&[&"--paths", &fifo]), Status::Skipped),
+        "not a regular file"
+    );
+    let report = yard.wrap(&[&"--paths", &"/dev/zero"]);
+    assert_eq!(reason(&report, Status::Skipped), "not a regular file");
+}
+
+#[test]
+fn a_library_directory_of_garbage() {
+    let yard = Yard::new();
+    let main = yard.walk_through(X86_64, &[]);
+    let (of_foo, of_bar) = (yard.path("foo/lib"), yard.path("bar/lib"));
+    let good = fs::read(of_foo.join("libfoo.so.1")).unwrap();
+    let garbage = yard.path("garbage");
+    fs::create_dir(&garbage).unwrap();
+    for content in [&b""[..], b"\x7fELF", &good[..64], &good[..500]] {
+        fs::write(garbage.join("libfoo.so.1"), content).unwrap();
+        let report = yard.wrap(&[
+            &"--paths",
+            &main,
+            &"--libs",
+            &garbage,
+            &of_foo,
+            &of_bar,
+            &"--dry-run",
+        ]);
+        let plan = only(&report).plan.as_ref().unwrap();
+        assert_eq!(
+            plan.search,
+            [of_foo.clone(), of_bar.clone()],
+            "{} bytes",
+            content.len()
+        );
+    }
+}

@@ -1,0 +1,252 @@
+//! Which directories end up on the search path, what is added, and what is reported missing.
+
+use std::fs;
+use std::path::PathBuf;
+
+use wrap_buddy::report::Status;
+
+use crate::fixture::*;
+
+fn library(yard: &Yard, path: &str, source: &str, arguments: &[&str]) -> PathBuf {
+    let name = path.rsplit('/').next().unwrap();
+    let soname = format!("-Wl,-soname,{name}");
+    let mut all = vec!["-shared", "-fPIC", &soname];
+    all.extend_from_slice(arguments);
+    yard.compile(X86_64, path, source, &all)
+}
+
+#[test]
+fn only_directories_of_use_in_the_users_order() {
+    let yard = Yard::new();
+    let main = yard.walk_through(X86_64, &[]);
+    fs::create_dir(yard.path("empty")).unwrap();
+    let (of_foo, of_bar, empty) = (
+        yard.path("foo/lib"),
+        yard.path("bar/lib"),
+        yard.path("empty"),
+    );
+    let always = yard.path("always");
+    let report = yard.wrap(&[
+        &"--paths",
+        &main,
+        &"--libs",
+        &empty,
+        &of_bar,
+        &of_foo,
+        &of_bar,
+        &"--runtime-dependencies",
+        &always,
+        &of_foo,
+    ]);
+    assert_eq!(wrapped(&report).search, [of_bar, of_foo, always]);
+}
+
+#[test]
+fn everything_missing_is_in_one_report_and_the_rest_is_wrapped() {
+    let yard = Yard::new();
+    yard.walk_through(X86_64, &[]);
+    let main = yard.path("app/main");
+    fs::copy(&main, yard.path("app/other")).unwrap();
+    yard.compile(X86_64, "app/whole", "int main(void) { return 0; }", &[]);
+    let before = fs::read(&main).unwrap();
+    let report = yard.wrap(&[&"--paths", &yard.path("app")]);
+    assert!(report.failed());
+    let states: Vec<Status> = report.files.iter().map(|file| file.status).collect();
+    assert_eq!(states, [Status::Failed, Status::Failed, Status::Wrapped]);
+    let missing = report.missing();
+    let names: Vec<_> = missing
+        .iter()
+        .map(|one| one.soname.to_str().unwrap())
+        .collect();
+    assert_eq!(names, ["libbar.so.1", "libfoo.so.1"]);
+    assert_eq!(missing[0].needed_by, [main.clone(), yard.path("app/other")]);
+    assert_eq!(fs::read(&main).unwrap(), before);
+    assert!(!yard.path("app/.main.wrapbuddy").exists());
+}
+
+#[test]
+fn patterns_excuse_what_is_missing() {
+    let yard = Yard::new();
+    let main = yard.walk_through(X86_64, &[]);
+    let report = yard.wrap(&[
+        &"--paths",
+        &main,
+        &"--ignore-missing",
+        &"libfoo.*",
+        &"libb?r.so.1",
+    ]);
+    let plan = wrapped(&report);
+    assert_eq!(plan.resolution.ignored, ["libfoo.so.1", "libbar.so.1"]);
+    assert!(plan.search.is_empty());
+}
+
+#[test]
+fn what_comes_close_is_named() {
+    let yard = Yard::new();
+    let main = yard.walk_through(X86_64, &[]);
+    let (of_foo, of_bar) = (yard.path("foo/lib"), yard.path("bar/lib"));
+    fs::rename(of_foo.join("libfoo.so.1"), of_foo.join("libfoo-1.2.so")).unwrap();
+    yard.compile(
+        AARCH64,
+        "bar/lib/libbar.so.1",
+        "int bar(void) { return 1; }",
+        &["-shared", "-fPIC"],
+    );
+    let report = yard.wrap(&[&"--paths", &main, &"--libs", &of_foo, &of_bar]);
+    let missing = report.missing();
+    assert_eq!(missing.len(), 2);
+    assert!(
+        missing[0].hints[0].ends_with("libbar.so.1 is for aarch64"),
+        "{missing:?}"
+    );
+    assert!(
+        missing[1].hints[0].contains("libfoo-1.2.so has this DT_SONAME"),
+        "{missing:?}"
+    );
+}
+
+/// `main` needs liba, liba needs libb; each in a directory of its own.
+fn chain(yard: &Yard, arguments_of_a: &[&str], arguments: &[&str]) -> PathBuf {
+    library(yard, "b/libb.so", "int b(void) { return 0; }", &[]);
+    let mut of_a = vec!["b/libb.so"];
+    of_a.extend_from_slice(arguments_of_a);
+    library(
+        yard,
+        "a/liba.so",
+        "int b(void); int a(void) { return b(); }",
+        &of_a,
+    );
+    let mut of_main = vec!["a/liba.so", "-Wl,-rpath-link,b"];
+    of_main.extend_from_slice(arguments);
+    let source = "int a(void); int main(void) { return a(); }";
+    yard.compile(X86_64, "main", source, &of_main)
+}
+
+#[test]
+fn what_a_library_cannot_find_becomes_the_programs() {
+    let yard = Yard::new();
+    let main = chain(&yard, &[], &[]);
+    let (a, b) = (yard.path("a"), yard.path("b"));
+    let report = yard.wrap(&[&"--paths", &main, &"--libs", &a, &b]);
+    let plan = wrapped(&report);
+    let added = &plan.resolution.added;
+    assert_eq!(added.len(), 1, "{added:?}");
+    assert_eq!(added[0].soname, "libb.so");
+    assert_eq!(added[0].needed_by, Some(yard.path("a/liba.so")));
+    assert_eq!(plan.search, [a.clone(), b]);
+    let bytes = fs::read(&plan.sidecar_path).unwrap();
+    let sidecar = sidecar::Sidecar::parse(&bytes).unwrap();
+    assert_eq!(sidecar.needed_names().collect::<Vec<_>>(), [b"libb.so"]);
+
+    let yard = Yard::new();
+    let main = chain(&yard, &[], &[]);
+    let report = yard.wrap(&[&"--paths", &main, &"--libs", &yard.path("a")]);
+    assert_eq!(report.missing()[0].needed_by, [yard.path("a/liba.so")]);
+}
+
+#[test]
+fn what_a_library_finds_by_itself_is_left_to_it() {
+    let yard = Yard::new();
+    let main = chain(&yard, &["-Wl,--enable-new-dtags,-rpath,$ORIGIN/../b"], &[]);
+    let a = yard.path("a");
+    let report = yard.wrap(&[&"--paths", &main, &"--libs", &a, &yard.path("b")]);
+    let plan = wrapped(&report);
+    assert!(plan.resolution.added.is_empty());
+    assert_eq!(plan.search, [a]);
+}
+
+#[test]
+fn a_dt_rpath_is_inherited() {
+    let yard = Yard::new();
+    let main = chain(&yard, &[], &["-Wl,--disable-new-dtags,-rpath,/usr"]);
+    let (a, b) = (yard.path("a"), yard.path("b"));
+    let report = yard.wrap(&[&"--paths", &main, &"--libs", &a, &b]);
+    let plan = wrapped(&report);
+    assert!(plan.resolution.added.is_empty());
+    assert_eq!(plan.search, ["/usr".into(), a, b]);
+}
+
+#[test]
+fn libraries_asked_for_come_first() {
+    let yard = Yard::new();
+    let main = chain(&yard, &[], &[]);
+    library(&yard, "x/libx.so", "int x;", &[]);
+    let (a, b, x) = (yard.path("a"), yard.path("b"), yard.path("x"));
+    let needed = ["libx.so", "libb.so", "libc.so.6"];
+    let report = yard.wrap(&[
+        &"--paths",
+        &main,
+        &"--libs",
+        &a,
+        &b,
+        &x,
+        &"--needed",
+        &needed[0],
+        &needed[1],
+        &needed[2],
+    ]);
+    let plan = wrapped(&report);
+    let added: Vec<_> = plan
+        .resolution
+        .added
+        .iter()
+        .map(|added| &added.soname)
+        .collect();
+    assert_eq!(added, ["libx.so", "libb.so"]);
+    assert_eq!(plan.search, [a, b, x]);
+
+    let yard = Yard::new();
+    let main = yard.compile(X86_64, "main", "int main(void) { return 0; }", &[]);
+    let report = yard.wrap(&[&"--paths", &main, &"--needed", &"libnone.so"]);
+    assert_eq!(report.missing()[0].soname, "libnone.so");
+}
+
+#[test]
+fn a_symbol_version_that_is_not_there_is_a_warning() {
+    let yard = Yard::new();
+    let map = yard.write("map", "V_1.9 {}; V_1.10 {}; V_2.0 { global: *; };");
+    let script = format!("-Wl,--version-script={}", map.display());
+    library(
+        &yard,
+        "lib/libv.so",
+        "int v(void) { return 0; }",
+        &[&script],
+    );
+    let source = "int v(void); int main(void) { return v(); }";
+    let main = yard.compile(X86_64, "main", source, &["lib/libv.so"]);
+    fs::write(&map, "V_1.9 {}; V_1.10 { global: *; };").unwrap();
+    library(
+        &yard,
+        "lib/libv.so",
+        "int v(void) { return 0; }",
+        &[&script],
+    );
+    let report = yard.wrap(&[&"--paths", &main, &"--libs", &yard.path("lib")]);
+    let warnings = &wrapped(&report).resolution.warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("requires V_2.0 of"), "{warnings:?}");
+    assert!(
+        warnings[0].contains("libv.so, which has V_1.10 at most"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn a_library_for_another_libc_is_passed_over() {
+    let yard = Yard::new();
+    let main = yard.walk_through(X86_64, &[]);
+    library(&yard, "musl/libc.so", "int c;", &[]);
+    library(
+        &yard,
+        "musl/libfoo.so.1",
+        "int foo(void) { return 0; }",
+        &["-nostdlib", "-Wl,--no-as-needed", "musl/libc.so"],
+    );
+    let (musl, of_foo, of_bar) = (
+        yard.path("musl"),
+        yard.path("foo/lib"),
+        yard.path("bar/lib"),
+    );
+    let report = yard.wrap(&[&"--paths", &main, &"--libs", &musl, &of_foo, &of_bar]);
+    assert_eq!(wrapped(&report).search, [of_foo, of_bar]);
+}

@@ -1,0 +1,197 @@
+//! Files that are left alone, each with its reason.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use wrap_buddy::report::Status;
+
+use crate::fixture::*;
+
+const MAIN: &str = "int main(void) { return 0; }";
+
+fn skipped(yard: &Yard, path: &std::path::Path) -> String {
+    let before = fs::read(path).unwrap();
+    let report = yard.wrap(&[&"--paths", &path]);
+    assert!(!report.failed());
+    assert_eq!(fs::read(path).unwrap(), before);
+    reason(&report, Status::Skipped).to_owned()
+}
+
+#[test]
+fn what_is_no_dynamic_program() {
+    let yard = Yard::new();
+    let cases: [(&str, &str, &[&str], &str); 5] = [
+        ("static", MAIN, &["-static", "-no-pie"], "static executable"),
+        (
+            "static-pie",
+            MAIN,
+            &["-static-pie"],
+            "static-PIE executable",
+        ),
+        (
+            "lib.so",
+            "int f(void) { return 0; }",
+            &["-shared", "-fPIC"],
+            "shared library",
+        ),
+        ("main.o", MAIN, &["-c"], "relocatable object"),
+        (
+            "libentry.so",
+            "void go(void) {}",
+            &["-shared", "-fPIC", "-Wl,-soname,libentry.so.1,-e,go"],
+            "shared library",
+        ),
+    ];
+    for (output, source, arguments, expected) in cases {
+        let path = yard.compile(X86_64, output, source, arguments);
+        assert_eq!(skipped(&yard, &path), expected, "{output}");
+    }
+    // Has an entry point and a PT_INTERP, and is a library all the same.
+    assert_eq!(
+        skipped(
+            &yard,
+            &fs::canonicalize("/lib/x86_64-linux-gnu/libc.so.6").unwrap()
+        ),
+        "shared library"
+    );
+}
+
+#[test]
+fn separate_debug_information() {
+    let yard = Yard::new();
+    for pie in ["-pie", "-no-pie"] {
+        let program = yard.compile(X86_64, "main", MAIN, &["-g", pie]);
+        let debug = yard.path("main.debug");
+        let objcopy = std::process::Command::new("objcopy")
+            .arg("--only-keep-debug")
+            .args([&program, &debug])
+            .status();
+        assert!(objcopy.unwrap().success());
+        assert_eq!(skipped(&yard, &debug), "separate debug information");
+    }
+}
+
+#[test]
+fn what_is_no_elf_file() {
+    let yard = Yard::new();
+    let script = yard.write("script", "#!/bin/sh -e\necho\n");
+    let text = yard.write("text", "text");
+    let empty = yard.write("empty", "");
+    assert_eq!(skipped(&yard, &script), "script: #!/bin/sh -e");
+    assert_eq!(skipped(&yard, &text), "not an ELF file");
+    assert_eq!(skipped(&yard, &empty), "not an ELF file");
+    // Met in a directory, nobody asks about them.
+    assert!(yard.wrap(&[&"--paths", &yard.root]).files.is_empty());
+    assert_eq!(yard.wrap(&[&"--paths", &yard.root, &"-v"]).files.len(), 3);
+}
+
+#[test]
+fn other_architectures_and_libcs() {
+    let yard = Yard::new();
+    let host = "--interpreter=/lib64/ld-linux-x86-64.so.2";
+    let foreign = yard.compile(AARCH64, "foreign", MAIN, &[]);
+    let report = yard.wrap(&[&"--paths", &foreign, &host]);
+    let text = reason(&report, Status::Skipped);
+    assert!(
+        text.starts_with("other architecture: it asks for /lib/ld-linux-aarch64"),
+        "{text}"
+    );
+    assert!(text.ends_with("pass --interpreter"), "{text}");
+
+    let linker = "-Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1";
+    let musl = yard.compile(X86_64, "musl", MAIN, &[linker]);
+    let report = yard.wrap(&[&"--paths", &musl, &host]);
+    let text = reason(&report, Status::Skipped);
+    assert!(
+        text.starts_with("other libc: it asks for /lib/ld-musl-x86_64.so.1 (musl)"),
+        "{text}"
+    );
+
+    let mut big_endian = fs::read(&foreign).unwrap();
+    (big_endian[5], big_endian[18], big_endian[19]) = (2, 0, 22);
+    let big_endian = yard.write("s390", big_endian);
+    assert_eq!(
+        skipped(&yard, &big_endian),
+        "other architecture: s390, big-endian"
+    );
+}
+
+#[test]
+fn an_architecture_without_a_stage_says_how_to_get_it() {
+    use clap::Parser;
+    let yard = Yard::new();
+    let foreign = yard.compile(AARCH64, "foreign", MAIN, &[]);
+    let arguments = ["wrap-buddy", "--paths", foreign.to_str().unwrap()];
+    let cli = wrap_buddy::cli::Cli::parse_from(arguments);
+    let missing = [("aarch64", "install its core library")];
+    let report = wrap_buddy::wrap(&cli, &[], &missing).unwrap();
+    assert_eq!(
+        reason(&report, Status::Skipped),
+        "other architecture: this wrap-buddy was built without aarch64: install its core library"
+    );
+}
+
+#[test]
+fn an_interpreter_in_the_store() {
+    let yard = Yard::new();
+    let linker = "-Wl,--dynamic-linker=/nix/store/hash-glibc/lib/ld-linux-x86-64.so.2";
+    let path = yard.compile(X86_64, "main", MAIN, &[linker]);
+    let text = skipped(&yard, &path);
+    assert!(
+        text.starts_with("its interpreter is in the store already: /nix/store/hash"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_second_run_finds_everything_done() {
+    let yard = Yard::new();
+    let main = yard.walk_through(X86_64, &[]);
+    let tree = yard.path("app");
+    let (of_foo, of_bar) = (yard.path("foo/lib"), yard.path("bar/lib"));
+    wrapped(&yard.wrap(&[&"--paths", &tree, &"--libs", &of_foo, &of_bar]));
+    let before = snapshot(&tree);
+    let report = yard.wrap(&[&"--paths", &tree, &"--libs", &of_foo, &of_bar]);
+    assert_eq!(reason(&report, Status::Skipped), "already wrapped");
+    assert!(snapshot(&tree) == before);
+
+    // Renamed, it still knows its sidecar; without one it is broken, and that is no reason to be content.
+    let renamed = yard.path("app/.main-wrapped");
+    fs::rename(&main, &renamed).unwrap();
+    assert_eq!(
+        reason(&yard.wrap(&[&"--paths", &renamed]), Status::Skipped),
+        "already wrapped"
+    );
+    fs::remove_file(yard.path("app/.main.wrapbuddy")).unwrap();
+    let report = yard.wrap(&[&"--paths", &renamed]);
+    let text = reason(&report, Status::Failed);
+    assert!(text.contains(".main.wrapbuddy is not there"), "{text}");
+}
+
+#[test]
+fn each_file_is_wrapped_once() {
+    let yard = Yard::new();
+    let main = yard.compile(X86_64, "tree/a", MAIN, &[]);
+    fs::hard_link(&main, yard.path("tree/b")).unwrap();
+    symlink("a", yard.path("tree/link")).unwrap();
+    let tree = yard.path("tree");
+    let report = yard.wrap(&[&"--paths", &tree, &tree.join("a"), &tree.join("link")]);
+    let states: Vec<Status> = report.files.iter().map(|file| file.status).collect();
+    assert_eq!(states, [Status::Wrapped, Status::Skipped]);
+    let text = report.files[1].reason.as_deref().unwrap();
+    assert!(
+        text.starts_with("hard link of") && text.contains("tree/a"),
+        "{text}"
+    );
+    assert!(!yard.path("tree/.b.wrapbuddy").exists());
+}
+
+#[test]
+fn a_link_that_is_named_leads_to_the_file() {
+    let yard = Yard::new();
+    yard.compile(X86_64, "real/main", MAIN, &[]);
+    symlink("real/main", yard.path("link")).unwrap();
+    wrapped(&yard.wrap(&[&"--paths", &yard.path("link")]));
+    assert!(yard.path("real/.main.wrapbuddy").exists());
+    assert!(yard.path("link").is_symlink());
+}

@@ -1,0 +1,269 @@
+//! What a wrapped program and its sidecar consist of.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use sidecar::{EditKind, Flags, Sidecar, Trailer};
+use wrap_buddy::slot::Place;
+
+use crate::fixture::*;
+
+/// Wraps the walk-through for `target` and proves that only the planned bytes changed and can be put back.
+fn wraps_exactly(target: Target, arguments: &[&str]) {
+    let yard = Yard::new();
+    let main = yard.walk_through(target, arguments);
+    let before = fs::read(&main).unwrap();
+    let (of_foo, of_bar) = (yard.path("foo/lib"), yard.path("bar/lib"));
+    let report = yard.wrap(&[
+        &"--paths",
+        &main,
+        &"--libs",
+        &of_foo,
+        &of_bar,
+        &yard.path("app"),
+        &"--interpreter",
+        &target.interpreter,
+    ]);
+    let plan = wrapped(&report);
+    let after = fs::read(&main).unwrap();
+    assert_eq!(after.len(), before.len());
+
+    let bytes = fs::read(yard.path("app/.main.wrapbuddy")).unwrap();
+    let sidecar = Sidecar::parse(&bytes).unwrap();
+    assert_eq!(sidecar.header().machine, target.machine);
+    assert_eq!(sidecar.interpreter(), target.interpreter.as_bytes());
+    let (search, own) = (
+        sidecar.search(),
+        plan.search.join(std::ffi::OsStr::new(":")),
+    );
+    assert_eq!(search, own.as_bytes());
+    let expected = format!("{}:{}", of_foo.display(), of_bar.display());
+    assert!(search.starts_with(expected.as_bytes()), "{search:?}");
+
+    let mut restored = after.clone();
+    let mut kinds = Vec::new();
+    for edit in sidecar.edits() {
+        let edit = edit.unwrap();
+        let place = edit.offset as usize..edit.offset as usize + edit.original.len();
+        restored[place].copy_from_slice(edit.original);
+        kinds.push(edit.kind);
+    }
+    assert!(
+        restored == before,
+        "putting the originals back does not give the original"
+    );
+    assert_eq!(kinds, [EditKind::Slot, EditKind::Interp]);
+
+    let slot = plan.slot.offset as usize;
+    assert_eq!(after[slot..][..STUB_LEN], [0xcc; STUB_LEN]);
+    let trailer = Trailer::parse(&after[slot + STUB_LEN..]).unwrap();
+    assert_eq!(trailer.id, sidecar.header().id);
+    assert_eq!(
+        trailer.sidecar,
+        yard.path("app/.main.wrapbuddy").as_os_str().as_bytes()
+    );
+    let loader = Path::new(std::ffi::OsStr::from_bytes(trailer.loader));
+    assert_eq!(loader.parent().unwrap(), yard.path("loaders"));
+    let headers = after[32..40].try_into().map(u64::from_le_bytes).unwrap();
+    let phoff = if sidecar.header().class == 2 {
+        headers
+    } else {
+        52
+    };
+    let interp = plan.edits.last().unwrap();
+    assert!(interp.offset >= phoff);
+    assert_eq!(
+        (&interp.before[..], &interp.after[..]),
+        (&[3, 0, 0, 0][..], &[0; 4][..])
+    );
+}
+
+#[test]
+fn x86_64() {
+    wraps_exactly(X86_64, &["-pie", "-fPIE", "-O2"]);
+    wraps_exactly(X86_64, &["-no-pie"]);
+}
+
+#[test]
+fn aarch64() {
+    wraps_exactly(AARCH64, &["-pie", "-fPIE"]);
+    wraps_exactly(AARCH64, &["-no-pie"]);
+}
+
+#[test]
+fn i686() {
+    wraps_exactly(I686, &["-pie", "-fPIE"]);
+    wraps_exactly(I686, &["-no-pie"]);
+}
+
+#[test]
+fn the_same_input_gives_the_same_output() {
+    let yard = Yard::new();
+    let main = yard.compile(X86_64, "a/main", "int main(void) { return 0; }", &[]);
+    let original = fs::read(&main).unwrap();
+    let mut results = Vec::new();
+    for _ in 0..2 {
+        fs::write(&main, &original).unwrap();
+        wrapped(&yard.wrap(&[&"--paths", &main]));
+        results.push(snapshot(&yard.path("a")));
+    }
+    assert!(results[0] == results[1]);
+}
+
+/// A program so small that nothing fits behind its entry point.
+fn tiny(yard: &Yard, target: Target, arguments: &[&str]) -> std::path::PathBuf {
+    let mut all = vec!["-nostartfiles", "-nostdlib", "-O2", "-Wl,--build-id=none"];
+    all.extend_from_slice(arguments);
+    let interpreter = format!("-Wl,--dynamic-linker={}", target.interpreter);
+    all.extend([
+        "-Wl,-z,separate-code",
+        "-fno-asynchronous-unwind-tables",
+        &interpreter,
+    ]);
+    let source = "char before[] = \"x\"; void _start(void) { for (;;) before[0]++; }";
+    yard.compile(target, "tiny", source, &all)
+}
+
+#[test]
+fn without_room_the_entry_moves_into_the_zeros_behind_the_segment() {
+    for target in TARGETS {
+        let yard = Yard::new();
+        let program = tiny(&yard, target, &["-pie"]);
+        let before = fs::read(&program).unwrap();
+        let report = yard.wrap(&[&"--paths", &program, &"--interpreter", &target.interpreter]);
+        let plan = wrapped(&report);
+        assert_eq!(plan.slot.place, Place::SegmentEnd, "{}", target.name);
+        let align = if target.name == "aarch64" { 4 } else { 16 };
+        assert_eq!(plan.slot.address % align, 0);
+
+        let after = fs::read(&program).unwrap();
+        let entry_len = if target.name == "i686" { 4 } else { 8 };
+        assert_eq!(
+            after[24..24 + entry_len],
+            plan.slot.address.to_le_bytes()[..entry_len]
+        );
+        let bytes = fs::read(&plan.sidecar_path).unwrap();
+        let sidecar = Sidecar::parse(&bytes).unwrap();
+        assert_eq!(sidecar.header().entry, plan.entry);
+        assert_eq!(sidecar.header().slot_address, plan.slot.address);
+        let mut restored = after;
+        for edit in sidecar.edits().map(Result::unwrap) {
+            restored[edit.offset as usize..][..edit.original.len()].copy_from_slice(edit.original);
+        }
+        assert!(restored == before, "{}", target.name);
+        let again = yard.wrap(&[&"--paths", &program, &"--interpreter", &target.interpreter]);
+        assert_eq!(
+            reason(&again, wrap_buddy::report::Status::Skipped),
+            "already wrapped"
+        );
+    }
+}
+
+#[test]
+fn a_relocatable_program_knows_only_relative_paths() {
+    let yard = Yard::new();
+    let main = yard.walk_through(X86_64, &[]);
+    let interpreter = yard.path("glibc/lib/ld-linux-x86-64.so.2");
+    fs::create_dir_all(interpreter.parent().unwrap()).unwrap();
+    fs::copy("/lib64/ld-linux-x86-64.so.2", &interpreter).unwrap();
+    fs::copy(
+        "/lib/x86_64-linux-gnu/libc.so.6",
+        yard.path("glibc/lib/libc.so.6"),
+    )
+    .unwrap();
+    let loaders = yard.path("lib/wrap-buddy");
+    let report = yard.wrap(&[
+        &"--paths",
+        &main,
+        &"--libs",
+        &yard.path("foo/lib"),
+        &yard.path("bar/lib"),
+        &"--interpreter",
+        &interpreter,
+        &"--relocatable",
+        &"--loader-dir-path",
+        &loaders,
+    ]);
+    let plan = wrapped(&report);
+    let search = [
+        "$ORIGIN/../foo/lib",
+        "$ORIGIN/../bar/lib",
+        "$ORIGIN/../glibc/lib",
+    ];
+    assert_eq!(plan.search, search);
+    assert_eq!(
+        plan.interpreter,
+        Path::new("../glibc/lib/ld-linux-x86-64.so.2")
+    );
+    let bytes = fs::read(&plan.sidecar_path).unwrap();
+    let sidecar = Sidecar::parse(&bytes).unwrap();
+    assert!(sidecar.header().flags.contains(Flags::RELOCATABLE));
+    assert_eq!(sidecar.header().interpreter_room.len, 4096);
+    let after = fs::read(&main).unwrap();
+    let trailer = &after[plan.slot.offset as usize + RELOCATABLE_STUB_LEN..];
+    let trailer = Trailer::parse(trailer).unwrap();
+    assert_eq!(trailer.loader, b"../lib/wrap-buddy/loader.bin");
+    assert_eq!(trailer.sidecar, b".main.wrapbuddy");
+}
+
+#[test]
+fn the_stub_avoids_code_that_is_relocated() {
+    let yard = Yard::new();
+    let source = "int there; void _start(void) { asm(\".rept 100\\n .long there\\n .endr\"); }";
+    let arguments = ["-nostartfiles", "-O2", "-fno-pic", "-pie", "-Wl,-z,notext"];
+    let program = yard.compile(I686, "main", source, &arguments);
+    let interpreter = format!("--interpreter={}", I686.interpreter);
+    let report = yard.wrap(&[&"--paths", &program, &interpreter]);
+    let plan = wrapped(&report);
+    assert!(plan.room_at_entry > plan.slot.len);
+    assert_eq!(plan.slot.place, Place::SegmentEnd);
+}
+
+#[test]
+fn a_file_name_too_long_for_a_sidecar_gets_a_short_one() {
+    let yard = Yard::new();
+    let name = "n".repeat(250);
+    let main = yard.compile(X86_64, "main", "int main(void) { return 0; }", &[]);
+    let long = yard.path(&name);
+    fs::rename(main, &long).unwrap();
+    let report = yard.wrap(&[&"--paths", &long]);
+    let plan = wrapped(&report);
+    assert_eq!(plan.sidecar_path.file_name().unwrap().len(), 1 + 32 + 10);
+    let bytes = fs::read(&plan.sidecar_path).unwrap();
+    assert_eq!(Sidecar::parse(&bytes).unwrap().header().id, plan.id);
+    let again = yard.wrap(&[&"--paths", &long]);
+    assert_eq!(
+        reason(&again, wrap_buddy::report::Status::Skipped),
+        "already wrapped"
+    );
+}
+
+#[test]
+fn the_rpath_of_a_program_stays_inherited() {
+    let yard = Yard::new();
+    let tags = [
+        "-Wl,--disable-new-dtags",
+        "-Wl,-rpath,$ORIGIN/../foo/lib:/none/at/all",
+    ];
+    let main = yard.walk_through(X86_64, &tags);
+    let report = yard.wrap(&[
+        &"--paths",
+        &main,
+        &"--libs",
+        &yard.path("bar/lib"),
+        &yard.path("foo/lib"),
+    ]);
+    let plan = wrapped(&report);
+    // foo is found by the program's own entry: the user's directory for it is of no use.
+    let of_bar = yard.path("bar/lib").into_os_string();
+    assert_eq!(plan.search, ["$ORIGIN/../foo/lib".into(), of_bar]);
+    let bytes = fs::read(&plan.sidecar_path).unwrap();
+    assert!(
+        Sidecar::parse(&bytes)
+            .unwrap()
+            .header()
+            .flags
+            .contains(Flags::RPATH)
+    );
+}

@@ -1,0 +1,231 @@
+//! How plans reach the disk: modes, files in use, and runs that were stopped.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::process::Command;
+
+use wrap_buddy::report::Status;
+
+use crate::fixture::*;
+
+const MAIN: &str = "int main(void) { return 0; }";
+
+#[test]
+fn a_dry_run_writes_nothing() {
+    let yard = Yard::new();
+    yard.walk_through(X86_64, &[]);
+    let before = snapshot(&yard.root);
+    let (of_foo, of_bar) = (yard.path("foo/lib"), yard.path("bar/lib"));
+    let tree = yard.path("app");
+    let report = yard.wrap(&[
+        &"--paths",
+        &tree,
+        &"--libs",
+        &of_foo,
+        &of_bar,
+        &"--dry-run",
+        &"--relocatable",
+    ]);
+    let file = only(&report);
+    assert_eq!(file.status, Status::WouldWrap);
+    assert!(file.plan.as_ref().unwrap().edits.len() >= 2);
+    assert!(snapshot(&yard.root) == before);
+}
+
+#[test]
+fn modes_are_put_back() {
+    let yard = Yard::new();
+    for mode in [0o555, 0o4755, 0o2711, 0o6555] {
+        let main = yard.compile(X86_64, "main", MAIN, &[]);
+        fs::set_permissions(&main, Permissions::from_mode(mode)).unwrap();
+        let report = yard.wrap(&[&"--paths", &main]);
+        let plan = wrapped(&report);
+        assert_eq!(fs::metadata(&main).unwrap().mode() & 0o7777, mode);
+        let sidecar = fs::metadata(&plan.sidecar_path).unwrap().mode() & 0o7777;
+        assert_eq!(sidecar & 0o111, 0);
+        assert_eq!(
+            sidecar & 0o444,
+            0o444,
+            "whoever may run it reads its sidecar"
+        );
+        fs::remove_file(&main).unwrap();
+    }
+}
+
+#[test]
+fn file_capabilities_are_put_back() {
+    let yard = Yard::new();
+    let main = yard.compile(X86_64, "main", MAIN, &[]);
+    // cap_net_raw=ep in the format of VFS_CAP_REVISION_2.
+    let capability = [
+        1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    ];
+    let name = "security.capability";
+    if xattr::set(&main, name, &capability).is_err() {
+        eprintln!("file capabilities cannot be set here: nothing to put back");
+        return;
+    }
+    let report = yard.wrap(&[&"--paths", &main]);
+    wrapped(&report);
+    let now = xattr::get(&main, name).unwrap();
+    assert_eq!(now.as_deref(), Some(&capability[..]));
+    assert!(only(&report).notes.is_empty());
+}
+
+#[test]
+fn set_id_programs_are_not_made_relocatable() {
+    let yard = Yard::new();
+    let main = yard.compile(X86_64, "main", MAIN, &[]);
+    fs::set_permissions(&main, Permissions::from_mode(0o4755)).unwrap();
+    let before = snapshot(&yard.root);
+    let report = yard.wrap(&[&"--paths", &main, &"--relocatable"]);
+    let text = reason(&report, Status::Failed);
+    assert!(text.starts_with("is set-id"), "{text}");
+    assert!(snapshot(&yard.root) == before);
+}
+
+#[test]
+fn a_running_program_is_left_alone() {
+    let yard = Yard::new();
+    let source = "#include <unistd.h>\nint main(void) { write(1, \"r\", 1); pause(); return 0; }";
+    let main = yard.compile(X86_64, "main", source, &[]);
+    let before = snapshot(&yard.root);
+    let mut running = Command::new(&main)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut byte = [0];
+    std::io::Read::read_exact(running.stdout.as_mut().unwrap(), &mut byte).unwrap();
+    let report = yard.wrap(&[&"--paths", &main]);
+    running.kill().unwrap();
+    running.wait().unwrap();
+    let text = reason(&report, Status::Failed);
+    assert_eq!(text, "cannot be written: is running: stop it first");
+    assert!(snapshot(&yard.root) == before);
+}
+
+/// Undoes the edits of a wrapped program from `from` on, as if the run had been stopped before them.
+fn stopped_before(yard: &Yard, from: usize) {
+    let main = yard.compile(X86_64, "main", MAIN, &[]);
+    let original = fs::read(&main).unwrap();
+    let report = yard.wrap(&[&"--paths", &main]);
+    let plan = wrapped(&report);
+    let complete = snapshot(&yard.root);
+    let file = fs::File::options().write(true).open(&main).unwrap();
+    for edit in &plan.edits[from..] {
+        file.write_all_at(&edit.original, edit.offset).unwrap();
+    }
+    drop(file);
+    let report = yard.wrap(&[&"--paths", &main]);
+    let again = wrapped(&report);
+    assert_eq!(again.edits[0].original, plan.edits[0].original);
+    assert!(
+        snapshot(&yard.root) == complete,
+        "stopped before edit {from}"
+    );
+    fs::write(&main, original).unwrap();
+}
+
+#[test]
+fn a_stopped_run_is_completed() {
+    for from in [0, 1] {
+        stopped_before(&Yard::new(), from);
+    }
+}
+
+#[test]
+fn a_stub_half_written_is_completed() {
+    let yard = Yard::new();
+    let main = yard.compile(X86_64, "main", MAIN, &[]);
+    let report = yard.wrap(&[&"--paths", &main]);
+    let plan = wrapped(&report);
+    let complete = snapshot(&yard.root);
+    let file = fs::File::options().write(true).open(&main).unwrap();
+    let slot = &plan.edits[0];
+    file.write_all_at(&slot.original[50..], slot.offset + 50)
+        .unwrap();
+    let interp = plan.edits.last().unwrap();
+    file.write_all_at(&interp.original, interp.offset).unwrap();
+    drop(file);
+    let report = yard.wrap(&[&"--paths", &main]);
+    let notes = &wrapped(&report).notes;
+    assert!(
+        notes.iter().any(|note| note.contains("stopped")),
+        "{notes:?}"
+    );
+    assert!(snapshot(&yard.root) == complete);
+}
+
+#[test]
+fn a_stub_without_its_sidecar_is_never_taken_for_the_original() {
+    let yard = Yard::new();
+    let main = yard.compile(X86_64, "main", MAIN, &[]);
+    let report = yard.wrap(&[&"--paths", &main]);
+    let plan = wrapped(&report);
+    let interp = plan.edits.last().unwrap();
+    let file = fs::File::options().write(true).open(&main).unwrap();
+    file.write_all_at(&interp.original, interp.offset).unwrap();
+    drop(file);
+    fs::write(&plan.sidecar_path, "garbage").unwrap();
+    let before = snapshot(&yard.root);
+    let report = yard.wrap(&[&"--paths", &main]);
+    let text = reason(&report, Status::Failed);
+    assert!(text.contains("put it back"), "{text}");
+    assert!(snapshot(&yard.root) == before);
+}
+
+#[test]
+fn more_files_than_are_open_at_a_time() {
+    let yard = Yard::new();
+    let main = yard.compile(X86_64, "tree/main", MAIN, &[]);
+    for n in 0..300 {
+        fs::copy(&main, yard.path(&format!("tree/copy{n}"))).unwrap();
+    }
+    let report = yard.wrap(&[&"--paths", &yard.path("tree"), &"-j", &"3"]);
+    assert_eq!(report.count(Status::Wrapped), 301);
+    let again = yard.wrap(&[&"--paths", &yard.path("tree")]);
+    assert_eq!(again.count(Status::Skipped), 301);
+}
+
+#[test]
+fn a_relocatable_program_without_a_loader_directory_brings_its_own() {
+    let yard = Yard::new();
+    let main = yard.compile(X86_64, "app/main", MAIN, &[]);
+    use clap::Parser;
+    let arguments = [
+        "wrap-buddy",
+        "--relocatable",
+        "--paths",
+        main.to_str().unwrap(),
+    ];
+    let cli = wrap_buddy::cli::Cli::parse_from(arguments);
+    let report = wrap_buddy::wrap(&cli, &stages(), &[]).unwrap();
+    let loader = yard.path("app/.loader-x86_64.bin");
+    assert_eq!(report.installed, std::slice::from_ref(&loader));
+    assert_eq!(
+        wrapped(&report).loader.path.to_str(),
+        Some(".loader-x86_64.bin")
+    );
+    assert_eq!(fs::read(&loader).unwrap(), loader_image(X86_64.machine));
+    assert_eq!(fs::metadata(&loader).unwrap().mode() & 0o777, 0o644);
+}
+
+#[test]
+fn a_loader_that_does_not_fit_is_refused() {
+    let yard = Yard::new();
+    let main = yard.compile(X86_64, "main", MAIN, &[]);
+    let mut image = loader_image(X86_64.machine);
+    yard.write("loaders/loader.bin", &image);
+    yard.write("loaders/loader.bin", loader_image(AARCH64.machine));
+    let report = yard.wrap(&[&"--paths", &main]);
+    let text = reason(&report, Status::Failed);
+    assert!(
+        text.contains("loader.bin: is a loader for another architecture"),
+        "{text}"
+    );
+    image.pop();
+    yard.write("loaders/loader.bin", &image);
+    let report = yard.wrap(&[&"--paths", &main]);
+    let text = reason(&report, Status::Failed);
+    assert!(text.contains("was cut short"), "{text}");
+}

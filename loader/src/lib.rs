@@ -1,0 +1,46 @@
+//! The loader: runs between the stub and ld.so, in a process that holds nothing but the wrapped program.
+//!
+//! [`start`] is the whole policy; each step is in the file of its name. Nothing is allocated, nothing is returned to,
+//! and every failure is one line on stderr and exit status 127. All state is in one [`Loader`], and steps are functions
+//! of their own: that is what fits a page, where one large function with its spills does not.
+#![cfg_attr(not(test), no_std)]
+
+mod interpreter;
+mod locate;
+mod patches;
+mod process;
+mod report;
+mod slot;
+mod text;
+
+use process::Loader;
+
+/// Continues where the stub stopped: `trailer` is what follows its code, `stack` the initial stack pointer, `fini` the
+/// register that carries rtld_fini, `fd` the open loader image, `scratch` 4096 bytes to use.
+///
+/// # Safety
+/// Called once, by the stub, with the process as the kernel started it.
+pub unsafe extern "C" fn start(
+    trailer: *const u8,
+    stack: *mut usize,
+    fini: usize,
+    fd: usize,
+    scratch: *mut u8,
+) -> ! {
+    sys::syscall::close(fd);
+    // SAFETY: the stub passes what it was given.
+    let mut loader = unsafe { Loader::new(trailer, stack, scratch) };
+    loader.find_sidecar();
+    loader.find_program();
+    loader.restore_slot();
+    let mut entry = loader.entry();
+    // Otherwise an ld.so is there already: it was told to run this program, and has done its part.
+    if !loader.is_started() {
+        loader.find_interpreter();
+        loader.apply_patches();
+        entry = loader.map_interpreter();
+    }
+    loader.trace(loader.interpreter, text::ENTERS, entry);
+    // SAFETY: what is at the entry finds the stack and auxv as the kernel would have left them.
+    unsafe { sys::arch::enter(stack, entry, fini) }
+}

@@ -1,0 +1,164 @@
+//! Finding the sidecar: the trailer's path, else its file name beside the executable.
+
+use sidecar::{CHECKED_FROM, Flags, HEADER_LEN, Header, MAGIC, checksum};
+use sys::stack::{at, length};
+use sys::syscall::{self, AT_FDCWD, map, open_flags, prot};
+
+use crate::process::Loader;
+use crate::report::fail;
+use crate::text::{
+    DAMAGED, EMPTY, EXECUTABLE, FOREIGN, MISSING, Message, NO_PROC, NOT_A_SIDECAR, Text,
+    UNTRUSTED,
+};
+
+/// PATH_MAX, bytes (linux/limits.h).
+pub const PATH_MAX: usize = 4096;
+
+/// The sidecar is the right one.
+const FOUND: usize = EMPTY.0 as usize;
+
+impl Loader {
+    /// Maps the first sidecar whose id is the trailer's.
+    #[inline(always)]
+    pub fn find_sidecar(&mut self) {
+        let mut failure = MISSING.0 as usize;
+        if self.path.is_absolute() {
+            failure = self.open_sidecar(self.path);
+        }
+        // Whoever may link a set-id executable into a directory of his own may not choose its sidecar.
+        let mut link = EXECUTABLE.text().as_ptr();
+        while failure != FOUND && !self.is_secure && !link.is_null() {
+            // SAFETY: a message, or AT_EXECFN, a string on the initial stack.
+            if self.beside(unsafe { Text::new(link) }, self.path.file_name(), self.scratch) {
+                // SAFETY: `beside` wrote a string there.
+                let outcome = self.open_sidecar(unsafe { Text::new(self.scratch) });
+                // A file that is there and is not right tells more than one that is not there.
+                if outcome <= MISSING.0 as usize {
+                    failure = outcome;
+                }
+            }
+            let execfn = self.stack.get(at::EXECFN) as *const u8;
+            link = if link == execfn { core::ptr::null() } else { execfn };
+        }
+        if failure > MISSING.0 as usize {
+            fail(self.path, MISSING, failure - MISSING.0 as usize);
+        }
+        if failure != FOUND {
+            fail(self.path, Message(failure as u8), 0);
+        }
+    }
+
+    /// Maps the file at `path`, if it is this program's sidecar: gives [`FOUND`], or what is wrong with it, or, if it cannot
+    /// be opened, the kernel's error number above [`MISSING`].
+    #[inline(never)]
+    fn open_sidecar(&mut self, path: Text) -> usize {
+        // A FIFO must not hold the program up.
+        let flags = open_flags::RDONLY | open_flags::NONBLOCK;
+        // SAFETY: the path ends in a NUL.
+        let fd = unsafe { syscall::open(path.as_ptr(), flags) };
+        if fd.errno() != 0 {
+            return fd.errno() + MISSING.0 as usize;
+        }
+        let len = syscall::file_len(fd.0).0;
+        let prot = prot::READ | prot::WRITE;
+        // SAFETY: a new mapping.
+        let start = unsafe { syscall::mmap(0, len, prot, map::PRIVATE, fd.0, 0) };
+        let trusted = !self.is_secure || is_trusted(fd.0);
+        syscall::close(fd.0);
+        if !trusted {
+            return UNTRUSTED.0 as usize;
+        }
+        if start.errno() != 0 || len < HEADER_LEN {
+            return NOT_A_SIDECAR.0 as usize;
+        }
+        self.sidecar = start.0 as *const Header;
+        self.problem(len).0 as usize
+    }
+
+    /// What is wrong with the sidecar that was mapped. The checksum covers its length, the id its machine and class.
+    #[inline(always)]
+    fn problem(&self, len: usize) -> Message {
+        let header = self.header();
+        if header.magic != MAGIC {
+            return NOT_A_SIDECAR;
+        }
+        let from = self.in_sidecar(CHECKED_FROM as u32).cast::<u32>();
+        // SAFETY: the file is `len` bytes long, and mapped.
+        let words = unsafe { core::slice::from_raw_parts(from, (len - CHECKED_FROM) / 4) };
+        if checksum(words.iter().copied()) != header.checksum {
+            return DAMAGED;
+        }
+        if header.id != self.id() {
+            return FOREIGN;
+        }
+        Message(FOUND as u8)
+    }
+
+    /// Finds the path of the real dynamic linker.
+    #[inline(always)]
+    pub fn find_interpreter(&mut self) {
+        let header = self.header();
+        self.interpreter = self.text_at(header.interpreter.at);
+        if self.has(Flags::RELOCATABLE) {
+            // ld.so and debuggers keep the name: it must stay where it is.
+            let place = self.in_sidecar(header.interpreter_room.at);
+            if !self.beside(EXECUTABLE.text(), self.interpreter, place) {
+                fail(self.interpreter, NO_PROC, 0);
+            }
+            // SAFETY: `beside` wrote a string there.
+            self.interpreter = unsafe { Text::new(place) };
+        }
+    }
+
+    /// Writes to `to`, PATH_MAX bytes, the path of `name` in the directory of `path`, or of what that is a link to.
+    #[inline(never)]
+    fn beside(&self, mut path: Text, name: Text, to: *mut u8) -> bool {
+        // SAFETY: nothing is written behind PATH_MAX bytes; the kernel's answer gets its NUL.
+        unsafe {
+            let len = syscall::readlink(path.as_ptr(), to, PATH_MAX - 1).0;
+            if len < PATH_MAX {
+                *to.add(len) = 0;
+                path = Text::new(to);
+            }
+            let directory = path.file_name().as_ptr() as usize - path.as_ptr() as usize;
+            let len = length(name.as_ptr()) + 1;
+            if directory + len > PATH_MAX {
+                return false;
+            }
+            copy(to, path.as_ptr(), directory);
+            copy(to.add(directory), name.as_ptr(), len);
+        }
+        true
+    }
+}
+
+/// Whether only root or the executable's owner can have written the file.
+#[inline(never)]
+fn is_trusted(fd: usize) -> bool {
+    const WRITABLE_BY_OTHERS: u16 = 0o022;
+    // SAFETY: both paths end in a NUL.
+    let (file, executable) = unsafe {
+        (
+            syscall::owner(fd, EMPTY.text().as_ptr()),
+            syscall::owner(AT_FDCWD, EXECUTABLE.text().as_ptr()),
+        )
+    };
+    // What the kernel does not tell stays zero: without /proc, root it must be.
+    file.mode != 0
+        && (file.uid == 0 || file.uid == executable.uid)
+        && file.mode & WRITABLE_BY_OTHERS == 0
+}
+
+/// Copies bytes forward.
+///
+/// # Safety
+/// `len` bytes can be read and written.
+#[inline(never)]
+pub unsafe fn copy(to: *mut u8, from: *const u8, len: usize) {
+    let mut at = 0;
+    while at < len {
+        // SAFETY: the caller vouches for both.
+        unsafe { to.add(at).write_volatile(*from.add(at)) };
+        at += 1;
+    }
+}

@@ -1,0 +1,122 @@
+//! The state of the loader: what the kernel and the stub left, and what the steps found.
+
+use sidecar::{Flags, Header, Id, LINE_LEN_OFFSET, LINE_START, LOADER_OFFSET};
+use sys::stack::{Stack, at};
+
+use crate::report;
+use crate::text::{DEBUG, LOAD_BIAS, Message, Text};
+
+/// Everything there is to know.
+pub struct Loader {
+    /// argc, argv, envp, auxv.
+    pub stack: Stack,
+    /// Address of the trailer.
+    pub trailer: *const u8,
+    /// Path of the sidecar.
+    pub path: Text,
+    /// PATH_MAX bytes for whoever needs them now, 16-byte aligned.
+    pub scratch: *mut u8,
+    /// The sidecar; valid once it was found.
+    pub sidecar: *const Header,
+    /// What to add to addresses in the program's file; valid once the sidecar was found.
+    pub bias: usize,
+    /// Path of the real ld.so.
+    pub interpreter: Text,
+    /// Whether identities or capabilities changed at exec, so that the caller is not to be trusted.
+    pub is_secure: bool,
+}
+
+impl Loader {
+    /// Reads what the stub passed.
+    ///
+    /// # Safety
+    /// `trailer` follows the stub, `stack` is the initial stack pointer, `scratch` is PATH_MAX bytes.
+    #[inline(always)]
+    pub unsafe fn new(trailer: *const u8, stack: *mut usize, scratch: *mut u8) -> Self {
+        // SAFETY: the caller vouches for all; the trailer is the program's own, written with the stub that runs.
+        unsafe {
+            let stack = Stack::new(stack);
+            let line_len = trailer.add(LINE_LEN_OFFSET).cast::<u32>().read_unaligned();
+            let path = LOADER_OFFSET - LINE_START.len() + line_len as usize + 1;
+            let path = Text::new(trailer.add(path));
+            Self {
+                stack,
+                trailer,
+                path,
+                scratch,
+                sidecar: trailer.cast(),
+                bias: 0,
+                interpreter: path,
+                is_secure: stack.get(at::SECURE) != 0,
+            }
+        }
+    }
+
+    /// The identity the sidecar must have.
+    #[inline(always)]
+    pub fn id(&self) -> Id {
+        // SAFETY: the trailer begins with it.
+        unsafe { self.trailer.cast::<Id>().read() }
+    }
+
+    /// Finds where the program lies. The load bias comes from the trailer's own address: it is right whoever mapped the
+    /// program.
+    #[inline(always)]
+    pub fn find_program(&mut self) {
+        let header = self.header();
+        let stub = (self.trailer as usize).wrapping_sub(header.stub_len as usize);
+        self.bias = stub.wrapping_sub(header.slot_address as usize);
+        self.trace(self.path, LOAD_BIAS, self.bias);
+    }
+
+    /// The sidecar's fixed part.
+    #[inline(always)]
+    pub fn header(&self) -> &'static Header {
+        // SAFETY: the steps that look at it run when it was found, and it stays mapped.
+        unsafe { &*self.sidecar }
+    }
+
+    /// Address of an offset in the sidecar.
+    #[inline(always)]
+    pub fn in_sidecar(&self, offset: u32) -> *mut u8 {
+        self.sidecar.cast::<u8>().cast_mut().wrapping_add(offset as usize)
+    }
+
+    /// A string of the sidecar.
+    #[inline(always)]
+    pub fn text_at(&self, offset: u32) -> Text {
+        // SAFETY: the host puts a NUL behind every string.
+        unsafe { Text::new(self.in_sidecar(offset)) }
+    }
+
+    /// Address of the program's original entry point.
+    #[inline(always)]
+    pub fn entry(&self) -> usize {
+        self.bias.wrapping_add(self.header().entry as usize)
+    }
+
+    /// Whether an ld.so has left its mark: AT_BASE, which only a PT_INTERP gives, or DT_DEBUG, which is zero in every file.
+    #[inline(always)]
+    pub fn is_started(&self) -> bool {
+        let debug = self.header().debug_address as usize;
+        let debug = self.bias.wrapping_add(debug) as *const usize;
+        // SAFETY: it lies in the program's .dynamic.
+        self.stack.get(at::BASE) != 0
+            || self.header().debug_address != 0 && unsafe { *debug } != 0
+    }
+
+    /// Whether the sidecar has a flag.
+    #[inline(always)]
+    pub fn has(&self, flag: Flags) -> bool {
+        self.header().flags.contains(flag)
+    }
+
+    /// Prints a step, if WRAP_BUDDY_DEBUG=1 asks for it.
+    #[inline(never)]
+    pub fn trace(&self, subject: Text, step: Message, address: usize) {
+        // SAFETY: the message ends in a NUL.
+        if !self.is_secure && unsafe { self.stack.has_variable(DEBUG.text().as_ptr()) } {
+            report::line(subject, step, address, 16);
+        }
+    }
+}

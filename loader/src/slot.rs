@@ -1,0 +1,49 @@
+//! Putting the original bytes back over the stub.
+
+use sys::stack::at;
+use sys::syscall::{self, map, open_flags, prot};
+
+use crate::locate::copy;
+use crate::process::Loader;
+use crate::report::fail;
+use crate::text::{EXECUTABLE, MEMORY, NOT_RESTORED};
+
+impl Loader {
+    /// Copies the sidecar's slot to where the stub is, and leaves the pages with the protection they had.
+    ///
+    /// Where the kernel does not make written pages executable again (PR_SET_MDWE, SELinux execmod), the file's own pages are
+    /// mapped anew and written through /proc/self/mem. The text must stay a mapping of the executable: perf, uprobes and
+    /// crash reporters attribute by mapping.
+    #[inline(always)]
+    pub fn restore_slot(&self) {
+        let header = self.header();
+        let original = self.in_sidecar(header.slot.at);
+        let len = header.slot.len as usize;
+        let address = self.bias.wrapping_add(header.slot_address as usize);
+        let before = address & (self.page() - 1);
+        let (start, all) = (address - before, before + len);
+        let prot = header.slot_protection as usize & sys::arch::protections(self.stack.get(at::HWCAP2));
+        // SAFETY: the pages hold the stub, which nothing runs any more, and other code, which nothing runs yet.
+        unsafe {
+            let mut errno = syscall::mprotect(start, all, prot::READ | prot::WRITE).errno();
+            if errno == 0 {
+                copy(address as *mut u8, original, len);
+                sys::arch::sync_code(address, len);
+                errno = syscall::mprotect(start, all, prot).errno();
+            }
+            if errno == 0 {
+                return;
+            }
+            let file = syscall::open(EXECUTABLE.text().as_ptr(), open_flags::RDONLY).0;
+            let offset = header.slot_offset as usize - before;
+            syscall::mmap(start, all, prot, map::PRIVATE | map::FIXED, file, offset);
+            syscall::close(file);
+            let memory = syscall::open(MEMORY.text().as_ptr(), open_flags::RDWR).0;
+            let written = sys::arch::pwrite(memory, original, len, address);
+            syscall::close(memory);
+            if written != len {
+                fail(MEMORY.text(), NOT_RESTORED, errno);
+            }
+        }
+    }
+}

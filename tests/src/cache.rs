@@ -1,0 +1,76 @@
+//! What tests build once and share: compiled fixtures, packages of libraries, the tool.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+/// `tests/fixtures`.
+pub fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+}
+
+/// The target directory this test was built in.
+pub fn target_dir() -> PathBuf {
+    // target/PROFILE/deps/TEST; CARGO_TARGET_TMPDIR is known to integration tests only, not to this library.
+    let test = std::env::current_exe().expect("/proc/self/exe of the test");
+    let dir = test
+        .ancestors()
+        .nth(3)
+        .expect("a test lies in target/PROFILE/deps");
+    dir.to_path_buf()
+}
+
+/// A directory under `target/` that survives test runs.
+pub fn dir(name: &str) -> PathBuf {
+    let dir = target_dir().join("e2e").join(name);
+    fs::create_dir_all(&dir).unwrap_or_else(|error| panic!("create {}: {error}", dir.display()));
+    dir
+}
+
+/// Hex SHA-256 over `parts`, each with its length in front.
+pub fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// The directory `kind/key`, filled by `fill` unless it is there already. Concurrent processes are fine: each fills a
+/// directory of its own, and the first rename wins.
+pub fn filled(kind: &str, key: &str, fill: impl FnOnce(&Path)) -> PathBuf {
+    let parent = dir(kind);
+    let place = parent.join(key);
+    if place.is_dir() {
+        return place;
+    }
+    let fresh = tempfile::Builder::new()
+        .prefix(".new-")
+        .tempdir_in(&parent)
+        .unwrap_or_else(|error| panic!("create a directory in {}: {error}", parent.display()));
+    fill(fresh.path());
+    let fresh = fresh.keep();
+    make_readable(&fresh).expect("chmod a directory just made");
+    if let Err(error) = fs::rename(&fresh, &place) {
+        assert!(
+            place.is_dir(),
+            "rename {} to {}: {error}",
+            fresh.display(),
+            place.display()
+        );
+        fs::remove_dir_all(&fresh).expect("remove a directory just made");
+    }
+    place
+}
+
+/// Lets every user of a root look into `dir`: temporary directories are private to their owner.
+pub fn make_readable(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755))
+}

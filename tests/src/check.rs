@@ -1,0 +1,162 @@
+//! What must be true of every wrapped program.
+
+use std::ops::Range;
+
+use object::elf;
+use object::read::elf::{FileHeader, ProgramHeader};
+use object::{Endianness, read};
+use sidecar::{EditKind, Sidecar};
+
+use crate::root::Root;
+use crate::run::Run;
+
+/// Asserts that a program cannot run in its root: its dynamic linker is not there.
+#[track_caller]
+pub fn assert_fails_unwrapped(run: Run<'_>) {
+    match run.try_output() {
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}"),
+        // An emulator is there and says so itself.
+        Ok(output) => assert!(
+            output.status != Some(0) && output.stderr.contains("Could not open '/lib"),
+            "ran without its dynamic linker; {output}"
+        ),
+    }
+}
+
+/// A wrapped program beside its original bytes.
+pub struct Wrapped {
+    /// The file before.
+    pub original: Vec<u8>,
+    /// The file now.
+    pub file: Vec<u8>,
+    /// Its sidecar.
+    pub sidecar: Vec<u8>,
+}
+
+impl Wrapped {
+    /// Reads `program` and its sidecar from the root.
+    ///
+    /// # Panics
+    /// When there is no sidecar.
+    pub fn read(root: &Root, program: &str, original: Vec<u8>) -> Wrapped {
+        Wrapped {
+            original,
+            file: root.read(program),
+            sidecar: root.read(&sidecar_of(program)),
+        }
+    }
+
+    /// Same size; PT_INTERP is PT_NULL; nothing differs outside the edits; the edits hold the original bytes.
+    #[track_caller]
+    pub fn check(&self) {
+        let Wrapped {
+            original,
+            file,
+            sidecar,
+        } = self;
+        assert_eq!(original.len(), file.len(), "size");
+        let sidecar = Sidecar::parse(sidecar).unwrap_or_else(|error| panic!("the sidecar {error}"));
+        let mut restored = file.clone();
+        let mut kinds = Vec::new();
+        for edit in sidecar.edits() {
+            let edit = edit.unwrap_or_else(|error| panic!("the sidecar {error}"));
+            let at = usize::try_from(edit.offset).expect("an offset inside the file");
+            let range = at..at + edit.original.len();
+            assert_eq!(
+                original[range.clone()],
+                *edit.original,
+                "original bytes of {:?}",
+                edit.kind
+            );
+            restored[range].copy_from_slice(edit.original);
+            kinds.push(edit.kind);
+        }
+        assert!(restored == *original, "bytes outside the edits differ");
+        assert!(
+            kinds.contains(&EditKind::Slot) && kinds.contains(&EditKind::Interp),
+            "{kinds:?}"
+        );
+        assert_eq!(count_segments(original, elf::PT_INTERP), 1);
+        assert_eq!(count_segments(file, elf::PT_INTERP), 0);
+        assert_eq!(
+            count_segments(file, elf::PT_NULL),
+            count_segments(original, elf::PT_NULL) + 1
+        );
+    }
+
+    /// What kinds of edit were made.
+    pub fn kinds(&self) -> Vec<EditKind> {
+        let sidecar = Sidecar::parse(&self.sidecar).expect("checked before");
+        sidecar
+            .edits()
+            .map(|edit| edit.expect("checked before").kind)
+            .collect()
+    }
+}
+
+/// The path of a program's sidecar.
+pub fn sidecar_of(program: &str) -> String {
+    let (dir, name) = program.rsplit_once('/').expect("an absolute path");
+    if name.len() + ".".len() + ".wrapbuddy".len() <= 255 {
+        return format!("{dir}/.{name}.wrapbuddy");
+    }
+    format!("{dir}/.{}.wrapbuddy", &plain_digest(name)[..32])
+}
+
+fn plain_digest(name: &str) -> String {
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::digest(name.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// How many program headers of a type a file has.
+pub fn count_segments(file: &[u8], kind: u32) -> usize {
+    segments(file)
+        .iter()
+        .filter(|segment| segment.kind == kind)
+        .count()
+}
+
+/// A program header, as far as tests look at it.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// `p_type`.
+    pub kind: u32,
+    /// `p_flags`.
+    pub flags: u32,
+    /// Where the program header itself is in the file.
+    pub header_at: usize,
+    /// The segment's bytes in the file.
+    pub file: Range<usize>,
+    /// `p_vaddr`.
+    pub address: u64,
+}
+
+/// The program headers of a file.
+pub fn segments(file: &[u8]) -> Vec<Segment> {
+    match read::FileKind::parse(file).expect("an ELF file") {
+        read::FileKind::Elf32 => segments_of::<elf::FileHeader32<Endianness>>(file),
+        _ => segments_of::<elf::FileHeader64<Endianness>>(file),
+    }
+}
+
+fn segments_of<H: FileHeader<Endian = Endianness>>(file: &[u8]) -> Vec<Segment> {
+    let header = H::parse(file).expect("an ELF file");
+    let endian = header.endian().expect("little-endian");
+    let table = header
+        .program_headers(endian, file)
+        .expect("program headers");
+    let start: u64 = header.e_phoff(endian).into();
+    let size = usize::from(header.e_phentsize(endian));
+    let describe = |(index, segment): (usize, &H::ProgramHeader)| {
+        let (offset, size_in_file) = segment.file_range(endian);
+        Segment {
+            kind: segment.p_type(endian),
+            flags: segment.p_flags(endian),
+            header_at: start as usize + index * size,
+            file: offset as usize..(offset + size_in_file) as usize,
+            address: segment.p_vaddr(endian).into(),
+        }
+    };
+    table.iter().enumerate().map(describe).collect()
+}

@@ -1,0 +1,54 @@
+//! The harness of the end-to-end tests.
+//!
+//! A test makes a [`Root`], a directory that becomes `/` for the programs started in it and has no dynamic linker where
+//! the FHS puts it; puts a program in; wraps it with wrap-buddy *inside* the root, so that the tool sees the paths that
+//! will be there at run time; and runs it.
+//!
+//! ```no_run
+//! use e2e::{Arch, Build, Kind, Libc, Root, Variant, source};
+//!
+//! let variant = Variant::new(Arch::Aarch64, Libc::Glibc, Kind::Pie);
+//! let root = Root::new(variant);                            // its libraries under /nix/store/HASH-NAME/lib
+//! let zlib = root.system_libraries("zlib", variant.arch, &["libz.so.1"]);
+//! root.install(&Build::program(variant, source("hello.c")).build(), "/app/hello");
+//! e2e::assert_fails_unwrapped(root.command("/app/hello"));  // exec: ENOENT
+//! root.wrap("/app/hello").libs([zlib]).args(["--needed", "libz.so.1"]).run();
+//! let output = root.command("/app/hello").arg("x").env("K", "V").output().success();
+//! assert_eq!(output.stdout, "hello\n");
+//! ```
+//!
+//! - [`Root`]: [`Root::path`] (from inside to this machine's path), [`Root::install`], [`Root::write`],
+//!   [`Root::package`] and [`Root::system_libraries`] (a `/nix/store/HASH-NAME/lib`), [`Root::bind`] (show a directory of
+//!   this machine, read-only: large trees), [`Root::bind_host`] + [`Root::host_command`] (strace, gdb, …).
+//! - [`Run`], from [`Root::command`]: arguments, environment (empty unless told), stdin, cwd, timeout, user, AT_SECURE,
+//!   without /proc, as PID 1, …; [`Run::output`], [`Run::try_output`] (what exec said), [`Run::spawn`].
+//! - [`Wrap`], from [`Root::wrap`]; [`Root::wrap_buddy`] is the tool without any argument yet.
+//! - [`Build`]: a C or C++ source compiled for a [`Variant`]; cached.
+//! - [`matrix!`]: one `#[test]` per cell of the matrix.
+//! - Programs of foreign architectures just run, also those that a program starts.
+//!
+//! Nothing is done to the test process itself: namespaces are entered between fork and exec.
+
+pub mod arch;
+pub mod cache;
+pub mod check;
+pub mod corpus;
+pub mod fixture;
+pub mod forge;
+pub mod matrix;
+mod namespace;
+pub mod root;
+pub mod run;
+pub mod sample;
+pub mod tool;
+pub mod toolchain;
+pub mod wrap;
+
+pub use arch::{Arch, Kind, Libc, Variant};
+pub use check::{Wrapped, assert_fails_unwrapped};
+pub use forge::forge;
+pub use root::{Root, store_path};
+pub use run::{Output, Run, Running};
+pub use sample::{Sample, says};
+pub use toolchain::{Build, source};
+pub use wrap::Wrap;

@@ -1,0 +1,39 @@
+//! One `#[test]` per test function and cell of the matrix.
+
+/// Makes tests out of functions that take a [`Variant`](crate::Variant): `matrix!(all: renamed, copied)` is
+/// `renamed::x86_64_glibc_pie` and so on. The list of cells is one of `all`, `glibc`, `native` (run by the kernel
+/// itself on x86_64; programs that debuggers trace), or names of cells in brackets.
+#[macro_export]
+macro_rules! matrix {
+    (all: $($test:ident),+ $(,)?) => {
+        $crate::matrix!([
+            x86_64_glibc_pie x86_64_glibc_exec x86_64_musl_pie x86_64_musl_exec
+            i686_glibc_pie i686_glibc_exec aarch64_glibc_pie aarch64_glibc_exec
+        ]: ($($test),+));
+    };
+    (glibc: $($test:ident),+ $(,)?) => {
+        $crate::matrix!([
+            x86_64_glibc_pie x86_64_glibc_exec i686_glibc_pie i686_glibc_exec
+            aarch64_glibc_pie aarch64_glibc_exec
+        ]: ($($test),+));
+    };
+    (native: $($test:ident),+ $(,)?) => {
+        $crate::matrix!([
+            x86_64_glibc_pie x86_64_glibc_exec x86_64_musl_pie x86_64_musl_exec
+            i686_glibc_pie i686_glibc_exec
+        ]: ($($test),+));
+    };
+    ($cells:tt: ($($test:ident),+)) => {
+        $($crate::matrix!(@test $test $cells);)+
+    };
+    (@test $test:ident [$($cell:ident)+]) => {
+        mod $test {
+            $(
+                #[test]
+                fn $cell() {
+                    super::$test($crate::Variant::named(stringify!($cell)));
+                }
+            )+
+        }
+    };
+}

@@ -1,0 +1,378 @@
+//! A root file system without any FHS dynamic linker, in which programs and the tool run.
+
+use std::cell::RefCell;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::arch::{Arch, Libc, Variant, musl_ld_so};
+use crate::namespace::Bind;
+use crate::run::Run;
+use crate::wrap::Wrap;
+use crate::{cache, tool, toolchain};
+
+/// What glibc consists of at run time.
+const GLIBC: &[&str] = &[
+    "libc.so.6",
+    "libm.so.6",
+    "libmvec.so.1",
+    "libdl.so.2",
+    "libpthread.so.0",
+    "librt.so.1",
+    "libutil.so.1",
+    "libresolv.so.2",
+    "libanl.so.1",
+    "libnss_files.so.2",
+    "libnss_dns.so.2",
+    "libthread_db.so.1",
+];
+
+/// What a C or C++ compiler's runtime consists of.
+const GCC: &[&str] = &[
+    "libgcc_s.so.1",
+    "libstdc++.so.6",
+    "libatomic.so.1",
+    "libgomp.so.1",
+];
+
+/// A directory that becomes `/` of the programs started in it.
+///
+/// It has `/proc`, `/dev` (null, zero, random, urandom, shm), an empty `/tmp` for each program started, `/app` for the
+/// programs under test, `/nix/store/HASH-NAME/lib` with the libraries of the architectures it was made for, the loaders
+/// in [`Root::loader_dir`] once something is wrapped, and `/tool` with wrap-buddy and what that needs. There is no `/lib*`, no `/usr`, no `/etc`.
+///
+/// Files can be made and read from outside at [`Root::path`]; each program started by [`Root::command`] gets
+/// namespaces of its own, so what is mounted does not last, and what is written does.
+pub struct Root {
+    dir: TempDir,
+    systems: Vec<(Arch, Libc)>,
+    binds: RefCell<Vec<Bind>>,
+}
+
+impl Root {
+    /// A root with the libraries `variant` needs.
+    pub fn new(variant: Variant) -> Root {
+        Root::with_systems(&[(variant.arch, variant.libc)])
+    }
+
+    /// A root with the C libraries of several systems.
+    pub fn with_systems(systems: &[(Arch, Libc)]) -> Root {
+        let dir = tempfile::Builder::new()
+            .prefix("root-")
+            .tempdir_in(cache::dir("roots"))
+            .expect("a temporary directory for a root");
+        cache::make_readable(dir.path()).expect("chmod the root");
+        let root = Root {
+            dir,
+            systems: systems.to_vec(),
+            binds: RefCell::default(),
+        };
+        for name in ["proc", "dev/shm", "tmp", "app", "tool/binfmt", "nix/store"] {
+            root.mkdir(&format!("/{name}"));
+        }
+        for name in ["null", "zero", "random", "urandom"] {
+            let device = Path::new("/dev").join(name);
+            root.bind_writable(&device, &format!("/dev/{name}"));
+        }
+        for &(arch, libc) in systems {
+            for name in packages(arch, libc) {
+                let package = system_package(arch, &name);
+                root.bind(&package, &store_path(&name));
+            }
+        }
+        root
+    }
+
+    /// Where `inside` (absolute) lies on this machine.
+    pub fn path(&self, inside: &str) -> PathBuf {
+        self.dir.path().join(inside.trim_start_matches('/'))
+    }
+
+    /// Where what programs see at `inside` lies on this machine: as [`Root::path`], also for what [`Root::bind`] shows.
+    pub fn lookup(&self, inside: &str) -> PathBuf {
+        let path = self.path(inside);
+        let binds = self.binds.borrow();
+        let shown = binds.iter().rev().find_map(|bind| {
+            let rest = path.strip_prefix(&bind.target).ok()?;
+            Some(bind.source.join(rest))
+        });
+        shown.unwrap_or(path)
+    }
+
+    /// Makes a directory and those above it.
+    pub fn mkdir(&self, inside: &str) -> PathBuf {
+        let path = self.path(inside);
+        fs::create_dir_all(&path)
+            .unwrap_or_else(|error| panic!("create {}: {error}", path.display()));
+        path
+    }
+
+    /// Copies a file of this machine to `inside`, executable, and returns `inside`.
+    pub fn install(&self, file: &Path, inside: &str) -> String {
+        let path = self.parent_made(inside);
+        fs::copy(file, &path)
+            .unwrap_or_else(|error| panic!("copy {} to {inside}: {error}", file.display()));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod a copy");
+        inside.to_string()
+    }
+
+    /// Writes a file, with the directories above it.
+    pub fn write(&self, inside: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.parent_made(inside), content)
+            .unwrap_or_else(|error| panic!("write {inside}: {error}"));
+    }
+
+    /// Reads a file.
+    pub fn read(&self, inside: &str) -> Vec<u8> {
+        fs::read(self.path(inside)).unwrap_or_else(|error| panic!("read {inside}: {error}"))
+    }
+
+    /// Puts files of this machine into `/nix/store/HASH-name/lib` and returns that directory.
+    pub fn package(&self, name: &str, files: &[impl AsRef<Path>]) -> String {
+        let lib = format!("{}/lib", store_path(name));
+        self.mkdir(&lib);
+        for file in files {
+            let file = file.as_ref();
+            self.install(file, &format!("{lib}/{}", toolchain::file_name(file)));
+        }
+        lib
+    }
+
+    /// Puts libraries this machine has for `arch` into `/nix/store/HASH-name/lib` and returns that directory.
+    pub fn system_libraries(&self, name: &str, arch: Arch, sonames: &[&str]) -> String {
+        let find = |soname: &&str| {
+            arch.find_library(soname)
+                .unwrap_or_else(|| panic!("this machine has no {soname} for {}", arch.name()))
+        };
+        self.package(name, &sonames.iter().map(find).collect::<Vec<_>>())
+    }
+
+    /// Shows a directory or file of this machine at `inside`, read-only, to every program started from now on.
+    pub fn bind(&self, source: &Path, inside: &str) {
+        self.add_bind(source, inside, false);
+    }
+
+    /// Shows all of this machine at `/tool/host`, for debuggers.
+    pub fn bind_host(&self) {
+        self.bind_writable(Path::new("/"), "/tool/host");
+    }
+
+    fn bind_writable(&self, source: &Path, inside: &str) {
+        self.add_bind(source, inside, true);
+    }
+
+    fn add_bind(&self, source: &Path, inside: &str, recursive: bool) {
+        let target = self.parent_made(inside);
+        if source.is_dir() {
+            self.mkdir(inside);
+        } else if !target.exists() {
+            fs::write(&target, "").expect("a file to mount on");
+        }
+        let source = source.to_path_buf();
+        self.binds.borrow_mut().push(Bind {
+            source,
+            target,
+            recursive,
+        });
+    }
+
+    /// A program of the root, to be started.
+    pub fn command(&self, program: &str) -> Run<'_> {
+        Run::new(self, program)
+    }
+
+    /// A program of this machine's own (strace, gdb, …) by its path on this machine, to be started inside the root.
+    /// Needs [`Root::bind_host`].
+    pub fn host_command(&self, program: &Path) -> Run<'_> {
+        let dirs: Vec<String> = Arch::host()
+            .library_dirs()
+            .iter()
+            .map(|dir| format!("/tool/host{}", dir.display()))
+            .collect();
+        self.bind_host_runtime();
+        self.command(&format!("/tool/glibc/{}", Arch::host().ld_so()))
+            .args(["--library-path", &dirs.join(":")])
+            .arg(format!("/tool/host{}", program.display()))
+    }
+
+    /// wrap-buddy itself, to be started inside the root without any argument yet.
+    pub fn wrap_buddy(&self) -> Run<'_> {
+        self.bind_host_runtime();
+        if !self.path("/tool/wrap-buddy").exists() {
+            self.bind(&tool::path(), "/tool/wrap-buddy");
+        }
+        self.command(&format!("/tool/glibc/{}", Arch::host().ld_so()))
+            .args([
+                "--library-path",
+                "/tool/glibc:/tool/gcc",
+                "/tool/wrap-buddy",
+            ])
+            .env("HOME", "/tmp")
+    }
+
+    /// wrap-buddy on `program`, with the interpreters, libraries and loaders of this root.
+    pub fn wrap(&self, program: &str) -> Wrap<'_> {
+        self.install_loaders();
+        Wrap::new(self, program)
+    }
+
+    /// The real dynamic linker of a system this root was made for.
+    pub fn interpreter(&self, arch: Arch, libc: Libc) -> String {
+        match libc {
+            Libc::Glibc => {
+                let dir = store_path(&format!("glibc-{}", arch.name()));
+                format!("{dir}/lib/{}", arch.ld_so())
+            }
+            Libc::Musl => {
+                let dir = store_path(&format!("musl-{}", arch.name()));
+                format!("{dir}/lib/{}", musl_ld_so(arch))
+            }
+        }
+    }
+
+    /// The real dynamic linkers of all systems this root was made for.
+    pub fn interpreters(&self) -> Vec<String> {
+        let of = |&(arch, libc): &(Arch, Libc)| self.interpreter(arch, libc);
+        self.systems.iter().map(of).collect()
+    }
+
+    /// The directories with the C and C++ libraries of all systems this root was made for.
+    pub fn library_dirs(&self) -> Vec<String> {
+        self.systems
+            .iter()
+            .flat_map(|&(arch, libc)| packages(arch, libc))
+            .map(|name| format!("{}/lib", store_path(&name)))
+            .collect()
+    }
+
+    /// Where the loaders are: `loader.bin` and so on.
+    pub fn loader_dir(&self) -> String {
+        format!("{}/lib/wrap-buddy", store_path("wrap-buddy"))
+    }
+
+    pub(crate) fn binds(&self) -> Vec<Bind> {
+        self.binds.borrow().clone()
+    }
+
+    pub(crate) fn foreign(&self) -> Vec<Arch> {
+        let mut foreign: Vec<Arch> = self.systems.iter().map(|&(arch, _)| arch).collect();
+        foreign.sort();
+        foreign.dedup();
+        foreign.retain(|arch| !arch.is_native());
+        foreign
+    }
+
+    fn bind_host_runtime(&self) {
+        if self.path("/tool/glibc").exists() {
+            return;
+        }
+        let host = Arch::host();
+        for name in ["glibc", "gcc"] {
+            let package = system_package(host, &format!("{name}-{}", host.name()));
+            self.bind(&package.join("lib"), &format!("/tool/{name}"));
+        }
+    }
+
+    fn install_loaders(&self) {
+        if self.path(&self.loader_dir()).exists() {
+            return;
+        }
+        for &(arch, _) in &self.systems {
+            let stage = stages::for_machine(arch.machine()).unwrap_or_else(|| {
+                panic!(
+                    "no stub and loader for {}: {:?}",
+                    arch.name(),
+                    stages::MISSING
+                )
+            });
+            self.write(
+                &format!("{}/{}", self.loader_dir(), arch.loader_file()),
+                stage.loader,
+            );
+        }
+    }
+
+    fn parent_made(&self, inside: &str) -> PathBuf {
+        let path = self.path(inside);
+        let parent = path.parent().expect("a path below the root");
+        fs::create_dir_all(parent)
+            .unwrap_or_else(|error| panic!("create {}: {error}", parent.display()));
+        path
+    }
+}
+
+/// `/nix/store/HASH-name`: looks like a real one, and is the same in every run.
+pub fn store_path(name: &str) -> String {
+    // Nix leaves out the letters e, o, t and u.
+    const ALPHABET: &[u8; 32] = b"0123456789abcdfghijklmnpqrsvwxyz";
+    let digest = cache::digest([name.as_bytes()]);
+    let hash: String = digest
+        .bytes()
+        .take(64)
+        .collect::<Vec<_>>()
+        .chunks(2)
+        .map(|pair| char::from(ALPHABET[usize::from(pair[0].wrapping_mul(7) ^ pair[1]) % 32]))
+        .collect();
+    format!("/nix/store/{hash}-{name}")
+}
+
+/// The packages a system's programs may need, the C library first.
+fn packages(arch: Arch, libc: Libc) -> Vec<String> {
+    match libc {
+        Libc::Glibc => vec![
+            format!("glibc-{}", arch.name()),
+            format!("gcc-{}", arch.name()),
+        ],
+        Libc::Musl => vec![format!("musl-{}", arch.name())],
+    }
+}
+
+/// A directory with `lib` in it, copied together from this machine's libraries.
+fn system_package(arch: Arch, name: &str) -> PathBuf {
+    let files: Vec<(PathBuf, String)> = match name.split('-').next() {
+        Some("musl") => {
+            let path = PathBuf::from("/lib").join(musl_ld_so(arch));
+            vec![(path.clone(), musl_ld_so(arch)), (path, "libc.so".into())]
+        }
+        Some("gcc") => found(arch, GCC),
+        _ => found(arch, &[&[arch.ld_so()], GLIBC].concat()),
+    };
+    assert!(
+        !files.is_empty(),
+        "this machine has no {name}; run: cargo xtask setup"
+    );
+    let contents: Vec<String> = files
+        .iter()
+        .map(|(path, _)| {
+            let meta = fs::metadata(path).unwrap_or_else(|error| {
+                panic!("{}: {error}; run: cargo xtask setup", path.display())
+            });
+            format!(
+                "{} {} {:?}",
+                path.display(),
+                meta.len(),
+                meta.modified().ok()
+            )
+        })
+        .collect();
+    let key = cache::digest(contents.iter().map(String::as_bytes));
+    cache::filled("packages", &format!("{name}-{}", &key[..16]), |dir| {
+        let lib = dir.join("lib");
+        fs::create_dir(&lib).expect("a directory in a fresh one");
+        for (path, name) in &files {
+            let target = lib.join(name);
+            fs::copy(path, &target)
+                .unwrap_or_else(|error| panic!("copy {}: {error}", path.display()));
+            fs::set_permissions(&target, fs::Permissions::from_mode(0o755)).expect("chmod a copy");
+        }
+    })
+}
+
+fn found(arch: Arch, sonames: &[&str]) -> Vec<(PathBuf, String)> {
+    sonames
+        .iter()
+        .filter_map(|soname| Some((arch.find_library(soname)?, (*soname).to_string())))
+        .collect()
+}

@@ -1,0 +1,402 @@
+//! Starts programs inside a [`Root`].
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+
+use crate::arch::Arch;
+use crate::namespace::{self, Ids, Proc, Surroundings};
+use crate::root::Root;
+
+/// How long a program may run unless told otherwise: emulated ones on a busy machine take their time.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A program about to be started inside a root. Its environment is empty unless told otherwise.
+///
+/// Programs of a foreign architecture run by QEMU, registered with binfmt_misc in the program's own user namespace
+/// where the kernel can do that; otherwise only the first program does, and those that it executes must be native.
+pub struct Run<'r> {
+    root: &'r Root,
+    program: String,
+    argv0: Option<String>,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    stdin: Vec<u8>,
+    timeout: Duration,
+    surroundings: Surroundings,
+}
+
+/// How a program ended and what it wrote.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The command, for messages.
+    pub command: String,
+    /// Exit status, unless a signal ended it.
+    pub status: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+    /// Whether it was killed because its time was up.
+    pub timed_out: bool,
+}
+
+/// A program started inside a root. Killed with its process group when dropped.
+pub struct Running {
+    command: String,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Option<JoinHandle<Vec<u8>>>,
+    stderr: Option<JoinHandle<Vec<u8>>>,
+}
+
+impl<'r> Run<'r> {
+    pub(crate) fn new(root: &'r Root, program: &str) -> Run<'r> {
+        Run {
+            root,
+            program: program.into(),
+            argv0: None,
+            args: Vec::new(),
+            env: Vec::new(),
+            stdin: Vec::new(),
+            timeout: TIMEOUT,
+            surroundings: Surroundings {
+                root: root.path("/"),
+                binds: Vec::new(),
+                proc: Proc::Shared,
+                binfmt: Vec::new(),
+                own_pids: false,
+                cwd: PathBuf::from("/"),
+                ids: None,
+                no_aslr: false,
+                mdwe: false,
+            },
+        }
+    }
+
+    /// One more argument.
+    pub fn arg(mut self, arg: impl Into<String>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// More arguments.
+    pub fn args<T: Into<String>>(mut self, args: impl IntoIterator<Item = T>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// `argv[0]`, where it is not to be the path.
+    pub fn argv0(mut self, name: &str) -> Self {
+        self.argv0 = Some(name.into());
+        self
+    }
+
+    /// An environment variable.
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// What the program reads from standard input.
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = bytes.into();
+        self
+    }
+
+    /// The working directory, inside the root.
+    pub fn cwd(mut self, dir: &str) -> Self {
+        self.surroundings.cwd = PathBuf::from(dir);
+        self
+    }
+
+    /// Kills the program after this long; 60 seconds otherwise.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = limit;
+        self
+    }
+
+    /// No /proc in the root.
+    pub fn without_proc(mut self) -> Self {
+        self.surroundings.proc = Proc::None;
+        self
+    }
+
+    /// The program is PID 1 of a PID namespace: with it, everything it started ends.
+    pub fn as_pid_1(mut self) -> Self {
+        self.surroundings.own_pids = true;
+        self
+    }
+
+    /// No address space randomization.
+    pub fn without_aslr(mut self) -> Self {
+        self.surroundings.no_aslr = true;
+        self
+    }
+
+    /// No memory that was writable becomes executable (PR_SET_MDWE).
+    pub fn deny_write_execute(mut self) -> Self {
+        self.surroundings.mdwe = true;
+        self
+    }
+
+    /// Starts as this user and group instead of root.
+    pub fn user(mut self, id: u32) -> Self {
+        self.surroundings.ids = Some(Ids {
+            real: id,
+            effective: id,
+        });
+        self
+    }
+
+    /// Starts with a real id that is not the effective one, which makes the kernel set AT_SECURE.
+    pub fn secure(mut self) -> Self {
+        self.surroundings.ids = Some(Ids {
+            real: 1000,
+            effective: 0,
+        });
+        self
+    }
+
+    /// Runs to the end.
+    ///
+    /// # Panics
+    /// When the program cannot be executed.
+    pub fn output(self) -> Output {
+        let program = self.program.clone();
+        self.try_output()
+            .unwrap_or_else(|error| panic!("execute {program} inside the root: {error}"))
+    }
+
+    /// Runs to the end, or says why exec refused: `ENOENT` where the dynamic linker is missing.
+    pub fn try_output(self) -> io::Result<Output> {
+        let timeout = self.timeout;
+        Ok(self.spawn()?.finish(timeout))
+    }
+
+    /// Starts the program and leaves it running.
+    ///
+    /// # Errors
+    /// What exec said.
+    ///
+    /// # Panics
+    /// When the root could not be set up.
+    pub fn spawn(mut self) -> io::Result<Running> {
+        assert!(
+            self.surroundings.ids.is_none() || nix::unistd::geteuid().is_root(),
+            "an ordinary user's namespace has one user id, this needs two: run it as root"
+        );
+        let foreign = self.root.foreign();
+        let mut program = self.program.clone();
+        let mut args = std::mem::take(&mut self.args);
+        let mut argv0 = self.argv0.take();
+        if namespace::binfmt_available() {
+            let register = |arch: &Arch| {
+                let class = if arch.is_64() { 2 } else { 1 };
+                let qemu = arch.qemu_path();
+                namespace::binfmt_line(arch.name(), class, arch.machine(), &qemu)
+            };
+            self.surroundings.binfmt = foreign.iter().map(register).collect();
+        } else if let Some(arch) = self.program_arch().filter(|arch| foreign.contains(arch)) {
+            let qemu = format!("/tool/{}", arch.qemu());
+            if !self.root.path(&qemu).exists() {
+                self.root.bind(&arch.qemu_path(), &qemu);
+            }
+            let name = argv0.take().unwrap_or(program.clone());
+            args.splice(0..0, ["-0".to_string(), name, program]);
+            program = qemu;
+        }
+        self.surroundings.binds = self.root.binds();
+
+        let mut command = Command::new(&program);
+        command.args(&args).env_clear();
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        if let Some(argv0) = &argv0 {
+            command.arg0(argv0);
+        }
+        let described = format!("{program} {}", args.join(" "));
+        let stdin = if self.stdin.is_empty() {
+            Stdio::null()
+        } else {
+            Stdio::piped()
+        };
+        command
+            .stdin(stdin)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut report = tempfile::tempfile().expect("a temporary file");
+        let mut report_in_child = report.try_clone().expect("dup");
+        let surroundings = self.surroundings;
+        // SAFETY: the closure runs in a forked child; it makes system calls and allocates, which glibc supports there.
+        unsafe { command.pre_exec(move || surroundings.enter(&mut report_in_child)) };
+        let mut child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) => {
+                let why = namespace::read_report(&mut report);
+                assert!(why.is_empty(), "cannot set up the root: {why}");
+                return Err(error);
+            }
+        };
+        let mut stdin = child.stdin.take();
+        if let Some(pipe) = &mut stdin {
+            // What does not fit a pipe would block; tests send lines. A program that does not read is no error.
+            let _ = pipe.write_all(&self.stdin);
+        }
+        Ok(Running {
+            command: described,
+            stdout: child.stdout.take().map(collect),
+            stderr: child.stderr.take().map(collect),
+            stdin,
+            child,
+        })
+    }
+
+    fn program_arch(&self) -> Option<Arch> {
+        Arch::of_file(&self.root.path(&self.program))
+    }
+}
+
+impl Running {
+    /// The process, as this machine numbers it.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Closes standard input and waits for the end.
+    pub fn finish(mut self, timeout: Duration) -> Output {
+        drop(self.stdin.take());
+        let deadline = Instant::now() + timeout;
+        let mut pause = Duration::from_micros(200);
+        let mut timed_out = false;
+        // Not reaped yet: until then its number stays that of its process group, and of nobody else's.
+        while !self.has_ended() {
+            if Instant::now() >= deadline && !timed_out {
+                timed_out = true;
+                namespace::kill_group(self.child.id());
+            }
+            thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+        // Whatever the program left running holds the pipes open.
+        namespace::kill_group(self.child.id());
+        let status = self.child.wait().expect("wait for a child");
+        let text = |reader: Option<JoinHandle<Vec<u8>>>| {
+            let bytes = reader.map(|reader| reader.join().expect("a reader does not panic"));
+            String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+        };
+        Output {
+            command: std::mem::take(&mut self.command),
+            status: status.code(),
+            signal: status.signal(),
+            stdout: text(self.stdout.take()),
+            stderr: text(self.stderr.take()),
+            timed_out,
+        }
+    }
+}
+
+impl Running {
+    fn has_ended(&self) -> bool {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        let id = Id::Pid(Pid::from_raw(self.child.id() as i32));
+        !matches!(waitid(id, flags), Ok(WaitStatus::StillAlive))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Behind `finish` there is nothing to wait for any more.
+        if !self.has_ended() {
+            namespace::kill_group(self.child.id());
+            let _ = self.child.wait();
+        }
+    }
+}
+
+impl Output {
+    /// The output of a program that must succeed.
+    #[track_caller]
+    pub fn success(self) -> Output {
+        self.exits_with(0)
+    }
+
+    /// The output of a program that must exit with `status`.
+    #[track_caller]
+    pub fn exits_with(self, status: i32) -> Output {
+        assert_eq!(self.status, Some(status), "exit status; {self}");
+        self
+    }
+
+    /// The error line of a stub or loader: it must exit with 127 and write one line that has all of `words` in it.
+    #[track_caller]
+    pub fn refuses(self, words: &[impl AsRef<str>]) -> String {
+        assert_eq!(self.status, Some(127), "exit status; {self}");
+        let line = self.stderr.strip_suffix('\n').unwrap_or_default();
+        assert!(
+            line.starts_with("wrap-buddy: ") && !line.contains('\n'),
+            "one line that begins with wrap-buddy; {self}"
+        );
+        for word in words {
+            assert!(
+                line.contains(word.as_ref()),
+                "{:?} in the message; {self}",
+                word.as_ref()
+            );
+        }
+        line.to_string()
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Output {
+            command,
+            status,
+            signal,
+            stdout,
+            stderr,
+            timed_out,
+        } = self;
+        writeln!(f, "{command}")?;
+        writeln!(
+            f,
+            "status {status:?}, signal {signal:?}, timed out: {timed_out}"
+        )?;
+        write!(f, "--- stdout\n{stdout}\n--- stderr\n{stderr}")
+    }
+}
+
+fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = pipe.read_to_end(&mut bytes);
+        bytes
+    })
+}
+
+/// Runs a program of this machine, outside any root.
+pub fn on_host(program: impl AsRef<OsStr>, args: &[&str]) -> Output {
+    let command = format!("{} {}", program.as_ref().to_string_lossy(), args.join(" "));
+    let output = Command::new(program)
+        .args(args)
+        .output()
+        .unwrap_or_else(|error| panic!("start {command}: {error}; run: cargo xtask setup"));
+    Output {
+        command,
+        status: output.status.code(),
+        signal: output.status.signal(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        timed_out: false,
+    }
+}

@@ -1,0 +1,129 @@
+//! The program most tests use: it is linked to a library of its own and says what it knows.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::arch::Variant;
+use crate::check::{Wrapped, assert_fails_unwrapped};
+use crate::root::Root;
+use crate::run::{Output, Run};
+use crate::toolchain::{Build, source};
+use crate::wrap::Wrap;
+
+/// `fixtures/sample.c` in a root, linked to `libfoo.so` in a package of its own. It prints [`SAYS`], or does what its
+/// first argument says.
+pub struct Sample {
+    /// Where it lives.
+    pub root: Root,
+    /// The program's path inside.
+    pub program: String,
+    /// The directory with `libfoo.so`.
+    pub library_dir: String,
+    /// The program before wrapping, on this machine.
+    pub built: PathBuf,
+    variant: Variant,
+}
+
+/// What the sample prints.
+pub const SAYS: &str = "value 42\n";
+
+impl Sample {
+    /// At `/app/program`, not wrapped yet.
+    pub fn unwrapped(variant: Variant) -> Sample {
+        Sample::unwrapped_at(variant, "/app/program")
+    }
+
+    /// At a path of your choice, not wrapped yet; shown to fail.
+    pub fn unwrapped_at(variant: Variant, program: &str) -> Sample {
+        Sample::with_flags(variant, program, &[])
+    }
+
+    /// Compiled with more flags.
+    pub fn with_flags(variant: Variant, program: &str, flags: &[String]) -> Sample {
+        let library = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
+        let build = Build::program(variant, source("sample.c")).link(&library);
+        let built = build.flags(flags.iter().cloned()).build();
+        let root = Root::new(variant);
+        let library_dir = root.package("foo", &[&library]);
+        root.install(&built, program);
+        let program = program.to_string();
+        assert_fails_unwrapped(root.command(&program));
+        Sample {
+            root,
+            program,
+            library_dir,
+            built,
+            variant,
+        }
+    }
+
+    /// At `/app/program`, wrapped.
+    pub fn new(variant: Variant) -> Sample {
+        let sample = Sample::unwrapped(variant);
+        sample.wrap();
+        sample
+    }
+
+    /// At a path of your choice, wrapped.
+    pub fn at(variant: Variant, program: &str) -> Sample {
+        let sample = Sample::unwrapped_at(variant, program);
+        sample.wrap();
+        sample
+    }
+
+    /// The call of wrap-buddy that [`Sample::wrap`] makes, for more flags.
+    pub fn wrapping(&self) -> Wrap<'_> {
+        self.root
+            .wrap(&self.program)
+            .libs([self.library_dir.clone()])
+    }
+
+    /// Wraps it and checks the file.
+    #[track_caller]
+    pub fn wrap(&self) -> Wrapped {
+        self.wrapping().run();
+        self.wrapped()
+    }
+
+    /// The file beside its original, checked.
+    #[track_caller]
+    pub fn wrapped(&self) -> Wrapped {
+        let original = fs::read(&self.built).expect("built before");
+        let wrapped = Wrapped::read(&self.root, &self.program, original);
+        wrapped.check();
+        wrapped
+    }
+
+    /// The program, to be started.
+    pub fn command(&self) -> Run<'_> {
+        self.root.command(&self.program)
+    }
+
+    /// Runs it where it is.
+    #[track_caller]
+    pub fn run(&self) {
+        says(self.command().output());
+    }
+
+    /// The real dynamic linker.
+    pub fn interpreter(&self) -> String {
+        self.root.interpreter(self.variant.arch, self.variant.libc)
+    }
+
+    /// The loader this program uses.
+    pub fn loader(&self) -> String {
+        format!(
+            "{}/{}",
+            self.root.loader_dir(),
+            self.variant.arch.loader_file()
+        )
+    }
+}
+
+/// Asserts that the sample ran and found its library.
+#[track_caller]
+pub fn says(output: Output) {
+    let output = output.success();
+    assert_eq!(output.stdout, SAYS, "{output}");
+    assert_eq!(output.stderr, "", "{output}");
+}

@@ -1,0 +1,53 @@
+//! The wrap-buddy binary under test.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::{env, fs};
+
+use crate::cache;
+
+/// `$WRAP_BUDDY_BIN`, else a release build of this workspace, made once per test run.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn path() -> PathBuf {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| match env::var_os("WRAP_BUDDY_BIN") {
+        Some(path) => fs::canonicalize(&path)
+            .unwrap_or_else(|error| panic!("WRAP_BUDDY_BIN={}: {error}", path.display())),
+        None => build(),
+    })
+    .clone()
+}
+
+fn build() -> PathBuf {
+    let target = cache::target_dir();
+    let binary = target.join("release/wrap-buddy");
+    // nextest starts each test as a process of its own: one of them builds, cargo's lock lets the others wait.
+    let run = env::var("NEXTEST_RUN_ID").unwrap_or_default();
+    let stamp = cache::dir("tool").join("built-for-run");
+    if !run.is_empty() && fs::read_to_string(&stamp).is_ok_and(|last| last == run) {
+        return binary;
+    }
+    let cargo = env::var_os("CARGO").unwrap_or("cargo".into());
+    let output = Command::new(cargo)
+        .args([
+            "build",
+            "--release",
+            "--package",
+            "wrap-buddy",
+            "--target-dir",
+        ])
+        .arg(&target)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .output()
+        .expect("start cargo");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "cannot build wrap-buddy: {message}"
+    );
+    fs::write(stamp, run).expect("write a stamp");
+    binary
+}

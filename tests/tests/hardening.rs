@@ -1,0 +1,205 @@
+//! Kernel hardening and the tools that look at a running program.
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use e2e::{Libc, Output, Root, Sample, Variant, matrix, run, says, toolchain};
+
+matrix!(all: maps_show_the_program, no_descriptor_is_left_open);
+matrix!(native: without_write_then_execute, debugger_attaches, debugger_starts_the_program);
+// Valgrind wants the symbols of ld.so, which no package has for the cross toolchain's i686 one.
+matrix!([x86_64_glibc_pie x86_64_glibc_exec x86_64_musl_pie x86_64_musl_exec]: (under_valgrind));
+
+fn without_write_then_execute(variant: Variant) {
+    says(Sample::new(variant).command().deny_write_execute().output());
+}
+
+fn maps_show_the_program(variant: Variant) {
+    let sample = Sample::new(variant);
+    let output = sample.command().arg("maps").output().success();
+    let mut lines = output.stdout.lines();
+    let main = lines.next().and_then(|line| line.strip_prefix("main "));
+    let main = u64::from_str_radix(main.expect("an address"), 16).expect("a number");
+    let mut of_main = None;
+    for line in lines.filter(|line| line.contains('-')) {
+        let map = Map::parse(line);
+        assert!(
+            !map.flags.contains("wx"),
+            "writable and executable: {line}; {output}"
+        );
+        if (map.start..map.end).contains(&main) {
+            of_main = Some(map.name);
+        }
+        // An emulator has code of its own there.
+        if map.flags.contains('x') && variant.arch.is_native() {
+            let known = map.name.starts_with('/') || map.name.starts_with("[v");
+            assert!(known, "code that belongs to no file: {line}; {output}");
+        }
+    }
+    assert_eq!(of_main, Some(sample.program.as_str()), "{output}");
+}
+
+fn no_descriptor_is_left_open(variant: Variant) {
+    let output = Sample::new(variant)
+        .command()
+        .arg("descriptors")
+        .output()
+        .success();
+    assert_eq!(output.stdout, "0\n1\n2\n", "{output}");
+}
+
+fn under_valgrind(variant: Variant) {
+    let sample = Sample::new(variant);
+    sample.root.bind_host();
+    // Where valgrind looks for the symbols of ld.so, without which it does not start.
+    sample
+        .root
+        .bind(Path::new("/usr/lib/debug"), "/usr/lib/debug");
+    // What `valgrind` is on Debian is a script around this.
+    let valgrind = ["valgrind.bin", "valgrind"]
+        .into_iter()
+        .find_map(toolchain::find_program);
+    let valgrind = valgrind.expect("valgrind; run: cargo xtask setup");
+    let run = sample.root.host_command(&valgrind);
+    let output = run
+        .args(["-q", "--error-exitcode=9"])
+        .arg(&sample.program)
+        .env("VALGRIND_LIB", "/tool/host/usr/libexec/valgrind")
+        .output()
+        .success();
+    assert_eq!(output.stdout, "value 42\n", "{output}");
+}
+
+fn debugger_attaches(variant: Variant) {
+    let sample = Sample::new(variant);
+    let running = sample
+        .command()
+        .arg("loop")
+        .spawn()
+        .expect("execute the sample");
+    // Attaching earlier shows how far ld.so is.
+    let exe = format!("/proc/{}/maps", running.pid());
+    for _ in 0..500 {
+        if std::fs::read_to_string(&exe).is_ok_and(|maps| maps.contains("libfoo.so")) {
+            break;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    thread::sleep(Duration::from_millis(100));
+    let output = run::on_host(
+        "gdb",
+        &[
+            "-nx",
+            "-batch",
+            "-ex",
+            &format!("set sysroot /proc/{}/root", running.pid()),
+            "-ex",
+            &format!("attach {}", running.pid()),
+            "-ex",
+            "info sharedlibrary",
+            "-ex",
+            "break foo",
+            "-ex",
+            "continue",
+            "-ex",
+            "backtrace",
+            "-ex",
+            "kill",
+        ],
+    );
+    running.finish(Duration::from_secs(5));
+    shows_everything(variant, &output);
+}
+
+fn debugger_starts_the_program(variant: Variant) {
+    let sample = Sample::new(variant);
+    let run = gdb(&sample.root).args([
+        "-ex",
+        "run",
+        "-ex",
+        "sharedlibrary",
+        "-ex",
+        "info sharedlibrary",
+    ]);
+    let run = run.args([
+        "-ex",
+        "break foo",
+        "-ex",
+        "continue",
+        "-ex",
+        "backtrace",
+        "-ex",
+        "kill",
+    ]);
+    let output = run.args(["--args", &sample.program, "stop"]).output();
+    shows_everything(variant, &output);
+}
+
+/// All libraries are listed, the breakpoint in one of them was hit, and its backtrace reaches main.
+fn shows_everything(variant: Variant, output: &Output) {
+    let libc = if variant.libc == Libc::Musl {
+        "musl"
+    } else {
+        "/libc.so.6"
+    };
+    for words in [
+        "/lib/libfoo.so",
+        libc,
+        "Breakpoint 1, ",
+        "#0  ",
+        "in main (",
+    ] {
+        assert!(
+            output.stdout.contains(words),
+            "{words:?} in what gdb says; {output}"
+        );
+    }
+    let hit = output
+        .stdout
+        .split("Breakpoint 1, ")
+        .nth(1)
+        .expect("checked above");
+    assert!(hit.contains("foo ("), "{output}");
+}
+
+fn gdb(root: &Root) -> e2e::Run<'_> {
+    root.bind_host();
+    let gdb = toolchain::find_program("gdb").expect("gdb; run: cargo xtask setup");
+    root.host_command(&gdb)
+        .args(["--data-directory=/tool/host/usr/share/gdb", "-nx", "-batch"])
+        .args([
+            "-ex",
+            "set startup-with-shell off",
+            "-ex",
+            "handle SIGUSR1 nopass",
+        ])
+        .env("PYTHONHOME", "/tool/host/usr")
+}
+
+/// A line of /proc/self/maps.
+struct Map<'a> {
+    start: u64,
+    end: u64,
+    flags: &'a str,
+    name: &'a str,
+}
+
+impl<'a> Map<'a> {
+    fn parse(line: &'a str) -> Map<'a> {
+        let mut words = line.split_whitespace();
+        let range = words
+            .next()
+            .and_then(|range| range.split_once('-'))
+            .expect("a range");
+        let number = |text| u64::from_str_radix(text, 16).expect("a number");
+        let flags = words.next().expect("flags");
+        let name = words.nth(3).unwrap_or("");
+        Map {
+            start: number(range.0),
+            end: number(range.1),
+            flags,
+            name,
+        }
+    }
+}

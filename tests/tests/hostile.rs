@@ -1,0 +1,277 @@
+//! What a wrapped program needs is missing or not what it should be: a line that names the file, exit 127, no signal.
+
+use std::fs;
+
+use e2e::check::{segments, sidecar_of};
+use e2e::{Arch, Sample, Variant, forge, matrix};
+use object::elf;
+
+matrix!(all:
+    sidecar_missing, sidecar_empty, sidecar_truncated, sidecar_garbage, sidecar_of_another_program,
+    sidecar_of_another_version, sidecar_is_a_directory,
+    loader_missing, loader_empty, loader_truncated, loader_garbage, loader_of_another_architecture,
+    loader_is_a_directory,
+    interpreter_missing, interpreter_empty, interpreter_not_elf, interpreter_of_another_machine,
+    interpreter_truncated, interpreter_is_a_program, interpreter_with_absurd_headers,
+    sidecar_with_a_wrong_header,
+);
+
+fn sidecar_missing(variant: Variant) {
+    let sample = Sample::new(variant);
+    fs::remove_file(sample.root.path(&sidecar_of(&sample.program))).expect("there was a sidecar");
+    refuses(&sample, &sidecar_of(&sample.program));
+    // Nor does it start under another name, or where there is no /proc.
+    sample
+        .root
+        .install(&sample.root.path(&sample.program), "/srv/copy");
+    sample
+        .root
+        .command("/srv/copy")
+        .output()
+        .refuses(&[".program.wrapbuddy"]);
+    sample
+        .command()
+        .without_proc()
+        .output()
+        .refuses(&[".program.wrapbuddy"]);
+}
+
+fn sidecar_empty(variant: Variant) {
+    with_sidecar(variant, |_| Vec::new());
+}
+
+fn sidecar_truncated(variant: Variant) {
+    for part in [1, 2, 3] {
+        with_sidecar(variant, |sidecar| {
+            sidecar[..sidecar.len() * part / 4].to_vec()
+        });
+    }
+    with_sidecar(variant, |sidecar| sidecar[..sidecar.len() - 1].to_vec());
+    with_sidecar(variant, |sidecar| sidecar[..sidecar::HEADER_LEN].to_vec());
+}
+
+fn sidecar_garbage(variant: Variant) {
+    with_sidecar(variant, |sidecar| vec![0x5a; sidecar.len()]);
+    // The right beginning, and spans that lead out of the file.
+    with_sidecar(variant, |sidecar| {
+        [&sidecar[..40], &vec![0xff; sidecar.len() - 40]].concat()
+    });
+}
+
+fn sidecar_of_another_program(variant: Variant) {
+    with_sidecar(variant, |sidecar| {
+        let mut foreign = sidecar.to_vec();
+        foreign[20] ^= 1;
+        foreign
+    });
+}
+
+fn sidecar_of_another_version(variant: Variant) {
+    with_sidecar(variant, |sidecar| {
+        let mut newer = sidecar.to_vec();
+        newer[8] += 1;
+        newer
+    });
+}
+
+fn sidecar_is_a_directory(variant: Variant) {
+    let sample = Sample::new(variant);
+    let path = sidecar_of(&sample.program);
+    fs::remove_file(sample.root.path(&path)).expect("there was a sidecar");
+    sample.root.mkdir(&path);
+    refuses(&sample, &path);
+}
+
+fn sidecar_with_a_wrong_header(variant: Variant) {
+    // Every byte of what identifies it, and the upper half of every offset and length.
+    let identity = 0..36;
+    let spans = (56..sidecar::HEADER_LEN).filter(|at| at % 4 >= 2);
+    let sample = Sample::new(variant);
+    let path = sidecar_of(&sample.program);
+    let good = sample.root.read(&path);
+    for at in identity.chain(spans) {
+        let mut bad = good.clone();
+        bad[at] ^= 0x80;
+        sample.root.write(&path, &bad);
+        refuses(&sample, &path);
+    }
+}
+
+fn loader_missing(variant: Variant) {
+    let sample = Sample::new(variant);
+    fs::remove_file(sample.root.path(&sample.loader())).expect("there was a loader");
+    refuses(&sample, &sample.loader());
+}
+
+fn loader_empty(variant: Variant) {
+    with_loader(variant, |_| Vec::new());
+}
+
+fn loader_truncated(variant: Variant) {
+    for len in [1, 20, 2048, 4095] {
+        with_loader(variant, |loader| loader[..len].to_vec());
+    }
+}
+
+fn loader_garbage(variant: Variant) {
+    with_loader(variant, |loader| vec![0x90; loader.len()]);
+}
+
+fn loader_of_another_architecture(variant: Variant) {
+    for other in Arch::ALL {
+        if other != variant.arch {
+            let stage = stages::for_machine(other.machine()).expect("every architecture is built");
+            with_loader(variant, |_| stage.loader.to_vec());
+        }
+    }
+}
+
+fn loader_is_a_directory(variant: Variant) {
+    let sample = Sample::new(variant);
+    fs::remove_file(sample.root.path(&sample.loader())).expect("there was a loader");
+    sample.root.mkdir(&sample.loader());
+    refuses(&sample, &sample.loader());
+}
+
+fn interpreter_missing(variant: Variant) {
+    with_interpreter(variant, |_| None);
+}
+
+fn interpreter_empty(variant: Variant) {
+    with_interpreter(variant, |_| Some(Vec::new()));
+}
+
+fn interpreter_not_elf(variant: Variant) {
+    with_interpreter(variant, |_| Some(b"#!/bin/sh\nexit 0\n".repeat(500)));
+    with_interpreter(variant, |_| Some(b"\x7fELF".to_vec()));
+}
+
+fn interpreter_of_another_machine(variant: Variant) {
+    for other in Arch::ALL {
+        if other != variant.arch {
+            let foreign = other
+                .find_library(other.ld_so())
+                .expect("a cross toolchain's ld.so");
+            with_interpreter(variant, |_| Some(fs::read(&foreign).expect("readable")));
+        }
+    }
+    // The right class, and a machine nobody has.
+    with_interpreter(variant, |file| {
+        let mut other = file.to_vec();
+        other[18] ^= 0x40;
+        Some(other)
+    });
+}
+
+fn interpreter_truncated(variant: Variant) {
+    for len in [64, 1000, 4096, 100_000] {
+        with_interpreter(variant, |file| Some(file[..len].to_vec()));
+    }
+}
+
+fn interpreter_is_a_program(variant: Variant) {
+    with_interpreter(variant, |file| {
+        let mut program = file.to_vec();
+        program[16] = elf::ET_EXEC as u8;
+        Some(program)
+    });
+}
+
+fn interpreter_with_absurd_headers(variant: Variant) {
+    let is_64 = variant.arch.is_64();
+    let word = if is_64 { 8 } else { 4 };
+    // In the ELF header: e_phoff, e_phentsize, e_phnum.
+    let (phoff, phentsize, phnum) = if is_64 { (32, 54, 56) } else { (28, 42, 44) };
+    let header_edits: [(usize, &[u8]); 6] = [
+        (phnum, &[0, 0]),
+        (phnum, &[0xff, 0xff]),
+        (phentsize, &[1, 0]),
+        (phentsize, &[0xff, 0xff]),
+        (phoff, &[0xff, 0xff, 0xff, 0x7f]),
+        (phoff, &[0xf0, 0xff, 0xff, 0xff]),
+    ];
+    for (at, bytes) in header_edits {
+        with_interpreter(variant, |file| {
+            let mut absurd = file.to_vec();
+            absurd[at..at + bytes.len()].copy_from_slice(bytes);
+            Some(absurd)
+        });
+    }
+    // In a PT_LOAD: p_offset, p_vaddr, p_filesz, p_memsz.
+    let [offset, vaddr, filesz, memsz] = if is_64 {
+        [8, 16, 32, 40]
+    } else {
+        [4, 8, 16, 20]
+    };
+    let huge = |top: u8| [&vec![0xff; word - 1][..], &[top]].concat();
+    let cases = [
+        (offset, huge(0x7f)),
+        (offset, huge(0xff)),
+        (vaddr, huge(0x7f)),
+        (vaddr, huge(0xff)),
+        (filesz, huge(0x7f)),
+        (filesz, huge(0xff)),
+        (memsz, huge(0x7f)),
+        (memsz, huge(0xff)),
+    ];
+    for (field, value) in &cases {
+        for last in [false, true] {
+            with_interpreter(variant, |file| {
+                let mut loads = segments(file);
+                loads.retain(|segment| segment.kind == elf::PT_LOAD);
+                let load = if last { loads.last() } else { loads.first() };
+                let at = load.expect("ld.so has segments").header_at + field;
+                let mut absurd = file.to_vec();
+                absurd[at..at + word].copy_from_slice(value);
+                Some(absurd)
+            });
+        }
+    }
+    // No PT_LOAD at all.
+    with_interpreter(variant, |file| {
+        let mut absurd = file.to_vec();
+        for load in segments(file)
+            .iter()
+            .filter(|segment| segment.kind == elf::PT_LOAD)
+        {
+            absurd[load.header_at] = elf::PT_NOTE as u8;
+        }
+        Some(absurd)
+    });
+}
+
+#[track_caller]
+fn refuses(sample: &Sample, file: &str) {
+    sample.command().output().refuses(&[file]);
+}
+
+#[track_caller]
+fn with_sidecar(variant: Variant, change: impl FnOnce(&[u8]) -> Vec<u8>) {
+    let sample = Sample::new(variant);
+    let path = sidecar_of(&sample.program);
+    let changed = change(&sample.root.read(&path));
+    sample.root.write(&path, changed);
+    refuses(&sample, &path);
+}
+
+#[track_caller]
+fn with_loader(variant: Variant, change: impl FnOnce(&[u8]) -> Vec<u8>) {
+    let sample = Sample::new(variant);
+    let changed = change(&sample.root.read(&sample.loader()));
+    sample.root.write(&sample.loader(), changed);
+    refuses(&sample, &sample.loader());
+}
+
+/// Wraps with the real dynamic linker, then puts another file (or none) where the sidecar says it is.
+#[track_caller]
+fn with_interpreter(variant: Variant, change: impl FnOnce(&[u8]) -> Option<Vec<u8>>) {
+    let sample = Sample::new(variant);
+    let good = fs::read(sample.root.lookup(&sample.interpreter())).expect("the real ld.so");
+    let path = sidecar_of(&sample.program);
+    let forged = forge(&sample.root.read(&path), Some("/srv/ld.so"), None);
+    sample.root.write(&path, forged);
+    if let Some(changed) = change(&good) {
+        sample.root.write("/srv/ld.so", changed);
+    }
+    refuses(&sample, "/srv/ld.so");
+}

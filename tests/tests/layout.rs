@@ -1,0 +1,285 @@
+//! Files that leave little room, or carry what wrapping has to work with.
+
+use std::fs;
+
+use e2e::check::segments;
+use e2e::{Arch, Build, Kind, Root, Sample, Variant, Wrapped, assert_fails_unwrapped};
+use e2e::{matrix, source, toolchain};
+use object::elf;
+use sidecar::{EditKind, Sidecar};
+
+matrix!(all:
+    no_room_at_the_entry_point, no_pt_phdr, no_spare_dynamic_entry, existing_runpath, existing_rpath_is_inherited,
+    existing_runpath_without_spare_entries, two_hundred_search_directories, library_that_cannot_find_its_own,
+);
+matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (relr));
+matrix!([aarch64_glibc_pie aarch64_glibc_exec]: (branch_protection));
+
+fn no_room_at_the_entry_point(variant: Variant) {
+    // All the text there is: `_start`, about 60 bytes with its calls' stubs.
+    let finish = Build::library(variant, source("lib/finish.c"), "libfinish.so").build();
+    let built = Build::program(variant, source("tiny.c"))
+        .flags([
+            "-nostartfiles",
+            "-nostdlib",
+            "-O2",
+            "-fno-asynchronous-unwind-tables",
+        ])
+        .link(&finish)
+        .build();
+    let wrapped = wrap_and_run(variant, &built, &[&finish], "tiny\n");
+    assert!(
+        wrapped.kinds().contains(&EditKind::Entry),
+        "{:?}",
+        wrapped.kinds()
+    );
+}
+
+fn no_pt_phdr(variant: Variant) {
+    let sample = Sample::unwrapped(variant);
+    let mut file = fs::read(&sample.built).expect("built before");
+    let header = segments(&file)
+        .into_iter()
+        .find(|segment| segment.kind == elf::PT_PHDR);
+    let at = header.expect("linkers write a PT_PHDR").header_at;
+    file[at..at + 4].copy_from_slice(&elf::PT_NULL.to_le_bytes());
+    sample.root.write(&sample.program, &file);
+    sample.wrapping().run();
+    Wrapped::read(&sample.root, &sample.program, file).check();
+    sample.run();
+}
+
+fn no_spare_dynamic_entry(variant: Variant) {
+    let sample = Sample::with_flags(variant, "/app/program", &toolchain::lld());
+    assert_eq!(
+        spare_dynamic_entries(variant.arch, &fs::read(&sample.built).expect("built")),
+        0
+    );
+    sample.wrap();
+    sample.run();
+}
+
+fn existing_runpath(variant: Variant) {
+    runpath_is_kept(variant, &[]);
+}
+
+fn existing_runpath_without_spare_entries(variant: Variant) {
+    runpath_is_kept(variant, &toolchain::lld());
+}
+
+/// The file's own DT_RUNPATH comes first and goes on working; what is not there is dropped.
+fn runpath_is_kept(variant: Variant, flags: &[String]) {
+    let beside = Build::library(variant, source("lib/foo.c"), "libfoo.so")
+        .flag("-DVALUE=1")
+        .build();
+    let packaged = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
+    let outer = Build::library(variant, source("lib/bar.c"), "libbar.so").build();
+    let built = Build::program(variant, source("walkthrough.c"))
+        .flags(flags.iter().cloned())
+        .flag("-Wl,--enable-new-dtags,-rpath,/nowhere/lib:$ORIGIN/lib")
+        .link(&beside)
+        .link(&outer)
+        .build();
+    let root = Root::new(variant);
+    root.install(&built, "/app/program");
+    root.install(&beside, "/app/lib/libfoo.so");
+    let libs = [
+        root.package("foo", &[&packaged]),
+        root.package("bar", &[&outer]),
+    ];
+    root.wrap("/app/program").libs(libs).run();
+    let wrapped = Wrapped::read(
+        &root,
+        "/app/program",
+        fs::read(&built).expect("built above"),
+    );
+    wrapped.check();
+    let search = search_path(&wrapped);
+    assert!(
+        search.starts_with("$ORIGIN/lib:") && !search.contains("/nowhere"),
+        "{search}"
+    );
+    let output = root.command("/app/program").output().success();
+    assert_eq!(output.stdout, "foo 1, bar 3\n");
+}
+
+fn existing_rpath_is_inherited(variant: Variant) {
+    // A dlopen'ed library has no search path, and the library it needs is found by the program's DT_RPATH alone.
+    let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
+    let outer = Build::library(variant, source("lib/bar.c"), "libbar.so")
+        .link(&inner)
+        .build();
+    let built = Build::program(variant, source("rpath.c"))
+        .flags(["-ldl", "-Wl,--disable-new-dtags,-rpath,$ORIGIN/lib"])
+        .build();
+    let root = Root::new(variant);
+    root.install(&built, "/app/program");
+    root.install(&inner, "/app/lib/libfoo.so");
+    root.install(&outer, "/app/lib/libbar.so");
+    root.wrap("/app/program").run();
+    let wrapped = Wrapped::read(
+        &root,
+        "/app/program",
+        fs::read(&built).expect("built above"),
+    );
+    wrapped.check();
+    let sidecar = Sidecar::parse(&wrapped.sidecar).expect("checked before");
+    assert!(sidecar.flags().contains(sidecar::Flags::RPATH));
+    let output = root.command("/app/program").output().success();
+    assert_eq!(output.stdout, "42\n");
+}
+
+fn two_hundred_search_directories(variant: Variant) {
+    let sample = Sample::unwrapped(variant);
+    let dirs: Vec<String> = (0..200)
+        .map(|n| sample.root.package(&format!("x{n}"), &[""; 0]))
+        .collect();
+    let mut wrap = sample.wrapping();
+    for dir in &dirs {
+        wrap = wrap.args(["--runtime-dependencies", dir]);
+    }
+    wrap.run();
+    let wrapped = sample.wrapped();
+    let search = search_path(&wrapped);
+    let listed: Vec<&str> = search.split(':').collect();
+    assert!(
+        dirs.iter().all(|dir| listed.contains(&dir.as_str())),
+        "{search}"
+    );
+    sample.run();
+}
+
+fn library_that_cannot_find_its_own(variant: Variant) {
+    // libbar.so needs libfoo.so and has no search path; the program needs libbar.so only.
+    let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
+    let outer = Build::library(variant, source("lib/bar.c"), "libbar.so")
+        .link(&inner)
+        .build();
+    let built = Build::program(variant, source("indirect.c"))
+        .link(&outer)
+        .build();
+    let root = Root::new(variant);
+    root.install(&built, "/app/program");
+    assert_fails_unwrapped(root.command("/app/program"));
+    let libs = [
+        root.package("foo", &[&inner]),
+        root.package("bar", &[&outer]),
+    ];
+    let report = root.wrap("/app/program").libs(libs).run();
+    assert!(
+        report.stdout.contains("libfoo.so"),
+        "the report names what was added; {report}"
+    );
+    let output = root.command("/app/program").output().success();
+    assert_eq!(output.stdout, "42\n");
+}
+
+fn relr(variant: Variant) {
+    // glibc wants a version that GNU ld alone adds; where it cannot pack, a program that needs no version of libc's.
+    let finish = Build::library(variant, source("lib/finish.c"), "libfinish.so").build();
+    let build = Build::program(variant, source("relr.c")).link(&finish);
+    let built = build
+        .flags(["-nostartfiles", "-nostdlib", "-Wl,--pack-dyn-relocs=relr"])
+        .flags(toolchain::lld())
+        .build();
+    let file = fs::read(&built).expect("built above");
+    let tags = dynamic_tags(variant.arch, &file);
+    assert!(tags.contains(&DT_RELR), "{tags:x?}");
+    wrap_and_run(variant, &built, &[&finish], "relative\n");
+
+    if variant.arch != Arch::Aarch64 {
+        let flags = ["-Wl,-z,pack-relative-relocs".to_string()];
+        let sample = Sample::with_flags(variant, "/app/program", &flags);
+        let tags = dynamic_tags(
+            variant.arch,
+            &fs::read(&sample.built).expect("built before"),
+        );
+        assert!(tags.contains(&DT_RELR), "{tags:x?}");
+        sample.wrap();
+        sample.run();
+    }
+}
+
+fn branch_protection(variant: Variant) {
+    let flags = ["-mbranch-protection=standard", "-Wl,-z,force-bti"];
+    let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so")
+        .flags(flags)
+        .build();
+    let built = Build::program(variant, source("bti.c"))
+        .flags(flags)
+        .flag("-nostartfiles")
+        .link(&inner)
+        .build();
+    let wrapped = wrap_and_run(variant, &built, &[&inner], "guarded\n");
+    let property = segments(&wrapped.file)
+        .into_iter()
+        .any(|s| s.kind == elf::PT_GNU_PROPERTY);
+    assert!(property, "built with a GNU property note");
+}
+
+/// Puts a program and its libraries into a root, shows that it fails, wraps it, and compares what it prints.
+fn wrap_and_run(
+    variant: Variant,
+    built: &std::path::Path,
+    libraries: &[&std::path::Path],
+    says: &str,
+) -> Wrapped {
+    let root = Root::new(variant);
+    root.install(built, "/app/program");
+    assert_fails_unwrapped(root.command("/app/program"));
+    let libs = root.package("libraries", libraries);
+    root.wrap("/app/program").libs([libs]).run();
+    let wrapped = Wrapped::read(
+        &root,
+        "/app/program",
+        fs::read(built).expect("built before"),
+    );
+    wrapped.check();
+    let output = root.command("/app/program").output().success();
+    assert_eq!(output.stdout, says, "{output}");
+    wrapped
+}
+
+const DT_RELR: u64 = 36;
+
+/// The tags of .dynamic, all DT_NULLs included.
+fn dynamic_tags(arch: Arch, file: &[u8]) -> Vec<u64> {
+    let dynamic = segments(file)
+        .into_iter()
+        .find(|segment| segment.kind == elf::PT_DYNAMIC);
+    let word = if arch.is_64() { 8 } else { 4 };
+    file[dynamic.expect("a dynamic program").file]
+        .chunks_exact(2 * word)
+        .map(|entry| {
+            entry[..word]
+                .iter()
+                .rev()
+                .fold(0, |tag, byte| tag << 8 | u64::from(*byte))
+        })
+        .collect()
+}
+
+fn spare_dynamic_entries(arch: Arch, file: &[u8]) -> usize {
+    let tags = dynamic_tags(arch, file);
+    tags.iter().filter(|tag| **tag == 0).count() - 1
+}
+
+fn search_path(wrapped: &Wrapped) -> String {
+    let sidecar = Sidecar::parse(&wrapped.sidecar).expect("checked before");
+    String::from_utf8(sidecar.search().to_vec()).expect("paths here are UTF-8")
+}
+
+#[test]
+fn fixed_address_programs_are_et_exec() {
+    // The matrix would prove little if the compiler ignored -no-pie.
+    for variant in Variant::all() {
+        let file = fs::read(Build::program(variant, source("hello.c")).build()).expect("built");
+        let kind = u16::from_le_bytes([file[16], file[17]]);
+        let expected = if variant.kind == Kind::Exec {
+            elf::ET_EXEC
+        } else {
+            elf::ET_DYN
+        };
+        assert_eq!(kind, expected, "{variant}");
+    }
+}

@@ -1,0 +1,35 @@
+//! A Java runtime: launchers of 12 KB that open a virtual machine of 27 MB, which finds its needs by their DT_RPATH.
+
+use e2e::{Arch, corpus};
+
+use crate::layout::{install_tree, root, wrap};
+
+on!([x86_64 aarch64]: java_and_keytool_share_a_keystore);
+
+fn java_and_keytool_share_a_keystore(arch: Arch) {
+    let root = root(arch);
+    install_tree(&root, &corpus::fetch("java", arch), "/app/java");
+    // libjvm.so, opened at run time, needs librt.so.1 and has no search path of its own: it inherits DT_RPATH.
+    for launcher in ["java", "keytool"] {
+        wrap(&root, &format!("/app/java/bin/{launcher}"), &[]);
+    }
+    let store = ["-storepass", "changeit", "-keystore", "/app/keystore"];
+    let generate = root
+        .command("/app/java/bin/keytool")
+        .args(["-genkeypair", "-alias", "wrapped"]);
+    generate
+        .args(["-keyalg", "EC", "-dname", "CN=wrapped"])
+        .args(store)
+        .output()
+        .success();
+    let list = root.command("/app/java/bin/java").arg("-m");
+    let list = list
+        .args(["java.base/sun.security.tools.keytool.Main", "-list"])
+        .args(store);
+    let list = list.output().success();
+    assert!(
+        list.stdout.contains("Your keystore contains 1 entry"),
+        "{list}"
+    );
+    assert!(list.stdout.contains("PrivateKeyEntry"), "{list}");
+}

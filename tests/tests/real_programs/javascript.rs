@@ -1,0 +1,250 @@
+//! node, bun, deno and workerd: a hundred megabytes each, with code generated at run time, and copying themselves.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use e2e::{Arch, Root, Run, corpus};
+
+use crate::layout::{ShortPath, eventually, root, root_with_shell, wrap};
+
+on!([x86_64 aarch64]:
+    node_of_vs_code_runs_a_script_and_loads_addons,
+    bun_runs_typescript_and_loads_addons,
+    bun_compiles_a_program_out_of_itself,
+    deno_runs_typescript,
+    deno_compiles_out_of_a_wrapped_template,
+    workerd_compiles_a_server_out_of_itself
+);
+
+const TYPESCRIPT: &str = r#"interface Point { x: number; y: number }
+enum Colour { Red = 1, Green = 2 }
+const point: Point = { x: 40, y: 2 };
+console.log(`sum ${point.x + point.y}, green ${Colour.Green}`);
+"#;
+
+const TYPESCRIPT_SAYS: &str = "sum 42, green 2\n";
+
+fn node_of_vs_code_runs_a_script_and_loads_addons(arch: Arch) {
+    let root = root(arch);
+    let server = "/app/home/.vscode-server/bin/0123456789abcdef0123456789abcdef01234567";
+    let node = root.install(&corpus::fetch("node", arch), &format!("{server}/node"));
+    wrap(&root, &node, needs_of_addons(arch));
+    root.write(&format!("{server}/server.js"), NODE_SCRIPT);
+    let script = root
+        .command(&node)
+        .arg(format!("{server}/server.js"))
+        .env("ONLY", "this");
+    let output = script.output().success();
+    // The script and the process it starts, which is node again, both see the untouched path, arguments, environment.
+    let sees = format!("{server}/node|argument|ONLY=this\n");
+    assert_eq!(
+        output.stdout,
+        format!("{}{sees}", sees.replace("argument", "none"))
+    );
+    load_addons(&root, arch, || root.command(&node));
+}
+
+const NODE_SCRIPT: &str = r#"const { execFileSync } = require("child_process");
+const env = Object.entries(process.env).map(([name, value]) => `${name}=${value}`).join();
+console.log([process.execPath, process.argv[2] ?? "none", env].join("|"));
+if (process.argv.length === 2) {
+  process.stdout.write(execFileSync(process.execPath, [__filename, "argument"]));
+}
+"#;
+
+fn bun_runs_typescript_and_loads_addons(arch: Arch) {
+    let root = root(arch);
+    let bun = install_bun(&root, arch);
+    root.write("/app/main.ts", TYPESCRIPT);
+    let output = in_bun(root.command(&bun))
+        .args(["run", "/app/main.ts"])
+        .output()
+        .success();
+    assert_eq!(output.stdout, TYPESCRIPT_SAYS);
+    load_addons(&root, arch, || in_bun(root.command(&bun)).arg("run"));
+}
+
+fn bun_compiles_a_program_out_of_itself(arch: Arch) {
+    let root = root(arch);
+    let bun = install_bun(&root, arch);
+    root.write("/app/main.ts", TYPESCRIPT);
+    root.mkdir("/app/elsewhere");
+    let program = "/app/elsewhere/program";
+    let build = in_bun(root.command(&bun)).args(["build", "--compile", "/app/main.ts"]);
+    build.args(["--outfile", program]).output().success();
+    let output = in_bun(root.command(program)).output().success();
+    assert_eq!(output.stdout, TYPESCRIPT_SAYS);
+}
+
+fn install_bun(root: &Root, arch: Arch) -> String {
+    let bun = root.install(&corpus::fetch("bun", arch), "/app/bun/bin/bun");
+    wrap(root, &bun, needs_of_addons(arch));
+    bun
+}
+
+fn in_bun(run: Run<'_>) -> Run<'_> {
+    run.env("HOME", "/tmp").cwd("/app")
+}
+
+/// What the addons need beyond what node and bun need themselves: an executable's DT_RUNPATH does not serve them.
+fn needs_of_addons(arch: Arch) -> &'static [&'static str] {
+    match arch {
+        Arch::Aarch64 => &["--needed", "libgcc_s.so.1"],
+        _ => &["--needed", "libgcc_s.so.1", "librt.so.1"],
+    }
+}
+
+/// swc and rollup: 10 MB and 2 MB of Rust in a shared library each.
+fn load_addons<'r>(root: &'r Root, arch: Arch, runtime: impl Fn() -> Run<'r>) {
+    for (name, script, says) in [("swc", SWC, SWC_SAYS), ("rollup", ROLLUP, ROLLUP_SAYS)] {
+        let addon = root.install(
+            &corpus::fetch(name, arch),
+            &format!("/app/addons/{name}.node"),
+        );
+        root.write(&format!("/app/addons/{name}.js"), script);
+        // swc unpacks itself to a cache of the user's.
+        let run = runtime()
+            .args([format!("/app/addons/{name}.js"), addon])
+            .env("HOME", "/tmp");
+        let output = run.output().success();
+        assert_eq!(output.stdout, says);
+    }
+}
+
+const SWC: &str = r#"const { transformSync } = require(process.argv[2]);
+const options = { jsc: { parser: { syntax: "typescript" }, target: "es2020" } };
+const source = "const answer: number = 42; export { answer };";
+console.log(transformSync(source, false, Buffer.from(JSON.stringify(options))).code.trim());
+"#;
+
+const SWC_SAYS: &str = "const answer = 42;\nexport { answer };\n";
+
+const ROLLUP: &str = r#"const { parse, xxhashBase16 } = require(process.argv[2]);
+console.log(xxhashBase16(Buffer.from("wrap")), parse("export const a = 1", false, false).length);
+"#;
+
+const ROLLUP_SAYS: &str = "3c76ca702c3606ee65a05563734b262b 164\n";
+
+fn deno_runs_typescript(arch: Arch) {
+    let root = root(arch);
+    let deno = install_deno(&root, arch);
+    root.write(
+        "/app/lib/twice.ts",
+        "export const twice = (n: number): number => n + n;\n",
+    );
+    root.write(
+        "/app/main.ts",
+        "import { twice } from './lib/twice.ts';\nconsole.log(twice(21), Deno.execPath());\n",
+    );
+    let run = in_deno(root.command(&deno)).args(["run", "--allow-read", "--allow-env"]);
+    let output = run.arg("/app/main.ts").output().success();
+    assert_eq!(output.stdout, format!("42 {deno}\n"));
+}
+
+/// `deno compile` appends a payload to `denort`, a smaller deno that it downloads from a host of its own and that is in
+/// no registry. Deno itself serves as the template instead: it ignores the payload, so what is compiled starts as deno.
+fn deno_compiles_out_of_a_wrapped_template(arch: Arch) {
+    let root = root(arch);
+    let deno = install_deno(&root, arch);
+    root.write("/app/main.ts", TYPESCRIPT);
+    root.mkdir("/app/elsewhere");
+    let program = "/app/elsewhere/program";
+    let compile = in_deno(root.command(&deno)).args(["compile", "--no-check", "--output", program]);
+    compile
+        .arg("/app/main.ts")
+        .env("DENORT_BIN", deno.as_str())
+        .output()
+        .success();
+    assert!(
+        root.read(program).len() > root.read(&deno).len(),
+        "no payload"
+    );
+    let output = in_deno(root.command(program))
+        .args(["run", "/app/main.ts"])
+        .output()
+        .success();
+    assert_eq!(output.stdout, TYPESCRIPT_SAYS);
+}
+
+fn install_deno(root: &Root, arch: Arch) -> String {
+    let deno = root.install(&corpus::fetch("deno", arch), "/app/deno/bin/deno");
+    wrap(root, &deno, &[]);
+    deno
+}
+
+fn in_deno(run: Run<'_>) -> Run<'_> {
+    let run = run
+        .env("DENO_DIR", "/tmp/deno")
+        .env("DENO_NO_UPDATE_CHECK", "1");
+    run.env("HOME", "/tmp").cwd("/app")
+}
+
+fn workerd_compiles_a_server_out_of_itself(arch: Arch) {
+    // The compiled program comes on standard output.
+    let root = root_with_shell(arch);
+    let workerd = root.install(&corpus::fetch("workerd", arch), "/app/bin/workerd");
+    wrap(&root, &workerd, &[]);
+    // It does not start without any certificate authority to trust.
+    root.write("/etc/ssl/certs/ca-certificates.crt", include_str!("ca.pem"));
+    root.write("/app/worker/config.capnp", WORKERD_CONFIG);
+    root.write("/app/worker/worker.js", WORKER);
+    root.mkdir("/app/run");
+    let test = root
+        .command(&workerd)
+        .args(["test", "/app/worker/config.capnp"])
+        .output()
+        .success();
+    assert!(test.stderr.contains("[ PASS ] main"), "{test}");
+
+    // Testing a worker opens its sockets as well, and leaves them.
+    fs::remove_file(root.path("/app/run/http")).expect("remove a socket");
+    let server = "/app/server";
+    let script = format!("{workerd} compile /app/worker/config.capnp > {server}");
+    root.command("/bin/sh")
+        .args(["-c", &script])
+        .output()
+        .success();
+    let executable = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(root.path(server), executable).expect("chmod what was compiled");
+    let sockets = ShortPath::new(&root, "/app/run");
+    let running = root
+        .command(server)
+        .spawn()
+        .expect("start the compiled server");
+    let Some(mut socket) = eventually(|| sockets.connect("http").ok()) else {
+        panic!("nobody listens; {}", running.finish(Duration::ZERO));
+    };
+    socket
+        .write_all(b"GET /path HTTP/1.1\r\nHost: example\r\nConnection: close\r\n\r\n")
+        .expect("send a request");
+    let mut answer = String::new();
+    socket
+        .read_to_string(&mut answer)
+        .expect("an answer in UTF-8");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("wrapped /path"), "{answer}");
+}
+
+const WORKERD_CONFIG: &str = r#"using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  services = [(name = "main", worker = .worker)],
+  sockets = [(name = "http", address = "unix:/app/run/http", http = (), service = "main")]
+);
+const worker :Workerd.Worker = (
+  modules = [(name = "worker", esModule = embed "worker.js")],
+  compatibilityDate = "2024-01-01",
+);
+"#;
+
+const WORKER: &str = r#"export default {
+  async fetch(request) {
+    return new Response("wrapped " + new URL(request.url).pathname);
+  },
+  async test() {
+    const response = await this.fetch(new Request("http://example/path"));
+    if (await response.text() !== "wrapped /path") throw new Error("unexpected answer");
+  }
+};
+"#;

@@ -1,0 +1,122 @@
+//! What the tests of real programs share: putting programs and trees into a root, and wrapping them.
+
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use e2e::{Arch, Libc, Root, Wrapped, assert_fails_unwrapped, toolchain};
+
+/// The architecture of that name.
+pub fn arch(name: &str) -> Arch {
+    let known = Arch::ALL.into_iter().find(|arch| arch.name() == name);
+    known.unwrap_or_else(|| panic!("no architecture is called {name}"))
+}
+
+/// A root for programs of `arch`, with a `/bin/sh`: a wrapped dash of this machine's own architecture.
+pub fn root_with_shell(arch: Arch) -> Root {
+    let mut systems = vec![(arch, Libc::Glibc)];
+    if arch != Arch::host() {
+        systems.push((Arch::host(), Libc::Glibc));
+    }
+    let root = Root::with_systems(&systems);
+    root.install(&host_program("dash"), "/bin/sh");
+    wrap(&root, "/bin/sh", &[]);
+    root
+}
+
+/// A root for programs of `arch`.
+pub fn root(arch: Arch) -> Root {
+    Root::with_systems(&[(arch, Libc::Glibc)])
+}
+
+/// A program this machine has.
+pub fn host_program(name: &str) -> PathBuf {
+    let path = Path::new("/usr/bin").join(name);
+    let found = if path.is_file() {
+        Some(path)
+    } else {
+        toolchain::find_program(name)
+    };
+    let found = found.unwrap_or_else(|| panic!("{name} is not installed; run: cargo xtask setup"));
+    fs::canonicalize(&found).unwrap_or_else(|error| panic!("{}: {error}", found.display()))
+}
+
+/// Wraps `program`, which must not run before and must be intact except for the edits after.
+pub fn wrap(root: &Root, program: &str, more: &[&str]) {
+    wrap_with(root, program, &[], more);
+}
+
+/// The same, with more library directories.
+pub fn wrap_with(root: &Root, program: &str, libs: &[String], more: &[&str]) {
+    assert_fails_unwrapped(root.command(program));
+    let original = root.read(program);
+    root.wrap(program)
+        .libs(libs)
+        .args(more.iter().copied())
+        .run();
+    Wrapped::read(root, program, original).check();
+}
+
+/// Copies a directory of this machine, with its symlinks and modes.
+pub fn install_tree(root: &Root, tree: &Path, inside: &str) {
+    let target = root.mkdir(inside);
+    let entries = fs::read_dir(tree).unwrap_or_else(|error| panic!("{}: {error}", tree.display()));
+    for entry in entries {
+        let entry = entry.expect("a directory entry");
+        let name = entry.file_name().into_string().expect("a name in UTF-8");
+        let kind = entry.file_type().expect("a file type");
+        if kind.is_dir() {
+            install_tree(root, &entry.path(), &format!("{inside}/{name}"));
+        } else if kind.is_symlink() {
+            let link = fs::read_link(entry.path()).expect("a symlink");
+            std::os::unix::fs::symlink(link, target.join(name))
+                .expect("a symlink in a fresh directory");
+        } else {
+            fs::copy(entry.path(), target.join(name)).expect("a copy in a fresh directory");
+        }
+    }
+}
+
+/// A directory below which programs running as `user` may write.
+pub fn mkdir_for(root: &Root, inside: &str, user: u32) -> PathBuf {
+    let path = root.mkdir(inside);
+    std::os::unix::fs::chown(&path, Some(user), Some(user)).unwrap_or_else(|error| {
+        panic!("chown {inside} to {user}: {error}; the tests need root for this")
+    });
+    path
+}
+
+/// Retries for half a minute.
+pub fn eventually<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let value = attempt();
+        if value.is_some() || Instant::now() >= deadline {
+            return value;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A directory as `/proc/self/fd/N`: a socket's address has only 108 bytes, and a checkout may lie deep.
+pub struct ShortPath(fs::File);
+
+impl ShortPath {
+    /// The directory `inside` the root.
+    pub fn new(root: &Root, inside: &str) -> ShortPath {
+        ShortPath(fs::File::open(root.path(inside)).expect("a directory made before"))
+    }
+
+    /// What to call it.
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
+    }
+
+    /// Connects to the socket of that name in it.
+    pub fn connect(&self, name: &str) -> std::io::Result<UnixStream> {
+        UnixStream::connect(self.path().join(name))
+    }
+}

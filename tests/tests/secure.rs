@@ -1,0 +1,171 @@
+//! Programs that run with more rights than the one who starts them: nothing of the latter's may be used.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+
+use e2e::check::sidecar_of;
+use e2e::{Build, Sample, Variant, forge, matrix, source};
+
+matrix!(all:
+    set_id_program_runs, set_id_of_another_user, hard_link_beside_an_attackers_sidecar, attackers_sidecar_works_for_the_attacker_alone,
+    sidecar_that_others_may_write, sidecar_of_another_owner, no_debug_output, relocatable_refuses_to_run,
+    set_id_file_is_not_made_relocatable,
+);
+
+const MALLORY: u32 = 1000;
+
+/// What the sample prints when it was started by its set-id bit and found its own library.
+const AS_ROOT: &str = "uid 1000/0, secure 1\nvalue 42\n";
+
+fn set_id_program_runs(variant: Variant) {
+    let sample = set_id(variant);
+    let output = sample.command().user(MALLORY).arg("ids").output().success();
+    assert_eq!(output.stdout, AS_ROOT, "{output}");
+}
+
+fn set_id_of_another_user(variant: Variant) {
+    const OWNER: u32 = 500;
+    let sample = Sample::new(variant);
+    for path in [sample.program.clone(), sidecar_of(&sample.program)] {
+        chown(sample.root.path(&path), Some(OWNER), Some(OWNER)).expect("chown");
+    }
+    set_mode(&sample.root.path(&sample.program), 0o4755);
+    let output = sample.command().user(MALLORY).arg("ids").output().success();
+    assert_eq!(
+        output.stdout, "uid 1000/500, secure 1\nvalue 42\n",
+        "{output}"
+    );
+}
+
+fn hard_link_beside_an_attackers_sidecar(variant: Variant) {
+    let sample = set_id(variant);
+    let link = "/home/mallory/program";
+    install_evil(&sample, variant);
+    fs::hard_link(sample.root.path(&sample.program), sample.root.path(link)).expect("link");
+    let start = || sample.root.command(link).user(MALLORY).arg("ids").output();
+    let output = start().success();
+    assert_eq!(output.stdout, AS_ROOT, "{output}");
+
+    // Without the real sidecar it would rather not run, by whatever name.
+    fs::remove_file(sample.root.path(&sidecar_of(&sample.program))).expect("a sidecar");
+    start().refuses(&[&sidecar_of(&sample.program)]);
+    let output = sample
+        .root
+        .command("program")
+        .cwd("/home/mallory")
+        .user(MALLORY)
+        .output();
+    output.refuses(&[&sidecar_of(&sample.program)]);
+}
+
+/// The attack of the test above is one that would work without the set-id bit.
+fn attackers_sidecar_works_for_the_attacker_alone(variant: Variant) {
+    let sample = Sample::new(variant);
+    install_evil(&sample, variant);
+    sample
+        .root
+        .install(&sample.root.path(&sample.program), "/home/mallory/program");
+    fs::remove_file(sample.root.path(&sidecar_of(&sample.program))).expect("a sidecar");
+    let output = sample
+        .root
+        .command("/home/mallory/program")
+        .user(MALLORY)
+        .output()
+        .success();
+    assert_eq!(output.stdout, "value 668\n", "{output}");
+}
+
+fn sidecar_that_others_may_write(variant: Variant) {
+    for mode in [0o646, 0o664] {
+        let sample = set_id(variant);
+        let sidecar = sidecar_of(&sample.program);
+        set_mode(&sample.root.path(&sidecar), mode);
+        let output = sample.command().user(MALLORY).output();
+        output.refuses(&[&sidecar]);
+    }
+}
+
+fn sidecar_of_another_owner(variant: Variant) {
+    let sample = set_id(variant);
+    let sidecar = sidecar_of(&sample.program);
+    chown(sample.root.path(&sidecar), Some(MALLORY), Some(MALLORY)).expect("chown");
+    sample.command().user(MALLORY).output().refuses(&[&sidecar]);
+}
+
+fn no_debug_output(variant: Variant) {
+    let sample = set_id(variant);
+    let debug = |run: e2e::Run<'_>| run.env("WRAP_BUDDY_DEBUG", "1").output().success().stderr;
+    assert_eq!(debug(sample.command().user(MALLORY)), "");
+    assert!(
+        debug(sample.command()).contains("wrap-buddy"),
+        "debug output where it is allowed"
+    );
+}
+
+fn relocatable_refuses_to_run(variant: Variant) {
+    let sample = Sample::unwrapped(variant);
+    let loader_dir = sample.root.loader_dir();
+    sample
+        .wrapping()
+        .loader_dir(&loader_dir)
+        .args(["--relocatable"])
+        .run();
+    sample.run();
+    sample.command().secure().output().refuses(&["relocatable"]);
+    set_mode(&sample.root.path(&sample.program), 0o4755);
+    sample
+        .command()
+        .user(MALLORY)
+        .output()
+        .refuses(&["relocatable"]);
+}
+
+fn set_id_file_is_not_made_relocatable(variant: Variant) {
+    let sample = Sample::unwrapped(variant);
+    set_mode(&sample.root.path(&sample.program), 0o4755);
+    let before = sample.root.read(&sample.program);
+    let output = sample.wrapping().args(["--relocatable"]).command().output();
+    assert_eq!(output.status, Some(1), "{output}");
+    let report = format!("{}{}", output.stdout, output.stderr);
+    assert!(
+        report.contains("set-id") || report.contains("set-user-ID"),
+        "{output}"
+    );
+    assert!(
+        sample.root.read(&sample.program) == before,
+        "the file was changed"
+    );
+    assert!(!sample.root.path(&sidecar_of(&sample.program)).exists());
+}
+
+/// A wrapped program that runs as root whoever starts it.
+fn set_id(variant: Variant) -> Sample {
+    let sample = Sample::new(variant);
+    set_mode(&sample.root.path(&sample.program), 0o4755);
+    sample
+}
+
+/// A sidecar with the program's id and a search path of the attacker's in the attacker's directory.
+fn install_evil(sample: &Sample, variant: Variant) {
+    let root = &sample.root;
+    let evil = Build::library(variant, source("lib/foo.c"), "libfoo.so")
+        .flag("-DVALUE=666")
+        .build();
+    root.install(&evil, "/home/mallory/lib/libfoo.so");
+    let good = root.read(&sidecar_of(&sample.program));
+    let search = [
+        "/home/mallory/lib".to_string(),
+        sample.root.library_dirs().join(":"),
+    ]
+    .join(":");
+    let path = "/home/mallory/.program.wrapbuddy";
+    root.write(path, forge(&good, None, Some(&search)));
+    set_mode(&root.path(path), 0o644);
+    // Not even when the attacker gets hold of a sidecar of root's.
+    chown(root.path("/home/mallory"), Some(MALLORY), Some(MALLORY)).expect("chown");
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
+}

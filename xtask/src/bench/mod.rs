@@ -1,0 +1,123 @@
+//! `cargo xtask bench`: every claim about size and speed, measured.
+
+mod launch;
+mod patch;
+mod size;
+mod startup;
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// What to measure.
+#[derive(clap::Subcommand)]
+pub enum Bench {
+    /// Bytes of every stub and loader; fails above the budgets
+    Size,
+    /// What a wrapped program costs at start: time, page faults, system calls
+    Startup(startup::Options),
+    /// What wrapping costs: many programs at once, and one very large
+    Patch(patch::Options),
+}
+
+/// Runs the task.
+pub fn run(bench: &Bench) -> Result<()> {
+    match bench {
+        Bench::Size => size::run(),
+        Bench::Startup(options) => startup::run(options),
+        Bench::Patch(options) => patch::run(options),
+    }
+}
+
+/// The middle one of `values`.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len().is_multiple_of(2) {
+        values[middle - 1].midpoint(values[middle])
+    } else {
+        values[middle]
+    }
+}
+
+/// Targets that were missed.
+#[derive(Default)]
+struct Misses(Vec<String>);
+
+impl Misses {
+    /// Prints a measured value beside its target, and keeps it if it is above.
+    fn compare(&mut self, what: &str, measured: f64, target: f64, unit: &str) {
+        let line = format!("{what}: {measured:.3}{unit}, target {target}{unit}");
+        if measured > target {
+            println!("{line}: MISSED");
+            self.0.push(line);
+        } else {
+            println!("{line}: ok");
+        }
+    }
+
+    /// An error if targets were missed and that matters.
+    fn finish(self, check: bool) -> Result<()> {
+        if check && !self.0.is_empty() {
+            bail!("above target: {}", self.0.join("; "));
+        }
+        Ok(())
+    }
+}
+
+/// A command that wraps `path`, with the loaders in `loaders`.
+fn wrap(tool: &Path, path: &Path, libs: &[String], loaders: &Path) -> Command {
+    let mut command = Command::new(tool);
+    command
+        .arg("-q")
+        .arg("--paths")
+        .arg(path)
+        .arg("--libs")
+        .args(libs)
+        .arg("--loader-dir-path")
+        .arg(loaders);
+    command
+}
+
+/// The directories of the C library and of the C++ library, without symlinks.
+fn system_library_dirs() -> Result<Vec<String>> {
+    let mut dirs = Vec::new();
+    for (compiler, library) in [("cc", "libc.so.6"), ("c++", "libstdc++.so.6")] {
+        let option = format!("-print-file-name={library}");
+        let printed = crate::workspace::output(Command::new(compiler).arg(option))?;
+        let path = Path::new(printed.trim_end())
+            .canonicalize()
+            .with_context(|| format!("{compiler} does not know where {library} is"))?;
+        let dir = path
+            .parent()
+            .and_then(Path::to_str)
+            .with_context(|| format!("{} is in no directory that has a name", path.display()))?;
+        if !dirs.iter().any(|known| known == dir) {
+            dirs.push(dir.to_owned());
+        }
+    }
+    Ok(dirs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(vec![9.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![9.0, 1.0, 2.0, 4.0]), 3.0);
+    }
+
+    #[test]
+    fn a_missed_target_fails_a_check_only() {
+        let missed = || {
+            let mut misses = Misses::default();
+            misses.compare("time", 2.0, 1.0, " ms");
+            misses
+        };
+        assert!(missed().finish(false).is_ok());
+        assert!(missed().finish(true).is_err());
+    }
+}

@@ -1,0 +1,240 @@
+//! `bench patch`: what wrapping costs, for many programs at once and for a very large one.
+
+mod real;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use super::launch::{Sample, launch};
+use super::{Misses, median, system_library_dirs, wrap};
+use crate::dist::write_loaders;
+use crate::workspace::{output, release_tool, target_dir};
+
+/// Options of `cargo xtask bench patch`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Fail when a target is missed
+    #[arg(long)]
+    check: bool,
+}
+
+const PROGRAMS: usize = 1000;
+const PROGRAMS_ROUNDS: usize = 3;
+const LARGE_FILE: u64 = 400_000_000;
+const LARGE_ROUNDS: usize = 21;
+
+const TARGET_PROGRAMS_SECONDS: f64 = 0.3;
+const TARGET_LARGE_MILLIS: f64 = 2.0;
+const TARGET_RSS_MIB: f64 = 16.0;
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// What wrapping is done with.
+struct Kit {
+    dir: TempDir,
+    tool: PathBuf,
+    loaders: PathBuf,
+    libs: Vec<String>,
+}
+
+/// Runs the task.
+pub fn run(options: &Options) -> Result<()> {
+    let tool = release_tool()?;
+    // Beside the build, not in /tmp: that may be memory.
+    let dir = TempDir::with_prefix_in("bench-patch-", target_dir()?)
+        .context("cannot make a directory beside the build")?;
+    let loaders = dir.path().join("loaders");
+    write_loaders(&loaders)?;
+    let kit = Kit {
+        dir,
+        tool,
+        loaders,
+        libs: system_library_dirs()?,
+    };
+    let mut misses = Misses::default();
+    many_programs(&kit, &mut misses)?;
+    one_large_file(&kit, &mut misses)?;
+    misses.finish(options.check)
+}
+
+fn many_programs(kit: &Kit, misses: &mut Misses) -> Result<()> {
+    let found = real::programs();
+    ensure!(
+        !found.is_empty(),
+        "there is no dynamic executable to copy in /usr"
+    );
+    println!(
+        "{PROGRAMS} executables, copies of {} of this system",
+        found.len()
+    );
+    let dir = kit.dir.path().join("programs");
+    let mut samples = Vec::new();
+    for _ in 0..PROGRAMS_ROUNDS {
+        copy_all(&found, &dir)?;
+        samples.push(kit.wrap(&dir)?);
+        let wrapped = count_sidecars(&dir)?;
+        // A few are refused with reason (no room, set-id); more than that would make the time meaningless.
+        ensure!(
+            wrapped * 100 >= PROGRAMS * 95,
+            "only {wrapped} of {PROGRAMS} executables were wrapped: see what `wrap-buddy --dry-run --paths /usr/bin` says"
+        );
+        println!(
+            "  wrapped {wrapped} in {:.3} s",
+            samples[samples.len() - 1].wall.as_secs_f64()
+        );
+        fs::remove_dir_all(&dir)?;
+    }
+    misses.compare(
+        "  median time",
+        median(
+            samples
+                .iter()
+                .map(|sample| sample.wall.as_secs_f64())
+                .collect(),
+        ),
+        TARGET_PROGRAMS_SECONDS,
+        " s",
+    );
+    compare_memory(&samples, misses);
+    Ok(())
+}
+
+fn copy_all(programs: &[PathBuf], dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir)?;
+    for (index, program) in programs.iter().cycle().take(PROGRAMS).enumerate() {
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        let copy = dir.join(format!("{index:04}-{name}"));
+        fs::copy(program, &copy).with_context(|| format!("cannot copy {}", program.display()))?;
+    }
+    Ok(())
+}
+
+fn count_sidecars(dir: &Path) -> Result<usize> {
+    let names = fs::read_dir(dir)?
+        .map(|entry| Ok(entry?.file_name()))
+        .collect::<std::io::Result<Vec<_>>>()?;
+    let is_sidecar = |name: &&std::ffi::OsString| name.as_encoded_bytes().ends_with(b".wrapbuddy");
+    Ok(names.iter().filter(is_sidecar).count())
+}
+
+fn one_large_file(kit: &Kit, misses: &mut Misses) -> Result<()> {
+    let source = kit.dir.path().join("hello.c");
+    fs::write(
+        &source,
+        "#include <stdio.h>\nint main(void) { return puts(\"hello\") < 0; }\n",
+    )?;
+    let small = Subject::new(kit, "small/hello", &source)?;
+    let large = Subject::new(kit, "large/hello", &source)?;
+    large.append(LARGE_FILE)?;
+
+    let (mut small_samples, mut large_samples) = (Vec::new(), Vec::new());
+    for _ in 0..LARGE_ROUNDS {
+        small_samples.push(small.wrap_afresh(kit)?);
+        large_samples.push(large.wrap_afresh(kit)?);
+    }
+    let millis = |samples: &[Sample]| {
+        let millis = |sample: &Sample| sample.wall.as_secs_f64() * 1e3;
+        median(samples.iter().map(millis).collect())
+    };
+    println!(
+        "a hello world with {} MB appended, whole process",
+        LARGE_FILE / 1_000_000
+    );
+    println!(
+        "  without them {:.3} ms, difference {:+.3} ms",
+        millis(&small_samples),
+        millis(&large_samples) - millis(&small_samples)
+    );
+    misses.compare(
+        "  median time",
+        millis(&large_samples),
+        TARGET_LARGE_MILLIS,
+        " ms",
+    );
+    compare_memory(&large_samples, misses);
+    Ok(())
+}
+
+fn compare_memory(samples: &[Sample], misses: &mut Misses) {
+    let largest = samples
+        .iter()
+        .map(|sample| sample.max_rss)
+        .max()
+        .unwrap_or(0);
+    misses.compare(
+        "  peak memory",
+        largest as f64 / MIB,
+        TARGET_RSS_MIB,
+        " MiB",
+    );
+}
+
+impl Kit {
+    fn wrap(&self, path: &Path) -> Result<Sample> {
+        // What earlier copies left to write must not be written while this is timed.
+        nix::unistd::sync();
+        let mut command = wrap(&self.tool, path, &self.libs, &self.loaders);
+        launch(command.args(["--ignore-missing", "*"]))
+    }
+}
+
+/// An executable that is wrapped again and again.
+struct Subject {
+    path: PathBuf,
+    /// What wrapping changes is in here.
+    pristine: Vec<u8>,
+}
+
+impl Subject {
+    fn new(kit: &Kit, name: &str, source: &Path) -> Result<Self> {
+        let path = kit.dir.path().join(name);
+        fs::create_dir_all(
+            path.parent()
+                .context("a subject has a directory of its own")?,
+        )?;
+        output(Command::new("cc").arg("-o").arg(&path).arg(source))?;
+        let pristine = fs::read(&path)?;
+        Ok(Self { path, pristine })
+    }
+
+    /// Real bytes, not a hole.
+    fn append(&self, len: u64) -> Result<()> {
+        let mut block = vec![0; 1_000_000];
+        fastrand::fill(&mut block);
+        let mut file = OpenOptions::new().append(true).open(&self.path)?;
+        for _ in 0..len / block.len() as u64 {
+            file.write_all(&block)?;
+        }
+        Ok(())
+    }
+
+    fn wrap_afresh(&self, kit: &Kit) -> Result<Sample> {
+        self.undo()?;
+        let sample = kit.wrap(&self.path)?;
+        ensure!(
+            self.sidecar().exists(),
+            "{} was not wrapped",
+            self.path.display()
+        );
+        Ok(sample)
+    }
+
+    fn undo(&self) -> Result<()> {
+        let file = File::options().write(true).open(&self.path)?;
+        file.write_all_at(&self.pristine, 0)?;
+        if self.sidecar().exists() {
+            fs::remove_file(self.sidecar())?;
+        }
+        Ok(())
+    }
+
+    fn sidecar(&self) -> PathBuf {
+        self.path.with_file_name(".hello.wrapbuddy")
+    }
+}

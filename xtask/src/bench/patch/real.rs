@@ -1,0 +1,59 @@
+//! Finds this system's own dynamic executables.
+
+use std::env;
+use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use object::read::ReadCache;
+use object::read::elf::{FileHeader, ProgramHeader};
+use object::{Endianness, elf};
+use walkdir::{DirEntry, WalkDir};
+
+const PLACES: &[&str] = &["/usr/bin", "/usr/sbin", "/usr/libexec", "/usr/lib"];
+
+/// How many are enough.
+const ENOUGH: usize = super::PROGRAMS;
+
+/// Larger ones only make copying slow: wrapping reads a few hundred bytes of each.
+const LARGEST: u64 = 8_000_000;
+
+/// Dynamic 64-bit executables of this architecture, at most as many as are needed.
+pub fn programs() -> Vec<PathBuf> {
+    PLACES
+        .iter()
+        .flat_map(|place| WalkDir::new(place).sort_by_file_name())
+        .filter_map(Result::ok)
+        .filter(is_small_program)
+        .map(DirEntry::into_path)
+        .filter(|path| has_interpreter(path).unwrap_or(false))
+        .take(ENOUGH)
+        .collect()
+}
+
+fn is_small_program(entry: &DirEntry) -> bool {
+    entry.metadata().is_ok_and(|metadata| {
+        metadata.is_file()
+            && metadata.permissions().mode() & 0o111 != 0
+            && metadata.len() <= LARGEST
+            // libc.so.6 and its like can be started, but are libraries.
+            && !entry.file_name().to_string_lossy().contains(".so")
+    })
+}
+
+fn has_interpreter(path: &Path) -> Option<bool> {
+    let file = ReadCache::new(File::open(path).ok()?);
+    let header = elf::FileHeader64::<Endianness>::parse(&file).ok()?;
+    let endian = header.endian().ok()?;
+    let segments = header.program_headers(endian, &file).ok()?;
+    let machine = match env::consts::ARCH {
+        "aarch64" => elf::EM_AARCH64,
+        _ => elf::EM_X86_64,
+    };
+    Some(
+        header.e_machine(endian) == machine
+            && segments
+                .iter()
+                .any(|segment| segment.p_type(endian) == elf::PT_INTERP),
+    )
+}

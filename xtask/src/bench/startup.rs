@@ -1,0 +1,161 @@
+//! `bench startup`: what it costs a program to start wrapped, beside unchanged and patchelf'd.
+
+mod programs;
+mod syscalls;
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use super::launch::{Sample, launch, pin_to_one_cpu};
+use super::{Misses, median};
+use programs::{Kit, Program};
+use syscalls::SystemCalls;
+
+/// Time wrapped / time patchelf'd.
+const TARGET_RATIO: f64 = 1.05;
+/// System calls from exec to ld.so's first instruction.
+const TARGET_CALLS: f64 = 18.0;
+
+/// Options of `cargo xtask bench startup`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Rounds to measure; every variant runs once in each, in a new order
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Fail when a target is missed
+    #[arg(long)]
+    check: bool,
+}
+
+/// Rounds before those that count.
+const WARM_UP: u32 = 50;
+
+/// One way to make a program find its libraries.
+struct Variant {
+    name: &'static str,
+    path: PathBuf,
+    calls: SystemCalls,
+    samples: Vec<Sample>,
+}
+
+/// Runs the task.
+pub fn run(options: &Options) -> Result<()> {
+    let kit = Kit::new()?;
+    let mut languages = Vec::new();
+    for program in programs::ALL {
+        languages.push((program.language, variants(&kit, program)?));
+    }
+    pin_to_one_cpu()?;
+    let mut misses = Misses::default();
+    for (language, variants) in &mut languages {
+        for round in 0..WARM_UP + options.rounds {
+            measure_round(variants, round >= WARM_UP)?;
+        }
+        report(language, variants, &mut misses)?;
+    }
+    misses.finish(options.check)
+}
+
+fn variants(kit: &Kit, program: &Program) -> Result<Vec<Variant>> {
+    let mut built = vec![
+        ("original", kit.original(program)?),
+        ("wrapped", kit.wrapped(program)?),
+    ];
+    match which::which("patchelf") {
+        Ok(patchelf) => built.push(("patchelf'd", kit.patchelfd(program, &patchelf)?)),
+        Err(_) => println!("patchelf is not installed: nothing to compare with"),
+    }
+    built
+        .into_iter()
+        .map(|(name, path)| {
+            let calls = SystemCalls::count(&path).with_context(|| {
+                format!(
+                    "cannot count system calls of the {name} {}",
+                    program.language
+                )
+            })?;
+            Ok(Variant {
+                name,
+                path,
+                calls,
+                samples: Vec::new(),
+            })
+        })
+        .collect()
+}
+
+/// Starts every variant once, in a random order, so that none of them always follows the same other.
+fn measure_round(variants: &mut [Variant], counts: bool) -> Result<()> {
+    let mut order: Vec<usize> = (0..variants.len()).collect();
+    fastrand::shuffle(&mut order);
+    for index in order {
+        let variant = &mut variants[index];
+        let sample = launch(
+            Command::new(&variant.path)
+                .env_clear()
+                .stdin(Stdio::null())
+                .stdout(Stdio::null()),
+        )?;
+        if counts {
+            variant.samples.push(sample);
+        }
+    }
+    Ok(())
+}
+
+fn report(language: &str, variants: &[Variant], misses: &mut Misses) -> Result<()> {
+    println!(
+        "\n{:<18} {:>9}  minor faults  system calls  before ld.so",
+        format!("{language} hello"),
+        "median µs"
+    );
+    for variant in variants {
+        println!(
+            "  {:<16} {:>9.1}  {:>12}  {:>12}  {:>12}",
+            variant.name,
+            median(variant.micros()),
+            median(variant.faults()),
+            variant.calls.total,
+            variant.calls.before_ld_so,
+        );
+    }
+    let find = |name| variants.iter().find(|variant| variant.name == name);
+    let wrapped = find("wrapped").context("the wrapped program was not measured")?;
+    if let Some(patchelfd) = find("patchelf'd") {
+        let (wrapped, patchelfd) = (wrapped.micros(), patchelfd.micros());
+        let pairs = wrapped.iter().zip(&patchelfd).map(|(w, p)| w / p).collect();
+        let fastest = |times: &[f64]| times.iter().copied().fold(f64::INFINITY, f64::min);
+        println!(
+            "  wrapped / patchelf'd: {:.3} of the fastest, {:.3} of the medians",
+            fastest(&wrapped) / fastest(&patchelfd),
+            median(wrapped.clone()) / median(patchelfd.clone()),
+        );
+        misses.compare(
+            "  wrapped / patchelf'd, median of pairs",
+            median(pairs),
+            TARGET_RATIO,
+            "",
+        );
+    }
+    misses.compare(
+        "  system calls before ld.so",
+        wrapped.calls.before_ld_so as f64,
+        TARGET_CALLS,
+        "",
+    );
+    Ok(())
+}
+
+impl Variant {
+    fn micros(&self) -> Vec<f64> {
+        let micros = |sample: &Sample| sample.wall.as_secs_f64() * 1e6;
+        self.samples.iter().map(micros).collect()
+    }
+
+    fn faults(&self) -> Vec<f64> {
+        let faults = |sample: &Sample| sample.minor_faults as f64;
+        self.samples.iter().map(faults).collect()
+    }
+}

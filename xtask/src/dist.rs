@@ -1,0 +1,90 @@
+//! Puts a prefix together that can be copied anywhere.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::workspace;
+
+/// Options of `cargo xtask dist`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// The prefix to fill [default: dist in cargo's target directory]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// Files beside the program.
+const DOCUMENTS: &[&str] = &["LICENSE", "README.md"];
+
+/// Runs the task.
+pub fn run(options: &Options) -> Result<()> {
+    let tool = workspace::release_tool()?;
+    let prefix = match &options.out {
+        Some(prefix) => prefix.clone(),
+        None => workspace::target_dir()?.join("dist"),
+    };
+    create_dir(&prefix.join("bin"))?;
+    copy(&tool, &prefix.join("bin/wrap-buddy"))?;
+    write_loaders(&prefix.join("lib/wrap-buddy"))?;
+    let documents = prefix.join("share/doc/wrap-buddy");
+    create_dir(&documents)?;
+    for name in DOCUMENTS {
+        copy(&workspace::root().join(name), &documents.join(name))?;
+    }
+    for (name, install) in stages::MISSING {
+        println!("left out: the loader for {name}: {install}");
+    }
+    println!("{}", prefix.display());
+    Ok(())
+}
+
+/// Writes every loader this build has into `directory`, under the names the tool looks for.
+pub fn write_loaders(directory: &Path) -> Result<()> {
+    ensure!(
+        !stages::all().is_empty(),
+        "this build has no stage: `cargo xtask setup` installs what they are built with"
+    );
+    create_dir(directory)?;
+    for stage in stages::all() {
+        let path = directory.join(loader_name(env::consts::ARCH, stage.name));
+        fs::write(&path, stage.loader)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// What a tool running on `host` calls the loader of `architecture`.
+fn loader_name(host: &str, architecture: &str) -> String {
+    match (host, architecture) {
+        _ if host == architecture => "loader.bin".to_owned(),
+        ("x86_64", "i686") => "loader32.bin".to_owned(),
+        _ => format!("loader-{architecture}.bin"),
+    }
+}
+
+fn create_dir(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to)
+        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::loader_name;
+
+    #[test]
+    fn loaders_are_called_what_the_tool_looks_for() {
+        assert_eq!(loader_name("x86_64", "x86_64"), "loader.bin");
+        assert_eq!(loader_name("x86_64", "i686"), "loader32.bin");
+        assert_eq!(loader_name("x86_64", "aarch64"), "loader-aarch64.bin");
+        assert_eq!(loader_name("aarch64", "aarch64"), "loader.bin");
+        assert_eq!(loader_name("aarch64", "i686"), "loader-i686.bin");
+    }
+}

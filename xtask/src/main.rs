@@ -1,0 +1,42 @@
+//! `cargo xtask`: everything a shell script would otherwise do.
+
+mod bench;
+mod dist;
+mod setup;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Tasks of the wrap-buddy repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+enum Task {
+    /// Install the tools that building and testing need; instant when all are there
+    Setup(setup::Options),
+    /// Set up, build, lint and run every test
+    Test(test::Options),
+    /// Measure sizes and speed against their budgets
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// Put a prefix together: the tool, its loaders, licence and readme
+    Dist(dist::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Task::parse() {
+        Task::Setup(options) => setup::run(&options),
+        Task::Test(options) => test::run(&options),
+        Task::Bench(bench) => bench::run(&bench),
+        Task::Dist(options) => dist::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

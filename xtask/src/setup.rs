@@ -1,0 +1,153 @@
+//! Installs what building the stages and running the tests need.
+
+mod needs;
+
+use std::env;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::workspace;
+use needs::{CARGO_COMMANDS, CargoCommand, NEEDS, Need};
+
+/// Options of `cargo xtask setup`.
+#[derive(clap::Args, Default)]
+pub struct Options {
+    /// Say what would be installed and how, install nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Attempts at installing: a mirror caught in the middle of its synchronisation is whole a little later.
+const ATTEMPTS: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(20);
+
+const UPDATE: &[&str] = &["apt-get", "update", "-q", "-o", "Acquire::Retries=3"];
+const INSTALL: &[&str] = &[
+    "apt-get",
+    "install",
+    "-q",
+    "-y",
+    "--no-install-recommends",
+    "-o",
+    "Acquire::Retries=3",
+];
+
+/// Runs the task.
+pub fn run(options: &Options) -> Result<()> {
+    let needs: Vec<&Need> = NEEDS
+        .iter()
+        .filter(|need| need.applies_to(env::consts::ARCH) && !need.is_met())
+        .collect();
+    let commands: Vec<&CargoCommand> = CARGO_COMMANDS
+        .iter()
+        .filter(|command| !is_present(command))
+        .collect();
+    if needs.is_empty() && commands.is_empty() {
+        println!("setup: everything is installed");
+        return Ok(());
+    }
+
+    let packages: Vec<&str> = needs
+        .iter()
+        .flat_map(|need| need.packages.iter().copied())
+        .collect();
+    for need in &needs {
+        println!("setup: missing {}: {}", need.packages.join(" "), need.why);
+    }
+    for command in &commands {
+        println!("setup: missing cargo {}: {}", command.name, command.why);
+    }
+    if options.dry_run {
+        println!("setup: would run");
+        println!("{}", instructions(&packages, &commands));
+        return Ok(());
+    }
+
+    if !packages.is_empty() {
+        if which::which("apt-get").is_err() {
+            bail!(
+                "there is no apt-get here: install by the means of this system what the Debian packages {} hold",
+                packages.join(" ")
+            );
+        }
+        if !nix::unistd::geteuid().is_root() {
+            bail!(
+                "installing packages takes root; run as root\n{}",
+                instructions(&packages, &commands)
+            );
+        }
+        install(&packages)?;
+    }
+    for command in &commands {
+        let [program, arguments @ ..] = command.install else {
+            continue;
+        };
+        workspace::run(Command::new(program).args(arguments))?;
+    }
+    if let Some(need) = needs.iter().find(|need| !need.is_met()) {
+        bail!(
+            "apt-get installed {} but it does not bring {}",
+            need.packages.join(" "),
+            need.proofs_shown()
+        );
+    }
+    println!("setup: installed");
+    Ok(())
+}
+
+fn is_present(command: &CargoCommand) -> bool {
+    let probe = workspace::cargo([command.name, "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    probe.is_ok_and(|status| status.success())
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    for attempt in 1..=ATTEMPTS {
+        if apt(UPDATE, &[])? && apt(INSTALL, packages)? {
+            return Ok(());
+        }
+        if attempt < ATTEMPTS {
+            eprintln!("setup: attempt {attempt} of {ATTEMPTS} failed, the next in {PAUSE:?}");
+            sleep(PAUSE);
+        }
+    }
+    bail!(
+        "apt-get could not install {}: its messages are above",
+        packages.join(" ")
+    )
+}
+
+fn apt(command: &[&str], packages: &[&str]) -> Result<bool> {
+    eprintln!("$ {} {}", command.join(" "), packages.join(" "));
+    let [program, arguments @ ..] = command else {
+        bail!("no command to run");
+    };
+    workspace::succeeds(
+        Command::new(program)
+            .args(arguments)
+            .args(packages)
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+    )
+}
+
+/// The commands to type, one a line.
+fn instructions(packages: &[&str], commands: &[&CargoCommand]) -> String {
+    let mut lines = Vec::new();
+    if !packages.is_empty() {
+        lines.push(format!("  {}", UPDATE.join(" ")));
+        lines.push(format!(
+            "  DEBIAN_FRONTEND=noninteractive {} {}",
+            INSTALL.join(" "),
+            packages.join(" ")
+        ));
+    }
+    for command in commands {
+        lines.push(format!("  {}", command.install.join(" ")));
+    }
+    lines.join("\n")
+}

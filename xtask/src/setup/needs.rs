@@ -1,0 +1,255 @@
+//! What has to be installed, why, and what proves that it is.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::workspace;
+
+/// Debian packages that belong together.
+pub struct Need {
+    /// Their names; asked for together, so that versions match.
+    pub packages: &'static [&'static str],
+    /// What they are for.
+    pub why: &'static str,
+    /// What shows that they are installed; all of it must be there.
+    proofs: &'static [Proof],
+    /// The architecture a cross toolchain is for; hosts of this architecture do without.
+    cross: Option<&'static str>,
+}
+
+enum Proof {
+    /// One of these programs is on the PATH.
+    Program(&'static [&'static str]),
+    /// This file exists.
+    File(&'static str),
+    /// Some rustc on this machine has the source of its own `core`.
+    MatchingRustSource,
+}
+
+use Proof::{File, MatchingRustSource, Program};
+
+/// All needs.
+pub const NEEDS: &[Need] = &[
+    Need {
+        packages: &["rustc-web", "rust-web-src"],
+        why: "`core` for the stages of other architectures (with rustup, `rustup component add rust-src` does as well)",
+        proofs: &[MatchingRustSource],
+        cross: None,
+    },
+    Need {
+        packages: &["gcc", "g++", "libc6-dev", "binutils"],
+        why: "fixtures of this architecture",
+        proofs: &[
+            Program(&["cc"]),
+            Program(&["c++"]),
+            Program(&["ld"]),
+            Program(&["readelf"]),
+        ],
+        cross: None,
+    },
+    Need {
+        packages: &[
+            "gcc-aarch64-linux-gnu",
+            "g++-aarch64-linux-gnu",
+            "libc6-dev-arm64-cross",
+        ],
+        why: "fixtures for aarch64",
+        proofs: &[
+            Program(&["aarch64-linux-gnu-gcc"]),
+            Program(&["aarch64-linux-gnu-g++"]),
+            File("/usr/aarch64-linux-gnu/lib/crt1.o"),
+            File("/usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1"),
+        ],
+        cross: Some("aarch64"),
+    },
+    Need {
+        packages: &[
+            "gcc-i686-linux-gnu",
+            "g++-i686-linux-gnu",
+            "libc6-dev-i386-cross",
+        ],
+        why: "fixtures for i686",
+        proofs: &[
+            Program(&["i686-linux-gnu-gcc"]),
+            Program(&["i686-linux-gnu-g++"]),
+            File("/usr/i686-linux-gnu/lib/crt1.o"),
+            File("/usr/i686-linux-gnu/lib/ld-linux.so.2"),
+        ],
+        cross: Some("i686"),
+    },
+    Need {
+        packages: &["musl-tools"],
+        why: "fixtures for musl",
+        proofs: &[Program(&["musl-gcc"])],
+        cross: None,
+    },
+    Need {
+        packages: &["lld"],
+        why: "fixtures as lld lays them out: no spare DT_NULL",
+        proofs: &[Program(&["ld.lld"])],
+        cross: None,
+    },
+    Need {
+        packages: &["qemu-user-static", "qemu-user"],
+        why: "running programs of other architectures, also inside a root without libraries",
+        proofs: &[
+            Program(&["qemu-aarch64-static"]),
+            Program(&["qemu-i386-static"]),
+            Program(&["qemu-aarch64"]),
+        ],
+        cross: None,
+    },
+    Need {
+        packages: &["patchelf"],
+        why: "what `bench startup` compares with",
+        proofs: &[Program(&["patchelf"])],
+        cross: None,
+    },
+    Need {
+        packages: &["gdb"],
+        why: "tests of what a debugger sees",
+        proofs: &[Program(&["gdb"])],
+        cross: None,
+    },
+    Need {
+        packages: &["valgrind"],
+        why: "tests of wrapped programs under valgrind",
+        proofs: &[Program(&["valgrind"])],
+        cross: None,
+    },
+    Need {
+        packages: &["strace"],
+        why: "counting system calls",
+        proofs: &[Program(&["strace"])],
+        cross: None,
+    },
+    Need {
+        packages: &["nodejs", "npm"],
+        why: "fetching real programs from npm",
+        proofs: &[Program(&["npm"])],
+        cross: None,
+    },
+    Need {
+        packages: &["python3", "python3-pip"],
+        why: "fetching real programs from PyPI",
+        proofs: &[Program(&["python3"]), Program(&["pip", "pip3"])],
+        cross: None,
+    },
+    Need {
+        packages: &["unzip"],
+        why: "unpacking real programs",
+        proofs: &[Program(&["unzip"])],
+        cross: None,
+    },
+];
+
+/// A subcommand of cargo.
+pub struct CargoCommand {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is for.
+    pub why: &'static str,
+    /// The command that installs it.
+    pub install: &'static [&'static str],
+}
+
+/// All subcommands of cargo that `cargo xtask test` uses.
+pub const CARGO_COMMANDS: &[CargoCommand] = &[
+    CargoCommand {
+        name: "nextest",
+        why: "the test runner",
+        install: &["cargo", "install", "cargo-nextest", "--locked"],
+    },
+    CargoCommand {
+        name: "fmt",
+        why: "checking the format",
+        install: &["rustup", "component", "add", "rustfmt"],
+    },
+    CargoCommand {
+        name: "clippy",
+        why: "lints",
+        install: &["rustup", "component", "add", "clippy"],
+    },
+];
+
+impl Need {
+    /// Whether a host of architecture `host` needs this.
+    pub fn applies_to(&self, host: &str) -> bool {
+        self.cross != Some(host)
+    }
+
+    /// Whether it is installed.
+    pub fn is_met(&self) -> bool {
+        self.proofs.iter().all(Proof::holds)
+    }
+
+    /// What would show that it is installed.
+    pub fn proofs_shown(&self) -> String {
+        let shown: Vec<String> = self.proofs.iter().map(Proof::shown).collect();
+        shown.join(", ")
+    }
+}
+
+impl Proof {
+    fn holds(&self) -> bool {
+        match self {
+            Program(names) => names.iter().any(|name| which::which(name).is_ok()),
+            File(path) => Path::new(path).exists(),
+            MatchingRustSource => has_matching_rust_source(),
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Program(names) => format!("a program {}", names.join(" or ")),
+            File(path) => (*path).to_owned(),
+            MatchingRustSource => "a rustc together with the source of its core library".to_owned(),
+        }
+    }
+}
+
+fn has_matching_rust_source() -> bool {
+    has_rustup_source() || has_debian_source()
+}
+
+fn has_rustup_source() -> bool {
+    let sysroot = workspace::output(Command::new("rustc").args(["--print", "sysroot"]));
+    sysroot.is_ok_and(|sysroot| {
+        Path::new(sysroot.trim_end())
+            .join("lib/rustlib/src/rust/library/core")
+            .is_dir()
+    })
+}
+
+/// Debian keeps the source of rustc 1.2.3 in `/usr/src/rustc-1.2.3`.
+fn has_debian_source() -> bool {
+    let Ok(version) = workspace::output(Command::new("/usr/bin/rustc").arg("--version")) else {
+        return false;
+    };
+    let Some(number) = version.split(' ').nth(1) else {
+        return false;
+    };
+    let source = PathBuf::from(format!("/usr/src/rustc-{number}/library/core"));
+    fs::metadata(source).is_ok_and(|source| source.is_dir())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_needs_no_cross_compiler_for_itself() {
+        let crosses = |host| NEEDS.iter().filter(|need| !need.applies_to(host)).count();
+        assert_eq!(crosses("aarch64"), 1);
+        assert_eq!(crosses("x86_64"), 0);
+    }
+
+    #[test]
+    fn missing_programs_and_files_are_noticed() {
+        assert!(Program(&["no-such-program", "sh"]).holds());
+        assert!(!Program(&["no-such-program"]).holds());
+        assert!(File("/proc").holds());
+        assert!(!File("/no/such/file").holds());
+    }
+}

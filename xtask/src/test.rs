@@ -1,0 +1,73 @@
+//! Builds, lints, and runs every test; the test runner's summary comes last.
+
+use std::process::{Command, Stdio};
+
+use anyhow::Result;
+
+use crate::setup;
+use crate::workspace::{self, cargo};
+
+/// Options of `cargo xtask test`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Names of tests to run, or any other argument of `cargo nextest run`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Runs the task.
+pub fn run(options: &Options) -> Result<()> {
+    setup::run(&setup::Options::default())?;
+    let tool = workspace::release_tool()?;
+    workspace::run(&mut cargo(["fmt", "--all", "--check"]))?;
+    workspace::run(
+        cargo(["clippy", "--workspace", "--all-targets"]).args(["--", "-D", "warnings"]),
+    )?;
+    workspace::run(&mut cargo(["test", "--quiet", "--workspace", "--doc"]))?;
+    run_miri()?;
+    // Started anew: setup may just have installed what stages are built with that this very build lacks.
+    workspace::run(&mut cargo(["xtask", "bench", "size"]))?;
+    let root = workspace::root().display();
+    // The end-to-end tests drive the tool as users get it, not the one of their own profile.
+    workspace::run(
+        cargo(["nextest", "run", "--workspace"])
+            .arg(format!(
+                "--tool-config-file=xtask:{root}/.config/real-programs.toml"
+            ))
+            .args(&options.arguments)
+            .env("WRAP_BUDDY_BIN", tool),
+    )
+}
+
+/// Interprets the tests of the wire formats, where a toolchain with Miri is installed.
+fn run_miri() -> Result<()> {
+    // A bare `cargo` is rustup's, which understands `+nightly`; the one running this task may not be.
+    for toolchain in [&[][..], &["+nightly"]] {
+        let miri = || {
+            let mut command = Command::new("cargo");
+            command
+                .args(toolchain)
+                .arg("miri")
+                .current_dir(workspace::root());
+            command
+        };
+        let probe = miri()
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        if probe.is_ok_and(|status| status.success()) {
+            return workspace::run(
+                miri()
+                    .args(["test", "--package", "sidecar"])
+                    // proptest reads the environment and its record of regressions.
+                    .env("MIRIFLAGS", "-Zmiri-disable-isolation")
+                    .env("PROPTEST_CASES", "8"),
+            );
+        }
+    }
+    println!(
+        "skipped: sidecar under Miri, `cargo miri` is not installed (rustup +nightly component add miri)"
+    );
+    Ok(())
+}

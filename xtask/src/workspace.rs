@@ -1,0 +1,89 @@
+//! Where this checkout is, and how to run programs on it.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// The checkout's top directory.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask is a directory of the workspace")
+}
+
+/// The cargo that runs this task, working in the checkout.
+pub fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(root());
+    command
+}
+
+/// Cargo's target directory, wherever the environment or a configuration file put it.
+pub fn target_dir() -> Result<PathBuf> {
+    let metadata = output(&mut cargo(["metadata", "--no-deps", "--format-version=1"]))?;
+    let metadata: serde_json::Value =
+        serde_json::from_str(&metadata).context("cargo metadata printed something unreadable")?;
+    metadata["target_directory"]
+        .as_str()
+        .map(PathBuf::from)
+        .context("cargo metadata does not name a target directory")
+}
+
+/// Builds the tool as it is released and says where it is.
+pub fn release_tool() -> Result<PathBuf> {
+    run(&mut cargo([
+        "build",
+        "--release",
+        "--package",
+        "wrap-buddy",
+    ]))?;
+    Ok(target_dir()?.join("release/wrap-buddy"))
+}
+
+/// Runs a command, shown first, to its successful end.
+pub fn run(command: &mut Command) -> Result<()> {
+    eprintln!("$ {}", shown(command));
+    if !succeeds(command)? {
+        bail!("`{}` failed", shown(command));
+    }
+    Ok(())
+}
+
+/// Runs a command and tells whether it succeeded.
+pub fn succeeds(command: &mut Command) -> Result<bool> {
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run `{}`", shown(command)))?;
+    Ok(status.success())
+}
+
+/// Runs a command quietly; its output when it succeeds, its output in the error when not.
+pub fn output(command: &mut Command) -> Result<String> {
+    let output = command
+        .output()
+        .with_context(|| format!("cannot run `{}`", shown(command)))?;
+    ensure!(
+        output.status.success(),
+        "`{}` ended with {}: {}{}",
+        shown(command),
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn shown(command: &Command) -> String {
+    let mut words = vec![command.get_program().to_string_lossy()];
+    words.extend(
+        command
+            .get_args()
+            .map(|argument| argument.to_string_lossy()),
+    );
+    if let Some(name) = Path::new(&*words[0]).file_name() {
+        words[0] = name.to_string_lossy().into_owned().into();
+    }
+    words.join(" ")
+}
