@@ -17,8 +17,16 @@ use compile::{ARCHES, Arch, Images};
 fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    for watched in ["crates/sidecar/src", "crates/sys/src", "stub/src", "loader/src"] {
-        println!("cargo::rerun-if-changed={}", workspace.join(watched).display());
+    for watched in [
+        "crates/sidecar/src",
+        "crates/sys/src",
+        "stub/src",
+        "loader/src",
+    ] {
+        println!(
+            "cargo::rerun-if-changed={}",
+            workspace.join(watched).display()
+        );
     }
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=build");
@@ -31,12 +39,19 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let build = |arch: &'static Arch| {
         let directory = out.join(arch.name);
-        let result = compile::stage(arch, &workspace, &directory).map_err(|error| error.to_string());
+        let result =
+            compile::stage(arch, &workspace, &directory).map_err(|error| error.to_string());
         (arch, result)
     };
     let results: Vec<(&Arch, Result<Images, String>)> = thread::scope(|scope| {
-        let running: Vec<_> = ARCHES.iter().map(|arch| scope.spawn(move || build(arch))).collect();
-        running.into_iter().map(|thread| thread.join().expect("a build does not panic")).collect()
+        let running: Vec<_> = ARCHES
+            .iter()
+            .map(|arch| scope.spawn(move || build(arch)))
+            .collect();
+        running
+            .into_iter()
+            .map(|thread| thread.join().expect("a build does not panic"))
+            .collect()
     });
 
     let host = env::var("CARGO_CFG_TARGET_ARCH")?;

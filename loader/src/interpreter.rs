@@ -54,7 +54,11 @@ impl Loader {
         let (fd, read, elf) = unsafe {
             let fd = syscall::open(path.as_ptr(), open_flags::RDONLY);
             *front.cast::<u32>() = 0;
-            (fd, sys::arch::pread(fd.0, front, PATH_MAX, 0), &*front.cast::<Ehdr>())
+            (
+                fd,
+                sys::arch::pread(fd.0, front, PATH_MAX, 0),
+                &*front.cast::<Ehdr>(),
+            )
         };
         let headers = front.wrapping_add(elf.e_phoff).cast::<Phdr>();
         let page = self.page();
@@ -157,7 +161,8 @@ impl Interpreter {
         let len = self.end - start;
         // The kernel aligns to pages only, but follows a hint where nothing is in the way, and below the last mapping
         // nothing is. A dynamic linker runs at any page: its p_align is for kernels with larger ones.
-        let hint = (self.path.as_ptr() as usize - len) & self.align.wrapping_neg();
+        let below = self.path.as_ptr() as usize - self.page - len;
+        let hint = below & self.align.wrapping_neg();
         let offset = first.p_offset.wrapping_sub(before);
         self.base = self.map(hint, len, protection(first), map::PRIVATE, offset) - start;
     }

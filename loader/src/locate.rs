@@ -7,8 +7,7 @@ use sys::syscall::{self, AT_FDCWD, map, open_flags, prot};
 use crate::process::Loader;
 use crate::report::fail;
 use crate::text::{
-    DAMAGED, EMPTY, EXECUTABLE, FOREIGN, MISSING, Message, NO_PROC, NOT_A_SIDECAR, Text,
-    UNTRUSTED,
+    DAMAGED, EMPTY, EXECUTABLE, FOREIGN, MISSING, Message, NO_PROC, NOT_A_SIDECAR, Text, UNTRUSTED,
 };
 
 /// PATH_MAX, bytes (linux/limits.h).
@@ -29,7 +28,8 @@ impl Loader {
         let mut link = EXECUTABLE.text().as_ptr();
         while failure != FOUND && !self.is_secure && !link.is_null() {
             // SAFETY: a message, or AT_EXECFN, a string on the initial stack.
-            if self.beside(unsafe { Text::new(link) }, self.path.file_name(), self.scratch) {
+            let executable = unsafe { Text::new(link) };
+            if self.beside(executable, self.path.file_name(), self.scratch) {
                 // SAFETY: `beside` wrote a string there.
                 let outcome = self.open_sidecar(unsafe { Text::new(self.scratch) });
                 // A file that is there and is not right tells more than one that is not there.
@@ -38,7 +38,11 @@ impl Loader {
                 }
             }
             let execfn = self.stack.get(at::EXECFN) as *const u8;
-            link = if link == execfn { core::ptr::null() } else { execfn };
+            link = if link == execfn {
+                core::ptr::null()
+            } else {
+                execfn
+            };
         }
         if failure > MISSING.0 as usize {
             fail(self.path, MISSING, failure - MISSING.0 as usize);

@@ -20,7 +20,11 @@ impl Loader {
         while patch.cast::<u8>() < end {
             // SAFETY: the host has made the patches for this very program, as the checksum and the id say.
             unsafe {
-                let base = if (*patch).in_sidecar != 0 { sidecar } else { self.bias };
+                let base = if (*patch).in_sidecar != 0 {
+                    sidecar
+                } else {
+                    self.bias
+                };
                 let mut value = (*patch).value as usize;
                 if (*patch).points_to_sidecar != 0 {
                     value = value.wrapping_add(sidecar).wrapping_sub(self.bias);

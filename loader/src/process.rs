@@ -79,7 +79,10 @@ impl Loader {
     /// Address of an offset in the sidecar.
     #[inline(always)]
     pub fn in_sidecar(&self, offset: u32) -> *mut u8 {
-        self.sidecar.cast::<u8>().cast_mut().wrapping_add(offset as usize)
+        self.sidecar
+            .cast::<u8>()
+            .cast_mut()
+            .wrapping_add(offset as usize)
     }
 
     /// A string of the sidecar.
@@ -101,8 +104,7 @@ impl Loader {
         let debug = self.header().debug_address as usize;
         let debug = self.bias.wrapping_add(debug) as *const usize;
         // SAFETY: it lies in the program's .dynamic.
-        self.stack.get(at::BASE) != 0
-            || self.header().debug_address != 0 && unsafe { *debug } != 0
+        self.stack.get(at::BASE) != 0 || self.header().debug_address != 0 && unsafe { *debug } != 0
     }
 
     /// Whether the sidecar has a flag.

@@ -22,7 +22,8 @@ impl Loader {
         let address = self.bias.wrapping_add(header.slot_address as usize);
         let before = address & (self.page() - 1);
         let (start, all) = (address - before, before + len);
-        let prot = header.slot_protection as usize & sys::arch::protections(self.stack.get(at::HWCAP2));
+        let prot =
+            header.slot_protection as usize & sys::arch::protections(self.stack.get(at::HWCAP2));
         // SAFETY: the pages hold the stub, which nothing runs any more, and other code, which nothing runs yet.
         unsafe {
             let mut errno = syscall::mprotect(start, all, prot::READ | prot::WRITE).errno();

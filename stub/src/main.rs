@@ -5,7 +5,7 @@
 #![no_std]
 #![no_main]
 
-sys::stub!(relocatable: cfg!(relocatable));
+sys::stub!(relocatable: cfg!(feature = "relocatable"));
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {

@@ -34,7 +34,6 @@ pub mod cache;
 pub mod check;
 pub mod corpus;
 pub mod fixture;
-pub mod forge;
 pub mod matrix;
 mod namespace;
 pub mod root;
@@ -46,7 +45,6 @@ pub mod wrap;
 
 pub use arch::{Arch, Kind, Libc, Variant};
 pub use check::{Wrapped, assert_fails_unwrapped};
-pub use forge::forge;
 pub use root::{Root, store_path};
 pub use run::{Output, Run, Running};
 pub use sample::{Sample, says};

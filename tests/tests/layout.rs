@@ -2,29 +2,33 @@
 
 use std::fs;
 
-use e2e::check::segments;
+use e2e::check::{segments, sidecar_of};
 use e2e::{Arch, Build, Kind, Root, Sample, Variant, Wrapped, assert_fails_unwrapped};
 use e2e::{matrix, source, toolchain};
 use object::elf;
 use sidecar::{EditKind, Sidecar};
 
 matrix!(all:
-    no_room_at_the_entry_point, no_pt_phdr, no_spare_dynamic_entry, existing_runpath, existing_rpath_is_inherited,
+    no_room_at_the_entry_point, no_room_anywhere, no_pt_phdr, no_spare_dynamic_entry, existing_runpath, existing_rpath_is_inherited,
     existing_runpath_without_spare_entries, two_hundred_search_directories, library_that_cannot_find_its_own,
 );
 matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (relr));
 matrix!([aarch64_glibc_pie aarch64_glibc_exec]: (branch_protection));
 
+/// No C runtime, nothing but the program's own text.
+const BARE: [&str; 5] = [
+    "-nostartfiles",
+    "-nostdlib",
+    "-O2",
+    "-fno-asynchronous-unwind-tables",
+    "-Wl,--allow-shlib-undefined",
+];
+
 fn no_room_at_the_entry_point(variant: Variant) {
     // All the text there is: `_start`, about 60 bytes with its calls' stubs.
     let finish = Build::library(variant, source("lib/finish.c"), "libfinish.so").build();
     let built = Build::program(variant, source("tiny.c"))
-        .flags([
-            "-nostartfiles",
-            "-nostdlib",
-            "-O2",
-            "-fno-asynchronous-unwind-tables",
-        ])
+        .flags(BARE)
         .link(&finish)
         .build();
     let wrapped = wrap_and_run(variant, &built, &[&finish], "tiny\n");
@@ -32,6 +36,33 @@ fn no_room_at_the_entry_point(variant: Variant) {
         wrapped.kinds().contains(&EditKind::Entry),
         "{:?}",
         wrapped.kinds()
+    );
+}
+
+fn no_room_anywhere(variant: Variant) {
+    // What follows the text in the file belongs to another segment.
+    let finish = Build::library(variant, source("lib/finish.c"), "libfinish.so").build();
+    let built = Build::program(variant, source("tiny.c"))
+        .flags(BARE)
+        .flags(toolchain::lld())
+        .link(&finish)
+        .build();
+    let root = Root::new(variant);
+    let program = root.install(&built, "/app/program");
+    let libs = root.package("libraries", &[&finish]);
+    let output = root.wrap(&program).libs([libs]).command().output();
+    assert_eq!(output.status, Some(1), "{output}");
+    assert!(
+        output.stderr.contains("/app/program: there is no place"),
+        "{output}"
+    );
+    assert!(
+        root.read(&program) == fs::read(&built).expect("built above"),
+        "it was changed"
+    );
+    assert!(
+        !root.path(&sidecar_of(&program)).exists(),
+        "a sidecar of a program left alone"
     );
 }
 
@@ -124,7 +155,7 @@ fn existing_rpath_is_inherited(variant: Variant) {
     );
     wrapped.check();
     let sidecar = Sidecar::parse(&wrapped.sidecar).expect("checked before");
-    assert!(sidecar.flags().contains(sidecar::Flags::RPATH));
+    assert!(sidecar.header().flags.contains(sidecar::Flags::RPATH));
     let output = root.command("/app/program").output().success();
     assert_eq!(output.stdout, "42\n");
 }
@@ -156,6 +187,7 @@ fn library_that_cannot_find_its_own(variant: Variant) {
         .link(&inner)
         .build();
     let built = Build::program(variant, source("indirect.c"))
+        .flag("-Wl,--allow-shlib-undefined")
         .link(&outer)
         .build();
     let root = Root::new(variant);
@@ -201,13 +233,13 @@ fn relr(variant: Variant) {
 }
 
 fn branch_protection(variant: Variant) {
-    let flags = ["-mbranch-protection=standard", "-Wl,-z,force-bti"];
-    let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so")
-        .flags(flags)
-        .build();
+    let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
     let built = Build::program(variant, source("bti.c"))
-        .flags(flags)
-        .flag("-nostartfiles")
+        .flags([
+            "-mbranch-protection=standard",
+            "-Wl,-z,force-bti",
+            "-nostartfiles",
+        ])
         .link(&inner)
         .build();
     let wrapped = wrap_and_run(variant, &built, &[&inner], "guarded\n");

@@ -2,8 +2,8 @@
 
 use crate::bytes::{Writer, u32_at};
 use crate::record::{
-    CHECKED_FROM, EDIT_HEADER_LEN, Edit, EditKind, Flags, HEADER_LEN, Header, MAGIC,
-    PATCH_LEN, Patch, Span, checksum,
+    CHECKED_FROM, EDIT_HEADER_LEN, Edit, EditKind, Flags, HEADER_LEN, Header, MAGIC, PATCH_LEN,
+    Patch, Span, checksum,
 };
 use crate::{Error, Id};
 
@@ -124,8 +124,7 @@ impl Draft<'_> {
         let mut known = self.lay_out(out, &Header::default())?;
         known = self.lay_out(out, &known.header)?;
         let end = known.total;
-        known.header.total_len =
-            u32::try_from(end).map_err(|_| Error(c"is larger than 4 GiB"))?;
+        known.header.total_len = u32::try_from(end).map_err(|_| Error(c"is larger than 4 GiB"))?;
         self.lay_out(out, &known.header)?;
         let words = out.get(CHECKED_FROM..end).unwrap_or_default().chunks(4);
         known.header.checksum = checksum(words.map(|word| u32_at(word, 0).unwrap_or_default()));

@@ -14,8 +14,8 @@ mod trailer;
 
 pub use draft::{Draft, DraftPatch, Place, Value};
 pub use record::{
-    CHECKED_FROM, Edit, EditKind, Edits, Flags, HEADER_LEN, Header, MAGIC, PATCH_LEN,
-    Patch, Sidecar, Span, checksum,
+    CHECKED_FROM, Edit, EditKind, Edits, Flags, HEADER_LEN, Header, MAGIC, PATCH_LEN, Patch,
+    Sidecar, Span, checksum,
 };
 pub use trailer::{LINE_LEN_OFFSET, LINE_OFFSET, LINE_START, LOADER_OFFSET, Trailer};
 

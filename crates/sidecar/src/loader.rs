@@ -9,8 +9,8 @@
 //! 4092  closing mark                   u32, proves to the stub that the file is whole
 //! ```
 
-use crate::bytes::{array, u16_at, u32_at};
 use crate::Error;
+use crate::bytes::{array, u16_at, u32_at};
 
 /// Bytes of every loader image: one page on the smallest page size, so that stubs need no fstat.
 pub const IMAGE_LEN: usize = 4096;

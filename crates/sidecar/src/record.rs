@@ -208,7 +208,7 @@ impl<'a> Sidecar<'a> {
         }
         let sidecar = Self { bytes, header };
         if header.total_len as usize != bytes.len()
-            || bytes.len() % 8 != 0
+            || !bytes.len().is_multiple_of(8)
             || checksum_of(bytes) != header.checksum
             || !sidecar.is_sound()
         {
@@ -233,7 +233,7 @@ impl<'a> Sidecar<'a> {
             && header.zero_end == 0
             && header.flags.0 & !Flags::KNOWN == 0
             && header.interpreter.len != 0
-            && header.patches.len as usize % PATCH_LEN == 0
+            && (header.patches.len as usize).is_multiple_of(PATCH_LEN)
             && spans.iter().all(|span| self.get(*span).is_some())
             && strings.iter().all(|span| {
                 self.get(*span).is_some()

@@ -3,7 +3,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sidecar::{
-    CHECKED_FROM, Draft, DraftPatch, Edit, EditKind, Flags, Place, Sidecar, Trailer, Value, checksum, machine,
+    CHECKED_FROM, Draft, DraftPatch, Edit, EditKind, Flags, Place, Sidecar, Trailer, Value,
+    checksum, machine,
 };
 
 fn blank() -> Draft<'static> {
@@ -196,16 +197,38 @@ fn a_string_with_a_nul_is_refused() {
 
 #[test]
 fn a_loader_is_told_from_a_cut_one_and_a_foreign_one() {
-    use sidecar::loader::{ABI, CLOSING_OFFSET, IMAGE_LEN, MAGIC, MAGIC_OFFSET, check, closing_mark};
+    use sidecar::loader::{
+        ABI, CLOSING_OFFSET, IMAGE_LEN, MAGIC, MAGIC_OFFSET, check, closing_mark,
+    };
     let mut image = [0u8; IMAGE_LEN];
     image[MAGIC_OFFSET..MAGIC_OFFSET + 8].copy_from_slice(&MAGIC);
     image[16..18].copy_from_slice(&ABI.to_le_bytes());
     image[18..20].copy_from_slice(&machine::X86_64.to_le_bytes());
     image[CLOSING_OFFSET..].copy_from_slice(&closing_mark(machine::X86_64).to_le_bytes());
     assert_eq!(check(&image, machine::X86_64), Ok(()));
-    assert!(check(&image, machine::AARCH64).unwrap_err().to_string().contains("another architecture"));
-    assert!(check(&image[..IMAGE_LEN - 1], machine::X86_64).unwrap_err().to_string().contains("cut short"));
-    assert!(check(b"#!/bin/sh\n", machine::X86_64).unwrap_err().to_string().contains("not a wrap-buddy loader"));
+    assert!(
+        check(&image, machine::AARCH64)
+            .unwrap_err()
+            .to_string()
+            .contains("another architecture")
+    );
+    assert!(
+        check(&image[..IMAGE_LEN - 1], machine::X86_64)
+            .unwrap_err()
+            .to_string()
+            .contains("cut short")
+    );
+    assert!(
+        check(b"#!/bin/sh\n", machine::X86_64)
+            .unwrap_err()
+            .to_string()
+            .contains("not a wrap-buddy loader")
+    );
     image[16] ^= 1;
-    assert!(check(&image, machine::X86_64).unwrap_err().to_string().contains("version"));
+    assert!(
+        check(&image, machine::X86_64)
+            .unwrap_err()
+            .to_string()
+            .contains("version")
+    );
 }

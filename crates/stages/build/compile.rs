@@ -99,29 +99,56 @@ pub enum Part {
 }
 
 /// Compiles one part and links it to a flat image.
-pub fn link(arch: &Arch, workspace: &Path, out: &Path, part: Part) -> Result<Linked, Box<dyn Error>> {
+pub fn link(
+    arch: &Arch,
+    workspace: &Path,
+    out: &Path,
+    part: Part,
+) -> Result<Linked, Box<dyn Error>> {
     fs::create_dir_all(out)?;
     // Shared between profiles: a `core` takes a while.
     let cache = out.ancestors().find(|path| path.ends_with("build"));
-    let cache = cache.and_then(|build| build.parent()?.parent()).unwrap_or(out);
+    let cache = cache
+        .and_then(|build| build.parent()?.parent())
+        .unwrap_or(out);
     let compiler = Compiler {
         arch,
         toolchain: toolchain::find(arch.target, &cache.join("stage-core"))?,
         out,
     };
     let sidecar = compiler.library("sidecar", &workspace.join("crates/sidecar/src/lib.rs"), &[])?;
-    let sys = compiler.library("sys", &workspace.join("crates/sys/src/lib.rs"), &["sidecar"])?;
+    let sys = compiler.library(
+        "sys",
+        &workspace.join("crates/sys/src/lib.rs"),
+        &["sidecar"],
+    )?;
     let script = out.join("flat.ld");
     fs::write(&script, SCRIPT)?;
     let elf = match part {
-        Part::Stub => compiler.program("stub", &workspace.join("stub/src/main.rs"), &script, &[])?,
+        Part::Stub => {
+            compiler.program("stub", &workspace.join("stub/src/main.rs"), &script, &[])?
+        }
         Part::RelocatableStub => {
             let main = workspace.join("stub/src/main.rs");
-            compiler.program("relocatable", &main, &script, &["--cfg=relocatable"])?
+            compiler.program(
+                "relocatable",
+                &main,
+                &script,
+                &["--cfg=feature=\"relocatable\""],
+            )?
         }
         Part::Loader => {
-            compiler.library("loader", &workspace.join("loader/src/lib.rs"), &["sidecar", "sys"])?;
-            compiler.program("loader_bin", &workspace.join("loader/src/main.rs"), &script, &[])?
+            compiler.library(
+                "loader",
+                &workspace.join("loader/src/lib.rs"),
+                &["sidecar", "sys"],
+            )?;
+            compiler.program(
+                "loader_bin",
+                &workspace.join("loader/src/main.rs"),
+                &script,
+                &[],
+            )?
         }
     };
     debug_assert!(sidecar.exists() && sys.exists());
@@ -152,9 +179,25 @@ impl Compiler<'_> {
             .env("RUSTC_BOOTSTRAP", "1")
             .env_remove("RUSTFLAGS")
             .arg(source)
-            .args(["--edition", "2024", "--crate-name", name, "--target", self.arch.target])
-            .args(["-Copt-level=z", "-Cpanic=abort", "-Cembed-bitcode=yes", "-Cdebuginfo=0"])
-            .args(["-Ccodegen-units=1", "--check-cfg=cfg(relocatable)", "--cap-lints=warn"])
+            .args([
+                "--edition",
+                "2024",
+                "--crate-name",
+                name,
+                "--target",
+                self.arch.target,
+            ])
+            .args([
+                "-Copt-level=z",
+                "-Cpanic=abort",
+                "-Cembed-bitcode=yes",
+                "-Cdebuginfo=0",
+            ])
+            .args([
+                "-Ccodegen-units=1",
+                "--check-cfg=cfg(feature, values(\"relocatable\"))",
+                "--cap-lints=warn",
+            ])
             // Registers that a callee leaves alone need not be saved around its call: a fifth of the loader.
             .arg("-Cllvm-args=-enable-ipra")
             .args(self.arch.flags)
@@ -195,7 +238,9 @@ impl Compiler<'_> {
     ) -> Result<PathBuf, Box<dyn Error>> {
         let path = self.out.join(name).with_extension("elf");
         let mut command = self.command(name, source);
-        command.args(["--crate-type", "bin", "-Clto=fat", "-o"]).arg(&path);
+        command
+            .args(["--crate-type", "bin", "-Clto=fat", "-o"])
+            .arg(&path);
         self.with_libraries(&mut command, &["sidecar", "sys"]);
         if self.path("loader").exists() && name == "loader_bin" {
             self.with_libraries(&mut command, &["loader"]);

@@ -6,7 +6,8 @@ use std::error::Error;
 use object::elf;
 use object::read::elf::{ElfFile32, ElfFile64};
 use object::{
-    Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionFlags, SymbolKind,
+    Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionFlags,
+    SymbolKind,
 };
 use sidecar::machine;
 
@@ -52,7 +53,9 @@ fn extract<'data>(file: &impl Object<'data>, machine: u16) -> Result<Linked, Box
             return Err("not an ELF file".into());
         };
         if !is_position_independent(r_type, machine) {
-            return Err(format!("relocation of type {r_type} at {offset:#x} needs an address").into());
+            return Err(
+                format!("relocation of type {r_type} at {offset:#x} needs an address").into(),
+            );
         }
         let RelocationTarget::Symbol(index) = relocation.target() else {
             return Err(format!("relocation at {offset:#x} has no symbol").into());
@@ -61,8 +64,12 @@ fn extract<'data>(file: &impl Object<'data>, machine: u16) -> Result<Linked, Box
             return Err(format!("reference at {offset:#x} leaves the image").into());
         }
     }
-    let functions = file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text);
-    let functions = functions.map(|symbol| (symbol.address(), symbol.size())).collect();
+    let functions = file
+        .symbols()
+        .filter(|symbol| symbol.kind() == SymbolKind::Text);
+    let functions = functions
+        .map(|symbol| (symbol.address(), symbol.size()))
+        .collect();
     Ok(Linked { image, functions })
 }
 

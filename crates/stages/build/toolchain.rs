@@ -38,7 +38,8 @@ pub fn find(target: &str, cache: &Path) -> Result<Toolchain, Box<dyn Error>> {
     let linker = linker(&compilers)
         .ok_or("no rust-lld in the toolchain and no ld.lld on PATH; install lld")?;
     for rustc in &compilers {
-        let libraries = sysroot(rustc).map(|root| root.join("lib/rustlib").join(target).join("lib"));
+        let libraries =
+            sysroot(rustc).map(|root| root.join("lib/rustlib").join(target).join("lib"));
         if libraries.is_some_and(|libraries| has_core(&libraries)) {
             return Ok(Toolchain {
                 rustc: rustc.clone(),
@@ -66,7 +67,9 @@ pub fn find(target: &str, cache: &Path) -> Result<Toolchain, Box<dyn Error>> {
 }
 
 fn cargo_rustc() -> PathBuf {
-    env::var_os("RUSTC").unwrap_or_else(|| OsString::from("rustc")).into()
+    env::var_os("RUSTC")
+        .unwrap_or_else(|| OsString::from("rustc"))
+        .into()
 }
 
 fn output(rustc: &Path, arguments: &[&str]) -> Option<String> {
@@ -97,7 +100,9 @@ fn sources(rustc: &Path) -> Option<(String, PathBuf)> {
     roots.extend(env::var_os(VARIABLES[1]).map(PathBuf::from));
     roots.push(sysroot(rustc)?.join("lib/rustlib/src/rust"));
     roots.push(PathBuf::from("/usr/src").join(format!("rustc-{number}")));
-    let mut files = roots.into_iter().map(|root| root.join("library/core/src/lib.rs"));
+    let mut files = roots
+        .into_iter()
+        .map(|root| root.join("library/core/src/lib.rs"));
     Some((number, files.find(|file| file.is_file())?))
 }
 
@@ -105,7 +110,12 @@ fn linker(compilers: &[PathBuf]) -> Option<PathBuf> {
     let own = compilers.iter().filter_map(|rustc| {
         let host = output(rustc, &["-vV"])?;
         let host = host.lines().find_map(|line| line.strip_prefix("host: "))?;
-        Some(sysroot(rustc)?.join("lib/rustlib").join(host).join("bin/rust-lld"))
+        Some(
+            sysroot(rustc)?
+                .join("lib/rustlib")
+                .join(host)
+                .join("bin/rust-lld"),
+        )
     });
     let path = env::var_os("PATH").unwrap_or_default();
     let on_path: Vec<_> = env::split_paths(&path)
@@ -116,12 +126,19 @@ fn linker(compilers: &[PathBuf]) -> Option<PathBuf> {
 
 /// Builds a sysroot that holds `core`, and a `compiler_builtins` that holds nothing: an image that calls into it does not link.
 /// Other builds may do the same at the same time: whoever is ready first puts it in place.
-fn build_core(rustc: &Path, source: &Path, target: &str, sysroot: &Path) -> Result<(), Box<dyn Error>> {
+fn build_core(
+    rustc: &Path,
+    source: &Path,
+    target: &str,
+    sysroot: &Path,
+) -> Result<(), Box<dyn Error>> {
     let inside = Path::new("lib/rustlib").join(target).join("lib");
     if has_core(&sysroot.join(&inside)) {
         return Ok(());
     }
-    let temporary = sysroot.with_extension(format!("{}", std::process::id()));
+    let mut temporary = sysroot.as_os_str().to_owned();
+    temporary.push(format!(".{}", std::process::id()));
+    let temporary = PathBuf::from(temporary);
     let libraries = temporary.join(&inside);
     fs::create_dir_all(&libraries)?;
     let empty = temporary.join("compiler_builtins.rs");
@@ -133,9 +150,27 @@ fn build_core(rustc: &Path, source: &Path, target: &str, sysroot: &Path) -> Resu
         let mut command = Command::new(rustc);
         command
             .env("RUSTC_BOOTSTRAP", "1")
-            .args(["--edition", "2024", "--crate-type", "rlib", "--crate-name", name])
-            .args(["--target", target, "--cap-lints", "allow", "-Zforce-unstable-if-unmarked"])
-            .args(["-Copt-level=z", "-Cpanic=abort", "-Cembed-bitcode=yes", "-Cdebuginfo=0"])
+            .args([
+                "--edition",
+                "2024",
+                "--crate-type",
+                "rlib",
+                "--crate-name",
+                name,
+            ])
+            .args([
+                "--target",
+                target,
+                "--cap-lints",
+                "allow",
+                "-Zforce-unstable-if-unmarked",
+            ])
+            .args([
+                "-Copt-level=z",
+                "-Cpanic=abort",
+                "-Cembed-bitcode=yes",
+                "-Cdebuginfo=0",
+            ])
             .arg("--sysroot")
             .arg(&temporary)
             .arg("--out-dir")
@@ -157,5 +192,9 @@ pub fn run(command: &mut Command) -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{:?}: {}\n{said}", command.get_program(), output.status).into())
+    let first = said
+        .lines()
+        .find(|line| line.starts_with("error"))
+        .unwrap_or(&said);
+    Err(format!("{}: {first}\n{said}", command.get_program().display()).into())
 }

@@ -153,7 +153,13 @@ pub unsafe fn owner(fd: usize, path: *const u8) -> Owner {
     unsafe {
         stat.add(5).write_volatile(0);
         stat.add(7).write_volatile(0);
-        let arguments = [fd, path as usize, AT_EMPTY_PATH, STATX_TYPE_MODE_UID, stat as usize];
+        let arguments = [
+            fd,
+            path as usize,
+            AT_EMPTY_PATH,
+            STATX_TYPE_MODE_UID,
+            stat as usize,
+        ];
         syscall(nr::STATX, arguments);
         Owner {
             uid: stat.add(5).read_volatile(),

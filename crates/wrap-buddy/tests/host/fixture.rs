@@ -55,6 +55,7 @@ pub fn stages() -> Vec<Stage> {
             stub: &[0xcc; STUB_LEN],
             relocatable_stub: &[0xcd; RELOCATABLE_STUB_LEN],
             loader: loader_image(target.machine).leak(),
+            loader_used: loader::IMAGE_LEN,
         })
         .collect()
 }

@@ -128,7 +128,7 @@ impl Kit {
         let sidecar = Sidecar::parse(&bytes)
             .map_err(|error| anyhow::anyhow!("{} {error}", path.display()))?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok((text(sidecar.interpreter), text(sidecar.search)))
+        Ok((text(sidecar.interpreter()), text(sidecar.search())))
     }
 
     fn link(&self, program: &Program, variant: &str, options: &[&str]) -> Result<PathBuf> {

@@ -1,0 +1,165 @@
+//! What is embedded is what the sources give, fits its budget, and depends on nothing but itself.
+
+use std::path::{Path, PathBuf};
+
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, OpKind, Register};
+use sidecar::{LINE_START, machine};
+use stages::Stage;
+
+#[allow(dead_code, reason = "some of it is the build script's only")]
+#[path = "../build/compile.rs"]
+mod compile;
+#[path = "../build/image.rs"]
+mod image;
+#[allow(dead_code, reason = "some of it is the build script's only")]
+#[path = "../build/toolchain.rs"]
+mod toolchain;
+
+use compile::{ARCHES, Arch, Part};
+
+/// Bytes of a stub's code and messages, paths excluded.
+const STUB: usize = 192;
+const RELOCATABLE_STUB: usize = 288;
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn arch(stage: &Stage) -> &'static Arch {
+    let mut arches = ARCHES.iter();
+    arches
+        .find(|arch| arch.name == stage.name)
+        .expect("every stage has a row")
+}
+
+/// A place below the target directory, so that what building `core` takes is taken once.
+fn scratch() -> tempfile::TempDir {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("build");
+    std::fs::create_dir_all(&target).expect("the target directory can be written");
+    tempfile::tempdir_in(target).expect("a directory can be made")
+}
+
+#[test]
+fn every_stage_is_there() {
+    let names: Vec<_> = stages::all().iter().map(|stage| stage.name).collect();
+    assert_eq!(
+        names,
+        ["x86_64", "aarch64", "i686"],
+        "missing: {:?}",
+        stages::MISSING
+    );
+}
+
+#[test]
+fn the_same_sources_give_the_same_bytes() {
+    for stage in stages::all() {
+        let out = scratch();
+        let images =
+            compile::stage(arch(stage), &workspace(), out.path()).expect("it built before");
+        assert!(images.stub == stage.stub, "{}: stub", stage.name);
+        assert!(
+            images.relocatable_stub == stage.relocatable_stub,
+            "{}: relocatable",
+            stage.name
+        );
+        assert!(images.loader == stage.loader, "{}: loader", stage.name);
+    }
+}
+
+#[test]
+fn stages_fit_their_budgets() {
+    for stage in stages::all() {
+        let line = LINE_START.len();
+        assert!(
+            stage.stub.len() + line <= STUB,
+            "{}: {}",
+            stage.name,
+            stage.stub.len()
+        );
+        let relocatable = stage.relocatable_stub.len();
+        assert!(
+            relocatable + line <= RELOCATABLE_STUB,
+            "{}: {relocatable}",
+            stage.name
+        );
+        assert_eq!(stage.loader.len(), 4096);
+        assert_eq!(sidecar::loader::check(stage.loader, stage.machine), Ok(()));
+    }
+}
+
+#[test]
+fn the_check_notices_what_an_image_may_not_have() {
+    // The relocations of one architecture are not those of another: a wrong table would let everything pass.
+    let out = scratch();
+    let arch = ARCHES
+        .iter()
+        .find(|arch| arch.name == "x86_64")
+        .expect("it is there");
+    compile::link(arch, &workspace(), out.path(), Part::Loader).expect("it built before");
+    let elf = std::fs::read(out.path().join("loader_bin.elf")).expect("it was linked");
+    assert!(image::read(&elf, machine::X86_64).is_ok());
+    let error = image::read(&elf, machine::AARCH64)
+        .err()
+        .expect("refused")
+        .to_string();
+    assert!(error.contains("needs an address"), "{error}");
+}
+
+/// Every instruction of the x86 images, function by function: jumps and calls stay inside, and no memory operand names an
+/// address of its own.
+#[test]
+fn x86_code_refers_to_itself_only() {
+    for (name, bits) in [("x86_64", 64), ("i686", 32)] {
+        let arch = ARCHES
+            .iter()
+            .find(|arch| arch.name == name)
+            .expect("it is there");
+        let out = scratch();
+        for part in [Part::Stub, Part::RelocatableStub, Part::Loader] {
+            let linked =
+                compile::link(arch, &workspace(), out.path(), part).expect("it built before");
+            let end = linked.image.len() as u64;
+            let mut functions = linked.functions;
+            if part == Part::Stub {
+                functions = vec![(0, end)];
+            }
+            let mut seen = 0;
+            for (start, len) in functions.into_iter().filter(|(_, len)| *len != 0) {
+                let code = &linked.image[start as usize..(start + len) as usize];
+                for instruction in Decoder::with_ip(bits, code, start, DecoderOptions::NONE) {
+                    assert!(!instruction.is_invalid(), "{name} {:#x}", instruction.ip());
+                    stays_inside(&instruction, end);
+                    seen += 1;
+                }
+            }
+            assert!(
+                seen > 40 || part == Part::RelocatableStub,
+                "{name}: {seen} instructions"
+            );
+        }
+    }
+}
+
+fn stays_inside(instruction: &Instruction, end: u64) {
+    let at = instruction.ip();
+    match instruction.flow_control() {
+        FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch | FlowControl::Call => {
+            assert!(
+                instruction.near_branch_target() <= end,
+                "{at:#x} leaves the image"
+            );
+        }
+        _ => {}
+    }
+    if (0..instruction.op_count()).any(|op| instruction.op_kind(op) == OpKind::Memory) {
+        if instruction.is_ip_rel_memory_operand() {
+            // The stub refers to the trailer behind it.
+            let target = instruction.ip_rel_memory_address();
+            assert!(target <= end + 64, "{at:#x} refers to {target:#x}");
+        } else {
+            let absolute = instruction.memory_base() == Register::None
+                && instruction.memory_index() == Register::None;
+            assert!(!absolute, "{at:#x} names an absolute address");
+        }
+    }
+}
