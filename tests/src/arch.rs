@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::{cache, toolchain};
+use crate::{cache, fork, toolchain};
 
 /// An architecture wrap-buddy supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -131,8 +131,8 @@ impl Arch {
                 let probe = toolchain::Build::program(variant, source)
                     .flag("-static")
                     .build();
-                Command::new(probe)
-                    .status()
+                fork::spawn(&mut Command::new(probe))
+                    .and_then(|mut child| child.wait())
                     .is_ok_and(|status| status.success())
             }),
             _ => false,

@@ -34,6 +34,7 @@ pub mod cache;
 pub mod check;
 pub mod corpus;
 pub mod fixture;
+mod fork;
 pub mod matrix;
 mod namespace;
 pub mod root;

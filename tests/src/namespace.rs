@@ -16,6 +16,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Gid, Pid, Uid, chdir, chroot, fork, getpid, pivot_root, setsid};
 use nix::unistd::{setgroups, setresgid, setresuid};
 
+use crate::fork as processes;
+
 /// Where the program sees its processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proc {
@@ -332,7 +334,9 @@ pub(crate) fn binfmt_available() -> bool {
         };
         // SAFETY: the closure runs in a child that only makes system calls and allocates, which glibc supports.
         unsafe { probe.pre_exec(attempt) };
-        probe.status().is_ok_and(|status| status.success())
+        processes::spawn(&mut probe)
+            .and_then(|mut child| child.wait())
+            .is_ok_and(|status| status.success())
     })
 }
 

@@ -11,7 +11,7 @@ use crate::arch::{Arch, Libc, Variant, musl_ld_so};
 use crate::namespace::Bind;
 use crate::run::Run;
 use crate::wrap::Wrap;
-use crate::{cache, tool, toolchain};
+use crate::{cache, fork, tool, toolchain};
 
 /// What glibc consists of at run time.
 const GLIBC: &[&str] = &[
@@ -112,6 +112,7 @@ impl Root {
     /// Copies a file of this machine to `inside`, executable, and returns `inside`.
     pub fn install(&self, file: &Path, inside: &str) -> String {
         let path = self.parent_made(inside);
+        let _guard = fork::writing();
         fs::copy(file, &path)
             .unwrap_or_else(|error| panic!("copy {} to {inside}: {error}", file.display()));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod a copy");
@@ -120,6 +121,7 @@ impl Root {
 
     /// Writes a file, with the directories above it.
     pub fn write(&self, inside: &str, content: impl AsRef<[u8]>) {
+        let _guard = fork::writing();
         fs::write(self.parent_made(inside), content)
             .unwrap_or_else(|error| panic!("write {inside}: {error}"));
     }
@@ -360,6 +362,7 @@ fn system_package(arch: Arch, name: &str) -> PathBuf {
     let key = cache::digest(contents.iter().map(String::as_bytes));
     cache::filled("packages", &format!("{name}-{}", &key[..16]), |dir| {
         let lib = dir.join("lib");
+        let _guard = fork::writing();
         fs::create_dir(&lib).expect("a directory in a fresh one");
         for (path, name) in &files {
             let target = lib.join(name);

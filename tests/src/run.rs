@@ -13,6 +13,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use crate::arch::Arch;
+use crate::fork;
 use crate::namespace::{self, Ids, Proc, Surroundings};
 use crate::root::Root;
 
@@ -239,7 +240,7 @@ impl<'r> Run<'r> {
         let surroundings = self.surroundings;
         // SAFETY: the closure runs in a forked child; it makes system calls and allocates, which glibc supports there.
         unsafe { command.pre_exec(move || surroundings.enter(&mut report_in_child)) };
-        let mut child = match command.spawn() {
+        let mut child = match fork::spawn(&mut command) {
             Ok(child) => child,
             Err(error) => {
                 let why = namespace::read_report(&mut report);
@@ -372,8 +373,19 @@ impl fmt::Display for Output {
             f,
             "status {status:?}, signal {signal:?}, timed out: {timed_out}"
         )?;
+        let (stdout, stderr) = (visible(stdout), visible(stderr));
         write!(f, "--- stdout\n{stdout}\n--- stderr\n{stderr}")
     }
+}
+
+/// Shows what a terminal would not: a line that ends in NULs looks right.
+fn visible(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\n' | '\t' => c.to_string(),
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    };
+    text.chars().map(shown).collect()
 }
 
 fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
@@ -387,10 +399,15 @@ fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
 /// Runs a program of this machine, outside any root.
 pub fn on_host(program: impl AsRef<OsStr>, args: &[&str]) -> Output {
     let command = format!("{} {}", program.as_ref().to_string_lossy(), args.join(" "));
-    let output = Command::new(program)
-        .args(args)
-        .output()
-        .unwrap_or_else(|error| panic!("start {command}: {error}; run: cargo xtask setup"));
+    let output = fork::spawn(
+        Command::new(program)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    )
+    .and_then(Child::wait_with_output)
+    .unwrap_or_else(|error| panic!("start {command}: {error}; run: cargo xtask setup"));
     Output {
         command,
         status: output.status.code(),

@@ -1,11 +1,11 @@
 //! The wrap-buddy binary under test.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::{env, fs};
 
-use crate::cache;
+use crate::{cache, fork};
 
 /// `$WRAP_BUDDY_BIN`, else a release build of this workspace, made once per test run.
 ///
@@ -31,7 +31,8 @@ fn build() -> PathBuf {
         return binary;
     }
     let cargo = env::var_os("CARGO").unwrap_or("cargo".into());
-    let output = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    command
         .args([
             "build",
             "--release",
@@ -41,7 +42,11 @@ fn build() -> PathBuf {
         ])
         .arg(&target)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-        .output()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let output = fork::spawn(&mut command)
+        .and_then(Child::wait_with_output)
         .expect("start cargo");
     let message = String::from_utf8_lossy(&output.stderr);
     assert!(

@@ -2,11 +2,11 @@
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::{env, fs};
 
 use crate::arch::{Arch, Kind, Libc, Variant};
-use crate::cache;
+use crate::{cache, fork};
 
 /// The file a program's name on PATH stands for.
 pub fn find_program(name: &str) -> Option<PathBuf> {
@@ -99,8 +99,12 @@ impl Build {
                 command.arg(library);
                 command.arg(format!("-Wl,-rpath-link,{}", parent.display()));
             }
-            let output = command
-                .output()
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped());
+            let output = fork::spawn(&mut command)
+                .and_then(Child::wait_with_output)
                 .unwrap_or_else(|error| panic!("start {}: {error}", driver.0.display()));
             let message = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{command:?} failed: {message}");

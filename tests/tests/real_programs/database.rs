@@ -114,7 +114,8 @@ fn installed(arch: Arch) -> Root {
         assert_fails_unwrapped(root.command(path));
         root.read(path)
     });
-    root.wrap("/app/pg").run();
+    // Some programs of the extensions' toolkit need the package's libraries and have no search path for them.
+    root.wrap("/app/pg").libs(["/app/pg/lib"]).run();
     for (path, original) in paths.iter().zip(originals) {
         Wrapped::read(&root, path, original).check();
     }
