@@ -119,6 +119,12 @@ pub const NEEDS: &[Need] = &[
         cross: None,
     },
     Need {
+        packages: &["libc6-dbg"],
+        why: "symbols of ld.so, without which valgrind does not start",
+        proofs: &[File("/usr/share/doc/libc6-dbg")],
+        cross: None,
+    },
+    Need {
         packages: &["strace"],
         why: "counting system calls",
         proofs: &[Program(&["strace"])],

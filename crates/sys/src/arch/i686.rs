@@ -251,8 +251,7 @@ macro_rules! stub {
             "mov byte ptr [ecx], 0x20",
             "mov edx, esp",
             "sub edx, ecx",
-            "push {write}",
-            "pop eax",
+            "mov al, {write}",                          // a push would overwrite the digits; the loop left 0
             "int 0x80",
             "push 127",
             "pop ebx",

@@ -242,8 +242,7 @@ macro_rules! stub {
             "mov byte ptr [rsi], 0x20",
             "mov edx, esp",
             "sub edx, esi",
-            "push {write}",
-            "pop rax",
+            "mov al, {write}",                          // a push would overwrite the digits; the loop left 0
             "syscall",
             "push 127",
             "pop rdi",
