@@ -122,14 +122,10 @@ pub fn count_segments(file: &[u8], kind: u32) -> usize {
 pub struct Segment {
     /// `p_type`.
     pub kind: u32,
-    /// `p_flags`.
-    pub flags: u32,
     /// Where the program header itself is in the file.
     pub header_at: usize,
     /// The segment's bytes in the file.
     pub file: Range<usize>,
-    /// `p_vaddr`.
-    pub address: u64,
 }
 
 /// The program headers of a file.
@@ -152,10 +148,8 @@ fn segments_of<H: FileHeader<Endian = Endianness>>(file: &[u8]) -> Vec<Segment> 
         let (offset, size_in_file) = segment.file_range(endian);
         Segment {
             kind: segment.p_type(endian),
-            flags: segment.p_flags(endian),
             header_at: start as usize + index * size,
             file: offset as usize..(offset + size_in_file) as usize,
-            address: segment.p_vaddr(endian).into(),
         }
     };
     table.iter().enumerate().map(describe).collect()

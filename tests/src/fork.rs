@@ -5,7 +5,7 @@
 
 use std::io;
 use std::process::{Child, Command};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 static FORKING: RwLock<()> = RwLock::new(());
 
@@ -14,8 +14,13 @@ pub(crate) fn writing() -> RwLockReadGuard<'static, ()> {
     FORKING.read().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// To be held while children are started by code that does not know of this.
+pub(crate) fn forking() -> RwLockWriteGuard<'static, ()> {
+    FORKING.write().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Starts a child while nobody writes; returns after its exec.
 pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
-    let _alone = FORKING.write().unwrap_or_else(PoisonError::into_inner);
+    let _guard = forking();
     command.spawn()
 }

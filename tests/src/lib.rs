@@ -24,7 +24,8 @@
 //!   without /proc, as PID 1, …; [`Run::output`], [`Run::try_output`] (what exec said), [`Run::spawn`].
 //! - [`Wrap`], from [`Root::wrap`]; [`Root::wrap_buddy`] is the tool without any argument yet.
 //! - [`Build`]: a C or C++ source compiled for a [`Variant`]; cached.
-//! - [`matrix!`]: one `#[test]` per cell of the matrix.
+//! - [`Sample`]: the program most tests use, in a root, with a library of its own.
+//! - [`matrix!`]: one `#[test]` per cell of the matrix. [`fixture`]: C files whose header says all there is to say.
 //! - Programs of foreign architectures just run, also those that a program starts.
 //!
 //! Nothing is done to the test process itself: namespaces are entered between fork and exec.

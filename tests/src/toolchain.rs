@@ -145,6 +145,8 @@ fn compiler(variant: Variant, is_cpp: bool) -> (PathBuf, Vec<String>) {
     {
         return (path, Vec::new());
     }
+    // It starts compilers to see what they are.
+    let _guard = fork::forking();
     let tool = cc::Build::new()
         .target(&arch.triple(libc))
         .host(&Arch::host().triple(Libc::Glibc))

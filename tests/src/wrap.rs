@@ -6,7 +6,7 @@ use crate::run::{Output, Run};
 /// A call of wrap-buddy: `--paths`, `--libs`, `--interpreter` and `--loader-dir-path` are filled in from the root.
 pub struct Wrap<'r> {
     root: &'r Root,
-    paths: Vec<String>,
+    path: String,
     libs: Vec<String>,
     interpreters: Vec<String>,
     loader_dir: String,
@@ -17,18 +17,12 @@ impl<'r> Wrap<'r> {
     pub(crate) fn new(root: &'r Root, program: &str) -> Wrap<'r> {
         Wrap {
             root,
-            paths: vec![program.into()],
+            path: program.into(),
             libs: root.library_dirs(),
             interpreters: root.interpreters(),
             loader_dir: root.loader_dir(),
             more: Vec::new(),
         }
-    }
-
-    /// One more file or directory to wrap.
-    pub fn path(mut self, path: &str) -> Self {
-        self.paths.push(path.into());
-        self
     }
 
     /// More library directories, searched before those of the system.
@@ -63,7 +57,7 @@ impl<'r> Wrap<'r> {
 
     /// The command, to be started.
     pub fn command(self) -> Run<'r> {
-        let mut run = self.root.wrap_buddy().arg("--paths").args(self.paths);
+        let mut run = self.root.wrap_buddy().args(["--paths", &self.path]);
         if !self.libs.is_empty() {
             run = run.arg("--libs").args(self.libs);
         }
