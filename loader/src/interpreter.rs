@@ -20,6 +20,8 @@ const MAX_SPAN: usize = 1 << 28;
 /// A dynamic linker; every failure ends the process.
 struct Interpreter {
     path: Text,
+    /// An address in the area where the kernel maps.
+    near: usize,
     fd: usize,
     page: usize,
     /// The first program header.
@@ -52,7 +54,7 @@ impl Loader {
         let front = self.scratch;
         // SAFETY: the path ends in a NUL; the scratch memory is this large and aligned, and any bytes are an ELF header.
         let (fd, read, elf) = unsafe {
-            let fd = syscall::open(path.as_ptr(), open_flags::RDONLY);
+            let fd = syscall::open(path.as_ptr(), open_flags::RDONLY | open_flags::NONBLOCK);
             *front.cast::<u32>() = 0;
             (
                 fd,
@@ -64,6 +66,7 @@ impl Loader {
         let page = self.page();
         let mut interpreter = Interpreter {
             path,
+            near: self.sidecar as usize,
             fd: fd.0,
             page,
             headers,
@@ -161,7 +164,7 @@ impl Interpreter {
         let len = self.end - start;
         // The kernel aligns to pages only, but follows a hint where nothing is in the way, and below the last mapping
         // nothing is. A dynamic linker runs at any page: its p_align is for kernels with larger ones.
-        let below = self.path.as_ptr() as usize - self.page - len;
+        let below = self.near - self.page - len;
         let hint = below & self.align.wrapping_neg();
         let offset = first.p_offset.wrapping_sub(before);
         self.base = self.map(hint, len, protection(first), map::PRIVATE, offset) - start;
@@ -193,7 +196,7 @@ impl Interpreter {
         let file_len = before + segment.p_filesz;
         let offset = segment.p_offset.wrapping_sub(before);
         let moved = segment.p_vaddr - segment.p_offset != first.p_vaddr - first.p_offset;
-        if moved || prot != protection(first) {
+        if file_len != 0 && (moved || prot != protection(first)) {
             self.map(start, file_len, prot, map::PRIVATE | map::FIXED, offset);
         }
         let mut zero = start + file_len;
@@ -252,12 +255,12 @@ impl Interpreter {
         let Some(note) = self.header(PT_GNU_PROPERTY) else {
             return;
         };
-        if note.p_vaddr >= self.first().p_filesz {
+        if note.p_vaddr.wrapping_sub(self.first().p_vaddr) >= self.first().p_filesz {
             return;
         }
         // namesz, descsz, type, "GNU\0", then properties: type, size, data. They ascend, and this one is the lowest there is
         // on this architecture.
-        // SAFETY: the note begins in the first segment, and a page of the span does not end before it.
+        // SAFETY: the note begins in the first segment, which ends with other sections.
         unsafe {
             let words = self.base.wrapping_add(note.p_vaddr) as *const u32;
             if *words.add(4) == GNU_PROPERTY_AARCH64_FEATURE_1_AND

@@ -32,10 +32,11 @@ pub unsafe extern "C" fn start(
     let mut loader = unsafe { Loader::new(trailer, stack, scratch) };
     loader.find_sidecar();
     loader.find_program();
-    loader.restore_slot();
+    let is_started = loader.is_started();
+    loader.restore_slot(is_started);
     let mut entry = loader.entry();
     // Otherwise an ld.so is there already: it was told to run this program, and has done its part.
-    if !loader.is_started() {
+    if !is_started {
         loader.find_interpreter();
         loader.apply_patches();
         entry = loader.map_interpreter();

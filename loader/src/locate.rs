@@ -7,7 +7,7 @@ use sys::syscall::{self, AT_FDCWD, map, open_flags, prot};
 use crate::process::Loader;
 use crate::report::fail;
 use crate::text::{
-    DAMAGED, EMPTY, EXECUTABLE, FOREIGN, MISSING, Message, NO_PROC, NOT_A_SIDECAR, Text, UNTRUSTED,
+    DAMAGED, EMPTY, EXECUTABLE, FOREIGN, MISSING, Message, NOT_A_SIDECAR, Text, UNTRUSTED,
 };
 
 /// PATH_MAX, bytes (linux/limits.h).
@@ -29,13 +29,12 @@ impl Loader {
         while failure != FOUND && !self.is_secure && !link.is_null() {
             // SAFETY: a message, or AT_EXECFN, a string on the initial stack.
             let executable = unsafe { Text::new(link) };
-            if self.beside(executable, self.path.file_name(), self.scratch) {
-                // SAFETY: `beside` wrote a string there.
-                let outcome = self.open_sidecar(unsafe { Text::new(self.scratch) });
-                // A file that is there and is not right tells more than one that is not there.
-                if outcome <= MISSING.0 as usize {
-                    failure = outcome;
-                }
+            self.beside(executable, self.path.file_name(), self.scratch);
+            // SAFETY: `beside` wrote a string there.
+            let outcome = self.open_sidecar(unsafe { Text::new(self.scratch) });
+            // A file that is there and is not right tells more than one that is not there.
+            if outcome <= MISSING.0 as usize {
+                failure = outcome;
             }
             let execfn = self.stack.get(at::EXECFN) as *const u8;
             link = if link == execfn {
@@ -79,7 +78,7 @@ impl Loader {
         self.problem(len).0 as usize
     }
 
-    /// What is wrong with the sidecar that was mapped. The checksum covers its length, the id its machine and class.
+    /// What is wrong with the sidecar that was mapped. The id covers its machine and class.
     #[inline(always)]
     fn problem(&self, len: usize) -> Message {
         let header = self.header();
@@ -89,7 +88,7 @@ impl Loader {
         let from = self.in_sidecar(CHECKED_FROM as u32).cast::<u32>();
         // SAFETY: the file is `len` bytes long, and mapped.
         let words = unsafe { core::slice::from_raw_parts(from, (len - CHECKED_FROM) / 4) };
-        if checksum(words.iter().copied()) != header.checksum {
+        if checksum(words.iter().copied()) != header.checksum || header.total_len as usize != len {
             return DAMAGED;
         }
         if header.id != self.id() {
@@ -106,40 +105,42 @@ impl Loader {
         if self.has(Flags::RELOCATABLE) {
             // ld.so and debuggers keep the name: it must stay where it is.
             let place = self.in_sidecar(header.interpreter_room.at);
-            if !self.beside(EXECUTABLE.text(), self.interpreter, place) {
-                fail(self.interpreter, NO_PROC, 0);
-            }
+            self.beside(EXECUTABLE.text(), self.interpreter, place);
             // SAFETY: `beside` wrote a string there.
             self.interpreter = unsafe { Text::new(place) };
         }
     }
 
-    /// Writes to `to`, PATH_MAX bytes, the path of `name` in the directory of `path`, or of what that is a link to.
+    /// Writes to `to`, PATH_MAX bytes, the path of `name` in the directory of `path`, or of what that is a link to; nothing,
+    /// an empty path, if it is too long. Of a link with a relative target, its own directory is as good.
     #[inline(never)]
-    fn beside(&self, mut path: Text, name: Text, to: *mut u8) -> bool {
+    fn beside(&self, mut path: Text, name: Text, to: *mut u8) {
         // SAFETY: nothing is written behind PATH_MAX bytes; the kernel's answer gets its NUL.
         unsafe {
             let len = syscall::readlink(path.as_ptr(), to, PATH_MAX - 1).0;
-            if len < PATH_MAX {
+            if len < PATH_MAX && *to == b'/' {
                 *to.add(len) = 0;
                 path = Text::new(to);
             }
             let directory = path.file_name().as_ptr() as usize - path.as_ptr() as usize;
             let len = length(name.as_ptr()) + 1;
             if directory + len > PATH_MAX {
-                return false;
+                *to = 0;
+                return;
             }
             copy(to, path.as_ptr(), directory);
             copy(to.add(directory), name.as_ptr(), len);
         }
-        true
     }
 }
 
-/// Whether only root or the executable's owner can have written the file.
+/// Whether nobody can have written the file whom the program's power is not already: root, or the owner of a set-user-id
+/// executable. The owner of a set-group-id one, or of one with capabilities, does not have what it gives.
 #[inline(never)]
 fn is_trusted(fd: usize) -> bool {
     const WRITABLE_BY_OTHERS: u16 = 0o022;
+    const SET_ID: u16 = 0o6000;
+    const SET_UID: u16 = 0o4000;
     // SAFETY: both paths end in a NUL.
     let (file, executable) = unsafe {
         (
@@ -149,7 +150,7 @@ fn is_trusted(fd: usize) -> bool {
     };
     // What the kernel does not tell stays zero: without /proc, root it must be.
     file.mode != 0
-        && (file.uid == 0 || file.uid == executable.uid)
+        && (file.uid == 0 || file.uid == executable.uid && executable.mode & SET_ID == SET_UID)
         && file.mode & WRITABLE_BY_OTHERS == 0
 }
 

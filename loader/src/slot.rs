@@ -13,9 +13,10 @@ impl Loader {
     ///
     /// Where the kernel does not make written pages executable again (PR_SET_MDWE, SELinux execmod), the file's own pages are
     /// mapped anew and written through /proc/self/mem. The text must stay a mapping of the executable: perf, uprobes and
-    /// crash reporters attribute by mapping.
+    /// crash reporters attribute by mapping. Where an ld.so has started the program, /proc/self/exe is that ld.so, and nothing
+    /// is left to be done.
     #[inline(always)]
-    pub fn restore_slot(&self) {
+    pub fn restore_slot(&self, is_started: bool) {
         let header = self.header();
         let original = self.in_sidecar(header.slot.at);
         let len = header.slot.len as usize;
@@ -34,6 +35,9 @@ impl Loader {
             }
             if errno == 0 {
                 return;
+            }
+            if is_started {
+                fail(MEMORY.text(), NOT_RESTORED, errno);
             }
             let file = syscall::open(EXECUTABLE.text().as_ptr(), open_flags::RDONLY).0;
             let offset = header.slot_offset as usize - before;

@@ -85,12 +85,11 @@ messages! {
     AGAIN = "; wrap the program again";
     LOAD_BIAS = "load bias";
     ENTERS = "entry";
-    NO_PROC = "needs /proc";
     NOT_RESTORED = "cannot restore code";
-    NOT_LOADED = "cannot load interpreter";
+    NOT_LOADED = "cannot load";
     NOT_ELF = "not an ELF file";
-    OTHER_MACHINE = "not a dynamic linker for this machine";
-    CUT = "damaged dynamic linker";
+    OTHER_MACHINE = "for another machine";
+    CUT = "damaged ELF file";
     UNTRUSTED = "sidecar others can write";
     NOT_A_SIDECAR = "not a sidecar I know";
     DAMAGED = "damaged sidecar";

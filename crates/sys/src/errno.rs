@@ -14,10 +14,4 @@ impl Outcome {
             0
         }
     }
-
-    /// The value, if it is one.
-    #[inline(always)]
-    pub fn ok(self) -> Option<usize> {
-        (self.errno() == 0).then_some(self.0)
-    }
 }

@@ -56,13 +56,7 @@ impl Stack {
         }
     }
 
-    /// The stack pointer itself.
-    #[inline(always)]
-    pub fn pointer(self) -> *mut usize {
-        self.pointer
-    }
-
-    /// Where the value of an entry is; without one, that of the last entry, AT_NULL, which nobody reads.
+    /// Where the value of an entry is; without one, that of the last entry, AT_NULL, which is 0.
     #[inline(never)]
     fn value(self, kind: usize) -> *mut usize {
         let mut entry = self.auxv;

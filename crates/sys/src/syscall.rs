@@ -108,16 +108,6 @@ pub unsafe fn mmap(
     Outcome(unsafe { arch::mmap([address, len, prot, flags, fd, offset]) })
 }
 
-/// Unmaps memory.
-///
-/// # Safety
-/// Nothing may use the range any more.
-#[inline(always)]
-pub unsafe fn munmap(address: usize, len: usize) {
-    // SAFETY: the caller vouches for the range.
-    unsafe { syscall3(nr::MUNMAP, address, len, len) };
-}
-
 /// Changes the protection of whole pages.
 ///
 /// # Safety

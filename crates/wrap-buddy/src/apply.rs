@@ -1,28 +1,33 @@
 //! Writes plans to disk; the only place that writes to a program's file.
 //!
-//! For each program: the sidecar to a temporary file that then takes its name; the slot, and e_entry where that moves;
-//! PT_INTERP last. Each step is on disk before the next begins, so that a program whose wrapping was stopped at any
-//! point runs as before or runs wrapped, or is completed by the next run.
+//! For each program: the sidecar; the slot, and e_entry where that moves; PT_INTERP last. Each step is on disk before
+//! the next begins, so that a program whose wrapping was stopped at any point runs as before or runs wrapped, and the
+//! next run completes it.
 
 mod sidecar_file;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
-use rayon::prelude::*;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sidecar::EditKind;
 use xattr::FileExt as _;
 
+use crate::crew::Crew;
 use crate::loaders::Install;
 use crate::plan::Plan;
 use crate::scan::io_reason;
 
-/// Programs worked on at a time: each holds an open file, and 1024 is a usual limit of those.
-const BATCH: usize = 256;
+/// Programs worked on at a time, where the limit of open files allows it: each holds one, and fewer batches are fewer
+/// syncs.
+const BATCH: u64 = 4096;
+
+/// Open files besides those of programs.
+const OTHER_FILES: u64 = 64;
 
 /// With more programs than this, whole file systems are synced instead of single files.
 const FEW: usize = 8;
@@ -34,8 +39,23 @@ const MODE: u32 = 0o7777;
 const CAPABILITY: &str = "security.capability";
 
 /// Carries out `plans` and says of each what there is to know, or why it failed.
-pub fn apply(plans: &[&Plan]) -> Vec<Result<Vec<String>>> {
-    plans.chunks(BATCH).flat_map(apply_batch).collect()
+pub fn apply(plans: &[&Plan], crew: &Crew) -> Vec<Result<Vec<String>>> {
+    let batches = plans.chunks(batch_len(plans.len() as u64) as usize);
+    batches.flat_map(|batch| apply_batch(batch, crew)).collect()
+}
+
+/// How many of `count` programs can be worked on at a time; the limit of open files is raised for them if it may be.
+fn batch_len(count: u64) -> u64 {
+    let wanted = count.clamp(1, BATCH);
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return 1;
+    };
+    let enough = (wanted + OTHER_FILES).min(hard);
+    let limit = match enough > soft && setrlimit(Resource::RLIMIT_NOFILE, enough, hard).is_ok() {
+        true => enough,
+        false => soft,
+    };
+    limit.saturating_sub(OTHER_FILES).clamp(1, wanted)
 }
 
 /// Installs the loaders that `plans` rely on, each once, and returns the paths with what came of it.
@@ -53,8 +73,8 @@ fn write_loader(install: &Install) -> Result<()> {
     let directory = install.path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(directory)
         .and_then(|()| {
-            let mode = Permissions::from_mode(0o644);
-            sidecar_file::write(&install.path, install.image, mode, None, true)
+            sidecar_file::write(&install.path, install.image, 0o644, None, true)?;
+            File::open(directory)?.sync_all()
         })
         .map_err(|error| {
             anyhow!(
@@ -71,44 +91,56 @@ struct Job<'a> {
     file: File,
     /// Mode to put back at the end.
     mode: u32,
+    owner: (u32, u32),
     capability: Option<Vec<u8>>,
-    /// Whether the sidecar was there before.
-    had_sidecar: bool,
+    /// Whether this run created the sidecar, instead of replacing one.
+    new_sidecar: bool,
     /// How many of the plan's edits were written.
     written: usize,
 }
 
-fn apply_batch(plans: &[&Plan]) -> Vec<Result<Vec<String>>> {
+fn apply_batch(plans: &[&Plan], crew: &Crew) -> Vec<Result<Vec<String>>> {
     let few = plans.len() <= FEW;
-    let mut jobs: Vec<Result<Job<'_>>> = plans.par_iter().map(|plan| Job::open(plan)).collect();
-    step(&mut jobs, |job| job.write_sidecar(few));
+    let mut jobs = crew.map(plans, |plan| Job::open(plan));
+    // One at a time: to create files in the same directory, threads only wait for each other.
+    step(&mut jobs, None, |job| job.write_sidecar(few));
     sync(&mut jobs, few, |job| job.sync_directory());
-    step(&mut jobs, |job| {
+    step(&mut jobs, Some(crew), |job| {
         job.write_edits(|kind| kind != EditKind::Interp)
     });
     sync(&mut jobs, few, |job| job.sync_file());
-    // A crash may still undo this last step: the program is then one that the next run completes.
-    step(&mut jobs, |job| job.write_edits(|_| true));
-    jobs.into_par_iter().map(|job| Ok(job?.finish())).collect()
+    // Without a crash the program is wrapped from here on.
+    step(&mut jobs, Some(crew), |job| job.write_edits(|_| true));
+    sync(&mut jobs, few, |job| job.sync_file());
+    let finished = jobs.into_iter().map(|job| Ok(job?.finish()));
+    finished.collect()
 }
 
 /// Takes every job that is still in order one step further.
-fn step(jobs: &mut [Result<Job<'_>>], work: impl Fn(&mut Job<'_>) -> Result<()> + Sync) {
-    jobs.par_iter_mut().for_each(|entry| {
+fn step(
+    jobs: &mut [Result<Job<'_>>],
+    crew: Option<&Crew>,
+    work: impl Fn(&mut Job<'_>) -> Result<()> + Sync,
+) {
+    let one = |entry: &mut Result<Job<'_>>| {
         if let Ok(job) = entry
             && let Err(error) = work(job)
         {
             job.undo();
             *entry = Err(error);
         }
-    });
+    };
+    match crew {
+        Some(crew) => crew.each(jobs, one),
+        None => jobs.iter_mut().for_each(one),
+    }
 }
 
 /// Has what was written so far reach the disk: file by file, or the whole file systems the files are on.
 fn sync(jobs: &mut [Result<Job<'_>>], few: bool, one: fn(&Job<'_>) -> io::Result<()>) {
     let failed = |error: &io::Error| format!("cannot be synced: {}", io_reason(error));
     if few {
-        step(jobs, |job| {
+        step(jobs, None, |job| {
             one(job).map_err(|error| anyhow!(failed(&error)))
         });
         return;
@@ -123,7 +155,7 @@ fn sync(jobs: &mut [Result<Job<'_>>], few: bool, one: fn(&Job<'_>) -> io::Result
             broken.insert(device, failed(&error.into()));
         }
     }
-    step(jobs, |job| match broken.get(&job.plan.inode.0) {
+    step(jobs, None, |job| match broken.get(&job.plan.inode.0) {
         Some(reason) => bail!("{reason}"),
         None => Ok(()),
     });
@@ -131,20 +163,19 @@ fn sync(jobs: &mut [Result<Job<'_>>], few: bool, one: fn(&Job<'_>) -> io::Result
 
 impl<'a> Job<'a> {
     fn open(plan: &'a Plan) -> Result<Self> {
-        let mode = fs::symlink_metadata(&plan.path)
-            .map_err(|error| anyhow!(io_reason(&error)))?
-            .mode();
-        let file = open_for_writing(&plan.path, mode)
+        let (file, lifted) = open_for_writing(&plan.path)
             .map_err(|error| anyhow!("cannot be written: {}", io_reason(&error)))?;
+        let metadata = file.metadata()?;
         let mut job = Self {
             plan,
-            mode,
+            mode: lifted.unwrap_or(metadata.mode()),
+            owner: (metadata.uid(), metadata.gid()),
             capability: file.get_xattr(CAPABILITY).ok().flatten(),
-            had_sidecar: plan.sidecar_path.exists(),
+            new_sidecar: false,
             file,
             written: 0,
         };
-        match job.check_unchanged() {
+        match job.check_unchanged(&metadata) {
             Ok(()) => Ok(job),
             Err(error) => {
                 job.put_back_mode();
@@ -154,8 +185,7 @@ impl<'a> Job<'a> {
     }
 
     /// The plan was made from what the file was then.
-    fn check_unchanged(&mut self) -> Result<()> {
-        let metadata = self.file.metadata()?;
+    fn check_unchanged(&self, metadata: &Metadata) -> Result<()> {
         let (device, inode, _) = self.plan.inode;
         let mut unchanged = metadata.len() == self.plan.file_len
             && (metadata.dev(), metadata.ino()) == (device, inode);
@@ -173,21 +203,16 @@ impl<'a> Job<'a> {
     fn write_sidecar(&mut self, durable: bool) -> Result<()> {
         // Whoever may run the program has to be able to read its sidecar.
         let readable = (self.mode | (self.mode & 0o111) << 2) & 0o666;
-        let owner = self.file.metadata()?;
-        sidecar_file::write(
-            &self.plan.sidecar_path,
-            &self.plan.sidecar,
-            Permissions::from_mode(readable),
-            Some((owner.uid(), owner.gid())),
-            durable,
-        )
-        .map_err(|error| {
-            anyhow!(
-                "its sidecar {} cannot be written: {}",
-                self.plan.sidecar_path.display(),
-                io_reason(&error)
-            )
-        })
+        let (path, bytes) = (&self.plan.sidecar_path, &self.plan.sidecar);
+        self.new_sidecar = sidecar_file::write(path, bytes, readable, Some(self.owner), durable)
+            .map_err(|error| {
+                anyhow!(
+                    "its sidecar {} cannot be written: {}",
+                    path.display(),
+                    io_reason(&error)
+                )
+            })?;
+        Ok(())
     }
 
     /// Writes the next edits, as long as they are of a kind that is `due`.
@@ -223,7 +248,7 @@ impl<'a> Job<'a> {
             whole &= self.file.write_all_at(&edit.before, edit.offset).is_ok();
         }
         // While stub bytes may be left, the sidecar is what the next run repairs them with.
-        if whole && !self.had_sidecar {
+        if whole && self.new_sidecar {
             let _ = fs::remove_file(&self.plan.sidecar_path);
         }
         self.put_back_mode();
@@ -258,20 +283,25 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Opens a program for reading and writing, if need be by making it writable for the time being.
-fn open_for_writing(path: &Path, mode: u32) -> io::Result<File> {
+/// Opens a program for reading and writing, if need be by making it writable for the time being; then its mode is told.
+fn open_for_writing(path: &Path) -> io::Result<(File, Option<u32>)> {
     let open = || File::options().read(true).write(true).open(path);
+    let refused = match open() {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => error,
+        result => return Ok((result?, None)),
+    };
+    let mode = fs::symlink_metadata(path)?.mode();
+    let set = |mode: u32| fs::set_permissions(path, Permissions::from_mode(mode & MODE));
+    // Only its owner may lift it; to everybody else the first error is the one that counts.
+    if mode & 0o200 != 0 || set(mode | 0o200).is_err() {
+        return Err(refused);
+    }
     match open() {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && mode & 0o200 == 0 => {
-            // Only its owner may; to everybody else the first error is the one that counts.
-            if fs::set_permissions(path, Permissions::from_mode(mode & MODE | 0o200)).is_err() {
-                return Err(error);
-            }
-            open().inspect_err(|_| {
-                let _ = fs::set_permissions(path, Permissions::from_mode(mode & MODE));
-            })
+        Ok(file) => Ok((file, Some(mode))),
+        Err(error) => {
+            let _ = set(mode);
+            Err(error)
         }
-        result => result,
     }
 }
 
@@ -303,7 +333,8 @@ mod tests {
         fs::set_permissions(&path, Permissions::from_mode(0o555)).unwrap();
         as_owner(&path, || {
             assert!(File::options().write(true).open(&path).is_err());
-            let file = open_for_writing(&path, 0o100555).unwrap();
+            let (file, lifted) = open_for_writing(&path).unwrap();
+            assert_eq!(lifted.unwrap() & MODE, 0o555);
             file.write_all_at(b"y", 0).unwrap();
         });
         assert_eq!(fs::read(&path).unwrap(), b"y");

@@ -176,17 +176,15 @@ fn interpreter_for<'a>(
         .unwrap_or_default();
     let wanted = Libc::of_interpreter(Path::new(asked_for));
     let asks = format!("it asks for {}", asked_for.display());
-    if interpreters.is_empty() {
-        return Err(Class::Failed(format!(
-            "no dynamic linker is known for it, {asks}: pass --interpreter"
-        )));
-    }
     match interpreters.fitting(elf, wanted) {
         Fit::Fits(interpreter) => Ok(interpreter),
         Fit::OtherLibc(known) => Err(Class::Skipped(format!(
             "other libc: {asks} ({}), and only an interpreter of {} is known: pass --interpreter",
             wanted.name(),
             known.name()
+        ))),
+        Fit::NoneKnown => Err(Class::Failed(format!(
+            "no dynamic linker is known for it, {asks}: pass --interpreter"
         ))),
         Fit::OtherArchitecture => Err(Class::Skipped(format!(
             "other architecture: {asks}, and no interpreter for {} is known: pass --interpreter",

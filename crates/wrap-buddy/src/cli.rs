@@ -18,12 +18,23 @@ pub enum Format {
     Json,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  wrap-buddy --paths ./app --libs ./lib              wrap the programs in ./app
+  wrap-buddy --paths ./app --libs ./lib --dry-run    only say what that would do";
+
 /// Makes prebuilt Linux executables run where their dynamic linker and libraries are elsewhere.
 ///
 /// Each program gets a stub over its entry point and a sidecar file .NAME.wrapbuddy beside it; its length, offsets and
 /// layout stay as they are.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "wrap-buddy", version, max_term_width = 100)]
+#[command(
+    name = "wrap-buddy",
+    bin_name = "wrap-buddy",
+    version,
+    max_term_width = 100
+)]
+#[command(after_help = EXAMPLES, next_help_heading = "Programs")]
 pub struct Cli {
     /// Programs, or directories with programs in them
     ///
@@ -32,19 +43,19 @@ pub struct Cli {
     pub paths: Vec<PathBuf>,
 
     /// Library directories, searched in this order
-    #[arg(long, value_name = "PATH", num_args = 1.., value_parser = search_directory())]
+    #[arg(help_heading = "Libraries", long, value_name = "PATH", num_args = 1.., value_parser = search_directory())]
     pub libs: Vec<PathBuf>,
 
     /// Directories put on the search path of every program, whether they resolve anything or not
-    #[arg(long, value_name = "PATH", num_args = 1.., value_parser = search_directory())]
+    #[arg(help_heading = "Libraries", long, value_name = "PATH", num_args = 1.., value_parser = search_directory())]
     pub runtime_dependencies: Vec<PathBuf>,
 
     /// Glob patterns of sonames that may be missing
-    #[arg(long, value_name = "PATTERN", num_args = 1..)]
+    #[arg(help_heading = "Libraries", long, value_name = "PATTERN", num_args = 1..)]
     pub ignore_missing: Vec<Glob>,
 
     /// Sonames of libraries to load in addition
-    #[arg(long, value_name = "SONAME", num_args = 1..)]
+    #[arg(help_heading = "Libraries", long, value_name = "SONAME", num_args = 1..)]
     pub needed: Vec<OsString>,
 
     /// Leave the directories below those given to --paths alone
@@ -58,33 +69,33 @@ pub struct Cli {
     /// The real dynamic linker; once for each architecture and libc, each program gets the one that fits
     ///
     /// Without it: the ones compiled in, or else those of the running system.
-    #[arg(long, value_name = "PATH")]
+    #[arg(help_heading = "At run time", long, value_name = "PATH")]
     pub interpreter: Vec<PathBuf>,
 
     /// Refer to loader, dynamic linker and libraries relative to the program, so that the tree can be moved
-    #[arg(long)]
+    #[arg(help_heading = "At run time", long)]
     pub relocatable: bool,
 
     /// Where loader.bin is when the programs run
     ///
     /// Without it: the directory compiled in, or else ../lib/wrap-buddy beside this tool, or else a copy is installed
     /// into the user's data directory.
-    #[arg(long, value_name = "DIR")]
+    #[arg(help_heading = "At run time", long, value_name = "DIR")]
     pub loader_dir_path: Option<PathBuf>,
 
     /// Say more
-    #[arg(short, long)]
+    #[arg(help_heading = "Output", short, long)]
     pub verbose: bool,
 
     /// Print errors only
-    #[arg(short, long, conflicts_with = "verbose")]
+    #[arg(help_heading = "Output", short, long, conflicts_with = "verbose")]
     pub quiet: bool,
 
     /// How results are told
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(help_heading = "Output", long, value_enum, default_value_t)]
     pub format: Format,
 
-    /// Files looked at in parallel; as many as there are processors without it
+    /// Files worked on in parallel; as many as there are processors without it
     #[arg(short, long, value_name = "N")]
     pub jobs: Option<NonZero<usize>>,
 }

@@ -7,6 +7,7 @@ pub mod apply;
 pub mod arch;
 pub mod classify;
 pub mod cli;
+mod crew;
 mod hex;
 pub mod inject;
 pub mod inspect;

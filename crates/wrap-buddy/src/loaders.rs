@@ -1,7 +1,9 @@
 //! Where loader.bin is when a wrapped program starts, and what has to be installed for it to be there.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail};
 use etcetera::BaseStrategy;
@@ -21,7 +23,7 @@ pub struct Loader {
     /// Written there first, unless it is there already.
     pub install: Option<Install>,
     /// What the user should know.
-    pub note: Option<String>,
+    pub warning: Option<String>,
 }
 
 /// A loader image to be written.
@@ -33,12 +35,11 @@ pub struct Install {
     pub image: &'static [u8],
 }
 
-/// Directories loaders may be in.
+/// Where loaders are looked for; each architecture's is looked for once.
 #[derive(Debug)]
 pub struct Loaders {
     named: Option<PathBuf>,
-    beside_tool: Option<PathBuf>,
-    data: Option<PathBuf>,
+    known: Mutex<HashMap<u16, Result<Loader, String>>>,
 }
 
 impl Loaders {
@@ -46,14 +47,9 @@ impl Loaders {
     pub fn new(named: Option<&Path>) -> Result<Self> {
         let compiled_in = option_env!("WRAP_BUDDY_LIBDIR").map(Path::new);
         let named = named.or(compiled_in).map(std::path::absolute).transpose()?;
-        let tool = std::env::current_exe().ok();
         Ok(Self {
             named,
-            beside_tool: tool
-                .and_then(|tool| Some(tool.parent()?.parent()?.join("lib/wrap-buddy"))),
-            data: etcetera::base_strategy::choose_base_strategy()
-                .ok()
-                .map(|base| base.data_dir().join("wrap-buddy")),
+            known: Mutex::default(),
         })
     }
 
@@ -62,36 +58,15 @@ impl Loaders {
     /// # Errors
     /// When the image in a named directory is not one for it.
     pub fn absolute(&self, arch: &Arch, stage: &Stage) -> Result<Loader> {
-        if let Some(directory) = &self.named {
-            let (path, there) = named_image(directory, arch)?;
-            return Ok(Loader {
-                note: (!there).then(|| format!("{} must be there at run time", path.display())),
-                path,
-                install: None,
-            });
-        }
-        let beside = self.beside_tool.as_deref();
-        if let Some(path) = beside.and_then(|directory| good_image(directory, arch)) {
-            return Ok(Loader {
-                path: fs::canonicalize(&path).unwrap_or(path),
-                install: None,
-                note: None,
-            });
-        }
-        let data = self.data.as_deref().ok_or_else(|| {
-            anyhow!("there is no place for the loader: pass --loader-dir-path, or set HOME")
-        })?;
-        let digest = hex(&Sha256::digest(stage.loader)[..8]);
-        let path = data.join(format!("loader-{}-{digest}.bin", arch.name));
-        let there = fs::read(&path).is_ok_and(|image| image == stage.loader);
-        Ok(Loader {
-            install: (!there).then(|| Install {
-                path: path.clone(),
-                image: stage.loader,
-            }),
-            path,
-            note: None,
-        })
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known.entry(arch.machine).or_insert_with(|| {
+            let found = match &self.named {
+                Some(directory) => named_image(directory, arch),
+                None => of_this_tool(arch, stage),
+            };
+            found.map_err(|error| format!("{error:#}"))
+        });
+        found.clone().map_err(anyhow::Error::msg)
     }
 
     /// The loader for a program in the directory `origin`, relative to that.
@@ -99,55 +74,88 @@ impl Loaders {
     /// # Errors
     /// When the image in a named directory is not one for it.
     pub fn relative(&self, arch: &Arch, stage: &Stage, origin: &Path) -> Result<Loader> {
-        if let Some(directory) = &self.named {
-            let (path, there) = named_image(directory, arch)?;
+        if self.named.is_some() {
+            let loader = self.absolute(arch, stage)?;
             return Ok(Loader {
-                note: (!there).then(|| format!("{} must be there at run time", path.display())),
-                path: relative_file(&path, origin),
-                install: None,
+                path: relative_file(&loader.path, origin),
+                ..loader
             });
         }
         if let Some(path) = good_image(&origin.join("../lib/wrap-buddy"), arch) {
-            return Ok(Loader {
-                path: relative_file(&path, origin),
-                install: None,
-                note: None,
-            });
+            return Ok(Loader::there(relative_file(&path, origin)));
         }
         let name = PathBuf::from(format!(".loader-{}.bin", arch.name));
-        let path = origin.join(&name);
-        let there = fs::read(&path).is_ok_and(|image| image == stage.loader);
+        let loader = installed(origin.join(&name), stage);
         Ok(Loader {
             path: name,
-            install: (!there).then_some(Install {
-                path,
-                image: stage.loader,
-            }),
-            note: None,
+            ..loader
         })
     }
 }
 
-/// The image in a directory the user named, and whether it is there yet.
-fn named_image(directory: &Path, arch: &Arch) -> Result<(PathBuf, bool)> {
-    let mut paths = arch
-        .loader_names()
-        .into_iter()
-        .map(|name| directory.join(name));
-    let usual = paths.next().unwrap_or_else(|| directory.join("loader.bin"));
-    for path in std::iter::once(usual.clone()).chain(paths) {
+impl Loader {
+    /// Nothing has to be done for it.
+    fn there(path: PathBuf) -> Self {
+        Self {
+            path,
+            install: None,
+            warning: None,
+        }
+    }
+}
+
+/// The image beside this tool, else a copy in the user's data directory.
+fn of_this_tool(arch: &Arch, stage: &Stage) -> Result<Loader> {
+    let tool = std::env::current_exe().ok();
+    let beside = tool.and_then(|tool| Some(tool.parent()?.parent()?.join("lib/wrap-buddy")));
+    if let Some(path) = beside.and_then(|directory| good_image(&directory, arch)) {
+        return Ok(Loader::there(fs::canonicalize(&path).unwrap_or(path)));
+    }
+    let base = etcetera::base_strategy::choose_base_strategy().map_err(|_| {
+        anyhow!("there is no place for the loader: pass --loader-dir-path, or set HOME")
+    })?;
+    let digest = hex(&Sha256::digest(stage.loader)[..8]);
+    let name = format!("loader-{}-{digest}.bin", arch.name);
+    let path = base.data_dir().join("wrap-buddy").join(name);
+    Ok(installed(path, stage))
+}
+
+/// The loader of `stage` at `path`, where it is put unless it is there already.
+fn installed(path: PathBuf, stage: &Stage) -> Loader {
+    let there = fs::read(&path).is_ok_and(|image| image == stage.loader);
+    Loader {
+        install: (!there).then(|| Install {
+            path: path.clone(),
+            image: stage.loader,
+        }),
+        ..Loader::there(path)
+    }
+}
+
+/// The image in a directory the user named, whether it is there yet or not.
+fn named_image(directory: &Path, arch: &Arch) -> Result<Loader> {
+    let names = arch.loader_names();
+    for path in names.iter().map(|name| directory.join(name)) {
         match fs::read(&path) {
             Ok(image) => {
                 check(&image, arch.machine)
                     .with_context(|| path.display().to_string())
                     .context("--loader-dir-path")?;
-                return Ok((path, true));
+                return Ok(Loader::there(path));
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => bail!("{} cannot be read: {error}", path.display()),
         }
     }
-    Ok((usual, false))
+    let path = directory.join(names.first().map_or("loader.bin", String::as_str));
+    let warning = format!(
+        "{}: no such loader yet; put it there before the programs run",
+        path.display()
+    );
+    Ok(Loader {
+        warning: Some(warning),
+        ..Loader::there(path)
+    })
 }
 
 fn good_image(directory: &Path, arch: &Arch) -> Option<PathBuf> {

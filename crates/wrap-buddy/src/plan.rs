@@ -263,8 +263,10 @@ pub fn plan(
         .encode(&mut sidecar)
         .map_err(|error| anyhow!("the sidecar {error}"))?;
     sidecar.truncate(len);
+    // It is kept until all programs are planned.
+    sidecar.shrink_to_fit();
 
-    let notes = notes(&elf, arch, &metadata, &loader, &source);
+    let notes = notes(&elf, arch, &metadata, &source);
     Ok(Plan {
         path: path.to_owned(),
         arch,
@@ -343,14 +345,8 @@ fn edits(
     Ok(edits)
 }
 
-fn notes(
-    elf: &Elf,
-    arch: &Arch,
-    metadata: &Metadata,
-    loader: &Loader,
-    source: &Source,
-) -> Vec<String> {
-    let mut notes: Vec<String> = loader.note.iter().cloned().collect();
+fn notes(elf: &Elf, arch: &Arch, metadata: &Metadata, source: &Source) -> Vec<String> {
+    let mut notes = Vec::new();
     let align = elf.loads().map(|load| load.align).max().unwrap_or(0);
     if align > arch.max_load_align {
         notes.push(format!(

@@ -1,5 +1,6 @@
 //! Finds the files to look at.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -79,6 +80,24 @@ fn walk(
             }),
         }
     }
+}
+
+/// The directories that `candidates` are in, as they are shown and as they are, each once.
+pub fn directories(candidates: &[Candidate]) -> Vec<(PathBuf, PathBuf)> {
+    let mut seen = HashSet::new();
+    let mut found = Vec::new();
+    for candidate in candidates {
+        let (Some(shown), Some(real)) = (candidate.shown.parent(), candidate.path.parent()) else {
+            continue;
+        };
+        if seen.insert(real) {
+            // `--paths program` is in a directory that has no name.
+            let named = !shown.as_os_str().is_empty();
+            let shown = if named { shown } else { Path::new(".") };
+            found.push((shown.to_owned(), real.to_owned()));
+        }
+    }
+    found
 }
 
 /// What an error of the operating system means for the user.

@@ -2,20 +2,21 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
-use rayon::prelude::*;
 use stages::Stage;
 
 use crate::apply;
 use crate::classify::{Class, Means, classify};
 use crate::cli::Cli;
+use crate::crew::Crew;
 use crate::interpreter::Interpreters;
 use crate::loaders::Loaders;
 use crate::plan::{Plan, Style, plan};
 use crate::report::{FileReport, Report, Status};
 use crate::resolve::{Resolver, Settings};
-use crate::scan::{Candidate, scan};
+use crate::scan::{Candidate, directories, scan};
 
 /// Wraps what `cli` names with the stubs and loaders of `stages`; `missing_stages` tells how to get others.
 ///
@@ -39,65 +40,80 @@ pub fn wrap(cli: &Cli, stages: &[Stage], missing_stages: &[(&str, &str)]) -> Res
         relocatable: cli.relocatable,
         loaders: &loaders,
     };
-    let threads = rayon::ThreadPoolBuilder::new()
-        .num_threads(cli.jobs.map_or(0, usize::from))
-        .build()?;
-
     let (candidates, unreadable) = scan(&cli.paths, !cli.no_recurse);
     let candidates = without_duplicates(candidates);
-    let mut files: Vec<FileReport> = threads.install(|| {
-        candidates
-            .par_iter()
-            .filter_map(|candidate| look_at(candidate, &means, &resolver, &style, cli.verbose))
-            .collect()
-    });
+    let crew = Crew::new(candidates.len(), cli.jobs.map(usize::from))?;
+    let desk = Desk {
+        means,
+        resolver,
+        style,
+        verbose: cli.verbose,
+        candidates: &candidates,
+        directories: OnceLock::new(),
+    };
+    let files = crew.map(&candidates, |candidate| desk.look_at(candidate));
+    let mut files: Vec<FileReport> = files.into_iter().flatten().collect();
     skip_hard_links(&mut files);
     let unreadable = unreadable.into_iter();
     files.extend(unreadable.map(|one| FileReport::failed(one.path, one.reason)));
 
     let mut report = Report {
         dry_run: cli.dry_run,
-        warnings: lost_directories(cli),
+        warnings: warnings(cli, &files),
         ..Report::default()
     };
     if !cli.dry_run {
-        threads.install(|| carry_out(&mut files, &mut report.installed));
+        carry_out(&mut files, &mut report.installed, &crew);
     }
     report.files = files;
     Ok(report)
 }
 
-/// Decides about one file; nothing for one that nobody asks about.
-fn look_at(
-    candidate: &Candidate,
-    means: &Means<'_>,
-    resolver: &Resolver,
-    style: &Style<'_>,
+/// What files are looked at with.
+struct Desk<'a> {
+    means: Means<'a>,
+    resolver: Resolver,
+    style: Style<'a>,
     verbose: bool,
-) -> Option<FileReport> {
-    let shown = candidate.shown.clone();
-    let program = match classify(&candidate.path, means) {
-        Class::Program(program) => *program,
-        Class::NotElf(_) if !candidate.named && !verbose => return None,
-        Class::NotElf(reason) | Class::Skipped(reason) => {
-            return Some(FileReport::skipped(shown, reason));
+    candidates: &'a [Candidate],
+    /// Those of the candidates, listed when a library is missing.
+    directories: OnceLock<Vec<(PathBuf, PathBuf)>>,
+}
+
+impl Desk<'_> {
+    /// Decides about one file; nothing for one that nobody asks about.
+    fn look_at(&self, candidate: &Candidate) -> Option<FileReport> {
+        let shown = candidate.shown.clone();
+        let program = match classify(&candidate.path, &self.means) {
+            Class::Program(program) => *program,
+            Class::NotElf(_) if !candidate.named && !self.verbose => return None,
+            Class::NotElf(reason) | Class::Skipped(reason) => {
+                return Some(FileReport::skipped(shown, reason));
+            }
+            Class::Failed(reason) => return Some(FileReport::failed(shown, reason)),
+        };
+        let (elf, interpreter) = (&program.elf, program.interpreter);
+        let mut resolution = self.resolver.resolve(&candidate.path, elf, interpreter);
+        if !resolution.missing.is_empty() {
+            let near = self
+                .directories
+                .get_or_init(|| directories(self.candidates));
+            self.resolver
+                .hint(&mut resolution.missing, elf, interpreter, near);
+            return Some(FileReport {
+                missing: resolution.missing,
+                ..FileReport::failed(shown, "libraries are missing".to_owned())
+            });
         }
-        Class::Failed(reason) => return Some(FileReport::failed(shown, reason)),
-    };
-    let resolution = resolver.resolve(&candidate.path, &program.elf, program.interpreter);
-    if !resolution.missing.is_empty() {
-        return Some(FileReport {
-            missing: resolution.missing,
-            ..FileReport::failed(shown, "libraries are missing".to_owned())
-        });
+        let planned = plan(&candidate.path, program, resolution, &self.style);
+        Some(match planned {
+            Ok(plan) => FileReport {
+                plan: Some(Box::new(plan)),
+                ..FileReport::new(shown, Status::WouldWrap, None)
+            },
+            Err(error) => FileReport::failed(shown, format!("{error:#}")),
+        })
     }
-    Some(match plan(&candidate.path, program, resolution, style) {
-        Ok(plan) => FileReport {
-            plan: Some(Box::new(plan)),
-            ..FileReport::new(shown, Status::WouldWrap, None)
-        },
-        Err(error) => FileReport::failed(shown, format!("{error:#}")),
-    })
 }
 
 /// A path that was named and also met, or named twice, is one file.
@@ -137,7 +153,7 @@ fn skip_hard_links(files: &mut [FileReport]) {
 }
 
 /// Carries out every plan in `files` and turns them into what became of them.
-fn carry_out(files: &mut [FileReport], installed: &mut Vec<PathBuf>) {
+fn carry_out(files: &mut [FileReport], installed: &mut Vec<PathBuf>, crew: &Crew) {
     let plans: Vec<&Plan> = files
         .iter()
         .filter_map(|file| file.plan.as_deref())
@@ -161,7 +177,7 @@ fn carry_out(files: &mut [FileReport], installed: &mut Vec<PathBuf>) {
         .iter()
         .filter_map(|file| file.plan.as_deref())
         .collect();
-    let outcomes = apply::apply(&plans);
+    let outcomes = apply::apply(&plans, crew);
     for (file, outcome) in planned.iter_mut().zip(outcomes) {
         match outcome {
             Ok(notes) => {
@@ -178,9 +194,17 @@ fn succeeded(loaders: &BTreeMap<PathBuf, Result<()>>) -> impl Iterator<Item = Pa
     written.map(|(path, _)| path.clone())
 }
 
-/// Directories that will resolve nothing because they are not there.
-fn lost_directories(cli: &Cli) -> Vec<String> {
+/// What concerns no single file: directories that will resolve nothing because they are not there, and loaders.
+fn warnings(cli: &Cli, files: &[FileReport]) -> Vec<String> {
     let lost = cli.libs.iter().filter(|directory| !directory.is_dir());
-    lost.map(|directory| format!("--libs {}: no such directory", directory.display()))
-        .collect()
+    let mut warnings: Vec<String> = lost
+        .map(|directory| format!("--libs {}: no such directory", directory.display()))
+        .collect();
+    let plans = files.iter().filter_map(|file| file.plan.as_ref());
+    for warning in plans.filter_map(|plan| plan.loader.warning.as_ref()) {
+        if !warnings.contains(warning) {
+            warnings.push(warning.clone());
+        }
+    }
+    warnings
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use sidecar::{Edit, EditKind, Id, Sidecar, Trailer};
 use stages::Stage;
 
-use crate::inspect::{Elf, Source};
+use crate::inspect::{Elf, PAGE, Segment, Source};
 use crate::naming::{identity, sidecar_name};
 
 /// Bytes of stub looked through for the trailer behind it.
@@ -74,7 +74,7 @@ fn read(path: &Path) -> Option<Vec<u8>> {
 
 /// The identity and the sidecar's path in the trailer behind a stub of this build at the entry point.
 fn stub_at_entry(elf: &Elf, source: &mut Source, stages: &[Stage]) -> Option<(Id, PathBuf)> {
-    let at = elf.offset_of(elf.entry)?;
+    let at = entry_offset(elf)?;
     let mut codes: Vec<&[u8]> = Vec::new();
     for stage in stages.iter().filter(|stage| stage.machine == elf.machine) {
         codes.extend([stage.stub, stage.relocatable_stub]);
@@ -83,6 +83,18 @@ fn stub_at_entry(elf: &Elf, source: &mut Source, stages: &[Stage]) -> Option<(Id
         let found = source.read(at, code.len() as u64).ok()?;
         (!code.is_empty() && found == code).then(|| trailer_at(source, at + code.len() as u64))?
     })
+}
+
+/// Where in the file the entry point is, which may be moved into the unused bytes behind a segment's own.
+fn entry_offset(elf: &Elf) -> Option<u64> {
+    let behind = |load: &Segment| {
+        let into = elf.entry.checked_sub(load.address)?;
+        let end = load.file_end().checked_next_multiple_of(PAGE)?;
+        let offset = load.offset.checked_add(into)?;
+        (offset < end).then_some(offset)
+    };
+    elf.offset_of(elf.entry)
+        .or_else(|| elf.loads().find_map(behind))
 }
 
 fn trailer_at(source: &mut Source, at: u64) -> Option<(Id, PathBuf)> {

@@ -1,6 +1,7 @@
 //! `bench patch`: what wrapping costs, for many programs at once and for a very large one.
 
 mod real;
+mod syncs;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -73,9 +74,10 @@ fn many_programs(kit: &Kit, misses: &mut Misses) -> Result<()> {
         "{PROGRAMS} executables, copies of {} of this system",
         found.len()
     );
-    let dir = kit.dir.path().join("programs");
     let mut samples = Vec::new();
-    for _ in 0..PROGRAMS_ROUNDS {
+    for round in 0..PROGRAMS_ROUNDS {
+        // Left there until the end: ext4 is slow to create files where it has deleted many a moment ago.
+        let dir = kit.dir.path().join(format!("programs-{round}"));
         copy_all(&found, &dir)?;
         samples.push(kit.wrap(&dir)?);
         let wrapped = count_sidecars(&dir)?;
@@ -88,16 +90,18 @@ fn many_programs(kit: &Kit, misses: &mut Misses) -> Result<()> {
             "  wrapped {wrapped} in {:.3} s",
             samples[samples.len() - 1].wall.as_secs_f64()
         );
-        fs::remove_dir_all(&dir)?;
     }
+    let dir = kit.dir.path().join("programs-synced");
+    let copies = copy_all(&found, &dir)?;
+    nix::unistd::sync();
+    println!(
+        "  of that, the file system takes {:.3} s for the same writes",
+        syncs::of_many(&copies)?.as_secs_f64()
+    );
+    let seconds = samples.iter().map(|sample| sample.wall.as_secs_f64());
     misses.compare(
         "  median time",
-        median(
-            samples
-                .iter()
-                .map(|sample| sample.wall.as_secs_f64())
-                .collect(),
-        ),
+        median(seconds.collect()),
         TARGET_PROGRAMS_SECONDS,
         " s",
     );
@@ -105,14 +109,16 @@ fn many_programs(kit: &Kit, misses: &mut Misses) -> Result<()> {
     Ok(())
 }
 
-fn copy_all(programs: &[PathBuf], dir: &Path) -> Result<()> {
+fn copy_all(programs: &[PathBuf], dir: &Path) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(dir)?;
+    let mut copies = Vec::new();
     for (index, program) in programs.iter().cycle().take(PROGRAMS).enumerate() {
         let name = program.file_name().unwrap_or_default().to_string_lossy();
         let copy = dir.join(format!("{index:04}-{name}"));
         fs::copy(program, &copy).with_context(|| format!("cannot copy {}", program.display()))?;
+        copies.push(copy);
     }
-    Ok(())
+    Ok(copies)
 }
 
 fn count_sidecars(dir: &Path) -> Result<usize> {
@@ -134,9 +140,11 @@ fn one_large_file(kit: &Kit, misses: &mut Misses) -> Result<()> {
     large.append(LARGE_FILE)?;
 
     let (mut small_samples, mut large_samples) = (Vec::new(), Vec::new());
+    let mut of_disk = Vec::new();
     for _ in 0..LARGE_ROUNDS {
         small_samples.push(small.wrap_afresh(kit)?);
         large_samples.push(large.wrap_afresh(kit)?);
+        of_disk.push(syncs::of_one(&large.path)?.as_secs_f64() * 1e3);
     }
     let millis = |samples: &[Sample]| {
         let millis = |sample: &Sample| sample.wall.as_secs_f64() * 1e3;
@@ -150,6 +158,10 @@ fn one_large_file(kit: &Kit, misses: &mut Misses) -> Result<()> {
         "  without them {:.3} ms, difference {:+.3} ms",
         millis(&small_samples),
         millis(&large_samples) - millis(&small_samples)
+    );
+    println!(
+        "  of that, the file system takes {:.3} ms for the same writes",
+        median(of_disk)
     );
     misses.compare(
         "  median time",

@@ -31,7 +31,6 @@ pub mod nr {
     pub const PWRITE64: usize = 68;
     pub const READLINKAT: usize = 78;
     pub const EXIT_GROUP: usize = 94;
-    pub const MUNMAP: usize = 215;
     pub const MMAP: usize = 222;
     pub const MPROTECT: usize = 226;
     pub const STATX: usize = 291;
@@ -209,7 +208,7 @@ macro_rules! stub {
             "cbnz w2, 2b",
             ".else",
             "adr x1, 9f + {loader}",
-            "mov w2, #0",                               // O_RDONLY
+            "mov w2, #{nonblock}",                      // O_RDONLY; a FIFO must not hold the program up
             ".endif",
             "mov w8, #{openat}",                        // the path is absolute: any directory will do
             "svc #0",
@@ -268,6 +267,7 @@ macro_rules! stub {
             mmap = const $crate::arch::nr::MMAP,
             write = const $crate::arch::nr::WRITE,
             exit = const $crate::arch::nr::EXIT_GROUP,
+            nonblock = const $crate::syscall::open_flags::NONBLOCK,
             closing = const sidecar::loader::CLOSING_OFFSET,
             len = const sidecar::loader::IMAGE_LEN,
             mark = const sidecar::loader::closing_mark($crate::arch::MACHINE),

@@ -21,12 +21,10 @@ pub mod nr {
     pub const WRITE: usize = 4;
     pub const CLOSE: usize = 6;
     pub const LSEEK: usize = 19;
-    /// The first mmap: one argument, the address of the six.
-    pub const OLD_MMAP: usize = 90;
-    pub const MUNMAP: usize = 91;
     pub const MPROTECT: usize = 125;
     pub const PREAD64: usize = 180;
     pub const PWRITE64: usize = 181;
+    pub const MMAP2: usize = 192;
     pub const EXIT_GROUP: usize = 252;
     pub const OPENAT: usize = 295;
     pub const READLINKAT: usize = 305;
@@ -37,20 +35,29 @@ pub mod nr {
 ///
 /// # Safety
 /// As the call demands of its arguments.
+#[inline(always)]
+pub unsafe fn syscall(number: usize, [a, b, c, d, e]: [usize; 5]) -> usize {
+    // SAFETY: the caller vouches for the call.
+    unsafe { syscall6(number, &[a, b, c, d, e, 0]) }
+}
+
 #[inline(never)]
-pub unsafe fn syscall(number: usize, arguments: [usize; 5]) -> usize {
+unsafe fn syscall6(number: usize, arguments: &[usize; 6]) -> usize {
     let result;
-    // SAFETY: the caller vouches for the call. esi and ebx are the compiler's own: they are saved and given back.
+    // SAFETY: as for `syscall`. esi, ebx and ebp are the compiler's own: they are saved and given back.
     unsafe {
         core::arch::asm!(
             "push esi",
             "push ebx",
+            "push ebp",
             "mov ebx, [edi]",
             "mov ecx, [edi + 4]",
             "mov edx, [edi + 8]",
             "mov esi, [edi + 12]",
+            "mov ebp, [edi + 20]",
             "mov edi, [edi + 16]",
             "int 0x80",
+            "pop ebp",
             "pop ebx",
             "pop esi",
             inlateout("eax") number => result,
@@ -81,14 +88,14 @@ pub unsafe fn syscall3(number: usize, a: usize, b: usize, c: usize) -> usize {
     result
 }
 
-/// mmap; the offset is in bytes.
+/// mmap2, which systemd's filter for MemoryDenyWriteExecute= lets through, unlike mmap; the offset is in bytes.
 ///
 /// # Safety
 /// As for [`crate::syscall::mmap`].
 #[inline(always)]
-pub unsafe fn mmap(arguments: [usize; 6]) -> usize {
-    // SAFETY: the kernel reads the six arguments; the caller vouches for the range.
-    unsafe { syscall(nr::OLD_MMAP, [arguments.as_ptr() as usize, 0, 0, 0, 0]) }
+pub unsafe fn mmap([a, b, c, d, e, offset]: [usize; 6]) -> usize {
+    // SAFETY: the caller vouches for the range.
+    unsafe { syscall6(nr::MMAP2, &[a, b, c, d, e, offset >> 12]) }
 }
 
 /// pread64; the offset is two words, low first.
@@ -148,8 +155,8 @@ macro_rules! address {
     };
 }
 
-/// Defines the stub. It passes to the loader: ebp the trailer; on the stack mmap's six arguments, the loader's descriptor
-/// the fifth of them, then rtld_fini, then the initial stack.
+/// Defines the stub. It passes to the loader: ebp the trailer; edi the loader's descriptor; on the stack rtld_fini, then the
+/// initial stack.
 #[macro_export]
 macro_rules! stub {
     (relocatable: $relocatable:expr) => {
@@ -195,7 +202,7 @@ macro_rules! stub {
             ".else",
             "lea ebx, [ebp + {loader}]",
             ".endif",
-            "xor ecx, ecx",                             // O_RDONLY
+            "mov ecx, {nonblock}",                      // O_RDONLY; a FIFO must not hold the program up
             "push {open}",
             "pop eax",
             "int 0x80",
@@ -210,19 +217,20 @@ macro_rules! stub {
             "mov [ecx + 1], edi",                       // a read that fails must not leave a mark
             "mov eax, {pread}",
             "int 0x80",
+            "mov edi, ebx",                             // the descriptor: stays for the loader
             "xor eax, eax",
             "cmp dword ptr [ecx + 1], {mark}",          // whole, and a loader for this stub?
-            "setne al",                                 // if not, the offset is odd and mmap says EINVAL
-            "push eax",                                 // offset
-            "push ebx",                                 // descriptor: stays for the loader
+            "sete al",                                  // if not, no byte is asked for and mmap says EINVAL
+            "shl eax, 12",
+            "xchg ecx, eax",
+            "xor ebx, ebx",                             // anywhere
             "push 2",                                   // MAP_PRIVATE
-            "push edx",                                 // PROT_READ | PROT_EXEC is 5
-            "push {len}",
-            "push edi",                                 // anywhere
-            "mov ebx, esp",
-            "push {mmap}",
-            "pop eax",
+            "pop esi",
+            "push ebp",
+            "xor ebp, ebp",                             // offset; PROT_READ | PROT_EXEC is 5, in edx
+            "mov eax, {mmap}",
             "int 0x80",
+            "pop ebp",
             "cmp eax, -4096",
             "jbe 6f",
             "8: neg eax",                               // wrap-buddy: PATH ERRNO
@@ -267,11 +275,11 @@ macro_rules! stub {
             readlink = const 85,
             open = const 5,
             pread = const $crate::arch::nr::PREAD64,
-            mmap = const $crate::arch::nr::OLD_MMAP,
+            mmap = const $crate::arch::nr::MMAP2,
             write = const $crate::arch::nr::WRITE,
             exit = const $crate::arch::nr::EXIT_GROUP,
+            nonblock = const $crate::syscall::open_flags::NONBLOCK,
             closing = const sidecar::loader::CLOSING_OFFSET,
-            len = const sidecar::loader::IMAGE_LEN,
             mark = const sidecar::loader::closing_mark($crate::arch::MACHINE),
             line_len = const sidecar::LINE_LEN_OFFSET,
             line = const sidecar::LINE_OFFSET,
@@ -294,14 +302,13 @@ macro_rules! loader {
             ".quad {magic}",
             ".short {abi}",
             ".short {machine}",
-            "2: mov ecx, [esp + 16]",                      // the loader's descriptor
-            "mov edx, [esp + 24]",                      // rtld_fini
-            "lea ebx, [esp + 28]",                      // the initial stack
+            "2: pop edx",                               // rtld_fini
+            "mov ebx, esp",                             // the initial stack
             "lea esp, [ebx - 4096]",
             "mov eax, esp",
             "sub esp, 12",                              // the stack is 16-byte aligned where a function is called
             "push eax",                                 // scratch memory
-            "push ecx",
+            "push edi",                                 // the loader's descriptor
             "push edx",
             "push ebx",
             "push ebp",                                 // the trailer

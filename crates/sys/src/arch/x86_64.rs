@@ -23,7 +23,6 @@ pub mod nr {
     pub const LSEEK: usize = 8;
     pub const MMAP: usize = 9;
     pub const MPROTECT: usize = 10;
-    pub const MUNMAP: usize = 11;
     pub const PREAD64: usize = 17;
     pub const PWRITE64: usize = 18;
     pub const EXIT_GROUP: usize = 231;
@@ -188,7 +187,7 @@ macro_rules! stub {
             ".else",
             "lea rdi, [rip + 9f + {loader}]",
             ".endif",
-            "xor esi, esi",                             // O_RDONLY
+            "mov esi, {nonblock}",                      // O_RDONLY; a FIFO must not hold the program up
             "push {open}",
             "pop rax",
             "syscall",
@@ -261,6 +260,7 @@ macro_rules! stub {
             mmap = const $crate::arch::nr::MMAP,
             write = const $crate::arch::nr::WRITE,
             exit = const $crate::arch::nr::EXIT_GROUP,
+            nonblock = const $crate::syscall::open_flags::NONBLOCK,
             closing = const sidecar::loader::CLOSING_OFFSET,
             len = const sidecar::loader::IMAGE_LEN,
             mark = const sidecar::loader::closing_mark($crate::arch::MACHINE),

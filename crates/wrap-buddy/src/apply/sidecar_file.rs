@@ -1,35 +1,94 @@
 //! Writes a small file in one go: whoever opens it sees all of it, or what was there before.
 
-use std::fs::Permissions;
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
-/// Writes `bytes` to `path` by way of a temporary file beside it, with exactly this mode, and owned by `owner` where
-/// that can be. With `durable` it is on disk before it takes its name.
+/// Writes `bytes` to `path`, with exactly this mode, and owned by `owner` where that can be. With `durable` its content
+/// is on disk. Says whether the file is new.
+///
+/// What is there already is replaced by way of a temporary file beside it. A new file is written in place: nothing
+/// refers to it yet, so that a part of it, left by a crash, is the same as none.
 pub(super) fn write(
     path: &Path,
     bytes: &[u8],
-    mode: Permissions,
+    mode: u32,
+    owner: Option<(u32, u32)>,
+    durable: bool,
+) -> io::Result<bool> {
+    let mut create = File::options();
+    create.write(true).create_new(true).mode(mode);
+    match create.open(path) {
+        Ok(file) => {
+            fill(&file, bytes, mode, owner, durable).inspect_err(|_| {
+                let _ = fs::remove_file(path);
+            })?;
+            Ok(true)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let directory = path.parent().unwrap_or(Path::new("/"));
+            let file = tempfile::Builder::new()
+                .prefix(".wrapbuddy-")
+                .tempfile_in(directory)?;
+            fill(file.as_file(), bytes, mode, owner, durable)?;
+            file.persist(path).map_err(|error| error.error)?;
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn fill(
+    mut file: &File,
+    bytes: &[u8],
+    mode: u32,
     owner: Option<(u32, u32)>,
     durable: bool,
 ) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    let mut file = tempfile::Builder::new()
-        .prefix(".wrapbuddy-")
-        .tempfile_in(directory)?;
     file.write_all(bytes)?;
-    if let Some((user, group)) = owner {
-        let now = file.as_file().metadata()?;
-        // Root wraps the files of others, who are to be able to read what belongs to them.
-        if (now.uid(), now.gid()) != (user, group) {
-            let _ = fchown(file.as_file(), Some(user), Some(group));
+    let now = file.metadata()?;
+    // Root wraps the files of others, who are to be able to read what belongs to them.
+    if let Some((user, group)) = owner
+        && (now.uid(), now.gid()) != (user, group)
+    {
+        let _ = fchown(file, Some(user), Some(group));
+    }
+    // The umask was taken from it.
+    if now.mode() & 0o7777 != mode {
+        file.set_permissions(Permissions::from_mode(mode))?;
+    }
+    if durable {
+        file.sync_all()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_or_not_it_has_the_content_and_the_mode() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        for (content, new) in [("first", true), ("second", false)] {
+            assert_eq!(
+                write(&path, content.as_bytes(), 0o666, None, true).unwrap(),
+                new
+            );
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o666);
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         }
     }
-    file.as_file().set_permissions(mode)?;
-    if durable {
-        file.as_file().sync_all()?;
+
+    #[test]
+    fn a_directory_in_its_place_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        fs::create_dir(&path).unwrap();
+        assert!(write(&path, b"x", 0o644, None, false).is_err());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }

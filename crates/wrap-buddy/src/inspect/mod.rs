@@ -9,7 +9,7 @@ mod versions;
 pub use dynamic::Dynamic;
 pub use property::has_property;
 pub use source::Source;
-pub use space::{relocates, zeros_behind};
+pub use space::{PAGE, relocates, zeros_behind};
 pub use versions::Required;
 
 use std::ffi::OsString;

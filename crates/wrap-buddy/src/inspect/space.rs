@@ -8,7 +8,7 @@ use object::elf;
 use super::{Elf, Segment, Source};
 
 /// Kernels map at least whole pages of this size.
-const PAGE: u64 = 4096;
+pub const PAGE: u64 = 4096;
 
 /// Relative relocations in compressed form (gABI); not among the constants of `object`.
 const DT_RELR: u32 = 36;

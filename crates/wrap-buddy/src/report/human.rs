@@ -186,9 +186,9 @@ fn write_missing(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let files = report.files.iter().filter(|file| !file.missing.is_empty());
     writeln!(
         out,
-        "error: missing libraries: {}; left as they were: {} files",
-        missing.len(),
-        files.clone().count()
+        "error: {} missing, {} left unchanged:",
+        counted(missing.len(), "library is", "libraries are"),
+        counted(files.count(), "program", "programs")
     )?;
     for library in &missing {
         writeln!(out, "  {}", library.soname.display())?;
@@ -205,7 +205,14 @@ fn write_missing(out: &mut impl Write, report: &Report) -> io::Result<()> {
     )
 }
 
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 fn summary(report: &Report) -> String {
+    if report.files.is_empty() {
+        return "nothing to wrap: there is no ELF file in these paths".to_owned();
+    }
     let done = if report.dry_run {
         format!("{} would be wrapped", report.count(Status::WouldWrap))
     } else {

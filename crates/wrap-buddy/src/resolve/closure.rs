@@ -43,7 +43,7 @@ struct Walk<'a> {
     arch: &'a Arch,
     /// The program's own entries that stay.
     kept: Vec<OwnEntry>,
-    /// What [`Origin::Offered`] counts.
+    /// What [`Origin::Offered`] counts, the interpreter's own directory behind them left out.
     offered: Vec<PathBuf>,
     used: BTreeSet<usize>,
     /// By every name it will answer to.
@@ -80,7 +80,6 @@ pub(super) fn resolve(
     let offered = [&settings.libraries, &settings.runtime_dependencies]
         .into_iter()
         .flatten()
-        .chain(&interpreter.own_directory)
         .cloned()
         .collect();
     let mut walk = Walk {
@@ -108,11 +107,14 @@ pub(super) fn resolve(
     let count = settings.libraries.len();
     let always = count..count + settings.runtime_dependencies.len();
     let chosen = walk.offered.iter().enumerate();
-    let directories: Vec<PathBuf> = chosen
+    let mut directories: Vec<PathBuf> = chosen
         .filter(|(index, _)| walk.used.contains(index) || always.contains(index))
         .map(|(_, directory)| directory.clone())
         .collect();
-    result.search = compose(&walk.kept, &directories);
+    if walk.used.contains(&walk.offered.len()) {
+        directories.extend(interpreter.directories().own.clone());
+    }
+    result.search = compose(&walk.kept, &directories, |directory| shelf.real(directory));
     let unchanged = own
         .iter()
         .map(|entry| search_path::Entry::Kept(entry.text.clone()));
@@ -226,18 +228,18 @@ impl Walk<'_> {
             return Err(hints);
         }
         let own = own.iter().map(|directory| (directory, Origin::Own));
-        let offered = self
-            .offered
-            .iter()
-            .enumerate()
-            .filter(|_| offered)
-            .map(|(index, directory)| (directory, Origin::Offered(index)));
-        let default = self
-            .interpreter
-            .default_directories
-            .iter()
-            .map(|directory| (directory, Origin::Default));
-        for (directory, origin) in own.chain(offered).chain(default) {
+        let given = self.offered.iter().enumerate();
+        let given = given.map(|(index, directory)| (directory, Origin::Offered(index)));
+        let told = own.chain(given.filter(|_| offered));
+        // What the dynamic linker searches by itself takes reading it: only where nothing else has the library.
+        let by_itself = std::iter::once_with(|| {
+            let known = self.interpreter.directories();
+            let its_own = known.own.iter().filter(move |_| offered);
+            let its_own = its_own.map(|own| (own, Origin::Offered(self.offered.len())));
+            let default = known.default.iter();
+            its_own.chain(default.map(|directory| (directory, Origin::Default)))
+        });
+        for (directory, origin) in told.chain(by_itself.flatten()) {
             let path = directory.join(name);
             if let Some(library) = self.try_path(&path, &mut hints) {
                 return Ok(((path, library), origin));

@@ -87,4 +87,28 @@ impl Resolver {
     pub fn resolve(&self, path: &Path, elf: &Elf, interpreter: &Interpreter) -> Resolution {
         closure::resolve(&self.settings, &self.shelf, path, elf, interpreter)
     }
+
+    /// Says of libraries that are `missing` of the program `elf` which of `directories` would have had them. Each is
+    /// given as it is shown to the user, and as it is.
+    pub fn hint(
+        &self,
+        missing: &mut [Missing],
+        elf: &Elf,
+        interpreter: &Interpreter,
+        directories: &[(PathBuf, PathBuf)],
+    ) {
+        for missing in missing {
+            let found = directories.iter().find(|(_, real)| {
+                matches!(self.shelf.probe(&real.join(&missing.soname)), Probe::Library(library)
+                    if shelf::misfit(elf, interpreter.libc, &library).is_none())
+            });
+            if let Some((shown, _)) = found {
+                missing.hints.push(format!(
+                    "it is in {}: add --libs {}",
+                    shown.display(),
+                    shown.display()
+                ));
+            }
+        }
+    }
 }

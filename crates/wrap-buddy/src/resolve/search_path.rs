@@ -103,9 +103,13 @@ fn substitute(text: &[u8], token: &[u8], values: &[&[u8]]) -> Vec<Vec<u8>> {
     values.iter().map(|value| pieces.join(*value)).collect()
 }
 
-/// Composes a search path without naming a directory twice: `kept` entries, then `directories`.
-pub(super) fn compose(kept: &[OwnEntry], directories: &[PathBuf]) -> Vec<Entry> {
-    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+/// Composes a search path without naming a directory twice: `kept` entries, then `directories`. `real` tells which
+/// directory a path leads to.
+pub(super) fn compose(
+    kept: &[OwnEntry],
+    directories: &[PathBuf],
+    real: impl Fn(&Path) -> PathBuf,
+) -> Vec<Entry> {
     let mut seen: Vec<PathBuf> = Vec::new();
     let mut path: Vec<Entry> = Vec::new();
     for entry in kept {
@@ -198,7 +202,7 @@ mod tests {
         let arch = &arch::all()[0];
         let kept = own_entries(OsStr::new("$ORIGIN:/b::/a"), Path::new("/nowhere"), arch);
         let directories = ["/a", "/nowhere", "/c", "/c"].map(PathBuf::from);
-        let path = search_path(&compose(&kept, &directories), None);
+        let path = search_path(&compose(&kept, &directories, Path::to_owned), None);
         assert_eq!(path, ["$ORIGIN", "/b", "/a", "/c"]);
     }
 

@@ -27,6 +27,7 @@ pub enum Probe {
 #[derive(Debug)]
 pub struct Shelf {
     probes: Mutex<HashMap<PathBuf, Probe>>,
+    real: Mutex<HashMap<PathBuf, PathBuf>>,
     indexed: Vec<PathBuf>,
     by_soname: OnceLock<HashMap<OsString, Vec<PathBuf>>>,
 }
@@ -36,6 +37,7 @@ impl Shelf {
     pub fn new(indexed: Vec<PathBuf>) -> Self {
         Self {
             probes: Mutex::default(),
+            real: Mutex::default(),
             indexed,
             by_soname: OnceLock::new(),
         }
@@ -43,13 +45,13 @@ impl Shelf {
 
     /// What is at `path`.
     pub fn probe(&self, path: &Path) -> Probe {
-        let lock = || self.probes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = lock().get(path) {
-            return known.clone();
-        }
-        let probe = open_library(path);
-        lock().insert(path.to_owned(), probe.clone());
-        probe
+        remembered(&self.probes, path, open_library)
+    }
+
+    /// The directory that `path` leads to, free of symbolic links; `path` itself if there is none.
+    pub fn real(&self, path: &Path) -> PathBuf {
+        let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        remembered(&self.real, path, real)
     }
 
     /// Files in the indexed directories whose DT_SONAME is `soname`, whatever they are called.
@@ -68,6 +70,21 @@ impl Shelf {
         });
         index.get(soname).map_or(&[], Vec::as_slice)
     }
+}
+
+/// What `find` says of `path`, asked once. Two threads may both ask: the lock is not held meanwhile.
+fn remembered<T: Clone>(
+    known: &Mutex<HashMap<PathBuf, T>>,
+    path: &Path,
+    find: impl FnOnce(&Path) -> T,
+) -> T {
+    let lock = || known.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = lock().get(path) {
+        return known.clone();
+    }
+    let found = find(path);
+    lock().insert(path.to_owned(), found.clone());
+    found
 }
 
 fn open_library(path: &Path) -> Probe {

@@ -1,0 +1,57 @@
+//! Work on many files at once, and on one file without the cost of starting threads.
+
+use anyhow::Result;
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+/// Threads to work with; none beside the calling one where that is enough.
+#[derive(Debug)]
+pub struct Crew(Option<ThreadPool>);
+
+impl Crew {
+    /// A crew for `tasks` tasks, with `threads` threads at most, or as many as there are processors.
+    ///
+    /// # Errors
+    /// When the system gives no threads.
+    pub fn new(tasks: usize, threads: Option<usize>) -> Result<Self> {
+        if tasks < 2 || threads == Some(1) {
+            return Ok(Self(None));
+        }
+        let pool = ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0));
+        Ok(Self(Some(pool.build()?)))
+    }
+
+    /// What `work` makes of each item, in the order of the items.
+    pub fn map<T: Sync, R: Send>(&self, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+        match &self.0 {
+            Some(pool) => pool.install(|| items.par_iter().map(&work).collect()),
+            None => items.iter().map(&work).collect(),
+        }
+    }
+
+    /// Does `work` on each item.
+    pub fn each<T: Send>(&self, items: &mut [T], work: impl Fn(&mut T) + Sync) {
+        match &self.0 {
+            Some(pool) => pool.install(|| items.par_iter_mut().for_each(&work)),
+            None => items.iter_mut().for_each(&work),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_does_not_depend_on_who_did_the_work() {
+        let numbers: Vec<usize> = (0..1000).collect();
+        let expected: Vec<usize> = numbers.iter().map(|n| n * 2).collect();
+        for threads in [None, Some(1), Some(3)] {
+            let crew = Crew::new(numbers.len(), threads).unwrap();
+            assert_eq!(crew.map(&numbers, |n| n * 2), expected);
+            let mut doubled = numbers.clone();
+            crew.each(&mut doubled, |n| *n *= 2);
+            assert_eq!(doubled, expected);
+        }
+    }
+}

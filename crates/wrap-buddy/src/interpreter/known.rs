@@ -1,0 +1,170 @@
+//! The dynamic linkers at hand. Those of the running system are looked at when a program needs them, not before.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use anyhow::Result;
+
+use super::{Interpreter, Libc};
+use crate::arch::{self, Arch};
+use crate::inspect::{Elf, Source};
+
+/// Programs every system has, the first of them this tool: what they ask for is the system's dynamic linker.
+const ASKERS: [&str; 3] = ["/proc/self/exe", "/bin/sh", "/usr/bin/env"];
+
+/// How a program and the known dynamic linkers go together.
+#[derive(Debug)]
+pub enum Fit<'a> {
+    /// This one.
+    Fits(&'a Interpreter),
+    /// There is one for this architecture, but of the named libc.
+    OtherLibc(Libc),
+    /// There are some, but none for this architecture.
+    OtherArchitecture,
+    /// There is none at all.
+    NoneKnown,
+}
+
+/// A place where a dynamic linker may be.
+#[derive(Debug)]
+enum Lead {
+    /// Where this program's PT_INTERP says.
+    AskedForBy(&'static str),
+    /// Where those for this architecture usually are.
+    Usual(&'static Arch, &'static str),
+    /// Where the user, or who built this tool, said.
+    Named,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    lead: Lead,
+    interpreter: OnceLock<Option<Interpreter>>,
+}
+
+/// The dynamic linkers at hand, in order of preference.
+#[derive(Debug)]
+pub struct Interpreters {
+    candidates: Vec<Candidate>,
+}
+
+impl Interpreters {
+    /// Those the user named or, if none, the ones compiled in or, if none, the running system's.
+    ///
+    /// # Errors
+    /// When one that was named is none.
+    pub fn find(named: &[PathBuf]) -> Result<Self> {
+        if !named.is_empty() {
+            return Self::named(named.iter().map(|path| without_newline(path)));
+        }
+        if let Some(compiled_in) = option_env!("WRAP_BUDDY_INTERP") {
+            let paths = compiled_in.trim().split(':');
+            return Self::named(paths.filter(|path| !path.is_empty()).map(PathBuf::from));
+        }
+        let askers = ASKERS.into_iter().map(Lead::AskedForBy);
+        let usual = arch::all().iter().flat_map(|arch| {
+            let paths = arch.known_interpreters.iter();
+            paths.map(move |path| Lead::Usual(arch, path))
+        });
+        let candidates = askers.chain(usual).map(|lead| Candidate {
+            lead,
+            interpreter: OnceLock::new(),
+        });
+        Ok(Self {
+            candidates: candidates.collect(),
+        })
+    }
+
+    fn named(paths: impl Iterator<Item = PathBuf>) -> Result<Self> {
+        let candidates = paths.map(|path| {
+            Ok(Candidate {
+                lead: Lead::Named,
+                interpreter: OnceLock::from(Some(Interpreter::open(&path)?)),
+            })
+        });
+        Ok(Self {
+            candidates: candidates.collect::<Result<_>>()?,
+        })
+    }
+
+    /// The first with the machine, class and libc of a program that asks for `wanted`.
+    pub fn fitting(&self, program: &Elf, wanted: Libc) -> Fit<'_> {
+        let of_architecture = || {
+            let candidates = self.candidates.iter();
+            let worth_a_look = candidates.filter(|candidate| candidate.may_fit(program));
+            worth_a_look
+                .filter_map(Candidate::interpreter)
+                .filter(|known| known.fits(program))
+        };
+        if let Some(fits) = of_architecture().find(|known| known.libc == wanted) {
+            return Fit::Fits(fits);
+        }
+        if let Some(other) = of_architecture().next() {
+            return Fit::OtherLibc(other.libc);
+        }
+        match self
+            .candidates
+            .iter()
+            .any(|one| one.interpreter().is_some())
+        {
+            true => Fit::OtherArchitecture,
+            false => Fit::NoneKnown,
+        }
+    }
+}
+
+impl Candidate {
+    /// Whether it may be for the architecture of `program`, before anything was read.
+    fn may_fit(&self, program: &Elf) -> bool {
+        match self.lead {
+            Lead::Usual(arch, _) => (arch.machine, arch.class) == (program.machine, program.class),
+            Lead::AskedForBy(_) | Lead::Named => true,
+        }
+    }
+
+    fn interpreter(&self) -> Option<&Interpreter> {
+        let look = || match self.lead {
+            Lead::AskedForBy(program) => {
+                let elf = Elf::read(&mut Source::open(Path::new(program)).ok()?).ok()?;
+                Interpreter::open(Path::new(&elf.interp?.path)).ok()
+            }
+            Lead::Usual(_, path) => Interpreter::open(Path::new(path)).ok(),
+            Lead::Named => None,
+        };
+        self.interpreter.get_or_init(look).as_ref()
+    }
+}
+
+/// `--interpreter "$(cat $NIX_CC/nix-support/dynamic-linker)"` is often passed without the shell's trimming.
+fn without_newline(path: &Path) -> PathBuf {
+    let bytes = path.as_os_str().as_bytes();
+    let end = bytes.iter().rposition(|byte| !b"\n\r".contains(byte));
+    PathBuf::from(OsStr::from_bytes(&bytes[..end.map_or(0, |last| last + 1)]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newline_behind_the_path_is_not_part_of_it() {
+        assert_eq!(without_newline(Path::new("/a/b\n")), Path::new("/a/b"));
+        assert_eq!(without_newline(Path::new("/a/b\r\n")), Path::new("/a/b"));
+        assert_eq!(without_newline(Path::new("/a b")), Path::new("/a b"));
+    }
+
+    #[test]
+    fn only_what_a_program_needs_is_looked_at() {
+        let known = Interpreters::find(&[]).unwrap();
+        let this = Elf::read(&mut Source::open(Path::new("/proc/self/exe")).unwrap()).unwrap();
+        let wanted = Libc::of_interpreter(Path::new(&this.interp.as_ref().unwrap().path));
+        assert!(matches!(known.fitting(&this, wanted), Fit::Fits(_)));
+        let looked_at = known
+            .candidates
+            .iter()
+            .filter(|one| one.interpreter.get().is_some());
+        assert_eq!(looked_at.count(), 1);
+    }
+}

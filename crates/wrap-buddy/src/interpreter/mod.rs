@@ -1,0 +1,162 @@
+//! The real dynamic linkers: which there are, and which one a program gets.
+
+mod directories;
+mod known;
+
+pub use directories::Directories;
+pub use known::{Fit, Interpreters};
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use object::elf;
+
+use crate::arch;
+use crate::inspect::{Elf, Identity, Source, identify};
+use crate::scan::io_reason;
+
+/// The C library a dynamic linker is part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Libc {
+    /// The GNU C library.
+    Glibc,
+    /// musl.
+    Musl,
+    /// Bionic, uClibc, the BSDs.
+    Other,
+}
+
+impl Libc {
+    /// Guessed from the file name of a dynamic linker.
+    pub fn of_interpreter(path: &Path) -> Self {
+        let name = path.file_name().unwrap_or_default().as_bytes();
+        if name.starts_with(b"ld-musl-") {
+            Libc::Musl
+        } else if [&b"linker"[..], b"ld-uClibc", b"ld-elf", b"ld.elf"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+        {
+            Libc::Other
+        } else {
+            Libc::Glibc
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Libc::Glibc => "glibc",
+            Libc::Musl => "musl",
+            Libc::Other => "another libc",
+        }
+    }
+}
+
+/// A dynamic linker that programs can be given.
+#[derive(Clone, Debug)]
+pub struct Interpreter {
+    /// Its path, absolute, as the user gave it.
+    pub path: PathBuf,
+    /// Which C library it belongs to.
+    pub libc: Libc,
+    /// What was read of it; it is a library too.
+    pub elf: Elf,
+    directories: OnceLock<Directories>,
+}
+
+impl Interpreter {
+    /// Reads the dynamic linker at `path`.
+    ///
+    /// # Errors
+    /// When it is none, or of an architecture this tool does not know.
+    pub fn open(path: &Path) -> Result<Self> {
+        let path = std::path::absolute(path)?;
+        Self::read(&path).with_context(|| format!("{} is no dynamic linker", path.display()))
+    }
+
+    fn read(path: &Path) -> Result<Self> {
+        let mut source = Source::open(path).map_err(|error| anyhow!("it {}", io_reason(&error)))?;
+        let identity = identify(&mut source)?;
+        let Identity::Elf {
+            machine,
+            class,
+            little_endian: true,
+        } = identity
+        else {
+            bail!("it is not a little-endian ELF file");
+        };
+        ensure!(
+            arch::find(machine, class).is_some(),
+            "{} is not supported",
+            arch::describe(machine, class)
+        );
+        let elf = Elf::read(&mut source)?;
+        ensure!(elf.kind == elf::ET_DYN, "it is not ET_DYN");
+        ensure!(elf.interp.is_none(), "it has a PT_INTERP itself");
+        let libc = Libc::of_interpreter(path);
+        Ok(Self {
+            path: path.to_owned(),
+            libc,
+            elf,
+            directories: OnceLock::new(),
+        })
+    }
+
+    /// The directories it searches by itself. They are looked up in its file, once, by whoever needs them first.
+    pub fn directories(&self) -> &Directories {
+        self.directories
+            .get_or_init(|| Directories::of(&self.path, self.libc, &self.elf))
+    }
+
+    /// Whether a DT_NEEDED of this name is the dynamic linker itself, and so always loaded.
+    pub fn provides(&self, name: &OsStr) -> bool {
+        if Some(name) == self.path.file_name() || Some(name) == self.elf.soname().map(|s| &**s) {
+            return true;
+        }
+        // musl's own list of names that it answers for (ldso/dynlink.c, load_library).
+        let reserved = ["c.", "pthread.", "rt.", "m.", "dl.", "util.", "xnet."];
+        self.libc == Libc::Musl
+            && name.as_bytes().strip_prefix(b"lib").is_some_and(|rest| {
+                reserved
+                    .iter()
+                    .any(|name| rest.starts_with(name.as_bytes()))
+            })
+    }
+
+    fn fits(&self, program: &Elf) -> bool {
+        (self.elf.machine, self.elf.class) == (program.machine, program.class)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_name_tells_the_libc() {
+        for (path, libc) in [
+            ("/lib64/ld-linux-x86-64.so.2", Libc::Glibc),
+            ("/nix/store/x-musl/lib/ld-musl-x86_64.so.1", Libc::Musl),
+            ("/system/bin/linker64", Libc::Other),
+            ("/lib/ld-uClibc.so.0", Libc::Other),
+            ("/lib/ld.so.1", Libc::Glibc),
+        ] {
+            assert_eq!(Libc::of_interpreter(Path::new(path)), libc, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_script_is_no_dynamic_linker() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ld.so");
+        std::fs::write(&path, "#!/bin/sh\n").unwrap();
+        let error = format!("{:#}", Interpreter::open(&path).unwrap_err());
+        assert!(
+            error.contains("ld.so is no dynamic linker: it is not"),
+            "{error}"
+        );
+    }
+}

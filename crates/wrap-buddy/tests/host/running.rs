@@ -1,0 +1,284 @@
+//! The binary as it is shipped, real stubs and loaders in it: what it wraps runs.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::{contains, is_empty};
+
+use crate::fixture::*;
+
+const MAIN: &str = "#include <stdio.h>
+int answer(void);
+int main(void) { printf(\"the answer is %d\\n\", answer()); return 0; }";
+
+/// `lib/libanswer.so.1`, and a program in `directory` that needs it and asks for a dynamic linker that is not there.
+fn build(yard: &Yard, target: Target, directory: &str) -> PathBuf {
+    let soname = "-Wl,-soname,libanswer.so.1";
+    let source = "int answer(void) { return 42; }";
+    let library = ["-shared", "-fPIC", soname];
+    yard.compile(target, "lib/libanswer.so.1", source, &library);
+    let gone = "-Wl,--dynamic-linker=/gone/ld.so";
+    let arguments = ["lib/libanswer.so.1", gone];
+    yard.compile(target, &format!("{directory}/main"), MAIN, &arguments)
+}
+
+/// Runs a program of any architecture.
+fn run(target: Target, program: &Path) -> io::Result<Output> {
+    // ENOEXEC: not one of the machine's own.
+    match Command::new(program).output() {
+        Err(error) if error.raw_os_error() == Some(8) => {
+            let name = if target.name == "i686" {
+                "i386"
+            } else {
+                target.name
+            };
+            Command::new(format!("qemu-{name}-static"))
+                .arg(program)
+                .output()
+        }
+        result => result,
+    }
+}
+
+fn assert_answers(target: Target, program: &Path) {
+    let output = run(target, program).unwrap();
+    let (out, errors) = (&output.stdout, String::from_utf8_lossy(&output.stderr));
+    assert_eq!(out, b"the answer is 42\n", "{}: {errors}", target.name);
+    assert!(output.status.success() && errors.is_empty(), "{errors}");
+}
+
+/// The tool at `path`, with a data directory of the yard's.
+fn tool(yard: &Yard, path: &Path) -> assert_cmd::Command {
+    let mut command = assert_cmd::Command::new(path);
+    command.env("XDG_DATA_HOME", yard.path("data"));
+    command.current_dir(&yard.root);
+    command
+}
+
+fn built_tool() -> PathBuf {
+    assert_cmd::cargo::cargo_bin("wrap-buddy")
+}
+
+/// The loader of the machine's own architecture in a directory of the yard.
+fn write_loader(yard: &Yard, name: &str) -> PathBuf {
+    let stage = stages::for_machine(X86_64.machine).unwrap();
+    yard.write(name, stage.loader)
+}
+
+#[test]
+fn wraps_and_runs_with_a_loader_it_installs() {
+    for target in TARGETS {
+        let yard = Yard::new();
+        let main = build(&yard, target, "app");
+        let before = run(target, &main);
+        assert!(!before.is_ok_and(|output| output.status.success()));
+        let system = Path::new(target.interpreter).parent().unwrap();
+        let wrap = || {
+            let mut command = tool(&yard, &built_tool());
+            command.args(["--interpreter", target.interpreter]);
+            command
+                .args(["--paths", "./app", "--libs", "./lib"])
+                .arg(system);
+            command
+        };
+        let loader = format!("data/wrap-buddy/loader-{}-", target.name);
+        wrap()
+            .assert()
+            .success()
+            .stderr(is_empty())
+            .stdout(contains("installed the loader ").and(contains(&loader)))
+            .stdout(contains("1 wrapped, 0 skipped, 0 failed"));
+        assert_answers(target, &main);
+
+        wrap()
+            .assert()
+            .success()
+            .stdout(contains("main: skipped: already wrapped"));
+        // A second program finds the loader there.
+        let other = build(&yard, target, "app/other");
+        wrap().assert().success().stdout(
+            contains("installed")
+                .not()
+                .and(contains("1 wrapped, 1 skipped")),
+        );
+        assert_answers(target, &other);
+    }
+}
+
+#[test]
+fn the_systems_own_dynamic_linker_is_found() {
+    let yard = Yard::new();
+    let main = build(&yard, X86_64, "app");
+    tool(&yard, &built_tool())
+        .args(["--paths", "./app", "--libs", "./lib"])
+        .assert()
+        .success()
+        .stderr(is_empty())
+        .stdout(contains(X86_64.interpreter));
+    assert_answers(X86_64, &main);
+}
+
+#[test]
+fn a_loader_beside_the_tool_comes_first() {
+    let yard = Yard::new();
+    let copy = yard.path("prefix/bin/wrap-buddy");
+    fs::create_dir_all(copy.parent().unwrap()).unwrap();
+    fs::copy(built_tool(), &copy).unwrap();
+    let loader = write_loader(&yard, "prefix/lib/wrap-buddy/loader.bin");
+    let main = build(&yard, X86_64, "app");
+    tool(&yard, &copy)
+        .args(["--paths", "app", "--libs", "lib"])
+        .assert()
+        .success()
+        .stdout(contains(loader.to_str().unwrap()).and(contains("installed").not()));
+    assert!(!yard.path("data").exists());
+    assert_answers(X86_64, &main);
+    // The loader is the one that is used.
+    fs::write(&loader, "").unwrap();
+    let broken = run(X86_64, &main).unwrap();
+    assert_eq!(broken.status.code(), Some(127));
+
+    // It is no good any more, so that one is installed.
+    let other = build(&yard, X86_64, "app/other");
+    tool(&yard, &copy)
+        .args(["--paths", "app/other", "--libs", "lib"])
+        .assert()
+        .success()
+        .stdout(contains("installed the loader"));
+    assert_answers(X86_64, &other);
+}
+
+#[test]
+fn a_loader_directory_may_be_filled_later() {
+    let yard = Yard::new();
+    let main = build(&yard, X86_64, "app");
+    yard.compile(X86_64, "app/second", "int main(void) { return 0; }", &[]);
+    let loader = yard.path("later/loader.bin");
+    let warning = format!("warning: {}: no such loader yet", loader.display());
+    tool(&yard, &built_tool())
+        .args([
+            "--paths",
+            "app",
+            "--libs",
+            "lib",
+            "--loader-dir-path",
+            "later",
+        ])
+        .assert()
+        .success()
+        .stderr(contains(&warning).count(1))
+        .stdout(contains("2 wrapped"));
+    let too_early = run(X86_64, &main).unwrap();
+    assert_eq!(too_early.status.code(), Some(127));
+    let line = String::from_utf8_lossy(&too_early.stderr).into_owned();
+    assert!(
+        line.starts_with(&format!("wrap-buddy: {}", loader.display())),
+        "{line}"
+    );
+    assert_eq!(line.lines().count(), 1);
+    write_loader(&yard, "later/loader.bin");
+    assert_answers(X86_64, &main);
+}
+
+#[test]
+fn a_relocatable_tree_runs_elsewhere() {
+    for target in TARGETS {
+        let yard = Yard::new();
+        build(&yard, target, "tree/bin");
+        for library in [Path::new(target.interpreter), Path::new("libc.so.6")] {
+            let system = Path::new(target.interpreter).parent().unwrap();
+            let from = fs::canonicalize(system.join(library))
+                .or_else(|_| fs::canonicalize(Path::new("/lib/x86_64-linux-gnu").join(library)));
+            let to = yard.path("tree/lib").join(library.file_name().unwrap());
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::copy(from.unwrap(), to).unwrap();
+        }
+        fs::rename(
+            yard.path("lib/libanswer.so.1"),
+            yard.path("tree/lib/libanswer.so.1"),
+        )
+        .unwrap();
+        let interpreter =
+            Path::new("tree/lib").join(Path::new(target.interpreter).file_name().unwrap());
+        tool(&yard, &built_tool())
+            .args([
+                "--relocatable",
+                "--paths",
+                "tree/bin",
+                "--libs",
+                "tree/lib",
+                "--interpreter",
+            ])
+            .arg(interpreter)
+            .assert()
+            .success()
+            .stderr(is_empty())
+            .stdout(contains("1 wrapped"));
+        assert!(!yard.path("data").exists());
+        fs::create_dir(yard.path("elsewhere")).unwrap();
+        fs::rename(yard.path("tree"), yard.path("elsewhere/moved")).unwrap();
+        assert_answers(target, &yard.path("elsewhere/moved/bin/main"));
+    }
+}
+
+#[test]
+fn a_library_beside_the_program_is_pointed_out() {
+    let yard = Yard::new();
+    let main = build(&yard, X86_64, "app/bin");
+    fs::create_dir(yard.path("app/lib")).unwrap();
+    // A file of the directory, so that it was scanned; the library's name is a symbolic link, as usual.
+    let file = yard.path("app/lib/libanswer.so.1.2.3");
+    fs::rename(yard.path("lib/libanswer.so.1"), file).unwrap();
+    std::os::unix::fs::symlink("libanswer.so.1.2.3", yard.path("app/lib/libanswer.so.1")).unwrap();
+    let before = fs::read(&main).unwrap();
+    tool(&yard, &built_tool())
+        .args(["--paths", "app"])
+        .assert()
+        .code(1)
+        .stderr(contains("libanswer.so.1\n"))
+        .stderr(contains("it is in app/lib: add --libs app/lib\n"));
+    assert!(fs::read(&main).unwrap() == before);
+    tool(&yard, &built_tool())
+        .args(["--paths", "app", "--libs", "app/lib"])
+        .assert()
+        .success();
+    assert_answers(X86_64, &main);
+}
+
+#[test]
+fn a_program_that_lost_its_sidecar_is_told_from_a_static_one() {
+    // With room at the entry point, and without: there the stub is behind the segment's own bytes.
+    for filler in [
+        "",
+        "__attribute__((used)) static void f(void) { __asm__(\".skip 4000, 0x90\"); }",
+    ] {
+        let yard = Yard::new();
+        let source = format!("{filler}\nint main(void) {{ return 0; }}");
+        let main = yard.compile(X86_64, "app/main", &source, &[]);
+        let wrap = || {
+            let mut command = tool(&yard, &built_tool());
+            command.args(["--paths", "app"]);
+            command
+        };
+        wrap().assert().success().stdout(contains("1 wrapped"));
+        fs::remove_file(main.with_file_name(".main.wrapbuddy")).unwrap();
+        wrap()
+            .assert()
+            .code(1)
+            .stderr(contains("is wrapped, but its sidecar ").and(contains("put it back\n")));
+    }
+}
+
+#[test]
+fn a_directory_without_programs_is_said_so() {
+    let yard = Yard::new();
+    yard.write("app/readme", "text");
+    tool(&yard, &built_tool())
+        .args(["--paths", "app"])
+        .assert()
+        .success()
+        .stdout("nothing to wrap: there is no ELF file in these paths\n");
+}
