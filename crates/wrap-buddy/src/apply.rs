@@ -20,6 +20,7 @@ use xattr::FileExt as _;
 use crate::crew::Crew;
 use crate::loaders::Install;
 use crate::plan::Plan;
+use crate::privilege::CAPABILITY;
 use crate::scan::io_reason;
 
 /// Programs worked on at a time, where the limit of open files allows it: each holds one, and fewer batches are fewer
@@ -34,9 +35,6 @@ const FEW: usize = 8;
 
 /// The permission bits, set-id and sticky included.
 const MODE: u32 = 0o7777;
-
-/// File capabilities: the kernel drops them when a file is written to.
-const CAPABILITY: &str = "security.capability";
 
 /// Carries out `plans` and says of each what there is to know, or why it failed.
 pub fn apply(plans: &[&Plan], crew: &Crew) -> Vec<Result<Vec<String>>> {
@@ -91,7 +89,6 @@ struct Job<'a> {
     file: File,
     /// Mode to put back at the end.
     mode: u32,
-    owner: (u32, u32),
     capability: Option<Vec<u8>>,
     /// Whether this run created the sidecar, instead of replacing one.
     new_sidecar: bool,
@@ -169,7 +166,6 @@ impl<'a> Job<'a> {
         let mut job = Self {
             plan,
             mode: lifted.unwrap_or(metadata.mode()),
-            owner: (metadata.uid(), metadata.gid()),
             capability: file.get_xattr(CAPABILITY).ok().flatten(),
             new_sidecar: false,
             file,
@@ -204,14 +200,20 @@ impl<'a> Job<'a> {
         // Whoever may run the program has to be able to read its sidecar.
         let readable = (self.mode | (self.mode & 0o111) << 2) & 0o666;
         let (path, bytes) = (&self.plan.sidecar_path, &self.plan.sidecar);
-        self.new_sidecar = sidecar_file::write(path, bytes, readable, Some(self.owner), durable)
-            .map_err(|error| {
-                anyhow!(
-                    "its sidecar {} cannot be written: {}",
-                    path.display(),
-                    io_reason(&error)
-                )
-            })?;
+        self.new_sidecar = sidecar_file::write(
+            path,
+            bytes,
+            readable,
+            Some(self.plan.sidecar_owner),
+            durable,
+        )
+        .map_err(|error| {
+            anyhow!(
+                "its sidecar {} cannot be written: {}",
+                path.display(),
+                io_reason(&error)
+            )
+        })?;
         Ok(())
     }
 

@@ -105,7 +105,9 @@ impl Injection {
     ) -> Result<(), String> {
         let entry_len = 2 * word as u64;
         let entry_at = |index: usize| segment.address + index as u64 * entry_len;
-        let debug = dynamic.position(elf::DT_DEBUG);
+        // The loader takes a value for the mark of an ld.so that has started the program already.
+        let unset = dynamic.value(elf::DT_DEBUG) == Some(0);
+        let debug = dynamic.position(elf::DT_DEBUG).filter(|_| unset);
         self.debug_address = debug.map_or(0, |index| entry_at(index) + word as u64);
         if wanted.needed == 0 && !wanted.search {
             return Ok(());

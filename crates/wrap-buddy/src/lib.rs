@@ -15,6 +15,7 @@ pub mod interpreter;
 pub mod loaders;
 mod naming;
 pub mod plan;
+mod privilege;
 pub mod report;
 pub mod resolve;
 pub mod scan;

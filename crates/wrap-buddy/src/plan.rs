@@ -17,6 +17,7 @@ use crate::inject::{Wanted, inject};
 use crate::inspect::{self, Elf, Segment, Source};
 use crate::loaders::{Loader, Loaders};
 use crate::naming::{identity, sidecar_name};
+use crate::privilege::Privilege;
 use crate::resolve::{Resolution, relative_file, search_path};
 use crate::slot::{Ground, Place, Slot, Surroundings};
 
@@ -69,6 +70,8 @@ pub struct Plan {
     pub inode: (u64, u64, u64),
     /// Where the sidecar goes.
     pub sidecar_path: PathBuf,
+    /// Who is to own it: user and group.
+    pub sidecar_owner: (u32, u32),
     /// Its content.
     pub sidecar: Vec<u8>,
     /// Where the sidecar's path ended up in the trailer: in full, or the file name only.
@@ -127,9 +130,10 @@ pub fn plan(
         interpreter,
     } = program;
     let metadata = source.file().metadata()?;
-    if style.relocatable && is_set_id(&metadata) {
+    let privilege = Privilege::of(source.file(), &metadata);
+    if style.relocatable && privilege.is_some() {
         return Err(anyhow!(
-            "is set-id, and a relocatable program cannot be: clear the bits, or leave out --relocatable"
+            "is set-id or has capabilities, and a relocatable program cannot: clear them, or leave out --relocatable"
         ));
     }
     let directory = path.parent().context("has no directory")?;
@@ -190,10 +194,23 @@ pub fn plan(
     let original = source.read(slot.offset, slot.len)?;
     let id = identity(&elf, &original);
     let sidecar_in_trailer = trailers[chosen].clone();
-    if is_set_id(&metadata) && !Path::new(&sidecar_in_trailer).is_absolute() {
-        return Err(anyhow!(
-            "is set-id, and has no room for the absolute path of its sidecar: move it to a shorter path"
-        ));
+    if let Some(privilege) = &privilege {
+        if !Path::new(&sidecar_in_trailer).is_absolute() {
+            return Err(anyhow!(
+                "is set-id or has capabilities, and has no room for the absolute path of its sidecar: move it to a shorter path"
+            ));
+        }
+        let trusted = [loader.path.as_path(), &interpreter_path];
+        let trusted = trusted.into_iter().chain(search.iter().map(Path::new));
+        for path in trusted.filter(|path| path.is_absolute()) {
+            if let Some(part) = privilege.weak_part(path) {
+                return Err(anyhow!(
+                    "is set-id or has capabilities, and would trust {}, but others can change {}: use a directory of root's",
+                    path.display(),
+                    part.display()
+                ));
+            }
+        }
     }
     let mut code = stub.to_vec();
     code.extend(trailer(&sidecar_in_trailer, id)?);
@@ -266,7 +283,8 @@ pub fn plan(
     // It is kept until all programs are planned.
     sidecar.shrink_to_fit();
 
-    let notes = notes(&elf, arch, &metadata, &source);
+    let notes = notes(&elf, arch, &metadata, &source, privilege.is_some());
+    let owner = (metadata.uid(), metadata.gid());
     Ok(Plan {
         path: path.to_owned(),
         arch,
@@ -282,6 +300,7 @@ pub fn plan(
         id,
         inode: (metadata.dev(), metadata.ino(), metadata.nlink()),
         sidecar_path,
+        sidecar_owner: privilege.map_or(owner, |privilege| privilege.sidecar_owner()),
         sidecar,
         sidecar_in_trailer,
         loader,
@@ -290,10 +309,6 @@ pub fn plan(
         resolution,
         notes,
     })
-}
-
-fn is_set_id(metadata: &Metadata) -> bool {
-    metadata.mode() & 0o6000 != 0
 }
 
 /// What the trailer may call the sidecar, best first.
@@ -345,7 +360,13 @@ fn edits(
     Ok(edits)
 }
 
-fn notes(elf: &Elf, arch: &Arch, metadata: &Metadata, source: &Source) -> Vec<String> {
+fn notes(
+    elf: &Elf,
+    arch: &Arch,
+    metadata: &Metadata,
+    source: &Source,
+    privileged: bool,
+) -> Vec<String> {
     let mut notes = Vec::new();
     let align = elf.loads().map(|load| load.align).max().unwrap_or(0);
     if align > arch.max_load_align {
@@ -359,9 +380,9 @@ fn notes(elf: &Elf, arch: &Arch, metadata: &Metadata, source: &Source) -> Vec<St
             metadata.nlink()
         ));
     }
-    if is_set_id(metadata) {
+    if privileged {
         notes.push(
-            "is set-id: it only starts while its sidecar belongs to root or to its owner"
+            "is set-id or has capabilities: it only starts while its sidecar belongs to root, or to the owner of a set-user-id program"
                 .to_owned(),
         );
     }

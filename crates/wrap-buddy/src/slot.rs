@@ -68,9 +68,10 @@ impl Ground {
                 into.is_some_and(|into| into < load.file_len)
             })
             .ok_or_else(|| format!("its entry point {:#x} is in no segment", elf.entry))?;
-        if segment.flags & elf::PF_X == 0 {
+        // The stub reads the paths behind it.
+        if segment.flags & (elf::PF_X | elf::PF_R) != elf::PF_X | elf::PF_R {
             return Err(format!(
-                "its entry point {:#x} is in a segment that is not executable",
+                "its entry point {:#x} is in a segment that is not readable and executable",
                 elf.entry
             ));
         }

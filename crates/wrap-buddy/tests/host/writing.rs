@@ -85,6 +85,21 @@ fn set_id_programs_are_not_made_relocatable() {
 }
 
 #[test]
+fn set_id_programs_do_not_trust_what_others_can_change() {
+    let yard = Yard::new();
+    let main = yard.compile(X86_64, "main", MAIN, &[]);
+    fs::set_permissions(&main, Permissions::from_mode(0o4755)).unwrap();
+    let weak = yard.root.join("weak");
+    fs::create_dir(&weak).unwrap();
+    fs::set_permissions(&weak, Permissions::from_mode(0o777)).unwrap();
+    let before = snapshot(&yard.root);
+    let report = yard.wrap(&[&"--paths", &main, &"--loader-dir-path", &weak]);
+    let text = reason(&report, Status::Failed);
+    assert!(text.contains("others can change"), "{text}");
+    assert!(snapshot(&yard.root) == before);
+}
+
+#[test]
 fn a_running_program_is_left_alone() {
     let yard = Yard::new();
     let source = "#include <unistd.h>\nint main(void) { write(1, \"r\", 1); pause(); return 0; }";

@@ -1,0 +1,105 @@
+//! Programs that start with more power than whoever starts them: set-id bits, file capabilities. What such a program
+//! trusts must be out of reach of all who do not have that power already.
+
+use std::fs::{self, File, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use xattr::FileExt;
+
+/// File capabilities: the kernel drops them when a file is written to.
+pub const CAPABILITY: &str = "security.capability";
+
+const SET_ID: u32 = 0o6000;
+const SET_UID: u32 = 0o4000;
+const STICKY: u32 = 0o1000;
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// What a program has beyond its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Privilege {
+    /// Who else than root has it already: the owner of a set-user-id file. The owner of a set-group-id file, or of one with
+    /// capabilities, has not.
+    shared_with: Option<(u32, u32)>,
+}
+
+impl Privilege {
+    /// What the file has; none: nothing.
+    pub fn of(file: &File, metadata: &Metadata) -> Option<Self> {
+        let capable = file
+            .get_xattr(CAPABILITY)
+            .is_ok_and(|value| value.is_some());
+        let set_id = metadata.mode() & SET_ID;
+        if set_id == 0 && !capable {
+            return None;
+        }
+        let owner = (metadata.uid(), metadata.gid());
+        let shared = set_id == SET_UID && !capable;
+        Some(Self {
+            shared_with: shared.then_some(owner),
+        })
+    }
+
+    /// Who has to own the sidecar: user and group.
+    pub fn sidecar_owner(&self) -> (u32, u32) {
+        self.shared_with.unwrap_or((0, 0))
+    }
+
+    /// The first part of `path`, an absolute one, that somebody without this power could replace or write to.
+    pub fn weak_part(&self, path: &Path) -> Option<PathBuf> {
+        // Links are followed: both where they are and where they lead counts.
+        let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let parts = path.ancestors().chain(real.ancestors());
+        let weak = parts.filter(|part| fs::metadata(part).is_ok_and(|part| self.is_weak(&part)));
+        weak.last().map(Path::to_owned)
+    }
+
+    fn is_weak(&self, part: &Metadata) -> bool {
+        let owner = self.shared_with.map(|(user, _)| user);
+        let trusted = part.uid() == 0 || Some(part.uid()) == owner;
+        // What root has in a sticky directory nobody else can replace.
+        let guarded = part.mode() & WRITABLE_BY_OTHERS == 0 || part.mode() & STICKY != 0;
+        !(trusted && guarded)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn with_mode(mode: u32) -> (tempfile::TempDir, Option<Privilege>) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("program");
+        fs::write(&path, "x").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let file = File::open(&path).unwrap();
+        let metadata = file.metadata().unwrap();
+        (directory, Privilege::of(&file, &metadata))
+    }
+
+    #[test]
+    fn only_the_owner_of_a_set_user_id_file_shares_it() {
+        assert_eq!(with_mode(0o755).1, None);
+        let (_directory, set_uid) = with_mode(0o4755);
+        assert!(set_uid.unwrap().shared_with.is_some());
+        for mode in [0o2755, 0o6755] {
+            let (_directory, set_gid) = with_mode(mode);
+            assert_eq!(set_gid.unwrap().sidecar_owner(), (0, 0));
+        }
+    }
+
+    #[test]
+    fn a_directory_others_can_write_is_weak() {
+        let (directory, privilege) = with_mode(0o4755);
+        let inside = directory.path().join("loader.bin");
+        fs::write(&inside, "x").unwrap();
+        assert_eq!(privilege.unwrap().weak_part(&inside), None);
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(
+            privilege.unwrap().weak_part(&inside).as_deref(),
+            Some(directory.path())
+        );
+    }
+}
