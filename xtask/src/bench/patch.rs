@@ -79,7 +79,7 @@ fn many_programs(kit: &Kit, misses: &mut Misses) -> Result<()> {
         // Left there until the end: ext4 is slow to create files where it has deleted many a moment ago.
         let dir = kit.dir.path().join(format!("programs-{round}"));
         copy_all(&found, &dir)?;
-        samples.push(kit.wrap(&dir)?);
+        samples.push(kit.wrap(&dir, &["--ignore-missing", "*"])?);
         let wrapped = count_sidecars(&dir)?;
         // A few are refused with reason (no room, set-id); more than that would make the time meaningless.
         ensure!(
@@ -140,32 +140,35 @@ fn one_large_file(kit: &Kit, misses: &mut Misses) -> Result<()> {
     large.append(LARGE_FILE)?;
 
     let (mut small_samples, mut large_samples) = (Vec::new(), Vec::new());
+    let mut empty_samples = Vec::new();
     let mut of_disk = Vec::new();
     for _ in 0..LARGE_ROUNDS {
         small_samples.push(small.wrap_afresh(kit)?);
         large_samples.push(large.wrap_afresh(kit)?);
+        empty_samples.push(launch(&mut Command::new("true"))?);
         of_disk.push(syncs::of_one(&large.path)?.as_secs_f64() * 1e3);
     }
     let millis = |samples: &[Sample]| {
         let millis = |sample: &Sample| sample.wall.as_secs_f64() * 1e3;
         median(samples.iter().map(millis).collect())
     };
+    let (whole, empty) = (millis(&large_samples), millis(&empty_samples));
     println!(
-        "a hello world with {} MB appended, whole process",
+        "a hello world with {} MB appended: {whole:.3} ms, of which {empty:.3} ms for any process",
         LARGE_FILE / 1_000_000
     );
     println!(
         "  without them {:.3} ms, difference {:+.3} ms",
         millis(&small_samples),
-        millis(&large_samples) - millis(&small_samples)
+        whole - millis(&small_samples)
     );
     println!(
         "  of that, the file system takes {:.3} ms for the same writes",
         median(of_disk)
     );
     misses.compare(
-        "  median time",
-        millis(&large_samples),
+        "  median time beyond that of `true`",
+        whole - empty,
         TARGET_LARGE_MILLIS,
         " ms",
     );
@@ -188,11 +191,11 @@ fn compare_memory(samples: &[Sample], misses: &mut Misses) {
 }
 
 impl Kit {
-    fn wrap(&self, path: &Path) -> Result<Sample> {
+    fn wrap(&self, path: &Path, options: &[&str]) -> Result<Sample> {
         // What earlier copies left to write must not be written while this is timed.
         nix::unistd::sync();
         let mut command = wrap(&self.tool, path, &self.libs, &self.loaders);
-        launch(command.args(["--ignore-missing", "*"]))
+        launch(command.args(options))
     }
 }
 
@@ -228,7 +231,7 @@ impl Subject {
 
     fn wrap_afresh(&self, kit: &Kit) -> Result<Sample> {
         self.undo()?;
-        let sample = kit.wrap(&self.path)?;
+        let sample = kit.wrap(&self.path, &[])?;
         ensure!(
             self.sidecar().exists(),
             "{} was not wrapped",
