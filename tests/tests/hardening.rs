@@ -7,12 +7,23 @@ use std::time::Duration;
 use e2e::{Libc, Output, Root, Sample, Variant, matrix, run, says, toolchain};
 
 matrix!(all: maps_show_the_program, no_descriptor_is_left_open);
-matrix!(native: without_write_then_execute, debugger_attaches, debugger_starts_the_program);
+matrix!(native: without_write_then_execute, started_by_ld_so_without_write_then_execute, debugger_attaches, debugger_starts_the_program);
 // Valgrind wants the symbols of ld.so, which no package has for the cross toolchain's i686 one.
 matrix!([x86_64_glibc_pie x86_64_glibc_exec x86_64_musl_pie x86_64_musl_exec]: (under_valgrind));
 
 fn without_write_then_execute(variant: Variant) {
     says(Sample::new(variant).command().deny_write_execute().output());
+}
+
+/// /proc/self/exe is ld.so then: mapping it over the program's text would be a crash.
+fn started_by_ld_so_without_write_then_execute(variant: Variant) {
+    let sample = Sample::new(variant);
+    let libs = [sample.root.library_dirs(), vec![sample.library_dir.clone()]].concat();
+    let run = sample.root.command(&sample.interpreter());
+    let run = run.args(["--library-path", &libs.join(":"), &sample.program]);
+    run.deny_write_execute()
+        .output()
+        .refuses(&["/proc/self/mem"]);
 }
 
 fn maps_show_the_program(variant: Variant) {

@@ -14,7 +14,7 @@ matrix!(all:
     set_id_file_is_not_made_relocatable,
 );
 // QEMU shows the loader an executable whose owner is the emulator's.
-matrix!(native: set_id_of_another_user);
+matrix!(native: set_id_of_another_user, owner_of_a_set_group_id_program);
 
 const MALLORY: u32 = 1000;
 
@@ -42,6 +42,20 @@ fn set_id_of_another_user(variant: Variant) {
         output.stdout, "uid 1000/500, secure 1\nvalue 42\n",
         "{output}"
     );
+}
+
+/// Who owns a set-group-id program is not of the group: he may not write what it trusts.
+fn owner_of_a_set_group_id_program(variant: Variant) {
+    const GROUP: u32 = 50;
+    let sample = Sample::new(variant);
+    let (program, sidecar) = (sample.program.clone(), sidecar_of(&sample.program));
+    chown(sample.root.path(&program), Some(MALLORY), Some(GROUP)).expect("chown");
+    set_mode(&sample.root.path(&program), 0o2755);
+    let start = || sample.command().user(MALLORY).arg("ids").output();
+    let output = start().success();
+    assert!(output.stdout.contains("secure 1\nvalue 42"), "{output}");
+    chown(sample.root.path(&sidecar), Some(MALLORY), Some(GROUP)).expect("chown");
+    start().refuses(&[&sidecar]);
 }
 
 fn hard_link_beside_an_attackers_sidecar(variant: Variant) {
