@@ -6,7 +6,7 @@ use e2e::check::{segments, sidecar_of};
 use e2e::{Arch, Build, Kind, Libc, Root, Sample, Variant, Wrapped, assert_fails_unwrapped};
 use e2e::{matrix, source, toolchain};
 use object::elf;
-use sidecar::{EditKind, Sidecar};
+use sidecar::{EditKind, Flags, Sidecar};
 
 matrix!(all:
     no_room_at_the_entry_point, no_room_anywhere, no_pt_phdr, no_spare_dynamic_entry, existing_runpath, existing_rpath_is_inherited,
@@ -14,6 +14,8 @@ matrix!(all:
 );
 matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (relr));
 matrix!([aarch64_glibc_pie aarch64_glibc_exec]: (branch_protection));
+// musl has no `_r_debug` to point to.
+matrix!(glibc: debuggers_see_libraries_where_dynamic_is_a_copy);
 
 /// No C runtime, nothing but the program's own text.
 const BARE: [&str; 5] = [
@@ -88,6 +90,29 @@ fn no_spare_dynamic_entry(variant: Variant) {
     );
     sample.wrap();
     sample.run();
+}
+
+fn debuggers_see_libraries_where_dynamic_is_a_copy(variant: Variant) {
+    const EXTRA: [&str; 3] = ["libextra1.so", "libextra2.so", "libextra3.so"];
+    let libraries = EXTRA.map(|name| Build::library(variant, source("lib/foo.c"), name).build());
+    let built = Build::program(variant, source("debugger.c"))
+        .flags(toolchain::lld())
+        .build();
+    let root = Root::new(variant);
+    let program = root.install(&built, "/app/program");
+    let libs = root.package("libraries", &libraries.each_ref());
+    let wrap = root.wrap(&program).libs([libs]).args(["--needed"]);
+    wrap.args(EXTRA).run();
+
+    let bytes = root.read(&sidecar_of(&program));
+    let sidecar = Sidecar::parse(&bytes).expect("just written");
+    let flags = sidecar.header().flags;
+    assert!(flags.contains(Flags::SEED_DEBUG), "the file had room");
+    let output = root.command(&program).output().success();
+    assert_eq!(
+        output.stdout,
+        EXTRA.map(|name| format!("{name}\n")).concat()
+    );
 }
 
 fn existing_runpath(variant: Variant) {

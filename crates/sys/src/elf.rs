@@ -122,8 +122,6 @@ pub struct Sym {
 
 /// First bytes of every ELF file.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"\x7fELF");
-/// EI_CLASS of this architecture.
-pub const CLASS: u8 = (size_of::<usize>() / 4) as u8;
 /// Position-independent executable or shared object.
 pub const ET_DYN: u16 = 3;
 
