@@ -1,5 +1,6 @@
-//! Wire formats of wrap-buddy: the [`Sidecar`] file that keeps what a wrapped program needs back, the [`Trailer`]
-//! that follows the stub's code inside the program, and the [`loader`] image's header.
+//! Wire formats of wrap-buddy: the [`Sidecar`] file that keeps what a wrapped program needs back, the [`InPlace`] one of a
+//! file that needs nothing at run time, the [`Trailer`] that follows the stub's code inside the program, and the [`loader`]
+//! image's header.
 //!
 //! Everything is little-endian and fixed-width, the same for 32-bit and 64-bit programs. Nothing here allocates, reads
 //! outside the slice it was given, or panics, whatever the bytes are.
@@ -8,11 +9,13 @@
 
 mod bytes;
 mod draft;
+mod in_place;
 pub mod loader;
 mod record;
 mod trailer;
 
 pub use draft::{Draft, DraftPatch, Place, Value};
+pub use in_place::{InPlace, InPlaceDraft, Written};
 pub use record::{
     CHECKED_FROM, Edit, EditKind, Edits, Flags, HEADER_LEN, Header, MAGIC, PATCH_LEN, Patch,
     Sidecar, Span, checksum,

@@ -135,7 +135,7 @@ pub struct Patch {
     pub points_to_sidecar: u32,
 }
 
-/// What an edit of the program's file is for.
+/// What an edit of a file is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EditKind {
     /// The stub and its trailer over the entry slot.
@@ -144,6 +144,14 @@ pub enum EditKind {
     Interp,
     /// e_entry in the ELF header.
     Entry,
+    /// A string in bytes that belonged to nothing.
+    Text,
+    /// Entries of .dynamic.
+    Dynamic,
+    /// Fields of a program header.
+    Segment,
+    /// Fields of a section header.
+    Section,
 }
 
 impl EditKind {
@@ -152,22 +160,33 @@ impl EditKind {
             EditKind::Slot => 1,
             EditKind::Interp => 2,
             EditKind::Entry => 3,
+            EditKind::Text => 4,
+            EditKind::Dynamic => 5,
+            EditKind::Segment => 6,
+            EditKind::Section => 7,
         }
     }
 
-    fn from_code(code: u32) -> Option<Self> {
-        [EditKind::Slot, EditKind::Interp, EditKind::Entry]
-            .into_iter()
-            .find(|kind| kind.code() == code)
+    pub(crate) fn from_code(code: u32) -> Option<Self> {
+        let all = [
+            EditKind::Slot,
+            EditKind::Interp,
+            EditKind::Entry,
+            EditKind::Text,
+            EditKind::Dynamic,
+            EditKind::Segment,
+            EditKind::Section,
+        ];
+        all.into_iter().find(|kind| kind.code() == code)
     }
 }
 
-/// One place of the program's file that differs from the original.
+/// One place of a file that differs from the original.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Edit<'a> {
     /// What it is for.
     pub kind: EditKind,
-    /// Offset in the program's file, bytes.
+    /// Offset in the file, bytes.
     pub offset: u64,
     /// What stood there before.
     pub original: &'a [u8],

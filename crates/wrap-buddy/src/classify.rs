@@ -1,4 +1,4 @@
-//! Which files are programs that can be wrapped; of every other file, why not.
+//! Which files are programs or libraries to work on; of every other file, why not.
 
 use std::path::Path;
 
@@ -9,12 +9,14 @@ use crate::arch::{self, Arch};
 use crate::inspect::{Elf, Identity, Source, identify};
 use crate::interpreter::{Fit, Interpreter, Interpreters, Libc};
 use crate::scan::io_reason;
-use crate::wrapped::{self, State};
+use crate::wrapped::{self, Earlier, State};
 
 /// What a file is.
 pub enum Class<'a> {
-    /// A program to wrap.
-    Program(Box<Program<'a>>),
+    /// A program to wrap; the stub and loader for it, or why there are none.
+    Program(Box<Subject<'a>>, Result<&'a Stage, String>),
+    /// A shared library, which may need a search path.
+    Library(Box<Subject<'a>>),
     /// Not an ELF file: nobody expects it to be wrapped, unless it was named.
     NotElf(String),
     /// An ELF file that is left as it is.
@@ -23,18 +25,20 @@ pub enum Class<'a> {
     Failed(String),
 }
 
-/// A program that can be wrapped, as it originally was.
-pub struct Program<'a> {
+/// A program or a library, as it originally was.
+pub struct Subject<'a> {
+    /// Whether it is a library, with or without an entry point of its own.
+    pub is_library: bool,
     /// Its headers.
     pub elf: Elf,
     /// Its bytes.
     pub source: Source,
     /// Its architecture.
     pub arch: &'static Arch,
-    /// The stub and loader for it.
-    pub stage: &'a Stage,
     /// The dynamic linker for it.
     pub interpreter: &'a Interpreter,
+    /// What an earlier run has left, of editing it in place.
+    pub earlier: Option<Earlier>,
 }
 
 /// What programs can be wrapped with.
@@ -46,6 +50,8 @@ pub struct Means<'a> {
     pub missing_stages: &'a [(&'a str, &'a str)],
     /// Dynamic linkers.
     pub interpreters: &'a Interpreters,
+    /// Whether programs may be edited in place, for which no stage is needed.
+    pub in_place: bool,
 }
 
 /// Looks at the file at `path`, absolute.
@@ -79,6 +85,7 @@ pub fn classify<'a>(path: &Path, means: &Means<'a>) -> Class<'a> {
         Ok(elf) => elf,
         Err(error) => return malformed(error),
     };
+    let mut earlier = None;
     match wrapped::state(path, &elf, &mut source, means.stages) {
         State::Wrapped => return Class::Skipped("already wrapped".to_owned()),
         State::Orphan { sidecar } => {
@@ -87,6 +94,7 @@ pub fn classify<'a>(path: &Path, means: &Means<'a>) -> Class<'a> {
                 sidecar.display()
             ));
         }
+        State::InPlace(edits) => earlier = Some(edits),
         State::Original => {}
     }
     let elf = if source.is_laid_over() {
@@ -97,26 +105,46 @@ pub fn classify<'a>(path: &Path, means: &Means<'a>) -> Class<'a> {
     } else {
         elf
     };
-    if let Some(reason) = not_a_program(&elf) {
-        return Class::Skipped(reason);
-    }
-    let stage = match stage_for(arch, means) {
-        Ok(stage) => stage,
-        Err(reason) => return Class::Skipped(reason),
+    let is_library = match kind(&elf) {
+        Kind::Program => false,
+        Kind::Library => true,
+        Kind::Other(reason) => return Class::Skipped(reason),
     };
-    match interpreter_for(&elf, arch, means.interpreters) {
-        Ok(interpreter) => Class::Program(Box::new(Program {
-            elf,
-            source,
-            arch,
-            stage,
-            interpreter,
-        })),
-        Err(class) => class,
+    let stage = stage_for(arch, means);
+    // Only a program edited in place can do without.
+    if let (Err(reason), false, false) = (&stage, is_library, means.in_place) {
+        return Class::Skipped(reason.clone());
+    }
+    let fit = match is_library {
+        true => interpreter_of_library(&elf, arch, means.interpreters),
+        false => interpreter_for(&elf, arch, means.interpreters),
+    };
+    let interpreter = match fit {
+        Ok(interpreter) => interpreter,
+        Err(class) => return class,
+    };
+    let subject = Box::new(Subject {
+        is_library,
+        elf,
+        source,
+        arch,
+        interpreter,
+        earlier,
+    });
+    match is_library {
+        true => Class::Library(subject),
+        false => Class::Program(subject, stage),
     }
 }
 
-fn not_a_program(elf: &Elf) -> Option<String> {
+enum Kind {
+    Program,
+    Library,
+    /// Neither, or not one to touch.
+    Other(String),
+}
+
+fn kind(elf: &Elf) -> Kind {
     let pie = elf.dynamic.as_ref().is_some_and(|dynamic| dynamic.pie);
     let reason = match (elf.kind, &elf.interp) {
         (elf::ET_EXEC | elf::ET_DYN, _) if elf.is_debug_information() => {
@@ -124,9 +152,12 @@ fn not_a_program(elf: &Elf) -> Option<String> {
         }
         (elf::ET_EXEC, None) => "static executable",
         (elf::ET_DYN, None) if pie => "static-PIE executable",
-        (elf::ET_DYN, None) => "shared library",
+        (elf::ET_DYN, None) if elf.dynamic.is_none() => "shared library without .dynamic",
+        (elf::ET_DYN, None) => return linux(elf, Kind::Library),
         // Such as libc.so.6, which prints its version when started.
-        (elf::ET_DYN, Some(_)) if elf.soname().is_some() && !pie => "shared library",
+        (elf::ET_DYN, Some(_)) if elf.soname().is_some() && !pie => {
+            return linux(elf, Kind::Library);
+        }
         (elf::ET_EXEC | elf::ET_DYN, Some(_)) if elf.dynamic.is_none() => {
             "static executable, although it has a PT_INTERP"
         }
@@ -136,17 +167,25 @@ fn not_a_program(elf: &Elf) -> Option<String> {
                 .any(|store| Path::new(&interp.path).starts_with(store));
             if store {
                 let path = interp.path.display();
-                return Some(format!("its interpreter is in the store already: {path}"));
+                return Kind::Other(format!("its interpreter is in the store already: {path}"));
             }
-            // FreeBSD and others use the same machines.
-            let linux = [elf::ELFOSABI_SYSV, elf::ELFOSABI_GNU].contains(&elf.os_abi);
-            return (!linux).then(|| format!("other operating system: OS ABI {}", elf.os_abi));
+            return linux(elf, Kind::Program);
         }
         (elf::ET_REL, _) => "relocatable object",
         (elf::ET_CORE, _) => "core dump",
-        (kind, _) => return Some(format!("neither executable nor library: e_type {kind}")),
+        (kind, _) => {
+            return Kind::Other(format!("neither executable nor library: e_type {kind}"));
+        }
     };
-    Some(reason.to_owned())
+    Kind::Other(reason.to_owned())
+}
+
+/// FreeBSD and others use the same machines.
+fn linux(elf: &Elf, kind: Kind) -> Kind {
+    match elf.os_abi {
+        elf::ELFOSABI_SYSV | elf::ELFOSABI_GNU => kind,
+        other => Kind::Other(format!("other operating system: OS ABI {other}")),
+    }
 }
 
 fn stage_for<'a>(arch: &Arch, means: &Means<'a>) -> Result<&'a Stage, String> {
@@ -164,6 +203,28 @@ fn stage_for<'a>(arch: &Arch, means: &Means<'a>) -> Result<&'a Stage, String> {
     ))
 }
 
+/// A library names no dynamic linker: it gets the one of the libc it is linked to.
+fn interpreter_of_library<'a>(
+    elf: &Elf,
+    arch: &Arch,
+    interpreters: &'a Interpreters,
+) -> Result<&'a Interpreter, Class<'static>> {
+    let wanted = Libc::of_library(elf);
+    let skipped = match interpreters.fitting(elf, wanted) {
+        Fit::Fits(interpreter) => return Ok(interpreter),
+        Fit::OtherLibc(known) => format!(
+            "other libc: it is linked to {}, and only an interpreter of {} is known: pass --interpreter",
+            wanted.map_or("another libc", Libc::name),
+            known.name()
+        ),
+        Fit::NoneKnown | Fit::OtherArchitecture => format!(
+            "other architecture: a library for {}, and no interpreter for that is known: pass --interpreter",
+            arch.name
+        ),
+    };
+    Err(Class::Skipped(skipped))
+}
+
 fn interpreter_for<'a>(
     elf: &Elf,
     arch: &Arch,
@@ -176,7 +237,7 @@ fn interpreter_for<'a>(
         .unwrap_or_default();
     let wanted = Libc::of_interpreter(Path::new(asked_for));
     let asks = format!("it asks for {}", asked_for.display());
-    match interpreters.fitting(elf, wanted) {
+    match interpreters.fitting(elf, Some(wanted)) {
         Fit::Fits(interpreter) => Ok(interpreter),
         Fit::OtherLibc(known) => Err(Class::Skipped(format!(
             "other libc: {asks} ({}), and only an interpreter of {} is known: pass --interpreter",

@@ -18,6 +18,18 @@ pub enum Format {
     Json,
 }
 
+/// How a program comes to its dynamic linker and its libraries. Libraries are always edited in place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Strategy {
+    /// A stub over the entry point and a loader that tells ld.so at every start
+    #[default]
+    Stub,
+    /// Edits of PT_INTERP and .dynamic in the file itself, where it has room; no stub, nothing at run time
+    Inplace,
+    /// In place where there is room, else by a stub
+    Auto,
+}
+
 const EXAMPLES: &str = "\
 Examples:
   wrap-buddy --paths ./app --libs ./lib              wrap the programs in ./app
@@ -25,8 +37,8 @@ Examples:
 
 /// Makes prebuilt Linux executables run where their dynamic linker and libraries are elsewhere.
 ///
-/// Each program gets a stub over its entry point and a sidecar file .NAME.wrapbuddy beside it; its length, offsets and
-/// layout stay as they are.
+/// Each program gets a stub over its entry point and a sidecar file .NAME.wrapbuddy beside it, each shared library that
+/// cannot find what it needs a search path; length, offsets and layout stay as they are.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "wrap-buddy",
@@ -36,7 +48,7 @@ Examples:
 )]
 #[command(after_help = EXAMPLES, next_help_heading = "Programs")]
 pub struct Cli {
-    /// Programs, or directories with programs in them
+    /// Programs and libraries, or directories with them
     ///
     /// Directories are scanned recursively. Symbolic links met in a directory are skipped, one named here is followed.
     #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
@@ -65,6 +77,10 @@ pub struct Cli {
     /// Say what would be done and write nothing
     #[arg(long)]
     pub dry_run: bool,
+
+    /// How programs are told: by a stub, or in the file itself where it has room
+    #[arg(long, value_enum, default_value_t)]
+    pub strategy: Strategy,
 
     /// The real dynamic linker; once for each architecture and libc, each program gets the one that fits
     ///

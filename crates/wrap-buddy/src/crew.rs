@@ -29,6 +29,14 @@ impl Crew {
         }
     }
 
+    /// What `work` makes of each item that it takes, in the order of the items.
+    pub fn take<T: Send, R: Send>(&self, items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+        match &self.0 {
+            Some(pool) => pool.install(|| items.into_par_iter().map(&work).collect()),
+            None => items.into_iter().map(&work).collect(),
+        }
+    }
+
     /// Does `work` on each item.
     pub fn each<T: Send>(&self, items: &mut [T], work: impl Fn(&mut T) + Sync) {
         match &self.0 {
@@ -49,6 +57,7 @@ mod tests {
         for threads in [None, Some(1), Some(3)] {
             let crew = Crew::new(numbers.len(), threads).unwrap();
             assert_eq!(crew.map(&numbers, |n| n * 2), expected);
+            assert_eq!(crew.take(numbers.clone(), |n| n * 2), expected);
             let mut doubled = numbers.clone();
             crew.each(&mut doubled, |n| *n *= 2);
             assert_eq!(doubled, expected);

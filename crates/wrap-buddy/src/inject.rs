@@ -73,25 +73,13 @@ pub fn inject(elf: &Elf, arch: &Arch, wanted: Wanted) -> Result<Injection, Strin
         &LAYOUT_32
     };
     let mut injection = Injection::default();
-    if let Some((dynamic, segment)) = dynamic_of(elf) {
+    if let Some((dynamic, segment)) = elf.loaded_dynamic() {
         injection.search_path(elf, dynamic, segment, layout.word, wanted)?;
     } else if wanted.search || wanted.needed > 0 {
         return Err("it has no .dynamic that is loaded: ld.so cannot be told where to look".into());
     }
     injection.program_headers(elf, arch, layout, wanted.interpreter_len);
     Ok(injection)
-}
-
-/// PT_DYNAMIC, if what it describes is loaded.
-fn dynamic_of(elf: &Elf) -> Option<(&Dynamic, &Segment)> {
-    let dynamic = elf.dynamic.as_ref()?;
-    let mut segments = elf.segments.iter();
-    let segment = segments.find(|segment| segment.kind == elf::PT_DYNAMIC)?;
-    let end = segment.address.checked_add(segment.file_len)?;
-    let last = end.checked_sub(1)?;
-    let loaded = elf.offset_of(segment.address) == Some(segment.offset)
-        && elf.offset_of(last) == segment.file_end().checked_sub(1);
-    loaded.then_some((dynamic, segment))
 }
 
 impl Injection {
@@ -115,15 +103,11 @@ impl Injection {
         let strings = dynamic
             .value(elf::DT_STRTAB)
             .ok_or("it has no DT_STRTAB: ld.so cannot be told where to look")?;
-        // Of two, ld.so takes DT_RUNPATH.
-        let own_search = dynamic
-            .position(elf::DT_RUNPATH)
-            .or_else(|| dynamic.position(elf::DT_RPATH));
+        let own_search = dynamic.search_entry();
         let more = wanted.needed + usize::from(wanted.search && own_search.is_none());
 
-        let end = dynamic.entries - 1;
-        let mut free: Vec<usize> = (end..end + dynamic.spare).collect();
-        free.extend(dynamic.expendable());
+        let end = dynamic.end();
+        let mut free = dynamic.free_entries();
         let writable = elf
             .loads()
             .any(|load| load.flags & elf::PF_W != 0 && load.contains(segment.address));
@@ -144,11 +128,8 @@ impl Injection {
         });
         let mut entries: Vec<(usize, u32, Value)> = needed.collect();
         if wanted.search {
-            let tag = match dynamic.is_inherited() {
-                true => elf::DT_RPATH,
-                false => elf::DT_RUNPATH,
-            };
             let index = own_search.or_else(|| free.next());
+            let tag = dynamic.search_tag();
             entries.extend(index.map(|index| (index, tag, Value::Search(strings))));
         }
         for (index, tag, value) in entries {

@@ -1,27 +1,38 @@
-//! What sidecars are called, and how they are tied to their program.
+//! What sidecars are called, and how they are tied to their file.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
+use anyhow::Result;
+use object::elf;
 use sha2::{Digest, Sha256};
 use sidecar::Id;
 
 use crate::hex::hex;
-use crate::inspect::Elf;
+use crate::inspect::{Elf, Source};
 
 /// Longest file name on Linux, in bytes.
 const NAME_MAX: usize = 255;
 
-/// The file name of the sidecar of a program called `name`.
+/// The file name of the sidecar of a file called `name`.
 pub fn sidecar_name(name: &OsStr) -> OsString {
+    named_after(name, ".wrapbuddy")
+}
+
+/// The name of the directory of symbolic links beside a library called `name`.
+pub fn links_name(name: &OsStr) -> OsString {
+    named_after(name, ".wrapbuddy.d")
+}
+
+fn named_after(name: &OsStr, ending: &str) -> OsString {
     let mut usual = OsString::from(".");
     usual.push(name);
-    usual.push(".wrapbuddy");
+    usual.push(ending);
     if usual.len() <= NAME_MAX {
         return usual;
     }
     let digest = hex(&Sha256::digest(name.as_bytes())[..16]);
-    OsString::from(format!(".{digest}.wrapbuddy"))
+    OsString::from(format!(".{digest}{ending}"))
 }
 
 /// Whether a file is a sidecar by its name.
@@ -38,6 +49,18 @@ pub fn identity(original: &Elf, slot: &[u8]) -> Id {
     hash.update(original.file_len.to_le_bytes());
     let digest: [u8; 32] = hash.finalize().into();
     std::array::from_fn(|n| digest[n])
+}
+
+/// The identity of a file that is edited in place: its headers, .dynamic and notes, the build-id among them, as `source` has
+/// them, and its length.
+pub fn identity_in_place(original: &Elf, source: &mut Source) -> Result<Id> {
+    let told = [elf::PT_DYNAMIC, elf::PT_NOTE];
+    let segments = original.segments.iter();
+    let mut content = Vec::new();
+    for segment in segments.filter(|segment| told.contains(&segment.kind)) {
+        content.extend(source.read(segment.offset, segment.file_len)?);
+    }
+    Ok(identity(original, &content))
 }
 
 #[cfg(test)]

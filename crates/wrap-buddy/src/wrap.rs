@@ -2,21 +2,21 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 use stages::Stage;
 
 use crate::apply;
-use crate::classify::{Class, Means, classify};
-use crate::cli::Cli;
+use crate::classify::Means;
+use crate::cli::{Cli, Strategy};
 use crate::crew::Crew;
+use crate::desk::Desk;
 use crate::interpreter::Interpreters;
 use crate::loaders::Loaders;
-use crate::plan::{Plan, Style, plan};
+use crate::plan::{Plan, Style};
 use crate::report::{FileReport, Report, Status};
 use crate::resolve::{Resolver, Settings};
-use crate::scan::{Candidate, directories, scan};
+use crate::scan::{Candidate, scan};
 
 /// Wraps what `cli` names with the stubs and loaders of `stages`; `missing_stages` tells how to get others.
 ///
@@ -35,6 +35,7 @@ pub fn wrap(cli: &Cli, stages: &[Stage], missing_stages: &[(&str, &str)]) -> Res
         stages,
         missing_stages,
         interpreters: &interpreters,
+        in_place: cli.strategy != Strategy::Stub,
     };
     let style = Style {
         relocatable: cli.relocatable,
@@ -43,16 +44,8 @@ pub fn wrap(cli: &Cli, stages: &[Stage], missing_stages: &[(&str, &str)]) -> Res
     let (candidates, unreadable) = scan(&cli.paths, !cli.no_recurse);
     let candidates = without_duplicates(candidates);
     let crew = Crew::new(candidates.len(), cli.jobs.map(usize::from))?;
-    let desk = Desk {
-        means,
-        resolver,
-        style,
-        verbose: cli.verbose,
-        candidates: &candidates,
-        directories: OnceLock::new(),
-    };
-    let files = crew.map(&candidates, |candidate| desk.look_at(candidate));
-    let mut files: Vec<FileReport> = files.into_iter().flatten().collect();
+    let desk = Desk::new(means, resolver, style, cli, &candidates);
+    let mut files = desk.decide(&crew);
     skip_hard_links(&mut files);
     let unreadable = unreadable.into_iter();
     files.extend(unreadable.map(|one| FileReport::failed(one.path, one.reason)));
@@ -67,53 +60,6 @@ pub fn wrap(cli: &Cli, stages: &[Stage], missing_stages: &[(&str, &str)]) -> Res
     }
     report.files = files;
     Ok(report)
-}
-
-/// What files are looked at with.
-struct Desk<'a> {
-    means: Means<'a>,
-    resolver: Resolver,
-    style: Style<'a>,
-    verbose: bool,
-    candidates: &'a [Candidate],
-    /// Those of the candidates, listed when a library is missing.
-    directories: OnceLock<Vec<(PathBuf, PathBuf)>>,
-}
-
-impl Desk<'_> {
-    /// Decides about one file; nothing for one that nobody asks about.
-    fn look_at(&self, candidate: &Candidate) -> Option<FileReport> {
-        let shown = candidate.shown.clone();
-        let program = match classify(&candidate.path, &self.means) {
-            Class::Program(program) => *program,
-            Class::NotElf(_) if !candidate.named && !self.verbose => return None,
-            Class::NotElf(reason) | Class::Skipped(reason) => {
-                return Some(FileReport::skipped(shown, reason));
-            }
-            Class::Failed(reason) => return Some(FileReport::failed(shown, reason)),
-        };
-        let (elf, interpreter) = (&program.elf, program.interpreter);
-        let mut resolution = self.resolver.resolve(&candidate.path, elf, interpreter);
-        if !resolution.missing.is_empty() {
-            let near = self
-                .directories
-                .get_or_init(|| directories(self.candidates));
-            self.resolver
-                .hint(&mut resolution.missing, elf, interpreter, near);
-            return Some(FileReport {
-                missing: resolution.missing,
-                ..FileReport::failed(shown, "libraries are missing".to_owned())
-            });
-        }
-        let planned = plan(&candidate.path, program, resolution, &self.style);
-        Some(match planned {
-            Ok(plan) => FileReport {
-                plan: Some(Box::new(plan)),
-                ..FileReport::new(shown, Status::WouldWrap, None)
-            },
-            Err(error) => FileReport::failed(shown, format!("{error:#}")),
-        })
-    }
 }
 
 /// A path that was named and also met, or named twice, is one file.
@@ -142,7 +88,7 @@ fn skip_hard_links(files: &mut [FileReport]) {
         let (device, inode, _) = plan.inode;
         match seen.get(&(device, inode)) {
             Some(first) => {
-                let reason = format!("hard link of {}, and wrapped with it", first.display());
+                let reason = format!("hard link of {}, and worked on with it", first.display());
                 *file = FileReport::skipped(file.path.clone(), reason);
             }
             None => {
@@ -161,10 +107,8 @@ fn carry_out(files: &mut [FileReport], installed: &mut Vec<PathBuf>, crew: &Crew
     let loaders = apply::install_loaders(&plans);
     installed.extend(succeeded(&loaders));
     for file in files.iter_mut() {
-        let install = file
-            .plan
-            .as_ref()
-            .and_then(|plan| plan.loader.install.as_ref());
+        let loader = file.plan.as_ref().and_then(|plan| plan.loader());
+        let install = loader.and_then(|loader| loader.install.as_ref());
         if let Some(Err(error)) = install.and_then(|install| loaders.get(&install.path)) {
             *file = FileReport::failed(file.path.clone(), format!("{error:#}"));
         }
@@ -181,7 +125,10 @@ fn carry_out(files: &mut [FileReport], installed: &mut Vec<PathBuf>, crew: &Crew
     for (file, outcome) in planned.iter_mut().zip(outcomes) {
         match outcome {
             Ok(notes) => {
-                file.status = Status::Wrapped;
+                file.status = match file.status {
+                    Status::WouldEdit => Status::Edited,
+                    _ => Status::Wrapped,
+                };
                 file.notes.extend(notes);
             }
             Err(error) => **file = FileReport::failed(file.path.clone(), format!("{error:#}")),
@@ -201,7 +148,8 @@ fn warnings(cli: &Cli, files: &[FileReport]) -> Vec<String> {
         .map(|directory| format!("--libs {}: no such directory", directory.display()))
         .collect();
     let plans = files.iter().filter_map(|file| file.plan.as_ref());
-    for warning in plans.filter_map(|plan| plan.loader.warning.as_ref()) {
+    let loaders = plans.filter_map(|plan| plan.loader());
+    for warning in loaders.filter_map(|loader| loader.warning.as_ref()) {
         if !warnings.contains(warning) {
             warnings.push(warning.clone());
         }

@@ -1,14 +1,14 @@
-//! Recognises programs that are wrapped, or that a stopped run left half wrapped.
+//! Recognises files that an earlier run has worked on, or that a stopped run left half done.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use sidecar::{Edit, EditKind, Id, Sidecar, Trailer};
+use sidecar::{Edit, EditKind, Id, InPlace, Sidecar, Trailer};
 use stages::Stage;
 
 use crate::inspect::{Elf, PAGE, Segment, Source};
-use crate::naming::{identity, sidecar_name};
+use crate::naming::{identity, identity_in_place, sidecar_name};
 
 /// Bytes of stub looked through for the trailer behind it.
 const MAX_STUB: u64 = 4096;
@@ -23,6 +23,8 @@ pub enum State {
     Original,
     /// Wrapped, and its sidecar is at hand.
     Wrapped,
+    /// Edited in place: [`Source::lay_over`] has been told of the original bytes.
+    InPlace(Earlier),
     /// Wrapped, but no sidecar with its identity is where it will be looked for.
     Orphan {
         /// The first place where it will be.
@@ -30,10 +32,23 @@ pub enum State {
     },
 }
 
+/// What an earlier run has left of editing a file in place.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Earlier {
+    /// The sidecar, which parses.
+    pub sidecar: Vec<u8>,
+    /// Whether the file was rewritten since by something that keeps .dynamic, such as strip: it is another file now, with
+    /// entries of ours in it and without the strings.
+    pub rewritten: bool,
+}
+
 /// Finds out how far the file at `path`, absolute, is wrapped.
 pub fn state(path: &Path, elf: &Elf, source: &mut Source, stages: &[Stage]) -> State {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let beside = directory.join(sidecar_name(path.file_name().unwrap_or_default()));
+    if let Some(earlier) = read(&beside).and_then(|sidecar| earlier(elf, source, sidecar)) {
+        return State::InPlace(earlier);
+    }
     let stub = stub_at_entry(elf, source, stages);
     if elf.interp.is_none() {
         let Some((id, named)) = stub.or_else(|| described_by(&beside, source)) else {
@@ -61,6 +76,47 @@ pub fn state(path: &Path, elf: &Elf, source: &mut Source, stages: &[Stage]) -> S
         },
         _ => State::Original,
     }
+}
+
+/// Lays the original bytes of a file edited in place over it; nothing if the sidecar is not such a file's, or another's.
+fn earlier(elf: &Elf, source: &mut Source, sidecar: Vec<u8>) -> Option<Earlier> {
+    let record = InPlace::parse(&sidecar).ok()?;
+    if (record.machine, record.class) != (elf.machine, elf.class) {
+        return None;
+    }
+    for written in record.edits() {
+        source.lay_over(written.edit.offset, written.edit.original);
+    }
+    // The identity covers what matters of these bytes: it says whether they are this file's.
+    let original = Elf::read(source);
+    let id = original.and_then(|original| identity_in_place(&original, source));
+    if id.is_ok_and(|id| id == record.id) {
+        return Some(Earlier {
+            sidecar,
+            rewritten: false,
+        });
+    }
+    source.uncover();
+    let mut ours = false;
+    for written in record
+        .edits()
+        .filter(|one| one.edit.kind == EditKind::Dynamic)
+    {
+        let len = written.written.len() as u64;
+        let there = source.read_raw(written.edit.offset, len);
+        if there.is_ok_and(|there| there == written.written) {
+            source.lay_over(written.edit.offset, written.edit.original);
+            ours = true;
+        }
+    }
+    let whole = ours && Elf::read(source).is_ok();
+    if !whole {
+        source.uncover();
+    }
+    whole.then_some(Earlier {
+        sidecar,
+        rewritten: true,
+    })
 }
 
 fn has_id(bytes: &[u8], id: Id) -> bool {
@@ -137,6 +193,8 @@ fn undo(elf: &Elf, source: &mut Source, sidecar: &Sidecar<'_>) -> bool {
             EditKind::Slot => edit.original == sidecar.slot() && end <= elf.file_len,
             EditKind::Entry => end <= elf.header.len() as u64,
             EditKind::Interp => table.contains(&edit.offset) && end <= table.end,
+            // Not in a sidecar of a wrapped program.
+            EditKind::Text | EditKind::Dynamic | EditKind::Segment | EditKind::Section => false,
         };
         if !place {
             return false;

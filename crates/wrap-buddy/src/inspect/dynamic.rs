@@ -90,11 +90,17 @@ impl Dynamic {
             tags: tags[..end].to_vec(),
             ..Self::default()
         };
-        dynamic.decode(source, segments)?;
+        let addresses = if entry_len == 16 {
+            u64::MAX
+        } else {
+            u64::from(u32::MAX)
+        };
+        dynamic.decode(source, segments, addresses)?;
         Ok(Some(dynamic))
     }
 
-    fn decode(&mut self, source: &mut Source, segments: &[Segment]) -> Result<()> {
+    /// `addresses` is the highest there can be.
+    fn decode(&mut self, source: &mut Source, segments: &[Segment], addresses: u64) -> Result<()> {
         let flags = self.value(elf::DT_FLAGS).unwrap_or(0);
         let flags_1 = self.value(elf::DT_FLAGS_1).unwrap_or(0);
         self.pie = flags_1 & u64::from(elf::DF_1_PIE) != 0;
@@ -109,10 +115,10 @@ impl Dynamic {
             );
             return Ok(());
         };
+        // As ld.so adds: the string may stand in front of the table.
+        let string_address = |offset: u64| strings.wrapping_add(offset) & addresses;
         let mut string = |offset: u64, max: u64| -> Result<OsString> {
-            let (at, end) = strings
-                .checked_add(offset)
-                .and_then(|address| string_range(segments, address))
+            let (at, end) = string_range(segments, string_address(offset))
                 .ok_or_else(|| anyhow!("a string is outside the file"))?;
             Ok(OsString::from_vec(source.string(at, end, max)?))
         };
@@ -144,7 +150,7 @@ impl Dynamic {
         };
         let requires = table(elf::DT_VERNEED, elf::DT_VERNEEDNUM);
         let defines = table(elf::DT_VERDEF, elf::DT_VERDEFNUM);
-        let strings = |offset: u64| string_range(segments, strings.checked_add(offset)?);
+        let strings = |offset: u64| string_range(segments, string_address(offset));
         if let Some((offset, count)) = requires {
             self.requires = versions::required(source, offset, count, strings)
                 .context("the required symbol versions")?;
@@ -172,12 +178,33 @@ impl Dynamic {
         &self.tags
     }
 
-    /// Which entries are DT_RELACOUNT or DT_RELCOUNT: hints that ld.so can do without.
-    pub fn expendable(&self) -> impl Iterator<Item = usize> {
+    /// Which entries may become something else, spare ones first. DT_RELACOUNT and DT_RELCOUNT are hints that ld.so can do
+    /// without.
+    pub fn free_entries(&self) -> Vec<usize> {
         let expendable = [elf::DT_RELACOUNT, elf::DT_RELCOUNT].map(u64::from);
         let tags = self.tags.iter().enumerate();
-        tags.filter(move |(_, (tag, _))| expendable.contains(tag))
-            .map(|(index, _)| index)
+        let hints = tags.filter(|(_, (tag, _))| expendable.contains(tag));
+        let spare = self.end()..self.end() + self.spare;
+        spare.chain(hints.map(|(index, _)| index)).collect()
+    }
+
+    /// Which entry is the DT_NULL that ends them.
+    pub fn end(&self) -> usize {
+        self.entries - 1
+    }
+
+    /// Which entry is the search path: of two, ld.so takes DT_RUNPATH.
+    pub fn search_entry(&self) -> Option<usize> {
+        self.position(elf::DT_RUNPATH)
+            .or_else(|| self.position(elf::DT_RPATH))
+    }
+
+    /// What a search path is to be called: a DT_RPATH stays one, because libraries inherit it.
+    pub fn search_tag(&self) -> u32 {
+        match self.is_inherited() {
+            true => elf::DT_RPATH,
+            false => elf::DT_RUNPATH,
+        }
     }
 
     /// The search path of the file itself: a DT_RPATH counts only without DT_RUNPATH.

@@ -2,14 +2,16 @@
 
 mod dynamic;
 mod property;
+mod sections;
 mod source;
 mod space;
 mod versions;
 
 pub use dynamic::Dynamic;
 pub use property::has_property;
+pub use sections::{Section, is_called, sections};
 pub use source::Source;
-pub use space::{PAGE, relocates, zeros_behind};
+pub use space::{PAGE, Room, relocates, rooms, zeros_behind};
 pub use versions::Required;
 
 use std::ffi::OsString;
@@ -214,6 +216,23 @@ impl Elf {
         offset_of(&self.segments, address)
     }
 
+    /// PT_DYNAMIC, if what it describes is loaded.
+    pub fn loaded_dynamic(&self) -> Option<(&Dynamic, &Segment)> {
+        let dynamic = self.dynamic.as_ref()?;
+        let mut segments = self.segments.iter();
+        let segment = segments.find(|segment| segment.kind == elf::PT_DYNAMIC)?;
+        let end = segment.address.checked_add(segment.file_len)?;
+        let last = end.checked_sub(1)?;
+        let loaded = self.offset_of(segment.address) == Some(segment.offset)
+            && self.offset_of(last) == segment.file_end().checked_sub(1);
+        loaded.then_some((dynamic, segment))
+    }
+
+    /// Bytes of an address: 8 or 4.
+    pub fn word(&self) -> usize {
+        if self.class == elf::ELFCLASS64 { 8 } else { 4 }
+    }
+
     /// DT_SONAME.
     pub fn soname(&self) -> Option<&OsString> {
         self.dynamic.as_ref()?.soname.as_ref()
@@ -249,6 +268,14 @@ impl Segment {
     pub fn file_end(&self) -> u64 {
         self.offset.saturating_add(self.file_len)
     }
+
+    /// End of what is mapped with it, whole pages at a time; nothing where it has more memory than bytes in the file, because
+    /// what follows those is cleared then.
+    fn mapped_end(&self) -> Option<u64> {
+        let congruent = self.offset % PAGE == self.address % PAGE;
+        let whole = self.memory_len == self.file_len && congruent;
+        whole.then(|| self.file_end().checked_next_multiple_of(PAGE))?
+    }
 }
 
 fn loads(segments: &[Segment]) -> impl Iterator<Item = &Segment> {
@@ -264,11 +291,20 @@ fn offset_of(segments: &[Segment], address: u64) -> Option<u64> {
     })
 }
 
-/// Where a string at `address` starts in the file, and where the segment that holds it ends.
+/// Where a string at `address` starts in the file, and where what holds it ends: a segment, or the rest of its last page,
+/// which is mapped with it.
 fn string_range(segments: &[Segment], address: u64) -> Option<(u64, u64)> {
-    let offset = offset_of(segments, address)?;
-    let load = loads(segments).find(|load| (load.offset..load.file_end()).contains(&offset))?;
-    Some((offset, load.file_end()))
+    if let Some(offset) = offset_of(segments, address) {
+        let load = loads(segments).find(|load| (load.offset..load.file_end()).contains(&offset))?;
+        return Some((offset, load.file_end()));
+    }
+    loads(segments).find_map(|load| {
+        let offset = load
+            .offset
+            .checked_add(address.checked_sub(load.address)?)?;
+        let end = load.mapped_end()?;
+        (offset < end).then_some((offset, end))
+    })
 }
 
 fn read_interp(source: &mut Source, segments: &[Segment]) -> Result<Option<Interp>> {

@@ -1,10 +1,10 @@
 //! A file read in blocks by pread: however large it is, only the blocks that hold headers are read.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::OFlag;
@@ -20,7 +20,11 @@ pub const MAX_READ: u64 = 8 << 20;
 /// A file, with bytes laid over it that are not (or not yet) in it.
 #[derive(Debug)]
 pub struct Source {
-    file: File,
+    path: PathBuf,
+    /// None between [`Source::close`] and the next use.
+    file: Option<File>,
+    /// Device and inode.
+    place: (u64, u64),
     len: u64,
     blocks: HashMap<u64, Box<[u8]>>,
     overlay: Vec<(u64, Vec<u8>)>,
@@ -32,30 +36,41 @@ impl Source {
     /// # Errors
     /// Also when it is anything but a regular file.
     pub fn open(path: &Path) -> io::Result<Self> {
-        // Opening a FIFO must not wait for its writer.
-        let file = File::options()
-            .read(true)
-            .custom_flags(OFlag::O_NONBLOCK.bits())
-            .open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not a regular file",
-            ));
-        }
-        let len = metadata.len();
+        let (file, metadata) = open(path)?;
         Ok(Self {
-            file,
-            len,
+            path: path.to_owned(),
+            file: Some(file),
+            place: (metadata.dev(), metadata.ino()),
+            len: metadata.len(),
             blocks: HashMap::new(),
             overlay: Vec::new(),
         })
     }
 
     /// The open file.
-    pub fn file(&self) -> &File {
-        &self.file
+    ///
+    /// # Errors
+    /// When it was closed, and its path leads to another file meanwhile.
+    pub fn file(&mut self) -> io::Result<&File> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => {
+                let (file, metadata) = open(&self.path)?;
+                if (metadata.dev(), metadata.ino(), metadata.len())
+                    != (self.place.0, self.place.1, self.len)
+                {
+                    return Err(io::Error::other("it was replaced meanwhile"));
+                }
+                file
+            }
+        };
+        Ok(self.file.insert(file))
+    }
+
+    /// Closes the file and forgets what was read of it, until the next use: thousands of files may be waiting for their turn.
+    pub fn close(&mut self) {
+        self.file = None;
+        self.blocks = HashMap::new();
     }
 
     /// Length of the file in bytes.
@@ -71,6 +86,11 @@ impl Source {
     /// Whether anything was laid over the file.
     pub fn is_laid_over(&self) -> bool {
         !self.overlay.is_empty()
+    }
+
+    /// The file reads as it is.
+    pub fn uncover(&mut self) {
+        self.overlay.clear();
     }
 
     /// Reads exactly `len` bytes at `offset`, overlay included.
@@ -102,9 +122,8 @@ impl Source {
             let inside = (at % BLOCK) as usize;
             // Whole blocks of a long table are not worth keeping.
             if inside == 0 && out.len() as u64 >= 4 * BLOCK {
-                self.file
-                    .read_exact_at(out, at)
-                    .context("it cannot be read")?;
+                let file = self.file().context("it cannot be opened")?;
+                file.read_exact_at(out, at).context("it cannot be read")?;
                 break;
             }
             let block = self.block(at / BLOCK)?;
@@ -142,16 +161,32 @@ impl Source {
         if self.blocks.len() >= MAX_BLOCKS && !self.blocks.contains_key(&index) {
             self.blocks.clear();
         }
-        if let std::collections::hash_map::Entry::Vacant(vacant) = self.blocks.entry(index) {
+        if !self.blocks.contains_key(&index) {
             let at = index * BLOCK;
             let mut block = vec![0; self.len.saturating_sub(at).min(BLOCK) as usize];
-            self.file
-                .read_exact_at(&mut block, at)
+            let file = self.file().context("it cannot be opened")?;
+            file.read_exact_at(&mut block, at)
                 .context("it cannot be read")?;
-            vacant.insert(block.into_boxed_slice());
+            self.blocks.insert(index, block.into_boxed_slice());
         }
         Ok(&self.blocks[&index])
     }
+}
+
+fn open(path: &Path) -> io::Result<(File, Metadata)> {
+    // Opening a FIFO must not wait for its writer.
+    let file = File::options()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a regular file",
+        ));
+    }
+    Ok((file, metadata))
 }
 
 #[cfg(test)]
@@ -163,6 +198,22 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
         Source::open(file.path()).unwrap()
+    }
+
+    #[test]
+    fn a_closed_file_is_opened_again_unless_it_was_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, "1234").unwrap();
+        let mut source = Source::open(&path).unwrap();
+        source.close();
+        assert_eq!(source.read(1, 2).unwrap(), b"23");
+        source.close();
+        let other = directory.path().join("other");
+        std::fs::write(&other, "1234").unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        let error = format!("{:#}", source.read(1, 2).unwrap_err());
+        assert!(error.contains("replaced"), "{error}");
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! What surrounds a place where a stub might go: unused bytes behind a segment, and relocations.
+//! Where something might go: unused bytes behind a segment, and which places ld.so relocates.
 
 use std::ops::Range;
 
 use anyhow::{Result, ensure};
 use object::elf;
 
-use super::{Elf, Segment, Source};
+use super::{Elf, Segment, Source, sections};
 
 /// Kernels map at least whole pages of this size.
 pub const PAGE: u64 = 4096;
@@ -19,14 +19,11 @@ const CHUNK: u64 = 64 << 10;
 /// Counts the zero bytes behind the file bytes of PT_LOAD `segment` that are mapped with it all the same and belong to
 /// nothing: up to the end of its last page, the next section or segment, or the file.
 pub fn zeros_behind(elf: &Elf, segment: &Segment, source: &mut Source) -> Result<u64> {
-    let congruent = segment.offset % PAGE == segment.address % PAGE;
-    // With more memory than file bytes the kernel clears what follows.
-    if segment.memory_len != segment.file_len || !congruent {
+    let Some(mapped_end) = segment.mapped_end() else {
         return Ok(0);
-    }
+    };
     let start = segment.file_end();
-    let page_end = start.checked_next_multiple_of(PAGE).unwrap_or(start);
-    let mut end = page_end.min(elf.file_len);
+    let mut end = mapped_end.min(elf.file_len);
     let last_page = segment.address.saturating_add(segment.file_len) / PAGE;
     for other in elf.segments.iter().filter(|other| *other != segment) {
         // The page of a later segment is mapped over this one's.
@@ -56,35 +53,57 @@ pub fn zeros_behind(elf: &Elf, segment: &Segment, source: &mut Source) -> Result
     Ok(behind.iter().take_while(|&&byte| byte == 0).count() as u64)
 }
 
+/// Unused bytes of a file that are mapped with it, and only for reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Offset in the file.
+    pub offset: u64,
+    /// Virtual address in the file.
+    pub address: u64,
+    /// Length in bytes.
+    pub len: u64,
+}
+
+/// The zero bytes behind the read-only segments of `elf`.
+///
+/// On a kernel with larger pages more is mapped behind a segment, never less. A later segment is mapped over that only if it
+/// shares a page with this one; then both are congruent modulo that page, or neither could be loaded there, so that the same
+/// bytes of the file come to lie at the same addresses.
+///
+/// # Errors
+/// When section headers or relocations, which say what the bytes belong to, make no sense.
+pub fn rooms(elf: &Elf, source: &mut Source) -> Result<Vec<Room>> {
+    let text_relocations = elf
+        .dynamic
+        .as_ref()
+        .is_some_and(|dynamic| dynamic.text_relocations);
+    let mut rooms = Vec::new();
+    for load in elf.loads() {
+        if load.flags & (elf::PF_R | elf::PF_W) != elf::PF_R {
+            continue;
+        }
+        let room = Room {
+            offset: load.file_end(),
+            address: load.address.saturating_add(load.file_len),
+            len: zeros_behind(elf, load, source)?,
+        };
+        let addresses = room.address..room.address.saturating_add(room.len);
+        if room.len > 0 && !(text_relocations && relocates(elf, &addresses, source)?) {
+            rooms.push(room);
+        }
+    }
+    Ok(rooms)
+}
+
 /// File ranges of the sections that have bytes in the file.
 fn section_ranges(elf: &Elf, source: &mut Source) -> Result<Vec<(u64, u64)>> {
-    let (shoff, entry_len, count) = elf.sections;
-    let wide = elf.class == 2;
-    let expected = if wide { 64 } else { 40 };
-    if shoff == 0 || count == 0 {
-        return Ok(Vec::new());
-    }
-    ensure!(
-        entry_len == expected,
-        "its e_shentsize is {entry_len}, not {expected}"
-    );
-    let table = source.read(shoff, entry_len * count)?;
-    let u32_at = |entry: &[u8], at: usize| {
-        u64::from(u32::from_le_bytes(std::array::from_fn(|n| entry[at + n])))
-    };
-    let u64_at =
-        |entry: &[u8], at: usize| u64::from_le_bytes(std::array::from_fn(|n| entry[at + n]));
-    let ranges = table.chunks_exact(expected as usize).filter_map(|entry| {
-        let kind = u32_at(entry, 4) as u32;
-        let range = if wide {
-            (u64_at(entry, 24), u64_at(entry, 32))
-        } else {
-            (u32_at(entry, 16), u32_at(entry, 20))
-        };
-        let in_file = kind != elf::SHT_NULL && kind != elf::SHT_NOBITS && range.1 > 0;
-        in_file.then_some(range)
+    let sections = sections(elf, source)?;
+    let in_file = sections.iter().filter(|section| {
+        section.kind != elf::SHT_NULL && section.kind != elf::SHT_NOBITS && section.len > 0
     });
-    Ok(ranges.collect())
+    Ok(in_file
+        .map(|section| (section.offset, section.len))
+        .collect())
 }
 
 /// Whether ld.so writes to any of the addresses in `range` while it relocates the file.
@@ -99,7 +118,7 @@ pub fn relocates(elf: &Elf, range: &Range<u64>, source: &mut Source) -> Result<b
         dynamic.value(DT_RELR).is_none(),
         "it has both code that is relocated and DT_RELR"
     );
-    let word = if elf.class == 2 { 8 } else { 4 };
+    let word = elf.word() as u64;
     let plt_entry = match dynamic.value(elf::DT_PLTREL) {
         Some(kind) if kind == u64::from(elf::DT_REL) => 2 * word,
         _ => 3 * word,

@@ -89,8 +89,8 @@ impl Interpreters {
         })
     }
 
-    /// The first with the machine, class and libc of a program that asks for `wanted`.
-    pub fn fitting(&self, program: &Elf, wanted: Libc) -> Fit<'_> {
+    /// The first with the machine, class and libc of a file that asks for `wanted`; none: any libc will do.
+    pub fn fitting(&self, program: &Elf, wanted: Option<Libc>) -> Fit<'_> {
         let of_architecture = || {
             let candidates = self.candidates.iter();
             let worth_a_look = candidates.filter(|candidate| candidate.may_fit(program));
@@ -98,7 +98,8 @@ impl Interpreters {
                 .filter_map(Candidate::interpreter)
                 .filter(|known| known.fits(program))
         };
-        if let Some(fits) = of_architecture().find(|known| known.libc == wanted) {
+        let suits = |known: &&Interpreter| wanted.is_none_or(|wanted| known.libc == wanted);
+        if let Some(fits) = of_architecture().find(suits) {
             return Fit::Fits(fits);
         }
         if let Some(other) = of_architecture().next() {
@@ -160,7 +161,7 @@ mod tests {
         let known = Interpreters::find(&[]).unwrap();
         let this = Elf::read(&mut Source::open(Path::new("/proc/self/exe")).unwrap()).unwrap();
         let wanted = Libc::of_interpreter(Path::new(&this.interp.as_ref().unwrap().path));
-        assert!(matches!(known.fitting(&this, wanted), Fit::Fits(_)));
+        assert!(matches!(known.fitting(&this, Some(wanted)), Fit::Fits(_)));
         let looked_at = known
             .candidates
             .iter()

@@ -45,6 +45,22 @@ impl Libc {
         }
     }
 
+    /// The one a library is linked to, by what it needs; none when it does not say.
+    pub fn of_library(elf: &Elf) -> Option<Self> {
+        let names = elf.needed().iter().filter_map(|name| name.to_str());
+        names
+            .filter_map(|name| match name {
+                "libc.so.6" => Some(Libc::Glibc),
+                "libc.so" => Some(Libc::Musl),
+                _ if name.starts_with("libc.musl-") || name.starts_with("ld-musl-") => {
+                    Some(Libc::Musl)
+                }
+                _ if name.starts_with("ld-linux") => Some(Libc::Glibc),
+                _ => None,
+            })
+            .next()
+    }
+
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
@@ -124,6 +140,11 @@ impl Interpreter {
                     .iter()
                     .any(|name| rest.starts_with(name.as_bytes()))
             })
+    }
+
+    /// Whether a DT_NEEDED of this name is loaded in every program before any library looks for it.
+    pub fn is_always_loaded(&self, name: &OsStr) -> bool {
+        self.provides(name) || (self.libc == Libc::Glibc && name == "libc.so.6")
     }
 
     fn fits(&self, program: &Elf) -> bool {

@@ -1,12 +1,15 @@
 //! The report for people: results on one stream, errors and warnings on the other.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 
+use object::elf;
 use sidecar::EditKind;
 
 use super::{FileReport, Report, Status};
 use crate::cli::Cli;
-use crate::plan::Plan;
+use crate::plan::{FileEdit, Plan, StubPlan};
+use crate::resolve::Missing;
 use crate::slot::Place;
 
 /// Writes the whole report.
@@ -33,6 +36,7 @@ pub fn write(
     let mut text = Vec::new();
     if !cli.quiet {
         write_warnings(&mut text, report)?;
+        write_missing_of_libraries(&mut text, report)?;
     }
     let failed = report
         .files
@@ -48,113 +52,155 @@ pub fn write(
 
 fn write_file(out: &mut impl Write, file: &FileReport, verbose: bool) -> io::Result<()> {
     let path = file.path.display();
-    match (file.status, &file.plan) {
-        (Status::Skipped, _) => {
+    let done = match file.status {
+        Status::Skipped => {
             let reason = file.reason.as_deref().unwrap_or_default();
-            writeln!(out, "{path}: skipped: {reason}")
+            return writeln!(out, "{path}: skipped: {reason}");
         }
-        (Status::Failed, _) | (_, None) => Ok(()),
-        (status, Some(plan)) => {
-            let done = match status {
-                Status::WouldWrap => "would be wrapped",
-                _ => "wrapped",
-            };
-            writeln!(out, "{path}: {done}")?;
-            write_plan(out, plan, status == Status::WouldWrap, verbose)
-        }
+        Status::Failed => return Ok(()),
+        Status::Wrapped => "wrapped",
+        Status::WouldWrap => "would be wrapped",
+        Status::Edited => "edited in place",
+        Status::WouldEdit => "would be edited in place",
+    };
+    writeln!(out, "{path}: {done}")?;
+    match &file.plan {
+        Some(plan) => write_plan(&mut Lines(out), plan, file.status.is_dry(), verbose),
+        None => Ok(()),
     }
 }
 
-fn write_plan(out: &mut impl Write, plan: &Plan, dry: bool, verbose: bool) -> io::Result<()> {
-    let mut line = |label: &str, text: String| writeln!(out, "  {label:<12} {text}");
+/// Writes lines with a label each.
+struct Lines<'a, W>(&'a mut W);
+
+impl<W: Write> Lines<'_, W> {
+    fn line(&mut self, label: &str, text: impl Display) -> io::Result<()> {
+        writeln!(self.0, "  {label:<12} {text}")
+    }
+}
+
+fn write_plan(
+    out: &mut Lines<'_, impl Write>,
+    plan: &Plan,
+    dry: bool,
+    verbose: bool,
+) -> io::Result<()> {
     let bits = if plan.arch.class == 2 { 64 } else { 32 };
-    let kind = if plan.position_independent {
-        "position-independent"
-    } else {
-        "fixed addresses"
+    let kind = match (plan.is_library(), plan.position_independent) {
+        (true, _) => "shared library",
+        (false, true) => "position-independent",
+        (false, false) => "fixed addresses",
     };
-    line(
-        "file",
-        format!(
-            "ELF{bits} {}, {kind}, {} bytes",
-            plan.arch.name, plan.file_len
-        ),
-    )?;
-    line(
-        "interpreter",
-        format!(
-            "{} instead of {}",
-            plan.interpreter.display(),
-            plan.asks_for.display()
-        ),
-    )?;
-    line(
-        "entry point",
-        format!(
-            "{:#x} at file offset {:#x}, {} bytes up to the end of its segment",
-            plan.entry, plan.entry_offset, plan.room_at_entry
-        ),
-    )?;
-    let place = match plan.slot.place {
-        Place::Entry => "at the entry point",
-        Place::SegmentEnd => "at the end of the segment, where e_entry is moved",
-    };
-    line(
-        "stub",
-        format!(
-            "{} bytes, {} with its trailer, {place}",
-            plan.stub_len, plan.slot.len
-        ),
-    )?;
-    let loader_installed = match &plan.loader.install {
-        Some(_) if dry => " (to be installed)",
-        _ => "",
-    };
-    line(
-        "loader",
-        format!("{}{loader_installed}", plan.loader.path.display()),
-    )?;
-    line(
-        "sidecar",
-        format!(
-            "{}, {} bytes",
-            plan.sidecar_path.display(),
-            plan.sidecar.len()
-        ),
-    )?;
-    for edit in &plan.edits {
-        let what = match edit.kind {
-            EditKind::Slot => format!("{} bytes overwritten with the stub", edit.after.len()),
-            EditKind::Entry => format!("e_entry → {:#x}", plan.slot.address),
-            EditKind::Interp => "PT_INTERP → PT_NULL".to_owned(),
-        };
-        line("edit", format!("{:#x}: {what}", edit.offset))?;
+    let (arch, len) = (plan.arch.name, plan.file_len);
+    out.line("file", format!("ELF{bits} {arch}, {kind}, {len} bytes"))?;
+    if let Some((asks_for, interpreter)) = plan.interpreter() {
+        let (asks_for, interpreter) = (asks_for.display(), interpreter.display());
+        out.line(
+            "interpreter",
+            format!("{interpreter} instead of {asks_for}"),
+        )?;
+    }
+    if let Some(stub) = plan.stub() {
+        write_stub(out, stub, dry)?;
+    }
+    let sidecar = plan.sidecar_path.display();
+    let len = plan.sidecar.len();
+    out.line("sidecar", format!("{sidecar}, {len} bytes"))?;
+    for edit in plan.edits.iter().filter(|edit| edit.is_due()) {
+        out.line("edit", format!("{:#x}: {}", edit.offset, what(edit, plan)))?;
     }
     for directory in &plan.search {
-        line("search path", directory.display().to_string())?;
+        out.line("search path", directory.display())?;
+    }
+    for (name, target) in plan.links().into_iter().flat_map(|links| &links.links) {
+        out.line("link", format!("{} → {}", name.display(), target.display()))?;
     }
     for added in &plan.resolution.added {
         let why = match &added.needed_by {
             Some(library) => format!("{} cannot find it by itself", library.display()),
             None => "asked for".to_owned(),
         };
-        line("added", format!("{}: {why}", added.soname.display()))?;
+        out.line("added", format!("{}: {why}", added.soname.display()))?;
     }
     for soname in &plan.resolution.ignored {
-        line("ignored", format!("{} is missing", soname.display()))?;
+        out.line("ignored", format!("{} is missing", soname.display()))?;
     }
     if verbose {
         for (soname, library) in &plan.resolution.found {
-            line(
-                "library",
-                format!("{} → {}", soname.display(), library.display()),
-            )?;
+            let (soname, library) = (soname.display(), library.display());
+            out.line("library", format!("{soname} → {library}"))?;
         }
     }
     for note in &plan.notes {
-        line("note", note.clone())?;
+        out.line("note", note)?;
     }
     Ok(())
+}
+
+fn write_stub(out: &mut Lines<'_, impl Write>, stub: &StubPlan, dry: bool) -> io::Result<()> {
+    let StubPlan {
+        entry,
+        entry_offset,
+        room_at_entry,
+        slot,
+        stub_len,
+        loader,
+        ..
+    } = stub;
+    out.line(
+        "entry point",
+        format!(
+            "{entry:#x} at file offset {entry_offset:#x}, {room_at_entry} bytes up to the end of its segment"
+        ),
+    )?;
+    let place = match slot.place {
+        Place::Entry => "at the entry point",
+        Place::SegmentEnd => "at the end of the segment, where e_entry is moved",
+    };
+    out.line(
+        "stub",
+        format!("{stub_len} bytes, {} with its trailer, {place}", slot.len),
+    )?;
+    let installed = match &loader.install {
+        Some(_) if dry => " (to be installed)",
+        _ => "",
+    };
+    out.line("loader", format!("{}{installed}", loader.path.display()))
+}
+
+/// What an edit does.
+fn what(edit: &FileEdit, plan: &Plan) -> String {
+    let taken_back = edit.after == edit.original;
+    match edit.kind {
+        _ if taken_back => format!("{} bytes as they were", edit.after.len()),
+        EditKind::Slot => format!("{} bytes overwritten with the stub", edit.after.len()),
+        EditKind::Entry => {
+            let address = plan.stub().map_or(0, |stub| stub.slot.address);
+            format!("e_entry → {address:#x}")
+        }
+        EditKind::Interp => "PT_INTERP → PT_NULL".to_owned(),
+        EditKind::Text => {
+            let text = edit.after.split(|&byte| byte == 0).next();
+            let text = text.unwrap_or_default().escape_ascii();
+            format!("\"{text}\" in unused bytes")
+        }
+        EditKind::Dynamic => format!("{} in .dynamic", tag_name(edit, plan)),
+        EditKind::Segment => "program header, for the interpreter".to_owned(),
+        EditKind::Section => "section header, for other tools".to_owned(),
+    }
+}
+
+fn tag_name(edit: &FileEdit, plan: &Plan) -> &'static str {
+    let word = if plan.arch.class == 2 { 8 } else { 4 };
+    let tag = edit.after.iter().take(word).rev();
+    let tag = tag.fold(0, |tag, &byte| tag << 8 | u64::from(byte));
+    match u32::try_from(tag) {
+        Ok(elf::DT_NEEDED) => "DT_NEEDED",
+        Ok(elf::DT_RUNPATH) => "DT_RUNPATH",
+        Ok(elf::DT_RPATH) => "DT_RPATH",
+        Ok(elf::DT_STRSZ) => "DT_STRSZ",
+        _ => "an entry",
+    }
 }
 
 fn write_warnings(out: &mut impl Write, report: &Report) -> io::Result<()> {
@@ -179,18 +225,37 @@ fn write_warnings(out: &mut impl Write, report: &Report) -> io::Result<()> {
 }
 
 fn write_missing(out: &mut impl Write, report: &Report) -> io::Result<()> {
-    let missing = report.missing();
+    let missing = report.missing(true);
     if missing.is_empty() {
         return Ok(());
     }
     let files = report.files.iter().filter(|file| !file.missing.is_empty());
+    let failed = files.filter(|file| file.status == Status::Failed);
     writeln!(
         out,
         "error: {} missing, {} left unchanged:",
         counted(missing.len(), "library is", "libraries are"),
-        counted(files.count(), "program", "programs")
+        counted(failed.count(), "file", "files")
     )?;
-    for library in &missing {
+    write_libraries(out, &missing)
+}
+
+/// What no program here loads may still be opened by one, or never.
+fn write_missing_of_libraries(out: &mut impl Write, report: &Report) -> io::Result<()> {
+    let missing = report.missing(false);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "warning: {} missing that only shared libraries here need; these cannot be loaded until it is there:",
+        counted(missing.len(), "library is", "libraries are"),
+    )?;
+    write_libraries(out, &missing)
+}
+
+fn write_libraries(out: &mut impl Write, missing: &[Missing]) -> io::Result<()> {
+    for library in missing {
         writeln!(out, "  {}", library.soname.display())?;
         for file in &library.needed_by {
             writeln!(out, "    needed by {}", file.display())?;
@@ -213,13 +278,17 @@ fn summary(report: &Report) -> String {
     if report.files.is_empty() {
         return "nothing to wrap: there is no ELF file in these paths".to_owned();
     }
-    let done = if report.dry_run {
-        format!("{} would be wrapped", report.count(Status::WouldWrap))
-    } else {
-        format!("{} wrapped", report.count(Status::Wrapped))
+    let would = if report.dry_run { "would be " } else { "" };
+    let count = |statuses: [Status; 2]| -> usize {
+        statuses.iter().map(|status| report.count(*status)).sum()
+    };
+    let edited = match count([Status::Edited, Status::WouldEdit]) {
+        0 => String::new(),
+        edited => format!("{edited} {would}edited in place, "),
     };
     format!(
-        "{done}, {} skipped, {} failed",
+        "{} {would}wrapped, {edited}{} skipped, {} failed",
+        count([Status::Wrapped, Status::WouldWrap]),
         report.count(Status::Skipped),
         report.count(Status::Failed)
     )

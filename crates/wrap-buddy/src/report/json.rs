@@ -8,7 +8,7 @@ use sidecar::EditKind;
 
 use super::{FileReport, Report, Status};
 use crate::hex::hex;
-use crate::plan::{FileEdit, Plan};
+use crate::plan::{FileEdit, Links, Plan, StubPlan, Way};
 use crate::resolve::Missing;
 use crate::slot::Place;
 
@@ -17,6 +17,7 @@ struct Document {
     dry_run: bool,
     files: Vec<File>,
     missing: Vec<MissingLibrary>,
+    missing_of_libraries: Vec<MissingLibrary>,
     installed: Vec<String>,
     warnings: Vec<String>,
     summary: Summary,
@@ -26,6 +27,8 @@ struct Document {
 struct Summary {
     wrapped: usize,
     would_wrap: usize,
+    edited: usize,
+    would_edit: usize,
     skipped: usize,
     failed: usize,
 }
@@ -47,25 +50,42 @@ struct File {
 #[derive(Serialize)]
 struct Details {
     real_path: String,
+    kind: &'static str,
+    strategy: &'static str,
     machine: &'static str,
     class: u8,
     position_independent: bool,
     file_len: u64,
     id: String,
-    asks_for: String,
-    interpreter: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asks_for: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interpreter: Option<String>,
+    #[serde(flatten)]
+    stub: Option<StubDetails>,
+    sidecar: SidecarDetails,
+    edits: Vec<EditDetails>,
+    search_path: Vec<String>,
+    links: Vec<Link>,
+    needed: Vec<Needed>,
+    ignored: Vec<String>,
+    libraries: Vec<Library>,
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct StubDetails {
     entry: u64,
     entry_offset: u64,
     room_at_entry: u64,
     slot: SlotDetails,
     loader: String,
-    sidecar: SidecarDetails,
-    edits: Vec<EditDetails>,
-    search_path: Vec<String>,
-    needed: Vec<Needed>,
-    ignored: Vec<String>,
-    libraries: Vec<Library>,
-    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Link {
+    path: String,
+    target: String,
 }
 
 #[derive(Serialize)]
@@ -82,7 +102,8 @@ struct SlotDetails {
 struct SidecarDetails {
     path: String,
     len: usize,
-    in_trailer: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_trailer: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -117,12 +138,23 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let document = Document {
         dry_run: report.dry_run,
         files: report.files.iter().map(File::from).collect(),
-        missing: report.missing().iter().map(MissingLibrary::from).collect(),
+        missing: report
+            .missing(true)
+            .iter()
+            .map(MissingLibrary::from)
+            .collect(),
+        missing_of_libraries: report
+            .missing(false)
+            .iter()
+            .map(MissingLibrary::from)
+            .collect(),
         installed: report.installed.iter().map(text).collect(),
         warnings: report.warnings.clone(),
         summary: Summary {
             wrapped: report.count(Status::Wrapped),
             would_wrap: report.count(Status::WouldWrap),
+            edited: report.count(Status::Edited),
+            would_edit: report.count(Status::WouldEdit),
             skipped: report.count(Status::Skipped),
             failed: report.count(Status::Failed),
         },
@@ -146,6 +178,8 @@ impl From<&FileReport> for File {
             status: match file.status {
                 Status::Wrapped => "wrapped",
                 Status::WouldWrap => "would-wrap",
+                Status::Edited => "edited",
+                Status::WouldEdit => "would-edit",
                 Status::Skipped => "skipped",
                 Status::Failed => "failed",
             },
@@ -162,35 +196,31 @@ impl From<&Plan> for Details {
         let resolution = &plan.resolution;
         Self {
             real_path: text(&plan.path),
+            kind: if plan.is_library() {
+                "library"
+            } else {
+                "program"
+            },
+            strategy: match &plan.way {
+                Way::Stub(_) => "stub",
+                Way::InPlace(_) => "in-place",
+            },
             machine: plan.arch.name,
             class: if plan.arch.class == 2 { 64 } else { 32 },
             position_independent: plan.position_independent,
             file_len: plan.file_len,
             id: hex(&plan.id),
-            asks_for: text(&plan.asks_for),
-            interpreter: text(&plan.interpreter),
-            entry: plan.entry,
-            entry_offset: plan.entry_offset,
-            room_at_entry: plan.room_at_entry,
-            slot: SlotDetails {
-                place: match plan.slot.place {
-                    Place::Entry => "entry",
-                    Place::SegmentEnd => "segment-end",
-                },
-                offset: plan.slot.offset,
-                address: plan.slot.address,
-                len: plan.slot.len,
-                room: plan.slot.room,
-                stub_len: plan.stub_len,
-            },
-            loader: text(&plan.loader.path),
+            asks_for: plan.interpreter().map(|(asks_for, _)| text(asks_for)),
+            interpreter: plan.interpreter().map(|(_, given)| text(given)),
+            stub: plan.stub().map(StubDetails::from),
             sidecar: SidecarDetails {
                 path: text(&plan.sidecar_path),
                 len: plan.sidecar.len(),
-                in_trailer: text(&plan.sidecar_in_trailer),
+                in_trailer: plan.stub().map(|stub| text(&stub.sidecar_in_trailer)),
             },
             edits: plan.edits.iter().map(EditDetails::from).collect(),
             search_path: plan.search.iter().map(text).collect(),
+            links: plan.links().map(links).unwrap_or_default(),
             needed: resolution
                 .added
                 .iter()
@@ -213,6 +243,37 @@ impl From<&Plan> for Details {
     }
 }
 
+impl From<&StubPlan> for StubDetails {
+    fn from(stub: &StubPlan) -> Self {
+        Self {
+            entry: stub.entry,
+            entry_offset: stub.entry_offset,
+            room_at_entry: stub.room_at_entry,
+            slot: SlotDetails {
+                place: match stub.slot.place {
+                    Place::Entry => "entry",
+                    Place::SegmentEnd => "segment-end",
+                },
+                offset: stub.slot.offset,
+                address: stub.slot.address,
+                len: stub.slot.len,
+                room: stub.slot.room,
+                stub_len: stub.stub_len,
+            },
+            loader: text(&stub.loader.path),
+        }
+    }
+}
+
+fn links(links: &Links) -> Vec<Link> {
+    let list = links.links.iter();
+    list.map(|(name, target)| Link {
+        path: text(links.directory.join(name)),
+        target: text(target),
+    })
+    .collect()
+}
+
 impl From<&FileEdit> for EditDetails {
     fn from(edit: &FileEdit) -> Self {
         Self {
@@ -220,6 +281,10 @@ impl From<&FileEdit> for EditDetails {
                 EditKind::Slot => "slot",
                 EditKind::Entry => "entry",
                 EditKind::Interp => "interp",
+                EditKind::Text => "text",
+                EditKind::Dynamic => "dynamic",
+                EditKind::Segment => "segment",
+                EditKind::Section => "section",
             },
             offset: edit.offset,
             before: hex(&edit.original),

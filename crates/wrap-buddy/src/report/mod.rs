@@ -5,7 +5,7 @@ pub mod json;
 
 use std::path::PathBuf;
 
-use crate::plan::Plan;
+use crate::plan::{Plan, Way};
 use crate::resolve::Missing;
 
 /// What became of a file.
@@ -15,10 +15,21 @@ pub enum Status {
     Wrapped,
     /// It would be, were this not a dry run.
     WouldWrap,
+    /// It is edited in place now.
+    Edited,
+    /// It would be, were this not a dry run.
+    WouldEdit,
     /// It was left as it is, and that is as it should be.
     Skipped,
     /// It was left as it is, and that is not.
     Failed,
+}
+
+impl Status {
+    /// Whether nothing was written yet.
+    pub fn is_dry(self) -> bool {
+        matches!(self, Self::WouldWrap | Self::WouldEdit)
+    }
 }
 
 /// One file.
@@ -52,6 +63,18 @@ pub struct Report {
 }
 
 impl FileReport {
+    /// What is planned for it.
+    pub fn planned(path: PathBuf, plan: Plan) -> Self {
+        let status = match &plan.way {
+            Way::Stub(_) => Status::WouldWrap,
+            Way::InPlace(_) => Status::WouldEdit,
+        };
+        Self {
+            plan: Some(Box::new(plan)),
+            ..Self::new(path, status, None)
+        }
+    }
+
     /// A report without details.
     pub fn new(path: PathBuf, status: Status, reason: Option<String>) -> Self {
         Self {
@@ -87,10 +110,13 @@ impl Report {
         with_status.count()
     }
 
-    /// Every missing library once, sorted, with all the files that need it.
-    pub fn missing(&self) -> Vec<Missing> {
+    /// Every library that is missing of files that have `failed`, or of others, which are libraries that nothing here loads:
+    /// each once, sorted, with all the files that need it.
+    pub fn missing(&self, failed: bool) -> Vec<Missing> {
         let mut all: Vec<Missing> = Vec::new();
-        for missing in self.files.iter().flat_map(|file| &file.missing) {
+        let files = self.files.iter();
+        let files = files.filter(|file| (file.status == Status::Failed) == failed);
+        for missing in files.flat_map(|file| &file.missing) {
             match all.iter_mut().find(|known| known.soname == missing.soname) {
                 Some(known) => {
                     extend_unique(&mut known.needed_by, &missing.needed_by);

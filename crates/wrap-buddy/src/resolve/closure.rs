@@ -1,14 +1,15 @@
-//! Walks a program's libraries in the order in which ld.so will load them.
+//! Walks the libraries of a program in the order in which ld.so will load them, and looks for those of a library.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::search_path::{self, OwnEntry, compose, expand, own_entries};
 use super::shelf::{Probe, Shelf, misfit};
-use super::{Added, Missing, Resolution, Settings, versions};
+use super::{Added, Edited, Missing, Resolution, Settings, versions};
 use crate::arch::{self, Arch};
 use crate::inspect::Elf;
 use crate::interpreter::{Interpreter, Libc};
@@ -52,74 +53,166 @@ struct Walk<'a> {
     queue: VecDeque<usize>,
     /// The program's DT_NEEDED, extra ones included: what is in it is loaded before anything a library needs.
     direct: BTreeSet<OsString>,
+    /// Libraries that find what they need by the time the program runs.
+    edited: &'a Edited,
     result: Resolution,
 }
 
-pub(super) fn resolve(
+/// The libraries of a program, and theirs.
+pub(super) fn program(
     settings: &Settings,
     shelf: &Shelf,
+    edited: &Edited,
     path: &Path,
     program: &Elf,
     interpreter: &Interpreter,
 ) -> Resolution {
-    let Some(arch) = arch::find(program.machine, program.class) else {
+    let offered = [&settings.libraries, &settings.runtime_dependencies];
+    let offered = offered.into_iter().flatten().cloned().collect();
+    let Some((mut walk, own)) =
+        Walk::new(settings, shelf, edited, path, program, interpreter, offered)
+    else {
         return Resolution::default();
-    };
-    let origin = path.parent().unwrap_or(Path::new("/"));
-    let own = program
-        .dynamic
-        .as_ref()
-        .and_then(|dynamic| dynamic.search_path())
-        .map(|text| own_entries(text, origin, arch))
-        .unwrap_or_default();
-    let kept: Vec<OwnEntry> = own
-        .iter()
-        .filter(|entry| entry.is_kept())
-        .cloned()
-        .collect();
-    let offered = [&settings.libraries, &settings.runtime_dependencies]
-        .into_iter()
-        .flatten()
-        .cloned()
-        .collect();
-    let mut walk = Walk {
-        settings,
-        shelf,
-        program,
-        interpreter,
-        arch,
-        kept,
-        offered,
-        used: BTreeSet::new(),
-        loaded: HashMap::new(),
-        libraries: Vec::new(),
-        queue: VecDeque::new(),
-        direct: program.needed().iter().cloned().collect(),
-        result: Resolution::default(),
     };
     walk.program(path);
     while let Some(index) = walk.queue.pop_front() {
         walk.library(index, path);
     }
     walk.check_versions(path);
-    let mut result = walk.result;
 
     let count = settings.libraries.len();
     let always = count..count + settings.runtime_dependencies.len();
-    let chosen = walk.offered.iter().enumerate();
-    let mut directories: Vec<PathBuf> = chosen
-        .filter(|(index, _)| walk.used.contains(index) || always.contains(index))
-        .map(|(_, directory)| directory.clone())
-        .collect();
-    if walk.used.contains(&walk.offered.len()) {
-        directories.extend(interpreter.directories().own.clone());
-    }
-    result.search = compose(&walk.kept, &directories, |directory| shelf.real(directory));
-    let unchanged = own
-        .iter()
-        .map(|entry| search_path::Entry::Kept(entry.text.clone()));
-    result.search_changes = !result.search.iter().cloned().eq(unchanged);
+    walk.finish(&own, always)
+}
+
+/// What a library needs itself. Its search path changes only if it does not find all of that by its own, or where ld.so
+/// looks anyway.
+pub(super) fn library(
+    settings: &Settings,
+    shelf: &Shelf,
+    path: &Path,
+    library: &Elf,
+    interpreter: &Interpreter,
+) -> Resolution {
+    let offered = settings.libraries.clone();
+    let edited = Edited::new();
+    let Some((mut walk, own)) = Walk::new(
+        settings,
+        shelf,
+        &edited,
+        path,
+        library,
+        interpreter,
+        offered,
+    ) else {
+        return Resolution::default();
+    };
+    walk.own_needs(path);
+    walk.check_versions(path);
+    let helped = !walk.used.is_empty();
+    let mut result = walk.finish(&own, 0..0);
+    result.search_changes &= helped;
     result
+}
+
+impl<'a> Walk<'a> {
+    /// At the start of the way, and the search path that the file at `path` has now.
+    fn new(
+        settings: &'a Settings,
+        shelf: &'a Shelf,
+        edited: &'a Edited,
+        path: &Path,
+        program: &'a Elf,
+        interpreter: &'a Interpreter,
+        offered: Vec<PathBuf>,
+    ) -> Option<(Self, Vec<OwnEntry>)> {
+        let arch = arch::find(program.machine, program.class)?;
+        let origin = path.parent().unwrap_or(Path::new("/"));
+        let own = program
+            .dynamic
+            .as_ref()
+            .and_then(|dynamic| dynamic.search_path())
+            .map(|text| own_entries(text, origin, arch))
+            .unwrap_or_default();
+        let kept = own.iter().filter(|entry| entry.is_kept());
+        let walk = Self {
+            settings,
+            shelf,
+            program,
+            interpreter,
+            arch,
+            kept: kept.cloned().collect(),
+            offered,
+            used: BTreeSet::new(),
+            loaded: HashMap::new(),
+            libraries: Vec::new(),
+            queue: VecDeque::new(),
+            direct: program.needed().iter().cloned().collect(),
+            edited,
+            result: Resolution::default(),
+        };
+        Some((walk, own))
+    }
+
+    /// Composes the search path, of what the file keeps of its `own` and the directories that are of use, or `always` there.
+    fn finish(mut self, own: &[OwnEntry], always: Range<usize>) -> Resolution {
+        let chosen = self.offered.iter().enumerate();
+        let mut directories: Vec<PathBuf> = chosen
+            .filter(|(index, _)| self.used.contains(index) || always.contains(index))
+            .map(|(_, directory)| directory.clone())
+            .collect();
+        if self.used.contains(&self.offered.len()) {
+            directories.extend(self.interpreter.directories().own.clone());
+        }
+        let shelf = self.shelf;
+        let search = compose(&self.kept, &directories, |directory| shelf.real(directory));
+        let unchanged = own
+            .iter()
+            .map(|entry| search_path::Entry::Kept(entry.text.clone()));
+        self.result.search_changes = !search.iter().cloned().eq(unchanged);
+        self.result.search = search;
+        self.result
+    }
+
+    /// What a library needs, looked for as ld.so will for the library alone.
+    fn own_needs(&mut self, path: &Path) {
+        let own = directories_of(&self.kept);
+        let (given, needed): (Vec<&OsString>, Vec<&OsString>) = self
+            .program
+            .needed()
+            .iter()
+            .partition(|name| self.interpreter.is_always_loaded(name));
+        let alone = needed
+            .iter()
+            .all(|name| self.find(name, path, &own, false).is_ok());
+        for name in needed {
+            match self.find(name, path, &own, !alone) {
+                Ok((found, origin)) => self.load(name.clone(), found, origin),
+                Err(hints) => self.miss(name.clone(), path, hints),
+            }
+        }
+        // Nobody has to find these, but their versions count.
+        for name in given {
+            if let Ok(((at, elf), origin)) = self.find(name, path, &own, true) {
+                self.loaded.insert(name.clone(), self.libraries.len());
+                self.libraries.push(Loaded {
+                    path: at,
+                    elf,
+                    origin,
+                });
+            }
+        }
+    }
+
+    /// Where an edited library will find what it needs.
+    fn find_edited(&self, library: &Path, name: &OsStr) -> Option<Found> {
+        if self.edited.is_empty() {
+            return None;
+        }
+        let path = self.edited.get(&self.shelf.real(library))?.get(name)?;
+        let elf = self.try_path(path, &mut Vec::new())?;
+        Some((path.clone(), elf))
+    }
 }
 
 impl Walk<'_> {
@@ -183,7 +276,10 @@ impl Walk<'_> {
             {
                 continue;
             }
-            let by_itself = self.find(name, &path, &own, inherits);
+            let by_itself = match self.find_edited(&path, name) {
+                Some(found) => Ok((found, Origin::Own)),
+                None => self.find(name, &path, &own, inherits),
+            };
             let found = match by_itself {
                 Err(hints) if inherits => Err(hints),
                 Ok((found, origin)) => Ok((found, origin)),

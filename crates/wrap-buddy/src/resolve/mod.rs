@@ -1,5 +1,5 @@
-//! Finds the libraries of a program and of those libraries, the way ld.so will, and says which directories ld.so has to
-//! be told of. Knows nothing about how they are told.
+//! Finds the libraries of a program and of those libraries, or those of one library, the way ld.so will, and says which
+//! directories ld.so has to be told of. Knows nothing about how they are told.
 
 mod closure;
 mod search_path;
@@ -9,6 +9,7 @@ mod versions;
 pub use search_path::{Entry, relative_file, search_path};
 pub use shelf::{Probe, Shelf};
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -50,7 +51,11 @@ pub struct Missing {
     pub hints: Vec<String>,
 }
 
-/// Everything known about a program's libraries.
+/// Libraries that will find what they need by themselves, by their path free of symbolic links: each name they need, and
+/// where they will find it.
+pub type Edited = HashMap<PathBuf, HashMap<OsString, PathBuf>>;
+
+/// Everything known about the libraries of a program, or of a library.
 #[derive(Clone, Debug, Default)]
 pub struct Resolution {
     /// The search path the program is to have; the file's own entries in front.
@@ -84,8 +89,29 @@ impl Resolver {
     }
 
     /// Resolves the libraries of the program `elf` at `path`, an absolute path.
-    pub fn resolve(&self, path: &Path, elf: &Elf, interpreter: &Interpreter) -> Resolution {
-        closure::resolve(&self.settings, &self.shelf, path, elf, interpreter)
+    pub fn program(
+        &self,
+        path: &Path,
+        elf: &Elf,
+        interpreter: &Interpreter,
+        edited: &Edited,
+    ) -> Resolution {
+        closure::program(&self.settings, &self.shelf, edited, path, elf, interpreter)
+    }
+
+    /// Finds what the library `elf` at `path`, an absolute path, needs itself.
+    pub fn library(&self, path: &Path, elf: &Elf, interpreter: &Interpreter) -> Resolution {
+        closure::library(&self.settings, &self.shelf, path, elf, interpreter)
+    }
+
+    /// Whether the library at `path` looks for its own needs relative to where it is opened, so that a link to it in another
+    /// directory would lead it astray.
+    pub fn depends_on_its_place(&self, path: &Path) -> bool {
+        let Probe::Library(library) = self.shelf.probe(path) else {
+            return false;
+        };
+        let search = library.dynamic.as_ref().and_then(|own| own.search_path());
+        search.is_some_and(|path| path.to_string_lossy().contains("ORIGIN"))
     }
 
     /// Says of libraries that are `missing` of the program `elf` which of `directories` would have had them. Each is

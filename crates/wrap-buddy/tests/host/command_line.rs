@@ -136,7 +136,11 @@ fn reports_name_every_fact() {
     for fact in [
         "ELF64 x86_64, position-independent",
         "/lib64/ld-linux-x86-64.so.2",
-        &format!("{:#x} at file offset {:#x}", plan.entry, plan.entry_offset),
+        &format!(
+            "{:#x} at file offset {:#x}",
+            stub(plan).entry,
+            stub(plan).entry_offset
+        ),
         "120 bytes",
         ".main.wrapbuddy",
         "PT_INTERP → PT_NULL",

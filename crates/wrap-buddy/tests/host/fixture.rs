@@ -10,7 +10,7 @@ use sidecar::loader;
 use stages::Stage;
 use tempfile::TempDir;
 use wrap_buddy::cli::Cli;
-use wrap_buddy::plan::Plan;
+use wrap_buddy::plan::{Plan, StubPlan};
 use wrap_buddy::report::{FileReport, Report, Status};
 
 pub const STUB_LEN: usize = 120;
@@ -165,6 +165,11 @@ pub fn wrapped(report: &Report) -> &Plan {
     let file = only(report);
     assert_eq!(file.status, Status::Wrapped, "{:?}", file.reason);
     file.plan.as_ref().unwrap()
+}
+
+/// What there is of a stub.
+pub fn stub(plan: &Plan) -> &StubPlan {
+    plan.stub().unwrap()
 }
 
 /// Why the only file was not wrapped.

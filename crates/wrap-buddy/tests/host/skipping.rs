@@ -32,14 +32,14 @@ fn what_is_no_dynamic_program() {
             "lib.so",
             "int f(void) { return 0; }",
             &["-shared", "-fPIC"],
-            "shared library",
+            "shared library that finds what it needs",
         ),
         ("main.o", MAIN, &["-c"], "relocatable object"),
         (
             "libentry.so",
             "void go(void) {}",
             &["-shared", "-fPIC", "-Wl,-soname,libentry.so.1,-e,go"],
-            "shared library",
+            "shared library that finds what it needs",
         ),
     ];
     for (output, source, arguments, expected) in cases {
@@ -52,7 +52,7 @@ fn what_is_no_dynamic_program() {
             &yard,
             &fs::canonicalize("/lib/x86_64-linux-gnu/libc.so.6").unwrap()
         ),
-        "shared library"
+        "shared library that finds what it needs"
     );
 }
 

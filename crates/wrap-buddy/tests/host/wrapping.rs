@@ -55,7 +55,7 @@ fn wraps_exactly(target: Target, arguments: &[&str]) {
     );
     assert_eq!(kinds, [EditKind::Slot, EditKind::Interp]);
 
-    let slot = plan.slot.offset as usize;
+    let slot = stub(plan).slot.offset as usize;
     assert_eq!(after[slot..][..STUB_LEN], [0xcc; STUB_LEN]);
     let trailer = Trailer::parse(&after[slot + STUB_LEN..]).unwrap();
     assert_eq!(trailer.id, sidecar.header().id);
@@ -133,20 +133,20 @@ fn without_room_the_entry_moves_into_the_zeros_behind_the_segment() {
         let before = fs::read(&program).unwrap();
         let report = yard.wrap(&[&"--paths", &program, &"--interpreter", &target.interpreter]);
         let plan = wrapped(&report);
-        assert_eq!(plan.slot.place, Place::SegmentEnd, "{}", target.name);
+        assert_eq!(stub(plan).slot.place, Place::SegmentEnd, "{}", target.name);
         let align = if target.name == "aarch64" { 4 } else { 16 };
-        assert_eq!(plan.slot.address % align, 0);
+        assert_eq!(stub(plan).slot.address % align, 0);
 
         let after = fs::read(&program).unwrap();
         let entry_len = if target.name == "i686" { 4 } else { 8 };
         assert_eq!(
             after[24..24 + entry_len],
-            plan.slot.address.to_le_bytes()[..entry_len]
+            stub(plan).slot.address.to_le_bytes()[..entry_len]
         );
         let bytes = fs::read(&plan.sidecar_path).unwrap();
         let sidecar = Sidecar::parse(&bytes).unwrap();
-        assert_eq!(sidecar.header().entry, plan.entry);
-        assert_eq!(sidecar.header().slot_address, plan.slot.address);
+        assert_eq!(sidecar.header().entry, stub(plan).entry);
+        assert_eq!(sidecar.header().slot_address, stub(plan).slot.address);
         let mut restored = after;
         for edit in sidecar.edits().map(Result::unwrap) {
             restored[edit.offset as usize..][..edit.original.len()].copy_from_slice(edit.original);
@@ -193,7 +193,7 @@ fn a_relocatable_program_knows_only_relative_paths() {
     ];
     assert_eq!(plan.search, search);
     assert_eq!(
-        plan.interpreter,
+        stub(plan).interpreter,
         Path::new("../glibc/lib/ld-linux-x86-64.so.2")
     );
     let bytes = fs::read(&plan.sidecar_path).unwrap();
@@ -201,7 +201,7 @@ fn a_relocatable_program_knows_only_relative_paths() {
     assert!(sidecar.header().flags.contains(Flags::RELOCATABLE));
     assert_eq!(sidecar.header().interpreter_room.len, 4096);
     let after = fs::read(&main).unwrap();
-    let trailer = &after[plan.slot.offset as usize + RELOCATABLE_STUB_LEN..];
+    let trailer = &after[stub(plan).slot.offset as usize + RELOCATABLE_STUB_LEN..];
     let trailer = Trailer::parse(trailer).unwrap();
     assert_eq!(trailer.loader, b"../lib/wrap-buddy/loader.bin");
     assert_eq!(trailer.sidecar, b".main.wrapbuddy");
@@ -216,8 +216,8 @@ fn the_stub_avoids_code_that_is_relocated() {
     let interpreter = format!("--interpreter={}", I686.interpreter);
     let report = yard.wrap(&[&"--paths", &program, &interpreter]);
     let plan = wrapped(&report);
-    assert!(plan.room_at_entry > plan.slot.len);
-    assert_eq!(plan.slot.place, Place::SegmentEnd);
+    assert!(stub(plan).room_at_entry > stub(plan).slot.len);
+    assert_eq!(stub(plan).slot.place, Place::SegmentEnd);
 }
 
 #[test]

@@ -218,7 +218,7 @@ fn a_relocatable_program_without_a_loader_directory_brings_its_own() {
     let loader = yard.path("app/.loader-x86_64.bin");
     assert_eq!(report.installed, std::slice::from_ref(&loader));
     assert_eq!(
-        wrapped(&report).loader.path.to_str(),
+        stub(wrapped(&report)).loader.path.to_str(),
         Some(".loader-x86_64.bin")
     );
     assert_eq!(fs::read(&loader).unwrap(), loader_image(X86_64.machine));

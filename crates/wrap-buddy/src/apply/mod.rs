@@ -1,9 +1,10 @@
-//! Writes plans to disk; the only place that writes to a program's file.
+//! Writes plans to disk; the only place that writes to an ELF file.
 //!
-//! For each program: the sidecar; the slot, and e_entry where that moves; PT_INTERP last. Each step is on disk before
-//! the next begins, so that a program whose wrapping was stopped at any point runs as before or runs wrapped, and the
-//! next run completes it.
+//! For each file: the sidecar and the links beside it; what nothing refers to yet, the slot, e_entry where that moves, or
+//! strings; what makes it count last, PT_INTERP and .dynamic. Each step is on disk before the next begins, so that a file that
+//! was stopped at any point works as before or as planned, and the next run completes it.
 
+mod link_directory;
 mod sidecar_file;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,7 +60,8 @@ fn batch_len(count: u64) -> u64 {
 /// Installs the loaders that `plans` rely on, each once, and returns the paths with what came of it.
 pub fn install_loaders(plans: &[&Plan]) -> BTreeMap<PathBuf, Result<()>> {
     let mut installed = BTreeMap::new();
-    for install in plans.iter().filter_map(|plan| plan.loader.install.as_ref()) {
+    let loaders = plans.iter().filter_map(|plan| plan.loader());
+    for install in loaders.filter_map(|loader| loader.install.as_ref()) {
         installed
             .entry(install.path.clone())
             .or_insert_with(|| write_loader(install));
@@ -92,6 +94,8 @@ struct Job<'a> {
     capability: Option<Vec<u8>>,
     /// Whether this run created the sidecar, instead of replacing one.
     new_sidecar: bool,
+    /// What this run created of the links.
+    new_links: link_directory::Made,
     /// How many of the plan's edits were written.
     written: usize,
 }
@@ -101,16 +105,20 @@ fn apply_batch(plans: &[&Plan], crew: &Crew) -> Vec<Result<Vec<String>>> {
     let mut jobs = crew.map(plans, |plan| Job::open(plan));
     // One at a time: to create files in the same directory, threads only wait for each other.
     step(&mut jobs, None, |job| job.write_sidecar(few));
+    step(&mut jobs, None, |job| job.make_links());
     sync(&mut jobs, few, |job| job.sync_directory());
-    step(&mut jobs, Some(crew), |job| {
-        job.write_edits(|kind| kind != EditKind::Interp)
-    });
+    step(&mut jobs, Some(crew), |job| job.write_edits(is_preparation));
     sync(&mut jobs, few, |job| job.sync_file());
-    // Without a crash the program is wrapped from here on.
+    // Without a crash the file is as planned from here on.
     step(&mut jobs, Some(crew), |job| job.write_edits(|_| true));
     sync(&mut jobs, few, |job| job.sync_file());
     let finished = jobs.into_iter().map(|job| Ok(job?.finish()));
     finished.collect()
+}
+
+/// Whether nothing refers to what such an edit writes until others are made.
+fn is_preparation(kind: EditKind) -> bool {
+    matches!(kind, EditKind::Slot | EditKind::Entry | EditKind::Text)
 }
 
 /// Takes every job that is still in order one step further.
@@ -168,6 +176,7 @@ impl<'a> Job<'a> {
             mode: lifted.unwrap_or(metadata.mode()),
             capability: file.get_xattr(CAPABILITY).ok().flatten(),
             new_sidecar: false,
+            new_links: link_directory::Made::default(),
             file,
             written: 0,
         };
@@ -217,6 +226,20 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
+    fn make_links(&mut self) -> Result<()> {
+        let Some(links) = self.plan.links() else {
+            return Ok(());
+        };
+        let made = &mut self.new_links;
+        link_directory::make(links, made).map_err(|error| {
+            let directory = links.directory.display();
+            anyhow!(
+                "its links in {directory} cannot be made: {}",
+                io_reason(&error)
+            )
+        })
+    }
+
     /// Writes the next edits, as long as they are of a kind that is `due`.
     fn write_edits(&mut self, due: impl Fn(EditKind) -> bool) -> Result<()> {
         while let Some(edit) = self
@@ -227,6 +250,9 @@ impl<'a> Job<'a> {
         {
             // Counted first: a write that fails may have written a part.
             self.written += 1;
+            if !edit.is_due() {
+                continue;
+            }
             self.file
                 .write_all_at(&edit.after, edit.offset)
                 .map_err(|error| anyhow!("cannot be written: {}", io_reason(&error)))?;
@@ -246,10 +272,14 @@ impl<'a> Job<'a> {
     /// Leaves the program as it was found, as far as that is still possible.
     fn undo(&mut self) {
         let mut whole = true;
-        for edit in self.plan.edits[..self.written].iter().rev() {
+        let written = self.plan.edits[..self.written].iter().rev();
+        for edit in written.filter(|edit| edit.is_due()) {
             whole &= self.file.write_all_at(&edit.before, edit.offset).is_ok();
         }
         // While stub bytes may be left, the sidecar is what the next run repairs them with.
+        if whole {
+            self.new_links.undo();
+        }
         if whole && self.new_sidecar {
             let _ = fs::remove_file(&self.plan.sidecar_path);
         }
@@ -259,6 +289,9 @@ impl<'a> Job<'a> {
     /// Puts back what writing took from the file, and says what could not be put back.
     fn finish(mut self) -> Vec<String> {
         let mut notes = Vec::new();
+        if let Some(plan) = self.plan.in_place() {
+            notes.extend(link_directory::remove(&plan.unused_links));
+        }
         if let Some(capability) = self.capability.take() {
             let lost = self.file.get_xattr(CAPABILITY).ok().flatten() != Some(capability.clone());
             if lost && self.file.set_xattr(CAPABILITY, &capability).is_err() {

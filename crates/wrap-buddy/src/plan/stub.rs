@@ -1,4 +1,4 @@
-//! Decides everything about one program before anything is written: a [`Plan`] is pure data.
+//! Plans the wrapping of a program: a stub over its entry point, PT_INTERP out of the kernel's sight, and a sidecar.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
@@ -10,47 +10,28 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use object::elf;
 use sidecar::{Draft, Edit, EditKind, Flags, Id, Trailer};
+use stages::Stage;
 
+use super::{
+    FileEdit, Plan, Style, Way, check_trusted, inode, join, needed, search, sidecar_owner,
+};
 use crate::arch::Arch;
-use crate::classify::Program;
+use crate::classify::Subject;
 use crate::inject::{Wanted, inject};
 use crate::inspect::{self, Elf, Segment, Source};
-use crate::loaders::{Loader, Loaders};
+use crate::loaders::Loader;
 use crate::naming::{identity, sidecar_name};
 use crate::privilege::Privilege;
-use crate::resolve::{Resolution, relative_file, search_path};
+use crate::resolve::{Resolution, relative_file};
 use crate::slot::{Ground, Place, Slot, Surroundings};
 
 /// Longest path the kernel opens, in bytes with its NUL.
 const PATH_MAX: usize = 4096;
 
-/// One place of the program's file that changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileEdit {
-    /// What it is for.
-    pub kind: EditKind,
-    /// Offset in the file.
-    pub offset: u64,
-    /// What stands there in the original program.
-    pub original: Vec<u8>,
-    /// What stands there now: the same, unless a run was stopped half way.
-    pub before: Vec<u8>,
-    /// What is to stand there.
-    pub after: Vec<u8>,
-}
-
-/// Everything that is to be written for one program, and why.
+/// What a stub needs to be known of.
 #[derive(Clone, Debug)]
-pub struct Plan {
-    /// The program, absolute and free of symbolic links.
-    pub path: PathBuf,
-    /// Its architecture.
-    pub arch: &'static Arch,
-    /// Whether it is position-independent.
-    pub position_independent: bool,
-    /// Length of its file in bytes.
-    pub file_len: u64,
-    /// The dynamic linker it asks for.
+pub struct StubPlan {
+    /// The dynamic linker the program asks for.
     pub asks_for: OsString,
     /// The one it gets; relative to its directory in relocatable mode.
     pub interpreter: PathBuf,
@@ -64,37 +45,10 @@ pub struct Plan {
     pub slot: Slot,
     /// Bytes of stub code, without its trailer.
     pub stub_len: usize,
-    /// Ties program and sidecar together.
-    pub id: Id,
-    /// Device and inode of the file, and how many names it has.
-    pub inode: (u64, u64, u64),
-    /// Where the sidecar goes.
-    pub sidecar_path: PathBuf,
-    /// Who is to own it: user and group.
-    pub sidecar_owner: (u32, u32),
-    /// Its content.
-    pub sidecar: Vec<u8>,
     /// Where the sidecar's path ended up in the trailer: in full, or the file name only.
     pub sidecar_in_trailer: OsString,
     /// The loader.
     pub loader: Loader,
-    /// What changes in the file, in the order in which it is written.
-    pub edits: Vec<FileEdit>,
-    /// Search path to be injected; empty when the file's own will do.
-    pub search: Vec<OsString>,
-    /// Libraries.
-    pub resolution: Resolution,
-    /// What the user may want to know.
-    pub notes: Vec<String>,
-}
-
-/// How plans are made.
-#[derive(Debug)]
-pub struct Style<'a> {
-    /// Paths relative to the executable.
-    pub relocatable: bool,
-    /// Where loaders are.
-    pub loaders: &'a Loaders,
 }
 
 struct Around<'a> {
@@ -116,21 +70,22 @@ impl Surroundings for Around<'_> {
 ///
 /// # Errors
 /// Says why the program cannot be wrapped.
-pub fn plan(
+pub fn stub(
     path: &Path,
-    program: Program<'_>,
+    program: Subject<'_>,
+    stage: &Stage,
     resolution: Resolution,
     style: &Style<'_>,
 ) -> Result<Plan> {
-    let Program {
+    let Subject {
         elf,
         mut source,
         arch,
-        stage,
         interpreter,
+        ..
     } = program;
-    let metadata = source.file().metadata()?;
-    let privilege = Privilege::of(source.file(), &metadata);
+    let metadata = source.file()?.metadata()?;
+    let privilege = Privilege::of(source.file()?, &metadata);
     if style.relocatable && privilege.is_some() {
         return Err(anyhow!(
             "is set-id or has capabilities, and a relocatable program cannot: clear them, or leave out --relocatable"
@@ -140,18 +95,7 @@ pub fn plan(
     let name = path.file_name().context("has no file name")?;
     let sidecar_path = directory.join(sidecar_name(name));
     let origin = style.relocatable.then_some(directory);
-    let search = if resolution.search_changes {
-        search_path(&resolution.search, origin)
-    } else {
-        Vec::new()
-    };
-    // The user's directories have none, but a path to one may.
-    if let Some(entry) = search.iter().find(|entry| entry.as_bytes().contains(&b':')) {
-        return Err(anyhow!(
-            "cannot have {} on its search path: ld.so takes the colon for the end of the directory",
-            entry.display()
-        ));
-    }
+    let search = search(&resolution, origin)?;
     let (stub, loader, interpreter_path) = match origin {
         None => (
             stage.stub,
@@ -200,28 +144,18 @@ pub fn plan(
                 "is set-id or has capabilities, and has no room for the absolute path of its sidecar: move it to a shorter path"
             ));
         }
-        let trusted = [loader.path.as_path(), &interpreter_path];
-        let trusted = trusted.into_iter().chain(search.iter().map(Path::new));
-        for path in trusted.filter(|path| path.is_absolute()) {
-            if let Some(part) = privilege.weak_part(path) {
-                return Err(anyhow!(
-                    "is set-id or has capabilities, and would trust {}, but others can change {}: use a directory of root's",
-                    path.display(),
-                    part.display()
-                ));
-            }
-        }
+        check_trusted(
+            privilege,
+            [loader.path.as_path(), &interpreter_path],
+            &search,
+        )?;
     }
     let mut code = stub.to_vec();
     code.extend(trailer(&sidecar_in_trailer, id)?);
 
-    let edits = edits(&elf, arch, &slot, original, code, &mut source)?;
-    let needed: Vec<&[u8]> = resolution
-        .added
-        .iter()
-        .map(|added| added.soname.as_bytes())
-        .collect();
-    let search_text = search.join(OsStr::new(":"));
+    let edits = edits(&elf, arch, &slot, code, &mut source)?;
+    let needed = needed(&resolution);
+    let search_text = join(&search);
     let mut flags = Flags::default();
     if style.relocatable {
         flags = flags.union(Flags::RELOCATABLE);
@@ -284,30 +218,31 @@ pub fn plan(
     sidecar.shrink_to_fit();
 
     let notes = notes(&elf, arch, &metadata, &source, privilege.is_some());
-    let owner = (metadata.uid(), metadata.gid());
     Ok(Plan {
         path: path.to_owned(),
         arch,
         position_independent: elf.kind == elf::ET_DYN,
         file_len: elf.file_len,
-        asks_for: elf.interp.map(|interp| interp.path).unwrap_or_default(),
-        interpreter: interpreter_path,
-        entry: elf.entry,
-        entry_offset: ground.entry_offset(),
-        room_at_entry: ground.room_at_entry(),
-        slot,
-        stub_len: stub.len(),
         id,
-        inode: (metadata.dev(), metadata.ino(), metadata.nlink()),
+        inode: inode(&metadata),
         sidecar_path,
-        sidecar_owner: privilege.map_or(owner, |privilege| privilege.sidecar_owner()),
+        sidecar_owner: sidecar_owner(privilege.as_ref(), &metadata),
         sidecar,
-        sidecar_in_trailer,
-        loader,
         edits,
         search,
         resolution,
         notes,
+        way: Way::Stub(StubPlan {
+            asks_for: elf.interp.map(|interp| interp.path).unwrap_or_default(),
+            interpreter: interpreter_path,
+            entry: elf.entry,
+            entry_offset: ground.entry_offset(),
+            room_at_entry: ground.room_at_entry(),
+            slot,
+            stub_len: stub.len(),
+            sidecar_in_trailer,
+            loader,
+        }),
     })
 }
 
@@ -326,37 +261,20 @@ fn edits(
     elf: &Elf,
     arch: &Arch,
     slot: &Slot,
-    original: Vec<u8>,
     code: Vec<u8>,
     source: &mut Source,
 ) -> Result<Vec<FileEdit>> {
-    let mut edits = vec![FileEdit {
-        kind: EditKind::Slot,
-        offset: slot.offset,
-        before: source.read_raw(slot.offset, slot.len)?,
-        original,
-        after: code,
-    }];
+    let mut edits = vec![FileEdit::new(EditKind::Slot, slot.offset, code, source)?];
     if slot.place == Place::SegmentEnd {
         let (offset, len) = arch.entry_field();
-        edits.push(FileEdit {
-            kind: EditKind::Entry,
-            offset,
-            original: source.read(offset, len as u64)?,
-            before: source.read_raw(offset, len as u64)?,
-            after: slot.address.to_le_bytes()[..len].to_vec(),
-        });
+        let after = slot.address.to_le_bytes()[..len].to_vec();
+        edits.push(FileEdit::new(EditKind::Entry, offset, after, source)?);
     }
     let interp = elf.interp.as_ref().context("it has no PT_INTERP")?;
     // p_type is the first field of a program header in either class.
     let offset = elf.phoff + (interp.index * arch.phentsize()) as u64;
-    edits.push(FileEdit {
-        kind: EditKind::Interp,
-        offset,
-        original: source.read(offset, 4)?,
-        before: source.read_raw(offset, 4)?,
-        after: elf::PT_NULL.to_le_bytes().to_vec(),
-    });
+    let after = elf::PT_NULL.to_le_bytes().to_vec();
+    edits.push(FileEdit::new(EditKind::Interp, offset, after, source)?);
     Ok(edits)
 }
 

@@ -1,0 +1,187 @@
+//! The sidecar of a file that was edited in place. Nothing reads it when a program runs: it is there for undoing the edits,
+//! and for telling whether they are still there.
+
+use core::mem::size_of;
+
+use crate::bytes::{Writer, array, u16_at, u32_at, u64_at};
+use crate::record::{Edit, EditKind, checksum};
+use crate::{Error, ID_LEN, Id};
+
+/// The first bytes, the version of the layout among them; not those of a [`Sidecar`](crate::Sidecar), which a loader would
+/// take for its own.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"\x7fwrapip1");
+
+/// Offsets of the fixed part's fields: magic, checksum, length, e_machine, class, id, number of edits, bytes of link names.
+const CHECKSUM: usize = size_of::<u64>();
+const TOTAL_LEN: usize = CHECKSUM + 4;
+const MACHINE: usize = TOTAL_LEN + 4;
+const CLASS: usize = MACHINE + 2;
+const ID: usize = CLASS + 2;
+const EDITS: usize = ID + ID_LEN;
+const LINKS: usize = EDITS + 4;
+const HEADER_LEN: usize = LINKS + 4;
+
+/// Bytes in front of an edit's own: offset, kind, length.
+const EDIT_HEADER_LEN: usize = 16;
+
+/// An edit, and what it put there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written<'a> {
+    /// What stood there before.
+    pub edit: Edit<'a>,
+    /// What was written, as long as that.
+    pub written: &'a [u8],
+}
+
+/// What such a sidecar is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct InPlaceDraft<'a> {
+    /// `e_machine` of the file.
+    pub machine: u16,
+    /// EI_CLASS of the file: 1 or 2.
+    pub class: u8,
+    /// The identity of the original file.
+    pub id: Id,
+    /// Every edit.
+    pub edits: &'a [Written<'a>],
+    /// Names of the symbolic links in the directory beside the file; empty: there is no such directory.
+    pub links: &'a [&'a [u8]],
+}
+
+impl InPlaceDraft<'_> {
+    /// Bytes the sidecar takes.
+    pub fn encoded_len(&self) -> usize {
+        let edit = |edit: &Written<'_>| EDIT_HEADER_LEN + 2 * edit.written.len();
+        let edits: usize = self.edits.iter().map(edit).sum();
+        let links: usize = self.links.iter().map(|name| name.len() + 1).sum();
+        (HEADER_LEN + edits + links).next_multiple_of(8)
+    }
+
+    /// Writes the sidecar to the front of `out` and returns its length in bytes.
+    ///
+    /// # Errors
+    /// When `out` is too small, a link's name contains a NUL, or the two sides of an edit differ in length.
+    pub fn encode(&self, out: &mut [u8]) -> Result<usize, Error> {
+        if self.links.iter().any(|name| name.contains(&0)) {
+            return Err(Error(c"has a string with a NUL in it"));
+        }
+        let unequal = |edit: &Written<'_>| edit.written.len() != edit.edit.original.len();
+        if self.edits.iter().any(unequal) {
+            return Err(Error(c"has an edit that changes lengths"));
+        }
+        let total =
+            u32::try_from(self.encoded_len()).map_err(|_| Error(c"is larger than 4 GiB"))?;
+        self.lay_out(out, 0, total)?;
+        let sum = checksum_of(out.get(..total as usize).unwrap_or_default());
+        self.lay_out(out, sum, total)
+    }
+
+    fn lay_out(&self, out: &mut [u8], sum: u32, total: u32) -> Result<usize, Error> {
+        let mut writer = Writer::new(out);
+        writer.u64(MAGIC);
+        writer.u32(sum);
+        writer.u32(total);
+        writer.u16(self.machine);
+        writer.u8(self.class);
+        writer.u8(0);
+        writer.bytes(&self.id);
+        writer.u32(self.edits.len() as u32);
+        let links: usize = self.links.iter().map(|name| name.len() + 1).sum();
+        writer.u32(links as u32);
+        for Written { edit, written } in self.edits {
+            writer.u64(edit.offset);
+            writer.u32(edit.kind.code());
+            writer.u32(written.len() as u32);
+            writer.bytes(edit.original);
+            writer.bytes(written);
+        }
+        for name in self.links {
+            writer.bytes(name);
+            writer.u8(0);
+        }
+        writer.align(8);
+        writer.finish()
+    }
+}
+
+/// The sidecar of a file edited in place, borrowed from its bytes, everything checked.
+#[derive(Clone, Copy, Debug)]
+pub struct InPlace<'a> {
+    /// `e_machine` of the file.
+    pub machine: u16,
+    /// EI_CLASS of the file: 1 or 2.
+    pub class: u8,
+    /// The identity of the original file.
+    pub id: Id,
+    edits: &'a [u8],
+    links: &'a [u8],
+}
+
+impl<'a> InPlace<'a> {
+    /// Reads a sidecar that is exactly `bytes`.
+    ///
+    /// # Errors
+    /// When any field does not hold together: what this returns can be used without looking again.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
+        if u64_at(bytes, 0) != Some(MAGIC) {
+            return Err(Error(
+                c"is not a sidecar of a file edited in place, of this version",
+            ));
+        }
+        Self::read(bytes).ok_or(Error(c"is a damaged sidecar"))
+    }
+
+    fn read(bytes: &'a [u8]) -> Option<Self> {
+        let whole = u32_at(bytes, TOTAL_LEN)? as usize == bytes.len()
+            && bytes.len().is_multiple_of(8)
+            && u32_at(bytes, CHECKSUM)? == checksum_of(bytes);
+        let rest = bytes.get(HEADER_LEN..).filter(|_| whole)?;
+        let mut behind = rest;
+        for _ in 0..u32_at(bytes, EDITS)? {
+            (_, behind) = split_edit(behind)?;
+        }
+        let edits = rest.get(..rest.len().checked_sub(behind.len())?)?;
+        let links = behind.get(..u32_at(bytes, LINKS)? as usize)?;
+        let ended = links.last().is_none_or(|&last| last == 0);
+        ended.then_some(Self {
+            machine: u16_at(bytes, MACHINE)?,
+            class: *bytes.get(CLASS)?,
+            id: array(bytes, ID)?,
+            edits,
+            links,
+        })
+    }
+
+    /// Every edit, in the order in which they were written.
+    pub fn edits(&self) -> impl Iterator<Item = Written<'a>> + use<'a> {
+        let mut rest = self.edits;
+        core::iter::from_fn(move || {
+            let (edit, behind) = split_edit(rest)?;
+            rest = behind;
+            Some(edit)
+        })
+    }
+
+    /// Names of the symbolic links in the directory beside the file.
+    pub fn links(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let names = self.links.split(|&byte| byte == 0);
+        names.filter(|name| !name.is_empty())
+    }
+}
+
+fn split_edit(bytes: &[u8]) -> Option<(Written<'_>, &[u8])> {
+    let len = u32_at(bytes, 12)? as usize;
+    let (original, rest) = bytes.get(EDIT_HEADER_LEN..)?.split_at_checked(len)?;
+    let (written, rest) = rest.split_at_checked(len)?;
+    let edit = Edit {
+        kind: EditKind::from_code(u32_at(bytes, 8)?)?,
+        offset: u64_at(bytes, 0)?,
+        original,
+    };
+    Some((Written { edit, written }, rest))
+}
+
+fn checksum_of(bytes: &[u8]) -> u32 {
+    let words = bytes.get(TOTAL_LEN..).unwrap_or_default().chunks(4);
+    checksum(words.map(|word| u32_at(word, 0).unwrap_or_default()))
+}

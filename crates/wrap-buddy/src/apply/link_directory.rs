@@ -1,0 +1,75 @@
+//! The directory of symbolic links beside a library whose search path does not fit into it.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use crate::plan::{Links, points_to};
+
+/// What was made, to be taken back when a later step fails.
+#[derive(Debug, Default)]
+pub(super) struct Made {
+    directory: Option<PathBuf>,
+    links: Vec<PathBuf>,
+}
+
+impl Made {
+    /// Takes it back.
+    pub(super) fn undo(&self) {
+        for link in &self.links {
+            let _ = fs::remove_file(link);
+        }
+        if let Some(directory) = &self.directory {
+            let _ = fs::remove_dir(directory);
+        }
+    }
+}
+
+/// Makes the links that are not there, each complete when it gets its name.
+pub(super) fn make(links: &Links, made: &mut Made) -> io::Result<()> {
+    match fs::create_dir(&links.directory) {
+        Ok(()) => made.directory = Some(links.directory.clone()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    for (name, target) in &links.links {
+        let path = links.directory.join(name);
+        if points_to(&path, target) {
+            continue;
+        }
+        match symlink(target, &path) {
+            Ok(()) => made.links.push(path),
+            // What an earlier run left, for other libraries.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let fresh = links.directory.join(".wrapbuddy-new");
+                let _ = fs::remove_file(&fresh);
+                symlink(target, &fresh)?;
+                fs::rename(&fresh, &path)?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    File::open(&links.directory)?.sync_all()
+}
+
+/// Removes what an earlier run left and this one has no use for, links before their directory; says what cannot be.
+pub(super) fn remove(unused: &[PathBuf]) -> Vec<String> {
+    let failed = unused.iter().filter_map(|path| {
+        let is_link = path.is_symlink();
+        let done = if is_link {
+            fs::remove_file(path)
+        } else {
+            fs::remove_dir(path)
+        };
+        let error = done.err()?;
+        let gone = error.kind() == io::ErrorKind::NotFound;
+        (!gone).then(|| {
+            format!(
+                "{} is of no use any more, and cannot be removed: {error}",
+                path.display()
+            )
+        })
+    });
+    failed.collect()
+}

@@ -1,0 +1,361 @@
+//! Decides what becomes of each file: libraries first, then the programs, which need not load what libraries will find by
+//! themselves.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use stages::Stage;
+
+use crate::classify::{Class, Means, Subject, classify};
+use crate::cli::{Cli, Strategy};
+use crate::crew::Crew;
+use crate::inspect::Elf;
+use crate::interpreter::Interpreter;
+use crate::plan::{self, Plan, Refusal, Style};
+use crate::report::{FileReport, Status};
+use crate::resolve::{Edited, Missing, Resolver};
+use crate::scan::{Candidate, directories};
+
+/// What a first look at a file came to.
+enum Look<'a> {
+    /// Nobody asks about it.
+    Nothing,
+    /// All there is to say.
+    Report(FileReport),
+    /// A library, planned or not.
+    Library {
+        report: FileReport,
+        no_room: Option<NoRoom>,
+    },
+    /// A program, to be planned once all libraries are.
+    Program(Box<Waiting<'a>>),
+}
+
+/// A program that waits for the libraries.
+struct Waiting<'a> {
+    subject: Subject<'a>,
+    stage: Result<&'a Stage, String>,
+}
+
+/// A library that needs a search path and has no room for one.
+#[derive(Clone)]
+struct NoRoom {
+    /// Free of symbolic links.
+    path: PathBuf,
+    /// What it does not find.
+    needs: Vec<OsString>,
+    named: bool,
+    reason: String,
+}
+
+impl Look<'_> {
+    fn no_room(&self) -> Option<&NoRoom> {
+        match self {
+            Look::Library { no_room, .. } => no_room.as_ref(),
+            _ => None,
+        }
+    }
+
+    fn plan(&self) -> Option<&Plan> {
+        match self {
+            Look::Library { report, .. } => report.plan.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+/// What files are looked at with.
+pub struct Desk<'a> {
+    means: Means<'a>,
+    resolver: Resolver,
+    style: Style<'a>,
+    strategy: Strategy,
+    verbose: bool,
+    candidates: &'a [Candidate],
+    /// Those of the candidates, listed when a library is missing.
+    directories: OnceLock<Vec<(PathBuf, PathBuf)>>,
+}
+
+impl<'a> Desk<'a> {
+    /// A desk for `candidates`.
+    pub fn new(
+        means: Means<'a>,
+        resolver: Resolver,
+        style: Style<'a>,
+        cli: &Cli,
+        candidates: &'a [Candidate],
+    ) -> Self {
+        Self {
+            means,
+            resolver,
+            style,
+            strategy: cli.strategy,
+            verbose: cli.verbose,
+            candidates,
+            directories: OnceLock::new(),
+        }
+    }
+
+    /// What is to become of each candidate that somebody asks about.
+    pub fn decide(&self, crew: &Crew) -> Vec<FileReport> {
+        let looks = crew.map(self.candidates, |candidate| self.look_at(candidate));
+        let looks = self.without_misleading_links(looks);
+        let edited = edited(&looks);
+        let rooms = looks.iter().map(|look| look.no_room().cloned()).collect();
+        let looked = self.candidates.iter().zip(looks).collect();
+        let files = crew.take(looked, |(candidate, look)| match look {
+            Look::Nothing => None,
+            Look::Report(report) | Look::Library { report, .. } => Some(report),
+            Look::Program(program) => Some(self.program(candidate, *program, &edited)),
+        });
+        with_helpers(files, rooms)
+    }
+
+    fn look_at(&self, candidate: &Candidate) -> Look<'a> {
+        let shown = candidate.shown.clone();
+        match classify(&candidate.path, &self.means) {
+            Class::Program(mut subject, stage) => {
+                subject.source.close();
+                let subject = *subject;
+                Look::Program(Box::new(Waiting { subject, stage }))
+            }
+            Class::Library(subject) => {
+                let may_link = |library: &Path| !self.resolver.depends_on_its_place(library);
+                self.library(candidate, *subject, &may_link)
+            }
+            Class::NotElf(_) if !candidate.named && !self.verbose => Look::Nothing,
+            Class::NotElf(reason) | Class::Skipped(reason) => {
+                Look::Report(FileReport::skipped(shown, reason))
+            }
+            Class::Failed(reason) => Look::Report(FileReport::failed(shown, reason)),
+        }
+    }
+
+    /// Decides about a library.
+    fn library(
+        &self,
+        candidate: &Candidate,
+        subject: Subject<'a>,
+        may_link: &dyn Fn(&Path) -> bool,
+    ) -> Look<'a> {
+        let shown = candidate.shown.clone();
+        let (elf, interpreter) = (&subject.elf, subject.interpreter);
+        let mut resolution = self.resolver.library(&candidate.path, elf, interpreter);
+        let mut missing = std::mem::take(&mut resolution.missing);
+        self.hint(&mut missing, elf, interpreter);
+        let failed = candidate.named && !missing.is_empty();
+        let with_missing = |report: FileReport| Look::Library {
+            report: FileReport {
+                missing: missing.clone(),
+                ..report
+            },
+            no_room: None,
+        };
+        if failed {
+            return with_missing(FileReport::failed(
+                shown,
+                "libraries are missing".to_owned(),
+            ));
+        }
+        if !resolution.search_changes {
+            let reason = match (missing.is_empty(), &subject.earlier) {
+                (true, _) => "shared library that finds what it needs",
+                (false, _) => "shared library, and what it needs is missing",
+            };
+            return with_missing(FileReport::skipped(shown, reason.to_owned()));
+        }
+        let needs: Vec<OsString> = resolution
+            .found
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect();
+        match plan::in_place(&candidate.path, subject, resolution, &self.style, may_link) {
+            Ok(plan) => with_missing(planned(shown, plan)),
+            Err((Refusal::Failed(error), _)) => {
+                with_missing(FileReport::failed(shown, format!("{error:#}")))
+            }
+            Err((Refusal::NoRoom(reason), _)) => {
+                let no_room = NoRoom {
+                    path: candidate.path.clone(),
+                    needs,
+                    named: candidate.named,
+                    reason: reason.clone(),
+                };
+                Look::Library {
+                    report: FileReport {
+                        missing,
+                        ..FileReport::skipped(shown, reason)
+                    },
+                    no_room: Some(no_room),
+                }
+            }
+        }
+    }
+
+    /// Plans those libraries again, without links, of which a link leads to a library that will look for its own needs
+    /// relative to where it is opened.
+    fn without_misleading_links(&self, looks: Vec<Look<'a>>) -> Vec<Look<'a>> {
+        let plans = looks.iter().filter_map(Look::plan);
+        let relative: HashSet<PathBuf> = plans
+            .filter(|plan| plan.search.iter().any(|entry| starts_at_origin(entry)))
+            .map(|plan| plan.path.clone())
+            .collect();
+        let misled = |plan: &Plan| {
+            let links = plan.links().into_iter().flat_map(|links| &links.links);
+            let found = &plan.resolution.found;
+            links.into_iter().any(|(name, _)| {
+                let mut targets = found.iter().filter(|(known, _)| known == name);
+                targets.any(|(_, target)| {
+                    fs::canonicalize(target).is_ok_and(|target| relative.contains(&target))
+                })
+            })
+        };
+        let looks = self.candidates.iter().zip(looks);
+        looks
+            .map(|(candidate, look)| {
+                if !look.plan().is_some_and(misled) {
+                    return look;
+                }
+                match classify(&candidate.path, &self.means) {
+                    Class::Library(subject) => self.library(candidate, *subject, &|_| false),
+                    _ => look,
+                }
+            })
+            .collect()
+    }
+
+    /// Decides about a program.
+    fn program(&self, candidate: &Candidate, waiting: Waiting<'_>, edited: &Edited) -> FileReport {
+        let Waiting { subject, stage } = waiting;
+        let shown = candidate.shown.clone();
+        let (elf, interpreter) = (&subject.elf, subject.interpreter);
+        let path = &candidate.path;
+        let mut resolution = self.resolver.program(path, elf, interpreter, edited);
+        if !resolution.missing.is_empty() {
+            self.hint(&mut resolution.missing, elf, interpreter);
+            return FileReport {
+                missing: resolution.missing,
+                ..FileReport::failed(shown, "libraries are missing".to_owned())
+            };
+        }
+        // What was edited in place stays that way: its original bytes are in a sidecar that a stub has no use for.
+        let settled_before = subject.earlier.is_some();
+        let (mut subject, mut resolution) = (subject, resolution);
+        if self.strategy != Strategy::Stub || settled_before {
+            match plan::in_place(path, subject, resolution, &self.style, &|_| true) {
+                Ok(plan) => return planned(shown, plan),
+                Err((Refusal::NoRoom(_), parts))
+                    if self.strategy == Strategy::Auto && !settled_before =>
+                {
+                    (subject, resolution) = *parts;
+                }
+                Err((Refusal::NoRoom(reason), _)) => {
+                    let reason = format!("cannot be edited in place: {reason}");
+                    return FileReport::failed(shown, reason);
+                }
+                Err((Refusal::Failed(error), _)) => {
+                    return FileReport::failed(shown, format!("{error:#}"));
+                }
+            }
+        }
+        let stage = match stage {
+            Ok(stage) => stage,
+            Err(reason) => return FileReport::skipped(shown, reason),
+        };
+        match plan::stub(path, subject, stage, resolution, &self.style) {
+            Ok(plan) => planned(shown, plan),
+            Err(error) => FileReport::failed(shown, format!("{error:#}")),
+        }
+    }
+
+    fn hint(&self, missing: &mut [Missing], elf: &Elf, interpreter: &Interpreter) {
+        if missing.is_empty() {
+            return;
+        }
+        let near = self
+            .directories
+            .get_or_init(|| directories(self.candidates));
+        self.resolver.hint(missing, elf, interpreter, near);
+    }
+}
+
+fn planned(shown: PathBuf, plan: Plan) -> FileReport {
+    match plan.in_place() {
+        Some(in_place) if in_place.settled => {
+            FileReport::skipped(shown, "edited in place already".to_owned())
+        }
+        _ => FileReport::planned(shown, plan),
+    }
+}
+
+fn starts_at_origin(entry: &OsStr) -> bool {
+    entry.to_string_lossy().contains("ORIGIN")
+}
+
+/// What the libraries among `looks` will find by themselves.
+fn edited(looks: &[Look<'_>]) -> Edited {
+    let plans = looks.iter().filter_map(Look::plan);
+    plans
+        .map(|plan| {
+            let found = plan.resolution.found.iter().cloned();
+            (plan.path.clone(), found.collect())
+        })
+        .collect()
+}
+
+/// Says of each library without room which programs load for it what it needs, or what is left for the user to do.
+fn with_helpers(files: Vec<Option<FileReport>>, rooms: Vec<Option<NoRoom>>) -> Vec<FileReport> {
+    let mut helped: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
+    for file in files.iter().flatten() {
+        let added = file.plan.iter().flat_map(|plan| &plan.resolution.added);
+        let libraries: BTreeSet<&PathBuf> =
+            added.filter_map(|one| one.needed_by.as_ref()).collect();
+        for library in libraries {
+            let real = fs::canonicalize(library).unwrap_or_else(|_| library.clone());
+            helped.entry(real).or_default().push(file.path.clone());
+        }
+    }
+    let files = files.into_iter().zip(rooms);
+    let told = files.filter_map(|(file, room)| {
+        let mut file = file?;
+        if let Some(room) = room {
+            let by = helped.get(&room.path).map_or(&[][..], Vec::as_slice);
+            room.tell(&mut file, by);
+        }
+        Some(file)
+    });
+    told.collect()
+}
+
+impl NoRoom {
+    /// Completes the library's report: `helpers` are programs that load what it needs.
+    fn tell(&self, file: &mut FileReport, helpers: &[PathBuf]) {
+        let list = |names: &[String]| names.join(", ");
+        let needs: Vec<String> = self
+            .needs
+            .iter()
+            .map(|name| name.display().to_string())
+            .collect();
+        let helpers: Vec<String> = helpers
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        let what = format!("has no room for a search path: {}", self.reason);
+        let rest = match helpers.is_empty() {
+            false => format!("; what it needs is loaded by {}", list(&helpers)),
+            true => format!(
+                "; programs that open it have to be wrapped with --needed {}",
+                needs.join(" ")
+            ),
+        };
+        file.reason = Some(format!("{what}{rest}"));
+        if helpers.is_empty() && self.named {
+            file.status = Status::Failed;
+        } else if helpers.is_empty() {
+            file.notes.push(format!("{what}{rest}"));
+        }
+    }
+}

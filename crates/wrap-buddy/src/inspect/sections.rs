@@ -1,0 +1,100 @@
+//! Section headers: ld.so has no use for them, but what they describe is in use, and other tools go by them.
+
+use anyhow::{Context, Result, ensure};
+use object::LittleEndian;
+use object::elf::{self, FileHeader32, FileHeader64};
+use object::pod;
+use object::read::elf::{FileHeader, SectionHeader};
+
+use super::{Elf, LE, Source};
+
+/// A section header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// Which one it is.
+    pub index: usize,
+    /// Offset of the header itself in the file.
+    pub header_at: u64,
+    /// `sh_name`.
+    pub name: u32,
+    /// `sh_type`.
+    pub kind: u32,
+    /// `sh_flags`.
+    pub flags: u64,
+    /// `sh_addr`.
+    pub address: u64,
+    /// `sh_offset`.
+    pub offset: u64,
+    /// `sh_size`.
+    pub len: u64,
+    /// `sh_link`.
+    pub link: u32,
+}
+
+/// Every section header; none where the file has no table.
+///
+/// # Errors
+/// When the table is not where the ELF header says, or not of this class.
+pub fn sections(elf: &Elf, source: &mut Source) -> Result<Vec<Section>> {
+    match elf.word() {
+        8 => of_class::<FileHeader64<LittleEndian>>(elf, source),
+        _ => of_class::<FileHeader32<LittleEndian>>(elf, source),
+    }
+}
+
+fn of_class<H: FileHeader<Endian = LittleEndian>>(
+    elf: &Elf,
+    source: &mut Source,
+) -> Result<Vec<Section>> {
+    let (shoff, entry_len, count) = elf.sections;
+    let expected = size_of::<H::SectionHeader>();
+    if shoff == 0 || count == 0 {
+        return Ok(Vec::new());
+    }
+    ensure!(
+        entry_len == expected as u64,
+        "its e_shentsize is {entry_len}, not {expected}"
+    );
+    let table = source
+        .read(shoff, entry_len * count)
+        .context("the section headers")?;
+    let table = pod::slice_from_all_bytes::<H::SectionHeader>(&table)
+        .map_err(|()| anyhow::anyhow!("the section headers"))?;
+    let sections = table.iter().enumerate().map(|(index, header)| Section {
+        index,
+        header_at: shoff + (index * expected) as u64,
+        name: header.sh_name(LE),
+        kind: header.sh_type(LE),
+        flags: header.sh_flags(LE).into(),
+        address: header.sh_addr(LE).into(),
+        offset: header.sh_offset(LE).into(),
+        len: header.sh_size(LE).into(),
+        link: header.sh_link(LE),
+    });
+    Ok(sections.collect())
+}
+
+/// Whether `section` is called `name`, by the section that `e_shstrndx` says has the names.
+pub fn is_called(
+    section: &Section,
+    name: &[u8],
+    sections: &[Section],
+    elf: &Elf,
+    source: &mut Source,
+) -> bool {
+    // The last field of the ELF header in either class.
+    let names = elf
+        .header
+        .last_chunk()
+        .map(|field| u16::from_le_bytes(*field));
+    let names = names.and_then(|index| sections.get(usize::from(index)));
+    let Some(names) = names.filter(|names| names.kind == elf::SHT_STRTAB) else {
+        return false;
+    };
+    let (at, end) = (
+        names.offset.saturating_add(u64::from(section.name)),
+        names.offset.saturating_add(names.len),
+    );
+    let found = source.string(at, end, name.len() as u64 + 1);
+    found.is_ok_and(|found| found == name)
+}

@@ -1,0 +1,403 @@
+//! Plans edits in place: of a library that cannot find what it needs, or of a program that has room for all that a stub would
+//! do at run time.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Error, Result, anyhow};
+use object::elf;
+use sidecar::{Edit, EditKind, Id, InPlace, InPlaceDraft, Written};
+
+use super::{
+    FileEdit, Plan, Style, Way, check_trusted, inode, join, needed, search, sidecar_owner,
+};
+use crate::classify::Subject;
+use crate::in_place::{Changes, Ground, Visibility, Wanted, outside};
+use crate::inspect::{Elf, Source};
+use crate::naming::{identity_in_place, links_name, sidecar_name};
+use crate::privilege::Privilege;
+use crate::resolve::{Entry, Resolution, relative_file};
+use crate::wrapped::Earlier;
+
+/// What is particular to edits in place.
+#[derive(Clone, Debug)]
+pub struct InPlacePlan {
+    /// For a program: the dynamic linker it asks for, and the one it gets.
+    pub interpreter: Option<(OsString, PathBuf)>,
+    /// A directory of symbolic links that stands in for a longer search path.
+    pub links: Option<Links>,
+    /// Links, and their directory, that an earlier run made and that are of no use any more.
+    pub unused_links: Vec<PathBuf>,
+    /// Whether the file says all this already, so that nothing is to be written.
+    pub settled: bool,
+}
+
+/// A directory beside a file, with a symbolic link for each library the file needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Links {
+    /// The directory.
+    pub directory: PathBuf,
+    /// Names and targets, sorted.
+    pub links: Vec<(OsString, PathBuf)>,
+}
+
+impl Links {
+    /// Whether the directory holds these links.
+    pub fn are_there(&self) -> bool {
+        let there =
+            |(name, target): &(OsString, PathBuf)| points_to(&self.directory.join(name), target);
+        self.links.iter().all(there)
+    }
+}
+
+/// Whether there is a link at `path` that says `target`.
+pub fn points_to(path: &Path, target: &Path) -> bool {
+    fs::read_link(path).is_ok_and(|found| found == target)
+}
+
+/// Why a file is not edited in place.
+#[derive(Debug)]
+pub enum Refusal {
+    /// It has no room; what else was tried is in the reason.
+    NoRoom(String),
+    /// Anything else.
+    Failed(Error),
+}
+
+impl<E: Into<Error>> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Plans the edits of `subject` at `path`, an absolute path free of symbolic links. `may_link` says whether a library works
+/// through a link to it in another directory.
+///
+/// The subject is given back when there is no room in it, for another way to be tried.
+///
+/// # Errors
+/// Says why it cannot be edited.
+pub fn in_place<'a>(
+    path: &Path,
+    mut subject: Subject<'a>,
+    resolution: Resolution,
+    style: &Style<'_>,
+    may_link: &dyn Fn(&Path) -> bool,
+) -> Result<Plan, (Refusal, Box<(Subject<'a>, Resolution)>)> {
+    match Draft::new(path, &mut subject, &resolution, style, may_link) {
+        Ok(draft) => Ok(draft.finish(path, subject, resolution)),
+        Err(refusal) => Err((refusal, Box::new((subject, resolution)))),
+    }
+}
+
+/// The parts of a plan that take looking at the file.
+struct Draft {
+    id: Id,
+    inode: (u64, u64, u64),
+    sidecar_path: PathBuf,
+    sidecar_owner: (u32, u32),
+    sidecar: Vec<u8>,
+    edits: Vec<FileEdit>,
+    search: Vec<OsString>,
+    notes: Vec<String>,
+    plan: InPlacePlan,
+}
+
+impl Draft {
+    fn new(
+        path: &Path,
+        subject: &mut Subject<'_>,
+        resolution: &Resolution,
+        style: &Style<'_>,
+        may_link: &dyn Fn(&Path) -> bool,
+    ) -> Result<Self, Refusal> {
+        let Subject {
+            is_library,
+            elf,
+            source,
+            arch,
+            interpreter,
+            earlier,
+        } = subject;
+        let metadata = source.file()?.metadata()?;
+        let privilege = Privilege::of(source.file()?, &metadata);
+        let directory = path.parent().context("has no directory")?;
+        let name = path.file_name().context("has no file name")?;
+        // A library with an entry point of its own names a dynamic linker too, and keeps it.
+        let interp = elf.interp.as_ref().filter(|_| !*is_library);
+        if interp.is_some() && style.relocatable {
+            return Err(Refusal::NoRoom(
+                "a dynamic linker relative to the program is only possible with a stub".to_owned(),
+            ));
+        }
+        let interpreter = interp.map(|interp| (interp.path.clone(), interpreter.path.clone()));
+        let search = search(resolution, style.relocatable.then_some(directory))?;
+        if let Some(privilege) = &privilege {
+            let files = interpreter.iter().map(|(_, path)| path.as_path());
+            check_trusted(privilege, files, &search)?;
+        }
+
+        let ground = Ground::new(elf, arch, source)?;
+        let choice = Choice {
+            path,
+            name,
+            resolution,
+            style,
+            may_link,
+            interpreter: interpreter.as_ref().map(|(_, path)| path.as_os_str()),
+        };
+        let (changes, search, links) = choice.make(&ground, search).map_err(Refusal::NoRoom)?;
+        let mut edits = Vec::new();
+        for change in changes.list {
+            edits.push(FileEdit::new(
+                change.kind,
+                change.offset,
+                change.after,
+                source,
+            )?);
+        }
+        let mut unused = Vec::new();
+        if let Some(earlier) = earlier {
+            let record = InPlace::parse(&earlier.sidecar);
+            let record = record.map_err(|error| anyhow!("its sidecar {error}"))?;
+            if !earlier.rewritten {
+                take_back(&record, &mut edits, source)?;
+            }
+            unused = unused_links(&record, &directory.join(links_name(name)), links.as_ref());
+        }
+        // Strings first: until an entry points to one, it is nothing to anybody.
+        edits.sort_by_key(|edit| edit.kind != EditKind::Text);
+
+        let id = identity_in_place(elf, source)?;
+        let sidecar = sidecar(elf, id, &edits, links.as_ref())?;
+        let settled = edits.iter().all(|edit| !edit.is_due())
+            && earlier
+                .as_ref()
+                .is_some_and(|earlier| earlier.sidecar == sidecar)
+            && links.as_ref().is_none_or(Links::are_there);
+        let mut notes = notes(earlier.as_ref(), metadata.nlink(), links.is_some());
+        if changes.hidden {
+            notes.push(
+                "its string table has no room behind it: ld.so finds the search path all the same, but patchelf and readelf do not"
+                    .to_owned(),
+            );
+        }
+        Ok(Self {
+            id,
+            inode: inode(&metadata),
+            sidecar_path: directory.join(sidecar_name(name)),
+            sidecar_owner: sidecar_owner(privilege.as_ref(), &metadata),
+            sidecar,
+            edits,
+            search,
+            notes,
+            plan: InPlacePlan {
+                interpreter,
+                links,
+                unused_links: unused,
+                settled,
+            },
+        })
+    }
+
+    fn finish(self, path: &Path, subject: Subject<'_>, resolution: Resolution) -> Plan {
+        let elf = subject.elf;
+        Plan {
+            path: path.to_owned(),
+            arch: subject.arch,
+            position_independent: elf.kind == elf::ET_DYN,
+            file_len: elf.file_len,
+            id: self.id,
+            inode: self.inode,
+            sidecar_path: self.sidecar_path,
+            sidecar_owner: self.sidecar_owner,
+            sidecar: self.sidecar,
+            edits: self.edits,
+            search: self.search,
+            resolution,
+            notes: self.notes,
+            way: Way::InPlace(self.plan),
+        }
+    }
+}
+
+/// The ways to say what a file needs, from the plainest to the last resort.
+struct Choice<'a> {
+    path: &'a Path,
+    name: &'a OsStr,
+    resolution: &'a Resolution,
+    style: &'a Style<'a>,
+    may_link: &'a dyn Fn(&Path) -> bool,
+    interpreter: Option<&'a OsStr>,
+}
+
+impl Choice<'_> {
+    /// The whole search path or, where that does not fit, one directory with links; where other tools see it or, where there
+    /// is no such place, elsewhere.
+    fn make(
+        &self,
+        ground: &Ground<'_>,
+        search: Vec<OsString>,
+    ) -> Result<(Changes, Vec<OsString>, Option<Links>), String> {
+        let links = match search.is_empty() {
+            true => Err(String::new()),
+            false => self.links(),
+        };
+        let mut reason = String::new();
+        for allowed in [Visibility::Listed, Visibility::Unlisted, Visibility::Hidden] {
+            match self.changes(ground, &search, allowed) {
+                Ok(changes) => return Ok((changes, search, None)),
+                Err(why) => reason = why,
+            }
+            let Ok(links) = &links else {
+                continue;
+            };
+            let directory = OsString::from_iter([OsStr::new("$ORIGIN/"), &links_name(self.name)]);
+            // The links serve all that is needed now; what the library may open later is for its own entries.
+            let mut short: Vec<OsString> = Vec::new();
+            let entries = self.resolution.search.iter();
+            short.extend(entries.filter_map(|entry| match entry {
+                Entry::Kept(text) => Some(text.clone()),
+                Entry::Directory(_) => None,
+            }));
+            short.push(directory);
+            if let Ok(changes) = self.changes(ground, &short, allowed) {
+                return Ok((changes, short, Some(links.clone())));
+            }
+        }
+        match links {
+            Err(why) if !why.is_empty() => Err(format!("{reason}; {why}")),
+            _ => Err(reason),
+        }
+    }
+
+    fn changes(
+        &self,
+        ground: &Ground<'_>,
+        search: &[OsString],
+        allowed: Visibility,
+    ) -> Result<Changes, String> {
+        let search = join(search);
+        let wanted = Wanted {
+            interpreter: self.interpreter.map(OsStr::as_bytes),
+            search: search.as_bytes(),
+            needed: &needed(self.resolution),
+        };
+        ground.changes(&wanted, allowed)
+    }
+
+    /// Links to all that was found.
+    fn links(&self) -> Result<Links, String> {
+        let directory = self.path.with_file_name(links_name(self.name));
+        let mut links = Vec::new();
+        for (name, target) in &self.resolution.found {
+            if name.as_bytes().contains(&b'/') {
+                continue;
+            }
+            if !(self.may_link)(target) {
+                return Err(format!(
+                    "and a directory of links does not help: {} finds its own libraries relative to itself",
+                    target.display()
+                ));
+            }
+            let target = match self.style.relocatable {
+                true => relative_file(target, &directory),
+                false => target.clone(),
+            };
+            links.push((name.clone(), target));
+        }
+        links.sort();
+        Ok(Links { directory, links })
+    }
+}
+
+/// What an earlier run made in `directory` and `links` does not have.
+fn unused_links(earlier: &InPlace<'_>, directory: &Path, links: Option<&Links>) -> Vec<PathBuf> {
+    let kept = |name: &OsStr| {
+        let links = links.iter().flat_map(|links| &links.links);
+        links.into_iter().any(|(kept, _)| kept == name)
+    };
+    let names = earlier.links().map(OsStr::from_bytes);
+    let mut unused: Vec<PathBuf> = names
+        // A name, whatever else the sidecar may say.
+        .filter(|name| !kept(name) && Path::new(name).file_name() == Some(name))
+        .map(|name| directory.join(name))
+        .collect();
+    if links.is_none() && !unused.is_empty() {
+        unused.push(directory.to_owned());
+    }
+    unused
+}
+
+/// Adds to `edits` what takes back those of an earlier run that are not made again.
+fn take_back(earlier: &InPlace<'_>, edits: &mut Vec<FileEdit>, source: &mut Source) -> Result<()> {
+    let mut covered: Vec<Range<u64>> = edits.iter().map(range).collect();
+    for Written { edit, .. } in earlier.edits() {
+        let range = edit.offset..edit.offset + edit.original.len() as u64;
+        for left in outside(range, &covered) {
+            let original = source.read(left.start, left.end - left.start)?;
+            edits.push(FileEdit::new(edit.kind, left.start, original, source)?);
+            covered.push(left);
+        }
+    }
+    Ok(())
+}
+
+fn range(edit: &FileEdit) -> Range<u64> {
+    edit.offset..edit.offset + edit.after.len() as u64
+}
+
+fn sidecar(elf: &Elf, id: Id, edits: &[FileEdit], links: Option<&Links>) -> Result<Vec<u8>> {
+    let edits: Vec<Written<'_>> = edits
+        .iter()
+        .map(|edit| Written {
+            edit: Edit {
+                kind: edit.kind,
+                offset: edit.offset,
+                original: &edit.original,
+            },
+            written: &edit.after,
+        })
+        .collect();
+    let links: Vec<&[u8]> = links
+        .iter()
+        .flat_map(|links| &links.links)
+        .map(|(name, _)| name.as_bytes())
+        .collect();
+    let draft = InPlaceDraft {
+        machine: elf.machine,
+        class: elf.class,
+        id,
+        edits: &edits,
+        links: &links,
+    };
+    let mut bytes = vec![0; draft.encoded_len()];
+    draft
+        .encode(&mut bytes)
+        .map_err(|error| anyhow!("the sidecar {error}"))?;
+    Ok(bytes)
+}
+
+fn notes(earlier: Option<&Earlier>, names: u64, has_links: bool) -> Vec<String> {
+    let mut notes = Vec::new();
+    if earlier.is_some_and(|earlier| earlier.rewritten) {
+        notes.push(
+            "was edited before, and rewritten since by strip or the like, which loses such edits: run wrap-buddy last"
+                .to_owned(),
+        );
+    }
+    if names > 1 {
+        let beside = match has_links {
+            true => ", but only those in this directory find the links beside it",
+            false => "",
+        };
+        notes.push(format!(
+            "the file has {names} names (hard links): it is edited under each of them{beside}"
+        ));
+    }
+    notes
+}

@@ -1,0 +1,205 @@
+//! Decides everything about one file before anything is written: a [`Plan`] is pure data.
+
+mod in_place;
+mod stub;
+
+pub use in_place::{InPlacePlan, Links, Refusal, in_place, points_to};
+pub use stub::{StubPlan, stub};
+
+use std::ffi::{OsStr, OsString};
+use std::fs::Metadata;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow, bail};
+use sidecar::{EditKind, Id};
+
+use crate::arch::Arch;
+use crate::inspect::Source;
+use crate::loaders::{Loader, Loaders};
+use crate::privilege::Privilege;
+use crate::resolve::{Resolution, search_path};
+
+/// One place of a file that changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileEdit {
+    /// What it is for.
+    pub kind: EditKind,
+    /// Offset in the file.
+    pub offset: u64,
+    /// What stands there in the original file.
+    pub original: Vec<u8>,
+    /// What stands there now: the same, unless an earlier run was there.
+    pub before: Vec<u8>,
+    /// What is to stand there.
+    pub after: Vec<u8>,
+}
+
+impl FileEdit {
+    fn new(kind: EditKind, offset: u64, after: Vec<u8>, source: &mut Source) -> Result<Self> {
+        let len = after.len() as u64;
+        Ok(Self {
+            kind,
+            offset,
+            original: source.read(offset, len)?,
+            before: source.read_raw(offset, len)?,
+            after,
+        })
+    }
+
+    /// Whether there is anything to write.
+    pub fn is_due(&self) -> bool {
+        self.before != self.after
+    }
+}
+
+/// Everything that is to be written for one file, and why.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The file, absolute and free of symbolic links.
+    pub path: PathBuf,
+    /// Its architecture.
+    pub arch: &'static Arch,
+    /// Whether it is position-independent.
+    pub position_independent: bool,
+    /// Length of its file in bytes.
+    pub file_len: u64,
+    /// Ties file and sidecar together.
+    pub id: Id,
+    /// Device and inode of the file, and how many names it has.
+    pub inode: (u64, u64, u64),
+    /// Where the sidecar goes.
+    pub sidecar_path: PathBuf,
+    /// Who is to own it: user and group.
+    pub sidecar_owner: (u32, u32),
+    /// Its content.
+    pub sidecar: Vec<u8>,
+    /// What changes in the file, in the order in which it is written.
+    pub edits: Vec<FileEdit>,
+    /// The search path it is to have; empty when the file's own will do.
+    pub search: Vec<OsString>,
+    /// Libraries.
+    pub resolution: Resolution,
+    /// What the user may want to know.
+    pub notes: Vec<String>,
+    /// How ld.so comes to know of all this.
+    pub way: Way,
+}
+
+/// How ld.so is told.
+#[derive(Clone, Debug)]
+pub enum Way {
+    /// By a loader that a stub over the entry point starts.
+    Stub(StubPlan),
+    /// By the file itself.
+    InPlace(InPlacePlan),
+}
+
+impl Plan {
+    /// What there is of a stub.
+    pub fn stub(&self) -> Option<&StubPlan> {
+        match &self.way {
+            Way::Stub(stub) => Some(stub),
+            Way::InPlace(_) => None,
+        }
+    }
+
+    /// What there is of edits in place.
+    pub fn in_place(&self) -> Option<&InPlacePlan> {
+        match &self.way {
+            Way::InPlace(plan) => Some(plan),
+            Way::Stub(_) => None,
+        }
+    }
+
+    /// Whether the file is a shared library.
+    pub fn is_library(&self) -> bool {
+        self.interpreter().is_none()
+    }
+
+    /// The dynamic linker that a program asks for, and the one it gets.
+    pub fn interpreter(&self) -> Option<(&OsStr, &Path)> {
+        match &self.way {
+            Way::Stub(stub) => Some((&stub.asks_for, &stub.interpreter)),
+            Way::InPlace(plan) => {
+                let (asks_for, interpreter) = plan.interpreter.as_ref()?;
+                Some((asks_for, interpreter))
+            }
+        }
+    }
+
+    /// The loader it relies on.
+    pub fn loader(&self) -> Option<&Loader> {
+        self.stub().map(|stub| &stub.loader)
+    }
+
+    /// The symbolic links beside it.
+    pub fn links(&self) -> Option<&Links> {
+        self.in_place()?.links.as_ref()
+    }
+}
+
+/// How plans are made.
+#[derive(Debug)]
+pub struct Style<'a> {
+    /// Paths relative to the executable.
+    pub relocatable: bool,
+    /// Where loaders are.
+    pub loaders: &'a Loaders,
+}
+
+/// The search path as ld.so reads it: entries relative to `origin` where there is one; empty where nothing changes.
+fn search(resolution: &Resolution, origin: Option<&Path>) -> Result<Vec<OsString>> {
+    if !resolution.search_changes {
+        return Ok(Vec::new());
+    }
+    let search = search_path(&resolution.search, origin);
+    // The user's directories have none, but a path to one may.
+    if let Some(entry) = search.iter().find(|entry| entry.as_bytes().contains(&b':')) {
+        bail!(
+            "cannot have {} on its search path: ld.so takes the colon for the end of the directory",
+            entry.display()
+        );
+    }
+    Ok(search)
+}
+
+/// The extra DT_NEEDED.
+fn needed(resolution: &Resolution) -> Vec<&[u8]> {
+    let added = resolution.added.iter();
+    added.map(|added| added.soname.as_bytes()).collect()
+}
+
+/// A set-id program trusts what nobody else can change.
+fn check_trusted<'p>(
+    privilege: &Privilege,
+    files: impl IntoIterator<Item = &'p Path>,
+    search: &'p [OsString],
+) -> Result<()> {
+    let trusted = files.into_iter().chain(search.iter().map(Path::new));
+    for path in trusted.filter(|path| path.is_absolute()) {
+        if let Some(part) = privilege.weak_part(path) {
+            return Err(anyhow!(
+                "is set-id or has capabilities, and would trust {}, but others can change {}: use a directory of root's",
+                path.display(),
+                part.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whose the sidecar is to be.
+fn sidecar_owner(privilege: Option<&Privilege>, metadata: &Metadata) -> (u32, u32) {
+    let owner = (metadata.uid(), metadata.gid());
+    privilege.map_or(owner, |privilege| privilege.sidecar_owner())
+}
+
+fn inode(metadata: &Metadata) -> (u64, u64, u64) {
+    (metadata.dev(), metadata.ino(), metadata.nlink())
+}
+
+fn join(search: &[OsString]) -> OsString {
+    search.join(OsStr::new(":"))
+}
