@@ -25,6 +25,7 @@ pub enum Strategy {
     #[default]
     Stub,
     /// Edits of PT_INTERP and .dynamic in the file itself, where it has room; no stub, nothing at run time
+    #[value(alias = "in-place")]
     Inplace,
     /// In place where there is room, else by a stub
     Auto,

@@ -1,7 +1,8 @@
 //! Recognises files that an earlier run has worked on, or that a stopped run left half done.
 
-use std::fs;
+use std::fs::{self, File, Metadata};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use sidecar::{Edit, EditKind, Id, InPlace, Sidecar, Trailer};
@@ -46,7 +47,8 @@ pub struct Earlier {
 pub fn state(path: &Path, elf: &Elf, source: &mut Source, stages: &[Stage]) -> State {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let beside = directory.join(sidecar_name(path.file_name().unwrap_or_default()));
-    if let Some(earlier) = read(&beside).and_then(|sidecar| earlier(elf, source, sidecar)) {
+    let own = read(&beside).filter(|_| is_no_weaker(&beside, source));
+    if let Some(earlier) = own.and_then(|sidecar| earlier(elf, source, sidecar)) {
         return State::InPlace(earlier);
     }
     let stub = stub_at_entry(elf, source, stages);
@@ -67,7 +69,8 @@ pub fn state(path: &Path, elf: &Elf, source: &mut Source, stages: &[Stage]) -> S
         };
     }
     // PT_INTERP is the last thing a run changes: with it, a stub is what a stopped run left.
-    let undone = read(&beside).is_some_and(|bytes| {
+    let own = read(&beside).filter(|_| is_no_weaker(&beside, source));
+    let undone = own.is_some_and(|bytes| {
         Sidecar::parse(&bytes).is_ok_and(|sidecar| undo(elf, source, &sidecar))
     });
     match stub {
@@ -126,6 +129,18 @@ fn has_id(bytes: &[u8], id: Id) -> bool {
 fn read(path: &Path) -> Option<Vec<u8>> {
     let metadata = fs::metadata(path).ok()?;
     (metadata.is_file() && metadata.len() <= MAX_SIDECAR).then(|| fs::read(path).ok())?
+}
+
+/// Whether nobody can write the sidecar who cannot write the file: its bytes go into the file again.
+fn is_no_weaker(sidecar: &Path, source: &mut Source) -> bool {
+    let Ok(file) = source.file().and_then(File::metadata) else {
+        return false;
+    };
+    let writable = |metadata: &Metadata| metadata.mode() & 0o022;
+    fs::metadata(sidecar).is_ok_and(|sidecar| {
+        let known = [0, file.uid(), nix::unistd::geteuid().as_raw()].contains(&sidecar.uid());
+        known && writable(&sidecar) & !writable(&file) == 0
+    })
 }
 
 /// The identity and the sidecar's path in the trailer behind a stub of this build at the entry point.

@@ -203,7 +203,7 @@ impl From<&Plan> for Details {
             },
             strategy: match &plan.way {
                 Way::Stub(_) => "stub",
-                Way::InPlace(_) => "in-place",
+                Way::InPlace(_) => "inplace",
             },
             machine: plan.arch.name,
             class: if plan.arch.class == 2 { 64 } else { 32 },
