@@ -3,7 +3,7 @@
 use crate::bytes::{Writer, u32_at};
 use crate::record::{
     CHECKED_FROM, EDIT_HEADER_LEN, Edit, EditKind, Flags, HEADER_LEN, Header, MAGIC, PATCH_LEN,
-    Patch, Span, checksum,
+    Patch, Span, ToolVersion, checksum,
 };
 use crate::{Error, Id};
 
@@ -21,6 +21,8 @@ pub struct Draft<'a> {
     pub flags: Flags,
     /// The identity the stub's trailer has too.
     pub id: Id,
+    /// Version of the tool that writes it.
+    pub tool: ToolVersion,
     /// Bytes of stub code in front of the trailer.
     pub stub_len: u32,
     /// The original e_entry.
@@ -149,6 +151,7 @@ impl Draft<'_> {
             stub_len: self.stub_len,
             slot_protection: self.slot_protection,
             headers_count: self.headers_count,
+            tool: self.tool,
             ..Header::default()
         };
 

@@ -4,20 +4,22 @@
 use core::mem::size_of;
 
 use crate::bytes::{Writer, array, u16_at, u32_at, u64_at};
-use crate::record::{Edit, EditKind, checksum};
+use crate::record::{Edit, EditKind, ToolVersion, checksum};
 use crate::{Error, ID_LEN, Id};
 
 /// The first bytes, the version of the layout among them; not those of a [`Sidecar`](crate::Sidecar), which a loader would
 /// take for its own.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"\x7fwrapip1");
 
-/// Offsets of the fixed part's fields: magic, checksum, length, e_machine, class, id, number of edits, bytes of link names.
+/// Offsets of the fixed part's fields: magic, checksum, length, e_machine, class, id, version of the tool, number of
+/// edits, bytes of link names.
 const CHECKSUM: usize = size_of::<u64>();
 const TOTAL_LEN: usize = CHECKSUM + 4;
 const MACHINE: usize = TOTAL_LEN + 4;
 const CLASS: usize = MACHINE + 2;
 const ID: usize = CLASS + 2;
-const EDITS: usize = ID + ID_LEN;
+const TOOL: usize = ID + ID_LEN;
+const EDITS: usize = TOOL + 4;
 const LINKS: usize = EDITS + 4;
 const HEADER_LEN: usize = LINKS + 4;
 
@@ -42,6 +44,8 @@ pub struct InPlaceDraft<'a> {
     pub class: u8,
     /// The identity of the original file.
     pub id: Id,
+    /// Version of the tool that writes it.
+    pub tool: ToolVersion,
     /// Every edit.
     pub edits: &'a [Written<'a>],
     /// Names of the symbolic links in the directory beside the file; empty: there is no such directory.
@@ -85,6 +89,7 @@ impl InPlaceDraft<'_> {
         writer.u8(self.class);
         writer.u8(0);
         writer.bytes(&self.id);
+        writer.u32(self.tool.0);
         writer.u32(self.edits.len() as u32);
         let links: usize = self.links.iter().map(|name| name.len() + 1).sum();
         writer.u32(links as u32);
@@ -113,6 +118,8 @@ pub struct InPlace<'a> {
     pub class: u8,
     /// The identity of the original file.
     pub id: Id,
+    /// Version of the tool that wrote it.
+    pub tool: ToolVersion,
     edits: &'a [u8],
     links: &'a [u8],
 }
@@ -147,6 +154,7 @@ impl<'a> InPlace<'a> {
             machine: u16_at(bytes, MACHINE)?,
             class: *bytes.get(CLASS)?,
             id: array(bytes, ID)?,
+            tool: ToolVersion(u32_at(bytes, TOOL)?),
             edits,
             links,
         })

@@ -85,8 +85,28 @@ pub struct Header {
     pub edits: Span,
     /// Number of program headers.
     pub headers_count: u32,
-    /// Zero.
-    pub zero_end: u32,
+    /// Version of the tool that wrote it.
+    pub tool: ToolVersion,
+}
+
+/// Version of the tool that wrote a sidecar; 0 where it does not say.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ToolVersion(pub u32);
+
+impl ToolVersion {
+    /// The version `major.minor.patch`, each below 1024.
+    pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
+        Self(major << 20 | (minor & 0x3ff) << 10 | patch & 0x3ff)
+    }
+}
+
+impl core::fmt::Display for ToolVersion {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self(version) = self;
+        let (major, minor, patch) = (version >> 20, version >> 10 & 0x3ff, version & 0x3ff);
+        write!(f, "{major}.{minor}.{patch}")
+    }
 }
 
 /// How to use a sidecar.
@@ -249,7 +269,6 @@ impl<'a> Sidecar<'a> {
         // A path or a list of names must end inside the file: ld.so reads up to its NUL.
         let strings = [header.interpreter, header.search, header.needed];
         header.zero == 0
-            && header.zero_end == 0
             && header.flags.0 & !Flags::KNOWN == 0
             && header.interpreter.len != 0
             && (header.patches.len as usize).is_multiple_of(PATCH_LEN)
@@ -382,6 +401,7 @@ macro_rules! header_fields {
     (@read u32 $bytes:ident $at:expr) => { u32_at($bytes, $at)? };
     (@read u64 $bytes:ident $at:expr) => { u64_at($bytes, $at)? };
     (@read id $bytes:ident $at:expr) => { array($bytes, $at)? };
+    (@read tool $bytes:ident $at:expr) => { ToolVersion(u32_at($bytes, $at)?) };
     (@read flags $bytes:ident $at:expr) => { Flags(*$bytes.get($at)?) };
     (@read span $bytes:ident $at:expr) => {
         Span { at: u32_at($bytes, $at)?, len: u32_at($bytes, $at + 4)? }
@@ -391,6 +411,7 @@ macro_rules! header_fields {
     (@write u32 $writer:ident $value:expr) => { $writer.u32($value) };
     (@write u64 $writer:ident $value:expr) => { $writer.u64($value) };
     (@write id $writer:ident $value:expr) => { $writer.bytes(&$value) };
+    (@write tool $writer:ident $value:expr) => { $writer.u32($value.0) };
     (@write flags $writer:ident $value:expr) => { $writer.u8($value.0) };
     (@write span $writer:ident $value:expr) => {{
         $writer.u32($value.at);
@@ -405,5 +426,5 @@ header_fields! {
     stub_len: u32, slot_protection: u32,
     slot: span, interpreter: span, interpreter_room: span, search: span, needed: span,
     headers: span, dynamic: span, patches: span, edits: span,
-    headers_count: u32, zero_end: u32,
+    headers_count: u32, tool: tool,
 }

@@ -3,8 +3,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sidecar::{
-    CHECKED_FROM, Draft, DraftPatch, Edit, EditKind, Flags, Place, Sidecar, Trailer, Value,
-    checksum, machine,
+    CHECKED_FROM, Draft, DraftPatch, Edit, EditKind, Flags, Place, Sidecar, ToolVersion, Trailer,
+    Value, checksum, machine,
 };
 
 fn blank() -> Draft<'static> {
@@ -13,6 +13,7 @@ fn blank() -> Draft<'static> {
         class: 2,
         flags: Flags(0),
         id: *b"0123456789abcdef",
+        tool: ToolVersion::new(1, 2, 3),
         stub_len: 24,
         entry: 0x1040,
         slot_address: 0x1040,
@@ -113,6 +114,7 @@ proptest! {
         prop_assert_eq!((header.machine, header.id, header.flags), (machine::X86_64, id, Flags(flags)));
         prop_assert_eq!((header.entry, header.slot_address, header.stub_len), (entry, slot_address, stub_len));
         prop_assert_eq!(header.slot_offset, 7);
+        prop_assert_eq!(header.tool.to_string(), "1.2.3");
         prop_assert_eq!(read.interpreter(), &interpreter[..]);
         prop_assert_eq!(read.search(), &search[..]);
         prop_assert_eq!(read.needed_names().collect::<Vec<_>>(), needed.clone());

@@ -6,10 +6,10 @@ use object::elf;
 use stages::Stage;
 
 use crate::arch::{self, Arch};
+use crate::earlier::{self, Earlier, State};
 use crate::inspect::{Elf, Identity, Source, identify};
 use crate::interpreter::{Fit, Interpreter, Interpreters, Libc};
 use crate::scan::io_reason;
-use crate::wrapped::{self, Earlier, State};
 
 /// What a file is.
 pub enum Class<'a> {
@@ -37,8 +37,8 @@ pub struct Subject<'a> {
     pub arch: &'static Arch,
     /// The dynamic linker for it.
     pub interpreter: &'a Interpreter,
-    /// What an earlier run has left, of editing it in place.
-    pub earlier: Option<Earlier>,
+    /// What an earlier run has left.
+    pub earlier: Option<Box<Earlier>>,
 }
 
 /// What programs can be wrapped with.
@@ -85,18 +85,29 @@ pub fn classify<'a>(path: &Path, means: &Means<'a>) -> Class<'a> {
         Ok(elf) => elf,
         Err(error) => return malformed(error),
     };
-    let mut earlier = None;
-    match wrapped::state(path, &elf, &mut source, means.stages) {
-        State::Wrapped => return Class::Skipped("already wrapped".to_owned()),
-        State::Orphan { sidecar } => {
+    let earlier = match earlier::state(path, &elf, &mut source, means.stages) {
+        State::Original => None,
+        State::Known(earlier) if !earlier.is_beside => {
+            return Class::Skipped(format!(
+                "already wrapped, with the sidecar {}",
+                earlier.sidecar_path.display()
+            ));
+        }
+        State::Known(earlier) => Some(earlier),
+        State::Changed(_) => {
+            return Class::Skipped(
+                "already wrapped, and changed since by something else: to wrap it again, start from the original"
+                    .to_owned(),
+            );
+        }
+        State::Untrusted(sidecar) => return Class::Failed(earlier::untrusted(&sidecar)),
+        State::Orphan(sidecar) => {
             return Class::Failed(format!(
                 "is wrapped, but its sidecar {} is not there or not its own: put it back",
                 sidecar.display()
             ));
         }
-        State::InPlace(edits) => earlier = Some(edits),
-        State::Original => {}
-    }
+    };
     let elf = if source.is_laid_over() {
         match Elf::read(&mut source) {
             Ok(elf) => elf,

@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 /// How results are told.
@@ -34,7 +34,8 @@ pub enum Strategy {
 const EXAMPLES: &str = "\
 Examples:
   wrap-buddy --paths ./app --libs ./lib              wrap the programs in ./app
-  wrap-buddy --paths ./app --libs ./lib --dry-run    only say what that would do";
+  wrap-buddy --paths ./app --libs ./lib --dry-run    only say what that would do
+  wrap-buddy restore ./app                           make everything there what it was";
 
 /// Makes prebuilt Linux executables run where their dynamic linker and libraries are elsewhere.
 ///
@@ -45,10 +46,17 @@ Examples:
     name = "wrap-buddy",
     bin_name = "wrap-buddy",
     version,
-    max_term_width = 100
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true
 )]
 #[command(after_help = EXAMPLES, next_help_heading = "Programs")]
 pub struct Cli {
+    /// Something else than wrapping
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Programs and libraries, or directories with them
     ///
     /// Directories are scanned recursively. Symbolic links met in a directory are skipped, one named here is followed.
@@ -79,6 +87,10 @@ pub struct Cli {
     #[arg(long)]
     pub dry_run: bool,
 
+    /// Replace a file that is running by a changed copy
+    #[arg(long)]
+    pub replace: bool,
+
     /// How programs are told: by a stub, or in the file itself where it has room
     #[arg(long, value_enum, default_value_t)]
     pub strategy: Strategy,
@@ -100,21 +112,75 @@ pub struct Cli {
     #[arg(help_heading = "At run time", long, value_name = "DIR")]
     pub loader_dir_path: Option<PathBuf>,
 
-    /// Say more
-    #[arg(help_heading = "Output", short, long)]
-    pub verbose: bool,
-
-    /// Print errors only
-    #[arg(help_heading = "Output", short, long, conflicts_with = "verbose")]
-    pub quiet: bool,
-
-    /// How results are told
-    #[arg(help_heading = "Output", long, value_enum, default_value_t)]
-    pub format: Format,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub output: Output,
 
     /// Files worked on in parallel; as many as there are processors without it
     #[arg(short, long, value_name = "N")]
     pub jobs: Option<NonZero<usize>>,
+}
+
+/// What is told, and how.
+#[derive(Clone, Copy, Debug, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub struct Output {
+    /// Say more
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    /// Print errors only
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// How results are told
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// What can be done besides wrapping.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Make files again what they were before they were wrapped or edited
+    Restore(Restore),
+    /// Say which files are wrapped or edited, and how
+    Status(Look),
+}
+
+/// Files to look at.
+#[derive(Clone, Debug, Args)]
+pub struct Look {
+    /// Files, or directories, which are scanned recursively
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+
+    /// Leave the directories below those given alone
+    #[arg(long)]
+    pub no_recurse: bool,
+
+    /// Files worked on in parallel; as many as there are processors without it
+    #[arg(short, long, value_name = "N")]
+    pub jobs: Option<NonZero<usize>>,
+
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Files to restore.
+#[derive(Clone, Debug, Args)]
+pub struct Restore {
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub look: Look,
+
+    /// Say what would be done and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Replace a file that is running by a restored copy
+    #[arg(long)]
+    pub replace: bool,
 }
 
 impl Cli {
@@ -164,7 +230,20 @@ mod tests {
         assert_eq!(cli.paths, ["a", "b", "e"].map(PathBuf::from));
         assert_eq!(cli.libs, ["/c", "/d"].map(PathBuf::from));
         assert_eq!(cli.needed, ["libx.so"]);
-        assert!(cli.quiet);
+        assert!(cli.output.quiet);
+    }
+
+    #[test]
+    fn commands_have_flags_of_their_own() {
+        let cli = parse("restore a b --dry-run -q").unwrap();
+        let Some(Command::Restore(restore)) = cli.command else {
+            panic!("{cli:?}");
+        };
+        assert_eq!(restore.look.paths, ["a", "b"].map(PathBuf::from));
+        assert!(restore.dry_run && restore.look.output.quiet);
+        // A program may be called like a command.
+        let cli = parse("--paths restore status").unwrap();
+        assert_eq!(cli.paths, ["restore", "status"].map(PathBuf::from));
     }
 
     #[test]
@@ -184,6 +263,8 @@ mod tests {
             "--paths a -j 0",
             "--paths a --format yaml",
             "--paths a --no-such-flag",
+            "restore",
+            "restore a --libs /c",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -12,6 +12,7 @@ use stages::Stage;
 use crate::classify::{Class, Means, Subject, classify};
 use crate::cli::{Cli, Strategy};
 use crate::crew::Crew;
+use crate::earlier::Way;
 use crate::inspect::Elf;
 use crate::interpreter::Interpreter;
 use crate::plan::{self, Plan, Refusal, Style};
@@ -93,7 +94,7 @@ impl<'a> Desk<'a> {
             resolver,
             style,
             strategy: cli.strategy,
-            verbose: cli.verbose,
+            verbose: cli.output.verbose,
             candidates,
             directories: OnceLock::new(),
         }
@@ -234,24 +235,39 @@ impl<'a> Desk<'a> {
         let (elf, interpreter) = (&subject.elf, subject.interpreter);
         let path = &candidate.path;
         let mut resolution = self.resolver.program(path, elf, interpreter, edited);
+        let earlier = subject.earlier.as_ref().map(|earlier| earlier.way);
         if !resolution.missing.is_empty() {
             self.hint(&mut resolution.missing, elf, interpreter);
+            // It goes on finding what it found before.
+            let report = match earlier {
+                Some(_) => {
+                    let reason =
+                        "already wrapped, and with these settings libraries would be missing";
+                    FileReport::skipped(shown, reason.to_owned())
+                }
+                None => FileReport::failed(shown, "libraries are missing".to_owned()),
+            };
             return FileReport {
                 missing: resolution.missing,
-                ..FileReport::failed(shown, "libraries are missing".to_owned())
+                ..report
             };
         }
-        // What was edited in place stays that way: its original bytes are in a sidecar that a stub has no use for.
-        let settled_before = subject.earlier.is_some();
+        // The original bytes are in a sidecar that is of no use to the other way.
+        let in_place = match earlier {
+            Some(Way::InPlace) => true,
+            Some(Way::Stub) if self.strategy == Strategy::Inplace => {
+                let reason = "already wrapped, by a stub: restore it to edit it in place";
+                return FileReport::skipped(shown, reason.to_owned());
+            }
+            Some(Way::Stub) => false,
+            None => self.strategy != Strategy::Stub,
+        };
+        let or_stub = self.strategy == Strategy::Auto && earlier.is_none();
         let (mut subject, mut resolution) = (subject, resolution);
-        if self.strategy != Strategy::Stub || settled_before {
+        if in_place {
             match plan::in_place(path, subject, resolution, &self.style, &|_| true) {
                 Ok(plan) => return planned(shown, plan),
-                Err((Refusal::NoRoom(_), parts))
-                    if self.strategy == Strategy::Auto && !settled_before =>
-                {
-                    (subject, resolution) = *parts;
-                }
+                Err((Refusal::NoRoom(_), parts)) if or_stub => (subject, resolution) = *parts,
                 Err((Refusal::NoRoom(reason), _)) => {
                     let reason = format!("cannot be edited in place: {reason}");
                     return FileReport::failed(shown, reason);
@@ -283,11 +299,10 @@ impl<'a> Desk<'a> {
 }
 
 fn planned(shown: PathBuf, plan: Plan) -> FileReport {
-    match plan.in_place() {
-        Some(in_place) if in_place.settled => {
-            FileReport::skipped(shown, "edited in place already".to_owned())
-        }
-        _ => FileReport::planned(shown, plan),
+    match (plan.settled, plan.stub()) {
+        (true, None) => FileReport::skipped(shown, "edited in place already".to_owned()),
+        (true, Some(_)) => FileReport::skipped(shown, "already wrapped".to_owned()),
+        (false, _) => FileReport::planned(shown, plan),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod classify;
 pub mod cli;
 mod crew;
 mod desk;
+pub mod earlier;
 mod hex;
 pub mod in_place;
 pub mod inject;
@@ -20,11 +21,15 @@ pub mod plan;
 mod privilege;
 pub mod report;
 pub mod resolve;
+mod restoration;
+mod restoring;
 pub mod scan;
 pub mod slot;
+pub mod status;
+mod tree_lock;
 mod wrap;
-mod wrapped;
 
+pub use restoring::restore;
 pub use wrap::wrap;
 
 use std::ffi::OsString;
@@ -33,7 +38,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Format};
+use crate::cli::{Cli, Command, Format, Output};
+use crate::report::Report;
 
 /// Runs the command line `args`, the program's name first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -45,21 +51,32 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let report = match wrap(&cli, stages::all(), stages::MISSING) {
-        Ok(report) => report,
+    let done = match &cli.command {
+        None => wrap(&cli, stages::all(), stages::MISSING).map(|report| tell(&report, cli.output)),
+        Some(Command::Restore(restore)) => restoring::restore(restore, stages::all())
+            .map(|report| tell(&report, restore.look.output)),
+        Some(Command::Status(look)) => status::status(look, stages::all()).map(|states| {
+            // A reader that went away is no reason to call it failed.
+            let _ = status::write(&states, look.output, &mut stdout());
+            !states.iter().any(|file| file.needs_attention())
+        }),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             let _ = writeln!(stderr(), "wrap-buddy: {error:#}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
-    };
-    // A reader that went away is no reason to call the wrapping failed.
-    let _ = match cli.format {
-        Format::Human => report::human::write(&report, &cli, &mut stdout(), &mut stderr()),
-        Format::Json => report::json::write(&report, &mut stdout()),
-    };
-    if report.failed() {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
     }
+}
+
+/// Tells what became of the files; says whether nothing has failed.
+fn tell(report: &Report, output: Output) -> bool {
+    // A reader that went away is no reason to call the wrapping failed.
+    let _ = match output.format {
+        Format::Human => report::human::write(report, output, &mut stdout(), &mut stderr()),
+        Format::Json => report::json::write(report, &mut stdout()),
+    };
+    !report.failed()
 }

@@ -1,6 +1,6 @@
 //! Finds the files to look at.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -80,6 +80,22 @@ fn walk(
             }),
         }
     }
+}
+
+/// A path that was named and also met, or named twice, is one file.
+pub fn without_duplicates(candidates: Vec<Candidate>) -> Vec<Candidate> {
+    let mut seen: HashMap<PathBuf, usize> = HashMap::new();
+    let mut unique: Vec<Candidate> = Vec::new();
+    for candidate in candidates {
+        match seen.get(&candidate.path) {
+            Some(&first) => unique[first].named |= candidate.named,
+            None => {
+                seen.insert(candidate.path.clone(), unique.len());
+                unique.push(candidate);
+            }
+        }
+    }
+    unique
 }
 
 /// The directories that `candidates` are in, as they are shown and as they are, each once.

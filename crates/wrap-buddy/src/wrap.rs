@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use stages::Stage;
 
-use crate::apply;
+use crate::apply::{self, Options};
 use crate::classify::Means;
 use crate::cli::{Cli, Strategy};
 use crate::crew::Crew;
@@ -16,7 +16,8 @@ use crate::loaders::Loaders;
 use crate::plan::{Plan, Style};
 use crate::report::{FileReport, Report, Status};
 use crate::resolve::{Resolver, Settings};
-use crate::scan::{Candidate, scan};
+use crate::scan::{scan, without_duplicates};
+use crate::tree_lock::TreeLock;
 
 /// Wraps what `cli` names with the stubs and loaders of `stages`; `missing_stages` tells how to get others.
 ///
@@ -41,6 +42,7 @@ pub fn wrap(cli: &Cli, stages: &[Stage], missing_stages: &[(&str, &str)]) -> Res
         relocatable: cli.relocatable,
         loaders: &loaders,
     };
+    let _lock = (!cli.dry_run).then(|| TreeLock::on(&cli.paths, cli.output.quiet));
     let (candidates, unreadable) = scan(&cli.paths, !cli.no_recurse);
     let candidates = without_duplicates(candidates);
     let crew = Crew::new(candidates.len(), cli.jobs.map(usize::from))?;
@@ -56,26 +58,13 @@ pub fn wrap(cli: &Cli, stages: &[Stage], missing_stages: &[(&str, &str)]) -> Res
         ..Report::default()
     };
     if !cli.dry_run {
-        carry_out(&mut files, &mut report.installed, &crew);
+        let options = Options {
+            replace: cli.replace,
+        };
+        carry_out(&mut files, &mut report.installed, options, &crew);
     }
     report.files = files;
     Ok(report)
-}
-
-/// A path that was named and also met, or named twice, is one file.
-fn without_duplicates(candidates: Vec<Candidate>) -> Vec<Candidate> {
-    let mut seen: HashMap<PathBuf, usize> = HashMap::new();
-    let mut unique: Vec<Candidate> = Vec::new();
-    for candidate in candidates {
-        match seen.get(&candidate.path) {
-            Some(&first) => unique[first].named |= candidate.named,
-            None => {
-                seen.insert(candidate.path.clone(), unique.len());
-                unique.push(candidate);
-            }
-        }
-    }
-    unique
 }
 
 /// Two names of one file: it is wrapped under the first.
@@ -99,7 +88,12 @@ fn skip_hard_links(files: &mut [FileReport]) {
 }
 
 /// Carries out every plan in `files` and turns them into what became of them.
-fn carry_out(files: &mut [FileReport], installed: &mut Vec<PathBuf>, crew: &Crew) {
+fn carry_out(
+    files: &mut [FileReport],
+    installed: &mut Vec<PathBuf>,
+    options: Options,
+    crew: &Crew,
+) {
     let plans: Vec<&Plan> = files
         .iter()
         .filter_map(|file| file.plan.as_deref())
@@ -121,7 +115,7 @@ fn carry_out(files: &mut [FileReport], installed: &mut Vec<PathBuf>, crew: &Crew
         .iter()
         .filter_map(|file| file.plan.as_deref())
         .collect();
-    let outcomes = apply::apply(&plans, crew);
+    let outcomes = apply::apply(&plans, options, crew);
     for (file, outcome) in planned.iter_mut().zip(outcomes) {
         match outcome {
             Ok(notes) => {

@@ -53,14 +53,14 @@ pub(super) fn make(links: &Links, made: &mut Made) -> io::Result<()> {
     File::open(&links.directory)?.sync_all()
 }
 
-/// Removes what an earlier run left and this one has no use for, links before their directory; says what cannot be.
+/// Removes files, links and, behind these, directories that are of no use any more; says what cannot be removed.
 pub(super) fn remove(unused: &[PathBuf]) -> Vec<String> {
     let failed = unused.iter().filter_map(|path| {
-        let is_link = path.is_symlink();
-        let done = if is_link {
-            fs::remove_file(path)
-        } else {
+        let is_directory = path.is_dir() && !path.is_symlink();
+        let done = if is_directory {
             fs::remove_dir(path)
+        } else {
+            fs::remove_file(path)
         };
         let error = done.err()?;
         let gone = error.kind() == io::ErrorKind::NotFound;

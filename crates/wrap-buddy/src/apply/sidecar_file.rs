@@ -4,24 +4,30 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
+use std::time::SystemTime;
 
-/// Writes `bytes` to `path`, with exactly this mode, and owned by `owner` where that can be. With `durable` its content
-/// is on disk. Says whether the file is new.
+/// What a file is to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Content<'a> {
+    pub bytes: &'a [u8],
+    /// Exactly this mode.
+    pub mode: u32,
+    /// User and group, where that can be.
+    pub owner: Option<(u32, u32)>,
+    /// Time of modification.
+    pub modified: Option<SystemTime>,
+}
+
+/// Writes `content` to `path`. With `durable` it is on disk. Says whether the file is new.
 ///
 /// What is there already is replaced by way of a temporary file beside it. A new file is written in place: nothing
 /// refers to it yet, so that a part of it, left by a crash, is the same as none.
-pub(super) fn write(
-    path: &Path,
-    bytes: &[u8],
-    mode: u32,
-    owner: Option<(u32, u32)>,
-    durable: bool,
-) -> io::Result<bool> {
+pub(super) fn write(path: &Path, content: &Content<'_>, durable: bool) -> io::Result<bool> {
     let mut create = File::options();
-    create.write(true).create_new(true).mode(mode);
+    create.write(true).create_new(true).mode(content.mode);
     match create.open(path) {
         Ok(file) => {
-            fill(&file, bytes, mode, owner, durable).inspect_err(|_| {
+            fill(&file, content, durable).inspect_err(|_| {
                 let _ = fs::remove_file(path);
             })?;
             Ok(true)
@@ -31,7 +37,7 @@ pub(super) fn write(
             let file = tempfile::Builder::new()
                 .prefix(".wrapbuddy-")
                 .tempfile_in(directory)?;
-            fill(file.as_file(), bytes, mode, owner, durable)?;
+            fill(file.as_file(), content, durable)?;
             file.persist(path).map_err(|error| error.error)?;
             Ok(false)
         }
@@ -39,24 +45,21 @@ pub(super) fn write(
     }
 }
 
-fn fill(
-    mut file: &File,
-    bytes: &[u8],
-    mode: u32,
-    owner: Option<(u32, u32)>,
-    durable: bool,
-) -> io::Result<()> {
-    file.write_all(bytes)?;
+fn fill(mut file: &File, content: &Content<'_>, durable: bool) -> io::Result<()> {
+    file.write_all(content.bytes)?;
     let now = file.metadata()?;
     // Root wraps the files of others, who are to be able to read what belongs to them.
-    if let Some((user, group)) = owner
+    if let Some((user, group)) = content.owner
         && (now.uid(), now.gid()) != (user, group)
     {
         let _ = fchown(file, Some(user), Some(group));
     }
     // The umask was taken from it.
-    if now.mode() & 0o7777 != mode {
-        file.set_permissions(Permissions::from_mode(mode))?;
+    if now.mode() & 0o7777 != content.mode {
+        file.set_permissions(Permissions::from_mode(content.mode))?;
+    }
+    if let Some(modified) = content.modified {
+        file.set_modified(modified)?;
     }
     if durable {
         file.sync_all()?;
@@ -67,16 +70,22 @@ fn fill(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn new_or_not_it_has_the_content_and_the_mode() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
+        let modified = SystemTime::UNIX_EPOCH + Duration::new(1_000_000_000, 7);
         for (content, new) in [("first", true), ("second", false)] {
-            assert_eq!(
-                write(&path, content.as_bytes(), 0o666, None, true).unwrap(),
-                new
-            );
+            let wanted = Content {
+                bytes: content.as_bytes(),
+                mode: 0o666,
+                owner: None,
+                modified: Some(modified),
+            };
+            assert_eq!(write(&path, &wanted, true).unwrap(), new);
+            assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), modified);
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
             assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o666);
             assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
@@ -88,7 +97,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         fs::create_dir(&path).unwrap();
-        assert!(write(&path, b"x", 0o644, None, false).is_err());
+        let content = Content {
+            bytes: b"x",
+            mode: 0o644,
+            owner: None,
+            modified: None,
+        };
+        assert!(write(&path, &content, false).is_err());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }

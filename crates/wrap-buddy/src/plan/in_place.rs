@@ -7,21 +7,23 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, Error, Result, anyhow};
 use object::elf;
-use sidecar::{Edit, EditKind, Id, InPlace, InPlaceDraft, Written};
+use sidecar::{Edit, EditKind, Id, InPlaceDraft, Written};
 
 use super::{
-    FileEdit, Plan, Style, Way, check_trusted, inode, join, needed, search, sidecar_owner,
+    FileEdit, Plan, Style, Way, check_trusted, inode, join, modified, needed, search,
+    sidecar_owner, tool_version,
 };
 use crate::classify::Subject;
+use crate::earlier::Earlier;
 use crate::in_place::{Changes, Ground, Visibility, Wanted, outside};
 use crate::inspect::{Elf, Source};
 use crate::naming::{identity_in_place, links_name, sidecar_name};
 use crate::privilege::Privilege;
 use crate::resolve::{Entry, Resolution, relative_file};
-use crate::wrapped::Earlier;
 
 /// What is particular to edits in place.
 #[derive(Clone, Debug)]
@@ -32,8 +34,6 @@ pub struct InPlacePlan {
     pub links: Option<Links>,
     /// Links, and their directory, that an earlier run made and that are of no use any more.
     pub unused_links: Vec<PathBuf>,
-    /// Whether the file says all this already, so that nothing is to be written.
-    pub settled: bool,
 }
 
 /// A directory beside a file, with a symbolic link for each library the file needs.
@@ -103,6 +103,8 @@ struct Draft {
     sidecar: Vec<u8>,
     edits: Vec<FileEdit>,
     search: Vec<OsString>,
+    modified: SystemTime,
+    settled: bool,
     notes: Vec<String>,
     plan: InPlacePlan,
 }
@@ -160,14 +162,13 @@ impl Draft {
                 source,
             )?);
         }
+        let earlier = earlier.as_deref();
         let mut unused = Vec::new();
         if let Some(earlier) = earlier {
-            let record = InPlace::parse(&earlier.sidecar);
-            let record = record.map_err(|error| anyhow!("its sidecar {error}"))?;
             if !earlier.rewritten {
-                take_back(&record, &mut edits, source)?;
+                take_back(earlier, &mut edits, source)?;
             }
-            unused = unused_links(&record, &directory.join(links_name(name)), links.as_ref());
+            unused = unused_links(earlier, &directory.join(links_name(name)), links.as_ref());
         }
         // Strings first: until an entry points to one, it is nothing to anybody.
         edits.sort_by_key(|edit| edit.kind != EditKind::Text);
@@ -179,7 +180,7 @@ impl Draft {
                 .as_ref()
                 .is_some_and(|earlier| earlier.sidecar == sidecar)
             && links.as_ref().is_none_or(Links::are_there);
-        let mut notes = notes(earlier.as_ref(), metadata.nlink(), links.is_some());
+        let mut notes = notes(earlier, metadata.nlink(), links.is_some());
         if changes.hidden {
             notes.push(
                 "its string table has no room behind it: ld.so finds the search path all the same, but patchelf and readelf do not"
@@ -194,12 +195,13 @@ impl Draft {
             sidecar,
             edits,
             search,
+            modified: modified(&metadata, earlier)?,
+            settled,
             notes,
             plan: InPlacePlan {
                 interpreter,
                 links,
                 unused_links: unused,
-                settled,
             },
         })
     }
@@ -216,7 +218,10 @@ impl Draft {
             sidecar_path: self.sidecar_path,
             sidecar_owner: self.sidecar_owner,
             sidecar: self.sidecar,
+            modified: self.modified,
+            undo_first: Vec::new(),
             edits: self.edits,
+            settled: self.settled,
             search: self.search,
             resolution,
             notes: self.notes,
@@ -316,13 +321,14 @@ impl Choice<'_> {
 }
 
 /// What an earlier run made in `directory` and `links` does not have.
-fn unused_links(earlier: &InPlace<'_>, directory: &Path, links: Option<&Links>) -> Vec<PathBuf> {
+fn unused_links(earlier: &Earlier, directory: &Path, links: Option<&Links>) -> Vec<PathBuf> {
     let kept = |name: &OsStr| {
         let links = links.iter().flat_map(|links| &links.links);
         links.into_iter().any(|(kept, _)| kept == name)
     };
-    let names = earlier.links().map(OsStr::from_bytes);
-    let mut unused: Vec<PathBuf> = names
+    let mut unused: Vec<PathBuf> = earlier
+        .links
+        .iter()
         // A name, whatever else the sidecar may say.
         .filter(|name| !kept(name) && Path::new(name).file_name() == Some(name))
         .map(|name| directory.join(name))
@@ -334,9 +340,9 @@ fn unused_links(earlier: &InPlace<'_>, directory: &Path, links: Option<&Links>) 
 }
 
 /// Adds to `edits` what takes back those of an earlier run that are not made again.
-fn take_back(earlier: &InPlace<'_>, edits: &mut Vec<FileEdit>, source: &mut Source) -> Result<()> {
+fn take_back(earlier: &Earlier, edits: &mut Vec<FileEdit>, source: &mut Source) -> Result<()> {
     let mut covered: Vec<Range<u64>> = edits.iter().map(range).collect();
-    for Written { edit, .. } in earlier.edits() {
+    for edit in &earlier.edits {
         let range = edit.offset..edit.offset + edit.original.len() as u64;
         for left in outside(range, &covered) {
             let original = source.read(left.start, left.end - left.start)?;
@@ -372,6 +378,7 @@ fn sidecar(elf: &Elf, id: Id, edits: &[FileEdit], links: Option<&Links>) -> Resu
         machine: elf.machine,
         class: elf.class,
         id,
+        tool: tool_version(),
         edits: &edits,
         links: &links,
     };

@@ -7,15 +7,17 @@ pub use in_place::{InPlacePlan, Links, Refusal, in_place, points_to};
 pub use stub::{StubPlan, stub};
 
 use std::ffi::{OsStr, OsString};
-use std::fs::Metadata;
+use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Result, anyhow, bail};
-use sidecar::{EditKind, Id};
+use sidecar::{EditKind, Id, ToolVersion};
 
 use crate::arch::Arch;
+use crate::earlier::{Earlier, PastEdit};
 use crate::inspect::Source;
 use crate::loaders::{Loader, Loaders};
 use crate::privilege::Privilege;
@@ -48,6 +50,12 @@ impl FileEdit {
         })
     }
 
+    /// What takes back an edit of an earlier run.
+    pub fn undo(past: &PastEdit, source: &mut Source) -> Result<Self> {
+        let original = past.original.clone();
+        Self::new(past.kind, past.offset, original, source)
+    }
+
     /// Whether there is anything to write.
     pub fn is_due(&self) -> bool {
         self.before != self.after
@@ -75,8 +83,14 @@ pub struct Plan {
     pub sidecar_owner: (u32, u32),
     /// Its content.
     pub sidecar: Vec<u8>,
+    /// When the original file was last modified: kept as the sidecar's own time, which is no part of what it says.
+    pub modified: SystemTime,
+    /// What is taken back before anything else is done: a stub that was made for other settings.
+    pub undo_first: Vec<FileEdit>,
     /// What changes in the file, in the order in which it is written.
     pub edits: Vec<FileEdit>,
+    /// Whether all this is there already, so that nothing is to be written.
+    pub settled: bool,
     /// The search path it is to have; empty when the file's own will do.
     pub search: Vec<OsString>,
     /// Libraries.
@@ -196,7 +210,25 @@ fn sidecar_owner(privilege: Option<&Privilege>, metadata: &Metadata) -> (u32, u3
     privilege.map_or(owner, |privilege| privilege.sidecar_owner())
 }
 
-fn inode(metadata: &Metadata) -> (u64, u64, u64) {
+/// When the file was last modified, before any run of this tool.
+fn modified(metadata: &Metadata, earlier: Option<&Earlier>) -> Result<SystemTime> {
+    let earlier = earlier.filter(|earlier| earlier.is_beside && !earlier.rewritten);
+    let kept = earlier.and_then(|earlier| fs::metadata(&earlier.sidecar_path).ok());
+    Ok(kept.as_ref().unwrap_or(metadata).modified()?)
+}
+
+/// The version of this tool.
+pub fn tool_version() -> ToolVersion {
+    let number = |text: &str| text.parse().unwrap_or(0);
+    ToolVersion::new(
+        number(env!("CARGO_PKG_VERSION_MAJOR")),
+        number(env!("CARGO_PKG_VERSION_MINOR")),
+        number(env!("CARGO_PKG_VERSION_PATCH")),
+    )
+}
+
+/// Device and inode of a file, and how many names it has.
+pub fn inode(metadata: &Metadata) -> (u64, u64, u64) {
     (metadata.dev(), metadata.ino(), metadata.nlink())
 }
 

@@ -13,10 +13,12 @@ use sidecar::{Draft, Edit, EditKind, Flags, Id, Trailer};
 use stages::Stage;
 
 use super::{
-    FileEdit, Plan, Style, Way, check_trusted, inode, join, needed, search, sidecar_owner,
+    FileEdit, Plan, Style, Way, check_trusted, inode, join, modified, needed, search,
+    sidecar_owner, tool_version,
 };
 use crate::arch::Arch;
 use crate::classify::Subject;
+use crate::earlier::{Earlier, Progress};
 use crate::inject::{Wanted, inject};
 use crate::inspect::{self, Elf, Segment, Source};
 use crate::loaders::Loader;
@@ -82,6 +84,7 @@ pub fn stub(
         mut source,
         arch,
         interpreter,
+        earlier,
         ..
     } = program;
     let metadata = source.file()?.metadata()?;
@@ -153,7 +156,7 @@ pub fn stub(
     let mut code = stub.to_vec();
     code.extend(trailer(&sidecar_in_trailer, id)?);
 
-    let edits = edits(&elf, arch, &slot, code, &mut source)?;
+    let mut edits = edits(&elf, arch, &slot, code, &mut source)?;
     let needed = needed(&resolution);
     let search_text = join(&search);
     let mut flags = Flags::default();
@@ -195,6 +198,7 @@ pub fn stub(
         class: elf.class,
         flags,
         id,
+        tool: tool_version(),
         stub_len: stub.len() as u32,
         entry: elf.entry,
         slot_address: slot.address,
@@ -217,7 +221,22 @@ pub fn stub(
     // It is kept until all programs are planned.
     sidecar.shrink_to_fit();
 
-    let notes = notes(&elf, arch, &metadata, &source, privilege.is_some());
+    let earlier = earlier.as_deref();
+    let mut undo_first = Vec::new();
+    let mut settled = false;
+    if let Some(earlier) = earlier {
+        let same = earlier.id == id && !edits.iter().any(FileEdit::is_due);
+        settled = same && earlier.sidecar == sidecar;
+        if !same {
+            // A stub only goes with its own sidecar: in between the program is what it was before.
+            undo_first = take_back(earlier, &mut source)?;
+            for edit in &mut edits {
+                edit.before.clone_from(&edit.original);
+            }
+        }
+    }
+    let stopped = earlier.is_some_and(|earlier| earlier.progress != Progress::Done);
+    let notes = notes(&elf, arch, &metadata, stopped, privilege.is_some());
     Ok(Plan {
         path: path.to_owned(),
         arch,
@@ -228,7 +247,10 @@ pub fn stub(
         sidecar_path,
         sidecar_owner: sidecar_owner(privilege.as_ref(), &metadata),
         sidecar,
+        modified: modified(&metadata, earlier)?,
+        undo_first,
         edits,
+        settled,
         search,
         resolution,
         notes,
@@ -278,11 +300,17 @@ fn edits(
     Ok(edits)
 }
 
+/// What takes back the edits of an earlier run, the last one first.
+fn take_back(earlier: &Earlier, source: &mut Source) -> Result<Vec<FileEdit>> {
+    let edits = earlier.edits.iter().rev();
+    edits.map(|edit| FileEdit::undo(edit, source)).collect()
+}
+
 fn notes(
     elf: &Elf,
     arch: &Arch,
     metadata: &Metadata,
-    source: &Source,
+    stopped: bool,
     privileged: bool,
 ) -> Vec<String> {
     let mut notes = Vec::new();
@@ -304,7 +332,7 @@ fn notes(
                 .to_owned(),
         );
     }
-    if source.is_laid_over() {
+    if stopped {
         notes.push("a run was stopped while wrapping it: this one completes it".to_owned());
     }
     notes

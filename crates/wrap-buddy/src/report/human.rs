@@ -7,7 +7,7 @@ use object::elf;
 use sidecar::EditKind;
 
 use super::{FileReport, Report, Status};
-use crate::cli::Cli;
+use crate::cli::Output;
 use crate::plan::{FileEdit, Plan, StubPlan};
 use crate::resolve::Missing;
 use crate::slot::Place;
@@ -15,18 +15,18 @@ use crate::slot::Place;
 /// Writes the whole report.
 pub fn write(
     report: &Report,
-    cli: &Cli,
+    output: Output,
     out: &mut impl Write,
     errors: &mut impl Write,
 ) -> io::Result<()> {
     // Thousands of short lines are one write.
     let mut text = Vec::new();
-    if !cli.quiet {
+    if !output.quiet {
         for path in &report.installed {
             writeln!(text, "installed the loader {}", path.display())?;
         }
         for file in &report.files {
-            write_file(&mut text, file, cli.verbose)?;
+            write_file(&mut text, file, output.verbose)?;
         }
         writeln!(text, "{}", summary(report))?;
     }
@@ -34,7 +34,7 @@ pub fn write(
     out.flush()?;
 
     let mut text = Vec::new();
-    if !cli.quiet {
+    if !output.quiet {
         write_warnings(&mut text, report)?;
         write_missing_of_libraries(&mut text, report)?;
     }
@@ -62,8 +62,15 @@ fn write_file(out: &mut impl Write, file: &FileReport, verbose: bool) -> io::Res
         Status::WouldWrap => "would be wrapped",
         Status::Edited => "edited in place",
         Status::WouldEdit => "would be edited in place",
+        Status::Restored => "restored",
+        Status::WouldRestore => "would be restored",
     };
     writeln!(out, "{path}: {done}")?;
+    if verbose {
+        for (label, text) in &file.details {
+            Lines(out).line(label, text)?;
+        }
+    }
     match &file.plan {
         Some(plan) => write_plan(&mut Lines(out), plan, file.status.is_dry(), verbose),
         None => Ok(()),
@@ -106,7 +113,8 @@ fn write_plan(
     let sidecar = plan.sidecar_path.display();
     let len = plan.sidecar.len();
     out.line("sidecar", format!("{sidecar}, {len} bytes"))?;
-    for edit in plan.edits.iter().filter(|edit| edit.is_due()) {
+    let edits = plan.undo_first.iter().chain(&plan.edits);
+    for edit in edits.filter(|edit| edit.is_due()) {
         out.line("edit", format!("{:#x}: {}", edit.offset, what(edit, plan)))?;
     }
     for directory in &plan.search {
@@ -274,7 +282,29 @@ fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
+fn restored(report: &Report) -> String {
+    if report.files.is_empty() {
+        return "nothing to restore: no file in these paths is wrapped or edited".to_owned();
+    }
+    let (restored, would) = (
+        report.count(Status::Restored),
+        report.count(Status::WouldRestore),
+    );
+    let (done, count) = match report.dry_run {
+        true => ("would be restored", would),
+        false => ("restored", restored),
+    };
+    format!(
+        "{count} {done}, {} skipped, {} failed",
+        report.count(Status::Skipped),
+        report.count(Status::Failed)
+    )
+}
+
 fn summary(report: &Report) -> String {
+    if report.restoring {
+        return restored(report);
+    }
     if report.files.is_empty() {
         return "nothing to wrap: there is no ELF file in these paths".to_owned();
     }

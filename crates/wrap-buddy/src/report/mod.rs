@@ -19,6 +19,10 @@ pub enum Status {
     Edited,
     /// It would be, were this not a dry run.
     WouldEdit,
+    /// It is what it was before any run.
+    Restored,
+    /// It would be, were this not a dry run.
+    WouldRestore,
     /// It was left as it is, and that is as it should be.
     Skipped,
     /// It was left as it is, and that is not.
@@ -28,7 +32,7 @@ pub enum Status {
 impl Status {
     /// Whether nothing was written yet.
     pub fn is_dry(self) -> bool {
-        matches!(self, Self::WouldWrap | Self::WouldEdit)
+        matches!(self, Self::WouldWrap | Self::WouldEdit | Self::WouldRestore)
     }
 }
 
@@ -43,6 +47,8 @@ pub struct FileReport {
     pub reason: Option<String>,
     /// What was, or would be, done.
     pub plan: Option<Box<Plan>>,
+    /// What else there is to say of it, each with a label.
+    pub details: Vec<(&'static str, String)>,
     /// Libraries it lacks.
     pub missing: Vec<Missing>,
     /// What came up while it was written.
@@ -54,6 +60,8 @@ pub struct FileReport {
 pub struct Report {
     /// Whether nothing was written on purpose.
     pub dry_run: bool,
+    /// Whether files were made what they were.
+    pub restoring: bool,
     /// In the order in which they were looked at.
     pub files: Vec<FileReport>,
     /// Loaders that were installed.
@@ -82,6 +90,7 @@ impl FileReport {
             status,
             reason,
             plan: None,
+            details: Vec::new(),
             missing: Vec::new(),
             notes: Vec::new(),
         }

@@ -130,7 +130,7 @@ fn reports_name_every_fact() {
     let cli = wrap_buddy::cli::Cli::parse_from(arguments.into_iter().chain(libs).chain(rest));
     let report = wrap_buddy::wrap(&cli, &stages(), &[]).unwrap();
     let (mut out, mut errors) = (Vec::new(), Vec::new());
-    wrap_buddy::report::human::write(&report, &cli, &mut out, &mut errors).unwrap();
+    wrap_buddy::report::human::write(&report, cli.output, &mut out, &mut errors).unwrap();
     let text = String::from_utf8(out).unwrap();
     let plan = wrapped(&report);
     for fact in [

@@ -6,6 +6,7 @@ mod command_line;
 mod fixture;
 mod hostile;
 mod libraries;
+mod lifecycle;
 mod loading;
 mod running;
 mod skipping;

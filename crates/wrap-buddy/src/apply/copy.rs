@@ -1,0 +1,69 @@
+//! A copy of a file that cannot be written to because it is running: it is changed instead, and takes the file's place.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::path::Path;
+
+use nix::unistd::{Whence, lseek64};
+use tempfile::NamedTempFile;
+use xattr::FileExt;
+
+/// A copy beside the file, removed again unless it takes the file's place.
+pub(super) struct Copy(NamedTempFile);
+
+impl Copy {
+    /// Copies content, holes included, owner, mode, times and extended attributes (access control lists and capabilities are
+    /// some) of `file`, which is at `path`.
+    pub(super) fn of(file: &File, path: &Path, metadata: &Metadata) -> io::Result<Self> {
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        let copy = tempfile::Builder::new()
+            .prefix(".wrapbuddy-")
+            .tempfile_in(directory)?;
+        let output = copy.as_file();
+        copy_content(file, output, metadata.len())?;
+        let owner = (metadata.uid(), metadata.gid());
+        let now = output.metadata()?;
+        if (now.uid(), now.gid()) != owner {
+            fchown(output, Some(owner.0), Some(owner.1))?;
+        }
+        output.set_permissions(fs::Permissions::from_mode(metadata.mode() & 0o7777))?;
+        for name in file.list_xattr()? {
+            if let Some(value) = file.get_xattr(&name)? {
+                output.set_xattr(&name, &value)?;
+            }
+        }
+        output.set_modified(metadata.modified()?)?;
+        Ok(Self(copy))
+    }
+
+    pub(super) fn file(&self) -> &File {
+        self.0.as_file()
+    }
+
+    /// Renames it to `path`, and is the file there from now on.
+    pub(super) fn replace(self, path: &Path) -> io::Result<File> {
+        self.0.persist(path).map_err(|error| error.error)
+    }
+}
+
+/// Copies what is not a hole; the kernel shares the blocks where the file system can do that.
+fn copy_content(from: &File, to: &File, len: u64) -> io::Result<()> {
+    to.set_len(len)?;
+    let (mut input, mut output) = (from, to);
+    let mut at = 0;
+    while at < len {
+        let data = match lseek64(from, at as i64, Whence::SeekData) {
+            Ok(data) => data as u64,
+            // Nothing but a hole up to the end.
+            Err(nix::errno::Errno::ENXIO) => break,
+            Err(error) => return Err(error.into()),
+        };
+        let end = lseek64(from, data as i64, Whence::SeekHole)? as u64;
+        input.seek(SeekFrom::Start(data))?;
+        output.seek(SeekFrom::Start(data))?;
+        io::copy(&mut input.take(end - data), &mut output)?;
+        at = end;
+    }
+    Ok(())
+}

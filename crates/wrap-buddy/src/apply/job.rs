@@ -1,0 +1,411 @@
+//! One file while it is worked on.
+
+use std::fs::{self, File, Metadata, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::time::SystemTime;
+
+use anyhow::{Result, anyhow, bail};
+use rustix::fs::IFlags;
+use sidecar::EditKind;
+use xattr::FileExt as _;
+
+use super::copy::Copy;
+use super::{Options, link_directory, sidecar_file};
+use crate::plan::{FileEdit, Plan};
+use crate::privilege::CAPABILITY;
+use crate::restoration::Restoration;
+use crate::scan::io_reason;
+
+/// The permission bits, set-id and sticky included.
+const MODE: u32 = 0o7777;
+
+/// Where the kernel keeps what it measured of a file, or what somebody signed.
+const INTEGRITY: &str = "security.ima";
+
+/// The first byte of a signature there (security/integrity/integrity.h, EVM_IMA_XATTR_DIGSIG and IMA_VERITY_DIGSIG).
+const SIGNATURES: [u8; 2] = [3, 6];
+
+/// FS_VERITY_FL (linux/fs.h).
+const VERITY: IFlags = IFlags::from_bits_retain(0x0010_0000);
+
+/// A file, and what changes in it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target<'a> {
+    path: &'a Path,
+    /// Device and inode, and how many names it has.
+    pub(super) inode: (u64, u64, u64),
+    file_len: u64,
+    edits: &'a [FileEdit],
+    /// What has to stand there for the plan to hold.
+    expected: &'a [FileEdit],
+}
+
+impl<'a> Target<'a> {
+    pub(super) fn of_plan(plan: &'a Plan) -> Self {
+        let undone = !plan.undo_first.is_empty();
+        Self {
+            path: &plan.path,
+            inode: plan.inode,
+            file_len: plan.file_len,
+            edits: &plan.edits,
+            expected: if undone {
+                &plan.undo_first
+            } else {
+                &plan.edits
+            },
+        }
+    }
+
+    pub(super) fn of_restoration(restoration: &'a Restoration) -> Self {
+        Self {
+            path: &restoration.path,
+            inode: restoration.inode,
+            file_len: restoration.file_len,
+            edits: &restoration.edits,
+            expected: &restoration.edits,
+        }
+    }
+}
+
+/// What was done to a sidecar.
+enum Written<'a> {
+    Nothing,
+    New(&'a Path),
+    /// It was another before: this content.
+    Over(&'a Plan, Vec<u8>),
+}
+
+/// A file while it is worked on.
+pub(super) struct Job<'a> {
+    pub(super) target: Target<'a>,
+    /// Open, locked against other runs.
+    pub(super) file: File,
+    /// What is written to instead, and takes the file's place at the end.
+    copy: Option<Copy>,
+    /// Mode to put back at the end.
+    mode: u32,
+    capability: Option<Vec<u8>>,
+    /// What this run did to the sidecar.
+    sidecar: Written<'a>,
+    /// What this run created of the links.
+    new_links: link_directory::Made,
+    /// Which edits were written, what stood there included.
+    written: Vec<&'a FileEdit>,
+}
+
+impl<'a> Job<'a> {
+    pub(super) fn open(target: Target<'a>, options: Options) -> Result<Self> {
+        let (opened, busy) = match open_for_writing(target.path) {
+            Err(error) if options.replace && error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                (File::open(target.path).map(|file| (file, None)), true)
+            }
+            opened => (opened, false),
+        };
+        let (file, lifted) = opened.map_err(|error| cannot_be_written(target.path, &error))?;
+        let metadata = file.metadata()?;
+        let mut job = Self {
+            target,
+            mode: lifted.unwrap_or(metadata.mode()),
+            capability: file.get_xattr(CAPABILITY).ok().flatten(),
+            sidecar: Written::Nothing,
+            new_links: link_directory::Made::default(),
+            file,
+            copy: None,
+            written: Vec::new(),
+        };
+        let ready = job.check(&metadata).and_then(|()| match busy {
+            true => job.work_on_a_copy(&metadata),
+            false => Ok(()),
+        });
+        match ready {
+            Ok(()) => Ok(job),
+            Err(error) => {
+                job.put_back_mode();
+                Err(error)
+            }
+        }
+    }
+
+    fn check(&self, metadata: &Metadata) -> Result<()> {
+        // Where there are no locks, there is nothing to be done.
+        if let Err(TryLockError::WouldBlock) = self.file.try_lock() {
+            bail!("is being worked on by another run of wrap-buddy: run this one again");
+        }
+        self.check_unchanged(metadata)?;
+        let signature = self.file.get_xattr(INTEGRITY).ok().flatten();
+        if signature
+            .is_some_and(|value| value.first().is_some_and(|kind| SIGNATURES.contains(kind)))
+        {
+            bail!(
+                "has a signature (IMA) that a changed file would no longer fit: it is left alone"
+            );
+        }
+        Ok(())
+    }
+
+    /// The plan was made from what the file was then.
+    fn check_unchanged(&self, metadata: &Metadata) -> Result<()> {
+        let (device, inode, _) = self.target.inode;
+        let mut unchanged = metadata.len() == self.target.file_len
+            && (metadata.dev(), metadata.ino()) == (device, inode);
+        for edit in self.target.expected {
+            let mut now = vec![0; edit.before.len()];
+            unchanged &= self.file.read_exact_at(&mut now, edit.offset).is_ok();
+            unchanged &= now == edit.before;
+        }
+        if !unchanged {
+            bail!("was changed by something else meanwhile: run wrap-buddy again");
+        }
+        Ok(())
+    }
+
+    fn work_on_a_copy(&mut self, metadata: &Metadata) -> Result<()> {
+        if metadata.nlink() > 1 {
+            bail!(
+                "is running, and has other names (hard links) that a copy would not replace: stop it first"
+            );
+        }
+        let copy = Copy::of(&self.file, self.target.path, metadata);
+        self.copy = Some(copy.map_err(|error| anyhow!("cannot be copied: {}", io_reason(&error)))?);
+        Ok(())
+    }
+
+    /// What is written to.
+    fn output(&self) -> &File {
+        self.copy.as_ref().map_or(&self.file, Copy::file)
+    }
+
+    pub(super) fn write_sidecar(&mut self, plan: &'a Plan, durable: bool) -> Result<()> {
+        let path = &plan.sidecar_path;
+        let old = fs::read(path);
+        let content = self.sidecar_content(plan, &plan.sidecar);
+        let new = sidecar_file::write(path, &content, durable).map_err(|error| {
+            anyhow!(
+                "its sidecar {} cannot be written: {}",
+                path.display(),
+                io_reason(&error)
+            )
+        })?;
+        self.sidecar = match (new, old) {
+            (true, _) => Written::New(path),
+            (false, Ok(old)) => Written::Over(plan, old),
+            (false, Err(_)) => Written::Nothing,
+        };
+        Ok(())
+    }
+
+    fn sidecar_content<'c>(&self, plan: &Plan, bytes: &'c [u8]) -> sidecar_file::Content<'c> {
+        sidecar_file::Content {
+            bytes,
+            // Whoever may run the program has to be able to read its sidecar.
+            mode: (self.mode | (self.mode & 0o111) << 2) & 0o666,
+            owner: Some(plan.sidecar_owner),
+            modified: Some(plan.modified),
+        }
+    }
+
+    pub(super) fn make_links(&mut self, plan: &Plan) -> Result<()> {
+        let Some(links) = plan.links() else {
+            return Ok(());
+        };
+        let made = &mut self.new_links;
+        link_directory::make(links, made).map_err(|error| {
+            let directory = links.directory.display();
+            anyhow!(
+                "its links in {directory} cannot be made: {}",
+                io_reason(&error)
+            )
+        })
+    }
+
+    /// Writes those edits whose kind is `due`.
+    pub(super) fn write_edits(&mut self, due: fn(EditKind) -> bool) -> Result<()> {
+        self.write(self.target.edits, due)
+    }
+
+    /// Writes those of other edits whose kind is `due`.
+    pub(super) fn take_back(
+        &mut self,
+        edits: &'a [FileEdit],
+        due: fn(EditKind) -> bool,
+    ) -> Result<()> {
+        self.write(edits, due)
+    }
+
+    fn write(&mut self, edits: &'a [FileEdit], due: fn(EditKind) -> bool) -> Result<()> {
+        for edit in edits.iter().filter(|edit| due(edit.kind) && edit.is_due()) {
+            // Counted first: a write that fails may have written a part.
+            self.written.push(edit);
+            self.output()
+                .write_all_at(&edit.after, edit.offset)
+                .map_err(|error| anyhow!("cannot be written: {}", io_reason(&error)))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn sync_directory(&self) -> io::Result<()> {
+        let directory = self.target.path.parent().unwrap_or(Path::new("/"));
+        File::open(directory)?.sync_all()
+    }
+
+    pub(super) fn sync_file(&self) -> io::Result<()> {
+        self.output().sync_data()
+    }
+
+    /// Puts the copy, if there is one, where the file is.
+    pub(super) fn take_place(&mut self) -> Result<()> {
+        let Some(copy) = self.copy.take() else {
+            return Ok(());
+        };
+        self.file = copy
+            .replace(self.target.path)
+            .map_err(|error| anyhow!("cannot be replaced: {}", io_reason(&error)))?;
+        Ok(())
+    }
+
+    /// Leaves the file as it was found, as far as that is still possible.
+    pub(super) fn undo(&mut self) {
+        // A stub only goes with its own sidecar: where that is gone, the original is left, which goes with none.
+        let old_sidecar = match &self.sidecar {
+            Written::Over(plan, old) => {
+                let content = self.sidecar_content(plan, old);
+                sidecar_file::write(&plan.sidecar_path, &content, true).is_ok()
+            }
+            Written::Nothing | Written::New(_) => true,
+        };
+        let mut whole = true;
+        for edit in self.written.iter().rev() {
+            let left = if old_sidecar {
+                &edit.before
+            } else {
+                &edit.original
+            };
+            whole &= self.output().write_all_at(left, edit.offset).is_ok();
+        }
+        // While bytes of this run may be left, the sidecar is what the next run repairs them with.
+        if whole {
+            self.new_links.undo();
+        }
+        if let Written::New(sidecar) = &self.sidecar
+            && whole
+        {
+            let _ = fs::remove_file(sidecar);
+        }
+        self.put_back_mode();
+    }
+
+    /// Puts back what writing took from the file, with `modified` as its time of modification, and says what could not be put
+    /// back.
+    pub(super) fn finish(mut self, modified: Option<SystemTime>) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let Some(capability) = self.capability.take() {
+            let lost = self.file.get_xattr(CAPABILITY).ok().flatten() != Some(capability.clone());
+            if lost && self.file.set_xattr(CAPABILITY, &capability).is_err() {
+                notes.push("lost its file capabilities: set them again with setcap".to_owned());
+            }
+        }
+        if !self.put_back_mode() {
+            notes.push(format!(
+                "its mode was {:o}: set it again with chmod",
+                self.mode & MODE
+            ));
+        }
+        if let Some(modified) = modified
+            && let Err(error) = self.file.set_modified(modified)
+        {
+            notes.push(format!(
+                "its time of modification cannot be set back: {}",
+                io_reason(&error)
+            ));
+        }
+        notes
+    }
+
+    /// Writing clears set-id bits, and a read-only file was made writable.
+    fn put_back_mode(&mut self) -> bool {
+        let same = self
+            .file
+            .metadata()
+            .is_ok_and(|now| now.mode() & MODE == self.mode & MODE);
+        let mode = Permissions::from_mode(self.mode & MODE);
+        same || self.file.set_permissions(mode).is_ok()
+    }
+}
+
+/// Why a file cannot be opened for writing.
+fn cannot_be_written(path: &Path, error: &io::Error) -> anyhow::Error {
+    // The kernel says the same of a file it lets nobody write (fs/verity) as of one this user may not write.
+    let sealed = error.kind() == io::ErrorKind::PermissionDenied && is_sealed(path);
+    match sealed {
+        true => anyhow!("cannot be written: it is sealed (fs-verity, or chattr +i): wrap a copy"),
+        false => anyhow!("cannot be written: {}", io_reason(error)),
+    }
+}
+
+/// Opens a program for reading and writing, if need be by making it writable for the time being; then its mode is told.
+fn open_for_writing(path: &Path) -> io::Result<(File, Option<u32>)> {
+    let open = || File::options().read(true).write(true).open(path);
+    let refused = match open() {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => error,
+        result => return Ok((result?, None)),
+    };
+    let mode = fs::symlink_metadata(path)?.mode();
+    let set = |mode: u32| fs::set_permissions(path, Permissions::from_mode(mode & MODE));
+    // Only its owner may lift it; to everybody else the first error is the one that counts.
+    if mode & 0o200 != 0 || set(mode | 0o200).is_err() {
+        return Err(refused);
+    }
+    match open() {
+        Ok(file) => Ok((file, Some(mode))),
+        Err(error) => {
+            let _ = set(mode);
+            Err(error)
+        }
+    }
+}
+
+/// Whether the file system lets nobody write to the file, root included.
+fn is_sealed(path: &Path) -> bool {
+    let flags = File::open(path).and_then(|file| Ok(rustix::fs::ioctl_getflags(file)?));
+    flags.is_ok_and(|flags| flags.intersects(VERITY | IFlags::IMMUTABLE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::unistd::{Gid, Uid, chown, geteuid, setfsgid, setfsuid};
+
+    /// Runs `work` with the file access rights of an ordinary user, who owns `path`. Concerns this thread only.
+    fn as_owner<T>(path: &Path, work: impl FnOnce() -> T) -> T {
+        if !geteuid().is_root() {
+            return work();
+        }
+        let (user, group) = (Uid::from_raw(12345), Gid::from_raw(12345));
+        chown(path, Some(user), Some(group)).unwrap();
+        let (old_group, old_user) = (setfsgid(group), setfsuid(user));
+        let result = work();
+        setfsuid(old_user);
+        setfsgid(old_group);
+        result
+    }
+
+    #[test]
+    fn an_owner_may_write_to_a_read_only_program() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+        let path = directory.path().join("program");
+        fs::write(&path, "x").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o555)).unwrap();
+        as_owner(&path, || {
+            assert!(File::options().write(true).open(&path).is_err());
+            let (file, lifted) = open_for_writing(&path).unwrap();
+            assert_eq!(lifted.unwrap() & MODE, 0o555);
+            file.write_all_at(b"y", 0).unwrap();
+        });
+        assert_eq!(fs::read(&path).unwrap(), b"y");
+        // Putting it back is the job's, not the opener's.
+        assert_eq!(fs::metadata(&path).unwrap().mode() & MODE, 0o755);
+    }
+}

@@ -1,0 +1,115 @@
+//! `wrap-buddy restore`: from its arguments to a report.
+
+use anyhow::Result;
+use stages::Stage;
+
+use crate::apply::{self, Options};
+use crate::cli::Restore;
+use crate::crew::Crew;
+use crate::earlier;
+use crate::inspect::{Elf, Identity, Source, identify};
+use crate::report::{FileReport, Report, Status};
+use crate::restoration::{Restoration, restoration};
+use crate::scan::{Candidate, io_reason, scan, without_duplicates};
+use crate::tree_lock::TreeLock;
+
+/// Restores what `arguments` name.
+///
+/// # Errors
+/// When nothing can be done at all. What fails for one file is in the report.
+pub fn restore(arguments: &Restore, stages: &[Stage]) -> Result<Report> {
+    let look = &arguments.look;
+    let _lock = (!arguments.dry_run).then(|| TreeLock::on(&look.paths, look.output.quiet));
+    let (candidates, unreadable) = scan(&look.paths, !look.no_recurse);
+    let candidates = without_duplicates(candidates);
+    let crew = Crew::new(candidates.len(), look.jobs.map(usize::from))?;
+    let decided = crew.map(&candidates, |candidate| decide(candidate, stages));
+    let mut files = Vec::new();
+    let mut planned = Vec::new();
+    for (file, restoration) in decided.into_iter().flatten() {
+        planned.extend(restoration.map(|restoration| (files.len(), restoration)));
+        files.push(file);
+    }
+    if !arguments.dry_run {
+        let options = Options {
+            replace: arguments.replace,
+        };
+        let restorations: Vec<&Restoration> = planned.iter().map(|(_, one)| one).collect();
+        let outcomes = apply::restore(&restorations, options, &crew);
+        for ((index, _), outcome) in planned.iter().zip(outcomes) {
+            let file = &mut files[*index];
+            match outcome {
+                Ok(notes) => {
+                    file.status = Status::Restored;
+                    file.notes.extend(notes);
+                }
+                Err(error) => {
+                    *file = FileReport::failed(file.path.clone(), format!("{error:#}"));
+                }
+            }
+        }
+    }
+    files.extend(
+        unreadable
+            .into_iter()
+            .map(|one| FileReport::failed(one.path, one.reason)),
+    );
+    Ok(Report {
+        dry_run: arguments.dry_run,
+        restoring: true,
+        files,
+        ..Report::default()
+    })
+}
+
+/// Decides about one file; nothing for one that nobody asks about.
+fn decide(candidate: &Candidate, stages: &[Stage]) -> Option<(FileReport, Option<Restoration>)> {
+    let shown = candidate.shown.clone();
+    let failed = |reason: String| Some((FileReport::failed(candidate.shown.clone(), reason), None));
+    let mut source = match Source::open(&candidate.path) {
+        Ok(source) => source,
+        Err(_) if !candidate.named => return None,
+        Err(error) => return failed(format!("cannot be opened: {}", io_reason(&error))),
+    };
+    let is_elf = matches!(
+        identify(&mut source),
+        Ok(Identity::Elf {
+            little_endian: true,
+            ..
+        })
+    );
+    let elf = match is_elf.then(|| Elf::read(&mut source)) {
+        Some(Ok(elf)) => elf,
+        _ if !candidate.named => return None,
+        Some(Err(error)) => return failed(format!("malformed ELF file: {error:#}")),
+        None => {
+            let reason = "not an ELF file that could be wrapped".to_owned();
+            return Some((FileReport::skipped(shown, reason), None));
+        }
+    };
+    let state = earlier::state(&candidate.path, &elf, &mut source, stages);
+    match restoration(&candidate.path, state, &mut source) {
+        Ok(Some(restoration)) => {
+            let mut file = FileReport::new(shown, Status::WouldRestore, None);
+            file.details = details(&restoration);
+            Some((file, Some(restoration)))
+        }
+        Ok(None) if candidate.named => Some((
+            FileReport::skipped(shown, "neither wrapped nor edited".to_owned()),
+            None,
+        )),
+        Ok(None) => None,
+        Err(reason) => failed(reason),
+    }
+}
+
+fn details(restoration: &Restoration) -> Vec<(&'static str, String)> {
+    let edits = restoration.edits.iter().filter(|edit| edit.is_due());
+    let edits = edits.map(|edit| {
+        let (offset, len) = (edit.offset, edit.after.len());
+        ("edit", format!("{offset:#x}: {len} bytes as they were"))
+    });
+    let removed = restoration.remove.iter();
+    let removed = removed.map(|path| ("removed", path.display().to_string()));
+    edits.chain(removed).collect()
+}

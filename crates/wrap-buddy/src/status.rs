@@ -1,0 +1,317 @@
+//! `wrap-buddy status`: what earlier runs have left of each file, by its sidecar.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Serialize, Serializer};
+use sidecar::{Sidecar, loader};
+use stages::Stage;
+
+use crate::cli::{Format, Look, Output};
+use crate::crew::Crew;
+use crate::earlier::{self, Earlier, Progress, State, Way};
+use crate::inspect::{Elf, Identity, Source, identify};
+use crate::naming::sidecar_name;
+use crate::plan::tool_version;
+use crate::scan::{Candidate, io_reason, scan, without_duplicates};
+
+/// What a file is, as far as this tool is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// As it came.
+    Original,
+    /// Has a stub and its sidecar.
+    Wrapped,
+    /// Edited in place.
+    InPlace,
+    /// A run was stopped.
+    HalfDone,
+    /// As it came, with a sidecar beside it that is another file's, such as that of an earlier version.
+    Stale,
+    /// Wrapped or edited, and changed since.
+    Changed,
+    /// Wrapped, and its sidecar is gone.
+    Orphan,
+    /// Who can write its sidecar cannot write it: nothing is known.
+    Untrusted,
+    /// Cannot be read.
+    Unreadable,
+}
+
+/// One file.
+#[derive(Clone, Debug, Serialize)]
+pub struct FileStatus {
+    /// As the user named it, or below what the user named.
+    #[serde(serialize_with = "lossy")]
+    pub path: PathBuf,
+    /// What it is.
+    pub state: Condition,
+    /// What to do about it, or why it is what it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
+    /// Its sidecar, or the one it ought to have.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "lossy_if_any"
+    )]
+    pub sidecar: Option<PathBuf>,
+    /// Version of the sidecar's format.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<u32>,
+    /// Version of the tool that wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// Whether an older tool wrote it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub old: bool,
+    /// The loader its stub starts.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "lossy_if_any"
+    )]
+    pub loader: Option<PathBuf>,
+    /// The dynamic linker it gets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interpreter: Option<String>,
+    /// The search path it gets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search_path: Option<String>,
+    /// What is loaded in addition.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub needed: Vec<String>,
+}
+
+/// Paths that are not UTF-8 have replacement characters in them.
+fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
+}
+
+fn lossy_if_any<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    lossy(path.as_deref().unwrap_or(Path::new("")), serializer)
+}
+
+/// Both formats are in their first version.
+const FORMAT: u32 = 1;
+
+impl FileStatus {
+    fn new(path: PathBuf, state: Condition) -> Self {
+        Self {
+            path,
+            state,
+            advice: None,
+            sidecar: None,
+            format: None,
+            tool: None,
+            old: false,
+            loader: None,
+            interpreter: None,
+            search_path: None,
+            needed: Vec::new(),
+        }
+    }
+
+    /// Whether somebody has to do something about it.
+    pub fn needs_attention(&self) -> bool {
+        let well = matches!(
+            self.state,
+            Condition::Original | Condition::Wrapped | Condition::InPlace
+        );
+        !well || self.advice.is_some()
+    }
+}
+
+/// Looks at what `look` names. Files that are as they came are left out, unless they were named or more is to be said.
+///
+/// # Errors
+/// When the system gives no threads.
+pub fn status(look: &Look, stages: &[Stage]) -> anyhow::Result<Vec<FileStatus>> {
+    let (candidates, unreadable) = scan(&look.paths, !look.no_recurse);
+    let candidates = without_duplicates(candidates);
+    let crew = Crew::new(candidates.len(), look.jobs.map(usize::from))?;
+    let all = look.output.verbose;
+    let files = crew.map(&candidates, |candidate| of(candidate, stages, all));
+    let mut files: Vec<FileStatus> = files.into_iter().flatten().collect();
+    files.extend(unreadable.into_iter().map(|one| FileStatus {
+        advice: Some(one.reason),
+        ..FileStatus::new(one.path, Condition::Unreadable)
+    }));
+    Ok(files)
+}
+
+fn of(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<FileStatus> {
+    let asked_for = candidate.named || all;
+    let shown = candidate.shown.clone();
+    let unreadable = |advice: String| FileStatus {
+        advice: Some(advice),
+        ..FileStatus::new(candidate.shown.clone(), Condition::Unreadable)
+    };
+    let mut source = match Source::open(&candidate.path) {
+        Ok(source) => source,
+        Err(error) => return asked_for.then(|| unreadable(io_reason(&error))),
+    };
+    let is_elf = matches!(
+        identify(&mut source),
+        Ok(Identity::Elf {
+            little_endian: true,
+            ..
+        })
+    );
+    let elf = match is_elf.then(|| Elf::read(&mut source)) {
+        Some(Ok(elf)) => elf,
+        Some(Err(error)) => return asked_for.then(|| unreadable(format!("{error:#}"))),
+        None => return asked_for.then(|| FileStatus::new(shown, Condition::Original)),
+    };
+    match earlier::state(&candidate.path, &elf, &mut source, stages) {
+        State::Known(earlier) => Some(known(shown, &candidate.path, *earlier)),
+        State::Changed(sidecar) => Some(FileStatus {
+            sidecar: Some(sidecar),
+            advice: Some("something has changed it since: start from the original".to_owned()),
+            ..FileStatus::new(shown, Condition::Changed)
+        }),
+        State::Orphan(sidecar) => Some(FileStatus {
+            sidecar: Some(sidecar),
+            advice: Some("put its sidecar back".to_owned()),
+            ..FileStatus::new(shown, Condition::Orphan)
+        }),
+        State::Untrusted(sidecar) => Some(FileStatus {
+            advice: Some(earlier::untrusted(&sidecar)),
+            sidecar: Some(sidecar),
+            ..FileStatus::new(shown, Condition::Untrusted)
+        }),
+        State::Original => original(shown, &candidate.path, asked_for),
+    }
+}
+
+fn original(shown: PathBuf, path: &Path, asked_for: bool) -> Option<FileStatus> {
+    let beside = path.with_file_name(sidecar_name(path.file_name()?));
+    if beside.is_file() {
+        return Some(FileStatus {
+            sidecar: Some(beside),
+            advice: Some(
+                "its sidecar is another file's, such as an earlier version's: wrap it again"
+                    .to_owned(),
+            ),
+            ..FileStatus::new(shown, Condition::Stale)
+        });
+    }
+    asked_for.then(|| FileStatus::new(shown, Condition::Original))
+}
+
+fn known(shown: PathBuf, path: &Path, earlier: Earlier) -> FileStatus {
+    let state = match (earlier.progress, earlier.way) {
+        (Progress::Changed, _) => Condition::Changed,
+        (Progress::Nothing | Progress::Half, _) => Condition::HalfDone,
+        (Progress::Done, Way::Stub) => Condition::Wrapped,
+        (Progress::Done, Way::InPlace) => Condition::InPlace,
+    };
+    let mut status = FileStatus {
+        format: Some(FORMAT),
+        tool: Some(earlier.tool.to_string()),
+        old: earlier.tool < tool_version(),
+        ..FileStatus::new(shown, state)
+    };
+    if earlier.rewritten {
+        status.state = Condition::Changed;
+    }
+    status.advice = match status.state {
+        Condition::HalfDone => Some("a run was stopped: wrap or restore it".to_owned()),
+        Condition::Changed if earlier.way == Way::InPlace => {
+            Some("something (strip, patchelf) has changed it since: wrap it again".to_owned())
+        }
+        Condition::Changed => {
+            Some("something has changed it since: start from the original".to_owned())
+        }
+        _ => None,
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if let Ok(sidecar) = Sidecar::parse(&earlier.sidecar) {
+        status.interpreter = Some(text(sidecar.interpreter()));
+        let search = text(sidecar.search());
+        status.search_path = (!search.is_empty()).then_some(search);
+        status.needed = sidecar.needed_names().map(text).collect();
+        if let Some(loader) = &earlier.loader {
+            let at = path.parent().unwrap_or(Path::new("/")).join(loader);
+            let problem = loader_problem(&at, sidecar.header().machine);
+            status.advice = status.advice.or(problem);
+            status.loader = Some(loader.clone());
+        }
+    }
+    status.sidecar = Some(earlier.sidecar_path);
+    status
+}
+
+/// Why a stub will not get on with the loader at `path`.
+fn loader_problem(path: &Path, machine: u16) -> Option<String> {
+    let image = match fs::read(path) {
+        Ok(image) => image,
+        Err(error) => {
+            let (path, reason) = (path.display(), io_reason(&error));
+            return Some(format!("its loader {path} {reason}: wrap it again"));
+        }
+    };
+    let error = loader::check(&image, machine).err()?;
+    Some(format!("{} {error}: wrap it again", path.display()))
+}
+
+/// Writes what was found.
+pub fn write(files: &[FileStatus], output: Output, out: &mut impl Write) -> io::Result<()> {
+    let mut text = Vec::new();
+    match output.format {
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut text, &serde_json::json!({ "files": files }))?;
+            text.push(b'\n');
+        }
+        Format::Human => {
+            let files = files.iter();
+            for file in files.filter(|file| !output.quiet || file.needs_attention()) {
+                write_file(&mut text, file)?;
+            }
+        }
+    }
+    out.write_all(&text)?;
+    out.flush()
+}
+
+fn write_file(out: &mut impl Write, file: &FileStatus) -> io::Result<()> {
+    let state = match file.state {
+        Condition::Original => "original",
+        Condition::Wrapped => "wrapped",
+        Condition::InPlace => "edited in place",
+        Condition::HalfDone => "half done",
+        Condition::Stale => "original, with a stale sidecar",
+        Condition::Changed => "changed since it was worked on",
+        Condition::Orphan => "wrapped, without its sidecar",
+        Condition::Untrusted => "with a sidecar that is not trusted",
+        Condition::Unreadable => "cannot be read",
+    };
+    writeln!(out, "{}: {state}", file.path.display())?;
+    let mut line = |label: &str, text: &str| writeln!(out, "  {label:<12} {text}");
+    if let Some(sidecar) = &file.sidecar {
+        let by = match (&file.tool, file.format) {
+            (Some(tool), Some(format)) => {
+                let old = if file.old { ", an older version" } else { "" };
+                format!(", format {format}, by wrap-buddy {tool}{old}")
+            }
+            _ => String::new(),
+        };
+        line("sidecar", &format!("{}{by}", sidecar.display()))?;
+    }
+    if let Some(loader) = &file.loader {
+        line("loader", &loader.display().to_string())?;
+    }
+    if let Some(interpreter) = &file.interpreter {
+        line("interpreter", interpreter)?;
+    }
+    if let Some(search) = &file.search_path {
+        line("search path", search)?;
+    }
+    for name in &file.needed {
+        line("added", name)?;
+    }
+    if let Some(advice) = &file.advice {
+        line("note", advice)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,358 @@
+//! What becomes of files after they were wrapped: wrapped again, restored, updated, changed by something else.
+
+use std::fs::{self, Permissions};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use clap::Parser;
+use wrap_buddy::cli::{self, Cli};
+use wrap_buddy::report::{Report, Status};
+use wrap_buddy::status::{Condition, FileStatus, status};
+
+use crate::fixture::*;
+
+const MAIN: &str = "int main(void) { return 0; }";
+
+fn restore(arguments: &[&str]) -> Report {
+    let all = ["wrap-buddy", "restore"].into_iter();
+    match Cli::parse_from(all.chain(arguments.iter().copied())).command {
+        Some(cli::Command::Restore(restore)) => wrap_buddy::restore(&restore, &stages()).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn states(path: &Path) -> Vec<FileStatus> {
+    let all = ["wrap-buddy", "status", path.to_str().unwrap()];
+    match Cli::parse_from(all).command {
+        Some(cli::Command::Status(look)) => status(&look, &stages()).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn condition(path: &Path) -> Condition {
+    let states = states(path);
+    assert_eq!(states.len(), 1, "{states:#?}");
+    states[0].state
+}
+
+/// Every file below `directory` with its content, mode and time of modification.
+fn details(directory: &Path) -> Vec<(PathBuf, Vec<u8>, u32, SystemTime)> {
+    let files = snapshot(directory).into_iter();
+    let files = files.map(|(path, content)| {
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        let modified = metadata.modified().unwrap();
+        (path, content, metadata.mode(), modified)
+    });
+    files.collect()
+}
+
+/// A program in `app/` that needs `libfoo.so.1` and `libbar.so.1`, and in `app/` as well a library that needs `libbar.so.1`; all
+/// last modified long ago.
+fn tree(yard: &Yard, target: Target) -> PathBuf {
+    let main = yard.walk_through(target, &[]);
+    let source = "int bar(void); int plug(void) { return bar(); }";
+    let soname = "-Wl,-soname,libplug.so";
+    let arguments = ["-shared", "-fPIC", soname, "bar/lib/libbar.so.1"];
+    let library = yard.compile(target, "app/libplug.so", source, &arguments);
+    for (path, seconds) in [(&main, 1_000_000_000), (&library, 1_100_000_000)] {
+        let time = SystemTime::UNIX_EPOCH + Duration::new(seconds, 123_456_789);
+        fs::File::open(path).unwrap().set_modified(time).unwrap();
+    }
+    yard.path("app")
+}
+
+fn wrap(yard: &Yard, target: Target, more: &[&str]) -> Report {
+    let (of_foo, of_bar, tree) = (yard.path("foo/lib"), yard.path("bar/lib"), yard.path("app"));
+    let mut all: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![
+        &"--paths",
+        &tree,
+        &"--libs",
+        &of_foo,
+        &of_bar,
+        &"--interpreter",
+        &target.interpreter,
+    ];
+    all.extend(more.iter().map(|one| one as &dyn AsRef<std::ffi::OsStr>));
+    yard.wrap(&all)
+}
+
+#[test]
+fn restored_files_are_what_they_were() {
+    for target in TARGETS {
+        for strategy in ["stub", "inplace"] {
+            let yard = Yard::new();
+            let tree = tree(&yard, target);
+            fs::set_permissions(tree.join("main"), Permissions::from_mode(0o4511)).unwrap();
+            let original = details(&tree);
+            let report = wrap(&yard, target, &["--strategy", strategy]);
+            assert!(!report.failed(), "{report:#?}");
+            let conditions: Vec<Condition> = states(&tree).iter().map(|file| file.state).collect();
+            let of_program = match strategy {
+                "stub" => Condition::Wrapped,
+                _ => Condition::InPlace,
+            };
+            assert_eq!(conditions, [Condition::InPlace, of_program]);
+            assert!(details(&tree) != original);
+
+            let before = details(&tree);
+            let report = restore(&[tree.to_str().unwrap(), "--dry-run"]);
+            assert_eq!(report.count(Status::WouldRestore), 2);
+            assert!(details(&tree) == before, "a dry run");
+            let report = restore(&[tree.to_str().unwrap()]);
+            assert_eq!(report.count(Status::Restored), 2, "{report:#?}");
+            assert!(details(&tree) == original, "{} {strategy}", target.name);
+            assert!(restore(&[tree.to_str().unwrap()]).files.is_empty());
+        }
+    }
+}
+
+#[test]
+fn the_same_settings_change_nothing() {
+    for strategy in ["stub", "inplace"] {
+        let yard = Yard::new();
+        let tree = tree(&yard, X86_64);
+        wrap(&yard, X86_64, &["--strategy", strategy]);
+        let before = details(&tree);
+        let report = wrap(&yard, X86_64, &["--strategy", strategy]);
+        assert_eq!(report.count(Status::Skipped), 2, "{report:#?}");
+        assert!(details(&tree) == before);
+    }
+}
+
+#[test]
+fn other_settings_refresh_the_sidecar_and_not_the_program() {
+    let yard = Yard::new();
+    let tree = tree(&yard, X86_64);
+    let original = details(&tree);
+    wrap(&yard, X86_64, &[]);
+    let program = fs::read(tree.join("main")).unwrap();
+    let report = wrap(&yard, X86_64, &["--runtime-dependencies", "/x"]);
+    assert_eq!(report.count(Status::Wrapped), 1, "{report:#?}");
+    assert_eq!(fs::read(tree.join("main")).unwrap(), program);
+    let program = states(&tree.join("main")).remove(0);
+    assert!(program.search_path.unwrap().ends_with(":/x"));
+    restore(&[tree.to_str().unwrap()]);
+    assert!(details(&tree) == original);
+}
+
+#[test]
+fn another_loader_is_another_stub() {
+    let yard = Yard::new();
+    let tree = tree(&yard, X86_64);
+    let original = details(&tree);
+    wrap(&yard, X86_64, &[]);
+    let elsewhere = yard.path("a/much/longer/path/than/before/to/the/directory/of/loaders");
+    let elsewhere = elsewhere.to_str().unwrap();
+    // As long as that, shorter again, and relative.
+    for more in [
+        &["--loader-dir-path", elsewhere][..],
+        &["--loader-dir-path", "/l"],
+        &["--relocatable"],
+    ] {
+        let report = wrap(&yard, X86_64, more);
+        assert!(report.count(Status::Wrapped) == 1, "{more:?} {report:#?}");
+        assert_eq!(condition(&tree.join("main")), Condition::Wrapped);
+        let again = wrap(&yard, X86_64, more);
+        assert_eq!(again.count(Status::Skipped), 2, "{more:?} {again:#?}");
+    }
+    restore(&[tree.to_str().unwrap()]);
+    // Relative to it, it got a loader beside it.
+    let _ = fs::remove_file(tree.join(".loader-x86_64.bin"));
+    assert!(details(&tree) == original);
+}
+
+#[test]
+fn what_would_be_missing_now_is_no_reason_to_break_what_works() {
+    let yard = Yard::new();
+    let tree = tree(&yard, X86_64);
+    wrap(&yard, X86_64, &[]);
+    let before = details(&tree);
+    let report = yard.wrap(&[&"--paths", &tree.join("main")]);
+    let text = reason(&report, Status::Skipped);
+    assert!(text.contains("libraries would be missing"), "{text}");
+    assert_eq!(report.missing(false).len(), 2);
+    assert!(details(&tree) == before);
+}
+
+#[test]
+fn a_program_that_replaced_itself_is_wrapped_again() {
+    let yard = Yard::new();
+    let main = yard.compile(X86_64, "app/main", MAIN, &[]);
+    wrapped(&yard.wrap(&[&"--paths", &main]));
+    assert_eq!(condition(&main), Condition::Wrapped);
+    let update = yard.compile(
+        X86_64,
+        "app/update",
+        "int main(void) { return 7; }",
+        &["-g"],
+    );
+    fs::rename(&update, &main).unwrap();
+    let new = fs::read(&main).unwrap();
+    assert_eq!(condition(&main), Condition::Stale);
+    wrapped(&yard.wrap(&[&"--paths", &main]));
+    assert_eq!(condition(&main), Condition::Wrapped);
+    restore(&[main.to_str().unwrap()]);
+    assert_eq!(fs::read(&main).unwrap(), new);
+
+    // Not wrapped again, its old sidecar goes.
+    wrapped(&yard.wrap(&[&"--paths", &main]));
+    fs::write(&main, &new).unwrap();
+    assert_eq!(condition(&main), Condition::HalfDone);
+    restore(&[main.to_str().unwrap()]);
+    assert_eq!(snapshot(&yard.path("app")), [(main, new)]);
+}
+
+#[test]
+fn what_strip_has_changed_is_not_restored() {
+    let yard = Yard::new();
+    let tree = tree(&yard, X86_64);
+    wrap(&yard, X86_64, &[]);
+    for name in ["main", "libplug.so"] {
+        let done = Command::new("strip").arg(tree.join(name)).status();
+        assert!(done.unwrap().success());
+    }
+    let before = details(&tree);
+    for name in ["main", "libplug.so"] {
+        let path = tree.join(name);
+        assert_eq!(condition(&path), Condition::Changed, "{name}");
+        let report = restore(&[path.to_str().unwrap()]);
+        let text = reason(&report, Status::Failed);
+        assert!(text.contains("was changed since"), "{text}");
+    }
+    assert!(details(&tree) == before);
+}
+
+#[test]
+fn a_sidecar_that_others_can_write_is_not_put_into_the_file() {
+    let yard = Yard::new();
+    let tree = tree(&yard, X86_64);
+    wrap(&yard, X86_64, &[]);
+    for name in [".main.wrapbuddy", ".libplug.so.wrapbuddy"] {
+        fs::set_permissions(tree.join(name), Permissions::from_mode(0o666)).unwrap();
+    }
+    let before = details(&tree);
+    let report = restore(&[tree.to_str().unwrap()]);
+    assert_eq!(report.count(Status::Failed), 2, "{report:#?}");
+    let report = wrap(&yard, X86_64, &["--runtime-dependencies", "/x"]);
+    assert_eq!(report.count(Status::Failed), 2, "{report:#?}");
+    for file in states(&tree) {
+        assert_eq!(file.state, Condition::Untrusted, "{file:?}");
+    }
+    assert!(details(&tree) == before);
+}
+
+#[test]
+fn a_copy_takes_the_place_of_a_running_program() {
+    let yard = Yard::new();
+    let source = "#include <unistd.h>\nint main(void) { write(1, \"r\", 1); pause(); return 0; }";
+    let main = yard.compile(X86_64, "app/main", source, &[]);
+    fs::set_permissions(&main, Permissions::from_mode(0o2751)).unwrap();
+    xattr::set(&main, "user.note", b"kept").unwrap();
+    // A hole behind everything.
+    let file = fs::File::options().write(true).open(&main).unwrap();
+    file.set_len(8 << 20).unwrap();
+    drop(file);
+    let original = fs::read(&main).unwrap();
+    let mut running = Command::new(&main).stdout(Stdio::piped()).spawn().unwrap();
+    running
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut [0])
+        .unwrap();
+
+    let inode = fs::metadata(&main).unwrap().ino();
+    let report = yard.wrap(&[&"--paths", &main, &"--replace"]);
+    wrapped(&report);
+    let metadata = fs::metadata(&main).unwrap();
+    assert_ne!(metadata.ino(), inode, "the running file was written to");
+    assert_eq!(metadata.mode() & 0o7777, 0o2751);
+    assert!(metadata.blocks() < 1024, "the hole was filled");
+    assert_eq!(
+        xattr::get(&main, "user.note").unwrap().as_deref(),
+        Some(&b"kept"[..])
+    );
+    assert_eq!(condition(&main), Condition::Wrapped);
+    running.kill().unwrap();
+    running.wait().unwrap();
+    restore(&[main.to_str().unwrap()]);
+    assert!(fs::read(&main).unwrap() == original);
+    assert_eq!(fs::read_dir(yard.path("app")).unwrap().count(), 1);
+
+    // Another name would keep the old content.
+    fs::hard_link(&main, yard.path("app/name")).unwrap();
+    let mut running = Command::new(&main).stdout(Stdio::piped()).spawn().unwrap();
+    running
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut [0])
+        .unwrap();
+    let report = yard.wrap(&[&"--paths", &main, &"--replace"]);
+    running.kill().unwrap();
+    running.wait().unwrap();
+    let text = reason(&report, Status::Failed);
+    assert!(text.contains("other names"), "{text}");
+}
+
+#[test]
+fn links_beside_a_library_are_restored_away() {
+    let yard = Yard::new();
+    let tree = tree(&yard, X86_64);
+    let original = details(&tree);
+    // No search path of this length has room anywhere.
+    let mut deep = yard.path("deep");
+    fs::create_dir(&deep).unwrap();
+    for _ in 0..16 {
+        deep.push("d".repeat(240));
+    }
+    fs::create_dir_all(&deep).unwrap();
+    for name in ["foo", "bar"] {
+        let library = format!("lib{name}.so.1");
+        symlink(
+            yard.path(&format!("{name}/lib/{library}")),
+            deep.join(&library),
+        )
+        .unwrap();
+    }
+    let library = tree.join("libplug.so");
+    let report = yard.wrap(&[&"--paths", &library, &"--libs", &deep]);
+    assert_eq!(only(&report).status, Status::Edited, "{report:#?}");
+    let links = tree.join(".libplug.so.wrapbuddy.d");
+    let names: Vec<_> = fs::read_dir(&links)
+        .unwrap()
+        .map(|one| one.unwrap().file_name())
+        .collect();
+    assert_eq!(names, ["libbar.so.1"]);
+    restore(&[library.to_str().unwrap()]);
+    assert!(!links.exists());
+    assert!(details(&tree) == original);
+}
+
+#[test]
+fn runs_on_the_same_tree_wait_for_each_other() {
+    let yard = Yard::new();
+    let main = yard.compile(X86_64, "app/main", MAIN, &[]);
+    let tree = yard.path("app");
+    let held = fs::File::open(&tree).unwrap();
+    held.lock().unwrap();
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| yard.wrap(&[&"--paths", &tree, &"-q"]));
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(condition(&main), Condition::Original);
+        assert!(!run.is_finished());
+        held.unlock().unwrap();
+        wrapped(&run.join().unwrap());
+    });
+
+    // Where the trees are different ones, the file itself is locked.
+    let held = fs::File::open(&main).unwrap();
+    held.lock().unwrap();
+    let report = restore(&[main.to_str().unwrap()]);
+    let text = reason(&report, Status::Failed);
+    assert!(text.contains("another run"), "{text}");
+    assert_eq!(condition(&main), Condition::Wrapped);
+}
