@@ -41,7 +41,7 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Writes every loader this build has into `directory`, under the names the tool looks for.
+/// Writes every loader this build has into `directory`, under the names the tool looks for: the usual ones, and those with the ABI.
 pub fn write_loaders(directory: &Path) -> Result<()> {
     ensure!(
         !stages::all().is_empty(),
@@ -49,9 +49,13 @@ pub fn write_loaders(directory: &Path) -> Result<()> {
     );
     create_dir(directory)?;
     for stage in stages::all() {
-        let path = directory.join(loader_name(env::consts::ARCH, stage.name));
-        fs::write(&path, stage.loader)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        // With the ABI in its name it can stay when a later version brings another: programs wrapped before need it.
+        let versioned = format!("loader-{}.v{}.bin", stage.name, sidecar::loader::ABI);
+        for name in [loader_name(env::consts::ARCH, stage.name), versioned] {
+            let path = directory.join(name);
+            fs::write(&path, stage.loader)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The architectures this tool knows: one row each, and nothing else anywhere in the tool differs between them.
 
-use sidecar::machine;
+use sidecar::{loader, machine};
 
 /// Code that the kernel guards when the program's note says that it was made for that.
 #[derive(Debug)]
@@ -120,17 +120,23 @@ pub fn describe(machine: u16, class: u8) -> String {
 }
 
 impl Arch {
-    /// File names a loader image may have, the usual one first. The host's own is plain `loader.bin`, so that one
-    /// directory can serve every architecture.
+    /// File names a loader image may have, the best one first: with its ABI in the name it stays what programs wrapped now
+    /// expect, whatever the directory is updated to.
     pub fn loader_names(&self) -> Vec<String> {
+        let versioned = format!("loader-{}.v{}.bin", self.name, loader::ABI);
         let qualified = format!("loader-{}.bin", self.name);
-        let host = host().map_or("", |host| host.name);
-        if self.name == host {
-            vec!["loader.bin".to_owned(), qualified]
-        } else if self.name == "i686" && host == "x86_64" {
-            vec!["loader32.bin".to_owned(), qualified]
-        } else {
-            vec![qualified]
+        let mut names = vec![versioned, self.usual_loader_name(), qualified];
+        names.dedup();
+        names
+    }
+
+    /// The name a loader image usually has. The host's own is plain `loader.bin`, so that one directory can serve every
+    /// architecture.
+    pub fn usual_loader_name(&self) -> String {
+        match (host().map_or("", |host| host.name), self.name) {
+            (host, name) if host == name => "loader.bin".to_owned(),
+            ("x86_64", "i686") => "loader32.bin".to_owned(),
+            (_, name) => format!("loader-{name}.bin"),
         }
     }
 
@@ -161,6 +167,8 @@ mod tests {
         for arch in all() {
             let names = arch.loader_names();
             assert!(names.contains(&format!("loader-{}.bin", arch.name)));
+            assert!(names.contains(&arch.usual_loader_name()));
+            assert_eq!(names[0], format!("loader-{}.v1.bin", arch.name));
         }
     }
 }

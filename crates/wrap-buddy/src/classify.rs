@@ -6,7 +6,7 @@ use object::elf;
 use stages::Stage;
 
 use crate::arch::{self, Arch};
-use crate::earlier::{self, Earlier, State};
+use crate::earlier::{self, Earlier, State, Way};
 use crate::inspect::{Elf, Identity, Source, identify};
 use crate::interpreter::{Fit, Interpreter, Interpreters, Libc};
 use crate::scan::io_reason;
@@ -92,6 +92,11 @@ pub fn classify<'a>(path: &Path, means: &Means<'a>) -> Class<'a> {
                 "already wrapped, with the sidecar {}",
                 earlier.sidecar_path.display()
             ));
+        }
+        State::Known(earlier) if earlier.way == Way::Foreign => {
+            return Class::Skipped(
+                "already wrapped, by the first wrap-buddy: restore it to wrap it anew".to_owned(),
+            );
         }
         State::Known(earlier) => Some(earlier),
         State::Changed(_) => {

@@ -259,7 +259,7 @@ impl<'a> Desk<'a> {
                 let reason = "already wrapped, by a stub: restore it to edit it in place";
                 return FileReport::skipped(shown, reason.to_owned());
             }
-            Some(Way::Stub) => false,
+            Some(Way::Stub | Way::Foreign) => false,
             None => self.strategy != Strategy::Stub,
         };
         let or_stub = self.strategy == Strategy::Auto && earlier.is_none();

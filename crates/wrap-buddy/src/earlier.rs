@@ -11,6 +11,7 @@ use object::elf;
 use sidecar::{Edit, EditKind, Id, InPlace, Sidecar, ToolVersion, Trailer};
 use stages::Stage;
 
+use crate::foreign::edits_of_another_tool;
 use crate::inspect::{Elf, PAGE, Segment, Source};
 use crate::naming::{identity, identity_in_place, sidecar_name};
 
@@ -42,6 +43,8 @@ pub enum Way {
     Stub,
     /// By edits of the file itself.
     InPlace,
+    /// By the first wrap-buddy.
+    Foreign,
 }
 
 /// How far the edits are made.
@@ -130,7 +133,10 @@ pub fn state(path: &Path, elf: &Elf, source: &mut Source, stages: &[Stage]) -> S
     if elf.interp.is_none() {
         return match stub.or_else(|| described_by(&beside, source)) {
             Some(stub) => wrapped(&stub, beside, elf, source),
-            None => State::Original,
+            None => match by_another_tool(beside, elf, source) {
+                Some(earlier) => State::Known(Box::new(earlier)),
+                None => State::Original,
+            },
         };
     }
     // PT_INTERP is the last thing a run changes: with it, a stub is what a stopped run left.
@@ -141,6 +147,28 @@ pub fn state(path: &Path, elf: &Elf, source: &mut Source, stages: &[Stage]) -> S
         Some(stub) => State::Orphan(directory.join(stub.sidecar)),
         None => State::Original,
     }
+}
+
+/// What the first wrap-buddy has left.
+fn by_another_tool(beside: PathBuf, elf: &Elf, source: &mut Source) -> Option<Earlier> {
+    let bytes = read(&beside).filter(|_| is_no_weaker(&beside, source))?;
+    let edits = edits_of_another_tool(&bytes, elf, source)?;
+    for edit in &edits {
+        source.lay_over(edit.offset, &edit.original);
+    }
+    Some(Earlier {
+        way: Way::Foreign,
+        progress: Progress::Done,
+        rewritten: false,
+        sidecar_path: beside,
+        is_beside: true,
+        sidecar: bytes,
+        id: Id::default(),
+        edits,
+        links: Vec::new(),
+        tool: ToolVersion::default(),
+        loader: None,
+    })
 }
 
 /// What the trailer behind a stub says.

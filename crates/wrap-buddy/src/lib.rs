@@ -10,6 +10,7 @@ pub mod cli;
 mod crew;
 mod desk;
 pub mod earlier;
+mod foreign;
 mod hex;
 pub mod in_place;
 pub mod inject;

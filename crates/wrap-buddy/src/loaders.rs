@@ -147,7 +147,7 @@ fn named_image(directory: &Path, arch: &Arch) -> Result<Loader> {
             Err(error) => bail!("{} cannot be read: {error}", path.display()),
         }
     }
-    let path = directory.join(names.first().map_or("loader.bin", String::as_str));
+    let path = directory.join(arch.usual_loader_name());
     let warning = format!(
         "{}: no such loader yet; put it there before the programs run",
         path.display()

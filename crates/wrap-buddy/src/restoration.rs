@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 
-use crate::earlier::{Earlier, Progress, State, untrusted};
+use crate::earlier::{Earlier, Progress, State, Way, untrusted};
 use crate::inspect::Source;
 use crate::naming::{links_name, sidecar_name};
 use crate::plan::{FileEdit, inode};
@@ -90,7 +90,11 @@ fn planned(path: &Path, earlier: &Earlier, source: &mut Source) -> Result<Restor
         file_len: source.file_len(),
         edits,
         remove,
-        modified: Some(kept.modified()?),
+        // The other tool keeps no time anywhere.
+        modified: match earlier.way {
+            Way::Foreign => None,
+            Way::Stub | Way::InPlace => Some(kept.modified()?),
+        },
     })
 }
 

@@ -26,6 +26,8 @@ pub enum Condition {
     Wrapped,
     /// Edited in place.
     InPlace,
+    /// Wrapped by the first wrap-buddy.
+    Foreign,
     /// A run was stopped.
     HalfDone,
     /// As it came, with a sidecar beside it that is another file's, such as that of an earlier version.
@@ -116,7 +118,7 @@ impl FileStatus {
     pub fn needs_attention(&self) -> bool {
         let well = matches!(
             self.state,
-            Condition::Original | Condition::Wrapped | Condition::InPlace
+            Condition::Original | Condition::Wrapped | Condition::InPlace | Condition::Foreign
         );
         !well || self.advice.is_some()
     }
@@ -205,7 +207,14 @@ fn known(shown: PathBuf, path: &Path, earlier: Earlier) -> FileStatus {
         (Progress::Nothing | Progress::Half, _) => Condition::HalfDone,
         (Progress::Done, Way::Stub) => Condition::Wrapped,
         (Progress::Done, Way::InPlace) => Condition::InPlace,
+        (Progress::Done, Way::Foreign) => Condition::Foreign,
     };
+    if state == Condition::Foreign {
+        return FileStatus {
+            sidecar: Some(earlier.sidecar_path),
+            ..FileStatus::new(shown, state)
+        };
+    }
     let mut status = FileStatus {
         format: Some(FORMAT),
         tool: Some(earlier.tool.to_string()),
@@ -279,6 +288,7 @@ fn write_file(out: &mut impl Write, file: &FileStatus) -> io::Result<()> {
         Condition::Original => "original",
         Condition::Wrapped => "wrapped",
         Condition::InPlace => "edited in place",
+        Condition::Foreign => "wrapped by the first wrap-buddy",
         Condition::HalfDone => "half done",
         Condition::Stale => "original, with a stale sidecar",
         Condition::Changed => "changed since it was worked on",

@@ -356,3 +356,80 @@ fn runs_on_the_same_tree_wait_for_each_other() {
     assert!(text.contains("another run"), "{text}");
     assert_eq!(condition(&main), Condition::Wrapped);
 }
+
+/// What the first wrap-buddy is known to write, made here: header, interpreter, search path, original bytes.
+fn wrap_as_the_first_one(target: Target, main: &Path, nul: bool) {
+    let mut bytes = fs::read(main).unwrap();
+    let wide = bytes[4] == 2;
+    let number = |at: usize, len: usize| -> usize {
+        let field = bytes[at..at + len].iter().rev();
+        field.fold(0, |value, &byte| value << 8 | usize::from(byte))
+    };
+    let (word, entry_len) = if wide { (8, 56) } else { (4, 32) };
+    let entry = number(24, word);
+    let phoff = number(24 + word, word);
+    let count = number(if wide { 56 } else { 44 }, 2);
+    let headers = (0..count).map(|index| phoff + index * entry_len);
+    let interp = headers.clone().find(|&at| number(at, 4) == 3).unwrap();
+    // The one with the entry point, which in these programs is at the same place in the file as in memory, less a base.
+    let (offset_at, address_at, len_at) = if wide { (8, 16, 32) } else { (4, 8, 16) };
+    let load = headers
+        .filter(|&at| number(at, 4) == 1)
+        .find(|&at| {
+            let address = number(at + address_at, word);
+            (address..address + number(at + len_at, word)).contains(&entry)
+        })
+        .unwrap();
+    let entry_at = entry - number(load + address_at, word) + number(load + offset_at, word);
+    let end: &[u8] = if nul { b"\0" } else { b"" };
+    let interpreter = [target.interpreter.as_bytes(), end].concat();
+    let search = [b"/nix/store/x/lib:/y", end].concat();
+    let original = bytes[entry_at..entry_at + 200].to_vec();
+    let mut sidecar = Vec::new();
+    sidecar.extend(&entry.to_le_bytes()[..word]);
+    sidecar.extend(&original.len().to_le_bytes()[..word]);
+    for half in [interpreter.len(), search.len(), 0] {
+        sidecar.extend((half as u16).to_le_bytes());
+    }
+    assert_eq!(sidecar.len(), if wide { 22 } else { 14 });
+    sidecar.extend(interpreter);
+    sidecar.extend(search);
+    sidecar.extend(original);
+    fs::write(main.with_file_name(".main.wrapbuddy"), sidecar).unwrap();
+    bytes[entry_at..entry_at + 200].fill(0xcc);
+    bytes[interp..interp + 4].fill(0);
+    fs::write(main, bytes).unwrap();
+}
+
+#[test]
+fn what_the_first_wrap_buddy_did_is_undone() {
+    for (target, nul) in TARGETS
+        .into_iter()
+        .flat_map(|target| [(target, false), (target, true)])
+    {
+        let yard = Yard::new();
+        let main = yard.walk_through(target, &[]);
+        let original = fs::read(&main).unwrap();
+        wrap_as_the_first_one(target, &main, nul);
+        assert_eq!(condition(&main), Condition::Foreign, "{}", target.name);
+        let report = yard.wrap(&[&"--paths", &main]);
+        let text = reason(&report, Status::Skipped);
+        assert!(text.contains("the first wrap-buddy"), "{text}");
+        restore(&[main.to_str().unwrap()]);
+        assert!(fs::read(&main).unwrap() == original, "{}", target.name);
+        assert_eq!(snapshot(&yard.path("app")).len(), 1);
+    }
+}
+
+#[test]
+fn a_sidecar_that_nobody_can_read_is_not_guessed_at() {
+    let yard = Yard::new();
+    let main = yard.walk_through(X86_64, &[]);
+    wrap_as_the_first_one(X86_64, &main, false);
+    let sidecar = yard.path("app/.main.wrapbuddy");
+    let bytes = fs::read(&sidecar).unwrap();
+    for len in [0, 10, 22, 60, bytes.len() - 1] {
+        fs::write(&sidecar, &bytes[..len]).unwrap();
+        assert_eq!(condition(&main), Condition::Stale, "{len}");
+    }
+}
