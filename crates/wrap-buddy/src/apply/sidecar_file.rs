@@ -20,29 +20,30 @@ pub(super) struct Content<'a> {
 
 /// Writes `content` to `path`. With `durable` it is on disk. Says whether the file is new.
 ///
-/// What is there already is replaced by way of a temporary file beside it. A new file is written in place: nothing
-/// refers to it yet, so that a part of it, left by a crash, is the same as none.
+/// What is there already is replaced by way of a file beside it, of a name that the next run takes again if this one is
+/// stopped. A new file is written in place: nothing refers to it yet, so that a part of it, left by a crash, is the same as none.
 pub(super) fn write(path: &Path, content: &Content<'_>, durable: bool) -> io::Result<bool> {
-    let mut create = File::options();
-    create.write(true).create_new(true).mode(content.mode);
-    match create.open(path) {
-        Ok(file) => {
-            fill(&file, content, durable).inspect_err(|_| {
-                let _ = fs::remove_file(path);
-            })?;
-            Ok(true)
-        }
+    match create(path, content, durable) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let directory = path.parent().unwrap_or(Path::new("/"));
-            let file = tempfile::Builder::new()
-                .prefix(".wrapbuddy-")
-                .tempfile_in(directory)?;
-            fill(file.as_file(), content, durable)?;
-            file.persist(path).map_err(|error| error.error)?;
+            let fresh = path.with_extension("wrapbuddy-new");
+            let _ = fs::remove_file(&fresh);
+            create(&fresh, content, durable)?;
+            fs::rename(&fresh, path).inspect_err(|_| {
+                let _ = fs::remove_file(&fresh);
+            })?;
             Ok(false)
         }
-        Err(error) => Err(error),
+        created => created.map(|()| true),
     }
+}
+
+fn create(path: &Path, content: &Content<'_>, durable: bool) -> io::Result<()> {
+    let mut create = File::options();
+    create.write(true).create_new(true).mode(content.mode);
+    let file = create.open(path)?;
+    fill(&file, content, durable).inspect_err(|_| {
+        let _ = fs::remove_file(path);
+    })
 }
 
 fn fill(mut file: &File, content: &Content<'_>, durable: bool) -> io::Result<()> {

@@ -1,0 +1,340 @@
+//! The tool stopped at every one of its system calls, and refused each by the kernel: no file is left that works neither as
+//! before nor as planned, and the next run finishes what was begun.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use e2e::{Arch, Build, Kind, Libc, Variant, run, source, tool};
+use tempfile::TempDir;
+
+/// A program that needs `libbar.so`, which is beside it and needs `libfoo.so`, which is not.
+struct Tree {
+    dir: TempDir,
+}
+
+/// What the tool is to do, and what it finds.
+struct Scenario {
+    /// Runs before, to their ends.
+    before: &'static [&'static [&'static str]],
+    /// The run that is stopped, and then made again.
+    run: &'static [&'static str],
+    /// Whether everything is the original in the end.
+    restores: bool,
+}
+
+const WRAP: &[&str] = &["--paths", "app", "--libs", "lib"];
+const IN_PLACE: &[&str] = &["--strategy", "inplace", "--paths", "app", "--libs", "lib"];
+const RESTORE: &[&str] = &["restore", "app"];
+
+/// Names of files below the tree, with content, mode and, of sidecars and originals, time.
+type Snapshot = BTreeMap<PathBuf, (Vec<u8>, u32)>;
+
+impl Tree {
+    fn new() -> Tree {
+        let variant = Variant::new(Arch::host(), Libc::Glibc, Kind::Pie);
+        let foo = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
+        let bar = Build::library(variant, source("lib/bar.c"), "libbar.so")
+            .link(&foo)
+            .build();
+        let program = Build::program(variant, source("indirect.c"))
+            .flag("-Wl,-rpath,$ORIGIN,--allow-shlib-undefined")
+            .link(&bar)
+            .build();
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        for (file, name) in [
+            (&foo, "lib/libfoo.so"),
+            (&bar, "app/libbar.so"),
+            (&program, "app/program"),
+        ] {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().expect("a directory")).expect("mkdir");
+            fs::copy(file, &path).expect("copy");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
+            let file = fs::File::open(&path).expect("just copied");
+            let long_ago = SystemTime::UNIX_EPOCH + std::time::Duration::new(1_000_000_000, 1);
+            file.set_modified(long_ago).expect("utimensat");
+        }
+        Tree { dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The tool's command line: paths are absolute, loaders go into the tree, one thread does it all.
+    fn command(&self, arguments: &[&str]) -> Vec<String> {
+        let known = ["app", "lib", "loaders"];
+        let absolute = arguments.iter().map(|one| match known.contains(one) {
+            true => self.path(one).display().to_string(),
+            false => (*one).to_string(),
+        });
+        let mut all = vec![tool::path().display().to_string()];
+        all.extend(absolute);
+        all.extend(["-j", "1"].map(String::from));
+        if arguments[0] != "restore" {
+            let loaders = self.path("loaders").display().to_string();
+            all.extend(["--loader-dir-path".to_string(), loaders]);
+        }
+        all
+    }
+
+    fn run(&self, arguments: &[&str]) -> run::Output {
+        let command = self.command(arguments);
+        let rest: Vec<&str> = command[1..].iter().map(String::as_str).collect();
+        run::on_host(&command[0], &rest)
+    }
+
+    /// The tool with something injected into one of its system calls.
+    fn run_with(&self, injected: &str, arguments: &[&str]) -> run::Output {
+        let command = self.command(arguments);
+        let mut all = vec!["-o", "/dev/null", "-e", injected];
+        all.extend(command.iter().map(String::as_str));
+        run::on_host("strace", &all)
+    }
+
+    /// How often the tool makes each system call.
+    fn count(&self, arguments: &[&str]) -> BTreeMap<String, usize> {
+        let log = self.path("trace");
+        let log = log.to_str().expect("UTF-8");
+        let command = self.command(arguments);
+        let mut all = vec!["-o", log];
+        all.extend(command.iter().map(String::as_str));
+        run::on_host("strace", &all).success();
+        let text = fs::read_to_string(log).expect("a trace");
+        fs::remove_file(log).expect("it was there");
+        let mut counts = BTreeMap::new();
+        for line in text.lines() {
+            let call = line.split_once('(').map_or("", |(call, _)| call);
+            let is_call =
+                !call.is_empty() && call.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            // The kernel does not return from it, and strace was not there before exec.
+            if is_call && !["execve", "exit_group", "exit"].contains(&call) {
+                *counts.entry(call.to_string()).or_default() += 1;
+            }
+        }
+        counts
+    }
+
+    /// Works, wherever its library comes from.
+    fn works(&self, what: &str) {
+        let library = format!("LD_LIBRARY_PATH={}", self.path("lib").display());
+        let program = self.path("app/program");
+        let output = run::on_host("env", &[&library, program.to_str().expect("UTF-8")]);
+        assert_eq!(output.stdout, "42\n", "{what}; {output}");
+    }
+
+    /// Finds its library by itself, or does not.
+    fn finds(&self, found: bool, what: &str) {
+        let output = run::on_host(self.path("app/program"), &[]);
+        assert_eq!(output.stdout == "42\n", found, "{what}; {output}");
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let mut found = Snapshot::new();
+        for name in ["app", "lib"] {
+            for entry in fs::read_dir(self.path(name)).expect("a directory") {
+                let path = entry.expect("an entry").path();
+                let content = fs::read(&path).expect("a file");
+                let mode = fs::metadata(&path).expect("a file").permissions().mode();
+                let inside = path.strip_prefix(self.dir.path()).expect("below it");
+                found.insert(inside.to_owned(), (content, mode));
+            }
+        }
+        found
+    }
+
+    /// Makes everything what it was in `snapshot`.
+    fn reset(&self, snapshot: &Snapshot, times: &BTreeMap<PathBuf, SystemTime>) {
+        for name in ["app", "loaders"] {
+            let _ = fs::remove_dir_all(self.path(name));
+        }
+        fs::create_dir(self.path("app")).expect("mkdir");
+        self.install_loader();
+        for (name, (content, mode)) in snapshot {
+            let path = self.dir.path().join(name);
+            fs::write(&path, content).expect("write");
+            fs::set_permissions(&path, fs::Permissions::from_mode(*mode)).expect("chmod");
+            let file = fs::File::open(&path).expect("just written");
+            file.set_modified(times[name]).expect("utimensat");
+        }
+    }
+
+    fn install_loader(&self) {
+        let stage = stages::for_machine(Arch::host().machine()).expect("a stage");
+        fs::create_dir_all(self.path("loaders")).expect("mkdir");
+        fs::write(self.path("loaders/loader.bin"), stage.loader).expect("write");
+    }
+
+    fn times(&self) -> BTreeMap<PathBuf, SystemTime> {
+        let names = self.snapshot().into_keys();
+        let time = |name: &Path| {
+            let metadata = fs::metadata(self.dir.path().join(name)).expect("a file");
+            metadata.modified().expect("a time")
+        };
+        names.map(|name| (name.clone(), time(&name))).collect()
+    }
+}
+
+impl Scenario {
+    /// The tree as the run finds it, and as it leaves it.
+    fn prepare(&self) -> (Tree, Snapshot, BTreeMap<PathBuf, SystemTime>, Snapshot) {
+        let tree = Tree::new();
+        tree.install_loader();
+        tree.finds(false, "before any run");
+        for arguments in self.before {
+            tree.run(arguments).success();
+        }
+        tree.works("before the run");
+        let (before, times) = (tree.snapshot(), tree.times());
+        tree.run(self.run).success();
+        tree.works("after the run");
+        tree.finds(!self.restores, "after the run");
+        let after = tree.snapshot();
+        assert!(before != after, "a run that changes nothing");
+        tree.reset(&before, &times);
+        (tree, before, times, after)
+    }
+
+    fn stopped_anywhere(&self) {
+        let (tree, before, times, after) = self.prepare();
+        let counts = tree.count(self.run);
+        tree.reset(&before, &times);
+        let (mut stopped, mut half_done) = (0, 0);
+        for (call, count) in &counts {
+            for n in 1..=*count {
+                let injected = format!("inject={call}:signal=KILL:when={n}");
+                let output = tree.run_with(&injected, self.run);
+                // What differs from run to run, such as reading the environment, may be less often this time.
+                if output.status == Some(0) {
+                    tree.reset(&before, &times);
+                    continue;
+                }
+                stopped += 1;
+                let now = tree.snapshot();
+                if now == before {
+                    continue;
+                }
+                half_done += usize::from(now != after);
+                tree.works(&injected);
+                tree.run(self.run).success();
+                tree.works(&injected);
+                tree.finds(!self.restores, &injected);
+                let differing = differing(&tree.snapshot(), &after);
+                assert!(differing.is_empty(), "{injected}: {differing:?}");
+                tree.reset(&before, &times);
+            }
+        }
+        assert!(
+            stopped > 50 && half_done > 3,
+            "{stopped} {half_done}: {counts:?}"
+        );
+    }
+
+    fn refused_anything(&self) {
+        let (tree, before, times, _) = self.prepare();
+        let counts = tree.count(self.run);
+        tree.reset(&before, &times);
+        let mut refused = 0;
+        for (call, errors) in [
+            ("pwrite64", ["ENOSPC", "EIO", "EDQUOT"]),
+            ("write", ["ENOSPC", "EIO", "EDQUOT"]),
+            ("fsync", ["ENOSPC", "EIO", "EDQUOT"]),
+            ("fdatasync", ["ENOSPC", "EIO", "EDQUOT"]),
+            ("openat", ["EROFS", "EIO", "EMFILE"]),
+            ("rename", ["ENOSPC", "EROFS", "EDQUOT"]),
+        ] {
+            let count = counts.get(call).copied().unwrap_or(0);
+            for (error, n) in errors
+                .iter()
+                .flat_map(|error| (1..=count).map(move |n| (error, n)))
+            {
+                let injected = format!("inject={call}:error={error}:when={n}");
+                let output = tree.run_with(&injected, self.run);
+                if output.status == Some(0) {
+                    // The call was for something that can be done without.
+                    tree.works(&injected);
+                    tree.reset(&before, &times);
+                    continue;
+                }
+                refused += 1;
+                assert_eq!(output.signal, None, "{injected}; {output}");
+                tree.works(&injected);
+                // One file may be done before another fails: that one is as it was.
+                if !output.stderr.is_empty() {
+                    let failed: Vec<&str> = ["program", "libbar.so"]
+                        .into_iter()
+                        .filter(|name| output.stderr.contains(&format!("/{name}: ")))
+                        .collect();
+                    let now = tree.snapshot();
+                    for name in failed {
+                        let path = Path::new("app").join(name);
+                        assert!(
+                            now[&path] == before[&path],
+                            "{injected} left {name} changed; {output}"
+                        );
+                    }
+                }
+                tree.reset(&before, &times);
+            }
+        }
+        assert!(refused > 5, "{refused}: {counts:?}");
+    }
+}
+
+/// Names of files that are not the same.
+fn differing(one: &Snapshot, other: &Snapshot) -> Vec<PathBuf> {
+    let names = one.keys().chain(other.keys());
+    let mut differing: Vec<PathBuf> = names
+        .filter(|name| one.get(*name) != other.get(*name))
+        .cloned()
+        .collect();
+    differing.dedup();
+    differing
+}
+
+macro_rules! scenarios {
+    ($($name:ident: $scenario:expr;)+) => {
+        $(
+            mod $name {
+                use super::*;
+
+                #[test]
+                fn stopped_anywhere() {
+                    $scenario.stopped_anywhere();
+                }
+
+                #[test]
+                fn refused_anything() {
+                    $scenario.refused_anything();
+                }
+            }
+        )+
+    };
+}
+
+scenarios! {
+    wrap: Scenario { before: &[], run: WRAP, restores: false };
+    wrap_with_another_search_path: Scenario {
+        before: &[WRAP],
+        run: &["--paths", "app", "--libs", "lib", "--runtime-dependencies", "/nowhere"],
+        restores: false,
+    };
+    wrap_with_another_stub: Scenario {
+        before: &[WRAP],
+        run: &["--relocatable", "--paths", "app", "--libs", "lib"],
+        restores: false,
+    };
+    edit_in_place: Scenario { before: &[], run: IN_PLACE, restores: false };
+    edit_in_place_with_another_search_path: Scenario {
+        before: &[IN_PLACE],
+        run: &[
+            "--strategy", "inplace", "--paths", "app", "--libs", "lib", "--runtime-dependencies", "/nowhere",
+        ],
+        restores: false,
+    };
+    restore: Scenario { before: &[WRAP], run: RESTORE, restores: true };
+    restore_in_place: Scenario { before: &[IN_PLACE], run: RESTORE, restores: true };
+}
