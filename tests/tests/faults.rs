@@ -35,18 +35,18 @@ type Snapshot = BTreeMap<PathBuf, (Vec<u8>, u32)>;
 impl Tree {
     fn new() -> Tree {
         let variant = Variant::new(Arch::host(), Libc::Glibc, Kind::Pie);
-        let foo = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
-        let bar = Build::library(variant, source("lib/bar.c"), "libbar.so")
-            .link(&foo)
+        let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
+        let outer = Build::library(variant, source("lib/bar.c"), "libbar.so")
+            .link(&inner)
             .build();
         let program = Build::program(variant, source("indirect.c"))
             .flag("-Wl,-rpath,$ORIGIN,--allow-shlib-undefined")
-            .link(&bar)
+            .link(&outer)
             .build();
         let dir = tempfile::tempdir().expect("a temporary directory");
         for (file, name) in [
-            (&foo, "lib/libfoo.so"),
-            (&bar, "app/libbar.so"),
+            (&inner, "lib/libfoo.so"),
+            (&outer, "app/libbar.so"),
             (&program, "app/program"),
         ] {
             let path = dir.path().join(name);
