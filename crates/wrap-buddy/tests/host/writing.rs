@@ -2,6 +2,8 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use wrap_buddy::report::Status;
@@ -243,4 +245,110 @@ fn a_loader_that_does_not_fit_is_refused() {
     let report = yard.wrap(&[&"--paths", &main]);
     let text = reason(&report, Status::Failed);
     assert!(text.contains("was cut short"), "{text}");
+}
+
+/// The tool itself, as an ordinary user who owns `tree`; as the caller, where that is one.
+fn run_as_owner(tree: &Path, arguments: &[&str]) -> std::process::Output {
+    const USER: u32 = 12345;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wrap-buddy"));
+    command.args(arguments).current_dir("/");
+    if nix::unistd::geteuid().is_root() {
+        for entry in walkdir::WalkDir::new(tree) {
+            std::os::unix::fs::chown(entry.unwrap().path(), Some(USER), Some(USER)).unwrap();
+        }
+        // Where cargo put it, other users may not come.
+        let tool = tree.join("tool");
+        fs::copy(env!("CARGO_BIN_EXE_wrap-buddy"), &tool).unwrap();
+        command = Command::new(tool);
+        command.args(arguments).current_dir("/").uid(USER).gid(USER);
+    }
+    command.output().unwrap()
+}
+
+#[test]
+fn an_owner_wraps_read_only_files_in_read_only_directories() {
+    let yard = Yard::new();
+    let main = yard.compile(X86_64, "app/main", MAIN, &[]);
+    let (tree, loaders) = (yard.path("app"), yard.path("loaders"));
+    fs::create_dir(&loaders).unwrap();
+    for (path, mode) in [(&main, 0o555), (&tree, 0o555), (&yard.root, 0o755)] {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+    let original = snapshot(&tree);
+    let (tree_name, loaders) = (tree.to_str().unwrap(), loaders.to_str().unwrap());
+    let wrap = ["--paths", tree_name, "--loader-dir-path", loaders];
+    let modes = || [&main, &tree].map(|path| fs::metadata(path).unwrap().mode() & 0o7777);
+    for arguments in [&wrap[..], &["restore", tree_name]] {
+        let output = run_as_owner(&yard.root, arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        assert_eq!(modes(), [0o555, 0o555], "{arguments:?}");
+    }
+    assert!(snapshot(&tree) == original);
+
+    // What belongs to somebody else is not touched, and one line says so.
+    if nix::unistd::geteuid().is_root() {
+        let tool = yard.path("tool");
+        for path in [&main, &tree] {
+            std::os::unix::fs::chown(path, Some(0), Some(0)).unwrap();
+        }
+        let output = Command::new(tool)
+            .args(wrap)
+            .current_dir("/")
+            .uid(12345)
+            .gid(12345)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let errors: Vec<&str> = said
+            .lines()
+            .filter(|line| line.starts_with("error"))
+            .collect();
+        assert_eq!(errors.len(), 1, "{said}");
+        assert!(
+            errors[0].ends_with("main: cannot be written: permission denied"),
+            "{said}"
+        );
+        assert!(snapshot(&tree) == original);
+    }
+}
+
+#[test]
+fn signed_and_sealed_files_are_left_alone() {
+    let yard = Yard::new();
+    let main = yard.compile(X86_64, "app/main", MAIN, &[]);
+    let before = snapshot(&yard.root);
+    // Only root may, and not every file system has it.
+    if xattr::set(&main, "security.ima", &[3, 2, 4, 0]).is_ok() {
+        let report = yard.wrap(&[&"--paths", &main]);
+        let text = reason(&report, Status::Failed);
+        assert!(text.contains("signature (IMA)"), "{text}");
+        assert!(snapshot(&yard.root) == before);
+        xattr::remove(&main, "security.ima").unwrap();
+        // A hash is the kernel's own, and it keeps it up to date.
+        xattr::set(&main, "security.ima", &[4, 4, 0]).unwrap();
+        wrapped(&yard.wrap(&[&"--paths", &main]));
+        fs::write(&main, &before[0].1).unwrap();
+        fs::remove_file(yard.path("app/.main.wrapbuddy")).unwrap();
+    }
+    let chattr = |flag: &str| Command::new("chattr").arg(flag).arg(&main).status();
+    if chattr("+i").is_ok_and(|status| status.success()) {
+        let report = yard.wrap(&[&"--paths", &main]);
+        chattr("-i").unwrap();
+        let text = reason(&report, Status::Failed);
+        assert!(text.contains("sealed"), "{text}");
+        assert!(snapshot(&yard.root) == before);
+    }
+}
+
+#[test]
+fn a_hole_stays_a_hole() {
+    let yard = Yard::new();
+    let main = yard.compile(X86_64, "app/main", MAIN, &[]);
+    let file = fs::File::options().write(true).open(&main).unwrap();
+    file.set_len(64 << 20).unwrap();
+    drop(file);
+    wrapped(&yard.wrap(&[&"--paths", &main]));
+    assert!(fs::metadata(&main).unwrap().blocks() < 1024);
 }
