@@ -24,10 +24,23 @@ pub fn restore(arguments: &Restore, stages: &[Stage]) -> Result<Report> {
     let candidates = without_duplicates(candidates);
     let crew = Crew::new(candidates.len(), look.jobs.map(usize::from))?;
     let decided = crew.map(&candidates, |candidate| decide(candidate, stages));
-    let mut files = Vec::new();
-    let mut planned = Vec::new();
+    let mut files: Vec<FileReport> = Vec::new();
+    let mut planned: Vec<(usize, Restoration)> = Vec::new();
     for (file, restoration) in decided.into_iter().flatten() {
-        planned.extend(restoration.map(|restoration| (files.len(), restoration)));
+        let Some(restoration) = restoration else {
+            files.push(file);
+            continue;
+        };
+        let twin = planned
+            .iter()
+            .find(|(_, one)| one.inode == restoration.inode);
+        if let Some((first, _)) = twin {
+            let first = files[*first].path.display();
+            let reason = format!("hard link of {first}, and restored with it");
+            files.push(FileReport::skipped(file.path, reason));
+            continue;
+        }
+        planned.push((files.len(), restoration));
         files.push(file);
     }
     if !arguments.dry_run {

@@ -67,22 +67,39 @@ pub fn wrap(cli: &Cli, stages: &[Stage], missing_stages: &[(&str, &str)]) -> Res
     Ok(report)
 }
 
-/// Two names of one file: it is wrapped under the first.
+/// Two names of one file: it is worked on under the first. Names that were not met are told of.
 fn skip_hard_links(files: &mut [FileReport]) {
-    let mut seen: HashMap<(u64, u64), PathBuf> = HashMap::new();
-    for file in files {
-        let Some(plan) = &file.plan else {
+    let mut names: HashMap<(u64, u64), Vec<usize>> = HashMap::new();
+    for (index, file) in files.iter().enumerate() {
+        if let Some(plan) = &file.plan {
+            let (device, inode, _) = plan.inode;
+            names.entry((device, inode)).or_default().push(index);
+        }
+    }
+    for met in names.into_values() {
+        let [first, others @ ..] = met.as_slice() else {
             continue;
         };
-        let (device, inode, _) = plan.inode;
-        match seen.get(&(device, inode)) {
-            Some(first) => {
-                let reason = format!("hard link of {}, and worked on with it", first.display());
-                *file = FileReport::skipped(file.path.clone(), reason);
+        let kept = &mut files[*first];
+        if let Some(plan) = &mut kept.plan {
+            let all = plan.inode.2;
+            let elsewhere = all.saturating_sub(met.len() as u64);
+            if elsewhere > 0 {
+                let beside = match plan.links() {
+                    Some(_) => ", where the links beside it are not found",
+                    None => "",
+                };
+                plan.notes.push(format!(
+                    "the file has {all} names (hard links): {elsewhere} elsewhere change with it{beside}"
+                ));
             }
-            None => {
-                seen.insert((device, inode), file.path.clone());
-            }
+        }
+        let reason = format!(
+            "hard link of {}, and worked on with it",
+            kept.path.display()
+        );
+        for other in others {
+            files[*other] = FileReport::skipped(files[*other].path.clone(), reason.clone());
         }
     }
 }

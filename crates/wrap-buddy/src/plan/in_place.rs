@@ -5,7 +5,6 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -180,7 +179,7 @@ impl Draft {
                 .as_ref()
                 .is_some_and(|earlier| earlier.sidecar == sidecar)
             && links.as_ref().is_none_or(Links::are_there);
-        let mut notes = notes(earlier, metadata.nlink(), links.is_some());
+        let mut notes = notes(earlier);
         if changes.hidden {
             notes.push(
                 "its string table has no room behind it: ld.so finds the search path all the same, but patchelf and readelf do not"
@@ -389,22 +388,13 @@ fn sidecar(elf: &Elf, id: Id, edits: &[FileEdit], links: Option<&Links>) -> Resu
     Ok(bytes)
 }
 
-fn notes(earlier: Option<&Earlier>, names: u64, has_links: bool) -> Vec<String> {
+fn notes(earlier: Option<&Earlier>) -> Vec<String> {
     let mut notes = Vec::new();
     if earlier.is_some_and(|earlier| earlier.rewritten) {
         notes.push(
             "was edited before, and rewritten since by strip or the like, which loses such edits: run wrap-buddy last"
                 .to_owned(),
         );
-    }
-    if names > 1 {
-        let beside = match has_links {
-            true => ", but only those in this directory find the links beside it",
-            false => "",
-        };
-        notes.push(format!(
-            "the file has {names} names (hard links): it is edited under each of them{beside}"
-        ));
     }
     notes
 }

@@ -1,10 +1,8 @@
 //! Plans the wrapping of a program: a stub over its entry point, PT_INTERP out of the kernel's sight, and a sidecar.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::Metadata;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
@@ -236,7 +234,7 @@ pub fn stub(
         }
     }
     let stopped = earlier.is_some_and(|earlier| earlier.progress != Progress::Done);
-    let notes = notes(&elf, arch, &metadata, stopped, privilege.is_some());
+    let notes = notes(&elf, arch, stopped, privilege.is_some());
     Ok(Plan {
         path: path.to_owned(),
         arch,
@@ -306,24 +304,12 @@ fn take_back(earlier: &Earlier, source: &mut Source) -> Result<Vec<FileEdit>> {
     edits.map(|edit| FileEdit::undo(edit, source)).collect()
 }
 
-fn notes(
-    elf: &Elf,
-    arch: &Arch,
-    metadata: &Metadata,
-    stopped: bool,
-    privileged: bool,
-) -> Vec<String> {
+fn notes(elf: &Elf, arch: &Arch, stopped: bool, privileged: bool) -> Vec<String> {
     let mut notes = Vec::new();
     let align = elf.loads().map(|load| load.align).max().unwrap_or(0);
     if align > arch.max_load_align {
         notes.push(format!(
             "its segments are aligned to {align} bytes, which kernels from before 2024 ignore in a file without PT_INTERP"
-        ));
-    }
-    if metadata.nlink() > 1 {
-        notes.push(format!(
-            "the file has {} names (hard links): it is wrapped under each of them",
-            metadata.nlink()
         ));
     }
     if privileged {

@@ -333,6 +333,21 @@ fn links_beside_a_library_are_restored_away() {
 }
 
 #[test]
+fn two_names_are_restored_once() {
+    let yard = Yard::new();
+    let main = yard.compile(X86_64, "app/main", MAIN, &[]);
+    let original = fs::read(&main).unwrap();
+    fs::hard_link(&main, yard.path("app/name")).unwrap();
+    let tree = yard.path("app");
+    yard.wrap(&[&"--paths", &tree]);
+    let report = restore(&[tree.to_str().unwrap()]);
+    assert_eq!(report.count(Status::Restored), 1, "{report:#?}");
+    assert_eq!(report.count(Status::Skipped), 1, "{report:#?}");
+    assert_eq!(fs::read(&main).unwrap(), original);
+    assert_eq!(fs::read_dir(&tree).unwrap().count(), 2);
+}
+
+#[test]
 fn runs_on_the_same_tree_wait_for_each_other() {
     let yard = Yard::new();
     let main = yard.compile(X86_64, "app/main", MAIN, &[]);

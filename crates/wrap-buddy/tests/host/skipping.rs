@@ -183,6 +183,14 @@ fn each_file_is_wrapped_once() {
         "{text}"
     );
     assert!(!yard.path("tree/.b.wrapbuddy").exists());
+    assert!(report.files[0].plan.as_ref().unwrap().notes.is_empty());
+
+    // One that was not met changes as well.
+    let main = yard.compile(X86_64, "other/a", MAIN, &[]);
+    fs::hard_link(&main, yard.path("elsewhere")).unwrap();
+    let report = yard.wrap(&[&"--paths", &yard.path("other")]);
+    let notes = &wrapped(&report).notes;
+    assert!(notes[0].contains("1 elsewhere change with it"), "{notes:?}");
 }
 
 #[test]
