@@ -1,5 +1,8 @@
 //! `wrap-buddy restore`: from its arguments to a report.
 
+use std::collections::HashMap;
+use std::path::PathBuf;
+
 use anyhow::Result;
 use stages::Stage;
 
@@ -26,6 +29,7 @@ pub fn restore(arguments: &Restore, stages: &[Stage]) -> Result<Report> {
     let decided = crew.map(&candidates, |candidate| decide(candidate, stages));
     let mut files: Vec<FileReport> = Vec::new();
     let mut planned: Vec<(usize, Restoration)> = Vec::new();
+    let mut seen: HashMap<(u64, u64, u64), PathBuf> = HashMap::new();
     for (file, restoration) in decided.into_iter().flatten() {
         let Some(restoration) = restoration else {
             files.push(file);
