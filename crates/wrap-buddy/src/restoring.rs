@@ -35,15 +35,12 @@ pub fn restore(arguments: &Restore, stages: &[Stage]) -> Result<Report> {
             files.push(file);
             continue;
         };
-        let twin = planned
-            .iter()
-            .find(|(_, one)| one.inode == restoration.inode);
-        if let Some((first, _)) = twin {
-            let first = files[*first].path.display();
-            let reason = format!("hard link of {first}, and restored with it");
+        if let Some(first) = seen.get(&restoration.inode) {
+            let reason = format!("hard link of {}, and restored with it", first.display());
             files.push(FileReport::skipped(file.path, reason));
             continue;
         }
+        seen.insert(restoration.inode, file.path.clone());
         planned.push((files.len(), restoration));
         files.push(file);
     }
