@@ -12,8 +12,9 @@ use sidecar::{Edit, EditKind, Id, InPlace, Sidecar, ToolVersion, Trailer};
 use stages::Stage;
 
 use crate::foreign::edits_of_another_tool;
-use crate::inspect::{Elf, PAGE, Segment, Source};
+use crate::inspect::{Elf, Identity, PAGE, Segment, Source, identify};
 use crate::naming::{identity, identity_in_place, sidecar_name};
+use crate::scan::io_reason;
 
 /// Bytes of stub looked through for the trailer behind it.
 const MAX_STUB: u64 = 4096;
@@ -113,6 +114,43 @@ impl Earlier {
     /// The edit of this kind, if there is one.
     pub fn edit(&self, kind: EditKind) -> Option<&PastEdit> {
         self.edits.iter().find(|edit| edit.kind == kind)
+    }
+}
+
+/// What a file is to commands that only care for what earlier runs have left.
+pub enum Sight {
+    /// Nothing that could ever have been wrapped.
+    NotElf,
+    /// Why it cannot be looked at.
+    Unreadable(String),
+    /// A file that may have been.
+    File(Box<Source>, State),
+}
+
+/// Looks at the file at `path`, absolute.
+pub fn look_at(path: &Path, stages: &[Stage]) -> Sight {
+    let mut source = match Source::open(path) {
+        Ok(source) => source,
+        Err(error) => return Sight::Unreadable(format!("cannot be opened: {}", io_reason(&error))),
+    };
+    let little_endian = |identity| {
+        matches!(
+            identity,
+            Identity::Elf {
+                little_endian: true,
+                ..
+            }
+        )
+    };
+    if !identify(&mut source).is_ok_and(little_endian) {
+        return Sight::NotElf;
+    }
+    match Elf::read(&mut source) {
+        Ok(elf) => {
+            let state = state(path, &elf, &mut source, stages);
+            Sight::File(Box::new(source), state)
+        }
+        Err(error) => Sight::Unreadable(format!("malformed ELF file: {error:#}")),
     }
 }
 

@@ -9,11 +9,10 @@ use stages::Stage;
 use crate::apply::{self, Options};
 use crate::cli::Restore;
 use crate::crew::Crew;
-use crate::earlier;
-use crate::inspect::{Elf, Identity, Source, identify};
+use crate::earlier::{self, Sight};
 use crate::report::{FileReport, Report, Status};
 use crate::restoration::{Restoration, restoration};
-use crate::scan::{Candidate, io_reason, scan, without_duplicates};
+use crate::scan::{Candidate, scan, without_duplicates};
 use crate::tree_lock::TreeLock;
 
 /// Restores what `arguments` name.
@@ -80,28 +79,15 @@ pub fn restore(arguments: &Restore, stages: &[Stage]) -> Result<Report> {
 fn decide(candidate: &Candidate, stages: &[Stage]) -> Option<(FileReport, Option<Restoration>)> {
     let shown = candidate.shown.clone();
     let failed = |reason: String| Some((FileReport::failed(candidate.shown.clone(), reason), None));
-    let mut source = match Source::open(&candidate.path) {
-        Ok(source) => source,
-        Err(_) if !candidate.named => return None,
-        Err(error) => return failed(format!("cannot be opened: {}", io_reason(&error))),
-    };
-    let is_elf = matches!(
-        identify(&mut source),
-        Ok(Identity::Elf {
-            little_endian: true,
-            ..
-        })
-    );
-    let elf = match is_elf.then(|| Elf::read(&mut source)) {
-        Some(Ok(elf)) => elf,
+    let (mut source, state) = match earlier::look_at(&candidate.path, stages) {
+        Sight::File(source, state) => (source, state),
         _ if !candidate.named => return None,
-        Some(Err(error)) => return failed(format!("malformed ELF file: {error:#}")),
-        None => {
+        Sight::Unreadable(reason) => return failed(reason),
+        Sight::NotElf => {
             let reason = "not an ELF file that could be wrapped".to_owned();
             return Some((FileReport::skipped(shown, reason), None));
         }
     };
-    let state = earlier::state(&candidate.path, &elf, &mut source, stages);
     match restoration(&candidate.path, state, &mut source) {
         Ok(Some(restoration)) => {
             let mut file = FileReport::new(shown, Status::WouldRestore, None);

@@ -10,8 +10,7 @@ use stages::Stage;
 
 use crate::cli::{Format, Look, Output};
 use crate::crew::Crew;
-use crate::earlier::{self, Earlier, Progress, State, Way};
-use crate::inspect::{Elf, Identity, Source, identify};
+use crate::earlier::{self, Earlier, Progress, Sight, State, Way};
 use crate::naming::sidecar_name;
 use crate::plan::tool_version;
 use crate::scan::{Candidate, io_reason, scan, without_duplicates};
@@ -145,27 +144,18 @@ pub fn status(look: &Look, stages: &[Stage]) -> anyhow::Result<Vec<FileStatus>> 
 fn of(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<FileStatus> {
     let asked_for = candidate.named || all;
     let shown = candidate.shown.clone();
-    let unreadable = |advice: String| FileStatus {
-        advice: Some(advice),
-        ..FileStatus::new(candidate.shown.clone(), Condition::Unreadable)
+    let state = match earlier::look_at(&candidate.path, stages) {
+        Sight::File(_, state) => state,
+        _ if !asked_for => return None,
+        Sight::NotElf => return Some(FileStatus::new(shown, Condition::Original)),
+        Sight::Unreadable(reason) => {
+            return Some(FileStatus {
+                advice: Some(reason),
+                ..FileStatus::new(shown, Condition::Unreadable)
+            });
+        }
     };
-    let mut source = match Source::open(&candidate.path) {
-        Ok(source) => source,
-        Err(error) => return asked_for.then(|| unreadable(io_reason(&error))),
-    };
-    let is_elf = matches!(
-        identify(&mut source),
-        Ok(Identity::Elf {
-            little_endian: true,
-            ..
-        })
-    );
-    let elf = match is_elf.then(|| Elf::read(&mut source)) {
-        Some(Ok(elf)) => elf,
-        Some(Err(error)) => return asked_for.then(|| unreadable(format!("{error:#}"))),
-        None => return asked_for.then(|| FileStatus::new(shown, Condition::Original)),
-    };
-    match earlier::state(&candidate.path, &elf, &mut source, stages) {
+    match state {
         State::Known(earlier) => Some(known(shown, &candidate.path, *earlier)),
         State::Changed(sidecar) => Some(FileStatus {
             sidecar: Some(sidecar),
