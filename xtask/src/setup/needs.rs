@@ -91,6 +91,12 @@ pub const NEEDS: &[Need] = &[
         cross: None,
     },
     Need {
+        packages: &["mold"],
+        why: "fixtures as mold lays them out: read-only segments that end in the middle of a page",
+        proofs: &[Program(&["ld.mold"])],
+        cross: None,
+    },
+    Need {
         packages: &["qemu-user-static", "qemu-user"],
         why: "running programs of other architectures, also inside a root without libraries",
         proofs: &[

@@ -1,0 +1,7 @@
+//! Files edited in place: libraries and programs of all linkers, what ld.so finds in memory afterwards, and what other tools
+//! make of them.
+
+mod layouts;
+mod memory;
+mod runs;
+mod subjects;

@@ -1,0 +1,206 @@
+//! Libraries and programs of each linker with each of its layouts, and edits of them in memory.
+
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use wrap_buddy::arch;
+use wrap_buddy::in_place::{Changes, Ground, Visibility, Wanted};
+use wrap_buddy::inspect::{Elf, Source};
+
+use crate::fixture::*;
+
+/// What the files of a workshop need.
+pub const NEEDS: [&str; 2] = ["libdep0.so", "libdep1.so"];
+
+/// The search path of files that have one.
+pub const OWN_SEARCH: &str = "$ORIGIN/../own";
+
+/// How a file is linked.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    pub linker: Linker,
+    pub is_library: bool,
+    pub separate_code: bool,
+    pub relro: bool,
+    pub page: u32,
+    pub stripped: bool,
+    pub search: Search,
+}
+
+/// The search path a file comes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Search {
+    None,
+    Runpath,
+    Rpath,
+}
+
+impl Layout {
+    /// A library as most are, by `linker`.
+    pub fn usual(linker: Linker) -> Self {
+        Self {
+            linker,
+            is_library: true,
+            separate_code: true,
+            relro: true,
+            page: 4096,
+            stripped: false,
+            search: Search::None,
+        }
+    }
+}
+
+/// All that linkers do of their own accord, and of what they are asked for some combination each.
+pub fn layouts(random: &mut Random) -> Vec<Layout> {
+    let mut layouts = Vec::new();
+    for linker in Linker::installed() {
+        for page in [4096, 16384, 65536] {
+            for bits in 0..8 {
+                layouts.push(Layout {
+                    linker,
+                    is_library: bits & 1 == 0,
+                    separate_code: bits & 2 == 0,
+                    relro: bits & 4 == 0,
+                    page,
+                    stripped: random.below(2) == 0,
+                    search: [Search::None, Search::Runpath, Search::Rpath][random.below(3)],
+                });
+            }
+        }
+    }
+    layouts
+}
+
+/// Where files are linked, all of the same objects.
+pub struct Workshop {
+    pub yard: Yard,
+    target: Target,
+}
+
+impl Workshop {
+    pub fn new(target: Target) -> Self {
+        let yard = Yard::new();
+        for name in NEEDS {
+            let function = &name[3..7];
+            let source = format!("int {function}(void) {{ return 0; }}");
+            let soname = format!("-Wl,-soname,{name}");
+            yard.compile(target, name, &source, &["-shared", "-fPIC", &soname]);
+        }
+        let subject = "int dep0(void), dep1(void); static char zeros[9000]; char *there = zeros;
+            int subject(void) { return dep0() + dep1() + *there; }";
+        let program = format!("{subject} int main(void) {{ return subject(); }}");
+        let compile = ["-c", "-fPIC", "-O1"];
+        yard.compile(target, "library.o", subject, &compile);
+        yard.compile(target, "program.o", &program, &compile);
+        Self { yard, target }
+    }
+
+    /// Links `output`.
+    pub fn link(&self, output: &str, layout: &Layout) -> PathBuf {
+        let mut arguments = self.yard.link_by(self.target, layout.linker);
+        let kind = match layout.is_library {
+            true => [
+                "-shared",
+                "library.o",
+                "-Wl,-soname,libsubject.so",
+                "-Wl,--no-as-needed",
+            ],
+            false => ["-pie", "program.o", "-Wl,--as-needed", "-rdynamic"],
+        };
+        arguments.extend(kind.map(String::from));
+        arguments.extend(NEEDS.map(String::from));
+        let code = match (layout.linker, layout.separate_code) {
+            (Linker::Gold, true) => "--rosegment",
+            (Linker::Gold, false) => "--no-rosegment",
+            (_, true) => "-z,separate-code",
+            (_, false) => "-z,noseparate-code",
+        };
+        let relro = if layout.relro { "relro" } else { "norelro" };
+        arguments.push(format!(
+            "-Wl,{code},-z,{relro},-z,max-page-size={}",
+            layout.page
+        ));
+        if layout.stripped {
+            arguments.push("-s".to_owned());
+        }
+        let tags = match layout.search {
+            Search::None => None,
+            Search::Runpath => Some("enable"),
+            Search::Rpath => Some("disable"),
+        };
+        arguments.extend(tags.map(|tags| format!("-Wl,--{tags}-new-dtags,-rpath,{OWN_SEARCH}")));
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        self.yard.drive(self.target, output, &arguments)
+    }
+}
+
+/// A file that is edited again and again, in memory.
+pub struct Original {
+    path: PathBuf,
+    pub bytes: Vec<u8>,
+    pub elf: Elf,
+}
+
+/// What became of it.
+pub struct Edited {
+    pub changes: Changes,
+    pub bytes: Vec<u8>,
+    pub elf: Elf,
+}
+
+impl Original {
+    pub fn read(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            bytes: fs::read(path).unwrap(),
+            elf: Elf::read(&mut Source::open(path).unwrap()).unwrap(),
+        }
+    }
+
+    pub fn source(&self) -> Source {
+        Source::open(&self.path).unwrap()
+    }
+
+    /// What to say of its ground.
+    pub fn on_ground<T>(&self, look: impl FnOnce(&Ground<'_>) -> T) -> Result<T, String> {
+        let arch = arch::find(self.elf.machine, self.elf.class).unwrap();
+        let ground = Ground::new(&self.elf, arch, &mut self.source());
+        ground
+            .map(|ground| look(&ground))
+            .map_err(|error| format!("{error:#}"))
+    }
+
+    /// Bytes of the largest string that has a place, its NUL included.
+    pub fn largest(&self, allowed: Visibility) -> usize {
+        self.on_ground(|ground| ground.largest(allowed)).unwrap() as usize
+    }
+
+    pub fn edit(&self, wanted: &Wanted<'_>, allowed: Visibility) -> Result<Edited, String> {
+        let changes = self.on_ground(|ground| ground.changes(wanted, allowed))??;
+        let mut bytes = self.bytes.clone();
+        let mut source = self.source();
+        for change in &changes.list {
+            let place = change.offset as usize..change.offset as usize + change.after.len();
+            bytes[place].copy_from_slice(&change.after);
+            source.lay_over(change.offset, &change.after);
+        }
+        let elf = Elf::read(&mut source).unwrap();
+        Ok(Edited {
+            changes,
+            bytes,
+            elf,
+        })
+    }
+}
+
+impl Edited {
+    /// Which bytes of the file change, in order.
+    pub fn ranges(&self) -> Vec<Range<u64>> {
+        let list = self.changes.list.iter();
+        let range = list.map(|change| change.offset..change.offset + change.after.len() as u64);
+        let mut ranges: Vec<Range<u64>> = range.collect();
+        ranges.sort_by_key(|range| range.start);
+        ranges
+    }
+}
