@@ -3,9 +3,10 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use clap::Parser;
 use sidecar::loader;
@@ -164,6 +165,18 @@ impl Yard {
         source: &str,
         arguments: &[&str],
     ) -> PathBuf {
+        self.try_compile(target, output, source, arguments)
+            .unwrap_or_else(|errors| panic!("{} {output}: {errors}", target.compiler))
+    }
+
+    /// The same, or what the compiler says is wrong.
+    pub fn try_compile(
+        &self,
+        target: Target,
+        output: &str,
+        source: &str,
+        arguments: &[&str],
+    ) -> Result<PathBuf, String> {
         let file = self.write(&format!("{output}.c"), source);
         let mut all = vec![file.to_str().unwrap()];
         all.extend_from_slice(arguments);
@@ -173,7 +186,12 @@ impl Yard {
     }
 
     /// Runs the compiler to make `output` of what `arguments` name.
-    pub fn drive(&self, target: Target, output: &str, arguments: &[&str]) -> PathBuf {
+    pub fn drive(
+        &self,
+        target: Target,
+        output: &str,
+        arguments: &[&str],
+    ) -> Result<PathBuf, String> {
         let path = self.path(output);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let done = Command::new(target.compiler)
@@ -183,13 +201,10 @@ impl Yard {
             .args(arguments)
             .output()
             .unwrap();
-        let errors = String::from_utf8_lossy(&done.stderr);
-        assert!(
-            done.status.success(),
-            "{} {output}: {errors}",
-            target.compiler
-        );
-        path
+        match done.status.success() {
+            true => Ok(path),
+            false => Err(String::from_utf8_lossy(&done.stderr).into_owned()),
+        }
     }
 
     /// Arguments that have the compiler link by `linker`: a cross compiler looks for linkers in its own directories only.
@@ -271,6 +286,24 @@ pub fn reason(report: &Report, status: Status) -> &str {
     let file = only(report);
     assert_eq!(file.status, status, "{:?}", file.reason);
     file.reason.as_deref().unwrap()
+}
+
+/// Runs a program of any architecture.
+pub fn run(target: Target, program: &Path) -> io::Result<Output> {
+    // ENOEXEC: not one of the machine's own.
+    match Command::new(program).output() {
+        Err(error) if error.raw_os_error() == Some(8) => {
+            let name = if target.name == "i686" {
+                "i386"
+            } else {
+                target.name
+            };
+            Command::new(format!("qemu-{name}-static"))
+                .arg(program)
+                .output()
+        }
+        result => result,
+    }
 }
 
 /// Every file below `directory` with its content.

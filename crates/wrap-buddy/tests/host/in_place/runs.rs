@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use sidecar::InPlace;
@@ -142,23 +141,6 @@ struct Tally {
     changed: usize,
 }
 
-/// A directory that has `need`, with a path of `len` bytes.
-fn library_directory(workshop: &Workshop, need: &str, len: usize, letter: &str) -> PathBuf {
-    let mut directory = workshop.yard.path(letter);
-    while let Some(left) = len.checked_sub(directory.as_os_str().len() + 1) {
-        if left == 0 {
-            break;
-        }
-        directory.push(letter.repeat(left.min(100)));
-    }
-    fs::create_dir_all(&directory).unwrap();
-    let link = directory.join(need);
-    if !link.is_symlink() {
-        symlink(workshop.yard.path(need), link).unwrap();
-    }
-    directory
-}
-
 fn runs(target: Target) {
     let workshop = Workshop::new(target);
     let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ u64::from(target.machine));
@@ -196,10 +178,10 @@ fn runs(target: Target) {
         ] {
             case.what = format!("{layout:?}, {len} bytes");
             let libs = |letters: [&str; 2], len: usize| {
-                let first = library_directory(&workshop, NEEDS[0], len / 3, letters[0]);
+                let first = workshop.library_directory(NEEDS[0], len / 3, letters[0]);
                 [
                     first,
-                    library_directory(&workshop, NEEDS[1], len - len / 3, letters[1]),
+                    workshop.library_directory(NEEDS[1], len - len / 3, letters[1]),
                 ]
             };
             let (some, others) = (

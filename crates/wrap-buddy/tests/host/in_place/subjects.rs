@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::ops::Range;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use wrap_buddy::arch;
@@ -131,7 +132,69 @@ impl Workshop {
         };
         arguments.extend(tags.map(|tags| format!("-Wl,--{tags}-new-dtags,-rpath,{OWN_SEARCH}")));
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        self.yard.drive(self.target, output, &arguments)
+        let linked = self.yard.drive(self.target, output, &arguments);
+        linked.unwrap_or_else(|errors| panic!("{layout:?}: {errors}"))
+    }
+}
+
+/// What programs of a workshop do.
+const LOADS: &str = "int subject(void); int main(void) { return subject(); }";
+
+impl Workshop {
+    /// A directory that has `need`, with a path of `len` bytes.
+    pub fn library_directory(&self, need: &str, len: usize, letter: &str) -> PathBuf {
+        let mut directory = self.yard.path(letter);
+        while let Some(left) = len.checked_sub(directory.as_os_str().len() + 1) {
+            if left == 0 {
+                break;
+            }
+            directory.push(letter.repeat(left.min(100)));
+        }
+        fs::create_dir_all(&directory).unwrap();
+        let link = directory.join(need);
+        if !link.is_symlink() {
+            symlink(self.yard.path(need), link).unwrap();
+        }
+        directory
+    }
+
+    /// A program `app/main` that finds `library`, relative to the yard, and nothing that the library needs.
+    pub fn program_that_loads(&self, library: &str, linker: Linker) -> PathBuf {
+        let link = "-Wl,--allow-shlib-undefined";
+        let linked = self.link_program("app/main", library, linker, &[link]);
+        linked.unwrap_or_else(|errors| panic!("{linker:?}: {errors}"))
+    }
+
+    /// The same, if the linker finds all that the library needs.
+    pub fn try_program(
+        &self,
+        output: &str,
+        library: &str,
+        linker: Linker,
+    ) -> Result<PathBuf, String> {
+        self.link_program(output, library, linker, &["-Wl,--no-allow-shlib-undefined"])
+    }
+
+    fn link_program(
+        &self,
+        output: &str,
+        library: &str,
+        linker: Linker,
+        more: &[&str],
+    ) -> Result<PathBuf, String> {
+        let interpreter = self.target.interpreter;
+        let library_directory = self.yard.path(library);
+        let search = format!(
+            "-Wl,--enable-new-dtags,--dynamic-linker={interpreter},-rpath,{}:{}",
+            library_directory.parent().unwrap().display(),
+            Path::new(interpreter).parent().unwrap().display(),
+        );
+        let mut arguments = self.yard.link_by(self.target, linker);
+        arguments.extend([library.to_owned(), search]);
+        arguments.extend(more.iter().map(|&one| one.to_owned()));
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        self.yard
+            .try_compile(self.target, output, LOADS, &arguments)
     }
 }
 
