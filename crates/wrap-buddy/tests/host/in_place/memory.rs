@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use object::elf;
 use wrap_buddy::inspect::{Elf, Segment};
 
+/// More than any file of these tests takes.
+const MOST: u64 = 1 << 26;
+
 /// What the pages are that start at each address.
 pub struct Memory {
     page: u64,
@@ -23,7 +26,11 @@ impl Memory {
     /// size would load it.
     pub fn of(elf: &Elf, bytes: &[u8], page: u64) -> Option<Self> {
         let fits = |load: &Segment| {
-            load.align >= page && load.address % load.align == load.offset % load.align
+            let aligned = load.align >= page && load.align.is_power_of_two();
+            // ld.so refuses what lies out of order, nobody has that much memory.
+            let possible = load.address < MOST && load.memory_len < MOST;
+            let holds = possible && load.file_len <= load.memory_len;
+            aligned && holds && load.address % load.align == load.offset % load.align
         };
         if !elf.loads().all(fits) {
             return None;

@@ -2,6 +2,7 @@
 //! make of them.
 
 mod grounds;
+mod hostile;
 mod layouts;
 mod memory;
 mod other_tools;
