@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::thread::sleep;
+use std::time::Duration;
 
 use clap::Parser;
 use sidecar::loader;
@@ -290,19 +292,28 @@ pub fn reason(report: &Report, status: Status) -> &str {
 
 /// Runs a program of any architecture.
 pub fn run(target: Target, program: &Path) -> io::Result<Output> {
-    // ENOEXEC: not one of the machine's own.
-    match Command::new(program).output() {
-        Err(error) if error.raw_os_error() == Some(8) => {
-            let name = if target.name == "i686" {
-                "i386"
-            } else {
-                target.name
-            };
-            Command::new(format!("qemu-{name}-static"))
-                .arg(program)
-                .output()
-        }
-        result => result,
+    let mut attempts = 0;
+    loop {
+        return match Command::new(program).output() {
+            // A process that another test is just starting may have it open still.
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && attempts < 100 => {
+                attempts += 1;
+                sleep(Duration::from_millis(10));
+                continue;
+            }
+            // ENOEXEC: not one of the machine's own.
+            Err(error) if error.raw_os_error() == Some(8) => {
+                let name = if target.name == "i686" {
+                    "i386"
+                } else {
+                    target.name
+                };
+                Command::new(format!("qemu-{name}-static"))
+                    .arg(program)
+                    .output()
+            }
+            result => result,
+        };
     }
 }
 

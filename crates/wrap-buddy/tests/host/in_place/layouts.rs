@@ -11,7 +11,7 @@ use wrap_buddy::in_place::{Visibility, Wanted};
 use wrap_buddy::inspect::{Elf, sections};
 
 use super::memory::Memory;
-use super::subjects::{Edited, Layout, Original, Workshop, layouts};
+use super::subjects::{Edited, Kind, Layout, Original, Workshop, layouts};
 use crate::fixture::*;
 
 const VISIBILITIES: [Visibility; 3] =
@@ -62,7 +62,7 @@ fn every_layout(target: Target) {
                     ..Wanted::default()
                 };
                 let more = Wanted {
-                    interpreter: (!layout.is_library).then_some(&interpreter),
+                    interpreter: (layout.kind != Kind::Library).then_some(&interpreter),
                     needed: &[&name],
                     ..wanted
                 };

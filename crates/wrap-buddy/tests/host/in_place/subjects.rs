@@ -17,16 +17,28 @@ pub const NEEDS: [&str; 2] = ["libdep0.so", "libdep1.so"];
 /// The search path of files that have one.
 pub const OWN_SEARCH: &str = "$ORIGIN/../own";
 
+/// A dynamic linker that is nowhere, with a path shorter than those that are somewhere.
+const PROGRAM_ASKS_FOR: &str = "-Wl,--dynamic-linker=/gone/ld.so";
+
 /// How a file is linked.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
     pub linker: Linker,
-    pub is_library: bool,
+    pub kind: Kind,
     pub separate_code: bool,
     pub relro: bool,
     pub page: u32,
     pub stripped: bool,
     pub search: Search,
+}
+
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Library,
+    Pie,
+    /// A program that is loaded where its headers say, and nowhere else.
+    Fixed,
 }
 
 /// The search path a file comes with.
@@ -42,7 +54,7 @@ impl Layout {
     pub fn usual(linker: Linker) -> Self {
         Self {
             linker,
-            is_library: true,
+            kind: Kind::Library,
             separate_code: true,
             relro: true,
             page: 4096,
@@ -60,7 +72,12 @@ pub fn layouts(random: &mut Random) -> Vec<Layout> {
             for bits in 0..8 {
                 layouts.push(Layout {
                     linker,
-                    is_library: bits & 1 == 0,
+                    kind: match bits & 1 {
+                        0 => Kind::Library,
+                        // gold ends with an internal error for some of the others.
+                        _ if linker == Linker::Gold => Kind::Pie,
+                        _ => [Kind::Pie, Kind::Fixed][random.below(2)],
+                    },
                     separate_code: bits & 2 == 0,
                     relro: bits & 4 == 0,
                     page,
@@ -100,14 +117,10 @@ impl Workshop {
     /// Links `output`.
     pub fn link(&self, output: &str, layout: &Layout) -> PathBuf {
         let mut arguments = self.yard.link_by(self.target, layout.linker);
-        let kind = match layout.is_library {
-            true => [
-                "-shared",
-                "library.o",
-                "-Wl,-soname,libsubject.so",
-                "-Wl,--no-as-needed",
-            ],
-            false => ["-pie", "program.o", "-Wl,--as-needed", "-rdynamic"],
+        let kind = match layout.kind {
+            Kind::Library => ["-shared", "library.o", "-Wl,-soname,libsubject.so"],
+            Kind::Pie => ["-pie", "program.o", PROGRAM_ASKS_FOR],
+            Kind::Fixed => ["-no-pie", "program.o", PROGRAM_ASKS_FOR],
         };
         arguments.extend(kind.map(String::from));
         arguments.extend(NEEDS.map(String::from));
