@@ -77,6 +77,20 @@ fn a_section_of_zeros_ends_the_room() {
 }
 
 #[test]
+fn a_segment_of_any_kind_ends_the_room() {
+    let workshop = Workshop::new(X86_64);
+    let (original, room) = roomy(&workshop);
+    let mut segments = original.elf.segments.iter();
+    let index = segments.position(|one| one.kind == elf::PT_GNU_STACK);
+    let header = original.elf.phoff + 56 * index.unwrap() as u64;
+    let p_offset = (room.offset + 200).to_le_bytes();
+    let changed = with(&workshop, &original, header + 8, &p_offset);
+    assert_eq!(room_of(&changed)[0], room, "it is empty");
+    let changed = with(&workshop, &changed, header + 32, &[1]);
+    assert_eq!(room_of(&changed)[0], Room { len: 200, ..room });
+}
+
+#[test]
 fn what_is_cleared_behind_the_bytes_of_a_segment_is_no_room() {
     let workshop = Workshop::new(X86_64);
     let (original, room) = roomy(&workshop);
@@ -85,6 +99,34 @@ fn what_is_cleared_behind_the_bytes_of_a_segment_is_no_room() {
     let p_memsz = original.elf.phoff + 56 * index.unwrap() as u64 + 40;
     let more = original.elf.segments[index.unwrap()].memory_len + 1;
     let changed = with(&workshop, &original, p_memsz, &more.to_le_bytes());
+    assert!(
+        room_of(&changed)
+            .iter()
+            .all(|other| other.offset != room.offset)
+    );
+}
+
+#[test]
+fn a_page_that_a_later_segment_is_mapped_over_is_no_room() {
+    let workshop = Workshop::new(X86_64);
+    let (original, room) = roomy(&workshop);
+    let mut segments = original.elf.segments.iter();
+    let later = |offset: u64| offset > room.offset;
+    let index = segments.position(|one| one.kind == elf::PT_LOAD && later(one.offset));
+    let header = original.elf.phoff + 56 * index.unwrap() as u64;
+    // At the end of the room's page, from another page of the file.
+    let address = room.address / 4096 * 4096 + 4095;
+    let changed = [0x1000 + address, address].map(u64::to_le_bytes).concat();
+    let changed = with(&workshop, &original, header + 8, &changed);
+    // The first segment begins at address 0 and offset 0: its last byte that is not zero has the same number in both.
+    let mut in_front = original.bytes[..room.offset as usize].iter();
+    let last = in_front.rposition(|&byte| byte != 0).unwrap() as u64;
+    let last_of = |file: &Original| {
+        let memory = Memory::of(&file.elf, &file.bytes, 4096).unwrap();
+        memory.string(last).unwrap()
+    };
+    assert_eq!(last_of(&original).len(), 1);
+    assert_ne!(last_of(&changed), last_of(&original), "not mapped over");
     assert!(
         room_of(&changed)
             .iter()

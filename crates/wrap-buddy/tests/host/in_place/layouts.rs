@@ -45,7 +45,7 @@ fn every_layout(target: Target) {
     for layout in layouts(&mut random) {
         let original = Original::read(&workshop.link("subject", &layout));
         let largest = VISIBILITIES.map(|allowed| original.largest(allowed));
-        let mut lengths = vec![1, 17, 75, 151, 600, 5000, 1 + random.below(5000)];
+        let mut lengths = vec![1, 75, 151, 600, 5000, 1 + random.below(5000)];
         // The longest that fits, and the first that does not.
         lengths.extend(
             largest
@@ -70,13 +70,17 @@ fn every_layout(target: Target) {
                 if has_entry(&original.elf) {
                     assert_eq!(alone, len < room, "{layout:?}, {len} bytes of {room}");
                 }
-                Trial::of(&original, &layout, &more, allowed, &mut tally);
+                let both = Trial::of(&original, &layout, &more, allowed, &mut tally);
+                // What is less visible is used only where this had not been enough.
+                if alone && both {
+                    break;
+                }
             }
         }
         shows_in_readelf(&workshop.yard, &layout, &original, &mut random);
     }
     // A test of edits that all were refused, or of mappings that no kernel makes, would prove nothing.
-    assert!(tally.edited > 500 && tally.refused > 500, "{tally:?}");
+    assert!(tally.edited > 300 && tally.refused > 300, "{tally:?}");
     assert!(tally.hidden > 20, "{tally:?}");
     assert!(tally.mapped.iter().all(|&mapped| mapped > 100), "{tally:?}");
 }
@@ -254,7 +258,14 @@ impl Trial<'_> {
         } else {
             u64::from(u32::MAX)
         };
-        let string = |offset: u64| after.string(strings.wrapping_add(offset) & mask);
+        let (_, entries) = edited.elf.loaded_dynamic().unwrap();
+        let string = |offset: u64| {
+            let address = strings.wrapping_add(offset) & mask;
+            // On larger pages a writable segment may lie over a part of one in front of it.
+            let may_change = page == PAGES[0] && after.is_writable(address);
+            assert!(!may_change || entries.contains(address), "{what}");
+            after.string(address)
+        };
         let tag = dynamic.value(dynamic.search_tag()).unwrap();
         assert!(
             string(tag).as_deref() == Some(wanted.search),
@@ -284,12 +295,21 @@ impl Trial<'_> {
 /// readelf goes by section headers, and by PT_DYNAMIC where there are none.
 fn shows_in_readelf(yard: &Yard, layout: &Layout, original: &Original, random: &mut Random) {
     let room = original.largest(Visibility::Listed);
-    let search = search_path(room.clamp(2, 300) - 1, random);
-    let wanted = Wanted {
+    let search = search_path(room.clamp(20, 300) - 19, random);
+    let alone = Wanted {
         search: &search,
         ..Wanted::default()
     };
-    let Ok(edited) = original.edit(&wanted, Visibility::Listed) else {
+    let more = Wanted {
+        needed: &[b"libmore.so"],
+        ..alone
+    };
+    let mut trials = [more, alone].into_iter();
+    let found = trials.find_map(|wanted| {
+        let edited = original.edit(&wanted, Visibility::Listed).ok()?;
+        Some((wanted, edited))
+    });
+    let Some((wanted, edited)) = found else {
         return;
     };
     let path = yard.path("shown");
@@ -302,6 +322,8 @@ fn shows_in_readelf(yard: &Yard, layout: &Layout, original: &Original, random: &
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     let line = format!("path: [{}]", String::from_utf8_lossy(&search));
     assert!(shown.contains(&line), "{layout:?}: no {line} in\n{shown}");
+    let is_needed = shown.contains("library: [libmore.so]");
+    assert_eq!(is_needed, !wanted.needed.is_empty(), "{layout:?}:\n{shown}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ struct Page {
     /// Where in the file it comes from; none for a page of zeros.
     offset: Option<u64>,
     readable: bool,
+    writable: bool,
     bytes: Vec<u8>,
 }
 
@@ -47,7 +48,8 @@ impl Memory {
 
     fn map(&mut self, load: &Segment, bytes: &[u8]) {
         let page = self.page;
-        let readable = load.flags & elf::PF_R != 0;
+        let has = |flag| load.flags & flag != 0;
+        let (readable, writable) = (has(elf::PF_R), has(elf::PF_W));
         let start = load.address / page * page;
         let file_end = load.address + load.file_len;
         let end = (load.address + load.memory_len).next_multiple_of(page);
@@ -69,6 +71,7 @@ impl Memory {
             let mapped = Page {
                 offset,
                 readable,
+                writable,
                 bytes: content,
             };
             self.pages.insert(address, mapped);
@@ -87,6 +90,12 @@ impl Memory {
             }
         }
         Some(text)
+    }
+
+    /// Whether somebody may write to the byte at `address`, such as musl's ld.so, which gives what is unused there to malloc.
+    pub fn is_writable(&self, address: u64) -> bool {
+        let page = self.pages.get(&(address / self.page * self.page));
+        page.is_some_and(|page| page.writable)
     }
 
     /// Where in the file the bytes come from that are not the same in `other`, a mapping of the same pages; an address for

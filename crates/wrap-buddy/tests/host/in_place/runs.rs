@@ -9,7 +9,7 @@ use wrap_buddy::inspect::{Elf, Source};
 use wrap_buddy::plan::Plan;
 use wrap_buddy::report::{Report, Status};
 
-use super::subjects::{Kind, Layout, NEEDS, Search, Workshop};
+use super::subjects::{Kind, Layout, MORE, NEEDS, Search, Workshop};
 use crate::fixture::*;
 
 /// A file of a workshop, and where its libraries are.
@@ -21,8 +21,15 @@ struct Case<'a> {
     what: String,
 }
 
+/// What the tool is told.
+struct Told {
+    libs: [PathBuf; 2],
+    /// For a program: a library more.
+    needed: Option<&'static str>,
+}
+
 impl Case<'_> {
-    fn run(&self, libs: &[PathBuf]) -> Report {
+    fn run(&self, Told { libs, needed }: &Told) -> Report {
         let mut arguments: Vec<&dyn AsRef<OsStr>> = vec![&"--paths", &self.path, &"--libs"];
         arguments.extend(libs.iter().map(|directory| directory as &dyn AsRef<OsStr>));
         arguments.extend([
@@ -31,6 +38,9 @@ impl Case<'_> {
             &"--strategy",
             &"inplace",
         ]);
+        if let Some(needed) = needed {
+            arguments.extend([&"--needed" as &dyn AsRef<OsStr>, needed]);
+        }
         self.workshop.yard.wrap(&arguments)
     }
 
@@ -50,9 +60,9 @@ impl Case<'_> {
     }
 
     /// Runs the tool, and again. Whether the file was edited.
-    fn edits(&self, libs: &[PathBuf], tally: &mut Tally) -> bool {
+    fn edits(&self, told: &Told, tally: &mut Tally) -> bool {
         let before = snapshot(self.directory());
-        let report = self.run(libs);
+        let report = self.run(told);
         let file = only(&report);
         if file.status != Status::Edited {
             let reason = file.reason.as_deref().unwrap_or_default();
@@ -67,13 +77,14 @@ impl Case<'_> {
         }
         let plan = edited(&report);
         tally.edited += 1;
+        tally.added += plan.resolution.added.len();
         tally.linked += usize::from(plan.links().is_some());
         self.only_what_was_planned(plan, &before);
         self.says_what_was_planned(plan);
         self.can_be_undone();
 
         let after = snapshot(self.directory());
-        let again = self.run(libs);
+        let again = self.run(told);
         let reason = reason(&again, Status::Skipped);
         assert_eq!(reason, "edited in place already", "{}", self.what);
         assert!(snapshot(self.directory()) == after, "{}", self.what);
@@ -118,6 +129,8 @@ impl Case<'_> {
                 }
             }
         }
+        let mut added = plan.resolution.added.iter();
+        assert!(added.all(|added| elf.needed().contains(&added.soname)));
         if let Some((_, interpreter)) = plan.interpreter() {
             assert_eq!(elf.interp.unwrap().path, *interpreter, "{}", self.what);
         }
@@ -142,6 +155,7 @@ struct Tally {
     edited: usize,
     refused: usize,
     linked: usize,
+    added: usize,
     changed: usize,
 }
 
@@ -184,17 +198,22 @@ fn runs(target: Target) {
             2000 + random.below(3000),
         ] {
             case.what = format!("{layout:?}, {len} bytes");
-            let libs = |letters: [&str; 2], len: usize| {
-                let first = workshop.library_directory(NEEDS[0], len / 3, letters[0]);
-                [
-                    first,
-                    workshop.library_directory(NEEDS[1], len - len / 3, letters[1]),
-                ]
+            let more = [None, Some(MORE)][random.below(2)];
+            let told = |letters: [&str; 2], len: usize, needed| {
+                let [first, second] = letters;
+                workshop.library_directory(MORE, len / 3, first);
+                let libs = [
+                    workshop.library_directory(NEEDS[0], len / 3, first),
+                    workshop.library_directory(NEEDS[1], len - len / 3, second),
+                ];
+                Told { libs, needed }
             };
-            let (some, others) = (
-                libs(["a", "b"], len),
-                libs(["c", "d"], 30 + random.below(600)),
-            );
+            let some = told(["a", "b"], len, None);
+            let others = told(["c", "d"], 30 + random.below(600), more);
+            let (some, others) = match random.below(2) {
+                0 => (some, others),
+                _ => (others, some),
+            };
             case.start_again();
             let first = case.edits(&some, &mut tally);
             // Other directories: the file is as if it had never been edited for these, unless there is no room for the others.
@@ -214,7 +233,10 @@ fn runs(target: Target) {
         fs::remove_dir_all(case.directory()).unwrap();
     }
     assert!(tally.edited > 40 && tally.refused > 3, "{tally:?}");
-    assert!(tally.linked > 3 && tally.changed > 10, "{tally:?}");
+    assert!(
+        tally.linked > 3 && tally.added > 3 && tally.changed > 10,
+        "{tally:?}"
+    );
 }
 
 #[test]

@@ -14,6 +14,9 @@ use crate::fixture::*;
 /// What the files of a workshop need.
 pub const NEEDS: [&str; 2] = ["libdep0.so", "libdep1.so"];
 
+/// What they might need in addition.
+pub const MORE: &str = "libmore.so";
+
 /// The search path of files that have one.
 pub const OWN_SEARCH: &str = "$ORIGIN/../own";
 
@@ -99,7 +102,7 @@ pub struct Workshop {
 impl Workshop {
     pub fn new(target: Target) -> Self {
         let yard = Yard::new();
-        for name in NEEDS {
+        for name in NEEDS.into_iter().chain([MORE]) {
             let function = &name[3..7];
             let source = format!("int {function}(void) {{ return 0; }}");
             let soname = format!("-Wl,-soname,{name}");
