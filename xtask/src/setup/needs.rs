@@ -108,7 +108,7 @@ pub const NEEDS: &[Need] = &[
     },
     Need {
         packages: &["patchelf"],
-        why: "what `bench startup` compares with",
+        why: "what `bench startup` compares with, and a tool that libraries edited in place have to get along with",
         proofs: &[Program(&["patchelf"])],
         cross: None,
     },
