@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use sidecar::{Edit, EditKind, Id, InPlace, Sidecar, Trailer};
+use sidecar::{Edit, EditKind, Id, InPlace, Sidecar, Trailer, Written};
 use stages::Stage;
 
 use crate::inspect::{Elf, PAGE, Segment, Source};
@@ -38,7 +38,7 @@ pub struct Earlier {
     /// The sidecar, which parses.
     pub sidecar: Vec<u8>,
     /// Whether the file was rewritten since by something that keeps .dynamic, such as strip: it is another file now, with
-    /// entries of ours in it and without the strings.
+    /// entries of ours in it and, mostly, without the strings.
     pub rewritten: bool,
 }
 
@@ -97,16 +97,14 @@ fn earlier(elf: &Elf, source: &mut Source, sidecar: Vec<u8>) -> Option<Earlier> 
         });
     }
     source.uncover();
+    // What is left of it tells that the file is the same, rewritten; strings that are left are in nobody's way.
     let mut ours = false;
-    for written in record
-        .edits()
-        .filter(|one| one.edit.kind == EditKind::Dynamic)
-    {
-        let len = written.written.len() as u64;
-        let there = source.read_raw(written.edit.offset, len);
-        if there.is_ok_and(|there| there == written.written) {
-            source.lay_over(written.edit.offset, written.edit.original);
-            ours = true;
+    for Written { edit, written } in record.edits() {
+        let there = source.read_raw(edit.offset, written.len() as u64);
+        let left = there.is_ok_and(|there| there == written);
+        if left && matches!(edit.kind, EditKind::Dynamic | EditKind::Text) {
+            source.lay_over(edit.offset, edit.original);
+            ours |= edit.kind == EditKind::Dynamic;
         }
     }
     let whole = ours && Elf::read(source).is_ok();

@@ -164,9 +164,7 @@ impl Draft {
         if let Some(earlier) = earlier {
             let record = InPlace::parse(&earlier.sidecar);
             let record = record.map_err(|error| anyhow!("its sidecar {error}"))?;
-            if !earlier.rewritten {
-                take_back(&record, &mut edits, source)?;
-            }
+            take_back(&record, earlier.rewritten, &mut edits, source)?;
             unused = unused_links(&record, &directory.join(links_name(name)), links.as_ref());
         }
         // Strings first: until an entry points to one, it is nothing to anybody.
@@ -333,15 +331,27 @@ fn unused_links(earlier: &InPlace<'_>, directory: &Path, links: Option<&Links>) 
     unused
 }
 
-/// Adds to `edits` what takes back those of an earlier run that are not made again.
-fn take_back(earlier: &InPlace<'_>, edits: &mut Vec<FileEdit>, source: &mut Source) -> Result<()> {
+/// Adds to `edits` what takes back those of an earlier run that are not made again. Of a file that was `rewritten` since, only
+/// what is still there.
+fn take_back(
+    earlier: &InPlace<'_>,
+    rewritten: bool,
+    edits: &mut Vec<FileEdit>,
+    source: &mut Source,
+) -> Result<()> {
     let mut covered: Vec<Range<u64>> = edits.iter().map(range).collect();
     for Written { edit, .. } in earlier.edits() {
         let range = edit.offset..edit.offset + edit.original.len() as u64;
+        if rewritten && range.end > source.file_len() {
+            continue;
+        }
         for left in outside(range, &covered) {
             let original = source.read(left.start, left.end - left.start)?;
-            edits.push(FileEdit::new(edit.kind, left.start, original, source)?);
-            covered.push(left);
+            let taken_back = FileEdit::new(edit.kind, left.start, original, source)?;
+            if taken_back.is_due() || !rewritten {
+                edits.push(taken_back);
+                covered.push(left);
+            }
         }
     }
     Ok(())

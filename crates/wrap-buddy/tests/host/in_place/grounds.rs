@@ -3,10 +3,12 @@
 use std::fs;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::process::Command;
 
 use object::elf;
 use wrap_buddy::in_place::{Visibility, Wanted};
 use wrap_buddy::inspect::{Room, rooms, sections};
+use wrap_buddy::plan::FileEdit;
 use wrap_buddy::report::Status;
 
 use super::memory::Memory;
@@ -311,4 +313,48 @@ fn spare_entries_are_kept_for_what_they_are_for() {
     };
     // Names would be in the way of their own entries.
     assert!(original.edit(&wanted, Visibility::Hidden).is_err());
+}
+
+#[test]
+fn a_string_in_spare_entries_outlives_strip() {
+    let mut tight = 0;
+    for linker in Linker::installed() {
+        let workshop = Workshop::new(X86_64);
+        let layout = Layout {
+            separate_code: false,
+            ..Layout::usual(linker)
+        };
+        let path = workshop.link("app/libsubject.so", &layout);
+        let main = workshop.program_that_loads("app/libsubject.so", Linker::Bfd);
+        let original = Original::read(&path);
+        // There is no room for this twice.
+        let len = original.largest(Visibility::Hidden) * 2 / 3;
+        if len <= workshop.yard.path("l").as_os_str().len() {
+            continue;
+        }
+        let [libs, _] = NEEDS.map(|need| workshop.library_directory(need, len, "l"));
+        let wrap = || workshop.yard.wrap(&[&"--paths", &path, &"--libs", &libs]);
+        let report = wrap();
+        let texts = edited(&report).edits.iter();
+        let mut texts = texts.filter(|edit| edit.kind == sidecar::EditKind::Text);
+        let (_, dynamic) = original.elf.loaded_dynamic().unwrap();
+        let in_dynamic =
+            |edit: &FileEdit| (dynamic.offset..dynamic.file_end()).contains(&edit.offset);
+        tight += usize::from(texts.all(in_dynamic));
+        let stripped = Command::new("strip").arg(&path).status().unwrap();
+        assert!(stripped.success());
+
+        // The sidecar is no longer right.
+        let report = wrap();
+        let plan = edited(&report);
+        assert!(
+            plan.links().is_none() && plan.search == [libs.as_os_str()],
+            "{linker:?}"
+        );
+        assert!(run(X86_64, &main).unwrap().status.success(), "{linker:?}");
+        assert_eq!(reason(&wrap(), Status::Skipped), "edited in place already");
+    }
+    // Only mold leaves no other room, and it need not be installed.
+    let expected = Linker::installed().any(|linker| linker == Linker::Mold);
+    assert_eq!(tight > 0, expected);
 }

@@ -7,8 +7,9 @@ use std::process::Command;
 
 use wrap_buddy::in_place::{Visibility, Wanted};
 use wrap_buddy::plan::Plan;
+use wrap_buddy::report::Status;
 
-use super::subjects::{Kind, Layout, Original, Search, Workshop};
+use super::subjects::{Kind, Layout, NEEDS, Original, Search, Workshop};
 use crate::fixture::*;
 
 /// What a tool prints; it must succeed.
@@ -194,23 +195,45 @@ fn a_stripped_library_works_as_before_and_can_be_edited_again() {
         let workshop = Workshop::new(X86_64);
         let library = workshop.link("app/libsubject.so", &Layout::usual(linker));
         let main = workshop.program_that_loads("app/libsubject.so", Linker::Bfd);
-        let needed = Original::read(&library).elf.needed().to_vec();
-        edit(&workshop, &library);
-        assert!(run(X86_64, &main).unwrap().status.success(), "{linker:?}");
-        output(Command::new("strip").arg(&library));
-        let elf = Original::read(&library).elf;
-        assert_eq!(elf.needed(), needed, "{linker:?}");
-        let found = Command::new(&main)
-            .env("LD_LIBRARY_PATH", &workshop.yard.root)
-            .status();
-        assert!(found.unwrap().success(), "{linker:?}: strip broke it");
+        let original = Original::read(&library);
+        // There is no room for this twice: what strip leaves of the first must not count.
+        let len = original.largest(Visibility::Hidden) * 2 / 3;
+        let [libs, _] = NEEDS.map(|need| workshop.library_directory(need, len, "l"));
+        let wrap = || {
+            workshop
+                .yard
+                .wrap(&[&"--paths", &library, &"--libs", &libs])
+        };
+        let runs = || run(X86_64, &main).unwrap().status.success();
 
-        edit(&workshop, &library);
+        edited(&wrap());
+        assert!(runs(), "{linker:?}");
+        output(Command::new("strip").arg(&library));
+        let needed = Original::read(&library).elf.needed().to_vec();
+        assert_eq!(needed, original.elf.needed(), "{linker:?}");
+        assert!(runs_if_shown(&main, &libs), "{linker:?}: strip broke it");
+
+        let report = wrap();
+        let plan = edited(&report);
         assert!(
-            run(X86_64, &main).unwrap().status.success(),
-            "{linker:?}: not edited again"
+            plan.links().is_none() && plan.search == [libs.as_os_str()],
+            "{linker:?}"
         );
+        assert!(
+            plan.notes
+                .iter()
+                .any(|note| note.contains("rewritten since")),
+            "{linker:?}"
+        );
+        assert!(runs(), "{linker:?}: not edited again");
+        assert_eq!(reason(&wrap(), Status::Skipped), "edited in place already");
     }
+}
+
+/// Whether a program runs that is told where the libraries are.
+fn runs_if_shown(main: &Path, libs: &Path) -> bool {
+    let shown = Command::new(main).env("LD_LIBRARY_PATH", libs).output();
+    shown.unwrap().status.success()
 }
 
 #[test]
