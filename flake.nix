@@ -56,6 +56,7 @@
             clippy
             gdb
             lld
+            mold
             patchelf
             qemu-user
             rustc

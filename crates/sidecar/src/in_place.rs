@@ -64,14 +64,22 @@ impl InPlaceDraft<'_> {
     /// Writes the sidecar to the front of `out` and returns its length in bytes.
     ///
     /// # Errors
-    /// When `out` is too small, a link's name contains a NUL, or the two sides of an edit differ in length.
+    /// When `out` is too small, a link has no name or one with a NUL in it, or an edit has sides of different length or ends
+    /// behind the last offset there is.
     pub fn encode(&self, out: &mut [u8]) -> Result<usize, Error> {
         if self.links.iter().any(|name| name.contains(&0)) {
             return Err(Error(c"has a string with a NUL in it"));
         }
+        if self.links.iter().any(|name| name.is_empty()) {
+            return Err(Error(c"has a link without a name"));
+        }
         let unequal = |edit: &Written<'_>| edit.written.len() != edit.edit.original.len();
         if self.edits.iter().any(unequal) {
             return Err(Error(c"has an edit that changes lengths"));
+        }
+        let ends = |edit: &Written<'_>| edit.edit.end().is_some();
+        if !self.edits.iter().all(ends) {
+            return Err(Error(c"has an edit that ends nowhere"));
         }
         let total =
             u32::try_from(self.encoded_len()).map_err(|_| Error(c"is larger than 4 GiB"))?;
@@ -186,6 +194,8 @@ fn split_edit(bytes: &[u8]) -> Option<(Written<'_>, &[u8])> {
         offset: u64_at(bytes, 0)?,
         original,
     };
+    // Whoever adds the length to the offset need not look whether that is possible.
+    edit.end()?;
     Some((Written { edit, written }, rest))
 }
 

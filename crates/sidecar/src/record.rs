@@ -212,6 +212,13 @@ pub struct Edit<'a> {
     pub original: &'a [u8],
 }
 
+impl Edit<'_> {
+    /// Offset of the byte behind it; none for an edit that no file can have.
+    pub fn end(&self) -> Option<u64> {
+        self.offset.checked_add(self.original.len() as u64)
+    }
+}
+
 /// Sum over little-endian words: a change of any one word changes it, whatever the others are, because each step is a
 /// bijection of both the sum and the word. It guards against damage, not against malice: who may write a sidecar may choose
 /// the interpreter anyway.

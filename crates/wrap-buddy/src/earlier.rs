@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use object::elf;
-use sidecar::{Edit, EditKind, Id, InPlace, Sidecar, ToolVersion, Trailer};
+use sidecar::{Edit, EditKind, Id, InPlace, Sidecar, ToolVersion, Trailer, Written};
 use stages::Stage;
 
 use crate::foreign::edits_of_another_tool;
@@ -82,7 +82,7 @@ pub struct Earlier {
     /// How far.
     pub progress: Progress,
     /// Whether the file was rewritten since by something that keeps .dynamic, such as strip: it is another file now, with
-    /// entries of ours in it and without the strings. Only in place.
+    /// entries of ours in it and, mostly, without the strings. Only in place.
     pub rewritten: bool,
     /// Where the sidecar was found.
     pub sidecar_path: PathBuf,
@@ -343,19 +343,20 @@ fn in_place(place: &Path, elf: &Elf, source: &mut Source, bytes: Vec<u8>) -> Opt
         sidecar: bytes,
     })
 }
-/// Lays the originals over those entries of .dynamic that are still as they were written; says whether there are any.
+/// Lays the originals over what is still as it was written of entries of .dynamic and strings; says whether there are any such
+/// entries, which tell that the file is the same, rewritten.
 fn lay_over_entries(record: &InPlace<'_>, source: &mut Source) -> bool {
     source.uncover();
-    let entries = record
-        .edits()
-        .filter(|one| one.edit.kind == EditKind::Dynamic);
-    for entry in entries {
-        let there = source.read_raw(entry.edit.offset, entry.written.len() as u64);
-        if there.is_ok_and(|there| there == entry.written) {
-            source.lay_over(entry.edit.offset, entry.edit.original);
+    let mut ours = false;
+    for Written { edit, written } in record.edits() {
+        let there = source.read_raw(edit.offset, written.len() as u64);
+        let left = there.is_ok_and(|there| there == written);
+        if left && matches!(edit.kind, EditKind::Dynamic | EditKind::Text) {
+            source.lay_over(edit.offset, edit.original);
+            ours |= edit.kind == EditKind::Dynamic;
         }
     }
-    source.is_laid_over() && Elf::read(source).is_ok()
+    ours && Elf::read(source).is_ok()
 }
 
 fn has_id(bytes: &[u8], id: Id) -> bool {

@@ -2,6 +2,7 @@
 
 mod launch;
 mod patch;
+mod rooms;
 mod size;
 mod startup;
 
@@ -19,6 +20,8 @@ pub enum Bench {
     Startup(startup::Options),
     /// What wrapping costs: many programs at once, and one very large
     Patch(patch::Options),
+    /// How many real libraries have room for a search path; plans only
+    Rooms(rooms::Options),
 }
 
 /// Runs the task.
@@ -27,6 +30,7 @@ pub fn run(bench: &Bench) -> Result<()> {
         Bench::Size => size::run(),
         Bench::Startup(options) => startup::run(options),
         Bench::Patch(options) => patch::run(options),
+        Bench::Rooms(options) => rooms::run(options),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `bench startup`: what it costs a program to start wrapped, beside unchanged and patchelf'd.
+//! `bench startup`: what it costs a program to start wrapped, or edited in place, beside unchanged and patchelf'd.
 
 mod programs;
 mod syscalls;
@@ -15,6 +15,8 @@ use syscalls::SystemCalls;
 
 /// Time wrapped / time patchelf'd.
 const TARGET_RATIO: f64 = 1.05;
+/// Time edited in place / time patchelf'd.
+const TARGET_RATIO_IN_PLACE: f64 = 1.01;
 /// System calls from exec to ld.so's first instruction.
 const TARGET_CALLS: f64 = 18.0;
 
@@ -62,6 +64,7 @@ fn variants(kit: &Kit, program: &Program) -> Result<Vec<Variant>> {
     let mut built = vec![
         ("original", kit.original(program)?),
         ("wrapped", kit.wrapped(program)?),
+        ("in place", kit.edited_in_place(program)?),
     ];
     match which::which("patchelf") {
         Ok(patchelf) => built.push(("patchelf'd", kit.patchelfd(program, &patchelf)?)),
@@ -123,29 +126,43 @@ fn report(language: &str, variants: &[Variant], misses: &mut Misses) -> Result<(
     }
     let find = |name| variants.iter().find(|variant| variant.name == name);
     let wrapped = find("wrapped").context("the wrapped program was not measured")?;
-    if let Some(patchelfd) = find("patchelf'd") {
-        let (wrapped, patchelfd) = (wrapped.micros(), patchelfd.micros());
-        let pairs = wrapped.iter().zip(&patchelfd).map(|(w, p)| w / p).collect();
-        let fastest = |times: &[f64]| times.iter().copied().fold(f64::INFINITY, f64::min);
-        println!(
-            "  wrapped / patchelf'd: {:.3} of the fastest, {:.3} of the medians",
-            fastest(&wrapped) / fastest(&patchelfd),
-            median(wrapped.clone()) / median(patchelfd.clone()),
-        );
-        misses.compare(
-            "  wrapped / patchelf'd, median of pairs",
-            median(pairs),
-            TARGET_RATIO,
-            "",
-        );
+    let in_place = find("in place").context("the program edited in place was not measured")?;
+    let patchelfd = find("patchelf'd");
+    if let Some(patchelfd) = patchelfd {
+        for (variant, target) in [(wrapped, TARGET_RATIO), (in_place, TARGET_RATIO_IN_PLACE)] {
+            compare_times(variant, patchelfd, target, misses);
+        }
     }
+    let calls = |variant: &Variant| variant.calls.before_ld_so as f64;
+    let what = |name| format!("  system calls before ld.so, {name}");
+    misses.compare(&what(wrapped.name), calls(wrapped), TARGET_CALLS, "");
+    if let Some(patchelfd) = patchelfd {
+        misses.compare(&what(in_place.name), calls(in_place), calls(patchelfd), "");
+    }
+    Ok(())
+}
+
+/// Prints how much longer `variant` takes than `other`, which was started in the same rounds.
+fn compare_times(variant: &Variant, other: &Variant, target: f64, misses: &mut Misses) {
+    let (times, others) = (variant.micros(), other.micros());
+    let pairs = times
+        .iter()
+        .zip(&others)
+        .map(|(one, other)| one / other)
+        .collect();
+    let fastest = |times: &[f64]| times.iter().copied().fold(f64::INFINITY, f64::min);
+    let what = format!("  {} / {}", variant.name, other.name);
+    println!(
+        "{what}: {:.3} of the fastest, {:.3} of the medians",
+        fastest(&times) / fastest(&others),
+        median(times.clone()) / median(others.clone()),
+    );
     misses.compare(
-        "  system calls before ld.so",
-        wrapped.calls.before_ld_so as f64,
-        TARGET_CALLS,
+        &format!("{what}, median of pairs"),
+        median(pairs),
+        target,
         "",
     );
-    Ok(())
 }
 
 impl Variant {

@@ -91,6 +91,12 @@ pub const NEEDS: &[Need] = &[
         cross: None,
     },
     Need {
+        packages: &["mold"],
+        why: "fixtures as mold lays them out: read-only segments that end in the middle of a page",
+        proofs: &[Program(&["ld.mold"])],
+        cross: None,
+    },
+    Need {
         packages: &["qemu-user-static", "qemu-user"],
         why: "running programs of other architectures, also inside a root without libraries",
         proofs: &[
@@ -102,7 +108,7 @@ pub const NEEDS: &[Need] = &[
     },
     Need {
         packages: &["patchelf"],
-        why: "what `bench startup` compares with",
+        why: "what `bench startup` compares with, and a tool that libraries edited in place have to get along with",
         proofs: &[Program(&["patchelf"])],
         cross: None,
     },

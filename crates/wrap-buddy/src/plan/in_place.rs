@@ -164,9 +164,7 @@ impl Draft {
         let earlier = earlier.as_deref();
         let mut unused = Vec::new();
         if let Some(earlier) = earlier {
-            if !earlier.rewritten {
-                take_back(earlier, &mut edits, source)?;
-            }
+            take_back(earlier, &mut edits, source)?;
             unused = unused_links(earlier, &directory.join(links_name(name)), links.as_ref());
         }
         // Strings first: until an entry points to one, it is nothing to anybody.
@@ -338,15 +336,23 @@ fn unused_links(earlier: &Earlier, directory: &Path, links: Option<&Links>) -> V
     unused
 }
 
-/// Adds to `edits` what takes back those of an earlier run that are not made again.
+/// Adds to `edits` what takes back those of an earlier run that are not made again. Of a file that was rewritten since, only
+/// what is still there.
 fn take_back(earlier: &Earlier, edits: &mut Vec<FileEdit>, source: &mut Source) -> Result<()> {
+    let rewritten = earlier.rewritten;
     let mut covered: Vec<Range<u64>> = edits.iter().map(range).collect();
     for edit in &earlier.edits {
         let range = edit.offset..edit.offset + edit.original.len() as u64;
+        if rewritten && range.end > source.file_len() {
+            continue;
+        }
         for left in outside(range, &covered) {
             let original = source.read(left.start, left.end - left.start)?;
-            edits.push(FileEdit::new(edit.kind, left.start, original, source)?);
-            covered.push(left);
+            let taken_back = FileEdit::new(edit.kind, left.start, original, source)?;
+            if taken_back.is_due() || !rewritten {
+                edits.push(taken_back);
+                covered.push(left);
+            }
         }
     }
     Ok(())

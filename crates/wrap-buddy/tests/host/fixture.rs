@@ -1,9 +1,14 @@
 //! Programs and libraries to wrap, and a way to wrap them with made-up stages.
 
+use std::env;
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
+use std::thread::sleep;
+use std::time::Duration;
 
 use clap::Parser;
 use sidecar::loader;
@@ -44,6 +49,65 @@ pub const I686: Target = Target {
     interpreter: "/usr/i686-linux-gnu/lib/ld-linux.so.2",
 };
 pub const TARGETS: [Target; 3] = [X86_64, AARCH64, I686];
+
+/// Each lays out files its own way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Linker {
+    Bfd,
+    Gold,
+    Lld,
+    Mold,
+}
+
+impl Linker {
+    const ALL: [Linker; 4] = [Linker::Bfd, Linker::Gold, Linker::Lld, Linker::Mold];
+
+    /// Those that are installed; distributions begin to do without gold, and not all have mold.
+    pub fn installed() -> impl Iterator<Item = Linker> {
+        let optional = [Linker::Gold, Linker::Mold];
+        Self::ALL.into_iter().filter(move |linker| {
+            !optional.contains(linker) || find_program(&linker.program()).is_some()
+        })
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Linker::Bfd => "bfd",
+            Linker::Gold => "gold",
+            Linker::Lld => "lld",
+            Linker::Mold => "mold",
+        }
+    }
+
+    fn program(self) -> String {
+        format!("ld.{}", self.name())
+    }
+}
+
+/// A program on the PATH.
+fn find_program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path)
+        .map(|directory| directory.join(name))
+        .find(|program| program.is_file())
+}
+
+/// A small generator that needs no seed from outside: the same numbers on every machine.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// One below `end`.
+    pub fn below(&mut self, end: usize) -> usize {
+        self.next() as usize % end
+    }
+}
 
 /// Stub and loader images that are recognisable and do nothing.
 pub fn stages() -> Vec<Stage> {
@@ -103,25 +167,65 @@ impl Yard {
         source: &str,
         arguments: &[&str],
     ) -> PathBuf {
+        self.try_compile(target, output, source, arguments)
+            .unwrap_or_else(|errors| panic!("{} {output}: {errors}", target.compiler))
+    }
+
+    /// The same, or what the compiler says is wrong.
+    pub fn try_compile(
+        &self,
+        target: Target,
+        output: &str,
+        source: &str,
+        arguments: &[&str],
+    ) -> Result<PathBuf, String> {
+        let file = self.write(&format!("{output}.c"), source);
+        let mut all = vec![file.to_str().unwrap()];
+        all.extend_from_slice(arguments);
+        let path = self.drive(target, output, &all);
+        fs::remove_file(file).unwrap();
+        path
+    }
+
+    /// Runs the compiler to make `output` of what `arguments` name.
+    pub fn drive(
+        &self,
+        target: Target,
+        output: &str,
+        arguments: &[&str],
+    ) -> Result<PathBuf, String> {
         let path = self.path(output);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let file = self.write(&format!("{output}.c"), source);
         let done = Command::new(target.compiler)
             .current_dir(&self.root)
             .arg("-o")
             .arg(&path)
-            .arg(&file)
             .args(arguments)
             .output()
             .unwrap();
-        let errors = String::from_utf8_lossy(&done.stderr);
-        assert!(
-            done.status.success(),
-            "{} {output}: {errors}",
-            target.compiler
-        );
-        fs::remove_file(file).unwrap();
-        path
+        match done.status.success() {
+            true => Ok(path),
+            false => Err(String::from_utf8_lossy(&done.stderr).into_owned()),
+        }
+    }
+
+    /// Arguments that have the compiler link by `linker`: a cross compiler looks for linkers in its own directories only.
+    pub fn link_by(&self, target: Target, linker: Linker) -> Vec<String> {
+        let own = matches!(linker, Linker::Bfd | Linker::Gold);
+        if own && target.compiler != X86_64.compiler {
+            return vec![format!("-fuse-ld={}", linker.name())];
+        }
+        let program = linker.program();
+        let directory = self.path("linkers");
+        let link = directory.join(&program);
+        if !link.is_symlink() {
+            let found = find_program(&program);
+            let found = found.unwrap_or_else(|| panic!("no {program}; run: cargo xtask setup"));
+            fs::create_dir_all(&directory).unwrap();
+            symlink(found, link).unwrap();
+        }
+        let directory = format!("-B{}", directory.display());
+        vec![format!("-fuse-ld={}", linker.name()), directory]
     }
 
     /// `main` in `app/`, `libfoo.so.1` in `foo/lib`, `libbar.so.1` in `bar/lib`; main needs both.
@@ -172,11 +276,45 @@ pub fn stub(plan: &Plan) -> &StubPlan {
     plan.stub().unwrap()
 }
 
+/// The plan of the only file, which was edited in place.
+pub fn edited(report: &Report) -> &Plan {
+    let file = only(report);
+    assert_eq!(file.status, Status::Edited, "{:?}", file.reason);
+    file.plan.as_ref().unwrap()
+}
+
 /// Why the only file was not wrapped.
 pub fn reason(report: &Report, status: Status) -> &str {
     let file = only(report);
     assert_eq!(file.status, status, "{:?}", file.reason);
     file.reason.as_deref().unwrap()
+}
+
+/// Runs a program of any architecture.
+pub fn run(target: Target, program: &Path) -> io::Result<Output> {
+    let mut attempts = 0;
+    loop {
+        return match Command::new(program).output() {
+            // A process that another test is just starting may have it open still.
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && attempts < 100 => {
+                attempts += 1;
+                sleep(Duration::from_millis(10));
+                continue;
+            }
+            // ENOEXEC: not one of the machine's own.
+            Err(error) if error.raw_os_error() == Some(8) => {
+                let name = if target.name == "i686" {
+                    "i386"
+                } else {
+                    target.name
+                };
+                Command::new(format!("qemu-{name}-static"))
+                    .arg(program)
+                    .output()
+            }
+            result => result,
+        };
+    }
 }
 
 /// Every file below `directory` with its content.

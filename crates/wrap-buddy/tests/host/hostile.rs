@@ -47,14 +47,6 @@ fn every_truncation_of_the_headers() {
     }
 }
 
-/// A small generator that needs no seed from outside: the same bytes on every machine.
-fn next(state: &mut u64) -> u64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    *state
-}
-
 #[test]
 fn changed_bytes_anywhere_in_the_first_page_and_in_dynamic() {
     for target in [X86_64, I686] {
@@ -62,18 +54,17 @@ fn changed_bytes_anywhere_in_the_first_page_and_in_dynamic() {
         let path = yard.path("changed");
         let bytes = program(&yard, target);
         let dynamic = dynamic_range(&bytes);
-        let mut state = 0x9e37_79b9_7f4a_7c15;
+        let mut random = Random(0x9e37_79b9_7f4a_7c15);
         let mut refused = 0;
         for round in 0..600 {
             let mut changed = bytes.clone();
             for _ in 0..1 + round % 4 {
-                let random = next(&mut state);
                 let at = match round % 3 {
-                    0 => random as usize % 4096,
-                    1 => random as usize % 0x300,
-                    _ => dynamic.start + random as usize % dynamic.len(),
+                    0 => random.below(4096),
+                    1 => random.below(0x300),
+                    _ => dynamic.start + random.below(dynamic.len()),
                 };
-                let value = next(&mut state);
+                let value = random.next();
                 changed[at] = if value & 1 == 0 {
                     0xff
                 } else {
@@ -87,7 +78,7 @@ fn changed_bytes_anywhere_in_the_first_page_and_in_dynamic() {
 }
 
 /// Where .dynamic is in the file, by its program header.
-fn dynamic_range(bytes: &[u8]) -> std::ops::Range<usize> {
+pub fn dynamic_range(bytes: &[u8]) -> std::ops::Range<usize> {
     let word = |at: usize, len: usize| {
         bytes[at..at + len]
             .iter()
@@ -138,10 +129,10 @@ fn hostile_sidecars_beside_a_program() {
     let beside = wrapped(&report).sidecar_path.clone();
     let sidecar = fs::read(&beside).unwrap();
     let after = fs::read(&main).unwrap();
-    let mut state = 1;
+    let mut random = Random(1);
     for round in 0..300 {
         let mut changed = sidecar.clone();
-        let at = next(&mut state) as usize % changed.len();
+        let at = random.below(changed.len());
         changed[at] ^= 1 << (round % 8);
         // Beside the original, a sidecar is only a leftover.
         fs::write(&main, &bytes).unwrap();

@@ -5,6 +5,7 @@
 mod command_line;
 mod fixture;
 mod hostile;
+mod in_place;
 mod libraries;
 mod lifecycle;
 mod loading;

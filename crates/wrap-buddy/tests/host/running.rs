@@ -1,9 +1,7 @@
 //! The binary as it is shipped, real stubs and loaders in it: what it wraps runs.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::{contains, is_empty};
@@ -23,24 +21,6 @@ fn build(yard: &Yard, target: Target, directory: &str) -> PathBuf {
     let gone = "-Wl,--dynamic-linker=/gone/ld.so";
     let arguments = ["lib/libanswer.so.1", gone];
     yard.compile(target, &format!("{directory}/main"), MAIN, &arguments)
-}
-
-/// Runs a program of any architecture.
-fn run(target: Target, program: &Path) -> io::Result<Output> {
-    // ENOEXEC: not one of the machine's own.
-    match Command::new(program).output() {
-        Err(error) if error.raw_os_error() == Some(8) => {
-            let name = if target.name == "i686" {
-                "i386"
-            } else {
-                target.name
-            };
-            Command::new(format!("qemu-{name}-static"))
-                .arg(program)
-                .output()
-        }
-        result => result,
-    }
 }
 
 fn assert_answers(target: Target, program: &Path) {

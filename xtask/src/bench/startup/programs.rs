@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use sidecar::Sidecar;
+use sidecar::{InPlace, Sidecar};
 use tempfile::TempDir;
 
 use crate::bench::{system_library_dirs, wrap};
@@ -106,6 +106,16 @@ impl Kit {
         expect_greeting(path)
     }
 
+    /// Linked without a search path and edited in place.
+    pub fn edited_in_place(&self, program: &Program) -> Result<PathBuf> {
+        let path = self.link(program, "in-place", &[])?;
+        let mut edit = wrap(&self.tool, &path, &self.search, &self.loaders);
+        output(edit.args(["--strategy", "inplace"]))?;
+        let (sidecar, bytes) = self.sidecar(program, "in-place")?;
+        InPlace::parse(&bytes).map_err(|error| anyhow::anyhow!("{} {error}", sidecar.display()))?;
+        expect_greeting(path)
+    }
+
     /// Linked without a search path, given the wrapped one's by patchelf.
     pub fn patchelfd(&self, program: &Program, patchelf: &Path) -> Result<PathBuf> {
         let (interpreter, search) = self.given_when_wrapped(program)?;
@@ -121,14 +131,17 @@ impl Kit {
 
     /// The interpreter and the search path the wrapped program was given: to compare with others given the same.
     fn given_when_wrapped(&self, program: &Program) -> Result<(String, String)> {
-        let path = self
-            .program_dir(program, "wrapped")
-            .join(".hello.wrapbuddy");
-        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let (path, bytes) = self.sidecar(program, "wrapped")?;
         let sidecar = Sidecar::parse(&bytes)
             .map_err(|error| anyhow::anyhow!("{} {error}", path.display()))?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok((text(sidecar.interpreter()), text(sidecar.search())))
+    }
+
+    fn sidecar(&self, program: &Program, variant: &str) -> Result<(PathBuf, Vec<u8>)> {
+        let path = self.program_dir(program, variant).join(".hello.wrapbuddy");
+        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok((path, bytes))
     }
 
     fn link(&self, program: &Program, variant: &str, options: &[&str]) -> Result<PathBuf> {

@@ -1,0 +1,360 @@
+//! Bytes that look free and are not, and files that are left alone.
+
+use std::fs;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::process::Command;
+
+use object::elf;
+use wrap_buddy::in_place::{Visibility, Wanted};
+use wrap_buddy::inspect::{Room, rooms, sections};
+use wrap_buddy::plan::FileEdit;
+use wrap_buddy::report::Status;
+
+use super::memory::Memory;
+use super::subjects::{Layout, NEEDS, Original, Workshop};
+use crate::fixture::*;
+
+const DT_GNU_PRELINKED: u64 = 0x6fff_fdf5;
+
+/// A library as GNU ld makes them, 64-bit, and the room behind its first segment.
+fn roomy(workshop: &Workshop) -> (Original, Room) {
+    let path = workshop.link("libsubject.so", &Layout::usual(Linker::Bfd));
+    let original = Original::read(&path);
+    let room = room_of(&original)[0];
+    assert!(room.len > 1000, "{room:?}");
+    (original, room)
+}
+
+fn room_of(original: &Original) -> Vec<Room> {
+    rooms(&original.elf, &mut original.source()).unwrap()
+}
+
+/// The same file with other bytes at an offset.
+fn with(workshop: &Workshop, original: &Original, offset: u64, bytes: &[u8]) -> Original {
+    let mut changed = original.bytes.clone();
+    changed[offset as usize..][..bytes.len()].copy_from_slice(bytes);
+    let path = workshop.yard.write("changed/libsubject.so", changed);
+    Original::read(&path)
+}
+
+/// Where the value, or the tag, of the entry `index` of .dynamic is in a 64-bit file.
+fn entry(original: &Original, index: usize) -> u64 {
+    original.elf.loaded_dynamic().unwrap().1.offset + 16 * index as u64
+}
+
+#[test]
+fn a_byte_that_is_not_zero_ends_the_room() {
+    let workshop = Workshop::new(X86_64);
+    let (original, room) = roomy(&workshop);
+    let changed = with(&workshop, &original, room.offset + 200, &[1]);
+    assert_eq!(room_of(&changed)[0], Room { len: 200, ..room });
+    let changed = with(&workshop, &original, room.offset, &[1]);
+    assert!(
+        room_of(&changed)
+            .iter()
+            .all(|other| other.offset != room.offset)
+    );
+}
+
+#[test]
+fn a_section_of_zeros_ends_the_room() {
+    let workshop = Workshop::new(X86_64);
+    let (original, room) = roomy(&workshop);
+    let comment = {
+        let sections = sections(&original.elf, &mut original.source()).unwrap();
+        let unloaded = |kind| kind == elf::SHT_PROGBITS;
+        let mut found = sections.into_iter().rev();
+        found
+            .find(|one| unloaded(one.kind) && one.address == 0)
+            .unwrap()
+    };
+    let sh_offset = comment.header_at + 24;
+    for (at, left) in [(room.offset + 200, 200), (room.offset - 1, 0)] {
+        let changed = with(&workshop, &original, sh_offset, &at.to_le_bytes());
+        let mut found = room_of(&changed).into_iter();
+        let found = found.find(|other| other.offset == room.offset);
+        assert_eq!(found.map_or(0, |room| room.len), left);
+    }
+}
+
+#[test]
+fn a_segment_of_any_kind_ends_the_room() {
+    let workshop = Workshop::new(X86_64);
+    let (original, room) = roomy(&workshop);
+    let mut segments = original.elf.segments.iter();
+    let index = segments.position(|one| one.kind == elf::PT_GNU_STACK);
+    let header = original.elf.phoff + 56 * index.unwrap() as u64;
+    let p_offset = (room.offset + 200).to_le_bytes();
+    let changed = with(&workshop, &original, header + 8, &p_offset);
+    assert_eq!(room_of(&changed)[0], room, "it is empty");
+    let changed = with(&workshop, &changed, header + 32, &[1]);
+    assert_eq!(room_of(&changed)[0], Room { len: 200, ..room });
+}
+
+#[test]
+fn what_is_cleared_behind_the_bytes_of_a_segment_is_no_room() {
+    let workshop = Workshop::new(X86_64);
+    let (original, room) = roomy(&workshop);
+    let mut segments = original.elf.segments.iter();
+    let index = segments.position(|one| one.kind == elf::PT_LOAD && one.file_end() == room.offset);
+    let p_memsz = original.elf.phoff + 56 * index.unwrap() as u64 + 40;
+    let more = original.elf.segments[index.unwrap()].memory_len + 1;
+    let changed = with(&workshop, &original, p_memsz, &more.to_le_bytes());
+    assert!(
+        room_of(&changed)
+            .iter()
+            .all(|other| other.offset != room.offset)
+    );
+}
+
+#[test]
+fn a_page_that_a_later_segment_is_mapped_over_is_no_room() {
+    let workshop = Workshop::new(X86_64);
+    let (original, room) = roomy(&workshop);
+    let mut segments = original.elf.segments.iter();
+    let later = |offset: u64| offset > room.offset;
+    let index = segments.position(|one| one.kind == elf::PT_LOAD && later(one.offset));
+    let header = original.elf.phoff + 56 * index.unwrap() as u64;
+    // At the end of the room's page, from another page of the file.
+    let address = room.address / 4096 * 4096 + 4095;
+    let changed = [0x1000 + address, address].map(u64::to_le_bytes).concat();
+    let changed = with(&workshop, &original, header + 8, &changed);
+    // The first segment begins at address 0 and offset 0: its last byte that is not zero has the same number in both.
+    let mut in_front = original.bytes[..room.offset as usize].iter();
+    let last = in_front.rposition(|&byte| byte != 0).unwrap() as u64;
+    let last_of = |file: &Original| {
+        let memory = Memory::of(&file.elf, &file.bytes, 4096).unwrap();
+        memory.string(last).unwrap()
+    };
+    assert_eq!(last_of(&original).len(), 1);
+    assert_ne!(last_of(&changed), last_of(&original), "not mapped over");
+    assert!(
+        room_of(&changed)
+            .iter()
+            .all(|other| other.offset != room.offset)
+    );
+}
+
+#[test]
+fn the_end_of_the_file_ends_the_room() {
+    // Without data and with a read-only .dynamic nothing lies behind the read-only segments.
+    let yard = Yard::new();
+    let mut arguments = yard.link_by(X86_64, Linker::Lld);
+    let of_library = [
+        "-shared",
+        "-nostdlib",
+        "-s",
+        "-Wl,-z,rodynamic,-z,separate-code,-rpath,/own",
+    ];
+    arguments.extend(of_library.map(String::from));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let path = yard.compile(X86_64, "libend.so", "const int end = 1;", &arguments);
+    let original = Original::read(&path);
+    let last = original
+        .elf
+        .loads()
+        .map(|load| load.file_end())
+        .max()
+        .unwrap();
+    for (behind, room) in [
+        (0, None),
+        (1, Some(1)),
+        (40, Some(40)),
+        (9000, Some(4096 - last % 4096)),
+    ] {
+        let mut bytes = original.bytes[..last as usize].to_vec();
+        bytes.resize(last as usize + behind, 0);
+        // No section headers: e_shoff, e_shnum.
+        bytes[40..48].fill(0);
+        bytes[60..62].fill(0);
+        let changed = Original::read(&yard.write("changed.so", &bytes));
+        let mut found = room_of(&changed).into_iter();
+        let found = found.find(|room| room.offset == last).map(|room| room.len);
+        assert_eq!(found, room, "{behind} bytes behind the segment");
+        // A NUL alone is no search path.
+        let Some(room) = room.filter(|&room| room > 1) else {
+            continue;
+        };
+        let search = vec![b'x'; room as usize];
+        let wanted = |len: usize| Wanted {
+            search: &search[..len],
+            ..Wanted::default()
+        };
+        let longest = changed
+            .edit(&wanted(search.len() - 1), Visibility::Hidden)
+            .unwrap();
+        let memory = Memory::of(&longest.elf, &longest.bytes, 4096).unwrap();
+        let dynamic = longest.elf.dynamic.as_ref().unwrap();
+        let at = dynamic.value(elf::DT_STRTAB).unwrap() + dynamic.value(elf::DT_RUNPATH).unwrap();
+        assert_eq!(memory.string(at).unwrap(), &search[1..]);
+        assert!(
+            changed
+                .edit(&wanted(search.len()), Visibility::Hidden)
+                .is_err()
+        );
+    }
+}
+
+/// A 32-bit library whose code is relocated.
+fn with_text_relocations(yard: &Yard) -> Original {
+    let source = "extern int there; void code(void) { asm(\".long there\"); }";
+    let arguments = [
+        "-shared",
+        "-fno-pic",
+        "-nostdlib",
+        "-Wl,-z,notext,-z,separate-code",
+    ];
+    Original::read(&yard.compile(I686, "libtext.so", source, &arguments))
+}
+
+#[test]
+fn bytes_that_are_relocated_are_no_room() {
+    let yard = Yard::new();
+    let original = with_text_relocations(&yard);
+    let dynamic = original.elf.dynamic.as_ref().unwrap();
+    assert!(dynamic.text_relocations);
+    let all = room_of(&original);
+    assert!(all.len() > 1, "{all:?}");
+    let table = dynamic.value(elf::DT_REL).unwrap();
+    let table = original.elf.offset_of(table).unwrap() as usize;
+    for room in &all {
+        for (into, is_room) in [(0, false), (room.len - 1, false), (room.len, true)] {
+            let mut bytes = original.bytes.clone();
+            let place = (room.address + into) as u32;
+            bytes[table..table + 4].copy_from_slice(&place.to_le_bytes());
+            let changed = Original::read(&yard.write("changed.so", bytes));
+            let found = room_of(&changed).contains(room);
+            assert_eq!(found, is_room, "a relocation {into} bytes into {room:?}");
+        }
+    }
+}
+
+#[test]
+fn a_prelinked_library_is_left_alone() {
+    let workshop = Workshop::new(X86_64);
+    let (original, _) = roomy(&workshop);
+    let spare = entry(&original, original.elf.dynamic.as_ref().unwrap().end());
+    let prelinked = DT_GNU_PRELINKED.to_le_bytes();
+    let changed = with(&workshop, &original, spare, &prelinked);
+    let directory = workshop.yard.path("changed");
+    let library = directory.join("libsubject.so");
+    let before = snapshot(&directory);
+    let report = workshop
+        .yard
+        .wrap(&[&"--paths", &library, &"--libs", &workshop.yard.root]);
+    assert!(reason(&report, Status::Failed).contains("prelink --undo"));
+    assert!(snapshot(&directory) == before && changed.bytes == before[0].1);
+}
+
+/// A library that has only spare entries of .dynamic: what else is free is filled.
+fn crowded(workshop: &Workshop, linker: Linker) -> (PathBuf, Range<u64>) {
+    let path = workshop.link("app/libsubject.so", &Layout::usual(linker));
+    let original = Original::read(&path);
+    let mut bytes = original.bytes.clone();
+    for room in room_of(&original) {
+        bytes[room.offset as usize..][..room.len as usize].fill(0xff);
+    }
+    fs::write(&path, bytes).unwrap();
+    let (_, segment) = original.elf.loaded_dynamic().unwrap();
+    (path, segment.offset..segment.file_end())
+}
+
+#[test]
+fn spare_entries_hold_a_short_string_if_nothing_else_is_free() {
+    // Those of 32-bit files are half as large, and too few even for the path of links.
+    for target in [X86_64, AARCH64] {
+        let workshop = Workshop::new(target);
+        let (path, dynamic) = crowded(&workshop, Linker::Bfd);
+        let main = workshop.program_that_loads("app/libsubject.so", Linker::Bfd);
+        let report = workshop.yard.wrap(&[
+            &"--paths",
+            &path,
+            &"--libs",
+            &workshop.library_directory(NEEDS[0], 200, "a"),
+            &workshop.library_directory(NEEDS[1], 200, "b"),
+            &"--interpreter",
+            &target.interpreter,
+        ]);
+        let plan = edited(&report);
+        for edit in plan
+            .edits
+            .iter()
+            .filter(|edit| edit.kind == sidecar::EditKind::Text)
+        {
+            assert!(dynamic.contains(&edit.offset), "{}: {edit:x?}", target.name);
+        }
+        // The search path would not fit, one to links does.
+        let links = plan.links().unwrap();
+        assert!(
+            NEEDS
+                .iter()
+                .all(|need| links.directory.join(need).is_file())
+        );
+        assert!(
+            run(target, &main).unwrap().status.success(),
+            "{}",
+            target.name
+        );
+    }
+}
+
+#[test]
+fn spare_entries_are_kept_for_what_they_are_for() {
+    let workshop = Workshop::new(X86_64);
+    let (path, _) = crowded(&workshop, Linker::Bfd);
+    let original = Original::read(&path);
+    let spare = original.elf.dynamic.as_ref().unwrap().spare;
+    let names: Vec<Vec<u8>> = (0..spare).map(|number| vec![b'a' + number as u8]).collect();
+    let needed: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+    let wanted = Wanted {
+        needed: &needed,
+        ..Wanted::default()
+    };
+    // Names would be in the way of their own entries.
+    assert!(original.edit(&wanted, Visibility::Hidden).is_err());
+}
+
+#[test]
+fn a_string_in_spare_entries_outlives_strip() {
+    let mut tight = 0;
+    for linker in Linker::installed() {
+        let workshop = Workshop::new(X86_64);
+        let layout = Layout {
+            separate_code: false,
+            ..Layout::usual(linker)
+        };
+        let path = workshop.link("app/libsubject.so", &layout);
+        let main = workshop.program_that_loads("app/libsubject.so", Linker::Bfd);
+        let original = Original::read(&path);
+        // There is no room for this twice.
+        let len = original.largest(Visibility::Hidden) * 2 / 3;
+        if len <= workshop.yard.path("l").as_os_str().len() {
+            continue;
+        }
+        let [libs, _] = NEEDS.map(|need| workshop.library_directory(need, len, "l"));
+        let wrap = || workshop.yard.wrap(&[&"--paths", &path, &"--libs", &libs]);
+        let report = wrap();
+        let texts = edited(&report).edits.iter();
+        let mut texts = texts.filter(|edit| edit.kind == sidecar::EditKind::Text);
+        let (_, dynamic) = original.elf.loaded_dynamic().unwrap();
+        let in_dynamic =
+            |edit: &FileEdit| (dynamic.offset..dynamic.file_end()).contains(&edit.offset);
+        tight += usize::from(texts.all(in_dynamic));
+        let stripped = Command::new("strip").arg(&path).status().unwrap();
+        assert!(stripped.success());
+
+        // The sidecar is no longer right.
+        let report = wrap();
+        let plan = edited(&report);
+        assert!(
+            plan.links().is_none() && plan.search == [libs.as_os_str()],
+            "{linker:?}"
+        );
+        assert!(run(X86_64, &main).unwrap().status.success(), "{linker:?}");
+        assert_eq!(reason(&wrap(), Status::Skipped), "edited in place already");
+    }
+    // Only mold leaves no other room, and it need not be installed.
+    let expected = Linker::installed().any(|linker| linker == Linker::Mold);
+    assert_eq!(tight > 0, expected);
+}

@@ -1,0 +1,342 @@
+//! Every layout with strings of many lengths: only free bytes change, and ld.so finds in memory what was wanted.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::process::Command;
+
+use object::elf;
+use sidecar::EditKind;
+use wrap_buddy::in_place::{Visibility, Wanted};
+use wrap_buddy::inspect::{Elf, sections};
+
+use super::memory::Memory;
+use super::subjects::{Edited, Kind, Layout, Original, Workshop, layouts};
+use crate::fixture::*;
+
+const VISIBILITIES: [Visibility; 3] =
+    [Visibility::Listed, Visibility::Unlisted, Visibility::Hidden];
+
+const PAGES: [u64; 3] = [4096, 16384, 65536];
+
+/// A search path of `len` bytes, no two alike.
+fn search_path(len: usize, random: &mut Random) -> Vec<u8> {
+    let letter = |_| match random.below(12) {
+        0 => b'/',
+        1 => b':',
+        number => b'a' + number as u8,
+    };
+    (0..len).map(letter).collect()
+}
+
+/// What a run through all layouts came to.
+#[derive(Debug, Default)]
+struct Tally {
+    edited: usize,
+    refused: usize,
+    hidden: usize,
+    mapped: [usize; 3],
+}
+
+fn every_layout(target: Target) {
+    let workshop = Workshop::new(target);
+    let mut random = Random(0x2545_f491_4f6c_dd1d ^ u64::from(target.machine));
+    let mut tally = Tally::default();
+    for layout in layouts(&mut random) {
+        let original = Original::read(&workshop.link("subject", &layout));
+        let largest = VISIBILITIES.map(|allowed| original.largest(allowed));
+        let mut lengths = vec![1, 75, 151, 600, 5000, 1 + random.below(5000)];
+        // The longest that fits, and the first that does not.
+        lengths.extend(
+            largest
+                .iter()
+                .flat_map(|&room| [room.max(2) - 1, room.max(1)]),
+        );
+        for len in lengths {
+            let search = search_path(len, &mut random);
+            for (allowed, room) in VISIBILITIES.into_iter().zip(largest) {
+                let name = search_path(1 + random.below(40), &mut random);
+                let interpreter = search_path(1 + random.below(120), &mut random);
+                let wanted = Wanted {
+                    search: &search,
+                    ..Wanted::default()
+                };
+                let more = Wanted {
+                    interpreter: (layout.kind != Kind::Library).then_some(&interpreter),
+                    needed: &[&name],
+                    ..wanted
+                };
+                let alone = Trial::of(&original, &layout, &wanted, allowed, &mut tally);
+                if has_entry(&original.elf) {
+                    assert_eq!(alone, len < room, "{layout:?}, {len} bytes of {room}");
+                }
+                let both = Trial::of(&original, &layout, &more, allowed, &mut tally);
+                // What is less visible is used only where this had not been enough.
+                if alone && both {
+                    break;
+                }
+            }
+        }
+        shows_in_readelf(&workshop.yard, &layout, &original, &mut random);
+    }
+    // A test of edits that all were refused, or of mappings that no kernel makes, would prove nothing.
+    assert!(tally.edited > 300 && tally.refused > 300, "{tally:?}");
+    assert!(tally.hidden > 20, "{tally:?}");
+    assert!(tally.mapped.iter().all(|&mapped| mapped > 100), "{tally:?}");
+}
+
+/// Whether there is an entry of .dynamic for a search path.
+fn has_entry(elf: &Elf) -> bool {
+    let dynamic = elf.dynamic.as_ref().unwrap();
+    dynamic.search_entry().is_some() || !dynamic.free_entries().is_empty()
+}
+
+/// One edit, looked at from all sides.
+struct Trial<'a> {
+    original: &'a Original,
+    edited: Edited,
+    wanted: &'a Wanted<'a>,
+    what: String,
+}
+
+impl Trial<'_> {
+    /// Whether there was room.
+    fn of(
+        original: &Original,
+        layout: &Layout,
+        wanted: &Wanted<'_>,
+        allowed: Visibility,
+        tally: &mut Tally,
+    ) -> bool {
+        let what = format!("{layout:?}, {} bytes, {allowed:?}", wanted.search.len());
+        let edited = match original.edit(wanted, allowed) {
+            Ok(edited) => edited,
+            Err(reason) => {
+                assert!(
+                    reason.contains("room") || reason.contains("spare"),
+                    "{what}: {reason}"
+                );
+                tally.refused += 1;
+                return false;
+            }
+        };
+        tally.edited += 1;
+        tally.hidden += usize::from(edited.changes.hidden);
+        assert!(
+            allowed != Visibility::Listed || !edited.changes.hidden,
+            "{what}"
+        );
+        let trial = Trial {
+            original,
+            edited,
+            wanted,
+            what,
+        };
+        trial.only_free_bytes();
+        trial.says_what_was_wanted();
+        for (page, mapped) in PAGES.into_iter().zip(&mut tally.mapped) {
+            *mapped += usize::from(trial.is_in_memory(page));
+        }
+        true
+    }
+
+    /// Strings go where nothing is, all else into the tables it belongs to, and nothing is written twice.
+    fn only_free_bytes(&self) {
+        let Self {
+            original,
+            edited,
+            what,
+            ..
+        } = self;
+        assert_eq!(edited.bytes.len(), original.bytes.len(), "{what}");
+        let ranges = edited.ranges();
+        let mut pairs = ranges.windows(2);
+        assert!(
+            pairs.all(|pair| pair[0].end <= pair[1].start),
+            "{what}: {ranges:x?}"
+        );
+
+        let elf = &original.elf;
+        let sections = sections(elf, &mut original.source()).unwrap();
+        let (shoff, entry_len, count) = elf.sections;
+        let (_, dynamic) = elf.loaded_dynamic().unwrap();
+        let headers = elf.phoff..elf.phoff + elf.program_headers.len() as u64;
+        let mut interp = elf.segments.iter().filter(|one| one.kind == elf::PT_INTERP);
+        let interp = interp.next().map_or(0..0, |one| one.offset..one.file_end());
+        for change in &edited.changes.list {
+            let range = change.offset..change.offset + change.after.len() as u64;
+            let within =
+                |outer: &std::ops::Range<u64>| outer.start <= range.start && range.end <= outer.end;
+            let entries = dynamic.offset..dynamic.file_end();
+            let right = match change.kind {
+                EditKind::Dynamic => within(&entries),
+                EditKind::Segment => within(&headers),
+                EditKind::Section => within(&(shoff..shoff + entry_len * count)),
+                EditKind::Text if within(&interp) => true,
+                EditKind::Text => {
+                    let zero = |at: u64| original.bytes[at as usize] == 0;
+                    let free = sections.iter().all(|section| {
+                        let of_section = section.offset..section.offset + section.len;
+                        section.kind == elf::SHT_NOBITS
+                            || range.end <= of_section.start
+                            || of_section.end <= range.start
+                    });
+                    range.clone().all(zero) && (free || within(&entries))
+                }
+                _ => false,
+            };
+            assert!(right, "{what}: {:?} at {range:x?}", change.kind);
+        }
+    }
+
+    /// The headers read back.
+    fn says_what_was_wanted(&self) {
+        let Self {
+            original,
+            edited,
+            wanted,
+            what,
+        } = self;
+        let (before, after) = (
+            original.elf.dynamic.as_ref().unwrap(),
+            edited.elf.dynamic.as_ref().unwrap(),
+        );
+        let search = after.search_path().unwrap().as_bytes();
+        assert!(search == wanted.search, "{what}");
+        assert_eq!(after.is_inherited(), before.is_inherited(), "{what}");
+        let mut needed: Vec<&[u8]> = before.needed.iter().map(|name| name.as_bytes()).collect();
+        needed.extend(wanted.needed);
+        let mut now: Vec<&[u8]> = after.needed.iter().map(|name| name.as_bytes()).collect();
+        needed.sort_unstable();
+        now.sort_unstable();
+        assert!(now == needed, "{what}");
+        assert_eq!(after.soname, before.soname, "{what}");
+        let interp = edited
+            .elf
+            .interp
+            .as_ref()
+            .map(|interp| interp.path.as_os_str());
+        let own = original
+            .elf
+            .interp
+            .as_ref()
+            .map(|interp| interp.path.as_os_str());
+        assert_eq!(
+            interp,
+            wanted.interpreter.map(OsStr::from_bytes).or(own),
+            "{what}"
+        );
+    }
+
+    /// Whether machines with such pages load it; what ld.so finds there.
+    fn is_in_memory(&self, page: u64) -> bool {
+        let Self {
+            original,
+            edited,
+            wanted,
+            what,
+        } = self;
+        let Some(before) = Memory::of(&original.elf, &original.bytes, page) else {
+            return false;
+        };
+        let after = Memory::of(&edited.elf, &edited.bytes, page);
+        let after = after.unwrap_or_else(|| panic!("{what}: not loaded any more"));
+        let ranges = edited.ranges();
+        let mut changed = before.differences(&after).unwrap_or_else(|address| {
+            panic!("{what}: {address:#x} changed, pages of {page}, and is not of the file")
+        });
+        changed.retain(|offset| !ranges.iter().any(|range| range.contains(offset)));
+        assert!(
+            changed.is_empty(),
+            "{what}: {changed:x?} in pages of {page}"
+        );
+
+        let dynamic = edited.elf.dynamic.as_ref().unwrap();
+        let strings = dynamic.value(elf::DT_STRTAB).unwrap();
+        let mask = if edited.elf.word() == 8 {
+            u64::MAX
+        } else {
+            u64::from(u32::MAX)
+        };
+        let (_, entries) = edited.elf.loaded_dynamic().unwrap();
+        let string = |offset: u64| {
+            let address = strings.wrapping_add(offset) & mask;
+            // On larger pages a writable segment may lie over a part of one in front of it.
+            let may_change = page == PAGES[0] && after.is_writable(address);
+            assert!(!may_change || entries.contains(address), "{what}");
+            after.string(address)
+        };
+        let tag = dynamic.value(dynamic.search_tag()).unwrap();
+        assert!(
+            string(tag).as_deref() == Some(wanted.search),
+            "{what}, pages of {page}"
+        );
+        for name in wanted.needed {
+            let mut needed = dynamic.tags().iter();
+            assert!(
+                needed.any(|&(tag, value)| tag == u64::from(elf::DT_NEEDED)
+                    && string(value).as_deref() == Some(*name)),
+                "{what}, pages of {page}"
+            );
+        }
+        if let Some(interpreter) = wanted.interpreter {
+            let mut segments = edited.elf.segments.iter();
+            let segment = segments.find(|one| one.kind == elf::PT_INTERP).unwrap();
+            let found = after.string(segment.address);
+            assert!(
+                found.as_deref() == Some(interpreter),
+                "{what}, pages of {page}"
+            );
+        }
+        true
+    }
+}
+
+/// readelf goes by section headers, and by PT_DYNAMIC where there are none.
+fn shows_in_readelf(yard: &Yard, layout: &Layout, original: &Original, random: &mut Random) {
+    let room = original.largest(Visibility::Listed);
+    let search = search_path(room.clamp(20, 300) - 19, random);
+    let alone = Wanted {
+        search: &search,
+        ..Wanted::default()
+    };
+    let more = Wanted {
+        needed: &[b"libmore.so"],
+        ..alone
+    };
+    let mut trials = [more, alone].into_iter();
+    let found = trials.find_map(|wanted| {
+        let edited = original.edit(&wanted, Visibility::Listed).ok()?;
+        Some((wanted, edited))
+    });
+    let Some((wanted, edited)) = found else {
+        return;
+    };
+    let path = yard.path("shown");
+    fs::write(&path, &edited.bytes).unwrap();
+    let shown = Command::new("readelf")
+        .arg("-dW")
+        .arg(&path)
+        .output()
+        .unwrap();
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let line = format!("path: [{}]", String::from_utf8_lossy(&search));
+    assert!(shown.contains(&line), "{layout:?}: no {line} in\n{shown}");
+    let is_needed = shown.contains("library: [libmore.so]");
+    assert_eq!(is_needed, !wanted.needed.is_empty(), "{layout:?}:\n{shown}");
+}
+
+#[test]
+fn x86_64() {
+    every_layout(X86_64);
+}
+
+#[test]
+fn aarch64() {
+    every_layout(AARCH64);
+}
+
+#[test]
+fn i686() {
+    every_layout(I686);
+}

@@ -1,0 +1,255 @@
+//! Whole runs of the tool: what it writes, what it keeps for undoing, and what a second run makes of it.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sidecar::InPlace;
+use wrap_buddy::inspect::{Elf, Source};
+use wrap_buddy::plan::Plan;
+use wrap_buddy::report::{Report, Status};
+
+use super::subjects::{Kind, Layout, MORE, NEEDS, Search, Workshop};
+use crate::fixture::*;
+
+/// A file of a workshop, and where its libraries are.
+struct Case<'a> {
+    workshop: &'a Workshop,
+    target: Target,
+    path: PathBuf,
+    original: Vec<u8>,
+    what: String,
+}
+
+/// What the tool is told.
+struct Told {
+    libs: [PathBuf; 2],
+    /// For a program: a library more.
+    needed: Option<&'static str>,
+}
+
+impl Case<'_> {
+    fn run(&self, Told { libs, needed }: &Told) -> Report {
+        let mut arguments: Vec<&dyn AsRef<OsStr>> = vec![&"--paths", &self.path, &"--libs"];
+        arguments.extend(libs.iter().map(|directory| directory as &dyn AsRef<OsStr>));
+        arguments.extend([
+            &"--interpreter" as &dyn AsRef<OsStr>,
+            &self.target.interpreter,
+            &"--strategy",
+            &"inplace",
+        ]);
+        if let Some(needed) = needed {
+            arguments.extend([&"--needed" as &dyn AsRef<OsStr>, needed]);
+        }
+        self.workshop.yard.wrap(&arguments)
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        fs::read(&self.path).unwrap()
+    }
+
+    fn directory(&self) -> &Path {
+        self.path.parent().unwrap()
+    }
+
+    /// The file as it was linked, and nothing beside it.
+    fn start_again(&self) {
+        fs::remove_dir_all(self.directory()).unwrap();
+        fs::create_dir(self.directory()).unwrap();
+        fs::write(&self.path, &self.original).unwrap();
+    }
+
+    /// Runs the tool, and again. Whether the file was edited.
+    fn edits(&self, told: &Told, tally: &mut Tally) -> bool {
+        let before = snapshot(self.directory());
+        let report = self.run(told);
+        let file = only(&report);
+        if file.status != Status::Edited {
+            let reason = file.reason.as_deref().unwrap_or_default();
+            assert!(
+                reason.contains("room") || reason.contains("spare"),
+                "{}: {reason}",
+                self.what
+            );
+            assert!(snapshot(self.directory()) == before, "{}", self.what);
+            tally.refused += 1;
+            return false;
+        }
+        let plan = edited(&report);
+        tally.edited += 1;
+        tally.added += plan.resolution.added.len();
+        tally.linked += usize::from(plan.links().is_some());
+        self.only_what_was_planned(plan, &before);
+        self.says_what_was_planned(plan);
+        self.can_be_undone();
+
+        let after = snapshot(self.directory());
+        let again = self.run(told);
+        let reason = reason(&again, Status::Skipped);
+        assert_eq!(reason, "edited in place already", "{}", self.what);
+        assert!(snapshot(self.directory()) == after, "{}", self.what);
+        true
+    }
+
+    fn only_what_was_planned(&self, plan: &Plan, before: &[(PathBuf, Vec<u8>)]) {
+        let mut found = before.iter().filter(|(path, _)| *path == self.path);
+        let mut expected = found.next().unwrap().1.clone();
+        for edit in &plan.edits {
+            let place = edit.offset as usize..edit.offset as usize + edit.after.len();
+            assert!(expected[place.clone()] == edit.before, "{}", self.what);
+            expected[place].copy_from_slice(&edit.after);
+        }
+        assert!(self.bytes() == expected, "{}", self.what);
+    }
+
+    fn says_what_was_planned(&self, plan: &Plan) {
+        let elf = Elf::read(&mut Source::open(&self.path).unwrap()).unwrap();
+        let search = plan.search.join(OsStr::new(":"));
+        let dynamic = elf.dynamic.as_ref().unwrap();
+        assert_eq!(dynamic.search_path(), Some(&search), "{}", self.what);
+        match plan.links() {
+            None => {
+                let found = &plan.resolution.found;
+                assert!(
+                    NEEDS
+                        .iter()
+                        .all(|need| found.iter().any(|(name, _)| name == need))
+                );
+            }
+            Some(links) => {
+                let entry = Path::new("$ORIGIN").join(links.directory.file_name().unwrap());
+                assert!(
+                    plan.search.iter().any(|one| *one == *entry),
+                    "{}",
+                    self.what
+                );
+                for need in NEEDS {
+                    let target = fs::read_link(links.directory.join(need)).unwrap();
+                    assert!(target.ends_with(need) && target.is_file(), "{}", self.what);
+                }
+            }
+        }
+        let mut added = plan.resolution.added.iter();
+        assert!(added.all(|added| elf.needed().contains(&added.soname)));
+        if let Some((_, interpreter)) = plan.interpreter() {
+            assert_eq!(elf.interp.unwrap().path, *interpreter, "{}", self.what);
+        }
+    }
+
+    fn can_be_undone(&self) {
+        let name = self.path.file_name().unwrap().to_string_lossy();
+        let sidecar = fs::read(self.path.with_file_name(format!(".{name}.wrapbuddy"))).unwrap();
+        let record = InPlace::parse(&sidecar).unwrap();
+        let mut bytes = self.bytes();
+        for one in record.edits() {
+            let place = one.edit.offset as usize..one.edit.end().unwrap() as usize;
+            assert!(bytes[place.clone()] == *one.written, "{}", self.what);
+            bytes[place].copy_from_slice(one.edit.original);
+        }
+        assert!(bytes == self.original, "{}: not undone", self.what);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    edited: usize,
+    refused: usize,
+    linked: usize,
+    added: usize,
+    changed: usize,
+}
+
+fn runs(target: Target) {
+    let workshop = Workshop::new(target);
+    let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ u64::from(target.machine));
+    let mut tally = Tally::default();
+    let linkers: Vec<Linker> = Linker::installed().collect();
+    for (linker, bits) in linkers
+        .into_iter()
+        .flat_map(|linker| (0..4).map(move |bits| (linker, bits)))
+    {
+        let layout = Layout {
+            kind: match bits & 1 {
+                0 => Kind::Library,
+                _ => [Kind::Pie, Kind::Fixed][random.below(2)],
+            },
+            separate_code: bits & 2 == 0,
+            stripped: random.below(2) == 0,
+            search: [Search::None, Search::Runpath, Search::Rpath][random.below(3)],
+            ..Layout::usual(linker)
+        };
+        let name = if layout.kind == Kind::Library {
+            "app/libsubject.so"
+        } else {
+            "app/subject"
+        };
+        let path = workshop.link(name, &layout);
+        let mut case = Case {
+            workshop: &workshop,
+            target,
+            original: fs::read(&path).unwrap(),
+            path,
+            what: String::new(),
+        };
+        // About as long as those of a store, much longer, and longer than the room of most files.
+        for len in [
+            40 + random.below(200),
+            300 + random.below(900),
+            2000 + random.below(3000),
+        ] {
+            case.what = format!("{layout:?}, {len} bytes");
+            let more = [None, Some(MORE)][random.below(2)];
+            let told = |letters: [&str; 2], len: usize, needed| {
+                let [first, second] = letters;
+                workshop.library_directory(MORE, len / 3, first);
+                let libs = [
+                    workshop.library_directory(NEEDS[0], len / 3, first),
+                    workshop.library_directory(NEEDS[1], len - len / 3, second),
+                ];
+                Told { libs, needed }
+            };
+            let some = told(["a", "b"], len, None);
+            let others = told(["c", "d"], 30 + random.below(600), more);
+            let (some, others) = match random.below(2) {
+                0 => (some, others),
+                _ => (others, some),
+            };
+            case.start_again();
+            let first = case.edits(&some, &mut tally);
+            // Other directories: the file is as if it had never been edited for these, unless there is no room for the others.
+            let second = case.edits(&others, &mut tally);
+            let both = case.bytes();
+            case.start_again();
+            assert_eq!(case.edits(&others, &mut tally), second, "{}", case.what);
+            if second {
+                assert!(
+                    case.bytes() == both,
+                    "{}: a trace of the first run",
+                    case.what
+                );
+                tally.changed += usize::from(first);
+            }
+        }
+        fs::remove_dir_all(case.directory()).unwrap();
+    }
+    assert!(tally.edited > 40 && tally.refused > 3, "{tally:?}");
+    assert!(
+        tally.linked > 3 && tally.added > 3 && tally.changed > 10,
+        "{tally:?}"
+    );
+}
+
+#[test]
+fn runs_on_x86_64() {
+    runs(X86_64);
+}
+
+#[test]
+fn runs_on_aarch64() {
+    runs(AARCH64);
+}
+
+#[test]
+fn runs_on_i686() {
+    runs(I686);
+}

@@ -1,0 +1,285 @@
+//! Libraries and programs of each linker with each of its layouts, and edits of them in memory.
+
+use std::fs;
+use std::ops::Range;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use wrap_buddy::arch;
+use wrap_buddy::in_place::{Changes, Ground, Visibility, Wanted};
+use wrap_buddy::inspect::{Elf, Source};
+
+use crate::fixture::*;
+
+/// What the files of a workshop need.
+pub const NEEDS: [&str; 2] = ["libdep0.so", "libdep1.so"];
+
+/// What they might need in addition.
+pub const MORE: &str = "libmore.so";
+
+/// The search path of files that have one.
+pub const OWN_SEARCH: &str = "$ORIGIN/../own";
+
+/// A dynamic linker that is nowhere, with a path shorter than those that are somewhere.
+const PROGRAM_ASKS_FOR: &str = "-Wl,--dynamic-linker=/gone/ld.so";
+
+/// How a file is linked.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    pub linker: Linker,
+    pub kind: Kind,
+    pub separate_code: bool,
+    pub relro: bool,
+    pub page: u32,
+    pub stripped: bool,
+    pub search: Search,
+}
+
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Library,
+    Pie,
+    /// A program that is loaded where its headers say, and nowhere else.
+    Fixed,
+}
+
+/// The search path a file comes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Search {
+    None,
+    Runpath,
+    Rpath,
+}
+
+impl Layout {
+    /// A library as most are, by `linker`.
+    pub fn usual(linker: Linker) -> Self {
+        Self {
+            linker,
+            kind: Kind::Library,
+            separate_code: true,
+            relro: true,
+            page: 4096,
+            stripped: false,
+            search: Search::None,
+        }
+    }
+}
+
+/// All that linkers do of their own accord, and of what they are asked for some combination each.
+pub fn layouts(random: &mut Random) -> Vec<Layout> {
+    let mut layouts = Vec::new();
+    for linker in Linker::installed() {
+        for page in [4096, 16384, 65536] {
+            for bits in 0..8 {
+                layouts.push(Layout {
+                    linker,
+                    kind: match bits & 1 {
+                        0 => Kind::Library,
+                        // gold ends with an internal error for some of the others.
+                        _ if linker == Linker::Gold => Kind::Pie,
+                        _ => [Kind::Pie, Kind::Fixed][random.below(2)],
+                    },
+                    separate_code: bits & 2 == 0,
+                    relro: bits & 4 == 0,
+                    page,
+                    stripped: random.below(2) == 0,
+                    search: [Search::None, Search::Runpath, Search::Rpath][random.below(3)],
+                });
+            }
+        }
+    }
+    layouts
+}
+
+/// Where files are linked, all of the same objects.
+pub struct Workshop {
+    pub yard: Yard,
+    target: Target,
+}
+
+impl Workshop {
+    pub fn new(target: Target) -> Self {
+        let yard = Yard::new();
+        for name in NEEDS.into_iter().chain([MORE]) {
+            let function = &name[3..7];
+            let source = format!("int {function}(void) {{ return 0; }}");
+            let soname = format!("-Wl,-soname,{name}");
+            yard.compile(target, name, &source, &["-shared", "-fPIC", &soname]);
+        }
+        let subject = "int dep0(void), dep1(void); static char zeros[9000]; char *there = zeros;
+            int subject(void) { return dep0() + dep1() + *there; }";
+        let program = format!("{subject} int main(void) {{ return subject(); }}");
+        let compile = ["-c", "-fPIC", "-O1"];
+        yard.compile(target, "library.o", subject, &compile);
+        yard.compile(target, "program.o", &program, &compile);
+        Self { yard, target }
+    }
+
+    /// Links `output`.
+    pub fn link(&self, output: &str, layout: &Layout) -> PathBuf {
+        let mut arguments = self.yard.link_by(self.target, layout.linker);
+        let kind = match layout.kind {
+            Kind::Library => ["-shared", "library.o", "-Wl,-soname,libsubject.so"],
+            Kind::Pie => ["-pie", "program.o", PROGRAM_ASKS_FOR],
+            Kind::Fixed => ["-no-pie", "program.o", PROGRAM_ASKS_FOR],
+        };
+        arguments.extend(kind.map(String::from));
+        arguments.extend(NEEDS.map(String::from));
+        let code = match (layout.linker, layout.separate_code) {
+            (Linker::Gold, true) => "--rosegment",
+            (Linker::Gold, false) => "--no-rosegment",
+            (_, true) => "-z,separate-code",
+            (_, false) => "-z,noseparate-code",
+        };
+        let relro = if layout.relro { "relro" } else { "norelro" };
+        arguments.push(format!(
+            "-Wl,{code},-z,{relro},-z,max-page-size={}",
+            layout.page
+        ));
+        if layout.stripped {
+            arguments.push("-s".to_owned());
+        }
+        let tags = match layout.search {
+            Search::None => None,
+            Search::Runpath => Some("enable"),
+            Search::Rpath => Some("disable"),
+        };
+        arguments.extend(tags.map(|tags| format!("-Wl,--{tags}-new-dtags,-rpath,{OWN_SEARCH}")));
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let linked = self.yard.drive(self.target, output, &arguments);
+        linked.unwrap_or_else(|errors| panic!("{layout:?}: {errors}"))
+    }
+}
+
+/// What programs of a workshop do.
+const LOADS: &str = "int subject(void); int main(void) { return subject(); }";
+
+impl Workshop {
+    /// A directory that has `need`, with a path of `len` bytes.
+    pub fn library_directory(&self, need: &str, len: usize, letter: &str) -> PathBuf {
+        let mut directory = self.yard.path(letter);
+        while let Some(left) = len.checked_sub(directory.as_os_str().len() + 1) {
+            if left == 0 {
+                break;
+            }
+            directory.push(letter.repeat(left.min(100)));
+        }
+        fs::create_dir_all(&directory).unwrap();
+        let link = directory.join(need);
+        if !link.is_symlink() {
+            symlink(self.yard.path(need), link).unwrap();
+        }
+        directory
+    }
+
+    /// A program `app/main` that finds `library`, relative to the yard, and nothing that the library needs.
+    pub fn program_that_loads(&self, library: &str, linker: Linker) -> PathBuf {
+        let link = "-Wl,--allow-shlib-undefined";
+        let linked = self.link_program("app/main", library, linker, &[link]);
+        linked.unwrap_or_else(|errors| panic!("{linker:?}: {errors}"))
+    }
+
+    /// The same, if the linker finds all that the library needs.
+    pub fn try_program(
+        &self,
+        output: &str,
+        library: &str,
+        linker: Linker,
+    ) -> Result<PathBuf, String> {
+        self.link_program(output, library, linker, &["-Wl,--no-allow-shlib-undefined"])
+    }
+
+    fn link_program(
+        &self,
+        output: &str,
+        library: &str,
+        linker: Linker,
+        more: &[&str],
+    ) -> Result<PathBuf, String> {
+        let interpreter = self.target.interpreter;
+        let library_directory = self.yard.path(library);
+        let search = format!(
+            "-Wl,--enable-new-dtags,--dynamic-linker={interpreter},-rpath,{}:{}",
+            library_directory.parent().unwrap().display(),
+            Path::new(interpreter).parent().unwrap().display(),
+        );
+        let mut arguments = self.yard.link_by(self.target, linker);
+        arguments.extend([library.to_owned(), search]);
+        arguments.extend(more.iter().map(|&one| one.to_owned()));
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        self.yard
+            .try_compile(self.target, output, LOADS, &arguments)
+    }
+}
+
+/// A file that is edited again and again, in memory.
+pub struct Original {
+    path: PathBuf,
+    pub bytes: Vec<u8>,
+    pub elf: Elf,
+}
+
+/// What became of it.
+pub struct Edited {
+    pub changes: Changes,
+    pub bytes: Vec<u8>,
+    pub elf: Elf,
+}
+
+impl Original {
+    pub fn read(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            bytes: fs::read(path).unwrap(),
+            elf: Elf::read(&mut Source::open(path).unwrap()).unwrap(),
+        }
+    }
+
+    pub fn source(&self) -> Source {
+        Source::open(&self.path).unwrap()
+    }
+
+    /// What to say of its ground.
+    pub fn on_ground<T>(&self, look: impl FnOnce(&Ground<'_>) -> T) -> Result<T, String> {
+        let arch = arch::find(self.elf.machine, self.elf.class).unwrap();
+        let ground = Ground::new(&self.elf, arch, &mut self.source());
+        ground
+            .map(|ground| look(&ground))
+            .map_err(|error| format!("{error:#}"))
+    }
+
+    /// Bytes of the largest string that has a place, its NUL included.
+    pub fn largest(&self, allowed: Visibility) -> usize {
+        self.on_ground(|ground| ground.largest(allowed)).unwrap() as usize
+    }
+
+    pub fn edit(&self, wanted: &Wanted<'_>, allowed: Visibility) -> Result<Edited, String> {
+        let changes = self.on_ground(|ground| ground.changes(wanted, allowed))??;
+        let mut bytes = self.bytes.clone();
+        let mut source = self.source();
+        for change in &changes.list {
+            let place = change.offset as usize..change.offset as usize + change.after.len();
+            bytes[place].copy_from_slice(&change.after);
+            source.lay_over(change.offset, &change.after);
+        }
+        let elf = Elf::read(&mut source).unwrap();
+        Ok(Edited {
+            changes,
+            bytes,
+            elf,
+        })
+    }
+}
+
+impl Edited {
+    /// Which bytes of the file change, in order.
+    pub fn ranges(&self) -> Vec<Range<u64>> {
+        let list = self.changes.list.iter();
+        let range = list.map(|change| change.offset..change.offset + change.after.len() as u64);
+        let mut ranges: Vec<Range<u64>> = range.collect();
+        ranges.sort_by_key(|range| range.start);
+        ranges
+    }
+}

@@ -1,0 +1,226 @@
+//! `bench rooms`: how many real libraries have room for a search path, planned by the tool and never written.
+
+mod kit;
+mod libraries;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::Misses;
+use crate::workspace::{release_tool, target_dir};
+use kit::Kit;
+
+/// Options of `cargo xtask bench rooms`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Libraries, or directories with some; without any: 1000 of this system and those of the real programs, if they are fetched
+    paths: Vec<PathBuf>,
+    /// Bytes of the path of each library directory; as many as two of a Nix store with a colon between them
+    #[arg(long, default_value_t = 151, value_parser = clap::value_parser!(u16).range(100..=2000))]
+    length: u16,
+    /// Fail when a target is missed
+    #[arg(long)]
+    check: bool,
+}
+
+const OF_SYSTEM: usize = 1000;
+
+/// Nobody loads what is in here.
+const DEBUG_INFORMATION: &str = "/usr/lib/debug";
+
+/// Of a hundred libraries that need a search path, so many may be without room for it.
+const TARGET_WITHOUT_ROOM: f64 = 7.0;
+
+/// What became of a library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    /// The whole search path is in it, and other tools see it.
+    Visible,
+    /// The whole search path is in it, for ld.so alone.
+    Hidden,
+    /// A directory of links beside it stands in for the search path.
+    Links,
+    NoRoom,
+    /// Planned neither, for another reason.
+    Refused,
+    /// It needs no search path, or is none of the tool's business.
+    Skipped,
+}
+
+impl Way {
+    const ALL: [(Way, &str); 6] = [
+        (Way::Visible, "in place, visible"),
+        (Way::Hidden, "in place, hidden"),
+        (Way::Links, "directory of links"),
+        (Way::NoRoom, "no room"),
+        (Way::Refused, "refused"),
+        (Way::Skipped, "nothing to do"),
+    ];
+
+    /// By what the tool says of the file.
+    fn of(file: &Value) -> Self {
+        let has = |text: &Value, part| text.as_str().is_some_and(|text| text.contains(part));
+        let is_hidden = |note| has(note, "patchelf and readelf do not");
+        let list = |key| file[key].as_array().map_or(&[][..], Vec::as_slice);
+        match file["status"].as_str() {
+            Some("would-edit") if !list("links").is_empty() => Self::Links,
+            Some("would-edit") if list("notes").iter().any(is_hidden) => Self::Hidden,
+            Some("would-edit") => Self::Visible,
+            _ if has(&file["reason"], "has no room for a search path") => Self::NoRoom,
+            Some("failed") => Self::Refused,
+            _ => Self::Skipped,
+        }
+    }
+}
+
+/// Runs the task.
+pub fn run(options: &Options) -> Result<()> {
+    let tool = release_tool()?;
+    let paths = match options.paths.as_slice() {
+        [] => default_libraries()?,
+        paths => libraries::below(paths),
+    };
+    ensure!(!paths.is_empty(), "there is no library to look at");
+    let kit = Kit::new(usize::from(options.length))?;
+    println!(
+        "{} libraries, and {} bytes for each directory they need",
+        paths.len(),
+        options.length
+    );
+    let mut misses = Misses::default();
+    report(&looked_at(&kit, &tool, &paths)?, &mut misses);
+    misses.finish(options.check)
+}
+
+fn default_libraries() -> Result<Vec<PathBuf>> {
+    let mut found = libraries::below(&[PathBuf::from("/usr/lib")]);
+    found.retain(|path| !path.starts_with(DEBUG_INFORMATION));
+    found.truncate(OF_SYSTEM);
+    found.extend(libraries::below(&[target_dir()?.join("corpus")]));
+    Ok(found)
+}
+
+/// What the tool says of each; of those that it does not survive, an object that says so.
+fn looked_at(kit: &Kit, tool: &Path, paths: &[PathBuf]) -> Result<Vec<Value>> {
+    match kit.plan(tool, paths) {
+        Ok(files) => Ok(files),
+        // Halves, and halves of those, until the one that breaks it is alone.
+        Err(error) => match paths.split_at(paths.len() / 2) {
+            ([], _) => {
+                let path = paths.first().context("no library to look at")?;
+                let reason = format!("the tool breaks: {error:#}");
+                let broken =
+                    serde_json::json!({"path": path, "status": "failed", "reason": reason});
+                Ok(vec![broken])
+            }
+            (some, others) => {
+                let mut files = looked_at(kit, tool, some)?;
+                files.extend(looked_at(kit, tool, others)?);
+                Ok(files)
+            }
+        },
+    }
+}
+
+fn report(files: &[Value], misses: &mut Misses) {
+    let mut ways: BTreeMap<Way, Vec<&Value>> = BTreeMap::new();
+    for file in files {
+        ways.entry(Way::of(file)).or_default().push(file);
+    }
+    let count = |way| ways.get(&way).map_or(0, Vec::len);
+    let need: usize =
+        Way::ALL.iter().map(|&(way, _)| count(way)).sum::<usize>() - count(Way::Skipped);
+    for (way, name) in Way::ALL {
+        let share = match way {
+            Way::Skipped => String::new(),
+            _ => format!("  {:5.1} %", percent(count(way), need)),
+        };
+        println!("  {name:<20} {:>5}{share}", count(way));
+    }
+    for way in [Way::NoRoom, Way::Refused] {
+        for file in ways.get(&way).into_iter().flatten() {
+            let text = |key: &str| file[key].as_str().unwrap_or_default();
+            println!("  {} {}", text("path"), text("reason"));
+        }
+    }
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    for file in ways.get(&Way::Skipped).into_iter().flatten() {
+        let reason = file["reason"]
+            .as_str()
+            .unwrap_or("not a library to the tool");
+        *reasons.entry(reason).or_default() += 1;
+    }
+    for (reason, count) in reasons {
+        println!("  left alone: {count:>5} {reason}");
+    }
+    let without = count(Way::NoRoom) + count(Way::Refused);
+    println!("  of {need} that need a search path");
+    misses.compare(
+        "  have no room, even for links",
+        percent(without, need),
+        TARGET_WITHOUT_ROOM,
+        " %",
+    );
+    misses.compare(
+        "  have no room for the whole search path",
+        percent(without + count(Way::Links), need),
+        TARGET_WITHOUT_ROOM,
+        " %",
+    );
+}
+
+fn percent(part: usize, whole: usize) -> f64 {
+    100.0 * part as f64 / whole.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn ways_are_told_from_each_other() {
+        let hidden = "ld.so finds the search path all the same, but patchelf and readelf do not";
+        let link = json!([{"path": "a", "target": "b"}]);
+        for (file, way) in [
+            (json!({"status": "would-edit", "links": []}), Way::Visible),
+            (
+                json!({"status": "would-edit", "notes": [hidden]}),
+                Way::Hidden,
+            ),
+            (
+                json!({"status": "would-edit", "notes": [hidden], "links": link}),
+                Way::Links,
+            ),
+            (
+                json!({"status": "failed", "reason": "has no room for a search path: …"}),
+                Way::NoRoom,
+            ),
+            (
+                json!({"status": "failed", "reason": "malformed ELF file"}),
+                Way::Refused,
+            ),
+            (
+                json!({"status": "skipped", "reason": "not an ELF file"}),
+                Way::Skipped,
+            ),
+            (json!({"status": "would-wrap"}), Way::Skipped),
+        ] {
+            assert_eq!(Way::of(&file), way, "{file}");
+        }
+    }
+
+    #[test]
+    fn libraries_without_room_are_a_miss() {
+        let no_room = json!({"status": "failed", "reason": "has no room for a search path"});
+        let fits = json!({"status": "would-edit"});
+        let mut misses = Misses::default();
+        report(std::slice::from_ref(&fits), &mut misses);
+        assert!(misses.0.is_empty());
+        report(&[fits, no_room], &mut misses);
+        assert_eq!(misses.0.len(), 2);
+    }
+}

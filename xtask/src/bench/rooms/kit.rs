@@ -1,0 +1,160 @@
+//! Dynamic linkers that find nothing by themselves, and library directories with long names.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::bench::system_library_dirs;
+use crate::workspace::output;
+
+/// Compilers, the first this system's own, and what their dynamic linkers are called.
+const COMPILERS: [(&str, &str); 5] = [
+    ("cc", "ld-linux-x86-64.so.2"),
+    ("cc", "ld-linux-aarch64.so.1"),
+    ("x86_64-linux-gnu-gcc", "ld-linux-x86-64.so.2"),
+    ("aarch64-linux-gnu-gcc", "ld-linux-aarch64.so.1"),
+    ("i686-linux-gnu-gcc", "ld-linux.so.2"),
+];
+
+/// What the tool is told about the machine that libraries will be used on.
+pub struct Kit {
+    _dir: TempDir,
+    interpreters: Vec<PathBuf>,
+    libs: Vec<PathBuf>,
+}
+
+impl Kit {
+    /// With paths of `length` bytes.
+    pub fn new(length: usize) -> Result<Self> {
+        let dir = TempDir::with_prefix("rooms-").context("cannot make a directory")?;
+        let mut interpreters: Vec<PathBuf> = Vec::new();
+        let mut real: Vec<PathBuf> = system_library_dirs()?
+            .into_iter()
+            .map(PathBuf::from)
+            .collect();
+        for (compiler, name) in COMPILERS {
+            // A cross compiler that is not installed: its libraries will be skipped.
+            let Some(found) = library_of(compiler, name) else {
+                continue;
+            };
+            let blind = dir.path().join(name).join(name);
+            if interpreters.contains(&blind) {
+                continue;
+            }
+            fs::create_dir(dir.path().join(name))?;
+            let bytes = fs::read(&found)?;
+            fs::write(&blind, blinded(bytes))?;
+            interpreters.push(blind);
+            let parent = found.parent().context("a library is in a directory")?;
+            if !real.iter().any(|known| known == parent) {
+                real.push(parent.to_owned());
+            }
+        }
+        ensure!(
+            !interpreters.is_empty(),
+            "no compiler knows where its dynamic linker is"
+        );
+        let mut libs = Vec::new();
+        for (index, real) in real.iter().enumerate() {
+            let link = long_path(dir.path(), index, length)?;
+            symlink(real, &link).with_context(|| format!("cannot make {}", link.display()))?;
+            libs.push(link);
+        }
+        Ok(Self {
+            _dir: dir,
+            interpreters,
+            libs,
+        })
+    }
+
+    /// What the tool says of each file; nothing is written.
+    pub fn plan(&self, tool: &Path, paths: &[PathBuf]) -> Result<Vec<Value>> {
+        let mut command = Command::new(tool);
+        command.args(["--dry-run", "--format", "json", "--ignore-missing", "*"]);
+        for interpreter in &self.interpreters {
+            command.arg("--interpreter").arg(interpreter);
+        }
+        command.arg("--libs").args(&self.libs);
+        command.arg("--paths").args(paths);
+        // It fails when a single file does, and says so in the report.
+        let done = command.output().context("cannot run the tool")?;
+        let document: Value = serde_json::from_slice(&done.stdout).with_context(|| {
+            let errors = String::from_utf8_lossy(&done.stderr);
+            format!("it ended with {}: {}", done.status, errors.trim_end())
+        })?;
+        let files = document["files"]
+            .as_array()
+            .context("it reports no files")?;
+        Ok(files.clone())
+    }
+}
+
+fn library_of(compiler: &str, name: &str) -> Option<PathBuf> {
+    let option = format!("-print-file-name={name}");
+    let printed = output(Command::new(compiler).arg(option)).ok()?;
+    // A name alone is what it was asked for.
+    let path = Path::new(printed.trim_end());
+    path.is_absolute().then(|| path.canonicalize().ok())?
+}
+
+/// A path of `length` bytes in a directory that is there.
+fn long_path(parent: &Path, index: usize, length: usize) -> Result<PathBuf> {
+    let mut path = parent.join(format!("{index}"));
+    fs::create_dir(&path)?;
+    let len = |path: &Path| path.as_os_str().len();
+    // The rest without a slash at its end, in names that are not too long.
+    while length > len(&path) + 202 {
+        path.push("d".repeat(200));
+        fs::create_dir(&path)?;
+    }
+    let rest = length.checked_sub(len(&path) + 1).filter(|&rest| rest > 0);
+    let rest = rest.with_context(|| format!("{} is too long a path", path.display()))?;
+    path.push("d".repeat(rest));
+    Ok(path)
+}
+
+/// A dynamic linker whose own directories are nowhere: each is a string that begins and ends with a slash.
+fn blinded(mut bytes: Vec<u8>) -> Vec<u8> {
+    let mut start = 0;
+    for end in 0..bytes.len() {
+        if bytes[end] != 0 {
+            continue;
+        }
+        let text = &mut bytes[start..end];
+        start = end + 1;
+        let is_path = text.len() > 2 && text.iter().all(u8::is_ascii_graphic);
+        if is_path && text.starts_with(b"/") && text.ends_with(b"/") {
+            let last = text.len() - 1;
+            text[1..last].fill(b'_');
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_of_a_dynamic_linker_are_blinded() {
+        let bytes = b"\x7fELF\0/lib/x/\0/usr/lib/\0/etc/ld.so.cache\0lib/\0/\0//\0/lib/";
+        let blind = b"\x7fELF\0/_____/\0/_______/\0/etc/ld.so.cache\0lib/\0/\0//\0/lib/";
+        assert_eq!(blinded(bytes.to_vec()), blind);
+    }
+
+    #[test]
+    fn paths_are_as_long_as_asked_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (index, length) in [100, 151, 203, 400, 1000].into_iter().enumerate() {
+            let path = long_path(dir.path(), index, length).expect("it fits");
+            assert_eq!(path.as_os_str().len(), length);
+            assert!(path.parent().is_some_and(Path::is_dir));
+        }
+        assert!(long_path(dir.path(), 9, 8).is_err());
+    }
+}
