@@ -179,6 +179,13 @@ pub const CARGO_COMMANDS: &[CargoCommand] = &[
     },
 ];
 
+/// The subcommand that only `cargo xtask fuzz` uses.
+pub const FUZZ_COMMAND: CargoCommand = CargoCommand {
+    name: "fuzz",
+    why: "building the fuzz targets",
+    install: &["cargo", "install", "cargo-fuzz", "--locked"],
+};
+
 impl Need {
     /// Whether a host of architecture `host` needs this.
     pub fn applies_to(&self, host: &str) -> bool {
