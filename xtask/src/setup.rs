@@ -58,7 +58,7 @@ pub fn run(options: &Options) -> Result<()> {
     let commands: Vec<&CargoCommand> = CARGO_COMMANDS
         .iter()
         .chain(options.fuzz.then_some(&FUZZ_COMMAND))
-        .filter(|command| !is_present(command))
+        .filter(|command| !has_subcommand(command.name))
         .collect();
     if needs.is_empty() && commands.is_empty() {
         println!("setup: everything is installed");
@@ -113,8 +113,9 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn is_present(command: &CargoCommand) -> bool {
-    let probe = workspace::cargo([command.name, "--version"])
+/// Whether cargo has this subcommand.
+pub fn has_subcommand(name: &str) -> bool {
+    let probe = workspace::cargo([name, "--version"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();

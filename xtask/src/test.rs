@@ -23,6 +23,8 @@ pub fn run(options: &Options) -> Result<()> {
     workspace::run(
         cargo(["clippy", "--workspace", "--all-targets"]).args(["--", "-D", "warnings"]),
     )?;
+    lint_fuzz_targets()?;
+    check_dependencies()?;
     workspace::run(&mut cargo(["test", "--quiet", "--workspace", "--doc"]))?;
     run_miri()?;
     // Started anew: setup may just have installed what stages are built with that this very build lacks.
@@ -37,6 +39,39 @@ pub fn run(options: &Options) -> Result<()> {
             .args(&options.arguments)
             .env("WRAP_BUDDY_BIN", tool),
     )
+}
+
+/// The manifest of the fuzz targets, which are a workspace of their own.
+const FUZZ: &str = "--manifest-path=fuzz/Cargo.toml";
+
+fn lint_fuzz_targets() -> Result<()> {
+    workspace::run(&mut cargo(["fmt", FUZZ, "--check"]))?;
+    // In the target directory of everything else: most dependencies are the same.
+    let target = workspace::target_dir()?;
+    workspace::run(
+        cargo(["clippy", FUZZ, "--all-targets", "--target-dir"])
+            .arg(target)
+            .args(["--", "-D", "warnings"]),
+    )
+}
+
+/// Nothing is depended on in vain, and on nothing of another licence or from elsewhere than agreed.
+fn check_dependencies() -> Result<()> {
+    workspace::run(&mut cargo(["machete"]))?;
+    // To build it takes longer than all tests. Advisories are looked at where there is a network: see the workflow.
+    if !setup::has_subcommand("deny") {
+        println!("skipped: licences and origins of dependencies, `cargo deny` is not installed");
+        return Ok(());
+    }
+    for manifest in ["--manifest-path=Cargo.toml", FUZZ] {
+        let config = ["--config", "deny.toml", "check"];
+        workspace::run(
+            cargo(["deny", manifest])
+                .args(config)
+                .args(["licenses", "bans", "sources"]),
+        )?;
+    }
+    Ok(())
 }
 
 /// Interprets the tests of the wire formats, where a toolchain with Miri is installed.

@@ -177,6 +177,11 @@ pub const CARGO_COMMANDS: &[CargoCommand] = &[
         why: "lints",
         install: &["rustup", "component", "add", "clippy"],
     },
+    CargoCommand {
+        name: "machete",
+        why: "finding dependencies that nothing uses",
+        install: &["cargo", "install", "cargo-machete", "--locked"],
+    },
 ];
 
 /// The subcommand that only `cargo xtask fuzz` uses.
