@@ -100,8 +100,16 @@ impl Yard {
         let mut bytes = fs::read(&sidecar).expect("a wrapped file has a sidecar");
         let len = fs::metadata(path).expect("it is there").len();
         let at = usize::from(at) * bytes.len() / 256;
-        for byte in bytes.iter_mut().skip(at).take(1 + usize::from(damage % 4)) {
-            *byte ^= damage;
+        if damage >= 0xf0 {
+            // A number of 64 bits, larger than any that makes sense.
+            bytes
+                .iter_mut()
+                .skip(at & !7)
+                .take(8)
+                .for_each(|byte| *byte = damage | 0xf);
+        } else {
+            let changed = bytes.iter_mut().skip(at).take(1 + usize::from(damage % 4));
+            changed.for_each(|byte| *byte ^= damage);
         }
         fuzz::fix_checksum(&mut bytes);
         fs::write(&sidecar, bytes).expect("it is ours");

@@ -186,6 +186,8 @@ fn split_edit(bytes: &[u8]) -> Option<(Written<'_>, &[u8])> {
         offset: u64_at(bytes, 0)?,
         original,
     };
+    // Where it ends is a number too.
+    edit.offset.checked_add(len as u64)?;
     Some((Written { edit, written }, rest))
 }
 
