@@ -128,6 +128,20 @@ fn absurd_headers_are_refused_without_reading_much() {
     }
 }
 
+/// Without the first, the second would count.
+#[test]
+fn a_program_with_two_interpreters() {
+    let yard = Yard::new();
+    let path = yard.path("program");
+    let mut bytes = program(&yard, X86_64);
+    let mut headers = (0..usize::from(bytes[56])).map(|index| 64 + 56 * index);
+    // PT_GNU_STACK becomes another.
+    let stack = headers.find(|&at| bytes[at..at + 4] == 0x6474_e551_u32.to_le_bytes());
+    let stack = stack.unwrap();
+    bytes[stack..stack + 4].copy_from_slice(&3_u32.to_le_bytes());
+    assert_eq!(survives(&yard, &path, &bytes), Status::Failed);
+}
+
 #[test]
 fn hostile_sidecars_beside_a_program() {
     let yard = Yard::new();
