@@ -12,10 +12,24 @@ use sys::syscall::{self, map, open_flags, prot};
 use crate::locate::PATH_MAX;
 use crate::process::Loader;
 use crate::report::fail;
-use crate::text::{CUT, NOT_ELF, NOT_LOADED, OTHER_MACHINE, R_DEBUG, Text};
+use crate::text::{CUT, EMPTY, Message, NOT_ELF, NOT_LOADED, OTHER_MACHINE, R_DEBUG, Text};
 
 /// More than any dynamic linker takes, and no overflow when added to an address, bytes.
 const MAX_SPAN: usize = 1 << 28;
+
+/// What the headers of a dynamic linker say; pure, so that it can be tested on any bytes.
+pub struct Layout {
+    /// The first program header.
+    headers: *const Phdr,
+    /// Behind the last.
+    limit: *const Phdr,
+    /// The first loadable segment.
+    first: *const Phdr,
+    /// Virtual address behind the last segment.
+    pub end: usize,
+    /// The largest p_align, at least a page.
+    align: usize,
+}
 
 /// A dynamic linker; every failure ends the process.
 struct Interpreter {
@@ -24,16 +38,7 @@ struct Interpreter {
     near: usize,
     fd: usize,
     page: usize,
-    /// The first program header.
-    headers: *const Phdr,
-    /// Behind the last.
-    limit: *const Phdr,
-    /// The first loadable segment.
-    first: *const Phdr,
-    /// Virtual address behind the last segment.
-    end: usize,
-    /// The largest p_align, at least a page.
-    align: usize,
+    layout: Layout,
     /// Load bias.
     base: usize,
     /// Protection that executable pages get besides.
@@ -52,54 +57,33 @@ impl Loader {
     pub fn map_interpreter(&self) -> usize {
         let path = self.interpreter;
         let front = self.scratch;
-        // SAFETY: the path ends in a NUL; the scratch memory is this large and aligned, and any bytes are an ELF header.
-        let (fd, read, elf) = unsafe {
+        // SAFETY: the path ends in a NUL; the scratch memory is this large and aligned.
+        let (fd, read) = unsafe {
             let fd = syscall::open(path.as_ptr(), open_flags::RDONLY | open_flags::NONBLOCK);
             *front.cast::<u32>() = 0;
-            (
-                fd,
-                sys::arch::pread(fd.0, front, PATH_MAX, 0),
-                &*front.cast::<Ehdr>(),
-            )
+            (fd, sys::arch::pread(fd.0, front, PATH_MAX, 0))
         };
-        let headers = front.wrapping_add(elf.e_phoff).cast::<Phdr>();
         let page = self.page();
         let mut interpreter = Interpreter {
             path,
             near: self.sidecar as usize,
             fd: fd.0,
             page,
-            headers,
-            limit: headers.wrapping_add(elf.e_phnum as usize),
-            first: core::ptr::null(),
-            end: 0,
-            align: page,
+            layout: Layout::new(page),
             base: 0,
             bti: 0,
         };
         if fd.errno() != 0 {
             interpreter.fail(fd.errno());
         }
-        // SAFETY: the identification is four bytes of magic, class, and more.
-        let ident = unsafe { front.cast::<u32>().read() };
-        if ident != MAGIC {
-            fail(path, NOT_ELF, 0);
-        }
-        // The class follows from the machine and the size of a program header.
-        if elf.e_type != ET_DYN || elf.e_machine != sys::arch::MACHINE {
-            fail(path, OTHER_MACHINE, 0);
-        }
-        if elf.e_phentsize as usize != size_of::<Phdr>()
-            || elf.e_phoff & (size_of::<usize>() - 1) != 0
-            || elf.e_phoff > PATH_MAX
-            || interpreter.limit as usize - front as usize > read
-        {
-            interpreter.damaged();
-        }
-        interpreter.check();
-        // Without a loadable segment the end is 0.
-        if elf.e_entry >= interpreter.end {
-            interpreter.damaged();
+        // SAFETY: the scratch memory is PATH_MAX bytes, aligned, and stays.
+        let problem = unsafe {
+            interpreter
+                .layout
+                .problem(front, read, syscall::file_len(fd.0).0)
+        };
+        if problem != EMPTY {
+            fail(path, problem, 0);
         }
         interpreter.reserve();
         interpreter.find_bti(self);
@@ -110,28 +94,51 @@ impl Loader {
             interpreter.seed(debug as *mut usize);
         }
         self.stack.set(at::BASE, interpreter.base);
-        interpreter.base.wrapping_add(elf.e_entry)
+        // SAFETY: it holds an ELF header.
+        let entry = unsafe { (*front.cast::<Ehdr>()).e_entry };
+        interpreter.base.wrapping_add(entry)
     }
 }
 
-impl Interpreter {
-    #[cold]
-    #[inline(never)]
-    fn fail(&self, errno: usize) -> ! {
-        fail(self.path, NOT_LOADED, errno)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn damaged(&self) -> ! {
-        fail(self.path, CUT, 0)
-    }
-
-    /// Looks at every loadable segment: in ascending order, and inside the file, because touching a page behind its end is
-    /// SIGBUS.
+impl Layout {
+    /// Nothing known yet.
     #[inline(always)]
-    fn check(&mut self) {
-        let file_len = syscall::file_len(self.fd).0;
+    pub fn new(page: usize) -> Self {
+        Self {
+            headers: core::ptr::null(),
+            limit: core::ptr::null(),
+            first: core::ptr::null(),
+            end: 0,
+            align: page,
+        }
+    }
+
+    /// Looks at the first `read` bytes of a file of `file_len`, which are at `front`: what is wrong with them, [`EMPTY`] for
+    /// nothing. Then the loadable segments are in ascending order, do not overlap, and lie inside the file, because touching a
+    /// page behind its end is SIGBUS.
+    ///
+    /// # Safety
+    /// `front` is PATH_MAX bytes, aligned as an ELF header, and stays while this is used.
+    #[inline(always)]
+    pub unsafe fn problem(&mut self, front: *const u8, read: usize, file_len: usize) -> Message {
+        // SAFETY: any bytes are an ELF header, and its identification begins with four bytes of magic.
+        let (elf, ident) = unsafe { (&*front.cast::<Ehdr>(), *front.cast::<u32>()) };
+        if ident != MAGIC {
+            return NOT_ELF;
+        }
+        // The class follows from the machine and the size of a program header.
+        if elf.e_type != ET_DYN || elf.e_machine != sys::arch::MACHINE {
+            return OTHER_MACHINE;
+        }
+        self.headers = front.wrapping_add(elf.e_phoff).cast();
+        self.limit = self.headers.wrapping_add(elf.e_phnum as usize);
+        if elf.e_phentsize as usize != size_of::<Phdr>()
+            || elf.e_phoff & (size_of::<usize>() - 1) != 0
+            || elf.e_phoff > PATH_MAX
+            || self.limit as usize - front as usize > read
+        {
+            return CUT;
+        }
         let mut at = self.headers;
         while at != self.limit {
             // SAFETY: the headers were read.
@@ -143,29 +150,63 @@ impl Interpreter {
             if self.first.is_null() {
                 self.first = segment;
             }
-            if segment.p_vaddr < self.end & self.page.wrapping_neg()
+            if segment.p_vaddr < self.end
                 || (segment.p_vaddr | segment.p_memsz) >= MAX_SPAN
                 || segment.p_filesz > segment.p_memsz
                 || segment.p_filesz.saturating_add(segment.p_offset) > file_len
             {
-                self.damaged();
+                return CUT;
             }
             self.end = segment.p_vaddr + segment.p_memsz;
             self.align = self.align.max(segment.p_align);
         }
+        // Without a loadable segment the end is 0.
+        if elf.e_entry >= self.end {
+            return CUT;
+        }
+        EMPTY
+    }
+
+    #[inline(always)]
+    fn first(&self) -> &'static Phdr {
+        // SAFETY: `problem` has found it.
+        unsafe { &*self.first }
+    }
+
+    /// The first header of a type.
+    #[inline(never)]
+    fn header(&self, p_type: u32) -> Option<&'static Phdr> {
+        let mut at = self.headers;
+        while at != self.limit {
+            // SAFETY: the headers were read, and stay in the scratch memory.
+            let header = unsafe { &*at };
+            if header.p_type == p_type {
+                return Some(header);
+            }
+            at = at.wrapping_add(1);
+        }
+        None
+    }
+}
+
+impl Interpreter {
+    #[cold]
+    #[inline(never)]
+    fn fail(&self, errno: usize) -> ! {
+        fail(self.path, NOT_LOADED, errno)
     }
 
     /// One mapping for the whole span, as the first segment wants it.
     #[inline(always)]
     fn reserve(&mut self) {
-        let first = self.first();
+        let first = self.layout.first();
         let before = first.p_vaddr & (self.page - 1);
         let start = first.p_vaddr - before;
-        let len = self.end - start;
+        let len = self.layout.end - start;
         // The kernel aligns to pages only, but follows a hint where nothing is in the way, and below the last mapping
         // nothing is. A dynamic linker runs at any page: its p_align is for kernels with larger ones.
         let below = self.near - self.page - len;
-        let hint = below & self.align.wrapping_neg();
+        let hint = below & self.layout.align.wrapping_neg();
         let offset = first.p_offset.wrapping_sub(before);
         self.base = self.map(hint, len, protection(first), map::PRIVATE, offset) - start;
     }
@@ -173,8 +214,8 @@ impl Interpreter {
     /// Maps every segment over the span, unless it lies right already, and its zeros.
     #[inline(always)]
     fn fill(&self) {
-        let mut at = self.headers;
-        while at != self.limit {
+        let mut at = self.layout.headers;
+        while at != self.layout.limit {
             // SAFETY: the headers were read.
             let segment = unsafe { &*at };
             at = at.wrapping_add(1);
@@ -186,7 +227,7 @@ impl Interpreter {
 
     #[inline(always)]
     fn fill_segment(&self, segment: &Phdr) {
-        let first = self.first();
+        let first = self.layout.first();
         let mut prot = protection(segment);
         if prot & prot::EXEC != 0 {
             prot |= self.bti;
@@ -224,27 +265,6 @@ impl Interpreter {
         mapped.0
     }
 
-    #[inline(always)]
-    fn first(&self) -> &'static Phdr {
-        // SAFETY: `check` has found it.
-        unsafe { &*self.first }
-    }
-
-    /// The first header of a type.
-    #[inline(never)]
-    fn header(&self, p_type: u32) -> Option<&'static Phdr> {
-        let mut at = self.headers;
-        while at != self.limit {
-            // SAFETY: the headers were read, and stay in the scratch memory.
-            let header = unsafe { &*at };
-            if header.p_type == p_type {
-                return Some(header);
-            }
-            at = at.wrapping_add(1);
-        }
-        None
-    }
-
     /// PROT_BTI, if the processor has it and the object's PT_GNU_PROPERTY promises landing pads: the kernel does the same
     /// for an interpreter it loads (arch/arm64/kernel/process.c, arch_elf_adjust_prot).
     #[inline(always)]
@@ -252,15 +272,17 @@ impl Interpreter {
         if !sys::arch::HAS_BTI {
             return;
         }
-        let Some(note) = self.header(PT_GNU_PROPERTY) else {
+        let Some(note) = self.layout.header(PT_GNU_PROPERTY) else {
             return;
         };
-        if note.p_vaddr.wrapping_sub(self.first().p_vaddr) >= self.first().p_filesz {
+        let first = self.layout.first();
+        let end = note.p_vaddr.wrapping_sub(first.p_vaddr).saturating_add(28);
+        if end > first.p_filesz || first.p_flags & PF_R == 0 {
             return;
         }
         // namesz, descsz, type, "GNU\0", then properties: type, size, data. They ascend, and this one is the lowest there is
         // on this architecture.
-        // SAFETY: the note begins in the first segment, which ends with other sections.
+        // SAFETY: these 28 bytes are in the first segment, which is readable and lies inside the file.
         unsafe {
             let words = self.base.wrapping_add(note.p_vaddr) as *const u32;
             if *words.add(4) == GNU_PROPERTY_AARCH64_FEATURE_1_AND
@@ -276,11 +298,11 @@ impl Interpreter {
     /// .dynamic it is shown. In a dynamic linker .dynstr follows .dynsym, which tells how many symbols there are.
     #[inline(never)]
     fn seed(&self, debug: *mut usize) {
-        let Some(header) = self.header(PT_DYNAMIC) else {
+        let Some(header) = self.layout.header(PT_DYNAMIC) else {
             return;
         };
         let base = self.base;
-        let inside = |address: usize| address.wrapping_sub(base) < self.end;
+        let inside = |address: usize| address.wrapping_sub(base) < self.layout.end;
         let (mut symbols, mut strings) = (0, 0);
         // SAFETY: every address read lies in the mapped span, whose last bytes are behind all tables; the program's
         // .dynamic is writable.

@@ -13,6 +13,10 @@ mod report;
 mod slot;
 mod text;
 
+pub use interpreter::Layout;
+pub use locate::{PATH_MAX, sidecar_problem};
+pub use text::{EMPTY, Message};
+
 use process::Loader;
 
 /// Continues where the stub stopped: `trailer` is what follows its code, `stack` the initial stack pointer, `fini` the

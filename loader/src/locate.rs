@@ -1,6 +1,6 @@
 //! Finding the sidecar: the trailer's path, else its file name beside the executable.
 
-use sidecar::{CHECKED_FROM, Flags, HEADER_LEN, Header, MAGIC, checksum};
+use sidecar::{CHECKED_FROM, Flags, HEADER_LEN, Header, Id, MAGIC, checksum};
 use sys::stack::{at, length};
 use sys::syscall::{self, AT_FDCWD, map, open_flags, prot};
 
@@ -75,26 +75,8 @@ impl Loader {
             return NOT_A_SIDECAR.0 as usize;
         }
         self.sidecar = start.0 as *const Header;
-        self.problem(len).0 as usize
-    }
-
-    /// What is wrong with the sidecar that was mapped. The id covers its machine and class.
-    #[inline(always)]
-    fn problem(&self, len: usize) -> Message {
-        let header = self.header();
-        if header.magic != MAGIC {
-            return NOT_A_SIDECAR;
-        }
-        let from = self.in_sidecar(CHECKED_FROM as u32).cast::<u32>();
-        // SAFETY: the file is `len` bytes long, and mapped.
-        let words = unsafe { core::slice::from_raw_parts(from, (len - CHECKED_FROM) / 4) };
-        if checksum(words.iter().copied()) != header.checksum || header.total_len as usize != len {
-            return DAMAGED;
-        }
-        if header.id != self.id() {
-            return FOREIGN;
-        }
-        Message(FOUND as u8)
+        // SAFETY: the file is `len` bytes long, mapped, and at a page's start.
+        unsafe { sidecar_problem(self.sidecar, len, &self.id()).0 as usize }
     }
 
     /// Finds the path of the real dynamic linker.
@@ -132,6 +114,31 @@ impl Loader {
             copy(to.add(directory), name.as_ptr(), len);
         }
     }
+}
+
+/// What is wrong with the sidecar of `len` bytes at `sidecar`, which is to have this id; [`EMPTY`] for nothing. The id covers its
+/// machine and class; what else it says is trusted. Pure, so that it can be tested on any bytes.
+///
+/// # Safety
+/// `len` bytes can be read, at least [`HEADER_LEN`], aligned as a header.
+#[inline(always)]
+pub unsafe fn sidecar_problem(sidecar: *const Header, len: usize, id: &Id) -> Message {
+    // SAFETY: the caller vouches for the bytes, and any are a header.
+    let (header, words) = unsafe {
+        let from = sidecar.cast::<u8>().add(CHECKED_FROM).cast::<u32>();
+        let words = core::slice::from_raw_parts(from, (len - CHECKED_FROM) / 4);
+        (&*sidecar, words)
+    };
+    if header.magic != MAGIC {
+        return NOT_A_SIDECAR;
+    }
+    if checksum(words.iter().copied()) != header.checksum || header.total_len as usize != len {
+        return DAMAGED;
+    }
+    if header.id != *id {
+        return FOREIGN;
+    }
+    EMPTY
 }
 
 /// Whether nobody can have written the file whom the program's power is not already: root, or the owner of a set-user-id

@@ -58,16 +58,17 @@ impl Text {
 }
 
 /// Which of the image's own strings: one byte where it is used, instead of instructions that compute an address.
-#[derive(Clone, Copy, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Message(pub u8);
 
 /// Numbers the strings in their order.
 macro_rules! messages {
-    ($($name:ident = $text:literal;)*) => {
-        messages!(@number 0u8; $($name)*);
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        messages!(@number 0u8; $($(#[$doc])* $name)*);
         const ALL: &str = concat!($($text, "\0"),*);
     };
-    (@number $next:expr; $name:ident $($rest:ident)*) => {
+    (@number $next:expr; $(#[$doc:meta])* $name:ident $($rest:tt)*) => {
+        $(#[$doc])*
         pub const $name: Message = Message($next);
         messages!(@number $next + 1; $($rest)*);
     };
@@ -75,6 +76,7 @@ macro_rules! messages {
 }
 
 messages! {
+    /// No words; as the answer to what is wrong: nothing.
     EMPTY = "";
     EXECUTABLE = "/proc/self/exe";
     MEMORY = "/proc/self/mem";

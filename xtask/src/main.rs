@@ -2,6 +2,7 @@
 
 mod bench;
 mod dist;
+mod fuzz;
 mod setup;
 mod test;
 mod workspace;
@@ -21,6 +22,8 @@ enum Task {
     /// Measure sizes and speed against their budgets
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Run the fuzz targets, each for a while
+    Fuzz(fuzz::Options),
     /// Put a prefix together: the tool, its loaders, licence and readme
     Dist(dist::Options),
 }
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
         Task::Setup(options) => setup::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Bench(bench) => bench::run(&bench),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Dist(options) => dist::run(&options),
     };
     match done {

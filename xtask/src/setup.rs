@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::workspace;
-use needs::{CARGO_COMMANDS, CargoCommand, NEEDS, Need};
+use needs::{CARGO_COMMANDS, CargoCommand, FUZZ_COMMAND, NEEDS, Need};
 
 /// Options of `cargo xtask setup`.
 #[derive(clap::Args, Default)]
@@ -18,6 +18,20 @@ pub struct Options {
     /// Say what would be installed and how, install nothing
     #[arg(long)]
     dry_run: bool,
+
+    /// Also what only `cargo xtask fuzz` needs
+    #[arg(long)]
+    fuzz: bool,
+}
+
+impl Options {
+    /// What `cargo xtask fuzz` needs.
+    pub fn for_fuzzing() -> Self {
+        Self {
+            fuzz: true,
+            ..Self::default()
+        }
+    }
 }
 
 /// Attempts at installing: a mirror caught in the middle of its synchronisation is whole a little later.
@@ -43,7 +57,8 @@ pub fn run(options: &Options) -> Result<()> {
         .collect();
     let commands: Vec<&CargoCommand> = CARGO_COMMANDS
         .iter()
-        .filter(|command| !is_present(command))
+        .chain(options.fuzz.then_some(&FUZZ_COMMAND))
+        .filter(|command| !has_subcommand(command.name))
         .collect();
     if needs.is_empty() && commands.is_empty() {
         println!("setup: everything is installed");
@@ -98,8 +113,9 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn is_present(command: &CargoCommand) -> bool {
-    let probe = workspace::cargo([command.name, "--version"])
+/// Whether cargo has this subcommand.
+pub fn has_subcommand(name: &str) -> bool {
+    let probe = workspace::cargo([name, "--version"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();

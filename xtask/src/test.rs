@@ -23,6 +23,8 @@ pub fn run(options: &Options) -> Result<()> {
     workspace::run(
         cargo(["clippy", "--workspace", "--all-targets"]).args(["--", "-D", "warnings"]),
     )?;
+    lint_fuzz_targets()?;
+    check_dependencies()?;
     workspace::run(&mut cargo(["test", "--quiet", "--workspace", "--doc"]))?;
     run_miri()?;
     // Started anew: setup may just have installed what stages are built with that this very build lacks.
@@ -39,7 +41,42 @@ pub fn run(options: &Options) -> Result<()> {
     )
 }
 
-/// Interprets the tests of the wire formats, where a toolchain with Miri is installed.
+/// The manifest of the fuzz targets, which are a workspace of their own.
+const FUZZ: &str = "--manifest-path=fuzz/Cargo.toml";
+
+fn lint_fuzz_targets() -> Result<()> {
+    workspace::run(&mut cargo(["fmt", FUZZ, "--check"]))?;
+    // In the target directory of everything else: most dependencies are the same.
+    let target = workspace::target_dir()?;
+    workspace::run(
+        cargo(["clippy", FUZZ, "--all-targets", "--target-dir"])
+            .arg(target)
+            .args(["--", "-D", "warnings"]),
+    )
+}
+
+/// Nothing is depended on in vain, and on nothing of another licence or from elsewhere than agreed.
+fn check_dependencies() -> Result<()> {
+    workspace::run(&mut cargo(["machete"]))?;
+    // To build it takes longer than all tests. Advisories are looked at where there is a network: see the workflow.
+    if !setup::has_subcommand("deny") {
+        println!("skipped: licences and origins of dependencies, `cargo deny` is not installed");
+        return Ok(());
+    }
+    for manifest in ["--manifest-path=Cargo.toml", FUZZ] {
+        let config = ["--config", "deny.toml", "check"];
+        workspace::run(
+            cargo(["deny", manifest])
+                .args(config)
+                .args(["licenses", "bans", "sources"]),
+        )?;
+    }
+    Ok(())
+}
+
+/// Interprets the tests of the wire formats, and of what stub and loader are made of as far as that is Rust, where a toolchain
+/// with Miri is installed. The rest of the loader is system calls, by inline assembly, which Miri does not run, and so is its table of
+/// messages, whose address an instruction gives; the stub is nothing else. On these, see the end-to-end tests.
 fn run_miri() -> Result<()> {
     // A bare `cargo` is rustup's, which understands `+nightly`; the one running this task may not be.
     for toolchain in [&[][..], &["+nightly"]] {
@@ -59,7 +96,10 @@ fn run_miri() -> Result<()> {
         if probe.is_ok_and(|status| status.success()) {
             return workspace::run(
                 miri()
-                    .args(["test", "--package", "sidecar"])
+                    .arg("test")
+                    .args(
+                        ["sidecar", "sys", "loader"].map(|package| format!("--package={package}")),
+                    )
                     // proptest reads the environment and its record of regressions.
                     .env("MIRIFLAGS", "-Zmiri-disable-isolation")
                     .env("PROPTEST_CASES", "8"),
@@ -67,7 +107,7 @@ fn run_miri() -> Result<()> {
         }
     }
     println!(
-        "skipped: sidecar under Miri, `cargo miri` is not installed (rustup +nightly component add miri)"
+        "skipped: sidecar, sys and loader under Miri, `cargo miri` is not installed (rustup +nightly component add miri)"
     );
     Ok(())
 }

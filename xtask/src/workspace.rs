@@ -16,7 +16,11 @@ pub fn root() -> &'static Path {
 /// The cargo that runs this task, working in the checkout.
 pub fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(arguments).current_dir(root());
+    command
+        .args(arguments)
+        .current_dir(root())
+        // From `cargo run`, about this very task: cargo-machete would not see that it is run by cargo itself.
+        .env_remove("CARGO_PKG_NAME");
     command
 }
 

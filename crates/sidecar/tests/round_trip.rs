@@ -7,6 +7,9 @@ use sidecar::{
     Value, checksum, machine,
 };
 
+/// Bytes from one length to the next at which a whole is cut: Miri takes minutes for all of them.
+const CUTS: usize = if cfg!(miri) { 61 } else { 1 };
+
 fn blank() -> Draft<'static> {
     Draft {
         machine: machine::X86_64,
@@ -136,7 +139,7 @@ proptest! {
             prop_assert!(bytes[patch.value as usize..].starts_with(name));
         }
 
-        for cut in 0..bytes.len() {
+        for cut in (0..bytes.len()).step_by(CUTS) {
             prop_assert!(Sidecar::parse(&bytes[..cut]).is_err(), "accepted when cut at {}", cut);
         }
     }
@@ -147,7 +150,7 @@ proptest! {
         let mut bytes = vec![0; trailer.encoded_len()];
         prop_assert_eq!(trailer.encode(&mut bytes), Ok(bytes.len()));
         prop_assert_eq!(Trailer::parse(&bytes), Ok(trailer));
-        for cut in 0..bytes.len() {
+        for cut in (0..bytes.len()).step_by(CUTS) {
             prop_assert!(Trailer::parse(&bytes[..cut]).is_err());
         }
     }

@@ -13,5 +13,8 @@ pub mod errno;
 pub mod stack;
 pub mod syscall;
 
+// For the macros, wherever they are used.
 #[doc(hidden)]
 pub use core::arch::global_asm;
+#[doc(hidden)]
+pub use sidecar;

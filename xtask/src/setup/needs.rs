@@ -183,7 +183,19 @@ pub const CARGO_COMMANDS: &[CargoCommand] = &[
         why: "lints",
         install: &["rustup", "component", "add", "clippy"],
     },
+    CargoCommand {
+        name: "machete",
+        why: "finding dependencies that nothing uses",
+        install: &["cargo", "install", "cargo-machete", "--locked"],
+    },
 ];
+
+/// The subcommand that only `cargo xtask fuzz` uses.
+pub const FUZZ_COMMAND: CargoCommand = CargoCommand {
+    name: "fuzz",
+    why: "building the fuzz targets",
+    install: &["cargo", "install", "cargo-fuzz", "--locked"],
+};
 
 impl Need {
     /// Whether a host of architecture `host` needs this.

@@ -268,12 +268,12 @@ macro_rules! stub {
             write = const $crate::arch::nr::WRITE,
             exit = const $crate::arch::nr::EXIT_GROUP,
             nonblock = const $crate::syscall::open_flags::NONBLOCK,
-            closing = const sidecar::loader::CLOSING_OFFSET,
-            len = const sidecar::loader::IMAGE_LEN,
-            mark = const sidecar::loader::closing_mark($crate::arch::MACHINE),
-            line_len = const sidecar::LINE_LEN_OFFSET,
-            line = const sidecar::LINE_OFFSET,
-            loader = const sidecar::LOADER_OFFSET,
+            closing = const $crate::sidecar::loader::CLOSING_OFFSET,
+            len = const $crate::sidecar::loader::IMAGE_LEN,
+            mark = const $crate::sidecar::loader::closing_mark($crate::arch::MACHINE),
+            line_len = const $crate::sidecar::LINE_LEN_OFFSET,
+            line = const $crate::sidecar::LINE_OFFSET,
+            loader = const $crate::sidecar::LOADER_OFFSET,
         );
     };
 }
@@ -299,8 +299,8 @@ macro_rules! loader {
             "sub sp, sp, #4096",
             "mov x4, sp",                               // scratch memory
             "bl {start}",
-            magic = const u64::from_le_bytes(sidecar::loader::MAGIC),
-            abi = const sidecar::loader::ABI,
+            magic = const u64::from_le_bytes($crate::sidecar::loader::MAGIC),
+            abi = const $crate::sidecar::loader::ABI,
             machine = const $crate::arch::MACHINE,
             start = sym $start,
         );

@@ -308,10 +308,11 @@ fn string_range(segments: &[Segment], address: u64) -> Option<(u64, u64)> {
 }
 
 fn read_interp(source: &mut Source, segments: &[Segment]) -> Result<Option<Interp>> {
-    let found = segments
-        .iter()
-        .enumerate()
-        .find(|(_, segment)| segment.kind == elf::PT_INTERP);
+    let segments = segments.iter().enumerate();
+    let mut all = segments.filter(|(_, segment)| segment.kind == elf::PT_INTERP);
+    let found = all.next();
+    // The kernel takes the first, and would take the next once that is gone.
+    ensure!(all.next().is_none(), "it has more than one PT_INTERP");
     // In a file of separate debug information the headers are there and the bytes are not.
     let Some((index, segment)) = found.filter(|(_, segment)| segment.file_len > 0) else {
         return Ok(None);

@@ -312,6 +312,11 @@ impl Choice<'_> {
             };
             links.push((name.clone(), target));
         }
+        if links.is_empty() {
+            return Err(
+                "and a directory of links does not help: there is no library to link to".to_owned(),
+            );
+        }
         links.sort();
         Ok(Links { directory, links })
     }

@@ -119,6 +119,20 @@ fn absurd_headers_are_refused_without_reading_much() {
     }
 }
 
+/// Without the first, the second would count.
+#[test]
+fn a_program_with_two_interpreters() {
+    let yard = Yard::new();
+    let path = yard.path("program");
+    let mut bytes = program(&yard, X86_64);
+    let mut headers = (0..usize::from(bytes[56])).map(|index| 64 + 56 * index);
+    // PT_GNU_STACK becomes another.
+    let stack = headers.find(|&at| bytes[at..at + 4] == 0x6474_e551_u32.to_le_bytes());
+    let stack = stack.unwrap();
+    bytes[stack..stack + 4].copy_from_slice(&3_u32.to_le_bytes());
+    assert_eq!(survives(&yard, &path, &bytes), Status::Failed);
+}
+
 #[test]
 fn hostile_sidecars_beside_a_program() {
     let yard = Yard::new();
@@ -152,6 +166,36 @@ fn hostile_sidecars_beside_a_program() {
         let report = yard.wrap(&[&"--paths", &main]);
         assert_ne!(only(&report).status, Status::Wrapped);
         assert!(fs::read(&main).unwrap() == after);
+    }
+}
+
+fn fix_checksum(bytes: &mut [u8]) {
+    let words = bytes[sidecar::CHECKED_FROM..].chunks(4);
+    let sum = sidecar::checksum(words.map(|word| u32::from_le_bytes(word.try_into().unwrap())));
+    bytes[8..12].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// The sum of such an offset and a length once overflowed.
+#[test]
+fn a_sidecar_with_an_edit_at_the_end_of_all_offsets() {
+    // Behind the fixed part: the offset of the first edit.
+    const OFFSET: std::ops::Range<usize> = 48..56;
+    let yard = Yard::new();
+    let main = yard.path("main");
+    fs::write(&main, program(&yard, X86_64)).unwrap();
+    let report = yard.wrap(&[&"--paths", &main, &"--strategy", &"inplace"]);
+    let beside = only(&report).plan.as_ref().unwrap().sidecar_path.clone();
+    let edited = fs::read(&main).unwrap();
+    let mut sidecar = fs::read(&beside).unwrap();
+    // The second is a place, if in no file there is.
+    for (offset, is_one) in [(u64::MAX, false), (u64::MAX >> 1, true)] {
+        sidecar[OFFSET].copy_from_slice(&offset.to_le_bytes());
+        fix_checksum(&mut sidecar);
+        assert_eq!(sidecar::InPlace::parse(&sidecar).is_ok(), is_one);
+        fs::write(&beside, &sidecar).unwrap();
+        let report = yard.wrap(&[&"--paths", &main, &"--dry-run"]);
+        assert_eq!(report.files.len(), 1);
+        assert!(fs::read(&main).unwrap() == edited);
     }
 }
 

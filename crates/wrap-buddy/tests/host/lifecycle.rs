@@ -348,6 +348,27 @@ fn two_names_are_restored_once() {
 }
 
 #[test]
+fn no_directory_of_links_is_made_for_no_links() {
+    let yard = Yard::new();
+    let main = yard.compile(X86_64, "app/main", MAIN, &["-nostdlib", "-Wl,-e,main"]);
+    let original = details(&yard.path("app"));
+    // The program needs no library, and no search path of this length has room anywhere.
+    let deep = format!("/x{}", "/a-long-name".repeat(600));
+    let report = yard.wrap(&[
+        &"--paths",
+        &main,
+        &"--strategy",
+        &"inplace",
+        &"--runtime-dependencies",
+        &deep,
+    ]);
+    let text = reason(&report, Status::Failed);
+    assert!(text.contains("no library to link to"), "{text}");
+    assert!(details(&yard.path("app")) == original);
+    assert_eq!(fs::read_dir(yard.path("app")).unwrap().count(), 1);
+}
+
+#[test]
 fn runs_on_the_same_tree_wait_for_each_other() {
     let yard = Yard::new();
     let main = yard.compile(X86_64, "app/main", MAIN, &[]);

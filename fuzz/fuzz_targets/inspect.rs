@@ -1,0 +1,72 @@
+//! ELF inspection of arbitrary bytes: everything the planner and the resolver ask about a file.
+#![no_main]
+
+use std::cell::OnceCell;
+use std::fs;
+
+use libfuzzer_sys::fuzz_target;
+use tempfile::TempDir;
+use wrap_buddy::inspect::{Elf, Identity, Source, has_property, identify, relocates, rooms};
+use wrap_buddy::inspect::{sections, zeros_behind};
+use wrap_buddy::interpreter::Interpreter;
+
+thread_local! {
+    static DIRECTORY: OnceCell<TempDir> = const { OnceCell::new() };
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    DIRECTORY.with(|directory| {
+        let directory = directory.get_or_init(fuzz::directory);
+        // A name that glibc's dynamic linker has, so that its directories are looked for.
+        let path = directory.path().join("ld-linux-x86-64.so.2");
+        fs::write(&path, bytes).expect("a file in memory");
+        let mut source = Source::open(&path).expect("just written");
+        let identity = identify(&mut source).expect("the file is there");
+        let is_elf = matches!(
+            identity,
+            Identity::Elf {
+                little_endian: true,
+                ..
+            }
+        );
+        if is_elf && let Ok(elf) = Elf::read(&mut source) {
+            look_at(&elf, &mut source);
+            if let Ok(interpreter) = Interpreter::open(&path) {
+                interpreter.directories();
+            }
+        }
+    });
+});
+
+fn look_at(elf: &Elf, source: &mut Source) {
+    for section in sections(elf, source).unwrap_or_default() {
+        elf.offset_of(section.offset);
+    }
+    for load in elf.loads() {
+        if let Ok(zeros) = zeros_behind(elf, load, source) {
+            assert!(load.file_end() + zeros <= source.file_len());
+        }
+    }
+    for room in rooms(elf, source).unwrap_or_default() {
+        let bytes = source.read_raw(room.offset, room.len);
+        assert!(
+            bytes
+                .expect("a room is in the file")
+                .iter()
+                .all(|&byte| byte == 0)
+        );
+    }
+    let _ = relocates(elf, &(elf.entry..elf.entry.saturating_add(200)), source);
+    if let Some(arch) = wrap_buddy::arch::find(elf.machine, elf.class)
+        && let Some(protection) = &arch.branch_protection
+    {
+        let _ = has_property(elf, protection, source);
+    }
+    if let Some((dynamic, segment)) = elf.loaded_dynamic() {
+        assert!(segment.file_end() <= source.file_len());
+        let entries = segment.file_len as usize / (2 * elf.word());
+        assert!(dynamic.end() < entries);
+        assert!(dynamic.free_entries().iter().all(|&entry| entry < entries));
+        dynamic.search_path();
+    }
+}

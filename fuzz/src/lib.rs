@@ -1,0 +1,51 @@
+//! What the fuzz targets share: a directory in memory, and dynamic linkers in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+/// File names and `e_machine`, EI_CLASS of dynamic linkers.
+const LINKERS: [(&str, u16, u8); 3] = [
+    ("ld-linux-x86-64.so.2", sidecar::machine::X86_64, 2),
+    ("ld-linux.so.2", sidecar::machine::I686, 1),
+    ("ld-linux-aarch64.so.1", sidecar::machine::AARCH64, 2),
+];
+
+/// A directory for one process, in memory where the system has such a place: a disk would be synced for every input.
+pub fn directory() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() {
+        tempfile::tempdir_in(memory)
+    } else {
+        tempfile::tempdir()
+    };
+    made.expect("a temporary directory")
+}
+
+/// Makes a dynamic linker for each architecture in `directory`: to the tool, a header with nothing behind it is one.
+pub fn make_linkers(directory: &Path) -> Vec<PathBuf> {
+    let linkers = LINKERS.map(|(name, machine, class)| {
+        let mut header = vec![0; if class == 2 { 64 } else { 52 }];
+        header[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', class, 1, 1]);
+        // e_type: ET_DYN.
+        header[16] = 3;
+        header[18..20].copy_from_slice(&machine.to_le_bytes());
+        let path = directory.join(name);
+        fs::write(&path, header).expect("a file in a fresh directory");
+        path
+    });
+    linkers.into()
+}
+
+/// Gives `bytes`, a sidecar of either kind, the checksum they should have, so that what is behind it gets tested too.
+pub fn fix_checksum(bytes: &mut [u8]) {
+    let words = bytes.get(sidecar::CHECKED_FROM..).unwrap_or_default();
+    let words = words.chunks(4);
+    // A rest that is no word counts as zero.
+    let sum = sidecar::checksum(words.map(|word| word.try_into().map_or(0, u32::from_le_bytes)));
+    let at = sidecar::CHECKED_FROM - 4;
+    if let Some(place) = bytes.get_mut(at..at + 4) {
+        place.copy_from_slice(&sum.to_le_bytes());
+    }
+}

@@ -1,0 +1,170 @@
+//! Runs the fuzz targets of `fuzz/`, each for a while, on what earlier runs have found and on seeds made anew.
+
+mod seeds;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::setup;
+use crate::workspace::{self, cargo};
+
+/// Bytes of the longest input: a few pages are all that a small program takes.
+const MAX_LEN: usize = 64 << 10;
+
+/// Seconds after which an input counts as one that hangs.
+const HANG: u32 = 20;
+
+/// Every target, and what it does.
+const TARGETS: &[(&str, &str)] = &[
+    ("inspect", "ELF inspection"),
+    ("plan_apply", "wrap, wrap again, restore"),
+    ("sidecar", "sidecars, trailers, loader images"),
+    ("cli", "command lines"),
+    ("loader", "what the loader reads"),
+];
+
+/// Options of `cargo xtask fuzz`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// How long each target runs
+    #[arg(long, default_value_t = 60)]
+    seconds: u32,
+
+    /// Names of targets; all without it
+    #[arg(value_name = "TARGET", value_parser = TARGETS.iter().map(|target| target.0).collect::<Vec<_>>())]
+    targets: Vec<String>,
+}
+
+/// What came of a target.
+struct Outcome {
+    target: &'static str,
+    executions: u64,
+    /// Inputs that were found to crash it, with the log that says how.
+    crashes: Vec<PathBuf>,
+    log: PathBuf,
+}
+
+/// Runs the task.
+pub fn run(options: &Options) -> Result<()> {
+    setup::run(&setup::Options::for_fuzzing())?;
+    let home = workspace::target_dir()?.join("fuzz");
+    build(&home)?;
+    let seeds = seeds::make(&home.join("seeds"))?;
+    let wanted = |name: &str| {
+        options.targets.is_empty() || options.targets.iter().any(|target| target == name)
+    };
+    let mut outcomes = Vec::new();
+    for &(target, what) in TARGETS.iter().filter(|(name, _)| wanted(name)) {
+        println!("{target}: {what}, for {} seconds", options.seconds);
+        outcomes.push(fuzz(target, &home, &seeds, options.seconds)?);
+    }
+    println!("target         executions  crashes");
+    for outcome in &outcomes {
+        let (target, crashes) = (outcome.target, outcome.crashes.len());
+        println!("{target:<12}  {:>11}  {crashes:>7}", outcome.executions);
+    }
+    let crashed: Vec<&Outcome> = outcomes
+        .iter()
+        .filter(|outcome| !outcome.crashes.is_empty())
+        .collect();
+    for outcome in &crashed {
+        for input in &outcome.crashes {
+            let log = outcome.log.display();
+            println!("{}: {} (see {log})", outcome.target, input.display());
+        }
+    }
+    ensure!(crashed.is_empty(), "{} targets crashed", crashed.len());
+    Ok(())
+}
+
+/// Builds the targets. What `cargo fuzz` asks of the compiler is for nightly ones only, unless they are told otherwise.
+fn build(home: &Path) -> Result<()> {
+    workspace::run(
+        cargo(["fuzz", "build", "--fuzz-dir", "fuzz", "--target-dir"])
+            .arg(home)
+            .env("RUSTC_BOOTSTRAP", "1"),
+    )
+}
+
+fn fuzz(target: &'static str, home: &Path, seeds: &Path, seconds: u32) -> Result<Outcome> {
+    let directory = |kind: &str| -> Result<PathBuf> {
+        let path = home.join(kind).join(target);
+        fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
+        Ok(path)
+    };
+    let corpus = directory("corpus")?;
+    let artifacts = directory("artifacts")?;
+    let log = directory("logs")?.join("log");
+    let known = files(&artifacts)?;
+    let mut command = Command::new(binary(home, target)?);
+    command
+        .arg(&corpus)
+        .arg(seeds.join(target))
+        .arg(format!("-max_total_time={seconds}"))
+        .arg(format!("-max_len={MAX_LEN}"))
+        .arg(format!("-timeout={HANG}"))
+        .arg(format!("-artifact_prefix={}/", artifacts.display()))
+        .arg(format!("-dict={}", seeds.join("dictionary").display()))
+        .arg("-print_final_stats=1")
+        .stdout(File::create(&log)?)
+        .stderr(File::options().append(true).open(&log)?);
+    let succeeded = workspace::succeeds(&mut command)?;
+    let mut crashes = files(&artifacts)?;
+    crashes.retain(|input| !known.contains(input));
+    if !succeeded && crashes.is_empty() {
+        bail!("{target} did not run: see {}", log.display());
+    }
+    let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
+    Ok(Outcome {
+        target,
+        executions: executions(&text).unwrap_or(0),
+        crashes: if succeeded { Vec::new() } else { crashes },
+        log,
+    })
+}
+
+/// The program that `cargo fuzz` has built for this machine, in the directory of its target triple.
+fn binary(home: &Path, target: &str) -> Result<PathBuf> {
+    let version = workspace::output(Command::new("rustc").arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    let host = host.context("rustc does not say what it runs on")?;
+    Ok(home.join(host).join("release").join(target))
+}
+
+fn files(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory)?;
+    Ok(entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?)
+}
+
+/// How many inputs were run, as libFuzzer says in the end.
+fn executions(log: &str) -> Option<u64> {
+    let mut lines = log.lines().rev();
+    let count = lines.find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+    count?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executions_are_read_from_the_statistics() {
+        let log = "#12 DONE\nstat::number_of_executed_units: 4711\nstat::peak_rss_mb: 12\n";
+        assert_eq!(executions(log), Some(4711));
+        assert_eq!(executions("==1== ERROR: libFuzzer: deadly signal\n"), None);
+    }
+
+    #[test]
+    fn every_target_is_built() {
+        let manifest = fs::read_to_string(workspace::root().join("fuzz/Cargo.toml")).unwrap();
+        assert_eq!(manifest.matches("[[bin]]").count(), TARGETS.len());
+        for (target, _) in TARGETS {
+            assert!(manifest.contains(&format!("name = \"{target}\"")));
+        }
+    }
+}

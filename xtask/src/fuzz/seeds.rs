@@ -1,0 +1,211 @@
+//! Inputs to start from: small programs of every compiler there is, what the tool makes of them, and command lines.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::workspace;
+
+/// Bytes of a file that is small enough to be changed anywhere in a useful time.
+const SMALL: u64 = 24 << 10;
+
+/// System libraries taken.
+const LIBRARIES: usize = 12;
+
+const COMPILERS: &[&str] = &[
+    "cc",
+    "i686-linux-gnu-gcc",
+    "aarch64-linux-gnu-gcc",
+    "musl-gcc",
+];
+
+const FLAGS: &[&[&str]] = &[
+    &["-s"],
+    &["-s", "-no-pie", "-Wl,-z,noseparate-code"],
+    &["-Wl,-rpath,/opt/lib", "-Wl,-z,now"],
+    &["-s", "-fuse-ld=lld"],
+    &["-s", "-shared", "-fPIC", "-Wl,-soname,libseed.so.1"],
+];
+
+/// Where the system keeps small libraries, and the dynamic linkers of which the loader reads the beginning.
+const SYSTEM: &[&str] = &["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"];
+
+/// Settings of `plan_apply`: strategies and flags, mode, place and kind of damage to the sidecar.
+const SETTINGS: &[[u8; 4]] = &[
+    [0, 0x6d, 0, 0],
+    [1, 0x6d, 0, 0],
+    [0x62, 0xff, 0, 0],
+    [0x80, 0, 0, 0],
+    [0x10, 0x49, 0x40, 0x55],
+    [1, 0x49, 0x20, 0x80],
+];
+
+const COMMAND_LINES: &[&str] = &[
+    "--paths a b --libs /c d --needed libx.so -q",
+    "--paths a --ignore-missing libcuda.so.* lib[ab].so --strategy auto -j 2",
+    "--paths a --interpreter /ld.so --relocatable --loader-dir-path /l --format json",
+    "restore a b --dry-run --replace --no-recurse",
+    "status a -v",
+    "--help",
+    "--version",
+];
+
+const WORDS: &[&str] = &[
+    "--paths",
+    "--libs",
+    "--runtime-dependencies",
+    "--ignore-missing",
+    "--needed",
+    "--no-recurse",
+    "--dry-run",
+    "--replace",
+    "--strategy",
+    "inplace",
+    "--interpreter",
+    "--relocatable",
+    "--loader-dir-path",
+    "--format",
+    "json",
+    "--jobs",
+    "restore",
+    "status",
+    "--verbose",
+    "--quiet",
+    "$ORIGIN",
+    "\\x7fELF",
+    "\\x7fwrapbd1",
+    "\\x7fwrapip1",
+    "\\x7fwrapldr",
+];
+
+/// Makes all of them below `home`, a directory for each target, and a dictionary.
+pub fn make(home: &Path) -> Result<PathBuf> {
+    if home.exists() {
+        fs::remove_dir_all(home)?;
+    }
+    let seeds = Seeds { home };
+    let built = seeds.compile()?;
+    ensure!(!built.is_empty(), "no compiler works: cargo xtask setup");
+    for program in built.iter().chain(&libraries(&SYSTEM[0..])) {
+        let bytes = fs::read(program)?;
+        let name = name_of(program);
+        seeds.put("inspect", &name, &bytes)?;
+        for (index, settings) in SETTINGS.iter().enumerate() {
+            let input = [&bytes[..], settings].concat();
+            seeds.put("plan_apply", &format!("{name}-{index}"), &input)?;
+        }
+        let front = &bytes[..bytes.len().min(4096)];
+        seeds.put("loader", &name, &[front, &[0xff]].concat())?;
+    }
+    seeds.wrap(&built)?;
+    for stage in stages::all() {
+        seeds.put("sidecar", stage.name, stage.loader)?;
+    }
+    for (index, line) in COMMAND_LINES.iter().enumerate() {
+        seeds.put(
+            "cli",
+            &index.to_string(),
+            line.replace(' ', "\0").as_bytes(),
+        )?;
+    }
+    let words: Vec<String> = WORDS.iter().map(|word| format!("\"{word}\"\n")).collect();
+    fs::write(home.join("dictionary"), words.concat())?;
+    Ok(home.to_owned())
+}
+
+struct Seeds<'a> {
+    home: &'a Path,
+}
+
+impl Seeds<'_> {
+    fn put(&self, target: &str, name: &str, bytes: &[u8]) -> Result<()> {
+        let directory = self.home.join(target);
+        fs::create_dir_all(&directory)?;
+        Ok(fs::write(directory.join(name), bytes)?)
+    }
+
+    /// Programs and libraries by every compiler that is there, with all flags that it knows.
+    fn compile(&self) -> Result<Vec<PathBuf>> {
+        let directory = self.home.join("programs");
+        fs::create_dir_all(&directory)?;
+        let source = directory.join("seed.c");
+        fs::write(&source, "int main(void) { return 0; }\n")?;
+        let mut built = Vec::new();
+        for compiler in COMPILERS {
+            for (index, flags) in FLAGS.iter().enumerate() {
+                let output = directory.join(format!("{compiler}-{index}"));
+                let status = Command::new(compiler)
+                    .arg(&source)
+                    .args(*flags)
+                    .arg("-o")
+                    .arg(&output)
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .status();
+                if status.is_ok_and(|status| status.success()) {
+                    built.push(output);
+                }
+            }
+        }
+        Ok(built)
+    }
+
+    /// The sidecars that the tool makes for these programs.
+    fn wrap(&self, programs: &[PathBuf]) -> Result<()> {
+        let tool = workspace::release_tool()?;
+        let directory = tempfile::tempdir()?;
+        for strategy in ["stub", "inplace"] {
+            for program in programs {
+                let name = name_of(program);
+                let copy = directory.path().join(&name);
+                fs::copy(program, &copy)?;
+                let mut command = Command::new(&tool);
+                command
+                    .args(["-q", "--ignore-missing", "*", "--strategy", strategy])
+                    .args(["--runtime-dependencies", "/opt/lib", "--paths"])
+                    .arg(&copy)
+                    .arg("--loader-dir-path")
+                    .arg(directory.path())
+                    .stderr(Stdio::null());
+                // Programs without room in place, and those whose dynamic linker this machine lacks, have none.
+                workspace::succeeds(&mut command)?;
+                let sidecar = directory.path().join(format!(".{name}.wrapbuddy"));
+                if let Ok(bytes) = fs::read(&sidecar) {
+                    let seed = format!("{strategy}-{name}");
+                    self.put("sidecar", &seed, &bytes)?;
+                    self.put("loader", &seed, &bytes)?;
+                    fs::remove_file(&sidecar)?;
+                }
+                fs::remove_file(&copy).with_context(|| format!("remove {}", copy.display()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Some small libraries of this system, the first by name.
+fn libraries(directories: &[&str]) -> Vec<PathBuf> {
+    let entries = directories
+        .iter()
+        .flat_map(fs::read_dir)
+        .flatten()
+        .flatten();
+    let mut found: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| name_of(path).contains(".so"))
+        .filter(|path| {
+            path.symlink_metadata()
+                .is_ok_and(|metadata| metadata.is_file() && metadata.len() <= SMALL)
+        })
+        .collect();
+    found.sort();
+    found.truncate(LIBRARIES);
+    found
+}
+
+fn name_of(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
