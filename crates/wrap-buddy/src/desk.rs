@@ -306,13 +306,17 @@ fn edited(looks: &[Look<'_>]) -> Edited {
         .collect()
 }
 
-/// Says of each library without room which programs load for it what it needs, or what is left for the user to do.
+/// Says of each library without room which programs get it what it needs, by loading that or by a search path it inherits; or
+/// what is left for the user to do.
 fn with_helpers(files: Vec<Option<FileReport>>, rooms: Vec<Option<NoRoom>>) -> Vec<FileReport> {
     let mut helped: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
     for file in files.iter().flatten() {
-        let added = file.plan.iter().flat_map(|plan| &plan.resolution.added);
-        let libraries: BTreeSet<&PathBuf> =
-            added.filter_map(|one| one.needed_by.as_ref()).collect();
+        let Some(plan) = &file.plan else {
+            continue;
+        };
+        let added = plan.resolution.added.iter();
+        let served = added.filter_map(|one| one.needed_by.as_ref());
+        let libraries: BTreeSet<&PathBuf> = served.chain(&plan.resolution.heirs).collect();
         for library in libraries {
             let real = fs::canonicalize(library).unwrap_or_else(|_| library.clone());
             helped.entry(real).or_default().push(file.path.clone());
@@ -331,7 +335,7 @@ fn with_helpers(files: Vec<Option<FileReport>>, rooms: Vec<Option<NoRoom>>) -> V
 }
 
 impl NoRoom {
-    /// Completes the library's report: `helpers` are programs that load what it needs.
+    /// Completes the library's report: `helpers` are programs that get it what it needs.
     fn tell(&self, file: &mut FileReport, helpers: &[PathBuf]) {
         let list = |names: &[String]| names.join(", ");
         let needs: Vec<String> = self
@@ -345,7 +349,7 @@ impl NoRoom {
             .collect();
         let what = format!("has no room for a search path: {}", self.reason);
         let rest = match helpers.is_empty() {
-            false => format!("; what it needs is loaded by {}", list(&helpers)),
+            false => format!("; it gets what it needs by way of {}", list(&helpers)),
             true => format!(
                 "; programs that open it have to be wrapped with --needed {}",
                 needs.join(" ")
