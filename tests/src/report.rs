@@ -32,6 +32,11 @@ impl Report {
         Report { output, ..self }
     }
 
+    /// What it says of every file.
+    pub fn files(&self) -> impl Iterator<Item = FileReport<'_>> {
+        array(&self.document["files"]).map(FileReport)
+    }
+
     /// What it says of the file at `path`.
     #[track_caller]
     pub fn file(&self, path: &str) -> FileReport<'_> {
@@ -66,9 +71,10 @@ impl<'r> FileReport<'r> {
     /// Asserts the status, and that each of `words` is in what is said about it: the reason or a note.
     #[track_caller]
     pub fn is(self, status: &str, words: &[&str]) -> FileReport<'r> {
-        assert_eq!(self.status(), status, "{self:#?}");
         let notes = array(&self.0["notes"]);
         let said: Vec<&str> = notes.chain([&self.0["reason"]]).map(text).collect();
+        let path = text(&self.0["path"]);
+        assert_eq!(self.status(), status, "{path}: {said:?}");
         for word in words {
             let found = said.iter().any(|text| text.contains(word));
             assert!(found, "{word:?} in {said:?}");
