@@ -104,12 +104,13 @@ impl<'a> Desk<'a> {
         let looks = crew.map(self.candidates, |candidate| self.look_at(candidate));
         let looks = self.without_misleading_links(looks);
         let edited = edited(&looks);
+        let relative = relative(&looks);
         let rooms = looks.iter().map(|look| look.no_room().cloned()).collect();
         let looked = self.candidates.iter().zip(looks).collect();
         let files = crew.take(looked, |(candidate, look)| match look {
             Look::Nothing => None,
             Look::Report(report) | Look::Library { report, .. } => Some(report),
-            Look::Program(program) => Some(self.program(candidate, *program, &edited)),
+            Look::Program(program) => Some(self.program(candidate, *program, &edited, &relative)),
         });
         with_helpers(files, rooms)
     }
@@ -123,7 +124,7 @@ impl<'a> Desk<'a> {
                 Look::Program(Box::new(Waiting { subject, stage }))
             }
             Class::Library(subject) => {
-                let may_link = |library: &Path| !self.resolver.depends_on_its_place(library);
+                let may_link = |library: &Path| self.may_link(library, &HashSet::new());
                 self.library(candidate, *subject, &may_link)
             }
             Class::NotElf(_) if !candidate.named && !self.verbose => Look::Nothing,
@@ -198,19 +199,13 @@ impl<'a> Desk<'a> {
     /// Plans those libraries again, without links, of which a link leads to a library that will look for its own needs
     /// relative to where it is opened.
     fn without_misleading_links(&self, looks: Vec<Look<'a>>) -> Vec<Look<'a>> {
-        let plans = looks.iter().filter_map(Look::plan);
-        let relative: HashSet<PathBuf> = plans
-            .filter(|plan| plan.search.iter().any(|entry| starts_at_origin(entry)))
-            .map(|plan| plan.path.clone())
-            .collect();
+        let relative = relative(&looks);
         let misled = |plan: &Plan| {
             let links = plan.links().into_iter().flat_map(|links| &links.links);
             let found = &plan.resolution.found;
             links.into_iter().any(|(name, _)| {
                 let mut targets = found.iter().filter(|(known, _)| known == name);
-                targets.any(|(_, target)| {
-                    fs::canonicalize(target).is_ok_and(|target| relative.contains(&target))
-                })
+                targets.any(|(_, target)| is_among(target, &relative))
             })
         };
         let looks = self.candidates.iter().zip(looks);
@@ -227,8 +222,20 @@ impl<'a> Desk<'a> {
             .collect()
     }
 
-    /// Decides about a program.
-    fn program(&self, candidate: &Candidate, waiting: Waiting<'_>, edited: &Edited) -> FileReport {
+    /// Whether `library` works through a link to it in another directory, once those that are `relative` look for what they
+    /// need relative to where they are opened.
+    fn may_link(&self, library: &Path, relative: &HashSet<PathBuf>) -> bool {
+        !self.resolver.depends_on_its_place(library) && !is_among(library, relative)
+    }
+
+    /// Decides about a program, knowing which libraries are edited, and which of them will go by $ORIGIN then.
+    fn program(
+        &self,
+        candidate: &Candidate,
+        waiting: Waiting<'_>,
+        edited: &Edited,
+        relative: &HashSet<PathBuf>,
+    ) -> FileReport {
         let Waiting { subject, stage } = waiting;
         let shown = candidate.shown.clone();
         let (elf, interpreter) = (&subject.elf, subject.interpreter);
@@ -245,7 +252,8 @@ impl<'a> Desk<'a> {
         let settled_before = subject.earlier.is_some();
         let (mut subject, mut resolution) = (subject, resolution);
         if self.strategy != Strategy::Stub || settled_before {
-            match plan::in_place(path, subject, resolution, &self.style, &|_| true) {
+            let may_link = |library: &Path| self.may_link(library, relative);
+            match plan::in_place(path, subject, resolution, &self.style, &may_link) {
                 Ok(plan) => return planned(shown, plan),
                 Err((Refusal::NoRoom(_), parts))
                     if self.strategy == Strategy::Auto && !settled_before =>
@@ -293,6 +301,17 @@ fn planned(shown: PathBuf, plan: Plan) -> FileReport {
 
 fn starts_at_origin(entry: &OsStr) -> bool {
     entry.to_string_lossy().contains("ORIGIN")
+}
+
+/// The libraries among `looks` that will look for what they need relative to where they are opened.
+fn relative(looks: &[Look<'_>]) -> HashSet<PathBuf> {
+    let plans = looks.iter().filter_map(Look::plan);
+    let relative = plans.filter(|plan| plan.search.iter().any(|entry| starts_at_origin(entry)));
+    relative.map(|plan| plan.path.clone()).collect()
+}
+
+fn is_among(library: &Path, libraries: &HashSet<PathBuf>) -> bool {
+    fs::canonicalize(library).is_ok_and(|library| libraries.contains(&library))
 }
 
 /// What the libraries among `looks` will find by themselves.

@@ -1,6 +1,7 @@
 //! Files that are edited in place: libraries, and programs by `--strategy`.
 
 mod chains;
+mod far_programs;
 mod links;
 mod no_room;
 mod plugins;

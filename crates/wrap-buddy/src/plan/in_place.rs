@@ -148,6 +148,7 @@ impl Draft {
             resolution,
             style,
             may_link,
+            is_privileged: privilege.is_some(),
             interpreter: interpreter.as_ref().map(|(_, path)| path.as_os_str()),
         };
         let (changes, search, links) = choice.make(&ground, search).map_err(Refusal::NoRoom)?;
@@ -232,6 +233,7 @@ struct Choice<'a> {
     resolution: &'a Resolution,
     style: &'a Style<'a>,
     may_link: &'a dyn Fn(&Path) -> bool,
+    is_privileged: bool,
     interpreter: Option<&'a OsStr>,
 }
 
@@ -292,6 +294,12 @@ impl Choice<'_> {
 
     /// Links to all that was found.
     fn links(&self) -> Result<Links, String> {
+        if self.is_privileged {
+            return Err(
+                "and a directory of links does not help: it is set-id or has capabilities, and ld.so ignores $ORIGIN then"
+                    .to_owned(),
+            );
+        }
         let directory = self.path.with_file_name(links_name(self.name));
         let mut links = Vec::new();
         for (name, target) in &self.resolution.found {
