@@ -7,7 +7,7 @@ use e2e::{Build, Libc, Root, Variant, Wrapped, matrix, source, toolchain};
 
 use super::{Opener, bar, foo};
 
-matrix!(systems: programs_load_what_it_needs, nobody_to_load_what_it_needs);
+matrix!(systems: programs_load_what_it_needs, programs_lend_their_rpath, nobody_to_load_what_it_needs);
 
 /// `libbar.so`, linked by lld, which fills every page of a file.
 fn crammed(variant: Variant) -> PathBuf {
@@ -16,10 +16,26 @@ fn crammed(variant: Variant) -> PathBuf {
 }
 
 fn programs_load_what_it_needs(variant: Variant) {
+    // With musl the library inherits the program's search path.
+    let added: &[&str] = match variant.libc {
+        Libc::Glibc => &["libfoo.so"],
+        Libc::Musl => &[],
+    };
+    served_by_a_program(variant, "-Wl,--enable-new-dtags", added);
+}
+
+/// A DT_RPATH is inherited.
+fn programs_lend_their_rpath(variant: Variant) {
+    let rpath = "-Wl,--disable-new-dtags,-rpath,$ORIGIN/../lib";
+    served_by_a_program(variant, rpath, &[]);
+}
+
+/// A program linked to the library and with more flags; `added` are names it needs for the library.
+fn served_by_a_program(variant: Variant, flag: &str, added: &[&str]) {
     let root = Root::new(variant);
     let library = crammed(variant);
     let built = Build::program(variant, source("indirect.c"))
-        .flag("-Wl,--allow-shlib-undefined")
+        .flags(["-Wl,--allow-shlib-undefined", flag])
         .link(&library)
         .build();
     let program = root.install(&built, "/app/bin/program");
@@ -31,11 +47,6 @@ fn programs_load_what_it_needs(variant: Variant) {
     report.file(&path).is("skipped", &words);
     let wrapped = Wrapped::read(&root, &program, fs::read(&built).expect("built above"));
     wrapped.check();
-    // With musl the library inherits the program's search path.
-    let added: &[&str] = match variant.libc {
-        Libc::Glibc => &["libfoo.so"],
-        Libc::Musl => &[],
-    };
     assert_eq!(report.file(&program).needed(), added);
     assert!(report.file(&program).search_path().contains(&dir.as_str()));
     let output = root.command(&program).output().success();
