@@ -2,7 +2,7 @@
 
 use e2e::debugger::{gdb, shows_everything};
 use e2e::toolchain::lld;
-use e2e::{Build, Root, Run, Sample, Variant, matrix, source};
+use e2e::{Build, Root, Run, Variant, assert_fails_unwrapped, matrix, source};
 
 use super::{SAYS, bar, foo};
 
@@ -40,21 +40,35 @@ fn linkers_link_against_an_edited_library(variant: Variant) {
     }
 }
 
-/// As with the same program linked for where it runs: a breakpoint set before anything is loaded is hit.
+/// As with the same program linked for where it runs: a breakpoint in a function that nothing loaded so far knows of, in a
+/// library of a library, is set once that is loaded, and hit.
 fn debugger_breaks_in_a_library_at_the_start(variant: Variant) {
-    let sample = Sample::new_in_place(variant);
-    let interpreter = sample.interpreter();
-    let dirs = [sample.root.library_dirs(), vec![sample.library_dir.clone()]].concat();
-    let linked = Build::program(variant, source("sample.c"))
-        .link(Build::library(variant, source("lib/foo.c"), "libfoo.so").build())
-        .flag(format!(
-            "-Wl,--dynamic-linker={interpreter},-rpath,{}",
-            dirs.join(":")
-        ))
-        .build();
-    let linked = sample.root.install(&linked, "/app/linked");
-    for program in [&linked, &sample.program] {
-        let output = starting(gdb(&sample.root), program).output();
+    let root = Root::new(variant);
+    let library = bar(variant, &[]);
+    let packages = [
+        root.package("bar", &[&library]),
+        root.package("foo", &[foo(variant)]),
+    ];
+    let build = Build::program(variant, source("indirect.c"))
+        .flag("-Wl,--allow-shlib-undefined")
+        .link(&library);
+    let program = root.install(&build.build(), "/app/program");
+    assert_fails_unwrapped(root.command(&program));
+    let interpreter = root.interpreter(variant.arch, variant.libc);
+    let dirs = [&root.library_dirs()[..], &packages].concat().join(":");
+    let linked = build.flag(format!("-Wl,--dynamic-linker={interpreter},-rpath,{dirs}"));
+    let linked = root.install(&linked.build(), "/app/linked");
+
+    let wrap = root.wrap(&program).and([&packages[0]]).libs(&packages);
+    wrap.args(["--strategy", "inplace"]).run();
+    for program in [&linked, &program] {
+        let output = starting(gdb(&root), program).output();
+        assert!(
+            output.stdout.contains("Breakpoint 1 (foo) pending"),
+            "{output}"
+        );
+        let lost = output.stderr.contains("dynamic linker breakpoint");
+        assert!(!lost, "gdb does not see libraries come and go; {output}");
         shows_everything(variant, &output);
     }
 }

@@ -95,7 +95,7 @@ pub fn check(case: Case, root: &Root, program: &str, original: Vec<u8>, report: 
     }
 }
 
-/// Programs for x86_64 that have no room for paths as long as those here: `--strategy auto` falls back to a stub.
+/// Programs that have no room for paths as long as those here: `--strategy auto` falls back to a stub.
 const NO_ROOM: [&str; 7] = ["bun", "cmake", "ctest", "cpack", "ruff", "uv", "uvx"];
 
 /// Edits the libraries in `directory`, whose originals are given by their names, in place.
