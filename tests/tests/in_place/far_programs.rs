@@ -75,15 +75,20 @@ fn links_to_what_is_needed(variant: Variant) {
     far.wrap("inplace").run();
     let original = fs::read(&far.built).expect("built above");
     let edited = Edited::read(&far.root, PROGRAM, original);
-    edited.searches("RUNPATH", &["$ORIGIN/.program.wrapbuddy.d"]);
+    let links = links_of(PROGRAM);
+    edited.searches("RUNPATH", &["$ORIGIN/.program.wrapbuddy.d", &links]);
     for (name, dir) in ["libfoo.so", "libbar.so"].iter().zip(&far.dirs) {
-        let link = far.root.path(&format!("{}/{name}", links_of(PROGRAM)));
+        let link = far.root.path(&format!("{links}/{name}"));
         let target = fs::read_link(link).expect("a symbolic link");
         assert_eq!(target, Path::new(&format!("{dir}/{name}")));
     }
     far.says(PROGRAM);
     symlink(PROGRAM, far.root.path("/link")).expect("a link");
     far.says("/link");
+    far.root.install(&far.root.path(PROGRAM), "/srv/copy");
+    far.says("/srv/copy");
+    fs::rename(far.root.path("/app"), far.root.path("/moved")).expect("rename");
+    far.says("/moved/program");
 }
 
 /// ld.so ignores $ORIGIN in a program that has more rights than its user.

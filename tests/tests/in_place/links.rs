@@ -1,6 +1,7 @@
 //! Libraries that have no room for a long search path: a directory of links beside them takes its place.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use e2e::{Build, Report, Variant, Wrap, matrix, source, store_path, toolchain};
@@ -8,7 +9,8 @@ use e2e::{Build, Report, Variant, Wrap, matrix, source, store_path, toolchain};
 use super::{ALL_NEEDED, Opener, SAYS, calling, foo, links_of, long_directory, other};
 
 matrix!(systems:
-    links_to_what_is_needed, own_runpath_stays_in_front, relative_links_move_with_the_tree, links_follow_other_directories,
+    links_to_what_is_needed, own_runpath_stays_in_front, opened_by_a_symlink_elsewhere, links_move_with_the_library,
+    relative_links_move_with_the_tree, links_follow_other_directories,
     directory_goes_when_the_path_fits, no_link_to_what_goes_by_origin, no_link_to_what_will_go_by_origin,
 );
 
@@ -21,7 +23,11 @@ struct Far {
     needs: [(PathBuf, String); 3],
 }
 
-const ORIGIN_LINKS: &str = "$ORIGIN/.libbar.so.wrapbuddy.d";
+/// Where the plugin looks for its links.
+const LINKS: [&str; 2] = [
+    "$ORIGIN/.libbar.so.wrapbuddy.d",
+    "/app/plugins/.libbar.so.wrapbuddy.d",
+];
 
 impl Far {
     fn new(variant: Variant, flags: &[&str]) -> Far {
@@ -74,7 +80,7 @@ impl Far {
         expected.sort();
         assert_eq!(self.links(), expected);
         let edited = self.opener.edited(&self.built, &self.plugin);
-        edited.searches("RUNPATH", &[in_front, &[ORIGIN_LINKS]].concat());
+        edited.searches("RUNPATH", &[in_front, &LINKS].concat());
         let names: Vec<&String> = expected.iter().map(|(name, _)| name).collect();
         assert_eq!(edited.links().iter().collect::<Vec<_>>(), names);
     }
@@ -126,6 +132,24 @@ fn own_runpath_stays_in_front(variant: Variant) {
         .root
         .install(&decoy, "/app/plugins/own/libfoo.so");
     far.opener.says(&far.plugin, "3\n");
+}
+
+/// ld.so takes $ORIGIN from the path a library is opened by.
+fn opened_by_a_symlink_elsewhere(variant: Variant) {
+    let far = Far::new(variant, &[]);
+    far.wrap().run();
+    let root = &far.opener.root;
+    root.mkdir("/app/links");
+    symlink("../plugins/libbar.so", root.path("/app/links/libbar.so")).expect("a symlink");
+    far.opener.says("/app/links/libbar.so", SAYS);
+}
+
+fn links_move_with_the_library(variant: Variant) {
+    let far = Far::new(variant, &[]);
+    far.wrap().run();
+    let root = &far.opener.root;
+    fs::rename(root.path("/app/plugins"), root.path("/app/moved")).expect("rename");
+    far.opener.says("/app/moved/libbar.so", SAYS);
 }
 
 /// A tree with all that is needed in it.
