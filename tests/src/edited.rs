@@ -37,8 +37,8 @@ impl Edited {
         edited
     }
 
-    /// Same size; nothing differs outside the edits; the sidecar has what stood there and what stands there now; other
-    /// tools have no more to complain about than before.
+    /// Same size; nothing differs outside the edits; the sidecar has what stood there and what stands there now;
+    /// readelf has nothing to complain about.
     #[track_caller]
     fn check(&self) {
         let Edited { original, file, .. } = self;

@@ -37,9 +37,8 @@ impl Far {
     /// The same with another `libfoo.so`.
     fn with_inner(variant: Variant, inner: &Path, flags: &[&str]) -> Far {
         let opener = Opener::new(variant);
-        let needs = [inner.to_path_buf()].into_iter();
-        let needs = needs.chain(["libtwo.so", "libthree.so"].map(|name| other(variant, name)));
-        let needs: Vec<PathBuf> = needs.collect();
+        let [two, three] = ["libtwo.so", "libthree.so"].map(|name| other(variant, name));
+        let needs = [inner.to_path_buf(), two, three];
         let mut build = calling(variant, "bar", "foo")
             .flag(ALL_NEEDED)
             .flags(flags.iter().copied());
@@ -48,7 +47,6 @@ impl Far {
         }
         let built = build.build();
         let plugin = opener.install(&built);
-        let needs: [PathBuf; 3] = needs.try_into().expect("three of them");
         let needs = needs.map(|library| {
             let name = toolchain::file_name(&library);
             let dir = long_directory(&opener.root, &store_path(&name), 2500, &[&library]);
