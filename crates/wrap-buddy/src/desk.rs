@@ -291,11 +291,19 @@ impl<'a> Desk<'a> {
 }
 
 fn planned(shown: PathBuf, plan: Plan) -> FileReport {
-    match plan.in_place() {
+    let resolution = &plan.resolution;
+    let added = resolution.added.iter();
+    let loaded_for = added.filter_map(|one| one.needed_by.as_ref());
+    let serves: BTreeSet<PathBuf> = loaded_for.chain(&resolution.heirs).cloned().collect();
+    let report = match plan.in_place() {
         Some(in_place) if in_place.settled => {
             FileReport::skipped(shown, "edited in place already".to_owned())
         }
         _ => FileReport::planned(shown, plan),
+    };
+    FileReport {
+        serves: serves.into_iter().collect(),
+        ..report
     }
 }
 
@@ -330,13 +338,7 @@ fn edited(looks: &[Look<'_>]) -> Edited {
 fn with_helpers(files: Vec<Option<FileReport>>, rooms: Vec<Option<NoRoom>>) -> Vec<FileReport> {
     let mut helped: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
     for file in files.iter().flatten() {
-        let Some(plan) = &file.plan else {
-            continue;
-        };
-        let added = plan.resolution.added.iter();
-        let served = added.filter_map(|one| one.needed_by.as_ref());
-        let libraries: BTreeSet<&PathBuf> = served.chain(&plan.resolution.heirs).collect();
-        for library in libraries {
+        for library in &file.serves {
             let real = fs::canonicalize(library).unwrap_or_else(|_| library.clone());
             helped.entry(real).or_default().push(file.path.clone());
         }

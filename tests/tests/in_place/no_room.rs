@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use e2e::{Build, Libc, Root, Variant, Wrapped, matrix, source, toolchain};
+use e2e::{Build, Edited, Libc, Root, Variant, Wrapped, matrix, source, toolchain};
 
 use super::{Opener, bar, foo};
 
@@ -30,27 +30,38 @@ fn programs_lend_their_rpath(variant: Variant) {
     served_by_a_program(variant, rpath, &[]);
 }
 
-/// A program linked to the library and with more flags; `added` are names it needs for the library.
+/// A program linked to the library and with more flags, wrapped with it; `added` are names it needs for the library.
 fn served_by_a_program(variant: Variant, flag: &str, added: &[&str]) {
-    let root = Root::new(variant);
     let library = crammed(variant);
     let built = Build::program(variant, source("indirect.c"))
         .flags(["-Wl,--allow-shlib-undefined", flag])
         .link(&library)
         .build();
-    let program = root.install(&built, "/app/bin/program");
-    let path = root.install(&library, "/app/lib/libbar.so");
-    let dir = root.package("foo", &[foo(variant)]);
-    let report = root.wrap("/app").libs([&dir, "/app/lib"]).report();
-    let report = report.success();
-    let words = ["no room for a search path", "by way of /app/bin/program"];
-    report.file(&path).is("skipped", &words);
-    let wrapped = Wrapped::read(&root, &program, fs::read(&built).expect("built above"));
-    wrapped.check();
-    assert_eq!(report.file(&program).needed(), added);
-    assert!(report.file(&program).search_path().contains(&dir.as_str()));
-    let output = root.command(&program).output().success();
-    assert_eq!(output.stdout, "42\n", "{output}");
+    let original = fs::read(&built).expect("built above");
+    for strategy in ["stub", "inplace"] {
+        let root = Root::new(variant);
+        let program = root.install(&built, "/app/bin/program");
+        let path = root.install(&library, "/app/lib/libbar.so");
+        let dir = root.package("foo", &[foo(variant)]);
+        let wrap = || {
+            let wrap = root.wrap("/app").libs([&dir, "/app/lib"]);
+            wrap.args(["--strategy", strategy]).report().success()
+        };
+        let report = wrap();
+        let words = ["no room for a search path", "by way of /app/bin/program"];
+        report.file(&path).is("skipped", &words);
+        assert_eq!(report.file(&program).needed(), added);
+        assert!(report.file(&program).search_path().contains(&dir.as_str()));
+        let output = root.command(&program).output().success();
+        assert_eq!(output.stdout, "42\n", "{output}");
+        if strategy == "stub" {
+            Wrapped::read(&root, &program, original.clone()).check();
+        } else {
+            Edited::read(&root, &program, original.clone());
+            // Where nothing is left to do, the library is served all the same.
+            wrap().file(&path).is("skipped", &words);
+        }
+    }
 }
 
 fn nobody_to_load_what_it_needs(variant: Variant) {

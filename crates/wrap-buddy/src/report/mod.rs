@@ -43,6 +43,8 @@ pub struct FileReport {
     pub reason: Option<String>,
     /// What was, or would be, done.
     pub plan: Option<Box<Plan>>,
+    /// Libraries that get what they need by way of this program, which loads it or has a search path they inherit.
+    pub serves: Vec<PathBuf>,
     /// Libraries it lacks.
     pub missing: Vec<Missing>,
     /// What came up while it was written.
@@ -82,6 +84,7 @@ impl FileReport {
             status,
             reason,
             plan: None,
+            serves: Vec::new(),
             missing: Vec::new(),
             notes: Vec::new(),
         }
