@@ -154,3 +154,25 @@ fn segments_of<H: FileHeader<Endian = Endianness>>(file: &[u8]) -> Vec<Segment> 
     };
     table.iter().enumerate().map(describe).collect()
 }
+
+/// Bytes of a word in a file: 4 or 8.
+pub fn word(file: &[u8]) -> usize {
+    match read::FileKind::parse(file).expect("an ELF file") {
+        read::FileKind::Elf32 => 4,
+        _ => 8,
+    }
+}
+
+/// The tags of .dynamic, all DT_NULLs included.
+pub fn dynamic_tags(file: &[u8]) -> Vec<u64> {
+    let dynamic = segments(file)
+        .into_iter()
+        .find(|segment| segment.kind == elf::PT_DYNAMIC);
+    let word = word(file);
+    let tag = |entry: &[u8]| {
+        let bytes = entry[..word].iter().rev();
+        bytes.fold(0, |tag, byte| tag << 8 | u64::from(*byte))
+    };
+    let entries = file[dynamic.expect("a dynamic file").file].chunks_exact(2 * word);
+    entries.map(tag).collect()
+}

@@ -24,6 +24,7 @@
 //!   without /proc, as PID 1, …; [`Run::output`], [`Run::try_output`] (what exec said), [`Run::spawn`].
 //! - [`Wrap`], from [`Root::wrap`]; [`Root::wrap_buddy`] is the tool without any argument yet.
 //! - [`Build`]: a C or C++ source compiled for a [`Variant`]; cached.
+//! - [`Wrapped`] and [`Edited`]: what must be true of a file afterwards; [`Report`]: what wrap-buddy said of it.
 //! - [`Sample`]: the program most tests use, in a root, with a library of its own.
 //! - [`matrix!`]: one `#[test]` per cell of the matrix. [`fixture`]: C files whose header says all there is to say.
 //! - Programs of foreign architectures just run, also those that a program starts.
@@ -34,10 +35,13 @@ pub mod arch;
 pub mod cache;
 pub mod check;
 pub mod corpus;
+pub mod debugger;
+pub mod edited;
 pub mod fixture;
 mod fork;
 pub mod matrix;
 mod namespace;
+pub mod report;
 pub mod root;
 pub mod run;
 pub mod sample;
@@ -47,6 +51,8 @@ pub mod wrap;
 
 pub use arch::{Arch, Kind, Libc, Variant};
 pub use check::{Wrapped, assert_fails_unwrapped};
+pub use edited::Edited;
+pub use report::Report;
 pub use root::{Root, store_path};
 pub use run::{Output, Run, Running};
 pub use sample::{Sample, says};

@@ -2,7 +2,8 @@
 
 /// Makes tests out of functions that take a [`Variant`](crate::Variant): `matrix!(all: renamed, copied)` is
 /// `renamed::x86_64_glibc_pie` and so on. The list of cells is one of `all`, `glibc`, `native` (run by the kernel
-/// itself on x86_64; programs that debuggers trace), or names of cells in brackets.
+/// itself on x86_64; programs that debuggers trace), `systems` (each architecture and libc once, for what the kind of
+/// executable has no part in), or names of cells in brackets.
 #[macro_export]
 macro_rules! matrix {
     (all: $($test:ident),+ $(,)?) => {
@@ -21,6 +22,11 @@ macro_rules! matrix {
         $crate::matrix!([
             x86_64_glibc_pie x86_64_glibc_exec x86_64_musl_pie x86_64_musl_exec
             i686_glibc_pie i686_glibc_exec
+        ]: ($($test),+));
+    };
+    (systems: $($test:ident),+ $(,)?) => {
+        $crate::matrix!([
+            x86_64_glibc_pie x86_64_musl_pie i686_glibc_pie aarch64_glibc_pie
         ]: ($($test),+));
     };
     ($cells:tt: ($($test:ident),+)) => {

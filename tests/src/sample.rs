@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::arch::Variant;
+use crate::arch::{Arch, Kind, Libc, Variant};
 use crate::check::{Wrapped, assert_fails_unwrapped};
+use crate::edited::Edited;
 use crate::root::Root;
 use crate::run::{Output, Run};
 use crate::toolchain::{Build, source};
@@ -92,6 +93,37 @@ impl Sample {
         let wrapped = Wrapped::read(&self.root, &self.program, original);
         wrapped.check();
         wrapped
+    }
+
+    /// At `/app/program`, edited in place.
+    pub fn new_in_place(variant: Variant) -> Sample {
+        let sample = Sample::unwrapped(variant);
+        sample.edit();
+        sample
+    }
+
+    /// Edits it in place and checks the file.
+    #[track_caller]
+    pub fn edit(&self) -> Edited {
+        self.wrapping().args(["--strategy", "inplace"]).run();
+        self.edited()
+    }
+
+    /// The file edited in place beside its original, checked.
+    #[track_caller]
+    pub fn edited(&self) -> Edited {
+        let original = fs::read(&self.built).expect("built before");
+        Edited::read(&self.root, &self.program, original)
+    }
+
+    /// The program, to be started from a memfd that has its bytes.
+    pub fn command_from_memfd(&self) -> Run<'_> {
+        let host = Variant::new(Arch::host(), Libc::Glibc, Kind::Exec);
+        let fexecve = Build::program(host, source("fexecve.c"))
+            .flag("-static")
+            .build();
+        self.root.install(&fexecve, "/tool/fexecve");
+        self.root.command("/tool/fexecve").arg(&self.program)
     }
 
     /// The program, to be started.

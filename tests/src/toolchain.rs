@@ -191,3 +191,12 @@ pub fn file_name(path: &Path) -> String {
     let name = path.file_name().expect("a path with a file name");
     name.to_string_lossy().into_owned()
 }
+
+/// One of the GNU binutils, for files of `arch`.
+///
+/// # Panics
+/// When it is not installed.
+pub fn binutil(name: &str, arch: Arch) -> PathBuf {
+    let own = format!("{}-linux-gnu-{name}", arch.name());
+    find_program(&own).unwrap_or_else(|| panic!("{own} is not installed; run: cargo xtask setup"))
+}

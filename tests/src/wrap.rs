@@ -1,12 +1,13 @@
 //! Runs wrap-buddy on a program of a [`Root`].
 
+use crate::report::Report;
 use crate::root::Root;
 use crate::run::{Output, Run};
 
 /// A call of wrap-buddy: `--paths`, `--libs`, `--interpreter` and `--loader-dir-path` are filled in from the root.
 pub struct Wrap<'r> {
     root: &'r Root,
-    path: String,
+    paths: Vec<String>,
     libs: Vec<String>,
     interpreters: Vec<String>,
     loader_dir: String,
@@ -17,12 +18,18 @@ impl<'r> Wrap<'r> {
     pub(crate) fn new(root: &'r Root, program: &str) -> Wrap<'r> {
         Wrap {
             root,
-            path: program.into(),
+            paths: vec![program.into()],
             libs: root.library_dirs(),
             interpreters: root.interpreters(),
             loader_dir: root.loader_dir(),
             more: Vec::new(),
         }
+    }
+
+    /// More programs, libraries or directories with them.
+    pub fn and<T: Into<String>>(mut self, paths: impl IntoIterator<Item = T>) -> Self {
+        self.paths.extend(paths.into_iter().map(Into::into));
+        self
     }
 
     /// More library directories, searched before those of the system.
@@ -57,7 +64,7 @@ impl<'r> Wrap<'r> {
 
     /// The command, to be started.
     pub fn command(self) -> Run<'r> {
-        let mut run = self.root.wrap_buddy().args(["--paths", &self.path]);
+        let mut run = self.root.wrap_buddy().arg("--paths").args(self.paths);
         if !self.libs.is_empty() {
             run = run.arg("--libs").args(self.libs);
         }
@@ -72,5 +79,11 @@ impl<'r> Wrap<'r> {
     #[track_caller]
     pub fn run(self) -> Output {
         self.command().output().success()
+    }
+
+    /// Runs it, whatever comes of it, and reads what it reports.
+    #[track_caller]
+    pub fn report(self) -> Report {
+        Report::of(self.args(["--format", "json"]).command().output())
     }
 }

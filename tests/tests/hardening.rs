@@ -4,7 +4,8 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use e2e::{Libc, Output, Root, Sample, Variant, matrix, run, says, toolchain};
+use e2e::debugger::{gdb, shows_everything};
+use e2e::{Sample, Variant, matrix, run, says, toolchain};
 
 matrix!(all: maps_show_the_program, no_descriptor_is_left_open);
 matrix!(native: without_write_then_execute, started_by_ld_so_without_write_then_execute, debugger_attaches, debugger_starts_the_program);
@@ -145,47 +146,6 @@ fn debugger_starts_the_program(variant: Variant) {
     ]);
     let output = run.args(["--args", &sample.program, "stop"]).output();
     shows_everything(variant, &output);
-}
-
-/// All libraries are listed, the breakpoint in one of them was hit, and its backtrace reaches main.
-fn shows_everything(variant: Variant, output: &Output) {
-    let libc = if variant.libc == Libc::Musl {
-        "musl"
-    } else {
-        "/libc.so.6"
-    };
-    for words in [
-        "/lib/libfoo.so",
-        libc,
-        "Breakpoint 1, ",
-        "#0  ",
-        "in main (",
-    ] {
-        assert!(
-            output.stdout.contains(words),
-            "{words:?} in what gdb says; {output}"
-        );
-    }
-    let hit = output
-        .stdout
-        .split("Breakpoint 1, ")
-        .nth(1)
-        .expect("checked above");
-    assert!(hit.contains("foo ("), "{output}");
-}
-
-fn gdb(root: &Root) -> e2e::Run<'_> {
-    root.bind_host();
-    let gdb = toolchain::find_program("gdb").expect("gdb; run: cargo xtask setup");
-    root.host_command(&gdb)
-        .args(["--data-directory=/tool/host/usr/share/gdb", "-nx", "-batch"])
-        .args([
-            "-ex",
-            "set startup-with-shell off",
-            "-ex",
-            "handle SIGUSR1 nopass",
-        ])
-        .env("PYTHONHOME", "/tool/host/usr")
 }
 
 /// A line of /proc/self/maps.

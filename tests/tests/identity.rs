@@ -3,9 +3,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use e2e::cache::fixtures;
 use e2e::check::sidecar_of;
-use e2e::{Arch, Build, Kind, Libc, Sample, Variant, matrix, says};
+use e2e::{Sample, Variant, matrix, says};
 
 matrix!(all:
     renamed, copied_to_another_directory, hard_linked, symlinked, moved_with_its_sidecar, from_a_memfd,
@@ -52,19 +51,7 @@ fn moved_with_its_sidecar(variant: Variant) {
 }
 
 fn from_a_memfd(variant: Variant) {
-    let sample = Sample::new(variant);
-    let host = Variant::new(Arch::host(), Libc::Glibc, Kind::Exec);
-    let fexecve = Build::program(host, fixtures().join("fexecve.c"))
-        .flag("-static")
-        .build();
-    sample.root.install(&fexecve, "/tool/fexecve");
-    says(
-        sample
-            .root
-            .command("/tool/fexecve")
-            .arg(&sample.program)
-            .output(),
-    );
+    says(Sample::new(variant).command_from_memfd().output());
 }
 
 fn copied_by_itself(variant: Variant) {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use e2e::check::{segments, sidecar_of};
+use e2e::check::{dynamic_tags, segments, sidecar_of};
 use e2e::{Arch, Build, Kind, Libc, Root, Sample, Variant, Wrapped, assert_fails_unwrapped};
 use e2e::{matrix, source, toolchain};
 use object::elf;
@@ -85,7 +85,7 @@ fn no_pt_phdr(variant: Variant) {
 fn no_spare_dynamic_entry(variant: Variant) {
     let sample = Sample::with_flags(variant, "/app/program", &toolchain::lld());
     assert_eq!(
-        spare_dynamic_entries(variant.arch, &fs::read(&sample.built).expect("built")),
+        spare_dynamic_entries(&fs::read(&sample.built).expect("built")),
         0
     );
     sample.wrap();
@@ -165,7 +165,7 @@ fn existing_rpath_is_inherited(variant: Variant) {
     let outer = Build::library(variant, source("lib/bar.c"), "libbar.so")
         .link(&inner)
         .build();
-    let built = Build::program(variant, source("rpath.c"))
+    let built = Build::program(variant, source("open.c"))
         .flags(["-ldl", "-Wl,--disable-new-dtags,-rpath,$ORIGIN/lib"])
         .build();
     let root = Root::new(variant);
@@ -241,17 +241,14 @@ fn relr(variant: Variant) {
         .flags(toolchain::lld())
         .build();
     let file = fs::read(&built).expect("built above");
-    let tags = dynamic_tags(variant.arch, &file);
+    let tags = dynamic_tags(&file);
     assert!(tags.contains(&DT_RELR), "{tags:x?}");
     wrap_and_run(variant, &built, &[&finish], "relative\n");
 
     if variant.arch != Arch::Aarch64 {
         let flags = ["-Wl,-z,pack-relative-relocs".to_string()];
         let sample = Sample::with_flags(variant, "/app/program", &flags);
-        let tags = dynamic_tags(
-            variant.arch,
-            &fs::read(&sample.built).expect("built before"),
-        );
+        let tags = dynamic_tags(&fs::read(&sample.built).expect("built before"));
         assert!(tags.contains(&DT_RELR), "{tags:x?}");
         sample.wrap();
         sample.run();
@@ -300,25 +297,8 @@ fn wrap_and_run(
 
 const DT_RELR: u64 = 36;
 
-/// The tags of .dynamic, all DT_NULLs included.
-fn dynamic_tags(arch: Arch, file: &[u8]) -> Vec<u64> {
-    let dynamic = segments(file)
-        .into_iter()
-        .find(|segment| segment.kind == elf::PT_DYNAMIC);
-    let word = if arch.is_64() { 8 } else { 4 };
-    file[dynamic.expect("a dynamic program").file]
-        .chunks_exact(2 * word)
-        .map(|entry| {
-            entry[..word]
-                .iter()
-                .rev()
-                .fold(0, |tag, byte| tag << 8 | u64::from(*byte))
-        })
-        .collect()
-}
-
-fn spare_dynamic_entries(arch: Arch, file: &[u8]) -> usize {
-    let tags = dynamic_tags(arch, file);
+fn spare_dynamic_entries(file: &[u8]) -> usize {
+    let tags = dynamic_tags(file);
     tags.iter().filter(|tag| **tag == 0).count() - 1
 }
 

@@ -121,7 +121,7 @@ pub fn classify<'a>(path: &Path, means: &Means<'a>) -> Class<'a> {
     } else {
         elf
     };
-    let is_library = match kind(&elf) {
+    let is_library = match kind(&elf, earlier.is_some()) {
         Kind::Program => false,
         Kind::Library => true,
         Kind::Other(reason) => return Class::Skipped(reason),
@@ -160,7 +160,9 @@ enum Kind {
     Other(String),
 }
 
-fn kind(elf: &Elf) -> Kind {
+/// `edited` says whether an earlier run has edited it in place: it may name the dynamic linker that it was given then, if it
+/// was rewritten since.
+fn kind(elf: &Elf, edited: bool) -> Kind {
     let pie = elf.dynamic.as_ref().is_some_and(|dynamic| dynamic.pie);
     let reason = match (elf.kind, &elf.interp) {
         (elf::ET_EXEC | elf::ET_DYN, _) if elf.is_debug_information() => {
@@ -181,7 +183,7 @@ fn kind(elf: &Elf) -> Kind {
             let store = ["/nix/store", "/gnu/store"]
                 .iter()
                 .any(|store| Path::new(&interp.path).starts_with(store));
-            if store {
+            if store && !edited {
                 let path = interp.path.display();
                 return Kind::Other(format!("its interpreter is in the store already: {path}"));
             }

@@ -105,12 +105,13 @@ impl<'a> Desk<'a> {
         let looks = crew.map(self.candidates, |candidate| self.look_at(candidate));
         let looks = self.without_misleading_links(looks);
         let edited = edited(&looks);
+        let relative = relative(&looks);
         let rooms = looks.iter().map(|look| look.no_room().cloned()).collect();
         let looked = self.candidates.iter().zip(looks).collect();
         let files = crew.take(looked, |(candidate, look)| match look {
             Look::Nothing => None,
             Look::Report(report) | Look::Library { report, .. } => Some(report),
-            Look::Program(program) => Some(self.program(candidate, *program, &edited)),
+            Look::Program(program) => Some(self.program(candidate, *program, &edited, &relative)),
         });
         with_helpers(files, rooms)
     }
@@ -124,7 +125,7 @@ impl<'a> Desk<'a> {
                 Look::Program(Box::new(Waiting { subject, stage }))
             }
             Class::Library(subject) => {
-                let may_link = |library: &Path| !self.resolver.depends_on_its_place(library);
+                let may_link = |library: &Path| self.may_link(library, &HashSet::new());
                 self.library(candidate, *subject, &may_link)
             }
             Class::NotElf(_) if !candidate.named && !self.verbose => Look::Nothing,
@@ -199,19 +200,13 @@ impl<'a> Desk<'a> {
     /// Plans those libraries again, without links, of which a link leads to a library that will look for its own needs
     /// relative to where it is opened.
     fn without_misleading_links(&self, looks: Vec<Look<'a>>) -> Vec<Look<'a>> {
-        let plans = looks.iter().filter_map(Look::plan);
-        let relative: HashSet<PathBuf> = plans
-            .filter(|plan| plan.search.iter().any(|entry| starts_at_origin(entry)))
-            .map(|plan| plan.path.clone())
-            .collect();
+        let relative = relative(&looks);
         let misled = |plan: &Plan| {
             let links = plan.links().into_iter().flat_map(|links| &links.links);
             let found = &plan.resolution.found;
             links.into_iter().any(|(name, _)| {
                 let mut targets = found.iter().filter(|(known, _)| known == name);
-                targets.any(|(_, target)| {
-                    fs::canonicalize(target).is_ok_and(|target| relative.contains(&target))
-                })
+                targets.any(|(_, target)| is_among(target, &relative))
             })
         };
         let looks = self.candidates.iter().zip(looks);
@@ -228,8 +223,20 @@ impl<'a> Desk<'a> {
             .collect()
     }
 
-    /// Decides about a program.
-    fn program(&self, candidate: &Candidate, waiting: Waiting<'_>, edited: &Edited) -> FileReport {
+    /// Whether `library` works through a link to it in another directory, once those that are `relative` look for what they
+    /// need relative to where they are opened.
+    fn may_link(&self, library: &Path, relative: &HashSet<PathBuf>) -> bool {
+        !self.resolver.depends_on_its_place(library) && !is_among(library, relative)
+    }
+
+    /// Decides about a program, knowing which libraries are edited, and which of them will go by $ORIGIN then.
+    fn program(
+        &self,
+        candidate: &Candidate,
+        waiting: Waiting<'_>,
+        edited: &Edited,
+        relative: &HashSet<PathBuf>,
+    ) -> FileReport {
         let Waiting { subject, stage } = waiting;
         let shown = candidate.shown.clone();
         let (elf, interpreter) = (&subject.elf, subject.interpreter);
@@ -265,7 +272,8 @@ impl<'a> Desk<'a> {
         let or_stub = self.strategy == Strategy::Auto && earlier.is_none();
         let (mut subject, mut resolution) = (subject, resolution);
         if in_place {
-            match plan::in_place(path, subject, resolution, &self.style, &|_| true) {
+            let may_link = |library: &Path| self.may_link(library, relative);
+            match plan::in_place(path, subject, resolution, &self.style, &may_link) {
                 Ok(plan) => return planned(shown, plan),
                 Err((Refusal::NoRoom(_), parts)) if or_stub => (subject, resolution) = *parts,
                 Err((Refusal::NoRoom(reason), _)) => {
@@ -299,15 +307,34 @@ impl<'a> Desk<'a> {
 }
 
 fn planned(shown: PathBuf, plan: Plan) -> FileReport {
-    match (plan.settled, plan.stub()) {
+    let resolution = &plan.resolution;
+    let added = resolution.added.iter();
+    let loaded_for = added.filter_map(|one| one.needed_by.as_ref());
+    let serves: BTreeSet<PathBuf> = loaded_for.chain(&resolution.heirs).cloned().collect();
+    let report = match (plan.settled, plan.stub()) {
         (true, None) => FileReport::skipped(shown, "edited in place already".to_owned()),
         (true, Some(_)) => FileReport::skipped(shown, "already wrapped".to_owned()),
         (false, _) => FileReport::planned(shown, plan),
+    };
+    FileReport {
+        serves: serves.into_iter().collect(),
+        ..report
     }
 }
 
 fn starts_at_origin(entry: &OsStr) -> bool {
     entry.to_string_lossy().contains("ORIGIN")
+}
+
+/// The libraries among `looks` that will look for what they need relative to where they are opened.
+fn relative(looks: &[Look<'_>]) -> HashSet<PathBuf> {
+    let plans = looks.iter().filter_map(Look::plan);
+    let relative = plans.filter(|plan| plan.search.iter().any(|entry| starts_at_origin(entry)));
+    relative.map(|plan| plan.path.clone()).collect()
+}
+
+fn is_among(library: &Path, libraries: &HashSet<PathBuf>) -> bool {
+    fs::canonicalize(library).is_ok_and(|library| libraries.contains(&library))
 }
 
 /// What the libraries among `looks` will find by themselves.
@@ -321,14 +348,12 @@ fn edited(looks: &[Look<'_>]) -> Edited {
         .collect()
 }
 
-/// Says of each library without room which programs load for it what it needs, or what is left for the user to do.
+/// Says of each library without room which programs get it what it needs, by loading that or by a search path it inherits; or
+/// what is left for the user to do.
 fn with_helpers(files: Vec<Option<FileReport>>, rooms: Vec<Option<NoRoom>>) -> Vec<FileReport> {
     let mut helped: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
     for file in files.iter().flatten() {
-        let added = file.plan.iter().flat_map(|plan| &plan.resolution.added);
-        let libraries: BTreeSet<&PathBuf> =
-            added.filter_map(|one| one.needed_by.as_ref()).collect();
-        for library in libraries {
+        for library in &file.serves {
             let real = fs::canonicalize(library).unwrap_or_else(|_| library.clone());
             helped.entry(real).or_default().push(file.path.clone());
         }
@@ -346,7 +371,7 @@ fn with_helpers(files: Vec<Option<FileReport>>, rooms: Vec<Option<NoRoom>>) -> V
 }
 
 impl NoRoom {
-    /// Completes the library's report: `helpers` are programs that load what it needs.
+    /// Completes the library's report: `helpers` are programs that get it what it needs.
     fn tell(&self, file: &mut FileReport, helpers: &[PathBuf]) {
         let list = |names: &[String]| names.join(", ");
         let needs: Vec<String> = self
@@ -360,7 +385,7 @@ impl NoRoom {
             .collect();
         let what = format!("has no room for a search path: {}", self.reason);
         let rest = match helpers.is_empty() {
-            false => format!("; what it needs is loaded by {}", list(&helpers)),
+            false => format!("; it gets what it needs by way of {}", list(&helpers)),
             true => format!(
                 "; programs that open it have to be wrapped with --needed {}",
                 needs.join(" ")

@@ -1,14 +1,15 @@
 //! ninja and cmake, as their wheels lay them out.
 
-use e2e::{Arch, Root, corpus};
+use e2e::{Root, corpus};
 
-use crate::layout::{install_tree, root_with_shell, wrap};
+use crate::layout::{Case, install_tree, root_with_shell, wrap};
 
-on!([x86_64 i686 aarch64]: ninja_builds_what_changed, cmake_configures_builds_and_tests);
+on!([x86_64 i686 aarch64 x86_64_auto i686_auto aarch64_auto]: ninja_builds_what_changed);
+on!([x86_64 i686 aarch64 x86_64_auto]: cmake_configures_builds_and_tests);
 
-fn ninja_builds_what_changed(arch: Arch) {
-    let root = root_with_shell(arch);
-    let ninja = install_ninja(&root, arch);
+fn ninja_builds_what_changed(case: Case) {
+    let root = root_with_shell(case);
+    let ninja = install_ninja(&root, case);
     root.write("/app/build/build.ninja", NINJA);
     root.write("/app/build/in.txt", "one\ntwo\n");
     let run = || {
@@ -31,12 +32,12 @@ const NINJA: &str = r#"rule copy
 build out.txt: copy in.txt
 "#;
 
-fn cmake_configures_builds_and_tests(arch: Arch) {
-    let root = root_with_shell(arch);
-    let ninja = install_ninja(&root, arch);
-    install_tree(&root, &corpus::fetch("cmake", arch), "/app/cmake");
+fn cmake_configures_builds_and_tests(case: Case) {
+    let root = root_with_shell(case);
+    let ninja = install_ninja(&root, case);
+    install_tree(&root, &corpus::fetch("cmake", case.arch), "/app/cmake");
     for program in ["cmake", "ctest", "cpack"] {
-        wrap(&root, &format!("/app/cmake/bin/{program}"), &[]);
+        wrap(case, &root, &format!("/app/cmake/bin/{program}"), &[]);
     }
     root.write("/app/demo/CMakeLists.txt", CMAKE);
     root.write("/app/demo/name.txt", "demo\n");
@@ -104,8 +105,8 @@ set(CPACK_PACKAGE_FILE_NAME demo-1.0)
 include(CPack)
 "#;
 
-fn install_ninja(root: &Root, arch: Arch) -> String {
-    let ninja = root.install(&corpus::fetch("ninja", arch), "/app/venv/bin/ninja");
-    wrap(root, &ninja, &[]);
+fn install_ninja(root: &Root, case: Case) -> String {
+    let ninja = root.install(&corpus::fetch("ninja", case.arch), "/app/venv/bin/ninja");
+    wrap(case, root, &ninja, &[]);
     ninja
 }

@@ -4,20 +4,20 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use e2e::{Arch, Root, Run, Wrapped, assert_fails_unwrapped, corpus};
+use e2e::{Edited, Root, Run, assert_fails_unwrapped, corpus};
 use postgres::{Client, NoTls};
 
-use crate::layout::{ShortPath, eventually, install_tree, mkdir_for, root_with_shell};
+use crate::layout::{Case, ShortPath, check, eventually, install_tree, mkdir_for, root_with_shell};
 
-on!([x86_64 i686 aarch64]: a_cluster_is_made_and_a_server_answers);
+on!([x86_64 i686 aarch64 x86_64_auto]: a_cluster_is_made_and_a_server_answers);
 
 /// PostgreSQL refuses to run as root.
 const USER: u32 = 1000;
 
 const PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
 
-fn a_cluster_is_made_and_a_server_answers(arch: Arch) {
-    let root = installed(arch);
+fn a_cluster_is_made_and_a_server_answers(case: Case) {
+    let root = installed(case);
     let initdb =
         as_user(&root, "initdb").args(["-D", "/app/run/data", "-U", "tester", "--no-sync"]);
     let options = [
@@ -84,9 +84,9 @@ fn a_cluster_is_made_and_a_server_answers(arch: Arch) {
 }
 
 /// The package, wrapped as a whole.
-fn installed(arch: Arch) -> Root {
-    let root = root_with_shell(arch);
-    let package = corpus::fetch("postgres", arch);
+fn installed(case: Case) -> Root {
+    let root = root_with_shell(case);
+    let package = corpus::fetch("postgres", case.arch);
     install_tree(&root, &package, "/app/pg");
     // npm packages cannot hold symlinks; this one lists those to be made after its installation.
     let links = fs::read(package.join("pg-symlinks.json")).expect("the list of symlinks");
@@ -114,10 +114,22 @@ fn installed(arch: Arch) -> Root {
         assert_fails_unwrapped(root.command(path));
         root.read(path)
     });
+    let icu = "/app/pg/lib/libicuuc.so.60.2";
+    let original = root.read(icu);
     // Some programs of the extensions' toolkit need the package's libraries and have no search path for them.
-    root.wrap("/app/pg").libs(["/app/pg/lib"]).run();
+    let wrap = root.wrap("/app/pg").libs(["/app/pg/lib"]);
+    let report = wrap.args(["--strategy", case.strategy()]).report();
+    let report = report.success();
     for (path, original) in paths.iter().zip(originals) {
-        Wrapped::read(&root, path, original).check();
+        check(case, &root, path, original, &report);
+    }
+    // ICU needs libstdc++, and finds it by itself: no program loads anything for any library.
+    report.file(icu).is("edited", &[]);
+    let icu = Edited::read(&root, icu, original);
+    let needed = icu.dynamic("NEEDED");
+    assert!(needed.contains(&"libstdc++.so.6".into()), "{needed:?}");
+    for file in report.files() {
+        assert_eq!(file.needed(), [""; 0], "{file:#?}");
     }
     root
 }

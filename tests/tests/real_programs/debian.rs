@@ -1,18 +1,19 @@
 //! Debian's own programs, copied from this machine.
 
-use e2e::Arch;
+use crate::layout::{Case, host_program, root, wrap_with};
 
-use crate::layout::{host_program, root, wrap_with};
+on!([host host_auto]:
+    ls_lists, dash_runs_pipelines_of_wrapped_programs, python_imports_extensions_and_starts_itself, perl_runs_a_script
+);
 
-#[test]
-fn ls_lists() {
-    let root = root(Arch::host());
+fn ls_lists(case: Case) {
+    let root = root(case);
     let ls = root.install(&host_program("ls"), "/app/bin/ls");
     let libraries = ["libselinux.so.1", "libpcre2-8.so.0"];
-    let libraries = root.system_libraries("libselinux", Arch::host(), &libraries);
+    let libraries = root.system_libraries("libselinux", case.arch, &libraries);
     root.write("/app/dir/b", "");
     root.write("/app/dir/a", "");
-    wrap_with(&root, &ls, &[libraries], &[]);
+    wrap_with(case, &root, &ls, &[libraries], &[]);
     let output = root
         .command(&ls)
         .args(["-1", "/app/dir"])
@@ -21,16 +22,15 @@ fn ls_lists() {
     assert_eq!(output.stdout, "a\nb\n");
 }
 
-#[test]
-fn dash_runs_pipelines_of_wrapped_programs() {
-    let root = root(Arch::host());
+fn dash_runs_pipelines_of_wrapped_programs(case: Case) {
+    let root = root(case);
     for name in ["dash", "seq", "sort", "wc"] {
         let libraries = match name {
-            "sort" => vec![root.system_libraries("openssl", Arch::host(), &["libcrypto.so.3"])],
+            "sort" => vec![root.system_libraries("openssl", case.arch, &["libcrypto.so.3"])],
             _ => Vec::new(),
         };
         let program = root.install(&host_program(name), &format!("/app/bin/{name}"));
-        wrap_with(&root, &program, &libraries, &[]);
+        wrap_with(case, &root, &program, &libraries, &[]);
     }
     let script = "seq 20 | sort -r | while read n; do echo $((n * 2)); done | { read first; echo $first; wc -l; }";
     let dash = root
@@ -40,9 +40,8 @@ fn dash_runs_pipelines_of_wrapped_programs() {
     assert_eq!(dash.output().success().stdout, "18\n19\n");
 }
 
-#[test]
-fn python_imports_extensions_and_starts_itself() {
-    let root = root(Arch::host());
+fn python_imports_extensions_and_starts_itself(case: Case) {
+    let root = root(case);
     let python = host_program("python3");
     let name = python
         .file_name()
@@ -62,9 +61,10 @@ fn python_imports_extensions_and_starts_itself() {
         "libbz2.so.1.0",
         "libcrypto.so.3",
     ];
-    let libraries = root.system_libraries("python-needs", Arch::host(), &libraries);
+    let libraries = root.system_libraries("python-needs", case.arch, &libraries);
     // What an extension needs is not found by the program's DT_RUNPATH.
     wrap_with(
+        case,
         &root,
         &program,
         &[libraries],
@@ -95,12 +95,11 @@ for thread in threads: thread.join()
 print("compressed, hashed, counted", len(done))
 "#;
 
-#[test]
-fn perl_runs_a_script() {
-    let root = root(Arch::host());
+fn perl_runs_a_script(case: Case) {
+    let root = root(case);
     let perl = root.install(&host_program("perl"), "/app/bin/perl");
-    let libraries = root.system_libraries("libxcrypt", Arch::host(), &["libcrypt.so.1"]);
-    wrap_with(&root, &perl, &[libraries], &[]);
+    let libraries = root.system_libraries("libxcrypt", case.arch, &["libcrypt.so.1"]);
+    wrap_with(case, &root, &perl, &[libraries], &[]);
     let script = r#"my %n; $n{$_}++ for split //, shift; print map { "$_$n{$_}" } sort keys %n; print crypt("a", "ab")"#;
     let output = root
         .command(&perl)

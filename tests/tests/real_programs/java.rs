@@ -1,17 +1,17 @@
 //! A Java runtime: launchers of 12 KB that open a virtual machine of 27 MB, which finds its needs by their DT_RPATH.
 
-use e2e::{Arch, corpus};
+use e2e::corpus;
 
-use crate::layout::{install_tree, root, wrap};
+use crate::layout::{Case, install_tree, root, wrap};
 
-on!([x86_64 aarch64]: java_and_keytool_share_a_keystore);
+on!([x86_64 aarch64 x86_64_auto]: java_and_keytool_share_a_keystore);
 
-fn java_and_keytool_share_a_keystore(arch: Arch) {
-    let root = root(arch);
-    install_tree(&root, &corpus::fetch("java", arch), "/app/java");
+fn java_and_keytool_share_a_keystore(case: Case) {
+    let root = root(case);
+    install_tree(&root, &corpus::fetch("java", case.arch), "/app/java");
     // libjvm.so, opened at run time, needs librt.so.1 and has no search path of its own: it inherits DT_RPATH.
     for launcher in ["java", "keytool"] {
-        wrap(&root, &format!("/app/java/bin/{launcher}"), &[]);
+        wrap(case, &root, &format!("/app/java/bin/{launcher}"), &[]);
     }
     let store = ["-storepass", "changeit", "-keystore", "/app/keystore"];
     let generate = root

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use e2e::{Arch, Root, Run, corpus};
 
-use crate::layout::{ShortPath, eventually, root, root_with_shell, wrap};
+use crate::layout::{Case, ShortPath, edit_libraries, eventually, root, root_with_shell, wrap};
 
-on!([x86_64 aarch64]:
+on!([x86_64 aarch64 x86_64_auto]:
     node_of_vs_code_runs_a_script_and_loads_addons,
     bun_runs_typescript_and_loads_addons,
     bun_compiles_a_program_out_of_itself,
@@ -26,11 +26,11 @@ console.log(`sum ${point.x + point.y}, green ${Colour.Green}`);
 
 const TYPESCRIPT_SAYS: &str = "sum 42, green 2\n";
 
-fn node_of_vs_code_runs_a_script_and_loads_addons(arch: Arch) {
-    let root = root(arch);
+fn node_of_vs_code_runs_a_script_and_loads_addons(case: Case) {
+    let root = root(case);
     let server = "/app/home/.vscode-server/bin/0123456789abcdef0123456789abcdef01234567";
-    let node = root.install(&corpus::fetch("node", arch), &format!("{server}/node"));
-    wrap(&root, &node, needs_of_addons(arch));
+    let node = root.install(&corpus::fetch("node", case.arch), &format!("{server}/node"));
+    wrap(case, &root, &node, &[]);
     root.write(&format!("{server}/server.js"), NODE_SCRIPT);
     let script = root
         .command(&node)
@@ -43,7 +43,9 @@ fn node_of_vs_code_runs_a_script_and_loads_addons(arch: Arch) {
         output.stdout,
         format!("{}{sees}", sees.replace("argument", "none"))
     );
-    load_addons(&root, arch, || root.command(&node));
+    // For aarch64 it has loaded itself what the addons need.
+    let is_missing = case.arch != Arch::Aarch64;
+    load_addons(&root, case, is_missing, || root.command(&node));
 }
 
 const NODE_SCRIPT: &str = r#"const { execFileSync } = require("child_process");
@@ -54,21 +56,21 @@ if (process.argv.length === 2) {
 }
 "#;
 
-fn bun_runs_typescript_and_loads_addons(arch: Arch) {
-    let root = root(arch);
-    let bun = install_bun(&root, arch);
+fn bun_runs_typescript_and_loads_addons(case: Case) {
+    let root = root(case);
+    let bun = install_bun(&root, case);
     root.write("/app/main.ts", TYPESCRIPT);
     let output = in_bun(root.command(&bun))
         .args(["run", "/app/main.ts"])
         .output()
         .success();
     assert_eq!(output.stdout, TYPESCRIPT_SAYS);
-    load_addons(&root, arch, || in_bun(root.command(&bun)).arg("run"));
+    load_addons(&root, case, true, || in_bun(root.command(&bun)).arg("run"));
 }
 
-fn bun_compiles_a_program_out_of_itself(arch: Arch) {
-    let root = root(arch);
-    let bun = install_bun(&root, arch);
+fn bun_compiles_a_program_out_of_itself(case: Case) {
+    let root = root(case);
+    let bun = install_bun(&root, case);
     root.write("/app/main.ts", TYPESCRIPT);
     root.mkdir("/app/elsewhere");
     let program = "/app/elsewhere/program";
@@ -78,9 +80,9 @@ fn bun_compiles_a_program_out_of_itself(arch: Arch) {
     assert_eq!(output.stdout, TYPESCRIPT_SAYS);
 }
 
-fn install_bun(root: &Root, arch: Arch) -> String {
-    let bun = root.install(&corpus::fetch("bun", arch), "/app/bun/bin/bun");
-    wrap(root, &bun, needs_of_addons(arch));
+fn install_bun(root: &Root, case: Case) -> String {
+    let bun = root.install(&corpus::fetch("bun", case.arch), "/app/bun/bin/bun");
+    wrap(case, root, &bun, &[]);
     bun
 }
 
@@ -88,28 +90,26 @@ fn in_bun(run: Run<'_>) -> Run<'_> {
     run.env("HOME", "/tmp").cwd("/app")
 }
 
-/// What the addons need beyond what node and bun need themselves: an executable's DT_RUNPATH does not serve them.
-fn needs_of_addons(arch: Arch) -> &'static [&'static str] {
-    match arch {
-        Arch::Aarch64 => &["--needed", "libgcc_s.so.1"],
-        _ => &["--needed", "libgcc_s.so.1", "librt.so.1"],
-    }
-}
-
-/// swc and rollup: 10 MB and 2 MB of Rust in a shared library each.
-fn load_addons<'r>(root: &'r Root, arch: Arch, runtime: impl Fn() -> Run<'r>) {
-    for (name, script, says) in [("swc", SWC, SWC_SAYS), ("rollup", ROLLUP, ROLLUP_SAYS)] {
-        let addon = root.install(
-            &corpus::fetch(name, arch),
-            &format!("/app/addons/{name}.node"),
-        );
-        root.write(&format!("/app/addons/{name}.js"), script);
+/// swc and rollup: 10 MB and 2 MB of Rust in a shared library each. They need more than node and bun do, whose DT_RUNPATH
+/// does not serve them: they are edited by themselves. `is_missing` says whether they cannot be loaded without that.
+fn load_addons<'r>(root: &'r Root, case: Case, is_missing: bool, runtime: impl Fn() -> Run<'r>) {
+    let addons = [("swc", SWC, SWC_SAYS), ("rollup", ROLLUP, ROLLUP_SAYS)];
+    let load = |name: &str| {
+        let [script, addon] = ["js", "node"].map(|ending| format!("/app/addons/{name}.{ending}"));
         // swc unpacks itself to a cache of the user's.
-        let run = runtime()
-            .args([format!("/app/addons/{name}.js"), addon])
-            .env("HOME", "/tmp");
-        let output = run.output().success();
-        assert_eq!(output.stdout, says);
+        runtime().args([script, addon]).env("HOME", "/tmp").output()
+    };
+    for (name, script, _) in addons {
+        let addon = corpus::fetch(name, case.arch);
+        root.install(&addon, &format!("/app/addons/{name}.node"));
+        root.write(&format!("/app/addons/{name}.js"), script);
+        let output = load(name);
+        let lacks = output.stderr.contains("cannot open shared object file");
+        assert_eq!(output.status != Some(0) && lacks, is_missing, "{output}");
+    }
+    edit_libraries(root, "/app/addons", &["swc.node", "rollup.node"]);
+    for (name, _, says) in addons {
+        assert_eq!(load(name).success().stdout, says);
     }
 }
 
@@ -127,9 +127,9 @@ console.log(xxhashBase16(Buffer.from("wrap")), parse("export const a = 1", false
 
 const ROLLUP_SAYS: &str = "3c76ca702c3606ee65a05563734b262b 164\n";
 
-fn deno_runs_typescript(arch: Arch) {
-    let root = root(arch);
-    let deno = install_deno(&root, arch);
+fn deno_runs_typescript(case: Case) {
+    let root = root(case);
+    let deno = install_deno(&root, case);
     root.write(
         "/app/lib/twice.ts",
         "export const twice = (n: number): number => n + n;\n",
@@ -145,9 +145,9 @@ fn deno_runs_typescript(arch: Arch) {
 
 /// `deno compile` appends a payload to `denort`, a smaller deno that it downloads from a host of its own and that is in
 /// no registry. Deno itself serves as the template instead: it ignores the payload, so what is compiled starts as deno.
-fn deno_compiles_out_of_a_wrapped_template(arch: Arch) {
-    let root = root(arch);
-    let deno = install_deno(&root, arch);
+fn deno_compiles_out_of_a_wrapped_template(case: Case) {
+    let root = root(case);
+    let deno = install_deno(&root, case);
     root.write("/app/main.ts", TYPESCRIPT);
     root.mkdir("/app/elsewhere");
     let program = "/app/elsewhere/program";
@@ -168,9 +168,9 @@ fn deno_compiles_out_of_a_wrapped_template(arch: Arch) {
     assert_eq!(output.stdout, TYPESCRIPT_SAYS);
 }
 
-fn install_deno(root: &Root, arch: Arch) -> String {
-    let deno = root.install(&corpus::fetch("deno", arch), "/app/deno/bin/deno");
-    wrap(root, &deno, &[]);
+fn install_deno(root: &Root, case: Case) -> String {
+    let deno = root.install(&corpus::fetch("deno", case.arch), "/app/deno/bin/deno");
+    wrap(case, root, &deno, &[]);
     deno
 }
 
@@ -181,11 +181,11 @@ fn in_deno(run: Run<'_>) -> Run<'_> {
     run.env("HOME", "/tmp").cwd("/app")
 }
 
-fn workerd_compiles_a_server_out_of_itself(arch: Arch) {
+fn workerd_compiles_a_server_out_of_itself(case: Case) {
     // The compiled program comes on standard output.
-    let root = root_with_shell(arch);
-    let workerd = root.install(&corpus::fetch("workerd", arch), "/app/bin/workerd");
-    wrap(&root, &workerd, &[]);
+    let root = root_with_shell(case);
+    let workerd = root.install(&corpus::fetch("workerd", case.arch), "/app/bin/workerd");
+    wrap(case, &root, &workerd, &[]);
     // It does not start without any certificate authority to trust.
     root.write("/etc/ssl/certs/ca-certificates.crt", include_str!("ca.pem"));
     root.write("/app/worker/config.capnp", WORKERD_CONFIG);

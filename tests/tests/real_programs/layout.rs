@@ -7,29 +7,53 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use e2e::{Arch, Libc, Root, Wrapped, assert_fails_unwrapped, toolchain};
+use e2e::{Arch, Edited, Libc, Report, Root, Wrapped, assert_fails_unwrapped, toolchain};
 
-/// The architecture of that name.
-pub fn arch(name: &str) -> Arch {
-    let known = Arch::ALL.into_iter().find(|arch| arch.name() == name);
-    known.unwrap_or_else(|| panic!("no architecture is called {name}"))
+/// What programs are for, and how they are wrapped.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// What they run on.
+    pub arch: Arch,
+    auto: bool,
 }
 
-/// A root for programs of `arch`, with a `/bin/sh`: a wrapped dash of this machine's own architecture.
-pub fn root_with_shell(arch: Arch) -> Root {
-    let mut systems = vec![(arch, Libc::Glibc)];
-    if arch != Arch::host() {
+impl Case {
+    /// The case called `name`: see `on!`.
+    pub fn named(name: &str) -> Case {
+        let (arch, auto) = match name.strip_suffix("_auto") {
+            Some(arch) => (arch, true),
+            None => (name, false),
+        };
+        let host = (arch == "host").then(Arch::host);
+        let known = || Arch::ALL.into_iter().find(|known| known.name() == arch);
+        let arch = host.or_else(known);
+        Case {
+            arch: arch.unwrap_or_else(|| panic!("no case is called {name}")),
+            auto,
+        }
+    }
+
+    /// The value of `--strategy`.
+    pub fn strategy(self) -> &'static str {
+        if self.auto { "auto" } else { "stub" }
+    }
+}
+
+/// A root for programs of a case, with a `/bin/sh`: a wrapped dash of this machine's own architecture.
+pub fn root_with_shell(case: Case) -> Root {
+    let mut systems = vec![(case.arch, Libc::Glibc)];
+    if case.arch != Arch::host() {
         systems.push((Arch::host(), Libc::Glibc));
     }
     let root = Root::with_systems(&systems);
     root.install(&host_program("dash"), "/bin/sh");
-    wrap(&root, "/bin/sh", &[]);
+    wrap(case, &root, "/bin/sh", &[]);
     root
 }
 
-/// A root for programs of `arch`.
-pub fn root(arch: Arch) -> Root {
-    Root::with_systems(&[(arch, Libc::Glibc)])
+/// A root for programs of a case.
+pub fn root(case: Case) -> Root {
+    Root::with_systems(&[(case.arch, Libc::Glibc)])
 }
 
 /// A program this machine has.
@@ -45,19 +69,45 @@ pub fn host_program(name: &str) -> PathBuf {
 }
 
 /// Wraps `program`, which must not run before and must be intact except for the edits after.
-pub fn wrap(root: &Root, program: &str, more: &[&str]) {
-    wrap_with(root, program, &[], more);
+pub fn wrap(case: Case, root: &Root, program: &str, more: &[&str]) {
+    wrap_with(case, root, program, &[], more);
 }
 
 /// The same, with more library directories.
-pub fn wrap_with(root: &Root, program: &str, libs: &[String], more: &[&str]) {
+pub fn wrap_with(case: Case, root: &Root, program: &str, libs: &[String], more: &[&str]) {
     assert_fails_unwrapped(root.command(program));
     let original = root.read(program);
-    root.wrap(program)
-        .libs(libs)
-        .args(more.iter().copied())
-        .run();
-    Wrapped::read(root, program, original).check();
+    let wrap = root.wrap(program).libs(libs);
+    let wrap = wrap.args(["--strategy", case.strategy()]);
+    let report = wrap.args(more.iter().copied()).report().success();
+    check(case, root, program, original, &report);
+}
+
+/// Checks a program that was wrapped, in the way that is meant for it.
+pub fn check(case: Case, root: &Root, program: &str, original: Vec<u8>, report: &Report) {
+    let name = toolchain::file_name(program.as_ref());
+    if case.auto && !NO_ROOM.contains(&name.as_str()) {
+        report.file(program).is("edited", &[]);
+        Edited::read(root, program, original);
+    } else {
+        report.file(program).is("wrapped", &[]);
+        Wrapped::read(root, program, original).check();
+    }
+}
+
+/// Programs that have no room for paths as long as those here: `--strategy auto` falls back to a stub.
+const NO_ROOM: [&str; 7] = ["bun", "cmake", "ctest", "cpack", "ruff", "uv", "uvx"];
+
+/// Edits the libraries in `directory`, whose originals are given by their names, in place.
+pub fn edit_libraries(root: &Root, directory: &str, names: &[&str]) {
+    let path = |name: &&str| format!("{directory}/{name}");
+    let paths: Vec<String> = names.iter().map(path).collect();
+    let originals: Vec<Vec<u8>> = paths.iter().map(|path| root.read(path)).collect();
+    let report = root.wrap(directory).report().success();
+    for (path, original) in paths.iter().zip(originals) {
+        report.file(path).is("edited", &[]);
+        Edited::read(root, path, original);
+    }
 }
 
 /// Copies a directory of this machine, with its symlinks and modes.

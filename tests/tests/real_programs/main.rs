@@ -1,19 +1,20 @@
 //! Real programs from registries and from Debian: laid out as users have them, wrapped, and put to work.
 
-/// One `#[test]` per function and architecture: `on!([x86_64 i686]: ruff, uv)` is `ruff::x86_64` and so on.
+/// One `#[test]` per function and case: `on!([x86_64 i686_auto]: ruff, uv)` is `ruff::x86_64` and so on. A case is an
+/// architecture, or `host`; with `_auto` behind it, programs are wrapped with `--strategy auto`.
 macro_rules! on {
-    ($archs:tt: $($test:ident),+ $(,)?) => {
+    ($cases:tt: $($test:ident),+ $(,)?) => {
         $(
             mod $test {
-                on!(@test $test $archs);
+                on!(@test $test $cases);
             }
         )+
     };
-    (@test $test:ident [$($arch:ident)+]) => {
+    (@test $test:ident [$($case:ident)+]) => {
         $(
             #[test]
-            fn $arch() {
-                super::$test($crate::layout::arch(stringify!($arch)));
+            fn $case() {
+                super::$test($crate::layout::Case::named(stringify!($case)));
             }
         )+
     };

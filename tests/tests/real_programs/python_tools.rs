@@ -1,16 +1,16 @@
 //! ruff and uv, the Rust programs that Python projects install from wheels.
 
-use e2e::{Arch, Root, corpus};
+use e2e::{Root, corpus};
 
-use crate::layout::{root, wrap};
+use crate::layout::{Case, root, wrap};
 
-on!([x86_64 i686 aarch64]: ruff_checks_and_formats);
-on!([x86_64 i686]: uv_edits_and_exports_a_project);
+on!([x86_64 i686 aarch64 x86_64_auto]: ruff_checks_and_formats);
+on!([x86_64 i686 x86_64_auto]: uv_edits_and_exports_a_project);
 
-fn ruff_checks_and_formats(arch: Arch) {
-    let root = root(arch);
-    let ruff = root.install(&corpus::fetch("ruff", arch), "/app/venv/bin/ruff");
-    wrap(&root, &ruff, &[]);
+fn ruff_checks_and_formats(case: Case) {
+    let root = root(case);
+    let ruff = root.install(&corpus::fetch("ruff", case.arch), "/app/venv/bin/ruff");
+    wrap(case, &root, &ruff, &[]);
     root.write("/app/src/module.py", "import os\n\nprint( 'x' )\n");
     let run = |command: &str| {
         root.command(&ruff)
@@ -38,12 +38,12 @@ fn ruff_checks_and_formats(arch: Arch) {
     assert_eq!(root.read("/app/src/module.py"), b"print(\"x\")\n");
 }
 
-fn uv_edits_and_exports_a_project(arch: Arch) {
-    let root = root(arch);
-    let programs = corpus::fetch("uv", arch);
+fn uv_edits_and_exports_a_project(case: Case) {
+    let root = root(case);
+    let programs = corpus::fetch("uv", case.arch);
     for name in ["uv", "uvx"] {
         let program = root.install(&programs.join(name), &format!("/app/venv/bin/{name}"));
-        wrap(&root, &program, &[]);
+        wrap(case, &root, &program, &[]);
     }
     work_with_uv(&root);
     // uvx does nothing but execute the uv beside it.
@@ -58,9 +58,12 @@ fn uv_edits_and_exports_a_project(arch: Arch) {
 /// uv's wheel for aarch64 serves glibc and musl alike because it is linked statically: nothing to wrap, and it works.
 #[test]
 fn static_uv_is_left_alone() {
-    let arch = Arch::Aarch64;
-    let root = root(arch);
-    let uv = root.install(&corpus::fetch("uv", arch).join("uv"), "/app/venv/bin/uv");
+    let case = Case::named("aarch64");
+    let root = root(case);
+    let uv = root.install(
+        &corpus::fetch("uv", case.arch).join("uv"),
+        "/app/venv/bin/uv",
+    );
     let before = root.read(&uv);
     let output = root.wrap(&uv).run();
     let said = format!("{}{}", output.stdout, output.stderr);

@@ -149,6 +149,7 @@ impl Draft {
             resolution,
             style,
             may_link,
+            is_privileged: privilege.is_some(),
             interpreter: interpreter.as_ref().map(|(_, path)| path.as_os_str()),
         };
         let (changes, search, links) = choice.make(&ground, search).map_err(Refusal::NoRoom)?;
@@ -234,6 +235,7 @@ struct Choice<'a> {
     resolution: &'a Resolution,
     style: &'a Style<'a>,
     may_link: &'a dyn Fn(&Path) -> bool,
+    is_privileged: bool,
     interpreter: Option<&'a OsStr>,
 }
 
@@ -258,23 +260,35 @@ impl Choice<'_> {
             let Ok(links) = &links else {
                 continue;
             };
-            let directory = OsString::from_iter([OsStr::new("$ORIGIN/"), &links_name(self.name)]);
-            // The links serve all that is needed now; what the library may open later is for its own entries.
-            let mut short: Vec<OsString> = Vec::new();
-            let entries = self.resolution.search.iter();
-            short.extend(entries.filter_map(|entry| match entry {
-                Entry::Kept(text) => Some(text.clone()),
-                Entry::Directory(_) => None,
-            }));
-            short.push(directory);
-            if let Ok(changes) = self.changes(ground, &short, allowed) {
-                return Ok((changes, short, Some(links.clone())));
+            for short in self.short_searches(links) {
+                if let Ok(changes) = self.changes(ground, &short, allowed) {
+                    return Ok((changes, short, Some(links.clone())));
+                }
             }
         }
         match links {
             Err(why) if !why.is_empty() => Err(format!("{reason}; {why}")),
             _ => Err(reason),
         }
+    }
+
+    /// The search paths that make use of links, the best first. The links serve all that is needed now; what the library may
+    /// open later is for its own entries.
+    ///
+    /// With $ORIGIN the directory is found when both are moved; by its path where a file is opened by a symbolic link in
+    /// another directory, or was copied.
+    fn short_searches(&self, links: &Links) -> Vec<Vec<OsString>> {
+        let entries = self.resolution.search.iter();
+        let kept = entries.filter_map(|entry| match entry {
+            Entry::Kept(text) => Some(text.clone()),
+            Entry::Directory(_) => None,
+        });
+        let by_origin = OsString::from_iter([OsStr::new("$ORIGIN/"), &links_name(self.name)]);
+        let short: Vec<OsString> = kept.chain([by_origin]).collect();
+        let by_path = links.directory.as_os_str();
+        let has_path = !self.style.relocatable && !by_path.as_bytes().contains(&b':');
+        let longer = has_path.then(|| [&short[..], &[by_path.to_owned()]].concat());
+        longer.into_iter().chain([short]).collect()
     }
 
     fn changes(
@@ -294,6 +308,12 @@ impl Choice<'_> {
 
     /// Links to all that was found.
     fn links(&self) -> Result<Links, String> {
+        if self.is_privileged {
+            return Err(
+                "and a directory of links does not help: it is set-id or has capabilities, and ld.so ignores $ORIGIN then"
+                    .to_owned(),
+            );
+        }
         let directory = self.path.with_file_name(links_name(self.name));
         let mut links = Vec::new();
         for (name, target) in &self.resolution.found {

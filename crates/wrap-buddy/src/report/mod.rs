@@ -49,6 +49,8 @@ pub struct FileReport {
     pub plan: Option<Box<Plan>>,
     /// What else there is to say of it, each with a label.
     pub details: Vec<(&'static str, String)>,
+    /// Libraries that get what they need by way of this program, which loads it or has a search path they inherit.
+    pub serves: Vec<PathBuf>,
     /// Libraries it lacks.
     pub missing: Vec<Missing>,
     /// What came up while it was written.
@@ -91,6 +93,7 @@ impl FileReport {
             reason,
             plan: None,
             details: Vec::new(),
+            serves: Vec::new(),
             missing: Vec::new(),
             notes: Vec::new(),
         }

@@ -266,6 +266,7 @@ impl Walk<'_> {
         let inherits =
             self.interpreter.libc == Libc::Musl || (program_is_inherited && !own_runpath);
         let kept = directories_of(&self.kept);
+        let alone = own.clone();
         if inherits {
             own.extend_from_slice(&kept);
         }
@@ -278,7 +279,14 @@ impl Walk<'_> {
             }
             let by_itself = match self.find_edited(&path, name) {
                 Some(found) => Ok((found, Origin::Own)),
-                None => self.find(name, &path, &own, inherits),
+                None => {
+                    let found = self.find(name, &path, &own, inherits);
+                    let is_heir = inherits && self.find(name, &path, &alone, false).is_err();
+                    if found.is_ok() && is_heir && !self.result.heirs.contains(&path) {
+                        self.result.heirs.push(path.clone());
+                    }
+                    found
+                }
             };
             let found = match by_itself {
                 Err(hints) if inherits => Err(hints),

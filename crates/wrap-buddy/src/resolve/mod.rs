@@ -64,6 +64,8 @@ pub struct Resolution {
     pub search_changes: bool,
     /// Extra DT_NEEDED.
     pub added: Vec<Added>,
+    /// Libraries that find what they need by the program's search path, which they inherit.
+    pub heirs: Vec<PathBuf>,
     /// What is missing.
     pub missing: Vec<Missing>,
     /// What is missing and may be.

@@ -1,0 +1,175 @@
+//! Files that are worked on again: as they were left, with other directories, or after something else has been there.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+
+use e2e::check::sidecar_of;
+use e2e::run::on_host;
+use e2e::toolchain::{binutil, file_name};
+use e2e::{Edited, Root, Sample, Variant, matrix};
+
+use super::{Opener, SAYS, bar, foo};
+
+matrix!(systems:
+    second_run_of_a_library_changes_nothing, other_directories_replace_the_first, stripped_library_is_mended,
+    shortened_path_is_mended, dry_run_writes_nothing,
+);
+matrix!(all: second_run_of_a_program_changes_nothing, other_settings_replace_the_first, stripped_program_is_mended);
+
+fn second_run_of_a_library_changes_nothing(variant: Variant) {
+    let opener = Opener::new(variant);
+    let plugin = opener.install(&bar(variant, &[]));
+    let dir = opener.root.package("foo", &[foo(variant)]);
+    opener.wrap(&plugin, &[&dir]).run();
+    let before = traces(&opener.root, &plugin);
+    let report = opener.wrap(&plugin, &[&dir]).report().success();
+    report
+        .file(&plugin)
+        .is("skipped", &["edited in place already"]);
+    assert_eq!(traces(&opener.root, &plugin), before);
+}
+
+fn second_run_of_a_program_changes_nothing(variant: Variant) {
+    let sample = Sample::new_in_place(variant);
+    let before = traces(&sample.root, &sample.program);
+    // Whatever the strategy then: it stays what it is.
+    for strategy in ["inplace", "auto", "stub"] {
+        let report = sample.wrapping().args(["--strategy", strategy]).report();
+        let report = report.success();
+        report
+            .file(&sample.program)
+            .is("skipped", &["edited in place already"]);
+        assert_eq!(traces(&sample.root, &sample.program), before, "{strategy}");
+    }
+}
+
+/// All of a file and its sidecar that a run could change: contents, inodes, and when they were written.
+fn traces(root: &Root, path: &str) -> Vec<(Vec<u8>, u64, i64, i64)> {
+    let trace = |path: &str| {
+        let metadata = fs::metadata(root.path(path)).expect("a file");
+        let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
+        (root.read(path), metadata.ino(), seconds, nanoseconds)
+    };
+    [path, &sidecar_of(path)].map(trace).into()
+}
+
+fn other_directories_replace_the_first(variant: Variant) {
+    let opener = Opener::new(variant);
+    let built = bar(variant, &[]);
+    let plugin = opener.install(&built);
+    let long = opener.root.package(&"foo".repeat(50), &[foo(variant)]);
+    let short = opener.root.package("foo", &[foo(variant)]);
+    for dir in [&short, &long, &short] {
+        opener.wrap(&plugin, &[dir]).run();
+        // Nothing is left of the earlier path: the sidecar accounts for every byte.
+        opener.edited(&built, &plugin).searches("RUNPATH", &[dir]);
+        opener.says(&plugin, SAYS);
+    }
+}
+
+/// The dynamic linker is another one as well, whose path fits where the program's own was.
+fn other_settings_replace_the_first(variant: Variant) {
+    let sample = Sample::new_in_place(variant);
+    let root = &sample.root;
+    let built = fs::read(&sample.built).expect("built before");
+    let first = root.read(&sample.program);
+    let interpreter = format!("/i/{}", file_name(sample.interpreter().as_ref()));
+    root.mkdir("/i");
+    symlink(sample.interpreter(), root.path(&interpreter)).expect("a link in a fresh directory");
+    let moved = root.package("moved", &[foo(variant)]);
+    fs::remove_dir_all(root.path(&sample.library_dir)).expect("remove a package");
+    let wrap = root.wrap(&sample.program).libs([&moved]);
+    let wrap = wrap.interpreter(&interpreter);
+    wrap.args(["--strategy", "inplace"]).run();
+    let edited = Edited::read(root, &sample.program, built);
+    assert!(edited.dynamic("RUNPATH")[0].contains(&moved));
+    assert!(!edited.dynamic("RUNPATH")[0].contains(&sample.library_dir));
+    sample.run();
+
+    // And back: to the byte what it was.
+    root.package("foo", &[foo(variant)]);
+    sample.edit();
+    assert!(
+        root.read(&sample.program) == first,
+        "the order of runs shows"
+    );
+}
+
+fn dry_run_writes_nothing(variant: Variant) {
+    let opener = Opener::new(variant);
+    let built = bar(variant, &[]);
+    let plugin = opener.install(&built);
+    let dir = opener.root.package("foo", &[foo(variant)]);
+    let report = opener.wrap(&plugin, &[&dir]).args(["--dry-run"]).report();
+    let report = report.success();
+    report.file(&plugin).is("would-edit", &[]);
+    assert_eq!(report.file(&plugin).search_path(), [dir.as_str()]);
+    opener.is_untouched(&built, &plugin);
+}
+
+fn stripped_program_is_mended(variant: Variant) {
+    let sample = Sample::new_in_place(variant);
+    strip(variant, &sample.root, &sample.program);
+    let output = sample.command().output().exits_with(127);
+    assert!(output.stderr.contains("libfoo.so"), "{output}");
+    let report = sample.wrapping().args(["--strategy", "auto"]).report();
+    let report = report.success();
+    report.file(&sample.program).is("edited", &["strip"]);
+    sample.run();
+}
+
+/// patchelf writes a shorter path over the one it finds.
+fn shortened_path_is_mended(variant: Variant) {
+    let opener = Opener::new(variant);
+    let plugin = opener.install(&bar(variant, &[]));
+    let dir = opener.root.package("foo", &[foo(variant)]);
+    opener.wrap(&plugin, &[&dir]).run();
+    let edited = opener.root.read(&plugin);
+    let file = opener.root.path(&plugin);
+    on_host(
+        "patchelf",
+        &["--set-rpath", "/no", file.to_str().expect("UTF-8")],
+    )
+    .success();
+    opener.refuses(&plugin, "libfoo.so");
+    opener.wrap(&plugin, &[&dir]).run();
+    opener.says(&plugin, SAYS);
+    assert!(
+        opener.root.read(&plugin) == edited,
+        "more was changed than the path"
+    );
+}
+
+/// Strips a file, which must have had something to lose.
+fn strip(variant: Variant, root: &Root, path: &str) {
+    let file = root.path(path);
+    let len = || fs::metadata(&file).expect("a file").len();
+    let before = len();
+    let strip = binutil("strip", variant.arch);
+    on_host(strip, &[file.to_str().expect("UTF-8")]).success();
+    assert!(len() < before, "not stripped");
+}
+
+/// strip writes the file anew, without the bytes that belong to nothing.
+fn stripped_library_is_mended(variant: Variant) {
+    let opener = Opener::new(variant);
+    let built = bar(variant, &[]);
+    let plugin = opener.install(&built);
+    let dir = opener.root.package("foo", &[foo(variant)]);
+    opener.wrap(&plugin, &[&dir]).run();
+    strip(variant, &opener.root, &plugin);
+
+    // The edit is lost, the library is not.
+    opener.refuses(&plugin, "libfoo.so");
+    let run = opener.root.command("/app/open").arg(&plugin);
+    let output = run.env("LD_LIBRARY_PATH", dir.as_str()).output().success();
+    assert_eq!(output.stdout, SAYS, "{output}");
+
+    let report = opener.wrap(&plugin, &[&dir]).report().success();
+    report.file(&plugin).is("edited", &["strip"]);
+    opener.says(&plugin, SAYS);
+    let report = opener.wrap(&plugin, &[&dir]).report().success();
+    report
+        .file(&plugin)
+        .is("skipped", &["edited in place already"]);
+}
