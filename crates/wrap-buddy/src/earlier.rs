@@ -313,7 +313,7 @@ fn in_place(place: &Path, elf: &Elf, source: &mut Source, bytes: Vec<u8>) -> Opt
     let original = Elf::read(source);
     let id = original.and_then(|original| identity_in_place(&original, source));
     let same = id.is_ok_and(|id| id == record.id);
-    let rewritten = !same && lay_over_entries(&record, source);
+    let rewritten = !same && lay_over_entries(&record, elf, source);
     if !same && !rewritten {
         source.uncover();
         return None;
@@ -345,13 +345,23 @@ fn in_place(place: &Path, elf: &Elf, source: &mut Source, bytes: Vec<u8>) -> Opt
 }
 /// Lays the originals over what is still as it was written of entries of .dynamic and strings; says whether there are any such
 /// entries, which tell that the file is the same, rewritten.
-fn lay_over_entries(record: &InPlace<'_>, source: &mut Source) -> bool {
+fn lay_over_entries(record: &InPlace<'_>, elf: &Elf, source: &mut Source) -> bool {
     source.uncover();
+    // PT_INTERP goes on describing the path it was made to: that string is in use.
+    let mut segments = elf.segments.iter();
+    let interp = segments.find(|segment| segment.kind == elf::PT_INTERP);
+    let in_use = |edit: &Edit<'_>| {
+        interp.is_some_and(|interp| {
+            let end = edit.end().unwrap_or(u64::MAX);
+            edit.offset < interp.file_end() && interp.offset < end
+        })
+    };
     let mut ours = false;
     for Written { edit, written } in record.edits() {
         let there = source.read_raw(edit.offset, written.len() as u64);
         let left = there.is_ok_and(|there| there == written);
-        if left && matches!(edit.kind, EditKind::Dynamic | EditKind::Text) {
+        let kind = matches!(edit.kind, EditKind::Dynamic | EditKind::Text);
+        if left && kind && !in_use(&edit) {
             source.lay_over(edit.offset, edit.original);
             ours |= edit.kind == EditKind::Dynamic;
         }
