@@ -163,9 +163,9 @@ impl<'a> Desk<'a> {
             ));
         }
         if !resolution.search_changes {
-            let reason = match (missing.is_empty(), &subject.earlier) {
-                (true, _) => "shared library that finds what it needs",
-                (false, _) => "shared library, and what it needs is missing",
+            let reason = match missing.is_empty() {
+                true => "shared library that finds what it needs",
+                false => "shared library, and what it needs is missing",
             };
             return with_missing(FileReport::skipped(shown, reason.to_owned()));
         }

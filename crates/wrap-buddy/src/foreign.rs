@@ -110,7 +110,7 @@ fn edits(
         .filter(|_| words.contains(&elf.entry))?;
     let now = source.read(offset, original.len() as u64).ok()?;
     let changed = !original.is_empty() && now != original;
-    let entry_len = if elf.word() == 8 { 56 } else { 32 };
+    let entry_len = elf.program_headers.len() / elf.segments.len().max(1);
     let slot = PastEdit {
         kind: EditKind::Slot,
         offset,

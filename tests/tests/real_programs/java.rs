@@ -4,7 +4,7 @@ use e2e::corpus;
 
 use crate::layout::{Case, install_tree, root, wrap};
 
-on!([x86_64 aarch64 x86_64_auto]: java_and_keytool_share_a_keystore);
+on!([x86_64 aarch64 x86_64_auto aarch64_auto]: java_and_keytool_share_a_keystore);
 
 fn java_and_keytool_share_a_keystore(case: Case) {
     let root = root(case);

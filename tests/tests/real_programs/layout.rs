@@ -86,7 +86,10 @@ pub fn wrap_with(case: Case, root: &Root, program: &str, libs: &[String], more: 
 /// Checks a program that was wrapped, in the way that is meant for it.
 pub fn check(case: Case, root: &Root, program: &str, original: Vec<u8>, report: &Report) {
     let name = toolchain::file_name(program.as_ref());
-    if case.auto && !NO_ROOM.contains(&name.as_str()) {
+    let no_room = NO_ROOM
+        .iter()
+        .any(|(program, arches)| *program == name && arches.contains(&case.arch));
+    if case.auto && !no_room {
         report.file(program).is("edited", &[]);
         Edited::read(root, program, original);
     } else {
@@ -95,8 +98,20 @@ pub fn check(case: Case, root: &Root, program: &str, original: Vec<u8>, report: 
     }
 }
 
-/// Programs that have no room for paths as long as those here: `--strategy auto` falls back to a stub.
-const NO_ROOM: [&str; 7] = ["bun", "cmake", "ctest", "cpack", "ruff", "uv", "uvx"];
+/// Programs that have no room for paths as long as those here, and on which architectures: `--strategy auto` falls back to a
+/// stub. How much there is between a program's segments is chance.
+const NO_ROOM: [(&str, &[Arch]); 10] = [
+    ("bun", &[Arch::X86_64, Arch::Aarch64]),
+    ("cmake", &[Arch::X86_64, Arch::Aarch64]),
+    ("cpack", &[Arch::X86_64, Arch::Aarch64]),
+    ("ctest", &[Arch::X86_64, Arch::Aarch64]),
+    ("initdb", &[Arch::I686]),
+    ("java", &[Arch::Aarch64]),
+    ("pg_ctl", &[Arch::Aarch64]),
+    ("ruff", &[Arch::X86_64]),
+    ("uv", &[Arch::X86_64, Arch::I686]),
+    ("uvx", &[Arch::X86_64, Arch::I686]),
+];
 
 /// Edits the libraries in `directory`, whose originals are given by their names, in place.
 pub fn edit_libraries(root: &Root, directory: &str, names: &[&str]) {

@@ -225,16 +225,8 @@ impl<'a> Job<'a> {
         self.write(self.target.edits, due)
     }
 
-    /// Writes those of other edits whose kind is `due`.
-    pub(super) fn take_back(
-        &mut self,
-        edits: &'a [FileEdit],
-        due: fn(EditKind) -> bool,
-    ) -> Result<()> {
-        self.write(edits, due)
-    }
-
-    fn write(&mut self, edits: &'a [FileEdit], due: fn(EditKind) -> bool) -> Result<()> {
+    /// Writes those of `edits` whose kind is `due`.
+    pub(super) fn write(&mut self, edits: &'a [FileEdit], due: fn(EditKind) -> bool) -> Result<()> {
         for edit in edits.iter().filter(|edit| due(edit.kind) && edit.is_due()) {
             // Counted first: a write that fails may have written a part.
             self.written.push(edit);

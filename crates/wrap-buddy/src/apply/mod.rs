@@ -111,7 +111,7 @@ fn apply_batch(plans: &[&Plan], options: Options, crew: &Crew) -> Vec<Result<Vec
     if plans.iter().any(|plan| !plan.undo_first.is_empty()) {
         for due in [is_decisive, is_preparation] {
             step(&mut jobs, Some(crew), |plan, job| {
-                job.take_back(&plan.undo_first, due)
+                job.write(&plan.undo_first, due)
             });
             sync(&mut jobs, few, |_, job| job.sync_file());
         }
