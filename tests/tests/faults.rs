@@ -338,3 +338,61 @@ scenarios! {
     restore: Scenario { before: &[WRAP], run: RESTORE, restores: true };
     restore_in_place: Scenario { before: &[IN_PLACE], run: RESTORE, restores: true };
 }
+
+/// Runs the tool in a mount namespace of its own, after the shell command `mount`, whose `$app` is the program's directory; says
+/// what the tool says, and whether each file in that directory is what it was, and alone.
+fn on_file_system(tree: &Tree, mount: &str, arguments: &[&str]) -> (run::Output, bool) {
+    let script = format!(
+        r#"app=$1; shift
+        cp -a "$app" "$app.before" && {mount} || exit
+        "$@"; status=$?
+        rm -f "$app/filler" 2>/dev/null
+        diff -r "$app" "$app.before" || echo CHANGED
+        exit $status"#
+    );
+    let app = tree.path("app").display().to_string();
+    let mut all: Vec<String> = ["--user", "--map-root-user", "--mount", "sh", "-c"]
+        .map(String::from)
+        .to_vec();
+    all.extend([script, "sh".to_string(), app]);
+    all.extend(tree.command(arguments));
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let output = run::on_host("unshare", &all);
+    fs::remove_dir_all(tree.path("app.before")).expect("the script made it");
+    let unchanged = !output.stdout.contains("CHANGED");
+    (output, unchanged)
+}
+
+#[test]
+fn read_only_file_system() {
+    let tree = Tree::new();
+    for (before, arguments) in [(None, WRAP), (None, IN_PLACE), (Some(WRAP), RESTORE)] {
+        if let Some(before) = before {
+            tree.run(before).success();
+        }
+        let mount = r#"mount --bind "$app" "$app" && mount -o remount,bind,ro "$app""#;
+        let (output, unchanged) = on_file_system(&tree, mount, arguments);
+        assert_eq!(output.status, Some(1), "{arguments:?}; {output}");
+        assert!(unchanged, "{arguments:?}; {output}");
+        assert!(
+            output.stderr.contains("read-only"),
+            "{arguments:?}; {output}"
+        );
+    }
+}
+
+#[test]
+fn full_file_system() {
+    let tree = Tree::new();
+    for arguments in [WRAP, IN_PLACE] {
+        let mount = r#"mount -t tmpfs -o size=1m none "$app" && cp -a "$app.before/." "$app" &&
+            ! dd if=/dev/zero of="$app/filler" bs=4096 2>/dev/null"#;
+        let (output, unchanged) = on_file_system(&tree, mount, arguments);
+        assert_eq!(output.status, Some(1), "{arguments:?}; {output}");
+        assert!(unchanged, "{arguments:?}; {output}");
+        assert!(
+            output.stderr.contains("no space left"),
+            "{arguments:?}; {output}"
+        );
+    }
+}

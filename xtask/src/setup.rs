@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::workspace;
-use needs::{CARGO_COMMANDS, CargoCommand, FUZZ_COMMAND, NEEDS, Need};
+use needs::{CARGO_COMMANDS, CargoCommand, DENY_COMMAND, FUZZ_COMMAND, NEEDS, Need};
 
 /// Options of `cargo xtask setup`.
 #[derive(clap::Args, Default)]
@@ -22,6 +22,10 @@ pub struct Options {
     /// Also what only `cargo xtask fuzz` needs
     #[arg(long)]
     fuzz: bool,
+
+    /// Also all that `cargo xtask test --thorough` needs
+    #[arg(long)]
+    thorough: bool,
 }
 
 impl Options {
@@ -29,6 +33,14 @@ impl Options {
     pub fn for_fuzzing() -> Self {
         Self {
             fuzz: true,
+            ..Self::default()
+        }
+    }
+
+    /// What `cargo xtask test` needs.
+    pub fn for_tests(thorough: bool) -> Self {
+        Self {
+            thorough,
             ..Self::default()
         }
     }
@@ -57,7 +69,8 @@ pub fn run(options: &Options) -> Result<()> {
         .collect();
     let commands: Vec<&CargoCommand> = CARGO_COMMANDS
         .iter()
-        .chain(options.fuzz.then_some(&FUZZ_COMMAND))
+        .chain((options.fuzz || options.thorough).then_some(&FUZZ_COMMAND))
+        .chain(options.thorough.then_some(&DENY_COMMAND))
         .filter(|command| !has_subcommand(command.name))
         .collect();
     if needs.is_empty() && commands.is_empty() {

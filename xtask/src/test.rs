@@ -1,15 +1,21 @@
 //! Builds, lints, and runs every test; the test runner's summary comes last.
 
+use std::env;
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
 
-use crate::setup;
 use crate::workspace::{self, cargo};
+use crate::{fuzz, setup};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
 pub struct Options {
+    /// Also what takes long: licences and origins of dependencies, and a minute of each fuzz target; so by itself where the
+    /// environment has CI
+    #[arg(long)]
+    thorough: bool,
+
     /// Names of tests to run, or any other argument of `cargo nextest run`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
@@ -17,7 +23,8 @@ pub struct Options {
 
 /// Runs the task.
 pub fn run(options: &Options) -> Result<()> {
-    setup::run(&setup::Options::default())?;
+    let thorough = options.thorough || env::var_os("CI").is_some();
+    setup::run(&setup::Options::for_tests(thorough))?;
     let tool = workspace::release_tool()?;
     workspace::run(&mut cargo(["fmt", "--all", "--check"]))?;
     workspace::run(
@@ -27,6 +34,9 @@ pub fn run(options: &Options) -> Result<()> {
     check_dependencies()?;
     workspace::run(&mut cargo(["test", "--quiet", "--workspace", "--doc"]))?;
     run_miri()?;
+    if thorough {
+        fuzz::run(&fuzz::Options::default())?;
+    }
     // Started anew: setup may just have installed what stages are built with that this very build lacks.
     workspace::run(&mut cargo(["xtask", "bench", "size"]))?;
     let root = workspace::root().display();
@@ -58,9 +68,11 @@ fn lint_fuzz_targets() -> Result<()> {
 /// Nothing is depended on in vain, and on nothing of another licence or from elsewhere than agreed.
 fn check_dependencies() -> Result<()> {
     workspace::run(&mut cargo(["machete"]))?;
-    // To build it takes longer than all tests. Advisories are looked at where there is a network: see the workflow.
+    // Advisories are looked at where there is a network: see the workflow.
     if !setup::has_subcommand("deny") {
-        println!("skipped: licences and origins of dependencies, `cargo deny` is not installed");
+        println!(
+            "skipped: licences and origins of dependencies, `cargo deny` is not installed (see --thorough)"
+        );
         return Ok(());
     }
     for manifest in ["--manifest-path=Cargo.toml", FUZZ] {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use rayon::prelude::*;
 
 use crate::setup;
 use crate::workspace::{self, cargo};
@@ -16,6 +17,9 @@ const MAX_LEN: usize = 64 << 10;
 
 /// Seconds after which an input counts as one that hangs.
 const HANG: u32 = 20;
+
+/// How long a target runs.
+const SECONDS: u32 = 60;
 
 /// Every target, and what it does.
 const TARGETS: &[(&str, &str)] = &[
@@ -30,12 +34,21 @@ const TARGETS: &[(&str, &str)] = &[
 #[derive(clap::Args)]
 pub struct Options {
     /// How long each target runs
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = SECONDS)]
     seconds: u32,
 
     /// Names of targets; all without it
     #[arg(value_name = "TARGET", value_parser = TARGETS.iter().map(|target| target.0).collect::<Vec<_>>())]
     targets: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            seconds: SECONDS,
+            targets: Vec::new(),
+        }
+    }
 }
 
 /// What came of a target.
@@ -56,11 +69,16 @@ pub fn run(options: &Options) -> Result<()> {
     let wanted = |name: &str| {
         options.targets.is_empty() || options.targets.iter().any(|target| target == name)
     };
-    let mut outcomes = Vec::new();
-    for &(target, what) in TARGETS.iter().filter(|(name, _)| wanted(name)) {
-        println!("{target}: {what}, for {} seconds", options.seconds);
-        outcomes.push(fuzz(target, &home, &seeds, options.seconds)?);
-    }
+    let wanted: Vec<_> = TARGETS.iter().filter(|(name, _)| wanted(name)).collect();
+    let outcomes: Vec<Outcome> = wanted
+        .into_par_iter()
+        // One at a time to each thread: they all take the same.
+        .with_max_len(1)
+        .map(|&(target, what)| {
+            println!("{target}: {what}, for {} seconds", options.seconds);
+            fuzz(target, &home, &seeds, options.seconds)
+        })
+        .collect::<Result<_>>()?;
     println!("target         executions  crashes");
     for outcome in &outcomes {
         let (target, crashes) = (outcome.target, outcome.crashes.len());

@@ -190,11 +190,18 @@ pub const CARGO_COMMANDS: &[CargoCommand] = &[
     },
 ];
 
-/// The subcommand that only `cargo xtask fuzz` uses.
+/// The subcommand that `cargo xtask fuzz` uses. Its own speed does not matter: unoptimised, it is there in half the time.
 pub const FUZZ_COMMAND: CargoCommand = CargoCommand {
     name: "fuzz",
     why: "building the fuzz targets",
-    install: &["cargo", "install", "cargo-fuzz", "--locked"],
+    install: &["cargo", "install", "cargo-fuzz", "--locked", "--debug"],
+};
+
+/// The subcommand that only a thorough `cargo xtask test` uses.
+pub const DENY_COMMAND: CargoCommand = CargoCommand {
+    name: "deny",
+    why: "licences and origins of dependencies",
+    install: &["cargo", "install", "cargo-deny", "--locked", "--debug"],
 };
 
 impl Need {
