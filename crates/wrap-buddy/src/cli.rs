@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
+use crate::scan::{Candidate, Unreadable, Wanted, scan};
+
 /// How results are told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -181,6 +183,24 @@ pub struct Restore {
     /// Replace a file that is running by a restored copy
     #[arg(long)]
     pub replace: bool,
+}
+
+impl Output {
+    /// Only who wants to hear more hears of files that can never be wrapped.
+    pub fn wanted(self) -> Wanted {
+        match self.verbose {
+            true => Wanted::All,
+            false => Wanted::Elf,
+        }
+    }
+}
+
+impl Look {
+    /// The files to look at, and what cannot be looked at.
+    pub fn scan(&self) -> (Vec<Candidate>, Vec<Unreadable>) {
+        let wanted = self.output.wanted();
+        scan(&self.paths, !self.no_recurse, wanted, self.jobs)
+    }
 }
 
 impl Cli {

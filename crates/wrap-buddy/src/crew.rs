@@ -1,5 +1,7 @@
 //! Work on many files at once, and on one file without the cost of starting threads.
 
+use std::num::NonZero;
+
 use anyhow::Result;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -13,11 +15,11 @@ impl Crew {
     ///
     /// # Errors
     /// When the system gives no threads.
-    pub fn new(tasks: usize, threads: Option<usize>) -> Result<Self> {
-        if tasks < 2 || threads == Some(1) {
+    pub fn new(tasks: usize, threads: Option<NonZero<usize>>) -> Result<Self> {
+        if tasks < 2 || threads.is_some_and(|threads| threads.get() == 1) {
             return Ok(Self(None));
         }
-        let pool = ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0));
+        let pool = ThreadPoolBuilder::new().num_threads(threads.map_or(0, NonZero::get));
         Ok(Self(Some(pool.build()?)))
     }
 
@@ -54,7 +56,7 @@ mod tests {
     fn order_does_not_depend_on_who_did_the_work() {
         let numbers: Vec<usize> = (0..1000).collect();
         let expected: Vec<usize> = numbers.iter().map(|n| n * 2).collect();
-        for threads in [None, Some(1), Some(3)] {
+        for threads in [None, NonZero::new(1), NonZero::new(3)] {
             let crew = Crew::new(numbers.len(), threads).unwrap();
             assert_eq!(crew.map(&numbers, |n| n * 2), expected);
             assert_eq!(crew.take(numbers.clone(), |n| n * 2), expected);

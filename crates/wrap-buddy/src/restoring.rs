@@ -12,7 +12,7 @@ use crate::crew::Crew;
 use crate::earlier::{self, Sight};
 use crate::report::{FileReport, Report, Status};
 use crate::restoration::{Restoration, restoration};
-use crate::scan::{Candidate, scan, without_duplicates};
+use crate::scan::Candidate;
 use crate::tree_lock::TreeLock;
 
 /// Restores what `arguments` name.
@@ -22,9 +22,8 @@ use crate::tree_lock::TreeLock;
 pub fn restore(arguments: &Restore, stages: &[Stage]) -> Result<Report> {
     let look = &arguments.look;
     let _lock = (!arguments.dry_run).then(|| TreeLock::on(&look.paths, look.output.quiet));
-    let (candidates, unreadable) = scan(&look.paths, !look.no_recurse);
-    let candidates = without_duplicates(candidates);
-    let crew = Crew::new(candidates.len(), look.jobs.map(usize::from))?;
+    let (candidates, unreadable) = look.scan();
+    let crew = Crew::new(candidates.len(), look.jobs)?;
     let decided = crew.map(&candidates, |candidate| decide(candidate, stages));
     let mut files: Vec<FileReport> = Vec::new();
     let mut planned: Vec<(usize, Restoration)> = Vec::new();

@@ -3,10 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
+use std::num::NonZero;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 
-use walkdir::WalkDir;
+use ignore::{DirEntry, WalkBuilder, WalkState};
+use object::elf;
 
+use crate::inspect::open_regular;
 use crate::naming::is_sidecar_name;
 
 /// A file that may be a program.
@@ -29,14 +34,40 @@ pub struct Unreadable {
     pub reason: String,
 }
 
-/// Everything below `paths`, in the order given, names sorted within a directory.
-pub fn scan(paths: &[PathBuf], recurse: bool) -> (Vec<Candidate>, Vec<Unreadable>) {
+/// What of a directory is of interest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Every file.
+    All,
+    /// ELF files, and those of which that cannot be told.
+    Elf,
+}
+
+/// The files below `paths` that are `wanted`, and those named, in the order given and below a directory in the order of
+/// their names, each once. `threads` is how many look, as many as there are processors without it.
+pub fn scan(
+    paths: &[PathBuf],
+    recurse: bool,
+    wanted: Wanted,
+    threads: Option<NonZero<usize>>,
+) -> (Vec<Candidate>, Vec<Unreadable>) {
     let mut found = Vec::new();
     let mut unreadable = Vec::new();
     for path in paths {
         match fs::canonicalize(path).and_then(|real| Ok((fs::metadata(&real)?, real))) {
             Ok((metadata, real)) if metadata.is_dir() => {
-                walk(path, &real, recurse, &mut found, &mut unreadable);
+                let mut walk = WalkBuilder::new(&real);
+                walk.standard_filters(false)
+                    .follow_links(false)
+                    .max_depth((!recurse).then_some(1))
+                    .threads(threads.map_or(0, NonZero::get));
+                let (met, lost) = meet(&walk, wanted);
+                found.extend(met.into_iter().map(|met| Candidate {
+                    shown: path.join(met.strip_prefix(&real).unwrap_or(&met)),
+                    path: met,
+                    named: false,
+                }));
+                unreadable.extend(lost);
             }
             Ok((_, real)) => found.push(Candidate {
                 shown: path.clone(),
@@ -49,41 +80,77 @@ pub fn scan(paths: &[PathBuf], recurse: bool) -> (Vec<Candidate>, Vec<Unreadable
             }),
         }
     }
-    (found, unreadable)
+    (without_duplicates(found), unreadable)
 }
 
-fn walk(
-    shown: &Path,
-    real: &Path,
-    recurse: bool,
-    found: &mut Vec<Candidate>,
-    unreadable: &mut Vec<Unreadable>,
-) {
-    let depth = if recurse { usize::MAX } else { 1 };
-    for entry in WalkDir::new(real).max_depth(depth).sort_by_file_name() {
-        match entry {
-            // Symbolic links are not followed; what they point to is met on its own, or is not ours.
-            Ok(entry) if entry.file_type().is_file() && !is_sidecar_name(entry.file_name()) => {
-                let below = entry.path().strip_prefix(real).unwrap_or(entry.path());
-                found.push(Candidate {
-                    shown: shown.join(below),
-                    path: entry.into_path(),
-                    named: false,
-                });
-            }
-            Ok(_) => {}
-            Err(error) => unreadable.push(Unreadable {
-                path: error.path().unwrap_or(real).to_owned(),
-                reason: error
-                    .io_error()
-                    .map_or_else(|| error.to_string(), io_reason),
-            }),
+/// The files that a walk comes to, in the order of their names. Symbolic links are not followed: what they point to is met on
+/// its own, or is not ours.
+fn meet(walk: &WalkBuilder, wanted: Wanted) -> (Vec<PathBuf>, Vec<Unreadable>) {
+    let (sender, receiver) = mpsc::channel();
+    walk.build_parallel().run(|| {
+        let sender = sender.clone();
+        Box::new(move |entry| {
+            let met = match entry {
+                Ok(entry) => is_wanted(&entry, wanted).then(|| Ok(entry.into_path())),
+                Err(error) => Some(Err(unreadable(&error))),
+            };
+            // There is somebody to receive until all are done.
+            let _ = met.map(|met| sender.send(met));
+            WalkState::Continue
+        })
+    });
+    drop(sender);
+    let (mut found, mut lost) = (Vec::new(), Vec::new());
+    for met in receiver {
+        match met {
+            Ok(path) => found.push(path),
+            Err(unreadable) => lost.push(unreadable),
         }
+    }
+    found.sort_unstable();
+    lost.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+    (found, lost)
+}
+
+fn is_wanted(entry: &DirEntry, wanted: Wanted) -> bool {
+    entry.file_type().is_some_and(|kind| kind.is_file())
+        && !is_sidecar_name(entry.file_name())
+        && (wanted == Wanted::All || may_be_elf(entry.path()))
+}
+
+/// Whether a file is an ELF file, or cannot be read to tell.
+fn may_be_elf(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    match open_regular(path).and_then(|file| file.read_at(&mut magic, 0)) {
+        Ok(_) => magic == elf::ELFMAG,
+        Err(_) => true,
+    }
+}
+
+/// What an error of a walk is about, and what it is.
+fn unreadable(error: &ignore::Error) -> Unreadable {
+    let mut path = PathBuf::new();
+    let mut inner = error;
+    loop {
+        inner = match inner {
+            ignore::Error::WithPath { path: at, err } => {
+                path.clone_from(at);
+                err
+            }
+            ignore::Error::WithDepth { err, .. } => err,
+            _ => break,
+        };
+    }
+    Unreadable {
+        path,
+        reason: inner
+            .io_error()
+            .map_or_else(|| inner.to_string(), io_reason),
     }
 }
 
 /// A path that was named and also met, or named twice, is one file.
-pub fn without_duplicates(candidates: Vec<Candidate>) -> Vec<Candidate> {
+fn without_duplicates(candidates: Vec<Candidate>) -> Vec<Candidate> {
     let mut seen: HashMap<PathBuf, usize> = HashMap::new();
     let mut unique: Vec<Candidate> = Vec::new();
     for candidate in candidates {
@@ -138,21 +205,54 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let root = fs::canonicalize(directory.path()).unwrap();
         fs::create_dir(root.join("sub")).unwrap();
-        for name in ["b", "a", ".a.wrapbuddy", "sub/c"] {
+        for name in ["b", "a", ".a.wrapbuddy", "sub/c", ".hidden"] {
             fs::write(root.join(name), name).unwrap();
         }
         symlink("a", root.join("link")).unwrap();
         let names = |paths: &[PathBuf], recurse| -> Vec<PathBuf> {
-            let found = scan(paths, recurse).0.into_iter();
+            let found = scan(paths, recurse, Wanted::All, None).0.into_iter();
             let below = found.map(|one| one.path.strip_prefix(&root).unwrap().to_owned());
             below.collect()
         };
         let tree = [root.clone()];
-        assert_eq!(names(&tree, true), ["a", "b", "sub/c"].map(PathBuf::from));
-        assert_eq!(names(&tree, false), ["a", "b"].map(PathBuf::from));
+        let all = [".hidden", "a", "b", "sub/c"].map(PathBuf::from);
+        assert_eq!(names(&tree, true), all);
+        assert_eq!(names(&tree, false), all[..3]);
         assert_eq!(names(&[root.join("link")], true), [PathBuf::from("a")]);
 
-        let (_, unreadable) = scan(&[root.join("none")], true);
+        let (_, unreadable) = scan(&[root.join("none")], true, Wanted::All, None);
         assert_eq!(unreadable[0].reason, "does not exist");
+    }
+
+    #[test]
+    fn what_is_no_elf_file_is_met_only_where_that_is_wanted() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(directory.path()).unwrap();
+        for (name, bytes) in [("elf", "\x7fELF"), ("short", "\x7fEL"), ("text", "text")] {
+            fs::write(root.join(name), bytes).unwrap();
+        }
+        let names = |wanted, paths: &[PathBuf]| -> Vec<PathBuf> {
+            let found = scan(paths, true, wanted, NonZero::new(1)).0.into_iter();
+            found.map(|one| one.path).collect()
+        };
+        let tree = [root.clone()];
+        assert_eq!(names(Wanted::Elf, &tree), [root.join("elf")]);
+        assert_eq!(names(Wanted::All, &tree).len(), 3);
+        // Who names a file wants to hear of it.
+        let text = root.join("text");
+        assert_eq!(names(Wanted::Elf, std::slice::from_ref(&text)), [text]);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_read_is_told_of() {
+        let directory = tempfile::tempdir().unwrap();
+        let vanished = directory.path().join("vanished");
+        let (found, unreadable) = meet(&WalkBuilder::new(&vanished), Wanted::All);
+        assert_eq!(found, [] as [PathBuf; 0]);
+        let expected = Unreadable {
+            path: vanished,
+            reason: "does not exist".to_owned(),
+        };
+        assert_eq!(unreadable, [expected]);
     }
 }

@@ -13,7 +13,7 @@ use crate::crew::Crew;
 use crate::earlier::{self, Earlier, Progress, Sight, State, Way};
 use crate::naming::sidecar_name;
 use crate::plan::tool_version;
-use crate::scan::{Candidate, io_reason, scan, without_duplicates};
+use crate::scan::{Candidate, io_reason};
 
 /// What a file is, as far as this tool is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -128,9 +128,8 @@ impl FileStatus {
 /// # Errors
 /// When the system gives no threads.
 pub fn status(look: &Look, stages: &[Stage]) -> anyhow::Result<Vec<FileStatus>> {
-    let (candidates, unreadable) = scan(&look.paths, !look.no_recurse);
-    let candidates = without_duplicates(candidates);
-    let crew = Crew::new(candidates.len(), look.jobs.map(usize::from))?;
+    let (candidates, unreadable) = look.scan();
+    let crew = Crew::new(candidates.len(), look.jobs)?;
     let all = look.output.verbose;
     let files = crew.map(&candidates, |candidate| of(candidate, stages, all));
     let mut files: Vec<FileStatus> = files.into_iter().flatten().collect();

@@ -16,7 +16,7 @@ use crate::loaders::Loaders;
 use crate::plan::{Plan, Style};
 use crate::report::{FileReport, Report, Status};
 use crate::resolve::{Resolver, Settings};
-use crate::scan::{scan, without_duplicates};
+use crate::scan::scan;
 use crate::tree_lock::TreeLock;
 
 /// Wraps what `cli` names with the stubs and loaders of `stages`; `missing_stages` tells how to get others.
@@ -43,9 +43,8 @@ pub fn wrap(cli: &Cli, stages: &[Stage], missing_stages: &[(&str, &str)]) -> Res
         loaders: &loaders,
     };
     let _lock = (!cli.dry_run).then(|| TreeLock::on(&cli.paths, cli.output.quiet));
-    let (candidates, unreadable) = scan(&cli.paths, !cli.no_recurse);
-    let candidates = without_duplicates(candidates);
-    let crew = Crew::new(candidates.len(), cli.jobs.map(usize::from))?;
+    let (candidates, unreadable) = scan(&cli.paths, !cli.no_recurse, cli.output.wanted(), cli.jobs);
+    let crew = Crew::new(candidates.len(), cli.jobs)?;
     let desk = Desk::new(means, resolver, style, cli, &candidates);
     let mut files = desk.decide(&crew);
     skip_hard_links(&mut files);

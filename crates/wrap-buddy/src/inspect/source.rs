@@ -173,12 +173,18 @@ impl Source {
     }
 }
 
-fn open(path: &Path) -> io::Result<(File, Metadata)> {
+/// Opens `path`, meant to be a regular file, for reading.
+///
+/// # Errors
+/// As `open(2)`; not when it is something else after all.
+pub fn open_regular(path: &Path) -> io::Result<File> {
     // Opening a FIFO must not wait for its writer.
-    let file = File::options()
-        .read(true)
-        .custom_flags(OFlag::O_NONBLOCK.bits())
-        .open(path)?;
+    let flags = OFlag::O_NONBLOCK.bits();
+    File::options().read(true).custom_flags(flags).open(path)
+}
+
+fn open(path: &Path) -> io::Result<(File, Metadata)> {
+    let file = open_regular(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(io::Error::new(
