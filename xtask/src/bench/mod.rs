@@ -5,6 +5,7 @@ mod patch;
 mod rooms;
 mod size;
 mod startup;
+mod trees;
 
 use std::path::Path;
 use std::process::Command;
@@ -22,6 +23,8 @@ pub enum Bench {
     Patch(patch::Options),
     /// How many real libraries have room for a search path; plans only
     Rooms(rooms::Options),
+    /// Large trees: beside patchelf, on one processor and on all, and few programs among many files
+    Trees(trees::Options),
 }
 
 /// Runs the task.
@@ -31,6 +34,7 @@ pub fn run(bench: &Bench) -> Result<()> {
         Bench::Startup(options) => startup::run(options),
         Bench::Patch(options) => patch::run(options),
         Bench::Rooms(options) => rooms::run(options),
+        Bench::Trees(options) => trees::run(options),
     }
 }
 
