@@ -33,6 +33,34 @@ pub enum Strategy {
     Auto,
 }
 
+/// How a program finds its libraries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Search {
+    /// By a DT_RUNPATH, which is for what the program itself needs
+    #[default]
+    Runpath,
+    /// By a DT_RPATH, which libraries without a DT_RUNPATH inherit
+    Rpath,
+    /// By the path of each library, all of them resolved now: nothing is searched for at a start. For libraries that do not
+    /// move; with musl as runpath
+    Frozen,
+}
+
+/// Libraries of drivers: they belong to the machine a program runs on.
+const DRIVERS: [&str; 11] = [
+    "libEGL*.so*",
+    "libGL*.so*",
+    "libOpenCL.so*",
+    "libOpenGL.so*",
+    "libcuda.so*",
+    "libgbm.so*",
+    "libnvidia-*.so*",
+    "libva*.so*",
+    "libvdpau*.so*",
+    "libvulkan*.so*",
+    "libdrm*.so*",
+];
+
 const EXAMPLES: &str = "\
 Examples:
   wrap-buddy --paths ./app --libs ./lib              wrap the programs in ./app
@@ -80,6 +108,16 @@ pub struct Cli {
     /// Sonames of libraries to load in addition
     #[arg(help_heading = "Libraries", long, value_name = "SONAME", num_args = 1..)]
     pub needed: Vec<OsString>,
+
+    /// How programs find their libraries
+    #[arg(help_heading = "Libraries", long, value_enum, default_value_t)]
+    pub search: Search,
+
+    /// Glob patterns of sonames that `--search frozen` leaves to be searched for; instead of those of drivers
+    ///
+    /// What is found in /run/opengl-driver never freezes, and the C library only as a whole, with the dynamic linker beside it.
+    #[arg(help_heading = "Libraries", long, value_name = "PATTERN", num_args = 0.., default_values = DRIVERS, hide_default_value = true)]
+    pub frozen_except: Vec<Glob>,
 
     /// Leave the directories below those given to --paths alone
     #[arg(long)]
@@ -209,12 +247,24 @@ impl Cli {
     /// # Errors
     /// When they are too complex together.
     pub fn may_be_missing(&self) -> Result<GlobSet, globset::Error> {
-        let mut set = GlobSetBuilder::new();
-        for pattern in &self.ignore_missing {
-            set.add(pattern.clone());
-        }
-        set.build()
+        together(&self.ignore_missing)
     }
+
+    /// The patterns of `--frozen-except` as one.
+    ///
+    /// # Errors
+    /// When they are too complex together.
+    pub fn frozen_except(&self) -> Result<GlobSet, globset::Error> {
+        together(&self.frozen_except)
+    }
+}
+
+fn together(patterns: &[Glob]) -> Result<GlobSet, globset::Error> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        set.add(pattern.clone());
+    }
+    set.build()
 }
 
 /// A directory that ld.so can be told of.

@@ -1,6 +1,7 @@
 //! The one command there is: from the command line to a report.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -31,6 +32,9 @@ pub fn wrap(cli: &Cli, stages: &[Stage], missing_stages: &[(&str, &str)]) -> Res
         runtime_dependencies: cli.runtime_dependencies.clone(),
         needed: cli.needed.clone(),
         may_be_missing: cli.may_be_missing().context("--ignore-missing")?,
+        search: cli.search,
+        frozen_except: cli.frozen_except().context("--frozen-except")?,
+        bundle: bundle(cli),
     });
     let means = Means {
         stages,
@@ -39,6 +43,8 @@ pub fn wrap(cli: &Cli, stages: &[Stage], missing_stages: &[(&str, &str)]) -> Res
         in_place: cli.strategy != Strategy::Stub,
     };
     let style = Style {
+        search: cli.search,
+        or_stub: cli.strategy == Strategy::Auto,
         relocatable: cli.relocatable,
         loaders: &loaders,
     };
@@ -64,6 +70,15 @@ pub fn wrap(cli: &Cli, stages: &[Stage], missing_stages: &[(&str, &str)]) -> Res
     }
     report.files = files;
     Ok(report)
+}
+
+/// What is wrapped, and what was named to go with it.
+fn bundle(cli: &Cli) -> Vec<PathBuf> {
+    let named = [&cli.paths, &cli.libs, &cli.runtime_dependencies];
+    let named = named.into_iter().flatten();
+    named
+        .filter_map(|path| fs::canonicalize(path).ok())
+        .collect()
 }
 
 /// Two names of one file: it is worked on under the first. Names that were not met are told of.

@@ -8,7 +8,7 @@ use sidecar::EditKind;
 
 use super::{FileReport, Report, Status};
 use crate::hex::hex;
-use crate::plan::{FileEdit, Links, Plan, StubPlan, Way};
+use crate::plan::{FileEdit, Links, Plan, StubPlan, Way, frozen};
 use crate::resolve::Missing;
 use crate::slot::Place;
 
@@ -71,6 +71,7 @@ struct Details {
     search_path: Vec<String>,
     links: Vec<Link>,
     needed: Vec<Needed>,
+    frozen: Vec<String>,
     ignored: Vec<String>,
     libraries: Vec<Library>,
     warnings: Vec<String>,
@@ -237,6 +238,7 @@ impl From<&Plan> for Details {
                     needed_by: added.needed_by.as_ref().map(text),
                 })
                 .collect(),
+            frozen: frozen(resolution).map(text).collect(),
             ignored: resolution.ignored.iter().map(text).collect(),
             libraries: resolution
                 .found

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use super::search_path::{self, OwnEntry, compose, expand, own_entries};
 use super::shelf::{Probe, Shelf, misfit};
-use super::{Added, Edited, Missing, Resolution, Settings, versions};
+use super::{Added, Edited, Missing, Resolution, Settings, freeze, versions};
 use crate::arch::{self, Arch};
+use crate::cli::Search;
 use crate::inspect::Elf;
 use crate::interpreter::{Interpreter, Libc};
 
@@ -79,10 +80,19 @@ pub(super) fn program(
         walk.library(index, path);
     }
     walk.check_versions(path);
+    walk.freeze();
 
     let count = settings.libraries.len();
     let always = count..count + settings.runtime_dependencies.len();
-    walk.finish(&own, always)
+    let mut result = walk.finish(&own, always);
+    // The same directories, under another name.
+    let is_runpath = program
+        .dynamic
+        .as_ref()
+        .is_some_and(|own| own.runpath.is_some());
+    result.search_changes |=
+        settings.search == Search::Rpath && is_runpath && !result.search.is_empty();
+    result
 }
 
 /// What a library needs itself. Its search path changes only if it does not find all of that by its own, or where ld.so
@@ -246,6 +256,7 @@ impl Walk<'_> {
             let loaded = &self.libraries[index];
             // The system's own libraries may lean on its ld.so.cache: they are not ours to judge.
             if loaded.origin == Origin::Default {
+                self.library_of_system(index);
                 return;
             }
             (Arc::clone(&loaded.elf), loaded.path.clone())
@@ -257,11 +268,7 @@ impl Walk<'_> {
             .and_then(|dynamic| dynamic.search_path())
             .map(|text| directories_of(&own_entries(text, origin, self.arch)))
             .unwrap_or_default();
-        let program_is_inherited = self
-            .program
-            .dynamic
-            .as_ref()
-            .is_some_and(|dynamic| dynamic.is_inherited());
+        let program_is_inherited = self.program_is_inherited();
         let own_runpath = dynamic.is_some_and(|dynamic| dynamic.runpath.is_some());
         let inherits =
             self.interpreter.libc == Libc::Musl || (program_is_inherited && !own_runpath);
@@ -309,6 +316,71 @@ impl Walk<'_> {
                 Err(hints) => self.miss(name.clone(), &path, hints),
             }
         }
+    }
+
+    /// Freezing takes all that a library of the system needs as well.
+    fn library_of_system(&mut self, index: usize) {
+        if !self.is_frozen() {
+            return;
+        }
+        let (elf, path) = {
+            let loaded = &self.libraries[index];
+            (Arc::clone(&loaded.elf), loaded.path.clone())
+        };
+        for name in elf.needed() {
+            let is_known = self.interpreter.provides(name)
+                || self.loaded.contains_key(name)
+                || self.direct.contains(name);
+            if !is_known && let Ok((found, origin)) = self.find(name, &path, &[], false) {
+                self.load(name.clone(), found, origin);
+            }
+        }
+    }
+
+    /// musl knows no library by another name than it was asked for by, and would load each twice.
+    fn is_frozen(&self) -> bool {
+        self.settings.search == Search::Frozen && self.interpreter.libc == Libc::Glibc
+    }
+
+    fn freeze(&mut self) {
+        if !self.is_frozen() {
+            return;
+        }
+        let extra = self.result.added.iter();
+        let asked_for = extra.clone().filter(|added| added.needed_by.is_none());
+        let asked_for = asked_for.map(|added| &added.soname);
+        let subject = freeze::Subject {
+            needed: asked_for
+                .chain(self.program.needed())
+                .map(OsString::as_os_str)
+                .collect(),
+            added: extra.map(|added| added.soname.as_os_str()).collect(),
+            library: |name: &OsStr| {
+                let loaded = &self.libraries[*self.loaded.get(name)?];
+                Some((loaded.path.as_path(), &*loaded.elf))
+            },
+            interpreter: &self.interpreter.path,
+            except: &self.settings.frozen_except,
+        };
+        let front = subject.front();
+        let movable = freeze::movable(&front, &self.settings.bundle);
+        if !movable.is_empty() {
+            let movable: Vec<String> = movable
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
+            self.result.warnings.push(format!(
+                "frozen, but neither in a store nor in a directory given here: wrap again when an update moves {}",
+                movable.join(", ")
+            ));
+        }
+        self.result.front = front;
+    }
+
+    /// Whether libraries without a DT_RUNPATH inherit the search path of the program.
+    fn program_is_inherited(&self) -> bool {
+        let dynamic = self.program.dynamic.as_ref();
+        self.settings.search == Search::Rpath || dynamic.is_some_and(|own| own.is_inherited())
     }
 
     /// Looks for `name` on behalf of the file at `from`: in `own` directories, in the offered ones if they count, and

@@ -2,10 +2,12 @@
 //! directories ld.so has to be told of. Knows nothing about how they are told.
 
 mod closure;
+mod freeze;
 mod search_path;
 mod shelf;
 mod versions;
 
+pub use freeze::Front;
 pub use search_path::{Entry, relative_file, search_path};
 pub use shelf::{Probe, Shelf};
 
@@ -15,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use globset::GlobSet;
 
+use crate::cli::Search;
 use crate::inspect::Elf;
 use crate::interpreter::Interpreter;
 
@@ -29,6 +32,12 @@ pub struct Settings {
     pub needed: Vec<OsString>,
     /// Sonames that may be missing.
     pub may_be_missing: GlobSet,
+    /// How programs find libraries.
+    pub search: Search,
+    /// Names that are searched for even by a program whose libraries are frozen.
+    pub frozen_except: GlobSet,
+    /// Directories, free of symbolic links, whose libraries do not move without the programs.
+    pub bundle: Vec<PathBuf>,
 }
 
 /// A DT_NEEDED the program gets in addition.
@@ -70,7 +79,10 @@ pub struct Resolution {
     pub missing: Vec<Missing>,
     /// What is missing and may be.
     pub ignored: Vec<OsString>,
-    /// Symbol versions that will not be found.
+    /// Every library by its path, in the order in which they are loaded: goes in front of the program's own DT_NEEDED. Empty
+    /// when libraries are searched for.
+    pub front: Vec<Front>,
+    /// Symbol versions that will not be found, and libraries that may move.
     pub warnings: Vec<String>,
     /// Every library found: the name it was asked for by, and where it is.
     pub found: Vec<(OsString, PathBuf)>,
