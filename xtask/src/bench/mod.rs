@@ -3,6 +3,7 @@
 mod launch;
 mod patch;
 mod rooms;
+mod search;
 mod size;
 mod startup;
 mod trees;
@@ -23,6 +24,8 @@ pub enum Bench {
     Patch(patch::Options),
     /// How many real libraries have room for a search path; plans only
     Rooms(rooms::Options),
+    /// What finding libraries costs a start, by each way they can be found
+    Search(search::Options),
     /// Large trees: beside patchelf, on one processor and on all, and few programs among many files
     Trees(trees::Options),
 }
@@ -34,6 +37,7 @@ pub fn run(bench: &Bench) -> Result<()> {
         Bench::Startup(options) => startup::run(options),
         Bench::Patch(options) => patch::run(options),
         Bench::Rooms(options) => rooms::run(options),
+        Bench::Search(options) => search::run(options),
         Bench::Trees(options) => trees::run(options),
     }
 }
