@@ -24,6 +24,7 @@ pub mod report;
 pub mod resolve;
 mod restoration;
 mod restoring;
+pub mod root;
 pub mod scan;
 pub mod slot;
 pub mod status;

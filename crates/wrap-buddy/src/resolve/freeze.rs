@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use globset::GlobSet;
 
-use crate::inspect::Elf;
+use super::linker::Found;
 
 /// Where drivers of the machine are, which are not those of the machine that a program was wrapped on.
 const DRIVERS: [&str; 2] = ["/run/opengl-driver", "/run/opengl-driver-32"];
@@ -55,7 +55,7 @@ pub(super) struct Subject<'a, F> {
     pub except: &'a GlobSet,
 }
 
-impl<'a, F: Fn(&OsStr) -> Option<(&'a Path, &'a Elf)>> Subject<'a, F> {
+impl<'a, F: Fn(&OsStr) -> Option<&'a Found>> Subject<'a, F> {
     /// What goes in front of its own DT_NEEDED. Those follow, so that names are known by which symbol versions are looked
     /// for: ld.so finds them loaded, by their DT_SONAME (glibc elf/dl-load.c, `_dl_map_object`).
     ///
@@ -70,16 +70,16 @@ impl<'a, F: Fn(&OsStr) -> Option<(&'a Path, &'a Elf)>> Subject<'a, F> {
         let mut next = 0;
         while let Some(&name) = queue.get(next) {
             next += 1;
-            let Some((path, elf)) = (self.library)(name) else {
+            let Some(found) = (self.library)(name) else {
                 continue;
             };
-            if !seen.insert(path) {
+            if !seen.insert(&found.path) {
                 continue;
             }
-            let searched = self.is_exempt(name, path) || (family_stays && is_of_family(name));
+            let searched = self.is_exempt(name, found) || (family_stays && is_of_family(name));
             if !searched {
-                front.push(Front::File(path.to_owned()));
-                queue.extend(elf.needed().iter().map(OsString::as_os_str));
+                front.push(Front::File(found.path.clone()));
+                queue.extend(found.elf.needed().iter().map(OsString::as_os_str));
             } else if direct.contains(name) || self.added.contains(name) {
                 front.push(Front::Name(name.to_owned()));
             }
@@ -87,8 +87,10 @@ impl<'a, F: Fn(&OsStr) -> Option<(&'a Path, &'a Elf)>> Subject<'a, F> {
         front
     }
 
-    fn is_exempt(&self, name: &OsStr, path: &Path) -> bool {
-        self.except.is_match(name) || DRIVERS.iter().any(|drivers| path.starts_with(drivers))
+    /// What is made for one kind of processor is searched for as well: the next machine may have another.
+    fn is_exempt(&self, name: &OsStr, found: &Found) -> bool {
+        let is_driver = |drivers| found.path.starts_with(drivers);
+        self.except.is_match(name) || DRIVERS.iter().any(is_driver) || found.subdirectory.is_some()
     }
 
     /// glibc is frozen as one, and only together with the dynamic linker that comes with it.
@@ -96,7 +98,7 @@ impl<'a, F: Fn(&OsStr) -> Option<(&'a Path, &'a Elf)>> Subject<'a, F> {
         let home = directory(self.interpreter);
         LIBC_FAMILY.iter().map(OsStr::new).any(|name| {
             self.except.is_match(name)
-                || (self.library)(name).is_some_and(|(path, _)| directory(path) != home)
+                || (self.library)(name).is_some_and(|found| directory(&found.path) != home)
         })
     }
 }
