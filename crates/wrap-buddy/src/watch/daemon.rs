@@ -419,12 +419,8 @@ impl<'a> Daemon<'a> {
             let shown = roots::candidate(&self.roots, path).shown;
             FileReport::failed(shown, reason.to_owned())
         });
-        let report = Report {
-            files: files.collect(),
-            ..Report::default()
-        };
-        self.failed += report.files.len();
-        self.lines.batch(&report, Duration::ZERO);
+        let files = files.collect();
+        self.tell_failed(files);
     }
 
     /// Wraps files that have settled, and those again that lacked a library which may be among them.
@@ -498,27 +494,39 @@ impl<'a> Daemon<'a> {
     /// What was there at the start has been dealt with, and everything is watched.
     fn tell_ready(&mut self) {
         if self.once {
-            let lost = self.roots.iter().filter(|root| root.real().is_none());
-            let named = lost.filter(|root| self.cli.paths.contains(&root.shown));
-            let files = named
-                .map(|root| FileReport::failed(root.shown.clone(), "does not exist".to_owned()));
-            let report = Report {
-                files: files.collect(),
-                ..Report::default()
-            };
-            if report.failed() {
-                self.failed += report.files.len();
-                self.lines.batch(&report, Duration::ZERO);
-            }
+            self.tell_lost();
+        } else {
+            let all = self.roots.iter();
+            let all: Vec<&Path> = all.map(|root| root.shown.as_path()).collect();
+            let polled = self.roots.iter().filter(|root| root.polled);
+            let polled: Vec<&Path> = polled.map(|root| root.shown.as_path()).collect();
+            let directories = self.tree.as_ref().map_or(0, Tree::len);
+            self.lines.watching(&all, &polled, directories);
         }
-        let all: Vec<&Path> = self.roots.iter().map(|root| root.shown.as_path()).collect();
-        let polled = self.roots.iter().filter(|root| root.polled);
-        let polled: Vec<&Path> = polled.map(|root| root.shown.as_path()).collect();
-        let directories = self.tree.as_ref().map_or(0, Tree::len);
-        self.lines.watching(&all, &polled, directories);
         // Who is told of it, if anybody, is no concern of the files.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         self.tell_status();
+    }
+
+    /// Nobody will wait for a directory that the user named, and that is not there.
+    fn tell_lost(&mut self) {
+        let lost = self.roots.iter().filter(|root| root.real().is_none());
+        let lost = lost.filter(|root| self.cli.paths.contains(&root.shown));
+        let files = lost
+            .map(|root| FileReport::failed(root.shown.clone(), "does not exist".to_owned()))
+            .collect();
+        self.tell_failed(files);
+    }
+
+    fn tell_failed(&mut self, files: Vec<FileReport>) {
+        if !files.is_empty() {
+            self.failed += files.len();
+            let report = Report {
+                files,
+                ..Report::default()
+            };
+            self.lines.batch(&report, Duration::ZERO);
+        }
     }
 
     fn tell_status(&self) {

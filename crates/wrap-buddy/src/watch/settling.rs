@@ -24,7 +24,9 @@ pub struct Settling {
 
 #[derive(Debug)]
 struct Unit {
-    /// When it came into being, or patience last was at its end.
+    /// Whether what happens below its directories belongs to it too.
+    deep: bool,
+    /// When it came into being, or patience was last at its end.
     since: Instant,
     /// The last event.
     last: Instant,
@@ -48,6 +50,7 @@ pub struct Settled {
     /// Whether patience is at its end: those that are complete are to be taken, whatever the others are.
     pub overdue: bool,
     unit: PathBuf,
+    deep: bool,
     since: Instant,
     waited: Option<Duration>,
 }
@@ -68,8 +71,12 @@ impl Settling {
 
     /// A directory has appeared: what appears in it belongs together.
     pub fn directory_appeared(&mut self, directory: &Path, now: Instant) {
-        let unit = self.unit_of(directory).unwrap_or(directory);
-        self.unit(unit.to_owned(), now).touch(now);
+        let above = directory
+            .parent()
+            .and_then(|above| self.deep_unit_of(above));
+        let unit = self.unit(above.unwrap_or(directory).to_owned(), now);
+        unit.deep = true;
+        unit.touch(now);
     }
 
     /// A file has appeared, was closed after writing, or is gone for good.
@@ -118,6 +125,7 @@ impl Settling {
                     files,
                     overdue,
                     unit: path.clone(),
+                    deep: unit.deep,
                     since: unit.since,
                     waited: unit.held.map(|held| held.wait),
                 });
@@ -135,6 +143,7 @@ impl Settling {
             .waited
             .map_or(FIRST_WAIT, |waited| (waited * 2).min(LAST_WAIT));
         let unit = self.unit(settled.unit, now);
+        unit.deep |= settled.deep;
         if !settled.overdue {
             unit.since = settled.since;
         }
@@ -162,12 +171,21 @@ impl Settling {
 
     /// The unit that what happens in `directory` belongs to.
     fn unit_of<'p>(&self, directory: &'p Path) -> Option<&'p Path> {
+        match self.units.contains_key(directory) {
+            true => Some(directory),
+            false => self.deep_unit_of(directory),
+        }
+    }
+
+    /// The unit that everything below `directory` belongs to.
+    fn deep_unit_of<'p>(&self, directory: &'p Path) -> Option<&'p Path> {
         let mut ancestors = directory.ancestors();
-        ancestors.find(|ancestor| self.units.contains_key(*ancestor))
+        ancestors.find(|ancestor| self.units.get(*ancestor).is_some_and(|unit| unit.deep))
     }
 
     fn unit(&mut self, path: PathBuf, now: Instant) -> &mut Unit {
         self.units.entry(path).or_insert(Unit {
+            deep: false,
             since: now,
             last: now,
             files: BTreeMap::new(),
@@ -236,6 +254,22 @@ mod tests {
         settling.touched(Path::new("/other"), at(700));
         assert!(settling.due(at(799)).is_empty());
         assert_eq!(files(&settling.due(at(800))), ["/new/bin/node"]);
+        assert!(settling.is_empty());
+    }
+
+    #[test]
+    fn a_directory_that_was_there_does_not_keep_those_below() {
+        let (mut settling, at) = start();
+        settling.file_changed(Path::new("/a/one"), at(0));
+        settling.directory_appeared(Path::new("/a/new"), at(0));
+        settling.file_changed(Path::new("/a/new/two"), at(0));
+        settling.file_changed(Path::new("/a/old/three"), at(0));
+        settling.file_changed(Path::new("/a/one"), at(200));
+        assert_eq!(
+            files(&settling.due(at(300))),
+            ["/a/new/two", "/a/old/three"]
+        );
+        assert_eq!(files(&settling.due(at(500))), ["/a/one"]);
         assert!(settling.is_empty());
     }
 
