@@ -47,6 +47,7 @@ pub mod run;
 pub mod sample;
 pub mod tool;
 pub mod toolchain;
+pub mod watching;
 pub mod wrap;
 
 pub use arch::{Arch, Kind, Libc, Variant};
@@ -57,4 +58,5 @@ pub use root::{Root, store_path};
 pub use run::{Output, Run, Running};
 pub use sample::{Sample, says};
 pub use toolchain::{Build, source};
+pub use watching::Watching;
 pub use wrap::Wrap;

@@ -81,12 +81,21 @@ Examples:
     subcommand_negates_reqs = true,
     disable_help_subcommand = true
 )]
-#[command(after_help = EXAMPLES, next_help_heading = "Programs")]
-pub struct Cli {
+#[command(after_help = EXAMPLES)]
+pub struct CommandLine {
     /// Something else than wrapping
     #[command(subcommand)]
     pub command: Option<Command>,
 
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub wrap: Cli,
+}
+
+/// What to wrap, and how; nothing with another command.
+#[derive(Clone, Debug, Parser)]
+#[command(next_help_heading = "Programs")]
+pub struct Cli {
     /// Programs and libraries, or directories with them
     ///
     /// Directories are scanned recursively. Symbolic links met in a directory are skipped, one named here is followed.
@@ -185,6 +194,8 @@ pub enum Command {
     Restore(Restore),
     /// Say which files are wrapped or edited, and how
     Status(Look),
+    /// Wrap what is in directories, and then whatever arrives there
+    Watch(crate::watch::Watch),
 }
 
 /// Files to look at.
@@ -284,19 +295,23 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(std::iter::once("wrap-buddy").chain(line.split(' ')))
+    fn parse(line: &str) -> Result<CommandLine, clap::Error> {
+        CommandLine::try_parse_from(std::iter::once("wrap-buddy").chain(line.split(' ')))
+    }
+
+    fn parse_wrapping(line: &str) -> Cli {
+        parse(line).unwrap().wrap
     }
 
     #[test]
     fn the_command_is_consistent() {
         use clap::CommandFactory;
-        Cli::command().debug_assert();
+        CommandLine::command().debug_assert();
     }
 
     #[test]
     fn lists_end_at_the_next_flag_and_add_up() {
-        let cli = parse("--paths a b --libs /c /d --paths e --needed libx.so -q").unwrap();
+        let cli = parse_wrapping("--paths a b --libs /c /d --paths e --needed libx.so -q");
         assert_eq!(cli.paths, ["a", "b", "e"].map(PathBuf::from));
         assert_eq!(cli.libs, ["/c", "/d"].map(PathBuf::from));
         assert_eq!(cli.needed, ["libx.so"]);
@@ -312,13 +327,13 @@ mod tests {
         assert_eq!(restore.look.paths, ["a", "b"].map(PathBuf::from));
         assert!(restore.dry_run && restore.look.output.quiet);
         // A program may be called like a command.
-        let cli = parse("--paths restore status").unwrap();
+        let cli = parse_wrapping("--paths restore status");
         assert_eq!(cli.paths, ["restore", "status"].map(PathBuf::from));
     }
 
     #[test]
     fn library_directories_become_absolute() {
-        let cli = parse("--paths a --libs lib").unwrap();
+        let cli = parse_wrapping("--paths a --libs lib");
         assert!(cli.libs[0].is_absolute() && cli.libs[0].ends_with(Path::new("lib")));
     }
 
@@ -342,7 +357,7 @@ mod tests {
 
     #[test]
     fn patterns_are_globs_over_the_whole_soname() {
-        let cli = parse("--paths a --ignore-missing libcuda.so.* libGL*").unwrap();
+        let cli = parse_wrapping("--paths a --ignore-missing libcuda.so.* libGL*");
         let set = cli.may_be_missing().unwrap();
         assert!(set.is_match("libcuda.so.1") && set.is_match("libGLX.so.0"));
         assert!(!set.is_match("mylibcuda.so.1") && !set.is_match("libcuda.so"));

@@ -29,6 +29,7 @@ pub mod scan;
 pub mod slot;
 pub mod status;
 mod tree_lock;
+pub mod watch;
 mod wrap;
 
 pub use restoring::restore;
@@ -40,23 +41,25 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command, Format, Output};
+use crate::cli::{Command, CommandLine, Format, Output};
 use crate::report::Report;
 
 /// Runs the command line `args`, the program's name first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
-        Ok(cli) => cli,
+    let line = match CommandLine::try_parse_from(args) {
+        Ok(line) => line,
         Err(error) => {
             // Help and version are errors to clap, with exit code 0.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let done = match &cli.command {
-        None => wrap(&cli, stages::all(), stages::MISSING).map(|report| tell(&report, cli.output)),
+    let done = match &line.command {
+        None => wrap(&line.wrap, stages::all(), stages::MISSING)
+            .map(|report| tell(&report, line.wrap.output)),
         Some(Command::Restore(restore)) => restoring::restore(restore, stages::all())
             .map(|report| tell(&report, restore.look.output)),
+        Some(Command::Watch(arguments)) => watch::watch(arguments, stages::all(), stages::MISSING),
         Some(Command::Status(look)) => status::status(look, stages::all()).map(|states| {
             // A reader that went away is no reason to call it failed.
             let _ = status::write(&states, look.output, &mut stdout());

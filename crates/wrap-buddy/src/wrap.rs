@@ -17,7 +17,7 @@ use crate::loaders::Loaders;
 use crate::plan::{Plan, Style};
 use crate::report::{FileReport, Report, Status};
 use crate::resolve::{Resolver, Settings};
-use crate::scan::scan;
+use crate::scan::{Candidate, scan};
 use crate::tree_lock::TreeLock;
 
 /// Wraps what `cli` names with the stubs and loaders of `stages`; `missing_stages` tells how to get others.
@@ -25,6 +25,25 @@ use crate::tree_lock::TreeLock;
 /// # Errors
 /// When nothing can be done at all, such as for an interpreter that is none. What fails for one file is in the report.
 pub fn wrap(cli: &Cli, stages: &[Stage], missing_stages: &[(&str, &str)]) -> Result<Report> {
+    let _lock = (!cli.dry_run).then(|| TreeLock::on(&cli.paths, cli.output.quiet));
+    let (candidates, unreadable) = scan(&cli.paths, !cli.no_recurse, cli.output.wanted(), cli.jobs);
+    let mut report = wrap_candidates(cli, stages, missing_stages, &candidates)?;
+    let unreadable = unreadable.into_iter();
+    let unreadable = unreadable.map(|one| FileReport::failed(one.path, one.reason));
+    report.files.extend(unreadable);
+    Ok(report)
+}
+
+/// Wraps `candidates` in the way that `cli` says; whoever calls it has locked the directories they are in.
+///
+/// # Errors
+/// When nothing can be done at all, whatever the candidates.
+pub fn wrap_candidates(
+    cli: &Cli,
+    stages: &[Stage],
+    missing_stages: &[(&str, &str)],
+    candidates: &[Candidate],
+) -> Result<Report> {
     let interpreters = Interpreters::find(&cli.interpreter).context("--interpreter")?;
     let loaders = Loaders::new(cli.loader_dir_path.as_deref())?;
     let resolver = Resolver::new(Settings {
@@ -48,14 +67,10 @@ pub fn wrap(cli: &Cli, stages: &[Stage], missing_stages: &[(&str, &str)]) -> Res
         relocatable: cli.relocatable,
         loaders: &loaders,
     };
-    let _lock = (!cli.dry_run).then(|| TreeLock::on(&cli.paths, cli.output.quiet));
-    let (candidates, unreadable) = scan(&cli.paths, !cli.no_recurse, cli.output.wanted(), cli.jobs);
     let crew = Crew::new(candidates.len(), cli.jobs)?;
-    let desk = Desk::new(means, resolver, style, cli, &candidates);
+    let desk = Desk::new(means, resolver, style, cli, candidates);
     let mut files = desk.decide(&crew);
     skip_hard_links(&mut files);
-    let unreadable = unreadable.into_iter();
-    files.extend(unreadable.map(|one| FileReport::failed(one.path, one.reason)));
 
     let mut report = Report {
         dry_run: cli.dry_run,
