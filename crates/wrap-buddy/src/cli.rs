@@ -37,7 +37,8 @@ const EXAMPLES: &str = "\
 Examples:
   wrap-buddy --paths ./app --libs ./lib              wrap the programs in ./app
   wrap-buddy --paths ./app --libs ./lib --dry-run    only say what that would do
-  wrap-buddy restore ./app                           make everything there what it was";
+  wrap-buddy restore ./app                           make everything there what it was
+  wrap-buddy show ./app/main                         what was done to it, to the last byte";
 
 /// Makes prebuilt Linux executables run where their dynamic linker and libraries are elsewhere.
 ///
@@ -147,6 +148,8 @@ pub enum Command {
     Restore(Restore),
     /// Say which files are wrapped or edited, and how
     Status(Look),
+    /// Show what was done to a file: sidecar, edits, and the code at its entry point beside the stub
+    Show(Look),
 }
 
 /// Files to look at.

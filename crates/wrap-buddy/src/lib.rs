@@ -25,6 +25,7 @@ pub mod resolve;
 mod restoration;
 mod restoring;
 pub mod scan;
+pub mod show;
 pub mod slot;
 pub mod status;
 mod tree_lock;
@@ -60,6 +61,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             // A reader that went away is no reason to call it failed.
             let _ = status::write(&states, look.output, &mut stdout());
             !states.iter().any(|file| file.needs_attention())
+        }),
+        Some(Command::Show(look)) => show::show(look, stages::all()).map(|views| {
+            let _ = match look.output.format {
+                Format::Human => show::human::write(&views, look.output, &mut stdout()),
+                Format::Json => report::json::write_views(&views, &mut stdout()),
+            };
+            !views.iter().any(|view| view.failed())
         }),
     };
     match done {

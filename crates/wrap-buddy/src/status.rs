@@ -41,6 +41,24 @@ pub enum Condition {
     Unreadable,
 }
 
+impl Condition {
+    /// The same in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Original => "original",
+            Self::Wrapped => "wrapped",
+            Self::InPlace => "edited in place",
+            Self::Foreign => "wrapped by the first wrap-buddy",
+            Self::HalfDone => "half done",
+            Self::Stale => "original, with a stale sidecar",
+            Self::Changed => "changed since it was worked on",
+            Self::Orphan => "wrapped, without its sidecar",
+            Self::Untrusted => "with a sidecar that is not trusted",
+            Self::Unreadable => "cannot be read",
+        }
+    }
+}
+
 /// One file.
 #[derive(Clone, Debug, Serialize)]
 pub struct FileStatus {
@@ -93,8 +111,8 @@ fn lossy_if_any<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<
     lossy(path.as_deref().unwrap_or(Path::new("")), serializer)
 }
 
-/// Both formats are in their first version.
-const FORMAT: u32 = 1;
+/// Version of the sidecars' formats: both are in their first.
+pub(crate) const FORMAT: u32 = 1;
 
 impl FileStatus {
     fn new(path: PathBuf, state: Condition) -> Self {
@@ -141,34 +159,43 @@ pub fn status(look: &Look, stages: &[Stage]) -> anyhow::Result<Vec<FileStatus>> 
 }
 
 fn of(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<FileStatus> {
-    let asked_for = candidate.named || all;
+    let sight = earlier::look_at(&candidate.path, stages);
+    describe(candidate, &sight, candidate.named || all)
+}
+
+/// What `sight` is of `candidate`; nothing where it is nothing to speak of and nobody has `asked_for` it.
+pub(crate) fn describe(
+    candidate: &Candidate,
+    sight: &Sight,
+    asked_for: bool,
+) -> Option<FileStatus> {
     let shown = candidate.shown.clone();
-    let state = match earlier::look_at(&candidate.path, stages) {
+    let state = match sight {
         Sight::File(_, state) => state,
         _ if !asked_for => return None,
         Sight::NotElf => return Some(FileStatus::new(shown, Condition::Original)),
         Sight::Unreadable(reason) => {
             return Some(FileStatus {
-                advice: Some(reason),
+                advice: Some(reason.clone()),
                 ..FileStatus::new(shown, Condition::Unreadable)
             });
         }
     };
     match state {
-        State::Known(earlier) => Some(known(shown, &candidate.path, *earlier)),
+        State::Known(earlier) => Some(known(shown, &candidate.path, earlier)),
         State::Changed(sidecar) => Some(FileStatus {
-            sidecar: Some(sidecar),
+            sidecar: Some(sidecar.clone()),
             advice: Some("something has changed it since: start from the original".to_owned()),
             ..FileStatus::new(shown, Condition::Changed)
         }),
         State::Orphan(sidecar) => Some(FileStatus {
-            sidecar: Some(sidecar),
+            sidecar: Some(sidecar.clone()),
             advice: Some("put its sidecar back".to_owned()),
             ..FileStatus::new(shown, Condition::Orphan)
         }),
         State::Untrusted(sidecar) => Some(FileStatus {
-            advice: Some(earlier::untrusted(&sidecar)),
-            sidecar: Some(sidecar),
+            advice: Some(earlier::untrusted(sidecar)),
+            sidecar: Some(sidecar.clone()),
             ..FileStatus::new(shown, Condition::Untrusted)
         }),
         State::Original => original(shown, &candidate.path, asked_for),
@@ -190,7 +217,7 @@ fn original(shown: PathBuf, path: &Path, asked_for: bool) -> Option<FileStatus> 
     asked_for.then(|| FileStatus::new(shown, Condition::Original))
 }
 
-fn known(shown: PathBuf, path: &Path, earlier: Earlier) -> FileStatus {
+fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
     let state = match (earlier.progress, earlier.way) {
         (Progress::Changed, _) => Condition::Changed,
         (Progress::Nothing | Progress::Half, _) => Condition::HalfDone,
@@ -200,7 +227,7 @@ fn known(shown: PathBuf, path: &Path, earlier: Earlier) -> FileStatus {
     };
     if state == Condition::Foreign {
         return FileStatus {
-            sidecar: Some(earlier.sidecar_path),
+            sidecar: Some(earlier.sidecar_path.clone()),
             ..FileStatus::new(shown, state)
         };
     }
@@ -236,12 +263,12 @@ fn known(shown: PathBuf, path: &Path, earlier: Earlier) -> FileStatus {
             status.loader = Some(loader.clone());
         }
     }
-    status.sidecar = Some(earlier.sidecar_path);
+    status.sidecar = Some(earlier.sidecar_path.clone());
     status
 }
 
 /// Why a stub will not get on with the loader at `path`.
-fn loader_problem(path: &Path, machine: u16) -> Option<String> {
+pub(crate) fn loader_problem(path: &Path, machine: u16) -> Option<String> {
     let image = match fs::read(path) {
         Ok(image) => image,
         Err(error) => {
@@ -273,19 +300,7 @@ pub fn write(files: &[FileStatus], output: Output, out: &mut impl Write) -> io::
 }
 
 fn write_file(out: &mut impl Write, file: &FileStatus) -> io::Result<()> {
-    let state = match file.state {
-        Condition::Original => "original",
-        Condition::Wrapped => "wrapped",
-        Condition::InPlace => "edited in place",
-        Condition::Foreign => "wrapped by the first wrap-buddy",
-        Condition::HalfDone => "half done",
-        Condition::Stale => "original, with a stale sidecar",
-        Condition::Changed => "changed since it was worked on",
-        Condition::Orphan => "wrapped, without its sidecar",
-        Condition::Untrusted => "with a sidecar that is not trusted",
-        Condition::Unreadable => "cannot be read",
-    };
-    writeln!(out, "{}: {state}", file.path.display())?;
+    writeln!(out, "{}: {}", file.path.display(), file.state.words())?;
     let mut line = |label: &str, text: &str| writeln!(out, "  {label:<12} {text}");
     if let Some(sidecar) = &file.sidecar {
         let by = match (&file.tool, file.format) {

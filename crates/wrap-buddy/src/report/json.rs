@@ -4,12 +4,13 @@ use std::ffi::OsStr;
 use std::io::{self, Write};
 
 use serde::Serialize;
-use sidecar::EditKind;
 
 use super::{FileReport, Report, Status};
 use crate::hex::hex;
 use crate::plan::{FileEdit, Links, Plan, StubPlan, Way};
 use crate::resolve::Missing;
+use crate::show::kind_name;
+use crate::show::view::View;
 use crate::slot::Place;
 
 #[derive(Serialize)]
@@ -170,6 +171,14 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     out.flush()
 }
 
+/// Writes what there is to show.
+pub fn write_views(views: &[View], out: &mut impl Write) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(&serde_json::json!({ "files": views }))?;
+    bytes.push(b'\n');
+    out.write_all(&bytes)?;
+    out.flush()
+}
+
 fn text(path: impl AsRef<OsStr>) -> String {
     path.as_ref().to_string_lossy().into_owned()
 }
@@ -285,15 +294,7 @@ fn links(links: &Links) -> Vec<Link> {
 impl From<&FileEdit> for EditDetails {
     fn from(edit: &FileEdit) -> Self {
         Self {
-            kind: match edit.kind {
-                EditKind::Slot => "slot",
-                EditKind::Entry => "entry",
-                EditKind::Interp => "interp",
-                EditKind::Text => "text",
-                EditKind::Dynamic => "dynamic",
-                EditKind::Segment => "segment",
-                EditKind::Section => "section",
-            },
+            kind: kind_name(edit.kind),
             offset: edit.offset,
             before: hex(&edit.original),
             after: hex(&edit.after),

@@ -10,6 +10,7 @@ mod libraries;
 mod lifecycle;
 mod loading;
 mod running;
+mod showing;
 mod skipping;
 mod wrapping;
 mod writing;
