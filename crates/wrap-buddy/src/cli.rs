@@ -18,6 +18,9 @@ pub enum Format {
     Human,
     /// One JSON document on standard output.
     Json,
+    /// A line of JSON for each file as soon as it is finished, and one for the end.
+    #[value(alias = "jsonl")]
+    JsonLines,
 }
 
 /// How a program comes to its dynamic linker and its libraries. Libraries are always edited in place.
@@ -207,6 +210,15 @@ impl Look {
 }
 
 impl Cli {
+    /// What is told, and how, whatever the command is.
+    pub fn output(&self) -> Output {
+        match &self.command {
+            None => self.output,
+            Some(Command::Restore(restore)) => restore.look.output,
+            Some(Command::Status(look) | Command::Show(look)) => look.output,
+        }
+    }
+
     /// The patterns of `--ignore-missing` as one.
     ///
     /// # Errors

@@ -4,19 +4,22 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use sidecar::{Sidecar, loader};
 use stages::Stage;
 
-use crate::cli::{Format, Look, Output};
+use crate::cli::{Look, Output};
 use crate::crew::Crew;
 use crate::earlier::{self, Earlier, Progress, Sight, State, Way};
 use crate::naming::sidecar_name;
 use crate::plan::tool_version;
+use crate::report::Teller;
+use crate::report::json::Line;
 use crate::scan::{Candidate, io_reason};
 
 /// What a file is, as far as this tool is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Condition {
     /// As it came.
@@ -60,10 +63,11 @@ impl Condition {
 }
 
 /// One file.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct FileStatus {
     /// As the user named it, or below what the user named.
     #[serde(serialize_with = "lossy")]
+    #[schemars(with = "String")]
     pub path: PathBuf,
     /// What it is.
     pub state: Condition,
@@ -75,6 +79,7 @@ pub struct FileStatus {
         skip_serializing_if = "Option::is_none",
         serialize_with = "lossy_if_any"
     )]
+    #[schemars(with = "Option<String>")]
     pub sidecar: Option<PathBuf>,
     /// Version of the sidecar's format.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,13 +88,14 @@ pub struct FileStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool: Option<String>,
     /// Whether an older tool wrote it.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub old: bool,
     /// The loader its stub starts.
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "lossy_if_any"
     )]
+    #[schemars(with = "Option<String>")]
     pub loader: Option<PathBuf>,
     /// The dynamic linker it gets.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,7 +104,7 @@ pub struct FileStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub search_path: Option<String>,
     /// What is loaded in addition.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needed: Vec<String>,
 }
 
@@ -145,11 +151,15 @@ impl FileStatus {
 ///
 /// # Errors
 /// When the system gives no threads.
-pub fn status(look: &Look, stages: &[Stage]) -> anyhow::Result<Vec<FileStatus>> {
+pub fn status(look: &Look, stages: &[Stage], teller: &Teller) -> anyhow::Result<Vec<FileStatus>> {
     let (candidates, unreadable) = look.scan();
     let crew = Crew::new(candidates.len(), look.jobs)?;
     let all = look.output.verbose;
-    let files = crew.map(&candidates, |candidate| of(candidate, stages, all));
+    let files = crew.map(&candidates, |candidate| {
+        let file = of(candidate, stages, all)?;
+        teller.finished(&file.path, || Line::status(&file));
+        Some(file)
+    });
     let mut files: Vec<FileStatus> = files.into_iter().flatten().collect();
     files.extend(unreadable.into_iter().map(|one| FileStatus {
         advice: Some(one.reason),
@@ -280,20 +290,12 @@ pub(crate) fn loader_problem(path: &Path, machine: u16) -> Option<String> {
     Some(format!("{} {error}: wrap it again", path.display()))
 }
 
-/// Writes what was found.
+/// Writes what was found, for people.
 pub fn write(files: &[FileStatus], output: Output, out: &mut impl Write) -> io::Result<()> {
     let mut text = Vec::new();
-    match output.format {
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut text, &serde_json::json!({ "files": files }))?;
-            text.push(b'\n');
-        }
-        Format::Human => {
-            let files = files.iter();
-            for file in files.filter(|file| !output.quiet || file.needs_attention()) {
-                write_file(&mut text, file)?;
-            }
-        }
+    let files = files.iter();
+    for file in files.filter(|file| !output.quiet || file.needs_attention()) {
+        write_file(&mut text, file)?;
     }
     out.write_all(&text)?;
     out.flush()

@@ -1,6 +1,7 @@
 //! Disassembly. Addresses in it are those of the file, before the load bias.
 
 use iced_x86::{Decoder, DecoderError, DecoderOptions, Formatter, IntelFormatter};
+use schemars::JsonSchema;
 use serde::Serialize;
 use sidecar::machine;
 use yaxpeax_arch::{Decoder as _, U8Reader};
@@ -13,7 +14,7 @@ use crate::hex::hex;
 pub const LONGEST: u64 = 15;
 
 /// One instruction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Instruction {
     /// Virtual address in the file.
     pub address: u64,

@@ -20,6 +20,8 @@ use crate::earlier::{self, Earlier, PastEdit, Sight, State, Stub, Way};
 use crate::hex::hex;
 use crate::inspect::{Elf, Source};
 use crate::naming::links_name;
+use crate::report::Teller;
+use crate::report::json::Line;
 use crate::scan::Candidate;
 use crate::status::{Condition, FORMAT, FileStatus, describe, loader_problem};
 use code::{Instruction, LONGEST, disassemble, disassemble_stub};
@@ -38,11 +40,15 @@ const MAX_STUB: u64 = 4096;
 ///
 /// # Errors
 /// When the system gives no threads.
-pub fn show(look: &Look, stages: &[Stage]) -> Result<Vec<View>> {
+pub fn show(look: &Look, stages: &[Stage], teller: &Teller) -> Result<Vec<View>> {
     let (candidates, unreadable) = look.scan();
     let crew = Crew::new(candidates.len(), look.jobs)?;
     let all = look.output.verbose;
-    let views = crew.map(&candidates, |candidate| view(candidate, stages, all));
+    let views = crew.map(&candidates, |candidate| {
+        let view = view(candidate, stages, all)?;
+        teller.finished(Path::new(&view.path), || Line::view(&view));
+        Some(view)
+    });
     let mut views: Vec<View> = views.into_iter().flatten().collect();
     views.extend(unreadable.into_iter().map(|one| View {
         advice: Some(one.reason),

@@ -1,13 +1,14 @@
 //! What there is to know of one file, as data. Paths that are not UTF-8 have replacement characters in them; bytes are in
 //! hexadecimal; addresses are those of the file, before the load bias.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::code::Instruction;
 use crate::status::Condition;
 
 /// One file.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct View {
     /// As the user named it, or below what the user named.
     pub path: String,
@@ -32,18 +33,18 @@ pub struct View {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loader: Option<LoaderView>,
     /// Every edit of the file, in the order in which they were written.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub edits: Vec<EditView>,
     /// The code at the original entry point: what the stub covers, or its first bytes.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entry_code: Vec<Instruction>,
     /// The stub, without its trailer.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stub_code: Vec<Instruction>,
 }
 
 /// What a file is, without anything that was done to it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Original {
     /// `x86_64`, `aarch64`, `i686`, or another architecture in words.
     pub machine: String,
@@ -80,7 +81,7 @@ pub struct Original {
 }
 
 /// What kind of ELF file it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// A program with a dynamic linker.
@@ -94,7 +95,7 @@ pub enum Kind {
 }
 
 /// A search path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SearchPath {
     /// `DT_RUNPATH`, or `DT_RPATH`, which libraries inherit.
     pub tag: &'static str,
@@ -103,7 +104,7 @@ pub struct SearchPath {
 }
 
 /// What ld.so is told.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Given {
     /// The dynamic linker that runs.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,12 +115,12 @@ pub struct Given {
     /// What is loaded in addition.
     pub needed: Vec<String>,
     /// Symbolic links, in the directory beside the file, by which libraries are found.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<LinkView>,
 }
 
 /// A symbolic link.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct LinkView {
     /// The link.
     pub path: String,
@@ -129,7 +130,7 @@ pub struct LinkView {
 }
 
 /// The sidecar's own fields.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct SidecarView {
     /// Where it is.
     pub path: String,
@@ -147,7 +148,7 @@ pub struct SidecarView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// Whether it describes another file, or an earlier version of this one.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub of_another_file: bool,
     /// What only that of a stub has.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,7 +156,7 @@ pub struct SidecarView {
 }
 
 /// What a sidecar is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SidecarWay {
     /// A program with a stub.
@@ -167,7 +168,7 @@ pub enum SidecarWay {
 }
 
 /// What the loader reads.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct StubSidecar {
     /// The original e_entry.
     pub entry: u64,
@@ -186,7 +187,7 @@ pub struct StubSidecar {
 }
 
 /// The bytes that the stub and its trailer cover.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct SlotView {
     /// Virtual address.
     pub address: u64,
@@ -201,7 +202,7 @@ pub struct SlotView {
 }
 
 /// A word that the loader writes.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PatchView {
     /// What `address` counts in.
     pub place: PatchPlace,
@@ -216,7 +217,7 @@ pub struct PatchView {
 }
 
 /// Where a patch goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PatchPlace {
     /// The program in memory.
@@ -226,7 +227,7 @@ pub enum PatchPlace {
 }
 
 /// What stands behind the stub.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct TrailerView {
     /// Its offset in the file.
     pub offset: u64,
@@ -239,7 +240,7 @@ pub struct TrailerView {
 }
 
 /// A loader.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct LoaderView {
     /// Where the stub looks for it.
     pub path: String,
@@ -254,7 +255,7 @@ pub struct LoaderView {
 }
 
 /// An edit.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct EditView {
     /// What it is for: `slot`, `interp`, `entry`, `text`, `dynamic`, `segment`, `section`.
     pub kind: &'static str,
@@ -271,7 +272,7 @@ pub struct EditView {
 }
 
 /// How far an edit is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EditState {
     /// What was to be written stands there.

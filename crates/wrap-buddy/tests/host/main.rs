@@ -6,6 +6,7 @@ mod command_line;
 mod fixture;
 mod hostile;
 mod in_place;
+mod json;
 mod libraries;
 mod lifecycle;
 mod loading;
