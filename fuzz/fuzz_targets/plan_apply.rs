@@ -15,7 +15,7 @@ use clap::Parser;
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 use wrap_buddy::cli::{Cli, Command, CommandLine};
-use wrap_buddy::report::{FileReport, Status};
+use wrap_buddy::report::{FileReport, Status, Teller};
 
 thread_local! {
     static YARD: OnceCell<Yard> = const { OnceCell::new() };
@@ -149,7 +149,8 @@ impl Yard {
             arguments.extend(["--loader-dir-path".into(), loaders.into()]);
         }
         let cli = Cli::try_parse_from(arguments).expect("a command line that makes sense");
-        let report = wrap_buddy::wrap(&cli, stages::all(), stages::MISSING).expect("it can start");
+        let report = wrap_buddy::wrap(&cli, stages::all(), stages::MISSING, &Teller::default())
+            .expect("it can start");
         only(report.files)
     }
 }
@@ -167,7 +168,7 @@ fn restore(path: &Path) -> FileReport {
         panic!("not a command to restore");
     };
     only(
-        wrap_buddy::restore(&restore, stages::all())
+        wrap_buddy::restore(&restore, stages::all(), &Teller::default())
             .expect("it can start")
             .files,
     )

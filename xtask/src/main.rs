@@ -3,6 +3,7 @@
 mod bench;
 mod dist;
 mod fuzz;
+mod schema;
 mod setup;
 mod test;
 mod workspace;
@@ -26,6 +27,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Put a prefix together: the tool, its loaders, licence and readme
     Dist(dist::Options),
+    /// Write docs/schema.json, which the types of the tool say
+    Schema,
 }
 
 fn main() -> ExitCode {
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         Task::Bench(bench) => bench::run(&bench),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Dist(options) => dist::run(&options),
+        Task::Schema => schema::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

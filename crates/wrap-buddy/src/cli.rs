@@ -18,6 +18,9 @@ pub enum Format {
     Human,
     /// One JSON document on standard output.
     Json,
+    /// A line of JSON for each file as soon as it is finished, and one for the end.
+    #[value(alias = "jsonl")]
+    JsonLines,
 }
 
 /// How a program comes to its dynamic linker and its libraries. Libraries are always edited in place.
@@ -65,7 +68,8 @@ const EXAMPLES: &str = "\
 Examples:
   wrap-buddy --paths ./app --libs ./lib              wrap the programs in ./app
   wrap-buddy --paths ./app --libs ./lib --dry-run    only say what that would do
-  wrap-buddy restore ./app                           make everything there what it was";
+  wrap-buddy restore ./app                           make everything there what it was
+  wrap-buddy show ./app/main                         what was done to it, to the last byte";
 
 /// Makes prebuilt Linux executables run where their dynamic linker and libraries are elsewhere.
 ///
@@ -194,6 +198,8 @@ pub enum Command {
     Restore(Restore),
     /// Say which files are wrapped or edited, and how
     Status(Look),
+    /// Show what was done to a file: sidecar, edits, and the code at its entry point beside the stub
+    Show(Look),
     /// Wrap what is in directories, and then whatever arrives there
     Watch(crate::watch::Watch),
 }
@@ -249,6 +255,18 @@ impl Look {
     pub fn scan(&self) -> (Vec<Candidate>, Vec<Unreadable>) {
         let wanted = self.output.wanted();
         scan(&self.paths, !self.no_recurse, wanted, self.jobs)
+    }
+}
+
+impl CommandLine {
+    /// What is told, and how, whatever the command is.
+    pub fn output(&self) -> Output {
+        match &self.command {
+            None => self.wrap.output,
+            Some(Command::Restore(restore)) => restore.look.output,
+            Some(Command::Status(look) | Command::Show(look)) => look.output,
+            Some(Command::Watch(watch)) => watch.wrap.0.output,
+        }
     }
 }
 

@@ -16,7 +16,8 @@ use crate::earlier::Way;
 use crate::inspect::Elf;
 use crate::interpreter::Interpreter;
 use crate::plan::{self, Plan, Refusal, Style};
-use crate::report::{FileReport, Status};
+use crate::report::json::Line;
+use crate::report::{FileReport, Status, Teller};
 use crate::resolve::{Edited, Missing, Resolver};
 use crate::scan::{Candidate, directories};
 
@@ -100,9 +101,16 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// What is to become of each candidate that somebody asks about.
-    pub fn decide(&self, crew: &Crew) -> Vec<FileReport> {
-        let looks = crew.map(self.candidates, |candidate| self.look_at(candidate));
+    /// What is to become of each candidate that somebody asks about; `teller` hears of those that are left as they are as soon
+    /// as that is clear.
+    pub fn decide(&self, crew: &Crew, teller: &Teller) -> Vec<FileReport> {
+        let looks = crew.map(self.candidates, |candidate| {
+            let look = self.look_at(candidate);
+            if let Look::Report(report) = &look {
+                teller.finished(&report.path, || Line::wrapped(report));
+            }
+            look
+        });
         let looks = self.without_misleading_links(looks);
         let edited = edited(&looks);
         let relative = relative(&looks);
@@ -111,7 +119,13 @@ impl<'a> Desk<'a> {
         let files = crew.take(looked, |(candidate, look)| match look {
             Look::Nothing => None,
             Look::Report(report) | Look::Library { report, .. } => Some(report),
-            Look::Program(program) => Some(self.program(candidate, *program, &edited, &relative)),
+            Look::Program(program) => {
+                let report = self.program(candidate, *program, &edited, &relative);
+                if report.plan.is_none() {
+                    teller.finished(&report.path, || Line::wrapped(&report));
+                }
+                Some(report)
+            }
         });
         with_helpers(files, rooms)
     }

@@ -3,6 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -210,10 +211,14 @@ fn by_another_tool(beside: PathBuf, elf: &Elf, source: &mut Source) -> Option<Ea
 }
 
 /// What the trailer behind a stub says.
-struct Stub {
-    id: Id,
-    loader: PathBuf,
-    sidecar: PathBuf,
+#[derive(Debug)]
+pub struct Stub {
+    /// What ties it to its sidecar.
+    pub id: Id,
+    /// What it starts, absolute or relative to the directory of the file.
+    pub loader: PathBuf,
+    /// Where its sidecar is.
+    pub sidecar: PathBuf,
 }
 
 /// A program without PT_INTERP that has this stub.
@@ -373,7 +378,8 @@ fn has_id(bytes: &[u8], id: Id) -> bool {
     Sidecar::parse(bytes).is_ok_and(|sidecar| sidecar.header().id == id)
 }
 
-fn read(path: &Path) -> Option<Vec<u8>> {
+/// What is in the sidecar at `path`, unless it cannot be one.
+pub fn read(path: &Path) -> Option<Vec<u8>> {
     let metadata = fs::metadata(path).ok()?;
     (metadata.is_file() && metadata.len() <= MAX_SIDECAR).then(|| fs::read(path).ok())?
 }
@@ -390,8 +396,18 @@ fn is_no_weaker(sidecar: &Path, source: &mut Source) -> bool {
     })
 }
 
-/// The identity and the sidecar's path in the trailer behind a stub of this build at the entry point.
+/// What the trailer says behind a stub of this build at the entry point.
 fn stub_at_entry(elf: &Elf, source: &mut Source, stages: &[Stage]) -> Option<Stub> {
+    let (_, stub) = code_at_entry(elf, source, stages)?;
+    Some(stub)
+}
+
+/// Where in the file a stub of this build is, from its first byte to its trailer, and what that says.
+pub fn code_at_entry(
+    elf: &Elf,
+    source: &mut Source,
+    stages: &[Stage],
+) -> Option<(Range<u64>, Stub)> {
     let at = entry_offset(elf)?;
     let mut codes: Vec<&[u8]> = Vec::new();
     for stage in stages.iter().filter(|stage| stage.machine == elf.machine) {
@@ -399,12 +415,14 @@ fn stub_at_entry(elf: &Elf, source: &mut Source, stages: &[Stage]) -> Option<Stu
     }
     codes.into_iter().find_map(|code| {
         let found = source.read_raw(at, code.len() as u64).ok()?;
-        (!code.is_empty() && found == code).then(|| trailer_at(source, at + code.len() as u64))?
+        let end = at + code.len() as u64;
+        let stub = (!code.is_empty() && found == code).then(|| trailer_at(source, end))??;
+        Some((at..end, stub))
     })
 }
 
 /// Where in the file the entry point is, which may be moved into the unused bytes behind a segment's own.
-fn entry_offset(elf: &Elf) -> Option<u64> {
+pub fn entry_offset(elf: &Elf) -> Option<u64> {
     let behind = |load: &Segment| {
         let into = elf.entry.checked_sub(load.address)?;
         let end = load.file_end().checked_next_multiple_of(PAGE)?;
@@ -415,7 +433,8 @@ fn entry_offset(elf: &Elf) -> Option<u64> {
         .or_else(|| elf.loads().find_map(behind))
 }
 
-fn trailer_at(source: &mut Source, at: u64) -> Option<Stub> {
+/// What the trailer at offset `at` says.
+pub fn trailer_at(source: &mut Source, at: u64) -> Option<Stub> {
     // Two paths of PATH_MAX and the fixed part.
     let most = 2 * 4096 + sidecar::LOADER_OFFSET as u64;
     let bytes = source

@@ -26,6 +26,7 @@ mod restoration;
 mod restoring;
 pub mod root;
 pub mod scan;
+pub mod show;
 pub mod slot;
 pub mod status;
 mod tree_lock;
@@ -36,13 +37,14 @@ pub use restoring::restore;
 pub use wrap::wrap;
 
 use std::ffi::OsString;
-use std::io::{Write, stderr, stdout};
+use std::io::{self, Stdout, Write, stderr, stdout};
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::cli::{Command, CommandLine, Format, Output};
-use crate::report::Report;
+use crate::report::Teller;
+use crate::report::json::Told;
 
 /// Runs the command line `args`, the program's name first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -54,17 +56,37 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    let output = line.output();
+    let teller = Teller::new(output);
+    let all = stages::all();
     let done = match &line.command {
-        None => wrap(&line.wrap, stages::all(), stages::MISSING)
-            .map(|report| tell(&report, line.wrap.output)),
-        Some(Command::Restore(restore)) => restoring::restore(restore, stages::all())
-            .map(|report| tell(&report, restore.look.output)),
-        Some(Command::Watch(arguments)) => watch::watch(arguments, stages::all(), stages::MISSING),
-        Some(Command::Status(look)) => status::status(look, stages::all()).map(|states| {
-            // A reader that went away is no reason to call it failed.
-            let _ = status::write(&states, look.output, &mut stdout());
-            !states.iter().any(|file| file.needs_attention())
+        None => wrap(&line.wrap, all, stages::MISSING, &teller).map(|report| {
+            told(&report, output, teller, |out| {
+                report::human::write(&report, output, out, &mut stderr())
+            });
+            !report.failed()
         }),
+        Some(Command::Restore(restore)) => {
+            restoring::restore(restore, all, &teller).map(|report| {
+                told(&report, output, teller, |out| {
+                    report::human::write(&report, output, out, &mut stderr())
+                });
+                !report.failed()
+            })
+        }
+        Some(Command::Status(look)) => status::status(look, all, &teller).map(|files| {
+            told(&files, output, teller, |out| {
+                status::write(&files, output, out)
+            });
+            !files.iter().any(|file| file.needs_attention())
+        }),
+        Some(Command::Show(look)) => show::show(look, all, &teller).map(|views| {
+            told(&views, output, teller, |out| {
+                show::human::write(&views, output, out)
+            });
+            !views.iter().any(|view| view.failed())
+        }),
+        Some(Command::Watch(arguments)) => watch::watch(arguments, all, stages::MISSING),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -76,12 +98,19 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Tells what became of the files; says whether nothing has failed.
-fn tell(report: &Report, output: Output) -> bool {
-    // A reader that went away is no reason to call the wrapping failed.
+/// Prints something, by `human` for people. A reader that went away is no reason to call what was done failed.
+fn told(
+    all: &impl Told,
+    output: Output,
+    teller: Teller,
+    human: impl FnOnce(&mut Stdout) -> io::Result<()>,
+) {
     let _ = match output.format {
-        Format::Human => report::human::write(report, output, &mut stdout(), &mut stderr()),
-        Format::Json => report::json::write(report, &mut stdout()),
+        Format::Human => human(&mut stdout()),
+        Format::Json => report::json::write(all, &mut stdout()),
+        Format::JsonLines => {
+            teller.end(all);
+            Ok(())
+        }
     };
-    !report.failed()
 }

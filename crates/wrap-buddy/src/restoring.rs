@@ -10,7 +10,8 @@ use crate::apply::{self, Options};
 use crate::cli::Restore;
 use crate::crew::Crew;
 use crate::earlier::{self, Sight};
-use crate::report::{FileReport, Report, Status};
+use crate::report::json::Line;
+use crate::report::{FileReport, Report, Status, Teller};
 use crate::restoration::{Restoration, restoration};
 use crate::scan::Candidate;
 use crate::tree_lock::TreeLock;
@@ -19,12 +20,18 @@ use crate::tree_lock::TreeLock;
 ///
 /// # Errors
 /// When nothing can be done at all. What fails for one file is in the report.
-pub fn restore(arguments: &Restore, stages: &[Stage]) -> Result<Report> {
+pub fn restore(arguments: &Restore, stages: &[Stage], teller: &Teller) -> Result<Report> {
     let look = &arguments.look;
     let _lock = (!arguments.dry_run).then(|| TreeLock::on(&look.paths, look.output.quiet));
     let (candidates, unreadable) = look.scan();
     let crew = Crew::new(candidates.len(), look.jobs)?;
-    let decided = crew.map(&candidates, |candidate| decide(candidate, stages));
+    let decided = crew.map(&candidates, |candidate| {
+        let (file, restoration) = decide(candidate, stages)?;
+        if restoration.is_none() {
+            teller.finished(&file.path, || Line::restored(&file));
+        }
+        Some((file, restoration))
+    });
     let mut files: Vec<FileReport> = Vec::new();
     let mut planned: Vec<(usize, Restoration)> = Vec::new();
     let mut seen: HashMap<(u64, u64, u64), PathBuf> = HashMap::new();

@@ -4,19 +4,22 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use sidecar::{Sidecar, loader};
 use stages::Stage;
 
-use crate::cli::{Format, Look, Output};
+use crate::cli::{Look, Output};
 use crate::crew::Crew;
 use crate::earlier::{self, Earlier, Progress, Sight, State, Way};
 use crate::naming::sidecar_name;
 use crate::plan::tool_version;
+use crate::report::Teller;
+use crate::report::json::Line;
 use crate::scan::{Candidate, io_reason};
 
 /// What a file is, as far as this tool is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Condition {
     /// As it came.
@@ -41,11 +44,30 @@ pub enum Condition {
     Unreadable,
 }
 
+impl Condition {
+    /// The same in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Original => "original",
+            Self::Wrapped => "wrapped",
+            Self::InPlace => "edited in place",
+            Self::Foreign => "wrapped by the first wrap-buddy",
+            Self::HalfDone => "half done",
+            Self::Stale => "original, with a stale sidecar",
+            Self::Changed => "changed since it was worked on",
+            Self::Orphan => "wrapped, without its sidecar",
+            Self::Untrusted => "with a sidecar that is not trusted",
+            Self::Unreadable => "cannot be read",
+        }
+    }
+}
+
 /// One file.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct FileStatus {
     /// As the user named it, or below what the user named.
     #[serde(serialize_with = "lossy")]
+    #[schemars(with = "String")]
     pub path: PathBuf,
     /// What it is.
     pub state: Condition,
@@ -57,6 +79,7 @@ pub struct FileStatus {
         skip_serializing_if = "Option::is_none",
         serialize_with = "lossy_if_any"
     )]
+    #[schemars(with = "Option<String>")]
     pub sidecar: Option<PathBuf>,
     /// Version of the sidecar's format.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,13 +88,14 @@ pub struct FileStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool: Option<String>,
     /// Whether an older tool wrote it.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub old: bool,
     /// The loader its stub starts.
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "lossy_if_any"
     )]
+    #[schemars(with = "Option<String>")]
     pub loader: Option<PathBuf>,
     /// The dynamic linker it gets.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,7 +104,7 @@ pub struct FileStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub search_path: Option<String>,
     /// What is loaded in addition.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needed: Vec<String>,
 }
 
@@ -93,8 +117,8 @@ fn lossy_if_any<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<
     lossy(path.as_deref().unwrap_or(Path::new("")), serializer)
 }
 
-/// Both formats are in their first version.
-const FORMAT: u32 = 1;
+/// Version of the sidecars' formats: both are in their first.
+pub(crate) const FORMAT: u32 = 1;
 
 impl FileStatus {
     fn new(path: PathBuf, state: Condition) -> Self {
@@ -127,11 +151,15 @@ impl FileStatus {
 ///
 /// # Errors
 /// When the system gives no threads.
-pub fn status(look: &Look, stages: &[Stage]) -> anyhow::Result<Vec<FileStatus>> {
+pub fn status(look: &Look, stages: &[Stage], teller: &Teller) -> anyhow::Result<Vec<FileStatus>> {
     let (candidates, unreadable) = look.scan();
     let crew = Crew::new(candidates.len(), look.jobs)?;
     let all = look.output.verbose;
-    let files = crew.map(&candidates, |candidate| of(candidate, stages, all));
+    let files = crew.map(&candidates, |candidate| {
+        let file = of(candidate, stages, all)?;
+        teller.finished(&file.path, || Line::status(&file));
+        Some(file)
+    });
     let mut files: Vec<FileStatus> = files.into_iter().flatten().collect();
     files.extend(unreadable.into_iter().map(|one| FileStatus {
         advice: Some(one.reason),
@@ -141,34 +169,43 @@ pub fn status(look: &Look, stages: &[Stage]) -> anyhow::Result<Vec<FileStatus>> 
 }
 
 fn of(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<FileStatus> {
-    let asked_for = candidate.named || all;
+    let sight = earlier::look_at(&candidate.path, stages);
+    describe(candidate, &sight, candidate.named || all)
+}
+
+/// What `sight` is of `candidate`; nothing where it is nothing to speak of and nobody has `asked_for` it.
+pub(crate) fn describe(
+    candidate: &Candidate,
+    sight: &Sight,
+    asked_for: bool,
+) -> Option<FileStatus> {
     let shown = candidate.shown.clone();
-    let state = match earlier::look_at(&candidate.path, stages) {
+    let state = match sight {
         Sight::File(_, state) => state,
         _ if !asked_for => return None,
         Sight::NotElf => return Some(FileStatus::new(shown, Condition::Original)),
         Sight::Unreadable(reason) => {
             return Some(FileStatus {
-                advice: Some(reason),
+                advice: Some(reason.clone()),
                 ..FileStatus::new(shown, Condition::Unreadable)
             });
         }
     };
     match state {
-        State::Known(earlier) => Some(known(shown, &candidate.path, *earlier)),
+        State::Known(earlier) => Some(known(shown, &candidate.path, earlier)),
         State::Changed(sidecar) => Some(FileStatus {
-            sidecar: Some(sidecar),
+            sidecar: Some(sidecar.clone()),
             advice: Some("something has changed it since: start from the original".to_owned()),
             ..FileStatus::new(shown, Condition::Changed)
         }),
         State::Orphan(sidecar) => Some(FileStatus {
-            sidecar: Some(sidecar),
+            sidecar: Some(sidecar.clone()),
             advice: Some("put its sidecar back".to_owned()),
             ..FileStatus::new(shown, Condition::Orphan)
         }),
         State::Untrusted(sidecar) => Some(FileStatus {
-            advice: Some(earlier::untrusted(&sidecar)),
-            sidecar: Some(sidecar),
+            advice: Some(earlier::untrusted(sidecar)),
+            sidecar: Some(sidecar.clone()),
             ..FileStatus::new(shown, Condition::Untrusted)
         }),
         State::Original => original(shown, &candidate.path, asked_for),
@@ -205,7 +242,7 @@ fn original(shown: PathBuf, path: &Path, asked_for: bool) -> Option<FileStatus> 
     asked_for.then(|| FileStatus::new(shown, Condition::Original))
 }
 
-fn known(shown: PathBuf, path: &Path, earlier: Earlier) -> FileStatus {
+fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
     let state = match (earlier.progress, earlier.way) {
         (Progress::Changed, _) => Condition::Changed,
         (Progress::Nothing | Progress::Half, _) => Condition::HalfDone,
@@ -215,7 +252,7 @@ fn known(shown: PathBuf, path: &Path, earlier: Earlier) -> FileStatus {
     };
     if state == Condition::Foreign {
         return FileStatus {
-            sidecar: Some(earlier.sidecar_path),
+            sidecar: Some(earlier.sidecar_path.clone()),
             ..FileStatus::new(shown, state)
         };
     }
@@ -253,12 +290,12 @@ fn known(shown: PathBuf, path: &Path, earlier: Earlier) -> FileStatus {
             status.loader = Some(loader.clone());
         }
     }
-    status.sidecar = Some(earlier.sidecar_path);
+    status.sidecar = Some(earlier.sidecar_path.clone());
     status
 }
 
 /// Why a stub will not get on with the loader at `path`.
-fn loader_problem(path: &Path, machine: u16) -> Option<String> {
+pub(crate) fn loader_problem(path: &Path, machine: u16) -> Option<String> {
     let image = match fs::read(path) {
         Ok(image) => image,
         Err(error) => {
@@ -270,39 +307,19 @@ fn loader_problem(path: &Path, machine: u16) -> Option<String> {
     Some(format!("{} {error}: wrap it again", path.display()))
 }
 
-/// Writes what was found.
+/// Writes what was found, for people.
 pub fn write(files: &[FileStatus], output: Output, out: &mut impl Write) -> io::Result<()> {
     let mut text = Vec::new();
-    match output.format {
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut text, &serde_json::json!({ "files": files }))?;
-            text.push(b'\n');
-        }
-        Format::Human => {
-            let files = files.iter();
-            for file in files.filter(|file| !output.quiet || file.needs_attention()) {
-                write_file(&mut text, file)?;
-            }
-        }
+    let files = files.iter();
+    for file in files.filter(|file| !output.quiet || file.needs_attention()) {
+        write_file(&mut text, file)?;
     }
     out.write_all(&text)?;
     out.flush()
 }
 
 fn write_file(out: &mut impl Write, file: &FileStatus) -> io::Result<()> {
-    let state = match file.state {
-        Condition::Original => "original",
-        Condition::Wrapped => "wrapped",
-        Condition::InPlace => "edited in place",
-        Condition::Foreign => "wrapped by the first wrap-buddy",
-        Condition::HalfDone => "half done",
-        Condition::Stale => "original, with a stale sidecar",
-        Condition::Changed => "changed since it was worked on",
-        Condition::Orphan => "wrapped, without its sidecar",
-        Condition::Untrusted => "with a sidecar that is not trusted",
-        Condition::Unreadable => "cannot be read",
-    };
-    writeln!(out, "{}: {state}", file.path.display())?;
+    writeln!(out, "{}: {}", file.path.display(), file.state.words())?;
     let mut line = |label: &str, text: &str| writeln!(out, "  {label:<12} {text}");
     if let Some(sidecar) = &file.sidecar {
         let by = match (&file.tool, file.format) {

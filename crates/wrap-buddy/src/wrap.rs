@@ -15,19 +15,25 @@ use crate::desk::Desk;
 use crate::interpreter::Interpreters;
 use crate::loaders::Loaders;
 use crate::plan::{Plan, Style};
-use crate::report::{FileReport, Report, Status};
+use crate::report::{FileReport, Report, Status, Teller};
 use crate::resolve::{Resolver, Settings};
 use crate::scan::{Candidate, scan};
 use crate::tree_lock::TreeLock;
 
-/// Wraps what `cli` names with the stubs and loaders of `stages`; `missing_stages` tells how to get others.
+/// Wraps what `cli` names with the stubs and loaders of `stages`; `missing_stages` tells how to get others. `teller` hears of
+/// files as they are finished.
 ///
 /// # Errors
 /// When nothing can be done at all, such as for an interpreter that is none. What fails for one file is in the report.
-pub fn wrap(cli: &Cli, stages: &[Stage], missing_stages: &[(&str, &str)]) -> Result<Report> {
+pub fn wrap(
+    cli: &Cli,
+    stages: &[Stage],
+    missing_stages: &[(&str, &str)],
+    teller: &Teller,
+) -> Result<Report> {
     let _lock = (!cli.dry_run).then(|| TreeLock::on(&cli.paths, cli.output.quiet));
     let (candidates, unreadable) = scan(&cli.paths, !cli.no_recurse, cli.output.wanted(), cli.jobs);
-    let mut report = wrap_candidates(cli, stages, missing_stages, &candidates)?;
+    let mut report = wrap_candidates(cli, stages, missing_stages, &candidates, teller)?;
     let unreadable = unreadable.into_iter();
     let unreadable = unreadable.map(|one| FileReport::failed(one.path, one.reason));
     report.files.extend(unreadable);
@@ -43,6 +49,7 @@ pub fn wrap_candidates(
     stages: &[Stage],
     missing_stages: &[(&str, &str)],
     candidates: &[Candidate],
+    teller: &Teller,
 ) -> Result<Report> {
     let interpreters = Interpreters::find(&cli.interpreter).context("--interpreter")?;
     let loaders = Loaders::new(cli.loader_dir_path.as_deref())?;
@@ -69,7 +76,7 @@ pub fn wrap_candidates(
     };
     let crew = Crew::new(candidates.len(), cli.jobs)?;
     let desk = Desk::new(means, resolver, style, cli, candidates);
-    let mut files = desk.decide(&crew);
+    let mut files = desk.decide(&crew, teller);
     skip_hard_links(&mut files);
 
     let mut report = Report {

@@ -2,14 +2,21 @@
 
 pub mod human;
 pub mod json;
+mod teller;
+
+pub use teller::Teller;
 
 use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::plan::{Plan, Way};
 use crate::resolve::Missing;
 
 /// What became of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Status {
     /// It is wrapped now.
     Wrapped,

@@ -22,7 +22,7 @@ use super::signals::{Signals, Wish};
 use super::tree::{Event, Exhausted, Tree};
 use super::writers::Writers;
 use crate::cli::Cli;
-use crate::report::{FileReport, Report, Status};
+use crate::report::{FileReport, Report, Status, Teller};
 use crate::scan::{Candidate, may_be_elf};
 use crate::tree_lock::TreeLock;
 use crate::wrap::wrap_candidates;
@@ -64,7 +64,7 @@ impl<'a> Daemon<'a> {
         missing_stages: &'a [(&'a str, &'a str)],
     ) -> Result<Self> {
         let cli = &*arguments.wrap.0;
-        wrap_candidates(cli, stages, missing_stages, &[])?;
+        wrap_candidates(cli, stages, missing_stages, &[], &Teller::default())?;
         for root in &mut roots {
             root.polled = arguments.poll.is_some() || root.needs_polling();
         }
@@ -443,7 +443,13 @@ impl<'a> Daemon<'a> {
         let concerned = concerned.filter(|root| before.keys().any(|path| path.starts_with(root)));
         let concerned: Vec<PathBuf> = concerned.map(Path::to_owned).collect();
         let lock = (!self.cli.dry_run).then(|| TreeLock::on(&concerned, true));
-        let wrapped = wrap_candidates(self.cli, self.stages, self.missing_stages, &candidates);
+        let wrapped = wrap_candidates(
+            self.cli,
+            self.stages,
+            self.missing_stages,
+            &candidates,
+            &Teller::default(),
+        );
         drop(lock);
         let mut report = match wrapped {
             Ok(report) => report,

@@ -5,6 +5,8 @@ use std::fs;
 use assert_cmd::Command;
 use predicates::str::{contains, is_empty};
 
+use wrap_buddy::report::Teller;
+
 use crate::fixture::*;
 
 fn wrap_buddy() -> Command {
@@ -128,7 +130,7 @@ fn reports_name_every_fact() {
     let loaders = yard.path("loaders");
     let rest = ["--loader-dir-path", loaders.to_str().unwrap(), "-v"];
     let cli = wrap_buddy::cli::Cli::parse_from(arguments.into_iter().chain(libs).chain(rest));
-    let report = wrap_buddy::wrap(&cli, &stages(), &[]).unwrap();
+    let report = wrap_buddy::wrap(&cli, &stages(), &[], &Teller::default()).unwrap();
     let (mut out, mut errors) = (Vec::new(), Vec::new());
     wrap_buddy::report::human::write(&report, cli.output, &mut out, &mut errors).unwrap();
     let text = String::from_utf8(out).unwrap();

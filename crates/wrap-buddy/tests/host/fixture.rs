@@ -16,7 +16,7 @@ use stages::Stage;
 use tempfile::TempDir;
 use wrap_buddy::cli::Cli;
 use wrap_buddy::plan::{Plan, StubPlan};
-use wrap_buddy::report::{FileReport, Report, Status};
+use wrap_buddy::report::{FileReport, Report, Status, Teller};
 
 pub const STUB_LEN: usize = 120;
 pub const RELOCATABLE_STUB_LEN: usize = 200;
@@ -254,7 +254,12 @@ impl Yard {
         if !all.iter().any(|argument| *argument == "--loader-dir-path") {
             all.extend([OsStr::new("--loader-dir-path"), loaders.as_os_str()]);
         }
-        wrap_buddy::wrap(&Cli::try_parse_from(all)?, &stages(), &[])
+        wrap_buddy::wrap(
+            &Cli::try_parse_from(all)?,
+            &stages(),
+            &[],
+            &Teller::default(),
+        )
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::Parser;
 use wrap_buddy::cli::{self, CommandLine};
-use wrap_buddy::report::{Report, Status};
+use wrap_buddy::report::{Report, Status, Teller};
 use wrap_buddy::status::{Condition, FileStatus, status};
 
 use crate::fixture::*;
@@ -19,7 +19,9 @@ const MAIN: &str = "int main(void) { return 0; }";
 fn restore(arguments: &[&str]) -> Report {
     let all = ["wrap-buddy", "restore"].into_iter();
     match CommandLine::parse_from(all.chain(arguments.iter().copied())).command {
-        Some(cli::Command::Restore(restore)) => wrap_buddy::restore(&restore, &stages()).unwrap(),
+        Some(cli::Command::Restore(restore)) => {
+            wrap_buddy::restore(&restore, &stages(), &Teller::default()).unwrap()
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -27,7 +29,7 @@ fn restore(arguments: &[&str]) -> Report {
 fn states(path: &Path) -> Vec<FileStatus> {
     let all = ["wrap-buddy", "status", path.to_str().unwrap()];
     match CommandLine::parse_from(all).command {
-        Some(cli::Command::Status(look)) => status(&look, &stages()).unwrap(),
+        Some(cli::Command::Status(look)) => status(&look, &stages(), &Teller::default()).unwrap(),
         other => panic!("{other:?}"),
     }
 }

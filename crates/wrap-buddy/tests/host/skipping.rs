@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use wrap_buddy::report::Status;
+use wrap_buddy::report::{Status, Teller};
 
 use crate::fixture::*;
 
@@ -124,7 +124,7 @@ fn an_architecture_without_a_stage_says_how_to_get_it() {
     let arguments = ["wrap-buddy", "--paths", foreign.to_str().unwrap()];
     let cli = wrap_buddy::cli::Cli::parse_from(arguments);
     let missing = [("aarch64", "install its core library")];
-    let report = wrap_buddy::wrap(&cli, &[], &missing).unwrap();
+    let report = wrap_buddy::wrap(&cli, &[], &missing, &Teller::default()).unwrap();
     assert_eq!(
         reason(&report, Status::Skipped),
         "other architecture: this wrap-buddy was built without aarch64: install its core library"

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use wrap_buddy::report::Status;
+use wrap_buddy::report::{Status, Teller};
 
 use crate::fixture::*;
 
@@ -216,7 +216,7 @@ fn a_relocatable_program_without_a_loader_directory_brings_its_own() {
         main.to_str().unwrap(),
     ];
     let cli = wrap_buddy::cli::Cli::parse_from(arguments);
-    let report = wrap_buddy::wrap(&cli, &stages(), &[]).unwrap();
+    let report = wrap_buddy::wrap(&cli, &stages(), &[], &Teller::default()).unwrap();
     let loader = yard.path("app/.loader-x86_64.bin");
     assert_eq!(report.installed, std::slice::from_ref(&loader));
     assert_eq!(

@@ -1,29 +1,46 @@
-//! The report for programs: one JSON document. Paths that are not UTF-8 have replacement characters in them.
+//! What wrapping and restoring say of themselves. Paths that are not UTF-8 have replacement characters in them.
 
 use std::ffi::OsStr;
-use std::io::{self, Write};
 
+use schemars::JsonSchema;
 use serde::Serialize;
-use sidecar::EditKind;
 
-use super::{FileReport, Report, Status};
 use crate::hex::hex;
 use crate::plan::{FileEdit, Links, Plan, StubPlan, Way, frozen};
+use crate::report::{FileReport, Report, Status};
 use crate::resolve::Missing;
+use crate::show::kind_name;
 use crate::slot::Place;
 
-#[derive(Serialize)]
-struct Document {
+/// A run that changes files.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Run {
+    /// Every file that was looked at and is of interest, in order.
+    pub files: Vec<File>,
+    /// What concerns all of them.
+    #[serde(flatten)]
+    pub end: RunEnd,
+}
+
+/// What concerns all files of a run.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct RunEnd {
+    /// Whether nothing was written on purpose.
     dry_run: bool,
-    files: Vec<File>,
+    /// Libraries that files which have failed lack, each once.
     missing: Vec<MissingLibrary>,
+    /// Libraries that only shared libraries lack which nothing here loads.
     missing_of_libraries: Vec<MissingLibrary>,
+    /// Loaders that were installed.
     installed: Vec<String>,
+    /// What concerns no single file.
     warnings: Vec<String>,
+    /// How many files became what.
     summary: Summary,
 }
 
-#[derive(Serialize)]
+/// How many files became what.
+#[derive(Debug, Serialize, JsonSchema)]
 struct Summary {
     wrapped: usize,
     would_wrap: usize,
@@ -35,140 +52,198 @@ struct Summary {
     failed: usize,
 }
 
-#[derive(Serialize)]
-struct File {
+/// One file.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct File {
+    /// As the user named it, or below what the user named.
     path: String,
-    status: &'static str,
+    /// What became of it.
+    status: Status,
+    /// Why it was skipped or has failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// Libraries it lacks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     missing: Vec<MissingLibrary>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// What the user may want to know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
+    /// What was, or would be, done; not where nothing is.
     #[serde(flatten)]
     details: Option<Details>,
 }
 
-#[derive(Serialize)]
+/// What was, or would be, done to a file.
+#[derive(Debug, Serialize, JsonSchema)]
 struct Details {
+    /// Absolute and free of symbolic links.
     real_path: String,
+    /// `program` or `library`.
     kind: &'static str,
+    /// `stub` or `inplace`.
     strategy: &'static str,
+    /// `x86_64`, `aarch64` or `i686`.
     machine: &'static str,
+    /// 32 or 64.
     class: u8,
+    /// Whether it is position-independent.
     position_independent: bool,
+    /// Length of the file in bytes.
     file_len: u64,
+    /// What ties file and sidecar together, in hexadecimal.
     id: String,
+    /// The dynamic linker in the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     asks_for: Option<String>,
+    /// The one it gets.
     #[serde(skip_serializing_if = "Option::is_none")]
     interpreter: Option<String>,
+    /// What there is of a stub.
     #[serde(flatten)]
     stub: Option<StubDetails>,
+    /// The sidecar.
     sidecar: SidecarDetails,
+    /// What is taken back first: a stub made for other settings.
     undo_first: Vec<EditDetails>,
+    /// What changes in the file, in the order in which it is written.
     edits: Vec<EditDetails>,
+    /// The search path it is to have; empty where its own will do.
     search_path: Vec<String>,
+    /// Symbolic links beside it, by which libraries are found.
     links: Vec<Link>,
+    /// What is loaded in addition.
     needed: Vec<Needed>,
+    /// Libraries that are loaded by their paths, in this order.
     frozen: Vec<String>,
+    /// Libraries that are missing and may be.
     ignored: Vec<String>,
+    /// Libraries that were found.
     libraries: Vec<Library>,
+    /// What came up in finding libraries.
     warnings: Vec<String>,
 }
 
-#[derive(Serialize)]
+/// What there is of a stub.
+#[derive(Debug, Serialize, JsonSchema)]
 struct StubDetails {
+    /// The original e_entry.
     entry: u64,
+    /// Where in the file that is.
     entry_offset: u64,
+    /// Bytes from there to the end of the segment in the file.
     room_at_entry: u64,
+    /// Where the stub goes.
     slot: SlotDetails,
+    /// What the stub starts.
     loader: String,
 }
 
-#[derive(Serialize)]
+/// A symbolic link.
+#[derive(Debug, Serialize, JsonSchema)]
 struct Link {
     path: String,
     target: String,
 }
 
-#[derive(Serialize)]
+/// Where a stub goes.
+#[derive(Debug, Serialize, JsonSchema)]
 struct SlotDetails {
+    /// `entry` or `segment-end`.
     place: &'static str,
+    /// In the file.
     offset: u64,
+    /// Virtual address in the file.
     address: u64,
+    /// Bytes of stub and trailer.
     len: u64,
+    /// Bytes that could have been used.
     room: u64,
+    /// Bytes of the stub's code.
     stub_len: usize,
 }
 
-#[derive(Serialize)]
+/// A sidecar.
+#[derive(Debug, Serialize, JsonSchema)]
 struct SidecarDetails {
     path: String,
+    /// Bytes.
     len: usize,
+    /// The path to it that the trailer has.
     #[serde(skip_serializing_if = "Option::is_none")]
     in_trailer: Option<String>,
 }
 
-#[derive(Serialize)]
+/// An edit.
+#[derive(Debug, Serialize, JsonSchema)]
 struct EditDetails {
+    /// `slot`, `interp`, `entry`, `text`, `dynamic`, `segment` or `section`.
     kind: &'static str,
+    /// In the file.
     offset: u64,
+    /// What stands there in the original, in hexadecimal.
     before: String,
+    /// What is to stand there, in hexadecimal.
     after: String,
 }
 
-#[derive(Serialize)]
+/// A library that is loaded in addition.
+#[derive(Debug, Serialize, JsonSchema)]
 struct Needed {
     soname: String,
+    /// The library that cannot find it by itself; null: the user asked for it.
     needed_by: Option<String>,
 }
 
-#[derive(Serialize)]
+/// A library that was found.
+#[derive(Debug, Serialize, JsonSchema)]
 struct Library {
     soname: String,
     path: String,
 }
 
-#[derive(Serialize)]
+/// A library that is missing.
+#[derive(Debug, Serialize, JsonSchema)]
 struct MissingLibrary {
     soname: String,
+    /// Files that need it.
     needed_by: Vec<String>,
+    /// What may help.
     hints: Vec<String>,
 }
 
-/// Writes the whole report.
-pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let document = Document {
-        dry_run: report.dry_run,
-        files: report.files.iter().map(File::from).collect(),
-        missing: report
-            .missing(true)
-            .iter()
-            .map(MissingLibrary::from)
-            .collect(),
-        missing_of_libraries: report
-            .missing(false)
-            .iter()
-            .map(MissingLibrary::from)
-            .collect(),
-        installed: report.installed.iter().map(text).collect(),
-        warnings: report.warnings.clone(),
-        summary: Summary {
-            wrapped: report.count(Status::Wrapped),
-            would_wrap: report.count(Status::WouldWrap),
-            edited: report.count(Status::Edited),
-            would_edit: report.count(Status::WouldEdit),
-            restored: report.count(Status::Restored),
-            would_restore: report.count(Status::WouldRestore),
-            skipped: report.count(Status::Skipped),
-            failed: report.count(Status::Failed),
-        },
-    };
-    let mut bytes = serde_json::to_vec_pretty(&document)?;
-    bytes.push(b'\n');
-    out.write_all(&bytes)?;
-    out.flush()
+impl From<&Report> for Run {
+    fn from(report: &Report) -> Self {
+        Self {
+            files: report.files.iter().map(File::from).collect(),
+            end: RunEnd::from(report),
+        }
+    }
+}
+
+impl From<&Report> for RunEnd {
+    fn from(report: &Report) -> Self {
+        let missing = |failed: bool| -> Vec<MissingLibrary> {
+            let missing = report.missing(failed);
+            missing.iter().map(MissingLibrary::from).collect()
+        };
+        Self {
+            dry_run: report.dry_run,
+            missing: missing(true),
+            missing_of_libraries: missing(false),
+            installed: report.installed.iter().map(text).collect(),
+            warnings: report.warnings.clone(),
+            summary: Summary {
+                wrapped: report.count(Status::Wrapped),
+                would_wrap: report.count(Status::WouldWrap),
+                edited: report.count(Status::Edited),
+                would_edit: report.count(Status::WouldEdit),
+                restored: report.count(Status::Restored),
+                would_restore: report.count(Status::WouldRestore),
+                skipped: report.count(Status::Skipped),
+                failed: report.count(Status::Failed),
+            },
+        }
+    }
 }
 
 fn text(path: impl AsRef<OsStr>) -> String {
@@ -181,16 +256,7 @@ impl From<&FileReport> for File {
         notes.extend(file.plan.iter().flat_map(|plan| plan.notes.clone()));
         Self {
             path: text(&file.path),
-            status: match file.status {
-                Status::Wrapped => "wrapped",
-                Status::WouldWrap => "would-wrap",
-                Status::Edited => "edited",
-                Status::WouldEdit => "would-edit",
-                Status::Restored => "restored",
-                Status::WouldRestore => "would-restore",
-                Status::Skipped => "skipped",
-                Status::Failed => "failed",
-            },
+            status: file.status,
             reason: file.reason.clone(),
             missing: file.missing.iter().map(MissingLibrary::from).collect(),
             notes,
@@ -287,15 +353,7 @@ fn links(links: &Links) -> Vec<Link> {
 impl From<&FileEdit> for EditDetails {
     fn from(edit: &FileEdit) -> Self {
         Self {
-            kind: match edit.kind {
-                EditKind::Slot => "slot",
-                EditKind::Entry => "entry",
-                EditKind::Interp => "interp",
-                EditKind::Text => "text",
-                EditKind::Dynamic => "dynamic",
-                EditKind::Segment => "segment",
-                EditKind::Section => "section",
-            },
+            kind: kind_name(edit.kind),
             offset: edit.offset,
             before: hex(&edit.original),
             after: hex(&edit.after),

@@ -1,0 +1,285 @@
+//! Reports for programs: one JSON document, or a line of JSON for each file and one for the end. `docs/schema.json` is made from the
+//! types here, and `docs/json.md` is about them.
+
+pub mod run;
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use schemars::{JsonSchema, Schema, schema_for};
+use serde::Serialize;
+
+use super::{FileReport, Report};
+use crate::show::view::View;
+use crate::status::{Condition, FileStatus};
+use run::{File, Run, RunEnd};
+
+/// Version of all this: a larger one may have fields that mean something else. Fields may come without it.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What a command prints: a document under `--format json`, lines under `--format json-lines`.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "the root of the schema")]
+enum Output {
+    Document(Document),
+    Line(Line),
+}
+
+/// Everything in one.
+#[derive(Serialize, JsonSchema)]
+pub struct Document {
+    /// Version of this schema: 1.
+    schema_version: u32,
+    #[serde(flatten)]
+    result: Outcome,
+}
+
+/// What a command came to.
+#[derive(Serialize, JsonSchema)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+enum Outcome {
+    /// `wrap-buddy --paths …`
+    Wrap(Run),
+    /// `wrap-buddy restore`
+    Restore(Run),
+    /// `wrap-buddy status`
+    Status(Statuses),
+    /// `wrap-buddy show`
+    Show(Views),
+}
+
+/// What files are.
+#[derive(Serialize, JsonSchema)]
+struct Statuses {
+    /// Every file of interest, in order.
+    files: Vec<FileStatus>,
+    summary: Conditions,
+}
+
+/// All that is known of files.
+#[derive(Serialize, JsonSchema)]
+struct Views {
+    /// Every file of interest, in order.
+    files: Vec<View>,
+    summary: Conditions,
+}
+
+/// How many files are what.
+#[derive(Serialize, JsonSchema)]
+struct Conditions {
+    /// For each state that any file is in: how many are.
+    states: BTreeMap<Condition, usize>,
+    /// Files that somebody has to do something about.
+    need_attention: usize,
+}
+
+/// A line.
+#[derive(Serialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Line {
+    /// One file, as soon as it is finished: in no order.
+    File(FileLine),
+    /// The last line.
+    Summary(SummaryLine),
+}
+
+/// One file.
+#[derive(Serialize, JsonSchema)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+pub enum FileLine {
+    /// What became of it.
+    Wrap(Box<File>),
+    /// What became of it.
+    Restore(Box<File>),
+    /// What it is.
+    Status(FileStatus),
+    /// All that is known of it.
+    Show(Box<View>),
+}
+
+/// What concerns all files.
+#[derive(Serialize, JsonSchema)]
+pub struct SummaryLine {
+    /// Version of this schema: 1.
+    schema_version: u32,
+    #[serde(flatten)]
+    end: End,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+enum End {
+    Wrap(RunEnd),
+    Restore(RunEnd),
+    Status(LookEnd),
+    Show(LookEnd),
+}
+
+#[derive(Serialize, JsonSchema)]
+struct LookEnd {
+    summary: Conditions,
+}
+
+/// The JSON Schema of all that is printed, for documents and lines.
+pub fn schema() -> Schema {
+    let mut schema = schema_for!(Output);
+    schema.insert("title".to_owned(), "wrap-buddy".into());
+    schema
+}
+
+/// All that a command has to say.
+pub trait Told {
+    /// As a document.
+    fn document(&self) -> Document;
+    /// A line for each file but those whose paths are in `told`.
+    fn lines(&self, told: &HashSet<PathBuf>) -> impl Iterator<Item = Line>;
+    /// The last line.
+    fn end(&self) -> Line;
+}
+
+impl Told for Report {
+    fn document(&self) -> Document {
+        let run = Run::from(self);
+        Document::new(match self.restoring {
+            true => Outcome::Restore(run),
+            false => Outcome::Wrap(run),
+        })
+    }
+
+    fn lines(&self, told: &HashSet<PathBuf>) -> impl Iterator<Item = Line> {
+        let files = self.files.iter().filter(|file| !told.contains(&file.path));
+        files.map(|file| match self.restoring {
+            true => Line::restored(file),
+            false => Line::wrapped(file),
+        })
+    }
+
+    fn end(&self) -> Line {
+        let end = RunEnd::from(self);
+        Line::summary(match self.restoring {
+            true => End::Restore(end),
+            false => End::Wrap(end),
+        })
+    }
+}
+
+impl Told for Vec<FileStatus> {
+    fn document(&self) -> Document {
+        Document::new(Outcome::Status(Statuses {
+            files: self.clone(),
+            summary: Conditions::of_statuses(self),
+        }))
+    }
+
+    fn lines(&self, told: &HashSet<PathBuf>) -> impl Iterator<Item = Line> {
+        let files = self.iter().filter(|file| !told.contains(&file.path));
+        files.map(Line::status)
+    }
+
+    fn end(&self) -> Line {
+        let summary = Conditions::of_statuses(self);
+        Line::summary(End::Status(LookEnd { summary }))
+    }
+}
+
+impl Told for Vec<View> {
+    fn document(&self) -> Document {
+        Document::new(Outcome::Show(Views {
+            files: self.clone(),
+            summary: Conditions::of_views(self),
+        }))
+    }
+
+    fn lines(&self, told: &HashSet<PathBuf>) -> impl Iterator<Item = Line> {
+        let files = self
+            .iter()
+            .filter(|view| !told.contains(Path::new(&view.path)));
+        files.map(Line::view)
+    }
+
+    fn end(&self) -> Line {
+        let summary = Conditions::of_views(self);
+        Line::summary(End::Show(LookEnd { summary }))
+    }
+}
+
+impl Line {
+    /// A file that was, or would be, wrapped or edited, or was not.
+    pub fn wrapped(file: &FileReport) -> Self {
+        Self::File(FileLine::Wrap(Box::new(File::from(file))))
+    }
+
+    /// A file that was, or would be, restored, or was not.
+    pub fn restored(file: &FileReport) -> Self {
+        Self::File(FileLine::Restore(Box::new(File::from(file))))
+    }
+
+    /// What a file is.
+    pub fn status(file: &FileStatus) -> Self {
+        Self::File(FileLine::Status(file.clone()))
+    }
+
+    /// All that is known of a file.
+    pub fn view(view: &View) -> Self {
+        Self::File(FileLine::Show(Box::new(view.clone())))
+    }
+
+    fn summary(end: End) -> Self {
+        Self::Summary(SummaryLine {
+            schema_version: SCHEMA_VERSION,
+            end,
+        })
+    }
+}
+
+impl Document {
+    fn new(result: Outcome) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            result,
+        }
+    }
+}
+
+impl Conditions {
+    fn of_statuses(files: &[FileStatus]) -> Self {
+        Self::of(
+            files
+                .iter()
+                .map(|file| (file.state, file.needs_attention())),
+        )
+    }
+
+    fn of_views(views: &[View]) -> Self {
+        Self::of(views.iter().map(|view| (view.state, view.failed())))
+    }
+
+    fn of(files: impl Iterator<Item = (Condition, bool)>) -> Self {
+        let mut all = Self {
+            states: BTreeMap::new(),
+            need_attention: 0,
+        };
+        for (state, attention) in files {
+            *all.states.entry(state).or_default() += 1;
+            all.need_attention += usize::from(attention);
+        }
+        all
+    }
+}
+
+/// Writes one document.
+pub fn write(told: &impl Told, out: &mut impl Write) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(&told.document())?;
+    bytes.push(b'\n');
+    out.write_all(&bytes)?;
+    out.flush()
+}
+
+/// Writes one line, at once.
+pub fn write_line(line: &Line, out: &mut impl Write) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec(line)?;
+    bytes.push(b'\n');
+    out.write_all(&bytes)
+}

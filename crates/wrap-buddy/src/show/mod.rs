@@ -1,0 +1,441 @@
+//! `wrap-buddy show`: everything that is known of a file and of what was done to it, down to the instructions.
+
+pub mod code;
+pub mod human;
+mod meaning;
+pub mod view;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use object::elf;
+use sidecar::{EditKind, Flags, InPlace, Sidecar, loader};
+use stages::Stage;
+
+use crate::arch;
+use crate::cli::Look;
+use crate::crew::Crew;
+use crate::earlier::{self, Earlier, PastEdit, Sight, State, Stub, Way};
+use crate::hex::hex;
+use crate::inspect::{Elf, Source};
+use crate::naming::links_name;
+use crate::report::Teller;
+use crate::report::json::Line;
+use crate::scan::Candidate;
+use crate::status::{Condition, FORMAT, FileStatus, describe, loader_problem};
+use code::{Instruction, LONGEST, disassemble, disassemble_stub};
+use view::{
+    EditState, EditView, Given, Kind, LinkView, LoaderView, Original, PatchPlace, PatchView,
+    SearchPath, SidecarView, SidecarWay, SlotView, StubSidecar, TrailerView, View,
+};
+
+/// Bytes of code shown at an entry point that no stub covers.
+const ENTRY_CODE: u64 = 64;
+
+/// Longest code of a stub that is looked for, bytes.
+const MAX_STUB: u64 = 4096;
+
+/// Everything about what `look` names. Below directories files that are as they came are left out, unless more is to be said.
+///
+/// # Errors
+/// When the system gives no threads.
+pub fn show(look: &Look, stages: &[Stage], teller: &Teller) -> Result<Vec<View>> {
+    let (candidates, unreadable) = look.scan();
+    let crew = Crew::new(candidates.len(), look.jobs)?;
+    let all = look.output.verbose;
+    let views = crew.map(&candidates, |candidate| {
+        let view = view(candidate, stages, all)?;
+        teller.finished(Path::new(&view.path), || Line::view(&view));
+        Some(view)
+    });
+    let mut views: Vec<View> = views.into_iter().flatten().collect();
+    views.extend(unreadable.into_iter().map(|one| View {
+        advice: Some(one.reason),
+        ..View::new(&one.path, Condition::Unreadable)
+    }));
+    Ok(views)
+}
+
+impl View {
+    fn new(path: &Path, state: Condition) -> Self {
+        Self {
+            path: lossy(path),
+            state,
+            advice: None,
+            original: None,
+            given: None,
+            sidecar: None,
+            trailer: None,
+            loader: None,
+            edits: Vec::new(),
+            entry_code: Vec::new(),
+            stub_code: Vec::new(),
+        }
+    }
+
+    /// Whether there was nothing to look at.
+    pub fn failed(&self) -> bool {
+        self.state == Condition::Unreadable
+    }
+}
+
+fn lossy(text: impl AsRef<std::ffi::OsStr>) -> String {
+    text.as_ref().to_string_lossy().into_owned()
+}
+
+fn view(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<View> {
+    let mut sight = earlier::look_at(&candidate.path, stages);
+    let status = describe(candidate, &sight, candidate.named || all)?;
+    let mut view = View {
+        advice: status.advice.clone(),
+        ..View::new(&candidate.shown, status.state)
+    };
+    let Sight::File(source, state) = &mut sight else {
+        if view.state == Condition::Original {
+            view.advice = Some("not an ELF file that could be wrapped".to_owned());
+        }
+        return Some(view);
+    };
+    // It was read just now; what fails here changed in between, and is left out.
+    let Ok(elf) = Elf::read(source) else {
+        return Some(view);
+    };
+    view.original = Some(original(&elf));
+    let subject = Subject {
+        path: &candidate.path,
+        elf: &elf,
+        stages,
+    };
+    match state {
+        State::Known(earlier) => subject.known(earlier, source, &status, &mut view),
+        State::Untrusted(_) => {}
+        State::Original | State::Changed(_) | State::Orphan(_) => {
+            subject.unknown(source, status.sidecar.as_deref(), &mut view);
+        }
+    }
+    Some(view)
+}
+
+/// A file that is looked at.
+struct Subject<'a> {
+    /// Absolute and free of symbolic links.
+    path: &'a Path,
+    /// As it originally was, as far as that is known.
+    elf: &'a Elf,
+    stages: &'a [Stage],
+}
+
+impl Subject<'_> {
+    /// Completes the view of a file that earlier runs have left something of, with the sidecar that says what.
+    fn known(&self, earlier: &Earlier, source: &mut Source, status: &FileStatus, view: &mut View) {
+        view.sidecar = Some(SidecarView {
+            path: lossy(&earlier.sidecar_path),
+            ..sidecar_view(&earlier.sidecar, self.elf)
+        });
+        let edits = earlier.edits.iter();
+        view.edits = edits
+            .filter_map(|edit| self.edit(edit, earlier, source))
+            .collect();
+        view.given = match earlier.way {
+            Way::Stub => self.given_by_loader(status, &earlier.sidecar),
+            Way::InPlace => self.given_in_place(earlier),
+            Way::Foreign => None,
+        };
+        if let Some(slot) = earlier.edit(EditKind::Slot) {
+            let len = slot.original.len() as u64;
+            let stub_len = match Sidecar::parse(&earlier.sidecar) {
+                Ok(sidecar) => u64::from(sidecar.header().stub_len).min(len),
+                Err(_) => len,
+            };
+            let trailer = slot.offset.checked_add(stub_len);
+            if let Some((at, stub)) =
+                trailer.and_then(|at| Some((at, earlier::trailer_at(source, at)?)))
+            {
+                self.trailer(at, &stub, view);
+            }
+            let covers_entry = self.elf.offset_of(self.elf.entry) == Some(slot.offset);
+            let shown = if covers_entry { len } else { ENTRY_CODE };
+            view.entry_code = self.entry_code(source, shown);
+            // Once it is taken back, or not yet there, what stands there is no stub.
+            let now = source.read_raw(slot.offset, len).unwrap_or_default();
+            if now != slot.original {
+                view.stub_code = self.stub_code(source, slot.offset, stub_len);
+            }
+        } else {
+            view.entry_code = self.entry_code(source, ENTRY_CODE);
+        }
+    }
+
+    /// Completes the view of a file of which no sidecar says anything: its stub may still do.
+    fn unknown(&self, source: &mut Source, sidecar: Option<&Path>, view: &mut View) {
+        if let Some(path) = sidecar
+            && let Some(bytes) = earlier::read(path)
+        {
+            view.sidecar = Some(SidecarView {
+                path: lossy(path),
+                of_another_file: true,
+                ..sidecar_view(&bytes, self.elf)
+            });
+        }
+        match earlier::code_at_entry(self.elf, source, self.stages) {
+            Some((code, stub)) => {
+                self.trailer(code.end, &stub, view);
+                view.stub_code = self.stub_code(source, code.start, code.end - code.start);
+                // Which is not the original: that, nobody knows.
+                if let Some(original) = &mut view.original {
+                    original.interpreter = None;
+                }
+            }
+            None => view.entry_code = self.entry_code(source, ENTRY_CODE),
+        }
+    }
+
+    fn trailer(&self, offset: u64, stub: &Stub, view: &mut View) {
+        view.trailer = Some(TrailerView {
+            offset,
+            id: hex(&stub.id),
+            loader: lossy(&stub.loader),
+            sidecar: lossy(&stub.sidecar),
+        });
+        let directory = self.path.parent().unwrap_or(Path::new("/"));
+        let path = directory.join(&stub.loader);
+        let len = fs::metadata(&path).ok().map(|metadata| metadata.len());
+        view.loader = Some(LoaderView {
+            len,
+            abi: loader::ABI,
+            problem: loader_problem(&path, self.elf.machine),
+            path: lossy(path),
+        });
+    }
+
+    fn edit(&self, past: &PastEdit, earlier: &Earlier, source: &mut Source) -> Option<EditView> {
+        let len = past.original.len() as u64;
+        let now = source.read_raw(past.offset, len).ok()?;
+        let made = match &past.written {
+            Some(written) => now == *written,
+            None => earlier.loader.is_some() && now != past.original,
+        };
+        let state = match made {
+            true => EditState::Made,
+            false if now == past.original => EditState::NotMade,
+            false => EditState::Other,
+        };
+        let written = past.written.as_deref().unwrap_or(&now);
+        let meaning = meaning::of_edit(past.kind, past.offset, &past.original, written, self.elf);
+        Some(EditView {
+            kind: kind_name(past.kind),
+            offset: past.offset,
+            before: hex(&past.original),
+            after: hex(&now),
+            state,
+            meaning,
+        })
+    }
+
+    /// What the loader tells ld.so.
+    fn given_by_loader(&self, status: &FileStatus, sidecar: &[u8]) -> Option<Given> {
+        let sidecar = Sidecar::parse(sidecar).ok()?;
+        let tag = match sidecar.header().flags.contains(Flags::RPATH) {
+            true => "DT_RPATH",
+            false => "DT_RUNPATH",
+        };
+        Some(Given {
+            interpreter: status.interpreter.clone(),
+            search_path: status.search_path.as_ref().map(|path| SearchPath {
+                tag,
+                directories: path.split(':').map(str::to_owned).collect(),
+            }),
+            needed: status.needed.clone(),
+            links: Vec::new(),
+        })
+    }
+
+    /// What the file itself tells ld.so now.
+    fn given_in_place(&self, earlier: &Earlier) -> Option<Given> {
+        let now = Elf::read(&mut Source::open(self.path).ok()?).ok()?;
+        let own = |elf: &Elf| elf.interp.as_ref().map(|interp| lossy(&interp.path));
+        let own_needed = self.elf.needed();
+        let added = now
+            .needed()
+            .iter()
+            .filter(|name| !own_needed.contains(name));
+        let links = self.path.with_file_name(links_name(self.path.file_name()?));
+        Some(Given {
+            interpreter: own(&now),
+            search_path: search_path(&now),
+            needed: added.map(lossy).collect(),
+            links: earlier
+                .links
+                .iter()
+                .map(|name| LinkView {
+                    path: lossy(links.join(name)),
+                    target: fs::read_link(links.join(name)).ok().map(lossy),
+                })
+                .collect(),
+        })
+    }
+
+    /// The original instructions in the first `len` bytes at the entry point.
+    fn entry_code(&self, source: &mut Source, len: u64) -> Vec<Instruction> {
+        let elf = self.elf;
+        let Some(offset) = elf.offset_of(elf.entry).filter(|_| elf.entry != 0) else {
+            return Vec::new();
+        };
+        let mut loads = elf.loads();
+        let end = loads
+            .find(|load| load.contains(elf.entry))
+            .map_or(0, |load| load.file_end());
+        let len = len.min(end.saturating_sub(offset));
+        let whole = (len + LONGEST).min(source.file_len().saturating_sub(offset));
+        let code = source.read(offset, whole).unwrap_or_default();
+        match arch::find(elf.machine, elf.class) {
+            Some(arch) => disassemble(arch, elf.entry, &code, len as usize),
+            None => Vec::new(),
+        }
+    }
+
+    /// The instructions in `len` bytes at `offset`, as they are in the file now.
+    fn stub_code(&self, source: &mut Source, offset: u64, len: u64) -> Vec<Instruction> {
+        let loads = self.elf.loads();
+        let mut addresses = loads.filter_map(|load| {
+            let into = offset.checked_sub(load.offset)?;
+            // At the end of a segment it reaches into the bytes behind.
+            (into < load.file_len.next_multiple_of(crate::inspect::PAGE))
+                .then(|| load.address.checked_add(into))?
+        });
+        let address = addresses.next().unwrap_or(offset);
+        let code = source
+            .read_raw(offset, len.min(MAX_STUB))
+            .unwrap_or_default();
+        match arch::find(self.elf.machine, self.elf.class) {
+            Some(arch) => disassemble_stub(arch, address, &code),
+            None => Vec::new(),
+        }
+    }
+}
+
+fn original(elf: &Elf) -> Original {
+    let entry = elf.offset_of(elf.entry).filter(|_| elf.entry != 0);
+    let mut loads = elf.loads();
+    let end = loads
+        .find(|load| load.contains(elf.entry))
+        .map(|load| load.file_end());
+    let pie = elf.dynamic.as_ref().is_some_and(|dynamic| dynamic.pie);
+    let kind = match (elf.kind, &elf.interp) {
+        (elf::ET_EXEC, Some(_)) => Kind::Program,
+        (elf::ET_EXEC, None) => Kind::StaticProgram,
+        (elf::ET_DYN, Some(_)) if elf.soname().is_none() || pie => Kind::Program,
+        (elf::ET_DYN, None) if pie => Kind::StaticProgram,
+        (elf::ET_DYN, _) => Kind::Library,
+        _ => Kind::Other,
+    };
+    Original {
+        machine: arch::describe(elf.machine, elf.class),
+        class: if elf.class == elf::ELFCLASS64 { 64 } else { 32 },
+        kind,
+        position_independent: elf.kind == elf::ET_DYN,
+        file_len: elf.file_len,
+        entry: elf.entry,
+        entry_offset: entry,
+        room_at_entry: entry.and_then(|entry| end?.checked_sub(entry)),
+        interpreter: elf.interp.as_ref().map(|interp| lossy(&interp.path)),
+        soname: elf.soname().map(lossy),
+        needed: elf.needed().iter().map(lossy).collect(),
+        search_path: search_path(elf),
+        spare_entries: elf.dynamic.as_ref().map(|dynamic| dynamic.spare as u64),
+    }
+}
+
+fn search_path(elf: &Elf) -> Option<SearchPath> {
+    let dynamic = elf.dynamic.as_ref()?;
+    let path = lossy(dynamic.search_path()?);
+    Some(SearchPath {
+        tag: if dynamic.is_inherited() {
+            "DT_RPATH"
+        } else {
+            "DT_RUNPATH"
+        },
+        directories: path.split(':').map(str::to_owned).collect(),
+    })
+}
+
+/// The fields of the sidecar that is `bytes`, without its path.
+fn sidecar_view(bytes: &[u8], elf: &Elf) -> SidecarView {
+    let mut view = SidecarView {
+        path: String::new(),
+        len: bytes.len() as u64,
+        way: SidecarWay::Unknown,
+        format: None,
+        tool: None,
+        id: None,
+        of_another_file: false,
+        stub: None,
+    };
+    if let Ok(sidecar) = Sidecar::parse(bytes) {
+        let header = sidecar.header();
+        view.way = SidecarWay::Stub;
+        view.format = Some(FORMAT);
+        view.tool = Some(header.tool.to_string());
+        view.id = Some(hex(&header.id));
+        view.stub = Some(stub_sidecar(&sidecar, elf));
+    } else if let Ok(record) = InPlace::parse(bytes) {
+        view.way = SidecarWay::InPlace;
+        view.format = Some(FORMAT);
+        view.tool = Some(record.tool.to_string());
+        view.id = Some(hex(&record.id));
+    }
+    view
+}
+
+fn stub_sidecar(sidecar: &Sidecar<'_>, elf: &Elf) -> StubSidecar {
+    let header = sidecar.header();
+    let known = [
+        (Flags::RELOCATABLE, "relocatable"),
+        (Flags::RPATH, "rpath"),
+        (Flags::SEED_DEBUG, "seed-debug"),
+    ];
+    let flags = known
+        .into_iter()
+        .filter(|(flag, _)| header.flags.contains(*flag));
+    StubSidecar {
+        entry: header.entry,
+        slot: SlotView {
+            address: header.slot_address,
+            offset: header.slot_offset,
+            len: u64::from(header.slot.len),
+            stub_len: u64::from(header.stub_len),
+            protection: header.slot_protection,
+        },
+        flags: flags.map(|(_, name)| name).collect(),
+        debug_address: header.debug_address,
+        program_headers: header.headers_count,
+        dynamic_len: header.dynamic.len,
+        patches: sidecar
+            .patches()
+            .map(|patch| PatchView {
+                place: match patch.in_sidecar {
+                    0 => PatchPlace::Program,
+                    _ => PatchPlace::Sidecar,
+                },
+                address: patch.address,
+                value: patch.value,
+                points_to_sidecar: patch.points_to_sidecar != 0,
+                meaning: meaning::of_patch(&patch, elf),
+            })
+            .collect(),
+    }
+}
+
+/// The name of a kind of edit, as all of this tool's JSON has it.
+pub fn kind_name(kind: EditKind) -> &'static str {
+    match kind {
+        EditKind::Slot => "slot",
+        EditKind::Entry => "entry",
+        EditKind::Interp => "interp",
+        EditKind::Text => "text",
+        EditKind::Dynamic => "dynamic",
+        EditKind::Segment => "segment",
+        EditKind::Section => "section",
+    }
+}

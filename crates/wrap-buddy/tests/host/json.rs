@@ -1,0 +1,203 @@
+//! What is printed under `--format json` and `json-lines` is what docs/schema.json says.
+
+use std::fs;
+use std::path::Path;
+
+use assert_cmd::Command;
+use jsonschema::Validator;
+use serde_json::Value;
+
+use crate::fixture::*;
+
+fn schema_file() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema.json")
+}
+
+fn validator() -> Validator {
+    let schema = fs::read_to_string(schema_file()).unwrap();
+    jsonschema::validator_for(&serde_json::from_str(&schema).unwrap()).unwrap()
+}
+
+#[track_caller]
+fn check(validator: &Validator, value: &Value) {
+    let errors: Vec<String> = validator
+        .iter_errors(value)
+        .map(|error| format!("{} at {}", error, error.instance_path()))
+        .collect();
+    assert!(errors.is_empty(), "{errors:#?}\n{value:#}");
+}
+
+/// Prints something, and says what.
+fn output(format: &str, arguments: &[&str]) -> String {
+    let mut command = Command::cargo_bin("wrap-buddy").unwrap();
+    let output = command.args(arguments).args(["--format", format]);
+    let output = output.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(errors, "", "{arguments:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn document(arguments: &[&str]) -> Value {
+    serde_json::from_str(&output("json", arguments)).unwrap()
+}
+
+fn lines(arguments: &[&str]) -> Vec<Value> {
+    let output = output("json-lines", arguments);
+    let lines = output.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn the_schema_is_that_of_the_types() {
+    let expected = wrap_buddy::report::json::schema();
+    let expected = serde_json::to_value(&expected).unwrap();
+    let written: Value = serde_json::from_str(&fs::read_to_string(schema_file()).unwrap()).unwrap();
+    assert!(
+        written == expected,
+        "docs/schema.json is not up to date: cargo xtask schema"
+    );
+}
+
+#[test]
+fn every_command_says_what_the_schema_says() {
+    let validator = validator();
+    let yard = Yard::new();
+    let main = yard.walk_through(X86_64, &[]);
+    let source = "int bar(void); int plug(void) { return bar(); }";
+    yard.compile(
+        X86_64,
+        "app/libplug.so",
+        source,
+        &["-shared", "-fPIC", "bar/lib/libbar.so.1"],
+    );
+    yard.compile(
+        X86_64,
+        "app/lacking",
+        "int foo(void); int main(void) { return foo(); }",
+        &["foo/lib/libfoo.so.1"],
+    );
+    yard.write("app/script", "#!/bin/sh\n");
+    let path = |name: &str| yard.path(name).display().to_string();
+    let (app, bar, foo) = (path("app"), path("bar/lib"), path("foo/lib"));
+    let (loaders, main) = (path("loaders"), main.display().to_string());
+    let with = |libs: &[&str], more: &[&str]| -> Vec<String> {
+        let fixed = ["--loader-dir-path", &loaders, "--paths", &app, "--libs"];
+        let all = fixed.iter().chain(libs).chain(more);
+        all.map(|word| (*word).to_owned()).collect()
+    };
+    let steps: Vec<(&str, Vec<String>)> = vec![
+        ("wrap", with(&[&bar], &["--dry-run"])),
+        (
+            "wrap",
+            with(
+                &[&bar, &foo],
+                &["--dry-run", "-v", "--needed", "libfoo.so.1"],
+            ),
+        ),
+        ("wrap", with(&[&bar, &foo], &[])),
+        ("wrap", with(&[&bar, &foo], &[])),
+        ("status", vec!["status".into(), app.clone(), "-v".into()]),
+        ("show", vec!["show".into(), app.clone(), "-v".into()]),
+        ("show", vec!["show".into(), main, "/none".into()]),
+        (
+            "restore",
+            vec!["restore".into(), app.clone(), "--dry-run".into()],
+        ),
+        (
+            "restore",
+            vec!["restore".into(), app.clone(), "/none".into()],
+        ),
+    ];
+    for (command, arguments) in &steps {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        // What changes files says the same only once.
+        let repeatable =
+            *command != "wrap" && *command != "restore" || arguments.contains(&"--dry-run");
+        if repeatable {
+            let lines = lines(&arguments);
+            for line in &lines {
+                check(&validator, line);
+                assert_eq!(line["command"], *command, "{line:#}");
+            }
+            let document = document(&arguments);
+            check(&validator, &document);
+            assert_eq!(document["schema_version"], 1);
+            agree(&lines, &document);
+        } else {
+            let document = document(&arguments);
+            check(&validator, &document);
+            assert_eq!(document["command"], *command);
+        }
+    }
+}
+
+/// Lines tell of the same files as the document, in whatever order, and end the same.
+fn agree(lines: &[Value], document: &Value) {
+    let without = |value: &Value, names: &[&str]| -> Value {
+        let mut value = value.clone();
+        let fields = value.as_object_mut().unwrap();
+        for name in names {
+            fields.remove(*name);
+        }
+        value
+    };
+    let by_path = |files: &mut Vec<Value>| files.sort_by_key(|file| file["path"].to_string());
+    let (last, files) = lines.split_last().unwrap();
+    let mut files: Vec<Value> = files
+        .iter()
+        .map(|line| without(line, &["type", "command"]))
+        .collect();
+    let mut expected = document["files"].as_array().unwrap().clone();
+    by_path(&mut files);
+    by_path(&mut expected);
+    assert_eq!(files, expected);
+    assert_eq!(last["type"], "summary");
+    assert_eq!(without(last, &["type"]), without(document, &["files"]));
+}
+
+/// A run that changes files tells of each once, whatever it becomes.
+#[test]
+fn lines_of_a_run_that_writes() {
+    let validator = validator();
+    let yard = Yard::new();
+    for number in 0..20 {
+        let name = format!("app/main{number}");
+        match number % 2 {
+            0 => yard.compile(X86_64, &name, "int main(void) { return 0; }", &[]),
+            _ => yard.write(&name, b"\x7fELF, or not"),
+        };
+    }
+    let (app, loaders) = (yard.path("app"), yard.path("loaders"));
+    let (app, loaders) = (app.to_str().unwrap(), loaders.to_str().unwrap());
+    let wrapped = lines(&["--paths", app, "--loader-dir-path", loaders, "-j", "4"]);
+    assert_eq!(wrapped.len(), 21);
+    for line in &wrapped {
+        check(&validator, line);
+    }
+    let count = |lines: &[Value], status: &str| {
+        lines.iter().filter(|line| line["status"] == status).count()
+    };
+    assert_eq!(count(&wrapped, "wrapped"), 10);
+    assert_eq!(wrapped[20]["summary"]["wrapped"], 10);
+    // Those that nothing is done to are told of before anything is written.
+    assert!(wrapped[..10].iter().all(|line| line["status"] != "wrapped"));
+    let restored = lines(&["restore", app]);
+    assert_eq!(count(&restored, "restored"), 10);
+    for line in &restored {
+        check(&validator, line);
+    }
+}
+
+#[test]
+fn the_schema_refuses_what_it_does_not_know() {
+    let validator = validator();
+    for wrong in [
+        serde_json::json!({}),
+        serde_json::json!({"schema_version": 1, "command": "wrap"}),
+        serde_json::json!({"type": "file", "command": "status", "path": "x", "state": "fine"}),
+    ] {
+        assert!(!validator.is_valid(&wrong), "{wrong}");
+    }
+}

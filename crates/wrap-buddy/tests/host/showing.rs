@@ -1,0 +1,300 @@
+//! `show`: what was done to a file, in every state it can be in, and the code as another disassembler reads it.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+
+use clap::Parser;
+use wrap_buddy::arch;
+use wrap_buddy::cli::{self, CommandLine};
+use wrap_buddy::report::Teller;
+use wrap_buddy::show::code::disassemble_stub;
+use wrap_buddy::show::show;
+use wrap_buddy::show::view::{EditState, Kind, SidecarWay, View};
+use wrap_buddy::status::Condition;
+
+use crate::fixture::*;
+
+fn views(path: &Path) -> Vec<View> {
+    let all = ["wrap-buddy", "show", path.to_str().unwrap()];
+    match CommandLine::parse_from(all).command {
+        Some(cli::Command::Show(look)) => show(&look, &stages(), &Teller::default()).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn view(path: &Path) -> View {
+    let mut views = views(path);
+    assert_eq!(views.len(), 1, "{views:#?}");
+    views.remove(0)
+}
+
+fn human(view: &View) -> String {
+    let mut out = Vec::new();
+    let views = std::slice::from_ref(view);
+    wrap_buddy::show::human::write(views, cli::Output::default(), &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+fn walk_through(yard: &Yard, target: Target, strategy: &str) -> std::path::PathBuf {
+    let main = yard.walk_through(target, &[]);
+    let libs = [yard.path("foo/lib"), yard.path("bar/lib")];
+    yard.wrap(&[
+        &"--paths",
+        &main,
+        &"--libs",
+        &libs[0],
+        &libs[1],
+        &"--strategy",
+        &strategy,
+        &"--interpreter",
+        &target.interpreter,
+    ]);
+    main
+}
+
+#[test]
+fn a_wrapped_program() {
+    for target in TARGETS {
+        let yard = Yard::new();
+        let original = yard.walk_through(target, &[]);
+        let before = fs::read(&original).unwrap();
+        let untouched = view(&original);
+        assert_eq!(untouched.state, Condition::Original);
+        assert!(untouched.sidecar.is_none() && untouched.edits.is_empty());
+
+        let main = walk_through(&yard, target, "stub");
+        let view = view(&main);
+        assert_eq!(view.state, Condition::Wrapped);
+        let file = view.original.as_ref().unwrap();
+        assert_eq!(
+            (file.machine.as_str(), file.kind),
+            (target.name, Kind::Program)
+        );
+        assert_eq!(file.file_len, before.len() as u64);
+        assert_eq!(file.needed[..2], ["libfoo.so.1", "libbar.so.1"]);
+        let given = view.given.as_ref().unwrap();
+        assert_eq!(given.interpreter.as_deref(), Some(target.interpreter));
+        let path = given.search_path.as_ref().unwrap();
+        let libs = ["foo/lib", "bar/lib"].map(|name| yard.path(name).display().to_string());
+        assert!(path.directories.starts_with(&libs), "{path:?}");
+
+        // The code at the original entry point is the same with a stub over it.
+        let first = |view: &View| view.entry_code[..4].to_vec();
+        assert_eq!(first(&view), first(&untouched));
+        assert_eq!(view.entry_code[0].address, file.entry);
+        let trailer = view.trailer.as_ref().unwrap();
+        let sidecar = view.sidecar.as_ref().unwrap();
+        assert_eq!(sidecar.id.as_deref(), Some(trailer.id.as_str()));
+        assert_eq!(sidecar.way, SidecarWay::Stub);
+        let stub = sidecar.stub.as_ref().unwrap();
+        assert_eq!(trailer.offset, stub.slot.offset + STUB_LEN as u64);
+        assert!(!stub.patches.is_empty());
+        assert!(!view.stub_code.is_empty());
+        let loader = view.loader.as_ref().unwrap();
+        assert!(loader.problem.as_ref().unwrap().contains("does not exist"));
+        yard.write(&loader.path, loader_image(target.machine));
+        assert_eq!(self::view(&main).loader.unwrap().problem, None);
+
+        // Both sides of every edit are those of the files.
+        let now = fs::read(&main).unwrap();
+        for edit in &view.edits {
+            let side = |file: &[u8]| -> String {
+                let bytes = &file[edit.offset as usize..][..edit.before.len() / 2];
+                bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+            };
+            assert_eq!((&edit.before, &edit.after), (&side(&before), &side(&now)));
+            assert_eq!(edit.state, EditState::Made, "{edit:?}");
+        }
+        let text = human(&view);
+        for fact in [
+            "main: wrapped",
+            "PT_INTERP → PT_NULL",
+            "libfoo.so.1 libbar.so.1",
+            &trailer.id,
+            target.interpreter,
+            &trailer.loader,
+            "original entry",
+            &view.entry_code[0].text,
+        ] {
+            assert!(text.contains(fact), "{fact} is not in\n{text}");
+        }
+    }
+}
+
+#[test]
+fn a_program_edited_in_place() {
+    let yard = Yard::new();
+    let main = walk_through(&yard, X86_64, "inplace");
+    let view = view(&main);
+    assert_eq!(view.state, Condition::InPlace);
+    assert_eq!(view.sidecar.as_ref().unwrap().way, SidecarWay::InPlace);
+    assert!(view.stub_code.is_empty() && !view.entry_code.is_empty());
+    assert_eq!(view.original.as_ref().unwrap().search_path, None);
+    let given = view.given.as_ref().unwrap().search_path.as_ref().unwrap();
+    assert_eq!(given.tag, "DT_RUNPATH");
+    let meanings: Vec<&str> = view
+        .edits
+        .iter()
+        .map(|edit| edit.meaning.as_str())
+        .collect();
+    let runpath = meanings
+        .iter()
+        .find(|text| text.contains("DT_NULL → DT_RUNPATH 0x"));
+    assert!(runpath.is_some(), "{meanings:#?}");
+}
+
+#[test]
+fn files_that_are_half_done_changed_or_without_their_sidecar() {
+    let yard = Yard::new();
+    let main = walk_through(&yard, X86_64, "stub");
+    let whole = view(&main);
+    let slot = whole.edits.iter().find(|edit| edit.kind == "slot").unwrap();
+    let interp = whole
+        .edits
+        .iter()
+        .find(|edit| edit.kind == "interp")
+        .unwrap();
+
+    let file = fs::File::options().write(true).open(&main).unwrap();
+    file.write_all_at(&[3, 0, 0, 0], interp.offset).unwrap();
+    let half = view(&main);
+    assert_eq!(half.state, Condition::HalfDone);
+    let state = |kind: &str| {
+        half.edits
+            .iter()
+            .find(|edit| edit.kind == kind)
+            .unwrap()
+            .state
+    };
+    assert_eq!(
+        [state("slot"), state("interp")],
+        [EditState::Made, EditState::NotMade]
+    );
+    assert!(human(&half).contains("PT_NULL; not made"));
+    file.write_all_at(&[0; 4], interp.offset).unwrap();
+
+    let sidecar = main.with_file_name(".main.wrapbuddy");
+    let elsewhere = yard.path("elsewhere");
+    fs::rename(&sidecar, &elsewhere).unwrap();
+    let orphan = view(&main);
+    assert_eq!(orphan.state, Condition::Orphan);
+    assert_eq!(orphan.stub_code, whole.stub_code);
+    assert_eq!(
+        orphan.trailer.as_ref().unwrap().offset,
+        slot.offset + STUB_LEN as u64
+    );
+    assert!(orphan.sidecar.is_none() && orphan.advice.is_some());
+    assert!(human(&orphan).contains("\n  stub\n"));
+
+    // A file that replaced itself, and the sidecar of what it was.
+    let other = yard.compile(X86_64, "app/main", "int main(void) { return 3; }", &[]);
+    fs::rename(&elsewhere, &sidecar).unwrap();
+    let stale = view(&other);
+    assert_eq!(stale.state, Condition::Stale);
+    assert!(stale.sidecar.as_ref().unwrap().of_another_file);
+    assert!(human(&stale).contains("of another file") && !stale.entry_code.is_empty());
+}
+
+#[test]
+fn what_is_below_a_directory_is_shown_when_something_was_done_to_it() {
+    let yard = Yard::new();
+    walk_through(&yard, X86_64, "stub");
+    yard.write("app/script", "#!/bin/sh\n");
+    assert_eq!(views(&yard.root).len(), 1);
+    let script = view(&yard.path("app/script"));
+    assert_eq!(script.state, Condition::Original);
+    assert!(human(&script).contains("not an ELF file"));
+    let none = view(&yard.path("none"));
+    assert!(none.failed() && human(&none).contains("does not exist"));
+}
+
+/// Every instruction of every stub, as binutils reads it.
+#[test]
+fn stubs_are_read_as_by_objdump() {
+    let yard = Yard::new();
+    for stage in stages::all() {
+        let arch = arch::all()
+            .iter()
+            .find(|arch| arch.name == stage.name)
+            .unwrap();
+        for code in [stage.stub, stage.relocatable_stub] {
+            let file = yard.write("code", code);
+            let found = disassemble_stub(arch, 0, code);
+            let path = found.iter().find(|one| one.text == "\"/proc/self/exe\"");
+            assert_eq!(path.is_some(), code == stage.relocatable_stub);
+            let end = path.map_or(code.len() as u64, |path| path.address);
+            let mut expected = objdump(stage.name, &file);
+            expected.retain(|(at, _)| *at < end);
+            let instructions = found.iter().filter(|one| one.address < end);
+            let found: Vec<(u64, String)> = instructions
+                .map(|one| (one.address, comparable(stage.name, &one.text)))
+                .collect();
+            assert!(found.len() > 40, "{}", stage.name);
+            assert_eq!(found, expected, "{}", stage.name);
+        }
+    }
+}
+
+/// Addresses and texts of the instructions in `file`.
+fn objdump(arch: &str, file: &Path) -> Vec<(u64, String)> {
+    let (program, options): (&str, &[&str]) = match arch {
+        "aarch64" => ("aarch64-linux-gnu-objdump", &["-maarch64"]),
+        "i686" => ("objdump", &["-mi386", "-Mintel"]),
+        _ => ("objdump", &["-mi386:x86-64", "-Mintel"]),
+    };
+    let output = Command::new(program)
+        .args(["-D", "-z", "-bbinary", "--no-show-raw-insn"])
+        .args(options)
+        .arg(file)
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}; run: cargo xtask setup"));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines = text
+        .lines()
+        .filter_map(|line| line.trim_start().split_once(":\t"));
+    lines
+        .filter_map(|(at, text)| {
+            let at = u64::from_str_radix(at, 16).ok()?;
+            Some((at, comparable(arch, text)))
+        })
+        .collect()
+}
+
+/// On aarch64 everything counts: only numbers may be written in another base, and conditions have two names. On x86 the two
+/// disagree on what to leave unsaid, so that only the mnemonic counts.
+fn comparable(arch: &str, text: &str) -> String {
+    if arch != "aarch64" {
+        let mnemonic = text.split_whitespace().next().unwrap_or_default();
+        return match mnemonic {
+            "je" => "jz".to_owned(),
+            "jne" => "jnz".to_owned(),
+            "scas" => "scasd".to_owned(),
+            "lods" | "stos" => format!("{mnemonic}b"),
+            other => other.to_owned(),
+        };
+    }
+    let text = text.split("//").next().unwrap_or_default();
+    let text = text
+        .replace(['#', ','], " ")
+        .replace('[', " [ ")
+        .replace(']', " ] ");
+    let words = text.split_whitespace().map(|word| {
+        let (sign, digits) = match word.strip_prefix('-') {
+            Some(digits) => ("-", digits),
+            None => ("", word),
+        };
+        let number = match digits.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16).ok(),
+            None => digits.parse().ok(),
+        };
+        match (number, word) {
+            (Some(number), _) => format!("{sign}{number:#x}"),
+            (None, "b.cc") => "b.lo".to_owned(),
+            (None, "b.cs") => "b.hs".to_owned(),
+            (None, word) => word.to_owned(),
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,17 @@
+//! Writes the schema of the JSON that the tool prints.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use crate::workspace;
+
+/// Runs the task.
+pub fn run() -> Result<()> {
+    let path = workspace::root().join("docs/schema.json");
+    let mut text = serde_json::to_string_pretty(&wrap_buddy::report::json::schema())?;
+    text.push('\n');
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    println!("{}", path.display());
+    Ok(())
+}
