@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::arch::{Arch, Libc};
 use crate::cache;
 use crate::root::{Root, system_package};
-use crate::run::{Output, Run};
+use crate::run::Run;
 use crate::{tool, toolchain};
 
 /// No network, no users, no sandbox: the root is one.
@@ -96,10 +96,7 @@ impl Store {
         );
         for arch in Arch::ALL {
             let (name, system) = (arch.name(), system(arch));
-            text.push_str(&format!(
-                "  linker.{system} = \"{}\";\n",
-                arch.ld_so()
-            ));
+            text.push_str(&format!("  linker.{system} = \"{}\";\n", arch.ld_so()));
             for (attribute, package) in [("glibc", "glibc"), ("libraries", "gcc")] {
                 let package = format!("{package}-{name}");
                 text.push_str(&format!(
@@ -138,8 +135,13 @@ impl Store {
         self.root.install(file, &format!("/files/{name}"));
     }
 
-    /// Writes `/files/NAME`, executable.
-    pub fn write_executable(&self, inside: &str, content: &str) {
+    /// Puts a file or directory of this machine, modes included, at `/files/NAME`.
+    pub fn add_tree(&self, tree: &Path, name: &str) {
+        self.copy(tree, &format!("/files/{name}"));
+    }
+
+    /// Writes a file, executable.
+    fn write_executable(&self, inside: &str, content: &str) {
         self.root.write(inside, content);
         fs::set_permissions(self.root.path(inside), fs::Permissions::from_mode(0o755))
             .expect("chmod a file just written");
@@ -164,17 +166,15 @@ impl Store {
             .args(["--no-out-link", "-E", &in_scope(arch, expression)])
     }
 
-    /// Builds it; it must succeed, and be the same when it is built again: the store path, and what was said.
+    /// Builds it; it must succeed, and be the same when it is built again: the store path.
     #[track_caller]
-    pub fn built(&self, arch: Arch, expression: &str) -> (String, Output) {
+    pub fn built(&self, arch: Arch, expression: &str) -> String {
         let output = self.build(arch, expression).output().success();
-        let path = output.stdout.trim().to_string();
-        // Only what must be there anyway may be built anew.
         self.build(arch, expression)
             .arg("--check")
             .output()
             .success();
-        (path, output)
+        output.stdout.trim().to_string()
     }
 
     /// `nix-store --query` about a path: a line each.
@@ -191,7 +191,11 @@ impl Store {
     /// A root without any dynamic linker where the FHS has it, which shows of this store what `path` refers to, directly or not.
     #[track_caller]
     pub fn closure_root(&self, path: &str) -> Root {
-        let systems: Vec<_> = self.arches.iter().map(|arch| (*arch, Libc::Glibc)).collect();
+        let systems: Vec<_> = self
+            .arches
+            .iter()
+            .map(|arch| (*arch, Libc::Glibc))
+            .collect();
         let root = Root::for_programs_of(&systems);
         for path in self.query("--requisites", path) {
             root.bind(&self.root.path(&path), &path);

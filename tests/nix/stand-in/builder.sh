@@ -4,6 +4,6 @@ if [[ -n ${NIX_ATTRS_SH_FILE-} ]]; then
     # shellcheck source=/dev/null
     setup=$(source "$NIX_ATTRS_SH_FILE" && echo "$setup")
 fi
-# shellcheck source=tests/nix/stand-in/setup.sh
+# shellcheck source-path=SCRIPTDIR source=setup.sh
 source "$setup"
 genericBuild
