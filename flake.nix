@@ -25,8 +25,8 @@
         default = pkgs.wrap-buddy;
       });
 
-      nixosModules.default = ./nix/module.nix;
-      homeModules.default = ./nix/home-module.nix;
+      nixosModules.default.imports = [ ./nix/module.nix ];
+      homeModules.default.imports = [ ./nix/home-module.nix ];
 
       templates.default = {
         path = ./nix/template;

@@ -26,6 +26,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Put a prefix together: the tool, its loaders, licence and readme
     Dist(dist::Options),
+    /// Write the loaders of every architecture into a directory
+    Loaders(dist::Loaders),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Task::Bench(bench) => bench::run(&bench),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Dist(options) => dist::run(&options),
+        Task::Loaders(options) => dist::loaders(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,19 +2,14 @@
 let
   inherit (builtins)
     attrNames
-    concatLists
     concatMap
     concatStringsSep
-    elem
     foldl'
-    genList
     head
     isAttrs
     isFunction
-    length
     listToAttrs
     mapAttrs
-    match
     replaceStrings
     tail
     ;
@@ -120,7 +115,7 @@ rec {
     };
     submodule = module: {
       name = "submodule";
-      read = path: value: readOptions path module.options value;
+      read = path: value: readOptions path module.options [ (defined true value) ];
     };
     anything = {
       name = "anything";
@@ -129,20 +124,28 @@ rec {
   };
   wrong = path: what: throw "the option ${path} is not ${what}";
 
-  # What `options` make of `values`; a value without an option is an error.
+  # A value, and whether it counts. What it counts by may depend on other options: it is looked at last.
+  defined = condition: value: { inherit condition value; };
+
+  # What `options` make of definitions; a value without an option is an error.
   readOptions =
-    path: options: values:
+    path: options: definitions:
     let
-      unknown = builtins.filter (name: !(options ? ${name})) (attrNames values);
+      names = concatMap (one: attrNames one.value) definitions;
+      unknown = builtins.filter (name: !(options ? ${name})) names;
       read =
         name: option:
         let
           here = if path == "" then name else "${path}.${name}";
+          inner = concatMap (
+            one: optionals (one.value ? ${name}) [ (defined one.condition one.value.${name}) ]
+          ) definitions;
+          values = map (one: one.value) (builtins.filter (one: one.condition) inner);
         in
         if (option._type or null) != "option" then
-          readOptions here option (values.${name} or { })
-        else if values ? ${name} then
-          option.type.read here values.${name}
+          readOptions here option inner
+        else if values != [ ] then
+          option.type.read here (foldl' recursiveUpdate (head values) (tail values))
         else
           option.default or (throw "the option ${here} has no value");
     in
@@ -169,18 +172,16 @@ rec {
         if isFunction value then value arguments else value
       ) modules;
       options = foldl' (all: one: recursiveUpdate all (one.options or { })) { } loaded;
-      content =
-        definition:
-        if (definition._type or null) != "if" then
-          definition
-        else if definition.condition then
-          definition.content
+      definition =
+        one:
+        let
+          value = one.config or (removeAttrs one [ "options" ]);
+        in
+        if (value._type or null) == "if" then
+          defined value.condition value.content
         else
-          { };
-      definitions = map (
-        one: content (one.config or (removeAttrs one [ "options" ]))
-      ) loaded;
-      config = readOptions "" options (foldl' recursiveUpdate { } definitions);
+          defined true value;
+      config = readOptions "" options (map definition loaded);
     in
     {
       inherit config options;

@@ -102,6 +102,9 @@ fn what_the_template_makes_builds_and_runs() {
         .root()
         .install(&wheel, &format!("/stand-in/machine/wheels/{name}"));
     store.root().mkdir("/files/mine");
+    // Where there is no network, a lock file has to say that nixpkgs is the stand-in.
+    let lock = store.nix("nix").args(["flake", "lock", "path:/source"]);
+    lock.args(OVERRIDE).output().success();
     let init = store
         .nix("nix")
         .args(["flake", "init", "-t", "path:/source"]);
@@ -112,12 +115,7 @@ fn what_the_template_makes_builds_and_runs() {
 
     let build = store
         .nix("nix")
-        .args([
-            "build",
-            "--print-out-paths",
-            "--no-link",
-            "path:/files/mine",
-        ])
+        .args(["build", "--json", "--no-link", "path:/files/mine"])
         .args([
             "--no-write-lock-file",
             "--override-input",
@@ -127,7 +125,8 @@ fn what_the_template_makes_builds_and_runs() {
         .args(OVERRIDE)
         .output()
         .success();
-    let path = build.stdout.trim();
+    let built: Value = serde_json::from_str(&build.stdout).expect("JSON");
+    let path = built[0]["outputs"]["out"].as_str().expect("a path");
     let root = store.closure_root(path);
     let version = root.command(&format!("{path}/bin/ruff")).arg("--version");
     let output = version.output().success();
