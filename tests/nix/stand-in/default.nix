@@ -173,7 +173,7 @@ let
         raw {
           inherit name;
           setup = ./setup.sh;
-          installPhase = "cp ${./machine/wheels + "/${name}"} $out";
+          installPhase = "install -m 644 ${./machine/wheels + "/${name}"} $out";
           outputHashMode = "flat";
           outputHash = hash;
         };
