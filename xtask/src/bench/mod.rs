@@ -6,6 +6,7 @@ mod rooms;
 mod size;
 mod startup;
 mod trees;
+mod watch;
 
 use std::path::Path;
 use std::process::Command;
@@ -25,6 +26,8 @@ pub enum Bench {
     Rooms(rooms::Options),
     /// Large trees: beside patchelf, on one processor and on all, and few programs among many files
     Trees(trees::Options),
+    /// What it costs to watch a large tree, and how soon what arrives is wrapped
+    Watch(watch::Options),
 }
 
 /// Runs the task.
@@ -35,6 +38,7 @@ pub fn run(bench: &Bench) -> Result<()> {
         Bench::Patch(options) => patch::run(options),
         Bench::Rooms(options) => rooms::run(options),
         Bench::Trees(options) => trees::run(options),
+        Bench::Watch(options) => watch::run(options),
     }
 }
 
