@@ -7,6 +7,7 @@ mod search;
 mod size;
 mod startup;
 mod trees;
+mod watch;
 
 use std::path::Path;
 use std::process::Command;
@@ -28,6 +29,8 @@ pub enum Bench {
     Search(search::Options),
     /// Large trees: beside patchelf, on one processor and on all, and few programs among many files
     Trees(trees::Options),
+    /// What it costs to watch a large tree, and how soon what arrives is wrapped
+    Watch(watch::Options),
 }
 
 /// Runs the task.
@@ -39,6 +42,7 @@ pub fn run(bench: &Bench) -> Result<()> {
         Bench::Rooms(options) => rooms::run(options),
         Bench::Search(options) => search::run(options),
         Bench::Trees(options) => trees::run(options),
+        Bench::Watch(options) => watch::run(options),
     }
 }
 
