@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: every claim about size and speed, measured.
 
+mod index;
 mod launch;
 mod patch;
 mod rooms;
@@ -23,6 +24,8 @@ pub enum Bench {
     Patch(patch::Options),
     /// How many real libraries have room for a search path; plans only
     Rooms(rooms::Options),
+    /// How fast the libraries of this system are indexed
+    Index(index::Options),
     /// Large trees: beside patchelf, on one processor and on all, and few programs among many files
     Trees(trees::Options),
 }
@@ -34,6 +37,7 @@ pub fn run(bench: &Bench) -> Result<()> {
         Bench::Startup(options) => startup::run(options),
         Bench::Patch(options) => patch::run(options),
         Bench::Rooms(options) => rooms::run(options),
+        Bench::Index(options) => index::run(options),
         Bench::Trees(options) => trees::run(options),
     }
 }
