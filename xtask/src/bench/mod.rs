@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: every claim about size and speed, measured.
 
+mod index;
 mod launch;
 mod patch;
 mod rooms;
@@ -27,6 +28,8 @@ pub enum Bench {
     Rooms(rooms::Options),
     /// What finding libraries costs a start, by each way they can be found
     Search(search::Options),
+    /// How fast the libraries of this system are indexed
+    Index(index::Options),
     /// Large trees: beside patchelf, on one processor and on all, and few programs among many files
     Trees(trees::Options),
     /// What it costs to watch a large tree, and how soon what arrives is wrapped
@@ -41,6 +44,7 @@ pub fn run(bench: &Bench) -> Result<()> {
         Bench::Patch(options) => patch::run(options),
         Bench::Rooms(options) => rooms::run(options),
         Bench::Search(options) => search::run(options),
+        Bench::Index(options) => index::run(options),
         Bench::Trees(options) => trees::run(options),
         Bench::Watch(options) => watch::run(options),
     }

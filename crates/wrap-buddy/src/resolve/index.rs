@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use object::LittleEndian;
 use object::elf::{self, FileHeader32, FileHeader64};
@@ -34,6 +34,11 @@ pub struct Card {
     pub machine: u16,
     /// EI_CLASS.
     pub class: u8,
+}
+
+/// The libraries in each of `all`, as [`directory`] has them.
+pub fn directories(all: &[PathBuf]) -> Vec<Vec<Card>> {
+    all.par_iter().map(|one| directory(one)).collect()
 }
 
 /// The libraries in `directory`, those below it left out, in the order of their names. Works on all processors.

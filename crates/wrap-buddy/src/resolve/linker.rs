@@ -6,7 +6,7 @@
 //! subdirectories for the processor come before itself (open_path).
 //!
 //! musl ldso/dynlink.c, load_library: LD_LIBRARY_PATH; DT_RUNPATH or else DT_RPATH of the file that asks, and of those that
-//! had it loaded; the list in `/etc/ld-musl-ARCH.path`. The first file of that name counts, whatever it is.
+//! had it loaded; the list in `/etc/ld-musl-ARCH.path`. The first file of that name counts, even for another machine.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -248,6 +248,8 @@ impl<'a> Linker<'a> {
             }
             return Err(nears);
         }
+        // musl does not know the flag.
+        let with_defaults = with_defaults || self.interpreter.libc == Libc::Musl;
         let by_itself = std::iter::once_with(|| self.by_itself(name, with_defaults));
         let told = told.iter().cloned().map(Place::Directory);
         for place in told.chain(by_itself.flatten()) {
@@ -367,14 +369,19 @@ impl<'a> Linker<'a> {
     fn look(&self, path: &Path, nears: &mut Vec<Near>) -> Verdict {
         let is_musl = self.interpreter.libc == Libc::Musl;
         let is_plan = self.surroundings.is_plan;
+        let own = &self.interpreter.elf;
         let (why, stops) = match self.shelf.probe(path) {
             Probe::Absent => return Verdict::Pass,
             Probe::Closed(why) => (Misfit::Unusable(why), false),
             Probe::Unusable(why) => (Misfit::Unusable(why), true),
             Probe::Library(library) => {
-                match misfit(&self.interpreter.elf, self.interpreter.libc, &library) {
+                match misfit(own, self.interpreter.libc, &library) {
                     None => return Verdict::Found(library),
                     Some(Misfit::Libc(_)) if !is_plan => return Verdict::Found(library),
+                    // musl only looks whether the headers make sense, which those of the same class do.
+                    Some(_) if is_musl && !is_plan && library.class == own.class => {
+                        return Verdict::Found(library);
+                    }
                     Some(why) => {
                         let passes = matches!(why, Misfit::Machine { .. }) && !is_musl;
                         (why, !passes)

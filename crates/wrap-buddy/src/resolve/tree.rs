@@ -127,17 +127,19 @@ impl Walk<'_> {
             let told = told.get_or_insert_with(|| self.told(by));
             match self.linker.find(name, path, told, with_defaults) {
                 Ok(found) => self.load(name, found, by),
-                Err(near) => {
-                    // ld.so asks again for each file that needs it; whoever comes first says it all.
-                    let mut known = self.tree.lost.iter();
-                    if known.all(|lost| lost.name != *name) {
-                        self.tree.lost.push(Lost {
-                            name: name.clone(),
-                            by,
-                            near,
-                        });
+                // Each file that needs it looks for itself.
+                Err(near) => match self.tree.lost.iter_mut().find(|lost| lost.name == *name) {
+                    Some(known) => {
+                        let more = near.into_iter().filter(|one| !known.near.contains(one));
+                        let more: Vec<Near> = more.collect();
+                        known.near.extend(more);
                     }
-                }
+                    None => self.tree.lost.push(Lost {
+                        name: name.clone(),
+                        by,
+                        near,
+                    }),
+                },
             }
         }
     }
