@@ -25,7 +25,7 @@ enum Task {
     Bench(bench::Bench),
     /// Run the fuzz targets, each for a while
     Fuzz(fuzz::Options),
-    /// Put a prefix together: the tool, its loaders, licence and readme
+    /// Put a prefix together: the tool, its loaders, manual pages, completions and documents
     Dist(dist::Options),
     /// Write docs/schema.json, which the types of the tool say
     Schema,

@@ -232,11 +232,11 @@ pub struct Restore {
     pub look: Look,
 
     /// Say what would be done and write nothing
-    #[arg(long)]
+    #[arg(long, help_heading = None::<&'static str>)]
     pub dry_run: bool,
 
     /// Replace a file that is running by a restored copy
-    #[arg(long)]
+    #[arg(long, help_heading = None::<&'static str>)]
     pub replace: bool,
 }
 

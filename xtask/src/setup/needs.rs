@@ -161,6 +161,18 @@ pub const NEEDS: &[Need] = &[
         cross: None,
     },
     Need {
+        packages: &["groff"],
+        why: "tests that manual pages render",
+        proofs: &[Program(&["groff"])],
+        cross: None,
+    },
+    Need {
+        packages: &["zsh", "fish"],
+        why: "tests that their completions load",
+        proofs: &[Program(&["zsh"]), Program(&["fish"])],
+        cross: None,
+    },
+    Need {
         packages: &["unzip"],
         why: "unpacking real programs",
         proofs: &[Program(&["unzip"])],

@@ -1,5 +1,7 @@
 //! Puts a prefix together that can be copied anywhere.
 
+mod manual;
+
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +26,7 @@ pub struct Loaders {
 }
 
 /// Files beside the program.
-const DOCUMENTS: &[&str] = &["LICENSE", "README.md"];
+const DOCUMENTS: &[&str] = &["LICENSE", "README.md", "docs/json.md", "docs/schema.json"];
 
 /// Runs the task.
 pub fn run(options: &Options) -> Result<()> {
@@ -39,8 +41,11 @@ pub fn run(options: &Options) -> Result<()> {
     let documents = prefix.join("share/doc/wrap-buddy");
     create_dir(&documents)?;
     for name in DOCUMENTS {
-        copy(&workspace::root().join(name), &documents.join(name))?;
+        let from = workspace::root().join(name);
+        let name = from.file_name().context("a document has a name")?;
+        copy(&from, &documents.join(name))?;
     }
+    manual::write(&prefix.join("share"))?;
     for (name, install) in stages::MISSING {
         println!("left out: the loader for {name}: {install}");
     }
