@@ -63,6 +63,7 @@ pub fn wrap(
         ..Report::default()
     };
     if !cli.dry_run {
+        teller.write();
         let options = Options {
             replace: cli.replace,
         };
