@@ -104,8 +104,12 @@ impl<'a> Desk<'a> {
     /// What is to become of each candidate that somebody asks about; `teller` hears of those that are left as they are as soon
     /// as that is clear.
     pub fn decide(&self, crew: &Crew, teller: &Teller) -> Vec<FileReport> {
+        teller.expect(self.candidates.len());
         let looks = crew.map(self.candidates, |candidate| {
             let look = self.look_at(candidate);
+            if !matches!(look, Look::Program(_)) {
+                teller.step();
+            }
             if let Look::Report(report) = &look {
                 teller.finished(&report.path, || Line::wrapped(report));
             }
@@ -121,6 +125,7 @@ impl<'a> Desk<'a> {
             Look::Report(report) | Look::Library { report, .. } => Some(report),
             Look::Program(program) => {
                 let report = self.program(candidate, *program, &edited, &relative);
+                teller.step();
                 if report.plan.is_none() {
                     teller.finished(&report.path, || Line::wrapped(&report));
                 }

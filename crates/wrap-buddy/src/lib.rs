@@ -37,14 +37,16 @@ pub use restoring::restore;
 pub use wrap::wrap;
 
 use std::ffi::OsString;
-use std::io::{self, Stdout, Write, stderr, stdout};
+use std::io::{self, Stdout, Write, stdout};
 use std::process::ExitCode;
 
+use anstream::AutoStream;
 use clap::Parser;
 
 use crate::cli::{Command, CommandLine, Format, Output};
 use crate::report::Teller;
 use crate::report::json::Told;
+use crate::report::style::{ERROR, styled};
 
 /// Runs the command line `args`, the program's name first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -62,14 +64,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match &line.command {
         None => wrap(&line.wrap, all, stages::MISSING, &teller).map(|report| {
             told(&report, output, teller, |out| {
-                report::human::write(&report, output, out, &mut stderr())
+                report::human::write(&report, output, out, &mut anstream::stderr())
             });
             !report.failed()
         }),
         Some(Command::Restore(restore)) => {
             restoring::restore(restore, all, &teller).map(|report| {
                 told(&report, output, teller, |out| {
-                    report::human::write(&report, output, out, &mut stderr())
+                    report::human::write(&report, output, out, &mut anstream::stderr())
                 });
                 !report.failed()
             })
@@ -92,7 +94,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            let _ = writeln!(stderr(), "wrap-buddy: {error:#}");
+            let _ = writeln!(
+                anstream::stderr(),
+                "{}: {error:#}",
+                styled("wrap-buddy", ERROR)
+            );
             ExitCode::FAILURE
         }
     }
@@ -103,10 +109,13 @@ fn told(
     all: &impl Told,
     output: Output,
     teller: Teller,
-    human: impl FnOnce(&mut Stdout) -> io::Result<()>,
+    human: impl FnOnce(&mut AutoStream<Stdout>) -> io::Result<()>,
 ) {
     let _ = match output.format {
-        Format::Human => human(&mut stdout()),
+        Format::Human => {
+            drop(teller);
+            human(&mut anstream::stdout())
+        }
         Format::Json => report::json::write(all, &mut stdout()),
         Format::JsonLines => {
             teller.end(all);

@@ -25,7 +25,9 @@ pub fn restore(arguments: &Restore, stages: &[Stage], teller: &Teller) -> Result
     let _lock = (!arguments.dry_run).then(|| TreeLock::on(&look.paths, look.output.quiet));
     let (candidates, unreadable) = look.scan();
     let crew = Crew::new(candidates.len(), look.jobs)?;
+    teller.expect(candidates.len());
     let decided = crew.map(&candidates, |candidate| {
+        teller.step();
         let (file, restoration) = decide(candidate, stages)?;
         if restoration.is_none() {
             teller.finished(&file.path, || Line::restored(&file));
@@ -50,6 +52,7 @@ pub fn restore(arguments: &Restore, stages: &[Stage], teller: &Teller) -> Result
         files.push(file);
     }
     if !arguments.dry_run {
+        teller.write();
         let options = Options {
             replace: arguments.replace,
         };

@@ -16,6 +16,7 @@ use crate::naming::sidecar_name;
 use crate::plan::tool_version;
 use crate::report::Teller;
 use crate::report::json::Line;
+use crate::report::style::{DONE, LABEL, WARNING, shown, styled};
 use crate::scan::{Candidate, io_reason};
 
 /// What a file is, as far as this tool is concerned.
@@ -154,8 +155,10 @@ impl FileStatus {
 pub fn status(look: &Look, stages: &[Stage], teller: &Teller) -> anyhow::Result<Vec<FileStatus>> {
     let (candidates, unreadable) = look.scan();
     let crew = Crew::new(candidates.len(), look.jobs)?;
+    teller.expect(candidates.len());
     let all = look.output.verbose;
     let files = crew.map(&candidates, |candidate| {
+        teller.step();
         let file = of(candidate, stages, all)?;
         teller.finished(&file.path, || Line::status(&file));
         Some(file)
@@ -319,8 +322,14 @@ pub fn write(files: &[FileStatus], output: Output, out: &mut impl Write) -> io::
 }
 
 fn write_file(out: &mut impl Write, file: &FileStatus) -> io::Result<()> {
-    writeln!(out, "{}: {}", file.path.display(), file.state.words())?;
-    let mut line = |label: &str, text: &str| writeln!(out, "  {label:<12} {text}");
+    let style = if file.needs_attention() {
+        WARNING
+    } else {
+        DONE
+    };
+    let state = styled(file.state.words(), style);
+    writeln!(out, "{}: {state}", shown(&file.path))?;
+    let mut line = |label: &str, text: &str| writeln!(out, "  {LABEL}{label:<12}{LABEL:#} {text}");
     if let Some(sidecar) = &file.sidecar {
         let by = match (&file.tool, file.format) {
             (Some(tool), Some(format)) => {
@@ -329,7 +338,7 @@ fn write_file(out: &mut impl Write, file: &FileStatus) -> io::Result<()> {
             }
             _ => String::new(),
         };
-        line("sidecar", &format!("{}{by}", sidecar.display()))?;
+        line("sidecar", &format!("{}{by}", shown(sidecar)))?;
     }
     if let Some(loader) = &file.loader {
         line("loader", &loader.display().to_string())?;

@@ -85,6 +85,7 @@ pub fn wrap_candidates(
         ..Report::default()
     };
     if !cli.dry_run {
+        teller.write();
         let options = Options {
             replace: cli.replace,
         };

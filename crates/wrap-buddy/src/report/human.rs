@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use object::elf;
 use sidecar::EditKind;
 
+use super::style::{DONE, ERROR, LABEL, LEFT, WARNING, shown, styled};
 use super::{FileReport, Report, Status};
 use crate::cli::Output;
 use crate::plan::{FileEdit, Plan, StubPlan, frozen};
@@ -23,12 +24,11 @@ pub fn write(
     let mut text = Vec::new();
     if !output.quiet {
         for path in &report.installed {
-            writeln!(text, "installed the loader {}", path.display())?;
+            writeln!(text, "installed the loader {}", shown(path))?;
         }
         for file in &report.files {
             write_file(&mut text, file, output.verbose)?;
         }
-        writeln!(text, "{}", summary(report))?;
     }
     out.write_all(&text)?;
     out.flush()?;
@@ -44,18 +44,26 @@ pub fn write(
         .filter(|file| file.status == Status::Failed);
     for file in failed.filter(|file| file.missing.is_empty()) {
         let reason = file.reason.as_deref().unwrap_or_default();
-        writeln!(text, "error: {}: {reason}", file.path.display())?;
+        writeln!(text, "{}: {}: {reason}", error(), shown(&file.path))?;
     }
     write_missing(&mut text, report)?;
-    errors.write_all(&text)
+    errors.write_all(&text)?;
+    errors.flush()?;
+
+    // Last, where it is still to be seen.
+    if !output.quiet {
+        writeln!(out, "{}", summary(report))?;
+        out.flush()?;
+    }
+    Ok(())
 }
 
 fn write_file(out: &mut impl Write, file: &FileReport, verbose: bool) -> io::Result<()> {
-    let path = file.path.display();
+    let path = shown(&file.path);
     let done = match file.status {
         Status::Skipped => {
             let reason = file.reason.as_deref().unwrap_or_default();
-            return writeln!(out, "{path}: skipped: {reason}");
+            return writeln!(out, "{path}: {}: {reason}", styled("skipped", LEFT));
         }
         Status::Failed => return Ok(()),
         Status::Wrapped => "wrapped",
@@ -65,7 +73,7 @@ fn write_file(out: &mut impl Write, file: &FileReport, verbose: bool) -> io::Res
         Status::Restored => "restored",
         Status::WouldRestore => "would be restored",
     };
-    writeln!(out, "{path}: {done}")?;
+    writeln!(out, "{path}: {}", styled(done, DONE))?;
     if verbose {
         for (label, text) in &file.details {
             Lines(out).line(label, text)?;
@@ -82,7 +90,7 @@ struct Lines<'a, W>(&'a mut W);
 
 impl<W: Write> Lines<'_, W> {
     fn line(&mut self, label: &str, text: impl Display) -> io::Result<()> {
-        writeln!(self.0, "  {label:<12} {text}")
+        writeln!(self.0, "  {LABEL}{label:<12}{LABEL:#} {text}")
     }
 }
 
@@ -110,7 +118,7 @@ fn write_plan(
     if let Some(stub) = plan.stub() {
         write_stub(out, stub, dry)?;
     }
-    let sidecar = plan.sidecar_path.display();
+    let sidecar = shown(&plan.sidecar_path);
     let len = plan.sidecar.len();
     out.line("sidecar", format!("{sidecar}, {len} bytes"))?;
     let edits = plan.undo_first.iter().chain(&plan.edits);
@@ -221,17 +229,17 @@ fn tag_name(edit: &FileEdit, plan: &Plan) -> &'static str {
 fn write_warnings(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let mut said: Vec<&str> = Vec::new();
     for warning in &report.warnings {
-        writeln!(out, "warning: {warning}")?;
+        writeln!(out, "{}: {warning}", self::warning())?;
     }
     for file in &report.files {
         for note in &file.notes {
-            writeln!(out, "warning: {}: {note}", file.path.display())?;
+            writeln!(out, "{}: {}: {note}", self::warning(), shown(&file.path))?;
         }
         let warnings = file.plan.iter().flat_map(|plan| &plan.resolution.warnings);
         for warning in warnings {
             // Of a library that many programs share.
             if !said.contains(&warning.as_str()) {
-                writeln!(out, "warning: {warning}")?;
+                writeln!(out, "{}: {warning}", self::warning())?;
                 said.push(warning);
             }
         }
@@ -248,7 +256,8 @@ fn write_missing(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let failed = files.filter(|file| file.status == Status::Failed);
     writeln!(
         out,
-        "error: {} missing, {} left unchanged:",
+        "{}: {} missing, {} left unchanged:",
+        error(),
         counted(missing.len(), "library is", "libraries are"),
         counted(failed.count(), "file", "files")
     )?;
@@ -263,7 +272,8 @@ fn write_missing_of_libraries(out: &mut impl Write, report: &Report) -> io::Resu
     }
     writeln!(
         out,
-        "warning: {} missing that only shared libraries here need; these cannot be loaded until it is there:",
+        "{}: {} missing that only shared libraries here need; these cannot be loaded until it is there:",
+        warning(),
         counted(missing.len(), "library is", "libraries are"),
     )?;
     write_libraries(out, &missing)
@@ -273,7 +283,7 @@ fn write_libraries(out: &mut impl Write, missing: &[Missing]) -> io::Result<()> 
     for library in missing {
         writeln!(out, "  {}", library.soname.display())?;
         for file in &library.needed_by {
-            writeln!(out, "    needed by {}", file.display())?;
+            writeln!(out, "    needed by {}", shown(file))?;
         }
         for hint in &library.hints {
             writeln!(out, "    {hint}")?;
@@ -286,47 +296,78 @@ fn write_libraries(out: &mut impl Write, missing: &[Missing]) -> io::Result<()> 
 }
 
 fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
+    format!("{count} {}", noun(count, one, many))
 }
 
-fn restored(report: &Report) -> String {
-    if report.files.is_empty() {
-        return "nothing to restore: no file in these paths is wrapped or edited".to_owned();
-    }
-    let (restored, would) = (
-        report.count(Status::Restored),
-        report.count(Status::WouldRestore),
-    );
-    let (done, count) = match report.dry_run {
-        true => ("would be restored", would),
-        false => ("restored", restored),
-    };
-    format!(
-        "{count} {done}, {} skipped, {} failed",
-        report.count(Status::Skipped),
-        report.count(Status::Failed)
-    )
+fn error() -> String {
+    styled("error", ERROR)
+}
+
+fn warning() -> String {
+    styled("warning", WARNING)
 }
 
 fn summary(report: &Report) -> String {
-    if report.restoring {
-        return restored(report);
-    }
     if report.files.is_empty() {
-        return "nothing to wrap: there is no ELF file in these paths".to_owned();
+        let nothing = match report.restoring {
+            true => "nothing to restore: no file in these paths is wrapped or edited",
+            false => "nothing to wrap: there is no ELF file in these paths",
+        };
+        return nothing.to_owned();
     }
     let would = if report.dry_run { "would be " } else { "" };
     let count = |statuses: [Status; 2]| -> usize {
         statuses.iter().map(|status| report.count(*status)).sum()
     };
-    let edited = match count([Status::Edited, Status::WouldEdit]) {
-        0 => String::new(),
-        edited => format!("{edited} {would}edited in place, "),
+    let edited = |libraries: bool| -> usize {
+        let edited = [Status::Edited, Status::WouldEdit];
+        let files = report.files.iter();
+        let edited = files.filter(|file| edited.contains(&file.status));
+        let plans = edited.filter_map(|file| file.plan.as_deref());
+        plans.filter(|plan| plan.is_library() == libraries).count()
     };
-    format!(
-        "{} {would}wrapped, {edited}{} skipped, {} failed",
-        count([Status::Wrapped, Status::WouldWrap]),
-        report.count(Status::Skipped),
-        report.count(Status::Failed)
-    )
+    let (programs, libraries) = (edited(false), edited(true));
+    let failed = report.count(Status::Failed);
+    let attention = if failed == 1 {
+        "needs attention"
+    } else {
+        "need attention"
+    };
+    let parts = [
+        (
+            count([Status::Wrapped, Status::WouldWrap]),
+            format!("{would}wrapped"),
+        ),
+        (
+            programs,
+            format!(
+                "{} {would}edited in place",
+                noun(programs, "program", "programs")
+            ),
+        ),
+        (
+            libraries,
+            format!(
+                "{} {would}edited in place",
+                noun(libraries, "library", "libraries")
+            ),
+        ),
+        (
+            count([Status::Restored, Status::WouldRestore]),
+            format!("{would}restored"),
+        ),
+        (report.count(Status::Skipped), "skipped".to_owned()),
+    ];
+    let parts = parts.into_iter().filter(|(count, _)| *count > 0);
+    let mut parts: Vec<String> = parts
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    if failed > 0 {
+        parts.push(styled(format!("{failed} {attention}"), ERROR));
+    }
+    parts.join(", ")
+}
+
+fn noun<'n>(count: usize, one: &'n str, many: &'n str) -> &'n str {
+    if count == 1 { one } else { many }
 }

@@ -2,6 +2,8 @@
 
 pub mod human;
 pub mod json;
+mod progress;
+pub mod style;
 mod teller;
 
 pub use teller::Teller;

@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::json::{self, Line, Told};
+use super::progress::Progress;
 use crate::cli::{Format, Output};
 
-/// Writes a line for each file that is finished, from whatever thread, each line whole; or nothing.
+/// Writes a line of JSON for each file that is finished, from whatever thread, each line whole; or shows people how far it is.
 #[derive(Debug, Default)]
 pub struct Teller {
     /// The files that were told of, where lines are wanted.
     told: Option<Mutex<HashSet<PathBuf>>>,
+    /// For people.
+    progress: Option<Progress>,
 }
 
 impl Teller {
@@ -20,6 +23,28 @@ impl Teller {
     pub fn new(output: Output) -> Self {
         Self {
             told: (output.format == Format::JsonLines).then(Mutex::default),
+            progress: (output.format == Format::Human && !output.quiet).then(Progress::new),
+        }
+    }
+
+    /// There are that many files to look at.
+    pub fn expect(&self, files: usize) {
+        if let Some(progress) = &self.progress {
+            progress.expect(files);
+        }
+    }
+
+    /// It is decided what becomes of one more.
+    pub fn step(&self) {
+        if let Some(progress) = &self.progress {
+            progress.step();
+        }
+    }
+
+    /// It is decided of all, and they are written now.
+    pub fn write(&self) {
+        if let Some(progress) = &self.progress {
+            progress.write();
         }
     }
 

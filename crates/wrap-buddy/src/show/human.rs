@@ -9,6 +9,7 @@ use super::view::{
     TrailerView, View,
 };
 use crate::cli::Output;
+use crate::report::style::{DONE, LABEL, shown, styled};
 
 /// Bytes in a row of an edit.
 const ROW: usize = 16;
@@ -30,7 +31,8 @@ pub fn write(views: &[View], output: Output, out: &mut impl Write) -> io::Result
 }
 
 fn write_view(out: &mut Vec<u8>, view: &View, verbose: bool) -> io::Result<()> {
-    writeln!(out, "{}: {}", view.path, view.state.words())?;
+    let state = styled(view.state.words(), DONE);
+    writeln!(out, "{}: {state}", shown(&view.path))?;
     if let Some(advice) = &view.advice {
         line(out, "note", advice)?;
     }
@@ -52,7 +54,7 @@ fn write_view(out: &mut Vec<u8>, view: &View, verbose: bool) -> io::Result<()> {
         } else {
             ""
         };
-        let (path, len) = (&sidecar.path, sidecar.len);
+        let (path, len) = (shown(&sidecar.path), sidecar.len);
         line(
             out,
             "sidecar",
@@ -71,6 +73,7 @@ fn write_view(out: &mut Vec<u8>, view: &View, verbose: bool) -> io::Result<()> {
             .map_or_else(String::new, |len| format!(", {len} bytes"));
         let fits = match &loader.problem {
             None => format!(", ABI {}, whole", loader.abi),
+            Some(problem) if view.advice.as_ref() == Some(problem) => "; see the note".to_owned(),
             Some(problem) => format!("; {problem}"),
         };
         line(out, "loader", format!("{}{len}{fits}", loader.path))?;
@@ -95,7 +98,7 @@ fn write_view(out: &mut Vec<u8>, view: &View, verbose: bool) -> io::Result<()> {
 }
 
 fn line(out: &mut Vec<u8>, label: &str, text: impl Display) -> io::Result<()> {
-    writeln!(out, "  {label:<12} {text}")
+    writeln!(out, "  {LABEL}{label:<12}{LABEL:#} {text}")
 }
 
 fn write_original(out: &mut Vec<u8>, original: &Original) -> io::Result<()> {

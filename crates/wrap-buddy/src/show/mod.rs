@@ -43,8 +43,10 @@ const MAX_STUB: u64 = 4096;
 pub fn show(look: &Look, stages: &[Stage], teller: &Teller) -> Result<Vec<View>> {
     let (candidates, unreadable) = look.scan();
     let crew = Crew::new(candidates.len(), look.jobs)?;
+    teller.expect(candidates.len());
     let all = look.output.verbose;
     let views = crew.map(&candidates, |candidate| {
+        teller.step();
         let view = view(candidate, stages, all)?;
         teller.finished(Path::new(&view.path), || Line::view(&view));
         Some(view)

@@ -60,7 +60,7 @@ fn a_path_that_does_not_exist_exits_1_after_the_others() {
         .assert()
         .code(1)
         .stdout(contains("script: skipped: script: #!/bin/sh"))
-        .stdout(contains("0 wrapped, 1 skipped, 1 failed"))
+        .stdout(contains("1 skipped, 1 needs attention"))
         .stderr("error: /none/at/all: does not exist\n");
 }
 
@@ -133,7 +133,7 @@ fn reports_name_every_fact() {
     let report = wrap_buddy::wrap(&cli, &stages(), &[], &Teller::default()).unwrap();
     let (mut out, mut errors) = (Vec::new(), Vec::new());
     wrap_buddy::report::human::write(&report, cli.output, &mut out, &mut errors).unwrap();
-    let text = String::from_utf8(out).unwrap();
+    let text = plain(out);
     let plan = wrapped(&report);
     for fact in [
         "ELF64 x86_64, position-independent",
@@ -147,11 +147,11 @@ fn reports_name_every_fact() {
         ".main.wrapbuddy",
         "PT_INTERP → PT_NULL",
         "libfoo.so.1 → ",
-        "1 wrapped, 0 skipped, 0 failed",
+        "1 wrapped",
     ] {
         assert!(text.contains(fact), "{fact} is not in\n{text}");
     }
-    let errors = String::from_utf8(errors).unwrap();
+    let errors = plain(errors);
     assert!(errors.starts_with("warning: ") && errors.contains("no such loader yet"));
     assert_eq!(errors.lines().count(), 1, "{errors}");
 

@@ -263,6 +263,12 @@ impl Yard {
     }
 }
 
+/// What is written, without colours.
+pub fn plain(text: Vec<u8>) -> String {
+    let text = String::from_utf8(text).unwrap();
+    anstream::adapter::strip_str(&text).to_string()
+}
+
 /// The only file of a report.
 pub fn only(report: &Report) -> &FileReport {
     assert_eq!(report.files.len(), 1, "{report:#?}");

@@ -13,5 +13,6 @@ mod loading;
 mod running;
 mod showing;
 mod skipping;
+mod snapshots;
 mod wrapping;
 mod writing;

@@ -34,7 +34,7 @@ fn human(view: &View) -> String {
     let mut out = Vec::new();
     let views = std::slice::from_ref(view);
     wrap_buddy::show::human::write(views, cli::Output::default(), &mut out).unwrap();
-    String::from_utf8(out).unwrap()
+    plain(out)
 }
 
 fn walk_through(yard: &Yard, target: Target, strategy: &str) -> std::path::PathBuf {

@@ -1,0 +1,194 @@
+//! What people read, whole. `SNAPSHOTS=overwrite cargo nextest run -p wrap-buddy snapshots` writes down what is said now.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::PathBuf;
+
+use clap::Parser;
+use snapbox::{assert_data_eq, file};
+use wrap_buddy::cli::{self, Cli};
+use wrap_buddy::report::{Report, Teller};
+use wrap_buddy::show::show;
+use wrap_buddy::status::status;
+
+use crate::fixture::*;
+
+/// A program whose code at the entry point no compiler has a say in, with room for any stub.
+const MAIN: &str = r#"
+__asm__(".globl _start\n_start:\n  xor %ebp, %ebp\n  mov %rsp, %rdi\n  and $-16, %rsp\n  call go\n  hlt\n  .space 1024, 0x90\n");
+int foo(void), bar(void);
+void go(void) { foo(); bar(); for (;;); }
+"#;
+
+/// `app/main` and `app/libplug.so` lack a search path, `app/lacking` two libraries, `app/cut` all but its first bytes.
+struct Tree {
+    yard: Yard,
+    app: PathBuf,
+}
+
+impl Tree {
+    fn new() -> Self {
+        let yard = Yard::new();
+        yard.walk_through(X86_64, &[]);
+        let arguments = [
+            "-nostartfiles",
+            "foo/lib/libfoo.so.1",
+            "bar/lib/libbar.so.1",
+        ];
+        yard.compile(X86_64, "app/main", MAIN, &arguments);
+        let source = "int bar(void); int plug(void) { return bar(); }";
+        let arguments = ["-shared", "-fPIC", "bar/lib/libbar.so.1"];
+        yard.compile(X86_64, "app/libplug.so", source, &arguments);
+        for name in ["one", "two"] {
+            let soname = format!("-Wl,-soname,lib{name}.so");
+            let library = format!("gone/lib{name}.so");
+            yard.compile(X86_64, &library, "int gone;", &["-shared", &soname]);
+        }
+        let source = "int main(void) { return 0; }";
+        let arguments = ["-Wl,--no-as-needed", "gone/libone.so", "gone/libtwo.so"];
+        yard.compile(X86_64, "app/lacking", source, &arguments);
+        fs::remove_dir_all(yard.path("gone")).unwrap();
+        yard.write("app/cut", b"\x7fELF\x02\x01\x01");
+        let app = yard.path("app");
+        Self { yard, app }
+    }
+
+    fn wrap(&self, more: &[&str]) -> String {
+        let libs = [self.yard.path("foo/lib"), self.yard.path("bar/lib")];
+        let mut arguments: Vec<&dyn AsRef<OsStr>> = vec![&"--paths", &self.app, &"--libs"];
+        arguments.extend(libs.iter().map(|path| path as &dyn AsRef<OsStr>));
+        arguments.extend(more.iter().map(|word| word as &dyn AsRef<OsStr>));
+        let interpreter = X86_64.interpreter;
+        arguments.extend([&"--interpreter" as &dyn AsRef<OsStr>, &interpreter]);
+        self.said(&self.yard.wrap(&arguments))
+    }
+
+    fn command(&self, words: &[&str]) -> cli::Command {
+        let all = ["wrap-buddy"].into_iter().chain(words.iter().copied());
+        let paths = [self.app.to_str().unwrap()];
+        Cli::parse_from(all.chain(paths)).command.unwrap()
+    }
+
+    fn restore(&self, words: &[&str]) -> String {
+        let cli::Command::Restore(restore) = self.command(words) else {
+            panic!("another command");
+        };
+        let report = wrap_buddy::restore(&restore, &stages(), &Teller::default());
+        self.said(&report.unwrap())
+    }
+
+    fn status(&self) -> String {
+        let cli::Command::Status(look) = self.command(&["status"]) else {
+            panic!("another command");
+        };
+        let files = status(&look, &stages(), &Teller::default()).unwrap();
+        let mut out = Vec::new();
+        wrap_buddy::status::write(&files, look.output, &mut out).unwrap();
+        self.settled(&plain(out))
+    }
+
+    fn show(&self) -> String {
+        let cli::Command::Show(look) = self.command(&["show"]) else {
+            panic!("another command");
+        };
+        let mut views = show(&look, &stages(), &Teller::default()).unwrap();
+        views.retain(|view| view.path.ends_with("main"));
+        // Both go on with bytes that mean nothing: made-up code, and what fills the program.
+        views[0].stub_code.truncate(6);
+        views[0].entry_code.truncate(6);
+        views[0].edits.retain(|edit| edit.kind != "slot");
+        let mut out = Vec::new();
+        wrap_buddy::show::human::write(&views, look.output, &mut out).unwrap();
+        self.settled(&plain(out))
+    }
+
+    /// What goes to standard output, and what to standard error.
+    fn said(&self, report: &Report) -> String {
+        let (mut out, mut errors) = (Vec::new(), Vec::new());
+        let output = cli::Output::default();
+        wrap_buddy::report::human::write(report, output, &mut out, &mut errors).unwrap();
+        let text = format!("{}--- standard error\n{}", plain(out), plain(errors));
+        self.settled(&text)
+    }
+
+    /// Without what differs from run to run or from one linker to another.
+    fn settled(&self, text: &str) -> String {
+        let text = text.replace(self.yard.root.to_str().unwrap(), "YARD");
+        let lines = text.lines().map(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            let words = words.iter().enumerate().map(|(index, word)| {
+                let next = words.get(index + 1).copied().unwrap_or_default();
+                let counted = next.starts_with("bytes") && word.parse::<u64>().is_ok();
+                let is_hex = |word: &str| word.chars().all(|digit| digit.is_ascii_hexdigit());
+                match word.strip_prefix("0x") {
+                    Some(digits) => {
+                        let end = digits.find(|digit: char| !digit.is_ascii_hexdigit());
+                        format!(
+                            "0x{}",
+                            &digits[end.unwrap_or(digits.len())..].replacen("", "…", 1)
+                        )
+                    }
+                    None if counted => "N".to_owned(),
+                    // Addresses of code, bytes, and identities.
+                    None if word.len() >= 3
+                        && is_hex(word)
+                        && word.contains(|c: char| c.is_ascii_digit()) =>
+                    {
+                        "…".to_owned()
+                    }
+                    None => (*word).to_owned(),
+                }
+            });
+            words.collect::<Vec<_>>().join(" ")
+        });
+        lines.collect::<Vec<_>>().join("\n") + "\n"
+    }
+}
+
+#[test]
+fn a_dry_run() {
+    assert_data_eq!(
+        Tree::new().wrap(&["--dry-run"]),
+        file!["snapshots/dry_run.txt"].raw()
+    );
+}
+
+#[test]
+fn wrapping_and_what_comes_after() {
+    let tree = Tree::new();
+    assert_data_eq!(tree.wrap(&[]), file!["snapshots/wrap.txt"].raw());
+    assert_data_eq!(tree.wrap(&[]), file!["snapshots/wrap_again.txt"].raw());
+    assert_data_eq!(tree.status(), file!["snapshots/status.txt"].raw());
+    assert_data_eq!(tree.show(), file!["snapshots/show.txt"].raw());
+    let dry = tree.restore(&["restore", "--dry-run"]);
+    assert_data_eq!(dry, file!["snapshots/restore_dry_run.txt"].raw());
+    assert_data_eq!(
+        tree.restore(&["restore"]),
+        file!["snapshots/restore.txt"].raw()
+    );
+    assert_data_eq!(
+        tree.restore(&["restore"]),
+        file!["snapshots/restore_again.txt"].raw()
+    );
+}
+
+/// The binary writes colours for terminals, and for those who insist.
+#[test]
+fn colours_are_for_terminals() {
+    let tree = Tree::new();
+    let run = |variables: &[(&str, &str)]| -> Vec<u8> {
+        let mut command = assert_cmd::Command::cargo_bin("wrap-buddy").unwrap();
+        command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
+        command.envs(variables.iter().copied());
+        let output = command
+            .arg("--paths")
+            .arg(&tree.app)
+            .arg("--dry-run")
+            .output()
+            .unwrap();
+        [output.stdout, output.stderr].concat()
+    };
+    assert!(!run(&[]).contains(&0x1b));
+    assert!(run(&[("CLICOLOR_FORCE", "1")]).contains(&0x1b));
+    assert!(!run(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]).contains(&0x1b));
+}
