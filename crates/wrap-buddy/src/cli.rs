@@ -37,6 +37,7 @@ const EXAMPLES: &str = "\
 Examples:
   wrap-buddy --paths ./app --libs ./lib              wrap the programs in ./app
   wrap-buddy --paths ./app --libs ./lib --dry-run    only say what that would do
+  wrap-buddy check ./app                             say what is missing, and where it is
   wrap-buddy restore ./app                           make everything there what it was";
 
 /// Makes prebuilt Linux executables run where their dynamic linker and libraries are elsewhere.
@@ -147,6 +148,46 @@ pub enum Command {
     Restore(Restore),
     /// Say which files are wrapped or edited, and how
     Status(Look),
+    /// Say which programs and libraries will find all they need, and what to do about the others
+    ///
+    /// Nothing is executed. Exit status: 0 when all will start, 1 when not.
+    Check(Check),
+}
+
+/// Files to check.
+#[derive(Clone, Debug, Args)]
+pub struct Check {
+    /// Programs, libraries and scripts, or directories, which are scanned recursively
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+
+    /// Library directories to wrap with: says what that would solve
+    #[arg(long, value_name = "PATH", num_args = 1.., value_parser = search_directory())]
+    pub libs: Vec<PathBuf>,
+
+    /// The dynamic linker to wrap with; once for each architecture and libc
+    #[arg(long, value_name = "PATH")]
+    pub interpreter: Vec<PathBuf>,
+
+    /// A directory that is / to the programs: absolute paths and symbolic links lead to what is in it
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+
+    /// Directories below which missing libraries and dynamic linkers are looked for; /nix/store without it
+    #[arg(long, value_name = "DIR", num_args = 1.., value_parser = search_directory())]
+    pub find_in: Vec<PathBuf>,
+
+    /// Leave the directories below those given alone
+    #[arg(long)]
+    pub no_recurse: bool,
+
+    /// Files worked on in parallel; as many as there are processors without it
+    #[arg(short, long, value_name = "N")]
+    pub jobs: Option<NonZero<usize>>,
+
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// Files to look at.

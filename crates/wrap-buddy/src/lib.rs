@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod arch;
+pub mod check;
 pub mod classify;
 pub mod cli;
 mod crew;
@@ -61,6 +62,17 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             // A reader that went away is no reason to call it failed.
             let _ = status::write(&states, look.output, &mut stdout());
             !states.iter().any(|file| file.needs_attention())
+        }),
+        Some(Command::Check(check)) => check::check(check, stages::all()).map(|checked| {
+            let output = check.output;
+            let _ = match output.format {
+                Format::Human => {
+                    let cwd = check::human::current_directory();
+                    check::human::write(&checked, output, &cwd, &mut anstream::stdout())
+                }
+                Format::Json => check::json::write(&checked, &mut stdout()),
+            };
+            checked.is_well()
         }),
     };
     match done {

@@ -241,7 +241,7 @@ fn known(shown: PathBuf, path: &Path, earlier: Earlier) -> FileStatus {
 }
 
 /// Why a stub will not get on with the loader at `path`.
-fn loader_problem(path: &Path, machine: u16) -> Option<String> {
+pub(crate) fn loader_problem(path: &Path, machine: u16) -> Option<String> {
     let image = match fs::read(path) {
         Ok(image) => image,
         Err(error) => {

@@ -9,7 +9,7 @@ use sidecar::EditKind;
 use super::{FileReport, Report, Status};
 use crate::cli::Output;
 use crate::plan::{FileEdit, Plan, StubPlan};
-use crate::resolve::Missing;
+use crate::resolve::{Missing, Unmet};
 use crate::slot::Place;
 
 /// Writes the whole report.
@@ -212,7 +212,7 @@ fn tag_name(edit: &FileEdit, plan: &Plan) -> &'static str {
 }
 
 fn write_warnings(out: &mut impl Write, report: &Report) -> io::Result<()> {
-    let mut said: Vec<&str> = Vec::new();
+    let mut said: Vec<&Unmet> = Vec::new();
     for warning in &report.warnings {
         writeln!(out, "warning: {warning}")?;
     }
@@ -220,12 +220,12 @@ fn write_warnings(out: &mut impl Write, report: &Report) -> io::Result<()> {
         for note in &file.notes {
             writeln!(out, "warning: {}: {note}", file.path.display())?;
         }
-        let warnings = file.plan.iter().flat_map(|plan| &plan.resolution.warnings);
-        for warning in warnings {
+        let unmet = file.plan.iter().flat_map(|plan| &plan.resolution.unmet);
+        for unmet in unmet {
             // Of a library that many programs share.
-            if !said.contains(&warning.as_str()) {
-                writeln!(out, "warning: {warning}")?;
-                said.push(warning);
+            if !said.contains(&unmet) {
+                writeln!(out, "warning: {unmet}")?;
+                said.push(unmet);
             }
         }
     }

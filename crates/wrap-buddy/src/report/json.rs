@@ -246,7 +246,7 @@ impl From<&Plan> for Details {
                     path: text(path),
                 })
                 .collect(),
-            warnings: resolution.warnings.clone(),
+            warnings: resolution.unmet.iter().map(ToString::to_string).collect(),
         }
     }
 }

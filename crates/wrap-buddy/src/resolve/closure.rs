@@ -392,7 +392,7 @@ impl Walk<'_> {
                 unmet.extend(versions::unmet(&found.path, &found.elf, library));
             }
         }
-        self.result.warnings = unmet.iter().map(ToString::to_string).collect();
+        self.result.unmet = unmet;
     }
 }
 

@@ -82,7 +82,7 @@ pub struct Resolution {
     /// What is missing and may be.
     pub ignored: Vec<OsString>,
     /// Symbol versions that will not be found.
-    pub warnings: Vec<String>,
+    pub unmet: Vec<Unmet>,
     /// Every library found: the name it was asked for by, and where it is.
     pub found: Vec<(OsString, PathBuf)>,
 }
@@ -99,7 +99,12 @@ pub struct Resolver {
 impl Resolver {
     /// A resolver that has not looked at any library yet.
     pub fn new(settings: Settings) -> Self {
-        let shelf = Shelf::new(Root::default(), settings.libraries.clone());
+        Self::in_root(Root::default(), settings)
+    }
+
+    /// The same for what is in `root`.
+    pub fn in_root(root: Root, settings: Settings) -> Self {
+        let shelf = Shelf::new(root, settings.libraries.clone());
         let here = Surroundings {
             is_plan: true,
             ..Surroundings::default()

@@ -51,7 +51,7 @@ fn cpu_info() -> &'static CpuInfo {
 impl Processor {
     fn has(self, flags: &[&str]) -> bool {
         let known = |flag: &&str| cpu_info().flags.iter().any(|own| own == flag);
-        flags.is_empty() || (self == Processor::Own && flags.iter().all(|flag| known(flag)))
+        flags.is_empty() || (self == Processor::Own && flags.iter().all(known))
     }
 
     /// What `$PLATFORM` is: glibc has names of its own for some of Intel's processors (sysdeps/x86/cpu-features.c).
