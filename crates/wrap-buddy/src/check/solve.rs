@@ -84,8 +84,11 @@ impl Library {
             entry.file_type().is_some_and(|kind| kind.is_dir()) && (!is_store || entry.depth() >= 2)
         });
         let inside = directories.filter_map(|entry| {
-            let below = entry.path().strip_prefix(&on_host).ok()?;
-            Some(top.join(below))
+            // Joined with nothing, it would end in a slash.
+            match entry.path().strip_prefix(&on_host).ok()? {
+                below if below.as_os_str().is_empty() => Some(top.to_owned()),
+                below => Some(top.join(below)),
+            }
         });
         let mut found: Vec<PathBuf> = inside.collect();
         found.sort_unstable();
