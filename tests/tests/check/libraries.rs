@@ -34,11 +34,11 @@ fn a_program_without_its_linker_and_library(variant: Variant) {
     assert_eq!(after.file["state"], "wrapped");
     let libraries = after.file["libraries"].as_array().expect("a list");
     let mut libraries = libraries.iter();
-    let foo = libraries
+    let library = libraries
         .find(|one| one["soname"] == "libfoo.so")
         .expect("its library");
-    assert_eq!(foo["rule"], "runpath");
-    assert_eq!(foo["path"], format!("{}/libfoo.so", sample.library_dir));
+    assert_eq!(library["rule"], "runpath");
+    assert_eq!(library["path"], format!("{}/libfoo.so", sample.library_dir));
 }
 
 /// Edited in place, it needs no sidecar to be seen as it is.
@@ -150,7 +150,55 @@ fn a_symbol_version_that_a_library_lacks() {
     assert!(text.contains(expected), "{}", checked.output);
     // The program's own search path stays in front of everything: no call of the tool gets it the other library.
     let next = checked.file["next"].to_string();
-    assert!(next.contains("FOO_2.0"), "{}", checked.output);
+    assert!(
+        next.contains("/app/old/libfoo.so is found first: replace that"),
+        "{}",
+        checked.output
+    );
+    root.install(&new, "/app/old/libfoo.so");
+    let checked = check(&root, "/app/program", &[]);
+    assert!(!checked.text().contains("FOO_2.0"), "{}", checked.output);
+}
+
+/// The library with the version is in the store, beside one without.
+#[test]
+fn a_symbol_version_that_one_of_two_packages_has() {
+    let root = Root::new(HOST);
+    let library = |script: &str| {
+        let script = format!("-Wl,--version-script={}", source(script).display());
+        let build = Build::library(HOST, source("lib/foo.c"), "libfoo.so");
+        build.flag(script).build()
+    };
+    let (old, new) = (library("lib/old.map"), library("lib/new.map"));
+    let program = Build::program(HOST, source("sample.c")).link(&new).build();
+    root.install(&program, "/app/program");
+    let libs = root.package("old", &[&old]);
+    let directory = root.package("new", &[&new]);
+    let checked = check(
+        &root,
+        "/app/program",
+        &["--libs", &libs, "--find-in", "/nix/store"],
+    );
+    assert!(checked.next().contains(&directory), "{}", checked.output);
+    checked.repair(&root);
+    says(root.command("/app/program").output());
+    check(&root, "/app/program", &[]).is(&[]);
+}
+
+/// ld.so goes by file names.
+#[test]
+fn a_library_that_is_called_differently() {
+    let sample = Sample::unwrapped(HOST);
+    let from = sample
+        .root
+        .path(&format!("{}/libfoo.so", sample.library_dir));
+    let to = sample
+        .root
+        .path(&format!("{}/libfoo.so.1.2", sample.library_dir));
+    fs::rename(from, to).expect("rename a library");
+    let checked = check(&sample.root, &sample.program, &[]);
+    let expected = "/libfoo.so.1.2 has this DT_SONAME: link it as libfoo.so";
+    assert!(checked.text().contains(expected), "{}", checked.output);
 }
 
 /// What it says it opens while it runs.
@@ -202,13 +250,13 @@ fn a_library_that_lacks_one() {
     );
     checked.repair(&root);
     let file = check(&root, "/app/libbar.so", &with).file;
-    let foo = file["libraries"]
+    let library = file["libraries"]
         .as_array()
         .expect("a list")
         .iter()
         .find(|one| one["soname"] == "libfoo.so");
     assert_eq!(
-        foo.expect("found")["path"],
+        library.expect("found")["path"],
         format!("{}/lib/libfoo.so", store_path("foo"))
     );
 }

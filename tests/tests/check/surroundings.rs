@@ -26,7 +26,7 @@ fn a_file_system_that_nothing_is_executed_from() {
         mount -t tmpfs -o noexec none "$3"
         cp "$2" "$3/program"
         "$1" check "$3/program" && exit 3
-        eval "$("$1" check "$3/program" | sed -n 's/^ *\(mount .*\)/\1/p')"
+        eval "$("$1" check "$3/program" | sed -n 's/^ *next: \(mount .*\)/\1/p')"
         "$1" check "$3/program"
         "$3/program""#;
     let output = in_namespace(script, &program, &place).success();

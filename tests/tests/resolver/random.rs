@@ -83,7 +83,7 @@ fn search_path(variant: Variant, random: &mut fastrand::Rng) -> Vec<String> {
     flags
 }
 
-fn needs<'a>(build: Build, libraries: &'a [PathBuf], random: &mut fastrand::Rng) -> Build {
+fn needs(build: Build, libraries: &[PathBuf], random: &mut fastrand::Rng) -> Build {
     let flags = ["-Wl,--no-as-needed", "-Wl,--unresolved-symbols=ignore-all"];
     let mut build = build.flags(flags);
     for library in libraries {

@@ -397,14 +397,18 @@ impl Look<'_, '_> {
         let directories = self.desk.library.with(name, elf.machine, elf.class);
         let first = directories.first();
         let there = first.map(|directory| format!("it is in {}", directory.display()));
-        let packages = match first {
-            Some(_) => Vec::new(),
-            None => self.desk.packages.with(name),
-        };
-        let packages = packages
-            .iter()
-            .map(|one| format!("nixpkgs has it in {one}"));
-        there.into_iter().chain(packages).collect()
+        if let Some(there) = there {
+            return vec![there];
+        }
+        let library = &self.desk.library;
+        if let Some(path) = library.called_differently(name, elf.machine, elf.class) {
+            let path = path.display();
+            return vec![format!("{path} has this DT_SONAME: link it as {name}")];
+        }
+        let packages = self.desk.packages.with(name).into_iter();
+        packages
+            .map(|one| format!("nixpkgs has it in {one}"))
+            .collect()
     }
 
     /// Libraries that it says it opens while it runs.
