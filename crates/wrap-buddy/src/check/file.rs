@@ -1,5 +1,6 @@
 //! Looks at one file.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use object::elf;
@@ -172,11 +173,16 @@ fn machine_of(desk: &Desk<'_>, source: &mut Source, name: &str, file: &mut FileC
 }
 
 fn noexec(path: &Path, shown: &Path, file: &mut FileCheck) {
-    if !kernel::is_noexec(path) {
+    let mut known = file.problems.iter();
+    if !kernel::is_noexec(path) || known.any(|known| known.trouble == Trouble::NoExec) {
         return;
     }
     let mount = kernel::mount_of(path);
-    let text = format!("{} is mounted noexec", mount.display());
+    let text = format!(
+        "{} is on {}, which is mounted noexec",
+        shown.display(),
+        mount.display()
+    );
     file.problems.push(Problem::new(Trouble::NoExec, text));
     let options = ["mount", "-o", "remount,exec", &mount.display().to_string()];
     file.next.push(Next {
@@ -208,6 +214,7 @@ impl Look<'_, '_> {
             state: self.subject.state,
             interpreter: self.subject.interpreter.as_deref(),
         };
+        self.file.interpreter = given.as_ref().map(|given| given.path.clone());
         let chosen = match &given {
             Some(interpreter) => Some(interpreter.clone()),
             None => solve::interpreter(self.desk, &wanted, &[]),
@@ -216,13 +223,13 @@ impl Look<'_, '_> {
             self.file.next.push(solve::without_interpreter(&wanted));
             return;
         };
-        self.file.interpreter = given.as_ref().map(|given| given.path.clone());
         let desk = self.desk;
         let Some(linker) = Linker::new(&chosen, &desk.shelf, &desk.surroundings) else {
             return;
         };
         let tree = linker.tree(self.inside, &self.subject.elf);
-        self.at_tree(&tree, &chosen);
+        self.at_tree(&tree, &linker);
+        self.at_mounts(&tree);
         self.at_opened(&linker, source);
         if self.file.state == State::Wrapped {
             self.at_alignment();
@@ -242,7 +249,7 @@ impl Look<'_, '_> {
                 problem.trouble,
                 Trouble::Interpreter
                     | Trouble::Library
-                    | Trouble::OtherLibc
+                    | Trouble::Unfit
                     | Trouble::Version
                     | Trouble::Opened
                     | Trouble::Loader
@@ -302,7 +309,23 @@ impl Look<'_, '_> {
         }
     }
 
-    fn at_tree(&mut self, tree: &Tree, interpreter: &Interpreter) {
+    /// Neither the dynamic linker nor a library can be mapped from there.
+    fn at_mounts(&mut self, tree: &Tree) {
+        let interpreter = self.file.interpreter.clone();
+        let libraries = tree.nodes.iter().map(|node| &node.found.path);
+        let mut seen = HashSet::new();
+        for path in interpreter.iter().chain(libraries) {
+            let on_host = self.desk.root.on_host(path);
+            let directory = on_host.parent().map(Path::to_owned);
+            if seen.insert(directory) && kernel::is_noexec(&on_host) {
+                noexec(&on_host, path, self.file);
+                return;
+            }
+        }
+    }
+
+    fn at_tree(&mut self, tree: &Tree, linker: &Linker<'_>) {
+        let interpreter = linker.interpreter;
         for lost in &tree.lost {
             // Whoever is for another libc needs that libc, which is not what is wrong.
             let by = tree.path_of(lost.by, self.inside);
@@ -317,14 +340,17 @@ impl Look<'_, '_> {
         for (index, node) in tree.nodes.iter().enumerate() {
             if let Some(why) = unfit(tree, index, interpreter) {
                 let by = tree.path_of(node.by, self.inside);
+                let instead = match why {
+                    Misfit::Libc(_) => format!("not to {}", interpreter.libc.name()),
+                    _ => format!("not for {}", linker.arch.name),
+                };
                 let text = format!(
-                    "{} is found by {} for {}, and {why}, not to {}",
+                    "{}, which {} finds by {}, {why}, {instead}",
                     node.found.path.display(),
-                    node.found.rule,
                     by.display(),
-                    interpreter.libc.name()
+                    node.found.rule,
                 );
-                let mut problem = Problem::new(Trouble::OtherLibc, text);
+                let mut problem = Problem::new(Trouble::Unfit, text);
                 problem.soname = Some(node.name.display().to_string());
                 self.file.problems.push(problem);
             }
@@ -371,14 +397,18 @@ impl Look<'_, '_> {
         let directories = self.desk.library.with(name, elf.machine, elf.class);
         let first = directories.first();
         let there = first.map(|directory| format!("it is in {}", directory.display()));
-        let packages = match first {
-            Some(_) => Vec::new(),
-            None => self.desk.packages.with(name),
-        };
-        let packages = packages
-            .iter()
-            .map(|one| format!("nixpkgs has it in {one}"));
-        there.into_iter().chain(packages).collect()
+        if let Some(there) = there {
+            return vec![there];
+        }
+        let library = &self.desk.library;
+        if let Some(path) = library.called_differently(name, elf.machine, elf.class) {
+            let path = path.display();
+            return vec![format!("{path} has this DT_SONAME: link it as {name}")];
+        }
+        let packages = self.desk.packages.with(name).into_iter();
+        packages
+            .map(|one| format!("nixpkgs has it in {one}"))
+            .collect()
     }
 
     /// Libraries that it says it opens while it runs.

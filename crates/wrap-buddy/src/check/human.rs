@@ -112,9 +112,9 @@ impl Page {
             match &next.command {
                 Some(command) => {
                     // Typed from here, so the paths in it may stay short, too.
-                    self.line(2, "next:", &next.text)?;
-                    let command = self.shorter(command);
-                    writeln!(self.text, "    {}", styled(BOLD, command))?;
+                    let command = styled(BOLD, self.shorter(command));
+                    writeln!(self.text, "  next: {command}")?;
+                    self.line(8, "#", &next.text)?;
                 }
                 None => self.line(2, "next:", &next.text)?,
             }

@@ -190,7 +190,7 @@ fn trouble(trouble: Trouble) -> &'static str {
         Trouble::Interpreter => "interpreter",
         Trouble::Script => "script-interpreter",
         Trouble::Library => "library",
-        Trouble::OtherLibc => "other-libc",
+        Trouble::Unfit => "unfit-library",
         Trouble::Version => "symbol-version",
         Trouble::Opened => "dlopen",
         Trouble::NoExec => "noexec",

@@ -68,7 +68,7 @@ pub enum Trouble {
     /// A library is not found.
     Library,
     /// A library is found, and is for another libc or machine.
-    OtherLibc,
+    Unfit,
     /// A library is found, and does not have a symbol version.
     Version,
     /// A library that it opens while it runs, and cannot do without, is not found.

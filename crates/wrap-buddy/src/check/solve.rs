@@ -84,8 +84,11 @@ impl Library {
             entry.file_type().is_some_and(|kind| kind.is_dir()) && (!is_store || entry.depth() >= 2)
         });
         let inside = directories.filter_map(|entry| {
-            let below = entry.path().strip_prefix(&on_host).ok()?;
-            Some(top.join(below))
+            // Joined with nothing, it would end in a slash.
+            match entry.path().strip_prefix(&on_host).ok()? {
+                below if below.as_os_str().is_empty() => Some(top.to_owned()),
+                below => Some(top.join(below)),
+            }
         });
         let mut found: Vec<PathBuf> = inside.collect();
         found.sort_unstable();
@@ -102,6 +105,22 @@ impl Library {
         directories
             .map(|(directory, _)| directory.as_path())
             .collect()
+    }
+}
+
+impl Library {
+    /// A library whose DT_SONAME is `soname`, although its file is called differently.
+    pub fn called_differently(&self, soname: &str, machine: u16, class: u8) -> Option<PathBuf> {
+        let soname = OsStr::new(soname);
+        let is_it = |card: &&Card| {
+            (card.machine, card.class) == (machine, class)
+                && card.soname.as_deref() == Some(soname)
+                && card.name != soname
+        };
+        self.index().iter().find_map(|(directory, cards)| {
+            let card = cards.iter().find(is_it)?;
+            Some(directory.join(&card.name))
+        })
     }
 }
 
@@ -379,14 +398,7 @@ impl Call {
             "check again with --find-in and a directory that has what is missing, or install it";
         match (left.as_slice(), rest.unmet.as_slice()) {
             ([], []) => vec![command],
-            ([], [unmet, ..]) => vec![Next {
-                command: None,
-                text: format!(
-                    "no directory searched has a {} with {}: check again with --find-in and one that has",
-                    unmet.library.file_name().unwrap_or_default().display(),
-                    unmet.versions.join(", ")
-                ),
-            }],
+            ([], [unmet, ..]) => vec![self.without_version(desk, wanted, unmet)],
             (left, _) => {
                 let all = file.problems.iter().filter_map(|one| one.soname.as_deref());
                 let all: BTreeSet<&str> = all.collect();
@@ -401,6 +413,26 @@ impl Call {
                 }]
             }
         }
+    }
+
+    /// What no call of the tool helps against.
+    fn without_version(&self, desk: &Desk<'_>, wanted: &Wanted<'_>, unmet: &Unmet) -> Next {
+        let name = unmet.library.file_name().unwrap_or_default();
+        let (name, versions) = (name.to_string_lossy(), unmet.versions.join(", "));
+        let elf = wanted.elf;
+        let mut directories = desk.library.with(&name, elf.machine, elf.class).into_iter();
+        let text = match directories.find(|directory| defines(desk, directory, unmet)) {
+            Some(directory) => format!(
+                "{} has {versions}, but by what the files themselves say {} is found first: replace that",
+                directory.join(&*name).display(),
+                unmet.library.display()
+            ),
+            None => format!(
+                "no directory searched has a {name} with {versions}: check again with --find-in and one that has"
+            ),
+        };
+        let command = None;
+        Next { command, text }
     }
 
     /// The call, for a shell.
