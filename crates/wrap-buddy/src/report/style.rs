@@ -35,7 +35,9 @@ pub fn shown(path: impl AsRef<Path>) -> String {
 }
 
 fn relative(path: &Path, here: &Path) -> PathBuf {
-    let relative = path.is_absolute().then(|| pathdiff::diff_paths(path, here));
+    // At the root the slash is all that would go.
+    let gains = path.is_absolute() && here.parent().is_some();
+    let relative = gains.then(|| pathdiff::diff_paths(path, here));
     let relative = relative.flatten().filter(|relative| {
         let len = relative.as_os_str().len();
         (1..path.as_os_str().len()).contains(&len)
@@ -56,7 +58,7 @@ mod tests {
             ("/home/me", "/home/me", "/home/me"),
             ("app/main", "/home/me", "app/main"),
             ("../main", "/home/me", "../main"),
-            ("/tmp/main", "/", "tmp/main"),
+            ("/tmp/main", "/", "/tmp/main"),
         ] {
             assert_eq!(
                 relative(path.as_ref(), here.as_ref()),
