@@ -26,13 +26,15 @@ matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (damaged_sidecars, 
 /// Threads, each with files of its own.
 const WORKERS: usize = 2;
 
-/// Changed in any way in front of its text, or in its length, and not given the right checksum, a sidecar is refused.
+/// Changed in any way in front of its text, or in its number of words, and not given the right checksum, a sidecar is refused.
 fn damaged_sidecars(variant: Variant) {
     let count = starts(variant.arch, 5000);
     for_each_worker(variant, count, |bench, rng| {
         let mut bytes = bench.sidecar.clone();
         let text = sidecar::CHECKED_FROM + checked_part(&bench.sidecar).expect("whole").len();
-        while bytes.len() == bench.sidecar.len() && bytes[..text] == bench.sidecar[..text] {
+        // A rest that is no word is not looked at.
+        let words = bench.sidecar.len() / 4;
+        while bytes.len() / 4 == words && bytes[..text] == bench.sidecar[..text] {
             damage(&mut bytes, rng);
         }
         fs::write(bench.path(SIDECAR), &bytes).expect("it is ours");
