@@ -1,7 +1,8 @@
-//! ELF inspection of arbitrary bytes: everything the planner and the resolver ask about a file.
+//! ELF inspection of arbitrary bytes: everything the planner and the resolver ask about a file. The same bytes as an ld.so.cache.
 #![no_main]
 
 use std::cell::OnceCell;
+use std::ffi::OsStr;
 use std::fs;
 
 use libfuzzer_sys::fuzz_target;
@@ -9,12 +10,16 @@ use tempfile::TempDir;
 use wrap_buddy::inspect::{Elf, Identity, Source, has_property, identify, relocates, rooms};
 use wrap_buddy::inspect::{sections, zeros_behind};
 use wrap_buddy::interpreter::Interpreter;
+use wrap_buddy::resolve::cache::Cache;
 
 thread_local! {
     static DIRECTORY: OnceCell<TempDir> = const { OnceCell::new() };
 }
 
 fuzz_target!(|bytes: &[u8]| {
+    if let Some(cache) = Cache::parse(bytes) {
+        cache.lookup(OsStr::new("libc.so.6"), 0, &[], &[]);
+    }
     DIRECTORY.with(|directory| {
         let directory = directory.get_or_init(fuzz::directory);
         // A name that glibc's dynamic linker has, so that its directories are looked for.

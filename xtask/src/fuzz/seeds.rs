@@ -48,6 +48,10 @@ const COMMAND_LINES: &[&str] = &[
     "--paths a --interpreter /ld.so --relocatable --loader-dir-path /l --format json",
     "restore a b --dry-run --replace --no-recurse",
     "status a -v",
+    "--paths a --search frozen --frozen-except libGL* --strategy auto",
+    "check a --libs /c --root / --find-in /d --format json-lines",
+    "show a",
+    "watch a --libs /c --once --poll 1 --preset jetbrains",
     "--help",
     "--version",
 ];
@@ -74,6 +78,9 @@ const WORDS: &[&str] = &[
     "--verbose",
     "--quiet",
     "$ORIGIN",
+    "--search",
+    "--root",
+    "glibc-ld.so.cache1.1",
     "\\x7fELF",
     "\\x7fwrapbd1",
     "\\x7fwrapip1",
@@ -98,6 +105,11 @@ pub fn make(home: &Path) -> Result<PathBuf> {
         }
         let front = &bytes[..bytes.len().min(4096)];
         seeds.put("loader", &name, &[front, &[0xff]].concat())?;
+    }
+    if let Ok(cache) = fs::read("/etc/ld.so.cache") {
+        // As much as an input may be: what is cut off are strings.
+        let front = &cache[..cache.len().min(super::MAX_LEN)];
+        seeds.put("inspect", "ld.so.cache", front)?;
     }
     seeds.wrap(&built)?;
     for stage in stages::all() {
