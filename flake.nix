@@ -9,66 +9,63 @@
       systems = [
         "x86_64-linux"
         "aarch64-linux"
+        "i686-linux"
       ];
       forAllSystems =
-        make: nixpkgs.lib.genAttrs systems (system: make nixpkgs.legacyPackages.${system});
-
-      # The stages are built with the source of this very compiler's `core`, looked for in library/core.
-      rustSource =
-        pkgs:
-        pkgs.runCommand "rust-source" { } ''
-          mkdir $out
-          ln -s ${pkgs.rustPlatform.rustLibSrc} $out/library
-        '';
+        make:
+        nixpkgs.lib.genAttrs systems (
+          system: make (nixpkgs.legacyPackages.${system}.extend self.overlays.default)
+        );
     in
     {
+      overlays.default = import ./nix/overlay.nix;
+
       packages = forAllSystems (pkgs: {
-        default = pkgs.rustPlatform.buildRustPackage {
-          pname = "wrap-buddy";
-          inherit ((nixpkgs.lib.importTOML ./Cargo.toml).workspace.package) version;
-          src = self;
-          cargoLock.lockFile = ./Cargo.lock;
-          cargoBuildFlags = [
-            "--package"
-            "wrap-buddy"
-            "--package"
-            "xtask"
-          ];
-          nativeBuildInputs = [ pkgs.lld ];
-          env.WRAP_BUDDY_RUST_SRC = "${rustSource pkgs}";
-          env.WRAP_BUDDY_INTERP = "${pkgs.stdenv.cc.bintools.dynamicLinker}";
-          # They make namespaces and mounts, which a build sandbox does not allow.
-          doCheck = false;
-          meta = {
-            description = "Runs prebuilt Linux executables without changing their ELF layout";
-            license = nixpkgs.lib.licenses.mit;
-            mainProgram = "wrap-buddy";
-            platforms = systems;
-          };
-        };
+        inherit (pkgs) wrap-buddy wrapBuddyHook;
+        default = pkgs.wrap-buddy;
       });
+
+      nixosModules.default.imports = [ ./nix/module.nix ];
+      homeModules.default.imports = [ ./nix/home-module.nix ];
+
+      templates.default = {
+        path = ./nix/template;
+        description = "Packages a prebuilt program";
+        welcomeText = ''
+          In flake.nix, put where you got this template from in place of `github:OWNER/wrap-buddy`. Then:
+
+              nix run . -- --version
+        '';
+      };
+
+      checks = forAllSystems (pkgs: pkgs.wrap-buddy.tests // { package = pkgs.wrap-buddy; });
 
       devShells = forAllSystems (pkgs: {
         default = pkgs.mkShell {
           packages = with pkgs; [
             cargo
+            cargo-machete
             cargo-nextest
             clippy
             gdb
             lld
             mold
+            nix
+            nodejs
             patchelf
+            python3
             qemu-user
             rustc
             rustfmt
+            shellcheck
             strace
             unzip
             valgrind
           ];
-          env.WRAP_BUDDY_RUST_SRC = "${rustSource pkgs}";
+          env.WRAP_BUDDY_RUST_SRC = "${pkgs.wrap-buddy.rustSource}";
         };
       });
 
-      formatter = forAllSystems (pkgs: pkgs.nixfmt-rfc-style);
+      formatter = forAllSystems (pkgs: pkgs.nixfmt-tree);
     };
 }

@@ -6,14 +6,15 @@ use std::os::unix::ffi::OsStrExt;
 
 use clap::Parser;
 use libfuzzer_sys::fuzz_target;
-use wrap_buddy::cli::Cli;
+use wrap_buddy::cli::CommandLine;
 
 fuzz_target!(|bytes: &[u8]| {
     // As the kernel passes them: nothing but a NUL ends an argument.
     let arguments = bytes.split(|&byte| byte == 0).map(OsStr::from_bytes);
-    match Cli::try_parse_from([OsStr::new("wrap-buddy")].into_iter().chain(arguments)) {
-        Ok(cli) => {
-            assert!(cli.command.is_some() || !cli.paths.is_empty());
+    match CommandLine::try_parse_from([OsStr::new("wrap-buddy")].into_iter().chain(arguments)) {
+        Ok(line) => {
+            let cli = line.wrap;
+            assert!(line.command.is_some() || !cli.paths.is_empty());
             assert!(cli.libs.iter().all(|path| path.is_absolute()));
             let _ = cli.may_be_missing();
         }

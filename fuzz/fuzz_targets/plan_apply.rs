@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use clap::Parser;
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
-use wrap_buddy::cli::{Cli, Command};
+use wrap_buddy::cli::{Cli, Command, CommandLine};
 use wrap_buddy::report::{FileReport, Status, Teller};
 
 thread_local! {
@@ -162,8 +162,8 @@ fn restore(path: &Path) -> FileReport {
         "-q".as_ref(),
         "-j1".as_ref(),
     ];
-    let cli = Cli::try_parse_from(words.into_iter().chain([path.as_os_str()]));
-    let Some(Command::Restore(restore)) = cli.expect("a command line that makes sense").command
+    let line = CommandLine::try_parse_from(words.into_iter().chain([path.as_os_str()]));
+    let Some(Command::Restore(restore)) = line.expect("a command line that makes sense").command
     else {
         panic!("not a command to restore");
     };

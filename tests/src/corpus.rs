@@ -45,11 +45,18 @@ pub struct Pin {
 /// # Panics
 /// When it is not in the list, cannot be fetched, or is not what was pinned.
 pub fn fetch(name: &str, arch: Arch) -> PathBuf {
-    let pin = pins()
-        .into_iter()
-        .find(|pin| pin.name == name && pin.arch == arch)
-        .unwrap_or_else(|| panic!("tests/corpus.tsv has no {name} for {}", arch.name()));
+    let pin = Pin::named(name, arch);
     pin.fetch().unwrap_or_else(|error| panic!("{pin}: {error}"))
+}
+
+/// The archive that the program called `name` in the list, for `arch`, is taken from: fetched unless it is in the cache.
+///
+/// # Panics
+/// As [`fetch`].
+pub fn fetch_archive(name: &str, arch: Arch) -> PathBuf {
+    let pin = Pin::named(name, arch);
+    pin.fetch_archive()
+        .unwrap_or_else(|error| panic!("{pin}: {error}"))
 }
 
 /// The whole list.
@@ -66,6 +73,12 @@ pub fn pins() -> Vec<Pin> {
 }
 
 impl Pin {
+    fn named(name: &str, arch: Arch) -> Pin {
+        let mut pins = pins().into_iter();
+        pins.find(|pin| pin.name == name && pin.arch == arch)
+            .unwrap_or_else(|| panic!("tests/corpus.tsv has no {name} for {}", arch.name()))
+    }
+
     fn parse(line: &'static str) -> Option<Pin> {
         let [name, arch, client, package, version, member, sha256] =
             line.split('\t').collect::<Vec<_>>().try_into().ok()?;
@@ -87,35 +100,53 @@ impl Pin {
     }
 
     fn fetch(&self) -> io::Result<PathBuf> {
+        let place = self.place("", |archive, place| self.unpack(archive, place))?;
+        Ok(place.join(self.member))
+    }
+
+    fn fetch_archive(&self) -> io::Result<PathBuf> {
+        let place = self.place("-archive", |archive, place| {
+            fs::create_dir(place)?;
+            let name = archive.file_name().unwrap_or(OsStr::new("archive"));
+            fs::rename(archive, place.join(name))
+        })?;
+        only_file(&place)
+    }
+
+    /// The directory in the cache with this in its name; unless it is there, it is filled from the archive.
+    fn place(
+        &self,
+        suffix: &str,
+        fill: impl FnOnce(&Path, &Path) -> io::Result<()>,
+    ) -> io::Result<PathBuf> {
         let corpus = cache::target_dir().join("corpus");
         fs::create_dir_all(&corpus)?;
         // The digest is part of the name: a new pin never finds an old file.
         let place = corpus.join(format!(
-            "{}-{}-{}",
+            "{}-{}-{}{suffix}",
             self.name,
             self.arch.name(),
             &self.sha256[..16]
         ));
-        let member = place.join(self.member);
         if place.is_dir() {
-            return Ok(member);
+            return Ok(place);
         }
         // Tests run as processes of their own; the first one downloads and the others wait here.
         let lock = File::create(place.with_extension("lock"))?;
         lock.lock()?;
         if place.is_dir() {
-            return Ok(member);
+            return Ok(place);
         }
         let fresh = tempfile::Builder::new()
             .prefix(".new-")
             .tempdir_in(&corpus)?;
         let archive = self.download(fresh.path())?;
         self.verify(&archive)?;
-        let unpacked = fresh.path().join("unpacked");
-        self.unpack(&archive, &unpacked)?;
-        cache::make_readable(&unpacked)?;
-        fs::rename(&unpacked, &place)?;
-        Ok(member)
+        let filled = fresh.path().join("filled");
+        fill(&archive, &filled)?;
+        cache::make_readable(&filled)?;
+        fs::rename(&filled, &place)?;
+        Ok(place)
     }
 
     fn download(&self, dir: &Path) -> io::Result<PathBuf> {

@@ -27,6 +27,7 @@
 //! - [`Wrapped`] and [`Edited`]: what must be true of a file afterwards; [`Report`]: what wrap-buddy said of it.
 //! - [`Sample`]: the program most tests use, in a root, with a library of its own.
 //! - [`matrix!`]: one `#[test]` per cell of the matrix. [`fixture`]: C files whose header says all there is to say.
+//! - [`Store`]: a Nix store of its own, and roots that show what was built in it.
 //! - Programs of foreign architectures just run, also those that a program starts.
 //!
 //! Nothing is done to the test process itself: namespaces are entered between fork and exec.
@@ -45,8 +46,10 @@ pub mod report;
 pub mod root;
 pub mod run;
 pub mod sample;
+pub mod store;
 pub mod tool;
 pub mod toolchain;
+pub mod watching;
 pub mod wrap;
 
 pub use arch::{Arch, Kind, Libc, Variant};
@@ -56,5 +59,7 @@ pub use report::Report;
 pub use root::{Root, store_path};
 pub use run::{Output, Run, Running};
 pub use sample::{Sample, says};
+pub use store::Store;
 pub use toolchain::{Build, source};
+pub use watching::Watching;
 pub use wrap::Wrap;

@@ -102,6 +102,10 @@ impl Surroundings {
         for name in ["tmp", "dev/shm"] {
             filesystem("tmpfs", &self.root.join(name))?;
         }
+        let terminals = self.root.join("dev/pts");
+        if terminals.is_dir() {
+            filesystem("devpts", &terminals)?;
+        }
         if self.proc == Proc::Shared {
             let proc = self.root.join("proc");
             match self.own_pids {

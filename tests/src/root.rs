@@ -59,6 +59,18 @@ impl Root {
 
     /// A root with the C libraries of several systems.
     pub fn with_systems(systems: &[(Arch, Libc)]) -> Root {
+        let root = Root::for_programs_of(systems);
+        for &(arch, libc) in systems {
+            for name in packages(arch, libc) {
+                let package = system_package(arch, &name);
+                root.bind(&package, &store_path(&name));
+            }
+        }
+        root
+    }
+
+    /// A root in which programs of several systems can be started, but without their C libraries.
+    pub(crate) fn for_programs_of(systems: &[(Arch, Libc)]) -> Root {
         let dir = tempfile::Builder::new()
             .prefix("root-")
             .tempdir_in(cache::dir("roots"))
@@ -75,12 +87,6 @@ impl Root {
         for name in ["null", "zero", "random", "urandom"] {
             let device = Path::new("/dev").join(name);
             root.bind_writable(&device, &format!("/dev/{name}"));
-        }
-        for &(arch, libc) in systems {
-            for name in packages(arch, libc) {
-                let package = system_package(arch, &name);
-                root.bind(&package, &store_path(&name));
-            }
         }
         root
     }
@@ -332,7 +338,7 @@ fn packages(arch: Arch, libc: Libc) -> Vec<String> {
 }
 
 /// A directory with `lib` in it, copied together from this machine's libraries.
-fn system_package(arch: Arch, name: &str) -> PathBuf {
+pub(crate) fn system_package(arch: Arch, name: &str) -> PathBuf {
     let files: Vec<(PathBuf, String)> = match name.split('-').next() {
         Some("musl") => {
             let path = PathBuf::from("/lib").join(musl_ld_so(arch));

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -57,8 +58,14 @@ pub struct Running {
     command: String,
     child: Child,
     stdin: Option<ChildStdin>,
-    stdout: Option<JoinHandle<Vec<u8>>>,
-    stderr: Option<JoinHandle<Vec<u8>>>,
+    stdout: Option<Collector>,
+    stderr: Option<Collector>,
+}
+
+/// Reads a pipe to its end, whatever the reader of what was read is doing.
+struct Collector {
+    read: Arc<Mutex<Vec<u8>>>,
+    thread: JoinHandle<()>,
 }
 
 impl<'r> Run<'r> {
@@ -255,8 +262,8 @@ impl<'r> Run<'r> {
         }
         Ok(Running {
             command: described,
-            stdout: child.stdout.take().map(collect),
-            stderr: child.stderr.take().map(collect),
+            stdout: child.stdout.take().map(Collector::start),
+            stderr: child.stderr.take().map(Collector::start),
             stdin,
             child,
         })
@@ -271,6 +278,14 @@ impl Running {
     /// The process, as this machine numbers it.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it has written to standard output by now.
+    pub fn stdout_so_far(&self) -> String {
+        self.stdout
+            .as_ref()
+            .map(Collector::so_far)
+            .unwrap_or_default()
     }
 
     /// Closes standard input and waits for the end.
@@ -291,10 +306,7 @@ impl Running {
         // Whatever the program left running holds the pipes open.
         namespace::kill_group(self.child.id());
         let status = self.child.wait().expect("wait for a child");
-        let text = |reader: Option<JoinHandle<Vec<u8>>>| {
-            let bytes = reader.map(|reader| reader.join().expect("a reader does not panic"));
-            String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
-        };
+        let text = |reader: Option<Collector>| reader.map(Collector::finish).unwrap_or_default();
         Output {
             command: std::mem::take(&mut self.command),
             status: status.code(),
@@ -388,12 +400,31 @@ fn visible(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
-fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = pipe.read_to_end(&mut bytes);
-        bytes
-    })
+impl Collector {
+    fn start(mut pipe: impl Read + Send + 'static) -> Collector {
+        let read = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&read);
+        let thread = thread::spawn(move || {
+            let mut part = [0; 65536];
+            while let Ok(len @ 1..) = pipe.read(&mut part) {
+                let mut read = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                read.extend_from_slice(&part[..len]);
+            }
+        });
+        Collector { read, thread }
+    }
+
+    fn so_far(&self) -> String {
+        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&read).into_owned()
+    }
+
+    fn finish(self) -> String {
+        let Collector { read, thread } = self;
+        thread.join().expect("a reader does not panic");
+        let read = read.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&read).into_owned()
+    }
 }
 
 /// Runs a program of this machine, outside any root.

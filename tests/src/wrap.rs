@@ -3,6 +3,7 @@
 use crate::report::Report;
 use crate::root::Root;
 use crate::run::{Output, Run};
+use crate::watching::{Watching, event};
 
 /// A call of wrap-buddy: `--paths`, `--libs`, `--interpreter` and `--loader-dir-path` are filled in from the root.
 pub struct Wrap<'r> {
@@ -64,7 +65,30 @@ impl<'r> Wrap<'r> {
 
     /// The command, to be started.
     pub fn command(self) -> Run<'r> {
-        let mut run = self.root.wrap_buddy().arg("--paths").args(self.paths);
+        self.command_after(&["--paths"])
+    }
+
+    /// The command that watches the paths instead, which are directories; it says what it does in lines of JSON.
+    pub fn watch_command(self) -> Run<'r> {
+        self.args(["--format", "json"]).command_after(&["watch"])
+    }
+
+    /// Watches, ready when this returns.
+    #[track_caller]
+    pub fn watch(self) -> Watching {
+        let watching = Watching::start(self.watch_command());
+        watching.wait("it is ready", |lines| {
+            event(lines, "watching").next().map(drop)
+        });
+        watching
+    }
+
+    fn command_after(self, words: &[&str]) -> Run<'r> {
+        let mut run = self
+            .root
+            .wrap_buddy()
+            .args(words.iter().copied())
+            .args(self.paths);
         if !self.libs.is_empty() {
             run = run.arg("--libs").args(self.libs);
         }

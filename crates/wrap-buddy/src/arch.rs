@@ -32,6 +32,14 @@ pub struct Arch {
     pub lib_tokens: &'static [&'static str],
     /// What ld.so substitutes for `$PLATFORM`.
     pub platform: &'static str,
+    /// What marks the libraries of this architecture in ld.so.cache (`_DL_CACHE_DEFAULT_ID` in glibc's dl-cache.h).
+    pub cache_flags: u32,
+    /// `glibc-hwcaps` subdirectories, best first, each with what /proc/cpuinfo says of processors that have it (glibc
+    /// sysdeps/x86_64/dl-hwcaps_subdirs.c).
+    pub hwcaps: &'static [(&'static str, &'static [&'static str])],
+    /// Legacy hardware capabilities, which glibc 2.36 and earlier have subdirectories for, in their order there
+    /// (`HWCAP_IMPORTANT` in glibc's dl-procinfo.h).
+    pub legacy_hwcaps: &'static [(&'static str, &'static [&'static str])],
     /// Branch target identification.
     pub branch_protection: Option<BranchProtection>,
     /// Where this architecture's dynamic linkers are on a conventional system.
@@ -48,6 +56,30 @@ static ROWS: [Arch; 3] = [
         max_load_align: 4096,
         lib_tokens: &["lib64", "lib/x86_64-linux-gnu", "lib"],
         platform: "x86_64",
+        cache_flags: 0x0303,
+        hwcaps: &[
+            (
+                "x86-64-v4",
+                &["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"],
+            ),
+            (
+                "x86-64-v3",
+                &["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"],
+            ),
+            (
+                "x86-64-v2",
+                &[
+                    "cx16", "lahf_lm", "popcnt", "pni", "ssse3", "sse4_1", "sse4_2",
+                ],
+            ),
+        ],
+        legacy_hwcaps: &[
+            (
+                "avx512_1",
+                &["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"],
+            ),
+            ("x86_64", &[]),
+        ],
         branch_protection: None,
         known_interpreters: &["/lib64/ld-linux-x86-64.so.2", "/lib/ld-musl-x86_64.so.1"],
     },
@@ -60,6 +92,9 @@ static ROWS: [Arch; 3] = [
         max_load_align: 65536,
         lib_tokens: &["lib64", "lib/aarch64-linux-gnu", "lib"],
         platform: "aarch64",
+        cache_flags: 0x0a03,
+        hwcaps: &[],
+        legacy_hwcaps: &[("atomics", &["atomics"])],
         // GNU_PROPERTY_AARCH64_FEATURE_1_AND, its BTI bit, PROT_BTI.
         branch_protection: Some(BranchProtection {
             property: 0xc000_0000,
@@ -77,6 +112,9 @@ static ROWS: [Arch; 3] = [
         max_load_align: 4096,
         lib_tokens: &["lib", "lib/i386-linux-gnu"],
         platform: "i686",
+        cache_flags: 0x0003,
+        hwcaps: &[],
+        legacy_hwcaps: &[("sse2", &["sse2"])],
         branch_protection: None,
         known_interpreters: &["/lib/ld-linux.so.2", "/lib/ld-musl-i386.so.1"],
     },

@@ -36,6 +36,34 @@ pub enum Strategy {
     Auto,
 }
 
+/// How a program finds its libraries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Search {
+    /// By a DT_RUNPATH, which is for what the program itself needs
+    #[default]
+    Runpath,
+    /// By a DT_RPATH, which libraries without a DT_RUNPATH inherit
+    Rpath,
+    /// By the path of each library, all of them resolved now: nothing is searched for at a start. For libraries that do not
+    /// move; with musl as runpath
+    Frozen,
+}
+
+/// Libraries of drivers: they belong to the machine a program runs on.
+const DRIVERS: [&str; 11] = [
+    "libEGL*.so*",
+    "libGL*.so*",
+    "libOpenCL.so*",
+    "libOpenGL.so*",
+    "libcuda.so*",
+    "libgbm.so*",
+    "libnvidia-*.so*",
+    "libva*.so*",
+    "libvdpau*.so*",
+    "libvulkan*.so*",
+    "libdrm*.so*",
+];
+
 const EXAMPLES: &str = "\
 Examples:
   wrap-buddy --paths ./app --libs ./lib              wrap the programs in ./app
@@ -57,12 +85,21 @@ Examples:
     subcommand_negates_reqs = true,
     disable_help_subcommand = true
 )]
-#[command(after_help = EXAMPLES, next_help_heading = "Programs")]
-pub struct Cli {
+#[command(after_help = EXAMPLES)]
+pub struct CommandLine {
     /// Something else than wrapping
     #[command(subcommand)]
     pub command: Option<Command>,
 
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub wrap: Cli,
+}
+
+/// What to wrap, and how; nothing with another command.
+#[derive(Clone, Debug, Parser)]
+#[command(next_help_heading = "Programs")]
+pub struct Cli {
     /// Programs and libraries, or directories with them
     ///
     /// Directories are scanned recursively. Symbolic links met in a directory are skipped, one named here is followed.
@@ -84,6 +121,16 @@ pub struct Cli {
     /// Sonames of libraries to load in addition
     #[arg(help_heading = "Libraries", long, value_name = "SONAME", num_args = 1..)]
     pub needed: Vec<OsString>,
+
+    /// How programs find their libraries
+    #[arg(help_heading = "Libraries", long, value_enum, default_value_t)]
+    pub search: Search,
+
+    /// Glob patterns of sonames that `--search frozen` leaves to be searched for; instead of those of drivers
+    ///
+    /// What is found in /run/opengl-driver never freezes, and the C library only as a whole, with the dynamic linker beside it.
+    #[arg(help_heading = "Libraries", long, value_name = "PATTERN", num_args = 0.., default_values = DRIVERS, hide_default_value = true)]
+    pub frozen_except: Vec<Glob>,
 
     /// Leave the directories below those given to --paths alone
     #[arg(long)]
@@ -153,6 +200,8 @@ pub enum Command {
     Status(Look),
     /// Show what was done to a file: sidecar, edits, and the code at its entry point beside the stub
     Show(Look),
+    /// Wrap what is in directories, and then whatever arrives there
+    Watch(crate::watch::Watch),
 }
 
 /// Files to look at.
@@ -209,27 +258,42 @@ impl Look {
     }
 }
 
-impl Cli {
+impl CommandLine {
     /// What is told, and how, whatever the command is.
     pub fn output(&self) -> Output {
         match &self.command {
-            None => self.output,
+            None => self.wrap.output,
             Some(Command::Restore(restore)) => restore.look.output,
             Some(Command::Status(look) | Command::Show(look)) => look.output,
+            Some(Command::Watch(watch)) => watch.wrap.0.output,
         }
     }
+}
 
+impl Cli {
     /// The patterns of `--ignore-missing` as one.
     ///
     /// # Errors
     /// When they are too complex together.
     pub fn may_be_missing(&self) -> Result<GlobSet, globset::Error> {
-        let mut set = GlobSetBuilder::new();
-        for pattern in &self.ignore_missing {
-            set.add(pattern.clone());
-        }
-        set.build()
+        together(&self.ignore_missing)
     }
+
+    /// The patterns of `--frozen-except` as one.
+    ///
+    /// # Errors
+    /// When they are too complex together.
+    pub fn frozen_except(&self) -> Result<GlobSet, globset::Error> {
+        together(&self.frozen_except)
+    }
+}
+
+fn together(patterns: &[Glob]) -> Result<GlobSet, globset::Error> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        set.add(pattern.clone());
+    }
+    set.build()
 }
 
 /// A directory that ld.so can be told of.
@@ -249,19 +313,23 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(std::iter::once("wrap-buddy").chain(line.split(' ')))
+    fn parse(line: &str) -> Result<CommandLine, clap::Error> {
+        CommandLine::try_parse_from(std::iter::once("wrap-buddy").chain(line.split(' ')))
+    }
+
+    fn parse_wrapping(line: &str) -> Cli {
+        parse(line).unwrap().wrap
     }
 
     #[test]
     fn the_command_is_consistent() {
         use clap::CommandFactory;
-        Cli::command().debug_assert();
+        CommandLine::command().debug_assert();
     }
 
     #[test]
     fn lists_end_at_the_next_flag_and_add_up() {
-        let cli = parse("--paths a b --libs /c /d --paths e --needed libx.so -q").unwrap();
+        let cli = parse_wrapping("--paths a b --libs /c /d --paths e --needed libx.so -q");
         assert_eq!(cli.paths, ["a", "b", "e"].map(PathBuf::from));
         assert_eq!(cli.libs, ["/c", "/d"].map(PathBuf::from));
         assert_eq!(cli.needed, ["libx.so"]);
@@ -277,13 +345,13 @@ mod tests {
         assert_eq!(restore.look.paths, ["a", "b"].map(PathBuf::from));
         assert!(restore.dry_run && restore.look.output.quiet);
         // A program may be called like a command.
-        let cli = parse("--paths restore status").unwrap();
+        let cli = parse_wrapping("--paths restore status");
         assert_eq!(cli.paths, ["restore", "status"].map(PathBuf::from));
     }
 
     #[test]
     fn library_directories_become_absolute() {
-        let cli = parse("--paths a --libs lib").unwrap();
+        let cli = parse_wrapping("--paths a --libs lib");
         assert!(cli.libs[0].is_absolute() && cli.libs[0].ends_with(Path::new("lib")));
     }
 
@@ -307,7 +375,7 @@ mod tests {
 
     #[test]
     fn patterns_are_globs_over_the_whole_soname() {
-        let cli = parse("--paths a --ignore-missing libcuda.so.* libGL*").unwrap();
+        let cli = parse_wrapping("--paths a --ignore-missing libcuda.so.* libGL*");
         let set = cli.may_be_missing().unwrap();
         assert!(set.is_match("libcuda.so.1") && set.is_match("libGLX.so.0"));
         assert!(!set.is_match("mylibcuda.so.1") && !set.is_match("libcuda.so"));

@@ -24,6 +24,10 @@ pub struct Wanted<'a> {
     pub search: &'a [u8],
     /// Names to add to DT_NEEDED.
     pub needed: &'a [&'a [u8]],
+    /// Whether they go in front of the file's own.
+    pub in_front: bool,
+    /// Whether libraries inherit the search path: it is a DT_RPATH then.
+    pub inherited: bool,
 }
 
 /// Bytes that are to stand somewhere else than they do.
@@ -192,8 +196,9 @@ impl<'a> Ground<'a> {
             changes: Changes::default(),
         };
         let more = wanted.needed.len();
-        let own_search = self.dynamic.search_entry();
-        let new_search = !wanted.search.is_empty() && own_search.is_none();
+        let tag = self.dynamic.search_tag(wanted.inherited);
+        let own_search = self.dynamic.search_entries(tag);
+        let new_search = !wanted.search.is_empty() && own_search.is_empty();
         // Strings in spare entries are for a search path alone: with more to add, the entries are used as such.
         let entries = self.dynamic.free_entries();
         if more > 0 {
@@ -207,24 +212,36 @@ impl<'a> Ground<'a> {
             ));
         }
         let mut entries = entries.into_iter();
-        let mut pointers = Vec::new();
+        let mut strings = Vec::new();
         for name in wanted.needed {
-            let placed = work.put(name, allowed)?;
-            pointers.extend(entries.next().map(|index| (index, elf::DT_NEEDED, placed)));
+            strings.push(work.put(name, allowed)?);
         }
+        let offset = |placed: &Placed| placed.address.wrapping_sub(self.strings);
+        let mut offsets: Vec<u64> = strings.iter().map(offset).collect();
+        let mut places: Vec<usize> = entries.by_ref().take(more).collect();
+        if wanted.in_front {
+            let own = self.dynamic.entries_of(elf::DT_NEEDED);
+            offsets.extend(own.iter().map(|&(_, value)| value));
+            places.extend(own.iter().map(|&(index, _)| index));
+            places.sort_unstable();
+        }
+        let needed = places.into_iter().zip(offsets);
+        let mut pointers: Vec<(usize, u32, u64)> = needed
+            .map(|(index, offset)| (index, elf::DT_NEEDED, offset))
+            .collect();
         if !wanted.search.is_empty() {
             let placed = work.put(wanted.search, allowed)?;
-            let index = own_search.or_else(|| entries.next());
-            let tag = self.dynamic.search_tag();
-            pointers.extend(index.map(|index| (index, tag, placed)));
+            strings.push(placed);
+            let new = new_search.then(|| entries.next()).flatten();
+            let places = own_search.into_iter().chain(new);
+            pointers.extend(places.map(|index| (index, tag, offset(&placed))));
         }
         let interpreter = match wanted.interpreter {
             Some(path) => work.interpreter(path)?,
             None => Vec::new(),
         };
-        work.raise_string_table(&pointers);
-        for (index, tag, placed) in pointers {
-            let offset = placed.address.wrapping_sub(self.strings);
+        work.raise_string_table(&strings);
+        for (index, tag, offset) in pointers {
             work.entry(index, tag, offset);
         }
         work.changes.list.extend(interpreter);
@@ -371,18 +388,16 @@ impl Work<'_> {
     }
 
     /// Lets DT_STRSZ cover the strings that tools will find by it.
-    fn raise_string_table(&mut self, pointers: &[(usize, u32, Placed)]) {
+    fn raise_string_table(&mut self, placed: &[Placed]) {
         let Ground {
             dynamic, strings, ..
         } = self.ground;
-        let listed = pointers
+        let listed = placed
             .iter()
-            .filter(|(_, _, placed)| placed.visibility == Visibility::Listed);
+            .filter(|one| one.visibility == Visibility::Listed);
         let ends = self.changes.list.iter().filter_map(|change| {
-            let placed = listed
-                .clone()
-                .find(|(_, _, placed)| placed.offset == change.offset)?;
-            Some(placed.2.address + change.after.len() as u64 - strings)
+            let placed = listed.clone().find(|one| one.offset == change.offset)?;
+            Some(placed.address + change.after.len() as u64 - strings)
         });
         let end = ends.max().unwrap_or(0);
         if let (Some(index), Some(len)) = (

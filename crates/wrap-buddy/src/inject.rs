@@ -16,8 +16,12 @@ pub struct Wanted {
     pub interpreter_len: usize,
     /// How many names are added to DT_NEEDED.
     pub needed: usize,
+    /// Whether they go in front of the program's own.
+    pub in_front: bool,
     /// Whether there is a search path.
     pub search: bool,
+    /// Whether libraries inherit it: it is a DT_RPATH then.
+    pub inherited: bool,
 }
 
 /// The parts of the sidecar that are made from the program's own tables.
@@ -103,8 +107,9 @@ impl Injection {
         let strings = dynamic
             .value(elf::DT_STRTAB)
             .ok_or("it has no DT_STRTAB: ld.so cannot be told where to look")?;
-        let own_search = dynamic.search_entry();
-        let more = wanted.needed + usize::from(wanted.search && own_search.is_none());
+        let tag = dynamic.search_tag(wanted.inherited);
+        let own_search = dynamic.search_entries(tag);
+        let more = wanted.needed + usize::from(wanted.search && own_search.is_empty());
 
         let end = dynamic.end();
         let mut free = dynamic.free_entries();
@@ -122,15 +127,24 @@ impl Injection {
             false => Place::Program(entry_at(index)),
         };
         let mut free = free.into_iter();
-        let needed = (0..wanted.needed).filter_map(|name| {
-            let value = Value::Needed(name, strings);
-            Some((free.next()?, elf::DT_NEEDED, value))
-        });
-        let mut entries: Vec<(usize, u32, Value)> = needed.collect();
+        let names = (0..wanted.needed).map(|name| Value::Needed(name, strings));
+        let mut places: Vec<usize> = free.by_ref().take(wanted.needed).collect();
+        let mut values: Vec<Value> = names.collect();
+        if wanted.in_front {
+            // ld.so loads them in the order of their entries: the first ones are the program's own.
+            let own = dynamic.entries_of(elf::DT_NEEDED);
+            values.extend(own.iter().map(|&(_, value)| Value::Number(value)));
+            places.extend(own.iter().map(|&(index, _)| index));
+            places.sort_unstable();
+        }
+        let needed = places.into_iter().zip(values);
+        let mut entries: Vec<(usize, u32, Value)> = needed
+            .map(|(index, value)| (index, elf::DT_NEEDED, value))
+            .collect();
         if wanted.search {
-            let index = own_search.or_else(|| free.next());
-            let tag = dynamic.search_tag();
-            entries.extend(index.map(|index| (index, tag, Value::Search(strings))));
+            let new = own_search.is_empty().then(|| free.next()).flatten();
+            let places = own_search.into_iter().chain(new);
+            entries.extend(places.map(|index| (index, tag, Value::Search(strings))));
         }
         for (index, tag, value) in entries {
             self.patch(place(index), Value::Number(u64::from(tag)));

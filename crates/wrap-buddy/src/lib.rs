@@ -24,11 +24,13 @@ pub mod report;
 pub mod resolve;
 mod restoration;
 mod restoring;
+pub mod root;
 pub mod scan;
 pub mod show;
 pub mod slot;
 pub mod status;
 mod tree_lock;
+pub mod watch;
 mod wrap;
 
 pub use restoring::restore;
@@ -41,26 +43,26 @@ use std::process::ExitCode;
 use anstream::AutoStream;
 use clap::Parser;
 
-use crate::cli::{Cli, Command, Format, Output};
+use crate::cli::{Command, CommandLine, Format, Output};
 use crate::report::Teller;
 use crate::report::json::Told;
 use crate::report::style::{ERROR, styled};
 
 /// Runs the command line `args`, the program's name first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
-        Ok(cli) => cli,
+    let line = match CommandLine::try_parse_from(args) {
+        Ok(line) => line,
         Err(error) => {
             // Help and version are errors to clap, with exit code 0.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let output = cli.output();
+    let output = line.output();
     let teller = Teller::new(output);
     let all = stages::all();
-    let done = match &cli.command {
-        None => wrap(&cli, all, stages::MISSING, &teller).map(|report| {
+    let done = match &line.command {
+        None => wrap(&line.wrap, all, stages::MISSING, &teller).map(|report| {
             told(&report, output, teller, |out| {
                 report::human::write(&report, output, out, &mut anstream::stderr())
             });
@@ -86,6 +88,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             });
             !views.iter().any(|view| view.failed())
         }),
+        Some(Command::Watch(arguments)) => watch::watch(arguments, all, stages::MISSING),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

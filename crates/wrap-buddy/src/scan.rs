@@ -119,7 +119,7 @@ fn is_wanted(entry: &DirEntry, wanted: Wanted) -> bool {
 }
 
 /// Whether a file is an ELF file, or cannot be read to tell.
-fn may_be_elf(path: &Path) -> bool {
+pub fn may_be_elf(path: &Path) -> bool {
     let mut magic = [0; 4];
     match open_regular(path).and_then(|file| file.read_at(&mut magic, 0)) {
         Ok(_) => magic == elf::ELFMAG,

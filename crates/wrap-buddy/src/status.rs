@@ -215,6 +215,21 @@ pub(crate) fn describe(
     }
 }
 
+/// What to do when libraries that are `needed` by their paths are not there any more.
+fn gone(needed: &[String], origin: &Path) -> Option<String> {
+    let path = |name: &String| match name.strip_prefix("$ORIGIN/") {
+        Some(relative) => origin.join(relative),
+        None => PathBuf::from(name),
+    };
+    let by_path = needed.iter().filter(|name| name.contains('/')).map(path);
+    let gone: Vec<String> = by_path
+        .filter(|path| !path.exists())
+        .map(|path| path.display().to_string())
+        .collect();
+    let what = gone.join(", ");
+    (!gone.is_empty()).then(|| format!("cannot start, {what} is gone: wrap it again"))
+}
+
 fn original(shown: PathBuf, path: &Path, asked_for: bool) -> Option<FileStatus> {
     let beside = path.with_file_name(sidecar_name(path.file_name()?));
     if beside.is_file() {
@@ -269,8 +284,10 @@ fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
         let search = text(sidecar.search());
         status.search_path = (!search.is_empty()).then_some(search);
         status.needed = sidecar.needed_names().map(text).collect();
+        let home = path.parent().unwrap_or(Path::new("/"));
+        status.advice = status.advice.or_else(|| gone(&status.needed, home));
         if let Some(loader) = &earlier.loader {
-            let at = path.parent().unwrap_or(Path::new("/")).join(loader);
+            let at = home.join(loader);
             let problem = loader_problem(&at, sidecar.header().machine);
             status.advice = status.advice.or(problem);
             status.loader = Some(loader.clone());

@@ -1,6 +1,7 @@
 //! The one command there is: from the command line to a report.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -16,7 +17,7 @@ use crate::loaders::Loaders;
 use crate::plan::{Plan, Style};
 use crate::report::{FileReport, Report, Status, Teller};
 use crate::resolve::{Resolver, Settings};
-use crate::scan::scan;
+use crate::scan::{Candidate, scan};
 use crate::tree_lock::TreeLock;
 
 /// Wraps what `cli` names with the stubs and loaders of `stages`; `missing_stages` tells how to get others. `teller` hears of
@@ -30,6 +31,26 @@ pub fn wrap(
     missing_stages: &[(&str, &str)],
     teller: &Teller,
 ) -> Result<Report> {
+    let _lock = (!cli.dry_run).then(|| TreeLock::on(&cli.paths, cli.output.quiet));
+    let (candidates, unreadable) = scan(&cli.paths, !cli.no_recurse, cli.output.wanted(), cli.jobs);
+    let mut report = wrap_candidates(cli, stages, missing_stages, &candidates, teller)?;
+    let unreadable = unreadable.into_iter();
+    let unreadable = unreadable.map(|one| FileReport::failed(one.path, one.reason));
+    report.files.extend(unreadable);
+    Ok(report)
+}
+
+/// Wraps `candidates` in the way that `cli` says; whoever calls it has locked the directories they are in.
+///
+/// # Errors
+/// When nothing can be done at all, whatever the candidates.
+pub fn wrap_candidates(
+    cli: &Cli,
+    stages: &[Stage],
+    missing_stages: &[(&str, &str)],
+    candidates: &[Candidate],
+    teller: &Teller,
+) -> Result<Report> {
     let interpreters = Interpreters::find(&cli.interpreter).context("--interpreter")?;
     let loaders = Loaders::new(cli.loader_dir_path.as_deref())?;
     let resolver = Resolver::new(Settings {
@@ -37,6 +58,9 @@ pub fn wrap(
         runtime_dependencies: cli.runtime_dependencies.clone(),
         needed: cli.needed.clone(),
         may_be_missing: cli.may_be_missing().context("--ignore-missing")?,
+        search: cli.search,
+        frozen_except: cli.frozen_except().context("--frozen-except")?,
+        bundle: bundle(cli),
     });
     let means = Means {
         stages,
@@ -45,17 +69,15 @@ pub fn wrap(
         in_place: cli.strategy != Strategy::Stub,
     };
     let style = Style {
+        search: cli.search,
+        or_stub: cli.strategy == Strategy::Auto,
         relocatable: cli.relocatable,
         loaders: &loaders,
     };
-    let _lock = (!cli.dry_run).then(|| TreeLock::on(&cli.paths, cli.output.quiet));
-    let (candidates, unreadable) = scan(&cli.paths, !cli.no_recurse, cli.output.wanted(), cli.jobs);
     let crew = Crew::new(candidates.len(), cli.jobs)?;
-    let desk = Desk::new(means, resolver, style, cli, &candidates);
+    let desk = Desk::new(means, resolver, style, cli, candidates);
     let mut files = desk.decide(&crew, teller);
     skip_hard_links(&mut files);
-    let unreadable = unreadable.into_iter();
-    files.extend(unreadable.map(|one| FileReport::failed(one.path, one.reason)));
 
     let mut report = Report {
         dry_run: cli.dry_run,
@@ -71,6 +93,15 @@ pub fn wrap(
     }
     report.files = files;
     Ok(report)
+}
+
+/// What is wrapped, and what was named to go with it.
+fn bundle(cli: &Cli) -> Vec<PathBuf> {
+    let named = [&cli.paths, &cli.libs, &cli.runtime_dependencies];
+    let named = named.into_iter().flatten();
+    named
+        .filter_map(|path| fs::canonicalize(path).ok())
+        .collect()
 }
 
 /// Two names of one file: it is worked on under the first. Names that were not met are told of.

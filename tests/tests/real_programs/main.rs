@@ -23,6 +23,7 @@ macro_rules! on {
 mod build_tools;
 mod database;
 mod debian;
+mod editor_server;
 mod java;
 mod javascript;
 mod layout;

@@ -1,10 +1,14 @@
 //! `cargo xtask bench`: every claim about size and speed, measured.
 
+mod index;
 mod launch;
 mod patch;
 mod rooms;
+mod search;
 mod size;
 mod startup;
+mod trees;
+mod watch;
 
 use std::path::Path;
 use std::process::Command;
@@ -22,6 +26,14 @@ pub enum Bench {
     Patch(patch::Options),
     /// How many real libraries have room for a search path; plans only
     Rooms(rooms::Options),
+    /// What finding libraries costs a start, by each way they can be found
+    Search(search::Options),
+    /// How fast the libraries of this system are indexed
+    Index(index::Options),
+    /// Large trees: beside patchelf, on one processor and on all, and few programs among many files
+    Trees(trees::Options),
+    /// What it costs to watch a large tree, and how soon what arrives is wrapped
+    Watch(watch::Options),
 }
 
 /// Runs the task.
@@ -31,6 +43,10 @@ pub fn run(bench: &Bench) -> Result<()> {
         Bench::Startup(options) => startup::run(options),
         Bench::Patch(options) => patch::run(options),
         Bench::Rooms(options) => rooms::run(options),
+        Bench::Search(options) => search::run(options),
+        Bench::Index(options) => index::run(options),
+        Bench::Trees(options) => trees::run(options),
+        Bench::Watch(options) => watch::run(options),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `bench patch`: what wrapping costs, for many programs at once and for a very large one.
 
-mod real;
+pub(super) mod real;
 mod syncs;
 
 use std::fs::{self, File, OpenOptions};
@@ -65,7 +65,7 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn many_programs(kit: &Kit, misses: &mut Misses) -> Result<()> {
-    let found = real::programs();
+    let found = real::programs(PROGRAMS);
     ensure!(
         !found.is_empty(),
         "there is no dynamic executable to copy in /usr"
@@ -78,7 +78,7 @@ fn many_programs(kit: &Kit, misses: &mut Misses) -> Result<()> {
     for round in 0..PROGRAMS_ROUNDS {
         // Left there until the end: ext4 is slow to create files where it has deleted many a moment ago.
         let dir = kit.dir.path().join(format!("programs-{round}"));
-        copy_all(&found, &dir)?;
+        copy_all(&found, PROGRAMS, &dir)?;
         samples.push(kit.wrap(&dir, &["--ignore-missing", "*"])?);
         let wrapped = count_sidecars(&dir)?;
         // A few are refused with reason (no room, set-id); more than that would make the time meaningless.
@@ -92,7 +92,7 @@ fn many_programs(kit: &Kit, misses: &mut Misses) -> Result<()> {
         );
     }
     let dir = kit.dir.path().join("programs-synced");
-    let copies = copy_all(&found, &dir)?;
+    let copies = copy_all(&found, PROGRAMS, &dir)?;
     nix::unistd::sync();
     println!(
         "  of that, the file system takes {:.3} s for the same writes",
@@ -109,13 +109,14 @@ fn many_programs(kit: &Kit, misses: &mut Misses) -> Result<()> {
     Ok(())
 }
 
-fn copy_all(programs: &[PathBuf], dir: &Path) -> Result<Vec<PathBuf>> {
+/// Copies `count` of `files` into `dir`, some of them twice if there are fewer.
+pub(super) fn copy_all(files: &[PathBuf], count: usize, dir: &Path) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(dir)?;
     let mut copies = Vec::new();
-    for (index, program) in programs.iter().cycle().take(PROGRAMS).enumerate() {
-        let name = program.file_name().unwrap_or_default().to_string_lossy();
+    for (index, file) in files.iter().cycle().take(count).enumerate() {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
         let copy = dir.join(format!("{index:04}-{name}"));
-        fs::copy(program, &copy).with_context(|| format!("cannot copy {}", program.display()))?;
+        fs::copy(file, &copy).with_context(|| format!("cannot copy {}", file.display()))?;
         copies.push(copy);
     }
     Ok(copies)

@@ -1,7 +1,7 @@
 //! `bench rooms`: how many real libraries have room for a search path, planned by the tool and never written.
 
-mod kit;
-mod libraries;
+pub(super) mod kit;
+pub(super) mod libraries;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -95,10 +95,16 @@ pub fn run(options: &Options) -> Result<()> {
     misses.finish(options.check)
 }
 
-fn default_libraries() -> Result<Vec<PathBuf>> {
+/// Libraries of this system, at most `count`.
+pub(super) fn of_system(count: usize) -> Vec<PathBuf> {
     let mut found = libraries::below(&[PathBuf::from("/usr/lib")]);
     found.retain(|path| !path.starts_with(DEBUG_INFORMATION));
-    found.truncate(OF_SYSTEM);
+    found.truncate(count);
+    found
+}
+
+fn default_libraries() -> Result<Vec<PathBuf>> {
+    let mut found = of_system(OF_SYSTEM);
     found.extend(libraries::below(&[target_dir()?.join("corpus")]));
     Ok(found)
 }

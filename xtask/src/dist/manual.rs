@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::{Command, CommandFactory};
 use clap_complete::{Generator, Shell};
 use clap_complete_nushell::Nushell;
-use wrap_buddy::cli::Cli;
+use wrap_buddy::cli::CommandLine;
 
 /// Writes everything below `share`, under the names that manual readers and shells look for.
 ///
@@ -27,7 +27,7 @@ pub fn write(share: &Path) -> Result<()> {
 /// Paths below `share`, and what is in them.
 fn files() -> Result<Vec<(PathBuf, Vec<u8>)>> {
     let mut files = Vec::new();
-    let mut all = Cli::command();
+    let mut all = CommandLine::command();
     all.build();
     let name = all.get_name().to_owned();
     for (page, command) in pages(&all) {
@@ -86,7 +86,7 @@ fn bash(name: &str) -> Vec<u8> {
 }
 
 fn completions(shell: impl Generator) -> Vec<u8> {
-    let mut command = Cli::command();
+    let mut command = CommandLine::command();
     let name = command.get_name().to_owned();
     let mut content = Vec::new();
     clap_complete::generate(shell, &mut command, name, &mut content);
@@ -111,7 +111,7 @@ mod tests {
     }
 
     fn commands() -> Vec<(String, Command)> {
-        let mut all = Cli::command();
+        let mut all = CommandLine::command();
         all.build();
         pages(&all)
     }
@@ -160,6 +160,7 @@ mod tests {
             "wrap-buddy-restore",
             "wrap-buddy-status",
             "wrap-buddy-show",
+            "wrap-buddy-watch",
         ] {
             assert!(
                 commands.iter().any(|(page, _)| page == expected),

@@ -18,6 +18,13 @@ pub struct Options {
     out: Option<PathBuf>,
 }
 
+/// Options of `cargo xtask loaders`.
+#[derive(clap::Args)]
+pub struct Loaders {
+    /// Where to; made if it is not there
+    directory: PathBuf,
+}
+
 /// Files beside the program.
 const DOCUMENTS: &[&str] = &["LICENSE", "README.md", "docs/json.md", "docs/schema.json"];
 
@@ -44,6 +51,21 @@ pub fn run(options: &Options) -> Result<()> {
     }
     println!("{}", prefix.display());
     Ok(())
+}
+
+/// Runs the task that only writes loaders: for packages, which have a compiler that can build all of them.
+pub fn loaders(options: &Loaders) -> Result<()> {
+    let missing = stages::MISSING;
+    let told: Vec<String> = missing
+        .iter()
+        .map(|(name, install)| format!("{name}: {install}"))
+        .collect();
+    ensure!(
+        missing.is_empty(),
+        "this build has no stages for {}",
+        told.join("; for ")
+    );
+    write_loaders(&options.directory)
 }
 
 /// Writes every loader this build has into `directory`, under the names the tool looks for: the usual ones, and those with the ABI.

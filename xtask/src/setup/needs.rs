@@ -149,6 +149,18 @@ pub const NEEDS: &[Need] = &[
         cross: None,
     },
     Need {
+        packages: &["nix-bin"],
+        why: "tests of the setup hook and the flake, in stores of their own",
+        proofs: &[Program(&["nix-build"]), Program(&["nix"])],
+        cross: None,
+    },
+    Need {
+        packages: &["shellcheck"],
+        why: "linting the setup hook",
+        proofs: &[Program(&["shellcheck"])],
+        cross: None,
+    },
+    Need {
         packages: &["groff"],
         why: "tests that manual pages render",
         proofs: &[Program(&["groff"])],

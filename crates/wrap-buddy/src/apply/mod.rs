@@ -155,6 +155,11 @@ pub fn restore(
         .collect()
 }
 
+/// Removes sidecars and links of files that are gone, and says what cannot be removed.
+pub fn remove(unused: &[PathBuf]) -> Vec<String> {
+    link_directory::remove(unused)
+}
+
 fn restore_batch(
     restorations: &[&Restoration],
     options: Options,

@@ -199,9 +199,35 @@ impl Dynamic {
             .or_else(|| self.position(elf::DT_RPATH))
     }
 
-    /// What a search path is to be called: a DT_RPATH stays one, because libraries inherit it.
-    pub fn search_tag(&self) -> u32 {
-        match self.is_inherited() {
+    /// Which entries are to hold a search path that is called `tag`. With a DT_RPATH there must be no DT_RUNPATH, for which
+    /// ld.so ignores it.
+    pub fn search_entries(&self, tag: u32) -> Vec<usize> {
+        let all = [elf::DT_RPATH, elf::DT_RUNPATH];
+        match tag {
+            elf::DT_RPATH => all
+                .into_iter()
+                .flat_map(|tag| self.positions(tag))
+                .collect(),
+            _ => self.search_entry().into_iter().collect(),
+        }
+    }
+
+    fn positions(&self, tag: u32) -> impl Iterator<Item = usize> {
+        self.entries_of(tag).into_iter().map(|(index, _)| index)
+    }
+
+    /// The entries with this tag: which they are, and their values.
+    pub fn entries_of(&self, tag: u32) -> Vec<(usize, u64)> {
+        let tags = self.tags.iter().enumerate();
+        let with_tag = tags.filter(|(_, (own, _))| *own == u64::from(tag));
+        with_tag
+            .map(|(index, &(_, value))| (index, value))
+            .collect()
+    }
+
+    /// What a search path is to be called, if it is to be inherited: a DT_RPATH stays one in any case.
+    pub fn search_tag(&self, inherited: bool) -> u32 {
+        match inherited || self.is_inherited() {
             true => elf::DT_RPATH,
             false => elf::DT_RUNPATH,
         }

@@ -1,9 +1,9 @@
 //! The real dynamic linkers: which there are, and which one a program gets.
 
-mod directories;
+mod built_in;
 mod known;
 
-pub use directories::Directories;
+pub use built_in::BuiltIn;
 pub use known::{Fit, Interpreters};
 
 use std::ffi::OsStr;
@@ -16,6 +16,7 @@ use object::elf;
 
 use crate::arch;
 use crate::inspect::{Elf, Identity, Source, identify};
+use crate::root::Root;
 use crate::scan::io_reason;
 
 /// The C library a dynamic linker is part of.
@@ -80,7 +81,9 @@ pub struct Interpreter {
     pub libc: Libc,
     /// What was read of it; it is a library too.
     pub elf: Elf,
-    directories: OnceLock<Directories>,
+    /// What its path is absolute in.
+    pub root: Root,
+    built_in: OnceLock<BuiltIn>,
 }
 
 impl Interpreter {
@@ -89,12 +92,20 @@ impl Interpreter {
     /// # Errors
     /// When it is none, or of an architecture this tool does not know.
     pub fn open(path: &Path) -> Result<Self> {
-        let path = std::path::absolute(path)?;
-        Self::read(&path).with_context(|| format!("{} is no dynamic linker", path.display()))
+        Self::open_in(&Root::default(), &std::path::absolute(path)?)
     }
 
-    fn read(path: &Path) -> Result<Self> {
-        let mut source = Source::open(path).map_err(|error| anyhow!("it {}", io_reason(&error)))?;
+    /// Reads the dynamic linker at `path`, absolute, inside `root`.
+    ///
+    /// # Errors
+    /// As [`Interpreter::open`].
+    pub fn open_in(root: &Root, path: &Path) -> Result<Self> {
+        Self::read(root, path).with_context(|| format!("{} is no dynamic linker", path.display()))
+    }
+
+    fn read(root: &Root, path: &Path) -> Result<Self> {
+        let mut source = Source::open(&root.on_host(path))
+            .map_err(|error| anyhow!("it {}", io_reason(&error)))?;
         let identity = identify(&mut source)?;
         let Identity::Elf {
             machine,
@@ -117,14 +128,24 @@ impl Interpreter {
             path: path.to_owned(),
             libc,
             elf,
-            directories: OnceLock::new(),
+            root: root.clone(),
+            built_in: OnceLock::new(),
         })
     }
 
-    /// The directories it searches by itself. They are looked up in its file, once, by whoever needs them first.
-    pub fn directories(&self) -> &Directories {
-        self.directories
-            .get_or_init(|| Directories::of(&self.path, self.libc, &self.elf))
+    /// What was decided when it was built. It is looked up in its file, once, by whoever needs it first.
+    pub fn built_in(&self) -> &BuiltIn {
+        self.built_in
+            .get_or_init(|| BuiltIn::of(&self.root, &self.path, self.libc, &self.elf))
+    }
+
+    /// Whether it is where the running system has its own, or that by another name.
+    pub fn is_the_systems(&self) -> bool {
+        let real = |path: &Path| std::fs::canonicalize(path).ok();
+        let usual = arch::find(self.elf.machine, self.elf.class);
+        let mut usual = usual.into_iter().flat_map(|arch| arch.known_interpreters);
+        let own = self.root.is_own().then(|| real(&self.path)).flatten();
+        own.is_some() && usual.any(|usual| real(Path::new(usual)) == own)
     }
 
     /// Whether a DT_NEEDED of this name is the dynamic linker itself, and so always loaded.

@@ -13,10 +13,11 @@ use object::elf;
 use sidecar::{Edit, EditKind, Id, InPlaceDraft, Written};
 
 use super::{
-    FileEdit, Plan, Style, Way, check_trusted, inode, join, modified, needed, search,
-    sidecar_owner, tool_version,
+    FileEdit, Plan, Style, Way, added, check_trusted, frozen, inode, join, modified, needed,
+    search, sidecar_owner, tool_version,
 };
 use crate::classify::Subject;
+use crate::cli::Search;
 use crate::earlier::Earlier;
 use crate::in_place::{Changes, Ground, Visibility, Wanted, outside};
 use crate::inspect::{Elf, Source};
@@ -139,11 +140,11 @@ impl Draft {
         let search = search(resolution, style.relocatable.then_some(directory))?;
         if let Some(privilege) = &privilege {
             let files = interpreter.iter().map(|(_, path)| path.as_path());
-            check_trusted(privilege, files, &search)?;
+            check_trusted(privilege, files.chain(frozen(resolution)), &search)?;
         }
 
         let ground = Ground::new(elf, arch, source)?;
-        let choice = Choice {
+        let mut choice = Choice {
             path,
             name,
             resolution,
@@ -151,8 +152,16 @@ impl Draft {
             may_link,
             is_privileged: privilege.is_some(),
             interpreter: interpreter.as_ref().map(|(_, path)| path.as_os_str()),
+            needed: needed(resolution, style.relocatable.then_some(directory)),
         };
-        let (changes, search, links) = choice.make(&ground, search).map_err(Refusal::NoRoom)?;
+        let mut made = choice.make(&ground, search.clone());
+        let is_frozen = !resolution.front.is_empty();
+        let thawed = is_frozen && made.is_err() && (earlier.is_some() || !style.or_stub);
+        if thawed {
+            choice.needed = (added(resolution), false);
+            made = choice.make(&ground, search);
+        }
+        let (changes, search, links) = made.map_err(Refusal::NoRoom)?;
         let mut edits = Vec::new();
         for change in changes.list {
             edits.push(FileEdit::new(
@@ -179,6 +188,11 @@ impl Draft {
                 .is_some_and(|earlier| earlier.sidecar == sidecar)
             && links.as_ref().is_none_or(Links::are_there);
         let mut notes = notes(earlier);
+        if thawed {
+            notes.push(
+                "has no room for the paths of all its libraries: they are searched for".to_owned(),
+            );
+        }
         if changes.hidden {
             notes.push(
                 "its string table has no room behind it: ld.so finds the search path all the same, but patchelf and readelf do not"
@@ -237,6 +251,8 @@ struct Choice<'a> {
     may_link: &'a dyn Fn(&Path) -> bool,
     is_privileged: bool,
     interpreter: Option<&'a OsStr>,
+    /// The extra DT_NEEDED, and whether they go in front.
+    needed: (Vec<OsString>, bool),
 }
 
 impl Choice<'_> {
@@ -298,10 +314,14 @@ impl Choice<'_> {
         allowed: Visibility,
     ) -> Result<Changes, String> {
         let search = join(search);
+        let (needed, in_front) = &self.needed;
+        let needed: Vec<&[u8]> = needed.iter().map(|name| name.as_bytes()).collect();
         let wanted = Wanted {
             interpreter: self.interpreter.map(OsStr::as_bytes),
             search: search.as_bytes(),
-            needed: &needed(self.resolution),
+            needed: &needed,
+            in_front: *in_front,
+            inherited: self.interpreter.is_some() && self.style.search == Search::Rpath,
         };
         ground.changes(&wanted, allowed)
     }

@@ -17,11 +17,12 @@ use anyhow::{Result, anyhow, bail};
 use sidecar::{EditKind, Id, ToolVersion};
 
 use crate::arch::Arch;
+use crate::cli::Search;
 use crate::earlier::{Earlier, PastEdit};
 use crate::inspect::Source;
 use crate::loaders::{Loader, Loaders};
 use crate::privilege::Privilege;
-use crate::resolve::{Resolution, search_path};
+use crate::resolve::{Front, Resolution, relative_file, search_path};
 
 /// One place of a file that changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,6 +158,10 @@ impl Plan {
 /// How plans are made.
 #[derive(Debug)]
 pub struct Style<'a> {
+    /// How programs find their libraries.
+    pub search: Search,
+    /// Whether what has no room in a program is told by a stub instead.
+    pub or_stub: bool,
     /// Paths relative to the executable.
     pub relocatable: bool,
     /// Where loaders are.
@@ -179,10 +184,35 @@ fn search(resolution: &Resolution, origin: Option<&Path>) -> Result<Vec<OsString
     Ok(search)
 }
 
-/// The extra DT_NEEDED.
-fn needed(resolution: &Resolution) -> Vec<&[u8]> {
+/// The extra DT_NEEDED, and whether they go in front of the file's own; as ld.so reads them, relative to `origin` where there
+/// is one.
+fn needed(resolution: &Resolution, origin: Option<&Path>) -> (Vec<OsString>, bool) {
+    if resolution.front.is_empty() {
+        return (added(resolution), false);
+    }
+    let front = resolution.front.iter().map(|front| match (front, origin) {
+        (Front::Name(name), _) => name.clone(),
+        (Front::File(path), None) => path.clone().into_os_string(),
+        (Front::File(path), Some(origin)) => {
+            let relative = relative_file(path, origin);
+            OsString::from_iter([OsStr::new("$ORIGIN/"), relative.as_os_str()])
+        }
+    });
+    (front.collect(), true)
+}
+
+/// The names that libraries, or the user, want to be loaded.
+fn added(resolution: &Resolution) -> Vec<OsString> {
     let added = resolution.added.iter();
-    added.map(|added| added.soname.as_bytes()).collect()
+    added.map(|added| added.soname.clone()).collect()
+}
+
+/// The files that are loaded by their paths.
+pub fn frozen(resolution: &Resolution) -> impl Iterator<Item = &Path> {
+    resolution.front.iter().filter_map(|front| match front {
+        Front::File(path) => Some(path.as_path()),
+        Front::Name(_) => None,
+    })
 }
 
 /// A set-id program trusts what nobody else can change.

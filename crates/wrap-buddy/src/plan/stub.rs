@@ -11,11 +11,12 @@ use sidecar::{Draft, Edit, EditKind, Flags, Id, Trailer};
 use stages::Stage;
 
 use super::{
-    FileEdit, Plan, Style, Way, check_trusted, inode, join, modified, needed, search,
+    FileEdit, Plan, Style, Way, check_trusted, frozen, inode, join, modified, needed, search,
     sidecar_owner, tool_version,
 };
 use crate::arch::Arch;
 use crate::classify::Subject;
+use crate::cli::Search;
 use crate::earlier::{Earlier, Progress};
 use crate::inject::{Wanted, inject};
 use crate::inspect::{self, Elf, Segment, Source};
@@ -145,24 +146,26 @@ pub fn stub(
                 "is set-id or has capabilities, and has no room for the absolute path of its sidecar: move it to a shorter path"
             ));
         }
-        check_trusted(
-            privilege,
-            [loader.path.as_path(), &interpreter_path],
-            &search,
-        )?;
+        let files = [loader.path.as_path(), &interpreter_path].into_iter();
+        check_trusted(privilege, files.chain(frozen(&resolution)), &search)?;
     }
     let mut code = stub.to_vec();
     code.extend(trailer(&sidecar_in_trailer, id)?);
 
     let mut edits = edits(&elf, arch, &slot, code, &mut source)?;
-    let needed = needed(&resolution);
+    let (needed, in_front) = needed(&resolution, origin);
+    let needed: Vec<&[u8]> = needed.iter().map(|name| name.as_bytes()).collect();
     let search_text = join(&search);
     let mut flags = Flags::default();
     if style.relocatable {
         flags = flags.union(Flags::RELOCATABLE);
     }
-    if elf.dynamic.as_ref().is_some_and(|own| own.is_inherited()) {
+    let inherited = style.search == Search::Rpath;
+    if inherited || elf.dynamic.as_ref().is_some_and(|own| own.is_inherited()) {
         flags = flags.union(Flags::RPATH);
+    }
+    if ground.is_unused(&slot) {
+        flags = flags.union(Flags::SLOT_STAYS);
     }
     let path_len = match style.relocatable {
         true => PATH_MAX,
@@ -171,7 +174,9 @@ pub fn stub(
     let wanted = Wanted {
         interpreter_len: path_len,
         needed: needed.len(),
+        in_front,
         search: !search.is_empty(),
+        inherited,
     };
     let injection = inject(&elf, arch, wanted).map_err(anyhow::Error::msg)?;
     if injection.seed_debug {

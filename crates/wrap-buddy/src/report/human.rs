@@ -9,7 +9,7 @@ use sidecar::EditKind;
 use super::style::{DONE, ERROR, LABEL, LEFT, WARNING, shown, styled};
 use super::{FileReport, Report, Status};
 use crate::cli::Output;
-use crate::plan::{FileEdit, Plan, StubPlan};
+use crate::plan::{FileEdit, Plan, StubPlan, frozen};
 use crate::resolve::Missing;
 use crate::slot::Place;
 
@@ -130,6 +130,13 @@ fn write_plan(
     }
     for (name, target) in plan.links().into_iter().flat_map(|links| &links.links) {
         out.line("link", format!("{} → {}", name.display(), target.display()))?;
+    }
+    let frozen = frozen(&plan.resolution).count();
+    if frozen > 0 {
+        out.line(
+            "frozen",
+            format!("{frozen} libraries, loaded by their paths"),
+        )?;
     }
     for added in &plan.resolution.added {
         let why = match &added.needed_by {

@@ -7,44 +7,43 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::search_path::{self, OwnEntry, compose, expand, own_entries};
-use super::shelf::{Probe, Shelf, misfit};
-use super::{Added, Edited, Missing, Resolution, Settings, versions};
-use crate::arch::{self, Arch};
+use super::linker::{Found, Linker, Near, Rule, SearchPath, Step};
+use super::search_path::{self, OwnEntry, compose, own_entries};
+use super::shelf::Shelf;
+use super::{Added, Edited, Missing, Resolution, Settings, freeze, versions};
+use crate::cli::Search;
 use crate::inspect::Elf;
 use crate::interpreter::{Interpreter, Libc};
 
-/// Why a directory is searched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
-    /// The searching file's own DT_RUNPATH or DT_RPATH.
-    Own,
-    /// `--libs`, `--runtime-dependencies`, or the directory of the interpreter: goes on the program's search path when
-    /// it is of use.
-    Offered(usize),
-    /// ld.so does so by itself.
-    Default,
+/// What every walk goes by.
+#[derive(Clone, Copy)]
+pub(super) struct Grounds<'a> {
+    /// What the user asked for.
+    pub settings: &'a Settings,
+    /// What was looked at already.
+    pub shelf: &'a Shelf,
 }
 
 /// A library that will be loaded.
 struct Loaded {
-    path: PathBuf,
-    elf: Arc<Elf>,
-    origin: Origin,
+    found: Found,
+    /// The search path it has itself.
+    search: SearchPath,
+    /// The library that had it loaded, unless the program did.
+    by: Option<usize>,
 }
-
-/// A library at a path.
-type Found = (PathBuf, Arc<Elf>);
 
 struct Walk<'a> {
     settings: &'a Settings,
     shelf: &'a Shelf,
     program: &'a Elf,
     interpreter: &'a Interpreter,
-    arch: &'a Arch,
+    linker: Linker<'a>,
     /// The program's own entries that stay.
     kept: Vec<OwnEntry>,
-    /// What [`Origin::Offered`] counts, the interpreter's own directory behind them left out.
+    /// The search path that those are.
+    search: SearchPath,
+    /// What [`Rule::Offered`] counts, the interpreter's own directory behind them left out.
     offered: Vec<PathBuf>,
     used: BTreeSet<usize>,
     /// By every name it will answer to.
@@ -60,53 +59,45 @@ struct Walk<'a> {
 
 /// The libraries of a program, and theirs.
 pub(super) fn program(
-    settings: &Settings,
-    shelf: &Shelf,
+    Grounds { settings, shelf }: Grounds<'_>,
     edited: &Edited,
     path: &Path,
     program: &Elf,
-    interpreter: &Interpreter,
+    linker: Linker<'_>,
 ) -> Resolution {
     let offered = [&settings.libraries, &settings.runtime_dependencies];
     let offered = offered.into_iter().flatten().cloned().collect();
-    let Some((mut walk, own)) =
-        Walk::new(settings, shelf, edited, path, program, interpreter, offered)
-    else {
-        return Resolution::default();
-    };
+    let grounds = Grounds { settings, shelf };
+    let (mut walk, own) = Walk::new(grounds, edited, path, program, linker, offered);
     walk.program(path);
     while let Some(index) = walk.queue.pop_front() {
         walk.library(index, path);
     }
     walk.check_versions(path);
+    walk.freeze();
 
     let count = settings.libraries.len();
     let always = count..count + settings.runtime_dependencies.len();
-    walk.finish(&own, always)
+    let mut result = walk.finish(&own, always);
+    // The same directories, under another name.
+    let dynamic = program.dynamic.as_ref();
+    let is_runpath = dynamic.is_some_and(|dynamic| dynamic.runpath.is_some());
+    result.search_changes |=
+        settings.search == Search::Rpath && is_runpath && !result.search.is_empty();
+    result
 }
 
 /// What a library needs itself. Its search path changes only if it does not find all of that by its own, or where ld.so
 /// looks anyway.
 pub(super) fn library(
-    settings: &Settings,
-    shelf: &Shelf,
+    grounds: Grounds<'_>,
     path: &Path,
     library: &Elf,
-    interpreter: &Interpreter,
+    linker: Linker<'_>,
 ) -> Resolution {
-    let offered = settings.libraries.clone();
+    let offered = grounds.settings.libraries.clone();
     let edited = Edited::new();
-    let Some((mut walk, own)) = Walk::new(
-        settings,
-        shelf,
-        &edited,
-        path,
-        library,
-        interpreter,
-        offered,
-    ) else {
-        return Resolution::default();
-    };
+    let (mut walk, own) = Walk::new(grounds, &edited, path, library, linker, offered);
     walk.own_needs(path);
     walk.check_versions(path);
     let helped = !walk.used.is_empty();
@@ -118,30 +109,33 @@ pub(super) fn library(
 impl<'a> Walk<'a> {
     /// At the start of the way, and the search path that the file at `path` has now.
     fn new(
-        settings: &'a Settings,
-        shelf: &'a Shelf,
+        Grounds { settings, shelf }: Grounds<'a>,
         edited: &'a Edited,
         path: &Path,
         program: &'a Elf,
-        interpreter: &'a Interpreter,
+        linker: Linker<'a>,
         offered: Vec<PathBuf>,
-    ) -> Option<(Self, Vec<OwnEntry>)> {
-        let arch = arch::find(program.machine, program.class)?;
+    ) -> (Self, Vec<OwnEntry>) {
         let origin = path.parent().unwrap_or(Path::new("/"));
-        let own = program
-            .dynamic
-            .as_ref()
-            .and_then(|dynamic| dynamic.search_path())
-            .map(|text| own_entries(text, origin, arch))
+        let dynamic = program.dynamic.as_ref();
+        let text = dynamic.and_then(|dynamic| dynamic.search_path());
+        let own = text
+            .map(|text| own_entries(text, origin, &linker.tokens(text.as_bytes())))
             .unwrap_or_default();
-        let kept = own.iter().filter(|entry| entry.is_kept());
+        let kept: Vec<OwnEntry> = own.iter().filter(|one| one.is_kept()).cloned().collect();
+        let is_inherited = dynamic.is_some_and(|dynamic| dynamic.is_inherited())
+            || settings.search == Search::Rpath;
         let walk = Self {
             settings,
             shelf,
             program,
-            interpreter,
-            arch,
-            kept: kept.cloned().collect(),
+            interpreter: linker.interpreter,
+            linker,
+            search: SearchPath {
+                directories: directories_of(&kept),
+                is_runpath: !is_inherited,
+            },
+            kept,
             offered,
             used: BTreeSet::new(),
             loaded: HashMap::new(),
@@ -151,7 +145,7 @@ impl<'a> Walk<'a> {
             edited,
             result: Resolution::default(),
         };
-        Some((walk, own))
+        (walk, own)
     }
 
     /// Composes the search path, of what the file keeps of its `own` and the directories that are of use, or `always` there.
@@ -162,7 +156,7 @@ impl<'a> Walk<'a> {
             .map(|(_, directory)| directory.clone())
             .collect();
         if self.used.contains(&self.offered.len()) {
-            directories.extend(self.interpreter.directories().own.clone());
+            directories.extend(self.interpreter.built_in().own.clone());
         }
         let shelf = self.shelf;
         let search = compose(&self.kept, &directories, |directory| shelf.real(directory));
@@ -176,7 +170,7 @@ impl<'a> Walk<'a> {
 
     /// What a library needs, looked for as ld.so will for the library alone.
     fn own_needs(&mut self, path: &Path) {
-        let own = directories_of(&self.kept);
+        let own = self.told_program();
         let (given, needed): (Vec<&OsString>, Vec<&OsString>) = self
             .program
             .needed()
@@ -187,18 +181,18 @@ impl<'a> Walk<'a> {
             .all(|name| self.find(name, path, &own, false).is_ok());
         for name in needed {
             match self.find(name, path, &own, !alone) {
-                Ok((found, origin)) => self.load(name.clone(), found, origin),
-                Err(hints) => self.miss(name.clone(), path, hints),
+                Ok(found) => self.load(name.clone(), found, None),
+                Err(nears) => self.miss(name.clone(), path, &nears),
             }
         }
         // Nobody has to find these, but their versions count.
         for name in given {
-            if let Ok(((at, elf), origin)) = self.find(name, path, &own, true) {
+            if let Ok(found) = self.find(name, path, &own, true) {
                 self.loaded.insert(name.clone(), self.libraries.len());
                 self.libraries.push(Loaded {
-                    path: at,
-                    elf,
-                    origin,
+                    found,
+                    search: SearchPath::default(),
+                    by: None,
                 });
             }
         }
@@ -210,8 +204,17 @@ impl<'a> Walk<'a> {
             return None;
         }
         let path = self.edited.get(&self.shelf.real(library))?.get(name)?;
-        let elf = self.try_path(path, &mut Vec::new())?;
-        Some((path.clone(), elf))
+        // A path is taken as it is.
+        let found = self.linker.find(path.as_os_str(), path, &[], false).ok()?;
+        Some(Found {
+            rule: Rule::Runpath,
+            ..found
+        })
+    }
+
+    /// Where the program itself is told to look.
+    fn told_program(&self) -> Vec<Step> {
+        self.linker.told([&self.search])
     }
 }
 
@@ -228,48 +231,32 @@ impl Walk<'_> {
         }
         let extra = self.result.added.iter().map(|added| &added.soname);
         let names: Vec<OsString> = extra.chain(self.program.needed()).cloned().collect();
-        let own: Vec<PathBuf> = directories_of(&self.kept);
+        let own = self.told_program();
         for name in names {
             if self.interpreter.provides(&name) || self.loaded.contains_key(&name) {
                 continue;
             }
             match self.find(&name, path, &own, true) {
-                Ok((found, origin)) => self.load(name, found, origin),
-                Err(hints) => self.miss(name, path, hints),
+                Ok(found) => self.load(name, found, None),
+                Err(nears) => self.miss(name, path, &nears),
             }
         }
     }
 
     /// What a library needs and the program does not.
     fn library(&mut self, index: usize, program: &Path) {
-        let (elf, path) = {
-            let loaded = &self.libraries[index];
-            // The system's own libraries may lean on its ld.so.cache: they are not ours to judge.
-            if loaded.origin == Origin::Default {
-                return;
-            }
-            (Arc::clone(&loaded.elf), loaded.path.clone())
-        };
-        let dynamic = elf.dynamic.as_ref();
-        // ld.so takes $ORIGIN from the path it opened, symbolic links and all.
-        let origin = path.parent().unwrap_or(Path::new("/"));
-        let mut own = dynamic
-            .and_then(|dynamic| dynamic.search_path())
-            .map(|text| directories_of(&own_entries(text, origin, self.arch)))
-            .unwrap_or_default();
-        let program_is_inherited = self
-            .program
-            .dynamic
-            .as_ref()
-            .is_some_and(|dynamic| dynamic.is_inherited());
-        let own_runpath = dynamic.is_some_and(|dynamic| dynamic.runpath.is_some());
-        let inherits =
-            self.interpreter.libc == Libc::Musl || (program_is_inherited && !own_runpath);
-        let kept = directories_of(&self.kept);
-        let alone = own.clone();
-        if inherits {
-            own.extend_from_slice(&kept);
+        let Loaded { found, search, .. } = &self.libraries[index];
+        // The system's own libraries are not ours to judge.
+        if matches!(found.rule, Rule::Default | Rule::Cache) {
+            self.library_of_system(index);
+            return;
         }
+        let (elf, path) = (Arc::clone(&found.elf), found.path.clone());
+        let inherits =
+            self.interpreter.libc == Libc::Musl || (!self.search.is_runpath && !search.is_runpath);
+        let alone = self.linker.told(self.chain(index));
+        let with_program = self.chain(index).chain([&self.search]);
+        let own = self.linker.told(with_program);
         for name in elf.needed() {
             if self.interpreter.provides(name)
                 || self.loaded.contains_key(name)
@@ -278,7 +265,7 @@ impl Walk<'_> {
                 continue;
             }
             let by_itself = match self.find_edited(&path, name) {
-                Some(found) => Ok((found, Origin::Own)),
+                Some(found) => Ok(found),
                 None => {
                     let found = self.find(name, &path, &own, inherits);
                     let is_heir = inherits && self.find(name, &path, &alone, false).is_err();
@@ -289,11 +276,11 @@ impl Walk<'_> {
                 }
             };
             let found = match by_itself {
-                Err(hints) if inherits => Err(hints),
-                Ok((found, origin)) => Ok((found, origin)),
+                Err(nears) if inherits => Err(nears),
+                Ok(found) => Ok(found),
                 Err(_) => {
                     // Found like a library of the program's, it is one of the program's from now on.
-                    let found = self.find(name, program, &kept, true);
+                    let found = self.find(name, program, &self.told_program(), true);
                     if found.is_ok() {
                         self.direct.insert(name.clone());
                         self.result.added.push(Added {
@@ -305,83 +292,126 @@ impl Walk<'_> {
                 }
             };
             match found {
-                Ok((found, origin)) => self.load(name.clone(), found, origin),
-                Err(hints) => self.miss(name.clone(), &path, hints),
+                Ok(found) => self.load(name.clone(), found, Some(index)),
+                Err(nears) => self.miss(name.clone(), &path, &nears),
             }
         }
     }
 
-    /// Looks for `name` on behalf of the file at `from`: in `own` directories, in the offered ones if they count, and
-    /// where ld.so looks by itself. On failure: files that come close.
+    /// Freezing takes all that a library of the system needs as well.
+    fn library_of_system(&mut self, index: usize) {
+        if !self.is_frozen() {
+            return;
+        }
+        let Found { elf, path, .. } = self.libraries[index].found.clone();
+        let told = self.linker.told(self.chain(index));
+        for name in elf.needed() {
+            let is_known = self.interpreter.provides(name)
+                || self.loaded.contains_key(name)
+                || self.direct.contains(name);
+            if !is_known && let Ok(found) = self.find(name, &path, &told, false) {
+                self.load(name.clone(), found, Some(index));
+            }
+        }
+    }
+
+    /// musl knows no library by another name than it was asked for by, and would load each twice.
+    fn is_frozen(&self) -> bool {
+        self.settings.search == Search::Frozen && self.interpreter.libc == Libc::Glibc
+    }
+
+    fn freeze(&mut self) {
+        if !self.is_frozen() {
+            return;
+        }
+        let extra = self.result.added.iter();
+        let asked_for = extra.clone().filter(|added| added.needed_by.is_none());
+        let asked_for = asked_for.map(|added| &added.soname);
+        let subject = freeze::Subject {
+            needed: asked_for
+                .chain(self.program.needed())
+                .map(OsString::as_os_str)
+                .collect(),
+            added: extra.map(|added| added.soname.as_os_str()).collect(),
+            library: |name: &OsStr| Some(&self.libraries[*self.loaded.get(name)?].found),
+            interpreter: &self.interpreter.path,
+            except: &self.settings.frozen_except,
+        };
+        let front = subject.front();
+        let movable = freeze::movable(&front, &self.settings.bundle);
+        if !movable.is_empty() {
+            let movable: Vec<String> = movable
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
+            self.result.warnings.push(format!(
+                "frozen, but neither in a store nor in a directory given here: wrap again when an update moves {}",
+                movable.join(", ")
+            ));
+        }
+        self.result.front = front;
+    }
+
+    /// The search paths of a library, of the one that had it loaded, and so on.
+    fn chain(&self, index: usize) -> impl Iterator<Item = &SearchPath> {
+        let chain = std::iter::successors(Some(index), |index| self.libraries[*index].by);
+        chain.map(|index| &self.libraries[index].search)
+    }
+
+    /// Looks for `name` on behalf of the file at `from`: where it is `told` to, in the offered directories if they count, and
+    /// where ld.so looks by itself.
     fn find(
         &self,
         name: &OsStr,
         from: &Path,
-        own: &[PathBuf],
+        told: &[Step],
         offered: bool,
-    ) -> Result<(Found, Origin), Vec<String>> {
-        let mut hints = Vec::new();
-        if name.as_bytes().contains(&b'/') {
-            // A path, not a name to be searched for; a relative one depends on where the program is started.
-            let origin = from.parent().unwrap_or(Path::new("/"));
-            for path in expand(name.as_bytes(), origin, self.arch) {
-                if let Some(library) = self.try_path(&path, &mut hints) {
-                    return Ok(((path, library), Origin::Own));
-                }
-            }
-            return Err(hints);
+    ) -> Result<Found, Vec<Near>> {
+        if !offered {
+            return self.linker.find(name, from, told, true);
         }
-        let own = own.iter().map(|directory| (directory, Origin::Own));
         let given = self.offered.iter().enumerate();
-        let given = given.map(|(index, directory)| (directory, Origin::Offered(index)));
-        let told = own.chain(given.filter(|_| offered));
-        // What the dynamic linker searches by itself takes reading it: only where nothing else has the library.
-        let by_itself = std::iter::once_with(|| {
-            let known = self.interpreter.directories();
-            let its_own = known.own.iter().filter(move |_| offered);
-            let its_own = its_own.map(|own| (own, Origin::Offered(self.offered.len())));
-            let default = known.default.iter();
-            its_own.chain(default.map(|directory| (directory, Origin::Default)))
+        let given = given.map(|(index, directory)| Step {
+            directory: directory.clone(),
+            rule: Rule::Offered(index),
         });
-        for (directory, origin) in told.chain(by_itself.flatten()) {
-            let path = directory.join(name);
-            if let Some(library) = self.try_path(&path, &mut hints) {
-                return Ok(((path, library), origin));
-            }
-        }
-        Err(hints)
-    }
-
-    fn try_path(&self, path: &Path, hints: &mut Vec<String>) -> Option<Arc<Elf>> {
-        let misfit = match self.shelf.probe(path) {
-            Probe::Absent => return None,
-            Probe::Unusable(why) => why,
-            Probe::Library(library) => {
-                match misfit(self.program, self.interpreter.libc, &library) {
-                    None => return Some(library),
-                    Some(why) => why,
-                }
-            }
+        let told: Vec<Step> = told.iter().cloned().chain(given).collect();
+        let found = self.linker.find(name, from, &told, true);
+        let by_itself = match &found {
+            Ok(found) => matches!(found.rule, Rule::Default | Rule::Cache),
+            Err(_) => true,
         };
-        hints.push(format!("{} {misfit}", path.display()));
-        None
+        // What is beside the dynamic linker fits it better than what it looks for by itself. To know takes reading it: only
+        // where nothing else has the library.
+        match &self.interpreter.built_in().own {
+            Some(own) if by_itself && !name.as_bytes().contains(&b'/') => {
+                let own = Step {
+                    directory: own.clone(),
+                    rule: Rule::Offered(self.offered.len()),
+                };
+                let told: Vec<Step> = told.into_iter().chain([own]).collect();
+                self.linker.find(name, from, &told, true)
+            }
+            _ => found,
+        }
     }
 
-    fn load(&mut self, name: OsString, (path, elf): Found, origin: Origin) {
-        if let Origin::Offered(index) = origin {
+    fn load(&mut self, name: OsString, found: Found, by: Option<usize>) {
+        if let Rule::Offered(index) = found.rule {
             self.used.insert(index);
         }
         let index = self.libraries.len();
-        if let Some(soname) = elf.soname() {
+        if let Some(soname) = found.elf.soname() {
             self.loaded.entry(soname.clone()).or_insert(index);
         }
         self.loaded.insert(name.clone(), index);
-        self.result.found.push((name, path.clone()));
-        self.libraries.push(Loaded { path, elf, origin });
+        self.result.found.push((name, found.path.clone()));
+        let search = self.linker.search_path(&found.path, &found.elf);
+        self.libraries.push(Loaded { found, search, by });
         self.queue.push_back(index);
     }
 
-    fn miss(&mut self, soname: OsString, needed_by: &Path, mut hints: Vec<String>) {
+    fn miss(&mut self, soname: OsString, needed_by: &Path, nears: &[Near]) {
         if self.settings.may_be_missing.is_match(&soname) {
             if !self.result.ignored.contains(&soname) {
                 self.result.ignored.push(soname);
@@ -393,6 +423,7 @@ impl Walk<'_> {
             known.needed_by.push(needed_by.to_owned());
             return;
         }
+        let mut hints: Vec<String> = nears.iter().map(Near::to_string).collect();
         for path in self.shelf.with_soname(&soname) {
             hints.push(format!(
                 "{} has this DT_SONAME, but ld.so goes by file names: link it as {}",
@@ -416,16 +447,16 @@ impl Walk<'_> {
             if self.interpreter.provides(name) {
                 return Some((self.interpreter.path.as_path(), &self.interpreter.elf));
             }
-            let loaded = &self.libraries[*self.loaded.get(name)?];
+            let loaded = &self.libraries[*self.loaded.get(name)?].found;
             Some((loaded.path.as_path(), &*loaded.elf))
         };
-        let mut warnings = versions::unmet(path, self.program, library);
-        for loaded in &self.libraries {
-            if loaded.origin != Origin::Default {
-                warnings.extend(versions::unmet(&loaded.path, &loaded.elf, library));
+        let mut unmet = versions::unmet(path, self.program, library);
+        for Loaded { found, .. } in &self.libraries {
+            if !matches!(found.rule, Rule::Default | Rule::Cache) {
+                unmet.extend(versions::unmet(&found.path, &found.elf, library));
             }
         }
-        self.result.warnings = warnings;
+        self.result.warnings = unmet.iter().map(ToString::to_string).collect();
     }
 }
 

@@ -1,13 +1,24 @@
 //! Finds the libraries of a program and of those libraries, or those of one library, the way ld.so will, and says which
 //! directories ld.so has to be told of. Knows nothing about how they are told.
 
+pub mod cache;
 mod closure;
+mod freeze;
+pub mod index;
+mod linker;
+mod processor;
 mod search_path;
 mod shelf;
+mod tree;
 mod versions;
 
+pub use freeze::Front;
+pub use linker::{Found, Linker, Near, Rule, SearchPath, Step, Surroundings};
+pub use processor::Processor;
 pub use search_path::{Entry, relative_file, search_path};
-pub use shelf::{Probe, Shelf};
+pub use shelf::{Misfit, Probe, Shelf, misfit};
+pub use tree::{Lost, Node, Tree};
+pub use versions::Unmet;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -15,8 +26,11 @@ use std::path::{Path, PathBuf};
 
 use globset::GlobSet;
 
+use crate::cli::Search;
 use crate::inspect::Elf;
 use crate::interpreter::Interpreter;
+use crate::root::Root;
+use closure::Grounds;
 
 /// What the user asked for.
 #[derive(Debug, Default)]
@@ -29,6 +43,12 @@ pub struct Settings {
     pub needed: Vec<OsString>,
     /// Sonames that may be missing.
     pub may_be_missing: GlobSet,
+    /// How programs find libraries.
+    pub search: Search,
+    /// Names that are searched for even by a program whose libraries are frozen.
+    pub frozen_except: GlobSet,
+    /// Directories, free of symbolic links, whose libraries do not move without the programs.
+    pub bundle: Vec<PathBuf>,
 }
 
 /// A DT_NEEDED the program gets in addition.
@@ -70,24 +90,41 @@ pub struct Resolution {
     pub missing: Vec<Missing>,
     /// What is missing and may be.
     pub ignored: Vec<OsString>,
-    /// Symbol versions that will not be found.
+    /// Every library by its path, in the order in which they are loaded: goes in front of the program's own DT_NEEDED. Empty
+    /// when libraries are searched for.
+    pub front: Vec<Front>,
+    /// Symbol versions that will not be found, and libraries that may move.
     pub warnings: Vec<String>,
     /// Every library found: the name it was asked for by, and where it is.
     pub found: Vec<(OsString, PathBuf)>,
 }
 
-/// Resolves the libraries of many programs with the same settings.
+/// Resolves the libraries of many programs with the same settings, for any processor of their architecture.
 #[derive(Debug)]
 pub struct Resolver {
     settings: Settings,
     shelf: Shelf,
+    here: Surroundings,
+    elsewhere: Surroundings,
 }
 
 impl Resolver {
     /// A resolver that has not looked at any library yet.
     pub fn new(settings: Settings) -> Self {
-        let shelf = Shelf::new(settings.libraries.clone());
-        Self { settings, shelf }
+        let shelf = Shelf::new(Root::default(), settings.libraries.clone());
+        let here = Surroundings {
+            is_plan: true,
+            ..Surroundings::default()
+        };
+        Self {
+            settings,
+            shelf,
+            elsewhere: Surroundings {
+                without_cache: true,
+                ..here.clone()
+            },
+            here,
+        }
     }
 
     /// Resolves the libraries of the program `elf` at `path`, an absolute path.
@@ -98,12 +135,32 @@ impl Resolver {
         interpreter: &Interpreter,
         edited: &Edited,
     ) -> Resolution {
-        closure::program(&self.settings, &self.shelf, edited, path, elf, interpreter)
+        self.linker(interpreter)
+            .map(|linker| closure::program(self.grounds(), edited, path, elf, linker))
+            .unwrap_or_default()
     }
 
     /// Finds what the library `elf` at `path`, an absolute path, needs itself.
     pub fn library(&self, path: &Path, elf: &Elf, interpreter: &Interpreter) -> Resolution {
-        closure::library(&self.settings, &self.shelf, path, elf, interpreter)
+        self.linker(interpreter)
+            .map(|linker| closure::library(self.grounds(), path, elf, linker))
+            .unwrap_or_default()
+    }
+
+    fn grounds(&self) -> Grounds<'_> {
+        Grounds {
+            settings: &self.settings,
+            shelf: &self.shelf,
+        }
+    }
+
+    /// This machine's ld.so.cache is not that of a place for which something is wrapped with another dynamic linker.
+    fn linker<'a>(&'a self, interpreter: &'a Interpreter) -> Option<Linker<'a>> {
+        let surroundings = match interpreter.is_the_systems() {
+            true => &self.here,
+            false => &self.elsewhere,
+        };
+        Linker::new(interpreter, &self.shelf, surroundings)
     }
 
     /// Whether the library at `path` looks for its own needs relative to where it is opened, so that a link to it in another

@@ -5,8 +5,6 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use crate::arch::Arch;
-
 /// An entry of a search path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -36,23 +34,32 @@ impl OwnEntry {
 }
 
 /// Takes a search path apart; `origin` is the directory of the file that has it.
-pub(super) fn own_entries(path: &OsStr, origin: &Path, arch: &Arch) -> Vec<OwnEntry> {
+pub(super) fn own_entries(path: &OsStr, origin: &Path, tokens: &Tokens) -> Vec<OwnEntry> {
     path.as_bytes()
         .split(|&byte| byte == b':')
         .filter(|text| !text.is_empty())
         .map(|text| OwnEntry {
             text: OsStr::from_bytes(text).to_owned(),
-            directories: expand(text, origin, arch),
+            directories: expand(text, origin, tokens),
         })
         .collect()
 }
 
-/// Substitutes ld.so's tokens. What $LIB stands for was decided when ld.so was built, so each likely value is tried.
-pub(super) fn expand(text: &[u8], origin: &Path, arch: &Arch) -> Vec<PathBuf> {
+/// What ld.so substitutes, besides `$ORIGIN`.
+#[derive(Clone, Debug)]
+pub(super) struct Tokens {
+    /// `$LIB`: what it stands for was decided when ld.so was built; where that is not known, each likely value.
+    pub lib: Vec<&'static str>,
+    /// `$PLATFORM`.
+    pub platform: &'static str,
+}
+
+/// Substitutes ld.so's tokens. Directories relative to where a program is started are left out.
+pub(super) fn expand(text: &[u8], origin: &Path, tokens: &Tokens) -> Vec<PathBuf> {
     let mut texts = vec![text.to_vec()];
     let origin = origin.as_os_str().as_bytes();
-    let lib_tokens: Vec<&[u8]> = arch.lib_tokens.iter().map(|lib| lib.as_bytes()).collect();
-    let platform = [arch.platform.as_bytes()];
+    let lib_tokens: Vec<&[u8]> = tokens.lib.iter().map(|lib| lib.as_bytes()).collect();
+    let platform = [tokens.platform.as_bytes()];
     for (token, values) in [
         ("ORIGIN", &[origin][..]),
         ("LIB", &lib_tokens),
@@ -175,11 +182,16 @@ fn relative_to(path: &Path, from: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch;
+
+    fn tokens() -> Tokens {
+        Tokens {
+            lib: vec!["lib", "lib/i386-linux-gnu"],
+            platform: "i686",
+        }
+    }
 
     fn expanded(text: &str) -> Vec<String> {
-        let arch = arch::find(sidecar::machine::I686, 1).unwrap();
-        let paths = expand(text.as_bytes(), Path::new("/app/bin"), arch);
+        let paths = expand(text.as_bytes(), Path::new("/app/bin"), &tokens());
         paths
             .iter()
             .map(|path| path.display().to_string())
@@ -199,8 +211,11 @@ mod tests {
 
     #[test]
     fn kept_entries_come_first_and_nothing_twice() {
-        let arch = &arch::all()[0];
-        let kept = own_entries(OsStr::new("$ORIGIN:/b::/a"), Path::new("/nowhere"), arch);
+        let kept = own_entries(
+            OsStr::new("$ORIGIN:/b::/a"),
+            Path::new("/nowhere"),
+            &tokens(),
+        );
         let directories = ["/a", "/nowhere", "/c", "/c"].map(PathBuf::from);
         let path = search_path(&compose(&kept, &directories, Path::to_owned), None);
         assert_eq!(path, ["$ORIGIN", "/b", "/a", "/c"]);
@@ -208,9 +223,8 @@ mod tests {
 
     #[test]
     fn an_entry_that_does_not_exist_is_kept_only_below_the_origin() {
-        let arch = &arch::all()[0];
         let text = OsStr::new("$ORIGIN/none:${ORIGIN}/none:/none/at/all:/usr:none");
-        let entries = own_entries(text, Path::new("/nowhere"), arch);
+        let entries = own_entries(text, Path::new("/nowhere"), &tokens());
         let kept: Vec<bool> = entries.iter().map(OwnEntry::is_kept).collect();
         assert_eq!(kept, [true, true, false, true, false]);
     }

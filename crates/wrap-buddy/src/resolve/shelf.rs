@@ -2,21 +2,27 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use object::elf;
 
+use super::cache::Cache;
+use super::index;
 use crate::arch;
 use crate::inspect::{Elf, Identity, Source, identify};
 use crate::interpreter::Libc;
+use crate::root::Root;
 
 /// What is at a path where a library was looked for.
 #[derive(Clone, Debug)]
 pub enum Probe {
     /// Nothing.
     Absent,
+    /// Something that may not be opened, and why.
+    Closed(String),
     /// Something that is no library, and why.
     Unusable(String),
     /// A library, of some architecture.
@@ -26,18 +32,24 @@ pub enum Probe {
 /// Remembers every probe.
 #[derive(Debug)]
 pub struct Shelf {
+    root: Root,
     probes: Mutex<HashMap<PathBuf, Probe>>,
     real: Mutex<HashMap<PathBuf, PathBuf>>,
+    directories: Mutex<HashMap<PathBuf, bool>>,
+    caches: Mutex<HashMap<PathBuf, Option<Arc<Cache>>>>,
     indexed: Vec<PathBuf>,
     by_soname: OnceLock<HashMap<OsString, Vec<PathBuf>>>,
 }
 
 impl Shelf {
-    /// An empty shelf; the `indexed` directories are where [`Shelf::with_soname`] looks.
-    pub fn new(indexed: Vec<PathBuf>) -> Self {
+    /// An empty shelf of what is in `root`; the `indexed` directories are where [`Shelf::with_soname`] looks.
+    pub fn new(root: Root, indexed: Vec<PathBuf>) -> Self {
         Self {
+            root,
             probes: Mutex::default(),
             real: Mutex::default(),
+            directories: Mutex::default(),
+            caches: Mutex::default(),
             indexed,
             by_soname: OnceLock::new(),
         }
@@ -45,25 +57,49 @@ impl Shelf {
 
     /// What is at `path`.
     pub fn probe(&self, path: &Path) -> Probe {
-        remembered(&self.probes, path, open_library)
+        let open = |path: &Path| open_library(&self.root.on_host(path));
+        remembered(&self.probes, path, open)
+    }
+
+    /// Where its paths are absolute.
+    pub fn root(&self) -> &Root {
+        &self.root
     }
 
     /// The directory that `path` leads to, free of symbolic links; `path` itself if there is none.
     pub fn real(&self, path: &Path) -> PathBuf {
-        let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        remembered(&self.real, path, real)
+        remembered(&self.real, path, |path| self.root.real(path))
+    }
+
+    /// Whether `path` leads to a directory.
+    pub fn is_directory(&self, path: &Path) -> bool {
+        let is_directory = |path: &Path| self.root.on_host(path).is_dir();
+        remembered(&self.directories, path, is_directory)
+    }
+
+    /// The ld.so.cache at `path`.
+    pub fn cache(&self, path: &Path) -> Option<Arc<Cache>> {
+        let read = |path: &Path| {
+            let bytes = fs::read(self.root.on_host(path)).ok()?;
+            Cache::parse(&bytes).map(Arc::new)
+        };
+        remembered(&self.caches, path, read)
     }
 
     /// Files in the indexed directories whose DT_SONAME is `soname`, whatever they are called.
     pub fn with_soname(&self, soname: &OsStr) -> &[PathBuf] {
         let index = self.by_soname.get_or_init(|| {
+            let on_host = self.indexed.iter().map(|one| (one, self.root.on_host(one)));
             let mut index: HashMap<OsString, Vec<PathBuf>> = HashMap::new();
-            let entries = self.indexed.iter().filter_map(|dir| fs::read_dir(dir).ok());
-            for entry in entries.flatten().flatten() {
-                if let Probe::Library(library) = open_library(&entry.path())
-                    && let Some(soname) = library.soname()
-                {
-                    index.entry(soname.clone()).or_default().push(entry.path());
+            for (inside, on_host) in on_host {
+                for card in index::directory(&on_host) {
+                    let Some(soname) = card.soname else {
+                        continue;
+                    };
+                    index
+                        .entry(soname)
+                        .or_default()
+                        .push(inside.join(card.name));
                 }
             }
             index
@@ -91,6 +127,9 @@ fn open_library(path: &Path) -> Probe {
     let mut source = match Source::open(path) {
         Ok(source) => source,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Probe::Absent,
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return Probe::Closed("cannot be opened: permission denied".to_owned());
+        }
         Err(error) => return Probe::Unusable(format!("cannot be opened: {error}")),
     };
     match identify(&mut source) {
@@ -108,23 +147,56 @@ fn open_library(path: &Path) -> Probe {
     }
 }
 
-/// Why ld.so would pass over `library` for `program`, or why it would be a mistake not to.
-pub fn misfit(program: &Elf, libc: Libc, library: &Elf) -> Option<String> {
-    if (library.machine, library.class) != (program.machine, program.class) {
-        let name = arch::describe(library.machine, library.class);
-        return Some(format!("is for {name}"));
+/// Why a library does not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// It is for another machine or class.
+    Machine {
+        /// `e_machine`.
+        machine: u16,
+        /// EI_CLASS.
+        class: u8,
+    },
+    /// It is for another operating system: EI_OSABI.
+    OsAbi(u8),
+    /// It is linked to another libc: ld.so would take it all the same.
+    Libc(Libc),
+    /// It is no library, and why.
+    Unusable(String),
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Misfit::Machine { machine, class } => {
+                write!(f, "is for {}", arch::describe(*machine, *class))
+            }
+            Misfit::OsAbi(abi) => write!(f, "is for the OS ABI {abi}"),
+            Misfit::Libc(libc) => write!(f, "is linked to {}", libc.name()),
+            Misfit::Unusable(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Why the ld.so `linker` of `libc` would pass over `library`, or why it would be a mistake not to.
+pub fn misfit(linker: &Elf, libc: Libc, library: &Elf) -> Option<Misfit> {
+    if (library.machine, library.class) != (linker.machine, linker.class) {
+        return Some(Misfit::Machine {
+            machine: library.machine,
+            class: library.class,
+        });
     }
     if library.os_abi != elf::ELFOSABI_SYSV && library.os_abi != elf::ELFOSABI_GNU {
-        return Some(format!("is for the OS ABI {}", library.os_abi));
+        return Some(Misfit::OsAbi(library.os_abi));
     }
     let needs = |is: fn(&str) -> bool| {
         let mut names = library.needed().iter();
         names.any(|name| name.to_str().is_some_and(is))
     };
     match libc {
-        Libc::Musl if needs(|name| name == "libc.so.6") => Some("is linked to glibc".to_owned()),
+        Libc::Musl if needs(|name| name == "libc.so.6") => Some(Misfit::Libc(Libc::Glibc)),
         Libc::Glibc if needs(|name| name == "libc.so" || name.starts_with("libc.musl-")) => {
-            Some("is linked to musl".to_owned())
+            Some(Misfit::Libc(Libc::Musl))
         }
         _ => None,
     }

@@ -1,46 +1,72 @@
 //! Symbol versions that a library does not have: found now instead of when the program starts.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use crate::inspect::{Elf, Required};
 
-/// One line per library of which the file at `path` requires versions it does not define. `library` tells what a name
-/// in DT_NEEDED was resolved to.
+/// Versions that a file requires of a library and that it does not define.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmet {
+    /// The file that requires them.
+    pub wanted_by: PathBuf,
+    /// The library.
+    pub library: PathBuf,
+    /// What is lacking, `GLIBC_2.38`.
+    pub versions: Vec<String>,
+    /// The newest that the library has of the same series.
+    pub newest: Option<String>,
+}
+
+impl fmt::Display for Unmet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} requires {} of {}",
+            self.wanted_by.display(),
+            self.versions.join(", "),
+            self.library.display()
+        )?;
+        if let Some(newest) = &self.newest {
+            write!(f, ", which has {newest} at most")?;
+        }
+        f.write_str(": it will not start with this library")
+    }
+}
+
+/// One per library of which the file at `path` requires versions it does not define. `library` tells what a name in
+/// DT_NEEDED was resolved to.
 pub(super) fn unmet<'a>(
     path: &Path,
     elf: &Elf,
     library: impl Fn(&OsStr) -> Option<(&'a Path, &'a Elf)>,
-) -> Vec<String> {
+) -> Vec<Unmet> {
     let required = elf.dynamic.iter().flat_map(|dynamic| &dynamic.requires);
     let unmet = required.filter_map(|required| {
         let (found, library) = library(&required.library)?;
-        line(path, required, found, &library.dynamic.as_ref()?.defines)
+        lacking(path, required, found, &library.dynamic.as_ref()?.defines)
     });
     unmet.collect()
 }
 
-fn line(path: &Path, required: &Required, found: &Path, defines: &[OsString]) -> Option<String> {
+fn lacking(path: &Path, required: &Required, found: &Path, defines: &[OsString]) -> Option<Unmet> {
     // ld.so is content with a library that has no versions at all.
     if defines.is_empty() {
         return None;
     }
-    let lacking: Vec<String> = required
+    let versions: Vec<String> = required
         .versions
         .iter()
         .filter(|version| !defines.contains(version))
         .map(|version| version.to_string_lossy().into_owned())
         .collect();
-    let first = lacking.first()?;
-    let newest = newest_like(first, defines)
-        .map(|newest| format!(", which has {newest} at most"))
-        .unwrap_or_default();
-    Some(format!(
-        "{} requires {} of {}{newest}: it will not start with this library",
-        path.display(),
-        lacking.join(", "),
-        found.display()
-    ))
+    Some(Unmet {
+        wanted_by: path.to_owned(),
+        library: found.to_owned(),
+        newest: newest_like(versions.first()?, defines),
+        versions,
+    })
 }
 
 /// The highest version of the same series: `GLIBC_2.36` for `GLIBC_2.38`.
@@ -76,11 +102,13 @@ mod tests {
         };
         let defines =
             ["GLIBC_2.2.5", "GLIBC_2.9", "GLIBC_2.36", "GLIBC_PRIVATE"].map(OsString::from);
-        let text = line(Path::new("/p"), &required, Path::new("/l"), &defines).unwrap();
+        let text = lacking(Path::new("/p"), &required, Path::new("/l"), &defines).unwrap();
+        let text = text.to_string();
         assert!(
             text.starts_with("/p requires GLIBC_2.38 of /l, which has GLIBC_2.36 at most"),
             "{text}"
         );
-        assert_eq!(line(Path::new("/p"), &required, Path::new("/l"), &[]), None);
+        let nothing = lacking(Path::new("/p"), &required, Path::new("/l"), &[]);
+        assert_eq!(nothing, None);
     }
 }

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use clap::Parser;
-use wrap_buddy::cli::{self, Cli};
+use wrap_buddy::cli::{self, CommandLine};
 use wrap_buddy::report::{Report, Status, Teller};
 use wrap_buddy::status::{Condition, FileStatus, status};
 
@@ -18,7 +18,7 @@ const MAIN: &str = "int main(void) { return 0; }";
 
 fn restore(arguments: &[&str]) -> Report {
     let all = ["wrap-buddy", "restore"].into_iter();
-    match Cli::parse_from(all.chain(arguments.iter().copied())).command {
+    match CommandLine::parse_from(all.chain(arguments.iter().copied())).command {
         Some(cli::Command::Restore(restore)) => {
             wrap_buddy::restore(&restore, &stages(), &Teller::default()).unwrap()
         }
@@ -28,7 +28,7 @@ fn restore(arguments: &[&str]) -> Report {
 
 fn states(path: &Path) -> Vec<FileStatus> {
     let all = ["wrap-buddy", "status", path.to_str().unwrap()];
-    match Cli::parse_from(all).command {
+    match CommandLine::parse_from(all).command {
         Some(cli::Command::Status(look)) => status(&look, &stages(), &Teller::default()).unwrap(),
         other => panic!("{other:?}"),
     }

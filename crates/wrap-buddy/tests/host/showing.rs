@@ -7,7 +7,7 @@ use std::process::Command;
 
 use clap::Parser;
 use wrap_buddy::arch;
-use wrap_buddy::cli::{self, Cli};
+use wrap_buddy::cli::{self, CommandLine};
 use wrap_buddy::report::Teller;
 use wrap_buddy::show::code::disassemble_stub;
 use wrap_buddy::show::show;
@@ -18,7 +18,7 @@ use crate::fixture::*;
 
 fn views(path: &Path) -> Vec<View> {
     let all = ["wrap-buddy", "show", path.to_str().unwrap()];
-    match Cli::parse_from(all).command {
+    match CommandLine::parse_from(all).command {
         Some(cli::Command::Show(look)) => show(&look, &stages(), &Teller::default()).unwrap(),
         other => panic!("{other:?}"),
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use snapbox::{assert_data_eq, file};
-use wrap_buddy::cli::{self, Cli};
+use wrap_buddy::cli::{self, CommandLine};
 use wrap_buddy::report::{Report, Teller};
 use wrap_buddy::show::show;
 use wrap_buddy::status::status;
@@ -66,7 +66,7 @@ impl Tree {
     fn command(&self, words: &[&str]) -> cli::Command {
         let all = ["wrap-buddy"].into_iter().chain(words.iter().copied());
         let paths = [self.app.to_str().unwrap()];
-        Cli::parse_from(all.chain(paths)).command.unwrap()
+        CommandLine::parse_from(all.chain(paths)).command.unwrap()
     }
 
     fn restore(&self, words: &[&str]) -> String {

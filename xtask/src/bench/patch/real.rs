@@ -12,14 +12,11 @@ use walkdir::{DirEntry, WalkDir};
 
 const PLACES: &[&str] = &["/usr/bin", "/usr/sbin", "/usr/libexec", "/usr/lib"];
 
-/// How many are enough.
-const ENOUGH: usize = super::PROGRAMS;
-
 /// Larger ones only make copying slow: wrapping reads a few hundred bytes of each.
 const LARGEST: u64 = 8_000_000;
 
-/// Dynamic 64-bit executables of this architecture, at most as many as are needed.
-pub fn programs() -> Vec<PathBuf> {
+/// Dynamic 64-bit executables of this architecture, at most `count`.
+pub fn programs(count: usize) -> Vec<PathBuf> {
     PLACES
         .iter()
         .flat_map(|place| WalkDir::new(place).sort_by_file_name())
@@ -27,7 +24,7 @@ pub fn programs() -> Vec<PathBuf> {
         .filter(is_small_program)
         .map(DirEntry::into_path)
         .filter(|path| has_interpreter(path).unwrap_or(false))
-        .take(ENOUGH)
+        .take(count)
         .collect()
 }
 

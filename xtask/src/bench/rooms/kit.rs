@@ -72,14 +72,19 @@ impl Kit {
         })
     }
 
-    /// What the tool says of each file; nothing is written.
-    pub fn plan(&self, tool: &Path, paths: &[PathBuf]) -> Result<Vec<Value>> {
-        let mut command = Command::new(tool);
-        command.args(["--dry-run", "--format", "json", "--ignore-missing", "*"]);
+    /// Adds the dynamic linkers and library directories to the command line of the tool.
+    pub fn tell(&self, command: &mut Command) {
         for interpreter in &self.interpreters {
             command.arg("--interpreter").arg(interpreter);
         }
         command.arg("--libs").args(&self.libs);
+    }
+
+    /// What the tool says of each file; nothing is written.
+    pub fn plan(&self, tool: &Path, paths: &[PathBuf]) -> Result<Vec<Value>> {
+        let mut command = Command::new(tool);
+        command.args(["--dry-run", "--format", "json", "--ignore-missing", "*"]);
+        self.tell(&mut command);
         command.arg("--paths").args(paths);
         // It fails when a single file does, and says so in the report.
         let done = command.output().context("cannot run the tool")?;

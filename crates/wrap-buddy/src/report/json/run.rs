@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::hex::hex;
-use crate::plan::{FileEdit, Links, Plan, StubPlan, Way};
+use crate::plan::{FileEdit, Links, Plan, StubPlan, Way, frozen};
 use crate::report::{FileReport, Report, Status};
 use crate::resolve::Missing;
 use crate::show::kind_name;
@@ -113,6 +113,8 @@ struct Details {
     links: Vec<Link>,
     /// What is loaded in addition.
     needed: Vec<Needed>,
+    /// Libraries that are loaded by their paths, in this order.
+    frozen: Vec<String>,
     /// Libraries that are missing and may be.
     ignored: Vec<String>,
     /// Libraries that were found.
@@ -302,6 +304,7 @@ impl From<&Plan> for Details {
                     needed_by: added.needed_by.as_ref().map(text),
                 })
                 .collect(),
+            frozen: frozen(resolution).map(text).collect(),
             ignored: resolution.ignored.iter().map(text).collect(),
             libraries: resolution
                 .found

@@ -97,7 +97,7 @@ impl Victim {
         let planned = |&at: &u64| before[at as usize] != after[at as usize];
         assert!(changed.iter().all(planned), "{what}");
         let dynamic = edited.dynamic.as_ref().unwrap();
-        let tag = dynamic.value(dynamic.search_tag()).unwrap();
+        let tag = dynamic.value(dynamic.search_tag(false)).unwrap();
         let strings = dynamic.value(elf::DT_STRTAB).unwrap();
         let mask = if edited.word() == 8 {
             u64::MAX

@@ -266,7 +266,7 @@ impl Trial<'_> {
             assert!(!may_change || entries.contains(address), "{what}");
             after.string(address)
         };
-        let tag = dynamic.value(dynamic.search_tag()).unwrap();
+        let tag = dynamic.value(dynamic.search_tag(false)).unwrap();
         assert!(
             string(tag).as_deref() == Some(wanted.search),
             "{what}, pages of {page}"

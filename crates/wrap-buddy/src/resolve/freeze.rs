@@ -1,0 +1,135 @@
+//! Freezes what a program loads: each library by its path, in the order in which ld.so would load it, so that nothing is
+//! searched for at a start.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use globset::GlobSet;
+
+use super::linker::Found;
+
+/// Where drivers of the machine are, which are not those of the machine that a program was wrapped on.
+const DRIVERS: [&str; 2] = ["/run/opengl-driver", "/run/opengl-driver-32"];
+
+/// Where nothing ever changes.
+const STORES: [&str; 2] = ["/nix/store", "/gnu/store"];
+
+/// What belongs to glibc, and only works with a dynamic linker of the very same build.
+const LIBC_FAMILY: [&str; 12] = [
+    "libBrokenLocale.so.1",
+    "libanl.so.1",
+    "libc.so.6",
+    "libc_malloc_debug.so.0",
+    "libdl.so.2",
+    "libm.so.6",
+    "libmvec.so.1",
+    "libpthread.so.0",
+    "libresolv.so.2",
+    "librt.so.1",
+    "libthread_db.so.1",
+    "libutil.so.1",
+];
+
+/// A DT_NEEDED in front of a program's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Front {
+    /// A name, to be searched for.
+    Name(OsString),
+    /// A file, absolute.
+    File(PathBuf),
+}
+
+/// A program whose libraries are all known.
+pub(super) struct Subject<'a, F> {
+    /// What it needs itself, in order, extra names included.
+    pub needed: Vec<&'a OsStr>,
+    /// Names that it needs in place of its libraries, which do not find them by themselves.
+    pub added: HashSet<&'a OsStr>,
+    /// The library that answers to a name, and where it is; none for what is missing and for ld.so.
+    pub library: F,
+    /// The dynamic linker.
+    pub interpreter: &'a Path,
+    /// Names that are searched for as ever.
+    pub except: &'a GlobSet,
+}
+
+impl<'a, F: Fn(&OsStr) -> Option<&'a Found>> Subject<'a, F> {
+    /// What goes in front of its own DT_NEEDED. Those follow, so that names are known by which symbol versions are looked
+    /// for: ld.so finds them loaded, by their DT_SONAME (glibc elf/dl-load.c, `_dl_map_object`).
+    ///
+    /// Libraries are in breadth-first order, as ld.so loads them (elf/dl-deps.c, `_dl_map_object_deps`): the order in which
+    /// symbols are looked up stays.
+    pub fn front(&self) -> Vec<Front> {
+        let family_stays = self.family_is_searched_for();
+        let direct: HashSet<&OsStr> = self.needed.iter().copied().collect();
+        let mut front = Vec::new();
+        let mut seen: HashSet<&Path> = HashSet::new();
+        let mut queue = self.needed.clone();
+        let mut next = 0;
+        while let Some(&name) = queue.get(next) {
+            next += 1;
+            let Some(found) = (self.library)(name) else {
+                continue;
+            };
+            if !seen.insert(&found.path) {
+                continue;
+            }
+            let searched = self.is_exempt(name, found) || (family_stays && is_of_family(name));
+            if !searched {
+                front.push(Front::File(found.path.clone()));
+                queue.extend(found.elf.needed().iter().map(OsString::as_os_str));
+            } else if direct.contains(name) || self.added.contains(name) {
+                front.push(Front::Name(name.to_owned()));
+            }
+        }
+        front
+    }
+
+    /// What is made for one kind of processor is searched for as well: the next machine may have another.
+    fn is_exempt(&self, name: &OsStr, found: &Found) -> bool {
+        let is_driver = |drivers| found.path.starts_with(drivers);
+        self.except.is_match(name) || DRIVERS.iter().any(is_driver) || found.subdirectory.is_some()
+    }
+
+    /// glibc is frozen as one, and only together with the dynamic linker that comes with it.
+    fn family_is_searched_for(&self) -> bool {
+        let home = directory(self.interpreter);
+        LIBC_FAMILY.iter().map(OsStr::new).any(|name| {
+            self.except.is_match(name)
+                || (self.library)(name).is_some_and(|found| directory(&found.path) != home)
+        })
+    }
+}
+
+fn is_of_family(name: &OsStr) -> bool {
+    LIBC_FAMILY.iter().any(|member| name == *member)
+}
+
+/// The directory a file really is in.
+fn directory(file: &Path) -> Option<PathBuf> {
+    let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    real.parent().map(Path::to_owned)
+}
+
+/// What of `front` may move, or change, without the program: what is neither in a store nor below one of `bundle`, which are
+/// free of symbolic links.
+pub(super) fn movable(front: &[Front], bundle: &[PathBuf]) -> Vec<PathBuf> {
+    let files = front.iter().filter_map(|one| match one {
+        Front::File(path) => Some(path),
+        Front::Name(_) => None,
+    });
+    let stays = |path: &Path| {
+        let stores = STORES.iter().map(Path::new);
+        let mut places = stores.chain(bundle.iter().map(PathBuf::as_path));
+        places.any(|place| path.starts_with(place))
+    };
+    files
+        .filter(|path| {
+            let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+            !stays(path) && !stays(&real)
+        })
+        .cloned()
+        .collect()
+}

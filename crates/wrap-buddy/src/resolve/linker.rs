@@ -1,0 +1,431 @@
+//! Where a dynamic linker looks for a library, and in which order: glibc's and musl's own rules.
+//!
+//! glibc elf/dl-load.c, _dl_map_object: DT_RPATH of the file that asks, of those that had it loaded, and of the program,
+//! unless the file has a DT_RUNPATH, which makes its DT_RPATH count for nothing (elf/get-dynamic-info.h); LD_LIBRARY_PATH;
+//! DT_RUNPATH of the file that asks; ld.so.cache; the default directories, which DF_1_NODEFLIB forbids. Each directory's
+//! subdirectories for the processor come before itself (open_path).
+//!
+//! musl ldso/dynlink.c, load_library: LD_LIBRARY_PATH; DT_RUNPATH or else DT_RPATH of the file that asks, and of those that
+//! had it loaded; the list in `/etc/ld-musl-ARCH.path`. The first file of that name counts, even for another machine.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use super::cache::Cache;
+use super::processor::{Processor, Subdirectories};
+use super::search_path::{Tokens, expand};
+use super::shelf::{Misfit, Probe, Shelf, misfit};
+use super::tree::{self, Tree};
+use crate::arch::{self, Arch};
+use crate::inspect::Elf;
+use crate::interpreter::{Interpreter, Libc};
+
+/// Why a directory is searched, or how else a library is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// DT_NEEDED is a path.
+    Path,
+    /// DT_RPATH.
+    Rpath,
+    /// LD_LIBRARY_PATH.
+    LibraryPath,
+    /// DT_RUNPATH.
+    Runpath,
+    /// Not by ld.so yet: a directory that may be put on the search path, by its number.
+    Offered(usize),
+    /// ld.so.cache.
+    Cache,
+    /// A default directory.
+    Default,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Rule::Path => "path in DT_NEEDED",
+            Rule::Rpath => "DT_RPATH",
+            Rule::LibraryPath => "LD_LIBRARY_PATH",
+            Rule::Runpath => "DT_RUNPATH",
+            Rule::Offered(_) => "--libs",
+            Rule::Cache => "ld.so.cache",
+            Rule::Default => "default directory",
+        })
+    }
+}
+
+/// A directory to search, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Absolute.
+    pub directory: PathBuf,
+    /// Why.
+    pub rule: Rule,
+}
+
+/// The search path a file itself has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SearchPath {
+    /// Absolute ones, in order.
+    pub directories: Vec<PathBuf>,
+    /// Whether it is DT_RUNPATH, which only counts for the file itself. Of two it is: DT_RPATH is ignored then.
+    pub is_runpath: bool,
+}
+
+/// A library at a path.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Where ld.so opens it.
+    pub path: PathBuf,
+    /// What it is.
+    pub elf: Arc<Elf>,
+    /// By which rule.
+    pub rule: Rule,
+    /// The subdirectory for the processor that it is in.
+    pub subdirectory: Option<PathBuf>,
+}
+
+/// A file of the right name that does not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Near {
+    /// The file.
+    pub path: PathBuf,
+    /// Why not.
+    pub why: Misfit,
+}
+
+impl fmt::Display for Near {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.path.display(), self.why)
+    }
+}
+
+/// What is settled before a search begins.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// LD_LIBRARY_PATH.
+    pub library_path: Vec<PathBuf>,
+    /// The processor.
+    pub processor: Processor,
+    /// Whether ld.so.cache is not the one that there will be.
+    pub without_cache: bool,
+    /// Whether to go on where ld.so would take a library of another libc, or fail over something that is no library:
+    /// there is a choice of directories yet.
+    pub is_plan: bool,
+}
+
+/// A dynamic linker about to look for libraries.
+pub struct Linker<'a> {
+    /// Which one.
+    pub interpreter: &'a Interpreter,
+    /// Of which architecture.
+    pub arch: &'static Arch,
+    shelf: &'a Shelf,
+    surroundings: &'a Surroundings,
+    subdirectories: OnceLock<Subdirectories>,
+    cache: OnceLock<Option<Arc<Cache>>>,
+}
+
+impl<'a> Linker<'a> {
+    /// Nothing is read yet. None for an interpreter of an architecture without a row.
+    pub fn new(
+        interpreter: &'a Interpreter,
+        shelf: &'a Shelf,
+        surroundings: &'a Surroundings,
+    ) -> Option<Self> {
+        Some(Self {
+            interpreter,
+            arch: arch::find(interpreter.elf.machine, interpreter.elf.class)?,
+            shelf,
+            surroundings,
+            subdirectories: OnceLock::new(),
+            cache: OnceLock::new(),
+        })
+    }
+
+    /// What it substitutes in a search path; `text` is one.
+    pub(super) fn tokens(&self, text: &[u8]) -> Tokens {
+        // Takes reading ld.so.
+        let asks = memchr::memmem::find(text, b"LIB").is_some();
+        let known = asks
+            .then(|| self.interpreter.built_in().lib_token)
+            .flatten();
+        Tokens {
+            lib: known.map_or(self.arch.lib_tokens.to_vec(), |known| vec![known]),
+            platform: self.surroundings.processor.platform(self.arch),
+        }
+    }
+
+    /// The search path that the file `elf`, opened as `path`, has itself.
+    pub fn search_path(&self, path: &Path, elf: &Elf) -> SearchPath {
+        let Some(dynamic) = &elf.dynamic else {
+            return SearchPath::default();
+        };
+        let text = dynamic
+            .search_path()
+            .map_or(&b""[..], |text| text.as_bytes());
+        SearchPath {
+            directories: self.directories(text, path),
+            is_runpath: dynamic.runpath.is_some(),
+        }
+    }
+
+    fn directories(&self, text: &[u8], path: &Path) -> Vec<PathBuf> {
+        if self.interpreter.libc == Libc::Musl && has_foreign_token(text) {
+            return Vec::new();
+        }
+        // ld.so takes $ORIGIN from the path it opened, symbolic links and all.
+        let origin = path.parent().unwrap_or(Path::new("/"));
+        let tokens = self.tokens(text);
+        let entries = text.split(|&byte| byte == b':');
+        let entries = entries.filter(|entry| !entry.is_empty());
+        entries
+            .flat_map(|entry| expand(entry, origin, &tokens))
+            .collect()
+    }
+
+    /// What it would load for the file `elf` opened as `path`, absolute.
+    pub fn tree(&self, path: &Path, elf: &Elf) -> Tree {
+        tree::tree(self, self.shelf, path, elf)
+    }
+
+    /// Which directories are searched because somebody says so. `chain` are the search paths of the file that asks, of the
+    /// one that had it loaded, and so on, up to the program.
+    pub fn told<'p>(&self, chain: impl IntoIterator<Item = &'p SearchPath>) -> Vec<Step> {
+        let step = |rule| {
+            move |directory: &PathBuf| Step {
+                directory: directory.clone(),
+                rule,
+            }
+        };
+        let environment = self.surroundings.library_path.iter();
+        let environment = environment.map(step(Rule::LibraryPath));
+        let mut chain = chain.into_iter();
+        let Some(own) = chain.next() else {
+            return environment.collect();
+        };
+        let rule = match own.is_runpath {
+            true => Rule::Runpath,
+            false => Rule::Rpath,
+        };
+        let paths = own.directories.iter().map(step(rule));
+        if self.interpreter.libc == Libc::Musl {
+            let inherited = chain.flat_map(|path| &path.directories);
+            let inherited = inherited.map(step(Rule::Rpath));
+            return environment.chain(paths).chain(inherited).collect();
+        }
+        if own.is_runpath {
+            return environment.chain(paths).collect();
+        }
+        let inherited = chain.filter(|path| !path.is_runpath);
+        let inherited = inherited.flat_map(|path| &path.directories);
+        let inherited = inherited.map(step(Rule::Rpath));
+        paths.chain(inherited).chain(environment).collect()
+    }
+
+    /// Looks for `name`, which the file opened as `from` needs: where it is `told` to, and then by itself, in default
+    /// directories only if the file is `with_defaults` (no DF_1_NODEFLIB).
+    ///
+    /// # Errors
+    /// With the files that come close, in the order of the search.
+    pub fn find(
+        &self,
+        name: &OsStr,
+        from: &Path,
+        told: &[Step],
+        with_defaults: bool,
+    ) -> Result<Found, Vec<Near>> {
+        let mut nears = Vec::new();
+        if name.as_bytes().contains(&b'/') {
+            // A path, not a name to be searched for; a relative one depends on where the program is started.
+            let origin = from.parent().unwrap_or(Path::new("/"));
+            for path in expand(name.as_bytes(), origin, &self.tokens(name.as_bytes())) {
+                if let Verdict::Found(elf) = self.look(&path, &mut nears) {
+                    return Ok(found(path, elf, Rule::Path, None));
+                }
+            }
+            return Err(nears);
+        }
+        // musl does not know the flag.
+        let with_defaults = with_defaults || self.interpreter.libc == Libc::Musl;
+        let by_itself = std::iter::once_with(|| self.by_itself(name, with_defaults));
+        let told = told.iter().cloned().map(Place::Directory);
+        for place in told.chain(by_itself.flatten()) {
+            match self.search(name, place, &mut nears) {
+                Ok(None) => {}
+                Ok(Some(found)) => return Ok(found),
+                Err(Stop) => break,
+            }
+        }
+        Err(nears)
+    }
+
+    /// What it searches by itself takes reading it.
+    fn by_itself(&self, name: &OsStr, with_defaults: bool) -> Vec<Place> {
+        let default = &self.interpreter.built_in().default;
+        let cached = self.cached(name).filter(|path| {
+            // `dirname` with the slash, compared from the front, in dl-load.c.
+            with_defaults || !default.iter().any(|default| path.starts_with(default))
+        });
+        let defaults = default.iter().filter(|_| with_defaults).map(|default| {
+            Place::Directory(Step {
+                directory: default.clone(),
+                rule: Rule::Default,
+            })
+        });
+        cached
+            .map(Place::Cached)
+            .into_iter()
+            .chain(defaults)
+            .collect()
+    }
+
+    fn search(
+        &self,
+        name: &OsStr,
+        place: Place,
+        nears: &mut Vec<Near>,
+    ) -> Result<Option<Found>, Stop> {
+        let step = match place {
+            Place::Directory(step) => step,
+            Place::Cached(path) => {
+                return match self.look(&path, nears) {
+                    Verdict::Found(elf) => {
+                        let subdirectory = self.subdirectory_in(&path);
+                        Ok(Some(found(path, elf, Rule::Cache, subdirectory)))
+                    }
+                    Verdict::Pass => Ok(None),
+                    Verdict::Stop => Err(Stop),
+                };
+            }
+        };
+        for (directory, subdirectory) in self.below(&step.directory) {
+            let path = directory.join(name);
+            match self.look(&path, nears) {
+                Verdict::Found(elf) => {
+                    return Ok(Some(found(path, elf, step.rule, subdirectory)));
+                }
+                Verdict::Pass => {}
+                Verdict::Stop => return Err(Stop),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Subdirectories of `directory` that are there, and itself.
+    fn below(&self, directory: &Path) -> Vec<(PathBuf, Option<PathBuf>)> {
+        let mut all = Vec::new();
+        let known = self.subdirectories();
+        let named = directory.join("glibc-hwcaps");
+        if !known.named.is_empty() && self.shelf.is_directory(&named) {
+            let named = known.named.iter();
+            let named = named.map(|name| Path::new("glibc-hwcaps").join(name));
+            all.extend(named.map(|name| (directory.join(&name), Some(name))));
+        }
+        if self.shelf.is_directory(directory) {
+            let legacy = known.legacy.iter();
+            let legacy = legacy.map(|name| (directory.join(name), Some(name.clone())));
+            all.extend(legacy.filter(|(path, _)| self.shelf.is_directory(path)));
+        }
+        all.push((directory.to_owned(), None));
+        all
+    }
+
+    fn subdirectories(&self) -> &Subdirectories {
+        self.subdirectories.get_or_init(|| {
+            let processor = self.surroundings.processor;
+            processor.subdirectories(self.interpreter, self.arch)
+        })
+    }
+
+    fn subdirectory_in(&self, path: &Path) -> Option<PathBuf> {
+        let directory = path.parent()?;
+        let known = self.subdirectories();
+        let named = known.named.iter();
+        let named = named.map(|name| Path::new("glibc-hwcaps").join(name));
+        named
+            .chain(known.legacy.iter().cloned())
+            .find(|subdirectory| directory.ends_with(subdirectory))
+    }
+
+    /// Where its ld.so.cache has `name`.
+    fn cached(&self, name: &OsStr) -> Option<PathBuf> {
+        let cache = self.cache.get_or_init(|| {
+            let path = self.interpreter.built_in().cache.as_ref()?;
+            let counts = !self.surroundings.without_cache;
+            counts.then(|| self.shelf.cache(path)).flatten()
+        });
+        let known = self.subdirectories();
+        let entry =
+            cache
+                .as_ref()?
+                .lookup(name, self.arch.cache_flags, &known.named, &known.legacy);
+        Some(entry?.path.clone())
+    }
+
+    /// What ld.so makes of the file at `path`.
+    fn look(&self, path: &Path, nears: &mut Vec<Near>) -> Verdict {
+        let is_musl = self.interpreter.libc == Libc::Musl;
+        let is_plan = self.surroundings.is_plan;
+        let own = &self.interpreter.elf;
+        let (why, stops) = match self.shelf.probe(path) {
+            Probe::Absent => return Verdict::Pass,
+            Probe::Closed(why) => (Misfit::Unusable(why), false),
+            Probe::Unusable(why) => (Misfit::Unusable(why), true),
+            Probe::Library(library) => {
+                match misfit(own, self.interpreter.libc, &library) {
+                    None => return Verdict::Found(library),
+                    Some(Misfit::Libc(_)) if !is_plan => return Verdict::Found(library),
+                    // musl only looks whether the headers make sense, which those of the same class do.
+                    Some(_) if is_musl && !is_plan && library.class == own.class => {
+                        return Verdict::Found(library);
+                    }
+                    Some(why) => {
+                        let passes = matches!(why, Misfit::Machine { .. }) && !is_musl;
+                        (why, !passes)
+                    }
+                }
+            }
+        };
+        nears.push(Near {
+            path: path.to_owned(),
+            why,
+        });
+        match stops && !is_plan {
+            true => Verdict::Stop,
+            false => Verdict::Pass,
+        }
+    }
+}
+
+/// Where to look next.
+enum Place {
+    Directory(Step),
+    Cached(PathBuf),
+}
+
+/// ld.so gives up.
+struct Stop;
+
+enum Verdict {
+    Found(Arc<Elf>),
+    Pass,
+    Stop,
+}
+
+fn found(path: PathBuf, elf: Arc<Elf>, rule: Rule, subdirectory: Option<PathBuf>) -> Found {
+    Found {
+        path,
+        elf,
+        rule,
+        subdirectory,
+    }
+}
+
+/// musl ignores a search path that has a token other than $ORIGIN (ldso/dynlink.c, fixup_rpath).
+fn has_foreign_token(text: &[u8]) -> bool {
+    let mut dollars = memchr::memchr_iter(b'$', text).map(|at| &text[at..]);
+    dollars.any(|rest| !rest.starts_with(b"$ORIGIN") && !rest.starts_with(b"${ORIGIN}"))
+}

@@ -1,0 +1,42 @@
+//! What was beside a library that is gone: its sidecar, of use to nothing but `restore`, and its links.
+//!
+//! The sidecar of a program that has a stub is left: copies of the program, and what it has compiled out of itself, find it by its path.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use sidecar::InPlace;
+
+use crate::apply;
+use crate::naming::{links_name, sidecar_name};
+
+/// The sidecar that is, or would be, beside `file`.
+fn sidecar_of(file: &Path) -> Option<PathBuf> {
+    Some(file.with_file_name(sidecar_name(file.file_name()?)))
+}
+
+/// Whether there is anything beside `file`, which was removed.
+pub fn has_any(file: &Path) -> bool {
+    sidecar_of(file).is_some_and(|sidecar| sidecar.is_file())
+}
+
+/// Removes what this tool has left beside `file`, which is no longer there; says which sidecar is gone.
+pub fn remove(file: &Path) -> Option<PathBuf> {
+    let sidecar = sidecar_of(file)?;
+    let bytes = fs::read(&sidecar).ok()?;
+    let record = InPlace::parse(&bytes).ok()?;
+    let links = file.with_file_name(links_name(file.file_name()?));
+    let mut unused = vec![sidecar.clone()];
+    let names = record.links().map(OsStr::from_bytes);
+    let paths = names
+        .filter(|name| Path::new(name).file_name() == Some(name))
+        .map(|name| links.join(name));
+    unused.extend(paths.filter(|path| path.is_symlink()));
+    if links.is_dir() {
+        unused.push(links);
+    }
+    apply::remove(&unused);
+    (!sidecar.exists()).then_some(sidecar)
+}

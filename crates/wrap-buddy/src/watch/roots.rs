@@ -1,0 +1,264 @@
+//! The directories that are watched, and which files in them are of interest.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use nix::sys::statfs::{self, FsType};
+
+use super::presets::{Preset, expanded};
+use crate::scan::Candidate;
+
+/// A directory that is watched, whether it is there or not.
+#[derive(Debug)]
+pub struct Root {
+    /// As the user named it.
+    pub shown: PathBuf,
+    /// The same, absolute.
+    pub path: PathBuf,
+    /// Whether it is looked through at intervals, because its file system does not tell what happens.
+    pub polled: bool,
+    /// While it is there: where, free of symbolic links, with device and inode.
+    pub there: Option<(PathBuf, (u64, u64))>,
+    recurse: bool,
+    /// None: every file.
+    include: Option<GlobSet>,
+    exclude: GlobSet,
+}
+
+impl Root {
+    /// The directory that the user named.
+    ///
+    /// # Errors
+    /// When the current directory cannot be determined.
+    pub fn named(shown: &Path, recurse: bool) -> Result<Self> {
+        Ok(Self {
+            shown: shown.to_owned(),
+            path: std::path::absolute(shown)?,
+            polled: false,
+            there: None,
+            recurse,
+            include: None,
+            exclude: GlobSet::empty(),
+        })
+    }
+
+    /// The directories of a preset, as far as they can be told.
+    ///
+    /// # Errors
+    /// When a pattern is none.
+    pub fn of_preset(preset: &Preset, recurse: bool) -> Result<Vec<Self>> {
+        let (include, exclude) = (patterns(&preset.include)?, patterns(&preset.exclude)?);
+        let paths = preset.paths.iter();
+        let roots = paths.filter_map(|written| {
+            let path = expanded(written)?;
+            Some(Self {
+                shown: path.clone(),
+                path,
+                polled: false,
+                there: None,
+                recurse,
+                include: (!preset.include.is_empty()).then(|| include.clone()),
+                exclude: exclude.clone(),
+            })
+        });
+        Ok(roots.collect())
+    }
+
+    /// Looks where it is now; says whether that has changed.
+    pub fn look(&mut self) -> bool {
+        let real = fs::canonicalize(&self.path).ok();
+        let there = real.and_then(|real| {
+            let metadata = fs::metadata(&real).ok()?;
+            let identity = (metadata.dev(), metadata.ino());
+            metadata.is_dir().then_some((real, identity))
+        });
+        let changed = there != self.there;
+        self.there = there;
+        changed
+    }
+
+    /// Where it is, free of symbolic links.
+    pub fn real(&self) -> Option<&Path> {
+        self.there.as_ref().map(|(real, _)| real.as_path())
+    }
+
+    /// Whether it is on a file system that does not tell of changes made elsewhere.
+    pub fn needs_polling(&self) -> bool {
+        let nearest = self.path.ancestors().find(|path| path.exists());
+        nearest
+            .and_then(|path| statfs::statfs(path).ok())
+            .is_some_and(|found| is_silent(found.filesystem_type()))
+    }
+
+    /// Whether what happens in the directory `real`, which may be the root itself, is of interest.
+    fn enters(&self, real: &Path) -> bool {
+        self.below(real).is_some_and(|below| {
+            let is_root = below.as_os_str().is_empty();
+            is_root || (self.recurse && !self.is_excluded(below))
+        })
+    }
+
+    fn wants(&self, real: &Path) -> bool {
+        self.below(real).is_some_and(|below| {
+            let is_deep = below.components().nth(1).is_some();
+            let included = self.include.as_ref();
+            (self.recurse || !is_deep)
+                && included.is_none_or(|patterns| patterns.is_match(below))
+                && !self.is_excluded(below)
+        })
+    }
+
+    fn is_excluded(&self, below: &Path) -> bool {
+        let mut paths = below.ancestors();
+        paths.any(|path| !path.as_os_str().is_empty() && self.exclude.is_match(path))
+    }
+
+    fn below<'p>(&self, real: &'p Path) -> Option<&'p Path> {
+        real.strip_prefix(self.real()?).ok()
+    }
+}
+
+/// Whether some of `roots`, of those that are `polled` or of the others, asks for what happens in the directory `real`.
+pub fn enters(roots: &[Root], polled: bool, real: &Path) -> bool {
+    let mut roots = roots.iter().filter(|root| root.polled == polled);
+    roots.any(|root| root.enters(real))
+}
+
+/// Whether some of `roots`, of those that are `polled` or of the others, asks for the file `real`.
+pub fn wants(roots: &[Root], polled: bool, real: &Path) -> bool {
+    let mut roots = roots.iter().filter(|root| root.polled == polled);
+    roots.any(|root| root.wants(real))
+}
+
+/// The file `real` as the user would name it.
+pub fn candidate(roots: &[Root], real: PathBuf) -> Candidate {
+    let shown = roots.iter().find_map(|root| {
+        let below = root.wants(&real).then(|| root.below(&real))??;
+        Some(root.shown.join(below))
+    });
+    Candidate {
+        shown: shown.unwrap_or_else(|| real.clone()),
+        path: real,
+        named: false,
+    }
+}
+
+/// Whether a name is one that this tool gives: what happens to these files is its own doing.
+pub fn is_own_name(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    let ending = [&b".wrapbuddy"[..], b".wrapbuddy-new", b".wrapbuddy.d"];
+    name.starts_with(b".wrapbuddy-")
+        || (name.starts_with(b".") && ending.iter().any(|ending| name.ends_with(ending)))
+}
+
+/// File systems whose files may be changed without this kernel knowing (linux/magic.h, statfs(2)).
+fn is_silent(kind: FsType) -> bool {
+    const SILENT: [u32; 12] = [
+        0x6969,      // NFS
+        0x517b,      // SMB
+        0xfe53_4d42, // SMB2
+        0xff53_4d42, // CIFS
+        0x0102_1997, // 9p: Windows drives in WSL 2, shared directories of virtual machines
+        0x5346_4846, // Windows drives in WSL 1
+        0x6573_5546, // FUSE, virtiofs among them
+        0x786f_4256, // VirtualBox
+        0x6b41_4653, // AFS
+        0x5346_414f, // OpenAFS
+        0x7375_7245, // Coda
+        0x00c3_6400, // Ceph
+    ];
+    // Magic numbers are 32 bits, sign-extended or not.
+    u32::try_from(kind.0 & 0xffff_ffff).is_ok_and(|kind| SILENT.contains(&kind))
+}
+
+/// Patterns without a slash are of names, the others of paths below the directory.
+fn patterns(texts: &[String]) -> Result<GlobSet> {
+    let mut set = GlobSetBuilder::new();
+    for text in texts {
+        let anywhere = match text.contains('/') {
+            true => text.clone(),
+            false => format!("**/{text}"),
+        };
+        let glob = GlobBuilder::new(&anywhere).literal_separator(true).build();
+        set.add(glob.with_context(|| format!("pattern {text}"))?);
+    }
+    Ok(set.build()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::statfs::{NFS_SUPER_MAGIC, TMPFS_MAGIC};
+
+    fn root(include: &[&str], exclude: &[&str]) -> Root {
+        let list = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let preset = Preset {
+            paths: vec!["/r".to_owned()],
+            include: list(include),
+            exclude: list(exclude),
+        };
+        let mut roots = Root::of_preset(&preset, true).unwrap();
+        let mut root = roots.pop().unwrap();
+        root.there = Some((PathBuf::from("/r"), (0, 0)));
+        root
+    }
+
+    #[test]
+    fn patterns_without_a_slash_are_of_names() {
+        let root = root(&["node", "*.node", "bin/*"], &["*.staging", "logs/**"]);
+        for wanted in ["node", "a/b/node", "x.node", "bin/x"] {
+            assert!(root.wants(&Path::new("/r").join(wanted)), "{wanted}");
+        }
+        for unwanted in [
+            "nodes",
+            "a/bin/x",
+            "bin/x/y",
+            "a.staging/node",
+            "logs/a/node",
+        ] {
+            assert!(!root.wants(&Path::new("/r").join(unwanted)), "{unwanted}");
+        }
+        assert!(!root.wants(Path::new("/other/node")));
+        assert!(root.enters(Path::new("/r")) && root.enters(Path::new("/r/a/b")));
+        assert!(!root.enters(Path::new("/r/a.staging/b")));
+        assert!(!root.enters(Path::new("/r/logs/a")));
+        assert!(!root.enters(Path::new("/rr")));
+    }
+
+    #[test]
+    fn without_recursion_there_is_one_directory() {
+        let mut root = Root::named(Path::new("/r"), false).unwrap();
+        root.there = Some((PathBuf::from("/r"), (0, 0)));
+        assert!(root.enters(Path::new("/r")) && !root.enters(Path::new("/r/a")));
+        assert!(root.wants(Path::new("/r/a")) && !root.wants(Path::new("/r/a/b")));
+    }
+
+    #[test]
+    fn own_names_are_known() {
+        for own in [
+            ".node.wrapbuddy",
+            ".node.wrapbuddy-new",
+            ".libx.so.wrapbuddy.d",
+            ".wrapbuddy-Xy12",
+        ] {
+            assert!(is_own_name(OsStr::new(own)), "{own}");
+        }
+        for other in ["node", "node.wrapbuddy", ".node", ".wrapbuddyx"] {
+            assert!(!is_own_name(OsStr::new(other)), "{other}");
+        }
+    }
+
+    #[test]
+    fn file_systems_of_the_network_are_polled() {
+        assert!(is_silent(NFS_SUPER_MAGIC));
+        assert!(!is_silent(TMPFS_MAGIC));
+        let mut root = Root::named(Path::new("/proc/none/at/all"), true).unwrap();
+        assert!(!root.needs_polling());
+        assert!(!root.look() && root.real().is_none());
+    }
+}

@@ -1,0 +1,85 @@
+//! Whether somebody has a file open for writing.
+
+use std::collections::HashSet;
+use std::fs::{self, File, Metadata};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::libc;
+
+/// Tells whether files have writers. The kernel knows: it grants a read lease only on a file that nobody has open for writing. It
+/// does so to the owner and to root alone, and not on every file system; else the open files of all processes are
+/// looked through, once, as far as they may be.
+#[derive(Debug, Default)]
+pub struct Writers {
+    written: Option<HashSet<(u64, u64)>>,
+}
+
+impl Writers {
+    /// Whether somebody has `file`, open for reading only, open for writing.
+    pub fn has(&mut self, file: &File, metadata: &Metadata) -> bool {
+        match lease(file) {
+            Ok(()) => false,
+            Err(Errno::EAGAIN) => true,
+            Err(_) => {
+                let written = self.written.get_or_insert_with(open_for_writing);
+                written.contains(&(metadata.dev(), metadata.ino()))
+            }
+        }
+    }
+}
+
+/// Takes a read lease, and gives it back at once. Whoever would break it meanwhile waits for that and is told of nothing; SIGIO
+/// has to be blocked, or its default action would end this process.
+fn lease(file: &File) -> Result<(), Errno> {
+    let set = |kind: libc::c_int| {
+        // SAFETY: F_SETLEASE (fcntl(2)) takes an integer, and the descriptor is open for as long as `file` is borrowed.
+        let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) };
+        Errno::result(result).map(drop)
+    };
+    set(libc::F_RDLCK)?;
+    set(libc::F_UNLCK)
+}
+
+/// Device and inode of the regular files that processes have open for writing, as far as this one may know.
+fn open_for_writing() -> HashSet<(u64, u64)> {
+    let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
+    let processes = entries(Path::new("/proc"));
+    let descriptors = processes.flat_map(|process| entries(&process.path().join("fdinfo")));
+    let written = descriptors.filter_map(|descriptor| {
+        let about = fs::read_to_string(descriptor.path()).ok()?;
+        let flags = about.lines().find_map(|line| line.strip_prefix("flags:"))?;
+        let flags = i32::from_str_radix(flags.trim(), 8).ok()?;
+        if flags & OFlag::O_ACCMODE.bits() == libc::O_RDONLY {
+            return None;
+        }
+        let process = descriptor.path().parent()?.parent()?.to_owned();
+        let metadata = fs::metadata(process.join("fd").join(descriptor.file_name())).ok()?;
+        let place = (metadata.dev(), metadata.ino());
+        metadata.is_file().then_some(place)
+    });
+    written.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_is_seen_both_ways() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let writer = File::create(&path).unwrap();
+        let reader = File::open(&path).unwrap();
+        let metadata = reader.metadata().unwrap();
+        let place = (metadata.dev(), metadata.ino());
+        assert!(Writers::default().has(&reader, &metadata));
+        assert!(open_for_writing().contains(&place));
+        drop(writer);
+        assert!(!Writers::default().has(&reader, &metadata));
+        assert!(!open_for_writing().contains(&place));
+    }
+}

@@ -1,0 +1,20 @@
+# For nativeBuildInputs: wraps the programs of a package after its fixup phase. See docs/nix.md.
+{
+  lib,
+  makeSetupHook,
+  targetPackages,
+  wrap-buddy,
+}:
+makeSetupHook {
+  name = "wrap-buddy-hook";
+  substitutions = {
+    wrapBuddy = lib.getExe wrap-buddy;
+    loader = "${wrap-buddy.loader}/lib/wrap-buddy";
+    # Of the platform the wrapped programs run on; stdenvNoCC does not say.
+    interpreters = targetPackages.stdenv.cc.bintools.dynamicLinker;
+  };
+  meta = {
+    inherit (wrap-buddy.meta) license platforms;
+    description = "Setup hook that makes prebuilt programs run, without changing their ELF layout";
+  };
+} ./setup-hook.sh

@@ -1,0 +1,4 @@
+final: _prev: {
+  wrap-buddy = final.callPackage ./package.nix { };
+  wrapBuddyHook = final.callPackage ./hook.nix { };
+}

@@ -1,0 +1,92 @@
+{
+  lib,
+  buildPackages,
+  callPackage,
+  lld,
+  runCommand,
+  rustPlatform,
+  stdenv,
+  # The dynamic linkers programs get unless told otherwise: each program the one of its architecture and C library.
+  dynamicLinkers ? [ stdenv.cc.bintools.dynamicLinker ],
+}:
+let
+  inherit (lib) fileset;
+
+  # The stages of other architectures are built with the source of this very compiler's `core`, looked for in library/core.
+  rustSource = runCommand "rust-source" { } ''
+    mkdir $out
+    ln -s ${rustPlatform.rustLibSrc} $out/library
+  '';
+
+  wrap-buddy = rustPlatform.buildRustPackage {
+    pname = "wrap-buddy";
+    inherit ((lib.importTOML ../Cargo.toml).workspace.package) version;
+
+    outputs = [
+      "out"
+      # What wrapped programs refer to: one page per architecture, without the tool and what that needs.
+      "loader"
+    ];
+
+    src = fileset.toSource {
+      root = ../.;
+      fileset = fileset.unions [
+        ../Cargo.lock
+        ../Cargo.toml
+        ../crates
+        ../loader
+        ../stub
+        ../tests
+        ../xtask
+      ];
+    };
+    cargoLock.lockFile = ../Cargo.lock;
+    cargoBuildFlags = [
+      "--package"
+      "wrap-buddy"
+      "--package"
+      "xtask"
+    ];
+
+    nativeBuildInputs = [ lld ];
+
+    env = {
+      WRAP_BUDDY_INTERP = lib.concatStringsSep ":" dynamicLinkers;
+      WRAP_BUDDY_LIBDIR = "${placeholder "loader"}/lib/wrap-buddy";
+      WRAP_BUDDY_RUST_SRC = rustSource;
+    };
+
+    # The tests make namespaces and mounts, which a build sandbox does not allow.
+    doCheck = false;
+
+    postInstall = ''
+      ${stdenv.hostPlatform.emulator buildPackages} $out/bin/xtask loaders $loader/lib/wrap-buddy
+      rm $out/bin/xtask
+    '';
+
+    doInstallCheck = stdenv.buildPlatform.canExecute stdenv.hostPlatform;
+    installCheckPhase = ''
+      runHook preInstallCheck
+      $out/bin/wrap-buddy --version
+      runHook postInstallCheck
+    '';
+
+    passthru = {
+      inherit rustSource;
+      hook = callPackage ./hook.nix { inherit wrap-buddy; };
+      tests = callPackage ./tests.nix { wrapBuddyHook = wrap-buddy.hook; };
+    };
+
+    meta = {
+      description = "Runs prebuilt Linux executables where their dynamic linker and libraries are elsewhere, without changing their ELF layout";
+      license = lib.licenses.mit;
+      mainProgram = "wrap-buddy";
+      platforms = [
+        "x86_64-linux"
+        "aarch64-linux"
+        "i686-linux"
+      ];
+    };
+  };
+in
+wrap-buddy

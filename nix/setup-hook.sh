@@ -1,0 +1,242 @@
+# shellcheck shell=bash
+# Wraps the prebuilt programs of a package, when everything else has been done to it. For nativeBuildInputs.
+#
+# Attributes and functions are described in docs/nix.md. stdenv sources this inside a function, so arrays are made by plain
+# assignment; it may run under `set -eu`, and with structured attributes, which make lists bash arrays.
+
+# Library directories of the dependencies, then those added by addWrapBuddySearchPath.
+wrapBuddyLibs=()
+# What addWrapBuddyRuntimeDeps added.
+wrapBuddyRuntimeDirs=()
+
+_wrapBuddyAddDependency() {
+    local dir
+    for dir in "$1/lib" "$1/lib64" "$1/lib32"; do
+        # lib64 is often a link to lib.
+        if [[ -d $dir && ! -L $dir ]] && compgen -G "$dir/*.so*" >/dev/null; then
+            wrapBuddyLibs+=("$dir")
+        fi
+    done
+}
+
+# Libraries are buildInputs: they run where the package does.
+addEnvHooks "${targetOffset:-0}" _wrapBuddyAddDependency
+
+_wrapBuddyFail() {
+    echo "wrapBuddy: error: $*" >&2
+    return 1
+}
+
+# Puts the elements of the attribute $2 into the array $1: those of a bash array, else words.
+_wrapBuddyList() {
+    local -n _wrapBuddyTarget="$1"
+    _wrapBuddyTarget=()
+    case "$(declare -p "$2" 2>/dev/null || true)" in
+    "declare -a"*)
+        local -n _wrapBuddySource="$2"
+        _wrapBuddyTarget=("${_wrapBuddySource[@]}")
+        ;;
+    *)
+        # By read, not by an unquoted word: a pattern such as libcuda.so.* must not match files here.
+        IFS=$' \t\n' read -r -d '' -a _wrapBuddyTarget <<<"${!2-}" || true
+        ;;
+    esac
+}
+
+# Puts directories with shared libraries, found below the paths behind it, into the array $1. $2: -maxdepth and its value.
+_wrapBuddyLibraryDirs() {
+    local -n _wrapBuddyFound="$1"
+    local -n _wrapBuddyDepth="$2"
+    shift 2
+    _wrapBuddyFound=()
+    local dir
+    while IFS= read -r -d '' dir; do
+        _wrapBuddyFound+=("$dir")
+    done < <(find "$@" "${_wrapBuddyDepth[@]}" '!' -type d '(' -name '*.so' -o -name '*.so.*' ')' -printf '%h\0' | LC_ALL=C sort -zu)
+}
+
+# Splits `[--no-recurse] [--] PATH…`, the arguments behind the three names: into the array $1 goes what limits find, into $2
+# flags for the tool, into $3 the paths.
+_wrapBuddyArguments() {
+    local -n _wrapBuddyLimit="$1" _wrapBuddyFlag="$2" _wrapBuddyPath="$3"
+    shift 3
+    _wrapBuddyLimit=() _wrapBuddyFlag=() _wrapBuddyPath=()
+    while (($# > 0)); do
+        case "$1" in
+        --no-recurse)
+            _wrapBuddyLimit=(-maxdepth 1)
+            _wrapBuddyFlag=(--no-recurse)
+            ;;
+        --)
+            shift
+            break
+            ;;
+        -*)
+            _wrapBuddyFail "unknown flag $1; a path that begins with a dash comes behind --"
+            return 1
+            ;;
+        *) _wrapBuddyPath+=("$1") ;;
+        esac
+        shift
+    done
+    _wrapBuddyPath+=("$@")
+    local index
+    for index in "${!_wrapBuddyPath[@]}"; do
+        if [[ ! -e ${_wrapBuddyPath[index]} ]]; then
+            _wrapBuddyFail "${_wrapBuddyPath[index]}: no such file or directory"
+            return 1
+        fi
+        # Neither find nor the tool is to take it for a flag.
+        if [[ ${_wrapBuddyPath[index]} == -* ]]; then
+            _wrapBuddyPath[index]=./${_wrapBuddyPath[index]}
+        fi
+    done
+}
+
+# Usage: addWrapBuddySearchPath [--no-recurse] [--] DIR…
+# Libraries are looked for in these directories and, unless told otherwise, in those below, too.
+addWrapBuddySearchPath() {
+    local limit flags dirs found
+    _wrapBuddyArguments limit flags dirs "$@" || return 1
+    if ((${#dirs[@]} > 0)); then
+        _wrapBuddyLibraryDirs found limit "${dirs[@]}"
+        wrapBuddyLibs+=("${found[@]}")
+    fi
+}
+
+# Usage: addWrapBuddyRuntimeDeps PACKAGE-OR-DIRECTORY…
+# Goes on the search path of every program whether something is found there or not: for libraries that are only dlopen'ed.
+addWrapBuddyRuntimeDeps() {
+    local dependency
+    for dependency in "$@"; do
+        if [[ $dependency != /* ]]; then
+            _wrapBuddyFail "$dependency: a runtime dependency has to be an absolute path"
+            return 1
+        elif [[ -d $dependency/lib ]]; then
+            wrapBuddyRuntimeDirs+=("$dependency/lib")
+        else
+            # A library directory itself, which may be there at run time only, such as /run/opengl-driver/lib.
+            wrapBuddyRuntimeDirs+=("$dependency")
+        fi
+    done
+}
+
+# Puts the dynamic linkers that programs may get into the array $1: the attribute's, else stdenv's and the hook's own.
+_wrapBuddyInterpreters() {
+    local -n _wrapBuddyLinkers="$1"
+    _wrapBuddyList "$1" wrapBuddyInterpreter
+    if ((${#_wrapBuddyLinkers[@]} > 0)); then
+        return 0
+    fi
+    local file wrapper
+    for file in dynamic-linker dynamic-linker-m32; do
+        for wrapper in "${NIX_BINTOOLS-}" "${NIX_CC-}"; do
+            if [[ -n $wrapper && -r $wrapper/nix-support/$file ]]; then
+                _wrapBuddyLinkers+=("$(<"$wrapper/nix-support/$file")")
+                break
+            fi
+        done
+    done
+    # Without a compiler, in stdenvNoCC, there is none of these.
+    local own
+    read -r -a own <<<"@interpreters@"
+    _wrapBuddyLinkers+=("${own[@]}")
+}
+
+# Puts the directories libraries come from into the array $1: those below the paths of the package first, since a vendor ships
+# the versions that were tested. $2: the limit of find, $3: the dynamic linkers; then the paths.
+_wrapBuddySearchDirs() {
+    local -n _wrapBuddyDirs="$1"
+    # shellcheck disable=SC2034 # used by its name
+    local -n _wrapBuddyBound="$2" _wrapBuddyKnown="$3"
+    shift 3
+    local own dir linker
+    _wrapBuddyLibraryDirs own _wrapBuddyBound "$@"
+    _wrapBuddyDirs=()
+    for dir in "${own[@]}"; do
+        # A bundled C library does not go with another one's dynamic linker.
+        if [[ -e $dir/libc.so.6 ]]; then
+            for linker in "${_wrapBuddyKnown[@]}"; do
+                _wrapBuddyDirs+=("$(dirname "$linker")")
+            done
+            break
+        fi
+    done
+    _wrapBuddyDirs+=("${own[@]}" "${wrapBuddyLibs[@]}")
+}
+
+# What the tool says, one line per file: neither what it did in detail nor what it left alone.
+_wrapBuddyCompact() {
+    if [[ ${NIX_DEBUG:-0} -ge 1 ]]; then
+        cat
+    else
+        sed -e '/^ /d' -e '/: skipped: /d' -e 's/^/  /'
+    fi
+}
+
+# Usage: wrapBuddy [--no-recurse] [--] PATH…
+# Wraps programs and edits libraries: files, or directories with them. Fails when one of them cannot be.
+wrapBuddy() {
+    # shellcheck disable=SC2034 # used by its name
+    local limit flags paths
+    _wrapBuddyArguments limit flags paths "$@" || return 1
+    if ((${#paths[@]} == 0)); then
+        _wrapBuddyFail "usage: wrapBuddy [--no-recurse] [--] PATH…"
+        return 1
+    fi
+
+    local interpreters libs runtimeDeps needed ignored more dir
+    _wrapBuddyInterpreters interpreters
+    _wrapBuddySearchDirs libs limit interpreters "${paths[@]}"
+    _wrapBuddyList runtimeDeps runtimeDependencies
+    local wrapBuddyRuntimeDirs=("${wrapBuddyRuntimeDirs[@]}")
+    addWrapBuddyRuntimeDeps "${runtimeDeps[@]}" || return 1
+    _wrapBuddyList more appendRunpaths
+    for dir in "${more[@]}"; do
+        if [[ $dir != /* ]]; then
+            _wrapBuddyFail "appendRunpaths: $dir is not absolute; libraries of the package itself are found anyway"
+            return 1
+        fi
+    done
+    wrapBuddyRuntimeDirs+=("${more[@]}")
+    _wrapBuddyList needed wrapBuddyExtraNeeded
+    _wrapBuddyList ignored wrapBuddyIgnoreMissing
+    _wrapBuddyList more wrapBuddyFlags
+
+    local arguments=(--paths "${paths[@]}" "${flags[@]}" --loader-dir-path "@loader@")
+    for dir in "${interpreters[@]}"; do
+        arguments+=(--interpreter "$dir")
+    done
+    ((${#libs[@]} == 0)) || arguments+=(--libs "${libs[@]}")
+    ((${#wrapBuddyRuntimeDirs[@]} == 0)) || arguments+=(--runtime-dependencies "${wrapBuddyRuntimeDirs[@]}")
+    ((${#needed[@]} == 0)) || arguments+=(--needed "${needed[@]}")
+    ((${#ignored[@]} == 0)) || arguments+=(--ignore-missing "${ignored[@]}")
+    [[ -z ${wrapBuddyStrategy-} ]] || arguments+=(--strategy "$wrapBuddyStrategy")
+    [[ -z ${wrapBuddySearch-} ]] || arguments+=(--search "$wrapBuddySearch")
+    arguments+=("${more[@]}")
+
+    echo "wrapBuddy: ${paths[*]}"
+    if ! (set -o pipefail && "@wrapBuddy@" "${arguments[@]}" | _wrapBuddyCompact); then
+        _wrapBuddyFail "not everything could be wrapped: see above. Here, --libs is buildInputs or addWrapBuddySearchPath," \
+            "--ignore-missing is wrapBuddyIgnoreMissing; NIX_DEBUG=1 says more"
+        return 1
+    fi
+}
+
+wrapBuddyPostFixup() {
+    if [[ -n ${dontWrapBuddy-} ]]; then
+        return 0
+    fi
+    local output paths=()
+    for output in $(getAllOutputNames); do
+        # Debug symbols look like programs, and never run.
+        if [[ $output != debug && -e ${!output} ]]; then
+            paths+=("${!output}")
+        fi
+    done
+    if ((${#paths[@]} > 0)); then
+        wrapBuddy -- "${paths[@]}"
+    fi
+}
+
+postFixupHooks+=(wrapBuddyPostFixup)

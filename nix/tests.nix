@@ -1,0 +1,47 @@
+# What the hook has to do in a real stdenv: programs as a vendor ships them, for a dynamic linker that is not there.
+{
+  stdenv,
+  wrapBuddyHook,
+}:
+let
+  test =
+    name: attributes:
+    stdenv.mkDerivation (
+      {
+        name = "wrap-buddy-test-${name}";
+        nativeBuildInputs = [ wrapBuddyHook ];
+        dontUnpack = true;
+        # As from elsewhere: no store path in it.
+        NIX_DONT_SET_RPATH = 1;
+        buildPhase = ''
+          runHook preBuild
+          echo 'int answer(void) { return 42; }' > answer.c
+          echo '#include <stdio.h>
+          int answer(void);
+          int main(void) { return printf("the answer is %d\n", answer()) < 0; }' > main.c
+          $CC -shared -fPIC -Wl,-soname,libanswer.so -o libanswer.so answer.c
+          $CC -o answer main.c libanswer.so -Wl,--dynamic-linker=/gone/ld.so
+          runHook postBuild
+        '';
+        installPhase = ''
+          runHook preInstall
+          mkdir -p $out/bin "$out/opt/the answer"
+          cp answer $out/bin
+          cp libanswer.so "$out/opt/the answer"
+          runHook postInstall
+        '';
+        doInstallCheck = true;
+        installCheckPhase = ''
+          runHook preInstallCheck
+          test "$($out/bin/answer)" = "the answer is 42"
+          runHook postInstallCheck
+        '';
+      }
+      // attributes
+    );
+in
+{
+  program = test "program" { };
+  structured-attributes = test "structured-attributes" { __structuredAttrs = true; };
+  in-place = test "in-place" { wrapBuddyStrategy = "auto"; };
+}

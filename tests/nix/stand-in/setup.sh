@@ -1,0 +1,111 @@
+# shellcheck shell=bash
+# What setup hooks may count on, after the nixpkgs manual's chapters on stdenv and on setup hooks: offsets, addEnvHooks, phases
+# and their hooks, getAllOutputNames, attributes as variables or, with structured attributes, from NIX_ATTRS_SH_FILE. Stricter
+# than the real one: an unset variable is an error throughout.
+set -euo pipefail
+shopt -s inherit_errexit
+
+if [[ -n ${NIX_ATTRS_SH_FILE-} ]]; then
+    # shellcheck source=/dev/null
+    source "$NIX_ATTRS_SH_FILE"
+    # shellcheck disable=SC2154 # from there
+    for _name in "${!outputs[@]}"; do
+        export "$_name=${outputs[$_name]}"
+    done
+    # Of `env`, and what every builder gets, only these are in its environment.
+    export PATH="${initialPath-$PATH}"
+fi
+
+getAllOutputNames() {
+    if [[ -n ${NIX_ATTRS_SH_FILE-} ]]; then
+        echo "${!outputs[*]}"
+    else
+        echo "${outputs:-out}"
+    fi
+}
+
+# Runs the attribute or function called like the hook, then what setup hooks have added to NAMEHooks.
+runHook() {
+    local name="$1" hook
+    if declare -F "$name" >/dev/null; then
+        "$name"
+    elif [[ -n ${!name-} ]]; then
+        eval "${!name}"
+    fi
+    local -n hooks="${name}Hooks"
+    # An array that no setup hook has made yet.
+    [[ -v hooks[@] ]] || return 0
+    for hook in "${hooks[@]}"; do
+        "$hook"
+    done
+}
+
+_envHooks=()
+addEnvHooks() {
+    # Whose host platform is the one packages of this derivation run on: buildInputs.
+    if (($1 == 0)); then
+        _envHooks+=("${@:2}")
+    fi
+}
+
+# Sources the setup hooks of a package and of what it propagates. hostOffset and targetOffset are its own.
+_activate() {
+    local package="$1" hostOffset="$2" targetOffset="$3" propagated
+    if [[ -f $package/nix-support/setup-hook ]]; then
+        # shellcheck source=/dev/null
+        source "$package/nix-support/setup-hook"
+    fi
+    if ((hostOffset == 0)); then
+        _libraries+=("$package")
+    elif [[ -d $package/bin ]]; then
+        PATH="$package/bin:$PATH"
+    fi
+    if [[ -f $package/nix-support/propagated-build-inputs ]]; then
+        for propagated in $(<"$package/nix-support/propagated-build-inputs"); do
+            _activate "$propagated" "$hostOffset" "$targetOffset"
+        done
+    fi
+}
+
+_libraries=()
+# Arrays with structured attributes, words without; store paths have no spaces.
+# shellcheck disable=SC2048
+for _package in ${nativeBuildInputs[*]-}; do
+    _activate "$_package" -1 0
+done
+# shellcheck disable=SC2048
+for _package in ${buildInputs[*]-}; do
+    _activate "$_package" 0 1
+done
+for _package in "${_libraries[@]}"; do
+    for _hook in "${_envHooks[@]}"; do
+        "$_hook" "$_package"
+    done
+done
+
+_phase() {
+    local name="$1"
+    if [[ -n ${!name-} ]]; then
+        eval "${!name}"
+    else
+        runHook "pre${name@u}"
+        runHook "post${name@u}"
+    fi
+}
+
+genericBuild() {
+    local phase
+    if [[ -n ${src-} && -z ${dontUnpack-} ]]; then
+        cp -r "$src" source
+        chmod -R u+w source
+        cd source
+    fi
+    for phase in buildPhase installPhase; do
+        _phase "$phase"
+    done
+    runHook preFixup
+    runHook postFixup
+    if [[ -n ${doInstallCheck-} ]]; then
+        _phase installCheckPhase
+    fi
+}

@@ -1,0 +1,256 @@
+//! A store of real Nix, for one test: `/nix/store` of a root that has the rest of this machine around it, to build in. What was
+//! built runs in another root, which shows nothing but its closure.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::arch::{Arch, Libc};
+use crate::cache;
+use crate::root::{Root, system_package};
+use crate::run::Run;
+use crate::{tool, toolchain};
+
+/// No network, no users, no sandbox: the root is one.
+const CONFIG: &str = "build-users-group =
+sandbox = false
+substitute = false
+substituters =
+flake-registry =
+experimental-features = nix-command flakes
+";
+
+/// What a build may take on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Files of this repository that its Nix files refer to.
+const SOURCES: &[&str] = &[
+    "Cargo.lock",
+    "Cargo.toml",
+    "crates",
+    "flake.nix",
+    "loader",
+    "nix",
+    "stub",
+    "tests/Cargo.toml",
+    "xtask",
+];
+
+/// A Nix store of its own.
+///
+/// Inside: this repository's sources at `/source`, the stand-in for nixpkgs at `/stand-in`, files of the test at `/files`.
+pub struct Store {
+    root: Root,
+    arches: Vec<Arch>,
+}
+
+impl Store {
+    /// An empty store, for packages of `arches`.
+    ///
+    /// # Panics
+    /// When Nix is not installed.
+    pub fn new(arches: &[Arch]) -> Store {
+        assert!(
+            toolchain::find_program("nix-build").is_some(),
+            "nix-build is not installed; run: cargo xtask setup"
+        );
+        let root = Root::with_systems(&[]);
+        for name in ["bin", "etc", "lib", "lib32", "lib64", "usr"] {
+            let dir = Path::new("/").join(name);
+            if dir.is_dir() {
+                root.bind(&dir, &format!("/{name}"));
+            }
+        }
+        // Nix reads what builders say from a terminal.
+        root.mkdir("/dev/pts");
+        for (target, name) in [
+            ("pts/ptmx", "ptmx"),
+            ("/proc/self/fd", "fd"),
+            ("/proc/self/fd/1", "stdout"),
+            ("/proc/self/fd/2", "stderr"),
+        ] {
+            let link = root.path("/dev").join(name);
+            symlink(target, link).expect("a symlink in a fresh directory");
+        }
+        root.mkdir("/files");
+        let store = Store {
+            root,
+            arches: arches.to_vec(),
+        };
+        let workspace = cache::fixtures().join("../..");
+        for name in SOURCES {
+            store.copy(&workspace.join(name), &format!("/source/{name}"));
+        }
+        store.copy(&workspace.join("tests/nix/stand-in"), "/stand-in");
+        store.describe_machine();
+        store
+    }
+
+    /// What `/stand-in/machine` holds: C libraries, the tool, loaders.
+    fn describe_machine(&self) {
+        let machine = "/stand-in/machine";
+        let mut text = format!(
+            "{{\n  system = \"{}\";\n  bash = \"/bin/bash\";\n  path = \"/usr/bin:/bin\";\n",
+            system(Arch::host())
+        );
+        for arch in Arch::ALL {
+            let (name, system) = (arch.name(), system(arch));
+            text.push_str(&format!("  linker.{system} = \"{}\";\n", arch.ld_so()));
+            for (attribute, package) in [("glibc", "glibc"), ("libraries", "gcc")] {
+                let package = format!("{package}-{name}");
+                text.push_str(&format!(
+                    "  {attribute}.{system} = builtins.path {{ path = ./{package}; name = \"{package}\"; }};\n"
+                ));
+                if self.arches.contains(&arch) {
+                    let target = format!("{machine}/{package}");
+                    self.copy(&system_package(arch, &package), &target);
+                }
+            }
+        }
+        text.push_str("}\n");
+        self.root.write(&format!("{machine}/default.nix"), text);
+
+        let programs = format!("{machine}/programs");
+        self.root
+            .install(&tool::path(), &format!("{programs}/wrap-buddy"));
+        self.write_executable(
+            &format!("{programs}/xtask"),
+            "#!/bin/bash\nset -eu\ntest \"$1\" = loaders\nmkdir -p \"$2\"\ncp $programs/loaders/* \"$2\"\n",
+        );
+        for stage in stages::all() {
+            let name = format!("loader-{}.v{}.bin", stage.name, sidecar::loader::ABI);
+            self.root
+                .write(&format!("{programs}/loaders/{name}"), stage.loader);
+        }
+    }
+
+    /// The root to build in.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// Puts a file of this machine at `/files/NAME`, executable.
+    pub fn add_file(&self, file: &Path, name: &str) {
+        self.root.install(file, &format!("/files/{name}"));
+    }
+
+    /// Puts a file or directory of this machine, modes included, at `/files/NAME`.
+    pub fn add_tree(&self, tree: &Path, name: &str) {
+        self.copy(tree, &format!("/files/{name}"));
+    }
+
+    /// Writes a file, executable.
+    fn write_executable(&self, inside: &str, content: &str) {
+        self.root.write(inside, content);
+        fs::set_permissions(self.root.path(inside), fs::Permissions::from_mode(0o755))
+            .expect("chmod a file just written");
+    }
+
+    /// One of Nix's programs, to be started.
+    pub fn nix(&self, program: &str) -> Run<'_> {
+        let path = toolchain::find_program(program)
+            .unwrap_or_else(|| panic!("{program} is not installed; run: cargo xtask setup"));
+        self.root
+            .command(&path.to_string_lossy())
+            .env("NIX_CONFIG", CONFIG)
+            .env("NIX_CONF_DIR", "/files/no-configuration")
+            .env("HOME", "/tmp/home")
+            .env("PATH", "/usr/bin:/bin")
+            .timeout(TIMEOUT)
+    }
+
+    /// `nix-build` of an expression in which the packages of `arch` are in scope, and those of the overlay.
+    pub fn build(&self, arch: Arch, expression: &str) -> Run<'_> {
+        self.nix("nix-build")
+            .args(["--no-out-link", "-E", &in_scope(arch, expression)])
+    }
+
+    /// Builds it; it must succeed, and be the same when it is built again: the store path.
+    #[track_caller]
+    pub fn built(&self, arch: Arch, expression: &str) -> String {
+        let output = self.build(arch, expression).output().success();
+        self.build(arch, expression)
+            .arg("--check")
+            .output()
+            .success();
+        output.stdout.trim().to_string()
+    }
+
+    /// `nix-store --query` about a path: a line each.
+    #[track_caller]
+    pub fn query(&self, what: &str, path: &str) -> Vec<String> {
+        let output = self
+            .nix("nix-store")
+            .args(["--query", what, path])
+            .output()
+            .success();
+        output.stdout.lines().map(String::from).collect()
+    }
+
+    /// A root without any dynamic linker where the FHS has it, which shows of this store what `path` refers to, directly or not.
+    #[track_caller]
+    pub fn closure_root(&self, path: &str) -> Root {
+        let systems: Vec<_> = self
+            .arches
+            .iter()
+            .map(|arch| (*arch, Libc::Glibc))
+            .collect();
+        let root = Root::for_programs_of(&systems);
+        for path in self.query("--requisites", path) {
+            root.bind(&self.root.path(&path), &path);
+        }
+        root
+    }
+
+    fn copy(&self, source: &Path, inside: &str) {
+        if source.is_dir() {
+            for entry in fs::read_dir(source).expect("a directory") {
+                let entry = entry.expect("an entry of a directory");
+                let name = entry.file_name();
+                self.copy(
+                    &entry.path(),
+                    &format!("{inside}/{}", name.to_string_lossy()),
+                );
+            }
+            return;
+        }
+        let target = self.root.path(inside);
+        let parent = target.parent().expect("a path below the root");
+        fs::create_dir_all(parent).expect("create a directory");
+        fs::copy(source, &target)
+            .unwrap_or_else(|error| panic!("copy {}: {error}", source.display()));
+    }
+}
+
+impl Drop for Store {
+    /// Nix makes directories read-only, which root does not notice when it removes them.
+    fn drop(&mut self) {
+        if !nix::unistd::geteuid().is_root() {
+            make_writable(&self.root.path("/nix/store"));
+        }
+    }
+}
+
+/// What Nix calls an architecture's Linux.
+pub fn system(arch: Arch) -> String {
+    format!("{}-linux", arch.name())
+}
+
+/// `expression` with the packages of `arch` in scope.
+pub fn in_scope(arch: Arch, expression: &str) -> String {
+    format!(
+        "with (import /stand-in {{ system = \"{}\"; }}).extend (import /source/nix/overlay.nix);\n{expression}",
+        system(arch)
+    )
+}
+
+fn make_writable(dir: &Path) {
+    let _ = fs::set_permissions(dir, fs::Permissions::from_mode(0o755));
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let dirs = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let dirs: Vec<PathBuf> = dirs.map(|entry| entry.path()).collect();
+    for dir in dirs {
+        make_writable(&dir);
+    }
+}

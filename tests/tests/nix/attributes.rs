@@ -1,0 +1,229 @@
+//! Which flags the hook's attributes and functions become.
+
+use e2e::{Arch, Store};
+
+/// A derivation whose hook writes down how it calls the tool instead of calling it.
+const RECORDING: &str = r#"
+let
+  recorder = runCommand "recorder" { } ''
+    echo '#!/bin/bash' > $out
+    echo 'printf "%s\n" "$@" > $out/arguments' >> $out
+    chmod +x $out
+  '';
+  hook = makeSetupHook {
+    name = "hook";
+    substitutions = {
+      wrapBuddy = recorder;
+      loader = "/loader";
+      interpreters = "/lib/own.so";
+    };
+  } /source/nix/setup-hook.sh;
+  package = name: runCommand name { } "mkdir -p $out/lib; touch $out/lib/lib${name}.so";
+  zlib = package "zlib";
+  udev = package "udev";
+in
+stdenvNoCC.mkDerivation ({
+  name = "p";
+  nativeBuildInputs = [ hook ];
+  installPhase = "mkdir -p $out; touch libcuda.so.here";
+} // {
+"#;
+
+/// How the tool is called, a line per argument; `/nix/store/HASH-` left out.
+#[track_caller]
+fn arguments(store: &Store, attributes: &str) -> Vec<String> {
+    recorded(store, RECORDING, attributes)
+}
+
+#[track_caller]
+fn recorded(store: &Store, recording: &str, attributes: &str) -> Vec<String> {
+    let path = store.built(Arch::host(), &format!("{recording}{attributes}\n}})"));
+    let text = String::from_utf8(store.root().read(&format!("{path}/arguments"))).expect("UTF-8");
+    let short = |line: &str| match line.strip_prefix("/nix/store/") {
+        Some(rest) => rest.split_once('-').expect("a hash").1.to_string(),
+        None => line.to_string(),
+    };
+    text.lines().map(short).collect()
+}
+
+/// The call without any attribute, and what `more` adds.
+fn usual<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    let usual = [
+        "--paths",
+        "p",
+        "--loader-dir-path",
+        "/loader",
+        "--interpreter",
+        "/lib/own.so",
+    ];
+    [&usual[..], more].concat()
+}
+
+/// Asserts the same flags whether attributes are variables or structured.
+#[track_caller]
+fn becomes(attributes: &str, more: &[&str]) {
+    let store = Store::new(&[]);
+    assert_eq!(arguments(&store, attributes), usual(more));
+    let structured = format!("{attributes}\n__structuredAttrs = true;");
+    assert_eq!(arguments(&store, &structured), usual(more), "structured");
+}
+
+#[test]
+fn nothing() {
+    becomes("", &[]);
+}
+
+#[test]
+fn dependencies() {
+    becomes(
+        "buildInputs = [ udev zlib ];",
+        &["--libs", "udev/lib", "zlib/lib"],
+    );
+}
+
+#[test]
+fn runtime_dependencies_are_packages_or_directories() {
+    becomes(
+        "runtimeDependencies = [ udev \"${zlib}/lib\" \"/run/opengl-driver/lib\" ];",
+        &[
+            "--runtime-dependencies",
+            "udev/lib",
+            "zlib/lib",
+            "/run/opengl-driver/lib",
+        ],
+    );
+}
+
+#[test]
+fn appended_runpaths_stay_as_they_are() {
+    becomes(
+        "runtimeDependencies = [ udev ]; appendRunpaths = [ \"${zlib}\" \"/opt/a\" ];",
+        &["--runtime-dependencies", "udev/lib", "zlib", "/opt/a"],
+    );
+}
+
+#[test]
+fn extra_needed() {
+    becomes(
+        "wrapBuddyExtraNeeded = [ \"liba.so\" \"libb.so.1\" ];",
+        &["--needed", "liba.so", "libb.so.1"],
+    );
+}
+
+/// A file libcuda.so.here lies in the build directory: patterns are not the shell's.
+#[test]
+fn patterns_of_what_may_be_missing() {
+    let flags = ["--ignore-missing", "libcuda.so.*", "lib*GL*"];
+    becomes(
+        "wrapBuddyIgnoreMissing = [ \"libcuda.so.*\" \"lib*GL*\" ];",
+        &flags,
+    );
+    becomes("wrapBuddyIgnoreMissing = \"libcuda.so.* lib*GL*\";", &flags);
+}
+
+#[test]
+fn strategy_search_and_flags() {
+    becomes("wrapBuddyStrategy = \"auto\";", &["--strategy", "auto"]);
+    becomes("wrapBuddySearch = \"frozen\";", &["--search", "frozen"]);
+    becomes(
+        "wrapBuddyFlags = [ \"-v\" \"--replace\" ];",
+        &["-v", "--replace"],
+    );
+    becomes("wrapBuddyFlags = \"-v --replace\";", &["-v", "--replace"]);
+}
+
+#[test]
+fn interpreters() {
+    let store = Store::new(&[]);
+    let interpreters = |recording: &str, attributes: &str| {
+        let arguments = recorded(&store, recording, attributes);
+        let pairs = arguments.windows(2);
+        let values = pairs.filter(|pair| pair[0] == "--interpreter");
+        values.map(|pair| pair[1].clone()).collect::<Vec<_>>()
+    };
+    let named = interpreters(RECORDING, "wrapBuddyInterpreter = \"/lib/other.so\";");
+    assert_eq!(named, ["/lib/other.so"]);
+    // Of a stdenv that knows them, with those of the hook behind for programs that these do not fit.
+    let wrapper = "NIX_BINTOOLS = runCommand \"wrapper\" { } ''
+        mkdir -p $out/nix-support
+        echo /lib/stdenv.so > $out/nix-support/dynamic-linker
+        echo /lib/m32.so > $out/nix-support/dynamic-linker-m32
+      '';";
+    let with_compiler = RECORDING.replace("stdenvNoCC.", "stdenv.");
+    let known = interpreters(&with_compiler, wrapper);
+    assert_eq!(known, ["/lib/stdenv.so", "/lib/m32.so", "/lib/own.so"]);
+}
+
+#[test]
+fn functions() {
+    becomes(
+        "buildInputs = [ zlib ];
+        preFixup = ''
+          mkdir -p \"vendor/lib dir/deep\" beside
+          touch vendor/liba.so \"vendor/lib dir/deep/libb.so.1\" beside/libc.so
+          addWrapBuddySearchPath vendor
+          addWrapBuddySearchPath --no-recurse -- beside
+          addWrapBuddyRuntimeDeps ${udev} /opt/lib
+        '';",
+        &[
+            "--libs",
+            "zlib/lib",
+            "vendor",
+            "vendor/lib dir/deep",
+            "beside",
+            "--runtime-dependencies",
+            "udev/lib",
+            "/opt/lib",
+        ],
+    );
+}
+
+#[test]
+fn wrapping_by_hand() {
+    let store = Store::new(&[]);
+    let by_hand = "dontWrapBuddy = true;
+        postFixup = ''
+          mkdir -p $out/bin ./-odd
+          wrapBuddy --no-recurse -- $out/bin -odd
+        '';";
+    let called = arguments(&store, by_hand);
+    assert_eq!(called[..4], ["--paths", "p/bin", "./-odd", "--no-recurse"]);
+
+    let without = format!("{RECORDING} dontWrapBuddy = true; __structuredAttrs = true; }})");
+    let path = store.built(Arch::host(), &without);
+    assert!(!store.root().path(&format!("{path}/arguments")).exists());
+}
+
+#[test]
+fn mistakes() {
+    let store = Store::new(&[]);
+    for (attributes, words) in [
+        (
+            "postFixup = \"wrapBuddy --recurse $out\";",
+            "unknown flag --recurse",
+        ),
+        ("postFixup = \"wrapBuddy\";", "usage: wrapBuddy"),
+        (
+            "postFixup = \"wrapBuddy $out/nowhere\";",
+            "nowhere: no such file or directory",
+        ),
+        (
+            "runtimeDependencies = [ \"lib\" ];",
+            "lib: a runtime dependency has to be an absolute path",
+        ),
+        (
+            "appendRunpaths = [ \"\\$ORIGIN/../lib\" ];",
+            "appendRunpaths: $ORIGIN/../lib is not absolute",
+        ),
+    ] {
+        let output = store
+            .build(Arch::host(), &format!("{RECORDING}{attributes}\n}})"))
+            .output();
+        assert_ne!(output.status, Some(0), "{output}");
+        let line = output
+            .stderr
+            .lines()
+            .find(|line| line.starts_with("wrapBuddy: error: "));
+        assert!(line.is_some_and(|line| line.contains(words)), "{output}");
+    }
+}

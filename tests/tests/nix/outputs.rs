@@ -1,0 +1,143 @@
+//! What the hook wraps, what it finds by itself, and what it says.
+
+use e2e::{Arch, Store, says};
+
+use crate::vendor::{derivation, program, sample};
+
+fn host() -> Store {
+    sample(Arch::host())
+}
+
+/// Runs `path`, of which nothing but the closure is there.
+#[track_caller]
+fn runs(store: &Store, output: &str, program: &str) {
+    says(
+        store
+            .closure_root(output)
+            .command(&format!("{output}/{program}"))
+            .output(),
+    );
+}
+
+#[test]
+fn a_library_in_the_package_itself() {
+    let store = host();
+    for layout in ["lib", "opt/the app/lib"] {
+        let attributes = format!(
+            "installPhase = ''
+              mkdir -p $out/bin \"$out/{layout}\"
+              cp ${{/files/program}} \"$out/bin/the program\"
+              cp ${{/files/libfoo.so}} \"$out/{layout}/libfoo.so\"
+            '';"
+        );
+        for stdenv in ["stdenv", "stdenvNoCC"] {
+            let path = store.built(Arch::host(), &derivation(stdenv, &attributes));
+            runs(&store, &path, "bin/the program");
+        }
+    }
+}
+
+/// It goes with a dynamic linker that is not there: the store's has to load its own.
+#[test]
+fn a_bundled_c_library_is_not_used() {
+    let store = host();
+    let attributes = "installPhase = ''
+          mkdir -p $out/bin $out/lib
+          cp ${/files/program} $out/bin/program
+          cp ${/files/libfoo.so} $out/lib/libfoo.so
+          echo 'not even a library' > $out/lib/libc.so.6
+        '';";
+    let path = store.built(Arch::host(), &derivation("stdenv", attributes));
+    runs(&store, &path, "bin/program");
+}
+
+#[test]
+fn structured_attributes() {
+    let store = host();
+    let path = store.built(Arch::host(), &program("__structuredAttrs = true;"));
+    runs(&store, &path, "bin/program");
+}
+
+#[test]
+fn every_output_but_debug_symbols() {
+    let store = host();
+    for structured in [true, false] {
+        // `doc` is made behind the hook.
+        let attributes = format!(
+            "outputs = [ \"lib\" \"out\" \"debug\" \"doc\" ];
+            __structuredAttrs = {structured};
+            installPhase = ''
+              mkdir -p $out/bin $lib/lib $debug/bin
+              cp ${{/files/program}} $out/bin/program
+              cp ${{/files/program}} $debug/bin/program
+              cp ${{/files/program}} $lib/lib/helper
+              cp ${{/files/libfoo.so}} $lib/lib/libfoo.so
+            '';
+            doInstallCheck = true;
+            installCheckPhase = \"mkdir $doc\";"
+        );
+        let built = |output: &str| {
+            let expression = format!("({}).{output}", derivation("stdenv", &attributes));
+            store.built(Arch::host(), &expression)
+        };
+        runs(&store, &built("out"), "bin/program");
+        runs(&store, &built("lib"), "lib/helper");
+        let sidecar = format!("{}/bin/.program.wrapbuddy", built("debug"));
+        assert!(!store.root().path(&sidecar).exists());
+    }
+}
+
+#[test]
+fn a_missing_library_fails_the_build() {
+    let store = host();
+    let without = derivation("stdenv", "");
+    let output = store.build(Arch::host(), &without).output();
+    assert_ne!(output.status, Some(0), "{output}");
+    for words in [
+        "libfoo.so",
+        "needed by",
+        "wrapBuddy: error: not everything",
+        "buildInputs",
+    ] {
+        assert!(output.stderr.contains(words), "{words:?} in {output}");
+    }
+
+    for patterns in ["\"libnothing.so libf*.so\"", "[ \"lib?oo.so\" ]"] {
+        let ignored = derivation("stdenv", &format!("wrapBuddyIgnoreMissing = {patterns};"));
+        store.built(Arch::host(), &ignored);
+    }
+}
+
+#[test]
+fn what_it_says() {
+    let store = host();
+    let attributes = "installPhase = ''
+          mkdir -p $out/bin
+          cp ${/files/program} $out/bin/program
+          echo '#!/bin/sh' > $out/bin/script
+          chmod +x $out/bin/script
+        '';";
+    let build = |attributes: &str| {
+        let output = store
+            .build(Arch::host(), &program(attributes))
+            .output()
+            .success();
+        let said = output
+            .stderr
+            .lines()
+            .skip_while(|line| !line.starts_with("wrapBuddy: "));
+        said.map(String::from).collect::<Vec<_>>()
+    };
+    // What is done, to what, and how much of it.
+    let said = build(attributes);
+    assert!(said.len() == 3 && said[1].starts_with("  "), "{said:#?}");
+    assert!(said[0].ends_with("-sample"), "{said:#?}");
+    assert!(said[1].ends_with("/bin/program: wrapped"), "{said:#?}");
+    assert!(said[2].contains("1 wrapped"), "{said:#?}");
+
+    let more = build(&format!("{attributes} NIX_DEBUG = 1;"));
+    assert!(
+        more.iter().any(|line| line.contains("search path")),
+        "{more:#?}"
+    );
+}

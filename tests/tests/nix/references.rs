@@ -1,0 +1,86 @@
+//! What a wrapped program refers to is what keeps it running: Nix has to see it.
+
+use e2e::{Arch, Store, says};
+
+use crate::vendor::{program, sample};
+
+macro_rules! on_every_architecture {
+    ($($test:ident),+ $(,)?) => {
+        $(mod $test {
+            #[test]
+            fn x86_64() { super::$test(e2e::Arch::X86_64); }
+            #[test]
+            fn i686() { super::$test(e2e::Arch::I686); }
+            #[test]
+            fn aarch64() { super::$test(e2e::Arch::Aarch64); }
+        })+
+    };
+}
+
+on_every_architecture!(a_wrapped_program, a_program_edited_in_place);
+
+fn a_wrapped_program(arch: Arch) {
+    let store = sample(arch);
+    let path = runs_from_its_closure(&store, arch, &program(""));
+    let loader = concat!("wrap-buddy-", env!("CARGO_PKG_VERSION"), "-loader");
+    // `sample`, itself: where its sidecar is.
+    refers_to(&store, &path, &["foo", &glibc(arch), "sample", loader]);
+    let names = store.query("--requisites", &path);
+    assert!(
+        !names
+            .iter()
+            .any(|name| name.ends_with(concat!("-wrap-buddy-", env!("CARGO_PKG_VERSION")))),
+        "the tool itself in {names:?}"
+    );
+}
+
+fn a_program_edited_in_place(arch: Arch) {
+    let store = sample(arch);
+    let path = runs_from_its_closure(&store, arch, &program("wrapBuddyStrategy = \"inplace\";"));
+    refers_to(&store, &path, &["foo", &glibc(arch)]);
+}
+
+/// Builds it twice, collects garbage, and runs what is left of it.
+fn runs_from_its_closure(store: &Store, arch: Arch, expression: &str) -> String {
+    let path = store.built(arch, expression);
+    store
+        .nix("nix-store")
+        .args([
+            "--realise",
+            &path,
+            "--add-root",
+            "/nix/var/nix/gcroots/test",
+        ])
+        .output()
+        .success();
+    let before = store.query("--requisites", &path);
+    let collected = store.nix("nix-store").arg("--gc").output().success();
+    assert!(
+        collected.stdout.contains("wrap-buddy") || collected.stderr.contains("wrap-buddy"),
+        "the tool is garbage now; {collected}"
+    );
+    for path in &before {
+        assert!(store.root().path(path).exists(), "{path} is gone");
+    }
+    let root = store.closure_root(&path);
+    says(root.command(&format!("{path}/bin/program")).output());
+    path
+}
+
+/// Asserts that the path refers to packages of these names, and to nothing else.
+fn refers_to(store: &Store, path: &str, names: &[&str]) {
+    let mut found: Vec<String> = store
+        .query("--references", path)
+        .iter()
+        // /nix/store/HASH-NAME
+        .filter_map(|path| Some(path.split_once('-')?.1.to_string()))
+        .collect();
+    found.sort();
+    let mut names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    names.sort();
+    assert_eq!(found, names, "references of {path}");
+}
+
+fn glibc(arch: Arch) -> String {
+    format!("glibc-{}", arch.name())
+}

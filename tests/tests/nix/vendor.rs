@@ -1,0 +1,45 @@
+//! What the tests package: files as a vendor ships them.
+
+use e2e::{Arch, Build, Kind, Libc, Store, Variant, source};
+
+/// `/files/program`, which needs `/files/libfoo.so` and says `value 42`.
+pub fn sample(arch: Arch) -> Store {
+    let store = Store::new(&[arch]);
+    let variant = Variant::new(arch, Libc::Glibc, Kind::Pie);
+    let library = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
+    let program = Build::program(variant, source("sample.c"))
+        .link(&library)
+        .build();
+    store.add_file(&library, "libfoo.so");
+    store.add_file(&program, "program");
+    store
+}
+
+/// A package `foo` with libfoo.so, and in its scope a derivation of the program, which has more `attributes`.
+pub fn program(attributes: &str) -> String {
+    derivation("stdenv", &format!("buildInputs = [ foo ];\n{attributes}"))
+}
+
+/// The same, without anything in `buildInputs`, and in another environment.
+pub fn derivation(stdenv: &str, attributes: &str) -> String {
+    format!(
+        r#"
+let
+  foo = runCommand "foo" {{ }} ''
+    mkdir -p $out/lib
+    cp ${{/files/libfoo.so}} $out/lib/libfoo.so
+  '';
+in
+{stdenv}.mkDerivation ({{
+  name = "sample";
+  nativeBuildInputs = [ wrapBuddyHook ];
+  installPhase = ''
+    mkdir -p $out/bin
+    cp ${{/files/program}} $out/bin/program
+  '';
+}} // {{
+{attributes}
+}})
+"#
+    )
+}

@@ -1,0 +1,131 @@
+//! What a dynamic linker says it would load, and what the tool says it would.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::Path;
+
+use e2e::Output;
+use wrap_buddy::inspect::{Elf, Source};
+use wrap_buddy::interpreter::{Interpreter, Libc};
+use wrap_buddy::resolve::{Linker, Rule, Shelf, Surroundings};
+
+/// What is loaded, as name and path, and the names that are not found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    pub found: BTreeSet<(String, String)>,
+    pub lost: BTreeSet<String>,
+    /// A file that the dynamic linker fails over.
+    pub fatal: Option<String>,
+}
+
+impl Listed {
+    /// Reads what `ld.so --list` wrote.
+    pub fn parse(output: &Output, interpreter: &Interpreter) -> Listed {
+        let mut listed = Listed::default();
+        for line in output.stdout.lines().map(str::trim) {
+            let (name, rest) = line.split_once(" => ").unwrap_or((line, line));
+            if rest == "not found" {
+                listed.lost.insert(name.into());
+                continue;
+            }
+            let path = rest.rsplit_once(" (0x").map_or(rest, |(path, _)| path);
+            let name = name.rsplit_once(" (0x").map_or(name, |(name, _)| name);
+            let own = Path::new(name)
+                .file_name()
+                .is_some_and(|name| interpreter.provides(name));
+            if !own && !name.starts_with("linux-") && path.contains('/') {
+                listed.found.insert((name.into(), path.into()));
+            }
+        }
+        let glibc = "error while loading shared libraries: ";
+        for line in output.stderr.lines() {
+            if let Some((_, what)) = line.split_once(glibc) {
+                listed.fatal = what.split(": ").next().map(str::to_owned);
+            }
+            if let Some(rest) = line.strip_prefix("Error loading shared library ") {
+                let name = rest.split(": ").next().unwrap_or_default();
+                listed.lost.insert(name.to_owned());
+            }
+        }
+        listed
+    }
+
+    /// What the tool thinks that `interpreter` would load for the file at `path`, inside its root.
+    pub fn modelled(
+        interpreter: &Interpreter,
+        shelf: &Shelf,
+        surroundings: &Surroundings,
+        path: &Path,
+    ) -> (Listed, Vec<String>) {
+        let mut source = Source::open(&shelf.root().on_host(path)).expect("a file to look at");
+        let elf = Elf::read(&mut source).expect("an ELF file");
+        let linker = Linker::new(interpreter, shelf, surroundings).expect("a known architecture");
+        let tree = linker.tree(path, &elf);
+        let text = |path: &Path| path.display().to_string();
+        let found = tree.nodes.iter().map(|node| {
+            let at = text(&node.found.path);
+            // A path is the name, its tokens replaced.
+            let is_path = node.found.rule == Rule::Path;
+            let name = node.name.display().to_string();
+            (if is_path { at.clone() } else { name }, at)
+        });
+        let lost = tree.lost.iter().map(|lost| lost.name.display().to_string());
+        let near = tree.lost.iter().flat_map(|lost| &lost.near);
+        let listed = Listed {
+            found: found.collect(),
+            lost: lost.collect(),
+            fatal: None,
+        };
+        (listed, near.map(|near| text(&near.path)).collect())
+    }
+}
+
+/// How two lists differ; nothing when they do not.
+pub fn difference(
+    interpreter: &Interpreter,
+    path: &Path,
+    says: &Listed,
+    (model, near): &(Listed, Vec<String>),
+) -> Option<String> {
+    if let Some(fatal) = &says.fatal {
+        // It stops at the first that it fails over, and lists nothing.
+        let foreseen = near.contains(fatal) || model.lost.contains(fatal);
+        return (!foreseen).then(|| format!("{}: ld.so fails over {fatal}", path.display()));
+    }
+    // musl's list ends at nothing, but of a library that fails it does not say why.
+    if says.found == model.found && says.lost == model.lost {
+        return None;
+    }
+    let mut text = format!("{} ({}):", path.display(), interpreter.path.display());
+    for (name, at) in says.found.difference(&model.found) {
+        let _ = write!(text, "\n  ld.so has {name} => {at}");
+    }
+    for (name, at) in model.found.difference(&says.found) {
+        let _ = write!(text, "\n  the tool has {name} => {at}");
+    }
+    for name in says.lost.symmetric_difference(&model.lost) {
+        let side = if says.lost.contains(name) {
+            "ld.so"
+        } else {
+            "the tool"
+        };
+        let _ = write!(text, "\n  not found by {side} alone: {name}");
+    }
+    Some(text)
+}
+
+/// Whether a file is one that this dynamic linker would load, and not one for another libc.
+pub fn is_for(interpreter: &Interpreter, path: &Path) -> bool {
+    let Ok(mut source) = Source::open(path) else {
+        return false;
+    };
+    let Ok(elf) = Elf::read(&mut source) else {
+        return false;
+    };
+    let fits = (elf.machine, elf.class) == (interpreter.elf.machine, interpreter.elf.class);
+    let asked_for = elf.interp.as_ref().map(|interp| Path::new(&interp.path));
+    let libc = asked_for
+        .map(Libc::of_interpreter)
+        .or_else(|| Libc::of_library(&elf));
+    fits && elf.dynamic.is_some() && libc.is_none_or(|libc| libc == interpreter.libc)
+}

@@ -1,0 +1,251 @@
+//! Random trees: libraries that need each other in random directories, with random search paths, copies for another machine,
+//! things that are no libraries, ld.so.cache, subdirectories for the processor.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use e2e::arch::musl_ld_so;
+use e2e::{Arch, Build, Kind, Libc, Root, Variant, matrix, run, source};
+use wrap_buddy::interpreter::Interpreter;
+use wrap_buddy::resolve::{Processor, Shelf, Surroundings};
+
+use crate::ld_so::{Listed, difference};
+
+matrix!(systems: trees);
+
+const LIBRARIES: usize = 7;
+const ROUNDS: usize = 6;
+
+/// Directories that search paths may lead to; `$ORIGIN` is one of them, or /app.
+const PLACES: [&str; 5] = ["/opt/a", "/opt/b", "/opt/c", "/opt/d", "/opt/link"];
+
+/// Where libraries are found without being told, and where ld.so.cache finds them.
+fn defaults(variant: Variant) -> [String; 2] {
+    let multiarch = match variant.arch {
+        Arch::X86_64 => "/usr/lib/x86_64-linux-gnu",
+        Arch::I686 => "/usr/lib/i386-linux-gnu",
+        Arch::Aarch64 => "/usr/lib/aarch64-linux-gnu",
+    };
+    match variant.libc {
+        Libc::Glibc => [multiarch.into(), "/opt/cached".into()],
+        Libc::Musl => ["/usr/lib".into(), "/opt/listed".into()],
+    }
+}
+
+/// Of a directory, where the processor's own libraries may be.
+fn below(variant: Variant) -> &'static [&'static str] {
+    match variant.arch {
+        Arch::X86_64 => &[
+            "glibc-hwcaps/x86-64-v2",
+            "glibc-hwcaps/x86-64-v4",
+            "tls/x86_64",
+        ],
+        Arch::I686 => &["tls", "i686"],
+        Arch::Aarch64 => &["tls", "aarch64"],
+    }
+}
+
+fn trees(variant: Variant) {
+    for round in 0..ROUNDS {
+        let mut random = fastrand::Rng::with_seed(round as u64 * 7 + 1);
+        Forest::grow(variant, &mut random).compare(round);
+    }
+}
+
+struct Forest {
+    variant: Variant,
+    root: Root,
+    programs: Vec<String>,
+    interpreter: String,
+}
+
+/// A flag that gives a file a search path, or none.
+fn search_path(variant: Variant, random: &mut fastrand::Rng) -> Vec<String> {
+    let tag = match random.u8(0..4) {
+        0 => return Vec::new(),
+        1 => "--enable-new-dtags",
+        _ => "--disable-new-dtags",
+    };
+    let entries = (0..random.usize(1..4)).map(|_| match random.u8(0..8) {
+        0 => "$ORIGIN/../b".to_owned(),
+        1 => "${ORIGIN}".to_owned(),
+        2 if variant.libc == Libc::Glibc => "/opt/$LIB".to_owned(),
+        3 => "/none".to_owned(),
+        _ => random.choice(PLACES).expect("some").to_owned(),
+    });
+    let entries: Vec<String> = entries.collect();
+    let path = format!("-Wl,-rpath,{}", entries.join(":"));
+    let mut flags = vec![format!("-Wl,{tag}"), path];
+    if random.u8(0..6) == 0 {
+        flags.push("-Wl,-z,nodefaultlib".to_owned());
+    }
+    flags
+}
+
+fn needs(build: Build, libraries: &[PathBuf], random: &mut fastrand::Rng) -> Build {
+    let flags = ["-Wl,--no-as-needed", "-Wl,--unresolved-symbols=ignore-all"];
+    let mut build = build.flags(flags);
+    for library in libraries {
+        if random.u8(0..3) > 0 {
+            build = build.link(library);
+        }
+    }
+    build
+}
+
+impl Forest {
+    fn grow(variant: Variant, random: &mut fastrand::Rng) -> Forest {
+        let root = Root::new(variant);
+        let [default, cached] = defaults(variant);
+        symlink("/opt/c", root.mkdir("/opt").join("link")).expect("a symbolic link");
+        let interpreter = variant.fhs_interpreter();
+        let (linker, libc) = match variant.libc {
+            Libc::Glibc => (
+                variant.arch.find_library(variant.arch.ld_so()),
+                variant.arch.find_library("libc.so.6"),
+            ),
+            Libc::Musl => (Some(Path::new("/lib").join(musl_ld_so(variant.arch))), None),
+        };
+        root.install(&linker.expect("its dynamic linker"), &interpreter);
+        if let Some(libc) = libc {
+            root.install(&libc, &format!("{default}/libc.so.6"));
+        }
+
+        let mut built: Vec<PathBuf> = Vec::new();
+        for number in (0..LIBRARIES).rev() {
+            let name = format!("lib{number}.so");
+            let build = Build::library(variant, source("lib/foo.c"), &name);
+            let build = needs(build.flags(search_path(variant, random)), &built, random);
+            let built_one = build.build();
+            for _ in 0..random.usize(1..3) {
+                let directory = match random.u8(0..8) {
+                    0 => default.clone(),
+                    1 => cached.clone(),
+                    2 => "/app".to_owned(),
+                    _ => random.choice(PLACES).expect("some").replace("link", "c"),
+                };
+                let directory = match random.u8(0..4) {
+                    0 => format!(
+                        "{directory}/{}",
+                        random.choice(below(variant)).expect("some")
+                    ),
+                    _ => directory,
+                };
+                root.install(&built_one, &format!("{directory}/{name}"));
+            }
+            Self::mislead(variant, &root, &name, random);
+            built.push(built_one);
+        }
+        let programs = (0..4).map(|number| {
+            let build = Build::program(variant, source("hello.c"));
+            let build = needs(build.flags(search_path(variant, random)), &built, random);
+            root.install(&build.build(), &format!("/app/program{number}"))
+        });
+        let mut programs: Vec<String> = programs.collect();
+        let libraries = (0..LIBRARIES).flat_map(|number| {
+            let places = PLACES
+                .iter()
+                .map(move |place| format!("{place}/lib{number}.so"));
+            places.filter(|path| !path.contains("link") && is_whole(&root.path(path), variant))
+        });
+        programs.extend(libraries);
+
+        let forest = Forest {
+            variant,
+            root,
+            programs,
+            interpreter,
+        };
+        forest.tell_of(&cached, &default);
+        forest
+    }
+
+    /// Files that ld.so has to pass over, and now and then one that it cannot.
+    fn mislead(variant: Variant, root: &Root, name: &str, random: &mut fastrand::Rng) {
+        let place = random.choice(&PLACES[..4]).expect("some");
+        let path = format!("{place}/{name}");
+        if root.path(&path).exists() {
+            return;
+        }
+        let other = match variant.arch {
+            Arch::Aarch64 => Arch::I686,
+            _ => Arch::Aarch64,
+        };
+        match random.u8(0..10) {
+            0..4 => {
+                let other = Variant::new(other, Libc::Glibc, Kind::Pie);
+                let foreign = Build::library(other, source("lib/foo.c"), name).build();
+                root.install(&foreign, &path);
+            }
+            4 => root.write(&path, "INPUT(libother.so)\n"),
+            _ => {}
+        }
+    }
+
+    /// Makes the dynamic linker know a directory that no file names.
+    fn tell_of(&self, cached: &str, default: &str) {
+        match self.variant.libc {
+            Libc::Glibc => {
+                self.root.write("/etc/ld.so.conf", format!("{cached}\n"));
+                self.root.mkdir(cached);
+                let root = self.root.path("/").display().to_string();
+                run::on_host("/sbin/ldconfig", &["-r", &root, "-X"]).success();
+            }
+            Libc::Musl => {
+                let name = musl_ld_so(self.variant.arch).replace(".so.1", ".path");
+                let list = format!("{default}\n{cached}:/none\n");
+                self.root.write(&format!("/etc/{name}"), list);
+            }
+        }
+    }
+
+    fn compare(&self, round: usize) {
+        let (mut found, mut lost) = (0, 0);
+        let root = wrap_buddy::root::Root::at(&self.root.path("/")).expect("a directory");
+        let interpreter = Interpreter::open_in(&root, Path::new(&self.interpreter));
+        let interpreter = interpreter.expect("the dynamic linker");
+        let environment = format!("{}:/opt/d", defaults(self.variant)[1]);
+        for library_path in ["", &environment] {
+            let directories = library_path.split(':').filter(|text| !text.is_empty());
+            let surroundings = Surroundings {
+                library_path: directories.map(PathBuf::from).collect(),
+                processor: Processor::Own,
+                ..Surroundings::default()
+            };
+            let shelf = Shelf::new(root.clone(), Vec::new());
+            for program in &self.programs {
+                let mut command = self.root.command(&self.interpreter);
+                if !library_path.is_empty() {
+                    command = command.args(["--library-path", library_path]);
+                }
+                // With --list glibc's stops at the first that is missing, musl's needs no more.
+                let command = match self.variant.libc {
+                    Libc::Glibc => command.env("LD_TRACE_LOADED_OBJECTS", "1"),
+                    Libc::Musl => command.arg("--list"),
+                };
+                let says = command.arg(program).output();
+                let says = Listed::parse(&says, &interpreter);
+                found += says.found.len();
+                lost += says.lost.len();
+                let path = Path::new(program);
+                let model = Listed::modelled(&interpreter, &shelf, &surroundings, path);
+                if let Some(difference) = difference(&interpreter, path, &says, &model) {
+                    let near = model.1.join(", ");
+                    panic!(
+                        "round {round}, LD_LIBRARY_PATH={library_path}: {difference}\n  near: {near}"
+                    );
+                }
+            }
+        }
+        println!(
+            "round {round}: {} files, {found} found, {lost} not",
+            self.programs.len()
+        );
+        assert!(found > 10, "too few to tell anything: {found}");
+    }
+}
+
+fn is_whole(path: &Path, variant: Variant) -> bool {
+    fs::metadata(path).is_ok() && Arch::of_file(path) == Some(variant.arch)
+}

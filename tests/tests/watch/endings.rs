@@ -1,0 +1,201 @@
+//! How a watch ends, and what it does beside another; what it tells systemd.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use e2e::Watching;
+use e2e::watching::{done, event, lines, paths};
+use nix::sys::signal::Signal;
+
+use crate::{a_while, copy, is_original, root_and_program, says_hello};
+
+#[test]
+fn a_signal_ends_it_when_the_file_at_hand_is_done() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let (root, built) = root_and_program();
+        let watching = root.wrap("/app").watch();
+        let bytes = fs::read(&built).expect("it was built");
+        const COUNT: usize = 500;
+        for n in 0..COUNT {
+            root.write(&format!("/app/program-{n}"), &bytes);
+        }
+        // In the middle of it, mostly.
+        watching.wait("one has a sidecar", |_| {
+            let first = root.path("/app/.program-0.wrapbuddy");
+            first.exists().then_some(())
+        });
+        watching.signal(signal);
+        let output = watching.finish().success();
+        let lines = lines(&output.stdout);
+        assert_eq!(event(&lines, "stopped").count(), 1);
+        assert_eq!(done(&lines).count(), COUNT);
+        let status = root
+            .wrap_buddy()
+            .args(["status", "/app"])
+            .output()
+            .success();
+        assert_eq!(status.stdout.matches(": wrapped").count(), COUNT);
+    }
+}
+
+#[test]
+fn a_hangup_has_it_look_again() {
+    let (root, built) = root_and_program();
+    root.mkdir("/app/lib");
+    copy(&root, &built, "/app/program");
+    fs::set_permissions(root.path("/app/program"), fs::Permissions::from_mode(0o755))
+        .expect("chmod");
+    let watching = root.wrap("/app").watch();
+    watching.wrapped("/app/program", 1);
+    watching.signal(Signal::SIGHUP);
+    watching.wait("it says that nothing is to be done", |lines| {
+        let mut files = event(lines, "file");
+        files.find(|line| line["status"] == "skipped").map(drop)
+    });
+    watching.stop().success();
+}
+
+#[test]
+fn once_is_what_is_there_and_what_is_arriving() {
+    let (root, built) = root_and_program();
+    for name in ["one", "sub/two"] {
+        copy(&root, &built, &format!("/app/{name}"));
+    }
+    let once = || root.wrap("/app").args(["--once"]).watch_command();
+    let output = once().output().success();
+    assert_eq!(
+        paths(done(&lines(&output.stdout))),
+        ["/app/one", "/app/sub/two"]
+    );
+    for name in ["one", "sub/two"] {
+        says_hello(&root, &format!("/app/{name}"));
+    }
+    let output = once().output().success();
+    assert_eq!(done(&lines(&output.stdout)).count(), 0);
+    // For people.
+    copy(&root, &built, "/app/three");
+    let run = root
+        .wrap_buddy()
+        .args(["watch", "/app", "--once", "--libs"]);
+    let run = run
+        .args(root.library_dirs())
+        .arg("--interpreter")
+        .args(root.interpreters());
+    let output = run
+        .args(["--loader-dir-path", &root.loader_dir()])
+        .output()
+        .success();
+    assert_eq!(output.stdout, "/app/three: wrapped\n");
+    // What is not there is a failure, here.
+    let output = root
+        .wrap("/app/none")
+        .args(["--once"])
+        .watch_command()
+        .output();
+    assert!(output.exits_with(1).stdout.contains("does not exist"));
+}
+
+#[test]
+fn once_gives_up_on_a_file_that_stays_open() {
+    let (root, built) = root_and_program();
+    copy(&root, &built, "/app/held");
+    copy(&root, &built, "/app/other");
+    let _held = fs::File::options()
+        .append(true)
+        .open(root.path("/app/held"))
+        .expect("open");
+    let once = root.wrap("/app").args(["--once", "--settle", "20"]);
+    let output = once.watch_command().output().exits_with(1);
+    assert_eq!(paths(done(&lines(&output.stdout))), ["/app/other"]);
+    assert!(output.stdout.contains("still being written to"), "{output}");
+    assert!(is_original(&root, &built, "/app/held"));
+}
+
+#[test]
+fn two_on_one_tree_wrap_each_file_once() {
+    let (root, built) = root_and_program();
+    let watches = [root.wrap("/app").watch(), root.wrap("/app").watch()];
+    let bytes = fs::read(&built).expect("it was built");
+    for n in 0..200 {
+        root.write(&format!("/app/program-{n}"), &bytes);
+    }
+    let count = || {
+        watches
+            .iter()
+            .map(|watch| watch.all_wrapped().len())
+            .sum::<usize>()
+    };
+    watches[0].wait("all are wrapped", |_| (count() >= 200).then_some(()));
+    a_while();
+    assert_eq!(count(), 200);
+    for watch in watches {
+        let output = watch.stop().success();
+        assert!(!output.stdout.contains("\"status\":\"failed\""), "{output}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_told_of_once() {
+    let (root, built) = root_and_program();
+    copy(&root, &built, "/app/sealed");
+    let seal = |flag: &str| {
+        let path = root.path("/app/sealed");
+        let done = std::process::Command::new("chattr")
+            .arg(flag)
+            .arg(path)
+            .status();
+        done.is_ok_and(|status| status.success())
+    };
+    // Not every file system can; a read-only mode is no obstacle to the owner.
+    let sealed = seal("+i");
+    copy(&root, &built, "/app/read-only");
+    let mode = fs::Permissions::from_mode(0o555);
+    fs::set_permissions(root.path("/app/read-only"), mode).expect("chmod");
+    let watching = root.wrap("/app").watch();
+    watching.wrapped("/app/read-only", 1);
+    a_while();
+    let failed = |lines: &[serde_json::Value]| {
+        let files = event(lines, "file");
+        files.filter(|line| line["status"] == "failed").count()
+    };
+    assert_eq!(failed(&watching.lines()), usize::from(sealed));
+    seal("-i");
+    assert_eq!(watching.all_wrapped(), ["/app/read-only"]);
+    watching.stop().success();
+}
+
+#[test]
+fn systemd_is_told_when_it_is_ready_and_when_it_stops() {
+    let (root, built) = root_and_program();
+    copy(&root, &built, "/app/program");
+    let socket = root.path("/app/notify");
+    let socket = UnixDatagram::bind(socket).expect("a socket");
+    socket
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .expect("a timeout");
+    let receive = || {
+        let mut text = [0; 4096];
+        let len = socket.recv(&mut text).expect("a message");
+        String::from_utf8_lossy(&text[..len]).into_owned()
+    };
+    let command = root.wrap("/app").watch_command();
+    let watching = Watching::start(command.env("NOTIFY_SOCKET", "/app/notify"));
+    let mut told = Vec::new();
+    while told
+        .last()
+        .is_none_or(|last: &String| !last.contains("READY=1"))
+    {
+        told.push(receive());
+    }
+    // Not before what was there is wrapped.
+    says_hello(&root, "/app/program");
+    watching.signal(Signal::SIGTERM);
+    while told.last().is_none_or(|last| !last.contains("STOPPING=1")) {
+        told.push(receive());
+    }
+    let status = "STATUS=1 files wrapped or edited, 0 failed";
+    assert!(told.iter().any(|text| text.contains(status)), "{told:?}");
+    watching.finish().success();
+}

@@ -1,0 +1,64 @@
+//! `bench index`: how fast the libraries of this system are indexed, all headers in the page cache.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Misses, median, rooms};
+use crate::workspace;
+
+/// Options of `cargo xtask bench index`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Fail when a target is missed
+    #[arg(long)]
+    check: bool,
+}
+
+/// Libraries in a second.
+const TARGET: f64 = 50_000.0;
+
+/// Runs the task.
+pub fn run(options: &Options) -> Result<()> {
+    let directories = library_directories();
+    let arguments = [
+        "build",
+        "--release",
+        "--package",
+        "wrap-buddy",
+        "--example",
+        "index",
+    ];
+    workspace::run(&mut workspace::cargo(arguments))?;
+    let example = workspace::target_dir()?.join("release/examples/index");
+    let printed = workspace::output(Command::new(example).args(&directories))?;
+    let mut rounds = printed.lines().map(|line| {
+        let (libraries, seconds) = line.split_once(' ').context("two numbers in a line")?;
+        Ok((libraries.parse::<f64>()?, seconds.parse::<f64>()?))
+    });
+    rounds.next().context("a first round")??;
+    let rounds: Vec<(f64, f64)> = rounds.collect::<Result<_>>()?;
+    let (libraries, _) = *rounds.first().context("a second round")?;
+    ensure!(libraries > 0.0, "there is no library to index");
+    let seconds = median(rounds.iter().map(|(_, seconds)| *seconds).collect());
+    println!(
+        "{libraries} libraries in {} directories, {:.1} ms: {:.0} a second",
+        directories.len(),
+        seconds * 1e3,
+        libraries / seconds
+    );
+    let mut misses = Misses::default();
+    let each = seconds / libraries * 1e6;
+    misses.compare("  a library", each, 1e6 / TARGET, " µs");
+    misses.finish(options.check)
+}
+
+/// Directories of this system that have a library.
+fn library_directories() -> Vec<PathBuf> {
+    let libraries = rooms::of_system(usize::MAX);
+    let parents = libraries.iter().filter_map(|library| library.parent());
+    let unique: BTreeSet<PathBuf> = parents.map(PathBuf::from).collect();
+    unique.into_iter().collect()
+}

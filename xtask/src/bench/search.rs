@@ -1,0 +1,184 @@
+//! `bench search`: what finding libraries costs a start, by each way they can be found.
+
+mod cache;
+mod kit;
+mod plot;
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use super::launch::{launch, pin_to_one_cpu};
+use super::{Misses, median};
+use kit::{Kit, Way};
+
+/// Options of `cargo xtask bench search`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Rounds to measure; every variant runs once in each, in a new order
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// The patchelf to compare with
+    #[arg(long, default_value = "patchelf", value_name = "PATH")]
+    patchelf: PathBuf,
+    /// Draw start times over numbers of libraries into this directory, as SVG, instead of comparing with targets
+    #[arg(long, value_name = "DIR")]
+    plot: Option<PathBuf>,
+    /// Fail when a target is missed
+    #[arg(long)]
+    check: bool,
+}
+
+/// Rounds before those that count.
+const WARM_UP: u32 = 20;
+
+/// For a number of libraries, each in a directory of its own: time frozen / time patchelf'd.
+const TARGETS: [(usize, f64); 2] = [(10, 0.80), (40, 0.50)];
+/// Time frozen / time untouched, with all libraries in ld.so.cache.
+const TARGET_BESIDE_CACHE: f64 = 1.05;
+/// Time of a real program frozen / time with a DT_RUNPATH.
+const TARGET_REAL: f64 = 0.85;
+
+/// Numbers of libraries that are drawn.
+const DRAWN: [usize; 8] = [1, 4, 8, 16, 24, 32, 48, 64];
+
+/// One way to find libraries, and what a start took.
+struct Variant {
+    way: Way,
+    path: PathBuf,
+    arguments: &'static [&'static str],
+    micros: Vec<f64>,
+}
+
+/// Runs the task.
+pub fn run(options: &Options) -> Result<()> {
+    let kit = Kit::new(&options.patchelf)?;
+    pin_to_one_cpu()?;
+    if let Some(directory) = &options.plot {
+        return draw(&kit, options, directory);
+    }
+    let mut misses = Misses::default();
+    for (libraries, target) in TARGETS {
+        println!("\n{libraries} libraries in {libraries} directories");
+        let variants = measure(&kit, libraries, options.rounds)?;
+        report(&variants);
+        let frozen = time(&variants, Way::Frozen)?;
+        let beside = time(&variants, Way::Patchelf)?;
+        misses.compare("  frozen / patchelf'd", frozen / beside, target, "");
+        if let Ok(cached) = time(&variants, Way::Cache) {
+            let ratio = frozen / cached;
+            misses.compare("  frozen / cached", ratio, TARGET_BESIDE_CACHE, "");
+        }
+    }
+    let real = kit.real_program()?;
+    println!(
+        "\n{} with {} libraries, each in a directory of its own",
+        real.name, real.libraries
+    );
+    let mut variants: Vec<Variant> = real
+        .variants
+        .into_iter()
+        .map(|(way, path)| Variant {
+            way,
+            path,
+            arguments: &["--version"],
+            micros: Vec::new(),
+        })
+        .collect();
+    rounds(&mut variants, options.rounds)?;
+    report(&variants);
+    let ratio = time(&variants, Way::Frozen)? / time(&variants, Way::Runpath)?;
+    misses.compare("  frozen / wrapped with a RUNPATH", ratio, TARGET_REAL, "");
+    misses.finish(options.check)
+}
+
+/// Starts programs with so many libraries, each way they can be found.
+fn measure(kit: &Kit, libraries: usize, count: u32) -> Result<Vec<Variant>> {
+    let program = kit.program(libraries)?;
+    let mut variants = Vec::new();
+    for way in Way::ALL {
+        let made = match way {
+            Way::Cache => cache::show(kit.directory(), &program).map(|()| program.path.clone()),
+            _ => kit.variant(&program, way),
+        };
+        match made {
+            Ok(path) => variants.push(Variant {
+                way,
+                path,
+                arguments: &[],
+                micros: Vec::new(),
+            }),
+            Err(error) if way == Way::Cache => println!("  not measured: {error:#}"),
+            Err(error) => return Err(error),
+        }
+    }
+    rounds(&mut variants, count)?;
+    Ok(variants)
+}
+
+/// Starts every variant once in each round, in a random order, so that none of them always follows the same other.
+fn rounds(variants: &mut [Variant], count: u32) -> Result<()> {
+    for round in 0..WARM_UP + count {
+        let mut order: Vec<usize> = (0..variants.len()).collect();
+        fastrand::shuffle(&mut order);
+        for index in order {
+            let variant = &mut variants[index];
+            let mut command = Command::new(&variant.path);
+            command
+                .args(variant.arguments)
+                .env_clear()
+                .env("HOME", "/nowhere")
+                .stdin(Stdio::null())
+                .stdout(Stdio::null());
+            let sample = launch(&mut command)?;
+            if round >= WARM_UP {
+                variant.micros.push(sample.wall.as_secs_f64() * 1e6);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn report(variants: &[Variant]) {
+    for variant in variants {
+        let time = median(variant.micros.clone());
+        println!("  {:<24} {time:>9.0} µs", variant.way.name());
+    }
+}
+
+fn time(variants: &[Variant], way: Way) -> Result<f64> {
+    let mut variants = variants.iter();
+    let Some(variant) = variants.find(|variant| variant.way == way) else {
+        bail!("{} was not measured", way.name());
+    };
+    Ok(median(variant.micros.clone()))
+}
+
+fn draw(kit: &Kit, options: &Options, directory: &PathBuf) -> Result<()> {
+    let mut lines: Vec<plot::Line> = Vec::new();
+    for libraries in DRAWN {
+        println!("{libraries} libraries in {libraries} directories");
+        let variants = measure(kit, libraries, options.rounds)?;
+        report(&variants);
+        for variant in &variants {
+            let point = (libraries, median(variant.micros.clone()) / 1e3);
+            match lines
+                .iter_mut()
+                .find(|line| line.name == variant.way.name())
+            {
+                Some(line) => line.points.push(point),
+                None => lines.push(plot::Line {
+                    name: variant.way.name(),
+                    points: vec![point],
+                }),
+            }
+        }
+    }
+    let path = directory.join("search.svg");
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
+    plot::draw(&path, &lines)?;
+    println!("drawn: {}", path.display());
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! Programs with many libraries, and the ways they are made to find them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use crate::bench::{system_library_dirs, wrap};
+use crate::dist::write_loaders;
+use crate::workspace::{output, release_tool};
+
+/// How a program finds its libraries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Untouched; every library is in ld.so.cache.
+    Cache,
+    /// A DT_RUNPATH by patchelf.
+    Patchelf,
+    /// Wrapped, with a DT_RUNPATH.
+    Runpath,
+    /// Wrapped, with a DT_RPATH.
+    Rpath,
+    /// Wrapped, each library by its path.
+    Frozen,
+}
+
+impl Way {
+    pub const ALL: [Way; 5] = [
+        Way::Cache,
+        Way::Patchelf,
+        Way::Runpath,
+        Way::Rpath,
+        Way::Frozen,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Way::Cache => "untouched, ld.so.cache",
+            Way::Patchelf => "patchelf'd",
+            Way::Runpath => "wrapped, runpath",
+            Way::Rpath => "wrapped, rpath",
+            Way::Frozen => "wrapped, frozen",
+        }
+    }
+}
+
+/// A program as it was linked: without a search path.
+pub struct Program {
+    pub path: PathBuf,
+    /// Where its libraries are.
+    pub search: Vec<String>,
+    expected: String,
+}
+
+/// A program of this system, made to find copies of its libraries.
+pub struct Real {
+    pub name: &'static str,
+    pub libraries: usize,
+    pub variants: Vec<(Way, PathBuf)>,
+}
+
+/// Programs with many libraries, the one with most first.
+const REAL: [&str; 3] = ["nix", "curl", "git"];
+
+/// Where everything is made.
+pub struct Kit {
+    dir: TempDir,
+    tool: PathBuf,
+    loaders: PathBuf,
+    patchelf: PathBuf,
+    system: Vec<String>,
+}
+
+impl Kit {
+    pub fn new(patchelf: &Path) -> Result<Self> {
+        let tool = release_tool()?;
+        let dir = TempDir::with_prefix("wrap-buddy-search-").context("cannot make a directory")?;
+        let loaders = dir.path().join("loaders");
+        write_loaders(&loaders)?;
+        Ok(Self {
+            dir,
+            tool,
+            loaders,
+            patchelf: patchelf.to_owned(),
+            system: system_library_dirs()?,
+        })
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A program that calls a function of each of `count` libraries.
+    pub fn program(&self, count: usize) -> Result<Program> {
+        let home = self.dir.path().join(format!("{count}"));
+        fs::create_dir_all(&home)?;
+        let (mut search, mut libraries) = (Vec::new(), Vec::new());
+        for index in 0..count {
+            let lib = home.join(format!("package-{index}/lib"));
+            fs::create_dir_all(&lib)?;
+            let source = home.join("library.c");
+            fs::write(&source, format!("int f{index}(void) {{ return 1; }}\n"))?;
+            let name = format!("libnumber{index}.so");
+            let library = lib.join(&name);
+            let mut link = Command::new("cc");
+            link.args(["-O2", "-shared", "-fPIC"])
+                .arg(format!("-Wl,-soname,{name}"))
+                .arg("-o")
+                .args([&library, &source]);
+            output(&mut link)?;
+            search.push(utf8(&lib)?);
+            libraries.push(library);
+        }
+        let declared: String = (0..count)
+            .map(|index| format!("int f{index}(void);\n"))
+            .collect();
+        let sum: String = (0..count).map(|index| format!(" + f{index}()")).collect();
+        let source = home.join("program.c");
+        let text = format!(
+            "#include <stdio.h>\n{declared}int main(void) {{ printf(\"%d\\n\", 0{sum}); return 0; }}\n"
+        );
+        fs::write(&source, text)?;
+        let path = home.join("program");
+        let mut link = Command::new("cc");
+        link.arg("-O2")
+            .arg("-o")
+            .arg(&path)
+            .arg(&source)
+            .args(&libraries);
+        output(&mut link)?;
+        Ok(Program {
+            path,
+            search,
+            expected: format!("{count}\n"),
+        })
+    }
+
+    /// A copy of `program` that finds its libraries this way.
+    pub fn variant(&self, program: &Program, way: Way) -> Result<PathBuf> {
+        let path = self.copy(&program.path, way, &program.search)?;
+        let said = output(&mut Command::new(&path))?;
+        ensure!(said == program.expected, "{} says {said:?}", path.display());
+        Ok(path)
+    }
+
+    fn copy(&self, program: &Path, way: Way, own: &[String]) -> Result<PathBuf> {
+        let home = program.parent().context("a program is in a directory")?;
+        let name = program.file_name().context("a program has a name")?;
+        let directory = home.join(format!("{way:?}"));
+        fs::create_dir_all(&directory)?;
+        let path = directory.join(name);
+        fs::copy(program, &path)?;
+        let search = [own, &self.system].concat();
+        let mut command = match way {
+            Way::Cache => return Ok(path),
+            Way::Patchelf => {
+                let mut command = Command::new(&self.patchelf);
+                command.args(["--set-rpath", &search.join(":")]).arg(&path);
+                command
+            }
+            Way::Runpath => self.wrapping(&path, &search, "runpath"),
+            Way::Rpath => self.wrapping(&path, &search, "rpath"),
+            Way::Frozen => self.wrapping(&path, &search, "frozen"),
+        };
+        output(&mut command)?;
+        Ok(path)
+    }
+
+    fn wrapping(&self, path: &Path, search: &[String], way: &str) -> Command {
+        let mut command = wrap(&self.tool, path, search, &self.loaders);
+        command.args(["--search", way]);
+        command
+    }
+
+    /// A program of this system, with each of its libraries copied into a directory of its own, as in a store.
+    pub fn real_program(&self) -> Result<Real> {
+        let found = REAL
+            .into_iter()
+            .find_map(|name| Some((name, which::which(name).ok()?)));
+        let (name, program) = found.context("none of the programs to measure is installed")?;
+        let home = self.dir.path().join("real");
+        let mut search = Vec::new();
+        for library in libraries_of(&program)? {
+            let file = library.file_name().context("a library has a name")?;
+            let lib = home.join(format!("package-{}/lib", search.len()));
+            fs::create_dir_all(&lib)?;
+            fs::copy(&library, lib.join(file))?;
+            search.push(utf8(&lib)?);
+        }
+        let original = home.join(name);
+        fs::copy(&program, &original)?;
+        let mut variants = Vec::new();
+        for way in [Way::Patchelf, Way::Runpath, Way::Rpath, Way::Frozen] {
+            let path = self.copy(&original, way, &search)?;
+            output(Command::new(&path).arg("--version"))?;
+            variants.push((way, path));
+        }
+        Ok(Real {
+            name,
+            libraries: search.len(),
+            variants,
+        })
+    }
+}
+
+/// What ld.so loads for `program`, but for the C library, which only works with the ld.so it came with.
+fn libraries_of(program: &Path) -> Result<BTreeSet<PathBuf>> {
+    const LIBC: [&str; 7] = [
+        "libc.so",
+        "libm.so",
+        "libdl.so",
+        "libpthread.so",
+        "librt.so",
+        "libresolv.so",
+        "libutil.so",
+    ];
+    let listed = output(Command::new("ldd").arg(program))?;
+    let paths = listed.lines().filter_map(|line| {
+        let (name, rest) = line.trim().split_once(" => ")?;
+        let path = rest.split(" (").next()?;
+        let is_libc = LIBC.iter().any(|libc| name.starts_with(libc));
+        (!is_libc && path.starts_with('/')).then(|| PathBuf::from(path))
+    });
+    Ok(paths.collect())
+}
+
+fn utf8(path: &Path) -> Result<String> {
+    let text = path
+        .to_str()
+        .context("a temporary directory has an odd name")?;
+    Ok(text.to_owned())
+}

@@ -1,0 +1,61 @@
+//! Draws start times.
+
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+use plotters::prelude::*;
+
+/// What one way of finding libraries takes.
+pub struct Line {
+    pub name: &'static str,
+    /// Numbers of libraries, and milliseconds.
+    pub points: Vec<(usize, f64)>,
+}
+
+/// Colours that are told apart by those who see fewer.
+const COLOURS: [RGBColor; 5] = [
+    RGBColor(0, 0, 0),
+    RGBColor(213, 94, 0),
+    RGBColor(230, 159, 0),
+    RGBColor(0, 114, 178),
+    RGBColor(0, 158, 115),
+];
+
+const SIZE: (u32, u32) = (760, 420);
+
+/// Draws `lines` into an SVG file.
+pub fn draw(path: &Path, lines: &[Line]) -> Result<()> {
+    let points = || lines.iter().flat_map(|line| &line.points);
+    let most = points().map(|point| point.0).max().unwrap_or(1);
+    let longest = points().map(|point| point.1).fold(0.0, f64::max);
+    let drawn = (|| {
+        let root = SVGBackend::new(path, SIZE).into_drawing_area();
+        root.fill(&WHITE)?;
+        let mut chart = ChartBuilder::on(&root)
+            .margin(12)
+            .x_label_area_size(40)
+            .y_label_area_size(52)
+            .build_cartesian_2d(0..most, 0.0..longest * 1.05)?;
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .x_desc("libraries, each in a directory of its own")
+            .y_desc("start, milliseconds (median)")
+            .draw()?;
+        for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
+            let style = colour.stroke_width(2);
+            chart
+                .draw_series(LineSeries::new(line.points.iter().copied(), style).point_size(3))?
+                .label(line.name)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
+            .background_style(WHITE.mix(0.9))
+            .border_style(BLACK.mix(0.3))
+            .draw()?;
+        root.present()
+    })();
+    drawn.map_err(|error| anyhow!("cannot draw {}: {error}", path.display()))
+}

@@ -1,0 +1,192 @@
+//! `bench trees`: what large trees cost, beside patchelf, beside one thread, and where few files are programs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use super::launch::{Sample, launch};
+use super::patch::{copy_all, real};
+use super::rooms::{self, kit::Kit};
+use super::{Misses, median, system_library_dirs, wrap};
+use crate::dist::write_loaders;
+use crate::workspace::{output, release_tool, target_dir};
+
+/// Options of `cargo xtask bench trees`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// The patchelf to compare with
+    #[arg(long, default_value = "patchelf", value_name = "PATH")]
+    patchelf: PathBuf,
+    /// Fail when a target is missed
+    #[arg(long)]
+    check: bool,
+}
+
+const PROGRAMS: usize = 1000;
+const LIBRARIES: usize = 1000;
+const FILES: usize = 100_000;
+/// Of so many files one is an ELF file.
+const ONE_IN: usize = 100;
+const FILES_IN_A_DIRECTORY: usize = 20;
+const ROUNDS: usize = 5;
+
+/// Time of the tool / time of patchelf.
+const TARGET_BESIDE_PATCHELF: f64 = 1.0 / 8.0;
+/// Time with a thread for each processor / time with one.
+const TARGET_BESIDE_ONE_THREAD: f64 = 1.0 / 1.6;
+const TARGET_SCAN_SECONDS: f64 = 1.0;
+const TARGET_SCAN_RSS_MIB: f64 = 32.0;
+
+/// Longer than most paths of a store, and short enough to fit into most libraries.
+const LENGTH_OF_PATHS: usize = 151;
+
+/// Runs the task.
+pub fn run(options: &Options) -> Result<()> {
+    let tool = release_tool()?;
+    // Beside the build, not in /tmp: that may be memory.
+    let dir = TempDir::with_prefix_in("bench-trees-", target_dir()?)
+        .context("cannot make a directory beside the build")?;
+    let mut misses = Misses::default();
+    beside_patchelf(dir.path(), &tool, &options.patchelf, &mut misses)?;
+    beside_one_thread(dir.path(), &tool, &mut misses)?;
+    few_among_many(dir.path(), &tool, &mut misses)?;
+    misses.finish(options.check)
+}
+
+fn beside_patchelf(dir: &Path, tool: &Path, patchelf: &Path, misses: &mut Misses) -> Result<()> {
+    let version = output(Command::new(patchelf).arg("--version"))?;
+    let programs = real::programs(PROGRAMS);
+    println!(
+        "{PROGRAMS} executables, copies of {} of this system; {} is called for each",
+        programs.len(),
+        version.trim_end()
+    );
+    let libs = system_library_dirs()?;
+    let loaders = dir.join("loaders");
+    write_loaders(&loaders)?;
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        // Left there until the end: ext4 is slow to create files where it has deleted many a moment ago.
+        let place = dir.join(format!("programs-{round}"));
+        copy_all(&programs, PROGRAMS, &place)?;
+        nix::unistd::sync();
+        let mut command = wrap(tool, &place, &libs, &loaders);
+        ours.push(seconds(&launch(command.args(["--ignore-missing", "*"]))?));
+
+        let copies = copy_all(&programs, PROGRAMS, &dir.join(format!("patchelf-{round}")))?;
+        nix::unistd::sync();
+        let start = Instant::now();
+        for copy in &copies {
+            // It refuses some, as the tool does.
+            let mut command = Command::new(patchelf);
+            command.arg("--set-rpath").arg(libs.join(":")).arg(copy);
+            let status = command.stderr(Stdio::null()).status();
+            status.with_context(|| format!("cannot run {}", patchelf.display()))?;
+        }
+        theirs.push(start.elapsed().as_secs_f64());
+    }
+    let (ours, theirs) = (median(ours), median(theirs));
+    println!(
+        "  {ours:.3} s and {theirs:.3} s: {:.1} times faster",
+        theirs / ours
+    );
+    misses.compare(
+        "  time / patchelf's",
+        ours / theirs,
+        TARGET_BESIDE_PATCHELF,
+        "",
+    );
+    Ok(())
+}
+
+fn beside_one_thread(dir: &Path, tool: &Path, misses: &mut Misses) -> Result<()> {
+    let (programs, libraries) = (real::programs(PROGRAMS), rooms::of_system(LIBRARIES));
+    ensure!(
+        libraries.len() * 2 > LIBRARIES,
+        "only {} libraries in /usr/lib",
+        libraries.len()
+    );
+    println!("{PROGRAMS} executables and {LIBRARIES} libraries");
+    let kit = Kit::new(LENGTH_OF_PATHS)?;
+    let loaders = dir.join("loaders");
+    let measure = |place: &Path, jobs: Option<&str>| -> Result<f64> {
+        copy_all(&programs, PROGRAMS, place)?;
+        copy_all(&libraries, LIBRARIES, &place.join("lib"))?;
+        nix::unistd::sync();
+        let mut command = Command::new(tool);
+        kit.tell(&mut command);
+        command.args(["-q", "--ignore-missing", "*", "--loader-dir-path"]);
+        command.arg(&loaders).arg("--paths").arg(place);
+        command.args(jobs.map(|jobs| ["-j", jobs]).into_iter().flatten());
+        // Some are refused, with a reason: the same ones each time.
+        command.stderr(Stdio::null());
+        let start = Instant::now();
+        command.status().context("cannot run the tool")?;
+        Ok(start.elapsed().as_secs_f64())
+    };
+    let (mut all, mut one) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        one.push(measure(&dir.join(format!("one-{round}")), Some("1"))?);
+        all.push(measure(&dir.join(format!("all-{round}")), None)?);
+    }
+    let (all, one) = (median(all), median(one));
+    println!(
+        "  {all:.3} s, and {one:.3} s with one thread: {:.2} times faster",
+        one / all
+    );
+    misses.compare(
+        "  time / that of one thread",
+        all / one,
+        TARGET_BESIDE_ONE_THREAD,
+        "",
+    );
+    Ok(())
+}
+
+fn few_among_many(dir: &Path, tool: &Path, misses: &mut Misses) -> Result<()> {
+    let tree = dir.join("files");
+    let programs = real::programs(PROGRAMS);
+    for index in 0..FILES {
+        let number = index / FILES_IN_A_DIRECTORY;
+        let place = tree.join(format!("{}/{number}", number % 64));
+        if index % FILES_IN_A_DIRECTORY == 0 {
+            fs::create_dir_all(&place)?;
+        }
+        match index % ONE_IN {
+            0 => {
+                let program = &programs[index / ONE_IN % programs.len()];
+                fs::copy(program, place.join(format!("{index}")))?;
+            }
+            _ => fs::write(place.join(format!("{index}.js")), "export default {};\n")?,
+        }
+    }
+    println!("{FILES} files, one in {ONE_IN} of them an executable");
+    let libs = system_library_dirs()?;
+    let loaders = dir.join("loaders");
+    let scan = || {
+        let mut command = wrap(tool, &tree, &libs, &loaders);
+        launch(command.args(["--dry-run", "--ignore-missing", "*"]))
+    };
+    // The first one warms the caches.
+    scan()?;
+    let samples = (0..ROUNDS).map(|_| scan()).collect::<Result<Vec<_>>>()?;
+    let time = median(samples.iter().map(seconds).collect());
+    misses.compare(
+        "  median time of a dry run",
+        time,
+        TARGET_SCAN_SECONDS,
+        " s",
+    );
+    let memory = samples.iter().map(|sample| sample.max_rss).max();
+    let memory = memory.unwrap_or(0) as f64 / (1024.0 * 1024.0);
+    misses.compare("  peak memory", memory, TARGET_SCAN_RSS_MIB, " MiB");
+    Ok(())
+}
+
+fn seconds(sample: &Sample) -> f64 {
+    sample.wall.as_secs_f64()
+}

@@ -1,0 +1,204 @@
+//! `bench watch`: what it costs to watch a large tree, and how soon what arrives in it is wrapped.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::patch::real;
+use super::{Misses, median, system_library_dirs};
+use crate::dist::write_loaders;
+use crate::workspace::{release_tool, target_dir};
+
+/// Options of `cargo xtask bench watch`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Fail when a target is missed
+    #[arg(long)]
+    check: bool,
+}
+
+const DIRECTORIES: usize = 2_000;
+const FILES_IN_A_DIRECTORY: usize = 50;
+const ROUNDS: usize = 7;
+const IDLE: Duration = Duration::from_secs(5);
+
+/// What a clock tick of /proc/PID/stat is (USER_HZ).
+const SECONDS_PER_TICK: f64 = 0.01;
+
+const TARGET_READY_SECONDS: f64 = 3.0;
+const TARGET_RSS_MIB: f64 = 20.0;
+const TARGET_IDLE_SECONDS: f64 = 0.0;
+/// The time to settle, 0.3 s, included.
+const TARGET_ARRIVAL_SECONDS: f64 = 0.5;
+
+/// Runs the task.
+pub fn run(options: &Options) -> Result<()> {
+    let tool = release_tool()?;
+    // Beside the build, not in /tmp: that may be memory.
+    let dir = TempDir::with_prefix_in("bench-watch-", target_dir()?)
+        .context("cannot make a directory beside the build")?;
+    let tree = dir.path().join("tree");
+    for n in 0..DIRECTORIES {
+        let directory = tree.join(format!("{}/{n}", n / FILES_IN_A_DIRECTORY));
+        fs::create_dir_all(&directory)?;
+        for file in 0..FILES_IN_A_DIRECTORY {
+            fs::write(directory.join(format!("file-{file}.js")), "export {};\n")?;
+        }
+    }
+    let loaders = dir.path().join("loaders");
+    write_loaders(&loaders)?;
+    println!(
+        "{} files in {DIRECTORIES} directories",
+        DIRECTORIES * FILES_IN_A_DIRECTORY
+    );
+    let mut misses = Misses::default();
+    told_by_the_kernel(&tool, &tree, &loaders, &mut misses)?;
+    by_looking(&tool, &tree, &loaders)?;
+    misses.finish(options.check)
+}
+
+fn told_by_the_kernel(tool: &Path, tree: &Path, loaders: &Path, misses: &mut Misses) -> Result<()> {
+    let began = Instant::now();
+    let mut watch = Watch::start(tool, tree, loaders, &[])?;
+    watch.line("watching")?;
+    misses.compare(
+        "ready",
+        began.elapsed().as_secs_f64(),
+        TARGET_READY_SECONDS,
+        " s",
+    );
+    let program = real::programs(1).pop().context("/usr/bin is empty")?;
+    let mut arrivals = Vec::new();
+    for round in 0..ROUNDS {
+        fs::copy(&program, tree.join(format!("0/0/program-{round}")))?;
+        let began = Instant::now();
+        let line = watch.line("file")?;
+        if line["status"] != "wrapped" {
+            bail!("{}: not wrapped: {line}", program.display());
+        }
+        arrivals.push(began.elapsed().as_secs_f64());
+    }
+    misses.compare(
+        "from the end of a copy to a wrapped program",
+        median(arrivals),
+        TARGET_ARRIVAL_SECONDS,
+        " s",
+    );
+    // The line is told before the last bookkeeping.
+    sleep(Duration::from_secs(1));
+    let before = watch.processor_seconds()?;
+    sleep(IDLE);
+    misses.compare(
+        &format!("processor time in {} idle seconds", IDLE.as_secs()),
+        watch.processor_seconds()? - before,
+        TARGET_IDLE_SECONDS,
+        " s",
+    );
+    misses.compare(
+        "memory at most",
+        watch.most_memory_mib()?,
+        TARGET_RSS_MIB,
+        " MiB",
+    );
+    Ok(())
+}
+
+fn by_looking(tool: &Path, tree: &Path, loaders: &Path) -> Result<()> {
+    const LOOKS: u32 = 5;
+    let mut watch = Watch::start(tool, tree, loaders, &["--poll", "2"])?;
+    watch.line("watching")?;
+    sleep(Duration::from_secs(3));
+    let before = watch.processor_seconds()?;
+    sleep(Duration::from_secs(2) * LOOKS);
+    println!(
+        "by looking: {:.3} s of processor time a look, {:.1} MiB",
+        (watch.processor_seconds()? - before) / f64::from(LOOKS),
+        watch.most_memory_mib()?
+    );
+    Ok(())
+}
+
+/// A watch that is running; it is ended when dropped.
+struct Watch {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Watch {
+    fn start(tool: &Path, tree: &Path, loaders: &Path, more: &[&str]) -> Result<Self> {
+        let mut command = Command::new(tool);
+        command
+            .arg("watch")
+            .arg(tree)
+            .arg("--libs")
+            .args(system_library_dirs()?)
+            .arg("--loader-dir-path")
+            .arg(loaders)
+            .args(["--ignore-missing", "*", "--format", "json"])
+            .args(more)
+            .stdout(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", tool.display()))?;
+        let stdout = child.stdout.take().context("it has a standard output")?;
+        let lines = BufReader::new(stdout);
+        Ok(Self { child, lines })
+    }
+
+    /// The next line about such an event.
+    fn line(&mut self, event: &str) -> Result<Value> {
+        loop {
+            let mut line = String::new();
+            if self.lines.read_line(&mut line)? == 0 {
+                bail!("wrap-buddy watch has ended");
+            }
+            let line: Value = serde_json::from_str(&line)?;
+            if line["event"] == event {
+                return Ok(line);
+            }
+        }
+    }
+
+    fn about(&self, name: &str) -> Result<String> {
+        let path = PathBuf::from(format!("/proc/{}/{name}", self.child.id()));
+        fs::read_to_string(&path).with_context(|| path.display().to_string())
+    }
+
+    fn processor_seconds(&self) -> Result<f64> {
+        let stat = self.about("stat")?;
+        // Behind the name, the first field is the third (proc(5)).
+        let (_, behind) = stat.rsplit_once(')').context("it has a name")?;
+        let fields: Vec<&str> = behind.split_whitespace().collect();
+        let ticks = fields.get(11..13).context("it has times")?;
+        let ticks: Result<Vec<u32>, _> = ticks.iter().map(|ticks| ticks.parse()).collect();
+        Ok(f64::from(ticks?.iter().sum::<u32>()) * SECONDS_PER_TICK)
+    }
+
+    fn most_memory_mib(&self) -> Result<f64> {
+        let status = self.about("status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line
+            .context("it has memory")?
+            .trim()
+            .trim_end_matches(" kB");
+        Ok(kib.parse::<f64>()? / 1024.0)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+        let _ = self.child.wait();
+    }
+}
