@@ -40,10 +40,8 @@ pub fn make_linkers(directory: &Path) -> Vec<PathBuf> {
 
 /// Gives `bytes`, a sidecar of either kind, the checksum they should have, so that what is behind it gets tested too.
 pub fn fix_checksum(bytes: &mut [u8]) {
-    let words = bytes.get(sidecar::CHECKED_FROM..).unwrap_or_default();
-    let words = words.chunks(4);
-    // A rest that is no word counts as zero.
-    let sum = sidecar::checksum(words.map(|word| word.try_into().map_or(0, u32::from_le_bytes)));
+    // A text longer than the file has none.
+    let sum = sidecar::checksum_of(bytes).unwrap_or_default();
     let at = sidecar::CHECKED_FROM - 4;
     if let Some(place) = bytes.get_mut(at..at + 4) {
         place.copy_from_slice(&sum.to_le_bytes());

@@ -124,15 +124,21 @@ impl Loader {
 #[inline(always)]
 pub unsafe fn sidecar_problem(sidecar: *const Header, len: usize, id: &Id) -> Message {
     // SAFETY: the caller vouches for the bytes, and any are a header.
-    let (header, words) = unsafe {
-        let from = sidecar.cast::<u8>().add(CHECKED_FROM).cast::<u32>();
-        let words = core::slice::from_raw_parts(from, (len - CHECKED_FROM) / 4);
-        (&*sidecar, words)
-    };
+    let header = unsafe { &*sidecar };
     if header.magic != MAGIC {
         return NOT_A_SIDECAR;
     }
-    if checksum(words.iter().copied()) != header.checksum || header.total_len as usize != len {
+    let behind = len - CHECKED_FROM;
+    let checked = behind.wrapping_sub(header.text_len as usize);
+    if checked > behind {
+        return DAMAGED;
+    }
+    // SAFETY: it ends in front of the text, inside the file.
+    let words = unsafe {
+        let from = sidecar.cast::<u8>().add(CHECKED_FROM).cast::<u32>();
+        core::slice::from_raw_parts(from, checked / 4)
+    };
+    if checksum(words.iter().copied()) != header.checksum {
         return DAMAGED;
     }
     if header.id != *id {

@@ -1,9 +1,9 @@
 //! Writing a sidecar.
 
-use crate::bytes::{Writer, u32_at};
+use crate::bytes::Writer;
 use crate::record::{
-    CHECKED_FROM, EDIT_HEADER_LEN, Edit, EditKind, Flags, HEADER_LEN, Header, MAGIC, PATCH_LEN,
-    Patch, Span, ToolVersion, checksum,
+    EDIT_HEADER_LEN, Edit, EditKind, Flags, HEADER_LEN, Header, MAGIC, PATCH_LEN, Patch, Span,
+    ToolVersion, checksum_of,
 };
 use crate::{Error, Id};
 
@@ -126,10 +126,10 @@ impl Draft<'_> {
         let mut known = self.lay_out(out, &Header::default())?;
         known = self.lay_out(out, &known.header)?;
         let end = known.total;
-        known.header.total_len = u32::try_from(end).map_err(|_| Error(c"is larger than 4 GiB"))?;
+        u32::try_from(end).map_err(|_| Error(c"is larger than 4 GiB"))?;
         self.lay_out(out, &known.header)?;
-        let words = out.get(CHECKED_FROM..end).unwrap_or_default().chunks(4);
-        known.header.checksum = checksum(words.map(|word| u32_at(word, 0).unwrap_or_default()));
+        let content = out.get(..end).unwrap_or_default();
+        known.header.checksum = checksum_of(content).unwrap_or_default();
         self.lay_out(out, &known.header)?;
         Ok(end)
     }
@@ -140,7 +140,6 @@ impl Draft<'_> {
         let mut header = Header {
             magic: MAGIC,
             checksum: known.checksum,
-            total_len: known.total_len,
             machine: self.machine,
             class: self.class,
             flags: self.flags,
@@ -164,17 +163,6 @@ impl Draft<'_> {
         }
         header.patches.len = writer.position() as u32 - header.patches.at;
 
-        header.interpreter = string(&mut writer, self.interpreter);
-        header.search = string(&mut writer, self.search);
-        header.needed.at = writer.position() as u32;
-        for name in self.needed {
-            writer.bytes(name);
-            writer.u8(0);
-        }
-        header.needed.len = writer.position() as u32 - header.needed.at;
-        writer.u8(0);
-        writer.align(8);
-
         header.edits.at = writer.position() as u32;
         for edit in self.edits {
             writer.u64(edit.offset);
@@ -194,6 +182,19 @@ impl Draft<'_> {
             header.interpreter_room.len = INTERPRETER_ROOM as u32;
             writer.zeros(INTERPRETER_ROOM);
         }
+
+        let text = writer.position() as u32;
+        header.interpreter = string(&mut writer, self.interpreter);
+        header.search = string(&mut writer, self.search);
+        header.needed.at = writer.position() as u32;
+        for name in self.needed {
+            writer.bytes(name);
+            writer.u8(0);
+        }
+        header.needed.len = writer.position() as u32 - header.needed.at;
+        writer.u8(0);
+        writer.align(8);
+        header.text_len = writer.position() as u32 - text;
         let total = writer.finish()?;
         Ok(Layout { header, total })
     }

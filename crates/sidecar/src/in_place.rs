@@ -4,18 +4,19 @@
 use core::mem::size_of;
 
 use crate::bytes::{Writer, array, u16_at, u32_at, u64_at};
-use crate::record::{Edit, EditKind, ToolVersion, checksum};
+use crate::record::{CHECKED_FROM, Edit, EditKind, ToolVersion, checksum_of};
 use crate::{Error, ID_LEN, Id};
 
 /// The first bytes, the version of the layout among them; not those of a [`Sidecar`](crate::Sidecar), which a loader would
 /// take for its own.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"\x7fwrapip1");
 
-/// Offsets of the fixed part's fields: magic, checksum, length, e_machine, class, id, version of the tool, number of
-/// edits, bytes of link names.
+/// Offsets of the fixed part's fields: magic, checksum, length of the text, e_machine, class, id, version of the tool, number of
+/// edits, bytes of link names. The text, at the end of the file, is the strings that edits put somewhere: paths, which the checksum
+/// does not cover, as in a [`Header`](crate::Header).
 const CHECKSUM: usize = size_of::<u64>();
-const TOTAL_LEN: usize = CHECKSUM + 4;
-const MACHINE: usize = TOTAL_LEN + 4;
+const TEXT_LEN: usize = CHECKED_FROM;
+const MACHINE: usize = TEXT_LEN + 4;
 const CLASS: usize = MACHINE + 2;
 const ID: usize = CLASS + 2;
 const TOOL: usize = ID + ID_LEN;
@@ -33,6 +34,12 @@ pub struct Written<'a> {
     pub edit: Edit<'a>,
     /// What was written, as long as that.
     pub written: &'a [u8],
+}
+
+impl Written<'_> {
+    fn is_text(&self) -> bool {
+        self.edit.kind == EditKind::Text
+    }
 }
 
 /// What such a sidecar is made from.
@@ -56,9 +63,22 @@ impl InPlaceDraft<'_> {
     /// Bytes the sidecar takes.
     pub fn encoded_len(&self) -> usize {
         let edit = |edit: &Written<'_>| EDIT_HEADER_LEN + 2 * edit.written.len();
-        let edits: usize = self.edits.iter().map(edit).sum();
+        let edits: usize = self.edits.iter().map(edit).sum::<usize>() - self.strings_len();
         let links: usize = self.links.iter().map(|name| name.len() + 1).sum();
-        (HEADER_LEN + edits + links).next_multiple_of(8)
+        (HEADER_LEN + edits + links).next_multiple_of(8) + self.text_len()
+    }
+
+    fn strings(&self) -> impl Iterator<Item = &[u8]> {
+        let strings = self.edits.iter().filter(|edit| edit.is_text());
+        strings.map(|edit| edit.written)
+    }
+
+    fn strings_len(&self) -> usize {
+        self.strings().map(<[u8]>::len).sum()
+    }
+
+    fn text_len(&self) -> usize {
+        self.strings_len().next_multiple_of(8)
     }
 
     /// Writes the sidecar to the front of `out` and returns its length in bytes.
@@ -81,18 +101,17 @@ impl InPlaceDraft<'_> {
         if !self.edits.iter().all(ends) {
             return Err(Error(c"has an edit that ends nowhere"));
         }
-        let total =
-            u32::try_from(self.encoded_len()).map_err(|_| Error(c"is larger than 4 GiB"))?;
-        self.lay_out(out, 0, total)?;
-        let sum = checksum_of(out.get(..total as usize).unwrap_or_default());
-        self.lay_out(out, sum, total)
+        u32::try_from(self.encoded_len()).map_err(|_| Error(c"is larger than 4 GiB"))?;
+        let total = self.lay_out(out, 0)?;
+        let sum = checksum_of(out.get(..total).unwrap_or_default());
+        self.lay_out(out, sum.unwrap_or_default())
     }
 
-    fn lay_out(&self, out: &mut [u8], sum: u32, total: u32) -> Result<usize, Error> {
+    fn lay_out(&self, out: &mut [u8], sum: u32) -> Result<usize, Error> {
         let mut writer = Writer::new(out);
         writer.u64(MAGIC);
         writer.u32(sum);
-        writer.u32(total);
+        writer.u32(self.text_len() as u32);
         writer.u16(self.machine);
         writer.u8(self.class);
         writer.u8(0);
@@ -101,16 +120,23 @@ impl InPlaceDraft<'_> {
         writer.u32(self.edits.len() as u32);
         let links: usize = self.links.iter().map(|name| name.len() + 1).sum();
         writer.u32(links as u32);
-        for Written { edit, written } in self.edits {
+        for one in self.edits {
+            let Written { edit, written } = one;
             writer.u64(edit.offset);
             writer.u32(edit.kind.code());
             writer.u32(written.len() as u32);
             writer.bytes(edit.original);
-            writer.bytes(written);
+            if !one.is_text() {
+                writer.bytes(written);
+            }
         }
         for name in self.links {
             writer.bytes(name);
             writer.u8(0);
+        }
+        writer.align(8);
+        for string in self.strings() {
+            writer.bytes(string);
         }
         writer.align(8);
         writer.finish()
@@ -130,6 +156,7 @@ pub struct InPlace<'a> {
     pub tool: ToolVersion,
     edits: &'a [u8],
     links: &'a [u8],
+    text: &'a [u8],
 }
 
 impl<'a> InPlace<'a> {
@@ -147,17 +174,19 @@ impl<'a> InPlace<'a> {
     }
 
     fn read(bytes: &'a [u8]) -> Option<Self> {
-        let whole = u32_at(bytes, TOTAL_LEN)? as usize == bytes.len()
-            && bytes.len().is_multiple_of(8)
-            && u32_at(bytes, CHECKSUM)? == checksum_of(bytes);
-        let rest = bytes.get(HEADER_LEN..).filter(|_| whole)?;
-        let mut behind = rest;
+        let whole =
+            bytes.len().is_multiple_of(8) && Some(u32_at(bytes, CHECKSUM)?) == checksum_of(bytes);
+        let text_len = u32_at(bytes, TEXT_LEN)? as usize;
+        let (content, text) =
+            bytes.split_at_checked(bytes.len().checked_sub(text_len).filter(|_| whole)?)?;
+        let rest = content.get(HEADER_LEN..)?;
+        let (mut behind, mut text_behind) = (rest, text);
         for _ in 0..u32_at(bytes, EDITS)? {
-            (_, behind) = split_edit(behind)?;
+            (_, behind, text_behind) = split_edit(behind, text_behind)?;
         }
         let edits = rest.get(..rest.len().checked_sub(behind.len())?)?;
         let links = behind.get(..u32_at(bytes, LINKS)? as usize)?;
-        let ended = links.last().is_none_or(|&last| last == 0);
+        let ended = links.last().is_none_or(|&last| last == 0) && text_behind.len() < 8;
         ended.then_some(Self {
             machine: u16_at(bytes, MACHINE)?,
             class: *bytes.get(CLASS)?,
@@ -165,15 +194,16 @@ impl<'a> InPlace<'a> {
             tool: ToolVersion(u32_at(bytes, TOOL)?),
             edits,
             links,
+            text,
         })
     }
 
     /// Every edit, in the order in which they were written.
     pub fn edits(&self) -> impl Iterator<Item = Written<'a>> + use<'a> {
-        let mut rest = self.edits;
+        let (mut rest, mut text) = (self.edits, self.text);
         core::iter::from_fn(move || {
-            let (edit, behind) = split_edit(rest)?;
-            rest = behind;
+            let edit;
+            (edit, rest, text) = split_edit(rest, text)?;
             Some(edit)
         })
     }
@@ -185,21 +215,24 @@ impl<'a> InPlace<'a> {
     }
 }
 
-fn split_edit(bytes: &[u8]) -> Option<(Written<'_>, &[u8])> {
+/// The first edit, and what is left of the edits and of the text.
+fn split_edit<'a>(bytes: &'a [u8], text: &'a [u8]) -> Option<(Written<'a>, &'a [u8], &'a [u8])> {
     let len = u32_at(bytes, 12)? as usize;
     let (original, rest) = bytes.get(EDIT_HEADER_LEN..)?.split_at_checked(len)?;
-    let (written, rest) = rest.split_at_checked(len)?;
+    let kind = EditKind::from_code(u32_at(bytes, 8)?)?;
+    let (written, rest, text) = if kind == EditKind::Text {
+        let (written, text) = text.split_at_checked(len)?;
+        (written, rest, text)
+    } else {
+        let (written, rest) = rest.split_at_checked(len)?;
+        (written, rest, text)
+    };
     let edit = Edit {
-        kind: EditKind::from_code(u32_at(bytes, 8)?)?,
+        kind,
         offset: u64_at(bytes, 0)?,
         original,
     };
     // Whoever adds the length to the offset need not look whether that is possible.
     edit.end()?;
-    Some((Written { edit, written }, rest))
-}
-
-fn checksum_of(bytes: &[u8]) -> u32 {
-    let words = bytes.get(TOTAL_LEN..).unwrap_or_default().chunks(4);
-    checksum(words.map(|word| u32_at(word, 0).unwrap_or_default()))
+    Some((Written { edit, written }, rest, text))
 }

@@ -18,7 +18,7 @@ pub use draft::{Draft, DraftPatch, Place, Value};
 pub use in_place::{InPlace, InPlaceDraft, Written};
 pub use record::{
     CHECKED_FROM, Edit, EditKind, Edits, Flags, HEADER_LEN, Header, MAGIC, PATCH_LEN, Patch,
-    Sidecar, Span, ToolVersion, checksum,
+    Sidecar, Span, ToolVersion, checked_part, checksum, checksum_of,
 };
 pub use trailer::{LINE_LEN_OFFSET, LINE_OFFSET, LINE_START, LOADER_OFFSET, Trailer};
 

@@ -15,7 +15,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"\x7fwrapbd1");
 pub const HEADER_LEN: usize = size_of::<Header>();
 
 /// Offset of the first byte the checksum covers.
-pub const CHECKED_FROM: usize = offset_of!(Header, total_len);
+pub const CHECKED_FROM: usize = offset_of!(Header, text_len);
 
 /// Bytes in front of the original bytes of each edit.
 pub(crate) const EDIT_HEADER_LEN: usize = 16;
@@ -39,10 +39,11 @@ pub struct Span {
 pub struct Header {
     /// [`MAGIC`].
     pub magic: u64,
-    /// [`checksum`] of everything from [`CHECKED_FROM`] on.
+    /// [`checksum`] of the [`checked_part`].
     pub checksum: u32,
-    /// Bytes of the file, a multiple of 8.
-    pub total_len: u32,
+    /// Bytes of text at the end of the file, a multiple of 8: paths and names, which the checksum does not cover. Nix replaces the
+    /// hash of a store path in finished files by another, where it has built one output for the second time.
+    pub text_len: u32,
     /// `e_machine` of the program.
     pub machine: u16,
     /// EI_CLASS of the program: 1 or 2.
@@ -231,9 +232,20 @@ pub fn checksum(words: impl Iterator<Item = u32>) -> u32 {
     })
 }
 
-fn checksum_of(bytes: &[u8]) -> u32 {
-    let words = bytes.get(CHECKED_FROM..).unwrap_or_default().chunks(4);
-    checksum(words.map(|word| u32_at(word, 0).unwrap_or_default()))
+/// What the checksum of a sidecar covers, of either kind: all between itself and the text at the end. None where the text would
+/// be longer than the file.
+pub fn checked_part(bytes: &[u8]) -> Option<&[u8]> {
+    let text = u32_at(bytes, CHECKED_FROM)? as usize;
+    bytes.get(CHECKED_FROM..bytes.len().checked_sub(text)?)
+}
+
+/// The checksum of a sidecar, of either kind, as its content would have it.
+pub fn checksum_of(bytes: &[u8]) -> Option<u32> {
+    let words = checked_part(bytes)?.chunks(4);
+    Some(checksum(words.map(|word| {
+        // A rest that is no word counts as zero.
+        u32_at(word, 0).unwrap_or_default()
+    })))
 }
 
 /// A sidecar, borrowed from its bytes, everything checked.
@@ -255,9 +267,9 @@ impl<'a> Sidecar<'a> {
             return Err(OTHER);
         }
         let sidecar = Self { bytes, header };
-        if header.total_len as usize != bytes.len()
-            || !bytes.len().is_multiple_of(8)
-            || checksum_of(bytes) != header.checksum
+        if !bytes.len().is_multiple_of(8)
+            || !header.text_len.is_multiple_of(8)
+            || checksum_of(bytes) != Some(header.checksum)
             || !sidecar.is_sound()
         {
             return Err(Error(c"is a damaged sidecar"));
@@ -429,7 +441,7 @@ macro_rules! header_fields {
 }
 
 header_fields! {
-    magic: u64, checksum: u32, total_len: u32,
+    magic: u64, checksum: u32, text_len: u32,
     machine: u16, class: u8, flags: flags, zero: u32, id: id,
     entry: u64, slot_address: u64, slot_offset: u64, debug_address: u64,
     stub_len: u32, slot_protection: u32,

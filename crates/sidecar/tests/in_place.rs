@@ -4,12 +4,12 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sidecar::{
-    Edit, EditKind, Error, InPlace, InPlaceDraft, ToolVersion, Written, checksum, machine,
+    CHECKED_FROM, Edit, EditKind, Error, InPlace, InPlaceDraft, ToolVersion, Written, checked_part,
+    checksum_of, machine,
 };
 
 /// Offsets of the fields that these tests forge.
 const CHECKSUM: usize = 8;
-const TOTAL_LEN: usize = 12;
 const ID: usize = 20;
 const EDITS: usize = 40;
 const LINKS: usize = 44;
@@ -93,9 +93,9 @@ fn sample() -> Vec<u8> {
 
 /// Makes the checksum right, as whoever forges a sidecar would.
 fn seal(bytes: &mut [u8]) {
-    let words = bytes[TOTAL_LEN..].chunks(4);
-    let sum = checksum(words.map(|word| u32::from_le_bytes(word.try_into().expect("whole words"))));
-    bytes[CHECKSUM..TOTAL_LEN].copy_from_slice(&sum.to_le_bytes());
+    if let Some(sum) = checksum_of(bytes) {
+        bytes[CHECKSUM..CHECKED_FROM].copy_from_slice(&sum.to_le_bytes());
+    }
 }
 
 /// What the tool relies on without looking again.
@@ -160,7 +160,8 @@ proptest! {
     fn damage_is_noticed(at in 0usize..4096, value in any::<u8>()) {
         let mut bytes = sample();
         let at = at % bytes.len();
-        let damaged = bytes[at] != value;
+        let checked = CHECKED_FROM + checked_part(&bytes).expect("well-formed").len();
+        let damaged = bytes[at] != value && at < checked;
         bytes[at] = value;
         prop_assert_eq!(InPlace::parse(&bytes).is_err(), damaged);
     }
@@ -204,7 +205,7 @@ fn fields_that_contradict_each_other_are_refused() {
         ("very many edits", EDITS, [0xff; 4]),
         ("more links than there are", LINKS, 4096u32.to_le_bytes()),
         ("a link name that does not end", LINKS, 3u32.to_le_bytes()),
-        ("a length for another file", TOTAL_LEN, 8u32.to_le_bytes()),
+        ("a text of another length", CHECKED_FROM, 8u32.to_le_bytes()),
         (
             "an unknown kind",
             FIRST_EDIT + 8,

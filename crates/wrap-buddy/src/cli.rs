@@ -68,6 +68,7 @@ const EXAMPLES: &str = "\
 Examples:
   wrap-buddy --paths ./app --libs ./lib              wrap the programs in ./app
   wrap-buddy --paths ./app --libs ./lib --dry-run    only say what that would do
+  wrap-buddy check ./app                             say what is missing, and where it is
   wrap-buddy restore ./app                           make everything there what it was
   wrap-buddy show ./app/main                         what was done to it, to the last byte";
 
@@ -202,6 +203,46 @@ pub enum Command {
     Show(Look),
     /// Wrap what is in directories, and then whatever arrives there
     Watch(crate::watch::Watch),
+    /// Say which programs and libraries will find all they need, and what to do about the others
+    ///
+    /// Nothing is executed. Exit status: 0 when all will start, 1 when not.
+    Check(Check),
+}
+
+/// Files to check.
+#[derive(Clone, Debug, Args)]
+pub struct Check {
+    /// Programs, libraries and scripts, or directories, which are scanned recursively
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+
+    /// Library directories to wrap with: says what that would solve
+    #[arg(long, value_name = "PATH", num_args = 1.., value_parser = search_directory())]
+    pub libs: Vec<PathBuf>,
+
+    /// The dynamic linker to wrap with; once for each architecture and libc
+    #[arg(long, value_name = "PATH")]
+    pub interpreter: Vec<PathBuf>,
+
+    /// A directory that is / to the programs: absolute paths and symbolic links lead to what is in it
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+
+    /// Directories below which missing libraries and dynamic linkers are looked for; /nix/store without it
+    #[arg(long, value_name = "DIR", num_args = 1.., value_parser = search_directory())]
+    pub find_in: Vec<PathBuf>,
+
+    /// Leave the directories below those given alone
+    #[arg(long)]
+    pub no_recurse: bool,
+
+    /// Files worked on in parallel; as many as there are processors without it
+    #[arg(short, long, value_name = "N")]
+    pub jobs: Option<NonZero<usize>>,
+
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// Files to look at.
@@ -265,6 +306,7 @@ impl CommandLine {
             None => self.wrap.output,
             Some(Command::Restore(restore)) => restore.look.output,
             Some(Command::Status(look) | Command::Show(look)) => look.output,
+            Some(Command::Check(check)) => check.output,
             Some(Command::Watch(watch)) => watch.wrap.0.output,
         }
     }

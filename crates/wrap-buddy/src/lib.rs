@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod arch;
+pub mod check;
 pub mod classify;
 pub mod cli;
 mod crew;
@@ -89,6 +90,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             !views.iter().any(|view| view.failed())
         }),
         Some(Command::Watch(arguments)) => watch::watch(arguments, all, stages::MISSING),
+        Some(Command::Check(check)) => check::check(check, all).map(|checked| {
+            told(&checked, output, teller, |out| {
+                let cwd = check::human::current_directory();
+                check::human::write(&checked, output, &cwd, out)
+            });
+            checked.is_well()
+        }),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -95,10 +95,9 @@ pub fn change_headers(bytes: &mut [u8], parts: &[Range<usize>], rng: &mut Rng) {
     }
 }
 
-/// As the tool writes it: over all words behind it.
+/// As the tool writes it; a text longer than the file has none.
 pub fn fix_checksum(bytes: &mut [u8]) {
-    let words = bytes[CHECKED_FROM..].chunks(4);
-    let sum = sidecar::checksum(words.map(|word| word.try_into().map_or(0, u32::from_le_bytes)));
+    let sum = sidecar::checksum_of(bytes).unwrap_or_default();
     bytes[CHECKSUM].copy_from_slice(&sum.to_le_bytes());
 }
 

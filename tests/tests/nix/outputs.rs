@@ -87,6 +87,49 @@ fn every_output_but_debug_symbols() {
     }
 }
 
+/// Nix builds the output that is there once more, at another path, and then changes that path in the one that was asked for.
+#[test]
+fn an_output_beside_one_that_was_there() {
+    let store = host();
+    let attributes = "outputs = [ \"out\" \"lib\" ];
+        installPhase = ''
+          mkdir -p $out/bin $lib/lib
+          cp ${/files/program} $out/bin/program
+          cp ${/files/libfoo.so} $lib/lib/libfoo.so
+        '';";
+    for strategy in ["stub", "inplace"] {
+        let attributes = format!("{attributes} wrapBuddyStrategy = \"{strategy}\";");
+        let expression = derivation("stdenv", &attributes);
+        let out = store.built(Arch::host(), &format!("({expression}).out"));
+        let lib = store.built(Arch::host(), &format!("({expression}).lib"));
+        let delete = store.nix("nix-store").args(["--delete", &out]);
+        delete.output().success();
+        assert!(store.root().path(&lib).exists() && !store.root().path(&out).exists());
+        store.built(Arch::host(), &format!("({expression}).out"));
+        runs(&store, &out, "bin/program");
+        assert!(store.query("--references", &out).contains(&lib));
+    }
+}
+
+/// Its path is known, and put into it, when everything else is done.
+#[test]
+fn content_addressed() {
+    let store = host();
+    let attributes = "__contentAddressed = true;
+        outputHashMode = \"recursive\";
+        outputHashAlgo = \"sha256\";
+        installPhase = ''
+          mkdir -p $out/bin $out/lib
+          cp ${/files/program} $out/bin/program
+          cp ${/files/libfoo.so} $out/lib/libfoo.so
+        '';";
+    let build = store
+        .build(Arch::host(), &derivation("stdenv", attributes))
+        .args(["--option", "extra-experimental-features", "ca-derivations"]);
+    let output = build.output().success();
+    runs(&store, output.stdout.trim(), "bin/program");
+}
+
 #[test]
 fn a_missing_library_fails_the_build() {
     let store = host();

@@ -21,6 +21,7 @@ macro_rules! on {
 }
 
 mod build_tools;
+mod check;
 mod database;
 mod debian;
 mod editor_server;

@@ -10,6 +10,7 @@ use anyhow::Result;
 use super::{Interpreter, Libc};
 use crate::arch::{self, Arch};
 use crate::inspect::{Elf, Source};
+use crate::root::Root;
 
 /// Programs every system has, the first of them this tool: what they ask for is the system's dynamic linker.
 const ASKERS: [&str; 3] = ["/proc/self/exe", "/bin/sh", "/usr/bin/env"];
@@ -47,6 +48,7 @@ struct Candidate {
 /// The dynamic linkers at hand, in order of preference.
 #[derive(Debug)]
 pub struct Interpreters {
+    root: Root,
     candidates: Vec<Candidate>,
 }
 
@@ -56,12 +58,21 @@ impl Interpreters {
     /// # Errors
     /// When one that was named is none.
     pub fn find(named: &[PathBuf]) -> Result<Self> {
+        Self::find_in(&Root::default(), named)
+    }
+
+    /// Those in `root`.
+    ///
+    /// # Errors
+    /// As [`Interpreters::find`].
+    pub fn find_in(root: &Root, named: &[PathBuf]) -> Result<Self> {
         if !named.is_empty() {
-            return Self::named(named.iter().map(|path| without_newline(path)));
+            return Self::named(root, named.iter().map(|path| without_newline(path)));
         }
-        if let Some(compiled_in) = option_env!("WRAP_BUDDY_INTERP") {
+        if let Some(compiled_in) = option_env!("WRAP_BUDDY_INTERP").filter(|_| root.is_own()) {
             let paths = compiled_in.trim().split(':');
-            return Self::named(paths.filter(|path| !path.is_empty()).map(PathBuf::from));
+            let paths = paths.filter(|path| !path.is_empty()).map(PathBuf::from);
+            return Self::named(root, paths);
         }
         let askers = ASKERS.into_iter().map(Lead::AskedForBy);
         let usual = arch::all().iter().flat_map(|arch| {
@@ -73,18 +84,21 @@ impl Interpreters {
             interpreter: OnceLock::new(),
         });
         Ok(Self {
+            root: root.clone(),
             candidates: candidates.collect(),
         })
     }
 
-    fn named(paths: impl Iterator<Item = PathBuf>) -> Result<Self> {
+    fn named(root: &Root, paths: impl Iterator<Item = PathBuf>) -> Result<Self> {
         let candidates = paths.map(|path| {
+            let path = std::path::absolute(path)?;
             Ok(Candidate {
                 lead: Lead::Named,
-                interpreter: OnceLock::from(Some(Interpreter::open(&path)?)),
+                interpreter: OnceLock::from(Some(Interpreter::open_in(root, &path)?)),
             })
         });
         Ok(Self {
+            root: root.clone(),
             candidates: candidates.collect::<Result<_>>()?,
         })
     }
@@ -95,7 +109,7 @@ impl Interpreters {
             let candidates = self.candidates.iter();
             let worth_a_look = candidates.filter(|candidate| candidate.may_fit(program));
             worth_a_look
-                .filter_map(Candidate::interpreter)
+                .filter_map(|candidate| candidate.interpreter(&self.root))
                 .filter(|known| known.fits(program))
         };
         let suits = |known: &&Interpreter| wanted.is_none_or(|wanted| known.libc == wanted);
@@ -108,7 +122,7 @@ impl Interpreters {
         match self
             .candidates
             .iter()
-            .any(|one| one.interpreter().is_some())
+            .any(|one| one.interpreter(&self.root).is_some())
         {
             true => Fit::OtherArchitecture,
             false => Fit::NoneKnown,
@@ -125,13 +139,14 @@ impl Candidate {
         }
     }
 
-    fn interpreter(&self) -> Option<&Interpreter> {
+    fn interpreter(&self, root: &Root) -> Option<&Interpreter> {
         let look = || match self.lead {
             Lead::AskedForBy(program) => {
-                let elf = Elf::read(&mut Source::open(Path::new(program)).ok()?).ok()?;
-                Interpreter::open(Path::new(&elf.interp?.path)).ok()
+                let program = root.on_host(Path::new(program));
+                let elf = Elf::read(&mut Source::open(&program).ok()?).ok()?;
+                Interpreter::open_in(root, Path::new(&elf.interp?.path)).ok()
             }
-            Lead::Usual(_, path) => Interpreter::open(Path::new(path)).ok(),
+            Lead::Usual(_, path) => Interpreter::open_in(root, Path::new(path)).ok(),
             Lead::Named => None,
         };
         self.interpreter.get_or_init(look).as_ref()

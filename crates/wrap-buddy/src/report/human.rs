@@ -1,5 +1,6 @@
 //! The report for people: results on one stream, errors and warnings on the other.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::{self, Write};
 
@@ -10,7 +11,7 @@ use super::style::{DONE, ERROR, LABEL, LEFT, WARNING, shown, styled};
 use super::{FileReport, Report, Status};
 use crate::cli::Output;
 use crate::plan::{FileEdit, Plan, StubPlan, frozen};
-use crate::resolve::Missing;
+use crate::resolve::{Missing, Unmet};
 use crate::slot::Place;
 
 /// Writes the whole report.
@@ -227,7 +228,7 @@ fn tag_name(edit: &FileEdit, plan: &Plan) -> &'static str {
 }
 
 fn write_warnings(out: &mut impl Write, report: &Report) -> io::Result<()> {
-    let mut said: Vec<&str> = Vec::new();
+    let mut said: Vec<&Unmet> = Vec::new();
     for warning in &report.warnings {
         writeln!(out, "{}: {warning}", self::warning())?;
     }
@@ -235,14 +236,28 @@ fn write_warnings(out: &mut impl Write, report: &Report) -> io::Result<()> {
         for note in &file.notes {
             writeln!(out, "{}: {}: {note}", self::warning(), shown(&file.path))?;
         }
-        let warnings = file.plan.iter().flat_map(|plan| &plan.resolution.warnings);
-        for warning in warnings {
+        let unmet = file.plan.iter().flat_map(|plan| &plan.resolution.unmet);
+        for unmet in unmet {
             // Of a library that many programs share.
-            if !said.contains(&warning.as_str()) {
-                writeln!(out, "{}: {warning}", self::warning())?;
-                said.push(warning);
+            if !said.contains(&unmet) {
+                writeln!(out, "{}: {unmet}", self::warning())?;
+                said.push(unmet);
             }
         }
+    }
+    let plans = report.files.iter().filter_map(|file| file.plan.as_ref());
+    let movable: BTreeSet<_> = plans.flat_map(|plan| &plan.resolution.movable).collect();
+    if !movable.is_empty() {
+        let movable: Vec<String> = movable
+            .into_iter()
+            .map(|path| shown(path).to_string())
+            .collect();
+        writeln!(
+            out,
+            "{}: frozen, but neither in a store nor in a directory given here: wrap again when an update moves {}",
+            warning(),
+            movable.join(", ")
+        )?;
     }
     Ok(())
 }

@@ -338,17 +338,7 @@ impl Walk<'_> {
             except: &self.settings.frozen_except,
         };
         let front = subject.front();
-        let movable = freeze::movable(&front, &self.settings.bundle);
-        if !movable.is_empty() {
-            let movable: Vec<String> = movable
-                .iter()
-                .map(|path| path.display().to_string())
-                .collect();
-            self.result.warnings.push(format!(
-                "frozen, but neither in a store nor in a directory given here: wrap again when an update moves {}",
-                movable.join(", ")
-            ));
-        }
+        self.result.movable = freeze::movable(&front, &self.settings.bundle);
         self.result.front = front;
     }
 
@@ -456,7 +446,7 @@ impl Walk<'_> {
                 unmet.extend(versions::unmet(&found.path, &found.elf, library));
             }
         }
-        self.result.warnings = unmet.iter().map(ToString::to_string).collect();
+        self.result.unmet = unmet;
     }
 }
 

@@ -93,8 +93,10 @@ pub struct Resolution {
     /// Every library by its path, in the order in which they are loaded: goes in front of the program's own DT_NEEDED. Empty
     /// when libraries are searched for.
     pub front: Vec<Front>,
-    /// Symbol versions that will not be found, and libraries that may move.
-    pub warnings: Vec<String>,
+    /// Those of them that may move without the program.
+    pub movable: Vec<PathBuf>,
+    /// Symbol versions that will not be found.
+    pub unmet: Vec<Unmet>,
     /// Every library found: the name it was asked for by, and where it is.
     pub found: Vec<(OsString, PathBuf)>,
 }
@@ -111,7 +113,12 @@ pub struct Resolver {
 impl Resolver {
     /// A resolver that has not looked at any library yet.
     pub fn new(settings: Settings) -> Self {
-        let shelf = Shelf::new(Root::default(), settings.libraries.clone());
+        Self::in_root(Root::default(), settings)
+    }
+
+    /// The same for what is in `root`.
+    pub fn in_root(root: Root, settings: Settings) -> Self {
+        let shelf = Shelf::new(root, settings.libraries.clone());
         let here = Surroundings {
             is_plan: true,
             ..Surroundings::default()

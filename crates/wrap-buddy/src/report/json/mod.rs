@@ -11,6 +11,8 @@ use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 
 use super::{FileReport, Report};
+use crate::check::json::{Checks, ChecksEnd};
+use crate::check::{self, Checked};
 use crate::show::view::View;
 use crate::status::{Condition, FileStatus};
 use run::{File, Run, RunEnd};
@@ -48,6 +50,8 @@ enum Outcome {
     Status(Statuses),
     /// `wrap-buddy show`
     Show(Views),
+    /// `wrap-buddy check`
+    Check(Checks),
 }
 
 /// What files are.
@@ -97,6 +101,8 @@ pub enum FileLine {
     Status(FileStatus),
     /// All that is known of it.
     Show(Box<View>),
+    /// What it will load, and what is wrong with it.
+    Check(Box<check::json::File>),
 }
 
 /// What concerns all files.
@@ -115,6 +121,7 @@ enum End {
     Restore(RunEnd),
     Status(LookEnd),
     Show(LookEnd),
+    Check(ChecksEnd),
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -202,6 +209,21 @@ impl Told for Vec<View> {
     fn end(&self) -> Line {
         let summary = Conditions::of_views(self);
         Line::summary(End::Show(LookEnd { summary }))
+    }
+}
+
+impl Told for Checked {
+    fn document(&self) -> Document {
+        Document::new(Outcome::Check(Checks::from(self)))
+    }
+
+    fn lines(&self, told: &HashSet<PathBuf>) -> impl Iterator<Item = Line> {
+        let files = self.files.iter().filter(|file| !told.contains(&file.path));
+        files.map(|file| Line::File(FileLine::Check(Box::new(file.into()))))
+    }
+
+    fn end(&self) -> Line {
+        Line::summary(End::Check(self.into()))
     }
 }
 

@@ -115,6 +115,8 @@ struct Details {
     needed: Vec<Needed>,
     /// Libraries that are loaded by their paths, in this order.
     frozen: Vec<String>,
+    /// Those of them that are neither in a store nor in a directory that was given.
+    movable: Vec<String>,
     /// Libraries that are missing and may be.
     ignored: Vec<String>,
     /// Libraries that were found.
@@ -305,6 +307,7 @@ impl From<&Plan> for Details {
                 })
                 .collect(),
             frozen: frozen(resolution).map(text).collect(),
+            movable: resolution.movable.iter().map(text).collect(),
             ignored: resolution.ignored.iter().map(text).collect(),
             libraries: resolution
                 .found
@@ -314,7 +317,7 @@ impl From<&Plan> for Details {
                     path: text(path),
                 })
                 .collect(),
-            warnings: resolution.warnings.clone(),
+            warnings: resolution.unmet.iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -1,0 +1,271 @@
+//! `wrap-buddy check`: whether programs and libraries will find all they need as they are now, and what to do if not.
+//! Nothing that is looked at is executed.
+
+mod dlopen;
+mod file;
+pub mod human;
+pub mod json;
+mod kernel;
+mod packages;
+mod script;
+mod solve;
+mod subject;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use stages::Stage;
+
+use crate::cli::Check;
+use crate::crew::Crew;
+use crate::interpreter::Interpreters;
+use crate::resolve::{Processor, Shelf, Surroundings, Tree};
+use crate::root::Root;
+use crate::scan::{Candidate, Wanted, scan};
+use solve::Library;
+
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A program with a dynamic linker.
+    Program,
+    /// A program that needs none.
+    Static,
+    /// A shared library.
+    Library,
+    /// It begins with `#!`.
+    Script,
+    /// Nothing that could be started.
+    Other,
+}
+
+/// What this tool has done to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Nothing.
+    Original,
+    /// It has a stub.
+    Wrapped,
+    /// Its own fields say more than they did.
+    InPlace,
+}
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trouble {
+    /// It cannot be read, or what was read makes no sense.
+    Unreadable,
+    /// Its sidecar is gone, or another file's, or not to be trusted.
+    Sidecar,
+    /// The loader it was wrapped with is gone, or does not fit.
+    Loader,
+    /// It is for another machine, and nothing here runs such programs.
+    Machine,
+    /// Its dynamic linker is gone, or is none.
+    Interpreter,
+    /// The program that its first line names is gone.
+    Script,
+    /// A library is not found.
+    Library,
+    /// A library is found, and is for another libc or machine.
+    Unfit,
+    /// A library is found, and does not have a symbol version.
+    Version,
+    /// A library that it opens while it runs, and cannot do without, is not found.
+    Opened,
+    /// It is on a file system that nothing may be executed from.
+    NoExec,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What kind of.
+    pub trouble: Trouble,
+    /// In a line.
+    pub text: String,
+    /// The library in question.
+    pub soname: Option<String>,
+    /// Where there is what is wanted, or which package has it.
+    pub help: Vec<String>,
+}
+
+impl Problem {
+    fn new(trouble: Trouble, text: impl Into<String>) -> Self {
+        Self {
+            trouble,
+            text: text.into(),
+            soname: None,
+            help: Vec::new(),
+        }
+    }
+
+    fn help(mut self, help: impl Into<String>) -> Self {
+        self.help.push(help.into());
+        self
+    }
+}
+
+/// What may be done about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// To be typed, quoted for a shell.
+    pub command: Option<String>,
+    /// What it comes to, or what to do where there is no command.
+    pub text: String,
+}
+
+/// One file.
+#[derive(Clone, Debug)]
+pub struct FileCheck {
+    /// As the user named it, or below what the user named.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: Kind,
+    /// What was done to it.
+    pub state: State,
+    /// Its architecture.
+    pub machine: Option<String>,
+    /// The dynamic linker it gets.
+    pub interpreter: Option<PathBuf>,
+    /// What it would have loaded.
+    pub tree: Tree,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// What is not, and yet worth knowing.
+    pub notes: Vec<String>,
+    /// What to do.
+    pub next: Vec<Next>,
+}
+
+impl FileCheck {
+    fn new(path: &Path, kind: Kind) -> Self {
+        Self {
+            path: path.to_owned(),
+            kind,
+            state: State::Original,
+            machine: None,
+            interpreter: None,
+            tree: Tree::default(),
+            problems: Vec::new(),
+            notes: Vec::new(),
+            next: Vec::new(),
+        }
+    }
+
+    /// Whether it will start.
+    pub fn is_well(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+/// All files.
+#[derive(Clone, Debug, Default)]
+pub struct Checked {
+    /// In the order in which they were met.
+    pub files: Vec<FileCheck>,
+    /// What concerns no single file.
+    pub notes: Vec<String>,
+}
+
+impl Checked {
+    /// Whether all will start.
+    pub fn is_well(&self) -> bool {
+        self.files.iter().all(FileCheck::is_well)
+    }
+}
+
+/// What files are looked at with.
+struct Desk<'a> {
+    stages: &'a [Stage],
+    root: Root,
+    shelf: Shelf,
+    surroundings: Surroundings,
+    interpreters: Interpreters,
+    /// Whether `--interpreter` named them.
+    named_interpreters: Vec<PathBuf>,
+    library: Library,
+    packages: packages::Packages,
+}
+
+/// Looks at what `check` names.
+///
+/// # Errors
+/// When nothing can be looked at, such as for a root that is no directory.
+pub fn check(check: &Check, stages: &[Stage]) -> Result<Checked> {
+    let root = match &check.root {
+        Some(directory) => {
+            Root::at(directory).with_context(|| format!("--root {}", directory.display()))?
+        }
+        None => Root::default(),
+    };
+    let inside = |paths: &[PathBuf], flag: &str| -> Result<Vec<PathBuf>> {
+        let each = paths.iter().map(|path| {
+            let inside = root.inside(path);
+            inside.with_context(|| format!("{flag} {} is not below --root", path.display()))
+        });
+        each.collect()
+    };
+    let on_host = |path: &PathBuf| {
+        root.inside(path)
+            .map_or(path.clone(), |at| root.on_host(&at))
+    };
+    let paths: Vec<PathBuf> = match root.is_own() {
+        true => check.paths.clone(),
+        false => check.paths.iter().map(on_host).collect(),
+    };
+    let (candidates, unreadable) = scan(&paths, !check.no_recurse, Wanted::All, check.jobs);
+    let libs = inside(&check.libs, "--libs")?;
+    let named_interpreters = inside(&check.interpreter, "--interpreter")?;
+    let find_in = match check.find_in.as_slice() {
+        [] => vec![PathBuf::from("/nix/store")],
+        directories => inside(directories, "--find-in")?,
+    };
+    let desk = Desk {
+        stages,
+        shelf: Shelf::new(root.clone(), libs.clone()),
+        surroundings: Surroundings {
+            library_path: library_path(&root),
+            processor: Processor::Own,
+            ..Surroundings::default()
+        },
+        interpreters: Interpreters::find_in(&root, &named_interpreters).context("--interpreter")?,
+        named_interpreters,
+        library: Library::new(root.clone(), libs, find_in),
+        packages: packages::Packages::of(&root),
+        root,
+    };
+    let crew = Crew::new(candidates.len(), check.jobs)?;
+    let files = crew.map(&candidates, |candidate| desk.look_at(candidate));
+    let mut files: Vec<FileCheck> = files.into_iter().flatten().collect();
+    files.extend(unreadable.into_iter().map(|one| {
+        let problem = Problem::new(Trouble::Unreadable, one.reason);
+        FileCheck {
+            problems: vec![problem.help("name a file or a directory that is there")],
+            ..FileCheck::new(&one.path, Kind::Other)
+        }
+    }));
+    let asks = |file: &FileCheck| {
+        let mut problems = file.problems.iter();
+        problems.any(|problem| problem.trouble == Trouble::Library && problem.help.is_empty())
+    };
+    let notes = match files.iter().any(asks) {
+        true => desk.packages.advice().into_iter().collect(),
+        false => Vec::new(),
+    };
+    Ok(Checked { files, notes })
+}
+
+/// What the user's programs get from the environment; a tree elsewhere is started by others.
+fn library_path(root: &Root) -> Vec<PathBuf> {
+    let text = std::env::var_os("LD_LIBRARY_PATH").filter(|_| root.is_own());
+    let paths = text.iter().flat_map(std::env::split_paths);
+    paths.filter(|path| path.is_absolute()).collect()
+}
+
+impl Desk<'_> {
+    /// Nothing of a file that nobody asks about.
+    fn look_at(&self, candidate: &Candidate) -> Option<FileCheck> {
+        file::look_at(self, candidate)
+    }
+}

@@ -1,0 +1,69 @@
+//! Scripts: whether the program that the first line names is there.
+
+use std::path::{Path, PathBuf};
+
+use super::{Desk, FileCheck, Kind, Next, Problem, Trouble};
+use crate::root::Root;
+
+/// Where programs are looked for when PATH does not say.
+const USUAL: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
+
+/// Looks at a script; `line` is what follows `#!`.
+pub fn look_at(desk: &Desk<'_>, shown: &Path, line: &str) -> FileCheck {
+    let mut file = FileCheck::new(shown, Kind::Script);
+    let mut words = line.split_ascii_whitespace();
+    let Some(program) = words.next() else {
+        return file;
+    };
+    let exists = |path: &Path| desk.root.on_host(path).exists();
+    let program = Path::new(program);
+    file.interpreter = Some(program.to_owned());
+    let is_env = program.file_name().is_some_and(|name| name == "env");
+    let mut arguments = words.filter(|word| !word.starts_with('-') && !word.contains('='));
+    let name = match arguments.next() {
+        Some(name) if is_env => name.to_owned(),
+        _ => program
+            .file_name()
+            .unwrap_or_default()
+            .display()
+            .to_string(),
+    };
+    let is_there = !program.is_absolute() || exists(program);
+    let found = on_path(&desk.root, &name);
+    if is_there && (!is_env || found.is_some()) {
+        return file;
+    }
+    let missing = match is_there {
+        true => format!(
+            "{name}, which its first line asks {} for",
+            program.display()
+        ),
+        false => format!("{}, which its first line names", program.display()),
+    };
+    let text = format!("{missing}, does not exist");
+    file.problems.push(Problem::new(Trouble::Script, text));
+    file.next.push(match found {
+        Some(found) => {
+            let expression = format!("1s|^#!.*|#!{}|", found.display());
+            let shown = shown.display().to_string();
+            Next {
+                command: Some(super::solve::quoted(["sed", "-i", &expression, &shown])),
+                text: "makes it start the one on the PATH; options in the line are lost".to_owned(),
+            }
+        }
+        None => Next {
+            command: None,
+            text: format!("install {name}: no directory on the PATH has it"),
+        },
+    });
+    file
+}
+
+fn on_path(root: &Root, name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").filter(|_| root.is_own());
+    let own = path.iter().flat_map(std::env::split_paths);
+    let usual = USUAL.iter().map(PathBuf::from);
+    own.chain(usual)
+        .map(|directory| directory.join(name))
+        .find(|program| root.on_host(program).is_file())
+}

@@ -1,0 +1,469 @@
+//! What to do about it: the call of wrap-buddy that makes a file find what it needs, planned as wrapping would.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use ignore::WalkBuilder;
+
+use super::{Desk, FileCheck, Next, Problem, State, Trouble};
+use crate::arch;
+use crate::inspect::Elf;
+use crate::interpreter::{Fit, Interpreter, Libc};
+use crate::resolve::index::{self, Card};
+use crate::resolve::{Edited, Probe, Resolution, Resolver, Settings, Tree, Unmet, misfit};
+use crate::root::Root;
+
+/// Directories added to a call at most.
+const MOST: usize = 24;
+
+/// How deep below `--find-in` there may be libraries.
+const DEPTH: usize = 8;
+
+/// A file that is to find what it needs.
+pub struct Wanted<'a> {
+    /// As ld.so sees it.
+    pub elf: &'a Elf,
+    /// Its path inside the root.
+    pub inside: &'a Path,
+    /// Whether it is a library.
+    pub is_library: bool,
+    /// What was done to it.
+    pub state: State,
+    /// The dynamic linker it asks for.
+    pub interpreter: Option<&'a Path>,
+}
+
+/// Libraries in the directories that are searched for the user.
+#[derive(Debug)]
+pub struct Library {
+    root: Root,
+    libs: Vec<PathBuf>,
+    find_in: Vec<PathBuf>,
+    index: OnceLock<Vec<(PathBuf, Vec<Card>)>>,
+}
+
+impl Library {
+    /// Nothing is looked at yet. `libs` are searched as they are, `find_in` with all below.
+    pub fn new(root: Root, libs: Vec<PathBuf>, find_in: Vec<PathBuf>) -> Self {
+        Self {
+            root,
+            libs,
+            find_in,
+            index: OnceLock::new(),
+        }
+    }
+
+    fn index(&self) -> &[(PathBuf, Vec<Card>)] {
+        self.index.get_or_init(|| {
+            let below = self.find_in.iter().flat_map(|one| self.below(one));
+            let mut seen = BTreeSet::new();
+            let all = self.libs.iter().cloned().chain(below);
+            let all: Vec<PathBuf> = all.filter(|one| seen.insert(one.clone())).collect();
+            let on_host: Vec<PathBuf> = all.iter().map(|one| self.root.on_host(one)).collect();
+            all.into_iter().zip(index::directories(&on_host)).collect()
+        })
+    }
+
+    /// Directories of libraries below `top`, sorted. In a store, packages have them in `lib`; elsewhere anything may.
+    fn below(&self, top: &Path) -> Vec<PathBuf> {
+        let on_host = self.root.on_host(top);
+        let is_store = top.ends_with("store") && fs::read_dir(&on_host).is_ok();
+        let mut walk = WalkBuilder::new(&on_host);
+        walk.standard_filters(false).follow_links(false);
+        walk.max_depth(Some(if is_store { 3 } else { DEPTH }));
+        if is_store {
+            walk.filter_entry(|entry| {
+                let name = entry.file_name().to_string_lossy();
+                entry.depth() != 2 || name.starts_with("lib")
+            });
+        }
+        let directories = walk.build().flatten().filter(|entry| {
+            entry.file_type().is_some_and(|kind| kind.is_dir()) && (!is_store || entry.depth() >= 2)
+        });
+        let inside = directories.filter_map(|entry| {
+            // Joined with nothing, it would end in a slash.
+            match entry.path().strip_prefix(&on_host).ok()? {
+                below if below.as_os_str().is_empty() => Some(top.to_owned()),
+                below => Some(top.join(below)),
+            }
+        });
+        let mut found: Vec<PathBuf> = inside.collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// Directories with a library that is called `name`, for this machine and class.
+    pub fn with(&self, name: &str, machine: u16, class: u8) -> Vec<&Path> {
+        let has = |cards: &[Card]| {
+            let at = cards.binary_search_by(|card| card.name.as_os_str().cmp(OsStr::new(name)));
+            at.is_ok_and(|at| (cards[at].machine, cards[at].class) == (machine, class))
+        };
+        let directories = self.index().iter().filter(|(_, cards)| has(cards));
+        directories
+            .map(|(directory, _)| directory.as_path())
+            .collect()
+    }
+}
+
+impl Library {
+    /// A library whose DT_SONAME is `soname`, although its file is called differently.
+    pub fn called_differently(&self, soname: &str, machine: u16, class: u8) -> Option<PathBuf> {
+        let soname = OsStr::new(soname);
+        let is_it = |card: &&Card| {
+            (card.machine, card.class) == (machine, class)
+                && card.soname.as_deref() == Some(soname)
+                && card.name != soname
+        };
+        self.index().iter().find_map(|(directory, cards)| {
+            let card = cards.iter().find(is_it)?;
+            Some(directory.join(&card.name))
+        })
+    }
+}
+
+/// A dynamic linker for a file whose own is not there, or lacks the `unmet` versions.
+pub fn interpreter(desk: &Desk<'_>, wanted: &Wanted<'_>, unmet: &[Unmet]) -> Option<Interpreter> {
+    let elf = wanted.elf;
+    let libc = match wanted.interpreter {
+        Some(path) if !wanted.is_library => Some(Libc::of_interpreter(path)),
+        _ => Libc::of_library(elf),
+    };
+    if unmet.is_empty()
+        && let Fit::Fits(interpreter) = desk.interpreters.fitting(elf, libc)
+    {
+        return Some(interpreter.clone());
+    }
+    let known = arch::find(elf.machine, elf.class)?
+        .known_interpreters
+        .iter();
+    let own = wanted.interpreter.and_then(Path::file_name);
+    let usual = known.filter_map(|path| Path::new(path).file_name());
+    let names = own.into_iter().chain(usual);
+    let mut candidates = names.flat_map(|name| {
+        let name = name.to_string_lossy().into_owned();
+        let directories = desk.library.with(&name, elf.machine, elf.class);
+        directories.into_iter().map(move |one| one.join(&name))
+    });
+    candidates.find_map(|path| {
+        let found = Interpreter::open_in(&desk.root, &path).ok()?;
+        let fits = libc.is_none_or(|libc| libc == found.libc);
+        let directory = path.parent()?;
+        let has_all = unmet.iter().all(|one| defines(desk, directory, one));
+        (fits && has_all).then_some(found)
+    })
+}
+
+/// Whether the library of that name in `directory` has the versions that another lacks.
+fn defines(desk: &Desk<'_>, directory: &Path, unmet: &Unmet) -> bool {
+    let name = unmet.library.file_name().unwrap_or_default();
+    let Probe::Library(library) = desk.shelf.probe(&directory.join(name)) else {
+        return false;
+    };
+    let defined = library.dynamic.as_ref().map_or(&[][..], |own| &own.defines);
+    let mut versions = unmet.versions.iter();
+    versions.all(|version| defined.iter().any(|own| own == version.as_str()))
+}
+
+/// What to do for a file that no dynamic linker is known for.
+pub fn without_interpreter(wanted: &Wanted<'_>) -> Next {
+    let name = arch::describe(wanted.elf.machine, wanted.elf.class);
+    Next {
+        command: None,
+        text: format!(
+            "no dynamic linker for {name} is known: check again with --interpreter PATH, or with --find-in and a directory \
+             that has one"
+        ),
+    }
+}
+
+/// A call of wrap-buddy in the making.
+struct Call {
+    libs: Vec<PathBuf>,
+    always: Vec<PathBuf>,
+    interpreter: Interpreter,
+    /// Whether it is to be named: without it, another would be taken.
+    names_interpreter: bool,
+}
+
+/// What a call would leave open.
+struct Rest {
+    missing: Vec<String>,
+    unmet: Vec<Unmet>,
+}
+
+/// Whether a version is one that only the dynamic linker's own libc can have.
+fn is_of_libc(unmet: &Unmet) -> bool {
+    unmet
+        .versions
+        .iter()
+        .any(|version| version.starts_with("GLIBC_"))
+}
+
+/// Plans the call that makes the file find what it needs, or as much of it as there is.
+pub fn next(desk: &Desk<'_>, wanted: &Wanted<'_>, tree: &Tree, file: &FileCheck) -> Vec<Next> {
+    let libc: Vec<Unmet> = tree
+        .unmet
+        .iter()
+        .filter(|one| is_of_libc(one))
+        .cloned()
+        .collect();
+    let Some(interpreter) = interpreter(desk, wanted, &libc) else {
+        let text = match libc.is_empty() {
+            true => return vec![without_interpreter(wanted)],
+            false => {
+                "a newer C library is needed: check again with --find-in and a directory that has one"
+            }
+        };
+        let (command, text) = (None, text.to_owned());
+        return vec![Next { command, text }];
+    };
+    let names_interpreter = match desk.named_interpreters.is_empty() {
+        true => !is_the_default(desk, wanted, &interpreter),
+        false => true,
+    };
+    let mut call = Call {
+        libs: desk.library.libs.clone(),
+        always: Vec::new(),
+        interpreter,
+        names_interpreter,
+    };
+    if wanted.state == State::Wrapped {
+        call.libs.extend(earlier_directories(desk, wanted));
+    }
+    for problem in opened(file) {
+        call.open(desk, wanted, problem);
+    }
+    let rest = call.complete(desk, wanted);
+    call.told(desk, wanted, file, &rest)
+}
+
+fn opened(file: &FileCheck) -> impl Iterator<Item = &Problem> {
+    let problems = file.problems.iter();
+    problems.filter(|problem| problem.trouble == Trouble::Opened)
+}
+
+fn is_the_default(desk: &Desk<'_>, wanted: &Wanted<'_>, interpreter: &Interpreter) -> bool {
+    let fit = desk
+        .interpreters
+        .fitting(wanted.elf, Some(interpreter.libc));
+    matches!(fit, Fit::Fits(default) if default.path == interpreter.path)
+}
+
+/// Directories that the file was wrapped with.
+fn earlier_directories(desk: &Desk<'_>, wanted: &Wanted<'_>) -> Vec<PathBuf> {
+    let dynamic = wanted.elf.dynamic.as_ref();
+    let path = dynamic.and_then(|dynamic| dynamic.search_path());
+    let entries = path.iter().flat_map(|path| std::env::split_paths(path));
+    let absolute = entries.filter(|entry| entry.is_absolute());
+    let new = absolute.filter(|entry| !desk.library.libs.contains(entry));
+    new.filter(|entry| desk.shelf.is_directory(entry)).collect()
+}
+
+impl Call {
+    fn planned(&self, desk: &Desk<'_>, wanted: &Wanted<'_>) -> Resolution {
+        let resolver = Resolver::in_root(
+            desk.root.clone(),
+            Settings {
+                libraries: self.libs.clone(),
+                runtime_dependencies: self.always.clone(),
+                ..Settings::default()
+            },
+        );
+        match wanted.is_library {
+            true => resolver.library(wanted.inside, wanted.elf, &self.interpreter),
+            false => {
+                let edited = Edited::new();
+                resolver.program(wanted.inside, wanted.elf, &self.interpreter, &edited)
+            }
+        }
+    }
+
+    /// Adds directories until nothing is missing, or nothing more is found.
+    fn complete(&mut self, desk: &Desk<'_>, wanted: &Wanted<'_>) -> Rest {
+        loop {
+            let resolution = self.planned(desk, wanted);
+            let missing = resolution.missing.iter();
+            let rest = Rest {
+                missing: missing
+                    .map(|one| one.soname.display().to_string())
+                    .collect(),
+                unmet: resolution.unmet,
+            };
+            if self.libs.len() >= desk.library.libs.len() + MOST {
+                return rest;
+            }
+            if let Some(directory) = self.best(desk, wanted, &rest.missing) {
+                self.libs.push(directory);
+                continue;
+            }
+            // In front of the directory with the library that lacks the version.
+            match self.with_versions(desk, wanted, &rest.unmet) {
+                Some(directory) => self.libs.insert(0, directory),
+                None => return rest,
+            }
+        }
+    }
+
+    /// The directory with most of the `missing` libraries; one with a C library of its own only if there is no other: that
+    /// and the dynamic linker have to be of one kind.
+    fn best(&self, desk: &Desk<'_>, wanted: &Wanted<'_>, missing: &[String]) -> Option<PathBuf> {
+        let elf = wanted.elf;
+        let mut counts: Vec<(&Path, usize)> = Vec::new();
+        for name in missing {
+            for directory in desk.library.with(name, elf.machine, elf.class) {
+                if !self.suits(desk, &directory.join(name)) {
+                    continue;
+                }
+                match counts.iter_mut().find(|(known, _)| *known == directory) {
+                    Some((_, count)) => *count += 1,
+                    None => counts.push((directory, 1)),
+                }
+            }
+        }
+        counts.retain(|(directory, _)| !self.libs.iter().any(|known| known == directory));
+        let has_libc = |directory: &Path| desk.root.on_host(&directory.join("libc.so.6")).exists();
+        // The first of equals is wanted, so the last of the reverse.
+        let best = counts.iter().rev().max_by_key(|(directory, count)| {
+            let own = self.interpreter.path.parent() == Some(*directory);
+            (own || !has_libc(directory), *count)
+        });
+        best.map(|(directory, _)| directory.to_path_buf())
+    }
+
+    fn suits(&self, desk: &Desk<'_>, path: &Path) -> bool {
+        let Probe::Library(library) = desk.shelf.probe(path) else {
+            return false;
+        };
+        misfit(&self.interpreter.elf, self.interpreter.libc, &library).is_none()
+    }
+
+    fn with_versions(
+        &self,
+        desk: &Desk<'_>,
+        wanted: &Wanted<'_>,
+        unmet: &[Unmet],
+    ) -> Option<PathBuf> {
+        let elf = wanted.elf;
+        unmet.iter().find_map(|unmet| {
+            let name = unmet.library.file_name()?.to_string_lossy();
+            let directories = desk.library.with(&name, elf.machine, elf.class);
+            let mut new = directories
+                .into_iter()
+                .filter(|directory| !self.libs.iter().any(|known| known == directory));
+            let found = new.find(|directory| defines(desk, directory, unmet))?;
+            Some(found.to_owned())
+        })
+    }
+
+    /// Puts the directory of a library that is opened at run time on the search path.
+    fn open(&mut self, desk: &Desk<'_>, wanted: &Wanted<'_>, problem: &Problem) {
+        let elf = wanted.elf;
+        let name = problem.soname.as_deref().unwrap_or_default();
+        let directories = desk.library.with(name, elf.machine, elf.class);
+        let mut suitable = directories.into_iter();
+        if let Some(found) = suitable.find(|one| self.suits(desk, &one.join(name)))
+            && !self.always.iter().any(|known| known == found)
+        {
+            self.always.push(found.to_owned());
+        }
+    }
+
+    fn told(
+        &self,
+        desk: &Desk<'_>,
+        wanted: &Wanted<'_>,
+        file: &FileCheck,
+        rest: &Rest,
+    ) -> Vec<Next> {
+        let opened: Vec<&str> = opened(file)
+            .filter_map(|problem| problem.soname.as_deref())
+            .filter(|name| {
+                let mut always = self.always.iter();
+                !always.any(|one| desk.root.on_host(&one.join(name)).exists())
+            })
+            .collect();
+        let mut left: Vec<&str> = rest.missing.iter().map(String::as_str).collect();
+        left.extend(opened);
+        let command = Next {
+            command: Some(self.written(desk, wanted, file)),
+            text: match desk.root.is_own() {
+                true => "makes it find all it needs".to_owned(),
+                false => "inside the root, makes it find all it needs".to_owned(),
+            },
+        };
+        let elsewhere =
+            "check again with --find-in and a directory that has what is missing, or install it";
+        match (left.as_slice(), rest.unmet.as_slice()) {
+            ([], []) => vec![command],
+            ([], [unmet, ..]) => vec![self.without_version(desk, wanted, unmet)],
+            (left, _) => {
+                let all = file.problems.iter().filter_map(|one| one.soname.as_deref());
+                let all: BTreeSet<&str> = all.collect();
+                let solved: Vec<&str> = all.into_iter().filter(|one| !left.contains(one)).collect();
+                let solved = match solved.as_slice() {
+                    [] => String::new(),
+                    solved => format!("wrapping would solve {}; ", solved.join(", ")),
+                };
+                vec![Next {
+                    command: None,
+                    text: format!("{solved}{} is nowhere: {elsewhere}", left.join(", ")),
+                }]
+            }
+        }
+    }
+
+    /// What no call of the tool helps against.
+    fn without_version(&self, desk: &Desk<'_>, wanted: &Wanted<'_>, unmet: &Unmet) -> Next {
+        let name = unmet.library.file_name().unwrap_or_default();
+        let (name, versions) = (name.to_string_lossy(), unmet.versions.join(", "));
+        let elf = wanted.elf;
+        let mut directories = desk.library.with(&name, elf.machine, elf.class).into_iter();
+        let text = match directories.find(|directory| defines(desk, directory, unmet)) {
+            Some(directory) => format!(
+                "{} has {versions}, but by what the files themselves say {} is found first: replace that",
+                directory.join(&*name).display(),
+                unmet.library.display()
+            ),
+            None => format!(
+                "no directory searched has a {name} with {versions}: check again with --find-in and one that has"
+            ),
+        };
+        let command = None;
+        Next { command, text }
+    }
+
+    /// The call, for a shell.
+    fn written(&self, desk: &Desk<'_>, wanted: &Wanted<'_>, file: &FileCheck) -> String {
+        let shown = match desk.root.is_own() {
+            true => file.path.clone(),
+            false => wanted.inside.to_owned(),
+        };
+        let mut words = vec!["wrap-buddy".to_owned(), "--paths".to_owned(), text(&shown)];
+        for (flag, directories) in [
+            ("--libs", &self.libs),
+            ("--runtime-dependencies", &self.always),
+        ] {
+            if !directories.is_empty() {
+                words.push(flag.to_owned());
+                words.extend(directories.iter().map(|one| text(one)));
+            }
+        }
+        if self.names_interpreter {
+            words.extend(["--interpreter".to_owned(), text(&self.interpreter.path)]);
+        }
+        quoted(words.iter().map(String::as_str))
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// A command line for a shell.
+pub fn quoted<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    // No path or argument has a NUL in it, the one thing that cannot be quoted.
+    shlex::try_join(words).unwrap_or_default()
+}

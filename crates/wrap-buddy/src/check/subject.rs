@@ -1,0 +1,110 @@
+//! A file as the dynamic linker will see it: with what its sidecar says, if it was wrapped.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use sidecar::Sidecar;
+use stages::Stage;
+
+use super::{Problem, State, Trouble};
+use crate::earlier::{self, Earlier, Progress, Way};
+use crate::inspect::{Elf, Source};
+
+/// An ELF file, and what was done to it.
+pub struct Subject {
+    /// What ld.so will see.
+    pub elf: Elf,
+    /// The dynamic linker that it will be: as the file has it, or relative to the file's directory.
+    pub interpreter: Option<PathBuf>,
+    /// What was done to it.
+    pub state: State,
+    /// The loader that its stub starts.
+    pub loader: Option<PathBuf>,
+    /// What is wrong already.
+    pub problems: Vec<Problem>,
+}
+
+impl Subject {
+    /// Reads the file at `path` of this machine, open as `source`.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub fn read(path: &Path, source: &mut Source, stages: &[Stage]) -> anyhow::Result<Self> {
+        let elf = Elf::read(source)?;
+        let state = earlier::state(path, &elf, source, stages);
+        let mut subject = Self {
+            interpreter: asked_for(&elf),
+            elf,
+            state: State::Original,
+            loader: None,
+            problems: Vec::new(),
+        };
+        let lost = |what: &str, help: &str| Problem::new(Trouble::Sidecar, what).help(help);
+        match state {
+            earlier::State::Original => {}
+            earlier::State::Known(earlier) => match earlier.way {
+                // Its own fields are what counts.
+                Way::InPlace => {
+                    subject.state = State::InPlace;
+                    source.uncover();
+                }
+                Way::Stub if earlier.progress != Progress::Done => {
+                    source.uncover();
+                    let text = "a run of wrap-buddy was stopped before it was done";
+                    subject
+                        .problems
+                        .push(lost(text, "wrap it again, or restore it"));
+                }
+                Way::Stub => subject.through_sidecar(source, &earlier)?,
+                Way::Foreign => subject.state = State::Wrapped,
+            },
+            earlier::State::Changed(sidecar) => {
+                let text = format!("its sidecar {} describes another file", sidecar.display());
+                let help = "it was changed after it was wrapped: start from the original";
+                subject.problems.push(lost(&text, help));
+            }
+            earlier::State::Orphan(sidecar) => {
+                let text = format!("its sidecar {} is gone", sidecar.display());
+                let help = "put it back, or take the original file";
+                subject.problems.push(lost(&text, help));
+            }
+            earlier::State::Untrusted(sidecar) => {
+                let text = earlier::untrusted(&sidecar);
+                subject.problems.push(lost(&text, "then check it again"));
+            }
+        }
+        Ok(subject)
+    }
+
+    /// The original bytes, with the words the loader will write.
+    fn through_sidecar(&mut self, source: &mut Source, earlier: &Earlier) -> anyhow::Result<()> {
+        self.state = State::Wrapped;
+        self.loader.clone_from(&earlier.loader);
+        self.elf = Elf::read(source)?;
+        let Ok(sidecar) = Sidecar::parse(&earlier.sidecar) else {
+            return Ok(());
+        };
+        let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+        self.interpreter = Some(PathBuf::from(text(sidecar.interpreter())));
+        let Some(dynamic) = &mut self.elf.dynamic else {
+            return Ok(());
+        };
+        let search = sidecar.search();
+        if !search.is_empty() {
+            match dynamic.is_inherited() {
+                true => dynamic.rpath = Some(text(search)),
+                false => dynamic.runpath = Some(text(search)),
+            }
+        }
+        let added: Vec<_> = sidecar.needed_names().map(text).collect();
+        dynamic.needed.splice(0..0, added);
+        Ok(())
+    }
+}
+
+fn asked_for(elf: &Elf) -> Option<PathBuf> {
+    elf.interp
+        .as_ref()
+        .map(|interp| PathBuf::from(&interp.path))
+}

@@ -1,0 +1,179 @@
+//! What is wrong with a file itself, or with what wrapping has left beside it.
+
+use std::fs;
+
+use e2e::{Arch, Build, Kind, Libc, Root, Sample, Variant, run, source, tool};
+
+use crate::desk::{check, human};
+
+const HOST: Variant = Variant::new(Arch::X86_64, Libc::Glibc, Kind::Pie);
+
+/// Debian's linker makes no static-pie out of a C program.
+const STATIC: Variant = Variant::new(Arch::X86_64, Libc::Glibc, Kind::Exec);
+
+#[test]
+fn a_loader_that_is_gone() {
+    let sample = Sample::new(HOST);
+    fs::remove_file(sample.root.path(&sample.loader())).expect("remove the loader");
+    let checked = check(&sample.root, &sample.program, &[]).is(&["loader"]);
+    checked.repair(&sample.root);
+    sample.run();
+    check(&sample.root, &sample.program, &[]).is(&[]);
+}
+
+#[test]
+fn a_loader_for_another_machine() {
+    let sample = Sample::new(HOST);
+    let other = stages::for_machine(Arch::Aarch64.machine()).expect("a loader");
+    sample.root.write(&sample.loader(), other.loader);
+    let checked = check(&sample.root, &sample.program, &[]).is(&["loader"]);
+    checked.repair(&sample.root);
+    sample.run();
+}
+
+#[test]
+fn a_sidecar_that_is_gone() {
+    let sample = Sample::new(HOST);
+    let sidecar = sample.root.path("/app/.program.wrapbuddy");
+    let away = sample.root.path("/app/away");
+    fs::rename(&sidecar, &away).expect("move the sidecar");
+    let checked = check(&sample.root, &sample.program, &[]).is(&["sidecar"]);
+    assert!(checked.text().contains("put it back"), "{}", checked.output);
+    fs::rename(&away, &sidecar).expect("move it back");
+    check(&sample.root, &sample.program, &[]).is(&[]);
+}
+
+/// Wrapped, and then the store was cleaned up.
+#[test]
+fn a_dynamic_linker_that_is_gone() {
+    let sample = Sample::unwrapped(HOST);
+    let linker = fs::read(sample.root.lookup(&sample.interpreter())).expect("the linker");
+    sample.root.write("/app/old/ld-linux-x86-64.so.2", &linker);
+    let old = "/app/old/ld-linux-x86-64.so.2";
+    sample.wrapping().interpreter(old).run();
+    sample.run();
+    fs::remove_dir_all(sample.root.path("/app/old")).expect("remove it");
+    let checked = check(&sample.root, &sample.program, &[]);
+    assert!(
+        checked.problems().contains(&"interpreter".into()),
+        "{}",
+        checked.output
+    );
+    assert!(checked.text().contains(old), "{}", checked.output);
+    checked.repair(&sample.root);
+    sample.run();
+    check(&sample.root, &sample.program, &[]).is(&[]);
+}
+
+#[test]
+fn a_dynamic_linker_for_another_machine() {
+    let sample = Sample::unwrapped(HOST);
+    let foreign = Arch::Aarch64
+        .find_library(Arch::Aarch64.ld_so())
+        .expect("a cross libc");
+    sample.root.install(&foreign, &HOST.fhs_interpreter());
+    let checked = check(&sample.root, &sample.program, &[]);
+    assert!(
+        checked.text().contains("is for aarch64"),
+        "{}",
+        checked.output
+    );
+    checked.repair(&sample.root);
+    sample.run();
+}
+
+#[test]
+fn static_and_packed() {
+    let root = Root::new(HOST);
+    let built = Build::program(STATIC, source("hello.c"))
+        .flag("-static")
+        .build();
+    root.install(&built, "/app/static");
+    let checked = check(&root, "/app/static", &[]).is(&[]);
+    assert_eq!(checked.file["kind"], "static");
+    let mut bytes = fs::read(&built).expect("built before");
+    // Nobody reads the padding of e_ident.
+    bytes[9..13].copy_from_slice(b"UPX!");
+    root.write("/app/packed", &bytes);
+    let notes = check(&root, "/app/packed", &[]).is(&[]).file["notes"].to_string();
+    assert!(notes.contains("upx -d"), "{notes}");
+}
+
+#[test]
+fn a_script_whose_program_is_gone() {
+    let root = Root::new(HOST);
+    root.write("/app/script", "#!/none/bin/tool -x\n");
+    let checked = check(&root, "/app/script", &[]).is(&["script-interpreter"]);
+    assert!(
+        checked
+            .text()
+            .contains("/none/bin/tool, which its first line names")
+    );
+    let built = Build::program(STATIC, source("hello.c"))
+        .flag("-static")
+        .build();
+    root.install(&built, "/usr/bin/tool");
+    let next = check(&root, "/app/script", &[]).next();
+    assert_eq!(
+        next,
+        ["sed", "-i", "1s|^#!.*|#!/usr/bin/tool|", "/app/script"]
+    );
+    let text = fs::read_to_string(root.path("/app/script")).expect("the script");
+    root.write(
+        "/app/script",
+        text.replace("#!/none/bin/tool -x", "#!/usr/bin/tool"),
+    );
+    check(&root, "/app/script", &[]).is(&[]);
+}
+
+#[test]
+fn a_program_that_was_cut_short_and_one_that_is_not_there() {
+    let sample = Sample::unwrapped(HOST);
+    let whole = fs::read(&sample.built).expect("built before");
+    sample
+        .root
+        .write(&sample.program, &whole[..whole.len() / 4]);
+    let checked = check(&sample.root, &sample.program, &[]).is(&["unreadable"]);
+    assert!(checked.text().contains("cut short"), "{}", checked.output);
+    check(&sample.root, "/app/none", &[]).is(&["unreadable"]);
+    let usage = sample.root.wrap_buddy().args(["check", "--no-such-flag"]);
+    usage.output().exits_with(2);
+}
+
+/// Of many files, those without errors take a line each, and the others come last.
+#[test]
+fn the_whole_report_of_a_directory() {
+    let sample = Sample::unwrapped(HOST);
+    sample.wrap();
+    let other = Sample::unwrapped(HOST);
+    let unwrapped = fs::read(other.root.path(&other.program)).expect("installed");
+    sample.root.write("/app/another", unwrapped);
+    sample.root.write("/app/notes.txt", "nothing to start\n");
+    insta::assert_snapshot!(human(&sample.root, "/app", &[]));
+    insta::assert_snapshot!("quiet", human(&sample.root, "/app", &["-q"]));
+}
+
+/// From outside, of any machine: paths and links are those inside.
+#[test]
+fn a_tree_elsewhere() {
+    for arch in Arch::ALL {
+        let variant = Variant::new(arch, Libc::Glibc, Kind::Pie);
+        let sample = Sample::unwrapped(variant);
+        let linker = fs::read(sample.root.lookup(&sample.interpreter())).expect("the linker");
+        let libc = fs::read(arch.find_library("libc.so.6").expect("a libc")).expect("a libc");
+        let place = format!("/opt/libc/{}", arch.ld_so());
+        sample.root.write(&place, linker);
+        sample.root.write("/opt/libc/libc.so.6", libc);
+        let root = sample.root.path("/").display().to_string();
+        let with = ["--root", &root, "--find-in", "/opt", &sample.library_dir];
+        let arguments = [&["check", "--format", "json", &sample.program], &with[..]].concat();
+        let output = run::on_host(tool::path(), &arguments).exits_with(1);
+        let document: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+        let command = document["files"][0]["next"][0]["command"].as_str();
+        let expected = format!(
+            "wrap-buddy --paths /app/program --libs {} --interpreter {place}",
+            sample.library_dir
+        );
+        assert_eq!(command, Some(&*expected), "{output}");
+    }
+}

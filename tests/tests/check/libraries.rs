@@ -1,0 +1,271 @@
+//! Libraries that are missing, or others than they should be.
+
+use std::fs;
+
+use e2e::{Arch, Build, Kind, Libc, Root, Sample, Variant, matrix, says, source, store_path};
+
+use crate::desk::{check, human};
+
+matrix!(systems: a_program_without_its_linker_and_library, a_library_of_another_machine);
+
+const HOST: Variant = Variant::new(Arch::X86_64, Libc::Glibc, Kind::Pie);
+
+fn a_program_without_its_linker_and_library(variant: Variant) {
+    let sample = Sample::unwrapped(variant);
+    let before = check(&sample.root, &sample.program, &[]);
+    let problems = before.problems();
+    assert_eq!(problems[0], "interpreter", "{}", before.output);
+    assert!(
+        problems.contains(&"library libfoo.so".into()),
+        "{}",
+        before.output
+    );
+    let help = format!("it is in {}", sample.library_dir);
+    assert!(before.text().contains(&help), "{}", before.output);
+    assert!(
+        before.next().contains(&sample.interpreter()),
+        "{}",
+        before.output
+    );
+
+    before.repair(&sample.root);
+    sample.run();
+    let after = check(&sample.root, &sample.program, &[]).is(&[]);
+    assert_eq!(after.file["state"], "wrapped");
+    let libraries = after.file["libraries"].as_array().expect("a list");
+    let mut libraries = libraries.iter();
+    let library = libraries
+        .find(|one| one["soname"] == "libfoo.so")
+        .expect("its library");
+    assert_eq!(library["rule"], "runpath");
+    assert_eq!(library["path"], format!("{}/libfoo.so", sample.library_dir));
+}
+
+/// Edited in place, it needs no sidecar to be seen as it is.
+#[test]
+fn edited_in_place() {
+    let sample = Sample::new_in_place(HOST);
+    let file = check(&sample.root, &sample.program, &[]).is(&[]).file;
+    assert_eq!(file["state"], "in-place");
+    assert_eq!(file["interpreter"], sample.interpreter());
+}
+
+fn a_library_of_another_machine(variant: Variant) {
+    let other = match variant.arch {
+        Arch::Aarch64 => Arch::I686,
+        _ => Arch::Aarch64,
+    };
+    let sample = Sample::with_flags(variant, "/app/program", &["-Wl,-rpath,/app/lib".into()]);
+    let foreign = Variant::new(other, Libc::Glibc, Kind::Pie);
+    let foreign = Build::library(foreign, source("lib/foo.c"), "libfoo.so").build();
+    sample.root.install(&foreign, "/app/lib/libfoo.so");
+    // Its own dynamic linker is where it looks: what is wrong is the library.
+    let linker = fs::read(sample.root.lookup(&sample.interpreter())).expect("its dynamic linker");
+    sample.root.write(&variant.fhs_interpreter(), linker);
+
+    let text = check(&sample.root, &sample.program, &[]).text();
+    let why = format!("is for {}", other.name());
+    let known = text.contains("/app/lib/libfoo.so") && text.contains(&why);
+    assert!(known, "{why:?} in {text}");
+}
+
+#[test]
+fn the_whole_report_of_a_missing_library() {
+    let sample = Sample::unwrapped(HOST);
+    insta::assert_snapshot!(human(&sample.root, &sample.program, &[]));
+    let nowhere = human(&sample.root, &sample.program, &["--find-in", "/app"]);
+    insta::assert_snapshot!("nowhere", nowhere);
+    sample.wrap();
+    insta::assert_snapshot!("wrapped", human(&sample.root, &sample.program, &[]));
+    insta::assert_snapshot!("tree", human(&sample.root, &sample.program, &["-v"]));
+}
+
+/// With `--libs` it says what wrapping with those would solve.
+#[test]
+fn what_libs_would_solve() {
+    let sample = Sample::unwrapped(HOST);
+    let interpreter = sample.interpreter();
+    let with = ["--libs", &sample.library_dir, "--interpreter", &interpreter];
+    let checked = check(
+        &sample.root,
+        &sample.program,
+        &[&with[..], &["--find-in", "/app"]].concat(),
+    );
+    let expected = ["wrap-buddy", "--paths", &sample.program];
+    assert_eq!(checked.next(), [&expected[..], &with].concat());
+    checked.repair(&sample.root);
+    sample.run();
+}
+
+#[test]
+fn a_library_for_another_libc() {
+    let sample = Sample::with_flags(HOST, "/app/program", &["-Wl,-rpath,/app/lib".into()]);
+    let musl = Variant::new(Arch::X86_64, Libc::Musl, Kind::Pie);
+    let foreign = Build::library(musl, source("lib/foo.c"), "libfoo.so").build();
+    sample.root.install(&foreign, "/app/lib/libfoo.so");
+    let checked = check(&sample.root, &sample.program, &[]);
+    let problems = checked.problems();
+    assert!(
+        problems.contains(&"unfit-library libfoo.so".into()),
+        "{}",
+        checked.output
+    );
+    assert!(
+        checked.text().contains("is linked to musl, not to glibc"),
+        "{}",
+        checked.output
+    );
+    assert!(
+        !problems.iter().any(|one| one.contains("libc.so ")),
+        "{}",
+        checked.output
+    );
+}
+
+/// Two libraries of one name, and only one of them has the version.
+#[test]
+fn a_symbol_version_that_a_library_lacks() {
+    let root = Root::new(HOST);
+    let version = |name: &str| format!("-Wl,--version-script={}", source(name).display());
+    let library = |script: &str| {
+        let build = Build::library(HOST, source("lib/foo.c"), "libfoo.so");
+        build.flag(version(script)).build()
+    };
+    let (old, new) = (library("lib/old.map"), library("lib/new.map"));
+    let program = Build::program(HOST, source("sample.c")).link(&new);
+    let program = program.flag("-Wl,-rpath,/app/old").build();
+    root.install(&program, "/app/program");
+    root.install(&old, "/app/old/libfoo.so");
+    root.package("new", &[&new]);
+    let checked = check(&root, "/app/program", &[]);
+    assert!(
+        checked
+            .problems()
+            .contains(&"symbol-version libfoo.so".into()),
+        "{}",
+        checked.output
+    );
+    let text = checked.text();
+    let expected = "FOO_2.0 wanted by /app/program, /app/old/libfoo.so has up to FOO_1.0";
+    assert!(text.contains(expected), "{}", checked.output);
+    // The program's own search path stays in front of everything: no call of the tool gets it the other library.
+    let next = checked.file["next"].to_string();
+    assert!(
+        next.contains("/app/old/libfoo.so is found first: replace that"),
+        "{}",
+        checked.output
+    );
+    root.install(&new, "/app/old/libfoo.so");
+    let checked = check(&root, "/app/program", &[]);
+    assert!(!checked.text().contains("FOO_2.0"), "{}", checked.output);
+}
+
+/// The library with the version is in the store, beside one without.
+#[test]
+fn a_symbol_version_that_one_of_two_packages_has() {
+    let root = Root::new(HOST);
+    let library = |script: &str| {
+        let script = format!("-Wl,--version-script={}", source(script).display());
+        let build = Build::library(HOST, source("lib/foo.c"), "libfoo.so");
+        build.flag(script).build()
+    };
+    let (old, new) = (library("lib/old.map"), library("lib/new.map"));
+    let program = Build::program(HOST, source("sample.c")).link(&new).build();
+    root.install(&program, "/app/program");
+    let libs = root.package("old", &[&old]);
+    let directory = root.package("new", &[&new]);
+    let checked = check(
+        &root,
+        "/app/program",
+        &["--libs", &libs, "--find-in", "/nix/store"],
+    );
+    assert!(checked.next().contains(&directory), "{}", checked.output);
+    checked.repair(&root);
+    says(root.command("/app/program").output());
+    check(&root, "/app/program", &[]).is(&[]);
+}
+
+/// ld.so goes by file names.
+#[test]
+fn a_library_that_is_called_differently() {
+    let sample = Sample::unwrapped(HOST);
+    let from = sample
+        .root
+        .path(&format!("{}/libfoo.so", sample.library_dir));
+    let to = sample
+        .root
+        .path(&format!("{}/libfoo.so.1.2", sample.library_dir));
+    fs::rename(from, to).expect("rename a library");
+    let checked = check(&sample.root, &sample.program, &[]);
+    let expected = "/libfoo.so.1.2 has this DT_SONAME: link it as libfoo.so";
+    assert!(checked.text().contains(expected), "{}", checked.output);
+}
+
+/// What it says it opens while it runs.
+#[test]
+fn a_library_that_is_opened() {
+    let root = Root::new(HOST);
+    let library = Build::library(HOST, source("lib/foo.c"), "libfoo.so").build();
+    root.install(
+        &Build::program(HOST, source("opened.c")).build(),
+        "/app/program",
+    );
+    let directory = root.package("foo", &[&library]);
+    let checked = check(&root, "/app/program", &[]);
+    assert!(
+        checked.problems().contains(&"dlopen libfoo.so".into()),
+        "{}",
+        checked.output
+    );
+    let notes = checked.file["notes"].to_string();
+    assert!(
+        notes.contains("libnone.so.1") && notes.contains("suggested"),
+        "{}",
+        checked.output
+    );
+    assert!(checked.next().contains(&directory), "{}", checked.output);
+    checked.repair(&root);
+    let output = root.command("/app/program").output().success();
+    assert_eq!(output.stdout, "opened 40\n");
+    check(&root, "/app/program", &[]).is(&[]);
+}
+
+/// A library alone is checked as one.
+#[test]
+fn a_library_that_lacks_one() {
+    let root = Root::new(HOST);
+    let inner = Build::library(HOST, source("lib/foo.c"), "libfoo.so").build();
+    let outer = Build::library(HOST, source("lib/bar.c"), "libbar.so")
+        .link(&inner)
+        .build();
+    root.install(&outer, "/app/libbar.so");
+    root.package("foo", &[&inner]);
+    let interpreter = root.interpreter(HOST.arch, HOST.libc);
+    let with = ["--interpreter", &interpreter];
+    let checked = check(&root, "/app/libbar.so", &with);
+    assert!(
+        checked.problems().contains(&"library libfoo.so".into()),
+        "{}",
+        checked.output
+    );
+    checked.repair(&root);
+    let file = check(&root, "/app/libbar.so", &with).file;
+    let library = file["libraries"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .find(|one| one["soname"] == "libfoo.so");
+    assert_eq!(
+        library.expect("found")["path"],
+        format!("{}/lib/libfoo.so", store_path("foo"))
+    );
+}
+
+/// Names that a shell would take apart are quoted.
+#[test]
+fn the_command_is_quoted() {
+    let sample = Sample::unwrapped_at(HOST, "/app/it's a program");
+    let checked = check(&sample.root, &sample.program, &[]);
+    checked.repair(&sample.root);
+    says(sample.command().output());
+}

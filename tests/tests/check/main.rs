@@ -1,0 +1,6 @@
+//! `wrap-buddy check`: a tree is broken in one way, the diagnosis names exactly that, and what it says to type repairs it.
+
+mod desk;
+mod files;
+mod libraries;
+mod surroundings;
