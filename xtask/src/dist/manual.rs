@@ -160,6 +160,7 @@ mod tests {
             "wrap-buddy-restore",
             "wrap-buddy-status",
             "wrap-buddy-show",
+            "wrap-buddy-watch",
         ] {
             assert!(
                 commands.iter().any(|(page, _)| page == expected),

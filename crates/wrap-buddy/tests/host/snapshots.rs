@@ -139,7 +139,14 @@ impl Tree {
                     None => (*word).to_owned(),
                 }
             });
-            words.collect::<Vec<_>>().join(" ")
+            let line = words.collect::<Vec<_>>().join(" ");
+            // What was left out had a width.
+            let indent = line.len() - line.trim_start().len();
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match line.contains('…') {
+                true => format!("{}{}", &line[..indent], words.join(" ")),
+                false => line,
+            }
         });
         lines.collect::<Vec<_>>().join("\n") + "\n"
     }
