@@ -99,6 +99,11 @@ fn every_command_says_what_the_schema_says() {
         ("wrap", with(&[&bar, &foo], &[])),
         ("wrap", with(&[&bar, &foo], &[])),
         ("status", vec!["status".into(), app.clone(), "-v".into()]),
+        ("check", vec!["check".into(), app.clone(), "-v".into()]),
+        (
+            "check",
+            vec!["check".into(), "/none".into(), "--libs".into(), bar.clone()],
+        ),
         ("show", vec!["show".into(), app.clone(), "-v".into()]),
         ("show", vec!["show".into(), main, "/none".into()]),
         (
