@@ -4,7 +4,7 @@ mod cache;
 mod kit;
 mod plot;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -37,8 +37,6 @@ const WARM_UP: u32 = 20;
 const TARGETS: [(usize, f64); 2] = [(10, 0.80), (40, 0.50)];
 /// Time frozen / time untouched, with all libraries in ld.so.cache.
 const TARGET_BESIDE_CACHE: f64 = 1.05;
-/// Time of a real program frozen / time with a DT_RUNPATH.
-const TARGET_REAL: f64 = 0.85;
 
 /// Numbers of libraries that are drawn.
 const DRAWN: [usize; 8] = [1, 4, 8, 16, 24, 32, 48, 64];
@@ -47,7 +45,6 @@ const DRAWN: [usize; 8] = [1, 4, 8, 16, 24, 32, 48, 64];
 struct Variant {
     way: Way,
     path: PathBuf,
-    arguments: &'static [&'static str],
     micros: Vec<f64>,
 }
 
@@ -71,25 +68,6 @@ pub fn run(options: &Options) -> Result<()> {
             misses.compare("  frozen / cached", ratio, TARGET_BESIDE_CACHE, "");
         }
     }
-    let real = kit.real_program()?;
-    println!(
-        "\n{} with {} libraries, each in a directory of its own",
-        real.name, real.libraries
-    );
-    let mut variants: Vec<Variant> = real
-        .variants
-        .into_iter()
-        .map(|(way, path)| Variant {
-            way,
-            path,
-            arguments: &["--version"],
-            micros: Vec::new(),
-        })
-        .collect();
-    rounds(&mut variants, options.rounds)?;
-    report(&variants);
-    let ratio = time(&variants, Way::Frozen)? / time(&variants, Way::Runpath)?;
-    misses.compare("  frozen / wrapped with a RUNPATH", ratio, TARGET_REAL, "");
     misses.finish(options.check)
 }
 
@@ -106,7 +84,6 @@ fn measure(kit: &Kit, libraries: usize, count: u32) -> Result<Vec<Variant>> {
             Ok(path) => variants.push(Variant {
                 way,
                 path,
-                arguments: &[],
                 micros: Vec::new(),
             }),
             Err(error) if way == Way::Cache => println!("  not measured: {error:#}"),
@@ -126,9 +103,7 @@ fn rounds(variants: &mut [Variant], count: u32) -> Result<()> {
             let variant = &mut variants[index];
             let mut command = Command::new(&variant.path);
             command
-                .args(variant.arguments)
                 .env_clear()
-                .env("HOME", "/nowhere")
                 .stdin(Stdio::null())
                 .stdout(Stdio::null());
             let sample = launch(&mut command)?;
@@ -155,7 +130,7 @@ fn time(variants: &[Variant], way: Way) -> Result<f64> {
     Ok(median(variant.micros.clone()))
 }
 
-fn draw(kit: &Kit, options: &Options, directory: &PathBuf) -> Result<()> {
+fn draw(kit: &Kit, options: &Options, directory: &Path) -> Result<()> {
     let mut lines: Vec<plot::Line> = Vec::new();
     for libraries in DRAWN {
         println!("{libraries} libraries in {libraries} directories");

@@ -1,6 +1,5 @@
 //! Programs with many libraries, and the ways they are made to find them.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,16 +53,6 @@ pub struct Program {
     pub search: Vec<String>,
     expected: String,
 }
-
-/// A program of this system, made to find copies of its libraries.
-pub struct Real {
-    pub name: &'static str,
-    pub libraries: usize,
-    pub variants: Vec<(Way, PathBuf)>,
-}
-
-/// Programs with many libraries, the one with most first.
-const REAL: [&str; 3] = ["nix", "curl", "git"];
 
 /// Where everything is made.
 pub struct Kit {
@@ -174,57 +163,6 @@ impl Kit {
         command.args(["--search", way]);
         command
     }
-
-    /// A program of this system, with each of its libraries copied into a directory of its own, as in a store.
-    pub fn real_program(&self) -> Result<Real> {
-        let found = REAL
-            .into_iter()
-            .find_map(|name| Some((name, which::which(name).ok()?)));
-        let (name, program) = found.context("none of the programs to measure is installed")?;
-        let home = self.dir.path().join("real");
-        let mut search = Vec::new();
-        for library in libraries_of(&program)? {
-            let file = library.file_name().context("a library has a name")?;
-            let lib = home.join(format!("package-{}/lib", search.len()));
-            fs::create_dir_all(&lib)?;
-            fs::copy(&library, lib.join(file))?;
-            search.push(utf8(&lib)?);
-        }
-        let original = home.join(name);
-        fs::copy(&program, &original)?;
-        let mut variants = Vec::new();
-        for way in [Way::Patchelf, Way::Runpath, Way::Rpath, Way::Frozen] {
-            let path = self.copy(&original, way, &search)?;
-            output(Command::new(&path).arg("--version"))?;
-            variants.push((way, path));
-        }
-        Ok(Real {
-            name,
-            libraries: search.len(),
-            variants,
-        })
-    }
-}
-
-/// What ld.so loads for `program`, but for the C library, which only works with the ld.so it came with.
-fn libraries_of(program: &Path) -> Result<BTreeSet<PathBuf>> {
-    const LIBC: [&str; 7] = [
-        "libc.so",
-        "libm.so",
-        "libdl.so",
-        "libpthread.so",
-        "librt.so",
-        "libresolv.so",
-        "libutil.so",
-    ];
-    let listed = output(Command::new("ldd").arg(program))?;
-    let paths = listed.lines().filter_map(|line| {
-        let (name, rest) = line.trim().split_once(" => ")?;
-        let path = rest.split(" (").next()?;
-        let is_libc = LIBC.iter().any(|libc| name.starts_with(libc));
-        (!is_libc && path.starts_with('/')).then(|| PathBuf::from(path))
-    });
-    Ok(paths.collect())
 }
 
 fn utf8(path: &Path) -> Result<String> {
