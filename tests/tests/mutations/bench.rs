@@ -11,6 +11,7 @@ use std::thread;
 
 use e2e::check::segments;
 use e2e::{Arch, Build, Variant, cache, run, source, tool};
+use nix::sys::resource::{Resource, setrlimit};
 use object::elf;
 use sidecar::{Header, Sidecar};
 use tempfile::TempDir;
@@ -26,6 +27,9 @@ const SAYS: &str = "hello\n";
 
 /// Nobody: what a damaged dynamic linker does when it runs, it may not do to this machine.
 const NOBODY: u32 = 65534;
+
+/// Processor time after which the kernel ends a start that ignores its timers.
+const MOST_SECONDS: u64 = 10;
 
 /// A wrapped program with files of its own, and where their good content is kept.
 pub struct Bench {
@@ -129,7 +133,7 @@ impl Bench {
         if nix::unistd::geteuid().is_root() {
             command.uid(NOBODY).gid(NOBODY);
         }
-        // SAFETY: the closure runs in a forked child, and makes two system calls with values of its own.
+        // SAFETY: the closure runs in a forked child, and makes system calls with values of its own.
         unsafe {
             command.pre_exec(move || {
                 let once = libc::itimerval {
@@ -146,7 +150,8 @@ impl Bench {
                 libc::setitimer(libc::ITIMER_PROF, &once, std::ptr::null_mut());
                 // In case that it only waits.
                 libc::alarm(30);
-                Ok(())
+                // An emulator with its signals blocked may go round in circles: nothing holds off this end.
+                Ok(setrlimit(Resource::RLIMIT_CPU, MOST_SECONDS, MOST_SECONDS)?)
             })
         };
         let status = loop {
@@ -199,7 +204,7 @@ impl Start {
 
     /// The loader has not run for longer than any good start takes.
     pub fn ended_in_time(&self) -> bool {
-        let timers = [libc::SIGPROF, libc::SIGALRM];
+        let timers = [libc::SIGPROF, libc::SIGALRM, libc::SIGKILL];
         self.has_entered()
             || !self
                 .status
