@@ -7,11 +7,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use e2e::{Arch, Build, Kind, Libc, Variant, run, source, tool};
+use e2e::{Arch, Build, Variant, matrix, run, source, tool};
 use tempfile::TempDir;
 
 /// A program that needs `libbar.so`, which is beside it and needs `libfoo.so`, which is not.
 struct Tree {
+    arch: Arch,
     dir: TempDir,
 }
 
@@ -33,14 +34,17 @@ const RESTORE: &[&str] = &["restore", "app"];
 type Snapshot = BTreeMap<PathBuf, (Vec<u8>, u32)>;
 
 impl Tree {
-    fn new() -> Tree {
-        let variant = Variant::new(Arch::host(), Libc::Glibc, Kind::Pie);
+    fn new(variant: Variant) -> Tree {
+        let arch = variant.arch;
+        // The machine's own, or what the cross compiler comes with.
+        let linker = arch.find_library(arch.ld_so()).expect("a dynamic linker");
         let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
         let outer = Build::library(variant, source("lib/bar.c"), "libbar.so")
             .link(&inner)
             .build();
         let program = Build::program(variant, source("indirect.c"))
             .flag("-Wl,-rpath,$ORIGIN,--allow-shlib-undefined")
+            .flag(format!("-Wl,--dynamic-linker={}", linker.display()))
             .link(&outer)
             .build();
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -57,7 +61,7 @@ impl Tree {
             let long_ago = SystemTime::UNIX_EPOCH + std::time::Duration::new(1_000_000_000, 1);
             file.set_modified(long_ago).expect("utimensat");
         }
-        Tree { dir }
+        Tree { arch, dir }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -75,6 +79,14 @@ impl Tree {
         all.extend(absolute);
         all.extend(["-j", "1"].map(String::from));
         if arguments[0] != "restore" {
+            let linker = self.arch.find_library(self.arch.ld_so());
+            let system = linker.into_iter().flat_map(|linker| {
+                let linker = linker.display().to_string();
+                ["--interpreter".to_string(), linker]
+            });
+            all.extend(system);
+            all.push("--libs".to_string());
+            all.extend(self.system_directories());
             let loaders = self.path("loaders").display().to_string();
             all.extend(["--loader-dir-path".to_string(), loaders]);
         }
@@ -118,18 +130,42 @@ impl Tree {
         counts
     }
 
+    /// Where the C library is.
+    fn system_directories(&self) -> Vec<String> {
+        let directories = self.arch.library_dirs().into_iter();
+        directories.map(|one| one.display().to_string()).collect()
+    }
+
+    /// Starts the program, which finds libraries in `directories` as well.
+    fn start(&self, directories: &[String]) -> run::Output {
+        let search = format!("LD_LIBRARY_PATH={}", directories.join(":"));
+        let program = self.path("app/program").display().to_string();
+        let emulator = (!self.arch.is_native()).then(|| self.arch.qemu_path());
+        let emulator = emulator.map(|path| path.display().to_string());
+        let all: Vec<&str> = [search.as_str()]
+            .into_iter()
+            .chain(emulator.as_deref())
+            .chain([program.as_str()])
+            .collect();
+        run::on_host("env", &all)
+    }
+
     /// Works, wherever its library comes from.
     fn works(&self, what: &str) {
-        let library = format!("LD_LIBRARY_PATH={}", self.path("lib").display());
-        let program = self.path("app/program");
-        let output = run::on_host("env", &[&library, program.to_str().expect("UTF-8")]);
+        let library = self.path("lib").display().to_string();
+        let output = self.start(&[vec![library], self.system_directories()].concat());
         assert_eq!(output.stdout, "42\n", "{what}; {output}");
     }
 
     /// Finds its library by itself, or does not.
     fn finds(&self, found: bool, what: &str) {
-        let output = run::on_host(self.path("app/program"), &[]);
+        let output = self.start(&self.system_directories());
         assert_eq!(output.stdout == "42\n", found, "{what}; {output}");
+    }
+
+    /// Of so many system calls one is tried: an emulated program takes its time, and the tool does the same for it.
+    fn one_in(&self) -> usize {
+        if self.arch == Arch::host() { 1 } else { 5 }
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -163,9 +199,10 @@ impl Tree {
     }
 
     fn install_loader(&self) {
-        let stage = stages::for_machine(Arch::host().machine()).expect("a stage");
+        let stage = stages::for_machine(self.arch.machine()).expect("a stage");
         fs::create_dir_all(self.path("loaders")).expect("mkdir");
-        fs::write(self.path("loaders/loader.bin"), stage.loader).expect("write");
+        let loader = self.path("loaders").join(self.arch.loader_file());
+        fs::write(loader, stage.loader).expect("write");
     }
 
     fn times(&self) -> BTreeMap<PathBuf, SystemTime> {
@@ -180,8 +217,11 @@ impl Tree {
 
 impl Scenario {
     /// The tree as the run finds it, and as it leaves it.
-    fn prepare(&self) -> (Tree, Snapshot, BTreeMap<PathBuf, SystemTime>, Snapshot) {
-        let tree = Tree::new();
+    fn prepare(
+        &self,
+        variant: Variant,
+    ) -> (Tree, Snapshot, BTreeMap<PathBuf, SystemTime>, Snapshot) {
+        let tree = Tree::new(variant);
         tree.install_loader();
         tree.finds(false, "before any run");
         for arguments in self.before {
@@ -198,43 +238,44 @@ impl Scenario {
         (tree, before, times, after)
     }
 
-    fn stopped_anywhere(&self) {
-        let (tree, before, times, after) = self.prepare();
+    fn stopped_anywhere(&self, variant: Variant) {
+        let (tree, before, times, after) = self.prepare(variant);
         let counts = tree.count(self.run);
         tree.reset(&before, &times);
         let (mut stopped, mut half_done) = (0, 0);
-        for (call, count) in &counts {
-            for n in 1..=*count {
-                let injected = format!("inject={call}:signal=KILL:when={n}");
-                let output = tree.run_with(&injected, self.run);
-                // What differs from run to run, such as reading the environment, may be less often this time.
-                if output.status == Some(0) {
-                    tree.reset(&before, &times);
-                    continue;
-                }
-                stopped += 1;
-                let now = tree.snapshot();
-                if now == before {
-                    continue;
-                }
-                half_done += usize::from(now != after);
-                tree.works(&injected);
-                tree.run(self.run).success();
-                tree.works(&injected);
-                tree.finds(!self.restores, &injected);
-                let differing = differing(&tree.snapshot(), &after);
-                assert!(differing.is_empty(), "{injected}: {differing:?}");
+        let all = counts
+            .iter()
+            .flat_map(|(call, count)| (1..=*count).map(move |n| (call, n)));
+        for (call, n) in all.step_by(tree.one_in()) {
+            let injected = format!("inject={call}:signal=KILL:when={n}");
+            let output = tree.run_with(&injected, self.run);
+            // What differs from run to run, such as reading the environment, may be less often this time.
+            if output.status == Some(0) {
                 tree.reset(&before, &times);
+                continue;
             }
+            stopped += 1;
+            let now = tree.snapshot();
+            if now == before {
+                continue;
+            }
+            half_done += usize::from(now != after);
+            tree.works(&injected);
+            tree.run(self.run).success();
+            tree.works(&injected);
+            tree.finds(!self.restores, &injected);
+            let differing = differing(&tree.snapshot(), &after);
+            assert!(differing.is_empty(), "{injected}: {differing:?}");
+            tree.reset(&before, &times);
         }
         assert!(
-            stopped > 50 && half_done > 3,
+            stopped > 50 / tree.one_in() && half_done > 3 / tree.one_in(),
             "{stopped} {half_done}: {counts:?}"
         );
     }
 
-    fn refused_anything(&self) {
-        let (tree, before, times, _) = self.prepare();
+    fn refused_anything(&self, variant: Variant) {
+        let (tree, before, times, _) = self.prepare(variant);
         let counts = tree.count(self.run);
         tree.reset(&before, &times);
         let mut refused = 0;
@@ -250,6 +291,7 @@ impl Scenario {
             for (error, n) in errors
                 .iter()
                 .flat_map(|error| (1..=count).map(move |n| (error, n)))
+                .step_by(tree.one_in())
             {
                 let injected = format!("inject={call}:error={error}:when={n}");
                 let output = tree.run_with(&injected, self.run);
@@ -280,7 +322,7 @@ impl Scenario {
                 tree.reset(&before, &times);
             }
         }
-        assert!(refused > 5, "{refused}: {counts:?}");
+        assert!(refused > 5 / tree.one_in(), "{refused}: {counts:?}");
     }
 }
 
@@ -301,14 +343,14 @@ macro_rules! scenarios {
             mod $name {
                 use super::*;
 
-                #[test]
-                fn stopped_anywhere() {
-                    $scenario.stopped_anywhere();
+                matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (stopped_anywhere, refused_anything));
+
+                fn stopped_anywhere(variant: Variant) {
+                    $scenario.stopped_anywhere(variant);
                 }
 
-                #[test]
-                fn refused_anything() {
-                    $scenario.refused_anything();
+                fn refused_anything(variant: Variant) {
+                    $scenario.refused_anything(variant);
                 }
             }
         )+
@@ -363,9 +405,10 @@ fn on_file_system(tree: &Tree, mount: &str, arguments: &[&str]) -> (run::Output,
     (output, unchanged)
 }
 
-#[test]
-fn read_only_file_system() {
-    let tree = Tree::new();
+matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (read_only_file_system, full_file_system));
+
+fn read_only_file_system(variant: Variant) {
+    let tree = Tree::new(variant);
     for (before, arguments) in [(None, WRAP), (None, IN_PLACE), (Some(WRAP), RESTORE)] {
         if let Some(before) = before {
             tree.run(before).success();
@@ -381,9 +424,8 @@ fn read_only_file_system() {
     }
 }
 
-#[test]
-fn full_file_system() {
-    let tree = Tree::new();
+fn full_file_system(variant: Variant) {
+    let tree = Tree::new(variant);
     for arguments in [WRAP, IN_PLACE] {
         let mount = r#"mount -t tmpfs -o size=1m none "$app" && cp -a "$app.before/." "$app" &&
             ! dd if=/dev/zero of="$app/filler" bs=4096 2>/dev/null"#;

@@ -13,6 +13,15 @@ pub struct BranchProtection {
     pub protection: u32,
 }
 
+/// Who can read code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disassembler {
+    /// x86, of so many bits.
+    X86(u32),
+    /// AArch64.
+    A64,
+}
+
 /// What the host tool has to know about an architecture.
 #[derive(Debug)]
 pub struct Arch {
@@ -40,6 +49,10 @@ pub struct Arch {
     /// Legacy hardware capabilities, which glibc 2.36 and earlier have subdirectories for, in their order there
     /// (`HWCAP_IMPORTANT` in glibc's dl-procinfo.h).
     pub legacy_hwcaps: &'static [(&'static str, &'static [&'static str])],
+    /// How its code is shown.
+    pub disassembler: Disassembler,
+    /// Names of other architectures whose processors and kernels usually run its programs, too.
+    runs_on: &'static [&'static str],
     /// Branch target identification.
     pub branch_protection: Option<BranchProtection>,
     /// Where this architecture's dynamic linkers are on a conventional system.
@@ -80,6 +93,8 @@ static ROWS: [Arch; 3] = [
             ),
             ("x86_64", &[]),
         ],
+        disassembler: Disassembler::X86(64),
+        runs_on: &[],
         branch_protection: None,
         known_interpreters: &["/lib64/ld-linux-x86-64.so.2", "/lib/ld-musl-x86_64.so.1"],
     },
@@ -95,6 +110,8 @@ static ROWS: [Arch; 3] = [
         cache_flags: 0x0a03,
         hwcaps: &[],
         legacy_hwcaps: &[("atomics", &["atomics"])],
+        disassembler: Disassembler::A64,
+        runs_on: &[],
         // GNU_PROPERTY_AARCH64_FEATURE_1_AND, its BTI bit, PROT_BTI.
         branch_protection: Some(BranchProtection {
             property: 0xc000_0000,
@@ -115,6 +132,8 @@ static ROWS: [Arch; 3] = [
         cache_flags: 0x0003,
         hwcaps: &[],
         legacy_hwcaps: &[("sse2", &["sse2"])],
+        disassembler: Disassembler::X86(32),
+        runs_on: &["x86_64"],
         branch_protection: None,
         known_interpreters: &["/lib/ld-linux.so.2", "/lib/ld-musl-i386.so.1"],
     },
@@ -176,6 +195,12 @@ impl Arch {
             ("x86_64", "i686") => "loader32.bin".to_owned(),
             (_, name) => format!("loader-{name}.bin"),
         }
+    }
+
+    /// Whether this machine runs its programs itself.
+    pub fn is_native(&self) -> bool {
+        let own = host().map_or("", |host| host.name);
+        self.name == own || self.runs_on.contains(&own)
     }
 
     /// Bytes of a program header.

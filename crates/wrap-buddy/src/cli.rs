@@ -212,9 +212,9 @@ pub enum Command {
 /// Files to check.
 #[derive(Clone, Debug, Args)]
 pub struct Check {
-    /// Programs, libraries and scripts, or directories, which are scanned recursively
-    #[arg(value_name = "PATH", required = true)]
-    pub paths: Vec<PathBuf>,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub look: Look,
 
     /// Library directories to wrap with: says what that would solve
     #[arg(long, value_name = "PATH", num_args = 1.., value_parser = search_directory())]
@@ -231,18 +231,6 @@ pub struct Check {
     /// Directories below which missing libraries and dynamic linkers are looked for; /nix/store without it
     #[arg(long, value_name = "DIR", num_args = 1.., value_parser = search_directory())]
     pub find_in: Vec<PathBuf>,
-
-    /// Leave the directories below those given alone
-    #[arg(long)]
-    pub no_recurse: bool,
-
-    /// Files worked on in parallel; as many as there are processors without it
-    #[arg(short, long, value_name = "N")]
-    pub jobs: Option<NonZero<usize>>,
-
-    #[allow(missing_docs)]
-    #[command(flatten)]
-    pub output: Output,
 }
 
 /// Files to look at.
@@ -306,7 +294,7 @@ impl CommandLine {
             None => self.wrap.output,
             Some(Command::Restore(restore)) => restore.look.output,
             Some(Command::Status(look) | Command::Show(look)) => look.output,
-            Some(Command::Check(check)) => check.output,
+            Some(Command::Check(check)) => check.look.output,
             Some(Command::Watch(watch)) => watch.wrap.0.output,
         }
     }

@@ -9,7 +9,7 @@ use stages::Stage;
 
 use crate::apply::{self, Options};
 use crate::classify::Means;
-use crate::cli::{Cli, Strategy};
+use crate::cli::{Cli, Search, Strategy};
 use crate::crew::Crew;
 use crate::desk::Desk;
 use crate::interpreter::Interpreters;
@@ -58,8 +58,11 @@ pub fn wrap_candidates(
         runtime_dependencies: cli.runtime_dependencies.clone(),
         needed: cli.needed.clone(),
         may_be_missing: cli.may_be_missing().context("--ignore-missing")?,
-        search: cli.search,
-        frozen_except: cli.frozen_except().context("--frozen-except")?,
+        inherited: cli.search == Search::Rpath,
+        frozen_except: match cli.search {
+            Search::Frozen => Some(cli.frozen_except().context("--frozen-except")?),
+            Search::Runpath | Search::Rpath => None,
+        },
         bundle: bundle(cli),
     });
     let means = Means {
@@ -69,7 +72,7 @@ pub fn wrap_candidates(
         in_place: cli.strategy != Strategy::Stub,
     };
     let style = Style {
-        search: cli.search,
+        inherited: cli.search == Search::Rpath,
         or_stub: cli.strategy == Strategy::Auto,
         relocatable: cli.relocatable,
         loaders: &loaders,

@@ -174,7 +174,7 @@ fn a_program_is_tried_again_when_the_library_it_lacks_arrives() {
     watching.wait("it fails", |lines| {
         let mut files = event(lines, "file");
         let failed = files.find(|line| line["status"] == "failed")?;
-        assert_eq!(failed["missing"][0], "libfoo.so");
+        assert_eq!(failed["missing"][0]["soname"], "libfoo.so");
         Some(())
     });
     copy(&root, &needed, "/app/lib/libfoo.so");

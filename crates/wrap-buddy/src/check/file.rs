@@ -9,7 +9,7 @@ use super::dlopen::{self, Priority};
 use super::solve::{self, Wanted};
 use super::subject::Subject;
 use super::{Desk, FileCheck, Kind, Next, Problem, State, Trouble, kernel, script};
-use crate::arch;
+use crate::arch::{self, Arch};
 use crate::inspect::{Identity, Source, identify};
 use crate::interpreter::{Fit, Interpreter, Libc};
 use crate::resolve::{Linker, Lost, Misfit, Tree, misfit};
@@ -98,7 +98,7 @@ fn elf_file(
         }
         Kind::Library => {}
         _ => {
-            if !kernel::is_native(elf) || arch::find(elf.machine, elf.class).is_none() {
+            if !arch::find(elf.machine, elf.class).is_some_and(Arch::is_native) {
                 let name = arch::describe(elf.machine, elf.class);
                 machine_of(desk, source, &name, &mut file);
             }

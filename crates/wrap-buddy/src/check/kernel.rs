@@ -5,9 +5,6 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
-use crate::arch;
-use crate::inspect::Elf;
-
 /// Where handlers of other formats are registered (Documentation/admin-guide/binfmt-misc.rst).
 const BINFMT_MISC: &str = "/proc/sys/fs/binfmt_misc";
 
@@ -37,16 +34,6 @@ pub struct Handler {
     pub interpreter: PathBuf,
     /// Whether that is open already, so that it need not be there.
     pub is_open: bool,
-}
-
-/// Whether programs like `elf` are this machine's own; i686 is, for an x86_64.
-pub fn is_native(elf: &Elf) -> bool {
-    let own = arch::host().map_or("", |arch| arch.name);
-    match arch::find(elf.machine, elf.class).map(|arch| arch.name) {
-        Some("i686") => matches!(own, "i686" | "x86_64"),
-        Some(name) => name == own,
-        None => false,
-    }
 }
 
 /// The handler for a file that begins with `head`.

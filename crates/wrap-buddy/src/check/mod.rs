@@ -211,10 +211,11 @@ pub fn check(check: &Check, stages: &[Stage]) -> Result<Checked> {
             .map_or(path.clone(), |at| root.on_host(&at))
     };
     let paths: Vec<PathBuf> = match root.is_own() {
-        true => check.paths.clone(),
-        false => check.paths.iter().map(on_host).collect(),
+        true => check.look.paths.clone(),
+        false => check.look.paths.iter().map(on_host).collect(),
     };
-    let (candidates, unreadable) = scan(&paths, !check.no_recurse, Wanted::All, check.jobs);
+    let (candidates, unreadable) =
+        scan(&paths, !check.look.no_recurse, Wanted::All, check.look.jobs);
     let libs = inside(&check.libs, "--libs")?;
     let named_interpreters = inside(&check.interpreter, "--interpreter")?;
     let find_in = match check.find_in.as_slice() {
@@ -235,7 +236,7 @@ pub fn check(check: &Check, stages: &[Stage]) -> Result<Checked> {
         packages: packages::Packages::of(&root),
         root,
     };
-    let crew = Crew::new(candidates.len(), check.jobs)?;
+    let crew = Crew::new(candidates.len(), check.look.jobs)?;
     let files = crew.map(&candidates, |candidate| desk.look_at(candidate));
     let mut files: Vec<FileCheck> = files.into_iter().flatten().collect();
     files.extend(unreadable.into_iter().map(|one| {

@@ -17,7 +17,6 @@ use super::{
     search, sidecar_owner, tool_version,
 };
 use crate::classify::Subject;
-use crate::cli::Search;
 use crate::earlier::Earlier;
 use crate::in_place::{Changes, Ground, Visibility, Wanted, outside};
 use crate::inspect::{Elf, Source};
@@ -321,7 +320,7 @@ impl Choice<'_> {
             search: search.as_bytes(),
             needed: &needed,
             in_front: *in_front,
-            inherited: self.interpreter.is_some() && self.style.search == Search::Rpath,
+            inherited: self.interpreter.is_some() && self.style.inherited,
         };
         ground.changes(&wanted, allowed)
     }

@@ -17,7 +17,6 @@ use anyhow::{Result, anyhow, bail};
 use sidecar::{EditKind, Id, ToolVersion};
 
 use crate::arch::Arch;
-use crate::cli::Search;
 use crate::earlier::{Earlier, PastEdit};
 use crate::inspect::Source;
 use crate::loaders::{Loader, Loaders};
@@ -158,8 +157,8 @@ impl Plan {
 /// How plans are made.
 #[derive(Debug)]
 pub struct Style<'a> {
-    /// How programs find their libraries.
-    pub search: Search,
+    /// Whether libraries without a DT_RUNPATH inherit the search path of programs.
+    pub inherited: bool,
     /// Whether what has no room in a program is told by a stub instead.
     pub or_stub: bool,
     /// Paths relative to the executable.

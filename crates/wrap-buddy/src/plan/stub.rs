@@ -16,7 +16,6 @@ use super::{
 };
 use crate::arch::Arch;
 use crate::classify::Subject;
-use crate::cli::Search;
 use crate::earlier::{Earlier, Progress};
 use crate::inject::{Wanted, inject};
 use crate::inspect::{self, Elf, Segment, Source};
@@ -160,8 +159,7 @@ pub fn stub(
     if style.relocatable {
         flags = flags.union(Flags::RELOCATABLE);
     }
-    let inherited = style.search == Search::Rpath;
-    if inherited || elf.dynamic.as_ref().is_some_and(|own| own.is_inherited()) {
+    if style.inherited || elf.dynamic.as_ref().is_some_and(|own| own.is_inherited()) {
         flags = flags.union(Flags::RPATH);
     }
     let path_len = match style.relocatable {
@@ -173,7 +171,7 @@ pub fn stub(
         needed: needed.len(),
         in_front,
         search: !search.is_empty(),
-        inherited,
+        inherited: style.inherited,
     };
     let injection = inject(&elf, arch, wanted).map_err(anyhow::Error::msg)?;
     if injection.seed_debug {

@@ -61,20 +61,15 @@ pub fn write(
 
 fn write_file(out: &mut impl Write, file: &FileReport, verbose: bool) -> io::Result<()> {
     let path = shown(&file.path);
-    let done = match file.status {
+    match file.status {
         Status::Skipped => {
             let reason = file.reason.as_deref().unwrap_or_default();
-            return writeln!(out, "{path}: {}: {reason}", styled("skipped", LEFT));
+            let done = styled(file.status.done(), LEFT);
+            return writeln!(out, "{path}: {done}: {reason}");
         }
         Status::Failed => return Ok(()),
-        Status::Wrapped => "wrapped",
-        Status::WouldWrap => "would be wrapped",
-        Status::Edited => "edited in place",
-        Status::WouldEdit => "would be edited in place",
-        Status::Restored => "restored",
-        Status::WouldRestore => "would be restored",
-    };
-    writeln!(out, "{path}: {}", styled(done, DONE))?;
+        status => writeln!(out, "{path}: {}", styled(status.done(), DONE))?,
+    }
     if verbose {
         for (label, text) in &file.details {
             Lines(out).line(label, text)?;

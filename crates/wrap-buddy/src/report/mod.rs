@@ -39,6 +39,20 @@ pub enum Status {
 }
 
 impl Status {
+    /// In words.
+    pub fn done(self) -> &'static str {
+        match self {
+            Self::Wrapped => "wrapped",
+            Self::WouldWrap => "would be wrapped",
+            Self::Edited => "edited in place",
+            Self::WouldEdit => "would be edited in place",
+            Self::Restored => "restored",
+            Self::WouldRestore => "would be restored",
+            Self::Skipped => "skipped",
+            Self::Failed => "failed",
+        }
+    }
+
     /// Whether nothing was written yet.
     pub fn is_dry(self) -> bool {
         matches!(self, Self::WouldWrap | Self::WouldEdit | Self::WouldRestore)

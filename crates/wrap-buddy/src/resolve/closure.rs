@@ -7,11 +7,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use globset::GlobSet;
+
 use super::linker::{Found, Linker, Near, Rule, SearchPath, Step};
 use super::search_path::{self, OwnEntry, compose, own_entries};
 use super::shelf::Shelf;
 use super::{Added, Edited, Missing, Resolution, Settings, freeze, versions};
-use crate::cli::Search;
 use crate::inspect::Elf;
 use crate::interpreter::{Interpreter, Libc};
 
@@ -82,8 +83,7 @@ pub(super) fn program(
     // The same directories, under another name.
     let dynamic = program.dynamic.as_ref();
     let is_runpath = dynamic.is_some_and(|dynamic| dynamic.runpath.is_some());
-    result.search_changes |=
-        settings.search == Search::Rpath && is_runpath && !result.search.is_empty();
+    result.search_changes |= settings.inherited && is_runpath && !result.search.is_empty();
     result
 }
 
@@ -123,8 +123,8 @@ impl<'a> Walk<'a> {
             .map(|text| own_entries(text, origin, &linker.tokens(text.as_bytes())))
             .unwrap_or_default();
         let kept: Vec<OwnEntry> = own.iter().filter(|one| one.is_kept()).cloned().collect();
-        let is_inherited = dynamic.is_some_and(|dynamic| dynamic.is_inherited())
-            || settings.search == Search::Rpath;
+        let is_inherited =
+            dynamic.is_some_and(|dynamic| dynamic.is_inherited()) || settings.inherited;
         let walk = Self {
             settings,
             shelf,
@@ -218,7 +218,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
     /// The program's own DT_NEEDED, and those the user adds.
     fn program(&mut self, path: &Path) {
         for soname in &self.settings.needed {
@@ -300,7 +300,7 @@ impl Walk<'_> {
 
     /// Freezing takes all that a library of the system needs as well.
     fn library_of_system(&mut self, index: usize) {
-        if !self.is_frozen() {
+        if self.frozen_except().is_none() {
             return;
         }
         let Found { elf, path, .. } = self.libraries[index].found.clone();
@@ -315,15 +315,17 @@ impl Walk<'_> {
         }
     }
 
-    /// musl knows no library by another name than it was asked for by, and would load each twice.
-    fn is_frozen(&self) -> bool {
-        self.settings.search == Search::Frozen && self.interpreter.libc == Libc::Glibc
+    /// What is not to be frozen; none when nothing is. musl knows no library by another name than it was asked for by, and would
+    /// load each twice.
+    fn frozen_except(&self) -> Option<&'a GlobSet> {
+        let except = self.settings.frozen_except.as_ref();
+        except.filter(|_| self.interpreter.libc == Libc::Glibc)
     }
 
     fn freeze(&mut self) {
-        if !self.is_frozen() {
+        let Some(except) = self.frozen_except() else {
             return;
-        }
+        };
         let extra = self.result.added.iter();
         let asked_for = extra.clone().filter(|added| added.needed_by.is_none());
         let asked_for = asked_for.map(|added| &added.soname);
@@ -335,7 +337,7 @@ impl Walk<'_> {
             added: extra.map(|added| added.soname.as_os_str()).collect(),
             library: |name: &OsStr| Some(&self.libraries[*self.loaded.get(name)?].found),
             interpreter: &self.interpreter.path,
-            except: &self.settings.frozen_except,
+            except,
         };
         let front = subject.front();
         self.result.movable = freeze::movable(&front, &self.settings.bundle);

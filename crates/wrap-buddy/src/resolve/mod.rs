@@ -26,7 +26,6 @@ use std::path::{Path, PathBuf};
 
 use globset::GlobSet;
 
-use crate::cli::Search;
 use crate::inspect::Elf;
 use crate::interpreter::Interpreter;
 use crate::root::Root;
@@ -43,10 +42,10 @@ pub struct Settings {
     pub needed: Vec<OsString>,
     /// Sonames that may be missing.
     pub may_be_missing: GlobSet,
-    /// How programs find libraries.
-    pub search: Search,
-    /// Names that are searched for even by a program whose libraries are frozen.
-    pub frozen_except: GlobSet,
+    /// Whether libraries without a DT_RUNPATH inherit the search path that programs get.
+    pub inherited: bool,
+    /// Programs load their libraries by path, all but those with such names; none: they search for all.
+    pub frozen_except: Option<GlobSet>,
     /// Directories, free of symbolic links, whose libraries do not move without the programs.
     pub bundle: Vec<PathBuf>,
 }

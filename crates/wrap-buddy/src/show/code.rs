@@ -3,11 +3,10 @@
 use iced_x86::{Decoder, DecoderError, DecoderOptions, Formatter, IntelFormatter};
 use schemars::JsonSchema;
 use serde::Serialize;
-use sidecar::machine;
 use yaxpeax_arch::{Decoder as _, U8Reader};
 use yaxpeax_arm::armv8::a64::{InstDecoder, Opcode, Operand};
 
-use crate::arch::Arch;
+use crate::arch::{Arch, Disassembler};
 use crate::hex::hex;
 
 /// The longest instruction of any architecture here, bytes.
@@ -27,11 +26,9 @@ pub struct Instruction {
 /// The instructions that begin in the first `len` bytes of `code`, which is at `address`. Give [`LONGEST`] bytes more where
 /// there are, or the last one may not be whole, and be left out.
 pub fn disassemble(arch: &Arch, address: u64, code: &[u8], len: usize) -> Vec<Instruction> {
-    match arch.machine {
-        machine::AARCH64 => aarch64(address, code.get(..len).unwrap_or(code)),
-        machine::X86_64 => x86(64, address, code, len),
-        machine::I686 => x86(32, address, code, len),
-        _ => Vec::new(),
+    match arch.disassembler {
+        Disassembler::A64 => a64(address, code.get(..len).unwrap_or(code)),
+        Disassembler::X86(bits) => x86(bits, address, code, len),
     }
 }
 
@@ -79,7 +76,7 @@ fn x86(bits: u32, address: u64, code: &[u8], len: usize) -> Vec<Instruction> {
     found
 }
 
-fn aarch64(address: u64, code: &[u8]) -> Vec<Instruction> {
+fn a64(address: u64, code: &[u8]) -> Vec<Instruction> {
     let decoder = InstDecoder::default();
     let read = |(index, word): (usize, &[u8])| {
         let at = address.wrapping_add(4 * index as u64);
@@ -120,6 +117,7 @@ fn with_target(instruction: &yaxpeax_arm::armv8::a64::Instruction, at: u64) -> S
 mod tests {
     use super::*;
     use crate::arch;
+    use sidecar::machine;
 
     fn texts(machine: u16, class: u8, address: u64, code: &[u8], len: usize) -> Vec<String> {
         let arch = arch::find(machine, class).unwrap();

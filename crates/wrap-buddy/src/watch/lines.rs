@@ -5,78 +5,9 @@ use std::io::{Write, stderr, stdout};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
-
 use crate::cli::{Format, Output};
-use crate::plan::{Plan, Way};
+use crate::report::json::watch::{Event, Line};
 use crate::report::{FileReport, Report, Status};
-
-/// One line of JSON. Paths that are not UTF-8 have replacement characters in them.
-#[derive(Serialize)]
-struct Line<'a> {
-    /// Seconds since 1970.
-    time: f64,
-    #[serde(flatten)]
-    event: Event<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(tag = "event", rename_all = "kebab-case")]
-enum Event<'a> {
-    /// All directories are watched from now on.
-    Watching {
-        paths: Vec<String>,
-        polled: Vec<String>,
-        directories: usize,
-    },
-    /// What became of a file.
-    File(Box<File>),
-    /// A loader was installed.
-    Installed { path: String },
-    /// What concerns no single file.
-    Warning { reason: &'a str },
-    /// Nothing came of files that have settled.
-    Error { reason: &'a str },
-    /// What was left of a library that is gone was removed.
-    Removed { path: String },
-    /// Files that settled together are done with.
-    Batch {
-        wrapped: usize,
-        edited: usize,
-        skipped: usize,
-        failed: usize,
-        seconds: f64,
-    },
-    /// The watch ends.
-    Stopped { reason: &'a str },
-}
-
-/// As in the report of a single run.
-#[derive(Serialize)]
-struct File {
-    path: String,
-    status: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    missing: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    notes: Vec<String>,
-    #[serde(flatten)]
-    details: Option<Details>,
-}
-
-#[derive(Serialize)]
-struct Details {
-    real_path: String,
-    kind: &'static str,
-    strategy: &'static str,
-    machine: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    interpreter: Option<String>,
-    sidecar: String,
-    search_path: Vec<String>,
-}
 
 /// Says what happens.
 #[derive(Clone, Copy, Debug)]
@@ -116,10 +47,12 @@ impl Lines {
                 self.line(Event::Installed { path: text(path) });
             }
             for file in &report.files {
-                self.line(Event::File(Box::new(File::from(file))));
+                self.line(Event::File(Box::new(file.into())));
             }
             for reason in &report.warnings {
-                self.line(Event::Warning { reason });
+                self.line(Event::Warning {
+                    reason: reason.to_owned(),
+                });
             }
             self.line(Event::Batch {
                 wrapped: report.count(Status::Wrapped) + report.count(Status::WouldWrap),
@@ -143,7 +76,7 @@ impl Lines {
                     out += &format!("{path}: skipped: {reason}\n");
                 }
                 Status::Skipped => {}
-                status => out += &format!("{path}: {}\n", done(status).replace('-', " ")),
+                status => out += &format!("{path}: {}\n", status.done()),
             }
             for note in notes(file) {
                 errors += &format!("warning: {path}: {note}\n");
@@ -166,7 +99,9 @@ impl Lines {
     /// Something the user should know; the watch goes on.
     pub fn warning(self, reason: &str) {
         if self.is_json() {
-            self.line(Event::Warning { reason });
+            self.line(Event::Warning {
+                reason: reason.to_owned(),
+            });
         } else if !self.output.quiet {
             complain(&format!("warning: {reason}\n"));
         }
@@ -175,7 +110,9 @@ impl Lines {
     /// Nothing could be done with files that have settled; the watch goes on.
     pub fn error(self, reason: &str) {
         if self.is_json() {
-            self.line(Event::Error { reason });
+            self.line(Event::Error {
+                reason: reason.to_owned(),
+            });
         } else {
             complain(&format!("error: {reason}\n"));
         }
@@ -193,7 +130,9 @@ impl Lines {
     /// The watch ends.
     pub fn stopped(self, reason: &str) {
         if self.is_json() {
-            self.line(Event::Stopped { reason });
+            self.line(Event::Stopped {
+                reason: reason.to_owned(),
+            });
         } else if self.output.verbose {
             say(&format!("stopped: {reason}\n"));
         }
@@ -204,7 +143,7 @@ impl Lines {
         self.output.format != Format::Human
     }
 
-    fn line(self, event: Event<'_>) {
+    fn line(self, event: Event) {
         if self.output.quiet && !event.is_trouble() {
             return;
         }
@@ -214,16 +153,6 @@ impl Lines {
         if let Ok(mut line) = serde_json::to_string(&Line { time, event }) {
             line.push('\n');
             say(&line);
-        }
-    }
-}
-
-impl Event<'_> {
-    fn is_trouble(&self) -> bool {
-        match self {
-            Self::Error { .. } => true,
-            Self::File(file) => file.status == "failed",
-            _ => false,
         }
     }
 }
@@ -255,55 +184,4 @@ fn reason(file: &FileReport) -> String {
 fn notes(file: &FileReport) -> impl Iterator<Item = &String> {
     let planned = file.plan.iter().flat_map(|plan| &plan.notes);
     file.notes.iter().chain(planned)
-}
-
-fn done(status: Status) -> &'static str {
-    match status {
-        Status::Wrapped => "wrapped",
-        Status::WouldWrap => "would-wrap",
-        Status::Edited => "edited",
-        Status::WouldEdit => "would-edit",
-        Status::Restored => "restored",
-        Status::WouldRestore => "would-restore",
-        Status::Skipped => "skipped",
-        Status::Failed => "failed",
-    }
-}
-
-impl From<&FileReport> for File {
-    fn from(file: &FileReport) -> Self {
-        Self {
-            path: text(&file.path),
-            status: done(file.status),
-            reason: file.reason.clone(),
-            missing: file
-                .missing
-                .iter()
-                .map(|missing| text(&missing.soname))
-                .collect(),
-            notes: notes(file).cloned().collect(),
-            details: file.plan.as_deref().map(Details::from),
-        }
-    }
-}
-
-impl From<&Plan> for Details {
-    fn from(plan: &Plan) -> Self {
-        Self {
-            real_path: text(&plan.path),
-            kind: if plan.is_library() {
-                "library"
-            } else {
-                "program"
-            },
-            strategy: match &plan.way {
-                Way::Stub(_) => "stub",
-                Way::InPlace(_) => "inplace",
-            },
-            machine: plan.arch.name,
-            interpreter: plan.interpreter().map(|(_, given)| text(given)),
-            sidecar: text(&plan.sidecar_path),
-            search_path: plan.search.iter().map(text).collect(),
-        }
-    }
 }

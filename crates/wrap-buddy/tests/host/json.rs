@@ -138,6 +138,42 @@ fn every_command_says_what_the_schema_says() {
     }
 }
 
+#[test]
+fn lines_of_a_watch() {
+    let validator = validator();
+    let yard = Yard::new();
+    yard.walk_through(X86_64, &[]);
+    yard.compile(
+        X86_64,
+        "app/lacking",
+        "int foo(void); int main(void) { return foo(); }",
+        &["foo/lib/libfoo.so.1"],
+    );
+    let path = |name: &str| yard.path(name).display().to_string();
+    let (app, bar, loaders) = (path("app"), path("bar/lib"), path("loaders"));
+    let once = [
+        "watch",
+        &app,
+        "--once",
+        "--libs",
+        &bar,
+        "--loader-dir-path",
+        &loaders,
+    ];
+    let output = output("json", &once);
+    let lines = output
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    let mut events: Vec<String> = Vec::new();
+    for line in lines {
+        check(&validator, &line);
+        events.push(line["event"].as_str().unwrap().to_owned());
+    }
+    for event in ["file", "batch", "stopped"] {
+        assert!(events.iter().any(|one| one == event), "{events:?}");
+    }
+}
+
 /// Lines tell of the same files as the document, in whatever order, and end the same.
 fn agree(lines: &[Value], document: &Value) {
     let without = |value: &Value, names: &[&str]| -> Value {

@@ -2,6 +2,7 @@
 //! types here, and `docs/json.md` is about them.
 
 pub mod run;
+pub mod watch;
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Write};
@@ -20,13 +21,14 @@ use run::{File, Run, RunEnd};
 /// Version of all this: a larger one may have fields that mean something else. Fields may come without it.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// What a command prints: a document under `--format json`, lines under `--format json-lines`.
+/// What a command prints: a document under `--format json`, lines under `--format json-lines`; a watch, lines under both.
 #[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
 #[allow(dead_code, reason = "the root of the schema")]
 enum Output {
     Document(Document),
     Line(Line),
+    Watch(watch::Line),
 }
 
 /// Everything in one.

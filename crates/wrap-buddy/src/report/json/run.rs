@@ -58,7 +58,7 @@ pub struct File {
     /// As the user named it, or below what the user named.
     path: String,
     /// What became of it.
-    status: Status,
+    pub(super) status: Status,
     /// Why it was skipped or has failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
