@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use e2e::{Build, Edited, Libc, Output, Root, Variant, Wrap, matrix, source, toolchain};
+use e2e::{Build, Edited, Libc, Output, Root, Variant, Wrap, matrix, source};
 use sidecar::Sidecar;
 
 matrix!(glibc:
@@ -31,6 +31,11 @@ fn foo(variant: Variant, value: u8) -> PathBuf {
         .build()
 }
 
+/// `libbar.so`, which needs `libfoo.so`.
+fn bar(variant: Variant, needed: &Path) -> Build {
+    Build::library(variant, source("lib/bar.c"), "libbar.so").link(needed)
+}
+
 impl Chain {
     fn new(variant: Variant) -> Chain {
         Chain::with(variant, &[])
@@ -40,9 +45,7 @@ impl Chain {
     fn with(variant: Variant, more: &[PathBuf]) -> Chain {
         let root = Root::new(variant);
         let inner = foo(variant, 40);
-        let outer = Build::library(variant, source("lib/bar.c"), "libbar.so")
-            .link(&inner)
-            .build();
+        let outer = bar(variant, &inner).build();
         let build = Build::program(variant, source("indirect.c"))
             .flags(["-Wl,--allow-shlib-undefined,--no-as-needed"])
             .link(&outer);
@@ -206,21 +209,16 @@ fn a_library_that_is_gone(variant: Variant) {
 
 /// Paths go by the program's own place.
 fn relocatable(variant: Variant) {
-    let root = Root::new(variant);
-    let inner = foo(variant, 40);
-    let outer = Build::library(variant, source("lib/bar.c"), "libbar.so")
-        .link(&inner)
-        .build();
-    let built = Build::program(variant, source("indirect.c"))
-        .flag("-Wl,--allow-shlib-undefined")
-        .link(&outer)
-        .build();
+    let Chain {
+        root,
+        built,
+        bar,
+        foo: inner,
+    } = Chain::new(variant);
     root.install(&built, "/srv/tree/bin/program");
-    for library in [&inner, &outer] {
-        root.install(
-            library,
-            &format!("/srv/tree/lib/{}", toolchain::file_name(library)),
-        );
+    for (directory, name) in [(bar, "libbar.so"), (inner, "libfoo.so")] {
+        let library = root.path(&format!("{directory}/{name}"));
+        root.install(&library, &format!("/srv/tree/lib/{name}"));
     }
     let wrap = root.wrap("/srv/tree/bin/program").libs(["/srv/tree/lib"]);
     wrap.args(FROZEN).args(["--relocatable"]).run();
@@ -236,10 +234,7 @@ fn relocatable(variant: Variant) {
 fn what_is_opened_later(variant: Variant) {
     let root = Root::new(variant);
     let plugin = foo(variant, 40);
-    let bar = Build::library(variant, source("lib/bar.c"), "libbar.so")
-        .flag("-Wl,-rpath,$ORIGIN")
-        .link(&plugin)
-        .build();
+    let bar = bar(variant, &plugin).flag("-Wl,-rpath,$ORIGIN").build();
     let built = Build::program(variant, source("open.c"))
         .flag("-ldl")
         .build();
@@ -277,9 +272,7 @@ fn in_place(variant: Variant) {
 fn inherited(variant: Variant) {
     let root = Root::new(variant);
     let inner = foo(variant, 40);
-    let plugin = Build::library(variant, source("lib/bar.c"), "libbar.so")
-        .link(&inner)
-        .build();
+    let plugin = bar(variant, &inner).build();
     let flags = ["-ldl", "-Wl,--enable-new-dtags,-rpath,$ORIGIN/none"];
     let built = Build::program(variant, source("open.c"))
         .flags(flags)

@@ -50,6 +50,31 @@ pub const I686: Target = Target {
 };
 pub const TARGETS: [Target; 3] = [X86_64, AARCH64, I686];
 
+/// Makes tests, one for each target, out of functions that take one.
+macro_rules! targets {
+    ($($test:ident),+ $(,)?) => {
+        $(
+            mod $test {
+                #[test]
+                fn x86_64() {
+                    super::$test(crate::fixture::X86_64);
+                }
+
+                #[test]
+                fn aarch64() {
+                    super::$test(crate::fixture::AARCH64);
+                }
+
+                #[test]
+                fn i686() {
+                    super::$test(crate::fixture::I686);
+                }
+            }
+        )+
+    };
+}
+pub(crate) use targets;
+
 /// Each lays out files its own way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Linker {

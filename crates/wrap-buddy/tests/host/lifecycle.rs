@@ -81,6 +81,18 @@ fn wrap(yard: &Yard, target: Target, more: &[&str]) -> Report {
     yard.wrap(&all)
 }
 
+targets!(
+    the_same_settings_change_nothing,
+    other_settings_refresh_the_sidecar_and_not_the_program,
+    another_loader_is_another_stub,
+    what_would_be_missing_now_is_no_reason_to_break_what_works,
+    a_program_that_replaced_itself_is_wrapped_again,
+    what_strip_has_changed_is_not_restored,
+    a_sidecar_that_others_can_write_is_not_put_into_the_file,
+    links_beside_a_library_are_restored_away,
+    two_names_are_restored_once,
+);
+
 #[test]
 fn restored_files_are_what_they_were() {
     for target in TARGETS {
@@ -111,41 +123,39 @@ fn restored_files_are_what_they_were() {
     }
 }
 
-#[test]
-fn the_same_settings_change_nothing() {
+fn the_same_settings_change_nothing(target: Target) {
     for strategy in ["stub", "inplace"] {
         let yard = Yard::new();
-        let tree = tree(&yard, X86_64);
-        wrap(&yard, X86_64, &["--strategy", strategy]);
+        let tree = tree(&yard, target);
+        wrap(&yard, target, &["--strategy", strategy]);
         let before = details(&tree);
-        let report = wrap(&yard, X86_64, &["--strategy", strategy]);
+        let report = wrap(&yard, target, &["--strategy", strategy]);
         assert_eq!(report.count(Status::Skipped), 2, "{report:#?}");
         assert!(details(&tree) == before);
     }
 }
 
-#[test]
-fn other_settings_refresh_the_sidecar_and_not_the_program() {
+fn other_settings_refresh_the_sidecar_and_not_the_program(target: Target) {
     let yard = Yard::new();
-    let tree = tree(&yard, X86_64);
+    let tree = tree(&yard, target);
     let original = details(&tree);
-    wrap(&yard, X86_64, &[]);
+    wrap(&yard, target, &[]);
     let program = fs::read(tree.join("main")).unwrap();
-    let report = wrap(&yard, X86_64, &["--runtime-dependencies", "/x"]);
+    let report = wrap(&yard, target, &["--runtime-dependencies", "/x"]);
     assert_eq!(report.count(Status::Wrapped), 1, "{report:#?}");
     assert_eq!(fs::read(tree.join("main")).unwrap(), program);
     let program = states(&tree.join("main")).remove(0);
-    assert!(program.search_path.unwrap().ends_with(":/x"));
+    let search = program.search_path.unwrap();
+    assert!(search.split(':').any(|entry| entry == "/x"), "{search}");
     restore(&[tree.to_str().unwrap()]);
     assert!(details(&tree) == original);
 }
 
-#[test]
-fn another_loader_is_another_stub() {
+fn another_loader_is_another_stub(target: Target) {
     let yard = Yard::new();
-    let tree = tree(&yard, X86_64);
+    let tree = tree(&yard, target);
     let original = details(&tree);
-    wrap(&yard, X86_64, &[]);
+    wrap(&yard, target, &[]);
     let elsewhere = yard.path("a/much/longer/path/than/before/to/the/directory/of/loaders");
     let elsewhere = elsewhere.to_str().unwrap();
     // As long as that, shorter again, and relative.
@@ -154,39 +164,42 @@ fn another_loader_is_another_stub() {
         &["--loader-dir-path", "/l"],
         &["--relocatable"],
     ] {
-        let report = wrap(&yard, X86_64, more);
+        let report = wrap(&yard, target, more);
         assert!(report.count(Status::Wrapped) == 1, "{more:?} {report:#?}");
         assert_eq!(condition(&tree.join("main")), Condition::Wrapped);
-        let again = wrap(&yard, X86_64, more);
+        let again = wrap(&yard, target, more);
         assert_eq!(again.count(Status::Skipped), 2, "{more:?} {again:#?}");
     }
     restore(&[tree.to_str().unwrap()]);
     // Relative to it, it got a loader beside it.
-    let _ = fs::remove_file(tree.join(".loader-x86_64.bin"));
+    let _ = fs::remove_file(tree.join(format!(".loader-{}.bin", target.name)));
     assert!(details(&tree) == original);
 }
 
-#[test]
-fn what_would_be_missing_now_is_no_reason_to_break_what_works() {
+fn what_would_be_missing_now_is_no_reason_to_break_what_works(target: Target) {
     let yard = Yard::new();
-    let tree = tree(&yard, X86_64);
-    wrap(&yard, X86_64, &[]);
+    let tree = tree(&yard, target);
+    wrap(&yard, target, &[]);
     let before = details(&tree);
-    let report = yard.wrap(&[&"--paths", &tree.join("main")]);
+    let report = yard.wrap(&[
+        &"--paths",
+        &tree.join("main"),
+        &"--interpreter",
+        &target.interpreter,
+    ]);
     let text = reason(&report, Status::Skipped);
     assert!(text.contains("libraries would be missing"), "{text}");
     assert_eq!(report.missing(false).len(), 2);
     assert!(details(&tree) == before);
 }
 
-#[test]
-fn a_program_that_replaced_itself_is_wrapped_again() {
+fn a_program_that_replaced_itself_is_wrapped_again(target: Target) {
     let yard = Yard::new();
-    let main = yard.compile(X86_64, "app/main", MAIN, &[]);
-    wrapped(&yard.wrap(&[&"--paths", &main]));
+    let main = yard.compile(target, "app/main", MAIN, &[]);
+    wrapped(&yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]));
     assert_eq!(condition(&main), Condition::Wrapped);
     let update = yard.compile(
-        X86_64,
+        target,
         "app/update",
         "int main(void) { return 7; }",
         &["-g"],
@@ -194,26 +207,27 @@ fn a_program_that_replaced_itself_is_wrapped_again() {
     fs::rename(&update, &main).unwrap();
     let new = fs::read(&main).unwrap();
     assert_eq!(condition(&main), Condition::Stale);
-    wrapped(&yard.wrap(&[&"--paths", &main]));
+    wrapped(&yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]));
     assert_eq!(condition(&main), Condition::Wrapped);
     restore(&[main.to_str().unwrap()]);
     assert_eq!(fs::read(&main).unwrap(), new);
 
     // Not wrapped again, its old sidecar goes.
-    wrapped(&yard.wrap(&[&"--paths", &main]));
+    wrapped(&yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]));
     fs::write(&main, &new).unwrap();
     assert_eq!(condition(&main), Condition::HalfDone);
     restore(&[main.to_str().unwrap()]);
     assert_eq!(snapshot(&yard.path("app")), [(main, new)]);
 }
 
-#[test]
-fn what_strip_has_changed_is_not_restored() {
+fn what_strip_has_changed_is_not_restored(target: Target) {
     let yard = Yard::new();
-    let tree = tree(&yard, X86_64);
-    wrap(&yard, X86_64, &[]);
+    let tree = tree(&yard, target);
+    wrap(&yard, target, &[]);
     for name in ["main", "libplug.so"] {
-        let done = Command::new("strip").arg(tree.join(name)).status();
+        let done = Command::new(target.compiler.replace("gcc", "strip"))
+            .arg(tree.join(name))
+            .status();
         assert!(done.unwrap().success());
     }
     let before = details(&tree);
@@ -227,18 +241,17 @@ fn what_strip_has_changed_is_not_restored() {
     assert!(details(&tree) == before);
 }
 
-#[test]
-fn a_sidecar_that_others_can_write_is_not_put_into_the_file() {
+fn a_sidecar_that_others_can_write_is_not_put_into_the_file(target: Target) {
     let yard = Yard::new();
-    let tree = tree(&yard, X86_64);
-    wrap(&yard, X86_64, &[]);
+    let tree = tree(&yard, target);
+    wrap(&yard, target, &[]);
     for name in [".main.wrapbuddy", ".libplug.so.wrapbuddy"] {
         fs::set_permissions(tree.join(name), Permissions::from_mode(0o666)).unwrap();
     }
     let before = details(&tree);
     let report = restore(&[tree.to_str().unwrap()]);
     assert_eq!(report.count(Status::Failed), 2, "{report:#?}");
-    let report = wrap(&yard, X86_64, &["--runtime-dependencies", "/x"]);
+    let report = wrap(&yard, target, &["--runtime-dependencies", "/x"]);
     assert_eq!(report.count(Status::Failed), 2, "{report:#?}");
     for file in states(&tree) {
         assert_eq!(file.state, Condition::Untrusted, "{file:?}");
@@ -300,10 +313,9 @@ fn a_copy_takes_the_place_of_a_running_program() {
     assert!(text.contains("other names"), "{text}");
 }
 
-#[test]
-fn links_beside_a_library_are_restored_away() {
+fn links_beside_a_library_are_restored_away(target: Target) {
     let yard = Yard::new();
-    let tree = tree(&yard, X86_64);
+    let tree = tree(&yard, target);
     let original = details(&tree);
     // No search path of this length has room anywhere.
     let mut deep = yard.path("deep");
@@ -321,7 +333,14 @@ fn links_beside_a_library_are_restored_away() {
         .unwrap();
     }
     let library = tree.join("libplug.so");
-    let report = yard.wrap(&[&"--paths", &library, &"--libs", &deep]);
+    let report = yard.wrap(&[
+        &"--paths",
+        &library,
+        &"--libs",
+        &deep,
+        &"--interpreter",
+        &target.interpreter,
+    ]);
     assert_eq!(only(&report).status, Status::Edited, "{report:#?}");
     let links = tree.join(".libplug.so.wrapbuddy.d");
     let names: Vec<_> = fs::read_dir(&links)
@@ -334,14 +353,13 @@ fn links_beside_a_library_are_restored_away() {
     assert!(details(&tree) == original);
 }
 
-#[test]
-fn two_names_are_restored_once() {
+fn two_names_are_restored_once(target: Target) {
     let yard = Yard::new();
-    let main = yard.compile(X86_64, "app/main", MAIN, &[]);
+    let main = yard.compile(target, "app/main", MAIN, &[]);
     let original = fs::read(&main).unwrap();
     fs::hard_link(&main, yard.path("app/name")).unwrap();
     let tree = yard.path("app");
-    yard.wrap(&[&"--paths", &tree]);
+    yard.wrap(&[&"--paths", &tree, &"--interpreter", &target.interpreter]);
     let report = restore(&[tree.to_str().unwrap()]);
     assert_eq!(report.count(Status::Restored), 1, "{report:#?}");
     assert_eq!(report.count(Status::Skipped), 1, "{report:#?}");
