@@ -217,16 +217,10 @@ impl<'a> Ground<'a> {
             strings.push(work.put(name, allowed)?);
         }
         let offset = |placed: &Placed| placed.address.wrapping_sub(self.strings);
-        let mut offsets: Vec<u64> = strings.iter().map(offset).collect();
-        let mut places: Vec<usize> = entries.by_ref().take(more).collect();
-        if wanted.in_front {
-            let own = self.dynamic.entries_of(elf::DT_NEEDED);
-            offsets.extend(own.iter().map(|&(_, value)| value));
-            places.extend(own.iter().map(|&(index, _)| index));
-            places.sort_unstable();
-        }
-        let needed = places.into_iter().zip(offsets);
+        let offsets = strings.iter().map(offset);
+        let needed = (self.dynamic).with_needed(offsets, &mut entries, wanted.in_front, |own| own);
         let mut pointers: Vec<(usize, u32, u64)> = needed
+            .into_iter()
             .map(|(index, offset)| (index, elf::DT_NEEDED, offset))
             .collect();
         if !wanted.search.is_empty() {

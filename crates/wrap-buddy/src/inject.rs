@@ -128,17 +128,9 @@ impl Injection {
         };
         let mut free = free.into_iter();
         let names = (0..wanted.needed).map(|name| Value::Needed(name, strings));
-        let mut places: Vec<usize> = free.by_ref().take(wanted.needed).collect();
-        let mut values: Vec<Value> = names.collect();
-        if wanted.in_front {
-            // ld.so loads them in the order of their entries: the first ones are the program's own.
-            let own = dynamic.entries_of(elf::DT_NEEDED);
-            values.extend(own.iter().map(|&(_, value)| Value::Number(value)));
-            places.extend(own.iter().map(|&(index, _)| index));
-            places.sort_unstable();
-        }
-        let needed = places.into_iter().zip(values);
+        let needed = dynamic.with_needed(names, &mut free, wanted.in_front, Value::Number);
         let mut entries: Vec<(usize, u32, Value)> = needed
+            .into_iter()
             .map(|(index, value)| (index, elf::DT_NEEDED, value))
             .collect();
         if wanted.search {

@@ -14,6 +14,9 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use crate::workspace::target_dir;
 
 /// What to measure.
 #[derive(clap::Subcommand)]
@@ -84,6 +87,12 @@ impl Misses {
         }
         Ok(())
     }
+}
+
+/// A directory beside the build, not in /tmp: that may be memory.
+fn on_disk(prefix: &str) -> Result<TempDir> {
+    TempDir::with_prefix_in(prefix, target_dir()?)
+        .context("cannot make a directory beside the build")
 }
 
 /// A command that wraps `path`, with the loaders in `loaders`.

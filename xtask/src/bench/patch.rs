@@ -13,9 +13,9 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use super::launch::{Sample, launch};
-use super::{Misses, median, system_library_dirs, wrap};
+use super::{Misses, median, on_disk, system_library_dirs, wrap};
 use crate::dist::write_loaders;
-use crate::workspace::{output, release_tool, target_dir};
+use crate::workspace::{output, release_tool};
 
 /// Options of `cargo xtask bench patch`.
 #[derive(clap::Args)]
@@ -47,9 +47,7 @@ struct Kit {
 /// Runs the task.
 pub fn run(options: &Options) -> Result<()> {
     let tool = release_tool()?;
-    // Beside the build, not in /tmp: that may be memory.
-    let dir = TempDir::with_prefix_in("bench-patch-", target_dir()?)
-        .context("cannot make a directory beside the build")?;
+    let dir = on_disk("bench-patch-")?;
     let loaders = dir.path().join("loaders");
     write_loaders(&loaders)?;
     let kit = Kit {

@@ -6,14 +6,13 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use tempfile::TempDir;
 
 use super::launch::{Sample, launch};
 use super::patch::{copy_all, real};
 use super::rooms::{self, kit::Kit};
-use super::{Misses, median, system_library_dirs, wrap};
+use super::{Misses, median, on_disk, system_library_dirs, wrap};
 use crate::dist::write_loaders;
-use crate::workspace::{output, release_tool, target_dir};
+use crate::workspace::{output, release_tool};
 
 /// Options of `cargo xtask bench trees`.
 #[derive(clap::Args)]
@@ -47,9 +46,7 @@ const LENGTH_OF_PATHS: usize = 151;
 /// Runs the task.
 pub fn run(options: &Options) -> Result<()> {
     let tool = release_tool()?;
-    // Beside the build, not in /tmp: that may be memory.
-    let dir = TempDir::with_prefix_in("bench-trees-", target_dir()?)
-        .context("cannot make a directory beside the build")?;
+    let dir = on_disk("bench-trees-")?;
     let mut misses = Misses::default();
     beside_patchelf(dir.path(), &tool, &options.patchelf, &mut misses)?;
     beside_one_thread(dir.path(), &tool, &mut misses)?;

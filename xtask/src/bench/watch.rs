@@ -11,12 +11,11 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use tempfile::TempDir;
 
 use super::patch::real;
-use super::{Misses, median, system_library_dirs};
+use super::{Misses, median, on_disk, system_library_dirs};
 use crate::dist::write_loaders;
-use crate::workspace::{release_tool, target_dir};
+use crate::workspace::release_tool;
 
 /// Options of `cargo xtask bench watch`.
 #[derive(clap::Args)]
@@ -43,9 +42,7 @@ const TARGET_ARRIVAL_SECONDS: f64 = 0.5;
 /// Runs the task.
 pub fn run(options: &Options) -> Result<()> {
     let tool = release_tool()?;
-    // Beside the build, not in /tmp: that may be memory.
-    let dir = TempDir::with_prefix_in("bench-watch-", target_dir()?)
-        .context("cannot make a directory beside the build")?;
+    let dir = on_disk("bench-watch-")?;
     let tree = dir.path().join("tree");
     for n in 0..DIRECTORIES {
         let directory = tree.join(format!("{}/{n}", n / FILES_IN_A_DIRECTORY));

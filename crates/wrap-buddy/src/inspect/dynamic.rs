@@ -225,6 +225,28 @@ impl Dynamic {
             .collect()
     }
 
+    /// Which entries are to be DT_NEEDED, and what they then hold, when `new` ones take as many of the `free` entries. Those that
+    /// come `in_front` of the file's own take over the first entries, because ld.so loads them in that order; `own` makes of a value
+    /// that an entry has what it is to hold.
+    pub fn with_needed<T>(
+        &self,
+        new: impl ExactSizeIterator<Item = T>,
+        free: &mut impl Iterator<Item = usize>,
+        in_front: bool,
+        own: impl Fn(u64) -> T,
+    ) -> Vec<(usize, T)> {
+        let mut places: Vec<usize> = free.take(new.len()).collect();
+        let mut values: Vec<T> = new.collect();
+        if in_front {
+            for (index, value) in self.entries_of(elf::DT_NEEDED) {
+                places.push(index);
+                values.push(own(value));
+            }
+            places.sort_unstable();
+        }
+        places.into_iter().zip(values).collect()
+    }
+
     /// What a search path is to be called, if it is to be inherited: a DT_RPATH stays one in any case.
     pub fn search_tag(&self, inherited: bool) -> u32 {
         match inherited || self.is_inherited() {

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// An entry of a search path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,13 +170,7 @@ pub fn relative_file(file: &Path, from: &Path) -> PathBuf {
 fn relative_to(path: &Path, from: &Path) -> PathBuf {
     let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let (path, from) = (real(path), real(from));
-    let common = path
-        .components()
-        .zip(from.components())
-        .take_while(|(one, other)| one == other)
-        .count();
-    let up = from.components().skip(common).map(|_| Component::ParentDir);
-    up.chain(path.components().skip(common)).collect()
+    pathdiff::diff_paths(&path, from).unwrap_or(path)
 }
 
 #[cfg(test)]
