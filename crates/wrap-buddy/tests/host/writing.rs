@@ -12,6 +12,18 @@ use crate::fixture::*;
 
 const MAIN: &str = "int main(void) { return 0; }";
 
+targets!(
+    modes_are_put_back,
+    file_capabilities_are_put_back,
+    set_id_programs_are_not_made_relocatable,
+    set_id_programs_do_not_trust_what_others_can_change,
+    a_stopped_run_is_completed,
+    a_stub_half_written_is_completed,
+    a_stub_without_its_sidecar_is_never_taken_for_the_original,
+    signed_and_sealed_files_are_left_alone,
+    a_hole_stays_a_hole,
+);
+
 #[test]
 fn a_dry_run_writes_nothing() {
     let yard = Yard::new();
@@ -34,13 +46,12 @@ fn a_dry_run_writes_nothing() {
     assert!(snapshot(&yard.root) == before);
 }
 
-#[test]
-fn modes_are_put_back() {
+fn modes_are_put_back(target: Target) {
     let yard = Yard::new();
     for mode in [0o555, 0o4755, 0o2711, 0o6555] {
-        let main = yard.compile(X86_64, "main", MAIN, &[]);
+        let main = yard.compile(target, "main", MAIN, &[]);
         fs::set_permissions(&main, Permissions::from_mode(mode)).unwrap();
-        let report = yard.wrap(&[&"--paths", &main]);
+        let report = yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
         let plan = wrapped(&report);
         assert_eq!(fs::metadata(&main).unwrap().mode() & 0o7777, mode);
         let sidecar = fs::metadata(&plan.sidecar_path).unwrap().mode() & 0o7777;
@@ -54,10 +65,9 @@ fn modes_are_put_back() {
     }
 }
 
-#[test]
-fn file_capabilities_are_put_back() {
+fn file_capabilities_are_put_back(target: Target) {
     let yard = Yard::new();
-    let main = yard.compile(X86_64, "main", MAIN, &[]);
+    let main = yard.compile(target, "main", MAIN, &[]);
     // cap_net_raw=ep in the format of VFS_CAP_REVISION_2.
     let capability = [
         1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
@@ -67,35 +77,46 @@ fn file_capabilities_are_put_back() {
         eprintln!("file capabilities cannot be set here: nothing to put back");
         return;
     }
-    let report = yard.wrap(&[&"--paths", &main]);
+    let report = yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
     wrapped(&report);
     let now = xattr::get(&main, name).unwrap();
     assert_eq!(now.as_deref(), Some(&capability[..]));
     assert!(only(&report).notes.is_empty());
 }
 
-#[test]
-fn set_id_programs_are_not_made_relocatable() {
+fn set_id_programs_are_not_made_relocatable(target: Target) {
     let yard = Yard::new();
-    let main = yard.compile(X86_64, "main", MAIN, &[]);
+    let main = yard.compile(target, "main", MAIN, &[]);
     fs::set_permissions(&main, Permissions::from_mode(0o4755)).unwrap();
     let before = snapshot(&yard.root);
-    let report = yard.wrap(&[&"--paths", &main, &"--relocatable"]);
+    let report = yard.wrap(&[
+        &"--paths",
+        &main,
+        &"--relocatable",
+        &"--interpreter",
+        &target.interpreter,
+    ]);
     let text = reason(&report, Status::Failed);
     assert!(text.starts_with("is set-id"), "{text}");
     assert!(snapshot(&yard.root) == before);
 }
 
-#[test]
-fn set_id_programs_do_not_trust_what_others_can_change() {
+fn set_id_programs_do_not_trust_what_others_can_change(target: Target) {
     let yard = Yard::new();
-    let main = yard.compile(X86_64, "main", MAIN, &[]);
+    let main = yard.compile(target, "main", MAIN, &[]);
     fs::set_permissions(&main, Permissions::from_mode(0o4755)).unwrap();
     let weak = yard.root.join("weak");
     fs::create_dir(&weak).unwrap();
     fs::set_permissions(&weak, Permissions::from_mode(0o777)).unwrap();
     let before = snapshot(&yard.root);
-    let report = yard.wrap(&[&"--paths", &main, &"--loader-dir-path", &weak]);
+    let report = yard.wrap(&[
+        &"--paths",
+        &main,
+        &"--loader-dir-path",
+        &weak,
+        &"--interpreter",
+        &target.interpreter,
+    ]);
     let text = reason(&report, Status::Failed);
     assert!(text.contains("others can change"), "{text}");
     assert!(snapshot(&yard.root) == before);
@@ -122,10 +143,10 @@ fn a_running_program_is_left_alone() {
 }
 
 /// Undoes the edits of a wrapped program from `from` on, as if the run had been stopped before them.
-fn stopped_before(yard: &Yard, from: usize) {
-    let main = yard.compile(X86_64, "main", MAIN, &[]);
+fn stopped_before(yard: &Yard, target: Target, from: usize) {
+    let main = yard.compile(target, "main", MAIN, &[]);
     let original = fs::read(&main).unwrap();
-    let report = yard.wrap(&[&"--paths", &main]);
+    let report = yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
     let plan = wrapped(&report);
     let complete = snapshot(&yard.root);
     let file = fs::File::options().write(true).open(&main).unwrap();
@@ -133,7 +154,7 @@ fn stopped_before(yard: &Yard, from: usize) {
         file.write_all_at(&edit.original, edit.offset).unwrap();
     }
     drop(file);
-    let report = yard.wrap(&[&"--paths", &main]);
+    let report = yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
     let again = wrapped(&report);
     assert_eq!(again.edits[0].original, plan.edits[0].original);
     assert!(
@@ -143,18 +164,16 @@ fn stopped_before(yard: &Yard, from: usize) {
     fs::write(&main, original).unwrap();
 }
 
-#[test]
-fn a_stopped_run_is_completed() {
+fn a_stopped_run_is_completed(target: Target) {
     for from in [0, 1] {
-        stopped_before(&Yard::new(), from);
+        stopped_before(&Yard::new(), target, from);
     }
 }
 
-#[test]
-fn a_stub_half_written_is_completed() {
+fn a_stub_half_written_is_completed(target: Target) {
     let yard = Yard::new();
-    let main = yard.compile(X86_64, "main", MAIN, &[]);
-    let report = yard.wrap(&[&"--paths", &main]);
+    let main = yard.compile(target, "main", MAIN, &[]);
+    let report = yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
     let plan = wrapped(&report);
     let complete = snapshot(&yard.root);
     let file = fs::File::options().write(true).open(&main).unwrap();
@@ -164,7 +183,7 @@ fn a_stub_half_written_is_completed() {
     let interp = plan.edits.last().unwrap();
     file.write_all_at(&interp.original, interp.offset).unwrap();
     drop(file);
-    let report = yard.wrap(&[&"--paths", &main]);
+    let report = yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
     let notes = &wrapped(&report).notes;
     assert!(
         notes.iter().any(|note| note.contains("stopped")),
@@ -173,11 +192,10 @@ fn a_stub_half_written_is_completed() {
     assert!(snapshot(&yard.root) == complete);
 }
 
-#[test]
-fn a_stub_without_its_sidecar_is_never_taken_for_the_original() {
+fn a_stub_without_its_sidecar_is_never_taken_for_the_original(target: Target) {
     let yard = Yard::new();
-    let main = yard.compile(X86_64, "main", MAIN, &[]);
-    let report = yard.wrap(&[&"--paths", &main]);
+    let main = yard.compile(target, "main", MAIN, &[]);
+    let report = yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
     let plan = wrapped(&report);
     let interp = plan.edits.last().unwrap();
     let file = fs::File::options().write(true).open(&main).unwrap();
@@ -185,7 +203,7 @@ fn a_stub_without_its_sidecar_is_never_taken_for_the_original() {
     drop(file);
     fs::write(&plan.sidecar_path, "garbage").unwrap();
     let before = snapshot(&yard.root);
-    let report = yard.wrap(&[&"--paths", &main]);
+    let report = yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
     let text = reason(&report, Status::Failed);
     assert!(text.contains("put it back"), "{text}");
     assert!(snapshot(&yard.root) == before);
@@ -314,27 +332,26 @@ fn an_owner_wraps_read_only_files_in_read_only_directories() {
     }
 }
 
-#[test]
-fn signed_and_sealed_files_are_left_alone() {
+fn signed_and_sealed_files_are_left_alone(target: Target) {
     let yard = Yard::new();
-    let main = yard.compile(X86_64, "app/main", MAIN, &[]);
+    let main = yard.compile(target, "app/main", MAIN, &[]);
     let before = snapshot(&yard.root);
     // Only root may, and not every file system has it.
     if xattr::set(&main, "security.ima", &[3, 2, 4, 0]).is_ok() {
-        let report = yard.wrap(&[&"--paths", &main]);
+        let report = yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
         let text = reason(&report, Status::Failed);
         assert!(text.contains("signature (IMA)"), "{text}");
         assert!(snapshot(&yard.root) == before);
         xattr::remove(&main, "security.ima").unwrap();
         // A hash is the kernel's own, and it keeps it up to date.
         xattr::set(&main, "security.ima", &[4, 4, 0]).unwrap();
-        wrapped(&yard.wrap(&[&"--paths", &main]));
+        wrapped(&yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]));
         fs::write(&main, &before[0].1).unwrap();
         fs::remove_file(yard.path("app/.main.wrapbuddy")).unwrap();
     }
     let chattr = |flag: &str| Command::new("chattr").arg(flag).arg(&main).status();
     if chattr("+i").is_ok_and(|status| status.success()) {
-        let report = yard.wrap(&[&"--paths", &main]);
+        let report = yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
         chattr("-i").unwrap();
         let text = reason(&report, Status::Failed);
         assert!(text.contains("sealed"), "{text}");
@@ -342,13 +359,12 @@ fn signed_and_sealed_files_are_left_alone() {
     }
 }
 
-#[test]
-fn a_hole_stays_a_hole() {
+fn a_hole_stays_a_hole(target: Target) {
     let yard = Yard::new();
-    let main = yard.compile(X86_64, "app/main", MAIN, &[]);
+    let main = yard.compile(target, "app/main", MAIN, &[]);
     let file = fs::File::options().write(true).open(&main).unwrap();
     file.set_len(64 << 20).unwrap();
     drop(file);
-    wrapped(&yard.wrap(&[&"--paths", &main]));
+    wrapped(&yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]));
     assert!(fs::metadata(&main).unwrap().blocks() < 1024);
 }
