@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -118,7 +117,7 @@ impl<'a> Desk<'a> {
         let looks = self.without_misleading_links(looks);
         let edited = edited(&looks);
         let relative = relative(&looks);
-        let rooms = looks.iter().map(|look| look.no_room().cloned()).collect();
+        let rooms: Vec<Option<NoRoom>> = looks.iter().map(|look| look.no_room().cloned()).collect();
         let looked = self.candidates.iter().zip(looks).collect();
         let files = crew.take(looked, |(candidate, look)| match look {
             Look::Nothing => None,
@@ -132,7 +131,27 @@ impl<'a> Desk<'a> {
                 Some(report)
             }
         });
-        with_helpers(files, rooms)
+        if rooms.iter().all(Option::is_none) {
+            return files.into_iter().flatten().collect();
+        }
+        let helped = self.helped(&files, crew);
+        with_helpers(files, rooms, &helped)
+    }
+
+    /// Libraries that programs get what they need, by their path free of symbolic links, and which programs.
+    fn helped(&self, files: &[Option<FileReport>], crew: &Crew) -> HashMap<PathBuf, Vec<PathBuf>> {
+        let served: Vec<Vec<PathBuf>> = crew.map(files, |file| {
+            let serves = file.iter().flat_map(|file| &file.serves);
+            serves.map(|library| self.resolver.real(library)).collect()
+        });
+        let mut helped: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
+        for (file, served) in files.iter().zip(served) {
+            for library in served {
+                let by = helped.entry(library).or_default();
+                by.extend(file.iter().map(|file| file.path.clone()));
+            }
+        }
+        helped
     }
 
     fn look_at(&self, candidate: &Candidate) -> Look<'a> {
@@ -225,7 +244,7 @@ impl<'a> Desk<'a> {
             let found = &plan.resolution.found;
             links.into_iter().any(|(name, _)| {
                 let mut targets = found.iter().filter(|(known, _)| known == name);
-                targets.any(|(_, target)| is_among(target, &relative))
+                targets.any(|(_, target)| self.is_among(target, &relative))
             })
         };
         let looks = self.candidates.iter().zip(looks);
@@ -245,7 +264,11 @@ impl<'a> Desk<'a> {
     /// Whether `library` works through a link to it in another directory, once those that are `relative` look for what they
     /// need relative to where they are opened.
     fn may_link(&self, library: &Path, relative: &HashSet<PathBuf>) -> bool {
-        !self.resolver.depends_on_its_place(library) && !is_among(library, relative)
+        !self.resolver.depends_on_its_place(library) && !self.is_among(library, relative)
+    }
+
+    fn is_among(&self, library: &Path, libraries: &HashSet<PathBuf>) -> bool {
+        !libraries.is_empty() && libraries.contains(&self.resolver.real(library))
     }
 
     /// Decides about a program, knowing which libraries are edited, and which of them will go by $ORIGIN then.
@@ -352,10 +375,6 @@ fn relative(looks: &[Look<'_>]) -> HashSet<PathBuf> {
     relative.map(|plan| plan.path.clone()).collect()
 }
 
-fn is_among(library: &Path, libraries: &HashSet<PathBuf>) -> bool {
-    fs::canonicalize(library).is_ok_and(|library| libraries.contains(&library))
-}
-
 /// What the libraries among `looks` will find by themselves.
 fn edited(looks: &[Look<'_>]) -> Edited {
     let plans = looks.iter().filter_map(Look::plan);
@@ -369,14 +388,11 @@ fn edited(looks: &[Look<'_>]) -> Edited {
 
 /// Says of each library without room which programs get it what it needs, by loading that or by a search path it inherits; or
 /// what is left for the user to do.
-fn with_helpers(files: Vec<Option<FileReport>>, rooms: Vec<Option<NoRoom>>) -> Vec<FileReport> {
-    let mut helped: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
-    for file in files.iter().flatten() {
-        for library in &file.serves {
-            let real = fs::canonicalize(library).unwrap_or_else(|_| library.clone());
-            helped.entry(real).or_default().push(file.path.clone());
-        }
-    }
+fn with_helpers(
+    files: Vec<Option<FileReport>>,
+    rooms: Vec<Option<NoRoom>>,
+    helped: &HashMap<PathBuf, Vec<PathBuf>>,
+) -> Vec<FileReport> {
     let files = files.into_iter().zip(rooms);
     let told = files.filter_map(|(file, room)| {
         let mut file = file?;

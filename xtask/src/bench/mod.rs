@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: every claim about size and speed, measured.
 
+mod disk;
 mod index;
 mod launch;
 mod patch;
@@ -14,9 +15,6 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use tempfile::TempDir;
-
-use crate::workspace::target_dir;
 
 /// What to measure.
 #[derive(clap::Subcommand)]
@@ -87,12 +85,6 @@ impl Misses {
         }
         Ok(())
     }
-}
-
-/// A directory beside the build, not in /tmp: that may be memory.
-fn on_disk(prefix: &str) -> Result<TempDir> {
-    TempDir::with_prefix_in(prefix, target_dir()?)
-        .context("cannot make a directory beside the build")
 }
 
 /// A command that wraps `path`, with the loaders in `loaders`.

@@ -12,10 +12,11 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
+use super::disk::Disk;
 use super::launch::{Sample, launch};
-use super::{Misses, median, on_disk, system_library_dirs, wrap};
+use super::{Misses, median, system_library_dirs, wrap};
 use crate::dist::write_loaders;
-use crate::workspace::{output, release_tool};
+use crate::workspace::{output, release_tool, target_dir};
 
 /// Options of `cargo xtask bench patch`.
 #[derive(clap::Args)]
@@ -38,7 +39,7 @@ const MIB: f64 = 1024.0 * 1024.0;
 
 /// What wrapping is done with.
 struct Kit {
-    dir: TempDir,
+    dir: PathBuf,
     tool: PathBuf,
     loaders: PathBuf,
     libs: Vec<String>,
@@ -47,18 +48,22 @@ struct Kit {
 /// Runs the task.
 pub fn run(options: &Options) -> Result<()> {
     let tool = release_tool()?;
-    let dir = on_disk("bench-patch-")?;
-    let loaders = dir.path().join("loaders");
-    write_loaders(&loaders)?;
-    let kit = Kit {
-        dir,
-        tool,
-        loaders,
-        libs: system_library_dirs()?,
+    let loaders = TempDir::new().context("cannot make a directory")?;
+    write_loaders(loaders.path())?;
+    let disk = Disk::new("bench-patch-")?;
+    // A single file is written where files usually are: a file system in a file has twice the work to sync it.
+    let usual = TempDir::with_prefix_in("bench-patch-", target_dir()?)?;
+    let kit = |dir: &Path| -> Result<Kit> {
+        Ok(Kit {
+            dir: dir.to_owned(),
+            tool: tool.clone(),
+            loaders: loaders.path().to_owned(),
+            libs: system_library_dirs()?,
+        })
     };
     let mut misses = Misses::default();
-    many_programs(&kit, &mut misses)?;
-    one_large_file(&kit, &mut misses)?;
+    many_programs(&kit(disk.path())?, &mut misses)?;
+    one_large_file(&kit(usual.path())?, &mut misses)?;
     misses.finish(options.check)
 }
 
@@ -74,8 +79,8 @@ fn many_programs(kit: &Kit, misses: &mut Misses) -> Result<()> {
     );
     let mut samples = Vec::new();
     for round in 0..PROGRAMS_ROUNDS {
-        // Left there until the end: ext4 is slow to create files where it has deleted many a moment ago.
-        let dir = kit.dir.path().join(format!("programs-{round}"));
+        // Left there until the end: ext4 is slow to create files where many were deleted a moment ago.
+        let dir = kit.dir.join(format!("programs-{round}"));
         copy_all(&found, PROGRAMS, &dir)?;
         samples.push(kit.wrap(&dir, &["--ignore-missing", "*"])?);
         let wrapped = count_sidecars(&dir)?;
@@ -89,7 +94,7 @@ fn many_programs(kit: &Kit, misses: &mut Misses) -> Result<()> {
             samples[samples.len() - 1].wall.as_secs_f64()
         );
     }
-    let dir = kit.dir.path().join("programs-synced");
+    let dir = kit.dir.join("programs-synced");
     let copies = copy_all(&found, PROGRAMS, &dir)?;
     nix::unistd::sync();
     println!(
@@ -129,7 +134,7 @@ fn count_sidecars(dir: &Path) -> Result<usize> {
 }
 
 fn one_large_file(kit: &Kit, misses: &mut Misses) -> Result<()> {
-    let source = kit.dir.path().join("hello.c");
+    let source = kit.dir.join("hello.c");
     fs::write(
         &source,
         "#include <stdio.h>\nint main(void) { return puts(\"hello\") < 0; }\n",
@@ -207,7 +212,7 @@ struct Subject {
 
 impl Subject {
     fn new(kit: &Kit, name: &str, source: &Path) -> Result<Self> {
-        let path = kit.dir.path().join(name);
+        let path = kit.dir.join(name);
         fs::create_dir_all(
             path.parent()
                 .context("a subject has a directory of its own")?,

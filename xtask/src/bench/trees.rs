@@ -6,11 +6,13 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
 
+use super::disk::Disk;
 use super::launch::{Sample, launch};
 use super::patch::{copy_all, real};
 use super::rooms::{self, kit::Kit};
-use super::{Misses, median, on_disk, system_library_dirs, wrap};
+use super::{Misses, median, system_library_dirs, wrap};
 use crate::dist::write_loaders;
 use crate::workspace::{output, release_tool};
 
@@ -32,6 +34,8 @@ const FILES: usize = 100_000;
 const ONE_IN: usize = 100;
 const FILES_IN_A_DIRECTORY: usize = 20;
 const ROUNDS: usize = 5;
+/// A file system in memory.
+const MEMORY: &str = "/dev/shm";
 
 /// Time of the tool / time of patchelf.
 const TARGET_BESIDE_PATCHELF: f64 = 1.0 / 8.0;
@@ -46,15 +50,22 @@ const LENGTH_OF_PATHS: usize = 151;
 /// Runs the task.
 pub fn run(options: &Options) -> Result<()> {
     let tool = release_tool()?;
-    let dir = on_disk("bench-trees-")?;
+    let loaders = TempDir::new().context("cannot make a directory")?;
+    let loaders = loaders.path();
+    write_loaders(loaders)?;
     let mut misses = Misses::default();
-    beside_patchelf(dir.path(), &tool, &options.patchelf, &mut misses)?;
-    beside_one_thread(dir.path(), &tool, &mut misses)?;
-    few_among_many(dir.path(), &tool, &mut misses)?;
+    beside_patchelf(loaders, &tool, &options.patchelf, &mut misses)?;
+    beside_one_thread(loaders, &tool, &mut misses)?;
+    few_among_many(loaders, &tool, &mut misses)?;
     misses.finish(options.check)
 }
 
-fn beside_patchelf(dir: &Path, tool: &Path, patchelf: &Path, misses: &mut Misses) -> Result<()> {
+fn beside_patchelf(
+    loaders: &Path,
+    tool: &Path,
+    patchelf: &Path,
+    misses: &mut Misses,
+) -> Result<()> {
     let version = output(Command::new(patchelf).arg("--version"))?;
     let programs = real::programs(PROGRAMS);
     println!(
@@ -63,15 +74,15 @@ fn beside_patchelf(dir: &Path, tool: &Path, patchelf: &Path, misses: &mut Misses
         version.trim_end()
     );
     let libs = system_library_dirs()?;
-    let loaders = dir.join("loaders");
-    write_loaders(&loaders)?;
+    let disk = Disk::new("bench-trees-")?;
+    let dir = disk.path();
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
-        // Left there until the end: ext4 is slow to create files where it has deleted many a moment ago.
+        // Left there until the end: ext4 is slow to create files where many were deleted a moment ago.
         let place = dir.join(format!("programs-{round}"));
         copy_all(&programs, PROGRAMS, &place)?;
         nix::unistd::sync();
-        let mut command = wrap(tool, &place, &libs, &loaders);
+        let mut command = wrap(tool, &place, &libs, loaders);
         ours.push(seconds(&launch(command.args(["--ignore-missing", "*"]))?));
 
         let copies = copy_all(&programs, PROGRAMS, &dir.join(format!("patchelf-{round}")))?;
@@ -100,24 +111,23 @@ fn beside_patchelf(dir: &Path, tool: &Path, patchelf: &Path, misses: &mut Misses
     Ok(())
 }
 
-fn beside_one_thread(dir: &Path, tool: &Path, misses: &mut Misses) -> Result<()> {
+/// On a disk, and in memory: to have the disk written takes as long whatever is done beside it.
+fn beside_one_thread(loaders: &Path, tool: &Path, misses: &mut Misses) -> Result<()> {
     let (programs, libraries) = (real::programs(PROGRAMS), rooms::of_system(LIBRARIES));
     ensure!(
         libraries.len() * 2 > LIBRARIES,
         "only {} libraries in /usr/lib",
         libraries.len()
     );
-    println!("{PROGRAMS} executables and {LIBRARIES} libraries");
     let kit = Kit::new(LENGTH_OF_PATHS)?;
-    let loaders = dir.join("loaders");
     let measure = |place: &Path, jobs: Option<&str>| -> Result<f64> {
-        copy_all(&programs, PROGRAMS, place)?;
+        copy_all(&programs, PROGRAMS, &place.join("bin"))?;
         copy_all(&libraries, LIBRARIES, &place.join("lib"))?;
         nix::unistd::sync();
         let mut command = Command::new(tool);
         kit.tell(&mut command);
         command.args(["-q", "--ignore-missing", "*", "--loader-dir-path"]);
-        command.arg(&loaders).arg("--paths").arg(place);
+        command.arg(loaders).arg("--paths").arg(place);
         command.args(jobs.map(|jobs| ["-j", jobs]).into_iter().flatten());
         // Some are refused, with a reason: the same ones each time.
         command.stderr(Stdio::null());
@@ -125,27 +135,36 @@ fn beside_one_thread(dir: &Path, tool: &Path, misses: &mut Misses) -> Result<()>
         command.status().context("cannot run the tool")?;
         Ok(start.elapsed().as_secs_f64())
     };
-    let (mut all, mut one) = (Vec::new(), Vec::new());
-    for round in 0..ROUNDS {
-        one.push(measure(&dir.join(format!("one-{round}")), Some("1"))?);
-        all.push(measure(&dir.join(format!("all-{round}")), None)?);
+    let disk = Disk::new("bench-trees-")?;
+    let memory = TempDir::with_prefix_in("bench-trees-", MEMORY);
+    let memory = memory.with_context(|| format!("cannot make a directory in {MEMORY}"))?;
+    for (place, what) in [(disk.path(), "on a disk"), (memory.path(), "in memory")] {
+        println!("{PROGRAMS} executables and {LIBRARIES} libraries, {what}");
+        let (mut all, mut one) = (Vec::new(), Vec::new());
+        for round in 0..ROUNDS {
+            for (times, jobs) in [(&mut one, Some("1")), (&mut all, None)] {
+                let tree = place.join(format!("{}-{round}", jobs.unwrap_or("all")));
+                times.push(measure(&tree, jobs)?);
+                // There nothing is slower for having deleted.
+                if place == memory.path() {
+                    fs::remove_dir_all(&tree)?;
+                }
+            }
+        }
+        let (all, one) = (median(all), median(one));
+        println!(
+            "  {all:.3} s, and {one:.3} s with one thread: {:.2} times faster",
+            one / all
+        );
+        let time = "  time / that of one thread";
+        misses.compare(time, all / one, TARGET_BESIDE_ONE_THREAD, "");
     }
-    let (all, one) = (median(all), median(one));
-    println!(
-        "  {all:.3} s, and {one:.3} s with one thread: {:.2} times faster",
-        one / all
-    );
-    misses.compare(
-        "  time / that of one thread",
-        all / one,
-        TARGET_BESIDE_ONE_THREAD,
-        "",
-    );
     Ok(())
 }
 
-fn few_among_many(dir: &Path, tool: &Path, misses: &mut Misses) -> Result<()> {
-    let tree = dir.join("files");
+fn few_among_many(loaders: &Path, tool: &Path, misses: &mut Misses) -> Result<()> {
+    let disk = Disk::new("bench-trees-")?;
+    let tree = disk.path().join("files");
     let programs = real::programs(PROGRAMS);
     for index in 0..FILES {
         let number = index / FILES_IN_A_DIRECTORY;
@@ -163,9 +182,8 @@ fn few_among_many(dir: &Path, tool: &Path, misses: &mut Misses) -> Result<()> {
     }
     println!("{FILES} files, one in {ONE_IN} of them an executable");
     let libs = system_library_dirs()?;
-    let loaders = dir.join("loaders");
     let scan = || {
-        let mut command = wrap(tool, &tree, &libs, &loaders);
+        let mut command = wrap(tool, &tree, &libs, loaders);
         launch(command.args(["--dry-run", "--ignore-missing", "*"]))
     };
     // The first one warms the caches.

@@ -12,8 +12,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use super::disk::Disk;
 use super::patch::real;
-use super::{Misses, median, on_disk, system_library_dirs};
+use super::{Misses, median, system_library_dirs};
 use crate::dist::write_loaders;
 use crate::workspace::release_tool;
 
@@ -42,7 +43,7 @@ const TARGET_ARRIVAL_SECONDS: f64 = 0.5;
 /// Runs the task.
 pub fn run(options: &Options) -> Result<()> {
     let tool = release_tool()?;
-    let dir = on_disk("bench-watch-")?;
+    let dir = Disk::new("bench-watch-")?;
     let tree = dir.path().join("tree");
     for n in 0..DIRECTORIES {
         let directory = tree.join(format!("{}/{n}", n / FILES_IN_A_DIRECTORY));

@@ -116,8 +116,7 @@ fn apply_batch(plans: &[&Plan], options: Options, crew: &Crew) -> Vec<Result<Vec
             sync(&mut jobs, few, |_, job| job.sync_file());
         }
     }
-    // One at a time: to create files in the same directory, threads only wait for each other.
-    step(&mut jobs, None, |plan, job| job.write_sidecar(plan, few));
+    step_by_directory(&mut jobs, crew, |plan, job| job.write_sidecar(plan, few));
     step(&mut jobs, None, |plan, job| job.make_links(plan));
     sync(&mut jobs, few, |_, job| job.sync_directory());
     step(&mut jobs, Some(crew), |_, job| {
@@ -128,7 +127,7 @@ fn apply_batch(plans: &[&Plan], options: Options, crew: &Crew) -> Vec<Result<Vec
     step(&mut jobs, Some(crew), |_, job| job.write_edits(is_decisive));
     sync(&mut jobs, few, |_, job| job.sync_file());
     step(&mut jobs, None, |_, job| job.take_place());
-    let finished = jobs.into_iter().map(|job| {
+    let finished = crew.take(jobs, |job| {
         let (plan, job) = job?;
         let mut notes = match plan.in_place() {
             Some(plan) => link_directory::remove(&plan.unused_links),
@@ -137,7 +136,6 @@ fn apply_batch(plans: &[&Plan], options: Options, crew: &Crew) -> Vec<Result<Vec
         notes.extend(job.finish(None));
         Ok(notes)
     });
-    let finished = finished.collect();
     directories.put_back();
     finished
 }
@@ -179,13 +177,12 @@ fn restore_batch(
         sync(&mut jobs, few, |_, job| job.sync_file());
     }
     step(&mut jobs, None, |_, job| job.take_place());
-    let finished = jobs.into_iter().map(|job| {
+    let finished = crew.take(jobs, |job| {
         let (restoration, job) = job?;
         let mut notes = link_directory::remove(&restoration.remove);
         notes.extend(job.finish(restoration.modified));
         Ok(notes)
     });
-    let finished = finished.collect();
     directories.put_back();
     finished
 }
@@ -217,6 +214,29 @@ fn step<'j, W: Send>(
         Some(crew) => crew.each(jobs, one),
         None => jobs.iter_mut().for_each(one),
     }
+}
+
+/// The same, each directory's jobs one after the other: to create files in the same one, threads only wait for each other.
+fn step_by_directory<'j>(
+    jobs: &mut [Result<(&'j Plan, Job<'j>)>],
+    crew: &Crew,
+    work: impl Fn(&'j Plan, &mut Job<'j>) -> Result<()> + Sync,
+) {
+    let mut directories: BTreeMap<&Path, Vec<_>> = BTreeMap::new();
+    for entry in jobs.iter_mut().filter(|entry| entry.is_ok()) {
+        if let Ok((plan, _)) = entry {
+            let directory = plan.path.parent().unwrap_or(Path::new("/"));
+            directories.entry(directory).or_default().push(entry);
+        }
+    }
+    let mut directories: Vec<_> = directories.into_values().collect();
+    crew.each(&mut directories, |entries| {
+        for entry in entries {
+            step(std::slice::from_mut(*entry), None, |plan, job| {
+                work(plan, job)
+            });
+        }
+    });
 }
 
 /// Has what was written so far reach the disk: file by file, or the whole file systems the files are on.

@@ -84,6 +84,7 @@ pub struct Interpreter {
     /// What its path is absolute in.
     pub root: Root,
     built_in: OnceLock<BuiltIn>,
+    is_the_systems: OnceLock<bool>,
 }
 
 impl Interpreter {
@@ -130,6 +131,7 @@ impl Interpreter {
             elf,
             root: root.clone(),
             built_in: OnceLock::new(),
+            is_the_systems: OnceLock::new(),
         })
     }
 
@@ -139,13 +141,15 @@ impl Interpreter {
             .get_or_init(|| BuiltIn::of(&self.root, &self.path, self.libc, &self.elf))
     }
 
-    /// Whether it is where the running system has its own, or that by another name.
+    /// Whether it is where the running system has its own, or that by another name. Looked up once.
     pub fn is_the_systems(&self) -> bool {
-        let real = |path: &Path| std::fs::canonicalize(path).ok();
-        let usual = arch::find(self.elf.machine, self.elf.class);
-        let mut usual = usual.into_iter().flat_map(|arch| arch.known_interpreters);
-        let own = self.root.is_own().then(|| real(&self.path)).flatten();
-        own.is_some() && usual.any(|usual| real(Path::new(usual)) == own)
+        *self.is_the_systems.get_or_init(|| {
+            let real = |path: &Path| std::fs::canonicalize(path).ok();
+            let usual = arch::find(self.elf.machine, self.elf.class);
+            let mut usual = usual.into_iter().flat_map(|arch| arch.known_interpreters);
+            let own = self.root.is_own().then(|| real(&self.path)).flatten();
+            own.is_some() && usual.any(|usual| real(Path::new(usual)) == own)
+        })
     }
 
     /// Whether a DT_NEEDED of this name is the dynamic linker itself, and so always loaded.

@@ -169,6 +169,11 @@ impl Resolver {
         Linker::new(interpreter, &self.shelf, surroundings)
     }
 
+    /// `path` without symbolic links, or as it is if it leads to nothing. Looked up once for each path.
+    pub fn real(&self, path: &Path) -> PathBuf {
+        self.shelf.real(path)
+    }
+
     /// Whether the library at `path` looks for its own needs relative to where it is opened, so that a link to it in another
     /// directory would lead it astray.
     pub fn depends_on_its_place(&self, path: &Path) -> bool {

@@ -66,7 +66,7 @@ impl Shelf {
         &self.root
     }
 
-    /// The directory that `path` leads to, free of symbolic links; `path` itself if there is none.
+    /// What `path` leads to, free of symbolic links; `path` itself if that is nothing.
     pub fn real(&self, path: &Path) -> PathBuf {
         remembered(&self.real, path, |path| self.root.real(path))
     }
