@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: every claim about size and speed, measured.
 
+mod blind;
 mod disk;
 mod index;
 mod launch;

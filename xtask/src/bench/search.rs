@@ -3,6 +3,7 @@
 mod cache;
 mod kit;
 mod plot;
+mod real;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use super::launch::{launch, pin_to_one_cpu};
 use super::{Misses, median};
 use kit::{Kit, Way};
+use real::Needs;
 
 /// Options of `cargo xtask bench search`.
 #[derive(clap::Args)]
@@ -22,6 +24,9 @@ pub struct Options {
     /// The patchelf to compare with
     #[arg(long, default_value = "patchelf", value_name = "PATH")]
     patchelf: PathBuf,
+    /// Programs of this system, started with --version, to be measured as well [default: curl and nix-store of /usr/bin]
+    #[arg(long, value_name = "PATH")]
+    program: Vec<PathBuf>,
     /// Draw start times over numbers of libraries into this directory, as SVG, instead of comparing with targets
     #[arg(long, value_name = "DIR")]
     plot: Option<PathBuf>,
@@ -37,6 +42,8 @@ const WARM_UP: u32 = 20;
 const TARGETS: [(usize, f64); 2] = [(10, 0.80), (40, 0.50)];
 /// Time frozen / time untouched, with all libraries in ld.so.cache.
 const TARGET_BESIDE_CACHE: f64 = 1.05;
+/// Of a real program with many libraries: time frozen / time with a DT_RUNPATH in each file.
+const TARGET_OF_REAL: f64 = 0.85;
 
 /// Numbers of libraries that are drawn.
 const DRAWN: [usize; 8] = [1, 4, 8, 16, 24, 32, 48, 64];
@@ -68,7 +75,45 @@ pub fn run(options: &Options) -> Result<()> {
             misses.compare("  frozen / cached", ratio, TARGET_BESIDE_CACHE, "");
         }
     }
+    for program in programs(options) {
+        of_system(&kit, &program, options.rounds, &mut misses)?;
+    }
     misses.finish(options.check)
+}
+
+fn programs(options: &Options) -> Vec<PathBuf> {
+    match options.program.as_slice() {
+        [] => {
+            let usual = real::USUAL.iter().map(PathBuf::from);
+            usual.filter(|program| program.is_file()).collect()
+        }
+        named => named.to_vec(),
+    }
+}
+
+/// Starts a program of this system, its libraries where those of a store would be.
+fn of_system(kit: &Kit, program: &Path, count: u32, misses: &mut Misses) -> Result<()> {
+    let needs = Needs::of(kit, program).with_context(|| program.display().to_string())?;
+    let (libraries, directories) = needs.counts();
+    println!(
+        "\n{} with {libraries} libraries in {directories} directories",
+        program.display()
+    );
+    let home = tempfile::tempdir_in(kit.directory())?;
+    let mut variants = Vec::new();
+    for way in [Way::Runpath, Way::Rpath, Way::Frozen] {
+        let place = home.path().join(format!("{way:?}"));
+        variants.push(Variant {
+            way,
+            path: needs.laid_out(kit, program, way, &place)?,
+            micros: Vec::new(),
+        });
+    }
+    rounds(&mut variants, count, &[real::ARGUMENT])?;
+    report(&variants);
+    let ratio = time(&variants, Way::Frozen)? / time(&variants, Way::Runpath)?;
+    misses.compare("  frozen / runpath", ratio, TARGET_OF_REAL, "");
+    Ok(())
 }
 
 /// Starts programs with so many libraries, each way they can be found.
@@ -90,12 +135,12 @@ fn measure(kit: &Kit, libraries: usize, count: u32) -> Result<Vec<Variant>> {
             Err(error) => return Err(error),
         }
     }
-    rounds(&mut variants, count)?;
+    rounds(&mut variants, count, &[])?;
     Ok(variants)
 }
 
 /// Starts every variant once in each round, in a random order, so that none of them always follows the same other.
-fn rounds(variants: &mut [Variant], count: u32) -> Result<()> {
+fn rounds(variants: &mut [Variant], count: u32, arguments: &[&str]) -> Result<()> {
     for round in 0..WARM_UP + count {
         let mut order: Vec<usize> = (0..variants.len()).collect();
         fastrand::shuffle(&mut order);
@@ -103,6 +148,7 @@ fn rounds(variants: &mut [Variant], count: u32) -> Result<()> {
             let variant = &mut variants[index];
             let mut command = Command::new(&variant.path);
             command
+                .args(arguments)
                 .env_clear()
                 .stdin(Stdio::null())
                 .stdout(Stdio::null());

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::bench::blind::blinded;
 use crate::bench::system_library_dirs;
 use crate::workspace::output;
 
@@ -123,34 +124,9 @@ fn long_path(parent: &Path, index: usize, length: usize) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A dynamic linker whose own directories are nowhere: each is a string that begins and ends with a slash.
-fn blinded(mut bytes: Vec<u8>) -> Vec<u8> {
-    let mut start = 0;
-    for end in 0..bytes.len() {
-        if bytes[end] != 0 {
-            continue;
-        }
-        let text = &mut bytes[start..end];
-        start = end + 1;
-        let is_path = text.len() > 2 && text.iter().all(u8::is_ascii_graphic);
-        if is_path && text.starts_with(b"/") && text.ends_with(b"/") {
-            let last = text.len() - 1;
-            text[1..last].fill(b'_');
-        }
-    }
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn directories_of_a_dynamic_linker_are_blinded() {
-        let bytes = b"\x7fELF\0/lib/x/\0/usr/lib/\0/etc/ld.so.cache\0lib/\0/\0//\0/lib/";
-        let blind = b"\x7fELF\0/_____/\0/_______/\0/etc/ld.so.cache\0lib/\0/\0//\0/lib/";
-        assert_eq!(blinded(bytes.to_vec()), blind);
-    }
 
     #[test]
     fn paths_are_as_long_as_asked_for() {

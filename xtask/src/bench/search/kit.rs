@@ -35,6 +35,16 @@ impl Way {
         Way::Frozen,
     ];
 
+    /// What `--search` calls it.
+    fn flag(self) -> Option<&'static str> {
+        match self {
+            Way::Cache | Way::Patchelf => None,
+            Way::Runpath => Some("runpath"),
+            Way::Rpath => Some("rpath"),
+            Way::Frozen => Some("frozen"),
+        }
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Way::Cache => "untouched, ld.so.cache",
@@ -80,6 +90,10 @@ impl Kit {
 
     pub fn directory(&self) -> &Path {
         self.dir.path()
+    }
+
+    pub fn tool(&self) -> &Path {
+        &self.tool
     }
 
     /// A program that calls a function of each of `count` libraries.
@@ -144,24 +158,22 @@ impl Kit {
         fs::copy(program, &path)?;
         let search = [own, &self.system].concat();
         let mut command = match way {
-            Way::Cache => return Ok(path),
             Way::Patchelf => {
                 let mut command = Command::new(&self.patchelf);
                 command.args(["--set-rpath", &search.join(":")]).arg(&path);
                 command
             }
-            Way::Runpath => self.wrapping(&path, &search, "runpath"),
-            Way::Rpath => self.wrapping(&path, &search, "rpath"),
-            Way::Frozen => self.wrapping(&path, &search, "frozen"),
+            _ => self.wrapping(&path, &search, way)?,
         };
         output(&mut command)?;
         Ok(path)
     }
 
-    fn wrapping(&self, path: &Path, search: &[String], way: &str) -> Command {
+    /// A command that wraps `path` so that it finds its libraries this way.
+    pub fn wrapping(&self, path: &Path, search: &[String], way: Way) -> Result<Command> {
         let mut command = wrap(&self.tool, path, search, &self.loaders);
-        command.args(["--search", way]);
-        command
+        command.args(["--search", way.flag().context("not a way of the tool's")?]);
+        Ok(command)
     }
 }
 

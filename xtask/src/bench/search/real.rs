@@ -1,0 +1,107 @@
+//! Programs of this system with all they need, laid out as in a store: a directory for the libraries of each package, and a
+//! dynamic linker that looks nowhere else.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::kit::{Kit, Way};
+use crate::bench::blind::blinded;
+use crate::workspace::output;
+
+/// Those that are there, of what is measured unless something else is asked for.
+pub const USUAL: [&str; 2] = ["/usr/bin/curl", "/usr/bin/nix-store"];
+
+/// What starts and ends them.
+pub const ARGUMENT: &str = "--version";
+
+/// What a program needs.
+pub struct Needs {
+    interpreter: PathBuf,
+    /// The name each library is asked for by, where it is, and the name of its package.
+    libraries: Vec<(String, PathBuf, String)>,
+}
+
+impl Needs {
+    /// What `program` needs here.
+    pub fn of(kit: &Kit, program: &Path) -> Result<Self> {
+        let mut check = Command::new(kit.tool());
+        let said = output(check.args(["check", "--format", "json"]).arg(program))?;
+        let said: Value = serde_json::from_str(&said).context("the tool printed no JSON")?;
+        let file = &said["files"][0];
+        let interpreter = file["interpreter"].as_str().context("it is not dynamic")?;
+        let name = Path::new(interpreter).file_name();
+        let listed = file["libraries"].as_array().context("it needs nothing")?;
+        let text = |one: &Value, field: &str| one[field].as_str().map(str::to_owned);
+        let mut libraries = Vec::new();
+        for one in listed {
+            let named = text(one, "soname").zip(text(one, "path"));
+            let (soname, path) = named.context("a library was not found")?;
+            if Path::new(&soname).file_name() != name {
+                let path = PathBuf::from(path);
+                let package = package(&path).unwrap_or_else(|| soname.clone());
+                libraries.push((soname, path, package));
+            }
+        }
+        Ok(Self {
+            interpreter: PathBuf::from(interpreter),
+            libraries,
+        })
+    }
+
+    /// How many libraries, and in how many directories they will be.
+    pub fn counts(&self) -> (usize, usize) {
+        let packages: BTreeSet<&String> = self.libraries.iter().map(|(_, _, one)| one).collect();
+        (self.libraries.len(), packages.len())
+    }
+
+    /// A copy of `program` and of all it needs, below `place`, where each finds what it needs this way.
+    pub fn laid_out(&self, kit: &Kit, program: &Path, way: Way, place: &Path) -> Result<PathBuf> {
+        let store = place.join("store");
+        let mut directories: Vec<String> = Vec::new();
+        let mut linker = None;
+        for (soname, path, package) in &self.libraries {
+            let directory = store.join(package).join("lib");
+            fs::create_dir_all(&directory)?;
+            let copied = fs::copy(path, directory.join(soname));
+            copied.with_context(|| format!("cannot copy {}", path.display()))?;
+            if soname == "libc.so.6" {
+                linker = self
+                    .interpreter
+                    .file_name()
+                    .map(|name| directory.join(name));
+            }
+            let directory = directory.to_str().context("an odd path")?.to_owned();
+            if !directories.contains(&directory) {
+                directories.push(directory);
+            }
+        }
+        let linker = linker.context("it does not need libc.so.6")?;
+        fs::copy(&self.interpreter, &linker)?;
+        fs::write(&linker, blinded(fs::read(&linker)?))?;
+        let copy = place.join(program.file_name().context("a program has a name")?);
+        fs::copy(program, &copy)?;
+        let mut wrapping = kit.wrapping(place, &directories, way)?;
+        output(wrapping.arg("--interpreter").arg(&linker))?;
+        let said = output(Command::new(&copy).arg(ARGUMENT))?;
+        ensure!(!said.is_empty(), "{} says nothing", copy.display());
+        Ok(copy)
+    }
+}
+
+/// Which of Debian's packages `library` is from.
+fn package(library: &Path) -> Option<String> {
+    let real = library.canonicalize().ok()?;
+    // It knows either the path through the links of a merged /usr, or the one without.
+    let below = real
+        .strip_prefix("/usr")
+        .map(|below| Path::new("/").join(below));
+    let names = [Some(real.clone()), below.ok()].into_iter().flatten();
+    names
+        .filter_map(|name| output(Command::new("dpkg-query").arg("-S").arg(name)).ok())
+        .find_map(|said| Some(said.split_once(':')?.0.to_owned()))
+}
