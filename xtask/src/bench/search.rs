@@ -151,7 +151,8 @@ fn rounds(variants: &mut [Variant], count: u32, arguments: &[&str]) -> Result<()
                 .args(arguments)
                 .env_clear()
                 .stdin(Stdio::null())
-                .stdout(Stdio::null());
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
             let sample = launch(&mut command)?;
             if round >= WARM_UP {
                 variant.micros.push(sample.wall.as_secs_f64() * 1e6);
