@@ -27,7 +27,7 @@ pub struct Options {
     /// Programs of this system, started with --version, to be measured as well [default: curl and nix-store of /usr/bin]
     #[arg(long, value_name = "PATH")]
     program: Vec<PathBuf>,
-    /// Draw start times over numbers of libraries into this directory, as SVG, instead of comparing with targets
+    /// Draw start times over numbers of libraries and of directories into this one, as SVG, instead of comparing with targets
     #[arg(long, value_name = "DIR")]
     plot: Option<PathBuf>,
     /// Fail when a target is missed
@@ -45,7 +45,7 @@ const TARGET_BESIDE_CACHE: f64 = 1.05;
 /// Of a real program with many libraries: time frozen / time with a DT_RUNPATH in each file.
 const TARGET_OF_REAL: f64 = 0.85;
 
-/// Numbers of libraries that are drawn.
+/// Numbers of libraries that are drawn, and of directories.
 const DRAWN: [usize; 8] = [1, 4, 8, 16, 24, 32, 48, 64];
 
 /// One way to find libraries, and what a start took.
@@ -65,7 +65,7 @@ pub fn run(options: &Options) -> Result<()> {
     let mut misses = Misses::default();
     for (libraries, target) in TARGETS {
         println!("\n{libraries} libraries in {libraries} directories");
-        let variants = measure(&kit, libraries, options.rounds)?;
+        let variants = measure(&kit, (libraries, libraries), options.rounds)?;
         report(&variants);
         let frozen = time(&variants, Way::Frozen)?;
         let beside = time(&variants, Way::Patchelf)?;
@@ -116,9 +116,13 @@ fn of_system(kit: &Kit, program: &Path, count: u32, misses: &mut Misses) -> Resu
     Ok(())
 }
 
-/// Starts programs with so many libraries, each way they can be found.
-fn measure(kit: &Kit, libraries: usize, count: u32) -> Result<Vec<Variant>> {
-    let program = kit.program(libraries)?;
+/// Starts programs with so many libraries in so many directories, each way they can be found.
+fn measure(
+    kit: &Kit,
+    (libraries, directories): (usize, usize),
+    count: u32,
+) -> Result<Vec<Variant>> {
+    let program = kit.program(libraries, directories)?;
     let mut variants = Vec::new();
     for way in Way::ALL {
         let made = match way {
@@ -178,29 +182,43 @@ fn time(variants: &[Variant], way: Way) -> Result<f64> {
 }
 
 fn draw(kit: &Kit, options: &Options, directory: &Path) -> Result<()> {
-    let mut lines: Vec<plot::Line> = Vec::new();
-    for libraries in DRAWN {
-        println!("{libraries} libraries in {libraries} directories");
-        let variants = measure(kit, libraries, options.rounds)?;
-        report(&variants);
-        for variant in &variants {
-            let point = (libraries, median(variant.micros.clone()) / 1e3);
-            match lines
-                .iter_mut()
-                .find(|line| line.name == variant.way.name())
-            {
-                Some(line) => line.points.push(point),
-                None => lines.push(plot::Line {
-                    name: variant.way.name(),
-                    points: vec![point],
-                }),
-            }
-        }
-    }
-    let path = directory.join("search.svg");
     std::fs::create_dir_all(directory)
         .with_context(|| format!("cannot make {}", directory.display()))?;
-    plot::draw(&path, &lines)?;
-    println!("drawn: {}", path.display());
+    let most = DRAWN[DRAWN.len() - 1];
+    let each = DRAWN.map(|count| (count, (count, count)));
+    let shared = DRAWN.map(|count| (count, (most, count)));
+    for (name, counted, points) in [
+        (
+            "libraries",
+            "libraries, each in a directory of its own",
+            each,
+        ),
+        (
+            "directories",
+            "directories, with 64 libraries in them",
+            shared,
+        ),
+    ] {
+        let mut lines: Vec<plot::Line> = Vec::new();
+        for (count, program) in points {
+            println!("{} libraries in {} directories", program.0, program.1);
+            let variants = measure(kit, program, options.rounds)?;
+            report(&variants);
+            for variant in &variants {
+                let point = (count, median(variant.micros.clone()) / 1e3);
+                let name = variant.way.name();
+                match lines.iter_mut().find(|line| line.name == name) {
+                    Some(line) => line.points.push(point),
+                    None => lines.push(plot::Line {
+                        name,
+                        points: vec![point],
+                    }),
+                }
+            }
+        }
+        let path = directory.join(format!("start-by-{name}.svg"));
+        plot::draw(&path, counted, &lines)?;
+        println!("drawn: {}", path.display());
+    }
     Ok(())
 }

@@ -96,13 +96,14 @@ impl Kit {
         &self.tool
     }
 
-    /// A program that calls a function of each of `count` libraries.
-    pub fn program(&self, count: usize) -> Result<Program> {
-        let home = self.dir.path().join(format!("{count}"));
+    /// A program that calls a function of each of `count` libraries, which are in so many `directories`.
+    pub fn program(&self, count: usize, directories: usize) -> Result<Program> {
+        let home = self.dir.path().join(format!("{count}-{directories}"));
         fs::create_dir_all(&home)?;
         let (mut search, mut libraries) = (Vec::new(), Vec::new());
         for index in 0..count {
-            let lib = home.join(format!("package-{index}/lib"));
+            let package = index * directories / count;
+            let lib = home.join(format!("package-{package}/lib"));
             fs::create_dir_all(&lib)?;
             let source = home.join("library.c");
             fs::write(&source, format!("int f{index}(void) {{ return 1; }}\n"))?;
@@ -114,7 +115,10 @@ impl Kit {
                 .arg("-o")
                 .args([&library, &source]);
             output(&mut link)?;
-            search.push(utf8(&lib)?);
+            let lib = utf8(&lib)?;
+            if search.last() != Some(&lib) {
+                search.push(lib);
+            }
             libraries.push(library);
         }
         let declared: String = (0..count)

@@ -8,7 +8,7 @@ use plotters::prelude::*;
 /// What one way of finding libraries takes.
 pub struct Line {
     pub name: &'static str,
-    /// Numbers of libraries, and milliseconds.
+    /// Numbers of what is counted, and milliseconds.
     pub points: Vec<(usize, f64)>,
 }
 
@@ -23,8 +23,11 @@ const COLOURS: [RGBColor; 5] = [
 
 const SIZE: (u32, u32) = (760, 420);
 
-/// Draws `lines` into an SVG file.
-pub fn draw(path: &Path, lines: &[Line]) -> Result<()> {
+/// Width of the last line. Those before it are wider, and still seen where several are in the same place.
+const WIDTH: usize = 2;
+
+/// Draws `lines` over the number of what is `counted` into an SVG file.
+pub fn draw(path: &Path, counted: &str, lines: &[Line]) -> Result<()> {
     let points = || lines.iter().flat_map(|line| &line.points);
     let most = points().map(|point| point.0).max().unwrap_or(1);
     let longest = points().map(|point| point.1).fold(0.0, f64::max);
@@ -39,13 +42,14 @@ pub fn draw(path: &Path, lines: &[Line]) -> Result<()> {
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)
-            .x_desc("libraries, each in a directory of its own")
+            .x_desc(counted)
             .y_desc("start, milliseconds (median)")
             .draw()?;
-        for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
-            let style = colour.stroke_width(2);
+        for (index, (line, colour)) in lines.iter().zip(COLOURS.iter().cycle()).enumerate() {
+            let width = WIDTH + 2 * (lines.len() - 1 - index);
+            let style = colour.stroke_width(u32::try_from(width)?);
             chart
-                .draw_series(LineSeries::new(line.points.iter().copied(), style).point_size(3))?
+                .draw_series(LineSeries::new(line.points.iter().copied(), style).point_size(1))?
                 .label(line.name)
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
         }
@@ -55,7 +59,9 @@ pub fn draw(path: &Path, lines: &[Line]) -> Result<()> {
             .background_style(WHITE.mix(0.9))
             .border_style(BLACK.mix(0.3))
             .draw()?;
-        root.present()
+        Ok(root.present()?)
     })();
-    drawn.map_err(|error| anyhow!("cannot draw {}: {error}", path.display()))
+    drawn.map_err(|error: Box<dyn std::error::Error>| {
+        anyhow!("cannot draw {}: {error}", path.display())
+    })
 }
