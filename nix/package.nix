@@ -18,6 +18,9 @@ let
     ln -s ${rustPlatform.rustLibSrc} $out/library
   '';
 
+  # What is beside the tool is written by itself.
+  generate = "${stdenv.hostPlatform.emulator buildPackages} $out/bin/wrap-buddy generate";
+
   wrap-buddy = rustPlatform.buildRustPackage {
     pname = "wrap-buddy";
     inherit ((lib.importTOML ../Cargo.toml).workspace.package) version;
@@ -44,8 +47,6 @@ let
     cargoBuildFlags = [
       "--package"
       "wrap-buddy"
-      "--package"
-      "xtask"
     ];
 
     nativeBuildInputs = [ lld ];
@@ -60,8 +61,8 @@ let
     doCheck = false;
 
     postInstall = ''
-      ${stdenv.hostPlatform.emulator buildPackages} $out/bin/xtask loaders $loader/lib/wrap-buddy
-      rm $out/bin/xtask
+      ${generate} loaders $loader/lib/wrap-buddy
+      ${generate} share $out/share
     '';
 
     doInstallCheck = stdenv.buildPlatform.canExecute stdenv.hostPlatform;

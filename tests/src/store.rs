@@ -114,15 +114,6 @@ impl Store {
         let programs = format!("{machine}/programs");
         self.root
             .install(&tool::path(), &format!("{programs}/wrap-buddy"));
-        self.write_executable(
-            &format!("{programs}/xtask"),
-            "#!/bin/bash\nset -eu\ntest \"$1\" = loaders\nmkdir -p \"$2\"\ncp $programs/loaders/* \"$2\"\n",
-        );
-        for stage in stages::all() {
-            let name = format!("loader-{}.v{}.bin", stage.name, sidecar::loader::ABI);
-            self.root
-                .write(&format!("{programs}/loaders/{name}"), stage.loader);
-        }
     }
 
     /// The root to build in.
@@ -138,13 +129,6 @@ impl Store {
     /// Puts a file or directory of this machine, modes included, at `/files/NAME`.
     pub fn add_tree(&self, tree: &Path, name: &str) {
         self.copy(tree, &format!("/files/{name}"));
-    }
-
-    /// Writes a file, executable.
-    fn write_executable(&self, inside: &str, content: &str) {
-        self.root.write(inside, content);
-        fs::set_permissions(self.root.path(inside), fs::Permissions::from_mode(0o755))
-            .expect("chmod a file just written");
     }
 
     /// One of Nix's programs, to be started.

@@ -29,8 +29,6 @@ enum Task {
     Dist(dist::Options),
     /// Write docs/schema.json, which the types of the tool say
     Schema,
-    /// Write the loaders of every architecture into a directory
-    Loaders(dist::Loaders),
 }
 
 fn main() -> ExitCode {
@@ -41,7 +39,6 @@ fn main() -> ExitCode {
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Dist(options) => dist::run(&options),
         Task::Schema => schema::run(),
-        Task::Loaders(options) => dist::loaders(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

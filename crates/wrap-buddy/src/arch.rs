@@ -180,11 +180,19 @@ impl Arch {
     /// File names a loader image may have, the best one first: with its ABI in the name it stays what programs wrapped now
     /// expect, whatever the directory is updated to.
     pub fn loader_names(&self) -> Vec<String> {
-        let versioned = format!("loader-{}.v{}.bin", self.name, loader::ABI);
         let qualified = format!("loader-{}.bin", self.name);
-        let mut names = vec![versioned, self.usual_loader_name(), qualified];
+        let mut names = vec![
+            self.versioned_loader_name(),
+            self.usual_loader_name(),
+            qualified,
+        ];
         names.dedup();
         names
+    }
+
+    /// The name a loader image keeps, whatever comes after it.
+    pub fn versioned_loader_name(&self) -> String {
+        format!("loader-{}.v{}.bin", self.name, loader::ABI)
     }
 
     /// The name a loader image usually has. The host's own is plain `loader.bin`, so that one directory can serve every

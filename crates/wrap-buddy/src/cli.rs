@@ -207,6 +207,9 @@ pub enum Command {
     ///
     /// Nothing is executed. Exit status: 0 when all will start, 1 when not.
     Check(Check),
+    /// Write the files that a package has beside this tool
+    #[command(hide = true, subcommand)]
+    Generate(crate::generate::Files),
 }
 
 /// Files to check.
@@ -296,6 +299,7 @@ impl CommandLine {
             Some(Command::Status(look) | Command::Show(look)) => look.output,
             Some(Command::Check(check)) => check.look.output,
             Some(Command::Watch(watch)) => watch.wrap.0.output,
+            Some(Command::Generate(_)) => Output::default(),
         }
     }
 }

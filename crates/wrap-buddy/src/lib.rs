@@ -12,6 +12,7 @@ mod crew;
 mod desk;
 pub mod earlier;
 mod foreign;
+pub mod generate;
 mod hex;
 pub mod in_place;
 pub mod inject;
@@ -89,6 +90,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             });
             !views.iter().any(|view| view.failed())
         }),
+        Some(Command::Generate(files)) => generate::generate(files).map(|()| true),
         Some(Command::Watch(arguments)) => watch::watch(arguments, all, stages::MISSING),
         Some(Command::Check(check)) => check::check(check, all).map(|checked| {
             told(&checked, output, teller, |out| {

@@ -91,6 +91,42 @@ fn its_checks_pass() {
     }
 }
 
+/// What is beside the tool: manual pages and completions where readers and shells look, loaders in an output of their own.
+#[test]
+fn the_package_is_whole() {
+    let arch = Arch::host();
+    let store = Store::new(&[arch]);
+    let out = store.built(arch, "wrap-buddy");
+    let inside = |path: &str| store.root().read(&format!("{out}/{path}"));
+    let page = inside("share/man/man1/wrap-buddy-watch.1");
+    assert!(String::from_utf8_lossy(&page).contains("wrap\\-buddy\\-watch"));
+    for (path, text) in [
+        ("bash-completion/completions/wrap-buddy", "complete -F"),
+        ("zsh/site-functions/_wrap-buddy", "#compdef wrap-buddy"),
+        (
+            "fish/vendor_completions.d/wrap-buddy.fish",
+            "complete -c wrap-buddy",
+        ),
+        (
+            "nushell/vendor/autoload/wrap-buddy.nu",
+            "export extern wrap-buddy",
+        ),
+    ] {
+        let content = inside(&format!("share/{path}"));
+        assert!(String::from_utf8_lossy(&content).contains(text), "{path}");
+    }
+    let programs = fs::read_dir(store.root().path(&format!("{out}/bin"))).expect("a directory");
+    assert_eq!(programs.count(), 1);
+    let loader = store.built(arch, "wrap-buddy.loader");
+    for stage in stages::all() {
+        let name = format!("loader-{}.v{}.bin", stage.name, sidecar::loader::ABI);
+        let image = store
+            .root()
+            .read(&format!("{loader}/lib/wrap-buddy/{name}"));
+        assert_eq!(image, stage.loader);
+    }
+}
+
 /// `nix flake init` of the template, and `nix build`.
 #[test]
 fn what_the_template_makes_builds_and_runs() {

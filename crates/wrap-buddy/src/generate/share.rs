@@ -1,13 +1,13 @@
 //! Manual pages and completions, all of them from the definition of the command line.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Command, CommandFactory};
 use clap_complete::{Generator, Shell};
 use clap_complete_nushell::Nushell;
-use wrap_buddy::cli::CommandLine;
+
+use crate::cli::CommandLine;
 
 /// Writes everything below `share`, under the names that manual readers and shells look for.
 ///
@@ -15,11 +15,7 @@ use wrap_buddy::cli::CommandLine;
 /// When a file cannot be written.
 pub fn write(share: &Path) -> Result<()> {
     for (path, content) in files()? {
-        let path = share.join(path);
-        let directory = path.parent().unwrap_or(share);
-        fs::create_dir_all(directory)
-            .and_then(|()| fs::write(&path, content))
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        super::write(&share.join(path), &content)?;
     }
     Ok(())
 }
@@ -86,8 +82,16 @@ fn bash(name: &str) -> Vec<u8> {
 }
 
 fn completions(shell: impl Generator) -> Vec<u8> {
-    let mut command = CommandLine::command();
-    let name = command.get_name().to_owned();
+    let all = CommandLine::command();
+    let name = all.get_name().to_owned();
+    // clap_complete offers hidden commands as well.
+    let shown = all.get_subcommands().filter(|one| !one.is_hide_set());
+    let mut command = Command::new(env!("CARGO_PKG_NAME"))
+        .about(all.get_about().cloned().unwrap_or_default())
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_help_subcommand(true)
+        .args(all.get_arguments())
+        .subcommands(shown);
     let mut content = Vec::new();
     clap_complete::generate(shell, &mut command, name, &mut content);
     content
@@ -234,6 +238,7 @@ mod tests {
                     assert!(known, "{path} does not have --{flag} of {page}");
                 }
             }
+            assert!(!text.contains("generate"), "{path} has a hidden command");
         }
     }
 

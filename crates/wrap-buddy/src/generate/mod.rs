@@ -1,0 +1,100 @@
+//! `wrap-buddy generate`: what a package has beside the tool, which holds it or knows it. For those who make packages: it needs
+//! neither cargo nor a checkout.
+
+mod share;
+
+pub use share::write as write_share;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use clap::Subcommand;
+
+use crate::arch;
+
+/// Files to write into a directory, which is made if it is not there.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Files {
+    /// Manual pages and completions, for a prefix's share: man/man1, bash-completion, zsh, fish, nushell
+    Share {
+        /// The directory
+        directory: PathBuf,
+    },
+    /// The loader of every architecture, for a prefix's lib/wrap-buddy
+    Loaders {
+        /// The directory
+        directory: PathBuf,
+    },
+}
+
+/// Writes `files`.
+///
+/// # Errors
+/// When one cannot be written, or this build lacks the loader of an architecture.
+pub fn generate(files: &Files) -> Result<()> {
+    match files {
+        Files::Share { directory } => write_share(directory),
+        Files::Loaders { directory } => {
+            let missing = stages::MISSING.iter();
+            let missing: Vec<String> = missing
+                .map(|(name, install)| format!("{name}: {install}"))
+                .collect();
+            ensure!(
+                missing.is_empty(),
+                "this build has no loaders for {}",
+                missing.join("; for ")
+            );
+            write_loaders(directory)
+        }
+    }
+}
+
+/// Writes every loader this build has into `directory`, under the names the tool looks for: the usual ones, and those with the ABI.
+///
+/// # Errors
+/// When this build has none, or one cannot be written.
+pub fn write_loaders(directory: &Path) -> Result<()> {
+    ensure!(
+        !stages::all().is_empty(),
+        "this build has no stage: `cargo xtask setup` installs what they are built with"
+    );
+    for stage in stages::all() {
+        let arch = arch::all().iter().find(|arch| arch.name == stage.name);
+        let arch = arch.ok_or_else(|| anyhow!("{}: no such architecture", stage.name))?;
+        // With the ABI in its name it can stay when a later version brings another: programs wrapped before need it.
+        for name in [arch.usual_loader_name(), arch.versioned_loader_name()] {
+            write(&directory.join(name), stage.loader)?;
+        }
+    }
+    Ok(())
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<()> {
+    let directory = path.parent().unwrap_or(path);
+    fs::create_dir_all(directory)
+        .and_then(|()| fs::write(path, content))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tool_finds_the_loaders_it_writes() {
+        let directory = tempfile::tempdir().unwrap();
+        let inner = directory.path().join("lib/wrap-buddy");
+        write_loaders(&inner).unwrap();
+        for stage in stages::all() {
+            let arch = arch::find(stage.machine, 2).or_else(|| arch::find(stage.machine, 1));
+            let names = arch.unwrap().loader_names();
+            assert_eq!(fs::read(inner.join(&names[0])).unwrap(), stage.loader);
+            assert_eq!(fs::read(inner.join(&names[1])).unwrap(), stage.loader);
+        }
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = write_loaders(&file).unwrap_err().to_string();
+        assert!(error.starts_with("cannot write /"), "{error}");
+    }
+}
