@@ -32,8 +32,9 @@
         path = ./nix/template;
         description = "Packages a prebuilt program";
         welcomeText = ''
-          In flake.nix, put where you got this template from in place of `github:OWNER/wrap-buddy`. Then:
+          In flake.nix, put where you have this template from in place of github:OWNER/wrap-buddy:
 
+              sed -i 's|github:OWNER/wrap-buddy|URL|' flake.nix
               nix run . -- --version
         '';
       };

@@ -127,7 +127,7 @@ fn the_package_is_whole() {
     }
 }
 
-/// `nix flake init` of the template, and `nix build`.
+/// `nix flake init` of the template, and `nix build`: unedited, and with the one thing replaced that is to be.
 #[test]
 fn what_the_template_makes_builds_and_runs() {
     let arch = Arch::host();
@@ -149,20 +149,26 @@ fn what_the_template_makes_builds_and_runs() {
         assert!(store.root().path(&format!("/files/mine/{file}")).exists());
     }
 
-    let build = store
-        .nix("nix")
-        .args(["build", "--json", "--no-link", "path:/files/mine"])
-        .args([
-            "--no-write-lock-file",
-            "--override-input",
-            "wrap-buddy",
-            "path:/source",
-        ])
-        .args(OVERRIDE)
-        .output()
-        .success();
-    let built: Value = serde_json::from_str(&build.stdout).expect("JSON");
-    let path = built[0]["outputs"]["out"].as_str().expect("a path");
+    let build = |more: &[&str]| {
+        let build = store
+            .nix("nix")
+            .args(["build", "--json", "--no-link", "path:/files/mine"])
+            .args(["--no-write-lock-file"])
+            .args(OVERRIDE)
+            .args(more.iter().copied())
+            .output()
+            .success();
+        let built: Value = serde_json::from_str(&build.stdout).expect("JSON");
+        let path = built[0]["outputs"]["out"].as_str();
+        path.expect("a path").to_owned()
+    };
+    let path = &build(&["--override-input", "wrap-buddy", "path:/source"]);
+    let flake = store.root().path("/files/mine/flake.nix");
+    let text = fs::read_to_string(&flake).expect("it is there");
+    let edited = text.replace("\"github:OWNER/wrap-buddy\"", "\"path:/source\"");
+    assert_ne!(text, edited);
+    fs::write(&flake, edited).expect("it can be written");
+    assert_eq!(&build(&[]), path);
     let root = store.closure_root(path);
     let version = root.command(&format!("{path}/bin/ruff")).arg("--version");
     let output = version.output().success();
