@@ -6,6 +6,9 @@ use anyhow::Result;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+/// Says whether what has not begun is to be left. Once it has said so it stays with that.
+pub type Stop<'s> = dyn Fn() -> bool + Sync + 's;
+
 /// Threads to work with; none beside the calling one where that is enough.
 #[derive(Debug)]
 pub struct Crew(Option<ThreadPool>);

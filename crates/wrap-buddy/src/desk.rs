@@ -10,7 +10,7 @@ use stages::Stage;
 
 use crate::classify::{Class, Means, Subject, classify};
 use crate::cli::{Cli, Strategy};
-use crate::crew::Crew;
+use crate::crew::{Crew, Stop};
 use crate::earlier::Way;
 use crate::inspect::Elf;
 use crate::interpreter::Interpreter;
@@ -101,10 +101,14 @@ impl<'a> Desk<'a> {
     }
 
     /// What is to become of each candidate that somebody asks about; `teller` hears of those that are left as they are as soon
-    /// as that is clear.
-    pub fn decide(&self, crew: &Crew, teller: &Teller) -> Vec<FileReport> {
+    /// as that is clear. Once `stop` says so, no more are looked at.
+    pub fn decide(&self, crew: &Crew, teller: &Teller, stop: Option<&Stop<'_>>) -> Vec<FileReport> {
+        let stops = || stop.is_some_and(|stop| stop());
         teller.expect(self.candidates.len());
         let looks = crew.map(self.candidates, |candidate| {
+            if stops() {
+                return Look::Nothing;
+            }
             let look = self.look_at(candidate);
             if !matches!(look, Look::Program(_)) {
                 teller.step();
@@ -122,6 +126,7 @@ impl<'a> Desk<'a> {
         let files = crew.take(looked, |(candidate, look)| match look {
             Look::Nothing => None,
             Look::Report(report) | Look::Library { report, .. } => Some(report),
+            Look::Program(_) if stops() => None,
             Look::Program(program) => {
                 let report = self.program(candidate, *program, &edited, &relative);
                 teller.step();

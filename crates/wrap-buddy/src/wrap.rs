@@ -10,7 +10,7 @@ use stages::Stage;
 use crate::apply::{self, Options};
 use crate::classify::Means;
 use crate::cli::{Cli, Search, Strategy};
-use crate::crew::Crew;
+use crate::crew::{Crew, Stop};
 use crate::desk::Desk;
 use crate::interpreter::Interpreters;
 use crate::loaders::Loaders;
@@ -33,14 +33,15 @@ pub fn wrap(
 ) -> Result<Report> {
     let _lock = (!cli.dry_run).then(|| TreeLock::on(&cli.paths, cli.output.quiet));
     let (candidates, unreadable) = scan(&cli.paths, !cli.no_recurse, cli.output.wanted(), cli.jobs);
-    let mut report = wrap_candidates(cli, stages, missing_stages, &candidates, teller)?;
+    let mut report = wrap_candidates(cli, stages, missing_stages, &candidates, teller, None)?;
     let unreadable = unreadable.into_iter();
     let unreadable = unreadable.map(|one| FileReport::failed(one.path, one.reason));
     report.files.extend(unreadable);
     Ok(report)
 }
 
-/// Wraps `candidates` in the way that `cli` says; whoever calls it has locked the directories they are in.
+/// Wraps `candidates` in the way that `cli` says; whoever calls it has locked the directories they are in. Once `stop` says so, no
+/// file is begun: those that are left have the status of a dry run, or are not in the report.
 ///
 /// # Errors
 /// When nothing can be done at all, whatever the candidates.
@@ -50,6 +51,7 @@ pub fn wrap_candidates(
     missing_stages: &[(&str, &str)],
     candidates: &[Candidate],
     teller: &Teller,
+    stop: Option<&Stop<'_>>,
 ) -> Result<Report> {
     let interpreters = Interpreters::find(&cli.interpreter).context("--interpreter")?;
     let loaders = Loaders::new(cli.loader_dir_path.as_deref())?;
@@ -79,7 +81,7 @@ pub fn wrap_candidates(
     };
     let crew = Crew::new(candidates.len(), cli.jobs)?;
     let desk = Desk::new(means, resolver, style, cli, candidates);
-    let mut files = desk.decide(&crew, teller);
+    let mut files = desk.decide(&crew, teller, stop);
     skip_hard_links(&mut files);
 
     let mut report = Report {
@@ -92,7 +94,7 @@ pub fn wrap_candidates(
         let options = Options {
             replace: cli.replace,
         };
-        carry_out(&mut files, &mut report.installed, options, &crew);
+        carry_out(&mut files, &mut report.installed, options, &crew, stop);
     }
     report.files = files;
     Ok(report)
@@ -150,6 +152,7 @@ fn carry_out(
     installed: &mut Vec<PathBuf>,
     options: Options,
     crew: &Crew,
+    stop: Option<&Stop<'_>>,
 ) {
     let plans: Vec<&Plan> = files
         .iter()
@@ -168,11 +171,13 @@ fn carry_out(
         .iter_mut()
         .filter(|file| file.plan.is_some())
         .collect();
+    // Programs rely on what is done to libraries.
+    planned.sort_by_key(|file| file.status != Status::WouldEdit);
     let plans: Vec<&Plan> = planned
         .iter()
         .filter_map(|file| file.plan.as_deref())
         .collect();
-    let outcomes = apply::apply(&plans, options, crew);
+    let outcomes = apply::apply(&plans, options, crew, stop);
     for (file, outcome) in planned.iter_mut().zip(outcomes) {
         match outcome {
             Ok(notes) => {

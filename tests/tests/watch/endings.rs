@@ -1,9 +1,10 @@
 //! How a watch ends, and what it does beside another; what it tells systemd.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::Watching;
 use e2e::watching::{done, event, lines, paths};
@@ -11,26 +12,46 @@ use nix::sys::signal::Signal;
 
 use crate::{a_while, copy, is_original, root_and_program, says_hello};
 
+/// As whoever stops a service expects: not when all is done, and with no file half done.
 #[test]
-fn a_signal_ends_it_when_the_file_at_hand_is_done() {
+fn a_signal_ends_it_when_the_files_at_hand_are_done() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let (root, built) = root_and_program();
         let watching = root.wrap("/app").watch();
         let bytes = fs::read(&built).expect("it was built");
-        const COUNT: usize = 500;
+        const COUNT: usize = 2000;
+        // All of them at once.
         for n in 0..COUNT {
-            root.write(&format!("/app/program-{n}"), &bytes);
+            root.write(&format!("/aside/program-{n:04}"), &bytes);
         }
-        // In the middle of it, mostly.
+        fs::rename(root.path("/aside"), root.path("/app/many")).expect("rename");
         watching.wait("one has a sidecar", |_| {
-            let first = root.path("/app/.program-0.wrapbuddy");
+            let first = root.path("/app/many/.program-0000.wrapbuddy");
             first.exists().then_some(())
         });
+        let asked = Instant::now();
         watching.signal(signal);
         let output = watching.finish().success();
+        eprintln!("ended after {:?}", asked.elapsed());
         let lines = lines(&output.stdout);
         assert_eq!(event(&lines, "stopped").count(), 1);
-        assert_eq!(done(&lines).count(), COUNT);
+        let wrapped: BTreeSet<String> = paths(done(&lines)).into_iter().collect();
+        assert!(
+            !wrapped.is_empty() && wrapped.len() < COUNT,
+            "{}",
+            wrapped.len()
+        );
+        for n in 0..COUNT {
+            let path = format!("/app/many/program-{n:04}");
+            let sidecar = root.path(&format!("/app/many/.program-{n:04}.wrapbuddy"));
+            let is_wrapped = wrapped.contains(&path);
+            assert_eq!(is_original(&root, &built, &path), !is_wrapped, "{path}");
+            assert_eq!(sidecar.exists(), is_wrapped, "{path}");
+        }
+        // The rest is for the next one.
+        let once = root.wrap("/app").args(["--once"]).watch_command().output();
+        let rest = done(&self::lines(&once.success().stdout)).count();
+        assert_eq!(wrapped.len() + rest, COUNT);
         let status = root
             .wrap_buddy()
             .args(["status", "/app"])

@@ -19,7 +19,7 @@ use anyhow::{Result, anyhow, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sidecar::EditKind;
 
-use crate::crew::Crew;
+use crate::crew::{Crew, Stop};
 use crate::loaders::Install;
 use crate::plan::Plan;
 use crate::restoration::Restoration;
@@ -31,23 +31,34 @@ use job::{Job, Target};
 /// syncs.
 const BATCH: u64 = 4096;
 
+/// Programs worked on at a time where one may be told to stop in between.
+const STOPPABLE: u64 = 256;
+
 /// Open files besides those of programs.
 const OTHER_FILES: u64 = 64;
 
 /// With more programs than this, whole file systems are synced instead of single files.
 const FEW: usize = 8;
 
-/// Carries out `plans` and says of each what there is to know, or why it failed.
-pub fn apply(plans: &[&Plan], options: Options, crew: &Crew) -> Vec<Result<Vec<String>>> {
-    let batches = plans.chunks(batch_len(plans.len() as u64) as usize);
+/// Carries out `plans` and says of each what there is to know, or why it failed; of those that are left, because `stop` says so,
+/// nothing.
+pub fn apply(
+    plans: &[&Plan],
+    options: Options,
+    crew: &Crew,
+    stop: Option<&Stop<'_>>,
+) -> Vec<Result<Vec<String>>> {
+    let most = stop.map_or(BATCH, |_| STOPPABLE);
+    let batches = plans.chunks(batch_len(plans.len() as u64, most) as usize);
     batches
+        .take_while(|_| !stop.is_some_and(|stop| stop()))
         .flat_map(|batch| apply_batch(batch, options, crew))
         .collect()
 }
 
-/// How many of `count` programs can be worked on at a time; the limit of open files is raised for them if it may be.
-fn batch_len(count: u64) -> u64 {
-    let wanted = count.clamp(1, BATCH);
+/// How many of `count` programs can be worked on at a time, `most` at most; the limit of open files is raised for them if it may be.
+fn batch_len(count: u64, most: u64) -> u64 {
+    let wanted = count.clamp(1, most);
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return 1;
     };
@@ -147,7 +158,7 @@ pub fn restore(
     options: Options,
     crew: &Crew,
 ) -> Vec<Result<Vec<String>>> {
-    let batches = restorations.chunks(batch_len(restorations.len() as u64) as usize);
+    let batches = restorations.chunks(batch_len(restorations.len() as u64, BATCH) as usize);
     batches
         .flat_map(|batch| restore_batch(batch, options, crew))
         .collect()

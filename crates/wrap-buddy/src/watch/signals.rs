@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
@@ -41,6 +42,12 @@ impl Signals {
     /// Readable when there is something to [`Signals::take`].
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+
+    /// Whether there is something to [`Signals::take`].
+    pub fn is_any(&self) -> bool {
+        let mut descriptors = [PollFd::new(self.descriptor(), PollFlags::POLLIN)];
+        poll(&mut descriptors, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 
     /// What was asked for since the last call; to end, above all.

@@ -1,0 +1,218 @@
+//! The loop: waits for something to happen, which [`seeing`] takes in, and has [`wrapping`] deal with what has settled.
+
+mod seeing;
+mod wrapping;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use sd_notify::NotifyState;
+use stages::Stage;
+
+use super::arguments::Watch;
+use super::dealt::Dealt;
+use super::lines::Lines;
+use super::polling::Snapshot;
+use super::roots::Root;
+use super::settling::Settling;
+use super::signals::{Signals, Wish};
+use super::tree::Tree;
+use crate::cli::Cli;
+use crate::report::{FileReport, Report, Teller};
+use crate::wrap::wrap_candidates;
+
+/// How often directories are looked through that the kernel does not tell of, unless the user says otherwise.
+const USUAL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A watch.
+pub struct Daemon<'a> {
+    cli: &'a Cli,
+    stages: &'a [Stage],
+    missing_stages: &'a [(&'a str, &'a str)],
+    roots: Vec<Root>,
+    once: bool,
+    /// None when all roots are polled.
+    tree: Option<Tree>,
+    settling: Settling,
+    snapshot: Snapshot,
+    interval: Duration,
+    /// Of roots that are polled: these settle when two looks see the same.
+    settling_by_looks: Settling,
+    next_look: Option<Instant>,
+    dealt: Dealt,
+    lines: Lines,
+    said: BTreeSet<String>,
+    wrapped: usize,
+    failed: usize,
+}
+
+impl<'a> Daemon<'a> {
+    /// Nothing is watched yet.
+    ///
+    /// # Errors
+    /// When nothing could be wrapped with these settings.
+    pub fn new(
+        arguments: &'a Watch,
+        mut roots: Vec<Root>,
+        stages: &'a [Stage],
+        missing_stages: &'a [(&'a str, &'a str)],
+    ) -> Result<Self> {
+        let cli = &*arguments.wrap.0;
+        wrap_candidates(cli, stages, missing_stages, &[], &Teller::default(), None)?;
+        for root in &mut roots {
+            root.polled = arguments.poll.is_some() || root.needs_polling();
+        }
+        let interval = arguments.poll.unwrap_or(USUAL_INTERVAL);
+        Ok(Self {
+            cli,
+            stages,
+            missing_stages,
+            roots,
+            once: arguments.once,
+            tree: None,
+            settling: Settling::new(arguments.settle),
+            snapshot: Snapshot::default(),
+            interval,
+            settling_by_looks: Settling::new(arguments.settle.max(interval)),
+            next_look: None,
+            dealt: Dealt::default(),
+            lines: Lines::new(cli.output),
+            said: BTreeSet::new(),
+            wrapped: 0,
+            failed: 0,
+        })
+    }
+
+    /// Watches until a signal, or until everything has settled. Says whether all is well.
+    ///
+    /// # Errors
+    /// When the system gives nothing to wait with.
+    pub fn run(mut self) -> Result<bool> {
+        let signals = Signals::hold_back()?;
+        let started = Instant::now();
+        self.start(started);
+        let mut first = Some(started + self.settling.quiet());
+        loop {
+            let now = Instant::now();
+            self.look_again(now);
+            self.wrap_settled(now, &signals);
+            // A signal may have ended that early.
+            if !signals.is_any() {
+                if first.is_some_and(|first| now >= first) {
+                    first = None;
+                    self.tell_ready();
+                }
+                if self.once && first.is_none() && self.has_settled() {
+                    self.end("everything has settled");
+                    return Ok(self.failed == 0);
+                }
+            }
+            self.wait(&signals, first)?;
+            match signals.take() {
+                Some(Wish::Stop) => {
+                    self.end("by a signal");
+                    return Ok(true);
+                }
+                Some(Wish::Again) => {
+                    self.dealt.clear();
+                    self.start(Instant::now());
+                }
+                None => {}
+            }
+            self.take_events(Instant::now());
+        }
+    }
+
+    /// Waits for a signal, an event, or the time at which something is due: `first`, or what settles, or a look.
+    fn wait(&self, signals: &Signals, first: Option<Instant>) -> Result<()> {
+        let settling = [&self.settling, &self.settling_by_looks].map(Settling::next);
+        let times = settling.into_iter().chain([first, self.next_look]);
+        let timeout = match times.flatten().min() {
+            // Not too early: a timeout is in whole milliseconds.
+            Some(time) => {
+                let left = time.saturating_duration_since(Instant::now());
+                let left = left + Duration::from_micros(999);
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+            }
+            None => PollTimeout::NONE,
+        };
+        let tree = self.tree.as_ref().map(Tree::descriptor);
+        let descriptors = [Some(signals.descriptor()), tree];
+        let descriptors = descriptors.into_iter().flatten();
+        let mut descriptors: Vec<PollFd<'_>> = descriptors
+            .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN))
+            .collect();
+        match poll(&mut descriptors, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Watches every root from now on, and looks at all that is there.
+    fn start(&mut self, now: Instant) {
+        self.next_look = self.roots.iter().any(|root| root.polled).then_some(now);
+        if self.next_look.is_some() {
+            self.snapshot = Snapshot::default();
+        }
+        if let Err(exhausted) = self.watch_anew(now) {
+            self.fall_back(exhausted, now);
+        }
+    }
+
+    fn has_settled(&self) -> bool {
+        self.settling.is_empty() && self.settling_by_looks.is_empty()
+    }
+
+    /// What was there at the start has been dealt with, and everything is watched.
+    fn tell_ready(&mut self) {
+        if self.once {
+            self.tell_lost();
+        } else {
+            let all = self.roots.iter();
+            let all: Vec<&Path> = all.map(|root| root.shown.as_path()).collect();
+            let polled = self.roots.iter().filter(|root| root.polled);
+            let polled: Vec<&Path> = polled.map(|root| root.shown.as_path()).collect();
+            let directories = self.tree.as_ref().map_or(0, Tree::len);
+            self.lines.watching(&all, &polled, directories);
+        }
+        // Who is told of it, if anybody, is no concern of the files.
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
+        self.tell_status();
+    }
+
+    /// Nobody will wait for a directory that the user named, and that is not there.
+    fn tell_lost(&mut self) {
+        let lost = self.roots.iter().filter(|root| root.real().is_none());
+        let lost = lost.filter(|root| self.cli.paths.contains(&root.shown));
+        let files = lost
+            .map(|root| FileReport::failed(root.shown.clone(), "does not exist".to_owned()))
+            .collect();
+        self.tell_failed(files);
+    }
+
+    fn tell_failed(&mut self, files: Vec<FileReport>) {
+        if !files.is_empty() {
+            self.failed += files.len();
+            let report = Report {
+                files,
+                ..Report::default()
+            };
+            self.lines.batch(&report, Duration::ZERO);
+        }
+    }
+
+    fn tell_status(&self) {
+        let (wrapped, failed) = (self.wrapped, self.failed);
+        let status = format!("{wrapped} files wrapped or edited, {failed} failed");
+        let _ = sd_notify::notify(&[NotifyState::Status(&status)]);
+    }
+
+    fn end(&self, reason: &str) {
+        let _ = sd_notify::notify(&[NotifyState::Stopping]);
+        self.lines.stopped(reason);
+    }
+}

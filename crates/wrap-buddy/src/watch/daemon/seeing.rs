@@ -1,0 +1,216 @@
+//! What is there and what happens, told by the kernel or seen at intervals, on its way to what is settling.
+
+use std::fs::{self, DirEntry};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::Daemon;
+use crate::scan::may_be_elf;
+use crate::watch::leftovers;
+use crate::watch::polling::Snapshot;
+use crate::watch::roots::{self, is_own_name};
+use crate::watch::tree::{Event, Exhausted, Tree};
+
+impl Daemon<'_> {
+    pub(super) fn watch_anew(&mut self, now: Instant) -> Result<(), Exhausted> {
+        self.tree = None;
+        if self.roots.iter().all(|root| root.polled) {
+            return Ok(());
+        }
+        self.tree = Some(Tree::new()?);
+        for root in &mut self.roots {
+            root.there = None;
+        }
+        self.look_at_roots(now)
+    }
+
+    /// Without the kernel telling what happens, it has to be looked for.
+    pub(super) fn fall_back(&mut self, exhausted: Exhausted, now: Instant) {
+        let setting = match exhausted {
+            Exhausted::Watches => "fs.inotify.max_user_watches",
+            Exhausted::Instances => "fs.inotify.max_user_instances",
+        };
+        let path = Path::new("/proc/sys").join(setting.replace('.', "/"));
+        let value = fs::read_to_string(path).unwrap_or_default();
+        self.lines.warning(&format!(
+            "the kernel watches no more than {setting} = {}: raise it (sysctl -w {setting}=NUMBER) and start again; until then \
+             everything is looked through every {} s",
+            value.trim(),
+            self.interval.as_secs_f64()
+        ));
+        self.tree = None;
+        for root in &mut self.roots {
+            root.polled = true;
+        }
+        self.snapshot = Snapshot::default();
+        self.next_look = Some(now);
+    }
+
+    /// Finds out which roots are there, and watches those that have appeared.
+    pub(super) fn look_at_roots(&mut self, now: Instant) -> Result<(), Exhausted> {
+        for index in 0..self.roots.len() {
+            let Some(tree) = &mut self.tree else {
+                return Ok(());
+            };
+            let root = &mut self.roots[index];
+            if root.polled {
+                continue;
+            }
+            // First, so that nothing can happen in between.
+            tree.await_root(&root.path)?;
+            let before = root.real().map(Path::to_owned);
+            if !root.look() {
+                continue;
+            }
+            if let Some(before) = before {
+                tree.forget(&before);
+                self.settling.forget(&before);
+                self.dealt.forget(&before);
+            }
+            // Another root may have been watched by way of this one.
+            let there = self.roots.iter().filter(|root| !root.polled);
+            let there: Vec<PathBuf> = there
+                .filter_map(|root| root.real().map(Path::to_owned))
+                .collect();
+            for real in there {
+                self.enter(real, false, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Watches a directory and those below, and looks at the files there. With `appeared` they belong together.
+    fn enter(&mut self, directory: PathBuf, appeared: bool, now: Instant) -> Result<(), Exhausted> {
+        let mut directories = vec![directory];
+        while let Some(directory) = directories.pop() {
+            let Some(tree) = &mut self.tree else {
+                return Ok(());
+            };
+            // First, so that nothing can happen in between.
+            if !roots::enters(&self.roots, false, &directory) || !tree.watch(&directory)? {
+                continue;
+            }
+            if appeared {
+                self.settling.directory_appeared(&directory, now);
+            }
+            for (path, is_directory) in entries(&directory) {
+                if is_directory {
+                    directories.push(path);
+                } else if roots::wants(&self.roots, false, &path)
+                    && !self.dealt.knows(&path)
+                    // What is not yet one will be closed after it was written, and looked at then.
+                    && may_be_elf(&path)
+                {
+                    self.settling.file_changed(&path, now);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what has happened.
+    pub(super) fn take_events(&mut self, now: Instant) {
+        let Some(tree) = &mut self.tree else {
+            return;
+        };
+        let events = tree.read();
+        let (mut is_lost, mut is_about_roots) = (false, false);
+        let mut result = Ok(());
+        for event in events {
+            match event {
+                Event::Overflow => is_lost = true,
+                Event::Roots => is_about_roots = true,
+                Event::DirectoryAppeared(path) => {
+                    result = result.and_then(|()| self.enter(path, true, now));
+                }
+                Event::FileChanged(path) => self.changed(&path, now),
+                Event::Moved(path) => self.gone(&path, now),
+                Event::Removed(path) => {
+                    self.gone(&path, now);
+                    if leftovers::has_any(&path) {
+                        self.changed(&path, now);
+                    }
+                }
+            }
+        }
+        if is_lost {
+            self.lines.warning(
+                "more has happened at once than the kernel keeps (fs.inotify.max_queued_events): everything is looked at again",
+            );
+            result = result.and_then(|()| self.watch_anew(now));
+        } else if is_about_roots {
+            result = result.and_then(|()| self.look_at_roots(now));
+        }
+        if let Err(exhausted) = result {
+            self.fall_back(exhausted, now);
+        }
+    }
+
+    fn changed(&mut self, path: &Path, now: Instant) {
+        if roots::wants(&self.roots, false, path) {
+            self.settling.file_changed(path, now);
+        } else {
+            let directory = path.parent().unwrap_or(path);
+            self.settling.touched(directory, now);
+        }
+    }
+
+    fn gone(&mut self, path: &Path, now: Instant) {
+        self.settling.forget(path);
+        self.dealt.forget(path);
+        self.settling.touched(path.parent().unwrap_or(path), now);
+    }
+
+    /// Looks through the roots that are polled, if it is time.
+    pub(super) fn look_again(&mut self, now: Instant) {
+        if self.next_look.is_none_or(|time| now < time) {
+            return;
+        }
+        self.next_look = Some(now + self.interval);
+        let mut directories = Vec::new();
+        for root in self.roots.iter_mut().filter(|root| root.polled) {
+            root.look();
+            directories.extend(root.real().map(Path::to_owned));
+        }
+        while let Some(directory) = directories.pop() {
+            let Ok(metadata) = fs::symlink_metadata(&directory) else {
+                continue;
+            };
+            if !roots::enters(&self.roots, true, &directory) {
+                continue;
+            }
+            if self.snapshot.is_news(&directory, &metadata) {
+                self.settling_by_looks.directory_appeared(&directory, now);
+            }
+            for (path, is_directory) in entries(&directory) {
+                if is_directory {
+                    directories.push(path);
+                    continue;
+                }
+                let Ok(metadata) = fs::symlink_metadata(&path) else {
+                    continue;
+                };
+                if metadata.is_file()
+                    && roots::wants(&self.roots, true, &path)
+                    && self.snapshot.is_news(&path, &metadata)
+                    && !self.dealt.knows(&path)
+                    && may_be_elf(&path)
+                {
+                    self.settling_by_looks.file_changed(&path, now);
+                }
+            }
+        }
+        self.snapshot.next();
+    }
+}
+
+/// What is in a directory, without what this tool has put there: each path, and whether it is a directory. Symbolic links
+/// are neither followed nor met.
+fn entries(directory: &Path) -> impl Iterator<Item = (PathBuf, bool)> + use<> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry: DirEntry| {
+        let kind = entry.file_type().ok()?;
+        let met = kind.is_dir() || kind.is_file();
+        (met && !is_own_name(&entry.file_name())).then(|| (entry.path(), kind.is_dir()))
+    })
+}

@@ -1,0 +1,163 @@
+//! Wraps what has settled.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::Daemon;
+use crate::report::{FileReport, Status, Teller};
+use crate::scan::Candidate;
+use crate::tree_lock::TreeLock;
+use crate::watch::dealt::{Stamp, Verdict};
+use crate::watch::leftovers;
+use crate::watch::roots::{self, Root};
+use crate::watch::settling::{Settled, Settling};
+use crate::watch::signals::Signals;
+use crate::watch::writers::Writers;
+use crate::wrap::wrap_candidates;
+
+impl Daemon<'_> {
+    /// Wraps what has settled by now. A signal ends it early.
+    pub(super) fn wrap_settled(&mut self, now: Instant, signals: &Signals) {
+        let mut ready = Vec::new();
+        let mut writers = Writers::default();
+        for by_looks in [false, true] {
+            let due = self.settling_of(by_looks).due(now);
+            for settled in due {
+                if let Some(held) = self.sort_out(settled, &mut ready, &mut writers) {
+                    self.settling_of(by_looks).hold(held, now);
+                }
+            }
+        }
+        if !ready.is_empty() {
+            self.wrap(ready, signals);
+        }
+    }
+
+    fn settling_of(&mut self, by_looks: bool) -> &mut Settling {
+        match by_looks {
+            true => &mut self.settling_by_looks,
+            false => &mut self.settling,
+        }
+    }
+
+    /// Adds to `ready` what can be wrapped of what has settled; the rest has to wait.
+    fn sort_out(
+        &mut self,
+        mut settled: Settled,
+        ready: &mut Vec<(PathBuf, Stamp)>,
+        writers: &mut Writers,
+    ) -> Option<Settled> {
+        let (mut free, mut held) = (Vec::new(), Vec::new());
+        for path in std::mem::take(&mut settled.files) {
+            match self.dealt.judge(&path, writers) {
+                Verdict::Ready(stamp) => free.push((path, stamp)),
+                Verdict::Held => held.push(path),
+                Verdict::Gone => {
+                    if let Some(sidecar) = leftovers::remove(&path) {
+                        self.lines.removed(&sidecar);
+                    }
+                }
+                Verdict::Nothing => {}
+            }
+        }
+        if held.is_empty() || settled.overdue {
+            ready.append(&mut free);
+        }
+        if held.is_empty() {
+            return None;
+        }
+        if self.once && settled.overdue {
+            self.give_up(held);
+            return None;
+        }
+        settled.files = held;
+        settled.files.extend(free.into_iter().map(|(path, _)| path));
+        Some(settled)
+    }
+
+    /// There is an end, and these files are not complete.
+    fn give_up(&mut self, held: Vec<PathBuf>) {
+        let reason = "is still being written to: run this again when it is complete";
+        let files = held.into_iter().map(|path| {
+            let shown = roots::candidate(&self.roots, path).shown;
+            FileReport::failed(shown, reason.to_owned())
+        });
+        let files = files.collect();
+        self.tell_failed(files);
+    }
+
+    /// Wraps files that have settled, and those again that lacked a library which may be among them.
+    fn wrap(&mut self, ready: Vec<(PathBuf, Stamp)>, signals: &Signals) {
+        let began = Instant::now();
+        let mut before: HashMap<PathBuf, Stamp> = ready.into_iter().collect();
+        let lacking: BTreeSet<PathBuf> = self.dealt.lacking().cloned().collect();
+        for path in &lacking {
+            if let Some(stamp) = Stamp::at(path) {
+                before.entry(path.clone()).or_insert(stamp);
+            }
+        }
+        let mut paths: Vec<PathBuf> = before.keys().cloned().collect();
+        paths.sort_unstable();
+        let candidates = paths.into_iter();
+        let candidates: Vec<Candidate> = candidates
+            .map(|path| roots::candidate(&self.roots, path))
+            .collect();
+        let concerned = self.roots.iter().filter_map(Root::real);
+        let concerned = concerned.filter(|root| before.keys().any(|path| path.starts_with(root)));
+        let concerned: Vec<PathBuf> = concerned.map(Path::to_owned).collect();
+        let lock = (!self.cli.dry_run).then(|| TreeLock::on(&concerned, true));
+        let wrapped = wrap_candidates(
+            self.cli,
+            self.stages,
+            self.missing_stages,
+            &candidates,
+            &Teller::default(),
+            Some(&|| signals.is_any()),
+        );
+        drop(lock);
+        let mut report = match wrapped {
+            Ok(report) => report,
+            Err(error) => {
+                self.lines.error(&format!("{error:#}"));
+                self.failed += 1;
+                for (path, stamp) in before {
+                    self.dealt.done(&path, stamp, true, false);
+                }
+                return;
+            }
+        };
+        // What a signal has left is not told of. The signal asks for the end, or for everything to be looked at again.
+        let dry_run = self.cli.dry_run;
+        report.files.retain(|file| dry_run || !file.status.is_dry());
+        let files = report.files.iter().map(|file| (&file.path, file));
+        let reported: HashMap<&PathBuf, &FileReport> = files.collect();
+        let mut still_lacking = BTreeSet::new();
+        for candidate in &candidates {
+            let Some(stamp) = before.get(&candidate.path) else {
+                continue;
+            };
+            let file = reported.get(&candidate.shown);
+            let failed = file.is_some_and(|file| file.status == Status::Failed);
+            let lacks = file.is_some_and(|file| !file.missing.is_empty());
+            self.dealt.done(&candidate.path, *stamp, failed, lacks);
+            if lacks && lacking.contains(&candidate.path) {
+                still_lacking.insert(candidate.shown.clone());
+            }
+        }
+        // Nothing new.
+        report
+            .files
+            .retain(|file| !still_lacking.contains(&file.path));
+        report
+            .warnings
+            .retain(|warning| self.said.insert(warning.clone()));
+        self.wrapped += [Status::Wrapped, Status::Edited]
+            .map(|done| report.count(done))
+            .iter()
+            .sum::<usize>();
+        self.failed += report.count(Status::Failed);
+        self.lines.batch(&report, began.elapsed());
+        self.tell_status();
+    }
+}
