@@ -4,6 +4,7 @@ mod arrivals;
 mod endings;
 mod limits;
 mod roots;
+mod service;
 mod settling;
 
 use std::fs;

@@ -155,6 +155,12 @@ pub const NEEDS: &[Need] = &[
         cross: None,
     },
     Need {
+        packages: &["systemd"],
+        why: "running the unit of a watch under a manager of user services",
+        proofs: &[Program(&["systemd-analyze"]), Program(&["systemctl"])],
+        cross: None,
+    },
+    Need {
         packages: &["shellcheck"],
         why: "linting the setup hook",
         proofs: &[Program(&["shellcheck"])],
