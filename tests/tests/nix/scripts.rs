@@ -2,10 +2,12 @@
 
 use e2e::run::on_host;
 
-const SCRIPTS: [&str; 3] = [
+const SCRIPTS: [&str; 5] = [
     "nix/setup-hook.sh",
     "tests/nix/stand-in/builder.sh",
     "tests/nix/stand-in/setup.sh",
+    "tests/tests/watch/mounts.sh",
+    "tests/tests/watch/service.sh",
 ];
 
 #[test]

@@ -3,6 +3,7 @@
 mod arrivals;
 mod endings;
 mod limits;
+mod mounts;
 mod roots;
 mod service;
 mod settling;

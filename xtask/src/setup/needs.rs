@@ -161,6 +161,12 @@ pub const NEEDS: &[Need] = &[
         cross: None,
     },
     Need {
+        packages: &["bindfs"],
+        why: "a file system in user space below a directory that is watched",
+        proofs: &[Program(&["bindfs"])],
+        cross: None,
+    },
+    Need {
         packages: &["shellcheck"],
         why: "linting the setup hook",
         proofs: &[Program(&["shellcheck"])],

@@ -1,7 +1,7 @@
 //! `wrap-buddy watch`: wraps what is in directories, then whatever arrives there, once that is complete.
 //!
 //! [`roots`] says what is watched, from [`presets`] too; [`tree`] is told by the kernel what happens there, or
-//! [`polling`] sees it; [`settling`] decides when it is over; [`dealt`] knows what was dealt with; [`daemon`] is the loop, and [`lines`] is
+//! [`polling`] sees it; [`mounts`] tells what is mounted over it; [`settling`] decides when it is over; [`dealt`] knows what was dealt with; [`daemon`] is the loop, and [`lines`] is
 //! what it says.
 
 mod arguments;
@@ -9,6 +9,7 @@ mod daemon;
 mod dealt;
 mod leftovers;
 mod lines;
+mod mounts;
 mod polling;
 mod presets;
 mod roots;

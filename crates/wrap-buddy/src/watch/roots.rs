@@ -90,9 +90,7 @@ impl Root {
     /// Whether it is on a file system that does not tell of changes made elsewhere.
     pub fn needs_polling(&self) -> bool {
         let nearest = self.path.ancestors().find(|path| path.exists());
-        nearest
-            .and_then(|path| statfs::statfs(path).ok())
-            .is_some_and(|found| is_silent(found.filesystem_type()))
+        nearest.is_some_and(is_on_silent)
     }
 
     /// Whether what happens in the directory `real`, which may be the root itself, is of interest.
@@ -154,6 +152,11 @@ pub fn is_own_name(name: &OsStr) -> bool {
     let ending = [&b".wrapbuddy"[..], b".wrapbuddy-new", b".wrapbuddy.d"];
     name.starts_with(b".wrapbuddy-")
         || (name.starts_with(b".") && ending.iter().any(|ending| name.ends_with(ending)))
+}
+
+/// Whether `path` is on a file system that does not tell of changes made elsewhere.
+pub fn is_on_silent(path: &Path) -> bool {
+    statfs::statfs(path).is_ok_and(|found| is_silent(found.filesystem_type()))
 }
 
 /// File systems whose files may be changed without this kernel knowing (linux/magic.h, statfs(2)).

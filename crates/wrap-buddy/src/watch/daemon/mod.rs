@@ -4,7 +4,7 @@ mod seeing;
 mod wrapping;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -16,6 +16,7 @@ use stages::Stage;
 use super::arguments::Watch;
 use super::dealt::Dealt;
 use super::lines::Lines;
+use super::mounts::Mounts;
 use super::polling::Snapshot;
 use super::roots::Root;
 use super::settling::Settling;
@@ -38,6 +39,9 @@ pub struct Daemon<'a> {
     /// None when all roots are polled.
     tree: Option<Tree>,
     settling: Settling,
+    mounts: Mounts,
+    /// Mount points below roots of file systems that do not tell, which are polled.
+    silent: BTreeSet<PathBuf>,
     snapshot: Snapshot,
     interval: Duration,
     /// Of roots that are polled: these settle when two looks see the same.
@@ -75,6 +79,8 @@ impl<'a> Daemon<'a> {
             once: arguments.once,
             tree: None,
             settling: Settling::new(arguments.settle),
+            mounts: Mounts::open(),
+            silent: BTreeSet::new(),
             snapshot: Snapshot::default(),
             interval,
             settling_by_looks: Settling::new(arguments.settle.max(interval)),
@@ -111,7 +117,7 @@ impl<'a> Daemon<'a> {
                     return Ok(self.failed == 0);
                 }
             }
-            self.wait(&signals, first)?;
+            let mounts_changed = self.wait(&signals, first)?;
             match signals.take() {
                 Some(Wish::Stop) => {
                     self.end("by a signal");
@@ -124,11 +130,15 @@ impl<'a> Daemon<'a> {
                 None => {}
             }
             self.take_events(Instant::now());
+            if mounts_changed {
+                self.take_mounts(Instant::now());
+            }
         }
     }
 
-    /// Waits for a signal, an event, or the time at which something is due: `first`, or what settles, or a look.
-    fn wait(&self, signals: &Signals, first: Option<Instant>) -> Result<()> {
+    /// Waits for a signal, an event, or the time at which something is due: `first`, or what settles, or a look. Says whether
+    /// something was mounted or unmounted.
+    fn wait(&self, signals: &Signals, first: Option<Instant>) -> Result<bool> {
         let settling = [&self.settling, &self.settling_by_looks].map(Settling::next);
         let times = settling.into_iter().chain([first, self.next_look]);
         let timeout = match times.flatten().min() {
@@ -141,13 +151,23 @@ impl<'a> Daemon<'a> {
             None => PollTimeout::NONE,
         };
         let tree = self.tree.as_ref().map(Tree::descriptor);
-        let descriptors = [Some(signals.descriptor()), tree];
-        let descriptors = descriptors.into_iter().flatten();
-        let mut descriptors: Vec<PollFd<'_>> = descriptors
-            .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN))
+        let told = [
+            (Some(signals.descriptor()), PollFlags::POLLIN),
+            (tree, PollFlags::POLLIN),
+            // Readable it is always.
+            (self.mounts.descriptor(), PollFlags::POLLPRI),
+        ];
+        let told = told.into_iter();
+        let mut told: Vec<PollFd<'_>> = told
+            .filter_map(|(descriptor, flags)| Some(PollFd::new(descriptor?, flags)))
             .collect();
-        match poll(&mut descriptors, timeout) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
+        match poll(&mut told, timeout) {
+            Ok(_) => {
+                let exceptional = told.iter().filter_map(PollFd::revents);
+                let mut exceptional = exceptional.map(|flags| flags.contains(PollFlags::POLLPRI));
+                Ok(exceptional.any(|is_so| is_so))
+            }
+            Err(Errno::EINTR) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
@@ -155,9 +175,7 @@ impl<'a> Daemon<'a> {
     /// Watches every root from now on, and looks at all that is there.
     fn start(&mut self, now: Instant) {
         self.next_look = self.roots.iter().any(|root| root.polled).then_some(now);
-        if self.next_look.is_some() {
-            self.snapshot = Snapshot::default();
-        }
+        self.snapshot = Snapshot::default();
         if let Err(exhausted) = self.watch_anew(now) {
             self.fall_back(exhausted, now);
         }
@@ -175,7 +193,10 @@ impl<'a> Daemon<'a> {
             let all = self.roots.iter();
             let all: Vec<&Path> = all.map(|root| root.shown.as_path()).collect();
             let polled = self.roots.iter().filter(|root| root.polled);
-            let polled: Vec<&Path> = polled.map(|root| root.shown.as_path()).collect();
+            let polled = polled.map(|root| root.shown.as_path());
+            let polled: Vec<&Path> = polled
+                .chain(self.silent.iter().map(PathBuf::as_path))
+                .collect();
             let directories = self.tree.as_ref().map_or(0, Tree::len);
             self.lines.watching(&all, &polled, directories);
         }

@@ -18,6 +18,7 @@ impl Daemon<'_> {
             return Ok(());
         }
         self.tree = Some(Tree::new()?);
+        self.silent.clear();
         for root in &mut self.roots {
             root.there = None;
         }
@@ -39,6 +40,7 @@ impl Daemon<'_> {
             self.interval.as_secs_f64()
         ));
         self.tree = None;
+        self.silent.clear();
         for root in &mut self.roots {
             root.polled = true;
         }
@@ -64,6 +66,8 @@ impl Daemon<'_> {
             }
             if let Some(before) = before {
                 tree.forget(&before);
+                // Should that be where it is now.
+                tree.await_root(&root.path)?;
                 self.settling.forget(&before);
                 self.dealt.forget(&before);
             }
@@ -87,7 +91,15 @@ impl Daemon<'_> {
                 return Ok(());
             };
             // First, so that nothing can happen in between.
-            if !roots::enters(&self.roots, false, &directory) || !tree.watch(&directory)? {
+            if !roots::enters(&self.roots, false, &directory) {
+                continue;
+            }
+            if self.mounts.is_point(&directory) && roots::is_on_silent(&directory) {
+                self.silent.insert(directory);
+                self.next_look = Some(now);
+                continue;
+            }
+            if !tree.watch(&directory)? {
                 continue;
             }
             if appeared {
@@ -146,6 +158,30 @@ impl Daemon<'_> {
         }
     }
 
+    /// Takes in what was mounted and unmounted: in its place other files are seen.
+    pub(super) fn take_mounts(&mut self, now: Instant) {
+        let changed = self.mounts.changed();
+        if changed.is_empty() {
+            return;
+        }
+        let mut result = self.look_at_roots(now);
+        for point in changed {
+            self.silent.remove(&point);
+            if let Some(tree) = &mut self.tree
+                && roots::enters(&self.roots, false, &point)
+            {
+                tree.forget(&point);
+                self.settling.forget(&point);
+                self.settling_by_looks.forget(&point);
+                self.dealt.forget(&point);
+                result = result.and_then(|()| self.enter(point, true, now));
+            }
+        }
+        if let Err(exhausted) = result {
+            self.fall_back(exhausted, now);
+        }
+    }
+
     fn changed(&mut self, path: &Path, now: Instant) {
         if roots::wants(&self.roots, false, path) {
             self.settling.file_changed(path, now);
@@ -166,8 +202,11 @@ impl Daemon<'_> {
         if self.next_look.is_none_or(|time| now < time) {
             return;
         }
-        self.next_look = Some(now + self.interval);
-        let mut directories = Vec::new();
+        let silent = std::mem::take(&mut self.silent);
+        let has_some = !silent.is_empty() || self.roots.iter().any(|root| root.polled);
+        self.next_look = has_some.then_some(now + self.interval);
+        let is_silent = |path: &Path| path.ancestors().any(|above| silent.contains(above));
+        let mut directories: Vec<PathBuf> = silent.iter().cloned().collect();
         for root in self.roots.iter_mut().filter(|root| root.polled) {
             root.look();
             directories.extend(root.real().map(Path::to_owned));
@@ -176,7 +215,9 @@ impl Daemon<'_> {
             let Ok(metadata) = fs::symlink_metadata(&directory) else {
                 continue;
             };
-            if !roots::enters(&self.roots, true, &directory) {
+            let wanted = roots::enters(&self.roots, true, &directory)
+                || (is_silent(&directory) && roots::enters(&self.roots, false, &directory));
+            if !wanted {
                 continue;
             }
             if self.snapshot.is_news(&directory, &metadata) {
@@ -191,7 +232,8 @@ impl Daemon<'_> {
                     continue;
                 };
                 if metadata.is_file()
-                    && roots::wants(&self.roots, true, &path)
+                    && (roots::wants(&self.roots, true, &path)
+                        || (is_silent(&path) && roots::wants(&self.roots, false, &path)))
                     && self.snapshot.is_news(&path, &metadata)
                     && !self.dealt.knows(&path)
                     && may_be_elf(&path)
@@ -201,6 +243,7 @@ impl Daemon<'_> {
             }
         }
         self.snapshot.next();
+        self.silent = silent;
     }
 }
 
