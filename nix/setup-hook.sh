@@ -10,10 +10,14 @@ wrapBuddyLibs=()
 wrapBuddyRuntimeDirs=()
 
 _wrapBuddyAddDependency() {
+    # Without strictDeps stdenv calls this for what runs while building, too, and for each package more than once.
+    if [[ " ${pkgsHostHost[*]-} ${pkgsHostTarget[*]-} " != *" $1 "* ]]; then
+        return 0
+    fi
     local dir
     for dir in "$1/lib" "$1/lib64" "$1/lib32"; do
         # lib64 is often a link to lib.
-        if [[ -d $dir && ! -L $dir ]] && compgen -G "$dir/*.so*" >/dev/null; then
+        if [[ -d $dir && ! -L $dir && " ${wrapBuddyLibs[*]} " != *" $dir "* ]] && compgen -G "$dir/*.so*" >/dev/null; then
             wrapBuddyLibs+=("$dir")
         fi
     done
@@ -114,6 +118,11 @@ addWrapBuddyRuntimeDeps() {
             return 1
         elif [[ -d $dependency/lib ]]; then
             wrapBuddyRuntimeDirs+=("$dependency/lib")
+        elif [[ $(dirname -- "$dependency") == "${NIX_STORE:-/nix/store}" && -d $dependency ]] &&
+            ! compgen -G "$dependency/*.so*" >/dev/null; then
+            _wrapBuddyFail "runtimeDependencies: $dependency has no libraries; those of a package with several outputs are in" \
+                "lib.getLib of it"
+            return 1
         else
             # A library directory itself, which may be there at run time only, such as /run/opengl-driver/lib.
             wrapBuddyRuntimeDirs+=("$dependency")

@@ -40,6 +40,8 @@ runHook() {
     done
 }
 
+# The packages that run where this is built, and those that run where what is built does; setup hooks may look at them.
+pkgsBuildHost=() pkgsHostTarget=()
 _envHooks=()
 addEnvHooks() {
     # Whose host platform is the one packages of this derivation run on: buildInputs.
@@ -48,38 +50,62 @@ addEnvHooks() {
     fi
 }
 
-# Sources the setup hooks of a package and of what it propagates. hostOffset and targetOffset are its own.
-_activate() {
-    local package="$1" hostOffset="$2" targetOffset="$3" propagated
-    if [[ -f $package/nix-support/setup-hook ]]; then
-        # shellcheck source=/dev/null
-        source "$package/nix-support/setup-hook"
+# The package, and what it propagates, into the array $1.
+_find() {
+    local -n _packages="$1"
+    local package="$2" propagated
+    if [[ " ${_packages[*]} " == *" $package "* ]]; then
+        return 0
     fi
-    if ((hostOffset == 0)); then
-        _libraries+=("$package")
-    elif [[ -d $package/bin ]]; then
-        PATH="$package/bin:$PATH"
-    fi
+    _packages+=("$package")
     if [[ -f $package/nix-support/propagated-build-inputs ]]; then
         for propagated in $(<"$package/nix-support/propagated-build-inputs"); do
-            _activate "$propagated" "$hostOffset" "$targetOffset"
+            _find "$1" "$propagated"
         done
     fi
 }
 
-_libraries=()
+# Sources the setup hook of a package. hostOffset and targetOffset are its own, for the hook to use.
+# shellcheck disable=SC2034
+_activate() {
+    local package="$1" hostOffset="$2" targetOffset="$3"
+    if [[ -f $package/nix-support/setup-hook ]]; then
+        # shellcheck source=/dev/null
+        source "$package/nix-support/setup-hook"
+    fi
+    if ((hostOffset < 0)) && [[ -d $package/bin ]]; then
+        PATH="$package/bin:$PATH"
+    fi
+}
+
 # Arrays with structured attributes, words without; store paths have no spaces.
 # shellcheck disable=SC2048
 for _package in ${nativeBuildInputs[*]-}; do
-    _activate "$_package" -1 0
+    _find pkgsBuildHost "$_package"
 done
 # shellcheck disable=SC2048
 for _package in ${buildInputs[*]-}; do
+    _find pkgsHostTarget "$_package"
+done
+for _package in "${pkgsBuildHost[@]}"; do
+    _activate "$_package" -1 0
+done
+for _package in "${pkgsHostTarget[@]}"; do
     _activate "$_package" 0 1
 done
-for _package in "${_libraries[@]}"; do
-    for _hook in "${_envHooks[@]}"; do
-        "$_hook" "$_package"
+# Hooks for dependencies of a host platform are those for both of its target platforms, and, to ease a transition, they are called
+# for all dependencies unless these are to be told apart.
+for _target in HostHost HostTarget; do
+    _dependencies=()
+    if [[ -z ${strictDeps-} ]]; then
+        _dependencies=("${pkgsBuildHost[@]}" "${pkgsHostTarget[@]}")
+    elif [[ $_target == HostTarget ]]; then
+        _dependencies=("${pkgsHostTarget[@]}")
+    fi
+    for _dependency in "${_dependencies[@]}"; do
+        for _hook in "${_envHooks[@]}"; do
+            "$_hook" "$_dependency"
+        done
     done
 done
 

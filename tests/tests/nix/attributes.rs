@@ -81,6 +81,26 @@ fn dependencies() {
     );
 }
 
+/// Unless a derivation says that they are to be told apart, stdenv tells setup hooks of all dependencies alike.
+#[test]
+fn what_runs_while_building_is_no_library_of_the_package() {
+    let native = "nativeBuildInputs = [ hook udev ]; buildInputs = [ zlib ];";
+    becomes(native, &["--libs", "zlib/lib"]);
+    becomes(
+        &format!("{native} strictDeps = true;"),
+        &["--libs", "zlib/lib"],
+    );
+}
+
+#[test]
+fn a_package_without_libraries_is_no_runtime_dependency() {
+    let store = Store::new(&[Arch::host()]);
+    let attributes = "runtimeDependencies = [ (runCommand \"tools\" { } \"mkdir -p $out/bin\") ];";
+    let output = store.build(Arch::host(), &format!("{RECORDING}{attributes}\n}})"));
+    let output = output.output().exits_with(100);
+    assert!(output.stderr.contains("lib.getLib"), "{output}");
+}
+
 #[test]
 fn runtime_dependencies_are_packages_or_directories() {
     becomes(
