@@ -117,3 +117,58 @@ fn presets_can_be_listed_chosen_and_defined() {
     let output = unknown.output().exits_with(1);
     assert!(output.stderr.contains("no such preset"), "{output}");
 }
+
+/// Directories that a pattern leads to are watched as they come, go and get other names; nothing beside them is.
+#[test]
+fn a_path_with_patterns_is_looked_up_all_the_time() {
+    let (root, built) = root_and_program();
+    root.write(
+        "/app/home/watch.toml",
+        "[preset.mine]\npaths = ['~/tools/v*/{bin,lib}']\nexclude = ['cache/**']\n",
+    );
+    copy(&root, &built, "/app/home/tools/v1/bin/program");
+    let listed = root.wrap_buddy().args(["watch", "--list-presets"]);
+    let listed = listed.args(["--config", "/app/home/watch.toml"]);
+    let listed = listed.env("HOME", "/app/home").output().success().stdout;
+    let expected = "mine\n  /app/home/tools/v1/bin\n  not cache/**\n";
+    assert!(listed.contains(expected), "{listed}");
+    for more in [&[][..], &["--poll", "0.2"]] {
+        let command = root.wrap("/app/other").args(["--preset", "mine"]);
+        let command = command.args(["--config", "/app/home/watch.toml"]);
+        let command = command.args(more.iter().copied()).watch_command();
+        let watching = Watching::start(command.env("HOME", "/app/home"));
+        let ready = watching.wait("it is ready", |lines| {
+            event(lines, "watching").next().cloned()
+        });
+        assert_eq!(ready["paths"][1], "/app/home/tools/v*/{bin,lib}");
+        let before = watching.all_wrapped().len();
+        let wanted = [
+            "/app/home/tools/v1/lib/program",
+            "/app/home/tools/v2/bin/deep/program",
+        ];
+        let unwanted = [
+            "/app/home/tools/program",
+            "/app/home/tools/v2/program",
+            "/app/home/tools/v2/sbin/program",
+            "/app/home/tools/w1/bin/program",
+            "/app/home/tools/v2/bin/cache/program",
+        ];
+        for path in wanted.iter().chain(&unwanted) {
+            copy(&root, &built, path);
+        }
+        for path in wanted {
+            watching.wrapped(path, 1);
+        }
+        // A name that fits now.
+        let aside = root.path("/app/home/tools/w1");
+        fs::rename(aside, root.path("/app/home/tools/v3")).expect("rename");
+        watching.wrapped("/app/home/tools/v3/bin/program", 1);
+        a_while();
+        assert_eq!(watching.all_wrapped().len(), before + wanted.len() + 1);
+        for path in unwanted.iter().filter(|path| !path.contains("w1")) {
+            assert!(is_original(&root, &built, path), "{path}");
+        }
+        watching.stop().success();
+        fs::remove_dir_all(root.path("/app/home/tools")).expect("remove");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{Write, stderr, stdout};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::cli::{Format, Output};
@@ -22,8 +22,8 @@ impl Lines {
     }
 
     /// All directories are watched: `paths`, of which `polled` are looked through at intervals.
-    pub fn watching(self, paths: &[&Path], polled: &[&Path], directories: usize) {
-        let list = |paths: &[&Path]| paths.iter().map(text).collect::<Vec<_>>();
+    pub fn watching(self, paths: &[PathBuf], polled: &[PathBuf], directories: usize) {
+        let list = |paths: &[PathBuf]| paths.iter().map(text).collect::<Vec<_>>();
         let (paths, polled) = (list(paths), list(polled));
         if self.is_json() {
             self.line(Event::Watching {

@@ -1,6 +1,6 @@
 //! `wrap-buddy watch`: wraps what is in directories, then whatever arrives there, once that is complete.
 //!
-//! [`roots`] says what is watched, from [`presets`] too; [`tree`] is told by the kernel what happens there, or
+//! [`roots`] says what is watched, from [`presets`] too, whose paths are [`places`]; [`tree`] is told by the kernel what happens there, or
 //! [`polling`] sees it; [`mounts`] tells what is mounted over it; [`settling`] decides when it is over; [`dealt`] knows what was dealt with; [`daemon`] is the loop, and [`lines`] is
 //! what it says.
 
@@ -10,6 +10,7 @@ mod dealt;
 mod leftovers;
 mod lines;
 mod mounts;
+mod places;
 mod polling;
 mod presets;
 mod roots;

@@ -2,7 +2,6 @@
 //! built in have the same form as the user's own.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -11,6 +10,8 @@ use anyhow::{Context, Result, anyhow};
 use etcetera::BaseStrategy;
 use serde::Deserialize;
 
+use super::places::Place;
+
 /// The presets that are built in, as text.
 pub const BUILT_IN: &str = include_str!("presets.toml");
 
@@ -18,7 +19,7 @@ pub const BUILT_IN: &str = include_str!("presets.toml");
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Preset {
-    /// Directories, as they are written: with `~`, `${NAME}` and `${NAME:-DEFAULT}`.
+    /// Directories, as they are written: with `~`, `${NAME}` and `${NAME:-DEFAULT}`, and patterns for single names.
     pub paths: Vec<String>,
     /// Patterns of files that are wrapped; every file without any.
     #[serde(default)]
@@ -99,12 +100,24 @@ impl Presets {
         for (name, preset) in &self.known {
             text += &format!("{name}\n");
             for written in &preset.paths {
-                let line = match expanded(written) {
-                    Some(path) if path.is_dir() => path.display().to_string(),
-                    Some(path) => format!("{} (not there yet)", path.display()),
-                    None => format!("{written} (not set)"),
+                let place = match Place::of(written) {
+                    Ok(Some(place)) => place,
+                    Ok(None) => {
+                        text += &format!("  {written} (not set)\n");
+                        continue;
+                    }
+                    Err(error) => {
+                        text += &format!("  {error:#}\n");
+                        continue;
+                    }
                 };
-                text += &format!("  {line}\n");
+                let there = place.there();
+                if there.is_empty() {
+                    text += &format!("  {} (not there yet)\n", place.shown().display());
+                }
+                for path in there {
+                    text += &format!("  {}\n", path.display());
+                }
             }
             for (label, patterns) in [("only", &preset.include), ("not", &preset.exclude)] {
                 for pattern in patterns {
@@ -119,23 +132,6 @@ impl Presets {
 fn parse(text: &str) -> Result<BTreeMap<String, Preset>> {
     let document: Document = toml::from_str(text)?;
     Ok(document.preset)
-}
-
-/// The directory that a preset means; none if it depends on a variable that is not set.
-pub fn expanded(written: &str) -> Option<PathBuf> {
-    let variable = |name: &str| -> Result<_, std::convert::Infallible> {
-        Ok(env::var(name).ok().filter(|value| !value.is_empty()))
-    };
-    let text = shellexpand::env_with_context(written, variable).ok()?;
-    let path = match text.strip_prefix('~') {
-        Some(below) => {
-            let below = below.strip_prefix('/').unwrap_or(below);
-            etcetera::home_dir().ok()?.join(below)
-        }
-        None => PathBuf::from(text.as_ref()),
-    };
-    // What was not set is still there as it was written.
-    path.is_absolute().then_some(path)
 }
 
 #[cfg(test)]
@@ -159,18 +155,6 @@ mod tests {
                 globset::Glob::new(pattern).unwrap();
             }
         }
-    }
-
-    #[test]
-    fn variables_have_defaults_and_homes() {
-        let home = etcetera::home_dir().unwrap();
-        assert_eq!(expanded("~/.x").unwrap(), home.join(".x"));
-        assert_eq!(expanded("~").unwrap(), home);
-        let unset = "${WRAP_BUDDY_TEST_UNSET}/lib";
-        assert_eq!(expanded(unset), None);
-        let with_default = "${WRAP_BUDDY_TEST_UNSET:-~/.nvm}/versions";
-        assert_eq!(expanded(with_default).unwrap(), home.join(".nvm/versions"));
-        assert_eq!(expanded("relative"), None);
     }
 
     #[test]

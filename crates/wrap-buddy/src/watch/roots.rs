@@ -10,16 +10,18 @@ use anyhow::{Context, Result};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use nix::sys::statfs::{self, FsType};
 
-use super::presets::{Preset, expanded};
+use super::places::Place;
+use super::presets::Preset;
 use crate::scan::Candidate;
 
-/// A directory that is watched, whether it is there or not.
+/// A directory that is watched, whether it is there or not; or the one below which patterns lead to such directories.
 #[derive(Debug)]
 pub struct Root {
     /// As the user named it.
     pub shown: PathBuf,
     /// The same, absolute.
     pub path: PathBuf,
+    place: Place,
     /// Whether it is looked through at intervals, because its file system does not tell what happens.
     pub polled: bool,
     /// While it is there: where, free of symbolic links, with device and inode.
@@ -36,9 +38,11 @@ impl Root {
     /// # Errors
     /// When the current directory cannot be determined.
     pub fn named(shown: &Path, recurse: bool) -> Result<Self> {
+        let path = std::path::absolute(shown)?;
         Ok(Self {
             shown: shown.to_owned(),
-            path: std::path::absolute(shown)?,
+            place: Place::plain(path.clone()),
+            path,
             polled: false,
             there: None,
             recurse,
@@ -53,20 +57,31 @@ impl Root {
     /// When a pattern is none.
     pub fn of_preset(preset: &Preset, recurse: bool) -> Result<Vec<Self>> {
         let (include, exclude) = (patterns(&preset.include)?, patterns(&preset.exclude)?);
-        let paths = preset.paths.iter();
-        let roots = paths.filter_map(|written| {
-            let path = expanded(written)?;
-            Some(Self {
-                shown: path.clone(),
-                path,
+        let mut roots = Vec::new();
+        for written in &preset.paths {
+            let Some(place) = Place::of(written)? else {
+                continue;
+            };
+            roots.push(Self {
+                shown: place.base.clone(),
+                path: place.base.clone(),
+                place,
                 polled: false,
                 there: None,
                 recurse,
                 include: (!preset.include.is_empty()).then(|| include.clone()),
                 exclude: exclude.clone(),
-            })
-        });
-        Ok(roots.collect())
+            });
+        }
+        Ok(roots)
+    }
+
+    /// As the user named it, with patterns.
+    pub fn name(&self) -> PathBuf {
+        match self.place.is_plain() {
+            true => self.shown.clone(),
+            false => self.place.shown(),
+        }
     }
 
     /// Looks where it is now; says whether that has changed.
@@ -95,10 +110,13 @@ impl Root {
 
     /// Whether what happens in the directory `real`, which may be the root itself, is of interest.
     fn enters(&self, real: &Path) -> bool {
-        self.below(real).is_some_and(|below| {
-            let is_root = below.as_os_str().is_empty();
-            is_root || (self.recurse && !self.is_excluded(below))
-        })
+        let is_on_the_way = self
+            .below_base(real)
+            .is_some_and(|below| self.place.leads_to(below));
+        is_on_the_way
+            || self
+                .below(real)
+                .is_some_and(|below| self.recurse && !self.is_excluded(below))
     }
 
     fn wants(&self, real: &Path) -> bool {
@@ -116,7 +134,18 @@ impl Root {
         paths.any(|path| !path.as_os_str().is_empty() && self.exclude.is_match(path))
     }
 
+    /// The directory that `real` is in, or is, of those that are watched as a whole.
+    pub fn top<'p>(&self, real: &'p Path) -> Option<&'p Path> {
+        let depth = self.below(real)?.components().count();
+        real.ancestors().nth(depth)
+    }
+
+    /// Below a directory that is watched as a whole.
     fn below<'p>(&self, real: &'p Path) -> Option<&'p Path> {
+        self.place.inside(self.below_base(real)?)
+    }
+
+    fn below_base<'p>(&self, real: &'p Path) -> Option<&'p Path> {
         real.strip_prefix(self.real()?).ok()
     }
 }
@@ -136,7 +165,7 @@ pub fn wants(roots: &[Root], polled: bool, real: &Path) -> bool {
 /// The file `real` as the user would name it.
 pub fn candidate(roots: &[Root], real: PathBuf) -> Candidate {
     let shown = roots.iter().find_map(|root| {
-        let below = root.wants(&real).then(|| root.below(&real))??;
+        let below = root.wants(&real).then(|| root.below_base(&real))??;
         Some(root.shown.join(below))
     });
     Candidate {

@@ -4,7 +4,7 @@ mod seeing;
 mod wrapping;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -190,13 +190,10 @@ impl<'a> Daemon<'a> {
         if self.once {
             self.tell_lost();
         } else {
-            let all = self.roots.iter();
-            let all: Vec<&Path> = all.map(|root| root.shown.as_path()).collect();
+            let all: Vec<PathBuf> = self.roots.iter().map(Root::name).collect();
             let polled = self.roots.iter().filter(|root| root.polled);
-            let polled = polled.map(|root| root.shown.as_path());
-            let polled: Vec<&Path> = polled
-                .chain(self.silent.iter().map(PathBuf::as_path))
-                .collect();
+            let polled = polled.map(Root::name);
+            let polled: Vec<PathBuf> = polled.chain(self.silent.iter().cloned()).collect();
             let directories = self.tree.as_ref().map_or(0, Tree::len);
             self.lines.watching(&all, &polled, directories);
         }

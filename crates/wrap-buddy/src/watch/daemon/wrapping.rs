@@ -10,7 +10,7 @@ use crate::scan::Candidate;
 use crate::tree_lock::TreeLock;
 use crate::watch::dealt::{Stamp, Verdict};
 use crate::watch::leftovers;
-use crate::watch::roots::{self, Root};
+use crate::watch::roots;
 use crate::watch::settling::{Settled, Settling};
 use crate::watch::signals::Signals;
 use crate::watch::writers::Writers;
@@ -103,9 +103,11 @@ impl Daemon<'_> {
         let candidates: Vec<Candidate> = candidates
             .map(|path| roots::candidate(&self.roots, path))
             .collect();
-        let concerned = self.roots.iter().filter_map(Root::real);
-        let concerned = concerned.filter(|root| before.keys().any(|path| path.starts_with(root)));
-        let concerned: Vec<PathBuf> = concerned.map(Path::to_owned).collect();
+        let tops = before
+            .keys()
+            .flat_map(|path| self.roots.iter().filter_map(|root| root.top(path)));
+        let concerned: BTreeSet<&Path> = tops.collect();
+        let concerned: Vec<PathBuf> = concerned.into_iter().map(Path::to_owned).collect();
         let lock = (!self.cli.dry_run).then(|| TreeLock::on(&concerned, true));
         let wrapped = wrap_candidates(
             self.cli,

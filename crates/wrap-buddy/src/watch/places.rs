@@ -1,0 +1,192 @@
+//! Where the paths of a preset lead: variables filled in, and patterns for what may have several names, or none yet.
+
+use std::env;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use globset::{GlobBuilder, GlobMatcher};
+
+/// One path of a preset. It leads to one directory, or by patterns to any number of them below one.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Up to the first pattern, as it is.
+    pub base: PathBuf,
+    steps: Vec<Step>,
+}
+
+/// A name below, or what it may be.
+#[derive(Clone, Debug)]
+struct Step {
+    written: String,
+    matcher: GlobMatcher,
+}
+
+impl Place {
+    /// That one directory.
+    pub fn plain(base: PathBuf) -> Self {
+        Self {
+            base,
+            steps: Vec::new(),
+        }
+    }
+
+    /// Where `written` leads; nowhere if it depends on a variable that is not set.
+    ///
+    /// # Errors
+    /// When a pattern is none.
+    pub fn of(written: &str) -> Result<Option<Self>> {
+        let Some((base, text)) = filled_in(written) else {
+            return Ok(None);
+        };
+        let mut place = Self::plain(base);
+        for name in text.split('/').filter(|name| !name.is_empty()) {
+            if place.steps.is_empty() && !name.contains(['*', '?', '[', '{', '\\']) {
+                place.base.push(name);
+                continue;
+            }
+            ensure!(
+                !name.contains("**"),
+                "path {written}: ** is for include and exclude; a path has as many levels as it has names"
+            );
+            let glob = GlobBuilder::new(name).literal_separator(true).build();
+            place.steps.push(Step {
+                written: name.to_owned(),
+                matcher: glob
+                    .with_context(|| format!("path {written}"))?
+                    .compile_matcher(),
+            });
+        }
+        Ok(Some(place))
+    }
+
+    /// Whether there is no pattern in it.
+    pub fn is_plain(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// For people: with its patterns.
+    pub fn shown(&self) -> PathBuf {
+        let mut shown = self.base.clone();
+        shown.extend(self.steps.iter().map(|step| &step.written));
+        shown
+    }
+
+    /// The directories it leads to here and now.
+    pub fn there(&self) -> Vec<PathBuf> {
+        let mut found = vec![self.base.clone()];
+        for step in &self.steps {
+            let entries = found.iter().filter_map(|above| fs::read_dir(above).ok());
+            let entries = entries.flatten().flatten();
+            let entries = entries.filter(|entry| step.matcher.is_match(entry.file_name()));
+            found = entries.map(|entry| entry.path()).collect();
+            // As a watch meets them: links in a directory are not followed.
+            found.retain(|path| !path.is_symlink());
+        }
+        found.retain(|path| path.is_dir());
+        found.sort_unstable();
+        found
+    }
+
+    /// Whether `below` the base is one of the directories, or on the way to one.
+    pub fn leads_to(&self, below: &Path) -> bool {
+        let mut steps = self.steps.iter();
+        below.components().all(|name| {
+            let step = steps.next();
+            step.is_some_and(|step| step.takes(name))
+        })
+    }
+
+    /// What of `below` the base is below one of the directories, or is one; none if it is not.
+    pub fn inside<'p>(&self, below: &'p Path) -> Option<&'p Path> {
+        let mut names = below.components();
+        for step in &self.steps {
+            names.next().filter(|name| step.takes(*name))?;
+        }
+        Some(names.as_path())
+    }
+}
+
+impl Step {
+    fn takes(&self, name: Component<'_>) -> bool {
+        matches!(name, Component::Normal(name) if self.matcher.is_match(name))
+    }
+}
+
+/// The directory that a text begins with, and the rest: variables are filled in, with nothing in them that is a pattern.
+fn filled_in(written: &str) -> Option<(PathBuf, String)> {
+    let variable = |name: &str| -> Result<_, std::convert::Infallible> {
+        let value = env::var(name).ok().filter(|value| !value.is_empty());
+        Ok(value.map(|value| globset::escape(&value)))
+    };
+    let text = shellexpand::env_with_context(written, variable).ok()?;
+    if let Some(below) = text.strip_prefix('~') {
+        let below = below.strip_prefix('/').unwrap_or(below);
+        return Some((etcetera::home_dir().ok()?, below.to_owned()));
+    }
+    // What was not set is still there as it was written.
+    let below = text.strip_prefix('/')?;
+    Some((PathBuf::from("/"), below.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(written: &str) -> Place {
+        Place::of(written).unwrap().unwrap()
+    }
+
+    #[test]
+    fn variables_have_defaults_and_homes() {
+        let home = etcetera::home_dir().unwrap();
+        assert_eq!(place("~/.x").base, home.join(".x"));
+        assert_eq!(place("~").base, home);
+        let unset = "${WRAP_BUDDY_TEST_UNSET}/lib";
+        assert!(Place::of(unset).unwrap().is_none());
+        let with_default = "${WRAP_BUDDY_TEST_UNSET:-~/.nvm}/versions";
+        assert_eq!(place(with_default).base, home.join(".nvm/versions"));
+        assert!(Place::of("relative").unwrap().is_none());
+        assert!(place("/a/b").leads_to(Path::new("")) && !place("/a").leads_to(Path::new("b")));
+        assert_eq!(place("/a").inside(Path::new("b/c")), Some(Path::new("b/c")));
+    }
+
+    #[test]
+    fn a_pattern_is_of_one_name() {
+        let place = place("/opt/tools/node-*/x/{bin,lib}");
+        assert_eq!(place.base, Path::new("/opt/tools"));
+        assert_eq!(place.shown(), Path::new("/opt/tools/node-*/x/{bin,lib}"));
+        for way in ["", "node-1", "node-1/x", "node-1/x/bin"] {
+            assert!(place.leads_to(Path::new(way)), "{way}");
+        }
+        for other in ["node", "node-1/y", "node-1/x/sbin", "node-1/x/bin/more"] {
+            assert!(!place.leads_to(Path::new(other)), "{other}");
+        }
+        let inside = |below: &'static str| place.inside(Path::new(below));
+        assert_eq!(inside("node-1/x/lib/a/b"), Some(Path::new("a/b")));
+        assert_eq!(inside("node-1/x/lib"), Some(Path::new("")));
+        assert_eq!(inside("node-1/x/other/a"), None);
+        assert_eq!(inside("node-1/x"), None);
+        for wrong in ["/a/**/b", "/a/[b"] {
+            let error = format!("{:#}", Place::of(wrong).unwrap_err());
+            assert!(error.contains(wrong), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_there_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = fs::canonicalize(directory.path()).unwrap();
+        let written = format!("{}/v?/bin", globset::escape(path.to_str().unwrap()));
+        let place = place(&written);
+        assert!(place.there().is_empty());
+        for name in ["v1/bin", "v2/bin", "v3", "w1/bin"] {
+            fs::create_dir_all(path.join(name)).unwrap();
+        }
+        fs::write(path.join("v3/bin"), "").unwrap();
+        assert_eq!(
+            place.there(),
+            ["v1/bin", "v2/bin"].map(|name| path.join(name))
+        );
+    }
+}
