@@ -4,6 +4,7 @@ mod arrivals;
 mod endings;
 mod limits;
 mod mounts;
+mod restoring;
 mod roots;
 mod service;
 mod settling;

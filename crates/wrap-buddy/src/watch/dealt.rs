@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use object::elf;
 
+use super::leftovers::sidecar_of;
 use super::writers::Writers;
 use crate::inspect::open_regular;
 
@@ -44,6 +45,8 @@ pub enum Verdict {
     Held,
     /// It is no longer there.
     Gone,
+    /// Nothing: somebody has restored it, and wants it to be as it is.
+    Restored,
     /// Nothing: it was dealt with, or is no ELF file.
     Nothing,
 }
@@ -52,6 +55,8 @@ pub enum Verdict {
 struct Known {
     stamp: Stamp,
     failed: bool,
+    /// When the original was modified, of a file that is wrapped or edited.
+    original: Option<(i64, i64)>,
 }
 
 /// Files that were dealt with, whatever came of it.
@@ -78,8 +83,16 @@ impl Dealt {
             Err(_) => return Verdict::Nothing,
         };
         let stamp = Stamp::of(&metadata);
-        if self.known.get(path).map(|known| known.stamp) == Some(stamp) {
-            return Verdict::Nothing;
+        if let Some(known) = self.known.get_mut(path) {
+            if known.stamp == stamp {
+                return Verdict::Nothing;
+            }
+            // Nothing but `restore` takes away the sidecar and puts back the time.
+            if known.original == Some(stamp.modified) && original(path).is_none() {
+                known.stamp = stamp;
+                self.lacking.remove(path);
+                return Verdict::Restored;
+            }
         }
         // What cannot be read is told of when it is worked on.
         let Ok(file) = open_regular(path) else {
@@ -112,7 +125,12 @@ impl Dealt {
             Some(now) if now.place == before.place && (!failed || failed_before) => now,
             _ => before,
         };
-        self.known.insert(path.to_owned(), Known { stamp, failed });
+        let known = Known {
+            stamp,
+            failed,
+            original: original(path),
+        };
+        self.known.insert(path.to_owned(), known);
     }
 
     /// Files that were left as they are because libraries are missing.
@@ -129,10 +147,27 @@ impl Dealt {
         }
     }
 
+    /// Files may have come and gone unnoticed at `path`, or below: what looks like one that was restored may be another.
+    pub fn distrust(&mut self, path: &Path) {
+        if let Some(known) = self.known.get_mut(path) {
+            known.original = None;
+            return;
+        }
+        let below = self.known.iter_mut();
+        for (_, known) in below.filter(|(known, _)| known.starts_with(path)) {
+            known.original = None;
+        }
+    }
+
     /// Everything is to be looked at again.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
+}
+
+/// When the original of the file at `path` was modified: its sidecar has that time.
+fn original(path: &Path) -> Option<(i64, i64)> {
+    Stamp::at(&sidecar_of(path)?).map(|stamp| stamp.modified)
 }
 
 #[cfg(test)]
@@ -162,6 +197,43 @@ mod tests {
         assert_eq!(judge(&mut dealt), Verdict::Nothing);
         fs::write(&path, "\x7fELF of another length").unwrap();
         assert!(matches!(judge(&mut dealt), Verdict::Ready(_)));
+    }
+
+    #[test]
+    fn what_was_restored_is_left_alone_until_it_changes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("program");
+        let sidecar = sidecar_of(&path).unwrap();
+        let mut dealt = Dealt::default();
+        let judge = |dealt: &mut Dealt| dealt.judge(&path, &mut Writers::default());
+        let write_as_of = |path: &Path, content: &str, seconds: u64| {
+            fs::write(path, content).unwrap();
+            let file = fs::File::options().append(true).open(path).unwrap();
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            file.set_modified(time).unwrap();
+        };
+        for (trusted, with_sidecar) in [(true, false), (true, true), (false, false)] {
+            write_as_of(&path, "\x7fELF", 1000);
+            let before = Stamp::at(&path).unwrap();
+            write_as_of(&path, "\x7fELG", 2000);
+            write_as_of(&sidecar, "", 1000);
+            dealt.done(&path, before, false, false);
+            if !trusted {
+                dealt.distrust(directory.path());
+            }
+            write_as_of(&path, "\x7fELF", 1000);
+            if !with_sidecar {
+                fs::remove_file(&sidecar).unwrap();
+            }
+            let expected = trusted && !with_sidecar;
+            assert_eq!(judge(&mut dealt) == Verdict::Restored, expected);
+            if expected {
+                assert_eq!(judge(&mut dealt), Verdict::Nothing);
+                assert!(dealt.knows(&path));
+                write_as_of(&path, "\x7fELF", 1001);
+                assert!(matches!(judge(&mut dealt), Verdict::Ready(_)));
+            }
+        }
     }
 
     #[test]

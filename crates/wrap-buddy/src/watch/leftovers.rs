@@ -13,7 +13,7 @@ use crate::apply;
 use crate::naming::{links_name, sidecar_name};
 
 /// The sidecar that is, or would be, beside `file`.
-fn sidecar_of(file: &Path) -> Option<PathBuf> {
+pub fn sidecar_of(file: &Path) -> Option<PathBuf> {
     Some(file.with_file_name(sidecar_name(file.file_name()?)))
 }
 

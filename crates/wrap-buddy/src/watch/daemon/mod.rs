@@ -213,8 +213,13 @@ impl<'a> Daemon<'a> {
     }
 
     fn tell_failed(&mut self, files: Vec<FileReport>) {
+        self.failed += files.len();
+        self.tell_at_once(files);
+    }
+
+    /// Tells of files with which nothing had to be done.
+    fn tell_at_once(&self, files: Vec<FileReport>) {
         if !files.is_empty() {
-            self.failed += files.len();
             let report = Report {
                 files,
                 ..Report::default()

@@ -40,6 +40,7 @@ impl Daemon<'_> {
             self.interval.as_secs_f64()
         ));
         self.tree = None;
+        self.dealt.distrust(Path::new("/"));
         self.silent.clear();
         for root in &mut self.roots {
             root.polled = true;

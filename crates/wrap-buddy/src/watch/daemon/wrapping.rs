@@ -24,7 +24,7 @@ impl Daemon<'_> {
         for by_looks in [false, true] {
             let due = self.settling_of(by_looks).due(now);
             for settled in due {
-                if let Some(held) = self.sort_out(settled, &mut ready, &mut writers) {
+                if let Some(held) = self.sort_out(settled, by_looks, &mut ready, &mut writers) {
                     self.settling_of(by_looks).hold(held, now);
                 }
             }
@@ -45,14 +45,20 @@ impl Daemon<'_> {
     fn sort_out(
         &mut self,
         mut settled: Settled,
+        by_looks: bool,
         ready: &mut Vec<(PathBuf, Stamp)>,
         writers: &mut Writers,
     ) -> Option<Settled> {
         let (mut free, mut held) = (Vec::new(), Vec::new());
+        let mut restored = Vec::new();
         for path in std::mem::take(&mut settled.files) {
+            if by_looks {
+                self.dealt.distrust(&path);
+            }
             match self.dealt.judge(&path, writers) {
                 Verdict::Ready(stamp) => free.push((path, stamp)),
                 Verdict::Held => held.push(path),
+                Verdict::Restored => restored.push(path),
                 Verdict::Gone => {
                     if let Some(sidecar) = leftovers::remove(&path) {
                         self.lines.removed(&sidecar);
@@ -61,6 +67,7 @@ impl Daemon<'_> {
                 Verdict::Nothing => {}
             }
         }
+        self.tell_restored(restored);
         if held.is_empty() || settled.overdue {
             ready.append(&mut free);
         }
@@ -74,6 +81,15 @@ impl Daemon<'_> {
         settled.files = held;
         settled.files.extend(free.into_iter().map(|(path, _)| path));
         Some(settled)
+    }
+
+    fn tell_restored(&self, paths: Vec<PathBuf>) {
+        let reason = "was restored, and is left alone until it changes";
+        let files = paths.into_iter().map(|path| {
+            let shown = roots::candidate(&self.roots, path).shown;
+            FileReport::skipped(shown, reason.to_owned())
+        });
+        self.tell_at_once(files.collect());
     }
 
     /// There is an end, and these files are not complete.
