@@ -5,6 +5,8 @@ use std::fs;
 use e2e::{Arch, Store, corpus};
 use serde_json::Value;
 
+use crate::vendor;
+
 /// Makes the flake use the stand-in.
 const OVERRIDE: [&str; 3] = ["--override-input", "nixpkgs", "path:/stand-in"];
 
@@ -173,6 +175,25 @@ fn what_the_template_makes_builds_and_runs() {
     let version = root.command(&format!("{path}/bin/ruff")).arg("--version");
     let output = version.output().success();
     assert!(output.stdout.starts_with("ruff "), "{output}");
+}
+
+/// `nix run URL -- …`, without installing anything.
+#[test]
+fn it_runs_from_the_flake() {
+    let arch = Arch::host();
+    let store = vendor::sample(arch);
+    let lock = store.nix("nix").args(["flake", "lock", "path:/source"]);
+    lock.args(OVERRIDE).output().success();
+    let foo = store.built(
+        arch,
+        "runCommand \"foo\" { } \"mkdir -p $out/lib; cp ${/files/libfoo.so} $out/lib/libfoo.so\"",
+    );
+    let run = store
+        .nix("nix")
+        .args(["run", "path:/source", "--", "--paths", "./program"]);
+    let run = run.args(["--libs", &format!("{foo}/lib")]).cwd("/files");
+    let output = run.output().success();
+    assert!(output.stdout.contains("program: wrapped"), "{output}");
 }
 
 /// The unit files' lines that systemd starts.
