@@ -4,21 +4,25 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{Write, stderr};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use crate::crew::Stop;
 
 /// Locks on the directories that were named, or that hold the files that were named, until this is dropped.
 pub struct TreeLock {
     _held: Vec<File>,
 }
 
+/// How often a lock that may not be waited for is tried.
+const AGAIN: Duration = Duration::from_millis(50);
+
 impl TreeLock {
     /// Waits for other runs that hold one of them, and says so unless told to be `quiet`. A directory that cannot be locked (it
     /// is not there, its file system has no locks) is passed over: each file is locked again before it is written to.
     pub fn on(paths: &[PathBuf], quiet: bool) -> Self {
-        // In one order for all, so that no two runs wait for each other.
-        let directories: BTreeSet<PathBuf> =
-            paths.iter().filter_map(|path| directory(path)).collect();
-        let held = directories.iter().filter_map(|directory| {
-            let file = File::open(directory).ok()?;
+        let held = directories(paths).into_iter().filter_map(|directory| {
+            let file = File::open(&directory).ok()?;
             if let Err(TryLockError::WouldBlock) = file.try_lock() {
                 if !quiet {
                     let _ = writeln!(
@@ -35,6 +39,29 @@ impl TreeLock {
             _held: held.collect(),
         }
     }
+
+    /// The same without a word, and with no locks once `stop` says so.
+    pub fn unless_stopped(paths: &[PathBuf], stop: &Stop<'_>) -> Option<Self> {
+        let mut held = Vec::new();
+        for directory in directories(paths) {
+            let Ok(file) = File::open(directory) else {
+                continue;
+            };
+            while let Err(TryLockError::WouldBlock) = file.try_lock() {
+                if stop() {
+                    return None;
+                }
+                thread::sleep(AGAIN);
+            }
+            held.push(file);
+        }
+        Some(Self { _held: held })
+    }
+}
+
+/// In one order for all, so that no two runs wait for each other.
+fn directories(paths: &[PathBuf]) -> BTreeSet<PathBuf> {
+    paths.iter().filter_map(|path| directory(path)).collect()
 }
 
 fn directory(path: &Path) -> Option<PathBuf> {

@@ -1,7 +1,7 @@
 //! How a watch ends, and what it does beside another; what it tells systemd.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
@@ -59,6 +59,28 @@ fn a_signal_ends_it_when_the_files_at_hand_are_done() {
             .success();
         assert_eq!(status.stdout.matches(": wrapped").count(), COUNT);
     }
+}
+
+#[test]
+fn a_signal_ends_its_waiting_for_another_run() {
+    let (root, built) = root_and_program();
+    let watching = root.wrap("/app").watch();
+    watching.wait("it watches", |lines| {
+        event(lines, "watching").next().map(drop)
+    });
+    let other = File::open(root.path("/app")).expect("the directory is there");
+    other.lock().expect("nobody else works on it");
+    copy(&root, &built, "/app/program");
+    a_while();
+    assert!(is_original(&root, &built, "/app/program"));
+    let asked = Instant::now();
+    watching.stop().success();
+    assert!(
+        asked.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        asked.elapsed()
+    );
+    assert!(is_original(&root, &built, "/app/program"));
 }
 
 #[test]

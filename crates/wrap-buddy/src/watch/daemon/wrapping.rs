@@ -124,14 +124,21 @@ impl Daemon<'_> {
             .flat_map(|path| self.roots.iter().filter_map(|root| root.top(path)));
         let concerned: BTreeSet<&Path> = tops.collect();
         let concerned: Vec<PathBuf> = concerned.into_iter().map(Path::to_owned).collect();
-        let lock = (!self.cli.dry_run).then(|| TreeLock::on(&concerned, true));
+        let stop = || signals.is_any();
+        let lock = match self.cli.dry_run {
+            true => None,
+            false => match TreeLock::unless_stopped(&concerned, &stop) {
+                None => return,
+                held => held,
+            },
+        };
         let wrapped = wrap_candidates(
             self.cli,
             self.stages,
             self.missing_stages,
             &candidates,
             &Teller::default(),
-            Some(&|| signals.is_any()),
+            Some(&stop),
         );
         drop(lock);
         let mut report = match wrapped {
