@@ -18,7 +18,7 @@ thread_local! {
 
 fuzz_target!(|bytes: &[u8]| {
     if let Some(cache) = Cache::parse(bytes) {
-        cache.lookup(OsStr::new("libc.so.6"), 0, &[], &[]);
+        cache.lookup(OsStr::new("libc.so.6"), &[0], &[], &[]);
     }
     DIRECTORY.with(|directory| {
         let directory = directory.get_or_init(fuzz::directory);

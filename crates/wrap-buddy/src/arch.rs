@@ -42,7 +42,7 @@ pub struct Arch {
     /// What ld.so substitutes for `$PLATFORM`.
     pub platform: &'static str,
     /// What marks the libraries of this architecture in ld.so.cache (`_DL_CACHE_DEFAULT_ID` in glibc's dl-cache.h).
-    pub cache_flags: u32,
+    pub cache_flags: &'static [u32],
     /// `glibc-hwcaps` subdirectories, best first, each with what /proc/cpuinfo says of processors that have it (glibc
     /// sysdeps/x86_64/dl-hwcaps_subdirs.c).
     pub hwcaps: &'static [(&'static str, &'static [&'static str])],
@@ -69,7 +69,7 @@ static ROWS: [Arch; 3] = [
         max_load_align: 4096,
         lib_tokens: &["lib64", "lib/x86_64-linux-gnu", "lib"],
         platform: "x86_64",
-        cache_flags: 0x0303,
+        cache_flags: &[0x0303],
         hwcaps: &[
             (
                 "x86-64-v4",
@@ -107,7 +107,7 @@ static ROWS: [Arch; 3] = [
         max_load_align: 65536,
         lib_tokens: &["lib64", "lib/aarch64-linux-gnu", "lib"],
         platform: "aarch64",
-        cache_flags: 0x0a03,
+        cache_flags: &[0x0a03],
         hwcaps: &[],
         legacy_hwcaps: &[("atomics", &["atomics"])],
         disassembler: Disassembler::A64,
@@ -129,7 +129,9 @@ static ROWS: [Arch; 3] = [
         max_load_align: 4096,
         lib_tokens: &["lib", "lib/i386-linux-gnu"],
         platform: "i686",
-        cache_flags: 0x0003,
+        // Also "of unknown libc", which a library is that needs none (glibc sysdeps/generic/dl-cache.h,
+        // _dl_cache_check_flags; the others have a stricter one of their own).
+        cache_flags: &[0x0003, 0x0001],
         hwcaps: &[],
         legacy_hwcaps: &[("sse2", &["sse2"])],
         disassembler: Disassembler::X86(32),

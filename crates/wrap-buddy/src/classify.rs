@@ -253,7 +253,7 @@ fn interpreter_for<'a>(
         .as_ref()
         .map(|interp| &*interp.path)
         .unwrap_or_default();
-    let wanted = Libc::of_interpreter(Path::new(asked_for));
+    let wanted = Libc::of_program(elf, Path::new(asked_for));
     let asks = format!("it asks for {}", asked_for.display());
     match interpreters.fitting(elf, Some(wanted)) {
         Fit::Fits(interpreter) => Ok(interpreter),

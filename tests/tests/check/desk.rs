@@ -1,5 +1,8 @@
 //! Checking a file of a root, and typing what that says.
 
+use std::path::Path;
+
+use e2e::toolchain::find_program;
 use e2e::{Output, Root, Run};
 use serde_json::Value;
 
@@ -48,6 +51,15 @@ pub fn human(root: &Root, path: &str, arguments: &[&str]) -> String {
     output.stdout
 }
 
+/// Names of all that is said of a file.
+pub fn diagnoses(file: &Value) -> Vec<String> {
+    let problems = file["problems"].as_array().expect("a list of problems");
+    let problems = problems.iter().map(|problem| &problem["diagnosis"]);
+    let notes = file["note_diagnoses"].as_array().expect("a list of names");
+    let all = problems.chain(notes).map(|name| name.as_str());
+    all.map(|name| name.expect("a name").to_owned()).collect()
+}
+
 impl Checked {
     /// Kinds of the problems, and the libraries they are about; that no emulator is registered is left out.
     pub fn problems(&self) -> Vec<String> {
@@ -75,13 +87,24 @@ impl Checked {
         self
     }
 
-    /// The command to be typed.
+    /// Names of all that is said, problem or not.
+    pub fn diagnoses(&self) -> Vec<String> {
+        diagnoses(&self.file)
+    }
+
+    /// All commands to be typed.
+    pub fn commands(&self) -> Vec<&str> {
+        let next = self.file["next"].as_array().expect("a list");
+        let commands = next.iter().filter_map(|next| next["command"].as_str());
+        commands.collect()
+    }
+
+    /// The first command to be typed.
     #[track_caller]
     pub fn next(&self) -> Vec<String> {
-        let next = self.file["next"].as_array().expect("a list");
-        let mut commands = next.iter().filter_map(|next| next["command"].as_str());
+        let commands = self.commands();
         let command = commands
-            .next()
+            .first()
             .unwrap_or_else(|| panic!("no command; {}", self.output));
         shlex::split(command).expect("a command line")
     }
@@ -90,8 +113,20 @@ impl Checked {
     #[track_caller]
     pub fn repair(&self, root: &Root) -> Output {
         let words = self.next();
-        assert_eq!(words[0], "wrap-buddy", "{}", self.output);
         let arguments: Vec<&str> = words[1..].iter().map(String::as_str).collect();
-        command(root, &arguments).output().success()
+        let run = match &*words[0] {
+            "wrap-buddy" => command(root, &arguments),
+            // Debian's is static, and works on what is `/` to it.
+            "ldconfig" => {
+                root.install(Path::new("/sbin/ldconfig"), "/sbin/ldconfig");
+                root.command("/sbin/ldconfig").args(arguments)
+            }
+            program => {
+                root.bind_host();
+                let program = find_program(program).expect("a program of this machine");
+                root.host_command(&program).args(arguments)
+            }
+        };
+        run.output().success()
     }
 }

@@ -2,34 +2,11 @@
 
 use std::fs;
 
-use e2e::{Arch, Build, Kind, Libc, Root, Sample, Variant, run, source, tool};
+use e2e::{Arch, Kind, Libc, Sample, Variant, run, tool};
 
 use crate::desk::{check, human};
 
 const HOST: Variant = Variant::new(Arch::X86_64, Libc::Glibc, Kind::Pie);
-
-/// Debian's linker makes no static-pie out of a C program.
-const STATIC: Variant = Variant::new(Arch::X86_64, Libc::Glibc, Kind::Exec);
-
-#[test]
-fn a_loader_that_is_gone() {
-    let sample = Sample::new(HOST);
-    fs::remove_file(sample.root.path(&sample.loader())).expect("remove the loader");
-    let checked = check(&sample.root, &sample.program, &[]).is(&["loader"]);
-    checked.repair(&sample.root);
-    sample.run();
-    check(&sample.root, &sample.program, &[]).is(&[]);
-}
-
-#[test]
-fn a_loader_for_another_machine() {
-    let sample = Sample::new(HOST);
-    let other = stages::for_machine(Arch::Aarch64.machine()).expect("a loader");
-    sample.root.write(&sample.loader(), other.loader);
-    let checked = check(&sample.root, &sample.program, &[]).is(&["loader"]);
-    checked.repair(&sample.root);
-    sample.run();
-}
 
 #[test]
 fn a_sidecar_that_is_gone() {
@@ -63,67 +40,6 @@ fn a_dynamic_linker_that_is_gone() {
     checked.repair(&sample.root);
     sample.run();
     check(&sample.root, &sample.program, &[]).is(&[]);
-}
-
-#[test]
-fn a_dynamic_linker_for_another_machine() {
-    let sample = Sample::unwrapped(HOST);
-    let foreign = Arch::Aarch64
-        .find_library(Arch::Aarch64.ld_so())
-        .expect("a cross libc");
-    sample.root.install(&foreign, &HOST.fhs_interpreter());
-    let checked = check(&sample.root, &sample.program, &[]);
-    assert!(
-        checked.text().contains("is for aarch64"),
-        "{}",
-        checked.output
-    );
-    checked.repair(&sample.root);
-    sample.run();
-}
-
-#[test]
-fn static_and_packed() {
-    let root = Root::new(HOST);
-    let built = Build::program(STATIC, source("hello.c"))
-        .flag("-static")
-        .build();
-    root.install(&built, "/app/static");
-    let checked = check(&root, "/app/static", &[]).is(&[]);
-    assert_eq!(checked.file["kind"], "static");
-    let mut bytes = fs::read(&built).expect("built before");
-    // Nobody reads the padding of e_ident.
-    bytes[9..13].copy_from_slice(b"UPX!");
-    root.write("/app/packed", &bytes);
-    let notes = check(&root, "/app/packed", &[]).is(&[]).file["notes"].to_string();
-    assert!(notes.contains("upx -d"), "{notes}");
-}
-
-#[test]
-fn a_script_whose_program_is_gone() {
-    let root = Root::new(HOST);
-    root.write("/app/script", "#!/none/bin/tool -x\n");
-    let checked = check(&root, "/app/script", &[]).is(&["script-interpreter"]);
-    assert!(
-        checked
-            .text()
-            .contains("/none/bin/tool, which its first line names")
-    );
-    let built = Build::program(STATIC, source("hello.c"))
-        .flag("-static")
-        .build();
-    root.install(&built, "/usr/bin/tool");
-    let next = check(&root, "/app/script", &[]).next();
-    assert_eq!(
-        next,
-        ["sed", "-i", "1s|^#!.*|#!/usr/bin/tool|", "/app/script"]
-    );
-    let text = fs::read_to_string(root.path("/app/script")).expect("the script");
-    root.write(
-        "/app/script",
-        text.replace("#!/none/bin/tool -x", "#!/usr/bin/tool"),
-    );
-    check(&root, "/app/script", &[]).is(&[]);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! `wrap-buddy check`: a tree is broken in one way, the diagnosis names exactly that, and what it says to type repairs it.
 
 mod desk;
+mod diagnoses;
 mod files;
 mod libraries;
+mod scenes;
 mod surroundings;

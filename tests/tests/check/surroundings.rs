@@ -3,14 +3,22 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use std::path::Path;
+
 use e2e::{Arch, Build, Kind, Libc, Variant, run, source, tool};
+use serde_json::Value;
+use wrap_buddy::check::diagnosis::Diagnosis;
+
+use crate::desk::diagnoses;
+use crate::scenes::foreign_program;
 
 const HOST: Variant = Variant::new(Arch::X86_64, Libc::Glibc, Kind::Pie);
 
 /// Runs `script` in a mount namespace of its own, with the tool, a program and a directory as its arguments.
 fn in_namespace(script: &str, program: &str, directory: &str) -> e2e::Output {
     let tool = tool::path().display().to_string();
-    let whole = ["-m", "sh", "-ec", script, "sh", &tool, program, directory];
+    // With a user namespace come handlers of its own (Linux 6.7).
+    let whole = ["-Urm", "sh", "-ec", script, "sh", &tool, program, directory];
     run::on_host("unshare", &whole)
 }
 
@@ -33,6 +41,44 @@ fn a_file_system_that_nothing_is_executed_from() {
     let text = output.stdout.replace(&place, "/PLACE");
     assert!(text.ends_with("hello\n"), "{output}");
     insta::assert_snapshot!(text);
+}
+
+/// Runs `setup` and then the tool on a program, in a namespace where something is mounted.
+fn said_after(setup: &str, program: &Path) -> (String, Vec<String>) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let place = directory.path().display().to_string();
+    let script = format!("{setup}\n\"$1\" check \"$2\" || true\n");
+    let program = program.display().to_string();
+    let shown = |text: &str| text.replace(&place, "/PLACE").replace(&program, "/PROGRAM");
+    let text = in_namespace(&script, &program, &place).success().stdout;
+    let script = script.replace("check", "check --format json");
+    let json = in_namespace(&script, &program, &place).success().stdout;
+    let document: Value = serde_json::from_str(&json).expect("JSON");
+    (shown(&text), diagnoses(&document["files"][0]))
+}
+
+/// What is said of a tree that shows `diagnosis`, where that takes a mount.
+pub fn said_of(diagnosis: Diagnosis) -> Option<(String, Vec<String>)> {
+    let emulated = |interpreter: &str, flags: &str| {
+        // By e_machine, which is EM_AARCH64.
+        let setup = format!(
+            r#"mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
+            [ -z "{interpreter}" ] || printf '%s' ':other:M:18:\xb7\x00::{interpreter}:{flags}' \
+                > /proc/sys/fs/binfmt_misc/register"#
+        );
+        Some(said_after(&setup, &foreign_program()))
+    };
+    match diagnosis {
+        Diagnosis::NoEmulator => emulated("", ""),
+        Diagnosis::EmulatorGone => emulated("/none/emulator", ""),
+        Diagnosis::Emulated => emulated("/bin/true", "F"),
+        Diagnosis::NoExec => {
+            let setup = r#"mount -t tmpfs -o noexec none "$3"; cp "$2" "$3/program"; set "$1" "$3/program" "$3""#;
+            let built = Build::program(HOST, source("hello.c")).build();
+            Some(said_after(setup, &built))
+        }
+        _ => None,
+    }
 }
 
 #[test]

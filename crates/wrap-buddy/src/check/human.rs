@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Checked, FileCheck, Kind, State, Trouble};
+use super::diagnosis::Trouble;
+use super::{Checked, FileCheck, Kind, State};
 use crate::cli::Output;
 use crate::resolve::{Node, Tree};
 
@@ -123,8 +124,9 @@ impl Page {
     }
 
     fn details(&mut self, file: &FileCheck) -> io::Result<()> {
-        for note in &file.notes {
-            self.line(2, "note:", note)?;
+        let all = self.verbose;
+        for note in file.notes.iter().filter(|note| all || !note.is_detail) {
+            self.line(2, "note:", &note.text)?;
         }
         if !self.verbose {
             return Ok(());

@@ -5,7 +5,8 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Checked, FileCheck, Kind, State, Trouble};
+use super::diagnosis::Trouble;
+use super::{Checked, FileCheck, Kind, State};
 use crate::resolve::Rule;
 
 /// What files will load, and what is wrong with them.
@@ -56,6 +57,8 @@ pub struct File {
     problems: Vec<Problem>,
     /// What else there is to know.
     notes: Vec<String>,
+    /// Which notes these are, such as `packed`.
+    note_diagnoses: Vec<&'static str>,
     /// What to do.
     next: Vec<Next>,
 }
@@ -78,9 +81,11 @@ struct Library {
 
 #[derive(Serialize, JsonSchema)]
 struct Problem {
-    /// `unreadable`, `sidecar`, `loader`, `machine`, `interpreter`, `script-interpreter`, `library`, `other-libc`,
+    /// `unreadable`, `sidecar`, `loader`, `machine`, `interpreter`, `script-interpreter`, `library`, `unfit-library`,
     /// `symbol-version`, `dlopen` or `noexec`.
     kind: &'static str,
+    /// Which of that kind, such as `library-passed-over`.
+    diagnosis: &'static str,
     /// In words.
     text: String,
     /// The library it is about.
@@ -136,6 +141,7 @@ impl From<&FileCheck> for File {
         });
         let problems = file.problems.iter().map(|problem| Problem {
             kind: trouble(problem.trouble),
+            diagnosis: problem.diagnosis.name(),
             text: problem.text.clone(),
             soname: problem.soname.clone(),
             help: problem.help.clone(),
@@ -163,7 +169,12 @@ impl From<&FileCheck> for File {
             interpreter: file.interpreter.as_deref().map(text),
             libraries: libraries.collect(),
             problems: problems.collect(),
-            notes: file.notes.clone(),
+            notes: file.notes.iter().map(|note| note.text.clone()).collect(),
+            note_diagnoses: file
+                .notes
+                .iter()
+                .map(|note| note.diagnosis.name())
+                .collect(),
             next: next.collect(),
         }
     }

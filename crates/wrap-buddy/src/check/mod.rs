@@ -1,11 +1,15 @@
 //! `wrap-buddy check`: whether programs and libraries will find all they need as they are now, and what to do if not.
 //! Nothing that is looked at is executed.
 
+pub mod diagnosis;
 mod dlopen;
 mod file;
 pub mod human;
 pub mod json;
 mod kernel;
+mod libraries;
+mod library;
+mod outcome;
 mod packages;
 mod script;
 mod solve;
@@ -22,7 +26,8 @@ use crate::interpreter::Interpreters;
 use crate::resolve::{Processor, Shelf, Surroundings, Tree};
 use crate::root::Root;
 use crate::scan::{Candidate, Wanted, scan};
-use solve::Library;
+use diagnosis::{Diagnosis, Next, Note, Problem};
+use library::Library;
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,71 +55,6 @@ pub enum State {
     InPlace,
 }
 
-/// What is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Trouble {
-    /// It cannot be read, or what was read makes no sense.
-    Unreadable,
-    /// Its sidecar is gone, or another file's, or not to be trusted.
-    Sidecar,
-    /// The loader it was wrapped with is gone, or does not fit.
-    Loader,
-    /// It is for another machine, and nothing here runs such programs.
-    Machine,
-    /// Its dynamic linker is gone, or is none.
-    Interpreter,
-    /// The program that its first line names is gone.
-    Script,
-    /// A library is not found.
-    Library,
-    /// A library is found, and is for another libc or machine.
-    Unfit,
-    /// A library is found, and does not have a symbol version.
-    Version,
-    /// A library that it opens while it runs, and cannot do without, is not found.
-    Opened,
-    /// It is on a file system that nothing may be executed from.
-    NoExec,
-}
-
-/// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// What kind of.
-    pub trouble: Trouble,
-    /// In a line.
-    pub text: String,
-    /// The library in question.
-    pub soname: Option<String>,
-    /// Where there is what is wanted, or which package has it.
-    pub help: Vec<String>,
-}
-
-impl Problem {
-    fn new(trouble: Trouble, text: impl Into<String>) -> Self {
-        Self {
-            trouble,
-            text: text.into(),
-            soname: None,
-            help: Vec::new(),
-        }
-    }
-
-    fn help(mut self, help: impl Into<String>) -> Self {
-        self.help.push(help.into());
-        self
-    }
-}
-
-/// What may be done about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Next {
-    /// To be typed, quoted for a shell.
-    pub command: Option<String>,
-    /// What it comes to, or what to do where there is no command.
-    pub text: String,
-}
-
 /// One file.
 #[derive(Clone, Debug)]
 pub struct FileCheck {
@@ -133,7 +73,7 @@ pub struct FileCheck {
     /// What is wrong.
     pub problems: Vec<Problem>,
     /// What is not, and yet worth knowing.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
     /// What to do.
     pub next: Vec<Next>,
 }
@@ -151,6 +91,14 @@ impl FileCheck {
             notes: Vec::new(),
             next: Vec::new(),
         }
+    }
+
+    fn note(&mut self, diagnosis: Diagnosis, text: impl Into<String>) {
+        self.notes.push(Note {
+            diagnosis,
+            text: text.into(),
+            is_detail: false,
+        });
     }
 
     /// Whether it will start.
@@ -240,7 +188,7 @@ pub fn check(check: &Check, stages: &[Stage]) -> Result<Checked> {
     let files = crew.map(&candidates, |candidate| desk.look_at(candidate));
     let mut files: Vec<FileCheck> = files.into_iter().flatten().collect();
     files.extend(unreadable.into_iter().map(|one| {
-        let problem = Problem::new(Trouble::Unreadable, one.reason);
+        let problem = Problem::new(Diagnosis::Unopenable, one.reason);
         FileCheck {
             problems: vec![problem.help("name a file or a directory that is there")],
             ..FileCheck::new(&one.path, Kind::Other)
@@ -248,7 +196,8 @@ pub fn check(check: &Check, stages: &[Stage]) -> Result<Checked> {
     }));
     let asks = |file: &FileCheck| {
         let mut problems = file.problems.iter();
-        problems.any(|problem| problem.trouble == Trouble::Library && problem.help.is_empty())
+        let missing = [Diagnosis::LibraryMissing, Diagnosis::LibraryPassedOver];
+        problems.any(|problem| missing.contains(&problem.diagnosis) && problem.help.is_empty())
     };
     let notes = match files.iter().any(asks) {
         true => desk.packages.advice().into_iter().collect(),

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Desk, FileCheck, Kind, Next, Problem, Trouble};
+use super::diagnosis::{Diagnosis, Next, Problem};
+use super::{Desk, FileCheck, Kind};
 use crate::root::Root;
 
 /// Where programs are looked for when PATH does not say.
@@ -33,28 +34,31 @@ pub fn look_at(desk: &Desk<'_>, shown: &Path, line: &str) -> FileCheck {
     if is_there && (!is_env || found.is_some()) {
         return file;
     }
-    let missing = match is_there {
-        true => format!(
-            "{name}, which its first line asks {} for",
-            program.display()
+    let (diagnosis, missing) = match is_there {
+        true => (
+            Diagnosis::ScriptCommandGone,
+            format!(
+                "{name}, which its first line asks {} for",
+                program.display()
+            ),
         ),
-        false => format!("{}, which its first line names", program.display()),
+        false => (
+            Diagnosis::ScriptProgramGone,
+            format!("{}, which its first line names", program.display()),
+        ),
     };
     let text = format!("{missing}, does not exist");
-    file.problems.push(Problem::new(Trouble::Script, text));
+    file.problems.push(Problem::new(diagnosis, text));
     file.next.push(match found {
         Some(found) => {
             let expression = format!("1s|^#!.*|#!{}|", found.display());
             let shown = shown.display().to_string();
-            Next {
-                command: Some(super::solve::quoted(["sed", "-i", &expression, &shown])),
-                text: "makes it start the one on the PATH; options in the line are lost".to_owned(),
-            }
+            Next::typed(
+                super::solve::quoted(["sed", "-i", &expression, &shown]),
+                "makes it start the one on the PATH; options in the line are lost",
+            )
         }
-        None => Next {
-            command: None,
-            text: format!("install {name}: no directory on the PATH has it"),
-        },
+        None => Next::told(format!("install {name}: no directory on the PATH has it")),
     });
     file
 }

@@ -1,26 +1,18 @@
 //! What to do about it: the call of wrap-buddy that makes a file find what it needs, planned as wrapping would.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
-use ignore::WalkBuilder;
-
-use super::{Desk, FileCheck, Next, Problem, State, Trouble};
+use super::diagnosis::{Next, Problem, Trouble};
+use super::outcome::in_the_way;
+use super::{Desk, FileCheck, State};
 use crate::arch;
 use crate::inspect::Elf;
 use crate::interpreter::{Fit, Interpreter, Libc};
-use crate::resolve::index::{self, Card};
 use crate::resolve::{Edited, Probe, Resolution, Resolver, Settings, Tree, Unmet, misfit};
-use crate::root::Root;
 
 /// Directories added to a call at most.
 const MOST: usize = 24;
-
-/// How deep below `--find-in` there may be libraries.
-const DEPTH: usize = 8;
 
 /// A file that is to find what it needs.
 pub struct Wanted<'a> {
@@ -36,99 +28,11 @@ pub struct Wanted<'a> {
     pub interpreter: Option<&'a Path>,
 }
 
-/// Libraries in the directories that are searched for the user.
-#[derive(Debug)]
-pub struct Library {
-    root: Root,
-    libs: Vec<PathBuf>,
-    find_in: Vec<PathBuf>,
-    index: OnceLock<Vec<(PathBuf, Vec<Card>)>>,
-}
-
-impl Library {
-    /// Nothing is looked at yet. `libs` are searched as they are, `find_in` with all below.
-    pub fn new(root: Root, libs: Vec<PathBuf>, find_in: Vec<PathBuf>) -> Self {
-        Self {
-            root,
-            libs,
-            find_in,
-            index: OnceLock::new(),
-        }
-    }
-
-    fn index(&self) -> &[(PathBuf, Vec<Card>)] {
-        self.index.get_or_init(|| {
-            let below = self.find_in.iter().flat_map(|one| self.below(one));
-            let mut seen = BTreeSet::new();
-            let all = self.libs.iter().cloned().chain(below);
-            let all: Vec<PathBuf> = all.filter(|one| seen.insert(one.clone())).collect();
-            let on_host: Vec<PathBuf> = all.iter().map(|one| self.root.on_host(one)).collect();
-            all.into_iter().zip(index::directories(&on_host)).collect()
-        })
-    }
-
-    /// Directories of libraries below `top`, sorted. In a store, packages have them in `lib`; elsewhere anything may.
-    fn below(&self, top: &Path) -> Vec<PathBuf> {
-        let on_host = self.root.on_host(top);
-        let is_store = top.ends_with("store") && fs::read_dir(&on_host).is_ok();
-        let mut walk = WalkBuilder::new(&on_host);
-        walk.standard_filters(false).follow_links(false);
-        walk.max_depth(Some(if is_store { 3 } else { DEPTH }));
-        if is_store {
-            walk.filter_entry(|entry| {
-                let name = entry.file_name().to_string_lossy();
-                entry.depth() != 2 || name.starts_with("lib")
-            });
-        }
-        let directories = walk.build().flatten().filter(|entry| {
-            entry.file_type().is_some_and(|kind| kind.is_dir()) && (!is_store || entry.depth() >= 2)
-        });
-        let inside = directories.filter_map(|entry| {
-            // Joined with nothing, it would end in a slash.
-            match entry.path().strip_prefix(&on_host).ok()? {
-                below if below.as_os_str().is_empty() => Some(top.to_owned()),
-                below => Some(top.join(below)),
-            }
-        });
-        let mut found: Vec<PathBuf> = inside.collect();
-        found.sort_unstable();
-        found
-    }
-
-    /// Directories with a library that is called `name`, for this machine and class.
-    pub fn with(&self, name: &str, machine: u16, class: u8) -> Vec<&Path> {
-        let has = |cards: &[Card]| {
-            let at = cards.binary_search_by(|card| card.name.as_os_str().cmp(OsStr::new(name)));
-            at.is_ok_and(|at| (cards[at].machine, cards[at].class) == (machine, class))
-        };
-        let directories = self.index().iter().filter(|(_, cards)| has(cards));
-        directories
-            .map(|(directory, _)| directory.as_path())
-            .collect()
-    }
-}
-
-impl Library {
-    /// A library whose DT_SONAME is `soname`, although its file is called differently.
-    pub fn called_differently(&self, soname: &str, machine: u16, class: u8) -> Option<PathBuf> {
-        let soname = OsStr::new(soname);
-        let is_it = |card: &&Card| {
-            (card.machine, card.class) == (machine, class)
-                && card.soname.as_deref() == Some(soname)
-                && card.name != soname
-        };
-        self.index().iter().find_map(|(directory, cards)| {
-            let card = cards.iter().find(is_it)?;
-            Some(directory.join(&card.name))
-        })
-    }
-}
-
 /// A dynamic linker for a file whose own is not there, or lacks the `unmet` versions.
 pub fn interpreter(desk: &Desk<'_>, wanted: &Wanted<'_>, unmet: &[Unmet]) -> Option<Interpreter> {
     let elf = wanted.elf;
     let libc = match wanted.interpreter {
-        Some(path) if !wanted.is_library => Some(Libc::of_interpreter(path)),
+        Some(path) if !wanted.is_library => Some(Libc::of_program(elf, path)),
         _ => Libc::of_library(elf),
     };
     if unmet.is_empty()
@@ -170,13 +74,10 @@ fn defines(desk: &Desk<'_>, directory: &Path, unmet: &Unmet) -> bool {
 /// What to do for a file that no dynamic linker is known for.
 pub fn without_interpreter(wanted: &Wanted<'_>) -> Next {
     let name = arch::describe(wanted.elf.machine, wanted.elf.class);
-    Next {
-        command: None,
-        text: format!(
-            "no dynamic linker for {name} is known: check again with --interpreter PATH, or with --find-in and a directory \
-             that has one"
-        ),
-    }
+    Next::told(format!(
+        "no dynamic linker for {name} is known: check again with --interpreter PATH, or with --find-in and a directory \
+         that has one"
+    ))
 }
 
 /// A call of wrap-buddy in the making.
@@ -191,7 +92,7 @@ struct Call {
 /// What a call would leave open.
 struct Rest {
     missing: Vec<String>,
-    unmet: Vec<Unmet>,
+    resolution: Resolution,
 }
 
 /// Whether a version is one that only the dynamic linker's own libc can have.
@@ -217,8 +118,7 @@ pub fn next(desk: &Desk<'_>, wanted: &Wanted<'_>, tree: &Tree, file: &FileCheck)
                 "a newer C library is needed: check again with --find-in and a directory that has one"
             }
         };
-        let (command, text) = (None, text.to_owned());
-        return vec![Next { command, text }];
+        return vec![Next::told(text)];
     };
     let names_interpreter = match desk.named_interpreters.is_empty() {
         true => !is_the_default(desk, wanted, &interpreter),
@@ -286,11 +186,10 @@ impl Call {
         loop {
             let resolution = self.planned(desk, wanted);
             let missing = resolution.missing.iter();
+            let missing = missing.map(|one| one.soname.display().to_string());
             let rest = Rest {
-                missing: missing
-                    .map(|one| one.soname.display().to_string())
-                    .collect(),
-                unmet: resolution.unmet,
+                missing: missing.collect(),
+                resolution,
             };
             if self.libs.len() >= desk.library.libs.len() + MOST {
                 return rest;
@@ -300,7 +199,7 @@ impl Call {
                 continue;
             }
             // In front of the directory with the library that lacks the version.
-            match self.with_versions(desk, wanted, &rest.unmet) {
+            match self.with_versions(desk, wanted, &rest.resolution.unmet) {
                 Some(directory) => self.libs.insert(0, directory),
                 None => return rest,
             }
@@ -387,17 +286,21 @@ impl Call {
             .collect();
         let mut left: Vec<&str> = rest.missing.iter().map(String::as_str).collect();
         left.extend(opened);
-        let command = Next {
-            command: Some(self.written(desk, wanted, file)),
-            text: match desk.root.is_own() {
-                true => "makes it find all it needs".to_owned(),
-                false => "inside the root, makes it find all it needs".to_owned(),
-            },
+        let comes_to = match desk.root.is_own() {
+            true => "makes it find all it needs",
+            false => "inside the root, makes it find all it needs",
         };
+        let command = Next::typed(self.written(desk, wanted, file), comes_to);
         let elsewhere =
             "check again with --find-in and a directory that has what is missing, or install it";
-        match (left.as_slice(), rest.unmet.as_slice()) {
-            ([], []) => vec![command],
+        match (left.as_slice(), rest.resolution.unmet.as_slice()) {
+            ([], []) => match in_the_way(desk, wanted, &self.interpreter, &rest.resolution) {
+                Some(path) => vec![Next::told(format!(
+                    "wrapping does not help: {} is still found first, by what the files themselves say: replace or remove it",
+                    path.display()
+                ))],
+                None => vec![command],
+            },
             ([], [unmet, ..]) => vec![self.without_version(desk, wanted, unmet)],
             (left, _) => {
                 let all = file.problems.iter().filter_map(|one| one.soname.as_deref());
@@ -407,10 +310,10 @@ impl Call {
                     [] => String::new(),
                     solved => format!("wrapping would solve {}; ", solved.join(", ")),
                 };
-                vec![Next {
-                    command: None,
-                    text: format!("{solved}{} is nowhere: {elsewhere}", left.join(", ")),
-                }]
+                vec![Next::told(format!(
+                    "{solved}{} is nowhere: {elsewhere}",
+                    left.join(", ")
+                ))]
             }
         }
     }
@@ -431,8 +334,7 @@ impl Call {
                 "no directory searched has a {name} with {versions}: check again with --find-in and one that has"
             ),
         };
-        let command = None;
-        Next { command, text }
+        Next::told(text)
     }
 
     /// The call, for a shell.

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use sidecar::Sidecar;
 use stages::Stage;
 
-use super::{Problem, State, Trouble};
+use super::State;
+use super::diagnosis::{Diagnosis, Note, Problem};
 use crate::earlier::{self, Earlier, Progress, Way};
 use crate::inspect::{Elf, Source};
 
@@ -21,8 +22,12 @@ pub struct Subject {
     pub state: State,
     /// The loader that its stub starts.
     pub loader: Option<PathBuf>,
+    /// Whether the first wrap-buddy did it, so that nothing more is known.
+    pub is_foreign: bool,
     /// What is wrong already.
     pub problems: Vec<Problem>,
+    /// What is to be said besides.
+    pub notes: Vec<Note>,
 }
 
 impl Subject {
@@ -38,9 +43,10 @@ impl Subject {
             elf,
             state: State::Original,
             loader: None,
+            is_foreign: false,
             problems: Vec::new(),
+            notes: Vec::new(),
         };
-        let lost = |what: &str, help: &str| Problem::new(Trouble::Sidecar, what).help(help);
         match state {
             earlier::State::Original => {}
             earlier::State::Known(earlier) => match earlier.way {
@@ -49,32 +55,49 @@ impl Subject {
                     subject.state = State::InPlace;
                     source.uncover();
                 }
+                // PT_INTERP is still there, so the kernel starts ld.so, and that either code at the entry point.
                 Way::Stub if earlier.progress != Progress::Done => {
-                    source.uncover();
-                    let text = "a run of wrap-buddy was stopped before it was done";
-                    subject
-                        .problems
-                        .push(lost(text, "wrap it again, or restore it"));
+                    subject.elf = Elf::read(source)?;
+                    let text = "a run of wrap-buddy was stopped before it was done with it: wrap it again, or restore it";
+                    subject.note(Diagnosis::RunStopped, text);
                 }
                 Way::Stub => subject.through_sidecar(source, &earlier)?,
-                Way::Foreign => subject.state = State::Wrapped,
+                Way::Foreign => {
+                    subject.state = State::Wrapped;
+                    subject.is_foreign = true;
+                    subject.elf = Elf::read(source)?;
+                    let text = "wrapped by the first wrap-buddy: what that has it find is not looked at; wrap it again to have it checked";
+                    subject.note(Diagnosis::FirstWrapBuddy, text);
+                }
             },
             earlier::State::Changed(sidecar) => {
                 let text = format!("its sidecar {} describes another file", sidecar.display());
                 let help = "it was changed after it was wrapped: start from the original";
-                subject.problems.push(lost(&text, help));
+                subject.lost(Diagnosis::SidecarOfAnother, &text, help);
             }
             earlier::State::Orphan(sidecar) => {
                 let text = format!("its sidecar {} is gone", sidecar.display());
                 let help = "put it back, or take the original file";
-                subject.problems.push(lost(&text, help));
+                subject.lost(Diagnosis::SidecarGone, &text, help);
             }
             earlier::State::Untrusted(sidecar) => {
                 let text = earlier::untrusted(&sidecar);
-                subject.problems.push(lost(&text, "then check it again"));
+                subject.lost(Diagnosis::SidecarUntrusted, &text, "then check it again");
             }
         }
         Ok(subject)
+    }
+
+    fn lost(&mut self, diagnosis: Diagnosis, text: &str, help: &str) {
+        self.problems.push(Problem::new(diagnosis, text).help(help));
+    }
+
+    fn note(&mut self, diagnosis: Diagnosis, text: &str) {
+        self.notes.push(Note {
+            diagnosis,
+            text: text.to_owned(),
+            is_detail: false,
+        });
     }
 
     /// The original bytes, with the words the loader will write.

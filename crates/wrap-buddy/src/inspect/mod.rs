@@ -131,6 +131,25 @@ pub fn identify(source: &mut Source) -> Result<Identity> {
 }
 
 impl Elf {
+    /// A shared library of which nothing is known but what it is for.
+    pub fn of_architecture(machine: u16, class: u8) -> Self {
+        Self {
+            machine,
+            class,
+            os_abi: elf::ELFOSABI_SYSV,
+            kind: elf::ET_DYN,
+            entry: 0,
+            file_len: 0,
+            header: Vec::new(),
+            phoff: 0,
+            program_headers: Vec::new(),
+            segments: Vec::new(),
+            sections: (0, 0, 0),
+            interp: None,
+            dynamic: None,
+        }
+    }
+
     /// Reads a little-endian ELF file; see [`identify`].
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use memchr::memmem;
 use object::elf;
 
 use super::Libc;
-use crate::arch;
+use crate::arch::{self, Arch};
 use crate::inspect::{Elf, Source};
 use crate::root::Root;
 
@@ -55,6 +55,34 @@ impl BuiltIn {
         let is_default = own.is_some() && found.default.iter().any(|one| place(one) == own);
         found.own = (!is_default).then(|| parent.to_owned());
         found
+    }
+}
+
+impl BuiltIn {
+    /// What most distributions build into the one of `libc` for `arch` that is at `path`.
+    pub(super) fn usual(root: &Root, path: &Path, libc: Libc, arch: &Arch) -> Self {
+        if libc == Libc::Musl {
+            return Self {
+                default: musl(root, path),
+                ..Self::default()
+            };
+        }
+        let named = arch.lib_tokens.iter().rev();
+        let mut default: Vec<PathBuf> = Vec::new();
+        for name in named.chain(&["lib"]) {
+            for prefix in ["/", "/usr"] {
+                let directory = Path::new(prefix).join(name);
+                if !default.contains(&directory) {
+                    default.push(directory);
+                }
+            }
+        }
+        Self {
+            default,
+            cache: Some(PathBuf::from("/etc/ld.so.cache")),
+            has_hwcaps: true,
+            ..Self::default()
+        }
     }
 }
 

@@ -62,6 +62,15 @@ impl Libc {
             .next()
     }
 
+    /// The one that a program is linked to which asks for the dynamic linker `path`: what it needs tells more than a name
+    /// that anybody may have set since.
+    pub fn of_program(elf: &Elf, path: &Path) -> Self {
+        match Self::of_interpreter(path) {
+            Libc::Other => Libc::Other,
+            by_name => Self::of_library(elf).unwrap_or(by_name),
+        }
+    }
+
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
@@ -104,6 +113,24 @@ impl Interpreter {
         Self::read(root, path).with_context(|| format!("{} is no dynamic linker", path.display()))
     }
 
+    /// One that is not there, for the file `program` that asks for `path`: of `libc`, built as distributions do. None for
+    /// an architecture or a libc without usual rules.
+    pub fn presumed(root: &Root, path: Option<&Path>, libc: Libc, program: &Elf) -> Option<Self> {
+        let arch = arch::find(program.machine, program.class)?;
+        let mut known = arch.known_interpreters.iter().map(Path::new);
+        let usual = known.find(|path| Libc::of_interpreter(path) == libc)?;
+        let own = path.filter(|path| Libc::of_interpreter(path) == libc);
+        let path = own.unwrap_or(usual);
+        Some(Self {
+            path: path.to_owned(),
+            libc,
+            elf: Elf::of_architecture(arch.machine, arch.class),
+            root: root.clone(),
+            built_in: OnceLock::from(BuiltIn::usual(root, path, libc, arch)),
+            is_the_systems: OnceLock::new(),
+        })
+    }
+
     fn read(root: &Root, path: &Path) -> Result<Self> {
         let mut source = Source::open(&root.on_host(path))
             .map_err(|error| anyhow!("it {}", io_reason(&error)))?;
@@ -141,13 +168,16 @@ impl Interpreter {
             .get_or_init(|| BuiltIn::of(&self.root, &self.path, self.libc, &self.elf))
     }
 
-    /// Whether it is where the running system has its own, or that by another name. Looked up once.
+    /// Whether it is where the system in its root has its own, or that by another name. Looked up once.
     pub fn is_the_systems(&self) -> bool {
         *self.is_the_systems.get_or_init(|| {
-            let real = |path: &Path| std::fs::canonicalize(path).ok();
+            let real = |path: &Path| {
+                let real = self.root.real(path);
+                self.root.on_host(&real).exists().then_some(real)
+            };
             let usual = arch::find(self.elf.machine, self.elf.class);
             let mut usual = usual.into_iter().flat_map(|arch| arch.known_interpreters);
-            let own = self.root.is_own().then(|| real(&self.path)).flatten();
+            let own = real(&self.path);
             own.is_some() && usual.any(|usual| real(Path::new(usual)) == own)
         })
     }

@@ -119,17 +119,20 @@ impl Cache {
         self.entries.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Which of the libraries called `name` ld.so takes (glibc elf/dl-cache.c, search_cache): of those with these `flags`,
+    /// Which of the libraries called `name` ld.so takes (glibc elf/dl-cache.c, search_cache): of those with one of these `flags`,
     /// the one for the first of the `hwcaps`, else the first that is not for some processors only. `legacy` are the
     /// subdirectories for older capabilities.
     pub fn lookup(
         &self,
         name: &OsStr,
-        flags: u32,
+        flags: &[u32],
         hwcaps: &[String],
         legacy: &[PathBuf],
     ) -> Option<&Entry> {
-        let fitting = || self.get(name).iter().filter(|entry| entry.flags == flags);
+        let fitting = || {
+            let entries = self.get(name).iter();
+            entries.filter(|entry| flags.contains(&entry.flags))
+        };
         let named = hwcaps.iter().find_map(|hwcap| {
             fitting().find(|entry| matches!(&entry.hwcap, Hwcap::Named(own) if own == hwcap))
         });
@@ -255,7 +258,7 @@ mod tests {
     fn found(cache: &Cache, flags: u32, hwcaps: &[&str], legacy: &[&str]) -> String {
         let hwcaps: Vec<String> = hwcaps.iter().map(|&name| name.to_owned()).collect();
         let legacy: Vec<PathBuf> = legacy.iter().map(PathBuf::from).collect();
-        let entry = cache.lookup(OsStr::new("libx.so.1"), flags, &hwcaps, &legacy);
+        let entry = cache.lookup(OsStr::new("libx.so.1"), &[flags], &hwcaps, &legacy);
         entry.map_or(String::new(), |entry| entry.path.display().to_string())
     }
 

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use super::cache::Cache;
+use super::conf;
 use super::processor::{Processor, Subdirectories};
 use super::search_path::{Tokens, expand};
 use super::shelf::{Misfit, Probe, Shelf, misfit};
@@ -100,6 +101,17 @@ impl fmt::Display for Near {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.path.display(), self.why)
     }
+}
+
+/// A library that is found once ldconfig was run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uncached {
+    /// Where it is.
+    pub directory: PathBuf,
+    /// What names that directory.
+    pub conf: PathBuf,
+    /// The ld.so.cache that lacks it.
+    pub cache: PathBuf,
 }
 
 /// What is settled before a search begins.
@@ -280,6 +292,23 @@ impl<'a> Linker<'a> {
             .into_iter()
             .chain(defaults)
             .collect()
+    }
+
+    /// A directory of ld.so.conf that has the library `name`, which it has not found: ld.so.cache was made before.
+    pub fn uncached(&self, name: &OsStr) -> Option<Uncached> {
+        let cache = self.interpreter.built_in().cache.as_ref()?;
+        let conf = cache.with_extension("conf");
+        let directories = conf::directories(self.shelf.root(), &conf);
+        let directory = directories.into_iter().find(|directory| {
+            let is_it = |elf| misfit(&self.interpreter.elf, self.interpreter.libc, elf).is_none();
+            matches!(self.shelf.probe(&directory.join(name)), Probe::Library(elf) if is_it(&elf))
+        })?;
+        let cache = cache.clone();
+        Some(Uncached {
+            directory,
+            conf,
+            cache,
+        })
     }
 
     fn search(

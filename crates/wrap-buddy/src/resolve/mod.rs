@@ -3,6 +3,7 @@
 
 pub mod cache;
 mod closure;
+mod conf;
 mod freeze;
 pub mod index;
 mod linker;

@@ -1,0 +1,383 @@
+//! What a file has loaded: its dynamic linker, its loader, its libraries.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use object::elf;
+
+use super::diagnosis::{Diagnosis, Next, Note, Problem, Trouble};
+use super::dlopen::{self, Priority};
+use super::file::noexec;
+use super::solve::{self, Wanted};
+use super::subject::Subject;
+use super::{Desk, FileCheck, Kind, State, kernel};
+use crate::arch;
+use crate::inspect::Source;
+use crate::interpreter::{Fit, Interpreter, Libc};
+use crate::resolve::{Linker, Lost, Misfit, Tree, misfit};
+use crate::status::loader_problem;
+
+/// A look at what one file has loaded.
+pub(super) struct Look<'l, 'd> {
+    pub desk: &'l Desk<'d>,
+    pub subject: &'l Subject,
+    /// The path of the file inside the root.
+    pub inside: &'l Path,
+    /// What is said of it.
+    pub file: &'l mut FileCheck,
+}
+
+impl Look<'_, '_> {
+    /// Looks at the dynamic linker, the loader and the libraries of the file open as `source`.
+    pub fn at_libraries(&mut self, source: &mut Source) {
+        let is_lost = |problem: &Problem| problem.trouble == Trouble::Sidecar;
+        if self.file.problems.iter().any(is_lost) {
+            return;
+        }
+        let given = self.given_interpreter();
+        self.at_loader();
+        let wanted = Wanted {
+            elf: &self.subject.elf,
+            inside: self.inside,
+            is_library: self.file.kind == Kind::Library,
+            state: self.subject.state,
+            interpreter: self.subject.interpreter.as_deref(),
+        };
+        self.file.interpreter = given.as_ref().map(|given| given.path.clone());
+        let desk = self.desk;
+        let known = given.or_else(|| solve::interpreter(desk, &wanted, &[]));
+        let chosen = match known {
+            Some(interpreter) => interpreter,
+            None => match self.presumed_interpreter(&wanted) {
+                Some(interpreter) => interpreter,
+                None => {
+                    self.file.next.push(solve::without_interpreter(&wanted));
+                    return;
+                }
+            },
+        };
+        let Some(linker) = Linker::new(&chosen, &desk.shelf, &desk.surroundings) else {
+            return;
+        };
+        let tree = linker.tree(self.inside, &self.subject.elf);
+        self.at_tree(&tree, &linker);
+        self.at_mounts(&tree);
+        self.at_opened(&linker, source);
+        self.at_cache();
+        if !self.file.is_well() && self.can_be_wrapped() {
+            let next = solve::next(desk, &wanted, &tree, self.file);
+            self.file.next.extend(next);
+        }
+        self.at_alignment();
+        self.file.tree = tree;
+    }
+
+    /// What ld.so.cache lacks comes by making it again.
+    fn at_cache(&mut self) {
+        let mut problems = self.file.problems.iter();
+        if !problems.any(|problem| problem.diagnosis == Diagnosis::LibraryUncached) {
+            return;
+        }
+        let root = self.desk.root.on_host(Path::new("/")).display().to_string();
+        let words = match self.desk.root.is_own() {
+            true => vec!["ldconfig"],
+            false => vec!["ldconfig", "-r", &root],
+        };
+        let text = "makes ld.so.cache again, as root";
+        self.file.next.push(Next::typed(solve::quoted(words), text));
+    }
+
+    /// Problems that wrapping has to do with.
+    fn can_be_wrapped(&self) -> bool {
+        let problems = self.file.problems.iter();
+        let mut others = problems.filter(|one| one.diagnosis != Diagnosis::LibraryUncached);
+        others.any(|problem| {
+            matches!(
+                problem.trouble,
+                Trouble::Interpreter
+                    | Trouble::Library
+                    | Trouble::Unfit
+                    | Trouble::Version
+                    | Trouble::Opened
+                    | Trouble::Loader
+            )
+        })
+    }
+
+    /// The dynamic linker that the file gets, if that is one for it.
+    fn given_interpreter(&mut self) -> Option<Interpreter> {
+        let root = &self.desk.root;
+        let elf = &self.subject.elf;
+        if self.file.kind == Kind::Library {
+            return match self.desk.interpreters.fitting(elf, Libc::of_library(elf)) {
+                Fit::Fits(interpreter) => Some(interpreter.clone()),
+                _ => None,
+            };
+        }
+        let asked_for = self.subject.interpreter.as_deref()?;
+        let directory = self.inside.parent().unwrap_or(Path::new("/"));
+        let path = directory.join(asked_for);
+        if !path.is_absolute() || !root.on_host(&path).exists() {
+            let text = format!("its dynamic linker {} does not exist", path.display());
+            self.problem(Diagnosis::LinkerGone, text);
+            return None;
+        }
+        match Interpreter::open_in(root, &path) {
+            Ok(found) if (found.elf.machine, found.elf.class) != (elf.machine, elf.class) => {
+                let name = arch::describe(found.elf.machine, found.elf.class);
+                let text = format!("its dynamic linker {} is for {name}", path.display());
+                self.problem(Diagnosis::LinkerOfOtherMachine, text);
+                None
+            }
+            Ok(found) => {
+                let linked_to = Libc::of_program(elf, &path);
+                if found.libc == linked_to {
+                    return Some(found);
+                }
+                let text = format!(
+                    "its dynamic linker {} is that of {}, while it is linked to {}",
+                    path.display(),
+                    found.libc.name(),
+                    linked_to.name()
+                );
+                self.problem(Diagnosis::LinkerOfOtherLibc, text);
+                None
+            }
+            Err(error) => {
+                self.problem(
+                    Diagnosis::LinkerUnusable,
+                    format!("its dynamic linker {error:#}"),
+                );
+                None
+            }
+        }
+    }
+
+    /// One that goes by the usual rules of the file's libc, where none is at hand.
+    fn presumed_interpreter(&mut self, wanted: &Wanted<'_>) -> Option<Interpreter> {
+        let elf = wanted.elf;
+        let libc = match wanted.interpreter {
+            Some(path) => Some(Libc::of_program(elf, path)),
+            None => Libc::of_library(elf),
+        };
+        let libc = libc?;
+        let root = &self.desk.root;
+        let presumed = Interpreter::presumed(root, wanted.interpreter, libc, elf)?;
+        let text = format!(
+            "no dynamic linker for it is at hand: its libraries are looked for as that of {} usually does",
+            libc.name()
+        );
+        self.file.note(Diagnosis::UsualRules, text);
+        Some(presumed)
+    }
+
+    fn problem(&mut self, diagnosis: Diagnosis, text: String) {
+        self.file.problems.push(Problem::new(diagnosis, text));
+    }
+
+    fn at_loader(&mut self) {
+        let Some(loader) = &self.subject.loader else {
+            return;
+        };
+        let directory = self.inside.parent().unwrap_or(Path::new("/"));
+        let path = directory.join(loader);
+        let on_host = self.desk.root.on_host(&path);
+        if let Some(why) = loader_problem(&on_host, self.subject.elf.machine) {
+            let why = why.replace(&on_host.display().to_string(), &path.display().to_string());
+            let diagnosis = match on_host.exists() {
+                true => Diagnosis::LoaderUnfit,
+                false => Diagnosis::LoaderGone,
+            };
+            self.problem(diagnosis, why);
+        }
+    }
+
+    /// Neither the dynamic linker nor a library can be mapped from there.
+    fn at_mounts(&mut self, tree: &Tree) {
+        let interpreter = self.file.interpreter.clone();
+        let libraries = tree.nodes.iter().map(|node| &node.found.path);
+        let mut seen = HashSet::new();
+        for path in interpreter.iter().chain(libraries) {
+            let on_host = self.desk.root.on_host(path);
+            let directory = on_host.parent().map(Path::to_owned);
+            if seen.insert(directory) && kernel::is_noexec(&on_host) {
+                noexec(&on_host, path, self.file);
+                return;
+            }
+        }
+    }
+
+    fn at_tree(&mut self, tree: &Tree, linker: &Linker<'_>) {
+        let interpreter = linker.interpreter;
+        for lost in &tree.lost {
+            // Whoever is for another libc needs that libc, which is not what is wrong.
+            let by = tree.path_of(lost.by, self.inside);
+            let of_other = lost
+                .by
+                .is_some_and(|by| unfit(tree, by, interpreter).is_some());
+            if !of_other {
+                let problem = self.lost(lost, by, linker);
+                self.file.problems.push(problem);
+            }
+        }
+        for (index, node) in tree.nodes.iter().enumerate() {
+            if let Some(why) = unfit(tree, index, interpreter) {
+                let by = tree.path_of(node.by, self.inside);
+                let (diagnosis, instead) = match why {
+                    Misfit::Libc(_) => (
+                        Diagnosis::LibraryOfOtherLibc,
+                        format!("not to {}", interpreter.libc.name()),
+                    ),
+                    _ => (
+                        Diagnosis::LibraryOfOtherMachine,
+                        format!("not for {}", linker.arch.name),
+                    ),
+                };
+                let text = format!(
+                    "{}, which {} finds by {}, {why}, {instead}",
+                    node.found.path.display(),
+                    by.display(),
+                    node.found.rule,
+                );
+                let problem = Problem::new(diagnosis, text);
+                let soname = node.name.display().to_string();
+                self.file.problems.push(problem.of(soname));
+            }
+        }
+        for unmet in &tree.unmet {
+            let newest = unmet.newest.as_ref();
+            let newest = newest.map(|newest| format!(" has up to {newest}"));
+            let text = format!(
+                "{} wanted by {}, {}{}",
+                unmet.versions.join(", "),
+                unmet.wanted_by.display(),
+                unmet.library.display(),
+                newest.unwrap_or_else(|| " has none like it".to_owned())
+            );
+            let problem = Problem::new(Diagnosis::VersionMissing, text);
+            let name = unmet.library.file_name().unwrap_or_default();
+            let soname = name.display().to_string();
+            self.file.problems.push(problem.of(soname));
+        }
+    }
+
+    fn lost(&self, lost: &Lost, by: &Path, linker: &Linker<'_>) -> Problem {
+        let name = lost.name.display().to_string();
+        let for_whom = match lost.by {
+            None => String::new(),
+            Some(_) => format!(", which {} needs", by.display()),
+        };
+        if let Some(uncached) = linker.uncached(&lost.name) {
+            let text = format!(
+                "{name}{for_whom} is not found: it is in {}, which {} names, but not in {}",
+                uncached.directory.display(),
+                uncached.conf.display(),
+                uncached.cache.display()
+            );
+            return Problem::new(Diagnosis::LibraryUncached, text).of(name);
+        }
+        let (diagnosis, reason) = match lost.near.as_slice() {
+            [] => (Diagnosis::LibraryMissing, " is not found".to_owned()),
+            nears => {
+                let nears: Vec<String> = nears.iter().map(ToString::to_string).collect();
+                let reason = format!(" is not found, but {}", nears.join(", "));
+                (Diagnosis::LibraryPassedOver, reason)
+            }
+        };
+        let mut problem = Problem::new(diagnosis, format!("{name}{for_whom}{reason}"));
+        problem.help = self.help(&name);
+        problem.of(name)
+    }
+
+    /// Where there is a library, and which package has it.
+    fn help(&self, name: &str) -> Vec<String> {
+        let elf = &self.subject.elf;
+        let directories = self.desk.library.with(name, elf.machine, elf.class);
+        let first = directories.first();
+        let there = first.map(|directory| format!("it is in {}", directory.display()));
+        if let Some(there) = there {
+            return vec![there];
+        }
+        let library = &self.desk.library;
+        if let Some(path) = library.called_differently(name, elf.machine, elf.class) {
+            let path = path.display();
+            return vec![format!("{path} has this DT_SONAME: link it as {name}")];
+        }
+        let packages = self.desk.packages.with(name).into_iter();
+        packages
+            .map(|one| format!("nixpkgs has it in {one}"))
+            .collect()
+    }
+
+    /// Libraries that it says it opens while it runs.
+    fn at_opened(&mut self, linker: &Linker<'_>, source: &mut Source) {
+        let elf = &self.subject.elf;
+        let own = linker.search_path(self.inside, elf);
+        let told = linker.told([&own]);
+        for opened in dlopen::opened(elf, source) {
+            let mut names = opened.soname.iter();
+            let is_there = names.any(|name| {
+                let name = std::ffi::OsStr::new(name);
+                linker.find(name, self.inside, &told, true).is_ok()
+            });
+            let Some(first) = opened.soname.first().filter(|_| !is_there) else {
+                continue;
+            };
+            let what = match (&*opened.description, &*opened.feature) {
+                ("", "") => String::new(),
+                ("", feature) => format!(" for {feature}"),
+                (description, _) => format!(" ({description})"),
+            };
+            let text = format!("{first}, which it opens while it runs{what}, is not found");
+            match opened.priority {
+                Priority::Required => {
+                    let mut problem = Problem::new(Diagnosis::OpenedRequired, text);
+                    problem.help = self.help(first);
+                    self.file.problems.push(problem.of(first));
+                }
+                Priority::Recommended => {
+                    let text = format!("{text}: recommended");
+                    self.file.note(Diagnosis::OpenedRecommended, text);
+                }
+                Priority::Suggested => {
+                    let text = format!("{text}: suggested");
+                    self.file.note(Diagnosis::OpenedSuggested, text);
+                }
+            }
+        }
+    }
+
+    /// A program without PT_INTERP is placed by the kernel as a static PIE is, which knew nothing of p_align before
+    /// "binfmt_elf: Honor PT_LOAD alignment for static PIE" (fs/binfmt_elf.c, Linux 6.10).
+    fn at_alignment(&mut self) {
+        let by_command = || self.file.next.iter().any(|next| next.command.is_some());
+        let is_stub = match self.file.state {
+            State::Wrapped => true,
+            State::Original => self.file.kind == Kind::Program && by_command(),
+            State::InPlace => false,
+        };
+        let elf = &self.subject.elf;
+        let largest = elf.loads().map(|load| load.align).max().unwrap_or(0);
+        let honoured = arch::find(elf.machine, elf.class).map_or(0, |arch| arch.max_load_align);
+        if !is_stub || largest <= honoured || elf.kind != elf::ET_DYN {
+            return;
+        }
+        let text = format!(
+            "its segments are aligned to {largest}, which kernels before Linux 6.10 do not honour for a wrapped program"
+        );
+        self.file.notes.push(Note {
+            diagnosis: Diagnosis::SegmentAlignment,
+            text,
+            is_detail: self.desk.root.is_own() && kernel::is_at_least(6, 10),
+        });
+    }
+}
+
+/// Why a library that ld.so takes will not do.
+fn unfit(tree: &Tree, index: usize, interpreter: &Interpreter) -> Option<Misfit> {
+    misfit(
+        &interpreter.elf,
+        interpreter.libc,
+        &tree.nodes[index].found.elf,
+    )
+}

@@ -1,0 +1,102 @@
+//! Where there are libraries: the directories that are searched for the user.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use ignore::WalkBuilder;
+
+use crate::resolve::index::{self, Card};
+use crate::root::Root;
+
+/// How deep below `--find-in` there may be libraries.
+const DEPTH: usize = 8;
+
+/// Libraries in the directories that are searched for the user.
+#[derive(Debug)]
+pub struct Library {
+    root: Root,
+    /// Directories that the user named.
+    pub libs: Vec<PathBuf>,
+    find_in: Vec<PathBuf>,
+    index: OnceLock<Vec<(PathBuf, Vec<Card>)>>,
+}
+
+impl Library {
+    /// Nothing is looked at yet. `libs` are searched as they are, `find_in` with all below.
+    pub fn new(root: Root, libs: Vec<PathBuf>, find_in: Vec<PathBuf>) -> Self {
+        Self {
+            root,
+            libs,
+            find_in,
+            index: OnceLock::new(),
+        }
+    }
+
+    fn index(&self) -> &[(PathBuf, Vec<Card>)] {
+        self.index.get_or_init(|| {
+            let below = self.find_in.iter().flat_map(|one| self.below(one));
+            let mut seen = BTreeSet::new();
+            let all = self.libs.iter().cloned().chain(below);
+            let all: Vec<PathBuf> = all.filter(|one| seen.insert(one.clone())).collect();
+            let on_host: Vec<PathBuf> = all.iter().map(|one| self.root.on_host(one)).collect();
+            all.into_iter().zip(index::directories(&on_host)).collect()
+        })
+    }
+
+    /// Directories of libraries below `top`, sorted. In a store, packages have them in `lib`; elsewhere anything may.
+    fn below(&self, top: &Path) -> Vec<PathBuf> {
+        let on_host = self.root.on_host(top);
+        let is_store = top.ends_with("store") && fs::read_dir(&on_host).is_ok();
+        let mut walk = WalkBuilder::new(&on_host);
+        walk.standard_filters(false).follow_links(false);
+        walk.max_depth(Some(if is_store { 3 } else { DEPTH }));
+        if is_store {
+            walk.filter_entry(|entry| {
+                let name = entry.file_name().to_string_lossy();
+                entry.depth() != 2 || name.starts_with("lib")
+            });
+        }
+        let directories = walk.build().flatten().filter(|entry| {
+            entry.file_type().is_some_and(|kind| kind.is_dir()) && (!is_store || entry.depth() >= 2)
+        });
+        let inside = directories.filter_map(|entry| {
+            // Joined with nothing, it would end in a slash.
+            match entry.path().strip_prefix(&on_host).ok()? {
+                below if below.as_os_str().is_empty() => Some(top.to_owned()),
+                below => Some(top.join(below)),
+            }
+        });
+        let mut found: Vec<PathBuf> = inside.collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// Directories with a library that is called `name`, for this machine and class.
+    pub fn with(&self, name: &str, machine: u16, class: u8) -> Vec<&Path> {
+        let has = |cards: &[Card]| {
+            let at = cards.binary_search_by(|card| card.name.as_os_str().cmp(OsStr::new(name)));
+            at.is_ok_and(|at| (cards[at].machine, cards[at].class) == (machine, class))
+        };
+        let directories = self.index().iter().filter(|(_, cards)| has(cards));
+        directories
+            .map(|(directory, _)| directory.as_path())
+            .collect()
+    }
+
+    /// A library whose DT_SONAME is `soname`, although its file is called differently.
+    pub fn called_differently(&self, soname: &str, machine: u16, class: u8) -> Option<PathBuf> {
+        let soname = OsStr::new(soname);
+        let is_it = |card: &&Card| {
+            (card.machine, card.class) == (machine, class)
+                && card.soname.as_deref() == Some(soname)
+                && card.name != soname
+        };
+        self.index().iter().find_map(|(directory, cards)| {
+            let card = cards.iter().find(is_it)?;
+            Some(directory.join(&card.name))
+        })
+    }
+}

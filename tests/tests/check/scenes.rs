@@ -1,0 +1,388 @@
+//! A tree for each thing that `check` can say, broken in just that way.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use e2e::arch::musl_ld_so;
+use e2e::check::sidecar_of;
+use e2e::sample::SAYS;
+use e2e::{Arch, Build, Kind, Libc, Root, Sample, Variant, source};
+use sidecar::{EditKind, Sidecar};
+use wrap_buddy::check::diagnosis::Diagnosis;
+
+/// What becomes of it.
+pub enum Ending {
+    /// What the output says to type is typed, and the program prints this.
+    Prints(&'static str),
+    /// Nothing that can be typed helps.
+    NoCommand,
+}
+
+/// A tree, and what `check` is asked about it.
+pub struct Scene {
+    pub root: Root,
+    pub path: String,
+    pub arguments: Vec<String>,
+    pub ending: Ending,
+}
+
+const PROGRAM: &str = "/app/program";
+
+fn scene(root: Root, path: &str, ending: Ending) -> Option<Scene> {
+    Some(Scene {
+        root,
+        path: path.to_owned(),
+        arguments: Vec::new(),
+        ending,
+    })
+}
+
+fn repaired(sample: Sample) -> Option<Scene> {
+    scene(sample.root, PROGRAM, Ending::Prints(SAYS))
+}
+
+fn lost(sample: Sample) -> Option<Scene> {
+    scene(sample.root, PROGRAM, Ending::NoCommand)
+}
+
+impl Scene {
+    fn with(mut self, arguments: &[&str]) -> Option<Scene> {
+        self.arguments = arguments.iter().map(|one| (*one).to_owned()).collect();
+        Some(self)
+    }
+}
+
+/// One whose files ld.so passes over.
+fn other_machine(variant: Variant) -> Variant {
+    let arch = match (variant.arch, variant.libc) {
+        // musl only passes over those of the other class.
+        (Arch::Aarch64, _) | (_, Libc::Musl) => Arch::I686,
+        _ => Arch::Aarch64,
+    };
+    Variant::new(arch, Libc::Glibc, Kind::Pie)
+}
+
+/// The program that finds all but its library: its dynamic linker and libc are where distributions have them.
+pub fn at_home(variant: Variant, flags: &[&str]) -> Sample {
+    let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+    let sample = Sample::with_flags(variant, PROGRAM, &flags);
+    install_system(&sample.root, variant);
+    sample
+}
+
+/// Puts the dynamic linker and libc of `variant` where distributions have them.
+pub fn install_system(root: &Root, variant: Variant) {
+    let linker = fs::read(root.lookup(&root.interpreter(variant.arch, variant.libc)));
+    root.write(&variant.fhs_interpreter(), linker.expect("its linker"));
+    make_executable(root, &variant.fhs_interpreter());
+    if variant.libc == Libc::Glibc {
+        let libc = variant.arch.find_library("libc.so.6").expect("its libc");
+        root.install(&libc, &format!("{}/libc.so.6", default_directory(variant)));
+    }
+}
+
+/// Where Debian's dynamic linkers look without being told.
+pub fn default_directory(variant: Variant) -> &'static str {
+    match (variant.libc, variant.arch) {
+        (Libc::Musl, _) => "/usr/lib",
+        (_, Arch::X86_64) => "/usr/lib/x86_64-linux-gnu",
+        (_, Arch::I686) => "/usr/lib/i386-linux-gnu",
+        (_, Arch::Aarch64) => "/usr/lib/aarch64-linux-gnu",
+    }
+}
+
+fn make_executable(root: &Root, path: &str) {
+    fs::set_permissions(root.path(path), fs::Permissions::from_mode(0o755)).expect("chmod");
+}
+
+fn change(root: &Root, path: &str, by: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = root.read(path);
+    by(&mut bytes);
+    root.write(path, bytes);
+}
+
+/// A static program of a machine that is not this one.
+pub fn foreign_program() -> PathBuf {
+    static_program(Variant::new(Arch::Aarch64, Libc::Glibc, Kind::Exec))
+}
+
+/// Debian's linker makes no static-pie out of a C program.
+pub fn static_program(variant: Variant) -> PathBuf {
+    let fixed = Variant {
+        kind: Kind::Exec,
+        ..variant
+    };
+    Build::program(fixed, source("hello.c"))
+        .flag("-static")
+        .build()
+}
+
+/// The tree for `diagnosis`, where programs of `variant` can show it. What takes a mount is not here.
+pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
+    let is_musl = variant.libc == Libc::Musl;
+    let is_host = variant.arch == Arch::host();
+    match diagnosis {
+        Diagnosis::Unopenable => scene(Root::new(variant), "/app/none", Ending::NoCommand),
+        Diagnosis::Malformed => {
+            let sample = Sample::unwrapped(variant);
+            // e_phentsize.
+            let at = if variant.arch.is_64() { 0x36 } else { 0x2a };
+            change(&sample.root, PROGRAM, |bytes| bytes[at] = 7);
+            lost(sample)
+        }
+        Diagnosis::SidecarGone => {
+            let sample = Sample::new(variant);
+            fs::remove_file(sample.root.path(&sidecar_of(PROGRAM))).expect("remove the sidecar");
+            lost(sample)
+        }
+        Diagnosis::SidecarOfAnother => {
+            let sample = Sample::new(variant);
+            // e_shoff.
+            let at = if variant.arch.is_64() { 0x28 } else { 0x20 };
+            change(&sample.root, PROGRAM, |bytes| bytes[at] ^= 8);
+            lost(sample)
+        }
+        Diagnosis::SidecarUntrusted => {
+            let sample = Sample::new(variant);
+            let anybody = fs::Permissions::from_mode(0o666);
+            fs::set_permissions(sample.root.path(&sidecar_of(PROGRAM)), anybody).expect("chmod");
+            lost(sample)
+        }
+        Diagnosis::RunStopped => {
+            let sample = Sample::new(variant);
+            let bytes = sample.root.read(&sidecar_of(PROGRAM));
+            let sidecar = Sidecar::parse(&bytes).expect("its sidecar");
+            let mut edits = sidecar.edits().flatten();
+            let interp = edits.find(|edit| edit.kind == EditKind::Interp);
+            let interp = interp.expect("PT_INTERP is changed last");
+            change(&sample.root, PROGRAM, |bytes| {
+                let at = interp.offset as usize;
+                bytes[at..at + interp.original.len()].copy_from_slice(interp.original);
+            });
+            repaired(sample)
+        }
+        Diagnosis::LoaderGone => {
+            let sample = Sample::new(variant);
+            fs::remove_file(sample.root.path(&sample.loader())).expect("remove the loader");
+            repaired(sample)
+        }
+        Diagnosis::LoaderUnfit => {
+            let sample = Sample::new(variant);
+            let other = stages::for_machine(other_machine(variant).arch.machine());
+            sample
+                .root
+                .write(&sample.loader(), other.expect("a loader").loader);
+            repaired(sample)
+        }
+        Diagnosis::LinkerGone => repaired(Sample::unwrapped(variant)),
+        Diagnosis::LinkerOfOtherMachine => {
+            let sample = Sample::unwrapped(variant);
+            let other = other_machine(variant).arch;
+            let foreign = other.find_library(other.ld_so()).expect("a cross libc");
+            sample.root.install(&foreign, &variant.fhs_interpreter());
+            repaired(sample)
+        }
+        // musl is only here for the host.
+        Diagnosis::LinkerOfOtherLibc if is_host => {
+            let libc = if is_musl { Libc::Glibc } else { Libc::Musl };
+            let other = Variant { libc, ..variant };
+            let path = other.fhs_interpreter();
+            let flag = format!("-Wl,--dynamic-linker={path}");
+            let sample = Sample::with_flags(variant, PROGRAM, &[flag]);
+            let linker = match libc {
+                Libc::Glibc => variant.arch.find_library(variant.arch.ld_so()),
+                Libc::Musl => Some(format!("/lib/{}", musl_ld_so(variant.arch)).into()),
+            };
+            sample
+                .root
+                .install(&linker.expect("its dynamic linker"), &path);
+            repaired(sample)
+        }
+        Diagnosis::LinkerUnusable => {
+            let sample = Sample::unwrapped(variant);
+            sample
+                .root
+                .write(&variant.fhs_interpreter(), "no linker at all\n");
+            repaired(sample)
+        }
+        // What a script starts has to be started by the kernel itself.
+        Diagnosis::ScriptProgramGone if is_host => {
+            let root = Root::new(variant);
+            root.write("/app/script", "#!/none/bin/tool -x\n");
+            make_executable(&root, "/app/script");
+            root.install(&static_program(variant), "/usr/bin/tool");
+            scene(root, "/app/script", Ending::Prints("hello\n"))
+        }
+        Diagnosis::ScriptCommandGone if is_host => {
+            let root = Root::new(variant);
+            root.write("/app/script", "#!/usr/bin/env tool\n");
+            root.install(&static_program(variant), "/usr/bin/env");
+            scene(root, "/app/script", Ending::NoCommand)
+        }
+        Diagnosis::LibraryMissing => repaired(at_home(variant, &[])),
+        Diagnosis::LibraryPassedOver => {
+            let sample = at_home(variant, &["-Wl,-rpath,/app/lib"]);
+            if is_musl {
+                // It stops at a file of the other class, also once wrapped: the directory of the program comes first.
+                return None;
+            }
+            let foreign = Build::library(other_machine(variant), source("lib/foo.c"), "libfoo.so");
+            sample.root.install(&foreign.build(), "/app/lib/libfoo.so");
+            repaired(sample)
+        }
+        // This machine's ldconfig knows its own libraries.
+        Diagnosis::LibraryUncached if !is_musl && variant.arch != Arch::Aarch64 => {
+            let sample = at_home(variant, &[]);
+            let library = sample
+                .root
+                .lookup(&format!("{}/libfoo.so", sample.library_dir));
+            sample.root.install(&library, "/opt/foo/libfoo.so");
+            sample
+                .root
+                .write("/etc/ld.so.conf", "include ld.so.conf.d/*.conf\n");
+            sample
+                .root
+                .write("/etc/ld.so.conf.d/foo.conf", "/opt/foo\n");
+            repaired(sample)
+        }
+        Diagnosis::LibraryOfOtherLibc if is_host && !is_musl => {
+            let sample = at_home(variant, &["-Wl,-rpath,/app/lib"]);
+            let musl = Variant {
+                libc: Libc::Musl,
+                ..variant
+            };
+            let foreign = Build::library(musl, source("lib/foo.c"), "libfoo.so").build();
+            sample.root.install(&foreign, "/app/lib/libfoo.so");
+            lost(sample)
+        }
+        Diagnosis::LibraryOfOtherMachine if is_musl => {
+            let sample = at_home(variant, &["-Wl,-rpath,/app/lib"]);
+            let foreign = Variant::new(Arch::Aarch64, Libc::Glibc, Kind::Pie);
+            let foreign = Build::library(foreign, source("lib/foo.c"), "libfoo.so");
+            sample.root.install(&foreign.build(), "/app/lib/libfoo.so");
+            lost(sample)
+        }
+        Diagnosis::VersionMissing if !is_musl => {
+            let root = Root::new(variant);
+            install_system(&root, variant);
+            let library = |script: &str| {
+                let script = format!("-Wl,--version-script={}", source(script).display());
+                let build = Build::library(variant, source("lib/foo.c"), "libfoo.so");
+                build.flag(script).build()
+            };
+            let (old, new) = (library("lib/old.map"), library("lib/new.map"));
+            let program = Build::program(variant, source("sample.c")).link(&new);
+            root.install(&program.build(), PROGRAM);
+            let default = default_directory(variant);
+            root.install(&old, &format!("{default}/libfoo.so"));
+            root.package("new", &[&new]);
+            scene(root, PROGRAM, Ending::Prints(SAYS))
+        }
+        Diagnosis::OpenedRequired => {
+            let root = Root::new(variant);
+            install_system(&root, variant);
+            let library = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
+            let program = Build::program(variant, source("opened.c")).build();
+            root.install(&program, PROGRAM);
+            root.package("foo", &[&library]);
+            scene(root, PROGRAM, Ending::Prints("opened 40\n"))
+        }
+        Diagnosis::OpenedRecommended | Diagnosis::OpenedSuggested => {
+            let told = of(Diagnosis::OpenedRequired, variant)?;
+            let library = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
+            let default = default_directory(variant);
+            let place = format!("{default}/libfoo.so");
+            told.root.install(&library, &place);
+            scene(told.root, PROGRAM, Ending::NoCommand)
+        }
+        Diagnosis::ForOtherMachine => {
+            let root = Root::new(variant);
+            root.install(&foreign_program(), "/app/tree/bin/program");
+            scene(root, "/bin/program", Ending::NoCommand)?.with(&["--root", "/app/tree"])
+        }
+        Diagnosis::Packed => {
+            let root = Root::new(variant);
+            root.install(&static_program(variant), PROGRAM);
+            // Nobody reads the padding of e_ident.
+            change(&root, PROGRAM, |bytes| {
+                bytes[9..13].copy_from_slice(b"UPX!");
+            });
+            scene(root, PROGRAM, Ending::NoCommand)
+        }
+        Diagnosis::SegmentAlignment => {
+            let flag = "-Wl,-z,max-page-size=0x200000".to_owned();
+            let sample = Sample::with_flags(variant, PROGRAM, &[flag]);
+            // The kernel that the test runs on has nothing to fear.
+            repaired(sample)?.with(&["-v"])
+        }
+        Diagnosis::UsualRules => lost(Sample::unwrapped(variant))?.with(&["--find-in", "/app"]),
+        Diagnosis::FirstWrapBuddy => {
+            let sample = Sample::unwrapped(variant);
+            wrap_as_the_first_one(&sample);
+            lost(sample)
+        }
+        Diagnosis::NotExecutable => {
+            let root = Root::new(variant);
+            root.write("/app/notes.txt", "nothing to start\n");
+            scene(root, "/app/notes.txt", Ending::NoCommand)
+        }
+        Diagnosis::NotLoadable => {
+            let root = Root::new(variant);
+            let object = Build::program(variant, source("hello.c")).flag("-c");
+            root.install(&object.build(), "/app/hello.o");
+            scene(root, "/app/hello.o", Ending::NoCommand)
+        }
+        Diagnosis::LinkerOfOtherLibc
+        | Diagnosis::ScriptProgramGone
+        | Diagnosis::ScriptCommandGone
+        | Diagnosis::LibraryUncached
+        | Diagnosis::LibraryOfOtherLibc
+        | Diagnosis::LibraryOfOtherMachine
+        | Diagnosis::VersionMissing => None,
+        Diagnosis::NoEmulator
+        | Diagnosis::EmulatorGone
+        | Diagnosis::Emulated
+        | Diagnosis::NoExec => None,
+    }
+}
+
+/// Does to the sample what the first wrap-buddy is known to do: a header of two words and three halves, interpreter, search
+/// path and the bytes of the entry point go into the sidecar, other code comes there, PT_INTERP becomes PT_NULL.
+pub fn wrap_as_the_first_one(sample: &Sample) {
+    const CODE: usize = 200;
+    let mut bytes = fs::read(&sample.built).expect("built before");
+    let word = if bytes[4] == 2 { 8 } else { 4 };
+    let number = |at: usize| {
+        let field = bytes[at..at + word].iter().rev();
+        field.fold(0, |value, &byte| value << 8 | usize::from(byte))
+    };
+    let entry = number(24);
+    let segments = e2e::check::segments(&bytes);
+    let interp = segments.iter().find(|one| one.kind == 3);
+    let interp = interp.expect("PT_INTERP").header_at;
+    // Behind p_offset is p_vaddr, in both classes.
+    let address_at = if word == 8 { 16 } else { 8 };
+    let mut loads = segments.iter().filter(|one| one.kind == 1);
+    let at = loads.find_map(|load| {
+        let into = entry.checked_sub(number(load.header_at + address_at))?;
+        (into < load.file.len()).then_some(load.file.start + into)
+    });
+    let at = at.expect("an entry point inside a segment");
+    let interpreter = sample.interpreter();
+    let search = format!("{}\0", sample.library_dir);
+    let mut sidecar = Vec::new();
+    sidecar.extend(&entry.to_le_bytes()[..word]);
+    sidecar.extend(&CODE.to_le_bytes()[..word]);
+    for half in [interpreter.len() + 1, search.len(), 0] {
+        sidecar.extend((half as u16).to_le_bytes());
+    }
+    sidecar.extend(interpreter.as_bytes());
+    sidecar.push(0);
+    sidecar.extend(search.as_bytes());
+    sidecar.extend(&bytes[at..at + CODE]);
+    sample.root.write(&sidecar_of(&sample.program), sidecar);
+    bytes[at..at + CODE].fill(0xcc);
+    bytes[interp..interp + 4].fill(0);
+    sample.root.write(&sample.program, bytes);
+}
