@@ -2,9 +2,12 @@
 
 use std::fs;
 
-use e2e::{Arch, Kind, Libc, Sample, Variant, run, tool};
+use e2e::{Arch, Kind, Libc, Sample, Variant, matrix, run, tool};
 
 use crate::desk::{check, human};
+use crate::scenes::wrap_as_the_first_one;
+
+matrix!(systems: what_the_first_wrap_buddy_did);
 
 const HOST: Variant = Variant::new(Arch::X86_64, Libc::Glibc, Kind::Pie);
 
@@ -92,4 +95,46 @@ fn a_tree_elsewhere() {
         );
         assert_eq!(command, Some(&*expected), "{output}");
     }
+}
+
+/// Programs of the first wrap-buddy: shown as far as they are known, restored, and wrapped like any other.
+fn what_the_first_wrap_buddy_did(variant: Variant) {
+    let sample = Sample::unwrapped(variant);
+    wrap_as_the_first_one(&sample);
+    let show = |arguments: &[&str]| {
+        let run = sample.root.wrap_buddy().args(["show", &sample.program]);
+        let run = run.args(arguments.iter().copied());
+        run.output().success().stdout
+    };
+    let document: serde_json::Value =
+        serde_json::from_str(&show(&["--format", "json"])).expect("JSON");
+    let file = &document["files"][0];
+    assert_eq!(file["state"], "foreign", "{file}");
+    let kinds: Vec<&str> = file["edits"]
+        .as_array()
+        .expect("a list of edits")
+        .iter()
+        .filter_map(|edit| edit["kind"].as_str())
+        .collect();
+    assert_eq!(kinds, ["slot", "interp"], "{file}");
+    let original = fs::read(&sample.built).expect("built before");
+    let interp = e2e::check::segments(&original)
+        .into_iter()
+        .find(|one| one.kind == 3)
+        .expect("PT_INTERP");
+    let edit = &file["edits"][1];
+    assert_eq!(edit["offset"], interp.header_at, "{edit}");
+    assert_eq!(
+        (&edit["before"], &edit["after"]),
+        (&"03000000".into(), &"00000000".into())
+    );
+    let text = show(&[]);
+    assert!(text.contains("first wrap-buddy"), "{text}");
+
+    let restore = sample.root.wrap_buddy().args(["restore", &sample.program]);
+    restore.output().success();
+    assert_eq!(sample.root.read(&sample.program), original);
+    sample.wrap();
+    sample.run();
+    check(&sample.root, &sample.program, &[]).is(&[]);
 }

@@ -5,8 +5,10 @@ use std::fs;
 use e2e::{Arch, Build, Kind, Libc, Root, Sample, Variant, matrix, says, source, store_path};
 
 use crate::desk::{check, human};
+use crate::scenes::{at_home, default_directory};
 
 matrix!(systems: a_program_without_its_linker_and_library, a_library_of_another_machine);
+matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (a_program_for_a_newer_glibc));
 
 const HOST: Variant = Variant::new(Arch::X86_64, Libc::Glibc, Kind::Pie);
 
@@ -268,4 +270,81 @@ fn the_command_is_quoted() {
     let checked = check(&sample.root, &sample.program, &[]);
     checked.repair(&sample.root);
     says(sample.command().output());
+}
+
+/// The system's glibc is too old, and so is one of the two that there are besides.
+fn a_program_for_a_newer_glibc(variant: Variant) {
+    const WANTED: &str = "GLIBC_2.34";
+    let sample = at_home(variant, &[]);
+    let root = &sample.root;
+    let default = default_directory(variant);
+    let mut old = root.read(&format!("{default}/libc.so.6"));
+    let name = [b"\0", WANTED.as_bytes(), b"\0"].concat();
+    let windows = old.windows(name.len()).enumerate();
+    let at: Vec<usize> = windows
+        .filter(|(_, bytes)| *bytes == name)
+        .map(|(at, _)| at)
+        .collect();
+    assert!(!at.is_empty(), "no {WANTED} in this machine's libc");
+    for at in at {
+        old[at + WANTED.len()] = b'!';
+    }
+    root.write(&format!("{default}/libc.so.6"), &old);
+    root.write("/opt/old/libc.so.6", &old);
+    let linker = root.read(&variant.fhs_interpreter());
+    root.write(&format!("/opt/old/{}", variant.arch.ld_so()), linker);
+
+    let with = ["--find-in", "/opt", "/nix/store"];
+    let before = check(root, &sample.program, &with);
+    let problems = before.problems();
+    let is_known = problems.contains(&"symbol-version libc.so.6".into());
+    assert!(is_known, "{}", before.output);
+    let wants = format!("{WANTED} wanted by {}", sample.program);
+    assert!(before.text().contains(&wants), "{}", before.output);
+    let next = before.next();
+    assert!(next.contains(&sample.interpreter()), "{}", before.output);
+    before.repair(root);
+    sample.run();
+    check(root, &sample.program, &with).is(&[]);
+
+    // Nothing but old ones.
+    let sample = at_home(variant, &[]);
+    sample.root.write(&format!("{default}/libc.so.6"), &old);
+    let with = ["--find-in", &sample.library_dir];
+    let nowhere = check(&sample.root, &sample.program, &with);
+    assert_eq!(nowhere.commands(), [""; 0], "{}", nowhere.output);
+    let next = nowhere.file["next"].to_string();
+    assert!(next.contains("a newer C library is needed"), "{next}");
+}
+
+/// What only ld.so.cache knows counts for the dynamic linker of the system, and for no other.
+#[test]
+fn a_library_of_the_cache() {
+    let sample = at_home(HOST, &[]);
+    let root = &sample.root;
+    let library = root.lookup(&format!("{}/libfoo.so", sample.library_dir));
+    root.install(&library, "/opt/foo/libfoo.so");
+    root.write("/etc/ld.so.conf", "/opt/foo\n");
+    root.install("/sbin/ldconfig".as_ref(), "/sbin/ldconfig");
+    root.command("/sbin/ldconfig").output().success();
+    check(root, &sample.program, &[]).is(&[]);
+
+    let wrap = |interpreter: &str| {
+        let run = root.wrap(&sample.program).only_libs([""; 0]);
+        run.interpreter(interpreter).report()
+    };
+    let elsewhere = wrap(&sample.interpreter()).exits_with(1);
+    elsewhere
+        .file(&sample.program)
+        .is("failed", &["libraries are missing"]);
+    let wrapped = wrap(&HOST.fhs_interpreter()).success();
+    wrapped.file(&sample.program).is("wrapped", &[]);
+    let status = check(root, &sample.program, &[]).is(&[]).file;
+    assert_eq!(status["state"], "wrapped");
+    let rules = status["libraries"].as_array().expect("a list");
+    assert_eq!(rules[0]["rule"], "ld-so-cache", "{status}");
+    sample.run();
+    fs::remove_file(root.path("/etc/ld.so.cache")).expect("remove the cache");
+    let after = check(root, &sample.program, &[]);
+    assert_eq!(after.problems(), ["library libfoo.so"], "{}", after.output);
 }

@@ -66,7 +66,7 @@ impl Subject {
                     subject.state = State::Wrapped;
                     subject.is_foreign = true;
                     subject.elf = Elf::read(source)?;
-                    let text = "wrapped by the first wrap-buddy: what that has it find is not looked at; wrap it again to have it checked";
+                    let text = "wrapped by the first wrap-buddy: what that has it find is not looked at; restore it to have it checked, and wrapped anew";
                     subject.note(Diagnosis::FirstWrapBuddy, text);
                 }
             },
