@@ -231,6 +231,24 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
             sample.root.install(&foreign.build(), "/app/lib/libfoo.so");
             repaired(sample)
         }
+        Diagnosis::PreloadMissing if !is_musl => {
+            let sample = Sample::new(variant);
+            sample
+                .root
+                .write("/etc/ld.so.preload", "# for all\nlibnone.so\n");
+            lost(sample)
+        }
+        Diagnosis::AuxiliaryMissing if !is_musl => {
+            let root = Root::new(variant);
+            install_system(&root, variant);
+            let library = Build::library(variant, source("lib/foo.c"), "libfoo.so");
+            let library = library.flag("-Wl,-f,libnone.so").build();
+            let program = Build::program(variant, source("sample.c")).link(&library);
+            root.install(&program.build(), PROGRAM);
+            let default = default_directory(variant);
+            root.install(&library, &format!("{default}/libfoo.so"));
+            scene(root, PROGRAM, Ending::NoCommand)?.with(&["-v"])
+        }
         // This machine's ldconfig knows its own libraries.
         Diagnosis::LibraryUncached if !is_musl && variant.arch != Arch::Aarch64 => {
             let sample = at_home(variant, &[]);
@@ -337,6 +355,8 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
         | Diagnosis::ScriptProgramGone
         | Diagnosis::ScriptCommandGone
         | Diagnosis::LibraryUncached
+        | Diagnosis::PreloadMissing
+        | Diagnosis::AuxiliaryMissing
         | Diagnosis::LibraryOfOtherLibc
         | Diagnosis::LibraryOfOtherMachine
         | Diagnosis::VersionMissing => None,

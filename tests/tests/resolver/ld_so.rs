@@ -7,7 +7,7 @@ use std::path::Path;
 use e2e::Output;
 use wrap_buddy::inspect::{Elf, Source};
 use wrap_buddy::interpreter::{Interpreter, Libc};
-use wrap_buddy::resolve::{Linker, Rule, Shelf, Surroundings};
+use wrap_buddy::resolve::{Cause, Linker, Rule, Shelf, Surroundings};
 
 /// What is loaded, as name and path, and the names that are not found.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -69,7 +69,12 @@ impl Listed {
             let name = node.name.display().to_string();
             (if is_path { at.clone() } else { name }, at)
         });
-        let lost = tree.lost.iter().map(|lost| lost.name.display().to_string());
+        let lost = tree.lost.iter().map(|lost| &lost.name);
+        // It lists those, too, but not what it could not preload.
+        let auxiliary = tree.dispensable.iter();
+        let auxiliary = auxiliary.filter(|one| one.cause == Cause::Filtee);
+        let lost = lost.chain(auxiliary.map(|one| &one.name));
+        let lost = lost.map(|name| name.display().to_string());
         let near = tree.lost.iter().flat_map(|lost| &lost.near);
         let listed = Listed {
             found: found.collect(),

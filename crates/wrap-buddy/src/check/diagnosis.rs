@@ -75,6 +75,10 @@ pub enum Diagnosis {
     LibraryOfOtherLibc,
     /// A library is found, and is for another machine: only musl takes such.
     LibraryOfOtherMachine,
+    /// A library that is to be loaded into every program is not found: ld.so says so, and goes on.
+    PreloadMissing,
+    /// A library that DT_AUXILIARY names is not found: ld.so goes on without it.
+    AuxiliaryMissing,
     /// A library is found, and lacks a symbol version.
     VersionMissing,
     /// A library that the file opens while it runs is missing, and is required.
@@ -126,6 +130,8 @@ impl Diagnosis {
             Diagnosis::OpenedRequired => Trouble::Opened,
             Diagnosis::NoExec => Trouble::NoExec,
             Diagnosis::RunStopped
+            | Diagnosis::PreloadMissing
+            | Diagnosis::AuxiliaryMissing
             | Diagnosis::OpenedRecommended
             | Diagnosis::OpenedSuggested
             | Diagnosis::Emulated

@@ -10,7 +10,7 @@ use anstyle::{AnsiColor, Style};
 use super::diagnosis::Trouble;
 use super::{Checked, FileCheck, Kind, State};
 use crate::cli::Output;
-use crate::resolve::{Node, Tree};
+use crate::resolve::{Cause, Node, Tree};
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
@@ -144,7 +144,12 @@ impl Page {
             let path = found.path.display();
             let hwcaps = found.subdirectory.as_ref();
             let hwcaps = hwcaps.map(|one| format!(", {}", one.display()));
-            let why = format!("({}{})", found.rule, hwcaps.unwrap_or_default());
+            let cause = match &tree.nodes[child].cause {
+                Cause::Needed => String::new(),
+                Cause::Filtee => ", filtee".to_owned(),
+                Cause::Preload(from) => format!(", preloaded by {}", from.display()),
+            };
+            let why = format!("({}{}{cause})", found.rule, hwcaps.unwrap_or_default());
             let text = format!("=> {path} {}", styled(DIM, why));
             self.line(indent, &name.display().to_string(), &text)?;
             self.branch(tree, Some(child), indent + 2)?;

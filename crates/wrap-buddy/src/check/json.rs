@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::diagnosis::Trouble;
 use super::{Checked, FileCheck, Kind, State};
-use crate::resolve::Rule;
+use crate::resolve::{Cause, Rule};
 
 /// What files will load, and what is wrong with them.
 #[derive(Serialize, JsonSchema)]
@@ -77,6 +77,8 @@ struct Library {
     hwcaps: Option<String>,
     /// The library that needs it; none when the file itself does.
     needed_by: Option<String>,
+    /// What has it loaded: `needed`, `filtee` (DT_FILTER, DT_AUXILIARY) or `preload`.
+    cause: &'static str,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -137,6 +139,11 @@ impl From<&FileCheck> for File {
             path: text(&node.found.path),
             rule: rule(node.found.rule),
             hwcaps: node.found.subdirectory.as_deref().map(text),
+            cause: match node.cause {
+                Cause::Needed => "needed",
+                Cause::Filtee => "filtee",
+                Cause::Preload(_) => "preload",
+            },
             needed_by: node.by.map(|by| text(&tree.nodes[by].found.path)),
         });
         let problems = file.problems.iter().map(|problem| Problem {

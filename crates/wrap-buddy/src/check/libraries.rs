@@ -14,7 +14,7 @@ use super::{Desk, FileCheck, Kind, State, kernel};
 use crate::arch;
 use crate::inspect::Source;
 use crate::interpreter::{Fit, Interpreter, Libc};
-use crate::resolve::{Linker, Lost, Misfit, Tree, misfit};
+use crate::resolve::{Cause, Linker, Lost, Misfit, Tree, misfit};
 use crate::status::loader_problem;
 
 /// A look at what one file has loaded.
@@ -61,6 +61,7 @@ impl Look<'_, '_> {
         };
         let tree = linker.tree(self.inside, &self.subject.elf);
         self.at_tree(&tree, &linker);
+        self.at_dispensable(&tree);
         self.at_mounts(&tree);
         self.at_opened(&linker, source);
         self.at_cache();
@@ -258,6 +259,32 @@ impl Look<'_, '_> {
             let name = unmet.library.file_name().unwrap_or_default();
             let soname = name.display().to_string();
             self.file.problems.push(problem.of(soname));
+        }
+    }
+
+    /// What ld.so goes on without.
+    fn at_dispensable(&mut self, tree: &Tree) {
+        for one in &tree.dispensable {
+            let name = one.name.display();
+            let by = tree.path_of(one.by, self.inside).display();
+            let (diagnosis, text) = match &one.cause {
+                Cause::Preload(from) => (
+                    Diagnosis::PreloadMissing,
+                    format!(
+                        "{name}, which {} has loaded into every program, is not found: ld.so says so at each start, and goes on",
+                        from.display()
+                    ),
+                ),
+                Cause::Filtee | Cause::Needed => (
+                    Diagnosis::AuxiliaryMissing,
+                    format!("{name}, an auxiliary filtee of {by}, is not found: it does without"),
+                ),
+            };
+            self.file.notes.push(Note {
+                diagnosis,
+                text,
+                is_detail: diagnosis == Diagnosis::AuxiliaryMissing,
+            });
         }
     }
 

@@ -15,6 +15,7 @@ mod script;
 mod solve;
 mod subject;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -23,7 +24,7 @@ use stages::Stage;
 use crate::cli::Check;
 use crate::crew::Crew;
 use crate::interpreter::Interpreters;
-use crate::resolve::{Processor, Shelf, Surroundings, Tree};
+use crate::resolve::{Processor, Shelf, Surroundings, Tree, preload_list};
 use crate::root::Root;
 use crate::scan::{Candidate, Wanted, scan};
 use diagnosis::{Diagnosis, Next, Note, Problem};
@@ -175,6 +176,7 @@ pub fn check(check: &Check, stages: &[Stage]) -> Result<Checked> {
         shelf: Shelf::new(root.clone(), libs.clone()),
         surroundings: Surroundings {
             library_path: library_path(&root),
+            preload: preload(&root),
             processor: Processor::Own,
             ..Surroundings::default()
         },
@@ -211,6 +213,12 @@ fn library_path(root: &Root) -> Vec<PathBuf> {
     let text = std::env::var_os("LD_LIBRARY_PATH").filter(|_| root.is_own());
     let paths = text.iter().flat_map(std::env::split_paths);
     paths.filter(|path| path.is_absolute()).collect()
+}
+
+/// The same.
+fn preload(root: &Root) -> Vec<OsString> {
+    let text = std::env::var_os("LD_PRELOAD").filter(|_| root.is_own());
+    text.map_or(Vec::new(), |text| preload_list(text.as_encoded_bytes()))
 }
 
 impl Desk<'_> {

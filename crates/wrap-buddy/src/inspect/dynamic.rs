@@ -23,6 +23,15 @@ const MAX_SONAME: u64 = 4096;
 /// Search paths are longer.
 const MAX_SEARCH_PATH: u64 = 64 << 10;
 
+/// A library whose symbols come before those of the one that names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filtee {
+    /// Its name.
+    pub name: OsString,
+    /// DT_AUXILIARY: it may be missing.
+    pub is_auxiliary: bool,
+}
+
 /// What PT_DYNAMIC says.
 #[derive(Clone, Debug, Default)]
 pub struct Dynamic {
@@ -32,6 +41,8 @@ pub struct Dynamic {
     pub spare: usize,
     /// DT_NEEDED, in order.
     pub needed: Vec<OsString>,
+    /// DT_FILTER and DT_AUXILIARY, in order.
+    pub filtees: Vec<Filtee>,
     /// DT_SONAME.
     pub soname: Option<OsString>,
     /// DT_RPATH.
@@ -131,6 +142,13 @@ impl Dynamic {
                     ensure!(self.needed.len() < MAX_NEEDED, "too many DT_NEEDED");
                     self.needed
                         .push(string(value, MAX_SONAME).context("DT_NEEDED")?);
+                }
+                elf::DT_FILTER | elf::DT_AUXILIARY => {
+                    ensure!(self.filtees.len() < MAX_NEEDED, "too many DT_FILTER");
+                    self.filtees.push(Filtee {
+                        name: string(value, MAX_SONAME).context("DT_FILTER")?,
+                        is_auxiliary: tag == elf::DT_AUXILIARY,
+                    });
                 }
                 elf::DT_SONAME => {
                     self.soname = Some(string(value, MAX_SONAME).context("DT_SONAME")?);

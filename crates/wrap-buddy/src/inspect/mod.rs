@@ -7,7 +7,7 @@ mod source;
 mod space;
 mod versions;
 
-pub use dynamic::Dynamic;
+pub use dynamic::{Dynamic, Filtee};
 pub use property::has_property;
 pub use sections::{Section, is_called, sections};
 pub use source::{Source, open_regular};

@@ -26,6 +26,8 @@ pub struct BuiltIn {
     pub own: Option<PathBuf>,
     /// Its ld.so.cache.
     pub cache: Option<PathBuf>,
+    /// The file that names libraries to be loaded into every program: glibc's.
+    pub preload: Option<PathBuf>,
     /// What it substitutes for `$LIB`, if that can be told.
     pub lib_token: Option<&'static str>,
     /// Whether it looks into `glibc-hwcaps` subdirectories: glibc 2.33 and later.
@@ -80,6 +82,7 @@ impl BuiltIn {
         Self {
             default,
             cache: Some(PathBuf::from("/etc/ld.so.cache")),
+            preload: Some(PathBuf::from("/etc/ld.so.preload")),
             has_hwcaps: true,
             ..Self::default()
         }
@@ -111,7 +114,9 @@ fn glibc(elf: &Elf, source: &mut Source) -> BuiltIn {
         return BuiltIn {
             default,
             own: None,
-            cache: cache_path(&bytes),
+            cache: path_in(&bytes, b"/ld.so.cache\0"),
+            // NixOS has one of its own, /etc/ld-nix.so.preload.
+            preload: path_in(&bytes, b".so.preload\0"),
             lib_token: tokens.iter().copied().find(|token| string(token)),
             has_hwcaps,
             // Those that have both say so in their help.
@@ -121,9 +126,9 @@ fn glibc(elf: &Elf, source: &mut Source) -> BuiltIn {
     BuiltIn::default()
 }
 
-/// `SYSCONFDIR "/ld.so.cache"` (glibc elf/dl-cache.h).
-fn cache_path(bytes: &[u8]) -> Option<PathBuf> {
-    let name = b"/ld.so.cache\0";
+/// The path that ends in `name`, such as `SYSCONFDIR "/ld.so.cache"` (glibc elf/dl-cache.h) or `/etc/ld.so.preload`
+/// (elf/rtld.c), with its NUL.
+fn path_in(bytes: &[u8], name: &[u8]) -> Option<PathBuf> {
     memmem::find_iter(bytes, name).find_map(|at| {
         let end = at + name.len() - 1;
         let start = bytes[..end].iter().rposition(|&byte| byte == 0);

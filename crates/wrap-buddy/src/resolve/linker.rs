@@ -8,8 +8,9 @@
 //! musl ldso/dynlink.c, load_library: LD_LIBRARY_PATH; DT_RUNPATH or else DT_RPATH of the file that asks, and of those that
 //! had it loaded; the list in `/etc/ld-musl-ARCH.path`. The first file of that name counts, even for another machine.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -119,6 +120,8 @@ pub struct Uncached {
 pub struct Surroundings {
     /// LD_LIBRARY_PATH.
     pub library_path: Vec<PathBuf>,
+    /// LD_PRELOAD.
+    pub preload: Vec<OsString>,
     /// The processor.
     pub processor: Processor,
     /// Whether ld.so.cache is not the one that there will be.
@@ -294,6 +297,21 @@ impl<'a> Linker<'a> {
             .collect()
     }
 
+    /// What it loads into every program: what LD_PRELOAD names, and behind that what the file does that glibc's ld.so has
+    /// for this (glibc elf/rtld.c, dl_main; musl has none).
+    pub(super) fn preloads(&self) -> Vec<(OsString, PathBuf)> {
+        let named = self.surroundings.preload.iter();
+        let mut all: Vec<(OsString, PathBuf)> = named
+            .map(|name| (name.clone(), PathBuf::from("LD_PRELOAD")))
+            .collect();
+        if let Some(path) = &self.interpreter.built_in().preload {
+            let text = fs::read(self.shelf.root().on_host(path)).unwrap_or_default();
+            let names = preload_list(&text).into_iter();
+            all.extend(names.map(|name| (name, path.clone())));
+        }
+        all
+    }
+
     /// A directory of ld.so.conf that has the library `name`, which it has not found: ld.so.cache was made before.
     pub fn uncached(&self, name: &OsStr) -> Option<Uncached> {
         let cache = self.interpreter.built_in().cache.as_ref()?;
@@ -427,6 +445,17 @@ impl<'a> Linker<'a> {
             false => Verdict::Pass,
         }
     }
+}
+
+/// The names in LD_PRELOAD, or in a file in which `#` begins a comment.
+pub fn preload_list(text: &[u8]) -> Vec<OsString> {
+    let lines = text.split(|&byte| byte == b'\n');
+    let told = lines.flat_map(|line| line.split(|&byte| byte == b'#').next());
+    let words = told.flat_map(|line| line.split(|byte| b": \t".contains(byte)));
+    let words = words.filter(|word| !word.is_empty());
+    words
+        .map(|word| OsStr::from_bytes(word).to_owned())
+        .collect()
 }
 
 /// Where to look next.

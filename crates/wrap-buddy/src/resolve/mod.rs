@@ -14,11 +14,11 @@ mod tree;
 mod versions;
 
 pub use freeze::Front;
-pub use linker::{Found, Linker, Near, Rule, SearchPath, Step, Surroundings};
+pub use linker::{Found, Linker, Near, Rule, SearchPath, Step, Surroundings, preload_list};
 pub use processor::Processor;
 pub use search_path::{Entry, relative_file, search_path};
 pub use shelf::{Misfit, Probe, Shelf, misfit};
-pub use tree::{Lost, Node, Tree};
+pub use tree::{Cause, Dispensable, Lost, Node, Tree};
 pub use versions::Unmet;
 
 use std::collections::HashMap;

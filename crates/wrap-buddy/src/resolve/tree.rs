@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::linker::{Found, Linker, Near, SearchPath, Step};
@@ -12,6 +12,17 @@ use super::shelf::Shelf;
 use super::versions::{self, Unmet};
 use crate::inspect::Elf;
 use crate::interpreter::Libc;
+
+/// What has a library loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// DT_NEEDED.
+    Needed,
+    /// DT_FILTER or DT_AUXILIARY.
+    Filtee,
+    /// LD_PRELOAD, or the file of that path.
+    Preload(PathBuf),
+}
 
 /// A library that would be loaded.
 #[derive(Clone, Debug)]
@@ -22,6 +33,19 @@ pub struct Node {
     pub found: Found,
     /// Which library had it loaded; none: the file itself.
     pub by: Option<usize>,
+    /// By what.
+    pub cause: Cause,
+}
+
+/// A library that would not be found, and that ld.so does without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dispensable {
+    /// The name it is asked for by.
+    pub name: OsString,
+    /// Which library asks for it; none: the file itself.
+    pub by: Option<usize>,
+    /// By what.
+    pub cause: Cause,
 }
 
 /// A library that would not be found.
@@ -42,6 +66,8 @@ pub struct Tree {
     pub nodes: Vec<Node>,
     /// What is missing, in the order of asking; each name once.
     pub lost: Vec<Lost>,
+    /// What is missing and does not matter.
+    pub dispensable: Vec<Dispensable>,
     /// Symbol versions that would not be found.
     pub unmet: Vec<Unmet>,
 }
@@ -59,6 +85,11 @@ impl Tree {
             .filter(move |(_, node)| node.by == index)
             .map(|(child, _)| child)
     }
+}
+
+fn with_defaults(elf: &Elf) -> bool {
+    let dynamic = elf.dynamic.as_ref();
+    dynamic.is_none_or(|dynamic| !dynamic.no_default_directories)
 }
 
 /// Device and inode: one file is loaded once, whatever it is called.
@@ -92,6 +123,7 @@ pub(super) fn tree(linker: &Linker<'_>, shelf: &Shelf, path: &Path, elf: &Elf) -
         walk.places
             .extend(walk.place(path).map(|place| (place, None)));
     }
+    walk.preloads(path, elf);
     walk.needs_of(None, path, elf);
     let mut next = 0;
     while let Some(node) = walk.tree.nodes.get(next) {
@@ -116,35 +148,89 @@ impl Walk<'_> {
         self.linker.told(libraries.chain([&self.own]))
     }
 
-    fn needs_of(&mut self, by: Option<usize>, path: &Path, elf: &Elf) {
-        let mut told = None;
-        let dynamic = elf.dynamic.as_ref();
-        let with_defaults = dynamic.is_none_or(|dynamic| !dynamic.no_default_directories);
-        for name in elf.needed() {
-            if self.linker.interpreter.provides(name) || self.names.contains_key(name) {
+    /// glibc looks for them as the program would (elf/rtld.c, do_preload), musl as nobody in particular (ldso/dynlink.c,
+    /// load_preload).
+    fn preloads(&mut self, path: &Path, elf: &Elf) {
+        let told = match self.linker.interpreter.libc {
+            Libc::Musl => self.linker.told([]),
+            _ => self.told(None),
+        };
+        for (name, from) in self.linker.preloads() {
+            let cause = Cause::Preload(from);
+            if self.is_known(&name) {
                 continue;
             }
-            let told = told.get_or_insert_with(|| self.told(by));
-            match self.linker.find(name, path, told, with_defaults) {
-                Ok(found) => self.load(name, found, by),
-                // Each file that needs it looks for itself.
-                Err(near) => match self.tree.lost.iter_mut().find(|lost| lost.name == *name) {
-                    Some(known) => {
-                        let more = near.into_iter().filter(|one| !known.near.contains(one));
-                        let more: Vec<Near> = more.collect();
-                        known.near.extend(more);
-                    }
-                    None => self.tree.lost.push(Lost {
-                        name: name.clone(),
-                        by,
-                        near,
-                    }),
-                },
+            match self.linker.find(&name, path, &told, with_defaults(elf)) {
+                Ok(found) => self.load(&name, found, None, cause),
+                Err(_) => self.tree.dispensable.push(Dispensable {
+                    name,
+                    by: None,
+                    cause,
+                }),
             }
         }
     }
 
-    fn load(&mut self, name: &OsStr, found: Found, by: Option<usize>) {
+    fn is_known(&self, name: &OsStr) -> bool {
+        self.linker.interpreter.provides(name) || self.names.contains_key(name)
+    }
+
+    /// What comes before a library that filters it (glibc elf/dl-deps.c, _dl_map_object_deps); musl ignores both tags.
+    fn filtees_of(&mut self, by: Option<usize>, path: &Path, elf: &Elf) {
+        let filtees = elf.dynamic.as_ref().map_or(&[][..], |own| &own.filtees);
+        if self.linker.interpreter.libc == Libc::Musl || filtees.is_empty() {
+            return;
+        }
+        let told = self.told(by);
+        for filtee in filtees {
+            let name = &filtee.name;
+            if self.is_known(name) {
+                continue;
+            }
+            match self.linker.find(name, path, &told, with_defaults(elf)) {
+                Ok(found) => self.load(name, found, by, Cause::Filtee),
+                Err(_) if filtee.is_auxiliary => self.tree.dispensable.push(Dispensable {
+                    name: name.clone(),
+                    by,
+                    cause: Cause::Filtee,
+                }),
+                Err(near) => self.lose(name, by, near),
+            }
+        }
+    }
+
+    /// Each file that needs it looks for itself.
+    fn lose(&mut self, name: &OsStr, by: Option<usize>, near: Vec<Near>) {
+        match self.tree.lost.iter_mut().find(|lost| lost.name == name) {
+            Some(known) => {
+                let more = near.into_iter().filter(|one| !known.near.contains(one));
+                let more: Vec<Near> = more.collect();
+                known.near.extend(more);
+            }
+            None => self.tree.lost.push(Lost {
+                name: name.to_owned(),
+                by,
+                near,
+            }),
+        }
+    }
+
+    fn needs_of(&mut self, by: Option<usize>, path: &Path, elf: &Elf) {
+        let mut told = None;
+        for name in elf.needed() {
+            if self.is_known(name) {
+                continue;
+            }
+            let told = told.get_or_insert_with(|| self.told(by));
+            match self.linker.find(name, path, told, with_defaults(elf)) {
+                Ok(found) => self.load(name, found, by, Cause::Needed),
+                Err(near) => self.lose(name, by, near),
+            }
+        }
+        self.filtees_of(by, path, elf);
+    }
+
+    fn load(&mut self, name: &OsStr, found: Found, by: Option<usize>, cause: Cause) {
         let place = self.place(&found.path);
         if let Some(known) = place.and_then(|place| self.places.get(&place)) {
             self.names.insert(name.to_owned(), *known);
@@ -161,7 +247,12 @@ impl Walk<'_> {
         self.searches
             .push(self.linker.search_path(&found.path, &found.elf));
         let name = name.to_owned();
-        self.tree.nodes.push(Node { name, found, by });
+        self.tree.nodes.push(Node {
+            name,
+            found,
+            by,
+            cause,
+        });
     }
 
     /// musl does not know symbol versions.

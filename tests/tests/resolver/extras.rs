@@ -1,0 +1,169 @@
+//! What is loaded without a DT_NEEDED: LD_PRELOAD, ld.so.preload, DT_FILTER, DT_AUXILIARY.
+
+use std::path::Path;
+
+use e2e::arch::musl_ld_so;
+use e2e::{Build, Libc, Root, Variant, matrix, source};
+use wrap_buddy::interpreter::Interpreter;
+use wrap_buddy::resolve::{Cause, Linker, Processor, Shelf, Surroundings, preload_list};
+
+use crate::ld_so::{Listed, difference};
+
+matrix!(systems: preloads);
+matrix!(glibc: filtees);
+
+/// A root with the dynamic linker, and what it says of `/app/program` with LD_PRELOAD set to `preload`, held against the tool.
+struct Case {
+    variant: Variant,
+    root: Root,
+}
+
+impl Case {
+    fn new(variant: Variant) -> Case {
+        let root = Root::new(variant);
+        let linker = match variant.libc {
+            Libc::Glibc => variant.arch.find_library(variant.arch.ld_so()),
+            Libc::Musl => Some(Path::new("/lib").join(musl_ld_so(variant.arch))),
+        };
+        root.install(
+            &linker.expect("its dynamic linker"),
+            &variant.fhs_interpreter(),
+        );
+        if let Some(libc) = variant.arch.find_library("libc.so.6") {
+            root.install(&libc, "/opt/libc/libc.so.6");
+        }
+        Case { variant, root }
+    }
+
+    /// Builds a library and puts it into `directory`.
+    fn library(&self, name: &str, directory: &str, flags: &[&str]) {
+        let build = Build::library(self.variant, source("lib/foo.c"), name);
+        let built = build.flags(flags.iter().copied()).build();
+        self.root.install(&built, &format!("{directory}/{name}"));
+    }
+
+    fn program(&self, flags: &[&str]) {
+        let build = Build::program(self.variant, source("hello.c"));
+        let built = build.flags(flags.iter().copied()).build();
+        self.root.install(&built, "/app/program");
+    }
+
+    /// What both say that it loads, with what has each loaded, by the tool; ld.so's own words.
+    #[track_caller]
+    fn agreed(&self, preload: &str) -> (Vec<(String, Cause)>, Vec<String>, String) {
+        let root = wrap_buddy::root::Root::at(&self.root.path("/")).expect("a directory");
+        let path = self.variant.fhs_interpreter();
+        let interpreter = Interpreter::open_in(&root, Path::new(&path)).expect("its ld.so");
+        let mut command = self.root.command(&path);
+        if !preload.is_empty() {
+            command = command.env("LD_PRELOAD", preload);
+        }
+        let command = match self.variant.libc {
+            Libc::Glibc => command
+                .env("LD_TRACE_LOADED_OBJECTS", "1")
+                .env("LD_LIBRARY_PATH", "/opt/libc"),
+            Libc::Musl => command.arg("--list"),
+        };
+        let output = command.arg("/app/program").output();
+        let says = Listed::parse(&output, &interpreter);
+        let surroundings = Surroundings {
+            library_path: vec!["/opt/libc".into()],
+            preload: preload_list(preload.as_bytes()),
+            processor: Processor::Own,
+            ..Surroundings::default()
+        };
+        let shelf = Shelf::new(root.clone(), Vec::new());
+        let program = Path::new("/app/program");
+        let model = Listed::modelled(&interpreter, &shelf, &surroundings, program);
+        if let Some(difference) = difference(&interpreter, program, &says, &model) {
+            panic!("{difference}\n{output}");
+        }
+        let linker = Linker::new(&interpreter, &shelf, &surroundings).expect("a known one");
+        let on_host = root.on_host(program);
+        let mut file = wrap_buddy::inspect::Source::open(&on_host).expect("the program");
+        let elf = wrap_buddy::inspect::Elf::read(&mut file).expect("the program");
+        let tree = linker.tree(program, &elf);
+        let nodes = tree.nodes.into_iter();
+        let nodes = nodes.map(|node| (node.found.path.display().to_string(), node.cause));
+        let gone = tree.dispensable.iter();
+        let gone = gone.map(|one| one.name.display().to_string());
+        (nodes.collect(), gone.collect(), output.stderr)
+    }
+}
+
+fn preloads(variant: Variant) {
+    let case = Case::new(variant);
+    case.program(&["-Wl,-rpath,/opt/own"]);
+    case.library("libown.so", "/opt/own", &[]);
+    case.library("libfar.so", "/opt/far", &[]);
+    case.library("libnear.so", "/opt/libc", &[]);
+    // Of the program's own search path only glibc's ld.so knows here.
+    let (found, gone, says) = case.agreed("/opt/far/libfar.so libown.so:libnone.so");
+    let preloaded = |path: &str, from: &str| (path.to_owned(), Cause::Preload(from.into()));
+    match variant.libc {
+        Libc::Glibc => {
+            assert_eq!(found[0], preloaded("/opt/far/libfar.so", "LD_PRELOAD"));
+            assert_eq!(found[1], preloaded("/opt/own/libown.so", "LD_PRELOAD"));
+            assert_eq!(gone, ["libnone.so"]);
+            assert!(
+                says.contains("'libnone.so' from LD_PRELOAD cannot be preloaded"),
+                "{says}"
+            );
+        }
+        Libc::Musl => {
+            assert_eq!(found, [preloaded("/opt/far/libfar.so", "LD_PRELOAD")]);
+            assert_eq!(gone, ["libown.so", "libnone.so"]);
+        }
+    }
+
+    let list = "/etc/ld.so.preload";
+    let text = "# libfar.so\n libnear.so:/opt/far/libfar.so # libown.so\n/none/lib.so\n";
+    case.root.write(list, text);
+    let (found, gone, says) = case.agreed("libown.so");
+    match variant.libc {
+        Libc::Glibc => {
+            let expected = [
+                preloaded("/opt/own/libown.so", "LD_PRELOAD"),
+                preloaded("/opt/libc/libnear.so", list),
+                preloaded("/opt/far/libfar.so", list),
+            ];
+            assert_eq!(found[..3], expected);
+            assert_eq!(gone, ["/none/lib.so"]);
+            assert!(
+                says.contains("from /etc/ld.so.preload cannot be preloaded"),
+                "{says}"
+            );
+        }
+        Libc::Musl => assert_eq!((found.len(), gone), (0, vec!["libown.so".to_owned()])),
+    }
+}
+
+fn filtees(variant: Variant) {
+    let case = Case::new(variant);
+    let needs = |name: &str| format!("-Wl,--no-as-needed,-L/,-l:{name}");
+    case.library("libdeep.so", "/opt/a", &[]);
+    let deep = case.root.path("/opt/a").display().to_string();
+    let flags = [&*needs("libdeep.so"), &format!("-L{deep}")];
+    case.library("libfiltee.so", "/opt/a", &flags);
+    let own = "-Wl,-rpath,/opt/a";
+    let filter = ["-Wl,-f,libnone.so", "-Wl,-f,libfiltee.so", own];
+    case.library("libfilter.so", "/opt/b", &filter);
+    let b = format!("-L{}", case.root.path("/opt/b").display());
+    let needed = needs("libfilter.so");
+    let link = [
+        "-Wl,--unresolved-symbols=ignore-all",
+        &*b,
+        "-Wl,-rpath,/opt/b",
+    ];
+    case.program(&[&link[..], &[&needed]].concat());
+
+    let (found, gone, _) = case.agreed("");
+    let filtee = ("/opt/a/libfiltee.so".to_owned(), Cause::Filtee);
+    assert!(found.contains(&filtee), "{found:?}");
+    assert_eq!(gone, ["libnone.so"]);
+
+    // What a standard filter stands for has to be there.
+    case.library("libfilter.so", "/opt/b", &["-Wl,-F,libnone.so", own]);
+    let (_, gone, _) = case.agreed("");
+    assert_eq!(gone, [""; 0]);
+}
