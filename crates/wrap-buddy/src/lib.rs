@@ -92,7 +92,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }),
         Some(Command::Generate(files)) => generate::generate(files).map(|()| true),
         Some(Command::Watch(arguments)) => watch::watch(arguments, all, stages::MISSING),
-        Some(Command::Check(check)) => check::check(check, all).map(|checked| {
+        Some(Command::Check(check)) => check::check(check, all, &teller).map(|checked| {
             told(&checked, output, teller, |out| {
                 let cwd = check::human::current_directory();
                 check::human::write(&checked, output, &cwd, out)

@@ -51,6 +51,17 @@ pub fn scan(
     wanted: Wanted,
     threads: Option<NonZero<usize>>,
 ) -> (Vec<Candidate>, Vec<Unreadable>) {
+    scan_told(paths, recurse, wanted, threads, &|| {})
+}
+
+/// The same; `tell` hears of all that a walk comes to, wanted or not, from whatever thread.
+pub fn scan_told(
+    paths: &[PathBuf],
+    recurse: bool,
+    wanted: Wanted,
+    threads: Option<NonZero<usize>>,
+    tell: &(dyn Fn() + Sync),
+) -> (Vec<Candidate>, Vec<Unreadable>) {
     let mut found = Vec::new();
     let mut unreadable = Vec::new();
     for path in paths {
@@ -61,7 +72,7 @@ pub fn scan(
                     .follow_links(false)
                     .max_depth((!recurse).then_some(1))
                     .threads(threads.map_or(0, NonZero::get));
-                let (met, lost) = meet(&walk, wanted);
+                let (met, lost) = meet(&walk, wanted, tell);
                 found.extend(met.into_iter().map(|met| Candidate {
                     shown: path.join(met.strip_prefix(&real).unwrap_or(&met)),
                     path: met,
@@ -85,11 +96,16 @@ pub fn scan(
 
 /// The files that a walk comes to, in the order of their names. Symbolic links are not followed: what they point to is met on
 /// its own, or is not ours.
-fn meet(walk: &WalkBuilder, wanted: Wanted) -> (Vec<PathBuf>, Vec<Unreadable>) {
+fn meet(
+    walk: &WalkBuilder,
+    wanted: Wanted,
+    tell: &(dyn Fn() + Sync),
+) -> (Vec<PathBuf>, Vec<Unreadable>) {
     let (sender, receiver) = mpsc::channel();
     walk.build_parallel().run(|| {
         let sender = sender.clone();
         Box::new(move |entry| {
+            tell();
             let met = match entry {
                 Ok(entry) => is_wanted(&entry, wanted).then(|| Ok(entry.into_path())),
                 Err(error) => Some(Err(unreadable(&error))),
@@ -244,10 +260,26 @@ mod tests {
     }
 
     #[test]
+    fn all_that_is_met_is_told_of() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["a", "b"] {
+            fs::write(directory.path().join(name), "text").unwrap();
+        }
+        let count = std::sync::atomic::AtomicUsize::new(0);
+        let met = || {
+            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        };
+        let tree = [directory.path().to_owned()];
+        let (found, _) = scan_told(&tree, true, Wanted::Elf, None, &met);
+        // The directory itself is met, too.
+        assert_eq!((found.len(), count.into_inner()), (0, 3));
+    }
+
+    #[test]
     fn a_directory_that_cannot_be_read_is_told_of() {
         let directory = tempfile::tempdir().unwrap();
         let vanished = directory.path().join("vanished");
-        let (found, unreadable) = meet(&WalkBuilder::new(&vanished), Wanted::All);
+        let (found, unreadable) = meet(&WalkBuilder::new(&vanished), Wanted::All, &|| {});
         assert_eq!(found, [] as [PathBuf; 0]);
         let expected = Unreadable {
             path: vanished,

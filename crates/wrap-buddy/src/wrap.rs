@@ -17,7 +17,7 @@ use crate::loaders::Loaders;
 use crate::plan::{Plan, Style};
 use crate::report::{FileReport, Report, Status, Teller};
 use crate::resolve::{Resolver, Settings};
-use crate::scan::{Candidate, scan};
+use crate::scan::{Candidate, scan_told};
 use crate::tree_lock::TreeLock;
 
 /// Wraps what `cli` names with the stubs and loaders of `stages`; `missing_stages` tells how to get others. `teller` hears of
@@ -32,7 +32,13 @@ pub fn wrap(
     teller: &Teller,
 ) -> Result<Report> {
     let _lock = (!cli.dry_run).then(|| TreeLock::on(&cli.paths, cli.output.quiet));
-    let (candidates, unreadable) = scan(&cli.paths, !cli.no_recurse, cli.output.wanted(), cli.jobs);
+    let (candidates, unreadable) = scan_told(
+        &cli.paths,
+        !cli.no_recurse,
+        cli.output.wanted(),
+        cli.jobs,
+        &|| teller.met(),
+    );
     let mut report = wrap_candidates(cli, stages, missing_stages, &candidates, teller, None)?;
     let unreadable = unreadable.into_iter();
     let unreadable = unreadable.map(|one| FileReport::failed(one.path, one.reason));

@@ -180,7 +180,7 @@ pub const NEEDS: &[Need] = &[
     },
     Need {
         packages: &["zsh", "fish"],
-        why: "tests that their completions load",
+        why: "tests of their completions",
         proofs: &[Program(&["zsh"]), Program(&["fish"])],
         cross: None,
     },

@@ -24,9 +24,11 @@ use stages::Stage;
 use crate::cli::Check;
 use crate::crew::Crew;
 use crate::interpreter::Interpreters;
+use crate::report::Teller;
+use crate::report::json::Line;
 use crate::resolve::{Processor, Shelf, Surroundings, Tree, preload_list};
 use crate::root::Root;
-use crate::scan::{Candidate, Wanted, scan};
+use crate::scan::{Candidate, Wanted, scan_told};
 use diagnosis::{Diagnosis, Next, Note, Problem};
 use library::Library;
 
@@ -137,11 +139,11 @@ struct Desk<'a> {
     packages: packages::Packages,
 }
 
-/// Looks at what `check` names.
+/// Looks at what `check` names; `teller` hears of files as they are finished.
 ///
 /// # Errors
 /// When nothing can be looked at, such as for a root that is no directory.
-pub fn check(check: &Check, stages: &[Stage]) -> Result<Checked> {
+pub fn check(check: &Check, stages: &[Stage], teller: &Teller) -> Result<Checked> {
     let root = match &check.root {
         Some(directory) => {
             Root::at(directory).with_context(|| format!("--root {}", directory.display()))?
@@ -163,8 +165,13 @@ pub fn check(check: &Check, stages: &[Stage]) -> Result<Checked> {
         true => check.look.paths.clone(),
         false => check.look.paths.iter().map(on_host).collect(),
     };
-    let (candidates, unreadable) =
-        scan(&paths, !check.look.no_recurse, Wanted::All, check.look.jobs);
+    let (candidates, unreadable) = scan_told(
+        &paths,
+        !check.look.no_recurse,
+        Wanted::All,
+        check.look.jobs,
+        &|| teller.met(),
+    );
     let libs = inside(&check.libs, "--libs")?;
     let named_interpreters = inside(&check.interpreter, "--interpreter")?;
     let find_in = match check.find_in.as_slice() {
@@ -187,7 +194,14 @@ pub fn check(check: &Check, stages: &[Stage]) -> Result<Checked> {
         root,
     };
     let crew = Crew::new(candidates.len(), check.look.jobs)?;
-    let files = crew.map(&candidates, |candidate| desk.look_at(candidate));
+    teller.expect(candidates.len());
+    let files = crew.map(&candidates, |candidate| {
+        let file = desk.look_at(candidate);
+        teller.step();
+        let file = file?;
+        teller.finished(&file.path, || Line::checked(&file));
+        Some(file)
+    });
     let mut files: Vec<FileCheck> = files.into_iter().flatten().collect();
     files.extend(unreadable.into_iter().map(|one| {
         let problem = Problem::new(Diagnosis::Unopenable, one.reason);

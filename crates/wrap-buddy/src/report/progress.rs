@@ -8,6 +8,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// What takes less is over before anybody wonders.
 const DELAY: Duration = Duration::from_millis(500);
 
+/// While directories are walked it is not known how much there is.
+const WALKING: &str = "{spinner} looking for files, {pos} met";
+
+/// Of that many files.
+const COUNTING: &str = "{msg} {bar:40} {pos} of {len} files";
+
 /// How far a run has come.
 #[derive(Debug)]
 pub struct Progress {
@@ -26,11 +32,7 @@ impl Progress {
 
     fn on(target: fn() -> ProgressDrawTarget, delay: Duration) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        let style = ProgressStyle::with_template("{msg} {bar:40} {pos} of {len} files");
-        if let Ok(style) = style {
-            bar.set_style(style);
-        }
-        bar.set_message("looking at");
+        set_template(&bar, WALKING);
         Self {
             bar,
             started: Instant::now(),
@@ -40,9 +42,17 @@ impl Progress {
         }
     }
 
-    /// There are that many files.
+    /// One more was met.
+    pub fn met(&self) {
+        self.step();
+    }
+
+    /// All were met, and there are that many files to look at.
     pub fn expect(&self, files: usize) {
+        self.bar.set_position(0);
         self.bar.set_length(files as u64);
+        self.bar.set_message("looking at");
+        set_template(&self.bar, COUNTING);
     }
 
     /// One more is done.
@@ -63,6 +73,12 @@ impl Progress {
             self.bar.set_draw_target((self.target)());
             self.bar.tick();
         }
+    }
+}
+
+fn set_template(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
     }
 }
 
@@ -137,6 +153,8 @@ mod tests {
         drop(quick);
         assert_eq!(drawn(), "");
         let slow = Progress::on(target, Duration::ZERO);
+        slow.met();
+        assert!(drawn().contains("looking for files, 1 met"));
         slow.expect(3);
         slow.step();
         assert!(drawn().contains("1 of 3 files"));

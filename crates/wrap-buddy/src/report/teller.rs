@@ -27,6 +27,13 @@ impl Teller {
         }
     }
 
+    /// A walk has come to one more.
+    pub fn met(&self) {
+        if let Some(progress) = &self.progress {
+            progress.met();
+        }
+    }
+
     /// There are that many files to look at.
     pub fn expect(&self, files: usize) {
         if let Some(progress) = &self.progress {

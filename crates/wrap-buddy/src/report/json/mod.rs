@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{FileReport, Report};
 use crate::check::json::{Checks, ChecksEnd};
-use crate::check::{self, Checked};
+use crate::check::{self, Checked, FileCheck};
 use crate::show::view::View;
 use crate::status::{Condition, FileStatus};
 use run::{File, Run, RunEnd};
@@ -221,7 +221,7 @@ impl Told for Checked {
 
     fn lines(&self, told: &HashSet<PathBuf>) -> impl Iterator<Item = Line> {
         let files = self.files.iter().filter(|file| !told.contains(&file.path));
-        files.map(|file| Line::File(FileLine::Check(Box::new(file.into()))))
+        files.map(Line::checked)
     }
 
     fn end(&self) -> Line {
@@ -243,6 +243,11 @@ impl Line {
     /// What a file is.
     pub fn status(file: &FileStatus) -> Self {
         Self::File(FileLine::Status(file.clone()))
+    }
+
+    /// What a file will load, and what is wrong with it.
+    pub fn checked(file: &FileCheck) -> Self {
+        Self::File(FileLine::Check(Box::new(file.into())))
     }
 
     /// All that is known of a file.
