@@ -99,7 +99,12 @@ fn other_architectures_and_libcs() {
     assert!(text.ends_with("pass --interpreter"), "{text}");
 
     let linker = "-Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1";
-    let musl = yard.compile(X86_64, "musl", MAIN, &[linker]);
+    // What it is linked to counts, and only then what it asks for.
+    let glibc = yard.compile(X86_64, "glibc", MAIN, &[linker]);
+    let report = yard.wrap(&[&"--paths", &glibc, &host]);
+    assert_eq!(report.files[0].status, Status::Wrapped, "{report:?}");
+    let bare = ["-nostdlib", "-Wl,-e,main", linker];
+    let musl = yard.compile(X86_64, "musl", "int main(void) { return 0; }", &bare);
     let report = yard.wrap(&[&"--paths", &musl, &host]);
     let text = reason(&report, Status::Skipped);
     assert!(
