@@ -14,6 +14,8 @@ use wrap_buddy::resolve::{Cause, Linker, Rule, Shelf, Surroundings};
 pub struct Listed {
     pub found: BTreeSet<(String, String)>,
     pub lost: BTreeSet<String>,
+    /// It calls files without a DT_NEEDED static, and lists not even what they filter (glibc elf/rtld.c, dl_main).
+    pub is_silent: bool,
     /// A file that the dynamic linker fails over.
     pub fatal: Option<String>,
 }
@@ -23,6 +25,7 @@ impl Listed {
     pub fn parse(output: &Output, interpreter: &Interpreter) -> Listed {
         let mut listed = Listed::default();
         for line in output.stdout.lines().map(str::trim) {
+            listed.is_silent |= line == "statically linked";
             let (name, rest) = line.split_once(" => ").unwrap_or((line, line));
             if rest == "not found" {
                 listed.lost.insert(name.into());
@@ -79,6 +82,7 @@ impl Listed {
         let listed = Listed {
             found: found.collect(),
             lost: lost.collect(),
+            is_silent: false,
             fatal: None,
         };
         (listed, near.map(|near| text(&near.path)).collect())
@@ -98,7 +102,7 @@ pub fn difference(
         return (!foreseen).then(|| format!("{}: ld.so fails over {fatal}", path.display()));
     }
     // musl's list ends at nothing, but of a library that fails it does not say why.
-    if says.found == model.found && says.lost == model.lost {
+    if says.is_silent || (says.found == model.found && says.lost == model.lost) {
         return None;
     }
     let mut text = format!("{} ({}):", path.display(), interpreter.path.display());

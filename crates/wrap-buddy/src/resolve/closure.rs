@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use globset::GlobSet;
 
-use super::linker::{Found, Linker, Near, Rule, SearchPath, Step};
+use super::found::{Found, Near, Rule, SearchPath, Step};
+use super::linker::Linker;
 use super::search_path::{self, OwnEntry, compose, own_entries};
 use super::shelf::Shelf;
 use super::{Added, Edited, Missing, Resolution, Settings, freeze, versions};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use globset::GlobSet;
 
-use super::linker::Found;
+use super::found::Found;
 
 /// Where drivers of the machine are, which are not those of the machine that a program was wrapped on.
 const DRIVERS: [&str; 2] = ["/run/opengl-driver", "/run/opengl-driver-32"];

@@ -9,7 +9,6 @@
 //! had it loaded; the list in `/etc/ld-musl-ARCH.path`. The first file of that name counts, even for another machine.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -17,6 +16,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::cache::Cache;
 use super::conf;
+use super::found::{Found, Near, Rule, SearchPath, Step, Uncached};
 use super::processor::{Processor, Subdirectories};
 use super::search_path::{Tokens, expand};
 use super::shelf::{Misfit, Probe, Shelf, misfit};
@@ -24,96 +24,6 @@ use super::tree::{self, Tree};
 use crate::arch::{self, Arch};
 use crate::inspect::Elf;
 use crate::interpreter::{Interpreter, Libc};
-
-/// Why a directory is searched, or how else a library is found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Rule {
-    /// DT_NEEDED is a path.
-    Path,
-    /// DT_RPATH.
-    Rpath,
-    /// LD_LIBRARY_PATH.
-    LibraryPath,
-    /// DT_RUNPATH.
-    Runpath,
-    /// Not by ld.so yet: a directory that may be put on the search path, by its number.
-    Offered(usize),
-    /// ld.so.cache.
-    Cache,
-    /// A default directory.
-    Default,
-}
-
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Rule::Path => "path in DT_NEEDED",
-            Rule::Rpath => "DT_RPATH",
-            Rule::LibraryPath => "LD_LIBRARY_PATH",
-            Rule::Runpath => "DT_RUNPATH",
-            Rule::Offered(_) => "--libs",
-            Rule::Cache => "ld.so.cache",
-            Rule::Default => "default directory",
-        })
-    }
-}
-
-/// A directory to search, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// Absolute.
-    pub directory: PathBuf,
-    /// Why.
-    pub rule: Rule,
-}
-
-/// The search path a file itself has.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SearchPath {
-    /// Absolute ones, in order.
-    pub directories: Vec<PathBuf>,
-    /// Whether it is DT_RUNPATH, which only counts for the file itself. Of two it is: DT_RPATH is ignored then.
-    pub is_runpath: bool,
-}
-
-/// A library at a path.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// Where ld.so opens it.
-    pub path: PathBuf,
-    /// What it is.
-    pub elf: Arc<Elf>,
-    /// By which rule.
-    pub rule: Rule,
-    /// The subdirectory for the processor that it is in.
-    pub subdirectory: Option<PathBuf>,
-}
-
-/// A file of the right name that does not do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Near {
-    /// The file.
-    pub path: PathBuf,
-    /// Why not.
-    pub why: Misfit,
-}
-
-impl fmt::Display for Near {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.path.display(), self.why)
-    }
-}
-
-/// A library that is found once ldconfig was run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Uncached {
-    /// Where it is.
-    pub directory: PathBuf,
-    /// What names that directory.
-    pub conf: PathBuf,
-    /// The ld.so.cache that lacks it.
-    pub cache: PathBuf,
-}
 
 /// What is settled before a search begins.
 #[derive(Clone, Debug, Default)]

@@ -4,6 +4,7 @@
 pub mod cache;
 mod closure;
 mod conf;
+mod found;
 mod freeze;
 pub mod index;
 mod linker;
@@ -13,8 +14,9 @@ mod shelf;
 mod tree;
 mod versions;
 
+pub use found::{Found, Near, Rule, SearchPath, Step, Uncached};
 pub use freeze::Front;
-pub use linker::{Found, Linker, Near, Rule, SearchPath, Step, Surroundings, preload_list};
+pub use linker::{Linker, Surroundings, preload_list};
 pub use processor::Processor;
 pub use search_path::{Entry, relative_file, search_path};
 pub use shelf::{Misfit, Probe, Shelf, misfit};

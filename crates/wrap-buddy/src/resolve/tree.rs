@@ -7,7 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::linker::{Found, Linker, Near, SearchPath, Step};
+use super::found::{Found, Near, SearchPath, Step};
+use super::linker::Linker;
 use super::shelf::Shelf;
 use super::versions::{self, Unmet};
 use crate::inspect::Elf;

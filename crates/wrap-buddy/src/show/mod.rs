@@ -1,6 +1,7 @@
 //! `wrap-buddy show`: everything that is known of a file and of what was done to it, down to the instructions.
 
 pub mod code;
+mod fields;
 pub mod human;
 mod meaning;
 pub mod view;
@@ -9,8 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
-use object::elf;
-use sidecar::{EditKind, Flags, InPlace, Sidecar, loader};
+use sidecar::{EditKind, Flags, Sidecar, loader};
 use stages::Stage;
 
 use crate::arch;
@@ -23,11 +23,12 @@ use crate::naming::links_name;
 use crate::report::Teller;
 use crate::report::json::Line;
 use crate::scan::Candidate;
-use crate::status::{Condition, FORMAT, FileStatus, describe, loader_problem};
+use crate::status::{Condition, FileStatus, describe, loader_problem};
 use code::{Instruction, LONGEST, disassemble, disassemble_stub};
+pub use fields::kind_name;
+use fields::{lossy, original, search_path, sidecar_view};
 use view::{
-    EditState, EditView, Given, Kind, LinkView, LoaderView, Original, PatchPlace, PatchView,
-    SearchPath, SidecarView, SidecarWay, SlotView, StubSidecar, TrailerView, View,
+    EditState, EditView, Given, LinkView, LoaderView, SearchPath, SidecarView, TrailerView, View,
 };
 
 /// Bytes of code shown at an entry point that no stub covers.
@@ -80,10 +81,6 @@ impl View {
     pub fn failed(&self) -> bool {
         self.state == Condition::Unreadable
     }
-}
-
-fn lossy(text: impl AsRef<std::ffi::OsStr>) -> String {
-    text.as_ref().to_string_lossy().into_owned()
 }
 
 fn view(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<View> {
@@ -314,130 +311,5 @@ impl Subject<'_> {
             Some(arch) => disassemble_stub(arch, address, &code),
             None => Vec::new(),
         }
-    }
-}
-
-fn original(elf: &Elf) -> Original {
-    let entry = elf.offset_of(elf.entry).filter(|_| elf.entry != 0);
-    let mut loads = elf.loads();
-    let end = loads
-        .find(|load| load.contains(elf.entry))
-        .map(|load| load.file_end());
-    let pie = elf.dynamic.as_ref().is_some_and(|dynamic| dynamic.pie);
-    let kind = match (elf.kind, &elf.interp) {
-        (elf::ET_EXEC, Some(_)) => Kind::Program,
-        (elf::ET_EXEC, None) => Kind::StaticProgram,
-        (elf::ET_DYN, Some(_)) if elf.soname().is_none() || pie => Kind::Program,
-        (elf::ET_DYN, None) if pie => Kind::StaticProgram,
-        (elf::ET_DYN, _) => Kind::Library,
-        _ => Kind::Other,
-    };
-    Original {
-        machine: arch::describe(elf.machine, elf.class),
-        class: if elf.class == elf::ELFCLASS64 { 64 } else { 32 },
-        kind,
-        position_independent: elf.kind == elf::ET_DYN,
-        file_len: elf.file_len,
-        entry: elf.entry,
-        entry_offset: entry,
-        room_at_entry: entry.and_then(|entry| end?.checked_sub(entry)),
-        interpreter: elf.interp.as_ref().map(|interp| lossy(&interp.path)),
-        soname: elf.soname().map(lossy),
-        needed: elf.needed().iter().map(lossy).collect(),
-        search_path: search_path(elf),
-        spare_entries: elf.dynamic.as_ref().map(|dynamic| dynamic.spare as u64),
-    }
-}
-
-fn search_path(elf: &Elf) -> Option<SearchPath> {
-    let dynamic = elf.dynamic.as_ref()?;
-    let path = lossy(dynamic.search_path()?);
-    Some(SearchPath {
-        tag: if dynamic.is_inherited() {
-            "DT_RPATH"
-        } else {
-            "DT_RUNPATH"
-        },
-        directories: path.split(':').map(str::to_owned).collect(),
-    })
-}
-
-/// The fields of the sidecar that is `bytes`, without its path.
-fn sidecar_view(bytes: &[u8], elf: &Elf) -> SidecarView {
-    let mut view = SidecarView {
-        path: String::new(),
-        len: bytes.len() as u64,
-        way: SidecarWay::Unknown,
-        format: None,
-        tool: None,
-        id: None,
-        of_another_file: false,
-        stub: None,
-    };
-    if let Ok(sidecar) = Sidecar::parse(bytes) {
-        let header = sidecar.header();
-        view.way = SidecarWay::Stub;
-        view.format = Some(FORMAT);
-        view.tool = Some(header.tool.to_string());
-        view.id = Some(hex(&header.id));
-        view.stub = Some(stub_sidecar(&sidecar, elf));
-    } else if let Ok(record) = InPlace::parse(bytes) {
-        view.way = SidecarWay::InPlace;
-        view.format = Some(FORMAT);
-        view.tool = Some(record.tool.to_string());
-        view.id = Some(hex(&record.id));
-    }
-    view
-}
-
-fn stub_sidecar(sidecar: &Sidecar<'_>, elf: &Elf) -> StubSidecar {
-    let header = sidecar.header();
-    let known = [
-        (Flags::RELOCATABLE, "relocatable"),
-        (Flags::RPATH, "rpath"),
-        (Flags::SEED_DEBUG, "seed-debug"),
-    ];
-    let flags = known
-        .into_iter()
-        .filter(|(flag, _)| header.flags.contains(*flag));
-    StubSidecar {
-        entry: header.entry,
-        slot: SlotView {
-            address: header.slot_address,
-            offset: header.slot_offset,
-            len: u64::from(header.slot.len),
-            stub_len: u64::from(header.stub_len),
-            protection: header.slot_protection,
-        },
-        flags: flags.map(|(_, name)| name).collect(),
-        debug_address: header.debug_address,
-        program_headers: header.headers_count,
-        dynamic_len: header.dynamic.len,
-        patches: sidecar
-            .patches()
-            .map(|patch| PatchView {
-                place: match patch.in_sidecar {
-                    0 => PatchPlace::Program,
-                    _ => PatchPlace::Sidecar,
-                },
-                address: patch.address,
-                value: patch.value,
-                points_to_sidecar: patch.points_to_sidecar != 0,
-                meaning: meaning::of_patch(&patch, elf),
-            })
-            .collect(),
-    }
-}
-
-/// The name of a kind of edit, as all of this tool's JSON has it.
-pub fn kind_name(kind: EditKind) -> &'static str {
-    match kind {
-        EditKind::Slot => "slot",
-        EditKind::Entry => "entry",
-        EditKind::Interp => "interp",
-        EditKind::Text => "text",
-        EditKind::Dynamic => "dynamic",
-        EditKind::Segment => "segment",
-        EditKind::Section => "section",
     }
 }
