@@ -41,6 +41,8 @@ pub enum Wanted {
     All,
     /// ELF files, and those of which that cannot be told.
     Elf,
+    /// These and scripts.
+    ElfOrScript,
 }
 
 /// The files below `paths` that are `wanted`, and those named, in the order given and below a directory in the order of
@@ -131,16 +133,26 @@ fn meet(
 fn is_wanted(entry: &DirEntry, wanted: Wanted) -> bool {
     entry.file_type().is_some_and(|kind| kind.is_file())
         && !is_sidecar_name(entry.file_name())
-        && (wanted == Wanted::All || may_be_elf(entry.path()))
+        && match wanted {
+            Wanted::All => true,
+            Wanted::Elf => may_be_elf(entry.path()),
+            Wanted::ElfOrScript => {
+                magic(entry.path()).is_none_or(|it| it == elf::ELFMAG || it.starts_with(b"#!"))
+            }
+        }
 }
 
 /// Whether a file is an ELF file, or cannot be read to tell.
 pub fn may_be_elf(path: &Path) -> bool {
+    magic(path).is_none_or(|magic| magic == elf::ELFMAG)
+}
+
+/// The first bytes of a file, zeros behind its end, if it can be read.
+fn magic(path: &Path) -> Option<[u8; 4]> {
     let mut magic = [0; 4];
-    match open_regular(path).and_then(|file| file.read_at(&mut magic, 0)) {
-        Ok(_) => magic == elf::ELFMAG,
-        Err(_) => true,
-    }
+    let file = open_regular(path).ok()?;
+    file.read_at(&mut magic, 0).ok()?;
+    Some(magic)
 }
 
 /// What an error of a walk is about, and what it is.
@@ -241,10 +253,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_elf_file_is_met_only_where_that_is_wanted() {
+    fn a_file_is_met_only_where_its_kind_is_wanted() {
         let directory = tempfile::tempdir().unwrap();
         let root = fs::canonicalize(directory.path()).unwrap();
-        for (name, bytes) in [("elf", "\x7fELF"), ("short", "\x7fEL"), ("text", "text")] {
+        for (name, bytes) in [
+            ("elf", "\x7fELF"),
+            ("script", "#!/bin/sh\n"),
+            ("short", "\x7fEL"),
+            ("text", "text"),
+        ] {
             fs::write(root.join(name), bytes).unwrap();
         }
         let names = |wanted, paths: &[PathBuf]| -> Vec<PathBuf> {
@@ -252,8 +269,13 @@ mod tests {
             found.map(|one| one.path).collect()
         };
         let tree = [root.clone()];
-        assert_eq!(names(Wanted::Elf, &tree), [root.join("elf")]);
-        assert_eq!(names(Wanted::All, &tree).len(), 3);
+        let elf = root.join("elf");
+        assert_eq!(names(Wanted::Elf, &tree), std::slice::from_ref(&elf));
+        assert_eq!(
+            names(Wanted::ElfOrScript, &tree),
+            [elf, root.join("script")]
+        );
+        assert_eq!(names(Wanted::All, &tree).len(), 4);
         // Who names a file wants to hear of it.
         let text = root.join("text");
         assert_eq!(names(Wanted::Elf, std::slice::from_ref(&text)), [text]);

@@ -375,7 +375,7 @@ impl Look<'_, '_> {
     }
 
     /// A program without PT_INTERP is placed by the kernel as a static PIE is, which knew nothing of p_align before
-    /// "binfmt_elf: Honor PT_LOAD alignment for static PIE" (fs/binfmt_elf.c, Linux 6.10).
+    /// "binfmt_elf: Honor PT_LOAD alignment for static PIE" (fs/binfmt_elf.c, Linux 6.11).
     fn at_alignment(&mut self) {
         let by_command = || self.file.next.iter().any(|next| next.command.is_some());
         let is_stub = match self.file.state {
@@ -390,12 +390,12 @@ impl Look<'_, '_> {
             return;
         }
         let text = format!(
-            "its segments are aligned to {largest}, which kernels before Linux 6.10 do not honour for a wrapped program"
+            "its segments are aligned to {largest}, which kernels before Linux 6.11 do not honour for a wrapped program"
         );
         self.file.notes.push(Note {
             diagnosis: Diagnosis::SegmentAlignment,
             text,
-            is_detail: self.desk.root.is_own() && kernel::is_at_least(6, 10),
+            is_detail: self.desk.root.is_own() && kernel::is_at_least(6, 11),
         });
     }
 }

@@ -168,7 +168,7 @@ pub fn check(check: &Check, stages: &[Stage], teller: &Teller) -> Result<Checked
     let (candidates, unreadable) = scan_told(
         &paths,
         !check.look.no_recurse,
-        Wanted::All,
+        Wanted::ElfOrScript,
         check.look.jobs,
         &|| teller.met(),
     );

@@ -108,6 +108,7 @@ fn completions(shell: impl Generator) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::fs;
     use std::io::Write;
     use std::process::{Command as Process, Stdio};
 
