@@ -34,7 +34,7 @@ pub struct Layout {
 /// A dynamic linker; every failure ends the process.
 struct Interpreter {
     path: Text,
-    /// An address in the area where the kernel maps.
+    /// An address in the last mapping: the loader's own.
     near: usize,
     fd: usize,
     page: usize,
@@ -56,17 +56,17 @@ impl Loader {
     #[inline(never)]
     pub fn map_interpreter(&self) -> usize {
         let path = self.interpreter;
-        let front = self.scratch;
+        let front = self.scratch();
         // SAFETY: the path ends in a NUL; the scratch memory is this large and aligned.
         let (fd, read) = unsafe {
             let fd = syscall::open(path.as_ptr(), open_flags::RDONLY | open_flags::NONBLOCK);
             *front.cast::<u32>() = 0;
-            (fd, sys::arch::pread(fd.0, front, PATH_MAX, 0))
+            (fd, syscall::read_front(fd.0, front, PATH_MAX))
         };
         let page = self.page();
         let mut interpreter = Interpreter {
             path,
-            near: self.sidecar as usize,
+            near: EMPTY.text().as_ptr() as usize,
             fd: fd.0,
             page,
             layout: Layout::new(page),
@@ -86,12 +86,14 @@ impl Loader {
             fail(path, problem, 0);
         }
         interpreter.reserve();
-        interpreter.find_bti(self);
+        interpreter.find_bti(self, read);
         interpreter.fill();
         syscall::close(fd.0);
         if self.has(Flags::SEED_DEBUG) {
             let debug = self.bias.wrapping_add(self.header().debug_address as usize);
-            interpreter.seed(debug as *mut usize);
+            interpreter
+                .layout
+                .seed(interpreter.base, debug as *mut usize);
         }
         self.stack.set(at::BASE, interpreter.base);
         // SAFETY: it holds an ELF header.
@@ -187,122 +189,15 @@ impl Layout {
         }
         None
     }
-}
-
-impl Interpreter {
-    #[cold]
-    #[inline(never)]
-    fn fail(&self, errno: usize) -> ! {
-        fail(self.path, NOT_LOADED, errno)
-    }
-
-    /// One mapping for the whole span, as the first segment wants it.
-    #[inline(always)]
-    fn reserve(&mut self) {
-        let first = self.layout.first();
-        let before = first.p_vaddr & (self.page - 1);
-        let start = first.p_vaddr - before;
-        let len = self.layout.end - start;
-        // The kernel aligns to pages only, but follows a hint where nothing is in the way, and below the last mapping
-        // nothing is. A dynamic linker runs at any page: its p_align is for kernels with larger ones.
-        let below = self.near - self.page - len;
-        let hint = below & self.layout.align.wrapping_neg();
-        let offset = first.p_offset.wrapping_sub(before);
-        self.base = self.map(hint, len, protection(first), map::PRIVATE, offset) - start;
-    }
-
-    /// Maps every segment over the span, unless it lies right already, and its zeros.
-    #[inline(always)]
-    fn fill(&self) {
-        let mut at = self.layout.headers;
-        while at != self.layout.limit {
-            // SAFETY: the headers were read.
-            let segment = unsafe { &*at };
-            at = at.wrapping_add(1);
-            if segment.p_type == PT_LOAD {
-                self.fill_segment(segment);
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn fill_segment(&self, segment: &Phdr) {
-        let first = self.layout.first();
-        let mut prot = protection(segment);
-        if prot & prot::EXEC != 0 {
-            prot |= self.bti;
-        }
-        let before = segment.p_vaddr & (self.page - 1);
-        let start = self.base.wrapping_add(segment.p_vaddr) - before;
-        let file_len = before + segment.p_filesz;
-        let offset = segment.p_offset.wrapping_sub(before);
-        let moved = segment.p_vaddr - segment.p_offset != first.p_vaddr - first.p_offset;
-        if file_len != 0 && (moved || prot != protection(first)) {
-            self.map(start, file_len, prot, map::PRIVATE | map::FIXED, offset);
-        }
-        let mut zero = start + file_len;
-        let end = start + before + segment.p_memsz;
-        if segment.p_flags & PF_W != 0 && end > zero {
-            while zero & (self.page - 1) != 0 {
-                // SAFETY: the rest of the segment's last page, mapped writable.
-                unsafe { (zero as *mut u8).write_volatile(0) };
-                zero += 1;
-            }
-            if end > zero {
-                let flags = map::PRIVATE | map::FIXED | map::ANONYMOUS;
-                self.map(zero, end - zero, prot, flags, 0);
-            }
-        }
-    }
-
-    #[inline(never)]
-    fn map(&self, address: usize, len: usize, prot: usize, flags: usize, offset: usize) -> usize {
-        // SAFETY: new, or over the span, which is this file's own mapping.
-        let mapped = unsafe { syscall::mmap(address, len, prot, flags, self.fd, offset) };
-        if mapped.errno() != 0 {
-            self.fail(mapped.errno());
-        }
-        mapped.0
-    }
-
-    /// PROT_BTI, if the processor has it and the object's PT_GNU_PROPERTY promises landing pads: the kernel does the same
-    /// for an interpreter it loads (arch/arm64/kernel/process.c, arch_elf_adjust_prot).
-    #[inline(always)]
-    fn find_bti(&mut self, loader: &Loader) {
-        if !sys::arch::HAS_BTI {
-            return;
-        }
-        let Some(note) = self.layout.header(PT_GNU_PROPERTY) else {
-            return;
-        };
-        let first = self.layout.first();
-        let end = note.p_vaddr.wrapping_sub(first.p_vaddr).saturating_add(28);
-        if end > first.p_filesz || first.p_flags & PF_R == 0 {
-            return;
-        }
-        // namesz, descsz, type, "GNU\0", then properties: type, size, data. They ascend, and this one is the lowest there is
-        // on this architecture.
-        // SAFETY: these 28 bytes are in the first segment, which is readable and lies inside the file.
-        unsafe {
-            let words = self.base.wrapping_add(note.p_vaddr) as *const u32;
-            if *words.add(4) == GNU_PROPERTY_AARCH64_FEATURE_1_AND
-                && *words.add(6) & GNU_PROPERTY_AARCH64_FEATURE_1_BTI != 0
-            {
-                let known = sys::arch::protections(loader.stack.get(at::HWCAP2));
-                self.bti = known & sys::arch::PROT_BTI;
-            }
-        }
-    }
 
     /// Stores the address of glibc's `_r_debug` in `debug`, the program's own DT_DEBUG: ld.so fills in only the one of the
     /// .dynamic it is shown. In a dynamic linker .dynstr follows .dynsym, which tells how many symbols there are.
-    #[inline(never)]
-    fn seed(&self, debug: *mut usize) {
-        let Some(header) = self.layout.header(PT_DYNAMIC) else {
+    #[inline(always)]
+    fn seed(&self, base: usize, debug: *mut usize) {
+        let Some(header) = self.header(PT_DYNAMIC) else {
             return;
         };
-        let base = self.base;
-        let inside = |address: usize| address.wrapping_sub(base) < self.layout.end;
+        let inside = |address: usize| address.wrapping_sub(base) < self.end;
         let (mut symbols, mut strings) = (0, 0);
         // SAFETY: every address read lies in the mapped span, whose last bytes are behind all tables; the program's
         // .dynamic is writable.
@@ -330,6 +225,110 @@ impl Interpreter {
                     break;
                 }
                 symbols += size_of::<Sym>();
+            }
+        }
+    }
+}
+
+impl Interpreter {
+    #[cold]
+    #[inline(never)]
+    fn fail(&self, errno: usize) -> ! {
+        fail(self.path, NOT_LOADED, errno)
+    }
+
+    /// One mapping for the whole span, as the first segment wants it.
+    #[inline(always)]
+    fn reserve(&mut self) {
+        let first = self.layout.first();
+        let before = first.p_vaddr & (self.page - 1);
+        let start = first.p_vaddr - before;
+        let len = self.layout.end - start;
+        // The kernel aligns to pages only, but follows a hint where nothing is in the way, and below the last mapping
+        // nothing is. A dynamic linker runs at any page: its p_align is for kernels with larger ones.
+        let below = self.near - self.page - len;
+        let hint = below & self.layout.align.wrapping_neg();
+        let offset = first.p_offset.wrapping_sub(before);
+        self.base = self.map(hint, len, protection(first), map::PRIVATE, offset) - start;
+    }
+
+    /// Maps every segment but the first over the span, one that lies right already too: valgrind takes what is left of a mapping
+    /// for no part of the file, and then does not read its symbols. And its zeros.
+    #[inline(always)]
+    fn fill(&self) {
+        let mut at = self.layout.headers;
+        while at != self.layout.limit {
+            // SAFETY: the headers were read.
+            let segment = unsafe { &*at };
+            at = at.wrapping_add(1);
+            if segment.p_type == PT_LOAD {
+                self.fill_segment(segment);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn fill_segment(&self, segment: &Phdr) {
+        let first = self.layout.first();
+        let mut prot = protection(segment);
+        if prot & prot::EXEC != 0 {
+            prot |= self.bti;
+        }
+        let before = segment.p_vaddr & (self.page - 1);
+        let start = self.base.wrapping_add(segment.p_vaddr) - before;
+        let file_len = before + segment.p_filesz;
+        let offset = segment.p_offset.wrapping_sub(before);
+        if file_len != 0 && !core::ptr::eq(segment, first) {
+            self.map(start, file_len, prot, map::PRIVATE | map::FIXED, offset);
+        }
+        let mut zero = start + file_len;
+        let end = start + before + segment.p_memsz;
+        if segment.p_flags & PF_W != 0 && end > zero {
+            while zero & (self.page - 1) != 0 {
+                // SAFETY: the rest of the segment's last page, mapped writable.
+                unsafe { (zero as *mut u8).write_volatile(0) };
+                zero += 1;
+            }
+            if end > zero {
+                let flags = map::PRIVATE | map::FIXED | map::ANONYMOUS;
+                self.map(zero, end - zero, prot, flags, 0);
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn map(&self, address: usize, len: usize, prot: usize, flags: usize, offset: usize) -> usize {
+        // SAFETY: new, or over the span, which is this file's own mapping.
+        let mapped = unsafe { syscall::mmap(address, len, prot, flags, self.fd, offset) };
+        if mapped.errno() != 0 {
+            self.fail(mapped.errno());
+        }
+        mapped.0
+    }
+
+    /// PROT_BTI, if the processor has it and the object's PT_GNU_PROPERTY, which linkers put in front, promises landing pads: the kernel does the same
+    /// for an interpreter it loads (arch/arm64/kernel/process.c, arch_elf_adjust_prot).
+    #[inline(always)]
+    fn find_bti(&mut self, loader: &Loader, read: usize) {
+        if !sys::arch::HAS_BTI {
+            return;
+        }
+        let Some(note) = self.layout.header(PT_GNU_PROPERTY) else {
+            return;
+        };
+        // namesz, descsz, type, "GNU\0", then properties: type, size, data. They ascend, and this one is the lowest there is
+        // on this architecture.
+        if note.p_offset.saturating_add(28) > read {
+            return;
+        }
+        // SAFETY: these 28 bytes were read.
+        unsafe {
+            let words = loader.scratch().wrapping_add(note.p_offset).cast::<u32>();
+            if words.add(4).read_unaligned() == GNU_PROPERTY_AARCH64_FEATURE_1_AND
+                && words.add(6).read_unaligned() & GNU_PROPERTY_AARCH64_FEATURE_1_BTI != 0
+            {
+                let known = sys::arch::protections(loader.stack.get(at::HWCAP2));
+                self.bti = known & sys::arch::PROT_BTI;
             }
         }
     }

@@ -20,20 +20,14 @@ pub use text::{EMPTY, Message};
 use process::Loader;
 
 /// Continues where the stub stopped: `trailer` is what follows its code, `stack` the initial stack pointer, `fini` the
-/// register that carries rtld_fini, `fd` the open loader image, `scratch` 4096 bytes to use.
+/// register that carries rtld_fini, `fd` the open loader image.
 ///
 /// # Safety
-/// Called once, by the stub, with the process as the kernel started it.
-pub unsafe extern "C" fn start(
-    trailer: *const u8,
-    stack: *mut usize,
-    fini: usize,
-    fd: usize,
-    scratch: *mut u8,
-) -> ! {
+/// Called once, by the stub, with the process as the kernel started it, and the stack pointer `sys::BELOW` bytes further down.
+pub unsafe extern "C" fn start(trailer: *const u8, stack: *mut usize, fini: usize, fd: usize) -> ! {
     sys::syscall::close(fd);
     // SAFETY: the stub passes what it was given.
-    let mut loader = unsafe { Loader::new(trailer, stack, scratch) };
+    let mut loader = unsafe { Loader::new(trailer, stack) };
     loader.find_sidecar();
     loader.find_program();
     let is_started = loader.is_started();
@@ -47,5 +41,5 @@ pub unsafe extern "C" fn start(
     }
     loader.trace(loader.interpreter, text::ENTERS, entry);
     // SAFETY: what is at the entry finds the stack and auxv as the kernel would have left them.
-    unsafe { sys::arch::enter(stack, entry, fini) }
+    unsafe { sys::arch::enter(stack, loader.stack.end(), entry, fini) }
 }

@@ -1,8 +1,9 @@
 //! Finding the sidecar: the trailer's path, else its file name beside the executable.
 
+use sidecar::loader::MAX_RECORD;
 use sidecar::{CHECKED_FROM, Flags, HEADER_LEN, Header, Id, MAGIC, checksum};
 use sys::stack::{at, length};
-use sys::syscall::{self, AT_FDCWD, map, open_flags, prot};
+use sys::syscall::{self, AT_FDCWD, open_flags};
 
 use crate::process::Loader;
 use crate::report::fail;
@@ -17,7 +18,7 @@ pub const PATH_MAX: usize = 4096;
 const FOUND: usize = EMPTY.0 as usize;
 
 impl Loader {
-    /// Maps the first sidecar whose id is the trailer's.
+    /// Reads the first sidecar whose id is the trailer's.
     #[inline(always)]
     pub fn find_sidecar(&mut self) {
         let mut failure = MISSING.0 as usize;
@@ -29,9 +30,9 @@ impl Loader {
         while failure != FOUND && !self.is_secure && !link.is_null() {
             // SAFETY: a message, or AT_EXECFN, a string on the initial stack.
             let executable = unsafe { Text::new(link) };
-            self.beside(executable, self.path.file_name(), self.scratch);
+            self.beside(executable, self.path.file_name(), self.scratch());
             // SAFETY: `beside` wrote a string there.
-            let outcome = self.open_sidecar(unsafe { Text::new(self.scratch) });
+            let outcome = self.open_sidecar(unsafe { Text::new(self.scratch()) });
             // A file that is there and is not right tells more than one that is not there.
             if outcome <= MISSING.0 as usize {
                 failure = outcome;
@@ -43,15 +44,14 @@ impl Loader {
                 execfn
             };
         }
-        if failure > MISSING.0 as usize {
-            fail(self.path, MISSING, failure - MISSING.0 as usize);
-        }
         if failure != FOUND {
-            fail(self.path, Message(failure as u8), 0);
+            let missing = MISSING.0 as usize;
+            let what = Message(failure.min(missing) as u8);
+            fail(self.path, what, failure.saturating_sub(missing));
         }
     }
 
-    /// Maps the file at `path`, if it is this program's sidecar: gives [`FOUND`], or what is wrong with it, or, if it cannot
+    /// Reads the file at `path`, if it is this program's sidecar: gives [`FOUND`], or what is wrong with it, or, if it cannot
     /// be opened, the kernel's error number above [`MISSING`].
     #[inline(never)]
     fn open_sidecar(&mut self, path: Text) -> usize {
@@ -62,20 +62,14 @@ impl Loader {
         if fd.errno() != 0 {
             return fd.errno() + MISSING.0 as usize;
         }
-        let len = syscall::file_len(fd.0).0;
-        let prot = prot::READ | prot::WRITE;
-        // SAFETY: a new mapping.
-        let start = unsafe { syscall::mmap(0, len, prot, map::PRIVATE, fd.0, 0) };
+        // SAFETY: there is room for as much.
+        let len = unsafe { syscall::read_front(fd.0, self.sidecar.cast(), MAX_RECORD) };
         let trusted = !self.is_secure || is_trusted(fd.0);
         syscall::close(fd.0);
         if !trusted {
             return UNTRUSTED.0 as usize;
         }
-        if start.errno() != 0 || len < HEADER_LEN {
-            return NOT_A_SIDECAR.0 as usize;
-        }
-        self.sidecar = start.0 as *const Header;
-        // SAFETY: the file is `len` bytes long, mapped, and at a page's start.
+        // SAFETY: as much was read, aligned as a header; an error number is no length of a sidecar.
         unsafe { sidecar_problem(self.sidecar, len, &self.id()).0 as usize }
     }
 
@@ -120,12 +114,13 @@ impl Loader {
 /// machine and class; what else it says is trusted. Pure, so that it can be tested on any bytes.
 ///
 /// # Safety
-/// `len` bytes can be read, at least [`HEADER_LEN`], aligned as a header.
+/// `len` bytes can be read, or [`HEADER_LEN`] if that is more, aligned as a header. A `len` of more than [`MAX_RECORD`] is as good
+/// as none.
 #[inline(always)]
 pub unsafe fn sidecar_problem(sidecar: *const Header, len: usize, id: &Id) -> Message {
     // SAFETY: the caller vouches for the bytes, and any are a header.
     let header = unsafe { &*sidecar };
-    if header.magic != MAGIC {
+    if header.magic != MAGIC || !(HEADER_LEN..=MAX_RECORD).contains(&len) {
         return NOT_A_SIDECAR;
     }
     let behind = len - CHECKED_FROM;

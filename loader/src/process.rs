@@ -1,6 +1,8 @@
 //! The state of the loader: what the kernel and the stub left, and what the steps found.
 
+use sidecar::loader::{RECORD_LEAD, RECORD_ROOM};
 use sidecar::{Flags, Header, Id, LINE_LEN_OFFSET, LINE_START, LOADER_OFFSET};
+use sys::BELOW;
 use sys::stack::{Stack, at};
 
 use crate::report;
@@ -14,10 +16,8 @@ pub struct Loader {
     pub trailer: *const u8,
     /// Path of the sidecar.
     pub path: Text,
-    /// PATH_MAX bytes for whoever needs them now, 16-byte aligned.
-    pub scratch: *mut u8,
-    /// The sidecar; valid once it was found.
-    pub sidecar: *const Header,
+    /// Where a sidecar of at most MAX_RECORD bytes goes, and is once it was found: the program will start below it.
+    pub sidecar: *mut Header,
     /// What to add to addresses in the program's file; valid once the sidecar was found.
     pub bias: usize,
     /// Path of the real ld.so.
@@ -30,9 +30,9 @@ impl Loader {
     /// Reads what the stub passed.
     ///
     /// # Safety
-    /// `trailer` follows the stub, `stack` is the initial stack pointer, `scratch` is PATH_MAX bytes.
+    /// `trailer` follows the stub, `stack` is the initial stack pointer, and the `sys::BELOW` bytes below it are nobody's.
     #[inline(always)]
-    pub unsafe fn new(trailer: *const u8, stack: *mut usize, scratch: *mut u8) -> Self {
+    pub unsafe fn new(trailer: *const u8, stack: *mut usize) -> Self {
         // SAFETY: the caller vouches for all; the trailer is the program's own, written with the stub that runs.
         unsafe {
             let stack = Stack::new(stack);
@@ -43,13 +43,18 @@ impl Loader {
                 stack,
                 trailer,
                 path,
-                scratch,
-                sidecar: trailer.cast(),
+                sidecar: opaque(stack.below(RECORD_ROOM - RECORD_LEAD)).cast(),
                 bias: 0,
                 interpreter: path,
                 is_secure: stack.get(at::SECURE) != 0,
             }
         }
+    }
+
+    /// PATH_MAX bytes for whoever needs them now, 16-byte aligned.
+    #[inline(always)]
+    pub fn scratch(&self) -> *mut u8 {
+        opaque(self.stack.below(BELOW))
     }
 
     /// The identity the sidecar must have.
@@ -72,17 +77,14 @@ impl Loader {
     /// The sidecar's fixed part.
     #[inline(always)]
     pub fn header(&self) -> &'static Header {
-        // SAFETY: the steps that look at it run when it was found, and it stays mapped.
+        // SAFETY: the steps that look at it run when it was found, and it stays where it is.
         unsafe { &*self.sidecar }
     }
 
     /// Address of an offset in the sidecar.
     #[inline(always)]
     pub fn in_sidecar(&self, offset: u32) -> *mut u8 {
-        self.sidecar
-            .cast::<u8>()
-            .cast_mut()
-            .wrapping_add(offset as usize)
+        self.sidecar.cast::<u8>().wrapping_add(offset as usize)
     }
 
     /// A string of the sidecar.
@@ -121,4 +123,16 @@ impl Loader {
             report::line(subject, step, address, 16);
         }
     }
+}
+
+/// The same address. Or else the compiler takes the distance from the stack for a constant, and computes each address near it
+/// anew, in two instructions where one would do.
+#[inline(always)]
+fn opaque(address: *mut u8) -> *mut u8 {
+    let mut address = address as usize;
+    // SAFETY: there is no instruction in it.
+    unsafe {
+        core::arch::asm!("/* {0} */", inout(reg) address, options(nomem, nostack, preserves_flags));
+    }
+    address as *mut u8
 }

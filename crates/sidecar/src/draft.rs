@@ -1,6 +1,7 @@
 //! Writing a sidecar.
 
 use crate::bytes::Writer;
+use crate::loader::MAX_RECORD;
 use crate::record::{
     EDIT_HEADER_LEN, Edit, EditKind, Flags, HEADER_LEN, Header, MAGIC, PATCH_LEN, Patch, Span,
     ToolVersion, checksum_of,
@@ -112,7 +113,7 @@ impl Draft<'_> {
     /// Writes the sidecar to the front of `out` and returns its length in bytes.
     ///
     /// # Errors
-    /// When `out` is too small, a string contains a NUL, or the whole is 4 GiB or more.
+    /// When `out` is too small, a string contains a NUL, or the whole is more than [`MAX_RECORD`].
     pub fn encode(&self, out: &mut [u8]) -> Result<usize, Error> {
         let names = self.needed.iter().copied();
         if [self.interpreter, self.search]
@@ -126,7 +127,11 @@ impl Draft<'_> {
         let mut known = self.lay_out(out, &Header::default())?;
         known = self.lay_out(out, &known.header)?;
         let end = known.total;
-        u32::try_from(end).map_err(|_| Error(c"is larger than 4 GiB"))?;
+        if end > MAX_RECORD {
+            return Err(Error(
+                c"is larger than the loader reads: it has too many libraries or search directories",
+            ));
+        }
         self.lay_out(out, &known.header)?;
         let content = out.get(..end).unwrap_or_default();
         known.header.checksum = checksum_of(content).unwrap_or_default();

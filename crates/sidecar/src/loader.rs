@@ -15,6 +15,17 @@ use crate::bytes::{array, u16_at, u32_at};
 /// Bytes of every loader image: one page on the smallest page size, so that stubs need no fstat.
 pub const IMAGE_LEN: usize = 4096;
 
+/// Bytes below the initial stack pointer where a sidecar is read to, after [`RECORD_LEAD`] other bytes. Only pages that are touched
+/// cost anything. The kernel makes the stack this much larger than its content when it starts a program (fs/exec.c,
+/// setup_arg_pages).
+pub const RECORD_ROOM: usize = 128 << 10;
+
+/// Bytes between the start of that room and the sidecar.
+pub const RECORD_LEAD: usize = 8;
+
+/// Bytes of a sidecar at most. Behind it is room for a path, and for what is pushed to the stack meanwhile.
+pub const MAX_RECORD: usize = RECORD_ROOM - 2 * 4096;
+
 /// What stands at [`MAGIC_OFFSET`].
 pub const MAGIC: [u8; 8] = *b"\x7fwrapldr";
 

@@ -56,6 +56,18 @@ impl Stack {
         }
     }
 
+    /// That many bytes below it.
+    #[inline(always)]
+    pub fn below(self, bytes: usize) -> *mut u8 {
+        self.pointer.cast::<u8>().wrapping_sub(bytes)
+    }
+
+    /// Behind the last entry of the auxiliary vector.
+    #[inline(always)]
+    pub fn end(self) -> *mut usize {
+        self.value(at::NULL).wrapping_add(1)
+    }
+
     /// Where the value of an entry is; without one, that of the last entry, AT_NULL, which is 0.
     #[inline(never)]
     fn value(self, kind: usize) -> *mut usize {

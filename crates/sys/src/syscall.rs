@@ -61,6 +61,17 @@ pub fn file_len(fd: usize) -> Outcome {
     Outcome(unsafe { syscall3(nr::LSEEK, fd, 0, SEEK_END) })
 }
 
+/// Reads the first `len` bytes of the file behind `fd`, wherever its position is; gives how many there were.
+///
+/// # Safety
+/// `len` bytes at `buffer` may be written.
+#[inline(never)]
+pub unsafe fn read_front(fd: usize, buffer: *mut u8, len: usize) -> usize {
+    // The offset is one word or two.
+    // SAFETY: the caller vouches for the buffer.
+    unsafe { syscall(nr::PREAD64, [fd, buffer as usize, len, 0, 0]) }
+}
+
 /// Writes to a descriptor; a failure has nobody to be told.
 ///
 /// # Safety

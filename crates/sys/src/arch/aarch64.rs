@@ -41,9 +41,19 @@ pub mod nr {
 /// # Safety
 /// As the call demands of its arguments.
 #[inline(always)]
-pub unsafe fn syscall(number: usize, arguments: [usize; 5]) -> usize {
+pub unsafe fn syscall(number: usize, [a, b, c, d, e]: [usize; 5]) -> usize {
+    let result;
     // SAFETY: the caller vouches for the call.
-    unsafe { syscall6(number, arguments, 0) }
+    unsafe {
+        core::arch::asm!(
+            "svc #0",
+            in("x8") number,
+            inlateout("x0") a => result,
+            in("x1") b, in("x2") c, in("x3") d, in("x4") e,
+            options(nostack),
+        );
+    }
+    result
 }
 
 /// Makes a system call of up to three arguments.
@@ -92,16 +102,6 @@ pub unsafe fn mmap([a, b, c, d, e, f]: [usize; 6]) -> usize {
     unsafe { syscall6(nr::MMAP, [a, b, c, d, e], f) }
 }
 
-/// pread64.
-///
-/// # Safety
-/// `len` bytes at `buffer` may be written.
-#[inline(always)]
-pub unsafe fn pread(fd: usize, buffer: *mut u8, len: usize, offset: usize) -> usize {
-    // SAFETY: the caller vouches for the buffer.
-    unsafe { syscall(nr::PREAD64, [fd, buffer as usize, len, offset, 0]) }
-}
-
 /// pwrite64.
 ///
 /// # Safety
@@ -143,16 +143,30 @@ pub unsafe fn sync_code(address: usize, len: usize) {
 /// Starts a program or ld.so: the initial stack, rtld_fini in x0, everything else unspecified (AAPCS64; glibc
 /// sysdeps/aarch64/start.S).
 ///
+/// argc, argv, environment and auxv, which end at `end`, are moved down first, to leave what lies in the RECORD_ROOM bytes below
+/// `stack` above them: it stays for as long as the program runs.
+///
 /// # Safety
-/// `entry` is code that expects to be started with `stack`, and nothing of this image is needed any more.
+/// `entry` is code that expects to be started with `stack`, and nothing of this image, or of what is below those bytes, is needed
+/// any more.
 #[inline(always)]
-pub unsafe fn enter(stack: *mut usize, entry: usize, fini: usize) -> ! {
-    // SAFETY: the caller vouches for both. x16 is what a `bti c` landing pad lets an indirect branch come from.
+pub unsafe fn enter(stack: *mut usize, end: *mut usize, entry: usize, fini: usize) -> ! {
+    // SAFETY: the caller vouches for both; no memory below what is copied is used. x16 is what a `bti c` landing pad lets an
+    // indirect branch come from.
     unsafe {
         core::arch::asm!(
-            "mov sp, {stack}",
+            "sub x3, x1, #{room}",
+            "add x3, x3, x1",
+            "sub x3, x3, x2",
+            "and sp, x3, #-16",
+            "mov x3, sp",
+            "2: ldr x4, [x1], #8",
+            "str x4, [x3], #8",
+            "cmp x1, x2",
+            "b.ne 2b",
             "br x16",
-            stack = in(reg) stack, in("x16") entry, in("x0") fini,
+            room = const sidecar::loader::RECORD_ROOM,
+            in("x1") stack, in("x2") end, in("x16") entry, in("x0") fini,
             options(noreturn),
         );
     }
@@ -279,7 +293,7 @@ macro_rules! stub {
 }
 
 /// Defines the start of the loader image: the branch, the header, and the call of `$start`, an
-/// `extern "C" fn(trailer, stack, fini, fd, scratch) -> !`, with what the stub left.
+/// `extern "C" fn(trailer, stack, fini, fd) -> !`, with what the stub left.
 #[macro_export]
 macro_rules! loader {
     ($start:path) => {
@@ -296,12 +310,12 @@ macro_rules! loader {
             "mov x1, sp",                               // the initial stack
             "mov x2, x20",                              // rtld_fini
             "mov w3, w4",                               // the loader's descriptor
-            "sub sp, sp, #4096",
-            "mov x4, sp",                               // scratch memory
+            "sub sp, sp, #{below}",
             "bl {start}",
             magic = const u64::from_le_bytes($crate::sidecar::loader::MAGIC),
             abi = const $crate::sidecar::loader::ABI,
             machine = const $crate::arch::MACHINE,
+            below = const $crate::BELOW,
             start = sym $start,
         );
     };

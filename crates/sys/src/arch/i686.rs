@@ -98,16 +98,6 @@ pub unsafe fn mmap([a, b, c, d, e, offset]: [usize; 6]) -> usize {
     unsafe { syscall6(nr::MMAP2, &[a, b, c, d, e, offset >> 12]) }
 }
 
-/// pread64; the offset is two words, low first.
-///
-/// # Safety
-/// `len` bytes at `buffer` may be written.
-#[inline(always)]
-pub unsafe fn pread(fd: usize, buffer: *mut u8, len: usize, offset: usize) -> usize {
-    // SAFETY: the caller vouches for the buffer.
-    unsafe { syscall(nr::PREAD64, [fd, buffer as usize, len, offset, 0]) }
-}
-
 /// pwrite64; the offset is two words, low first.
 ///
 /// # Safety
@@ -127,16 +117,27 @@ pub unsafe fn sync_code(_address: usize, _len: usize) {}
 
 /// Starts a program or ld.so: the initial stack, rtld_fini in edx, everything else unspecified (System V ABI, Intel386).
 ///
+/// argc, argv, environment and auxv, which end at `end`, are moved down first, to leave what lies in the RECORD_ROOM bytes below
+/// `stack` above them: it stays for as long as the program runs.
+///
 /// # Safety
-/// `entry` is code that expects to be started with `stack`, and nothing of this image is needed any more.
+/// `entry` is code that expects to be started with `stack`, and nothing of this image, or of what is below those bytes, is needed
+/// any more.
 #[inline(always)]
-pub unsafe fn enter(stack: *mut usize, entry: usize, fini: usize) -> ! {
-    // SAFETY: the caller vouches for both.
+pub unsafe fn enter(stack: *mut usize, end: *mut usize, entry: usize, fini: usize) -> ! {
+    // SAFETY: the caller vouches for both; no memory below what is copied is used. esi is the compiler's own, and needed no more.
     unsafe {
         core::arch::asm!(
-            "mov esp, {stack}",
-            "jmp {entry}",
-            stack = in(reg) stack, entry = in(reg) entry, in("edx") fini,
+            "mov esi, edi",
+            "sub ecx, esi",
+            "lea esp, [esi - {room}]",
+            "sub esp, ecx",
+            "and esp, -16",
+            "mov edi, esp",
+            "rep movsb",
+            "jmp eax",
+            room = const sidecar::loader::RECORD_ROOM,
+            in("edi") stack, in("ecx") end, in("eax") entry, in("edx") fini,
             options(noreturn),
         );
     }
@@ -289,7 +290,7 @@ macro_rules! stub {
 }
 
 /// Defines the start of the loader image: the branch, the header, and the call of `$start`, an
-/// `extern "C" fn(trailer, stack, fini, fd, scratch) -> !`, with what the stub left.
+/// `extern "C" fn(trailer, stack, fini, fd) -> !`, with what the stub left.
 #[macro_export]
 macro_rules! loader {
     ($start:path) => {
@@ -304,10 +305,7 @@ macro_rules! loader {
             ".short {machine}",
             "2: pop edx",                               // rtld_fini
             "mov ebx, esp",                             // the initial stack
-            "lea esp, [ebx - 4096]",
-            "mov eax, esp",
-            "sub esp, 12",                              // the stack is 16-byte aligned where a function is called
-            "push eax",                                 // scratch memory
+            "lea esp, [ebx - {below}]",                 // the stack is 16-byte aligned where a function is called
             "push edi",                                 // the loader's descriptor
             "push edx",
             "push ebx",
@@ -316,6 +314,7 @@ macro_rules! loader {
             magic = const u64::from_le_bytes($crate::sidecar::loader::MAGIC),
             abi = const $crate::sidecar::loader::ABI,
             machine = const $crate::arch::MACHINE,
+            below = const $crate::BELOW,
             start = sym $start,
         );
     };

@@ -36,9 +36,19 @@ pub mod nr {
 /// # Safety
 /// As the call demands of its arguments.
 #[inline(always)]
-pub unsafe fn syscall(number: usize, arguments: [usize; 5]) -> usize {
+pub unsafe fn syscall(number: usize, [a, b, c, d, e]: [usize; 5]) -> usize {
+    let result;
     // SAFETY: the caller vouches for the call; the clobbers are the kernel's.
-    unsafe { syscall6(number, arguments, 0) }
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") number => result,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
 }
 
 /// Makes a system call of up to three arguments.
@@ -87,16 +97,6 @@ pub unsafe fn mmap([a, b, c, d, e, f]: [usize; 6]) -> usize {
     unsafe { syscall6(nr::MMAP, [a, b, c, d, e], f) }
 }
 
-/// pread64.
-///
-/// # Safety
-/// `len` bytes at `buffer` may be written.
-#[inline(always)]
-pub unsafe fn pread(fd: usize, buffer: *mut u8, len: usize, offset: usize) -> usize {
-    // SAFETY: the caller vouches for the buffer.
-    unsafe { syscall(nr::PREAD64, [fd, buffer as usize, len, offset, 0]) }
-}
-
 /// pwrite64.
 ///
 /// # Safety
@@ -116,16 +116,26 @@ pub unsafe fn sync_code(_address: usize, _len: usize) {}
 
 /// Starts a program or ld.so: the initial stack, rtld_fini in rdx, everything else unspecified (System V ABI, AMD64).
 ///
+/// argc, argv, environment and auxv, which end at `end`, are moved down first, to leave what lies in the RECORD_ROOM bytes below
+/// `stack` above them: it stays for as long as the program runs.
+///
 /// # Safety
-/// `entry` is code that expects to be started with `stack`, and nothing of this image is needed any more.
+/// `entry` is code that expects to be started with `stack`, and nothing of this image, or of what is below those bytes, is needed
+/// any more.
 #[inline(always)]
-pub unsafe fn enter(stack: *mut usize, entry: usize, fini: usize) -> ! {
-    // SAFETY: the caller vouches for both.
+pub unsafe fn enter(stack: *mut usize, end: *mut usize, entry: usize, fini: usize) -> ! {
+    // SAFETY: the caller vouches for both; no memory below what is copied is used.
     unsafe {
         core::arch::asm!(
-            "mov rsp, {stack}",
-            "jmp {entry}",
-            stack = in(reg) stack, entry = in(reg) entry, in("rdx") fini,
+            "sub rcx, rsi",
+            "lea rsp, [rsi - {room}]",
+            "sub rsp, rcx",
+            "and rsp, -16",
+            "mov rdi, rsp",
+            "rep movsb",
+            "jmp rax",
+            room = const sidecar::loader::RECORD_ROOM,
+            in("rsi") stack, in("rcx") end, in("rax") entry, in("rdx") fini,
             options(noreturn),
         );
     }
@@ -272,7 +282,7 @@ macro_rules! stub {
 }
 
 /// Defines the start of the loader image: the branch, the header, and the call of `$start`, an
-/// `extern "C" fn(trailer, stack, fini, fd, scratch) -> !`, with what the stub left.
+/// `extern "C" fn(trailer, stack, fini, fd) -> !`, with what the stub left.
 #[macro_export]
 macro_rules! loader {
     ($start:path) => {
@@ -289,12 +299,12 @@ macro_rules! loader {
             "mov rsi, rsp",                             // the initial stack
             "mov rdx, rbp",                             // rtld_fini
             "mov ecx, r8d",                             // the loader's descriptor
-            "sub rsp, 4096",
-            "mov r8, rsp",                              // scratch memory
+            "sub rsp, {below}",
             "call {start}",
             magic = const u64::from_le_bytes($crate::sidecar::loader::MAGIC),
             abi = const $crate::sidecar::loader::ABI,
             machine = const $crate::arch::MACHINE,
+            below = const $crate::BELOW,
             start = sym $start,
         );
     };
