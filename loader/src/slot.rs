@@ -1,5 +1,6 @@
 //! Putting the original bytes back over the stub.
 
+use sidecar::Flags;
 use sys::stack::at;
 use sys::syscall::{self, map, open_flags, prot};
 
@@ -14,9 +15,12 @@ impl Loader {
     /// Where the kernel does not make written pages executable again (PR_SET_MDWE, SELinux execmod), the file's own pages are
     /// mapped anew and written through /proc/self/mem. The text must stay a mapping of the executable: perf, uprobes and
     /// crash reporters attribute by mapping. Where an ld.so has started the program, /proc/self/exe is that ld.so, and nothing
-    /// is left to be done.
+    /// is left to be done. A slot that nothing uses is not worth a page of memory, nor any of this.
     #[inline(always)]
     pub fn restore_slot(&self, is_started: bool) {
+        if self.has(Flags::SLOT_STAYS) {
+            return;
+        }
         let header = self.header();
         let original = self.in_sidecar(header.slot.at);
         let len = header.slot.len as usize;

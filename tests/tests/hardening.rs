@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use e2e::debugger::{gdb, shows_everything};
 use e2e::{Sample, Variant, matrix, run, says, toolchain};
+use sidecar::{Flags, Sidecar};
 
 matrix!(all: maps_show_the_program, no_descriptor_is_left_open);
-matrix!(native: without_write_then_execute, started_by_ld_so_without_write_then_execute, debugger_attaches, debugger_starts_the_program);
+matrix!(native: without_write_then_execute, without_write_then_execute_over_code, started_by_ld_so_without_write_then_execute, debugger_attaches, debugger_starts_the_program);
 // Valgrind wants the symbols of ld.so, which no package has for the cross toolchain's i686 one.
 matrix!([x86_64_glibc_pie x86_64_glibc_exec x86_64_musl_pie x86_64_musl_exec]: (under_valgrind));
 
@@ -16,9 +17,24 @@ fn without_write_then_execute(variant: Variant) {
     says(Sample::new(variant).command().deny_write_execute().output());
 }
 
+/// With something behind its entry point there is room for the stub, which then has to go.
+fn without_write_then_execute_over_code(variant: Variant) {
+    let sample = with_stub_over_code(variant);
+    says(sample.command().deny_write_execute().output());
+}
+
+fn with_stub_over_code(variant: Variant) -> Sample {
+    let flags = ["-DMORE".to_string()];
+    let sample = Sample::with_flags(variant, "/app/program", &flags);
+    let sidecar = sample.wrap().sidecar;
+    let sidecar = Sidecar::parse(&sidecar).expect("checked before");
+    assert!(!sidecar.header().flags.contains(Flags::SLOT_STAYS));
+    sample
+}
+
 /// /proc/self/exe is ld.so then: mapping it over the program's text would be a crash.
 fn started_by_ld_so_without_write_then_execute(variant: Variant) {
-    let sample = Sample::new(variant);
+    let sample = with_stub_over_code(variant);
     let libs = [sample.root.library_dirs(), vec![sample.library_dir.clone()]].concat();
     let run = sample.root.command(&sample.interpreter());
     let run = run.args(["--library-path", &libs.join(":"), &sample.program]);

@@ -122,8 +122,10 @@ impl Flags {
     pub const RPATH: Flags = Flags(2);
     /// ld.so is shown a copy of .dynamic: the program's own DT_DEBUG is the loader's to fill in.
     pub const SEED_DEBUG: Flags = Flags(4);
+    /// Nothing uses the slot's bytes, which lie behind the segment's own: the stub may stay there.
+    pub const SLOT_STAYS: Flags = Flags(8);
 
-    const KNOWN: u8 = 7;
+    const KNOWN: u8 = 15;
 
     /// Whether all of `other` is set.
     #[inline(always)]

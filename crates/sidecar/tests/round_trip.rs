@@ -92,7 +92,7 @@ proptest! {
         headers in vec(any::<u8>(), 0..200),
         dynamic in vec(any::<u8>(), 0..200),
         (entry, slot_address, stub_len) in any::<(u64, u64, u32)>(),
-        flags in 0u8..8,
+        flags in 0u8..16,
     ) {
         let needed: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
         let mut edits = vec![Edit { kind: EditKind::Slot, offset: 7, original: &slot }];

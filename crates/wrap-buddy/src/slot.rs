@@ -116,6 +116,11 @@ impl Ground {
         given.map(|(_, protection)| protection).sum()
     }
 
+    /// Whether nothing uses the bytes of a slot: they are all behind the segment's own.
+    pub fn is_unused(&self, slot: &Slot) -> bool {
+        slot.offset >= self.segment.file_end()
+    }
+
     /// Bytes between the entry point and the end of its segment in the file.
     pub fn room_at_entry(&self) -> u64 {
         self.segment.file_end() - self.entry_offset()
@@ -257,6 +262,11 @@ mod tests {
         let (slot, index) = choose(&ground(), &[0x100, 0x10], 0xe00).unwrap();
         assert_eq!((slot.place, slot.offset, index), (Place::Entry, 0x1100, 0));
         assert_eq!((slot.address, slot.room), (0x401100, 0x100));
+        assert!(!ground().is_unused(&slot));
+        // One that begins in front of the segment's end is used.
+        let (slot, _) = choose(&ground(), &[0xe10], 0xe00).unwrap();
+        assert_eq!((slot.place, slot.address), (Place::SegmentEnd, 0x4011f0));
+        assert!(!ground().is_unused(&slot));
     }
 
     #[test]
@@ -264,6 +274,7 @@ mod tests {
         let (slot, index) = choose(&ground(), &[0x101, 0x10], 0xe00).unwrap();
         assert_eq!((slot.place, index), (Place::SegmentEnd, 0));
         assert_eq!((slot.address, slot.offset), (0x401ef0, 0x1ef0));
+        assert!(ground().is_unused(&slot));
     }
 
     #[test]

@@ -162,6 +162,9 @@ pub fn stub(
     if style.inherited || elf.dynamic.as_ref().is_some_and(|own| own.is_inherited()) {
         flags = flags.union(Flags::RPATH);
     }
+    if ground.is_unused(&slot) {
+        flags = flags.union(Flags::SLOT_STAYS);
+    }
     let path_len = match style.relocatable {
         true => PATH_MAX,
         false => interpreter_path.as_os_str().len() + 1,
