@@ -76,11 +76,16 @@ fn run() -> Result<(), Box<dyn Error>> {
                 };
                 writeln!(
                     all,
-                    "    Stage {{ name: {:?}, machine: {}, stub: {}, relocatable_stub: {}, loader: {}, loader_used: {} }},",
+                    "    Stage {{ name: {:?}, machine: {}, stub: {}, relocatable_stub: {}, self_contained_stub: {}, relocatable_self_contained_stub: {}, loader: {}, loader_used: {} }},",
                     arch.name,
                     arch.machine,
                     embed("stub.bin", &images.stub)?,
                     embed("relocatable.bin", &images.relocatable_stub)?,
+                    embed("self_contained.bin", &images.self_contained_stub)?,
+                    embed(
+                        "relocatable_self_contained.bin",
+                        &images.relocatable_self_contained_stub
+                    )?,
                     embed("loader.bin", &images.loader)?,
                     images.loader_used,
                 )?;

@@ -100,6 +100,7 @@ fn as_sidecar(fields: &Fields, names: &[&[u8]], edits: &[Edit<'_>]) {
     let draft = Draft {
         machine: machine::X86_64,
         class: 2,
+        loader: &[],
         flags: Flags(fields.flags & 15),
         id: fields.id,
         tool: ToolVersion::new(1, 2, 3),

@@ -53,7 +53,7 @@ impl Loader {
     }
 
     /// Maps the dynamic linker and returns the address of its entry point.
-    #[inline(never)]
+    #[inline(always)]
     pub fn map_interpreter(&self) -> usize {
         let path = self.interpreter;
         let front = self.scratch();
@@ -232,7 +232,7 @@ impl Layout {
 
 impl Interpreter {
     #[cold]
-    #[inline(never)]
+    #[inline(always)]
     fn fail(&self, errno: usize) -> ! {
         fail(self.path, NOT_LOADED, errno)
     }

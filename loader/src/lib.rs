@@ -20,14 +20,21 @@ pub use text::{EMPTY, Message};
 use process::Loader;
 
 /// Continues where the stub stopped: `trailer` is what follows its code, `stack` the initial stack pointer, `fini` the
-/// register that carries rtld_fini, `fd` the open loader image.
+/// register that carries rtld_fini, `fd` the open file with the loader, and `read` the bytes of it that a self-contained stub has
+/// read, 0 if the loader is in a file of its own.
 ///
 /// # Safety
 /// Called once, by the stub, with the process as the kernel started it, and the stack pointer `sys::BELOW` bytes further down.
-pub unsafe extern "C" fn start(trailer: *const u8, stack: *mut usize, fini: usize, fd: usize) -> ! {
+pub unsafe extern "C" fn start(
+    trailer: *const u8,
+    stack: *mut usize,
+    fini: usize,
+    fd: usize,
+    read: u32,
+) -> ! {
     sys::syscall::close(fd);
     // SAFETY: the stub passes what it was given.
-    let mut loader = unsafe { Loader::new(trailer, stack) };
+    let mut loader = unsafe { Loader::new(trailer, stack, read as usize) };
     loader.find_sidecar();
     loader.find_program();
     let is_started = loader.is_started();

@@ -1,6 +1,6 @@
 //! Finding the sidecar: the trailer's path, else its file name beside the executable.
 
-use sidecar::loader::MAX_RECORD;
+use sidecar::loader::{MAX_RECORD, RECORD_LEAD};
 use sidecar::{CHECKED_FROM, Flags, HEADER_LEN, Header, Id, MAGIC, checksum};
 use sys::stack::{at, length};
 use sys::syscall::{self, AT_FDCWD, open_flags};
@@ -22,7 +22,7 @@ impl Loader {
     #[inline(always)]
     pub fn find_sidecar(&mut self) {
         let mut failure = MISSING.0 as usize;
-        if self.path.is_absolute() {
+        if self.read != 0 || self.path.is_absolute() {
             failure = self.open_sidecar(self.path);
         }
         // Whoever may link a set-id executable into a directory of his own may not choose its sidecar.
@@ -51,23 +51,26 @@ impl Loader {
         }
     }
 
-    /// Reads the file at `path`, if it is this program's sidecar: gives [`FOUND`], or what is wrong with it, or, if it cannot
-    /// be opened, the kernel's error number above [`MISSING`].
+    /// Reads the file at `path`, unless the stub has: gives [`FOUND`] if it is this program's sidecar, else what is wrong with
+    /// it, or, if it cannot be opened, the kernel's error number above [`MISSING`].
     #[inline(never)]
     fn open_sidecar(&mut self, path: Text) -> usize {
-        // A FIFO must not hold the program up.
-        let flags = open_flags::RDONLY | open_flags::NONBLOCK;
-        // SAFETY: the path ends in a NUL.
-        let fd = unsafe { syscall::open(path.as_ptr(), flags) };
-        if fd.errno() != 0 {
-            return fd.errno() + MISSING.0 as usize;
-        }
-        // SAFETY: there is room for as much.
-        let len = unsafe { syscall::read_front(fd.0, self.sidecar.cast(), MAX_RECORD) };
-        let trusted = !self.is_secure || is_trusted(fd.0);
-        syscall::close(fd.0);
-        if !trusted {
-            return UNTRUSTED.0 as usize;
+        let mut len = self.read.wrapping_sub(RECORD_LEAD);
+        if self.read == 0 {
+            // A FIFO must not hold the program up.
+            let flags = open_flags::RDONLY | open_flags::NONBLOCK;
+            // SAFETY: the path ends in a NUL.
+            let fd = unsafe { syscall::open(path.as_ptr(), flags) };
+            if fd.errno() != 0 {
+                return fd.errno() + MISSING.0 as usize;
+            }
+            // SAFETY: there is room for as much.
+            len = unsafe { syscall::read_front(fd.0, self.sidecar.cast(), MAX_RECORD) };
+            let trusted = !self.is_secure || is_trusted(fd.0);
+            syscall::close(fd.0);
+            if !trusted {
+                return UNTRUSTED.0 as usize;
+            }
         }
         // SAFETY: as much was read, aligned as a header; an error number is no length of a sidecar.
         unsafe { sidecar_problem(self.sidecar, len, &self.id()).0 as usize }
@@ -144,7 +147,7 @@ pub unsafe fn sidecar_problem(sidecar: *const Header, len: usize, id: &Id) -> Me
 
 /// Whether nobody can have written the file whom the program's power is not already: root, or the owner of a set-user-id
 /// executable. The owner of a set-group-id one, or of one with capabilities, does not have what it gives.
-#[inline(never)]
+#[inline(always)]
 fn is_trusted(fd: usize) -> bool {
     const WRITABLE_BY_OTHERS: u16 = 0o022;
     const SET_ID: u16 = 0o6000;

@@ -22,6 +22,8 @@ pub struct Loader {
     pub bias: usize,
     /// Path of the real ld.so.
     pub interpreter: Text,
+    /// Bytes the stub has read to in front of the sidecar and from there on, if this loader is in the sidecar's file; else 0.
+    pub read: usize,
     /// Whether identities or capabilities changed at exec, so that the caller is not to be trusted.
     pub is_secure: bool,
 }
@@ -32,12 +34,15 @@ impl Loader {
     /// # Safety
     /// `trailer` follows the stub, `stack` is the initial stack pointer, and the `sys::BELOW` bytes below it are nobody's.
     #[inline(always)]
-    pub unsafe fn new(trailer: *const u8, stack: *mut usize) -> Self {
+    pub unsafe fn new(trailer: *const u8, stack: *mut usize, read: usize) -> Self {
         // SAFETY: the caller vouches for all; the trailer is the program's own, written with the stub that runs.
         unsafe {
             let stack = Stack::new(stack);
-            let line_len = trailer.add(LINE_LEN_OFFSET).cast::<u32>().read_unaligned();
-            let path = LOADER_OFFSET - LINE_START.len() + line_len as usize + 1;
+            let mut path = LOADER_OFFSET;
+            if read == 0 {
+                let line_len = trailer.add(LINE_LEN_OFFSET).cast::<u32>().read_unaligned();
+                path += line_len as usize + 1 - LINE_START.len();
+            }
             let path = Text::new(trailer.add(path));
             Self {
                 stack,
@@ -46,6 +51,7 @@ impl Loader {
                 sidecar: opaque(stack.below(RECORD_ROOM - RECORD_LEAD)).cast(),
                 bias: 0,
                 interpreter: path,
+                read,
                 is_secure: stack.get(at::SECURE) != 0,
             }
         }

@@ -142,6 +142,7 @@ fn sidecar(id: Id) -> (Vec<u64>, usize) {
     let draft = Draft {
         machine: sys::arch::MACHINE,
         class: 2,
+        loader: &[],
         flags: Flags(0),
         id,
         tool: ToolVersion::new(1, 2, 3),

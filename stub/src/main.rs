@@ -5,7 +5,7 @@
 #![no_std]
 #![no_main]
 
-sys::stub!(relocatable: cfg!(feature = "relocatable"));
+sys::stub!(relocatable: cfg!(feature = "relocatable"), self_contained: cfg!(feature = "self-contained"));
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {

@@ -11,7 +11,7 @@ pub struct Wrap<'r> {
     paths: Vec<String>,
     libs: Vec<String>,
     interpreters: Vec<String>,
-    loader_dir: String,
+    loader_dir: Option<String>,
     more: Vec<String>,
 }
 
@@ -22,7 +22,7 @@ impl<'r> Wrap<'r> {
             paths: vec![program.into()],
             libs: root.library_dirs(),
             interpreters: root.interpreters(),
-            loader_dir: root.loader_dir(),
+            loader_dir: Some(root.loader_dir()),
             more: Vec::new(),
         }
     }
@@ -53,7 +53,13 @@ impl<'r> Wrap<'r> {
 
     /// Another directory with the loaders.
     pub fn loader_dir(mut self, dir: &str) -> Self {
-        self.loader_dir = dir.into();
+        self.loader_dir = Some(dir.into());
+        self
+    }
+
+    /// None is named.
+    pub fn without_loader_dir(mut self) -> Self {
+        self.loader_dir = None;
         self
     }
 
@@ -95,8 +101,10 @@ impl<'r> Wrap<'r> {
         for interpreter in self.interpreters {
             run = run.arg("--interpreter").arg(interpreter);
         }
-        run.args(["--loader-dir-path", &self.loader_dir])
-            .args(self.more)
+        if let Some(dir) = self.loader_dir {
+            run = run.args(["--loader-dir-path", &dir]);
+        }
+        run.args(self.more)
     }
 
     /// Runs it; it must succeed.

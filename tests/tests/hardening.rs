@@ -11,7 +11,7 @@ use sidecar::{Flags, Sidecar};
 matrix!(all: maps_show_the_program, no_descriptor_is_left_open);
 matrix!(native: without_write_then_execute, without_write_then_execute_over_code, started_by_ld_so_without_write_then_execute, debugger_attaches, debugger_starts_the_program);
 // Valgrind wants the symbols of ld.so, which no package has for the cross toolchain's i686 one.
-matrix!([x86_64_glibc_pie x86_64_glibc_exec x86_64_musl_pie x86_64_musl_exec]: (under_valgrind));
+matrix!([x86_64_glibc_pie x86_64_glibc_exec x86_64_musl_pie x86_64_musl_exec]: (under_valgrind, self_contained_under_valgrind));
 
 fn without_write_then_execute(variant: Variant) {
     says(Sample::new(variant).command().deny_write_execute().output());
@@ -78,7 +78,18 @@ fn no_descriptor_is_left_open(variant: Variant) {
 }
 
 fn under_valgrind(variant: Variant) {
-    let sample = Sample::new(variant);
+    start_under_valgrind(&Sample::new(variant));
+}
+
+/// It has no use for stack below the stack pointer.
+fn self_contained_under_valgrind(variant: Variant) {
+    let sample = Sample::unwrapped(variant);
+    let wrapping = sample.wrapping().without_loader_dir();
+    wrapping.args(["--self-contained"]).run();
+    start_under_valgrind(&sample);
+}
+
+fn start_under_valgrind(sample: &Sample) {
     sample.root.bind_host();
     // Where valgrind looks for the symbols of ld.so, without which it does not start.
     sample

@@ -1,4 +1,5 @@
-//! `--relocatable`: a tree with program, libraries, loader and dynamic linker that can be moved as a whole.
+//! `--relocatable`: a tree with program, libraries, loader and dynamic linker that can be moved as a whole. The loader is in each
+//! program's sidecar, unless a directory for it is named.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,62 +10,71 @@ matrix!(all: runs_where_it_was_made, runs_where_it_was_moved, by_a_symlink_from_
 matrix!(all: a_copy_of_the_program_alone_says_what_is_missing);
 
 fn runs_where_it_was_made(variant: Variant) {
-    let sample = tree(variant);
-    // Nothing outside the tree is needed.
-    fs::remove_dir_all(sample.root.path(&sample.library_dir)).expect("remove a package");
-    sample.run();
+    for sample in trees(variant) {
+        // Nothing outside the tree is needed.
+        fs::remove_dir_all(sample.root.path(&sample.library_dir)).expect("remove a package");
+        sample.run();
+    }
 }
 
 fn runs_where_it_was_moved(variant: Variant) {
-    let sample = tree(variant);
-    sample.root.mkdir("/srv/deep/down");
-    let new = sample.root.path("/srv/deep/down/tree");
-    fs::rename(sample.root.path("/opt/tree"), new).expect("rename");
-    says(
-        sample
-            .root
-            .command("/srv/deep/down/tree/bin/program")
-            .output(),
-    );
+    for sample in trees(variant) {
+        sample.root.mkdir("/srv/deep/down");
+        let new = sample.root.path("/srv/deep/down/tree");
+        fs::rename(sample.root.path("/opt/tree"), new).expect("rename");
+        says(
+            sample
+                .root
+                .command("/srv/deep/down/tree/bin/program")
+                .output(),
+        );
+    }
 }
 
 fn by_a_symlink_from_elsewhere(variant: Variant) {
-    let sample = tree(variant);
-    sample.root.mkdir("/srv/bin");
-    symlink(
-        "../../opt/tree/bin/program",
-        sample.root.path("/srv/bin/tool"),
-    )
-    .expect("symlink");
-    says(sample.root.command("/srv/bin/tool").output());
+    for sample in trees(variant) {
+        sample.root.mkdir("/srv/bin");
+        symlink(
+            "../../opt/tree/bin/program",
+            sample.root.path("/srv/bin/tool"),
+        )
+        .expect("symlink");
+        says(sample.root.command("/srv/bin/tool").output());
+    }
 }
 
 fn found_from_any_directory(variant: Variant) {
-    let sample = tree(variant);
-    says(sample.root.command("bin/program").cwd("/opt/tree").output());
-    says(
-        sample
-            .root
-            .command("./program")
-            .cwd("/opt/tree/bin")
-            .output(),
-    );
+    for sample in trees(variant) {
+        says(sample.root.command("bin/program").cwd("/opt/tree").output());
+        says(
+            sample
+                .root
+                .command("./program")
+                .cwd("/opt/tree/bin")
+                .output(),
+        );
+    }
 }
 
 fn a_copy_of_the_program_alone_says_what_is_missing(variant: Variant) {
-    let sample = tree(variant);
-    sample
-        .root
-        .install(&sample.root.path(&sample.program), "/srv/program");
-    sample
-        .root
-        .command("/srv/program")
-        .output()
-        .refuses(&[&variant.arch.loader_file()]);
+    let sidecar = ".program.wrapbuddy".to_string();
+    for (sample, missing) in trees(variant)
+        .iter()
+        .zip([variant.arch.loader_file(), sidecar])
+    {
+        let root = &sample.root;
+        root.install(&root.path(&sample.program), "/srv/program");
+        root.command("/srv/program").output().refuses(&[&missing]);
+    }
 }
 
-/// `/opt/tree/{bin/program,lib/…,lib/wrap-buddy/…}`, wrapped.
-fn tree(variant: Variant) -> Sample {
+/// With a loader in the tree, and with one in the sidecar.
+fn trees(variant: Variant) -> [Sample; 2] {
+    [true, false].map(|has_loader| tree(variant, has_loader))
+}
+
+/// `/opt/tree/{bin/program,lib/…}`, and perhaps `/opt/tree/lib/wrap-buddy/…`, wrapped.
+fn tree(variant: Variant, has_loader: bool) -> Sample {
     let sample = Sample::unwrapped_at(variant, "/opt/tree/bin/program");
     let root = &sample.root;
     let interpreter = sample.interpreter();
@@ -81,13 +91,18 @@ fn tree(variant: Variant) -> Sample {
             root.install(&file, &format!("/opt/tree/lib/{name}"));
         }
     }
-    let stage = stages::for_machine(variant.arch.machine()).expect("every architecture is built");
-    let loader = format!("/opt/tree/lib/wrap-buddy/{}", variant.arch.loader_file());
-    root.write(&loader, stage.loader);
     let (_, ld_so) = interpreter.rsplit_once('/').expect("an absolute path");
-    let wrap = root.wrap(&sample.program).only_libs(["/opt/tree/lib"]);
+    let mut wrap = root.wrap(&sample.program).only_libs(["/opt/tree/lib"]);
+    if has_loader {
+        let stage =
+            stages::for_machine(variant.arch.machine()).expect("every architecture is built");
+        let loader = format!("/opt/tree/lib/wrap-buddy/{}", variant.arch.loader_file());
+        root.write(&loader, stage.loader);
+        wrap = wrap.loader_dir("/opt/tree/lib/wrap-buddy");
+    } else {
+        wrap = wrap.without_loader_dir();
+    }
     wrap.interpreter(&format!("/opt/tree/lib/{ld_so}"))
-        .loader_dir("/opt/tree/lib/wrap-buddy")
         .args(["--relocatable"])
         .run();
     sample.wrapped();

@@ -70,12 +70,6 @@ impl<'a> Writer<'a> {
         self.bytes(&value.to_le_bytes());
     }
 
-    pub(crate) fn zeros(&mut self, count: usize) {
-        for _ in 0..count {
-            self.u8(0);
-        }
-    }
-
     pub(crate) fn align(&mut self, to: usize) {
         while !self.at.is_multiple_of(to) {
             self.u8(0);

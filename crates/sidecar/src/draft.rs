@@ -1,15 +1,12 @@
 //! Writing a sidecar.
 
 use crate::bytes::Writer;
-use crate::loader::MAX_RECORD;
+use crate::loader::{IMAGE_LEN, MAX_RECORD};
 use crate::record::{
     EDIT_HEADER_LEN, Edit, EditKind, Flags, HEADER_LEN, Header, MAGIC, PATCH_LEN, Patch, Span,
-    ToolVersion, checksum_of,
+    ToolVersion, checksum_of, loader_checksum,
 };
 use crate::{Error, Id};
-
-/// Bytes for the path of the interpreter as the loader finds it (PATH_MAX, linux/limits.h).
-const INTERPRETER_ROOM: usize = 4096;
 
 /// What a sidecar is made from.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +15,8 @@ pub struct Draft<'a> {
     pub machine: u16,
     /// EI_CLASS of the program: 1 or 2.
     pub class: u8,
+    /// The loader of a self-contained program; empty: it is elsewhere.
+    pub loader: &'a [u8],
     /// How to use the sidecar.
     pub flags: Flags,
     /// The identity the stub's trailer has too.
@@ -106,14 +105,15 @@ impl Draft<'_> {
             .sum();
         let strings = self.interpreter.len() + self.search.len() + needed + 3;
         let parts = self.headers.len() + self.dynamic.len() + self.patches.len() * PATCH_LEN;
-        let alignment = 8 * 16;
-        HEADER_LEN + strings + INTERPRETER_ROOM + parts + edits + alignment
+        let alignment = 8 * 17;
+        self.loader.len() + HEADER_LEN + strings + parts + edits + alignment
     }
 
     /// Writes the sidecar to the front of `out` and returns its length in bytes.
     ///
     /// # Errors
-    /// When `out` is too small, a string contains a NUL, or the whole is more than [`MAX_RECORD`].
+    /// When `out` is too small, a string contains a NUL, the loader is not [`IMAGE_LEN`] bytes, or the rest is more than
+    /// [`MAX_RECORD`].
     pub fn encode(&self, out: &mut [u8]) -> Result<usize, Error> {
         let names = self.needed.iter().copied();
         if [self.interpreter, self.search]
@@ -123,6 +123,17 @@ impl Draft<'_> {
         {
             return Err(Error(c"has a string with a NUL in it"));
         }
+        let out = match self.loader.len() {
+            0 => out,
+            IMAGE_LEN => {
+                let (front, behind) = out
+                    .split_at_mut_checked(IMAGE_LEN)
+                    .ok_or(Error(c"needs a larger buffer"))?;
+                front.copy_from_slice(self.loader);
+                behind
+            }
+            _ => return Err(Error(c"has a loader that is not whole")),
+        };
         // The header and the patches tell where everything is: a first pass finds out.
         let mut known = self.lay_out(out, &Header::default())?;
         known = self.lay_out(out, &known.header)?;
@@ -136,7 +147,7 @@ impl Draft<'_> {
         let content = out.get(..end).unwrap_or_default();
         known.header.checksum = checksum_of(content).unwrap_or_default();
         self.lay_out(out, &known.header)?;
-        Ok(end)
+        Ok(self.loader.len() + end)
     }
 
     fn lay_out(&self, out: &mut [u8], known: &Header) -> Result<Layout, Error> {
@@ -148,6 +159,10 @@ impl Draft<'_> {
             machine: self.machine,
             class: self.class,
             flags: self.flags,
+            loader_checksum: match self.loader {
+                [] => 0,
+                loader => loader_checksum(loader),
+            },
             id: self.id,
             entry: self.entry,
             slot_address: self.slot_address,
@@ -182,12 +197,6 @@ impl Draft<'_> {
         }
         header.edits.len = writer.position() as u32 - header.edits.at;
         writer.align(8);
-        if self.flags.contains(Flags::RELOCATABLE) {
-            header.interpreter_room.at = writer.position() as u32;
-            header.interpreter_room.len = INTERPRETER_ROOM as u32;
-            writer.zeros(INTERPRETER_ROOM);
-        }
-
         let text = writer.position() as u32;
         header.interpreter = string(&mut writer, self.interpreter);
         header.search = string(&mut writer, self.search);
@@ -200,6 +209,9 @@ impl Draft<'_> {
         writer.u8(0);
         writer.align(8);
         header.text_len = writer.position() as u32 - text;
+        if self.flags.contains(Flags::RELOCATABLE) {
+            header.interpreter_room.at = writer.position() as u32;
+        }
         let total = writer.finish()?;
         Ok(Layout { header, total })
     }

@@ -20,7 +20,9 @@ pub use record::{
     CHECKED_FROM, Edit, EditKind, Edits, Flags, HEADER_LEN, Header, MAGIC, PATCH_LEN, Patch,
     Sidecar, Span, ToolVersion, checked_part, checksum, checksum_of,
 };
-pub use trailer::{LINE_LEN_OFFSET, LINE_OFFSET, LINE_START, LOADER_OFFSET, Trailer};
+pub use trailer::{
+    LINE_LEN_OFFSET, LINE_OFFSET, LINE_START, LOADER_OFFSET, SIDECAR_LEN_OFFSET, Trailer,
+};
 
 /// Bytes of the identity that ties a stub to its sidecar.
 pub const ID_LEN: usize = 16;

@@ -23,8 +23,11 @@ pub const RECORD_ROOM: usize = 128 << 10;
 /// Bytes between the start of that room and the sidecar.
 pub const RECORD_LEAD: usize = 8;
 
-/// Bytes of a sidecar at most. Behind it is room for a path, and for what is pushed to the stack meanwhile.
-pub const MAX_RECORD: usize = RECORD_ROOM - 2 * 4096;
+/// Bytes that are read there at most. Behind them is room for a path, and for what is pushed to the stack meanwhile.
+pub const READ_LEN: usize = RECORD_ROOM - 2 * 4096;
+
+/// Bytes of a sidecar at most, its loader not counted.
+pub const MAX_RECORD: usize = READ_LEN - RECORD_LEAD;
 
 /// What stands at [`MAGIC_OFFSET`].
 pub const MAGIC: [u8; 8] = *b"\x7fwrapldr";

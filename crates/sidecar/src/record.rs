@@ -1,12 +1,14 @@
-//! The sidecar file, `.NAME.wrapbuddy`.
+//! The sidecar file, `.NAME.wrapbuddy`. That of a self-contained program begins with its loader, [`IMAGE_LEN`] bytes; offsets
+//! are from behind it.
 //!
 //! [`Header`], then what its spans point to, every part at a multiple of 8 bytes. The host prepares everything that
-//! depends on the program: the loader maps the file, compares the checksum, and applies [`Patch`]es.
+//! depends on the program: the loader reads the file, compares the checksum, and applies [`Patch`]es.
 
 use core::mem::{offset_of, size_of};
 
 use crate::bytes::{Writer, array, u32_at, u64_at};
-use crate::{Error, Id};
+use crate::loader::{IMAGE_LEN, MAGIC_OFFSET};
+use crate::{Error, Id, loader};
 
 /// The first bytes of a sidecar, the version of the layout among them: a loader reads exactly one.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"\x7fwrapbd1");
@@ -50,8 +52,8 @@ pub struct Header {
     pub class: u8,
     /// How to use the sidecar.
     pub flags: Flags,
-    /// Zero.
-    pub zero: u32,
+    /// [`checksum`] of the loader in front, 0 without one.
+    pub loader_checksum: u32,
     /// The identity the stub's trailer has too.
     pub id: Id,
     /// The original e_entry.
@@ -70,7 +72,8 @@ pub struct Header {
     pub slot: Span,
     /// Path of the real dynamic linker, NUL behind it.
     pub interpreter: Span,
-    /// The same as the loader found it, PATH_MAX bytes; only with [`Flags::RELOCATABLE`].
+    /// The same as the loader found it, PATH_MAX bytes; only with [`Flags::RELOCATABLE`]. It has no bytes in the file: it is behind
+    /// the end, where a loader has room.
     pub interpreter_room: Span,
     /// Colon-separated search path, NUL behind it; empty: none.
     pub search: Span,
@@ -248,25 +251,45 @@ pub fn checksum_of(bytes: &[u8]) -> Option<u32> {
     })))
 }
 
+/// [`checksum`] of a loader.
+pub(crate) fn loader_checksum(loader: &[u8]) -> u32 {
+    let words = loader.chunks(4);
+    checksum(words.map(|word| u32_at(word, 0).unwrap_or_default()))
+}
+
 /// A sidecar, borrowed from its bytes, everything checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Sidecar<'a> {
+    /// What is in front.
+    loader: Option<&'a [u8]>,
+    /// What is behind that.
     bytes: &'a [u8],
     header: Header,
 }
 
 impl<'a> Sidecar<'a> {
-    /// Reads a sidecar that is exactly `bytes`.
+    /// Reads a sidecar that is exactly `file`.
     ///
     /// # Errors
-    /// When any field does not hold together: what this returns can be used without looking again.
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
+    /// When any field, but for a loader in front, does not hold together: what this returns can be used without looking again.
+    pub fn parse(file: &'a [u8]) -> Result<Self, Error> {
         const OTHER: Error = Error(c"is not a wrap-buddy sidecar of this version");
+        let (loader, bytes) = match array(file, MAGIC_OFFSET) {
+            Some(loader::MAGIC) if file.len() > IMAGE_LEN => {
+                let (loader, bytes) = file.split_at(IMAGE_LEN);
+                (Some(loader), bytes)
+            }
+            _ => (None, file),
+        };
         let header = Header::read(bytes).ok_or(OTHER)?;
         if header.magic != MAGIC {
             return Err(OTHER);
         }
-        let sidecar = Self { bytes, header };
+        let sidecar = Self {
+            loader,
+            bytes,
+            header,
+        };
         if !bytes.len().is_multiple_of(8)
             || !header.text_len.is_multiple_of(8)
             || checksum_of(bytes) != Some(header.checksum)
@@ -289,7 +312,7 @@ impl<'a> Sidecar<'a> {
         ];
         // A path or a list of names must end inside the file: ld.so reads up to its NUL.
         let strings = [header.interpreter, header.search, header.needed];
-        header.zero == 0
+        (self.loader.is_some() || header.loader_checksum == 0)
             && header.flags.0 & !Flags::KNOWN == 0
             && header.interpreter.len != 0
             && (header.patches.len as usize).is_multiple_of(PATCH_LEN)
@@ -308,6 +331,26 @@ impl<'a> Sidecar<'a> {
     /// The fixed part.
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// The loader in front, if there is one.
+    ///
+    /// # Errors
+    /// When it is damaged, which no stub notices unless its end is missing.
+    pub fn loader(&self) -> Result<Option<&'a [u8]>, Error> {
+        let Some(loader) = self.loader else {
+            return Ok(None);
+        };
+        loader::check(loader, self.header.machine)?;
+        if loader_checksum(loader) != self.header.loader_checksum {
+            return Err(Error(c"is a damaged loader"));
+        }
+        Ok(Some(loader))
+    }
+
+    /// Whether there is a loader in front, whole or not.
+    pub fn is_self_contained(&self) -> bool {
+        self.loader.is_some()
     }
 
     /// What a span of the header points to.
@@ -442,7 +485,7 @@ macro_rules! header_fields {
 
 header_fields! {
     magic: u64, checksum: u32, text_len: u32,
-    machine: u16, class: u8, flags: flags, zero: u32, id: id,
+    machine: u16, class: u8, flags: flags, loader_checksum: u32, id: id,
     entry: u64, slot_address: u64, slot_offset: u64, debug_address: u64,
     stub_len: u32, slot_protection: u32,
     slot: span, interpreter: span, interpreter_room: span, search: span, needed: span,

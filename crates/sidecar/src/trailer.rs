@@ -7,6 +7,9 @@ use crate::{Error, ID_LEN, Id};
 /// Offset of the line's length, a u32, from the start of the trailer.
 pub const LINE_LEN_OFFSET: usize = ID_LEN;
 
+/// Offset of the length of the sidecar's path, a u32, from the start of the trailer.
+pub const SIDECAR_LEN_OFFSET: usize = LINE_LEN_OFFSET + 4;
+
 /// Offset of the line the stub prints when it cannot start the loader: [`LINE_START`], then the loader's path.
 pub const LINE_OFFSET: usize = ID_LEN + 8;
 
@@ -31,14 +34,15 @@ const MAX_PATH: usize = 0xffff;
 /// ```
 ///
 /// In absolute mode `loader` begins with `/`, and `sidecar` too unless the slot has no room for it, when it is the file
-/// name alone. In relocatable mode both are relative to the directory of the executable.
+/// name alone. In relocatable mode both are relative to the directory of the executable. A self-contained program's loader is
+/// in its sidecar: `loader` is the path of that, and `sidecar` is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trailer<'a> {
     /// The identity the sidecar must have too.
     pub id: Id,
-    /// Path of the loader image.
+    /// Path of the file the stub maps.
     pub loader: &'a [u8],
-    /// Path of the sidecar.
+    /// Path of the sidecar; empty: the same file.
     pub sidecar: &'a [u8],
 }
 
@@ -83,7 +87,7 @@ impl<'a> Trailer<'a> {
     #[inline]
     fn fields(bytes: &'a [u8]) -> Option<Self> {
         let line_len = u32_at(bytes, LINE_LEN_OFFSET)? as usize;
-        let sidecar_len = u32_at(bytes, LINE_LEN_OFFSET + 4)? as usize;
+        let sidecar_len = u32_at(bytes, SIDECAR_LEN_OFFSET)? as usize;
         let loader_len = line_len.checked_sub(LINE_START.len())?;
         if loader_len > MAX_PATH || sidecar_len > MAX_PATH {
             return None;

@@ -14,6 +14,7 @@ fn blank() -> Draft<'static> {
     Draft {
         machine: machine::X86_64,
         class: 2,
+        loader: &[],
         flags: Flags(0),
         id: *b"0123456789abcdef",
         tool: ToolVersion::new(1, 2, 3),

@@ -54,6 +54,10 @@ pub struct Images {
     pub stub: Vec<u8>,
     /// The relocatable stub.
     pub relocatable_stub: Vec<u8>,
+    /// The stub whose loader is in the sidecar.
+    pub self_contained_stub: Vec<u8>,
+    /// The relocatable one of these.
+    pub relocatable_self_contained_stub: Vec<u8>,
     /// The loader, padded, with its closing mark.
     pub loader: Vec<u8>,
     /// Bytes of the loader in use.
@@ -69,8 +73,10 @@ impl Arch {
 
 /// Compiles, links, checks.
 pub fn stage(arch: &Arch, workspace: &Path, out: &Path) -> Result<Images, Box<dyn Error>> {
-    let stub = link(arch, workspace, out, Part::Stub)?;
-    let relocatable_stub = link(arch, workspace, out, Part::RelocatableStub)?;
+    let stub = |stub: &'static Stub| -> Result<Vec<u8>, Box<dyn Error>> {
+        Ok(link(arch, workspace, out, Part::Stub(stub))?.image)
+    };
+    let [plain, relocatable, self_contained, both] = &STUBS;
     let mut loader = link(arch, workspace, out, Part::Loader)?.image;
     let loader_used = loader.len();
     if loader_used > CLOSING_OFFSET {
@@ -80,20 +86,52 @@ pub fn stage(arch: &Arch, workspace: &Path, out: &Path) -> Result<Images, Box<dy
     loader.extend(closing_mark(arch.machine).to_le_bytes());
     debug_assert_eq!(loader.len(), IMAGE_LEN);
     Ok(Images {
-        stub: stub.image,
-        relocatable_stub: relocatable_stub.image,
+        stub: stub(plain)?,
+        relocatable_stub: stub(relocatable)?,
+        self_contained_stub: stub(self_contained)?,
+        relocatable_self_contained_stub: stub(both)?,
         loader,
         loader_used,
     })
 }
 
+/// A kind of stub.
+#[derive(PartialEq, Eq)]
+pub struct Stub {
+    /// What its file is called.
+    name: &'static str,
+    /// Features of the crate `stub`.
+    features: &'static [&'static str],
+}
+
+/// All of them.
+pub static STUBS: [Stub; 4] = [
+    Stub {
+        name: "stub",
+        features: &[],
+    },
+    Stub {
+        name: "relocatable",
+        features: &["--cfg=feature=\"relocatable\""],
+    },
+    Stub {
+        name: "self_contained",
+        features: &["--cfg=feature=\"self-contained\""],
+    },
+    Stub {
+        name: "relocatable_self_contained",
+        features: &[
+            "--cfg=feature=\"relocatable\"",
+            "--cfg=feature=\"self-contained\"",
+        ],
+    },
+];
+
 /// What is linked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// The stub.
-    Stub,
-    /// The stub with relative paths.
-    RelocatableStub,
+    /// A stub.
+    Stub(&'static Stub),
     /// The loader.
     Loader,
 }
@@ -125,17 +163,9 @@ pub fn link(
     let script = out.join("flat.ld");
     fs::write(&script, SCRIPT)?;
     let elf = match part {
-        Part::Stub => {
-            compiler.program("stub", &workspace.join("stub/src/main.rs"), &script, &[])?
-        }
-        Part::RelocatableStub => {
+        Part::Stub(stub) => {
             let main = workspace.join("stub/src/main.rs");
-            compiler.program(
-                "relocatable",
-                &main,
-                &script,
-                &["--cfg=feature=\"relocatable\""],
-            )?
+            compiler.program(stub.name, &main, &script, stub.features)?
         }
         Part::Loader => {
             compiler.library(
@@ -195,7 +225,7 @@ impl Compiler<'_> {
             ])
             .args([
                 "-Ccodegen-units=1",
-                "--check-cfg=cfg(feature, values(\"relocatable\"))",
+                "--check-cfg=cfg(feature, values(\"relocatable\", \"self-contained\"))",
                 "--cap-lints=warn",
             ])
             // Registers that a callee leaves alone need not be saved around its call: a fifth of the loader.

@@ -11,6 +11,10 @@ pub struct Stage {
     pub stub: &'static [u8],
     /// Stub whose trailer holds paths relative to the directory of the executable.
     pub relocatable_stub: &'static [u8],
+    /// Stub whose trailer holds the absolute path of a sidecar with a loader in front.
+    pub self_contained_stub: &'static [u8],
+    /// The same, relative to the directory of the executable.
+    pub relocatable_self_contained_stub: &'static [u8],
     /// `loader.bin`, padded to its full length.
     pub loader: &'static [u8],
     /// Bytes of `loader` in use: header, code and messages.
@@ -18,6 +22,23 @@ pub struct Stage {
 }
 
 include!(concat!(env!("OUT_DIR"), "/stages.rs"));
+
+impl Stage {
+    /// Every stub.
+    pub fn stubs(&self) -> [&'static [u8]; 4] {
+        [
+            self.stub,
+            self.relocatable_stub,
+            self.self_contained_stub,
+            self.relocatable_self_contained_stub,
+        ]
+    }
+
+    /// The stub for these settings.
+    pub fn stub_for(&self, relocatable: bool, self_contained: bool) -> &'static [u8] {
+        self.stubs()[usize::from(relocatable) + 2 * usize::from(self_contained)]
+    }
+}
 
 /// Every stage this build has.
 pub fn all() -> &'static [Stage] {

@@ -155,6 +155,12 @@ pub struct Cli {
     #[arg(help_heading = "At run time", long, value_name = "PATH")]
     pub interpreter: Vec<PathBuf>,
 
+    /// Put the loader into each program's sidecar: nothing else has to be there, and starting is faster
+    ///
+    /// The default with --relocatable, unless --loader-dir-path says where a shared loader is.
+    #[arg(help_heading = "At run time", long)]
+    pub self_contained: bool,
+
     /// Refer to loader, dynamic linker and libraries relative to the program, so that the tree can be moved
     #[arg(help_heading = "At run time", long)]
     pub relocatable: bool,
@@ -305,6 +311,11 @@ impl CommandLine {
 }
 
 impl Cli {
+    /// Whether each program gets a loader of its own: in a tree that is moved, one less thing to be lost.
+    pub fn brings_loaders(&self) -> bool {
+        self.self_contained || self.relocatable && self.loader_dir_path.is_none()
+    }
+
     /// The patterns of `--ignore-missing` as one.
     ///
     /// # Errors
@@ -381,6 +392,24 @@ mod tests {
         // A program may be called like a command.
         let cli = parse_wrapping("--paths restore status");
         assert_eq!(cli.paths, ["restore", "status"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn a_tree_that_moves_brings_its_loaders() {
+        for (line, expected) in [
+            ("--paths a", false),
+            ("--paths a --self-contained", true),
+            ("--paths a --relocatable", true),
+            ("--paths a --relocatable --loader-dir-path /c", false),
+            ("--paths a --loader-dir-path /c", false),
+            ("--paths a --loader-dir-path /c --self-contained", true),
+        ] {
+            assert_eq!(
+                parse(line).unwrap().wrap.brings_loaders(),
+                expected,
+                "{line}"
+            );
+        }
     }
 
     #[test]

@@ -99,7 +99,7 @@ pub struct Earlier {
     pub links: Vec<OsString>,
     /// Version of the tool that did it.
     pub tool: ToolVersion,
-    /// What a stub starts, absolute or relative to the directory of the file.
+    /// What a stub starts, absolute or relative to the directory of the file; none where that is in the sidecar.
     pub loader: Option<PathBuf>,
 }
 
@@ -215,8 +215,8 @@ fn by_another_tool(beside: PathBuf, elf: &Elf, source: &mut Source) -> Option<Ea
 pub struct Stub {
     /// What ties it to its sidecar.
     pub id: Id,
-    /// What it starts, absolute or relative to the directory of the file.
-    pub loader: PathBuf,
+    /// What it starts, absolute or relative to the directory of the file; none where that is in the sidecar.
+    pub loader: Option<PathBuf>,
     /// Where its sidecar is.
     pub sidecar: PathBuf,
 }
@@ -257,7 +257,7 @@ fn known(place: &Path, is_beside: bool, elf: &Elf, source: &mut Source) -> Optio
         trailer_at(slot, source).is_some_and(|found| found.id == id)
     });
     let mut slots = edits.iter().filter(|edit| edit.kind == EditKind::Slot);
-    let loader = slots.find_map(|slot| Some(trailer_at(slot, source)?.loader));
+    let loader = slots.find_map(|slot| trailer_at(slot, source)?.loader);
     Some(Earlier {
         way: Way::Stub,
         progress,
@@ -411,7 +411,7 @@ pub fn code_at_entry(
     let at = entry_offset(elf)?;
     let mut codes: Vec<&[u8]> = Vec::new();
     for stage in stages.iter().filter(|stage| stage.machine == elf.machine) {
-        codes.extend([stage.stub, stage.relocatable_stub]);
+        codes.extend(stage.stubs());
     }
     codes.into_iter().find_map(|code| {
         let found = source.read_raw(at, code.len() as u64).ok()?;
@@ -442,10 +442,14 @@ pub fn trailer_at(source: &mut Source, at: u64) -> Option<Stub> {
         .ok()?;
     let trailer = Trailer::parse(&bytes).ok()?;
     let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+    let (loader, sidecar) = match trailer.sidecar {
+        [] => (None, path(trailer.loader)),
+        sidecar => (Some(path(trailer.loader)), path(sidecar)),
+    };
     Some(Stub {
         id: trailer.id,
-        loader: path(trailer.loader),
-        sidecar: path(trailer.sidecar),
+        loader,
+        sidecar,
     })
 }
 

@@ -74,20 +74,9 @@ impl Loaders {
     /// # Errors
     /// When the image in a named directory is not one for it.
     pub fn relative(&self, arch: &Arch, stage: &Stage, origin: &Path) -> Result<Loader> {
-        if self.named.is_some() {
-            let loader = self.absolute(arch, stage)?;
-            return Ok(Loader {
-                path: relative_file(&loader.path, origin),
-                ..loader
-            });
-        }
-        if let Some(path) = good_image(&origin.join("../lib/wrap-buddy"), arch) {
-            return Ok(Loader::there(relative_file(&path, origin)));
-        }
-        let name = PathBuf::from(format!(".loader-{}.bin", arch.name));
-        let loader = installed(origin.join(&name), stage);
+        let loader = self.absolute(arch, stage)?;
         Ok(Loader {
-            path: name,
+            path: relative_file(&loader.path, origin),
             ..loader
         })
     }

@@ -91,7 +91,10 @@ pub struct FileStatus {
     /// Whether an older tool wrote it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub old: bool,
-    /// The loader its stub starts.
+    /// Whether its loader is in its sidecar.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub self_contained: bool,
+    /// The loader its stub starts otherwise.
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "lossy_if_any"
@@ -131,6 +134,7 @@ impl FileStatus {
             format: None,
             tool: None,
             old: false,
+            self_contained: false,
             loader: None,
             interpreter: None,
             search_path: None,
@@ -284,6 +288,10 @@ fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
         let search = text(sidecar.search());
         status.search_path = (!search.is_empty()).then_some(search);
         status.needed = sidecar.needed_names().map(text).collect();
+        status.self_contained = sidecar.is_self_contained();
+        status.advice = status
+            .advice
+            .or_else(|| own_loader_problem(&earlier.sidecar));
         let home = path.parent().unwrap_or(Path::new("/"));
         status.advice = status.advice.or_else(|| gone(&status.needed, home));
         if let Some(loader) = &earlier.loader {
@@ -295,6 +303,12 @@ fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
     }
     status.sidecar = Some(earlier.sidecar_path.clone());
     status
+}
+
+/// Why a stub will not get on with the loader in front of a sidecar, if there is one.
+pub(crate) fn own_loader_problem(sidecar: &[u8]) -> Option<String> {
+    let error = Sidecar::parse(sidecar).ok()?.loader().err()?;
+    Some(format!("the loader in its sidecar {error}: wrap it again"))
 }
 
 /// Why a stub will not get on with the loader at `path`.
@@ -339,6 +353,9 @@ fn write_file(out: &mut impl Write, file: &FileStatus) -> io::Result<()> {
             _ => String::new(),
         };
         line("sidecar", &format!("{}{by}", shown(sidecar)))?;
+    }
+    if file.self_contained {
+        line("loader", "in the sidecar")?;
     }
     if let Some(loader) = &file.loader {
         line("loader", &loader.display().to_string())?;

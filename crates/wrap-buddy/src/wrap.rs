@@ -83,6 +83,7 @@ pub fn wrap_candidates(
         inherited: cli.search == Search::Rpath,
         or_stub: cli.strategy == Strategy::Auto,
         relocatable: cli.relocatable,
+        self_contained: cli.brings_loaders(),
         loaders: &loaders,
     };
     let crew = Crew::new(candidates.len(), cli.jobs)?;

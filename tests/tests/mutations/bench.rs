@@ -19,6 +19,10 @@ use tempfile::TempDir;
 pub const PROGRAM: &str = "program";
 pub const SIDECAR: &str = ".program.wrapbuddy";
 
+/// The same program, with its loader in its sidecar.
+pub const OWN: &str = "own";
+pub const OWN_SIDECAR: &str = ".own.wrapbuddy";
+
 /// The same program, with the dynamic linker as its PT_INTERP.
 pub const DIRECT: &str = "direct";
 
@@ -36,6 +40,7 @@ pub struct Bench {
     dir: TempDir,
     arch: Arch,
     pub sidecar: Vec<u8>,
+    pub own_sidecar: Vec<u8>,
     /// Which of its bytes the loader does not use.
     pub unread: Vec<Range<usize>>,
     pub interpreter: Vec<u8>,
@@ -59,7 +64,12 @@ impl Bench {
         cache::make_readable(dir.path()).expect("it is ours");
         let built = Build::program(variant, source("hello.c")).build();
         let linker = arch.find_library(arch.ld_so()).expect("a dynamic linker");
-        for (from, name) in [(&built, PROGRAM), (&built, DIRECT), (&linker, arch.ld_so())] {
+        for (from, name) in [
+            (&built, PROGRAM),
+            (&built, OWN),
+            (&built, DIRECT),
+            (&linker, arch.ld_so()),
+        ] {
             fs::copy(from, dir.path().join(name)).expect("a copy");
         }
         let stage = stages::for_machine(arch.machine()).expect("every architecture is built");
@@ -68,6 +78,7 @@ impl Bench {
         let mut bench = Bench {
             arch,
             sidecar: Vec::new(),
+            own_sidecar: Vec::new(),
             unread: Vec::new(),
             headers: read_by_loader(&interpreter),
             interpreter,
@@ -77,9 +88,11 @@ impl Bench {
         };
         bench.wrap(PROGRAM, "stub");
         bench.wrap(DIRECT, "inplace");
+        bench.wrap(OWN, "stub");
         bench.sidecar = fs::read(bench.path(SIDECAR)).expect("it was wrapped");
+        bench.own_sidecar = fs::read(bench.path(OWN_SIDECAR)).expect("it was wrapped");
         bench.unread = not_read_by_loader(&bench.sidecar);
-        for program in [PROGRAM, DIRECT] {
+        for program in [PROGRAM, OWN, DIRECT] {
             let start = bench.start(program);
             assert!(start.is_success(), "{program} as it was: {start}");
         }
@@ -92,7 +105,10 @@ impl Bench {
         let mut all = vec!["--paths".to_string(), text(&program), "--libs".to_string()];
         all.extend(self.arch.library_dirs().iter().map(|dir| text(dir)));
         all.extend(["--interpreter".to_string(), text(&interpreter)]);
-        all.extend(["--loader-dir-path".to_string(), text(self.dir.path())]);
+        match name {
+            OWN => all.push("--self-contained".to_string()),
+            _ => all.extend(["--loader-dir-path".to_string(), text(self.dir.path())]),
+        }
         all.extend(["--strategy", strategy].map(String::from));
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
         run::on_host(tool::path(), &all).success();
@@ -247,7 +263,7 @@ fn not_read_by_loader(bytes: &[u8]) -> Vec<Range<usize>> {
     let header = sidecar.header();
     let mut unread = vec![
         offset_of!(Header, machine)..offset_of!(Header, flags),
-        offset_of!(Header, zero)..offset_of!(Header, id),
+        offset_of!(Header, loader_checksum)..offset_of!(Header, id),
         offset_of!(Header, slot_offset)..offset_of!(Header, debug_address),
         offset_of!(Header, interpreter) + 4..offset_of!(Header, headers),
         offset_of!(Header, headers) + 4..offset_of!(Header, patches),

@@ -16,12 +16,13 @@ use std::thread;
 
 use e2e::{Arch, Variant, matrix};
 use fastrand::Rng;
+use sidecar::loader::IMAGE_LEN;
 use sidecar::{Header, checked_part};
 
-use bench::{Bench, DIRECT, PROGRAM, SIDECAR};
+use bench::{Bench, DIRECT, OWN, OWN_SIDECAR, PROGRAM, SIDECAR};
 use damage::{CHECKSUM, change_fields, change_headers, damage, difference, fix_checksum};
 
-matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (damaged_sidecars, believed_sidecars, interpreters));
+matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (damaged_sidecars, damaged_behind_their_loader, believed_sidecars, interpreters));
 
 /// Threads, each with files of its own.
 const WORKERS: usize = 2;
@@ -31,10 +32,7 @@ fn damaged_sidecars(variant: Variant) {
     let count = starts(variant.arch, 5000);
     for_each_worker(variant, count, |bench, rng| {
         let mut bytes = bench.sidecar.clone();
-        let text = sidecar::CHECKED_FROM + checked_part(&bench.sidecar).expect("whole").len();
-        // A rest that is no word is not looked at.
-        let words = bench.sidecar.len() / 4;
-        while bytes.len() / 4 == words && bytes[..text] == bench.sidecar[..text] {
+        while is_as_good(&bytes, &bench.sidecar) {
             damage(&mut bytes, rng);
         }
         fs::write(bench.path(SIDECAR), &bytes).expect("it is ours");
@@ -42,6 +40,29 @@ fn damaged_sidecars(variant: Variant) {
         assert!(start.is_refused(&bench.path(SIDECAR)), "{start}");
         End::Refused
     });
+}
+
+/// The same of a sidecar with a loader in front, which is code: nothing is promised of a changed one.
+fn damaged_behind_their_loader(variant: Variant) {
+    let count = starts(variant.arch, 2000);
+    for_each_worker(variant, count, |bench, rng| {
+        let (loader, good) = bench.own_sidecar.split_at(IMAGE_LEN);
+        let mut bytes = good.to_vec();
+        while is_as_good(&bytes, good) {
+            damage(&mut bytes, rng);
+        }
+        let path = bench.path(OWN_SIDECAR);
+        fs::write(&path, [loader, &bytes].concat()).expect("it is ours");
+        let start = bench.start(OWN);
+        assert!(start.is_refused(&path), "{start}");
+        End::Refused
+    });
+}
+
+/// Whether a sidecar has as many words as a good one, and the same in front of its text. A rest that is no word is not looked at.
+fn is_as_good(bytes: &[u8], good: &[u8]) -> bool {
+    let text = sidecar::CHECKED_FROM + checked_part(good).expect("whole").len();
+    bytes.len() / 4 == good.len() / 4 && bytes[..text] == good[..text]
 }
 
 /// A sidecar with a right checksum is believed (docs/design.md, section 3): who can write one can name any interpreter in it, so

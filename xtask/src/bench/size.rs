@@ -17,6 +17,15 @@ const RELOCATABLE_STUB: Budget = Budget {
     limit: 288,
     aim: 256,
 };
+/// It names one file, where the others name two.
+const SELF_CONTAINED_STUB: Budget = Budget {
+    limit: 240,
+    aim: 240,
+};
+const RELOCATABLE_SELF_CONTAINED_STUB: Budget = Budget {
+    limit: 300,
+    aim: 300,
+};
 const LOADER: Budget = Budget {
     limit: 4096,
     aim: 4096,
@@ -32,15 +41,14 @@ pub fn run() -> Result<()> {
     // the loader's.
     let (line, mark) = (LINE_START.len(), size_of::<u32>());
     let mut over = Vec::new();
-    println!("architecture  image             bytes  budget   aim");
+    println!("architecture  image                bytes  budget   aim");
     for stage in stages::all() {
+        let [stub, relocatable, self_contained, both] = stage.stubs().map(|stub| stub.len() + line);
         let images = [
-            ("stub", stage.stub.len() + line, STUB),
-            (
-                "relocatable stub",
-                stage.relocatable_stub.len() + line,
-                RELOCATABLE_STUB,
-            ),
+            ("stub", stub, STUB),
+            ("relocatable stub", relocatable, RELOCATABLE_STUB),
+            ("self-contained stub", self_contained, SELF_CONTAINED_STUB),
+            ("relocatable, both", both, RELOCATABLE_SELF_CONTAINED_STUB),
             ("loader", stage.loader_used + mark, LOADER),
         ];
         for (image, len, budget) in images {
@@ -50,7 +58,7 @@ pub fn run() -> Result<()> {
                 _ => "ok",
             };
             println!(
-                "{:<12}  {image:<16}  {len:>5}  {:>6}  {:>4}  {verdict}",
+                "{:<12}  {image:<19}  {len:>5}  {:>6}  {:>4}  {verdict}",
                 stage.name, budget.limit, budget.aim
             );
             if len > budget.limit {

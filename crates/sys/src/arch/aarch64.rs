@@ -186,28 +186,33 @@ macro_rules! address {
 }
 
 /// Defines the stub. It passes to the loader: x30 the trailer; sp the initial stack; x20 rtld_fini; w4 the loader's
-/// descriptor.
+/// descriptor. A self-contained one has read the sidecar below the initial stack, w21 bytes.
 #[macro_export]
 macro_rules! stub {
-    (relocatable: $relocatable:expr) => {
+    (relocatable: $relocatable:expr, self_contained: $self_contained:expr) => {
         $crate::global_asm!(
             ".section .image, \"ax\"",
             ".globl _start",
             "_start:",
             "mov x20, x0",                              // rtld_fini: x0 is an argument register
-            ".if {relocatable}",
+            ".if {relocatable} | {self_contained}",
             "ldr x2, [sp]",                             // argc
             "add x1, sp, x2, lsl #3",
             "2: ldr x2, [x1, #16]",                     // over the environment
             "add x1, x1, #8",
             "cbnz x2, 2b",
-            "2: ldp x2, x3, [x1, #16]!",                // the kernel always gives AT_SECURE
+            "2: ldp x2, x6, [x1, #16]!",                // the kernel always gives AT_SECURE
             "cmp x2, #{secure}",
             "b.ne 2b",
-            "eor w3, w3, #1",                           // who may choose the directory may not choose the loader:
+            ".endif",
+            ".if {self_contained}",
+            "sub sp, sp, #{room}",                      // where the sidecar goes; the loader knows
+            ".endif",
+            ".if {relocatable}",
+            "eor w3, w6, #1",                           // who may choose the directory may not choose the loader:
             "lsl w3, w3, #12",                          // no room for an answer, if set, is EINVAL
             "adr x1, 7f",                               // /proc/self/exe
-            "sub x2, sp, #8192",
+            "sub x2, sp, #{path_at}",
             "mov w8, #{readlinkat}",
             "svc #0",
             "tbnz w0, #31, 8f",
@@ -228,17 +233,35 @@ macro_rules! stub {
             "svc #0",
             "tbnz w0, #31, 8f",
             "mov w4, w0",                               // stays for mmap and the loader
+            ".if {self_contained}",
+            ".ifeq {relocatable}",                      // else the path's own bytes are there: none of the first is a NUL
+            "mov x1, sp",
+            "str xzr, [x1]",                            // a read that fails must not leave a mark
+            ".endif",
+            "mov w2, #{read_len}",                      // the sidecar too
+            "mov w3, #{closing} - 4",
+            "mov w8, #{pread}",
+            "svc #0",
+            "mov w21, w0",                              // bytes read: stays for the loader
+            "ldr w5, [x1, #4]",
+            "mov x0, xzr",                              // anywhere
+            "mov w2, #5",                               // PROT_READ | PROT_EXEC
+            ".else",
             ".ifeq {relocatable}",                      // else the path's own bytes are there: none is a NUL
             "sub x1, sp, #16",
-            "str xzr, [x1]",                            // a read that fails must not leave a mark
+            "str xzr, [x1]",
             ".endif",
             "mov w2, #5",                               // also PROT_READ | PROT_EXEC below
             "mov w3, #{closing} - 1",
             "mov w8, #{pread}",
             "svc #0",                                   // 5, which mmap rounds down to no address
             "ldur w5, [x1, #1]",
+            ".endif",
             "cmp w5, #{mark} >> 12, lsl #12",           // whole, and a loader for this stub?
             "cset w5, ne",                              // if not, the offset is odd and mmap says EINVAL
+            ".if {self_contained} & (1 - {relocatable})",
+            "orr w5, w5, w6",                           // nor may who may write beside a program do what it may do
+            ".endif",
             "mov w1, #{len}",
             "mov w3, #2",                               // MAP_PRIVATE
             "mov w8, #{mmap}",
@@ -253,11 +276,10 @@ macro_rules! stub {
             "mov w5, #10",
             "mov x1, sp",
             "strb w5, [x1, #-1]!",                      // 10 is the newline too
-            "2: udiv w6, w9, w5",
-            "msub w7, w6, w5, w9",
-            "add w7, w7, #0x30",
+            "2: add w7, w9, #0x30",
+            "udiv w9, w9, w5",
+            "msub w7, w9, w5, w7",
             "strb w7, [x1, #-1]!",
-            "mov w9, w6",
             "cbnz w9, 2b",
             "mov w7, #0x20",
             "strb w7, [x1, #-1]!",
@@ -274,6 +296,10 @@ macro_rules! stub {
             "6: blr x0",                                // leaves the trailer's address in x30
             "9:",
             relocatable = const $relocatable as usize,
+            self_contained = const $self_contained as usize,
+            room = const $crate::sidecar::loader::RECORD_ROOM,
+            path_at = const if $self_contained { 0 } else { 8192 },
+            read_len = const $crate::sidecar::loader::READ_LEN,
             secure = const $crate::stack::at::SECURE,
             readlinkat = const $crate::arch::nr::READLINKAT,
             openat = const $crate::arch::nr::OPENAT,
@@ -293,7 +319,7 @@ macro_rules! stub {
 }
 
 /// Defines the start of the loader image: the branch, the header, and the call of `$start`, an
-/// `extern "C" fn(trailer, stack, fini, fd) -> !`, with what the stub left.
+/// `extern "C" fn(trailer, stack, fini, fd, read) -> !`, with what the stub left.
 #[macro_export]
 macro_rules! loader {
     ($start:path) => {
@@ -310,11 +336,19 @@ macro_rules! loader {
             "mov x1, sp",                               // the initial stack
             "mov x2, x20",                              // rtld_fini
             "mov w3, w4",                               // the loader's descriptor
-            "sub sp, sp, #{below}",
+            "mov w4, wzr",                              // nothing of the sidecar was read
+            "ldr w5, [x0, #{own}]",
+            "cbnz w5, 2f",
+            "add x1, x1, #{room}",                      // but for what a self-contained stub has put below the stack
+            "mov w4, w21",
+            "2:",
+            "sub sp, x1, #{below}",
             "bl {start}",
             magic = const u64::from_le_bytes($crate::sidecar::loader::MAGIC),
             abi = const $crate::sidecar::loader::ABI,
             machine = const $crate::arch::MACHINE,
+            own = const $crate::sidecar::SIDECAR_LEN_OFFSET,
+            room = const $crate::sidecar::loader::RECORD_ROOM,
             below = const $crate::BELOW,
             start = sym $start,
         );

@@ -157,10 +157,10 @@ macro_rules! address {
 }
 
 /// Defines the stub. It passes to the loader: ebp the trailer; edi the loader's descriptor; on the stack rtld_fini, then the
-/// initial stack.
+/// initial stack. A self-contained one has read the sidecar below that; the number of bytes lies between rtld_fini and those.
 #[macro_export]
 macro_rules! stub {
-    (relocatable: $relocatable:expr) => {
+    (relocatable: $relocatable:expr, self_contained: $self_contained:expr) => {
         $crate::global_asm!(
             ".section .image, \"ax\"",
             ".globl _start",
@@ -168,7 +168,7 @@ macro_rules! stub {
             "jmp 4f",
             "5: pop ebp",                               // the trailer: a call in front of it tells where it is
             "push edx",                                 // rtld_fini: edx is an argument register
-            ".if {relocatable}",
+            ".if {relocatable} | {self_contained}",
             "lea edi, [esp + 4]",
             "mov eax, [edi]",                           // argc
             "lea edi, [edi + eax * 4 + 4]",             // argv's NULL
@@ -179,11 +179,16 @@ macro_rules! stub {
             "2: cmp dword ptr [edi], {secure}",         // the kernel always gives AT_SECURE
             "lea edi, [edi + 8]",
             "jne 2b",
+            ".endif",
+            ".if {self_contained}",
+            "sub esp, {room}",                          // where the sidecar goes; the loader knows
+            ".endif",
+            ".if {relocatable}",
             "mov edx, [edi - 4]",                       // who may choose the directory may not choose the loader:
             "dec edx",                                  // no room for an answer, if set, is EINVAL
             "and edx, 4096",
             "lea ebx, [ebp - 20]",                      // /proc/self/exe, in front of the last call
-            "lea ecx, [esp - 8192]",
+            "lea ecx, [esp - {path_at}]",
             "push {readlink}",
             "pop eax",
             "int 0x80",
@@ -201,6 +206,12 @@ macro_rules! stub {
             "jne 2b",
             "mov ebx, ecx",
             ".else",
+            ".if {self_contained}",                     // nor may who may write beside a program do what it may do
+            "cmp dword ptr [edi - 4], 0",
+            "push -{invalid}",
+            "pop eax",
+            "jne 8f",
+            ".endif",
             "lea ebx, [ebp + {loader}]",
             ".endif",
             "mov ecx, {nonblock}",                      // O_RDONLY; a FIFO must not hold the program up
@@ -210,17 +221,25 @@ macro_rules! stub {
             "test eax, eax",
             "js 8f",
             "xchg ebx, eax",
+            ".if {self_contained}",
+            "lea ecx, [esp + 4]",
+            "mov edx, {read_len}",                      // the sidecar too
+            ".else",
             "lea ecx, [esp - 64]",
-            "push 5",                                   // bytes
+            "push 5",                                   // also PROT_READ | PROT_EXEC below
             "pop edx",
-            "mov esi, {closing} - 1",
+            ".endif",
+            "mov esi, {closing} - {lead}",
             "xor edi, edi",                             // the offset's high word
-            "mov [ecx + 1], edi",                       // a read that fails must not leave a mark
+            "mov [ecx + {lead}], edi",                  // a read that fails must not leave a mark
             "mov eax, {pread}",
             "int 0x80",
+            ".if {self_contained}",
+            "push eax",                                 // bytes read: stays for the loader
+            ".endif",
             "mov edi, ebx",                             // the descriptor: stays for the loader
             "xor eax, eax",
-            "cmp dword ptr [ecx + 1], {mark}",          // whole, and a loader for this stub?
+            "cmp dword ptr [ecx + {lead}], {mark}",     // whole, and a loader for this stub?
             "sete al",                                  // if not, no byte is asked for and mmap says EINVAL
             "shl eax, 12",
             "xchg ecx, eax",
@@ -228,7 +247,11 @@ macro_rules! stub {
             "push 2",                                   // MAP_PRIVATE
             "pop esi",
             "push ebp",
-            "xor ebp, ebp",                             // offset; PROT_READ | PROT_EXEC is 5, in edx
+            "xor ebp, ebp",                             // offset
+            ".if {self_contained}",
+            "push 5",                                   // PROT_READ | PROT_EXEC
+            "pop edx",
+            ".endif",
             "mov eax, {mmap}",
             "int 0x80",
             "pop ebp",
@@ -266,12 +289,21 @@ macro_rules! stub {
             "pop ebx",
             "mov eax, {exit}",
             "int 0x80",
-            "6: jmp eax",
+            "6:",
+            ".if {self_contained}",
+            "push dword ptr [esp + {room} + 4]",
+            ".endif",
+            "jmp eax",
             ".if {relocatable}",
             ".asciz \"/proc/self/exe\"",
             ".endif",
             "4: call 5b",
             relocatable = const $relocatable as usize,
+            self_contained = const $self_contained as usize,
+            room = const $crate::sidecar::loader::RECORD_ROOM,
+            path_at = const if $self_contained { 0 } else { 8192 },
+            read_len = const $crate::sidecar::loader::READ_LEN,
+            invalid = const 22,
             secure = const $crate::stack::at::SECURE,
             readlink = const 85,
             open = const 5,
@@ -281,6 +313,7 @@ macro_rules! stub {
             exit = const $crate::arch::nr::EXIT_GROUP,
             nonblock = const $crate::syscall::open_flags::NONBLOCK,
             closing = const $crate::sidecar::loader::CLOSING_OFFSET,
+            lead = const if $self_contained { 4 } else { 1 },
             mark = const $crate::sidecar::loader::closing_mark($crate::arch::MACHINE),
             line_len = const $crate::sidecar::LINE_LEN_OFFSET,
             line = const $crate::sidecar::LINE_OFFSET,
@@ -290,7 +323,7 @@ macro_rules! stub {
 }
 
 /// Defines the start of the loader image: the branch, the header, and the call of `$start`, an
-/// `extern "C" fn(trailer, stack, fini, fd) -> !`, with what the stub left.
+/// `extern "C" fn(trailer, stack, fini, fd, read) -> !`, with what the stub left.
 #[macro_export]
 macro_rules! loader {
     ($start:path) => {
@@ -305,7 +338,14 @@ macro_rules! loader {
             ".short {machine}",
             "2: pop edx",                               // rtld_fini
             "mov ebx, esp",                             // the initial stack
-            "lea esp, [ebx - {below}]",                 // the stack is 16-byte aligned where a function is called
+            "xor eax, eax",                             // nothing of the sidecar was read
+            "cmp dword ptr [ebp + {own}], 0",
+            "jne 2f",
+            "mov eax, [ebx]",                           // but for what a self-contained stub has put below the stack
+            "add ebx, {room} + 8",
+            "2:",
+            "lea esp, [ebx - {below} - 12]",            // the stack is 16-byte aligned where a function is called
+            "push eax",
             "push edi",                                 // the loader's descriptor
             "push edx",
             "push ebx",
@@ -314,6 +354,8 @@ macro_rules! loader {
             magic = const u64::from_le_bytes($crate::sidecar::loader::MAGIC),
             abi = const $crate::sidecar::loader::ABI,
             machine = const $crate::arch::MACHINE,
+            own = const $crate::sidecar::SIDECAR_LEN_OFFSET,
+            room = const $crate::sidecar::loader::RECORD_ROOM,
             below = const $crate::BELOW,
             start = sym $start,
         );

@@ -155,31 +155,37 @@ macro_rules! address {
 }
 
 /// Defines the stub. It passes to the loader: [rsp] the trailer, above it the initial stack; rbp rtld_fini; r8d the
-/// loader's descriptor.
+/// loader's descriptor. A self-contained one has read the sidecar below the initial stack, ebx bytes.
 #[macro_export]
 macro_rules! stub {
-    (relocatable: $relocatable:expr) => {
+    (relocatable: $relocatable:expr, self_contained: $self_contained:expr) => {
         $crate::global_asm!(
             ".section .image, \"ax\"",
             ".globl _start",
             "_start:",
             "mov rbp, rdx",                             // rtld_fini: rdx is an argument register
+            ".if {relocatable} | {self_contained}",
+            "lea rdi, [rsp + 8]",
+            "xor eax, eax",
+            "2: scasq",                                 // over argv
+            "jne 2b",
+            "2: scasq",                                 // and the environment
+            "jne 2b",
+            "2: cmp dword ptr [rdi], {secure}",         // the kernel always gives AT_SECURE
+            "lea rdi, [rdi + 16]",
+            "jne 2b",
+            ".endif",
+            ".if {self_contained}",
+            "sub rsp, {room}",                          // where the sidecar goes; the loader knows
+            ".endif",
             ".if {relocatable}",
-            "mov rax, [rsp]",                           // argc
-            "lea rbx, [rsp + rax * 8 + 8]",             // argv's NULL
-            "2: add rbx, 8",                            // over the environment
-            "cmp qword ptr [rbx], 0",
-            "jne 2b",
-            "2: cmp dword ptr [rbx + 8], {secure}",     // the kernel always gives AT_SECURE
-            "lea rbx, [rbx + 16]",
-            "jne 2b",
-            "mov edx, [rbx]",                           // who may choose the directory may not choose the loader:
+            "mov edx, [rdi - 8]",                       // who may choose the directory may not choose the loader:
             "dec edx",                                  // no room for an answer, if set, is EINVAL
             "and edx, 4096",
             "push {readlink}",
             "pop rax",
             "lea rdi, [rip + 7f]",                      // /proc/self/exe
-            "lea rsi, [rsp - 8192]",
+            "lea rsi, [rsp - {path_at}]",
             "syscall",
             "test eax, eax",
             "js 8f",
@@ -193,8 +199,11 @@ macro_rules! stub {
             "stosb",
             "test al, al",
             "jne 2b",
-            "lea rdi, [rsp - 8192]",
+            "lea rdi, [rsp - {path_at}]",
             ".else",
+            ".if {self_contained}",
+            "mov r9d, [rdi - 8]",                       // 1 is EINVAL from mmap: nor may who may write beside a program do what it may do
+            ".endif",
             "lea rdi, [rip + 9f + {loader}]",
             ".endif",
             "mov esi, {nonblock}",                      // O_RDONLY; a FIFO must not hold the program up
@@ -204,18 +213,40 @@ macro_rules! stub {
             "test eax, eax",
             "js 8f",
             "mov r8d, eax",                             // stays for mmap and the loader
+            ".if {self_contained} & {relocatable}",
+            "mov rsi, rdi",                             // the path gives way: none of its first bytes is a NUL
+            ".endif",
             "mov edi, eax",
+            ".if {self_contained}",
+            ".ifeq {relocatable}",
+            "mov rsi, rsp",
+            ".endif",
+            "mov edx, {read_len}",                      // the sidecar too
+            ".else",
             "lea rsi, [rsp - 16]",
             "push 5",                                   // also PROT_READ | PROT_EXEC below
             "pop rdx",
-            "mov r10d, {closing} - 1",
+            ".endif",
+            "mov r10d, {closing} - {lead}",
+            ".ifeq {self_contained} & (1 - {relocatable})",
             "xor r9d, r9d",
-            "mov [rsi + 1], r9d",                       // a read that fails must not leave a mark
+            ".endif",
+            ".ifeq {self_contained} & {relocatable}",
+            "mov [rsi + {lead}], r9d",                  // a read that fails must not leave a mark
+            ".endif",
             "push {pread}",
             "pop rax",
             "syscall",
-            "cmp dword ptr [rsi + 1], {mark}",          // whole, and a loader for this stub?
-            "setne r9b",                                // if not, the offset is odd and mmap says EINVAL
+            ".if {self_contained}",
+            "xchg ebx, eax",                            // bytes read: stays for the loader
+            ".endif",
+            "cmp dword ptr [rsi + {lead}], {mark}",     // whole, and a loader for this stub?
+            ".if {self_contained}",
+            "push 5",                                   // PROT_READ | PROT_EXEC
+            "pop rdx",
+            ".endif",
+            "setne al",                                 // if not, the offset is odd and mmap says EINVAL
+            "or r9b, al",
             "xor edi, edi",
             "mov esi, {len}",
             "push 2",                                   // MAP_PRIVATE
@@ -263,6 +294,10 @@ macro_rules! stub {
             "6: call rax",                              // pushes the trailer's address
             "9:",
             relocatable = const $relocatable as usize,
+            self_contained = const $self_contained as usize,
+            path_at = const if $self_contained { 0 } else { 8192 },
+            room = const $crate::sidecar::loader::RECORD_ROOM,
+            read_len = const $crate::sidecar::loader::READ_LEN,
             secure = const $crate::stack::at::SECURE,
             readlink = const 89,
             open = const 2,
@@ -273,6 +308,7 @@ macro_rules! stub {
             nonblock = const $crate::syscall::open_flags::NONBLOCK,
             closing = const $crate::sidecar::loader::CLOSING_OFFSET,
             len = const $crate::sidecar::loader::IMAGE_LEN,
+            lead = const if $self_contained { 4 } else { 1 },
             mark = const $crate::sidecar::loader::closing_mark($crate::arch::MACHINE),
             line_len = const $crate::sidecar::LINE_LEN_OFFSET,
             line = const $crate::sidecar::LINE_OFFSET,
@@ -282,7 +318,7 @@ macro_rules! stub {
 }
 
 /// Defines the start of the loader image: the branch, the header, and the call of `$start`, an
-/// `extern "C" fn(trailer, stack, fini, fd) -> !`, with what the stub left.
+/// `extern "C" fn(trailer, stack, fini, fd, read) -> !`, with what the stub left.
 #[macro_export]
 macro_rules! loader {
     ($start:path) => {
@@ -299,11 +335,19 @@ macro_rules! loader {
             "mov rsi, rsp",                             // the initial stack
             "mov rdx, rbp",                             // rtld_fini
             "mov ecx, r8d",                             // the loader's descriptor
-            "sub rsp, {below}",
+            "xor r8d, r8d",                             // nothing of the sidecar was read
+            "cmp dword ptr [rdi + {own}], 0",
+            "jne 2f",
+            "add rsi, {room}",                          // but for what a self-contained stub has put below the stack
+            "mov r8d, ebx",
+            "2:",
+            "lea rsp, [rsi - {below}]",
             "call {start}",
             magic = const u64::from_le_bytes($crate::sidecar::loader::MAGIC),
             abi = const $crate::sidecar::loader::ABI,
             machine = const $crate::arch::MACHINE,
+            own = const $crate::sidecar::SIDECAR_LEN_OFFSET,
+            room = const $crate::sidecar::loader::RECORD_ROOM,
             below = const $crate::BELOW,
             start = sym $start,
         );

@@ -11,6 +11,7 @@ use super::State;
 use super::diagnosis::{Diagnosis, Note, Problem};
 use crate::earlier::{self, Earlier, Progress, Way};
 use crate::inspect::{Elf, Source};
+use crate::status::own_loader_problem;
 
 /// An ELF file, and what was done to it.
 pub struct Subject {
@@ -20,7 +21,7 @@ pub struct Subject {
     pub interpreter: Option<PathBuf>,
     /// What was done to it.
     pub state: State,
-    /// The loader that its stub starts.
+    /// The loader that its stub starts; none where that is in the sidecar.
     pub loader: Option<PathBuf>,
     /// Whether the first wrap-buddy did it, so that nothing more is known.
     pub is_foreign: bool,
@@ -104,6 +105,10 @@ impl Subject {
     fn through_sidecar(&mut self, source: &mut Source, earlier: &Earlier) -> anyhow::Result<()> {
         self.state = State::Wrapped;
         self.loader.clone_from(&earlier.loader);
+        if let Some(why) = own_loader_problem(&earlier.sidecar) {
+            self.problems
+                .push(Problem::new(Diagnosis::LoaderUnfit, why));
+        }
         self.elf = Elf::read(source)?;
         let Ok(sidecar) = Sidecar::parse(&earlier.sidecar) else {
             return Ok(());

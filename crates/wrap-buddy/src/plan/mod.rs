@@ -143,9 +143,9 @@ impl Plan {
         }
     }
 
-    /// The loader it relies on.
+    /// The loader it relies on, unless it has its own.
     pub fn loader(&self) -> Option<&Loader> {
-        self.stub().map(|stub| &stub.loader)
+        self.stub()?.loader.as_ref()
     }
 
     /// The symbolic links beside it.
@@ -163,7 +163,9 @@ pub struct Style<'a> {
     pub or_stub: bool,
     /// Paths relative to the executable.
     pub relocatable: bool,
-    /// Where loaders are.
+    /// Loaders in the sidecars.
+    pub self_contained: bool,
+    /// Where loaders are otherwise.
     pub loaders: &'a Loaders,
 }
 

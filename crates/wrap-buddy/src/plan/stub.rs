@@ -47,8 +47,8 @@ pub struct StubPlan {
     pub stub_len: usize,
     /// Where the sidecar's path ended up in the trailer: in full, or the file name only.
     pub sidecar_in_trailer: OsString,
-    /// The loader.
-    pub loader: Loader,
+    /// The loader; none: in the sidecar.
+    pub loader: Option<Loader>,
 }
 
 struct Around<'a> {
@@ -92,30 +92,41 @@ pub fn stub(
             "is set-id or has capabilities, and a relocatable program cannot: clear them, or leave out --relocatable"
         ));
     }
+    if style.self_contained && privilege.is_some() {
+        return Err(anyhow!(
+            "is set-id or has capabilities, and its loader has to be where nobody else can write: leave out --self-contained"
+        ));
+    }
     let directory = path.parent().context("has no directory")?;
     let name = path.file_name().context("has no file name")?;
     let sidecar_path = directory.join(sidecar_name(name));
     let origin = style.relocatable.then_some(directory);
     let search = search(&resolution, origin)?;
-    let (stub, loader, interpreter_path) = match origin {
-        None => (
-            stage.stub,
-            style.loaders.absolute(arch, stage)?,
-            interpreter.path.clone(),
-        ),
-        Some(origin) => (
-            stage.relocatable_stub,
-            style.loaders.relative(arch, stage, origin)?,
-            relative_file(&interpreter.path, origin),
-        ),
+    let stub = stage.stub_for(style.relocatable, style.self_contained);
+    let loader = match (style.self_contained, origin) {
+        (true, _) => None,
+        (false, None) => Some(style.loaders.absolute(arch, stage)?),
+        (false, Some(origin)) => Some(style.loaders.relative(arch, stage, origin)?),
+    };
+    let interpreter_path = match origin {
+        None => interpreter.path.clone(),
+        Some(origin) => relative_file(&interpreter.path, origin),
     };
 
-    let trailers = trailer_choices(&sidecar_path, style.relocatable);
+    let trailers = trailer_choices(&sidecar_path, style);
     let trailer = |sidecar: &OsStr, id: Id| {
-        let trailer = Trailer {
-            id,
-            loader: loader.path.as_os_str().as_bytes(),
-            sidecar: sidecar.as_bytes(),
+        let sidecar = sidecar.as_bytes();
+        let trailer = match &loader {
+            Some(loader) => Trailer {
+                id,
+                loader: loader.path.as_os_str().as_bytes(),
+                sidecar,
+            },
+            None => Trailer {
+                id,
+                loader: sidecar,
+                sidecar: &[],
+            },
         };
         let mut bytes = vec![0; trailer.encoded_len()];
         let encoded = trailer.encode(&mut bytes);
@@ -145,7 +156,8 @@ pub fn stub(
                 "is set-id or has capabilities, and has no room for the absolute path of its sidecar: move it to a shorter path"
             ));
         }
-        let files = [loader.path.as_path(), &interpreter_path].into_iter();
+        let loader = loader.iter().map(|loader| loader.path.as_path());
+        let files = loader.chain([interpreter_path.as_path()]);
         check_trusted(privilege, files.chain(frozen(&resolution)), &search)?;
     }
     let mut code = stub.to_vec();
@@ -197,6 +209,10 @@ pub fn stub(
     let draft = Draft {
         machine: elf.machine,
         class: elf.class,
+        loader: match loader {
+            Some(_) => &[],
+            None => stage.loader,
+        },
         flags,
         id,
         tool: tool_version(),
@@ -270,10 +286,15 @@ pub fn stub(
 }
 
 /// What the trailer may call the sidecar, best first.
-fn trailer_choices(sidecar: &Path, relocatable: bool) -> Vec<OsString> {
+fn trailer_choices(sidecar: &Path, style: &Style<'_>) -> Vec<OsString> {
     let name = sidecar.file_name().unwrap_or_default().to_owned();
     let absolute = sidecar.as_os_str();
-    if relocatable || absolute.len() >= PATH_MAX {
+    if style.relocatable {
+        vec![name]
+    } else if style.self_contained {
+        // A stub looks in one place only.
+        vec![absolute.to_owned()]
+    } else if absolute.len() >= PATH_MAX {
         vec![name]
     } else {
         vec![absolute.to_owned(), name]

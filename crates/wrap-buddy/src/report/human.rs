@@ -180,11 +180,14 @@ fn write_stub(out: &mut Lines<'_, impl Write>, stub: &StubPlan, dry: bool) -> io
         "stub",
         format!("{stub_len} bytes, {} with its trailer, {place}", slot.len),
     )?;
-    let installed = match &loader.install {
-        Some(_) if dry => " (to be installed)",
-        _ => "",
+    let loader = match loader {
+        Some(loader) if dry && loader.install.is_some() => {
+            format!("{} (to be installed)", loader.path.display())
+        }
+        Some(loader) => loader.path.display().to_string(),
+        None => "in the sidecar".to_owned(),
     };
-    out.line("loader", format!("{}{installed}", loader.path.display()))
+    out.line("loader", loader)
 }
 
 /// What an edit does.

@@ -76,7 +76,11 @@ fn write_view(out: &mut Vec<u8>, view: &View, verbose: bool) -> io::Result<()> {
             Some(problem) if view.advice.as_ref() == Some(problem) => "; see the note".to_owned(),
             Some(problem) => format!("; {problem}"),
         };
-        line(out, "loader", format!("{}{len}{fits}", loader.path))?;
+        let place = match loader.self_contained {
+            true => "in the sidecar",
+            false => &loader.path,
+        };
+        line(out, "loader", format!("{place}{len}{fits}"))?;
     }
     if let Some(given) = &view.given {
         write_given(out, given)?;
@@ -317,15 +321,19 @@ fn trailer_cells(at: u64, trailer: &TrailerView) -> Vec<Cell> {
     let loader_at = at + sidecar::LOADER_OFFSET as u64;
     let start = String::from_utf8_lossy(sidecar::LINE_START);
     let cell = |address, text| Cell { address, text };
-    vec![
+    let first = trailer.loader.as_ref().unwrap_or(&trailer.sidecar);
+    let mut cells = vec![
         cell(at, format!("id {}", trailer.id)),
         cell(at + sidecar::LINE_LEN_OFFSET as u64, "lengths".to_owned()),
-        cell(line_at, format!("\"{start}{}\"", trailer.loader)),
-        cell(
-            loader_at + trailer.loader.len() as u64 + 1,
+        cell(line_at, format!("\"{start}{first}\"")),
+    ];
+    if trailer.loader.is_some() {
+        cells.push(cell(
+            loader_at + first.len() as u64 + 1,
             format!("\"{}\"", trailer.sidecar),
-        ),
-    ]
+        ));
+    }
+    cells
 }
 
 /// Rows of both, by address where they stand in the same place, else one after the other.

@@ -23,7 +23,7 @@ use crate::naming::links_name;
 use crate::report::Teller;
 use crate::report::json::Line;
 use crate::scan::Candidate;
-use crate::status::{Condition, FileStatus, describe, loader_problem};
+use crate::status::{Condition, FileStatus, describe, loader_problem, own_loader_problem};
 use code::{Instruction, LONGEST, disassemble, disassemble_stub};
 pub use fields::kind_name;
 use fields::{lossy, original, search_path, sidecar_view};
@@ -194,16 +194,28 @@ impl Subject<'_> {
         view.trailer = Some(TrailerView {
             offset,
             id: hex(&stub.id),
-            loader: lossy(&stub.loader),
+            loader: stub.loader.as_ref().map(lossy),
             sidecar: lossy(&stub.sidecar),
         });
         let directory = self.path.parent().unwrap_or(Path::new("/"));
-        let path = directory.join(&stub.loader);
-        let len = fs::metadata(&path).ok().map(|metadata| metadata.len());
+        let file = stub.loader.as_ref().unwrap_or(&stub.sidecar);
+        let path = directory.join(file);
+        let (len, problem) = match stub.loader {
+            Some(_) => {
+                let len = fs::metadata(&path).ok().map(|metadata| metadata.len());
+                (len, loader_problem(&path, self.elf.machine))
+            }
+            None => {
+                let bytes = earlier::read(&path);
+                let len = bytes.as_ref().map(|_| loader::IMAGE_LEN as u64);
+                (len, bytes.and_then(|bytes| own_loader_problem(&bytes)))
+            }
+        };
         view.loader = Some(LoaderView {
+            self_contained: stub.loader.is_none(),
             len,
             abi: loader::ABI,
-            problem: loader_problem(&path, self.elf.machine),
+            problem,
             path: lossy(path),
         });
     }

@@ -233,8 +233,9 @@ pub struct TrailerView {
     pub offset: u64,
     /// What its sidecar must have too.
     pub id: String,
-    /// The loader, absolute or relative to the directory of the file.
-    pub loader: String,
+    /// The loader, absolute or relative to the directory of the file; absent where it is in the sidecar.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loader: Option<String>,
     /// The sidecar, absolute, a file name, or relative to the directory of the file.
     pub sidecar: String,
 }
@@ -242,8 +243,10 @@ pub struct TrailerView {
 /// A loader.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct LoaderView {
-    /// Where the stub looks for it.
+    /// The file in which the stub looks for it.
     pub path: String,
+    /// Whether that is the sidecar.
+    pub self_contained: bool,
     /// Bytes of the file, if it is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub len: Option<u64>,

@@ -143,6 +143,8 @@ pub fn stages() -> Vec<Stage> {
             machine: target.machine,
             stub: &[0xcc; STUB_LEN],
             relocatable_stub: &[0xcd; RELOCATABLE_STUB_LEN],
+            self_contained_stub: &[0xce; STUB_LEN],
+            relocatable_self_contained_stub: &[0xcf; RELOCATABLE_STUB_LEN],
             loader: loader_image(target.machine).leak(),
             loader_used: loader::IMAGE_LEN,
         })
@@ -276,7 +278,11 @@ impl Yard {
         let mut all: Vec<&OsStr> = vec![OsStr::new("wrap-buddy")];
         all.extend(arguments.iter().map(|argument| (*argument).as_ref()));
         let loaders = self.path("loaders");
-        if !all.iter().any(|argument| *argument == "--loader-dir-path") {
+        let said = ["--loader-dir-path", "--self-contained"];
+        if !all
+            .iter()
+            .any(|argument| said.iter().any(|said| argument == said))
+        {
             all.extend([OsStr::new("--loader-dir-path"), loaders.as_os_str()]);
         }
         wrap_buddy::wrap(

@@ -85,6 +85,7 @@ targets!(
     the_same_settings_change_nothing,
     other_settings_refresh_the_sidecar_and_not_the_program,
     another_loader_is_another_stub,
+    a_damaged_loader_in_a_sidecar_is_told_of_and_mended,
     what_would_be_missing_now_is_no_reason_to_break_what_works,
     a_program_that_replaced_itself_is_wrapped_again,
     what_strip_has_changed_is_not_restored,
@@ -158,22 +159,52 @@ fn another_loader_is_another_stub(target: Target) {
     wrap(&yard, target, &[]);
     let elsewhere = yard.path("a/much/longer/path/than/before/to/the/directory/of/loaders");
     let elsewhere = elsewhere.to_str().unwrap();
-    // As long as that, shorter again, and relative.
+    // As long as that, shorter again, in the sidecar, and elsewhere again.
     for more in [
         &["--loader-dir-path", elsewhere][..],
         &["--loader-dir-path", "/l"],
-        &["--relocatable"],
+        &["--self-contained"],
+        &["--loader-dir-path", "/l", "--relocatable"],
+        &["--self-contained", "--relocatable"],
+        &["--self-contained"],
+        &["--loader-dir-path", "/l"],
     ] {
         let report = wrap(&yard, target, more);
         assert!(report.count(Status::Wrapped) == 1, "{more:?} {report:#?}");
         assert_eq!(condition(&tree.join("main")), Condition::Wrapped);
+        let status = states(&tree.join("main")).remove(0);
+        let own = more.contains(&"--self-contained");
+        assert_eq!(status.self_contained, own, "{more:?}");
+        assert_eq!(status.loader.is_none(), own, "{more:?}");
         let again = wrap(&yard, target, more);
         assert_eq!(again.count(Status::Skipped), 2, "{more:?} {again:#?}");
     }
     restore(&[tree.to_str().unwrap()]);
-    // Relative to it, it got a loader beside it.
-    let _ = fs::remove_file(tree.join(format!(".loader-{}.bin", target.name)));
     assert!(details(&tree) == original);
+}
+
+/// No stub notices that: the host does.
+fn a_damaged_loader_in_a_sidecar_is_told_of_and_mended(target: Target) {
+    let yard = Yard::new();
+    let tree = tree(&yard, target);
+    let original = snapshot(&tree);
+    wrap(&yard, target, &["--self-contained"]);
+    let path = tree.join(".main.wrapbuddy");
+    let good = fs::read(&path).unwrap();
+    let mut bad = good.clone();
+    bad[1000] ^= 1;
+    fs::write(&path, &bad).unwrap();
+    let status = states(&tree.join("main")).remove(0);
+    assert_eq!(status.state, Condition::Wrapped);
+    let advice = status.advice.unwrap();
+    assert!(advice.contains("damaged loader: wrap it again"), "{advice}");
+    wrap(&yard, target, &["--self-contained"]);
+    assert!(fs::read(&path).unwrap() == good);
+    // The original bytes are known all the same.
+    fs::write(&path, &bad).unwrap();
+    restore(&[tree.to_str().unwrap()]);
+    assert!(!path.exists());
+    assert!(snapshot(&tree) == original);
 }
 
 fn what_would_be_missing_now_is_no_reason_to_break_what_works(target: Target) {

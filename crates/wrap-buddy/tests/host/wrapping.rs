@@ -199,7 +199,7 @@ fn a_relocatable_program_knows_only_relative_paths() {
     let bytes = fs::read(&plan.sidecar_path).unwrap();
     let sidecar = Sidecar::parse(&bytes).unwrap();
     assert!(sidecar.header().flags.contains(Flags::RELOCATABLE));
-    assert_eq!(sidecar.header().interpreter_room.len, 4096);
+    assert_ne!(sidecar.header().interpreter_room.at, 0);
     let after = fs::read(&main).unwrap();
     let trailer = &after[stub(plan).slot.offset as usize + RELOCATABLE_STUB_LEN..];
     let trailer = Trailer::parse(trailer).unwrap();

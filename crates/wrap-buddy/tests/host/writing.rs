@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use sidecar::Sidecar;
 use wrap_buddy::report::{Status, Teller};
 
 use crate::fixture::*;
@@ -16,6 +17,7 @@ targets!(
     modes_are_put_back,
     file_capabilities_are_put_back,
     set_id_programs_are_not_made_relocatable,
+    set_id_programs_are_not_made_self_contained,
     set_id_programs_do_not_trust_what_others_can_change,
     a_stopped_run_is_completed,
     a_stub_half_written_is_completed,
@@ -99,6 +101,26 @@ fn set_id_programs_are_not_made_relocatable(target: Target) {
     let text = reason(&report, Status::Failed);
     assert!(text.starts_with("is set-id"), "{text}");
     assert!(snapshot(&yard.root) == before);
+}
+
+/// What runs first would be what whoever may write beside the program has put there.
+fn set_id_programs_are_not_made_self_contained(target: Target) {
+    let yard = Yard::new();
+    let main = yard.compile(target, "main", MAIN, &[]);
+    for mode in [0o4755, 0o2755] {
+        fs::set_permissions(&main, Permissions::from_mode(mode)).unwrap();
+        let before = snapshot(&yard.root);
+        let report = yard.wrap(&[
+            &"--paths",
+            &main,
+            &"--self-contained",
+            &"--interpreter",
+            &target.interpreter,
+        ]);
+        let text = reason(&report, Status::Failed);
+        assert!(text.ends_with("leave out --self-contained"), "{text}");
+        assert!(snapshot(&yard.root) == before);
+    }
 }
 
 fn set_id_programs_do_not_trust_what_others_can_change(target: Target) {
@@ -223,7 +245,7 @@ fn more_files_than_are_open_at_a_time() {
 }
 
 #[test]
-fn a_relocatable_program_without_a_loader_directory_brings_its_own() {
+fn a_relocatable_program_without_a_loader_directory_is_self_contained() {
     let yard = Yard::new();
     let main = yard.compile(X86_64, "app/main", MAIN, &[]);
     use clap::Parser;
@@ -235,14 +257,17 @@ fn a_relocatable_program_without_a_loader_directory_brings_its_own() {
     ];
     let cli = wrap_buddy::cli::Cli::parse_from(arguments);
     let report = wrap_buddy::wrap(&cli, &stages(), &[], &Teller::default()).unwrap();
-    let loader = yard.path("app/.loader-x86_64.bin");
-    assert_eq!(report.installed, std::slice::from_ref(&loader));
+    assert!(report.installed.is_empty());
+    let plan = wrapped(&report);
+    assert_eq!(stub(plan).loader, None);
+    let file = fs::read(&plan.sidecar_path).unwrap();
+    let sidecar = Sidecar::parse(&file).unwrap();
     assert_eq!(
-        stub(wrapped(&report)).loader.path.to_str(),
-        Some(".loader-x86_64.bin")
+        sidecar.loader(),
+        Ok(Some(&loader_image(X86_64.machine)[..]))
     );
-    assert_eq!(fs::read(&loader).unwrap(), loader_image(X86_64.machine));
-    assert_eq!(fs::metadata(&loader).unwrap().mode() & 0o777, 0o644);
+    // Nothing else is beside it.
+    assert_eq!(fs::read_dir(yard.path("app")).unwrap().count(), 2);
 }
 
 #[test]

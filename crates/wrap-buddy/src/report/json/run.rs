@@ -136,8 +136,11 @@ struct StubDetails {
     room_at_entry: u64,
     /// Where the stub goes.
     slot: SlotDetails,
-    /// What the stub starts.
-    loader: String,
+    /// What the stub starts; absent where that is in the sidecar.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loader: Option<String>,
+    /// Whether the loader is in the sidecar.
+    self_contained: bool,
 }
 
 /// A symbolic link.
@@ -339,7 +342,8 @@ impl From<&StubPlan> for StubDetails {
                 room: stub.slot.room,
                 stub_len: stub.stub_len,
             },
-            loader: text(&stub.loader.path),
+            loader: stub.loader.as_ref().map(|loader| text(&loader.path)),
+            self_contained: stub.loader.is_none(),
         }
     }
 }

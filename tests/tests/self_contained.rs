@@ -1,0 +1,190 @@
+//! `--self-contained`: the loader is in the sidecar, and nothing else has to be there.
+
+use std::fs;
+
+use e2e::check::sidecar_of;
+use e2e::{Sample, Variant, matrix, says};
+use sidecar::Sidecar;
+use sidecar::loader::{CLOSING_OFFSET, IMAGE_LEN};
+
+matrix!(all:
+    runs_without_a_loader_file, renamed_copied_and_linked, from_a_memfd, without_proc, started_by_ld_so,
+    moved_with_its_sidecar_it_says_what_is_missing, truncated_anywhere, changed_behind_its_loader, of_another_program,
+    long_sidecar, from_one_way_to_the_other, secure_start_is_refused, restored,
+);
+matrix!(native: without_write_then_execute);
+
+fn runs_without_a_loader_file(variant: Variant) {
+    let sample = wrapped(variant);
+    assert!(!sample.root.path(&sample.loader()).exists());
+    let sidecar = sample.root.read(&sidecar_of(&sample.program));
+    let sidecar = Sidecar::parse(&sidecar).expect("just written");
+    let stage = stages::for_machine(variant.arch.machine()).expect("every architecture is built");
+    assert!(sidecar.loader() == Ok(Some(stage.loader)), "another loader");
+    sample.run();
+    let open = sample.command().arg("descriptors").output().success();
+    assert_eq!(open.stdout, "0\n1\n2\n", "{open}");
+}
+
+fn renamed_copied_and_linked(variant: Variant) {
+    let sample = wrapped(variant);
+    let root = &sample.root;
+    root.install(&root.path(&sample.program), "/srv/copy");
+    says(root.command("/srv/copy").output());
+    fs::hard_link(root.path(&sample.program), root.path("/srv/link")).expect("link");
+    says(root.command("/srv/link").output());
+    let hidden = "/app/.program-wrapped";
+    fs::rename(root.path(&sample.program), root.path(hidden)).expect("rename");
+    says(root.command(hidden).output());
+}
+
+fn from_a_memfd(variant: Variant) {
+    says(wrapped(variant).command_from_memfd().output());
+}
+
+fn without_proc(variant: Variant) {
+    says(wrapped(variant).command().without_proc().output());
+}
+
+fn started_by_ld_so(variant: Variant) {
+    let sample = wrapped(variant);
+    let libs = [sample.root.library_dirs(), vec![sample.library_dir.clone()]].concat();
+    let run = sample.root.command(&sample.interpreter());
+    says(
+        run.args(["--library-path", &libs.join(":"), &sample.program])
+            .output(),
+    );
+}
+
+/// The stub looks in one place: its loader would be what looks elsewhere.
+fn moved_with_its_sidecar_it_says_what_is_missing(variant: Variant) {
+    let sample = wrapped(variant);
+    fs::rename(sample.root.path("/app"), sample.root.path("/moved")).expect("rename");
+    let output = sample.root.command("/moved/program").output();
+    output.refuses(&[&sidecar_of(&sample.program), " 2"]);
+}
+
+fn truncated_anywhere(variant: Variant) {
+    let sample = wrapped(variant);
+    let path = sidecar_of(&sample.program);
+    let good = sample.root.read(&path);
+    let ends = [
+        0,
+        1,
+        20,
+        2048,
+        CLOSING_OFFSET,
+        // The very last byte of the loader is a zero, as it would be without it.
+        IMAGE_LEN - 2,
+        IMAGE_LEN,
+        IMAGE_LEN + 8,
+        IMAGE_LEN + 100,
+        good.len() - 8,
+        good.len() - 1,
+    ];
+    for end in ends {
+        sample.root.write(&path, &good[..end]);
+        sample.command().output().refuses(&[&path]);
+    }
+    fs::remove_file(sample.root.path(&path)).expect("there was a sidecar");
+    sample.command().output().refuses(&[&path]);
+    sample.root.mkdir(&path);
+    sample.command().output().refuses(&[&path]);
+}
+
+fn changed_behind_its_loader(variant: Variant) {
+    let sample = wrapped(variant);
+    let path = sidecar_of(&sample.program);
+    let good = sample.root.read(&path);
+    let header = IMAGE_LEN..IMAGE_LEN + sidecar::HEADER_LEN;
+    // Not the paths at the end, which may be replaced: whoever opens them finds out.
+    let record = Sidecar::parse(&good).expect("just written");
+    let behind = header.end..good.len() - record.header().text_len as usize;
+    for at in header.step_by(3).chain(behind.step_by(37)) {
+        let mut bad = good.clone();
+        bad[at] ^= 0x80 >> (at % 8);
+        sample.root.write(&path, &bad);
+        sample.command().output().refuses(&[&path]);
+    }
+}
+
+fn of_another_program(variant: Variant) {
+    let sample = wrapped(variant);
+    let path = sidecar_of(&sample.program);
+    let other = Sample::unwrapped_at(variant, "/app/a/much/longer/path/than/before/program");
+    wrap(&other);
+    let foreign = other.root.read(&sidecar_of(&other.program));
+    sample.root.write(&path, foreign);
+    sample
+        .command()
+        .output()
+        .refuses(&[&path, "another program"]);
+}
+
+/// As many names and directories as there is room for on the stack, or nearly.
+fn long_sidecar(variant: Variant) {
+    let sample = Sample::unwrapped(variant);
+    let names: Vec<String> = (0..300)
+        .map(|index| format!("/srv/{}{index}", "d".repeat(200)))
+        .collect();
+    for name in &names {
+        sample.root.mkdir(name);
+    }
+    let mut arguments = vec!["--self-contained", "--runtime-dependencies"];
+    arguments.extend(names.iter().map(String::as_str));
+    sample.wrapping().without_loader_dir().args(arguments).run();
+    let sidecar = sample.root.read(&sidecar_of(&sample.program));
+    assert!(sidecar.len() > 60_000, "{}", sidecar.len());
+    sample.run();
+}
+
+fn from_one_way_to_the_other(variant: Variant) {
+    let sample = Sample::unwrapped(variant);
+    wrap(&sample);
+    let path = sidecar_of(&sample.program);
+    let first = (sample.root.read(&sample.program), sample.root.read(&path));
+    sample.wrap();
+    assert!(sample.root.read(&path).len() < IMAGE_LEN);
+    sample.run();
+    wrap(&sample);
+    sample.run();
+    let again = (sample.root.read(&sample.program), sample.root.read(&path));
+    assert!(first == again, "same settings, another outcome");
+}
+
+/// What runs first is what whoever may write beside the program has put there.
+fn secure_start_is_refused(variant: Variant) {
+    let sample = wrapped(variant);
+    let path = sidecar_of(&sample.program);
+    // EINVAL, of the stub's own accord.
+    sample.command().secure().output().refuses(&[&path, " 22"]);
+}
+
+fn restored(variant: Variant) {
+    let sample = wrapped(variant);
+    let run = sample.root.wrap_buddy();
+    run.args(["restore", &sample.program]).output().success();
+    let original = fs::read(&sample.built).expect("built before");
+    assert!(sample.root.read(&sample.program) == original);
+    assert!(!sample.root.path(&sidecar_of(&sample.program)).exists());
+}
+
+fn without_write_then_execute(variant: Variant) {
+    says(wrapped(variant).command().deny_write_execute().output());
+}
+
+/// At `/app/program`, wrapped; the root's loaders are gone.
+fn wrapped(variant: Variant) -> Sample {
+    let sample = Sample::unwrapped(variant);
+    wrap(&sample);
+    let loader = sample.root.path(&sample.loader());
+    fs::remove_file(loader).expect("the root has loaders");
+    sample
+}
+
+#[track_caller]
+fn wrap(sample: &Sample) {
+    let wrapping = sample.wrapping().without_loader_dir();
+    wrapping.args(["--self-contained"]).run();
+    sample.wrapped();
+}
