@@ -21,6 +21,20 @@ fn main() {
     }
 }
 
+/// Why an architecture has no images.
+enum Failure {
+    /// The compiler has no `core` for it: the tool is built without.
+    NoToolchain(String),
+    /// The sources do not compile, or not to what an image has to be, a loader of one page for instance.
+    Ours(String),
+}
+
+impl Failure {
+    fn of_ours(error: Box<dyn Error>) -> Self {
+        Self::Ours(error.to_string())
+    }
+}
+
 fn run() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     let package = env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo sets CARGO_MANIFEST_DIR")?;
@@ -47,11 +61,13 @@ fn run() -> Result<(), Box<dyn Error>> {
 
     let build = |arch: &'static Arch| {
         let directory = out.join(arch.name);
-        let result =
-            compile::stage(arch, &workspace, &directory).map_err(|error| error.to_string());
+        let result = match compile::toolchain(arch, &directory) {
+            Ok(_) => compile::stage(arch, &workspace, &directory).map_err(Failure::of_ours),
+            Err(error) => Err(Failure::NoToolchain(error.to_string())),
+        };
         (arch, result)
     };
-    let results: Vec<(&Arch, Result<Images, String>)> = thread::scope(|scope| {
+    let results: Vec<(&Arch, Result<Images, Failure>)> = thread::scope(|scope| {
         let running: Vec<_> = ARCHES
             .iter()
             .map(|arch| scope.spawn(move || build(arch)))
@@ -90,13 +106,13 @@ fn run() -> Result<(), Box<dyn Error>> {
                     images.loader_used,
                 )?;
             }
-            Err(error) if arch.is_host(&host) => {
-                return Err(format!("cannot build the {} stage: {error}", arch.name).into());
-            }
-            Err(error) => {
+            Err(Failure::NoToolchain(error)) if !arch.is_host(&host) => {
                 let error = error.lines().next().unwrap_or_default();
                 println!("cargo::warning=built without {}: {error}", arch.name);
                 writeln!(missing, "    ({:?}, {error:?}),", arch.name)?;
+            }
+            Err(Failure::NoToolchain(error) | Failure::Ours(error)) => {
+                return Err(format!("cannot build the {} stage: {error}", arch.name).into());
             }
         }
     }

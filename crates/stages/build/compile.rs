@@ -136,6 +136,19 @@ pub enum Part {
     Loader,
 }
 
+/// Finds what an architecture is compiled with.
+///
+/// # Errors
+/// When there is no `core` for it, with what to do.
+pub fn toolchain(arch: &Arch, out: &Path) -> Result<Toolchain, Box<dyn Error>> {
+    // Shared between profiles: a `core` takes a while.
+    let cache = out.ancestors().find(|path| path.ends_with("build"));
+    let cache = cache
+        .and_then(|build| build.parent()?.parent())
+        .unwrap_or(out);
+    toolchain::find(arch.target, &cache.join("stage-core"))
+}
+
 /// Compiles one part and links it to a flat image.
 pub fn link(
     arch: &Arch,
@@ -144,14 +157,9 @@ pub fn link(
     part: Part,
 ) -> Result<Linked, Box<dyn Error>> {
     fs::create_dir_all(out)?;
-    // Shared between profiles: a `core` takes a while.
-    let cache = out.ancestors().find(|path| path.ends_with("build"));
-    let cache = cache
-        .and_then(|build| build.parent()?.parent())
-        .unwrap_or(out);
     let compiler = Compiler {
         arch,
-        toolchain: toolchain::find(arch.target, &cache.join("stage-core"))?,
+        toolchain: toolchain(arch, out)?,
         out,
     };
     let sidecar = compiler.library("sidecar", &workspace.join("crates/sidecar/src/lib.rs"), &[])?;
