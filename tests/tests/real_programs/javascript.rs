@@ -9,7 +9,7 @@ use e2e::{Arch, Root, Run, corpus};
 
 use crate::layout::{Case, ShortPath, edit_libraries, eventually, root, root_with_shell, wrap};
 
-on!([x86_64 aarch64 x86_64_auto aarch64_auto]:
+on!([x86_64 aarch64 x86_64_auto aarch64_auto x86_64_own]:
     node_of_vs_code_runs_a_script_and_loads_addons,
     bun_runs_typescript_and_loads_addons,
     bun_compiles_a_program_out_of_itself,

@@ -15,21 +15,25 @@ pub struct Case {
     /// What they run on.
     pub arch: Arch,
     auto: bool,
+    own: bool,
 }
 
 impl Case {
     /// The case called `name`: see `on!`.
     pub fn named(name: &str) -> Case {
-        let (arch, auto) = match name.strip_suffix("_auto") {
+        let is = |suffix| match name.strip_suffix(suffix) {
             Some(arch) => (arch, true),
             None => (name, false),
         };
+        let ((of_auto, auto), (of_own, own)) = (is("_auto"), is("_own"));
+        let arch = if own { of_own } else { of_auto };
         let host = (arch == "host").then(Arch::host);
         let known = || Arch::ALL.into_iter().find(|known| known.name() == arch);
         let arch = host.or_else(known);
         Case {
             arch: arch.unwrap_or_else(|| panic!("no case is called {name}")),
             auto,
+            own,
         }
     }
 
@@ -78,7 +82,10 @@ pub fn wrap_with(case: Case, root: &Root, program: &str, libs: &[String], more: 
     assert_fails_unwrapped(root.command(program));
     let original = root.read(program);
     let wrap = root.wrap(program).libs(libs);
-    let wrap = wrap.args(["--strategy", case.strategy()]);
+    let mut wrap = wrap.args(["--strategy", case.strategy()]);
+    if case.own {
+        wrap = wrap.without_loader_dir().args(["--self-contained"]);
+    }
     let report = wrap.args(more.iter().copied()).report().success();
     check(case, root, program, original, &report);
 }

@@ -106,6 +106,17 @@ impl Kit {
         expect_greeting(path)
     }
 
+    /// The same with the loader in the sidecar.
+    pub fn self_contained(&self, program: &Program) -> Result<PathBuf> {
+        let path = self.link(program, "self-contained", &[])?;
+        let mut wrap = wrap(&self.tool, &path, &self.search, &self.loaders);
+        output(wrap.arg("--self-contained"))?;
+        let (sidecar, bytes) = self.sidecar(program, "self-contained")?;
+        let own = Sidecar::parse(&bytes).is_ok_and(|sidecar| sidecar.is_self_contained());
+        ensure!(own, "{} has no loader", sidecar.display());
+        expect_greeting(path)
+    }
+
     /// Linked without a search path and edited in place.
     pub fn edited_in_place(&self, program: &Program) -> Result<PathBuf> {
         let path = self.link(program, "in-place", &[])?;
