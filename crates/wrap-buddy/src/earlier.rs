@@ -99,7 +99,9 @@ pub struct Earlier {
     pub links: Vec<OsString>,
     /// Version of the tool that did it.
     pub tool: ToolVersion,
-    /// What a stub starts, absolute or relative to the directory of the file; none where that is in the sidecar.
+    /// Whether a stub with its trailer stands in the file.
+    pub has_stub: bool,
+    /// What that starts, absolute or relative to the directory of the file; none where that is in the sidecar.
     pub loader: Option<PathBuf>,
 }
 
@@ -206,6 +208,7 @@ fn by_another_tool(beside: PathBuf, elf: &Elf, source: &mut Source) -> Option<Ea
         edits,
         links: Vec::new(),
         tool: ToolVersion::default(),
+        has_stub: false,
         loader: None,
     })
 }
@@ -257,7 +260,7 @@ fn known(place: &Path, is_beside: bool, elf: &Elf, source: &mut Source) -> Optio
         trailer_at(slot, source).is_some_and(|found| found.id == id)
     });
     let mut slots = edits.iter().filter(|edit| edit.kind == EditKind::Slot);
-    let loader = slots.find_map(|slot| trailer_at(slot, source)?.loader);
+    let stub = slots.find_map(|slot| trailer_at(slot, source));
     Some(Earlier {
         way: Way::Stub,
         progress,
@@ -268,7 +271,8 @@ fn known(place: &Path, is_beside: bool, elf: &Elf, source: &mut Source) -> Optio
         edits,
         links: Vec::new(),
         tool: sidecar.header().tool,
-        loader,
+        has_stub: stub.is_some(),
+        loader: stub.and_then(|stub| stub.loader),
         sidecar: bytes,
     })
 }
@@ -343,6 +347,7 @@ fn in_place(place: &Path, elf: &Elf, source: &mut Source, bytes: Vec<u8>) -> Opt
         id: record.id,
         links: links.collect(),
         tool: record.tool,
+        has_stub: false,
         loader: None,
         edits,
         sidecar: bytes,

@@ -225,7 +225,7 @@ impl Subject<'_> {
         let now = source.read_raw(past.offset, len).ok()?;
         let made = match &past.written {
             Some(written) => now == *written,
-            None => earlier.loader.is_some() && now != past.original,
+            None => earlier.has_stub && now != past.original,
         };
         let state = match made {
             true => EditState::Made,

@@ -198,6 +198,30 @@ fn files_that_are_half_done_changed_or_without_their_sidecar() {
 }
 
 #[test]
+fn a_loader_in_the_sidecar_is_shown() {
+    let yard = Yard::new();
+    let main = yard.compile(X86_64, "app/main", "int main(void) { return 0; }", &[]);
+    yard.wrap(&[&"--paths", &main, &"--self-contained"]);
+    let view = view(&main);
+    assert!(!view.edits.is_empty());
+    for edit in &view.edits {
+        assert_eq!(edit.state, EditState::Made, "{edit:?}");
+    }
+    let loader = view.loader.as_ref().unwrap();
+    assert!(
+        loader.self_contained && loader.problem.is_none(),
+        "{loader:?}"
+    );
+    assert_eq!(loader.len, Some(4096));
+    assert_eq!(view.trailer.as_ref().unwrap().loader, None);
+    let text = human(&view);
+    assert!(
+        text.contains("loader       in the sidecar, 4096 bytes"),
+        "{text}"
+    );
+}
+
+#[test]
 fn what_is_below_a_directory_is_shown_when_something_was_done_to_it() {
     let yard = Yard::new();
     walk_through(&yard, X86_64, "stub");
