@@ -27,6 +27,7 @@ struct Scenario {
 }
 
 const WRAP: &[&str] = &["--paths", "app", "--libs", "lib"];
+const SELF_CONTAINED: &[&str] = &["--self-contained", "--paths", "app", "--libs", "lib"];
 const IN_PLACE: &[&str] = &["--strategy", "inplace", "--paths", "app", "--libs", "lib"];
 const RESTORE: &[&str] = &["restore", "app"];
 
@@ -369,6 +370,8 @@ scenarios! {
         run: &["--relocatable", "--paths", "app", "--libs", "lib"],
         restores: false,
     };
+    wrap_with_the_loader_in_the_sidecar: Scenario { before: &[WRAP], run: SELF_CONTAINED, restores: false };
+    wrap_with_a_loader_file_again: Scenario { before: &[SELF_CONTAINED], run: WRAP, restores: false };
     edit_in_place: Scenario { before: &[], run: IN_PLACE, restores: false };
     edit_in_place_with_another_search_path: Scenario {
         before: &[IN_PLACE],
