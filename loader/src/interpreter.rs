@@ -306,8 +306,9 @@ impl Interpreter {
         mapped.0
     }
 
-    /// PROT_BTI, if the processor has it and the object's PT_GNU_PROPERTY, which linkers put in front, promises landing pads: the kernel does the same
-    /// for an interpreter it loads (arch/arm64/kernel/process.c, arch_elf_adjust_prot).
+    /// PROT_BTI, if the processor has it and the object's PT_GNU_PROPERTY promises landing pads: the kernel does the same for an
+    /// interpreter it loads (arch/arm64/kernel/process.c, arch_elf_adjust_prot). Linkers put the note in front, where it was read
+    /// with the headers.
     #[inline(always)]
     fn find_bti(&mut self, loader: &Loader, read: usize) {
         if !sys::arch::HAS_BTI {
