@@ -5,12 +5,12 @@ use std::fs;
 use e2e::check::sidecar_of;
 use e2e::{Sample, Variant, matrix, says};
 use sidecar::Sidecar;
-use sidecar::loader::{CLOSING_OFFSET, IMAGE_LEN};
+use sidecar::loader::{CLOSING_OFFSET, IMAGE_LEN, MAGIC_OFFSET};
 
 matrix!(all:
     runs_without_a_loader_file, renamed_copied_and_linked, from_a_memfd, without_proc, started_by_ld_so,
     moved_with_its_sidecar_it_says_what_is_missing, truncated_anywhere, changed_behind_its_loader, of_another_program,
-    long_sidecar, from_one_way_to_the_other, secure_start_is_refused, restored,
+    beside_the_sidecar_of_another_stub, loader_without_its_magic, long_sidecar, from_one_way_to_the_other, secure_start_is_refused, restored,
 );
 matrix!(native: without_write_then_execute);
 
@@ -62,6 +62,67 @@ fn moved_with_its_sidecar_it_says_what_is_missing(variant: Variant) {
     fs::rename(sample.root.path("/app"), sample.root.path("/moved")).expect("rename");
     let output = sample.root.command("/moved/program").output();
     output.refuses(&[&sidecar_of(&sample.program), " 2"]);
+    let why = format!(
+        "it looks for its sidecar at {}, which is not there: wrap it again",
+        sidecar_of(&sample.program)
+    );
+    for command in ["status", "show"] {
+        let run = sample.root.wrap_buddy();
+        let output = run.args([command, "/moved/program"]).output();
+        assert!(output.stdout.contains(&why), "{output}");
+    }
+    let run = sample.root.wrap_buddy().args(["check", "/moved/program"]);
+    let output = run.args(["--interpreter", &sample.interpreter()]).output();
+    assert_eq!(output.status, Some(1), "{output}");
+    assert!(output.stdout.contains(&why), "{output}");
+    // What is proposed leaves it as self-contained as it was.
+    assert!(output.stdout.contains(" --self-contained"), "{output}");
+}
+
+/// The bytes it replaced are the same, and so is their number, but not where it begins.
+fn beside_the_sidecar_of_another_stub(variant: Variant) {
+    let stage = stages::for_machine(variant.arch.machine()).expect("every architecture is built");
+    // A trailer has the absolute path of a sidecar or, where programs move, its name.
+    let directory = stage.relocatable_self_contained_stub.len() - stage.self_contained_stub.len();
+    let program = format!("/{}/program", "d".repeat(directory - 2));
+    let sample = Sample::unwrapped_at(variant, &program);
+    wrap(&sample);
+    let path = sidecar_of(&program);
+    let first = sample.root.read(&path);
+    sample
+        .root
+        .install(&sample.root.path(&program), "/srv/copy");
+    let wrapping = sample.wrapping().without_loader_dir();
+    wrapping.args(["--relocatable"]).run();
+    let second = sample.root.read(&path);
+    let slot = |sidecar| {
+        Sidecar::parse(sidecar)
+            .expect("just written")
+            .slot()
+            .to_vec()
+    };
+    assert!(slot(&first) == slot(&second), "this compares nothing");
+    let output = sample.root.command("/srv/copy").output();
+    output.refuses(&[&path, "another program"]);
+}
+
+/// Damage to the loader alone is no reason to take the record for none.
+fn loader_without_its_magic(variant: Variant) {
+    let sample = wrapped(variant);
+    let path = sidecar_of(&sample.program);
+    let mut bytes = sample.root.read(&path);
+    bytes[MAGIC_OFFSET] ^= 1;
+    sample.root.write(&path, &bytes);
+    let run = sample.root.wrap_buddy();
+    let output = run.args(["status", &sample.program]).output();
+    assert!(
+        output.stdout.contains("the loader in its sidecar"),
+        "{output}"
+    );
+    let run = sample.root.wrap_buddy();
+    run.args(["restore", &sample.program]).output().success();
+    let original = fs::read(&sample.built).expect("built before");
+    assert!(sample.root.read(&sample.program) == original);
 }
 
 fn truncated_anywhere(variant: Variant) {

@@ -7,7 +7,7 @@
 use core::mem::{offset_of, size_of};
 
 use crate::bytes::{Writer, array, u32_at, u64_at};
-use crate::loader::{IMAGE_LEN, MAGIC_OFFSET};
+use crate::loader::IMAGE_LEN;
 use crate::{Error, Id, loader};
 
 /// The first bytes of a sidecar, the version of the layout among them: a loader reads exactly one.
@@ -274,12 +274,14 @@ impl<'a> Sidecar<'a> {
     /// When any field, but for a loader in front, does not hold together: what this returns can be used without looking again.
     pub fn parse(file: &'a [u8]) -> Result<Self, Error> {
         const OTHER: Error = Error(c"is not a wrap-buddy sidecar of this version");
-        let (loader, bytes) = match array(file, MAGIC_OFFSET) {
-            Some(loader::MAGIC) if file.len() > IMAGE_LEN => {
+        let begins_at = |at| array(file, at).map(u64::from_le_bytes) == Some(MAGIC);
+        // By the record, not by the loader, which may be damaged where the record is not.
+        let (loader, bytes) = match !begins_at(0) && begins_at(IMAGE_LEN) {
+            true => {
                 let (loader, bytes) = file.split_at(IMAGE_LEN);
                 (Some(loader), bytes)
             }
-            _ => (None, file),
+            false => (None, file),
         };
         let header = Header::read(bytes).ok_or(OTHER)?;
         if header.magic != MAGIC {

@@ -103,6 +103,8 @@ pub struct Earlier {
     pub has_stub: bool,
     /// What that starts, absolute or relative to the directory of the file; none where that is in the sidecar.
     pub loader: Option<PathBuf>,
+    /// Where it looks for a sidecar with the loader in it, absolute or relative likewise; none where there is a loader.
+    pub own_sidecar: Option<PathBuf>,
 }
 
 /// What to do about [`State::Untrusted`].
@@ -210,6 +212,7 @@ fn by_another_tool(beside: PathBuf, elf: &Elf, source: &mut Source) -> Option<Ea
         tool: ToolVersion::default(),
         has_stub: false,
         loader: None,
+        own_sidecar: None,
     })
 }
 
@@ -272,6 +275,10 @@ fn known(place: &Path, is_beside: bool, elf: &Elf, source: &mut Source) -> Optio
         links: Vec::new(),
         tool: sidecar.header().tool,
         has_stub: stub.is_some(),
+        own_sidecar: stub
+            .as_ref()
+            .filter(|stub| stub.loader.is_none())
+            .map(|stub| stub.sidecar.clone()),
         loader: stub.and_then(|stub| stub.loader),
         sidecar: bytes,
     })
@@ -349,6 +356,7 @@ fn in_place(place: &Path, elf: &Elf, source: &mut Source, bytes: Vec<u8>) -> Opt
         tool: record.tool,
         has_stub: false,
         loader: None,
+        own_sidecar: None,
         edits,
         sidecar: bytes,
     })
@@ -495,7 +503,7 @@ fn undo(elf: &Elf, source: &mut Source, sidecar: &Sidecar<'_>) -> Option<Vec<Pas
     // The identity covers all these bytes: it says whether they are this file's.
     let header = sidecar.header();
     let same_kind = (header.machine, header.class) == (elf.machine, elf.class);
-    let same = same_kind && identity(&original, sidecar.slot()) == header.id;
+    let same = same_kind && identity(&original, sidecar.slot(), header.stub_len) == header.id;
     if !same {
         return None;
     }

@@ -40,13 +40,15 @@ pub fn is_sidecar_name(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b".") && name.as_bytes().ends_with(b".wrapbuddy")
 }
 
-/// The identity of a program, from its original content: its headers, the bytes of the slot, and its length.
-pub fn identity(original: &Elf, slot: &[u8]) -> Id {
+/// The identity of a program, from its original content: its headers, the bytes of the slot, and its length; and the length of the
+/// stub, by which the loader knows where the program lies: two stubs may come to slots of the same length.
+pub fn identity(original: &Elf, slot: &[u8], stub_len: u32) -> Id {
     let mut hash = Sha256::new();
     hash.update(&original.header);
     hash.update(&original.program_headers);
     hash.update(slot);
     hash.update(original.file_len.to_le_bytes());
+    hash.update(stub_len.to_le_bytes());
     let digest: [u8; 32] = hash.finalize().into();
     std::array::from_fn(|n| digest[n])
 }
@@ -60,7 +62,7 @@ pub fn identity_in_place(original: &Elf, source: &mut Source) -> Result<Id> {
     for segment in segments.filter(|segment| told.contains(&segment.kind)) {
         content.extend(source.read(segment.offset, segment.file_len)?);
     }
-    Ok(identity(original, &content))
+    Ok(identity(original, &content, 0))
 }
 
 #[cfg(test)]

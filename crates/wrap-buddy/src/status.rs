@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
-use sidecar::{Sidecar, loader};
+use sidecar::{Id, Sidecar, loader};
 use stages::Stage;
 
 use crate::cli::{Look, Output};
@@ -289,11 +289,14 @@ fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
         status.search_path = (!search.is_empty()).then_some(search);
         status.needed = sidecar.needed_names().map(text).collect();
         status.self_contained = sidecar.is_self_contained();
-        status.advice = status
-            .advice
-            .or_else(|| own_loader_problem(&earlier.sidecar));
         let home = path.parent().unwrap_or(Path::new("/"));
         status.advice = status.advice.or_else(|| gone(&status.needed, home));
+        if let Some(own) = &earlier.own_sidecar {
+            let at = home.join(own);
+            status.advice = status
+                .advice
+                .or_else(|| own_loader_problem(&at, earlier.id));
+        }
         if let Some(loader) = &earlier.loader {
             let at = home.join(loader);
             let problem = loader_problem(&at, sidecar.header().machine);
@@ -305,9 +308,17 @@ fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
     status
 }
 
-/// Why a stub will not get on with the loader in front of a sidecar, if there is one.
-pub(crate) fn own_loader_problem(sidecar: &[u8]) -> Option<String> {
-    let error = Sidecar::parse(sidecar).ok()?.loader().err()?;
+/// Why a stub will not get on with the loader that it looks for in a sidecar at `path`, which is to have this id.
+pub(crate) fn own_loader_problem(path: &Path, id: Id) -> Option<String> {
+    let bytes = earlier::read(path).unwrap_or_default();
+    let own = Sidecar::parse(&bytes).ok();
+    let Some(own) = own.filter(|sidecar| sidecar.header().id == id) else {
+        let path = path.display();
+        return Some(format!(
+            "it looks for its sidecar at {path}, which is not there: wrap it again"
+        ));
+    };
+    let error = own.loader().err()?;
     Some(format!("the loader in its sidecar {error}: wrap it again"))
 }
 

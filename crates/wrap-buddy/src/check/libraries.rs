@@ -15,7 +15,7 @@ use crate::arch;
 use crate::inspect::Source;
 use crate::interpreter::{Fit, Interpreter, Libc};
 use crate::resolve::{Cause, Linker, Lost, Misfit, Tree, misfit};
-use crate::status::loader_problem;
+use crate::status::{loader_problem, own_loader_problem};
 
 /// A look at what one file has loaded.
 pub(super) struct Look<'l, 'd> {
@@ -42,6 +42,7 @@ impl Look<'_, '_> {
             is_library: self.file.kind == Kind::Library,
             state: self.subject.state,
             interpreter: self.subject.interpreter.as_deref(),
+            flags: &self.subject.flags,
         };
         self.file.interpreter = given.as_ref().map(|given| given.path.clone());
         let desk = self.desk;
@@ -177,13 +178,21 @@ impl Look<'_, '_> {
     }
 
     fn at_loader(&mut self) {
-        let Some(loader) = &self.subject.loader else {
+        let subject = self.subject;
+        let own = subject.own_sidecar.as_ref();
+        let own = own.map(|(path, id)| (path, Some(*id)));
+        let shared = subject.loader.as_ref().map(|path| (path, None));
+        let Some((path, id)) = own.or(shared) else {
             return;
         };
         let directory = self.inside.parent().unwrap_or(Path::new("/"));
-        let path = directory.join(loader);
+        let path = directory.join(path);
         let on_host = self.desk.root.on_host(&path);
-        if let Some(why) = loader_problem(&on_host, self.subject.elf.machine) {
+        let why = match id {
+            Some(id) => own_loader_problem(&on_host, id),
+            None => loader_problem(&on_host, subject.elf.machine),
+        };
+        if let Some(why) = why {
             let why = why.replace(&on_host.display().to_string(), &path.display().to_string());
             let diagnosis = match on_host.exists() {
                 true => Diagnosis::LoaderUnfit,

@@ -26,6 +26,8 @@ pub struct Wanted<'a> {
     pub state: State,
     /// The dynamic linker it asks for.
     pub interpreter: Option<&'a Path>,
+    /// What it was wrapped with, and would no longer be without saying so.
+    pub flags: &'a [&'static str],
 }
 
 /// A dynamic linker for a file whose own is not there, or lacks the `unmet` versions.
@@ -356,7 +358,8 @@ impl Call {
         if self.names_interpreter {
             words.extend(["--interpreter".to_owned(), text(&self.interpreter.path)]);
         }
-        quoted(words.iter().map(String::as_str))
+        let words = words.iter().map(String::as_str);
+        quoted(words.chain(wanted.flags.iter().copied()))
     }
 }
 

@@ -4,14 +4,13 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use sidecar::Sidecar;
+use sidecar::{Flags, Id, Sidecar};
 use stages::Stage;
 
 use super::State;
 use super::diagnosis::{Diagnosis, Note, Problem};
 use crate::earlier::{self, Earlier, Progress, Way};
 use crate::inspect::{Elf, Source};
-use crate::status::own_loader_problem;
 
 /// An ELF file, and what was done to it.
 pub struct Subject {
@@ -23,6 +22,10 @@ pub struct Subject {
     pub state: State,
     /// The loader that its stub starts; none where that is in the sidecar.
     pub loader: Option<PathBuf>,
+    /// Where that sidecar is looked for, absolute or relative to the file's directory, and what ties the stub to it.
+    pub own_sidecar: Option<(PathBuf, Id)>,
+    /// The flags it was wrapped with, of those that say where its loader is.
+    pub flags: Vec<&'static str>,
     /// Whether the first wrap-buddy did it, so that nothing more is known.
     pub is_foreign: bool,
     /// What is wrong already.
@@ -44,6 +47,8 @@ impl Subject {
             elf,
             state: State::Original,
             loader: None,
+            own_sidecar: None,
+            flags: Vec::new(),
             is_foreign: false,
             problems: Vec::new(),
             notes: Vec::new(),
@@ -105,13 +110,15 @@ impl Subject {
     fn through_sidecar(&mut self, source: &mut Source, earlier: &Earlier) -> anyhow::Result<()> {
         self.state = State::Wrapped;
         self.loader.clone_from(&earlier.loader);
-        if let Some(why) = own_loader_problem(&earlier.sidecar) {
-            self.problems
-                .push(Problem::new(Diagnosis::LoaderUnfit, why));
-        }
+        self.own_sidecar = earlier.own_sidecar.clone().map(|path| (path, earlier.id));
         self.elf = Elf::read(source)?;
         let Ok(sidecar) = Sidecar::parse(&earlier.sidecar) else {
             return Ok(());
+        };
+        self.flags = match sidecar.header().flags {
+            flags if flags.contains(Flags::RELOCATABLE) => vec!["--relocatable"],
+            _ if sidecar.is_self_contained() => vec!["--self-contained"],
+            _ => Vec::new(),
         };
         let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
         self.interpreter = Some(PathBuf::from(text(sidecar.interpreter())));

@@ -148,7 +148,7 @@ pub fn stub(
         .choose(&lengths, &mut around)
         .map_err(|reason| anyhow!("there is no place for a stub: {reason}"))?;
     let original = source.read(slot.offset, slot.len)?;
-    let id = identity(&elf, &original);
+    let id = identity(&elf, &original, stub.len() as u32);
     let sidecar_in_trailer = trailers[chosen].clone();
     if let Some(privilege) = &privilege {
         if !Path::new(&sidecar_in_trailer).is_absolute() {

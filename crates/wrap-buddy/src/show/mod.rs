@@ -206,9 +206,9 @@ impl Subject<'_> {
                 (len, loader_problem(&path, self.elf.machine))
             }
             None => {
-                let bytes = earlier::read(&path);
-                let len = bytes.as_ref().map(|_| loader::IMAGE_LEN as u64);
-                (len, bytes.and_then(|bytes| own_loader_problem(&bytes)))
+                let problem = own_loader_problem(&path, stub.id);
+                let len = problem.is_none().then_some(loader::IMAGE_LEN as u64);
+                (len, problem)
             }
         };
         view.loader = Some(LoaderView {
