@@ -33,7 +33,7 @@ fn said_of(diagnosis: Diagnosis) -> (String, Vec<String>) {
 fn each_in_words() {
     for &diagnosis in Diagnosis::all() {
         let (text, names) = said_of(diagnosis);
-        let known = names.iter().any(|name| name == diagnosis.name());
+        let known = names.iter().any(|name| *name == diagnosis.name());
         assert!(known, "{diagnosis:?} is not among {names:?}: {text}");
         insta::assert_snapshot!(diagnosis.name(), text);
     }
@@ -47,7 +47,7 @@ fn what_is_said_to_type_helps(variant: Variant) {
         };
         let before = checked(&scene);
         let names = before.diagnoses();
-        let known = names.iter().any(|name| name == diagnosis.name());
+        let known = names.iter().any(|name| *name == diagnosis.name());
         assert!(known, "{diagnosis:?} is not among {names:?}");
         match scene.ending {
             Ending::NoCommand => assert_eq!(before.commands(), [""; 0], "{diagnosis:?}"),

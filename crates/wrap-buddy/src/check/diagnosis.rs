@@ -1,6 +1,6 @@
 //! What there is to say of a file, by name.
 
-use strum::{IntoStaticStr, VariantArray};
+use clap::ValueEnum;
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,8 +30,7 @@ pub enum Trouble {
 }
 
 /// Everything that can be said of a file, problem or not. JSON has the names in kebab case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
-#[strum(serialize_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Diagnosis {
     /// It is not there, or may not be opened.
     Unopenable,
@@ -146,13 +145,14 @@ impl Diagnosis {
     }
 
     /// As JSON has it.
-    pub fn name(self) -> &'static str {
-        self.into()
+    pub fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
     /// All there are.
     pub fn all() -> &'static [Self] {
-        Self::VARIANTS
+        Self::value_variants()
     }
 }
 

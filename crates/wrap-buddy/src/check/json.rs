@@ -58,7 +58,7 @@ pub struct File {
     /// What else there is to know.
     notes: Vec<String>,
     /// Which notes these are, such as `packed`.
-    note_diagnoses: Vec<&'static str>,
+    note_diagnoses: Vec<String>,
     /// What to do.
     next: Vec<Next>,
 }
@@ -87,7 +87,7 @@ struct Problem {
     /// `symbol-version`, `dlopen` or `noexec`.
     kind: &'static str,
     /// Which of that kind, such as `library-passed-over`.
-    diagnosis: &'static str,
+    diagnosis: String,
     /// In words.
     text: String,
     /// The library it is about.
