@@ -234,7 +234,7 @@ fn step_by_directory<'j>(
     work: impl Fn(&'j Plan, &mut Job<'j>) -> Result<()> + Sync,
 ) {
     let mut directories: BTreeMap<&Path, Vec<_>> = BTreeMap::new();
-    for entry in jobs.iter_mut().filter(|entry| entry.is_ok()) {
+    for entry in &mut *jobs {
         if let Ok((plan, _)) = entry {
             let directory = plan.path.parent().unwrap_or(Path::new("/"));
             directories.entry(directory).or_default().push(entry);
