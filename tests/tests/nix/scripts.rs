@@ -1,4 +1,7 @@
-//! The shell scripts, as shells and their linter read them.
+//! The shell scripts, as shells and their linter read them, and the layout of Nix files.
+
+use std::fs;
+use std::path::Path;
 
 use e2e::run::on_host;
 
@@ -16,5 +19,33 @@ fn are_clean() {
         let path = format!("{}/../{script}", env!("CARGO_MANIFEST_DIR"));
         on_host("bash", &["-n", &path]).success();
         on_host("shellcheck", &["--external-sources", &path]).success();
+    }
+}
+
+/// What can be told of nixfmt's layout without it: no tabs, nothing behind the last word of a line, levels of two spaces, single
+/// empty lines, and one line end at the end.
+#[test]
+fn nix_files_are_laid_out_as_nixfmt_does() {
+    let top = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let mut files = vec![top.join("flake.nix")];
+    for directory in ["nix", "nix/template", "tests/nix/stand-in"] {
+        let entries = fs::read_dir(top.join(directory)).expect("a directory");
+        let paths = entries.map(|entry| entry.expect("an entry of a directory").path());
+        files.extend(paths.filter(|path| path.extension().is_some_and(|name| name == "nix")));
+    }
+    assert!(files.len() >= 13, "only {} files", files.len());
+    for file in files {
+        let text = fs::read_to_string(&file).expect("it was listed");
+        let name = file.display();
+        assert!(text.ends_with('\n'), "{name}: its last line has no end");
+        assert!(!text.ends_with("\n\n"), "{name}: empty lines at its end");
+        assert!(!text.contains("\n\n\n"), "{name}: two empty lines");
+        for (number, line) in text.lines().enumerate() {
+            let at = format!("{name}:{}: {line:?}", number + 1);
+            assert!(!line.contains('\t'), "{at}: a tab");
+            assert_eq!(line.trim_end(), line, "{at}: blanks at its end");
+            let indent = line.len() - line.trim_start().len();
+            assert!(indent.is_multiple_of(2), "{at}: {indent} spaces");
+        }
     }
 }
