@@ -59,7 +59,7 @@ fn read_linker(bytes: &[u8], file_len: usize) {
     front[..4].fill(0);
     front[..read].copy_from_slice(&bytes[..read]);
     let front = Exactly::new(&front);
-    let mut layout = Layout::new(PAGE);
+    let mut layout = Layout::UNKNOWN;
     // SAFETY: PATH_MAX bytes, aligned, which outlive the layout.
     let problem = unsafe { layout.problem(front.start, read, file_len) };
     if problem != EMPTY {

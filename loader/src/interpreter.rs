@@ -12,7 +12,7 @@ use sys::syscall::{self, map, open_flags, prot};
 use crate::locate::PATH_MAX;
 use crate::process::Loader;
 use crate::report::fail;
-use crate::text::{CUT, EMPTY, Message, NOT_ELF, NOT_LOADED, OTHER_MACHINE, R_DEBUG, Text};
+use crate::text::{DAMAGED, EMPTY, Message, NOT_ELF, NOT_LOADED, OTHER_MACHINE, R_DEBUG, Text};
 
 /// More than any dynamic linker takes, and no overflow when added to an address, bytes.
 const MAX_SPAN: usize = 1 << 28;
@@ -23,12 +23,8 @@ pub struct Layout {
     headers: *const Phdr,
     /// Behind the last.
     limit: *const Phdr,
-    /// The first loadable segment.
-    first: *const Phdr,
     /// Virtual address behind the last segment.
     pub end: usize,
-    /// The largest p_align, at least a page.
-    align: usize,
 }
 
 /// A dynamic linker; every failure ends the process.
@@ -61,7 +57,7 @@ impl Loader {
         let (fd, read) = unsafe {
             let fd = syscall::open(path.as_ptr(), open_flags::RDONLY | open_flags::NONBLOCK);
             *front.cast::<u32>() = 0;
-            (fd, syscall::read_front(fd.0, front, PATH_MAX))
+            (fd, syscall::read_at(fd.0, front, PATH_MAX, 0))
         };
         let page = self.page();
         let mut interpreter = Interpreter {
@@ -69,7 +65,7 @@ impl Loader {
             near: EMPTY.text().as_ptr() as usize,
             fd: fd.0,
             page,
-            layout: Layout::new(page),
+            layout: Layout::UNKNOWN,
             base: 0,
             bti: 0,
         };
@@ -85,9 +81,8 @@ impl Loader {
         if problem != EMPTY {
             fail(path, problem, 0);
         }
-        interpreter.reserve();
         interpreter.find_bti(self, read);
-        interpreter.fill();
+        interpreter.place();
         syscall::close(fd.0);
         if self.has(Flags::SEED_DEBUG) {
             let debug = self.bias.wrapping_add(self.header().debug_address as usize);
@@ -104,16 +99,11 @@ impl Loader {
 
 impl Layout {
     /// Nothing known yet.
-    #[inline(always)]
-    pub fn new(page: usize) -> Self {
-        Self {
-            headers: core::ptr::null(),
-            limit: core::ptr::null(),
-            first: core::ptr::null(),
-            end: 0,
-            align: page,
-        }
-    }
+    pub const UNKNOWN: Self = Self {
+        headers: core::ptr::null(),
+        limit: core::ptr::null(),
+        end: 0,
+    };
 
     /// Looks at the first `read` bytes of a file of `file_len`, which are at `front`: what is wrong with them, [`EMPTY`] for
     /// nothing. Then the loadable segments are in ascending order, do not overlap, and lie inside the file, because touching a
@@ -124,12 +114,12 @@ impl Layout {
     #[inline(always)]
     pub unsafe fn problem(&mut self, front: *const u8, read: usize, file_len: usize) -> Message {
         // SAFETY: any bytes are an ELF header, and its identification begins with four bytes of magic.
-        let (elf, ident) = unsafe { (&*front.cast::<Ehdr>(), *front.cast::<u32>()) };
-        if ident != MAGIC {
+        let (elf, words) = unsafe { (&*front.cast::<Ehdr>(), &*front.cast::<[u32; 5]>()) };
+        if words[0] != MAGIC {
             return NOT_ELF;
         }
-        // The class follows from the machine and the size of a program header.
-        if elf.e_type != ET_DYN || elf.e_machine != sys::arch::MACHINE {
+        // e_type and e_machine at once. The class follows from the machine and the size of a program header.
+        if words[4] != ET_DYN as u32 | (sys::arch::MACHINE as u32) << 16 {
             return OTHER_MACHINE;
         }
         self.headers = front.wrapping_add(elf.e_phoff).cast();
@@ -139,7 +129,7 @@ impl Layout {
             || elf.e_phoff > PATH_MAX
             || self.limit as usize - front as usize > read
         {
-            return CUT;
+            return DAMAGED;
         }
         let mut at = self.headers;
         while at != self.limit {
@@ -149,30 +139,20 @@ impl Layout {
             if segment.p_type != PT_LOAD {
                 continue;
             }
-            if self.first.is_null() {
-                self.first = segment;
-            }
             if segment.p_vaddr < self.end
                 || (segment.p_vaddr | segment.p_memsz) >= MAX_SPAN
                 || segment.p_filesz > segment.p_memsz
                 || segment.p_filesz.saturating_add(segment.p_offset) > file_len
             {
-                return CUT;
+                return DAMAGED;
             }
             self.end = segment.p_vaddr + segment.p_memsz;
-            self.align = self.align.max(segment.p_align);
         }
         // Without a loadable segment the end is 0.
         if elf.e_entry >= self.end {
-            return CUT;
+            return DAMAGED;
         }
         EMPTY
-    }
-
-    #[inline(always)]
-    fn first(&self) -> &'static Phdr {
-        // SAFETY: `problem` has found it.
-        unsafe { &*self.first }
     }
 
     /// The first header of a type.
@@ -237,63 +217,60 @@ impl Interpreter {
         fail(self.path, NOT_LOADED, errno)
     }
 
-    /// One mapping for the whole span, as the first segment wants it.
+    /// Maps the segments below the last mapping. Nothing lies there, as a rule, and then the kernel follows a hint: every segment is a
+    /// new mapping, while one over a part of another takes twice as long. As the kernel does, this aligns to pages only: a larger
+    /// p_align is for kernels with larger ones.
     #[inline(always)]
-    fn reserve(&mut self) {
-        let first = self.layout.first();
-        let before = first.p_vaddr & (self.page - 1);
-        let start = first.p_vaddr - before;
-        let len = self.layout.end - start;
-        // The kernel aligns to pages only, but follows a hint where nothing is in the way, and below the last mapping
-        // nothing is. A dynamic linker runs at any page: its p_align is for kernels with larger ones.
-        let below = self.near - self.page - len;
-        let hint = below & self.layout.align.wrapping_neg();
-        let offset = first.p_offset.wrapping_sub(before);
-        self.base = self.map(hint, len, protection(first), map::PRIVATE, offset) - start;
+    fn place(&mut self) {
+        let below = self.near - self.page - self.layout.end;
+        self.base = below & self.page.wrapping_neg();
+        let mut flags = map::PRIVATE;
+        while !self.fill(flags) {
+            // The whole span, wherever there is room, and the segments over it.
+            let anywhere = map::PRIVATE | map::ANONYMOUS;
+            self.base = self.map(0, self.layout.end, 0, anywhere, 0);
+            flags = map::PRIVATE | map::FIXED;
+        }
     }
 
-    /// Maps every segment but the first over the span, one that lies right already too: valgrind takes what is left of a mapping
-    /// for no part of the file, and then does not read its symbols. And its zeros.
+    /// Maps every segment, and its zeros; says whether each is where it was wanted.
     #[inline(always)]
-    fn fill(&self) {
+    fn fill(&self, flags: usize) -> bool {
         let mut at = self.layout.headers;
         while at != self.layout.limit {
             // SAFETY: the headers were read.
             let segment = unsafe { &*at };
             at = at.wrapping_add(1);
-            if segment.p_type == PT_LOAD {
-                self.fill_segment(segment);
+            if segment.p_type != PT_LOAD {
+                continue;
             }
-        }
-    }
-
-    #[inline(always)]
-    fn fill_segment(&self, segment: &Phdr) {
-        let first = self.layout.first();
-        let mut prot = protection(segment);
-        if prot & prot::EXEC != 0 {
-            prot |= self.bti;
-        }
-        let before = segment.p_vaddr & (self.page - 1);
-        let start = self.base.wrapping_add(segment.p_vaddr) - before;
-        let file_len = before + segment.p_filesz;
-        let offset = segment.p_offset.wrapping_sub(before);
-        if file_len != 0 && !core::ptr::eq(segment, first) {
-            self.map(start, file_len, prot, map::PRIVATE | map::FIXED, offset);
-        }
-        let mut zero = start + file_len;
-        let end = start + before + segment.p_memsz;
-        if segment.p_flags & PF_W != 0 && end > zero {
-            while zero & (self.page - 1) != 0 {
+            let mut prot = protection(segment);
+            if sys::arch::HAS_BTI && prot & prot::EXEC != 0 {
+                prot |= self.bti;
+            }
+            let address = self.base.wrapping_add(segment.p_vaddr);
+            let before = address & (self.page - 1);
+            let zero = address + segment.p_filesz;
+            let end = address + segment.p_memsz;
+            let (start, len) = (address - before, before + segment.p_filesz);
+            let offset = segment.p_offset.wrapping_sub(before);
+            // What is writable is what ld.so relocates first: POPULATE, which costs less than its page faults.
+            let populate = (prot & prot::WRITE) << 14;
+            if len != 0 && self.map(start, len, prot, flags | populate, offset) != start {
+                return false;
+            }
+            if prot & prot::WRITE != 0 && end > zero {
+                let pages = zero.wrapping_add(self.page - 1) & self.page.wrapping_neg();
                 // SAFETY: the rest of the segment's last page, mapped writable.
-                unsafe { (zero as *mut u8).write_volatile(0) };
-                zero += 1;
-            }
-            if end > zero {
-                let flags = map::PRIVATE | map::FIXED | map::ANONYMOUS;
-                self.map(zero, end - zero, prot, flags, 0);
+                unsafe { sys::arch::zero(zero, pages) };
+                if end > pages
+                    && self.map(pages, end - pages, prot, flags | map::ANONYMOUS, 0) != pages
+                {
+                    return false;
+                }
             }
         }
+        true
     }
 
     #[inline(never)]
@@ -336,7 +313,7 @@ impl Interpreter {
 }
 
 /// The protection a segment's flags ask for: the same three bits, the other way round.
-#[inline(never)]
+#[inline(always)]
 fn protection(segment: &Phdr) -> usize {
     const { assert!(PF_X == 1 && PF_W == 2 && PF_R == 4) };
     const { assert!(prot::READ == 1 && prot::WRITE == 2 && prot::EXEC == 4) };

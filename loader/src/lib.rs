@@ -32,12 +32,11 @@ pub unsafe extern "C" fn start(
     fd: usize,
     read: u32,
 ) -> ! {
-    sys::syscall::close(fd);
     // SAFETY: the stub passes what it was given.
-    let mut loader = unsafe { Loader::new(trailer, stack, read as usize) };
+    let mut loader = unsafe { Loader::new(trailer, stack, fd, read as usize) };
     loader.find_sidecar();
     loader.find_program();
-    let is_started = loader.is_started();
+    let is_started = loader.is_started(fini);
     loader.restore_slot(is_started);
     let mut entry = loader.entry();
     // Otherwise an ld.so is there already: it was told to run this program, and has done its part.
@@ -48,5 +47,5 @@ pub unsafe extern "C" fn start(
     }
     loader.trace(loader.interpreter, text::ENTERS, entry);
     // SAFETY: what is at the entry finds the stack and auxv as the kernel would have left them.
-    unsafe { sys::arch::enter(stack, loader.stack.end(), entry, fini) }
+    unsafe { sys::arch::enter(stack, loader.stack.end(), loader.room(), entry, fini) }
 }

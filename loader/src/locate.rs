@@ -1,6 +1,6 @@
 //! Finding the sidecar: the trailer's path, else its file name beside the executable.
 
-use sidecar::loader::{MAX_RECORD, RECORD_LEAD};
+use sidecar::loader::{FRONT_LEN, FRONT_ROOM, IMAGE_LEN, MAX_RECORD, RECORD_LEAD, RECORD_ROOM};
 use sidecar::{CHECKED_FROM, Flags, HEADER_LEN, Header, Id, MAGIC, checksum};
 use sys::stack::{at, length};
 use sys::syscall::{self, AT_FDCWD, open_flags};
@@ -13,6 +13,9 @@ use crate::text::{
 
 /// PATH_MAX, bytes (linux/limits.h).
 pub const PATH_MAX: usize = 4096;
+
+/// Bytes of a sidecar that go into the front room.
+const FRONT_RECORD: usize = FRONT_LEN - RECORD_LEAD;
 
 /// The sidecar is the right one.
 const FOUND: usize = EMPTY.0 as usize;
@@ -27,7 +30,7 @@ impl Loader {
         }
         // Whoever may link a set-id executable into a directory of his own may not choose its sidecar.
         let mut link = EXECUTABLE.text().as_ptr();
-        while failure != FOUND && !self.is_secure && !link.is_null() {
+        while failure != FOUND && self.read == 0 && !self.is_secure && !link.is_null() {
             // SAFETY: a message, or AT_EXECFN, a string on the initial stack.
             let executable = unsafe { Text::new(link) };
             self.beside(executable, self.path.file_name(), self.scratch());
@@ -55,22 +58,31 @@ impl Loader {
     /// it, or, if it cannot be opened, the kernel's error number above [`MISSING`].
     #[inline(never)]
     fn open_sidecar(&mut self, path: Text) -> usize {
-        let mut len = self.read.wrapping_sub(RECORD_LEAD);
+        let (mut fd, mut len, mut start) =
+            (self.fd, self.read.wrapping_sub(RECORD_LEAD), IMAGE_LEN);
+        self.sidecar = self.stack.below(FRONT_ROOM - RECORD_LEAD).cast();
         if self.read == 0 {
             // A FIFO must not hold the program up.
             let flags = open_flags::RDONLY | open_flags::NONBLOCK;
             // SAFETY: the path ends in a NUL.
-            let fd = unsafe { syscall::open(path.as_ptr(), flags) };
-            if fd.errno() != 0 {
-                return fd.errno() + MISSING.0 as usize;
+            let opened = unsafe { syscall::open(path.as_ptr(), flags) };
+            if opened.errno() != 0 {
+                return opened.errno() + MISSING.0 as usize;
             }
+            (fd, start) = (opened.0, 0);
             // SAFETY: there is room for as much.
-            len = unsafe { syscall::read_front(fd.0, self.sidecar.cast(), MAX_RECORD) };
-            let trusted = !self.is_secure || is_trusted(fd.0);
-            syscall::close(fd.0);
-            if !trusted {
-                return UNTRUSTED.0 as usize;
-            }
+            len = unsafe { syscall::read_at(fd, self.sidecar.cast(), FRONT_RECORD, 0) };
+        }
+        // The path of the interpreter needs room behind it.
+        if len == FRONT_RECORD || self.has(Flags::RELOCATABLE) {
+            self.sidecar = self.stack.below(RECORD_ROOM - RECORD_LEAD).cast();
+            // SAFETY: there is room for as much.
+            len = unsafe { syscall::read_at(fd, self.sidecar.cast(), MAX_RECORD, start) };
+        }
+        let trusted = !self.is_secure || is_trusted(fd);
+        syscall::close(fd);
+        if !trusted {
+            return UNTRUSTED.0 as usize;
         }
         // SAFETY: as much was read, aligned as a header; an error number is no length of a sidecar.
         unsafe { sidecar_problem(self.sidecar, len, &self.id()).0 as usize }
@@ -160,9 +172,8 @@ fn is_trusted(fd: usize) -> bool {
         )
     };
     // What the kernel does not tell stays zero: without /proc, root it must be.
-    file.mode != 0
-        && (file.uid == 0 || file.uid == executable.uid && executable.mode & SET_ID == SET_UID)
-        && file.mode & WRITABLE_BY_OTHERS == 0
+    let is_owner_s = (file.uid == executable.uid) & (executable.mode & SET_ID == SET_UID);
+    (file.mode != 0) & ((file.uid == 0) | is_owner_s) & (file.mode & WRITABLE_BY_OTHERS == 0)
 }
 
 /// Copies bytes forward.

@@ -1,9 +1,9 @@
 //! The state of the loader: what the kernel and the stub left, and what the steps found.
 
-use sidecar::loader::{RECORD_LEAD, RECORD_ROOM};
+use sidecar::loader::{BELOW, RECORD_LEAD};
 use sidecar::{Flags, Header, Id, LINE_LEN_OFFSET, LINE_START, LOADER_OFFSET};
-use sys::BELOW;
 use sys::stack::{Stack, at};
+use sys::syscall;
 
 use crate::report;
 use crate::text::{DEBUG, LOAD_BIAS, Message, Text};
@@ -16,30 +16,33 @@ pub struct Loader {
     pub trailer: *const u8,
     /// Path of the sidecar.
     pub path: Text,
-    /// Where a sidecar of at most MAX_RECORD bytes goes, and is once it was found: the program will start below it.
+    /// Where the sidecar is, once it was found: the program will start below it.
     pub sidecar: *mut Header,
     /// What to add to addresses in the program's file; valid once the sidecar was found.
     pub bias: usize,
     /// Path of the real ld.so.
     pub interpreter: Text,
-    /// Bytes the stub has read to in front of the sidecar and from there on, if this loader is in the sidecar's file; else 0.
+    /// The sidecar's open file, if this loader is in it.
+    pub fd: usize,
+    /// Bytes the stub has read to the front room, if that is the sidecar's file too; else 0.
     pub read: usize,
     /// Whether identities or capabilities changed at exec, so that the caller is not to be trusted.
     pub is_secure: bool,
 }
 
 impl Loader {
-    /// Reads what the stub passed.
+    /// Reads what the stub passed, and closes a file that has nothing but this loader.
     ///
     /// # Safety
-    /// `trailer` follows the stub, `stack` is the initial stack pointer, and the `sys::BELOW` bytes below it are nobody's.
+    /// `trailer` follows the stub, `stack` is the initial stack pointer, and the [`BELOW`] bytes below it are nobody's.
     #[inline(always)]
-    pub unsafe fn new(trailer: *const u8, stack: *mut usize, read: usize) -> Self {
+    pub unsafe fn new(trailer: *const u8, stack: *mut usize, fd: usize, read: usize) -> Self {
         // SAFETY: the caller vouches for all; the trailer is the program's own, written with the stub that runs.
         unsafe {
             let stack = Stack::new(stack);
             let mut path = LOADER_OFFSET;
             if read == 0 {
+                syscall::close(fd);
                 let line_len = trailer.add(LINE_LEN_OFFSET).cast::<u32>().read_unaligned();
                 path += line_len as usize + 1 - LINE_START.len();
             }
@@ -48,9 +51,10 @@ impl Loader {
                 stack,
                 trailer,
                 path,
-                sidecar: opaque(stack.below(RECORD_ROOM - RECORD_LEAD)).cast(),
+                sidecar: core::ptr::null_mut(),
                 bias: 0,
                 interpreter: path,
+                fd,
                 read,
                 is_secure: stack.get(at::SECURE) != 0,
             }
@@ -61,6 +65,12 @@ impl Loader {
     #[inline(always)]
     pub fn scratch(&self) -> *mut u8 {
         opaque(self.stack.below(BELOW))
+    }
+
+    /// Where the room begins in which the sidecar is.
+    #[inline(always)]
+    pub fn room(&self) -> *mut u8 {
+        self.sidecar.cast::<u8>().wrapping_sub(RECORD_LEAD)
     }
 
     /// The identity the sidecar must have.
@@ -107,12 +117,18 @@ impl Loader {
     }
 
     /// Whether an ld.so has left its mark: AT_BASE, which only a PT_INTERP gives, or DT_DEBUG, which is zero in every file.
+    ///
+    /// That is not looked at, because it costs a page fault, where the kernel itself has started the stub: it gives no rtld_fini,
+    /// which glibc's ld.so always does, and says so in AT_ENTRY, which musl's ld.so leaves as it was.
     #[inline(always)]
-    pub fn is_started(&self) -> bool {
-        let debug = self.header().debug_address as usize;
-        let debug = self.bias.wrapping_add(debug) as *const usize;
+    pub fn is_started(&self, fini: usize) -> bool {
+        let header = self.header();
+        let stub = self.bias.wrapping_add(header.slot_address as usize);
+        let debug = self.bias.wrapping_add(header.debug_address as usize) as *const usize;
+        let by_kernel = fini | self.stack.get(at::ENTRY) ^ stub == 0;
         // SAFETY: it lies in the program's .dynamic.
-        self.stack.get(at::BASE) != 0 || self.header().debug_address != 0 && unsafe { *debug } != 0
+        self.stack.get(at::BASE) != 0
+            || !by_kernel && header.debug_address != 0 && unsafe { *debug } != 0
     }
 
     /// Whether the sidecar has a flag.

@@ -91,11 +91,10 @@ messages! {
     NOT_LOADED = "cannot load";
     NOT_ELF = "not an ELF file";
     OTHER_MACHINE = "for another machine";
-    CUT = "damaged ELF file";
-    UNTRUSTED = "sidecar others can write";
-    NOT_A_SIDECAR = "not a sidecar I know";
-    DAMAGED = "damaged sidecar";
-    FOREIGN = "sidecar of another program";
+    UNTRUSTED = "writable by others";
+    NOT_A_SIDECAR = "unknown sidecar";
+    DAMAGED = "damaged";
+    FOREIGN = "for another program";
     MISSING = "no sidecar";
 }
 

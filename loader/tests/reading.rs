@@ -60,7 +60,7 @@ impl Linker {
     fn is_accepted(&self, read: usize) -> Option<usize> {
         let mut front = Box::new(Front([0; PATH_MAX]));
         let start = front.0.as_mut_ptr();
-        let mut layout = Layout::new(PAGE);
+        let mut layout = Layout::UNKNOWN;
         // SAFETY: the headers fit, the memory is aligned for them, and it outlives the layout.
         let problem = unsafe {
             start.cast::<Ehdr>().write(self.header);

@@ -1,8 +1,9 @@
 //! What a program sees of its start; more of it in the fixtures.
 
-use e2e::{Build, Root, Sample, Variant, matrix, source};
+use e2e::{Build, Root, Sample, Variant, matrix, source, toolchain};
 
 matrix!(all: any_argv_0, odd_arguments, nothing_in_the_environment, output_to_a_closed_pipe);
+matrix!(native: on_a_small_stack, where_mappings_grow_upwards);
 
 fn any_argv_0(variant: Variant) {
     let root = wrapped_argv(variant);
@@ -41,6 +42,26 @@ fn output_to_a_closed_pipe(variant: Variant) {
     let sample = Sample::new(variant);
     let output = sample.command().arg("pipe").output();
     assert_eq!(output.signal, Some(13), "{output}");
+}
+
+/// A service may be given as little.
+fn on_a_small_stack(variant: Variant) {
+    starts_by(variant, "prlimit", "--stack=65536");
+}
+
+/// As with `ulimit -s unlimited`: what lies below the loader is taken.
+fn where_mappings_grow_upwards(variant: Variant) {
+    starts_by(variant, "setarch", "--addr-compat-layout");
+}
+
+/// Started by a tool of util-linux.
+fn starts_by(variant: Variant, tool: &str, option: &str) {
+    let root = wrapped_argv(variant);
+    root.bind_host();
+    let tool = toolchain::find_program(tool).expect("util-linux");
+    let run = root.host_command(&tool).args([option, "/app/argv", "one"]);
+    let output = run.output().success();
+    assert_eq!(output.stdout, "2\n/app/argv\none\nend\n");
 }
 
 fn wrapped_argv(variant: Variant) -> Root {

@@ -15,19 +15,27 @@ use crate::bytes::{array, u16_at, u32_at};
 /// Bytes of every loader image: one page on the smallest page size, so that stubs need no fstat.
 pub const IMAGE_LEN: usize = 4096;
 
-/// Bytes below the initial stack pointer where a sidecar is read to, after [`RECORD_LEAD`] other bytes. Only pages that are touched
-/// cost anything. The kernel makes the stack this much larger than its content when it starts a program (fs/exec.c,
-/// setup_arg_pages).
+/// Bytes below the initial stack pointer where a sidecar is read to, after [`RECORD_LEAD`] other bytes: most are smaller, and what
+/// lies close to what the stack holds already touches fewer pages of it.
+pub const FRONT_ROOM: usize = 2048;
+
+/// Bytes below the initial stack pointer where a longer sidecar is read to, in the same way. The kernel makes the stack this much
+/// larger than its content when it starts a program (fs/exec.c, setup_arg_pages).
 pub const RECORD_ROOM: usize = 128 << 10;
 
-/// Bytes between the start of that room and the sidecar.
+/// Bytes between the start of a room and the sidecar.
 pub const RECORD_LEAD: usize = 8;
 
-/// Bytes that are read there at most. Behind them is room for a path, and for what is pushed to the stack meanwhile.
-pub const READ_LEN: usize = RECORD_ROOM - 2 * 4096;
+/// Bytes that are read to the front room; a word is left for what i686 has on the stack. As many of them may not be all.
+pub const FRONT_LEN: usize = FRONT_ROOM - 8;
 
-/// Bytes of a sidecar at most, its loader not counted.
-pub const MAX_RECORD: usize = READ_LEN - RECORD_LEAD;
+/// Bytes below the initial stack pointer that the loader's own stack leaves alone: the front room, and PATH_MAX bytes for what is
+/// needed for a while.
+pub const BELOW: usize = FRONT_ROOM + 4096;
+
+/// Bytes of a sidecar at most, its loader not counted. Behind it is room for a path, PATH_MAX bytes, and as much for the loader's
+/// own stack.
+pub const MAX_RECORD: usize = RECORD_ROOM - RECORD_LEAD - 2 * 4096 - BELOW;
 
 /// What stands at [`MAGIC_OFFSET`].
 pub const MAGIC: [u8; 8] = *b"\x7fwrapldr";

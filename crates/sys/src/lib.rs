@@ -13,10 +13,6 @@ pub mod errno;
 pub mod stack;
 pub mod syscall;
 
-/// Bytes below the initial stack pointer that the loader's own stack leaves alone: a sidecar, and a page for what is
-/// needed for a while.
-pub const BELOW: usize = sidecar::loader::RECORD_ROOM + 4096;
-
 // For the macros, wherever they are used.
 #[doc(hidden)]
 pub use core::arch::global_asm;

@@ -1,6 +1,6 @@
 //! System calls the loader makes, with the kernel's own names.
 
-use crate::arch::{self, nr, syscall, syscall3};
+use crate::arch::{self, nr, syscall, syscall1, syscall3};
 use crate::errno::Outcome;
 
 /// The directory a relative path starts from (linux/fcntl.h).
@@ -24,6 +24,8 @@ pub mod map {
     pub const FIXED: usize = 0x10;
     /// Zeros, no file.
     pub const ANONYMOUS: usize = 0x20;
+    /// Not only mapped, but there.
+    pub const POPULATE: usize = 0x8000;
 }
 
 /// Access modes of [`open`] (asm-generic/fcntl.h).
@@ -50,7 +52,7 @@ pub unsafe fn open(path: *const u8, flags: usize) -> Outcome {
 #[inline(never)]
 pub fn close(fd: usize) {
     // SAFETY: no memory is involved.
-    unsafe { syscall3(nr::CLOSE, fd, fd, fd) };
+    unsafe { syscall1(nr::CLOSE, fd) };
 }
 
 /// Length of the file behind `fd`, in bytes. Moves its position.
@@ -61,15 +63,15 @@ pub fn file_len(fd: usize) -> Outcome {
     Outcome(unsafe { syscall3(nr::LSEEK, fd, 0, SEEK_END) })
 }
 
-/// Reads the first `len` bytes of the file behind `fd`, wherever its position is; gives how many there were.
+/// Reads `len` bytes at `offset` of the file behind `fd`, wherever its position is; gives how many there were.
 ///
 /// # Safety
 /// `len` bytes at `buffer` may be written.
 #[inline(never)]
-pub unsafe fn read_front(fd: usize, buffer: *mut u8, len: usize) -> usize {
-    // The offset is one word or two.
+pub unsafe fn read_at(fd: usize, buffer: *mut u8, len: usize, offset: usize) -> usize {
+    // The offset is one word or two, low first.
     // SAFETY: the caller vouches for the buffer.
-    unsafe { syscall(nr::PREAD64, [fd, buffer as usize, len, 0, 0]) }
+    unsafe { syscall(nr::PREAD64, [fd, buffer as usize, len, offset, 0]) }
 }
 
 /// Writes to a descriptor; a failure has nobody to be told.
@@ -87,7 +89,7 @@ pub unsafe fn write(fd: usize, bytes: *const u8, len: usize) {
 pub fn exit(status: usize) -> ! {
     loop {
         // SAFETY: the process is gone afterwards.
-        unsafe { syscall3(nr::EXIT_GROUP, status, status, status) };
+        unsafe { syscall1(nr::EXIT_GROUP, status) };
     }
 }
 

@@ -56,6 +56,23 @@ pub unsafe fn syscall(number: usize, [a, b, c, d, e]: [usize; 5]) -> usize {
     result
 }
 
+/// Makes a system call of one argument, whatever comes of it.
+///
+/// # Safety
+/// As the call demands of its argument.
+#[inline(always)]
+pub unsafe fn syscall1(number: usize, a: usize) {
+    // SAFETY: the caller vouches for the call.
+    unsafe {
+        core::arch::asm!(
+            "svc #0",
+            in("x8") number,
+            inlateout("x0") a => _,
+            options(nostack),
+        );
+    }
+}
+
 /// Makes a system call of up to three arguments.
 ///
 /// # Safety
@@ -112,6 +129,28 @@ pub unsafe fn pwrite(fd: usize, buffer: *const u8, len: usize, offset: usize) ->
     unsafe { syscall(nr::PWRITE64, [fd, buffer as usize, len, offset, 0]) }
 }
 
+/// Writes zeros up to `end`, a multiple of 8, and not byte by byte.
+///
+/// # Safety
+/// What lies from `address` to `end` may be written.
+#[inline(always)]
+pub unsafe fn zero(address: usize, end: usize) {
+    // SAFETY: the caller vouches for the range.
+    unsafe {
+        core::arch::asm!(
+            "2: tst {at}, #7",
+            "b.eq 4f",
+            "strb wzr, [{at}], #1",
+            "b 2b",
+            "3: str xzr, [{at}], #8",
+            "4: cmp {at}, {end}",
+            "b.ne 3b",
+            at = inout(reg) address => _, end = in(reg) end,
+            options(nostack),
+        );
+    }
+}
+
 /// Makes written code visible to instruction fetch: data cache to the point of unification, then the instruction cache
 /// (Arm ARM, "Ordering and completion of data and instruction cache instructions"). Word by word, the shortest line there
 /// can be: a slot is short, and looking up the line sizes is longer.
@@ -143,19 +182,24 @@ pub unsafe fn sync_code(address: usize, len: usize) {
 /// Starts a program or ld.so: the initial stack, rtld_fini in x0, everything else unspecified (AAPCS64; glibc
 /// sysdeps/aarch64/start.S).
 ///
-/// argc, argv, environment and auxv, which end at `end`, are moved down first, to leave what lies in the RECORD_ROOM bytes below
-/// `stack` above them: it stays for as long as the program runs.
+/// argc, argv, environment and auxv, which begin at `stack` and end at `end`, are moved down first, to end at `room`: what lies
+/// between that and `stack` stays for as long as the program runs.
 ///
 /// # Safety
-/// `entry` is code that expects to be started with `stack`, and nothing of this image, or of what is below those bytes, is needed
-/// any more.
+/// `entry` is code that expects to be started with `stack`, and nothing of this image, or of what is below `room`, is needed any
+/// more.
 #[inline(always)]
-pub unsafe fn enter(stack: *mut usize, end: *mut usize, entry: usize, fini: usize) -> ! {
+pub unsafe fn enter(
+    stack: *mut usize,
+    end: *mut usize,
+    room: *mut u8,
+    entry: usize,
+    fini: usize,
+) -> ! {
     // SAFETY: the caller vouches for both; no memory below what is copied is used. x16 is what a `bti c` landing pad lets an
     // indirect branch come from.
     unsafe {
         core::arch::asm!(
-            "sub x3, x1, #{room}",
             "add x3, x3, x1",
             "sub x3, x3, x2",
             "and sp, x3, #-16",
@@ -165,8 +209,7 @@ pub unsafe fn enter(stack: *mut usize, end: *mut usize, entry: usize, fini: usiz
             "cmp x1, x2",
             "b.ne 2b",
             "br x16",
-            room = const sidecar::loader::RECORD_ROOM,
-            in("x1") stack, in("x2") end, in("x16") entry, in("x0") fini,
+            in("x1") stack, in("x2") end, in("x3") room, in("x16") entry, in("x0") fini,
             options(noreturn),
         );
     }
@@ -212,7 +255,7 @@ macro_rules! stub {
             "eor w3, w6, #1",                           // who may choose the directory may not choose the loader:
             "lsl w3, w3, #12",                          // no room for an answer, if set, is EINVAL
             "adr x1, 7f",                               // /proc/self/exe
-            "sub x2, sp, #{path_at}",
+            "sub x2, sp, #8192",
             "mov w8, #{readlinkat}",
             "svc #0",
             "tbnz w0, #31, 8f",
@@ -234,17 +277,14 @@ macro_rules! stub {
             "tbnz w0, #31, 8f",
             "mov w4, w0",                               // stays for mmap and the loader
             ".if {self_contained}",
-            ".ifeq {relocatable}",                      // else the path's own bytes are there: none of the first is a NUL
             "mov x1, sp",
             "str xzr, [x1]",                            // a read that fails must not leave a mark
-            ".endif",
-            "mov w2, #{read_len}",                      // the sidecar too
+            "mov w2, #{read_len}",                      // the sidecar too, or its front
             "mov w3, #{closing} - 4",
             "mov w8, #{pread}",
-            "svc #0",
+            "svc #0",                                   // less than a page, which mmap rounds down to no address
             "mov w21, w0",                              // bytes read: stays for the loader
             "ldr w5, [x1, #4]",
-            "mov x0, xzr",                              // anywhere
             "mov w2, #5",                               // PROT_READ | PROT_EXEC
             ".else",
             ".ifeq {relocatable}",                      // else the path's own bytes are there: none is a NUL
@@ -297,9 +337,8 @@ macro_rules! stub {
             "9:",
             relocatable = const $relocatable as usize,
             self_contained = const $self_contained as usize,
-            room = const $crate::sidecar::loader::RECORD_ROOM,
-            path_at = const if $self_contained { 0 } else { 8192 },
-            read_len = const $crate::sidecar::loader::READ_LEN,
+            room = const $crate::sidecar::loader::FRONT_ROOM,
+            read_len = const $crate::sidecar::loader::FRONT_LEN,
             secure = const $crate::stack::at::SECURE,
             readlinkat = const $crate::arch::nr::READLINKAT,
             openat = const $crate::arch::nr::OPENAT,
@@ -342,14 +381,15 @@ macro_rules! loader {
             "add x1, x1, #{room}",                      // but for what a self-contained stub has put below the stack
             "mov w4, w21",
             "2:",
-            "sub sp, x1, #{below}",
+            "sub sp, x1, #{below} >> 12, lsl #12",
+            "sub sp, sp, #{below} & 0xfff",
             "bl {start}",
             magic = const u64::from_le_bytes($crate::sidecar::loader::MAGIC),
             abi = const $crate::sidecar::loader::ABI,
             machine = const $crate::arch::MACHINE,
             own = const $crate::sidecar::SIDECAR_LEN_OFFSET,
-            room = const $crate::sidecar::loader::RECORD_ROOM,
-            below = const $crate::BELOW,
+            room = const $crate::sidecar::loader::FRONT_ROOM,
+            below = const $crate::sidecar::loader::BELOW,
             start = sym $start,
         );
     };

@@ -68,6 +68,24 @@ unsafe fn syscall6(number: usize, arguments: &[usize; 6]) -> usize {
     result
 }
 
+/// Makes a system call of one argument, whatever comes of it.
+///
+/// # Safety
+/// As the call demands of its argument.
+#[inline(always)]
+pub unsafe fn syscall1(number: usize, a: usize) {
+    // SAFETY: the caller vouches for the call. ebx is the compiler's own: it is lent and given back.
+    unsafe {
+        core::arch::asm!(
+            "xchg ebx, edi",
+            "int 0x80",
+            "xchg ebx, edi",
+            inlateout("eax") number => _,
+            in("edi") a,
+        );
+    }
+}
+
 /// Makes a system call of up to three arguments.
 ///
 /// # Safety
@@ -108,6 +126,22 @@ pub unsafe fn pwrite(fd: usize, buffer: *const u8, len: usize, offset: usize) ->
     unsafe { syscall(nr::PWRITE64, [fd, buffer as usize, len, offset, 0]) }
 }
 
+/// Writes zeros up to `end`, a multiple of 8, and not byte by byte.
+///
+/// # Safety
+/// What lies from `address` to `end` may be written.
+#[inline(always)]
+pub unsafe fn zero(address: usize, end: usize) {
+    // SAFETY: the caller vouches for the range.
+    unsafe {
+        core::arch::asm!(
+            "rep stosb",
+            inout("edi") address => _, inout("ecx") end - address => _, in("al") 0u8,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
 /// Makes written code visible to instruction fetch: the hardware does.
 ///
 /// # Safety
@@ -117,27 +151,32 @@ pub unsafe fn sync_code(_address: usize, _len: usize) {}
 
 /// Starts a program or ld.so: the initial stack, rtld_fini in edx, everything else unspecified (System V ABI, Intel386).
 ///
-/// argc, argv, environment and auxv, which end at `end`, are moved down first, to leave what lies in the RECORD_ROOM bytes below
-/// `stack` above them: it stays for as long as the program runs.
+/// argc, argv, environment and auxv, which begin at `stack` and end at `end`, are moved down first, to end at `room`: what lies
+/// between that and `stack` stays for as long as the program runs.
 ///
 /// # Safety
-/// `entry` is code that expects to be started with `stack`, and nothing of this image, or of what is below those bytes, is needed
-/// any more.
+/// `entry` is code that expects to be started with `stack`, and nothing of this image, or of what is below `room`, is needed any
+/// more.
 #[inline(always)]
-pub unsafe fn enter(stack: *mut usize, end: *mut usize, entry: usize, fini: usize) -> ! {
+pub unsafe fn enter(
+    stack: *mut usize,
+    end: *mut usize,
+    room: *mut u8,
+    entry: usize,
+    fini: usize,
+) -> ! {
     // SAFETY: the caller vouches for both; no memory below what is copied is used. esi is the compiler's own, and needed no more.
     unsafe {
         core::arch::asm!(
             "mov esi, edi",
             "sub ecx, esi",
-            "lea esp, [esi - {room}]",
+            "mov esp, ebx",
             "sub esp, ecx",
             "and esp, -16",
             "mov edi, esp",
             "rep movsb",
             "jmp eax",
-            room = const sidecar::loader::RECORD_ROOM,
-            in("edi") stack, in("ecx") end, in("eax") entry, in("edx") fini,
+            in("edi") stack, in("ecx") end, in("ebx") room, in("eax") entry, in("edx") fini,
             options(noreturn),
         );
     }
@@ -188,7 +227,7 @@ macro_rules! stub {
             "dec edx",                                  // no room for an answer, if set, is EINVAL
             "and edx, 4096",
             "lea ebx, [ebp - 20]",                      // /proc/self/exe, in front of the last call
-            "lea ecx, [esp - {path_at}]",
+            "lea ecx, [esp - 8192]",
             "push {readlink}",
             "pop eax",
             "int 0x80",
@@ -223,7 +262,7 @@ macro_rules! stub {
             "xchg ebx, eax",
             ".if {self_contained}",
             "lea ecx, [esp + 4]",
-            "mov edx, {read_len}",                      // the sidecar too
+            "mov edx, {read_len}",                      // the sidecar too, or its front
             ".else",
             "lea ecx, [esp - 64]",
             "push 5",                                   // also PROT_READ | PROT_EXEC below
@@ -300,9 +339,8 @@ macro_rules! stub {
             "4: call 5b",
             relocatable = const $relocatable as usize,
             self_contained = const $self_contained as usize,
-            room = const $crate::sidecar::loader::RECORD_ROOM,
-            path_at = const if $self_contained { 0 } else { 8192 },
-            read_len = const $crate::sidecar::loader::READ_LEN,
+            room = const $crate::sidecar::loader::FRONT_ROOM,
+            read_len = const $crate::sidecar::loader::FRONT_LEN,
             invalid = const 22,
             secure = const $crate::stack::at::SECURE,
             readlink = const 85,
@@ -355,8 +393,8 @@ macro_rules! loader {
             abi = const $crate::sidecar::loader::ABI,
             machine = const $crate::arch::MACHINE,
             own = const $crate::sidecar::SIDECAR_LEN_OFFSET,
-            room = const $crate::sidecar::loader::RECORD_ROOM,
-            below = const $crate::BELOW,
+            room = const $crate::sidecar::loader::FRONT_ROOM,
+            below = const $crate::sidecar::loader::BELOW,
             start = sym $start,
         );
     };

@@ -51,6 +51,24 @@ pub unsafe fn syscall(number: usize, [a, b, c, d, e]: [usize; 5]) -> usize {
     result
 }
 
+/// Makes a system call of one argument, whatever comes of it.
+///
+/// # Safety
+/// As the call demands of its argument.
+#[inline(always)]
+pub unsafe fn syscall1(number: usize, a: usize) {
+    // SAFETY: the caller vouches for the call; the clobbers are the kernel's.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") number => _,
+            in("rdi") a,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+}
+
 /// Makes a system call of up to three arguments.
 ///
 /// # Safety
@@ -107,6 +125,22 @@ pub unsafe fn pwrite(fd: usize, buffer: *const u8, len: usize, offset: usize) ->
     unsafe { syscall(nr::PWRITE64, [fd, buffer as usize, len, offset, 0]) }
 }
 
+/// Writes zeros up to `end`, a multiple of 8, and not byte by byte.
+///
+/// # Safety
+/// What lies from `address` to `end` may be written.
+#[inline(always)]
+pub unsafe fn zero(address: usize, end: usize) {
+    // SAFETY: the caller vouches for the range.
+    unsafe {
+        core::arch::asm!(
+            "rep stosb",
+            inout("rdi") address => _, inout("rcx") end - address => _, in("al") 0u8,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
 /// Makes written code visible to instruction fetch: the hardware does.
 ///
 /// # Safety
@@ -116,26 +150,31 @@ pub unsafe fn sync_code(_address: usize, _len: usize) {}
 
 /// Starts a program or ld.so: the initial stack, rtld_fini in rdx, everything else unspecified (System V ABI, AMD64).
 ///
-/// argc, argv, environment and auxv, which end at `end`, are moved down first, to leave what lies in the RECORD_ROOM bytes below
-/// `stack` above them: it stays for as long as the program runs.
+/// argc, argv, environment and auxv, which begin at `stack` and end at `end`, are moved down first, to end at `room`: what lies
+/// between that and `stack` stays for as long as the program runs.
 ///
 /// # Safety
-/// `entry` is code that expects to be started with `stack`, and nothing of this image, or of what is below those bytes, is needed
-/// any more.
+/// `entry` is code that expects to be started with `stack`, and nothing of this image, or of what is below `room`, is needed any
+/// more.
 #[inline(always)]
-pub unsafe fn enter(stack: *mut usize, end: *mut usize, entry: usize, fini: usize) -> ! {
+pub unsafe fn enter(
+    stack: *mut usize,
+    end: *mut usize,
+    room: *mut u8,
+    entry: usize,
+    fini: usize,
+) -> ! {
     // SAFETY: the caller vouches for both; no memory below what is copied is used.
     unsafe {
         core::arch::asm!(
             "sub rcx, rsi",
-            "lea rsp, [rsi - {room}]",
+            "mov rsp, rdi",
             "sub rsp, rcx",
             "and rsp, -16",
             "mov rdi, rsp",
             "rep movsb",
             "jmp rax",
-            room = const sidecar::loader::RECORD_ROOM,
-            in("rsi") stack, in("rcx") end, in("rax") entry, in("rdx") fini,
+            in("rsi") stack, in("rcx") end, in("rdi") room, in("rax") entry, in("rdx") fini,
             options(noreturn),
         );
     }
@@ -185,10 +224,11 @@ macro_rules! stub {
             "push {readlink}",
             "pop rax",
             "lea rdi, [rip + 7f]",                      // /proc/self/exe
-            "lea rsi, [rsp - {path_at}]",
+            "lea rsi, [rsp - 8192]",
             "syscall",
             "test eax, eax",
             "js 8f",
+            "push rsi",
             "lea rdi, [rsi + rax]",
             "2: dec rdi",                               // back to the last slash
             "cmp byte ptr [rdi], 0x2f",
@@ -199,7 +239,7 @@ macro_rules! stub {
             "stosb",
             "test al, al",
             "jne 2b",
-            "lea rdi, [rsp - {path_at}]",
+            "pop rdi",
             ".else",
             ".if {self_contained}",
             "mov r9d, [rdi - 8]",                       // 1 is EINVAL from mmap: nor may who may write beside a program do what it may do
@@ -213,15 +253,10 @@ macro_rules! stub {
             "test eax, eax",
             "js 8f",
             "mov r8d, eax",                             // stays for mmap and the loader
-            ".if {self_contained} & {relocatable}",
-            "mov rsi, rdi",                             // the path gives way: none of its first bytes is a NUL
-            ".endif",
             "mov edi, eax",
             ".if {self_contained}",
-            ".ifeq {relocatable}",
             "mov rsi, rsp",
-            ".endif",
-            "mov edx, {read_len}",                      // the sidecar too
+            "mov edx, {read_len}",                      // the sidecar too, or its front
             ".else",
             "lea rsi, [rsp - 16]",
             "push 5",                                   // also PROT_READ | PROT_EXEC below
@@ -231,9 +266,7 @@ macro_rules! stub {
             ".ifeq {self_contained} & (1 - {relocatable})",
             "xor r9d, r9d",
             ".endif",
-            ".ifeq {self_contained} & {relocatable}",
             "mov [rsi + {lead}], r9d",                  // a read that fails must not leave a mark
-            ".endif",
             "push {pread}",
             "pop rax",
             "syscall",
@@ -295,9 +328,8 @@ macro_rules! stub {
             "9:",
             relocatable = const $relocatable as usize,
             self_contained = const $self_contained as usize,
-            path_at = const if $self_contained { 0 } else { 8192 },
-            room = const $crate::sidecar::loader::RECORD_ROOM,
-            read_len = const $crate::sidecar::loader::READ_LEN,
+            room = const $crate::sidecar::loader::FRONT_ROOM,
+            read_len = const $crate::sidecar::loader::FRONT_LEN,
             secure = const $crate::stack::at::SECURE,
             readlink = const 89,
             open = const 2,
@@ -347,8 +379,8 @@ macro_rules! loader {
             abi = const $crate::sidecar::loader::ABI,
             machine = const $crate::arch::MACHINE,
             own = const $crate::sidecar::SIDECAR_LEN_OFFSET,
-            room = const $crate::sidecar::loader::RECORD_ROOM,
-            below = const $crate::BELOW,
+            room = const $crate::sidecar::loader::FRONT_ROOM,
+            below = const $crate::sidecar::loader::BELOW,
             start = sym $start,
         );
     };
