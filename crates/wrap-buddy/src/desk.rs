@@ -13,12 +13,15 @@ use crate::cli::{Cli, Strategy};
 use crate::crew::{Crew, Stop};
 use crate::earlier::Way;
 use crate::inspect::Elf;
-use crate::interpreter::Interpreter;
+use crate::interpreter::{Interpreter, Libc};
 use crate::plan::{self, Plan, Refusal, Style};
 use crate::report::json::Line;
 use crate::report::{FileReport, Status, Teller};
-use crate::resolve::{Edited, Missing, Resolver};
+use crate::resolve::{Edited, Entry, Missing, Resolution, Resolver};
 use crate::scan::{Candidate, directories};
+
+/// How many programs are named that get a library what it needs.
+const HELPERS_TOLD: usize = 3;
 
 /// What a first look at a file came to.
 enum Look<'a> {
@@ -48,6 +51,12 @@ struct NoRoom {
     path: PathBuf,
     /// What it does not find.
     needs: Vec<OsString>,
+    /// Where that is, in the order in which directories are searched.
+    directories: Vec<PathBuf>,
+    /// Whether it looks there as well if that is the DT_RPATH of a program that opens it.
+    inherits: bool,
+    /// Its machine and class.
+    kind: (u16, u8),
     named: bool,
     reason: String,
 }
@@ -74,6 +83,7 @@ pub struct Desk<'a> {
     resolver: Resolver,
     style: Style<'a>,
     strategy: Strategy,
+    libs: &'a [PathBuf],
     verbose: bool,
     candidates: &'a [Candidate],
     /// Those of the candidates, listed when a library is missing.
@@ -86,7 +96,7 @@ impl<'a> Desk<'a> {
         means: Means<'a>,
         resolver: Resolver,
         style: Style<'a>,
-        cli: &Cli,
+        cli: &'a Cli,
         candidates: &'a [Candidate],
     ) -> Self {
         Self {
@@ -94,6 +104,7 @@ impl<'a> Desk<'a> {
             resolver,
             style,
             strategy: cli.strategy,
+            libs: &cli.libs,
             verbose: cli.output.verbose,
             candidates,
             directories: OnceLock::new(),
@@ -128,7 +139,7 @@ impl<'a> Desk<'a> {
             Look::Report(report) | Look::Library { report, .. } => Some(report),
             Look::Program(_) if stops() => None,
             Look::Program(program) => {
-                let report = self.program(candidate, *program, &edited, &relative);
+                let report = self.program(candidate, *program, &edited, &relative, &rooms);
                 teller.step();
                 if report.plan.is_none() {
                     teller.finished(&report.path, || Line::wrapped(&report));
@@ -140,7 +151,7 @@ impl<'a> Desk<'a> {
             return files.into_iter().flatten().collect();
         }
         let helped = self.helped(&files, crew);
-        with_helpers(files, rooms, &helped)
+        with_helpers(files, rooms, &helped, self.libs)
     }
 
     /// Libraries that programs get what they need, by their path free of symbolic links, and which programs.
@@ -217,6 +228,13 @@ impl<'a> Desk<'a> {
             .iter()
             .map(|(name, _)| name.clone())
             .collect();
+        let directories = directories_of(&resolution);
+        let inherits = interpreter.libc == Libc::Musl
+            || elf
+                .dynamic
+                .as_ref()
+                .is_none_or(|dynamic| dynamic.runpath.is_none());
+        let kind = (elf.machine, elf.class);
         match plan::in_place(&candidate.path, subject, resolution, &self.style, may_link) {
             Ok(plan) => with_missing(planned(shown, plan)),
             Err((Refusal::Failed(error), _)) => {
@@ -226,6 +244,9 @@ impl<'a> Desk<'a> {
                 let no_room = NoRoom {
                     path: candidate.path.clone(),
                     needs,
+                    directories,
+                    inherits,
+                    kind,
                     named: candidate.named,
                     reason: reason.clone(),
                 };
@@ -283,12 +304,20 @@ impl<'a> Desk<'a> {
         waiting: Waiting<'_>,
         edited: &Edited,
         relative: &HashSet<PathBuf>,
+        rooms: &[Option<NoRoom>],
     ) -> FileReport {
         let Waiting { subject, stage } = waiting;
         let shown = candidate.shown.clone();
         let (elf, interpreter) = (&subject.elf, subject.interpreter);
         let path = &candidate.path;
         let mut resolution = self.resolver.program(path, elf, interpreter, edited);
+        if self.is_lent(elf, interpreter) {
+            let offered = directories_of(&resolution);
+            let rooms = rooms.iter().flatten();
+            let heirs = rooms.filter(|room| room.inherits_from(elf, &offered));
+            let heirs: Vec<PathBuf> = heirs.map(|room| room.path.clone()).collect();
+            resolution.heirs.extend(heirs);
+        }
         let earlier = subject.earlier.as_ref().map(|earlier| earlier.way);
         if !resolution.missing.is_empty() {
             self.hint(&mut resolution.missing, elf, interpreter);
@@ -342,6 +371,14 @@ impl<'a> Desk<'a> {
         }
     }
 
+    /// Whether libraries that the program `elf` opens inherit the search path it will have.
+    fn is_lent(&self, elf: &Elf, interpreter: &Interpreter) -> bool {
+        let own = elf.dynamic.as_ref();
+        interpreter.libc == Libc::Musl
+            || self.style.inherited
+            || own.is_some_and(|own| own.is_inherited())
+    }
+
     fn hint(&self, missing: &mut [Missing], elf: &Elf, interpreter: &Interpreter) {
         if missing.is_empty() {
             return;
@@ -369,6 +406,15 @@ fn planned(shown: PathBuf, plan: Plan) -> FileReport {
     }
 }
 
+/// The directories on a search path that were given for it.
+fn directories_of(resolution: &Resolution) -> Vec<PathBuf> {
+    let directories = resolution.search.iter().filter_map(|entry| match entry {
+        Entry::Directory(path) => Some(path.clone()),
+        Entry::Kept(_) => None,
+    });
+    directories.collect()
+}
+
 fn starts_at_origin(entry: &OsStr) -> bool {
     entry.to_string_lossy().contains("ORIGIN")
 }
@@ -392,18 +438,28 @@ fn edited(looks: &[Look<'_>]) -> Edited {
 }
 
 /// Says of each library without room which programs get it what it needs, by loading that or by a search path it inherits; or
-/// what is left for the user to do.
+/// what is left for the user to do. A program that opens one of them often opens them all: they are told of the same
+/// directories, in the order of `libs`.
 fn with_helpers(
     files: Vec<Option<FileReport>>,
     rooms: Vec<Option<NoRoom>>,
     helped: &HashMap<PathBuf, Vec<PathBuf>>,
+    libs: &[PathBuf],
 ) -> Vec<FileReport> {
+    let alone = rooms.iter().flatten();
+    let alone = alone.filter(|room| room.inherits && !helped.contains_key(&room.path));
+    let wanted: HashSet<&PathBuf> = alone.flat_map(|room| &room.directories).collect();
+    let lacking: Vec<PathBuf> = libs
+        .iter()
+        .filter(|one| wanted.contains(one))
+        .cloned()
+        .collect();
     let files = files.into_iter().zip(rooms);
     let told = files.filter_map(|(file, room)| {
         let mut file = file?;
         if let Some(room) = room {
             let by = helped.get(&room.path).map_or(&[][..], Vec::as_slice);
-            room.tell(&mut file, by);
+            room.tell(&mut file, by, &lacking);
         }
         Some(file)
     });
@@ -411,31 +467,48 @@ fn with_helpers(
 }
 
 impl NoRoom {
-    /// Completes the library's report: `helpers` are programs that get it what it needs.
-    fn tell(&self, file: &mut FileReport, helpers: &[PathBuf]) {
-        let list = |names: &[String]| names.join(", ");
-        let needs: Vec<String> = self
-            .needs
-            .iter()
-            .map(|name| name.display().to_string())
-            .collect();
-        let helpers: Vec<String> = helpers
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect();
-        let what = format!("has no room for a search path: {}", self.reason);
-        let rest = match helpers.is_empty() {
-            false => format!("; it gets what it needs by way of {}", list(&helpers)),
-            true => format!(
-                "; programs that open it have to be wrapped with --needed {}",
-                needs.join(" ")
+    /// Whether it finds what it needs where the program `elf`, which lends its search path, will look: in the directories
+    /// `offered`.
+    fn inherits_from(&self, elf: &Elf, offered: &[PathBuf]) -> bool {
+        self.inherits
+            && self.kind == (elf.machine, elf.class)
+            && self.directories.iter().all(|one| offered.contains(one))
+    }
+
+    /// Completes the library's report: `helpers` are programs that get it what it needs. Without any, a program is to have
+    /// the directories `lacking` for a DT_RPATH. To load what the library needs itself is the last resort, as that binds
+    /// the names for all that the program opens later.
+    fn tell(&self, file: &mut FileReport, helpers: &[PathBuf], lacking: &[PathBuf]) {
+        let what = format!("no room for a search path: {}", self.reason);
+        let rest = match (helpers.is_empty(), self.inherits) {
+            (false, _) => {
+                let (first, others) = helpers.split_at(helpers.len().min(HELPERS_TOLD));
+                let first = joined(first, ", ");
+                match others.len() {
+                    0 => format!("it gets what it needs by way of {first}"),
+                    more => format!("it gets what it needs by way of {first} and {more} more"),
+                }
+            }
+            (true, true) => format!(
+                "programs that open it have to be wrapped with --search rpath --runtime-dependencies {}",
+                joined(lacking, " ")
+            ),
+            (true, false) => format!(
+                "programs that open it have to be wrapped with --needed {}",
+                joined(&self.needs, " ")
             ),
         };
-        file.reason = Some(format!("{what}{rest}"));
+        let text = format!("{what}; {rest}");
         if helpers.is_empty() && self.named {
             file.status = Status::Failed;
         } else if helpers.is_empty() {
-            file.notes.push(format!("{what}{rest}"));
+            file.notes.push(text.clone());
         }
+        file.reason = Some(text);
     }
+}
+
+fn joined(words: &[impl AsRef<OsStr>], separator: &str) -> String {
+    let words = words.iter().map(|word| word.as_ref().to_string_lossy());
+    words.collect::<Vec<_>>().join(separator)
 }

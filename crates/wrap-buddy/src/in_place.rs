@@ -206,7 +206,7 @@ impl<'a> Ground<'a> {
         }
         if entries.len() < more + usize::from(new_search) {
             return Err(format!(
-                "its .dynamic has {} spare entries, and {} are needed",
+                "its .dynamic has {} spare entries, and it takes {}",
                 entries.len(),
                 more + usize::from(new_search)
             ));

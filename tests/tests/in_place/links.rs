@@ -215,7 +215,7 @@ fn no_link_to_what_goes_by_origin(variant: Variant) {
     let words = [
         "no room",
         "libfoo.so finds its own libraries relative to itself",
-        "--needed",
+        "--runtime-dependencies",
     ];
     report.file(&far.plugin).is("failed", &words);
     far.opener.is_untouched(&far.built, &far.plugin);
@@ -251,7 +251,7 @@ fn no_link_to_what_will_go_by_origin(variant: Variant) {
         .is("edited", &[]);
     let words = [
         "libfoo.so finds its own libraries relative to itself",
-        "--needed",
+        "--runtime-dependencies",
     ];
     report.file(&far.plugin).is("skipped", &words);
     far.opener.is_untouched(&far.built, &far.plugin);

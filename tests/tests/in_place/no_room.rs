@@ -7,7 +7,10 @@ use e2e::{Build, Edited, Libc, Root, Variant, Wrapped, matrix, source, toolchain
 
 use super::{Opener, bar, foo};
 
-matrix!(systems: programs_load_what_it_needs, programs_lend_their_rpath, nobody_to_load_what_it_needs);
+matrix!(systems:
+    programs_load_what_it_needs, programs_lend_their_rpath, nobody_to_load_what_it_needs, many_without_room,
+);
+matrix!(glibc: own_runpath_inherits_nothing);
 
 /// `libbar.so`, linked by lld, which fills every page of a file.
 fn crammed(variant: Variant) -> PathBuf {
@@ -69,10 +72,9 @@ fn nobody_to_load_what_it_needs(variant: Variant) {
     let built = crammed(variant);
     let plugin = opener.install(&built);
     let dir = opener.root.package("foo", &[foo(variant)]);
-    let words = [
-        "no room for a search path",
-        "wrapped with --needed libfoo.so",
-    ];
+    let advice = ["--search", "rpath", "--runtime-dependencies", &dir];
+    let told = format!("wrapped with {}", advice.join(" "));
+    let words = ["no room for a search path", told.as_str()];
     let report = opener.wrap("/app/plugins", &[&dir]).report().success();
     report.file(&plugin).is("skipped", &words);
     let output = opener.wrap("/app/plugins", &[&dir]).run();
@@ -89,11 +91,60 @@ fn nobody_to_load_what_it_needs(variant: Variant) {
     report.file(&plugin).is("failed", &words);
     opener.is_untouched(&built, &plugin);
 
-    // What the report says to do is what helps.
+    // What the report says to do is what helps, and then it has nothing more to say.
     opener.refuses(&plugin, "libfoo.so");
-    let build = Build::program(variant, source("open.c")).flag("-ldl");
-    opener.root.install(&build.build(), "/app/open");
-    let wrap = opener.wrap("/app/open", &[&dir]);
-    wrap.args(["--needed", "libfoo.so"]).run();
+    let wrap = || opener.wrap("/app", &[&dir]).args(advice);
+    for _ in ["first", "again"] {
+        let report = wrap().report().success();
+        let words = [words[0], "by way of /app/open"];
+        report.file(&plugin).is("skipped", &words);
+        opener.says(&plugin, "42\n");
+    }
+    let output = wrap().run();
+    assert!(!output.stderr.contains("no room"), "{output}");
+}
+
+/// Libraries that are told of the same are told of together.
+fn many_without_room(variant: Variant) {
+    let opener = Opener::new(variant);
+    let built = crammed(variant);
+    for name in ["one", "two"] {
+        opener
+            .root
+            .install(&built, &format!("/app/plugins/{name}.so"));
+    }
+    let dir = opener.root.package("foo", &[foo(variant)]);
+    let output = opener.wrap("/app/plugins", &[&dir]).run();
+    let mut lines = output.stderr.lines();
+    let warning = lines.find(|line| line.starts_with("warning: 2 files: no room"));
+    assert!(warning.is_some(), "{output}");
+    let files: Vec<&str> = lines.by_ref().take(2).collect();
+    assert_eq!(
+        files,
+        ["  /app/plugins/one.so", "  /app/plugins/two.so"],
+        "{output}"
+    );
+}
+
+/// A library with a DT_RUNPATH of its own inherits nothing from glibc's programs.
+fn own_runpath_inherits_nothing(variant: Variant) {
+    let opener = Opener::new(variant);
+    let lld = toolchain::lld();
+    let flags: Vec<&str> = lld.iter().map(String::as_str).collect();
+    let flags = [&flags[..], &["-Wl,--enable-new-dtags,-rpath,/gone"]].concat();
+    let plugin = opener.install(&bar(variant, &flags));
+    let dir = opener.root.package("foo", &[foo(variant)]);
+    let advice = ["--needed", "libfoo.so"];
+    let told = format!("wrapped with {}", advice.join(" "));
+    let report = opener.wrap("/app/plugins", &[&dir]).report().success();
+    report
+        .file(&plugin)
+        .is("skipped", &["no room for a search path", &told]);
+
+    opener.refuses(&plugin, "libfoo.so");
+    let rpath = ["--search", "rpath", "--runtime-dependencies", &dir];
+    opener.wrap("/app/open", &[&dir]).args(rpath).run();
+    opener.refuses(&plugin, "libfoo.so");
+    opener.wrap("/app/open", &[&dir]).args(advice).run();
     opener.says(&plugin, "42\n");
 }

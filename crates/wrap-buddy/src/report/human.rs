@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::Path;
 
 use object::elf;
 use sidecar::EditKind;
@@ -230,10 +231,19 @@ fn write_warnings(out: &mut impl Write, report: &Report) -> io::Result<()> {
     for warning in &report.warnings {
         writeln!(out, "{}: {warning}", self::warning())?;
     }
-    for file in &report.files {
-        for note in &file.notes {
-            writeln!(out, "{}: {}: {note}", self::warning(), shown(&file.path))?;
+    for (note, paths) in same_notes(&report.files) {
+        let warning = self::warning();
+        match paths.as_slice() {
+            [path] => writeln!(out, "{warning}: {}: {note}", shown(path))?,
+            paths => {
+                writeln!(out, "{warning}: {} files: {note}", paths.len())?;
+                for path in paths {
+                    writeln!(out, "  {}", shown(path))?;
+                }
+            }
         }
+    }
+    for file in &report.files {
         let unmet = file.plan.iter().flat_map(|plan| &plan.resolution.unmet);
         for unmet in unmet {
             // Of a library that many programs share.
@@ -258,6 +268,20 @@ fn write_warnings(out: &mut impl Write, report: &Report) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// What there is to say of files, and which files each is said of: many libraries of one linker lack the same.
+fn same_notes(files: &[FileReport]) -> Vec<(&str, Vec<&Path>)> {
+    let mut notes: Vec<(&str, Vec<&Path>)> = Vec::new();
+    for file in files {
+        for note in &file.notes {
+            match notes.iter_mut().find(|(known, _)| known == note) {
+                Some((_, paths)) => paths.push(&file.path),
+                None => notes.push((note, vec![&file.path])),
+            }
+        }
+    }
+    notes
 }
 
 fn write_missing(out: &mut impl Write, report: &Report) -> io::Result<()> {
@@ -285,9 +309,10 @@ fn write_missing_of_libraries(out: &mut impl Write, report: &Report) -> io::Resu
     }
     writeln!(
         out,
-        "{}: {} missing that only shared libraries here need; these cannot be loaded until it is there:",
+        "{}: {} missing that only shared libraries here need; these cannot be loaded until {} there:",
         warning(),
         counted(missing.len(), "library is", "libraries are"),
+        noun(missing.len(), "it is", "they are"),
     )?;
     write_libraries(out, &missing)
 }
