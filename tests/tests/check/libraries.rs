@@ -7,7 +7,9 @@ use e2e::{Arch, Build, Kind, Libc, Root, Sample, Variant, matrix, says, source, 
 use crate::desk::{check, human};
 use crate::scenes::{at_home, default_directory};
 
-matrix!(systems: a_program_without_its_linker_and_library, a_library_of_another_machine);
+matrix!(systems:
+    a_program_without_its_linker_and_library, a_library_of_another_machine, libraries_beside_a_wrapped_program,
+);
 matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (a_program_for_a_newer_glibc));
 
 const HOST: Variant = Variant::new(Arch::X86_64, Libc::Glibc, Kind::Pie);
@@ -50,6 +52,47 @@ fn edited_in_place() {
     let file = check(&sample.root, &sample.program, &[]).is(&[]).file;
     assert_eq!(file["state"], "in-place");
     assert_eq!(file["interpreter"], sample.interpreter());
+}
+
+/// Where nothing but a wrapped program knows a dynamic linker, the libraries that it may open are looked at with that. The C
+/// library, which is on no search path of theirs, is loaded already.
+fn libraries_beside_a_wrapped_program(variant: Variant) {
+    let sample = Sample::unwrapped(variant);
+    sample.wrap();
+    let plain = Build::library(variant, source("lib/foo.c"), "libplain.so");
+    let all_needed = plain.clone().flag("-Wl,--no-as-needed").flag("-lc");
+    let path = sample
+        .root
+        .install(&all_needed.build(), "/app/lib/libplain.so");
+    let nowhere = ["--find-in", "/app"];
+    let text = human(&sample.root, "/app", &nowhere);
+    assert!(text.contains(&format!("{path}: ok")), "{text}");
+    assert!(!text.contains("at hand"), "{text}");
+
+    // Also where that is what a command is to name.
+    let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
+    let bar = Build::library(variant, source("lib/bar.c"), "libbar.so").link(&inner);
+    let bar = sample.root.install(&bar.build(), "/app/lib/libbar.so");
+    let text = human(&sample.root, "/app", &["--find-in", &sample.library_dir]);
+    let dir = &sample.library_dir;
+    let call = format!(
+        "next: wrap-buddy --paths {bar} --libs {dir} --interpreter {}",
+        sample.interpreter()
+    );
+    assert!(text.contains(&call), "{call} in {text}");
+
+    let alone = check(&sample.root, &path, &nowhere).is(&[]);
+    assert_eq!(alone.diagnoses(), ["usual-rules"], "{}", alone.output);
+
+    // One that needs nothing is told to do nothing.
+    let path = sample.root.install(&plain.build(), &path);
+    let alone = check(&sample.root, &path, &nowhere).is(&[]);
+    assert_eq!(
+        alone.file["next"].as_array().map(Vec::len),
+        Some(0),
+        "{}",
+        alone.output
+    );
 }
 
 fn a_library_of_another_machine(variant: Variant) {

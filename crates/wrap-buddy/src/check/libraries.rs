@@ -52,7 +52,10 @@ impl Look<'_, '_> {
             None => match self.presumed_interpreter(&wanted) {
                 Some(interpreter) => interpreter,
                 None => {
-                    self.file.next.push(solve::without_interpreter(&wanted));
+                    // A library that needs nothing finds it with any.
+                    if !self.subject.elf.needed().is_empty() {
+                        self.file.next.push(solve::without_interpreter(&wanted));
+                    }
                     return;
                 }
             },
@@ -60,7 +63,12 @@ impl Look<'_, '_> {
         let Some(linker) = Linker::new(&chosen, &desk.shelf, &desk.surroundings) else {
             return;
         };
-        let tree = linker.tree(self.inside, &self.subject.elf);
+        let mut tree = linker.tree(self.inside, &self.subject.elf);
+        if self.file.kind == Kind::Library {
+            // What opens it has been started, and so has these.
+            tree.lost
+                .retain(|lost| !chosen.is_always_loaded(&lost.name));
+        }
         self.at_tree(&tree, &linker);
         self.at_dispensable(&tree);
         self.at_mounts(&tree);
@@ -113,7 +121,7 @@ impl Look<'_, '_> {
         if self.file.kind == Kind::Library {
             return match self.desk.interpreters.fitting(elf, Libc::of_library(elf)) {
                 Fit::Fits(interpreter) => Some(interpreter.clone()),
-                _ => None,
+                _ => self.desk.met(elf).cloned(),
             };
         }
         let asked_for = self.subject.interpreter.as_deref()?;

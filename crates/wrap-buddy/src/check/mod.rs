@@ -17,13 +17,15 @@ mod subject;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 use stages::Stage;
 
 use crate::cli::Check;
 use crate::crew::Crew;
-use crate::interpreter::Interpreters;
+use crate::inspect::Elf;
+use crate::interpreter::{Interpreter, Interpreters, Libc};
 use crate::report::Teller;
 use crate::report::json::Line;
 use crate::resolve::{Processor, Shelf, Surroundings, Tree, preload_list};
@@ -104,6 +106,11 @@ impl FileCheck {
         });
     }
 
+    /// Whether it is a library that one of the programs here may have the dynamic linker for.
+    fn waits_for_programs(&self) -> bool {
+        self.kind == Kind::Library && self.interpreter.is_none()
+    }
+
     /// Whether it will start.
     pub fn is_well(&self) -> bool {
         self.problems.is_empty()
@@ -133,6 +140,8 @@ struct Desk<'a> {
     shelf: Shelf,
     surroundings: Surroundings,
     interpreters: Interpreters,
+    /// Those that programs here have: what loads a library when none else is at hand.
+    met: OnceLock<Vec<Interpreter>>,
     /// Whether `--interpreter` named them.
     named_interpreters: Vec<PathBuf>,
     library: Library,
@@ -188,6 +197,7 @@ pub fn check(check: &Check, stages: &[Stage], teller: &Teller) -> Result<Checked
             ..Surroundings::default()
         },
         interpreters: Interpreters::find_in(&root, &named_interpreters).context("--interpreter")?,
+        met: OnceLock::new(),
         named_interpreters,
         library: Library::new(root.clone(), libs, find_in),
         packages: packages::Packages::of(&root),
@@ -195,11 +205,27 @@ pub fn check(check: &Check, stages: &[Stage], teller: &Teller) -> Result<Checked
     };
     let crew = Crew::new(candidates.len(), check.look.jobs)?;
     teller.expect(candidates.len());
+    let finished = |file: &FileCheck| {
+        teller.step();
+        teller.finished(&file.path, || Line::checked(file));
+    };
     let files = crew.map(&candidates, |candidate| {
         let file = desk.look_at(candidate);
-        teller.step();
-        let file = file?;
-        teller.finished(&file.path, || Line::checked(&file));
+        match &file {
+            Some(file) if file.waits_for_programs() => {}
+            Some(file) => finished(file),
+            None => teller.step(),
+        }
+        file
+    });
+    let _ = desk.met.set(desk.interpreters_of(&files));
+    let looked = candidates.iter().zip(files).collect();
+    let files = crew.take(looked, |(candidate, file)| {
+        if !file.as_ref().is_some_and(FileCheck::waits_for_programs) {
+            return file;
+        }
+        let file = desk.look_at(candidate)?;
+        finished(&file);
         Some(file)
     });
     let mut files: Vec<FileCheck> = files.into_iter().flatten().collect();
@@ -239,5 +265,33 @@ impl Desk<'_> {
     /// Nothing of a file that nobody asks about.
     fn look_at(&self, candidate: &Candidate) -> Option<FileCheck> {
         file::look_at(self, candidate)
+    }
+
+    /// The dynamic linkers that the programs among `files` have, each once.
+    fn interpreters_of(&self, files: &[Option<FileCheck>]) -> Vec<Interpreter> {
+        let mut paths: Vec<&Path> = Vec::new();
+        for path in files
+            .iter()
+            .flatten()
+            .filter_map(|file| file.interpreter.as_deref())
+        {
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+        }
+        let opened = paths
+            .into_iter()
+            .map(|path| Interpreter::open_in(&self.root, path));
+        opened.flatten().collect()
+    }
+
+    /// One that a program here has, for the library `elf`.
+    fn met(&self, elf: &Elf) -> Option<&Interpreter> {
+        let libc = Libc::of_library(elf);
+        let mut met = self.met.get()?.iter();
+        met.find(|one| {
+            (one.elf.machine, one.elf.class) == (elf.machine, elf.class)
+                && libc.is_none_or(|libc| libc == one.libc)
+        })
     }
 }

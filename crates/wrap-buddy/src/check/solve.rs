@@ -42,6 +42,12 @@ pub fn interpreter(desk: &Desk<'_>, wanted: &Wanted<'_>, unmet: &[Unmet]) -> Opt
     {
         return Some(interpreter.clone());
     }
+    if unmet.is_empty()
+        && wanted.is_library
+        && let Some(interpreter) = desk.met(elf)
+    {
+        return Some(interpreter.clone());
+    }
     let known = arch::find(elf.machine, elf.class)?
         .known_interpreters
         .iter();
