@@ -107,11 +107,12 @@ pub fn check(case: Case, root: &Root, program: &str, original: Vec<u8>, report: 
 
 /// Programs that have no room for paths as long as those here, and on which architectures: `--strategy auto` falls back to a
 /// stub. How much there is between a program's segments is chance.
-const NO_ROOM: [(&str, &[Arch]); 10] = [
+const NO_ROOM: [(&str, &[Arch]); 11] = [
     ("bun", &[Arch::X86_64, Arch::Aarch64]),
     ("cmake", &[Arch::X86_64, Arch::Aarch64]),
     ("cpack", &[Arch::X86_64, Arch::Aarch64]),
     ("ctest", &[Arch::X86_64, Arch::Aarch64]),
+    ("dart", &[Arch::X86_64]),
     ("initdb", &[Arch::I686]),
     ("java", &[Arch::Aarch64]),
     ("pg_ctl", &[Arch::Aarch64]),

@@ -30,3 +30,4 @@ mod java;
 mod javascript;
 mod layout;
 mod python_tools;
+mod site_tools;
