@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::{Result, anyhow, bail};
+use nix::unistd::{AccessFlags, access, geteuid};
 use rustix::fs::IFlags;
 use sidecar::EditKind;
 use xattr::FileExt as _;
@@ -40,6 +41,8 @@ pub(super) struct Target<'a> {
     edits: &'a [FileEdit],
     /// What has to stand there for the plan to hold.
     expected: &'a [FileEdit],
+    /// Whether any byte of it changes, and not only what lies beside it.
+    changes: bool,
 }
 
 impl<'a> Target<'a> {
@@ -55,6 +58,11 @@ impl<'a> Target<'a> {
             } else {
                 &plan.edits
             },
+            changes: plan
+                .undo_first
+                .iter()
+                .chain(&plan.edits)
+                .any(FileEdit::is_due),
         }
     }
 
@@ -65,6 +73,16 @@ impl<'a> Target<'a> {
             file_len: restoration.file_len,
             edits: &restoration.edits,
             expected: &restoration.edits,
+            changes: restoration.edits.iter().any(FileEdit::is_due),
+        }
+    }
+
+    /// Opens the file as far as it has to be. One of which no byte changes is never opened for writing: while it is, the kernel
+    /// starts it for nobody, and while it runs, it cannot be.
+    fn open(&self) -> io::Result<(File, Option<u32>)> {
+        match self.changes {
+            true => open_for_writing(self.path),
+            false => open_for_reading(self.path).map(|file| (file, None)),
         }
     }
 }
@@ -97,7 +115,7 @@ pub(super) struct Job<'a> {
 
 impl<'a> Job<'a> {
     pub(super) fn open(target: Target<'a>, options: Options) -> Result<Self> {
-        let (opened, busy) = match open_for_writing(target.path) {
+        let (opened, busy) = match target.open() {
             Err(error) if options.replace && error.kind() == io::ErrorKind::ExecutableFileBusy => {
                 (File::open(target.path).map(|file| (file, None)), true)
             }
@@ -135,9 +153,9 @@ impl<'a> Job<'a> {
         }
         self.check_unchanged(metadata)?;
         let signature = self.file.get_xattr(INTEGRITY).ok().flatten();
-        if signature
-            .is_some_and(|value| value.first().is_some_and(|kind| SIGNATURES.contains(kind)))
-        {
+        let signed = signature
+            .is_some_and(|value| value.first().is_some_and(|kind| SIGNATURES.contains(kind)));
+        if self.target.changes && signed {
             bail!(
                 "has a signature (IMA) that a changed file would no longer fit: it is left alone"
             );
@@ -243,7 +261,10 @@ impl<'a> Job<'a> {
     }
 
     pub(super) fn sync_file(&self) -> io::Result<()> {
-        self.output().sync_data()
+        match self.target.changes {
+            true => self.output().sync_data(),
+            false => Ok(()),
+        }
     }
 
     /// Puts the copy, if there is one, where the file is.
@@ -317,6 +338,9 @@ impl<'a> Job<'a> {
 
     /// Writing clears set-id bits, and a read-only file was made writable.
     fn put_back_mode(&mut self) -> bool {
+        if !self.target.changes {
+            return true;
+        }
         let same = self
             .file
             .metadata()
@@ -324,6 +348,17 @@ impl<'a> Job<'a> {
         let mode = Permissions::from_mode(self.mode & MODE);
         same || self.file.set_permissions(mode).is_ok()
     }
+}
+
+/// Opens for reading a program that the caller would be let write to, were it not for its mode or because it runs: a sidecar of
+/// anybody else's would be trusted by no later run.
+fn open_for_reading(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    let user = geteuid();
+    if !user.is_root() && file.metadata()?.uid() != user.as_raw() {
+        access(path, AccessFlags::W_OK)?;
+    }
+    Ok(file)
 }
 
 /// Why a file cannot be opened for writing.
@@ -367,7 +402,7 @@ fn is_sealed(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::unistd::{Gid, Uid, chown, geteuid, setfsgid, setfsuid};
+    use nix::unistd::{Gid, Uid, chown, setfsgid, setfsuid};
 
     /// Runs `work` with the file access rights of an ordinary user, who owns `path`. Concerns this thread only.
     fn as_owner<T>(path: &Path, work: impl FnOnce() -> T) -> T {

@@ -336,26 +336,32 @@ pub fn reason(report: &Report, status: Status) -> &str {
 pub fn run(target: Target, program: &Path) -> io::Result<Output> {
     let mut attempts = 0;
     loop {
-        return match Command::new(program).output() {
+        match run_once(target, program) {
             // A process that another test is just starting may have it open still.
             Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && attempts < 100 => {
                 attempts += 1;
                 sleep(Duration::from_millis(10));
-                continue;
             }
-            // ENOEXEC: not one of the machine's own.
-            Err(error) if error.raw_os_error() == Some(8) => {
-                let name = if target.name == "i686" {
-                    "i386"
-                } else {
-                    target.name
-                };
-                Command::new(format!("qemu-{name}-static"))
-                    .arg(program)
-                    .output()
-            }
-            result => result,
-        };
+            result => return result,
+        }
+    }
+}
+
+/// The same, and a file that is busy is an error.
+pub fn run_once(target: Target, program: &Path) -> io::Result<Output> {
+    match Command::new(program).output() {
+        // ENOEXEC: not one of the machine's own.
+        Err(error) if error.raw_os_error() == Some(8) => {
+            let name = if target.name == "i686" {
+                "i386"
+            } else {
+                target.name
+            };
+            Command::new(format!("qemu-{name}-static"))
+                .arg(program)
+                .output()
+        }
+        result => result,
     }
 }
 

@@ -1,12 +1,18 @@
 //! The binary as it is shipped, real stubs and loaders in it: what it wraps runs.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::{contains, is_empty};
 
 use crate::fixture::*;
+
+targets!(starts_do_not_fail_while_settings_change);
 
 const MAIN: &str = "#include <stdio.h>
 int answer(void);
@@ -198,6 +204,111 @@ fn a_relocatable_tree_runs_elsewhere() {
         fs::create_dir(yard.path("elsewhere")).unwrap();
         fs::rename(yard.path("tree"), yard.path("elsewhere/moved")).unwrap();
         assert_answers(target, &yard.path("elsewhere/moved/bin/main"));
+    }
+}
+
+/// `other/libanswer.so.1`, which has another answer.
+fn build_other_library(yard: &Yard, target: Target) {
+    let source = "int answer(void) { return 43; }";
+    let arguments = ["-shared", "-fPIC", "-Wl,-soname,libanswer.so.1"];
+    yard.compile(target, "other/libanswer.so.1", source, &arguments);
+}
+
+/// Wraps what is in `app`, to find its library in `libs`.
+fn wrap_with(yard: &Yard, target: Target, libs: &str, more: &[&str]) -> assert_cmd::Command {
+    let mut command = tool(yard, &built_tool());
+    command.args(["--interpreter", target.interpreter]);
+    command.args(["--paths", "app", "--libs", libs]);
+    command.arg(Path::new(target.interpreter).parent().unwrap());
+    command.args(more);
+    command
+}
+
+#[test]
+fn a_running_program_gets_other_settings_for_its_next_start() {
+    let yard = Yard::new();
+    build(&yard, X86_64, "app");
+    build_other_library(&yard, X86_64);
+    let source = "#include <stdio.h>
+int answer(void);
+int main(void) {
+    printf(\"the answer is %d\\n\", answer());
+    fflush(stdout);
+    return getchar() != EOF;
+}";
+    let library = ["lib/libanswer.so.1"];
+    let main = yard.compile(X86_64, "app/main", source, &library);
+    wrap_with(&yard, X86_64, "lib", &[]).assert().success();
+    let before = snapshot(&yard.path("app"));
+    let modified = fs::metadata(&main).unwrap().modified().unwrap();
+
+    let mut start = Command::new(&main);
+    start.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut running = start.spawn().unwrap();
+    let mut line = [0; "the answer is 42\n".len()];
+    let out = running.stdout.as_mut().unwrap();
+    out.read_exact(&mut line).unwrap();
+    assert_eq!(line, *b"the answer is 42\n");
+
+    wrap_with(&yard, X86_64, "other", &[])
+        .assert()
+        .success()
+        .stderr(is_empty())
+        .stdout(contains("1 wrapped"));
+    let next = run(X86_64, &main).unwrap();
+    assert_eq!(next.stdout, b"the answer is 43\n");
+    assert!(
+        running.try_wait().unwrap().is_none(),
+        "it ran all the while"
+    );
+    drop(running.stdin.take());
+    assert!(running.wait().unwrap().success());
+
+    // Only the sidecar is another.
+    let after = snapshot(&yard.path("app"));
+    let changed = before
+        .iter()
+        .zip(&after)
+        .filter(|(one, other)| one != other);
+    let changed: Vec<_> = changed.map(|((path, _), _)| path.as_path()).collect();
+    assert_eq!(changed, [yard.path("app/.main.wrapbuddy")]);
+    assert_eq!(fs::metadata(&main).unwrap().modified().unwrap(), modified);
+}
+
+fn starts_do_not_fail_while_settings_change(target: Target) {
+    let yard = Yard::new();
+    let main = build(&yard, target, "app");
+    build_other_library(&yard, target);
+    for way in [&[][..], &["--self-contained"]] {
+        wrap_with(&yard, target, "lib", way).assert().success();
+        let done = AtomicBool::new(false);
+        let start_all_the_while = || {
+            let mut answers = [0, 0];
+            while !done.load(Ordering::Relaxed) {
+                let output = run_once(target, &main).unwrap();
+                match output.stdout.as_slice() {
+                    b"the answer is 42\n" => answers[0] += 1,
+                    b"the answer is 43\n" => answers[1] += 1,
+                    _ => panic!("{output:?}"),
+                }
+            }
+            answers
+        };
+        let answers = thread::scope(|scope| {
+            let starts = scope.spawn(start_all_the_while);
+            let libs = ["other", "lib"].into_iter().cycle().take(200);
+            let mut wrappings = libs.map(|libs| wrap_with(&yard, target, libs, way).output());
+            let refused = wrappings.find(|one| {
+                let text = one.as_ref().map(|one| String::from_utf8_lossy(&one.stdout));
+                starts.is_finished() || !text.is_ok_and(|text| text.contains("1 wrapped"))
+            });
+            // Whatever came of it: the other thread waits for this.
+            done.store(true, Ordering::Relaxed);
+            let answers = starts.join().unwrap();
+            assert!(refused.is_none(), "{refused:?}");
+            answers
+        });
+        assert!(answers.iter().all(|&starts| starts > 0), "{answers:?}");
     }
 }
 

@@ -357,6 +357,71 @@ fn an_owner_wraps_read_only_files_in_read_only_directories() {
     }
 }
 
+/// Where only the sidecar changes, the program is not made writable even for a moment, and its seals do not matter.
+#[test]
+fn other_settings_leave_a_read_only_program_alone() {
+    let yard = Yard::new();
+    let main = yard.compile(X86_64, "app/main", MAIN, &[]);
+    let (tree, loaders) = (yard.path("app"), yard.path("loaders"));
+    fs::create_dir(&loaders).unwrap();
+    for (path, mode) in [(&main, 0o555), (&yard.root, 0o755)] {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+    let (tree_name, loaders) = (tree.to_str().unwrap(), loaders.to_str().unwrap());
+    let wrap = ["--paths", tree_name, "--loader-dir-path", loaders];
+    let with =
+        |directory: &'static str| [&wrap[..], &["--runtime-dependencies", directory]].concat();
+    assert!(run_as_owner(&yard.root, &wrap).status.success());
+    let sidecar = yard.path("app/.main.wrapbuddy");
+    let first = fs::read(&sidecar).unwrap();
+
+    // Its time of change is that of its mode, too.
+    let times = || {
+        let metadata = fs::metadata(&main).unwrap();
+        (metadata.ctime(), metadata.ctime_nsec())
+    };
+    let owner = fs::metadata(&main).unwrap().uid();
+    let before = times();
+    let copied = yard.path("tool");
+    let run = |arguments: &[&str], user: u32| {
+        let mut command = Command::new(&copied);
+        command.args(arguments).current_dir("/").uid(user).gid(user);
+        command.output().unwrap()
+    };
+    // An ordinary user runs the tool where cargo put it, as himself.
+    let output = match nix::unistd::geteuid().is_root() {
+        true => run(&with("/x"), owner),
+        false => run_as_owner(&yard.root, &with("/x")),
+    };
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(times(), before);
+    let second = fs::read(&sidecar).unwrap();
+    assert_ne!(first, second);
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+
+    // Nobody else writes its sidecar, though he may write to the directory.
+    fs::set_permissions(&tree, Permissions::from_mode(0o777)).unwrap();
+    let output = run(&with("/y"), owner + 1);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("cannot be written: permission denied"),
+        "{said}"
+    );
+    assert_eq!(fs::read(&sidecar).unwrap(), second);
+
+    let chattr = |flag: &str| Command::new("chattr").arg(flag).arg(&main).status();
+    if xattr::set(&main, "security.ima", &[3, 2, 4, 0]).is_ok()
+        && chattr("+i").is_ok_and(|status| status.success())
+    {
+        let output = run(&with("/y"), 0);
+        chattr("-i").unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert_ne!(fs::read(&sidecar).unwrap(), second);
+    }
+}
+
 fn signed_and_sealed_files_are_left_alone(target: Target) {
     let yard = Yard::new();
     let main = yard.compile(target, "app/main", MAIN, &[]);
