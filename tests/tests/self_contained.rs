@@ -1,6 +1,7 @@
 //! `--self-contained`: the loader is in the sidecar, and nothing else has to be there.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use e2e::check::sidecar_of;
 use e2e::{Sample, Variant, matrix, says};
@@ -10,9 +11,15 @@ use sidecar::loader::{CLOSING_OFFSET, IMAGE_LEN, MAGIC_OFFSET};
 matrix!(all:
     runs_without_a_loader_file, renamed_copied_and_linked, from_a_memfd, without_proc, started_by_ld_so,
     moved_with_its_sidecar_it_says_what_is_missing, truncated_anywhere, changed_behind_its_loader, of_another_program,
-    beside_the_sidecar_of_another_stub, loader_without_its_magic, long_sidecar, from_one_way_to_the_other, secure_start_is_refused, restored,
+    beside_the_sidecar_of_another_stub, loader_without_its_magic, long_sidecar, from_one_way_to_the_other, secure_start_is_refused,
+    privilege_that_came_later_is_told_of, restored,
 );
 matrix!(native: without_write_then_execute);
+
+/// cap_net_raw=ep in the format of VFS_CAP_REVISION_2.
+const CAPABLE: [u8; 20] = [
+    1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+];
 
 fn runs_without_a_loader_file(variant: Variant) {
     let sample = wrapped(variant);
@@ -219,6 +226,44 @@ fn secure_start_is_refused(variant: Variant) {
     let path = sidecar_of(&sample.program);
     // EINVAL, of the stub's own accord.
     sample.command().secure().output().refuses(&[&path, " 22"]);
+}
+
+/// Set-id bits and capabilities alike, whichever flag it was wrapped with.
+fn privilege_that_came_later_is_told_of(variant: Variant) {
+    for (flag, capable) in [("--self-contained", true), ("--relocatable", false)] {
+        let sample = Sample::unwrapped(variant);
+        let wrapping = sample.wrapping().without_loader_dir();
+        wrapping.args([flag]).run();
+        let type_in = |words: &[&str]| {
+            let run = sample.root.wrap_buddy().env("HOME", "/app/home");
+            run.args(words.iter().copied()).output()
+        };
+        let run = |command| type_in(&[command, &sample.program]);
+        assert!(!run("status").stdout.contains("note"));
+        let program = sample.root.path(&sample.program);
+        match capable {
+            true => xattr::set(&program, "security.capability", &CAPABLE).expect("as root"),
+            false => {
+                fs::set_permissions(&program, fs::Permissions::from_mode(0o2755)).expect("chmod");
+            }
+        }
+        let said = format!("was wrapped with {flag} before that: its stub takes no loader");
+        let advice = format!("wrap it again without {flag}");
+        let status = run("status");
+        assert!(
+            status.stdout.contains(&said) && status.stdout.contains(&advice),
+            "{status}"
+        );
+        let check = run("check");
+        assert!(check.stdout.contains(&said), "{check}");
+        let words = check.stdout.lines();
+        let mut words = words.filter_map(|line| line.strip_prefix("  next: wrap-buddy "));
+        let words = shlex::split(words.next().expect("a command")).expect("a command line");
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        assert!(!words.contains(&flag), "{check}");
+        type_in(&words).success();
+        says(sample.command().user(1000).output());
+    }
 }
 
 fn restored(variant: Variant) {

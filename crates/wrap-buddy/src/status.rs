@@ -1,12 +1,12 @@
 //! `wrap-buddy status`: what earlier runs have left of each file, by its sidecar.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
-use sidecar::{Id, Sidecar, loader};
+use sidecar::{Flags, Id, Sidecar, loader};
 use stages::Stage;
 
 use crate::cli::{Look, Output};
@@ -14,6 +14,7 @@ use crate::crew::Crew;
 use crate::earlier::{self, Earlier, Progress, Sight, State, Way};
 use crate::naming::sidecar_name;
 use crate::plan::tool_version;
+use crate::privilege::Privilege;
 use crate::report::Teller;
 use crate::report::json::Line;
 use crate::report::style::{DONE, LABEL, WARNING, shown, styled};
@@ -290,6 +291,14 @@ fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
         status.needed = sidecar.needed_names().map(text).collect();
         status.self_contained = sidecar.is_self_contained();
         let home = path.parent().unwrap_or(Path::new("/"));
+        let file = File::open(path)
+            .ok()
+            .filter(|_| state == Condition::Wrapped);
+        status.advice = status.advice.or_else(|| {
+            let why = refused_loader(&file?, &sidecar)?;
+            let flag = loader_flag(&sidecar)?;
+            Some(format!("{why}: wrap it again without {flag}"))
+        });
         status.advice = status.advice.or_else(|| gone(&status.needed, home));
         if let Some(own) = &earlier.own_sidecar {
             let at = home.join(own);
@@ -306,6 +315,23 @@ fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
     }
     status.sidecar = Some(earlier.sidecar_path.clone());
     status
+}
+
+/// Which of the ways to be wrapped there are the sidecar is for, as flags: those that say where the loader is.
+pub(crate) fn loader_flag(sidecar: &Sidecar<'_>) -> Option<&'static str> {
+    if sidecar.header().flags.contains(Flags::RELOCATABLE) {
+        return Some("--relocatable");
+    }
+    sidecar.is_self_contained().then_some("--self-contained")
+}
+
+/// Why a stub will take no loader where `file`, which has it and this sidecar, starts with more power than its caller has.
+pub(crate) fn refused_loader(file: &File, sidecar: &Sidecar<'_>) -> Option<String> {
+    let flag = loader_flag(sidecar)?;
+    Privilege::of(file, &file.metadata().ok()?)?;
+    Some(format!(
+        "it is set-id or has file capabilities, and was wrapped with {flag} before that: its stub takes no loader then (22, EINVAL)"
+    ))
 }
 
 /// Why a stub will not get on with the loader that it looks for in a sidecar at `path`, which is to have this id.

@@ -53,7 +53,12 @@ fn what_is_said_to_type_helps(variant: Variant) {
             Ending::NoCommand => assert_eq!(before.commands(), [""; 0], "{diagnosis:?}"),
             Ending::Prints(expected) => {
                 before.repair(&scene.root);
-                let output = scene.root.command(&scene.path).output().success();
+                let start = scene.root.command(&scene.path);
+                let start = match scene.user {
+                    0 => start,
+                    user => start.user(user),
+                };
+                let output = start.output().success();
                 assert_eq!(output.stdout, expected, "{diagnosis:?}: {output}");
                 checked(&scene).is(&[]);
                 typed += 1;

@@ -24,6 +24,8 @@ pub struct Scene {
     pub root: Root,
     pub path: String,
     pub arguments: Vec<String>,
+    /// Who starts it.
+    pub user: u32,
     pub ending: Ending,
 }
 
@@ -34,6 +36,7 @@ fn scene(root: Root, path: &str, ending: Ending) -> Option<Scene> {
         root,
         path: path.to_owned(),
         arguments: Vec::new(),
+        user: 0,
         ending,
     })
 }
@@ -174,6 +177,19 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
                 .root
                 .write(&sample.loader(), other.expect("a loader").loader);
             repaired(sample)
+        }
+        Diagnosis::LoaderRefused => {
+            let sample = Sample::unwrapped(variant);
+            let wrapping = sample.wrapping().without_loader_dir();
+            wrapping.args(["--self-contained"]).run();
+            let set_id = fs::Permissions::from_mode(0o4755);
+            fs::set_permissions(sample.root.path(PROGRAM), set_id).expect("chmod");
+            // root gets nothing that it does not have.
+            let user = 1000;
+            let start = sample.command().user(user).output();
+            start.refuses(&[&sidecar_of(PROGRAM), " 22"]);
+            let scene = repaired(sample)?;
+            Some(Scene { user, ..scene })
         }
         Diagnosis::LinkerGone => repaired(Sample::unwrapped(variant)),
         Diagnosis::LinkerOfOtherMachine => {

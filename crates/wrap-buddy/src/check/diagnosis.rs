@@ -9,7 +9,7 @@ pub enum Trouble {
     Unreadable,
     /// Its sidecar is gone, or another file's, or not to be trusted.
     Sidecar,
-    /// The loader it was wrapped with is gone, or does not fit.
+    /// The loader it was wrapped with is gone, does not fit, or is not taken.
     Loader,
     /// It is for another machine, and nothing here runs such programs.
     Machine,
@@ -48,6 +48,8 @@ pub enum Diagnosis {
     LoaderGone,
     /// The loader that the stub opens is for another machine, of another version, or none.
     LoaderUnfit,
+    /// Set-id or with file capabilities, and the stub takes no loader then: who starts it may have chosen that.
+    LoaderRefused,
     /// For another machine, and the kernel has no handler.
     NoEmulator,
     /// For another machine, and the kernel's handler is not there.
@@ -114,7 +116,9 @@ impl Diagnosis {
             Diagnosis::SidecarGone | Diagnosis::SidecarOfAnother | Diagnosis::SidecarUntrusted => {
                 Trouble::Sidecar
             }
-            Diagnosis::LoaderGone | Diagnosis::LoaderUnfit => Trouble::Loader,
+            Diagnosis::LoaderGone | Diagnosis::LoaderUnfit | Diagnosis::LoaderRefused => {
+                Trouble::Loader
+            }
             Diagnosis::NoEmulator | Diagnosis::EmulatorGone => Trouble::Machine,
             Diagnosis::LinkerGone
             | Diagnosis::LinkerOfOtherMachine

@@ -42,7 +42,8 @@ impl Look<'_, '_> {
             is_library: self.file.kind == Kind::Library,
             state: self.subject.state,
             interpreter: self.subject.interpreter.as_deref(),
-            flags: &self.subject.flags,
+            flag: self.subject.flag,
+            is_relocatable: self.subject.is_relocatable,
         };
         self.file.interpreter = given.as_ref().map(|given| given.path.clone());
         let desk = self.desk;

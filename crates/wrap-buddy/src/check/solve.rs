@@ -27,7 +27,9 @@ pub struct Wanted<'a> {
     /// The dynamic linker it asks for.
     pub interpreter: Option<&'a Path>,
     /// What it was wrapped with, and would no longer be without saying so.
-    pub flags: &'a [&'static str],
+    pub flag: Option<&'static str>,
+    /// Whether its dynamic linker and search path are relative to its directory because it was wrapped so.
+    pub is_relocatable: bool,
 }
 
 /// A dynamic linker for a file whose own is not there, or lacks the `unmet` versions.
@@ -37,6 +39,15 @@ pub fn interpreter(desk: &Desk<'_>, wanted: &Wanted<'_>, unmet: &[Unmet]) -> Opt
         Some(path) if !wanted.is_library => Some(Libc::of_program(elf, path)),
         _ => Libc::of_library(elf),
     };
+    // Nobody else may know of the one in a tree that can be moved.
+    if unmet.is_empty()
+        && wanted.is_relocatable
+        && let Some(own) = wanted.interpreter
+        && let Ok(own) = Interpreter::open_in(&desk.root, &beside(desk, wanted, own))
+        && libc == Some(own.libc)
+    {
+        return Some(own);
+    }
     if unmet.is_empty()
         && let Fit::Fits(interpreter) = desk.interpreters.fitting(elf, libc)
     {
@@ -165,9 +176,18 @@ fn earlier_directories(desk: &Desk<'_>, wanted: &Wanted<'_>) -> Vec<PathBuf> {
     let dynamic = wanted.elf.dynamic.as_ref();
     let path = dynamic.and_then(|dynamic| dynamic.search_path());
     let entries = path.iter().flat_map(|path| std::env::split_paths(path));
-    let absolute = entries.filter(|entry| entry.is_absolute());
+    let absolute = entries.filter_map(|entry| match entry.strip_prefix("$ORIGIN") {
+        Ok(relative) if wanted.is_relocatable => Some(beside(desk, wanted, relative)),
+        _ => entry.is_absolute().then_some(entry),
+    });
     let new = absolute.filter(|entry| !desk.library.libs.contains(entry));
     new.filter(|entry| desk.shelf.is_directory(entry)).collect()
+}
+
+/// What is at `relative` to the directory of the file.
+fn beside(desk: &Desk<'_>, wanted: &Wanted<'_>, relative: &Path) -> PathBuf {
+    let directory = wanted.inside.parent().unwrap_or(Path::new("/"));
+    desk.shelf.real(&directory.join(relative))
 }
 
 impl Call {
@@ -365,7 +385,7 @@ impl Call {
             words.extend(["--interpreter".to_owned(), text(&self.interpreter.path)]);
         }
         let words = words.iter().map(String::as_str);
-        quoted(words.chain(wanted.flags.iter().copied()))
+        quoted(words.chain(wanted.flag))
     }
 }
 

@@ -11,6 +11,7 @@ use super::State;
 use super::diagnosis::{Diagnosis, Note, Problem};
 use crate::earlier::{self, Earlier, Progress, Way};
 use crate::inspect::{Elf, Source};
+use crate::status::{loader_flag, refused_loader};
 
 /// An ELF file, and what was done to it.
 pub struct Subject {
@@ -24,8 +25,10 @@ pub struct Subject {
     pub loader: Option<PathBuf>,
     /// Where that sidecar is looked for, absolute or relative to the file's directory, and what ties the stub to it.
     pub own_sidecar: Option<(PathBuf, Id)>,
-    /// The flags it was wrapped with, of those that say where its loader is.
-    pub flags: Vec<&'static str>,
+    /// The flag it was wrapped with, of those that say where its loader is, and can be again.
+    pub flag: Option<&'static str>,
+    /// Whether its dynamic linker and search path are relative to its directory because it was wrapped so.
+    pub is_relocatable: bool,
     /// Whether the first wrap-buddy did it, so that nothing more is known.
     pub is_foreign: bool,
     /// What is wrong already.
@@ -48,7 +51,8 @@ impl Subject {
             state: State::Original,
             loader: None,
             own_sidecar: None,
-            flags: Vec::new(),
+            flag: None,
+            is_relocatable: false,
             is_foreign: false,
             problems: Vec::new(),
             notes: Vec::new(),
@@ -115,11 +119,13 @@ impl Subject {
         let Ok(sidecar) = Sidecar::parse(&earlier.sidecar) else {
             return Ok(());
         };
-        self.flags = match sidecar.header().flags {
-            flags if flags.contains(Flags::RELOCATABLE) => vec!["--relocatable"],
-            _ if sidecar.is_self_contained() => vec!["--self-contained"],
-            _ => Vec::new(),
-        };
+        self.is_relocatable = sidecar.header().flags.contains(Flags::RELOCATABLE);
+        self.flag = loader_flag(&sidecar);
+        if let Some(text) = refused_loader(source.file()?, &sidecar) {
+            let help = "wrap it again without that flag, or take from it what it was given: chmod ug-s, setcap -r";
+            self.lost(Diagnosis::LoaderRefused, &text, help);
+            self.flag = None;
+        }
         let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
         self.interpreter = Some(PathBuf::from(text(sidecar.interpreter())));
         let Some(dynamic) = &mut self.elf.dynamic else {
