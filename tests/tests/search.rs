@@ -9,7 +9,7 @@ use sidecar::Sidecar;
 
 matrix!(glibc:
     frozen_searches_for_nothing, symbols_are_bound_as_before, exempt_libraries_are_searched_for, a_library_that_is_gone,
-    relocatable, what_is_opened_later, in_place,
+    relocatable, what_is_opened_later, in_place, filtees, a_filtee_of_a_library_below_the_paths,
 );
 matrix!(systems: inherited);
 matrix!([x86_64_musl_pie x86_64_musl_exec]: (musl_searches_as_ever));
@@ -244,6 +244,123 @@ fn what_is_opened_later(variant: Variant) {
     wrap.args(FROZEN).run();
     let output = root.command(PROGRAM).output().success();
     assert_eq!(output.stdout, "42\n");
+}
+
+/// A program that needs `libbar.so`, whose own `bar` is 1; `tag` says that `libimpl.so` stands for that, whose `bar` is 42 by way
+/// of `libfoo.so`. Nothing but DT_FILTER or DT_AUXILIARY names `libimpl.so`.
+struct Filter {
+    root: Root,
+    filter: PathBuf,
+    filtee: PathBuf,
+    /// Directories with the filter, its filtee, and what that needs.
+    libs: [String; 3],
+}
+
+impl Filter {
+    fn new(variant: Variant, tag: &str) -> Filter {
+        let inner = foo(variant, 40);
+        let build = Build::library(variant, source("lib/bar.c"), "libimpl.so");
+        let filtee = build.link(&inner).build();
+        let build = Build::library(variant, source("lib/foo.c"), "libbar.so");
+        let flag = format!("-Wl,{tag},libimpl.so");
+        let filter = build.flags(["-Dfoo=bar", "-DVALUE=1", &flag]).build();
+        let root = Root::new(variant);
+        let packages = [("bar", &filter), ("impl", &filtee), ("foo", &inner)];
+        let libs = packages.map(|(name, library)| root.package(name, &[library]));
+        let filter = Filter {
+            root,
+            filter,
+            filtee,
+            libs,
+        };
+        filter.install(variant, &[]);
+        filter
+    }
+
+    /// The program needs `more` libraries, behind `libbar.so`.
+    fn install(&self, variant: Variant, more: &[&Path]) {
+        let build = Build::program(variant, source("indirect.c"))
+            .flags(["-Wl,--allow-shlib-undefined,--no-as-needed"])
+            .link(&self.filter);
+        let built = more.iter().fold(build, |build, one| build.link(one));
+        self.root.install(&built.build(), PROGRAM);
+    }
+
+    /// The program, wrapped with the libraries in `libs`, prints this.
+    #[track_caller]
+    fn prints(&self, libs: &[String], args: &[&str], says: &str) -> Output {
+        let wrap = self.root.wrap(PROGRAM).libs(libs.to_vec());
+        wrap.args(args.iter().copied()).run();
+        let command = self.root.command(PROGRAM).env("LD_DEBUG", "libs");
+        let output = command.output().success();
+        assert_eq!(output.stdout, says, "{args:?}: {output}");
+        output
+    }
+}
+
+/// What stands for a library is found as what that needs, and comes before it.
+fn filtees(variant: Variant) {
+    for tag in ["-F", "-f"] {
+        let case = Filter::new(variant, tag);
+        for search in ["runpath", "rpath"] {
+            case.prints(&case.libs, &["--search", search], "42\n");
+        }
+        let output = case.prints(&case.libs, &FROZEN, "42\n");
+        assert_eq!(searched_for(&output), BTreeSet::new(), "{output}");
+        // The program needs it itself, behind the filter.
+        case.install(variant, &[&case.filtee]);
+        for search in ["runpath", "frozen"] {
+            case.prints(&case.libs, &["--search", search], "42\n");
+        }
+    }
+
+    let auxiliary = Filter::new(variant, "-f");
+    let only_filter = &auxiliary.libs[..1];
+    for search in ["runpath", "rpath", "frozen"] {
+        auxiliary.prints(only_filter, &["--search", search], "1\n");
+    }
+    let standard = Filter::new(variant, "-F");
+    let wrap = standard.root.wrap(PROGRAM).libs([&*standard.libs[0]]);
+    let report = wrap.report();
+    report
+        .file(PROGRAM)
+        .is("failed", &["libraries are missing"]);
+    let text = &report.output.stdout;
+    assert!(
+        text.contains("libimpl.so") && text.contains("libbar.so"),
+        "{text}"
+    );
+    // What is proposed brings it along.
+    let check = standard.root.wrap_buddy().args(["check", PROGRAM]).output();
+    let next = check
+        .stdout
+        .lines()
+        .find(|line| line.contains("next: wrap-buddy"));
+    let proposed = next.is_some_and(|next| next.contains(&standard.libs[1]));
+    assert!(proposed, "{check}");
+}
+
+/// A library that is edited in place finds what stands for it by itself, if there is such a thing.
+fn a_filtee_of_a_library_below_the_paths(variant: Variant) {
+    for (tag, libs, says) in [
+        ("-F", 1..3, "42\n"),
+        ("-f", 1..3, "42\n"),
+        ("-f", 3..3, "1\n"),
+    ] {
+        let case = Filter::new(variant, tag);
+        let library = "/app/libbar.so";
+        case.root.install(&case.filter, library);
+        let libs = case.libs[libs].to_vec();
+        let wrap = case.root.wrap("/app").libs(libs.clone());
+        let report = wrap.libs(["/app"]).report().success();
+        let expected = match libs.is_empty() {
+            true => "skipped",
+            false => "edited",
+        };
+        report.file(library).is(expected, &[]);
+        let output = case.root.command(PROGRAM).output().success();
+        assert_eq!(output.stdout, says, "{tag} {libs:?}: {output}");
+    }
 }
 
 /// Where slots and room allow: GNU ld leaves enough for a few.

@@ -261,6 +261,13 @@ impl Elf {
     pub fn needed(&self) -> &[OsString] {
         self.dynamic.as_ref().map_or(&[], |dynamic| &dynamic.needed)
     }
+
+    /// DT_FILTER and DT_AUXILIARY, in order.
+    pub fn filtees(&self) -> &[Filtee] {
+        self.dynamic
+            .as_ref()
+            .map_or(&[], |dynamic| &dynamic.filtees)
+    }
 }
 
 impl Segment {

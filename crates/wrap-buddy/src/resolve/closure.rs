@@ -35,6 +35,27 @@ struct Loaded {
     by: Option<usize>,
 }
 
+/// A library that a file asks for.
+struct Asked<'n> {
+    name: &'n OsString,
+    /// A filtee that ld.so does without.
+    may_be_missing: bool,
+}
+
+/// What ld.so loads on behalf of the file `elf`: what that needs, and what it filters, looked for in the same way (glibc
+/// elf/dl-deps.c, _dl_map_object_deps).
+fn asked_for<'n>(linker: &Linker<'_>, elf: &'n Elf) -> Vec<Asked<'n>> {
+    let needed = elf.needed().iter().map(|name| Asked {
+        name,
+        may_be_missing: false,
+    });
+    let filtees = linker.filtees(elf).iter().map(|filtee| Asked {
+        name: &filtee.name,
+        may_be_missing: filtee.is_auxiliary,
+    });
+    needed.chain(filtees).collect()
+}
+
 struct Walk<'a> {
     settings: &'a Settings,
     shelf: &'a Shelf,
@@ -172,24 +193,23 @@ impl<'a> Walk<'a> {
     /// What a library needs, looked for as ld.so will for the library alone.
     fn own_needs(&mut self, path: &Path) {
         let own = self.told_program();
-        let (given, needed): (Vec<&OsString>, Vec<&OsString>) = self
-            .program
-            .needed()
-            .iter()
-            .partition(|name| self.interpreter.is_always_loaded(name));
-        let alone = needed
-            .iter()
-            .all(|name| self.find(name, path, &own, false).is_ok());
-        for name in needed {
-            match self.find(name, path, &own, !alone) {
-                Ok(found) => self.load(name.clone(), found, None),
-                Err(nears) => self.miss(name.clone(), path, &nears),
+        let asked = asked_for(&self.linker, self.program).into_iter();
+        let (given, asked): (Vec<Asked<'_>>, Vec<Asked<'_>>) =
+            asked.partition(|one| self.interpreter.is_always_loaded(one.name));
+        let alone = asked.iter().all(|one| {
+            self.find(one.name, path, &own, false).is_ok()
+                || (one.may_be_missing && self.find(one.name, path, &own, true).is_err())
+        });
+        for one in asked {
+            match self.find(one.name, path, &own, !alone) {
+                Ok(found) => self.load(one.name.clone(), found, None),
+                Err(nears) => self.miss(&one, path, &nears),
             }
         }
         // Nobody has to find these, but their versions count.
-        for name in given {
-            if let Ok(found) = self.find(name, path, &own, true) {
-                self.loaded.insert(name.clone(), self.libraries.len());
+        for one in given {
+            if let Ok(found) = self.find(one.name, path, &own, true) {
+                self.loaded.insert(one.name.clone(), self.libraries.len());
                 self.libraries.push(Loaded {
                     found,
                     search: SearchPath::default(),
@@ -230,16 +250,20 @@ impl<'a> Walk<'a> {
                 });
             }
         }
-        let extra = self.result.added.iter().map(|added| &added.soname);
-        let names: Vec<OsString> = extra.chain(self.program.needed()).cloned().collect();
+        let added = self.result.added.iter();
+        let extra: Vec<OsString> = added.map(|added| added.soname.clone()).collect();
+        let extra = extra.iter().map(|name| Asked {
+            name,
+            may_be_missing: false,
+        });
         let own = self.told_program();
-        for name in names {
-            if self.interpreter.provides(&name) || self.loaded.contains_key(&name) {
+        for one in extra.chain(asked_for(&self.linker, self.program)) {
+            if self.interpreter.provides(one.name) || self.loaded.contains_key(one.name) {
                 continue;
             }
-            match self.find(&name, path, &own, true) {
-                Ok(found) => self.load(name, found, None),
-                Err(nears) => self.miss(name, path, &nears),
+            match self.find(one.name, path, &own, true) {
+                Ok(found) => self.load(one.name.clone(), found, None),
+                Err(nears) => self.miss(&one, path, &nears),
             }
         }
     }
@@ -258,7 +282,8 @@ impl<'a> Walk<'a> {
         let alone = self.linker.told(self.chain(index));
         let with_program = self.chain(index).chain([&self.search]);
         let own = self.linker.told(with_program);
-        for name in elf.needed() {
+        for one in asked_for(&self.linker, &elf) {
+            let name = one.name;
             if self.interpreter.provides(name)
                 || self.loaded.contains_key(name)
                 || self.direct.contains(name)
@@ -294,8 +319,20 @@ impl<'a> Walk<'a> {
             };
             match found {
                 Ok(found) => self.load(name.clone(), found, Some(index)),
-                Err(nears) => self.miss(name.clone(), &path, &nears),
+                Err(nears) => self.miss(&one, &path, &nears),
             }
+        }
+        self.hasten(&elf);
+    }
+
+    /// The filtees of the library `elf` are dealt with right behind it, whenever they were loaded.
+    fn hasten(&mut self, elf: &Elf) {
+        let filtees = self.linker.filtees(elf).iter();
+        let filtees = filtees.filter_map(|filtee| self.loaded.get(&filtee.name).copied());
+        let waiting: Vec<usize> = filtees.filter(|one| self.queue.contains(one)).collect();
+        self.queue.retain(|one| !waiting.contains(one));
+        for one in waiting.into_iter().rev() {
+            self.queue.push_front(one);
         }
     }
 
@@ -306,7 +343,7 @@ impl<'a> Walk<'a> {
         }
         let Found { elf, path, .. } = self.libraries[index].found.clone();
         let told = self.linker.told(self.chain(index));
-        for name in elf.needed() {
+        for Asked { name, .. } in asked_for(&self.linker, &elf) {
             let is_known = self.interpreter.provides(name)
                 || self.loaded.contains_key(name)
                 || self.direct.contains(name);
@@ -314,6 +351,7 @@ impl<'a> Walk<'a> {
                 self.load(name.clone(), found, Some(index));
             }
         }
+        self.hasten(&elf);
     }
 
     /// What is not to be frozen; none when nothing is. musl knows no library by another name than it was asked for by, and would
@@ -404,7 +442,11 @@ impl<'a> Walk<'a> {
         self.queue.push_back(index);
     }
 
-    fn miss(&mut self, soname: OsString, needed_by: &Path, nears: &[Near]) {
+    fn miss(&mut self, asked: &Asked<'_>, needed_by: &Path, nears: &[Near]) {
+        if asked.may_be_missing {
+            return;
+        }
+        let soname = asked.name.clone();
         if self.settings.may_be_missing.is_match(&soname) {
             if !self.result.ignored.contains(&soname) {
                 self.result.ignored.push(soname);

@@ -55,36 +55,84 @@ pub(super) struct Subject<'a, F> {
     pub except: &'a GlobSet,
 }
 
+/// A library in the order of loading.
+struct Listed<'a> {
+    /// The name it was first asked for by.
+    name: &'a OsStr,
+    found: &'a Found,
+    /// Whether what it asks for is in the list, too.
+    is_done: bool,
+}
+
 impl<'a, F: Fn(&OsStr) -> Option<&'a Found>> Subject<'a, F> {
     /// What goes in front of its own DT_NEEDED. Those follow, so that names are known by which symbol versions are looked
     /// for: ld.so finds them loaded, by their DT_SONAME (glibc elf/dl-load.c, `_dl_map_object`).
     ///
-    /// Libraries are in breadth-first order, as ld.so loads them (elf/dl-deps.c, `_dl_map_object_deps`): the order in which
-    /// symbols are looked up stays.
+    /// Libraries are in the order in which ld.so looks up symbols (elf/dl-deps.c, `_dl_map_object_deps`), which stays: breadth
+    /// first, but filtees right in front of what filters them, unless they are in front of it anyway.
     pub fn front(&self) -> Vec<Front> {
         let family_stays = self.family_is_searched_for();
-        let direct: HashSet<&OsStr> = self.needed.iter().copied().collect();
-        let mut front = Vec::new();
-        let mut seen: HashSet<&Path> = HashSet::new();
-        let mut queue = self.needed.clone();
+        let is_searched = |one: &Listed<'_>| {
+            self.is_exempt(one.name, one.found) || (family_stays && is_of_family(one.name))
+        };
+        let mut list = Vec::new();
+        let mut seen = HashSet::new();
+        self.append(&mut list, &mut seen, self.needed.iter().copied());
         let mut next = 0;
-        while let Some(&name) = queue.get(next) {
-            next += 1;
-            let Some(found) = (self.library)(name) else {
-                continue;
-            };
-            if !seen.insert(&found.path) {
+        while let Some(ahead) = list[next..].iter().position(|one| !one.is_done) {
+            next += ahead;
+            list[next].is_done = true;
+            if is_searched(&list[next]) {
                 continue;
             }
-            let searched = self.is_exempt(name, found) || (family_stays && is_of_family(name));
-            if !searched {
-                front.push(Front::File(found.path.clone()));
-                queue.extend(found.elf.needed().iter().map(OsString::as_os_str));
-            } else if direct.contains(name) || self.added.contains(name) {
-                front.push(Front::Name(name.to_owned()));
+            let elf = &list[next].found.elf;
+            let needed = elf.needed().iter().map(OsString::as_os_str);
+            self.append(&mut list, &mut seen, needed);
+            let mut before = next;
+            for filtee in elf.filtees() {
+                let Some(filtee) = self.listed(&filtee.name) else {
+                    continue;
+                };
+                let path = &filtee.found.path;
+                let mut behind = (before + 1)..list.len();
+                let filtee = match behind.find(|&at| list[at].found.path == *path) {
+                    Some(at) => list.remove(at),
+                    None if seen.insert(path) => filtee,
+                    None => continue,
+                };
+                list.insert(before, filtee);
+                before += 1;
             }
         }
-        front
+        let direct: HashSet<&OsStr> = self.needed.iter().copied().collect();
+        let told = list.iter().filter_map(|one| match is_searched(one) {
+            false => Some(Front::File(one.found.path.clone())),
+            true if direct.contains(one.name) || self.added.contains(one.name) => {
+                Some(Front::Name(one.name.to_owned()))
+            }
+            true => None,
+        });
+        told.collect()
+    }
+
+    fn listed(&self, name: &'a OsStr) -> Option<Listed<'a>> {
+        let found = (self.library)(name)?;
+        Some(Listed {
+            name,
+            found,
+            is_done: false,
+        })
+    }
+
+    /// Adds what is not in the list yet.
+    fn append(
+        &self,
+        list: &mut Vec<Listed<'a>>,
+        seen: &mut HashSet<&'a Path>,
+        names: impl Iterator<Item = &'a OsStr>,
+    ) {
+        let known = names.filter_map(|name| self.listed(name));
+        list.extend(known.filter(|one| seen.insert(&one.found.path)));
     }
 
     /// What is made for one kind of processor is searched for as well: the next machine may have another.

@@ -22,7 +22,7 @@ use super::search_path::{Tokens, expand};
 use super::shelf::{Misfit, Probe, Shelf, misfit};
 use super::tree::{self, Tree};
 use crate::arch::{self, Arch};
-use crate::inspect::Elf;
+use crate::inspect::{Elf, Filtee};
 use crate::interpreter::{Interpreter, Libc};
 
 /// What is settled before a search begins.
@@ -205,6 +205,14 @@ impl<'a> Linker<'a> {
             .into_iter()
             .chain(defaults)
             .collect()
+    }
+
+    /// What stands for a library, in front of it (glibc elf/dl-deps.c, _dl_map_object_deps); musl ignores both tags.
+    pub(super) fn filtees<'e>(&self, elf: &'e Elf) -> &'e [Filtee] {
+        match self.interpreter.libc {
+            Libc::Musl => &[],
+            Libc::Glibc | Libc::Other => elf.filtees(),
+        }
     }
 
     /// What it loads into every program: what LD_PRELOAD names, and behind that what the file does that glibc's ld.so has

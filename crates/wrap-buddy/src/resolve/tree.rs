@@ -176,10 +176,9 @@ impl Walk<'_> {
         self.linker.interpreter.provides(name) || self.names.contains_key(name)
     }
 
-    /// What comes before a library that filters it (glibc elf/dl-deps.c, _dl_map_object_deps); musl ignores both tags.
     fn filtees_of(&mut self, by: Option<usize>, path: &Path, elf: &Elf) {
-        let filtees = elf.dynamic.as_ref().map_or(&[][..], |own| &own.filtees);
-        if self.linker.interpreter.libc == Libc::Musl || filtees.is_empty() {
+        let filtees = self.linker.filtees(elf);
+        if filtees.is_empty() {
             return;
         }
         let told = self.told(by);
