@@ -8,7 +8,7 @@ use e2e::{Build, Edited, Libc, Output, Root, Variant, Wrap, matrix, source};
 use sidecar::Sidecar;
 
 matrix!(glibc:
-    frozen_searches_for_nothing, symbols_are_bound_as_before, exempt_libraries_are_searched_for, a_library_that_is_gone,
+    frozen_searches_for_nothing, what_paths_say_is_not_asked_for_again, symbols_are_bound_as_before, exempt_libraries_are_searched_for, a_library_that_is_gone,
     relocatable, what_is_opened_later, in_place, filtees, a_filtee_of_a_library_below_the_paths,
 );
 matrix!(systems: inherited);
@@ -43,10 +43,14 @@ impl Chain {
 
     /// The program needs `more` libraries, behind `libbar.so`.
     fn with(variant: Variant, more: &[PathBuf]) -> Chain {
+        Chain::of(variant, "indirect.c", more)
+    }
+
+    fn of(variant: Variant, program: &str, more: &[PathBuf]) -> Chain {
         let root = Root::new(variant);
         let inner = foo(variant, 40);
         let outer = bar(variant, &inner).build();
-        let build = Build::program(variant, source("indirect.c"))
+        let build = Build::program(variant, source(program))
             .flags(["-Wl,--allow-shlib-undefined,--no-as-needed"])
             .link(&outer);
         let built = more.iter().fold(build, Build::link).build();
@@ -128,6 +132,23 @@ fn frozen_searches_for_nothing(variant: Variant) {
     // The same again changes nothing.
     let report = chain.wrap(&FROZEN).report().success();
     report.file(PROGRAM).is("skipped", &["already wrapped"]);
+}
+
+/// A name stays where versions are looked for by it, as those of libc are.
+fn what_paths_say_is_not_asked_for_again(variant: Variant) {
+    let chain = Chain::of(variant, "asked_for.c", &[]);
+    let libc = format!("{}/libc.so.6", chain.root.library_dirs()[0]);
+    let (outer, inner) = (&chain.bar, &chain.foo);
+    let frozen = format!("{outer}/libbar.so {libc} {inner}/libfoo.so libc.so.6");
+    // Here libfoo.so has to be asked for, because libbar.so does not find it.
+    let searched = "libbar.so libc.so.6 libfoo.so";
+    for (search, expected) in [("runpath", searched), ("frozen", &frozen)] {
+        chain.wrap(&["--search", search]).run();
+        let output = chain.run(&[]).success();
+        let names = output.stdout.lines();
+        let names: Vec<&str> = names.filter(|name| !name.starts_with("ld-linux")).collect();
+        assert_eq!(names.join(" "), expected, "{search}");
+    }
 }
 
 /// Two libraries have a `foo`: the one that is nearer to the program counts, and it has to go on being that.

@@ -218,7 +218,7 @@ impl<'a> Ground<'a> {
         }
         let offset = |placed: &Placed| placed.address.wrapping_sub(self.strings);
         let offsets = strings.iter().map(offset);
-        let needed = (self.dynamic).with_needed(offsets, &mut entries, wanted.in_front, |own| own);
+        let needed = (self.dynamic).with_needed(offsets, &mut entries, wanted.in_front, Some);
         let mut pointers: Vec<(usize, u32, u64)> = needed
             .into_iter()
             .map(|(index, offset)| (index, elf::DT_NEEDED, offset))

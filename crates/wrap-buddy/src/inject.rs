@@ -1,6 +1,8 @@
 //! Prepares what ld.so will see of a wrapped program: program headers with the PT_INTERP the file no longer has, and a
 //! .dynamic with the search path and the extra DT_NEEDED. The loader only applies the patches.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::ops::Range;
 
 use object::elf;
@@ -11,13 +13,15 @@ use crate::inspect::{Dynamic, Elf, Segment};
 
 /// What is to be injected.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub struct Wanted<'a> {
     /// Bytes of the interpreter's path, its NUL included.
     pub interpreter_len: usize,
     /// How many names are added to DT_NEEDED.
     pub needed: usize,
     /// Whether they go in front of the program's own.
     pub in_front: bool,
+    /// Those of its own that are left out then.
+    pub implied: &'a HashSet<OsString>,
     /// Whether there is a search path.
     pub search: bool,
     /// Whether libraries inherit it: it is a DT_RPATH then.
@@ -70,7 +74,7 @@ const LAYOUT_64: Layout = Layout {
 ///
 /// # Errors
 /// When ld.so cannot be told.
-pub fn inject(elf: &Elf, arch: &Arch, wanted: Wanted) -> Result<Injection, String> {
+pub fn inject(elf: &Elf, arch: &Arch, wanted: Wanted<'_>) -> Result<Injection, String> {
     let layout = if arch.class == 2 {
         &LAYOUT_64
     } else {
@@ -93,7 +97,7 @@ impl Injection {
         dynamic: &Dynamic,
         segment: &Segment,
         word: usize,
-        wanted: Wanted,
+        wanted: Wanted<'_>,
     ) -> Result<(), String> {
         let entry_len = 2 * word as u64;
         let entry_at = |index: usize| segment.address + index as u64 * entry_len;
@@ -109,7 +113,14 @@ impl Injection {
             .ok_or("it has no DT_STRTAB: ld.so cannot be told where to look")?;
         let tag = dynamic.search_tag(wanted.inherited);
         let own_search = dynamic.search_entries(tag);
-        let more = wanted.needed + usize::from(wanted.search && own_search.is_empty());
+        let own_needed = dynamic.entries_of(elf::DT_NEEDED).into_iter();
+        let left_out: HashSet<u64> = own_needed
+            .zip(&dynamic.needed)
+            .filter(|(_, name)| wanted.in_front && wanted.implied.contains(*name))
+            .map(|((_, value), _)| value)
+            .collect();
+        let more = wanted.needed - left_out.len().min(wanted.needed)
+            + usize::from(wanted.search && own_search.is_empty());
 
         let end = dynamic.end();
         let mut free = dynamic.free_entries();
@@ -128,7 +139,8 @@ impl Injection {
         };
         let mut free = free.into_iter();
         let names = (0..wanted.needed).map(|name| Value::Needed(name, strings));
-        let needed = dynamic.with_needed(names, &mut free, wanted.in_front, Value::Number);
+        let own = |value| (!left_out.contains(&value)).then_some(Value::Number(value));
+        let needed = dynamic.with_needed(names, &mut free, wanted.in_front, own);
         let mut entries: Vec<(usize, u32, Value)> = needed
             .into_iter()
             .map(|(index, value)| (index, elf::DT_NEEDED, value))

@@ -245,23 +245,23 @@ impl Dynamic {
 
     /// Which entries are to be DT_NEEDED, and what they then hold, when `new` ones take as many of the `free` entries. Those that
     /// come `in_front` of the file's own take over the first entries, because ld.so loads them in that order; `own` makes of a value
-    /// that an entry has what it is to hold.
+    /// that an entry has what it is to hold, or nothing where the entry is not to stay: there are at least as many new ones then.
     pub fn with_needed<T>(
         &self,
-        new: impl ExactSizeIterator<Item = T>,
+        new: impl Iterator<Item = T>,
         free: &mut impl Iterator<Item = usize>,
         in_front: bool,
-        own: impl Fn(u64) -> T,
+        own: impl Fn(u64) -> Option<T>,
     ) -> Vec<(usize, T)> {
-        let mut places: Vec<usize> = free.take(new.len()).collect();
+        let mut places: Vec<usize> = Vec::new();
         let mut values: Vec<T> = new.collect();
         if in_front {
-            for (index, value) in self.entries_of(elf::DT_NEEDED) {
-                places.push(index);
-                values.push(own(value));
-            }
-            places.sort_unstable();
+            let entries = self.entries_of(elf::DT_NEEDED);
+            places.extend(entries.iter().map(|(index, _)| index));
+            values.extend(entries.iter().filter_map(|(_, value)| own(*value)));
         }
+        places.extend(free.take(values.len().saturating_sub(places.len())));
+        places.sort_unstable();
         places.into_iter().zip(values).collect()
     }
 

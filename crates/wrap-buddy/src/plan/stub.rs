@@ -185,6 +185,7 @@ pub fn stub(
         interpreter_len: path_len,
         needed: needed.len(),
         in_front,
+        implied: &resolution.implied,
         search: !search.is_empty(),
         inherited: style.inherited,
     };

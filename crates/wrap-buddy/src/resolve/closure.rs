@@ -379,6 +379,9 @@ impl<'a> Walk<'a> {
             except,
         };
         let front = subject.front();
+        let all = self.libraries.iter().map(|library| &*library.found.elf);
+        let implied = subject.implied(&front, all.chain([self.program]));
+        self.result.implied = implied;
         self.result.movable = freeze::movable(&front, &self.settings.bundle);
         self.result.front = front;
     }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use globset::GlobSet;
 
 use super::found::Found;
+use crate::inspect::Elf;
 
 /// Where drivers of the machine are, which are not those of the machine that a program was wrapped on.
 const DRIVERS: [&str; 2] = ["/run/opengl-driver", "/run/opengl-driver-32"];
@@ -113,6 +114,32 @@ impl<'a, F: Fn(&OsStr) -> Option<&'a Found>> Subject<'a, F> {
             true => None,
         });
         told.collect()
+    }
+
+    /// Names that it needs and that ld.so need not be told: their libraries are among the files in `front`, and answer to the
+    /// name by their DT_SONAME whoever asks. Those that `all` files require versions of stay, because ld.so looks for these only
+    /// by names that something was loaded by (elf/dl-version.c, find_needed).
+    pub fn implied<'e>(
+        &self,
+        front: &[Front],
+        all: impl Iterator<Item = &'e Elf>,
+    ) -> HashSet<OsString> {
+        let required = all.filter_map(|elf| elf.dynamic.as_ref());
+        let required = required.flat_map(|dynamic| &dynamic.requires);
+        let versioned: HashSet<&OsStr> = required.map(|one| one.library.as_os_str()).collect();
+        let is_implied = |name: &OsStr| {
+            (self.library)(name).is_some_and(|found| {
+                let soname = found
+                    .elf
+                    .dynamic
+                    .as_ref()
+                    .and_then(|own| own.soname.as_deref());
+                soname == Some(name) && front.contains(&Front::File(found.path.clone()))
+            })
+        };
+        let names = self.needed.iter().filter(|name| is_implied(name));
+        let names = names.filter(|name| !versioned.contains(*name));
+        names.map(|&name| name.to_owned()).collect()
     }
 
     fn listed(&self, name: &'a OsStr) -> Option<Listed<'a>> {

@@ -23,7 +23,7 @@ pub use shelf::{Misfit, Probe, Shelf, misfit};
 pub use tree::{Cause, Dispensable, Lost, Node, Tree};
 pub use versions::Unmet;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -95,6 +95,8 @@ pub struct Resolution {
     /// Every library by its path, in the order in which they are loaded: goes in front of the program's own DT_NEEDED. Empty
     /// when libraries are searched for.
     pub front: Vec<Front>,
+    /// Those of the program's own DT_NEEDED that say nothing any more behind these.
+    pub implied: HashSet<OsString>,
     /// Those of them that may move without the program.
     pub movable: Vec<PathBuf>,
     /// Symbol versions that will not be found.
