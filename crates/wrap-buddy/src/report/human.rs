@@ -1,6 +1,6 @@
 //! The report for people: results on one stream, errors and warnings on the other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::Path;
@@ -273,9 +273,11 @@ fn write_warnings(out: &mut impl Write, report: &Report) -> io::Result<()> {
 /// What there is to say of files, and which files each is said of: many libraries of one linker lack the same.
 fn same_notes(files: &[FileReport]) -> Vec<(&str, Vec<&Path>)> {
     let mut notes: Vec<(&str, Vec<&Path>)> = Vec::new();
+    let mut known: HashMap<&str, usize> = HashMap::new();
     for file in files {
         for note in &file.notes {
-            match notes.iter_mut().find(|(known, _)| known == note) {
+            let index = *known.entry(note).or_insert(notes.len());
+            match notes.get_mut(index) {
                 Some((_, paths)) => paths.push(&file.path),
                 None => notes.push((note, vec![&file.path])),
             }
