@@ -179,8 +179,8 @@ impl Layout {
         };
         let inside = |address: usize| address.wrapping_sub(base) < self.end;
         let (mut symbols, mut strings) = (0, 0);
-        // SAFETY: every address read lies in the mapped span, whose last bytes are behind all tables; the program's
-        // .dynamic is writable.
+        // SAFETY: every address read lies in the span, and the tables of a dynamic linker in its segments, which are mapped; the
+        // program's .dynamic is writable. What lies between segments is not: reached only by tables that were altered.
         unsafe {
             let mut at = base.wrapping_add(header.p_vaddr);
             while inside(at) {
@@ -254,7 +254,8 @@ impl Interpreter {
             let end = address + segment.p_memsz;
             let (start, len) = (address - before, before + segment.p_filesz);
             let offset = segment.p_offset.wrapping_sub(before);
-            // What is writable is what ld.so relocates first: POPULATE, which costs less than its page faults.
+            const { assert!(prot::WRITE << 14 == map::POPULATE) };
+            // What is writable is what ld.so relocates first, and to have it there costs less than its page faults.
             let populate = (prot & prot::WRITE) << 14;
             if len != 0 && self.map(start, len, prot, flags | populate, offset) != start {
                 return false;
@@ -275,7 +276,7 @@ impl Interpreter {
 
     #[inline(never)]
     fn map(&self, address: usize, len: usize, prot: usize, flags: usize, offset: usize) -> usize {
-        // SAFETY: new, or over the span, which is this file's own mapping.
+        // SAFETY: new, where the kernel finds room, or over the span that was mapped for this file.
         let mapped = unsafe { syscall::mmap(address, len, prot, flags, self.fd, offset) };
         if mapped.errno() != 0 {
             self.fail(mapped.errno());

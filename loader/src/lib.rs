@@ -21,10 +21,11 @@ use process::Loader;
 
 /// Continues where the stub stopped: `trailer` is what follows its code, `stack` the initial stack pointer, `fini` the
 /// register that carries rtld_fini, `fd` the open file with the loader, and `read` the bytes of it that a self-contained stub has
-/// read, 0 if the loader is in a file of its own.
+/// read to the front room, 0 if the loader is in a file of its own.
 ///
 /// # Safety
-/// Called once, by the stub, with the process as the kernel started it, and the stack pointer `sys::BELOW` bytes further down.
+/// Called once, by the stub, with the process as the kernel started it, and the stack pointer `sidecar::loader::BELOW` bytes
+/// further down.
 pub unsafe extern "C" fn start(
     trailer: *const u8,
     stack: *mut usize,

@@ -93,7 +93,7 @@ impl Loader {
     /// The sidecar's fixed part.
     #[inline(always)]
     pub fn header(&self) -> &'static Header {
-        // SAFETY: the steps that look at it run when it was found, and it stays where it is.
+        // SAFETY: any bytes are a header, and they stay where they are; what it says holds once it was found.
         unsafe { &*self.sidecar }
     }
 

@@ -124,7 +124,7 @@ fn beside_one_thread(loaders: &Path, tool: &Path, misses: &mut Misses) -> Result
         libraries.len()
     );
     let kit = Kit::new(LENGTH_OF_PATHS)?;
-    let seconds = |trees: &[PathBuf], jobs: Option<&str>| -> Result<f64> {
+    let measure = |trees: &[PathBuf], jobs: Option<&str>| -> Result<f64> {
         for tree in trees {
             copy_all(&programs, PROGRAMS, &tree.join("bin"))?;
             copy_all(&libraries, LIBRARIES, &tree.join("lib"))?;
@@ -157,7 +157,7 @@ fn beside_one_thread(loaders: &Path, tool: &Path, misses: &mut Misses) -> Result
         let (mut all, mut one, mut two) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..ROUNDS {
             let tree = |name: &str| place.join(format!("{name}-{round}"));
-            one.push(seconds(&[tree("one")], Some("1"))?);
+            one.push(measure(&[tree("one")], Some("1"))?);
             // There nothing is slower for having deleted.
             let clear = || -> Result<()> {
                 if in_memory {
@@ -167,10 +167,10 @@ fn beside_one_thread(loaders: &Path, tool: &Path, misses: &mut Misses) -> Result
                 Ok(())
             };
             clear()?;
-            all.push(seconds(&[tree("all")], None)?);
+            all.push(measure(&[tree("all")], None)?);
             clear()?;
             if in_memory {
-                two.push(seconds(&[tree("two"), tree("other")], Some("1"))?);
+                two.push(measure(&[tree("two"), tree("other")], Some("1"))?);
                 clear()?;
             }
         }
