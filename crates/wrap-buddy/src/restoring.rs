@@ -24,6 +24,9 @@ pub fn restore(arguments: &Restore, stages: &[Stage], teller: &Teller) -> Result
     let look = &arguments.look;
     let _lock = (!arguments.dry_run).then(|| TreeLock::on(&look.paths, look.output.quiet));
     let (candidates, unreadable) = look.scan();
+    if !arguments.dry_run {
+        apply::expect(candidates.len());
+    }
     let crew = Crew::new(candidates.len(), look.jobs)?;
     teller.expect(candidates.len());
     let decided = crew.map(&candidates, |candidate| {

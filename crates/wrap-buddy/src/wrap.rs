@@ -86,6 +86,9 @@ pub fn wrap_candidates(
         self_contained: cli.brings_loaders(),
         loaders: &loaders,
     };
+    if !cli.dry_run {
+        apply::expect(candidates.len());
+    }
     let crew = Crew::new(candidates.len(), cli.jobs)?;
     let desk = Desk::new(means, resolver, style, cli, candidates);
     let mut files = desk.decide(&crew, teller, stop);

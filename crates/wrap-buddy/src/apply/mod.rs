@@ -56,6 +56,18 @@ pub fn apply(
         .collect()
 }
 
+/// Has the table of open files grow for `count` files, as far as they may be open at a time. For a process of one thread that
+/// takes no time; where there are more, each doubling of it waits until all processors have let go of the old one, which is
+/// milliseconds (kernel fs/file.c, expand_fdtable).
+pub fn expect(count: usize) {
+    if count <= FEW {
+        return;
+    }
+    let files = batch_len(count as u64, BATCH) + OTHER_FILES;
+    // Without it all is only slower.
+    let _ = rustix::io::fcntl_dupfd_cloexec(io::stderr(), files as i32 - 1);
+}
+
 /// How many of `count` programs can be worked on at a time, `most` at most; the limit of open files is raised for them if it may be.
 fn batch_len(count: u64, most: u64) -> u64 {
     let wanted = count.clamp(1, most);

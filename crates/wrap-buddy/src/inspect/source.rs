@@ -14,6 +14,8 @@ const BLOCK: u64 = 4096;
 /// Blocks kept; a file whose headers are spread over more has them read again.
 const MAX_BLOCKS: usize = 256;
 
+const CUT_SHORT: &str = "it was cut short while being read";
+
 /// No structure this tool reads is larger.
 pub const MAX_READ: u64 = 8 << 20;
 
@@ -129,7 +131,7 @@ impl Source {
             let block = self.block(at / BLOCK)?;
             let available = block.get(inside..).unwrap_or_default();
             let count = available.len().min(out.len());
-            ensure!(count > 0, "it was cut short while being read");
+            ensure!(count > 0, CUT_SHORT);
             out[..count].copy_from_slice(&available[..count]);
             out = &mut out[count..];
             at += count as u64;
@@ -146,12 +148,18 @@ impl Source {
         while at < end {
             // Up to the end of this block: one look at the cache for most strings.
             let count = (BLOCK - at % BLOCK).min(end - at);
-            let chunk = self.read(at, count)?;
-            if let Some(nul) = chunk.iter().position(|&byte| byte == 0) {
-                text.extend_from_slice(&chunk[..nul]);
+            let ended = match self.is_laid_over() {
+                true => until_nul(&self.read(at, count)?, &mut text),
+                false => {
+                    let inside = (at % BLOCK) as usize;
+                    let block = self.block(at / BLOCK)?.get(inside..);
+                    let chunk = block.and_then(|block| block.get(..count as usize));
+                    until_nul(chunk.context(CUT_SHORT)?, &mut text)
+                }
+            };
+            if ended {
                 return Ok(text);
             }
-            text.extend_from_slice(&chunk);
             at += count;
         }
         bail!("it has a string at {offset:#x} that does not end")
@@ -171,6 +179,13 @@ impl Source {
         }
         Ok(&self.blocks[&index])
     }
+}
+
+/// Adds the bytes in front of the first NUL of `chunk` to `text`, all if there is none, and says whether there is one.
+fn until_nul(chunk: &[u8], text: &mut Vec<u8>) -> bool {
+    let nul = memchr::memchr(0, chunk);
+    text.extend_from_slice(&chunk[..nul.unwrap_or(chunk.len())]);
+    nul.is_some()
 }
 
 /// Opens `path`, meant to be a regular file, for reading.

@@ -67,7 +67,7 @@ struct Walk<'a> {
     /// The search path that those are.
     search: SearchPath,
     /// What [`Rule::Offered`] counts, the interpreter's own directory behind them left out.
-    offered: Vec<PathBuf>,
+    offered: Vec<Step>,
     used: BTreeSet<usize>,
     /// By every name it will answer to.
     loaded: HashMap<OsString, usize>,
@@ -89,7 +89,7 @@ pub(super) fn program(
     linker: Linker<'_>,
 ) -> Resolution {
     let offered = [&settings.libraries, &settings.runtime_dependencies];
-    let offered = offered.into_iter().flatten().cloned().collect();
+    let offered = offered.into_iter().flatten();
     let grounds = Grounds { settings, shelf };
     let (mut walk, own) = Walk::new(grounds, edited, path, program, linker, offered);
     walk.program(path);
@@ -117,7 +117,7 @@ pub(super) fn library(
     library: &Elf,
     linker: Linker<'_>,
 ) -> Resolution {
-    let offered = grounds.settings.libraries.clone();
+    let offered = grounds.settings.libraries.iter();
     let edited = Edited::new();
     let (mut walk, own) = Walk::new(grounds, &edited, path, library, linker, offered);
     walk.own_needs(path);
@@ -136,7 +136,7 @@ impl<'a> Walk<'a> {
         path: &Path,
         program: &'a Elf,
         linker: Linker<'a>,
-        offered: Vec<PathBuf>,
+        offered: impl Iterator<Item = &'a PathBuf>,
     ) -> (Self, Vec<OwnEntry>) {
         let origin = path.parent().unwrap_or(Path::new("/"));
         let dynamic = program.dynamic.as_ref();
@@ -145,6 +145,10 @@ impl<'a> Walk<'a> {
             .map(|text| own_entries(text, origin, &linker.tokens(text.as_bytes())))
             .unwrap_or_default();
         let kept: Vec<OwnEntry> = own.iter().filter(|one| one.is_kept()).cloned().collect();
+        let offered = offered.enumerate().map(|(index, directory)| Step {
+            directory: directory.clone(),
+            rule: Rule::Offered(index),
+        });
         let is_inherited =
             dynamic.is_some_and(|dynamic| dynamic.is_inherited()) || settings.inherited;
         let walk = Self {
@@ -158,7 +162,7 @@ impl<'a> Walk<'a> {
                 is_runpath: !is_inherited,
             },
             kept,
-            offered,
+            offered: offered.collect(),
             used: BTreeSet::new(),
             loaded: HashMap::new(),
             libraries: Vec::new(),
@@ -175,7 +179,7 @@ impl<'a> Walk<'a> {
         let chosen = self.offered.iter().enumerate();
         let mut directories: Vec<PathBuf> = chosen
             .filter(|(index, _)| self.used.contains(index) || always.contains(index))
-            .map(|(_, directory)| directory.clone())
+            .map(|(_, step)| step.directory.clone())
             .collect();
         if self.used.contains(&self.offered.len()) {
             directories.extend(self.interpreter.built_in().own.clone());
@@ -404,13 +408,8 @@ impl<'a> Walk<'a> {
         if !offered {
             return self.linker.find(name, from, told, true);
         }
-        let given = self.offered.iter().enumerate();
-        let given = given.map(|(index, directory)| Step {
-            directory: directory.clone(),
-            rule: Rule::Offered(index),
-        });
-        let told: Vec<Step> = told.iter().cloned().chain(given).collect();
-        let found = self.linker.find(name, from, &told, true);
+        let told = told.iter().chain(&self.offered);
+        let found = self.linker.find(name, from, told.clone(), true);
         let by_itself = match &found {
             Ok(found) => matches!(found.rule, Rule::Default | Rule::Cache),
             Err(_) => true,
@@ -423,8 +422,7 @@ impl<'a> Walk<'a> {
                     directory: own.clone(),
                     rule: Rule::Offered(self.offered.len()),
                 };
-                let told: Vec<Step> = told.into_iter().chain([own]).collect();
-                self.linker.find(name, from, &told, true)
+                self.linker.find(name, from, told.chain([&own]), true)
             }
             _ => found,
         }

@@ -8,6 +8,7 @@
 //! musl ldso/dynlink.c, load_library: LD_LIBRARY_PATH; DT_RUNPATH or else DT_RPATH of the file that asks, and of those that
 //! had it loaded; the list in `/etc/ld-musl-ARCH.path`. The first file of that name counts, even for another machine.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -155,11 +156,11 @@ impl<'a> Linker<'a> {
     ///
     /// # Errors
     /// With the files that come close, in the order of the search.
-    pub fn find(
+    pub fn find<'t>(
         &self,
         name: &OsStr,
         from: &Path,
-        told: &[Step],
+        told: impl IntoIterator<Item = &'t Step>,
         with_defaults: bool,
     ) -> Result<Found, Vec<Near>> {
         let mut nears = Vec::new();
@@ -176,8 +177,8 @@ impl<'a> Linker<'a> {
         // musl does not know the flag.
         let with_defaults = with_defaults || self.interpreter.libc == Libc::Musl;
         let by_itself = std::iter::once_with(|| self.by_itself(name, with_defaults));
-        let told = told.iter().cloned().map(Place::Directory);
-        for place in told.chain(by_itself.flatten()) {
+        let told = told.into_iter().map(Cow::Borrowed);
+        for place in told.map(Place::Directory).chain(by_itself.flatten()) {
             match self.search(name, place, &mut nears) {
                 Ok(None) => {}
                 Ok(Some(found)) => return Ok(found),
@@ -188,17 +189,17 @@ impl<'a> Linker<'a> {
     }
 
     /// What it searches by itself takes reading it.
-    fn by_itself(&self, name: &OsStr, with_defaults: bool) -> Vec<Place> {
+    fn by_itself(&self, name: &OsStr, with_defaults: bool) -> Vec<Place<'static>> {
         let default = &self.interpreter.built_in().default;
         let cached = self.cached(name).filter(|path| {
             // `dirname` with the slash, compared from the front, in dl-load.c.
             with_defaults || !default.iter().any(|default| path.starts_with(default))
         });
         let defaults = default.iter().filter(|_| with_defaults).map(|default| {
-            Place::Directory(Step {
+            Place::Directory(Cow::Owned(Step {
                 directory: default.clone(),
                 rule: Rule::Default,
-            })
+            }))
         });
         cached
             .map(Place::Cached)
@@ -250,7 +251,7 @@ impl<'a> Linker<'a> {
     fn search(
         &self,
         name: &OsStr,
-        place: Place,
+        place: Place<'_>,
         nears: &mut Vec<Near>,
     ) -> Result<Option<Found>, Stop> {
         let step = match place {
@@ -280,21 +281,22 @@ impl<'a> Linker<'a> {
     }
 
     /// Subdirectories of `directory` that are there, and itself.
-    fn below(&self, directory: &Path) -> Vec<(PathBuf, Option<PathBuf>)> {
-        let mut all = Vec::new();
+    fn below<'d>(&self, directory: &'d Path) -> Vec<(Cow<'d, Path>, Option<PathBuf>)> {
+        let mut all: Vec<(Cow<'d, Path>, _)> = Vec::new();
         let known = self.subdirectories();
         let named = directory.join("glibc-hwcaps");
         if !known.named.is_empty() && self.shelf.is_directory(&named) {
             let named = known.named.iter();
             let named = named.map(|name| Path::new("glibc-hwcaps").join(name));
-            all.extend(named.map(|name| (directory.join(&name), Some(name))));
+            all.extend(named.map(|name| (directory.join(&name).into(), Some(name))));
         }
         if self.shelf.is_directory(directory) {
             let legacy = known.legacy.iter();
             let legacy = legacy.map(|name| (directory.join(name), Some(name.clone())));
-            all.extend(legacy.filter(|(path, _)| self.shelf.is_directory(path)));
+            let legacy = legacy.filter(|(path, _)| self.shelf.is_directory(path));
+            all.extend(legacy.map(|(path, name)| (path.into(), name)));
         }
-        all.push((directory.to_owned(), None));
+        all.push((directory.into(), None));
         all
     }
 
@@ -377,8 +379,8 @@ pub fn preload_list(text: &[u8]) -> Vec<OsString> {
 }
 
 /// Where to look next.
-enum Place {
-    Directory(Step),
+enum Place<'t> {
+    Directory(Cow<'t, Step>),
     Cached(PathBuf),
 }
 

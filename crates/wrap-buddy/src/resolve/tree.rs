@@ -222,7 +222,7 @@ impl Walk<'_> {
                 continue;
             }
             let told = told.get_or_insert_with(|| self.told(by));
-            match self.linker.find(name, path, told, with_defaults(elf)) {
+            match self.linker.find(name, path, &*told, with_defaults(elf)) {
                 Ok(found) => self.load(name, found, by, Cause::Needed),
                 Err(near) => self.lose(name, by, near),
             }

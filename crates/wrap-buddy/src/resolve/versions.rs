@@ -61,10 +61,11 @@ fn lacking(path: &Path, required: &Required, found: &Path, defines: &[OsString])
         .filter(|version| !defines.contains(version))
         .map(|version| version.to_string_lossy().into_owned())
         .collect();
+    let newest = newest_like(versions.first()?, defines);
     Some(Unmet {
         wanted_by: path.to_owned(),
         library: found.to_owned(),
-        newest: newest_like(versions.first()?, defines),
+        newest,
         versions,
     })
 }
