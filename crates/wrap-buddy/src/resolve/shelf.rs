@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use object::elf;
 
@@ -33,10 +33,10 @@ pub enum Probe {
 #[derive(Debug)]
 pub struct Shelf {
     root: Root,
-    probes: Mutex<HashMap<PathBuf, Probe>>,
-    real: Mutex<HashMap<PathBuf, PathBuf>>,
-    directories: Mutex<HashMap<PathBuf, bool>>,
-    caches: Mutex<HashMap<PathBuf, Option<Arc<Cache>>>>,
+    probes: Known<Probe>,
+    real: Known<PathBuf>,
+    directories: Known<bool>,
+    caches: Known<Option<Arc<Cache>>>,
     indexed: Vec<PathBuf>,
     by_soname: OnceLock<HashMap<OsString, Vec<PathBuf>>>,
 }
@@ -46,10 +46,10 @@ impl Shelf {
     pub fn new(root: Root, indexed: Vec<PathBuf>) -> Self {
         Self {
             root,
-            probes: Mutex::default(),
-            real: Mutex::default(),
-            directories: Mutex::default(),
-            caches: Mutex::default(),
+            probes: RwLock::default(),
+            real: RwLock::default(),
+            directories: RwLock::default(),
+            caches: RwLock::default(),
             indexed,
             by_soname: OnceLock::new(),
         }
@@ -108,18 +108,20 @@ impl Shelf {
     }
 }
 
+/// By path, letter by letter: to hash a `Path` is to take it apart.
+type Known<T> = RwLock<HashMap<OsString, T>>;
+
 /// What `find` says of `path`, asked once. Two threads may both ask: the lock is not held meanwhile.
-fn remembered<T: Clone>(
-    known: &Mutex<HashMap<PathBuf, T>>,
-    path: &Path,
-    find: impl FnOnce(&Path) -> T,
-) -> T {
-    let lock = || known.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = lock().get(path) {
+fn remembered<T: Clone>(known: &Known<T>, path: &Path, find: impl FnOnce(&Path) -> T) -> T {
+    let path_text = path.as_os_str();
+    let read = known.read().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = read.get(path_text) {
         return known.clone();
     }
+    drop(read);
     let found = find(path);
-    lock().insert(path.to_owned(), found.clone());
+    let mut write = known.write().unwrap_or_else(PoisonError::into_inner);
+    write.insert(path_text.to_owned(), found.clone());
     found
 }
 
