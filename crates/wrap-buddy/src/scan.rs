@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::num::NonZero;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -93,7 +94,11 @@ pub fn scan_told(
             }),
         }
     }
-    (without_duplicates(found), unreadable)
+    // A walk meets each file once.
+    match paths {
+        [_] => (found, unreadable),
+        _ => (without_duplicates(found), unreadable),
+    }
 }
 
 /// The files that a walk comes to, in the order of their names. Symbolic links are not followed: what they point to is met on
@@ -125,9 +130,17 @@ fn meet(
             Err(unreadable) => lost.push(unreadable),
         }
     }
-    found.sort_unstable();
+    found.sort_by_cached_key(|path| by_parts(path));
     lost.sort_unstable_by(|one, other| one.path.cmp(&other.path));
     (found, lost)
+}
+
+/// What sorts as `path` does, and is compared at once: paths are taken apart for each comparison.
+fn by_parts(path: &Path) -> Vec<u8> {
+    let bytes = path.as_os_str().as_bytes().iter();
+    bytes
+        .map(|&byte| if byte == b'/' { 0 } else { byte })
+        .collect()
 }
 
 fn is_wanted(entry: &DirEntry, wanted: Wanted) -> bool {
@@ -250,6 +263,16 @@ mod tests {
 
         let (_, unreadable) = scan(&[root.join("none")], true, Wanted::All, None);
         assert_eq!(unreadable[0].reason, "does not exist");
+    }
+
+    #[test]
+    fn paths_sort_by_their_parts() {
+        let mut paths =
+            ["/a/b", "/a-b", "/a", "/a/b/c", "/a/b-c", "/a.b/c", "/ab"].map(PathBuf::from);
+        paths.sort_by_cached_key(|path| by_parts(path));
+        let mut expected = paths.clone();
+        expected.sort();
+        assert_eq!(paths, expected);
     }
 
     #[test]
