@@ -98,28 +98,51 @@ impl Source {
     /// Reads exactly `len` bytes at `offset`, overlay included.
     pub fn read(&mut self, offset: u64, len: u64) -> Result<Vec<u8>> {
         let mut bytes = self.read_raw(offset, len)?;
+        self.cover(offset, &mut bytes);
+        Ok(bytes)
+    }
+
+    /// The same, into `bytes`.
+    pub fn read_into(&mut self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        self.read_raw_into(offset, bytes)?;
+        self.cover(offset, bytes);
+        Ok(())
+    }
+
+    /// Lays over `bytes`, read at `offset`, what was laid over the file there.
+    fn cover(&self, offset: u64, bytes: &mut [u8]) {
+        let end = offset + bytes.len() as u64;
         for (at, patch) in &self.overlay {
-            let (from, to) = (offset.max(*at), (offset + len).min(at + patch.len() as u64));
+            let (from, to) = (offset.max(*at), end.min(at + patch.len() as u64));
             if from < to {
                 let part = &patch[(from - at) as usize..(to - at) as usize];
                 bytes[(from - offset) as usize..(to - offset) as usize].copy_from_slice(part);
             }
         }
-        Ok(bytes)
     }
 
     /// Reads exactly `len` bytes at `offset` as they are in the file.
     pub fn read_raw(&mut self, offset: u64, len: u64) -> Result<Vec<u8>> {
         ensure!(len <= MAX_READ, "a structure of {len} bytes is too large");
+        self.ensure_inside(offset, len)?;
+        let mut bytes = vec![0; len as usize];
+        self.read_raw_into(offset, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn ensure_inside(&self, offset: u64, len: u64) -> Result<()> {
         match offset.checked_add(len) {
-            Some(end) if end <= self.len => {}
+            Some(end) if end <= self.len => Ok(()),
             _ => bail!(
                 "it ends at {} bytes, but has something at {offset:#x}",
                 self.len
             ),
         }
-        let mut bytes = vec![0; len as usize];
-        let (mut at, mut out) = (offset, bytes.as_mut_slice());
+    }
+
+    fn read_raw_into(&mut self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        self.ensure_inside(offset, bytes.len() as u64)?;
+        let (mut at, mut out) = (offset, bytes);
         while !out.is_empty() {
             let inside = (at % BLOCK) as usize;
             // Whole blocks of a long table are not worth keeping.
@@ -136,7 +159,7 @@ impl Source {
             out = &mut out[count..];
             at += count as u64;
         }
-        Ok(bytes)
+        Ok(())
     }
 
     /// Reads up to, not including, the NUL that ends the string at `offset`; the string lies before `end` and is shorter

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use anyhow::{Context, Result, ensure};
-use object::LittleEndian;
 use object::elf::{self, Verdaux, Verdef, Vernaux, Verneed};
+use object::{LittleEndian, Pod};
 
 use super::{LE, Source, pod_of};
 
@@ -35,14 +35,12 @@ pub(super) fn required(
     let mut found = Vec::new();
     let mut at = table;
     for _ in 0..count {
-        let bytes = source.read(at, size_of::<Verneed<LittleEndian>>() as u64)?;
-        let (need, _) = pod_of::<Verneed<LittleEndian>>(&bytes)?;
+        let need: Verneed<LittleEndian> = record(source, at)?;
         let mut versions = Vec::new();
         let mut aux_at = step(at, need.vn_aux.get(LE))?;
         for _ in 0..need.vn_cnt.get(LE) {
             take_one(&mut left)?;
-            let bytes = source.read(aux_at, size_of::<Vernaux<LittleEndian>>() as u64)?;
-            let (aux, _) = pod_of::<Vernaux<LittleEndian>>(&bytes)?;
+            let aux: Vernaux<LittleEndian> = record(source, aux_at)?;
             if aux.vna_flags.get(LE) & elf::VER_FLG_WEAK == 0 {
                 versions.push(name(source, &strings, aux.vna_name.get(LE))?);
             }
@@ -76,13 +74,11 @@ pub(super) fn defined(
     let mut at = table;
     for _ in 0..count {
         take_one(&mut left)?;
-        let bytes = source.read(at, size_of::<Verdef<LittleEndian>>() as u64)?;
-        let (definition, _) = pod_of::<Verdef<LittleEndian>>(&bytes)?;
+        let definition: Verdef<LittleEndian> = record(source, at)?;
         if definition.vd_flags.get(LE) & elf::VER_FLG_BASE == 0 {
             // The first name is the version's own, the others are its parents.
             let aux_at = step(at, definition.vd_aux.get(LE))?;
-            let bytes = source.read(aux_at, size_of::<Verdaux<LittleEndian>>() as u64)?;
-            let (aux, _) = pod_of::<Verdaux<LittleEndian>>(&bytes)?;
+            let aux: Verdaux<LittleEndian> = record(source, aux_at)?;
             found.push(name(source, &strings, aux.vda_name.get(LE))?);
         }
         match definition.vd_next.get(LE) {
@@ -100,6 +96,14 @@ fn name(
 ) -> Result<OsString> {
     let (at, end) = strings(u64::from(offset)).context("a name is outside the file")?;
     Ok(OsString::from_vec(source.string(at, end, MAX_NAME)?))
+}
+
+/// Reads one of the tables' structures.
+fn record<T: Pod>(source: &mut Source, at: u64) -> Result<T> {
+    let mut bytes = [0; size_of::<Verdef<LittleEndian>>()];
+    let bytes = &mut bytes[..size_of::<T>()];
+    source.read_into(at, bytes)?;
+    Ok(*pod_of(bytes)?.0)
 }
 
 fn step(at: u64, by: u32) -> Result<u64> {

@@ -8,7 +8,6 @@
 //! musl ldso/dynlink.c, load_library: LD_LIBRARY_PATH; DT_RUNPATH or else DT_RPATH of the file that asks, and of those that
 //! had it loaded; the list in `/etc/ld-musl-ARCH.path`. The first file of that name counts, even for another machine.
 
-use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -177,8 +176,9 @@ impl<'a> Linker<'a> {
         // musl does not know the flag.
         let with_defaults = with_defaults || self.interpreter.libc == Libc::Musl;
         let by_itself = std::iter::once_with(|| self.by_itself(name, with_defaults));
-        let told = told.into_iter().map(Cow::Borrowed);
-        for place in told.map(Place::Directory).chain(by_itself.flatten()) {
+        let told = told.into_iter();
+        let told = told.map(|step| Place::Directory(&step.directory, step.rule));
+        for place in told.chain(by_itself.flatten()) {
             match self.search(name, place, &mut nears) {
                 Ok(None) => {}
                 Ok(Some(found)) => return Ok(found),
@@ -189,18 +189,14 @@ impl<'a> Linker<'a> {
     }
 
     /// What it searches by itself takes reading it.
-    fn by_itself(&self, name: &OsStr, with_defaults: bool) -> Vec<Place<'static>> {
+    fn by_itself(&self, name: &OsStr, with_defaults: bool) -> Vec<Place<'_>> {
         let default = &self.interpreter.built_in().default;
         let cached = self.cached(name).filter(|path| {
             // `dirname` with the slash, compared from the front, in dl-load.c.
             with_defaults || !default.iter().any(|default| path.starts_with(default))
         });
-        let defaults = default.iter().filter(|_| with_defaults).map(|default| {
-            Place::Directory(Cow::Owned(Step {
-                directory: default.clone(),
-                rule: Rule::Default,
-            }))
-        });
+        let defaults = default.iter().filter(|_| with_defaults);
+        let defaults = defaults.map(|default| Place::Directory(default, Rule::Default));
         cached
             .map(Place::Cached)
             .into_iter()
@@ -254,8 +250,8 @@ impl<'a> Linker<'a> {
         place: Place<'_>,
         nears: &mut Vec<Near>,
     ) -> Result<Option<Found>, Stop> {
-        let step = match place {
-            Place::Directory(step) => step,
+        let (directory, rule) = match place {
+            Place::Directory(directory, rule) => (directory, rule),
             Place::Cached(path) => {
                 return match self.look(&path, nears) {
                     Verdict::Found(elf) => {
@@ -267,12 +263,15 @@ impl<'a> Linker<'a> {
                 };
             }
         };
-        for (directory, subdirectory) in self.below(&step.directory) {
-            let path = directory.join(name);
+        let below = self.below(directory).into_iter().map(Some);
+        for subdirectory in below.chain([None]) {
+            // In one piece: a search looks at many.
+            let mut path = PathBuf::with_capacity(directory.as_os_str().len() + name.len() + 1);
+            path.push(directory);
+            path.extend(&subdirectory);
+            path.push(name);
             match self.look(&path, nears) {
-                Verdict::Found(elf) => {
-                    return Ok(Some(found(path, elf, step.rule, subdirectory)));
-                }
+                Verdict::Found(elf) => return Ok(Some(found(path, elf, rule, subdirectory))),
                 Verdict::Pass => {}
                 Verdict::Stop => return Err(Stop),
             }
@@ -280,23 +279,19 @@ impl<'a> Linker<'a> {
         Ok(None)
     }
 
-    /// Subdirectories of `directory` that are there, and itself.
-    fn below<'d>(&self, directory: &'d Path) -> Vec<(Cow<'d, Path>, Option<PathBuf>)> {
-        let mut all: Vec<(Cow<'d, Path>, _)> = Vec::new();
+    /// What is searched of `directory` before itself.
+    fn below(&self, directory: &Path) -> Vec<PathBuf> {
+        let mut all = Vec::new();
         let known = self.subdirectories();
-        let named = directory.join("glibc-hwcaps");
-        if !known.named.is_empty() && self.shelf.is_directory(&named) {
+        let is_there = |name: &Path| self.shelf.is_directory(&directory.join(name));
+        if !known.named.is_empty() && is_there(Path::new("glibc-hwcaps")) {
             let named = known.named.iter();
-            let named = named.map(|name| Path::new("glibc-hwcaps").join(name));
-            all.extend(named.map(|name| (directory.join(&name).into(), Some(name))));
+            all.extend(named.map(|name| Path::new("glibc-hwcaps").join(name)));
         }
-        if self.shelf.is_directory(directory) {
+        if !known.legacy.is_empty() && self.shelf.is_directory(directory) {
             let legacy = known.legacy.iter();
-            let legacy = legacy.map(|name| (directory.join(name), Some(name.clone())));
-            let legacy = legacy.filter(|(path, _)| self.shelf.is_directory(path));
-            all.extend(legacy.map(|(path, name)| (path.into(), name)));
+            all.extend(legacy.filter(|name| is_there(name)).cloned());
         }
-        all.push((directory.into(), None));
         all
     }
 
@@ -380,7 +375,7 @@ pub fn preload_list(text: &[u8]) -> Vec<OsString> {
 
 /// Where to look next.
 enum Place<'t> {
-    Directory(Cow<'t, Step>),
+    Directory(&'t Path, Rule),
     Cached(PathBuf),
 }
 
