@@ -7,7 +7,7 @@ use stages::Stage;
 
 use crate::arch::{self, Arch};
 use crate::earlier::{self, Earlier, State, Way};
-use crate::inspect::{Elf, Identity, Source, identify};
+use crate::inspect::{Elf, Identity, Source, identify, is_surely_program};
 use crate::interpreter::{Fit, Interpreter, Interpreters, Libc};
 use crate::scan::io_reason;
 
@@ -17,6 +17,12 @@ pub enum Class<'a> {
     Program(Box<Subject<'a>>, Result<&'a Stage, String>),
     /// A shared library, which may need a search path.
     Library(Box<Subject<'a>>),
+    /// Neither.
+    Left(Left),
+}
+
+/// Why a file is left as it is.
+pub enum Left {
     /// Not an ELF file: nobody expects it to be wrapped, unless it was named.
     NotElf(String),
     /// An ELF file that is left as it is.
@@ -56,89 +62,110 @@ pub struct Means<'a> {
 
 /// Looks at the file at `path`, absolute.
 pub fn classify<'a>(path: &Path, means: &Means<'a>) -> Class<'a> {
+    match open(path) {
+        Ok((source, arch)) => elf(path, source, arch, means).unwrap_or_else(Class::Left),
+        Err(left) => Class::Left(left),
+    }
+}
+
+/// The same, but a file that is a program beyond doubt, as nearly all are, is only told from the others.
+pub fn classify_library<'a>(path: &Path, means: &Means<'a>) -> Option<Class<'a>> {
+    let (mut source, arch) = match open(path) {
+        Ok(opened) => opened,
+        Err(left) => return Some(Class::Left(left)),
+    };
+    // What is malformed will be called that.
+    let is_program = is_surely_program(&mut source).unwrap_or(false);
+    (!is_program).then(|| elf(path, source, arch, means).unwrap_or_else(Class::Left))
+}
+
+/// An ELF file for one of our architectures.
+fn open(path: &Path) -> Result<(Source, &'static Arch), Left> {
     let mut source = match Source::open(path) {
         Ok(source) => source,
         Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
-            return Class::NotElf("not a regular file".to_owned());
+            return Err(Left::NotElf("not a regular file".to_owned()));
         }
-        Err(error) => return Class::Failed(format!("cannot be opened: {}", io_reason(&error))),
+        Err(error) => {
+            let reason = format!("cannot be opened: {}", io_reason(&error));
+            return Err(Left::Failed(reason));
+        }
     };
-    let arch = match identify(&mut source) {
-        Ok(Identity::Script(line)) => return Class::NotElf(format!("script: #!{line}")),
-        Ok(Identity::Other) => return Class::NotElf("not an ELF file".to_owned()),
+    match identify(&mut source) {
+        Ok(Identity::Script(line)) => Err(Left::NotElf(format!("script: #!{line}"))),
+        Ok(Identity::Other) => Err(Left::NotElf("not an ELF file".to_owned())),
         Ok(Identity::Elf {
             machine,
             class,
             little_endian,
         }) => match arch::find(machine, class).filter(|_| little_endian) {
-            Some(arch) => arch,
+            Some(arch) => Ok((source, arch)),
             None => {
                 let order = if little_endian { "" } else { ", big-endian" };
                 let name = arch::describe(machine, class);
-                return Class::Skipped(format!("other architecture: {name}{order}"));
+                let reason = format!("other architecture: {name}{order}");
+                Err(Left::Skipped(reason))
             }
         },
-        Err(error) => return Class::Failed(format!("{error:#}")),
-    };
-    let malformed = |error: anyhow::Error| Class::Failed(format!("malformed ELF file: {error:#}"));
-    let elf = match Elf::read(&mut source) {
-        Ok(elf) => elf,
-        Err(error) => return malformed(error),
-    };
+        Err(error) => Err(Left::Failed(format!("{error:#}"))),
+    }
+}
+
+fn elf<'a>(
+    path: &Path,
+    mut source: Source,
+    arch: &'static Arch,
+    means: &Means<'a>,
+) -> Result<Class<'a>, Left> {
+    let malformed = |error: anyhow::Error| Left::Failed(format!("malformed ELF file: {error:#}"));
+    let elf = Elf::read(&mut source).map_err(malformed)?;
     let earlier = match earlier::state(path, &elf, &mut source, means.stages) {
         State::Original => None,
         State::Known(earlier) if !earlier.is_beside => {
-            return Class::Skipped(format!(
+            return Err(Left::Skipped(format!(
                 "already wrapped, with the sidecar {}",
                 earlier.sidecar_path.display()
-            ));
+            )));
         }
         State::Known(earlier) if earlier.way == Way::Foreign => {
-            return Class::Skipped(
+            return Err(Left::Skipped(
                 "already wrapped, by the first wrap-buddy: restore it to wrap it anew".to_owned(),
-            );
+            ));
         }
         State::Known(earlier) => Some(earlier),
         State::Changed(_) => {
-            return Class::Skipped(
+            return Err(Left::Skipped(
                 "already wrapped, and changed since by something else: to wrap it again, start from the original"
                     .to_owned(),
-            );
-        }
-        State::Untrusted(sidecar) => return Class::Failed(earlier::untrusted(&sidecar)),
-        State::Orphan(sidecar) => {
-            return Class::Failed(format!(
-                "is wrapped, but its sidecar {} is not there or not its own: put it back",
-                sidecar.display()
             ));
         }
-    };
-    let elf = if source.is_laid_over() {
-        match Elf::read(&mut source) {
-            Ok(elf) => elf,
-            Err(error) => return malformed(error),
+        State::Untrusted(sidecar) => return Err(Left::Failed(earlier::untrusted(&sidecar))),
+        State::Orphan(sidecar) => {
+            return Err(Left::Failed(format!(
+                "is wrapped, but its sidecar {} is not there or not its own: put it back",
+                sidecar.display()
+            )));
         }
-    } else {
-        elf
+    };
+    let elf = match source.is_laid_over() {
+        true => Elf::read(&mut source).map_err(malformed)?,
+        false => elf,
     };
     let is_library = match kind(&elf, earlier.is_some()) {
         Kind::Program => false,
         Kind::Library => true,
-        Kind::Other(reason) => return Class::Skipped(reason),
+        Kind::Other(reason) => return Err(Left::Skipped(reason)),
     };
     let stage = stage_for(arch, means);
     // Only a program edited in place can do without.
     if let (Err(reason), false, false) = (&stage, is_library, means.in_place) {
-        return Class::Skipped(reason.clone());
+        return Err(Left::Skipped(reason.clone()));
     }
     let fit = match is_library {
         true => interpreter_of_library(&elf, arch, means.interpreters),
         false => interpreter_for(&elf, arch, means.interpreters),
     };
-    let interpreter = match fit {
-        Ok(interpreter) => interpreter,
-        Err(class) => return class,
-    };
+    let interpreter = fit?;
     let subject = Box::new(Subject {
         is_library,
         elf,
@@ -147,10 +174,10 @@ pub fn classify<'a>(path: &Path, means: &Means<'a>) -> Class<'a> {
         interpreter,
         earlier,
     });
-    match is_library {
+    Ok(match is_library {
         true => Class::Library(subject),
         false => Class::Program(subject, stage),
-    }
+    })
 }
 
 enum Kind {
@@ -226,7 +253,7 @@ fn interpreter_of_library<'a>(
     elf: &Elf,
     arch: &Arch,
     interpreters: &'a Interpreters,
-) -> Result<&'a Interpreter, Class<'static>> {
+) -> Result<&'a Interpreter, Left> {
     let wanted = Libc::of_library(elf);
     let skipped = match interpreters.fitting(elf, wanted) {
         Fit::Fits(interpreter) => return Ok(interpreter),
@@ -240,14 +267,14 @@ fn interpreter_of_library<'a>(
             arch.name
         ),
     };
-    Err(Class::Skipped(skipped))
+    Err(Left::Skipped(skipped))
 }
 
 fn interpreter_for<'a>(
     elf: &Elf,
     arch: &Arch,
     interpreters: &'a Interpreters,
-) -> Result<&'a Interpreter, Class<'static>> {
+) -> Result<&'a Interpreter, Left> {
     let asked_for = elf
         .interp
         .as_ref()
@@ -257,15 +284,15 @@ fn interpreter_for<'a>(
     let asks = format!("it asks for {}", asked_for.display());
     match interpreters.fitting(elf, Some(wanted)) {
         Fit::Fits(interpreter) => Ok(interpreter),
-        Fit::OtherLibc(known) => Err(Class::Skipped(format!(
+        Fit::OtherLibc(known) => Err(Left::Skipped(format!(
             "other libc: {asks} ({}), and only an interpreter of {} is known: pass --interpreter",
             wanted.name(),
             known.name()
         ))),
-        Fit::NoneKnown => Err(Class::Failed(format!(
+        Fit::NoneKnown => Err(Left::Failed(format!(
             "no dynamic linker is known for it, {asks}: pass --interpreter"
         ))),
-        Fit::OtherArchitecture => Err(Class::Skipped(format!(
+        Fit::OtherArchitecture => Err(Left::Skipped(format!(
             "other architecture: {asks}, and no interpreter for {} is known: pass --interpreter",
             arch.name
         ))),

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use stages::Stage;
 
-use crate::classify::{Class, Means, Subject, classify};
+use crate::classify::{Class, Left, Means, Subject, classify, classify_library};
 use crate::cli::{Cli, Strategy};
 use crate::crew::{Crew, Stop};
 use crate::earlier::Way;
@@ -24,7 +24,7 @@ use crate::scan::{Candidate, directories};
 const HELPERS_TOLD: usize = 3;
 
 /// What a first look at a file came to.
-enum Look<'a> {
+enum Look {
     /// Nobody asks about it.
     Nothing,
     /// All there is to say.
@@ -34,14 +34,9 @@ enum Look<'a> {
         report: FileReport,
         no_room: Option<NoRoom>,
     },
-    /// A program, to be planned once all libraries are.
-    Program(Box<Waiting<'a>>),
-}
-
-/// A program that waits for the libraries.
-struct Waiting<'a> {
-    subject: Subject<'a>,
-    stage: Result<&'a Stage, String>,
+    /// A program, to be looked at once all libraries are planned. Nothing is kept of it until then: there may be many, and
+    /// what one thread allocates is freed by another at the cost of waiting.
+    Program,
 }
 
 /// A library that needs a search path and has no room for one.
@@ -61,7 +56,7 @@ struct NoRoom {
     reason: String,
 }
 
-impl Look<'_> {
+impl Look {
     fn no_room(&self) -> Option<&NoRoom> {
         match self {
             Look::Library { no_room, .. } => no_room.as_ref(),
@@ -121,7 +116,7 @@ impl<'a> Desk<'a> {
                 return Look::Nothing;
             }
             let look = self.look_at(candidate);
-            if !matches!(look, Look::Program(_)) {
+            if !matches!(look, Look::Program) {
                 teller.step();
             }
             if let Look::Report(report) = &look {
@@ -137,14 +132,14 @@ impl<'a> Desk<'a> {
         let files = crew.take(looked, |(candidate, look)| match look {
             Look::Nothing => None,
             Look::Report(report) | Look::Library { report, .. } => Some(report),
-            Look::Program(_) if stops() => None,
-            Look::Program(program) => {
-                let report = self.program(candidate, *program, &edited, &relative, &rooms);
+            Look::Program if stops() => None,
+            Look::Program => {
+                let report = self.look_at_program(candidate, &edited, &relative, &rooms);
                 teller.step();
-                if report.plan.is_none() {
-                    teller.finished(&report.path, || Line::wrapped(&report));
+                if let Some(report) = report.as_ref().filter(|report| report.plan.is_none()) {
+                    teller.finished(&report.path, || Line::wrapped(report));
                 }
-                Some(report)
+                report
             }
         });
         if rooms.iter().all(Option::is_none) {
@@ -170,23 +165,48 @@ impl<'a> Desk<'a> {
         helped
     }
 
-    fn look_at(&self, candidate: &Candidate) -> Look<'a> {
-        let shown = candidate.shown.clone();
-        match classify(&candidate.path, &self.means) {
-            Class::Program(mut subject, stage) => {
-                subject.source.close();
-                let subject = *subject;
-                Look::Program(Box::new(Waiting { subject, stage }))
-            }
-            Class::Library(subject) => {
+    fn look_at(&self, candidate: &Candidate) -> Look {
+        match classify_library(&candidate.path, &self.means) {
+            None | Some(Class::Program(..)) => Look::Program,
+            Some(Class::Library(subject)) => {
                 let may_link = |library: &Path| self.may_link(library, &HashSet::new());
                 self.library(candidate, *subject, &may_link)
             }
-            Class::NotElf(_) if !candidate.named && !self.verbose => Look::Nothing,
-            Class::NotElf(reason) | Class::Skipped(reason) => {
-                Look::Report(FileReport::skipped(shown, reason))
+            Some(Class::Left(left)) => {
+                let report = self.left(candidate, left);
+                report.map_or(Look::Nothing, Look::Report)
             }
-            Class::Failed(reason) => Look::Report(FileReport::failed(shown, reason)),
+        }
+    }
+
+    fn look_at_program(
+        &self,
+        candidate: &Candidate,
+        edited: &Edited,
+        relative: &HashSet<PathBuf>,
+        rooms: &[Option<NoRoom>],
+    ) -> Option<FileReport> {
+        match classify(&candidate.path, &self.means) {
+            Class::Program(subject, stage) => {
+                Some(self.program(candidate, *subject, stage, edited, relative, rooms))
+            }
+            Class::Library(_) => {
+                let reason = "it was replaced meanwhile".to_owned();
+                Some(FileReport::failed(candidate.shown.clone(), reason))
+            }
+            Class::Left(left) => self.left(candidate, left),
+        }
+    }
+
+    /// What there is to say of a file that is left as it is.
+    fn left(&self, candidate: &Candidate, left: Left) -> Option<FileReport> {
+        let shown = candidate.shown.clone();
+        match left {
+            Left::NotElf(_) if !candidate.named && !self.verbose => None,
+            Left::NotElf(reason) | Left::Skipped(reason) => {
+                Some(FileReport::skipped(shown, reason))
+            }
+            Left::Failed(reason) => Some(FileReport::failed(shown, reason)),
         }
     }
 
@@ -196,7 +216,7 @@ impl<'a> Desk<'a> {
         candidate: &Candidate,
         subject: Subject<'a>,
         may_link: &dyn Fn(&Path) -> bool,
-    ) -> Look<'a> {
+    ) -> Look {
         let shown = candidate.shown.clone();
         let (elf, interpreter) = (&subject.elf, subject.interpreter);
         let mut resolution = self.resolver.library(&candidate.path, elf, interpreter);
@@ -263,7 +283,7 @@ impl<'a> Desk<'a> {
 
     /// Plans those libraries again, without links, of which a link leads to a library that will look for its own needs
     /// relative to where it is opened.
-    fn without_misleading_links(&self, looks: Vec<Look<'a>>) -> Vec<Look<'a>> {
+    fn without_misleading_links(&self, looks: Vec<Look>) -> Vec<Look> {
         let relative = relative(&looks);
         let misled = |plan: &Plan| {
             let links = plan.links().into_iter().flat_map(|links| &links.links);
@@ -301,12 +321,12 @@ impl<'a> Desk<'a> {
     fn program(
         &self,
         candidate: &Candidate,
-        waiting: Waiting<'_>,
+        subject: Subject<'_>,
+        stage: Result<&Stage, String>,
         edited: &Edited,
         relative: &HashSet<PathBuf>,
         rooms: &[Option<NoRoom>],
     ) -> FileReport {
-        let Waiting { subject, stage } = waiting;
         let shown = candidate.shown.clone();
         let (elf, interpreter) = (&subject.elf, subject.interpreter);
         let path = &candidate.path;
@@ -420,14 +440,14 @@ fn starts_at_origin(entry: &OsStr) -> bool {
 }
 
 /// The libraries among `looks` that will look for what they need relative to where they are opened.
-fn relative(looks: &[Look<'_>]) -> HashSet<PathBuf> {
+fn relative(looks: &[Look]) -> HashSet<PathBuf> {
     let plans = looks.iter().filter_map(Look::plan);
     let relative = plans.filter(|plan| plan.search.iter().any(|entry| starts_at_origin(entry)));
     relative.map(|plan| plan.path.clone()).collect()
 }
 
 /// What the libraries among `looks` will find by themselves.
-fn edited(looks: &[Look<'_>]) -> Edited {
+fn edited(looks: &[Look]) -> Edited {
     let plans = looks.iter().filter_map(Look::plan);
     plans
         .map(|plan| {

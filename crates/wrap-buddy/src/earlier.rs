@@ -2,7 +2,7 @@
 //! done.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -399,7 +399,7 @@ pub fn read(path: &Path) -> Option<Vec<u8>> {
 
 /// Whether nobody can write the sidecar who cannot write the file: its bytes go into the file again.
 fn is_no_weaker(sidecar: &Path, source: &mut Source) -> bool {
-    let Ok(file) = source.file().and_then(File::metadata) else {
+    let Ok(file) = source.file().metadata() else {
         return false;
     };
     let writable = |metadata: &Metadata| metadata.mode() & 0o022;

@@ -66,7 +66,7 @@ pub fn restoration(
 }
 
 fn planned(path: &Path, earlier: &Earlier, source: &mut Source) -> Result<Restoration> {
-    let metadata = source.file()?.metadata()?;
+    let metadata = source.file().metadata()?;
     let edits = earlier.edits.iter().rev();
     let edits = edits
         .map(|edit| FileEdit::undo(edit, source))
@@ -101,7 +101,7 @@ fn planned(path: &Path, earlier: &Earlier, source: &mut Source) -> Result<Restor
 /// A file that replaced itself is the original again, and its old sidecar of no use.
 fn stale(path: &Path, source: &mut Source) -> Option<Restoration> {
     let sidecar = path.with_file_name(sidecar_name(path.file_name()?));
-    let metadata = source.file().ok()?.metadata().ok()?;
+    let metadata = source.file().metadata().ok()?;
     sidecar.is_file().then(|| Restoration {
         path: path.to_owned(),
         inode: inode(&metadata),

@@ -121,7 +121,7 @@ impl Subject {
         };
         self.is_relocatable = sidecar.header().flags.contains(Flags::RELOCATABLE);
         self.flag = loader_flag(&sidecar);
-        if let Some(text) = refused_loader(source.file()?, &sidecar) {
+        if let Some(text) = refused_loader(source.file(), &sidecar) {
             let help = "wrap it again without that flag, or take from it what it was given: chmod ug-s, setcap -r";
             self.lost(Diagnosis::LoaderRefused, &text, help);
             self.flag = None;

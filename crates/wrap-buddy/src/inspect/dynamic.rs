@@ -62,30 +62,53 @@ pub struct Dynamic {
     tags: Vec<(u64, u64)>,
 }
 
+/// All entries of PT_DYNAMIC, those behind the first DT_NULL included.
+fn tags<H: FileHeader<Endian = LittleEndian>>(
+    source: &mut Source,
+    segments: &[Segment],
+) -> Result<Option<Vec<(u64, u64)>>> {
+    let Some(segment) = segments
+        .iter()
+        .find(|segment| segment.kind == elf::PT_DYNAMIC)
+    else {
+        return Ok(None);
+    };
+    ensure!(
+        segment.file_len <= MAX_DYNAMIC,
+        "{} bytes are too many",
+        segment.file_len
+    );
+    let entry_len = size_of::<H::Dyn>() as u64;
+    let bytes = source.read(segment.offset, segment.file_len / entry_len * entry_len)?;
+    let table =
+        pod::slice_from_all_bytes::<H::Dyn>(&bytes).map_err(|()| anyhow!("it is cut short"))?;
+    let tags = table
+        .iter()
+        .map(|entry| (entry.d_tag(LE).into(), entry.d_val(LE).into()));
+    Ok(Some(tags.collect()))
+}
+
+/// Whether a DF_1_PIE is in DT_FLAGS_1.
+pub(super) fn is_pie<H: FileHeader<Endian = LittleEndian>>(
+    source: &mut Source,
+    segments: &[Segment],
+) -> Result<bool> {
+    let tags = tags::<H>(source, segments)?.unwrap_or_default();
+    let mut tags = tags
+        .iter()
+        .take_while(|(tag, _)| *tag != u64::from(elf::DT_NULL));
+    let flags_1 = tags.find(|(tag, _)| *tag == u64::from(elf::DT_FLAGS_1));
+    Ok(flags_1.is_some_and(|(_, flags)| flags & u64::from(elf::DF_1_PIE) != 0))
+}
+
 impl Dynamic {
     pub(super) fn read<H: FileHeader<Endian = LittleEndian>>(
         source: &mut Source,
         segments: &[Segment],
     ) -> Result<Option<Self>> {
-        let Some(segment) = segments
-            .iter()
-            .find(|segment| segment.kind == elf::PT_DYNAMIC)
-        else {
+        let Some(tags) = tags::<H>(source, segments)? else {
             return Ok(None);
         };
-        ensure!(
-            segment.file_len <= MAX_DYNAMIC,
-            "{} bytes are too many",
-            segment.file_len
-        );
-        let entry_len = size_of::<H::Dyn>() as u64;
-        let bytes = source.read(segment.offset, segment.file_len / entry_len * entry_len)?;
-        let table =
-            pod::slice_from_all_bytes::<H::Dyn>(&bytes).map_err(|()| anyhow!("it is cut short"))?;
-        let tags: Vec<(u64, u64)> = table
-            .iter()
-            .map(|entry| (entry.d_tag(LE).into(), entry.d_val(LE).into()))
-            .collect();
         // Without section headers' word for it, an empty PT_DYNAMIC is that of a separate debug file.
         let Some(end) = tags
             .iter()
@@ -101,10 +124,9 @@ impl Dynamic {
             tags: tags[..end].to_vec(),
             ..Self::default()
         };
-        let addresses = if entry_len == 16 {
-            u64::MAX
-        } else {
-            u64::from(u32::MAX)
+        let addresses = match size_of::<H::Dyn>() {
+            16 => u64::MAX,
+            _ => u64::from(u32::MAX),
         };
         dynamic.decode(source, segments, addresses)?;
         Ok(Some(dynamic))

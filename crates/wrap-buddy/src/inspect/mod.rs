@@ -130,6 +130,81 @@ pub fn identify(source: &mut Source) -> Result<Identity> {
     })
 }
 
+/// ELFCLASS32 or ELFCLASS64.
+fn class_of(source: &mut Source) -> Result<u8> {
+    let class = source.read(4, 1)?[0];
+    ensure!(
+        [elf::ELFCLASS32, elf::ELFCLASS64].contains(&class),
+        "its EI_CLASS is {class}"
+    );
+    Ok(class)
+}
+
+/// What says where all else is.
+struct Head {
+    /// The ELF header.
+    header: Vec<u8>,
+    program_headers: Vec<u8>,
+    segments: Vec<Segment>,
+}
+
+impl Head {
+    fn read<H: FileHeader<Endian = LittleEndian>>(source: &mut Source) -> Result<Self> {
+        let raw_header = source
+            .read(0, size_of::<H>() as u64)
+            .context("the ELF header")?;
+        let (header, _) = pod_of::<H>(&raw_header)?;
+        let count = header.e_phnum(LE);
+        let entry_len = size_of::<H::ProgramHeader>() as u64;
+        ensure!(
+            count != elf::PN_XNUM,
+            "it has more than 65534 program headers"
+        );
+        ensure!(
+            count == 0 || u64::from(header.e_phentsize(LE)) == entry_len,
+            "its e_phentsize is {}, not {entry_len}",
+            header.e_phentsize(LE)
+        );
+        let program_headers = source
+            .read(header.e_phoff(LE).into(), entry_len * u64::from(count))
+            .context("the program headers")?;
+        let table = pod::slice_from_all_bytes::<H::ProgramHeader>(&program_headers)
+            .map_err(|()| anyhow::anyhow!("the program headers"))?;
+        let segments = table.iter().map(Segment::decode).collect();
+        Ok(Self {
+            header: raw_header,
+            program_headers,
+            segments,
+        })
+    }
+}
+
+/// Whether a little-endian ELF file is a program beyond doubt, by as little of it as that takes; see [`identify`].
+///
+/// # Errors
+/// As [`Elf::read`].
+pub fn is_surely_program(source: &mut Source) -> Result<bool> {
+    match class_of(source)? {
+        elf::ELFCLASS32 => is_program_of_class::<FileHeader32<LittleEndian>>(source),
+        _ => is_program_of_class::<FileHeader64<LittleEndian>>(source),
+    }
+}
+
+fn is_program_of_class<H: FileHeader<Endian = LittleEndian>>(source: &mut Source) -> Result<bool> {
+    let head = Head::read::<H>(source)?;
+    let (header, _) = pod_of::<H>(&head.header)?;
+    let mut segments = head.segments.iter();
+    Ok(match header.e_type(LE) {
+        elf::ET_EXEC => true,
+        // Libraries have a PT_INTERP as well if they print something when started.
+        elf::ET_DYN => {
+            segments.any(|segment| segment.kind == elf::PT_INTERP)
+                && dynamic::is_pie::<H>(source, &head.segments)?
+        }
+        _ => false,
+    })
+}
+
 impl Elf {
     /// A shared library of which nothing is known but what it is for.
     pub fn of_architecture(machine: u16, class: u8) -> Self {
@@ -155,37 +230,19 @@ impl Elf {
     /// # Errors
     /// When a structure lies outside the file, overlaps what it must not, or is absurdly large.
     pub fn read(source: &mut Source) -> Result<Self> {
-        let class = source.read(4, 1)?[0];
-        match class {
+        match class_of(source)? {
             elf::ELFCLASS32 => Self::of_class::<FileHeader32<LittleEndian>>(source),
-            elf::ELFCLASS64 => Self::of_class::<FileHeader64<LittleEndian>>(source),
-            _ => anyhow::bail!("its EI_CLASS is {class}"),
+            _ => Self::of_class::<FileHeader64<LittleEndian>>(source),
         }
     }
 
     fn of_class<H: FileHeader<Endian = LittleEndian>>(source: &mut Source) -> Result<Self> {
-        let raw_header = source
-            .read(0, size_of::<H>() as u64)
-            .context("the ELF header")?;
+        let Head {
+            header: raw_header,
+            program_headers,
+            segments,
+        } = Head::read::<H>(source)?;
         let (header, _) = pod_of::<H>(&raw_header)?;
-        let phoff: u64 = header.e_phoff(LE).into();
-        let count = header.e_phnum(LE);
-        let entry_len = size_of::<H::ProgramHeader>() as u64;
-        ensure!(
-            count != elf::PN_XNUM,
-            "it has more than 65534 program headers"
-        );
-        ensure!(
-            count == 0 || u64::from(header.e_phentsize(LE)) == entry_len,
-            "its e_phentsize is {}, not {entry_len}",
-            header.e_phentsize(LE)
-        );
-        let program_headers = source
-            .read(phoff, entry_len * u64::from(count))
-            .context("the program headers")?;
-        let table = pod::slice_from_all_bytes::<H::ProgramHeader>(&program_headers)
-            .map_err(|()| anyhow::anyhow!("the program headers"))?;
-        let segments: Vec<Segment> = table.iter().map(Segment::decode).collect();
         // Nothing else tells a file that was not downloaded to its end.
         let end = loads(&segments).map(Segment::file_end).max().unwrap_or(0);
         ensure!(
@@ -202,7 +259,7 @@ impl Elf {
             kind: header.e_type(LE),
             entry: header.e_entry(LE).into(),
             file_len: source.file_len(),
-            phoff,
+            phoff: header.e_phoff(LE).into(),
             sections: (
                 header.e_shoff(LE).into(),
                 u64::from(header.e_shentsize(LE)),

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::OFlag;
@@ -22,11 +22,7 @@ pub const MAX_READ: u64 = 8 << 20;
 /// A file, with bytes laid over it that are not (or not yet) in it.
 #[derive(Debug)]
 pub struct Source {
-    path: PathBuf,
-    /// None between [`Source::close`] and the next use.
-    file: Option<File>,
-    /// Device and inode.
-    place: (u64, u64),
+    file: File,
     len: u64,
     blocks: HashMap<u64, Box<[u8]>>,
     overlay: Vec<(u64, Vec<u8>)>,
@@ -40,9 +36,7 @@ impl Source {
     pub fn open(path: &Path) -> io::Result<Self> {
         let (file, metadata) = open(path)?;
         Ok(Self {
-            path: path.to_owned(),
-            file: Some(file),
-            place: (metadata.dev(), metadata.ino()),
+            file,
             len: metadata.len(),
             blocks: HashMap::new(),
             overlay: Vec::new(),
@@ -50,29 +44,8 @@ impl Source {
     }
 
     /// The open file.
-    ///
-    /// # Errors
-    /// When it was closed, and its path leads to another file meanwhile.
-    pub fn file(&mut self) -> io::Result<&File> {
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => {
-                let (file, metadata) = open(&self.path)?;
-                if (metadata.dev(), metadata.ino(), metadata.len())
-                    != (self.place.0, self.place.1, self.len)
-                {
-                    return Err(io::Error::other("it was replaced meanwhile"));
-                }
-                file
-            }
-        };
-        Ok(self.file.insert(file))
-    }
-
-    /// Closes the file and forgets what was read of it, until the next use: thousands of files may be waiting for their turn.
-    pub fn close(&mut self) {
-        self.file = None;
-        self.blocks = HashMap::new();
+    pub fn file(&self) -> &File {
+        &self.file
     }
 
     /// Length of the file in bytes.
@@ -147,8 +120,8 @@ impl Source {
             let inside = (at % BLOCK) as usize;
             // Whole blocks of a long table are not worth keeping.
             if inside == 0 && out.len() as u64 >= 4 * BLOCK {
-                let file = self.file().context("it cannot be opened")?;
-                file.read_exact_at(out, at).context("it cannot be read")?;
+                let read = self.file.read_exact_at(out, at);
+                read.context("it cannot be read")?;
                 break;
             }
             let block = self.block(at / BLOCK)?;
@@ -195,9 +168,8 @@ impl Source {
         if !self.blocks.contains_key(&index) {
             let at = index * BLOCK;
             let mut block = vec![0; self.len.saturating_sub(at).min(BLOCK) as usize];
-            let file = self.file().context("it cannot be opened")?;
-            file.read_exact_at(&mut block, at)
-                .context("it cannot be read")?;
+            let read = self.file.read_exact_at(&mut block, at);
+            read.context("it cannot be read")?;
             self.blocks.insert(index, block.into_boxed_slice());
         }
         Ok(&self.blocks[&index])
@@ -242,22 +214,6 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
         Source::open(file.path()).unwrap()
-    }
-
-    #[test]
-    fn a_closed_file_is_opened_again_unless_it_was_replaced() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("file");
-        std::fs::write(&path, "1234").unwrap();
-        let mut source = Source::open(&path).unwrap();
-        source.close();
-        assert_eq!(source.read(1, 2).unwrap(), b"23");
-        source.close();
-        let other = directory.path().join("other");
-        std::fs::write(&other, "1234").unwrap();
-        std::fs::rename(&other, &path).unwrap();
-        let error = format!("{:#}", source.read(1, 2).unwrap_err());
-        assert!(error.contains("replaced"), "{error}");
     }
 
     #[test]

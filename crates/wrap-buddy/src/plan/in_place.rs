@@ -124,8 +124,8 @@ impl Draft {
             interpreter,
             earlier,
         } = subject;
-        let metadata = source.file()?.metadata()?;
-        let privilege = Privilege::of(source.file()?, &metadata);
+        let metadata = source.file().metadata()?;
+        let privilege = Privilege::of(source.file(), &metadata);
         let directory = path.parent().context("has no directory")?;
         let name = path.file_name().context("has no file name")?;
         // A library with an entry point of its own names a dynamic linker too, and keeps it.

@@ -85,8 +85,8 @@ pub fn stub(
         earlier,
         ..
     } = program;
-    let metadata = source.file()?.metadata()?;
-    let privilege = Privilege::of(source.file()?, &metadata);
+    let metadata = source.file().metadata()?;
+    let privilege = Privilege::of(source.file(), &metadata);
     if style.relocatable && privilege.is_some() {
         return Err(anyhow!(
             "is set-id or has capabilities, and a relocatable program cannot: clear them, or leave out --relocatable"
