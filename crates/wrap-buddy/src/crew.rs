@@ -1,5 +1,6 @@
 //! Work on many files at once, and on one file without the cost of starting threads.
 
+use std::hint::black_box;
 use std::num::NonZero;
 
 use anyhow::Result;
@@ -8,6 +9,9 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// Says whether what has not begun is to be left. Once it has said so it stays with that.
 pub type Stop<'s> = dyn Fn() -> bool + Sync + 's;
+
+/// Bytes of address space for a thread, not of memory.
+const RESERVED: usize = 8 << 20;
 
 /// Threads to work with; none beside the calling one where that is enough.
 #[derive(Debug)]
@@ -23,6 +27,7 @@ impl Crew {
             return Ok(Self(None));
         }
         let pool = ThreadPoolBuilder::new().num_threads(threads.map_or(0, NonZero::get));
+        let pool = pool.start_handler(|_| reserve());
         Ok(Self(Some(pool.build()?)))
     }
 
@@ -48,6 +53,15 @@ impl Crew {
             Some(pool) => pool.install(|| items.par_iter_mut().for_each(&work)),
             None => items.iter_mut().for_each(&work),
         }
+    }
+}
+
+/// Has glibc's malloc give this thread address space for all that a few thousand files take. It would get it page by page, in
+/// system calls that threads wait for each other in (glibc malloc/arena.c, grow_heap, which keeps what it once got). The second
+/// time, because what is that large comes from elsewhere until one was freed (malloc/malloc.c, mmap_threshold).
+fn reserve() {
+    for _ in 0..2 {
+        drop(black_box(Vec::<u8>::with_capacity(RESERVED)));
     }
 }
 

@@ -40,7 +40,6 @@ enum Look {
 }
 
 /// A library that needs a search path and has no room for one.
-#[derive(Clone)]
 struct NoRoom {
     /// Free of symbolic links.
     path: PathBuf,
@@ -127,21 +126,31 @@ impl<'a> Desk<'a> {
         let looks = self.without_misleading_links(looks);
         let edited = edited(&looks);
         let relative = relative(&looks);
-        let rooms: Vec<Option<NoRoom>> = looks.iter().map(|look| look.no_room().cloned()).collect();
-        let looked = self.candidates.iter().zip(looks).collect();
-        let files = crew.take(looked, |(candidate, look)| match look {
-            Look::Nothing => None,
-            Look::Report(report) | Look::Library { report, .. } => Some(report),
-            Look::Program if stops() => None,
-            Look::Program => {
-                let report = self.look_at_program(candidate, &edited, &relative, &rooms);
-                teller.step();
-                if let Some(report) = report.as_ref().filter(|report| report.plan.is_none()) {
-                    teller.finished(&report.path, || Line::wrapped(report));
-                }
-                report
+        let rooms: Vec<&NoRoom> = looks.iter().filter_map(Look::no_room).collect();
+        let looked = self.candidates.iter().zip(&looks);
+        let programs = looked.filter(|(_, look)| matches!(look, Look::Program));
+        let programs: Vec<&Candidate> = programs.map(|(candidate, _)| candidate).collect();
+        let programs = crew.map(&programs, |candidate| {
+            if stops() {
+                return None;
             }
+            let report = self.look_at_program(candidate, &edited, &relative, &rooms);
+            teller.step();
+            if let Some(report) = report.as_ref().filter(|report| report.plan.is_none()) {
+                teller.finished(&report.path, || Line::wrapped(report));
+            }
+            report
         });
+        let mut programs = programs.into_iter();
+        let (files, rooms): (Vec<_>, Vec<_>) = looks
+            .into_iter()
+            .map(|look| match look {
+                Look::Nothing => (None, None),
+                Look::Report(report) => (Some(report), None),
+                Look::Library { report, no_room } => (Some(report), no_room),
+                Look::Program => (programs.next().flatten(), None),
+            })
+            .unzip();
         if rooms.iter().all(Option::is_none) {
             return files.into_iter().flatten().collect();
         }
@@ -182,9 +191,9 @@ impl<'a> Desk<'a> {
     fn look_at_program(
         &self,
         candidate: &Candidate,
-        edited: &Edited,
+        edited: &Edited<'_>,
         relative: &HashSet<PathBuf>,
-        rooms: &[Option<NoRoom>],
+        rooms: &[&NoRoom],
     ) -> Option<FileReport> {
         match classify(&candidate.path, &self.means) {
             Class::Program(subject, stage) => {
@@ -285,6 +294,9 @@ impl<'a> Desk<'a> {
     /// relative to where it is opened.
     fn without_misleading_links(&self, looks: Vec<Look>) -> Vec<Look> {
         let relative = relative(&looks);
+        if relative.is_empty() {
+            return looks;
+        }
         let misled = |plan: &Plan| {
             let links = plan.links().into_iter().flat_map(|links| &links.links);
             let found = &plan.resolution.found;
@@ -323,9 +335,9 @@ impl<'a> Desk<'a> {
         candidate: &Candidate,
         subject: Subject<'_>,
         stage: Result<&Stage, String>,
-        edited: &Edited,
+        edited: &Edited<'_>,
         relative: &HashSet<PathBuf>,
-        rooms: &[Option<NoRoom>],
+        rooms: &[&NoRoom],
     ) -> FileReport {
         let shown = candidate.shown.clone();
         let (elf, interpreter) = (&subject.elf, subject.interpreter);
@@ -333,8 +345,9 @@ impl<'a> Desk<'a> {
         let mut resolution = self.resolver.program(path, elf, interpreter, edited);
         if self.is_lent(elf, interpreter) {
             let offered = directories_of(&resolution);
-            let rooms = rooms.iter().flatten();
-            let heirs = rooms.filter(|room| room.inherits_from(elf, &offered));
+            let heirs = rooms
+                .iter()
+                .filter(|room| room.inherits_from(elf, &offered));
             let heirs: Vec<PathBuf> = heirs.map(|room| room.path.clone()).collect();
             resolution.heirs.extend(heirs);
         }
@@ -447,13 +460,10 @@ fn relative(looks: &[Look]) -> HashSet<PathBuf> {
 }
 
 /// What the libraries among `looks` will find by themselves.
-fn edited(looks: &[Look]) -> Edited {
+fn edited(looks: &[Look]) -> Edited<'_> {
     let plans = looks.iter().filter_map(Look::plan);
     plans
-        .map(|plan| {
-            let found = plan.resolution.found.iter().cloned();
-            (plan.path.clone(), found.collect())
-        })
+        .map(|plan| (plan.path.as_os_str(), &*plan.resolution.found))
         .collect()
 }
 

@@ -1,6 +1,6 @@
 //! The one command there is: from the command line to a report.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -121,15 +121,14 @@ fn bundle(cli: &Cli) -> Vec<PathBuf> {
 
 /// Two names of one file: it is worked on under the first. Names that were not met are told of.
 fn skip_hard_links(files: &mut [FileReport]) {
-    let mut names: HashMap<(u64, u64), Vec<usize>> = HashMap::new();
-    for (index, file) in files.iter().enumerate() {
-        if let Some(plan) = &file.plan {
-            let (device, inode, _) = plan.inode;
-            names.entry((device, inode)).or_default().push(index);
-        }
-    }
-    for met in names.into_values() {
-        let [first, others @ ..] = met.as_slice() else {
+    let planned = files.iter().enumerate();
+    let planned = planned.filter_map(|(index, file)| Some((index, file.plan.as_ref()?.inode)));
+    let mut names: Vec<((u64, u64), usize)> = planned
+        .map(|(index, (device, inode, _))| ((device, inode), index))
+        .collect();
+    names.sort_unstable();
+    for met in names.chunk_by(|(one, _), (other, _)| one == other) {
+        let [(_, first), others @ ..] = met else {
             continue;
         };
         let kept = &mut files[*first];
@@ -150,7 +149,7 @@ fn skip_hard_links(files: &mut [FileReport]) {
             "hard link of {}, and worked on with it",
             kept.path.display()
         );
-        for other in others {
+        for (_, other) in others {
             files[*other] = FileReport::skipped(files[*other].path.clone(), reason.clone());
         }
     }

@@ -76,14 +76,14 @@ struct Walk<'a> {
     /// The program's DT_NEEDED, extra ones included: what is in it is loaded before anything a library needs.
     direct: BTreeSet<OsString>,
     /// Libraries that find what they need by the time the program runs.
-    edited: &'a Edited,
+    edited: &'a Edited<'a>,
     result: Resolution,
 }
 
 /// The libraries of a program, and theirs.
 pub(super) fn program(
     Grounds { settings, shelf }: Grounds<'_>,
-    edited: &Edited,
+    edited: &Edited<'_>,
     path: &Path,
     program: &Elf,
     linker: Linker<'_>,
@@ -132,7 +132,7 @@ impl<'a> Walk<'a> {
     /// At the start of the way, and the search path that the file at `path` has now.
     fn new(
         Grounds { settings, shelf }: Grounds<'a>,
-        edited: &'a Edited,
+        edited: &'a Edited<'a>,
         path: &Path,
         program: &'a Elf,
         linker: Linker<'a>,
@@ -228,7 +228,9 @@ impl<'a> Walk<'a> {
         if self.edited.is_empty() {
             return None;
         }
-        let path = self.edited.get(&self.shelf.real(library))?.get(name)?;
+        let real = self.shelf.real(library);
+        let mut found = self.edited.get(real.as_os_str())?.iter();
+        let (_, path) = found.find(|(known, _)| known == name)?;
         // A path is taken as it is.
         let found = self.linker.find(path.as_os_str(), path, &[], false).ok()?;
         Some(Found {

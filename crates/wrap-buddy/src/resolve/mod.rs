@@ -24,7 +24,7 @@ pub use tree::{Cause, Dispensable, Lost, Node, Tree};
 pub use versions::Unmet;
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use globset::GlobSet;
@@ -75,7 +75,7 @@ pub struct Missing {
 
 /// Libraries that will find what they need by themselves, by their path free of symbolic links: each name they need, and
 /// where they will find it.
-pub type Edited = HashMap<PathBuf, HashMap<OsString, PathBuf>>;
+pub type Edited<'e> = HashMap<&'e OsStr, &'e [(OsString, PathBuf)]>;
 
 /// Everything known about the libraries of a program, or of a library.
 #[derive(Clone, Debug, Default)]
@@ -144,7 +144,7 @@ impl Resolver {
         path: &Path,
         elf: &Elf,
         interpreter: &Interpreter,
-        edited: &Edited,
+        edited: &Edited<'_>,
     ) -> Resolution {
         self.linker(interpreter)
             .map(|linker| closure::program(self.grounds(), edited, path, elf, linker))
