@@ -290,3 +290,17 @@ fn sync<'j, W: Send>(
         None => Ok(()),
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_open_files_has_grown_beforehand() {
+        expect(1000);
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let size = status.lines().find_map(|line| line.strip_prefix("FDSize:"));
+        let size: u64 = size.unwrap().trim().parse().unwrap();
+        assert!(size >= batch_len(1000, BATCH), "{size}");
+    }
+}
