@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod arch;
+mod bytes;
 pub mod check;
 pub mod classify;
 pub mod cli;

@@ -9,6 +9,7 @@ use super::libraries::Look;
 use super::subject::Subject;
 use super::{Desk, FileCheck, Kind, State, kernel, script, solve};
 use crate::arch::{self, Arch};
+use crate::bytes;
 use crate::inspect::{Identity, Source, identify};
 use crate::scan::{Candidate, io_reason};
 
@@ -93,7 +94,7 @@ fn elf_file(
     file.problems.clone_from(&subject.problems);
     file.notes.clone_from(&subject.notes);
     let head = source.read(0, source.file_len().min(UPX_WITHIN));
-    if head.is_ok_and(|head| memchr::memmem::find(&head, UPX).is_some()) {
+    if head.is_ok_and(|head| bytes::contain(&head, UPX)) {
         let advice = "packed by UPX, which hides what it needs: upx -d unpacks it";
         file.note(Diagnosis::Packed, advice);
     }

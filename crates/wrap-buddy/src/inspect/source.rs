@@ -9,6 +9,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::OFlag;
 
+use crate::bytes;
+
 const BLOCK: u64 = 4096;
 
 /// Blocks kept; a file whose headers are spread over more has them read again.
@@ -178,7 +180,7 @@ impl Source {
 
 /// Adds the bytes in front of the first NUL of `chunk` to `text`, all if there is none, and says whether there is one.
 fn until_nul(chunk: &[u8], text: &mut Vec<u8>) -> bool {
-    let nul = memchr::memchr(0, chunk);
+    let nul = bytes::position(chunk, 0);
     text.extend_from_slice(&chunk[..nul.unwrap_or(chunk.len())]);
     nul.is_some()
 }

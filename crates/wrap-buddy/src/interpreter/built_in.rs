@@ -6,11 +6,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use memchr::memmem;
 use object::elf;
 
 use super::Libc;
 use crate::arch::{self, Arch};
+use crate::bytes;
 use crate::inspect::{Elf, Source};
 use crate::root::Root;
 
@@ -108,7 +108,7 @@ fn glibc(elf: &Elf, source: &mut Source) -> BuiltIn {
         if default.is_empty() {
             continue;
         }
-        let has = |text: &[u8]| memmem::find(&bytes, text).is_some();
+        let has = |text: &[u8]| bytes::contain(&bytes, text);
         let string = |text: &str| has(&[b"\0", text.as_bytes(), b"\0"].concat());
         let has_hwcaps = has(b"glibc-hwcaps");
         return BuiltIn {
@@ -129,7 +129,7 @@ fn glibc(elf: &Elf, source: &mut Source) -> BuiltIn {
 /// The path that ends in `name`, such as `SYSCONFDIR "/ld.so.cache"` (glibc elf/dl-cache.h) or `/etc/ld.so.preload`
 /// (elf/rtld.c), with its NUL.
 fn path_in(bytes: &[u8], name: &[u8]) -> Option<PathBuf> {
-    memmem::find_iter(bytes, name).find_map(|at| {
+    bytes::occurrences(bytes, name).find_map(|at| {
         let end = at + name.len() - 1;
         let start = bytes[..end].iter().rposition(|&byte| byte == 0);
         let text = &bytes[start.map_or(0, |nul| nul + 1)..end];
@@ -141,8 +141,7 @@ fn path_in(bytes: &[u8], name: &[u8]) -> Option<PathBuf> {
 /// Directories begin and end with a slash, with a NUL behind each.
 fn strings(bytes: &[u8], found: &mut Vec<PathBuf>) {
     // Backwards from each `/` with a NUL behind it: most of the bytes are not text.
-    let ends = bytes.windows(2).enumerate();
-    for (end, _) in ends.filter(|(_, pair)| *pair == b"/\0") {
+    for end in bytes::positions(bytes, b'/').filter(|end| bytes.get(end + 1) == Some(&0)) {
         let start = bytes[..end].iter().rposition(|&byte| byte == 0);
         let text = &bytes[start.map_or(0, |nul| nul + 1)..=end];
         let is_directory = text.len() > 1

@@ -6,6 +6,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::bytes;
+
 /// `CACHEMAGIC`, padded to the alignment of what follows.
 const OLD_MAGIC: &[u8] = b"ld.so-1.7.0\0";
 /// `CACHEMAGIC_NEW` and `CACHE_VERSION`.
@@ -177,7 +179,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 
 fn string(bytes: &[u8], at: u32) -> Option<&OsStr> {
     let rest = bytes.get(at as usize..)?;
-    let end = memchr::memchr(0, rest)?;
+    let end = bytes::position(rest, 0)?;
     Some(OsStr::from_bytes(&rest[..end]))
 }
 

@@ -12,6 +12,7 @@ use object::pod;
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 use rayon::prelude::*;
 
+use crate::bytes;
 use crate::inspect::open_regular;
 
 const LE: LittleEndian = LittleEndian;
@@ -123,7 +124,7 @@ fn soname<H: FileHeader<Endian = LittleEndian>>(
     let offset = offset.checked_add(load.p_offset(LE).into())?;
     let mut name = [0; MAX_NAME];
     let len = file.read_at(&mut name, offset).ok()?;
-    let end = memchr::memchr(0, &name[..len])?;
+    let end = bytes::position(&name[..len], 0)?;
     Some(OsStr::from_bytes(&name[..end]).to_owned())
 }
 

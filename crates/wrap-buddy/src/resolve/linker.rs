@@ -22,6 +22,7 @@ use super::search_path::{Tokens, expand};
 use super::shelf::{Misfit, Probe, Shelf, misfit};
 use super::tree::{self, Tree};
 use crate::arch::{self, Arch};
+use crate::bytes;
 use crate::inspect::{Elf, Filtee};
 use crate::interpreter::{Interpreter, Libc};
 
@@ -73,7 +74,7 @@ impl<'a> Linker<'a> {
     /// What it substitutes in a search path; `text` is one.
     pub(super) fn tokens(&self, text: &[u8]) -> Tokens {
         // Takes reading ld.so.
-        let asks = memchr::memmem::find(text, b"LIB").is_some();
+        let asks = bytes::contain(text, b"LIB");
         let known = asks
             .then(|| self.interpreter.built_in().lib_token)
             .flatten();
@@ -399,6 +400,6 @@ fn found(path: PathBuf, elf: Arc<Elf>, rule: Rule, subdirectory: Option<PathBuf>
 
 /// musl ignores a search path that has a token other than $ORIGIN (ldso/dynlink.c, fixup_rpath).
 fn has_foreign_token(text: &[u8]) -> bool {
-    let mut dollars = memchr::memchr_iter(b'$', text).map(|at| &text[at..]);
+    let mut dollars = bytes::positions(text, b'$').map(|at| &text[at..]);
     dollars.any(|rest| !rest.starts_with(b"$ORIGIN") && !rest.starts_with(b"${ORIGIN}"))
 }
