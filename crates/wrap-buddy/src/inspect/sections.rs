@@ -95,6 +95,9 @@ pub fn is_called(
         names.offset.saturating_add(u64::from(section.name)),
         names.offset.saturating_add(names.len),
     );
-    let found = source.string(at, end, name.len() as u64 + 1);
-    found.is_ok_and(|found| found == name)
+    // Most are called something else, which is no error to be made of.
+    let mut found = vec![0; name.len() + 1];
+    end.saturating_sub(at) >= found.len() as u64
+        && source.read_into(at, &mut found).is_ok()
+        && found.strip_suffix(b"\0") == Some(name)
 }
