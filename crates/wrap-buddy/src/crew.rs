@@ -13,6 +13,9 @@ pub type Stop<'s> = dyn Fn() -> bool + Sync + 's;
 /// Bytes of address space for a thread, not of memory.
 const RESERVED: usize = 8 << 20;
 
+/// Files that a thread takes on at a time: so few that in the end none works on while others have nothing left to do.
+const AT_A_TIME: usize = 8;
+
 /// Threads to work with; none beside the calling one where that is enough.
 #[derive(Debug)]
 pub struct Crew(Option<ThreadPool>);
@@ -34,7 +37,13 @@ impl Crew {
     /// What `work` makes of each item, in the order of the items.
     pub fn map<T: Sync, R: Send>(&self, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
         match &self.0 {
-            Some(pool) => pool.install(|| items.par_iter().map(&work).collect()),
+            Some(pool) => pool.install(|| {
+                items
+                    .par_iter()
+                    .with_max_len(AT_A_TIME)
+                    .map(&work)
+                    .collect()
+            }),
             None => items.iter().map(&work).collect(),
         }
     }
@@ -42,7 +51,13 @@ impl Crew {
     /// What `work` makes of each item that it takes, in the order of the items.
     pub fn take<T: Send, R: Send>(&self, items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
         match &self.0 {
-            Some(pool) => pool.install(|| items.into_par_iter().map(&work).collect()),
+            Some(pool) => pool.install(|| {
+                items
+                    .into_par_iter()
+                    .with_max_len(AT_A_TIME)
+                    .map(&work)
+                    .collect()
+            }),
             None => items.into_iter().map(&work).collect(),
         }
     }
@@ -50,8 +65,21 @@ impl Crew {
     /// Does `work` on each item.
     pub fn each<T: Send>(&self, items: &mut [T], work: impl Fn(&mut T) + Sync) {
         match &self.0 {
-            Some(pool) => pool.install(|| items.par_iter_mut().for_each(&work)),
+            Some(pool) => {
+                pool.install(|| items.par_iter_mut().with_max_len(AT_A_TIME).for_each(&work))
+            }
             None => items.iter_mut().for_each(&work),
+        }
+    }
+
+    /// Does `one` and `other`, beside each other if there is somebody to do so.
+    pub fn both<R: Send>(&self, one: impl FnOnce() + Send, other: impl FnOnce() -> R + Send) -> R {
+        match &self.0 {
+            Some(pool) => pool.join(one, other).1,
+            None => {
+                one();
+                other()
+            }
         }
     }
 }
@@ -70,6 +98,8 @@ fn reserve() {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[test]
@@ -83,6 +113,9 @@ mod tests {
             let mut doubled = numbers.clone();
             crew.each(&mut doubled, |n| *n *= 2);
             assert_eq!(doubled, expected);
+            let beside = AtomicBool::new(false);
+            let both = crew.both(|| beside.store(true, Ordering::Relaxed), || 7);
+            assert_eq!((both, beside.into_inner()), (7, true));
         }
     }
 }

@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use stages::Stage;
 
+use crate::bytes;
 use crate::classify::{Class, Left, Means, Subject, classify, classify_library};
 use crate::cli::{Cli, Strategy};
 use crate::crew::{Crew, Stop};
@@ -142,33 +144,37 @@ impl<'a> Desk<'a> {
             report
         });
         let mut programs = programs.into_iter();
-        let (files, rooms): (Vec<_>, Vec<_>) = looks
-            .into_iter()
-            .map(|look| match look {
-                Look::Nothing => (None, None),
-                Look::Report(report) => (Some(report), None),
-                Look::Library { report, no_room } => (Some(report), no_room),
-                Look::Program => (programs.next().flatten(), None),
-            })
-            .unzip();
-        if rooms.iter().all(Option::is_none) {
-            return files.into_iter().flatten().collect();
+        let mut files = Vec::with_capacity(looks.len());
+        let mut rooms = Vec::new();
+        for look in looks {
+            match look {
+                Look::Nothing => {}
+                Look::Report(report) => files.push(report),
+                Look::Library { report, no_room } => {
+                    rooms.extend(no_room.map(|room| (files.len(), room)));
+                    files.push(report);
+                }
+                Look::Program => files.extend(programs.next().flatten()),
+            }
         }
-        let helped = self.helped(&files, crew);
-        with_helpers(files, rooms, &helped, self.libs)
+        if !rooms.is_empty() {
+            let helped = self.helped(&files, crew);
+            tell_helpers(&mut files, &rooms, &helped, self.libs);
+        }
+        files
     }
 
     /// Libraries that programs get what they need, by their path free of symbolic links, and which programs.
-    fn helped(&self, files: &[Option<FileReport>], crew: &Crew) -> HashMap<PathBuf, Vec<PathBuf>> {
+    fn helped(&self, files: &[FileReport], crew: &Crew) -> HashMap<PathBuf, Vec<PathBuf>> {
         let served: Vec<Vec<PathBuf>> = crew.map(files, |file| {
-            let serves = file.iter().flat_map(|file| &file.serves);
+            let serves = file.serves.iter();
             serves.map(|library| self.resolver.real(library)).collect()
         });
         let mut helped: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
         for (file, served) in files.iter().zip(served) {
             for library in served {
                 let by = helped.entry(library).or_default();
-                by.extend(file.iter().map(|file| file.path.clone()));
+                by.push(file.path.clone());
             }
         }
         helped
@@ -449,7 +455,7 @@ fn directories_of(resolution: &Resolution) -> Vec<PathBuf> {
 }
 
 fn starts_at_origin(entry: &OsStr) -> bool {
-    entry.to_string_lossy().contains("ORIGIN")
+    bytes::contain(entry.as_bytes(), b"ORIGIN")
 }
 
 /// The libraries among `looks` that will look for what they need relative to where they are opened.
@@ -462,21 +468,21 @@ fn relative(looks: &[Look]) -> HashSet<PathBuf> {
 /// What the libraries among `looks` will find by themselves.
 fn edited(looks: &[Look]) -> Edited<'_> {
     let plans = looks.iter().filter_map(Look::plan);
-    plans
-        .map(|plan| (plan.path.as_os_str(), &*plan.resolution.found))
-        .collect()
+    let mut edited = Edited::with_capacity(looks.len());
+    edited.extend(plans.map(|plan| (plan.path.as_os_str(), &*plan.resolution.found)));
+    edited
 }
 
-/// Says of each library without room which programs get it what it needs, by loading that or by a search path it inherits; or
+/// Says of each library among `files` without room, by its index, which programs get it what it needs, by loading that or by a search path it inherits; or
 /// what is left for the user to do. A program that opens one of them often opens them all: they are told of the same
 /// directories, in the order of `libs`.
-fn with_helpers(
-    files: Vec<Option<FileReport>>,
-    rooms: Vec<Option<NoRoom>>,
+fn tell_helpers(
+    files: &mut [FileReport],
+    rooms: &[(usize, NoRoom)],
     helped: &HashMap<PathBuf, Vec<PathBuf>>,
     libs: &[PathBuf],
-) -> Vec<FileReport> {
-    let alone = rooms.iter().flatten();
+) {
+    let alone = rooms.iter().map(|(_, room)| room);
     let alone = alone.filter(|room| room.inherits && !helped.contains_key(&room.path));
     let wanted: HashSet<&PathBuf> = alone.flat_map(|room| &room.directories).collect();
     let lacking: Vec<PathBuf> = libs
@@ -484,16 +490,10 @@ fn with_helpers(
         .filter(|one| wanted.contains(one))
         .cloned()
         .collect();
-    let files = files.into_iter().zip(rooms);
-    let told = files.filter_map(|(file, room)| {
-        let mut file = file?;
-        if let Some(room) = room {
-            let by = helped.get(&room.path).map_or(&[][..], Vec::as_slice);
-            room.tell(&mut file, by, &lacking);
-        }
-        Some(file)
-    });
-    told.collect()
+    for (index, room) in rooms {
+        let by = helped.get(&room.path).map_or(&[][..], Vec::as_slice);
+        room.tell(&mut files[*index], by, &lacking);
+    }
 }
 
 impl NoRoom {

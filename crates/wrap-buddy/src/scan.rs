@@ -75,12 +75,12 @@ pub fn scan_told(
                     .follow_links(false)
                     .max_depth((!recurse).then_some(1))
                     .threads(threads.map_or(0, NonZero::get));
-                let (met, lost) = meet(&walk, wanted, tell);
-                found.extend(met.into_iter().map(|met| Candidate {
+                let (met, lost) = meet(&walk, wanted, tell, &|met| Candidate {
                     shown: path.join(met.strip_prefix(&real).unwrap_or(&met)),
                     path: met,
                     named: false,
-                }));
+                });
+                found.extend(met);
                 unreadable.extend(lost);
             }
             Ok((_, real)) => found.push(Candidate {
@@ -101,20 +101,24 @@ pub fn scan_told(
     }
 }
 
-/// The files that a walk comes to, in the order of their names. Symbolic links are not followed: what they point to is met on
-/// its own, or is not ours.
+/// What `candidate` makes of the files that a walk comes to, in the order of their names. Symbolic links are not followed:
+/// what they point to is met on its own, or is not ours.
 fn meet(
     walk: &WalkBuilder,
     wanted: Wanted,
     tell: &(dyn Fn() + Sync),
-) -> (Vec<PathBuf>, Vec<Unreadable>) {
+    candidate: &(dyn Fn(PathBuf) -> Candidate + Sync),
+) -> (impl Iterator<Item = Candidate> + use<>, Vec<Unreadable>) {
     let (sender, receiver) = mpsc::channel();
     walk.build_parallel().run(|| {
         let sender = sender.clone();
         Box::new(move |entry| {
             tell();
             let met = match entry {
-                Ok(entry) => is_wanted(&entry, wanted).then(|| Ok(entry.into_path())),
+                Ok(entry) => is_wanted(&entry, wanted).then(|| {
+                    let path = entry.into_path();
+                    Ok((by_parts(&path), candidate(path)))
+                }),
                 Err(error) => Some(Err(unreadable(&error))),
             };
             // There is somebody to receive until all are done.
@@ -126,13 +130,13 @@ fn meet(
     let (mut found, mut lost) = (Vec::new(), Vec::new());
     for met in receiver {
         match met {
-            Ok(path) => found.push(path),
+            Ok(candidate) => found.push(candidate),
             Err(unreadable) => lost.push(unreadable),
         }
     }
-    found.sort_by_cached_key(|path| by_parts(path));
+    found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     lost.sort_unstable_by(|one, other| one.path.cmp(&other.path));
-    (found, lost)
+    (found.into_iter().map(|(_, candidate)| candidate), lost)
 }
 
 /// What sorts as `path` does, and is compared at once: paths are taken apart for each comparison.
@@ -324,8 +328,11 @@ mod tests {
     fn a_directory_that_cannot_be_read_is_told_of() {
         let directory = tempfile::tempdir().unwrap();
         let vanished = directory.path().join("vanished");
-        let (found, unreadable) = meet(&WalkBuilder::new(&vanished), Wanted::All, &|| {});
-        assert_eq!(found, [] as [PathBuf; 0]);
+        let (mut found, unreadable) =
+            meet(&WalkBuilder::new(&vanished), Wanted::All, &|| {}, &|_| {
+                unreachable!("nothing is there")
+            });
+        assert_eq!(found.next(), None);
         let expected = Unreadable {
             path: vanished,
             reason: "does not exist".to_owned(),

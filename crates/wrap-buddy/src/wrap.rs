@@ -104,7 +104,9 @@ pub fn wrap_candidates(
         let options = Options {
             replace: cli.replace,
         };
-        carry_out(&mut files, &mut report.installed, options, &crew, stop);
+        let carry_out = || carry_out(&mut files, &mut report.installed, options, &crew, stop);
+        // All that was looked up takes a while to be given back.
+        crew.both(|| drop(desk), carry_out);
     }
     report.files = files;
     Ok(report)

@@ -224,12 +224,12 @@ impl<'a> Job<'a> {
         }
     }
 
-    pub(super) fn make_links(&mut self, plan: &Plan) -> Result<()> {
+    pub(super) fn make_links(&mut self, plan: &Plan, durable: bool) -> Result<()> {
         let Some(links) = plan.links() else {
             return Ok(());
         };
         let made = &mut self.new_links;
-        link_directory::make(links, made).map_err(|error| {
+        link_directory::make(links, made, durable).map_err(|error| {
             let directory = links.directory.display();
             anyhow!(
                 "its links in {directory} cannot be made: {}",

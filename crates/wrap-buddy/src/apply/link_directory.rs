@@ -26,8 +26,8 @@ impl Made {
     }
 }
 
-/// Makes the links that are not there, each complete when it gets its name.
-pub(super) fn make(links: &Links, made: &mut Made) -> io::Result<()> {
+/// Makes the links that are not there, each complete when it gets its name. With `durable` they are on disk.
+pub(super) fn make(links: &Links, made: &mut Made, durable: bool) -> io::Result<()> {
     match fs::create_dir(&links.directory) {
         Ok(()) => made.directory = Some(links.directory.clone()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -50,7 +50,10 @@ pub(super) fn make(links: &Links, made: &mut Made) -> io::Result<()> {
             Err(error) => return Err(error),
         }
     }
-    File::open(&links.directory)?.sync_all()
+    match durable {
+        true => File::open(&links.directory)?.sync_all(),
+        false => Ok(()),
+    }
 }
 
 /// Removes files, links and, behind these, directories that are of no use any more; says what cannot be removed.

@@ -11,6 +11,7 @@ mod link_directory;
 mod sidecar_file;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -140,7 +141,7 @@ fn apply_batch(plans: &[&Plan], options: Options, crew: &Crew) -> Vec<Result<Vec
         }
     }
     step_by_directory(&mut jobs, crew, |plan, job| job.write_sidecar(plan, few));
-    step(&mut jobs, None, |plan, job| job.make_links(plan));
+    step(&mut jobs, None, |plan, job| job.make_links(plan, few));
     sync(&mut jobs, few, |_, job| job.sync_directory());
     step(&mut jobs, Some(crew), |_, job| {
         job.write_edits(is_preparation)
@@ -245,10 +246,11 @@ fn step_by_directory<'j>(
     crew: &Crew,
     work: impl Fn(&'j Plan, &mut Job<'j>) -> Result<()> + Sync,
 ) {
-    let mut directories: BTreeMap<&Path, Vec<_>> = BTreeMap::new();
+    let mut directories: BTreeMap<&OsStr, Vec<_>> = BTreeMap::new();
     for entry in &mut *jobs {
         if let Ok((plan, _)) = entry {
             let directory = plan.path.parent().unwrap_or(Path::new("/"));
+            let directory = directory.as_os_str();
             directories.entry(directory).or_default().push(entry);
         }
     }
