@@ -112,7 +112,7 @@ impl<'a> Desk<'a> {
     pub fn decide(&self, crew: &Crew, teller: &Teller, stop: Option<&Stop<'_>>) -> Vec<FileReport> {
         let stops = || stop.is_some_and(|stop| stop());
         teller.expect(self.candidates.len());
-        let looks = crew.map(self.candidates, |candidate| {
+        let mut looks = crew.map(self.candidates, |candidate| {
             if stops() {
                 return Look::Nothing;
             }
@@ -125,7 +125,7 @@ impl<'a> Desk<'a> {
             }
             look
         });
-        let looks = self.without_misleading_links(looks);
+        self.without_misleading_links(&mut looks);
         let edited = edited(&looks);
         let relative = relative(&looks);
         let rooms: Vec<&NoRoom> = looks.iter().filter_map(Look::no_room).collect();
@@ -298,10 +298,10 @@ impl<'a> Desk<'a> {
 
     /// Plans those libraries again, without links, of which a link leads to a library that will look for its own needs
     /// relative to where it is opened.
-    fn without_misleading_links(&self, looks: Vec<Look>) -> Vec<Look> {
-        let relative = relative(&looks);
+    fn without_misleading_links(&self, looks: &mut [Look]) {
+        let relative = relative(looks);
         if relative.is_empty() {
-            return looks;
+            return;
         }
         let misled = |plan: &Plan| {
             let links = plan.links().into_iter().flat_map(|links| &links.links);
@@ -311,18 +311,13 @@ impl<'a> Desk<'a> {
                 targets.any(|(_, target)| self.is_among(target, &relative))
             })
         };
-        let looks = self.candidates.iter().zip(looks);
-        looks
-            .map(|(candidate, look)| {
-                if !look.plan().is_some_and(misled) {
-                    return look;
-                }
-                match classify(&candidate.path, &self.means) {
-                    Class::Library(subject) => self.library(candidate, *subject, &|_| false),
-                    _ => look,
-                }
-            })
-            .collect()
+        for (candidate, look) in self.candidates.iter().zip(looks) {
+            if look.plan().is_some_and(misled)
+                && let Class::Library(subject) = classify(&candidate.path, &self.means)
+            {
+                *look = self.library(candidate, *subject, &|_| false);
+            }
+        }
     }
 
     /// Whether `library` works through a link to it in another directory, once those that are `relative` look for what they

@@ -267,6 +267,11 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// Whether a changed copy is to take the place of the file.
+    pub(super) fn is_on_a_copy(&self) -> bool {
+        self.copy.is_some()
+    }
+
     /// Puts the copy, if there is one, where the file is.
     pub(super) fn take_place(&mut self) -> Result<()> {
         let Some(copy) = self.copy.take() else {

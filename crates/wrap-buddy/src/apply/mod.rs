@@ -2,7 +2,8 @@
 //!
 //! For each file: the sidecar and the links beside it; what nothing refers to yet, the slot, e_entry where that moves, or
 //! strings; what makes it count last, PT_INTERP and .dynamic. Each step is on disk before the next begins, so that a file that
-//! was stopped at any point works as before or as planned, and the next run completes it.
+//! was stopped at any point works as before or as planned, and the next run completes it. The last one is waited for only where
+//! something relies on it: a copy that takes the place of the file, links that are removed.
 
 mod copy;
 mod directories;
@@ -147,21 +148,29 @@ fn apply_batch(plans: &[&Plan], options: Options, crew: &Crew) -> Vec<Result<Vec
         job.write_edits(is_preparation)
     });
     sync(&mut jobs, few, |_, job| job.sync_file());
-    // Without a crash the file is as planned from here on.
+    // The file is as planned from here on, and after a crash of the system as it was until the system has written this.
     step(&mut jobs, Some(crew), |_, job| job.write_edits(is_decisive));
-    sync(&mut jobs, few, |_, job| job.sync_file());
+    let is_last = jobs
+        .iter()
+        .flatten()
+        .all(|(plan, job)| !job.is_on_a_copy() && unused_links(plan).is_empty());
+    if !is_last {
+        sync(&mut jobs, few, |_, job| job.sync_file());
+    }
     step(&mut jobs, None, |_, job| job.take_place());
     let finished = crew.take(jobs, |job| {
         let (plan, job) = job?;
-        let mut notes = match plan.in_place() {
-            Some(plan) => link_directory::remove(&plan.unused_links),
-            None => Vec::new(),
-        };
+        let mut notes = link_directory::remove(unused_links(plan));
         notes.extend(job.finish(None));
         Ok(notes)
     });
     directories.put_back();
     finished
+}
+
+/// Links of an earlier run that nothing looks for any more once `plan` is carried out.
+fn unused_links(plan: &Plan) -> &[PathBuf] {
+    plan.in_place().map_or(&[], |plan| &plan.unused_links)
 }
 
 /// Undoes what `restorations` say and says of each what there is to know, or why it failed. What makes it count goes first: from
