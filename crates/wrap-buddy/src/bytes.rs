@@ -26,17 +26,6 @@ pub fn contain(bytes: &[u8], part: &[u8]) -> bool {
     Finder::new(part).find(bytes, part).is_some()
 }
 
-/// Everywhere that `part` begins.
-pub fn occurrences(bytes: &[u8], part: &[u8]) -> impl Iterator<Item = usize> {
-    let finder = Finder::new(part);
-    let mut from = 0;
-    std::iter::from_fn(move || {
-        let at = from + finder.find(&bytes[from..], part)?;
-        from = at + 1;
-        Some(at)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,8 +36,6 @@ mod tests {
         assert_eq!(position(text, 0), Some(4));
         assert_eq!(positions(text, b'/').collect::<Vec<_>>(), [0, 5]);
         assert_eq!(positions(text, 0).collect::<Vec<_>>(), [4, 11]);
-        assert_eq!(occurrences(text, b"lib").collect::<Vec<_>>(), [1, 6]);
-        assert_eq!(occurrences(b"aaa", b"aa").collect::<Vec<_>>(), [0, 1]);
         assert!(contain(text, b"64\0"));
         assert!(!contain(text, b"65"));
         assert!(position(b"", 0).is_none());

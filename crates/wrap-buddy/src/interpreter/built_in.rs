@@ -103,62 +103,69 @@ fn glibc(elf: &Elf, source: &mut Source) -> BuiltIn {
         let Ok(bytes) = source.read(offset, len.min(MOST)) else {
             continue;
         };
-        let mut default = Vec::new();
-        strings(&bytes, &mut default);
-        if default.is_empty() {
+        let mut found = BuiltIn::default();
+        for text in strings_with_slash(&bytes) {
+            found.take(text, tokens);
+        }
+        if found.default.is_empty() {
             continue;
         }
         let has = |text: &[u8]| bytes::contain(&bytes, text);
         let string = |text: &str| has(&[b"\0", text.as_bytes(), b"\0"].concat());
         let has_hwcaps = has(b"glibc-hwcaps");
+        let plain = tokens.iter().filter(|token| !token.contains('/'));
         return BuiltIn {
-            default,
-            own: None,
-            cache: path_in(&bytes, b"/ld.so.cache\0"),
-            // NixOS has one of its own, /etc/ld-nix.so.preload.
-            preload: path_in(&bytes, b".so.preload\0"),
-            lib_token: tokens.iter().copied().find(|token| string(token)),
+            lib_token: found
+                .lib_token
+                .or_else(|| plain.copied().find(|token| string(token))),
             has_hwcaps,
             // Those that have both say so in their help.
             has_legacy_hwcaps: !has_hwcaps || has(b"Legacy HWCAP subdirectories"),
+            ..found
         };
     }
     BuiltIn::default()
 }
 
-/// The path that ends in `name`, such as `SYSCONFDIR "/ld.so.cache"` (glibc elf/dl-cache.h) or `/etc/ld.so.preload`
-/// (elf/rtld.c), with its NUL.
-fn path_in(bytes: &[u8], name: &[u8]) -> Option<PathBuf> {
-    bytes::occurrences(bytes, name).find_map(|at| {
-        let end = at + name.len() - 1;
-        let start = bytes[..end].iter().rposition(|&byte| byte == 0);
-        let text = &bytes[start.map_or(0, |nul| nul + 1)..end];
-        let is_path = text.starts_with(b"/") && text.iter().all(u8::is_ascii_graphic);
-        is_path.then(|| PathBuf::from(OsStr::from_bytes(text)))
-    })
-}
-
-/// Directories begin and end with a slash, with a NUL behind each.
-fn strings(bytes: &[u8], found: &mut Vec<PathBuf>) {
-    // Backwards from each `/` with a NUL behind it: most of the bytes are not text.
-    for end in bytes::positions(bytes, b'/').filter(|end| bytes.get(end + 1) == Some(&0)) {
-        let start = bytes[..end].iter().rposition(|&byte| byte == 0);
-        let text = &bytes[start.map_or(0, |nul| nul + 1)..=end];
-        let is_directory = text.len() > 1
-            && text.starts_with(b"/")
-            && text.iter().all(|byte| byte.is_ascii_graphic());
-        if !is_directory {
-            continue;
+impl BuiltIn {
+    /// Takes note of `text`, one of the strings, if that is a directory, another file or one of the `tokens`.
+    fn take(&mut self, text: &[u8], tokens: &[&'static str]) {
+        let token = tokens.iter().find(|token| token.as_bytes() == text);
+        self.lib_token = self.lib_token.or(token.copied());
+        if !text.starts_with(b"/") || !text.iter().all(u8::is_ascii_graphic) {
+            return;
         }
         let path = PathBuf::from(OsStr::from_bytes(text));
-        // Where it keeps profiles and looks at the kernel are no libraries.
-        let elsewhere = ["/var", "/proc", "/etc"]
-            .iter()
-            .any(|directory| path.starts_with(directory));
-        if !elsewhere && !found.contains(&path) {
-            found.push(path);
+        if text.ends_with(b"/") {
+            // Where it keeps profiles and looks at the kernel are no libraries.
+            let elsewhere = ["/var", "/proc", "/etc"]
+                .iter()
+                .any(|directory| path.starts_with(directory));
+            if text.len() > 1 && !elsewhere && !self.default.contains(&path) {
+                self.default.push(path);
+            }
+        } else if text.ends_with(b"/ld.so.cache") {
+            // SYSCONFDIR "/ld.so.cache" (glibc elf/dl-cache.h).
+            self.cache.get_or_insert(path);
+        } else if text.ends_with(b".so.preload") {
+            // /etc/ld.so.preload (glibc elf/rtld.c). NixOS has one of its own, /etc/ld-nix.so.preload.
+            self.preload.get_or_insert(path);
         }
     }
+}
+
+/// Strings with a slash in them, from the NUL in front to the one behind.
+fn strings_with_slash(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    // From the last slash of each, forwards and backwards: most of the bytes are not text.
+    bytes::positions(bytes, b'/').filter_map(|slash| {
+        let mut behind = bytes[slash + 1..].iter();
+        let end = slash + 1 + behind.position(|&byte| byte == 0 || byte == b'/')?;
+        if bytes[end] == b'/' {
+            return None;
+        }
+        let start = bytes[..slash].iter().rposition(|&byte| byte == 0);
+        Some(&bytes[start.map_or(0, |nul| nul + 1)..end])
+    })
 }
 
 /// musl reads a list from `PREFIX/etc/ld-musl-ARCH.path`, its own path being `PREFIX/lib/ld-musl-ARCH.so.1` (musl
@@ -185,8 +192,24 @@ mod tests {
     #[test]
     fn directories_are_told_from_other_strings() {
         let bytes = b"\0/lib/x86/\0/usr/lib/\0lib/\0/\0/proc/\0/a b/\0x/usr/lib\0/lib/x86/\0/cut/";
-        let mut found = Vec::new();
-        strings(bytes, &mut found);
-        assert_eq!(found, ["/lib/x86/", "/usr/lib/"].map(PathBuf::from));
+        let mut found = BuiltIn::default();
+        for text in strings_with_slash(bytes) {
+            found.take(text, &[]);
+        }
+        assert_eq!(found.default, ["/lib/x86/", "/usr/lib/"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn files_and_tokens_are_told_from_other_strings() {
+        let bytes = b"\0Do not use /etc/ld.so.cache\0/a/etc/ld.so.cache\0/b/etc/ld.so.cache\0\
+            ld.so.preload\0/etc/ld-nix.so.preload\0a lib/x86\0lib/x86\0lib/x86/y\0";
+        let mut found = BuiltIn::default();
+        for text in strings_with_slash(bytes) {
+            found.take(text, &["lib", "lib/x86"]);
+        }
+        assert_eq!(found.cache, Some(PathBuf::from("/a/etc/ld.so.cache")));
+        assert_eq!(found.preload, Some(PathBuf::from("/etc/ld-nix.so.preload")));
+        assert_eq!(found.lib_token, Some("lib/x86"));
+        assert_eq!(found.default, [] as [PathBuf; 0]);
     }
 }
