@@ -88,9 +88,16 @@ impl Misses {
     }
 }
 
+/// A command that is started as from nowhere: cargo's LD_LIBRARY_PATH has every library looked for in cargo's directories first.
+fn bare(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear();
+    command
+}
+
 /// A command that wraps `path`, with the loaders in `loaders`.
 fn wrap(tool: &Path, path: &Path, libs: &[String], loaders: &Path) -> Command {
-    let mut command = Command::new(tool);
+    let mut command = bare(tool);
     command
         .arg("-q")
         .arg("--paths")

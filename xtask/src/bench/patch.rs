@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::disk::Disk;
 use super::launch::{Sample, launch};
-use super::{Misses, median, system_library_dirs, wrap};
+use super::{Misses, bare, median, system_library_dirs, wrap};
 use crate::dist::write_loaders;
 use crate::workspace::{output, release_tool, target_dir};
 
@@ -41,6 +41,8 @@ const MIB: f64 = 1024.0 * 1024.0;
 struct Kit {
     dir: PathBuf,
     tool: PathBuf,
+    /// `true`: what any process takes.
+    empty: PathBuf,
     loaders: PathBuf,
     libs: Vec<String>,
 }
@@ -57,13 +59,15 @@ pub fn run(options: &Options) -> Result<()> {
         Ok(Kit {
             dir: dir.to_owned(),
             tool: tool.clone(),
+            empty: which::which("true").context("there is no `true`")?,
             loaders: loaders.path().to_owned(),
             libs: system_library_dirs()?,
         })
     };
     let mut misses = Misses::default();
-    many_programs(&kit(disk.path())?, &mut misses)?;
+    // First, while there is nothing left to do from copying thousands of files.
     one_large_file(&kit(usual.path())?, &mut misses)?;
+    many_programs(&kit(disk.path())?, &mut misses)?;
     misses.finish(options.check)
 }
 
@@ -149,7 +153,7 @@ fn one_large_file(kit: &Kit, misses: &mut Misses) -> Result<()> {
     for _ in 0..LARGE_ROUNDS {
         small_samples.push(small.wrap_afresh(kit)?);
         large_samples.push(large.wrap_afresh(kit)?);
-        empty_samples.push(launch(&mut Command::new("true"))?);
+        empty_samples.push(launch(&mut bare(&kit.empty))?);
         of_disk.push(syncs::of_one(&large.path)?.as_secs_f64() * 1e3);
     }
     let millis = |samples: &[Sample]| {

@@ -13,7 +13,7 @@ use super::disk::Disk;
 use super::launch::{Sample, launch};
 use super::patch::{copy_all, real};
 use super::rooms::{self, kit::Kit};
-use super::{Misses, median, system_library_dirs, wrap};
+use super::{Misses, bare, median, system_library_dirs, wrap};
 use crate::dist::write_loaders;
 use crate::workspace::{output, release_tool};
 
@@ -71,7 +71,9 @@ fn beside_patchelf(
     patchelf: &Path,
     misses: &mut Misses,
 ) -> Result<()> {
-    let version = output(Command::new(patchelf).arg("--version"))?;
+    let patchelf = which::which(patchelf)
+        .with_context(|| format!("there is no {}: pass --patchelf", patchelf.display()))?;
+    let version = output(Command::new(&patchelf).arg("--version"))?;
     let programs = real::programs(PROGRAMS);
     println!(
         "{PROGRAMS} executables, copies of {} of this system; {} is called for each",
@@ -95,7 +97,7 @@ fn beside_patchelf(
         let start = Instant::now();
         for copy in &copies {
             // It refuses some, as the tool does.
-            let mut command = Command::new(patchelf);
+            let mut command = bare(&patchelf);
             command.arg("--set-rpath").arg(libs.join(":")).arg(copy);
             let status = command.stderr(Stdio::null()).status();
             status.with_context(|| format!("cannot run {}", patchelf.display()))?;
@@ -136,7 +138,7 @@ fn beside_one_thread(loaders: &Path, tool: &Path, misses: &mut Misses) -> Result
         let start = Instant::now();
         let mut running = Vec::new();
         for tree in trees {
-            let mut command = Command::new(tool);
+            let mut command = bare(tool);
             kit.tell(&mut command);
             command.args(["-q", "--ignore-missing", "*", "--loader-dir-path"]);
             command.arg(loaders).arg("--paths").arg(tree);
