@@ -1,7 +1,8 @@
 //! Links the unwinder of the standard library from gcc's archive, where there is one.
 //!
 //! `libgcc_s.so.1` asks the processor what it can before `main`, with a dozen CPUID instructions that each leave a
-//! virtual machine: of the time the tool takes to start, that is a third.
+//! virtual machine: of the time the tool takes to start, that is a third. The GCC Runtime Library Exception lets the archive be part
+//! of any program.
 
 use std::env;
 use std::ffi::OsString;
@@ -28,11 +29,22 @@ fn main() {
     }
 }
 
-/// Where the C compiler that links has it. One without says nothing but its name.
+/// Where the C compiler that links has it, if that is for the same processor. One without says nothing but its name.
 fn archive() -> Option<PathBuf> {
+    let target = env::var("TARGET").ok()?;
+    let machine = linker("-dumpmachine")?;
+    let processor = |triple: &str| triple.split('-').next().map(str::to_owned);
+    if processor(&machine) != processor(&target) {
+        return None;
+    }
+    let path = PathBuf::from(linker(&format!("-print-file-name={ARCHIVE}"))?);
+    (path.is_absolute() && path.is_file()).then_some(path)
+}
+
+/// What the C compiler that links says when asked.
+fn linker(option: &str) -> Option<String> {
     let linker = env::var_os("RUSTC_LINKER").unwrap_or_else(|| OsString::from("cc"));
-    let option = format!("-print-file-name={ARCHIVE}");
     let output = Command::new(linker).arg(option).output().ok()?;
-    let path = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim_end());
-    (output.status.success() && path.is_absolute() && path.is_file()).then_some(path)
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim_end().to_owned())
 }
