@@ -1,8 +1,8 @@
 //! Links the unwinder of the standard library from gcc's archive, where there is one.
 //!
-//! `libgcc_s.so.1` asks the processor what it can before `main`, with a dozen CPUID instructions that each leave a
-//! virtual machine: of the time the tool takes to start, that is a third. The GCC Runtime Library Exception lets the archive be part
-//! of any program.
+//! `libgcc_s.so.1` asks the processor what it can before `main`, with CPUID instructions that each leave a virtual machine: of
+//! the time the tool takes to start there, beyond that of any program, it is a third. The GCC Runtime Library Exception lets the
+//! archive be part of any program.
 
 use std::env;
 use std::ffi::OsString;
