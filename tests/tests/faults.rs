@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::SystemTime;
 
-use e2e::{Arch, Build, Variant, matrix, run, source, tool};
+use e2e::{Arch, Build, Kind, Libc, Variant, matrix, run, source, tool};
 use tempfile::TempDir;
 
 /// A program that needs `libbar.so`, which is beside it and needs `libfoo.so`, which is not.
@@ -108,8 +109,8 @@ impl Tree {
         run::on_host("strace", &all)
     }
 
-    /// How often the tool makes each system call.
-    fn count(&self, arguments: &[&str]) -> BTreeMap<String, usize> {
+    /// The names of the system calls that the tool makes, in order.
+    fn trace(&self, arguments: &[&str]) -> Vec<String> {
         let log = self.path("trace");
         let log = log.to_str().expect("UTF-8");
         let command = self.command(arguments);
@@ -118,17 +119,33 @@ impl Tree {
         run::on_host("strace", &all).success();
         let text = fs::read_to_string(log).expect("a trace");
         fs::remove_file(log).expect("it was there");
-        let mut counts = BTreeMap::new();
-        for line in text.lines() {
-            let call = line.split_once('(').map_or("", |(call, _)| call);
+        let calls = text.lines().filter_map(|line| {
+            let (call, _) = line.split_once('(')?;
             let is_call =
                 !call.is_empty() && call.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
             // The kernel does not return from it, and strace was not there before exec.
-            if is_call && !["execve", "exit_group", "exit"].contains(&call) {
-                *counts.entry(call.to_string()).or_default() += 1;
-            }
+            let is_usual = !["execve", "exit_group", "exit"].contains(&call);
+            (is_call && is_usual).then(|| call.to_string())
+        });
+        calls.collect()
+    }
+
+    /// How often the tool makes each system call.
+    fn count(&self, arguments: &[&str]) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for call in self.trace(arguments) {
+            *counts.entry(call).or_default() += 1;
         }
         counts
+    }
+
+    /// What the tool writes to files that are there and waits for, in order, the same calls in a row as one.
+    fn steps(&self, arguments: &[&str]) -> Vec<String> {
+        let mut steps = self.trace(arguments);
+        let told = ["pwrite64", "fsync", "fdatasync", "renameat"];
+        steps.retain(|call| told.contains(&call.as_str()));
+        steps.dedup();
+        steps
     }
 
     /// Where the C library is.
@@ -408,7 +425,36 @@ fn on_file_system(tree: &Tree, mount: &str, arguments: &[&str]) -> (run::Output,
     (output, unchanged)
 }
 
-matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (read_only_file_system, full_file_system));
+matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (each_step_is_on_disk_before_the_next, read_only_file_system, full_file_system));
+
+/// The last step of wrapping is not waited for; all of taking back is, as the sidecar goes then.
+fn each_step_is_on_disk_before_the_next(variant: Variant) {
+    for wrap in [WRAP, IN_PLACE] {
+        let tree = Tree::new(variant);
+        tree.install_loader();
+        let sidecars_first = ["fsync", "pwrite64", "fdatasync", "pwrite64"];
+        assert_eq!(tree.steps(wrap), sidecars_first, "{wrap:?}");
+        let taken_back = ["pwrite64", "fdatasync", "pwrite64", "fdatasync"];
+        assert_eq!(tree.steps(RESTORE), taken_back, "{wrap:?}");
+    }
+}
+
+/// Only the kernel of the machine's own architecture keeps a program that runs from being written to.
+#[test]
+fn a_copy_is_on_disk_before_it_takes_the_place_of_the_file() {
+    let tree = Tree::new(Variant::new(Arch::host(), Libc::Glibc, Kind::Pie));
+    tree.install_loader();
+    let program = tree.path("app/program");
+    fs::copy("/bin/sleep", &program).expect("copy");
+    let mut running = Command::new(&program).arg("600").spawn().expect("it runs");
+    let steps = tree.steps(&[&["--replace"], WRAP].concat());
+    running.kill().expect("it runs");
+    running.wait().expect("it ran");
+    assert!(
+        steps.ends_with(&["pwrite64", "fdatasync", "renameat"].map(String::from)),
+        "{steps:?}"
+    );
+}
 
 fn read_only_file_system(variant: Variant) {
     let tree = Tree::new(variant);

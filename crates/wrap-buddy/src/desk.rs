@@ -468,9 +468,9 @@ fn edited(looks: &[Look]) -> Edited<'_> {
     edited
 }
 
-/// Says of each library among `files` without room, by its index, which programs get it what it needs, by loading that or by a search path it inherits; or
-/// what is left for the user to do. A program that opens one of them often opens them all: they are told of the same
-/// directories, in the order of `libs`.
+/// Says of each library without room, of which there is the index in `files`, which programs get it what it needs, by loading
+/// that or by a search path it inherits; or what is left for the user to do. A program that opens one of them often opens them
+/// all: they are told of the same directories, in the order of `libs`.
 fn tell_helpers(
     files: &mut [FileReport],
     rooms: &[(usize, NoRoom)],
