@@ -1,7 +1,7 @@
-//! Arbitrary command lines: a usage error or a meaning, never a panic.
+//! Arbitrary command lines: a usage error or a meaning, the same as clap's, never a panic.
 #![no_main]
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use clap::Parser;
@@ -11,7 +11,13 @@ use wrap_buddy::cli::CommandLine;
 fuzz_target!(|bytes: &[u8]| {
     // As the kernel passes them: nothing but a NUL ends an argument.
     let arguments = bytes.split(|&byte| byte == 0).map(OsStr::from_bytes);
-    match CommandLine::try_parse_from([OsStr::new("wrap-buddy")].into_iter().chain(arguments)) {
+    let all = [OsStr::new("wrap-buddy")].into_iter().chain(arguments);
+    let all: Vec<OsString> = all.map(OsString::from).collect();
+    let read = CommandLine::read(all.clone());
+    // Whatever was tried first.
+    let parsed = CommandLine::try_parse_from(all);
+    assert_eq!(format!("{read:?}"), format!("{parsed:?}"));
+    match read {
         Ok(line) => {
             let cli = line.wrap;
             assert!(line.command.is_some() || !cli.paths.is_empty());

@@ -4,7 +4,7 @@
 //! 0.1 ms there, more than a run for one file spends on all its searches.
 
 use memchr::arch::all::memchr::One;
-use memchr::arch::all::twoway::Finder;
+use memchr::arch::all::packedpair::Pair;
 
 /// Where `byte` is first.
 pub fn position(bytes: &[u8], byte: u8) -> Option<usize> {
@@ -21,9 +21,17 @@ pub fn positions(bytes: &[u8], byte: u8) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Whether `part` is somewhere.
+/// Whether `part` is somewhere: looked for by the byte of it that is the rarest elsewhere.
 pub fn contain(bytes: &[u8], part: &[u8]) -> bool {
-    Finder::new(part).find(bytes, part).is_some()
+    let Some(&first) = part.first() else {
+        return true;
+    };
+    let into = Pair::new(part).map_or(0, |pair| usize::from(pair.index1()));
+    let rarest = part.get(into).copied().unwrap_or(first);
+    positions(bytes, rarest).any(|at| {
+        let start = at.checked_sub(into);
+        start.is_some_and(|start| bytes[start..].starts_with(part))
+    })
 }
 
 #[cfg(test)]
@@ -39,6 +47,12 @@ mod tests {
         assert!(contain(text, b"64\0"));
         assert!(!contain(text, b"65"));
         assert!(position(b"", 0).is_none());
+        assert!(contain(text, b"/lib64\0"));
+        assert!(contain(text, b"\0/"));
+        assert!(contain(b"aab", b"ab"));
+        assert!(contain(b"a", b"a"));
         assert!(!contain(b"", b"a"));
+        assert!(!contain(b"b64", b"lib64"));
+        assert!(contain(b"", b""));
     }
 }

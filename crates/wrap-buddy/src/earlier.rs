@@ -163,8 +163,9 @@ pub fn look_at(path: &Path, stages: &[Stage]) -> Sight {
 pub fn state(path: &Path, elf: &Elf, source: &mut Source, stages: &[Stage]) -> State {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let beside = directory.join(sidecar_name(path.file_name().unwrap_or_default()));
-    if let Some(bytes) = read(&beside) {
-        let is_ours = InPlace::parse(&bytes).is_ok() || Sidecar::parse(&bytes).is_ok();
+    let sidecar = read(&beside);
+    if let Some(bytes) = &sidecar {
+        let is_ours = InPlace::parse(bytes).is_ok() || Sidecar::parse(bytes).is_ok();
         if is_ours && !is_no_weaker(&beside, source) {
             return State::Untrusted(beside);
         }
@@ -174,16 +175,16 @@ pub fn state(path: &Path, elf: &Elf, source: &mut Source, stages: &[Stage]) -> S
     }
     let stub = stub_at_entry(elf, source, stages);
     if elf.interp.is_none() {
-        return match stub.or_else(|| described_by(&beside, source)) {
-            Some(stub) => wrapped(&stub, beside, elf, source),
-            None => match by_another_tool(beside, elf, source) {
-                Some(earlier) => State::Known(Box::new(earlier)),
-                None => State::Original,
-            },
-        };
+        let described = || described_by(sidecar.as_deref()?, source);
+        if let Some(stub) = stub.or_else(described) {
+            return wrapped(&stub, beside, elf, source);
+        }
+        let other = sidecar.and_then(|bytes| by_another_tool(beside, elf, source, bytes));
+        return other.map_or(State::Original, |earlier| State::Known(Box::new(earlier)));
     }
     // PT_INTERP is the last thing a run changes: with it, a stub is what a stopped run left.
-    if let Some(earlier) = known(&beside, true, elf, source) {
+    let half_done = sidecar.and_then(|bytes| known(&beside, true, elf, source, bytes));
+    if let Some(earlier) = half_done {
         return State::Known(Box::new(earlier));
     }
     match stub {
@@ -193,8 +194,15 @@ pub fn state(path: &Path, elf: &Elf, source: &mut Source, stages: &[Stage]) -> S
 }
 
 /// What the first wrap-buddy has left.
-fn by_another_tool(beside: PathBuf, elf: &Elf, source: &mut Source) -> Option<Earlier> {
-    let bytes = read(&beside).filter(|_| is_no_weaker(&beside, source))?;
+fn by_another_tool(
+    beside: PathBuf,
+    elf: &Elf,
+    source: &mut Source,
+    bytes: Vec<u8>,
+) -> Option<Earlier> {
+    if !is_no_weaker(&beside, source) {
+        return None;
+    }
     let edits = edits_of_another_tool(&bytes, elf, source)?;
     for edit in &edits {
         source.lay_over(edit.offset, &edit.original);
@@ -234,24 +242,30 @@ fn wrapped(stub: &Stub, beside: PathBuf, elf: &Elf, source: &mut Source) -> Stat
     let in_directory = directory.join(stub.sidecar.file_name().unwrap_or_default());
     let named = directory.join(&stub.sidecar);
     let places = [&beside, &named, &in_directory];
-    let found = places
-        .into_iter()
-        .find(|place| read(place).is_some_and(|bytes| has_id(&bytes, stub.id)));
-    let Some(place) = found else {
+    let found = places.into_iter().find_map(|place| {
+        let bytes = read(place).filter(|bytes| has_id(bytes, stub.id))?;
+        Some((place, bytes))
+    });
+    let Some((place, bytes)) = found else {
         return State::Orphan(named);
     };
     if !is_no_weaker(place, source) {
         return State::Untrusted(place.clone());
     }
-    match known(place, *place == beside, elf, source) {
+    match known(place, *place == beside, elf, source, bytes) {
         Some(earlier) => State::Known(Box::new(earlier)),
         None => State::Changed(place.clone()),
     }
 }
 
-/// Lays the original bytes of a wrapped program over it, if the sidecar at `place` is this program's.
-fn known(place: &Path, is_beside: bool, elf: &Elf, source: &mut Source) -> Option<Earlier> {
-    let bytes = read(place)?;
+/// Lays the original bytes of a wrapped program over it, if the sidecar at `place`, which is `bytes`, is this program's.
+fn known(
+    place: &Path,
+    is_beside: bool,
+    elf: &Elf,
+    source: &mut Source,
+    bytes: Vec<u8>,
+) -> Option<Earlier> {
     let sidecar = Sidecar::parse(&bytes).ok()?;
     let id = sidecar.header().id;
     let edits = undo(elf, source, &sidecar)?;
@@ -317,8 +331,8 @@ impl Progress {
 }
 
 /// Lays the original bytes of a file edited in place over it; nothing if the sidecar is not such a file's, or another's.
-fn in_place(place: &Path, elf: &Elf, source: &mut Source, bytes: Vec<u8>) -> Option<Earlier> {
-    let record = InPlace::parse(&bytes).ok()?;
+fn in_place(place: &Path, elf: &Elf, source: &mut Source, bytes: &[u8]) -> Option<Earlier> {
+    let record = InPlace::parse(bytes).ok()?;
     if (record.machine, record.class) != (elf.machine, elf.class) {
         return None;
     }
@@ -358,9 +372,10 @@ fn in_place(place: &Path, elf: &Elf, source: &mut Source, bytes: Vec<u8>) -> Opt
         loader: None,
         own_sidecar: None,
         edits,
-        sidecar: bytes,
+        sidecar: bytes.to_vec(),
     })
 }
+
 /// Lays the originals over what is still as it was written of entries of .dynamic and strings; says whether there are any such
 /// entries, which tell that the file is the same, rewritten.
 fn lay_over_entries(record: &InPlace<'_>, elf: &Elf, source: &mut Source) -> bool {
@@ -466,10 +481,9 @@ pub fn trailer_at(source: &mut Source, at: u64) -> Option<Stub> {
     })
 }
 
-/// The same, of a stub of any build, when the sidecar beside the program says where it is.
-fn described_by(beside: &Path, source: &mut Source) -> Option<Stub> {
-    let bytes = read(beside)?;
-    let sidecar = Sidecar::parse(&bytes).ok()?;
+/// The same, of a stub of any build, when the sidecar beside the program, which is `bytes`, says where it is.
+fn described_by(bytes: &[u8], source: &mut Source) -> Option<Stub> {
+    let sidecar = Sidecar::parse(bytes).ok()?;
     let slot = sidecar
         .edits()
         .flatten()

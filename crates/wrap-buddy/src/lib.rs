@@ -44,17 +44,15 @@ use std::io::{self, Stdout, Write, stdout};
 use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
-use anstream::AutoStream;
-use clap::Parser;
-
 use crate::cli::{Command, CommandLine, Format, Output};
 use crate::report::json::Told;
 use crate::report::style::{ERROR, styled};
 use crate::report::{Report, Teller};
+use anstream::AutoStream;
 
 /// Runs the command line `args`, the program's name first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let line = match CommandLine::try_parse_from(args) {
+    let line = match CommandLine::read(args) {
         Ok(line) => line,
         Err(error) => {
             // Help and version are errors to clap, with exit code 0.

@@ -1,6 +1,7 @@
 //! A bar for those who wait: on a terminal only, after a while, and gone when there is something to read.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -17,11 +18,14 @@ const COUNTING: &str = "{msg} {bar:40} {pos} of {len} files";
 /// How far a run has come.
 #[derive(Debug)]
 pub struct Progress {
-    bar: ProgressBar,
     started: Instant,
     delay: Duration,
-    shown: AtomicBool,
     target: fn() -> ProgressDrawTarget,
+    /// Files met, or looked at once it is known how many there are.
+    position: AtomicU64,
+    files: OnceLock<u64>,
+    /// Made when it is shown, which most runs do not live to see.
+    bar: OnceLock<ProgressBar>,
 }
 
 impl Progress {
@@ -31,14 +35,13 @@ impl Progress {
     }
 
     fn on(target: fn() -> ProgressDrawTarget, delay: Duration) -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        set_template(&bar, WALKING);
         Self {
-            bar,
             started: Instant::now(),
             delay,
-            shown: AtomicBool::new(false),
             target,
+            position: AtomicU64::new(0),
+            files: OnceLock::new(),
+            bar: OnceLock::new(),
         }
     }
 
@@ -49,42 +52,64 @@ impl Progress {
 
     /// All were met, and there are that many files to look at.
     pub fn expect(&self, files: usize) {
-        self.bar.set_position(0);
-        self.bar.set_length(files as u64);
-        self.bar.set_message("looking at");
-        set_template(&self.bar, COUNTING);
+        self.position.store(0, Ordering::Relaxed);
+        let _ = self.files.set(files as u64);
+        if let Some(bar) = self.bar.get() {
+            self.dress(bar);
+        }
     }
 
     /// One more is done.
     pub fn step(&self) {
-        self.bar.inc(1);
-        self.show();
+        let position = self.position.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Some(bar) = self.shown() {
+            bar.set_position(position);
+        }
     }
 
     /// All are done, and are written now.
     pub fn write(&self) {
-        self.bar.set_message("writing");
-        self.show();
-    }
-
-    fn show(&self) {
-        let due = self.started.elapsed() >= self.delay;
-        if due && !self.shown.swap(true, Ordering::Relaxed) {
-            self.bar.set_draw_target((self.target)());
-            self.bar.tick();
+        if let Some(bar) = self.shown() {
+            bar.set_message("writing");
         }
     }
-}
 
-fn set_template(bar: &ProgressBar, template: &str) {
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
+    /// The bar, once it is time for it.
+    fn shown(&self) -> Option<&ProgressBar> {
+        if self.started.elapsed() < self.delay {
+            return None;
+        }
+        Some(self.bar.get_or_init(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+            self.dress(&bar);
+            bar.set_draw_target((self.target)());
+            bar.tick();
+            bar
+        }))
+    }
+
+    /// Has `bar` say what is going on.
+    fn dress(&self, bar: &ProgressBar) {
+        bar.set_position(self.position.load(Ordering::Relaxed));
+        let template = match self.files.get() {
+            None => WALKING,
+            Some(&files) => {
+                bar.set_length(files);
+                bar.set_message("looking at");
+                COUNTING
+            }
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        if let Some(bar) = self.bar.get() {
+            bar.finish_and_clear();
+        }
     }
 }
 
