@@ -40,15 +40,14 @@ pub use restoring::restore;
 pub use wrap::wrap;
 
 use std::ffi::OsString;
-use std::io::{self, Stdout, Write, stdout};
+use std::io::{self, Stdout, Write, stderr, stdout};
 use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
 use crate::cli::{Command, CommandLine, Format, Output};
 use crate::report::json::Told;
-use crate::report::style::{ERROR, styled};
+use crate::report::style::{ERROR, Whole, styled};
 use crate::report::{Report, Teller};
-use anstream::AutoStream;
 
 /// Runs the command line `args`, the program's name first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -94,11 +93,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            let _ = writeln!(
-                anstream::stderr(),
-                "{}: {error:#}",
-                styled("wrap-buddy", ERROR)
-            );
+            let line = format!("{}: {error:#}\n", styled("wrap-buddy", ERROR));
+            let _ = Whole::new(stderr()).write_all(line.as_bytes());
             ExitCode::FAILURE
         }
     }
@@ -109,7 +105,7 @@ fn succeeded(report: Report, output: Output, teller: Teller) -> bool {
     // The process ends: to take thousands of plans apart before costs a twentieth of the time.
     let report = ManuallyDrop::new(report);
     told(&*report, output, teller, |out| {
-        report::human::write(&report, output, out, &mut anstream::stderr())
+        report::human::write(&report, output, out, &mut Whole::new(stderr()))
     });
     !report.failed()
 }
@@ -119,12 +115,12 @@ fn told(
     all: &impl Told,
     output: Output,
     teller: Teller,
-    human: impl FnOnce(&mut AutoStream<Stdout>) -> io::Result<()>,
+    human: impl FnOnce(&mut Whole<Stdout>) -> io::Result<()>,
 ) {
     let _ = match output.format {
         Format::Human => {
             drop(teller);
-            human(&mut anstream::stdout())
+            human(&mut Whole::new(stdout()))
         }
         Format::Json => report::json::write(all, &mut stdout()),
         Format::JsonLines => {

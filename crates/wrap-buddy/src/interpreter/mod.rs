@@ -178,7 +178,8 @@ impl Interpreter {
             let usual = arch::find(self.elf.machine, self.elf.class);
             let mut usual = usual.into_iter().flat_map(|arch| arch.known_interpreters);
             let own = real(&self.path);
-            own.is_some() && usual.any(|usual| real(Path::new(usual)) == own)
+            let is_own = |usual: &Path| usual == self.path || real(usual) == own;
+            own.is_some() && usual.any(|usual| is_own(Path::new(usual)))
         })
     }
 

@@ -54,7 +54,7 @@ pub fn write(
 
     // Last, where it is still to be seen.
     if !output.quiet {
-        writeln!(out, "{}", summary(report))?;
+        out.write_all(format!("{}\n", summary(report)).as_bytes())?;
         out.flush()?;
     }
     Ok(())

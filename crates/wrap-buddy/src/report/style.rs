@@ -2,9 +2,12 @@
 
 use std::env;
 use std::fmt::Display;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 
 /// What was done.
@@ -21,6 +24,37 @@ pub const ERROR: Style = AnsiColor::Red.on_default().bold();
 /// In a style.
 pub fn styled(text: impl Display, style: Style) -> String {
     format!("{style}{text}{style:#}")
+}
+
+/// A stream that passes on whole what it is given: [`AutoStream`] alone makes a system call of each line from which it takes the
+/// colours out. No colour may begin in one text and end in the next.
+#[derive(Debug)]
+pub struct Whole<S> {
+    stream: S,
+    choice: ColorChoice,
+}
+
+impl<S: RawStream> Whole<S> {
+    /// One that writes to `stream`, with colours if it takes any.
+    pub fn new(stream: S) -> Self {
+        Self {
+            choice: AutoStream::choice(&stream),
+            stream,
+        }
+    }
+}
+
+impl<S: RawStream> Write for Whole<S> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let mut coloured = AutoStream::new(Vec::with_capacity(text.len()), self.choice);
+        coloured.write_all(text)?;
+        self.stream.write_all(&coloured.into_inner())?;
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
 }
 
 /// A path as people read it: relative to the current directory where that is shorter.
@@ -47,7 +81,25 @@ fn relative(path: &Path, here: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::io::Read;
+
+    use nix::fcntl::OFlag;
+    use nix::unistd::pipe2;
+
     use super::*;
+
+    #[test]
+    fn what_is_written_arrives_whole() {
+        // Each write is a packet there, and so is each read.
+        let (reader, writer) = pipe2(OFlag::O_DIRECT).unwrap();
+        let text = format!("one\n{}\nthree\n", styled("two", DONE));
+        let mut stream = Whole::new(File::from(writer));
+        stream.write_all(text.as_bytes()).unwrap();
+        let mut packet = [0; 64];
+        let len = File::from(reader).read(&mut packet).unwrap();
+        assert_eq!(&packet[..len], b"one\ntwo\nthree\n");
+    }
 
     #[test]
     fn paths_are_relative_where_that_is_shorter() {
