@@ -413,14 +413,12 @@ pub fn read(path: &Path) -> Option<Vec<u8>> {
 }
 
 /// Whether nobody can write the sidecar who cannot write the file: its bytes go into the file again.
-fn is_no_weaker(sidecar: &Path, source: &mut Source) -> bool {
-    let Ok(file) = source.file().metadata() else {
-        return false;
-    };
+fn is_no_weaker(sidecar: &Path, source: &Source) -> bool {
+    let file = source.metadata();
     let writable = |metadata: &Metadata| metadata.mode() & 0o022;
     fs::metadata(sidecar).is_ok_and(|sidecar| {
         let known = [0, file.uid(), nix::unistd::geteuid().as_raw()].contains(&sidecar.uid());
-        known && writable(&sidecar) & !writable(&file) == 0
+        known && writable(&sidecar) & !writable(file) == 0
     })
 }
 

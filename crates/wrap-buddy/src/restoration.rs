@@ -66,7 +66,6 @@ pub fn restoration(
 }
 
 fn planned(path: &Path, earlier: &Earlier, source: &mut Source) -> Result<Restoration> {
-    let metadata = source.file().metadata()?;
     let edits = earlier.edits.iter().rev();
     let edits = edits
         .map(|edit| FileEdit::undo(edit, source))
@@ -86,7 +85,7 @@ fn planned(path: &Path, earlier: &Earlier, source: &mut Source) -> Result<Restor
     }
     Ok(Restoration {
         path: path.to_owned(),
-        inode: inode(&metadata),
+        inode: inode(source.metadata()),
         file_len: source.file_len(),
         edits,
         remove,
@@ -101,10 +100,9 @@ fn planned(path: &Path, earlier: &Earlier, source: &mut Source) -> Result<Restor
 /// A file that replaced itself is the original again, and its old sidecar of no use.
 fn stale(path: &Path, source: &mut Source) -> Option<Restoration> {
     let sidecar = path.with_file_name(sidecar_name(path.file_name()?));
-    let metadata = source.file().metadata().ok()?;
     sidecar.is_file().then(|| Restoration {
         path: path.to_owned(),
-        inode: inode(&metadata),
+        inode: inode(source.metadata()),
         file_len: source.file_len(),
         edits: Vec::new(),
         remove: vec![sidecar],

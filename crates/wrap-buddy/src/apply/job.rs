@@ -197,20 +197,22 @@ impl<'a> Job<'a> {
 
     pub(super) fn write_sidecar(&mut self, plan: &'a Plan, durable: bool) -> Result<()> {
         let path = &plan.sidecar_path;
-        let old = fs::read(path);
         let content = self.sidecar_content(plan, &plan.sidecar);
-        let new = sidecar_file::write(path, &content, durable).map_err(|error| {
+        let written = match sidecar_file::create(path, &content, durable) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let old = fs::read(path);
+                sidecar_file::replace(path, &content, durable)
+                    .map(|()| old.map_or(Written::Nothing, |old| Written::Over(plan, old)))
+            }
+            created => created.map(|()| Written::New(path)),
+        };
+        self.sidecar = written.map_err(|error| {
             anyhow!(
                 "its sidecar {} cannot be written: {}",
                 path.display(),
                 io_reason(&error)
             )
         })?;
-        self.sidecar = match (new, old) {
-            (true, _) => Written::New(path),
-            (false, Ok(old)) => Written::Over(plan, old),
-            (false, Err(_)) => Written::Nothing,
-        };
         Ok(())
     }
 

@@ -18,31 +18,34 @@ pub(super) struct Content<'a> {
     pub modified: Option<SystemTime>,
 }
 
-/// Writes `content` to `path`. With `durable` it is on disk. Says whether the file is new.
-///
-/// What is there already is replaced by way of a file beside it, of a name that the next run takes again if this one is
-/// stopped. A new file is written in place: nothing refers to it yet, so that a part of it, left by a crash, is the same as none.
-pub(super) fn write(path: &Path, content: &Content<'_>, durable: bool) -> io::Result<bool> {
+/// Writes `content` to `path`, whether something is there already or not. With `durable` it is on disk.
+pub(super) fn write(path: &Path, content: &Content<'_>, durable: bool) -> io::Result<()> {
     match create(path, content, durable) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let fresh = path.with_extension("wrapbuddy-new");
-            let _ = fs::remove_file(&fresh);
-            create(&fresh, content, durable)?;
-            fs::rename(&fresh, path).inspect_err(|_| {
-                let _ = fs::remove_file(&fresh);
-            })?;
-            Ok(false)
+            replace(path, content, durable)
         }
-        created => created.map(|()| true),
+        created => created,
     }
 }
 
-fn create(path: &Path, content: &Content<'_>, durable: bool) -> io::Result<()> {
+/// Writes a file that is not there yet. It is written in place: nothing refers to it yet, so that a part of it, left by a crash,
+/// is the same as none.
+pub(super) fn create(path: &Path, content: &Content<'_>, durable: bool) -> io::Result<()> {
     let mut create = File::options();
     create.write(true).create_new(true).mode(content.mode);
     let file = create.open(path)?;
     fill(&file, content, durable).inspect_err(|_| {
         let _ = fs::remove_file(path);
+    })
+}
+
+/// Replaces what is there, by way of a file beside it, of a name that the next run takes again if this one is stopped.
+pub(super) fn replace(path: &Path, content: &Content<'_>, durable: bool) -> io::Result<()> {
+    let fresh = path.with_extension("wrapbuddy-new");
+    let _ = fs::remove_file(&fresh);
+    create(&fresh, content, durable)?;
+    fs::rename(&fresh, path).inspect_err(|_| {
+        let _ = fs::remove_file(&fresh);
     })
 }
 
@@ -74,18 +77,18 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn new_or_not_it_has_the_content_and_the_mode() {
+    fn there_or_not_it_has_the_content_and_the_mode() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         let modified = SystemTime::UNIX_EPOCH + Duration::new(1_000_000_000, 7);
-        for (content, new) in [("first", true), ("second", false)] {
+        for content in ["first", "second"] {
             let wanted = Content {
                 bytes: content.as_bytes(),
                 mode: 0o666,
                 owner: None,
                 modified: Some(modified),
             };
-            assert_eq!(write(&path, &wanted, true).unwrap(), new);
+            write(&path, &wanted, true).unwrap();
             assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), modified);
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
             assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o666);

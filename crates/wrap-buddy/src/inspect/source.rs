@@ -1,6 +1,5 @@
 //! A file read in blocks by pread: however large it is, only the blocks that hold headers are read.
 
-use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -25,8 +24,9 @@ pub const MAX_READ: u64 = 8 << 20;
 #[derive(Debug)]
 pub struct Source {
     file: File,
-    len: u64,
-    blocks: HashMap<u64, Box<[u8]>>,
+    metadata: Metadata,
+    /// By their numbers, what was read last at the end: mostly it is read again.
+    blocks: Vec<(u64, Box<[u8]>)>,
     overlay: Vec<(u64, Vec<u8>)>,
 }
 
@@ -39,8 +39,8 @@ impl Source {
         let (file, metadata) = open(path)?;
         Ok(Self {
             file,
-            len: metadata.len(),
-            blocks: HashMap::new(),
+            metadata,
+            blocks: Vec::new(),
             overlay: Vec::new(),
         })
     }
@@ -50,9 +50,14 @@ impl Source {
         &self.file
     }
 
+    /// What the file was when it was opened.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
     /// Length of the file in bytes.
     pub fn file_len(&self) -> u64 {
-        self.len
+        self.metadata.len()
     }
 
     /// From now on the file reads as if `bytes` stood at `offset`.
@@ -107,10 +112,10 @@ impl Source {
 
     fn ensure_inside(&self, offset: u64, len: u64) -> Result<()> {
         match offset.checked_add(len) {
-            Some(end) if end <= self.len => Ok(()),
+            Some(end) if end <= self.file_len() => Ok(()),
             _ => bail!(
                 "it ends at {} bytes, but has something at {offset:#x}",
-                self.len
+                self.file_len()
             ),
         }
     }
@@ -140,7 +145,7 @@ impl Source {
     /// Reads up to, not including, the NUL that ends the string at `offset`; the string lies before `end` and is shorter
     /// than `max` bytes.
     pub fn string(&mut self, offset: u64, end: u64, max: u64) -> Result<Vec<u8>> {
-        let end = end.min(self.len).min(offset.saturating_add(max));
+        let end = end.min(self.file_len()).min(offset.saturating_add(max));
         let mut text = Vec::new();
         let mut at = offset;
         while at < end {
@@ -164,17 +169,23 @@ impl Source {
     }
 
     fn block(&mut self, index: u64) -> Result<&[u8]> {
-        if self.blocks.len() >= MAX_BLOCKS && !self.blocks.contains_key(&index) {
-            self.blocks.clear();
-        }
-        if !self.blocks.contains_key(&index) {
-            let at = index * BLOCK;
-            let mut block = vec![0; self.len.saturating_sub(at).min(BLOCK) as usize];
-            let read = self.file.read_exact_at(&mut block, at);
-            read.context("it cannot be read")?;
-            self.blocks.insert(index, block.into_boxed_slice());
-        }
-        Ok(&self.blocks[&index])
+        let known = self.blocks.iter().rposition(|(known, _)| *known == index);
+        let place = match known {
+            Some(place) => place,
+            None => {
+                let at = index * BLOCK;
+                let len = self.file_len().saturating_sub(at).min(BLOCK);
+                let mut block = vec![0; len as usize];
+                let read = self.file.read_exact_at(&mut block, at);
+                read.context("it cannot be read")?;
+                if self.blocks.len() >= MAX_BLOCKS {
+                    self.blocks.clear();
+                }
+                self.blocks.push((index, block.into_boxed_slice()));
+                self.blocks.len() - 1
+            }
+        };
+        Ok(&self.blocks[place].1)
     }
 }
 

@@ -124,7 +124,7 @@ impl Draft {
             interpreter,
             earlier,
         } = subject;
-        let metadata = source.file().metadata()?;
+        let metadata = source.metadata().clone();
         let privilege = Privilege::of(source.file(), &metadata);
         let directory = path.parent().context("has no directory")?;
         let name = path.file_name().context("has no file name")?;

@@ -85,7 +85,7 @@ pub fn stub(
         earlier,
         ..
     } = program;
-    let metadata = source.file().metadata()?;
+    let metadata = source.metadata().clone();
     let privilege = Privilege::of(source.file(), &metadata);
     if style.relocatable && privilege.is_some() {
         return Err(anyhow!(
