@@ -92,7 +92,7 @@ impl Tree {
         let mut all = vec![tool::path().display().to_string()];
         all.extend(absolute);
         all.extend(["-j", "1"].map(String::from));
-        if arguments[0] != "restore" {
+        if arguments[0].starts_with("--") {
             let linker = self.arch.find_library(self.arch.ld_so());
             let system = linker.into_iter().flat_map(|linker| {
                 let linker = linker.display().to_string();
@@ -121,16 +121,23 @@ impl Tree {
         run::on_host("strace", &all)
     }
 
-    /// The names of the system calls that the tool makes, in order.
-    fn trace(&self, arguments: &[&str]) -> Vec<String> {
+    /// The system calls that the tool makes, as strace writes them.
+    fn strace(&self, options: &[&str], arguments: &[&str]) -> String {
         let log = self.path("trace");
         let log = log.to_str().expect("UTF-8");
         let command = self.command(arguments);
-        let mut all = vec!["-o", log];
+        let mut all = [&["-o", log], options].concat();
         all.extend(command.iter().map(String::as_str));
-        run::on_host("strace", &all).success();
+        let output = run::on_host("strace", &all);
+        assert_eq!(output.signal, None, "{output}");
         let text = fs::read_to_string(log).expect("a trace");
         fs::remove_file(log).expect("it was there");
+        text
+    }
+
+    /// The names of the system calls that the tool makes, in order.
+    fn trace(&self, arguments: &[&str]) -> Vec<String> {
+        let text = self.strace(&[], arguments);
         let calls = text.lines().filter_map(|line| {
             let (call, _) = line.split_once('(')?;
             let is_call =
@@ -443,7 +450,7 @@ fn on_file_system(tree: &Tree, mount: &str, arguments: &[&str]) -> (run::Output,
     (output, unchanged)
 }
 
-matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (each_step_is_on_disk_before_the_next, read_only_file_system, full_file_system));
+matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (each_step_is_on_disk_before_the_next, each_program_is_opened_once_to_read, read_only_file_system, full_file_system));
 
 /// The last step of wrapping is not waited for; all of taking back is, as the sidecar goes then.
 fn each_step_is_on_disk_before_the_next(variant: Variant) {
@@ -454,6 +461,24 @@ fn each_step_is_on_disk_before_the_next(variant: Variant) {
         assert_eq!(tree.steps(wrap), sidecars_first, "{wrap:?}");
         let taken_back = ["pwrite64", "fdatasync", "pwrite64", "fdatasync"];
         assert_eq!(tree.steps(RESTORE), taken_back, "{wrap:?}");
+    }
+}
+
+/// To tell what it is, to look at it, and to write to it, if at all.
+fn each_program_is_opened_once_to_read(variant: Variant) {
+    let tree = Tree::new(variant);
+    tree.install_loader();
+    let program = format!("\"{}\"", tree.path("app/program").display());
+    for (arguments, written) in [(WRAP, 1), (WRAP, 0), (RESTORE, 1)] {
+        let text = tree.strace(&["-f", "-e", "openat"], arguments);
+        let opened = text.lines().filter(|line| line.contains(&program));
+        let (to_write, to_read): (Vec<&str>, Vec<&str>) =
+            opened.partition(|line| line.contains("O_RDWR"));
+        assert_eq!(
+            (to_read.len(), to_write.len()),
+            (1, written),
+            "{arguments:?}\n{text}"
+        );
     }
 }
 

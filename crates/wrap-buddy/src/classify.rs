@@ -9,7 +9,7 @@ use crate::arch::{self, Arch};
 use crate::earlier::{self, Earlier, State, Way};
 use crate::inspect::{Elf, Identity, Source, identify, is_surely_program};
 use crate::interpreter::{Fit, Interpreter, Interpreters, Libc};
-use crate::scan::io_reason;
+use crate::scan::{Candidate, io_reason};
 
 /// What a file is.
 pub enum Class<'a> {
@@ -60,28 +60,31 @@ pub struct Means<'a> {
     pub in_place: bool,
 }
 
-/// Looks at the file at `path`, absolute.
-pub fn classify<'a>(path: &Path, means: &Means<'a>) -> Class<'a> {
-    match open(path) {
-        Ok((source, arch)) => elf(path, source, arch, means).unwrap_or_else(Class::Left),
+/// Looks at a file.
+pub fn classify<'a>(candidate: &Candidate, means: &Means<'a>) -> Class<'a> {
+    match open(candidate) {
+        Ok((source, arch)) => elf(&candidate.path, source, arch, means).unwrap_or_else(Class::Left),
         Err(left) => Class::Left(left),
     }
 }
 
-/// The same, but a file that is a program beyond doubt, as nearly all are, is only told from the others.
-pub fn classify_library<'a>(path: &Path, means: &Means<'a>) -> Option<Class<'a>> {
-    let (mut source, arch) = match open(path) {
+/// The same, but a file that is a program beyond doubt, as nearly all are, is only told from the others, and left open.
+pub fn classify_library<'a>(candidate: &Candidate, means: &Means<'a>) -> Option<Class<'a>> {
+    let (mut source, arch) = match open(candidate) {
         Ok(opened) => opened,
         Err(left) => return Some(Class::Left(left)),
     };
     // What is malformed will be called that.
-    let is_program = is_surely_program(&mut source).unwrap_or(false);
-    (!is_program).then(|| elf(path, source, arch, means).unwrap_or_else(Class::Left))
+    if is_surely_program(&mut source).unwrap_or(false) {
+        candidate.keep(source);
+        return None;
+    }
+    Some(elf(&candidate.path, source, arch, means).unwrap_or_else(Class::Left))
 }
 
 /// An ELF file for one of our architectures.
-fn open(path: &Path) -> Result<(Source, &'static Arch), Left> {
-    let mut source = match Source::open(path) {
+fn open(candidate: &Candidate) -> Result<(Source, &'static Arch), Left> {
+    let mut source = match candidate.open() {
         Ok(source) => source,
         Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
             return Err(Left::NotElf("not a regular file".to_owned()));

@@ -181,7 +181,7 @@ impl<'a> Desk<'a> {
     }
 
     fn look_at(&self, candidate: &Candidate) -> Look {
-        match classify_library(&candidate.path, &self.means) {
+        match classify_library(candidate, &self.means) {
             None | Some(Class::Program(..)) => Look::Program,
             Some(Class::Library(subject)) => {
                 let may_link = |library: &Path| self.may_link(library, &HashSet::new());
@@ -201,7 +201,7 @@ impl<'a> Desk<'a> {
         relative: &HashSet<PathBuf>,
         rooms: &[&NoRoom],
     ) -> Option<FileReport> {
-        match classify(&candidate.path, &self.means) {
+        match classify(candidate, &self.means) {
             Class::Program(subject, stage) => {
                 Some(self.program(candidate, *subject, stage, edited, relative, rooms))
             }
@@ -313,7 +313,7 @@ impl<'a> Desk<'a> {
         };
         for (candidate, look) in self.candidates.iter().zip(looks) {
             if look.plan().is_some_and(misled)
-                && let Class::Library(subject) = classify(&candidate.path, &self.means)
+                && let Class::Library(subject) = classify(candidate, &self.means)
             {
                 *look = self.library(candidate, *subject, &|_| false);
             }

@@ -15,7 +15,7 @@ use stages::Stage;
 use crate::foreign::edits_of_another_tool;
 use crate::inspect::{Elf, Identity, PAGE, Segment, Source, identify};
 use crate::naming::{identity, identity_in_place, sidecar_name};
-use crate::scan::io_reason;
+use crate::scan::{Candidate, io_reason};
 
 /// Bytes of stub looked through for the trailer behind it.
 const MAX_STUB: u64 = 4096;
@@ -132,9 +132,9 @@ pub enum Sight {
     File(Box<Source>, State),
 }
 
-/// Looks at the file at `path`, absolute.
-pub fn look_at(path: &Path, stages: &[Stage]) -> Sight {
-    let mut source = match Source::open(path) {
+/// Looks at a file.
+pub fn look_at(candidate: &Candidate, stages: &[Stage]) -> Sight {
+    let mut source = match candidate.open() {
         Ok(source) => source,
         Err(error) => return Sight::Unreadable(format!("cannot be opened: {}", io_reason(&error))),
     };
@@ -152,7 +152,7 @@ pub fn look_at(path: &Path, stages: &[Stage]) -> Sight {
     }
     match Elf::read(&mut source) {
         Ok(elf) => {
-            let state = state(path, &elf, &mut source, stages);
+            let state = state(&candidate.path, &elf, &mut source, stages);
             Sight::File(Box::new(source), state)
         }
         Err(error) => Sight::Unreadable(format!("malformed ELF file: {error:#}")),

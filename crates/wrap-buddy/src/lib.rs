@@ -21,6 +21,7 @@ pub mod inspect;
 pub mod interpreter;
 pub mod loaders;
 mod naming;
+mod open_files;
 pub mod plan;
 mod privilege;
 pub mod report;

@@ -91,7 +91,7 @@ pub fn restore(arguments: &Restore, stages: &[Stage], teller: &Teller) -> Result
 fn decide(candidate: &Candidate, stages: &[Stage]) -> Option<(FileReport, Option<Restoration>)> {
     let shown = candidate.shown.clone();
     let failed = |reason: String| Some((FileReport::failed(candidate.shown.clone(), reason), None));
-    let (mut source, state) = match earlier::look_at(&candidate.path, stages) {
+    let (mut source, state) = match earlier::look_at(candidate, stages) {
         Sight::File(source, state) => (source, state),
         _ if !candidate.named => return None,
         Sight::Unreadable(reason) => return failed(reason),

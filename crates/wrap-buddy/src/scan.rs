@@ -1,22 +1,24 @@
 //! Finds the files to look at.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
 
 use ignore::{DirEntry, WalkBuilder, WalkState};
 use object::elf;
 
-use crate::inspect::open_regular;
+use crate::inspect::{Source, open_regular};
 use crate::naming::is_sidecar_name;
+use crate::open_files;
 
 /// A file that may be a program.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Candidate {
     /// As the user named it, or below what the user named.
     pub shown: PathBuf,
@@ -24,6 +26,43 @@ pub struct Candidate {
     pub path: PathBuf,
     /// Named by the user, not met in a directory.
     pub named: bool,
+    /// Open between a look at it and the next, the first of which was for its kind.
+    kept: Mutex<Option<File>>,
+    /// Whether it may be, or too many are.
+    may_be_kept: bool,
+}
+
+impl Candidate {
+    /// One that nobody has looked at.
+    pub fn new(shown: PathBuf, path: PathBuf, named: bool) -> Self {
+        Self {
+            shown,
+            path,
+            named,
+            kept: Mutex::default(),
+            may_be_kept: false,
+        }
+    }
+
+    /// Opens it for reading, unless it is still open.
+    ///
+    /// # Errors
+    /// Also when it is anything but a regular file.
+    pub fn open(&self) -> io::Result<Source> {
+        let kept = self.kept.lock();
+        match kept.unwrap_or_else(PoisonError::into_inner).take() {
+            Some(file) => Source::of(file),
+            None => Source::open(&self.path),
+        }
+    }
+
+    /// Leaves the file open for the next who opens it.
+    pub fn keep(&self, source: Source) {
+        if self.may_be_kept {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            *kept = Some(source.into_file());
+        }
+    }
 }
 
 /// A path that cannot be looked at.
@@ -67,6 +106,17 @@ pub fn scan_told(
 ) -> (Vec<Candidate>, Vec<Unreadable>) {
     let mut found = Vec::new();
     let mut unreadable = Vec::new();
+    let room = AtomicUsize::new(open_files::to_spare());
+    let new = |shown: PathBuf, path: PathBuf, named: bool, file: Option<File>| {
+        let less = |room: usize| room.checked_sub(1);
+        let room = room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        let may_be_kept = room.is_ok();
+        Candidate {
+            kept: Mutex::new(file.filter(|_| may_be_kept)),
+            may_be_kept,
+            ..Candidate::new(shown, path, named)
+        }
+    };
     for path in paths {
         match fs::canonicalize(path).and_then(|real| Ok((fs::metadata(&real)?, real))) {
             Ok((metadata, real)) if metadata.is_dir() => {
@@ -75,19 +125,15 @@ pub fn scan_told(
                     .follow_links(false)
                     .max_depth((!recurse).then_some(1))
                     .threads(threads.map_or(0, NonZero::get));
-                let (met, lost) = meet(&walk, wanted, tell, &|met| Candidate {
-                    shown: path.join(met.strip_prefix(&real).unwrap_or(&met)),
-                    path: met,
-                    named: false,
+                open_files::make_room();
+                let (met, lost) = meet(&walk, wanted, tell, &|met, file| {
+                    let shown = path.join(met.strip_prefix(&real).unwrap_or(&met));
+                    new(shown, met, false, file)
                 });
                 found.extend(met);
                 unreadable.extend(lost);
             }
-            Ok((_, real)) => found.push(Candidate {
-                shown: path.clone(),
-                path: real,
-                named: true,
-            }),
+            Ok((_, real)) => found.push(new(path.clone(), real, true, None)),
             Err(error) => unreadable.push(Unreadable {
                 path: path.clone(),
                 reason: io_reason(&error),
@@ -107,7 +153,7 @@ fn meet(
     walk: &WalkBuilder,
     wanted: Wanted,
     tell: &(dyn Fn() + Sync),
-    candidate: &(dyn Fn(PathBuf) -> Candidate + Sync),
+    candidate: &(dyn Fn(PathBuf, Option<File>) -> Candidate + Sync),
 ) -> (impl Iterator<Item = Candidate> + use<>, Vec<Unreadable>) {
     let (sender, receiver) = mpsc::channel();
     walk.build_parallel().run(|| {
@@ -115,9 +161,9 @@ fn meet(
         Box::new(move |entry| {
             tell();
             let met = match entry {
-                Ok(entry) => is_wanted(&entry, wanted).then(|| {
+                Ok(entry) => look_for(wanted, &entry).map(|file| {
                     let path = entry.into_path();
-                    Ok((by_parts(&path), candidate(path)))
+                    Ok((by_parts(&path), candidate(path, file)))
                 }),
                 Err(error) => Some(Err(unreadable(&error))),
             };
@@ -147,29 +193,32 @@ fn by_parts(path: &Path) -> Vec<u8> {
         .collect()
 }
 
-fn is_wanted(entry: &DirEntry, wanted: Wanted) -> bool {
-    entry.file_type().is_some_and(|kind| kind.is_file())
-        && !is_sidecar_name(entry.file_name())
-        && match wanted {
-            Wanted::All => true,
-            Wanted::Elf => may_be_elf(entry.path()),
-            Wanted::ElfOrScript => {
-                magic(entry.path()).is_none_or(|it| it == elf::ELFMAG || it.starts_with(b"#!"))
-            }
-        }
+/// Whether `entry` is `wanted`: nothing, or the file where that had to be opened to tell.
+fn look_for(wanted: Wanted, entry: &DirEntry) -> Option<Option<File>> {
+    if !entry.file_type().is_some_and(|kind| kind.is_file()) || is_sidecar_name(entry.file_name()) {
+        return None;
+    }
+    if wanted == Wanted::All {
+        return Some(None);
+    }
+    let Some((file, magic)) = magic(entry.path()) else {
+        return Some(None);
+    };
+    let is_script = || wanted == Wanted::ElfOrScript && magic.starts_with(b"#!");
+    (magic == elf::ELFMAG || is_script()).then_some(Some(file))
 }
 
 /// Whether a file is an ELF file, or cannot be read to tell.
 pub fn may_be_elf(path: &Path) -> bool {
-    magic(path).is_none_or(|magic| magic == elf::ELFMAG)
+    magic(path).is_none_or(|(_, magic)| magic == elf::ELFMAG)
 }
 
-/// The first bytes of a file, zeros behind its end, if it can be read.
-fn magic(path: &Path) -> Option<[u8; 4]> {
+/// A file and its first bytes, zeros behind its end, if it can be read.
+fn magic(path: &Path) -> Option<(File, [u8; 4])> {
     let mut magic = [0; 4];
     let file = open_regular(path).ok()?;
     file.read_at(&mut magic, 0).ok()?;
-    Some(magic)
+    Some((file, magic))
 }
 
 /// What an error of a walk is about, and what it is.
@@ -328,11 +377,13 @@ mod tests {
     fn a_directory_that_cannot_be_read_is_told_of() {
         let directory = tempfile::tempdir().unwrap();
         let vanished = directory.path().join("vanished");
-        let (mut found, unreadable) =
-            meet(&WalkBuilder::new(&vanished), Wanted::All, &|| {}, &|_| {
-                unreachable!("nothing is there")
-            });
-        assert_eq!(found.next(), None);
+        let (mut found, unreadable) = meet(
+            &WalkBuilder::new(&vanished),
+            Wanted::All,
+            &|| {},
+            &|_, _| unreachable!("nothing is there"),
+        );
+        assert!(found.next().is_none());
         let expected = Unreadable {
             path: vanished,
             reason: "does not exist".to_owned(),

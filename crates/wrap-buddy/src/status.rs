@@ -177,7 +177,7 @@ pub fn status(look: &Look, stages: &[Stage], teller: &Teller) -> anyhow::Result<
 }
 
 fn of(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<FileStatus> {
-    let sight = earlier::look_at(&candidate.path, stages);
+    let sight = earlier::look_at(candidate, stages);
     describe(candidate, &sight, candidate.named || all)
 }
 

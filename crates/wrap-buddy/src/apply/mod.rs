@@ -18,11 +18,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sidecar::EditKind;
 
 use crate::crew::{Crew, Stop};
 use crate::loaders::Install;
+use crate::open_files;
 use crate::plan::Plan;
 use crate::restoration::Restoration;
 use crate::scan::io_reason;
@@ -36,9 +36,6 @@ const BATCH: u64 = 4096;
 /// Programs worked on at a time where one may be told to stop in between.
 const STOPPABLE: u64 = 256;
 
-/// Open files besides those of programs.
-const OTHER_FILES: u64 = 64;
-
 /// With more programs than this, whole file systems are synced instead of single files.
 const FEW: usize = 8;
 
@@ -51,37 +48,18 @@ pub fn apply(
     stop: Option<&Stop<'_>>,
 ) -> Vec<Result<Vec<String>>> {
     let most = stop.map_or(BATCH, |_| STOPPABLE);
-    let batches = plans.chunks(batch_len(plans.len() as u64, most) as usize);
+    let batches = plans.chunks(open_files::raise_limit(plans.len() as u64, most) as usize);
     batches
         .take_while(|_| !stop.is_some_and(|stop| stop()))
         .flat_map(|batch| apply_batch(batch, options, crew))
         .collect()
 }
 
-/// Has the table of open files grow for `count` files, as far as they may be open at a time. For a process of one thread that
-/// takes no time; where there are more, each doubling of it waits until all processors have let go of the old one, which is
-/// milliseconds (kernel fs/file.c, expand_fdtable).
+/// Prepares for `count` programs, while there is one thread.
 pub fn expect(count: usize) {
-    if count <= FEW {
-        return;
+    if count > FEW {
+        open_files::expect(open_files::raise_limit(count as u64, BATCH));
     }
-    let files = batch_len(count as u64, BATCH) + OTHER_FILES;
-    // Without it all is only slower.
-    let _ = rustix::io::fcntl_dupfd_cloexec(io::stderr(), files as i32 - 1);
-}
-
-/// How many of `count` programs can be worked on at a time, `most` at most; the limit of open files is raised for them if it may be.
-fn batch_len(count: u64, most: u64) -> u64 {
-    let wanted = count.clamp(1, most);
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return 1;
-    };
-    let enough = (wanted + OTHER_FILES).min(hard);
-    let limit = match enough > soft && setrlimit(Resource::RLIMIT_NOFILE, enough, hard).is_ok() {
-        true => enough,
-        false => soft,
-    };
-    limit.saturating_sub(OTHER_FILES).clamp(1, wanted)
 }
 
 /// Installs the loaders that `plans` rely on, each once, and returns the paths with what came of it.
@@ -180,7 +158,8 @@ pub fn restore(
     options: Options,
     crew: &Crew,
 ) -> Vec<Result<Vec<String>>> {
-    let batches = restorations.chunks(batch_len(restorations.len() as u64, BATCH) as usize);
+    let batches =
+        restorations.chunks(open_files::raise_limit(restorations.len() as u64, BATCH) as usize);
     batches
         .flat_map(|batch| restore_batch(batch, options, crew))
         .collect()
@@ -300,18 +279,4 @@ fn sync<'j, W: Send>(
         Some(reason) => bail!("{reason}"),
         None => Ok(()),
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_table_of_open_files_has_grown_beforehand() {
-        expect(1000);
-        let status = fs::read_to_string("/proc/self/status").unwrap();
-        let size = status.lines().find_map(|line| line.strip_prefix("FDSize:"));
-        let size: u64 = size.unwrap().trim().parse().unwrap();
-        assert!(size >= batch_len(1000, BATCH), "{size}");
-    }
 }

@@ -36,13 +36,32 @@ impl Source {
     /// # Errors
     /// Also when it is anything but a regular file.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let (file, metadata) = open(path)?;
+        Self::of(open_regular(path)?)
+    }
+
+    /// What `file` is, which is open for reading.
+    ///
+    /// # Errors
+    /// When it is anything but a regular file.
+    pub fn of(file: File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a regular file",
+            ));
+        }
         Ok(Self {
             file,
             metadata,
             blocks: Vec::new(),
             overlay: Vec::new(),
         })
+    }
+
+    /// The open file, and nothing else of it.
+    pub fn into_file(self) -> File {
+        self.file
     }
 
     /// The open file.
@@ -204,18 +223,6 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     // Opening a FIFO must not wait for its writer.
     let flags = OFlag::O_NONBLOCK.bits();
     File::options().read(true).custom_flags(flags).open(path)
-}
-
-fn open(path: &Path) -> io::Result<(File, Metadata)> {
-    let file = open_regular(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not a regular file",
-        ));
-    }
-    Ok((file, metadata))
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ impl View {
 }
 
 fn view(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<View> {
-    let mut sight = earlier::look_at(&candidate.path, stages);
+    let mut sight = earlier::look_at(candidate, stages);
     let status = describe(candidate, &sight, candidate.named || all)?;
     let mut view = View {
         advice: status.advice.clone(),

@@ -168,11 +168,7 @@ pub fn candidate(roots: &[Root], real: PathBuf) -> Candidate {
         let below = root.wants(&real).then(|| root.below_base(&real))??;
         Some(root.shown.join(below))
     });
-    Candidate {
-        shown: shown.unwrap_or_else(|| real.clone()),
-        path: real,
-        named: false,
-    }
+    Candidate::new(shown.unwrap_or_else(|| real.clone()), real, false)
 }
 
 /// Whether a name is one that this tool gives: what happens to these files is its own doing.
