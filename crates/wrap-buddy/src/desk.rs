@@ -182,7 +182,11 @@ impl<'a> Desk<'a> {
 
     fn look_at(&self, candidate: &Candidate) -> Look {
         match classify_library(candidate, &self.means) {
-            None | Some(Class::Program(..)) => Look::Program,
+            None => Look::Program,
+            Some(Class::Program(subject, _)) => {
+                candidate.keep(subject.source);
+                Look::Program
+            }
             Some(Class::Library(subject)) => {
                 let may_link = |library: &Path| self.may_link(library, &HashSet::new());
                 self.library(candidate, *subject, &may_link)
