@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
@@ -49,13 +49,18 @@ type Snapshot = BTreeMap<PathBuf, (Vec<u8>, u32)>;
 
 impl Tree {
     fn new(variant: Variant) -> Tree {
+        Self::with_library(variant, &[])
+    }
+
+    /// With more `flags` for the linker of `libbar.so`.
+    fn with_library(variant: Variant, flags: &[&str]) -> Tree {
         let arch = variant.arch;
         // The machine's own, or what the cross compiler comes with.
         let linker = arch.find_library(arch.ld_so()).expect("a dynamic linker");
         let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
-        let outer = Build::library(variant, source("lib/bar.c"), "libbar.so")
-            .link(&inner)
-            .build();
+        let outer = Build::library(variant, source("lib/bar.c"), "libbar.so");
+        let outer = flags.iter().fold(outer, |outer, flag| outer.flag(*flag));
+        let outer = outer.link(&inner).build();
         let program = Build::program(variant, source("indirect.c"))
             .flag("-Wl,-rpath,$ORIGIN,--allow-shlib-undefined")
             .flag(format!("-Wl,--dynamic-linker={}", linker.display()))
@@ -161,7 +166,7 @@ impl Tree {
     /// What the tool writes to files that are there and waits for, in order, the same calls in a row as one.
     fn steps(&self, arguments: &[&str]) -> Vec<String> {
         let mut steps = self.trace(arguments);
-        let told = ["pwrite64", "fsync", "fdatasync", "renameat"];
+        let told = ["pwrite64", "fsync", "fdatasync", "renameat", "unlink"];
         steps.retain(|call| told.contains(&call.as_str()));
         steps.dedup();
         steps
@@ -450,7 +455,7 @@ fn on_file_system(tree: &Tree, mount: &str, arguments: &[&str]) -> (run::Output,
     (output, unchanged)
 }
 
-matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (each_step_is_on_disk_before_the_next, each_program_is_opened_once_to_read, read_only_file_system, full_file_system));
+matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (each_step_is_on_disk_before_the_next, a_change_is_on_disk_before_links_are_removed, each_program_is_opened_once_to_read, read_only_file_system, full_file_system));
 
 /// The last step of wrapping is not waited for; all of taking back is, as the sidecar goes then.
 fn each_step_is_on_disk_before_the_next(variant: Variant) {
@@ -459,9 +464,33 @@ fn each_step_is_on_disk_before_the_next(variant: Variant) {
         tree.install_loader();
         let sidecars_first = ["fsync", "pwrite64", "fdatasync", "pwrite64"];
         assert_eq!(tree.steps(wrap), sidecars_first, "{wrap:?}");
-        let taken_back = ["pwrite64", "fdatasync", "pwrite64", "fdatasync"];
+        let taken_back = ["pwrite64", "fdatasync", "pwrite64", "fdatasync", "unlink"];
         assert_eq!(tree.steps(RESTORE), taken_back, "{wrap:?}");
     }
+}
+
+/// A library with room for short paths only has links beside it for a long one, and finds by them what it needs until it is
+/// on disk that it does not.
+fn a_change_is_on_disk_before_links_are_removed(variant: Variant) {
+    // Its constants do not end with a page of their own.
+    let tree = Tree::with_library(variant, &["-Wl,-z,noseparate-code"]);
+    let library = tree.path("app/libbar.so");
+    // Nearly as long as the kernel takes.
+    let far = tree.path(&vec!["d".repeat(250); 15].join("/"));
+    fs::create_dir_all(far.parent().expect("a directory")).expect("mkdir");
+    symlink(tree.path("lib"), &far).expect("a symlink");
+    let [library, far] = [&library, &far].map(|path| path.to_str().expect("UTF-8"));
+    let wrap = |libs| ["--paths", library, "--libs", libs];
+    tree.run(&wrap(far)).success();
+    let links = tree.path("app/.libbar.so.wrapbuddy.d");
+    assert!(links.is_dir(), "{far} fits into {library}");
+    let steps = tree.steps(&wrap("lib"));
+    assert!(
+        steps.ends_with(&["pwrite64", "fdatasync", "unlink"].map(String::from)),
+        "{steps:?}"
+    );
+    assert!(!links.exists());
+    tree.works("without links");
 }
 
 /// To tell what it is, to look at it, and to write to it, if at all.
