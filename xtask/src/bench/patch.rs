@@ -52,7 +52,6 @@ pub fn run(options: &Options) -> Result<()> {
     let tool = release_tool()?;
     let loaders = TempDir::new().context("cannot make a directory")?;
     write_loaders(loaders.path())?;
-    let disk = Disk::new("bench-patch-")?;
     // A single file is written where files usually are: a file system in a file has twice the work to sync it.
     let usual = TempDir::with_prefix_in("bench-patch-", target_dir()?)?;
     let kit = |dir: &Path| -> Result<Kit> {
@@ -65,8 +64,9 @@ pub fn run(options: &Options) -> Result<()> {
         })
     };
     let mut misses = Misses::default();
-    // First, while there is nothing left to do from copying thousands of files.
+    // First, while there is nothing left to do from making a file system and copying thousands of files.
     one_large_file(&kit(usual.path())?, &mut misses)?;
+    let disk = Disk::new("bench-patch-")?;
     many_programs(&kit(disk.path())?, &mut misses)?;
     misses.finish(options.check)
 }
