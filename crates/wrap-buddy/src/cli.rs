@@ -1,12 +1,11 @@
 //! The command line, defined once: parsing, help and usage errors all come from here.
 
 use std::ffi::OsString;
-use std::mem::ManuallyDrop;
 use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use crate::scan::{Candidate, Unreadable, Wanted, scan};
@@ -310,16 +309,11 @@ impl CommandLine {
         let begins_with_flag = args
             .get(1)
             .is_some_and(|first| first.as_bytes().starts_with(b"-"));
-        if begins_with_flag {
-            let mut wrapping = ManuallyDrop::new(Cli::command());
-            let matches = wrapping.try_get_matches_from_mut(&args);
-            let wrap = matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
-            if let Ok(wrap) = wrap {
-                return Ok(Self {
-                    command: None,
-                    wrap,
-                });
-            }
+        if begins_with_flag && let Ok(wrap) = Cli::try_parse_from(&args) {
+            return Ok(Self {
+                command: None,
+                wrap,
+            });
         }
         Self::try_parse_from(args)
     }
@@ -400,6 +394,7 @@ mod tests {
 
     #[test]
     fn the_command_is_consistent() {
+        use clap::CommandFactory;
         CommandLine::command().debug_assert();
     }
 

@@ -24,10 +24,10 @@ pub fn raise_limit(count: u64, most: u64) -> u64 {
     limit.saturating_sub(OTHER_FILES).clamp(1, wanted)
 }
 
-/// How many may be left open that could as well be opened again: a part of the limit as it is.
+/// How many may be left open that could as well be opened again: half of what can be.
 pub fn to_spare() -> usize {
-    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
-    (limit / 2).min(MOST_TO_SPARE) as usize
+    let both = 2 * MOST_TO_SPARE;
+    (raise_limit(both, both) / 2) as usize
 }
 
 /// Has the table of open files grow for as many as there may [`to_spare`]; see [`expect`].

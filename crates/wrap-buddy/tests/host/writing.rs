@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use nix::sys::resource::{Resource, setrlimit};
 use sidecar::Sidecar;
 use wrap_buddy::report::{Status, Teller};
 
@@ -232,7 +233,9 @@ fn a_stub_without_its_sidecar_is_never_taken_for_the_original(target: Target) {
 }
 
 #[test]
-fn more_files_than_are_open_at_a_time() {
+fn more_files_than_can_be_open_at_a_time() {
+    // Of this process, which is this test's own.
+    setrlimit(Resource::RLIMIT_NOFILE, 100, 100).unwrap();
     let yard = Yard::new();
     let main = yard.compile(X86_64, "tree/main", MAIN, &[]);
     for n in 0..300 {
