@@ -76,7 +76,7 @@ pub fn classify_library<'a>(candidate: &Candidate, means: &Means<'a>) -> Option<
     };
     // What is malformed will be called that.
     if is_surely_program(&mut source).unwrap_or(false) {
-        candidate.keep(source);
+        candidate.keep(source.into_file());
         return None;
     }
     Some(elf(&candidate.path, source, arch, means).unwrap_or_else(Class::Left))
@@ -84,7 +84,7 @@ pub fn classify_library<'a>(candidate: &Candidate, means: &Means<'a>) -> Option<
 
 /// An ELF file for one of our architectures.
 fn open(candidate: &Candidate) -> Result<(Source, &'static Arch), Left> {
-    let mut source = match candidate.open() {
+    let mut source = match candidate.open().and_then(Source::of) {
         Ok(source) => source,
         Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
             return Err(Left::NotElf("not a regular file".to_owned()));

@@ -184,7 +184,7 @@ impl<'a> Desk<'a> {
         match classify_library(candidate, &self.means) {
             None => Look::Program,
             Some(Class::Program(subject, _)) => {
-                candidate.keep(subject.source);
+                candidate.keep(subject.source.into_file());
                 Look::Program
             }
             Some(Class::Library(subject)) => {

@@ -134,7 +134,7 @@ pub enum Sight {
 
 /// Looks at a file.
 pub fn look_at(candidate: &Candidate, stages: &[Stage]) -> Sight {
-    let mut source = match candidate.open() {
+    let mut source = match candidate.open().and_then(Source::of) {
         Ok(source) => source,
         Err(error) => return Sight::Unreadable(format!("cannot be opened: {}", io_reason(&error))),
     };

@@ -24,7 +24,7 @@ pub fn raise_limit(count: u64, most: u64) -> u64 {
     limit.saturating_sub(OTHER_FILES).clamp(1, wanted)
 }
 
-/// How many may be left open that could as well be opened again: half of what can be.
+/// How many may be left open that could as well be opened again: half of what can be, once the limit is raised.
 pub fn to_spare() -> usize {
     let both = 2 * MOST_TO_SPARE;
     (raise_limit(both, both) / 2) as usize

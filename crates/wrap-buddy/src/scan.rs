@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use ignore::{DirEntry, WalkBuilder, WalkState};
 use object::elf;
 
-use crate::inspect::{Source, open_regular};
+use crate::inspect::open_regular;
 use crate::naming::is_sidecar_name;
 use crate::open_files;
 
@@ -26,9 +26,9 @@ pub struct Candidate {
     pub path: PathBuf,
     /// Named by the user, not met in a directory.
     pub named: bool,
-    /// Open between a look at it and the next, the first of which was for its kind.
+    /// The file, left open by one look at it for the next.
     kept: Mutex<Option<File>>,
-    /// Whether it may be, or too many are.
+    /// Whether it may be left open: there are not too many.
     may_be_kept: bool,
 }
 
@@ -44,23 +44,20 @@ impl Candidate {
         }
     }
 
-    /// Opens it for reading, unless it is still open.
+    /// The file, meant to be a regular one, open for reading; opened now, unless it was left open.
     ///
     /// # Errors
-    /// Also when it is anything but a regular file.
-    pub fn open(&self) -> io::Result<Source> {
-        let kept = self.kept.lock();
-        match kept.unwrap_or_else(PoisonError::into_inner).take() {
-            Some(file) => Source::of(file),
-            None => Source::open(&self.path),
-        }
+    /// As `open(2)`.
+    pub fn open(&self) -> io::Result<File> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.take().map_or_else(|| open_regular(&self.path), Ok)
     }
 
     /// Leaves the file open for the next who opens it.
-    pub fn keep(&self, source: Source) {
+    pub fn keep(&self, file: File) {
         if self.may_be_kept {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            *kept = Some(source.into_file());
+            *kept = Some(file);
         }
     }
 }

@@ -34,7 +34,7 @@ pub fn look_at(desk: &Desk<'_>, candidate: &Candidate) -> Option<FileCheck> {
             ..FileCheck::new(shown, Kind::Other)
         })
     };
-    let mut source = match candidate.open() {
+    let mut source = match candidate.open().and_then(Source::of) {
         Ok(source) => source,
         Err(error) if error.kind() == std::io::ErrorKind::InvalidInput && !asked_for => {
             return None;
