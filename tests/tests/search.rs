@@ -8,7 +8,8 @@ use e2e::{Build, Edited, Libc, Output, Root, Variant, Wrap, matrix, source};
 use sidecar::Sidecar;
 
 matrix!(glibc:
-    frozen_searches_for_nothing, what_paths_say_is_not_asked_for_again, symbols_are_bound_as_before, exempt_libraries_are_searched_for, a_library_that_is_gone,
+    frozen_searches_for_nothing, what_paths_say_is_not_asked_for_again, symbols_are_bound_as_before, exempt_libraries_are_searched_for, libraries_of_drivers_are_searched_for,
+    what_may_move_is_named, a_library_that_is_gone,
     relocatable, what_is_opened_later, in_place, filtees, a_filtee_of_a_library_below_the_paths,
 );
 matrix!(systems: inherited);
@@ -208,6 +209,51 @@ fn exempt_libraries_are_searched_for(variant: Variant) {
     chain.says(&[], "42\n");
 }
 
+/// Wherever a driver of that name is on the machine a program comes to.
+fn libraries_of_drivers_are_searched_for(variant: Variant) {
+    let chain = Chain::new(variant);
+    let drivers = "/run/opengl-driver/lib";
+    let library = format!("{drivers}/libfoo.so");
+    chain.root.install(&foo(variant, 1), &library);
+    let wrap = chain.root.wrap(PROGRAM).libs([chain.bar.as_str(), drivers]);
+    wrap.args(FROZEN).run();
+    let needed = chain.needed();
+    assert!(needed.contains(&"libfoo.so".to_owned()), "{needed:?}");
+    assert!(
+        needed.contains(&format!("{}/libbar.so", chain.bar)),
+        "{needed:?}"
+    );
+    chain.says(&[], "3\n");
+}
+
+/// `libbar.so` knows where `libfoo.so` is, which nobody has said to stay there.
+fn what_may_move_is_named(variant: Variant) {
+    let chain = Chain::new(variant);
+    let (vendor, inner) = ("/opt/vendor", foo(variant, 40));
+    let outer = bar(variant, &inner).flag(format!("-Wl,-rpath,{vendor}"));
+    let library = format!("{vendor}/libfoo.so");
+    chain.root.install(&inner, &library);
+    chain
+        .root
+        .install(&outer.build(), &format!("{}/libbar.so", chain.bar));
+    let warning = "frozen, but neither in a store nor in a directory given here";
+    for (libs, warned) in [
+        (vec![&*chain.bar], true),
+        (vec![&*chain.bar, vendor], false),
+    ] {
+        let output = chain.root.wrap(PROGRAM).libs(libs).args(FROZEN).run();
+        let mut lines = output.stderr.lines();
+        let line = lines.find(|line| line.contains(warning));
+        assert_eq!(
+            line.is_some_and(|line| line.contains(&library)),
+            warned,
+            "{output}"
+        );
+        assert_eq!(line.is_some(), warned, "{output}");
+        chain.says(&[], "42\n");
+    }
+}
+
 fn a_library_that_is_gone(variant: Variant) {
     let chain = Chain::new(variant);
     chain.wrap(&FROZEN).run();
@@ -222,6 +268,10 @@ fn a_library_that_is_gone(variant: Variant) {
         status.stdout.contains(&format!("{path} is gone")),
         "{status}"
     );
+
+    let check = chain.root.wrap_buddy().args(["check", "/app"]).output();
+    assert!(check.stdout.contains(&path), "{check}");
+    assert_eq!(check.status, Some(1), "{check}");
 
     let wrap = chain.root.wrap(PROGRAM).libs([chain.bar.as_str(), &moved]);
     wrap.args(FROZEN).run();
