@@ -10,7 +10,7 @@ mod versions;
 pub use dynamic::{Dynamic, Filtee};
 pub use property::has_property;
 pub use sections::{Section, is_called, sections};
-pub use source::{Source, open_regular};
+pub use source::{Source, open_regular, read_regular};
 pub use space::{PAGE, Room, relocates, rooms, zeros_behind};
 pub use versions::Required;
 

@@ -1,7 +1,7 @@
 //! A file read in blocks by pread: however large it is, only the blocks that hold headers are read.
 
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -225,6 +225,25 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     File::options().read(true).custom_flags(flags).open(path)
 }
 
+/// The content of the regular file at `path`, at most `max` bytes long. A FIFO is not waited for, a device not read.
+///
+/// # Errors
+/// As `open(2)` and `read(2)`; [`io::ErrorKind::InvalidInput`] for what is no regular file,
+/// [`io::ErrorKind::FileTooLarge`] for a longer one.
+pub fn read_regular(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    let file = open_regular(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut bytes = Vec::new();
+    // Files of /proc give their length as 0, and others may grow meanwhile.
+    file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,5 +289,24 @@ mod tests {
         assert!(source.string(0, 5000, 6000).is_err());
         assert!(source.string(0, 6000, 4999).is_err());
         assert!(source.string(5001, 6000, 6000).is_err());
+    }
+
+    #[test]
+    fn only_regular_files_are_read_and_no_longer_ones() {
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        let file = directory.path().join("file");
+        std::fs::write(&file, "four").unwrap();
+        let kind = |path: &Path, max| read_regular(path, max).map_err(|error| error.kind());
+        assert_eq!(kind(&file, 4), Ok(b"four".to_vec()));
+        assert_eq!(kind(&file, 3), Err(io::ErrorKind::FileTooLarge));
+        for other in [&fifo, Path::new("/dev/zero"), directory.path()] {
+            assert_eq!(
+                kind(other, 4),
+                Err(io::ErrorKind::InvalidInput),
+                "{other:?}"
+            );
+        }
     }
 }

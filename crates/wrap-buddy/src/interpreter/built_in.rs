@@ -11,11 +11,14 @@ use object::elf;
 use super::Libc;
 use crate::arch::{self, Arch};
 use crate::bytes;
-use crate::inspect::{Elf, Source};
+use crate::inspect::{Elf, Source, read_regular};
 use crate::root::Root;
 
 /// Bytes of a dynamic linker looked through at most.
 const MOST: u64 = 4 << 20;
+
+/// Bytes of a list of directories for musl at most.
+const MAX_LIST: u64 = 1 << 20;
 
 /// What was decided when a dynamic linker was built.
 #[derive(Clone, Debug, Default)]
@@ -177,7 +180,7 @@ fn musl(root: &Root, path: &Path) -> Vec<PathBuf> {
         .unwrap_or(Path::new("/"));
     let name = Path::new(path.file_name().unwrap_or_default());
     let name = name.with_extension("").with_extension("path");
-    let list = fs::read(root.on_host(&prefix.join("etc").join(name)))
+    let list = read_regular(&root.on_host(&prefix.join("etc").join(name)), MAX_LIST)
         .unwrap_or_else(|_| b"/lib:/usr/local/lib:/usr/lib".to_vec());
     list.split(|byte| b":\n".contains(byte))
         .filter(|entry| !entry.is_empty())

@@ -9,7 +9,6 @@
 //! had it loaded; the list in `/etc/ld-musl-ARCH.path`. The first file of that name counts, even for another machine.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -23,8 +22,11 @@ use super::shelf::{Misfit, Probe, Shelf, misfit};
 use super::tree::{self, Tree};
 use crate::arch::{self, Arch};
 use crate::bytes;
-use crate::inspect::{Elf, Filtee};
+use crate::inspect::{Elf, Filtee, read_regular};
 use crate::interpreter::{Interpreter, Libc};
+
+/// Bytes of an `ld.so.preload` at most.
+const MAX_PRELOAD: u64 = 1 << 20;
 
 /// What is settled before a search begins.
 #[derive(Clone, Debug, Default)]
@@ -221,7 +223,8 @@ impl<'a> Linker<'a> {
             .map(|name| (name.clone(), PathBuf::from("LD_PRELOAD")))
             .collect();
         if let Some(path) = &self.interpreter.built_in().preload {
-            let text = fs::read(self.shelf.root().on_host(path)).unwrap_or_default();
+            let path_on_host = self.shelf.root().on_host(path);
+            let text = read_regular(&path_on_host, MAX_PRELOAD).unwrap_or_default();
             let names = preload_list(&text).into_iter();
             all.extend(names.map(|name| (name, path.clone())));
         }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
@@ -12,9 +11,12 @@ use object::elf;
 use super::cache::Cache;
 use super::index;
 use crate::arch;
-use crate::inspect::{Elf, Identity, Source, identify};
+use crate::inspect::{Elf, Identity, Source, identify, read_regular};
 use crate::interpreter::Libc;
 use crate::root::Root;
+
+/// Bytes of an ld.so.cache at most: some hundred thousand libraries.
+const MAX_CACHE: u64 = 64 << 20;
 
 /// What is at a path where a library was looked for.
 #[derive(Clone, Debug)]
@@ -80,7 +82,7 @@ impl Shelf {
     /// The ld.so.cache at `path`.
     pub fn cache(&self, path: &Path) -> Option<Arc<Cache>> {
         let read = |path: &Path| {
-            let bytes = fs::read(self.root.on_host(path)).ok()?;
+            let bytes = read_regular(&self.root.on_host(path), MAX_CACHE).ok()?;
             Cache::parse(&bytes).map(Arc::new)
         };
         remembered(&self.caches, path, read)
