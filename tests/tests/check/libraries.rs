@@ -10,6 +10,7 @@ use crate::scenes::{at_home, default_directory};
 matrix!(systems:
     a_program_without_its_linker_and_library, a_library_of_another_machine, libraries_beside_a_wrapped_program,
 );
+matrix!(glibc: default_directories_that_are_forbidden);
 matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (a_program_for_a_newer_glibc));
 
 const HOST: Variant = Variant::new(Arch::X86_64, Libc::Glibc, Kind::Pie);
@@ -43,6 +44,58 @@ fn a_program_without_its_linker_and_library(variant: Variant) {
         .expect("its library");
     assert_eq!(library["rule"], "runpath");
     assert_eq!(library["path"], format!("{}/libfoo.so", sample.library_dir));
+}
+
+/// A program with DF_1_NODEFLIB finds not even its C library where its dynamic linker looks by itself, whatever ld.so.cache may
+/// say; a library with it, nothing there that the program does not load.
+fn default_directories_that_are_forbidden(variant: Variant) {
+    let flag = "-Wl,-z,nodefaultlib";
+    let sample = at_home(variant, &[flag]);
+    let (root, defaults) = (&sample.root, default_directory(variant));
+    root.write("/etc/ld.so.conf", format!("{defaults}\n"));
+    let before = check(root, &sample.program, &[]);
+    let before = before.is(&["library libfoo.so", "library libc.so.6"]);
+    let text = before.text();
+    let forbidden = format!("it is in {defaults}, a default directory, which /app/program forbids");
+    assert!(text.contains(&forbidden), "{text}");
+    assert!(!text.contains("ldconfig"), "{text}");
+    before.repair(root);
+    sample.run();
+    check(root, &sample.program, &[]).is(&[]);
+
+    let wrap = |args: &[&str]| {
+        let wrap = root.wrap(&sample.program);
+        let libs = wrap.only_libs([&*sample.library_dir]);
+        let wrap = libs.interpreter(&variant.fhs_interpreter());
+        wrap.args(args.iter().copied()).run();
+    };
+    for args in [["--search", "rpath"], ["--search", "frozen"]] {
+        wrap(&args);
+        sample.run();
+        check(root, &sample.program, &[]).is(&[]);
+    }
+    let restore = root.wrap_buddy().args(["restore", &sample.program]);
+    restore.output().success();
+    wrap(&["--strategy", "inplace"]);
+    sample.run();
+    check(root, &sample.program, &[]).is(&[]);
+
+    let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
+    let outer = Build::library(variant, source("lib/bar.c"), "libbar.so").link(&inner);
+    let outer = outer.flag(flag).build();
+    root.install(&inner, &format!("{defaults}/libfoo.so"));
+    let program = Build::program(variant, source("indirect.c")).link(&outer);
+    let built = program.flag("-Wl,--allow-shlib-undefined").build();
+    let directory = root.package("bar", &[outer]);
+    let program = root.install(&built, "/app/indirect");
+    for search in ["runpath", "rpath", "frozen"] {
+        let wrap = root.wrap(&program).only_libs([&*directory]);
+        let wrap = wrap.interpreter(&variant.fhs_interpreter());
+        wrap.args(["--search", search]).run();
+        let output = root.command(&program).output().success();
+        assert_eq!(output.stdout, "42\n", "{search}");
+        check(root, &program, &[]).is(&[]);
+    }
 }
 
 /// Edited in place, it needs no sidecar to be seen as it is.

@@ -14,7 +14,7 @@ use super::{Desk, FileCheck, Kind, State, kernel};
 use crate::arch;
 use crate::inspect::Source;
 use crate::interpreter::{Fit, Interpreter, Libc};
-use crate::resolve::{Cause, Linker, Lost, Misfit, Tree, misfit};
+use crate::resolve::{Asker, Cause, Linker, Lost, Misfit, Tree, misfit};
 use crate::status::{loader_problem, own_loader_problem};
 
 /// A look at what one file has loaded.
@@ -182,6 +182,14 @@ impl Look<'_, '_> {
         Some(presumed)
     }
 
+    /// The file, as it asks for libraries.
+    fn itself(&self) -> Asker<'_> {
+        Asker {
+            path: self.inside,
+            elf: &self.subject.elf,
+        }
+    }
+
     fn problem(&mut self, diagnosis: Diagnosis, text: String) {
         self.file.problems.push(Problem::new(diagnosis, text));
     }
@@ -230,12 +238,11 @@ impl Look<'_, '_> {
         let interpreter = linker.interpreter;
         for lost in &tree.lost {
             // Whoever is for another libc needs that libc, which is not what is wrong.
-            let by = tree.path_of(lost.by, self.inside);
             let of_other = lost
                 .by
                 .is_some_and(|by| unfit(tree, by, interpreter).is_some());
             if !of_other {
-                let problem = self.lost(lost, by, linker);
+                let problem = self.lost(lost, tree, linker);
                 self.file.problems.push(problem);
             }
         }
@@ -306,13 +313,22 @@ impl Look<'_, '_> {
         }
     }
 
-    fn lost(&self, lost: &Lost, by: &Path, linker: &Linker<'_>) -> Problem {
+    fn lost(&self, lost: &Lost, tree: &Tree, linker: &Linker<'_>) -> Problem {
+        let asker = tree.asker(lost.by, self.itself());
         let name = lost.name.display().to_string();
         let for_whom = match lost.by {
             None => String::new(),
-            Some(_) => format!(", which {} needs", by.display()),
+            Some(_) => format!(", which {} needs", asker.path.display()),
         };
-        if let Some(uncached) = linker.uncached(&lost.name) {
+        if let Some(directory) = linker.forbidden(&lost.name, asker) {
+            let text = format!(
+                "{name}{for_whom} is not found: it is in {}, a default directory, which {} forbids to search (DF_1_NODEFLIB)",
+                directory.display(),
+                asker.path.display()
+            );
+            return Problem::new(Diagnosis::LibraryMissing, text).of(name);
+        }
+        if let Some(uncached) = linker.uncached(&lost.name, asker) {
             let text = format!(
                 "{name}{for_whom} is not found: it is in {}, which {} names, but not in {}",
                 uncached.directory.display(),
@@ -363,7 +379,7 @@ impl Look<'_, '_> {
             let mut names = opened.soname.iter();
             let is_there = names.any(|name| {
                 let name = std::ffi::OsStr::new(name);
-                linker.find(name, self.inside, &told, true).is_ok()
+                linker.find(name, self.itself(), &told).is_ok()
             });
             let Some(first) = opened.soname.first().filter(|_| !is_there) else {
                 continue;

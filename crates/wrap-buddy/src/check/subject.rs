@@ -119,7 +119,8 @@ impl Subject {
         let Ok(sidecar) = Sidecar::parse(&earlier.sidecar) else {
             return Ok(());
         };
-        self.is_relocatable = sidecar.header().flags.contains(Flags::RELOCATABLE);
+        let header = sidecar.header();
+        self.is_relocatable = header.flags.contains(Flags::RELOCATABLE);
         self.flag = loader_flag(&sidecar);
         if let Some(text) = refused_loader(source.file(), &sidecar) {
             let help = "wrap it again without that flag, or take from it what it was given: chmod ug-s, setcap -r";
@@ -133,10 +134,11 @@ impl Subject {
         };
         let search = sidecar.search();
         if !search.is_empty() {
-            match dynamic.is_inherited() {
-                true => dynamic.rpath = Some(text(search)),
-                false => dynamic.runpath = Some(text(search)),
-            }
+            let search = Some(text(search));
+            (dynamic.rpath, dynamic.runpath) = match header.flags.contains(Flags::RPATH) {
+                true => (search, None),
+                false => (None, search),
+            };
         }
         let added: Vec<_> = sidecar.needed_names().map(text).collect();
         dynamic.needed.splice(0..0, added);

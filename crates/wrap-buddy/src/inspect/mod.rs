@@ -16,6 +16,7 @@ pub use versions::Required;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, Result, ensure};
 use object::LittleEndian;
@@ -75,9 +76,14 @@ pub struct Interp {
     pub path: OsString,
 }
 
+/// Device and inode of a file.
+pub type Inode = (u64, u64);
+
 /// What was read of an ELF file.
 #[derive(Clone, Debug)]
 pub struct Elf {
+    /// Which file it was; none for one that is only presumed.
+    pub inode: Option<Inode>,
     /// `e_machine`.
     pub machine: u16,
     /// EI_CLASS.
@@ -209,6 +215,7 @@ impl Elf {
     /// A shared library of which nothing is known but what it is for.
     pub fn of_architecture(machine: u16, class: u8) -> Self {
         Self {
+            inode: None,
             machine,
             class,
             os_abi: elf::ELFOSABI_SYSV,
@@ -252,7 +259,9 @@ impl Elf {
         );
         let interp = read_interp(source, &segments)?;
         let dynamic = Dynamic::read::<H>(source, &segments).context(".dynamic")?;
+        let metadata = source.metadata();
         Ok(Self {
+            inode: Some((metadata.dev(), metadata.ino())),
             machine: header.e_machine(LE),
             class: header.e_ident().class,
             os_abi: header.e_ident().os_abi,

@@ -145,7 +145,8 @@ impl BuiltIn {
                 .iter()
                 .any(|directory| path.starts_with(directory));
             if text.len() > 1 && !elsewhere && !self.default.contains(&path) {
-                self.default.push(path);
+                // Without the slash at the end.
+                self.default.push(path.components().collect());
             }
         } else if text.ends_with(b"/ld.so.cache") {
             // SYSCONFDIR "/ld.so.cache" (glibc elf/dl-cache.h).

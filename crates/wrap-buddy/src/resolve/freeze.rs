@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use globset::GlobSet;
 
 use super::found::Found;
-use crate::inspect::Elf;
+use super::walk::{Node, Walk};
 
 /// Where drivers of the machine are, which are not those of the machine that a program was wrapped on.
 const DRIVERS: [&str; 2] = ["/run/opengl-driver", "/run/opengl-driver-32"];
@@ -43,92 +43,74 @@ pub enum Front {
 }
 
 /// A program whose libraries are all known.
-pub(super) struct Subject<'a, F> {
+pub(super) struct Subject<'a> {
+    /// What it loads.
+    pub walk: &'a Walk<'a>,
     /// What it needs itself, in order, extra names included.
     pub needed: Vec<&'a OsStr>,
     /// Names that it needs in place of its libraries, which do not find them by themselves.
     pub added: HashSet<&'a OsStr>,
-    /// The library that answers to a name, and where it is; none for what is missing and for ld.so.
-    pub library: F,
-    /// The dynamic linker.
-    pub interpreter: &'a Path,
     /// Names that are searched for as ever.
     pub except: &'a GlobSet,
 }
 
-/// A library in the order of loading.
-struct Listed<'a> {
-    /// The name it was first asked for by.
-    name: &'a OsStr,
-    found: &'a Found,
-    /// Whether what it asks for is in the list, too.
-    is_done: bool,
-}
-
-impl<'a, F: Fn(&OsStr) -> Option<&'a Found>> Subject<'a, F> {
+impl<'a> Subject<'a> {
     /// What goes in front of its own DT_NEEDED. Those follow, so that names are known by which symbol versions are looked
     /// for: ld.so finds them loaded, by their DT_SONAME (glibc elf/dl-load.c, `_dl_map_object`).
     ///
-    /// Libraries are in the order in which ld.so looks up symbols (elf/dl-deps.c, `_dl_map_object_deps`), which stays: breadth
-    /// first, but filtees right in front of what filters them, unless they are in front of it anyway.
+    /// Libraries are in the order in which ld.so looks up symbols, which stays. What only libraries need that are searched
+    /// for is left to those.
     pub fn front(&self) -> Vec<Front> {
         let family_stays = self.family_is_searched_for();
-        let is_searched = |one: &Listed<'_>| {
-            self.is_exempt(one.name, one.found) || (family_stays && is_of_family(one.name))
+        let is_searched = |one: &Node| {
+            self.is_exempt(&one.name, &one.found) || (family_stays && is_of_family(&one.name))
         };
-        let mut list = Vec::new();
-        let mut seen = HashSet::new();
-        self.append(&mut list, &mut seen, self.needed.iter().copied());
-        let mut next = 0;
-        while let Some(ahead) = list[next..].iter().position(|one| !one.is_done) {
-            next += ahead;
-            list[next].is_done = true;
-            if is_searched(&list[next]) {
-                continue;
-            }
-            let elf = &list[next].found.elf;
-            let needed = elf.needed().iter().map(OsString::as_os_str);
-            self.append(&mut list, &mut seen, needed);
-            let mut before = next;
-            for filtee in elf.filtees() {
-                let Some(filtee) = self.listed(&filtee.name) else {
-                    continue;
-                };
-                let path = &filtee.found.path;
-                let mut behind = (before + 1)..list.len();
-                let filtee = match behind.find(|&at| list[at].found.path == *path) {
-                    Some(at) => list.remove(at),
-                    None if seen.insert(path) => filtee,
-                    None => continue,
-                };
-                list.insert(before, filtee);
-                before += 1;
+        let direct: HashSet<&OsStr> = self.needed.iter().copied().collect();
+        let mut reached: HashSet<usize> = HashSet::new();
+        let mut ahead: Vec<usize> = self
+            .needed
+            .iter()
+            .filter_map(|name| self.walk.node(name))
+            .collect();
+        while let Some(index) = ahead.pop() {
+            let node = &self.walk.nodes[index];
+            if reached.insert(index) && !is_searched(node) {
+                let elf = &node.found.elf;
+                let filtees = elf.filtees().iter().map(|filtee| &filtee.name);
+                let names = elf.needed().iter().chain(filtees);
+                ahead.extend(names.filter_map(|name| self.walk.node(name)));
             }
         }
-        let direct: HashSet<&OsStr> = self.needed.iter().copied().collect();
-        let told = list.iter().filter_map(|one| match is_searched(one) {
-            false => Some(Front::File(one.found.path.clone())),
-            true if direct.contains(one.name) || self.added.contains(one.name) => {
-                Some(Front::Name(one.name.to_owned()))
+        let order = self.walk.order().filter(|index| reached.contains(index));
+        let told = order.filter_map(|index| {
+            let one = &self.walk.nodes[index];
+            let name = one.name.as_os_str();
+            match is_searched(one) {
+                false => Some(Front::File(one.found.path.clone())),
+                true if direct.contains(name) || self.added.contains(name) => {
+                    Some(Front::Name(name.to_owned()))
+                }
+                true => None,
             }
-            true => None,
         });
         told.collect()
     }
 
+    fn library(&self, name: &OsStr) -> Option<&'a Found> {
+        Some(&self.walk.nodes[self.walk.node(name)?].found)
+    }
+
     /// Names that it needs and that ld.so need not be told: their libraries are among the files in `front`, and answer to the
-    /// name by their DT_SONAME whoever asks. Those that `all` files require versions of stay, because ld.so looks for these only
+    /// name by their DT_SONAME whoever asks. Those that files require versions of stay, because ld.so looks for these only
     /// by names that something was loaded by (elf/dl-version.c, find_needed).
-    pub fn implied<'e>(
-        &self,
-        front: &[Front],
-        all: impl Iterator<Item = &'e Elf>,
-    ) -> HashSet<OsString> {
+    pub fn implied(&self, front: &[Front]) -> HashSet<OsString> {
+        let libraries = self.walk.nodes.iter().map(|node| &*node.found.elf);
+        let all = libraries.chain([self.walk.subject.elf]);
         let required = all.filter_map(|elf| elf.dynamic.as_ref());
         let required = required.flat_map(|dynamic| &dynamic.requires);
         let versioned: HashSet<&OsStr> = required.map(|one| one.library.as_os_str()).collect();
         let is_implied = |name: &OsStr| {
-            (self.library)(name).is_some_and(|found| {
+            self.library(name).is_some_and(|found| {
                 let soname = found
                     .elf
                     .dynamic
@@ -142,26 +124,6 @@ impl<'a, F: Fn(&OsStr) -> Option<&'a Found>> Subject<'a, F> {
         names.map(|&name| name.to_owned()).collect()
     }
 
-    fn listed(&self, name: &'a OsStr) -> Option<Listed<'a>> {
-        let found = (self.library)(name)?;
-        Some(Listed {
-            name,
-            found,
-            is_done: false,
-        })
-    }
-
-    /// Adds what is not in the list yet.
-    fn append(
-        &self,
-        list: &mut Vec<Listed<'a>>,
-        seen: &mut HashSet<&'a Path>,
-        names: impl Iterator<Item = &'a OsStr>,
-    ) {
-        let known = names.filter_map(|name| self.listed(name));
-        list.extend(known.filter(|one| seen.insert(&one.found.path)));
-    }
-
     /// What is made for one kind of processor is searched for as well: the next machine may have another.
     fn is_exempt(&self, name: &OsStr, found: &Found) -> bool {
         let is_driver = |drivers| found.path.starts_with(drivers);
@@ -170,10 +132,12 @@ impl<'a, F: Fn(&OsStr) -> Option<&'a Found>> Subject<'a, F> {
 
     /// glibc is frozen as one, and only together with the dynamic linker that comes with it.
     fn family_is_searched_for(&self) -> bool {
-        let home = directory(self.interpreter);
+        let home = directory(&self.walk.linker.interpreter.path);
         LIBC_FAMILY.iter().map(OsStr::new).any(|name| {
             self.except.is_match(name)
-                || (self.library)(name).is_some_and(|found| directory(&found.path) != home)
+                || self
+                    .library(name)
+                    .is_some_and(|found| directory(&found.path) != home)
         })
     }
 }

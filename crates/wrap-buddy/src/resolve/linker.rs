@@ -20,6 +20,7 @@ use super::processor::{Processor, Subdirectories};
 use super::search_path::{Tokens, expand};
 use super::shelf::{Misfit, Probe, Shelf, misfit};
 use super::tree::{self, Tree};
+use super::walk::Asker;
 use crate::arch::{self, Arch};
 use crate::bytes;
 use crate::inspect::{Elf, Filtee, read_regular};
@@ -116,7 +117,15 @@ impl<'a> Linker<'a> {
 
     /// What it would load for the file `elf` opened as `path`, absolute.
     pub fn tree(&self, path: &Path, elf: &Elf) -> Tree {
-        tree::tree(self, self.shelf, path, elf)
+        tree::tree(self, Asker { path, elf })
+    }
+
+    /// Whether it looks in its default directories on behalf of the file `elf`: not for one with DF_1_NODEFLIB, which musl
+    /// does not know.
+    pub fn has_defaults(&self, elf: &Elf) -> bool {
+        let dynamic = elf.dynamic.as_ref();
+        let forbids = dynamic.is_some_and(|dynamic| dynamic.no_default_directories);
+        !forbids || self.interpreter.libc == Libc::Musl
     }
 
     /// Which directories are searched because somebody says so. `chain` are the search paths of the file that asks, of the
@@ -153,22 +162,21 @@ impl<'a> Linker<'a> {
         paths.chain(inherited).chain(environment).collect()
     }
 
-    /// Looks for `name`, which the file opened as `from` needs: where it is `told` to, and then by itself, in default
-    /// directories only if the file is `with_defaults` (no DF_1_NODEFLIB).
+    /// Looks for `name`, which the file `asker` needs: where it is `told` to, and then by itself, in default directories
+    /// unless the file forbids that.
     ///
     /// # Errors
     /// With the files that come close, in the order of the search.
     pub fn find<'t>(
         &self,
         name: &OsStr,
-        from: &Path,
+        asker: Asker<'_>,
         told: impl IntoIterator<Item = &'t Step>,
-        with_defaults: bool,
     ) -> Result<Found, Vec<Near>> {
         let mut nears = Vec::new();
         if name.as_bytes().contains(&b'/') {
             // A path, not a name to be searched for; a relative one depends on where the program is started.
-            let origin = from.parent().unwrap_or(Path::new("/"));
+            let origin = asker.path.parent().unwrap_or(Path::new("/"));
             for path in expand(name.as_bytes(), origin, &self.tokens(name.as_bytes())) {
                 if let Verdict::Found(elf) = self.look(&path, &mut nears) {
                     return Ok(found(path, elf, Rule::Path, None));
@@ -176,9 +184,7 @@ impl<'a> Linker<'a> {
             }
             return Err(nears);
         }
-        // musl does not know the flag.
-        let with_defaults = with_defaults || self.interpreter.libc == Libc::Musl;
-        let by_itself = std::iter::once_with(|| self.by_itself(name, with_defaults));
+        let by_itself = std::iter::once_with(|| self.by_itself(name, asker));
         let told = told.into_iter();
         let told = told.map(|step| Place::Directory(&step.directory, step.rule));
         for place in told.chain(by_itself.flatten()) {
@@ -192,12 +198,11 @@ impl<'a> Linker<'a> {
     }
 
     /// What it searches by itself takes reading it.
-    fn by_itself(&self, name: &OsStr, with_defaults: bool) -> Vec<Place<'_>> {
+    fn by_itself(&self, name: &OsStr, asker: Asker<'_>) -> Vec<Place<'_>> {
         let default = &self.interpreter.built_in().default;
-        let cached = self.cached(name).filter(|path| {
-            // `dirname` with the slash, compared from the front, in dl-load.c.
-            with_defaults || !default.iter().any(|default| path.starts_with(default))
-        });
+        let with_defaults = self.has_defaults(asker.elf);
+        let cached = self.cached(name);
+        let cached = cached.filter(|path| with_defaults || !self.is_default(path));
         let defaults = default.iter().filter(|_| with_defaults);
         let defaults = defaults.map(|default| Place::Directory(default, Rule::Default));
         cached
@@ -205,6 +210,27 @@ impl<'a> Linker<'a> {
             .into_iter()
             .chain(defaults)
             .collect()
+    }
+
+    /// Whether `path` is one that DF_1_NODEFLIB forbids (glibc elf/dl-load.c, _dl_map_object, compares from the front).
+    fn is_default(&self, path: &Path) -> bool {
+        let mut default = self.interpreter.built_in().default.iter();
+        default.any(|default| path.starts_with(default))
+    }
+
+    /// The default directory with the library `name` that is only not searched because `asker` forbids it.
+    pub fn forbidden(&self, name: &OsStr, asker: Asker<'_>) -> Option<&Path> {
+        let default = self.interpreter.built_in().default.iter();
+        let mut default = default.filter(|_| !self.has_defaults(asker.elf));
+        default
+            .find(|directory| self.has(directory, name))
+            .map(PathBuf::as_path)
+    }
+
+    /// Whether `directory` has a library `name` that it would take.
+    fn has(&self, directory: &Path, name: &OsStr) -> bool {
+        let fits = |elf: &Elf| misfit(&self.interpreter.elf, self.interpreter.libc, elf).is_none();
+        matches!(self.shelf.probe(&directory.join(name)), Probe::Library(elf) if fits(&elf))
     }
 
     /// What stands for a library, in front of it (glibc elf/dl-deps.c, _dl_map_object_deps); musl ignores both tags.
@@ -231,15 +257,17 @@ impl<'a> Linker<'a> {
         all
     }
 
-    /// A directory of ld.so.conf that has the library `name`, which it has not found: ld.so.cache was made before.
-    pub fn uncached(&self, name: &OsStr) -> Option<Uncached> {
+    /// A directory of ld.so.conf that has the library `name`, which it has not found for `asker`: ld.so.cache was made
+    /// before.
+    pub fn uncached(&self, name: &OsStr, asker: Asker<'_>) -> Option<Uncached> {
         let cache = self.interpreter.built_in().cache.as_ref()?;
         let conf = cache.with_extension("conf");
         let directories = conf::directories(self.shelf.root(), &conf);
-        let directory = directories.into_iter().find(|directory| {
-            let is_it = |elf| misfit(&self.interpreter.elf, self.interpreter.libc, elf).is_none();
-            matches!(self.shelf.probe(&directory.join(name)), Probe::Library(elf) if is_it(&elf))
-        })?;
+        let with_defaults = self.has_defaults(asker.elf);
+        let mut counts = directories
+            .into_iter()
+            .filter(|one| with_defaults || !self.is_default(one));
+        let directory = counts.find(|directory| self.has(directory, name))?;
         let cache = cache.clone();
         Some(Uncached {
             directory,

@@ -13,6 +13,7 @@ mod search_path;
 mod shelf;
 mod tree;
 mod versions;
+mod walk;
 
 pub use found::{Found, Near, Rule, SearchPath, Step, Uncached};
 pub use freeze::Front;
@@ -20,8 +21,9 @@ pub use linker::{Linker, Surroundings, preload_list};
 pub use processor::Processor;
 pub use search_path::{Entry, relative_file, search_path};
 pub use shelf::{Misfit, Probe, Shelf, misfit};
-pub use tree::{Cause, Dispensable, Lost, Node, Tree};
+pub use tree::{Dispensable, Lost, Tree};
 pub use versions::Unmet;
+pub use walk::{Asker, Cause, Node};
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -147,14 +149,14 @@ impl Resolver {
         edited: &Edited<'_>,
     ) -> Resolution {
         self.linker(interpreter)
-            .map(|linker| closure::program(self.grounds(), edited, path, elf, linker))
+            .map(|linker| closure::program(self.grounds(), edited, Asker { path, elf }, &linker))
             .unwrap_or_default()
     }
 
     /// Finds what the library `elf` at `path`, an absolute path, needs itself.
     pub fn library(&self, path: &Path, elf: &Elf, interpreter: &Interpreter) -> Resolution {
         self.linker(interpreter)
-            .map(|linker| closure::library(self.grounds(), path, elf, linker))
+            .map(|linker| closure::library(self.grounds(), Asker { path, elf }, &linker))
             .unwrap_or_default()
     }
 

@@ -1,0 +1,297 @@
+//! The walk over all libraries that a file has loaded, in ld.so's order: breadth first, each file once (glibc
+//! elf/dl-deps.c, _dl_map_object_deps; musl ldso/dynlink.c, load_deps).
+//!
+//! The order, and which file asks for which name, are the same for every walk. Where a name leads is for a [`Policy`] to say:
+//! as things are, or as they are going to be.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::found::{Found, SearchPath, Step};
+use super::linker::Linker;
+use super::versions::{self, Unmet};
+use crate::inspect::{Elf, Inode};
+use crate::interpreter::Libc;
+
+/// What has a library loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// DT_NEEDED.
+    Needed,
+    /// DT_FILTER or DT_AUXILIARY.
+    Filtee,
+    /// LD_PRELOAD, or the file of that path.
+    Preload(PathBuf),
+}
+
+/// A library that is loaded.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The name it was first asked for by.
+    pub name: OsString,
+    /// Where it is, and why there.
+    pub found: Found,
+    /// Which library had it loaded; none: the file itself.
+    pub by: Option<usize>,
+    /// By what.
+    pub cause: Cause,
+}
+
+/// A file that asks for libraries.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker<'f> {
+    /// Where it was opened, absolute.
+    pub path: &'f Path,
+    /// What it is.
+    pub elf: &'f Elf,
+}
+
+/// A name that a file asks for, and that nothing loaded so far answers to.
+pub(super) struct Request<'r> {
+    /// The name.
+    pub name: &'r OsStr,
+    /// Which library asks; none: the file itself.
+    pub by: Option<usize>,
+    /// The file that asks.
+    pub asker: Asker<'r>,
+    /// The directories that ld.so is told to search on its behalf.
+    pub told: &'r [Step],
+    /// By what it asks.
+    pub cause: Cause,
+    /// Whether ld.so goes on without it.
+    pub may_be_missing: bool,
+}
+
+/// The answer to a [`Request`].
+pub(super) struct Answer {
+    /// The library.
+    pub found: Found,
+    /// Which library has it loaded; none: the file itself.
+    pub by: Option<usize>,
+}
+
+/// Says where names lead.
+pub(super) trait Policy {
+    /// The library that `request` leads to; none where nothing is loaded. Told of every name that a file asks for until
+    /// something answers to it.
+    fn find(&mut self, walk: &Walk<'_>, request: &Request<'_>) -> Option<Answer>;
+
+    /// Whether the needs of a library are looked for.
+    fn follows(&self, library: &Found) -> bool;
+}
+
+/// A place in the order in which symbols are looked up.
+#[derive(Clone, Copy)]
+struct Slot {
+    node: usize,
+    /// Whether the library has asked for all it needs.
+    is_done: bool,
+}
+
+/// What is loaded so far.
+pub(super) struct Walk<'a> {
+    /// The dynamic linker.
+    pub linker: &'a Linker<'a>,
+    /// The file itself.
+    pub subject: Asker<'a>,
+    /// Its search path.
+    pub own: SearchPath,
+    /// Libraries, in the order of loading.
+    pub nodes: Vec<Node>,
+    /// The search path of each node.
+    searches: Vec<SearchPath>,
+    /// By every name it answers to; none is the file itself.
+    names: HashMap<OsString, Option<usize>>,
+    /// One file is loaded once, whatever it is called.
+    inodes: HashMap<Inode, Option<usize>>,
+    slots: Vec<Slot>,
+}
+
+impl<'a> Walk<'a> {
+    /// Loads for `subject`, with the search path `own`, the `extra` names first, then all it needs, as `policy` says.
+    pub fn new(
+        linker: &'a Linker<'a>,
+        subject: Asker<'a>,
+        own: SearchPath,
+        extra: &[(OsString, Cause)],
+        policy: &mut impl Policy,
+    ) -> Self {
+        let mut walk = Self {
+            linker,
+            subject,
+            own,
+            nodes: Vec::new(),
+            searches: Vec::new(),
+            names: HashMap::new(),
+            inodes: HashMap::new(),
+            slots: Vec::new(),
+        };
+        // glibc knows what is loaded by DT_SONAME as well; musl does not even know the program's.
+        if linker.interpreter.libc != Libc::Musl {
+            let soname = subject.elf.soname();
+            walk.names.extend(soname.map(|name| (name.clone(), None)));
+            walk.inodes
+                .extend(subject.elf.inode.map(|inode| (inode, None)));
+        }
+        let told = walk.told(None);
+        for (name, cause) in extra {
+            walk.ask(
+                Request {
+                    name,
+                    by: None,
+                    asker: subject,
+                    told: &told,
+                    may_be_missing: matches!(cause, Cause::Preload(_)),
+                    cause: cause.clone(),
+                },
+                policy,
+            );
+        }
+        walk.needs_of(None, 0, policy);
+        let mut next = 0;
+        while let Some(ahead) = walk.slots[next..].iter().position(|slot| !slot.is_done) {
+            next += ahead;
+            let slot = &mut walk.slots[next];
+            slot.is_done = true;
+            let node = slot.node;
+            if policy.follows(&walk.nodes[node].found) {
+                walk.needs_of(Some(node), next, policy);
+            }
+        }
+        walk
+    }
+
+    /// The node that answers to `name`; none for what is missing, for ld.so and for the file itself.
+    pub fn node(&self, name: &OsStr) -> Option<usize> {
+        self.names.get(name).copied().flatten()
+    }
+
+    /// The nodes in the order in which symbols are looked up.
+    pub fn order(&self) -> impl Iterator<Item = usize> {
+        self.slots.iter().map(|slot| slot.node)
+    }
+
+    /// The search paths of a library, of the one that had it loaded, and so on.
+    pub fn chain(&self, by: Option<usize>) -> impl Iterator<Item = &SearchPath> {
+        let libraries = std::iter::successors(by, |index| self.nodes[*index].by);
+        libraries.map(|index| &self.searches[index])
+    }
+
+    /// The search path of a library itself.
+    pub fn search_of(&self, node: usize) -> &SearchPath {
+        &self.searches[node]
+    }
+
+    /// Where ld.so is told to look on behalf of the file `by`.
+    pub fn told(&self, by: Option<usize>) -> Vec<Step> {
+        self.linker.told(self.chain(by).chain([&self.own]))
+    }
+
+    /// Symbol versions that the file, and the libraries that are `judged`, will not find. musl does not know symbol versions.
+    pub fn unmet(&self, judged: impl Fn(&Found) -> bool) -> Vec<Unmet> {
+        let interpreter = self.linker.interpreter;
+        if interpreter.libc != Libc::Glibc {
+            return Vec::new();
+        }
+        let library = |name: &OsStr| {
+            if interpreter.provides(name) {
+                return Some((interpreter.path.as_path(), &interpreter.elf));
+            }
+            let found = &self.nodes[self.node(name)?].found;
+            Some((found.path.as_path(), &*found.elf))
+        };
+        let mut unmet = versions::unmet(self.subject.path, self.subject.elf, library);
+        let found = self.nodes.iter().map(|node| &node.found);
+        for found in found.filter(|found| judged(found)) {
+            unmet.extend(versions::unmet(&found.path, &found.elf, library));
+        }
+        unmet
+    }
+
+    /// Loads what the file `by`, which has the slot `at`, asks for. What it filters goes right in front of it, and has its own
+    /// needs looked for next.
+    fn needs_of(&mut self, by: Option<usize>, at: usize, policy: &mut impl Policy) {
+        let library = by.map(|node| &self.nodes[node].found);
+        let library = library.map(|found| (found.path.clone(), Arc::clone(&found.elf)));
+        let asker = match &library {
+            Some((path, elf)) => Asker { path, elf },
+            None => self.subject,
+        };
+        let filtees = self.linker.filtees(asker.elf);
+        let filtee_names = filtees.iter().map(|filtee| &filtee.name);
+        let mut names = asker.elf.needed().iter().chain(filtee_names);
+        if names.all(|name| self.is_known(name)) && filtees.is_empty() {
+            return;
+        }
+        let told = self.told(by);
+        let request = |name, cause, may_be_missing| Request {
+            name,
+            by,
+            asker,
+            told: &told,
+            cause,
+            may_be_missing,
+        };
+        for name in asker.elf.needed() {
+            self.ask(request(name, Cause::Needed, false), policy);
+        }
+        let mut at = at;
+        for filtee in filtees {
+            let request = request(&filtee.name, Cause::Filtee, filtee.is_auxiliary);
+            self.ask(request, policy);
+            let Some(node) = self.node(&filtee.name) else {
+                continue;
+            };
+            // One that is in front already stays there.
+            let mut behind = at + usize::from(by.is_some())..self.slots.len();
+            if let Some(now) = behind.find(|&slot| self.slots[slot].node == node) {
+                let slot = self.slots.remove(now);
+                self.slots.insert(at, slot);
+                at += 1;
+            }
+        }
+    }
+
+    /// Whether something loaded answers to `name`.
+    fn is_known(&self, name: &OsStr) -> bool {
+        self.linker.interpreter.provides(name) || self.names.contains_key(name)
+    }
+
+    fn ask(&mut self, request: Request<'_>, policy: &mut impl Policy) {
+        if !self.is_known(request.name)
+            && let Some(answer) = policy.find(self, &request)
+        {
+            self.load(request.name.to_owned(), answer, request.cause);
+        }
+    }
+
+    fn load(&mut self, name: OsString, Answer { found, by }: Answer, cause: Cause) {
+        let inode = found.elf.inode;
+        if let Some(known) = inode.and_then(|inode| self.inodes.get(&inode)) {
+            self.names.insert(name, *known);
+            return;
+        }
+        let node = self.nodes.len();
+        self.inodes.extend(inode.map(|inode| (inode, Some(node))));
+        self.names.insert(name.clone(), Some(node));
+        if self.linker.interpreter.libc != Libc::Musl
+            && let Some(soname) = found.elf.soname()
+        {
+            self.names.entry(soname.clone()).or_insert(Some(node));
+        }
+        self.searches
+            .push(self.linker.search_path(&found.path, &found.elf));
+        self.nodes.push(Node {
+            name,
+            found,
+            by,
+            cause,
+        });
+        self.slots.push(Slot {
+            node,
+            is_done: false,
+        });
+    }
+}
