@@ -21,17 +21,21 @@ pub fn positions(bytes: &[u8], byte: u8) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Whether `part` is somewhere: looked for by the byte of it that is the rarest elsewhere.
+/// Whether `part` is somewhere.
 pub fn contain(bytes: &[u8], part: &[u8]) -> bool {
-    let Some(&first) = part.first() else {
-        return true;
-    };
+    occurrences(bytes, part).next().is_some()
+}
+
+/// Everywhere that `part` begins: looked for by the byte of it that is the rarest elsewhere. An empty one is at the front.
+pub fn occurrences(bytes: &[u8], part: &[u8]) -> impl Iterator<Item = usize> {
     let into = Pair::new(part).map_or(0, |pair| usize::from(pair.index1()));
-    let rarest = part.get(into).copied().unwrap_or(first);
-    positions(bytes, rarest).any(|at| {
-        let start = at.checked_sub(into);
-        start.is_some_and(|start| bytes[start..].starts_with(part))
-    })
+    let rarest = part.get(into).or(part.first()).copied();
+    let candidates = rarest.map(|rarest| positions(bytes, rarest));
+    let starts = candidates.into_iter().flatten().filter_map(move |at| {
+        let start = at.checked_sub(into)?;
+        bytes[start..].starts_with(part).then_some(start)
+    });
+    part.is_empty().then_some(0).into_iter().chain(starts)
 }
 
 #[cfg(test)]
@@ -54,5 +58,7 @@ mod tests {
         assert!(!contain(b"", b"a"));
         assert!(!contain(b"b64", b"lib64"));
         assert!(contain(b"", b""));
+        assert_eq!(occurrences(text, b"/lib").collect::<Vec<_>>(), [0, 5]);
+        assert_eq!(occurrences(b"aaa", b"aa").collect::<Vec<_>>(), [0, 1]);
     }
 }

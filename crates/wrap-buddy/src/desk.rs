@@ -16,6 +16,7 @@ use crate::crew::{Crew, Stop};
 use crate::earlier::Way;
 use crate::inspect::Elf;
 use crate::interpreter::{Interpreter, Libc};
+use crate::openers::Openers;
 use crate::plan::{self, Plan, Refusal, Style};
 use crate::report::json::Line;
 use crate::report::{FileReport, Status, Teller};
@@ -53,8 +54,15 @@ struct NoRoom {
     inherits: bool,
     /// Its machine and class.
     kind: (u16, u8),
+    soname: Option<OsString>,
     named: bool,
     reason: String,
+}
+
+/// All libraries of that sort.
+struct Rooms<'l> {
+    libraries: Vec<&'l NoRoom>,
+    openers: Openers,
 }
 
 impl Look {
@@ -80,6 +88,7 @@ pub struct Desk<'a> {
     style: Style<'a>,
     strategy: Strategy,
     libs: &'a [PathBuf],
+    runtime_dependencies: &'a [PathBuf],
     verbose: bool,
     candidates: &'a [Candidate],
     /// Those of the candidates, listed when a library is missing.
@@ -101,6 +110,7 @@ impl<'a> Desk<'a> {
             style,
             strategy: cli.strategy,
             libs: &cli.libs,
+            runtime_dependencies: &cli.runtime_dependencies,
             verbose: cli.output.verbose,
             candidates,
             directories: OnceLock::new(),
@@ -129,6 +139,14 @@ impl<'a> Desk<'a> {
         let edited = edited(&looks);
         let relative = relative(&looks);
         let rooms: Vec<&NoRoom> = looks.iter().filter_map(Look::no_room).collect();
+        let openers = Openers::new(rooms.iter().map(|room| {
+            let soname = room.soname.as_ref().map(|soname| soname.as_bytes());
+            (room.path.as_path(), soname)
+        }));
+        let rooms = Rooms {
+            libraries: rooms,
+            openers,
+        };
         let looked = self.candidates.iter().zip(&looks);
         let programs = looked.filter(|(_, look)| matches!(look, Look::Program));
         let programs: Vec<&Candidate> = programs.map(|(candidate, _)| candidate).collect();
@@ -158,26 +176,33 @@ impl<'a> Desk<'a> {
             }
         }
         if !rooms.is_empty() {
-            let helped = self.helped(&files, crew);
-            tell_helpers(&mut files, &rooms, &helped, self.libs);
+            let helped = self.programs_by_library(&files, crew, |file| &file.serves);
+            let failing = self.programs_by_library(&files, crew, |file| &file.fails);
+            tell_helpers(&mut files, &rooms, &helped, &failing, self.libs);
         }
         files
     }
 
-    /// Libraries that programs get what they need, by their path free of symbolic links, and which programs.
-    fn helped(&self, files: &[FileReport], crew: &Crew) -> HashMap<PathBuf, Vec<PathBuf>> {
-        let served: Vec<Vec<PathBuf>> = crew.map(files, |file| {
-            let serves = file.serves.iter();
-            serves.map(|library| self.resolver.real(library)).collect()
+    /// The libraries that `of` has of each program, by their path free of symbolic links, and which programs these are.
+    fn programs_by_library(
+        &self,
+        files: &[FileReport],
+        crew: &Crew,
+        of: impl Fn(&FileReport) -> &[PathBuf] + Sync,
+    ) -> HashMap<PathBuf, Vec<PathBuf>> {
+        let libraries: Vec<Vec<PathBuf>> = crew.map(files, |file| {
+            let libraries = of(file).iter();
+            libraries
+                .map(|library| self.resolver.real(library))
+                .collect()
         });
-        let mut helped: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
-        for (file, served) in files.iter().zip(served) {
-            for library in served {
-                let by = helped.entry(library).or_default();
-                by.push(file.path.clone());
+        let mut programs: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
+        for (file, libraries) in files.iter().zip(libraries) {
+            for library in libraries {
+                programs.entry(library).or_default().push(file.path.clone());
             }
         }
-        helped
+        programs
     }
 
     fn look_at(&self, candidate: &Candidate) -> Look {
@@ -203,7 +228,7 @@ impl<'a> Desk<'a> {
         candidate: &Candidate,
         edited: &Edited<'_>,
         relative: &HashSet<PathBuf>,
-        rooms: &[&NoRoom],
+        rooms: &Rooms<'_>,
     ) -> Option<FileReport> {
         match classify(candidate, &self.means) {
             Class::Program(subject, stage) => {
@@ -274,6 +299,7 @@ impl<'a> Desk<'a> {
                 .as_ref()
                 .is_none_or(|dynamic| dynamic.runpath.is_none());
         let kind = (elf.machine, elf.class);
+        let soname = elf.soname().cloned();
         match plan::in_place(&candidate.path, subject, resolution, &self.style, may_link) {
             Ok(plan) => with_missing(planned(shown, plan)),
             Err((Refusal::Failed(error), _)) => {
@@ -286,6 +312,7 @@ impl<'a> Desk<'a> {
                     directories,
                     inherits,
                     kind,
+                    soname,
                     named: candidate.named,
                     reason: reason.clone(),
                 };
@@ -338,24 +365,79 @@ impl<'a> Desk<'a> {
     fn program(
         &self,
         candidate: &Candidate,
-        subject: Subject<'_>,
+        mut subject: Subject<'_>,
         stage: Result<&Stage, String>,
         edited: &Edited<'_>,
         relative: &HashSet<PathBuf>,
-        rooms: &[&NoRoom],
+        rooms: &Rooms<'_>,
+    ) -> FileReport {
+        let (elf, interpreter) = (&subject.elf, subject.interpreter);
+        let path = &candidate.path;
+        let mut resolution = self.resolver.program(path, elf, interpreter, edited);
+        let fails = self.serve(rooms, &mut subject, &mut resolution);
+        let report = self.program_served(candidate, subject, stage, relative, resolution);
+        FileReport { fails, ..report }
+    }
+
+    /// Adds to the heirs of `resolution` those of `rooms` that the program opens, or that it is wrapped to serve, and that
+    /// find what they need by its search path. Those that it opens and that do not are returned.
+    fn serve(
+        &self,
+        rooms: &Rooms<'_>,
+        subject: &mut Subject<'_>,
+        resolution: &mut Resolution,
+    ) -> Vec<PathBuf> {
+        let Subject {
+            elf,
+            source,
+            interpreter,
+            ..
+        } = subject;
+        let kind = (elf.machine, elf.class);
+        if rooms.libraries.iter().all(|room| room.kind != kind) {
+            return Vec::new();
+        }
+        let loaded = resolution.found.iter().map(|(_, path)| path.as_path());
+        let opened = rooms.openers.named_by(elf, source, loaded.clone());
+        let loaded: HashSet<PathBuf> = loaded.map(|path| self.resolver.real(path)).collect();
+        let offered = match self.is_lent(elf, interpreter) {
+            true => directories_of(resolution),
+            false => Vec::new(),
+        };
+        let mut fails = Vec::new();
+        let rooms = rooms.libraries.iter().enumerate();
+        // What the program loads with what it needs has been seen to.
+        let others = rooms.filter(|(_, room)| room.kind == kind && !loaded.contains(&room.path));
+        for (index, room) in others {
+            let serves = room.inherits_from(&offered);
+            let opens = opened.contains(&index);
+            if serves && (opens || self.is_given(room)) {
+                resolution.heirs.push(room.path.clone());
+            } else if opens {
+                fails.push(room.path.clone());
+            }
+        }
+        fails
+    }
+
+    /// Whether the user has every program lend what `room` needs: no matter which of them opens it.
+    fn is_given(&self, room: &NoRoom) -> bool {
+        let given = |directory| self.runtime_dependencies.contains(directory);
+        self.style.inherited && room.directories.iter().all(given)
+    }
+
+    /// Decides about a program, knowing what becomes of its libraries.
+    fn program_served(
+        &self,
+        candidate: &Candidate,
+        subject: Subject<'_>,
+        stage: Result<&Stage, String>,
+        relative: &HashSet<PathBuf>,
+        mut resolution: Resolution,
     ) -> FileReport {
         let shown = candidate.shown.clone();
         let (elf, interpreter) = (&subject.elf, subject.interpreter);
         let path = &candidate.path;
-        let mut resolution = self.resolver.program(path, elf, interpreter, edited);
-        if self.is_lent(elf, interpreter) {
-            let offered = directories_of(&resolution);
-            let heirs = rooms
-                .iter()
-                .filter(|room| room.inherits_from(elf, &offered));
-            let heirs: Vec<PathBuf> = heirs.map(|room| room.path.clone()).collect();
-            resolution.heirs.extend(heirs);
-        }
         let earlier = subject.earlier.as_ref().map(|earlier| earlier.way);
         if !resolution.missing.is_empty() {
             self.hint(&mut resolution.missing, elf, interpreter);
@@ -473,16 +555,21 @@ fn edited(looks: &[Look]) -> Edited<'_> {
 }
 
 /// Says of each library without room, of which there is the index in `files`, which programs get it what it needs, by loading
-/// that or by a search path it inherits; or what is left for the user to do. A program that opens one of them often opens them
-/// all: they are told of the same directories, in the order of `libs`.
+/// that or by a search path it inherits; and what is left for the user to do, about programs that open it or, where none is
+/// known, about those that may. A program that opens one of them often opens them all: the advice for all has the same
+/// directories, in the order of `libs`.
 fn tell_helpers(
     files: &mut [FileReport],
     rooms: &[(usize, NoRoom)],
     helped: &HashMap<PathBuf, Vec<PathBuf>>,
+    failing: &HashMap<PathBuf, Vec<PathBuf>>,
     libs: &[PathBuf],
 ) {
     let alone = rooms.iter().map(|(_, room)| room);
-    let alone = alone.filter(|room| room.inherits && !helped.contains_key(&room.path));
+    let alone = alone.filter(|room| {
+        let is_served = helped.contains_key(&room.path) && !failing.contains_key(&room.path);
+        room.inherits && !is_served
+    });
     let wanted: HashSet<&PathBuf> = alone.flat_map(|room| &room.directories).collect();
     let lacking: Vec<PathBuf> = libs
         .iter()
@@ -490,50 +577,71 @@ fn tell_helpers(
         .cloned()
         .collect();
     for (index, room) in rooms {
-        let by = helped.get(&room.path).map_or(&[][..], Vec::as_slice);
-        room.tell(&mut files[*index], by, &lacking);
+        let programs = |of: &HashMap<PathBuf, Vec<PathBuf>>| of.get(&room.path).cloned();
+        let (helpers, failing) = (programs(helped), programs(failing));
+        let (helpers, failing) = (helpers.unwrap_or_default(), failing.unwrap_or_default());
+        room.tell(&mut files[*index], &helpers, &failing, &lacking);
     }
 }
 
 impl NoRoom {
-    /// Whether it finds what it needs where the program `elf`, which lends its search path, will look: in the directories
-    /// `offered`.
-    fn inherits_from(&self, elf: &Elf, offered: &[PathBuf]) -> bool {
-        self.inherits
-            && self.kind == (elf.machine, elf.class)
-            && self.directories.iter().all(|one| offered.contains(one))
+    /// Whether it finds what it needs where a program that opens it will look, if that lends the directories `offered`.
+    fn inherits_from(&self, offered: &[PathBuf]) -> bool {
+        self.inherits && self.directories.iter().all(|one| offered.contains(one))
     }
 
-    /// Completes the library's report: `helpers` are programs that get it what it needs. Without any, a program is to have
-    /// the directories `lacking` for a DT_RPATH. To load what the library needs itself is the last resort, as that binds
-    /// the names for all that the program opens later.
-    fn tell(&self, file: &mut FileReport, helpers: &[PathBuf], lacking: &[PathBuf]) {
-        let what = format!("no room for a search path: {}", self.reason);
-        let rest = match (helpers.is_empty(), self.inherits) {
-            (false, _) => {
-                let (first, others) = helpers.split_at(helpers.len().min(HELPERS_TOLD));
-                let first = joined(first, ", ");
-                match others.len() {
-                    0 => format!("it gets what it needs by way of {first}"),
-                    more => format!("it gets what it needs by way of {first} and {more} more"),
-                }
+    /// Completes the library's report: `helpers` are programs that get it what it needs, `failing` ones that open it and do
+    /// not. Such a program, or any that opens it where none is known, is to have the directories `lacking` for a DT_RPATH. To
+    /// load what the library needs itself is the last resort, as that binds the names for all that the program opens later.
+    fn tell(
+        &self,
+        file: &mut FileReport,
+        helpers: &[PathBuf],
+        failing: &[PathBuf],
+        lacking: &[PathBuf],
+    ) {
+        let helped = (!helpers.is_empty())
+            .then(|| format!("it gets what it needs by way of {}", listed(helpers)));
+        let to_do = (helpers.is_empty() || !failing.is_empty()).then(|| {
+            let flags = match self.inherits {
+                true => format!(
+                    "--search rpath --runtime-dependencies {}",
+                    joined(lacking, " ")
+                ),
+                false => format!("--needed {}", joined(&self.needs, " ")),
+            };
+            match failing {
+                [] => format!("programs that open it have to be wrapped with {flags}"),
+                [_] => format!(
+                    "{} opens it and has to be wrapped with {flags}",
+                    listed(failing)
+                ),
+                _ => format!(
+                    "{} open it and have to be wrapped with {flags}",
+                    listed(failing)
+                ),
             }
-            (true, true) => format!(
-                "programs that open it have to be wrapped with --search rpath --runtime-dependencies {}",
-                joined(lacking, " ")
-            ),
-            (true, false) => format!(
-                "programs that open it have to be wrapped with --needed {}",
-                joined(&self.needs, " ")
-            ),
-        };
-        let text = format!("{what}; {rest}");
-        if helpers.is_empty() && self.named {
+        });
+        let is_served = to_do.is_none();
+        let what = format!("no room for a search path: {}", self.reason);
+        let parts: Vec<String> = [Some(what), helped, to_do].into_iter().flatten().collect();
+        let text = parts.join("; ");
+        if !is_served && self.named {
             file.status = Status::Failed;
-        } else if helpers.is_empty() {
+        } else if !is_served {
             file.notes.push(text.clone());
         }
         file.reason = Some(text);
+    }
+}
+
+/// Some of `programs`, and how many more there are.
+fn listed(programs: &[PathBuf]) -> String {
+    let (first, others) = programs.split_at(programs.len().min(HELPERS_TOLD));
+    let first = joined(first, ", ");
+    match others.len() {
+        0 => first,
+        more => format!("{first} and {more} more"),
     }
 }
 

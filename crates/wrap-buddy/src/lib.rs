@@ -22,6 +22,7 @@ pub mod interpreter;
 pub mod loaders;
 mod naming;
 mod open_files;
+mod openers;
 pub mod plan;
 mod privilege;
 pub mod report;

@@ -3,14 +3,16 @@
 use std::fs;
 use std::path::PathBuf;
 
-use e2e::{Build, Edited, Libc, Root, Variant, Wrapped, matrix, source, toolchain};
+use e2e::{Build, Edited, Libc, Output, Root, Variant, Wrap, Wrapped, matrix, source, toolchain};
 
 use super::{Opener, bar, foo};
 
 matrix!(systems:
     programs_load_what_it_needs, programs_lend_their_rpath, nobody_to_load_what_it_needs, many_without_room,
 );
-matrix!(glibc: own_runpath_inherits_nothing);
+matrix!(glibc:
+    own_runpath_inherits_nothing, a_program_that_opens_nothing_is_no_help, every_program_that_opens_it_needs_the_path,
+);
 
 /// `libbar.so`, linked by lld, which fills every page of a file.
 fn crammed(variant: Variant) -> PathBuf {
@@ -147,4 +149,126 @@ fn own_runpath_inherits_nothing(variant: Variant) {
     opener.refuses(&plugin, "libfoo.so");
     opener.wrap("/app/open", &[&dir]).args(advice).run();
     opener.says(&plugin, "42\n");
+}
+
+/// A library without room, `/app/ext/ext.so`, and programs below `/app` that may open it.
+struct Extension {
+    root: Root,
+    dir: String,
+}
+
+/// A program that opens `ext.so`, by what is in its strings.
+fn host(variant: Variant) -> Build {
+    let opens = r#"-DOPENS="/app/ext/ext.so""#;
+    Build::program(variant, source("open.c")).flags([opens, "-ldl"])
+}
+
+/// A program that needs `libfoo.so` itself and lends its DT_RPATH.
+fn lender(variant: Variant) -> Build {
+    let rpath = "-Wl,--disable-new-dtags,-rpath,$ORIGIN/../lib";
+    let build = Build::program(variant, source("indirect.c")).flags(["-Dbar=foo", rpath]);
+    build.link(foo(variant))
+}
+
+const EXTENSION: &str = "/app/ext/ext.so";
+
+impl Extension {
+    fn new(variant: Variant) -> Self {
+        let root = Root::new(variant);
+        root.install(&crammed(variant), EXTENSION);
+        let dir = root.package("foo", &[foo(variant)]);
+        Self { root, dir }
+    }
+
+    fn wrap(&self) -> Wrap<'_> {
+        self.root.wrap("/app").libs([&self.dir])
+    }
+
+    /// Asserts that the report asks for `program` to be wrapped in another way.
+    #[track_caller]
+    fn asks_for(&self, program: &str) {
+        let advice = format!("--search rpath --runtime-dependencies {}", self.dir);
+        let words = ["no room for a search path", program, &advice];
+        let report = self.wrap().report().success();
+        report.file(EXTENSION).is("skipped", &words);
+        let output = self.wrap().run();
+        let warning = output
+            .stderr
+            .lines()
+            .find(|line| line.starts_with("warning: ") && line.contains(EXTENSION));
+        assert!(
+            warning.is_some_and(|line| line.contains(&advice)),
+            "{output}"
+        );
+    }
+
+    /// Asserts that the report says which `program` serves the library, and warns of nothing.
+    #[track_caller]
+    fn is_served_by(&self, program: &str, args: &[&str]) {
+        let wrap = || self.wrap().args(args.iter().copied());
+        let report = wrap().report().success();
+        let words = ["no room for a search path", "by way of", program];
+        report.file(EXTENSION).is("skipped", &words);
+        let output = wrap().run();
+        assert!(!output.stderr.contains("no room"), "{output}");
+    }
+
+    fn start(&self, program: &str) -> Output {
+        self.root.command(program).output()
+    }
+}
+
+/// Neither a program's DT_RPATH nor what it needs says that it opens a library.
+fn a_program_that_opens_nothing_is_no_help(variant: Variant) {
+    let extension = Extension::new(variant);
+    let host = host(variant).build();
+    extension.root.install(&host, "/app/host");
+    extension.asks_for("/app/host opens it");
+    extension
+        .root
+        .install(&lender(variant).build(), "/app/bin/other");
+    extension.asks_for("/app/host opens it");
+    let output = extension.start("/app/host").exits_with(1);
+    assert!(output.stdout.contains("libfoo.so"), "{output}");
+    let other = extension.start("/app/bin/other").success();
+    assert_eq!(other.stdout, "40\n", "{other}");
+
+    // The strings of this one do not say what it opens.
+    let unknown = Build::program(variant, source("open.c"));
+    let unknown = unknown.flags([r#"-DOPENS="nothing""#, "-ldl"]);
+    for name in ["/app/host", "/app/.host.wrapbuddy"] {
+        fs::remove_file(extension.root.path(name)).expect("installed above");
+    }
+    extension.root.install(&unknown.build(), "/app/unknown");
+    extension.asks_for("programs that open it");
+
+    // With what the report says to do, every program of the tree serves it, whichever it is that opens it.
+    let advice = [
+        "--search",
+        "rpath",
+        "--runtime-dependencies",
+        &extension.dir,
+    ];
+    extension.is_served_by("/app/unknown", &advice);
+    let opened = extension.root.command("/app/unknown").arg(EXTENSION);
+    let output = opened.output().success();
+    assert_eq!(output.stdout, "42\n", "{output}");
+}
+
+/// One that opens it and serves it does not speak for one that opens it and does not.
+fn every_program_that_opens_it_needs_the_path(variant: Variant) {
+    let extension = Extension::new(variant);
+    let rpath = "-Wl,--disable-new-dtags,-rpath,$ORIGIN/../lib,--no-as-needed";
+    let serving = host(variant).flag(rpath).link(foo(variant)).build();
+    extension.root.install(&serving, "/app/bin/serving");
+    extension.is_served_by("/app/bin/serving", &[]);
+    let output = extension.start("/app/bin/serving").success();
+    assert_eq!(output.stdout, "42\n", "{output}");
+
+    extension
+        .root
+        .install(&host(variant).build(), "/app/bin/host");
+    extension.asks_for("/app/bin/host opens it");
+    let output = extension.start("/app/bin/host").exits_with(1);
+    assert!(output.stdout.contains("libfoo.so"), "{output}");
 }

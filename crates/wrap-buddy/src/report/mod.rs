@@ -74,6 +74,8 @@ pub struct FileReport {
     pub details: Vec<(&'static str, String)>,
     /// Libraries that get what they need by way of this program, which loads it or has a search path they inherit.
     pub serves: Vec<PathBuf>,
+    /// Libraries that this program opens and that do not find what they need by way of it.
+    pub fails: Vec<PathBuf>,
     /// Libraries it lacks.
     pub missing: Vec<Missing>,
     /// What came up while it was written.
@@ -117,6 +119,7 @@ impl FileReport {
             plan: None,
             details: Vec::new(),
             serves: Vec::new(),
+            fails: Vec::new(),
             missing: Vec::new(),
             notes: Vec::new(),
         }
