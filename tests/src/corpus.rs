@@ -24,6 +24,7 @@ const ATTEMPTS: u32 = 4;
 enum Client {
     Npm,
     Pip,
+    Apt,
 }
 
 /// One line of the list.
@@ -89,6 +90,7 @@ impl Pin {
             client: match client {
                 "npm" => Client::Npm,
                 "pip" => Client::Pip,
+                "apt" => Client::Apt,
                 _ => return None,
             },
             package,
@@ -201,6 +203,12 @@ impl Pin {
                 pip.arg(format!("{}=={}", self.package, self.version));
                 pip
             }
+            Client::Apt => {
+                let mut apt = Command::new("apt-get");
+                apt.args(["download", "--quiet", "-o", "APT::Sandbox::User=root"]);
+                apt.arg(format!("{}={}", self.package, self.version));
+                apt
+            }
         };
         // Where no project lies whose settings a client would obey.
         command.current_dir(into);
@@ -230,6 +238,11 @@ impl Pin {
         let file = File::open(archive)?;
         let count = match archive.extension().and_then(OsStr::to_str) {
             Some("tgz") => self.unpack_tar(flate2::read::GzDecoder::new(file), into)?,
+            Some("deb") => {
+                let mut dpkg = Command::new("dpkg-deb");
+                let output = dpkg.arg("--fsys-tarfile").arg(archive).output()?;
+                self.unpack_tar(&*output.stdout, into)?
+            }
             _ => self.unpack_zip(file, into)?,
         };
         match count {
@@ -245,7 +258,11 @@ impl Pin {
         let mut count = 0;
         for entry in tar::Archive::new(archive).entries()? {
             let mut entry = entry?;
-            let wanted = self.wants(&entry.path()?);
+            let wanted = {
+                let path = entry.path()?;
+                // All paths of a Debian package begin with it.
+                self.wants(path.strip_prefix(".").unwrap_or(&path))
+            };
             // Refuses to leave `into` by itself.
             if wanted && entry.unpack_in(into)? {
                 count += 1;

@@ -111,7 +111,8 @@ pub struct Cli {
     #[arg(help_heading = "Libraries", long, value_name = "PATH", num_args = 1.., value_parser = search_directory())]
     pub libs: Vec<PathBuf>,
 
-    /// Directories put on the search path of every program, whether they resolve anything or not
+    /// Directories put on the search path of every program, and of libraries that open others by name, whether they resolve
+    /// anything or not
     #[arg(help_heading = "Libraries", long, value_name = "PATH", num_args = 1.., value_parser = search_directory())]
     pub runtime_dependencies: Vec<PathBuf>,
 

@@ -14,7 +14,7 @@ use crate::classify::{Class, Left, Means, Subject, classify, classify_library};
 use crate::cli::{Cli, Strategy};
 use crate::crew::{Crew, Stop};
 use crate::earlier::Way;
-use crate::inspect::Elf;
+use crate::inspect::{Elf, imports};
 use crate::interpreter::{Interpreter, Libc};
 use crate::openers::Openers;
 use crate::plan::{self, Plan, Refusal, Style};
@@ -25,6 +25,9 @@ use crate::scan::{Candidate, directories};
 
 /// How many programs are named that get a library what it needs.
 const HELPERS_TOLD: usize = 3;
+
+/// The functions that open a library by name on behalf of the file that calls them.
+const DLOPEN: [&str; 3] = ["dlopen", "dlmopen", "__libc_dlopen_mode"];
 
 /// What a first look at a file came to.
 enum Look {
@@ -254,16 +257,72 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// Decides about a library.
+    /// Decides about a library. One that opens others by name has the directories for these on its search path, if there is room
+    /// for them.
     fn library(
+        &self,
+        candidate: &Candidate,
+        mut subject: Subject<'a>,
+        may_link: &dyn Fn(&Path) -> bool,
+    ) -> Look {
+        let opens = !self.runtime_dependencies.is_empty()
+            && !imports(&subject.elf, &mut subject.source, &DLOPEN).is_empty();
+        let for_opened = opens.then(|| self.resolve_library(candidate, &subject, true));
+        let for_opened = for_opened.filter(|one| one.search_changes && one.missing.is_empty());
+        let (subject, reason) = match for_opened {
+            None => (subject, None),
+            Some(resolution) => {
+                let planned_so =
+                    plan::in_place(&candidate.path, subject, resolution, &self.style, may_link);
+                match planned_so {
+                    Ok(plan) => {
+                        return Look::Library {
+                            report: planned(candidate.shown.clone(), plan),
+                            no_room: None,
+                        };
+                    }
+                    Err((Refusal::Failed(error), _)) => {
+                        let reason = format!("{error:#}");
+                        return Look::Report(FileReport::failed(candidate.shown.clone(), reason));
+                    }
+                    Err((Refusal::NoRoom(reason), parts)) => (parts.0, Some(reason)),
+                }
+            }
+        };
+        let runpath = subject
+            .elf
+            .dynamic
+            .as_ref()
+            .and_then(|own| own.runpath.as_ref());
+        let note = reason.map(|reason| no_room_for_opened(&reason, runpath.is_some()));
+        let mut look = self.library_with_needs(candidate, subject, may_link);
+        if let Look::Library { report, .. } = &mut look {
+            report.notes.extend(note);
+        }
+        look
+    }
+
+    fn resolve_library(
+        &self,
+        candidate: &Candidate,
+        subject: &Subject<'_>,
+        opens: bool,
+    ) -> Resolution {
+        let (elf, interpreter) = (&subject.elf, subject.interpreter);
+        self.resolver
+            .library(&candidate.path, elf, interpreter, opens)
+    }
+
+    /// Decides about a library by what it needs.
+    fn library_with_needs(
         &self,
         candidate: &Candidate,
         subject: Subject<'a>,
         may_link: &dyn Fn(&Path) -> bool,
     ) -> Look {
+        let mut resolution = self.resolve_library(candidate, &subject, false);
         let shown = candidate.shown.clone();
         let (elf, interpreter) = (&subject.elf, subject.interpreter);
-        let mut resolution = self.resolver.library(&candidate.path, elf, interpreter);
         let mut missing = std::mem::take(&mut resolution.missing);
         self.hint(&mut missing, elf, interpreter);
         let failed = candidate.named && !missing.is_empty();
@@ -455,6 +514,7 @@ impl<'a> Desk<'a> {
                 ..report
             };
         }
+        let preloader = preloader(path);
         // The original bytes are in a sidecar that is of no use to the other way.
         let in_place = match earlier {
             Some(Way::InPlace) => true,
@@ -463,14 +523,22 @@ impl<'a> Desk<'a> {
                 return FileReport::skipped(shown, reason.to_owned());
             }
             Some(Way::Stub | Way::Foreign) => false,
-            None => self.strategy != Strategy::Stub,
+            None => self.strategy != Strategy::Stub || preloader.is_some(),
         };
-        let or_stub = self.strategy == Strategy::Auto && earlier.is_none();
+        let or_stub = self.strategy != Strategy::Inplace && earlier.is_none();
         let (mut subject, mut resolution) = (subject, resolution);
         if in_place {
             let may_link = |library: &Path| self.may_link(library, relative);
             match plan::in_place(path, subject, resolution, &self.style, &may_link) {
-                Ok(plan) => return planned(shown, plan),
+                Ok(mut plan) => {
+                    let note = preloader.map(|name| {
+                        format!(
+                            "edited in place, as {name} maps it by itself and reads its PT_INTERP"
+                        )
+                    });
+                    plan.notes.extend(note);
+                    return planned(shown, plan);
+                }
                 Err((Refusal::NoRoom(_), parts)) if or_stub => (subject, resolution) = *parts,
                 Err((Refusal::NoRoom(reason), _)) => {
                     let reason = format!("cannot be edited in place: {reason}");
@@ -486,7 +554,12 @@ impl<'a> Desk<'a> {
             Err(reason) => return FileReport::skipped(shown, reason),
         };
         match plan::stub(path, subject, stage, resolution, &self.style) {
-            Ok(plan) => planned(shown, plan),
+            Ok(plan) => {
+                let warning = preloader.map(|name| preloader_warning(&name, earlier));
+                let mut report = planned(shown, plan);
+                report.notes.extend(warning);
+                report
+            }
             Err(error) => FileReport::failed(shown, format!("{error:#}")),
         }
     }
@@ -533,6 +606,39 @@ fn directories_of(resolution: &Resolution) -> Vec<PathBuf> {
         Entry::Kept(_) => None,
     });
     directories.collect()
+}
+
+/// The name of the program, in the same directory, that starts the one at `path` by mapping it and the dynamic linker that its
+/// PT_INTERP names, as Wine's does (loader/preloader.c, map_so_lib): a stub leaves no PT_INTERP.
+fn preloader(path: &Path) -> Option<String> {
+    let mut name = path.file_name()?.to_owned();
+    name.push("-preloader");
+    let is_there = path.with_file_name(&name).is_file();
+    is_there.then(|| name.to_string_lossy().into_owned())
+}
+
+/// What there is to say of a program with a `preloader` that has a stub all the same.
+fn preloader_warning(preloader: &str, earlier: Option<Way>) -> String {
+    let advice = match earlier {
+        Some(_) => "restore it and wrap it again, which edits it in place",
+        None => {
+            "it has no room to be edited in place, which takes an --interpreter whose path is not longer than its own and fewer or shorter --libs"
+        }
+    };
+    format!(
+        "{preloader} maps it by itself and reads its PT_INTERP, which a program with a stub does not have: it ends by SIGSEGV when started that way; {advice}"
+    )
+}
+
+/// What there is to say of a library that opens others by name, and has no room for the directories of these.
+fn no_room_for_opened(reason: &str, has_runpath: bool) -> String {
+    let advice = match has_runpath {
+        true => "wrap the programs that open it with --needed and the names of what it opens",
+        false => "wrap the programs that open it with --search rpath",
+    };
+    format!(
+        "it opens libraries by name (dlopen) and does not search --runtime-dependencies for them, as there is no room for these on its search path: {reason}; {advice}"
+    )
 }
 
 fn starts_at_origin(entry: &OsStr) -> bool {

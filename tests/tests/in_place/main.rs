@@ -5,6 +5,7 @@ mod far_programs;
 mod links;
 mod no_room;
 mod plugins;
+mod preloaders;
 mod programs;
 mod runs;
 mod tools;

@@ -1,12 +1,18 @@
 //! Libraries that a program opens, which no search path and no DT_NEEDED of the program serves.
 
-use e2e::{Build, Variant, matrix, source};
+use std::path::PathBuf;
+
+use e2e::{Build, Variant, matrix, source, toolchain};
 
 use super::{ALL_NEEDED, Opener, SAYS, bar, calling, foo, other};
 
 matrix!(systems:
     without_a_search_path, runpath_goes_on_working, rpath_is_inherited_as_before, nothing_to_find, missing_library,
 );
+matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
+    what_a_library_opens_is_found, no_room_for_what_it_opens
+));
+matrix!([x86_64_musl_pie]: (musl_looks_for_the_program));
 
 fn without_a_search_path(variant: Variant) {
     let opener = Opener::new(variant);
@@ -91,4 +97,86 @@ fn missing_library(variant: Variant) {
     let report = opener.wrap(&plugin, &[]).report().exits_with(1);
     report.file(&plugin).is("failed", &["missing"]);
     opener.is_untouched(&built, &plugin);
+}
+
+/// `libopens.so`, which needs nothing but libc and opens `libfoo.so` by its name.
+fn opens(variant: Variant, flags: &[&str]) -> PathBuf {
+    let build = Build::library(variant, source("lib/opens.c"), "libopens.so");
+    build.flags(flags.iter().copied()).flag("-ldl").build()
+}
+
+/// Where a library looks by itself comes first; one without any path stays an heir of the programs that open it.
+fn what_a_library_opens_is_found(variant: Variant) {
+    let runpath = "-Wl,--enable-new-dtags,-rpath,$ORIGIN";
+    for (flags, tag, own) in [
+        (&[][..], "RPATH", &[][..]),
+        (&[runpath], "RUNPATH", &["$ORIGIN"]),
+    ] {
+        let opener = Opener::new(variant);
+        let built = opens(variant, flags);
+        let plugin = opener.install(&built);
+        let dir = opener.root.package("foo", &[foo(variant)]);
+        let given = ["--runtime-dependencies", &dir];
+        // What the program finds is of no use to the library.
+        opener.wrap("/app/open", &[]).args(given).run();
+        let output = opener.open(&plugin).success();
+        assert!(output.stdout.contains("libfoo.so"), "{output}");
+
+        let wrap = || opener.wrap("/app", &[]).args(given);
+        wrap().report().success().file(&plugin).is("edited", &[]);
+        let edited = opener.edited(&built, &plugin);
+        edited.searches(tag, &[own, &[dir.as_str()]].concat());
+        opener.says(&plugin, SAYS);
+        let again = wrap().report().success();
+        again
+            .file(&plugin)
+            .is("skipped", &["edited in place already"]);
+
+        // One that opens nothing is left as it is.
+        let alone = other(variant, "libalone.so");
+        let path = opener.install(&alone);
+        let report = wrap().report().success();
+        report.file(&path).is("skipped", &["finds what it needs"]);
+        opener.is_untouched(&alone, &path);
+    }
+}
+
+/// What the report says to do is what helps.
+fn no_room_for_what_it_opens(variant: Variant) {
+    let runpath = "-Wl,--enable-new-dtags,-rpath,/gone";
+    for (runpath, advice) in [
+        (None, &["--search", "rpath"][..]),
+        (Some(runpath), &["--needed", "libfoo.so"]),
+    ] {
+        let opener = Opener::new(variant);
+        let lld = toolchain::lld();
+        let flags: Vec<&str> = lld.iter().map(String::as_str).chain(runpath).collect();
+        let built = opens(variant, &flags);
+        let plugin = opener.install(&built);
+        let dir = opener.root.package("foo", &[foo(variant)]);
+        let wrap = || {
+            let wrap = opener.wrap("/app", &[&dir]);
+            wrap.args(["--runtime-dependencies", &dir])
+        };
+        let report = wrap().report().success();
+        let words = ["no room for these", &advice[0]];
+        report.file(&plugin).is("skipped", &words);
+        let output = opener.open(&plugin).success();
+        assert!(output.stdout.contains("libfoo.so"), "{output}");
+        wrap().args(advice.iter().copied()).run();
+        opener.is_untouched(&built, &plugin);
+        opener.says(&plugin, SAYS);
+    }
+}
+
+/// musl looks for what is opened on behalf of the program, whichever file calls dlopen.
+fn musl_looks_for_the_program(variant: Variant) {
+    let opener = Opener::new(variant);
+    let built = opens(variant, &[]);
+    let plugin = opener.install(&built);
+    let dir = opener.root.package("foo", &[foo(variant)]);
+    let wrap = opener.wrap("/app", &[]);
+    wrap.args(["--runtime-dependencies", &dir]).run();
+    opener.is_untouched(&built, &plugin);
+    opener.says(&plugin, SAYS);
 }

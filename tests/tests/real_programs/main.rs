@@ -31,3 +31,4 @@ mod javascript;
 mod layout;
 mod python_tools;
 mod site_tools;
+mod wine;

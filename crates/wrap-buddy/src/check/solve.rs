@@ -201,7 +201,7 @@ impl Call {
             },
         );
         match wanted.is_library {
-            true => resolver.library(wanted.inside, wanted.elf, &self.interpreter),
+            true => resolver.library(wanted.inside, wanted.elf, &self.interpreter, false),
             false => {
                 let edited = Edited::new();
                 resolver.program(wanted.inside, wanted.elf, &self.interpreter, &edited)

@@ -1,6 +1,7 @@
 //! Reads what the rest of the tool wants to know about one ELF file: headers, .dynamic and a few strings, by pread.
 
 mod dynamic;
+mod imports;
 mod property;
 mod sections;
 mod source;
@@ -8,6 +9,7 @@ mod space;
 mod versions;
 
 pub use dynamic::{Dynamic, Filtee};
+pub use imports::imports;
 pub use property::has_property;
 pub use sections::{Section, is_called, sections};
 pub use source::{Source, open_regular, read_regular};

@@ -22,7 +22,7 @@ use crate::in_place::{Changes, Ground, Visibility, Wanted, outside};
 use crate::inspect::{Elf, Source};
 use crate::naming::{identity_in_place, links_name, sidecar_name};
 use crate::privilege::Privilege;
-use crate::resolve::{Entry, Resolution, relative_file};
+use crate::resolve::{Entry, Resolution, relative_file, search_path};
 
 /// What is particular to edits in place.
 #[derive(Clone, Debug)]
@@ -266,6 +266,7 @@ impl Choice<'_> {
             true => Err(String::new()),
             false => self.links(),
         };
+        let unconditional = self.unconditional();
         let mut reason = String::new();
         for allowed in [Visibility::Listed, Visibility::Unlisted, Visibility::Hidden] {
             match self.changes(ground, &search, allowed) {
@@ -275,7 +276,7 @@ impl Choice<'_> {
             let Ok(links) = &links else {
                 continue;
             };
-            for short in self.short_searches(links) {
+            for short in self.short_searches(links, &unconditional) {
                 if let Ok(changes) = self.changes(ground, &short, allowed) {
                     return Ok((changes, short, Some(links.clone())));
                 }
@@ -287,12 +288,20 @@ impl Choice<'_> {
         }
     }
 
+    /// The directories that are on the search path whatever they resolve, as ld.so reads them.
+    fn unconditional(&self) -> Vec<OsString> {
+        let directories = self.resolution.unconditional.iter().cloned();
+        let entries: Vec<Entry> = directories.map(Entry::Directory).collect();
+        let origin = self.style.relocatable.then(|| self.path.parent());
+        search_path(&entries, origin.flatten())
+    }
+
     /// The search paths that make use of links, the best first. The links serve all that is needed now; what the library may
-    /// open later is for its own entries.
+    /// open later is for its own entries, and for the `unconditional` ones.
     ///
     /// With $ORIGIN the directory is found when both are moved; by its path where a file is opened by a symbolic link in
     /// another directory, or was copied.
-    fn short_searches(&self, links: &Links) -> Vec<Vec<OsString>> {
+    fn short_searches(&self, links: &Links, unconditional: &[OsString]) -> Vec<Vec<OsString>> {
         let entries = self.resolution.search.iter();
         let kept = entries.filter_map(|entry| match entry {
             Entry::Kept(text) => Some(text.clone()),
@@ -303,7 +312,9 @@ impl Choice<'_> {
         let by_path = links.directory.as_os_str();
         let has_path = !self.style.relocatable && !by_path.as_bytes().contains(&b':');
         let longer = has_path.then(|| [&short[..], &[by_path.to_owned()]].concat());
-        longer.into_iter().chain([short]).collect()
+        let all = longer.into_iter().chain([short]);
+        all.map(|short| [&short[..], unconditional].concat())
+            .collect()
     }
 
     fn changes(
@@ -320,7 +331,8 @@ impl Choice<'_> {
             search: search.as_bytes(),
             needed: &needed,
             in_front: *in_front,
-            inherited: self.interpreter.is_some() && self.style.inherited,
+            inherited: (self.interpreter.is_some() && self.style.inherited)
+                || self.resolution.goes_on_inheriting,
         };
         ground.changes(&wanted, allowed)
     }

@@ -92,10 +92,31 @@ pub(super) fn program(
 }
 
 /// What the library `subject` needs itself, looked for as ld.so will for the library alone. Its search path changes only if it
-/// does not find all of that by its own, or where ld.so looks anyway.
-pub(super) fn library(grounds: Grounds<'_>, subject: Asker<'_>, linker: &Linker<'_>) -> Resolution {
-    let plan = Plan::new(grounds, subject, linker, &grounds.settings.libraries);
+/// does not find all of that by its own, or where ld.so looks anyway, or if it `opens` others by name: directories that are there
+/// whatever they resolve are for these.
+pub(super) fn library(
+    grounds: Grounds<'_>,
+    subject: Asker<'_>,
+    linker: &Linker<'_>,
+    opens: bool,
+) -> Resolution {
+    let Settings {
+        libraries,
+        runtime_dependencies,
+        inherited,
+        ..
+    } = grounds.settings;
     let dynamic = subject.elf.dynamic.as_ref();
+    let has_runpath = dynamic.is_some_and(|own| own.runpath.is_some());
+    // musl looks for what is opened on behalf of the program, whatever calls dlopen (ldso/dynlink.c, dlopen); and what inherits
+    // from every program need not be told.
+    let opens = opens && linker.interpreter.libc != Libc::Musl && (has_runpath || !inherited);
+    let always = match opens {
+        true => libraries.len()..libraries.len() + runtime_dependencies.len(),
+        false => 0..0,
+    };
+    let offered = libraries.iter().chain(runtime_dependencies);
+    let plan = Plan::new(grounds, subject, linker, offered);
     let is_inherited = dynamic.is_some_and(|own| own.is_inherited());
     let own = plan.search_path(is_inherited || grounds.settings.inherited);
     let mut policy = OfLibrary {
@@ -107,8 +128,9 @@ pub(super) fn library(grounds: Grounds<'_>, subject: Asker<'_>, linker: &Linker<
     let mut plan = policy.plan;
     plan.result.unmet = walk.unmet(|found| !is_of_system(found));
     let helped = !plan.used.is_empty();
-    let mut result = plan.finish(0..0);
-    result.search_changes &= helped;
+    let mut result = plan.finish(always.clone());
+    result.search_changes &= helped || !always.is_empty();
+    result.goes_on_inheriting = !helped && !has_runpath;
     result
 }
 
@@ -263,6 +285,8 @@ impl<'a> Plan<'a> {
 
     /// Composes the search path, of what the file keeps of its own and the directories that are of use, or `always` there.
     fn finish(mut self, always: Range<usize>) -> Resolution {
+        let unconditional = always.clone().filter_map(|index| self.directory(index));
+        let unconditional = unconditional.cloned().collect();
         let chosen: BTreeSet<usize> = self.used.iter().copied().chain(always).collect();
         let directories = chosen.iter().filter_map(|&index| self.directory(index));
         let directories: Vec<PathBuf> = directories.cloned().collect();
@@ -272,6 +296,7 @@ impl<'a> Plan<'a> {
         let unchanged = own.map(|entry| search_path::Entry::Kept(entry.text.clone()));
         self.result.search_changes = !search.iter().cloned().eq(unchanged);
         self.result.search = search;
+        self.result.unconditional = unconditional;
         self.result
     }
 }

@@ -86,6 +86,10 @@ pub struct Resolution {
     pub search: Vec<Entry>,
     /// Whether that differs from what the file has.
     pub search_changes: bool,
+    /// Those of its directories that are on it whatever they resolve.
+    pub unconditional: Vec<PathBuf>,
+    /// Whether a new search path leaves the file what it inherits: it is a DT_RPATH.
+    pub goes_on_inheriting: bool,
     /// Extra DT_NEEDED.
     pub added: Vec<Added>,
     /// Libraries that find what they need by the program's search path, which they inherit.
@@ -153,11 +157,20 @@ impl Resolver {
             .unwrap_or_default()
     }
 
-    /// Finds what the library `elf` at `path`, an absolute path, needs itself.
-    pub fn library(&self, path: &Path, elf: &Elf, interpreter: &Interpreter) -> Resolution {
-        self.linker(interpreter)
-            .map(|linker| closure::library(self.grounds(), Asker { path, elf }, &linker))
-            .unwrap_or_default()
+    /// Finds what the library `elf` at `path`, an absolute path, needs itself. One that `opens` others by name has the
+    /// directories on its search path that are there for all of them.
+    pub fn library(
+        &self,
+        path: &Path,
+        elf: &Elf,
+        interpreter: &Interpreter,
+        opens: bool,
+    ) -> Resolution {
+        let subject = Asker { path, elf };
+        let library =
+            |linker: &Linker<'_>| closure::library(self.grounds(), subject, linker, opens);
+        let linker = self.linker(interpreter);
+        linker.as_ref().map(library).unwrap_or_default()
     }
 
     fn grounds(&self) -> Grounds<'_> {

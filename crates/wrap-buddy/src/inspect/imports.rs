@@ -1,0 +1,116 @@
+//! Which functions a file takes from others: the undefined symbols of its dynamic symbol table.
+
+use object::elf::{self, FileHeader32, FileHeader64, GnuHashHeader, HashHeader};
+use object::read::elf::{FileHeader, Sym};
+use object::{LittleEndian, pod};
+
+use super::{Elf, LE, Source, pod_of, sections};
+
+/// Bytes of a symbol table, or of its strings, that are read at a time.
+const CHUNK: u64 = 1 << 20;
+
+/// Those of `names` that `elf` imports. A table that makes no sense imports nothing.
+pub fn imports<'n>(elf: &Elf, source: &mut Source, names: &[&'n str]) -> Vec<&'n str> {
+    let found = match elf.class {
+        elf::ELFCLASS32 => of_class::<FileHeader32<LittleEndian>>(elf, source, names),
+        _ => of_class::<FileHeader64<LittleEndian>>(elf, source, names),
+    };
+    found.unwrap_or_default()
+}
+
+fn of_class<'n, H: FileHeader<Endian = LittleEndian>>(
+    elf: &Elf,
+    source: &mut Source,
+    names: &[&'n str],
+) -> Option<Vec<&'n str>> {
+    let dynamic = elf.dynamic.as_ref()?;
+    let strings = elf.offset_of(dynamic.value(elf::DT_STRTAB)?)?;
+    let strings_len = dynamic.value(elf::DT_STRSZ)?;
+    // Most files import none of them, which their strings show. Linkers let one name be the end of another.
+    let mut ends: Vec<(u64, &'n str)> = Vec::new();
+    for name in names {
+        let places = places_of(source, strings, strings_len, name)?;
+        ends.extend(places.into_iter().map(|at| (at, *name)));
+    }
+    if ends.is_empty() {
+        return Some(Vec::new());
+    }
+    let table = elf.offset_of(dynamic.value(elf::DT_SYMTAB)?)?;
+    let entry_len = size_of::<H::Sym>() as u64;
+    let end = table + entry_len * imports_end::<H>(elf, source)?;
+    let mut found = Vec::new();
+    for at in (table..end).step_by((CHUNK / entry_len * entry_len) as usize) {
+        let bytes = source
+            .read(at, (end - at).min(CHUNK / entry_len * entry_len))
+            .ok()?;
+        for symbol in pod::slice_from_all_bytes::<H::Sym>(&bytes).ok()? {
+            let name = u64::from(symbol.st_name(LE));
+            let named = ends.iter().filter(|(at, _)| *at == name);
+            if symbol.st_shndx(LE) == elf::SHN_UNDEF {
+                found.extend(named.map(|(_, name)| *name));
+            }
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    Some(found)
+}
+
+/// Where `name` and the NUL that ends it begin in the table of strings at `offset`, counted from there.
+fn places_of(source: &mut Source, offset: u64, len: u64, name: &str) -> Option<Vec<u64>> {
+    let wanted = [name.as_bytes(), b"\0"].concat();
+    let mut places = Vec::new();
+    let mut at = 0;
+    while at < len {
+        // A name that begins in this chunk, whole.
+        let chunk = source
+            .read(offset + at, (len - at).min(CHUNK + wanted.len() as u64))
+            .ok()?;
+        let begins = crate::bytes::occurrences(&chunk, &wanted).map(|place| place as u64);
+        places.extend(
+            begins
+                .filter(|place| *place < CHUNK)
+                .map(|place| at + place),
+        );
+        at += CHUNK;
+    }
+    Some(places)
+}
+
+/// How many symbols, from the first one, have the imported ones among them. DT_GNU_HASH says where the defined ones begin, which
+/// come last; if there is none, linkers write 1 (GNU ld, bfd/elflink.c). No entry of .dynamic has the length of the table.
+fn imports_end<H: FileHeader<Endian = LittleEndian>>(
+    elf: &Elf,
+    source: &mut Source,
+) -> Option<u64> {
+    let dynamic = elf.dynamic.as_ref()?;
+    let mut at = |tag: u32, len: usize| {
+        let offset = elf.offset_of(dynamic.value(tag)?)?;
+        source.read(offset, len as u64).ok()
+    };
+    if let Some(bytes) = at(elf::DT_HASH, size_of::<HashHeader<LittleEndian>>()) {
+        let (header, _) = pod_of::<HashHeader<LittleEndian>>(&bytes).ok()?;
+        return Some(header.chain_count.get(LE).into());
+    }
+    let bytes = at(elf::DT_GNU_HASH, size_of::<GnuHashHeader<LittleEndian>>());
+    if let Some(bytes) = bytes {
+        let (header, _) = pod_of::<GnuHashHeader<LittleEndian>>(&bytes).ok()?;
+        let first_defined = header.symbol_base.get(LE);
+        if first_defined > 1 {
+            return Some(first_defined.into());
+        }
+    }
+    let entry_len = size_of::<H::Sym>() as u64;
+    let table = sections(elf, source).ok().and_then(|sections| {
+        let mut sections = sections.into_iter();
+        sections.find(|section| section.kind == elf::SHT_DYNSYM)
+    });
+    if let Some(table) = table {
+        return Some(table.len / entry_len);
+    }
+    // All linkers put the strings after the symbols.
+    let len = dynamic
+        .value(elf::DT_STRTAB)?
+        .checked_sub(dynamic.value(elf::DT_SYMTAB)?)?;
+    Some(len / entry_len)
+}
