@@ -159,7 +159,7 @@ fn no_room_for_what_it_opens(variant: Variant) {
             wrap.args(["--runtime-dependencies", &dir])
         };
         let report = wrap().report().success();
-        let words = ["no room for these", &advice[0]];
+        let words = ["no room for these", advice[0]];
         report.file(&plugin).is("skipped", &words);
         let output = opener.open(&plugin).success();
         assert!(output.stdout.contains("libfoo.so"), "{output}");
