@@ -20,7 +20,7 @@ use crate::openers::Openers;
 use crate::plan::{self, Plan, Refusal, Style};
 use crate::report::json::Line;
 use crate::report::{FileReport, Status, Teller};
-use crate::resolve::{Edited, Entry, Missing, Resolution, Resolver};
+use crate::resolve::{Edited, Entry, Missing, Resolution, Resolver, Stranded};
 use crate::scan::{Candidate, directories};
 
 /// How many programs are named that get a library what it needs.
@@ -588,6 +588,7 @@ fn planned(shown: PathBuf, plan: Plan) -> FileReport {
     let added = resolution.added.iter();
     let loaded_for = added.filter_map(|one| one.needed_by.as_ref());
     let serves: BTreeSet<PathBuf> = loaded_for.chain(&resolution.heirs).cloned().collect();
+    let notes: Vec<String> = resolution.stranded.iter().map(stranded).collect();
     let report = match (plan.settled, plan.stub()) {
         (true, None) => FileReport::skipped(shown, "edited in place already".to_owned()),
         (true, Some(_)) => FileReport::skipped(shown, "already wrapped".to_owned()),
@@ -595,7 +596,22 @@ fn planned(shown: PathBuf, plan: Plan) -> FileReport {
     };
     FileReport {
         serves: serves.into_iter().collect(),
+        notes,
         ..report
+    }
+}
+
+/// What there is to say and to do about a library that nobody edits.
+fn stranded(one: &Stranded) -> String {
+    let (library, soname) = (one.library.display(), one.soname.display());
+    match &one.candidate {
+        Some(candidate) => format!(
+            "it loads {library}, which needs {soname} and does not look where that is, {}: add {library} to --paths",
+            candidate.display()
+        ),
+        None => format!(
+            "it loads {library}, which needs {soname} and does not find it: unless the program has loaded that by then, add the directory that has it to --libs, and {library} to --paths"
+        ),
     }
 }
 

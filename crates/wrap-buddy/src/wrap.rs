@@ -71,6 +71,7 @@ pub fn wrap_candidates(
             Search::Frozen => Some(cli.frozen_except().context("--frozen-except")?),
             Search::Runpath | Search::Rpath => None,
         },
+        paths: real(&cli.paths).collect(),
         bundle: bundle(cli),
     });
     let means = Means {
@@ -115,10 +116,12 @@ pub fn wrap_candidates(
 /// What is wrapped, and what was named to go with it.
 fn bundle(cli: &Cli) -> Vec<PathBuf> {
     let named = [&cli.paths, &cli.libs, &cli.runtime_dependencies];
-    let named = named.into_iter().flatten();
-    named
-        .filter_map(|path| fs::canonicalize(path).ok())
-        .collect()
+    named.into_iter().flat_map(|paths| real(paths)).collect()
+}
+
+/// Those of `paths` that are there, free of symbolic links.
+fn real(paths: &[PathBuf]) -> impl Iterator<Item = PathBuf> {
+    paths.iter().filter_map(|path| fs::canonicalize(path).ok())
 }
 
 /// Two names of one file: it is worked on under the first. Names that were not met are told of.

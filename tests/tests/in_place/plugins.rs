@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use e2e::{Build, Variant, matrix, source, toolchain};
+use e2e::{Build, Libc, Variant, matrix, source, toolchain};
 
 use super::{ALL_NEEDED, Opener, SAYS, bar, calling, foo, other};
 
 matrix!(systems:
     without_a_search_path, runpath_goes_on_working, rpath_is_inherited_as_before, nothing_to_find, missing_library,
+    a_library_outside_that_finds_nothing,
 );
 matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
     what_a_library_opens_is_found, no_room_for_what_it_opens
@@ -179,4 +180,56 @@ fn musl_looks_for_the_program(variant: Variant) {
     wrap.args(["--runtime-dependencies", &dir]).run();
     opener.is_untouched(&built, &plugin);
     opener.says(&plugin, SAYS);
+}
+
+/// The plugin needs a library outside of what is wrapped, and that one needs another.
+fn a_library_outside_that_finds_nothing(variant: Variant) {
+    let opener = Opener::new(variant);
+    let inner = foo(variant);
+    let middle = calling(variant, "middle", "foo").link(&inner).build();
+    let built = calling(variant, "bar", "middle").link(&middle).build();
+    let plugin = opener.install(&built);
+    let directory = opener.root.package("middle", &[&middle]);
+    let foo_directory = opener.root.package("foo", &[&inner]);
+    let path = format!("{directory}/libmiddle.so");
+
+    if variant.libc == Libc::Musl {
+        // There it inherits the plugin's search path.
+        let wrap = opener.wrap("/app/plugins", &[&directory, &foo_directory]);
+        let output = wrap.run();
+        assert!(!output.stderr.contains("warning"), "{output}");
+        opener.says(&plugin, "44\n");
+        return;
+    }
+    let warning = |libs: &[&str]| {
+        let output = opener.wrap("/app/plugins", libs).run();
+        let mut lines = output.stderr.lines().map(String::from);
+        let found = lines.find(|line| line.starts_with("warning: "));
+        found.unwrap_or_else(|| panic!("no warning; {output}"))
+    };
+    // Nowhere, as far as the user says.
+    let text = warning(&[&directory]);
+    let words = [
+        path.as_str(),
+        "needs libfoo.so",
+        "does not find it",
+        "--libs",
+    ];
+    assert!(words.iter().all(|word| text.contains(word)), "{text}");
+    let text = warning(&[&directory, &foo_directory]);
+    let advice = format!("{foo_directory}/libfoo.so: add {path} to --paths");
+    assert!(text.contains(&advice), "{text}");
+    opener.edited(&built, &plugin);
+    opener.refuses(&plugin, "libfoo.so");
+
+    let wrap = opener.wrap("/app/plugins", &[&directory, &foo_directory]);
+    let output = wrap.and([&path]).run();
+    assert!(!output.stderr.contains("warning"), "{output}");
+    opener
+        .edited(&built, &plugin)
+        .searches("RUNPATH", &[&directory]);
+    opener
+        .edited(&middle, &path)
+        .searches("RUNPATH", &[&foo_directory]);
+    opener.says(&plugin, "44\n");
 }

@@ -14,7 +14,7 @@ use super::linker::Linker;
 use super::search_path::{self, OwnEntry, compose, own_entries};
 use super::shelf::Shelf;
 use super::walk::{Answer, Asker, Cause, Policy, Request, Walk};
-use super::{Added, Edited, Missing, Resolution, Settings, freeze};
+use super::{Added, Edited, Missing, Resolution, Settings, Stranded, freeze};
 use crate::interpreter::Libc;
 
 /// What every walk goes by.
@@ -118,7 +118,7 @@ pub(super) fn library(
     let offered = libraries.iter().chain(runtime_dependencies);
     let plan = Plan::new(grounds, subject, linker, offered);
     let is_inherited = dynamic.is_some_and(|own| own.is_inherited());
-    let own = plan.search_path(is_inherited || grounds.settings.inherited);
+    let own = plan.search_path(is_inherited);
     let mut policy = OfLibrary {
         plan,
         is_alone: false,
@@ -360,9 +360,7 @@ impl OfProgram<'_> {
         if let Some(found) = self.find_edited(asker, name) {
             return (Ok(found), by);
         }
-        let inherits = walk.linker.interpreter.libc == Libc::Musl
-            || (!walk.own.is_runpath && !walk.search_of(library).is_runpath);
-        if inherits {
+        if walk.inherits(by) {
             let found = self.plan.offer(name, asker, told);
             let heirs = &mut self.plan.result.heirs;
             let alone = walk.linker.told(walk.chain(by));
@@ -450,9 +448,11 @@ impl Policy for OfLibrary<'_> {
             let found = self.plan.offer(name, asker, told).ok()?;
             return Some(Answer { found, by });
         }
+        let is_own = by.is_none() || walk.inherits(by);
         let found = match self.is_alone {
             true => walk.linker.find(name, asker, told),
-            false => self.plan.offer(name, asker, told),
+            false if is_own => self.plan.offer(name, asker, told),
+            false => return self.for_library(walk, request),
         };
         match found {
             Ok(found) => {
@@ -466,7 +466,53 @@ impl Policy for OfLibrary<'_> {
         }
     }
 
-    fn follows(&self, _: &Found) -> bool {
-        false
+    /// One that is edited itself is seen to on its own.
+    fn follows(&self, library: &Found) -> bool {
+        let is_edited = || {
+            let real = self.plan.shelf.real(&library.path);
+            let mut paths = self.plan.settings.paths.iter();
+            paths.any(|path| real.starts_with(path))
+        };
+        !self.is_alone && !is_of_system(library) && !is_edited()
+    }
+}
+
+impl OfLibrary<'_> {
+    /// What another library needs, which inherits nothing from the one that is edited.
+    fn for_library(&mut self, walk: &Walk<'_>, request: &Request<'_>) -> Option<Answer> {
+        let &Request {
+            name,
+            asker,
+            told,
+            by,
+            may_be_missing,
+            ..
+        } = request;
+        if let Ok(found) = walk.linker.find(name, asker, told) {
+            return Some(Answer { found, by });
+        }
+        if may_be_missing || self.plan.settings.may_be_missing.is_match(name) {
+            return None;
+        }
+        let elsewhere = self.plan.offer(name, asker, told);
+        // Every program lends these.
+        let settings = self.plan.settings;
+        let lent = settings.libraries.len()..self.plan.offered.len();
+        if let Ok(Found {
+            rule: Rule::Offered(index),
+            ..
+        }) = &elsewhere
+            && settings.inherited
+            && lent.contains(index)
+            && !walk.linker.search_path(asker.path, asker.elf).is_runpath
+        {
+            return None;
+        }
+        self.plan.result.stranded.push(Stranded {
+            library: asker.path.to_owned(),
+            soname: name.to_owned(),
+            candidate: elsewhere.ok().map(|found| found.path),
+        });
+        None
     }
 }

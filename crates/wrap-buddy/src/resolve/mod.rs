@@ -51,6 +51,8 @@ pub struct Settings {
     pub inherited: bool,
     /// Programs load their libraries by path, all but those with such names; none: they search for all.
     pub frozen_except: Option<GlobSet>,
+    /// Files that are worked on, and directories below which all are, free of symbolic links.
+    pub paths: Vec<PathBuf>,
     /// Directories, free of symbolic links, whose libraries do not move without the programs.
     pub bundle: Vec<PathBuf>,
 }
@@ -75,6 +77,17 @@ pub struct Missing {
     pub hints: Vec<String>,
 }
 
+/// A library that is loaded for one that is edited, and does not find what it needs itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stranded {
+    /// Where it is.
+    pub library: PathBuf,
+    /// What it needs.
+    pub soname: OsString,
+    /// A file that it would take, in a directory where it does not look.
+    pub candidate: Option<PathBuf>,
+}
+
 /// Libraries that will find what they need by themselves, by their path free of symbolic links: each name they need, and
 /// where they will find it.
 pub type Edited<'e> = HashMap<&'e OsStr, &'e [(OsString, PathBuf)]>;
@@ -94,6 +107,8 @@ pub struct Resolution {
     pub added: Vec<Added>,
     /// Libraries that find what they need by the program's search path, which they inherit.
     pub heirs: Vec<PathBuf>,
+    /// Needs of libraries that it loads and that nobody edits, which these do not find.
+    pub stranded: Vec<Stranded>,
     /// What is missing.
     pub missing: Vec<Missing>,
     /// What is missing and may be.

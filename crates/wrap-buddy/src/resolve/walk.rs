@@ -179,9 +179,11 @@ impl<'a> Walk<'a> {
         libraries.map(|index| &self.searches[index])
     }
 
-    /// The search path of a library itself.
-    pub fn search_of(&self, node: usize) -> &SearchPath {
-        &self.searches[node]
+    /// Whether the library `by` is served by the search path of the file itself.
+    pub fn inherits(&self, by: Option<usize>) -> bool {
+        let own = by.map(|library| &self.searches[library]);
+        self.linker.interpreter.libc == Libc::Musl
+            || (!self.own.is_runpath && own.is_none_or(|own| !own.is_runpath))
     }
 
     /// Where ld.so is told to look on behalf of the file `by`.
