@@ -27,6 +27,7 @@
 //! - [`Wrapped`] and [`Edited`]: what must be true of a file afterwards; [`Report`]: what wrap-buddy said of it.
 //! - [`Sample`]: the program most tests use, in a root, with a library of its own.
 //! - [`matrix!`]: one `#[test]` per cell of the matrix. [`fixture`]: C files whose header says all there is to say.
+//! - [`debian::unpack`]: Debian packages and all that they depend on, as a tree.
 //! - [`Store`]: a Nix store of its own, and roots that show what was built in it.
 //! - Programs of foreign architectures just run, also those that a program starts.
 //!
@@ -36,6 +37,7 @@ pub mod arch;
 pub mod cache;
 pub mod check;
 pub mod corpus;
+pub mod debian;
 pub mod debugger;
 pub mod edited;
 pub mod fixture;

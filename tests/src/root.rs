@@ -70,7 +70,7 @@ impl Root {
     }
 
     /// A root in which programs of several systems can be started, but without their C libraries.
-    pub(crate) fn for_programs_of(systems: &[(Arch, Libc)]) -> Root {
+    pub fn for_programs_of(systems: &[(Arch, Libc)]) -> Root {
         let dir = tempfile::Builder::new()
             .prefix("root-")
             .tempdir_in(cache::dir("roots"))

@@ -1,0 +1,109 @@
+//! Debian packages with all that they depend on: fetched by apt-get, kept under `target/e2e/debian`.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::cache;
+use crate::run::on_host;
+
+/// Unpacks `packages`, and all that they depend on, into `directory`, as `dpkg-deb --extract` does for an ordinary user:
+/// nothing is set-id. Their scripts do not run.
+///
+/// The archives are shared between trees. A second call for the same packages downloads nothing.
+///
+/// # Panics
+/// When a package cannot be fetched or unpacked.
+pub fn unpack(packages: &[&str], directory: &Path) {
+    let directory = directory.to_str().expect("a path in UTF-8");
+    for archive in archives(packages) {
+        let archive = archive.to_str().expect("a path in UTF-8");
+        on_host("dpkg-deb", &["--extract", archive, directory]).success();
+    }
+    let set_id = [
+        "-type", "f", "-perm", "/6000", "-exec", "chmod", "a-s", "{}", "+",
+    ];
+    on_host("find", &[&[directory][..], &set_id].concat()).success();
+}
+
+/// The archives of `packages` and of all that they depend on.
+fn archives(packages: &[&str]) -> Vec<PathBuf> {
+    let place = cache::dir("debian");
+    let key = cache::digest(packages.iter().map(|name| name.as_bytes()));
+    let list = place.join(format!("{}-{}.list", packages[0], &key[..16]));
+    // One process downloads, the others wait here: they share most of the archives.
+    let lock = File::create(place.join("lock")).expect("create a file to lock");
+    lock.lock().expect("lock a file");
+    let listed = fs::read_to_string(&list).unwrap_or_default();
+    let known: Vec<PathBuf> = listed.lines().map(|name| place.join(name)).collect();
+    if !known.is_empty() && known.iter().all(|archive| archive.is_file()) {
+        return known;
+    }
+    let names = download(packages, &place);
+    let archives: Vec<PathBuf> = names.iter().map(|name| newest(&place, name)).collect();
+    let listed: Vec<&str> = archives
+        .iter()
+        .filter_map(|archive| archive.file_name().and_then(OsStr::to_str))
+        .collect();
+    fs::write(&list, listed.join("\n")).expect("write a list of archives");
+    archives
+}
+
+/// Fetches the archives into `place`, as for a system that has no package yet. Returns the names of their packages.
+fn download(packages: &[&str], place: &Path) -> Vec<String> {
+    let status = place.join("no-packages");
+    fs::write(&status, "").expect("write an empty list of packages");
+    fs::create_dir_all(place.join("partial")).expect("create a directory for apt-get");
+    let place = place.display();
+    // Nothing below /var is written: what this system has is not what this download is for.
+    let settings = [
+        format!("Dir::State::status={}", status.display()),
+        format!("Dir::Cache={place}"),
+        format!("Dir::Cache::archives={place}"),
+        "Dir::Cache::pkgcache=".to_owned(),
+        "Dir::Cache::srcpkgcache=".to_owned(),
+        "Debug::NoLocking=1".to_owned(),
+        "APT::Sandbox::User=root".to_owned(),
+        "Acquire::Retries=3".to_owned(),
+    ];
+    let mut args = vec![
+        "LC_ALL=C",
+        "apt-get",
+        "install",
+        "--download-only",
+        "--no-install-recommends",
+        "-q",
+        "-y",
+    ];
+    for setting in &settings {
+        args.extend(["-o", setting]);
+    }
+    args.extend(packages);
+    let output = on_host("env", &args).success();
+    let listed = output.stdout.lines();
+    let listed = listed.skip_while(|line| !line.contains("NEW packages will be installed"));
+    let listed = listed.skip(1).take_while(|line| line.starts_with(' '));
+    let names: Vec<String> = listed
+        .flat_map(|line| line.split_whitespace().map(str::to_owned))
+        .collect();
+    assert!(!names.is_empty(), "apt-get lists no packages; {output}");
+    names
+}
+
+/// The archive of the package called `name` that was fetched last.
+fn newest(place: &Path, name: &str) -> PathBuf {
+    let prefix = format!("{name}_");
+    let is_of_package = |path: &PathBuf| {
+        let file_name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        file_name.starts_with(&prefix) && file_name.ends_with(".deb")
+    };
+    let entries = fs::read_dir(place).expect("list the archives");
+    let archives = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    // apt-get gives an archive the time at which it was published.
+    let time = |path: &PathBuf| fs::metadata(path).map(|metadata| metadata.ctime()).ok();
+    archives
+        .filter(is_of_package)
+        .max_by_key(time)
+        .unwrap_or_else(|| panic!("apt-get did not fetch {name}"))
+}

@@ -1,0 +1,265 @@
+//! What there is a tree of, and what is done with it.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use e2e::Arch;
+use e2e::corpus;
+
+use crate::tree::{Place, Tree};
+
+fn nothing(_: &Place<'_>) {}
+
+/// The link that a package's script would make.
+fn which(place: &Place<'_>) {
+    let link = place.root().path(&place.path("usr/bin/which"));
+    symlink("which.debianutils", link).expect("a link that the package lacks");
+}
+
+#[test]
+fn perl_loads_its_extensions() {
+    let tree = Tree {
+        packages: &["perl"],
+        libs: &[],
+        program: "usr/bin/perl",
+        prepare: nothing,
+        make_use: |place| {
+            let script = r#"use POSIX; use Storable; use Encode; use Digest::SHA "sha1_hex"; use Socket; use List::Util "sum";
+                use IO::Compress::Gzip; use Math::BigInt;
+                print floor(3.7), " ", sha1_hex("x"), " ", length(encode("UTF-16", "abc")), " ", sum(1..8), " ",
+                    Storable::dclone([42])->[0], " ", Math::BigInt->new(2)->bpow(70), " ", inet_ntoa(INADDR_LOOPBACK), "\n""#;
+            let directories = [
+                "usr/lib/x86_64-linux-gnu/perl-base",
+                "usr/lib/x86_64-linux-gnu/perl/5.36",
+                "usr/share/perl/5.36",
+            ];
+            let directories = directories.map(|directory| place.path(directory));
+            let perl = place.command("usr/bin/perl").args(["-e", script]);
+            let output = perl.env("PERL5LIB", directories.join(":")).output();
+            assert_eq!(
+                output.success().stdout,
+                "3 11f6ad8ec52a2984abaafd7c3b516503785c2072 8 36 42 1180591620717411303424 127.0.0.1\n"
+            );
+        },
+    };
+    tree.works(false);
+}
+
+#[test]
+fn python_loads_its_extensions_and_those_of_a_wheel() {
+    let tree = Tree {
+        packages: &["python3"],
+        libs: &[],
+        program: "usr/bin/python3.11",
+        prepare: |place| {
+            let wheel = corpus::fetch("psutil", Arch::X86_64);
+            let target = place
+                .root()
+                .mkdir(&place.path("usr/lib/python3/dist-packages/psutil"));
+            for entry in fs::read_dir(wheel).expect("list a wheel") {
+                let entry = entry.expect("a directory entry");
+                if entry.path().is_file() {
+                    fs::copy(entry.path(), target.join(entry.file_name())).expect("copy a file");
+                }
+            }
+        },
+        make_use: |place| {
+            let script = "import bz2, ctypes, curses, decimal, hashlib, lzma, psutil, readline, sqlite3, ssl, subprocess, sys, uuid, zlib\n\
+                assert lzma.decompress(lzma.compress(b'x')) == bz2.decompress(bz2.compress(b'x'))\n\
+                print(sqlite3.connect(':memory:').execute('select 6 * 7').fetchone()[0], ssl.OPENSSL_VERSION[:7])\n\
+                print(psutil.Process().name(), psutil.virtual_memory().total > 0)\n\
+                print(subprocess.check_output([sys.executable, '-Bc', 'print(1)'], text=True).strip())\n";
+            let python = place
+                .command("usr/bin/python3.11")
+                .args(["-B", "-c", script]);
+            let output = python
+                .env("PYTHONHOME", place.path("usr"))
+                .output()
+                .success();
+            assert_eq!(output.stdout, "42 OpenSSL\npython3.11 True\n1\n");
+        },
+    };
+    tree.works(false);
+}
+
+#[test]
+fn ruby_loads_its_extensions() {
+    let tree = Tree {
+        packages: &["ruby"],
+        libs: &[],
+        program: "usr/bin/ruby3.1",
+        prepare: nothing,
+        make_use: |place| {
+            let script = "require 'json'; require 'openssl'; require 'zlib'; require 'psych'; require 'socket'; require 'bigdecimal'\n\
+                puts JSON.generate([1, {'a' => 2}]), OpenSSL::Digest::SHA256.hexdigest('x')[0, 8], Zlib.crc32('x'),\n\
+                Psych.load('a: [1, 2]'), BigDecimal('0.1') + BigDecimal('0.2'), \"Gr\\u00fc\\u00dfe\".encode('ISO-8859-1').bytesize";
+            let directories = ["usr/lib/ruby/3.1.0", "usr/lib/x86_64-linux-gnu/ruby/3.1.0"];
+            let mut directories = directories.map(|directory| place.path(directory)).to_vec();
+            directories.push(place.path("usr/lib/ruby/vendor_ruby"));
+            let ruby = place
+                .command("usr/bin/ruby3.1")
+                .args(["--disable-gems", "-e", script]);
+            let output = ruby
+                .env("RUBYLIB", directories.join(":"))
+                .output()
+                .success();
+            assert_eq!(
+                output.stdout,
+                "[1,{\"a\":2}]\n2d711642\n2363233923\n{\"a\"=>[1, 2]}\n0.3e0\n5\n"
+            );
+        },
+    };
+    tree.works(false);
+}
+
+#[test]
+fn gcc_compiles_what_then_runs() {
+    let tree = Tree {
+        packages: &["gcc", "libc6-dev"],
+        libs: &[],
+        program: "usr/bin/x86_64-linux-gnu-gcc-12",
+        prepare: |place| {
+            // The linker reads this one, and the package's link is absolute.
+            let linker = place.root().path(&place.path("lib64/ld-linux-x86-64.so.2"));
+            fs::remove_file(&linker).expect("a link of the package");
+            symlink("../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", linker).expect("a link");
+        },
+        make_use: |place| {
+            let source = "#include <math.h>\n#include <stdio.h>\n\
+                int main(int argc, char **argv) { printf(\"%s %.3f\\n\", argv[1], sqrt(argc)); }\n";
+            let source = place.write("main.c", source);
+            let libraries = place.path("lib/x86_64-linux-gnu");
+            let gcc = place.command("usr/bin/x86_64-linux-gnu-gcc-12");
+            let gcc = gcc.args(["-O2", "-flto", "-o", "/app/work/main", &source, "-lm"]);
+            let gcc = gcc.arg(format!("--sysroot={}", place.path("")));
+            let linker =
+                format!("-Wl,--dynamic-linker={libraries}/ld-linux-x86-64.so.2,-rpath={libraries}");
+            gcc.arg(linker).output().success();
+            let output = place
+                .root()
+                .command("/app/work/main")
+                .arg("compiled")
+                .output();
+            assert_eq!(output.success().stdout, "compiled 1.414\n");
+        },
+    };
+    tree.works(false);
+}
+
+#[test]
+fn postgres_makes_a_cluster_and_compiles_a_query() {
+    /// PostgreSQL refuses to run as root.
+    const USER: u32 = 1000;
+    let tree = Tree {
+        packages: &[
+            "postgresql-15",
+            "dash",
+            "coreutils",
+            "sed",
+            "grep",
+            "debianutils",
+        ],
+        libs: &[],
+        program: "usr/lib/postgresql/15/bin/initdb",
+        prepare: |place| {
+            which(place);
+            let passwd = format!("tester:x:{USER}:{USER}::/app/work:/bin/sh\n");
+            place.root().write(&place.path("etc/passwd"), passwd);
+        },
+        make_use: |place| {
+            let work = place.root().path("/app/work");
+            std::os::unix::fs::chown(work, Some(USER), Some(USER)).expect("chown");
+            let run = |program: &str| {
+                let program = format!("usr/lib/postgresql/15/bin/{program}");
+                place.command(&program).user(USER).env("TZ", "UTC")
+            };
+            let initdb = run("initdb").args(["-D", "/app/work/data", "-U", "tester", "--no-sync"]);
+            let initdb = initdb.args(["--encoding=UTF8", "--locale=C", "--locale-provider=icu"]);
+            initdb
+                .args(["--icu-locale=und", "--auth=trust"])
+                .output()
+                .success();
+            let postgres = run("postgres").args(["--single", "-D", "/app/work/data"]);
+            let postgres = postgres.args(["-c", "jit_above_cost=0", "postgres"]);
+            let query = "select 'sum ' || sum(n) || ' ' || upper('ä') from generate_series(1, 8) n\n\
+                explain analyze select sum(n) from generate_series(1, 8) n\n";
+            let output = postgres.stdin(query).output().success();
+            assert!(output.stdout.contains("\"sum 36 Ä\""), "{output}");
+            // The compiler is a library that is opened when it is needed; without it, there is no such line.
+            assert!(output.stdout.contains("JIT:"), "{output}");
+        },
+    };
+    tree.works(false);
+}
+
+#[test]
+fn qemu_img_converts_an_image() {
+    let tree = Tree {
+        packages: &["qemu-utils"],
+        libs: &[],
+        program: "usr/bin/qemu-img",
+        prepare: nothing,
+        make_use: |place| {
+            place.write("raw", &"wrapped ".repeat(8192));
+            let convert = [
+                "convert",
+                "-O",
+                "qcow2",
+                "-c",
+                "-f",
+                "raw",
+                "raw",
+                "image.qcow2",
+            ];
+            place
+                .command("usr/bin/qemu-img")
+                .args(convert)
+                .output()
+                .success();
+            let back = ["convert", "-O", "raw", "image.qcow2", "back"];
+            place
+                .command("usr/bin/qemu-img")
+                .args(back)
+                .output()
+                .success();
+            assert!(place.read("raw") == place.read("back"));
+            let io = ["-r", "-c", "read -P 119 0 1", "image.qcow2"];
+            let output = place.command("usr/bin/qemu-io").args(io).output().success();
+            assert!(output.stdout.contains("read 1/1 bytes"), "{output}");
+        },
+    };
+    tree.works(false);
+}
+
+#[test]
+fn ffmpeg_transcodes() {
+    let tree = Tree {
+        packages: &["ffmpeg"],
+        libs: &[
+            "usr/lib/x86_64-linux-gnu/pulseaudio",
+            "usr/lib/x86_64-linux-gnu/blas",
+            "usr/lib/x86_64-linux-gnu/lapack",
+        ],
+        program: "usr/bin/ffmpeg",
+        prepare: nothing,
+        make_use: |place| {
+            let ffmpeg = |arguments: &str| {
+                let ffmpeg = place
+                    .command("usr/bin/ffmpeg")
+                    .args(["-loglevel", "error", "-y"]);
+                ffmpeg.args(arguments.split(' ')).output().success()
+            };
+            ffmpeg(
+                "-f lavfi -i testsrc=duration=1:size=160x120:rate=10 -f lavfi -i sine=duration=1 -c:v libx264 -c:a aac a.mp4",
+            );
+            ffmpeg("-i a.mp4 -c:v libvpx -c:a libopus b.webm");
+            let probe = "-v error -show_entries stream=codec_name -of csv=p=0 b.webm";
+            let output = place
+                .command("usr/bin/ffprobe")
+                .args(probe.split(' '))
+                .output();
+            assert_eq!(output.success().stdout, "vp8\nopus\n");
+        },
+    };
+    tree.works(false);
+}
