@@ -27,7 +27,7 @@ let
 
     outputs = [
       "out"
-      # What wrapped programs refer to: one page per architecture, without the tool and what that needs.
+      # What wrapped programs refer to: 8 KiB per architecture, without the tool and what that needs.
       "loader"
     ];
 

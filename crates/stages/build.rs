@@ -25,7 +25,7 @@ fn main() {
 enum Failure {
     /// The compiler has no `core` for it: the tool is built without.
     NoToolchain(String),
-    /// The sources do not compile, or not to what an image has to be, a loader of one page for instance.
+    /// The sources do not compile, or not to what an image has to be, a loader that fits its image for instance.
     Ours(String),
 }
 

@@ -59,7 +59,7 @@ struct Fields {
     interpreter: Vec<u8>,
     search: Vec<u8>,
     names: Vec<Vec<u8>>,
-    headers: Vec<u8>,
+    dynamic_len: u8,
     edits: Vec<(u64, Vec<u8>)>,
 }
 
@@ -112,9 +112,8 @@ fn as_sidecar(fields: &Fields, names: &[&[u8]], edits: &[Edit<'_>]) {
         interpreter: &fields.interpreter,
         search: &fields.search,
         needed: names,
-        headers: &fields.headers,
-        headers_count: 1,
-        dynamic: &[],
+        dynamic_len: fields.dynamic_len.into(),
+        own_dynamic_len: 16,
         patches: &[],
         edits,
     };

@@ -2,7 +2,7 @@
 //!
 //! [`start`] is the whole policy; each step is in the file of its name. Nothing is allocated, nothing is returned to,
 //! and every failure is one line on stderr and exit status 127. All state is in one [`Loader`], and steps are functions
-//! of their own: that is what fits a page, where one large function with its spills does not.
+//! of their own: that is smaller than one large function with its spills.
 #![cfg_attr(not(test), no_std)]
 
 mod interpreter;
@@ -39,14 +39,15 @@ pub unsafe extern "C" fn start(
     loader.find_program();
     let is_started = loader.is_started(fini);
     loader.restore_slot(is_started);
-    let mut entry = loader.entry();
+    let (mut entry, mut room) = (loader.entry(), loader.sidecar.cast());
     // Otherwise an ld.so is there already: it was told to run this program, and has done its part.
     if !is_started {
         loader.find_interpreter();
-        loader.apply_patches();
         entry = loader.map_interpreter();
+        // The memory in front of the sidecar was needed until here.
+        room = loader.tell_linker();
     }
     loader.trace(loader.interpreter, text::ENTERS, entry);
     // SAFETY: what is at the entry finds the stack and auxv as the kernel would have left them.
-    unsafe { sys::arch::enter(stack, loader.stack.end(), loader.room(), entry, fini) }
+    unsafe { sys::arch::enter(stack, loader.stack.end(), room, entry, fini) }
 }

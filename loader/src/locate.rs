@@ -1,6 +1,8 @@
 //! Finding the sidecar: the trailer's path, else its file name beside the executable.
 
-use sidecar::loader::{FRONT_LEN, FRONT_ROOM, IMAGE_LEN, MAX_RECORD, RECORD_LEAD, RECORD_ROOM};
+use sidecar::loader::{
+    FRONT_LEN, FRONT_ROOM, HEADERS_ROOM, IMAGE_LEN, MAX_RECORD, RECORD_LEAD, RECORD_ROOM,
+};
 use sidecar::{CHECKED_FROM, Flags, HEADER_LEN, Header, Id, MAGIC, checksum};
 use sys::stack::{at, length};
 use sys::syscall::{self, AT_FDCWD, open_flags};
@@ -75,7 +77,7 @@ impl Loader {
         }
         // The path of the interpreter needs room behind it.
         if len == FRONT_RECORD || self.has(Flags::RELOCATABLE) {
-            self.sidecar = self.stack.below(RECORD_ROOM - RECORD_LEAD).cast();
+            self.sidecar = self.stack.below(RECORD_ROOM - HEADERS_ROOM).cast();
             // SAFETY: there is room for as much.
             len = unsafe { syscall::read_at(fd, self.sidecar.cast(), MAX_RECORD, start) };
         }

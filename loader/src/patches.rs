@@ -1,41 +1,121 @@
-//! What ld.so is to read instead of what the file says: the words the host has prepared. They give the program headers for
-//! ld.so their addresses, and .dynamic the search path and the extra DT_NEEDED. The strings stay in the sidecar: their
-//! offsets are plain additions to DT_STRTAB in glibc and musl.
+//! What ld.so reads instead of the tables in the file: program headers made from the process's own, and entries of .dynamic.
 //!
-//! The headers in the mapped program, and the kernel's saved AT_PHDR, stay as they are: debuggers compare both with the file.
+//! The headers are made when the program starts, not when it is wrapped: an executable that was made from a wrapped one, as
+//! `bun build --compile` does, has the same stub and sidecar and other headers. Only what must differ is changed. Those in the
+//! mapped program, and the kernel's saved AT_PHDR, stay as they are: debuggers compare both with the file.
 
 use sidecar::Patch;
+use sidecar::loader::HEADERS_ROOM;
+use sys::elf::{PF_R, PT_DYNAMIC, PT_INTERP, PT_NULL, PT_PHDR, Phdr};
 use sys::stack::at;
 
+use crate::locate::copy;
 use crate::process::Loader;
+use crate::report::fail;
+use crate::text::TOO_MANY;
+
+/// Most program headers a process may have: two are added.
+const MAX_HEADERS: usize = HEADERS_ROOM / size_of::<Phdr>() - 2;
 
 impl Loader {
-    /// Writes the words, and tells auxv of the headers and the entry point.
+    /// Makes the program headers, in front of the sidecar, writes to .dynamic, and stores the addresses in auxv. Returns where the
+    /// headers begin: the program starts below it.
+    ///
+    /// PT_PHDR is the first header, because ld.so takes the load bias from it before it reads any other (glibc elf/rtld.c,
+    /// rtld_setup_main_map; musl ldso/dynlink.c).
     #[inline(always)]
-    pub fn apply_patches(&self) {
+    pub fn tell_linker(&self) -> *mut u8 {
         let header = self.header();
-        let sidecar = self.sidecar as usize;
-        let mut patch = self.in_sidecar(header.patches.at).cast::<Patch>();
-        let end = patch.cast::<u8>().wrapping_add(header.patches.len as usize);
-        while patch.cast::<u8>() < end {
-            // SAFETY: the host has made the patches for this very program, as the checksum and the id say.
-            unsafe {
-                let base = if (*patch).in_sidecar != 0 {
-                    sidecar
-                } else {
-                    self.bias
-                };
+        let (table, count) = (self.stack.value(at::PHDR), self.stack.value(at::PHNUM));
+        let end = self.sidecar.cast::<Phdr>();
+        let mut to = end;
+        let mut dynamic = core::ptr::null_mut::<u8>();
+        // SAFETY: the kernel says where the program's headers are and how many; there is room for as many and two more in front of
+        // the sidecar. The host has made the patches for the .dynamic of this program, as the checksum and the id say.
+        unsafe {
+            if *count > MAX_HEADERS {
+                fail(self.path, TOO_MANY, *count);
+            }
+            let first = *table as *const Phdr;
+            let mut from = first.add(*count);
+            while from != first {
+                from = from.sub(1);
+                if matches!((*from).p_type, PT_NULL | PT_INTERP | PT_PHDR) {
+                    continue;
+                }
+                to = to.sub(1);
+                *to = *from;
+                if (*to).p_type == PT_DYNAMIC {
+                    dynamic = self.bias.wrapping_add((*to).p_vaddr) as *mut u8;
+                    if header.dynamic.len != 0 {
+                        let place = self.in_sidecar(header.dynamic.at);
+                        copy(place, dynamic, header.own_dynamic_len as usize);
+                        dynamic = place;
+                        self.describe(to, dynamic, header.dynamic.len as usize);
+                    }
+                }
+            }
+            to = to.sub(1);
+            self.add(
+                to,
+                PT_INTERP,
+                self.interpreter.as_ptr(),
+                self.interpreter.len() + 1,
+            );
+            to = to.sub(1);
+            let len = end as usize - to as usize;
+            self.add(to, PT_PHDR, to.cast(), len);
+            *table = to as usize;
+            *count = len / size_of::<Phdr>();
+            self.stack.set(at::ENTRY, self.entry());
+
+            let mut patch = self.in_sidecar(header.patches.at).cast::<Patch>();
+            let end = patch.cast::<u8>().wrapping_add(header.patches.len as usize);
+            while patch.cast::<u8>() < end {
                 let mut value = (*patch).value as usize;
                 if (*patch).points_to_sidecar != 0 {
-                    value = value.wrapping_add(sidecar).wrapping_sub(self.bias);
+                    value = value.wrapping_add(self.distance(self.sidecar.cast()));
                 }
-                *(base.wrapping_add((*patch).address as usize) as *mut usize) = value;
+                *dynamic.add((*patch).offset as usize).cast::<usize>() = value;
                 patch = patch.add(1);
             }
         }
-        let headers = self.in_sidecar(header.headers.at) as usize;
-        self.stack.set(at::PHDR, headers);
-        self.stack.set(at::PHNUM, header.headers_count as usize);
-        self.stack.set(at::ENTRY, self.entry());
+        to.cast()
+    }
+
+    /// A header at `to` for `len` bytes at `address`.
+    #[inline(never)]
+    unsafe fn add(&self, to: *mut Phdr, kind: u32, address: *const u8, len: usize) {
+        // SAFETY: the caller vouches for the place.
+        unsafe {
+            *to = Phdr {
+                p_type: kind,
+                p_flags: PF_R,
+                p_offset: 0,
+                p_vaddr: 0,
+                p_paddr: 0,
+                p_filesz: 0,
+                p_memsz: 0,
+                p_align: 0,
+            };
+            self.describe(to, address, len);
+        }
+    }
+
+    /// Lets the header at `to` describe `len` bytes at `address`.
+    #[inline(always)]
+    unsafe fn describe(&self, to: *mut Phdr, address: *const u8, len: usize) {
+        // SAFETY: the caller vouches for the place.
+        unsafe {
+            (*to).p_vaddr = self.distance(address);
+            (*to).p_filesz = len;
+            (*to).p_memsz = len;
+        }
+    }
+
+    /// An address as it is before ld.so adds the load bias.
+    #[inline(always)]
+    fn distance(&self, address: *const u8) -> usize {
+        (address as usize).wrapping_sub(self.bias)
     }
 }

@@ -1,6 +1,6 @@
 //! The state of the loader: what the kernel and the stub left, and what the steps found.
 
-use sidecar::loader::{BELOW, RECORD_LEAD};
+use sidecar::loader::BELOW;
 use sidecar::{Flags, Header, Id, LINE_LEN_OFFSET, LINE_START, LOADER_OFFSET};
 use sys::stack::{Stack, at};
 use sys::syscall;
@@ -65,12 +65,6 @@ impl Loader {
     #[inline(always)]
     pub fn scratch(&self) -> *mut u8 {
         opaque(self.stack.below(BELOW))
-    }
-
-    /// Where the room begins in which the sidecar is.
-    #[inline(always)]
-    pub fn room(&self) -> *mut u8 {
-        self.sidecar.cast::<u8>().wrapping_sub(RECORD_LEAD)
     }
 
     /// The identity the sidecar must have.

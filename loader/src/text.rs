@@ -85,6 +85,7 @@ messages! {
     START = "wrap-buddy: ";
     BETWEEN = ": ";
     AGAIN = "; wrap the program again";
+    TOO_MANY = "too many program headers";
     LOAD_BIAS = "load bias";
     ENTERS = "entry";
     NOT_RESTORED = "cannot restore code";

@@ -154,9 +154,8 @@ fn sidecar(id: Id) -> (Vec<u64>, usize) {
         interpreter: b"/x",
         search: b"",
         needed: &[],
-        headers: &[],
-        headers_count: 0,
-        dynamic: &[],
+        dynamic_len: 0,
+        own_dynamic_len: 0,
         patches: &[],
         edits: &[edit],
     };

@@ -39,12 +39,10 @@ pub struct Draft<'a> {
     pub search: &'a [u8],
     /// Extra DT_NEEDED names.
     pub needed: &'a [&'a [u8]],
-    /// Program headers for ld.so, as bytes of the program's class.
-    pub headers: &'a [u8],
-    /// How many they are.
-    pub headers_count: u32,
-    /// .dynamic for ld.so; empty: the program's own.
-    pub dynamic: &'a [u8],
+    /// Bytes of the .dynamic for ld.so; 0: the program's own.
+    pub dynamic_len: u32,
+    /// Bytes of the program's own .dynamic that it begins with.
+    pub own_dynamic_len: u32,
     /// Words the loader writes.
     pub patches: &'a [DraftPatch],
     /// Every edit, with the original bytes; the one of kind [`EditKind::Slot`] is the slot.
@@ -54,21 +52,10 @@ pub struct Draft<'a> {
 /// A [`Patch`] before it is known where the parts of the sidecar lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DraftPatch {
-    /// Where to write.
-    pub place: Place,
+    /// Where to write, in bytes from the start of .dynamic.
+    pub offset: u32,
     /// What to write.
     pub value: Value,
-}
-
-/// Where a word is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// At a virtual address of the program.
-    Program(u64),
-    /// At an offset in the program headers for ld.so.
-    Headers(u64),
-    /// At an offset in the .dynamic for ld.so.
-    Dynamic(u64),
 }
 
 /// What is written. Addresses are less the load bias, which ld.so adds again.
@@ -76,12 +63,6 @@ pub enum Place {
 pub enum Value {
     /// This number.
     Number(u64),
-    /// Address of the interpreter's path.
-    Interpreter,
-    /// Address of the program headers for ld.so.
-    Headers,
-    /// Address of the .dynamic for ld.so.
-    Dynamic,
     /// Offset of the search path from the string table at this virtual address.
     Search(u64),
     /// Offset of a needed name, by its index, from the string table at this virtual address.
@@ -104,7 +85,7 @@ impl Draft<'_> {
             .map(|edit| EDIT_HEADER_LEN + edit.original.len())
             .sum();
         let strings = self.interpreter.len() + self.search.len() + needed + 3;
-        let parts = self.headers.len() + self.dynamic.len() + self.patches.len() * PATCH_LEN;
+        let parts = self.dynamic_len as usize + self.patches.len() * PATCH_LEN;
         let alignment = 8 * 17;
         self.loader.len() + HEADER_LEN + strings + parts + edits + alignment
     }
@@ -169,14 +150,16 @@ impl Draft<'_> {
             debug_address: self.debug_address,
             stub_len: self.stub_len,
             slot_protection: self.slot_protection,
-            headers_count: self.headers_count,
+            own_dynamic_len: self.own_dynamic_len,
             tool: self.tool,
             ..Header::default()
         };
 
         // What the loader writes to comes first: with the header on the page that is copied anyway.
-        header.headers = part(&mut writer, self.headers);
-        header.dynamic = part(&mut writer, self.dynamic);
+        header.dynamic.at = writer.position() as u32;
+        header.dynamic.len = self.dynamic_len;
+        (0..self.dynamic_len).for_each(|_| writer.u8(0));
+        writer.align(8);
         header.patches.at = writer.position() as u32;
         for patch in self.patches {
             self.resolve(patch, known).write(&mut writer);
@@ -217,21 +200,8 @@ impl Draft<'_> {
     }
 
     fn resolve(&self, patch: &DraftPatch, known: &Header) -> Patch {
-        let (address, in_sidecar) = match patch.place {
-            Place::Program(address) => (address, 0),
-            Place::Headers(offset) => (u64::from(known.headers.at) + offset, 1),
-            Place::Dynamic(offset) => (u64::from(known.dynamic.at) + offset, 1),
-        };
-        let interpreter = if self.flags.contains(Flags::RELOCATABLE) {
-            known.interpreter_room
-        } else {
-            known.interpreter
-        };
         let (value, points_to_sidecar) = match patch.value {
             Value::Number(number) => (number, 0),
-            Value::Interpreter => (u64::from(interpreter.at), 1),
-            Value::Headers => (u64::from(known.headers.at), 1),
-            Value::Dynamic => (u64::from(known.dynamic.at), 1),
             Value::Search(strings) => (u64::from(known.search.at).wrapping_sub(strings), 1),
             Value::Needed(index, strings) => {
                 let before = self.needed.iter().take(index);
@@ -241,22 +211,11 @@ impl Draft<'_> {
             }
         };
         Patch {
-            address,
-            value,
-            in_sidecar,
+            offset: patch.offset,
             points_to_sidecar,
+            value,
         }
     }
-}
-
-fn part(writer: &mut Writer<'_>, bytes: &[u8]) -> Span {
-    let span = Span {
-        at: writer.position() as u32,
-        len: bytes.len() as u32,
-    };
-    writer.bytes(bytes);
-    writer.align(8);
-    span
 }
 
 fn string(writer: &mut Writer<'_>, text: &[u8]) -> Span {

@@ -14,11 +14,11 @@ pub mod loader;
 mod record;
 mod trailer;
 
-pub use draft::{Draft, DraftPatch, Place, Value};
+pub use draft::{Draft, DraftPatch, Value};
 pub use in_place::{InPlace, InPlaceDraft, Written};
 pub use record::{
-    CHECKED_FROM, Edit, EditKind, Edits, Flags, HEADER_LEN, Header, MAGIC, PATCH_LEN, Patch,
-    Sidecar, Span, ToolVersion, checked_part, checksum, checksum_of,
+    CHECKED_FROM, Edit, EditKind, Edits, Flags, HEADER_LEN, Header, MAGIC, MAGIC_1, PATCH_LEN,
+    Patch, Sidecar, Span, ToolVersion, checked_part, checksum, checksum_of,
 };
 pub use trailer::{
     LINE_LEN_OFFSET, LINE_OFFSET, LINE_START, LOADER_OFFSET, SIDECAR_LEN_OFFSET, Trailer,

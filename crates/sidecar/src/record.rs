@@ -7,11 +7,15 @@
 use core::mem::{offset_of, size_of};
 
 use crate::bytes::{Writer, array, u32_at, u64_at};
-use crate::loader::IMAGE_LEN;
+use crate::loader::{ABI, IMAGE_LEN, IMAGE_LEN_1};
 use crate::{Error, Id, loader};
 
 /// The first bytes of a sidecar, the version of the layout among them: a loader reads exactly one.
-pub const MAGIC: u64 = u64::from_le_bytes(*b"\x7fwrapbd1");
+pub const MAGIC: u64 = u64::from_le_bytes(*b"\x7fwrapbd2");
+
+/// The same of version 1, with program headers prepared for ld.so and longer patches in it. The tool reads it to restore the program;
+/// only a loader of that version starts it.
+pub const MAGIC_1: u64 = u64::from_le_bytes(*b"\x7fwrapbd1");
 
 /// Bytes of the fixed part.
 pub const HEADER_LEN: usize = size_of::<Header>();
@@ -79,16 +83,17 @@ pub struct Header {
     pub search: Span,
     /// Extra DT_NEEDED names, each followed by NUL; empty: none.
     pub needed: Span,
-    /// Program headers for ld.so.
-    pub headers: Span,
-    /// A .dynamic for ld.so; empty: the program's own has room.
+    /// Zeros. Version 1: program headers for ld.so.
+    pub reserved: Span,
+    /// Room for a .dynamic for ld.so; empty: the program's own has room. The loader copies that, [`Header::own_dynamic_len`] bytes,
+    /// to its start.
     pub dynamic: Span,
     /// [`Patch`]es.
     pub patches: Span,
     /// Every edit of the file, with its original bytes.
     pub edits: Span,
-    /// Number of program headers.
-    pub headers_count: u32,
+    /// Bytes of the program's own .dynamic that are copied to [`Header::dynamic`]. Version 1: number of program headers.
+    pub own_dynamic_len: u32,
     /// Version of the tool that wrote it.
     pub tool: ToolVersion,
 }
@@ -142,23 +147,21 @@ impl Flags {
     }
 }
 
-/// A word, of the program's own size, that the loader writes before ld.so runs.
+/// A word, of the program's own size, that the loader writes to .dynamic before ld.so runs.
 ///
 /// ```text
-/// place = address + (in_sidecar ? address of the sidecar : load bias)
+/// place = offset + address of the .dynamic for ld.so
 /// *place = value + (points_to_sidecar ? address of the sidecar - load bias : 0)
 /// ```
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Patch {
-    /// Virtual address in the program, or offset in the sidecar.
-    pub address: u64,
-    /// What to write, before the addition.
-    pub value: u64,
-    /// 1: `address` is an offset in the sidecar.
-    pub in_sidecar: u32,
+    /// Where, in bytes from the start of .dynamic.
+    pub offset: u32,
     /// 1: `value` is an offset in the sidecar, less what ld.so will add to the load bias.
     pub points_to_sidecar: u32,
+    /// What to write, before the addition.
+    pub value: u64,
 }
 
 /// What an edit of a file is for.
@@ -274,17 +277,21 @@ impl<'a> Sidecar<'a> {
     /// When any field, but for a loader in front, does not hold together: what this returns can be used without looking again.
     pub fn parse(file: &'a [u8]) -> Result<Self, Error> {
         const OTHER: Error = Error(c"is not a wrap-buddy sidecar of this version");
-        let begins_at = |at| array(file, at).map(u64::from_le_bytes) == Some(MAGIC);
+        let begins_at = |at, magic: u64| array(file, at) == Some(magic.to_le_bytes());
         // By the record, not by the loader, which may be damaged where the record is not.
-        let (loader, bytes) = match !begins_at(0) && begins_at(IMAGE_LEN) {
-            true => {
-                let (loader, bytes) = file.split_at(IMAGE_LEN);
+        let mut fronts = [(MAGIC, IMAGE_LEN), (MAGIC_1, IMAGE_LEN_1)].into_iter();
+        let in_front = fronts
+            .find(|&(magic, len)| begins_at(len, magic))
+            .filter(|_| !begins_at(0, MAGIC) && !begins_at(0, MAGIC_1));
+        let (loader, bytes) = match in_front {
+            Some((_, len)) => {
+                let (loader, bytes) = file.split_at(len);
                 (Some(loader), bytes)
             }
-            false => (None, file),
+            None => (None, file),
         };
         let header = Header::read(bytes).ok_or(OTHER)?;
-        if header.magic != MAGIC {
+        if ![MAGIC, MAGIC_1].contains(&header.magic) {
             return Err(OTHER);
         }
         let sidecar = Self {
@@ -307,7 +314,6 @@ impl<'a> Sidecar<'a> {
         let spans = [
             header.slot,
             header.interpreter_room,
-            header.headers,
             header.dynamic,
             header.patches,
             header.edits,
@@ -317,7 +323,7 @@ impl<'a> Sidecar<'a> {
         (self.loader.is_some() || header.loader_checksum == 0)
             && header.flags.0 & !Flags::KNOWN == 0
             && header.interpreter.len != 0
-            && (header.patches.len as usize).is_multiple_of(PATCH_LEN)
+            && (self.is_version_1() || (header.patches.len as usize).is_multiple_of(PATCH_LEN))
             && spans.iter().all(|span| self.get(*span).is_some())
             && strings.iter().all(|span| {
                 self.get(*span).is_some()
@@ -343,11 +349,21 @@ impl<'a> Sidecar<'a> {
         let Some(loader) = self.loader else {
             return Ok(None);
         };
-        loader::check(loader, self.header.machine)?;
+        loader::check_abi(loader, self.header.machine, self.abi())?;
         if loader_checksum(loader) != self.header.loader_checksum {
             return Err(Error(c"is a damaged loader"));
         }
         Ok(Some(loader))
+    }
+
+    /// Whether this is the layout before the present one: see [`MAGIC_1`].
+    fn is_version_1(&self) -> bool {
+        self.header.magic == MAGIC_1
+    }
+
+    /// Version of the loader that reads it.
+    pub fn abi(&self) -> u16 {
+        if self.is_version_1() { 1 } else { ABI }
     }
 
     /// Whether there is a loader in front, whole or not.
@@ -382,9 +398,13 @@ impl<'a> Sidecar<'a> {
             .filter(|name| !name.is_empty())
     }
 
-    /// The words the loader writes.
+    /// The words the loader writes; none of version 1.
     pub fn patches(&self) -> impl Iterator<Item = Patch> + use<'a> {
-        let patches = self.slice(self.header.patches).chunks_exact(PATCH_LEN);
+        let span = match self.is_version_1() {
+            true => Span::default(),
+            false => self.header.patches,
+        };
+        let patches = self.slice(span).chunks_exact(PATCH_LEN);
         patches.map(|bytes| Patch::read(bytes).unwrap_or_default())
     }
 
@@ -434,18 +454,16 @@ impl<'a> Edits<'a> {
 impl Patch {
     fn read(bytes: &[u8]) -> Option<Self> {
         Some(Self {
-            address: u64_at(bytes, 0)?,
+            offset: u32_at(bytes, 0)?,
+            points_to_sidecar: u32_at(bytes, 4)?,
             value: u64_at(bytes, 8)?,
-            in_sidecar: u32_at(bytes, 16)?,
-            points_to_sidecar: u32_at(bytes, 20)?,
         })
     }
 
     pub(crate) fn write(&self, writer: &mut Writer<'_>) {
-        writer.u64(self.address);
-        writer.u64(self.value);
-        writer.u32(self.in_sidecar);
+        writer.u32(self.offset);
         writer.u32(self.points_to_sidecar);
+        writer.u64(self.value);
     }
 }
 
@@ -491,6 +509,6 @@ header_fields! {
     entry: u64, slot_address: u64, slot_offset: u64, debug_address: u64,
     stub_len: u32, slot_protection: u32,
     slot: span, interpreter: span, interpreter_room: span, search: span, needed: span,
-    headers: span, dynamic: span, patches: span, edits: span,
-    headers_count: u32, tool: tool,
+    reserved: span, dynamic: span, patches: span, edits: span,
+    own_dynamic_len: u32, tool: tool,
 }

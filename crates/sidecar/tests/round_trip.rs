@@ -3,8 +3,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sidecar::{
-    CHECKED_FROM, Draft, DraftPatch, Edit, EditKind, Flags, Place, Sidecar, ToolVersion, Trailer,
-    Value, checked_part, checksum_of, machine,
+    CHECKED_FROM, Draft, DraftPatch, Edit, EditKind, Flags, Sidecar, ToolVersion, Trailer, Value,
+    checked_part, checksum_of, machine,
 };
 
 /// Bytes from one length to the next at which a whole is cut: Miri takes minutes for all of them.
@@ -26,9 +26,8 @@ fn blank() -> Draft<'static> {
         interpreter: b"/x",
         search: b"",
         needed: &[],
-        headers: &[],
-        headers_count: 0,
-        dynamic: &[],
+        dynamic_len: 0,
+        own_dynamic_len: 0,
         patches: &[],
         edits: &[],
     }
@@ -54,11 +53,11 @@ fn sample(out: &mut Vec<u8>) {
     ];
     let patches = [
         DraftPatch {
-            place: Place::Headers(16),
-            value: Value::Interpreter,
+            offset: 16,
+            value: Value::Number(1),
         },
         DraftPatch {
-            place: Place::Program(0x3e00),
+            offset: 24,
             value: Value::Search(0x400),
         },
     ];
@@ -68,8 +67,8 @@ fn sample(out: &mut Vec<u8>) {
         interpreter: b"/nix/store/x/lib/ld-linux-x86-64.so.2",
         search: b"/nix/store/x/lib:$ORIGIN/../lib",
         needed: &needed,
-        headers: &[7; 112],
-        headers_count: 2,
+        dynamic_len: 112,
+        own_dynamic_len: 96,
         patches: &patches,
         edits: &edits,
         ..blank()
@@ -90,8 +89,7 @@ proptest! {
         slot in vec(any::<u8>(), 0..300),
         others in vec((any::<u64>(), vec(any::<u8>(), 0..9)), 0..4),
         id in any::<[u8; 16]>(),
-        headers in vec(any::<u8>(), 0..200),
-        dynamic in vec(any::<u8>(), 0..200),
+        (dynamic_len, own_dynamic_len) in (0u32..200, any::<u32>()),
         (entry, slot_address, stub_len) in any::<(u64, u64, u32)>(),
         flags in 0u8..16,
     ) {
@@ -99,15 +97,14 @@ proptest! {
         let mut edits = vec![Edit { kind: EditKind::Slot, offset: 7, original: &slot }];
         edits.extend(others.iter().map(|(offset, bytes)| Edit { kind: EditKind::Entry, offset: *offset, original: bytes }));
         let mut patches = vec![
-            DraftPatch { place: Place::Headers(8), value: Value::Headers },
-            DraftPatch { place: Place::Program(entry), value: Value::Number(slot_address) },
-            DraftPatch { place: Place::Dynamic(8), value: Value::Search(0x1000) },
+            DraftPatch { offset: stub_len, value: Value::Number(slot_address) },
+            DraftPatch { offset: 8, value: Value::Search(0x1000) },
         ];
-        patches.extend((0..needed.len()).map(|at| DraftPatch { place: Place::Program(1), value: Value::Needed(at, 0) }));
+        patches.extend((0..needed.len()).map(|at| DraftPatch { offset: 1, value: Value::Needed(at, 0) }));
         let draft = Draft {
             flags: Flags(flags), id, stub_len, entry, slot_address,
             interpreter: &interpreter, search: &search, needed: &needed,
-            headers: &headers, dynamic: &dynamic, patches: &patches, edits: &edits, ..blank()
+            dynamic_len, own_dynamic_len, patches: &patches, edits: &edits, ..blank()
         };
         let mut bytes = vec![0xaa; draft.max_encoded_len()];
         let len = draft.encode(&mut bytes).expect("the buffer is as large as promised");
@@ -123,20 +120,16 @@ proptest! {
         prop_assert_eq!(read.search(), &search[..]);
         prop_assert_eq!(read.needed_names().collect::<Vec<_>>(), needed.clone());
         prop_assert_eq!(read.slot(), &slot[..]);
-        prop_assert_eq!(read.slice(header.headers), &headers[..]);
-        prop_assert_eq!(read.slice(header.dynamic), &dynamic[..]);
-        prop_assert_eq!(header.headers.at % 8 + header.dynamic.at % 8 + header.patches.at % 8, 0);
+        prop_assert_eq!((header.dynamic.len, header.own_dynamic_len), (dynamic_len, own_dynamic_len));
+        prop_assert_eq!(header.dynamic.at % 8 + header.patches.at % 8, 0);
         let read_edits: Result<Vec<_>, _> = read.edits().collect();
         prop_assert_eq!(read_edits.expect("edits read back"), edits);
 
         let read_patches: Vec<_> = read.patches().collect();
-        prop_assert_eq!(read_patches[0].address, u64::from(header.headers.at) + 8);
-        prop_assert_eq!(read_patches[0].value, u64::from(header.headers.at));
-        prop_assert_eq!((read_patches[0].in_sidecar, read_patches[0].points_to_sidecar), (1, 1));
-        prop_assert_eq!((read_patches[1].address, read_patches[1].value), (entry, slot_address));
-        prop_assert_eq!((read_patches[1].in_sidecar, read_patches[1].points_to_sidecar), (0, 0));
-        prop_assert_eq!(read_patches[2].value.wrapping_add(0x1000), u64::from(header.search.at));
-        for (patch, name) in read_patches[3..].iter().zip(&needed) {
+        prop_assert_eq!((read_patches[0].offset, read_patches[0].value), (stub_len, slot_address));
+        prop_assert_eq!((read_patches[0].points_to_sidecar, read_patches[1].points_to_sidecar), (0, 1));
+        prop_assert_eq!(read_patches[1].value.wrapping_add(0x1000), u64::from(header.search.at));
+        for (patch, name) in read_patches[2..].iter().zip(&needed) {
             prop_assert!(bytes[patch.value as usize..].starts_with(name));
         }
 

@@ -73,7 +73,7 @@ fn stages_fit_their_budgets() {
             let len = stub.len() + LINE_START.len();
             assert!(len <= limit, "{}: {len} of {limit}", stage.name);
         }
-        assert_eq!(stage.loader.len(), 4096);
+        assert_eq!(stage.loader.len(), sidecar::loader::IMAGE_LEN);
         assert_eq!(sidecar::loader::check(stage.loader, stage.machine), Ok(()));
     }
 }

@@ -125,10 +125,16 @@ pub const MAGIC: u32 = u32::from_le_bytes(*b"\x7fELF");
 /// Position-independent executable or shared object.
 pub const ET_DYN: u16 = 3;
 
+/// Unused entry.
+pub const PT_NULL: u32 = 0;
 /// Loadable segment.
 pub const PT_LOAD: u32 = 1;
 /// .dynamic.
 pub const PT_DYNAMIC: u32 = 2;
+/// Path of the dynamic linker.
+pub const PT_INTERP: u32 = 3;
+/// The program headers themselves.
+pub const PT_PHDR: u32 = 6;
 /// Notes on what the code needs and promises (Linux gABI extensions).
 pub const PT_GNU_PROPERTY: u32 = 0x6474_e553;
 

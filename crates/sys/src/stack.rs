@@ -70,7 +70,7 @@ impl Stack {
 
     /// Where the value of an entry is; without one, that of the last entry, AT_NULL, which is 0.
     #[inline(never)]
-    fn value(self, kind: usize) -> *mut usize {
+    pub fn value(self, kind: usize) -> *mut usize {
         let mut entry = self.auxv;
         // SAFETY: the vector ends with AT_NULL, and nothing is read behind it.
         unsafe {

@@ -241,7 +241,7 @@ mod tests {
             let names = arch.loader_names();
             assert!(names.contains(&format!("loader-{}.bin", arch.name)));
             assert!(names.contains(&arch.usual_loader_name()));
-            assert_eq!(names[0], format!("loader-{}.v1.bin", arch.name));
+            assert_eq!(names[0], format!("loader-{}.v2.bin", arch.name));
         }
     }
 }

@@ -1,12 +1,12 @@
-//! Prepares what ld.so will see of a wrapped program: program headers with the PT_INTERP the file no longer has, and a
-//! .dynamic with the search path and the extra DT_NEEDED. The loader only applies the patches.
+//! Prepares what ld.so will see of a wrapped program's .dynamic: the search path and the extra DT_NEEDED. The loader only applies the
+//! patches.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::ops::Range;
 
 use object::elf;
-use sidecar::{DraftPatch, Place, Value};
+use sidecar::loader::HEADERS_ROOM;
+use sidecar::{DraftPatch, Value};
 
 use crate::arch::Arch;
 use crate::inspect::{Dynamic, Elf, Segment};
@@ -14,8 +14,6 @@ use crate::inspect::{Dynamic, Elf, Segment};
 /// What is to be injected.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
-    /// Bytes of the interpreter's path, its NUL included.
-    pub interpreter_len: usize,
     /// How many names are added to DT_NEEDED.
     pub needed: usize,
     /// Whether they go in front of the program's own.
@@ -31,12 +29,10 @@ pub struct Wanted<'a> {
 /// The parts of the sidecar that are made from the program's own tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Injection {
-    /// Program headers for ld.so.
-    pub headers: Vec<u8>,
-    /// How many they are.
-    pub headers_count: u32,
-    /// A copy of .dynamic, where the program's own has no room.
-    pub dynamic: Vec<u8>,
+    /// Bytes of the copy of .dynamic, where the program's own has no room; else 0.
+    pub dynamic_len: u32,
+    /// Bytes of the program's own .dynamic that are copied.
+    pub own_dynamic_len: u32,
     /// Words to write when the program starts.
     pub patches: Vec<DraftPatch>,
     /// Virtual address of DT_DEBUG's value, 0 without one.
@@ -45,49 +41,37 @@ pub struct Injection {
     pub seed_debug: bool,
 }
 
-/// Where the fields of a program header are.
-struct Layout {
-    word: usize,
-    flags: usize,
-    address: usize,
-    file_len: usize,
-    memory_len: usize,
-}
-
-const LAYOUT_32: Layout = Layout {
-    word: 4,
-    flags: 24,
-    address: 8,
-    file_len: 16,
-    memory_len: 20,
-};
-
-const LAYOUT_64: Layout = Layout {
-    word: 8,
-    flags: 4,
-    address: 16,
-    file_len: 32,
-    memory_len: 40,
-};
-
 /// Prepares `elf`, the original program, for what is `wanted`.
 ///
 /// # Errors
 /// When ld.so cannot be told.
 pub fn inject(elf: &Elf, arch: &Arch, wanted: Wanted<'_>) -> Result<Injection, String> {
-    let layout = if arch.class == 2 {
-        &LAYOUT_64
-    } else {
-        &LAYOUT_32
-    };
+    check_headers(elf, arch.phentsize() as u64)?;
     let mut injection = Injection::default();
     if let Some((dynamic, segment)) = elf.loaded_dynamic() {
-        injection.search_path(elf, dynamic, segment, layout.word, wanted)?;
+        injection.search_path(elf, dynamic, segment, wanted)?;
     } else if wanted.search || wanted.needed > 0 {
         return Err("it has no .dynamic that is loaded: ld.so cannot be told where to look".into());
     }
-    injection.program_headers(elf, arch, layout, wanted.interpreter_len);
     Ok(injection)
+}
+
+/// Whether the loader can make program headers for ld.so out of those in the program's memory.
+fn check_headers(elf: &Elf, header_len: u64) -> Result<(), String> {
+    let len = elf.program_headers.len() as u64;
+    let (count, most) = (len / header_len, HEADERS_ROOM as u64 / header_len - 2);
+    if count > most {
+        return Err(format!(
+            "it has {count} program headers, and the loader has room for {most}"
+        ));
+    }
+    // The kernel says where they are in memory (fs/binfmt_elf.c, AT_PHDR).
+    let end = elf.phoff.saturating_add(len);
+    let mut loads = elf.loads();
+    if !loads.any(|load| load.offset <= elf.phoff && end <= load.file_end()) {
+        return Err("its program headers are not loaded, and ld.so needs them".into());
+    }
+    Ok(())
 }
 
 impl Injection {
@@ -96,15 +80,14 @@ impl Injection {
         elf: &Elf,
         dynamic: &Dynamic,
         segment: &Segment,
-        word: usize,
         wanted: Wanted<'_>,
     ) -> Result<(), String> {
-        let entry_len = 2 * word as u64;
-        let entry_at = |index: usize| segment.address + index as u64 * entry_len;
+        let word = elf.word() as u64;
+        let offset_of = |index: usize| index as u64 * 2 * word;
         // The loader takes a value for the mark of an ld.so that has started the program already.
         let unset = dynamic.value(elf::DT_DEBUG) == Some(0);
         let debug = dynamic.position(elf::DT_DEBUG).filter(|_| unset);
-        self.debug_address = debug.map_or(0, |index| entry_at(index) + word as u64);
+        self.debug_address = debug.map_or(0, |index| segment.address + offset_of(index) + word);
         if wanted.needed == 0 && !wanted.search {
             return Ok(());
         }
@@ -131,12 +114,10 @@ impl Injection {
         if copied {
             self.seed_debug = writable && debug.is_some();
             free = (end..end + more).collect();
-            self.dynamic = copy(dynamic, word, more);
+            // One more is the DT_NULL that ends them.
+            self.own_dynamic_len = offset_of(end) as u32;
+            self.dynamic_len = offset_of(end + more + 1) as u32;
         }
-        let place = |index: usize| match copied {
-            true => Place::Dynamic(index as u64 * entry_len),
-            false => Place::Program(entry_at(index)),
-        };
         let mut free = free.into_iter();
         let names = (0..wanted.needed).map(|name| Value::Needed(name, strings));
         let own = |value| (!left_out.contains(&value)).then_some(Value::Number(value));
@@ -151,79 +132,14 @@ impl Injection {
             entries.extend(places.map(|index| (index, tag, Value::Search(strings))));
         }
         for (index, tag, value) in entries {
-            self.patch(place(index), Value::Number(u64::from(tag)));
-            self.patch(after(place(index), word), value);
+            self.patch(offset_of(index), Value::Number(u64::from(tag)));
+            self.patch(offset_of(index) + word, value);
         }
         Ok(())
     }
 
-    /// PT_PHDR comes first, because ld.so takes the load bias from it before it looks at any other (glibc elf/rtld.c,
-    /// rtld_setup_main_map; musl ldso/dynlink.c).
-    fn program_headers(&mut self, elf: &Elf, arch: &Arch, layout: &Layout, interpreter_len: usize) {
-        let entry_len = arch.phentsize();
-        let kept: Vec<&[u8]> = elf
-            .program_headers
-            .chunks_exact(entry_len)
-            .zip(&elf.segments)
-            .filter(|(_, segment)| {
-                ![elf::PT_PHDR, elf::PT_INTERP, elf::PT_NULL].contains(&segment.kind)
-            })
-            .map(|(bytes, _)| bytes)
-            .collect();
-        let count = kept.len() + 2;
-        for (kind, len, value) in [
-            (elf::PT_PHDR, count * entry_len, Value::Headers),
-            (elf::PT_INTERP, interpreter_len, Value::Interpreter),
-        ] {
-            let at = self.headers.len();
-            self.headers.resize(at + entry_len, 0);
-            self.headers[at..at + 4].copy_from_slice(&kind.to_le_bytes());
-            let flags = at + layout.flags;
-            self.headers[flags..flags + 4].copy_from_slice(&elf::PF_R.to_le_bytes());
-            self.describe(layout, at, len, value);
-        }
-        for bytes in kept {
-            let at = self.headers.len();
-            self.headers.extend_from_slice(bytes);
-            let is_dynamic = bytes.starts_with(&elf::PT_DYNAMIC.to_le_bytes());
-            if is_dynamic && !self.dynamic.is_empty() {
-                self.describe(layout, at, self.dynamic.len(), Value::Dynamic);
-            }
-        }
-        self.headers_count = count as u32;
-    }
-
-    /// Lets the program header at `at` describe `len` bytes of the sidecar.
-    fn describe(&mut self, layout: &Layout, at: usize, len: usize, value: Value) {
-        for field in [layout.file_len, layout.memory_len] {
-            let place: Range<usize> = at + field..at + field + layout.word;
-            self.headers[place].copy_from_slice(&(len as u64).to_le_bytes()[..layout.word]);
-        }
-        self.patch(Place::Headers((at + layout.address) as u64), value);
-    }
-
-    fn patch(&mut self, place: Place, value: Value) {
-        self.patches.push(DraftPatch { place, value });
-    }
-}
-
-/// The entries of .dynamic up to DT_NULL, with `more` of those and the one that ends them.
-fn copy(dynamic: &Dynamic, word: usize, more: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (tag, value) in dynamic.tags() {
-        bytes.extend_from_slice(&tag.to_le_bytes()[..word]);
-        bytes.extend_from_slice(&value.to_le_bytes()[..word]);
-    }
-    bytes.resize(bytes.len() + (more + 1) * 2 * word, 0);
-    bytes
-}
-
-/// The place that many bytes further on.
-fn after(place: Place, bytes: usize) -> Place {
-    let bytes = bytes as u64;
-    match place {
-        Place::Program(at) => Place::Program(at + bytes),
-        Place::Headers(at) => Place::Headers(at + bytes),
-        Place::Dynamic(at) => Place::Dynamic(at + bytes),
+    fn patch(&mut self, offset: u64, value: Value) {
+        let offset = offset as u32;
+        self.patches.push(DraftPatch { offset, value });
     }
 }

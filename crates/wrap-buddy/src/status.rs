@@ -122,8 +122,8 @@ fn lossy_if_any<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<
     lossy(path.as_deref().unwrap_or(Path::new("")), serializer)
 }
 
-/// Version of the sidecars' formats: both are in their first.
-pub(crate) const FORMAT: u32 = 1;
+/// Version of the format of a sidecar in place.
+pub(crate) const IN_PLACE_FORMAT: u32 = 1;
 
 impl FileStatus {
     fn new(path: PathBuf, state: Condition) -> Self {
@@ -265,7 +265,7 @@ fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
         };
     }
     let mut status = FileStatus {
-        format: Some(FORMAT),
+        format: Some(IN_PLACE_FORMAT),
         tool: Some(earlier.tool.to_string()),
         old: earlier.tool < tool_version(),
         ..FileStatus::new(shown, state)
@@ -285,6 +285,7 @@ fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
     };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if let Ok(sidecar) = Sidecar::parse(&earlier.sidecar) {
+        status.format = Some(sidecar.abi().into());
         status.interpreter = Some(text(sidecar.interpreter()));
         let search = text(sidecar.search());
         status.search_path = (!search.is_empty()).then_some(search);
@@ -308,7 +309,7 @@ fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
         }
         if let Some(loader) = &earlier.loader {
             let at = home.join(loader);
-            let problem = loader_problem(&at, sidecar.header().machine);
+            let problem = loader_problem(&at, sidecar.header().machine, sidecar.abi());
             status.advice = status.advice.or(problem);
             status.loader = Some(loader.clone());
         }
@@ -348,8 +349,8 @@ pub(crate) fn own_loader_problem(path: &Path, id: Id) -> Option<String> {
     Some(format!("the loader in its sidecar {error}: wrap it again"))
 }
 
-/// Why a stub will not get on with the loader at `path`.
-pub(crate) fn loader_problem(path: &Path, machine: u16) -> Option<String> {
+/// Why a stub of the version `abi` will not start the loader at `path`.
+pub(crate) fn loader_problem(path: &Path, machine: u16, abi: u16) -> Option<String> {
     let image = match fs::read(path) {
         Ok(image) => image,
         Err(error) => {
@@ -357,7 +358,7 @@ pub(crate) fn loader_problem(path: &Path, machine: u16) -> Option<String> {
             return Some(format!("its loader {path} {reason}: wrap it again"));
         }
     };
-    let error = loader::check(&image, machine).err()?;
+    let error = loader::check_abi(&image, machine, abi).err()?;
     Some(format!("{} {error}: wrap it again", path.display()))
 }
 

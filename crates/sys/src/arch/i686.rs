@@ -280,7 +280,7 @@ macro_rules! stub {
             "xor eax, eax",
             "cmp dword ptr [ecx + {lead}], {mark}",     // whole, and a loader for this stub?
             "sete al",                                  // if not, no byte is asked for and mmap says EINVAL
-            "shl eax, 12",
+            "shl eax, {len_bits}",
             "xchg ecx, eax",
             "xor ebx, ebx",                             // anywhere
             "push 2",                                   // MAP_PRIVATE
@@ -351,6 +351,11 @@ macro_rules! stub {
             exit = const $crate::arch::nr::EXIT_GROUP,
             nonblock = const $crate::syscall::open_flags::NONBLOCK,
             closing = const $crate::sidecar::loader::CLOSING_OFFSET,
+            len_bits = const {
+                let len = $crate::sidecar::loader::IMAGE_LEN;
+                assert!(len.is_power_of_two());
+                len.ilog2()
+            },
             lead = const if $self_contained { 4 } else { 1 },
             mark = const $crate::sidecar::loader::closing_mark($crate::arch::MACHINE),
             line_len = const $crate::sidecar::LINE_LEN_OFFSET,

@@ -207,7 +207,7 @@ impl Look<'_, '_> {
         let on_host = self.desk.root.on_host(&path);
         let why = match id {
             Some(id) => own_loader_problem(&on_host, id),
-            None => loader_problem(&on_host, subject.elf.machine),
+            None => loader_problem(&on_host, subject.elf.machine, subject.abi),
         };
         if let Some(why) = why {
             let why = why.replace(&on_host.display().to_string(), &path.display().to_string());

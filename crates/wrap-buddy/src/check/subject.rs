@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use sidecar::{Flags, Id, Sidecar};
+use sidecar::{Flags, Id, Sidecar, loader};
 use stages::Stage;
 
 use super::State;
@@ -23,6 +23,8 @@ pub struct Subject {
     pub state: State,
     /// The loader that its stub starts; none where that is in the sidecar.
     pub loader: Option<PathBuf>,
+    /// Version of the loader that its stub starts.
+    pub abi: u16,
     /// Where that sidecar is looked for, absolute or relative to the file's directory, and what ties the stub to it.
     pub own_sidecar: Option<(PathBuf, Id)>,
     /// The flag it was wrapped with, of those that say where its loader is, and can be again.
@@ -50,6 +52,7 @@ impl Subject {
             elf,
             state: State::Original,
             loader: None,
+            abi: loader::ABI,
             own_sidecar: None,
             flag: None,
             is_relocatable: false,
@@ -121,6 +124,7 @@ impl Subject {
         };
         let header = sidecar.header();
         self.is_relocatable = header.flags.contains(Flags::RELOCATABLE);
+        self.abi = sidecar.abi();
         self.flag = loader_flag(&sidecar);
         if let Some(text) = refused_loader(source.file(), &sidecar) {
             let help = "wrap it again without that flag, or take from it what it was given: chmod ug-s, setcap -r";

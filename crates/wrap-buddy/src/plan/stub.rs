@@ -177,12 +177,7 @@ pub fn stub(
     if ground.is_unused(&slot) {
         flags = flags.union(Flags::SLOT_STAYS);
     }
-    let path_len = match style.relocatable {
-        true => PATH_MAX,
-        false => interpreter_path.as_os_str().len() + 1,
-    };
     let wanted = Wanted {
-        interpreter_len: path_len,
         needed: needed.len(),
         in_front,
         implied: &resolution.implied,
@@ -225,9 +220,8 @@ pub fn stub(
         interpreter: interpreter_path.as_os_str().as_bytes(),
         search: search_text.as_bytes(),
         needed: &needed,
-        headers: &injection.headers,
-        headers_count: injection.headers_count,
-        dynamic: &injection.dynamic,
+        dynamic_len: injection.dynamic_len,
+        own_dynamic_len: injection.own_dynamic_len,
         patches: &injection.patches,
         edits: &sidecar_edits,
     };

@@ -5,13 +5,12 @@ use sidecar::{EditKind, Flags, InPlace, Sidecar};
 
 use super::meaning;
 use super::view::{
-    Kind, Original, PatchPlace, PatchView, SearchPath, SidecarView, SidecarWay, SlotView,
-    StubSidecar,
+    Kind, Original, PatchView, SearchPath, SidecarView, SidecarWay, SlotView, StubSidecar,
 };
 use crate::arch;
 use crate::hex::hex;
 use crate::inspect::Elf;
-use crate::status::FORMAT;
+use crate::status::IN_PLACE_FORMAT;
 
 /// Text that is not UTF-8 has replacement characters in it.
 pub(super) fn lossy(text: impl AsRef<std::ffi::OsStr>) -> String {
@@ -80,13 +79,13 @@ pub(super) fn sidecar_view(bytes: &[u8], elf: &Elf) -> SidecarView {
     if let Ok(sidecar) = Sidecar::parse(bytes) {
         let header = sidecar.header();
         view.way = SidecarWay::Stub;
-        view.format = Some(FORMAT);
+        view.format = Some(sidecar.abi().into());
         view.tool = Some(header.tool.to_string());
         view.id = Some(hex(&header.id));
         view.stub = Some(stub_sidecar(&sidecar, elf));
     } else if let Ok(record) = InPlace::parse(bytes) {
         view.way = SidecarWay::InPlace;
-        view.format = Some(FORMAT);
+        view.format = Some(IN_PLACE_FORMAT);
         view.tool = Some(record.tool.to_string());
         view.id = Some(hex(&record.id));
     }
@@ -114,19 +113,14 @@ fn stub_sidecar(sidecar: &Sidecar<'_>, elf: &Elf) -> StubSidecar {
         },
         flags: flags.map(|(_, name)| name).collect(),
         debug_address: header.debug_address,
-        program_headers: header.headers_count,
         dynamic_len: header.dynamic.len,
         patches: sidecar
             .patches()
             .map(|patch| PatchView {
-                place: match patch.in_sidecar {
-                    0 => PatchPlace::Program,
-                    _ => PatchPlace::Sidecar,
-                },
-                address: patch.address,
+                offset: patch.offset,
                 value: patch.value,
                 points_to_sidecar: patch.points_to_sidecar != 0,
-                meaning: meaning::of_patch(&patch, elf),
+                meaning: meaning::of_patch(&patch, elf.word()),
             })
             .collect(),
     }

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 
 use super::code::Instruction;
 use super::view::{
-    EditState, EditView, Given, Kind, Original, PatchPlace, SearchPath, SidecarWay, StubSidecar,
-    TrailerView, View,
+    EditState, EditView, Given, Kind, Original, SearchPath, SidecarWay, StubSidecar, TrailerView,
+    View,
 };
 use crate::cli::Output;
 use crate::report::style::{DONE, LABEL, shown, styled};
@@ -182,13 +182,9 @@ fn write_stub(out: &mut Vec<u8>, stub: &StubSidecar) -> io::Result<()> {
     }
     let dynamic = match stub.dynamic_len {
         0 => "the program's own .dynamic".to_owned(),
-        len => format!("a .dynamic of {len} bytes"),
+        len => format!("a copy of .dynamic, {len} bytes"),
     };
-    line(
-        out,
-        "for ld.so",
-        format!("{} program headers, {dynamic}", stub.program_headers),
-    )
+    line(out, "for ld.so", dynamic)
 }
 
 fn write_given(out: &mut Vec<u8>, given: &Given) -> io::Result<()> {
@@ -216,12 +212,9 @@ fn write_patches(out: &mut Vec<u8>, stub: &StubSidecar) -> io::Result<()> {
     if stub.patches.is_empty() {
         return Ok(());
     }
-    writeln!(out, "\n  written in memory before ld.so runs")?;
+    writeln!(out, "\n  written to .dynamic in memory before ld.so runs")?;
     for patch in &stub.patches {
-        let place = match patch.place {
-            PatchPlace::Program => format!("{:#x}", patch.address),
-            PatchPlace::Sidecar => format!("sidecar+{:#x}", patch.address),
-        };
+        let place = format!("+{:#x}", patch.offset);
         let value = match patch.points_to_sidecar {
             true => format!("{:#x} + the sidecar's distance", patch.value),
             false => format!("{:#x}", patch.value),

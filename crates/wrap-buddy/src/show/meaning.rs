@@ -57,26 +57,15 @@ pub fn of_edit(kind: EditKind, offset: u64, before: &[u8], after: &[u8], elf: &E
     }
 }
 
-/// What the loader writes a word for.
-pub fn of_patch(patch: &Patch, elf: &Elf) -> String {
-    if patch.in_sidecar != 0 {
-        return "a word of what ld.so is shown".to_owned();
-    }
-    let word = elf.word() as u64;
-    let mut segments = elf.segments.iter();
-    let dynamic = segments.find(|segment| segment.kind == elf::PT_DYNAMIC);
-    let into = dynamic
-        .filter(|dynamic| dynamic.contains(patch.address))
-        .map(|dynamic| patch.address - dynamic.address);
+/// What the loader writes a word of .dynamic for; `word`: bytes of it.
+pub fn of_patch(patch: &Patch, word: usize) -> String {
+    let (index, into) = (
+        patch.offset as usize / (2 * word),
+        patch.offset as usize % (2 * word),
+    );
     match into {
-        Some(into) if into.is_multiple_of(2 * word) => {
-            let (index, tag) = (into / (2 * word), tag_name(patch.value));
-            format!(".dynamic, entry {index}: {tag}")
-        }
-        Some(into) if into.is_multiple_of(word) => {
-            format!(".dynamic, entry {}: its value", into / (2 * word))
-        }
-        _ => "a word of the program".to_owned(),
+        0 => format!("entry {index}: {}", tag_name(patch.value)),
+        _ => format!("entry {index}: its value"),
     }
 }
 

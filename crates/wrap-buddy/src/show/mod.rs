@@ -143,15 +143,15 @@ impl Subject<'_> {
         };
         if let Some(slot) = earlier.edit(EditKind::Slot) {
             let len = slot.original.len() as u64;
-            let stub_len = match Sidecar::parse(&earlier.sidecar) {
-                Ok(sidecar) => u64::from(sidecar.header().stub_len).min(len),
-                Err(_) => len,
+            let (stub_len, abi) = match Sidecar::parse(&earlier.sidecar) {
+                Ok(sidecar) => (u64::from(sidecar.header().stub_len).min(len), sidecar.abi()),
+                Err(_) => (len, loader::ABI),
             };
             let trailer = slot.offset.checked_add(stub_len);
             if let Some((at, stub)) =
                 trailer.and_then(|at| Some((at, earlier::trailer_at(source, at)?)))
             {
-                self.trailer(at, &stub, view);
+                self.trailer(at, &stub, abi, view);
             }
             let covers_entry = self.elf.offset_of(self.elf.entry) == Some(slot.offset);
             let shown = if covers_entry { len } else { ENTRY_CODE };
@@ -179,7 +179,7 @@ impl Subject<'_> {
         }
         match earlier::code_at_entry(self.elf, source, self.stages) {
             Some((code, stub)) => {
-                self.trailer(code.end, &stub, view);
+                self.trailer(code.end, &stub, loader::ABI, view);
                 view.stub_code = self.stub_code(source, code.start, code.end - code.start);
                 // Which is not the original: that, nobody knows.
                 if let Some(original) = &mut view.original {
@@ -190,7 +190,7 @@ impl Subject<'_> {
         }
     }
 
-    fn trailer(&self, offset: u64, stub: &Stub, view: &mut View) {
+    fn trailer(&self, offset: u64, stub: &Stub, abi: u16, view: &mut View) {
         view.trailer = Some(TrailerView {
             offset,
             id: hex(&stub.id),
@@ -203,18 +203,18 @@ impl Subject<'_> {
         let (len, problem) = match stub.loader {
             Some(_) => {
                 let len = fs::metadata(&path).ok().map(|metadata| metadata.len());
-                (len, loader_problem(&path, self.elf.machine))
+                (len, loader_problem(&path, self.elf.machine, abi))
             }
             None => {
                 let problem = own_loader_problem(&path, stub.id);
-                let len = problem.is_none().then_some(loader::IMAGE_LEN as u64);
+                let len = problem.is_none().then_some(loader::image_len(abi) as u64);
                 (len, problem)
             }
         };
         view.loader = Some(LoaderView {
             self_contained: stub.loader.is_none(),
             len,
-            abi: loader::ABI,
+            abi,
             problem,
             path: lossy(path),
         });

@@ -178,8 +178,6 @@ pub struct StubSidecar {
     pub flags: Vec<&'static str>,
     /// Address of DT_DEBUG's value in the program's own .dynamic; 0: none.
     pub debug_address: u64,
-    /// Program headers that ld.so is shown.
-    pub program_headers: u32,
     /// Bytes of the .dynamic that ld.so is shown; 0: it sees the program's own.
     pub dynamic_len: u32,
     /// Words that the loader writes before ld.so runs.
@@ -204,26 +202,14 @@ pub struct SlotView {
 /// A word that the loader writes.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PatchView {
-    /// What `address` counts in.
-    pub place: PatchPlace,
-    /// Virtual address in the program, or offset in the sidecar.
-    pub address: u64,
+    /// Where, in bytes from the start of .dynamic.
+    pub offset: u32,
     /// What is written.
     pub value: u64,
     /// Whether the distance from the program to the sidecar is added to it.
     pub points_to_sidecar: bool,
     /// What it is there for.
     pub meaning: String,
-}
-
-/// Where a patch goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum PatchPlace {
-    /// The program in memory.
-    Program,
-    /// The sidecar in memory.
-    Sidecar,
 }
 
 /// What stands behind the stub.
@@ -250,7 +236,7 @@ pub struct LoaderView {
     /// Bytes of the file, if it is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub len: Option<u64>,
-    /// Version of the contract with stub and sidecar that this tool's have.
+    /// Version of the contract with stub and sidecar.
     pub abi: u16,
     /// Why the stub will not start it.
     #[serde(skip_serializing_if = "Option::is_none")]

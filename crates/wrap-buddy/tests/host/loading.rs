@@ -1,5 +1,5 @@
 //! What ld.so gets to see: the sidecar's patches are applied to an image of the program as the loader does it, and
-//! its headers and .dynamic are read as ld.so reads them.
+//! its .dynamic is read as ld.so reads it. The program headers are the loader's own work, which the end-to-end tests see.
 
 use std::fs;
 use std::path::Path;
@@ -14,8 +14,6 @@ const SIDECAR: u64 = 0x7000_0000;
 
 const PT_LOAD: u64 = 1;
 const PT_DYNAMIC: u64 = 2;
-const PT_INTERP: u64 = 3;
-const PT_PHDR: u64 = 6;
 const DT_NEEDED: u64 = 1;
 const DT_STRTAB: u64 = 5;
 const DT_RPATH: u64 = 15;
@@ -28,8 +26,9 @@ struct Process {
     bias: u64,
     /// Start address and bytes.
     memory: Vec<(u64, Vec<u8>)>,
-    headers: u64,
-    headers_count: u64,
+    interpreter: String,
+    /// The .dynamic that ld.so is shown: address and length.
+    dynamic: (u64, u64),
     debug_address: u64,
     flags: Flags,
 }
@@ -68,8 +67,8 @@ impl Process {
             wide,
             bias: if position_independent { BIAS } else { 0 },
             memory: vec![(0, file.clone())],
-            headers: 0,
-            headers_count: 0,
+            interpreter: String::from_utf8(sidecar.interpreter().to_vec()).unwrap(),
+            dynamic: (0, 0),
             debug_address: header.debug_address,
             flags: header.flags,
         };
@@ -84,21 +83,33 @@ impl Process {
             memory.push((process.bias + load.address, file[start..end].to_vec()));
         }
         process.memory = memory;
+        let own = loads
+            .iter()
+            .find(|header| header.kind == PT_DYNAMIC)
+            .unwrap();
+        let own = (process.bias + own.address, own.file_len);
+        process.dynamic = match header.dynamic.len {
+            0 => own,
+            len => {
+                let place = SIDECAR + u64::from(header.dynamic.at);
+                for at in (0..u64::from(header.own_dynamic_len)).step_by(4) {
+                    let word =
+                        u32::from_le_bytes(*process.bytes_at(own.0 + at).first_chunk().unwrap());
+                    process.store(place + at, word.into(), 4);
+                }
+                (place, len.into())
+            }
+        };
+        let word = if wide { 8 } else { 4 };
         for patch in sidecar.patches() {
-            let base = if patch.in_sidecar == 1 {
-                SIDECAR
-            } else {
-                process.bias
-            };
             let added = if patch.points_to_sidecar == 1 {
                 SIDECAR.wrapping_sub(process.bias)
             } else {
                 0
             };
-            process.store(base + patch.address, patch.value.wrapping_add(added));
+            let place = process.dynamic.0 + u64::from(patch.offset);
+            process.store(place, patch.value.wrapping_add(added), word);
         }
-        process.headers = SIDECAR + u64::from(header.headers.at);
-        process.headers_count = u64::from(header.headers_count);
         process
     }
 
@@ -119,8 +130,7 @@ impl Process {
         }
     }
 
-    fn store(&mut self, address: u64, value: u64) {
-        let len = if self.wide { 8 } else { 4 };
+    fn store(&mut self, address: u64, value: u64, len: usize) {
         let mut memory = self.memory.iter_mut();
         let place = memory.find_map(|(start, bytes)| {
             let into = usize::try_from(address.checked_sub(*start)?).ok()?;
@@ -161,26 +171,15 @@ impl Process {
     }
 
     fn look(&self) -> Seen {
-        let table = self.table(self.headers, self.headers_count);
-        let find = |kind| {
-            let mut found = table.iter().filter(move |header| header.kind == kind);
-            let first = found.next().unwrap();
-            assert!(found.next().is_none(), "two program headers of type {kind}");
-            first
-        };
-        assert_eq!(table[0].kind, PT_PHDR);
-        assert_eq!(self.relocated(table[0].address), self.headers);
-        let interpreter = self.string(self.relocated(find(PT_INTERP).address));
-        let dynamic = find(PT_DYNAMIC);
-        let start = self.relocated(dynamic.address);
+        let (start, len) = self.dynamic;
         let word = if self.wide { 8 } else { 4 };
-        let entries: Vec<(u64, u64)> = (0..dynamic.file_len / (2 * word))
+        let entries: Vec<(u64, u64)> = (0..len / (2 * word))
             .map(|n| start + n * 2 * word)
             .map(|at| (self.word(at), self.word(at + word)))
             .take_while(|&(tag, _)| tag != 0)
             .collect();
         assert!(
-            (entries.len() as u64) < dynamic.file_len / (2 * word),
+            (entries.len() as u64) < len / (2 * word),
             "DT_NULL is missing"
         );
         let values = |tag| {
@@ -206,7 +205,7 @@ impl Process {
         let mut rpath: Vec<String> = strings_of(DT_RPATH).collect();
         assert!(runpath.len() <= 1 && rpath.len() <= 1);
         Seen {
-            interpreter,
+            interpreter: self.interpreter.clone(),
             needed: strings_of(DT_NEEDED).collect(),
             runpath: runpath.pop(),
             rpath: rpath.pop(),

@@ -14,5 +14,6 @@ mod running;
 mod showing;
 mod skipping;
 mod snapshots;
+mod versions;
 mod wrapping;
 mod writing;

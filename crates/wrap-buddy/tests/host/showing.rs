@@ -212,11 +212,11 @@ fn a_loader_in_the_sidecar_is_shown() {
         loader.self_contained && loader.problem.is_none(),
         "{loader:?}"
     );
-    assert_eq!(loader.len, Some(4096));
+    assert_eq!(loader.len, Some(8192));
     assert_eq!(view.trailer.as_ref().unwrap().loader, None);
     let text = human(&view);
     assert!(
-        text.contains("loader       in the sidecar, 4096 bytes"),
+        text.contains("loader       in the sidecar, 8192 bytes"),
         "{text}"
     );
 }

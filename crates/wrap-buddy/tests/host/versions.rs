@@ -1,0 +1,98 @@
+//! Programs wrapped by an earlier version of this tool. What stands in `data/version-1` was written by that version, for a program at
+//! `/opt/example/program`: with the loader in a file, and in the sidecar.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use sidecar::{MAGIC, Sidecar};
+use wrap_buddy::cli::{self, CommandLine};
+use wrap_buddy::report::{Status, Teller};
+use wrap_buddy::show::show;
+use wrap_buddy::status::{Condition, status};
+
+use crate::fixture::*;
+
+const ORIGINAL: &[u8] = include_bytes!("../data/version-1/original");
+
+const WRAPPED: [(&[u8], &[u8]); 2] = [
+    (
+        include_bytes!("../data/version-1/shared-program"),
+        include_bytes!("../data/version-1/shared-sidecar"),
+    ),
+    (
+        include_bytes!("../data/version-1/own-program"),
+        include_bytes!("../data/version-1/own-sidecar"),
+    ),
+];
+
+fn command(words: &[&str]) -> cli::Command {
+    let line = ["wrap-buddy"].iter().chain(words);
+    CommandLine::parse_from(line).command.unwrap()
+}
+
+/// A wrapped program of version 1 in a directory of its own, each of them.
+fn each(mut with: impl FnMut(&Yard, &Path, PathBuf)) {
+    for (program, sidecar) in WRAPPED {
+        let yard = Yard::new();
+        let path = yard.write("app/program", program);
+        let beside = yard.write("app/.program.wrapbuddy", sidecar);
+        with(&yard, &path, beside);
+    }
+}
+
+#[test]
+fn a_program_of_version_1_is_restored() {
+    each(|_, path, sidecar| {
+        let cli::Command::Restore(restore) = command(&["restore", path.to_str().unwrap()]) else {
+            panic!("restore is a command");
+        };
+        let report = wrap_buddy::restore(&restore, &stages(), &Teller::default()).unwrap();
+        assert_eq!(only(&report).status, Status::Restored);
+        assert!(fs::read(path).unwrap() == ORIGINAL);
+        assert!(!sidecar.exists());
+    });
+}
+
+#[test]
+fn a_program_of_version_1_is_known() {
+    each(|_, path, sidecar| {
+        let bytes = fs::read(sidecar).unwrap();
+        let own = Sidecar::parse(&bytes).unwrap().loader().unwrap();
+        let path = path.to_str().unwrap();
+        let cli::Command::Status(look) = command(&["status", path]) else {
+            panic!("status is a command");
+        };
+        let found = status(&look, &stages(), &Teller::default()).unwrap();
+        assert_eq!(found[0].state, Condition::Wrapped);
+        assert_eq!(
+            found[0].search_path.as_deref(),
+            Some("/lib/x86_64-linux-gnu")
+        );
+        let cli::Command::Show(look) = command(&["show", path]) else {
+            panic!("show is a command");
+        };
+        let view = show(&look, &stages(), &Teller::default())
+            .unwrap()
+            .remove(0);
+        let loader = view.loader.unwrap();
+        assert_eq!((loader.abi, loader.self_contained), (1, own.is_some()));
+        assert_eq!(view.sidecar.unwrap().format, Some(1));
+    });
+}
+
+#[test]
+fn a_program_of_version_1_is_wrapped_again() {
+    each(|yard, path, sidecar| {
+        let report = yard.wrap(&[&"--paths", &path]);
+        wrapped(&report);
+        let bytes = fs::read(sidecar).unwrap();
+        assert_eq!(Sidecar::parse(&bytes).unwrap().header().magic, MAGIC);
+        let mut restored = fs::read(path).unwrap();
+        for edit in Sidecar::parse(&bytes).unwrap().edits().map(Result::unwrap) {
+            let at = edit.offset as usize;
+            restored[at..at + edit.original.len()].copy_from_slice(edit.original);
+        }
+        assert!(restored == ORIGINAL);
+    });
+}
