@@ -20,7 +20,7 @@ use crate::openers::Openers;
 use crate::plan::{self, Plan, Refusal, Style};
 use crate::report::json::Line;
 use crate::report::{FileReport, Status, Teller};
-use crate::resolve::{Edited, Entry, Missing, Resolution, Resolver, Stranded};
+use crate::resolve::{Edited, Entry, Missing, Resolution, Resolver, Stranded, Unopened};
 use crate::scan::{Candidate, directories};
 
 /// How many programs are named that get a library what it needs.
@@ -583,7 +583,11 @@ impl<'a> Desk<'a> {
     }
 }
 
-fn planned(shown: PathBuf, plan: Plan) -> FileReport {
+fn planned(shown: PathBuf, mut plan: Plan) -> FileReport {
+    let unopened = plan.resolution.unopened.iter();
+    plan.notes.extend(unopened.map(Unopened::to_string));
+    let private = plan.resolution.private.iter().cloned();
+    plan.notes.extend(private);
     let resolution = &plan.resolution;
     let added = resolution.added.iter();
     let loaded_for = added.filter_map(|one| one.needed_by.as_ref());

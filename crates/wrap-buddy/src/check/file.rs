@@ -122,7 +122,7 @@ fn elf_file(
             inside: &inside,
             file: &mut file,
         };
-        look.at_libraries(source);
+        look.at_libraries();
     }
     Some(file)
 }

@@ -6,13 +6,12 @@ use std::path::Path;
 use object::elf;
 
 use super::diagnosis::{Diagnosis, Next, Note, Problem, Trouble};
-use super::dlopen::{self, Priority};
 use super::file::noexec;
 use super::solve::{self, Wanted};
 use super::subject::Subject;
 use super::{Desk, FileCheck, Kind, State, kernel};
 use crate::arch;
-use crate::inspect::Source;
+use crate::inspect::Priority;
 use crate::interpreter::{Fit, Interpreter, Libc};
 use crate::resolve::{Asker, Cause, Linker, Lost, Misfit, Tree, misfit};
 use crate::status::{loader_problem, own_loader_problem};
@@ -28,8 +27,8 @@ pub(super) struct Look<'l, 'd> {
 }
 
 impl Look<'_, '_> {
-    /// Looks at the dynamic linker, the loader and the libraries of the file open as `source`.
-    pub fn at_libraries(&mut self, source: &mut Source) {
+    /// Looks at the dynamic linker, the loader and the libraries of the file.
+    pub fn at_libraries(&mut self) {
         let is_lost = |problem: &Problem| problem.trouble == Trouble::Sidecar;
         if self.file.problems.iter().any(is_lost) {
             return;
@@ -73,7 +72,7 @@ impl Look<'_, '_> {
         self.at_tree(&tree, &linker);
         self.at_dispensable(&tree);
         self.at_mounts(&tree);
-        self.at_opened(&linker, source);
+        self.at_opened(&linker);
         self.at_cache();
         if !self.file.is_well() && self.can_be_wrapped() {
             let next = solve::next(desk, &wanted, &tree, self.file);
@@ -371,11 +370,11 @@ impl Look<'_, '_> {
     }
 
     /// Libraries that it says it opens while it runs.
-    fn at_opened(&mut self, linker: &Linker<'_>, source: &mut Source) {
+    fn at_opened(&mut self, linker: &Linker<'_>) {
         let elf = &self.subject.elf;
         let own = linker.search_path(self.inside, elf);
         let told = linker.told([&own]);
-        for opened in dlopen::opened(elf, source) {
+        for opened in elf.opened.clone() {
             let mut names = opened.soname.iter();
             let is_there = names.any(|name| {
                 let name = std::ffi::OsStr::new(name);
@@ -384,11 +383,7 @@ impl Look<'_, '_> {
             let Some(first) = opened.soname.first().filter(|_| !is_there) else {
                 continue;
             };
-            let what = match (&*opened.description, &*opened.feature) {
-                ("", "") => String::new(),
-                ("", feature) => format!(" for {feature}"),
-                (description, _) => format!(" ({description})"),
-            };
+            let what = opened.purpose();
             let text = format!("{first}, which it opens while it runs{what}, is not found");
             match opened.priority {
                 Priority::Required => {

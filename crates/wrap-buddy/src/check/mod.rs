@@ -2,7 +2,6 @@
 //! Nothing that is looked at is executed.
 
 pub mod diagnosis;
-mod dlopen;
 mod file;
 pub mod human;
 pub mod json;

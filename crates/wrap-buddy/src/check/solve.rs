@@ -313,7 +313,11 @@ impl Call {
             })
             .collect();
         let mut left: Vec<&str> = rest.missing.iter().map(String::as_str).collect();
-        left.extend(opened);
+        left.extend(
+            opened
+                .into_iter()
+                .filter(|name| !rest.missing.iter().any(|one| one == name)),
+        );
         let comes_to = match desk.root.is_own() {
             true => "makes it find all it needs",
             false => "inside the root, makes it find all it needs",

@@ -2,6 +2,7 @@
 
 mod dynamic;
 mod imports;
+mod opened;
 mod property;
 mod sections;
 mod source;
@@ -10,6 +11,7 @@ mod versions;
 
 pub use dynamic::{Dynamic, Filtee};
 pub use imports::imports;
+pub use opened::{Opened, Priority};
 pub use property::has_property;
 pub use sections::{Section, is_called, sections};
 pub use source::{Source, open_regular, read_regular};
@@ -112,6 +114,8 @@ pub struct Elf {
     pub interp: Option<Interp>,
     /// PT_DYNAMIC.
     pub dynamic: Option<Dynamic>,
+    /// Libraries that it says it opens while it runs.
+    pub opened: Vec<Opened>,
 }
 
 /// Looks at the first bytes only.
@@ -231,6 +235,7 @@ impl Elf {
             sections: (0, 0, 0),
             interp: None,
             dynamic: None,
+            opened: Vec::new(),
         }
     }
 
@@ -261,6 +266,7 @@ impl Elf {
         );
         let interp = read_interp(source, &segments)?;
         let dynamic = Dynamic::read::<H>(source, &segments).context(".dynamic")?;
+        let opened = opened::read(source, &segments);
         let metadata = source.metadata();
         Ok(Self {
             inode: Some((metadata.dev(), metadata.ino())),
@@ -281,6 +287,7 @@ impl Elf {
             segments,
             interp,
             dynamic,
+            opened,
         })
     }
 

@@ -14,7 +14,8 @@ use super::linker::Linker;
 use super::search_path::{self, OwnEntry, compose, own_entries};
 use super::shelf::Shelf;
 use super::walk::{Answer, Asker, Cause, Policy, Request, Walk};
-use super::{Added, Edited, Missing, Resolution, Settings, Stranded, freeze};
+use super::{Added, Edited, Missing, Resolution, Settings, Stranded, Unopened, freeze, private};
+use crate::inspect::Priority;
 use crate::interpreter::Libc;
 
 /// What every walk goes by.
@@ -27,9 +28,9 @@ pub(super) struct Grounds<'a> {
 }
 
 /// A file that is to find what it needs.
-struct Plan<'a> {
+pub(super) struct Plan<'a> {
     settings: &'a Settings,
-    shelf: &'a Shelf,
+    pub(super) shelf: &'a Shelf,
     linker: &'a Linker<'a>,
     subject: Asker<'a>,
     /// The entries of its search path.
@@ -37,7 +38,7 @@ struct Plan<'a> {
     /// Those that stay.
     kept: Vec<OwnEntry>,
     /// What [`Rule::Offered`] counts. Behind them it counts where the dynamic linker is, and what it searches by itself.
-    offered: Vec<Step>,
+    pub(super) offered: Vec<Step>,
     used: BTreeSet<usize>,
     result: Resolution,
 }
@@ -49,6 +50,24 @@ pub(super) fn program(
     subject: Asker<'_>,
     linker: &Linker<'_>,
 ) -> Resolution {
+    let grounds = Grounds { settings, shelf };
+    match program_with(grounds, edited, subject, linker, None) {
+        Ok(resolution) => resolution,
+        Err(added) => {
+            let again = program_with(grounds, edited, subject, linker, Some(added));
+            again.unwrap_or_default()
+        }
+    }
+}
+
+/// The same, with what libc opens by itself; an error is that, where it is found out now.
+fn program_with(
+    Grounds { settings, shelf }: Grounds<'_>,
+    edited: &Edited<'_>,
+    subject: Asker<'_>,
+    linker: &Linker<'_>,
+    private: Option<Added>,
+) -> Result<Resolution, Added> {
     let offered = [&settings.libraries, &settings.runtime_dependencies];
     let grounds = Grounds { settings, shelf };
     let mut plan = Plan::new(grounds, subject, linker, offered.into_iter().flatten());
@@ -66,6 +85,12 @@ pub(super) fn program(
             extra.push((soname.clone(), Cause::Needed));
         }
     }
+    let by_libc = private.is_some();
+    if let Some(added) = private {
+        direct.insert(added.soname.clone());
+        extra.push((added.soname.clone(), Cause::Needed));
+        plan.result.added.push(added);
+    }
     // musl knows no library by another name than it was asked for by, and would load each twice.
     let frozen_except = settings.frozen_except.as_ref();
     let frozen_except = frozen_except.filter(|_| linker.interpreter.libc == Libc::Glibc);
@@ -78,6 +103,16 @@ pub(super) fn program(
     let walk = Walk::new(linker, subject, own, &extra, &mut policy);
     let mut plan = policy.plan;
     plan.result.unmet = walk.unmet(|found| !is_of_system(found));
+    match private::unwinder(&plan, &walk) {
+        Some(Ok(added)) if !by_libc => return Err(added),
+        Some(Err(sentence)) => plan.result.private.push(sentence),
+        _ => {}
+    }
+    let modules = private::modules(&plan, &walk);
+    plan.result.private.extend(modules);
+    for by in iter::once(None).chain((0..walk.nodes.len()).map(Some)) {
+        plan.open(&walk, by);
+    }
     if let Some(except) = frozen_except {
         plan.freeze(&walk, except);
     }
@@ -88,7 +123,7 @@ pub(super) fn program(
     // The same directories, under another name.
     let is_runpath = dynamic.is_some_and(|dynamic| dynamic.runpath.is_some());
     result.search_changes |= settings.inherited && is_runpath && !result.search.is_empty();
-    result
+    Ok(result)
 }
 
 /// What the library `subject` needs itself, looked for as ld.so will for the library alone. Its search path changes only if it
@@ -127,10 +162,14 @@ pub(super) fn library(
     let walk = Walk::new(linker, subject, own, &[], &mut policy);
     let mut plan = policy.plan;
     plan.result.unmet = walk.unmet(|found| !is_of_system(found));
+    let needs_help = !plan.used.is_empty();
+    if linker.interpreter.libc != Libc::Musl {
+        plan.open(&walk, None);
+    }
     let helped = !plan.used.is_empty();
     let mut result = plan.finish(always.clone());
     result.search_changes &= helped || !always.is_empty();
-    result.goes_on_inheriting = !helped && !has_runpath;
+    result.goes_on_inheriting = !needs_help && !has_runpath;
     result
 }
 
@@ -207,7 +246,12 @@ impl<'a> Plan<'a> {
 
     /// Looks for `name` on behalf of `asker`: where ld.so is `told` to, in directories that may be put on a search path, and
     /// where ld.so looks by itself.
-    fn offer(&self, name: &OsStr, asker: Asker<'_>, told: &[Step]) -> Result<Found, Vec<Near>> {
+    pub(super) fn offer(
+        &self,
+        name: &OsStr,
+        asker: Asker<'_>,
+        told: &[Step],
+    ) -> Result<Found, Vec<Near>> {
         let told = told.iter().chain(&self.offered);
         let found = self.linker.find(name, asker, told.clone());
         // What is beside the dynamic linker fits it better than what it looks for by itself: only where nothing else has the
@@ -264,9 +308,69 @@ impl<'a> Plan<'a> {
         });
     }
 
+    /// What the file `by` says it opens while it runs. Where it is served by the search path that is made here, that has the
+    /// directories of what the file requires or recommends.
+    fn open(&mut self, walk: &Walk<'_>, by: Option<usize>) {
+        let asker = match by {
+            None => walk.subject,
+            Some(node) => {
+                let found = &walk.nodes[node].found;
+                Asker {
+                    path: &found.path,
+                    elf: &found.elf,
+                }
+            }
+        };
+        if asker.elf.opened.is_empty()
+            || by.is_some_and(|node| is_of_system(&walk.nodes[node].found))
+        {
+            return;
+        }
+        let told = walk.told(by);
+        let is_served = by.is_none() || walk.inherits(by);
+        for opened in &asker.elf.opened {
+            let names = || opened.soname.iter().map(OsStr::new);
+            let is_there =
+                |name: &OsStr| walk.is_known(name) || self.linker.find(name, asker, &told).is_ok();
+            let Some(first) = names().next().filter(|_| !names().any(is_there)) else {
+                continue;
+            };
+            let is_wanted = is_served && opened.priority != Priority::Suggested;
+            let found = is_wanted.then(|| {
+                names().find_map(|name| Some((name, self.offer(name, asker, &told).ok()?)))
+            });
+            if let Some((name, found)) = found.flatten() {
+                self.take(name, &found);
+            } else if is_served && opened.priority == Priority::Required {
+                let request = Request {
+                    name: first,
+                    by,
+                    asker,
+                    told: &told,
+                    cause: Cause::Needed,
+                    may_be_missing: false,
+                };
+                self.miss(&request, &[]);
+                let hint = format!("opened while it runs{}", opened.purpose());
+                let missing = self.result.missing.iter_mut();
+                let missing = missing.filter(|missing| missing.soname == *first);
+                missing.for_each(|missing| missing.hints.push(hint.clone()));
+            } else if !names().any(|name| self.settings.may_be_missing.is_match(name)) {
+                self.result.unopened.push(Unopened {
+                    by: asker.path.to_owned(),
+                    opened: opened.clone(),
+                });
+            }
+        }
+    }
+
     fn freeze(&mut self, walk: &Walk<'_>, except: &GlobSet) {
         let added = self.result.added.iter();
-        let asked_for = added.clone().filter(|added| added.needed_by.is_none());
+        let libc = OsStr::new(private::LIBC);
+        let is_libc = |path: &PathBuf| path.file_name() == Some(libc);
+        // libc has no DT_NEEDED for what it opens.
+        let asked_for = added.clone();
+        let asked_for = asked_for.filter(|added| added.needed_by.as_ref().is_none_or(is_libc));
         let asked_for = asked_for.map(|added| &added.soname);
         let subject = freeze::Subject {
             walk,

@@ -8,6 +8,7 @@ mod found;
 mod freeze;
 pub mod index;
 mod linker;
+mod private;
 mod processor;
 mod search_path;
 mod shelf;
@@ -27,11 +28,12 @@ pub use walk::{Asker, Cause, Node};
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use globset::GlobSet;
 
-use crate::inspect::Elf;
+use crate::inspect::{Elf, Opened, Priority};
 use crate::interpreter::Interpreter;
 use crate::root::Root;
 use closure::Grounds;
@@ -88,6 +90,32 @@ pub struct Stranded {
     pub candidate: Option<PathBuf>,
 }
 
+/// A library that a file opens while it runs and will not find.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unopened {
+    /// The file that opens it.
+    pub by: PathBuf,
+    /// What it says of that.
+    pub opened: Opened,
+}
+
+impl fmt::Display for Unopened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { by, opened } = self;
+        let priority = match opened.priority {
+            Priority::Required => "required",
+            Priority::Recommended => "recommended",
+            Priority::Suggested => "suggested",
+        };
+        let (name, purpose) = (opened.soname.join(" or "), opened.purpose());
+        let by = by.display();
+        write!(
+            f,
+            "{by} opens {name} while it runs{purpose} and will not find it: {priority}"
+        )
+    }
+}
+
 /// Libraries that will find what they need by themselves, by their path free of symbolic links: each name they need, and
 /// where they will find it.
 pub type Edited<'e> = HashMap<&'e OsStr, &'e [(OsString, PathBuf)]>;
@@ -109,6 +137,10 @@ pub struct Resolution {
     pub heirs: Vec<PathBuf>,
     /// Needs of libraries that it loads and that nobody edits, which these do not find.
     pub stranded: Vec<Stranded>,
+    /// What it says it opens while it runs, and does without if need be, and will not find.
+    pub unopened: Vec<Unopened>,
+    /// Sentences about what libc opens by itself and will not find.
+    pub private: Vec<String>,
     /// What is missing.
     pub missing: Vec<Missing>,
     /// What is missing and may be.

@@ -10,8 +10,9 @@ use object::elf;
 
 use super::cache::Cache;
 use super::index;
+use super::private;
 use crate::arch;
-use crate::inspect::{Elf, Identity, Source, identify, read_regular};
+use crate::inspect::{Elf, Identity, Source, identify, imports, read_regular};
 use crate::interpreter::Libc;
 use crate::root::Root;
 
@@ -38,6 +39,8 @@ pub struct Shelf {
     probes: Known<Probe>,
     real: Known<PathBuf>,
     directories: Known<bool>,
+    imports: Known<Arc<[&'static str]>>,
+    gconv: Known<Option<PathBuf>>,
     caches: Known<Option<Arc<Cache>>>,
     indexed: Vec<PathBuf>,
     by_soname: OnceLock<HashMap<OsString, Vec<PathBuf>>>,
@@ -51,6 +54,8 @@ impl Shelf {
             probes: RwLock::default(),
             real: RwLock::default(),
             directories: RwLock::default(),
+            imports: RwLock::default(),
+            gconv: RwLock::default(),
             caches: RwLock::default(),
             indexed,
             by_soname: OnceLock::new(),
@@ -77,6 +82,22 @@ impl Shelf {
     pub fn is_directory(&self, path: &Path) -> bool {
         let is_directory = |path: &Path| self.root.on_host(path).is_dir();
         remembered(&self.directories, path, is_directory)
+    }
+
+    /// Which of [`private::FUNCTIONS`] the file `elf` at `path` imports.
+    pub fn imports(&self, path: &Path, elf: &Elf) -> Arc<[&'static str]> {
+        let read = |path: &Path| {
+            let source = Source::open(&self.root.on_host(path)).ok();
+            let imports = source.map(|mut source| imports(elf, &mut source, &private::FUNCTIONS));
+            imports.unwrap_or_default().into()
+        };
+        remembered(&self.imports, path, read)
+    }
+
+    /// The directory of iconv's modules that the libc at `path` was built for.
+    pub fn gconv_directory(&self, path: &Path) -> Option<PathBuf> {
+        let read = |path: &Path| private::gconv_directory(&self.root.on_host(path));
+        remembered(&self.gconv, path, read)
     }
 
     /// The ld.so.cache at `path`.

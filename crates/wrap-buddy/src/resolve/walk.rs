@@ -257,7 +257,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Whether something loaded answers to `name`.
-    fn is_known(&self, name: &OsStr) -> bool {
+    pub fn is_known(&self, name: &OsStr) -> bool {
         self.linker.interpreter.provides(name) || self.names.contains_key(name)
     }
 

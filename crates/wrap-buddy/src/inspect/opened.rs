@@ -1,13 +1,15 @@
 //! Libraries that a program opens while it runs, as far as it says so: ELF dlopen metadata
 //! (<https://uapi-group.org/specifications/specs/elf_dlopen_metadata/>).
 
-use object::elf::PT_NOTE;
+use object::LittleEndian;
+use object::elf::{FileHeader32, PT_NOTE};
+use object::read::elf::NoteIterator;
 use serde::Deserialize;
 
-use crate::inspect::{Elf, Source};
+use super::{LE, Segment, Source};
 
-/// `FDO` and its type.
-const OWNER: &[u8] = b"FDO\0";
+/// The note's owner, without its NUL, and its type.
+const OWNER: &[u8] = b"FDO";
 const TYPE: u32 = 0x407c_0c0a;
 
 /// Bytes of notes read at most.
@@ -42,53 +44,39 @@ pub struct Opened {
     pub priority: Priority,
 }
 
-/// What the notes of a file say; one that makes no sense says nothing.
-pub fn opened(elf: &Elf, source: &mut Source) -> Vec<Opened> {
-    let notes = elf.segments.iter().filter(|one| one.kind == PT_NOTE);
+impl Opened {
+    /// What it is for, to stand after the name; empty where the file does not say.
+    pub fn purpose(&self) -> String {
+        match (&*self.description, &*self.feature) {
+            ("", "") => String::new(),
+            ("", feature) => format!(" for {feature}"),
+            (description, _) => format!(" ({description})"),
+        }
+    }
+}
+
+/// What the notes in `segments` say; one that makes no sense says nothing.
+pub(super) fn read(source: &mut Source, segments: &[Segment]) -> Vec<Opened> {
+    let notes = segments.iter().filter(|one| one.kind == PT_NOTE);
     let mut found = Vec::new();
     for note in notes {
-        let align = if note.align == 8 { 8 } else { 4 };
         let Ok(bytes) = source.read(note.offset, note.file_len.min(MAX_NOTES)) else {
             continue;
         };
-        let mut rest = bytes.as_slice();
-        while let Some(note) = Note::first(rest, align) {
-            if (note.kind, note.owner) == (TYPE, OWNER) {
-                found.extend(parse(note.content));
-            }
-            rest = note.behind;
-        }
+        found.extend(of_notes(&bytes, note.align));
     }
     found
 }
 
-/// A note, and what is behind it.
-struct Note<'n> {
-    kind: u32,
-    owner: &'n [u8],
-    content: &'n [u8],
-    behind: &'n [u8],
-}
-
-impl<'n> Note<'n> {
-    /// The one in front; nothing where it ends early.
-    fn first(bytes: &'n [u8], align: usize) -> Option<Self> {
-        let word = |at: usize| {
-            let word = bytes.get(at..at + 4)?;
-            Some(u32::from_le_bytes(word.try_into().ok()?))
-        };
-        let (owner_len, len) = (word(0)? as usize, word(4)? as usize);
-        let owner_end = 12usize.checked_add(owner_len)?;
-        let start = owner_end.checked_next_multiple_of(align)?;
-        let end = start.checked_add(len)?;
-        let behind = bytes.get(end.checked_next_multiple_of(align)?..);
-        Some(Self {
-            kind: word(8)?,
-            owner: bytes.get(12..owner_end)?,
-            content: bytes.get(start..end)?,
-            behind: behind.unwrap_or_default(),
-        })
-    }
+/// What consecutive notes say, up to one that is cut short. They are the same in both classes (gABI, "Note Section").
+fn of_notes(bytes: &[u8], align: u64) -> Vec<Opened> {
+    let align = if align == 8 { 8 } else { 4 };
+    let Ok(notes) = NoteIterator::<FileHeader32<LittleEndian>>::new(LE, align, bytes) else {
+        return Vec::new();
+    };
+    let whole = notes.map_while(Result::ok);
+    let ours = whole.filter(|note| (note.n_type(LE), note.name()) == (TYPE, OWNER));
+    ours.flat_map(|note| parse(note.desc())).collect()
 }
 
 fn parse(content: &[u8]) -> Vec<Opened> {
@@ -113,15 +101,11 @@ mod tests {
             bytes.extend(content);
             bytes.resize(bytes.len().next_multiple_of(4), 0);
         }
-        let note = Note::first(&bytes, 4).unwrap();
-        assert_eq!((note.kind, note.content), (1, &b"12345"[..]));
-        let note = Note::first(note.behind, 4).unwrap();
-        assert_eq!((note.kind, note.owner, note.behind), (TYPE, OWNER, &[][..]));
-        let opened = parse(note.content);
+        let opened = of_notes(&bytes, 4);
         assert_eq!(opened[0].soname, ["liba.so.1", "liba.so.0"]);
         assert_eq!(opened[0].priority, Priority::Required);
         for len in 0..bytes.len() {
-            let _ = Note::first(&bytes[..len], 8);
+            let _ = of_notes(&bytes[..len], 8);
         }
         assert!(parse(b"[{]").is_empty());
     }
