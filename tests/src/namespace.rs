@@ -11,6 +11,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::personality::{self, Persona};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, kill, raise, signal};
+use nix::sys::stat::{Mode, umask};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Gid, Pid, Uid, chdir, chroot, fork, getpid, pivot_root, setsid};
@@ -61,6 +62,8 @@ pub(crate) struct Surroundings {
     pub no_aslr: bool,
     /// PR_SET_MDWE, what systemd's MemoryDenyWriteExecute= does.
     pub mdwe: bool,
+    /// Permission bits that new files do not get.
+    pub umask: Option<u32>,
 }
 
 impl Surroundings {
@@ -150,6 +153,9 @@ impl Surroundings {
             personality::set(persona | Persona::ADDR_NO_RANDOMIZE)
                 .map(drop)
                 .or_else(step("personality"))?;
+        }
+        if let Some(mask) = self.umask {
+            umask(Mode::from_bits_truncate(mask));
         }
         if let Some(Ids { real, effective }) = self.ids {
             let (gid, egid) = (Gid::from_raw(real), Gid::from_raw(effective));

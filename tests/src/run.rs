@@ -88,6 +88,7 @@ impl<'r> Run<'r> {
                 ids: None,
                 no_aslr: false,
                 mdwe: false,
+                umask: None,
             },
         }
     }
@@ -164,6 +165,12 @@ impl<'r> Run<'r> {
             real: id,
             effective: id,
         });
+        self
+    }
+
+    /// Permission bits that files it creates do not get.
+    pub fn umask(mut self, mask: u32) -> Self {
+        self.surroundings.umask = Some(mask);
         self
     }
 

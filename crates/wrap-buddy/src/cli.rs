@@ -168,8 +168,8 @@ pub struct Cli {
 
     /// Where loader.bin is when the programs run
     ///
-    /// Without it: the directory compiled in, or else ../lib/wrap-buddy beside this tool, or else a copy is installed
-    /// into the user's data directory.
+    /// Without it: the directory compiled in, or else ../lib/wrap-buddy next to this tool, or else a copy is installed into the user's
+    /// data directory, for root into /usr/local/lib/wrap-buddy. Where that cannot be written: as with --self-contained.
     #[arg(help_heading = "At run time", long, value_name = "DIR")]
     pub loader_dir_path: Option<PathBuf>,
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -18,6 +19,7 @@ use crate::inspect::{Elf, imports};
 use crate::interpreter::{Interpreter, Libc};
 use crate::openers::Openers;
 use crate::plan::{self, Plan, Refusal, Style};
+use crate::reach::Reach;
 use crate::report::json::Line;
 use crate::report::{FileReport, Status, Teller};
 use crate::resolve::{Edited, Entry, Missing, Resolution, Resolver, Stranded, Unopened};
@@ -94,6 +96,7 @@ pub struct Desk<'a> {
     runtime_dependencies: &'a [PathBuf],
     verbose: bool,
     candidates: &'a [Candidate],
+    reach: Reach,
     /// Those of the candidates, listed when a library is missing.
     directories: OnceLock<Vec<(PathBuf, PathBuf)>>,
 }
@@ -116,6 +119,7 @@ impl<'a> Desk<'a> {
             runtime_dependencies: &cli.runtime_dependencies,
             verbose: cli.output.verbose,
             candidates,
+            reach: Reach::default(),
             directories: OnceLock::new(),
         }
     }
@@ -497,6 +501,7 @@ impl<'a> Desk<'a> {
         let shown = candidate.shown.clone();
         let (elf, interpreter) = (&subject.elf, subject.interpreter);
         let path = &candidate.path;
+        let mode = subject.source.metadata().mode();
         let earlier = subject.earlier.as_ref().map(|earlier| earlier.way);
         if !resolution.missing.is_empty() {
             self.hint(&mut resolution.missing, elf, interpreter);
@@ -537,7 +542,7 @@ impl<'a> Desk<'a> {
                         )
                     });
                     plan.notes.extend(note);
-                    return planned(shown, plan);
+                    return self.planned_program(shown, plan, mode, interpreter);
                 }
                 Err((Refusal::NoRoom(_), parts)) if or_stub => (subject, resolution) = *parts,
                 Err((Refusal::NoRoom(reason), _)) => {
@@ -556,12 +561,41 @@ impl<'a> Desk<'a> {
         match plan::stub(path, subject, stage, resolution, &self.style) {
             Ok(plan) => {
                 let warning = preloader.map(|name| preloader_warning(&name, earlier));
-                let mut report = planned(shown, plan);
+                let mut report = self.planned_program(shown, plan, mode, interpreter);
                 report.notes.extend(warning);
                 report
             }
             Err(error) => FileReport::failed(shown, format!("{error:#}")),
         }
+    }
+
+    /// The report of a program that has the mode `mode`, with a warning if others may run it but cannot open what it needs.
+    fn planned_program(
+        &self,
+        shown: PathBuf,
+        plan: Plan,
+        mode: u32,
+        interpreter: &Interpreter,
+    ) -> FileReport {
+        let directory = plan.path.parent().unwrap_or(Path::new("/"));
+        let loader = plan.loader().map(|loader| directory.join(&loader.path));
+        let libraries = plan.resolution.found.iter().map(|(_, path)| path.as_path());
+        let files = [interpreter.path.as_path()].into_iter().chain(libraries);
+        let sidecar = plan.settled.then_some(plan.sidecar_path.as_path());
+        let files = loader.as_deref().into_iter().chain(sidecar).chain(files);
+        let out_of_reach = self.reach.out_of_reach(mode, directory, files);
+        let mut report = planned(shown, plan);
+        report.notes.extend(out_of_reach.iter().map(|one| {
+            let is_loader = loader
+                .as_ref()
+                .is_some_and(|loader| one.files.contains(loader));
+            let or = match is_loader {
+                true => "pass --self-contained",
+                false => "use a copy in a directory that all can reach",
+            };
+            format!("{one}; {}, or {or}", one.barrier.remedy())
+        }));
+        report
     }
 
     /// Whether libraries that the program `elf` opens inherit the search path it will have.

@@ -25,6 +25,7 @@ mod open_files;
 mod openers;
 pub mod plan;
 mod privilege;
+mod reach;
 pub mod report;
 pub mod resolve;
 mod restoration;

@@ -1,12 +1,16 @@
 //! Where loader.bin is when a wrapped program starts, and what has to be installed for it to be there.
 
 use std::collections::HashMap;
+use std::env;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use etcetera::BaseStrategy;
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::{AccessFlags, faccessat, geteuid};
 use sha2::{Digest, Sha256};
 use sidecar::loader::check;
 use stages::Stage;
@@ -14,6 +18,9 @@ use stages::Stage;
 use crate::arch::Arch;
 use crate::hex::hex;
 use crate::resolve::relative_file;
+
+/// Where root's loaders are by default: all users can read it, which is not so of root's home directory.
+const OF_ROOT: &str = "/usr/local/lib/wrap-buddy";
 
 /// A loader image as a program will find it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,13 +40,15 @@ pub struct Install {
     pub path: PathBuf,
     /// The image.
     pub image: &'static [u8],
+    /// Whether directories that have to be made for it are for all users, whatever the umask.
+    pub for_all: bool,
 }
 
 /// Where loaders are looked for; each architecture's is looked for once.
 #[derive(Debug)]
 pub struct Loaders {
     named: Option<PathBuf>,
-    known: Mutex<HashMap<u16, Result<Loader, String>>>,
+    known: Mutex<HashMap<u16, Result<Option<Loader>, String>>>,
 }
 
 impl Loaders {
@@ -53,16 +62,17 @@ impl Loaders {
         })
     }
 
-    /// The loader for a program of `arch`, by its absolute path.
+    /// The loader for a program of `arch`, by its absolute path; none where no directory can hold one, so that each program
+    /// needs its own.
     ///
     /// # Errors
     /// When the image in a named directory is not one for it.
-    pub fn absolute(&self, arch: &Arch, stage: &Stage) -> Result<Loader> {
+    pub fn absolute(&self, arch: &Arch, stage: &Stage) -> Result<Option<Loader>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let found = known.entry(arch.machine).or_insert_with(|| {
             let found = match &self.named {
-                Some(directory) => named_image(directory, arch),
-                None => of_this_tool(arch, stage),
+                Some(directory) => named_image(directory, arch).map(Some),
+                None => Ok(of_this_tool(arch, stage)),
             };
             found.map_err(|error| format!("{error:#}"))
         });
@@ -73,12 +83,12 @@ impl Loaders {
     ///
     /// # Errors
     /// When the image in a named directory is not one for it.
-    pub fn relative(&self, arch: &Arch, stage: &Stage, origin: &Path) -> Result<Loader> {
+    pub fn relative(&self, arch: &Arch, stage: &Stage, origin: &Path) -> Result<Option<Loader>> {
         let loader = self.absolute(arch, stage)?;
-        Ok(Loader {
+        Ok(loader.map(|loader| Loader {
             path: relative_file(&loader.path, origin),
             ..loader
-        })
+        }))
     }
 }
 
@@ -93,32 +103,61 @@ impl Loader {
     }
 }
 
-/// The image beside this tool, else a copy in the user's data directory.
-fn of_this_tool(arch: &Arch, stage: &Stage) -> Result<Loader> {
-    let tool = std::env::current_exe().ok();
+/// The image next to this tool, else a copy in a directory of the user's or, for root, of the system's.
+fn of_this_tool(arch: &Arch, stage: &Stage) -> Option<Loader> {
+    let tool = env::current_exe().ok();
     let beside = tool.and_then(|tool| Some(tool.parent()?.parent()?.join("lib/wrap-buddy")));
     if let Some(path) = beside.and_then(|directory| good_image(&directory, arch)) {
-        return Ok(Loader::there(fs::canonicalize(&path).unwrap_or(path)));
+        return Some(Loader::there(fs::canonicalize(&path).unwrap_or(path)));
     }
-    let base = etcetera::base_strategy::choose_base_strategy().map_err(|_| {
-        anyhow!("there is no place for the loader: pass --loader-dir-path, or set HOME")
-    })?;
     let digest = hex(&Sha256::digest(stage.loader)[..8]);
     let name = format!("loader-{}-{digest}.bin", arch.name);
-    let path = base.data_dir().join("wrap-buddy").join(name);
-    Ok(installed(path, stage))
-}
-
-/// The loader of `stage` at `path`, where it is put unless it is there already.
-fn installed(path: PathBuf, stage: &Stage) -> Loader {
+    let path = default_directory()?.join(name);
     let there = fs::read(&path).is_ok_and(|image| image == stage.loader);
-    Loader {
+    if !there && !is_writable(path.parent()?) {
+        return None;
+    }
+    Some(Loader {
         install: (!there).then(|| Install {
+            for_all: path.starts_with(OF_ROOT),
             path: path.clone(),
             image: stage.loader,
         }),
         ..Loader::there(path)
+    })
+}
+
+/// Where loaders are installed unless a directory is named. `sudo` and `su` may keep HOME and XDG_DATA_HOME of another user: these
+/// count only if they belong to the user who runs this.
+fn default_directory() -> Option<PathBuf> {
+    let user = geteuid();
+    let chosen = env::var_os("XDG_DATA_HOME").is_some_and(|home| Path::new(&home).is_absolute());
+    if user.is_root() && !chosen {
+        return Some(PathBuf::from(OF_ROOT));
     }
+    let data = etcetera::base_strategy::choose_base_strategy()
+        .ok()?
+        .data_dir();
+    let is_own = fs::metadata(nearest(&data)).is_ok_and(|home| home.uid() == user.as_raw());
+    match (is_own, user.is_root()) {
+        (true, _) => Some(data.join("wrap-buddy")),
+        (false, true) => Some(PathBuf::from(OF_ROOT)),
+        (false, false) => None,
+    }
+}
+
+/// The directory at `path` or, if there is none, the nearest one above.
+fn nearest(path: &Path) -> &Path {
+    let mut ancestors = path.ancestors();
+    let there = ancestors.find(|path| path.symlink_metadata().is_ok());
+    there.unwrap_or(Path::new("/"))
+}
+
+/// Whether this user can create files in `directory`, which is made where it does not exist.
+fn is_writable(directory: &Path) -> bool {
+    let flags = AccessFlags::W_OK | AccessFlags::X_OK;
+    let place = nearest(directory);
+    place.is_dir() && faccessat(AT_FDCWD, place, flags, AtFlags::AT_EACCESS).is_ok()
 }
 
 /// The image in a directory the user named, whether it is there yet or not.

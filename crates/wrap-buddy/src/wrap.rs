@@ -218,6 +218,13 @@ fn warnings(cli: &Cli, files: &[FileReport]) -> Vec<String> {
         .map(|directory| format!("--libs {}: no such directory", directory.display()))
         .collect();
     let plans = files.iter().filter_map(|file| file.plan.as_ref());
+    let mut stubs = plans.clone().filter_map(|plan| plan.stub());
+    if !cli.brings_loaders() && stubs.any(|stub| stub.loader.is_none()) {
+        warnings.push(
+            "no directory for loaders can be written: each program gets its own loader, as with --self-contained; pass --loader-dir-path to share one"
+                .to_owned(),
+        );
+    }
     let loaders = plans.filter_map(|plan| plan.loader());
     for warning in loaders.filter_map(|loader| loader.warning.as_ref()) {
         if !warnings.contains(warning) {

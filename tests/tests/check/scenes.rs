@@ -191,6 +191,15 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
             let scene = repaired(sample)?;
             Some(Scene { user, ..scene })
         }
+        Diagnosis::OutOfReach => {
+            let sample = Sample::new(variant);
+            let closed = fs::Permissions::from_mode(0o700);
+            fs::set_permissions(sample.root.path(&sample.library_dir), closed).expect("chmod");
+            let user = 1000;
+            sample.command().user(user).output().exits_with(127);
+            let scene = repaired(sample)?;
+            Some(Scene { user, ..scene })
+        }
         Diagnosis::LinkerGone => repaired(Sample::unwrapped(variant)),
         Diagnosis::LinkerOfOtherMachine => {
             let sample = Sample::unwrapped(variant);

@@ -13,8 +13,9 @@ mod sidecar_file;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
@@ -76,8 +77,13 @@ pub fn install_loaders(plans: &[&Plan]) -> BTreeMap<PathBuf, Result<()>> {
 
 fn write_loader(install: &Install) -> Result<()> {
     let directory = install.path.parent().unwrap_or(Path::new("/"));
+    let missing = directory.ancestors().take_while(|one| !one.exists());
+    let missing: Vec<&Path> = missing.filter(|_| install.for_all).collect();
     fs::create_dir_all(directory)
         .and_then(|()| {
+            for made in missing {
+                fs::set_permissions(made, Permissions::from_mode(0o755))?;
+            }
             let content = sidecar_file::Content {
                 bytes: install.image,
                 mode: 0o644,

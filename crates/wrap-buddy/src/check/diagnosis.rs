@@ -27,6 +27,8 @@ pub enum Trouble {
     Opened,
     /// It is on a file system that nothing may be executed from.
     NoExec,
+    /// Users who may run it cannot open what it needs.
+    Access,
 }
 
 /// Everything that can be said of a file, problem or not. JSON has the names in kebab case.
@@ -90,6 +92,8 @@ pub enum Diagnosis {
     OpenedSuggested,
     /// The file, or something that it has mapped, is on a file system mounted noexec.
     NoExec,
+    /// Others may run it, but the mode of a file that it needs, or of a directory above that, keeps them out.
+    OutOfReach,
     /// For another machine, and an emulator runs it.
     Emulated,
     /// For another machine than this, in a tree that is looked at from outside.
@@ -132,6 +136,7 @@ impl Diagnosis {
             Diagnosis::VersionMissing => Trouble::Version,
             Diagnosis::OpenedRequired => Trouble::Opened,
             Diagnosis::NoExec => Trouble::NoExec,
+            Diagnosis::OutOfReach => Trouble::Access,
             Diagnosis::RunStopped
             | Diagnosis::PreloadMissing
             | Diagnosis::AuxiliaryMissing

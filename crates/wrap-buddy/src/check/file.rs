@@ -1,5 +1,6 @@
 //! Looks at one file.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use object::elf;
@@ -122,7 +123,7 @@ fn elf_file(
             inside: &inside,
             file: &mut file,
         };
-        look.at_libraries();
+        look.at_libraries(source.metadata().mode());
     }
     Some(file)
 }

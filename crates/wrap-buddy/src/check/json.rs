@@ -84,7 +84,7 @@ struct Library {
 #[derive(Serialize, JsonSchema)]
 struct Problem {
     /// `unreadable`, `sidecar`, `loader`, `machine`, `interpreter`, `script-interpreter`, `library`, `unfit-library`,
-    /// `symbol-version`, `dlopen` or `noexec`.
+    /// `symbol-version`, `dlopen`, `noexec` or `access`.
     kind: &'static str,
     /// Which of that kind, such as `library-passed-over`.
     diagnosis: String,
@@ -212,5 +212,6 @@ fn trouble(trouble: Trouble) -> &'static str {
         Trouble::Version => "symbol-version",
         Trouble::Opened => "dlopen",
         Trouble::NoExec => "noexec",
+        Trouble::Access => "access",
     }
 }

@@ -1,7 +1,7 @@
 //! What a file has loaded: its dynamic linker, its loader, its libraries.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use object::elf;
 
@@ -27,8 +27,8 @@ pub(super) struct Look<'l, 'd> {
 }
 
 impl Look<'_, '_> {
-    /// Looks at the dynamic linker, the loader and the libraries of the file.
-    pub fn at_libraries(&mut self) {
+    /// Looks at the dynamic linker, the loader and the libraries of the file, which has the permission bits `mode`.
+    pub fn at_libraries(&mut self, mode: u32) {
         let is_lost = |problem: &Problem| problem.trouble == Trouble::Sidecar;
         if self.file.problems.iter().any(is_lost) {
             return;
@@ -72,6 +72,7 @@ impl Look<'_, '_> {
         self.at_tree(&tree, &linker);
         self.at_dispensable(&tree);
         self.at_mounts(&tree);
+        self.at_reach(&tree, mode);
         self.at_opened(&linker);
         self.at_cache();
         if !self.file.is_well() && self.can_be_wrapped() {
@@ -215,6 +216,29 @@ impl Look<'_, '_> {
                 false => Diagnosis::LoaderGone,
             };
             self.problem(diagnosis, why);
+        }
+    }
+
+    /// What others cannot open, although they may run the program.
+    fn at_reach(&mut self, tree: &Tree, mode: u32) {
+        if self.file.kind != Kind::Program {
+            return;
+        }
+        let directory = self.inside.parent().unwrap_or(Path::new("/"));
+        let loader = self.subject.loader.as_ref();
+        let loader = loader.map(|loader| directory.join(loader));
+        let sidecar = self.subject.sidecar.as_deref();
+        let sidecar = sidecar.and_then(|sidecar| self.desk.root.inside(sidecar).ok());
+        let libraries = tree.nodes.iter().map(|node| &node.found.path);
+        let files = loader.iter().chain(&sidecar);
+        let files = files.chain(&self.file.interpreter).chain(libraries);
+        let files = files.map(PathBuf::as_path);
+        for one in self.desk.reach.out_of_reach(mode, directory, files) {
+            self.file.next.push(Next::typed(
+                one.barrier.remedy(),
+                "lets other users open it, or move it to where they can",
+            ));
+            self.problem(Diagnosis::OutOfReach, one.to_string());
         }
     }
 

@@ -25,6 +25,7 @@ use crate::cli::Check;
 use crate::crew::Crew;
 use crate::inspect::Elf;
 use crate::interpreter::{Interpreter, Interpreters, Libc};
+use crate::reach::Reach;
 use crate::report::Teller;
 use crate::report::json::Line;
 use crate::resolve::{Processor, Shelf, Surroundings, Tree, preload_list};
@@ -137,6 +138,7 @@ struct Desk<'a> {
     stages: &'a [Stage],
     root: Root,
     shelf: Shelf,
+    reach: Reach,
     surroundings: Surroundings,
     interpreters: Interpreters,
     /// Those that programs here have: what loads a library when none else is at hand.
@@ -189,6 +191,7 @@ pub fn check(check: &Check, stages: &[Stage], teller: &Teller) -> Result<Checked
     let desk = Desk {
         stages,
         shelf: Shelf::new(root.clone(), libs.clone()),
+        reach: Reach::in_root(root.clone()),
         surroundings: Surroundings {
             library_path: library_path(&root),
             preload: preload(&root),

@@ -25,6 +25,8 @@ pub struct Subject {
     pub loader: Option<PathBuf>,
     /// Version of the loader that its stub starts.
     pub abi: u16,
+    /// Where its sidecar is on this machine.
+    pub sidecar: Option<PathBuf>,
     /// Where that sidecar is looked for, absolute or relative to the file's directory, and what ties the stub to it.
     pub own_sidecar: Option<(PathBuf, Id)>,
     /// The flag it was wrapped with, of those that say where its loader is, and can be again.
@@ -53,6 +55,7 @@ impl Subject {
             state: State::Original,
             loader: None,
             abi: loader::ABI,
+            sidecar: None,
             own_sidecar: None,
             flag: None,
             is_relocatable: false,
@@ -117,6 +120,7 @@ impl Subject {
     fn through_sidecar(&mut self, source: &mut Source, earlier: &Earlier) -> anyhow::Result<()> {
         self.state = State::Wrapped;
         self.loader.clone_from(&earlier.loader);
+        self.sidecar = Some(earlier.sidecar_path.clone());
         self.own_sidecar = earlier.own_sidecar.clone().map(|path| (path, earlier.id));
         self.elf = Elf::read(source)?;
         let Ok(sidecar) = Sidecar::parse(&earlier.sidecar) else {

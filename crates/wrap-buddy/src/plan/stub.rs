@@ -102,18 +102,23 @@ pub fn stub(
     let sidecar_path = directory.join(sidecar_name(name));
     let origin = style.relocatable.then_some(directory);
     let search = search(&resolution, origin)?;
-    let stub = stage.stub_for(style.relocatable, style.self_contained);
     let loader = match (style.self_contained, origin) {
         (true, _) => None,
-        (false, None) => Some(style.loaders.absolute(arch, stage)?),
-        (false, Some(origin)) => Some(style.loaders.relative(arch, stage, origin)?),
+        (false, None) => style.loaders.absolute(arch, stage)?,
+        (false, Some(origin)) => style.loaders.relative(arch, stage, origin)?,
     };
+    if loader.is_none() && privilege.is_some() {
+        return Err(anyhow!(
+            "is set-id or has capabilities, and there is no directory for its loader that can be written: pass --loader-dir-path"
+        ));
+    }
+    let stub = stage.stub_for(style.relocatable, loader.is_none());
     let interpreter_path = match origin {
         None => interpreter.path.clone(),
         Some(origin) => relative_file(&interpreter.path, origin),
     };
 
-    let trailers = trailer_choices(&sidecar_path, style);
+    let trailers = trailer_choices(&sidecar_path, style.relocatable, loader.is_none());
     let trailer = |sidecar: &OsStr, id: Id| {
         let sidecar = sidecar.as_bytes();
         let trailer = match &loader {
@@ -281,12 +286,12 @@ pub fn stub(
 }
 
 /// What the trailer may call the sidecar, best first.
-fn trailer_choices(sidecar: &Path, style: &Style<'_>) -> Vec<OsString> {
+fn trailer_choices(sidecar: &Path, relocatable: bool, self_contained: bool) -> Vec<OsString> {
     let name = sidecar.file_name().unwrap_or_default().to_owned();
     let absolute = sidecar.as_os_str();
-    if style.relocatable {
+    if relocatable {
         vec![name]
-    } else if style.self_contained {
+    } else if self_contained {
         // A stub looks in one place only.
         vec![absolute.to_owned()]
     } else if absolute.len() >= PATH_MAX {
