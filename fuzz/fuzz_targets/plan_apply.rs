@@ -121,7 +121,7 @@ impl Yard {
     fn wrap(&self, path: &Path, choice: u8) -> FileReport {
         let directory = self.directory.path();
         let mut arguments = vec![OsString::from("wrap-buddy"), "-q".into(), "-j1".into()];
-        arguments.extend(["--ignore-missing", "*", "--paths"].map(OsString::from));
+        arguments.extend(["--force", "--ignore-missing", "*", "--paths"].map(OsString::from));
         arguments.push(path.into());
         let strategy = ["stub", "inplace", "auto"][usize::from(choice % 3)];
         arguments.extend(["--strategy", strategy].map(OsString::from));
@@ -130,7 +130,7 @@ impl Yard {
         }
         let flag = |bit: u8| choice >> bit & 1 == 1;
         if flag(7) {
-            arguments.push("--relocatable".into());
+            arguments.extend(["--relocatable", "--allow-outside"].map(OsString::from));
         }
         if flag(6) {
             arguments.extend(["--needed", "libfoo.so", "libbar.so.1"].map(OsString::from));

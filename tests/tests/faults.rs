@@ -413,7 +413,7 @@ scenarios! {
     };
     wrap_with_another_stub: Scenario {
         before: &[WRAP],
-        run: &["--relocatable", "--paths", "app", "--libs", "lib"],
+        run: &["--relocatable", "--allow-outside", "--paths", "app", "--libs", "lib"],
         restores: false,
     };
     wrap_with_the_loader_in_the_sidecar: Scenario { before: &[WRAP], run: SELF_CONTAINED, restores: false };

@@ -292,7 +292,9 @@ fn relocatable(variant: Variant) {
         root.install(&library, &format!("/srv/tree/lib/{name}"));
     }
     let wrap = root.wrap("/srv/tree/bin/program").libs(["/srv/tree/lib"]);
-    wrap.args(FROZEN).args(["--relocatable"]).run();
+    wrap.args(FROZEN)
+        .args(["--relocatable", "--allow-outside"])
+        .run();
     // Dynamic linker and loader stay where they are, as far away as before.
     fs::rename(root.path("/srv/tree"), root.path("/srv/moved")).expect("rename");
     let command = root.command("/srv/moved/bin/program");

@@ -119,7 +119,8 @@ fn no_debug_output(variant: Variant) {
 
 fn relocatable_refuses_to_run(variant: Variant) {
     let sample = Sample::unwrapped(variant);
-    sample.wrapping().args(["--relocatable"]).run();
+    let wrapping = sample.wrapping();
+    wrapping.args(["--relocatable", "--allow-outside"]).run();
     sample.run();
     // The stub says EINVAL of its own accord.
     let words = [sample.loader(), " 22".into()];

@@ -100,7 +100,7 @@ fn beside_the_sidecar_of_another_stub(variant: Variant) {
         .root
         .install(&sample.root.path(&program), "/srv/copy");
     let wrapping = sample.wrapping().without_loader_dir();
-    wrapping.args(["--relocatable"]).run();
+    wrapping.args(["--relocatable", "--allow-outside"]).run();
     let second = sample.root.read(&path);
     let slot = |sidecar| {
         Sidecar::parse(sidecar)
@@ -230,10 +230,13 @@ fn secure_start_is_refused(variant: Variant) {
 
 /// Set-id bits and capabilities alike, whichever flag it was wrapped with.
 fn privilege_that_came_later_is_told_of(variant: Variant) {
-    for (flag, capable) in [("--self-contained", true), ("--relocatable", false)] {
+    for (flag, more, capable) in [
+        ("--self-contained", None, true),
+        ("--relocatable", Some("--allow-outside"), false),
+    ] {
         let sample = Sample::unwrapped(variant);
         let wrapping = sample.wrapping().without_loader_dir();
-        wrapping.args([flag]).run();
+        wrapping.args([flag]).args(more).run();
         let type_in = |words: &[&str]| {
             let run = sample.root.wrap_buddy().env("HOME", "/app/home");
             run.args(words.iter().copied()).output()

@@ -22,7 +22,7 @@ fn self_contained(variant: Variant) {
 fn self_contained_and_relocatable(variant: Variant) {
     let sample = Sample::unwrapped(variant);
     let wrapping = sample.wrapping().without_loader_dir();
-    wrapping.args(["--relocatable"]).run();
+    wrapping.args(["--relocatable", "--allow-outside"]).run();
     counts(variant, &sample, 17);
 }
 

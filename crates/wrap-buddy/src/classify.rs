@@ -27,6 +27,8 @@ pub enum Left {
     NotElf(String),
     /// An ELF file that is left as it is.
     Skipped(String),
+    /// An ELF file that no stub or no dynamic linker here is for: an error if it was named, skipped if it was met in a directory.
+    Unfit(String),
     /// An ELF file that ought to be wrapped and cannot be.
     Failed(String),
 }
@@ -107,7 +109,7 @@ fn open(candidate: &Candidate) -> Result<(Source, &'static Arch), Left> {
                 let order = if little_endian { "" } else { ", big-endian" };
                 let name = arch::describe(machine, class);
                 let reason = format!("other architecture: {name}{order}");
-                Err(Left::Skipped(reason))
+                Err(Left::Unfit(reason))
             }
         },
         Err(error) => Err(Left::Failed(format!("{error:#}"))),
@@ -162,7 +164,7 @@ fn elf<'a>(
     let stage = stage_for(arch, means);
     // Only a program edited in place can do without.
     if let (Err(reason), false, false) = (&stage, is_library, means.in_place) {
-        return Err(Left::Skipped(reason.clone()));
+        return Err(Left::Unfit(reason.clone()));
     }
     let fit = match is_library {
         true => interpreter_of_library(&elf, arch, means.interpreters),
@@ -270,7 +272,7 @@ fn interpreter_of_library<'a>(
             arch.name
         ),
     };
-    Err(Left::Skipped(skipped))
+    Err(Left::Unfit(skipped))
 }
 
 fn interpreter_for<'a>(
@@ -287,7 +289,7 @@ fn interpreter_for<'a>(
     let asks = format!("it asks for {}", asked_for.display());
     match interpreters.fitting(elf, Some(wanted)) {
         Fit::Fits(interpreter) => Ok(interpreter),
-        Fit::OtherLibc(known) => Err(Left::Skipped(format!(
+        Fit::OtherLibc(known) => Err(Left::Unfit(format!(
             "other libc: {asks} ({}), and only an interpreter of {} is known: pass --interpreter",
             wanted.name(),
             known.name()
@@ -295,7 +297,7 @@ fn interpreter_for<'a>(
         Fit::NoneKnown => Err(Left::Failed(format!(
             "no dynamic linker is known for it, {asks}: pass --interpreter"
         ))),
-        Fit::OtherArchitecture => Err(Left::Skipped(format!(
+        Fit::OtherArchitecture => Err(Left::Unfit(format!(
             "other architecture: {asks}, and no interpreter for {} is known: pass --interpreter",
             arch.name
         ))),

@@ -142,6 +142,10 @@ pub struct Cli {
     #[arg(long)]
     pub dry_run: bool,
 
+    /// Wrap programs too that start and find all they need as they are
+    #[arg(long)]
+    pub force: bool,
+
     /// Replace a file that is running by a changed copy
     #[arg(long)]
     pub replace: bool,
@@ -165,6 +169,10 @@ pub struct Cli {
     /// Refer to loader, dynamic linker and libraries relative to the program, so that the tree can be moved
     #[arg(help_heading = "At run time", long)]
     pub relocatable: bool,
+
+    /// With --relocatable, accept a dynamic linker, loader and libraries outside of the tree: it then works at the same depth only
+    #[arg(help_heading = "At run time", long, requires = "relocatable")]
+    pub allow_outside: bool,
 
     /// Where loader.bin is when the programs run
     ///

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use crate::earlier::Way;
 use crate::inspect::{Elf, imports};
 use crate::interpreter::{Interpreter, Libc};
 use crate::openers::Openers;
+use crate::outside::MovedTree;
 use crate::plan::{self, Plan, Refusal, Style};
 use crate::reach::Reach;
 use crate::report::json::Line;
@@ -95,6 +97,9 @@ pub struct Desk<'a> {
     libs: &'a [PathBuf],
     runtime_dependencies: &'a [PathBuf],
     verbose: bool,
+    force: bool,
+    /// What all files have to lie in, if they are made relocatable.
+    tree: Option<MovedTree>,
     candidates: &'a [Candidate],
     reach: Reach,
     /// Those of the candidates, listed when a library is missing.
@@ -108,6 +113,7 @@ impl<'a> Desk<'a> {
         resolver: Resolver,
         style: Style<'a>,
         cli: &'a Cli,
+        tree: Option<MovedTree>,
         candidates: &'a [Candidate],
     ) -> Self {
         Self {
@@ -118,6 +124,8 @@ impl<'a> Desk<'a> {
             libs: &cli.libs,
             runtime_dependencies: &cli.runtime_dependencies,
             verbose: cli.output.verbose,
+            force: cli.force,
+            tree,
             candidates,
             reach: Reach::default(),
             directories: OnceLock::new(),
@@ -254,7 +262,8 @@ impl<'a> Desk<'a> {
         let shown = candidate.shown.clone();
         match left {
             Left::NotElf(_) if !candidate.named && !self.verbose => None,
-            Left::NotElf(reason) | Left::Skipped(reason) => {
+            Left::Unfit(reason) if candidate.named => Some(FileReport::failed(shown, reason)),
+            Left::NotElf(reason) | Left::Skipped(reason) | Left::Unfit(reason) => {
                 Some(FileReport::skipped(shown, reason))
             }
             Left::Failed(reason) => Some(FileReport::failed(shown, reason)),
@@ -364,7 +373,7 @@ impl<'a> Desk<'a> {
         let kind = (elf.machine, elf.class);
         let soname = elf.soname().cloned();
         match plan::in_place(&candidate.path, subject, resolution, &self.style, may_link) {
-            Ok(plan) => with_missing(planned(shown, plan)),
+            Ok(plan) => with_missing(self.planned(shown, plan, None)),
             Err((Refusal::Failed(error), _)) => {
                 with_missing(FileReport::failed(shown, format!("{error:#}")))
             }
@@ -505,18 +514,22 @@ impl<'a> Desk<'a> {
         let earlier = subject.earlier.as_ref().map(|earlier| earlier.way);
         if !resolution.missing.is_empty() {
             self.hint(&mut resolution.missing, elf, interpreter);
-            // It goes on finding what it found before.
-            let report = match earlier {
-                Some(_) => {
-                    let reason =
-                        "already wrapped, and with these settings libraries would be missing";
-                    FileReport::skipped(shown, reason.to_owned())
-                }
-                None => FileReport::failed(shown, "libraries are missing".to_owned()),
+            let reason = match earlier {
+                // It goes on finding what it found before.
+                Some(_) => "already wrapped, and with these settings libraries would be missing",
+                None => "libraries are missing",
             };
             return FileReport {
                 missing: resolution.missing,
-                ..report
+                ..FileReport::failed(shown, reason.to_owned())
+            };
+        }
+        if earlier.is_none() && !self.force && self.starts_as_it_is(elf, interpreter, &resolution) {
+            let reason =
+                "starts as it is, and finds its dynamic linker and libraries: --force wraps it";
+            return FileReport {
+                serves: resolution.heirs,
+                ..FileReport::skipped(shown, reason.to_owned())
             };
         }
         let preloader = preloader(path);
@@ -556,6 +569,7 @@ impl<'a> Desk<'a> {
         }
         let stage = match stage {
             Ok(stage) => stage,
+            Err(reason) if candidate.named => return FileReport::failed(shown, reason),
             Err(reason) => return FileReport::skipped(shown, reason),
         };
         match plan::stub(path, subject, stage, resolution, &self.style) {
@@ -566,6 +580,26 @@ impl<'a> Desk<'a> {
                 report
             }
             Err(error) => FileReport::failed(shown, format!("{error:#}")),
+        }
+    }
+
+    /// The report of a file with a plan, which is refused if what it needs would not move along.
+    fn planned(&self, shown: PathBuf, plan: Plan, interpreter: Option<&Interpreter>) -> FileReport {
+        let outside = self
+            .tree
+            .as_ref()
+            .map(|tree| tree.lacks(&plan, interpreter));
+        let outside = outside.unwrap_or_default();
+        if outside.is_empty() {
+            return planned(shown, plan);
+        }
+        let reason = format!(
+            "cannot be made relocatable, {} would not be moved along: copy that into the tree, or pass --allow-outside",
+            joined(&outside, ", ")
+        );
+        FileReport {
+            outside,
+            ..FileReport::failed(shown, reason)
         }
     }
 
@@ -584,7 +618,7 @@ impl<'a> Desk<'a> {
         let sidecar = plan.settled.then_some(plan.sidecar_path.as_path());
         let files = loader.as_deref().into_iter().chain(sidecar).chain(files);
         let out_of_reach = self.reach.out_of_reach(mode, directory, files);
-        let mut report = planned(shown, plan);
+        let mut report = self.planned(shown, plan, Some(interpreter));
         report.notes.extend(out_of_reach.iter().map(|one| {
             let is_loader = loader
                 .as_ref()
@@ -596,6 +630,27 @@ impl<'a> Desk<'a> {
             format!("{one}; {}, or {or}", one.barrier.remedy())
         }));
         report
+    }
+
+    /// Whether wrapping would change nothing for the original program `elf`: it asks for the very dynamic linker it would get, and
+    /// finds all that it needs by its own search path and the linker's defaults.
+    fn starts_as_it_is(
+        &self,
+        elf: &Elf,
+        interpreter: &Interpreter,
+        resolution: &Resolution,
+    ) -> bool {
+        let keeps_search = !resolution.search_changes
+            || !self.style.inherited && directories_of(resolution).is_empty();
+        let nothing_to_add = resolution.added.is_empty()
+            && resolution.front.is_empty()
+            && resolution.ignored.is_empty()
+            && resolution.unmet.is_empty();
+        let own = elf.interp.as_ref().map(|interp| Path::new(&interp.path));
+        keeps_search
+            && nothing_to_add
+            && !self.style.relocatable
+            && own.is_some_and(|own| own.is_absolute() && is_same_file(own, &interpreter.path))
     }
 
     /// Whether libraries that the program `elf` opens inherit the search path it will have.
@@ -651,6 +706,11 @@ fn stranded(one: &Stranded) -> String {
             "it loads {library}, which needs {soname} and does not find it: unless the program has loaded that by then, add the directory that has it to --libs, and {library} to --paths"
         ),
     }
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    one == other || place(one).is_some_and(|one| Some(one) == place(other))
 }
 
 /// The directories on a search path that were given for it.

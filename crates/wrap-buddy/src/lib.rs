@@ -23,6 +23,7 @@ pub mod loaders;
 mod naming;
 mod open_files;
 mod openers;
+mod outside;
 pub mod plan;
 mod privilege;
 mod reach;
@@ -33,6 +34,7 @@ mod restoring;
 pub mod root;
 pub mod scan;
 pub mod show;
+mod signals;
 pub mod slot;
 pub mod status;
 mod tree_lock;
@@ -47,10 +49,15 @@ use std::io::{self, Stdout, Write, stderr, stdout};
 use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
+use anyhow::Result;
+use nix::sys::signal::Signal;
+
 use crate::cli::{Command, CommandLine, Format, Output};
+use crate::crew::Stop;
 use crate::report::json::Told;
 use crate::report::style::{ERROR, Whole, styled};
 use crate::report::{Report, Teller};
+use crate::signals::Interruption;
 
 /// Runs the command line `args`, the program's name first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -66,40 +73,68 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let teller = Teller::new(output);
     let all = stages::all();
     let done = match &line.command {
-        None => wrap(&line.wrap, all, stages::MISSING, &teller)
-            .map(|report| succeeded(report, output, teller)),
-        Some(Command::Restore(restore)) => restoring::restore(restore, all, &teller)
-            .map(|report| succeeded(report, output, teller)),
+        None => interruptible(output, teller, |teller, stop| {
+            wrap::wrap_until(&line.wrap, all, stages::MISSING, teller, stop)
+        }),
+        Some(Command::Restore(restore)) => interruptible(output, teller, |teller, stop| {
+            restoring::restore_until(restore, all, teller, stop)
+        }),
         Some(Command::Status(look)) => status::status(look, all, &teller).map(|files| {
             told(&files, output, teller, |out| {
                 status::write(&files, output, out)
             });
-            !files.iter().any(|file| file.needs_attention())
+            ending(!files.iter().any(|file| file.needs_attention()))
         }),
         Some(Command::Show(look)) => show::show(look, all, &teller).map(|views| {
             told(&views, output, teller, |out| {
                 show::human::write(&views, output, out)
             });
-            !views.iter().any(|view| view.failed())
+            ending(!views.iter().any(|view| view.failed()))
         }),
-        Some(Command::Generate(files)) => generate::generate(files).map(|()| true),
-        Some(Command::Watch(arguments)) => watch::watch(arguments, all, stages::MISSING),
+        Some(Command::Generate(files)) => generate::generate(files).map(|()| ExitCode::SUCCESS),
+        Some(Command::Watch(arguments)) => {
+            watch::watch(arguments, all, stages::MISSING).map(ending)
+        }
         Some(Command::Check(check)) => check::check(check, all, &teller).map(|checked| {
             told(&checked, output, teller, |out| {
                 let cwd = check::human::current_directory();
                 check::human::write(&checked, output, &cwd, out)
             });
-            checked.is_well()
+            ending(checked.is_well())
         }),
     };
     match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(code) => code,
         Err(error) => {
             let line = format!("{}: {error:#}\n", styled("wrap-buddy", ERROR));
             let _ = Whole::new(stderr()).write_all(line.as_bytes());
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What a shell adds to the number of a signal that has ended a program.
+const BY_SIGNAL: u8 = 128;
+
+/// Does `work`, which a signal ends between files, prints the report, and says how the process is to end.
+fn interruptible(
+    output: Output,
+    teller: Teller,
+    work: impl FnOnce(&Teller, &Stop<'_>) -> Result<Report>,
+) -> Result<ExitCode> {
+    let interruption = Interruption::hold_back()?;
+    let mut report = work(&teller, &|| interruption.is_requested())?;
+    let signal = interruption.signal();
+    report.stopped = signal.map(Signal::as_str);
+    let succeeded = succeeded(report, output, teller);
+    let by_signal = |signal| ExitCode::from(BY_SIGNAL + signal as u8);
+    Ok(signal.map_or_else(|| ending(succeeded), by_signal))
+}
+
+fn ending(all_is_well: bool) -> ExitCode {
+    match all_is_well {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     }
 }
 

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use stages::Stage;
 
-use crate::apply::{self, Options};
+use crate::apply::{self, Options, Stopped};
 use crate::cli::Restore;
-use crate::crew::Crew;
+use crate::crew::{Crew, Stop};
 use crate::earlier::{self, Sight};
 use crate::report::json::Line;
 use crate::report::{FileReport, Report, Status, Teller};
@@ -21,8 +21,28 @@ use crate::tree_lock::TreeLock;
 /// # Errors
 /// When nothing can be done at all. What fails for one file is in the report.
 pub fn restore(arguments: &Restore, stages: &[Stage], teller: &Teller) -> Result<Report> {
+    restore_until(arguments, stages, teller, &|| false)
+}
+
+/// The same, until `stop` says to end: what was begun is finished, and the files that are left are not in the report.
+///
+/// # Errors
+/// As [`restore`].
+pub fn restore_until(
+    arguments: &Restore,
+    stages: &[Stage],
+    teller: &Teller,
+    stop: &Stop<'_>,
+) -> Result<Report> {
     let look = &arguments.look;
-    let _lock = (!arguments.dry_run).then(|| TreeLock::on(&look.paths, look.output.quiet));
+    let lock = || TreeLock::on(&look.paths, look.output.quiet, stop);
+    let dry = arguments.dry_run;
+    let Some(_lock) = (if dry { Some(None) } else { lock().map(Some) }) else {
+        return Ok(Report {
+            restoring: true,
+            ..Report::default()
+        });
+    };
     let (candidates, unreadable) = look.scan();
     if !arguments.dry_run {
         apply::expect(candidates.len());
@@ -30,6 +50,9 @@ pub fn restore(arguments: &Restore, stages: &[Stage], teller: &Teller) -> Result
     let crew = Crew::new(candidates.len(), look.jobs)?;
     teller.expect(candidates.len());
     let decided = crew.map(&candidates, |candidate| {
+        if stop() {
+            return None;
+        }
         teller.step();
         let (file, restoration) = decide(candidate, stages)?;
         if restoration.is_none() {
@@ -54,25 +77,36 @@ pub fn restore(arguments: &Restore, stages: &[Stage], teller: &Teller) -> Result
         planned.push((files.len(), restoration));
         files.push(file);
     }
-    if !arguments.dry_run {
-        teller.write();
-        let options = Options {
-            replace: arguments.replace,
-        };
-        let restorations: Vec<&Restoration> = planned.iter().map(|(_, one)| one).collect();
-        let outcomes = apply::restore(&restorations, options, &crew);
-        for ((index, _), outcome) in planned.iter().zip(outcomes) {
-            let file = &mut files[*index];
-            match outcome {
-                Ok(notes) => {
-                    file.status = Status::Restored;
-                    file.notes.extend(notes);
-                }
-                Err(error) => {
-                    *file = FileReport::failed(file.path.clone(), format!("{error:#}"));
-                }
+    let options = Options {
+        replace: arguments.replace,
+    };
+    let restorations: Vec<&Restoration> = planned.iter().map(|(_, one)| one).collect();
+    let (outcomes, done) = match arguments.dry_run {
+        true => {
+            let outcomes = apply::rehearse_restore(&restorations, options, &crew);
+            (outcomes, Status::WouldRestore)
+        }
+        false => {
+            teller.write();
+            let outcomes = apply::restore(&restorations, options, &crew, Some(stop));
+            (outcomes, Status::Restored)
+        }
+    };
+    for ((index, _), outcome) in planned.iter().zip(outcomes) {
+        let file = &mut files[*index];
+        match outcome {
+            Ok(notes) => {
+                file.status = done;
+                file.notes.extend(notes);
+            }
+            Err(error) if error.is::<Stopped>() => {}
+            Err(error) => {
+                *file = FileReport::failed(file.path.clone(), format!("{error:#}"));
             }
         }
+    }
+    if !arguments.dry_run {
+        files.retain(|file| !file.status.is_dry());
     }
     files.extend(
         unreadable

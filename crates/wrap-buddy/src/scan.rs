@@ -90,16 +90,16 @@ pub fn scan(
     wanted: Wanted,
     threads: Option<NonZero<usize>>,
 ) -> (Vec<Candidate>, Vec<Unreadable>) {
-    scan_told(paths, recurse, wanted, threads, &|| {})
+    scan_told(paths, recurse, wanted, threads, &|| true)
 }
 
-/// The same; `tell` hears of all that a walk comes to, wanted or not, from whatever thread.
+/// The same; `tell` hears of all that a walk comes to, wanted or not, from whatever thread, and says whether to go on.
 pub fn scan_told(
     paths: &[PathBuf],
     recurse: bool,
     wanted: Wanted,
     threads: Option<NonZero<usize>>,
-    tell: &(dyn Fn() + Sync),
+    tell: &(dyn Fn() -> bool + Sync),
 ) -> (Vec<Candidate>, Vec<Unreadable>) {
     let mut found = Vec::new();
     let mut unreadable = Vec::new();
@@ -149,14 +149,16 @@ pub fn scan_told(
 fn meet(
     walk: &WalkBuilder,
     wanted: Wanted,
-    tell: &(dyn Fn() + Sync),
+    tell: &(dyn Fn() -> bool + Sync),
     candidate: &(dyn Fn(PathBuf, Option<File>) -> Candidate + Sync),
 ) -> (impl Iterator<Item = Candidate> + use<>, Vec<Unreadable>) {
     let (sender, receiver) = mpsc::channel();
     walk.build_parallel().run(|| {
         let sender = sender.clone();
         Box::new(move |entry| {
-            tell();
+            if !tell() {
+                return WalkState::Quit;
+            }
             let met = match entry {
                 Ok(entry) => look_for(wanted, &entry).map(|file| {
                     let path = entry.into_path();
@@ -363,6 +365,7 @@ mod tests {
         let count = std::sync::atomic::AtomicUsize::new(0);
         let met = || {
             count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            true
         };
         let tree = [directory.path().to_owned()];
         let (found, _) = scan_told(&tree, true, Wanted::Elf, None, &met);
@@ -377,7 +380,7 @@ mod tests {
         let (mut found, unreadable) = meet(
             &WalkBuilder::new(&vanished),
             Wanted::All,
-            &|| {},
+            &|| true,
             &|_, _| unreachable!("nothing is there"),
         );
         assert!(found.next().is_none());

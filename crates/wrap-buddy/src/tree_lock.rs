@@ -14,42 +14,31 @@ pub struct TreeLock {
     _held: Vec<File>,
 }
 
-/// How often a lock that may not be waited for is tried.
+/// How often a lock that another run holds is tried.
 const AGAIN: Duration = Duration::from_millis(50);
 
 impl TreeLock {
-    /// Waits for other runs that hold one of them, and says so unless told to be `quiet`. A directory that cannot be locked (it
-    /// is not there, its file system has no locks) is passed over: each file is locked again before it is written to.
-    pub fn on(paths: &[PathBuf], quiet: bool) -> Self {
-        let held = directories(paths).into_iter().filter_map(|directory| {
-            let file = File::open(&directory).ok()?;
-            if let Err(TryLockError::WouldBlock) = file.try_lock() {
+    /// Waits for other runs that hold one of them, and says so unless told to be `quiet`; none once `stop` says so. A directory that
+    /// cannot be locked (it is not there, its file system has no locks) is passed over: each file is locked again before it is
+    /// written to.
+    pub fn on(paths: &[PathBuf], quiet: bool, stop: &Stop<'_>) -> Option<Self> {
+        let mut held = Vec::new();
+        for directory in directories(paths) {
+            let Ok(file) = File::open(&directory) else {
+                continue;
+            };
+            let mut quiet = quiet;
+            while let Err(TryLockError::WouldBlock) = file.try_lock() {
+                if stop() {
+                    return None;
+                }
                 if !quiet {
+                    quiet = true;
                     let _ = writeln!(
                         stderr(),
                         "wrap-buddy: waiting for another run that works on {}",
                         directory.display()
                     );
-                }
-                file.lock().ok()?;
-            }
-            Some(file)
-        });
-        Self {
-            _held: held.collect(),
-        }
-    }
-
-    /// The same without a word, and with no locks once `stop` says so.
-    pub fn unless_stopped(paths: &[PathBuf], stop: &Stop<'_>) -> Option<Self> {
-        let mut held = Vec::new();
-        for directory in directories(paths) {
-            let Ok(file) = File::open(directory) else {
-                continue;
-            };
-            while let Err(TryLockError::WouldBlock) = file.try_lock() {
-                if stop() {
-                    return None;
                 }
                 thread::sleep(AGAIN);
             }

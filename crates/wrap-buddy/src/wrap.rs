@@ -3,22 +3,27 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
 use stages::Stage;
 
-use crate::apply::{self, Options};
+use crate::apply::{self, Options, Stopped};
 use crate::classify::Means;
 use crate::cli::{Cli, Search, Strategy};
 use crate::crew::{Crew, Stop};
 use crate::desk::Desk;
 use crate::interpreter::Interpreters;
 use crate::loaders::Loaders;
+use crate::outside::MovedTree;
 use crate::plan::{Plan, Style};
 use crate::report::{FileReport, Report, Status, Teller};
 use crate::resolve::{Resolver, Settings};
 use crate::scan::{Candidate, scan_told};
 use crate::tree_lock::TreeLock;
+
+/// After how many files met in directories a run asks whether it is to end.
+const STOP_EVERY: usize = 64;
 
 /// Wraps what `cli` names with the stubs and loaders of `stages`; `missing_stages` tells how to get others. `teller` hears of
 /// files as they are finished.
@@ -31,15 +36,48 @@ pub fn wrap(
     missing_stages: &[(&str, &str)],
     teller: &Teller,
 ) -> Result<Report> {
-    let _lock = (!cli.dry_run).then(|| TreeLock::on(&cli.paths, cli.output.quiet));
+    wrap_until(cli, stages, missing_stages, teller, &|| false)
+}
+
+/// The same, until `stop` says to end: what was begun is finished, and the files that are left are not in the report.
+///
+/// # Errors
+/// As [`wrap`].
+pub fn wrap_until(
+    cli: &Cli,
+    stages: &[Stage],
+    missing_stages: &[(&str, &str)],
+    teller: &Teller,
+    stop: &Stop<'_>,
+) -> Result<Report> {
+    let nothing = || Report {
+        dry_run: cli.dry_run,
+        ..Report::default()
+    };
+    let lock = || TreeLock::on(&cli.paths, cli.output.quiet, stop);
+    let Some(_lock) = (if cli.dry_run {
+        Some(None)
+    } else {
+        lock().map(Some)
+    }) else {
+        return Ok(nothing());
+    };
+    let met = AtomicUsize::new(0);
     let (candidates, unreadable) = scan_told(
         &cli.paths,
         !cli.no_recurse,
         cli.output.wanted(),
         cli.jobs,
-        &|| teller.met(),
+        &|| {
+            teller.met();
+            // To ask is a system call.
+            met.fetch_add(1, Ordering::Relaxed) % STOP_EVERY != 0 || !stop()
+        },
     );
-    let mut report = wrap_candidates(cli, stages, missing_stages, &candidates, teller, None)?;
+    let mut report = wrap_candidates(cli, stages, missing_stages, &candidates, teller, Some(stop))?;
+    if !cli.dry_run {
+        report.files.retain(|file| !file.status.is_dry());
+    }
     let unreadable = unreadable.into_iter();
     let unreadable = unreadable.map(|one| FileReport::failed(one.path, one.reason));
     report.files.extend(unreadable);
@@ -91,20 +129,33 @@ pub fn wrap_candidates(
         apply::expect(candidates.len());
     }
     let crew = Crew::new(candidates.len(), cli.jobs)?;
-    let desk = Desk::new(means, resolver, style, cli, candidates);
+    let is_bounded = cli.relocatable && !cli.allow_outside;
+    let tree = is_bounded.then(|| MovedTree::new(cli));
+    let base = tree.as_ref().map(|tree| tree.base.clone());
+    let desk = Desk::new(means, resolver, style, cli, tree, candidates);
     let mut files = desk.decide(&crew, teller, stop);
     skip_hard_links(&mut files);
 
+    let mismatch = interpreters
+        .mismatch()
+        .filter(|_| !cli.interpreter.is_empty());
     let mut report = Report {
         dry_run: cli.dry_run,
+        tree: base.unwrap_or_default(),
         warnings: warnings(cli, &files),
+        errors: mismatch
+            .into_iter()
+            .map(|why| format!("--interpreter: {why}"))
+            .collect(),
         ..Report::default()
     };
-    if !cli.dry_run {
+    let options = Options {
+        replace: cli.replace,
+    };
+    if cli.dry_run {
+        rehearse(&mut files, options, &crew);
+    } else {
         teller.write();
-        let options = Options {
-            replace: cli.replace,
-        };
         let carry_out = || carry_out(&mut files, &mut report.installed, options, &crew, stop);
         // All that was looked up takes a while to be given back.
         crew.both(|| drop(desk), carry_out);
@@ -201,7 +252,24 @@ fn carry_out(
                 };
                 file.notes.extend(notes);
             }
+            Err(error) if error.is::<Stopped>() => {}
             Err(error) => **file = FileReport::failed(file.path.clone(), format!("{error:#}")),
+        }
+    }
+}
+
+/// Turns the plans in `files` that would be refused into what would become of them.
+fn rehearse(files: &mut [FileReport], options: Options, crew: &Crew) {
+    let planned = files.iter_mut().filter(|file| file.plan.is_some());
+    let mut planned: Vec<&mut FileReport> = planned.collect();
+    let plans: Vec<&Plan> = planned
+        .iter()
+        .filter_map(|file| file.plan.as_deref())
+        .collect();
+    let outcomes = apply::rehearse(&plans, options, crew);
+    for (file, outcome) in planned.iter_mut().zip(outcomes) {
+        if let Err(error) = outcome {
+            **file = FileReport::failed(file.path.clone(), format!("{error:#}"));
         }
     }
 }

@@ -163,7 +163,7 @@ fn relative_links_move_with_the_tree(variant: Variant) {
         .collect();
     let dirs: Vec<&str> = dirs.iter().map(String::as_str).collect();
     let wrap = far.opener.wrap(&far.plugin, &dirs);
-    wrap.args(["--relocatable"]).run();
+    wrap.args(["--relocatable", "--allow-outside"]).run();
     assert!(far.links().iter().all(|(_, target)| target.is_relative()));
     fs::rename(root.path("/app/plugins"), root.path("/app/moved")).expect("rename");
     far.opener.says("/app/moved/libbar.so", SAYS);

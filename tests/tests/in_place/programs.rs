@@ -54,7 +54,7 @@ fn relocatable(variant: Variant) {
     let wrapping = |strategy| {
         sample
             .wrapping()
-            .args(["--relocatable", "--strategy", strategy])
+            .args(["--relocatable", "--allow-outside", "--strategy", strategy])
     };
     let report = wrapping("inplace").report().exits_with(1);
     report

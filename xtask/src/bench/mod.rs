@@ -95,11 +95,11 @@ fn bare(program: &Path) -> Command {
     command
 }
 
-/// A command that wraps `path`, with the loaders in `loaders`.
+/// A command that wraps `path`, with the loaders in `loaders`, even where the programs start as they are.
 fn wrap(tool: &Path, path: &Path, libs: &[String], loaders: &Path) -> Command {
     let mut command = bare(tool);
     command
-        .arg("-q")
+        .args(["-q", "--force"])
         .arg("--paths")
         .arg(path)
         .arg("--libs")

@@ -140,7 +140,13 @@ fn beside_one_thread(loaders: &Path, tool: &Path, misses: &mut Misses) -> Result
         for tree in trees {
             let mut command = bare(tool);
             kit.tell(&mut command);
-            command.args(["-q", "--ignore-missing", "*", "--loader-dir-path"]);
+            command.args([
+                "-q",
+                "--force",
+                "--ignore-missing",
+                "*",
+                "--loader-dir-path",
+            ]);
             command.arg(loaders).arg("--paths").arg(tree);
             command.args(jobs.map(|jobs| ["-j", jobs]).into_iter().flatten());
             // Some are refused, with a reason: the same ones each time.

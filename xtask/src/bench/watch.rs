@@ -141,7 +141,7 @@ impl Watch {
             .args(system_library_dirs()?)
             .arg("--loader-dir-path")
             .arg(loaders)
-            .args(["--ignore-missing", "*", "--format", "json"])
+            .args(["--force", "--ignore-missing", "*", "--format", "json"])
             .args(more)
             .stdout(Stdio::piped());
         let mut child = command

@@ -65,6 +65,8 @@ const WORDS: &[&str] = &[
     "--no-recurse",
     "--dry-run",
     "--replace",
+    "--force",
+    "--allow-outside",
     "--strategy",
     "inplace",
     "--interpreter",

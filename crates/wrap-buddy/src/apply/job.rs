@@ -13,7 +13,8 @@ use sidecar::EditKind;
 use xattr::FileExt as _;
 
 use super::copy::Copy;
-use super::{Options, link_directory, sidecar_file};
+use super::{Options, Stopped, link_directory, sidecar_file};
+use crate::crew::Stop;
 use crate::plan::{FileEdit, Plan};
 use crate::privilege::CAPABILITY;
 use crate::restoration::Restoration;
@@ -21,6 +22,9 @@ use crate::scan::io_reason;
 
 /// The permission bits, set-id and sticky included.
 const MODE: u32 = 0o7777;
+
+/// The owner's permission to write.
+pub(super) const MODE_WRITE: u32 = 0o200;
 
 /// Where the kernel keeps what it measured of a file, or what somebody signed.
 const INTEGRITY: &str = "security.ima";
@@ -34,7 +38,7 @@ const VERITY: IFlags = IFlags::from_bits_retain(0x0010_0000);
 /// A file, and what changes in it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target<'a> {
-    path: &'a Path,
+    pub(super) path: &'a Path,
     /// Device and inode, and how many names it has.
     pub(super) inode: (u64, u64, u64),
     file_len: u64,
@@ -42,7 +46,7 @@ pub(super) struct Target<'a> {
     /// What has to stand there for the plan to hold.
     expected: &'a [FileEdit],
     /// Whether any byte of it changes, and not only what lies beside it.
-    changes: bool,
+    pub(super) changes: bool,
 }
 
 impl<'a> Target<'a> {
@@ -77,6 +81,19 @@ impl<'a> Target<'a> {
         }
     }
 
+    /// Nothing is wrong with a signature of a file that does not change.
+    pub(super) fn check_signature(&self, file: &File) -> Result<()> {
+        let signature = file.get_xattr(INTEGRITY).ok().flatten();
+        let signed = signature
+            .is_some_and(|value| value.first().is_some_and(|kind| SIGNATURES.contains(kind)));
+        if self.changes && signed {
+            bail!(
+                "has a signature (IMA) that a changed file would no longer fit: it is left alone"
+            );
+        }
+        Ok(())
+    }
+
     /// Opens the file as far as it has to be. One of which no byte changes is never opened for writing: while it is, the kernel
     /// starts it for nobody, and while it runs, it cannot be.
     fn open(&self) -> io::Result<(File, Option<u32>)> {
@@ -105,6 +122,8 @@ pub(super) struct Job<'a> {
     /// Mode to put back at the end.
     mode: u32,
     capability: Option<Vec<u8>>,
+    /// Whether anything was written for it.
+    begun: bool,
     /// What this run did to the sidecar.
     sidecar: Written<'a>,
     /// What this run created of the links.
@@ -114,7 +133,14 @@ pub(super) struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    pub(super) fn open(target: Target<'a>, options: Options) -> Result<Self> {
+    pub(super) fn open(
+        target: Target<'a>,
+        options: Options,
+        stop: Option<&Stop<'_>>,
+    ) -> Result<Self> {
+        if stop.is_some_and(|stop| stop()) {
+            bail!(Stopped);
+        }
         let (opened, busy) = match target.open() {
             Err(error) if options.replace && error.kind() == io::ErrorKind::ExecutableFileBusy => {
                 (File::open(target.path).map(|file| (file, None)), true)
@@ -127,6 +153,7 @@ impl<'a> Job<'a> {
             target,
             mode: lifted.unwrap_or(metadata.mode()),
             capability: file.get_xattr(CAPABILITY).ok().flatten(),
+            begun: false,
             sidecar: Written::Nothing,
             new_links: link_directory::Made::default(),
             file,
@@ -146,21 +173,23 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// To be called before anything is written: refuses if the run is to end and nothing was written for this file yet. What was
+    /// begun is finished.
+    pub(super) fn begin(&mut self, stop: Option<&Stop<'_>>) -> Result<()> {
+        if !self.begun && stop.is_some_and(|stop| stop()) {
+            bail!(Stopped);
+        }
+        self.begun = true;
+        Ok(())
+    }
+
     fn check(&self, metadata: &Metadata) -> Result<()> {
         // Where there are no locks, there is nothing to be done.
         if let Err(TryLockError::WouldBlock) = self.file.try_lock() {
             bail!("is being worked on by another run of wrap-buddy: run this one again");
         }
         self.check_unchanged(metadata)?;
-        let signature = self.file.get_xattr(INTEGRITY).ok().flatten();
-        let signed = signature
-            .is_some_and(|value| value.first().is_some_and(|kind| SIGNATURES.contains(kind)));
-        if self.target.changes && signed {
-            bail!(
-                "has a signature (IMA) that a changed file would no longer fit: it is left alone"
-            );
-        }
-        Ok(())
+        self.target.check_signature(&self.file)
     }
 
     /// The plan was made from what the file was then.
@@ -181,9 +210,7 @@ impl<'a> Job<'a> {
 
     fn work_on_a_copy(&mut self, metadata: &Metadata) -> Result<()> {
         if metadata.nlink() > 1 {
-            bail!(
-                "is running, and has other names (hard links) that a copy would not replace: stop it first"
-            );
+            bail!(has_other_names());
         }
         let copy = Copy::of(&self.file, self.target.path, metadata);
         self.copy = Some(copy.map_err(|error| anyhow!("cannot be copied: {}", io_reason(&error)))?);
@@ -357,9 +384,14 @@ impl<'a> Job<'a> {
     }
 }
 
+/// Why a running program is not replaced by a copy.
+pub(super) fn has_other_names() -> &'static str {
+    "is running, and has other names (hard links) that a copy would not replace: stop it first"
+}
+
 /// Opens for reading a program that the caller would be let write to, were it not for its mode or because it runs: a sidecar of
 /// anybody else's would be trusted by no later run.
-fn open_for_reading(path: &Path) -> io::Result<File> {
+pub(super) fn open_for_reading(path: &Path) -> io::Result<File> {
     let file = File::open(path)?;
     let user = geteuid();
     if !user.is_root() && file.metadata()?.uid() != user.as_raw() {
@@ -369,7 +401,7 @@ fn open_for_reading(path: &Path) -> io::Result<File> {
 }
 
 /// Why a file cannot be opened for writing.
-fn cannot_be_written(path: &Path, error: &io::Error) -> anyhow::Error {
+pub(super) fn cannot_be_written(path: &Path, error: &io::Error) -> anyhow::Error {
     // The kernel says the same of a file it lets nobody write (fs/verity) as of one this user may not write.
     let sealed = error.kind() == io::ErrorKind::PermissionDenied && is_sealed(path);
     match sealed {
@@ -388,7 +420,7 @@ fn open_for_writing(path: &Path) -> io::Result<(File, Option<u32>)> {
     let mode = fs::symlink_metadata(path)?.mode();
     let set = |mode: u32| fs::set_permissions(path, Permissions::from_mode(mode & MODE));
     // Only its owner may lift it; to everybody else the first error is the one that counts.
-    if mode & 0o200 != 0 || set(mode | 0o200).is_err() {
+    if mode & MODE_WRITE != 0 || set(mode | MODE_WRITE).is_err() {
         return Err(refused);
     }
     match open() {
@@ -401,7 +433,7 @@ fn open_for_writing(path: &Path) -> io::Result<(File, Option<u32>)> {
 }
 
 /// Whether the file system lets nobody write to the file, root included.
-fn is_sealed(path: &Path) -> bool {
+pub(super) fn is_sealed(path: &Path) -> bool {
     let flags = File::open(path).and_then(|file| Ok(rustix::fs::ioctl_getflags(file)?));
     flags.is_ok_and(|flags| flags.intersects(VERITY | IFlags::IMMUTABLE))
 }

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::plan::{Links, points_to};
 
@@ -67,12 +67,15 @@ pub(super) fn remove(unused: &[PathBuf]) -> Vec<String> {
         };
         let error = done.err()?;
         let gone = error.kind() == io::ErrorKind::NotFound;
-        (!gone).then(|| {
-            format!(
-                "{} is of no use any more, and cannot be removed: {error}",
-                path.display()
-            )
-        })
+        (!gone).then(|| cannot_be_removed(path, &error))
     });
     failed.collect()
+}
+
+/// What there is to say of a file that stays at `path`.
+pub(super) fn cannot_be_removed(path: &Path, error: &io::Error) -> String {
+    format!(
+        "{} is of no use any more, and cannot be removed: {error}",
+        path.display()
+    )
 }

@@ -9,10 +9,13 @@ mod copy;
 mod directories;
 mod job;
 mod link_directory;
+mod rehearsal;
 mod sidecar_file;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -29,31 +32,45 @@ use crate::restoration::Restoration;
 use crate::scan::io_reason;
 use directories::Directories;
 use job::{Job, Target};
+use rehearsal::Rehearsal;
 
 /// Programs worked on at a time, where the limit of open files allows it: each holds one, and fewer batches are fewer
 /// syncs.
 const BATCH: u64 = 4096;
 
-/// Programs worked on at a time where one may be told to stop in between.
-const STOPPABLE: u64 = 256;
-
 /// With more programs than this, whole file systems are synced instead of single files.
 const FEW: usize = 8;
 
-/// Carries out `plans` and says of each what there is to know, or why it failed; of those that are left, because `stop` says so,
-/// nothing.
+/// Carries out `plans` and says of each what there is to know, or why it failed. Of those that are left because `stop` says so, it
+/// says [`Stopped`], or nothing at the end of the list.
 pub fn apply(
     plans: &[&Plan],
     options: Options,
     crew: &Crew,
     stop: Option<&Stop<'_>>,
 ) -> Vec<Result<Vec<String>>> {
-    let most = stop.map_or(BATCH, |_| STOPPABLE);
-    let batches = plans.chunks(open_files::raise_limit(plans.len() as u64, most) as usize);
+    let batches = plans.chunks(open_files::raise_limit(plans.len() as u64, BATCH) as usize);
     batches
         .take_while(|_| !stop.is_some_and(|stop| stop()))
-        .flat_map(|batch| apply_batch(batch, options, crew))
+        .flat_map(|batch| apply_batch(batch, options, crew, stop))
         .collect()
+}
+
+/// Says of each of `plans` why [`apply`] would refuse it, as far as permissions, file systems and running programs tell now.
+/// Nothing is written.
+pub fn rehearse(plans: &[&Plan], options: Options, crew: &Crew) -> Vec<Result<Vec<String>>> {
+    let rehearsal = Rehearsal::new(options);
+    crew.map(plans, |plan| rehearsal.plan(plan))
+}
+
+/// The same for [`restore`].
+pub fn rehearse_restore(
+    restorations: &[&Restoration],
+    options: Options,
+    crew: &Crew,
+) -> Vec<Result<Vec<String>>> {
+    let rehearsal = Rehearsal::new(options);
+    crew.map(restorations, |one| rehearsal.restoration(one))
 }
 
 /// Prepares for `count` programs, while there is one thread.
@@ -102,6 +119,18 @@ fn write_loader(install: &Install) -> Result<()> {
         })
 }
 
+/// Nothing was done to a file, because a run is to end.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopped;
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("left as it is, because the run is to end")
+    }
+}
+
+impl Error for Stopped {}
+
 /// How files are written.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
@@ -109,23 +138,34 @@ pub struct Options {
     pub replace: bool,
 }
 
-fn apply_batch(plans: &[&Plan], options: Options, crew: &Crew) -> Vec<Result<Vec<String>>> {
+fn apply_batch(
+    plans: &[&Plan],
+    options: Options,
+    crew: &Crew,
+    stop: Option<&Stop<'_>>,
+) -> Vec<Result<Vec<String>>> {
     let few = plans.len() <= FEW;
     let mut directories = Directories::lift(plans.iter().map(|plan| plan.path.as_path()));
     let mut jobs = crew.map(plans, |&plan| {
-        let job = Job::open(Target::of_plan(plan), options)?;
+        let job = Job::open(Target::of_plan(plan), options, stop)?;
         Ok((plan, job))
     });
     // A stub of other settings goes first, the other way round, and leaves the original for as long as nothing else is there.
     if plans.iter().any(|plan| !plan.undo_first.is_empty()) {
         for due in [is_decisive, is_preparation] {
             step(&mut jobs, Some(crew), |plan, job| {
+                if !plan.undo_first.is_empty() {
+                    job.begin(stop)?;
+                }
                 job.write(&plan.undo_first, due)
             });
             sync(&mut jobs, few, |_, job| job.sync_file());
         }
     }
-    step_by_directory(&mut jobs, crew, |plan, job| job.write_sidecar(plan, few));
+    step_by_directory(&mut jobs, crew, |plan, job| {
+        job.begin(stop)?;
+        job.write_sidecar(plan, few)
+    });
     step(&mut jobs, None, |plan, job| job.make_links(plan, few));
     sync(&mut jobs, few, |_, job| job.sync_directory());
     step(&mut jobs, Some(crew), |_, job| {
@@ -158,16 +198,18 @@ fn unused_links(plan: &Plan) -> &[PathBuf] {
 }
 
 /// Undoes what `restorations` say and says of each what there is to know, or why it failed. What makes it count goes first: from
-/// then on the file is what it was, with bytes of no use in it until these are gone too.
+/// then on the file is what it was, with bytes of no use in it until these are gone too. `stop` as for [`apply`].
 pub fn restore(
     restorations: &[&Restoration],
     options: Options,
     crew: &Crew,
+    stop: Option<&Stop<'_>>,
 ) -> Vec<Result<Vec<String>>> {
     let batches =
         restorations.chunks(open_files::raise_limit(restorations.len() as u64, BATCH) as usize);
     batches
-        .flat_map(|batch| restore_batch(batch, options, crew))
+        .take_while(|_| !stop.is_some_and(|stop| stop()))
+        .flat_map(|batch| restore_batch(batch, options, crew, stop))
         .collect()
 }
 
@@ -180,6 +222,7 @@ fn restore_batch(
     restorations: &[&Restoration],
     options: Options,
     crew: &Crew,
+    stop: Option<&Stop<'_>>,
 ) -> Vec<Result<Vec<String>>> {
     let few = restorations.len() <= FEW;
     let paths = restorations
@@ -187,11 +230,14 @@ fn restore_batch(
         .map(|restoration| restoration.path.as_path());
     let mut directories = Directories::lift(paths);
     let mut jobs = crew.map(restorations, |&restoration| {
-        let job = Job::open(Target::of_restoration(restoration), options)?;
+        let job = Job::open(Target::of_restoration(restoration), options, stop)?;
         Ok((restoration, job))
     });
     for due in [is_decisive, is_preparation] {
-        step(&mut jobs, Some(crew), |_, job| job.write_edits(due));
+        step(&mut jobs, Some(crew), |_, job| {
+            job.begin(stop)?;
+            job.write_edits(due)
+        });
         sync(&mut jobs, few, |_, job| job.sync_file());
     }
     step(&mut jobs, None, |_, job| job.take_place());

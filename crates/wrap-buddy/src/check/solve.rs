@@ -389,7 +389,10 @@ impl Call {
             words.extend(["--interpreter".to_owned(), text(&self.interpreter.path)]);
         }
         let words = words.iter().map(String::as_str);
-        quoted(words.chain(wanted.flag))
+        // Whoever has wrapped it so has accepted what lies outside of the tree.
+        let more = wanted.flag.filter(|flag| *flag == "--relocatable");
+        let more = more.map(|_| "--allow-outside");
+        quoted(words.chain(wanted.flag).chain(more))
     }
 }
 

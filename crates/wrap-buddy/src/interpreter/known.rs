@@ -1,9 +1,10 @@
 //! The dynamic linkers at hand. Those of the running system are looked at when a program needs them, not before.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::Result;
 
@@ -50,6 +51,16 @@ struct Candidate {
 pub struct Interpreters {
     root: Root,
     candidates: Vec<Candidate>,
+    outcome: Mutex<Outcome>,
+}
+
+/// What the files that were looked at came to.
+#[derive(Debug, Default)]
+struct Outcome {
+    /// Whether there was one for any of them.
+    fits: bool,
+    /// What those are for that there was none for.
+    wanted: BTreeSet<String>,
 }
 
 impl Interpreters {
@@ -86,6 +97,7 @@ impl Interpreters {
         Ok(Self {
             root: root.clone(),
             candidates: candidates.collect(),
+            outcome: Mutex::default(),
         })
     }
 
@@ -100,11 +112,48 @@ impl Interpreters {
         Ok(Self {
             root: root.clone(),
             candidates: candidates.collect::<Result<_>>()?,
+            outcome: Mutex::default(),
         })
     }
 
     /// The first with the machine, class and libc of a file that asks for `wanted`; none: any libc will do.
     pub fn fitting(&self, program: &Elf, wanted: Option<Libc>) -> Fit<'_> {
+        let fit = self.find_fitting(program, wanted);
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        match fit {
+            Fit::Fits(_) => outcome.fits = true,
+            _ if outcome.fits => {}
+            _ => {
+                let kind = kind(program, wanted);
+                outcome.wanted.insert(kind);
+            }
+        }
+        fit
+    }
+
+    /// Why none of them is of any use for the files that [`Interpreters::fitting`] was asked about; none if one is, or if it was
+    /// asked about no file.
+    pub fn mismatch(&self) -> Option<String> {
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        if outcome.fits || outcome.wanted.is_empty() {
+            return None;
+        }
+        let known = self.candidates.iter();
+        let known = known.filter_map(|one| one.interpreter(&self.root));
+        let known = known.map(|one| {
+            let kind = kind(&one.elf, Some(one.libc));
+            format!("{} is for {kind}", one.path.display())
+        });
+        let known: Vec<String> = known.collect();
+        let wanted: Vec<&str> = outcome.wanted.iter().map(String::as_str).collect();
+        Some(format!(
+            "{}, and the files here are for {}: pass a dynamic linker of that kind",
+            known.join(", "),
+            wanted.join(", ")
+        ))
+    }
+
+    fn find_fitting(&self, program: &Elf, wanted: Option<Libc>) -> Fit<'_> {
         let of_architecture = || {
             let candidates = self.candidates.iter();
             let worth_a_look = candidates.filter(|candidate| candidate.may_fit(program));
@@ -150,6 +199,15 @@ impl Candidate {
             Lead::Named => None,
         };
         self.interpreter.get_or_init(look).as_ref()
+    }
+}
+
+/// In words: machine, class, and C library if that is known.
+fn kind(elf: &Elf, libc: Option<Libc>) -> String {
+    let machine = arch::describe(elf.machine, elf.class);
+    match libc {
+        Some(libc) => format!("{machine} ({})", libc.name()),
+        None => machine,
     }
 }
 

@@ -44,16 +44,33 @@ pub fn write(
         .files
         .iter()
         .filter(|file| file.status == Status::Failed);
-    for file in failed.filter(|file| file.missing.is_empty()) {
+    for reason in &report.errors {
+        writeln!(text, "{}: {reason}", error())?;
+    }
+    let failed = failed.filter(|file| file.missing.is_empty() && file.outside.is_empty());
+    for file in failed {
         let reason = file.reason.as_deref().unwrap_or_default();
         writeln!(text, "{}: {}: {reason}", error(), shown(&file.path))?;
     }
     write_missing(&mut text, report)?;
+    write_outside(&mut text, report)?;
     errors.write_all(&text)?;
     errors.flush()?;
 
+    if let Some(signal) = report.stopped {
+        let done = [Status::Wrapped, Status::Edited, Status::Restored];
+        let done: usize = done.iter().map(|status| report.count(*status)).sum();
+        let line = format!(
+            "{}: stopped by {signal}: {} done, the others are as they were; type the same command again to go on\n",
+            warning(),
+            counted(done, "file is", "files are"),
+        );
+        errors.write_all(line.as_bytes())?;
+        errors.flush()?;
+    }
+
     // Last, where it is still to be seen.
-    if !output.quiet {
+    if !output.quiet && !(report.stopped.is_some() && report.files.is_empty()) {
         out.write_all(format!("{}\n", summary(report)).as_bytes())?;
         out.flush()?;
     }
@@ -106,11 +123,15 @@ fn write_plan(
     let (arch, len) = (plan.arch.name, plan.file_len);
     out.line("file", format!("ELF{bits} {arch}, {kind}, {len} bytes"))?;
     if let Some((asks_for, interpreter)) = plan.interpreter() {
-        let (asks_for, interpreter) = (asks_for.display(), interpreter.display());
-        out.line(
-            "interpreter",
-            format!("{interpreter} instead of {asks_for}"),
-        )?;
+        let text = match Path::new(asks_for) == interpreter {
+            true => interpreter.display().to_string(),
+            false => format!(
+                "{} instead of {}",
+                interpreter.display(),
+                asks_for.display()
+            ),
+        };
+        out.line("interpreter", text)?;
     }
     if let Some(stub) = plan.stub() {
         write_stub(out, stub, dry)?;
@@ -301,6 +322,31 @@ fn write_missing(out: &mut impl Write, report: &Report) -> io::Result<()> {
         counted(failed.count(), "file", "files")
     )?;
     write_libraries(out, &missing)
+}
+
+/// What a relocatable tree needs and does not have.
+fn write_outside(out: &mut impl Write, report: &Report) -> io::Result<()> {
+    let outside = report.outside();
+    if outside.is_empty() {
+        return Ok(());
+    }
+    let files = report.files.iter();
+    let refused = files.filter(|file| !file.outside.is_empty()).count();
+    let tree = shown(&report.tree);
+    writeln!(
+        out,
+        "{}: --relocatable: {} outside of {tree}, and would not be found once that is moved; {} left unchanged:",
+        error(),
+        counted(outside.len(), "file is", "files are"),
+        counted(refused, "file is", "files are"),
+    )?;
+    for path in &outside {
+        writeln!(out, "  {}", path.display())?;
+    }
+    writeln!(
+        out,
+        "  copy them into the tree (cp -L FILE… {tree}/lib) and name the copies with --libs and --interpreter, or pass --allow-outside"
+    )
 }
 
 /// What no program here loads may still be opened by one, or never.

@@ -8,7 +8,8 @@ mod teller;
 
 pub use teller::Teller;
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -78,6 +79,8 @@ pub struct FileReport {
     pub fails: Vec<PathBuf>,
     /// Libraries it lacks.
     pub missing: Vec<Missing>,
+    /// What it needs that would not be moved along with it.
+    pub outside: Vec<PathBuf>,
     /// What came up while it was written.
     pub notes: Vec<String>,
 }
@@ -89,12 +92,18 @@ pub struct Report {
     pub dry_run: bool,
     /// Whether files were made what they were.
     pub restoring: bool,
+    /// The directory above all files, if they were to be made relocatable.
+    pub tree: PathBuf,
     /// In the order in which they were looked at.
     pub files: Vec<FileReport>,
     /// Loaders that were installed.
     pub installed: Vec<PathBuf>,
     /// What concerns no single file.
     pub warnings: Vec<String>,
+    /// What makes the whole run a failure, and concerns no single file.
+    pub errors: Vec<String>,
+    /// The signal that ended the run before all files were done.
+    pub stopped: Option<&'static str>,
 }
 
 impl FileReport {
@@ -121,6 +130,7 @@ impl FileReport {
             serves: Vec::new(),
             fails: Vec::new(),
             missing: Vec::new(),
+            outside: Vec::new(),
             notes: Vec::new(),
         }
     }
@@ -139,13 +149,19 @@ impl FileReport {
 impl Report {
     /// Whether any file has failed.
     pub fn failed(&self) -> bool {
-        self.count(Status::Failed) > 0
+        !self.errors.is_empty() || self.count(Status::Failed) > 0
     }
 
     /// How many files became that.
     pub fn count(&self, status: Status) -> usize {
         let with_status = self.files.iter().filter(|file| file.status == status);
         with_status.count()
+    }
+
+    /// Every file that is outside of the tree to be moved, sorted.
+    pub fn outside(&self) -> BTreeSet<&Path> {
+        let outside = self.files.iter().flat_map(|file| &file.outside);
+        outside.map(PathBuf::as_path).collect()
     }
 
     /// Every library that is missing of files that have `failed`, or of others, which are libraries that nothing here loads:

@@ -15,7 +15,6 @@ mod polling;
 mod presets;
 mod roots;
 mod settling;
-mod signals;
 mod tree;
 mod writers;
 

@@ -269,13 +269,13 @@ impl Yard {
         self.compile(target, "app/main", source, &all)
     }
 
-    /// Wraps with the arguments given and an empty directory for the loader.
+    /// Wraps with the arguments given and an empty directory for the loader, even programs that start as they are.
     pub fn wrap(&self, arguments: &[&dyn AsRef<OsStr>]) -> Report {
         self.try_wrap(arguments).unwrap()
     }
 
     pub fn try_wrap(&self, arguments: &[&dyn AsRef<OsStr>]) -> anyhow::Result<Report> {
-        let mut all: Vec<&OsStr> = vec![OsStr::new("wrap-buddy")];
+        let mut all: Vec<&OsStr> = vec![OsStr::new("wrap-buddy"), OsStr::new("--force")];
         all.extend(arguments.iter().map(|argument| (*argument).as_ref()));
         let loaders = self.path("loaders");
         let said = ["--loader-dir-path", "--self-contained"];

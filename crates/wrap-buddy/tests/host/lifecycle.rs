@@ -164,8 +164,13 @@ fn another_loader_is_another_stub(target: Target) {
         &["--loader-dir-path", elsewhere][..],
         &["--loader-dir-path", "/l"],
         &["--self-contained"],
-        &["--loader-dir-path", "/l", "--relocatable"],
-        &["--self-contained", "--relocatable"],
+        &[
+            "--loader-dir-path",
+            "/l",
+            "--relocatable",
+            "--allow-outside",
+        ],
+        &["--self-contained", "--relocatable", "--allow-outside"],
         &["--self-contained"],
         &["--loader-dir-path", "/l"],
     ] {

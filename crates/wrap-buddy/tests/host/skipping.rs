@@ -3,7 +3,9 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use wrap_buddy::report::{Status, Teller};
+use clap::Parser;
+use wrap_buddy::cli::{Cli, Output};
+use wrap_buddy::report::{Status, Teller, human};
 
 use crate::fixture::*;
 
@@ -91,12 +93,35 @@ fn other_architectures_and_libcs() {
     let host = "--interpreter=/lib64/ld-linux-x86-64.so.2";
     let foreign = yard.compile(AARCH64, "foreign", MAIN, &[]);
     let report = yard.wrap(&[&"--paths", &foreign, &host]);
-    let text = reason(&report, Status::Skipped);
+    let text = reason(&report, Status::Failed);
     assert!(
         text.starts_with("other architecture: it asks for /lib/ld-linux-aarch64"),
         "{text}"
     );
     assert!(text.ends_with("pass --interpreter"), "{text}");
+    assert_eq!(
+        report.errors,
+        [
+            "--interpreter: /lib64/ld-linux-x86-64.so.2 is for x86_64 (glibc), and the files here are for aarch64 (glibc): pass a dynamic linker of that kind"
+        ]
+    );
+    // Met in a directory, and there is another that it fits.
+    yard.compile(AARCH64, "tree/foreign", MAIN, &[]);
+    yard.compile(X86_64, "tree/own", MAIN, &[]);
+    let report = yard.wrap(&[&"--paths", &yard.path("tree"), &host]);
+    let states: Vec<Status> = report.files.iter().map(|file| file.status).collect();
+    assert_eq!(states, [Status::Skipped, Status::Wrapped]);
+    assert!(!report.failed(), "{report:?}");
+    // Nothing that it fits.
+    fs::remove_file(yard.path("tree/own")).unwrap();
+    let report = yard.wrap(&[&"--paths", &yard.path("tree"), &host]);
+    assert!(
+        report.failed() && report.count(Status::Failed) == 0,
+        "{report:?}"
+    );
+    // Not asked for, it is no error that nothing fits.
+    let report = yard.wrap(&[&"--paths", &yard.path("tree")]);
+    assert!(!report.failed(), "{report:?}");
 
     let linker = "-Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1";
     // What it is linked to counts, and only then what it asks for.
@@ -106,7 +131,7 @@ fn other_architectures_and_libcs() {
     let bare = ["-nostdlib", "-Wl,-e,main", linker];
     let musl = yard.compile(X86_64, "musl", "int main(void) { return 0; }", &bare);
     let report = yard.wrap(&[&"--paths", &musl, &host]);
-    let text = reason(&report, Status::Skipped);
+    let text = reason(&report, Status::Failed);
     assert!(
         text.starts_with("other libc: it asks for /lib/ld-musl-x86_64.so.1 (musl)"),
         "{text}"
@@ -115,25 +140,95 @@ fn other_architectures_and_libcs() {
     let mut big_endian = fs::read(&foreign).unwrap();
     (big_endian[5], big_endian[18], big_endian[19]) = (2, 0, 22);
     let big_endian = yard.write("s390", big_endian);
-    assert_eq!(
-        skipped(&yard, &big_endian),
-        "other architecture: s390, big-endian"
-    );
+    let report = yard.wrap(&[&"--paths", &big_endian]);
+    let text = reason(&report, Status::Failed);
+    assert_eq!(text, "other architecture: s390, big-endian");
 }
 
 #[test]
 fn an_architecture_without_a_stage_says_how_to_get_it() {
-    use clap::Parser;
     let yard = Yard::new();
     let foreign = yard.compile(AARCH64, "foreign", MAIN, &[]);
     let arguments = ["wrap-buddy", "--paths", foreign.to_str().unwrap()];
-    let cli = wrap_buddy::cli::Cli::parse_from(arguments);
+    let cli = Cli::parse_from(arguments);
     let missing = [("aarch64", "install its core library")];
     let report = wrap_buddy::wrap(&cli, &[], &missing, &Teller::default()).unwrap();
     assert_eq!(
-        reason(&report, Status::Skipped),
+        reason(&report, Status::Failed),
         "other architecture: this wrap-buddy was built without aarch64: install its core library"
     );
+}
+
+#[test]
+fn needed_names_that_are_nowhere_fail_a_wrapped_program() {
+    let yard = Yard::new();
+    let main = yard.compile(X86_64, "main", MAIN, &[]);
+    wrapped(&yard.wrap(&[&"--paths", &main]));
+    let before = snapshot(&yard.root);
+    let report = yard.wrap(&[&"--paths", &main, &"--needed", &"libnowhere.so.1"]);
+    assert!(report.failed());
+    let mut errors = Vec::new();
+    let output = Output::default();
+    human::write(&report, output, &mut Vec::new(), &mut errors).unwrap();
+    let text = plain(errors);
+    assert!(text.contains("libnowhere.so.1\n    needed by "), "{text}");
+    assert!(!text.contains("only shared libraries"), "{text}");
+    assert!(snapshot(&yard.root) == before);
+}
+
+#[test]
+fn what_starts_as_it_is() {
+    let yard = Yard::new();
+    let wrap = |more: &[&str]| {
+        let path = yard.path("app/main").display().to_string();
+        let all = [&["wrap-buddy", "--dry-run", "--paths", &path], more].concat();
+        let cli = Cli::parse_from(all);
+        let report = wrap_buddy::wrap(&cli, &stages(), &[], &Teller::default()).unwrap();
+        only(&report).clone()
+    };
+    let interpreter = "--interpreter=/lib64/ld-linux-x86-64.so.2";
+    let copy = yard.path("copy/ld-linux-x86-64.so.2");
+    fs::create_dir(yard.path("copy")).unwrap();
+    fs::copy("/lib64/ld-linux-x86-64.so.2", &copy).unwrap();
+    let other = format!("--interpreter={}", copy.display());
+    let link = yard.path("link.so");
+    symlink("/lib64/ld-linux-x86-64.so.2", &link).unwrap();
+    let same = format!("--interpreter={}", link.display());
+    yard.compile(X86_64, "app/main", MAIN, &[]);
+    for (more, expected) in [
+        (&[][..], Status::Skipped),
+        (&[interpreter], Status::Skipped),
+        (&[&same], Status::Skipped),
+        (&[&other], Status::WouldWrap),
+        (&["--force"], Status::WouldWrap),
+        (&["--needed", "libm.so.6"], Status::WouldWrap),
+        (&["--runtime-dependencies", "/opt"], Status::WouldWrap),
+        (&["--search", "frozen"], Status::WouldWrap),
+        (&["--search", "rpath"], Status::Skipped),
+        (&["--strategy", "auto"], Status::Skipped),
+    ] {
+        let file = wrap(more);
+        assert_eq!(file.status, expected, "{more:?} {:?}", file.reason);
+        if expected == Status::Skipped {
+            let text = file.reason.unwrap();
+            assert!(text.starts_with("starts as it is"), "{text}");
+        }
+    }
+    // A dead entry of its own is no reason to touch it; a library that is not found is.
+    yard.compile(X86_64, "app/main", MAIN, &["-Wl,-rpath,/gone"]);
+    assert_eq!(wrap(&[]).status, Status::Skipped);
+    yard.walk_through(X86_64, &[]);
+    assert_eq!(wrap(&[]).status, Status::Failed);
+    let libs = [yard.path("foo/lib"), yard.path("bar/lib")];
+    let libs = libs.each_ref().map(|path| path.to_str().unwrap());
+    assert_eq!(
+        wrap(&["--libs", libs[0], libs[1]]).status,
+        Status::WouldWrap
+    );
+    // It finds them by itself.
+    let path = format!("-Wl,-rpath,{}:{}", libs[0], libs[1]);
+    yard.walk_through(X86_64, &[&path]);
+    assert_eq!(wrap(&[]).status, Status::Skipped);
 }
 
 #[test]

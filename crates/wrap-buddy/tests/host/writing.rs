@@ -1,5 +1,6 @@
 //! How plans reach the disk: modes, files in use, and runs that were stopped.
 
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -8,7 +9,8 @@ use std::process::Command;
 
 use nix::sys::resource::{Resource, setrlimit};
 use sidecar::Sidecar;
-use wrap_buddy::report::{Status, Teller};
+use wrap_buddy::cli::Output;
+use wrap_buddy::report::{Status, Teller, human};
 
 use crate::fixture::*;
 
@@ -42,6 +44,7 @@ fn a_dry_run_writes_nothing() {
         &of_bar,
         &"--dry-run",
         &"--relocatable",
+        &"--allow-outside",
     ]);
     let file = only(&report);
     assert_eq!(file.status, Status::WouldWrap);
@@ -158,11 +161,77 @@ fn a_running_program_is_left_alone() {
     let mut byte = [0];
     std::io::Read::read_exact(running.stdout.as_mut().unwrap(), &mut byte).unwrap();
     let report = yard.wrap(&[&"--paths", &main]);
+    let dry = yard.wrap(&[&"--paths", &main, &"--dry-run"]);
+    let replaced = yard.wrap(&[&"--paths", &main, &"--dry-run", &"--replace"]);
     running.kill().unwrap();
     running.wait().unwrap();
-    let text = reason(&report, Status::Failed);
-    assert_eq!(text, "cannot be written: is running: stop it first");
+    let refused = "cannot be written: is running: stop it first";
+    assert_eq!(reason(&report, Status::Failed), refused);
+    assert_eq!(reason(&dry, Status::Failed), refused);
+    assert_eq!(only(&replaced).status, Status::WouldWrap);
     assert!(snapshot(&yard.root) == before);
+    let after = yard.wrap(&[&"--paths", &main, &"--dry-run"]);
+    assert_eq!(only(&after).status, Status::WouldWrap);
+}
+
+#[test]
+fn a_relocatable_program_needs_nothing_from_outside_of_its_tree() {
+    let yard = Yard::new();
+    // The system's dynamic linker.
+    let main = yard.walk_through(X86_64, &[]);
+    let before = snapshot(&yard.root);
+    let (of_foo, of_bar) = (yard.path("foo/lib"), yard.path("bar/lib"));
+    let wrap = |more: &[&dyn AsRef<OsStr>]| {
+        let all: [&dyn AsRef<OsStr>; 7] = [
+            &"--paths",
+            &main,
+            &"--relocatable",
+            &"--self-contained",
+            &"--libs",
+            &of_foo,
+            &of_bar,
+        ];
+        yard.wrap(&[&all[..], more].concat())
+    };
+    let report = wrap(&[]);
+    assert!(report.failed());
+    let file = only(&report);
+    let linker = Path::new("/lib64/ld-linux-x86-64.so.2");
+    assert_eq!(file.outside, [linker]);
+    let mut errors = Vec::new();
+    human::write(&report, Output::default(), &mut Vec::new(), &mut errors).unwrap();
+    let text = plain(errors);
+    for part in [
+        "--relocatable: 1 file is outside of ",
+        "1 file is left unchanged:\n  /lib64/ld-linux-x86-64.so.2\n",
+        "cp -L",
+        "--allow-outside",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(snapshot(&yard.root) == before);
+
+    // Libraries and directories as well.
+    let linker = yard.path("foo/ld-linux-x86-64.so.2");
+    fs::copy("/lib64/ld-linux-x86-64.so.2", &linker).unwrap();
+    let elsewhere = Yard::new();
+    let library = elsewhere.path("libbar.so.1");
+    fs::rename(of_bar.join("libbar.so.1"), &library).unwrap();
+    let libs: [&dyn AsRef<OsStr>; 6] = [
+        &"--interpreter",
+        &linker,
+        &"--libs",
+        &elsewhere.root,
+        &"--runtime-dependencies",
+        &"/usr/lib",
+    ];
+    let report = wrap(&libs);
+    assert_eq!(
+        only(&report).outside,
+        [library.as_path(), Path::new("/usr/lib")]
+    );
+    let allowed = [&libs[..], &[&"--allow-outside"]].concat();
+    wrapped(&wrap(&allowed));
 }
 
 /// Undoes the edits of a wrapped program from `from` on, as if the run had been stopped before them.
@@ -255,6 +324,7 @@ fn a_relocatable_program_without_a_loader_directory_is_self_contained() {
     let arguments = [
         "wrap-buddy",
         "--relocatable",
+        "--allow-outside",
         "--paths",
         main.to_str().unwrap(),
     ];

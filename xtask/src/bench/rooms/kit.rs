@@ -84,7 +84,14 @@ impl Kit {
     /// What the tool says of each file; nothing is written.
     pub fn plan(&self, tool: &Path, paths: &[PathBuf]) -> Result<Vec<Value>> {
         let mut command = Command::new(tool);
-        command.args(["--dry-run", "--format", "json", "--ignore-missing", "*"]);
+        command.args([
+            "--dry-run",
+            "--force",
+            "--format",
+            "json",
+            "--ignore-missing",
+            "*",
+        ]);
         self.tell(&mut command);
         command.arg("--paths").args(paths);
         // It fails when a single file does, and says so in the report.

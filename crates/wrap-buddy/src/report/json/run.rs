@@ -35,6 +35,13 @@ pub struct RunEnd {
     installed: Vec<String>,
     /// What concerns no single file.
     warnings: Vec<String>,
+    /// What makes the whole run a failure, and concerns no single file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<String>,
+    /// The signal that ended the run before all files were done: `SIGINT`, `SIGTERM` or `SIGHUP`. Files that are not listed are as
+    /// they were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stopped: Option<&'static str>,
     /// How many files became what.
     summary: Summary,
 }
@@ -237,6 +244,8 @@ impl From<&Report> for RunEnd {
             missing_of_libraries: missing(false),
             installed: report.installed.iter().map(text).collect(),
             warnings: report.warnings.clone(),
+            errors: report.errors.clone(),
+            stopped: report.stopped,
             summary: Summary {
                 wrapped: report.count(Status::Wrapped),
                 would_wrap: report.count(Status::WouldWrap),

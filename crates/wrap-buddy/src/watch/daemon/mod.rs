@@ -20,10 +20,10 @@ use super::mounts::Mounts;
 use super::polling::Snapshot;
 use super::roots::Root;
 use super::settling::Settling;
-use super::signals::{Signals, Wish};
 use super::tree::Tree;
 use crate::cli::Cli;
 use crate::report::{FileReport, Report, Teller};
+use crate::signals::{Signals, Wish};
 use crate::wrap::wrap_candidates;
 
 /// How often directories are looked through that the kernel does not tell of, unless the user says otherwise.

@@ -7,12 +7,12 @@ use std::time::Instant;
 use super::Daemon;
 use crate::report::{FileReport, Status, Teller};
 use crate::scan::Candidate;
+use crate::signals::Signals;
 use crate::tree_lock::TreeLock;
 use crate::watch::dealt::{Stamp, Verdict};
 use crate::watch::leftovers;
 use crate::watch::roots;
 use crate::watch::settling::{Settled, Settling};
-use crate::watch::signals::Signals;
 use crate::watch::writers::Writers;
 use crate::wrap::wrap_candidates;
 
@@ -127,7 +127,7 @@ impl Daemon<'_> {
         let stop = || signals.is_any();
         let lock = match self.cli.dry_run {
             true => None,
-            false => match TreeLock::unless_stopped(&concerned, &stop) {
+            false => match TreeLock::on(&concerned, true, &stop) {
                 None => return,
                 held => held,
             },

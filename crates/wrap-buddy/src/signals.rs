@@ -1,0 +1,137 @@
+//! Signals as something to wait for, so that none comes in the middle of a file.
+
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// SIGTERM, SIGINT: to end.
+    Stop,
+    /// SIGHUP: to look at everything anew.
+    Again,
+}
+
+/// The signals of this process, which wait until they are asked for.
+#[derive(Debug)]
+pub struct Signals(SignalFd);
+
+impl Signals {
+    /// From now on, in this thread and those it starts.
+    ///
+    /// # Errors
+    /// When the system gives no descriptor.
+    pub fn hold_back() -> Result<Self> {
+        // A broken lease is told of by SIGIO, which would end this process.
+        Self::wait_for(
+            &[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP],
+            &[Signal::SIGIO],
+        )
+    }
+
+    /// Blocks the signals `wanted`, to be read, and `others`.
+    fn wait_for(wanted: &[Signal], others: &[Signal]) -> Result<Self> {
+        let mut wishes = SigSet::empty();
+        wishes.extend(wanted.iter().copied());
+        let mut blocked = wishes;
+        blocked.extend(others.iter().copied());
+        blocked.thread_block().context("signals")?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let descriptor = SignalFd::with_flags(&wishes, flags).context("signals")?;
+        Ok(Self(descriptor))
+    }
+
+    /// Readable when there is something to [`Signals::take`].
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// Whether there is something to [`Signals::take`].
+    pub fn is_any(&self) -> bool {
+        let mut descriptors = [PollFd::new(self.descriptor(), PollFlags::POLLIN)];
+        poll(&mut descriptors, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    }
+
+    /// What was asked for since the last call; to end, above all.
+    pub fn take(&self) -> Option<Wish> {
+        let mut wish = None;
+        while let Ok(Some(signal)) = self.0.read_signal() {
+            let is_again = signal.ssi_signo == Signal::SIGHUP as u32;
+            wish = match is_again {
+                true => wish.or(Some(Wish::Again)),
+                false => Some(Wish::Stop),
+            };
+        }
+        wish
+    }
+}
+
+/// The end of a run that a signal asks for.
+#[derive(Debug)]
+pub struct Interruption {
+    /// None when all the signals are ignored.
+    signals: Option<Signals>,
+    received: OnceLock<Signal>,
+}
+
+impl Interruption {
+    /// From now on SIGINT, SIGTERM and SIGHUP end nothing by themselves, in this thread and those it starts. Those that whoever
+    /// started this process has it ignore (nohup, a job in the background of a script) stay ignored.
+    ///
+    /// # Errors
+    /// When the system gives no descriptor.
+    pub fn hold_back() -> Result<Self> {
+        let ignored = ignored();
+        let ends = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter();
+        let ends: Vec<Signal> = ends.filter(|one| !is_in(ignored, *one)).collect();
+        let signals = match ends.is_empty() {
+            true => None,
+            false => Some(Signals::wait_for(&ends, &[])?),
+        };
+        Ok(Self {
+            signals,
+            received: OnceLock::new(),
+        })
+    }
+
+    /// Whether a signal has come; then always.
+    pub fn is_requested(&self) -> bool {
+        if self.received.get().is_some() {
+            return true;
+        }
+        let Some(signals) = self.signals.as_ref().filter(|signals| signals.is_any()) else {
+            return false;
+        };
+        // Another thread may have read it in between.
+        if let Ok(Some(info)) = signals.0.read_signal()
+            && let Ok(signal) = Signal::try_from(info.ssi_signo as i32)
+        {
+            let _ = self.received.set(signal);
+        }
+        self.received.get().is_some()
+    }
+
+    /// The signal that [`Interruption::is_requested`] has told somebody of. One that came later has ended nothing.
+    pub fn signal(&self) -> Option<Signal> {
+        self.received.get().copied()
+    }
+}
+
+/// The signals that this process ignores: bit N - 1 is signal N (proc_pid_status(5), SigIgn).
+fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut lines = status.lines();
+    let digits = lines.find_map(|line| line.strip_prefix("SigIgn:"));
+    let set = digits.map(|digits| u64::from_str_radix(digits.trim(), 16));
+    set.and_then(Result::ok).unwrap_or(0)
+}
+
+fn is_in(set: u64, signal: Signal) -> bool {
+    set >> (signal as i32 - 1) & 1 != 0
+}

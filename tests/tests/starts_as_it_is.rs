@@ -1,0 +1,69 @@
+//! Programs that need no wrapping: their dynamic linker and libraries are where they look for them.
+
+use std::fs;
+
+use e2e::check::sidecar_of;
+use e2e::{Arch, Libc, Sample, Variant, matrix, says};
+
+matrix!(systems: skipped_unless_forced, wrapped_for_another_dynamic_linker);
+
+/// Where Debian's dynamic linkers look by default.
+fn default_directory(variant: Variant) -> &'static str {
+    match (variant.libc, variant.arch) {
+        (Libc::Musl, _) => "/usr/lib",
+        (_, Arch::X86_64) => "/usr/lib/x86_64-linux-gnu",
+        (_, Arch::I686) => "/usr/lib/i386-linux-gnu",
+        (_, Arch::Aarch64) => "/usr/lib/aarch64-linux-gnu",
+    }
+}
+
+/// A program that starts without any help.
+fn sample(variant: Variant) -> Sample {
+    let sample = Sample::unwrapped(variant);
+    let root = &sample.root;
+    root.install(
+        &root.lookup(&sample.interpreter()),
+        &variant.fhs_interpreter(),
+    );
+    let directory = default_directory(variant);
+    if variant.libc == Libc::Glibc {
+        let libc = variant.arch.find_library("libc.so.6").expect("its libc");
+        root.install(&libc, &format!("{directory}/libc.so.6"));
+    }
+    let library = root.path(&format!("{}/libfoo.so", sample.library_dir));
+    root.install(&library, &format!("{directory}/libfoo.so"));
+    sample.run();
+    sample
+}
+
+fn skipped_unless_forced(variant: Variant) {
+    let sample = sample(variant);
+    let interpreter = variant.fhs_interpreter();
+    let wrap = || {
+        let wrap = sample.root.wrap(&sample.program);
+        wrap.only_libs([""; 0]).interpreter(&interpreter)
+    };
+    let output = wrap().run();
+    assert!(
+        output.stdout.contains("skipped: starts as it is"),
+        "{output}"
+    );
+    let original = fs::read(&sample.built).expect("built before");
+    assert!(sample.root.read(&sample.program) == original);
+    assert!(!sample.root.path(&sidecar_of(&sample.program)).exists());
+    wrap().args(["--force"]).run();
+    sample.wrapped();
+    sample.run();
+    // What is wrapped already stays wrapped.
+    let output = wrap().run();
+    assert!(output.stdout.contains("already wrapped"), "{output}");
+}
+
+fn wrapped_for_another_dynamic_linker(variant: Variant) {
+    let sample = sample(variant);
+    let wrap = sample.root.wrap(&sample.program);
+    wrap.only_libs([""; 0]).run();
+    sample.wrapped();
+    fs::remove_file(sample.root.path(&variant.fhs_interpreter())).expect("remove the linker");
+    says(sample.command().output());
+}
