@@ -212,7 +212,15 @@ fn lines_of_a_run_that_writes() {
     }
     let (app, loaders) = (yard.path("app"), yard.path("loaders"));
     let (app, loaders) = (app.to_str().unwrap(), loaders.to_str().unwrap());
-    let wrapped = lines(&["--paths", app, "--loader-dir-path", loaders, "-j", "4"]);
+    let wrapped = lines(&[
+        "--force",
+        "--paths",
+        app,
+        "--loader-dir-path",
+        loaders,
+        "-j",
+        "4",
+    ]);
     assert_eq!(wrapped.len(), 21);
     for line in &wrapped {
         check(&validator, line);

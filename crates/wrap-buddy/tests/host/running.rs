@@ -146,6 +146,7 @@ fn a_loader_directory_may_be_filled_later() {
     let warning = format!("warning: {}: no such loader yet", loader.display());
     tool(&yard, &built_tool())
         .args([
+            "--force",
             "--paths",
             "app",
             "--libs",
@@ -348,7 +349,7 @@ fn a_program_that_lost_its_sidecar_is_told_from_a_static_one() {
         let main = yard.compile(X86_64, "app/main", &source, &[]);
         let wrap = || {
             let mut command = tool(&yard, &built_tool());
-            command.args(["--paths", "app"]);
+            command.args(["--force", "--paths", "app"]);
             command
         };
         wrap().assert().success().stdout(contains("1 wrapped"));

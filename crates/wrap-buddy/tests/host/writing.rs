@@ -392,7 +392,13 @@ fn an_owner_wraps_read_only_files_in_read_only_directories() {
     }
     let original = snapshot(&tree);
     let (tree_name, loaders) = (tree.to_str().unwrap(), loaders.to_str().unwrap());
-    let wrap = ["--paths", tree_name, "--loader-dir-path", loaders];
+    let wrap = [
+        "--force",
+        "--paths",
+        tree_name,
+        "--loader-dir-path",
+        loaders,
+    ];
     let modes = || [&main, &tree].map(|path| fs::metadata(path).unwrap().mode() & 0o7777);
     for arguments in [&wrap[..], &["restore", tree_name]] {
         let output = run_as_owner(&yard.root, arguments);
@@ -441,7 +447,13 @@ fn other_settings_leave_a_read_only_program_alone() {
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     }
     let (tree_name, loaders) = (tree.to_str().unwrap(), loaders.to_str().unwrap());
-    let wrap = ["--paths", tree_name, "--loader-dir-path", loaders];
+    let wrap = [
+        "--force",
+        "--paths",
+        tree_name,
+        "--loader-dir-path",
+        loaders,
+    ];
     let with =
         |directory: &'static str| [&wrap[..], &["--runtime-dependencies", directory]].concat();
     assert!(run_as_owner(&yard.root, &wrap).status.success());
