@@ -71,7 +71,10 @@ pub fn wrap_until(
         &|| {
             teller.met();
             // To ask is a system call.
-            met.fetch_add(1, Ordering::Relaxed) % STOP_EVERY != 0 || !stop()
+            let is_due = met
+                .fetch_add(1, Ordering::Relaxed)
+                .is_multiple_of(STOP_EVERY);
+            !is_due || !stop()
         },
     );
     let mut report = wrap_candidates(cli, stages, missing_stages, &candidates, teller, Some(stop))?;

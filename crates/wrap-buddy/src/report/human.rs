@@ -70,7 +70,8 @@ pub fn write(
     }
 
     // Last, where it is still to be seen.
-    if !output.quiet && !(report.stopped.is_some() && report.files.is_empty()) {
+    let is_empty = report.files.is_empty() && report.stopped.is_some();
+    if !output.quiet && !is_empty {
         out.write_all(format!("{}\n", summary(report)).as_bytes())?;
         out.flush()?;
     }
