@@ -1,6 +1,6 @@
 //! Which functions a file takes from others: the undefined symbols of its dynamic symbol table.
 
-use object::elf::{self, FileHeader32, FileHeader64, GnuHashHeader, HashHeader};
+use object::elf::{self, FileHeader32, FileHeader64, HashHeader};
 use object::read::elf::{FileHeader, Sym};
 use object::{LittleEndian, pod};
 
@@ -37,7 +37,7 @@ fn of_class<'n, H: FileHeader<Endian = LittleEndian>>(
     }
     let table = elf.offset_of(dynamic.value(elf::DT_SYMTAB)?)?;
     let entry_len = size_of::<H::Sym>() as u64;
-    let end = table + entry_len * imports_end::<H>(elf, source)?;
+    let end = table + entry_len * count::<H>(elf, source)?;
     let mut found = Vec::new();
     for at in (table..end).step_by((CHUNK / entry_len * entry_len) as usize) {
         let bytes = source
@@ -77,28 +77,16 @@ fn places_of(source: &mut Source, offset: u64, len: u64, name: &str) -> Option<V
     Some(places)
 }
 
-/// How many symbols, from the first one, have the imported ones among them. DT_GNU_HASH says where the defined ones begin, which
-/// come last; if there is none, linkers write 1 (GNU ld, bfd/elflink.c). No entry of .dynamic has the length of the table.
-fn imports_end<H: FileHeader<Endian = LittleEndian>>(
-    elf: &Elf,
-    source: &mut Source,
-) -> Option<u64> {
+/// How many symbols there are. No entry of .dynamic says it; DT_GNU_HASH only knows where the symbols begin that can be found by
+/// name, and imports are among these if they have an address (psABI, "Function Addresses").
+fn count<H: FileHeader<Endian = LittleEndian>>(elf: &Elf, source: &mut Source) -> Option<u64> {
     let dynamic = elf.dynamic.as_ref()?;
-    let mut at = |tag: u32, len: usize| {
-        let offset = elf.offset_of(dynamic.value(tag)?)?;
-        source.read(offset, len as u64).ok()
-    };
-    if let Some(bytes) = at(elf::DT_HASH, size_of::<HashHeader<LittleEndian>>()) {
+    let hash = dynamic.value(elf::DT_HASH);
+    if let Some(offset) = hash.and_then(|address| elf.offset_of(address)) {
+        let header = size_of::<HashHeader<LittleEndian>>() as u64;
+        let bytes = source.read(offset, header).ok()?;
         let (header, _) = pod_of::<HashHeader<LittleEndian>>(&bytes).ok()?;
         return Some(header.chain_count.get(LE).into());
-    }
-    let bytes = at(elf::DT_GNU_HASH, size_of::<GnuHashHeader<LittleEndian>>());
-    if let Some(bytes) = bytes {
-        let (header, _) = pod_of::<GnuHashHeader<LittleEndian>>(&bytes).ok()?;
-        let first_defined = header.symbol_base.get(LE);
-        if first_defined > 1 {
-            return Some(first_defined.into());
-        }
     }
     let entry_len = size_of::<H::Sym>() as u64;
     let table = sections(elf, source).ok().and_then(|sections| {
@@ -108,9 +96,10 @@ fn imports_end<H: FileHeader<Endian = LittleEndian>>(
     if let Some(table) = table {
         return Some(table.len / entry_len);
     }
-    // All linkers put the strings after the symbols.
+    // Linkers put the strings after the symbols. What else is between them names one of these by chance only.
+    let (strings, symbols) = (elf::DT_STRTAB, elf::DT_SYMTAB);
     let len = dynamic
-        .value(elf::DT_STRTAB)?
-        .checked_sub(dynamic.value(elf::DT_SYMTAB)?)?;
+        .value(strings)?
+        .checked_sub(dynamic.value(symbols)?)?;
     Some(len / entry_len)
 }

@@ -5,6 +5,7 @@
 mod command_line;
 mod fixture;
 mod hostile;
+mod imports;
 mod in_place;
 mod json;
 mod libraries;
