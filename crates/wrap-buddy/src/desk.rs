@@ -13,7 +13,7 @@ use stages::Stage;
 
 use crate::bytes;
 use crate::classify::{Class, Left, Means, Subject, classify, classify_library};
-use crate::cli::{Cli, Strategy};
+use crate::cli::{Cli, Search, Strategy};
 use crate::crew::{Crew, Stop};
 use crate::earlier::Way;
 use crate::inspect::{Elf, imports};
@@ -94,6 +94,8 @@ pub struct Desk<'a> {
     resolver: Resolver,
     style: Style<'a>,
     strategy: Strategy,
+    /// Whether libraries without a DT_RUNPATH inherit the search path of every program.
+    inherited: bool,
     libs: &'a [PathBuf],
     runtime_dependencies: &'a [PathBuf],
     verbose: bool,
@@ -121,6 +123,7 @@ impl<'a> Desk<'a> {
             resolver,
             style,
             strategy: cli.strategy,
+            inherited: cli.search == Search::Rpath,
             libs: &cli.libs,
             runtime_dependencies: &cli.runtime_dependencies,
             verbose: cli.output.verbose,
@@ -445,57 +448,73 @@ impl<'a> Desk<'a> {
     ) -> FileReport {
         let (elf, interpreter) = (&subject.elf, subject.interpreter);
         let path = &candidate.path;
-        let mut resolution = self.resolver.program(path, elf, interpreter, edited);
-        let fails = self.serve(rooms, &mut subject, &mut resolution);
+        let mut resolution = self.resolver.program(path, elf, interpreter, edited, &[]);
+        let mut opened = self.opened(rooms, &mut subject, &resolution);
+        let (elf, interpreter) = (&subject.elf, subject.interpreter);
+        let lent = match self.is_lent(elf, interpreter) {
+            true => Vec::new(),
+            false => self.to_be_lent(opened.iter().map(|&index| rooms.libraries[index])),
+        };
+        if !lent.is_empty() {
+            resolution = self.resolver.program(path, elf, interpreter, edited, &lent);
+        }
+        if self.is_lent(elf, interpreter) || !lent.is_empty() {
+            let offered = directories_of(&resolution);
+            let kind = (elf.machine, elf.class);
+            for (index, room) in rooms.libraries.iter().enumerate() {
+                let serves = room.kind == kind && room.inherits_from(&offered);
+                let opens = serves && opened.remove(&index);
+                if opens || (serves && self.is_given(room)) {
+                    resolution.heirs.push(room.path.clone());
+                }
+            }
+        }
+        let fails = opened.iter();
+        let fails = fails.map(|&index| rooms.libraries[index].path.clone());
+        let fails = fails.collect();
         let report = self.program_served(candidate, subject, stage, relative, resolution);
         FileReport { fails, ..report }
     }
 
-    /// Adds to the heirs of `resolution` those of `rooms` that the program opens, or that it is wrapped to serve, and that
-    /// find what they need by its search path. Those that it opens and that do not are returned.
-    fn serve(
+    /// Those of `rooms` that the program opens. What it loads with what it needs is not among them.
+    fn opened(
         &self,
         rooms: &Rooms<'_>,
         subject: &mut Subject<'_>,
-        resolution: &mut Resolution,
-    ) -> Vec<PathBuf> {
-        let Subject {
-            elf,
-            source,
-            interpreter,
-            ..
-        } = subject;
+        resolution: &Resolution,
+    ) -> BTreeSet<usize> {
+        let Subject { elf, source, .. } = subject;
         let kind = (elf.machine, elf.class);
         if rooms.libraries.iter().all(|room| room.kind != kind) {
-            return Vec::new();
+            return BTreeSet::new();
         }
         let loaded = resolution.found.iter().map(|(_, path)| path.as_path());
-        let opened = rooms.openers.named_by(elf, source, loaded.clone());
+        let mut opened = rooms.openers.named_by(elf, source, loaded.clone());
         let loaded: HashSet<PathBuf> = loaded.map(|path| self.resolver.real(path)).collect();
-        let offered = match self.is_lent(elf, interpreter) {
-            true => directories_of(resolution),
-            false => Vec::new(),
-        };
-        let mut fails = Vec::new();
-        let rooms = rooms.libraries.iter().enumerate();
-        // What the program loads with what it needs has been seen to.
-        let others = rooms.filter(|(_, room)| room.kind == kind && !loaded.contains(&room.path));
-        for (index, room) in others {
-            let serves = room.inherits_from(&offered);
-            let opens = opened.contains(&index);
-            if serves && (opens || self.is_given(room)) {
-                resolution.heirs.push(room.path.clone());
-            } else if opens {
-                fails.push(room.path.clone());
-            }
-        }
-        fails
+        opened.retain(|&index| {
+            let room = rooms.libraries[index];
+            room.kind == kind && !loaded.contains(&room.path)
+        });
+        opened
+    }
+
+    /// The directories that `opened` need to inherit, in the order of `--libs`.
+    fn to_be_lent<'r>(&self, opened: impl Iterator<Item = &'r NoRoom>) -> Vec<PathBuf> {
+        let inheriting = opened.filter(|room| room.inherits);
+        let directories: HashSet<&PathBuf> =
+            inheriting.flat_map(|room| &room.directories).collect();
+        let mut directories: Vec<PathBuf> = directories.into_iter().cloned().collect();
+        directories.sort_by_cached_key(|directory| {
+            let place = self.libs.iter().position(|one| one == directory);
+            (place.unwrap_or(self.libs.len()), directory.clone())
+        });
+        directories
     }
 
     /// Whether the user has every program lend what `room` needs: no matter which of them opens it.
     fn is_given(&self, room: &NoRoom) -> bool {
         let given = |directory| self.runtime_dependencies.contains(directory);
-        self.style.inherited && room.directories.iter().all(given)
+        self.inherited && room.directories.iter().all(given)
     }
 
     /// Decides about a program, knowing what becomes of its libraries.
@@ -657,7 +676,7 @@ impl<'a> Desk<'a> {
     fn is_lent(&self, elf: &Elf, interpreter: &Interpreter) -> bool {
         let own = elf.dynamic.as_ref();
         interpreter.libc == Libc::Musl
-            || self.style.inherited
+            || self.inherited
             || own.is_some_and(|own| own.is_inherited())
     }
 

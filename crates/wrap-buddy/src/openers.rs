@@ -14,6 +14,7 @@ const CHUNK: u64 = 1 << 20;
 
 /// Finds out which of some libraries a file names. Each file is read once.
 pub struct Openers {
+    paths: Vec<PathBuf>,
     /// The names that each library is known by.
     names: Vec<Vec<Vec<u8>>>,
     known: RwLock<HashMap<PathBuf, Arc<BTreeSet<usize>>>>,
@@ -22,7 +23,7 @@ pub struct Openers {
 impl Openers {
     /// `libraries` are the path of each, free of symbolic links, and its DT_SONAME.
     pub fn new<'l>(libraries: impl IntoIterator<Item = (&'l Path, Option<&'l [u8]>)>) -> Self {
-        let names = libraries.into_iter().map(|(path, soname)| {
+        let libraries = libraries.into_iter().map(|(path, soname)| {
             let file_name = path.file_name().map(OsStrExt::as_bytes);
             let mut names: Vec<Vec<u8>> = [file_name, soname]
                 .into_iter()
@@ -31,15 +32,18 @@ impl Openers {
                 .map(<[u8]>::to_vec)
                 .collect();
             names.dedup();
-            names
+            (path.to_owned(), names)
         });
+        let (paths, names) = libraries.unzip();
         Self {
-            names: names.collect(),
+            paths,
+            names,
             known: RwLock::default(),
         }
     }
 
-    /// The libraries, by their numbers, that the program `elf` names, or one of the `libraries` that it loads.
+    /// The libraries, by their numbers, that the program `elf` names, or one of the `libraries` that it loads, or one of those
+    /// named so.
     pub fn named_by<'l>(
         &self,
         elf: &Elf,
@@ -52,6 +56,11 @@ impl Openers {
         let mut all = self.in_file(elf, source);
         for library in libraries {
             all.extend(self.of_library(library).iter());
+        }
+        let mut read = BTreeSet::new();
+        while let Some(&library) = all.difference(&read).next() {
+            read.insert(library);
+            all.extend(self.of_library(&self.paths[library]).iter());
         }
         all
     }

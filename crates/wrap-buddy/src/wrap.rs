@@ -122,7 +122,6 @@ pub fn wrap_candidates(
         in_place: cli.strategy != Strategy::Stub,
     };
     let style = Style {
-        inherited: cli.search == Search::Rpath,
         or_stub: cli.strategy == Strategy::Auto,
         relocatable: cli.relocatable,
         self_contained: cli.brings_loaders(),

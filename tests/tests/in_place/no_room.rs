@@ -11,7 +11,8 @@ matrix!(systems:
     programs_load_what_it_needs, programs_lend_their_rpath, nobody_to_load_what_it_needs, many_without_room,
 );
 matrix!(glibc:
-    own_runpath_inherits_nothing, a_program_that_opens_nothing_is_no_help, every_program_that_opens_it_needs_the_path,
+    own_runpath_inherits_nothing, a_program_that_opens_it_lends_a_search_path,
+    a_program_that_opens_nothing_is_no_help, every_program_that_opens_it_lends_a_search_path,
 );
 
 /// `libbar.so`, linked by lld, which fills every page of a file.
@@ -218,27 +219,38 @@ impl Extension {
     }
 }
 
+/// A program whose strings name the library lends it a DT_RPATH, whichever way it is wrapped.
+fn a_program_that_opens_it_lends_a_search_path(variant: Variant) {
+    for strategy in ["stub", "inplace"] {
+        for search in ["runpath", "frozen"] {
+            let extension = Extension::new(variant);
+            let original = host(variant).build();
+            let host = extension.root.install(&original, "/app/host");
+            let args = ["--strategy", strategy, "--search", search];
+            extension.is_served_by(&host, &args);
+            let output = extension.start(&host).success();
+            assert_eq!(output.stdout, "42\n", "{output}");
+            let original = fs::read(original).expect("built above");
+            match strategy {
+                "stub" => drop(Wrapped::read(&extension.root, &host, original)),
+                _ => drop(Edited::read(&extension.root, &host, original)),
+            }
+        }
+    }
+}
+
 /// Neither a program's DT_RPATH nor what it needs says that it opens a library.
 fn a_program_that_opens_nothing_is_no_help(variant: Variant) {
     let extension = Extension::new(variant);
-    let host = host(variant).build();
-    extension.root.install(&host, "/app/host");
-    extension.asks_for("/app/host opens it");
-    extension
-        .root
-        .install(&lender(variant).build(), "/app/bin/other");
-    extension.asks_for("/app/host opens it");
-    let output = extension.start("/app/host").exits_with(1);
-    assert!(output.stdout.contains("libfoo.so"), "{output}");
+    let other = lender(variant).build();
+    extension.root.install(&other, "/app/bin/other");
+    extension.asks_for("programs that open it");
     let other = extension.start("/app/bin/other").success();
     assert_eq!(other.stdout, "40\n", "{other}");
 
     // The strings of this one do not say what it opens.
     let unknown = Build::program(variant, source("open.c"));
     let unknown = unknown.flags([r#"-DOPENS="nothing""#, "-ldl"]);
-    for name in ["/app/host", "/app/.host.wrapbuddy"] {
-        fs::remove_file(extension.root.path(name)).expect("installed above");
-    }
     extension.root.install(&unknown.build(), "/app/unknown");
     extension.asks_for("programs that open it");
 
@@ -255,20 +267,17 @@ fn a_program_that_opens_nothing_is_no_help(variant: Variant) {
     assert_eq!(output.stdout, "42\n", "{output}");
 }
 
-/// One that opens it and serves it does not speak for one that opens it and does not.
-fn every_program_that_opens_it_needs_the_path(variant: Variant) {
+/// One that opens it with a search path of its own does not speak for one without.
+fn every_program_that_opens_it_lends_a_search_path(variant: Variant) {
     let extension = Extension::new(variant);
     let rpath = "-Wl,--disable-new-dtags,-rpath,$ORIGIN/../lib,--no-as-needed";
     let serving = host(variant).flag(rpath).link(foo(variant)).build();
     extension.root.install(&serving, "/app/bin/serving");
-    extension.is_served_by("/app/bin/serving", &[]);
-    let output = extension.start("/app/bin/serving").success();
-    assert_eq!(output.stdout, "42\n", "{output}");
-
-    extension
-        .root
-        .install(&host(variant).build(), "/app/bin/host");
-    extension.asks_for("/app/bin/host opens it");
-    let output = extension.start("/app/bin/host").exits_with(1);
-    assert!(output.stdout.contains("libfoo.so"), "{output}");
+    let host = host(variant).build();
+    extension.root.install(&host, "/app/bin/host");
+    for program in ["/app/bin/serving", "/app/bin/host"] {
+        extension.is_served_by(program, &[]);
+        let output = extension.start(program).success();
+        assert_eq!(output.stdout, "42\n", "{output}");
+    }
 }

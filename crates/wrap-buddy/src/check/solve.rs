@@ -204,7 +204,7 @@ impl Call {
             true => resolver.library(wanted.inside, wanted.elf, &self.interpreter, false),
             false => {
                 let edited = Edited::new();
-                resolver.program(wanted.inside, wanted.elf, &self.interpreter, &edited)
+                resolver.program(wanted.inside, wanted.elf, &self.interpreter, &edited, &[])
             }
         }
     }

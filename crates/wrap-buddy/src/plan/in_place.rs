@@ -331,8 +331,7 @@ impl Choice<'_> {
             search: search.as_bytes(),
             needed: &needed,
             in_front: *in_front,
-            inherited: (self.interpreter.is_some() && self.style.inherited)
-                || self.resolution.goes_on_inheriting,
+            inherited: self.resolution.inherited,
         };
         ground.changes(&wanted, allowed)
     }

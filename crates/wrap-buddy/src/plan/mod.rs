@@ -157,8 +157,6 @@ impl Plan {
 /// How plans are made.
 #[derive(Debug)]
 pub struct Style<'a> {
-    /// Whether libraries without a DT_RUNPATH inherit the search path of programs.
-    pub inherited: bool,
     /// Whether what has no room in a program is told by a stub instead.
     pub or_stub: bool,
     /// Paths relative to the executable.

@@ -176,7 +176,7 @@ pub fn stub(
     if style.relocatable {
         flags = flags.union(Flags::RELOCATABLE);
     }
-    if style.inherited || elf.dynamic.as_ref().is_some_and(|own| own.is_inherited()) {
+    if resolution.inherited || elf.dynamic.as_ref().is_some_and(|own| own.is_inherited()) {
         flags = flags.union(Flags::RPATH);
     }
     if ground.is_unused(&slot) {
@@ -187,7 +187,7 @@ pub fn stub(
         in_front,
         implied: &resolution.implied,
         search: !search.is_empty(),
-        inherited: style.inherited,
+        inherited: resolution.inherited,
     };
     let injection = inject(&elf, arch, wanted).map_err(anyhow::Error::msg)?;
     if injection.seed_debug {

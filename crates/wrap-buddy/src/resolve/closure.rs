@@ -43,18 +43,19 @@ pub(super) struct Plan<'a> {
     result: Resolution,
 }
 
-/// The libraries of the program `subject`, and theirs.
+/// The libraries of the program `subject`, and theirs. Libraries that it opens inherit its search path if there are directories
+/// to be `lent`.
 pub(super) fn program(
-    Grounds { settings, shelf }: Grounds<'_>,
+    grounds: Grounds<'_>,
     edited: &Edited<'_>,
+    lent: &[PathBuf],
     subject: Asker<'_>,
     linker: &Linker<'_>,
 ) -> Resolution {
-    let grounds = Grounds { settings, shelf };
-    match program_with(grounds, edited, subject, linker, None) {
+    match program_with(grounds, edited, lent, subject, linker, None) {
         Ok(resolution) => resolution,
         Err(added) => {
-            let again = program_with(grounds, edited, subject, linker, Some(added));
+            let again = program_with(grounds, edited, lent, subject, linker, Some(added));
             again.unwrap_or_default()
         }
     }
@@ -64,15 +65,18 @@ pub(super) fn program(
 fn program_with(
     Grounds { settings, shelf }: Grounds<'_>,
     edited: &Edited<'_>,
+    lent: &[PathBuf],
     subject: Asker<'_>,
     linker: &Linker<'_>,
     private: Option<Added>,
 ) -> Result<Resolution, Added> {
-    let offered = [&settings.libraries, &settings.runtime_dependencies];
+    let always = settings.runtime_dependencies.iter().chain(lent);
+    let offered = settings.libraries.iter().chain(always);
     let grounds = Grounds { settings, shelf };
-    let mut plan = Plan::new(grounds, subject, linker, offered.into_iter().flatten());
+    let mut plan = Plan::new(grounds, subject, linker, offered);
     let dynamic = subject.elf.dynamic.as_ref();
-    let is_inherited = dynamic.is_some_and(|own| own.is_inherited()) || settings.inherited;
+    let inherited = settings.inherited || !lent.is_empty();
+    let is_inherited = dynamic.is_some_and(|own| own.is_inherited()) || inherited;
     let own = plan.search_path(is_inherited);
     let mut direct: BTreeSet<OsString> = subject.elf.needed().iter().cloned().collect();
     let mut extra = Vec::new();
@@ -118,11 +122,12 @@ fn program_with(
     }
 
     let count = settings.libraries.len();
-    let always = count..count + settings.runtime_dependencies.len();
+    let always = count..count + settings.runtime_dependencies.len() + lent.len();
     let mut result = plan.finish(always);
+    result.inherited = inherited;
     // The same directories, under another name.
     let is_runpath = dynamic.is_some_and(|dynamic| dynamic.runpath.is_some());
-    result.search_changes |= settings.inherited && is_runpath && !result.search.is_empty();
+    result.search_changes |= inherited && is_runpath && !result.search.is_empty();
     Ok(result)
 }
 
@@ -169,7 +174,7 @@ pub(super) fn library(
     let helped = !plan.used.is_empty();
     let mut result = plan.finish(always.clone());
     result.search_changes &= helped || !always.is_empty();
-    result.goes_on_inheriting = !needs_help && !has_runpath;
+    result.inherited = !needs_help && !has_runpath;
     result
 }
 

@@ -129,8 +129,8 @@ pub struct Resolution {
     pub search_changes: bool,
     /// Those of its directories that are on it whatever they resolve.
     pub unconditional: Vec<PathBuf>,
-    /// Whether a new search path leaves the file what it inherits: it is a DT_RPATH.
-    pub goes_on_inheriting: bool,
+    /// Whether a new search path is a DT_RPATH: libraries are to inherit that of a program, or a library is to go on inheriting.
+    pub inherited: bool,
     /// Extra DT_NEEDED.
     pub added: Vec<Added>,
     /// Libraries that find what they need by the program's search path, which they inherit.
@@ -191,17 +191,21 @@ impl Resolver {
         }
     }
 
-    /// Resolves the libraries of the program `elf` at `path`, an absolute path.
+    /// Resolves the libraries of the program `elf` at `path`, an absolute path. Libraries that it opens are to inherit the
+    /// directories `lent`, if there are any.
     pub fn program(
         &self,
         path: &Path,
         elf: &Elf,
         interpreter: &Interpreter,
         edited: &Edited<'_>,
+        lent: &[PathBuf],
     ) -> Resolution {
-        self.linker(interpreter)
-            .map(|linker| closure::program(self.grounds(), edited, Asker { path, elf }, &linker))
-            .unwrap_or_default()
+        let subject = Asker { path, elf };
+        let program =
+            |linker: &Linker<'_>| closure::program(self.grounds(), edited, lent, subject, linker);
+        let linker = self.linker(interpreter);
+        linker.as_ref().map(program).unwrap_or_default()
     }
 
     /// Finds what the library `elf` at `path`, an absolute path, needs itself. One that `opens` others by name has the
