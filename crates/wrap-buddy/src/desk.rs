@@ -659,8 +659,8 @@ impl<'a> Desk<'a> {
         interpreter: &Interpreter,
         resolution: &Resolution,
     ) -> bool {
-        let keeps_search = !resolution.search_changes
-            || !self.style.inherited && directories_of(resolution).is_empty();
+        let keeps_search =
+            !resolution.search_changes || !self.inherited && directories_of(resolution).is_empty();
         let nothing_to_add = resolution.added.is_empty()
             && resolution.front.is_empty()
             && resolution.ignored.is_empty()
