@@ -108,10 +108,12 @@ fn wrapping_ends_between_files(variant: Variant) {
             }
             assert_eq!(output.status, Some(status), "{output}");
             assert_says(&output, signal.as_str());
-            assert!(
-                output.stderr.contains(&format!(": {count} files are done")),
-                "{output}"
-            );
+            let are_done = match count {
+                1 => "file is done",
+                _ => "files are done",
+            };
+            let said = format!(": {count} {are_done}");
+            assert!(output.stderr.contains(&said), "{output}");
             assert!(count > 0, "{output}");
             Some(copies)
         });
