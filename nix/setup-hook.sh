@@ -31,6 +31,10 @@ _wrapBuddyFail() {
     return 1
 }
 
+_wrapBuddyWarn() {
+    echo "wrapBuddy: warning: $*" >&2
+}
+
 # Puts the elements of the attribute $2 into the array $1: those of a bash array, else words.
 _wrapBuddyList() {
     local -n _wrapBuddyTarget="$1"
@@ -60,7 +64,7 @@ _wrapBuddyLibraryDirs() {
 }
 
 # Splits `[--no-recurse] [--] PATH…`, the arguments behind the three names: into the array $1 goes what limits find, into $2
-# flags for the tool, into $3 the paths.
+# flags for the tool, into $3 the paths that exist; of others it warns.
 _wrapBuddyArguments() {
     local -n _wrapBuddyLimit="$1" _wrapBuddyFlag="$2" _wrapBuddyPath="$3"
     shift 3
@@ -84,15 +88,16 @@ _wrapBuddyArguments() {
         shift
     done
     _wrapBuddyPath+=("$@")
-    local index
-    for index in "${!_wrapBuddyPath[@]}"; do
-        if [[ ! -e ${_wrapBuddyPath[index]} ]]; then
-            _wrapBuddyFail "${_wrapBuddyPath[index]}: no such file or directory"
-            return 1
-        fi
-        # Neither find nor the tool is to take it for a flag.
-        if [[ ${_wrapBuddyPath[index]} == -* ]]; then
-            _wrapBuddyPath[index]=./${_wrapBuddyPath[index]}
+    local path all=("${_wrapBuddyPath[@]}")
+    _wrapBuddyPath=()
+    for path in "${all[@]}"; do
+        if [[ ! -e $path ]]; then
+            _wrapBuddyWarn "$path: no such file or directory"
+        elif [[ $path == -* ]]; then
+            # Neither find nor the tool is to take it for a flag.
+            _wrapBuddyPath+=("./$path")
+        else
+            _wrapBuddyPath+=("$path")
         fi
     done
 }
@@ -120,9 +125,8 @@ addWrapBuddyRuntimeDeps() {
             wrapBuddyRuntimeDirs+=("$dependency/lib")
         elif [[ $(dirname -- "$dependency") == "${NIX_STORE:-/nix/store}" && -d $dependency ]] &&
             ! compgen -G "$dependency/*.so*" >/dev/null; then
-            _wrapBuddyFail "runtimeDependencies: $dependency has no libraries; those of a package with several outputs are in" \
+            _wrapBuddyWarn "runtimeDependencies: $dependency has no libraries; those of a package with several outputs are in" \
                 "lib.getLib of it"
-            return 1
         else
             # A library directory itself, which may be there at run time only, such as /run/opengl-driver/lib.
             wrapBuddyRuntimeDirs+=("$dependency")
@@ -190,6 +194,10 @@ wrapBuddy() {
     local limit flags paths
     _wrapBuddyArguments limit flags paths "$@" || return 1
     if ((${#paths[@]} == 0)); then
+        if (($# > 0)); then
+            _wrapBuddyWarn "nothing to wrap: no path in \"$*\" exists"
+            return 0
+        fi
         _wrapBuddyFail "usage: wrapBuddy [--no-recurse] [--] PATH…"
         return 1
     fi
@@ -222,6 +230,7 @@ wrapBuddy() {
     ((${#ignored[@]} == 0)) || arguments+=(--ignore-missing "${ignored[@]}")
     [[ -z ${wrapBuddyStrategy-} ]] || arguments+=(--strategy "$wrapBuddyStrategy")
     [[ -z ${wrapBuddySearch-} ]] || arguments+=(--search "$wrapBuddySearch")
+    [[ -z ${wrapBuddySearchMinimal-} ]] || arguments+=(--search-minimal)
     arguments+=("${more[@]}")
 
     echo "wrapBuddy: ${paths[*]}"

@@ -12,7 +12,7 @@ matrix!(glibc:
     what_may_move_is_named, a_library_that_is_gone,
     relocatable, what_is_opened_later, in_place, filtees, a_filtee_of_a_library_below_the_paths,
 );
-matrix!(systems: inherited);
+matrix!(systems: inherited, directories_that_nothing_is_needed_from);
 matrix!([x86_64_musl_pie x86_64_musl_exec]: (musl_searches_as_ever));
 
 const PROGRAM: &str = "/app/program";
@@ -317,6 +317,70 @@ fn what_is_opened_later(variant: Variant) {
     wrap.args(FROZEN).run();
     let output = root.command(PROGRAM).output().success();
     assert_eq!(output.stdout, "42\n");
+}
+
+/// What a program opens by its name is found in each directory of `--libs` that has libraries for it, behind those that it needs
+/// something from.
+fn directories_that_nothing_is_needed_from(variant: Variant) {
+    let root = Root::new(variant);
+    let inner = foo(variant, 40);
+    let plugin = bar(variant, &inner).flag("-Wl,-rpath,$ORIGIN").build();
+    let build = Build::program(variant, source("open.c")).flag("-ldl");
+    let built = build.flag("-Wl,--no-as-needed").link(&inner).build();
+    root.install(&built, PROGRAM);
+    let plugins = root.package("plugins", &[&plugin, &inner]);
+    let needed = root.package("foo", &[&inner]);
+    root.mkdir("/opt/empty");
+    let other = match variant.arch {
+        e2e::Arch::I686 => e2e::Arch::X86_64,
+        _ => e2e::Arch::I686,
+    };
+    let other = Variant::new(other, Libc::Glibc, e2e::Kind::Pie);
+    let others = root.package("others", &[foo(other, 1)]);
+
+    let libs = ["/opt/empty", &others, &needed, &plugins];
+    let search = |args: &[&str]| -> Vec<String> {
+        let wrap = root.wrap(PROGRAM).libs(libs);
+        wrap.args(args.iter().copied()).run();
+        let sidecar = root.read(&e2e::check::sidecar_of(PROGRAM));
+        let sidecar = Sidecar::parse(&sidecar).expect("a sidecar");
+        let text = String::from_utf8_lossy(sidecar.search()).into_owned();
+        text.split(':').map(str::to_owned).collect()
+    };
+    for mode in ["runpath", "rpath", "frozen"] {
+        let path = search(&["--search", mode]);
+        let at = |directory: &str| path.iter().position(|one| one == directory);
+        assert!(
+            at(&needed) < at(&plugins) && at(&needed).is_some(),
+            "{path:?}"
+        );
+        assert_eq!((at("/opt/empty"), at(&others)), (None, None), "{path:?}");
+        let output = root.command(PROGRAM).output().success();
+        assert_eq!(output.stdout, "42\n", "{mode}");
+    }
+
+    let path = search(&["--search-minimal"]);
+    assert!(
+        path.contains(&needed) && !path.contains(&plugins),
+        "{path:?}"
+    );
+    root.command(PROGRAM).output().exits_with(1);
+
+    // In place, where it fits.
+    let restore = root.wrap_buddy().args(["restore", PROGRAM]).output();
+    restore.success();
+    let wrap = || root.wrap(PROGRAM).args(["--strategy", "inplace"]);
+    wrap().libs(libs).run();
+    let output = root.command(PROGRAM).output().success();
+    assert_eq!(output.stdout, "42\n");
+
+    let long: Vec<String> = (0..200)
+        .map(|number| root.package(&format!("{number}-{}", "x".repeat(60)), &[&plugin]))
+        .collect();
+    let report = wrap().libs(long).libs(libs).report().success();
+    let note = "has no room for the directories of --libs that nothing it needs is in";
+    assert!(report.output.stdout.contains(note), "{}", report.output);
+    root.command(PROGRAM).output().exits_with(1);
 }
 
 /// A program that needs `libbar.so`, whose own `bar` is 1; `tag` says that `libimpl.so` stands for that, whose `bar` is 42 by way

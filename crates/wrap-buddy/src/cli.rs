@@ -108,12 +108,14 @@ pub struct Cli {
     pub paths: Vec<PathBuf>,
 
     /// Library directories, searched in this order
-    #[arg(help_heading = "Libraries", long, value_name = "PATH", num_args = 1.., value_parser = search_directory())]
+    ///
+    /// What they lack is looked for in the directories given to --paths, and where the libraries found look themselves.
+    #[arg(help_heading = "Libraries", long, value_name = "PATH", num_args = 0.., value_parser = search_directory())]
     pub libs: Vec<PathBuf>,
 
     /// Directories put on the search path of every program, and of libraries that open others by name, whether they resolve
     /// anything or not
-    #[arg(help_heading = "Libraries", long, value_name = "PATH", num_args = 1.., value_parser = search_directory())]
+    #[arg(help_heading = "Libraries", long, value_name = "PATH", num_args = 0.., value_parser = search_directory())]
     pub runtime_dependencies: Vec<PathBuf>,
 
     /// Glob patterns of sonames that may be missing
@@ -127,6 +129,12 @@ pub struct Cli {
     /// How programs find their libraries
     #[arg(help_heading = "Libraries", long, value_enum, default_value_t)]
     pub search: Search,
+
+    /// Leave directories of --libs off the search path that have nothing a program needs to start
+    ///
+    /// Without it they are at its end, where they have libraries for the program: for what it opens by name.
+    #[arg(help_heading = "Libraries", long)]
+    pub search_minimal: bool,
 
     /// Glob patterns of sonames that `--search frozen` leaves to be searched for; instead of those of drivers
     ///
@@ -235,7 +243,7 @@ pub struct Check {
     pub look: Look,
 
     /// Library directories to wrap with: says what that would solve
-    #[arg(long, value_name = "PATH", num_args = 1.., value_parser = search_directory())]
+    #[arg(long, value_name = "PATH", num_args = 0.., value_parser = search_directory())]
     pub libs: Vec<PathBuf>,
 
     /// The dynamic linker to wrap with; once for each architecture and libc
@@ -374,10 +382,18 @@ fn together(patterns: &[Glob]) -> Result<GlobSet, globset::Error> {
 /// A directory that ld.so can be told of.
 fn search_directory() -> impl clap::builder::TypedValueParser<Value = PathBuf> {
     use clap::builder::TypedValueParser;
-    clap::builder::PathBufValueParser::new().try_map(|path| {
-        let separates = path.as_os_str().as_bytes().contains(&b':');
-        if separates {
-            return Err("ld.so takes the colon in it for the end of the directory");
+    // The parser of paths refuses an empty one.
+    clap::builder::OsStringValueParser::new().try_map(|text| {
+        let path = PathBuf::from(text);
+        let text = path.as_os_str().as_bytes();
+        if text.contains(&b':') {
+            return Err(match path.exists() {
+                true => "ld.so takes the colon in it for the end of the directory",
+                false => "separate directories with spaces, not with colons",
+            });
+        }
+        if text.is_empty() {
+            return Ok(path);
         }
         std::path::absolute(&path).map_err(|_| "the current directory cannot be determined")
     })

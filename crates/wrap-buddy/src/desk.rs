@@ -109,13 +109,14 @@ pub struct Desk<'a> {
 }
 
 impl<'a> Desk<'a> {
-    /// A desk for `candidates`.
+    /// A desk for `candidates`, with directories of libraries and of what is opened at run time.
     pub fn new(
         means: Means<'a>,
         resolver: Resolver,
         style: Style<'a>,
         cli: &'a Cli,
         tree: Option<MovedTree>,
+        [libs, runtime_dependencies]: [&'a [PathBuf]; 2],
         candidates: &'a [Candidate],
     ) -> Self {
         Self {
@@ -124,8 +125,8 @@ impl<'a> Desk<'a> {
             style,
             strategy: cli.strategy,
             inherited: cli.search == Search::Rpath,
-            libs: &cli.libs,
-            runtime_dependencies: &cli.runtime_dependencies,
+            libs,
+            runtime_dependencies,
             verbose: cli.output.verbose,
             force: cli.force,
             tree,
@@ -696,6 +697,7 @@ fn planned(shown: PathBuf, mut plan: Plan) -> FileReport {
     plan.notes.extend(unopened.map(Unopened::to_string));
     let private = plan.resolution.private.iter().cloned();
     plan.notes.extend(private);
+    plan.notes.extend(plan.resolution.notes.clone());
     let resolution = &plan.resolution;
     let added = resolution.added.iter();
     let loaded_for = added.filter_map(|one| one.needed_by.as_ref());
@@ -735,7 +737,7 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 /// The directories on a search path that were given for it.
 fn directories_of(resolution: &Resolution) -> Vec<PathBuf> {
     let directories = resolution.search.iter().filter_map(|entry| match entry {
-        Entry::Directory(path) => Some(path.clone()),
+        Entry::Directory(path) | Entry::Within(path) => Some(path.clone()),
         Entry::Kept(_) => None,
     });
     directories.collect()
@@ -809,12 +811,10 @@ fn tell_helpers(
         let is_served = helped.contains_key(&room.path) && !failing.contains_key(&room.path);
         room.inherits && !is_served
     });
-    let wanted: HashSet<&PathBuf> = alone.flat_map(|room| &room.directories).collect();
-    let lacking: Vec<PathBuf> = libs
-        .iter()
-        .filter(|one| wanted.contains(one))
-        .cloned()
-        .collect();
+    let wanted: BTreeSet<&PathBuf> = alone.flat_map(|room| &room.directories).collect();
+    let named = libs.iter().filter(|one| wanted.contains(one));
+    let others = wanted.iter().copied().filter(|one| !libs.contains(one));
+    let lacking: Vec<PathBuf> = named.chain(others).cloned().collect();
     for (index, room) in rooms {
         let programs = |of: &HashMap<PathBuf, Vec<PathBuf>>| of.get(&room.path).cloned();
         let (helpers, failing) = (programs(helped), programs(failing));

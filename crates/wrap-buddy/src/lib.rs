@@ -20,6 +20,7 @@ pub mod inject;
 pub mod inspect;
 pub mod interpreter;
 pub mod loaders;
+mod named;
 mod naming;
 mod open_files;
 mod openers;

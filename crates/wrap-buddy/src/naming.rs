@@ -40,6 +40,11 @@ pub fn is_sidecar_name(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b".") && name.as_bytes().ends_with(b".wrapbuddy")
 }
 
+/// Whether a directory is one of symbolic links by its name.
+pub fn is_links_name(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b".") && name.as_bytes().ends_with(b".wrapbuddy.d")
+}
+
 /// The identity of a program, from its original content: its headers, the bytes of the slot, and its length; and the length of the
 /// stub, by which the loader knows where the program lies: two stubs may come to slots of the same length.
 pub fn identity(original: &Elf, slot: &[u8], stub_len: u32) -> Id {

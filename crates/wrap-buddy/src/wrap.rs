@@ -15,10 +15,11 @@ use crate::crew::{Crew, Stop};
 use crate::desk::Desk;
 use crate::interpreter::Interpreters;
 use crate::loaders::Loaders;
+use crate::named::Named;
 use crate::outside::MovedTree;
 use crate::plan::{Plan, Style};
 use crate::report::{FileReport, Report, Status, Teller};
-use crate::resolve::{Resolver, Settings};
+use crate::resolve::{Given, Resolver, Settings};
 use crate::scan::{Candidate, scan_told};
 use crate::tree_lock::TreeLock;
 
@@ -102,18 +103,24 @@ pub fn wrap_candidates(
 ) -> Result<Report> {
     let interpreters = Interpreters::find(&cli.interpreter).context("--interpreter")?;
     let loaders = Loaders::new(cli.loader_dir_path.as_deref())?;
+    let libs = Named::new(&cli.libs, "--libs");
+    let always = cli.runtime_dependencies.iter();
+    let always = always.filter(|path| !path.as_os_str().is_empty());
+    let always: Vec<PathBuf> = always.cloned().collect();
     let resolver = Resolver::new(Settings {
-        libraries: cli.libs.clone(),
-        runtime_dependencies: cli.runtime_dependencies.clone(),
+        libraries: libs.directories.clone(),
+        runtime_dependencies: always.clone(),
         needed: cli.needed.clone(),
         may_be_missing: cli.may_be_missing().context("--ignore-missing")?,
         inherited: cli.search == Search::Rpath,
+        minimal: cli.search_minimal,
+        relocatable: cli.relocatable,
         frozen_except: match cli.search {
             Search::Frozen => Some(cli.frozen_except().context("--frozen-except")?),
             Search::Runpath | Search::Rpath => None,
         },
-        paths: real(&cli.paths).collect(),
-        bundle: bundle(cli),
+        given: Given::new(&cli.paths, !cli.no_recurse),
+        bundle: bundle(cli, &libs.directories),
     });
     let means = Means {
         stages,
@@ -134,7 +141,15 @@ pub fn wrap_candidates(
     let is_bounded = cli.relocatable && !cli.allow_outside;
     let tree = is_bounded.then(|| MovedTree::new(cli));
     let base = tree.as_ref().map(|tree| tree.base.clone());
-    let desk = Desk::new(means, resolver, style, cli, tree, candidates);
+    let desk = Desk::new(
+        means,
+        resolver,
+        style,
+        cli,
+        tree,
+        [&libs.directories, &always],
+        candidates,
+    );
     let mut files = desk.decide(&crew, teller, stop);
     skip_hard_links(&mut files);
 
@@ -144,7 +159,7 @@ pub fn wrap_candidates(
     let mut report = Report {
         dry_run: cli.dry_run,
         tree: base.unwrap_or_default(),
-        warnings: warnings(cli, &files),
+        warnings: warnings(cli, libs.warnings.clone(), &files),
         errors: mismatch
             .into_iter()
             .map(|why| format!("--interpreter: {why}"))
@@ -167,14 +182,12 @@ pub fn wrap_candidates(
 }
 
 /// What is wrapped, and what was named to go with it.
-fn bundle(cli: &Cli) -> Vec<PathBuf> {
-    let named = [&cli.paths, &cli.libs, &cli.runtime_dependencies];
-    named.into_iter().flat_map(|paths| real(paths)).collect()
-}
-
-/// Those of `paths` that are there, free of symbolic links.
-fn real(paths: &[PathBuf]) -> impl Iterator<Item = PathBuf> {
-    paths.iter().filter_map(|path| fs::canonicalize(path).ok())
+fn bundle(cli: &Cli, libs: &[PathBuf]) -> Vec<PathBuf> {
+    let named = [&*cli.paths, libs, &cli.runtime_dependencies];
+    let named = named.into_iter().flatten();
+    named
+        .filter_map(|path| fs::canonicalize(path).ok())
+        .collect()
 }
 
 /// Two names of one file: it is worked on under the first. Names that were not met are told of.
@@ -281,12 +294,8 @@ fn succeeded(loaders: &BTreeMap<PathBuf, Result<()>>) -> impl Iterator<Item = Pa
     written.map(|(path, _)| path.clone())
 }
 
-/// What concerns no single file: directories that will resolve nothing because they are not there, and loaders.
-fn warnings(cli: &Cli, files: &[FileReport]) -> Vec<String> {
-    let lost = cli.libs.iter().filter(|directory| !directory.is_dir());
-    let mut warnings: Vec<String> = lost
-        .map(|directory| format!("--libs {}: no such directory", directory.display()))
-        .collect();
+/// What concerns no single file: what there is to say of directories, and of loaders.
+fn warnings(cli: &Cli, mut warnings: Vec<String>, files: &[FileReport]) -> Vec<String> {
     let plans = files.iter().filter_map(|file| file.plan.as_ref());
     let mut stubs = plans.clone().filter_map(|plan| plan.stub());
     if !cli.brings_loaders() && stubs.any(|stub| stub.loader.is_none()) {

@@ -85,7 +85,8 @@ fn in_one_run_with_the_program(variant: Variant) {
     let chain = Chain::new(variant);
     let directories = chain.directories();
     let wrap = chain.root.wrap(PROGRAM).and(directories.clone());
-    let report = wrap.libs(directories).report().success();
+    let wrap = wrap.libs(directories).args(["--search-minimal"]);
+    let report = wrap.report().success();
     assert_eq!([report.count("wrapped"), report.count("edited")], [1, 2]);
     assert_eq!(report.file(PROGRAM).needed(), [""; 0]);
     chain.check();
@@ -110,8 +111,8 @@ fn in_a_run_of_their_own(variant: Variant) {
 
     // A program that comes later is wrapped knowing that.
     chain.root.install(&chain.program, PROGRAM);
-    let report = chain.root.wrap(PROGRAM).libs(chain.directories()).report();
-    let report = report.success();
+    let wrap = chain.root.wrap(PROGRAM).libs(chain.directories());
+    let report = wrap.args(["--search-minimal"]).report().success();
     assert_eq!(report.file(PROGRAM).needed(), [""; 0]);
     chain.check();
 }

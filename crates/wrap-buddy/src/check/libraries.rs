@@ -376,7 +376,7 @@ impl Look<'_, '_> {
     /// Where there is a library, and which package has it.
     fn help(&self, name: &str) -> Vec<String> {
         let elf = &self.subject.elf;
-        let directories = self.desk.library.with(name, elf.machine, elf.class);
+        let directories = self.desk.library.with(name, elf, self.inside);
         let first = directories.first();
         let there = first.map(|directory| format!("it is in {}", directory.display()));
         if let Some(there) = there {

@@ -8,7 +8,9 @@ use std::sync::OnceLock;
 
 use ignore::WalkBuilder;
 
+use crate::inspect::Elf;
 use crate::resolve::index::{self, Card};
+use crate::resolve::steps;
 use crate::root::Root;
 
 /// How deep below `--find-in` there may be libraries.
@@ -20,16 +22,24 @@ pub struct Library {
     root: Root,
     /// Directories that the user named.
     pub libs: Vec<PathBuf>,
+    /// Directories that files to be checked are in.
+    checked: Vec<PathBuf>,
     find_in: Vec<PathBuf>,
     index: OnceLock<Vec<(PathBuf, Vec<Card>)>>,
 }
 
 impl Library {
-    /// Nothing is looked at yet. `libs` are searched as they are, `find_in` with all below.
-    pub fn new(root: Root, libs: Vec<PathBuf>, find_in: Vec<PathBuf>) -> Self {
+    /// Nothing is looked at yet. `libs` and `checked` are searched as they are, `find_in` with all below.
+    pub fn new(
+        root: Root,
+        libs: Vec<PathBuf>,
+        checked: Vec<PathBuf>,
+        find_in: Vec<PathBuf>,
+    ) -> Self {
         Self {
             root,
             libs,
+            checked,
             find_in,
             index: OnceLock::new(),
         }
@@ -39,7 +49,8 @@ impl Library {
         self.index.get_or_init(|| {
             let below = self.find_in.iter().flat_map(|one| self.below(one));
             let mut seen = BTreeSet::new();
-            let all = self.libs.iter().cloned().chain(below);
+            let named = self.libs.iter().chain(&self.checked).cloned();
+            let all = named.chain(below);
             let all: Vec<PathBuf> = all.filter(|one| seen.insert(one.clone())).collect();
             let on_host: Vec<PathBuf> = all.iter().map(|one| self.root.on_host(one)).collect();
             all.into_iter().zip(index::directories(&on_host)).collect()
@@ -74,16 +85,27 @@ impl Library {
         found
     }
 
-    /// Directories with a library that is called `name`, for this machine and class.
-    pub fn with(&self, name: &str, machine: u16, class: u8) -> Vec<&Path> {
+    /// Directories with a library that is called `name`, for what `wanted` is: those that the user named, then those of the
+    /// files that are checked, the nearest to `from` first, then all others.
+    pub fn with(&self, name: &str, wanted: &Elf, from: &Path) -> Vec<&Path> {
+        let (machine, class) = (wanted.machine, wanted.class);
         let has = |cards: &[Card]| {
             let at = cards.binary_search_by(|card| card.name.as_os_str().cmp(OsStr::new(name)));
             at.is_ok_and(|at| (cards[at].machine, cards[at].class) == (machine, class))
         };
         let directories = self.index().iter().filter(|(_, cards)| has(cards));
+        let directories = directories.map(|(directory, _)| directory.as_path());
+        let mut directories: Vec<&Path> = directories.collect();
+        let origin = from.parent().unwrap_or(Path::new("/"));
+        directories.sort_by_key(|directory| {
+            let is_in = |all: &[PathBuf]| all.iter().any(|one| one == directory);
+            match (is_in(&self.libs), is_in(&self.checked)) {
+                (true, _) => (0, 0),
+                (false, true) => (1, steps(origin, directory)),
+                (false, false) => (2, 0),
+            }
+        });
         directories
-            .map(|(directory, _)| directory.as_path())
-            .collect()
     }
 
     /// A library whose DT_SONAME is `soname`, although its file is called differently.

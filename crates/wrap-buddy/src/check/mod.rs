@@ -25,12 +25,13 @@ use crate::cli::Check;
 use crate::crew::Crew;
 use crate::inspect::Elf;
 use crate::interpreter::{Interpreter, Interpreters, Libc};
+use crate::named::Named;
 use crate::reach::Reach;
 use crate::report::Teller;
 use crate::report::json::Line;
 use crate::resolve::{Processor, Shelf, Surroundings, Tree, preload_list};
 use crate::root::Root;
-use crate::scan::{Candidate, Wanted, scan_told};
+use crate::scan::{Candidate, Wanted, directories, scan_told};
 use diagnosis::{Diagnosis, Next, Note, Problem};
 use library::Library;
 
@@ -185,12 +186,19 @@ pub fn check(check: &Check, stages: &[Stage], teller: &Teller) -> Result<Checked
             true
         },
     );
-    let libs = inside(&check.libs, "--libs")?;
+    let named = Named::new(&check.libs, "--libs");
+    let libs = inside(&named.directories, "--libs")?;
     let named_interpreters = inside(&check.interpreter, "--interpreter")?;
     let find_in = match check.find_in.as_slice() {
         [] => vec![PathBuf::from("/nix/store")],
-        directories => inside(directories, "--find-in")?,
+        directories => {
+            let named = directories.iter().filter(|one| !one.as_os_str().is_empty());
+            inside(&named.cloned().collect::<Vec<_>>(), "--find-in")?
+        }
     };
+    let checked = directories(&candidates).into_iter();
+    let checked = checked.filter_map(|(_, real)| root.inside(&real).ok());
+    let checked: Vec<PathBuf> = checked.collect();
     let desk = Desk {
         stages,
         shelf: Shelf::new(root.clone(), libs.clone()),
@@ -204,7 +212,7 @@ pub fn check(check: &Check, stages: &[Stage], teller: &Teller) -> Result<Checked
         interpreters: Interpreters::find_in(&root, &named_interpreters).context("--interpreter")?,
         met: OnceLock::new(),
         named_interpreters,
-        library: Library::new(root.clone(), libs, find_in),
+        library: Library::new(root.clone(), libs, checked, find_in),
         packages: packages::Packages::of(&root),
         root,
     };
@@ -246,10 +254,10 @@ pub fn check(check: &Check, stages: &[Stage], teller: &Teller) -> Result<Checked
         let missing = [Diagnosis::LibraryMissing, Diagnosis::LibraryPassedOver];
         problems.any(|problem| missing.contains(&problem.diagnosis) && problem.help.is_empty())
     };
-    let notes = match files.iter().any(asks) {
-        true => desk.packages.advice().into_iter().collect(),
-        false => Vec::new(),
-    };
+    let mut notes = named.warnings;
+    if files.iter().any(asks) {
+        notes.extend(desk.packages.advice());
+    }
     Ok(Checked { files, notes })
 }
 

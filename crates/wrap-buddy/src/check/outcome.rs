@@ -40,7 +40,7 @@ pub fn in_the_way(
 fn joined(search: &[Entry]) -> OsString {
     let texts = search.iter().map(|entry| match entry {
         Entry::Kept(text) => text.clone(),
-        Entry::Directory(path) => path.clone().into_os_string(),
+        Entry::Directory(path) | Entry::Within(path) => path.clone().into_os_string(),
     });
     let texts: Vec<OsString> = texts.collect();
     texts.join(std::ffi::OsStr::new(":"))

@@ -67,7 +67,7 @@ pub fn interpreter(desk: &Desk<'_>, wanted: &Wanted<'_>, unmet: &[Unmet]) -> Opt
     let names = own.into_iter().chain(usual);
     let mut candidates = names.flat_map(|name| {
         let name = name.to_string_lossy().into_owned();
-        let directories = desk.library.with(&name, elf.machine, elf.class);
+        let directories = desk.library.with(&name, elf, wanted.inside);
         directories.into_iter().map(move |one| one.join(&name))
     });
     candidates.find_map(|path| {
@@ -240,7 +240,7 @@ impl Call {
         let elf = wanted.elf;
         let mut counts: Vec<(&Path, usize)> = Vec::new();
         for name in missing {
-            for directory in desk.library.with(name, elf.machine, elf.class) {
+            for directory in desk.library.with(name, elf, wanted.inside) {
                 if !self.suits(desk, &directory.join(name)) {
                     continue;
                 }
@@ -276,7 +276,7 @@ impl Call {
         let elf = wanted.elf;
         unmet.iter().find_map(|unmet| {
             let name = unmet.library.file_name()?.to_string_lossy();
-            let directories = desk.library.with(&name, elf.machine, elf.class);
+            let directories = desk.library.with(&name, elf, wanted.inside);
             let mut new = directories
                 .into_iter()
                 .filter(|directory| !self.libs.iter().any(|known| known == directory));
@@ -289,7 +289,7 @@ impl Call {
     fn open(&mut self, desk: &Desk<'_>, wanted: &Wanted<'_>, problem: &Problem) {
         let elf = wanted.elf;
         let name = problem.soname.as_deref().unwrap_or_default();
-        let directories = desk.library.with(name, elf.machine, elf.class);
+        let directories = desk.library.with(name, elf, wanted.inside);
         let mut suitable = directories.into_iter();
         if let Some(found) = suitable.find(|one| self.suits(desk, &one.join(name)))
             && !self.always.iter().any(|known| known == found)
@@ -355,7 +355,7 @@ impl Call {
         let name = unmet.library.file_name().unwrap_or_default();
         let (name, versions) = (name.to_string_lossy(), unmet.versions.join(", "));
         let elf = wanted.elf;
-        let mut directories = desk.library.with(&name, elf.machine, elf.class).into_iter();
+        let mut directories = desk.library.with(&name, elf, wanted.inside).into_iter();
         let text = match directories.find(|directory| defines(desk, directory, unmet)) {
             Some(directory) => format!(
                 "{} has {versions}, but by what the files themselves say {} is found first: replace that",

@@ -20,7 +20,7 @@ use crate::root::Root;
 use crate::scan::io_reason;
 
 /// The C library a dynamic linker is part of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Libc {
     /// The GNU C library.
     Glibc,

@@ -22,7 +22,7 @@ use crate::in_place::{Changes, Ground, Visibility, Wanted, outside};
 use crate::inspect::{Elf, Source};
 use crate::naming::{identity_in_place, links_name, sidecar_name};
 use crate::privilege::Privilege;
-use crate::resolve::{Entry, Resolution, relative_file, search_path};
+use crate::resolve::{Entry, Relative, Resolution, relative_file, search_path};
 
 /// What is particular to edits in place.
 #[derive(Clone, Debug)]
@@ -136,7 +136,12 @@ impl Draft {
             ));
         }
         let interpreter = interp.map(|interp| (interp.path.clone(), interpreter.path.clone()));
-        let search = search(resolution, style.relocatable.then_some(directory))?;
+        let search = search(
+            resolution,
+            directory,
+            style.relocatable,
+            privilege.is_some(),
+        )?;
         if let Some(privilege) = &privilege {
             let files = interpreter.iter().map(|(_, path)| path.as_path());
             check_trusted(privilege, files.chain(frozen(resolution)), &search)?;
@@ -152,15 +157,21 @@ impl Draft {
             is_privileged: privilege.is_some(),
             interpreter: interpreter.as_ref().map(|(_, path)| path.as_os_str()),
             needed: needed(resolution, style.relocatable.then_some(directory)),
+            essential: match resolution.essential_changes {
+                true => search.get(..resolution.essential).unwrap_or(&search),
+                false => &[],
+            },
+            search: &search,
         };
-        let mut made = choice.make(&ground, search.clone());
+        let mut made = choice.make(&ground);
         let is_frozen = !resolution.front.is_empty();
         let thawed = is_frozen && made.is_err() && (earlier.is_some() || !style.or_stub);
         if thawed {
             choice.needed = (added(resolution), false);
-            made = choice.make(&ground, search);
+            made = choice.make(&ground);
         }
-        let (changes, search, links) = made.map_err(Refusal::NoRoom)?;
+        let (changes, told, links) = made.map_err(Refusal::NoRoom)?;
+        let is_short = choice.essential.len() < search.len() && told != search;
         let mut edits = Vec::new();
         for change in changes.list {
             edits.push(FileEdit::new(
@@ -192,6 +203,12 @@ impl Draft {
                 "has no room for the paths of all its libraries: they are searched for".to_owned(),
             );
         }
+        if is_short {
+            notes.push(
+                "has no room for the directories of --libs that nothing it needs is in: what it opens by name is not looked for there"
+                    .to_owned(),
+            );
+        }
         if changes.hidden {
             notes.push(
                 "its string table has no room behind it: ld.so finds the search path all the same, but patchelf and readelf do not"
@@ -205,7 +222,7 @@ impl Draft {
             sidecar_owner: sidecar_owner(privilege.as_ref(), &metadata),
             sidecar,
             edits,
-            search,
+            search: told,
             modified: modified(&metadata, earlier)?,
             settled,
             notes,
@@ -252,23 +269,32 @@ struct Choice<'a> {
     interpreter: Option<&'a OsStr>,
     /// The extra DT_NEEDED, and whether they go in front.
     needed: (Vec<OsString>, bool),
+    /// The search path.
+    search: &'a [OsString],
+    /// What of it is there for what the file needs.
+    essential: &'a [OsString],
 }
 
 impl Choice<'_> {
-    /// The whole search path or, where that does not fit, one directory with links; where other tools see it or, where there
-    /// is no such place, elsewhere.
-    fn make(
-        &self,
-        ground: &Ground<'_>,
-        search: Vec<OsString>,
-    ) -> Result<(Changes, Vec<OsString>, Option<Links>), String> {
+    /// The whole search path or, where that does not fit, what is essential of it, or one directory with links; where other
+    /// tools see it or, where there is no such place, elsewhere.
+    fn make(&self, ground: &Ground<'_>) -> Result<(Changes, Vec<OsString>, Option<Links>), String> {
+        let levels = [Visibility::Listed, Visibility::Unlisted, Visibility::Hidden];
+        if self.essential.len() < self.search.len() {
+            for allowed in levels {
+                if let Ok(changes) = self.changes(ground, self.search, allowed) {
+                    return Ok((changes, self.search.to_owned(), None));
+                }
+            }
+        }
+        let search = self.essential.to_owned();
         let links = match search.is_empty() {
             true => Err(String::new()),
             false => self.links(),
         };
         let unconditional = self.unconditional();
         let mut reason = String::new();
-        for allowed in [Visibility::Listed, Visibility::Unlisted, Visibility::Hidden] {
+        for allowed in levels {
             match self.changes(ground, &search, allowed) {
                 Ok(changes) => return Ok((changes, search, None)),
                 Err(why) => reason = why,
@@ -292,8 +318,12 @@ impl Choice<'_> {
     fn unconditional(&self) -> Vec<OsString> {
         let directories = self.resolution.unconditional.iter().cloned();
         let entries: Vec<Entry> = directories.map(Entry::Directory).collect();
-        let origin = self.style.relocatable.then(|| self.path.parent());
-        search_path(&entries, origin.flatten())
+        let origin = self.path.parent().unwrap_or(Path::new("/"));
+        let relative = match self.style.relocatable {
+            true => Relative::All,
+            false => Relative::None,
+        };
+        search_path(&entries, origin, relative)
     }
 
     /// The search paths that make use of links, the best first. The links serve all that is needed now; what the library may
@@ -305,7 +335,7 @@ impl Choice<'_> {
         let entries = self.resolution.search.iter();
         let kept = entries.filter_map(|entry| match entry {
             Entry::Kept(text) => Some(text.clone()),
-            Entry::Directory(_) => None,
+            Entry::Directory(_) | Entry::Within(_) => None,
         });
         let by_origin = OsString::from_iter([OsStr::new("$ORIGIN/"), &links_name(self.name)]);
         let short: Vec<OsString> = kept.chain([by_origin]).collect();

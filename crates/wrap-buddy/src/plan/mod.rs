@@ -21,7 +21,7 @@ use crate::earlier::{Earlier, PastEdit};
 use crate::inspect::Source;
 use crate::loaders::{Loader, Loaders};
 use crate::privilege::Privilege;
-use crate::resolve::{Front, Resolution, relative_file, search_path};
+use crate::resolve::{Front, Relative, Resolution, relative_file, search_path};
 
 /// One place of a file that changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,12 +167,23 @@ pub struct Style<'a> {
     pub loaders: &'a Loaders,
 }
 
-/// The search path as ld.so reads it: entries relative to `origin` where there is one; empty where nothing changes.
-fn search(resolution: &Resolution, origin: Option<&Path>) -> Result<Vec<OsString>> {
+/// The search path as ld.so reads it, for a file in the directory `origin`; empty where nothing changes. For a file that is
+/// privileged, ld.so ignores what is relative to it.
+fn search(
+    resolution: &Resolution,
+    origin: &Path,
+    is_relocatable: bool,
+    is_privileged: bool,
+) -> Result<Vec<OsString>> {
     if !resolution.search_changes {
         return Ok(Vec::new());
     }
-    let search = search_path(&resolution.search, origin);
+    let relative = match (is_relocatable, is_privileged) {
+        (true, _) => Relative::All,
+        (false, false) => Relative::Within,
+        (false, true) => Relative::None,
+    };
+    let search = search_path(&resolution.search, origin, relative);
     // The user's directories have none, but a path to one may.
     if let Some(entry) = search.iter().find(|entry| entry.as_bytes().contains(&b':')) {
         bail!(

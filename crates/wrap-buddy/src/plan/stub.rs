@@ -101,7 +101,12 @@ pub fn stub(
     let name = path.file_name().context("has no file name")?;
     let sidecar_path = directory.join(sidecar_name(name));
     let origin = style.relocatable.then_some(directory);
-    let search = search(&resolution, origin)?;
+    let search = search(
+        &resolution,
+        directory,
+        style.relocatable,
+        privilege.is_some(),
+    )?;
     let loader = match (style.self_contained, origin) {
         (true, _) => None,
         (false, None) => style.loaders.absolute(arch, stage)?,

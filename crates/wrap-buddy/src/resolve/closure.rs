@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use globset::GlobSet;
 
 use super::found::{Found, Near, Rule, SearchPath, Step};
+use super::further::{self, Attempt};
 use super::linker::Linker;
 use super::search_path::{self, OwnEntry, compose, own_entries};
 use super::shelf::Shelf;
@@ -39,6 +40,8 @@ pub(super) struct Plan<'a> {
     kept: Vec<OwnEntry>,
     /// What [`Rule::Offered`] counts. Behind them it counts where the dynamic linker is, and what it searches by itself.
     pub(super) offered: Vec<Step>,
+    /// The first of them that nobody named.
+    further: usize,
     used: BTreeSet<usize>,
     result: Resolution,
 }
@@ -52,28 +55,27 @@ pub(super) fn program(
     subject: Asker<'_>,
     linker: &Linker<'_>,
 ) -> Resolution {
-    match program_with(grounds, edited, lent, subject, linker, None) {
-        Ok(resolution) => resolution,
-        Err(added) => {
-            let again = program_with(grounds, edited, lent, subject, linker, Some(added));
-            again.unwrap_or_default()
-        }
-    }
+    further::search(grounds, subject, linker, |further| {
+        let attempt =
+            |private| program_with(grounds, edited, lent, subject, linker, further, private);
+        // What libc opens by itself is found out first.
+        attempt(None).unwrap_or_else(|added| attempt(Some(added)).unwrap_or_default())
+    })
 }
 
-/// The same, with what libc opens by itself; an error is that, where it is found out now.
+/// The same, with `further` directories and what libc opens by itself; an error is that, where it is found out now.
 fn program_with(
-    Grounds { settings, shelf }: Grounds<'_>,
+    grounds: Grounds<'_>,
     edited: &Edited<'_>,
     lent: &[PathBuf],
     subject: Asker<'_>,
     linker: &Linker<'_>,
+    further: &[PathBuf],
     private: Option<Added>,
-) -> Result<Resolution, Added> {
-    let always = settings.runtime_dependencies.iter().chain(lent);
-    let offered = settings.libraries.iter().chain(always);
-    let grounds = Grounds { settings, shelf };
-    let mut plan = Plan::new(grounds, subject, linker, offered);
+) -> Result<Attempt, Added> {
+    let settings = grounds.settings;
+    let always = [&*settings.runtime_dependencies, lent].concat();
+    let mut plan = Plan::new(grounds, subject, linker, &always, further);
     let dynamic = subject.elf.dynamic.as_ref();
     let inherited = settings.inherited || !lent.is_empty();
     let is_inherited = dynamic.is_some_and(|own| own.is_inherited()) || inherited;
@@ -122,13 +124,23 @@ fn program_with(
     }
 
     let count = settings.libraries.len();
-    let always = count..count + settings.runtime_dependencies.len() + lent.len();
-    let mut result = plan.finish(always);
+    let origin = subject.path.parent().unwrap_or(Path::new("/"));
+    let spare = (0..count).filter(|&index| {
+        let directory = grounds.shelf.real(&settings.libraries[index]);
+        // What stays behind when the tree moves is no good to a program in it.
+        !settings.minimal && (!settings.relocatable || settings.given.joins(&directory, origin))
+    });
+    let mut result = plan.finish(count..count + always.len(), spare);
     result.inherited = inherited;
     // The same directories, under another name.
     let is_runpath = dynamic.is_some_and(|dynamic| dynamic.runpath.is_some());
-    result.search_changes |= inherited && is_runpath && !result.search.is_empty();
-    Ok(result)
+    let is_renamed = inherited && is_runpath;
+    result.search_changes |= is_renamed && !result.search.is_empty();
+    result.essential_changes |= is_renamed && result.essential > 0;
+    Ok(Attempt {
+        result,
+        searched: walk.searched().cloned().collect(),
+    })
 }
 
 /// What the library `subject` needs itself, looked for as ld.so will for the library alone. Its search path changes only if it
@@ -140,6 +152,19 @@ pub(super) fn library(
     linker: &Linker<'_>,
     opens: bool,
 ) -> Resolution {
+    further::search(grounds, subject, linker, |further| {
+        library_with(grounds, subject, linker, opens, further)
+    })
+}
+
+/// The same, with `further` directories.
+fn library_with(
+    grounds: Grounds<'_>,
+    subject: Asker<'_>,
+    linker: &Linker<'_>,
+    opens: bool,
+    further: &[PathBuf],
+) -> Attempt {
     let Settings {
         libraries,
         runtime_dependencies,
@@ -155,8 +180,7 @@ pub(super) fn library(
         true => libraries.len()..libraries.len() + runtime_dependencies.len(),
         false => 0..0,
     };
-    let offered = libraries.iter().chain(runtime_dependencies);
-    let plan = Plan::new(grounds, subject, linker, offered);
+    let plan = Plan::new(grounds, subject, linker, runtime_dependencies, further);
     let is_inherited = dynamic.is_some_and(|own| own.is_inherited());
     let own = plan.search_path(is_inherited);
     let mut policy = OfLibrary {
@@ -172,10 +196,13 @@ pub(super) fn library(
         plan.open(&walk, None);
     }
     let helped = !plan.used.is_empty();
-    let mut result = plan.finish(always.clone());
+    let mut result = plan.finish(always.clone(), []);
     result.search_changes &= helped || !always.is_empty();
     result.inherited = !needs_help && !has_runpath;
-    result
+    Attempt {
+        result,
+        searched: walk.searched().cloned().collect(),
+    }
 }
 
 /// The system's own libraries are not ours to judge.
@@ -188,7 +215,8 @@ impl<'a> Plan<'a> {
         Grounds { settings, shelf }: Grounds<'a>,
         subject: Asker<'a>,
         linker: &'a Linker<'a>,
-        offered: impl IntoIterator<Item = &'a PathBuf>,
+        always: &[PathBuf],
+        further: &[PathBuf],
     ) -> Self {
         let origin = subject.path.parent().unwrap_or(Path::new("/"));
         let dynamic = subject.elf.dynamic.as_ref();
@@ -196,7 +224,8 @@ impl<'a> Plan<'a> {
         let own = text
             .map(|text| own_entries(text, origin, &linker.tokens(text.as_bytes())))
             .unwrap_or_default();
-        let offered = offered.into_iter().enumerate();
+        let offered = [&settings.libraries, always, further];
+        let offered = offered.into_iter().flatten().enumerate();
         let offered = offered.map(|(index, directory)| Step {
             directory: directory.clone(),
             rule: Rule::Offered(index),
@@ -209,6 +238,7 @@ impl<'a> Plan<'a> {
             kept: own.iter().filter(|one| one.is_kept()).cloned().collect(),
             own,
             offered: offered.collect(),
+            further: settings.libraries.len() + always.len(),
             used: BTreeSet::new(),
             result: Resolution::default(),
         }
@@ -392,18 +422,47 @@ impl<'a> Plan<'a> {
         self.result.front = front;
     }
 
-    /// Composes the search path, of what the file keeps of its own and the directories that are of use, or `always` there.
-    fn finish(mut self, always: Range<usize>) -> Resolution {
+    /// Composes the search path, of what the file keeps of its own and the directories that are of use, or `always` there; then
+    /// those of the `spare` ones that have libraries for the file.
+    fn finish(
+        mut self,
+        always: Range<usize>,
+        spare: impl IntoIterator<Item = usize>,
+    ) -> Resolution {
         let unconditional = always.clone().filter_map(|index| self.directory(index));
         let unconditional = unconditional.cloned().collect();
         let chosen: BTreeSet<usize> = self.used.iter().copied().chain(always).collect();
-        let directories = chosen.iter().filter_map(|&index| self.directory(index));
-        let directories: Vec<PathBuf> = directories.cloned().collect();
-        let shelf = self.shelf;
-        let search = compose(&self.kept, &directories, |directory| shelf.real(directory));
+        let origin = self.subject.path.parent().unwrap_or(Path::new("/"));
+        let interpreter = self.linker.interpreter;
+        let (linker, libc) = (&interpreter.elf, interpreter.libc);
+        let spare: Vec<usize> = spare
+            .into_iter()
+            .filter(|index| !chosen.contains(index))
+            .filter(|&index| {
+                let directory = &self.offered[index].directory;
+                self.shelf.has_libraries(directory, linker, libc)
+            })
+            .collect();
+        let entry = |&index: &usize| {
+            let directory = self.directory(index)?;
+            let is_further = (self.further..self.offered.len()).contains(&index);
+            let entry = match is_further && self.settings.given.joins(directory, origin) {
+                true => search_path::Entry::Within,
+                false => search_path::Entry::Directory,
+            };
+            Some(entry(directory.clone()))
+        };
+        let compose = |entries: &mut dyn Iterator<Item = search_path::Entry>| {
+            compose(&self.kept, entries, |directory| self.shelf.real(directory))
+        };
+        let essential = compose(&mut chosen.iter().filter_map(entry));
+        let search = compose(&mut chosen.iter().chain(&spare).filter_map(entry));
         let own = self.own.iter();
         let unchanged = own.map(|entry| search_path::Entry::Kept(entry.text.clone()));
-        self.result.search_changes = !search.iter().cloned().eq(unchanged);
+        let unchanged: Vec<search_path::Entry> = unchanged.collect();
+        self.result.essential = essential.len();
+        self.result.essential_changes = essential != unchanged;
+        self.result.search_changes = search != unchanged;
         self.result.search = search;
         self.result.unconditional = unconditional;
         self.result
@@ -579,8 +638,7 @@ impl Policy for OfLibrary<'_> {
     fn follows(&self, library: &Found) -> bool {
         let is_edited = || {
             let real = self.plan.shelf.real(&library.path);
-            let mut paths = self.plan.settings.paths.iter();
-            paths.any(|path| real.starts_with(path))
+            self.plan.settings.given.joins(&real, &real)
         };
         !self.is_alone && !is_of_system(library) && !is_edited()
     }

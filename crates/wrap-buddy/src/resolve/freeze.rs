@@ -142,7 +142,8 @@ impl<'a> Subject<'a> {
     }
 }
 
-fn is_of_family(name: &OsStr) -> bool {
+/// Whether a library of this name only works with a dynamic linker of the same build.
+pub(super) fn is_of_family(name: &OsStr) -> bool {
     LIBC_FAMILY.iter().any(|member| name == *member)
 }
 

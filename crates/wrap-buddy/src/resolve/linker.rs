@@ -227,8 +227,8 @@ impl<'a> Linker<'a> {
             .map(PathBuf::as_path)
     }
 
-    /// Whether `directory` has a library `name` that it would take.
-    fn has(&self, directory: &Path, name: &OsStr) -> bool {
+    /// Whether `directory` has a library `name` that it would take, and that is of its own libc.
+    pub(super) fn has(&self, directory: &Path, name: &OsStr) -> bool {
         let fits = |elf: &Elf| misfit(&self.interpreter.elf, self.interpreter.libc, elf).is_none();
         matches!(self.shelf.probe(&directory.join(name)), Probe::Library(elf) if fits(&elf))
     }

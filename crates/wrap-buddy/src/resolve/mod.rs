@@ -6,6 +6,8 @@ mod closure;
 mod conf;
 mod found;
 mod freeze;
+mod further;
+mod given;
 pub mod index;
 mod linker;
 mod private;
@@ -18,9 +20,10 @@ mod walk;
 
 pub use found::{Found, Near, Rule, SearchPath, Step, Uncached};
 pub use freeze::Front;
+pub use given::{Given, steps};
 pub use linker::{Linker, Surroundings, preload_list};
 pub use processor::Processor;
-pub use search_path::{Entry, relative_file, search_path};
+pub use search_path::{Entry, Relative, relative_file, search_path};
 pub use shelf::{Misfit, Probe, Shelf, misfit};
 pub use tree::{Dispensable, Lost, Tree};
 pub use versions::Unmet;
@@ -51,10 +54,14 @@ pub struct Settings {
     pub may_be_missing: GlobSet,
     /// Whether libraries without a DT_RUNPATH inherit the search path that programs get.
     pub inherited: bool,
+    /// Whether directories that nothing is found in stay off search paths.
+    pub minimal: bool,
+    /// Whether programs move together with the trees that they are in.
+    pub relocatable: bool,
     /// Programs load their libraries by path, all but those with such names; none: they search for all.
     pub frozen_except: Option<GlobSet>,
-    /// Files that are worked on, and directories below which all are, free of symbolic links.
-    pub paths: Vec<PathBuf>,
+    /// The trees that are worked on: what is missing else is looked for there.
+    pub given: Given,
     /// Directories, free of symbolic links, whose libraries do not move without the programs.
     pub bundle: Vec<PathBuf>,
 }
@@ -125,7 +132,11 @@ pub type Edited<'e> = HashMap<&'e OsStr, &'e [(OsString, PathBuf)]>;
 pub struct Resolution {
     /// The search path the program is to have; the file's own entries in front.
     pub search: Vec<Entry>,
-    /// Whether that differs from what the file has.
+    /// How many of its entries, from the front, are there for what is needed; the others for what may be opened by name.
+    pub essential: usize,
+    /// Whether these differ from what the file has.
+    pub essential_changes: bool,
+    /// Whether all of it differs from what the file has.
     pub search_changes: bool,
     /// Those of its directories that are on it whatever they resolve.
     pub unconditional: Vec<PathBuf>,
@@ -154,6 +165,8 @@ pub struct Resolution {
     pub movable: Vec<PathBuf>,
     /// Symbol versions that will not be found.
     pub unmet: Vec<Unmet>,
+    /// What the user may want to know of the choices made.
+    pub notes: Vec<String>,
     /// Every library found: the name it was asked for by, and where it is.
     pub found: Vec<(OsString, PathBuf)>,
 }

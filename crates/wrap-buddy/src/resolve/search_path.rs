@@ -12,6 +12,8 @@ pub enum Entry {
     Kept(OsString),
     /// A directory, absolute.
     Directory(PathBuf),
+    /// A directory, absolute, in the same tree as the file: both are moved together.
+    Within(PathBuf),
 }
 
 /// An entry of a file's own DT_RUNPATH or DT_RPATH.
@@ -110,11 +112,11 @@ fn substitute(text: &[u8], token: &[u8], values: &[&[u8]]) -> Vec<Vec<u8>> {
     values.iter().map(|value| pieces.join(*value)).collect()
 }
 
-/// Composes a search path without naming a directory twice: `kept` entries, then `directories`. `real` tells which
-/// directory a path leads to.
+/// Composes a search path without naming a directory twice: `kept` entries, then `more`. `real` tells which directory a path
+/// leads to.
 pub(super) fn compose(
     kept: &[OwnEntry],
-    directories: &[PathBuf],
+    more: impl IntoIterator<Item = Entry>,
     real: impl Fn(&Path) -> PathBuf,
 ) -> Vec<Entry> {
     let mut seen: Vec<PathBuf> = Vec::new();
@@ -129,24 +131,39 @@ pub(super) fn compose(
             seen.push(real(directory));
         }
     }
-    for directory in directories {
+    for entry in more {
+        let (Entry::Directory(directory) | Entry::Within(directory)) = &entry else {
+            continue;
+        };
         let real = real(directory);
         if !seen.contains(&real) {
             seen.push(real);
-            path.push(Entry::Directory(directory.clone()));
+            path.push(entry);
         }
     }
     path
 }
 
-/// Writes a search path as ld.so reads it; with `origin`, directories are written relative to it.
-pub fn search_path(entries: &[Entry], origin: Option<&Path>) -> Vec<OsString> {
+/// Which directories are written relative to the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relative {
+    /// None.
+    None,
+    /// Those in the same tree.
+    Within,
+    /// All.
+    All,
+}
+
+/// Writes a search path as ld.so reads it, for a file in the directory `origin`.
+pub fn search_path(entries: &[Entry], origin: &Path, relative: Relative) -> Vec<OsString> {
     entries
         .iter()
-        .map(|entry| match (entry, origin) {
+        .map(|entry| match (entry, relative) {
             (Entry::Kept(text), _) => text.clone(),
-            (Entry::Directory(directory), None) => directory.clone().into_os_string(),
-            (Entry::Directory(directory), Some(origin)) => {
+            (Entry::Directory(directory), Relative::None | Relative::Within)
+            | (Entry::Within(directory), Relative::None) => directory.clone().into_os_string(),
+            (Entry::Directory(directory) | Entry::Within(directory), _) => {
                 let mut text = OsString::from("$ORIGIN");
                 let relative = relative_to(directory, origin);
                 if !relative.as_os_str().is_empty() {
@@ -210,9 +227,16 @@ mod tests {
             Path::new("/nowhere"),
             &tokens(),
         );
-        let directories = ["/a", "/nowhere", "/c", "/c"].map(PathBuf::from);
-        let path = search_path(&compose(&kept, &directories, Path::to_owned), None);
-        assert_eq!(path, ["$ORIGIN", "/b", "/a", "/c"]);
+        let directory = |path: &str| Entry::Directory(PathBuf::from(path));
+        let mut more = ["/a", "/nowhere", "/c", "/c"].map(directory).to_vec();
+        more.push(Entry::Within(PathBuf::from("/nowhere/lib")));
+        let path = compose(&kept, more, Path::to_owned);
+        let origin = Path::new("/nowhere");
+        let written = |relative| search_path(&path, origin, relative);
+        let all = ["$ORIGIN", "/b", "/a", "/c", "/nowhere/lib"];
+        assert_eq!(written(Relative::None), all);
+        let within = ["$ORIGIN", "/b", "/a", "/c", "$ORIGIN/lib"];
+        assert_eq!(written(Relative::Within), within);
     }
 
     #[test]
@@ -235,7 +259,7 @@ mod tests {
             assert_eq!(relative, Path::new(expected), "{path} from {from}");
         }
         let directory = Entry::Directory(PathBuf::from("/a/bin"));
-        let path = search_path(&[directory], Some(Path::new("/a/bin")));
+        let path = search_path(&[directory], Path::new("/a/bin"), Relative::All);
         assert_eq!(path, ["$ORIGIN"]);
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
@@ -12,6 +14,7 @@ use super::cache::Cache;
 use super::index;
 use super::private;
 use crate::arch;
+use crate::bytes;
 use crate::inspect::{Elf, Identity, Source, identify, imports, read_regular};
 use crate::interpreter::Libc;
 use crate::root::Root;
@@ -32,6 +35,9 @@ pub enum Probe {
     Library(Arc<Elf>),
 }
 
+/// Machine, class and libc.
+type Kind = (u16, u8, Libc);
+
 /// Remembers every probe.
 #[derive(Debug)]
 pub struct Shelf {
@@ -42,6 +48,7 @@ pub struct Shelf {
     imports: Known<Arc<[&'static str]>>,
     gconv: Known<Option<PathBuf>>,
     caches: Known<Option<Arc<Cache>>>,
+    kinds: RwLock<HashMap<(PathBuf, Kind), bool>>,
     indexed: Vec<PathBuf>,
     by_soname: OnceLock<HashMap<OsString, Vec<PathBuf>>>,
 }
@@ -57,6 +64,7 @@ impl Shelf {
             imports: RwLock::default(),
             gconv: RwLock::default(),
             caches: RwLock::default(),
+            kinds: RwLock::default(),
             indexed,
             by_soname: OnceLock::new(),
         }
@@ -98,6 +106,35 @@ impl Shelf {
     pub fn gconv_directory(&self, path: &Path) -> Option<PathBuf> {
         let read = |path: &Path| private::gconv_directory(&self.root.on_host(path));
         remembered(&self.gconv, path, read)
+    }
+
+    /// Whether `directory` has a shared library, by its name, for the dynamic linker `linker` of `libc`. The first that says which
+    /// libc it is linked to tells for all.
+    pub fn has_libraries(&self, directory: &Path, linker: &Elf, libc: Libc) -> bool {
+        let key = (directory.to_owned(), (linker.machine, linker.class, libc));
+        let read = self.kinds.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = read.get(&key) {
+            return *known;
+        }
+        drop(read);
+        let entries = fs::read_dir(self.root.on_host(directory));
+        let names = entries.into_iter().flatten().flatten();
+        let names = names.map(|entry| entry.file_name());
+        let names = names.filter(|name| bytes::contain(name.as_bytes(), b".so"));
+        let mut fits = names.filter_map(|name| match self.probe(&directory.join(name)) {
+            Probe::Library(library) => match misfit(linker, libc, &library) {
+                None => Some(Libc::of_library(&library)),
+                Some(Misfit::Libc(other)) => Some(Some(other)),
+                Some(_) => None,
+            },
+            _ => None,
+        });
+        let first = fits.next();
+        let says = first.and_then(|first| first.or_else(|| fits.flatten().next()));
+        let has = first.is_some() && says.is_none_or(|says| says == libc);
+        let mut write = self.kinds.write().unwrap_or_else(PoisonError::into_inner);
+        write.insert(key, has);
+        has
     }
 
     /// The ld.so.cache at `path`.

@@ -186,6 +186,11 @@ impl<'a> Walk<'a> {
             || (!self.own.is_runpath && own.is_none_or(|own| !own.is_runpath))
     }
 
+    /// Where the libraries themselves have ld.so look, in the order of loading.
+    pub fn searched(&self) -> impl Iterator<Item = &PathBuf> {
+        self.searches.iter().flat_map(|path| &path.directories)
+    }
+
     /// Where ld.so is told to look on behalf of the file `by`.
     pub fn told(&self, by: Option<usize>) -> Vec<Step> {
         self.linker.told(self.chain(by).chain([&self.own]))

@@ -149,7 +149,9 @@ fn what_a_library_finds_by_itself_is_left_to_it() {
     let yard = Yard::new();
     let main = chain(&yard, &["-Wl,--enable-new-dtags,-rpath,$ORIGIN/../b"], &[]);
     let a = yard.path("a");
-    let report = yard.wrap(&[&"--paths", &main, &"--libs", &a, &yard.path("b")]);
+    let b = yard.path("b");
+    let minimal = "--search-minimal";
+    let report = yard.wrap(&[&"--paths", &main, &"--libs", &a, &b, &minimal]);
     let plan = wrapped(&report);
     assert!(plan.resolution.added.is_empty());
     assert_eq!(plan.search, [a]);

@@ -323,17 +323,17 @@ fn a_library_beside_the_program_is_pointed_out() {
     fs::rename(yard.path("lib/libanswer.so.1"), file).unwrap();
     std::os::unix::fs::symlink("libanswer.so.1.2.3", yard.path("app/lib/libanswer.so.1")).unwrap();
     let before = fs::read(&main).unwrap();
-    tool(&yard, &built_tool())
-        .args(["--paths", "app"])
-        .assert()
+    let run = |args: &[&str]| tool(&yard, &built_tool()).args(args).assert();
+    // Files that are named one by one are in no tree.
+    run(&["--paths", "app/bin/main", "app/lib/libanswer.so.1.2.3"])
         .code(1)
         .stderr(contains("libanswer.so.1\n"))
         .stderr(contains("it is in app/lib: add --libs app/lib\n"));
     assert!(fs::read(&main).unwrap() == before);
-    tool(&yard, &built_tool())
-        .args(["--paths", "app", "--libs", "app/lib"])
-        .assert()
-        .success();
+    run(&["--paths", "app/bin/main", "--libs", "app/lib"]).success();
+    assert_answers(X86_64, &main);
+    run(&["restore", "app"]).success();
+    run(&["--paths", "app"]).success();
     assert_answers(X86_64, &main);
 }
 

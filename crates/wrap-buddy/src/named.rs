@@ -1,0 +1,84 @@
+//! The library directories that the user named, and what to say of those that will not be of much use.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Library directories.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// Absolute, in the order given.
+    pub directories: Vec<PathBuf>,
+    /// What to say of them.
+    pub warnings: Vec<String>,
+}
+
+impl Named {
+    /// Of `paths`, given with `flag`, absolute. An empty one says nothing, and a file stands for the directory it is in.
+    pub fn new(paths: &[PathBuf], flag: &str) -> Self {
+        let mut named = Self::default();
+        for path in paths.iter().filter(|path| !path.as_os_str().is_empty()) {
+            let shown = path.display();
+            if path.is_file() {
+                let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
+                let text = format!("{flag} {shown} is a file: its directory is searched");
+                named.warnings.push(text);
+                if !paths.contains(&directory) && !named.directories.contains(&directory) {
+                    named.directories.push(directory);
+                }
+                continue;
+            }
+            let inner = path.join("lib");
+            if !path.is_dir() {
+                let text = format!("{flag} {shown}: no such directory");
+                named.warnings.push(text);
+            } else if !has_libraries(path) {
+                let hint = match has_libraries(&inner) {
+                    true => format!("; did you mean {}?", inner.display()),
+                    false => String::new(),
+                };
+                let text = format!("{flag} {shown} has no libraries{hint}");
+                named.warnings.push(text);
+            }
+            named.directories.push(path.clone());
+        }
+        named
+    }
+}
+
+/// Whether a directory has files that are called like libraries, or what ld.so searches before them.
+fn has_libraries(directory: &Path) -> bool {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names
+        .into_iter()
+        .any(|name| name.contains(".so") || name == "glibc-hwcaps")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_library_directory_is_told_of() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for name in ["package/lib", "empty"] {
+            fs::create_dir_all(at(name)).unwrap();
+        }
+        fs::write(at("package/lib/libx.so.1"), "").unwrap();
+        let (file, lib) = (at("package/lib/libx.so.1"), at("package/lib"));
+        let named = |paths: &[PathBuf]| Named::new(paths, "--libs");
+
+        assert_eq!(named(&[PathBuf::new(), lib.clone()]).warnings, [""; 0]);
+        let of_file = named(&[file.clone(), file]);
+        assert_eq!(of_file.directories, [lib]);
+        assert!(of_file.warnings[0].contains("libx.so.1 is a file"));
+
+        let others = named(&[at("package"), at("empty"), at("none")]);
+        assert_eq!(others.directories.len(), 3);
+        let hint = format!("; did you mean {}?", at("package/lib").display());
+        assert!(others.warnings[0].ends_with(&hint), "{others:?}");
+        assert!(others.warnings[1].ends_with("empty has no libraries"));
+        assert!(others.warnings[2].ends_with("none: no such directory"));
+    }
+}

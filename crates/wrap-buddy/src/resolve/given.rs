@@ -1,0 +1,134 @@
+//! The trees that are worked on: their libraries are there for the programs in them.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use ignore::WalkBuilder;
+
+use crate::naming::is_links_name;
+
+/// The paths given to work on, free of symbolic links. Nothing is read until a library is missing.
+#[derive(Debug, Default)]
+pub struct Given {
+    paths: Vec<PathBuf>,
+    recurse: bool,
+    /// By file name, symbolic links included: the directories it is in, sorted.
+    names: OnceLock<HashMap<OsString, Vec<PathBuf>>>,
+}
+
+impl Given {
+    /// `paths` are directories, with all below them or just the files in them, and single files.
+    pub fn new(paths: &[PathBuf], recurse: bool) -> Self {
+        let real = paths.iter().filter_map(|path| path.canonicalize().ok());
+        Self {
+            paths: real.collect(),
+            recurse,
+            names: OnceLock::new(),
+        }
+    }
+
+    /// The directories with a file called `name`: those in the same tree as the directory `from` first, then the nearest to
+    /// it, then in the order of their names.
+    pub fn with(&self, name: &OsStr, from: &Path) -> Vec<&Path> {
+        let directories = self.names().get(name).map_or(&[][..], Vec::as_slice);
+        let mut directories: Vec<&Path> = directories.iter().map(PathBuf::as_path).collect();
+        directories.sort_by_key(|directory| (!self.joins(directory, from), steps(from, directory)));
+        directories
+    }
+
+    /// Whether both are below one of the directories given.
+    pub fn joins(&self, one: &Path, other: &Path) -> bool {
+        let mut paths = self.paths.iter();
+        paths.any(|path| one.starts_with(path) && other.starts_with(path))
+    }
+
+    fn names(&self) -> &HashMap<OsString, Vec<PathBuf>> {
+        self.names.get_or_init(|| {
+            let mut names: HashMap<OsString, Vec<PathBuf>> = HashMap::new();
+            for path in &self.paths {
+                let mut walk = WalkBuilder::new(path);
+                walk.standard_filters(false).follow_links(false);
+                walk.max_depth((!self.recurse).then_some(1));
+                walk.filter_entry(|entry| !is_links_name(entry.file_name()));
+                let entries = walk.build().flatten();
+                let files =
+                    entries.filter(|entry| entry.file_type().is_some_and(|is| !is.is_dir()));
+                for file in files {
+                    if let Some(directory) = file.path().parent() {
+                        let known = names.entry(file.file_name().to_owned()).or_default();
+                        known.push(directory.to_owned());
+                    }
+                }
+            }
+            for directories in names.values_mut() {
+                directories.sort_unstable();
+                directories.dedup();
+            }
+            names
+        })
+    }
+}
+
+/// How many directories have to be left and entered to come from the directory `from` to `to`.
+pub fn steps(from: &Path, to: &Path) -> usize {
+    let (mut from, mut to) = (from.components(), to.components());
+    let same = |one: &std::path::Components<'_>, other: &std::path::Components<'_>| {
+        let (one, other) = (one.clone().next(), other.clone().next());
+        one.is_some() && one == other
+    };
+    while same(&from, &to) {
+        from.next();
+        to.next();
+    }
+    from.count() + to.count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn the_nearest_directory_comes_first() {
+        let steps = |from: &str, to: &str| steps(Path::new(from), Path::new(to));
+        assert_eq!(steps("/a/bin", "/a/bin"), 0);
+        assert_eq!(steps("/a/bin", "/a/lib"), 2);
+        assert_eq!(steps("/a/bin", "/a/bin/x/y"), 2);
+        assert_eq!(steps("/a/b/c", "/"), 3);
+
+        let directory = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(directory.path()).unwrap();
+        for name in ["b/lib", "a/lib", "a/bin", "b/.x.wrapbuddy.d"] {
+            fs::create_dir_all(root.join(name)).unwrap();
+        }
+        for name in ["b/lib/x", "b/.x.wrapbuddy.d/x", "x"] {
+            fs::write(root.join(name), "").unwrap();
+        }
+        symlink("/none", root.join("a/lib/x")).unwrap();
+        let with = |given: &Given, from: &str| -> Vec<PathBuf> {
+            let found = given.with(OsStr::new("x"), &root.join(from)).into_iter();
+            found
+                .map(|one| one.strip_prefix(&root).unwrap().to_owned())
+                .collect()
+        };
+        let all = Given::new(std::slice::from_ref(&root), true);
+        assert_eq!(
+            with(&all, "a/bin"),
+            ["", "a/lib", "b/lib"].map(PathBuf::from)
+        );
+        assert_eq!(
+            with(&all, "b/lib"),
+            ["b/lib", "", "a/lib"].map(PathBuf::from)
+        );
+        let flat = Given::new(std::slice::from_ref(&root), false);
+        assert_eq!(with(&flat, "a/bin"), [PathBuf::from("")]);
+
+        let trees = Given::new(&[root.join("a"), root.join("b")], true);
+        assert_eq!(with(&trees, "a/bin"), ["a/lib", "b/lib"].map(PathBuf::from));
+        assert!(trees.joins(&root.join("a/lib"), &root.join("a/bin")));
+        assert!(!trees.joins(&root.join("a/lib"), &root.join("b/bin")));
+    }
+}
