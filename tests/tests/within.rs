@@ -93,23 +93,23 @@ fn of_the_same_tree(variant: Variant) {
 /// Of two libraries of one name the nearest is taken, and the other is told of, unless it is the same.
 fn the_nearest(variant: Variant) {
     let root = Root::new(variant);
-    let foo = |value: &str| {
+    let valued = |value: &str| {
         let build = Build::library(variant, source("lib/foo.c"), "libfoo.so");
         build.flag(format!("-DVALUE={value}")).build()
     };
     let built = Build::program(variant, source("indirect.c"))
         .flag("-Dbar=foo")
-        .link(&foo("40"))
+        .link(valued("40"))
         .build();
     root.install(&built, "/srv/tree/a/bin/program");
     root.install(&built, "/srv/tree/b/bin/program");
-    root.install(&foo("40"), "/srv/tree/a/lib/libfoo.so");
-    root.install(&foo("40"), "/srv/tree/b/lib/libfoo.so");
+    root.install(&valued("40"), "/srv/tree/a/lib/libfoo.so");
+    root.install(&valued("40"), "/srv/tree/b/lib/libfoo.so");
     let note = "libfoo.so is taken from /srv/tree/b/lib, which is the nearest";
     let wrap = || root.wrap("/srv/tree").args(["-v"]).run();
     assert!(!wrap().stdout.contains("is taken from"));
 
-    root.install(&foo("1"), "/srv/tree/a/lib/libfoo.so");
+    root.install(&valued("1"), "/srv/tree/a/lib/libfoo.so");
     fs::remove_file(root.path(&sidecar_of("/srv/tree/b/bin/program"))).expect("a sidecar");
     root.install(&built, "/srv/tree/b/bin/program");
     let output = wrap();
