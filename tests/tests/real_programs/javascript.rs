@@ -13,6 +13,8 @@ on!([x86_64 aarch64 x86_64_auto aarch64_auto x86_64_own]:
     node_of_vs_code_runs_a_script_and_loads_addons,
     bun_runs_typescript_and_loads_addons,
     bun_compiles_a_program_out_of_itself,
+    bun_1_4_0_compiles_a_program_out_of_itself,
+    node_builds_a_single_executable_out_of_itself,
     deno_runs_typescript,
     deno_compiles_out_of_a_wrapped_template,
     workerd_compiles_a_server_out_of_itself
@@ -68,9 +70,20 @@ fn bun_runs_typescript_and_loads_addons(case: Case) {
     load_addons(&root, case, true, || in_bun(root.command(&bun)).arg("run"));
 }
 
+/// It enlarges the last PT_LOAD of the copy, and looks for the payload by way of the program headers in memory.
 fn bun_compiles_a_program_out_of_itself(case: Case) {
+    compiles_a_program("bun", case);
+}
+
+/// It finds the payload another way.
+fn bun_1_4_0_compiles_a_program_out_of_itself(case: Case) {
+    compiles_a_program("bun-1.4.0", case);
+}
+
+fn compiles_a_program(bun: &str, case: Case) {
     let root = root(case);
-    let bun = install_bun(&root, case);
+    let bun = root.install(&corpus::fetch(bun, case.arch), "/app/bun/bin/bun");
+    wrap(case, &root, &bun, &[]);
     root.write("/app/main.ts", TYPESCRIPT);
     root.mkdir("/app/elsewhere");
     let program = "/app/elsewhere/program";
@@ -78,6 +91,28 @@ fn bun_compiles_a_program_out_of_itself(case: Case) {
     build.args(["--outfile", program]).output().success();
     let output = in_bun(root.command(program)).output().success();
     assert_eq!(output.stdout, TYPESCRIPT_SAYS);
+}
+
+/// It moves the program headers to the end of the copy, adds a PT_LOAD for them and one for the payload, and looks for that by way
+/// of the program headers in memory.
+fn node_builds_a_single_executable_out_of_itself(case: Case) {
+    let root = root(case);
+    let node = root.install(&corpus::fetch("node26", case.arch), "/app/bin/node26");
+    wrap(case, &root, &node, &[]);
+    root.write(
+        "/app/main.js",
+        "console.log(`sum ${40 + 2}, ${process.argv[2]}`);\n",
+    );
+    let config = r#"{ "main": "main.js", "output": "/app/elsewhere/program", "disableExperimentalSEAWarning": true }"#;
+    root.write("/app/sea.json", config);
+    root.mkdir("/app/elsewhere");
+    let build = root.command(&node).args(["--build-sea", "/app/sea.json"]);
+    build.cwd("/app").output().success();
+    let output = root
+        .command("/app/elsewhere/program")
+        .arg("argument")
+        .output();
+    assert_eq!(output.success().stdout, "sum 42, argument\n");
 }
 
 fn install_bun(root: &Root, case: Case) -> String {

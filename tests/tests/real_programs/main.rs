@@ -29,6 +29,7 @@ mod editor_server;
 mod java;
 mod javascript;
 mod layout;
+mod lisp;
 mod python_tools;
 mod site_tools;
 mod wine;
