@@ -13,7 +13,7 @@ use sidecar::{Edit, EditKind, Id, InPlace, Sidecar, ToolVersion, Trailer, Writte
 use stages::Stage;
 
 use crate::foreign::edits_of_another_tool;
-use crate::inspect::{Elf, Identity, PAGE, Segment, Source, identify};
+use crate::inspect::{Elf, Identity, Source, identify};
 use crate::naming::{identity, identity_in_place, sidecar_name};
 use crate::scan::{Candidate, io_reason};
 
@@ -434,7 +434,7 @@ pub fn code_at_entry(
     source: &mut Source,
     stages: &[Stage],
 ) -> Option<(Range<u64>, Stub)> {
-    let at = entry_offset(elf)?;
+    let at = elf.offset_of(elf.entry)?;
     let mut codes: Vec<&[u8]> = Vec::new();
     for stage in stages.iter().filter(|stage| stage.machine == elf.machine) {
         codes.extend(stage.stubs());
@@ -445,18 +445,6 @@ pub fn code_at_entry(
         let stub = (!code.is_empty() && found == code).then(|| trailer_at(source, end))??;
         Some((at..end, stub))
     })
-}
-
-/// Where in the file the entry point is, which may be moved into the unused bytes behind a segment's own.
-pub fn entry_offset(elf: &Elf) -> Option<u64> {
-    let behind = |load: &Segment| {
-        let into = elf.entry.checked_sub(load.address)?;
-        let end = load.file_end().checked_next_multiple_of(PAGE)?;
-        let offset = load.offset.checked_add(into)?;
-        (offset < end).then_some(offset)
-    };
-    elf.offset_of(elf.entry)
-        .or_else(|| elf.loads().find_map(behind))
 }
 
 /// What the trailer at offset `at` says.

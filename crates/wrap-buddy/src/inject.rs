@@ -107,9 +107,8 @@ impl Injection {
 
         let end = dynamic.end();
         let mut free = dynamic.free_entries();
-        let writable = elf
-            .loads()
-            .any(|load| load.flags & elf::PF_W != 0 && load.contains(segment.address));
+        let load = elf.load_of(segment.address);
+        let writable = load.is_some_and(|load| load.flags & elf::PF_W != 0);
         let copied = !writable || free.len() < more;
         if copied {
             self.seed_debug = writable && debug.is_some();

@@ -62,11 +62,7 @@ impl Ground {
     /// Says why there is nothing to put a stub over.
     pub fn new(elf: &Elf, align: u64) -> Result<Self, String> {
         let segment = elf
-            .loads()
-            .find(|load| {
-                let into = elf.entry.checked_sub(load.address);
-                into.is_some_and(|into| into < load.file_len)
-            })
+            .load_of(elf.entry)
             .ok_or_else(|| format!("its entry point {:#x} is in no segment", elf.entry))?;
         // The stub reads the paths behind it.
         if segment.flags & (elf::PF_X | elf::PF_R) != elf::PF_X | elf::PF_R {
@@ -123,7 +119,7 @@ impl Ground {
 
     /// Bytes between the entry point and the end of its segment in the file.
     pub fn room_at_entry(&self) -> u64 {
-        self.segment.file_end() - self.entry_offset()
+        self.segment.file_end().saturating_sub(self.entry_offset())
     }
 
     /// The best slot for one of `lengths`, which are ordered by preference; also says which length it is for.

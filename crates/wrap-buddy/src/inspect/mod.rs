@@ -305,9 +305,14 @@ impl Elf {
         code.peek().is_some() && code.all(|load| load.file_len == 0)
     }
 
-    /// Where in the file the byte at virtual address `address` is.
+    /// Where in the file the byte at virtual address `address` is loaded from.
     pub fn offset_of(&self, address: u64) -> Option<u64> {
-        offset_of(&self.segments, address)
+        offset_of(&self.segments, address).filter(|&offset| offset < self.file_len)
+    }
+
+    /// The PT_LOAD that the byte at virtual address `address` is loaded with, from the file.
+    pub fn load_of(&self, address: u64) -> Option<&Segment> {
+        locate(&self.segments, address).map(|(load, _)| load)
     }
 
     /// PT_DYNAMIC, if what it describes is loaded.
@@ -358,7 +363,7 @@ impl Segment {
         }
     }
 
-    /// Whether the byte at virtual address `address` comes from the file as part of it.
+    /// Whether the byte at virtual address `address` is among its bytes in the file.
     pub fn contains(&self, address: u64) -> bool {
         address
             .checked_sub(self.address)
@@ -370,12 +375,20 @@ impl Segment {
         self.offset.saturating_add(self.file_len)
     }
 
-    /// End of what is mapped with it, whole pages at a time; nothing where it has more memory than bytes in the file, because
-    /// what follows those is cleared then.
-    fn mapped_end(&self) -> Option<u64> {
+    /// End of what is loaded with it, in the file. The kernel maps whole pages (fs/binfmt_elf.c, elf_map), so that this is the end of
+    /// the last one; where the segment has more memory than bytes in the file, it clears what follows those.
+    fn loaded_end(&self) -> u64 {
         let congruent = self.offset % PAGE == self.address % PAGE;
-        let whole = self.memory_len == self.file_len && congruent;
-        whole.then(|| self.file_end().checked_next_multiple_of(PAGE))?
+        let whole = self.memory_len == self.file_len && congruent && self.file_len > 0;
+        match self.file_end().checked_next_multiple_of(PAGE) {
+            Some(end) if whole => end,
+            _ => self.file_end(),
+        }
+    }
+
+    /// Whether it begins on the page of `address`: then it is mapped over what a segment in front of it has there.
+    fn begins_on_page_of(&self, address: u64) -> bool {
+        self.address / PAGE == address / PAGE
     }
 }
 
@@ -385,27 +398,29 @@ fn loads(segments: &[Segment]) -> impl Iterator<Item = &Segment> {
         .filter(|segment| segment.kind == elf::PT_LOAD)
 }
 
-fn offset_of(segments: &[Segment], address: u64) -> Option<u64> {
-    loads(segments).find_map(|load| {
-        let into = address.checked_sub(load.address)?;
-        (into < load.file_len).then(|| load.offset.checked_add(into))?
-    })
+/// The PT_LOAD that the byte at `address` is loaded with, and where it is in the file: among the bytes of a segment, or else in the
+/// rest of their last page, unless another segment is mapped over that. Whether the file is as long is for the reader to see.
+fn locate(segments: &[Segment], address: u64) -> Option<(&Segment, u64)> {
+    let offset_in = |load: &Segment| load.offset.checked_add(address.checked_sub(load.address)?);
+    let inside = loads(segments).find(|load| load.contains(address));
+    let load = inside.or_else(|| {
+        loads(segments).find(|load| {
+            let behind = offset_in(load).is_some_and(|offset| offset < load.loaded_end());
+            let mut others = loads(segments).filter(|other| *other != *load);
+            behind && !others.any(|other| other.begins_on_page_of(address))
+        })
+    })?;
+    Some((load, offset_in(load)?))
 }
 
-/// Where a string at `address` starts in the file, and where what holds it ends: a segment, or the rest of its last page,
-/// which is mapped with it.
+fn offset_of(segments: &[Segment], address: u64) -> Option<u64> {
+    locate(segments, address).map(|(_, offset)| offset)
+}
+
+/// Where a string at `address` starts in the file, and where what is loaded with it ends.
 fn string_range(segments: &[Segment], address: u64) -> Option<(u64, u64)> {
-    if let Some(offset) = offset_of(segments, address) {
-        let load = loads(segments).find(|load| (load.offset..load.file_end()).contains(&offset))?;
-        return Some((offset, load.file_end()));
-    }
-    loads(segments).find_map(|load| {
-        let offset = load
-            .offset
-            .checked_add(address.checked_sub(load.address)?)?;
-        let end = load.mapped_end()?;
-        (offset < end).then_some((offset, end))
-    })
+    let (load, offset) = locate(segments, address)?;
+    Some((offset, load.loaded_end()))
 }
 
 fn read_interp(source: &mut Source, segments: &[Segment]) -> Result<Option<Interp>> {

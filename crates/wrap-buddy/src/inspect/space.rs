@@ -19,15 +19,12 @@ const CHUNK: u64 = 64 << 10;
 /// Counts the zero bytes behind the file bytes of PT_LOAD `segment` that are mapped with it all the same and belong to
 /// nothing: up to the end of its last page, the next section or segment, or the file.
 pub fn zeros_behind(elf: &Elf, segment: &Segment, source: &mut Source) -> Result<u64> {
-    let Some(mapped_end) = segment.mapped_end() else {
-        return Ok(0);
-    };
     let start = segment.file_end();
-    let mut end = mapped_end.min(elf.file_len);
-    let last_page = segment.address.saturating_add(segment.file_len) / PAGE;
+    let mut end = segment.loaded_end().min(elf.file_len);
+    let behind = segment.address.saturating_add(segment.file_len);
     for other in elf.segments.iter().filter(|other| *other != segment) {
         // The page of a later segment is mapped over this one's.
-        if other.kind == elf::PT_LOAD && other.address / PAGE == last_page {
+        if other.kind == elf::PT_LOAD && other.begins_on_page_of(behind) {
             return Ok(0);
         }
         if other.file_len > 0 && other.file_end() > start {
@@ -49,8 +46,8 @@ pub fn zeros_behind(elf: &Elf, segment: &Segment, source: &mut Source) -> Result
             end = end.min(offset.max(start));
         }
     }
-    let behind = source.read(start, end.saturating_sub(start))?;
-    Ok(behind.iter().take_while(|&&byte| byte == 0).count() as u64)
+    let unused = source.read(start, end.saturating_sub(start))?;
+    Ok(unused.iter().take_while(|&&byte| byte == 0).count() as u64)
 }
 
 /// Unused bytes of a file that are mapped with it, and only for reading.

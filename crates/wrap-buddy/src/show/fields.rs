@@ -20,10 +20,7 @@ pub(super) fn lossy(text: impl AsRef<std::ffi::OsStr>) -> String {
 /// What the file says of itself.
 pub(super) fn original(elf: &Elf) -> Original {
     let entry = elf.offset_of(elf.entry).filter(|_| elf.entry != 0);
-    let mut loads = elf.loads();
-    let end = loads
-        .find(|load| load.contains(elf.entry))
-        .map(|load| load.file_end());
+    let end = elf.load_of(elf.entry).map(|load| load.file_end());
     let pie = elf.dynamic.as_ref().is_some_and(|dynamic| dynamic.pie);
     let kind = match (elf.kind, &elf.interp) {
         (elf::ET_EXEC, Some(_)) => Kind::Program,

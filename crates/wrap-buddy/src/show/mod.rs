@@ -7,6 +7,7 @@ mod meaning;
 pub mod view;
 
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::Result;
@@ -143,9 +144,13 @@ impl Subject<'_> {
         };
         if let Some(slot) = earlier.edit(EditKind::Slot) {
             let len = slot.original.len() as u64;
-            let (stub_len, abi) = match Sidecar::parse(&earlier.sidecar) {
-                Ok(sidecar) => (u64::from(sidecar.header().stub_len).min(len), sidecar.abi()),
-                Err(_) => (len, loader::ABI),
+            let (stub_len, address, abi) = match Sidecar::parse(&earlier.sidecar) {
+                Ok(sidecar) => {
+                    let header = sidecar.header();
+                    let stub_len = u64::from(header.stub_len).min(len);
+                    (stub_len, header.slot_address, sidecar.abi())
+                }
+                Err(_) => (len, self.elf.entry, loader::ABI),
             };
             let trailer = slot.offset.checked_add(stub_len);
             if let Some((at, stub)) =
@@ -159,7 +164,8 @@ impl Subject<'_> {
             // Once it is taken back, or not yet there, what stands there is no stub.
             let now = source.read_raw(slot.offset, len).unwrap_or_default();
             if now != slot.original {
-                view.stub_code = self.stub_code(source, slot.offset, stub_len);
+                let code = slot.offset..slot.offset + stub_len;
+                view.stub_code = self.stub_code(source, code, address);
             }
         } else {
             view.entry_code = self.entry_code(source, ENTRY_CODE);
@@ -180,7 +186,7 @@ impl Subject<'_> {
         match earlier::code_at_entry(self.elf, source, self.stages) {
             Some((code, stub)) => {
                 self.trailer(code.end, &stub, loader::ABI, view);
-                view.stub_code = self.stub_code(source, code.start, code.end - code.start);
+                view.stub_code = self.stub_code(source, code, self.elf.entry);
                 // Which is not the original: that, nobody knows.
                 if let Some(original) = &mut view.original {
                     original.interpreter = None;
@@ -293,10 +299,7 @@ impl Subject<'_> {
         let Some(offset) = elf.offset_of(elf.entry).filter(|_| elf.entry != 0) else {
             return Vec::new();
         };
-        let mut loads = elf.loads();
-        let end = loads
-            .find(|load| load.contains(elf.entry))
-            .map_or(0, |load| load.file_end());
+        let end = elf.load_of(elf.entry).map_or(0, |load| load.file_end());
         let len = len.min(end.saturating_sub(offset));
         let whole = (len + LONGEST).min(source.file_len().saturating_sub(offset));
         let code = source.read(offset, whole).unwrap_or_default();
@@ -306,19 +309,10 @@ impl Subject<'_> {
         }
     }
 
-    /// The instructions in `len` bytes at `offset`, as they are in the file now.
-    fn stub_code(&self, source: &mut Source, offset: u64, len: u64) -> Vec<Instruction> {
-        let loads = self.elf.loads();
-        let mut addresses = loads.filter_map(|load| {
-            let into = offset.checked_sub(load.offset)?;
-            // At the end of a segment it reaches into the bytes behind.
-            (into < load.file_len.next_multiple_of(crate::inspect::PAGE))
-                .then(|| load.address.checked_add(into))?
-        });
-        let address = addresses.next().unwrap_or(offset);
-        let code = source
-            .read_raw(offset, len.min(MAX_STUB))
-            .unwrap_or_default();
+    /// The instructions in the bytes at `code`, as they are in the file now; the first is at `address`.
+    fn stub_code(&self, source: &mut Source, code: Range<u64>, address: u64) -> Vec<Instruction> {
+        let len = (code.end - code.start).min(MAX_STUB);
+        let code = source.read_raw(code.start, len).unwrap_or_default();
         match arch::find(self.elf.machine, self.elf.class) {
             Some(arch) => disassemble_stub(arch, address, &code),
             None => Vec::new(),

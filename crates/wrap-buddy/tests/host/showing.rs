@@ -325,3 +325,26 @@ fn comparable(arch: &str, text: &str) -> String {
     });
     words.collect::<Vec<_>>().join(" ")
 }
+
+/// lld begins a segment on the page of memory behind the one that the segment in front of it ends on, and on the same page of the file: the
+/// bytes behind one segment are those of the next.
+#[test]
+fn the_stub_is_shown_at_its_own_address() {
+    let at_entry = "void _start(void) {} __asm__(\".skip 2000, 0x90\");";
+    let at_end = "__asm__(\".skip 2000, 0x90\"); void _start(void) {}";
+    for (source, moved) in [(at_entry, false), (at_end, true)] {
+        let yard = Yard::new();
+        let flags = ["-fuse-ld=lld", "-nostartfiles", "-fno-toplevel-reorder"];
+        let main = yard.compile(X86_64, "app/main", source, &flags);
+        let before = fs::read(&main).unwrap();
+        yard.wrap(&[&"--paths", &main, &"--libs", &yard.root]);
+        let now = fs::read(&main).unwrap();
+        let entry = |file: &[u8]| u64::from_le_bytes(*file[24..].first_chunk().unwrap());
+        assert_eq!(entry(&before) != entry(&now), moved);
+        let view = view(&main);
+        let slot = view.sidecar.unwrap().stub.unwrap().slot;
+        assert_ne!(slot.address, slot.offset, "a segment like any other");
+        assert_eq!(slot.address, entry(&now));
+        assert_eq!(view.stub_code[0].address, slot.address);
+    }
+}

@@ -1,0 +1,65 @@
+//! Programs that another tool has rewritten before they are wrapped.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use e2e::check::segments;
+use e2e::run::on_host;
+use e2e::{Arch, Build, Kind, Root, Variant, Wrapped, assert_fails_unwrapped};
+use e2e::{corpus, matrix, source};
+use object::elf;
+
+matrix!(glibc: by_patchelf_0_17);
+
+/// What auditwheel does with it: other names for libraries, then a DT_RPATH. Of a program at a fixed address, patchelf 0.17 moves what
+/// grows in front of the first segment, and makes that shorter than what is in it. It works because the kernel maps whole pages, if what is behind ends on the same one: so with these names.
+fn by_patchelf_0_17(variant: Variant) {
+    let library = Build::library(variant, source("lib/many.c"), "libmany.so").build();
+    let built = Build::program(variant, source("many.c"))
+        .link(&library)
+        .build();
+    let root = Root::new(variant);
+    let program = root.install(&built, "/app/program");
+    let renamed = "libmany-0123456789abcdef.so";
+    root.install(&library, &format!("/app/libs/{renamed}"));
+    let patchelf = tempfile::NamedTempFile::new().expect("a temporary file");
+    fs::copy(corpus::fetch("patchelf", Arch::X86_64), &patchelf).expect("copy patchelf");
+    let executable = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(&patchelf, executable).expect("chmod");
+    let patchelf = patchelf.into_temp_path();
+    let (tool, file) = (patchelf.to_str().expect("UTF-8"), root.path(&program));
+    let file = file.to_str().expect("UTF-8");
+    for words in [
+        &["--replace-needed", "libmany.so", renamed, file][..],
+        &["--force-rpath", "--set-rpath", "$ORIGIN/libs", file],
+    ] {
+        on_host(tool, words).success();
+    }
+    assert_fails_unwrapped(root.command(&program));
+
+    let original = root.read(&program);
+    let all = segments(&original);
+    let dynamic = all.iter().find(|one| one.kind == elf::PT_DYNAMIC);
+    let dynamic = &dynamic.expect("it has libraries").file;
+    let mut loads = all.iter().filter(|one| one.kind == elf::PT_LOAD);
+    let inside = loads.any(|load| load.file.start <= dynamic.start && dynamic.end <= load.file.end);
+    assert_eq!(inside, variant.kind == Kind::Pie, "another patchelf?");
+    root.wrap(&program).run();
+    Wrapped::read(&root, &program, original.clone()).check();
+    let output = root.command(&program).output().success();
+    assert_eq!(output.stdout, "sum 200\n");
+    // What nothing here runs, without an emulator, does not start by the kernel's rules.
+    if variant.arch != Arch::Aarch64 {
+        let check = root
+            .wrap_buddy()
+            .args(["check", &program])
+            .output()
+            .success();
+        assert!(check.stdout.contains("all well"), "{check}");
+    }
+    root.wrap_buddy()
+        .args(["restore", &program])
+        .output()
+        .success();
+    assert!(root.read(&program) == original);
+}
