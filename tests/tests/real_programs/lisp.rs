@@ -4,7 +4,7 @@ use e2e::corpus;
 
 use crate::layout::{Case, install_tree, root, wrap_with};
 
-on!([x86_64 x86_64_auto x86_64_own]: sbcl_saves_an_executable);
+on!([x86_64 x86_64_own]: sbcl_saves_an_executable);
 
 fn sbcl_saves_an_executable(case: Case) {
     let root = root(case);
