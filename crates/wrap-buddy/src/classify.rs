@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use object::elf;
 use stages::Stage;
 
 use crate::arch::{self, Arch};
 use crate::earlier::{self, Earlier, State, Way};
-use crate::inspect::{Elf, Identity, Source, identify, is_surely_program};
+use crate::inspect::{Elf, Identity, Kind, Payload, Source, identify, is_surely_program};
 use crate::interpreter::{Fit, Interpreter, Interpreters, Libc};
 use crate::scan::{Candidate, io_reason};
 
@@ -65,7 +64,7 @@ pub struct Means<'a> {
 /// Looks at a file.
 pub fn classify<'a>(candidate: &Candidate, means: &Means<'a>) -> Class<'a> {
     match open(candidate) {
-        Ok((source, arch)) => elf(&candidate.path, source, arch, means).unwrap_or_else(Class::Left),
+        Ok((source, arch)) => elf(candidate, source, arch, means).unwrap_or_else(Class::Left),
         Err(left) => Class::Left(left),
     }
 }
@@ -81,7 +80,7 @@ pub fn classify_library<'a>(candidate: &Candidate, means: &Means<'a>) -> Option<
         candidate.keep(source.into_file());
         return None;
     }
-    Some(elf(&candidate.path, source, arch, means).unwrap_or_else(Class::Left))
+    Some(elf(candidate, source, arch, means).unwrap_or_else(Class::Left))
 }
 
 /// An ELF file for one of our architectures.
@@ -99,6 +98,14 @@ fn open(candidate: &Candidate) -> Result<(Source, &'static Arch), Left> {
     match identify(&mut source) {
         Ok(Identity::Script(line)) => Err(Left::NotElf(format!("script: #!{line}"))),
         Ok(Identity::Other) => Err(Left::NotElf("not an ELF file".to_owned())),
+        Ok(Identity::Malformed(reason)) => {
+            let reason = format!("malformed ELF file: {reason}");
+            // In a directory it is somebody's data, such as a test's.
+            Err(match candidate.named {
+                true => Left::Failed(reason),
+                false => Left::Skipped(reason),
+            })
+        }
         Ok(Identity::Elf {
             machine,
             class,
@@ -117,11 +124,12 @@ fn open(candidate: &Candidate) -> Result<(Source, &'static Arch), Left> {
 }
 
 fn elf<'a>(
-    path: &Path,
+    candidate: &Candidate,
     mut source: Source,
     arch: &'static Arch,
     means: &Means<'a>,
 ) -> Result<Class<'a>, Left> {
+    let path = candidate.path.as_path();
     let malformed = |error: anyhow::Error| Left::Failed(format!("malformed ELF file: {error:#}"));
     let elf = Elf::read(&mut source).map_err(malformed)?;
     let earlier = match earlier::state(path, &elf, &mut source, means.stages) {
@@ -156,10 +164,20 @@ fn elf<'a>(
         true => Elf::read(&mut source).map_err(malformed)?,
         false => elf,
     };
-    let is_library = match kind(&elf, earlier.is_some()) {
-        Kind::Program => false,
-        Kind::Library => true,
-        Kind::Other(reason) => return Err(Left::Skipped(reason)),
+    let is_library = match is_library(&elf, earlier.is_some()) {
+        Ok(is_library) => is_library,
+        Err(reason) => {
+            let kind = Kind::of(&elf, false);
+            return Err(
+                match Payload::of(&mut source).filter(|_| kind.is_loadable()) {
+                    None => Left::Skipped(reason),
+                    Some(payload @ Payload::Upx) if candidate.named => {
+                        Left::Failed(payload.to_string())
+                    }
+                    Some(payload) => Left::Skipped(format!("{reason}: {payload}")),
+                },
+            );
+        }
     };
     let stage = stage_for(arch, means);
     // Only a program edited in place can do without.
@@ -185,57 +203,30 @@ fn elf<'a>(
     })
 }
 
-enum Kind {
-    Program,
-    Library,
-    /// Neither, or not one to touch.
-    Other(String),
-}
-
-/// `edited` says whether an earlier run has edited it in place: it may name the dynamic linker that it was given then, if it
-/// was rewritten since.
-fn kind(elf: &Elf, edited: bool) -> Kind {
-    let pie = elf.dynamic.as_ref().is_some_and(|dynamic| dynamic.pie);
-    let reason = match (elf.kind, &elf.interp) {
-        (elf::ET_EXEC | elf::ET_DYN, _) if elf.is_debug_information() => {
-            "separate debug information"
+/// Whether it is a library, and not a program; why it is left alone if it is neither, or not one to work on. `edited` says
+/// whether an earlier run has edited it in place: it may name the dynamic linker that it was given then, if it was rewritten
+/// since.
+fn is_library(elf: &Elf, edited: bool) -> Result<bool, String> {
+    let kind = Kind::of(elf, false);
+    Err(match (kind, &elf.interp) {
+        (Kind::Library, _) => return Ok(true),
+        (Kind::Program, _) if elf.dynamic.is_none() => {
+            "static executable, although it has a PT_INTERP".to_owned()
         }
-        (elf::ET_EXEC, None) => "static executable",
-        (elf::ET_DYN, None) if pie => "static-PIE executable",
-        (elf::ET_DYN, None) if elf.dynamic.is_none() => "shared library without .dynamic",
-        (elf::ET_DYN, None) => return linux(elf, Kind::Library),
-        // Such as libc.so.6, which prints its version when started.
-        (elf::ET_DYN, Some(_)) if elf.soname().is_some() && !pie => {
-            return linux(elf, Kind::Library);
-        }
-        (elf::ET_EXEC | elf::ET_DYN, Some(_)) if elf.dynamic.is_none() => {
-            "static executable, although it has a PT_INTERP"
-        }
-        (elf::ET_EXEC | elf::ET_DYN, Some(interp)) => {
+        (Kind::Program, Some(interp)) => {
             let store = ["/nix/store", "/gnu/store"]
                 .iter()
                 .any(|store| Path::new(&interp.path).starts_with(store));
-            if store && !edited {
-                let path = interp.path.display();
-                return Kind::Other(format!("its interpreter is in the store already: {path}"));
+            if !store || edited {
+                return Ok(false);
             }
-            return linux(elf, Kind::Program);
+            let path = interp.path.display();
+            format!("its interpreter is in the store already: {path}")
         }
-        (elf::ET_REL, _) => "relocatable object",
-        (elf::ET_CORE, _) => "core dump",
-        (kind, _) => {
-            return Kind::Other(format!("neither executable nor library: e_type {kind}"));
-        }
-    };
-    Kind::Other(reason.to_owned())
-}
-
-/// FreeBSD and others use the same machines.
-fn linux(elf: &Elf, kind: Kind) -> Kind {
-    match elf.os_abi {
-        elf::ELFOSABI_SYSV | elf::ELFOSABI_GNU => kind,
-        other => Kind::Other(format!("other operating system: OS ABI {other}")),
-    }
+        (Kind::OtherSystem, _) => format!("other operating system: OS ABI {}", elf.os_abi),
+        (Kind::Other, _) => format!("{kind}: e_type {}", elf.kind),
+        _ => kind.to_string(),
+    })
 }
 
 fn stage_for<'a>(arch: &Arch, means: &Means<'a>) -> Result<&'a Stage, String> {

@@ -16,7 +16,7 @@ use crate::classify::{Class, Left, Means, Subject, classify, classify_library};
 use crate::cli::{Cli, Search, Strategy};
 use crate::crew::{Crew, Stop};
 use crate::earlier::Way;
-use crate::inspect::{Elf, imports};
+use crate::inspect::{Elf, Payload, imports};
 use crate::interpreter::{Interpreter, Libc};
 use crate::openers::Openers;
 use crate::outside::MovedTree;
@@ -250,8 +250,14 @@ impl<'a> Desk<'a> {
         rooms: &Rooms<'_>,
     ) -> Option<FileReport> {
         match classify(candidate, &self.means) {
-            Class::Program(subject, stage) => {
-                Some(self.program(candidate, *subject, stage, edited, relative, rooms))
+            Class::Program(mut subject, stage) => {
+                let payload = Payload::of(&mut subject.source);
+                let mut report = self.program(candidate, *subject, stage, edited, relative, rooms);
+                if let Some(plan) = &mut report.plan {
+                    plan.notes
+                        .extend(payload.map(|payload| payload.to_string()));
+                }
+                Some(report)
             }
             Class::Library(_) => {
                 let reason = "it was replaced meanwhile".to_owned();

@@ -138,17 +138,15 @@ pub fn look_at(candidate: &Candidate, stages: &[Stage]) -> Sight {
         Ok(source) => source,
         Err(error) => return Sight::Unreadable(format!("cannot be opened: {}", io_reason(&error))),
     };
-    let little_endian = |identity| {
-        matches!(
-            identity,
-            Identity::Elf {
-                little_endian: true,
-                ..
-            }
-        )
-    };
-    if !identify(&mut source).is_ok_and(little_endian) {
-        return Sight::NotElf;
+    match identify(&mut source) {
+        Ok(Identity::Elf {
+            little_endian: true,
+            ..
+        }) => {}
+        Ok(Identity::Malformed(reason)) => {
+            return Sight::Unreadable(format!("malformed ELF file: {reason}"));
+        }
+        _ => return Sight::NotElf,
     }
     match Elf::read(&mut source) {
         Ok(elf) => {

@@ -3,6 +3,7 @@
 //! Data flows one way: [`scan`] finds candidates, [`classify`] and [`inspect`] read them, [`resolve`] finds their
 //! libraries, [`plan`] decides, [`apply`] writes, [`report`] speaks.
 
+mod alignment;
 pub mod apply;
 pub mod arch;
 mod bytes;

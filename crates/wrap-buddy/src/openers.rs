@@ -6,7 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::bytes;
+use aho_corasick::AhoCorasick;
+
 use crate::inspect::{Elf, Source};
 
 /// Bytes that are searched at a time.
@@ -15,29 +16,36 @@ const CHUNK: u64 = 1 << 20;
 /// Finds out which of some libraries a file names. Each file is read once.
 pub struct Openers {
     paths: Vec<PathBuf>,
-    /// The names that each library is known by.
-    names: Vec<Vec<Vec<u8>>>,
+    /// Finds all names; none where there are none.
+    finder: Option<AhoCorasick>,
+    /// The library that each name is of, by its number.
+    of_name: Vec<usize>,
+    /// Bytes of the longest name.
+    longest: usize,
     known: RwLock<HashMap<PathBuf, Arc<BTreeSet<usize>>>>,
 }
 
 impl Openers {
     /// `libraries` are the path of each, free of symbolic links, and its DT_SONAME.
     pub fn new<'l>(libraries: impl IntoIterator<Item = (&'l Path, Option<&'l [u8]>)>) -> Self {
-        let libraries = libraries.into_iter().map(|(path, soname)| {
+        let mut names: Vec<Vec<u8>> = Vec::new();
+        let mut of_name = Vec::new();
+        let mut paths = Vec::new();
+        for (library, (path, soname)) in libraries.into_iter().enumerate() {
+            paths.push(path.to_owned());
             let file_name = path.file_name().map(OsStrExt::as_bytes);
-            let mut names: Vec<Vec<u8>> = [file_name, soname]
-                .into_iter()
-                .flatten()
-                .filter(|name| !name.is_empty())
-                .map(<[u8]>::to_vec)
-                .collect();
-            names.dedup();
-            (path.to_owned(), names)
-        });
-        let (paths, names) = libraries.unzip();
+            let own = [file_name, soname].into_iter().flatten();
+            for name in own.filter(|name| !name.is_empty()) {
+                names.push(name.to_vec());
+                of_name.push(library);
+            }
+        }
         Self {
             paths,
-            names,
+            longest: names.iter().map(Vec::len).max().unwrap_or(0),
+            // It fails for more bytes of names than memory holds.
+            finder: AhoCorasick::new(&names).ok().filter(|_| !names.is_empty()),
+            of_name,
             known: RwLock::default(),
         }
     }
@@ -50,22 +58,23 @@ impl Openers {
         source: &mut Source,
         libraries: impl IntoIterator<Item = &'l Path>,
     ) -> BTreeSet<usize> {
-        if self.names.is_empty() {
+        if self.finder.is_none() {
             return BTreeSet::new();
         }
         let mut all = self.in_file(elf, source);
         for library in libraries {
-            all.extend(self.of_library(library).iter());
+            all.extend(self.named_in(library).iter());
         }
         let mut read = BTreeSet::new();
         while let Some(&library) = all.difference(&read).next() {
             read.insert(library);
-            all.extend(self.of_library(&self.paths[library]).iter());
+            all.extend(self.named_in(&self.paths[library]).iter());
         }
         all
     }
 
-    fn of_library(&self, path: &Path) -> Arc<BTreeSet<usize>> {
+    /// The libraries, by their numbers, that the ELF file at `path` names.
+    pub fn named_in(&self, path: &Path) -> Arc<BTreeSet<usize>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = known.get(path) {
             return Arc::clone(known);
@@ -84,41 +93,38 @@ impl Openers {
 
     /// Strings are loaded: a payload after the segments has files of its own. What cannot be read names nothing.
     fn in_file(&self, elf: &Elf, source: &mut Source) -> BTreeSet<usize> {
-        let longest = self.names.iter().flatten().map(Vec::len).max().unwrap_or(0);
         let mut found = BTreeSet::new();
         for load in elf.loads() {
             let (mut at, end) = (load.offset, load.file_end().min(source.file_len()));
             while at < end {
                 // A name that begins in this chunk, whole, with the bytes around it.
                 let from = at.saturating_sub(1).max(load.offset);
-                let until = end.min(at + CHUNK + longest as u64 + 1);
+                let until = end.min(at + CHUNK + self.longest as u64 + 1);
                 let Ok(text) = source.read(from, until - from) else {
                     break;
                 };
                 let begins = (at - from) as usize..(at - from + CHUNK) as usize;
-                let names_it = |name: &Vec<u8>| names_it(&text, name, &begins);
-                let names = self.names.iter().enumerate();
-                let new = names.filter(|(_, names)| names.iter().any(names_it));
-                found.extend(new.map(|(index, _)| index));
+                found.extend(self.in_text(&text, &begins));
                 at += CHUNK;
             }
         }
         found
     }
-}
 
-/// Whether the file name `name` begins at a place of `text` that `begins` has, and is not a part of another.
-fn names_it(text: &[u8], name: &[u8], begins: &Range<usize>) -> bool {
-    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte);
-    bytes::occurrences(text, name).any(|at| {
-        let before = at.checked_sub(1).and_then(|at| text.get(at));
-        let after = text.get(at + name.len());
-        begins.contains(&at)
-            && [before, after]
-                .into_iter()
-                .flatten()
-                .all(|&byte| !is_part(byte))
-    })
+    /// The libraries of which a name begins at a place of `text` that `begins` has, and is not a part of another.
+    fn in_text(&self, text: &[u8], begins: &Range<usize>) -> impl Iterator<Item = usize> {
+        let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"._+-".contains(byte);
+        let all = self
+            .finder
+            .iter()
+            .flat_map(move |one| one.find_overlapping_iter(text));
+        let whole = all.filter(move |one| {
+            let before = one.start().checked_sub(1).and_then(|at| text.get(at));
+            let mut around = [before, text.get(one.end())].into_iter().flatten();
+            begins.contains(&one.start()) && !around.any(is_part)
+        });
+        whole.map(|one| self.of_name[one.pattern().as_usize()])
+    }
 }
 
 #[cfg(test)]
@@ -127,7 +133,8 @@ mod tests {
 
     #[test]
     fn a_part_of_a_name_is_another() {
-        let names = |text: &[u8]| names_it(text, b"ext.so", &(0..text.len()));
+        let openers = Openers::new([(Path::new("/app/lib/ext.so"), None)]);
+        let names = |text: &[u8]| openers.in_text(text, &(0..text.len())).next().is_some();
         assert!(names(b"ext.so"));
         assert!(names(b"\0/app/lib/ext.so\0"));
         assert!(names(b"[\"ext.so\"]"));

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -12,6 +13,7 @@ use stages::Stage;
 use crate::cli::{Look, Output};
 use crate::crew::Crew;
 use crate::earlier::{self, Earlier, Progress, Sight, State, Way};
+use crate::inspect::{Elf, Source};
 use crate::naming::sidecar_name;
 use crate::plan::tool_version;
 use crate::privilege::Privilege;
@@ -314,6 +316,20 @@ fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
             status.loader = Some(loader.clone());
         }
     }
+    if state == Condition::InPlace
+        && let Ok(now) = Source::open(path)
+            .map_err(Into::into)
+            .and_then(|mut now| Elf::read(&mut now))
+    {
+        // Its own fields are what counts.
+        let interp = now.interp.as_ref().map(|interp| interp.path.as_bytes());
+        let search = now
+            .dynamic
+            .as_ref()
+            .and_then(|dynamic| dynamic.search_path());
+        status.interpreter = interp.map(text);
+        status.search_path = search.map(|search| text(search.as_bytes()));
+    }
     status.sidecar = Some(earlier.sidecar_path.clone());
     status
 }
@@ -362,9 +378,16 @@ pub(crate) fn loader_problem(path: &Path, machine: u16, abi: u16) -> Option<Stri
     Some(format!("{} {error}: wrap it again", path.display()))
 }
 
+/// What there is to say where no file has anything of this tool's.
+pub(crate) const NOTHING_DONE: &str =
+    "nothing here is wrapped or edited in place; -v shows files that are as they came, too";
+
 /// Writes what was found, for people.
 pub fn write(files: &[FileStatus], output: Output, out: &mut impl Write) -> io::Result<()> {
     let mut text = Vec::new();
+    if files.is_empty() && !output.quiet {
+        writeln!(text, "{NOTHING_DONE}")?;
+    }
     let files = files.iter();
     for file in files.filter(|file| !output.quiet || file.needs_attention()) {
         write_file(&mut text, file)?;

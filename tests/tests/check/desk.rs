@@ -27,16 +27,28 @@ pub fn check(root: &Root, path: &str, arguments: &[&str]) -> Checked {
         .unwrap_or_else(|error| panic!("no JSON: {error}; {output}"));
     let files = document["files"].as_array().expect("a list of files");
     assert_eq!(files.len(), 1, "{output}");
-    let broken = document["summary"]["broken"].as_u64();
+    let broken = document["summary"]["broken"] != 0;
+    let nothing = ["not-executable", "not-loadable"];
+    let nothing = diagnoses(&files[0])
+        .iter()
+        .any(|one| nothing.contains(&&**one));
     assert_eq!(
         output.status,
-        Some(i32::from(broken != Some(0))),
+        Some(i32::from(broken || nothing)),
         "{output}"
     );
     Checked {
         file: files[0].clone(),
         output,
     }
+}
+
+/// All that `check` says as JSON.
+pub fn document(root: &Root, arguments: &[&str]) -> Value {
+    let all = [&["check", "--format", "json"], arguments].concat();
+    let output = command(root, &all).output();
+    serde_json::from_str(&output.stdout)
+        .unwrap_or_else(|error| panic!("no JSON: {error}; {output}"))
 }
 
 /// What people read.

@@ -122,12 +122,12 @@ fn libraries_beside_a_wrapped_program(variant: Variant) {
     assert!(text.contains(&format!("{path}: ok")), "{text}");
     assert!(!text.contains("at hand"), "{text}");
 
-    // Also where that is what a command is to name.
-    let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
+    // Also where that is what a command is to name. The program has not loaded what this one needs.
+    let inner = Build::library(variant, source("lib/foo.c"), "libinner.so").build();
     let bar = Build::library(variant, source("lib/bar.c"), "libbar.so").link(&inner);
     let bar = sample.root.install(&bar.build(), "/app/lib/libbar.so");
-    let text = human(&sample.root, "/app", &["--find-in", &sample.library_dir]);
-    let dir = &sample.library_dir;
+    let dir = sample.root.package("inner", &[&inner]);
+    let text = human(&sample.root, "/app", &["--find-in", &dir]);
     let call = format!(
         "next: wrap-buddy --paths {bar} --libs {dir} --interpreter {}",
         sample.interpreter()
@@ -427,7 +427,7 @@ fn a_library_of_the_cache() {
 
     let wrap = |interpreter: &str| {
         let run = root.wrap(&sample.program).only_libs([""; 0]);
-        run.interpreter(interpreter).report()
+        run.interpreter(interpreter).args(["--force"]).report()
     };
     let elsewhere = wrap(&sample.interpreter()).exits_with(1);
     elsewhere

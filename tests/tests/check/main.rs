@@ -4,5 +4,6 @@ mod desk;
 mod diagnoses;
 mod files;
 mod libraries;
+mod openers;
 mod scenes;
 mod surroundings;

@@ -353,6 +353,50 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
             });
             scene(root, PROGRAM, Ending::NoCommand)
         }
+        Diagnosis::CarriesProgram => {
+            let root = Root::new(variant);
+            root.install(&static_program(variant), PROGRAM);
+            change(&root, PROGRAM, |bytes| {
+                bytes[8..11].copy_from_slice(b"AI\x02");
+            });
+            scene(root, PROGRAM, Ending::NoCommand)
+        }
+        // In the matrix of libraries, for all.
+        Diagnosis::LoadedByProgram if is_host && !is_musl => {
+            let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
+            let bar = Build::library(variant, source("lib/bar.c"), "libbar.so").link(&inner);
+            let sample = at_home(variant, &["-Wl,-rpath,/opt/foo"]);
+            let root = sample.root;
+            root.install(&root.path(PROGRAM), "/app/bin/program");
+            root.install(&inner, "/opt/foo/libfoo.so");
+            root.install(&bar.build(), "/app/lib/libbar.so");
+            scene(root, "/app/lib/libbar.so", Ending::NoCommand)
+        }
+        Diagnosis::NotPermitted => {
+            let sample = Sample::new(variant);
+            let mode = fs::Permissions::from_mode(0o644);
+            fs::set_permissions(sample.root.path(PROGRAM), mode).expect("chmod");
+            repaired(sample)
+        }
+        Diagnosis::RelrWithoutVersion if is_host && !is_musl => {
+            // lld's older flag writes DT_RELR without the version.
+            let sample = at_home(
+                variant,
+                &[
+                    "-fuse-ld=lld",
+                    "-Wl,--pack-dyn-relocs=relr",
+                    "-Wl,-rpath,/opt/foo",
+                ],
+            );
+            let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
+            sample.root.install(&inner, "/opt/foo/libfoo.so");
+            let refused = sample.command().output();
+            assert!(
+                refused.stderr.contains("DT_RELR without GLIBC_ABI_DT_RELR"),
+                "{refused}"
+            );
+            lost(sample)
+        }
         Diagnosis::SegmentAlignment => {
             let flag = "-Wl,-z,max-page-size=0x200000".to_owned();
             let sample = Sample::with_flags(variant, PROGRAM, &[flag]);
@@ -377,6 +421,8 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
             scene(root, "/app/hello.o", Ending::NoCommand)
         }
         Diagnosis::LinkerOfOtherLibc
+        | Diagnosis::LoadedByProgram
+        | Diagnosis::RelrWithoutVersion
         | Diagnosis::ScriptProgramGone
         | Diagnosis::ScriptCommandGone
         | Diagnosis::LibraryUncached

@@ -32,4 +32,24 @@ fn java_and_keytool_share_a_keystore(case: Case) {
         "{list}"
     );
     assert!(list.stdout.contains("PrivateKeyEntry"), "{list}");
+    // Many of its libraries need libjvm.so, which no search path of theirs leads to: the launchers have opened it by then.
+    let check = ["check", "--format", "json", "/app/java"];
+    let check = root.wrap_buddy().args(check).output();
+    let document: serde_json::Value = serde_json::from_str(&check.stdout).expect("JSON");
+    let files = document["files"].as_array().expect("files");
+    let libraries: Vec<_> = files
+        .iter()
+        .filter(|one| one["kind"] == "library")
+        .collect();
+    let by_launcher = |file: &&&serde_json::Value| {
+        file["note_diagnoses"]
+            .to_string()
+            .contains("loaded-by-program")
+    };
+    assert!(libraries.iter().filter(by_launcher).count() > 5, "{check}");
+    for library in libraries {
+        // Those of windows need what is not here.
+        let problems = library["problems"].to_string();
+        assert!(!problems.contains("libjvm.so"), "{library}");
+    }
 }

@@ -22,6 +22,7 @@ macro_rules! on {
 }
 
 mod build_tools;
+mod carriers;
 mod check;
 mod database;
 mod debian;

@@ -1,5 +1,6 @@
 //! What is loaded without a DT_NEEDED: LD_PRELOAD, ld.so.preload, DT_FILTER, DT_AUXILIARY.
 
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use e2e::arch::musl_ld_so;
@@ -9,7 +10,7 @@ use wrap_buddy::resolve::{Cause, Linker, Processor, Shelf, Surroundings, preload
 
 use crate::ld_so::{Listed, difference};
 
-matrix!(systems: preloads);
+matrix!(systems: preloads, entries_that_are_no_directories);
 matrix!(glibc: filtees);
 
 /// A root with the dynamic linker, and what it says of `/app/program` with LD_PRELOAD set to `preload`, held against the tool.
@@ -88,6 +89,32 @@ impl Case {
         let gone = tree.dispensable.iter();
         let gone = gone.map(|one| one.name.display().to_string());
         (nodes.collect(), gone.collect(), output.stderr)
+    }
+}
+
+/// A search path with a file, a loop of symbolic links and a name of 300 bytes in it; and a loop where the library would be.
+fn entries_that_are_no_directories(variant: Variant) {
+    let long = format!("/opt/{}", "d".repeat(300));
+    let names = ["/opt/file", "/opt/loop", &*long, "/opt/closed", "/opt/one"];
+    for odd in names {
+        for tag in ["--enable-new-dtags", "--disable-new-dtags"] {
+            let case = Case::new(variant);
+            case.root.write("/opt/file", "no directory\n");
+            symlink("loop", case.root.mkdir("/opt").join("loop")).expect("a symbolic link");
+            case.root.mkdir("/opt/one");
+            symlink("libown.so", case.root.path("/opt/one/libown.so")).expect("a symbolic link");
+            case.library("libown.so", "/opt/own", &[]);
+            case.library("libown.so", "/opt/default", &[]);
+            let path = format!("-Wl,{tag},-rpath,{odd}:/opt/own:/opt/default");
+            let library = case.root.path("/opt/own/libown.so");
+            case.program(&["-Wl,--no-as-needed", &path, &library.display().to_string()]);
+            let (nodes, _, said) = case.agreed("");
+            let found = nodes.iter().any(|(path, _)| path == "/opt/own/libown.so");
+            // A loop ends glibc's list, and musl's search.
+            let is_musl = variant.libc == Libc::Musl;
+            let ends = odd == "/opt/one" || (is_musl && odd == "/opt/loop");
+            assert_eq!(found, !ends, "{odd} {tag}: {said}");
+        }
     }
 }
 

@@ -113,6 +113,12 @@ pub const NEEDS: &[Need] = &[
         cross: None,
     },
     Need {
+        packages: &["libpar-packer-perl"],
+        why: "a program that unpacks another one, made by PAR::Packer",
+        proofs: &[Program(&["pp"])],
+        cross: None,
+    },
+    Need {
         packages: &["gdb"],
         why: "tests of what a debugger sees",
         proofs: &[Program(&["gdb"])],

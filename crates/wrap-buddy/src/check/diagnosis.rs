@@ -2,6 +2,8 @@
 
 use clap::ValueEnum;
 
+use super::command::Command;
+
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trouble {
@@ -29,6 +31,8 @@ pub enum Trouble {
     NoExec,
     /// Users who may run it cannot open what it needs.
     Access,
+    /// It may not be executed.
+    Permission,
 }
 
 /// Everything that can be said of a file, problem or not. JSON has the names in kebab case.
@@ -78,12 +82,17 @@ pub enum Diagnosis {
     LibraryOfOtherLibc,
     /// A library is found, and is for another machine: only musl takes such.
     LibraryOfOtherMachine,
+    /// A library does not find everything by itself, and a program that opens it has loaded it by then, or hands down its
+    /// search path.
+    LoadedByProgram,
     /// A library that is to be loaded into every program is not found: ld.so says so, and goes on.
     PreloadMissing,
     /// A library that DT_AUXILIARY names is not found: ld.so goes on without it.
     AuxiliaryMissing,
     /// A library is found, and lacks a symbol version.
     VersionMissing,
+    /// It has DT_RELR, and does not require the version of libc that goes with it: glibc refuses it.
+    RelrWithoutVersion,
     /// A library that the file opens while it runs is missing, and is required.
     OpenedRequired,
     /// The same, and it would be missed.
@@ -94,12 +103,16 @@ pub enum Diagnosis {
     NoExec,
     /// Others may run it, but the mode of a file that it needs, or of a directory above that, keeps them out.
     OutOfReach,
+    /// A program that its mode lets nobody start, or not who asks.
+    NotPermitted,
     /// For another machine, and an emulator runs it.
     Emulated,
     /// For another machine than this, in a tree that is looked at from outside.
     ForOtherMachine,
-    /// Packed by UPX.
+    /// Packed by UPX: what it needs cannot be seen.
     Packed,
+    /// It unpacks another program when it starts, and that one cannot be seen.
+    CarriesProgram,
     /// Its segments are aligned to more than older kernels honour for a wrapped program.
     SegmentAlignment,
     /// The libraries were looked for without a dynamic linker whose rules are known.
@@ -133,11 +146,13 @@ impl Diagnosis {
             | Diagnosis::LibraryPassedOver
             | Diagnosis::LibraryUncached => Trouble::Library,
             Diagnosis::LibraryOfOtherLibc | Diagnosis::LibraryOfOtherMachine => Trouble::Unfit,
-            Diagnosis::VersionMissing => Trouble::Version,
+            Diagnosis::VersionMissing | Diagnosis::RelrWithoutVersion => Trouble::Version,
             Diagnosis::OpenedRequired => Trouble::Opened,
             Diagnosis::NoExec => Trouble::NoExec,
             Diagnosis::OutOfReach => Trouble::Access,
+            Diagnosis::NotPermitted => Trouble::Permission,
             Diagnosis::RunStopped
+            | Diagnosis::LoadedByProgram
             | Diagnosis::PreloadMissing
             | Diagnosis::AuxiliaryMissing
             | Diagnosis::OpenedRecommended
@@ -145,12 +160,23 @@ impl Diagnosis {
             | Diagnosis::Emulated
             | Diagnosis::ForOtherMachine
             | Diagnosis::Packed
+            | Diagnosis::CarriesProgram
             | Diagnosis::SegmentAlignment
             | Diagnosis::UsualRules
             | Diagnosis::FirstWrapBuddy
             | Diagnosis::NotExecutable
             | Diagnosis::NotLoadable => return None,
         })
+    }
+
+    /// Whether it leaves open whether the file will do its work.
+    pub fn leaves_open(self) -> bool {
+        self.is_no_program() || matches!(self, Self::Packed | Self::CarriesProgram)
+    }
+
+    /// Whether there is nothing to check about the file.
+    pub fn is_no_program(self) -> bool {
+        matches!(self, Self::NotExecutable | Self::NotLoadable)
     }
 
     /// As JSON has it.
@@ -221,6 +247,8 @@ pub struct Next {
     pub command: Option<String>,
     /// What it comes to, or what to do where there is no command.
     pub text: String,
+    /// The command, where that wraps.
+    pub(super) call: Option<Box<Command>>,
 }
 
 impl Next {
@@ -229,6 +257,7 @@ impl Next {
         Self {
             command: Some(command),
             text: text.into(),
+            call: None,
         }
     }
 
@@ -237,6 +266,7 @@ impl Next {
         Self {
             command: None,
             text: text.into(),
+            call: None,
         }
     }
 }

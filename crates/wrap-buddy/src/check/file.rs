@@ -3,22 +3,13 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use object::elf;
-
 use super::diagnosis::{Diagnosis, Next, Problem, Trouble};
 use super::libraries::Look;
 use super::subject::Subject;
-use super::{Desk, FileCheck, Kind, State, kernel, script, solve};
+use super::{Desk, FileCheck, State, kernel, script, solve};
 use crate::arch::{self, Arch};
-use crate::bytes;
-use crate::inspect::{Identity, Source, identify};
+use crate::inspect::{Identity, Kind, Payload, Source, identify};
 use crate::scan::{Candidate, io_reason};
-
-/// Where UPX's mark is, at the latest: behind the program headers.
-const UPX_WITHIN: u64 = 1024;
-
-/// A mark in what UPX has packed.
-const UPX: &[u8] = b"UPX!";
 
 /// Nothing of a file that nobody asks about.
 pub fn look_at(desk: &Desk<'_>, candidate: &Candidate) -> Option<FileCheck> {
@@ -61,9 +52,16 @@ pub fn look_at(desk: &Desk<'_>, candidate: &Candidate) -> Option<FileCheck> {
             return Some(file);
         }
         Ok(_) if !asked_for => return None,
+        Ok(Identity::Malformed(reason)) => {
+            let reason = format!("malformed ELF file: {reason}");
+            return unreadable(Diagnosis::Malformed, reason);
+        }
         Ok(_) => {
             let mut file = FileCheck::new(shown, Kind::Other);
-            let text = "neither an ELF file nor a script";
+            let text = match archive(&mut source) {
+                Some(name) => format!("{name}: unpack it, and check what is in it"),
+                None => "neither an ELF file nor a script: there is nothing to check".to_owned(),
+            };
             file.note(Diagnosis::NotExecutable, text);
             return Some(file);
         }
@@ -85,8 +83,10 @@ fn elf_file(
     subject: Subject,
 ) -> Option<FileCheck> {
     let elf = &subject.elf;
-    let kind = kind(&subject);
-    if kind == Kind::Other && !candidate.named {
+    // Whatever is wrong with it already is wrong with what wrapping has left of it.
+    let lost_interp = subject.state == State::Wrapped || !subject.problems.is_empty();
+    let kind = Kind::of(elf, lost_interp && elf.interp.is_none());
+    if !kind.is_loadable() && !candidate.named {
         return None;
     }
     let mut file = FileCheck::new(&candidate.shown, kind);
@@ -94,14 +94,20 @@ fn elf_file(
     file.machine = Some(arch::describe(elf.machine, elf.class));
     file.problems.clone_from(&subject.problems);
     file.notes.clone_from(&subject.notes);
-    let head = source.read(0, source.file_len().min(UPX_WITHIN));
-    if head.is_ok_and(|head| bytes::contain(&head, UPX)) {
-        let advice = "packed by UPX, which hides what it needs: upx -d unpacks it";
-        file.note(Diagnosis::Packed, advice);
+    let payload = match kind.is_loadable() && kind != Kind::Library {
+        true => Payload::of(source),
+        false => None,
+    };
+    if let Some(payload) = payload {
+        let diagnosis = match payload {
+            Payload::Upx => Diagnosis::Packed,
+            _ => Diagnosis::CarriesProgram,
+        };
+        file.note(diagnosis, payload.to_string());
     }
     match kind {
-        Kind::Other => {
-            let text = "no program, and no shared library";
+        kind if !kind.is_loadable() => {
+            let text = format!("{kind}: neither a program nor a shared library of Linux");
             file.note(Diagnosis::NotLoadable, text);
             return Some(file);
         }
@@ -112,10 +118,11 @@ fn elf_file(
                 machine_of(desk, source, &name, &mut file);
             }
             noexec(candidate.path.as_path(), &candidate.shown, &mut file);
+            not_permitted(desk, candidate, &mut file);
         }
     }
     let is_known = arch::find(elf.machine, elf.class).is_some() && !subject.is_foreign;
-    if kind != Kind::Static && is_known {
+    if !kind.is_static() && is_known {
         let inside = desk.root.inside(&candidate.path).ok()?;
         let mut look = Look {
             desk,
@@ -131,22 +138,6 @@ fn elf_file(
 fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
-}
-
-fn kind(subject: &Subject) -> Kind {
-    let elf = &subject.elf;
-    let pie = elf.dynamic.as_ref().is_some_and(|dynamic| dynamic.pie);
-    let is_wrapped = subject.state == State::Wrapped || !subject.problems.is_empty();
-    match elf.kind {
-        elf::ET_EXEC | elf::ET_DYN if elf.is_debug_information() => Kind::Other,
-        // Such as libc.so.6, which prints its version when started.
-        elf::ET_DYN if elf.soname().is_some() && !pie && !is_wrapped => Kind::Library,
-        elf::ET_EXEC | elf::ET_DYN if elf.interp.is_some() || is_wrapped => Kind::Program,
-        elf::ET_EXEC => Kind::Static,
-        elf::ET_DYN if pie || elf.dynamic.is_none() => Kind::Static,
-        elf::ET_DYN => Kind::Library,
-        _ => Kind::Other,
-    }
 }
 
 /// Who runs a program that the processor does not.
@@ -184,6 +175,52 @@ fn machine_of(desk: &Desk<'_>, source: &mut Source, name: &str, file: &mut FileC
             )));
         }
     }
+}
+
+/// What an archive is called; nothing for other files.
+fn archive(source: &mut Source) -> Option<&'static str> {
+    const MAGIC: [(usize, &[u8], &str); 9] = [
+        (0, b"\x1f\x8b", "gzip archive"),
+        (0, b"BZh", "bzip2 archive"),
+        (0, b"\xfd7zXZ\0", "xz archive"),
+        (0, b"\x28\xb5\x2f\xfd", "zstd archive"),
+        (0, b"PK\x03\x04", "zip archive"),
+        (0, b"7z\xbc\xaf\x27\x1c", "7z archive"),
+        (0, b"!<arch>\n", "ar archive"),
+        (0, b"\xed\xab\xee\xdb", "rpm package"),
+        (257, b"ustar", "tar archive"),
+    ];
+    let head = source.read(0, source.file_len().min(512)).ok()?;
+    let mut known = MAGIC.iter();
+    let found =
+        known.find(|(at, magic, _)| head.get(*at..).is_some_and(|at| at.starts_with(magic)));
+    found.map(|(_, _, name)| *name)
+}
+
+/// Says so if the kernel will not start a program because of its mode. Of a tree elsewhere nobody knows who will start it.
+fn not_permitted(desk: &Desk<'_>, candidate: &Candidate, file: &mut FileCheck) {
+    let may_start = match desk.root.is_own() {
+        true => nix::unistd::access(&candidate.path, nix::unistd::AccessFlags::X_OK).is_ok(),
+        false => is_executable(&candidate.path),
+    };
+    // Who may not even search its directory cannot open it either; noexec, which access(2) knows too, is said already.
+    if may_start
+        || file
+            .problems
+            .iter()
+            .any(|known| known.trouble == Trouble::NoExec)
+    {
+        return;
+    }
+    let text = match is_executable(&candidate.path) {
+        true => "you may not execute it: its mode lets others do so",
+        false => "nobody may execute it: its mode has no x",
+    };
+    file.problems
+        .push(Problem::new(Diagnosis::NotPermitted, text));
+    let path = candidate.shown.display().to_string();
+    let command = solve::quoted(["chmod", "+x", &path]);
+    file.next.push(Next::typed(command, "lets it be executed"));
 }
 
 /// Says so if nothing may be executed from where `path` is.

@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 
 use anstyle::{AnsiColor, Style};
 
-use super::diagnosis::Trouble;
-use super::{Checked, FileCheck, Kind, State};
+use super::command::Command;
+use super::diagnosis::{Next, Trouble};
+use super::{Checked, FileCheck, State, Verdict};
 use crate::cli::Output;
+use crate::inspect::Kind;
 use crate::resolve::{Cause, Node, Tree};
 
 const GOOD: Style = AnsiColor::Green.on_default();
+const UNKNOWN: Style = AnsiColor::Yellow.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -37,14 +40,19 @@ pub fn write(
             page.well(file)?;
         }
     }
+    let united = checked.next.iter().filter_map(|next| next.call.as_deref());
+    let united: Vec<&Command> = united.collect();
     for file in &broken {
-        page.broken(file)?;
+        page.broken(file, &united)?;
     }
     for note in &checked.notes {
         page.line(0, "note:", note)?;
     }
     if !output.quiet || !broken.is_empty() {
-        page.summary(well.len(), &broken)?;
+        page.summary(&well, &broken)?;
+    }
+    for next in &checked.next {
+        page.next(0, next)?;
     }
     out.write_all(&page.text)?;
     out.flush()
@@ -89,11 +97,17 @@ impl Page {
     }
 
     fn well(&mut self, file: &FileCheck) -> io::Result<()> {
-        self.head(file, &styled(GOOD, "ok"))?;
+        let verdict = match file.verdict() {
+            Verdict::Unknown if file.is_no_program() => styled(UNKNOWN, "not checked"),
+            Verdict::Unknown => styled(UNKNOWN, "not checked in full"),
+            Verdict::Ok | Verdict::Broken => styled(GOOD, "ok"),
+        };
+        self.head(file, &verdict)?;
         self.details(file)
     }
 
-    fn broken(&mut self, file: &FileCheck) -> io::Result<()> {
+    /// Of commands that one of the `united` ones comes to, nothing is said with the file.
+    fn broken(&mut self, file: &FileCheck, united: &[&Command]) -> io::Result<()> {
         let verdict = match file.kind {
             Kind::Library => "will not load",
             _ => "will not start",
@@ -110,17 +124,22 @@ impl Page {
         }
         self.details(file)?;
         for next in &file.next {
-            match &next.command {
-                Some(command) => {
-                    // Typed from here, so the paths in it may stay short, too.
-                    let command = styled(BOLD, self.shorter(command));
-                    writeln!(self.text, "  next: {command}")?;
-                    self.line(8, "#", &next.text)?;
-                }
-                None => self.line(2, "next:", &next.text)?,
+            let call = next.call.as_deref();
+            if !call.is_some_and(|call| united.iter().any(|all| all.covers(call))) {
+                self.next(2, next)?;
             }
         }
         Ok(())
+    }
+
+    fn next(&mut self, indent: usize, next: &Next) -> io::Result<()> {
+        let Some(command) = &next.command else {
+            return self.line(indent, "next:", &next.text);
+        };
+        // Typed from here, so the paths in it may stay short, too.
+        let command = styled(BOLD, self.shorter(command));
+        writeln!(self.text, "{:indent$}next: {command}", "")?;
+        self.line(indent + 6, "#", &next.text)
     }
 
     fn details(&mut self, file: &FileCheck) -> io::Result<()> {
@@ -162,16 +181,31 @@ impl Page {
         Ok(())
     }
 
-    fn summary(&mut self, well: usize, broken: &[&FileCheck]) -> io::Result<()> {
-        let all = well + broken.len();
+    fn summary(&mut self, well: &[&FileCheck], broken: &[&FileCheck]) -> io::Result<()> {
+        let unknown = well
+            .iter()
+            .filter(|file| file.verdict() == Verdict::Unknown);
+        let unknown = unknown.count();
+        let all = well.len() + broken.len();
         if all == 0 {
             return writeln!(
                 self.text,
                 "nothing to check: there is no program in these paths"
             );
         }
+        if broken.is_empty() && well.iter().all(|file| file.is_no_program()) {
+            let text = "nothing to check: there is no program or library among these files";
+            return writeln!(self.text, "{}", styled(UNKNOWN, text));
+        }
+        let open = match unknown {
+            0 => String::new(),
+            count => format!("; {count} not checked, or not in full"),
+        };
         if broken.is_empty() {
-            let text = format!("{all} checked, all well");
+            let text = match unknown {
+                0 => format!("{all} checked, all well"),
+                _ => format!("{all} checked, no errors{open}"),
+            };
             return writeln!(self.text, "{}", styled(GOOD, text));
         }
         let mut missing: BTreeMap<&str, usize> = BTreeMap::new();
@@ -194,7 +228,7 @@ impl Page {
             [] => String::new(),
             names => format!("; missing: {}", names.join(", ")),
         };
-        let text = format!("{} of {all} with errors", broken.len());
+        let text = format!("{} of {all} with errors{open}", broken.len());
         writeln!(self.text, "{}{missing}", styled(BAD, text))
     }
 }
@@ -202,11 +236,8 @@ impl Page {
 /// What a file is, in a few words.
 fn about(file: &FileCheck) -> String {
     let kind = match file.kind {
-        Kind::Program => "",
-        Kind::Static => "static",
-        Kind::Library => "library",
-        Kind::Script => "script",
-        Kind::Other => "",
+        Kind::Program | Kind::Other => String::new(),
+        kind => kind.to_string(),
     };
     let state = match file.state {
         State::Original => "",
@@ -219,7 +250,7 @@ fn about(file: &FileCheck) -> String {
         1 => "1 library".to_owned(),
         count => format!("{count} libraries"),
     };
-    let words = [machine, kind, state, &count].into_iter();
+    let words = [machine, &kind, state, &count].into_iter();
     let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
     match words.as_slice() {
         [] => String::new(),

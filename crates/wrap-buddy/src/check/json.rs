@@ -5,8 +5,9 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::diagnosis::Trouble;
-use super::{Checked, FileCheck, Kind, State};
+use super::diagnosis::{self, Trouble};
+use super::{Checked, FileCheck, State, Verdict};
+use crate::inspect::Kind;
 use crate::resolve::{Cause, Rule};
 
 /// What files will load, and what is wrong with them.
@@ -23,6 +24,8 @@ pub struct Checks {
 pub struct ChecksEnd {
     /// What concerns no single file.
     notes: Vec<String>,
+    /// What to do about more than one file at once.
+    next: Vec<Next>,
     summary: Summary,
 }
 
@@ -32,6 +35,8 @@ struct Summary {
     ok: usize,
     /// Files that will not.
     broken: usize,
+    /// Files of which that cannot be told: archives, programs that are packed, and the like.
+    unknown: usize,
 }
 
 /// A file that was checked.
@@ -39,10 +44,10 @@ struct Summary {
 pub struct File {
     /// As the user named it, or below what the user named.
     path: String,
-    /// `ok` or `broken`.
+    /// `ok`, `broken`, or `unknown` where it cannot be told.
     status: &'static str,
-    /// `program`, `static`, `library`, `script` or `other`.
-    kind: &'static str,
+    /// What it is.
+    kind: Kind,
     /// `original`, `wrapped` or `in-place`.
     state: &'static str,
     /// What it is for, in words.
@@ -84,7 +89,7 @@ struct Library {
 #[derive(Serialize, JsonSchema)]
 struct Problem {
     /// `unreadable`, `sidecar`, `loader`, `machine`, `interpreter`, `script-interpreter`, `library`, `unfit-library`,
-    /// `symbol-version`, `dlopen`, `noexec` or `access`.
+    /// `symbol-version`, `dlopen`, `noexec`, `access` or `permission`.
     kind: &'static str,
     /// Which of that kind, such as `library-passed-over`.
     diagnosis: String,
@@ -116,13 +121,27 @@ impl From<&Checked> for Checks {
 
 impl From<&Checked> for ChecksEnd {
     fn from(checked: &Checked) -> Self {
-        let ok = checked.files.iter().filter(|file| file.is_well()).count();
+        let count = |verdict| {
+            let files = checked.files.iter();
+            files.filter(|file| file.verdict() == verdict).count()
+        };
         Self {
             notes: checked.notes.clone(),
+            next: checked.next.iter().map(Next::from).collect(),
             summary: Summary {
-                ok,
-                broken: checked.files.len() - ok,
+                ok: count(Verdict::Ok),
+                broken: count(Verdict::Broken),
+                unknown: count(Verdict::Unknown),
             },
+        }
+    }
+}
+
+impl From<&diagnosis::Next> for Next {
+    fn from(next: &diagnosis::Next) -> Self {
+        Self {
+            command: next.command.clone(),
+            text: next.text.clone(),
         }
     }
 }
@@ -153,20 +172,15 @@ impl From<&FileCheck> for File {
             soname: problem.soname.clone(),
             help: problem.help.clone(),
         });
-        let next = file.next.iter().map(|next| Next {
-            command: next.command.clone(),
-            text: next.text.clone(),
-        });
+        let next = file.next.iter().map(Next::from);
         Self {
             path: text(&file.path),
-            status: if file.is_well() { "ok" } else { "broken" },
-            kind: match file.kind {
-                Kind::Program => "program",
-                Kind::Static => "static",
-                Kind::Library => "library",
-                Kind::Script => "script",
-                Kind::Other => "other",
+            status: match file.verdict() {
+                Verdict::Ok => "ok",
+                Verdict::Broken => "broken",
+                Verdict::Unknown => "unknown",
             },
+            kind: file.kind,
             state: match file.state {
                 State::Original => "original",
                 State::Wrapped => "wrapped",
@@ -213,5 +227,6 @@ fn trouble(trouble: Trouble) -> &'static str {
         Trouble::Opened => "dlopen",
         Trouble::NoExec => "noexec",
         Trouble::Access => "access",
+        Trouble::Permission => "permission",
     }
 }

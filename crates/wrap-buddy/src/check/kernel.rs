@@ -25,19 +25,6 @@ pub fn mount_of(path: &Path) -> PathBuf {
     same.last().unwrap_or(path).to_owned()
 }
 
-/// Whether this kernel is that version of Linux, or a later one.
-pub fn is_at_least(major: u32, minor: u32) -> bool {
-    let release = rustix::system::uname();
-    version(&release.release().to_string_lossy()).is_some_and(|own| own >= (major, minor))
-}
-
-/// The two numbers in front of a release, such as `6.10.3-generic`.
-fn version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    let mut number = || numbers.next()?.parse().ok();
-    Some((number()?, number()?))
-}
-
 /// Who runs programs that the processor does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handler {
@@ -95,13 +82,6 @@ fn parse(name: &str, text: &str, head: &[u8]) -> Option<Handler> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn releases_have_two_numbers() {
-        assert_eq!(version("6.10.3-generic"), Some((6, 10)));
-        assert_eq!(version("6.1-rc1"), Some((6, 1)));
-        assert_eq!(version("none"), None);
-    }
 
     #[test]
     fn a_handler_is_for_what_its_mask_leaves() {

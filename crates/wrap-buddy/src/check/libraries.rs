@@ -1,20 +1,19 @@
 //! What a file has loaded: its dynamic linker, its loader, its libraries.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-
-use object::elf;
 
 use super::diagnosis::{Diagnosis, Next, Note, Problem, Trouble};
 use super::file::noexec;
 use super::solve::{self, Wanted};
 use super::subject::Subject;
-use super::{Desk, FileCheck, Kind, State, kernel};
-use crate::arch;
-use crate::inspect::Priority;
+use super::{Desk, FileCheck, State, kernel};
+use crate::inspect::{Dynamic, Elf, Kind, Priority, RELR_VERSION};
 use crate::interpreter::{Fit, Interpreter, Libc};
-use crate::resolve::{Asker, Cause, Linker, Lost, Misfit, Tree, misfit};
+use crate::resolve::{Asker, Cause, Linker, Lost, Misfit, Node, Tree, misfit};
 use crate::status::{loader_problem, own_loader_problem};
+use crate::{alignment, arch};
 
 /// A look at what one file has loaded.
 pub(super) struct Look<'l, 'd> {
@@ -63,11 +62,15 @@ impl Look<'_, '_> {
         let Some(linker) = Linker::new(&chosen, &desk.shelf, &desk.surroundings) else {
             return;
         };
-        let mut tree = linker.tree(self.inside, &self.subject.elf);
+        let elf = &self.subject.elf;
+        self.file.target = Some((elf.machine, elf.class));
+        self.file.search = linker.search_path(self.inside, elf);
+        let mut tree = linker.tree(self.inside, elf);
         if self.file.kind == Kind::Library {
             // What opens it has been started, and so has these.
             tree.lost
                 .retain(|lost| !chosen.is_always_loaded(&lost.name));
+            tree = self.opened(tree, &linker);
         }
         self.at_tree(&tree, &linker);
         self.at_dispensable(&tree);
@@ -81,6 +84,38 @@ impl Look<'_, '_> {
         }
         self.at_alignment();
         self.file.tree = tree;
+    }
+
+    /// What a library has loaded where it does not find everything by itself, which `alone` is, and a program opens it.
+    fn opened(&mut self, alone: Tree, linker: &Linker<'_>) -> Tree {
+        let openers = self.desk.openers.get().filter(|_| !alone.lost.is_empty());
+        let opening = openers
+            .and_then(|openers| openers.opening(linker, self.inside, &self.subject.elf, &alone));
+        let Some(opening) = opening else {
+            return alone;
+        };
+        let mut reasons = Vec::new();
+        if !opening.loaded.is_empty() {
+            let names = joined(opening.loaded.iter());
+            reasons.push(format!("has loaded {names} by then"));
+        }
+        if !opening.inherited.is_empty() {
+            let names = joined(opening.inherited.iter());
+            reasons.push(format!("hands down the search path to {names}"));
+        }
+        let (program, reasons) = (opening.program.display(), reasons.join(" and "));
+        let text = match opening.is_known {
+            true => format!("it does not load by itself, but {program} opens it, and {reasons}"),
+            false => {
+                format!("it does not load by itself, but if {program} opens it, that {reasons}")
+            }
+        };
+        self.file.notes.push(Note {
+            diagnosis: Diagnosis::LoadedByProgram,
+            text,
+            is_detail: false,
+        });
+        opening.tree
     }
 
     /// What ld.so.cache lacks comes by making it again.
@@ -101,7 +136,10 @@ impl Look<'_, '_> {
     /// Problems that wrapping has to do with.
     fn can_be_wrapped(&self) -> bool {
         let problems = self.file.problems.iter();
-        let mut others = problems.filter(|one| one.diagnosis != Diagnosis::LibraryUncached);
+        let mut others = problems.filter(|one| {
+            let by_others = [Diagnosis::LibraryUncached, Diagnosis::RelrWithoutVersion];
+            !by_others.contains(&one.diagnosis)
+        });
         others.any(|problem| {
             matches!(
                 problem.trouble,
@@ -293,6 +331,34 @@ impl Look<'_, '_> {
                 self.file.problems.push(problem.of(soname));
             }
         }
+        let knows_relr = |node: &Node| {
+            let defined = node.found.elf.dynamic.iter().flat_map(|own| &own.defines);
+            { defined }.any(|version| version == RELR_VERSION)
+        };
+        if interpreter.libc == Libc::Glibc && tree.nodes.iter().any(knows_relr) {
+            let own = (self.inside, &self.subject.elf);
+            let loaded = tree
+                .nodes
+                .iter()
+                .map(|node| (&*node.found.path, &*node.found.elf));
+            let lacks = |elf: &Elf| {
+                elf.dynamic
+                    .as_ref()
+                    .is_some_and(Dynamic::lacks_relr_version)
+            };
+            for (path, _) in std::iter::once(own)
+                .chain(loaded)
+                .filter(|(_, elf)| lacks(elf))
+            {
+                let text = format!(
+                    "{} has DT_RELR and does not require {RELR_VERSION}: ld.so refuses it: link it with \
+                     -z pack-relative-relocs",
+                    path.display()
+                );
+                let problem = Problem::new(Diagnosis::RelrWithoutVersion, text);
+                self.file.problems.push(problem);
+            }
+        }
         for unmet in &tree.unmet {
             let newest = unmet.newest.as_ref();
             let newest = newest.map(|newest| format!(" has up to {newest}"));
@@ -427,8 +493,7 @@ impl Look<'_, '_> {
         }
     }
 
-    /// A program without PT_INTERP is placed by the kernel as a static PIE is, which knew nothing of p_align before
-    /// "binfmt_elf: Honor PT_LOAD alignment for static PIE" (fs/binfmt_elf.c, Linux 6.11).
+    /// See [`alignment`].
     fn at_alignment(&mut self) {
         let by_command = || self.file.next.iter().any(|next| next.command.is_some());
         let is_stub = match self.file.state {
@@ -437,20 +502,21 @@ impl Look<'_, '_> {
             State::InPlace => false,
         };
         let elf = &self.subject.elf;
-        let largest = elf.loads().map(|load| load.align).max().unwrap_or(0);
-        let honoured = arch::find(elf.machine, elf.class).map_or(0, |arch| arch.max_load_align);
-        if !is_stub || largest <= honoured || elf.kind != elf::ET_DYN {
-            return;
+        let arch = arch::find(elf.machine, elf.class).filter(|_| is_stub);
+        if let Some(text) = arch.and_then(|arch| alignment::warning(elf, arch)) {
+            self.file.notes.push(Note {
+                diagnosis: Diagnosis::SegmentAlignment,
+                text,
+                is_detail: self.desk.root.is_own() && alignment::is_honoured_here(),
+            });
         }
-        let text = format!(
-            "its segments are aligned to {largest}, which kernels before Linux 6.11 do not honour for a wrapped program"
-        );
-        self.file.notes.push(Note {
-            diagnosis: Diagnosis::SegmentAlignment,
-            text,
-            is_detail: self.desk.root.is_own() && kernel::is_at_least(6, 11),
-        });
     }
+}
+
+/// Names in a sentence.
+fn joined<'n>(names: impl Iterator<Item = &'n OsString>) -> String {
+    let names: Vec<String> = names.map(|name| name.display().to_string()).collect();
+    names.join(", ")
 }
 
 /// Why a library that ld.so takes will not do.

@@ -1,6 +1,7 @@
 //! `wrap-buddy check`: whether programs and libraries will find all they need as they are now, and what to do if not.
 //! Nothing that is looked at is executed.
 
+mod command;
 pub mod diagnosis;
 mod file;
 pub mod human;
@@ -8,13 +9,16 @@ pub mod json;
 mod kernel;
 mod libraries;
 mod library;
+mod openers;
 mod outcome;
 mod packages;
 mod script;
 mod solve;
 mod subject;
 
+use std::collections::HashSet;
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -23,32 +27,18 @@ use stages::Stage;
 
 use crate::cli::Check;
 use crate::crew::Crew;
-use crate::inspect::Elf;
+use crate::inspect::{Elf, Kind};
 use crate::interpreter::{Interpreter, Interpreters, Libc};
 use crate::named::Named;
 use crate::reach::Reach;
 use crate::report::Teller;
 use crate::report::json::Line;
-use crate::resolve::{Processor, Shelf, Surroundings, Tree, preload_list};
+use crate::resolve::{Processor, SearchPath, Shelf, Surroundings, Tree, preload_list};
 use crate::root::Root;
-use crate::scan::{Candidate, Wanted, directories, scan_told};
+use crate::scan::{Candidate, Wanted, directories, scan, scan_told};
 use diagnosis::{Diagnosis, Next, Note, Problem};
 use library::Library;
-
-/// What a file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A program with a dynamic linker.
-    Program,
-    /// A program that needs none.
-    Static,
-    /// A shared library.
-    Library,
-    /// It begins with `#!`.
-    Script,
-    /// Nothing that could be started.
-    Other,
-}
+use openers::Openers;
 
 /// What this tool has done to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +49,17 @@ pub enum State {
     Wrapped,
     /// Its own fields say more than they did.
     InPlace,
+}
+
+/// Whether a file will start or load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It will.
+    Ok,
+    /// It will not.
+    Broken,
+    /// That cannot be told.
+    Unknown,
 }
 
 /// One file.
@@ -72,6 +73,10 @@ pub struct FileCheck {
     pub state: State,
     /// Its architecture.
     pub machine: Option<String>,
+    /// `e_machine` and EI_CLASS of a file whose libraries were looked for.
+    target: Option<(u16, u8)>,
+    /// The search path that it has as ld.so sees it.
+    search: SearchPath,
     /// The dynamic linker it gets.
     pub interpreter: Option<PathBuf>,
     /// What it would have loaded.
@@ -91,6 +96,8 @@ impl FileCheck {
             kind,
             state: State::Original,
             machine: None,
+            target: None,
+            search: SearchPath::default(),
             interpreter: None,
             tree: Tree::default(),
             problems: Vec::new(),
@@ -107,15 +114,54 @@ impl FileCheck {
         });
     }
 
-    /// Whether it is a library that one of the programs here may have the dynamic linker for.
+    /// Whether it is a library that programs here may have the dynamic linker for, or open so that it finds everything.
     fn waits_for_programs(&self) -> bool {
-        self.kind == Kind::Library && self.interpreter.is_none()
+        self.kind == Kind::Library && (self.interpreter.is_none() || !self.tree.lost.is_empty())
     }
 
-    /// Whether it will start.
+    /// Whether nothing is wrong with it.
     pub fn is_well(&self) -> bool {
         self.problems.is_empty()
     }
+
+    /// Whether it will start or load.
+    pub fn verdict(&self) -> Verdict {
+        let mut notes = self.notes.iter();
+        match self.is_well() {
+            false => Verdict::Broken,
+            true if notes.any(|note| note.diagnosis.leaves_open()) => Verdict::Unknown,
+            true => Verdict::Ok,
+        }
+    }
+
+    /// Whether it is nothing that could start or load.
+    pub fn is_no_program(&self) -> bool {
+        let mut notes = self.notes.iter();
+        notes.any(|note| note.diagnosis.is_no_program())
+    }
+}
+
+/// How many directories above a library programs are looked for in, and in `bin` of each.
+const NEARBY: usize = 3;
+
+/// Directories in which programs of many packages are.
+const SHARED: [&str; 8] = [
+    "/",
+    "/usr",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/local",
+    "/usr/local/lib",
+    "/opt",
+];
+
+/// What is found near libraries that are checked without programs.
+struct Nearby {
+    /// Programs, by their path.
+    programs: Vec<(PathBuf, FileCheck)>,
+    /// File names that a library does not find, and that are there.
+    present: HashSet<OsString>,
 }
 
 /// All files.
@@ -125,12 +171,16 @@ pub struct Checked {
     pub files: Vec<FileCheck>,
     /// What concerns no single file.
     pub notes: Vec<String>,
+    /// What to do about more than one file at once.
+    pub next: Vec<Next>,
 }
 
 impl Checked {
-    /// Whether all will start.
+    /// Whether nothing is wrong. Where files were named and none of them is a program or a library, that is wrong, too.
     pub fn is_well(&self) -> bool {
-        self.files.iter().all(FileCheck::is_well)
+        let is_something = |file: &FileCheck| !file.is_no_program();
+        let all_well = self.files.iter().all(FileCheck::is_well);
+        all_well && (self.files.is_empty() || self.files.iter().any(is_something))
     }
 }
 
@@ -144,6 +194,8 @@ struct Desk<'a> {
     interpreters: Interpreters,
     /// Those that programs here have: what loads a library when none else is at hand.
     met: OnceLock<Vec<Interpreter>>,
+    /// The programs here, which may open libraries.
+    openers: OnceLock<Openers>,
     /// Whether `--interpreter` named them.
     named_interpreters: Vec<PathBuf>,
     library: Library,
@@ -211,6 +263,7 @@ pub fn check(check: &Check, stages: &[Stage], teller: &Teller) -> Result<Checked
         },
         interpreters: Interpreters::find_in(&root, &named_interpreters).context("--interpreter")?,
         met: OnceLock::new(),
+        openers: OnceLock::new(),
         named_interpreters,
         library: Library::new(root.clone(), libs, checked, find_in),
         packages: packages::Packages::of(&root),
@@ -232,6 +285,20 @@ pub fn check(check: &Check, stages: &[Stage], teller: &Teller) -> Result<Checked
         file
     });
     let _ = desk.met.set(desk.interpreters_of(&files));
+    let nearby = desk.nearby(&candidates, &files);
+    let near = nearby
+        .programs
+        .iter()
+        .map(|(path, file)| (path.as_path(), file));
+    let paths_checked = candidates.iter().map(|candidate| candidate.path.as_path());
+    let checked = paths_checked
+        .zip(&files)
+        .filter_map(|(path, file)| Some((path, file.as_ref()?)));
+    let all = checked.chain(near);
+    let all = all.filter_map(|(path, file)| Some((desk.root.inside(path).ok()?, file)));
+    let _ = desk
+        .openers
+        .set(Openers::new(&desk.root, all, nearby.present));
     let looked = candidates.iter().zip(files).collect();
     let files = crew.take(looked, |(candidate, file)| {
         if !file.as_ref().is_some_and(FileCheck::waits_for_programs) {
@@ -258,7 +325,11 @@ pub fn check(check: &Check, stages: &[Stage], teller: &Teller) -> Result<Checked
     if files.iter().any(asks) {
         notes.extend(desk.packages.advice());
     }
-    Ok(Checked { files, notes })
+    let next = match desk.root.is_own() {
+        true => command::united(&files, &paths, stages),
+        false => Vec::new(),
+    };
+    Ok(Checked { files, notes, next })
 }
 
 /// What the user's programs get from the environment; a tree elsewhere is started by others.
@@ -296,6 +367,53 @@ impl Desk<'_> {
             .into_iter()
             .map(|path| Interpreter::open_in(&self.root, path));
         opened.flatten().collect()
+    }
+
+    /// Programs next to libraries that do not find everything by themselves, where no program for them is to be checked: a
+    /// package's own, which may be what opens them.
+    fn nearby(&self, candidates: &[Candidate], files: &[Option<FileCheck>]) -> Nearby {
+        let targets = |kind: Kind| {
+            let files = files.iter().flatten().filter(move |file| file.kind == kind);
+            files.filter_map(|file| file.target).collect::<HashSet<_>>()
+        };
+        let programs = targets(Kind::Program);
+        let mut directories: Vec<PathBuf> = Vec::new();
+        let mut lost: HashSet<OsString> = HashSet::new();
+        for (candidate, file) in candidates.iter().zip(files) {
+            let waits = |file: &FileCheck| {
+                let has_programs = file.target.is_some_and(|one| programs.contains(&one));
+                file.kind == Kind::Library && !file.tree.lost.is_empty() && !has_programs
+            };
+            if let Some(file) = file.as_ref().filter(|file| waits(file)) {
+                let above = candidate.path.ancestors().skip(1).take(NEARBY);
+                let is_shared = |one: &Path| SHARED.iter().any(|shared| Path::new(shared) == one);
+                let own = above.take_while(|one| !is_shared(one));
+                let each = own.flat_map(|one| [one.to_owned(), one.join("bin")]);
+                directories.extend(each.filter(|one| one.is_dir()));
+                lost.extend(file.tree.lost.iter().map(|lost| lost.name.clone()));
+            }
+        }
+        directories.sort_unstable();
+        directories.dedup();
+        let (found, _) = scan(&directories, false, Wanted::Elf, None);
+        let programs = found.into_iter().filter_map(|candidate| {
+            let file = self.look_at(&candidate)?;
+            (file.kind == Kind::Program).then_some((candidate.path, file))
+        });
+        let below = directories.iter().filter_map(|one| fs::read_dir(one).ok());
+        let below: Vec<PathBuf> = below
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
+        let is_there = |name: &OsString| {
+            let mut all = directories.iter().chain(&below);
+            all.any(|directory| directory.join(name).is_file())
+        };
+        Nearby {
+            programs: programs.collect(),
+            present: lost.into_iter().filter(is_there).collect(),
+        }
     }
 
     /// One that a program here has, for the library `elf`.

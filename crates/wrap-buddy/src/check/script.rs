@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::diagnosis::{Diagnosis, Next, Problem};
-use super::{Desk, FileCheck, Kind};
+use super::{Desk, FileCheck};
+use crate::inspect::Kind;
 use crate::root::Root;
 
 /// Where programs are looked for when PATH does not say.

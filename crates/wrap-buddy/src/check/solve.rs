@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::command::{Command, in_vain};
 use super::diagnosis::{Next, Problem, Trouble};
 use super::outcome::in_the_way;
 use super::{Desk, FileCheck, State};
@@ -322,7 +323,6 @@ impl Call {
             true => "makes it find all it needs",
             false => "inside the root, makes it find all it needs",
         };
-        let command = Next::typed(self.written(desk, wanted, file), comes_to);
         let elsewhere =
             "check again with --find-in and a directory that has what is missing, or install it";
         match (left.as_slice(), rest.resolution.unmet.as_slice()) {
@@ -331,10 +331,16 @@ impl Call {
                     "wrapping does not help: {} is still found first, by what the files themselves say: replace or remove it",
                     path.display()
                 ))],
-                None => vec![command],
+                None => vec![self.proposed(desk, wanted, file, comes_to)],
             },
             ([], [unmet, ..]) => vec![self.without_version(desk, wanted, unmet)],
             (left, _) => {
+                // It is said with the problem where these are.
+                let (there, nowhere): (Vec<&str>, Vec<&str>) = left.iter().partition(|name| {
+                    let mut problems = file.problems.iter();
+                    problems
+                        .any(|one| one.soname.as_deref() == Some(**name) && !one.help.is_empty())
+                });
                 let all = file.problems.iter().filter_map(|one| one.soname.as_deref());
                 let all: BTreeSet<&str> = all.collect();
                 let solved: Vec<&str> = all.into_iter().filter(|one| !left.contains(one)).collect();
@@ -342,11 +348,48 @@ impl Call {
                     [] => String::new(),
                     solved => format!("wrapping would solve {}; ", solved.join(", ")),
                 };
-                vec![Next::told(format!(
-                    "{solved}{} is nowhere: {elsewhere}",
-                    left.join(", ")
-                ))]
+                let rest = match (there.as_slice(), nowhere.as_slice()) {
+                    (there, []) => format!(
+                        "wrapping does not get it {}, although {} there: pass --libs to it with the directory that is to \
+                         come first, or replace what is found instead",
+                        there.join(", "),
+                        if there.len() == 1 {
+                            "it is"
+                        } else {
+                            "they are"
+                        },
+                    ),
+                    (_, [one]) => format!("{one} is nowhere: {elsewhere}"),
+                    (_, several) => format!("{} are nowhere: {elsewhere}", several.join(", ")),
+                };
+                vec![Next::told(format!("{solved}{rest}"))]
             }
+        }
+    }
+
+    /// The call, if it would change the file; a tree elsewhere is wrapped from inside, where nothing is known of it.
+    fn proposed(
+        &self,
+        desk: &Desk<'_>,
+        wanted: &Wanted<'_>,
+        file: &FileCheck,
+        comes_to: &str,
+    ) -> Next {
+        let command = self.command(desk, wanted, file);
+        let in_vain = match desk.root.is_own() {
+            true => in_vain(&command.rehearsed(desk.stages)),
+            false => None,
+        };
+        match in_vain {
+            Some(_) if wanted.is_library => Next::told(
+                "wrapping it does not help: what it has loaded lacks something. If a program has loaded that by then, check it \
+                 together with the program: wrap-buddy check PROGRAM LIBRARY",
+            ),
+            Some(reason) => Next::told(format!("wrapping does not help: {reason}")),
+            None => Next {
+                call: Some(Box::new(command.clone())),
+                ..Next::typed(command.written(), comes_to)
+            },
         }
     }
 
@@ -369,35 +412,24 @@ impl Call {
         Next::told(text)
     }
 
-    /// The call, for a shell.
-    fn written(&self, desk: &Desk<'_>, wanted: &Wanted<'_>, file: &FileCheck) -> String {
+    /// The call.
+    fn command(&self, desk: &Desk<'_>, wanted: &Wanted<'_>, file: &FileCheck) -> Command {
         let shown = match desk.root.is_own() {
             true => file.path.clone(),
             false => wanted.inside.to_owned(),
         };
-        let mut words = vec!["wrap-buddy".to_owned(), "--paths".to_owned(), text(&shown)];
-        for (flag, directories) in [
-            ("--libs", &self.libs),
-            ("--runtime-dependencies", &self.always),
-        ] {
-            if !directories.is_empty() {
-                words.push(flag.to_owned());
-                words.extend(directories.iter().map(|one| text(one)));
-            }
+        let interpreter = Some(self.interpreter.path.clone());
+        Command {
+            paths: vec![shown],
+            libs: self.libs.clone(),
+            runtime_dependencies: self.always.clone(),
+            interpreters: interpreter
+                .filter(|_| self.names_interpreter)
+                .into_iter()
+                .collect(),
+            flag: wanted.flag,
         }
-        if self.names_interpreter {
-            words.extend(["--interpreter".to_owned(), text(&self.interpreter.path)]);
-        }
-        let words = words.iter().map(String::as_str);
-        // Whoever has wrapped it so has accepted what lies outside of the tree.
-        let more = wanted.flag.filter(|flag| *flag == "--relocatable");
-        let more = more.map(|_| "--allow-outside");
-        quoted(words.chain(wanted.flag).chain(more))
     }
-}
-
-fn text(path: &Path) -> String {
-    path.display().to_string()
 }
 
 /// A command line for a shell.

@@ -101,7 +101,22 @@ pub(super) fn is_pie<H: FileHeader<Endian = LittleEndian>>(
     Ok(flags_1.is_some_and(|(_, flags)| flags & u64::from(elf::DF_1_PIE) != 0))
 }
 
+/// The version of libc that a file with DT_RELR requires.
+pub const RELR_VERSION: &str = "GLIBC_ABI_DT_RELR";
+
 impl Dynamic {
+    /// Whether it has relative relocations in DT_RELR, and versions of libc that it requires, but not the version that says
+    /// that DT_RELR has to be understood: glibc refuses such a file since 2.36 (elf/dl-version.c, _dl_check_map_versions).
+    pub fn lacks_relr_version(&self) -> bool {
+        let mut of_libc = self.requires.iter().filter(|one| {
+            let name = one.library.as_encoded_bytes();
+            name.starts_with(b"libc.so.")
+        });
+        self.value(super::space::DT_RELR).is_some()
+            && of_libc.clone().next().is_some()
+            && !of_libc.any(|one| one.versions.iter().any(|version| version == RELR_VERSION))
+    }
+
     pub(super) fn read<H: FileHeader<Endian = LittleEndian>>(
         source: &mut Source,
         segments: &[Segment],

@@ -2,16 +2,20 @@
 
 mod dynamic;
 mod imports;
+mod kind;
 mod opened;
+mod payload;
 mod property;
 mod sections;
 mod source;
 mod space;
 mod versions;
 
-pub use dynamic::{Dynamic, Filtee};
+pub use dynamic::{Dynamic, Filtee, RELR_VERSION};
 pub use imports::imports;
+pub use kind::Kind;
 pub use opened::{Opened, Priority};
+pub use payload::Payload;
 pub use property::has_property;
 pub use sections::{Section, is_called, sections};
 pub use source::{Source, open_regular, read_regular};
@@ -46,6 +50,8 @@ pub enum Identity {
         /// EI_DATA says so.
         little_endian: bool,
     },
+    /// Begins with ELF's magic, and has no ELF header, and why not.
+    Malformed(String),
     /// Begins with `#!`; the line is the rest of it.
     Script(String),
     /// Anything else.
@@ -129,22 +135,40 @@ pub fn identify(source: &mut Source) -> Result<Identity> {
     if !head.starts_with(&elf::ELFMAG) {
         return Ok(Identity::Other);
     }
-    let little_endian = head.get(5) == Some(&elf::ELFDATA2LSB);
-    let machine = match head.get(18..20) {
-        Some(&[a, b]) if little_endian => u16::from_le_bytes([a, b]),
-        Some(&[a, b]) => u16::from_be_bytes([a, b]),
-        _ => 0,
+    let header_len = match head.get(4) {
+        Some(&elf::ELFCLASS64) => size_of::<FileHeader64<LittleEndian>>(),
+        // The shorter of the two.
+        _ => size_of::<FileHeader32<LittleEndian>>(),
+    };
+    if head.len() < header_len {
+        let len = head.len();
+        return Ok(Identity::Malformed(format!(
+            "truncated: its ELF header takes {header_len} bytes, and the file has {len}"
+        )));
+    }
+    let (class, order) = (head[4], head[5]);
+    if let Err(error) = checked_class(class) {
+        return Ok(Identity::Malformed(format!("{error:#}")));
+    }
+    let machine = [head[18], head[19]];
+    let machine = match order {
+        elf::ELFDATA2LSB => u16::from_le_bytes(machine),
+        elf::ELFDATA2MSB => u16::from_be_bytes(machine),
+        _ => return Ok(Identity::Malformed(format!("its EI_DATA is {order}"))),
     };
     Ok(Identity::Elf {
         machine,
-        class: head.get(4).copied().unwrap_or(0),
-        little_endian,
+        class,
+        little_endian: order == elf::ELFDATA2LSB,
     })
 }
 
 /// ELFCLASS32 or ELFCLASS64.
 fn class_of(source: &mut Source) -> Result<u8> {
-    let class = source.read(4, 1)?[0];
+    checked_class(source.read(4, 1)?[0])
+}
+
+fn checked_class(class: u8) -> Result<u8> {
     ensure!(
         [elf::ELFCLASS32, elf::ELFCLASS64].contains(&class),
         "its EI_CLASS is {class}"

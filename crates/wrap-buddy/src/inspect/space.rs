@@ -11,7 +11,7 @@ use super::{Elf, Segment, Source, sections};
 pub const PAGE: u64 = 4096;
 
 /// Relative relocations in compressed form (gABI); not among the constants of `object`.
-const DT_RELR: u32 = 36;
+pub(super) const DT_RELR: u32 = 36;
 
 /// Bytes of a relocation table read at once.
 const CHUNK: u64 = 64 << 10;

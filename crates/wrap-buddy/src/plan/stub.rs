@@ -14,6 +14,7 @@ use super::{
     FileEdit, Plan, Style, Way, check_trusted, frozen, inode, join, modified, needed, search,
     sidecar_owner, tool_version,
 };
+use crate::alignment;
 use crate::arch::Arch;
 use crate::classify::Subject;
 use crate::earlier::{Earlier, Progress};
@@ -335,11 +336,9 @@ fn take_back(earlier: &Earlier, source: &mut Source) -> Result<Vec<FileEdit>> {
 
 fn notes(elf: &Elf, arch: &Arch, stopped: bool, privileged: bool) -> Vec<String> {
     let mut notes = Vec::new();
-    let align = elf.loads().map(|load| load.align).max().unwrap_or(0);
-    if align > arch.max_load_align {
-        notes.push(format!(
-            "its segments are aligned to {align} bytes, which kernels from before 2024 ignore in a file without PT_INTERP"
-        ));
+    // Packages may be for other machines, but whoever builds them hears of nothing that does not concern this one.
+    if !alignment::is_honoured_here() {
+        notes.extend(alignment::warning(elf, arch));
     }
     if privileged {
         notes.push(

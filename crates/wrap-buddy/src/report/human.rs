@@ -152,10 +152,11 @@ fn write_plan(
     }
     let frozen = frozen(&plan.resolution).count();
     if frozen > 0 {
-        out.line(
-            "frozen",
-            format!("{frozen} libraries, loaded by their paths"),
-        )?;
+        let text = match frozen {
+            1 => "1 library, loaded by its path".to_owned(),
+            count => format!("{count} libraries, loaded by their paths"),
+        };
+        out.line("frozen", text)?;
     }
     for added in &plan.resolution.added {
         let why = match &added.needed_by {

@@ -19,7 +19,7 @@ use super::found::{Found, Near, Rule, SearchPath, Step, Uncached};
 use super::processor::{Processor, Subdirectories};
 use super::search_path::{Tokens, expand};
 use super::shelf::{Misfit, Probe, Shelf, misfit};
-use super::tree::{self, Tree};
+use super::tree::{self, Opener, Tree};
 use super::walk::Asker;
 use crate::arch::{self, Arch};
 use crate::bytes;
@@ -117,7 +117,12 @@ impl<'a> Linker<'a> {
 
     /// What it would load for the file `elf` opened as `path`, absolute.
     pub fn tree(&self, path: &Path, elf: &Elf) -> Tree {
-        tree::tree(self, Asker { path, elf })
+        tree::tree(self, Asker { path, elf }, None)
+    }
+
+    /// The same for a library that `opener` opens with dlopen.
+    pub fn tree_opened_by(&self, path: &Path, elf: &Elf, opener: &Opener) -> Tree {
+        tree::tree(self, Asker { path, elf }, Some(opener))
     }
 
     /// Whether it looks in its default directories on behalf of the file `elf`: not for one with DF_1_NODEFLIB, which musl
@@ -187,11 +192,17 @@ impl<'a> Linker<'a> {
         let by_itself = std::iter::once_with(|| self.by_itself(name, asker));
         let told = told.into_iter();
         let told = told.map(|step| Place::Directory(&step.directory, step.rule));
+        let mut ended = None;
         for place in told.chain(by_itself.flatten()) {
+            let rule = place.rule();
+            if ended == Some(rule) {
+                continue;
+            }
             match self.search(name, place, &mut nears) {
                 Ok(None) => {}
                 Ok(Some(found)) => return Ok(found),
-                Err(Stop) => break,
+                Err(Stop::List) => ended = Some(rule),
+                Err(Stop::Search) => break,
             }
         }
         Err(nears)
@@ -291,7 +302,7 @@ impl<'a> Linker<'a> {
                         Ok(Some(found(path, elf, Rule::Cache, subdirectory)))
                     }
                     Verdict::Pass => Ok(None),
-                    Verdict::Stop => Err(Stop),
+                    Verdict::Stop(stop) => Err(stop),
                 };
             }
         };
@@ -305,7 +316,7 @@ impl<'a> Linker<'a> {
             match self.look(&path, nears) {
                 Verdict::Found(elf) => return Ok(Some(found(path, elf, rule, subdirectory))),
                 Verdict::Pass => {}
-                Verdict::Stop => return Err(Stop),
+                Verdict::Stop(stop) => return Err(stop),
             }
         }
         Ok(None)
@@ -366,6 +377,19 @@ impl<'a> Linker<'a> {
         let own = &self.interpreter.elf;
         let (why, stops) = match self.shelf.probe(path) {
             Probe::Absent => return Verdict::Pass,
+            // glibc passes over a directory that is none, and gives up the list for a file like this (elf/dl-load.c,
+            // open_path); musl gives up (ldso/dynlink.c, path_open).
+            Probe::Loop if !is_musl => {
+                let directory = path.parent().unwrap_or(Path::new("/"));
+                return match self.shelf.is_directory(directory) && !is_plan {
+                    true => Verdict::Stop(Stop::List),
+                    false => Verdict::Pass,
+                };
+            }
+            Probe::Loop => (
+                Misfit::Unusable("is a loop of symbolic links".to_owned()),
+                true,
+            ),
             Probe::Closed(why) => (Misfit::Unusable(why), false),
             Probe::Unusable(why) => (Misfit::Unusable(why), true),
             Probe::Library(library) => {
@@ -388,7 +412,7 @@ impl<'a> Linker<'a> {
             why,
         });
         match stops && !is_plan {
-            true => Verdict::Stop,
+            true => Verdict::Stop(Stop::Search),
             false => Verdict::Pass,
         }
     }
@@ -411,13 +435,27 @@ enum Place<'t> {
     Cached(PathBuf),
 }
 
-/// ld.so gives up.
-struct Stop;
+impl Place<'_> {
+    fn rule(&self) -> Rule {
+        match self {
+            Place::Directory(_, rule) => *rule,
+            Place::Cached(_) => Rule::Cache,
+        }
+    }
+}
+
+/// What ld.so gives up.
+enum Stop {
+    /// The directories that it searches by one rule.
+    List,
+    /// All of it.
+    Search,
+}
 
 enum Verdict {
     Found(Arc<Elf>),
     Pass,
-    Stop,
+    Stop(Stop),
 }
 
 fn found(path: PathBuf, elf: Arc<Elf>, rule: Rule, subdirectory: Option<PathBuf>) -> Found {

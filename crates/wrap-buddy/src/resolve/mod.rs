@@ -25,7 +25,7 @@ pub use linker::{Linker, Surroundings, preload_list};
 pub use processor::Processor;
 pub use search_path::{Entry, Relative, relative_file, search_path};
 pub use shelf::{Misfit, Probe, Shelf, misfit};
-pub use tree::{Dispensable, Lost, Tree};
+pub use tree::{Dispensable, Lost, Opener, Tree};
 pub use versions::Unmet;
 pub use walk::{Asker, Cause, Node};
 

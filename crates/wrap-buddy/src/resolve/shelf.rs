@@ -29,6 +29,8 @@ pub enum Probe {
     Absent,
     /// Something that may not be opened, and why.
     Closed(String),
+    /// Symbolic links that lead to each other.
+    Loop,
     /// Something that is no library, and why.
     Unusable(String),
     /// A library, of some architecture.
@@ -188,7 +190,8 @@ fn remembered<T: Clone>(known: &Known<T>, path: &Path, find: impl FnOnce(&Path) 
 fn open_library(path: &Path) -> Probe {
     let mut source = match Source::open(path) {
         Ok(source) => source,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Probe::Absent,
+        Err(error) if is_absent(&error) => return Probe::Absent,
+        Err(error) if error.raw_os_error() == Some(nix::libc::ELOOP) => return Probe::Loop,
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
             return Probe::Closed("cannot be opened: permission denied".to_owned());
         }
@@ -199,6 +202,7 @@ fn open_library(path: &Path) -> Probe {
             little_endian: true,
             ..
         }) => {}
+        Ok(Identity::Malformed(why)) => return Probe::Unusable(format!("is malformed: {why}")),
         Ok(_) => return Probe::Unusable("is not a little-endian ELF file".to_owned()),
         Err(error) => return Probe::Unusable(format!("is malformed: {error:#}")),
     }
@@ -207,6 +211,14 @@ fn open_library(path: &Path) -> Probe {
         Ok(elf) => Probe::Library(Arc::new(elf)),
         Err(error) => Probe::Unusable(format!("is malformed: {error:#}")),
     }
+}
+
+/// Whether ld.so goes on to the next directory: there is no such file, or what was searched is no directory or has a name
+/// that is too long.
+fn is_absent(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+        || error.raw_os_error() == Some(nix::libc::ENAMETOOLONG)
 }
 
 /// Why a library does not do.

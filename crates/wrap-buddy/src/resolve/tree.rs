@@ -1,9 +1,10 @@
 //! What a dynamic linker would load, as things are.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use super::found::{Found, Near};
+use super::found::{Found, Near, SearchPath};
 use super::linker::Linker;
 use super::versions::Unmet;
 use super::walk::{Answer, Asker, Cause, Node, Policy, Request, Walk};
@@ -70,14 +71,27 @@ impl Tree {
     }
 }
 
-/// What `linker` would load for `subject`.
-pub(super) fn tree(linker: &Linker<'_>, subject: Asker<'_>) -> Tree {
+/// A program that opens a library, as far as the library's needs go.
+#[derive(Clone, Debug, Default)]
+pub struct Opener {
+    /// Names and DT_SONAMEs of what it has loaded by then: ld.so looks for none of them again.
+    pub names: HashSet<OsString>,
+    /// Its search path. What it opens inherits a DT_RPATH.
+    pub search: SearchPath,
+}
+
+/// What `linker` would load for `subject`, by itself or by an `opener`.
+pub(super) fn tree(linker: &Linker<'_>, subject: Asker<'_>, opener: Option<&Opener>) -> Tree {
     let own = linker.search_path(subject.path, subject.elf);
     let preloads = linker.preloads().into_iter();
     let preloads: Vec<(OsString, Cause)> = preloads
         .map(|(name, from)| (name, Cause::Preload(from)))
         .collect();
-    let mut policy = AsThingsAre::default();
+    let mut policy = AsThingsAre {
+        opener,
+        lost: Vec::new(),
+        dispensable: Vec::new(),
+    };
     let walk = Walk::new(linker, subject, own, &preloads, &mut policy);
     let unmet = walk.unmet(|_| true);
     Tree {
@@ -89,22 +103,33 @@ pub(super) fn tree(linker: &Linker<'_>, subject: Asker<'_>) -> Tree {
 }
 
 /// Each name leads where ld.so finds it.
-#[derive(Default)]
-struct AsThingsAre {
+struct AsThingsAre<'o> {
+    opener: Option<&'o Opener>,
     lost: Vec<Lost>,
     dispensable: Vec<Dispensable>,
 }
 
-impl Policy for AsThingsAre {
+impl Policy for AsThingsAre<'_> {
     fn find(&mut self, walk: &Walk<'_>, request: &Request<'_>) -> Option<Answer> {
         let linker = walk.linker;
+        if self
+            .opener
+            .is_some_and(|opener| opener.names.contains(request.name))
+        {
+            return None;
+        }
+        let opened = self.opener.map(|opener| {
+            let chain = walk.chain(request.by).chain([&walk.own, &opener.search]);
+            linker.told(chain)
+        });
+        let told = opened.as_deref().unwrap_or(request.told);
         // glibc looks for what is preloaded as the program would (elf/rtld.c, do_preload), musl as nobody in particular
         // (ldso/dynlink.c, load_preload).
         let is_nobodys =
             linker.interpreter.libc == Libc::Musl && matches!(request.cause, Cause::Preload(_));
         let found = match is_nobodys {
             true => linker.find(request.name, request.asker, &linker.told([])),
-            false => linker.find(request.name, request.asker, request.told),
+            false => linker.find(request.name, request.asker, told),
         };
         let by = request.by;
         match found {
@@ -124,7 +149,7 @@ impl Policy for AsThingsAre {
     }
 }
 
-impl AsThingsAre {
+impl AsThingsAre<'_> {
     /// Each file that needs it looks for itself.
     fn lose(&mut self, name: &OsStr, by: Option<usize>, near: Vec<Near>) {
         match self.lost.iter_mut().find(|lost| lost.name == name) {

@@ -5,11 +5,11 @@ use sidecar::{EditKind, Flags, InPlace, Sidecar};
 
 use super::meaning;
 use super::view::{
-    Kind, Original, PatchView, SearchPath, SidecarView, SidecarWay, SlotView, StubSidecar,
+    Original, PatchView, SearchPath, SidecarView, SidecarWay, SlotView, StubSidecar,
 };
 use crate::arch;
 use crate::hex::hex;
-use crate::inspect::Elf;
+use crate::inspect::{Elf, Kind};
 use crate::status::IN_PLACE_FORMAT;
 
 /// Text that is not UTF-8 has replacement characters in it.
@@ -17,23 +17,14 @@ pub(super) fn lossy(text: impl AsRef<std::ffi::OsStr>) -> String {
     text.as_ref().to_string_lossy().into_owned()
 }
 
-/// What the file says of itself.
-pub(super) fn original(elf: &Elf) -> Original {
+/// What the file says of itself; see [`Kind::of`] for `lost_interp`.
+pub(super) fn original(elf: &Elf, lost_interp: bool) -> Original {
     let entry = elf.offset_of(elf.entry).filter(|_| elf.entry != 0);
     let end = elf.load_of(elf.entry).map(|load| load.file_end());
-    let pie = elf.dynamic.as_ref().is_some_and(|dynamic| dynamic.pie);
-    let kind = match (elf.kind, &elf.interp) {
-        (elf::ET_EXEC, Some(_)) => Kind::Program,
-        (elf::ET_EXEC, None) => Kind::StaticProgram,
-        (elf::ET_DYN, Some(_)) if elf.soname().is_none() || pie => Kind::Program,
-        (elf::ET_DYN, None) if pie => Kind::StaticProgram,
-        (elf::ET_DYN, _) => Kind::Library,
-        _ => Kind::Other,
-    };
     Original {
         machine: arch::describe(elf.machine, elf.class),
         class: if elf.class == elf::ELFCLASS64 { 64 } else { 32 },
-        kind,
+        kind: Kind::of(elf, lost_interp),
         position_independent: elf.kind == elf::ET_DYN,
         file_len: elf.file_len,
         entry: elf.entry,

@@ -5,11 +5,12 @@ use std::io::{self, Write};
 
 use super::code::Instruction;
 use super::view::{
-    EditState, EditView, Given, Kind, Original, SearchPath, SidecarWay, StubSidecar, TrailerView,
-    View,
+    EditState, EditView, Given, Original, SearchPath, SidecarWay, StubSidecar, TrailerView, View,
 };
 use crate::cli::Output;
+use crate::inspect::Kind;
 use crate::report::style::{DONE, LABEL, shown, styled};
+use crate::status::NOTHING_DONE;
 
 /// Bytes in a row of an edit.
 const ROW: usize = 16;
@@ -20,6 +21,9 @@ const COLUMN: usize = 44;
 /// Writes the views, an empty line between two.
 pub fn write(views: &[View], output: Output, out: &mut impl Write) -> io::Result<()> {
     let mut text = Vec::new();
+    if views.is_empty() && !output.quiet {
+        writeln!(text, "{NOTHING_DONE}")?;
+    }
     for view in views {
         if !text.is_empty() {
             writeln!(text)?;
@@ -109,10 +113,7 @@ fn write_original(out: &mut Vec<u8>, original: &Original) -> io::Result<()> {
     let kind = match (original.kind, original.position_independent) {
         (Kind::Program, true) => "position-independent program",
         (Kind::Program, false) => "program with fixed addresses",
-        (Kind::StaticProgram, true) => "program without dynamic linker, position-independent",
-        (Kind::StaticProgram, false) => "program without dynamic linker, fixed addresses",
-        (Kind::Library, _) => "shared library",
-        (Kind::Other, _) => "neither program nor library",
+        (kind, _) => &kind.to_string(),
     };
     let Original {
         machine,

@@ -101,7 +101,8 @@ fn view(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<View> {
     let Ok(elf) = Elf::read(source) else {
         return Some(view);
     };
-    view.original = Some(original(&elf));
+    let lost_interp = matches!(state, State::Changed(_) | State::Orphan(_)) && elf.interp.is_none();
+    view.original = Some(original(&elf, lost_interp));
     let subject = Subject {
         path: &candidate.path,
         elf: &elf,

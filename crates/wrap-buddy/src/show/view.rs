@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::code::Instruction;
+use crate::inspect::Kind;
 use crate::status::Condition;
 
 /// One file.
@@ -78,20 +79,6 @@ pub struct Original {
     /// Entries of .dynamic behind the one that ends it: room for more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spare_entries: Option<u64>,
-}
-
-/// What kind of ELF file it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// A program with a dynamic linker.
-    Program,
-    /// A program without.
-    StaticProgram,
-    /// A shared library.
-    Library,
-    /// Neither, such as an object file.
-    Other,
 }
 
 /// A search path.

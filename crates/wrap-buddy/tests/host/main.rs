@@ -8,6 +8,7 @@ mod hostile;
 mod imports;
 mod in_place;
 mod json;
+mod kinds;
 mod libraries;
 mod lifecycle;
 mod loading;

@@ -8,10 +8,11 @@ use std::process::Command;
 use clap::Parser;
 use wrap_buddy::arch;
 use wrap_buddy::cli::{self, CommandLine};
+use wrap_buddy::inspect::Kind;
 use wrap_buddy::report::Teller;
 use wrap_buddy::show::code::disassemble_stub;
 use wrap_buddy::show::show;
-use wrap_buddy::show::view::{EditState, Kind, SidecarWay, View};
+use wrap_buddy::show::view::{EditState, SidecarWay, View};
 use wrap_buddy::status::Condition;
 
 use crate::fixture::*;

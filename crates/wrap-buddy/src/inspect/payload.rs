@@ -1,0 +1,148 @@
+//! Programs that are something else than they look: packed, or with another program inside that they unpack and start.
+
+use std::fmt;
+
+use object::elf;
+
+use super::Source;
+use crate::bytes;
+
+/// Where UPX's mark is, at the latest: after the program headers (upx, src/stub/src/include/linux.h, `l_info`).
+const UPX_WITHIN: u64 = 1024;
+
+/// Bytes at the end of a file in which its trailer is looked for. PyInstaller's has section headers after it.
+const TAIL: u64 = 64 << 10;
+
+/// Longest table of contents that is read.
+const MAX_CONTENTS: u64 = 4 << 20;
+
+/// What a program unpacks before it does its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// Itself, packed by UPX.
+    Upx,
+    /// A file system image with the program in it; the type is 1 (ISO 9660) or 2 (squashfs).
+    AppImage(u8),
+    /// perl and its libraries, by PAR::Packer's `pp`.
+    Par,
+    /// A directory with a program, by Nuitka's `--onefile`.
+    Nuitka,
+    /// A directory with a program, by caxa.
+    Caxa,
+    /// A directory with executables, one of which is named here, by PyInstaller's `--onefile`.
+    PyInstaller(String),
+}
+
+impl Payload {
+    /// What the file open as `source`, an ELF file, unpacks; by marks that its packer is documented to leave.
+    pub fn of(source: &mut Source) -> Option<Self> {
+        let len = source.file_len();
+        let head = source.read(0, len.min(UPX_WITHIN)).ok()?;
+        if bytes::contain(&head, b"UPX!") {
+            return Some(Self::Upx);
+        }
+        // AppImage specification: "AI" and the type in the padding of e_ident.
+        if let Some(&[b'A', b'I', kind @ (1 | 2)]) = head.get(8..11) {
+            return Some(Self::AppImage(kind));
+        }
+        let tail_len = len.min(TAIL);
+        let tail = source.read(len - tail_len, tail_len).ok()?;
+        // PAR::Packer, script/par.pl.
+        if tail.ends_with(b"\nPAR.pm\n") {
+            return Some(Self::Par);
+        }
+        if is_caxa(&tail) {
+            return Some(Self::Caxa);
+        }
+        if is_nuitka(source, &tail) == Some(true) {
+            return Some(Self::Nuitka);
+        }
+        let name = executable_of_pyinstaller(source, &tail)?;
+        Some(Self::PyInstaller(name))
+    }
+}
+
+/// caxa ends a file with a line of JSON: the directory's name and the command (caxa, source/index.mts and stubs/stub.go).
+fn is_caxa(tail: &[u8]) -> bool {
+    let line = tail.rsplit(|&byte| byte == b'\n').next();
+    let has = |line: &[u8], key: &[u8]| bytes::contain(line, key);
+    line.is_some_and(|line| {
+        line.starts_with(b"{") && has(line, b"\"identifier\"") && has(line, b"\"command\"")
+    })
+}
+
+/// Nuitka ends a file with the offset of the payload, which starts with `KA` and how it is compressed (Nuitka,
+/// nuitka/build/static_src/OnefileBootstrap.c).
+fn is_nuitka(source: &mut Source, tail: &[u8]) -> Option<bool> {
+    let start = u64::from_le_bytes(tail.last_chunk::<8>().copied()?);
+    let is_inside = start >= elf::ELFMAG.len() as u64 && start < source.file_len();
+    let mark = source.read(start, 3).ok().filter(|_| is_inside)?;
+    Some(matches!(&*mark, b"KAX" | b"KAY"))
+}
+
+/// An executable in PyInstaller's archive: a binary (`b`) that is no shared library (PyInstaller, archive/writers.py: a cookie
+/// with the lengths of archive and contents, all numbers big-endian).
+fn executable_of_pyinstaller(source: &mut Source, tail: &[u8]) -> Option<String> {
+    const MAGIC: &[u8] = b"MEI\x0c\x0b\x0a\x0b\x0e";
+    const COOKIE_LEN: u64 = 88;
+    let number = |bytes: &[u8], at: usize| -> Option<u64> {
+        let bytes = bytes.get(at..at + 4)?;
+        Some(u64::from(u32::from_be_bytes(bytes.try_into().ok()?)))
+    };
+    let starts = bytes::positions(tail, MAGIC[0]);
+    let at = starts.filter(|&at| tail[at..].starts_with(MAGIC)).last()?;
+    let cookie = &tail[at..];
+    let end = source.file_len() - tail.len() as u64 + at as u64 + COOKIE_LEN;
+    let start = end.checked_sub(number(cookie, 8)?)?;
+    let (offset, len) = (number(cookie, 12)?, number(cookie, 16)?);
+    let contents = source.read(start.checked_add(offset)?, len.min(MAX_CONTENTS));
+    let contents = contents.ok()?;
+    let mut rest = contents.as_slice();
+    while let Some(entry_len) = number(rest, 0) {
+        let entry = rest
+            .get(..entry_len as usize)
+            .filter(|one| one.len() > 18)?;
+        let name = entry[18..].split(|&byte| byte == 0).next();
+        let name = String::from_utf8_lossy(name.unwrap_or_default());
+        if entry[17] == b'b' && !name.contains(".so") {
+            return Some(name.into_owned());
+        }
+        rest = &rest[entry_len as usize..];
+    }
+    None
+}
+
+impl fmt::Display for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Upx => f.write_str(
+                "it is packed by UPX, and what it needs cannot be seen: unpack it with upx -d",
+            ),
+            Self::AppImage(1) => f.write_str(
+                "it is an AppImage of type 1: wrapping does not reach the program in its image: unpack it with bsdtar -xf, \
+                 and wrap what is in it",
+            ),
+            Self::AppImage(_) => f.write_str(
+                "it is an AppImage: wrapping does not reach the program in its image: run it with --appimage-extract, and \
+                 wrap the directory squashfs-root",
+            ),
+            Self::Par => f.write_str(
+                "it is made by PAR::Packer, and unpacks perl when it starts: wrapping does not reach that: set \
+                 PAR_GLOBAL_TEMP to a directory, and run wrap-buddy watch on it",
+            ),
+            Self::Nuitka => f.write_str(
+                "it is made by Nuitka, and unpacks a program when it starts: wrapping does not reach that: have it built with \
+                 --standalone, or with --onefile-tempdir-spec of a directory that stays, and run wrap-buddy watch on that",
+            ),
+            Self::Caxa => f.write_str(
+                "it is made by caxa, and unpacks a program when it starts: wrapping does not reach that: run wrap-buddy watch \
+                 on the directory caxa below the one for temporary files ($TMPDIR, /tmp)",
+            ),
+            Self::PyInstaller(name) => write!(
+                f,
+                "it is made by PyInstaller, and unpacks {name} when it starts: wrapping does not reach that: have it built \
+                 with --onedir, or run wrap-buddy watch on the directory for temporary files ($TMPDIR, /tmp)",
+            ),
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! What a file is: every command gives the same answer.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use clap::Parser;
+use wrap_buddy::check::diagnosis::Diagnosis;
+use wrap_buddy::cli::{self, CommandLine};
+use wrap_buddy::inspect::Kind;
+use wrap_buddy::report::{Status, Teller};
+use wrap_buddy::status::Condition;
+
+use crate::fixture::*;
+
+const MAIN: &str = "int main(void) { return 0; }";
+
+fn command(words: &[&str]) -> Option<cli::Command> {
+    CommandLine::parse_from([&["wrap-buddy"], words].concat()).command
+}
+
+fn checked(path: &Path) -> wrap_buddy::check::Checked {
+    match command(&["check", path.to_str().unwrap()]) {
+        Some(cli::Command::Check(check)) => {
+            wrap_buddy::check::check(&check, &stages(), &Teller::default()).unwrap()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What `check` and `show` say.
+fn kinds(path: &Path) -> [Kind; 2] {
+    let shown = match command(&["show", path.to_str().unwrap()]) {
+        Some(cli::Command::Show(look)) => {
+            wrap_buddy::show::show(&look, &stages(), &Teller::default()).unwrap()
+        }
+        other => panic!("{other:?}"),
+    };
+    let original = shown[0].original.as_ref();
+    let shown = original.unwrap_or_else(|| panic!("{shown:?}")).kind;
+    [checked(path).files[0].kind, shown]
+}
+
+#[test]
+fn one_answer_for_each_kind() {
+    let yard = Yard::new();
+    let compile = |name: &str, arguments: &[&str]| yard.compile(X86_64, name, MAIN, arguments);
+    let program = compile("program", &["-g"]);
+    let debug = |from: &Path, name: &str| {
+        let to = yard.path(name);
+        let mut objcopy = Command::new("objcopy");
+        let status = objcopy.arg("--only-keep-debug").args([from, &to]).status();
+        assert!(status.unwrap().success());
+        to
+    };
+    let changed = |from: &Path, name: &str, at: usize, to: u8| {
+        let mut bytes = fs::read(from).unwrap();
+        bytes[at] = to;
+        yard.write(name, bytes)
+    };
+    let object = compile("main.o", &["-c"]);
+    let library = compile("lib.so", &["-shared", "-fPIC", "-g"]);
+    let cases = [
+        (program.clone(), Kind::Program),
+        (compile("fixed", &["-no-pie"]), Kind::Program),
+        (
+            compile("static", &["-static", "-no-pie"]),
+            Kind::StaticProgram,
+        ),
+        (compile("static-pie", &["-static-pie"]), Kind::StaticPie),
+        (library.clone(), Kind::Library),
+        ("/lib/x86_64-linux-gnu/libc.so.6".into(), Kind::Library),
+        (debug(&program, "program.debug"), Kind::DebugInformation),
+        (debug(&library, "lib.debug"), Kind::DebugInformation),
+        (object.clone(), Kind::Object),
+        // e_type ET_CORE, EI_OSABI ELFOSABI_FREEBSD, e_type 9.
+        (changed(&object, "core", 16, 4), Kind::CoreDump),
+        (changed(&program, "freebsd", 7, 9), Kind::OtherSystem),
+        (changed(&object, "other", 16, 9), Kind::Other),
+    ];
+    for (path, kind) in cases {
+        assert_eq!(kinds(&path), [kind; 2], "{}", path.display());
+        let report = yard.wrap(&[&"--paths", &path, &"--dry-run"]);
+        let file = only(&report);
+        let reason = file.reason.as_deref().unwrap_or_default();
+        match kind {
+            Kind::Program => assert!(file.plan.is_some(), "{file:?}"),
+            Kind::OtherSystem => assert!(reason.starts_with("other operating system"), "{reason}"),
+            kind => assert!(reason.starts_with(&kind.to_string()), "{reason}"),
+        }
+    }
+}
+
+/// Named, it is an error of each command; met in a directory, it is somebody's data.
+#[test]
+fn an_elf_header_that_is_cut_short_or_is_none() {
+    let yard = Yard::new();
+    let short = yard.write("short", b"\x7fELF\x02\x01\x01");
+    let mut header = b"\x7fELF\x07\x01\x01".to_vec();
+    header.resize(128, 0);
+    let class = yard.write("class", &header);
+    header[4..6].copy_from_slice(&[2, 9]);
+    let order = yard.write("order", &header);
+    let says = [
+        (
+            &short,
+            "malformed ELF file: truncated: its ELF header takes 64 bytes, and the file has 7",
+        ),
+        (&class, "malformed ELF file: its EI_CLASS is 7"),
+        (&order, "malformed ELF file: its EI_DATA is 9"),
+    ];
+    for (path, expected) in says {
+        let text = path.to_str().unwrap();
+        let report = yard.wrap(&[&"--paths", path]);
+        assert_eq!(reason(&report, Status::Failed), expected);
+        let checked = checked(path);
+        let problem = &checked.files[0].problems[0];
+        assert_eq!(
+            (problem.diagnosis, &*problem.text),
+            (Diagnosis::Malformed, expected)
+        );
+        let Some(cli::Command::Status(look)) = command(&["status", text]) else {
+            panic!("status");
+        };
+        let status = wrap_buddy::status::status(&look, &stages(), &Teller::default()).unwrap();
+        assert_eq!(status[0].state, Condition::Unreadable);
+        assert_eq!(status[0].advice.as_deref(), Some(expected));
+        let Some(cli::Command::Show(look)) = command(&["show", text]) else {
+            panic!("show");
+        };
+        let shown = wrap_buddy::show::show(&look, &stages(), &Teller::default()).unwrap();
+        assert!(shown[0].failed(), "{shown:?}");
+        let Some(cli::Command::Restore(restore)) = command(&["restore", text]) else {
+            panic!("restore");
+        };
+        let restored = wrap_buddy::restore(&restore, &stages(), &Teller::default()).unwrap();
+        assert_eq!(reason(&restored, Status::Failed), expected);
+    }
+    let report = yard.wrap(&[&"--paths", &yard.root]);
+    assert!(!report.failed(), "{report:?}");
+    assert!(checked(&yard.root).files.is_empty());
+}
+
+/// What `wrap` and `check` say of a program with these bytes instead of others, and at its end.
+fn said_of(yard: &Yard, head: (usize, &[u8]), tail: &[u8]) -> (Status, String, Vec<Diagnosis>) {
+    let program = yard.compile(X86_64, "static", MAIN, &["-static", "-no-pie"]);
+    let mut bytes = fs::read(&program).unwrap();
+    bytes[head.0..head.0 + head.1.len()].copy_from_slice(head.1);
+    bytes.extend(tail);
+    fs::write(&program, bytes).unwrap();
+    let report = yard.wrap(&[&"--paths", &program]);
+    let file = only(&report);
+    let notes = checked(&program).files[0].notes.clone();
+    let texts: Vec<String> = notes.iter().map(|note| note.text.clone()).collect();
+    let reason = file.reason.clone().unwrap();
+    assert!(
+        texts.is_empty() || reason.ends_with(&texts.join(", ")),
+        "{reason} {texts:?}"
+    );
+    (
+        file.status,
+        reason,
+        notes.iter().map(|note| note.diagnosis).collect(),
+    )
+}
+
+/// Marks as the packers document them; those of PAR and caxa are made by these themselves in the end-to-end tests.
+#[test]
+fn programs_that_carry_others() {
+    let yard = Yard::new();
+    // e_ident's padding is free.
+    let none = (9, &b""[..]);
+    let carries = [Diagnosis::CarriesProgram];
+    let says = |head, tail: &[u8], text: &str, diagnoses: &[Diagnosis]| {
+        let (status, reason, found) = said_of(&yard, head, tail);
+        assert_eq!((status, &*found), (Status::Skipped, diagnoses), "{reason}");
+        assert!(reason.contains(text), "{reason}");
+    };
+    says((8, b"AI\x01"), b"", "an AppImage of type 1", &carries);
+    says((8, b"AI\x02"), b"", "--appimage-extract", &carries);
+    says((8, b"AI\x03"), b"", "static executable", &[]);
+
+    let len = fs::metadata(yard.path("static")).unwrap().len();
+    let start = len.to_le_bytes();
+    says(
+        none,
+        &[b"KAY and more", &start[..]].concat(),
+        "Nuitka",
+        &carries,
+    );
+    says(
+        none,
+        &[b"KOY and more", &start[..]].concat(),
+        "static executable",
+        &[],
+    );
+
+    let archive = |name: &[u8], kind: u8| {
+        let content = b"content";
+        let mut entry = Vec::new();
+        let entry_len = 18 + name.len() as u32 + 1;
+        for word in [entry_len, 0, 7, 7] {
+            entry.extend(word.to_be_bytes());
+        }
+        entry.extend([0, kind]);
+        entry.extend(name);
+        entry.push(0);
+        let mut cookie = b"MEI\x0c\x0b\x0a\x0b\x0e".to_vec();
+        let all = content.len() as u32 + entry_len + 88;
+        for word in [all, content.len() as u32, entry_len, 311] {
+            cookie.extend(word.to_be_bytes());
+        }
+        cookie.resize(88, 0);
+        // Section headers follow.
+        [&content[..], &entry, &cookie, &[0; 100]].concat()
+    };
+    says(
+        none,
+        &archive(b"bin/tool", b'b'),
+        "unpacks bin/tool",
+        &carries,
+    );
+    says(
+        none,
+        &archive(b"libpython3.13.so.1.0", b'b'),
+        "static executable",
+        &[],
+    );
+    says(none, &archive(b"bin/tool", b's'), "static executable", &[]);
+    // Lengths that lead outside.
+    let mut broken = archive(b"bin/tool", b'b');
+    let at = broken.len() - 100 - 88 + 8;
+    broken[at..at + 12].fill(0xff);
+    says(none, &broken, "static executable", &[]);
+
+    let (status, reason, found) = said_of(&yard, (9, b"UPX!"), b"");
+    assert_eq!(
+        (status, &*found),
+        (Status::Failed, &[Diagnosis::Packed][..])
+    );
+    assert!(reason.contains("upx -d"), "{reason}");
+}
+
+/// An archive is no program, and nothing was checked.
+#[test]
+fn an_archive() {
+    let yard = Yard::new();
+    let archive = yard.write("app.tgz", b"\x1f\x8b\x08\0rest");
+    let found = checked(&archive);
+    assert!(!found.is_well());
+    let note = &found.files[0].notes[0];
+    assert!(note.text.contains("gzip archive"), "{}", note.text);
+    let program = yard.compile(X86_64, "program", MAIN, &[]);
+    let both = [
+        "check",
+        archive.to_str().unwrap(),
+        program.to_str().unwrap(),
+    ];
+    let Some(cli::Command::Check(check)) = command(&both) else {
+        panic!("check");
+    };
+    let found = wrap_buddy::check::check(&check, &stages(), &Teller::default()).unwrap();
+    assert!(found.is_well(), "{found:?}");
+}
+
+/// `status` and `show` say that there is nothing, and what a file edited in place gets.
+#[test]
+fn nothing_is_something_to_say() {
+    let yard = Yard::new();
+    let human = |command: &str| {
+        let root = yard.root.to_str().unwrap();
+        let mut out = Vec::new();
+        match self::command(&[command, root]) {
+            Some(cli::Command::Status(look)) => {
+                let files = wrap_buddy::status::status(&look, &stages(), &Teller::default());
+                wrap_buddy::status::write(&files.unwrap(), look.output, &mut out).unwrap();
+            }
+            Some(cli::Command::Show(look)) => {
+                let views = wrap_buddy::show::show(&look, &stages(), &Teller::default());
+                wrap_buddy::show::human::write(&views.unwrap(), look.output, &mut out).unwrap();
+            }
+            other => panic!("{other:?}"),
+        }
+        plain(out)
+    };
+    let main = yard.walk_through(X86_64, &[]);
+    for command in ["status", "show"] {
+        let said = human(command);
+        assert!(
+            said.starts_with("nothing here is wrapped or edited in place"),
+            "{said}"
+        );
+    }
+    let libs = [yard.path("foo/lib"), yard.path("bar/lib")];
+    let report = yard.wrap(&[
+        &"--paths",
+        &main,
+        &"--libs",
+        &libs[0],
+        &libs[1],
+        &"--strategy",
+        &"inplace",
+    ]);
+    assert!(!report.failed(), "{report:?}");
+    let said = human("status");
+    assert!(
+        said.contains("  interpreter  /lib64/ld-linux-x86-64.so.2"),
+        "{said}"
+    );
+    assert!(said.contains("  search path  "), "{said}");
+}
