@@ -3,8 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use e2e::Arch;
-use e2e::corpus;
+use e2e::{Arch, assert_fails_unwrapped, corpus};
 
 use crate::tree::{Place, Tree};
 
@@ -262,4 +261,142 @@ fn ffmpeg_transcodes() {
         },
     };
     tree.works(false);
+}
+
+#[test]
+fn jdk_compiles_runs_and_links_an_image() {
+    const JDK: &str = "usr/lib/jvm/java-17-openjdk-amd64";
+    let tree = Tree {
+        packages: &["openjdk-17-jdk-headless"],
+        libs: &[],
+        program: "usr/lib/jvm/java-17-openjdk-amd64/bin/java",
+        prepare: nothing,
+        make_use: |place| {
+            let run = |program: &str| place.command(&format!("{JDK}/bin/{program}"));
+            let source = r#"public class Main { public static void main(String[] words) throws Exception {
+                var digest = java.security.MessageDigest.getInstance("SHA-256").digest(words[0].getBytes());
+                System.out.println(digest.length + " " + new java.util.zip.CRC32() {{ update(digest); }}.getValue()
+                    + " " + new String("ü".getBytes("IBM850"), "ISO-8859-1").length()); } }"#;
+            place.write("Main.java", source);
+            let javac = ["-encoding", "UTF-8", "Main.java"];
+            run("javac").args(javac).output().success();
+            let output = run("java").args(["-cp", "/app/work", "Main", "x"]).output();
+            assert_eq!(output.success().stdout, "32 2027678490 1\n");
+            // What jlink writes are the launchers among its modules, and not the tool's: they are as in Debian.
+            let jlink = ["--add-modules", "java.base", "--output", "/app/work/image"];
+            run("jlink").args(jlink).output().success();
+            let image = "/app/work/image/bin/java";
+            assert_fails_unwrapped(place.root().command(image));
+            place.wrap("/app/work/image");
+            let image = place
+                .root()
+                .command(image)
+                .args(["-cp", "/app/work", "Main", "x"]);
+            assert_eq!(image.output().success().stdout, "32 2027678490 1\n");
+        },
+    };
+    tree.works(true);
+}
+
+#[test]
+fn r_computes_and_converts() {
+    const GCONV: &str = "usr/lib/x86_64-linux-gnu/gconv";
+    let tree = Tree {
+        packages: &[
+            "r-base-core",
+            "dash",
+            "coreutils",
+            "sed",
+            "grep",
+            "debianutils",
+        ],
+        libs: &[
+            "usr/lib/R/lib",
+            "usr/lib/x86_64-linux-gnu/blas",
+            "usr/lib/x86_64-linux-gnu/lapack",
+        ],
+        program: "usr/lib/R/bin/exec/R",
+        prepare: |place| {
+            which(place);
+            let settings = place.root().read(&place.path("usr/lib/R/etc/Renviron.ucf"));
+            place.root().write(&place.path("etc/R/Renviron"), settings);
+        },
+        make_use: |place| {
+            let script = r#"cat(charToRaw(iconv("\xfc", "latin1", "UTF-8")), charToRaw(iconv("\xcf", "KOI8-R", "UTF-8")), "\n")
+                cat(round(summary(lm(mpg ~ wt, mtcars))$r.squared, 4), solve(matrix(c(2, 0, 0, 4), 2)), "\n")
+                library(grid)
+                file <- gzfile("/app/work/x.gz", "w"); writeLines("packed", file); close(file); cat(readLines("/app/work/x.gz"), "\n")
+            "#;
+            let script = place.write("script.R", script);
+            let r = place
+                .command("usr/lib/R/bin/exec/R")
+                .env("R_HOME", place.path("usr/lib/R"));
+            // glibc's iconv looks for its modules where glibc was installed, or here.
+            let r = r.env("GCONV_PATH", place.path(GCONV));
+            let r = r.args(["--no-echo", "--no-restore", &format!("--file={script}")]);
+            let output = r.output().success();
+            assert_eq!(
+                output.stdout,
+                "c3 bc d0 be \n0.7528 0.5 0 0 0.25 \npacked \n"
+            );
+        },
+    };
+    tree.works(true);
+}
+
+#[test]
+fn chromium_renders_a_page() {
+    let tree = Tree {
+        packages: &["chromium-headless-shell"],
+        libs: &["usr/lib/x86_64-linux-gnu/pulseaudio"],
+        program: "usr/lib/chromium/chromium-headless-shell",
+        prepare: nothing,
+        make_use: |place| {
+            place.write(
+                "page.html",
+                "<script>document.write('<p>' + 6 * 7 + '</p>')</script>",
+            );
+            let render = |flag: &str| {
+                let chromium = place.command("usr/lib/chromium/chromium-headless-shell");
+                let chromium = chromium.args(["--no-sandbox", "--user-data-dir=/app/work/user"]);
+                chromium
+                    .args([flag, "file:///app/work/page.html"])
+                    .output()
+                    .success()
+            };
+            let output = render("--dump-dom");
+            assert!(output.stdout.contains("<p>42</p>"), "{output}");
+            render("--screenshot=/app/work/page.png");
+            assert!(place.read("page.png").starts_with(b"\x89PNG"));
+        },
+    };
+    tree.works(true);
+}
+
+/// Its own libraries, which it opens by a list in a file, have no room for a search path.
+#[test]
+fn firefox_renders_a_page() {
+    let tree = Tree {
+        packages: &["firefox-esr"],
+        libs: &["usr/lib/firefox-esr", "usr/lib/x86_64-linux-gnu/systemd"],
+        program: "usr/lib/firefox-esr/firefox-esr",
+        prepare: nothing,
+        make_use: |place| {
+            place.write("page.html", "<body style='background: red'>wrapped");
+            fs::create_dir(place.root().path("/app/work/profile")).expect("a profile");
+            let firefox = place.command("usr/lib/firefox-esr/firefox-esr");
+            let firefox = firefox.args([
+                "--headless",
+                "--no-remote",
+                "--profile",
+                "/app/work/profile",
+            ]);
+            let firefox = firefox.args(["--window-size", "400,300", "--screenshot"]);
+            let firefox = firefox.args(["/app/work/page.png", "file:///app/work/page.html"]);
+            let output = firefox.output();
+            let image = fs::read(place.root().path("/app/work/page.png")).unwrap_or_default();
+            assert!(image.starts_with(b"\x89PNG"), "{output}");
+        },
+    };
+    tree.works(true);
 }

@@ -84,8 +84,7 @@ impl Tree {
             false => &Mode::ALL[..],
         };
         for &mode in modes {
-            println!("{mode:?}");
-            self.wrap(&root, mode);
+            self.wrap(&place, mode);
             if mode == Mode::Relocatable {
                 place = place.moved_to(MOVED);
             }
@@ -101,20 +100,19 @@ impl Tree {
         }
     }
 
-    fn wrap(&self, root: &Root, mode: Mode) {
-        let inside = |path: &&str| format!("{TREE}/{path}");
-        let wrap = root
-            .wrap(TREE)
-            .only_libs(LIBRARIES.iter().chain(self.libs).map(inside))
-            .interpreter(&inside(&INTERPRETER))
-            .args(mode.flags().iter().copied());
+    fn wrap(&self, place: &Place<'_>, mode: Mode) {
+        let libs = LIBRARIES.iter().chain(self.libs);
+        let wrap = place.root.wrap(place.at);
+        let wrap = wrap.only_libs(libs.map(|path| place.path(path)));
+        let wrap = wrap.interpreter(&place.path(INTERPRETER));
+        let wrap = wrap.args(mode.flags().iter().copied());
         let wrap = match mode {
             Mode::Relocatable => wrap.without_loader_dir(),
             _ => wrap,
         };
         let output = wrap.command().timeout(TIMEOUT).output().success();
         let summary = output.stdout.lines().last().unwrap_or_default();
-        println!("{summary}");
+        println!("{mode:?}: {summary}");
     }
 }
 
@@ -129,6 +127,13 @@ impl<'r> Place<'r> {
     /// The root that the tree is in.
     pub fn root(&self) -> &'r Root {
         self.root
+    }
+
+    /// Wraps what a program of the tree has written, with libraries of the tree.
+    pub fn wrap(&self, path: &str) {
+        let libs = LIBRARIES.map(|directory| self.path(directory));
+        let wrap = self.root.wrap(path).only_libs(libs);
+        wrap.interpreter(&self.path(INTERPRETER)).run();
     }
 
     /// A program of the tree, to be started. It has no terminal, a home of its own, and its children end with it.
@@ -159,7 +164,7 @@ impl<'r> Place<'r> {
     /// Programs, settings and data are where programs expect them by absolute paths, as on most systems without an FHS linker,
     /// which have at least a /bin/sh. Libraries are not: there is no /lib, /lib64 and /usr/lib.
     fn link(&self) {
-        for directory in ["bin", "sbin", "etc", "var", "usr/bin", "usr/share"] {
+        for directory in ["bin", "sbin", "etc", "usr/bin", "usr/share"] {
             let link = self.root.path(directory);
             let _ = fs::remove_file(&link);
             let parent = link.parent().expect("a path in the root");
