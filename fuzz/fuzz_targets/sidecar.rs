@@ -4,8 +4,8 @@
 use libfuzzer_sys::arbitrary::{self, Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use sidecar::{
-    Draft, Edit, EditKind, Flags, InPlace, InPlaceDraft, Sidecar, ToolVersion, Trailer, Written,
-    loader, machine,
+    Draft, Edit, EditKind, Flags, InPlace, InPlaceDraft, Legacy, Sidecar, ToolVersion, Trailer,
+    Written, loader, machine,
 };
 
 fuzz_target!(|bytes: &[u8]| {
@@ -37,6 +37,13 @@ fn read(bytes: &[u8]) {
             assert_eq!(written.written.len(), written.edit.original.len());
         }
         parts(record.links().map(<[u8]>::len).sum());
+    }
+    for class in [1, 2] {
+        if let Ok(legacy) = Legacy::parse(bytes, class) {
+            let strings = legacy.interpreter.len() + legacy.search.len();
+            let names: usize = legacy.needed_names().map(<[u8]>::len).sum();
+            parts(strings + legacy.original.len() + names);
+        }
     }
     if let Ok(trailer) = Trailer::parse(bytes) {
         let mut again = vec![0; trailer.encoded_len()];

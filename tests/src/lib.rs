@@ -42,6 +42,7 @@ pub mod debugger;
 pub mod edited;
 pub mod fixture;
 mod fork;
+pub mod legacy;
 pub mod matrix;
 mod namespace;
 pub mod report;

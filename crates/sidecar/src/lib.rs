@@ -1,8 +1,8 @@
 //! Wire formats of wrap-buddy: the [`Sidecar`] file that keeps what a wrapped program needs back, the [`InPlace`] one of a
-//! file that needs nothing at run time, the [`Trailer`] that follows the stub's code inside the program, and the [`loader`]
-//! image's header.
+//! file that needs nothing at run time, the [`Trailer`] that follows the stub's code inside the program, the [`loader`]
+//! image's header, and the [`Legacy`] sidecar of the first wrap-buddy, which is only read.
 //!
-//! Everything is little-endian and fixed-width, the same for 32-bit and 64-bit programs. Nothing here allocates, reads
+//! Everything but that last one is little-endian and fixed-width, the same for 32-bit and 64-bit programs. Nothing here allocates, reads
 //! outside the slice it was given, or panics, whatever the bytes are.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -10,12 +10,14 @@
 mod bytes;
 mod draft;
 mod in_place;
+mod legacy;
 pub mod loader;
 mod record;
 mod trailer;
 
 pub use draft::{Draft, DraftPatch, Value};
 pub use in_place::{InPlace, InPlaceDraft, Written};
+pub use legacy::Legacy;
 pub use record::{
     CHECKED_FROM, Edit, EditKind, Edits, Flags, HEADER_LEN, Header, MAGIC, MAGIC_1, PATCH_LEN,
     Patch, Sidecar, Span, ToolVersion, checked_part, checksum, checksum_of,

@@ -1,13 +1,18 @@
 //! Which files are programs or libraries to work on; of every other file, why not.
 
-use std::path::Path;
+use std::borrow::Cow;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use stages::Stage;
 
 use crate::arch::{self, Arch};
+use crate::defaults::{Defaults, Taken};
 use crate::earlier::{self, Earlier, State, Way};
 use crate::inspect::{Elf, Identity, Kind, Payload, Source, identify, is_surely_program};
 use crate::interpreter::{Fit, Interpreter, Interpreters, Libc};
+use crate::naming::program_of;
 use crate::scan::{Candidate, io_reason};
 
 /// What a file is.
@@ -43,9 +48,11 @@ pub struct Subject<'a> {
     /// Its architecture.
     pub arch: &'static Arch,
     /// The dynamic linker for it.
-    pub interpreter: &'a Interpreter,
+    pub interpreter: Cow<'a, Interpreter>,
     /// What an earlier run has left.
     pub earlier: Option<Box<Earlier>>,
+    /// What it is wrapped with unless you say otherwise.
+    pub defaults: Option<Defaults>,
 }
 
 /// What programs can be wrapped with.
@@ -59,6 +66,8 @@ pub struct Means<'a> {
     pub interpreters: &'a Interpreters,
     /// Whether programs may be edited in place, for which no stage is needed.
     pub in_place: bool,
+    /// What is taken from the sidecars of the first wrap-buddy.
+    pub taken: Taken,
 }
 
 /// Looks at a file.
@@ -132,34 +141,22 @@ fn elf<'a>(
     let path = candidate.path.as_path();
     let malformed = |error: anyhow::Error| Left::Failed(format!("malformed ELF file: {error:#}"));
     let elf = Elf::read(&mut source).map_err(malformed)?;
-    let earlier = match earlier::state(path, &elf, &mut source, means.stages) {
-        State::Original => None,
-        State::Known(earlier) if !earlier.is_beside => {
-            return Err(Left::Skipped(format!(
-                "already wrapped, with the sidecar {}",
-                earlier.sidecar_path.display()
-            )));
-        }
-        State::Known(earlier) if earlier.way == Way::Foreign => {
-            return Err(Left::Skipped(
-                "already wrapped, by the first wrap-buddy: restore it to wrap it anew".to_owned(),
-            ));
-        }
-        State::Known(earlier) => Some(earlier),
-        State::Changed(_) => {
-            return Err(Left::Skipped(
-                "already wrapped, and changed since by something else: to wrap it again, start from the original"
-                    .to_owned(),
-            ));
-        }
-        State::Untrusted(sidecar) => return Err(Left::Failed(earlier::untrusted(&sidecar))),
-        State::Orphan(sidecar) => {
-            return Err(Left::Failed(format!(
-                "is wrapped, but its sidecar {} is not there or not its own: put it back",
-                sidecar.display()
-            )));
-        }
+    let state = earlier::state(path, &elf, &mut source, means.stages);
+    let earlier = match (state.refusal(), state) {
+        // It starts as it is, as far as can be told.
+        (Some(reason), State::Changed(_)) => return Err(Left::Skipped(reason)),
+        (Some(reason), _) => return Err(Left::Failed(reason)),
+        (None, State::Known(earlier)) => Some(earlier),
+        (None, _) => None,
     };
+    if let Some(earlier) = &earlier
+        && let Some(owner) = hard_linked_owner(earlier, &source)
+    {
+        return Err(Left::Skipped(format!(
+            "already wrapped: it is a hard link of {}, which has the sidecar; wrap that to change its settings",
+            owner.display()
+        )));
+    }
     let elf = match source.is_laid_over() {
         true => Elf::read(&mut source).map_err(malformed)?,
         false => elf,
@@ -184,11 +181,18 @@ fn elf<'a>(
     if let (Err(reason), false, false) = (&stage, is_library, means.in_place) {
         return Err(Left::Unfit(reason.clone()));
     }
-    let fit = match is_library {
-        true => interpreter_of_library(&elf, arch, means.interpreters),
-        false => interpreter_for(&elf, arch, means.interpreters),
+    let mut defaults = earlier
+        .as_ref()
+        .filter(|earlier| earlier.way == Way::Legacy)
+        .and_then(|earlier| Defaults::of_sidecar(&earlier.sidecar, path, &elf, means.taken));
+    let own = defaults
+        .as_mut()
+        .and_then(|defaults| defaults.interpreter.take());
+    let interpreter = match (own, is_library) {
+        (Some(own), _) => Cow::Owned(own),
+        (None, true) => Cow::Borrowed(interpreter_of_library(&elf, arch, means.interpreters)?),
+        (None, false) => Cow::Borrowed(interpreter_for(&elf, arch, means.interpreters)?),
     };
-    let interpreter = fit?;
     let subject = Box::new(Subject {
         is_library,
         elf,
@@ -196,11 +200,23 @@ fn elf<'a>(
         arch,
         interpreter,
         earlier,
+        defaults,
     });
     Ok(match is_library {
         true => Class::Library(subject),
         false => Class::Program(subject, stage),
     })
+}
+
+/// The program that has the sidecar this one uses, if they are one file with two names: it has one stub, which leads to one
+/// sidecar.
+fn hard_linked_owner(earlier: &Earlier, source: &Source) -> Option<PathBuf> {
+    if earlier.is_beside {
+        return None;
+    }
+    let owner = program_of(&earlier.sidecar_path)?;
+    let (owns, own) = (fs::metadata(&owner).ok()?, source.metadata());
+    ((owns.dev(), owns.ino()) == (own.dev(), own.ino())).then_some(owner)
 }
 
 /// Whether it is a library, and not a program; why it is left alone if it is neither, or not one to work on. `edited` says

@@ -96,6 +96,8 @@ pub struct Desk<'a> {
     strategy: Strategy,
     /// Whether libraries without a DT_RUNPATH inherit the search path of every program.
     inherited: bool,
+    /// Whether `--loader-dir-path` is given.
+    names_loaders: bool,
     libs: &'a [PathBuf],
     runtime_dependencies: &'a [PathBuf],
     verbose: bool,
@@ -127,6 +129,7 @@ impl<'a> Desk<'a> {
             inherited: cli.search == Search::Rpath,
             libs,
             runtime_dependencies,
+            names_loaders: cli.loader_dir_path.is_some(),
             verbose: cli.output.verbose,
             force: cli.force,
             tree,
@@ -331,7 +334,7 @@ impl<'a> Desk<'a> {
         subject: &Subject<'_>,
         opens: bool,
     ) -> Resolution {
-        let (elf, interpreter) = (&subject.elf, subject.interpreter);
+        let (elf, interpreter) = (&subject.elf, &*subject.interpreter);
         self.resolver
             .library(&candidate.path, elf, interpreter, opens)
     }
@@ -345,7 +348,7 @@ impl<'a> Desk<'a> {
     ) -> Look {
         let mut resolution = self.resolve_library(candidate, &subject, false);
         let shown = candidate.shown.clone();
-        let (elf, interpreter) = (&subject.elf, subject.interpreter);
+        let (elf, interpreter) = (&subject.elf, &*subject.interpreter);
         let mut missing = std::mem::take(&mut resolution.missing);
         self.hint(&mut missing, elf, interpreter);
         let failed = candidate.named && !missing.is_empty();
@@ -453,17 +456,16 @@ impl<'a> Desk<'a> {
         relative: &HashSet<PathBuf>,
         rooms: &Rooms<'_>,
     ) -> FileReport {
-        let (elf, interpreter) = (&subject.elf, subject.interpreter);
         let path = &candidate.path;
-        let mut resolution = self.resolver.program(path, elf, interpreter, edited, &[]);
+        let mut resolution = self.resolve_program(path, &subject, edited, &[]);
         let mut opened = self.opened(rooms, &mut subject, &resolution);
-        let (elf, interpreter) = (&subject.elf, subject.interpreter);
+        let (elf, interpreter) = (&subject.elf, &*subject.interpreter);
         let lent = match self.is_lent(elf, interpreter) {
             true => Vec::new(),
             false => self.to_be_lent(opened.iter().map(|&index| rooms.libraries[index])),
         };
         if !lent.is_empty() {
-            resolution = self.resolver.program(path, elf, interpreter, edited, &lent);
+            resolution = self.resolve_program(path, &subject, edited, &lent);
         }
         if self.is_lent(elf, interpreter) || !lent.is_empty() {
             let offered = directories_of(&resolution);
@@ -524,6 +526,28 @@ impl<'a> Desk<'a> {
         self.inherited && room.directories.iter().all(given)
     }
 
+    /// The libraries of a program, as if what it has from the first wrap-buddy's sidecar were in itself.
+    fn resolve_program(
+        &self,
+        path: &Path,
+        subject: &Subject<'_>,
+        edited: &Edited<'_>,
+        lent: &[PathBuf],
+    ) -> Resolution {
+        let (elf, interpreter) = (&subject.elf, &*subject.interpreter);
+        let Some(defaults) = &subject.defaults else {
+            return self
+                .resolver
+                .program(path, elf, interpreter, edited, lent);
+        };
+        let with_defaults = defaults.apply(elf);
+        let mut resolution =
+            self.resolver
+                .program(path, &with_defaults, interpreter, edited, lent);
+        defaults.complete(elf, &mut resolution);
+        resolution
+    }
+
     /// Decides about a program, knowing what becomes of its libraries.
     fn program_served(
         &self,
@@ -534,7 +558,7 @@ impl<'a> Desk<'a> {
         mut resolution: Resolution,
     ) -> FileReport {
         let shown = candidate.shown.clone();
-        let (elf, interpreter) = (&subject.elf, subject.interpreter);
+        let (elf, interpreter) = (&subject.elf, &*subject.interpreter);
         let path = &candidate.path;
         let mode = subject.source.metadata().mode();
         let earlier = subject.earlier.as_ref().map(|earlier| earlier.way);
@@ -566,14 +590,28 @@ impl<'a> Desk<'a> {
                 let reason = "already wrapped, by a stub: restore it to edit it in place";
                 return FileReport::skipped(shown, reason.to_owned());
             }
-            Some(Way::Stub | Way::Foreign) => false,
-            None => self.strategy != Strategy::Stub || preloader.is_some(),
+            Some(Way::Stub) => false,
+            // Its stub is taken back before anything else is done.
+            Some(Way::Legacy) | None => self.strategy != Strategy::Stub || preloader.is_some(),
         };
-        let or_stub = self.strategy != Strategy::Inplace && earlier.is_none();
+        let or_stub = self.strategy != Strategy::Inplace && earlier != Some(Way::InPlace);
+        let mut style = self.style;
+        let mut notes = Vec::new();
+        if let Some(defaults) = &subject.defaults {
+            notes.push(defaults.note.clone());
+            if defaults.is_relocatable && !style.relocatable {
+                style.relocatable = true;
+                style.self_contained |= !self.names_loaders;
+            }
+        }
+        let planned = |shown: PathBuf, mut plan: Plan| {
+            plan.notes.splice(0..0, notes);
+            planned(shown, plan)
+        };
         let (mut subject, mut resolution) = (subject, resolution);
         if in_place {
             let may_link = |library: &Path| self.may_link(library, relative);
-            match plan::in_place(path, subject, resolution, &self.style, &may_link) {
+            match plan::in_place(path, subject, resolution, &style, &may_link) {
                 Ok(mut plan) => {
                     let note = preloader.map(|name| {
                         format!(
@@ -598,7 +636,7 @@ impl<'a> Desk<'a> {
             Err(reason) if candidate.named => return FileReport::failed(shown, reason),
             Err(reason) => return FileReport::skipped(shown, reason),
         };
-        match plan::stub(path, subject, stage, resolution, &self.style) {
+        match plan::stub(path, subject, stage, resolution, &style) {
             Ok(plan) => {
                 let warning = preloader.map(|name| preloader_warning(&name, earlier));
                 let mut report = self.planned_program(shown, plan, mode, interpreter);

@@ -8,20 +8,27 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context, Result, ensure};
 use object::elf;
-use sidecar::{Edit, EditKind, Id, InPlace, Sidecar, ToolVersion, Trailer, Written};
+use sidecar::{
+    Edit, EditKind, Id, InPlace, LINE_OFFSET, LINE_START, Legacy, Sidecar, ToolVersion, Trailer,
+    Written,
+};
 use stages::Stage;
 
-use crate::foreign::edits_of_another_tool;
-use crate::inspect::{Elf, Identity, Source, identify};
-use crate::naming::{identity, identity_in_place, sidecar_name};
+use crate::bytes;
+use crate::found_sidecar::FoundSidecar;
+use crate::inspect::{Elf, Identity, Segment, Source, identify};
+use crate::legacy;
+use crate::naming::{identity, identity_in_place, program_of, sidecar_name};
 use crate::scan::{Candidate, io_reason};
+use crate::settings::Settings;
 
 /// Bytes of stub looked through for the trailer behind it.
 const MAX_STUB: u64 = 4096;
 
-/// A sidecar is a few kilobytes; nothing larger is one.
-const MAX_SIDECAR: u64 = 16 << 20;
+/// Bytes at an entry point looked through for the trailer of a stub of another build: no stub was ever longer than 304 bytes.
+const MAX_FOUND_STUB: u64 = 512;
 
 /// What earlier runs have left.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,6 +43,40 @@ pub enum State {
     Orphan(PathBuf),
     /// Who can write the sidecar at this path could not write the file: what it says must not get there.
     Untrusted(PathBuf),
+    /// What is at the path of its sidecar is not understood to its end, or would not give a program: it may be the only copy of
+    /// the program's first instructions, and no command removes or replaces it.
+    Unknown {
+        /// The path.
+        sidecar: PathBuf,
+        /// Why, in words that complete "it …".
+        reason: String,
+    },
+}
+
+impl State {
+    /// Why nothing can be done to the file, and what you can do, in words that follow its name; none for a file that can be
+    /// worked on. Every command says the same.
+    pub fn refusal(&self) -> Option<String> {
+        Some(match self {
+            State::Original | State::Known(_) => return None,
+            State::Changed(sidecar) => format!(
+                "was changed since it was wrapped (strip, an update?), and its sidecar {} does not describe it any more: get the program again from where it came",
+                sidecar.display()
+            ),
+            State::Orphan(sidecar) => format!(
+                "is wrapped, but its sidecar {} is gone, or is another program's: put it back, or get the program again from where it came",
+                sidecar.display()
+            ),
+            State::Untrusted(sidecar) => format!(
+                "its sidecar {} can be written by somebody who cannot write the file: remove it if it is not yours, else give it the file's owner and mode",
+                sidecar.display()
+            ),
+            State::Unknown { sidecar, reason } => format!(
+                "this wrap-buddy does not know its sidecar {}: it {reason}. It may be the only copy of the program's first instructions, so nothing is touched: restore the program with the tool that wrapped it, or put an intact sidecar back; if the file is an original, move the sidecar away",
+                sidecar.display()
+            ),
+        })
+    }
 }
 
 /// How ld.so is told.
@@ -46,7 +87,7 @@ pub enum Way {
     /// By edits of the file itself.
     InPlace,
     /// By the first wrap-buddy.
-    Foreign,
+    Legacy,
 }
 
 /// How far the edits are made.
@@ -85,11 +126,18 @@ pub struct Earlier {
     /// Whether the file was rewritten since by something that keeps .dynamic, such as strip: it is another file now, with
     /// entries of ours in it and, mostly, without the strings. Only in place.
     pub rewritten: bool,
+    /// Whether the file is another one than the sidecar was written for, and has its stub: a program that wrote a new one out of
+    /// itself copied it, or something rewrote the file and kept it. Only with a stub.
+    pub derived: bool,
+    /// The program that this one is a copy of, where the sidecar is gone and that program still has the original bytes.
+    pub bytes_of: Option<PathBuf>,
+    /// What ld.so is told.
+    pub settings: Settings,
     /// Where the sidecar was found.
     pub sidecar_path: PathBuf,
     /// Whether that is beside the file, under its own name.
     pub is_beside: bool,
-    /// The sidecar.
+    /// The sidecar; empty where it is gone.
     pub sidecar: Vec<u8>,
     /// What ties it to the file.
     pub id: Id,
@@ -107,15 +155,21 @@ pub struct Earlier {
     pub own_sidecar: Option<PathBuf>,
 }
 
-/// What to do about [`State::Untrusted`].
-pub fn untrusted(sidecar: &Path) -> String {
-    format!(
-        "its sidecar {} can be written by somebody who cannot write the file: remove it if it is not yours, else give it the file's owner and mode",
-        sidecar.display()
-    )
-}
-
 impl Earlier {
+    /// Whether the sidecar's time of modification is that of the file as it originally was. The first wrap-buddy kept no time.
+    pub fn keeps_time(&self) -> bool {
+        self.way != Way::Legacy && !self.derived && !self.rewritten && self.bytes_of.is_none()
+    }
+
+    /// The sidecar, if it is one of the first wrap-buddy.
+    pub fn legacy(&self) -> Option<Legacy<'_>> {
+        // Read as one of a 64-bit program, that of a 32-bit program has a string's first letters for the highest bytes of the
+        // number of original bytes.
+        let mut classes = [elf::ELFCLASS64, elf::ELFCLASS32].into_iter();
+        let is_legacy = self.way == Way::Legacy;
+        is_legacy.then(|| classes.find_map(|class| Legacy::parse(&self.sidecar, class).ok()))?
+    }
+
     /// The edit of this kind, if there is one.
     pub fn edit(&self, kind: EditKind) -> Option<&PastEdit> {
         self.edits.iter().find(|edit| edit.kind == kind)
@@ -159,59 +213,152 @@ pub fn look_at(candidate: &Candidate, stages: &[Stage]) -> Sight {
 
 /// Finds out what earlier runs have left of the file at `path`, absolute.
 pub fn state(path: &Path, elf: &Elf, source: &mut Source, stages: &[Stage]) -> State {
+    let state = state_by_sidecar(path, elf, source, stages, true);
+    if let State::Known(earlier) = &state
+        && let Err(error) = check_plausible(earlier, source)
+    {
+        source.uncover();
+        return State::Unknown {
+            sidecar: earlier.sidecar_path.clone(),
+            reason: format!("would not give a program that can start: {error:#}"),
+        };
+    }
+    state
+}
+
+/// Whether the file is one that could be an original, as it reads with the original bytes laid over it.
+fn check_plausible(earlier: &Earlier, source: &mut Source) -> Result<()> {
+    let elf = Elf::read(source)?;
+    if earlier.way == Way::InPlace {
+        return Ok(());
+    }
+    let interp = elf.interp.as_ref().context("it has no PT_INTERP")?;
+    let path = interp.path.as_bytes();
+    ensure!(
+        !path.is_empty() && !path.iter().any(u8::is_ascii_control),
+        "its PT_INTERP is no path"
+    );
+    let offset = elf.offset_of(elf.entry).filter(|_| {
+        let mut loads = elf.loads();
+        let has_entry = |load: &Segment| load.flags & elf::PF_X != 0 && load.contains(elf.entry);
+        loads.any(has_entry)
+    });
+    offset.with_context(|| {
+        format!(
+            "its entry point {:#x} is in no executable segment",
+            elf.entry
+        )
+    })?;
+    Ok(())
+}
+
+/// `with_origin`: where a stub's sidecar is gone, the original bytes may come from the program that this one is a copy of.
+fn state_by_sidecar(
+    path: &Path,
+    elf: &Elf,
+    source: &mut Source,
+    stages: &[Stage],
+    with_origin: bool,
+) -> State {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let beside = directory.join(sidecar_name(path.file_name().unwrap_or_default()));
-    let sidecar = read(&beside);
-    if let Some(bytes) = &sidecar {
-        let is_ours = InPlace::parse(bytes).is_ok() || Sidecar::parse(bytes).is_ok();
-        if is_ours && !is_no_weaker(&beside, source) {
+    let bytes = match FoundSidecar::at(&beside, elf.class) {
+        FoundSidecar::Nothing => None,
+        FoundSidecar::Readable(_) if !is_no_weaker(&beside, source) => {
             return State::Untrusted(beside);
         }
-        if let Some(earlier) = in_place(&beside, elf, source, bytes) {
+        FoundSidecar::Readable(bytes) => Some(bytes),
+        FoundSidecar::Unknown(reason) => {
+            return State::Unknown {
+                sidecar: beside,
+                reason,
+            };
+        }
+    };
+    let bytes = bytes.as_deref();
+    if let Some(earlier) = bytes.and_then(|bytes| in_place(&beside, elf, source, bytes)) {
+        return State::Known(Box::new(earlier));
+    }
+    let former_interp = legacy::former_interp(elf, source);
+    let mut stub = code_at_entry(elf, source, stages);
+    stub = stub.or_else(|| described_by(bytes?, source));
+    if former_interp.is_some() {
+        stub = stub.or_else(|| stub_of_another_build(elf, source));
+    }
+    if elf.interp.is_some() {
+        // PT_INTERP is the last thing a run changes: with it, a stub is what a stopped run left.
+        let half_done = bytes.and_then(|bytes| known(&beside, true, elf, source, bytes));
+        if let Some(earlier) = half_done {
             return State::Known(Box::new(earlier));
         }
     }
-    let stub = stub_at_entry(elf, source, stages);
-    if elf.interp.is_none() {
-        let described = || described_by(sidecar.as_deref()?, source);
-        if let Some(stub) = stub.or_else(described) {
-            return wrapped(&stub, beside, elf, source);
-        }
-        let other = sidecar.and_then(|bytes| by_another_tool(beside, elf, source, bytes));
-        return other.map_or(State::Original, |earlier| State::Known(Box::new(earlier)));
-    }
-    // PT_INTERP is the last thing a run changes: with it, a stub is what a stopped run left.
-    let half_done = sidecar.and_then(|bytes| known(&beside, true, elf, source, bytes));
-    if let Some(earlier) = half_done {
-        return State::Known(Box::new(earlier));
-    }
     match stub {
-        Some(stub) => State::Orphan(directory.join(stub.sidecar)),
-        None => State::Original,
+        Some((_, stub)) if elf.interp.is_some() => {
+            return State::Orphan(directory.join(stub.sidecar));
+        }
+        Some((code, stub)) => {
+            let state = match wrapped(&code, &stub, &beside, elf, source) {
+                State::Orphan(gone) if with_origin => {
+                    let origin = from_origin(&code, &stub, &gone, elf, source, stages);
+                    origin.map_or(State::Orphan(gone), |earlier| {
+                        State::Known(Box::new(earlier))
+                    })
+                }
+                state => state,
+            };
+            return state;
+        }
+        None => {}
+    }
+    let legacy = bytes.and_then(|bytes| Some((bytes, Legacy::parse(bytes, elf.class).ok()?)));
+    match (legacy, former_interp) {
+        (None, None) => State::Original,
+        (None, Some(_)) => State::Orphan(beside),
+        (Some((bytes, legacy)), interp) => {
+            by_first_tool(beside, bytes, &legacy, interp, elf, source)
+        }
     }
 }
 
-/// What the first wrap-buddy has left.
-fn by_another_tool(
+/// What the first wrap-buddy has left: its sidecar at `beside`, and the program header `interp` that was the PT_INTERP.
+fn by_first_tool(
     beside: PathBuf,
+    bytes: &[u8],
+    legacy: &Legacy<'_>,
+    interp: Option<usize>,
     elf: &Elf,
     source: &mut Source,
-    bytes: Vec<u8>,
-) -> Option<Earlier> {
-    if !is_no_weaker(&beside, source) {
-        return None;
-    }
-    let edits = edits_of_another_tool(&bytes, elf, source)?;
+) -> State {
+    let edits = match interp {
+        Some(interp) => legacy::edits(legacy, elf, interp, source),
+        None if legacy::is_leftover(legacy, elf, source) => return State::Original,
+        None => Err(
+            "is the first wrap-buddy's, and the program has other bytes at its entry point than the original's: it may be wrapped, or a new version of the program"
+                .to_owned(),
+        ),
+    };
+    let edits = match edits {
+        Ok(edits) => edits,
+        Err(reason) => {
+            return State::Unknown {
+                sidecar: beside,
+                reason,
+            };
+        }
+    };
     for edit in &edits {
         source.lay_over(edit.offset, &edit.original);
     }
-    Some(Earlier {
-        way: Way::Foreign,
+    State::Known(Box::new(Earlier {
+        way: Way::Legacy,
         progress: Progress::Done,
         rewritten: false,
+        derived: false,
+        bytes_of: None,
+        settings: Settings::of_legacy(legacy),
         sidecar_path: beside,
         is_beside: true,
-        sidecar: bytes,
+        sidecar: bytes.to_vec(),
         id: Id::default(),
         edits,
         links: Vec::new(),
@@ -219,7 +366,7 @@ fn by_another_tool(
         has_stub: false,
         loader: None,
         own_sidecar: None,
-    })
+    }))
 }
 
 /// What the trailer behind a stub says.
@@ -231,15 +378,17 @@ pub struct Stub {
     pub loader: Option<PathBuf>,
     /// Where its sidecar is.
     pub sidecar: PathBuf,
+    /// Bytes of the trailer.
+    trailer_len: u64,
 }
 
-/// A program without PT_INTERP that has this stub.
-fn wrapped(stub: &Stub, beside: PathBuf, elf: &Elf, source: &mut Source) -> State {
+/// A program without PT_INTERP that has this stub, with its code at `code`.
+fn wrapped(code: &Range<u64>, stub: &Stub, beside: &Path, elf: &Elf, source: &mut Source) -> State {
     let directory = beside.parent().unwrap_or(Path::new("/"));
     // As the loader looks for it: a path that is absolute replaces the directory.
     let in_directory = directory.join(stub.sidecar.file_name().unwrap_or_default());
     let named = directory.join(&stub.sidecar);
-    let places = [&beside, &named, &in_directory];
+    let places = [beside, &named, &in_directory];
     let found = places.into_iter().find_map(|place| {
         let bytes = read(place).filter(|bytes| has_id(bytes, stub.id))?;
         Some((place, bytes))
@@ -248,11 +397,14 @@ fn wrapped(stub: &Stub, beside: PathBuf, elf: &Elf, source: &mut Source) -> Stat
         return State::Orphan(named);
     };
     if !is_no_weaker(place, source) {
-        return State::Untrusted(place.clone());
+        return State::Untrusted(place.to_owned());
     }
-    match known(place, *place == beside, elf, source, bytes) {
+    let is_beside = place == beside;
+    let known = known(place, is_beside, elf, source, &bytes)
+        .or_else(|| known_of_derived(code, place, is_beside, elf, source, &bytes));
+    match known {
         Some(earlier) => State::Known(Box::new(earlier)),
-        None => State::Changed(place.clone()),
+        None => State::Changed(place.to_owned()),
     }
 }
 
@@ -262,11 +414,80 @@ fn known(
     is_beside: bool,
     elf: &Elf,
     source: &mut Source,
-    bytes: Vec<u8>,
+    bytes: &[u8],
 ) -> Option<Earlier> {
-    let sidecar = Sidecar::parse(&bytes).ok()?;
-    let id = sidecar.header().id;
+    let sidecar = Sidecar::parse(bytes).ok()?;
     let edits = undo(elf, source, &sidecar)?;
+    Some(by_stub(place, is_beside, source, bytes, &sidecar, edits))
+}
+
+/// The same for a file that is not the one the sidecar was written for, but has its stub and all that goes with it: e_entry
+/// leads to the stub, and a PT_NULL stands where the PT_INTERP was.
+fn known_of_derived(
+    code: &Range<u64>,
+    place: &Path,
+    is_beside: bool,
+    elf: &Elf,
+    source: &mut Source,
+    bytes: &[u8],
+) -> Option<Earlier> {
+    let sidecar = Sidecar::parse(bytes).ok()?;
+    let header = sidecar.header();
+    let slot = code.start..code.start.checked_add(u64::from(header.slot.len))?;
+    let same = (header.machine, header.class) == (elf.machine, elf.class)
+        && (header.slot_offset, header.slot_address) == (slot.start, elf.entry)
+        && u64::from(header.stub_len) == code.end - code.start
+        && elf.offset_of(elf.entry) == Some(slot.start)
+        && slot.end <= elf.file_len;
+    let interp = legacy::former_interp(elf, source).filter(|_| same)?;
+    let original = sidecar.slot().to_vec();
+    let edits = edits_of_stub(slot.start, original, header.entry, interp, elf);
+    for edit in &edits {
+        source.lay_over(edit.offset, &edit.original);
+    }
+    let earlier = by_stub(place, is_beside, source, bytes, &sidecar, edits);
+    Some(Earlier {
+        derived: true,
+        ..earlier
+    })
+}
+
+/// The edits of a program that has a stub, in the order in which they are made. `entry`: the original e_entry.
+fn edits_of_stub(
+    offset: u64,
+    original: Vec<u8>,
+    entry: u64,
+    interp: usize,
+    elf: &Elf,
+) -> Vec<PastEdit> {
+    let slot = PastEdit {
+        kind: EditKind::Slot,
+        offset,
+        original,
+        written: None,
+    };
+    // e_entry follows e_ident, e_type, e_machine and e_version in either class.
+    let word = |address: u64| address.to_le_bytes()[..elf.word()].to_vec();
+    let moved = (entry != elf.entry).then(|| PastEdit {
+        kind: EditKind::Entry,
+        offset: 24,
+        original: word(entry),
+        written: Some(word(elf.entry)),
+    });
+    let edits = [slot].into_iter().chain(moved);
+    edits.chain([legacy::interp_edit(elf, interp)]).collect()
+}
+
+/// What the sidecar at `place` says of the program open as `source`, whose original bytes are known from `edits`.
+fn by_stub(
+    place: &Path,
+    is_beside: bool,
+    source: &mut Source,
+    bytes: &[u8],
+    sidecar: &Sidecar<'_>,
+    edits: Vec<PastEdit>,
+) -> Earlier {
+    let id = sidecar.header().id;
     let trailer_at = |edit: &PastEdit, source: &mut Source| {
         let stub_len = u64::from(sidecar.header().stub_len);
         trailer_at(source, edit.offset.checked_add(stub_len)?)
@@ -276,10 +497,14 @@ fn known(
     });
     let mut slots = edits.iter().filter(|edit| edit.kind == EditKind::Slot);
     let stub = slots.find_map(|slot| trailer_at(slot, source));
-    Some(Earlier {
+    let loader = stub.as_ref().and_then(|stub| stub.loader.clone());
+    Earlier {
         way: Way::Stub,
         progress,
         rewritten: false,
+        derived: false,
+        bytes_of: None,
+        settings: Settings::of_sidecar(sidecar, loader.as_deref()),
         sidecar_path: place.to_owned(),
         is_beside,
         id,
@@ -288,11 +513,63 @@ fn known(
         tool: sidecar.header().tool,
         has_stub: stub.is_some(),
         own_sidecar: stub
-            .as_ref()
             .filter(|stub| stub.loader.is_none())
-            .map(|stub| stub.sidecar.clone()),
-        loader: stub.and_then(|stub| stub.loader),
-        sidecar: bytes,
+            .map(|stub| stub.sidecar),
+        loader,
+        sidecar: bytes.to_vec(),
+    }
+}
+
+/// A copy of a wrapped program, without the sidecar at `gone`: the program that had it is next to that, and may have the
+/// original bytes, in its own sidecar or because it was restored. The stub's identity proves that they are the right ones.
+fn from_origin(
+    code: &Range<u64>,
+    stub: &Stub,
+    gone: &Path,
+    elf: &Elf,
+    source: &mut Source,
+    stages: &[Stage],
+) -> Option<Earlier> {
+    let path = program_of(gone)?;
+    let mut origin = Source::open(&path).ok()?;
+    let inode = |source: &Source| (source.metadata().dev(), source.metadata().ino());
+    if inode(&origin) == inode(source) || !is_no_weaker(&path, source) {
+        return None;
+    }
+    let raw = Elf::read(&mut origin).ok()?;
+    match state_by_sidecar(&path, &raw, &mut origin, stages, false) {
+        State::Original | State::Known(_) => {}
+        _ => return None,
+    }
+    let original_elf = Elf::read(&mut origin).ok()?;
+    let slot_len = code.end - code.start + stub.trailer_len;
+    let original = origin.read(code.start, slot_len).ok()?;
+    let stub_len = u32::try_from(code.end - code.start).ok()?;
+    if identity(&original_elf, &original, stub_len) != stub.id {
+        return None;
+    }
+    let interp = legacy::former_interp(elf, source)?;
+    let edits = edits_of_stub(code.start, original, original_elf.entry, interp, elf);
+    for edit in &edits {
+        source.lay_over(edit.offset, &edit.original);
+    }
+    Some(Earlier {
+        way: Way::Stub,
+        progress: Progress::Done,
+        rewritten: false,
+        derived: false,
+        bytes_of: Some(path),
+        settings: Settings::default(),
+        sidecar_path: gone.to_owned(),
+        is_beside: false,
+        id: stub.id,
+        edits,
+        links: Vec::new(),
+        tool: ToolVersion::default(),
+        has_stub: true,
+        own_sidecar: stub.loader.is_none().then(|| stub.sidecar.clone()),
+        loader: stub.loader.clone(),
+        sidecar: Vec::new(),
     })
 }
 
@@ -339,6 +616,10 @@ fn in_place(place: &Path, elf: &Elf, source: &mut Source, bytes: &[u8]) -> Optio
     }
     // The identity covers what matters of these bytes: it says whether they are this file's.
     let original = Elf::read(source);
+    let settings = match &original {
+        Ok(original) => Settings::of_file(elf, original),
+        Err(_) => Settings::default(),
+    };
     let id = original.and_then(|original| identity_in_place(&original, source));
     let same = id.is_ok_and(|id| id == record.id);
     let rewritten = !same && lay_over_entries(&record, elf, source);
@@ -361,6 +642,9 @@ fn in_place(place: &Path, elf: &Elf, source: &mut Source, bytes: &[u8]) -> Optio
         way: Way::InPlace,
         progress,
         rewritten,
+        derived: false,
+        bytes_of: None,
+        settings,
         sidecar_path: place.to_owned(),
         is_beside: true,
         id: record.id,
@@ -404,10 +688,12 @@ fn has_id(bytes: &[u8], id: Id) -> bool {
     Sidecar::parse(bytes).is_ok_and(|sidecar| sidecar.header().id == id)
 }
 
-/// What is in the sidecar at `path`, unless it cannot be one.
+/// The sidecar of this tool at `path`, if that is one.
 pub fn read(path: &Path) -> Option<Vec<u8>> {
-    let metadata = fs::metadata(path).ok()?;
-    (metadata.is_file() && metadata.len() <= MAX_SIDECAR).then(|| fs::read(path).ok())?
+    match FoundSidecar::at(path, 0) {
+        FoundSidecar::Readable(bytes) => Some(bytes),
+        FoundSidecar::Nothing | FoundSidecar::Unknown(_) => None,
+    }
 }
 
 /// Whether nobody can write the sidecar who cannot write the file: its bytes go into the file again.
@@ -418,12 +704,6 @@ fn is_no_weaker(sidecar: &Path, source: &Source) -> bool {
         let known = [0, file.uid(), nix::unistd::geteuid().as_raw()].contains(&sidecar.uid());
         known && writable(&sidecar) & !writable(file) == 0
     })
-}
-
-/// What the trailer says behind a stub of this build at the entry point.
-fn stub_at_entry(elf: &Elf, source: &mut Source, stages: &[Stage]) -> Option<Stub> {
-    let (_, stub) = code_at_entry(elf, source, stages)?;
-    Some(stub)
 }
 
 /// Where in the file a stub of this build is, from its first byte to its trailer, and what that says.
@@ -445,6 +725,16 @@ pub fn code_at_entry(
     })
 }
 
+/// The same of a stub of any build, by how its trailer begins.
+fn stub_of_another_build(elf: &Elf, source: &mut Source) -> Option<(Range<u64>, Stub)> {
+    let at = elf.offset_of(elf.entry)?;
+    let len = MAX_FOUND_STUB.min(source.file_len().checked_sub(at)?);
+    let code = source.read_raw(at, len).ok()?;
+    let line = bytes::occurrences(&code, LINE_START).next()?;
+    let end = at + line.checked_sub(LINE_OFFSET)? as u64;
+    Some((at..end, trailer_at(source, end)?))
+}
+
 /// What the trailer at offset `at` says.
 pub fn trailer_at(source: &mut Source, at: u64) -> Option<Stub> {
     // Two paths of PATH_MAX and the fixed part.
@@ -460,13 +750,14 @@ pub fn trailer_at(source: &mut Source, at: u64) -> Option<Stub> {
     };
     Some(Stub {
         id: trailer.id,
+        trailer_len: trailer.encoded_len() as u64,
         loader,
         sidecar,
     })
 }
 
 /// The same, of a stub of any build, when the sidecar beside the program, which is `bytes`, says where it is.
-fn described_by(bytes: &[u8], source: &mut Source) -> Option<Stub> {
+fn described_by(bytes: &[u8], source: &mut Source) -> Option<(Range<u64>, Stub)> {
     let sidecar = Sidecar::parse(bytes).ok()?;
     let slot = sidecar
         .edits()
@@ -475,7 +766,7 @@ fn described_by(bytes: &[u8], source: &mut Source) -> Option<Stub> {
     let stub_len = u64::from(sidecar.header().stub_len);
     let trailer = (stub_len <= MAX_STUB).then(|| slot.offset.checked_add(stub_len))??;
     let stub = trailer_at(source, trailer)?;
-    (stub.id == sidecar.header().id).then_some(stub)
+    (stub.id == sidecar.header().id).then_some((slot.offset..trailer, stub))
 }
 
 /// Lays a sidecar's original bytes over the file, if they are this file's.

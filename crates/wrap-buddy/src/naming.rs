@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use object::elf;
@@ -17,6 +18,14 @@ const NAME_MAX: usize = 255;
 /// The file name of the sidecar of a file called `name`.
 pub fn sidecar_name(name: &OsStr) -> OsString {
     named_after(name, ".wrapbuddy")
+}
+
+/// The program whose sidecar is at `sidecar`; none where the sidecar is not called after it, but after a digest of its name.
+pub fn program_of(sidecar: &Path) -> Option<PathBuf> {
+    let name = sidecar.file_name()?.as_bytes();
+    let name = name.strip_prefix(b".")?.strip_suffix(b".wrapbuddy")?;
+    let program = sidecar.with_file_name(OsStr::from_bytes(name));
+    (sidecar_name(program.file_name()?) == sidecar.file_name()?).then_some(program)
 }
 
 /// The name of the directory of symbolic links beside a library called `name`.

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 
-use crate::earlier::{Earlier, Progress, State, Way, untrusted};
+use crate::earlier::{Earlier, Progress, State, Way};
 use crate::inspect::Source;
 use crate::naming::{links_name, sidecar_name};
 use crate::plan::{FileEdit, inode};
@@ -26,6 +26,8 @@ pub struct Restoration {
     pub remove: Vec<PathBuf>,
     /// The time of modification it gets; none: that of now, because it is not known.
     pub modified: Option<SystemTime>,
+    /// Whether the first wrap-buddy wrapped it: its sidecar describes a program without PT_INTERP only, which is put back last.
+    pub legacy: bool,
 }
 
 /// Plans the restoration of the file at `path`, absolute, of which earlier runs have left `state`.
@@ -37,22 +39,13 @@ pub fn restoration(
     state: State,
     source: &mut Source,
 ) -> Result<Option<Restoration>, String> {
+    if let Some(refusal) = state.refusal() {
+        return Err(refusal);
+    }
     let earlier = match state {
-        State::Original => return Ok(stale(path, source)),
         State::Known(earlier) => *earlier,
-        State::Changed(sidecar) => {
-            return Err(format!(
-                "was changed since it was wrapped (strip, an update?), and its sidecar {} does not describe it any more: restore it from where it came",
-                sidecar.display()
-            ));
-        }
-        State::Untrusted(sidecar) => return Err(untrusted(&sidecar)),
-        State::Orphan(sidecar) => {
-            return Err(format!(
-                "is wrapped, but its sidecar {} is not there or not its own: put it back",
-                sidecar.display()
-            ));
-        }
+        // The file is an original, or a library: what is beside it was read to its end, and is another file's.
+        _ => return Ok(stale(path, source)),
     };
     if earlier.rewritten || earlier.progress == Progress::Changed {
         return Err(format!(
@@ -66,11 +59,7 @@ pub fn restoration(
 }
 
 fn planned(path: &Path, earlier: &Earlier, source: &mut Source) -> Result<Restoration> {
-    let edits = earlier.edits.iter().rev();
-    let edits = edits
-        .map(|edit| FileEdit::undo(edit, source))
-        .collect::<Result<_>>()?;
-    let kept = fs::metadata(&earlier.sidecar_path).context("its sidecar")?;
+    let edits = FileEdit::undo_all(earlier, source)?;
     let links = path.with_file_name(links_name(path.file_name().unwrap_or_default()));
     let mut remove = Vec::new();
     // What belongs to another name, or to the file this is a copy of, stays.
@@ -89,11 +78,15 @@ fn planned(path: &Path, earlier: &Earlier, source: &mut Source) -> Result<Restor
         file_len: source.file_len(),
         edits,
         remove,
-        // The other tool keeps no time anywhere.
-        modified: match earlier.way {
-            Way::Foreign => None,
-            Way::Stub | Way::InPlace => Some(kept.modified()?),
+        modified: match earlier.keeps_time() {
+            true => Some(
+                fs::metadata(&earlier.sidecar_path)
+                    .context("its sidecar")?
+                    .modified()?,
+            ),
+            false => None,
         },
+        legacy: earlier.way == Way::Legacy,
     })
 }
 
@@ -107,5 +100,6 @@ fn stale(path: &Path, source: &mut Source) -> Option<Restoration> {
         edits: Vec::new(),
         remove: vec![sidecar],
         modified: None,
+        legacy: false,
     })
 }

@@ -44,6 +44,8 @@ pub enum Condition {
     Orphan,
     /// Who can write its sidecar cannot write it: nothing is known.
     Untrusted,
+    /// This version does not understand its sidecar: nothing is known.
+    UnknownSidecar,
     /// Cannot be read.
     Unreadable,
 }
@@ -61,6 +63,7 @@ impl Condition {
             Self::Changed => "changed since it was worked on",
             Self::Orphan => "wrapped, without its sidecar",
             Self::Untrusted => "with a sidecar that is not trusted",
+            Self::UnknownSidecar => "with a sidecar that this version does not know",
             Self::Unreadable => "cannot be read",
         }
     }
@@ -201,25 +204,28 @@ pub(crate) fn describe(
             });
         }
     };
-    match state {
-        State::Known(earlier) => Some(known(shown, &candidate.path, earlier)),
-        State::Changed(sidecar) => Some(FileStatus {
-            sidecar: Some(sidecar.clone()),
-            advice: Some("something has changed it since: start from the original".to_owned()),
-            ..FileStatus::new(shown, Condition::Changed)
-        }),
-        State::Orphan(sidecar) => Some(FileStatus {
-            sidecar: Some(sidecar.clone()),
-            advice: Some("put its sidecar back".to_owned()),
-            ..FileStatus::new(shown, Condition::Orphan)
-        }),
-        State::Untrusted(sidecar) => Some(FileStatus {
-            advice: Some(earlier::untrusted(sidecar)),
-            sidecar: Some(sidecar.clone()),
-            ..FileStatus::new(shown, Condition::Untrusted)
-        }),
-        State::Original => original(shown, &candidate.path, asked_for),
-    }
+    let (condition, sidecar) = match state {
+        State::Known(earlier) => return Some(known(shown, &candidate.path, earlier)),
+        State::Original => return original(shown, &candidate.path, asked_for),
+        State::Changed(sidecar) => (Condition::Changed, sidecar),
+        State::Orphan(sidecar) => (Condition::Orphan, sidecar),
+        State::Untrusted(sidecar) => (Condition::Untrusted, sidecar),
+        State::Unknown { sidecar, .. } => (Condition::UnknownSidecar, sidecar),
+    };
+    Some(FileStatus {
+        sidecar: Some(sidecar.clone()),
+        advice: state.refusal(),
+        ..FileStatus::new(shown, condition)
+    })
+}
+
+/// What to do about a copy whose sidecar is gone, while `origin`, which it is a copy of, has the original bytes.
+pub(crate) fn sidecar_gone_but(earlier: &Earlier, origin: &Path) -> String {
+    format!(
+        "its sidecar {} is gone, but {} has its original bytes: wrap it again, or restore it",
+        earlier.sidecar_path.display(),
+        origin.display()
+    )
 }
 
 /// What to do when libraries that are `needed` by their paths are not there any more.
@@ -258,12 +264,26 @@ fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
         (Progress::Nothing | Progress::Half, _) => Condition::HalfDone,
         (Progress::Done, Way::Stub) => Condition::Wrapped,
         (Progress::Done, Way::InPlace) => Condition::InPlace,
-        (Progress::Done, Way::Foreign) => Condition::Foreign,
+        (Progress::Done, Way::Legacy) => Condition::Foreign,
     };
-    if state == Condition::Foreign {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if let Some((legacy, origin)) = earlier.legacy().zip(path.parent()) {
+        let needed: Vec<String> = legacy.needed_names().map(text).collect();
+        let search = text(legacy.search);
         return FileStatus {
             sidecar: Some(earlier.sidecar_path.clone()),
+            interpreter: Some(text(legacy.interpreter)),
+            search_path: (!search.is_empty()).then_some(search),
+            advice: gone(&needed, origin),
+            needed,
             ..FileStatus::new(shown, state)
+        };
+    }
+    if let Some(origin) = &earlier.bytes_of {
+        return FileStatus {
+            sidecar: Some(earlier.sidecar_path.clone()),
+            advice: Some(sidecar_gone_but(earlier, origin)),
+            ..FileStatus::new(shown, Condition::Orphan)
         };
     }
     let mut status = FileStatus {
@@ -285,7 +305,6 @@ fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
         }
         _ => None,
     };
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if let Ok(sidecar) = Sidecar::parse(&earlier.sidecar) {
         status.format = Some(sidecar.abi().into());
         status.interpreter = Some(text(sidecar.interpreter()));

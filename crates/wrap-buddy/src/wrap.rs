@@ -12,6 +12,7 @@ use crate::apply::{self, Options, Stopped};
 use crate::classify::Means;
 use crate::cli::{Cli, Search, Strategy};
 use crate::crew::{Crew, Stop};
+use crate::defaults::Taken;
 use crate::desk::Desk;
 use crate::interpreter::Interpreters;
 use crate::loaders::Loaders;
@@ -127,6 +128,7 @@ pub fn wrap_candidates(
         missing_stages,
         interpreters: &interpreters,
         in_place: cli.strategy != Strategy::Stub,
+        taken: Taken::without_flags(cli),
     };
     let style = Style {
         or_stub: cli.strategy == Strategy::Auto,

@@ -2,10 +2,10 @@
 
 use std::fs;
 
+use e2e::legacy::Legacy;
 use e2e::{Arch, Kind, Libc, Sample, Variant, matrix, run, tool};
 
 use crate::desk::{check, human};
-use crate::scenes::wrap_as_the_first_one;
 
 matrix!(systems: what_the_first_wrap_buddy_did);
 
@@ -100,7 +100,7 @@ fn a_tree_elsewhere() {
 /// Programs of the first wrap-buddy: shown as far as they are known, restored, and wrapped like any other.
 fn what_the_first_wrap_buddy_did(variant: Variant) {
     let sample = Sample::unwrapped(variant);
-    wrap_as_the_first_one(&sample);
+    Legacy::of(&sample, false).wrap(&sample);
     let show = |arguments: &[&str]| {
         let run = sample.root.wrap_buddy().args(["show", &sample.program]);
         let run = run.args(arguments.iter().copied());

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use e2e::arch::musl_ld_so;
-use e2e::check::sidecar_of;
+use e2e::check::{segments, sidecar_of};
+use e2e::legacy::Legacy;
 use e2e::sample::SAYS;
 use e2e::{Arch, Build, Kind, Libc, Root, Sample, Variant, source};
 use sidecar::{EditKind, Sidecar};
@@ -141,10 +142,27 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
         }
         Diagnosis::SidecarOfAnother => {
             let sample = Sample::new(variant);
-            // e_shoff.
-            let at = if variant.arch.is_64() { 0x28 } else { 0x20 };
-            change(&sample.root, PROGRAM, |bytes| bytes[at] ^= 8);
+            // p_filesz of what was the PT_INTERP.
+            let at = if variant.arch.is_64() { 0x20 } else { 0x10 };
+            change(&sample.root, PROGRAM, |bytes| {
+                let all = segments(bytes);
+                let mut nulls = all
+                    .iter()
+                    .filter(|one| one.kind == 0 && !one.file.is_empty());
+                bytes[nulls.next().expect("a PT_NULL").header_at + at] ^= 1;
+            });
             lost(sample)
+        }
+        Diagnosis::SidecarUnknown => {
+            let sample = Sample::new(variant);
+            change(&sample.root, &sidecar_of(PROGRAM), |bytes| bytes[7] = b'2');
+            lost(sample)
+        }
+        Diagnosis::SidecarElsewhere => {
+            let sample = Sample::new(variant);
+            let path = |path: &str| sample.root.path(path);
+            fs::copy(path(PROGRAM), path("/app/copy")).expect("copy");
+            scene(sample.root, "/app/copy", Ending::NoCommand)
         }
         Diagnosis::SidecarUntrusted => {
             let sample = Sample::new(variant);
@@ -406,7 +424,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
         Diagnosis::UsualRules => lost(Sample::unwrapped(variant))?.with(&["--find-in", "/app"]),
         Diagnosis::FirstWrapBuddy => {
             let sample = Sample::unwrapped(variant);
-            wrap_as_the_first_one(&sample);
+            Legacy::of(&sample, false).wrap(&sample);
             lost(sample)
         }
         Diagnosis::NotExecutable => {
@@ -436,44 +454,4 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
         | Diagnosis::Emulated
         | Diagnosis::NoExec => None,
     }
-}
-
-/// Does to the sample what the first wrap-buddy is known to do: a header of two words and three halves, interpreter, search
-/// path and the bytes of the entry point go into the sidecar, other code comes there, PT_INTERP becomes PT_NULL.
-pub fn wrap_as_the_first_one(sample: &Sample) {
-    const CODE: usize = 200;
-    let mut bytes = fs::read(&sample.built).expect("built before");
-    let word = if bytes[4] == 2 { 8 } else { 4 };
-    let number = |at: usize| {
-        let field = bytes[at..at + word].iter().rev();
-        field.fold(0, |value, &byte| value << 8 | usize::from(byte))
-    };
-    let entry = number(24);
-    let segments = e2e::check::segments(&bytes);
-    let interp = segments.iter().find(|one| one.kind == 3);
-    let interp = interp.expect("PT_INTERP").header_at;
-    // Behind p_offset is p_vaddr, in both classes.
-    let address_at = if word == 8 { 16 } else { 8 };
-    let mut loads = segments.iter().filter(|one| one.kind == 1);
-    let at = loads.find_map(|load| {
-        let into = entry.checked_sub(number(load.header_at + address_at))?;
-        (into < load.file.len()).then_some(load.file.start + into)
-    });
-    let at = at.expect("an entry point inside a segment");
-    let interpreter = sample.interpreter();
-    let search = format!("{}\0", sample.library_dir);
-    let mut sidecar = Vec::new();
-    sidecar.extend(&entry.to_le_bytes()[..word]);
-    sidecar.extend(&CODE.to_le_bytes()[..word]);
-    for half in [interpreter.len() + 1, search.len(), 0] {
-        sidecar.extend((half as u16).to_le_bytes());
-    }
-    sidecar.extend(interpreter.as_bytes());
-    sidecar.push(0);
-    sidecar.extend(search.as_bytes());
-    sidecar.extend(&bytes[at..at + CODE]);
-    sample.root.write(&sidecar_of(&sample.program), sidecar);
-    bytes[at..at + CODE].fill(0xcc);
-    bytes[interp..interp + 4].fill(0);
-    sample.root.write(&sample.program, bytes);
 }

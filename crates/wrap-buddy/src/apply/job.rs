@@ -268,12 +268,16 @@ impl<'a> Job<'a> {
     }
 
     /// Writes those edits whose kind is `due`.
-    pub(super) fn write_edits(&mut self, due: fn(EditKind) -> bool) -> Result<()> {
+    pub(super) fn write_edits(&mut self, due: impl Fn(EditKind) -> bool) -> Result<()> {
         self.write(self.target.edits, due)
     }
 
     /// Writes those of `edits` whose kind is `due`.
-    pub(super) fn write(&mut self, edits: &'a [FileEdit], due: fn(EditKind) -> bool) -> Result<()> {
+    pub(super) fn write(
+        &mut self,
+        edits: &'a [FileEdit],
+        due: impl Fn(EditKind) -> bool,
+    ) -> Result<()> {
         for edit in edits.iter().filter(|edit| due(edit.kind) && edit.is_due()) {
             // Counted first: a write that fails may have written a part.
             self.written.push(edit);

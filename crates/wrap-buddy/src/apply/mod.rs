@@ -150,17 +150,24 @@ fn apply_batch(
         let job = Job::open(Target::of_plan(plan), options, stop)?;
         Ok((plan, job))
     });
-    // A stub of other settings goes first, the other way round, and leaves the original for as long as nothing else is there.
+    // A stub of other settings goes first, the other way round, and leaves the original for as long as nothing else is there. Its
+    // sidecar is replaced only then: where a changed copy is to take the place of the file, the original does so first.
     if plans.iter().any(|plan| !plan.undo_first.is_empty()) {
-        for due in [is_decisive, is_preparation] {
+        for pass in UNDOING {
             step(&mut jobs, Some(crew), |plan, job| {
                 if !plan.undo_first.is_empty() {
                     job.begin(stop)?;
                 }
-                job.write(&plan.undo_first, due)
+                job.write(&plan.undo_first, |kind| pass.is_due(kind, plan.undo_legacy))
             });
             sync(&mut jobs, few, |_, job| job.sync_file());
         }
+        step(&mut jobs, None, |plan, job| {
+            match plan.undo_first.as_slice() {
+                [] => Ok(()),
+                _ => job.take_place(),
+            }
+        });
     }
     step_by_directory(&mut jobs, crew, |plan, job| {
         job.begin(stop)?;
@@ -195,6 +202,23 @@ fn apply_batch(
 /// Links of an earlier run that nothing looks for any more once `plan` is carried out.
 fn unused_links(plan: &Plan) -> &[PathBuf] {
     plan.in_place().map_or(&[], |plan| &plan.unused_links)
+}
+
+/// In which order edits are taken back. What makes them count goes first. Not so after the first wrap-buddy, whose sidecar says
+/// nothing of a program that has a PT_INTERP: there that is put back when all else is.
+#[derive(Clone, Copy)]
+enum Undoing {
+    First,
+    Then,
+}
+
+const UNDOING: [Undoing; 2] = [Undoing::First, Undoing::Then];
+
+impl Undoing {
+    fn is_due(self, kind: EditKind, legacy: bool) -> bool {
+        let is_first = is_decisive(kind) != legacy;
+        is_first == matches!(self, Undoing::First)
+    }
 }
 
 /// Undoes what `restorations` say and says of each what there is to know, or why it failed. What makes it count goes first: from
@@ -233,10 +257,10 @@ fn restore_batch(
         let job = Job::open(Target::of_restoration(restoration), options, stop)?;
         Ok((restoration, job))
     });
-    for due in [is_decisive, is_preparation] {
-        step(&mut jobs, Some(crew), |_, job| {
+    for pass in UNDOING {
+        step(&mut jobs, Some(crew), |restoration, job| {
             job.begin(stop)?;
-            job.write_edits(due)
+            job.write_edits(|kind| pass.is_due(kind, restoration.legacy))
         });
         sync(&mut jobs, few, |_, job| job.sync_file());
     }

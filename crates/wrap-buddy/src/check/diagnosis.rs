@@ -48,6 +48,10 @@ pub enum Diagnosis {
     SidecarOfAnother,
     /// Somebody who cannot write the file can write its sidecar.
     SidecarUntrusted,
+    /// This version does not understand the sidecar.
+    SidecarUnknown,
+    /// Wrapped, and the sidecar it uses is another program's, or has another name.
+    SidecarElsewhere,
     /// A run of this tool was stopped in the middle of the file, which is as good as before.
     RunStopped,
     /// The loader that the stub opens is not there.
@@ -130,9 +134,10 @@ impl Diagnosis {
     pub fn trouble(self) -> Option<Trouble> {
         Some(match self {
             Diagnosis::Unopenable | Diagnosis::Malformed => Trouble::Unreadable,
-            Diagnosis::SidecarGone | Diagnosis::SidecarOfAnother | Diagnosis::SidecarUntrusted => {
-                Trouble::Sidecar
-            }
+            Diagnosis::SidecarGone
+            | Diagnosis::SidecarOfAnother
+            | Diagnosis::SidecarUntrusted
+            | Diagnosis::SidecarUnknown => Trouble::Sidecar,
             Diagnosis::LoaderGone | Diagnosis::LoaderUnfit | Diagnosis::LoaderRefused => {
                 Trouble::Loader
             }
@@ -153,6 +158,7 @@ impl Diagnosis {
             Diagnosis::NotPermitted => Trouble::Permission,
             Diagnosis::RunStopped
             | Diagnosis::LoadedByProgram
+            | Diagnosis::SidecarElsewhere
             | Diagnosis::PreloadMissing
             | Diagnosis::AuxiliaryMissing
             | Diagnosis::OpenedRecommended

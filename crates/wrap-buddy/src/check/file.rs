@@ -121,7 +121,7 @@ fn elf_file(
             not_permitted(desk, candidate, &mut file);
         }
     }
-    let is_known = arch::find(elf.machine, elf.class).is_some() && !subject.is_foreign;
+    let is_known = arch::find(elf.machine, elf.class).is_some();
     if !kind.is_static() && is_known {
         let inside = desk.root.inside(&candidate.path).ok()?;
         let mut look = Look {

@@ -11,7 +11,7 @@ use super::State;
 use super::diagnosis::{Diagnosis, Note, Problem};
 use crate::earlier::{self, Earlier, Progress, Way};
 use crate::inspect::{Elf, Source};
-use crate::status::{loader_flag, refused_loader};
+use crate::status::{loader_flag, refused_loader, sidecar_gone_but};
 
 /// An ELF file, and what was done to it.
 pub struct Subject {
@@ -33,8 +33,6 @@ pub struct Subject {
     pub flag: Option<&'static str>,
     /// Whether its dynamic linker and search path are relative to its directory because it was wrapped so.
     pub is_relocatable: bool,
-    /// Whether the first wrap-buddy did it, so that nothing more is known.
-    pub is_foreign: bool,
     /// What is wrong already.
     pub problems: Vec<Problem>,
     /// What is to be said besides.
@@ -59,47 +57,36 @@ impl Subject {
             own_sidecar: None,
             flag: None,
             is_relocatable: false,
-            is_foreign: false,
             problems: Vec::new(),
             notes: Vec::new(),
         };
-        match state {
-            earlier::State::Original => {}
-            earlier::State::Known(earlier) => match earlier.way {
-                // Its own fields are what counts.
-                Way::InPlace => {
-                    subject.state = State::InPlace;
-                    source.uncover();
-                }
-                // PT_INTERP is still there, so the kernel starts ld.so, and that either code at the entry point.
-                Way::Stub if earlier.progress != Progress::Done => {
-                    subject.elf = Elf::read(source)?;
-                    let text = "a run of wrap-buddy was stopped before it was done with it: wrap it again, or restore it";
-                    subject.note(Diagnosis::RunStopped, text);
-                }
-                Way::Stub => subject.through_sidecar(source, &earlier)?,
-                Way::Foreign => {
-                    subject.state = State::Wrapped;
-                    subject.is_foreign = true;
-                    subject.elf = Elf::read(source)?;
-                    let text = "wrapped by the first wrap-buddy: what that has it find is not looked at; restore it to have it checked, and wrapped anew";
-                    subject.note(Diagnosis::FirstWrapBuddy, text);
-                }
-            },
-            earlier::State::Changed(sidecar) => {
-                let text = format!("its sidecar {} describes another file", sidecar.display());
-                let help = "it was changed after it was wrapped: start from the original";
-                subject.lost(Diagnosis::SidecarOfAnother, &text, help);
+        let lost = match &state {
+            earlier::State::Original | earlier::State::Known(_) => None,
+            earlier::State::Changed(_) => Some(Diagnosis::SidecarOfAnother),
+            earlier::State::Orphan(_) => Some(Diagnosis::SidecarGone),
+            earlier::State::Untrusted(_) => Some(Diagnosis::SidecarUntrusted),
+            earlier::State::Unknown { .. } => Some(Diagnosis::SidecarUnknown),
+        };
+        if let Some((diagnosis, refusal)) = lost.zip(state.refusal()) {
+            subject.problems.push(Problem::new(diagnosis, refusal));
+        }
+        let earlier::State::Known(earlier) = state else {
+            return Ok(subject);
+        };
+        match earlier.way {
+            // Its own fields are what counts.
+            Way::InPlace => {
+                subject.state = State::InPlace;
+                source.uncover();
             }
-            earlier::State::Orphan(sidecar) => {
-                let text = format!("its sidecar {} is gone", sidecar.display());
-                let help = "put it back, or take the original file";
-                subject.lost(Diagnosis::SidecarGone, &text, help);
+            // PT_INTERP is still there, so the kernel starts ld.so, and that either code at the entry point.
+            Way::Stub if earlier.progress != Progress::Done => {
+                subject.elf = Elf::read(source)?;
+                let text = "a run of wrap-buddy was stopped before it was done with it: wrap it again, or restore it";
+                subject.note(Diagnosis::RunStopped, text);
             }
-            earlier::State::Untrusted(sidecar) => {
-                let text = earlier::untrusted(&sidecar);
-                subject.lost(Diagnosis::SidecarUntrusted, &text, "then check it again");
-            }
+            Way::Stub => subject.through_sidecar(source, &earlier)?,
+            Way::Legacy => subject.through_legacy(source, &earlier)?,
         }
         Ok(subject)
     }
@@ -119,6 +106,16 @@ impl Subject {
     /// The original bytes, with the words the loader will write.
     fn through_sidecar(&mut self, source: &mut Source, earlier: &Earlier) -> anyhow::Result<()> {
         self.state = State::Wrapped;
+        if let Some(origin) = &earlier.bytes_of {
+            let text = sidecar_gone_but(earlier, origin);
+            self.problems
+                .push(Problem::new(Diagnosis::SidecarGone, text));
+            return Ok(());
+        }
+        if !earlier.is_beside {
+            let text = format!("it uses the sidecar {}", earlier.sidecar_path.display());
+            self.note(Diagnosis::SidecarElsewhere, &text);
+        }
         self.loader.clone_from(&earlier.loader);
         self.sidecar = Some(earlier.sidecar_path.clone());
         self.own_sidecar = earlier.own_sidecar.clone().map(|path| (path, earlier.id));
@@ -135,12 +132,40 @@ impl Subject {
             self.lost(Diagnosis::LoaderRefused, &text, help);
             self.flag = None;
         }
-        let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
-        self.interpreter = Some(PathBuf::from(text(sidecar.interpreter())));
-        let Some(dynamic) = &mut self.elf.dynamic else {
+        self.given(
+            sidecar.interpreter(),
+            sidecar.search(),
+            sidecar.needed_names(),
+        );
+        Ok(())
+    }
+
+    /// The original bytes, with what the first wrap-buddy's sidecar says.
+    fn through_legacy(&mut self, source: &mut Source, earlier: &Earlier) -> anyhow::Result<()> {
+        self.state = State::Wrapped;
+        self.elf = Elf::read(source)?;
+        let Some(legacy) = earlier.legacy() else {
             return Ok(());
         };
-        let search = sidecar.search();
+        self.is_relocatable = legacy.is_relocatable();
+        self.given(legacy.interpreter, legacy.search, legacy.needed_names());
+        let text = "wrapped by the first wrap-buddy, whose loader is not looked at: wrap it again to need that no more";
+        self.note(Diagnosis::FirstWrapBuddy, text);
+        Ok(())
+    }
+
+    /// What ld.so is told.
+    fn given<'n>(
+        &mut self,
+        interpreter: &[u8],
+        search: &[u8],
+        needed: impl Iterator<Item = &'n [u8]>,
+    ) {
+        let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+        self.interpreter = Some(PathBuf::from(text(interpreter)));
+        let Some(dynamic) = &mut self.elf.dynamic else {
+            return;
+        };
         if !search.is_empty() {
             let search = Some(text(search));
             (dynamic.rpath, dynamic.runpath) = match header.flags.contains(Flags::RPATH) {
@@ -148,9 +173,7 @@ impl Subject {
                 false => (None, search),
             };
         }
-        let added: Vec<_> = sidecar.needed_names().map(text).collect();
-        dynamic.needed.splice(0..0, added);
-        Ok(())
+        dynamic.needed.splice(0..0, needed.map(text));
     }
 }
 

@@ -17,12 +17,13 @@ use super::{
     search, sidecar_owner, tool_version,
 };
 use crate::classify::Subject;
-use crate::earlier::Earlier;
+use crate::earlier::{self, Earlier};
 use crate::in_place::{Changes, Ground, Visibility, Wanted, outside};
 use crate::inspect::{Elf, Source};
 use crate::naming::{identity_in_place, links_name, sidecar_name};
 use crate::privilege::Privilege;
 use crate::resolve::{Entry, Relative, Resolution, relative_file, search_path};
+use crate::settings::{Change, Settings};
 
 /// What is particular to edits in place.
 #[derive(Clone, Debug)]
@@ -100,6 +101,9 @@ struct Draft {
     sidecar_path: PathBuf,
     sidecar_owner: (u32, u32),
     sidecar: Vec<u8>,
+    undo_first: Vec<FileEdit>,
+    undo_legacy: bool,
+    settings_changed: Vec<Change>,
     edits: Vec<FileEdit>,
     search: Vec<OsString>,
     modified: SystemTime,
@@ -123,6 +127,7 @@ impl Draft {
             arch,
             interpreter,
             earlier,
+            ..
         } = subject;
         let metadata = source.metadata().clone();
         let privilege = Privilege::of(source.file(), &metadata);
@@ -183,8 +188,17 @@ impl Draft {
         }
         let earlier = earlier.as_deref();
         let mut unused = Vec::new();
+        let mut undo_first = Vec::new();
+        let undo_legacy = earlier.is_some_and(|earlier| earlier.way == earlier::Way::Legacy);
         if let Some(earlier) = earlier {
-            take_back(earlier, &mut edits, source)?;
+            if undo_legacy {
+                undo_first = FileEdit::undo_all(earlier, source)?;
+                for edit in &mut edits {
+                    edit.before.clone_from(&edit.original);
+                }
+            } else {
+                take_back(earlier, &mut edits, source)?;
+            }
             unused = unused_links(earlier, &directory.join(links_name(name)), links.as_ref());
         }
         // Strings first: until an entry points to one, it is nothing to anybody.
@@ -192,11 +206,30 @@ impl Draft {
 
         let id = identity_in_place(elf, source)?;
         let sidecar = sidecar(elf, id, &edits, links.as_ref())?;
-        let settled = edits.iter().all(|edit| !edit.is_due())
+        let settled = undo_first.is_empty()
+            && edits.iter().all(|edit| !edit.is_due())
             && earlier
                 .as_ref()
                 .is_some_and(|earlier| earlier.sidecar == sidecar)
             && links.as_ref().is_none_or(Links::are_there);
+        let own = elf.dynamic.as_ref();
+        let settings = match told.is_empty() {
+            true => own
+                .and_then(|own| own.search_path())
+                .cloned()
+                .unwrap_or_default(),
+            false => join(&told),
+        };
+        let settings = Settings::in_place(
+            interpreter
+                .as_ref()
+                .map(|(_, path)| path.clone().into_os_string()),
+            settings.as_bytes(),
+            (interp.is_some() && resolution.inherited) || own.is_some_and(|own| own.is_inherited()),
+            &choice.needed.0,
+        );
+        let settings_changed =
+            earlier.map_or(Vec::new(), |earlier| earlier.settings.changes(&settings));
         let mut notes = notes(earlier);
         if thawed {
             notes.push(
@@ -221,6 +254,9 @@ impl Draft {
             sidecar_path: directory.join(sidecar_name(name)),
             sidecar_owner: sidecar_owner(privilege.as_ref(), &metadata),
             sidecar,
+            undo_first,
+            undo_legacy,
+            settings_changed,
             edits,
             search: told,
             modified: modified(&metadata, earlier)?,
@@ -247,7 +283,9 @@ impl Draft {
             sidecar_owner: self.sidecar_owner,
             sidecar: self.sidecar,
             modified: self.modified,
-            undo_first: Vec::new(),
+            undo_first: self.undo_first,
+            undo_legacy: self.undo_legacy,
+            settings_changed: self.settings_changed,
             edits: self.edits,
             settled: self.settled,
             search: self.search,

@@ -22,6 +22,7 @@ use crate::inspect::Source;
 use crate::loaders::{Loader, Loaders};
 use crate::privilege::Privilege;
 use crate::resolve::{Front, Relative, Resolution, relative_file, search_path};
+use crate::settings::Change;
 
 /// One place of a file that changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,10 +51,15 @@ impl FileEdit {
         })
     }
 
-    /// What takes back an edit of an earlier run.
-    pub fn undo(past: &PastEdit, source: &mut Source) -> Result<Self> {
+    fn undo(past: &PastEdit, source: &mut Source) -> Result<Self> {
         let original = past.original.clone();
         Self::new(past.kind, past.offset, original, source)
+    }
+
+    /// What takes back all edits of an earlier run, the last one first.
+    pub fn undo_all(earlier: &Earlier, source: &mut Source) -> Result<Vec<Self>> {
+        let edits = earlier.edits.iter().rev();
+        edits.map(|edit| Self::undo(edit, source)).collect()
     }
 
     /// Whether there is anything to write.
@@ -87,6 +93,12 @@ pub struct Plan {
     pub modified: SystemTime,
     /// What is taken back before anything else is done: a stub that was made for other settings.
     pub undo_first: Vec<FileEdit>,
+    /// Whether the first wrap-buddy made that: PT_INTERP is taken back last then, see [`Restoration`].
+    ///
+    /// [`Restoration`]: crate::restoration::Restoration
+    pub undo_legacy: bool,
+    /// Settings that are other ones than those of the run before.
+    pub settings_changed: Vec<Change>,
     /// What changes in the file, in the order in which it is written.
     pub edits: Vec<FileEdit>,
     /// Whether all this is there already, so that nothing is to be written.
@@ -155,7 +167,7 @@ impl Plan {
 }
 
 /// How plans are made.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Style<'a> {
     /// Whether what has no room in a program is told by a stub instead.
     pub or_stub: bool,
@@ -252,7 +264,7 @@ fn sidecar_owner(privilege: Option<&Privilege>, metadata: &Metadata) -> (u32, u3
 
 /// When the file was last modified, before any run of this tool.
 fn modified(metadata: &Metadata, earlier: Option<&Earlier>) -> Result<SystemTime> {
-    let earlier = earlier.filter(|earlier| earlier.is_beside && !earlier.rewritten);
+    let earlier = earlier.filter(|earlier| earlier.is_beside && earlier.keeps_time());
     let kept = earlier.and_then(|earlier| fs::metadata(&earlier.sidecar_path).ok());
     Ok(kept.as_ref().unwrap_or(metadata).modified()?)
 }

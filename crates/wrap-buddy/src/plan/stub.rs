@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use object::elf;
-use sidecar::{Draft, Edit, EditKind, Flags, Id, Trailer};
+use sidecar::{Draft, Edit, EditKind, Flags, Id, Sidecar, Trailer};
 use stages::Stage;
 
 use super::{
@@ -17,13 +17,14 @@ use super::{
 use crate::alignment;
 use crate::arch::Arch;
 use crate::classify::Subject;
-use crate::earlier::{Earlier, Progress};
+use crate::earlier::{self, Earlier, Progress};
 use crate::inject::{Wanted, inject};
 use crate::inspect::{self, Elf, Segment, Source};
 use crate::loaders::Loader;
 use crate::naming::{identity, sidecar_name};
 use crate::privilege::Privilege;
 use crate::resolve::{Resolution, relative_file};
+use crate::settings::Settings;
 use crate::slot::{Ground, Place, Slot, Surroundings};
 
 /// Longest path the kernel opens, in bytes with its NUL.
@@ -249,17 +250,24 @@ pub fn stub(
     let mut settled = false;
     if let Some(earlier) = earlier {
         let same = earlier.id == id && !edits.iter().any(FileEdit::is_due);
-        settled = same && earlier.sidecar == sidecar;
+        settled = same && earlier.is_beside && earlier.sidecar == sidecar;
         if !same {
             // A stub only goes with its own sidecar: in between the program is what it was before.
-            undo_first = take_back(earlier, &mut source)?;
+            undo_first = FileEdit::undo_all(earlier, &mut source)?;
             for edit in &mut edits {
                 edit.before.clone_from(&edit.original);
             }
         }
     }
     let stopped = earlier.is_some_and(|earlier| earlier.progress != Progress::Done);
-    let notes = notes(&elf, arch, stopped, privilege.is_some());
+    let mut notes = notes(&elf, arch, stopped, privilege.is_some());
+    notes.extend(earlier.and_then(adopted));
+    let loader_path = loader.as_ref().map(|loader| loader.path.as_path());
+    let settings = Sidecar::parse(&sidecar)
+        .map(|sidecar| Settings::of_sidecar(&sidecar, loader_path))
+        .map_err(|error| anyhow!("the sidecar {error}"))?;
+    let settings_changed =
+        earlier.map_or(Vec::new(), |earlier| earlier.settings.changes(&settings));
     Ok(Plan {
         path: path.to_owned(),
         arch,
@@ -272,6 +280,8 @@ pub fn stub(
         sidecar,
         modified: modified(&metadata, earlier)?,
         undo_first,
+        undo_legacy: earlier.is_some_and(|earlier| earlier.way == earlier::Way::Legacy),
+        settings_changed,
         edits,
         settled,
         search,
@@ -328,10 +338,21 @@ fn edits(
     Ok(edits)
 }
 
-/// What takes back the edits of an earlier run, the last one first.
-fn take_back(earlier: &Earlier, source: &mut Source) -> Result<Vec<FileEdit>> {
-    let edits = earlier.edits.iter().rev();
-    edits.map(|edit| FileEdit::undo(edit, source)).collect()
+/// What to say of a program whose original bytes are not in a sidecar of its own.
+fn adopted(earlier: &Earlier) -> Option<String> {
+    if let Some(origin) = &earlier.bytes_of {
+        return Some(format!(
+            "its sidecar {} is gone: its original bytes are those of {}",
+            earlier.sidecar_path.display(),
+            origin.display()
+        ));
+    }
+    (!earlier.is_beside).then(|| {
+        format!(
+            "it used the sidecar {}, and has one of its own now",
+            earlier.sidecar_path.display()
+        )
+    })
 }
 
 fn notes(elf: &Elf, arch: &Arch, stopped: bool, privileged: bool) -> Vec<String> {

@@ -13,6 +13,7 @@ use super::{FileReport, Report, Status};
 use crate::cli::Output;
 use crate::plan::{FileEdit, Plan, StubPlan, frozen};
 use crate::resolve::{Missing, Unmet};
+use crate::settings::Change;
 use crate::slot::Place;
 
 /// Writes the whole report.
@@ -172,6 +173,21 @@ fn write_plan(
         for (soname, library) in &plan.resolution.found {
             let (soname, library) = (soname.display(), library.display());
             out.line("library", format!("{soname} → {library}"))?;
+        }
+    }
+    if !plan.settings_changed.is_empty() {
+        let changes = plan.settings_changed.iter();
+        let names: Vec<&str> = changes.map(|change| change.name).collect();
+        out.line("note", format!("settings changed: {}", names.join(", ")))?;
+    }
+    if verbose {
+        for Change {
+            name,
+            before,
+            after,
+        } in &plan.settings_changed
+        {
+            out.line("setting", format!("{name}: {before} → {after}"))?;
         }
     }
     for note in &plan.notes {

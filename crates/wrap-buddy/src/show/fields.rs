@@ -1,7 +1,7 @@
 //! The fields of an ELF file and of a sidecar, as they are shown.
 
 use object::elf;
-use sidecar::{EditKind, Flags, InPlace, Sidecar};
+use sidecar::{EditKind, Flags, InPlace, Legacy, Sidecar};
 
 use super::meaning;
 use super::view::{
@@ -76,6 +76,8 @@ pub(super) fn sidecar_view(bytes: &[u8], elf: &Elf) -> SidecarView {
         view.format = Some(IN_PLACE_FORMAT);
         view.tool = Some(record.tool.to_string());
         view.id = Some(hex(&record.id));
+    } else if Legacy::parse(bytes, elf.class).is_ok() {
+        view.way = SidecarWay::FirstWrapBuddy;
     }
     view
 }

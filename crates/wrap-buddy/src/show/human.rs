@@ -47,6 +47,7 @@ fn write_view(out: &mut Vec<u8>, view: &View, verbose: bool) -> io::Result<()> {
         let way = match sidecar.way {
             SidecarWay::Stub => "of a stub",
             SidecarWay::InPlace => "of edits in place",
+            SidecarWay::FirstWrapBuddy => "of the first wrap-buddy",
             SidecarWay::Unknown => "in a format that is not this tool's",
         };
         let by = match (&sidecar.format, &sidecar.tool) {

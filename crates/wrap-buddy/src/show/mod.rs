@@ -110,7 +110,7 @@ fn view(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<View> {
     };
     match state {
         State::Known(earlier) => subject.known(earlier, source, &status, &mut view),
-        State::Untrusted(_) => {}
+        State::Untrusted(_) | State::Unknown { .. } => {}
         State::Original | State::Changed(_) | State::Orphan(_) => {
             subject.unknown(source, status.sidecar.as_deref(), &mut view);
         }
@@ -130,7 +130,7 @@ struct Subject<'a> {
 impl Subject<'_> {
     /// Completes the view of a file that earlier runs have left something of, with the sidecar that says what.
     fn known(&self, earlier: &Earlier, source: &mut Source, status: &FileStatus, view: &mut View) {
-        view.sidecar = Some(SidecarView {
+        view.sidecar = earlier.bytes_of.is_none().then(|| SidecarView {
             path: lossy(&earlier.sidecar_path),
             ..sidecar_view(&earlier.sidecar, self.elf)
         });
@@ -139,9 +139,8 @@ impl Subject<'_> {
             .filter_map(|edit| self.edit(edit, earlier, source))
             .collect();
         view.given = match earlier.way {
-            Way::Stub => self.given_by_loader(status, &earlier.sidecar),
+            Way::Stub | Way::Legacy => self.given_by_loader(status, &earlier.sidecar),
             Way::InPlace => self.given_in_place(earlier),
-            Way::Foreign => None,
         };
         if let Some(slot) = earlier.edit(EditKind::Slot) {
             let len = slot.original.len() as u64;
@@ -253,13 +252,14 @@ impl Subject<'_> {
 
     /// What the loader tells ld.so.
     fn given_by_loader(&self, status: &FileStatus, sidecar: &[u8]) -> Option<Given> {
-        let sidecar = Sidecar::parse(sidecar).ok()?;
-        let tag = match sidecar.header().flags.contains(Flags::RPATH) {
+        let interpreter = status.interpreter.clone()?;
+        let sidecar = Sidecar::parse(sidecar);
+        let tag = match sidecar.is_ok_and(|own| own.header().flags.contains(Flags::RPATH)) {
             true => "DT_RPATH",
             false => "DT_RUNPATH",
         };
         Some(Given {
-            interpreter: status.interpreter.clone(),
+            interpreter: Some(interpreter),
             search_path: status.search_path.as_ref().map(|path| SearchPath {
                 tag,
                 directories: path.split(':').map(str::to_owned).collect(),

@@ -150,7 +150,9 @@ pub enum SidecarWay {
     Stub,
     /// A file edited in place.
     InPlace,
-    /// Something that is not known: not of this tool, or damaged, or of the first wrap-buddy.
+    /// A program that the first wrap-buddy wrapped.
+    FirstWrapBuddy,
+    /// Something that is not known: not of this tool, or damaged.
     Unknown,
 }
 

@@ -149,10 +149,22 @@ fn hostile_sidecars_beside_a_program() {
         let mut changed = sidecar.clone();
         let at = random.below(changed.len());
         changed[at] ^= 1 << (round % 8);
-        // Beside the original, a sidecar is only a leftover.
+        // Next to the original, one that is read to its end is a leftover, and any other is left alone.
         fs::write(&main, &bytes).unwrap();
         fs::write(&beside, &changed).unwrap();
         let report = yard.wrap(&[&"--paths", &main]);
+        if sidecar::Sidecar::parse(&changed).is_err() {
+            let text = reason(&report, Status::Failed);
+            assert!(text.contains("does not know its sidecar"), "{text}");
+            assert!(fs::read(&main).unwrap() == bytes);
+            assert!(fs::read(&beside).unwrap() == changed);
+            fs::write(&main, &after).unwrap();
+            let report = yard.wrap(&[&"--paths", &main]);
+            reason(&report, Status::Failed);
+            assert!(fs::read(&main).unwrap() == after);
+            assert!(fs::read(&beside).unwrap() == changed);
+            continue;
+        }
         wrapped(&report);
         assert!(
             fs::read(&main).unwrap() == after,

@@ -12,6 +12,7 @@ mod kinds;
 mod libraries;
 mod lifecycle;
 mod loading;
+mod prior;
 mod running;
 mod showing;
 mod skipping;

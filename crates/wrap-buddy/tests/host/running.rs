@@ -357,7 +357,9 @@ fn a_program_that_lost_its_sidecar_is_told_from_a_static_one() {
         wrap()
             .assert()
             .code(1)
-            .stderr(contains("is wrapped, but its sidecar ").and(contains("put it back\n")));
+            .stderr(contains("is wrapped, but its sidecar ").and(contains(
+                "put it back, or get the program again from where it came\n",
+            )));
     }
 }
 

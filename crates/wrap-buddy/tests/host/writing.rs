@@ -297,8 +297,12 @@ fn a_stub_without_its_sidecar_is_never_taken_for_the_original(target: Target) {
     let before = snapshot(&yard.root);
     let report = yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
     let text = reason(&report, Status::Failed);
-    assert!(text.contains("put it back"), "{text}");
+    assert!(text.contains("does not know its sidecar"), "{text}");
     assert!(snapshot(&yard.root) == before);
+    fs::remove_file(&plan.sidecar_path).unwrap();
+    let report = yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
+    let text = reason(&report, Status::Failed);
+    assert!(text.contains("put it back"), "{text}");
 }
 
 #[test]

@@ -114,6 +114,8 @@ struct Details {
     undo_first: Vec<EditDetails>,
     /// What changes in the file, in the order in which it is written.
     edits: Vec<EditDetails>,
+    /// Settings that differ from those of the run before; empty where there was none.
+    settings_changed: Vec<SettingChange>,
     /// The search path it is to have; empty where its own will do.
     search_path: Vec<String>,
     /// Symbolic links beside it, by which libraries are found.
@@ -195,6 +197,17 @@ struct EditDetails {
     /// What stands there in the original, in hexadecimal.
     before: String,
     /// What is to stand there, in hexadecimal.
+    after: String,
+}
+
+/// A setting that differs from that of the run before.
+#[derive(Debug, Serialize, JsonSchema)]
+struct SettingChange {
+    /// `interpreter`, `search path`, `added DT_NEEDED`, `relocatable` or `loader`.
+    setting: &'static str,
+    /// What it was.
+    before: String,
+    /// What it is now.
     after: String,
 }
 
@@ -308,6 +321,15 @@ impl From<&Plan> for Details {
             },
             undo_first: plan.undo_first.iter().map(EditDetails::from).collect(),
             edits: plan.edits.iter().map(EditDetails::from).collect(),
+            settings_changed: plan
+                .settings_changed
+                .iter()
+                .map(|change| SettingChange {
+                    setting: change.name,
+                    before: change.before.clone(),
+                    after: change.after.clone(),
+                })
+                .collect(),
             search_path: plan.search.iter().map(text).collect(),
             links: plan.links().map(links).unwrap_or_default(),
             needed: resolution

@@ -1,0 +1,239 @@
+//! What earlier runs have left: of the first wrap-buddy, and in programs that were copied or wrote themselves anew.
+
+use std::fs;
+
+use e2e::check::sidecar_of;
+use e2e::legacy::Legacy;
+use e2e::{Sample, Variant, matrix, says};
+use sidecar::{Flags, Sidecar};
+
+matrix!(all:
+    of_the_first_tool_restored, of_the_first_tool_wrapped_anew, of_the_first_tool_moved, a_sidecar_nobody_knows,
+    a_copy_with_other_settings, a_copy_of_a_program_that_was_restored, written_by_a_wrapped_program,
+    settings_changed,
+);
+
+const OFFSPRING: &str = "/srv/offspring";
+
+/// What a command says, on both streams; it exits with `code`.
+#[track_caller]
+fn told(sample: &Sample, arguments: &[&str], code: i32) -> String {
+    let run = sample.root.wrap_buddy().args(arguments.iter().copied());
+    let output = run.output().exits_with(code);
+    format!("{}{}", output.stdout, output.stderr)
+}
+
+fn original(sample: &Sample) -> Vec<u8> {
+    fs::read(&sample.built).expect("built before")
+}
+
+/// Wraps it anew with no flag that says what its sidecar says.
+#[track_caller]
+fn anew(sample: &Sample, more: &[&str]) -> String {
+    let loaders = sample.root.loader_dir();
+    let flags = ["--paths", &sample.program];
+    let shared = ["--loader-dir-path", &loaders];
+    let own = more.contains(&"--self-contained");
+    let flags = [&flags[..], if own { &[] } else { &shared }, more].concat();
+    told(sample, &flags, 0)
+}
+
+fn of_the_first_tool_restored(variant: Variant) {
+    let sample = Sample::unwrapped(variant);
+    for legacy in Legacy::all(&sample) {
+        legacy.wrap(&sample);
+        let status = told(&sample, &["status", &sample.program], 0);
+        let search = legacy.search.join(":");
+        assert!(
+            status.contains("wrapped by the first wrap-buddy"),
+            "{status}"
+        );
+        assert!(
+            status.contains(&search) && status.contains(&legacy.interpreter),
+            "{status}"
+        );
+        let show = told(&sample, &["show", &sample.program], 0);
+        assert!(show.contains("of the first wrap-buddy"), "{show}");
+        let check = told(&sample, &["check", &sample.program], 0);
+        assert!(check.contains("wrapped by the first wrap-buddy"), "{check}");
+        told(&sample, &["restore", &sample.program], 0);
+        assert!(sample.root.read(&sample.program) == original(&sample));
+        assert!(!sample.root.path(&sidecar_of(&sample.program)).exists());
+    }
+}
+
+fn of_the_first_tool_wrapped_anew(variant: Variant) {
+    let sample = Sample::unwrapped(variant);
+    for legacy in Legacy::all(&sample) {
+        legacy.wrap(&sample);
+        let text = anew(&sample, &[]);
+        assert!(
+            text.contains("was wrapped by the first wrap-buddy"),
+            "{text}"
+        );
+        sample.run();
+        sample.wrapped();
+        told(&sample, &["restore", &sample.program], 0);
+        assert!(sample.root.read(&sample.program) == original(&sample));
+    }
+}
+
+/// In its relocatable mode, it goes on being relocatable.
+fn of_the_first_tool_moved(variant: Variant) {
+    let sample = Sample::unwrapped(variant);
+    Legacy::of(&sample, true).wrap(&sample);
+    let text = anew(&sample, &["--self-contained"]);
+    assert!(text.contains("relocatable"), "{text}");
+    let bytes = sample.root.read(&sidecar_of(&sample.program));
+    let sidecar = Sidecar::parse(&bytes).expect("its sidecar");
+    assert!(sidecar.header().flags.contains(Flags::RELOCATABLE));
+    fs::rename(sample.root.path("/app"), sample.root.path("/moved")).expect("rename");
+    says(sample.root.command("/moved/program").output());
+}
+
+fn a_sidecar_nobody_knows(variant: Variant) {
+    let sample = Sample::unwrapped(variant);
+    Legacy::of(&sample, false).wrap(&sample);
+    let path = sidecar_of(&sample.program);
+    let (program, good) = (sample.root.read(&sample.program), sample.root.read(&path));
+    let loaders = sample.root.loader_dir();
+    for bad in [
+        &good[..good.len() - 1],
+        &b"\x7fwrapbd2 of a newer version"[..],
+    ] {
+        sample.root.write(&path, bad);
+        let own = &sample.program;
+        let all: [&[&str]; 7] = [
+            &["restore", own],
+            &["restore", "--replace", own],
+            &["--paths", own, "--loader-dir-path", &loaders],
+            &["--paths", own, "--loader-dir-path", &loaders, "--replace"],
+            &["watch", "--once", "/app", "--loader-dir-path", &loaders],
+            &["check", own],
+            &["status", own],
+        ];
+        for arguments in all {
+            let code = if arguments[0] == "status" { 0 } else { 1 };
+            let run = sample.root.wrap_buddy().args(arguments.iter().copied());
+            let output = run.output().exits_with(code);
+            let text = format!("{}{}", output.stdout, output.stderr);
+            assert!(
+                text.contains("does not know its sidecar"),
+                "{arguments:?}: {text}"
+            );
+            assert!(sample.root.read(own) == program, "{arguments:?}");
+            assert!(sample.root.read(&path) == bad, "{arguments:?}");
+        }
+    }
+    sample.root.write(&path, good);
+    anew(&sample, &[]);
+    sample.run();
+}
+
+fn a_copy_with_other_settings(variant: Variant) {
+    let sample = Sample::new(variant);
+    sample.root.mkdir("/srv");
+    let copy = sample.root.path(OFFSPRING);
+    fs::copy(sample.root.path(&sample.program), copy).expect("copy");
+    let wrap = sample
+        .root
+        .wrap(OFFSPRING)
+        .libs([sample.library_dir.clone()]);
+    let output = wrap.args(["--runtime-dependencies", "/x"]).run();
+    assert!(
+        output.stdout.contains("settings changed: search path\n"),
+        "{output}"
+    );
+    for path in [sample.program.clone(), sidecar_of(&sample.program)] {
+        fs::remove_file(sample.root.path(&path)).expect("remove");
+    }
+    says(sample.root.command(OFFSPRING).output());
+    let status = told(&sample, &["status", OFFSPRING], 0);
+    assert!(
+        status.contains(":/x") && status.contains(&sidecar_of(OFFSPRING)),
+        "{status}"
+    );
+    told(&sample, &["restore", OFFSPRING], 0);
+    assert!(sample.root.read(OFFSPRING) == original(&sample));
+}
+
+fn a_copy_of_a_program_that_was_restored(variant: Variant) {
+    let sample = Sample::new(variant);
+    sample.root.mkdir("/srv");
+    let copy = sample.root.path(OFFSPRING);
+    fs::copy(sample.root.path(&sample.program), &copy).expect("copy");
+    told(&sample, &["restore", &sample.program], 0);
+    let check = told(&sample, &["check", OFFSPRING], 1);
+    assert!(check.contains("has its original bytes"), "{check}");
+    sample
+        .root
+        .wrap(OFFSPRING)
+        .libs([sample.library_dir.clone()])
+        .run();
+    says(sample.root.command(OFFSPRING).output());
+    told(&sample, &["restore", OFFSPRING], 0);
+    assert!(sample.root.read(OFFSPRING) == original(&sample));
+
+    // Where nothing has them any more, all commands say the same.
+    sample.wrap();
+    fs::copy(sample.root.path(&sample.program), &copy).expect("copy");
+    for path in [sample.program.clone(), sidecar_of(&sample.program)] {
+        fs::remove_file(sample.root.path(&path)).expect("remove");
+    }
+    let how = "put it back, or get the program again from where it came";
+    for (command, code) in [
+        ("restore", 1),
+        ("check", 1),
+        ("status", 0),
+        ("show", 0),
+        ("--paths", 1),
+    ] {
+        let text = told(&sample, &[command, OFFSPRING], code);
+        assert!(text.contains(how), "{command}: {text}");
+    }
+}
+
+/// As sbcl's save-lisp-and-die does: the running executable, stub and all, with something behind it.
+fn written_by_a_wrapped_program(variant: Variant) {
+    let sample = Sample::new(variant);
+    sample.root.mkdir("/srv");
+    says(sample.command().args(["copy", OFFSPRING]).output());
+    let check = told(&sample, &["check", OFFSPRING], 0);
+    let uses = format!("it uses the sidecar {}", sidecar_of(&sample.program));
+    assert!(check.contains("ok") && check.contains(&uses), "{check}");
+    let whole = [&original(&sample)[..], b"payload"].concat();
+
+    let wrapped = sample.root.read(OFFSPRING);
+    told(&sample, &["restore", OFFSPRING], 0);
+    assert!(sample.root.read(OFFSPRING) == whole);
+    assert!(sample.root.path(&sidecar_of(&sample.program)).exists());
+
+    sample.root.write(OFFSPRING, wrapped);
+    sample
+        .root
+        .wrap(OFFSPRING)
+        .libs([sample.library_dir.clone()])
+        .run();
+    for path in [sample.program.clone(), sidecar_of(&sample.program)] {
+        fs::remove_file(sample.root.path(&path)).expect("remove");
+    }
+    says(sample.root.command(OFFSPRING).output());
+    told(&sample, &["restore", OFFSPRING], 0);
+    assert!(sample.root.read(OFFSPRING) == whole);
+}
+
+fn settings_changed(variant: Variant) {
+    for strategy in ["stub", "inplace"] {
+        let sample = Sample::unwrapped(variant);
+        let flags = ["--strategy", strategy, "--runtime-dependencies", "/x"];
+        let output = sample.wrapping().args(flags).run();
+        assert!(!output.stdout.contains("settings changed"), "{output}");
+        let output = sample.wrapping().args(&flags[..2]).args(["-v"]).run();
+        assert!(
+            output.stdout.contains("settings changed: search path\n"),
+            "{output}"
+        );
+        assert!(output.stdout.contains(":/x → "), "{output}");
+        sample.run();
+    }
+}
