@@ -1,17 +1,15 @@
 //! What a program that the first wrap-buddy wrapped is wrapped with unless you say otherwise: what its sidecar says.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use sidecar::Legacy;
 
 use crate::cli::Cli;
 use crate::inspect::Elf;
 use crate::interpreter::Interpreter;
-use crate::resolve::Added;
-use crate::resolve::Resolution;
+use crate::resolve::{Added, Resolution};
 
 /// What is taken from such a sidecar: what no flag is given for.
 #[derive(Clone, Copy, Debug)]
@@ -139,16 +137,18 @@ impl Defaults {
     }
 }
 
-/// Where the dynamic linker `named` is, relative to the directory of the program at `path`. Its own name stays, whatever that
-/// links to: ld.so goes by it.
+/// Where the dynamic linker `named` is, relative to the directory of the program at `path`, which is free of symbolic links: the
+/// `..` in front can be taken off. Links in the rest stay: ld.so goes by its own name.
 fn found(named: &Path, path: &Path) -> Option<PathBuf> {
-    let joined = path.parent()?.join(named);
-    match named.is_absolute() {
-        true => Some(joined),
-        false => Some(
-            fs::canonicalize(joined.parent()?)
-                .ok()?
-                .join(named.file_name()?),
-        ),
+    let mut directory = path.parent()?.to_owned();
+    let mut rest = named.components();
+    loop {
+        let next = rest.clone().next();
+        match next {
+            Some(Component::ParentDir) => drop(directory.pop()),
+            Some(Component::CurDir) => {}
+            _ => return Some(directory.join(rest.as_path())),
+        }
+        rest.next();
     }
 }

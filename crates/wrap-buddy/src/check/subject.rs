@@ -134,7 +134,7 @@ impl Subject {
         }
         self.given(
             sidecar.interpreter(),
-            sidecar.search(),
+            (sidecar.search(), header.flags.contains(Flags::RPATH)),
             sidecar.needed_names(),
         );
         Ok(())
@@ -148,17 +148,21 @@ impl Subject {
             return Ok(());
         };
         self.is_relocatable = legacy.is_relocatable();
-        self.given(legacy.interpreter, legacy.search, legacy.needed_names());
+        self.given(
+            legacy.interpreter,
+            (legacy.search, false),
+            legacy.needed_names(),
+        );
         let text = "wrapped by the first wrap-buddy, whose loader is not looked at: wrap it again to need that no more";
         self.note(Diagnosis::FirstWrapBuddy, text);
         Ok(())
     }
 
-    /// What ld.so is told.
+    /// What ld.so is told; of the search path, whether libraries inherit it.
     fn given<'n>(
         &mut self,
         interpreter: &[u8],
-        search: &[u8],
+        (search, is_inherited): (&[u8], bool),
         needed: impl Iterator<Item = &'n [u8]>,
     ) {
         let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
@@ -168,7 +172,7 @@ impl Subject {
         };
         if !search.is_empty() {
             let search = Some(text(search));
-            (dynamic.rpath, dynamic.runpath) = match header.flags.contains(Flags::RPATH) {
+            (dynamic.rpath, dynamic.runpath) = match is_inherited {
                 true => (search, None),
                 false => (None, search),
             };
