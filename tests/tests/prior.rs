@@ -120,7 +120,7 @@ fn a_sidecar_nobody_knows(variant: Variant) {
     let loaders = sample.root.loader_dir();
     for bad in [
         &good[..good.len() - 1],
-        &b"\x7fwrapbd2 of a newer version"[..],
+        &b"\x7fwrapbd9 of a newer version"[..],
     ] {
         sample.root.write(&path, bad);
         let own = &sample.program;

@@ -16,7 +16,7 @@ use crate::bytes::{array, u16_at, u32_at};
 pub const IMAGE_LEN: usize = 8192;
 
 /// Bytes of a loader image of version 1.
-pub(crate) const IMAGE_LEN_1: usize = 4096;
+pub const IMAGE_LEN_1: usize = 4096;
 
 /// Bytes below the initial stack pointer where a sidecar is read to, after [`RECORD_LEAD`] other bytes: most are smaller, and what
 /// lies close to what the stack holds already touches fewer pages of it.

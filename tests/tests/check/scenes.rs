@@ -155,7 +155,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
         }
         Diagnosis::SidecarUnknown => {
             let sample = Sample::new(variant);
-            change(&sample.root, &sidecar_of(PROGRAM), |bytes| bytes[7] = b'2');
+            change(&sample.root, &sidecar_of(PROGRAM), |bytes| bytes[7] = b'9');
             lost(sample)
         }
         Diagnosis::SidecarElsewhere => {

@@ -355,7 +355,7 @@ fn what_nobody_understands_is_left_alone(target: Target) {
     let own = fs::read(beside(&main)).unwrap();
 
     let mut newer = own.clone();
-    newer[7] = b'2';
+    newer[7] = b'9';
     let mut of_other_entry = good.clone();
     of_other_entry[0] ^= 4;
     let mut contents = vec![
