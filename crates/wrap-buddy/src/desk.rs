@@ -558,7 +558,8 @@ impl<'a> Desk<'a> {
         mut resolution: Resolution,
     ) -> FileReport {
         let shown = candidate.shown.clone();
-        let (elf, interpreter) = (&subject.elf, &*subject.interpreter);
+        let interpreter = subject.interpreter.clone();
+        let (elf, interpreter) = (&subject.elf, &*interpreter);
         let path = &candidate.path;
         let mode = subject.source.metadata().mode();
         let earlier = subject.earlier.as_ref().map(|earlier| earlier.way);
@@ -604,9 +605,9 @@ impl<'a> Desk<'a> {
                 style.self_contained |= !self.names_loaders;
             }
         }
-        let planned = |shown: PathBuf, mut plan: Plan| {
+        let with_notes = |mut plan: Plan| {
             plan.notes.splice(0..0, notes);
-            planned(shown, plan)
+            plan
         };
         let (mut subject, mut resolution) = (subject, resolution);
         if in_place {
@@ -619,7 +620,7 @@ impl<'a> Desk<'a> {
                         )
                     });
                     plan.notes.extend(note);
-                    return self.planned_program(shown, plan, mode, interpreter);
+                    return self.planned_program(shown, with_notes(plan), mode, interpreter);
                 }
                 Err((Refusal::NoRoom(_), parts)) if or_stub => (subject, resolution) = *parts,
                 Err((Refusal::NoRoom(reason), _)) => {
@@ -639,7 +640,7 @@ impl<'a> Desk<'a> {
         match plan::stub(path, subject, stage, resolution, &style) {
             Ok(plan) => {
                 let warning = preloader.map(|name| preloader_warning(&name, earlier));
-                let mut report = self.planned_program(shown, plan, mode, interpreter);
+                let mut report = self.planned_program(shown, with_notes(plan), mode, interpreter);
                 report.notes.extend(warning);
                 report
             }
