@@ -536,14 +536,12 @@ impl<'a> Desk<'a> {
     ) -> Resolution {
         let (elf, interpreter) = (&subject.elf, &*subject.interpreter);
         let Some(defaults) = &subject.defaults else {
-            return self
-                .resolver
-                .program(path, elf, interpreter, edited, lent);
+            return self.resolver.program(path, elf, interpreter, edited, lent);
         };
         let with_defaults = defaults.apply(elf);
-        let mut resolution =
-            self.resolver
-                .program(path, &with_defaults, interpreter, edited, lent);
+        let mut resolution = self
+            .resolver
+            .program(path, &with_defaults, interpreter, edited, lent);
         defaults.complete(elf, &mut resolution);
         resolution
     }
