@@ -2,7 +2,7 @@
 
 use sys::syscall::{exit, write};
 
-use crate::text::{AGAIN, BETWEEN, Message, START, Text};
+use crate::text::{BETWEEN, Message, START, Text};
 
 const STDERR: usize = 2;
 
@@ -22,9 +22,7 @@ pub fn line(subject: Text, what: Message, mut value: usize, base: usize) {
     say(subject);
     say(BETWEEN.text());
     say(what.text());
-    if what.is_mended_by_wrapping() {
-        say(AGAIN.text());
-    }
+    say(what.advice().text());
     let mut digits = core::mem::MaybeUninit::<[u8; 24]>::uninit();
     // SAFETY: the writes stay inside `digits`: 64 bits are 20 decimal digits, a space and a line feed.
     unsafe {

@@ -85,6 +85,7 @@ messages! {
     START = "wrap-buddy: ";
     BETWEEN = ": ";
     AGAIN = "; wrap the program again";
+    GONE = "; put it back, or get the program again";
     TOO_MANY = "too many program headers";
     LOAD_BIAS = "load bias";
     ENTERS = "entry";
@@ -123,9 +124,13 @@ impl Message {
         }
     }
 
-    /// Whether wrapping again mends it.
+    /// What to do about it. A sidecar that is gone takes the program's original bytes with it, so that wrapping again does not help.
     #[inline(always)]
-    pub fn is_mended_by_wrapping(self) -> bool {
-        self.0 >= NOT_LOADED.0
+    pub fn advice(self) -> Message {
+        match self {
+            MISSING => GONE,
+            what if what.0 >= NOT_LOADED.0 => AGAIN,
+            _ => EMPTY,
+        }
     }
 }
