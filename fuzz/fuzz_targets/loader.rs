@@ -7,7 +7,7 @@ use std::ptr;
 
 use libfuzzer_sys::fuzz_target;
 use loader::{EMPTY, Layout, PATH_MAX, sidecar_problem};
-use sidecar::{HEADER_LEN, Header, Id, Sidecar};
+use sidecar::{HEADER_LEN, Header, Id, MAGIC, Sidecar};
 use sys::elf::{Ehdr, PT_LOAD, Phdr};
 
 const PAGE: usize = 4096;
@@ -97,9 +97,10 @@ fn read_sidecar(bytes: &[u8]) {
     let mut other: Id = id;
     other[0] ^= 1;
     assert_ne!(problem(&other), EMPTY, "a sidecar of another program");
-    // The host looks at more, and at nothing less.
+    // The host looks at more, and at nothing less, but reads the version before this one as well.
     if let Ok(sidecar) = Sidecar::parse(bytes)
         && !sidecar.is_self_contained()
+        && bytes.starts_with(&MAGIC.to_le_bytes())
     {
         assert_eq!(sidecar.header().id, id);
         assert_eq!(problem(&id), EMPTY);

@@ -176,6 +176,10 @@ fn elf<'a>(
             );
         }
     };
+    if !is_library {
+        // The next run would not believe a sidecar that describes another program.
+        earlier::check_program(&elf).map_err(malformed)?;
+    }
     let stage = stage_for(arch, means);
     // Only a program edited in place can do without.
     if let (Err(reason), false, false) = (&stage, is_library, means.in_place) {

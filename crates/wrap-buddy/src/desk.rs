@@ -457,6 +457,10 @@ impl<'a> Desk<'a> {
         rooms: &Rooms<'_>,
     ) -> FileReport {
         let path = &candidate.path;
+        // Otherwise the file would be opened a second time.
+        let (elf, source) = (&subject.elf, &mut subject.source);
+        self.resolver
+            .read_program(path, elf, &subject.interpreter, source);
         let mut resolution = self.resolve_program(path, &subject, edited, &[]);
         let mut opened = self.opened(rooms, &mut subject, &resolution);
         let (elf, interpreter) = (&subject.elf, &*subject.interpreter);

@@ -229,9 +229,14 @@ pub fn state(path: &Path, elf: &Elf, source: &mut Source, stages: &[Stage]) -> S
 /// Whether the file is one that could be an original, as it reads with the original bytes laid over it.
 fn check_plausible(earlier: &Earlier, source: &mut Source) -> Result<()> {
     let elf = Elf::read(source)?;
-    if earlier.way == Way::InPlace {
-        return Ok(());
+    match earlier.way {
+        Way::InPlace => Ok(()),
+        Way::Stub | Way::Legacy => check_program(&elf),
     }
+}
+
+/// Whether the kernel could start the program `elf`: what this refuses is neither wrapped nor restored.
+pub fn check_program(elf: &Elf) -> Result<()> {
     let interp = elf.interp.as_ref().context("it has no PT_INTERP")?;
     let path = interp.path.as_bytes();
     ensure!(

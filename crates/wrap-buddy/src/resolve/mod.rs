@@ -36,8 +36,8 @@ use std::path::{Path, PathBuf};
 
 use globset::GlobSet;
 
-use crate::inspect::{Elf, Opened, Priority};
-use crate::interpreter::Interpreter;
+use crate::inspect::{Elf, Opened, Priority, Source};
+use crate::interpreter::{Interpreter, Libc};
 use crate::root::Root;
 use closure::Grounds;
 
@@ -201,6 +201,19 @@ impl Resolver {
                 ..here.clone()
             },
             here,
+        }
+    }
+
+    /// Reads what [`Resolver::program`] needs to know of the program `elf` at `path` besides its headers, from its open file.
+    pub fn read_program(
+        &self,
+        path: &Path,
+        elf: &Elf,
+        interpreter: &Interpreter,
+        source: &mut Source,
+    ) {
+        if interpreter.libc == Libc::Glibc {
+            self.shelf.read_imports(path, elf, source);
         }
     }
 

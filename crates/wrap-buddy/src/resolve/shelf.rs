@@ -104,6 +104,12 @@ impl Shelf {
         remembered(&self.imports, path, read)
     }
 
+    /// Reads the same of a file that is open already.
+    pub fn read_imports(&self, path: &Path, elf: &Elf, source: &mut Source) {
+        let read = |_: &Path| imports(elf, source, &private::FUNCTIONS).into();
+        remembered(&self.imports, path, read);
+    }
+
     /// The directory of iconv's modules that the libc at `path` was built for.
     pub fn gconv_directory(&self, path: &Path) -> Option<PathBuf> {
         let read = |path: &Path| private::gconv_directory(&self.root.on_host(path));
