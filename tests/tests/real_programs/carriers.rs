@@ -11,7 +11,9 @@ use e2e::{Arch, corpus, run, tool};
 fn said(program: &Path) -> [String; 2] {
     let path = program.display().to_string();
     let check = run::on_host(tool::path(), &["check", &path]).success();
-    let wrap = ["--dry-run", "--loader-dir-path", "/none", "--paths", &path];
+    // It starts here as it is.
+    let wrap = ["--dry-run", "--force", "--loader-dir-path", "/none"];
+    let wrap = [&wrap[..], &["--paths", &path]].concat();
     let wrap = run::on_host(tool::path(), &wrap).success();
     [check.stdout, wrap.stdout]
 }

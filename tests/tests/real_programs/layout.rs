@@ -107,7 +107,7 @@ pub fn check(case: Case, root: &Root, program: &str, original: Vec<u8>, report: 
 
 /// Programs that have no room for paths as long as those here, and on which architectures: `--strategy auto` falls back to a
 /// stub. How much there is between a program's segments is chance.
-const NO_ROOM: [(&str, &[Arch]); 11] = [
+const NO_ROOM: [(&str, &[Arch]); 12] = [
     ("bun", &[Arch::X86_64, Arch::Aarch64]),
     ("cmake", &[Arch::X86_64, Arch::Aarch64]),
     ("cpack", &[Arch::X86_64, Arch::Aarch64]),
@@ -119,6 +119,8 @@ const NO_ROOM: [(&str, &[Arch]); 11] = [
     ("ruff", &[Arch::X86_64]),
     ("uv", &[Arch::X86_64, Arch::I686]),
     ("uvx", &[Arch::X86_64, Arch::I686]),
+    // It needs libgcc_s.so.1 in DT_NEEDED, next to a search path.
+    ("workerd", &[Arch::X86_64, Arch::Aarch64]),
 ];
 
 /// Edits the libraries in `directory`, whose originals are given by their names, in place.

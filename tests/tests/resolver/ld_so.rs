@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use e2e::Output;
-use wrap_buddy::inspect::{Elf, Source};
+use wrap_buddy::inspect::{Dynamic, Elf, Source};
 use wrap_buddy::interpreter::{Interpreter, Libc};
 use wrap_buddy::resolve::{Cause, Linker, Rule, Shelf, Surroundings};
 
@@ -53,7 +53,8 @@ impl Listed {
         listed
     }
 
-    /// What the tool thinks that `interpreter` would load for the file at `path`, inside its root.
+    /// What the tool thinks that `interpreter` would load for the file at `path`, inside its root, and the files that it would
+    /// fail over.
     pub fn modelled(
         interpreter: &Interpreter,
         shelf: &Shelf,
@@ -79,13 +80,22 @@ impl Listed {
         let lost = lost.chain(auxiliary.map(|one| &one.name));
         let lost = lost.map(|name| name.display().to_string());
         let near = tree.lost.iter().flat_map(|lost| &lost.near);
+        let near = near.map(|near| text(&near.path));
+        let libraries = tree.nodes.iter().map(|node| &node.found);
+        let libraries = libraries.map(|found| (found.path.as_path(), &*found.elf));
+        let files = std::iter::once((path, &elf)).chain(libraries);
+        let refused = files.filter(|(_, elf)| {
+            let own = elf.dynamic.as_ref();
+            own.is_some_and(Dynamic::lacks_relr_version)
+        });
         let listed = Listed {
             found: found.collect(),
             lost: lost.collect(),
             is_silent: false,
             fatal: None,
         };
-        (listed, near.map(|near| text(&near.path)).collect())
+        let refused = refused.map(|(path, _)| text(path));
+        (listed, near.chain(refused).collect())
     }
 }
 

@@ -5,7 +5,8 @@
 set -eu
 tool=$1 directory=$2 program=$3
 lines=$directory/../lines
-"$tool" watch "$directory" --settle 50 --format json >"$lines" &
+# PROGRAM starts here as it is.
+"$tool" watch "$directory" --force --settle 50 --format json >"$lines" &
 watch=$!
 trap 'cat "$lines"; kill -KILL "$watch" 2>/dev/null || true' EXIT
 

@@ -55,8 +55,8 @@ fn systemd_finds_nothing_wrong_with_the_unit() {
 /// Ready when what was there is wrapped; reloaded, started anew after a crash, and stopped well.
 #[test]
 fn a_manager_of_services_runs_it() {
-    // Quoted as nix/watch.nix does it: systemd is to pass on a space, a dollar sign, and its own %h filled in.
-    let home = home_with(&unit(r#""%h/my tools" "%h/$$x""#));
+    // The programs start here as they are. Quoted as nix/watch.nix does it: systemd is to pass on a space, a dollar sign, and its own %h filled in.
+    let home = home_with(&unit(r#"--force "%h/my tools" "%h/$$x""#));
     let built = hello(HOST);
     let inside = |name: &str| home.path().join(name);
     for name in [".vscode-server/bin/node", "my tools/one", "$x/two"] {
