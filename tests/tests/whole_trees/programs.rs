@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use e2e::run::on_host;
 use e2e::{Arch, assert_fails_unwrapped, corpus};
 
 use crate::tree::{Place, Tree};
@@ -396,6 +397,52 @@ fn firefox_renders_a_page() {
             let output = firefox.output();
             let image = fs::read(place.root().path("/app/work/page.png")).unwrap_or_default();
             assert!(image.starts_with(b"\x89PNG"), "{output}");
+        },
+    };
+    tree.works(true);
+}
+
+#[test]
+fn libreoffice_converts_a_document() {
+    const OFFICE: &str = "usr/lib/libreoffice";
+    let tree = Tree {
+        packages: &["libreoffice-writer-nogui"],
+        libs: &["usr/lib/libreoffice/program"],
+        program: "usr/lib/libreoffice/program/soffice.bin",
+        prepare: |place| {
+            // A package's script copies these.
+            let from = place.path("usr/lib/libreoffice/share/.registry/.");
+            let paths = [from, place.path("etc/libreoffice/registry")];
+            let paths = paths.map(|path| place.root().path(&path));
+            let paths = paths
+                .each_ref()
+                .map(|path| path.to_str().expect("a path in UTF-8"));
+            on_host("cp", &["-R", paths[0], paths[1]]).success();
+            let passwd = "root:x:0:0:root:/tmp:/bin/sh\n";
+            place.root().write(&place.path("etc/passwd"), passwd);
+        },
+        make_use: |place| {
+            let start = |to: &str, file: &str| {
+                let base = format!("-env:BRAND_BASE_DIR=file://{}", place.path(OFFICE));
+                let office = place.command(&format!("{OFFICE}/program/soffice.bin"));
+                let office = office.args(["--headless", "--norestore", &base]);
+                let office = office.arg("-env:UserInstallation=file:///app/work/user");
+                office.args(["--convert-to", to, file]).output()
+            };
+            let convert = |to: &str, file: &str| {
+                let output = start(to, file);
+                // After it has set up a new profile, it asks its script to start it again.
+                let output = match output.status {
+                    Some(81) => start(to, file),
+                    _ => output,
+                };
+                let output = output.success();
+                assert!(output.stdout.contains("convert "), "{output}");
+            };
+            place.write("in.txt", "Grüße\n");
+            convert("docx", "in.txt");
+            convert("pdf", "in.docx");
+            assert!(place.read("in.pdf").starts_with(b"%PDF-"));
         },
     };
     tree.works(true);
