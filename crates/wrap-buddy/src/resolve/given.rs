@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use ignore::WalkBuilder;
 
@@ -15,8 +15,11 @@ pub struct Given {
     paths: Vec<PathBuf>,
     recurse: bool,
     /// By file name, symbolic links included: the directories it is in, sorted.
-    names: OnceLock<HashMap<OsString, Vec<PathBuf>>>,
+    names: OnceLock<Names>,
 }
+
+/// The directories that have a file, by its name. Files of one directory share its path: there may be very many.
+type Names = HashMap<OsString, Vec<Arc<Path>>>;
 
 impl Given {
     /// `paths` are directories, with all below them or just the files in them, and single files.
@@ -33,7 +36,7 @@ impl Given {
     /// it, then in the order of their names.
     pub fn with(&self, name: &OsStr, from: &Path) -> Vec<&Path> {
         let directories = self.names().get(name).map_or(&[][..], Vec::as_slice);
-        let mut directories: Vec<&Path> = directories.iter().map(PathBuf::as_path).collect();
+        let mut directories: Vec<&Path> = directories.iter().map(AsRef::as_ref).collect();
         directories.sort_by_key(|directory| (!self.joins(directory, from), steps(from, directory)));
         directories
     }
@@ -44,9 +47,10 @@ impl Given {
         paths.any(|path| one.starts_with(path) && other.starts_with(path))
     }
 
-    fn names(&self) -> &HashMap<OsString, Vec<PathBuf>> {
+    fn names(&self) -> &Names {
         self.names.get_or_init(|| {
-            let mut names: HashMap<OsString, Vec<PathBuf>> = HashMap::new();
+            let mut names = Names::new();
+            let mut last: Arc<Path> = Arc::from(Path::new(""));
             for path in &self.paths {
                 let mut walk = WalkBuilder::new(path);
                 walk.standard_filters(false).follow_links(false);
@@ -57,8 +61,11 @@ impl Given {
                     entries.filter(|entry| entry.file_type().is_some_and(|is| !is.is_dir()));
                 for file in files {
                     if let Some(directory) = file.path().parent() {
+                        if *last != *directory {
+                            last = Arc::from(directory);
+                        }
                         let known = names.entry(file.file_name().to_owned()).or_default();
-                        known.push(directory.to_owned());
+                        known.push(Arc::clone(&last));
                     }
                 }
             }
