@@ -121,6 +121,7 @@ fn as_sidecar(fields: &Fields, names: &[&[u8]], edits: &[Edit<'_>]) {
         needed: names,
         dynamic_len: fields.dynamic_len.into(),
         own_dynamic_len: 16,
+        strings: 0,
         patches: &[],
         edits,
     };

@@ -6,13 +6,13 @@
 
 use sidecar::Patch;
 use sidecar::loader::HEADERS_ROOM;
-use sys::elf::{PF_R, PT_DYNAMIC, PT_INTERP, PT_NULL, PT_PHDR, Phdr};
+use sys::elf::{DT_NULL, DT_STRTAB, Dyn, PF_R, PT_DYNAMIC, PT_INTERP, PT_NULL, PT_PHDR, Phdr};
 use sys::stack::at;
 
 use crate::locate::copy;
 use crate::process::Loader;
 use crate::report::fail;
-use crate::text::TOO_MANY;
+use crate::text::{DYNAMIC_CHANGED, TOO_MANY};
 
 /// Most program headers a process may have: two are added.
 const MAX_HEADERS: usize = HEADERS_ROOM / size_of::<Phdr>() - 2;
@@ -30,11 +30,12 @@ impl Loader {
         let end = self.sidecar.cast::<Phdr>();
         let mut to = end;
         let mut dynamic = core::ptr::null_mut::<u8>();
+        let mut to_strings = 0;
         // SAFETY: the kernel says where the program's headers are and how many; there is room for as many and two more in front of
         // the sidecar. The host has made the patches for the .dynamic of this program, as the checksum and the id say.
         unsafe {
             if *count > MAX_HEADERS {
-                fail(self.path, TOO_MANY, *count);
+                fail(self.program(), TOO_MANY, *count);
             }
             let first = *table as *const Phdr;
             let mut from = first.add(*count);
@@ -47,6 +48,7 @@ impl Loader {
                 *to = *from;
                 if (*to).p_type == PT_DYNAMIC {
                     dynamic = self.bias.wrapping_add((*to).p_vaddr) as *mut u8;
+                    to_strings = self.moved_strings(dynamic.cast());
                     if header.dynamic.len != 0 {
                         let place = self.in_sidecar(header.dynamic.at);
                         copy(place, dynamic, header.own_dynamic_len as usize);
@@ -74,13 +76,41 @@ impl Loader {
             while patch.cast::<u8>() < end {
                 let mut value = (*patch).value as usize;
                 if (*patch).points_to_sidecar != 0 {
-                    value = value.wrapping_add(self.distance(self.sidecar.cast()));
+                    value = value
+                        .wrapping_add(self.distance(self.sidecar.cast()))
+                        .wrapping_add(to_strings);
                 }
                 *dynamic.add((*patch).offset as usize).cast::<usize>() = value;
                 patch = patch.add(1);
             }
         }
         to.cast()
+    }
+
+    /// What to add to the offset of a string from DT_STRTAB, because that has moved since the program was wrapped. A .dynamic with
+    /// more or fewer entries has others where patches go.
+    #[inline(always)]
+    unsafe fn moved_strings(&self, dynamic: *const Dyn) -> usize {
+        let header = self.header();
+        let mut strings = header.strings as usize;
+        if strings == 0 {
+            return 0;
+        }
+        let end = dynamic.wrapping_byte_add(header.own_dynamic_len as usize);
+        let mut entry = dynamic;
+        // SAFETY: the kernel has mapped the program's .dynamic, and a DT_NULL ends it.
+        unsafe {
+            while entry != end && (*entry).d_tag != DT_NULL {
+                if (*entry).d_tag == DT_STRTAB {
+                    strings = strings.wrapping_sub((*entry).d_val);
+                }
+                entry = entry.add(1);
+            }
+            if entry != end || (*entry).d_tag != DT_NULL {
+                fail(self.program(), DYNAMIC_CHANGED, 0);
+            }
+        }
+        strings
     }
 
     /// A header at `to` for `len` bytes at `address`.

@@ -67,6 +67,13 @@ impl Loader {
         opaque(self.stack.below(BELOW))
     }
 
+    /// Path of the program, as whoever started it gave it. That of the sidecar is gone once the stub is.
+    #[cold]
+    pub fn program(&self) -> Text {
+        // SAFETY: the kernel has put a string there.
+        unsafe { Text::new(self.stack.get(at::EXECFN) as *const u8) }
+    }
+
     /// The identity the sidecar must have.
     #[inline(always)]
     pub fn id(&self) -> Id {

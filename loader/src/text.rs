@@ -97,6 +97,7 @@ messages! {
     NOT_A_SIDECAR = "unknown sidecar";
     DAMAGED = "damaged";
     FOREIGN = "for another program";
+    DYNAMIC_CHANGED = "changed .dynamic";
     MISSING = "no sidecar";
 }
 

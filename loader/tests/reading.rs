@@ -156,6 +156,7 @@ fn sidecar(id: Id) -> (Vec<u64>, usize) {
         needed: &[],
         dynamic_len: 0,
         own_dynamic_len: 0,
+        strings: 0,
         patches: &[],
         edits: &[edit],
     };

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use e2e::{Build, Root, Variant, Wrap, assert_fails_unwrapped, matrix, source, toolchain};
 
 matrix!(all: finds_its_payload, finds_its_payload_self_contained, finds_its_payload_where_dynamic_is_a_copy);
+matrix!(all: finds_its_libraries_by_another_string_table, with_another_dynamic_is_to_be_wrapped);
 matrix!([x86_64_glibc_pie x86_64_glibc_exec i686_glibc_pie i686_glibc_exec aarch64_glibc_pie aarch64_glibc_exec]:
     (finds_its_payload_edited_in_place));
 
@@ -21,12 +22,57 @@ fn finds_its_payload_self_contained(variant: Variant) {
 }
 
 fn finds_its_payload_where_dynamic_is_a_copy(variant: Variant) {
+    let (bench, libs) = where_dynamic_is_a_copy(variant);
+    bench.derives(|wrap| wrap.libs([libs]).args(["--needed"]).args(MORE), 2);
+}
+
+const MORE: [&str; 3] = ["libx1.so", "libx2.so", "libx3.so"];
+
+/// With the directory that has [`MORE`].
+fn where_dynamic_is_a_copy(variant: Variant) -> (Bench, String) {
     // lld leaves no entry of .dynamic to spare, and `--needed` wants some.
     let bench = Bench::new(variant, &toolchain::lld());
-    let needed = ["libx1.so", "libx2.so", "libx3.so"];
-    let libraries = needed.map(|name| Build::library(variant, source("lib/foo.c"), name).build());
+    let libraries = MORE.map(|name| Build::library(variant, source("lib/foo.c"), name).build());
     let libs = bench.root.package("more", &libraries.each_ref());
-    bench.derives(|wrap| wrap.libs([libs]).args(["--needed"]).args(needed), 2);
+    (bench, libs)
+}
+
+/// What the loader writes to .dynamic are offsets of strings in the sidecar from DT_STRTAB.
+fn finds_its_libraries_by_another_string_table(variant: Variant) {
+    let bench = Bench::new(variant, &[]);
+    bench.wraps(|wrap| wrap);
+    bench.runs(&[DERIVED, "one", "strings"], 2);
+    let (bench, libs) = where_dynamic_is_a_copy(variant);
+    bench.wraps(|wrap| wrap.libs([libs]).args(["--needed"]).args(MORE));
+    bench.runs(&[DERIVED, "one", "strings"], 2);
+}
+
+/// The loader writes to the entries that were free when the program was wrapped.
+fn with_another_dynamic_is_to_be_wrapped(variant: Variant) {
+    let bench = Bench::new(variant, &[]);
+    bench.wraps(|wrap| wrap);
+    let run = bench.root.command(PROGRAM).args([DERIVED, "one", "entry"]);
+    let output = run.output().exits_with(127);
+    let says = format!("wrap-buddy: {DERIVED}: changed .dynamic; wrap the program again\n");
+    assert_eq!(output.stderr, says);
+    let check = bench.root.wrap_buddy().args(["check", DERIVED]);
+    let check = check.output().exits_with(1);
+    assert!(
+        check.stdout.contains("other entries in .dynamic"),
+        "{check}"
+    );
+
+    bench.root.wrap(DERIVED).libs([bench.libs.clone()]).run();
+    // Without an emulator, it says that nothing runs a program for aarch64.
+    let check = bench.root.wrap_buddy().args(["check", DERIVED]).output();
+    assert!(!check.stdout.contains(".dynamic"), "{check}");
+    bench.says(DERIVED, &[], 1);
+    bench
+        .root
+        .wrap_buddy()
+        .args(["restore", DERIVED])
+        .output()
+        .success();
 }
 
 fn finds_its_payload_edited_in_place(variant: Variant) {
@@ -58,21 +104,23 @@ impl Bench {
         }
     }
 
-    /// Wraps the program, lets it make another one, which has to find this many payloads, and that one a third.
+    /// Wraps the program, and lets it make another one, which has to find this many payloads.
     #[track_caller]
     fn derives<'r>(&'r self, with: impl FnOnce(Wrap<'r>) -> Wrap<'r>, payloads: usize) {
-        with(self.root.wrap(PROGRAM).libs([self.libs.clone()])).run();
-        let says = format!("value 40, thread 7\ninterpreter {}\n", self.interpreter);
-        let output = self.root.command(PROGRAM).output().success();
-        assert_eq!(output.stdout, says, "{output}");
+        self.wraps(with);
+        self.runs(&[DERIVED, "one"], payloads);
+    }
 
-        let output = self.root.command(PROGRAM).args([DERIVED, "one"]).output();
-        let found = [
-            "payload in the last segment: one\n",
-            "payload in a segment of its own: one\n",
-        ];
-        let says = says + &found[..payloads].concat();
-        assert_eq!(output.success().stdout, says);
+    #[track_caller]
+    fn wraps<'r>(&'r self, with: impl FnOnce(Wrap<'r>) -> Wrap<'r>) {
+        with(self.root.wrap(PROGRAM).libs([self.libs.clone()])).run();
+        self.says(PROGRAM, &[], 0);
+    }
+
+    /// Lets the wrapped program make another one, and starts that and a copy of it.
+    #[track_caller]
+    fn runs(&self, args: &[&str], payloads: usize) {
+        self.says(PROGRAM, args, payloads);
         assert_ne!(
             self.root.read(DERIVED),
             fs::read(&self.built).expect("built")
@@ -80,8 +128,20 @@ impl Bench {
         // Of itself, and elsewhere under another name.
         let copy = self.root.install(&self.root.path(DERIVED), "/srv/copy");
         for path in [DERIVED, &copy] {
-            let output = self.root.command(path).output().success();
-            assert_eq!(output.stdout, says, "{output}");
+            self.says(path, &[], payloads);
         }
+    }
+
+    #[track_caller]
+    fn says(&self, path: &str, args: &[&str], payloads: usize) {
+        let says = format!("value 40, thread 7\ninterpreter {}\n", self.interpreter);
+        let found = [
+            "payload in the last segment: one\n",
+            "payload in a segment of its own: one\n",
+        ];
+        let run = self.root.command(path).args(args.iter().copied());
+        let output = run.output().success();
+        let says = says + &found[..payloads].concat();
+        assert_eq!(output.stdout, says, "{output}");
     }
 }

@@ -41,8 +41,10 @@ pub struct Draft<'a> {
     pub needed: &'a [&'a [u8]],
     /// Bytes of the .dynamic for ld.so; 0: the program's own.
     pub dynamic_len: u32,
-    /// Bytes of the program's own .dynamic that it begins with.
+    /// Bytes of the program's own .dynamic in front of the DT_NULL that ends it.
     pub own_dynamic_len: u32,
+    /// Value of DT_STRTAB; 0 where no string is patched in.
+    pub strings: u64,
     /// Words the loader writes.
     pub patches: &'a [DraftPatch],
     /// Every edit, with the original bytes; the one of kind [`EditKind::Slot`] is the slot.
@@ -63,10 +65,10 @@ pub struct DraftPatch {
 pub enum Value {
     /// This number.
     Number(u64),
-    /// Offset of the search path from the string table at this virtual address.
-    Search(u64),
-    /// Offset of a needed name, by its index, from the string table at this virtual address.
-    Needed(usize, u64),
+    /// Offset of the search path from the string table.
+    Search,
+    /// Offset of a needed name, by its index, from the string table.
+    Needed(usize),
 }
 
 /// Where each part came to lie.
@@ -151,6 +153,7 @@ impl Draft<'_> {
             stub_len: self.stub_len,
             slot_protection: self.slot_protection,
             own_dynamic_len: self.own_dynamic_len,
+            strings: self.strings,
             tool: self.tool,
             ..Header::default()
         };
@@ -202,12 +205,12 @@ impl Draft<'_> {
     fn resolve(&self, patch: &DraftPatch, known: &Header) -> Patch {
         let (value, points_to_sidecar) = match patch.value {
             Value::Number(number) => (number, 0),
-            Value::Search(strings) => (u64::from(known.search.at).wrapping_sub(strings), 1),
-            Value::Needed(index, strings) => {
+            Value::Search => (u64::from(known.search.at).wrapping_sub(self.strings), 1),
+            Value::Needed(index) => {
                 let before = self.needed.iter().take(index);
                 let offset: usize = before.map(|name| name.len() + 1).sum();
                 let at = u64::from(known.needed.at) + offset as u64;
-                (at.wrapping_sub(strings), 1)
+                (at.wrapping_sub(self.strings), 1)
             }
         };
         Patch {

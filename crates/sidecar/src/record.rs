@@ -83,8 +83,9 @@ pub struct Header {
     pub search: Span,
     /// Extra DT_NEEDED names, each followed by NUL; empty: none.
     pub needed: Span,
-    /// Zeros. Version 1: program headers for ld.so.
-    pub reserved: Span,
+    /// Virtual address that DT_STRTAB had when the program was wrapped, and that patches count on; 0: nobody counts on it.
+    /// Version 1: program headers for ld.so.
+    pub strings: u64,
     /// Room for a .dynamic for ld.so; empty: the program's own has room. The loader copies that, [`Header::own_dynamic_len`] bytes,
     /// to its start.
     pub dynamic: Span,
@@ -92,7 +93,7 @@ pub struct Header {
     pub patches: Span,
     /// Every edit of the file, with its original bytes.
     pub edits: Span,
-    /// Bytes of the program's own .dynamic that are copied to [`Header::dynamic`]. Version 1: number of program headers.
+    /// Bytes of the program's own .dynamic in front of the DT_NULL that ends it. Version 1: number of program headers.
     pub own_dynamic_len: u32,
     /// Version of the tool that wrote it.
     pub tool: ToolVersion,
@@ -151,7 +152,7 @@ impl Flags {
 ///
 /// ```text
 /// place = offset + address of the .dynamic for ld.so
-/// *place = value + (points_to_sidecar ? address of the sidecar - load bias : 0)
+/// *place = value + (points_to_sidecar ? address of the sidecar - load bias + Header::strings - DT_STRTAB : 0)
 /// ```
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -509,6 +510,6 @@ header_fields! {
     entry: u64, slot_address: u64, slot_offset: u64, debug_address: u64,
     stub_len: u32, slot_protection: u32,
     slot: span, interpreter: span, interpreter_room: span, search: span, needed: span,
-    reserved: span, dynamic: span, patches: span, edits: span,
+    strings: u64, dynamic: span, patches: span, edits: span,
     own_dynamic_len: u32, tool: tool,
 }

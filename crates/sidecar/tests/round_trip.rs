@@ -28,6 +28,7 @@ fn blank() -> Draft<'static> {
         needed: &[],
         dynamic_len: 0,
         own_dynamic_len: 0,
+        strings: 0,
         patches: &[],
         edits: &[],
     }
@@ -58,7 +59,7 @@ fn sample(out: &mut Vec<u8>) {
         },
         DraftPatch {
             offset: 24,
-            value: Value::Search(0x400),
+            value: Value::Search,
         },
     ];
     let draft = Draft {
@@ -69,6 +70,7 @@ fn sample(out: &mut Vec<u8>) {
         needed: &needed,
         dynamic_len: 112,
         own_dynamic_len: 96,
+        strings: 0x400,
         patches: &patches,
         edits: &edits,
         ..blank()
@@ -98,13 +100,13 @@ proptest! {
         edits.extend(others.iter().map(|(offset, bytes)| Edit { kind: EditKind::Entry, offset: *offset, original: bytes }));
         let mut patches = vec![
             DraftPatch { offset: stub_len, value: Value::Number(slot_address) },
-            DraftPatch { offset: 8, value: Value::Search(0x1000) },
+            DraftPatch { offset: 8, value: Value::Search },
         ];
-        patches.extend((0..needed.len()).map(|at| DraftPatch { offset: 1, value: Value::Needed(at, 0) }));
+        patches.extend((0..needed.len()).map(|at| DraftPatch { offset: 1, value: Value::Needed(at) }));
         let draft = Draft {
             flags: Flags(flags), id, stub_len, entry, slot_address,
             interpreter: &interpreter, search: &search, needed: &needed,
-            dynamic_len, own_dynamic_len, patches: &patches, edits: &edits, ..blank()
+            dynamic_len, own_dynamic_len, strings: 0x1000, patches: &patches, edits: &edits, ..blank()
         };
         let mut bytes = vec![0xaa; draft.max_encoded_len()];
         let len = draft.encode(&mut bytes).expect("the buffer is as large as promised");
@@ -128,9 +130,9 @@ proptest! {
         let read_patches: Vec<_> = read.patches().collect();
         prop_assert_eq!((read_patches[0].offset, read_patches[0].value), (stub_len, slot_address));
         prop_assert_eq!((read_patches[0].points_to_sidecar, read_patches[1].points_to_sidecar), (0, 1));
-        prop_assert_eq!(read_patches[1].value.wrapping_add(0x1000), u64::from(header.search.at));
+        prop_assert_eq!(read_patches[1].value.wrapping_add(header.strings), u64::from(header.search.at));
         for (patch, name) in read_patches[2..].iter().zip(&needed) {
-            prop_assert!(bytes[patch.value as usize..].starts_with(name));
+            prop_assert!(bytes[patch.value.wrapping_add(header.strings) as usize..].starts_with(name));
         }
 
         for cut in (0..bytes.len()).step_by(CUTS) {

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 
 use object::elf;
-use sidecar::loader::HEADERS_ROOM;
-use sidecar::{DraftPatch, Value};
+use sidecar::loader::{self, HEADERS_ROOM};
+use sidecar::{DraftPatch, Sidecar, Value};
 
-use crate::arch::Arch;
+use crate::arch::{self, Arch};
 use crate::inspect::{Dynamic, Elf, Segment};
 
 /// What is to be injected.
@@ -31,8 +31,10 @@ pub struct Wanted<'a> {
 pub struct Injection {
     /// Bytes of the copy of .dynamic, where the program's own has no room; else 0.
     pub dynamic_len: u32,
-    /// Bytes of the program's own .dynamic that are copied.
+    /// Bytes of the program's own .dynamic in front of the DT_NULL that ends it.
     pub own_dynamic_len: u32,
+    /// Value of its DT_STRTAB; 0 where nothing is written to it.
+    pub strings: u64,
     /// Words to write when the program starts.
     pub patches: Vec<DraftPatch>,
     /// Virtual address of DT_DEBUG's value, 0 without one.
@@ -54,6 +56,29 @@ pub fn inject(elf: &Elf, arch: &Arch, wanted: Wanted<'_>) -> Result<Injection, S
         return Err("it has no .dynamic that is loaded: ld.so cannot be told where to look".into());
     }
     Ok(injection)
+}
+
+/// Whether the loader starts the original program `elf` with this sidecar, which may have been made for the program that wrote it, or before
+/// something changed it.
+///
+/// # Errors
+/// When it will refuse to.
+pub fn check_loader_takes(elf: &Elf, sidecar: &Sidecar<'_>) -> Result<(), String> {
+    let (word, header) = (elf.word(), sidecar.header());
+    if sidecar.abi() != loader::ABI {
+        return Ok(());
+    }
+    if let Some(arch) = arch::find(elf.machine, elf.class) {
+        check_headers(elf, arch.phentsize() as u64)?;
+    }
+    let end = elf
+        .dynamic
+        .as_ref()
+        .map_or(0, |dynamic| dynamic.end() * 2 * word);
+    match header.strings == 0 || end == header.own_dynamic_len as usize {
+        true => Ok(()),
+        false => Err("it has other entries in .dynamic than its sidecar describes, and the loader refuses to start it".into()),
+    }
 }
 
 /// Whether the loader can make program headers for ld.so out of those in the program's memory.
@@ -91,7 +116,7 @@ impl Injection {
         if wanted.needed == 0 && !wanted.search {
             return Ok(());
         }
-        let strings = dynamic
+        self.strings = dynamic
             .value(elf::DT_STRTAB)
             .ok_or("it has no DT_STRTAB: ld.so cannot be told where to look")?;
         let tag = dynamic.search_tag(wanted.inherited);
@@ -106,6 +131,7 @@ impl Injection {
             + usize::from(wanted.search && own_search.is_empty());
 
         let end = dynamic.end();
+        self.own_dynamic_len = offset_of(end) as u32;
         let mut free = dynamic.free_entries();
         let load = elf.load_of(segment.address);
         let writable = load.is_some_and(|load| load.flags & elf::PF_W != 0);
@@ -114,11 +140,10 @@ impl Injection {
             self.seed_debug = writable && debug.is_some();
             free = (end..end + more).collect();
             // One more is the DT_NULL that ends them.
-            self.own_dynamic_len = offset_of(end) as u32;
             self.dynamic_len = offset_of(end + more + 1) as u32;
         }
         let mut free = free.into_iter();
-        let names = (0..wanted.needed).map(|name| Value::Needed(name, strings));
+        let names = (0..wanted.needed).map(Value::Needed);
         let own = |value| (!left_out.contains(&value)).then_some(Value::Number(value));
         let needed = dynamic.with_needed(names, &mut free, wanted.in_front, own);
         let mut entries: Vec<(usize, u32, Value)> = needed
@@ -128,7 +153,7 @@ impl Injection {
         if wanted.search {
             let new = own_search.is_empty().then(|| free.next()).flatten();
             let places = own_search.into_iter().chain(new);
-            entries.extend(places.map(|index| (index, tag, Value::Search(strings))));
+            entries.extend(places.map(|index| (index, tag, Value::Search)));
         }
         for (index, tag, value) in entries {
             self.patch(offset_of(index), Value::Number(u64::from(tag)));

@@ -10,6 +10,7 @@ use stages::Stage;
 use super::State;
 use super::diagnosis::{Diagnosis, Note, Problem};
 use crate::earlier::{self, Earlier, Progress, Way};
+use crate::inject;
 use crate::inspect::{Elf, Source};
 use crate::status::{loader_flag, refused_loader, sidecar_gone_but};
 
@@ -126,6 +127,10 @@ impl Subject {
         let header = sidecar.header();
         self.is_relocatable = header.flags.contains(Flags::RELOCATABLE);
         self.abi = sidecar.abi();
+        if let Err(reason) = inject::check_loader_takes(&self.elf, &sidecar) {
+            let help = "wrap it, and it gets a sidecar of its own";
+            self.lost(Diagnosis::SidecarOfAnother, &reason, help);
+        }
         self.flag = loader_flag(&sidecar);
         if let Some(text) = refused_loader(source.file(), &sidecar) {
             let help = "wrap it again without that flag, or take from it what it was given: chmod ug-s, setcap -r";

@@ -234,6 +234,7 @@ pub fn stub(
         needed: &needed,
         dynamic_len: injection.dynamic_len,
         own_dynamic_len: injection.own_dynamic_len,
+        strings: injection.strings,
         patches: &injection.patches,
         edits: &sidecar_edits,
     };

@@ -1,0 +1,111 @@
+//! Programs with as many program headers as the loader has room for, and with more.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use e2e::{Build, Root, Variant, matrix, source};
+
+matrix!([
+    x86_64_glibc_pie x86_64_glibc_exec x86_64_musl_pie i686_glibc_pie i686_glibc_exec aarch64_glibc_pie aarch64_glibc_exec
+]: (as_many_as_fit, one_more_than_fits, one_more_in_a_derived_program));
+
+const PROGRAM: &str = "/app/program";
+
+/// What differs between a 32-bit and a 64-bit file.
+struct Class {
+    /// Most headers that the loader has room for.
+    most: usize,
+    header_len: usize,
+    /// Where e_phoff and e_phnum are.
+    offset_at: usize,
+    count_at: usize,
+}
+
+const CLASSES: [Class; 2] = [
+    Class {
+        most: 126,
+        header_len: 32,
+        offset_at: 28,
+        count_at: 44,
+    },
+    Class {
+        most: 71,
+        header_len: 56,
+        offset_at: 32,
+        count_at: 56,
+    },
+];
+
+const PT_NOTE: u8 = 4;
+const PT_PHDR: u8 = 6;
+
+fn class(variant: Variant) -> &'static Class {
+    &CLASSES[usize::from(variant.arch.is_64())]
+}
+
+/// A root with a program that has that many headers: the table is moved to where there is room, and empty notes are added to it.
+fn root(variant: Variant, headers: usize) -> Root {
+    let class = class(variant);
+    let root = Root::new(variant);
+    let program = Build::program(variant, source("many_headers.c")).build();
+    let mut file = fs::read(program).expect("what was built");
+    let mark = b"room for program headers";
+    let room = file.windows(mark.len()).position(|bytes| bytes == mark);
+    let room = room.expect("the array of the program");
+    let [from, count] = [class.offset_at, class.count_at].map(|at| usize::from(file[at]));
+    let end = from + count * class.header_len;
+    file.copy_within(from..end, room);
+    for index in 0..headers + 1 {
+        let header = &mut file[room + index * class.header_len..][..class.header_len];
+        if index >= count || header[0] == PT_PHDR {
+            header.fill(0);
+            header[0] = PT_NOTE;
+        }
+    }
+    let offset = u32::try_from(room).expect("a small file");
+    file[class.offset_at..][..4].copy_from_slice(&offset.to_le_bytes());
+    file[class.count_at] = headers.try_into().expect("few headers");
+    root.write(PROGRAM, file);
+    let executable = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(root.path(PROGRAM), executable).expect("chmod a file just made");
+    root
+}
+
+fn as_many_as_fit(variant: Variant) {
+    let root = root(variant, class(variant).most);
+    root.wrap(PROGRAM).run();
+    let output = root.command(PROGRAM).output().success();
+    assert_eq!(output.stdout, "many headers\n");
+}
+
+fn one_more_than_fits(variant: Variant) {
+    let most = class(variant).most;
+    let root = root(variant, most + 1);
+    let report = root.wrap(PROGRAM).report().exits_with(1);
+    let says = format!(
+        "it has {} program headers, and the loader has room for {most}",
+        most + 1
+    );
+    report.file(PROGRAM).is("failed", &[&says]);
+}
+
+fn one_more_in_a_derived_program(variant: Variant) {
+    const DERIVED: &str = "/app/derived";
+    let class = class(variant);
+    let root = root(variant, class.most);
+    root.wrap(PROGRAM).run();
+    let mut file = root.read(PROGRAM);
+    file[class.count_at] += 1;
+    root.install(&root.path(PROGRAM), DERIVED);
+    fs::write(root.path(DERIVED), file).expect("write over a copy");
+    let output = root.command(DERIVED).output().exits_with(127);
+    let says = format!(
+        "wrap-buddy: {DERIVED}: too many program headers {}\n",
+        class.most + 1
+    );
+    assert_eq!(output.stderr, says);
+    let check = root.wrap_buddy().args(["check", DERIVED]);
+    let check = check.output().exits_with(1);
+    let says = format!("it has {} program headers", class.most + 1);
+    assert!(check.stdout.contains(&says), "{check}");
+}
