@@ -38,6 +38,7 @@ mod restoring;
 pub mod root;
 pub mod scan;
 pub mod settings;
+mod shell;
 pub mod show;
 mod signals;
 pub mod slot;
@@ -50,7 +51,7 @@ pub use restoring::restore;
 pub use wrap::wrap;
 
 use std::ffi::OsString;
-use std::io::{self, Stdout, Write, stderr, stdout};
+use std::io::{self, Stdout, stderr, stdout};
 use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
@@ -60,7 +61,8 @@ use nix::sys::signal::Signal;
 use crate::cli::{Command, CommandLine, Format, Output};
 use crate::crew::Stop;
 use crate::report::json::Told;
-use crate::report::style::{ERROR, Whole, styled};
+use crate::report::style::Whole;
+use crate::report::{Page, Style, styled};
 use crate::report::{Report, Teller};
 use crate::signals::Interruption;
 
@@ -111,8 +113,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            let line = format!("{}: {error:#}\n", styled("wrap-buddy", ERROR));
-            let _ = Whole::new(stderr()).write_all(line.as_bytes());
+            let mut page = Page::default();
+            page.line(format!("{}: {error:#}", styled("wrap-buddy", Style::Error)));
+            let _ = page.write_to(&mut Whole::new(stderr()));
             ExitCode::FAILURE
         }
     }

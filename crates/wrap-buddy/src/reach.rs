@@ -1,6 +1,7 @@
 //! Files that users other than the owner cannot open: a program that others may run fails for them without these.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::root::Root;
+use crate::shell::quoted;
 
 /// The permission bits of others (`S_IROTH`, `S_IXOTH`).
 const READ: u32 = 0o004;
@@ -112,10 +114,7 @@ impl Barrier {
     /// The command that lets others in.
     pub fn remedy(&self) -> String {
         let bits = if self.lacks == READ { "o+r" } else { "o+x" };
-        let path = self.path.to_string_lossy();
-        let words = shlex::try_join(["chmod", bits, &path]);
-        // A path has no NUL, which alone cannot be quoted.
-        words.unwrap_or_default()
+        quoted([OsStr::new("chmod"), bits.as_ref(), self.path.as_ref()])
     }
 }
 

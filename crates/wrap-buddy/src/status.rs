@@ -19,7 +19,8 @@ use crate::plan::tool_version;
 use crate::privilege::Privilege;
 use crate::report::Teller;
 use crate::report::json::Line;
-use crate::report::style::{DONE, LABEL, WARNING, shown, styled};
+use crate::report::style::{Style, shown};
+use crate::report::{Page, styled};
 use crate::scan::{Candidate, io_reason};
 
 /// What a file is, as far as this tool is concerned.
@@ -403,27 +404,26 @@ pub(crate) const NOTHING_DONE: &str =
 
 /// Writes what was found, for people.
 pub fn write(files: &[FileStatus], output: Output, out: &mut impl Write) -> io::Result<()> {
-    let mut text = Vec::new();
+    let mut page = Page::default();
     if files.is_empty() && !output.quiet {
-        writeln!(text, "{NOTHING_DONE}")?;
+        page.line(NOTHING_DONE);
     }
     let files = files.iter();
     for file in files.filter(|file| !output.quiet || file.needs_attention()) {
-        write_file(&mut text, file)?;
+        write_file(&mut page, file);
     }
-    out.write_all(&text)?;
-    out.flush()
+    page.write_to(out)
 }
 
-fn write_file(out: &mut impl Write, file: &FileStatus) -> io::Result<()> {
+fn write_file(out: &mut Page, file: &FileStatus) {
     let style = if file.needs_attention() {
-        WARNING
+        Style::Warning
     } else {
-        DONE
+        Style::Good
     };
     let state = styled(file.state.words(), style);
-    writeln!(out, "{}: {state}", shown(&file.path))?;
-    let mut line = |label: &str, text: &str| writeln!(out, "  {LABEL}{label:<12}{LABEL:#} {text}");
+    out.line(format!("{}: {state}", shown(&file.path)));
+    let mut line = |label: &str, text: &str| out.labelled(label, text);
     if let Some(sidecar) = &file.sidecar {
         let by = match (&file.tool, file.format) {
             (Some(tool), Some(format)) => {
@@ -432,25 +432,24 @@ fn write_file(out: &mut impl Write, file: &FileStatus) -> io::Result<()> {
             }
             _ => String::new(),
         };
-        line("sidecar", &format!("{}{by}", shown(sidecar)))?;
+        line("sidecar", &format!("{}{by}", shown(sidecar)));
     }
     if file.self_contained {
-        line("loader", "in the sidecar")?;
+        line("loader", "in the sidecar");
     }
     if let Some(loader) = &file.loader {
-        line("loader", &loader.display().to_string())?;
+        line("loader", &loader.display().to_string());
     }
     if let Some(interpreter) = &file.interpreter {
-        line("interpreter", interpreter)?;
+        line("interpreter", interpreter);
     }
     if let Some(search) = &file.search_path {
-        line("search path", search)?;
+        line("search path", search);
     }
     for name in &file.needed {
-        line("added", name)?;
+        line("added", name);
     }
     if let Some(advice) = &file.advice {
-        line("note", advice)?;
+        line("note", advice);
     }
-    Ok(())
 }

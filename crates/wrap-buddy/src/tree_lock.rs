@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
-use std::io::{Write, stderr};
+use std::io::stderr;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use crate::crew::Stop;
+use crate::report::Page;
 
 /// Locks on the directories that were named, or that hold the files that were named, until this is dropped.
 pub struct TreeLock {
@@ -34,11 +35,12 @@ impl TreeLock {
                 }
                 if !quiet {
                     quiet = true;
-                    let _ = writeln!(
-                        stderr(),
-                        "wrap-buddy: waiting for another run that works on {}",
-                        directory.display()
-                    );
+                    let mut page = Page::default();
+                    let directory = directory.display();
+                    page.line(format!(
+                        "wrap-buddy: waiting for another run that works on {directory}"
+                    ));
+                    let _ = page.write_to(&mut stderr());
                 }
                 thread::sleep(AGAIN);
             }

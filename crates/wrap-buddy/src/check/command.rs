@@ -1,14 +1,15 @@
 //! Calls of wrap-buddy to be typed, each planned before it is proposed.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use stages::Stage;
 
-use super::solve::quoted;
 use super::{FileCheck, Next};
 use crate::cli::Cli;
 use crate::report::{FileReport, Report, Status, Teller};
+use crate::shell::quoted;
 
 /// A call that wraps files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,8 +27,8 @@ pub struct Command {
 }
 
 impl Command {
-    fn words(&self) -> Vec<String> {
-        let mut words = vec!["wrap-buddy".to_owned()];
+    fn words(&self) -> Vec<OsString> {
+        let mut words = vec![OsString::from("wrap-buddy")];
         for (flag, paths) in [
             ("--paths", &self.paths),
             ("--libs", &self.libs),
@@ -38,15 +39,15 @@ impl Command {
             let one_each = flag == "--interpreter";
             for (index, path) in paths.iter().enumerate() {
                 if index == 0 || one_each {
-                    words.push(flag.to_owned());
+                    words.push(flag.into());
                 }
-                words.push(path.display().to_string());
+                words.push(path.into());
             }
         }
-        words.extend(self.flag.map(str::to_owned));
+        words.extend(self.flag.map(OsString::from));
         // It is wrapped so already: that something lies outside of the tree was accepted then.
         if self.flag == Some("--relocatable") {
-            words.push("--allow-outside".to_owned());
+            words.push("--allow-outside".into());
         }
         words
     }
@@ -62,8 +63,7 @@ impl Command {
 
     /// The call, for a shell.
     pub fn written(&self) -> String {
-        let words = self.words();
-        quoted(words.iter().map(String::as_str))
+        quoted(self.words())
     }
 
     /// What it would do; nothing is written.
@@ -72,7 +72,7 @@ impl Command {
     /// When it would do nothing at all, and why.
     pub fn rehearsed(&self, stages: &[Stage]) -> anyhow::Result<Report> {
         let words = self.words().into_iter();
-        let cli = Cli::try_parse_from(words.chain(["--dry-run".to_owned()]))?;
+        let cli = Cli::try_parse_from(words.chain(["--dry-run".into()]))?;
         crate::wrap::wrap(&cli, stages, stages::MISSING, &Teller::default())
     }
 }

@@ -1,15 +1,17 @@
 //! Looks at one file.
 
+use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::diagnosis::{Diagnosis, Next, Problem, Trouble};
 use super::libraries::Look;
 use super::subject::Subject;
-use super::{Desk, FileCheck, State, kernel, script, solve};
+use super::{Desk, FileCheck, State, kernel, script};
 use crate::arch::{self, Arch};
 use crate::inspect::{Identity, Kind, Payload, Source, identify};
 use crate::scan::{Candidate, io_reason};
+use crate::shell::quoted;
 
 /// Nothing of a file that nobody asks about.
 pub fn look_at(desk: &Desk<'_>, candidate: &Candidate) -> Option<FileCheck> {
@@ -218,8 +220,7 @@ fn not_permitted(desk: &Desk<'_>, candidate: &Candidate, file: &mut FileCheck) {
     };
     file.problems
         .push(Problem::new(Diagnosis::NotPermitted, text));
-    let path = candidate.shown.display().to_string();
-    let command = solve::quoted(["chmod", "+x", &path]);
+    let command = quoted([OsStr::new("chmod"), "+x".as_ref(), candidate.shown.as_ref()]);
     file.next.push(Next::typed(command, "lets it be executed"));
 }
 
@@ -236,7 +237,8 @@ pub(super) fn noexec(path: &Path, shown: &Path, file: &mut FileCheck) {
         mount.display()
     );
     file.problems.push(Problem::new(Diagnosis::NoExec, text));
-    let options = ["mount", "-o", "remount,exec", &mount.display().to_string()];
+    let words = ["mount", "-o", "remount,exec"].map(OsStr::new);
+    let words = words.into_iter().chain([mount.as_os_str()]);
     let text = format!("or copy {} elsewhere", shown.display());
-    file.next.push(Next::typed(solve::quoted(options), text));
+    file.next.push(Next::typed(quoted(words), text));
 }

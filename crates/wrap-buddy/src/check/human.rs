@@ -1,24 +1,16 @@
 //! What was found, for people: a line for what will start, all there is to say of what will not, and that last.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-
-use anstyle::{AnsiColor, Style};
 
 use super::command::Command;
 use super::diagnosis::{Next, Trouble};
 use super::{Checked, FileCheck, State, Verdict};
 use crate::cli::Output;
 use crate::inspect::Kind;
+use crate::report::{Page, Style, styled};
 use crate::resolve::{Cause, Node, Tree};
-
-const GOOD: Style = AnsiColor::Green.on_default();
-const UNKNOWN: Style = AnsiColor::Yellow.on_default();
-const BAD: Style = AnsiColor::Red.on_default();
-const BOLD: Style = Style::new().bold();
-const DIM: Style = Style::new().dimmed();
 
 /// Writes all of it to `out`, in colours; a stream that is no terminal's takes them out again. Paths below `cwd` are shown
 /// relative to it.
@@ -28,8 +20,8 @@ pub fn write(
     cwd: &Path,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let mut page = Page {
-        text: Vec::new(),
+    let mut page = Writer {
+        page: Page::default(),
         verbose: output.verbose,
         prefix: format!("{}/", cwd.display()),
     };
@@ -37,38 +29,33 @@ pub fn write(
         checked.files.iter().partition(|file| file.is_well());
     if !output.quiet {
         for file in &well {
-            page.well(file)?;
+            page.well(file);
         }
     }
     let united = checked.next.iter().filter_map(|next| next.call.as_deref());
     let united: Vec<&Command> = united.collect();
     for file in &broken {
-        page.broken(file, &united)?;
+        page.broken(file, &united);
     }
     for note in &checked.notes {
-        page.line(0, "note:", note)?;
+        page.line(0, "note:", note);
     }
     if !output.quiet || !broken.is_empty() {
-        page.summary(&well, &broken)?;
+        page.summary(&well, &broken);
     }
     for next in &checked.next {
-        page.next(0, next)?;
+        page.next(0, next);
     }
-    out.write_all(&page.text)?;
-    out.flush()
+    page.page.write_to(out)
 }
 
-struct Page {
-    text: Vec<u8>,
+struct Writer {
+    page: Page,
     verbose: bool,
     prefix: String,
 }
 
-fn styled(style: Style, text: impl Display) -> String {
-    format!("{style}{text}{style:#}")
-}
-
-impl Page {
+impl Writer {
     /// Paths below the current directory without it.
     fn shorter(&self, text: &str) -> String {
         match self.prefix.as_str() {
@@ -80,39 +67,40 @@ impl Page {
         }
     }
 
-    fn line(&mut self, indent: usize, label: &str, text: &str) -> io::Result<()> {
+    fn line(&mut self, indent: usize, label: &str, text: &str) {
         let text = self.shorter(text);
-        writeln!(self.text, "{:indent$}{label} {text}", "")
+        self.page.line(format!("{:indent$}{label} {text}", ""))
     }
 
-    fn head(&mut self, file: &FileCheck, verdict: &str) -> io::Result<()> {
+    fn head(&mut self, file: &FileCheck, verdict: &str) {
         let path = self.shorter(&file.path.display().to_string());
         let about = about(file);
         let about = if about.is_empty() {
             about
         } else {
-            format!(" {}", styled(DIM, about))
+            format!(" {}", styled(about, Style::Dim))
         };
-        writeln!(self.text, "{}: {verdict}{about}", styled(BOLD, path))
+        self.page
+            .line(format!("{}: {verdict}{about}", styled(path, Style::Bold)))
     }
 
-    fn well(&mut self, file: &FileCheck) -> io::Result<()> {
+    fn well(&mut self, file: &FileCheck) {
         let verdict = match file.verdict() {
-            Verdict::Unknown if file.is_no_program() => styled(UNKNOWN, "not checked"),
-            Verdict::Unknown => styled(UNKNOWN, "not checked in full"),
-            Verdict::Ok | Verdict::Broken => styled(GOOD, "ok"),
+            Verdict::Unknown if file.is_no_program() => styled("not checked", Style::Unknown),
+            Verdict::Unknown => styled("not checked in full", Style::Unknown),
+            Verdict::Ok | Verdict::Broken => styled("ok", Style::Good),
         };
-        self.head(file, &verdict)?;
+        self.head(file, &verdict);
         self.details(file)
     }
 
     /// Of commands that one of the `united` ones comes to, nothing is said with the file.
-    fn broken(&mut self, file: &FileCheck, united: &[&Command]) -> io::Result<()> {
+    fn broken(&mut self, file: &FileCheck, united: &[&Command]) {
         let verdict = match file.kind {
             Kind::Library => "will not load",
             _ => "will not start",
         };
-        self.head(file, &styled(BAD, verdict))?;
+        self.head(file, &styled(verdict, Style::Bad));
         for problem in &file.problems {
             let help: String = problem
                 .help
@@ -120,44 +108,43 @@ impl Page {
                 .map(|help| format!("; {help}"))
                 .collect();
             let text = format!("{}{help}", problem.text);
-            self.line(2, &styled(BAD, "error:"), &text)?;
+            self.line(2, &styled("error:", Style::Bad), &text);
         }
-        self.details(file)?;
+        self.details(file);
         for next in &file.next {
             let call = next.call.as_deref();
             if !call.is_some_and(|call| united.iter().any(|all| all.covers(call))) {
-                self.next(2, next)?;
+                self.next(2, next);
             }
         }
-        Ok(())
     }
 
-    fn next(&mut self, indent: usize, next: &Next) -> io::Result<()> {
+    fn next(&mut self, indent: usize, next: &Next) {
         let Some(command) = &next.command else {
             return self.line(indent, "next:", &next.text);
         };
         // Typed from here, so the paths in it may stay short, too.
-        let command = styled(BOLD, self.shorter(command));
-        writeln!(self.text, "{:indent$}next: {command}", "")?;
+        let command = styled(self.shorter(command), Style::Bold);
+        self.page.line(format!("{:indent$}next: {command}", ""));
         self.line(indent + 6, "#", &next.text)
     }
 
-    fn details(&mut self, file: &FileCheck) -> io::Result<()> {
+    fn details(&mut self, file: &FileCheck) {
         let all = self.verbose;
         for note in file.notes.iter().filter(|note| all || !note.is_detail) {
-            self.line(2, "note:", &note.text)?;
+            self.line(2, "note:", &note.text);
         }
         if !self.verbose {
-            return Ok(());
+            return;
         }
         if let Some(interpreter) = &file.interpreter {
-            self.line(2, "by", &interpreter.display().to_string())?;
+            self.line(2, "by", &interpreter.display().to_string());
         }
         self.branch(&file.tree, None, 2)
     }
 
     /// What a file has loaded, below it what that has.
-    fn branch(&mut self, tree: &Tree, by: Option<usize>, indent: usize) -> io::Result<()> {
+    fn branch(&mut self, tree: &Tree, by: Option<usize>, indent: usize) {
         for child in tree.children(by) {
             let Node { name, found, .. } = &tree.nodes[child];
             let path = found.path.display();
@@ -169,33 +156,31 @@ impl Page {
                 Cause::Preload(from) => format!(", preloaded by {}", from.display()),
             };
             let why = format!("({}{}{cause})", found.rule, hwcaps.unwrap_or_default());
-            let text = format!("=> {path} {}", styled(DIM, why));
-            self.line(indent, &name.display().to_string(), &text)?;
-            self.branch(tree, Some(child), indent + 2)?;
+            let text = format!("=> {path} {}", styled(why, Style::Dim));
+            self.line(indent, &name.display().to_string(), &text);
+            self.branch(tree, Some(child), indent + 2);
         }
         let lost = tree.lost.iter().filter(|lost| lost.by == by);
         for lost in lost {
-            let text = format!("=> {}", styled(BAD, "not found"));
-            self.line(indent, &lost.name.display().to_string(), &text)?;
+            let text = format!("=> {}", styled("not found", Style::Bad));
+            self.line(indent, &lost.name.display().to_string(), &text);
         }
-        Ok(())
     }
 
-    fn summary(&mut self, well: &[&FileCheck], broken: &[&FileCheck]) -> io::Result<()> {
+    fn summary(&mut self, well: &[&FileCheck], broken: &[&FileCheck]) {
         let unknown = well
             .iter()
             .filter(|file| file.verdict() == Verdict::Unknown);
         let unknown = unknown.count();
         let all = well.len() + broken.len();
         if all == 0 {
-            return writeln!(
-                self.text,
-                "nothing to check: there is no program in these paths"
-            );
+            return self
+                .page
+                .line("nothing to check: there is no program in these paths");
         }
         if broken.is_empty() && well.iter().all(|file| file.is_no_program()) {
             let text = "nothing to check: there is no program or library among these files";
-            return writeln!(self.text, "{}", styled(UNKNOWN, text));
+            return self.page.line(styled(text, Style::Unknown));
         }
         let open = match unknown {
             0 => String::new(),
@@ -206,7 +191,7 @@ impl Page {
                 0 => format!("{all} checked, all well"),
                 _ => format!("{all} checked, no errors{open}"),
             };
-            return writeln!(self.text, "{}", styled(GOOD, text));
+            return self.page.line(styled(text, Style::Good));
         }
         let mut missing: BTreeMap<&str, usize> = BTreeMap::new();
         let problems = broken.iter().flat_map(|file| &file.problems);
@@ -229,7 +214,8 @@ impl Page {
             names => format!("; missing: {}", names.join(", ")),
         };
         let text = format!("{} of {all} with errors{open}", broken.len());
-        writeln!(self.text, "{}{missing}", styled(BAD, text))
+        self.page
+            .line(format!("{}{missing}", styled(text, Style::Bad)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a file has loaded: its dynamic linker, its loader, its libraries.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::diagnosis::{Diagnosis, Next, Note, Problem, Trouble};
@@ -12,6 +12,7 @@ use super::{Desk, FileCheck, State, kernel};
 use crate::inspect::{Dynamic, Elf, Kind, Priority, RELR_VERSION};
 use crate::interpreter::{Fit, Interpreter, Libc};
 use crate::resolve::{Asker, Cause, Linker, Lost, Misfit, Node, Tree, misfit};
+use crate::shell::quoted;
 use crate::status::{loader_problem, own_loader_problem};
 use crate::{alignment, arch};
 
@@ -124,13 +125,13 @@ impl Look<'_, '_> {
         if !problems.any(|problem| problem.diagnosis == Diagnosis::LibraryUncached) {
             return;
         }
-        let root = self.desk.root.on_host(Path::new("/")).display().to_string();
+        let root = self.desk.root.on_host(Path::new("/"));
         let words = match self.desk.root.is_own() {
-            true => vec!["ldconfig"],
-            false => vec!["ldconfig", "-r", &root],
+            true => vec![OsStr::new("ldconfig")],
+            false => vec!["ldconfig".as_ref(), "-r".as_ref(), root.as_os_str()],
         };
         let text = "makes ld.so.cache again, as root";
-        self.file.next.push(Next::typed(solve::quoted(words), text));
+        self.file.next.push(Next::typed(quoted(words), text));
     }
 
     /// Problems that wrapping has to do with.

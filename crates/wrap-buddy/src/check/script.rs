@@ -1,11 +1,13 @@
 //! Scripts: whether the program that the first line names is there.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::diagnosis::{Diagnosis, Next, Problem};
 use super::{Desk, FileCheck};
 use crate::inspect::Kind;
 use crate::root::Root;
+use crate::shell::{is_plain, quoted};
 
 /// Where programs are looked for when PATH does not say.
 const USUAL: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
@@ -52,12 +54,21 @@ pub fn look_at(desk: &Desk<'_>, shown: &Path, line: &str) -> FileCheck {
     file.problems.push(Problem::new(diagnosis, text));
     file.next.push(match found {
         Some(found) => {
-            let expression = format!("1s|^#!.*|#!{}|", found.display());
-            let shown = shown.display().to_string();
-            Next::typed(
-                super::solve::quoted(["sed", "-i", &expression, &shown]),
-                "makes it start the one on the PATH; options in the line are lost",
-            )
+            // The name comes from the script: it must not say anything in the language of sed.
+            match found.to_str().filter(|found| is_plain(found)) {
+                Some(found) => {
+                    let expression = format!("1s|^#!.*|#!{found}|");
+                    let words = [OsStr::new("sed"), "-i".as_ref(), expression.as_ref()];
+                    Next::typed(
+                        quoted(words.into_iter().chain([shown.as_os_str()])),
+                        "makes it start the one on the PATH; options in the line are lost",
+                    )
+                }
+                None => Next::told(format!(
+                    "have its first line name {}, which is on the PATH",
+                    found.display()
+                )),
+            }
         }
         None => Next::told(format!("install {name}: no directory on the PATH has it")),
     });

@@ -431,9 +431,3 @@ impl Call {
         }
     }
 }
-
-/// A command line for a shell.
-pub fn quoted<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
-    // No path or argument has a NUL in it, the one thing that cannot be quoted.
-    shlex::try_join(words).unwrap_or_default()
-}

@@ -1,15 +1,14 @@
 //! The report for people: results on one stream, errors and warnings on the other.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::Path;
 
 use object::elf;
 use sidecar::EditKind;
 
-use super::style::{DONE, ERROR, LABEL, LEFT, WARNING, shown, styled};
-use super::{FileReport, Report, Status};
+use super::style::{Style, shown};
+use super::{FileReport, Page, Report, Status, styled};
 use crate::cli::Output;
 use crate::plan::{FileEdit, Plan, StubPlan, frozen};
 use crate::resolve::{Missing, Unmet};
@@ -24,98 +23,83 @@ pub fn write(
     errors: &mut impl Write,
 ) -> io::Result<()> {
     // Thousands of short lines are one write.
-    let mut text = Vec::new();
+    let mut page = Page::default();
     if !output.quiet {
         for path in &report.installed {
-            writeln!(text, "installed the loader {}", shown(path))?;
+            page.line(format!("installed the loader {}", shown(path)));
         }
         for file in &report.files {
-            write_file(&mut text, file, output.verbose)?;
+            write_file(&mut page, file, output.verbose);
         }
     }
-    out.write_all(&text)?;
-    out.flush()?;
+    page.write_to(out)?;
 
-    let mut text = Vec::new();
+    let mut page = Page::default();
     if !output.quiet {
-        write_warnings(&mut text, report)?;
-        write_missing_of_libraries(&mut text, report)?;
+        write_warnings(&mut page, report);
+        write_missing_of_libraries(&mut page, report);
     }
     let failed = report
         .files
         .iter()
         .filter(|file| file.status == Status::Failed);
     for reason in &report.errors {
-        writeln!(text, "{}: {reason}", error())?;
+        page.line(format!("{}: {reason}", error()));
     }
     let failed = failed.filter(|file| file.missing.is_empty() && file.outside.is_empty());
     for file in failed {
         let reason = file.reason.as_deref().unwrap_or_default();
-        writeln!(text, "{}: {}: {reason}", error(), shown(&file.path))?;
+        page.line(format!("{}: {}: {reason}", error(), shown(&file.path)));
     }
-    write_missing(&mut text, report)?;
-    write_outside(&mut text, report)?;
-    errors.write_all(&text)?;
-    errors.flush()?;
+    write_missing(&mut page, report);
+    write_outside(&mut page, report);
+    page.write_to(errors)?;
 
     if let Some(signal) = report.stopped {
         let done = [Status::Wrapped, Status::Edited, Status::Restored];
         let done: usize = done.iter().map(|status| report.count(*status)).sum();
-        let line = format!(
-            "{}: stopped by {signal}: {} done, the others are as they were; type the same command again to go on\n",
+        let mut page = Page::default();
+        page.line(format!(
+            "{}: stopped by {signal}: {} done, the others are as they were; type the same command again to go on",
             warning(),
             counted(done, "file is", "files are"),
-        );
-        errors.write_all(line.as_bytes())?;
-        errors.flush()?;
+        ));
+        page.write_to(errors)?;
     }
 
     // Last, where it is still to be seen.
     let is_empty = report.files.is_empty() && report.stopped.is_some();
     if !output.quiet && !is_empty {
-        out.write_all(format!("{}\n", summary(report)).as_bytes())?;
-        out.flush()?;
+        let mut page = Page::default();
+        page.line(summary(report));
+        page.write_to(out)?;
     }
     Ok(())
 }
 
-fn write_file(out: &mut impl Write, file: &FileReport, verbose: bool) -> io::Result<()> {
+fn write_file(out: &mut Page, file: &FileReport, verbose: bool) {
     let path = shown(&file.path);
     match file.status {
         Status::Skipped => {
             let reason = file.reason.as_deref().unwrap_or_default();
-            let done = styled(file.status.done(), LEFT);
-            return writeln!(out, "{path}: {done}: {reason}");
+            let done = styled(file.status.done(), Style::Dim);
+            out.line(format!("{path}: {done}: {reason}"));
+            return;
         }
-        Status::Failed => return Ok(()),
-        status => writeln!(out, "{path}: {}", styled(status.done(), DONE))?,
+        Status::Failed => return,
+        status => out.line(format!("{path}: {}", styled(status.done(), Style::Good))),
     }
     if verbose {
         for (label, text) in &file.details {
-            Lines(out).line(label, text)?;
+            out.labelled(label, text);
         }
     }
-    match &file.plan {
-        Some(plan) => write_plan(&mut Lines(out), plan, file.status.is_dry(), verbose),
-        None => Ok(()),
+    if let Some(plan) = &file.plan {
+        write_plan(out, plan, file.status.is_dry(), verbose);
     }
 }
 
-/// Writes lines with a label each.
-struct Lines<'a, W>(&'a mut W);
-
-impl<W: Write> Lines<'_, W> {
-    fn line(&mut self, label: &str, text: impl Display) -> io::Result<()> {
-        writeln!(self.0, "  {LABEL}{label:<12}{LABEL:#} {text}")
-    }
-}
-
-fn write_plan(
-    out: &mut Lines<'_, impl Write>,
-    plan: &Plan,
-    dry: bool,
-    verbose: bool,
-) -> io::Result<()> {
+fn write_plan(out: &mut Page, plan: &Plan, dry: bool, verbose: bool) {
     let bits = if plan.arch.class == 2 { 64 } else { 32 };
     let kind = match (plan.is_library(), plan.position_independent) {
         (true, _) => "shared library",
@@ -123,7 +107,7 @@ fn write_plan(
         (false, false) => "fixed addresses",
     };
     let (arch, len) = (plan.arch.name, plan.file_len);
-    out.line("file", format!("ELF{bits} {arch}, {kind}, {len} bytes"))?;
+    out.labelled("file", format!("ELF{bits} {arch}, {kind}, {len} bytes"));
     if let Some((asks_for, interpreter)) = plan.interpreter() {
         let text = match Path::new(asks_for) == interpreter {
             true => interpreter.display().to_string(),
@@ -133,23 +117,23 @@ fn write_plan(
                 asks_for.display()
             ),
         };
-        out.line("interpreter", text)?;
+        out.labelled("interpreter", text);
     }
     if let Some(stub) = plan.stub() {
-        write_stub(out, stub, dry)?;
+        write_stub(out, stub, dry);
     }
     let sidecar = shown(&plan.sidecar_path);
     let len = plan.sidecar.len();
-    out.line("sidecar", format!("{sidecar}, {len} bytes"))?;
+    out.labelled("sidecar", format!("{sidecar}, {len} bytes"));
     let edits = plan.undo_first.iter().chain(&plan.edits);
     for edit in edits.filter(|edit| edit.is_due()) {
-        out.line("edit", format!("{:#x}: {}", edit.offset, what(edit, plan)))?;
+        out.labelled("edit", format!("{:#x}: {}", edit.offset, what(edit, plan)));
     }
     for directory in &plan.search {
-        out.line("search path", directory.display())?;
+        out.labelled("search path", directory.display());
     }
     for (name, target) in plan.links().into_iter().flat_map(|links| &links.links) {
-        out.line("link", format!("{} → {}", name.display(), target.display()))?;
+        out.labelled("link", format!("{} → {}", name.display(), target.display()));
     }
     let frozen = frozen(&plan.resolution).count();
     if frozen > 0 {
@@ -157,28 +141,28 @@ fn write_plan(
             1 => "1 library, loaded by its path".to_owned(),
             count => format!("{count} libraries, loaded by their paths"),
         };
-        out.line("frozen", text)?;
+        out.labelled("frozen", text);
     }
     for added in &plan.resolution.added {
         let why = match &added.needed_by {
             Some(library) => format!("{} cannot find it by itself", library.display()),
             None => "asked for".to_owned(),
         };
-        out.line("added", format!("{}: {why}", added.soname.display()))?;
+        out.labelled("added", format!("{}: {why}", added.soname.display()));
     }
     for soname in &plan.resolution.ignored {
-        out.line("ignored", format!("{} is missing", soname.display()))?;
+        out.labelled("ignored", format!("{} is missing", soname.display()));
     }
     if verbose {
         for (soname, library) in &plan.resolution.found {
             let (soname, library) = (soname.display(), library.display());
-            out.line("library", format!("{soname} → {library}"))?;
+            out.labelled("library", format!("{soname} → {library}"));
         }
     }
     if !plan.settings_changed.is_empty() {
         let changes = plan.settings_changed.iter();
         let names: Vec<&str> = changes.map(|change| change.name).collect();
-        out.line("note", format!("settings changed: {}", names.join(", ")))?;
+        out.labelled("note", format!("settings changed: {}", names.join(", ")));
     }
     if verbose {
         for Change {
@@ -187,16 +171,15 @@ fn write_plan(
             after,
         } in &plan.settings_changed
         {
-            out.line("setting", format!("{name}: {before} → {after}"))?;
+            out.labelled("setting", format!("{name}: {before} → {after}"));
         }
     }
     for note in &plan.notes {
-        out.line("note", note)?;
+        out.labelled("note", note);
     }
-    Ok(())
 }
 
-fn write_stub(out: &mut Lines<'_, impl Write>, stub: &StubPlan, dry: bool) -> io::Result<()> {
+fn write_stub(out: &mut Page, stub: &StubPlan, dry: bool) {
     let StubPlan {
         entry,
         entry_offset,
@@ -206,20 +189,20 @@ fn write_stub(out: &mut Lines<'_, impl Write>, stub: &StubPlan, dry: bool) -> io
         loader,
         ..
     } = stub;
-    out.line(
+    out.labelled(
         "entry point",
         format!(
             "{entry:#x} at file offset {entry_offset:#x}, {room_at_entry} bytes up to the end of its segment"
         ),
-    )?;
+    );
     let place = match slot.place {
         Place::Entry => "at the entry point",
         Place::SegmentEnd => "at the end of the segment, where e_entry is moved",
     };
-    out.line(
+    out.labelled(
         "stub",
         format!("{stub_len} bytes, {} with its trailer, {place}", slot.len),
-    )?;
+    );
     let loader = match loader {
         Some(loader) if dry && loader.install.is_some() => {
             format!("{} (to be installed)", loader.path.display())
@@ -227,7 +210,7 @@ fn write_stub(out: &mut Lines<'_, impl Write>, stub: &StubPlan, dry: bool) -> io
         Some(loader) => loader.path.display().to_string(),
         None => "in the sidecar".to_owned(),
     };
-    out.line("loader", loader)
+    out.labelled("loader", loader);
 }
 
 /// What an edit does.
@@ -265,19 +248,19 @@ fn tag_name(edit: &FileEdit, plan: &Plan) -> &'static str {
     }
 }
 
-fn write_warnings(out: &mut impl Write, report: &Report) -> io::Result<()> {
+fn write_warnings(out: &mut Page, report: &Report) {
     let mut said: Vec<&Unmet> = Vec::new();
     for warning in &report.warnings {
-        writeln!(out, "{}: {warning}", self::warning())?;
+        out.line(format!("{}: {warning}", self::warning()));
     }
     for (note, paths) in same_notes(&report.files) {
         let warning = self::warning();
         match paths.as_slice() {
-            [path] => writeln!(out, "{warning}: {}: {note}", shown(path))?,
+            [path] => out.line(format!("{warning}: {}: {note}", shown(path))),
             paths => {
-                writeln!(out, "{warning}: {} files: {note}", paths.len())?;
+                out.line(format!("{warning}: {} files: {note}", paths.len()));
                 for path in paths {
-                    writeln!(out, "  {}", shown(path))?;
+                    out.line(format!("  {}", shown(path)));
                 }
             }
         }
@@ -287,7 +270,7 @@ fn write_warnings(out: &mut impl Write, report: &Report) -> io::Result<()> {
         for unmet in unmet {
             // Of a library that many programs share.
             if !said.contains(&unmet) {
-                writeln!(out, "{}: {unmet}", self::warning())?;
+                out.line(format!("{}: {unmet}", self::warning()));
                 said.push(unmet);
             }
         }
@@ -299,14 +282,12 @@ fn write_warnings(out: &mut impl Write, report: &Report) -> io::Result<()> {
             .into_iter()
             .map(|path| shown(path).to_string())
             .collect();
-        writeln!(
-            out,
+        out.line(format!(
             "{}: frozen, but neither in a store nor in a directory given here: wrap again when an update moves {}",
             warning(),
             movable.join(", ")
-        )?;
+        ));
     }
-    Ok(())
 }
 
 /// What there is to say of files, and which files each is said of: many libraries of one linker lack the same.
@@ -325,78 +306,71 @@ fn same_notes(files: &[FileReport]) -> Vec<(&str, Vec<&Path>)> {
     notes
 }
 
-fn write_missing(out: &mut impl Write, report: &Report) -> io::Result<()> {
+fn write_missing(out: &mut Page, report: &Report) {
     let missing = report.missing(true);
     if missing.is_empty() {
-        return Ok(());
+        return;
     }
     let files = report.files.iter().filter(|file| !file.missing.is_empty());
     let failed = files.filter(|file| file.status == Status::Failed);
-    writeln!(
-        out,
+    out.line(format!(
         "{}: {} missing, {} left unchanged:",
         error(),
         counted(missing.len(), "library is", "libraries are"),
         counted(failed.count(), "file", "files")
-    )?;
+    ));
     write_libraries(out, &missing)
 }
 
 /// What a relocatable tree needs and does not have.
-fn write_outside(out: &mut impl Write, report: &Report) -> io::Result<()> {
+fn write_outside(out: &mut Page, report: &Report) {
     let outside = report.outside();
     if outside.is_empty() {
-        return Ok(());
+        return;
     }
     let files = report.files.iter();
     let refused = files.filter(|file| !file.outside.is_empty()).count();
     let tree = shown(&report.tree);
-    writeln!(
-        out,
-        "{}: --relocatable: {} outside of {tree}, and would not be found once that is moved; {} left unchanged:",
-        error(),
+    out.line(format!(
+            "{}: --relocatable: {} outside of {tree}, and would not be found once that is moved; {} left unchanged:",
+            error(),
         counted(outside.len(), "file is", "files are"),
-        counted(refused, "file is", "files are"),
-    )?;
+        counted(refused, "file is", "files are")
+    ));
     for path in &outside {
-        writeln!(out, "  {}", path.display())?;
+        out.line(format!("  {}", path.display()));
     }
-    writeln!(
-        out,
+    out.line(format!(
         "  copy them into the tree (cp -L FILE… {tree}/lib) and name the copies with --libs and --interpreter, or pass --allow-outside"
-    )
+    ));
 }
 
 /// What no program here loads may still be opened by one, or never.
-fn write_missing_of_libraries(out: &mut impl Write, report: &Report) -> io::Result<()> {
+fn write_missing_of_libraries(out: &mut Page, report: &Report) {
     let missing = report.missing(false);
     if missing.is_empty() {
-        return Ok(());
+        return;
     }
-    writeln!(
-        out,
-        "{}: {} missing that only shared libraries here need; these cannot be loaded until {} there:",
-        warning(),
+    out.line(format!(
+            "{}: {} missing that only shared libraries here need; these cannot be loaded until {} there:",
+            warning(),
         counted(missing.len(), "library is", "libraries are"),
-        noun(missing.len(), "it is", "they are"),
-    )?;
+        noun(missing.len(), "it is", "they are")
+    ));
     write_libraries(out, &missing)
 }
 
-fn write_libraries(out: &mut impl Write, missing: &[Missing]) -> io::Result<()> {
+fn write_libraries(out: &mut Page, missing: &[Missing]) {
     for library in missing {
-        writeln!(out, "  {}", library.soname.display())?;
+        out.line(format!("  {}", library.soname.display()));
         for file in &library.needed_by {
-            writeln!(out, "    needed by {}", shown(file))?;
+            out.line(format!("    needed by {}", shown(file)));
         }
         for hint in &library.hints {
-            writeln!(out, "    {hint}")?;
+            out.line(format!("    {hint}"));
         }
     }
-    writeln!(
-        out,
-        "  pass the directories that have them with --libs, or --ignore-missing PATTERN"
-    )
+    out.line("  pass the directories that have them with --libs, or --ignore-missing PATTERN");
 }
 
 fn counted(count: usize, one: &str, many: &str) -> String {
@@ -404,11 +378,11 @@ fn counted(count: usize, one: &str, many: &str) -> String {
 }
 
 fn error() -> String {
-    styled("error", ERROR)
+    styled("error", Style::Error)
 }
 
 fn warning() -> String {
-    styled("warning", WARNING)
+    styled("warning", Style::Warning)
 }
 
 fn summary(report: &Report) -> String {
@@ -467,7 +441,7 @@ fn summary(report: &Report) -> String {
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
     if failed > 0 {
-        parts.push(styled(format!("{failed} {attention}"), ERROR));
+        parts.push(styled(format!("{failed} {attention}"), Style::Error));
     }
     parts.join(", ")
 }

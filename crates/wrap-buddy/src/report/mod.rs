@@ -2,10 +2,13 @@
 
 pub mod human;
 pub mod json;
+mod page;
 mod progress;
 pub mod style;
 mod teller;
 
+pub use page::{Page, is_unsafe, styled};
+pub use style::Style;
 pub use teller::Teller;
 
 use std::collections::BTreeSet;

@@ -1,29 +1,70 @@
 //! How things look on a terminal. Where output goes elsewhere, or NO_COLOR is set, the stream takes the colours out.
 
 use std::env;
-use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
-use anstyle::{AnsiColor, Style};
+use anstyle::AnsiColor;
 
-/// What was done.
-pub const DONE: Style = AnsiColor::Green.on_default();
-/// What was left as it is.
-pub const LEFT: Style = Style::new().dimmed();
-/// What a line is about.
-pub const LABEL: Style = Style::new().dimmed();
-/// What the user may want to do something about.
-pub const WARNING: Style = AnsiColor::Yellow.on_default().bold();
-/// What the user has to do something about.
-pub const ERROR: Style = AnsiColor::Red.on_default().bold();
+/// How a part of a line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// What was done, or is well.
+    Good,
+    /// What was left as it is, and what a line is about.
+    Dim,
+    /// What the user may want to do something about.
+    Warning,
+    /// What the user has to do something about.
+    Error,
+    /// What a paragraph is about.
+    Bold,
+    /// What is not known.
+    Unknown,
+    /// What is not well.
+    Bad,
+}
 
-/// In a style.
-pub fn styled(text: impl Display, style: Style) -> String {
-    format!("{style}{text}{style:#}")
+/// The first of the Unicode noncharacters that stand for styles.
+const FIRST_MARK: u32 = 0xfdd0;
+
+impl Style {
+    const ALL: [Self; 7] = [
+        Self::Good,
+        Self::Dim,
+        Self::Warning,
+        Self::Error,
+        Self::Bold,
+        Self::Unknown,
+        Self::Bad,
+    ];
+
+    /// For a terminal.
+    pub(super) fn ansi(self) -> anstyle::Style {
+        match self {
+            Self::Good => AnsiColor::Green.on_default(),
+            Self::Dim => anstyle::Style::new().dimmed(),
+            Self::Warning => AnsiColor::Yellow.on_default().bold(),
+            Self::Error => AnsiColor::Red.on_default().bold(),
+            Self::Bold => anstyle::Style::new().bold(),
+            Self::Unknown => AnsiColor::Yellow.on_default(),
+            Self::Bad => AnsiColor::Red.on_default(),
+        }
+    }
+
+    /// Stands for it in a line that is not written yet.
+    pub(super) fn mark(self) -> char {
+        char::from_u32(FIRST_MARK + self as u32).unwrap_or_default()
+    }
+
+    /// The style that `mark` stands for.
+    pub(super) fn of_mark(mark: char) -> Option<Self> {
+        let index = u32::from(mark).checked_sub(FIRST_MARK)?;
+        Self::ALL.get(index as usize).copied()
+    }
 }
 
 /// A stream that passes on whole what it is given: [`AutoStream`] alone makes a system call of each line from which it takes the
@@ -93,7 +134,7 @@ mod tests {
     fn what_is_written_arrives_whole() {
         // Each write is a packet there, and so is each read.
         let (reader, writer) = pipe2(OFlag::O_DIRECT).unwrap();
-        let text = format!("one\n{}\nthree\n", styled("two", DONE));
+        let text = format!("one\n{}\nthree\n", "\x1b[32mtwo\x1b[0m");
         let mut stream = Whole::new(File::from(writer));
         stream.write_all(text.as_bytes()).unwrap();
         let mut packet = [0; 64];

@@ -1,6 +1,5 @@
 //! A view for people.
 
-use std::fmt::Display;
 use std::io::{self, Write};
 
 use super::code::Instruction;
@@ -9,7 +8,8 @@ use super::view::{
 };
 use crate::cli::Output;
 use crate::inspect::Kind;
-use crate::report::style::{DONE, LABEL, shown, styled};
+use crate::report::style::{Style, shown};
+use crate::report::{Page, styled};
 use crate::status::NOTHING_DONE;
 
 /// Bytes in a row of an edit.
@@ -20,28 +20,27 @@ const COLUMN: usize = 44;
 
 /// Writes the views, an empty line between two.
 pub fn write(views: &[View], output: Output, out: &mut impl Write) -> io::Result<()> {
-    let mut text = Vec::new();
+    let mut page = Page::default();
     if views.is_empty() && !output.quiet {
-        writeln!(text, "{NOTHING_DONE}")?;
+        page.line(NOTHING_DONE);
     }
     for view in views {
-        if !text.is_empty() {
-            writeln!(text)?;
+        if !page.is_empty() {
+            page.line("");
         }
-        write_view(&mut text, view, output.verbose)?;
+        write_view(&mut page, view, output.verbose);
     }
-    out.write_all(&text)?;
-    out.flush()
+    page.write_to(out)
 }
 
-fn write_view(out: &mut Vec<u8>, view: &View, verbose: bool) -> io::Result<()> {
-    let state = styled(view.state.words(), DONE);
-    writeln!(out, "{}: {state}", shown(&view.path))?;
+fn write_view(out: &mut Page, view: &View, verbose: bool) {
+    let state = styled(view.state.words(), Style::Good);
+    out.line(format!("{}: {state}", shown(&view.path)));
     if let Some(advice) = &view.advice {
-        line(out, "note", advice)?;
+        out.labelled("note", advice);
     }
     if let Some(original) = &view.original {
-        write_original(out, original)?;
+        write_original(out, original);
     }
     if let Some(sidecar) = &view.sidecar {
         let way = match sidecar.way {
@@ -60,16 +59,12 @@ fn write_view(out: &mut Vec<u8>, view: &View, verbose: bool) -> io::Result<()> {
             ""
         };
         let (path, len) = (shown(&sidecar.path), sidecar.len);
-        line(
-            out,
-            "sidecar",
-            format!("{path}, {len} bytes, {way}{by}{other}"),
-        )?;
+        out.labelled("sidecar", format!("{path}, {len} bytes, {way}{by}{other}"));
         if let Some(id) = &sidecar.id {
-            line(out, "id", id)?;
+            out.labelled("id", id);
         }
         if let Some(stub) = &sidecar.stub {
-            write_stub(out, stub)?;
+            write_stub(out, stub);
         }
     }
     if let Some(loader) = &view.loader {
@@ -85,32 +80,29 @@ fn write_view(out: &mut Vec<u8>, view: &View, verbose: bool) -> io::Result<()> {
             true => "in the sidecar",
             false => &loader.path,
         };
-        line(out, "loader", format!("{place}{len}{fits}"))?;
+        out.labelled("loader", format!("{place}{len}{fits}"));
     }
     if let Some(given) = &view.given {
-        write_given(out, given)?;
+        write_given(out, given);
     }
     if let Some(stub) = view
         .sidecar
         .as_ref()
         .and_then(|sidecar| sidecar.stub.as_ref())
     {
-        write_patches(out, stub)?;
+        write_patches(out, stub);
     }
     if !view.edits.is_empty() {
-        writeln!(out, "\n  edits")?;
+        out.line("");
+        out.line("  edits");
         for edit in &view.edits {
-            write_edit(out, edit)?;
+            write_edit(out, edit);
         }
     }
     write_code(out, view, verbose)
 }
 
-fn line(out: &mut Vec<u8>, label: &str, text: impl Display) -> io::Result<()> {
-    writeln!(out, "  {LABEL}{label:<12}{LABEL:#} {text}")
-}
-
-fn write_original(out: &mut Vec<u8>, original: &Original) -> io::Result<()> {
+fn write_original(out: &mut Page, original: &Original) {
     let kind = match (original.kind, original.position_independent) {
         (Kind::Program, true) => "position-independent program",
         (Kind::Program, false) => "program with fixed addresses",
@@ -122,40 +114,37 @@ fn write_original(out: &mut Vec<u8>, original: &Original) -> io::Result<()> {
         file_len,
         ..
     } = original;
-    line(
-        out,
+    out.labelled(
         "file",
         format!("ELF{class} {machine}, {kind}, {file_len} bytes"),
-    )?;
+    );
     if let (Some(offset), Some(room)) = (original.entry_offset, original.room_at_entry) {
         let entry = original.entry;
-        line(
-            out,
+        out.labelled(
             "entry point",
             format!(
                 "{entry:#x} at file offset {offset:#x}, {room} bytes up to the end of its segment"
             ),
-        )?;
+        );
     }
     if let Some(interpreter) = &original.interpreter {
-        line(out, "asks for", interpreter)?;
+        out.labelled("asks for", interpreter);
     }
     if let Some(soname) = &original.soname {
-        line(out, "soname", soname)?;
+        out.labelled("soname", soname);
     }
     if !original.needed.is_empty() {
-        line(out, "needs", original.needed.join(" "))?;
+        out.labelled("needs", original.needed.join(" "));
     }
     if let Some(path) = &original.search_path {
-        line(out, "own path", search(path))?;
+        out.labelled("own path", search(path));
     }
-    match original.spare_entries {
-        Some(spare) => line(out, "room", format!("{spare} spare entries in .dynamic")),
-        None => Ok(()),
+    if let Some(spare) = original.spare_entries {
+        out.labelled("room", format!("{spare} spare entries in .dynamic"));
     }
 }
 
-fn write_stub(out: &mut Vec<u8>, stub: &StubSidecar) -> io::Result<()> {
+fn write_stub(out: &mut Page, stub: &StubSidecar) {
     let slot = &stub.slot;
     let rights = [(1, 'r'), (2, 'w'), (4, 'x')];
     let mut rights: String = rights
@@ -172,68 +161,69 @@ fn write_stub(out: &mut Vec<u8>, stub: &StubSidecar) -> io::Result<()> {
         rights.push_str(" bti");
     }
     let (address, offset, len, code) = (slot.address, slot.offset, slot.len, slot.stub_len);
-    line(
-        out,
+    out.labelled(
         "slot",
         format!(
             "{address:#x} at file offset {offset:#x}, {len} bytes, {code} of them code, {rights}"
         ),
-    )?;
+    );
     if !stub.flags.is_empty() {
-        line(out, "flags", stub.flags.join(" "))?;
+        out.labelled("flags", stub.flags.join(" "));
     }
     let dynamic = match stub.dynamic_len {
         0 => "the program's own .dynamic".to_owned(),
         len => format!("a copy of .dynamic, {len} bytes"),
     };
-    line(out, "for ld.so", dynamic)
+    out.labelled("for ld.so", dynamic)
 }
 
-fn write_given(out: &mut Vec<u8>, given: &Given) -> io::Result<()> {
+fn write_given(out: &mut Page, given: &Given) {
     if let Some(interpreter) = &given.interpreter {
-        line(out, "interpreter", interpreter)?;
+        out.labelled("interpreter", interpreter);
     }
     if let Some(path) = &given.search_path {
-        line(out, "search path", search(path))?;
+        out.labelled("search path", search(path));
     }
     for name in &given.needed {
-        line(out, "added", name)?;
+        out.labelled("added", name);
     }
     for link in &given.links {
         let target = link.target.as_deref().unwrap_or("(is not there)");
-        line(out, "link", format!("{} → {target}", link.path))?;
+        out.labelled("link", format!("{} → {target}", link.path));
     }
-    Ok(())
 }
 
 fn search(path: &SearchPath) -> String {
     format!("{} ({})", path.directories.join(":"), path.tag)
 }
 
-fn write_patches(out: &mut Vec<u8>, stub: &StubSidecar) -> io::Result<()> {
+fn write_patches(out: &mut Page, stub: &StubSidecar) {
     if stub.patches.is_empty() {
-        return Ok(());
+        return;
     }
-    writeln!(out, "\n  written to .dynamic in memory before ld.so runs")?;
+    out.line("");
+    out.line("  written to .dynamic in memory before ld.so runs");
     for patch in &stub.patches {
         let place = format!("+{:#x}", patch.offset);
         let value = match patch.points_to_sidecar {
             true => format!("{:#x} + the sidecar's distance", patch.value),
             false => format!("{:#x}", patch.value),
         };
-        writeln!(out, "    {place:<14} = {value:<44} {}", patch.meaning)?;
+        out.line(format!("    {place:<14} = {value:<44} {}", patch.meaning));
     }
-    Ok(())
 }
 
-fn write_edit(out: &mut Vec<u8>, edit: &EditView) -> io::Result<()> {
+fn write_edit(out: &mut Page, edit: &EditView) {
     let state = match edit.state {
         EditState::Made => "",
         EditState::NotMade => "; not made",
         EditState::Other => "; something else stands there",
     };
     let (offset, len) = (edit.offset, edit.before.len() / 2);
-    writeln!(out, "    {offset:#x}, {len} bytes: {}{state}", edit.meaning)?;
+    out.line(format!(
+        "    {offset:#x}, {len} bytes: {}{state}",
+        edit.meaning
+    ));
     let rows = |text: &str| -> Vec<String> {
         let bytes = text.as_bytes().chunks(2 * ROW);
         bytes.map(in_words).collect()
@@ -242,11 +232,10 @@ fn write_edit(out: &mut Vec<u8>, edit: &EditView) -> io::Result<()> {
     for (index, (before, after)) in before.iter().zip(&after).enumerate() {
         let at = offset + (index * ROW) as u64;
         match before == after {
-            true => writeln!(out, "      {at:>8x}  {before:<35}")?,
-            false => writeln!(out, "      {at:>8x}  {before:<35}  → {after}")?,
+            true => out.line(format!("      {at:>8x}  {before:<35}")),
+            false => out.line(format!("      {at:>8x}  {before:<35}  → {after}")),
         }
     }
-    Ok(())
 }
 
 /// Hexadecimal digits, four bytes at a time.
@@ -261,7 +250,7 @@ struct Cell {
     text: String,
 }
 
-fn write_code(out: &mut Vec<u8>, view: &View, verbose: bool) -> io::Result<()> {
+fn write_code(out: &mut Page, view: &View, verbose: bool) {
     let cells = |code: &[Instruction]| -> Vec<Cell> {
         let cells = code.iter().map(|one| Cell {
             address: one.address,
@@ -281,29 +270,31 @@ fn write_code(out: &mut Vec<u8>, view: &View, verbose: bool) -> io::Result<()> {
     }
     if stub.is_empty() {
         if !entry.is_empty() {
-            writeln!(out, "\n  code at the entry point")?;
+            out.line("");
+            out.line("  code at the entry point");
         }
         for cell in &entry {
-            writeln!(out, "    {}", column(cell))?;
+            out.line(format!("    {}", column(cell)));
         }
-        return Ok(());
+        return;
     }
     if entry.is_empty() {
-        writeln!(out, "\n  stub")?;
+        out.line("");
+        out.line("  stub");
         for cell in &stub {
-            writeln!(out, "    {}", column(cell))?;
+            out.line(format!("    {}", column(cell)));
         }
-        return Ok(());
+        return;
     }
     let width = COLUMN + if verbose { 21 } else { 0 };
-    writeln!(out, "\n    {:<width$} stub", "original entry")?;
+    out.line("");
+    out.line(format!("    {:<width$} stub", "original entry"));
     for (one, other) in side_by_side(&entry, &stub) {
         let one = one.map(column).unwrap_or_default();
         let other = other.map(column).unwrap_or_default();
         let row = format!("    {one:<width$} {other}");
-        writeln!(out, "{}", row.trim_end())?;
+        out.line(row.trim_end());
     }
-    Ok(())
 }
 
 fn column(cell: &Cell) -> String {

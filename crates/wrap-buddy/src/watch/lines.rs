@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::cli::{Format, Output};
 use crate::report::json::watch::{Event, Line};
-use crate::report::{FileReport, Report, Status};
+use crate::report::{FileReport, Page, Report, Status};
 
 /// Says what happens.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ impl Lines {
                 true => String::new(),
                 false => format!(" (by looking at intervals: {})", polled.join(", ")),
             };
-            say(&format!("watching {}{polled}\n", paths.join(", ")));
+            say(format!("watching {}{polled}", paths.join(", ")));
         }
     }
 
@@ -63,37 +63,32 @@ impl Lines {
             });
             return;
         }
-        let (mut out, mut errors) = (String::new(), String::new());
+        let (mut out, mut errors) = (Page::default(), Page::default());
         for path in &report.installed {
-            out += &format!("installed the loader {}\n", path.display());
+            out.line(format!("installed the loader {}", path.display()));
         }
         for file in &report.files {
             let path = file.path.display();
             let reason = reason(file);
             match file.status {
-                Status::Failed => errors += &format!("error: {path}: {reason}\n"),
+                Status::Failed => errors.line(format!("error: {path}: {reason}")),
                 Status::Skipped if self.output.verbose => {
-                    out += &format!("{path}: skipped: {reason}\n");
+                    out.line(format!("{path}: skipped: {reason}"));
                 }
                 Status::Skipped => {}
-                status => out += &format!("{path}: {}\n", status.done()),
+                status => out.line(format!("{path}: {}", status.done())),
             }
-            for note in notes(file) {
-                errors += &format!("warning: {path}: {note}\n");
+            for note in notes(file).filter(|_| !self.output.quiet) {
+                errors.line(format!("warning: {path}: {note}"));
             }
         }
-        for warning in &report.warnings {
-            errors += &format!("warning: {warning}\n");
+        for warning in report.warnings.iter().filter(|_| !self.output.quiet) {
+            errors.line(format!("warning: {warning}"));
         }
-        if self.output.quiet {
-            errors = errors
-                .split_inclusive('\n')
-                .filter(|line| line.starts_with("error"))
-                .collect();
-        } else {
-            say(&out);
+        if !self.output.quiet {
+            let _ = out.write_to(&mut stdout());
         }
-        complain(&errors);
+        let _ = errors.write_to(&mut stderr());
     }
 
     /// Something the user should know; the watch goes on.
@@ -103,7 +98,7 @@ impl Lines {
                 reason: reason.to_owned(),
             });
         } else if !self.output.quiet {
-            complain(&format!("warning: {reason}\n"));
+            complain(format!("warning: {reason}"));
         }
     }
 
@@ -114,7 +109,7 @@ impl Lines {
                 reason: reason.to_owned(),
             });
         } else {
-            complain(&format!("error: {reason}\n"));
+            complain(format!("error: {reason}"));
         }
     }
 
@@ -123,7 +118,7 @@ impl Lines {
         if self.is_json() {
             self.line(Event::Removed { path: text(path) });
         } else if self.output.verbose {
-            say(&format!("{}: removed, its file is gone\n", path.display()));
+            say(format!("{}: removed, its file is gone", path.display()));
         }
     }
 
@@ -134,7 +129,7 @@ impl Lines {
                 reason: reason.to_owned(),
             });
         } else if self.output.verbose {
-            say(&format!("stopped: {reason}\n"));
+            say(format!("stopped: {reason}"));
         }
     }
 
@@ -152,19 +147,25 @@ impl Lines {
         // Nothing of it can fail to be JSON.
         if let Ok(mut line) = serde_json::to_string(&Line { time, event }) {
             line.push('\n');
-            say(&line);
+            let mut out = stdout();
+            let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
         }
     }
 }
 
 /// A reader that went away is no reason to stop wrapping.
-fn say(text: &str) {
-    let mut out = stdout();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+fn say(line: String) {
+    let _ = one(line).write_to(&mut stdout());
 }
 
-fn complain(text: &str) {
-    let _ = stderr().write_all(text.as_bytes());
+fn complain(line: String) {
+    let _ = one(line).write_to(&mut stderr());
+}
+
+fn one(line: String) -> Page {
+    let mut page = Page::default();
+    page.line(line);
+    page
 }
 
 fn text(path: impl AsRef<OsStr>) -> String {

@@ -20,7 +20,7 @@ mod writers;
 
 pub use arguments::Watch;
 
-use std::io::{Write, stdout};
+use std::io::stdout;
 
 use anyhow::{Result, bail};
 use stages::Stage;
@@ -38,7 +38,7 @@ pub fn watch(arguments: &Watch, stages: &[Stage], missing_stages: &[(&str, &str)
     let presets = Presets::load(arguments.config.as_deref())?;
     if arguments.list_presets {
         // A reader that went away has heard enough.
-        let _ = stdout().write_all(presets.listed().as_bytes());
+        let _ = presets.listed().write_to(&mut stdout());
         return Ok(true);
     }
     let recurse = !arguments.wrap.0.no_recurse;

@@ -11,6 +11,7 @@ use etcetera::BaseStrategy;
 use serde::Deserialize;
 
 use super::places::Place;
+use crate::report::Page;
 
 /// The presets that are built in, as text.
 pub const BUILT_IN: &str = include_str!("presets.toml");
@@ -92,40 +93,40 @@ impl Presets {
     }
 
     /// All of them for people, with the directories as they are here and now.
-    pub fn listed(&self) -> String {
-        let mut text = String::new();
+    pub fn listed(&self) -> Page {
+        let mut page = Page::default();
         if let Some(own) = &self.own {
-            text += &format!("with {}\n", own.display());
+            page.line(format!("with {}", own.display()));
         }
         for (name, preset) in &self.known {
-            text += &format!("{name}\n");
+            page.line(name);
             for written in &preset.paths {
                 let place = match Place::of(written) {
                     Ok(Some(place)) => place,
                     Ok(None) => {
-                        text += &format!("  {written} (not set)\n");
+                        page.line(format!("  {written} (not set)"));
                         continue;
                     }
                     Err(error) => {
-                        text += &format!("  {error:#}\n");
+                        page.line(format!("  {error:#}"));
                         continue;
                     }
                 };
                 let there = place.there();
                 if there.is_empty() {
-                    text += &format!("  {} (not there yet)\n", place.shown().display());
+                    page.line(format!("  {} (not there yet)", place.shown().display()));
                 }
                 for path in there {
-                    text += &format!("  {}\n", path.display());
+                    page.line(format!("  {}", path.display()));
                 }
             }
             for (label, patterns) in [("only", &preset.include), ("not", &preset.exclude)] {
                 for pattern in patterns {
-                    text += &format!("  {label} {pattern}\n");
+                    page.line(format!("  {label} {pattern}"));
                 }
             }
         }
-        text
+        page
     }
 }
 
@@ -170,7 +171,10 @@ mod tests {
         assert_eq!(presets.get("mine").unwrap().include, ["*.node"]);
         assert_eq!(presets.get("cursor").unwrap().paths, ["/c"]);
         assert!(presets.get("jetbrains").is_ok());
-        assert!(presets.listed().contains("/opt/mine (not there yet)"));
+        let mut listed = Vec::new();
+        presets.listed().write_to(&mut listed).unwrap();
+        let listed = String::from_utf8(listed).unwrap();
+        assert!(listed.contains("/opt/mine (not there yet)"));
         let error = presets.get("none").unwrap_err().to_string();
         assert!(
             error.contains("known are cursor, jetbrains, mine"),

@@ -17,6 +17,7 @@ mod running;
 mod showing;
 mod skipping;
 mod snapshots;
+mod terminal;
 mod versions;
 mod wrapping;
 mod writing;
