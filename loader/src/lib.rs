@@ -12,6 +12,7 @@ mod process;
 mod report;
 mod slot;
 mod text;
+mod trust;
 
 pub use interpreter::Layout;
 pub use locate::{PATH_MAX, sidecar_problem};
@@ -34,10 +35,10 @@ pub unsafe extern "C" fn start(
     read: u32,
 ) -> ! {
     // SAFETY: the stub passes what it was given.
-    let mut loader = unsafe { Loader::new(trailer, stack, fd, read as usize) };
+    let mut loader = unsafe { Loader::new(trailer, stack, fini, fd, read as usize) };
     loader.find_sidecar();
     loader.find_program();
-    let is_started = loader.is_started(fini);
+    let is_started = loader.is_started();
     loader.restore_slot(is_started);
     let (mut entry, mut room) = (loader.entry(), loader.sidecar.cast());
     // Otherwise an ld.so is there already: it was told to run this program, and has done its part.

@@ -1,11 +1,11 @@
-//! Finding the sidecar: the trailer's path, else its file name beside the executable.
+//! Finding the sidecar: next to the executable, else at the trailer's path.
 
 use sidecar::loader::{
     FRONT_LEN, FRONT_ROOM, HEADERS_ROOM, IMAGE_LEN, MAX_RECORD, RECORD_LEAD, RECORD_ROOM,
 };
 use sidecar::{CHECKED_FROM, Flags, HEADER_LEN, Header, Id, MAGIC, checksum};
 use sys::stack::{at, length};
-use sys::syscall::{self, AT_FDCWD, open_flags};
+use sys::syscall::{self, open_flags};
 
 use crate::process::Loader;
 use crate::report::fail;
@@ -23,36 +23,49 @@ const FRONT_RECORD: usize = FRONT_LEN - RECORD_LEAD;
 const FOUND: usize = EMPTY.0 as usize;
 
 impl Loader {
-    /// Reads the first sidecar whose id is the trailer's.
+    /// Reads the first sidecar whose id is the trailer's: next to the executable, at the trailer's path, next to AT_EXECFN. One that is
+    /// not trusted ends the start: whoever is attacked is to see it.
     #[inline(always)]
     pub fn find_sidecar(&mut self) {
         let mut failure = MISSING.0 as usize;
-        if self.read != 0 || self.path.is_absolute() {
-            failure = self.open_sidecar(self.path);
-        }
         // Whoever may link a set-id executable into a directory of his own may not choose its sidecar.
-        let mut link = EXECUTABLE.text().as_ptr();
-        while failure != FOUND && self.read == 0 && !self.is_secure && !link.is_null() {
-            // SAFETY: a message, or AT_EXECFN, a string on the initial stack.
-            let executable = unsafe { Text::new(link) };
-            self.beside(executable, self.path.file_name(), self.scratch());
-            // SAFETY: `beside` wrote a string there.
-            let outcome = self.open_sidecar(unsafe { Text::new(self.scratch()) });
+        let only_named = self.read != 0 || self.is_secure;
+        let links = [
+            EXECUTABLE.text().as_ptr(),
+            core::ptr::null(),
+            self.stack.get(at::EXECFN) as *const u8,
+        ];
+        let (mut place, last) = if only_named { (1, 1) } else { (0, 2) };
+        while failure != FOUND && place <= last {
+            let (mut path, link) = (self.path, links[place]);
+            let is_named = link.is_null();
+            if !is_named {
+                // SAFETY: a message, or AT_EXECFN, a string on the initial stack.
+                self.beside(unsafe { Text::new(link) }, path.file_name(), self.scratch());
+                // SAFETY: `beside` wrote a string there.
+                path = unsafe { Text::new(self.scratch()) };
+            }
+            place += 1;
+            if is_named && self.read == 0 && !path.is_absolute() {
+                continue;
+            }
+            let outcome = self.open_sidecar(path);
+            if outcome == UNTRUSTED.0 as usize {
+                fail(path, UNTRUSTED, 0);
+            }
             // A file that is there and is not right tells more than one that is not there.
-            if outcome <= MISSING.0 as usize {
+            let missing = failure >= MISSING.0 as usize;
+            if outcome <= MISSING.0 as usize || is_named && missing {
                 failure = outcome;
             }
-            let execfn = self.stack.get(at::EXECFN) as *const u8;
-            link = if link == execfn {
-                core::ptr::null()
-            } else {
-                execfn
-            };
         }
         if failure != FOUND {
             let missing = MISSING.0 as usize;
             let what = Message(failure.min(missing) as u8);
             fail(self.path, what, failure.saturating_sub(missing));
+        }
+        if self.read == 0 {
+            syscall::close(self.fd);
         }
     }
 
@@ -81,13 +94,14 @@ impl Loader {
             // SAFETY: there is room for as much.
             len = unsafe { syscall::read_at(fd, self.sidecar.cast(), MAX_RECORD, start) };
         }
-        let trusted = !self.is_secure || is_trusted(fd);
-        syscall::close(fd);
-        if !trusted {
-            return UNTRUSTED.0 as usize;
-        }
         // SAFETY: as much was read, aligned as a header; an error number is no length of a sidecar.
-        unsafe { sidecar_problem(self.sidecar, len, &self.id()).0 as usize }
+        let mut problem = unsafe { sidecar_problem(self.sidecar, len, &self.id()) };
+        // What a self-contained program's sidecar says was believed when its loader was started.
+        if problem == EMPTY && self.read == 0 && !self.is_trusted(fd) {
+            problem = UNTRUSTED;
+        }
+        syscall::close(fd);
+        problem.0 as usize
     }
 
     /// Finds the path of the real dynamic linker.
@@ -153,29 +167,11 @@ pub unsafe fn sidecar_problem(sidecar: *const Header, len: usize, id: &Id) -> Me
     if checksum(words.iter().copied()) != header.checksum {
         return DAMAGED;
     }
-    if header.id != *id {
+    // As numbers: the compiler may call a function for arrays, which is not here.
+    if u128::from_ne_bytes(header.id) != u128::from_ne_bytes(*id) {
         return FOREIGN;
     }
     EMPTY
-}
-
-/// Whether nobody can have written the file whom the program's power is not already: root, or the owner of a set-user-id
-/// executable. The owner of a set-group-id one, or of one with capabilities, does not have what it gives.
-#[inline(always)]
-fn is_trusted(fd: usize) -> bool {
-    const WRITABLE_BY_OTHERS: u16 = 0o022;
-    const SET_ID: u16 = 0o6000;
-    const SET_UID: u16 = 0o4000;
-    // SAFETY: both paths end in a NUL.
-    let (file, executable) = unsafe {
-        (
-            syscall::owner(fd, EMPTY.text().as_ptr()),
-            syscall::owner(AT_FDCWD, EXECUTABLE.text().as_ptr()),
-        )
-    };
-    // What the kernel does not tell stays zero: without /proc, root it must be.
-    let is_owner_s = (file.uid == executable.uid) & (executable.mode & SET_ID == SET_UID);
-    (file.mode != 0) & ((file.uid == 0) | is_owner_s) & (file.mode & WRITABLE_BY_OTHERS == 0)
 }
 
 /// Copies bytes forward.

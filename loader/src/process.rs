@@ -3,10 +3,12 @@
 use sidecar::loader::BELOW;
 use sidecar::{Flags, Header, Id, LINE_LEN_OFFSET, LINE_START, LOADER_OFFSET};
 use sys::stack::{Stack, at};
-use sys::syscall;
 
 use crate::report;
 use crate::text::{DEBUG, LOAD_BIAS, Message, Text};
+
+/// No stub is longer, bytes.
+const MAX_STUB: usize = 512;
 
 /// Everything there is to know.
 pub struct Loader {
@@ -22,31 +24,40 @@ pub struct Loader {
     pub bias: usize,
     /// Path of the real ld.so.
     pub interpreter: Text,
-    /// The sidecar's open file, if this loader is in it.
+    /// The open file with this loader.
     pub fd: usize,
     /// Bytes the stub has read to the front room, if that is the sidecar's file too; else 0.
     pub read: usize,
     /// Whether identities or capabilities changed at exec, so that the caller is not to be trusted.
     pub is_secure: bool,
+    /// Whether the kernel itself has started the stub: it gives no rtld_fini, which glibc's ld.so always does, and says so in AT_ENTRY,
+    /// which musl's ld.so leaves as it was.
+    pub is_by_kernel: bool,
 }
 
 impl Loader {
-    /// Reads what the stub passed, and closes a file that has nothing but this loader.
+    /// Reads what the stub passed.
     ///
     /// # Safety
     /// `trailer` follows the stub, `stack` is the initial stack pointer, and the [`BELOW`] bytes below it are nobody's.
     #[inline(always)]
-    pub unsafe fn new(trailer: *const u8, stack: *mut usize, fd: usize, read: usize) -> Self {
+    pub unsafe fn new(
+        trailer: *const u8,
+        stack: *mut usize,
+        fini: usize,
+        fd: usize,
+        read: usize,
+    ) -> Self {
         // SAFETY: the caller vouches for all; the trailer is the program's own, written with the stub that runs.
         unsafe {
             let stack = Stack::new(stack);
             let mut path = LOADER_OFFSET;
             if read == 0 {
-                syscall::close(fd);
                 let line_len = trailer.add(LINE_LEN_OFFSET).cast::<u32>().read_unaligned();
                 path += line_len as usize + 1 - LINE_START.len();
             }
             let path = Text::new(trailer.add(path));
+            let stub = (trailer as usize).wrapping_sub(stack.get(at::ENTRY));
             Self {
                 stack,
                 trailer,
@@ -57,6 +68,7 @@ impl Loader {
                 fd,
                 read,
                 is_secure: stack.get(at::SECURE) != 0,
+                is_by_kernel: fini == 0 && stub <= MAX_STUB,
             }
         }
     }
@@ -119,17 +131,14 @@ impl Loader {
 
     /// Whether an ld.so has left its mark: AT_BASE, which only a PT_INTERP gives, or DT_DEBUG, which is zero in every file.
     ///
-    /// That is not looked at, because it costs a page fault, where the kernel itself has started the stub: it gives no rtld_fini,
-    /// which glibc's ld.so always does, and says so in AT_ENTRY, which musl's ld.so leaves as it was.
+    /// That is not looked at, because it costs a page fault, where the kernel itself has started the stub.
     #[inline(always)]
-    pub fn is_started(&self, fini: usize) -> bool {
+    pub fn is_started(&self) -> bool {
         let header = self.header();
-        let stub = self.bias.wrapping_add(header.slot_address as usize);
         let debug = self.bias.wrapping_add(header.debug_address as usize) as *const usize;
-        let by_kernel = fini | self.stack.get(at::ENTRY) ^ stub == 0;
         // SAFETY: it lies in the program's .dynamic.
         self.stack.get(at::BASE) != 0
-            || !by_kernel && header.debug_address != 0 && unsafe { *debug } != 0
+            || !self.is_by_kernel && header.debug_address != 0 && unsafe { *debug } != 0
     }
 
     /// Whether the sidecar has a flag.

@@ -82,6 +82,7 @@ messages! {
     MEMORY = "/proc/self/mem";
     R_DEBUG = "_r_debug";
     DEBUG = "WRAP_BUDDY_DEBUG=1";
+    CAPABILITY = "security.capability";
     START = "wrap-buddy: ";
     BETWEEN = ": ";
     AGAIN = "; wrap the program again";
@@ -89,11 +90,11 @@ messages! {
     TOO_MANY = "too many program headers";
     LOAD_BIAS = "load bias";
     ENTERS = "entry";
+    UNTRUSTED = "owned or writable by others; give it the program's owner and mode, or remove it";
     NOT_RESTORED = "cannot restore code";
     NOT_LOADED = "cannot load";
     NOT_ELF = "not an ELF file";
     OTHER_MACHINE = "for another machine";
-    UNTRUSTED = "writable by others";
     NOT_A_SIDECAR = "unknown sidecar";
     DAMAGED = "damaged";
     FOREIGN = "for another program";

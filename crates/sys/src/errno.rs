@@ -1,5 +1,11 @@
 //! What a system call gives back.
 
+/// No such attribute.
+pub const ENODATA: usize = 61;
+
+/// Not supported: attributes, by this file system.
+pub const EOPNOTSUPP: usize = 95;
+
 /// A value, or a negated error number: the last 4095 values (asm-generic/errno-base.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome(pub usize);

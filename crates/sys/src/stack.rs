@@ -14,6 +14,8 @@ pub mod at {
     pub const BASE: usize = 7;
     /// Entry point of the program.
     pub const ENTRY: usize = 9;
+    /// Effective user id.
+    pub const EUID: usize = 12;
     /// Set-id or file capabilities were involved.
     pub const SECURE: usize = 23;
     /// Second word of hardware capabilities.
@@ -54,6 +56,13 @@ impl Stack {
                 auxv: cursor.add(1).cast(),
             }
         }
+    }
+
+    /// The first argument, or NULL.
+    #[inline(always)]
+    pub fn argv0(self) -> *const u8 {
+        // SAFETY: argc is followed by argv, which ends with NULL.
+        unsafe { *self.pointer.add(1) as *const u8 }
     }
 
     /// That many bytes below it.

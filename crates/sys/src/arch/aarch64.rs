@@ -23,6 +23,7 @@ pub fn protections(hwcap2: usize) -> usize {
 /// System call numbers (asm-generic/unistd.h).
 pub mod nr {
     #![allow(missing_docs)]
+    pub const GETXATTR: usize = 8;
     pub const OPENAT: usize = 56;
     pub const CLOSE: usize = 57;
     pub const LSEEK: usize = 62;
@@ -30,10 +31,19 @@ pub mod nr {
     pub const PREAD64: usize = 67;
     pub const PWRITE64: usize = 68;
     pub const READLINKAT: usize = 78;
+    pub const FSTAT: usize = 80;
     pub const EXIT_GROUP: usize = 94;
     pub const MMAP: usize = 222;
     pub const MPROTECT: usize = 226;
-    pub const STATX: usize = 291;
+    pub const PRLIMIT64: usize = 261;
+}
+
+/// Where struct stat has what is asked for, in words of 32 bits (asm-generic/stat.h).
+pub mod stat {
+    #![allow(missing_docs)]
+    pub const MODE: usize = 4;
+    pub const UID: usize = 6;
+    pub const GID: usize = 7;
 }
 
 /// Makes a system call of up to five arguments.

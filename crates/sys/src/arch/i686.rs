@@ -25,10 +25,20 @@ pub mod nr {
     pub const PREAD64: usize = 180;
     pub const PWRITE64: usize = 181;
     pub const MMAP2: usize = 192;
+    pub const FSTAT: usize = 197;
+    pub const GETXATTR: usize = 229;
     pub const EXIT_GROUP: usize = 252;
     pub const OPENAT: usize = 295;
     pub const READLINKAT: usize = 305;
-    pub const STATX: usize = 383;
+    pub const PRLIMIT64: usize = 340;
+}
+
+/// Where struct stat64 has what is asked for, in words of 32 bits (arch/x86/include/uapi/asm/stat.h).
+pub mod stat {
+    #![allow(missing_docs)]
+    pub const MODE: usize = 4;
+    pub const UID: usize = 6;
+    pub const GID: usize = 7;
 }
 
 /// Makes a system call of up to five arguments.

@@ -20,15 +20,25 @@ pub mod nr {
     #![allow(missing_docs)]
     pub const WRITE: usize = 1;
     pub const CLOSE: usize = 3;
+    pub const FSTAT: usize = 5;
     pub const LSEEK: usize = 8;
     pub const MMAP: usize = 9;
     pub const MPROTECT: usize = 10;
     pub const PREAD64: usize = 17;
     pub const PWRITE64: usize = 18;
+    pub const GETXATTR: usize = 191;
     pub const EXIT_GROUP: usize = 231;
     pub const OPENAT: usize = 257;
     pub const READLINKAT: usize = 267;
-    pub const STATX: usize = 332;
+    pub const PRLIMIT64: usize = 302;
+}
+
+/// Where struct stat has what is asked for, in words of 32 bits (arch/x86/include/uapi/asm/stat.h).
+pub mod stat {
+    #![allow(missing_docs)]
+    pub const MODE: usize = 6;
+    pub const UID: usize = 7;
+    pub const GID: usize = 8;
 }
 
 /// Makes a system call of up to five arguments.

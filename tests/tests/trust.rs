@@ -1,0 +1,240 @@
+//! Whose sidecar a program believes, whoever starts it.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+
+use e2e::check::sidecar_of;
+use e2e::sample::SAYS;
+use e2e::{Build, Output, Run, Sample, Variant, matrix, says, source};
+use sidecar::Sidecar;
+
+// An emulator has the loader ask its own executable for capabilities.
+matrix!([x86_64_glibc_pie x86_64_musl_pie i686_glibc_pie]: (the_owner_of_a_file_with_capabilities));
+matrix!(systems:
+    a_build_directory_that_another_user_makes_anew, a_sidecar_planted_next_to_a_copy, a_sidecar_of_another_user,
+    a_sidecar_that_others_may_write, what_one_user_has_wrapped_another_starts, where_owners_have_no_id,
+    a_start_by_a_child_of_a_set_id_program,
+);
+
+const OWNER: u32 = 500;
+const MALLORY: u32 = 1000;
+const VICTIM: u32 = 2000;
+
+/// Owners without an id in a user namespace are shown as this one.
+const NOBODY: u32 = 65534;
+
+/// What the sample prints with the attacker's library.
+const EVIL: &str = "value 668\n";
+
+/// Where the program was built, and what it was installed as.
+const BUILT: &str = "/build/program";
+const INSTALLED: &str = "/opt/app/program";
+
+/// A program wrapped in a build directory and installed with `cp -a`, together with its sidecar; then the directory went away, and
+/// the attacker has made it anew, with a sidecar of the program's identity that finds libraries of his.
+fn installed_beside_an_attack(variant: Variant) -> Sample {
+    let sample = Sample::at(variant, BUILT);
+    let root = &sample.root;
+    root.install(&root.path(BUILT), INSTALLED);
+    let good = root.read(&sidecar_of(BUILT));
+    let evil = Build::library(variant, source("lib/foo.c"), "libfoo.so")
+        .flag("-DVALUE=666")
+        .build();
+    root.install(&evil, "/build/lib/libfoo.so");
+    root.install(&sample.built, BUILT);
+    root.wrap(BUILT).libs(["/build/lib"]).run();
+    let bad = root.read(&sidecar_of(BUILT));
+    let id = |bytes: &[u8]| Sidecar::parse(bytes).expect("just written").header().id;
+    assert_eq!(
+        id(&good),
+        id(&bad),
+        "an attack that cannot work proves nothing"
+    );
+    fs::remove_file(root.path(BUILT)).expect("the copy has done its duty");
+    root.write(&sidecar_of(INSTALLED), good);
+    for path in ["/build", &sidecar_of(BUILT)] {
+        own(&sample, path, MALLORY);
+    }
+    sample
+}
+
+fn a_build_directory_that_another_user_makes_anew(variant: Variant) {
+    let sample = installed_beside_an_attack(variant);
+    let start = || sample.root.command(INSTALLED);
+    says(start().output());
+    says(start().user(VICTIM).output());
+    // Not even without its own would it believe another's.
+    fs::remove_file(sample.root.path(&sidecar_of(INSTALLED))).expect("a sidecar");
+    let planted = sidecar_of(BUILT);
+    start().output().refuses(&[&planted, "owned"]);
+    start().user(VICTIM).output().refuses(&[&planted, "owned"]);
+    start()
+        .without_proc()
+        .output()
+        .refuses(&[&planted, "owned"]);
+    // Who runs it may choose; so may the owner of the program.
+    assert_eq!(start().user(MALLORY).output().success().stdout, EVIL);
+    own(&sample, INSTALLED, MALLORY);
+    assert_eq!(start().user(VICTIM).output().success().stdout, EVIL);
+    // A link of root's is as good as another copy.
+    own(&sample, &planted, 0);
+    own(&sample, INSTALLED, 0);
+    assert_eq!(start().user(VICTIM).output().success().stdout, EVIL);
+}
+
+/// As in a sticky directory, where others cannot replace the program.
+fn a_sidecar_planted_next_to_a_copy(variant: Variant) {
+    let sample = installed_beside_an_attack(variant);
+    let root = &sample.root;
+    let good = root.read(&sidecar_of(INSTALLED));
+    let bad = root.read(&sidecar_of(BUILT));
+    root.write(&sidecar_of(BUILT), good);
+    own(&sample, &sidecar_of(BUILT), 0);
+    root.write(&sidecar_of(INSTALLED), bad);
+    own(&sample, &sidecar_of(INSTALLED), MALLORY);
+    let start = || root.command(INSTALLED);
+    let words = [sidecar_of(INSTALLED), "owned".to_owned()];
+    start().output().refuses(&words);
+    start().user(VICTIM).output().refuses(&words);
+    let status = root.wrap_buddy().args(["status", INSTALLED]).output();
+    assert!(status.stdout.contains("not trusted"), "{status}");
+    fs::remove_file(root.path(&sidecar_of(INSTALLED))).expect("the attacker's");
+    says(start().output());
+}
+
+fn a_sidecar_of_another_user(variant: Variant) {
+    let sample = Sample::new(variant);
+    let sidecar = sidecar_of(&sample.program);
+    own(&sample, &sidecar, OWNER);
+    let start = || sample.command();
+    start().output().refuses(&[&sidecar]);
+    start().user(VICTIM).output().refuses(&[&sidecar]);
+    says(start().user(OWNER).output());
+    own(&sample, &sample.program, OWNER);
+    says(start().output());
+    says(start().user(VICTIM).output());
+}
+
+fn a_sidecar_that_others_may_write(variant: Variant) {
+    let sample = Sample::new(variant);
+    let sidecar = sidecar_of(&sample.program);
+    let modes = |program, of_sidecar| {
+        set_mode(&sample, &sample.program, program);
+        set_mode(&sample, &sidecar, of_sidecar);
+        sample.command()
+    };
+    for mode in [0o646, 0o664, 0o666] {
+        modes(0o755, mode).output().refuses(&[&sidecar]);
+    }
+    modes(0o775, 0o666).output().refuses(&[&sidecar]);
+    says(modes(0o775, 0o664).output());
+    says(modes(0o777, 0o666).output());
+    let path = sample.root.path(&sidecar);
+    // Another group than those who may write to the program.
+    chown(&path, None, Some(OWNER)).expect("chgrp");
+    modes(0o775, 0o664).output().refuses(&[&sidecar]);
+    says(modes(0o775, 0o644).output());
+    says(modes(0o777, 0o664).output());
+}
+
+fn what_one_user_has_wrapped_another_starts(variant: Variant) {
+    let sample = Sample::new(variant);
+    for path in [&sample.program, &sidecar_of(&sample.program)] {
+        own(&sample, path, OWNER);
+    }
+    let libs = [sample.root.library_dirs(), vec![sample.library_dir.clone()]].concat();
+    let by_ld_so = || {
+        let run = sample.root.command(&sample.interpreter());
+        run.args(["--library-path", &libs.join(":"), &sample.program])
+    };
+    for user in [0, VICTIM] {
+        let as_user = |run: Run<'_>| -> Output { run.user(user).output() };
+        says(as_user(sample.command()));
+        says(as_user(sample.command().without_proc()));
+        says(as_user(by_ld_so()));
+    }
+}
+
+/// In a user namespace that does not map root, as that of a build: what is installed belongs to nobody, and what is built does not.
+fn where_owners_have_no_id(variant: Variant) {
+    let sample = Sample::new(variant);
+    let (program, sidecar, loader) = (
+        sample.program.clone(),
+        sidecar_of(&sample.program),
+        sample.loader(),
+    );
+    for path in [&program, &sidecar, &loader] {
+        own(&sample, path, NOBODY);
+        set_mode(&sample, path, 0o555);
+    }
+    says(sample.command().user(VICTIM).output());
+    // A program that copies itself, as compilers do.
+    let copy = sample
+        .root
+        .install(&sample.root.path(&program), "/srv/copy");
+    own(&sample, &copy, VICTIM);
+    says(sample.root.command(&copy).user(VICTIM).output());
+    own(&sample, &loader, OWNER);
+    let start = sample.root.command(&copy).user(VICTIM);
+    start.output().refuses(&[&sidecar]);
+}
+
+/// AT_SECURE, and not because of the program: natively its owner's file runs, and so does it wrapped.
+fn a_start_by_a_child_of_a_set_id_program(variant: Variant) {
+    let sample = Sample::new(variant);
+    let sidecar = sidecar_of(&sample.program);
+    let start = || sample.command().secure();
+    for path in [&sample.program, &sidecar] {
+        own(&sample, path, OWNER);
+    }
+    says(start().output());
+    set_mode(&sample, &sample.program, 0o775);
+    set_mode(&sample, &sidecar, 0o664);
+    says(start().output());
+    set_mode(&sample, &sample.program, 0o755);
+    start().output().refuses(&[&sidecar]);
+    set_mode(&sample, &sidecar, 0o644);
+    own(&sample, &sample.program, 0);
+    start().output().refuses(&[&sidecar]);
+    // Not that of the caller, either, who has less power.
+    own(&sample, &sidecar, MALLORY);
+    start().output().refuses(&[&sidecar]);
+    assert_eq!(
+        sample.command().user(MALLORY).output().success().stdout,
+        SAYS
+    );
+}
+
+/// Who owns it does not have what it gives.
+fn the_owner_of_a_file_with_capabilities(variant: Variant) {
+    const CAPABLE: [u8; 20] = [
+        1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    ];
+    let sample = Sample::new(variant);
+    let sidecar = sidecar_of(&sample.program);
+    for path in [&sample.program, &sidecar] {
+        own(&sample, path, OWNER);
+    }
+    set_mode(&sample, &sample.program, 0o4755);
+    let by_set_id = || sample.command().user(VICTIM).output();
+    says(by_set_id());
+    xattr::set(
+        sample.root.path(&sample.program),
+        "security.capability",
+        &CAPABLE,
+    )
+    .expect("as root");
+    by_set_id().refuses(&[&sidecar]);
+    set_mode(&sample, &sample.program, 0o755);
+    sample.command().secure().output().refuses(&[&sidecar]);
+    own(&sample, &sidecar, 0);
+    says(sample.command().secure().output());
+}
+
+fn own(sample: &Sample, path: &str, user: u32) {
+    chown(sample.root.path(path), Some(user), Some(user)).expect("chown");
+}
+
+fn set_mode(sample: &Sample, path: &str, mode: u32) {
+    fs::set_permissions(sample.root.path(path), Permissions::from_mode(mode)).expect("chmod");
+}
