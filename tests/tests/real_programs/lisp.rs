@@ -1,6 +1,8 @@
 //! SBCL: an executable is a copy of the runtime with an image of the memory behind it.
 
-use e2e::corpus;
+use std::fs;
+
+use e2e::{assert_fails_unwrapped, corpus};
 
 use crate::layout::{Case, install_tree, root, wrap_with};
 
@@ -11,7 +13,8 @@ fn sbcl_saves_an_executable(case: Case) {
     install_tree(&root, &corpus::fetch("sbcl", case.arch), "/app/sbcl");
     let sbcl = "/app/sbcl/bin/sbcl";
     let libraries = root.system_libraries("zstd", case.arch, &["libzstd.so.1"]);
-    wrap_with(case, &root, sbcl, &[libraries], &[]);
+    let original = root.read(sbcl);
+    wrap_with(case, &root, sbcl, &[libraries.clone()], &[]);
     root.mkdir("/app/elsewhere");
     let program = "/app/elsewhere/program";
     let save = format!(
@@ -24,6 +27,35 @@ fn sbcl_saves_an_executable(case: Case) {
     run.args(["--non-interactive", "--eval", &save])
         .output()
         .success();
-    let output = root.command(program).output().success();
-    assert_eq!(output.stdout, "sum 42\n");
+    let starts = || {
+        let output = root.command(program).output().success();
+        assert_eq!(output.stdout, "sum 42\n");
+    };
+    starts();
+
+    let tool = |arguments: &[&str]| root.wrap_buddy().args(arguments.iter().copied());
+    let check = tool(&["check", program]).output().success();
+    let uses = "it uses the sidecar /app/sbcl/bin/.sbcl.wrapbuddy";
+    assert!(check.stdout.contains(": ok (x86_64, wrapped"), "{check}");
+    assert!(check.stdout.contains(uses), "{check}");
+    let saved = root.read(program);
+    tool(&["restore", program]).output().success();
+    let plain = root.read(program);
+    assert!(
+        plain[..original.len()] == original,
+        "it begins with the runtime as it was"
+    );
+    assert!(plain[original.len()..] == saved[original.len()..]);
+    assert_fails_unwrapped(root.command(program));
+
+    // Wrapped, it needs the first one's sidecar no more.
+    root.write(program, &saved);
+    let wrap = root.wrap(program).libs([libraries]);
+    let report = wrap.report().success();
+    report.file(program).is("wrapped", &[]);
+    fs::remove_file(root.path("/app/sbcl/bin/.sbcl.wrapbuddy")).expect("remove a sidecar");
+    starts();
+    tool(&["check", program]).output().success();
+    tool(&["restore", program]).output().success();
+    assert!(root.read(program) == plain);
 }
