@@ -1,7 +1,8 @@
-//! Programs that another tool has rewritten before they are wrapped.
+//! Programs that another tool has rewritten before they are wrapped, and copies of wrapped ones that it rewrites.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use e2e::check::segments;
 use e2e::run::on_host;
@@ -9,7 +10,7 @@ use e2e::{Arch, Build, Kind, Root, Variant, Wrapped, assert_fails_unwrapped};
 use e2e::{corpus, matrix, source};
 use object::elf;
 
-matrix!(glibc: by_patchelf_0_17);
+matrix!(glibc: by_patchelf_0_17, a_copy_by_patchelf);
 
 /// What auditwheel does with it: other names for libraries, then a DT_RPATH. Of a program at a fixed address, patchelf 0.17 moves what
 /// grows in front of the first segment, and makes that shorter than what is in it. It works because the kernel maps whole pages, if what is behind ends on the same one: so with these names.
@@ -22,19 +23,9 @@ fn by_patchelf_0_17(variant: Variant) {
     let program = root.install(&built, "/app/program");
     let renamed = "libmany-0123456789abcdef.so";
     root.install(&library, &format!("/app/libs/{renamed}"));
-    let patchelf = tempfile::NamedTempFile::new().expect("a temporary file");
-    fs::copy(corpus::fetch("patchelf", Arch::X86_64), &patchelf).expect("copy patchelf");
-    let executable = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(&patchelf, executable).expect("chmod");
-    let patchelf = patchelf.into_temp_path();
-    let (tool, file) = (patchelf.to_str().expect("UTF-8"), root.path(&program));
-    let file = file.to_str().expect("UTF-8");
-    for words in [
-        &["--replace-needed", "libmany.so", renamed, file][..],
-        &["--force-rpath", "--set-rpath", "$ORIGIN/libs", file],
-    ] {
-        on_host(tool, words).success();
-    }
+    let file = root.path(&program);
+    patchelf(&["--replace-needed", "libmany.so", renamed], &file);
+    patchelf(&["--force-rpath", "--set-rpath", "$ORIGIN/libs"], &file);
     assert_fails_unwrapped(root.command(&program));
 
     let original = root.read(&program);
@@ -62,4 +53,45 @@ fn by_patchelf_0_17(variant: Variant) {
         .output()
         .success();
     assert!(root.read(&program) == original);
+}
+
+/// A copy uses the sidecar of the wrapped program. A longer name moves its string table, and a search path adds an entry to .dynamic.
+fn a_copy_by_patchelf(variant: Variant) {
+    const COPY: &str = "/app/copy";
+    let library = Build::library(variant, source("lib/many.c"), "libmany.so").build();
+    let program = Build::program(variant, source("many.c")).link(&library);
+    let root = Root::new(variant);
+    let program = root.install(&program.build(), "/app/program");
+    let renamed = "libmany-under-a-name-that-is-longer-than-what-was-there-before.so";
+    let libs = root.package("many", &[&library]);
+    let packaged = root.path(&format!("{libs}/{renamed}"));
+    fs::copy(&library, packaged).expect("copy the library");
+    root.wrap(&program).libs([&libs]).run();
+
+    root.install(&root.path(&program), COPY);
+    let file = root.path(COPY);
+    patchelf(&["--replace-needed", "libmany.so", renamed], &file);
+    let output = root.command(COPY).output().success();
+    assert_eq!(output.stdout, "sum 200\n", "{output}");
+
+    patchelf(&["--set-rpath", "/nowhere/at/all"], &file);
+    let output = root.command(COPY).output().exits_with(127);
+    let says = format!("wrap-buddy: {COPY}: changed .dynamic; wrap the program again\n");
+    assert_eq!(output.stderr, says);
+    // The path that was PT_INTERP is lost as well.
+    let check = root.wrap_buddy().args(["check", COPY]).output();
+    let says = "was changed since it was wrapped";
+    assert!(check.stdout.contains(says), "{check}");
+}
+
+/// Runs patchelf 0.17 with these words on a file.
+#[track_caller]
+fn patchelf(words: &[&str], file: &Path) {
+    let tool = tempfile::NamedTempFile::new().expect("a temporary file");
+    fs::copy(corpus::fetch("patchelf", Arch::X86_64), &tool).expect("copy patchelf");
+    let executable = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(&tool, executable).expect("chmod");
+    let tool = tool.into_temp_path();
+    let [tool, file] = [&*tool, file].map(|path| path.to_str().expect("UTF-8"));
+    on_host(tool, &[words, &[file]].concat()).success();
 }
