@@ -126,6 +126,8 @@ fn unwinds(variant: Variant, flag: &str, without: &str) {
         let wrap = root.wrap(PROGRAM).args(way.iter().copied());
         let report = wrap.report().success();
         assert_eq!(report.file(PROGRAM).needed(), ["libgcc_s.so.1"], "{way:?}");
+        let status = root.wrap_buddy().args(["status", PROGRAM]).output();
+        assert!(status.success().stdout.contains("libgcc_s.so.1"), "{way:?}");
         let output = root.command(PROGRAM).output().success();
         assert_eq!(output.stdout, "unwound\n", "{way:?}; {output}");
     }

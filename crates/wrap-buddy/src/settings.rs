@@ -94,6 +94,17 @@ impl Settings {
         Self(interpreter.into_iter().chain(rest).collect())
     }
 
+    /// The names that DT_NEEDED has in addition to the file's own.
+    pub fn added_needed(&self) -> Vec<String> {
+        let mut all = self.0.iter();
+        let added = all.find(|(name, value)| *name == NEEDED && value != NONE);
+        let names = added.map_or("", |(_, value)| value).split(' ');
+        names
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+
     /// What is another one in `after`, of the settings that are known of both.
     pub fn changes(&self, after: &Self) -> Vec<Change> {
         let both = self.0.iter().filter_map(|(name, before)| {

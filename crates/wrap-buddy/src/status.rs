@@ -349,6 +349,9 @@ fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
             .and_then(|dynamic| dynamic.search_path());
         status.interpreter = interp.map(text);
         status.search_path = search.map(|search| text(search.as_bytes()));
+        status.needed = earlier.settings.added_needed();
+        let home = path.parent().unwrap_or(Path::new("/"));
+        status.advice = status.advice.or_else(|| gone(&status.needed, home));
     }
     status.sidecar = Some(earlier.sidecar_path.clone());
     status

@@ -48,8 +48,6 @@ impl Mode {
 pub struct Tree {
     /// Debian's names, the one that the tree is about first.
     pub packages: &'static [&'static str],
-    /// Directories of libraries in the tree, other than those that every package uses.
-    pub libs: &'static [&'static str],
     /// A program in the tree that must not start before it is wrapped.
     pub program: &'static str,
     /// What a packager writes into the tree before it is wrapped.
@@ -101,9 +99,7 @@ impl Tree {
     }
 
     fn wrap(&self, place: &Place<'_>, mode: Mode) {
-        let libs = LIBRARIES.iter().chain(self.libs);
-        let wrap = place.root.wrap(place.at);
-        let wrap = wrap.only_libs(libs.map(|path| place.path(path)));
+        let wrap = place.root.wrap(place.at).only_libs([""; 0]);
         let wrap = wrap.interpreter(&place.path(INTERPRETER));
         let wrap = wrap.args(mode.flags().iter().copied());
         let wrap = match mode {
