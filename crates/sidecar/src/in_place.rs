@@ -27,6 +27,9 @@ const HEADER_LEN: usize = LINKS + 4;
 /// Bytes in front of an edit's own: offset, kind, length.
 const EDIT_HEADER_LEN: usize = 16;
 
+/// Edits at most, many times what a file has room for: whoever reads such a sidecar looks through them for each byte of the original.
+pub const MAX_EDITS: usize = 1 << 13;
+
 /// An edit, and what it put there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written<'a> {
@@ -84,8 +87,8 @@ impl InPlaceDraft<'_> {
     /// Writes the sidecar to the front of `out` and returns its length in bytes.
     ///
     /// # Errors
-    /// When `out` is too small, a link has no name or one with a NUL in it, or an edit has sides of different length or ends
-    /// behind the last offset there is.
+    /// When `out` is too small, a link has no name or one with a NUL in it, an edit has sides of different length or ends
+    /// behind the last offset there is, or there are more than [`MAX_EDITS`].
     pub fn encode(&self, out: &mut [u8]) -> Result<usize, Error> {
         if self.links.iter().any(|name| name.contains(&0)) {
             return Err(Error(c"has a string with a NUL in it"));
@@ -96,6 +99,9 @@ impl InPlaceDraft<'_> {
         let unequal = |edit: &Written<'_>| edit.written.len() != edit.edit.original.len();
         if self.edits.iter().any(unequal) {
             return Err(Error(c"has an edit that changes lengths"));
+        }
+        if self.edits.len() > MAX_EDITS {
+            return Err(Error(c"has too many edits"));
         }
         let ends = |edit: &Written<'_>| edit.edit.end().is_some();
         if !self.edits.iter().all(ends) {
@@ -181,7 +187,11 @@ impl<'a> InPlace<'a> {
             bytes.split_at_checked(bytes.len().checked_sub(text_len).filter(|_| whole)?)?;
         let rest = content.get(HEADER_LEN..)?;
         let (mut behind, mut text_behind) = (rest, text);
-        for _ in 0..u32_at(bytes, EDITS)? {
+        let edits = u32_at(bytes, EDITS)?;
+        if edits as usize > MAX_EDITS {
+            return None;
+        }
+        for _ in 0..edits {
             (_, behind, text_behind) = split_edit(behind, text_behind)?;
         }
         let edits = rest.get(..rest.len().checked_sub(behind.len())?)?;

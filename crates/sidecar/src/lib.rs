@@ -16,7 +16,7 @@ mod record;
 mod trailer;
 
 pub use draft::{Draft, DraftPatch, Value};
-pub use in_place::{InPlace, InPlaceDraft, Written};
+pub use in_place::{InPlace, InPlaceDraft, MAX_EDITS, Written};
 pub use legacy::Legacy;
 pub use record::{
     CHECKED_FROM, Edit, EditKind, Edits, Flags, HEADER_LEN, Header, MAGIC, MAGIC_1, PATCH_LEN,

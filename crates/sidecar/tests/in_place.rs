@@ -4,8 +4,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sidecar::{
-    CHECKED_FROM, Edit, EditKind, Error, InPlace, InPlaceDraft, ToolVersion, Written, checked_part,
-    checksum_of, machine,
+    CHECKED_FROM, Edit, EditKind, Error, InPlace, InPlaceDraft, MAX_EDITS, ToolVersion, Written,
+    checked_part, checksum_of, machine,
 };
 
 /// Offsets of the fields that these tests forge.
@@ -96,6 +96,25 @@ fn seal(bytes: &mut [u8]) {
     if let Some(sum) = checksum_of(bytes) {
         bytes[CHECKSUM..CHECKED_FROM].copy_from_slice(&sum.to_le_bytes());
     }
+}
+
+#[test]
+fn edits_are_bounded() {
+    let edits = vec![one_edit(0, &[], &[]); MAX_EDITS + 1];
+    let draft = |count: usize| InPlaceDraft {
+        edits: &edits[..count],
+        ..blank()
+    };
+    let most = encode(&draft(MAX_EDITS)).expect("as many as may be");
+    assert!(InPlace::parse(&most).is_ok());
+    assert!(encode(&draft(MAX_EDITS + 1)).is_err());
+    let mut more = most;
+    more.extend([0; 16]);
+    // The kind of the last is that of the others.
+    more.copy_within(FIRST_EDIT..FIRST_EDIT + 16, FIRST_EDIT + 16 * MAX_EDITS);
+    more[EDITS..EDITS + 4].copy_from_slice(&(MAX_EDITS as u32 + 1).to_le_bytes());
+    seal(&mut more);
+    assert!(InPlace::parse(&more).is_err());
 }
 
 /// What the tool relies on without looking again.

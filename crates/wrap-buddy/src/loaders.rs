@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::env;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -12,11 +13,12 @@ use etcetera::BaseStrategy;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::{AccessFlags, faccessat, geteuid};
 use sha2::{Digest, Sha256};
-use sidecar::loader::check;
+use sidecar::loader::{IMAGE_LEN, check};
 use stages::Stage;
 
 use crate::arch::Arch;
 use crate::hex::hex;
+use crate::inspect::read_regular;
 use crate::resolve::relative_file;
 
 /// Where root's loaders are by default: all users can read it, which is not so of root's home directory.
@@ -113,7 +115,7 @@ fn of_this_tool(arch: &Arch, stage: &Stage) -> Option<Loader> {
     let digest = hex(&Sha256::digest(stage.loader)[..8]);
     let name = format!("loader-{}-{digest}.bin", arch.name);
     let path = default_directory()?.join(name);
-    let there = fs::read(&path).is_ok_and(|image| image == stage.loader);
+    let there = read_image(&path).is_ok_and(|image| image == stage.loader);
     if !there && !is_writable(path.parent()?) {
         return None;
     }
@@ -164,14 +166,14 @@ fn is_writable(directory: &Path) -> bool {
 fn named_image(directory: &Path, arch: &Arch) -> Result<Loader> {
     let names = arch.loader_names();
     for path in names.iter().map(|name| directory.join(name)) {
-        match fs::read(&path) {
+        match read_image(&path) {
             Ok(image) => {
                 check(&image, arch.machine)
                     .with_context(|| path.display().to_string())
                     .context("--loader-dir-path")?;
                 return Ok(Loader::there(path));
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => bail!("{} cannot be read: {error}", path.display()),
         }
     }
@@ -186,10 +188,18 @@ fn named_image(directory: &Path, arch: &Arch) -> Result<Loader> {
     })
 }
 
+/// The loader at `path`, which a stranger may have named: nothing longer than a loader can be, and nothing that is no file.
+///
+/// # Errors
+/// As [`read_regular`].
+pub(crate) fn read_image(path: &Path) -> io::Result<Vec<u8>> {
+    read_regular(path, IMAGE_LEN as u64)
+}
+
 fn good_image(directory: &Path, arch: &Arch) -> Option<PathBuf> {
     let mut paths = arch
         .loader_names()
         .into_iter()
         .map(|name| directory.join(name));
-    paths.find(|path| fs::read(path).is_ok_and(|image| check(&image, arch.machine).is_ok()))
+    paths.find(|path| read_image(path).is_ok_and(|image| check(&image, arch.machine).is_ok()))
 }

@@ -1,6 +1,6 @@
 //! `wrap-buddy status`: what earlier runs have left of each file, by its sidecar.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use crate::cli::{Look, Output};
 use crate::crew::Crew;
 use crate::earlier::{self, Earlier, Progress, Sight, State, Way};
 use crate::inspect::{Elf, Source};
+use crate::loaders::read_image;
 use crate::naming::sidecar_name;
 use crate::plan::tool_version;
 use crate::privilege::Privilege;
@@ -390,7 +391,7 @@ pub(crate) fn own_loader_problem(path: &Path, id: Id) -> Option<String> {
 
 /// Why a stub of the version `abi` will not start the loader at `path`.
 pub(crate) fn loader_problem(path: &Path, machine: u16, abi: u16) -> Option<String> {
-    let image = match fs::read(path) {
+    let image = match read_image(path) {
         Ok(image) => image,
         Err(error) => {
             let (path, reason) = (path.display(), io_reason(&error));

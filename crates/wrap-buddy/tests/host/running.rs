@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::{contains, is_empty};
@@ -372,4 +373,45 @@ fn a_directory_without_programs_is_said_so() {
         .assert()
         .success()
         .stdout("nothing to wrap: there is no ELF file in these paths\n");
+}
+
+#[test]
+fn a_loader_that_never_ends_is_not_waited_for() {
+    let yard = Yard::new();
+    let target = TARGETS[0];
+    let program = build(&yard, target, "app");
+    let loaders = yard.path("loaders");
+    fs::create_dir(&loaders).unwrap();
+    let arch = wrap_buddy::arch::find(target.machine, 2).unwrap();
+    let loader = loaders.join(arch.usual_loader_name());
+    let run = |arguments: &[&str]| {
+        let mut tool = tool(&yard, &built_tool());
+        tool.timeout(Duration::from_secs(20)).args(arguments);
+        tool
+    };
+    let (path, lib) = (program.to_str().unwrap(), yard.path("lib"));
+    let wrap = [
+        "--paths",
+        path,
+        "--libs",
+        lib.to_str().unwrap(),
+        "--interpreter",
+        target.interpreter,
+        "--loader-dir-path",
+        loaders.to_str().unwrap(),
+    ];
+    run(&wrap).assert().success();
+    for endless in ["fifo", "/dev/zero", "/dev/ptmx"] {
+        match endless {
+            "fifo" => nix::unistd::mkfifo(&loader, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+            device => std::os::unix::fs::symlink(device, &loader).unwrap(),
+        }
+        run(&["check", path]).assert().failure();
+        run(&["status", path]).assert().failure();
+        run(&wrap)
+            .assert()
+            .failure()
+            .stderr(contains("cannot be read"));
+        fs::remove_file(&loader).unwrap();
+    }
 }
