@@ -10,7 +10,7 @@ use wrap_buddy::resolve::{Cause, Linker, Processor, Shelf, Surroundings, preload
 
 use crate::ld_so::{Listed, difference};
 
-matrix!(systems: preloads, entries_that_are_no_directories);
+matrix!(systems: preloads, entries_that_are_no_directories, a_loop_on_one_of_several_search_paths);
 matrix!(glibc: filtees);
 
 /// A root with the dynamic linker, and what it says of `/app/program` with LD_PRELOAD set to `preload`, held against the tool.
@@ -115,6 +115,42 @@ fn entries_that_are_no_directories(variant: Variant) {
             let ends = odd == "/opt/one" || (is_musl && odd == "/opt/loop");
             assert_eq!(found, !ends, "{odd} {tag}: {said}");
         }
+    }
+}
+
+/// A loop of symbolic links where the library would be, on the DT_RPATH of a library and on that of the program that has it loaded:
+/// it ends the search path that it is on, not the others.
+fn a_loop_on_one_of_several_search_paths(variant: Variant) {
+    for [of_library, of_program, expected] in [
+        ["/opt/loop:/opt/b", "/opt/own:/opt/b", "/opt/own"],
+        ["/opt/loop:/opt/b", "/opt/loop:/opt/b", "/opt/libc"],
+        ["/opt/none", "/opt/loop:/opt/b", "/opt/libc"],
+        ["/opt/b", "/opt/loop", "/opt/b"],
+    ] {
+        let case = Case::new(variant);
+        case.root.mkdir("/opt/loop");
+        symlink("libown.so", case.root.path("/opt/loop/libown.so")).expect("a symbolic link");
+        for place in ["/opt/own", "/opt/b"] {
+            case.library("libown.so", place, &[]);
+        }
+        // LD_LIBRARY_PATH comes after them.
+        if variant.libc == Libc::Glibc {
+            case.library("libown.so", "/opt/libc", &[]);
+        }
+        let path = |path: &str| format!("-Wl,--no-as-needed,--disable-new-dtags,-rpath,{path}");
+        let file = |path: &str| case.root.path(path).display().to_string();
+        let inner = file("/opt/own/libown.so");
+        case.library("libouter.so", "/opt/outer", &[&path(of_library), &inner]);
+        let outer = file("/opt/outer/libouter.so");
+        let allow = "-Wl,--allow-shlib-undefined";
+        case.program(&[allow, &path(&format!("{of_program}:/opt/outer")), &outer]);
+        let (nodes, _, said) = case.agreed("");
+        let expected = format!("{expected}/libown.so");
+        let found = nodes.iter().any(|(path, _)| *path == expected);
+        // musl gives up.
+        let is_musl = variant.libc == Libc::Musl;
+        let ends = is_musl && of_library != "/opt/b";
+        assert_eq!(found, !ends, "{of_library} {of_program}: {nodes:?} {said}");
     }
 }
 

@@ -245,6 +245,7 @@ impl<'a> Plan<'a> {
     }
 
     /// The search path that the entries which stay are.
+            list: 0,
     fn search_path(&self, is_inherited: bool) -> SearchPath {
         let entries = self.kept.iter();
         SearchPath {
@@ -282,6 +283,7 @@ impl<'a> Plan<'a> {
     /// Looks for `name` on behalf of `asker`: where ld.so is `told` to, in directories that may be put on a search path, and
     /// where ld.so looks by itself.
     pub(super) fn offer(
+                list: 0,
         &self,
         name: &OsStr,
         asker: Asker<'_>,

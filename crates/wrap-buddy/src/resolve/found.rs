@@ -47,6 +47,8 @@ pub struct Step {
     pub directory: PathBuf,
     /// Why.
     pub rule: Rule,
+    /// Which of several lists it is in that are searched by one rule.
+    pub list: usize,
 }
 
 /// The search path a file itself has.

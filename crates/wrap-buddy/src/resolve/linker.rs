@@ -136,14 +136,15 @@ impl<'a> Linker<'a> {
     /// Which directories are searched because somebody says so. `chain` are the search paths of the file that asks, of the
     /// one that had it loaded, and so on, up to the program.
     pub fn told<'p>(&self, chain: impl IntoIterator<Item = &'p SearchPath>) -> Vec<Step> {
-        let step = |rule| {
+        let step = |rule, list| {
             move |directory: &PathBuf| Step {
                 directory: directory.clone(),
                 rule,
+                list,
             }
         };
         let environment = self.surroundings.library_path.iter();
-        let environment = environment.map(step(Rule::LibraryPath));
+        let environment = environment.map(step(Rule::LibraryPath, 0));
         let mut chain = chain.into_iter();
         let Some(own) = chain.next() else {
             return environment.collect();
@@ -152,18 +153,18 @@ impl<'a> Linker<'a> {
             true => Rule::Runpath,
             false => Rule::Rpath,
         };
-        let paths = own.directories.iter().map(step(rule));
-        if self.interpreter.libc == Libc::Musl {
-            let inherited = chain.flat_map(|path| &path.directories);
-            let inherited = inherited.map(step(Rule::Rpath));
-            return environment.chain(paths).chain(inherited).collect();
-        }
-        if own.is_runpath {
+        let paths = own.directories.iter().map(step(rule, 0));
+        let is_musl = self.interpreter.libc == Libc::Musl;
+        if own.is_runpath && !is_musl {
             return environment.chain(paths).collect();
         }
-        let inherited = chain.filter(|path| !path.is_runpath);
-        let inherited = inherited.flat_map(|path| &path.directories);
-        let inherited = inherited.map(step(Rule::Rpath));
+        let inherited = chain.zip(1..);
+        let inherited = inherited.filter(|(path, _)| is_musl || !path.is_runpath);
+        let inherited =
+            inherited.flat_map(|(path, list)| path.directories.iter().map(step(Rule::Rpath, list)));
+        if is_musl {
+            return environment.chain(paths).chain(inherited).collect();
+        }
         paths.chain(inherited).chain(environment).collect()
     }
 
@@ -191,17 +192,18 @@ impl<'a> Linker<'a> {
         }
         let by_itself = std::iter::once_with(|| self.by_itself(name, asker));
         let told = told.into_iter();
-        let told = told.map(|step| Place::Directory(&step.directory, step.rule));
+        let told = told.map(|step| (Place::Directory(&step.directory, step.rule), step.list));
+        let by_itself = by_itself.flatten().map(|place| (place, 0));
         let mut ended = None;
-        for place in told.chain(by_itself.flatten()) {
-            let rule = place.rule();
-            if ended == Some(rule) {
+        for (place, list) in told.chain(by_itself) {
+            let list = (place.rule(), list);
+            if ended == Some(list) {
                 continue;
             }
             match self.search(name, place, &mut nears) {
                 Ok(None) => {}
                 Ok(Some(found)) => return Ok(found),
-                Err(Stop::List) => ended = Some(rule),
+                Err(Stop::List) => ended = Some(list),
                 Err(Stop::Search) => break,
             }
         }
@@ -446,7 +448,7 @@ impl Place<'_> {
 
 /// What ld.so gives up.
 enum Stop {
-    /// The directories that it searches by one rule.
+    /// The list of directories: one search path, LD_LIBRARY_PATH, the default directories.
     List,
     /// All of it.
     Search,
