@@ -1,6 +1,7 @@
 //! Files that leave little room, or carry what wrapping has to work with.
 
 use std::fs;
+use std::path::Path;
 
 use e2e::check::{dynamic_tags, segments, sidecar_of};
 use e2e::{Arch, Build, Kind, Libc, Root, Sample, Variant, Wrapped, assert_fails_unwrapped};
@@ -12,7 +13,7 @@ matrix!(all:
     no_room_at_the_entry_point, no_room_anywhere, no_pt_phdr, no_spare_dynamic_entry, existing_runpath, existing_rpath_is_inherited,
     existing_runpath_without_spare_entries, two_hundred_search_directories, library_that_cannot_find_its_own,
 );
-matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (relr));
+matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (relr, relr_that_ld_so_refuses));
 matrix!([aarch64_glibc_pie aarch64_glibc_exec]: (branch_protection));
 // musl has no `_r_debug` to point to.
 matrix!(glibc: debuggers_see_libraries_where_dynamic_is_a_copy);
@@ -255,6 +256,40 @@ fn relr(variant: Variant) {
     }
 }
 
+/// lld's older flag writes DT_RELR without the version of libc that goes with it: said of a program, and of a library it loads.
+fn relr_that_ld_so_refuses(variant: Variant) {
+    let flags: Vec<String> = toolchain::lld().into();
+    let flags = [&flags[..], &["-Wl,--pack-dyn-relocs=relr".to_owned()]].concat();
+    // Relative relocations, and a version of libc's that it requires.
+    let library = Build::library(variant, source("hello.c"), "libfoo.so");
+    let library = |flags: &[String]| {
+        let library = library.clone().flag("-Dmain=foo");
+        library.flags(flags.iter().cloned()).build()
+    };
+    let program = |flags: &[String], library: &Path| {
+        let build = Build::program(variant, source("hello.c")).flags(flags.iter().cloned());
+        build.flag("-Wl,--no-as-needed").link(library).build()
+    };
+    for (of_program, of_library, refused) in [
+        (&flags[..], &[][..], "/app/program"),
+        (&[], &flags, "/libfoo.so"),
+        (&[], &[], ""),
+    ] {
+        let root = Root::new(variant);
+        let library = library(of_library);
+        root.install(&program(of_program, &library), "/app/program");
+        let libs = root.package("libraries", &[&library]);
+        let output = root.wrap("/app/program").libs([libs]).run();
+        let warning = format!("{refused} has DT_RELR and does not require GLIBC_ABI_DT_RELR");
+        let is_refused = !refused.is_empty();
+        assert_eq!(output.stderr.contains(&warning), is_refused, "{output}");
+        let output = root.command("/app/program").output();
+        let says = "DT_RELR without GLIBC_ABI_DT_RELR";
+        assert_eq!(output.stderr.contains(says), is_refused, "{output}");
+        assert_eq!(output.status == Some(0), !is_refused, "{output}");
+    }
+}
+
 fn branch_protection(variant: Variant) {
     let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
     let built = Build::program(variant, source("bti.c"))
@@ -273,12 +308,7 @@ fn branch_protection(variant: Variant) {
 }
 
 /// Puts a program and its libraries into a root, shows that it fails, wraps it, and compares what it prints.
-fn wrap_and_run(
-    variant: Variant,
-    built: &std::path::Path,
-    libraries: &[&std::path::Path],
-    says: &str,
-) -> Wrapped {
+fn wrap_and_run(variant: Variant, built: &Path, libraries: &[&Path], says: &str) -> Wrapped {
     let root = Root::new(variant);
     root.install(built, "/app/program");
     assert_fails_unwrapped(root.command("/app/program"));

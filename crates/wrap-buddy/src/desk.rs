@@ -712,7 +712,8 @@ impl<'a> Desk<'a> {
         let nothing_to_add = resolution.added.is_empty()
             && resolution.front.is_empty()
             && resolution.ignored.is_empty()
-            && resolution.unmet.is_empty();
+            && resolution.unmet.is_empty()
+            && resolution.unversioned_relr.is_empty();
         let own = elf.interp.as_ref().map(|interp| Path::new(&interp.path));
         keeps_search
             && nothing_to_add

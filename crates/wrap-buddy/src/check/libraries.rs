@@ -9,9 +9,9 @@ use super::file::noexec;
 use super::solve::{self, Wanted};
 use super::subject::Subject;
 use super::{Desk, FileCheck, State, kernel};
-use crate::inspect::{Dynamic, Elf, Kind, Priority, RELR_VERSION};
+use crate::inspect::{Kind, Priority};
 use crate::interpreter::{Fit, Interpreter, Libc};
-use crate::resolve::{Asker, Cause, Linker, Lost, Misfit, Node, Tree, misfit};
+use crate::resolve::{Asker, Cause, Linker, Lost, Misfit, Tree, misfit};
 use crate::shell::quoted;
 use crate::status::{loader_problem, own_loader_problem};
 use crate::{alignment, arch};
@@ -332,33 +332,9 @@ impl Look<'_, '_> {
                 self.file.problems.push(problem.of(soname));
             }
         }
-        let knows_relr = |node: &Node| {
-            let defined = node.found.elf.dynamic.iter().flat_map(|own| &own.defines);
-            { defined }.any(|version| version == RELR_VERSION)
-        };
-        if interpreter.libc == Libc::Glibc && tree.nodes.iter().any(knows_relr) {
-            let own = (self.inside, &self.subject.elf);
-            let loaded = tree
-                .nodes
-                .iter()
-                .map(|node| (&*node.found.path, &*node.found.elf));
-            let lacks = |elf: &Elf| {
-                elf.dynamic
-                    .as_ref()
-                    .is_some_and(Dynamic::lacks_relr_version)
-            };
-            for (path, _) in std::iter::once(own)
-                .chain(loaded)
-                .filter(|(_, elf)| lacks(elf))
-            {
-                let text = format!(
-                    "{} has DT_RELR and does not require {RELR_VERSION}: ld.so refuses it: link it with \
-                     -z pack-relative-relocs",
-                    path.display()
-                );
-                let problem = Problem::new(Diagnosis::RelrWithoutVersion, text);
-                self.file.problems.push(problem);
-            }
+        for refused in &tree.unversioned_relr {
+            let problem = Problem::new(Diagnosis::RelrWithoutVersion, refused.to_string());
+            self.file.problems.push(problem);
         }
         for unmet in &tree.unmet {
             let newest = unmet.newest.as_ref();

@@ -11,7 +11,7 @@ use super::style::{Style, shown};
 use super::{FileReport, Page, Report, Status, styled};
 use crate::cli::Output;
 use crate::plan::{FileEdit, Plan, StubPlan, frozen};
-use crate::resolve::{Missing, Unmet};
+use crate::resolve::{Missing, Unmet, UnversionedRelr};
 use crate::settings::Change;
 use crate::slot::Place;
 
@@ -249,7 +249,7 @@ fn tag_name(edit: &FileEdit, plan: &Plan) -> &'static str {
 }
 
 fn write_warnings(out: &mut Page, report: &Report) {
-    let mut said: Vec<&Unmet> = Vec::new();
+    let mut said = Vec::new();
     for warning in &report.warnings {
         out.line(format!("{}: {warning}", self::warning()));
     }
@@ -266,12 +266,16 @@ fn write_warnings(out: &mut Page, report: &Report) {
         }
     }
     for file in &report.files {
-        let unmet = file.plan.iter().flat_map(|plan| &plan.resolution.unmet);
-        for unmet in unmet {
+        let Some(resolution) = file.plan.as_ref().map(|plan| &plan.resolution) else {
+            continue;
+        };
+        let unmet = resolution.unmet.iter().map(Unmet::to_string);
+        let refused = resolution.unversioned_relr.iter();
+        for text in unmet.chain(refused.map(UnversionedRelr::to_string)) {
             // Of a library that many programs share.
-            if !said.contains(&unmet) {
-                out.line(format!("{}: {unmet}", self::warning()));
-                said.push(unmet);
+            if !said.contains(&text) {
+                out.line(format!("{}: {text}", self::warning()));
+                said.push(text);
             }
         }
     }

@@ -109,6 +109,7 @@ fn program_with(
     let walk = Walk::new(linker, subject, own, &extra, &mut policy);
     let mut plan = policy.plan;
     plan.result.unmet = walk.unmet(|found| !is_of_system(found));
+    plan.result.unversioned_relr = walk.unversioned_relr(|found| !is_of_system(found));
     match private::unwinder(&plan, &walk) {
         Some(Ok(added)) if !by_libc => return Err(added),
         Some(Err(sentence)) => plan.result.private.push(sentence),
@@ -203,6 +204,7 @@ fn library_with(
         result,
         searched: walk.searched().cloned().collect(),
     }
+    plan.result.unversioned_relr = walk.unversioned_relr(|found| !is_of_system(found));
 }
 
 /// The system's own libraries are not ours to judge.

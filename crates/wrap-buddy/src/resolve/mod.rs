@@ -26,7 +26,7 @@ pub use processor::Processor;
 pub use search_path::{Entry, Relative, relative_file, search_path};
 pub use shelf::{Misfit, Probe, Shelf, misfit};
 pub use tree::{Dispensable, Lost, Opener, Tree};
-pub use versions::Unmet;
+pub use versions::{Unmet, UnversionedRelr};
 pub use walk::{Asker, Cause, Node};
 
 use std::collections::{HashMap, HashSet};
@@ -165,6 +165,8 @@ pub struct Resolution {
     pub movable: Vec<PathBuf>,
     /// Symbol versions that will not be found.
     pub unmet: Vec<Unmet>,
+    /// Files that ld.so will refuse for what they lack.
+    pub unversioned_relr: Vec<UnversionedRelr>,
     /// What the user may want to know of the choices made.
     pub notes: Vec<String>,
     /// Every library found: the name it was asked for by, and where it is.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::found::{Found, Near, SearchPath};
 use super::linker::Linker;
-use super::versions::Unmet;
+use super::versions::{Unmet, UnversionedRelr};
 use super::walk::{Answer, Asker, Cause, Node, Policy, Request, Walk};
 use crate::interpreter::Libc;
 
@@ -43,6 +43,8 @@ pub struct Tree {
     pub dispensable: Vec<Dispensable>,
     /// Symbol versions that would not be found.
     pub unmet: Vec<Unmet>,
+    /// Files that are refused for what they lack.
+    pub unversioned_relr: Vec<UnversionedRelr>,
 }
 
 impl Tree {
@@ -94,11 +96,13 @@ pub(super) fn tree(linker: &Linker<'_>, subject: Asker<'_>, opener: Option<&Open
     };
     let walk = Walk::new(linker, subject, own, &preloads, &mut policy);
     let unmet = walk.unmet(|_| true);
+    let unversioned_relr = walk.unversioned_relr(|_| true);
     Tree {
         nodes: walk.nodes,
         lost: policy.lost,
         dispensable: policy.dispensable,
         unmet,
+        unversioned_relr,
     }
 }
 

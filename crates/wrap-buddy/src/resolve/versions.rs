@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::inspect::{Elf, Required};
+use crate::inspect::{Elf, RELR_VERSION, Required};
 
 /// Versions that a file requires of a library and that it does not define.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,20 @@ impl fmt::Display for Unmet {
             write!(f, ", which has {newest} at most")?;
         }
         f.write_str(": it will not start with this library")
+    }
+}
+
+/// A file with DT_RELR that does not require the version of libc that says so: glibc's ld.so refuses it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnversionedRelr(pub PathBuf);
+
+impl fmt::Display for UnversionedRelr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.0.display();
+        write!(
+            f,
+            "{path} has DT_RELR and does not require {RELR_VERSION}: ld.so refuses it: link it with -z pack-relative-relocs"
+        )
     }
 }
 

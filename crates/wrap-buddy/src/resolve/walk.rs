@@ -6,13 +6,14 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::found::{Found, SearchPath, Step};
 use super::linker::Linker;
-use super::versions::{self, Unmet};
-use crate::inspect::{Elf, Inode};
+use super::versions::{self, Unmet, UnversionedRelr};
+use crate::inspect::{Dynamic, Elf, Inode, RELR_VERSION};
 use crate::interpreter::Libc;
 
 /// What has a library loaded.
@@ -215,6 +216,31 @@ impl<'a> Walk<'a> {
             unmet.extend(versions::unmet(&found.path, &found.elf, library));
         }
         unmet
+    }
+
+    /// The file itself, and those of the libraries that are `judged`, that ld.so refuses: a libc that does not define the version
+    /// they lack comes with an ld.so that does not ask for it.
+    pub fn unversioned_relr(&self, judged: impl Fn(&Found) -> bool) -> Vec<UnversionedRelr> {
+        let knows = |elf: &Elf| {
+            let mut defined = elf.dynamic.iter().flat_map(|own| &own.defines);
+            defined.any(|version| version == RELR_VERSION)
+        };
+        let libraries = self.nodes.iter().map(|node| &node.found);
+        if self.linker.interpreter.libc != Libc::Glibc
+            || !libraries.clone().any(|found| knows(&found.elf))
+        {
+            return Vec::new();
+        }
+        let libraries = libraries.filter(|found| judged(found));
+        let libraries = libraries.map(|found| (found.path.as_path(), &*found.elf));
+        let files = iter::once((self.subject.path, self.subject.elf)).chain(libraries);
+        let lacking = files.filter(|(_, elf)| {
+            let own = elf.dynamic.as_ref();
+            own.is_some_and(Dynamic::lacks_relr_version)
+        });
+        lacking
+            .map(|(path, _)| UnversionedRelr(path.to_owned()))
+            .collect()
     }
 
     /// Loads what the file `by`, which has the slot `at`, asks for. What it filters goes right in front of it, and has its own

@@ -351,7 +351,11 @@ impl From<&Plan> for Details {
                     path: text(path),
                 })
                 .collect(),
-            warnings: resolution.unmet.iter().map(ToString::to_string).collect(),
+            warnings: {
+                let unmet = resolution.unmet.iter().map(ToString::to_string);
+                let refused = resolution.unversioned_relr.iter();
+                unmet.chain(refused.map(ToString::to_string)).collect()
+            },
         }
     }
 }
