@@ -130,9 +130,10 @@ pub struct Cli {
     #[arg(help_heading = "Libraries", long, value_enum, default_value_t)]
     pub search: Search,
 
-    /// Leave directories of --libs off the search path that have nothing a program needs to start
+    /// Leave directories of --libs off the search path that have nothing a file needs to be loaded
     ///
-    /// Without it they are at its end, where they have libraries for the program: for what it opens by name.
+    /// Without it they are at its end, where they have libraries for the file, in programs and in libraries that open others by
+    /// name.
     #[arg(help_heading = "Libraries", long)]
     pub search_minimal: bool,
 

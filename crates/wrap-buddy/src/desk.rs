@@ -100,6 +100,8 @@ pub struct Desk<'a> {
     names_loaders: bool,
     libs: &'a [PathBuf],
     runtime_dependencies: &'a [PathBuf],
+    /// Whether there may be directories on the search path of a library for what it opens by name.
+    serves_opened: bool,
     verbose: bool,
     force: bool,
     /// What all files have to lie in, if they are made relocatable.
@@ -129,6 +131,8 @@ impl<'a> Desk<'a> {
             inherited: cli.search == Search::Rpath,
             libs,
             runtime_dependencies,
+            serves_opened: !runtime_dependencies.is_empty()
+                || (!libs.is_empty() && !cli.search_minimal),
             names_loaders: cli.loader_dir_path.is_some(),
             verbose: cli.output.verbose,
             force: cli.force,
@@ -291,7 +295,10 @@ impl<'a> Desk<'a> {
         mut subject: Subject<'a>,
         may_link: &dyn Fn(&Path) -> bool,
     ) -> Look {
-        let opens = !self.runtime_dependencies.is_empty()
+        let opens = self.serves_opened
+            && self
+                .resolver
+                .serves_opened(&subject.elf, &subject.interpreter)
             && !imports(&subject.elf, &mut subject.source, &DLOPEN).is_empty();
         let for_opened = opens.then(|| self.resolve_library(candidate, &subject, true));
         let for_opened = for_opened.filter(|one| one.search_changes && one.missing.is_empty());
@@ -303,7 +310,7 @@ impl<'a> Desk<'a> {
                 match planned_so {
                     Ok(plan) => {
                         return Look::Library {
-                            report: planned(candidate.shown.clone(), plan),
+                            report: self.planned(candidate.shown.clone(), plan, None),
                             no_room: None,
                         };
                     }
@@ -320,7 +327,8 @@ impl<'a> Desk<'a> {
             .dynamic
             .as_ref()
             .and_then(|own| own.runpath.as_ref());
-        let note = reason.map(|reason| no_room_for_opened(&reason, runpath.is_some()));
+        let is_given = !self.runtime_dependencies.is_empty();
+        let note = reason.map(|reason| no_room_for_opened(&reason, is_given, runpath.is_some()));
         let mut look = self.library_with_needs(candidate, subject, may_link);
         if let Look::Library { report, .. } = &mut look {
             report.notes.extend(note);
@@ -813,14 +821,19 @@ fn preloader_warning(preloader: &str, earlier: Option<Way>) -> String {
     )
 }
 
-/// What there is to say of a library that opens others by name, and has no room for the directories of these.
-fn no_room_for_opened(reason: &str, has_runpath: bool) -> String {
+/// What there is to say of a library that opens others by name, and has no room for the directories of these. Where nothing but
+/// `--libs` names them, that is the same for all such libraries, of which there may be many that never miss these.
+fn no_room_for_opened(reason: &str, is_given: bool, has_runpath: bool) -> String {
     let advice = match has_runpath {
         true => "wrap the programs that open it with --needed and the names of what it opens",
         false => "wrap the programs that open it with --search rpath",
     };
+    let (flag, reason) = match is_given {
+        true => ("--runtime-dependencies", format!(": {reason}")),
+        false => ("--libs", String::new()),
+    };
     format!(
-        "it opens libraries by name (dlopen) and does not search --runtime-dependencies for them, as there is no room for these on its search path: {reason}; {advice}"
+        "it opens libraries by name (dlopen) and does not search {flag} for them, as there is no room for these on its search path{reason}; {advice}"
     )
 }
 

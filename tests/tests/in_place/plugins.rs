@@ -11,7 +11,8 @@ matrix!(systems:
     a_library_outside_that_finds_nothing,
 );
 matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
-    what_a_library_opens_is_found, no_room_for_what_it_opens
+    what_a_library_opens_is_found, what_a_library_opens_is_in_libs, no_room_for_what_it_opens,
+    no_room_for_what_is_in_libs
 ));
 matrix!([x86_64_musl_pie]: (musl_looks_for_the_program));
 
@@ -117,7 +118,7 @@ fn what_a_library_opens_is_found(variant: Variant) {
         let built = opens(variant, flags);
         let plugin = opener.install(&built);
         let dir = opener.root.package("foo", &[foo(variant)]);
-        let given = ["--runtime-dependencies", &dir];
+        let given = ["--search-minimal", "--runtime-dependencies", &dir];
         // What the program finds is of no use to the library.
         opener.wrap("/app/open", &[]).args(given).run();
         let output = opener.open(&plugin).success();
@@ -140,6 +141,93 @@ fn what_a_library_opens_is_found(variant: Variant) {
         report.file(&path).is("skipped", &["finds what it needs"]);
         opener.is_untouched(&alone, &path);
     }
+}
+
+/// `--libs` are for what a library opens by name as well, and for nothing else in it. Nothing is searched for there that the
+/// library has next to itself.
+fn what_a_library_opens_is_in_libs(variant: Variant) {
+    let runpath = "-Wl,--enable-new-dtags,-rpath,$ORIGIN";
+    for (flags, tag, own) in [
+        (&[][..], "RPATH", &[][..]),
+        (&[runpath], "RUNPATH", &["$ORIGIN"]),
+    ] {
+        let opener = Opener::new(variant);
+        let built = opens(variant, flags);
+        let plugin = opener.install(&built);
+        let alone = other(variant, "libalone.so");
+        let alone_path = opener.install(&alone);
+        let dir = opener.root.package("foo", &[foo(variant)]);
+        opener.root.mkdir("/opt/empty");
+        let wrap = || opener.wrap("/app", &["/opt/empty", &dir]);
+
+        wrap().args(["--search-minimal"]).run();
+        opener.is_untouched(&built, &plugin);
+        let output = opener.open(&plugin).success();
+        assert!(output.stdout.contains("libfoo.so"), "{output}");
+
+        let report = wrap().report().success();
+        report.file(&plugin).is("edited", &[]);
+        let libc = opener.root.library_dirs();
+        let libs: Vec<&str> = own.iter().copied().chain([&*dir]).collect();
+        let libs: Vec<&str> = libs
+            .into_iter()
+            .chain(libc.iter().map(|one| &**one))
+            .collect();
+        let edited = opener.edited(&built, &plugin);
+        edited.searches(tag, &libs);
+        opener.says(&plugin, SAYS);
+        opener.is_untouched(&alone, &alone_path);
+        let again = wrap().report().success();
+        again
+            .file(&plugin)
+            .is("skipped", &["edited in place already"]);
+
+        opener
+            .root
+            .wrap_buddy()
+            .args(["restore", "/app"])
+            .output()
+            .success();
+        opener.is_untouched(&built, &plugin);
+    }
+}
+
+/// It is not said once for each of many, and what the report says to do is what helps.
+fn no_room_for_what_is_in_libs(variant: Variant) {
+    let opener = Opener::new(variant);
+    let lld = toolchain::lld();
+    let flags: Vec<&str> = lld.iter().map(String::as_str).collect();
+    let built = opens(variant, &flags);
+    let plugin = opener.install(&built);
+    let dir = opener.root.package("foo", &[foo(variant)]);
+    let warnings = |args: &[&str]| -> Vec<String> {
+        let wrap = opener.wrap("/app", &[&dir]);
+        let output = wrap.args(args.iter().copied()).run();
+        let lines = output.stderr.lines();
+        let lines = lines.filter(|line| line.contains("opens libraries by name"));
+        lines.map(str::to_owned).collect()
+    };
+    let [said] = &warnings(&[])[..] else {
+        panic!("one warning");
+    };
+    let words = [&*plugin, "does not search --libs", "--search rpath"];
+    assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    opener.is_untouched(&built, &plugin);
+    let output = opener.open(&plugin).success();
+    assert!(output.stdout.contains("libfoo.so"), "{output}");
+
+    for number in 0..20 {
+        let path = format!("/app/plugins/{number}.so");
+        opener.root.install(&built, &path);
+    }
+    let [said] = &warnings(&[])[..] else {
+        panic!("one warning");
+    };
+    assert!(said.contains("21 files (names with --verbose)"), "{said}");
+    assert_eq!(warnings(&["--search-minimal"]), [""; 0]);
+    assert_eq!(warnings(&["--search", "rpath"]), [""; 0]);
+    opener.is_untouched(&built, &plugin);
+    opener.says(&plugin, SAYS);
 }
 
 /// What the report says to do is what helps.

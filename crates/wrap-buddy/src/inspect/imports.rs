@@ -27,11 +27,7 @@ fn of_class<'n, H: FileHeader<Endian = LittleEndian>>(
     let strings = elf.offset_of(dynamic.value(elf::DT_STRTAB)?)?;
     let strings_len = dynamic.value(elf::DT_STRSZ)?;
     // Most files import none of them, which their strings show. Linkers let one name be the end of another.
-    let mut ends: Vec<(u64, &'n str)> = Vec::new();
-    for name in names {
-        let places = places_of(source, strings, strings_len, name)?;
-        ends.extend(places.into_iter().map(|at| (at, *name)));
-    }
+    let ends = places_of(source, strings, strings_len, names)?;
     if ends.is_empty() {
         return Some(Vec::new());
     }
@@ -56,22 +52,28 @@ fn of_class<'n, H: FileHeader<Endian = LittleEndian>>(
     Some(found)
 }
 
-/// Where `name` and the NUL that ends it begin in the table of strings at `offset`, counted from there.
-fn places_of(source: &mut Source, offset: u64, len: u64, name: &str) -> Option<Vec<u64>> {
-    let wanted = [name.as_bytes(), b"\0"].concat();
+/// Where each of `names`, with the NUL that ends it, begins in the table of strings at `offset`, counted from there.
+fn places_of<'n>(
+    source: &mut Source,
+    offset: u64,
+    len: u64,
+    names: &[&'n str],
+) -> Option<Vec<(u64, &'n str)>> {
+    let wanted = names.iter().map(|name| [name.as_bytes(), b"\0"].concat());
+    let wanted: Vec<Vec<u8>> = wanted.collect();
+    let longest = wanted.iter().map(Vec::len).max().unwrap_or(0) as u64;
     let mut places = Vec::new();
     let mut at = 0;
     while at < len {
         // A name that begins in this chunk, whole.
         let chunk = source
-            .read(offset + at, (len - at).min(CHUNK + wanted.len() as u64))
+            .read(offset + at, (len - at).min(CHUNK + longest))
             .ok()?;
-        let begins = crate::bytes::occurrences(&chunk, &wanted).map(|place| place as u64);
-        places.extend(
-            begins
-                .filter(|place| *place < CHUNK)
-                .map(|place| at + place),
-        );
+        for (wanted, name) in wanted.iter().zip(names) {
+            let begins = crate::bytes::occurrences(&chunk, wanted).map(|place| place as u64);
+            let begins = begins.filter(|place| *place < CHUNK);
+            places.extend(begins.map(|place| (at + place, *name)));
+        }
         at += CHUNK;
     }
     Some(places)

@@ -318,11 +318,18 @@ impl Choice<'_> {
     /// tools see it or, where there is no such place, elsewhere.
     fn make(&self, ground: &Ground<'_>) -> Result<(Changes, Vec<OsString>, Option<Links>), String> {
         let levels = [Visibility::Listed, Visibility::Unlisted, Visibility::Hidden];
+        let mut reason = String::new();
         if self.essential.len() < self.search.len() {
             for allowed in levels {
-                if let Ok(changes) = self.changes(ground, self.search, allowed) {
-                    return Ok((changes, self.search.to_owned(), None));
+                match self.changes(ground, self.search, allowed) {
+                    Ok(changes) => return Ok((changes, self.search.to_owned(), None)),
+                    Err(why) => reason = why,
                 }
+            }
+            // Nothing else is to be told: that would be an edit without changes.
+            let has_more = !self.essential.is_empty() || !self.needed.0.is_empty();
+            if self.interpreter.is_none() && !has_more {
+                return Err(reason);
             }
         }
         let search = self.essential.to_owned();
@@ -331,7 +338,6 @@ impl Choice<'_> {
             false => self.links(),
         };
         let unconditional = self.unconditional();
-        let mut reason = String::new();
         for allowed in levels {
             match self.changes(ground, &search, allowed) {
                 Ok(changes) => return Ok((changes, search, None)),

@@ -15,6 +15,9 @@ use crate::resolve::{Missing, Unmet, UnversionedRelr};
 use crate::settings::Change;
 use crate::slot::Place;
 
+/// How many files are named that the same is said of, unless the user wants to hear all.
+const NAMED: usize = 10;
+
 /// Writes the whole report.
 pub fn write(
     report: &Report,
@@ -36,7 +39,7 @@ pub fn write(
 
     let mut page = Page::default();
     if !output.quiet {
-        write_warnings(&mut page, report);
+        write_warnings(&mut page, report, output.verbose);
         write_missing_of_libraries(&mut page, report);
     }
     let failed = report
@@ -248,7 +251,7 @@ fn tag_name(edit: &FileEdit, plan: &Plan) -> &'static str {
     }
 }
 
-fn write_warnings(out: &mut Page, report: &Report) {
+fn write_warnings(out: &mut Page, report: &Report, verbose: bool) {
     let mut said = Vec::new();
     for warning in &report.warnings {
         out.line(format!("{}: {warning}", self::warning()));
@@ -257,6 +260,12 @@ fn write_warnings(out: &mut Page, report: &Report) {
         let warning = self::warning();
         match paths.as_slice() {
             [path] => out.line(format!("{warning}: {}: {note}", shown(path))),
+            paths if paths.len() > NAMED && !verbose => {
+                let count = paths.len();
+                out.line(format!(
+                    "{warning}: {count} files (names with --verbose): {note}"
+                ));
+            }
             paths => {
                 out.line(format!("{warning}: {} files: {note}", paths.len()));
                 for path in paths {

@@ -16,8 +16,8 @@ use super::search_path::{self, OwnEntry, compose, own_entries};
 use super::shelf::Shelf;
 use super::walk::{Answer, Asker, Cause, Policy, Request, Walk};
 use super::{Added, Edited, Missing, Resolution, Settings, Stranded, Unopened, freeze, private};
-use crate::inspect::Priority;
-use crate::interpreter::Libc;
+use crate::inspect::{Elf, Priority};
+use crate::interpreter::{Interpreter, Libc};
 
 /// What every walk goes by.
 #[derive(Clone, Copy)]
@@ -125,12 +125,7 @@ fn program_with(
     }
 
     let count = settings.libraries.len();
-    let origin = subject.path.parent().unwrap_or(Path::new("/"));
-    let spare = (0..count).filter(|&index| {
-        let directory = grounds.shelf.real(&settings.libraries[index]);
-        // What stays behind when the tree moves is no good to a program in it.
-        !settings.minimal && (!settings.relocatable || settings.given.joins(&directory, origin))
-    });
+    let spare = spare(grounds, subject.path);
     let mut result = plan.finish(count..count + always.len(), spare);
     result.inherited = inherited;
     // The same directories, under another name.
@@ -144,9 +139,21 @@ fn program_with(
     })
 }
 
+/// Which directories of `--libs` the file at `path` may have at the end of its search path, for what it opens by name.
+fn spare(Grounds { settings, shelf }: Grounds<'_>, path: &Path) -> impl Iterator<Item = usize> {
+    let origin = path.parent().unwrap_or(Path::new("/"));
+    let libraries = settings.libraries.iter().enumerate();
+    let spare = libraries.filter(move |(_, directory)| {
+        // What stays behind when the tree moves is no good to a file in it.
+        !settings.minimal
+            && (!settings.relocatable || settings.given.joins(&shelf.real(directory), origin))
+    });
+    spare.map(|(index, _)| index)
+}
+
 /// What the library `subject` needs itself, looked for as ld.so will for the library alone. Its search path changes only if it
 /// does not find all of that by its own, or where ld.so looks anyway, or if it `opens` others by name: directories that are there
-/// whatever they resolve are for these.
+/// whatever they resolve, and those of `--libs` that have libraries, are for these.
 pub(super) fn library(
     grounds: Grounds<'_>,
     subject: Asker<'_>,
@@ -156,6 +163,14 @@ pub(super) fn library(
     further::search(grounds, subject, linker, |further| {
         library_with(grounds, subject, linker, opens, further)
     })
+}
+
+/// Whether what the library `elf` opens by name is looked for on a search path of its own that may be changed. musl looks for it on
+/// behalf of the program, whatever calls dlopen (ldso/dynlink.c, dlopen); and what inherits from every program need not be told.
+pub(super) fn serves_opened(settings: &Settings, elf: &Elf, interpreter: &Interpreter) -> bool {
+    let dynamic = elf.dynamic.as_ref();
+    let has_runpath = dynamic.is_some_and(|own| own.runpath.is_some());
+    interpreter.libc != Libc::Musl && (has_runpath || !settings.inherited)
 }
 
 /// The same, with `further` directories.
@@ -169,14 +184,11 @@ fn library_with(
     let Settings {
         libraries,
         runtime_dependencies,
-        inherited,
         ..
     } = grounds.settings;
     let dynamic = subject.elf.dynamic.as_ref();
     let has_runpath = dynamic.is_some_and(|own| own.runpath.is_some());
-    // musl looks for what is opened on behalf of the program, whatever calls dlopen (ldso/dynlink.c, dlopen); and what inherits
-    // from every program need not be told.
-    let opens = opens && linker.interpreter.libc != Libc::Musl && (has_runpath || !inherited);
+    let opens = opens && serves_opened(grounds.settings, subject.elf, linker.interpreter);
     let always = match opens {
         true => libraries.len()..libraries.len() + runtime_dependencies.len(),
         false => 0..0,
@@ -192,19 +204,21 @@ fn library_with(
     let walk = Walk::new(linker, subject, own, &[], &mut policy);
     let mut plan = policy.plan;
     plan.result.unmet = walk.unmet(|found| !is_of_system(found));
+    plan.result.unversioned_relr = walk.unversioned_relr(|found| !is_of_system(found));
     let needs_help = !plan.used.is_empty();
     if linker.interpreter.libc != Libc::Musl {
         plan.open(&walk, None);
     }
     let helped = !plan.used.is_empty();
-    let mut result = plan.finish(always.clone(), []);
-    result.search_changes &= helped || !always.is_empty();
+    let spare = spare(grounds, subject.path).filter(|_| opens);
+    let mut result = plan.finish(always.clone(), spare);
+    result.essential_changes &= helped || !always.is_empty();
+    result.search_changes &= result.essential_changes || result.search.len() > result.essential;
     result.inherited = !needs_help && !has_runpath;
     Attempt {
         result,
         searched: walk.searched().cloned().collect(),
     }
-    plan.result.unversioned_relr = walk.unversioned_relr(|found| !is_of_system(found));
 }
 
 /// The system's own libraries are not ours to judge.
@@ -231,6 +245,7 @@ impl<'a> Plan<'a> {
         let offered = offered.map(|(index, directory)| Step {
             directory: directory.clone(),
             rule: Rule::Offered(index),
+            list: 0,
         });
         Self {
             settings,
@@ -247,7 +262,6 @@ impl<'a> Plan<'a> {
     }
 
     /// The search path that the entries which stay are.
-            list: 0,
     fn search_path(&self, is_inherited: bool) -> SearchPath {
         let entries = self.kept.iter();
         SearchPath {
@@ -269,6 +283,7 @@ impl<'a> Plan<'a> {
             .map(|(directory, index)| Step {
                 directory: directory.clone(),
                 rule: Rule::Offered(index),
+                list: 0,
             })
             .collect()
     }
@@ -285,7 +300,6 @@ impl<'a> Plan<'a> {
     /// Looks for `name` on behalf of `asker`: where ld.so is `told` to, in directories that may be put on a search path, and
     /// where ld.so looks by itself.
     pub(super) fn offer(
-                list: 0,
         &self,
         name: &OsStr,
         asker: Asker<'_>,

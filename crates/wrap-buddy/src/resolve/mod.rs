@@ -252,6 +252,11 @@ impl Resolver {
         linker.as_ref().map(library).unwrap_or_default()
     }
 
+    /// Whether the library `elf` looks for what it opens by name on a search path of its own that may be changed.
+    pub fn serves_opened(&self, elf: &Elf, interpreter: &Interpreter) -> bool {
+        closure::serves_opened(&self.settings, elf, interpreter)
+    }
+
     fn grounds(&self) -> Grounds<'_> {
         Grounds {
             settings: &self.settings,
