@@ -6,7 +6,7 @@ use object::elf;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Elf;
+use super::{Dynamic, Elf};
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -50,8 +50,7 @@ impl Kind {
             }
             elf::ET_EXEC if has_interp => Self::Program,
             elf::ET_EXEC => Self::StaticProgram,
-            // A library may have a PT_INTERP: glibc's libc.so.6 prints its version when it is started.
-            elf::ET_DYN if has_interp && (is_pie || lost_interp || elf.soname().is_none()) => {
+            elf::ET_DYN if has_interp && (is_pie || lost_interp || is_linked_as_program(elf)) => {
                 Self::Program
             }
             elf::ET_DYN if has_interp => Self::Library,
@@ -78,6 +77,13 @@ impl Kind {
             Self::Program | Self::StaticProgram | Self::StaticPie | Self::Library | Self::Script
         )
     }
+}
+
+/// What an ET_DYN with a PT_INTERP is that does not say so by DF_1_PIE, as none does from linkers of before 2015: a library may have
+/// a PT_INTERP, such as glibc's libc.so.6, which prints its version when it is started. Linkers put DT_DEBUG into programs only.
+fn is_linked_as_program(elf: &Elf) -> bool {
+    let has_debug = |dynamic: &Dynamic| dynamic.value(elf::DT_DEBUG).is_some();
+    elf.soname().is_none() && elf.dynamic.as_ref().is_none_or(has_debug)
 }
 
 impl fmt::Display for Kind {
