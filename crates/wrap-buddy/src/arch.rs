@@ -158,13 +158,16 @@ pub fn host() -> Option<&'static Arch> {
         .find(|arch| arch.rust_name == std::env::consts::ARCH)
 }
 
+/// The ABI of EM_X86_64 with 32-bit addresses.
+pub const X32: &str = "x32";
+
 /// An architecture in words, also one without a row.
 pub fn describe(machine: u16, class: u8) -> String {
     if let Some(arch) = find(machine, class) {
         return arch.name.to_owned();
     }
     let name = match machine {
-        machine::X86_64 => "x32",
+        machine::X86_64 => X32,
         2 | 18 | 43 => "SPARC",
         8 => "MIPS",
         20 => "PowerPC",

@@ -3,7 +3,7 @@
 use std::fs;
 
 use e2e::legacy::Legacy;
-use e2e::{Arch, Kind, Libc, Sample, Variant, matrix, run, tool};
+use e2e::{Arch, Build, Kind, Libc, Root, Sample, Variant, matrix, run, source, tool};
 
 use crate::desk::{check, human};
 
@@ -21,6 +21,19 @@ fn a_sidecar_that_is_gone() {
     assert!(checked.text().contains("put it back"), "{}", checked.output);
     fs::rename(&away, &sidecar).expect("move it back");
     check(&sample.root, &sample.program, &[]).is(&[]);
+}
+
+/// Emulators do not know it.
+#[test]
+fn a_program_for_x32() {
+    let root = Root::new(HOST);
+    let flags = ["-mx32", "-nostdlib", "-static", "-Wl,-e,foo"];
+    let build = Build::program(HOST, source("lib/foo.c")).flags(flags);
+    let program = root.install(&build.build(), "/app/program");
+    let checked = check(&root, &program, &[]);
+    let says = ["it is for x32", "CONFIG_X86_X32_ABI", "syscall.x32=y"];
+    let text = &checked.output.stdout;
+    assert!(says.iter().all(|one| text.contains(one)), "{text}");
 }
 
 /// Wrapped, and then the store was cleaned up.

@@ -171,10 +171,15 @@ fn machine_of(desk: &Desk<'_>, source: &mut Source, name: &str, file: &mut FileC
                 ),
             };
             file.problems.push(Problem::new(diagnosis, text));
-            file.next.push(Next::told(format!(
-                "take the one for this machine, or have {name} emulated: Debian's qemu-user-static with \
-                 binfmt-support, or boot.binfmt.emulatedSystems of NixOS"
-            )));
+            file.next.push(Next::told(match name {
+                // Nothing emulates it.
+                arch::X32 => "take the one for this machine, or start a kernel with CONFIG_X86_X32_ABI with syscall.x32=y"
+                    .to_owned(),
+                name => format!(
+                    "take the one for this machine, or have {name} emulated: Debian's qemu-user-static with \
+                     binfmt-support, or boot.binfmt.emulatedSystems of NixOS"
+                ),
+            }));
         }
     }
 }
