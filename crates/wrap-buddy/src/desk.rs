@@ -360,6 +360,8 @@ impl<'a> Desk<'a> {
         let mut missing = std::mem::take(&mut resolution.missing);
         self.hint(&mut missing, elf, interpreter);
         let failed = candidate.named && !missing.is_empty();
+        let earlier = subject.earlier.as_ref().map(|earlier| earlier.way);
+        let is_edited = earlier == Some(Way::InPlace);
         let with_missing = |report: FileReport| Look::Library {
             report: FileReport {
                 missing: missing.clone(),
@@ -370,13 +372,26 @@ impl<'a> Desk<'a> {
         if failed {
             return with_missing(FileReport::failed(
                 shown,
-                "libraries are missing".to_owned(),
+                missing_because(earlier).to_owned(),
             ));
         }
         if !resolution.search_changes {
-            let reason = match missing.is_empty() {
-                true => "shared library that finds what it needs",
-                false => "shared library, and what it needs is missing",
+            let reason = match (missing.is_empty(), is_edited) {
+                (true, false) => "shared library that finds what it needs",
+                (false, false) => "shared library, and what it needs is missing",
+                (true, true) => EDITED_IN_VAIN,
+                (false, true) => {
+                    // It does not lack them as it is.
+                    let names: Vec<&OsString> = missing.iter().map(|one| &one.soname).collect();
+                    let names = joined(&names, ", ");
+                    let reason = missing_because(earlier);
+                    let mut report = FileReport::skipped(shown, reason.to_owned());
+                    report.notes.push(format!("{reason}: {names}"));
+                    return Look::Library {
+                        report,
+                        no_room: None,
+                    };
+                }
             };
             return with_missing(FileReport::skipped(shown, reason.to_owned()));
         }
@@ -575,14 +590,9 @@ impl<'a> Desk<'a> {
         let earlier = subject.earlier.as_ref().map(|earlier| earlier.way);
         if !resolution.missing.is_empty() {
             self.hint(&mut resolution.missing, elf, interpreter);
-            let reason = match earlier {
-                // It goes on finding what it found before.
-                Some(_) => "already wrapped, and with these settings libraries would be missing",
-                None => "libraries are missing",
-            };
             return FileReport {
                 missing: resolution.missing,
-                ..FileReport::failed(shown, reason.to_owned())
+                ..FileReport::failed(shown, missing_because(earlier).to_owned())
             };
         }
         if earlier.is_none() && !self.force && self.starts_as_it_is(elf, interpreter, &resolution) {
@@ -745,6 +755,21 @@ impl<'a> Desk<'a> {
             .directories
             .get_or_init(|| directories(self.candidates));
         self.resolver.hint(missing, elf, interpreter, near);
+    }
+}
+
+/// What there is to say of a library that an earlier run has edited and that needs that no more.
+const EDITED_IN_VAIN: &str = "edited in place already, and finds what it needs without that with these settings: restore it to take the search path back";
+
+/// What there is to say of a file without the libraries it needs. One that an earlier run has seen to goes on finding what it
+/// found before.
+fn missing_because(earlier: Option<Way>) -> &'static str {
+    match earlier {
+        Some(Way::InPlace) => {
+            "edited in place already, and with these settings libraries would be missing"
+        }
+        Some(_) => "already wrapped, and with these settings libraries would be missing",
+        None => "libraries are missing",
     }
 }
 

@@ -182,6 +182,10 @@ fn what_a_library_opens_is_in_libs(variant: Variant) {
             .file(&plugin)
             .is("skipped", &["edited in place already"]);
 
+        let minimal = wrap().args(["--search-minimal"]).report().success();
+        let words = ["finds what it needs without that", "restore it"];
+        minimal.file(&plugin).is("skipped", &words);
+
         opener
             .root
             .wrap_buddy()

@@ -12,7 +12,7 @@ use super::{Opener, SAYS, bar, foo};
 
 matrix!(systems:
     second_run_of_a_library_changes_nothing, other_directories_replace_the_first, stripped_library_is_mended,
-    shortened_path_is_mended, dry_run_writes_nothing,
+    shortened_path_is_mended, dry_run_writes_nothing, fewer_directories_leave_a_library_as_it_is,
 );
 matrix!(all: second_run_of_a_program_changes_nothing, other_settings_replace_the_first, stripped_program_is_mended);
 
@@ -65,6 +65,27 @@ fn other_directories_replace_the_first(variant: Variant) {
         opener.edited(&built, &plugin).searches("RUNPATH", &[dir]);
         opener.says(&plugin, SAYS);
     }
+}
+
+/// Without what it was given before it would not find what it finds.
+fn fewer_directories_leave_a_library_as_it_is(variant: Variant) {
+    let opener = Opener::new(variant);
+    let plugin = opener.install(&bar(variant, &[]));
+    let dir = opener.root.package("foo", &[foo(variant)]);
+    opener.wrap("/app/plugins", &[&dir]).run();
+    let before = traces(&opener.root, &plugin);
+    let words = ["edited in place already", "libraries would be missing"];
+    let report = opener.wrap("/app/plugins", &[]).report().success();
+    report.file(&plugin).is("skipped", &words);
+    let output = opener.wrap("/app/plugins", &[]).run();
+    let warning = format!("warning: {plugin}: {}", words[0]);
+    assert!(output.stderr.contains(&warning), "{output}");
+    assert!(output.stderr.contains("libfoo.so"), "{output}");
+    assert!(!output.stderr.contains("cannot be loaded"), "{output}");
+    let report = opener.wrap(&plugin, &[]).report().exits_with(1);
+    report.file(&plugin).is("failed", &words);
+    assert_eq!(traces(&opener.root, &plugin), before);
+    opener.says(&plugin, SAYS);
 }
 
 /// The dynamic linker is another one as well, whose path fits where the program's own was.
