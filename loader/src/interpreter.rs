@@ -30,8 +30,8 @@ pub struct Layout {
 /// A dynamic linker; every failure ends the process.
 struct Interpreter {
     path: Text,
-    /// An address in the last mapping: the loader's own.
-    near: usize,
+    /// What it is mapped below.
+    ceiling: usize,
     fd: usize,
     page: usize,
     layout: Layout,
@@ -62,7 +62,7 @@ impl Loader {
         let page = self.page();
         let mut interpreter = Interpreter {
             path,
-            near: EMPTY.text().as_ptr() as usize,
+            ceiling: 0,
             fd: fd.0,
             page,
             layout: Layout::UNKNOWN,
@@ -82,6 +82,7 @@ impl Loader {
             fail(path, problem, 0);
         }
         interpreter.find_bti(self, read);
+        interpreter.ceiling = self.ceiling();
         interpreter.place();
         syscall::close(fd.0);
         if self.has(Flags::SEED_DEBUG) {
@@ -217,13 +218,12 @@ impl Interpreter {
         fail(self.path, NOT_LOADED, errno)
     }
 
-    /// Maps the segments below the last mapping. Nothing lies there, as a rule, and then the kernel follows a hint: every segment is a
+    /// Maps the segments right below the ceiling. Nothing lies there, as a rule, and then the kernel follows a hint: every segment is a
     /// new mapping, while one over a part of another takes twice as long. As the kernel does, this aligns to pages only: a larger
     /// p_align is for kernels with larger ones.
     #[inline(always)]
     fn place(&mut self) {
-        let below = self.near - self.page - self.layout.end;
-        self.base = below & self.page.wrapping_neg();
+        self.base = (self.ceiling - self.layout.end) & self.page.wrapping_neg();
         let mut flags = map::PRIVATE;
         while !self.fill(flags) {
             // The whole span, wherever there is room, and the segments over it.

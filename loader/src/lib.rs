@@ -9,6 +9,7 @@ mod interpreter;
 mod locate;
 mod patches;
 mod process;
+mod randomize;
 mod report;
 mod slot;
 mod text;

@@ -62,6 +62,8 @@ pub(crate) struct Surroundings {
     pub no_aslr: bool,
     /// PR_SET_MDWE, what systemd's MemoryDenyWriteExecute= does.
     pub mdwe: bool,
+    /// RLIMIT_AS, bytes.
+    pub address_space: Option<u64>,
     /// Permission bits that new files do not get.
     pub umask: Option<u32>,
 }
@@ -163,6 +165,9 @@ impl Surroundings {
             setresgid(gid, egid, egid).or_else(step("setresgid"))?;
             let (uid, euid) = (Uid::from_raw(real), Uid::from_raw(effective));
             setresuid(uid, euid, euid).or_else(step("setresuid"))?;
+        }
+        if let Some(limit) = self.address_space {
+            setrlimit(Resource::RLIMIT_AS, limit, limit).or_else(step("setrlimit"))?;
         }
         if self.mdwe {
             deny_write_execute().map_err(|error| ("prctl PR_SET_MDWE".to_string(), error))?;

@@ -88,6 +88,7 @@ impl<'r> Run<'r> {
                 ids: None,
                 no_aslr: false,
                 mdwe: false,
+                address_space: None,
                 umask: None,
             },
         }
@@ -165,6 +166,12 @@ impl<'r> Run<'r> {
             real: id,
             effective: id,
         });
+        self
+    }
+
+    /// Limits its address space to so many bytes (RLIMIT_AS).
+    pub fn address_space(mut self, limit: u64) -> Self {
+        self.surroundings.address_space = Some(limit);
         self
     }
 

@@ -1,6 +1,6 @@
 //! The cost of a start, in system calls.
 
-use e2e::{Arch, Libc, Output, Sample, Variant, matrix, toolchain};
+use e2e::{Arch, Kind, Libc, Output, Sample, Variant, matrix, toolchain};
 use sidecar::{Flags, Sidecar};
 
 matrix!(all: with_a_loader_file, self_contained, self_contained_and_relocatable);
@@ -29,12 +29,15 @@ fn self_contained_and_relocatable(variant: Variant) {
 }
 
 /// From exec to the dynamic linker's first own system call there are at most so many; two less where nothing is put back over
-/// the stub. musl's has whole pages of zeros, which are a mapping of their own.
+/// the stub. musl's has whole pages of zeros, which are a mapping of their own. Two more keep a PIE, which the kernel puts among its
+/// libraries, at a random distance from them.
 fn counts(variant: Variant, sample: &Sample, limit: usize) {
     let sidecar = sample.root.read(&e2e::check::sidecar_of(&sample.program));
     let sidecar = Sidecar::parse(&sidecar).expect("just written");
     let stays = sidecar.header().flags.contains(Flags::SLOT_STAYS);
-    let limit = if stays { limit - 2 } else { limit } + usize::from(variant.libc == Libc::Musl);
+    let limit = if stays { limit - 2 } else { limit }
+        + usize::from(variant.libc == Libc::Musl)
+        + 2 * usize::from(variant.kind == Kind::Pie);
     let (trace, _) = trace(variant, sample);
     let first = trace.iter().position(|line| begins_ld_so(variant, line));
     let first = first.unwrap_or_else(|| panic!("no system call of ld.so in {trace:#?}"));

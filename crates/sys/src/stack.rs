@@ -18,6 +18,8 @@ pub mod at {
     pub const EUID: usize = 12;
     /// Set-id or file capabilities were involved.
     pub const SECURE: usize = 23;
+    /// 16 random bytes.
+    pub const RANDOM: usize = 25;
     /// Second word of hardware capabilities.
     pub const HWCAP2: usize = 26;
     /// The path given to execve.

@@ -163,6 +163,20 @@ pub fn owner(fd: usize) -> Owner {
     }
 }
 
+/// Whether nothing limits the address space of this process (RLIMIT_AS).
+#[inline(always)]
+pub fn has_endless_address_space() -> bool {
+    const RLIMIT_AS: usize = 9;
+    let mut limit = core::mem::MaybeUninit::<[u64; 2]>::uninit();
+    let limit = limit.as_mut_ptr().cast::<u64>();
+    // SAFETY: struct rlimit64 is two such words, and the first is written before it is read.
+    unsafe {
+        limit.write_volatile(0);
+        syscall(nr::PRLIMIT64, [0, RLIMIT_AS, 0, limit as usize, 0]);
+        limit.read_volatile() == u64::MAX
+    }
+}
+
 /// Length of an extended attribute of the file at `path`, in bytes.
 ///
 /// # Safety

@@ -9,6 +9,9 @@ pub const HAS_BTI: bool = true;
 /// Only marked places may be branched to (arch/arm64/include/uapi/asm/mman.h).
 pub const PROT_BTI: usize = 0x10;
 
+/// Bits of the largest distance, in bytes, that is kept at random between a program and what is mapped later.
+pub const GAP_BITS: u32 = 30;
+
 /// The protections mprotect knows here: PROT_BTI only where the processor has it (arch/arm64/include/uapi/asm/hwcap.h).
 #[inline(always)]
 pub fn protections(hwcap2: usize) -> usize {

@@ -9,6 +9,9 @@ pub const HAS_BTI: bool = false;
 /// Only marked places may be branched to: not here.
 pub const PROT_BTI: usize = 0;
 
+/// Bits of the largest distance, in bytes, that is kept at random between a program and what is mapped later: the 8 that the kernel varies mappings by, of pages.
+pub const GAP_BITS: u32 = 20;
+
 /// The protections mprotect knows here.
 #[inline(always)]
 pub fn protections(_hwcap2: usize) -> usize {

@@ -1,0 +1,46 @@
+//! Where ld.so goes: at a distance from the program that nobody can guess from the program's own address.
+//!
+//! The kernel puts a program without PT_INTERP where it puts mappings, from the top down, and so what follows lands right below it:
+//! ld.so, and what that maps. Who knew an address of the program would know them all. So address space of random size, which nothing can
+//! be read from or written to, is taken between the program and ld.so. It stays: what is mapped later lands below it too.
+
+use sys::stack::at;
+use sys::syscall::{self, map};
+
+use crate::process::Loader;
+use crate::text::EMPTY;
+
+/// The kernel puts the path of the executable at the top of the stack, and the top of an address space ends in ones: where these
+/// bits are ones as well, nothing has been subtracted at random. 1 of 65,536 random addresses looks the same.
+const STACK_AT_TOP: usize = 0x3fff_c000;
+
+/// These are ones wherever a kernel puts the stack of a 64-bit program. QEMU 7.2 does not, and needs 37 ms for a mapping of 1 GiB.
+const STACK_OF_KERNEL: usize = (7u64 << 36) as usize;
+
+impl Loader {
+    /// The address below which ld.so may be mapped: that of this image, or lower.
+    #[inline(always)]
+    pub fn ceiling(&self) -> usize {
+        let page = self.page();
+        // It has two pages at most in front of a message.
+        let top = (EMPTY.text().as_ptr() as usize & page.wrapping_neg()) - page;
+        // Debuggers and `setarch -R` want each start to be as the last one. A program that was linked for its address is far away.
+        let subtracted = !self.stack.get(at::EXECFN);
+        let is_random = subtracted & STACK_AT_TOP != 0 && subtracted & STACK_OF_KERNEL == 0;
+        if self.bias == 0 || !is_random || !syscall::has_endless_address_space() {
+            return top;
+        }
+        let random = self.stack.get(at::RANDOM) as *const usize;
+        // SAFETY: the kernel gives 16 random bytes. glibc makes its stack protector's secret of the first word, and the other of the
+        // second: the sum says nothing of either.
+        let sum = unsafe { random.read().wrapping_add(random.add(1).read()) };
+        let gap = sum >> (usize::BITS - sys::arch::GAP_BITS) & page.wrapping_neg();
+        // SAFETY: new, where there is room: with an address as a hint.
+        let mapped =
+            unsafe { syscall::mmap(top - gap, gap, 0, map::PRIVATE | map::ANONYMOUS, 0, 0) };
+        match mapped.errno() {
+            0 => mapped.0,
+            _ => top,
+        }
+    }
+}
