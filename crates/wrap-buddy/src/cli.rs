@@ -159,6 +159,13 @@ pub struct Cli {
     #[arg(long)]
     pub replace: bool,
 
+    /// As root, work on files that other users can replace, and with root's rights: where nobody else is at work
+    ///
+    /// Without it root writes the files of other users with their rights, and leaves its own alone in directories that others can write
+    /// to. For building the images of containers and the like.
+    #[arg(long)]
+    pub trust_tree: bool,
+
     /// How programs are told: by a stub, or in the file itself where it has room
     #[arg(long, value_enum, default_value_t)]
     pub strategy: Strategy,
@@ -294,6 +301,10 @@ pub struct Restore {
     /// Replace a file that is running by a restored copy
     #[arg(long, help_heading = None::<&'static str>)]
     pub replace: bool,
+
+    /// As root, work on files that other users can replace, and with root's rights: where nobody else is at work
+    #[arg(long, help_heading = None::<&'static str>)]
+    pub trust_tree: bool,
 }
 
 impl Output {

@@ -2,11 +2,11 @@
 //! done.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, Metadata};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 use object::elf;
@@ -23,6 +23,7 @@ use crate::legacy;
 use crate::naming::{identity, identity_in_place, program_of, sidecar_name};
 use crate::scan::{Candidate, io_reason};
 use crate::settings::Settings;
+use crate::trust::Ownership;
 
 /// Bytes of stub looked through for the trailer behind it.
 const MAX_STUB: u64 = 4096;
@@ -135,6 +136,8 @@ pub struct Earlier {
     pub settings: Settings,
     /// Where the sidecar was found.
     pub sidecar_path: PathBuf,
+    /// When it was modified: as the original file, where it [keeps](Self::keeps_time) that time.
+    pub sidecar_modified: Option<SystemTime>,
     /// Whether that is beside the file, under its own name.
     pub is_beside: bool,
     /// The sidecar; empty where it is gone.
@@ -265,14 +268,13 @@ fn state_by_sidecar(
     stages: &[Stage],
     with_origin: bool,
 ) -> State {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    let beside = directory.join(sidecar_name(path.file_name().unwrap_or_default()));
-    let bytes = match FoundSidecar::at(&beside, elf.class) {
+    let beside = path.with_file_name(sidecar_name(path.file_name().unwrap_or_default()));
+    let found = match FoundSidecar::beside(&beside, elf.class) {
         FoundSidecar::Nothing => None,
-        FoundSidecar::Readable(_) if !is_no_weaker(&beside, source) => {
+        FoundSidecar::Readable(found) if !is_no_weaker(found.ownership, source) => {
             return State::Untrusted(beside);
         }
-        FoundSidecar::Readable(bytes) => Some(bytes),
+        FoundSidecar::Readable(found) => Some(found),
         FoundSidecar::Unknown(reason) => {
             return State::Unknown {
                 sidecar: beside,
@@ -280,7 +282,26 @@ fn state_by_sidecar(
             };
         }
     };
-    let bytes = bytes.as_deref();
+    let bytes = found.as_ref().map(|found| &*found.bytes);
+    let mut state = state_with(bytes, beside.clone(), elf, source, stages, with_origin);
+    if let State::Known(earlier) = &mut state
+        && earlier.sidecar_path == beside
+    {
+        earlier.sidecar_modified = found.and_then(|found| found.modified);
+    }
+    state
+}
+
+/// The same, with the content of the sidecar at `beside`.
+fn state_with(
+    bytes: Option<&[u8]>,
+    beside: PathBuf,
+    elf: &Elf,
+    source: &mut Source,
+    stages: &[Stage],
+    with_origin: bool,
+) -> State {
+    let directory = beside.parent().unwrap_or(Path::new("/"));
     if let Some(earlier) = bytes.and_then(|bytes| in_place(&beside, elf, source, bytes)) {
         return State::Known(Box::new(earlier));
     }
@@ -362,6 +383,7 @@ fn by_first_tool(
         bytes_of: None,
         settings: Settings::of_legacy(legacy),
         sidecar_path: beside,
+        sidecar_modified: None,
         is_beside: true,
         sidecar: bytes.to_vec(),
         id: Id::default(),
@@ -394,21 +416,27 @@ fn wrapped(code: &Range<u64>, stub: &Stub, beside: &Path, elf: &Elf, source: &mu
     let in_directory = directory.join(stub.sidecar.file_name().unwrap_or_default());
     let named = directory.join(&stub.sidecar);
     let places = [beside, &named, &in_directory];
-    let found = places.into_iter().find_map(|place| {
-        let bytes = read(place).filter(|bytes| has_id(bytes, stub.id))?;
-        Some((place, bytes))
-    });
-    let Some((place, bytes)) = found else {
+    let found = places
+        .into_iter()
+        .find_map(|place| match FoundSidecar::at(place, elf.class) {
+            FoundSidecar::Readable(found) if has_id(&found.bytes, stub.id) => Some((place, found)),
+            _ => None,
+        });
+    let Some((place, found)) = found else {
         return State::Orphan(named);
     };
-    if !is_no_weaker(place, source) {
+    if !is_no_weaker(found.ownership, source) {
         return State::Untrusted(place.to_owned());
     }
+    let bytes = found.bytes;
     let is_beside = place == beside;
     let known = known(place, is_beside, elf, source, &bytes)
         .or_else(|| known_of_derived(code, place, is_beside, elf, source, &bytes));
     match known {
-        Some(earlier) => State::Known(Box::new(earlier)),
+        Some(earlier) => State::Known(Box::new(Earlier {
+            sidecar_modified: found.modified,
+            ..earlier
+        })),
         None => State::Changed(place.to_owned()),
     }
 }
@@ -511,6 +539,7 @@ fn by_stub(
         bytes_of: None,
         settings: Settings::of_sidecar(sidecar, loader.as_deref()),
         sidecar_path: place.to_owned(),
+        sidecar_modified: None,
         is_beside,
         id,
         edits,
@@ -538,7 +567,8 @@ fn from_origin(
     let path = program_of(gone)?;
     let mut origin = Source::open(&path).ok()?;
     let inode = |source: &Source| (source.metadata().dev(), source.metadata().ino());
-    if inode(&origin) == inode(source) || !is_no_weaker(&path, source) {
+    let ownership = Ownership::from(origin.metadata());
+    if inode(&origin) == inode(source) || !is_no_weaker(ownership, source) {
         return None;
     }
     let raw = Elf::read(&mut origin).ok()?;
@@ -566,6 +596,7 @@ fn from_origin(
         bytes_of: Some(path),
         settings: Settings::default(),
         sidecar_path: gone.to_owned(),
+        sidecar_modified: None,
         is_beside: false,
         id: stub.id,
         edits,
@@ -651,6 +682,7 @@ fn in_place(place: &Path, elf: &Elf, source: &mut Source, bytes: &[u8]) -> Optio
         bytes_of: None,
         settings,
         sidecar_path: place.to_owned(),
+        sidecar_modified: None,
         is_beside: true,
         id: record.id,
         links: links.collect(),
@@ -696,19 +728,14 @@ fn has_id(bytes: &[u8], id: Id) -> bool {
 /// The sidecar of this tool at `path`, if that is one.
 pub fn read(path: &Path) -> Option<Vec<u8>> {
     match FoundSidecar::at(path, 0) {
-        FoundSidecar::Readable(bytes) => Some(bytes),
+        FoundSidecar::Readable(found) => Some(found.bytes),
         FoundSidecar::Nothing | FoundSidecar::Unknown(_) => None,
     }
 }
 
 /// Whether nobody can write the sidecar who cannot write the file: its bytes go into the file again.
-fn is_no_weaker(sidecar: &Path, source: &Source) -> bool {
-    let file = source.metadata();
-    let writable = |metadata: &Metadata| metadata.mode() & 0o022;
-    fs::metadata(sidecar).is_ok_and(|sidecar| {
-        let known = [0, file.uid(), nix::unistd::geteuid().as_raw()].contains(&sidecar.uid());
-        known && writable(&sidecar) & !writable(file) == 0
-    })
+fn is_no_weaker(sidecar: Ownership, source: &Source) -> bool {
+    sidecar.is_no_weaker_than(Ownership::from(source.metadata()))
 }
 
 /// Where in the file a stub of this build is, from its first byte to its trailer, and what that says.

@@ -33,6 +33,11 @@ pub fn links_name(name: &OsStr) -> OsString {
     named_after(name, ".wrapbuddy.d")
 }
 
+/// What a changed copy of a file called `name` is called until it takes the file's place.
+pub fn copy_name(name: &OsStr) -> OsString {
+    named_after(name, ".wrapbuddy-copy")
+}
+
 fn named_after(name: &OsStr, ending: &str) -> OsString {
     let mut usual = OsString::from(".");
     usual.push(name);

@@ -1,10 +1,9 @@
 //! Decides how a file becomes what it was before any run: a [`Restoration`] is the inverse of a plan, and pure data.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::earlier::{Earlier, Progress, State, Way};
 use crate::inspect::Source;
@@ -79,11 +78,7 @@ fn planned(path: &Path, earlier: &Earlier, source: &mut Source) -> Result<Restor
         edits,
         remove,
         modified: match earlier.keeps_time() {
-            true => Some(
-                fs::metadata(&earlier.sidecar_path)
-                    .context("its sidecar")?
-                    .modified()?,
-            ),
+            true => earlier.sidecar_modified,
             false => None,
         },
         legacy: earlier.way == Way::Legacy,
@@ -93,7 +88,10 @@ fn planned(path: &Path, earlier: &Earlier, source: &mut Source) -> Result<Restor
 /// A file that replaced itself is the original again, and its old sidecar of no use.
 fn stale(path: &Path, source: &mut Source) -> Option<Restoration> {
     let sidecar = path.with_file_name(sidecar_name(path.file_name()?));
-    sidecar.is_file().then(|| Restoration {
+    let is_file = sidecar
+        .symlink_metadata()
+        .is_ok_and(|found| found.is_file());
+    is_file.then(|| Restoration {
         path: path.to_owned(),
         inode: inode(source.metadata()),
         file_len: source.file_len(),

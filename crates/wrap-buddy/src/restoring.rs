@@ -79,6 +79,7 @@ pub fn restore_until(
     }
     let options = Options {
         replace: arguments.replace,
+        trust_tree: arguments.trust_tree,
     };
     let restorations: Vec<&Restoration> = planned.iter().map(|(_, one)| one).collect();
     let (outcomes, done) = match arguments.dry_run {

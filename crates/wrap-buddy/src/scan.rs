@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use ignore::{DirEntry, WalkBuilder, WalkState};
 use object::elf;
 
-use crate::inspect::open_regular;
+use crate::directory::open_file;
 use crate::naming::is_sidecar_name;
 use crate::open_files;
 
@@ -50,7 +50,7 @@ impl Candidate {
     /// As `open(2)`.
     pub fn open(&self) -> io::Result<File> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.take().map_or_else(|| open_regular(&self.path), Ok)
+        kept.take().map_or_else(|| open_file(&self.path), Ok)
     }
 
     /// Leaves the file open for the next who opens it.
@@ -215,7 +215,7 @@ pub fn may_be_elf(path: &Path) -> bool {
 /// A file and its first bytes, zeros behind its end, if it can be read.
 fn magic(path: &Path) -> Option<(File, [u8; 4])> {
     let mut magic = [0; 4];
-    let file = open_regular(path).ok()?;
+    let file = open_file(path).ok()?;
     file.read_at(&mut magic, 0).ok()?;
     Some((file, magic))
 }
@@ -283,6 +283,7 @@ pub fn io_reason(error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         io::ErrorKind::ReadOnlyFilesystem => "is on a read-only file system".to_owned(),
         io::ErrorKind::ExecutableFileBusy => "is running: stop it first".to_owned(),
+        io::ErrorKind::WouldBlock => "is leased by another process: end that, or wait".to_owned(),
         io::ErrorKind::StorageFull => "no space left on the file system".to_owned(),
         _ => error.to_string(),
     }

@@ -5,9 +5,10 @@ use std::fs::{self, File, TryLockError};
 use std::io::stderr;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::crew::Stop;
+use crate::lock::Holder;
 use crate::report::Page;
 
 /// Locks on the directories that were named, or that hold the files that were named, until this is dropped.
@@ -18,36 +19,65 @@ pub struct TreeLock {
 /// How often a lock that another run holds is tried.
 const AGAIN: Duration = Duration::from_millis(50);
 
+/// How long one is waited for that somebody else than root and the caller holds, or nobody knows who: anybody who can read a
+/// directory can lock it for ever.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 impl TreeLock {
     /// Waits for other runs that hold one of them, and says so unless told to be `quiet`; none once `stop` says so. A directory that
-    /// cannot be locked (it is not there, its file system has no locks) is passed over: each file is locked again before it is
-    /// written to.
+    /// cannot be locked (it is not there, its file system has no locks, somebody else keeps it locked) is passed over: each file is
+    /// locked again before it is written to, and compared.
     pub fn on(paths: &[PathBuf], quiet: bool, stop: &Stop<'_>) -> Option<Self> {
         let mut held = Vec::new();
         for directory in directories(paths) {
             let Ok(file) = File::open(&directory) else {
                 continue;
             };
-            let mut quiet = quiet;
-            while let Err(TryLockError::WouldBlock) = file.try_lock() {
-                if stop() {
-                    return None;
-                }
-                if !quiet {
-                    quiet = true;
-                    let mut page = Page::default();
-                    let directory = directory.display();
-                    page.line(format!(
-                        "wrap-buddy: waiting for another run that works on {directory}"
-                    ));
-                    let _ = page.write_to(&mut stderr());
-                }
-                thread::sleep(AGAIN);
+            let locked = wait(&directory, &file, quiet, stop)?;
+            if locked {
+                held.push(file);
             }
-            held.push(file);
         }
         Some(Self { _held: held })
     }
+}
+
+/// Locks `directory`, open as `file`; whether it could be, none once `stop` says so.
+fn wait(directory: &Path, file: &File, quiet: bool, stop: &Stop<'_>) -> Option<bool> {
+    let began = Instant::now();
+    let mut holder = None;
+    while let Err(TryLockError::WouldBlock) = file.try_lock() {
+        if stop() {
+            return None;
+        }
+        let seen = || {
+            file.metadata()
+                .map_or(Holder::Unknown, |file| Holder::of(&file))
+        };
+        if holder.is_none() {
+            let seen = holder.insert(seen());
+            if !quiet {
+                let directory = directory.display();
+                warn(format!("waiting for {seen} that works on {directory}"));
+            }
+        }
+        // The one that holds it now may be another.
+        if began.elapsed() >= PATIENCE && !seen().is_trusted() {
+            let (holder, directory) = (seen(), directory.display());
+            warn(format!(
+                "{holder} keeps {directory} locked: going on without that lock"
+            ));
+            return Some(false);
+        }
+        thread::sleep(AGAIN);
+    }
+    Some(true)
+}
+
+fn warn(what: String) {
+    let mut page = Page::default();
+    page.line(format!("wrap-buddy: {what}"));
+    let _ = page.write_to(&mut stderr());
 }
 
 /// In one order for all, so that no two runs wait for each other.

@@ -168,9 +168,7 @@ pub fn wrap_candidates(
             .collect(),
         ..Report::default()
     };
-    let options = Options {
-        replace: cli.replace,
-    };
+    let options = Options::of(cli);
     if cli.dry_run {
         rehearse(&mut files, options, &crew);
     } else {

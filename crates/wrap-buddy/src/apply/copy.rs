@@ -1,33 +1,38 @@
 //! A copy of a file that cannot be written to because it is running: it is changed instead, and takes the file's place.
 
-use std::fs::{self, File, Metadata};
+use std::ffi::OsStr;
+use std::fs::{File, Metadata, Permissions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use nix::unistd::{Whence, lseek64};
-use tempfile::NamedTempFile;
 use xattr::FileExt;
 
-/// A copy beside the file, removed again unless it takes the file's place.
-pub(super) struct Copy(NamedTempFile);
+use crate::directory::{Directory, Temporary};
+use crate::naming::copy_name;
+use crate::trust::give;
+
+/// A copy in the same directory, gone again unless it takes the file's place.
+pub(super) struct Copy(Temporary);
 
 impl Copy {
     /// Copies content, holes included, owner, mode, times and extended attributes (access control lists and capabilities are
-    /// some) of `file`, which is at `path`.
-    pub(super) fn of(file: &File, path: &Path, metadata: &Metadata) -> io::Result<Self> {
-        let directory = path.parent().unwrap_or(Path::new("/"));
-        let copy = tempfile::Builder::new()
-            .prefix(".wrapbuddy-")
-            .tempfile_in(directory)?;
-        let output = copy.as_file();
+    /// some) of `file`, which is called `name` in `directory`.
+    pub(super) fn of(
+        file: &File,
+        directory: &Directory,
+        name: &OsStr,
+        metadata: &Metadata,
+    ) -> io::Result<Self> {
+        let copy = directory.temporary(copy_name(name))?;
+        let output = copy.file();
         copy_content(file, output, metadata.len())?;
         let owner = (metadata.uid(), metadata.gid());
         let now = output.metadata()?;
         if (now.uid(), now.gid()) != owner {
-            fchown(output, Some(owner.0), Some(owner.1))?;
+            give(output, owner.0, owner.1)?;
         }
-        output.set_permissions(fs::Permissions::from_mode(metadata.mode() & 0o7777))?;
+        output.set_permissions(Permissions::from_mode(metadata.mode() & 0o7777))?;
         for name in file.list_xattr()? {
             if let Some(value) = file.get_xattr(&name)? {
                 output.set_xattr(&name, &value)?;
@@ -38,12 +43,12 @@ impl Copy {
     }
 
     pub(super) fn file(&self) -> &File {
-        self.0.as_file()
+        self.0.file()
     }
 
-    /// Renames it to `path`, and is the file there from now on.
-    pub(super) fn replace(self, path: &Path) -> io::Result<File> {
-        self.0.persist(path).map_err(|error| error.error)
+    /// Renames it to `name`, and is the file there from now on.
+    pub(super) fn replace(self, name: &OsStr) -> io::Result<File> {
+        self.0.replace(name)
     }
 }
 

@@ -1,24 +1,31 @@
 //! One file while it is worked on.
 
-use std::fs::{self, File, Metadata, Permissions, TryLockError};
+use std::ffi::OsStr;
+use std::fs::{File, Metadata, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Result, anyhow, bail};
-use nix::unistd::{AccessFlags, access, geteuid};
+use nix::fcntl::OFlag;
+use nix::unistd::{AccessFlags, geteuid};
 use rustix::fs::IFlags;
 use sidecar::EditKind;
 use xattr::FileExt as _;
 
 use super::copy::Copy;
+use super::places::Place;
 use super::{Options, Stopped, link_directory, sidecar_file};
 use crate::crew::Stop;
+use crate::directory::Directory;
+use crate::found_sidecar::FoundSidecar;
+use crate::lock;
 use crate::plan::{FileEdit, Plan};
 use crate::privilege::CAPABILITY;
 use crate::restoration::Restoration;
 use crate::scan::io_reason;
+use crate::trust::{Ownership, Rights, Writer};
 
 /// The permission bits, set-id and sticky included.
 const MODE: u32 = 0o7777;
@@ -31,6 +38,8 @@ const INTEGRITY: &str = "security.ima";
 
 /// The first byte of a signature there (security/integrity/integrity.h, EVM_IMA_XATTR_DIGSIG and IMA_VERITY_DIGSIG).
 const SIGNATURES: [u8; 2] = [3, 6];
+
+const CHANGED: &str = "was changed by something else meanwhile: run wrap-buddy again";
 
 /// FS_VERITY_FL (linux/fs.h).
 const VERITY: IFlags = IFlags::from_bits_retain(0x0010_0000);
@@ -94,12 +103,43 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
+    /// What it is called in its directory.
+    pub(super) fn name(&self) -> &'a OsStr {
+        self.path.file_name().unwrap_or_default()
+    }
+
     /// Opens the file as far as it has to be. One of which no byte changes is never opened for writing: while it is, the kernel
     /// starts it for nobody, and while it runs, it cannot be.
-    fn open(&self) -> io::Result<(File, Option<u32>)> {
+    fn open(&self, place: &Place, rights: Rights) -> io::Result<Opened> {
+        let directory = &place.directory;
         match self.changes {
-            true => open_for_writing(self.path),
-            false => open_for_reading(self.path).map(|file| (file, None)),
+            true => open_for_writing(directory, self.name(), rights, |metadata| {
+                self.is_meant(metadata)
+            }),
+            false => open_for_reading(directory, self.name()).map(Opened::as_it_is),
+        }
+    }
+
+    /// Whether it is the file that was looked at.
+    fn is_meant(&self, metadata: &Metadata) -> bool {
+        let (device, inode, _) = self.inode;
+        (metadata.dev(), metadata.ino()) == (device, inode)
+    }
+}
+
+/// A file, what it was when it was opened, and its mode before that if that had to change.
+pub(super) struct Opened {
+    pub(super) file: File,
+    metadata: Metadata,
+    lifted: Option<u32>,
+}
+
+impl Opened {
+    fn as_it_is((file, metadata): (File, Metadata)) -> Self {
+        Self {
+            file,
+            metadata,
+            lifted: None,
         }
     }
 }
@@ -107,7 +147,7 @@ impl<'a> Target<'a> {
 /// What was done to a sidecar.
 enum Written<'a> {
     Nothing,
-    New(&'a Path),
+    New(&'a OsStr),
     /// It was another before: this content.
     Over(&'a Plan, Vec<u8>),
 }
@@ -115,6 +155,8 @@ enum Written<'a> {
 /// A file while it is worked on.
 pub(super) struct Job<'a> {
     pub(super) target: Target<'a>,
+    place: &'a Place,
+    rights: Rights,
     /// Open, locked against other runs.
     pub(super) file: File,
     /// What is written to instead, and takes the file's place at the end.
@@ -135,22 +177,32 @@ pub(super) struct Job<'a> {
 impl<'a> Job<'a> {
     pub(super) fn open(
         target: Target<'a>,
+        place: &'a Place,
         options: Options,
         stop: Option<&Stop<'_>>,
     ) -> Result<Self> {
         if stop.is_some_and(|stop| stop()) {
             bail!(Stopped);
         }
-        let (opened, busy) = match target.open() {
+        let rights = place.rights(target.name())?;
+        let (opened, busy) = match target.open(place, rights) {
             Err(error) if options.replace && error.kind() == io::ErrorKind::ExecutableFileBusy => {
-                (File::open(target.path).map(|file| (file, None)), true)
+                let file = place.directory.file(target.name(), OFlag::O_RDONLY);
+                (file.map(Opened::as_it_is), true)
             }
             opened => (opened, false),
         };
-        let (file, lifted) = opened.map_err(|error| cannot_be_written(target.path, &error))?;
-        let metadata = file.metadata()?;
+        let opened =
+            opened.map_err(|error| cannot_be_written(&target, &place.directory, &error))?;
+        let Opened {
+            file,
+            metadata,
+            lifted,
+        } = opened;
         let mut job = Self {
             target,
+            place,
+            rights,
             mode: lifted.unwrap_or(metadata.mode()),
             capability: file.get_xattr(CAPABILITY).ok().flatten(),
             begun: false,
@@ -183,27 +235,38 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    fn check(&self, metadata: &Metadata) -> Result<()> {
+    fn check(&mut self, metadata: &Metadata) -> Result<()> {
+        let opened_with = self.rights.directory;
+        self.rights = self.place.rights_to(metadata)?;
+        if self.rights.directory != opened_with {
+            bail!(CHANGED);
+        }
         // Where there are no locks, there is nothing to be done.
-        if let Err(TryLockError::WouldBlock) = self.file.try_lock() {
-            bail!("is being worked on by another run of wrap-buddy: run this one again");
+        if let Err(TryLockError::WouldBlock) = self.file.try_lock()
+            && let Some(holder) = lock::respected_holder(metadata)
+        {
+            bail!("is being worked on by {holder}: run this one again");
         }
         self.check_unchanged(metadata)?;
+        if self.capability.is_some() && self.rights.file != Writer::Caller && self.target.changes {
+            bail!(
+                "has file capabilities, which root would give back to what its owner may have written by then: left alone; pass --trust-tree where nobody else is at work"
+            );
+        }
         self.target.check_signature(&self.file)
     }
 
     /// The plan was made from what the file was then.
     fn check_unchanged(&self, metadata: &Metadata) -> Result<()> {
-        let (device, inode, _) = self.target.inode;
-        let mut unchanged = metadata.len() == self.target.file_len
-            && (metadata.dev(), metadata.ino()) == (device, inode);
+        let mut unchanged =
+            metadata.len() == self.target.file_len && self.target.is_meant(metadata);
         for edit in self.target.expected {
             let mut now = vec![0; edit.before.len()];
             unchanged &= self.file.read_exact_at(&mut now, edit.offset).is_ok();
             unchanged &= now == edit.before;
         }
         if !unchanged {
-            bail!("was changed by something else meanwhile: run wrap-buddy again");
+            bail!(CHANGED);
         }
         Ok(())
     }
@@ -212,8 +275,18 @@ impl<'a> Job<'a> {
         if metadata.nlink() > 1 {
             bail!(has_other_names());
         }
-        let copy = Copy::of(&self.file, self.target.path, metadata);
-        self.copy = Some(copy.map_err(|error| anyhow!("cannot be copied: {}", io_reason(&error)))?);
+        let acting = self.rights.directory.act();
+        let copy = acting
+            .and_then(|_acting| {
+                Copy::of(
+                    &self.file,
+                    &self.place.directory,
+                    self.target.name(),
+                    metadata,
+                )
+            })
+            .map_err(|error| anyhow!("cannot be copied: {}", io_reason(&error)));
+        self.copy = Some(copy?);
         Ok(())
     }
 
@@ -223,20 +296,24 @@ impl<'a> Job<'a> {
     }
 
     pub(super) fn write_sidecar(&mut self, plan: &'a Plan, durable: bool) -> Result<()> {
-        let path = &plan.sidecar_path;
-        let content = self.sidecar_content(plan, &plan.sidecar);
-        let written = match sidecar_file::create(path, &content, durable) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let old = fs::read(path);
-                sidecar_file::replace(path, &content, durable)
-                    .map(|()| old.map_or(Written::Nothing, |old| Written::Over(plan, old)))
+        let written = self.rights.directory.act().and_then(|_acting| {
+            let name = plan.sidecar_path.file_name().unwrap_or_default();
+            let directory = &self.place.directory;
+            let content = self.sidecar_content(plan, &plan.sidecar);
+            match sidecar_file::create(directory, name, &content, durable) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    // What is put back if a later step fails has to be a sidecar, too.
+                    let old = FoundSidecar::in_directory(directory, name, plan.arch.class)?;
+                    sidecar_file::replace(directory, name, &content, durable)
+                        .map(|()| Written::Over(plan, old))
+                }
+                created => created.map(|()| Written::New(name)),
             }
-            created => created.map(|()| Written::New(path)),
-        };
+        });
         self.sidecar = written.map_err(|error| {
             anyhow!(
                 "its sidecar {} cannot be written: {}",
-                path.display(),
+                plan.sidecar_path.display(),
                 io_reason(&error)
             )
         })?;
@@ -257,8 +334,12 @@ impl<'a> Job<'a> {
         let Some(links) = plan.links() else {
             return Ok(());
         };
-        let made = &mut self.new_links;
-        link_directory::make(links, made, durable).map_err(|error| {
+        let acting = self.rights.directory.act();
+        let made = acting.and_then(|_acting| {
+            let file = Ownership::from(&self.file.metadata()?);
+            link_directory::make(links, self.place, file, &mut self.new_links, durable)
+        });
+        made.map_err(|error| {
             let directory = links.directory.display();
             anyhow!(
                 "its links in {directory} cannot be made: {}",
@@ -278,7 +359,17 @@ impl<'a> Job<'a> {
         edits: &'a [FileEdit],
         due: impl Fn(EditKind) -> bool,
     ) -> Result<()> {
-        for edit in edits.iter().filter(|edit| due(edit.kind) && edit.is_due()) {
+        let mut due = edits
+            .iter()
+            .filter(|edit| due(edit.kind) && edit.is_due())
+            .peekable();
+        if due.peek().is_none() {
+            return Ok(());
+        }
+        let acting = self.rights.file.act();
+        let _acting =
+            acting.map_err(|error| anyhow!("cannot be written: {}", io_reason(&error)))?;
+        for edit in due {
             // Counted first: a write that fails may have written a part.
             self.written.push(edit);
             self.output()
@@ -289,8 +380,7 @@ impl<'a> Job<'a> {
     }
 
     pub(super) fn sync_directory(&self) -> io::Result<()> {
-        let directory = self.target.path.parent().unwrap_or(Path::new("/"));
-        File::open(directory)?.sync_all()
+        self.place.directory.sync()
     }
 
     pub(super) fn sync_file(&self) -> io::Result<()> {
@@ -310,8 +400,9 @@ impl<'a> Job<'a> {
         let Some(copy) = self.copy.take() else {
             return Ok(());
         };
-        self.file = copy
-            .replace(self.target.path)
+        let acting = self.rights.directory.act();
+        self.file = acting
+            .and_then(|_acting| copy.replace(self.target.name()))
             .map_err(|error| anyhow!("cannot be replaced: {}", io_reason(&error)))?;
         Ok(())
     }
@@ -321,36 +412,59 @@ impl<'a> Job<'a> {
         // A stub only goes with its own sidecar: where that is gone, the original is left, which goes with none.
         let old_sidecar = match &self.sidecar {
             Written::Over(plan, old) => {
+                let name = plan.sidecar_path.file_name().unwrap_or_default();
                 let content = self.sidecar_content(plan, old);
-                sidecar_file::write(&plan.sidecar_path, &content, true).is_ok()
+                let acting = self.rights.directory.act();
+                acting
+                    .and_then(|_acting| {
+                        sidecar_file::write(&self.place.directory, name, &content, true)
+                    })
+                    .is_ok()
             }
             Written::Nothing | Written::New(_) => true,
         };
         let mut whole = true;
-        for edit in self.written.iter().rev() {
-            let left = if old_sidecar {
-                &edit.before
-            } else {
-                &edit.original
-            };
-            whole &= self.output().write_all_at(left, edit.offset).is_ok();
+        if !self.written.is_empty() {
+            let acting = self.rights.file.act();
+            whole &= acting.is_ok();
+            for edit in self.written.iter().rev() {
+                let left = if old_sidecar {
+                    &edit.before
+                } else {
+                    &edit.original
+                };
+                whole &= self.output().write_all_at(left, edit.offset).is_ok();
+            }
         }
         // While bytes of this run may be left, the sidecar is what the next run repairs them with.
-        if whole {
-            self.new_links.undo();
-        }
-        if let Written::New(sidecar) = &self.sidecar
-            && whole
-        {
-            let _ = fs::remove_file(sidecar);
+        if whole && let Ok(_acting) = self.rights.directory.act() {
+            self.new_links.undo(self.place);
+            if let Written::New(sidecar) = self.sidecar {
+                let _ = self.place.directory.remove_file(sidecar);
+            }
         }
         self.put_back_mode();
+    }
+
+    /// Removes what is of no use any more beside the file, and says what cannot be removed.
+    pub(super) fn remove(&self, unused: &[PathBuf]) -> Vec<String> {
+        if unused.is_empty() {
+            return Vec::new();
+        }
+        match self.rights.directory.act() {
+            Ok(_acting) => link_directory::remove(unused, self.target.path, self.place),
+            Err(error) => {
+                let failed = |path: &PathBuf| link_directory::cannot_be_removed(path, &error);
+                unused.iter().map(failed).collect()
+            }
+        }
     }
 
     /// Puts back what writing took from the file, with `modified` as its time of modification, and says what could not be put
     /// back.
     pub(super) fn finish(mut self, modified: Option<SystemTime>) -> Vec<String> {
         let mut notes = Vec::new();
+        let acting = self.rights.file.act();
         if let Some(capability) = self.capability.take() {
             let lost = self.file.get_xattr(CAPABILITY).ok().flatten() != Some(capability.clone());
             if lost && self.file.set_xattr(CAPABILITY, &capability).is_err() {
@@ -371,14 +485,19 @@ impl<'a> Job<'a> {
                 io_reason(&error)
             ));
         }
+        drop(acting);
         notes
     }
 
-    /// Writing clears set-id bits, and a read-only file was made writable.
+    /// Writing clears set-id bits, and a read-only file was made writable. Only its owner puts that back: by now it may have written
+    /// what is to have no more power.
     fn put_back_mode(&mut self) -> bool {
         if !self.target.changes {
             return true;
         }
+        let Ok(_acting) = self.rights.file.act() else {
+            return false;
+        };
         let same = self
             .file
             .metadata()
@@ -395,85 +514,119 @@ pub(super) fn has_other_names() -> &'static str {
 
 /// Opens for reading a program that the caller would be let write to, were it not for its mode or because it runs: a sidecar of
 /// anybody else's would be trusted by no later run.
-pub(super) fn open_for_reading(path: &Path) -> io::Result<File> {
-    let file = File::open(path)?;
+pub(super) fn open_for_reading(
+    directory: &Directory,
+    name: &OsStr,
+) -> io::Result<(File, Metadata)> {
+    let (file, metadata) = directory.file(name, OFlag::O_RDONLY)?;
     let user = geteuid();
-    if !user.is_root() && file.metadata()?.uid() != user.as_raw() {
-        access(path, AccessFlags::W_OK)?;
+    if !user.is_root() && metadata.uid() != user.as_raw() {
+        directory.may_with(name, AccessFlags::W_OK)?;
     }
-    Ok(file)
+    Ok((file, metadata))
 }
 
 /// Why a file cannot be opened for writing.
-pub(super) fn cannot_be_written(path: &Path, error: &io::Error) -> anyhow::Error {
+pub(super) fn cannot_be_written(
+    target: &Target<'_>,
+    directory: &Directory,
+    error: &io::Error,
+) -> anyhow::Error {
     // The kernel says the same of a file it lets nobody write (fs/verity) as of one this user may not write.
-    let sealed = error.kind() == io::ErrorKind::PermissionDenied && is_sealed(path);
-    match sealed {
+    let sealed = error.kind() == io::ErrorKind::PermissionDenied;
+    match sealed && is_sealed(directory, target.name()) {
         true => anyhow!("cannot be written: it is sealed (fs-verity, or chattr +i): wrap a copy"),
         false => anyhow!("cannot be written: {}", io_reason(error)),
     }
 }
 
-/// Opens a program for reading and writing, if need be by making it writable for the time being; then its mode is told.
-fn open_for_writing(path: &Path) -> io::Result<(File, Option<u32>)> {
-    let open = || File::options().read(true).write(true).open(path);
+/// Opens a program for reading and writing, if need be by making it writable for the time being. `is_meant` says whether it is the
+/// right one: no other has its mode changed.
+fn open_for_writing(
+    directory: &Directory,
+    name: &OsStr,
+    rights: Rights,
+    is_meant: impl Fn(&Metadata) -> bool,
+) -> io::Result<Opened> {
+    let open = || {
+        let _acting = rights.directory.act()?;
+        lock::without_lease(|| directory.file(name, OFlag::O_RDWR))
+    };
     let refused = match open() {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => error,
-        result => return Ok((result?, None)),
+        result => return Ok(Opened::as_it_is(result?)),
     };
-    let mode = fs::symlink_metadata(path)?.mode();
-    let set = |mode: u32| fs::set_permissions(path, Permissions::from_mode(mode & MODE));
+    // Whoever may read it has read it already. That this handle may not write is of no matter to its mode.
+    let Ok((file, metadata)) = directory.file(name, OFlag::O_RDONLY) else {
+        return Err(refused);
+    };
+    let mode = metadata.mode() & MODE;
+    let set = |mode: u32| {
+        let _acting = rights.file.act()?;
+        file.set_permissions(Permissions::from_mode(mode))
+    };
     // Only its owner may lift it; to everybody else the first error is the one that counts.
-    if mode & MODE_WRITE != 0 || set(mode | MODE_WRITE).is_err() {
+    let closed = mode & MODE_WRITE == 0 && is_meant(&metadata);
+    if !closed || set(mode | MODE_WRITE).is_err() {
         return Err(refused);
     }
     match open() {
-        Ok(file) => Ok((file, Some(mode))),
-        Err(error) => {
+        Ok((opened, now)) if is_meant(&now) => Ok(Opened {
+            file: opened,
+            metadata: now,
+            lifted: Some(metadata.mode()),
+        }),
+        opened => {
             let _ = set(mode);
-            Err(error)
+            opened.and(Err(refused))
         }
     }
 }
 
 /// Whether the file system lets nobody write to the file, root included.
-pub(super) fn is_sealed(path: &Path) -> bool {
-    let flags = File::open(path).and_then(|file| Ok(rustix::fs::ioctl_getflags(file)?));
+pub(super) fn is_sealed(directory: &Directory, name: &OsStr) -> bool {
+    let file = directory.file(name, OFlag::O_RDONLY);
+    let flags = file.and_then(|(file, _)| Ok(rustix::fs::ioctl_getflags(file)?));
     flags.is_ok_and(|flags| flags.intersects(VERITY | IFlags::IMMUTABLE))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::unistd::{Gid, Uid, chown, setfsgid, setfsuid};
+    use std::fs;
 
-    /// Runs `work` with the file access rights of an ordinary user, who owns `path`. Concerns this thread only.
-    fn as_owner<T>(path: &Path, work: impl FnOnce() -> T) -> T {
-        if !geteuid().is_root() {
-            return work();
-        }
-        let (user, group) = (Uid::from_raw(12345), Gid::from_raw(12345));
-        chown(path, Some(user), Some(group)).unwrap();
-        let (old_group, old_user) = (setfsgid(group), setfsuid(user));
-        let result = work();
-        setfsuid(old_user);
-        setfsgid(old_group);
-        result
-    }
+    use crate::trust::Rights;
+
+    /// An ordinary user.
+    const USER: u32 = 12345;
 
     #[test]
     fn an_owner_may_write_to_a_read_only_program() {
-        let directory = tempfile::tempdir().unwrap();
-        fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
-        let path = directory.path().join("program");
+        let above = tempfile::tempdir().unwrap();
+        fs::set_permissions(above.path(), Permissions::from_mode(0o755)).unwrap();
+        let path = above.path().join("program");
         fs::write(&path, "x").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o555)).unwrap();
-        as_owner(&path, || {
-            assert!(File::options().write(true).open(&path).is_err());
-            let (file, lifted) = open_for_writing(&path).unwrap();
-            assert_eq!(lifted.unwrap() & MODE, 0o555);
-            file.write_all_at(b"y", 0).unwrap();
-        });
+        let rights = match geteuid().is_root() {
+            false => Rights::CALLER,
+            true => {
+                for path in [above.path(), &path] {
+                    std::os::unix::fs::chown(path, Some(USER), Some(USER)).unwrap();
+                }
+                Rights {
+                    file: Writer::Owner(USER),
+                    directory: Writer::Owner(USER),
+                }
+            }
+        };
+        let directory = Directory::open(&fs::canonicalize(above.path()).unwrap()).unwrap();
+        let open =
+            |is_meant| open_for_writing(&directory, OsStr::new("program"), rights, |_| is_meant);
+        assert!(open(false).is_err());
+        assert_eq!(fs::metadata(&path).unwrap().mode() & MODE, 0o555);
+        let opened = open(true).unwrap();
+        assert_eq!(opened.lifted.unwrap() & MODE, 0o555);
+        opened.file.write_all_at(b"y", 0).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"y");
         // Putting it back is the job's, not the opener's.
         assert_eq!(fs::metadata(&path).unwrap().mode() & MODE, 0o755);

@@ -1,75 +1,133 @@
 //! The directory of symbolic links beside a library whose search path does not fit into it.
 
-use std::fs::{self, File};
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use crate::plan::{Links, points_to};
+use nix::errno::Errno;
+
+use super::places::{Place, parent};
+use crate::directory::Directory;
+use crate::naming::is_links_name;
+use crate::plan::Links;
+use crate::trust::Ownership;
 
 /// What was made, to be taken back when a later step fails.
 #[derive(Debug, Default)]
 pub(super) struct Made {
-    directory: Option<PathBuf>,
-    links: Vec<PathBuf>,
+    /// Its name.
+    directory: Option<OsString>,
+    links: Vec<(Directory, OsString)>,
 }
 
 impl Made {
     /// Takes it back.
-    pub(super) fn undo(&self) {
-        for link in &self.links {
-            let _ = fs::remove_file(link);
+    pub(super) fn undo(&self, place: &Place) {
+        for (directory, link) in &self.links {
+            let _ = directory.unlink(link);
         }
-        if let Some(directory) = &self.directory {
-            let _ = fs::remove_dir(directory);
+        if let Some(name) = &self.directory {
+            let _ = place.directory.remove_directory(name);
         }
     }
 }
 
 /// Makes the links that are not there, each complete when it gets its name. With `durable` they are on disk.
-pub(super) fn make(links: &Links, made: &mut Made, durable: bool) -> io::Result<()> {
-    match fs::create_dir(&links.directory) {
-        Ok(()) => made.directory = Some(links.directory.clone()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error),
+pub(super) fn make(
+    links: &Links,
+    place: &Place,
+    file: Ownership,
+    made: &mut Made,
+    durable: bool,
+) -> io::Result<()> {
+    let name = links.directory.file_name().unwrap_or_default();
+    if place.directory.make_directory(name)? {
+        made.directory = Some(name.to_owned());
+    }
+    let directory = place.directory.subdirectory(name).map_err(not_followed)?;
+    let ownership = Ownership::from(&directory.metadata()?);
+    if ![file, place.ownership()]
+        .iter()
+        .any(|other| ownership.is_no_weaker_than(*other))
+    {
+        return Err(io::Error::other(
+            "somebody who cannot write the file owns it or can write to it: remove it if it is not yours",
+        ));
     }
     for (name, target) in &links.links {
-        let path = links.directory.join(name);
-        if points_to(&path, target) {
+        if directory
+            .link_target(name)
+            .is_ok_and(|found| found == *target)
+        {
             continue;
         }
-        match symlink(target, &path) {
-            Ok(()) => made.links.push(path),
+        match directory.symlink(name, target) {
+            Ok(()) => made.links.push((directory.clone(), name.clone())),
             // What an earlier run left, for other libraries.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let fresh = links.directory.join(".wrapbuddy-new");
-                let _ = fs::remove_file(&fresh);
-                symlink(target, &fresh)?;
-                fs::rename(&fresh, &path)?;
+                directory.replace_by_symlink(name, target)?;
             }
             Err(error) => return Err(error),
         }
     }
     match durable {
-        true => File::open(&links.directory)?.sync_all(),
+        true => directory.sync(),
         false => Ok(()),
     }
 }
 
-/// Removes files, links and, behind these, directories that are of no use any more; says what cannot be removed.
-pub(super) fn remove(unused: &[PathBuf]) -> Vec<String> {
-    let failed = unused.iter().filter_map(|path| {
-        let is_directory = path.is_dir() && !path.is_symlink();
-        let done = if is_directory {
-            fs::remove_dir(path)
-        } else {
-            fs::remove_file(path)
+/// A symbolic link may lead to files that are not the tool's.
+fn not_followed(error: io::Error) -> io::Error {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ELOOP | Errno::ENOTDIR | Errno::EXDEV) => {
+            io::Error::other("it is not a directory of its own, and no link is followed: remove it")
+        }
+        _ => error,
+    }
+}
+
+/// Removes files, links and, behind these, directories that are of no use any more beside `file`, which is in `place`, or in its
+/// directory of links; says what cannot be removed.
+pub(super) fn remove(unused: &[PathBuf], file: &Path, place: &Place) -> Vec<String> {
+    let mut opened: Option<(&Path, io::Result<Directory>)> = None;
+    let mut failed = Vec::new();
+    for path in unused {
+        let name = path.file_name().unwrap_or_default();
+        let above = parent(path);
+        let is_link = above != parent(file);
+        let removed = match is_link {
+            true => {
+                if opened.as_ref().is_none_or(|(known, _)| *known != above) {
+                    let name = above.file_name().unwrap_or_default();
+                    let directory = place.directory.subdirectory(name);
+                    opened = Some((above, directory.map_err(not_followed)));
+                }
+                match &opened {
+                    Some((_, Ok(directory))) => remove_link(directory, name),
+                    Some((_, Err(error))) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+                    Some((_, Err(error))) => Err(io::Error::other(error.to_string())),
+                    None => Ok(false),
+                }
+            }
+            false if is_links_name(name) => {
+                place.directory.remove_directory(name).map_err(not_followed)
+            }
+            false => place.directory.remove_file(name),
         };
-        let error = done.err()?;
-        let gone = error.kind() == io::ErrorKind::NotFound;
-        (!gone).then(|| cannot_be_removed(path, &error))
-    });
-    failed.collect()
+        if let Err(error) = removed {
+            failed.push(cannot_be_removed(path, &error));
+        }
+    }
+    failed
+}
+
+/// Removes a link such as this tool makes: to a file of that name. Who can write the sidecar says which, but not what is removed.
+fn remove_link(directory: &Directory, name: &OsStr) -> io::Result<bool> {
+    match directory.link_target(name) {
+        Ok(target) if target.file_name() == Some(name) => directory.unlink(name),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        _ => Err(io::Error::other("wrap-buddy has not made it")),
+    }
 }
 
 /// What there is to say of a file that stays at `path`.

@@ -6,9 +6,9 @@
 //! something relies on it: a copy that takes the place of the file, links that are removed.
 
 mod copy;
-mod directories;
 mod job;
 mod link_directory;
+mod places;
 mod rehearsal;
 mod sidecar_file;
 
@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -24,14 +24,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow, bail};
 use sidecar::EditKind;
 
+use crate::cli::Cli;
 use crate::crew::{Crew, Stop};
+use crate::directory::Directory;
 use crate::loaders::Install;
 use crate::open_files;
 use crate::plan::Plan;
 use crate::restoration::Restoration;
 use crate::scan::io_reason;
-use directories::Directories;
 use job::{Job, Target};
+use places::{Place, Places, parent};
 use rehearsal::Rehearsal;
 
 /// Programs worked on at a time, where the limit of open files allows it: each holds one, and fewer batches are fewer
@@ -49,7 +51,7 @@ pub fn apply(
     crew: &Crew,
     stop: Option<&Stop<'_>>,
 ) -> Vec<Result<Vec<String>>> {
-    let batches = plans.chunks(open_files::raise_limit(plans.len() as u64, BATCH) as usize);
+    let batches = plans.chunks(batch(plans.len()));
     batches
         .take_while(|_| !stop.is_some_and(|stop| stop()))
         .flat_map(|batch| apply_batch(batch, options, crew, stop))
@@ -73,10 +75,16 @@ pub fn rehearse_restore(
     crew.map(restorations, |one| rehearsal.restoration(one))
 }
 
+/// How many of `count` programs are worked on at a time. Each may be in a directory of its own, which is open too.
+fn batch(count: usize) -> usize {
+    let limit = open_files::raise_limit(2 * count as u64, 2 * BATCH);
+    (limit / 2).max(1) as usize
+}
+
 /// Prepares for `count` programs, while there is one thread.
 pub fn expect(count: usize) {
     if count > FEW {
-        open_files::expect(open_files::raise_limit(count as u64, BATCH));
+        open_files::expect(2 * batch(count) as u64);
     }
 }
 
@@ -93,10 +101,11 @@ pub fn install_loaders(plans: &[&Plan]) -> BTreeMap<PathBuf, Result<()>> {
 }
 
 fn write_loader(install: &Install) -> Result<()> {
-    let directory = install.path.parent().unwrap_or(Path::new("/"));
-    let missing = directory.ancestors().take_while(|one| !one.exists());
+    let above = parent(&install.path);
+    let missing = above.ancestors().take_while(|one| !one.exists());
     let missing: Vec<&Path> = missing.filter(|_| install.for_all).collect();
-    fs::create_dir_all(directory)
+    // The directory is one that the user, or this tool, has chosen: it may be reached through links.
+    fs::create_dir_all(above)
         .and_then(|()| {
             for made in missing {
                 fs::set_permissions(made, Permissions::from_mode(0o755))?;
@@ -107,8 +116,10 @@ fn write_loader(install: &Install) -> Result<()> {
                 owner: None,
                 modified: None,
             };
-            sidecar_file::write(&install.path, &content, true)?;
-            File::open(directory)?.sync_all()
+            let directory = Directory::open(&fs::canonicalize(above)?)?;
+            let name = install.path.file_name().unwrap_or_default();
+            sidecar_file::write(&directory, name, &content, true)?;
+            directory.sync()
         })
         .map_err(|error| {
             anyhow!(
@@ -136,6 +147,18 @@ impl Error for Stopped {}
 pub struct Options {
     /// A file that is in use is replaced by a changed copy.
     pub replace: bool,
+    /// Nobody else is at work in the directories: root does not leave its rights.
+    pub trust_tree: bool,
+}
+
+impl Options {
+    /// As the command line of wrapping says.
+    pub fn of(cli: &Cli) -> Self {
+        Self {
+            replace: cli.replace,
+            trust_tree: cli.trust_tree,
+        }
+    }
 }
 
 fn apply_batch(
@@ -145,9 +168,10 @@ fn apply_batch(
     stop: Option<&Stop<'_>>,
 ) -> Vec<Result<Vec<String>>> {
     let few = plans.len() <= FEW;
-    let mut directories = Directories::lift(plans.iter().map(|plan| plan.path.as_path()));
+    let mut places = Places::of(plans.iter().map(|plan| plan.path.as_path()), options);
     let mut jobs = crew.map(plans, |&plan| {
-        let job = Job::open(Target::of_plan(plan), options, stop)?;
+        let place = places.of_file(&plan.path)?;
+        let job = Job::open(Target::of_plan(plan), place, options, stop)?;
         Ok((plan, job))
     });
     // A stub of other settings goes first, the other way round, and leaves the original for as long as nothing else is there. Its
@@ -191,11 +215,11 @@ fn apply_batch(
     step(&mut jobs, None, |_, job| job.take_place());
     let finished = crew.take(jobs, |job| {
         let (plan, job) = job?;
-        let mut notes = link_directory::remove(unused_links(plan));
+        let mut notes = job.remove(unused_links(plan));
         notes.extend(job.finish(None));
         Ok(notes)
     });
-    directories.put_back();
+    places.put_back();
     finished
 }
 
@@ -229,17 +253,20 @@ pub fn restore(
     crew: &Crew,
     stop: Option<&Stop<'_>>,
 ) -> Vec<Result<Vec<String>>> {
-    let batches =
-        restorations.chunks(open_files::raise_limit(restorations.len() as u64, BATCH) as usize);
+    let batches = restorations.chunks(batch(restorations.len()));
     batches
         .take_while(|_| !stop.is_some_and(|stop| stop()))
         .flat_map(|batch| restore_batch(batch, options, crew, stop))
         .collect()
 }
 
-/// Removes sidecars and links of files that are gone, and says what cannot be removed.
-pub fn remove(unused: &[PathBuf]) -> Vec<String> {
-    link_directory::remove(unused)
+/// Removes what is left of `file`, which is gone: its sidecar, which is the first of `unused`, and links; says what cannot be removed.
+pub fn remove(file: &Path, unused: &[PathBuf], options: Options) -> Result<Vec<String>> {
+    let place = Place::open(parent(file), options)?;
+    let sidecar = unused.first().and_then(|sidecar| sidecar.file_name());
+    let rights = place.rights(sidecar.unwrap_or_default())?;
+    let _acting = rights.directory.act()?;
+    Ok(link_directory::remove(unused, file, &place))
 }
 
 fn restore_batch(
@@ -252,9 +279,10 @@ fn restore_batch(
     let paths = restorations
         .iter()
         .map(|restoration| restoration.path.as_path());
-    let mut directories = Directories::lift(paths);
+    let mut places = Places::of(paths, options);
     let mut jobs = crew.map(restorations, |&restoration| {
-        let job = Job::open(Target::of_restoration(restoration), options, stop)?;
+        let place = places.of_file(&restoration.path)?;
+        let job = Job::open(Target::of_restoration(restoration), place, options, stop)?;
         Ok((restoration, job))
     });
     for pass in UNDOING {
@@ -267,11 +295,11 @@ fn restore_batch(
     step(&mut jobs, None, |_, job| job.take_place());
     let finished = crew.take(jobs, |job| {
         let (restoration, job) = job?;
-        let mut notes = link_directory::remove(&restoration.remove);
+        let mut notes = job.remove(&restoration.remove);
         notes.extend(job.finish(restoration.modified));
         Ok(notes)
     });
-    directories.put_back();
+    places.put_back();
     finished
 }
 
@@ -313,8 +341,7 @@ fn step_by_directory<'j>(
     let mut directories: BTreeMap<&OsStr, Vec<_>> = BTreeMap::new();
     for entry in &mut *jobs {
         if let Ok((plan, _)) = entry {
-            let directory = plan.path.parent().unwrap_or(Path::new("/"));
-            let directory = directory.as_os_str();
+            let directory = parent(&plan.path).as_os_str();
             directories.entry(directory).or_default().push(entry);
         }
     }

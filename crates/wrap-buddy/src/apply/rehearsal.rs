@@ -1,24 +1,27 @@
 //! What carrying out plans would be refused for, found out without writing anything.
 
 use std::collections::HashSet;
-use std::fs;
+use std::ffi::OsStr;
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
 use anyhow::{Result, anyhow, bail};
-use nix::fcntl::{AT_FDCWD, AtFlags};
-use nix::sys::statvfs::{FsFlags, statvfs};
-use nix::unistd::{AccessFlags, faccessat, geteuid};
+use nix::sys::statvfs::{FsFlags, fstatvfs};
+use nix::unistd::{AccessFlags, geteuid};
 
 use super::Options;
 use super::job::{
     MODE_WRITE, Target, cannot_be_written, has_other_names, is_sealed, open_for_reading,
 };
+use super::places::{Place, parent};
+use crate::directory::Directory;
 use crate::plan::Plan;
 use crate::restoration::Restoration;
 use crate::scan::io_reason;
+use crate::trust::{Rights, Writer};
 
 /// What is known of the system, looked up when it is needed.
 pub(super) struct Rehearsal {
@@ -37,11 +40,11 @@ impl Rehearsal {
 
     /// Says why `plan` cannot be carried out.
     pub(super) fn plan(&self, plan: &Plan) -> Result<Vec<String>> {
-        let directory = plan.path.parent().unwrap_or(Path::new("/"));
-        let in_directory = may_create_in(directory);
-        self.target(&Target::of_plan(plan), &in_directory)?;
-        let sidecar = &plan.sidecar_path;
-        let replaced = match is_sealed(sidecar) {
+        let (place, rights) = self.enter(&plan.path)?;
+        let in_directory = may_create_in(&place, rights);
+        self.target(&Target::of_plan(plan), &place, rights, &in_directory)?;
+        let sidecar = plan.sidecar_path.file_name().unwrap_or_default();
+        let replaced = match is_sealed(&place.directory, sidecar) {
             true => Err(io::ErrorKind::PermissionDenied.into()),
             false => Ok(()),
         };
@@ -49,7 +52,7 @@ impl Rehearsal {
             let reason = io_reason(&error);
             anyhow!(
                 "its sidecar {} cannot be written: {reason}",
-                sidecar.display()
+                plan.sidecar_path.display()
             )
         })?;
         Ok(Vec::new())
@@ -57,9 +60,10 @@ impl Rehearsal {
 
     /// Says why `restoration` cannot be carried out, or what it would leave behind.
     pub(super) fn restoration(&self, restoration: &Restoration) -> Result<Vec<String>> {
-        let directory = restoration.path.parent().unwrap_or(Path::new("/"));
-        let in_directory = may_create_in(directory);
-        self.target(&Target::of_restoration(restoration), &in_directory)?;
+        let (place, rights) = self.enter(&restoration.path)?;
+        let in_directory = may_create_in(&place, rights);
+        let target = Target::of_restoration(restoration);
+        self.target(&target, &place, rights, &in_directory)?;
         let Err(error) = in_directory else {
             return Ok(Vec::new());
         };
@@ -71,13 +75,28 @@ impl Rehearsal {
         Ok(notes.collect())
     }
 
-    fn target(&self, target: &Target<'_>, in_directory: &io::Result<()>) -> Result<()> {
-        let refused = |error: io::Error| cannot_be_written(target.path, &error);
-        let file = open_for_reading(target.path).map_err(refused)?;
+    /// Opens the directory of the file at `path`.
+    fn enter(&self, path: &Path) -> Result<(Place, Rights)> {
+        let place = Place::open(parent(path), self.options)
+            .map_err(|error| anyhow!("its directory cannot be opened: {}", io_reason(&error)))?;
+        let rights = place.rights(path.file_name().unwrap_or_default())?;
+        Ok((place, rights))
+    }
+
+    fn target(
+        &self,
+        target: &Target<'_>,
+        place: &Place,
+        rights: Rights,
+        in_directory: &io::Result<()>,
+    ) -> Result<()> {
+        let refused = |error: io::Error| cannot_be_written(target, &place.directory, &error);
+        let (file, metadata) =
+            open_for_reading(&place.directory, target.name()).map_err(refused)?;
         if !target.changes {
             return Ok(());
         }
-        may_write(target.path).map_err(refused)?;
+        may_write(place, target.name(), rights, &metadata).map_err(refused)?;
         let (device, inode, names) = target.inode;
         let is_running = self.running.get_or_init(running).contains(&(device, inode));
         if is_running && !self.options.replace {
@@ -94,38 +113,50 @@ impl Rehearsal {
     }
 }
 
-/// Whether the file at `path` can be opened for writing, if need be after its owner has made it writable.
-fn may_write(path: &Path) -> io::Result<()> {
-    let allowed = access(path, AccessFlags::W_OK).or_else(|error| lifted(path, error));
-    match allowed {
-        Ok(()) if is_sealed(path) => Err(io::ErrorKind::PermissionDenied.into()),
+/// Whether the file called `name` can be opened for writing, if need be after its owner has made it writable.
+fn may_write(place: &Place, name: &OsStr, rights: Rights, metadata: &Metadata) -> io::Result<()> {
+    let Place { directory, .. } = place;
+    let sealed = is_sealed(directory, name);
+    let allowed = rights
+        .directory
+        .act()
+        .and_then(|_acting| directory.may_with(name, AccessFlags::W_OK));
+    match allowed.or_else(|error| lifted(directory, rights.file, metadata, error)) {
+        Ok(()) if sealed => Err(io::ErrorKind::PermissionDenied.into()),
         allowed => allowed,
     }
 }
 
-/// Whether files can be created in `directory`, if need be after its owner has made it writable.
-fn may_create_in(directory: &Path) -> io::Result<()> {
-    let flags = AccessFlags::W_OK | AccessFlags::X_OK;
-    access(directory, flags).or_else(|error| lifted(directory, error))
+/// Whether files can be created in a directory, if need be after its owner has made it writable.
+fn may_create_in(place: &Place, rights: Rights) -> io::Result<()> {
+    let Place { directory, .. } = place;
+    let allowed = rights
+        .directory
+        .act()
+        .and_then(|_acting| directory.may(AccessFlags::W_OK | AccessFlags::X_OK));
+    allowed.or_else(|error| lifted(directory, rights.directory, &directory.metadata()?, error))
 }
 
-/// Nothing is wrong if only the mode of what is at `path` is in the way, and this user can change that; otherwise `error` stays.
-fn lifted(path: &Path, error: io::Error) -> io::Result<()> {
-    let metadata = fs::metadata(path)?;
-    let user = geteuid();
+/// Nothing is wrong if only the mode of something in the file system of `directory` is in the way, and who works on it can change
+/// that; otherwise `error` stays.
+fn lifted(
+    directory: &Directory,
+    writer: Writer,
+    metadata: &Metadata,
+    error: io::Error,
+) -> io::Result<()> {
     let by_mode =
         error.kind() == io::ErrorKind::PermissionDenied && metadata.mode() & MODE_WRITE == 0;
-    let can_change = user.is_root() || user.as_raw() == metadata.uid();
-    let is_read_only = statvfs(path).is_ok_and(|place| place.flags().contains(FsFlags::ST_RDONLY));
-    match by_mode && can_change && !is_read_only && !is_sealed(path) {
+    let can_change = match writer {
+        Writer::Caller => geteuid().is_root() || geteuid().as_raw() == metadata.uid(),
+        Writer::Owner(user) => user == metadata.uid(),
+    };
+    let is_read_only =
+        fstatvfs(directory).is_ok_and(|place| place.flags().contains(FsFlags::ST_RDONLY));
+    match by_mode && can_change && !is_read_only {
         true => Ok(()),
         false => Err(error),
     }
-}
-
-/// By effective ids, as for opening.
-fn access(path: &Path, flags: AccessFlags) -> io::Result<()> {
-    Ok(faccessat(AT_FDCWD, path, flags, AtFlags::AT_EACCESS)?)
 }
 
 /// The programs that run, as far as this user may see: the kernel lets nobody write to these (ETXTBSY). To open them for writing

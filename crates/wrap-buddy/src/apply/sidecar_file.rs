@@ -1,10 +1,14 @@
 //! Writes a small file in one go: whoever opens it sees all of it, or what was there before.
 
-use std::fs::{self, File, Permissions};
+use std::ffi::OsStr;
+use std::fs::{File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::SystemTime;
+
+use crate::directory::Directory;
+use crate::trust::give;
 
 /// What a file is to be.
 #[derive(Clone, Copy, Debug)]
@@ -18,11 +22,16 @@ pub(super) struct Content<'a> {
     pub modified: Option<SystemTime>,
 }
 
-/// Writes `content` to `path`, whether something is there already or not. With `durable` it is on disk.
-pub(super) fn write(path: &Path, content: &Content<'_>, durable: bool) -> io::Result<()> {
-    match create(path, content, durable) {
+/// Writes `content` to the file called `name`, whether something is there already or not. With `durable` it is on disk.
+pub(super) fn write(
+    directory: &Directory,
+    name: &OsStr,
+    content: &Content<'_>,
+    durable: bool,
+) -> io::Result<()> {
+    match create(directory, name, content, durable) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            replace(path, content, durable)
+            replace(directory, name, content, durable)
         }
         created => created,
     }
@@ -30,37 +39,47 @@ pub(super) fn write(path: &Path, content: &Content<'_>, durable: bool) -> io::Re
 
 /// Writes a file that is not there yet. It is written in place: nothing refers to it yet, so that a part of it, left by a crash,
 /// is the same as none.
-pub(super) fn create(path: &Path, content: &Content<'_>, durable: bool) -> io::Result<()> {
-    let mut create = File::options();
-    create.write(true).create_new(true).mode(content.mode);
-    let file = create.open(path)?;
+pub(super) fn create(
+    directory: &Directory,
+    name: &OsStr,
+    content: &Content<'_>,
+    durable: bool,
+) -> io::Result<()> {
+    let file = directory.create(name, content.mode)?;
     fill(&file, content, durable).inspect_err(|_| {
-        let _ = fs::remove_file(path);
+        let _ = directory.remove_file(name);
     })
 }
 
-/// Replaces what is there, by way of a file beside it, of a name that the next run takes again if this one is stopped.
-pub(super) fn replace(path: &Path, content: &Content<'_>, durable: bool) -> io::Result<()> {
-    let fresh = path.with_extension("wrapbuddy-new");
-    let _ = fs::remove_file(&fresh);
-    create(&fresh, content, durable)?;
-    fs::rename(&fresh, path).inspect_err(|_| {
-        let _ = fs::remove_file(&fresh);
-    })
+/// Replaces what is there by a file that nobody sees before.
+pub(super) fn replace(
+    directory: &Directory,
+    name: &OsStr,
+    content: &Content<'_>,
+    durable: bool,
+) -> io::Result<()> {
+    let fresh = Path::new(name).with_extension("wrapbuddy-new");
+    let fresh = directory.temporary(fresh.into_os_string())?;
+    fill(fresh.file(), content, durable)?;
+    fresh.replace(name).map(drop)
 }
 
 fn fill(mut file: &File, content: &Content<'_>, durable: bool) -> io::Result<()> {
     file.write_all(content.bytes)?;
     let now = file.metadata()?;
+    let mut mode = content.mode;
     // Root wraps the files of others, who are to be able to read what belongs to them.
     if let Some((user, group)) = content.owner
         && (now.uid(), now.gid()) != (user, group)
+        && give(file, user, group).is_err()
+        && now.gid() != group
     {
-        let _ = fchown(file, Some(user), Some(group));
+        // Another group is not to write what this one may.
+        mode &= !0o020;
     }
     // The umask was taken from it.
-    if now.mode() & 0o7777 != content.mode {
-        file.set_permissions(Permissions::from_mode(content.mode))?;
+    if now.mode() & 0o7777 != mode {
+        file.set_permissions(Permissions::from_mode(mode))?;
     }
     if let Some(modified) = content.modified {
         file.set_modified(modified)?;
@@ -74,12 +93,19 @@ fn fill(mut file: &File, content: &Content<'_>, durable: bool) -> io::Result<()>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::time::Duration;
+
+    fn directory() -> (tempfile::TempDir, Directory) {
+        let directory = tempfile::tempdir().unwrap();
+        let real = fs::canonicalize(directory.path()).unwrap();
+        (directory, Directory::open(&real).unwrap())
+    }
 
     #[test]
     fn there_or_not_it_has_the_content_and_the_mode() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("file");
+        let (above, directory) = directory();
+        let path = above.path().join("file");
         let modified = SystemTime::UNIX_EPOCH + Duration::new(1_000_000_000, 7);
         for content in ["first", "second"] {
             let wanted = Content {
@@ -88,26 +114,25 @@ mod tests {
                 owner: None,
                 modified: Some(modified),
             };
-            write(&path, &wanted, true).unwrap();
+            write(&directory, OsStr::new("file"), &wanted, true).unwrap();
             assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), modified);
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
             assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o666);
-            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+            assert_eq!(fs::read_dir(above.path()).unwrap().count(), 1);
         }
     }
 
     #[test]
     fn a_directory_in_its_place_is_an_error() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("file");
-        fs::create_dir(&path).unwrap();
+        let (above, directory) = directory();
+        fs::create_dir(above.path().join("file")).unwrap();
         let content = Content {
             bytes: b"x",
             mode: 0o644,
             owner: None,
             modified: None,
         };
-        assert!(write(&path, &content, false).is_err());
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        assert!(write(&directory, OsStr::new("file"), &content, false).is_err());
+        assert_eq!(fs::read_dir(above.path()).unwrap().count(), 1);
     }
 }

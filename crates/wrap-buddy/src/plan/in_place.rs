@@ -2,7 +2,6 @@
 //! do at run time.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -17,6 +16,7 @@ use super::{
     search, sidecar_owner, tool_version,
 };
 use crate::classify::Subject;
+use crate::directory::Directory;
 use crate::earlier::{self, Earlier};
 use crate::in_place::{Changes, Ground, Visibility, Wanted, outside};
 use crate::inspect::{Elf, Source};
@@ -48,15 +48,15 @@ pub struct Links {
 impl Links {
     /// Whether the directory holds these links.
     pub fn are_there(&self) -> bool {
-        let there =
-            |(name, target): &(OsString, PathBuf)| points_to(&self.directory.join(name), target);
+        let Ok(directory) = Directory::open(&self.directory) else {
+            return false;
+        };
+        let there = |(name, target): &(OsString, PathBuf)| {
+            let found = directory.link_target(name);
+            found.is_ok_and(|found| found == *target)
+        };
         self.links.iter().all(there)
     }
-}
-
-/// Whether there is a link at `path` that says `target`.
-pub fn points_to(path: &Path, target: &Path) -> bool {
-    fs::read_link(path).is_ok_and(|found| found == target)
 }
 
 /// Why a file is not edited in place.

@@ -3,11 +3,11 @@
 mod in_place;
 mod stub;
 
-pub use in_place::{InPlacePlan, Links, Refusal, in_place, points_to};
+pub use in_place::{InPlacePlan, Links, Refusal, in_place};
 pub use stub::{StubPlan, stub};
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, Metadata};
+use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -265,8 +265,10 @@ fn sidecar_owner(privilege: Option<&Privilege>, metadata: &Metadata) -> (u32, u3
 /// When the file was last modified, before any run of this tool.
 fn modified(metadata: &Metadata, earlier: Option<&Earlier>) -> Result<SystemTime> {
     let earlier = earlier.filter(|earlier| earlier.is_beside && earlier.keeps_time());
-    let kept = earlier.and_then(|earlier| fs::metadata(&earlier.sidecar_path).ok());
-    Ok(kept.as_ref().unwrap_or(metadata).modified()?)
+    match earlier.and_then(|earlier| earlier.sidecar_modified) {
+        Some(kept) => Ok(kept),
+        None => Ok(metadata.modified()?),
+    }
 }
 
 /// The version of this tool.

@@ -10,7 +10,7 @@ use object::elf;
 
 use super::leftovers::sidecar_of;
 use super::writers::Writers;
-use crate::inspect::open_regular;
+use crate::directory::open_file;
 
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl Dealt {
             }
         }
         // What cannot be read is told of when it is worked on.
-        let Ok(file) = open_regular(path) else {
+        let Ok(file) = open_file(path) else {
             return Verdict::Ready(stamp);
         };
         let mut magic = [0; 4];

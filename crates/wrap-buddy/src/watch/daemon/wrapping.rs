@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::Daemon;
+use crate::apply::Options;
 use crate::report::{FileReport, Status, Teller};
 use crate::scan::Candidate;
 use crate::signals::Signals;
@@ -60,7 +61,7 @@ impl Daemon<'_> {
                 Verdict::Held => held.push(path),
                 Verdict::Restored => restored.push(path),
                 Verdict::Gone => {
-                    if let Some(sidecar) = leftovers::remove(&path) {
+                    if let Some(sidecar) = leftovers::remove(&path, Options::of(self.cli)) {
                         self.lines.removed(&sidecar);
                     }
                 }

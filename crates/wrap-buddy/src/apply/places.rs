@@ -1,0 +1,149 @@
+//! The directories that files are worked on in, each opened once.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+use nix::unistd::AccessFlags;
+
+use super::Options;
+use super::job::MODE_WRITE;
+use crate::directory::Directory;
+use crate::scan::io_reason;
+use crate::trust::{Ownership, Rights, Writer};
+
+/// A directory that files are worked on in.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) directory: Directory,
+    ownership: Ownership,
+    /// Whether the caller has rights that it leaves.
+    leaves: bool,
+    /// Its mode, where its owner had made it read-only and it was made writable.
+    lifted: Option<(Writer, u32)>,
+}
+
+impl Place {
+    /// Opens the directory at `path`, absolute and free of symbolic links.
+    pub(super) fn open(path: &Path, options: Options) -> io::Result<Self> {
+        Ok(Self::new(path, options)?.0)
+    }
+
+    fn new(path: &Path, options: Options) -> io::Result<(Self, Metadata)> {
+        let directory = Directory::open(path)?;
+        let metadata = directory.metadata()?;
+        let place = Self {
+            directory,
+            ownership: Ownership::from(&metadata),
+            leaves: Rights::are_left(options.trust_tree),
+            lifted: None,
+        };
+        Ok((place, metadata))
+    }
+
+    /// Opens it, and makes it writable if nothing but its own mode is in the way. Where that cannot be, the first file in it will
+    /// say so.
+    fn open_and_lift(path: &Path, options: Options) -> io::Result<Self> {
+        let (mut place, metadata) = Self::new(path, options)?;
+        let mode = metadata.mode() & 0o7777;
+        if mode & MODE_WRITE == 0 {
+            let owner = match place.leaves {
+                true => Writer::owner(metadata.uid()),
+                false => Writer::Caller,
+            };
+            let lift = || {
+                let _acting = owner.act()?;
+                let closed = place.directory.may(AccessFlags::W_OK).is_err();
+                match closed {
+                    true => place.directory.set_mode(mode | MODE_WRITE),
+                    false => Err(io::ErrorKind::Other.into()),
+                }
+            };
+            if lift().is_ok() {
+                place.lifted = Some((owner, mode));
+            }
+        }
+        Ok(place)
+    }
+
+    /// With whose rights the file called `name` is worked on, as far as that has to be known to open it.
+    pub(super) fn rights(&self, name: &OsStr) -> Result<Rights> {
+        // Where only root gives names, it opens what it has looked at.
+        if !self.leaves || self.ownership.is_roots_alone() {
+            return Ok(Rights::CALLER);
+        }
+        let file = self.directory.metadata_of(name);
+        let file = file.map_err(|error| anyhow!("cannot be opened: {}", io_reason(&error)))?;
+        self.rights_to(&file)
+    }
+
+    /// The same, of the file that is open.
+    pub(super) fn rights_to(&self, file: &Metadata) -> Result<Rights> {
+        match self.leaves {
+            true => Rights::of(Ownership::from(file), file.nlink(), self.ownership),
+            false => Ok(Rights::CALLER),
+        }
+    }
+
+    /// Whose the directory is.
+    pub(super) fn ownership(&self) -> Ownership {
+        self.ownership
+    }
+}
+
+/// Directories, by their paths.
+#[derive(Debug)]
+pub(super) struct Places<'p> {
+    opened: BTreeMap<&'p OsStr, io::Result<Place>>,
+}
+
+impl<'p> Places<'p> {
+    /// The directories of `files`.
+    pub(super) fn of(files: impl Iterator<Item = &'p Path>, options: Options) -> Self {
+        let mut opened = BTreeMap::new();
+        for directory in files.map(parent) {
+            let open = || Place::open_and_lift(directory, options);
+            // As bytes: paths are taken apart for each comparison.
+            opened.entry(directory.as_os_str()).or_insert_with(open);
+        }
+        Self { opened }
+    }
+
+    /// The directory of the file at `path`.
+    pub(super) fn of_file(&self, path: &Path) -> Result<&Place> {
+        let place = self.opened.get(parent(path).as_os_str());
+        match place.ok_or_else(|| anyhow!("has no directory"))? {
+            Ok(place) => Ok(place),
+            Err(error) => Err(anyhow!(
+                "its directory cannot be opened: {}",
+                io_reason(error)
+            )),
+        }
+    }
+
+    /// Gives directories that were made writable their modes again.
+    pub(super) fn put_back(&mut self) {
+        for place in self.opened.values_mut().flatten() {
+            if let Some((owner, mode)) = place.lifted.take() {
+                let _ = owner
+                    .act()
+                    .and_then(|_acting| place.directory.set_mode(mode));
+            }
+        }
+    }
+}
+
+impl Drop for Places<'_> {
+    fn drop(&mut self) {
+        self.put_back();
+    }
+}
+
+/// The directory of the file at `path`.
+pub(super) fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
+}

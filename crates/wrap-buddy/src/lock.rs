@@ -1,0 +1,148 @@
+//! Locks and leases that others hold: nothing is waited for that somebody may never let go.
+
+use std::fmt;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::stat::{major, minor};
+use nix::unistd::geteuid;
+
+/// How often a file with a lease is tried again: whoever has to give it back needs a moment, this tool's own `watch` included.
+const TRIES: u32 = 20;
+
+const AGAIN: Duration = Duration::from_millis(5);
+
+/// Who holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// Nobody that /proc shows.
+    Unknown,
+    /// A process.
+    Process {
+        /// Its number.
+        pid: u32,
+        /// What it is called.
+        name: String,
+        /// Who has started it. Not with whose rights it runs: a lock outlives the start of a set-id program.
+        user: u32,
+    },
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("another process"),
+            Self::Process { pid, name, user } => {
+                let name = name.escape_debug();
+                write!(f, "another process ({name}, PID {pid}, of the user {user})")
+            }
+        }
+    }
+}
+
+impl Holder {
+    /// Who has locked the file (flock(2)), as far as /proc says.
+    pub fn of(file: &Metadata) -> Self {
+        let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+        let holder = pid_in(&locks, file).and_then(|pid| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+            let user = field("Uid:")?.split_whitespace().next()?;
+            Some(Self::Process {
+                pid,
+                name: field("Name:")?.trim().to_owned(),
+                user: user.parse().ok()?,
+            })
+        });
+        holder.unwrap_or(Self::Unknown)
+    }
+
+    /// Whether it is one of root's or of the caller's.
+    pub fn is_trusted(&self) -> bool {
+        let caller = geteuid().as_raw();
+        matches!(self, Self::Process { user, .. } if [0, caller].contains(user))
+    }
+}
+
+/// The process that holds a lock on the file, by the lines of /proc/locks (proc_locks(5)).
+fn pid_in(locks: &str, file: &Metadata) -> Option<u32> {
+    let (device, inode) = (file.dev(), file.ino());
+    let device = format!("{:02x}:{:02x}:", major(device), minor(device));
+    let held = locks.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, _, pid, place, ..] = fields[..] else {
+            return None;
+        };
+        let same = place.rsplit(':').next()?.parse() == Ok(inode);
+        let pid = same.then(|| pid.parse().ok())??;
+        Some((place.starts_with(&device), pid))
+    });
+    // Where the file system has several devices (btrfs), stat(2) tells another one.
+    held.max().map(|(_, pid)| pid)
+}
+
+/// Who holds a lock on a file that is to be written to, unless it is somebody who has no say about it: anybody who can read a file
+/// can lock it.
+pub fn respected_holder(file: &Metadata) -> Option<Holder> {
+    let holder = Holder::of(file);
+    let has_no_say = matches!(&holder, Holder::Process { user, .. } if *user != file.uid())
+        && !holder.is_trusted();
+    (!has_no_say).then_some(holder)
+}
+
+/// Opens a file, and once more for a short time if somebody has a lease on it.
+pub fn without_lease<T>(open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let mut tries = 0;
+    loop {
+        match open() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && tries < TRIES => {
+                tries += 1;
+                thread::sleep(AGAIN);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_holder_of_a_lock_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let metadata = file.as_file().metadata().unwrap();
+        assert_eq!(Holder::of(&metadata), Holder::Unknown);
+        file.as_file().lock().unwrap();
+        let holder = Holder::of(&metadata);
+        let Holder::Process { pid, user, .. } = &holder else {
+            panic!("{holder}");
+        };
+        assert_eq!(
+            (*pid, *user),
+            (std::process::id(), nix::unistd::getuid().as_raw())
+        );
+        assert!(holder.is_trusted());
+        assert_eq!(respected_holder(&metadata), Some(holder));
+    }
+
+    #[test]
+    fn lines_of_locks_are_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let metadata = file.as_file().metadata().unwrap();
+        let (device, inode) = (metadata.dev(), metadata.ino());
+        let place = format!("{:02x}:{:02x}:{inode}", major(device), minor(device));
+        let locks = format!(
+            "1: POSIX  ADVISORY  WRITE 1 {place} 0 EOF\n2: FLOCK  ADVISORY  WRITE 99 ff:ff:{inode} 0 EOF\n3: FLOCK  ADVISORY  WRITE 17 {place} 0 EOF\n3: -> FLOCK  ADVISORY  WRITE 18 {place} 0 EOF\n"
+        );
+        assert_eq!(pid_in(&locks, &metadata), Some(17));
+        assert_eq!(
+            pid_in(&locks[..locks.find("3:").unwrap()], &metadata),
+            Some(99)
+        );
+        assert_eq!(pid_in("", &metadata), None);
+    }
+}
