@@ -21,6 +21,7 @@ use crate::interpreter::{Interpreter, Libc};
 use crate::openers::Openers;
 use crate::outside::MovedTree;
 use crate::plan::{self, Plan, Refusal, Style};
+use crate::preloader;
 use crate::reach::Reach;
 use crate::report::json::Line;
 use crate::report::{FileReport, Status, Teller};
@@ -603,7 +604,7 @@ impl<'a> Desk<'a> {
                 ..FileReport::skipped(shown, reason.to_owned())
             };
         }
-        let preloader = preloader(path);
+        let preloader = preloader::of(path);
         // The original bytes are in a sidecar that is of no use to the other way.
         let in_place = match earlier {
             Some(Way::InPlace) => true,
@@ -659,7 +660,7 @@ impl<'a> Desk<'a> {
         };
         match plan::stub(path, subject, stage, resolution, &style) {
             Ok(plan) => {
-                let warning = preloader.map(|name| preloader_warning(&name, earlier));
+                let warning = preloader.map(|name| preloader::warning(&name, earlier));
                 let mut report = self.planned_program(shown, with_notes(plan), mode, interpreter);
                 report.notes.extend(warning);
                 report
@@ -822,28 +823,6 @@ fn directories_of(resolution: &Resolution) -> Vec<PathBuf> {
         Entry::Kept(_) => None,
     });
     directories.collect()
-}
-
-/// The name of the program, in the same directory, that starts the one at `path` by mapping it and the dynamic linker that its
-/// PT_INTERP names, as Wine's does (loader/preloader.c, map_so_lib): a stub leaves no PT_INTERP.
-fn preloader(path: &Path) -> Option<String> {
-    let mut name = path.file_name()?.to_owned();
-    name.push("-preloader");
-    let is_there = path.with_file_name(&name).is_file();
-    is_there.then(|| name.to_string_lossy().into_owned())
-}
-
-/// What there is to say of a program with a `preloader` that has a stub all the same.
-fn preloader_warning(preloader: &str, earlier: Option<Way>) -> String {
-    let advice = match earlier {
-        Some(_) => "restore it and wrap it again, which edits it in place",
-        None => {
-            "it has no room to be edited in place, which takes an --interpreter whose path is not longer than its own and fewer or shorter --libs"
-        }
-    };
-    format!(
-        "{preloader} maps it by itself and reads its PT_INTERP, which a program with a stub does not have: it ends by SIGSEGV when started that way; {advice}"
-    )
 }
 
 /// What there is to say of a library that opens others by name, and has no room for the directories of these. Where nothing but

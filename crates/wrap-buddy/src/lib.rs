@@ -31,6 +31,7 @@ mod open_files;
 mod openers;
 mod outside;
 pub mod plan;
+mod preloader;
 mod privilege;
 mod reach;
 pub mod report;

@@ -164,6 +164,11 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
             fs::copy(path(PROGRAM), path("/app/copy")).expect("copy");
             scene(sample.root, "/app/copy", Ending::NoCommand)
         }
+        Diagnosis::StubUnderPreloader => {
+            let sample = Sample::new(variant);
+            sample.root.write("/app/program-preloader", "");
+            scene(sample.root, PROGRAM, Ending::NoCommand)
+        }
         Diagnosis::SidecarUntrusted => {
             let sample = Sample::new(variant);
             let anybody = fs::Permissions::from_mode(0o666);

@@ -59,6 +59,9 @@ fn a_warning_where_there_is_none(variant: Variant) {
     root.command(PROGRAM).output().success();
     let started = root.command("/app/program-preloader").arg(PROGRAM);
     started.output().exits_with(3);
+    let check = root.wrap_buddy().args(["check", PROGRAM]).output();
+    let says = "program-preloader maps it by itself";
+    assert!(check.stdout.contains(says), "{check}");
 
     let failed = root.wrap(PROGRAM).args(["--strategy", "inplace"]).report();
     failed

@@ -117,6 +117,8 @@ pub enum Diagnosis {
     Packed,
     /// It unpacks another program when it starts, and that one cannot be seen.
     CarriesProgram,
+    /// Wrapped with a stub, and there is a program that maps it by itself and reads its PT_INTERP.
+    StubUnderPreloader,
     /// Its segments are aligned to more than older kernels honour for a wrapped program.
     SegmentAlignment,
     /// The libraries were looked for without a dynamic linker whose rules are known.
@@ -167,6 +169,7 @@ impl Diagnosis {
             | Diagnosis::ForOtherMachine
             | Diagnosis::Packed
             | Diagnosis::CarriesProgram
+            | Diagnosis::StubUnderPreloader
             | Diagnosis::SegmentAlignment
             | Diagnosis::UsualRules
             | Diagnosis::FirstWrapBuddy

@@ -12,6 +12,7 @@ use super::diagnosis::{Diagnosis, Note, Problem};
 use crate::earlier::{self, Earlier, Progress, Way};
 use crate::inject;
 use crate::inspect::{Elf, Source};
+use crate::preloader;
 use crate::status::{loader_flag, refused_loader, sidecar_gone_but};
 
 /// An ELF file, and what was done to it.
@@ -86,7 +87,13 @@ impl Subject {
                 let text = "a run of wrap-buddy was stopped before it was done with it: wrap it again, or restore it";
                 subject.note(Diagnosis::RunStopped, text);
             }
-            Way::Stub => subject.through_sidecar(source, &earlier)?,
+            Way::Stub => {
+                if let Some(name) = preloader::of(path) {
+                    let text = preloader::warning(&name, Some(Way::Stub));
+                    subject.note(Diagnosis::StubUnderPreloader, &text);
+                }
+                subject.through_sidecar(source, &earlier)?;
+            }
             Way::Legacy => subject.through_legacy(source, &earlier)?,
         }
         Ok(subject)
