@@ -95,6 +95,16 @@ fn compiles_a_program(bun: &str, case: Case) {
     build.args(["--outfile", program]).output().success();
     let output = in_bun(root.command(program)).output().success();
     assert_eq!(output.stdout, TYPESCRIPT_SAYS);
+    uses_the_sidecar_of_another(&root, program);
+}
+
+#[track_caller]
+fn uses_the_sidecar_of_another(root: &Root, program: &str) {
+    let check = root.wrap_buddy().args(["check", program]).output();
+    assert!(
+        check.stdout.contains("it uses the sidecar /app/"),
+        "{check}"
+    );
 }
 
 /// It moves the program headers to the end of the copy, adds a PT_LOAD for them and one for the payload, and looks for that by way
@@ -119,6 +129,7 @@ fn node_builds_a_single_executable_out_of_itself(case: Case) {
         .arg("argument")
         .output();
     assert_eq!(output.success().stdout, "sum 42, argument\n");
+    uses_the_sidecar_of_another(&root, "/app/elsewhere/program");
 }
 
 fn install_bun(root: &Root, case: Case) -> String {
