@@ -7,7 +7,7 @@ use e2e::check::sidecar_of;
 use e2e::{Build, Root, Variant, matrix, source};
 use sidecar::Sidecar;
 
-matrix!(systems: of_the_same_tree, the_nearest, what_libraries_know, check_proposes_the_tree);
+matrix!(systems: of_the_same_tree, by_its_own_path, the_nearest, what_libraries_know, check_proposes_the_tree);
 matrix!(glibc: the_c_library_stays);
 
 const PROGRAM: &str = "/srv/tree/bin/program";
@@ -88,6 +88,30 @@ fn of_the_same_tree(variant: Variant) {
     report
         .file(PROGRAM)
         .is("failed", &["libraries are missing"]);
+}
+
+/// A link to the library is nearer, but it would look for its own needs relative to that.
+fn by_its_own_path(variant: Variant) {
+    let root = tree(variant);
+    let library = root.path("/srv/tree/lib/libbar.so.1.2");
+    let program = root.install(&root.path(PROGRAM), "/srv/tree/app/bin/exec/program");
+    root.install(&library, "/srv/tree/app/plugins/libbar.so.1");
+    for path in [
+        PROGRAM,
+        "/srv/tree/lib/libbar.so.1.2",
+        "/srv/tree/lib/libbar.so.1",
+    ] {
+        fs::remove_file(root.path(path)).expect("remove a file");
+    }
+    let link = root.path("/srv/tree/app/bin/exec/libbar.so.1");
+    symlink("../../plugins/libbar.so.1", link).expect("a symbolic link");
+    for mode in [&[][..], &["--search", "rpath"], &["--strategy", "auto"]] {
+        let wrap = root.wrap("/srv/tree").args(mode.iter().copied());
+        wrap.run();
+        says(&root, &program, "42\n");
+        let restore = root.wrap_buddy().args(["restore", "/srv/tree"]);
+        restore.output().success();
+    }
 }
 
 /// Of two libraries of one name the nearest is taken, and the other is told of, unless it is the same.

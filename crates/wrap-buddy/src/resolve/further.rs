@@ -1,6 +1,7 @@
 //! Directories that nobody named, for what is found nowhere else: those of the tree that a file is in, and those where the
 //! libraries found look for what they need themselves.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -78,7 +79,7 @@ impl Further<'_> {
             let by = by.filter(|by| given.joins(by, by));
             let mut within = given.with(name, by.unwrap_or(self.origin)).into_iter();
             if let Some(directory) = within.find(has) {
-                let directory = directory.to_owned();
+                let directory = self.home(name, directory);
                 if !self.within.contains(&directory) {
                     self.keep_libc(result, &directory);
                     self.within.push(directory);
@@ -97,6 +98,18 @@ impl Further<'_> {
         self.within
             .sort_by_cached_key(|one| (super::steps(origin, one), one.clone()));
         self.all().len() > before
+    }
+
+    /// The directory of the same tree that a link in `directory` to the library `name` leads to, if it is called so there too; else
+    /// `directory`. ld.so takes $ORIGIN from the path that it opened, and the library may look for its own needs relative to itself.
+    fn home(&self, name: &OsStr, directory: &Path) -> PathBuf {
+        let real = self.grounds.shelf.real(&directory.join(name));
+        let same_name = real.file_name() == Some(name);
+        let home = real.parent().filter(|home| {
+            let given = &self.grounds.settings.given;
+            same_name && given.joins(home, directory) && self.linker.has(home, name)
+        });
+        home.unwrap_or(directory).to_owned()
     }
 
     /// What belongs to the C library is found where it is found now, whatever is in `directory`.
