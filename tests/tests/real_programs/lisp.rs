@@ -1,6 +1,6 @@
 //! SBCL: an executable is a copy of the runtime with an image of the memory behind it.
 
-use std::fs;
+use std::{fs, slice};
 
 use e2e::{assert_fails_unwrapped, corpus};
 
@@ -14,7 +14,7 @@ fn sbcl_saves_an_executable(case: Case) {
     let sbcl = "/app/sbcl/bin/sbcl";
     let libraries = root.system_libraries("zstd", case.arch, &["libzstd.so.1"]);
     let original = root.read(sbcl);
-    wrap_with(case, &root, sbcl, &[libraries.clone()], &[]);
+    wrap_with(case, &root, sbcl, slice::from_ref(&libraries), &[]);
     root.mkdir("/app/elsewhere");
     let program = "/app/elsewhere/program";
     let save = format!(

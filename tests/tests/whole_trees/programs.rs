@@ -1,7 +1,7 @@
 //! What there is a tree of, and what is done with it.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use e2e::run::on_host;
 use e2e::{Arch, assert_fails_unwrapped, corpus};
@@ -374,17 +374,28 @@ fn r_computes_and_converts() {
 #[test]
 fn chromium_renders_a_page() {
     let tree = Tree {
-        packages: &["chromium-headless-shell"],
-        program: "usr/lib/chromium/chromium-headless-shell",
-        prepare: nothing,
+        packages: &["chromium"],
+        program: "usr/lib/chromium/chromium",
+        prepare: |place| {
+            // It makes this one itself, next to its program.
+            let directory = place
+                .root()
+                .mkdir(&place.path("usr/lib/chromium/extensions"));
+            let private = fs::Permissions::from_mode(0o700);
+            fs::set_permissions(directory, private).expect("chmod");
+        },
         make_use: |place| {
             place.write(
                 "page.html",
                 "<script>document.write('<p>' + 6 * 7 + '</p>')</script>",
             );
             let render = |flag: &str| {
-                let chromium = place.command("usr/lib/chromium/chromium-headless-shell");
-                let chromium = chromium.args(["--no-sandbox", "--user-data-dir=/app/work/user"]);
+                let chromium = place.command("usr/lib/chromium/chromium");
+                let chromium = chromium.args([
+                    "--headless",
+                    "--no-sandbox",
+                    "--user-data-dir=/app/work/user",
+                ]);
                 chromium
                     .args([flag, "file:///app/work/page.html"])
                     .output()
