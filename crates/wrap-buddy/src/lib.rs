@@ -30,6 +30,7 @@ mod naming;
 mod open_files;
 mod openers;
 mod outside;
+mod path_guard;
 pub mod plan;
 mod preloader;
 mod privilege;

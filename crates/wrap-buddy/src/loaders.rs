@@ -19,10 +19,13 @@ use stages::Stage;
 use crate::arch::Arch;
 use crate::hex::hex;
 use crate::inspect::read_regular;
+use crate::path_guard::weak_part;
 use crate::resolve::relative_file;
 
 /// Where root's loaders are by default: all users can read it, which is not so of root's home directory.
 const OF_ROOT: &str = "/usr/local/lib/wrap-buddy";
+
+const WRITABLE_BY_ALL: u32 = 0o002;
 
 /// A loader image as a program will find it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,7 +133,7 @@ fn of_this_tool(arch: &Arch, stage: &Stage) -> Option<Loader> {
 }
 
 /// Where loaders are installed unless a directory is named. `sudo` and `su` may keep HOME and XDG_DATA_HOME of another user: these
-/// count only if they belong to the user who runs this.
+/// count only if they belong to the user who runs this, and no other user can change where they lead.
 fn default_directory() -> Option<PathBuf> {
     let user = geteuid();
     let chosen = env::var_os("XDG_DATA_HOME").is_some_and(|home| Path::new(&home).is_absolute());
@@ -141,6 +144,9 @@ fn default_directory() -> Option<PathBuf> {
         .ok()?
         .data_dir();
     let is_own = fs::metadata(nearest(&data)).is_ok_and(|home| home.uid() == user.as_raw());
+    // In a user namespace that may be nobody. What others in a user's group may write, the user has opened to them.
+    let top = fs::metadata("/").ok()?.uid();
+    let is_own = is_own && weak_part(&data, &[0, user.as_raw(), top], WRITABLE_BY_ALL).is_none();
     match (is_own, user.is_root()) {
         (true, _) => Some(data.join("wrap-buddy")),
         (false, true) => Some(PathBuf::from(OF_ROOT)),

@@ -1,18 +1,19 @@
 //! Programs that start with more power than whoever starts them: set-id bits, file capabilities. What such a program
 //! trusts must be out of reach of all who do not have that power already.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use xattr::FileExt;
+
+use crate::path_guard::weak_part;
 
 /// File capabilities: the kernel drops them when a file is written to.
 pub const CAPABILITY: &str = "security.capability";
 
 const SET_ID: u32 = 0o6000;
 const SET_UID: u32 = 0o4000;
-const STICKY: u32 = 0o1000;
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// What a program has beyond its caller.
@@ -45,28 +46,17 @@ impl Privilege {
         self.shared_with.unwrap_or((0, 0))
     }
 
-    /// The first part of `path`, an absolute one, that somebody without this power could replace or write to.
+    /// The first part of `path`, an absolute one, that somebody without this power could replace, write to, or create.
     pub fn weak_part(&self, path: &Path) -> Option<PathBuf> {
-        // Links are followed: both where they are and where they lead counts.
-        let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let parts = path.ancestors().chain(real.ancestors());
-        let weak = parts.filter(|part| fs::metadata(part).is_ok_and(|part| self.is_weak(&part)));
-        weak.last().map(Path::to_owned)
-    }
-
-    fn is_weak(&self, part: &Metadata) -> bool {
-        let owner = self.shared_with.map(|(user, _)| user);
-        let trusted = part.uid() == 0 || Some(part.uid()) == owner;
-        // What root has in a sticky directory nobody else can replace.
-        let guarded = part.mode() & WRITABLE_BY_OTHERS == 0 || part.mode() & STICKY != 0;
-        !(trusted && guarded)
+        let owner = self.shared_with.map_or(0, |(user, _)| user);
+        weak_part(path, &[0, owner], WRITABLE_BY_OTHERS)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::Permissions;
+    use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt;
 
     fn with_mode(mode: u32) -> (tempfile::TempDir, Option<Privilege>) {
@@ -88,18 +78,5 @@ mod tests {
             let (_directory, set_gid) = with_mode(mode);
             assert_eq!(set_gid.unwrap().sidecar_owner(), (0, 0));
         }
-    }
-
-    #[test]
-    fn a_directory_others_can_write_is_weak() {
-        let (directory, privilege) = with_mode(0o4755);
-        let inside = directory.path().join("loader.bin");
-        fs::write(&inside, "x").unwrap();
-        assert_eq!(privilege.unwrap().weak_part(&inside), None);
-        fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).unwrap();
-        assert_eq!(
-            privilege.unwrap().weak_part(&inside).as_deref(),
-            Some(directory.path())
-        );
     }
 }

@@ -214,6 +214,17 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
             let scene = repaired(sample)?;
             Some(Scene { user, ..scene })
         }
+        Diagnosis::Unguarded => {
+            let sample = Sample::new(variant);
+            fs::set_permissions(
+                sample.root.path(PROGRAM),
+                fs::Permissions::from_mode(0o4755),
+            )
+            .expect("chmod");
+            let open = fs::Permissions::from_mode(0o777);
+            fs::set_permissions(sample.root.path(&sample.library_dir), open).expect("chmod");
+            lost(sample)
+        }
         Diagnosis::OutOfReach => {
             let sample = Sample::new(variant);
             let closed = fs::Permissions::from_mode(0o700);

@@ -33,6 +33,8 @@ pub enum Trouble {
     Access,
     /// It may not be executed.
     Permission,
+    /// It has more power than who starts it, and others can change what it trusts.
+    Privilege,
 }
 
 /// Everything that can be said of a file, problem or not. JSON has the names in kebab case.
@@ -107,6 +109,8 @@ pub enum Diagnosis {
     NoExec,
     /// Others may run it, but the mode of a file that it needs, or of a directory above that, keeps them out.
     OutOfReach,
+    /// Set-id or with file capabilities, and somebody without that power can change a file that it trusts, or where its path leads.
+    Unguarded,
     /// A program that its mode lets nobody start, or not who asks.
     NotPermitted,
     /// For another machine, and an emulator runs it.
@@ -158,6 +162,7 @@ impl Diagnosis {
             Diagnosis::NoExec => Trouble::NoExec,
             Diagnosis::OutOfReach => Trouble::Access,
             Diagnosis::NotPermitted => Trouble::Permission,
+            Diagnosis::Unguarded => Trouble::Privilege,
             Diagnosis::RunStopped
             | Diagnosis::LoadedByProgram
             | Diagnosis::SidecarElsewhere

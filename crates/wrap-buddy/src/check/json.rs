@@ -89,7 +89,7 @@ struct Library {
 #[derive(Serialize, JsonSchema)]
 struct Problem {
     /// `unreadable`, `sidecar`, `loader`, `machine`, `interpreter`, `script-interpreter`, `library`, `unfit-library`,
-    /// `symbol-version`, `dlopen`, `noexec`, `access` or `permission`.
+    /// `symbol-version`, `dlopen`, `noexec`, `access`, `permission` or `privilege`.
     kind: &'static str,
     /// Which of that kind, such as `library-passed-over`.
     diagnosis: String,
@@ -228,5 +228,6 @@ fn trouble(trouble: Trouble) -> &'static str {
         Trouble::NoExec => "noexec",
         Trouble::Access => "access",
         Trouble::Permission => "permission",
+        Trouble::Privilege => "privilege",
     }
 }

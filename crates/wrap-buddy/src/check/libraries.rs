@@ -83,6 +83,7 @@ impl Look<'_, '_> {
             let next = solve::next(desk, &wanted, &tree, self.file);
             self.file.next.extend(next);
         }
+        self.at_guard(&tree);
         self.at_alignment();
         self.file.tree = tree;
     }
@@ -255,6 +256,34 @@ impl Look<'_, '_> {
                 false => Diagnosis::LoaderGone,
             };
             self.problem(diagnosis, why);
+        }
+    }
+
+    /// What others can change, although it runs with more power than they have. Of a tree elsewhere nobody knows who will own it.
+    fn at_guard(&mut self, tree: &Tree) {
+        let privilege = self.subject.privilege.filter(|_| self.desk.root.is_own());
+        let Some(privilege) = privilege else {
+            return;
+        };
+        let files = self.subject.loader.iter().chain(&self.file.interpreter);
+        let files = files.chain(tree.nodes.iter().map(|node| &node.found.path));
+        let trusted = files.chain(&self.file.search.directories);
+        let mut parts = Vec::new();
+        for path in trusted.filter(|path| path.is_absolute()) {
+            let Some(part) = privilege
+                .weak_part(path)
+                .filter(|part| !parts.contains(part))
+            else {
+                continue;
+            };
+            let (path, shown) = (path.display(), part.display());
+            let text = format!(
+                "it is set-id or has file capabilities, and trusts {path}, but others can change {shown}"
+            );
+            let help = "have only root, or the owner of a set-user-id program, write there, or wrap it with other directories";
+            let problem = Problem::new(Diagnosis::Unguarded, text).help(help);
+            self.file.problems.push(problem);
+            parts.push(part);
         }
     }
 

@@ -13,6 +13,7 @@ use crate::earlier::{self, Earlier, Progress, Way};
 use crate::inject;
 use crate::inspect::{Elf, Source};
 use crate::preloader;
+use crate::privilege::Privilege;
 use crate::status::{loader_flag, refused_loader, sidecar_gone_but};
 
 /// An ELF file, and what was done to it.
@@ -31,6 +32,8 @@ pub struct Subject {
     pub sidecar: Option<PathBuf>,
     /// Where that sidecar is looked for, absolute or relative to the file's directory, and what ties the stub to it.
     pub own_sidecar: Option<(PathBuf, Id)>,
+    /// What it has beyond who starts it.
+    pub privilege: Option<Privilege>,
     /// The flag it was wrapped with, of those that say where its loader is, and can be again.
     pub flag: Option<&'static str>,
     /// Whether its dynamic linker and search path are relative to its directory because it was wrapped so.
@@ -57,6 +60,7 @@ impl Subject {
             abi: loader::ABI,
             sidecar: None,
             own_sidecar: None,
+            privilege: Privilege::of(source.file(), source.metadata()),
             flag: None,
             is_relocatable: false,
             problems: Vec::new(),

@@ -12,8 +12,8 @@ use object::elf;
 use sidecar::{Edit, EditKind, Id, InPlaceDraft, Written};
 
 use super::{
-    FileEdit, Plan, Style, Way, added, check_trusted, frozen, inode, join, modified, needed,
-    search, sidecar_owner, tool_version,
+    FileEdit, Plan, Style, Way, added, check_trusted, inode, join, modified, needed, search,
+    sidecar_owner, tool_version,
 };
 use crate::classify::Subject;
 use crate::directory::Directory;
@@ -149,7 +149,7 @@ impl Draft {
         )?;
         if let Some(privilege) = &privilege {
             let files = interpreter.iter().map(|(_, path)| path.as_path());
-            check_trusted(privilege, files.chain(frozen(resolution)), &search)?;
+            check_trusted(privilege, files, resolution, &search)?;
         }
 
         let ground = Ground::new(elf, arch, source)?;

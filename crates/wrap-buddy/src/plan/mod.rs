@@ -241,9 +241,12 @@ pub fn frozen(resolution: &Resolution) -> impl Iterator<Item = &Path> {
 fn check_trusted<'p>(
     privilege: &Privilege,
     files: impl IntoIterator<Item = &'p Path>,
+    resolution: &'p Resolution,
     search: &'p [OsString],
 ) -> Result<()> {
-    let trusted = files.into_iter().chain(search.iter().map(Path::new));
+    let found = resolution.found.iter().map(|(_, path)| path.as_path());
+    let files = files.into_iter().chain(frozen(resolution)).chain(found);
+    let trusted = files.chain(search.iter().map(Path::new));
     for path in trusted.filter(|path| path.is_absolute()) {
         if let Some(part) = privilege.weak_part(path) {
             return Err(anyhow!(

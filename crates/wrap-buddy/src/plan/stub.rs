@@ -11,7 +11,7 @@ use sidecar::{Draft, Edit, EditKind, Flags, Id, Sidecar, Trailer};
 use stages::Stage;
 
 use super::{
-    FileEdit, Plan, Style, Way, check_trusted, frozen, inode, join, modified, needed, search,
+    FileEdit, Plan, Style, Way, check_trusted, inode, join, modified, needed, search,
     sidecar_owner, tool_version,
 };
 use crate::alignment;
@@ -170,7 +170,7 @@ pub fn stub(
         }
         let loader = loader.iter().map(|loader| loader.path.as_path());
         let files = loader.chain([interpreter_path.as_path()]);
-        check_trusted(privilege, files.chain(frozen(&resolution)), &search)?;
+        check_trusted(privilege, files, &resolution, &search)?;
     }
     let mut code = stub.to_vec();
     code.extend(trailer(&sidecar_in_trailer, id)?);

@@ -1,0 +1,165 @@
+//! Who can change where a path leads.
+
+use std::ffi::OsString;
+use std::fs::{self, Metadata};
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+/// As many links as the kernel follows.
+const MAX_LINKS: usize = 40;
+
+const STICKY: u32 = 0o1000;
+
+/// The first part of `path`, an absolute one, that somebody else than the users in `trusted` can replace, write to, or create. Links are
+/// followed one by one. `others`: the permission bits of those who count as somebody else.
+///
+/// What a trusted user has in a sticky directory nobody else can replace. What is not there yet, others can create in it.
+pub fn weak_part(path: &Path, trusted: &[u32], others: u32) -> Option<PathBuf> {
+    let is_trusted = |metadata: &Metadata| trusted.contains(&metadata.uid());
+    let writable = |metadata: &Metadata| metadata.mode() & others != 0;
+    let guarded = |metadata: &Metadata| {
+        let sticky = metadata.is_dir() && metadata.mode() & STICKY != 0;
+        is_trusted(metadata) && (sticky || !writable(metadata))
+    };
+    let mut at = PathBuf::from("/");
+    let mut here = fs::metadata(&at).ok()?;
+    let mut left = parts(path);
+    let mut links = 0;
+    while let Some(part) = left.pop() {
+        if !guarded(&here) {
+            return Some(at);
+        }
+        let next = match part.as_encoded_bytes() {
+            b"/" => PathBuf::from("/"),
+            b".." => at.parent().unwrap_or(&at).to_owned(),
+            _ => at.join(&part),
+        };
+        match fs::symlink_metadata(&next) {
+            Ok(link) if link.is_symlink() => {
+                links += 1;
+                // Its content does not change, but in a sticky directory its owner can replace it.
+                let replaceable = writable(&here) && !is_trusted(&link);
+                let target = fs::read_link(&next).ok();
+                let Some(target) = target.filter(|_| !replaceable && links <= MAX_LINKS) else {
+                    return Some(next);
+                };
+                left.extend(parts(&target));
+            }
+            Ok(metadata) => (at, here) = (next, metadata),
+            Err(error) => {
+                let gone = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+                return match gone {
+                    true => writable(&here).then_some(at),
+                    false => Some(next),
+                };
+            }
+        }
+    }
+    let weak = !is_trusted(&here) || writable(&here);
+    weak.then_some(at)
+}
+
+/// The parts of a path, the last one first.
+fn parts(path: &Path) -> Vec<OsString> {
+    let parts = path.components().filter(|part| *part != Component::CurDir);
+    let mut parts: Vec<OsString> = parts.map(|part| part.as_os_str().to_owned()).collect();
+    parts.reverse();
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+
+    const MALLORY: u32 = 1000;
+
+    /// Only root can give files away.
+    fn is_root() -> bool {
+        nix::unistd::geteuid().is_root()
+    }
+
+    struct Yard(tempfile::TempDir);
+
+    impl Yard {
+        fn directory(&self, name: &str, mode: u32) -> PathBuf {
+            let path = self.0.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            path
+        }
+
+        fn weak(&self, path: impl AsRef<Path>) -> Option<PathBuf> {
+            let path = self.0.path().join(path);
+            weak_part(&path, &[nix::unistd::geteuid().as_raw(), 0], 0o022)
+        }
+    }
+
+    fn give(path: &Path) {
+        lchown(path, Some(MALLORY), Some(MALLORY)).unwrap();
+    }
+
+    fn yard() -> Yard {
+        let yard = Yard(tempfile::tempdir().unwrap());
+        fs::set_permissions(yard.0.path(), Permissions::from_mode(0o755)).unwrap();
+        yard
+    }
+
+    #[test]
+    fn every_part_counts() {
+        let yard = yard();
+        let open = yard.directory("open", 0o777);
+        fs::create_dir(open.join("own")).unwrap();
+        assert_eq!(yard.weak("open/own"), Some(open.clone()));
+        assert_eq!(yard.weak("open"), Some(open));
+        let closed = yard.directory("closed", 0o755);
+        assert_eq!(yard.weak("closed"), None);
+        assert_eq!(yard.weak("closed/../closed/./"), None);
+        fs::write(closed.join("file"), "x").unwrap();
+        assert_eq!(yard.weak("closed/file"), None);
+        fs::set_permissions(closed.join("file"), Permissions::from_mode(0o664)).unwrap();
+        assert_eq!(yard.weak("closed/file"), Some(closed.join("file")));
+    }
+
+    #[test]
+    fn what_is_not_there_others_may_create() {
+        let yard = yard();
+        let sticky = yard.directory("sticky", 0o1777);
+        yard.directory("closed", 0o755);
+        assert_eq!(yard.weak("closed/new/lib"), None);
+        assert_eq!(yard.weak("sticky/new/lib"), Some(sticky.clone()));
+        // And put their libraries into it.
+        assert_eq!(yard.weak("sticky"), Some(sticky.clone()));
+        fs::create_dir(sticky.join("own")).unwrap();
+        assert_eq!(yard.weak("sticky/own"), None);
+        symlink(sticky.join("new"), yard.0.path().join("closed/link")).unwrap();
+        assert_eq!(yard.weak("closed/link/lib"), Some(sticky));
+    }
+
+    #[test]
+    fn links_are_followed_one_by_one() {
+        if !is_root() {
+            return;
+        }
+        let yard = yard();
+        let sticky = yard.directory("sticky", 0o1777);
+        let closed = yard.directory("closed", 0o755);
+        let theirs = sticky.join("theirs");
+        symlink(&closed, &theirs).unwrap();
+        give(&theirs);
+        assert_eq!(yard.weak("sticky/theirs"), Some(theirs.clone()));
+        // By way of a link of root's.
+        symlink("../sticky/theirs", closed.join("link")).unwrap();
+        assert_eq!(yard.weak("closed/link"), Some(theirs.clone()));
+        // Where only root can replace it, whose it is means nothing.
+        symlink(&closed, closed.join("moved")).unwrap();
+        give(&closed.join("moved"));
+        assert_eq!(yard.weak("closed/moved"), None);
+        symlink("round", closed.join("round")).unwrap();
+        assert_eq!(yard.weak("closed/round"), Some(closed.join("round")));
+        give(&closed);
+        assert_eq!(yard.weak("closed/link"), Some(closed));
+    }
+}

@@ -1,0 +1,158 @@
+//! What a set-id program trusts must be out of reach of those who do not have its power; and loaders are installed where only those
+//! can write who start the programs.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
+use std::path::Path;
+
+use e2e::{Output, Sample, Variant, matrix, says};
+
+matrix!(systems:
+    a_library_directory_behind_the_link_of_another, a_dynamic_linker_and_a_loader_behind_one, a_library_of_another,
+    a_search_directory_that_others_may_make, a_home_that_leads_to_roots_directory,
+);
+
+const MALLORY: u32 = 1000;
+
+/// A link of another user's in a sticky directory, and one of root's that leads to it; both lead to `target`.
+fn links(sample: &Sample, target: &str) -> [String; 2] {
+    let [theirs, roots] = ["/srv/link", "/opt/link"];
+    sample.root.mkdir("/opt");
+    set_mode(&sample.root.mkdir("/srv"), 0o1777);
+    let path = sample.root.path(theirs);
+    symlink(target, &path).expect("link");
+    lchown(path, Some(MALLORY), Some(MALLORY)).expect("lchown");
+    symlink(theirs, sample.root.path(roots)).expect("link");
+    [theirs, roots].map(String::from)
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).expect("chmod");
+}
+
+fn set_id(sample: &Sample) {
+    set_mode(&sample.root.path(&sample.program), 0o4755);
+}
+
+/// It is left as it was, and the report names `part`.
+#[track_caller]
+fn is_refused(sample: &Sample, output: &Output, part: &str) {
+    assert_eq!(output.status, Some(1), "{output}");
+    let report = format!("{}{}", output.stdout, output.stderr);
+    assert!(report.contains("set-id"), "{output}");
+    assert!(
+        report.contains(&format!("others can change {part}")),
+        "{output}"
+    );
+    let original = fs::read(&sample.built).expect("built before");
+    assert!(sample.root.read(&sample.program) == original);
+}
+
+/// It was wrapped before it became what it is.
+#[track_caller]
+fn check_tells(sample: &Sample, part: &str) {
+    let check = || {
+        let run = sample.root.wrap_buddy().args(["check", &sample.program]);
+        run.output()
+    };
+    let said = format!("others can change {part}");
+    let before = check();
+    assert!(!before.stdout.contains(&said), "{before}");
+    set_id(sample);
+    let output = check();
+    assert_eq!(output.status, Some(1), "{output}");
+    assert!(output.stdout.contains(&said), "{output}");
+}
+
+fn a_library_directory_behind_the_link_of_another(variant: Variant) {
+    for which in 0..2 {
+        let sample = Sample::unwrapped(variant);
+        let link = links(&sample, &sample.library_dir)[which].clone();
+        let wrap = || sample.root.wrap(&sample.program).libs([link.clone()]);
+        set_id(&sample);
+        is_refused(&sample, &wrap().command().output(), "/srv/link");
+        set_mode(&sample.root.path(&sample.program), 0o755);
+        wrap().run();
+        says(sample.command().output());
+        check_tells(&sample, "/srv/link");
+    }
+}
+
+fn a_dynamic_linker_and_a_loader_behind_one(variant: Variant) {
+    for which in 0..4 {
+        let sample = Sample::unwrapped(variant);
+        let of_linker = which / 2 == 0;
+        let linker = sample.interpreter();
+        let (linker_dir, linker_name) = linker.rsplit_once('/').expect("absolute");
+        let target = match of_linker {
+            true => linker_dir.to_owned(),
+            false => sample.root.loader_dir(),
+        };
+        let link = links(&sample, &target)[which % 2].clone();
+        let wrap = || match of_linker {
+            true => sample
+                .wrapping()
+                .interpreter(&format!("{link}/{linker_name}")),
+            false => sample.wrapping().loader_dir(&link),
+        };
+        set_id(&sample);
+        is_refused(&sample, &wrap().command().output(), "/srv/link");
+        set_mode(&sample.root.path(&sample.program), 0o755);
+        wrap().run();
+        says(sample.command().output());
+        check_tells(&sample, "/srv/link");
+    }
+}
+
+fn a_library_of_another(variant: Variant) {
+    let sample = Sample::unwrapped(variant);
+    let library = format!("{}/libfoo.so", sample.library_dir);
+    chown(sample.root.path(&library), Some(MALLORY), Some(MALLORY)).expect("chown");
+    set_id(&sample);
+    is_refused(&sample, &sample.wrapping().command().output(), &library);
+    set_mode(&sample.root.path(&sample.program), 0o755);
+    sample.wrap();
+    check_tells(&sample, &library);
+}
+
+/// Wrapping leaves such a one off.
+fn a_search_directory_that_others_may_make(variant: Variant) {
+    let flags = ["-Wl,-rpath,/srv/later/lib".to_owned()];
+    let sample = Sample::with_flags(variant, "/app/program", &flags);
+    set_mode(&sample.root.mkdir("/srv"), 0o1777);
+    check_tells(&sample, "/srv");
+    // Once it is root's it is as good as any other.
+    sample.root.mkdir("/srv/later/lib");
+    let run = sample.root.wrap_buddy().args(["check", &sample.program]);
+    let output = run.output();
+    assert!(!output.stdout.contains("others can change"), "{output}");
+}
+
+/// As `sudo -E` leaves it: the owner of the home could lead it elsewhere later.
+fn a_home_that_leads_to_roots_directory(variant: Variant) {
+    for variable in ["HOME", "XDG_DATA_HOME"] {
+        let sample = Sample::unwrapped(variant);
+        let home = sample.root.mkdir("/home/other");
+        let own = sample.root.mkdir("/var/own");
+        symlink("/var/own", home.join(".local")).expect("link");
+        for path in [home.clone(), home.join(".local")] {
+            lchown(path, Some(MALLORY), Some(MALLORY)).expect("lchown");
+        }
+        let value = match variable {
+            "HOME" => "/home/other",
+            _ => "/home/other/.local/share",
+        };
+        let command = sample.wrapping().without_loader_dir().command();
+        let output = command.env(variable, value).output().success();
+        assert!(
+            output.stdout.contains("loader /usr/local/lib/wrap-buddy/"),
+            "{output}"
+        );
+        assert_eq!(
+            fs::read_dir(own).expect("a directory").count(),
+            0,
+            "{output}"
+        );
+        says(sample.command().output());
+    }
+}
