@@ -4,6 +4,7 @@
 
 mod command_line;
 mod fixture;
+mod handles;
 mod hostile;
 mod imports;
 mod in_place;
