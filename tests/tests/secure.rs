@@ -11,7 +11,7 @@ use sidecar::Sidecar;
 matrix!(all:
     set_id_program_runs, hard_link_beside_an_attackers_sidecar, attackers_sidecar_works_for_the_attacker_alone,
     sidecar_that_others_may_write, sidecar_of_another_owner, no_debug_output, relocatable_refuses_to_run,
-    set_id_file_is_not_made_relocatable,
+    set_id_file_is_not_made_relocatable, who_may_write_to_a_set_id_program_may_not_write_its_sidecar,
 );
 // QEMU shows the loader an executable whose owner is the emulator's.
 matrix!(native: set_id_of_another_user, owner_of_a_set_group_id_program);
@@ -145,6 +145,26 @@ fn set_id_file_is_not_made_relocatable(variant: Variant) {
         "the file was changed"
     );
     assert!(!sample.root.path(&sidecar_of(&sample.program)).exists());
+}
+
+/// Writing to the program would take its set-id bit.
+fn who_may_write_to_a_set_id_program_may_not_write_its_sidecar(variant: Variant) {
+    let sample = Sample::unwrapped(variant);
+    set_mode(&sample.root.path(&sample.program), 0o4775);
+    sample.wrap();
+    let sidecar = sample.root.path(&sidecar_of(&sample.program));
+    let mode = || {
+        fs::metadata(&sidecar)
+            .expect("a sidecar")
+            .permissions()
+            .mode()
+            & 0o777
+    };
+    assert_eq!(mode(), 0o644);
+    let start = || sample.command().user(MALLORY).arg("ids").output();
+    assert_eq!(start().success().stdout, AS_ROOT);
+    set_mode(&sidecar, 0o664);
+    start().refuses(&[sidecar_of(&sample.program)]);
 }
 
 /// A wrapped program that runs as root whoever starts it.

@@ -412,10 +412,13 @@ pub struct Stub {
 /// A program without PT_INTERP that has this stub, with its code at `code`.
 fn wrapped(code: &Range<u64>, stub: &Stub, beside: &Path, elf: &Elf, source: &mut Source) -> State {
     let directory = beside.parent().unwrap_or(Path::new("/"));
-    // As the loader looks for it: a path that is absolute replaces the directory.
+    // As the loader looks for it, then under the file's own name: a path that is absolute replaces the directory.
     let in_directory = directory.join(stub.sidecar.file_name().unwrap_or_default());
     let named = directory.join(&stub.sidecar);
-    let places = [beside, &named, &in_directory];
+    let places = match stub.loader {
+        Some(_) => [&in_directory, &named, beside],
+        None => [beside, &named, &in_directory],
+    };
     let found = places
         .into_iter()
         .find_map(|place| match FoundSidecar::at(place, elf.class) {

@@ -57,14 +57,13 @@ impl From<&Metadata> for Ownership {
 }
 
 impl Ownership {
-    /// Whether whoever can write to this can write to `other` anyway. Root and the caller can do what this tool does.
+    /// Whether whoever can write to this can write to `other` anyway. Root and the caller can do what this tool does. The group of root is
+    /// one like any other: containers with users of any number have them all in it. The loader judges the same way when a program starts.
     pub fn is_no_weaker_than(self, other: Self) -> bool {
         let known = [0, other.user, geteuid().as_raw()].contains(&self.user);
         let by_all = other.mode & BY_ALL != 0;
         let by_group = other.mode & BY_GROUP != 0 && (other.group == self.group || by_all);
-        known
-            && (self.mode & BY_GROUP == 0 || by_group || self.group == 0)
-            && (self.mode & BY_ALL == 0 || by_all)
+        known && (self.mode & BY_GROUP == 0 || by_group) && (self.mode & BY_ALL == 0 || by_all)
     }
 
     /// Whether nobody but root can give names in this directory.

@@ -321,10 +321,13 @@ impl<'a> Job<'a> {
     }
 
     fn sidecar_content<'c>(&self, plan: &Plan, bytes: &'c [u8]) -> sidecar_file::Content<'c> {
+        // Whoever may run the program has to be able to read its sidecar. Who writes to a file takes set-id bits and capabilities from it;
+        // writing to its sidecar must not be the way around that, so that the loader refuses such a one.
+        let powerful = self.mode & 0o6000 != 0 || self.capability.is_some();
+        let permitted = if powerful { 0o644 } else { 0o666 };
         sidecar_file::Content {
             bytes,
-            // Whoever may run the program has to be able to read its sidecar.
-            mode: (self.mode | (self.mode & 0o111) << 2) & 0o666,
+            mode: (self.mode | (self.mode & 0o111) << 2) & permitted,
             owner: Some(plan.sidecar_owner),
             modified: Some(plan.modified),
         }

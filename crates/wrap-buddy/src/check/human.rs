@@ -96,8 +96,10 @@ impl Writer {
 
     /// Of commands that one of the `united` ones comes to, nothing is said with the file.
     fn broken(&mut self, file: &FileCheck, united: &[&Command]) {
+        let mut problems = file.problems.iter();
         let verdict = match file.kind {
             Kind::Library => "will not load",
+            _ if problems.all(|problem| problem.trouble == Trouble::Privilege) => "is not safe",
             _ => "will not start",
         };
         self.head(file, &styled(verdict, Style::Bad));
