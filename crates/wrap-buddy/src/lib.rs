@@ -22,6 +22,7 @@ pub mod in_place;
 pub mod inject;
 pub mod inspect;
 pub mod interpreter;
+mod known;
 mod legacy;
 pub mod loaders;
 mod lock;

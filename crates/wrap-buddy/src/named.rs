@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 pub struct Named {
     /// Absolute, in the order given.
     pub directories: Vec<PathBuf>,
-    /// What to say of them.
-    pub warnings: Vec<String>,
+    warnings: Vec<String>,
+    /// Those that are there, as they were given.
+    present: Vec<(PathBuf, String)>,
 }
 
 impl Named {
@@ -27,21 +28,35 @@ impl Named {
                 }
                 continue;
             }
-            let inner = path.join("lib");
-            if !path.is_dir() {
-                let text = format!("{flag} {shown}: no such directory");
-                named.warnings.push(text);
-            } else if !has_libraries(path) {
-                let hint = match has_libraries(&inner) {
-                    true => format!("; did you mean {}?", inner.display()),
-                    false => String::new(),
-                };
-                let text = format!("{flag} {shown} has no libraries{hint}");
-                named.warnings.push(text);
+            match path.is_dir() {
+                true => named
+                    .present
+                    .push((path.clone(), format!("{flag} {shown}"))),
+                false => {
+                    let text = format!("{flag} {shown}: no such directory");
+                    named.warnings.push(text);
+                }
             }
             named.directories.push(path.clone());
         }
         named
+    }
+
+    /// What to say of them. Those of which it is `known` that they have libraries are not read.
+    pub fn warnings(&self, known: impl Fn(&Path) -> bool) -> Vec<String> {
+        let useless = self
+            .present
+            .iter()
+            .filter(|(path, _)| !known(path) && !has_libraries(path));
+        let useless = useless.map(|(path, shown)| {
+            let inner = path.join("lib");
+            let hint = match has_libraries(&inner) {
+                true => format!("; did you mean {}?", inner.display()),
+                false => String::new(),
+            };
+            format!("{shown} has no libraries{hint}")
+        });
+        self.warnings.iter().cloned().chain(useless).collect()
     }
 }
 
@@ -69,16 +84,20 @@ mod tests {
         let (file, lib) = (at("package/lib/libx.so.1"), at("package/lib"));
         let named = |paths: &[PathBuf]| Named::new(paths, "--libs");
 
-        assert_eq!(named(&[PathBuf::new(), lib.clone()]).warnings, [""; 0]);
+        let warnings = |named: &Named| named.warnings(|_| false);
+
+        assert_eq!(warnings(&named(&[PathBuf::new(), lib.clone()])), [""; 0]);
         let of_file = named(&[file.clone(), file]);
         assert_eq!(of_file.directories, [lib]);
-        assert!(of_file.warnings[0].contains("libx.so.1 is a file"));
+        assert!(warnings(&of_file)[0].contains("libx.so.1 is a file"));
 
         let others = named(&[at("package"), at("empty"), at("none")]);
         assert_eq!(others.directories.len(), 3);
         let hint = format!("; did you mean {}?", at("package/lib").display());
-        assert!(others.warnings[0].ends_with(&hint), "{others:?}");
-        assert!(others.warnings[1].ends_with("empty has no libraries"));
-        assert!(others.warnings[2].ends_with("none: no such directory"));
+        let said = warnings(&others);
+        assert!(said[0].ends_with("none: no such directory"), "{said:?}");
+        assert!(said[1].ends_with(&hint));
+        assert!(said[2].ends_with("empty has no libraries"));
+        assert_eq!(others.warnings(|_| true), said[..1]);
     }
 }

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aho_corasick::AhoCorasick;
+use object::elf;
 
-use crate::inspect::{Elf, Source};
+use crate::inspect::{Elf, Source, is_called, sections};
 
 /// Bytes that are searched at a time.
 const CHUNK: u64 = 1 << 20;
@@ -91,14 +92,14 @@ impl Openers {
         found
     }
 
-    /// Strings are loaded: a payload after the segments has files of its own. What cannot be read names nothing.
+    /// What cannot be read names nothing.
     fn in_file(&self, elf: &Elf, source: &mut Source) -> BTreeSet<usize> {
         let mut found = BTreeSet::new();
-        for load in elf.loads() {
-            let (mut at, end) = (load.offset, load.file_end().min(source.file_len()));
+        for (start, end) in places_of_strings(elf, source) {
+            let mut at = start;
             while at < end {
                 // A name that begins in this chunk, whole, with the bytes around it.
-                let from = at.saturating_sub(1).max(load.offset);
+                let from = at.saturating_sub(1).max(start);
                 let until = end.min(at + CHUNK + self.longest as u64 + 1);
                 let Ok(text) = source.read(from, until - from) else {
                     break;
@@ -125,6 +126,28 @@ impl Openers {
         });
         whole.map(|one| self.of_name[one.pattern().as_usize()])
     }
+}
+
+/// Where the file has strings that it may open something by. They are loaded: a payload after the segments has files of its own.
+/// Without sections that say what is code, all that is loaded.
+fn places_of_strings(file: &Elf, source: &mut Source) -> Vec<(u64, u64)> {
+    let sections = sections(file, source).unwrap_or_default();
+    let data = sections.iter().filter(|section| {
+        let flags = section.flags & u64::from(elf::SHF_ALLOC | elf::SHF_EXECINSTR);
+        flags == u64::from(elf::SHF_ALLOC)
+            && matches!(section.kind, elf::SHT_PROGBITS | elf::SHT_NOTE)
+            && !is_called(section, b".eh_frame", &sections, file, source)
+    });
+    let mut places: Vec<(u64, u64)> = data
+        .map(|section| (section.offset, section.offset.saturating_add(section.len)))
+        .collect();
+    if places.is_empty() {
+        places.extend(file.loads().map(|load| (load.offset, load.file_end())));
+    }
+    for (_, end) in &mut places {
+        *end = source.file_len().min(*end);
+    }
+    places
 }
 
 #[cfg(test)]

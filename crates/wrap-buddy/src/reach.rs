@@ -1,13 +1,12 @@
 //! Files that users other than the owner cannot open: a program that others may run fails for them without these.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
+use crate::known::{Known, remembered};
 use crate::root::Root;
 use crate::shell::quoted;
 
@@ -42,7 +41,7 @@ pub struct OutOfReach {
 #[derive(Debug, Default)]
 pub struct Reach {
     root: Root,
-    known: Mutex<HashMap<PathBuf, Option<Barrier>>>,
+    known: Known<Option<Barrier>>,
 }
 
 impl Reach {
@@ -50,7 +49,7 @@ impl Reach {
     pub fn in_root(root: Root) -> Self {
         Self {
             root,
-            known: Mutex::default(),
+            known: Known::default(),
         }
     }
 
@@ -82,31 +81,29 @@ impl Reach {
         found
     }
 
-    fn barrier(&self, path: &Path) -> Option<Barrier> {
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(barrier) = known().get(path) {
-            return barrier.clone();
-        }
-        let barrier = self.look_for_barrier(path);
-        known().insert(path.to_owned(), barrier.clone());
-        barrier
-    }
-
     /// The outermost part of `path`, or of what its symbolic links lead to, that lacks a permission: a directory without o+x, or
     /// the file itself without o+r.
-    fn look_for_barrier(&self, path: &Path) -> Option<Barrier> {
-        let real = self.root.real(path);
-        let closed = |part: &Path| {
-            let metadata = fs::metadata(self.root.on_host(part)).ok()?;
-            let lacks = if metadata.is_dir() { EXECUTE } else { READ };
-            (metadata.mode() & lacks == 0).then(|| Barrier {
-                path: part.to_owned(),
+    fn barrier(&self, path: &Path) -> Option<Barrier> {
+        remembered(&self.known, path, |path| {
+            let around = path.parent().and_then(|parent| self.barrier(parent));
+            around.or_else(|| self.barrier_at(path))
+        })
+    }
+
+    /// The same where the directory that `path` is in lets everybody through.
+    fn barrier_at(&self, path: &Path) -> Option<Barrier> {
+        let on_host = self.root.on_host(path);
+        let metadata = fs::metadata(&on_host).ok()?;
+        let lacks = if metadata.is_dir() { EXECUTE } else { READ };
+        if metadata.mode() & lacks == 0 {
+            return Some(Barrier {
+                path: path.to_owned(),
                 mode: metadata.mode() & 0o7777,
                 lacks,
-            })
-        };
-        let outermost = |path: &Path| path.ancestors().filter_map(closed).last();
-        outermost(path).or_else(|| outermost(&real))
+            });
+        }
+        let real = self.root.is_link(path).then(|| self.root.real(path));
+        self.barrier(&real.filter(|real| real != path)?)
     }
 }
 

@@ -46,6 +46,14 @@ impl Root {
         }
     }
 
+    /// Whether `inside` is a symbolic link itself.
+    pub fn is_link(&self, inside: &Path) -> bool {
+        let (Some(parent), Some(name)) = (inside.parent(), inside.file_name()) else {
+            return false;
+        };
+        self.on_host(parent).join(name).is_symlink()
+    }
+
     /// What a path that the user gave is inside: what lies below the root, on this machine, is meant as it is; any other
     /// absolute path is one inside.
     pub fn inside(&self, given: &Path) -> std::io::Result<PathBuf> {

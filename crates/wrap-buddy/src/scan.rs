@@ -90,16 +90,17 @@ pub fn scan(
     wanted: Wanted,
     threads: Option<NonZero<usize>>,
 ) -> (Vec<Candidate>, Vec<Unreadable>) {
-    scan_told(paths, recurse, wanted, threads, &|| true)
+    scan_told(paths, recurse, wanted, threads, &|_| true)
 }
 
-/// The same; `tell` hears of all that a walk comes to, wanted or not, from whatever thread, and says whether to go on.
+/// The same; `tell` hears of all that a walk comes to, wanted or not, from whatever thread, and says whether to go on. What
+/// cannot be read is none.
 pub fn scan_told(
     paths: &[PathBuf],
     recurse: bool,
     wanted: Wanted,
     threads: Option<NonZero<usize>>,
-    tell: &(dyn Fn() -> bool + Sync),
+    tell: &(dyn Fn(Option<&DirEntry>) -> bool + Sync),
 ) -> (Vec<Candidate>, Vec<Unreadable>) {
     let mut found = Vec::new();
     let mut unreadable = Vec::new();
@@ -149,14 +150,14 @@ pub fn scan_told(
 fn meet(
     walk: &WalkBuilder,
     wanted: Wanted,
-    tell: &(dyn Fn() -> bool + Sync),
+    tell: &(dyn Fn(Option<&DirEntry>) -> bool + Sync),
     candidate: &(dyn Fn(PathBuf, Option<File>) -> Candidate + Sync),
 ) -> (impl Iterator<Item = Candidate> + use<>, Vec<Unreadable>) {
     let (sender, receiver) = mpsc::channel();
     walk.build_parallel().run(|| {
         let sender = sender.clone();
         Box::new(move |entry| {
-            if !tell() {
+            if !tell(entry.as_ref().ok()) {
                 return WalkState::Quit;
             }
             let met = match entry {
@@ -364,7 +365,7 @@ mod tests {
             fs::write(directory.path().join(name), "text").unwrap();
         }
         let count = std::sync::atomic::AtomicUsize::new(0);
-        let met = || {
+        let met = |_: Option<&DirEntry>| {
             count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             true
         };
@@ -381,7 +382,7 @@ mod tests {
         let (mut found, unreadable) = meet(
             &WalkBuilder::new(&vanished),
             Wanted::All,
-            &|| true,
+            &|_| true,
             &|_, _| unreachable!("nothing is there"),
         );
         assert!(found.next().is_none());

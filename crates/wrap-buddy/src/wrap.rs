@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use stages::Stage;
@@ -65,13 +66,18 @@ pub fn wrap_until(
         return Ok(nothing());
     };
     let met = AtomicUsize::new(0);
+    let links = Mutex::new(Vec::new());
     let (candidates, unreadable) = scan_told(
         &cli.paths,
         !cli.no_recurse,
         cli.output.wanted(),
         cli.jobs,
-        &|| {
+        &|entry| {
             teller.met();
+            if let Some(link) = entry.filter(|entry| entry.path_is_symlink()) {
+                let mut links = links.lock().unwrap_or_else(PoisonError::into_inner);
+                links.push(link.path().to_owned());
+            }
             // To ask is a system call.
             let is_due = met
                 .fetch_add(1, Ordering::Relaxed)
@@ -79,7 +85,19 @@ pub fn wrap_until(
             !is_due || !stop()
         },
     );
-    let mut report = wrap_candidates(cli, stages, missing_stages, &candidates, teller, Some(stop))?;
+    let links = links.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let files = candidates.iter().map(|candidate| candidate.path.clone());
+    let given = Given::new(&cli.paths, !cli.no_recurse);
+    let given = given.listed(links.into_iter().chain(files).collect());
+    let mut report = wrap_candidates(
+        cli,
+        stages,
+        missing_stages,
+        &candidates,
+        given,
+        teller,
+        Some(stop),
+    )?;
     if !cli.dry_run {
         report.files.retain(|file| !file.status.is_dry());
     }
@@ -89,8 +107,9 @@ pub fn wrap_until(
     Ok(report)
 }
 
-/// Wraps `candidates` in the way that `cli` says; whoever calls it has locked the directories they are in. Once `stop` says so, no
-/// file is begun: those that are left have the status of a dry run, or are not in the report.
+/// Wraps `candidates` in the way that `cli` says; whoever calls it has locked the directories they are in. What is missing is
+/// looked for in what is `given`. Once `stop` says so, no file is begun: those that are left have the status of a dry run, or are not
+/// in the report.
 ///
 /// # Errors
 /// When nothing can be done at all, whatever the candidates.
@@ -99,6 +118,7 @@ pub fn wrap_candidates(
     stages: &[Stage],
     missing_stages: &[(&str, &str)],
     candidates: &[Candidate],
+    given: Given,
     teller: &Teller,
     stop: Option<&Stop<'_>>,
 ) -> Result<Report> {
@@ -120,7 +140,7 @@ pub fn wrap_candidates(
             Search::Frozen => Some(cli.frozen_except().context("--frozen-except")?),
             Search::Runpath | Search::Rpath => None,
         },
-        given: Given::new(&cli.paths, !cli.no_recurse),
+        given,
         bundle: bundle(cli, &libs.directories),
     });
     let means = Means {
@@ -161,7 +181,7 @@ pub fn wrap_candidates(
     let mut report = Report {
         dry_run: cli.dry_run,
         tree: base.unwrap_or_default(),
-        warnings: warnings(cli, libs.warnings.clone(), &files),
+        warnings: warnings(cli, &libs, &files),
         errors: mismatch
             .into_iter()
             .map(|why| format!("--interpreter: {why}"))
@@ -295,8 +315,15 @@ fn succeeded(loaders: &BTreeMap<PathBuf, Result<()>>) -> impl Iterator<Item = Pa
 }
 
 /// What concerns no single file: what there is to say of directories, and of loaders.
-fn warnings(cli: &Cli, mut warnings: Vec<String>, files: &[FileReport]) -> Vec<String> {
+fn warnings(cli: &Cli, libs: &Named, files: &[FileReport]) -> Vec<String> {
     let plans = files.iter().filter_map(|file| file.plan.as_ref());
+    // Mostly all are of use to the first file.
+    let first = plans.clone().next();
+    let found = first.map_or(&[][..], |plan| plan.resolution.found.as_slice());
+    let mut warnings = libs.warnings(|directory| {
+        let mut found = found.iter();
+        found.any(|(_, path)| path.parent() == Some(directory))
+    });
     let mut stubs = plans.clone().filter_map(|plan| plan.stub());
     if !cli.brings_loaders() && stubs.any(|stub| stub.loader.is_none()) {
         warnings.push(

@@ -233,7 +233,7 @@ pub fn check(check: &Check, stages: &[Stage], teller: &Teller) -> Result<Checked
         !check.look.no_recurse,
         Wanted::ElfOrScript,
         check.look.jobs,
-        &|| {
+        &|_| {
             teller.met();
             true
         },
@@ -321,7 +321,7 @@ pub fn check(check: &Check, stages: &[Stage], teller: &Teller) -> Result<Checked
         let missing = [Diagnosis::LibraryMissing, Diagnosis::LibraryPassedOver];
         problems.any(|problem| missing.contains(&problem.diagnosis) && problem.help.is_empty())
     };
-    let mut notes = named.warnings;
+    let mut notes = named.warnings(|_| false);
     if files.iter().any(asks) {
         notes.extend(desk.packages.advice());
     }

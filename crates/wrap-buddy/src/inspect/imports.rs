@@ -5,6 +5,7 @@ use object::read::elf::{FileHeader, Sym};
 use object::{LittleEndian, pod};
 
 use super::{Elf, LE, Source, pod_of, sections};
+use crate::bytes::positions;
 
 /// Bytes of a symbol table, or of its strings, that are read at a time.
 const CHUNK: u64 = 1 << 20;
@@ -26,7 +27,7 @@ fn of_class<'n, H: FileHeader<Endian = LittleEndian>>(
     let dynamic = elf.dynamic.as_ref()?;
     let strings = elf.offset_of(dynamic.value(elf::DT_STRTAB)?)?;
     let strings_len = dynamic.value(elf::DT_STRSZ)?;
-    // Most files import none of them, which their strings show. Linkers let one name be the end of another.
+    // Most files import none of them, which their strings show.
     let ends = places_of(source, strings, strings_len, names)?;
     if ends.is_empty() {
         return Some(Vec::new());
@@ -52,29 +53,32 @@ fn of_class<'n, H: FileHeader<Endian = LittleEndian>>(
     Some(found)
 }
 
-/// Where each of `names`, with the NUL that ends it, begins in the table of strings at `offset`, counted from there.
+/// Where each of `names` is in the table of strings at `offset`, counted from there. Linkers let one string be the end of another.
 fn places_of<'n>(
     source: &mut Source,
     offset: u64,
     len: u64,
     names: &[&'n str],
 ) -> Option<Vec<(u64, &'n str)>> {
-    let wanted = names.iter().map(|name| [name.as_bytes(), b"\0"].concat());
-    let wanted: Vec<Vec<u8>> = wanted.collect();
-    let longest = wanted.iter().map(Vec::len).max().unwrap_or(0) as u64;
+    let longest = names.iter().map(|name| name.len() as u64).max()?;
     let mut places = Vec::new();
     let mut at = 0;
     while at < len {
-        // A name that begins in this chunk, whole.
-        let chunk = source
-            .read(offset + at, (len - at).min(CHUNK + longest))
-            .ok()?;
-        for (wanted, name) in wanted.iter().zip(names) {
-            let begins = crate::bytes::occurrences(&chunk, wanted).map(|place| place as u64);
-            let begins = begins.filter(|place| *place < CHUNK);
-            places.extend(begins.map(|place| (at + place, *name)));
+        // A name that ends in this chunk, whole.
+        let from = at.saturating_sub(longest);
+        let until = len.min(at + CHUNK);
+        let chunk = source.read(offset + from, until - from).ok()?;
+        let ends = positions(&chunk, 0).filter(|end| from + *end as u64 >= at);
+        for end in ends {
+            let text = &chunk[..end];
+            let is_it = |name: &&str| {
+                // That is no call, unlike comparing more.
+                text.last() == name.as_bytes().last() && text.ends_with(name.as_bytes())
+            };
+            let found = names.iter().filter(|name| is_it(name));
+            places.extend(found.map(|name| (from + (end - name.len()) as u64, *name)));
         }
-        at += CHUNK;
+        at = until;
     }
     Some(places)
 }

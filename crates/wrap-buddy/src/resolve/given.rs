@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use ignore::WalkBuilder;
+use ignore::{DirEntry, WalkBuilder};
 
 use crate::naming::is_links_name;
 
@@ -14,6 +14,8 @@ use crate::naming::is_links_name;
 pub struct Given {
     paths: Vec<PathBuf>,
     recurse: bool,
+    /// What is below them, if that was listed already.
+    listed: Option<Vec<PathBuf>>,
     /// By file name, symbolic links included: the directories it is in, sorted.
     names: OnceLock<Names>,
 }
@@ -28,7 +30,16 @@ impl Given {
         Self {
             paths: real.collect(),
             recurse,
+            listed: None,
             names: OnceLock::new(),
+        }
+    }
+
+    /// The same, of which all symbolic links and ELF files are known, whose paths are free of symbolic links but for the file.
+    pub fn listed(self, files: Vec<PathBuf>) -> Self {
+        Self {
+            listed: Some(files),
+            ..self
         }
     }
 
@@ -48,34 +59,44 @@ impl Given {
     }
 
     fn names(&self) -> &Names {
-        self.names.get_or_init(|| {
-            let mut names = Names::new();
-            let mut last: Arc<Path> = Arc::from(Path::new(""));
-            for path in &self.paths {
-                let mut walk = WalkBuilder::new(path);
-                walk.standard_filters(false).follow_links(false);
-                walk.max_depth((!self.recurse).then_some(1));
-                walk.filter_entry(|entry| !is_links_name(entry.file_name()));
-                let entries = walk.build().flatten();
-                let files =
-                    entries.filter(|entry| entry.file_type().is_some_and(|is| !is.is_dir()));
-                for file in files {
-                    if let Some(directory) = file.path().parent() {
-                        if *last != *directory {
-                            last = Arc::from(directory);
-                        }
-                        let known = names.entry(file.file_name().to_owned()).or_default();
-                        known.push(Arc::clone(&last));
-                    }
-                }
-            }
-            for directories in names.values_mut() {
-                directories.sort_unstable();
-                directories.dedup();
-            }
-            names
+        self.names.get_or_init(|| match &self.listed {
+            Some(files) => names(files.iter().map(PathBuf::as_path)),
+            None => names(self.paths.iter().flat_map(|path| self.walk(path))),
         })
     }
+
+    fn walk(&self, path: &Path) -> impl Iterator<Item = PathBuf> {
+        let mut walk = WalkBuilder::new(path);
+        walk.standard_filters(false).follow_links(false);
+        walk.max_depth((!self.recurse).then_some(1));
+        let entries = walk.build().flatten();
+        let files = entries.filter(|entry| entry.file_type().is_some_and(|is| !is.is_dir()));
+        files.map(DirEntry::into_path)
+    }
+}
+
+fn names(files: impl Iterator<Item = impl AsRef<Path>>) -> Names {
+    let mut names = Names::new();
+    let mut last: Arc<Path> = Arc::from(Path::new(""));
+    for file in files {
+        let file = file.as_ref();
+        let (Some(directory), Some(name)) = (file.parent(), file.file_name()) else {
+            continue;
+        };
+        if directory.file_name().is_some_and(is_links_name) {
+            continue;
+        }
+        if *last != *directory {
+            last = Arc::from(directory);
+        }
+        let known = names.entry(name.to_owned()).or_default();
+        known.push(Arc::clone(&last));
+    }
+    for directories in names.values_mut() {
+        directories.sort_unstable();
+        directories.dedup();
+    }
+    names
 }
 
 /// How many directories have to be left and entered to come from the directory `from` to `to`.

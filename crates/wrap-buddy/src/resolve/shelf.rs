@@ -17,6 +17,7 @@ use crate::arch;
 use crate::bytes;
 use crate::inspect::{Elf, Identity, Source, identify, imports, read_regular};
 use crate::interpreter::Libc;
+use crate::known::{Known, remembered};
 use crate::root::Root;
 
 /// Bytes of an ld.so.cache at most: some hundred thousand libraries.
@@ -174,23 +175,6 @@ impl Shelf {
         });
         index.get(soname).map_or(&[], Vec::as_slice)
     }
-}
-
-/// By path, letter by letter: to hash a `Path` is to take it apart.
-type Known<T> = RwLock<HashMap<OsString, T>>;
-
-/// What `find` says of `path`, asked once. Two threads may both ask: the lock is not held meanwhile.
-fn remembered<T: Clone>(known: &Known<T>, path: &Path, find: impl FnOnce(&Path) -> T) -> T {
-    let path_text = path.as_os_str();
-    let read = known.read().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = read.get(path_text) {
-        return known.clone();
-    }
-    drop(read);
-    let found = find(path);
-    let mut write = known.write().unwrap_or_else(PoisonError::into_inner);
-    write.insert(path_text.to_owned(), found.clone());
-    found
 }
 
 fn open_library(path: &Path) -> Probe {

@@ -23,6 +23,7 @@ use super::settling::Settling;
 use super::tree::Tree;
 use crate::cli::Cli;
 use crate::report::{FileReport, Report, Teller};
+use crate::resolve::Given;
 use crate::signals::{Signals, Wish};
 use crate::wrap::wrap_candidates;
 
@@ -66,7 +67,8 @@ impl<'a> Daemon<'a> {
         missing_stages: &'a [(&'a str, &'a str)],
     ) -> Result<Self> {
         let cli = &*arguments.wrap.0;
-        wrap_candidates(cli, stages, missing_stages, &[], &Teller::default(), None)?;
+        let (given, teller) = (Given::default(), Teller::default());
+        wrap_candidates(cli, stages, missing_stages, &[], given, &teller, None)?;
         for root in &mut roots {
             root.polled = arguments.poll.is_some() || root.needs_polling();
         }

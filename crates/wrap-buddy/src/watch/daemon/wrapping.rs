@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::Daemon;
 use crate::apply::Options;
 use crate::report::{FileReport, Status, Teller};
+use crate::resolve::Given;
 use crate::scan::Candidate;
 use crate::signals::Signals;
 use crate::tree_lock::TreeLock;
@@ -138,6 +139,7 @@ impl Daemon<'_> {
             self.stages,
             self.missing_stages,
             &candidates,
+            Given::new(&self.cli.paths, !self.cli.no_recurse),
             &Teller::default(),
             Some(&stop),
         );

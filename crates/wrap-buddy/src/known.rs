@@ -1,0 +1,23 @@
+//! What was found out about paths, each looked at once.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::{PoisonError, RwLock};
+
+/// By path, letter by letter: to hash a `Path` is to take it apart.
+pub type Known<T> = RwLock<HashMap<OsString, T>>;
+
+/// What `find` says of `path`, asked once. Two threads may both ask: the lock is not held meanwhile.
+pub fn remembered<T: Clone>(known: &Known<T>, path: &Path, find: impl FnOnce(&Path) -> T) -> T {
+    let path_text = path.as_os_str();
+    let read = known.read().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = read.get(path_text) {
+        return known.clone();
+    }
+    drop(read);
+    let found = find(path);
+    let mut write = known.write().unwrap_or_else(PoisonError::into_inner);
+    write.insert(path_text.to_owned(), found.clone());
+    found
+}
