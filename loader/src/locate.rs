@@ -30,11 +30,14 @@ impl Loader {
         let mut failure = MISSING.0 as usize;
         // Whoever may link a set-id executable into a directory of his own may not choose its sidecar.
         let only_named = self.read != 0 || self.is_secure;
-        let links = [
-            EXECUTABLE.text().as_ptr(),
-            core::ptr::null(),
-            self.stack.get(at::EXECFN) as *const u8,
-        ];
+        let execfn = self.stack.get(at::EXECFN) as *const u8;
+        let mut links = [EXECUTABLE.text().as_ptr(), core::ptr::null(), execfn];
+        // Started by a path in the same directory: whoever did that has chosen it. To ask /proc takes longer, as it has to make its
+        // entries for a new process first.
+        // SAFETY: AT_EXECFN is a string on the initial stack.
+        if !only_named && !execfn.is_null() && unsafe { is_in_directory_of(execfn, self.path) } {
+            links.swap(0, 1);
+        }
         let (mut place, last) = if only_named { (1, 1) } else { (0, 2) };
         while failure != FOUND && place <= last {
             let (mut path, link) = (self.path, links[place]);
@@ -138,6 +141,26 @@ impl Loader {
             copy(to, path.as_ptr(), directory);
             copy(to.add(directory), name.as_ptr(), len);
         }
+    }
+}
+
+/// Whether both paths have the same directory, by its name.
+///
+/// # Safety
+/// `one` is NUL-terminated.
+#[inline(always)]
+unsafe fn is_in_directory_of(one: *const u8, other: Text) -> bool {
+    // SAFETY: the caller vouches for the string, which ends where nothing of the other's directory does.
+    unsafe {
+        let name = Text::new(one).file_name().as_ptr();
+        let len = other.file_name().as_ptr() as usize - other.as_ptr() as usize;
+        let mut same = name as usize - one as usize == len;
+        let mut at = 0;
+        while same && at < len {
+            same = *one.add(at) == *other.as_ptr().add(at);
+            at += 1;
+        }
+        same
     }
 }
 
