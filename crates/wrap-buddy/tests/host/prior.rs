@@ -21,6 +21,7 @@ targets!(
     flags_come_before_what_the_sidecar_says,
     what_nobody_understands_is_left_alone,
     bytes_that_would_give_no_program_are_not_put_back,
+    a_program_whose_interpreter_is_no_path_is_not_restored,
     a_copy_gets_a_sidecar_of_its_own,
     a_copy_whose_sidecar_is_gone,
     a_program_written_by_a_wrapped_one,
@@ -453,6 +454,18 @@ fn bytes_that_would_give_no_program_are_not_put_back(target: Target) {
     fs::write(&main, &program).unwrap();
     fs::write(beside(&main), &elsewhere).unwrap();
     assert_left_alone(&yard, target, &main, "e_entry");
+}
+
+/// The identity in a sidecar of this tool does not cover the string that PT_INTERP describes.
+fn a_program_whose_interpreter_is_no_path_is_not_restored(target: Target) {
+    let yard = Yard::new();
+    let main = yard.walk_through(target, &[]);
+    let string = places(&fs::read(&main).unwrap()).interp_string;
+    wrapped(&wrap(&yard, target, &main, &[]));
+    let mut program = fs::read(&main).unwrap();
+    program[string.start] = b'\n';
+    fs::write(&main, &program).unwrap();
+    assert_left_alone(&yard, target, &main, "PT_INTERP");
 }
 
 /// `app/main`, wrapped, and a copy of it, `copies/copy`.
