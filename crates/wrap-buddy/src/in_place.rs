@@ -316,9 +316,9 @@ impl Work<'_> {
         let Some((index, own)) = segments.find(|(_, one)| one.kind == elf::PT_INTERP) else {
             return Err("it has no PT_INTERP".to_owned());
         };
-        if (path.len() as u64) < own.file_len {
+        if let Some(len) = self.string_at(own).filter(|&len| path.len() < len) {
             let mut after = path.to_vec();
-            after.resize(own.file_len as usize, 0);
+            after.resize(len, 0);
             self.changes.list.push(Change {
                 kind: EditKind::Text,
                 offset: own.offset,
@@ -379,6 +379,22 @@ impl Work<'_> {
             });
         }
         Ok(changes)
+    }
+
+    /// Bytes of the string that the PT_INTERP `own` describes, its NUL included; none where it shares bytes with the headers. The
+    /// segment may go on after it, over what belongs to something else.
+    fn string_at(&self, own: &Segment) -> Option<usize> {
+        let Elf {
+            interp,
+            header,
+            program_headers,
+            phoff,
+            ..
+        } = self.ground.elf;
+        let len = interp.as_ref()?.path.len() + 1;
+        let end = own.offset + len as u64;
+        let is_in = |from: u64, bytes: &[u8]| own.offset < from + bytes.len() as u64 && from < end;
+        (!is_in(0, header) && !is_in(*phoff, program_headers)).then_some(len)
     }
 
     /// Lets DT_STRSZ cover the strings that tools will find by it.

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use object::elf;
+use sidecar::EditKind;
 use wrap_buddy::in_place::{Visibility, Wanted};
 use wrap_buddy::inspect::{Room, rooms, sections};
 use wrap_buddy::plan::FileEdit;
 use wrap_buddy::report::Status;
 
 use super::memory::Memory;
-use super::subjects::{Layout, NEEDS, Original, Workshop};
+use super::subjects::{Kind, Layout, NEEDS, Original, Workshop};
 use crate::fixture::*;
 
 const DT_GNU_PRELINKED: u64 = 0x6fff_fdf5;
@@ -313,6 +314,42 @@ fn spare_entries_are_kept_for_what_they_are_for() {
     };
     // Names would be in the way of their own entries.
     assert!(original.edit(&wanted, Visibility::Hidden).is_err());
+}
+
+#[test]
+fn only_the_string_of_a_dynamic_linker_is_written_over() {
+    let workshop = Workshop::new(X86_64);
+    let layout = Layout {
+        kind: Kind::Pie,
+        ..Layout::usual(Linker::Bfd)
+    };
+    let original = Original::read(&workshop.link("program", &layout));
+    let interp = original.elf.interp.as_ref().unwrap();
+    let (header, own) = (
+        original.elf.phoff + 56 * interp.index as u64,
+        original.elf.segments[interp.index],
+    );
+    let wanted = Wanted {
+        interpreter: Some(b"/l"),
+        ..Wanted::default()
+    };
+    let string = own.offset..own.offset + interp.path.len() as u64 + 1;
+    // A segment that goes on after the string.
+    let longer = (own.file_len + 200).to_le_bytes();
+    let changed = with(&workshop, &original, header + 32, &longer);
+    let edited = changed.edit(&wanted, Visibility::Hidden).unwrap();
+    assert_eq!(edited.ranges(), [string]);
+    assert_eq!(edited.elf.interp.unwrap().path, "/l");
+    // A string in the ELF header, in bytes that the kernel does not look at.
+    let changed = with(&workshop, &original, 8, b"/ld.so\0\0");
+    let changed = with(&workshop, &changed, header + 8, &8_u64.to_le_bytes());
+    let changed = with(&workshop, &changed, header + 32, &8_u64.to_le_bytes());
+    assert_eq!(changed.elf.interp.as_ref().unwrap().path, "/ld.so");
+    let edited = changed.edit(&wanted, Visibility::Hidden).unwrap();
+    let headers = original.elf.phoff + original.elf.program_headers.len() as u64;
+    let mut texts = edited.changes.list.iter();
+    assert!(texts.all(|one| one.kind != EditKind::Text || one.offset >= headers));
+    assert_eq!(edited.elf.interp.unwrap().path, "/l");
 }
 
 #[test]
