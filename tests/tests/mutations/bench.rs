@@ -265,8 +265,10 @@ fn not_read_by_loader(bytes: &[u8]) -> Vec<Range<usize>> {
         offset_of!(Header, machine)..offset_of!(Header, flags),
         offset_of!(Header, loader_checksum)..offset_of!(Header, id),
         offset_of!(Header, slot_offset)..offset_of!(Header, debug_address),
-        offset_of!(Header, interpreter) + 4..offset_of!(Header, dynamic) + 4,
-        offset_of!(Header, edits)..size_of::<Header>(),
+        offset_of!(Header, interpreter) + 4..offset_of!(Header, strings),
+        offset_of!(Header, dynamic)..offset_of!(Header, dynamic) + 4,
+        offset_of!(Header, edits)..offset_of!(Header, own_dynamic_len),
+        offset_of!(Header, tool)..size_of::<Header>(),
     ];
     let edits = header.edits.at as usize..(header.edits.at + header.edits.len) as usize;
     let slot = header.slot.at as usize..(header.slot.at + header.slot.len) as usize;
