@@ -14,7 +14,9 @@ const PROGRAM: &str = "/app/program";
 const DERIVED: &str = "/app/derived";
 
 fn finds_its_payload(variant: Variant) {
-    Bench::new(variant, &[]).derives(|wrap| wrap, 2);
+    let bench = Bench::new(variant, &[]);
+    bench.derives(|wrap| wrap, 2);
+    bench.is_left_as_it_is();
 }
 
 fn finds_its_payload_self_contained(variant: Variant) {
@@ -115,6 +117,24 @@ impl Bench {
     fn wraps<'r>(&'r self, with: impl FnOnce(Wrap<'r>) -> Wrap<'r>) {
         with(self.root.wrap(PROGRAM).libs([self.libs.clone()])).run();
         self.says(PROGRAM, &[], 0);
+    }
+
+    /// What the program made has a segment where PT_INTERP was: it starts, and that is all that can be done with it.
+    #[track_caller]
+    fn is_left_as_it_is(&self) {
+        let before = self.root.read(DERIVED);
+        let check = self.root.wrap_buddy().args(["check", DERIVED]).output();
+        let says = "it uses the sidecar /app/.program.wrapbuddy";
+        assert!(check.stdout.contains(says), "{check}");
+        // Without an emulator, it says that nothing runs a program for aarch64.
+        assert!(!check.stdout.contains("PT_INTERP"), "{check}");
+        let says = "has something else where that had its PT_INTERP";
+        let wrap = ["--paths", DERIVED, "--libs", &self.libs];
+        let wrap = self.root.wrap_buddy().args(wrap).output();
+        assert!(wrap.stdout.contains(says), "{wrap}");
+        let restore = self.root.wrap_buddy().args(["restore", DERIVED]).output();
+        assert!(restore.exits_with(1).stderr.contains(says));
+        assert_eq!(self.root.read(DERIVED), before);
     }
 
     /// Lets the wrapped program make another one, and starts that and a copy of it.

@@ -144,7 +144,7 @@ fn elf<'a>(
     let state = earlier::state(path, &elf, &mut source, means.stages);
     let earlier = match (state.refusal(), state) {
         // It starts as it is, as far as can be told.
-        (Some(reason), State::Changed(_)) => return Err(Left::Skipped(reason)),
+        (Some(reason), State::Changed(_) | State::Known(_)) => return Err(Left::Skipped(reason)),
         (Some(reason), _) => return Err(Left::Failed(reason)),
         (None, State::Known(earlier)) => Some(earlier),
         (None, _) => None,

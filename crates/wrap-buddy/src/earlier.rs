@@ -59,6 +59,10 @@ impl State {
     /// worked on. Every command says the same.
     pub fn refusal(&self) -> Option<String> {
         Some(match self {
+            State::Known(earlier) if earlier.without_interp => format!(
+                "was made out of a wrapped program, and has something else where that had its PT_INTERP: it starts with the sidecar {}, and can be neither wrapped nor restored",
+                earlier.sidecar_path.display()
+            ),
             State::Original | State::Known(_) => return None,
             State::Changed(sidecar) => format!(
                 "was changed since it was wrapped (strip, an update?), and its sidecar {} does not describe it any more: get the program again from where it came",
@@ -130,6 +134,8 @@ pub struct Earlier {
     /// Whether the file is another one than the sidecar was written for, and has its stub: a program that wrote a new one out of
     /// itself copied it, or something rewrote the file and kept it. Only with a stub.
     pub derived: bool,
+    /// Of such a file: the program header that was the PT_INTERP is used for something else.
+    pub without_interp: bool,
     /// The program that this one is a copy of, where the sidecar is gone and that program still has the original bytes.
     pub bytes_of: Option<PathBuf>,
     /// What ld.so is told.
@@ -218,6 +224,7 @@ pub fn look_at(candidate: &Candidate, stages: &[Stage]) -> Sight {
 pub fn state(path: &Path, elf: &Elf, source: &mut Source, stages: &[Stage]) -> State {
     let state = state_by_sidecar(path, elf, source, stages, true);
     if let State::Known(earlier) = &state
+        && !earlier.without_interp
         && let Err(error) = check_plausible(earlier, source)
     {
         source.uncover();
@@ -380,6 +387,7 @@ fn by_first_tool(
         progress: Progress::Done,
         rewritten: false,
         derived: false,
+        without_interp: false,
         bytes_of: None,
         settings: Settings::of_legacy(legacy),
         sidecar_path: beside,
@@ -475,7 +483,11 @@ fn known_of_derived(
         && u64::from(header.stub_len) == code.end - code.start
         && elf.offset_of(elf.entry) == Some(slot.start)
         && slot.end <= elf.file_len;
-    let interp = legacy::former_interp(elf, source).filter(|_| same)?;
+    let interp = legacy::former_interp(elf, source);
+    let without_interp = interp.is_none();
+    if !same || without_interp && !is_interp_reused(elf, &sidecar) {
+        return None;
+    }
     let original = sidecar.slot().to_vec();
     let edits = edits_of_stub(slot.start, original, header.entry, interp, elf);
     for edit in &edits {
@@ -484,8 +496,20 @@ fn known_of_derived(
     let earlier = by_stub(place, is_beside, source, bytes, &sidecar, edits);
     Some(Earlier {
         derived: true,
+        without_interp,
         ..earlier
     })
+}
+
+/// Whether the program header that the sidecar says was the PT_INTERP is used for something else.
+fn is_interp_reused(elf: &Elf, sidecar: &Sidecar<'_>) -> bool {
+    let header_len = elf.program_headers.len() / elf.segments.len().max(1);
+    let mut edits = sidecar.edits().flatten();
+    let edit = edits.find(|edit| edit.kind == EditKind::Interp);
+    let at = edit.and_then(|edit| edit.offset.checked_sub(elf.phoff));
+    let index = at.map(|at| at as usize / header_len.max(1));
+    let header = index.and_then(|index| elf.segments.get(index));
+    elf.interp.is_none() && header.is_some_and(|header| header.kind != elf::PT_NULL)
 }
 
 /// The edits of a program that has a stub, in the order in which they are made. `entry`: the original e_entry.
@@ -493,7 +517,7 @@ fn edits_of_stub(
     offset: u64,
     original: Vec<u8>,
     entry: u64,
-    interp: usize,
+    interp: Option<usize>,
     elf: &Elf,
 ) -> Vec<PastEdit> {
     let slot = PastEdit {
@@ -511,7 +535,8 @@ fn edits_of_stub(
         written: Some(word(elf.entry)),
     });
     let edits = [slot].into_iter().chain(moved);
-    edits.chain([legacy::interp_edit(elf, interp)]).collect()
+    let interp = interp.map(|interp| legacy::interp_edit(elf, interp));
+    edits.chain(interp).collect()
 }
 
 /// What the sidecar at `place` says of the program open as `source`, whose original bytes are known from `edits`.
@@ -539,6 +564,7 @@ fn by_stub(
         progress,
         rewritten: false,
         derived: false,
+        without_interp: false,
         bytes_of: None,
         settings: Settings::of_sidecar(sidecar, loader.as_deref()),
         sidecar_path: place.to_owned(),
@@ -587,7 +613,7 @@ fn from_origin(
         return None;
     }
     let interp = legacy::former_interp(elf, source)?;
-    let edits = edits_of_stub(code.start, original, original_elf.entry, interp, elf);
+    let edits = edits_of_stub(code.start, original, original_elf.entry, Some(interp), elf);
     for edit in &edits {
         source.lay_over(edit.offset, &edit.original);
     }
@@ -596,6 +622,7 @@ fn from_origin(
         progress: Progress::Done,
         rewritten: false,
         derived: false,
+        without_interp: false,
         bytes_of: Some(path),
         settings: Settings::default(),
         sidecar_path: gone.to_owned(),
@@ -682,6 +709,7 @@ fn in_place(place: &Path, elf: &Elf, source: &mut Source, bytes: &[u8]) -> Optio
         progress,
         rewritten,
         derived: false,
+        without_interp: false,
         bytes_of: None,
         settings,
         sidecar_path: place.to_owned(),
