@@ -18,6 +18,7 @@ use stages::Stage;
 
 use crate::bytes;
 use crate::found_sidecar::FoundSidecar;
+use crate::inject::check_loader_takes;
 use crate::inspect::{Elf, Identity, Segment, Source, identify};
 use crate::legacy;
 use crate::naming::{identity, identity_in_place, program_of, sidecar_name};
@@ -485,7 +486,8 @@ fn known_of_derived(
         && slot.end <= elf.file_len;
     let interp = legacy::former_interp(elf, source);
     let without_interp = interp.is_none();
-    if !same || without_interp && !is_interp_reused(elf, &sidecar) {
+    let starts = || is_interp_reused(elf, &sidecar) && check_loader_takes(elf, &sidecar).is_ok();
+    if !same || without_interp && !starts() {
         return None;
     }
     let original = sidecar.slot().to_vec();
