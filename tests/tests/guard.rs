@@ -5,7 +5,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::path::Path;
 
-use e2e::{Output, Sample, Variant, matrix, says};
+use e2e::{Output, Sample, Variant, Wrap, matrix, says};
 
 matrix!(systems:
     a_library_directory_behind_the_link_of_another, a_dynamic_linker_and_a_loader_behind_one, a_library_of_another,
@@ -64,17 +64,23 @@ fn check_tells(sample: &Sample, part: &str) {
     assert!(output.stdout.contains(&said), "{output}");
 }
 
+/// What leads over `/srv/link` is refused for a set-id program, and is told of when a program becomes one.
+#[track_caller]
+fn is_for_no_set_id_program<'s>(sample: &'s Sample, wrap: impl Fn() -> Wrap<'s>) {
+    set_id(sample);
+    is_refused(sample, &wrap().command().output(), "/srv/link");
+    set_mode(&sample.root.path(&sample.program), 0o755);
+    wrap().run();
+    says(sample.command().output());
+    check_tells(sample, "/srv/link");
+}
+
 fn a_library_directory_behind_the_link_of_another(variant: Variant) {
     for which in 0..2 {
         let sample = Sample::unwrapped(variant);
         let link = links(&sample, &sample.library_dir)[which].clone();
         let wrap = || sample.root.wrap(&sample.program).libs([link.clone()]);
-        set_id(&sample);
-        is_refused(&sample, &wrap().command().output(), "/srv/link");
-        set_mode(&sample.root.path(&sample.program), 0o755);
-        wrap().run();
-        says(sample.command().output());
-        check_tells(&sample, "/srv/link");
+        is_for_no_set_id_program(&sample, wrap);
     }
 }
 
@@ -95,12 +101,7 @@ fn a_dynamic_linker_and_a_loader_behind_one(variant: Variant) {
                 .interpreter(&format!("{link}/{linker_name}")),
             false => sample.wrapping().loader_dir(&link),
         };
-        set_id(&sample);
-        is_refused(&sample, &wrap().command().output(), "/srv/link");
-        set_mode(&sample.root.path(&sample.program), 0o755);
-        wrap().run();
-        says(sample.command().output());
-        check_tells(&sample, "/srv/link");
+        is_for_no_set_id_program(&sample, wrap);
     }
 }
 

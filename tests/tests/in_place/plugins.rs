@@ -101,6 +101,16 @@ fn missing_library(variant: Variant) {
     opener.is_untouched(&built, &plugin);
 }
 
+/// How a library is linked that has no search path, and one that has; what its path is then called, and what it has of its own.
+const OWN_PATHS: [(&[&str], &str, &[&str]); 2] = [
+    (&[], "RPATH", &[]),
+    (
+        &["-Wl,--enable-new-dtags,-rpath,$ORIGIN"],
+        "RUNPATH",
+        &["$ORIGIN"],
+    ),
+];
+
 /// `libopens.so`, which needs nothing but libc and opens `libfoo.so` by its name.
 fn opens(variant: Variant, flags: &[&str]) -> PathBuf {
     let build = Build::library(variant, source("lib/opens.c"), "libopens.so");
@@ -109,11 +119,7 @@ fn opens(variant: Variant, flags: &[&str]) -> PathBuf {
 
 /// Where a library looks by itself comes first; one without any path stays an heir of the programs that open it.
 fn what_a_library_opens_is_found(variant: Variant) {
-    let runpath = "-Wl,--enable-new-dtags,-rpath,$ORIGIN";
-    for (flags, tag, own) in [
-        (&[][..], "RPATH", &[][..]),
-        (&[runpath], "RUNPATH", &["$ORIGIN"]),
-    ] {
+    for (flags, tag, own) in OWN_PATHS {
         let opener = Opener::new(variant);
         let built = opens(variant, flags);
         let plugin = opener.install(&built);
@@ -146,11 +152,7 @@ fn what_a_library_opens_is_found(variant: Variant) {
 /// `--libs` are for what a library opens by name as well, and for nothing else in it. Nothing is searched for there that the
 /// library has next to itself.
 fn what_a_library_opens_is_in_libs(variant: Variant) {
-    let runpath = "-Wl,--enable-new-dtags,-rpath,$ORIGIN";
-    for (flags, tag, own) in [
-        (&[][..], "RPATH", &[][..]),
-        (&[runpath], "RUNPATH", &["$ORIGIN"]),
-    ] {
+    for (flags, tag, own) in OWN_PATHS {
         let opener = Opener::new(variant);
         let built = opens(variant, flags);
         let plugin = opener.install(&built);

@@ -17,6 +17,8 @@ use wrap_buddy::status::Condition;
 
 use crate::fixture::*;
 
+targets!(the_stub_is_shown_at_its_own_address);
+
 fn views(path: &Path) -> Vec<View> {
     let all = ["wrap-buddy", "show", path.to_str().unwrap()];
     match CommandLine::parse_from(all).command {
@@ -329,18 +331,29 @@ fn comparable(arch: &str, text: &str) -> String {
 
 /// lld begins a segment on the page of memory behind the one that the segment in front of it ends on, and on the same page of the file: the
 /// bytes behind one segment are those of the next.
-#[test]
-fn the_stub_is_shown_at_its_own_address() {
+fn the_stub_is_shown_at_its_own_address(target: Target) {
     let at_entry = "void _start(void) {} __asm__(\".skip 2000, 0x90\");";
     let at_end = "__asm__(\".skip 2000, 0x90\"); void _start(void) {}";
     for (source, moved) in [(at_entry, false), (at_end, true)] {
         let yard = Yard::new();
-        let flags = ["-fuse-ld=lld", "-nostartfiles", "-fno-toplevel-reorder"];
-        let main = yard.compile(X86_64, "app/main", source, &flags);
+        let mut flags = yard.link_by(target, Linker::Lld);
+        flags.extend(["-nostartfiles", "-fno-toplevel-reorder"].map(String::from));
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let main = yard.compile(target, "app/main", source, &flags);
         let before = fs::read(&main).unwrap();
-        yard.wrap(&[&"--paths", &main, &"--libs", &yard.root]);
+        yard.wrap(&[
+            &"--paths",
+            &main,
+            &"--libs",
+            &yard.root,
+            &"--interpreter",
+            &target.interpreter,
+        ]);
         let now = fs::read(&main).unwrap();
-        let entry = |file: &[u8]| u64::from_le_bytes(*file[24..].first_chunk().unwrap());
+        let entry = |file: &[u8]| match file[4] {
+            1 => u32::from_le_bytes(*file[24..].first_chunk().unwrap()).into(),
+            _ => u64::from_le_bytes(*file[24..].first_chunk().unwrap()),
+        };
         assert_eq!(entry(&before) != entry(&now), moved);
         let view = view(&main);
         let slot = view.sidecar.unwrap().stub.unwrap().slot;

@@ -65,6 +65,8 @@ fn names_and_strings_from_files_are_escaped() {
     let libs = libs.to_str().unwrap();
     let loader = yard.path("loader");
     let loader = loader.to_str().unwrap();
+    let wrap = ["--paths", tree, "--libs", libs, "-v"];
+    let wrap = [&wrap[..], &["--interpreter", target.interpreter]].concat();
     let commands: [&[&str]; 15] = [
         &["check", tree, "-v"],
         &["show", tree, "-v"],
@@ -72,26 +74,8 @@ fn names_and_strings_from_files_are_escaped() {
         &["--paths", tree, "--dry-run", "-v"],
         &["--paths", tree, "--relocatable"],
         &["--paths", tree, "--libs", libs, "--relocatable"],
-        &[
-            "--paths",
-            tree,
-            "--libs",
-            libs,
-            "-v",
-            "--interpreter",
-            target.interpreter,
-        ],
-        &[
-            "--paths",
-            tree,
-            "--libs",
-            libs,
-            "-v",
-            "--interpreter",
-            target.interpreter,
-            "--strategy",
-            "inplace",
-        ],
+        &wrap,
+        &[&wrap[..], &["--strategy", "inplace"]].concat(),
         &["check", tree, "-v"],
         &["show", tree, "-v"],
         &["status", tree, "-v"],
