@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use e2e::check::{dynamic_tags, segments, word};
 use e2e::{Build, Edited, Libc, Output, Root, Variant, Wrap, matrix, source};
+use object::elf;
 use sidecar::Sidecar;
 
 matrix!(glibc:
     frozen_searches_for_nothing, what_paths_say_is_not_asked_for_again, symbols_are_bound_as_before, exempt_libraries_are_searched_for, libraries_of_drivers_are_searched_for,
     what_may_move_is_named, a_library_that_is_gone,
-    relocatable, what_is_opened_later, in_place, filtees, a_filtee_of_a_library_below_the_paths,
+    relocatable, what_is_opened_later, in_place, required_versions_are_counted_by_nobody, filtees, a_filtee_of_a_library_below_the_paths,
 );
 matrix!(systems: inherited, directories_that_nothing_is_needed_from);
 matrix!([x86_64_musl_pie x86_64_musl_exec]: (musl_searches_as_ever));
@@ -497,6 +499,37 @@ fn a_filtee_of_a_library_below_the_paths(variant: Variant) {
         report.file(library).is(expected, &[]);
         let output = case.root.command(PROGRAM).output().success();
         assert_eq!(output.stdout, says, "{tag} {libs:?}: {output}");
+    }
+}
+
+/// ld.so reads what a file requires until a record has no next, whatever DT_VERNEEDNUM says: it looks for each library there among
+/// the names that something was loaded by, and ends with a failed assertion where there is none.
+fn required_versions_are_counted_by_nobody(variant: Variant) {
+    // As an entry that ld.so has no use for, and with nothing to count.
+    for edit in [(elf::DT_SYMINSZ, 0_u8), (elf::DT_VERNEEDNUM, 0)] {
+        let chain = Chain::new(variant);
+        let libraries = [(&chain.bar, "libbar.so"), (&chain.foo, "libfoo.so")];
+        let libraries = libraries.map(|(directory, name)| format!("{directory}/{name}"));
+        for file in libraries.iter().map(String::as_str).chain([PROGRAM]) {
+            let mut bytes = chain.root.read(file);
+            let tags = dynamic_tags(&bytes);
+            let is_count = |tag: &u64| *tag == u64::from(elf::DT_VERNEEDNUM);
+            let Some(index) = tags.iter().position(is_count) else {
+                continue;
+            };
+            let word = word(&bytes);
+            let mut all = segments(&bytes).into_iter();
+            let dynamic = all.find(|one| one.kind == elf::PT_DYNAMIC);
+            let at = dynamic.expect("it has one").file.start + index * 2 * word;
+            let (tag, value) = edit;
+            bytes[at..at + 4].copy_from_slice(&tag.to_le_bytes());
+            bytes[at + word] = value;
+            chain.root.write(file, bytes);
+        }
+        for search in ["runpath", "frozen"] {
+            chain.wrap(&["--search", search]).run();
+            chain.says(&[], "42\n");
+        }
     }
 }
 

@@ -199,19 +199,15 @@ impl Dynamic {
                 _ => {}
             }
         }
-        let table = |tag: u32, count: u32| {
-            let offset = offset_of(segments, self.value(tag)?)?;
-            Some((offset, self.value(count)?))
-        };
-        let requires = table(elf::DT_VERNEED, elf::DT_VERNEEDNUM);
-        let defines = table(elf::DT_VERDEF, elf::DT_VERDEFNUM);
+        let table = |tag: u32| offset_of(segments, self.value(tag)?);
+        let (requires, defines) = (table(elf::DT_VERNEED), table(elf::DT_VERDEF));
         let strings = |offset: u64| string_range(segments, string_address(offset));
-        if let Some((offset, count)) = requires {
-            self.requires = versions::required(source, offset, count, strings)
+        if let Some(offset) = requires {
+            self.requires = versions::required(source, offset, strings)
                 .context("the required symbol versions")?;
         }
-        if let Some((offset, count)) = defines {
-            self.defines = versions::defined(source, offset, count, strings)
+        if let Some(offset) = defines {
+            self.defines = versions::defined(source, offset, strings)
                 .context("the defined symbol versions")?;
         }
         Ok(())

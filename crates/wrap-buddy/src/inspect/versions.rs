@@ -1,4 +1,7 @@
 //! Symbol versions: what a file requires of which library (DT_VERNEED), and what it defines (DT_VERDEF).
+//!
+//! Records are read until one has no next, as ld.so reads them: the numbers in DT_VERNEEDNUM, DT_VERDEFNUM and `vn_cnt` may be wrong
+//! or missing (glibc elf/dl-version.c, _dl_check_map_versions and match_symbol).
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -28,17 +31,17 @@ pub struct Required {
 pub(super) fn required(
     source: &mut Source,
     table: u64,
-    count: u64,
     strings: impl Fn(u64) -> Option<(u64, u64)>,
 ) -> Result<Vec<Required>> {
     let mut left = MAX_VERSIONS;
     let mut found = Vec::new();
     let mut at = table;
-    for _ in 0..count {
+    loop {
+        take_one(&mut left)?;
         let need: Verneed<LittleEndian> = record(source, at)?;
         let mut versions = Vec::new();
         let mut aux_at = step(at, need.vn_aux.get(LE))?;
-        for _ in 0..need.vn_cnt.get(LE) {
+        loop {
             take_one(&mut left)?;
             let aux: Vernaux<LittleEndian> = record(source, aux_at)?;
             if aux.vna_flags.get(LE) & elf::VER_FLG_WEAK == 0 {
@@ -53,7 +56,6 @@ pub(super) fn required(
             library: name(source, &strings, need.vn_file.get(LE))?,
             versions,
         });
-        take_one(&mut left)?;
         match need.vn_next.get(LE) {
             0 => break,
             next => at = step(at, next)?,
@@ -66,13 +68,12 @@ pub(super) fn required(
 pub(super) fn defined(
     source: &mut Source,
     table: u64,
-    count: u64,
     strings: impl Fn(u64) -> Option<(u64, u64)>,
 ) -> Result<Vec<OsString>> {
     let mut left = MAX_VERSIONS;
     let mut found = Vec::new();
     let mut at = table;
-    for _ in 0..count {
+    loop {
         take_one(&mut left)?;
         let definition: Verdef<LittleEndian> = record(source, at)?;
         if definition.vd_flags.get(LE) & elf::VER_FLG_BASE == 0 {
