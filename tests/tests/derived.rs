@@ -119,7 +119,8 @@ impl Bench {
         self.says(PROGRAM, &[], 0);
     }
 
-    /// What the program made has a segment where PT_INTERP was: it starts, and that is all that can be done with it.
+    /// What the program made has a segment where PT_INTERP was: it starts, and that is all that can be done with it. What it loads is
+    /// what the sidecar says.
     #[track_caller]
     fn is_left_as_it_is(&self) {
         let before = self.root.read(DERIVED);
@@ -135,6 +136,14 @@ impl Bench {
         let restore = self.root.wrap_buddy().args(["restore", DERIVED]).output();
         assert!(restore.exits_with(1).stderr.contains(says));
         assert_eq!(self.root.read(DERIVED), before);
+
+        let show = self.root.wrap_buddy().args(["show", DERIVED]).output();
+        assert!(!show.success().stdout.contains("static"));
+        let library = format!("{}/libfoo.so", self.libs);
+        fs::remove_file(self.root.path(&library)).expect("it was loaded");
+        let check = self.root.wrap_buddy().args(["check", DERIVED]).output();
+        let check = check.exits_with(1);
+        assert!(check.stdout.contains("libfoo.so is not found"), "{check}");
     }
 
     /// Lets the wrapped program make another one, and starts that and a copy of it.

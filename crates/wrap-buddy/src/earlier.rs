@@ -56,6 +56,17 @@ pub enum State {
 }
 
 impl State {
+    /// Whether the file `elf` has lost its PT_INTERP by being wrapped. Where its original headers are not known, a PT_NULL was that.
+    pub fn lost_interp(&self, elf: &Elf) -> bool {
+        let has_null = || elf.segments.iter().any(|one| one.kind == elf::PT_NULL);
+        elf.interp.is_none()
+            && match self {
+                State::Original => false,
+                State::Known(earlier) => earlier.way != Way::InPlace,
+                _ => has_null(),
+            }
+    }
+
     /// Why nothing can be done to the file, and what you can do, in words that follow its name; none for a file that can be
     /// worked on. Every command says the same.
     pub fn refusal(&self) -> Option<String> {

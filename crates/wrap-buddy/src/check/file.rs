@@ -7,7 +7,7 @@ use std::path::Path;
 use super::diagnosis::{Diagnosis, Next, Problem, Trouble};
 use super::libraries::Look;
 use super::subject::Subject;
-use super::{Desk, FileCheck, State, kernel, script};
+use super::{Desk, FileCheck, kernel, script};
 use crate::arch::{self, Arch};
 use crate::inspect::{Identity, Kind, Payload, Source, identify};
 use crate::scan::{Candidate, io_reason};
@@ -85,9 +85,7 @@ fn elf_file(
     subject: Subject,
 ) -> Option<FileCheck> {
     let elf = &subject.elf;
-    // Whatever is wrong with it already is wrong with what wrapping has left of it.
-    let lost_interp = subject.state == State::Wrapped || !subject.problems.is_empty();
-    let kind = Kind::of(elf, lost_interp && elf.interp.is_none());
+    let kind = Kind::of(elf, subject.lost_interp);
     if !kind.is_loadable() && !candidate.named {
         return None;
     }

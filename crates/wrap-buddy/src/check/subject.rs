@@ -24,6 +24,8 @@ pub struct Subject {
     pub interpreter: Option<PathBuf>,
     /// What was done to it.
     pub state: State,
+    /// Whether it is a program that has lost its PT_INTERP by that.
+    pub lost_interp: bool,
     /// The loader that its stub starts; none where that is in the sidecar.
     pub loader: Option<PathBuf>,
     /// Version of the loader that its stub starts.
@@ -56,6 +58,7 @@ impl Subject {
             interpreter: asked_for(&elf),
             elf,
             state: State::Original,
+            lost_interp: false,
             loader: None,
             abi: loader::ABI,
             sidecar: None,
@@ -76,6 +79,7 @@ impl Subject {
         if let Some((diagnosis, refusal)) = lost.zip(state.refusal()) {
             subject.problems.push(Problem::new(diagnosis, refusal));
         }
+        subject.lost_interp = state.lost_interp(&subject.elf);
         let earlier::State::Known(earlier) = state else {
             return Ok(subject);
         };

@@ -35,12 +35,9 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What an ELF file is. `lost_interp` says that it was wrapped and that its original headers are not known: where
-    /// it has a PT_NULL, that was its PT_INTERP.
+    /// What an ELF file is. `lost_interp` says that it is a program that had a PT_INTERP before it was wrapped.
     pub fn of(elf: &Elf, lost_interp: bool) -> Self {
         let is_pie = elf.dynamic.as_ref().is_some_and(|dynamic| dynamic.pie);
-        let has_null = || elf.segments.iter().any(|one| one.kind == elf::PT_NULL);
-        let lost_interp = lost_interp && has_null();
         let has_interp = elf.interp.is_some() || lost_interp;
         let kind = match elf.kind {
             elf::ET_REL => return Self::Object,

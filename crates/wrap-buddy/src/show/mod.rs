@@ -101,8 +101,7 @@ fn view(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<View> {
     let Ok(elf) = Elf::read(source) else {
         return Some(view);
     };
-    let lost_interp = matches!(state, State::Changed(_) | State::Orphan(_)) && elf.interp.is_none();
-    view.original = Some(original(&elf, lost_interp));
+    view.original = Some(original(&elf, state.lost_interp(&elf)));
     let subject = Subject {
         path: &candidate.path,
         elf: &elf,
