@@ -13,7 +13,8 @@ matrix!([x86_64_glibc_pie x86_64_musl_pie i686_glibc_pie]: (the_owner_of_a_file_
 matrix!(systems:
     a_build_directory_that_another_user_makes_anew, a_sidecar_planted_next_to_a_copy, a_sidecar_of_another_user,
     a_sidecar_that_others_may_write, what_one_user_has_wrapped_another_starts, where_owners_have_no_id,
-    a_start_by_a_child_of_a_set_id_program,
+    a_start_by_a_child_of_a_set_id_program, a_build_directory_made_anew_with_a_loader, a_loader_planted_next_to_a_copy,
+    a_loader_that_others_own_or_may_write,
 );
 
 const OWNER: u32 = 500;
@@ -32,8 +33,10 @@ const INSTALLED: &str = "/opt/app/program";
 
 /// A program wrapped in a build directory and installed with `cp -a`, together with its sidecar; then the directory went away, and
 /// the attacker has made it anew, with a sidecar of the program's identity that finds libraries of his.
-fn installed_beside_an_attack(variant: Variant) -> Sample {
-    let sample = Sample::at(variant, BUILT);
+fn installed_beside_an_attack(variant: Variant, flags: &[&str]) -> Sample {
+    let sample = Sample::unwrapped_at(variant, BUILT);
+    let flags = || flags.iter().copied();
+    sample.wrapping().args(flags()).run();
     let root = &sample.root;
     root.install(&root.path(BUILT), INSTALLED);
     let good = root.read(&sidecar_of(BUILT));
@@ -42,7 +45,8 @@ fn installed_beside_an_attack(variant: Variant) -> Sample {
         .build();
     root.install(&evil, "/build/lib/libfoo.so");
     root.install(&sample.built, BUILT);
-    root.wrap(BUILT).libs(["/build/lib"]).run();
+    let attack = root.wrap(BUILT).libs(["/build/lib"]);
+    attack.args(flags()).run();
     let bad = root.read(&sidecar_of(BUILT));
     let id = |bytes: &[u8]| Sidecar::parse(bytes).expect("just written").header().id;
     assert_eq!(
@@ -59,7 +63,7 @@ fn installed_beside_an_attack(variant: Variant) -> Sample {
 }
 
 fn a_build_directory_that_another_user_makes_anew(variant: Variant) {
-    let sample = installed_beside_an_attack(variant);
+    let sample = installed_beside_an_attack(variant, &[]);
     let start = || sample.root.command(INSTALLED);
     says(start().output());
     says(start().user(VICTIM).output());
@@ -84,7 +88,7 @@ fn a_build_directory_that_another_user_makes_anew(variant: Variant) {
 
 /// As in a sticky directory, where others cannot replace the program.
 fn a_sidecar_planted_next_to_a_copy(variant: Variant) {
-    let sample = installed_beside_an_attack(variant);
+    let sample = installed_beside_an_attack(variant, &[]);
     let root = &sample.root;
     let good = root.read(&sidecar_of(INSTALLED));
     let bad = root.read(&sidecar_of(BUILT));
@@ -229,6 +233,109 @@ fn the_owner_of_a_file_with_capabilities(variant: Variant) {
     sample.command().secure().output().refuses(&[&sidecar]);
     own(&sample, &sidecar, 0);
     says(sample.command().secure().output());
+}
+
+/// The loader that its stub starts is in the sidecar: that is judged before any of it runs.
+fn a_build_directory_made_anew_with_a_loader(variant: Variant) {
+    let sample = installed_beside_an_attack(variant, &["--self-contained"]);
+    let planted = sidecar_of(BUILT);
+    let start = || sample.root.command(INSTALLED);
+    let words = [&*planted, " 22"];
+    start().output().refuses(&words);
+    start().user(VICTIM).output().refuses(&words);
+    start().without_proc().output().refuses(&words);
+    // Who runs it may choose; so may root.
+    assert_eq!(start().user(MALLORY).output().success().stdout, EVIL);
+    own(&sample, &planted, 0);
+    assert_eq!(start().user(VICTIM).output().success().stdout, EVIL);
+}
+
+/// The same where the stub looks next to the program, in a sticky directory.
+fn a_loader_planted_next_to_a_copy(variant: Variant) {
+    let flags = ["--self-contained", "--relocatable", "--allow-outside"];
+    let sample = installed_beside_an_attack(variant, &flags);
+    let root = &sample.root;
+    let copy = root.install(&root.path(INSTALLED), "/srv/program");
+    let start = || root.command(&copy);
+    root.write(&sidecar_of(&copy), root.read(&sidecar_of(INSTALLED)));
+    says(start().user(VICTIM).output());
+    root.write(&sidecar_of(&copy), root.read(&sidecar_of(BUILT)));
+    own(&sample, &sidecar_of(&copy), MALLORY);
+    let words = [".program.wrapbuddy", " 22"];
+    start().output().refuses(&words);
+    start().user(VICTIM).output().refuses(&words);
+}
+
+fn a_loader_that_others_own_or_may_write(variant: Variant) {
+    for flags in [
+        &["--self-contained"][..],
+        &["--self-contained", "--relocatable", "--allow-outside"],
+    ] {
+        let sample = Sample::unwrapped(variant);
+        sample.wrapping().args(flags.iter().copied()).run();
+        let (program, sidecar) = (&sample.program, sidecar_of(&sample.program));
+        let emulator = "/tool/emulator";
+        if !variant.arch.is_native() {
+            let qemu = variant.arch.qemu_path();
+            sample.root.install(&qemu, emulator);
+        }
+        // For the kernel, an emulated program's file is that of the emulator.
+        let files = || match variant.arch.is_native() {
+            true => vec![program.as_str()],
+            false => vec![program, emulator],
+        };
+        let start = |user| {
+            let files = files();
+            let run = sample.root.command(files[files.len() - 1]);
+            run.args(files[1..].iter().map(|_| program)).user(user)
+        };
+        let is_started = |[owner, group, mode]: [u32; 3], of_sidecar: [u32; 3], user| {
+            let sidecar = [(&*sidecar, of_sidecar)];
+            let files = files().into_iter().map(|path| (path, [owner, group, mode]));
+            for (path, [owner, group, mode]) in files.chain(sidecar) {
+                chown(sample.root.path(path), Some(owner), Some(group)).expect("chown");
+                set_mode(&sample, path, mode);
+            }
+            let output = start(user).output();
+            if output.status == Some(0) {
+                says(output);
+                return true;
+            }
+            output.refuses(&[".program.wrapbuddy", " 22"]);
+            false
+        };
+        let (own, roots) = ([OWNER, OWNER, 0o755], [0, 0, 0o755]);
+        for (of_program, of_sidecar, user, expected) in [
+            // Its owner is root, who runs it, or the program's.
+            (own, [0, 0, 0o644], VICTIM, true),
+            (own, [OWNER, OWNER, 0o644], VICTIM, true),
+            (own, [OWNER, OWNER, 0o644], 0, true),
+            (own, [VICTIM, VICTIM, 0o644], VICTIM, true),
+            (roots, [OWNER, OWNER, 0o644], OWNER, true),
+            (own, [MALLORY, OWNER, 0o644], VICTIM, false),
+            (own, [MALLORY, MALLORY, 0o644], 0, false),
+            (roots, [MALLORY, 0, 0o644], 0, false),
+            (roots, [MALLORY, 0, 0o644], VICTIM, false),
+            // Others may write to it as far as to the program.
+            (own, [OWNER, OWNER, 0o664], VICTIM, false),
+            (own, [OWNER, OWNER, 0o646], VICTIM, false),
+            (roots, [0, 0, 0o664], 0, false),
+            (roots, [0, 0, 0o646], 0, false),
+            ([0, 0, 0o775], [0, 0, 0o664], VICTIM, true),
+            ([0, 0, 0o775], [0, 0, 0o666], 0, false),
+            ([0, 0, 0o775], [0, MALLORY, 0o664], 0, false),
+            ([0, 0, 0o777], [0, 0, 0o666], 0, true),
+            ([OWNER, OWNER, 0o775], [OWNER, OWNER, 0o664], VICTIM, true),
+            ([OWNER, OWNER, 0o775], [OWNER, MALLORY, 0o664], OWNER, false),
+            ([OWNER, OWNER, 0o775], [VICTIM, OWNER, 0o664], VICTIM, false),
+        ] {
+            assert_eq!(
+                is_started(of_program, of_sidecar, user),
+                expected,
+                "{flags:?}: program {of_program:?}, sidecar {of_sidecar:?}, run by {user}"
+            );
+        }
+    }
 }
 
 fn own(sample: &Sample, path: &str, user: u32) {

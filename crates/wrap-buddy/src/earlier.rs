@@ -29,7 +29,7 @@ use crate::trust::Ownership;
 /// Bytes of stub looked through for the trailer behind it.
 const MAX_STUB: u64 = 4096;
 
-/// Bytes at an entry point looked through for the trailer of a stub of another build: no stub was ever longer than 304 bytes.
+/// Bytes at an entry point looked through for the trailer of a stub of another build: no stub was ever longer than 384 bytes.
 const MAX_FOUND_STUB: u64 = 512;
 
 /// What earlier runs have left.

@@ -252,20 +252,17 @@ macro_rules! stub {
             "_start:",
             "mov x20, x0",                              // rtld_fini: x0 is an argument register
             ".if {relocatable} | {self_contained}",
-            "ldr x2, [sp]",                             // argc
-            "add x1, sp, x2, lsl #3",
-            "2: ldr x2, [x1, #16]",                     // over the environment
-            "add x1, x1, #8",
-            "cbnz x2, 2b",
-            "2: ldp x2, x6, [x1, #16]!",                // the kernel always gives AT_SECURE
-            "cmp x2, #{secure}",
-            "b.ne 2b",
+            "add x1, sp, #8",
+            "2: ldp x2, x3, [x1], #8",                  // over argv, environment, auxv: the kernel always gives
+            "cmp x2, #{secure}",                        // AT_SECURE; a pointer is not its number, and a value like
+            "ccmp x3, #1, #2, eq",                      // it, such as a user id, stands in front of another type
+            "b.hi 2b",
             ".endif",
             ".if {self_contained}",
             "sub sp, sp, #{room}",                      // where the sidecar goes; the loader knows
             ".endif",
             ".if {relocatable}",
-            "eor w3, w6, #1",                           // who may choose the directory may not choose the loader:
+            "eor w3, w3, #1",                           // who may choose the directory may not choose the loader:
             "lsl w3, w3, #12",                          // no room for an answer, if set, is EINVAL
             "adr x1, 7f",                               // /proc/self/exe
             "sub x2, sp, #8192",
@@ -291,7 +288,31 @@ macro_rules! stub {
             "mov w4, w0",                               // stays for mmap and the loader
             ".if {self_contained}",
             "mov x1, sp",
-            "str xzr, [x1]",                            // a read that fails must not leave a mark
+            "mov w8, #{fstat}",
+            "svc #0",
+            "ldp x7, x9, [x1, #{mode}]",                // mode; user and group
+            "mov w8, #{geteuid}",
+            "svc #0",
+            "mov w5, #{by_others}",
+            "and w7, w7, w5",
+            "cmp w9, #0",                               // root's, or of who runs it, and nobody else may write to it?
+            "ccmp w9, w0, #4, ne",
+            "ccmp w7, #0, #0, eq",
+            "b.eq 3f",
+            "adr x1, 7f",                               // else of the program's owner and group,
+            "mov x2, sp",
+            "mov w8, #{newfstatat}",                    // no flags that matter: see w3 above
+            "svc #0",
+            "ldp x5, x6, [x2, #{mode}]",
+            "bic w7, w7, w5",                           // and nobody may write to it who may not write to that
+            "eor x9, x9, x6",
+            "orr x7, x7, x9",
+            "orr x7, x7, x0",
+            "mov x1, x2",
+            "3: mov w0, w4",
+            ".ifeq {relocatable}",
+            "orr x7, x7, x3",                           // nor may who may write beside a program do what it may do
+            ".endif",
             "mov w2, #{read_len}",                      // the sidecar too, or its front
             "mov w3, #{closing} - 4",
             "mov w8, #{pread}",
@@ -302,7 +323,7 @@ macro_rules! stub {
             ".else",
             ".ifeq {relocatable}",                      // else the path's own bytes are there: none is a NUL
             "sub x1, sp, #16",
-            "str xzr, [x1]",
+            "str xzr, [x1]",                            // a read that fails must not leave a mark; fstat leaves zeros there
             ".endif",
             "mov w2, #5",                               // also PROT_READ | PROT_EXEC below
             "mov w3, #{closing} - 1",
@@ -311,10 +332,10 @@ macro_rules! stub {
             "ldur w5, [x1, #1]",
             ".endif",
             "cmp w5, #{mark} >> 12, lsl #12",           // whole, and a loader for this stub?
-            "cset w5, ne",                              // if not, the offset is odd and mmap says EINVAL
-            ".if {self_contained} & (1 - {relocatable})",
-            "orr w5, w5, w6",                           // nor may who may write beside a program do what it may do
+            ".if {self_contained}",
+            "ccmp x7, #0, #0, eq",
             ".endif",
+            "cset w5, ne",                              // if not, the offset is odd and mmap says EINVAL
             "mov w1, #{len}",
             "mov w3, #2",                               // MAP_PRIVATE
             "mov w8, #{mmap}",
@@ -342,7 +363,7 @@ macro_rules! stub {
             "mov w0, #127",
             "mov w8, #{exit}",
             "svc #0",
-            ".if {relocatable}",
+            ".if {relocatable} | {self_contained}",
             "7: .asciz \"/proc/self/exe\"",
             ".balign 4",
             ".endif",
@@ -354,6 +375,11 @@ macro_rules! stub {
             read_len = const $crate::sidecar::loader::FRONT_LEN,
             secure = const $crate::stack::at::SECURE,
             readlinkat = const $crate::arch::nr::READLINKAT,
+            newfstatat = const 79,
+            fstat = const $crate::arch::nr::FSTAT,
+            geteuid = const 175,
+            mode = const 4 * $crate::arch::stat::MODE,
+            by_others = const 0o022,
             openat = const $crate::arch::nr::OPENAT,
             pread = const $crate::arch::nr::PREAD64,
             mmap = const $crate::arch::nr::MMAP,

@@ -218,25 +218,21 @@ macro_rules! stub {
             ".globl _start",
             "_start:",
             "jmp 4f",
-            "5: pop ebp",                               // the trailer: a call in front of it tells where it is
+            "9: pop ebp",                               // the trailer: a call in front of it tells where it is
             "push edx",                                 // rtld_fini: edx is an argument register
             ".if {relocatable} | {self_contained}",
             "lea edi, [esp + 4]",
-            "mov eax, [edi]",                           // argc
-            "lea edi, [edi + eax * 4 + 4]",             // argv's NULL
-            "xor eax, eax",
-            "2: scasd",                                 // over it,
-            "2: scasd",                                 // and the environment
-            "jne 2b",
-            "2: cmp dword ptr [edi], {secure}",         // the kernel always gives AT_SECURE
-            "lea edi, [edi + 8]",
-            "jne 2b",
+            "2: scasd",                                 // over argc, argv, environment, auxv: the kernel always gives
+            "cmp dword ptr [edi], {secure}",            // AT_SECURE; a pointer is not its number, and a value like
+            "jne 2b",                                   // it, such as a user id, stands in front of another type
+            "cmp dword ptr [edi + 4], 1",
+            "ja 2b",
             ".endif",
             ".if {self_contained}",
             "sub esp, {room}",                          // where the sidecar goes; the loader knows
             ".endif",
             ".if {relocatable}",
-            "mov edx, [edi - 4]",                       // who may choose the directory may not choose the loader:
+            "mov edx, [edi + 4]",                       // who may choose the directory may not choose the loader:
             "dec edx",                                  // no room for an answer, if set, is EINVAL
             "and edx, 4096",
             "lea ebx, [ebp - 20]",                      // /proc/self/exe, in front of the last call
@@ -259,10 +255,10 @@ macro_rules! stub {
             "mov ebx, ecx",
             ".else",
             ".if {self_contained}",                     // nor may who may write beside a program do what it may do
-            "cmp dword ptr [edi - 4], 0",
+            "cmp dword ptr [edi + 4], 0",
             "push -{invalid}",
             "pop eax",
-            "jne 8f",
+            "jne 5f",
             ".endif",
             "lea ebx, [ebp + {loader}]",
             ".endif",
@@ -271,10 +267,44 @@ macro_rules! stub {
             "pop eax",
             "int 0x80",
             "test eax, eax",
+            ".if {self_contained}",
+            "js 5f",
+            ".else",
             "js 8f",
+            ".endif",
             "xchg ebx, eax",
             ".if {self_contained}",
             "lea ecx, [esp + 4]",
+            "mov eax, {fstat}",
+            "int 0x80",
+            "mov edx, [ecx + {mode}]",
+            "mov esi, [ecx + {user}]",
+            "mov edi, [ecx + {group}]",
+            "mov eax, {geteuid}",
+            "int 0x80",
+            "and edx, {by_others}",                     // root's, or of who runs it, and nobody else may write to it?
+            "jne 3f",
+            "test esi, esi",
+            "je 7f",
+            "cmp eax, esi",
+            "je 7f",
+            "3: push ebx",
+            "lea ebx, [ebp - 20]",                      // else of the program's owner and group,
+            "mov eax, {stat}",
+            "int 0x80",
+            "pop ebx",
+            "xor esi, [ecx + {user}]",
+            "xor edi, [ecx + {group}]",
+            "or esi, edi",
+            "or esi, eax",
+            "mov eax, [ecx + {mode}]",
+            "not eax",
+            "and edx, eax",                             // and nobody may write to it who may not write to that
+            "or esi, edx",
+            "push -{invalid}",
+            "pop eax",
+            "5: jne 8f",
+            "7:",
             "mov edx, {read_len}",                      // the sidecar too, or its front
             ".else",
             "lea ecx, [esp - 64]",
@@ -283,7 +313,9 @@ macro_rules! stub {
             ".endif",
             "mov esi, {closing} - {lead}",
             "xor edi, edi",                             // the offset's high word
-            "mov [ecx + {lead}], edi",                  // a read that fails must not leave a mark
+            ".ifeq {self_contained}",
+            "mov [ecx + {lead}], edi",                  // a read that fails must not leave a mark; fstat leaves zeros there
+            ".endif",
             "mov eax, {pread}",
             "int 0x80",
             ".if {self_contained}",
@@ -346,10 +378,10 @@ macro_rules! stub {
             "push dword ptr [esp + {room} + 4]",
             ".endif",
             "jmp eax",
-            ".if {relocatable}",
+            ".if {relocatable} | {self_contained}",
             ".asciz \"/proc/self/exe\"",
             ".endif",
-            "4: call 5b",
+            "4: call 9b",
             relocatable = const $relocatable as usize,
             self_contained = const $self_contained as usize,
             room = const $crate::sidecar::loader::FRONT_ROOM,
@@ -357,6 +389,13 @@ macro_rules! stub {
             invalid = const 22,
             secure = const $crate::stack::at::SECURE,
             readlink = const 85,
+            stat = const 195,
+            fstat = const $crate::arch::nr::FSTAT,
+            geteuid = const 201,
+            mode = const 4 * $crate::arch::stat::MODE,
+            user = const 4 * $crate::arch::stat::UID,
+            group = const 4 * $crate::arch::stat::GID,
+            by_others = const 0o022,
             open = const 5,
             pread = const $crate::arch::nr::PREAD64,
             mmap = const $crate::arch::nr::MMAP2,

@@ -217,21 +217,18 @@ macro_rules! stub {
             "_start:",
             "mov rbp, rdx",                             // rtld_fini: rdx is an argument register
             ".if {relocatable} | {self_contained}",
-            "lea rdi, [rsp + 8]",
-            "xor eax, eax",
-            "2: scasq",                                 // over argv
-            "jne 2b",
-            "2: scasq",                                 // and the environment
-            "jne 2b",
-            "2: cmp dword ptr [rdi], {secure}",         // the kernel always gives AT_SECURE
-            "lea rdi, [rdi + 16]",
-            "jne 2b",
+            "mov rdi, rsp",
+            "2: scasq",                                 // over argc, argv, environment, auxv: the kernel always gives
+            "cmp qword ptr [rdi], {secure}",            // AT_SECURE; a pointer is not its number, and a value like
+            "jne 2b",                                   // it, such as a user id, stands in front of another type
+            "cmp qword ptr [rdi + 8], 1",
+            "ja 2b",
             ".endif",
             ".if {self_contained}",
             "sub rsp, {room}",                          // where the sidecar goes; the loader knows
             ".endif",
             ".if {relocatable}",
-            "mov edx, [rdi - 8]",                       // who may choose the directory may not choose the loader:
+            "mov edx, [rdi + 8]",                       // who may choose the directory may not choose the loader:
             "dec edx",                                  // no room for an answer, if set, is EINVAL
             "and edx, 4096",
             "push {readlink}",
@@ -255,7 +252,7 @@ macro_rules! stub {
             "pop rdi",
             ".else",
             ".if {self_contained}",
-            "mov r9d, [rdi - 8]",                       // 1 is EINVAL from mmap: nor may who may write beside a program do what it may do
+            "mov r9d, [rdi + 8]",                       // 1 is EINVAL from mmap: nor may who may write beside a program do what it may do
             ".endif",
             "lea rdi, [rip + 9f + {loader}]",
             ".endif",
@@ -264,11 +261,44 @@ macro_rules! stub {
             "pop rax",
             "syscall",
             "test eax, eax",
+            ".if {self_contained}",
+            "js 5f",
+            ".else",
             "js 8f",
+            ".endif",
             "mov r8d, eax",                             // stays for mmap and the loader
             "mov edi, eax",
             ".if {self_contained}",
             "mov rsi, rsp",
+            "push {fstat}",
+            "pop rax",
+            "syscall",
+            "mov edx, [rsi + {mode}]",
+            "mov rbx, [rsi + {owner}]",                 // user and group
+            "push {geteuid}",
+            "pop rax",
+            "syscall",
+            "and edx, {by_others}",                     // root's, or of who runs it, and nobody else may write to it?
+            "jne 3f",
+            "test ebx, ebx",
+            "je 4f",
+            "cmp eax, ebx",
+            "je 4f",
+            "3: lea rdi, [rip + 7f]",                   // else of the program's owner and group,
+            "push {stat}",
+            "pop rax",
+            "syscall",
+            "xor rbx, [rsi + {owner}]",
+            "or rbx, rax",
+            "mov eax, [rsi + {mode}]",
+            "not eax",
+            "and edx, eax",                             // and nobody may write to it who may not write to that
+            "or rbx, rdx",
+            "push -{invalid}",
+            "pop rax",
+            "5: jne 8f",
+            "mov edi, r8d",
+            "4:",
             "mov edx, {read_len}",                      // the sidecar too, or its front
             ".else",
             "lea rsi, [rsp - 16]",
@@ -279,7 +309,9 @@ macro_rules! stub {
             ".ifeq {self_contained} & (1 - {relocatable})",
             "xor r9d, r9d",
             ".endif",
-            "mov [rsi + {lead}], r9d",                  // a read that fails must not leave a mark
+            ".ifeq {self_contained}",
+            "mov [rsi + {lead}], r9d",                  // a read that fails must not leave a mark; fstat leaves zeros there
+            ".endif",
             "push {pread}",
             "pop rax",
             "syscall",
@@ -334,7 +366,7 @@ macro_rules! stub {
             "pop rdi",
             "mov eax, {exit}",
             "syscall",
-            ".if {relocatable}",
+            ".if {relocatable} | {self_contained}",
             "7: .asciz \"/proc/self/exe\"",
             ".endif",
             "6: call rax",                              // pushes the trailer's address
@@ -345,6 +377,13 @@ macro_rules! stub {
             read_len = const $crate::sidecar::loader::FRONT_LEN,
             secure = const $crate::stack::at::SECURE,
             readlink = const 89,
+            stat = const 4,
+            fstat = const $crate::arch::nr::FSTAT,
+            geteuid = const 107,
+            mode = const 4 * $crate::arch::stat::MODE,
+            owner = const 4 * $crate::arch::stat::UID,
+            by_others = const 0o022,
+            invalid = const 22,
             open = const 2,
             pread = const $crate::arch::nr::PREAD64,
             mmap = const $crate::arch::nr::MMAP,
