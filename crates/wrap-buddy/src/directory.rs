@@ -2,12 +2,14 @@
 //! symbolic link there, changes nothing about which directory that is.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Metadata};
+use std::fs::{File, FileType, Metadata};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{
     AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat, renameat,
@@ -34,9 +36,27 @@ const ITSELF: &str = ".";
 /// What a symbolic link is called until it replaces another one.
 const FRESH: &str = ".wrapbuddy-new";
 
+/// For directories whose names are read.
+const LISTED: OFlag = OFlag::O_DIRECTORY
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
+
 /// A directory, open.
 #[derive(Clone, Debug)]
 pub struct Directory(Arc<File>);
+
+/// What a name in a directory is, where that matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File,
+    /// A symbolic link.
+    Link,
+    /// Anything else.
+    Other,
+}
 
 impl Directory {
     /// Opens the directory at `path`, which is absolute and has no symbolic link in it.
@@ -59,12 +79,59 @@ impl Directory {
         Self::of(self.open_here(name, DIRECTORY)?)
     }
 
+    /// Opens the directory at `path`, which is absolute and has no symbolic link in it, so that its names can be read.
+    ///
+    /// # Errors
+    /// As `open(2)`; ELOOP where there is a symbolic link by now.
+    pub fn open_listed(path: &Path) -> io::Result<Self> {
+        Self::of(open_without_links(path, LISTED)?)
+    }
+
+    /// Opens the directory called `name` in this one, so that its names can be read. It may be on another mount.
+    ///
+    /// # Errors
+    /// As `open(2)`; ENOTDIR for a symbolic link.
+    pub fn subdirectory_listed(&self, name: &OsStr) -> io::Result<Self> {
+        Self::of(openat(self, only_name(name)?, LISTED, Mode::empty())?)
+    }
+
+    /// Calls `each` with every name in the directory, opened to be listed, until it returns false.
+    ///
+    /// # Errors
+    /// As `readdir(3)`.
+    pub fn list(&self, mut each: impl FnMut(&OsStr, EntryKind) -> bool) -> io::Result<()> {
+        for entry in Dir::from_fd(self.0.try_clone()?.into())? {
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                Some(kind) => EntryKind::from(kind),
+                // Some file systems do not say; the name may be gone by now.
+                None => match self.metadata_of(name) {
+                    Ok(metadata) => EntryKind::from(metadata.file_type()),
+                    Err(_) => continue,
+                },
+            };
+            if !each(name, kind) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// What the directory is.
     ///
     /// # Errors
     /// As `fstat(2)`.
     pub fn metadata(&self) -> io::Result<Metadata> {
         self.0.metadata()
+    }
+
+    /// A path to this very directory, wherever it is by now, for system calls that take no handle. It goes by /proc.
+    pub fn by_handle(&self) -> PathBuf {
+        handle_path(&self.0)
     }
 
     /// What is called `name`, itself and not where it leads if it is a symbolic link.
@@ -255,6 +322,31 @@ impl Directory {
     }
 }
 
+impl From<Type> for EntryKind {
+    fn from(kind: Type) -> Self {
+        match kind {
+            Type::Directory => Self::Directory,
+            Type::File => Self::File,
+            Type::Symlink => Self::Link,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl From<FileType> for EntryKind {
+    fn from(kind: FileType) -> Self {
+        if kind.is_dir() {
+            Self::Directory
+        } else if kind.is_file() {
+            Self::File
+        } else if kind.is_symlink() {
+            Self::Link
+        } else {
+            Self::Other
+        }
+    }
+}
+
 impl AsFd for Directory {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -299,9 +391,9 @@ impl Temporary {
     }
 
     fn link(&self) -> nix::Result<()> {
-        let handle = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let handle = handle_path(&self.file);
         let follow = AtFlags::AT_SYMLINK_FOLLOW;
-        linkat(AT_FDCWD, &*handle, &self.directory, &*self.name, follow)
+        linkat(AT_FDCWD, &handle, &self.directory, &*self.name, follow)
     }
 }
 
@@ -311,6 +403,11 @@ impl Drop for Temporary {
             let _ = self.directory.unlink(&self.name);
         }
     }
+}
+
+/// Where /proc has what is open.
+fn handle_path(file: &File) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
 /// Whether a file without a name can get one: that goes by /proc.

@@ -50,6 +50,7 @@ pub mod slot;
 pub mod status;
 mod tree_lock;
 mod trust;
+mod walk;
 pub mod watch;
 mod wrap;
 

@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 
-use ignore::{DirEntry, WalkBuilder, WalkState};
 use object::elf;
 
-use crate::directory::open_file;
+use crate::directory::{EntryKind, open_file};
 use crate::naming::is_sidecar_name;
 use crate::open_files;
+use crate::walk::{Entry, Next, walk};
 
 /// A file that may be a program.
 #[derive(Debug)]
@@ -93,14 +93,14 @@ pub fn scan(
     scan_told(paths, recurse, wanted, threads, &|_| true)
 }
 
-/// The same; `tell` hears of all that a walk comes to, wanted or not, from whatever thread, and says whether to go on. What
-/// cannot be read is none.
+/// The same; `tell` is called with all that a walk comes to, wanted or not, from any thread, and says whether to go on. A directory
+/// that cannot be read is `None`.
 pub fn scan_told(
     paths: &[PathBuf],
     recurse: bool,
     wanted: Wanted,
     threads: Option<NonZero<usize>>,
-    tell: &(dyn Fn(Option<&DirEntry>) -> bool + Sync),
+    tell: &(dyn Fn(Option<&Entry<'_>>) -> bool + Sync),
 ) -> (Vec<Candidate>, Vec<Unreadable>) {
     let mut found = Vec::new();
     let mut unreadable = Vec::new();
@@ -118,16 +118,12 @@ pub fn scan_told(
     for path in paths {
         match fs::canonicalize(path).and_then(|real| Ok((fs::metadata(&real)?, real))) {
             Ok((metadata, real)) if metadata.is_dir() => {
-                let mut walk = WalkBuilder::new(&real);
-                walk.standard_filters(false)
-                    .follow_links(false)
-                    .max_depth((!recurse).then_some(1))
-                    .threads(threads.map_or(0, NonZero::get));
                 open_files::make_room();
-                let (met, lost) = meet(&walk, wanted, tell, &|met, file| {
+                let candidate = |met: PathBuf, file| {
                     let shown = path.join(met.strip_prefix(&real).unwrap_or(&met));
                     new(shown, met, false, file)
-                });
+                };
+                let (met, lost) = meet(&real, recurse, wanted, threads, tell, &candidate);
                 found.extend(met);
                 unreadable.extend(lost);
             }
@@ -145,32 +141,34 @@ pub fn scan_told(
     }
 }
 
-/// What `candidate` makes of the files that a walk comes to, in the order of their names. Symbolic links are not followed:
-/// what they point to is met on its own, or is not ours.
+/// What `candidate` makes of the files below `top`, in the order of their names. Symbolic links are not followed: what they point to is
+/// met on its own, or is not ours.
 fn meet(
-    walk: &WalkBuilder,
+    top: &Path,
+    recurse: bool,
     wanted: Wanted,
-    tell: &(dyn Fn(Option<&DirEntry>) -> bool + Sync),
+    threads: Option<NonZero<usize>>,
+    tell: &(dyn Fn(Option<&Entry<'_>>) -> bool + Sync),
     candidate: &(dyn Fn(PathBuf, Option<File>) -> Candidate + Sync),
 ) -> (impl Iterator<Item = Candidate> + use<>, Vec<Unreadable>) {
     let (sender, receiver) = mpsc::channel();
-    walk.build_parallel().run(|| {
-        let sender = sender.clone();
-        Box::new(move |entry| {
-            if !tell(entry.as_ref().ok()) {
-                return WalkState::Quit;
-            }
-            let met = match entry {
-                Ok(entry) => look_for(wanted, &entry).map(|file| {
-                    let path = entry.into_path();
-                    Ok((by_parts(&path), candidate(path, file)))
-                }),
-                Err(error) => Some(Err(unreadable(&error))),
-            };
-            // There is somebody to receive until all are done.
-            let _ = met.map(|met| sender.send(met));
-            WalkState::Continue
-        })
+    walk(top, threads, &|entry| {
+        if !tell(entry.as_ref().ok().copied()) {
+            return Next::Stop;
+        }
+        let met = match entry {
+            Ok(entry) => look_for(wanted, entry).map(|file| {
+                let path = entry.path();
+                Ok((by_parts(&path), candidate(path, file)))
+            }),
+            Err((path, error)) => Some(Err(Unreadable {
+                path: path.to_owned(),
+                reason: io_reason(&error),
+            })),
+        };
+        // The receiver lives until all are done.
+        let _ = met.map(|met| sender.send(met));
+        if recurse { Next::Enter } else { Next::Pass }
     });
     drop(sender);
     let (mut found, mut lost) = (Vec::new(), Vec::new());
@@ -194,14 +192,14 @@ fn by_parts(path: &Path) -> Vec<u8> {
 }
 
 /// Whether `entry` is `wanted`: nothing, or the file where that had to be opened to tell.
-fn look_for(wanted: Wanted, entry: &DirEntry) -> Option<Option<File>> {
-    if !entry.file_type().is_some_and(|kind| kind.is_file()) || is_sidecar_name(entry.file_name()) {
+fn look_for(wanted: Wanted, entry: &Entry<'_>) -> Option<Option<File>> {
+    if entry.kind != EntryKind::File || is_sidecar_name(entry.name) {
         return None;
     }
     if wanted == Wanted::All {
         return Some(None);
     }
-    let Some((file, magic)) = magic(entry.path()) else {
+    let Some((file, magic)) = magic(entry.open().map(|(file, _)| file)) else {
         return Some(None);
     };
     let is_script = || wanted == Wanted::ElfOrScript && magic.starts_with(b"#!");
@@ -210,37 +208,15 @@ fn look_for(wanted: Wanted, entry: &DirEntry) -> Option<Option<File>> {
 
 /// Whether a file is an ELF file, or cannot be read to tell.
 pub fn may_be_elf(path: &Path) -> bool {
-    magic(path).is_none_or(|(_, magic)| magic == elf::ELFMAG)
+    magic(open_file(path)).is_none_or(|(_, magic)| magic == elf::ELFMAG)
 }
 
 /// A file and its first bytes, zeros behind its end, if it can be read.
-fn magic(path: &Path) -> Option<(File, [u8; 4])> {
+fn magic(file: io::Result<File>) -> Option<(File, [u8; 4])> {
     let mut magic = [0; 4];
-    let file = open_file(path).ok()?;
+    let file = file.ok()?;
     file.read_at(&mut magic, 0).ok()?;
     Some((file, magic))
-}
-
-/// What an error of a walk is about, and what it is.
-fn unreadable(error: &ignore::Error) -> Unreadable {
-    let mut path = PathBuf::new();
-    let mut inner = error;
-    loop {
-        inner = match inner {
-            ignore::Error::WithPath { path: at, err } => {
-                path.clone_from(at);
-                err
-            }
-            ignore::Error::WithDepth { err, .. } => err,
-            _ => break,
-        };
-    }
-    Unreadable {
-        path,
-        reason: inner
-            .io_error()
-            .map_or_else(|| inner.to_string(), io_reason),
-    }
 }
 
 /// A path that was named and also met, or named twice, is one file.
@@ -365,26 +341,23 @@ mod tests {
             fs::write(directory.path().join(name), "text").unwrap();
         }
         let count = std::sync::atomic::AtomicUsize::new(0);
-        let met = |_: Option<&DirEntry>| {
+        let met = |_: Option<&Entry<'_>>| {
             count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             true
         };
         let tree = [directory.path().to_owned()];
         let (found, _) = scan_told(&tree, true, Wanted::Elf, None, &met);
-        // The directory itself is met, too.
-        assert_eq!((found.len(), count.into_inner()), (0, 3));
+        assert_eq!((found.len(), count.into_inner()), (0, 2));
     }
 
     #[test]
     fn a_directory_that_cannot_be_read_is_told_of() {
         let directory = tempfile::tempdir().unwrap();
         let vanished = directory.path().join("vanished");
-        let (mut found, unreadable) = meet(
-            &WalkBuilder::new(&vanished),
-            Wanted::All,
-            &|_| true,
-            &|_, _| unreachable!("nothing is there"),
-        );
+        let (mut found, unreadable) =
+            meet(&vanished, true, Wanted::All, None, &|_| true, &|_, _| {
+                unreachable!("nothing is there")
+            });
         assert!(found.next().is_none());
         let expected = Unreadable {
             path: vanished,

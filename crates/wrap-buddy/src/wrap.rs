@@ -15,6 +15,7 @@ use crate::cli::{Cli, Search, Strategy};
 use crate::crew::{Crew, Stop};
 use crate::defaults::Taken;
 use crate::desk::Desk;
+use crate::directory::EntryKind;
 use crate::interpreter::Interpreters;
 use crate::loaders::Loaders;
 use crate::named::Named;
@@ -74,9 +75,9 @@ pub fn wrap_until(
         cli.jobs,
         &|entry| {
             teller.met();
-            if let Some(link) = entry.filter(|entry| entry.path_is_symlink()) {
+            if let Some(link) = entry.filter(|entry| entry.kind == EntryKind::Link) {
                 let mut links = links.lock().unwrap_or_else(PoisonError::into_inner);
-                links.push(link.path().to_owned());
+                links.push(link.path());
             }
             // To ask is a system call.
             let is_due = met

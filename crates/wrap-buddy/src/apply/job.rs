@@ -108,15 +108,27 @@ impl<'a> Target<'a> {
         self.path.file_name().unwrap_or_default()
     }
 
+    /// How many names it had.
+    fn links(&self) -> u64 {
+        self.inode.2
+    }
+
     /// Opens the file as far as it has to be. One of which no byte changes is never opened for writing: while it is, the kernel
     /// starts it for nobody, and while it runs, it cannot be.
     fn open(&self, place: &Place, rights: Rights) -> io::Result<Opened> {
         let directory = &place.directory;
         match self.changes {
-            true => open_for_writing(directory, self.name(), rights, |metadata| {
-                self.is_meant(metadata)
-            }),
-            false => open_for_reading(directory, self.name()).map(Opened::as_it_is),
+            true => open_for_writing(directory, self, rights),
+            false => open_for_reading(directory, self.name()).map(|opened| self.opened(opened)),
+        }
+    }
+
+    fn opened(&self, (file, metadata): (File, Metadata)) -> Opened {
+        Opened {
+            is_meant: self.is_meant(&metadata),
+            file,
+            metadata,
+            lifted: None,
         }
     }
 
@@ -131,17 +143,9 @@ impl<'a> Target<'a> {
 pub(super) struct Opened {
     pub(super) file: File,
     metadata: Metadata,
+    /// Whether it is the file that was looked at.
+    is_meant: bool,
     lifted: Option<u32>,
-}
-
-impl Opened {
-    fn as_it_is((file, metadata): (File, Metadata)) -> Self {
-        Self {
-            file,
-            metadata,
-            lifted: None,
-        }
-    }
 }
 
 /// What was done to a sidecar.
@@ -188,7 +192,7 @@ impl<'a> Job<'a> {
         let (opened, busy) = match target.open(place, rights) {
             Err(error) if options.replace && error.kind() == io::ErrorKind::ExecutableFileBusy => {
                 let file = place.directory.file(target.name(), OFlag::O_RDONLY);
-                (file.map(Opened::as_it_is), true)
+                (file.map(|opened| target.opened(opened)), true)
             }
             opened => (opened, false),
         };
@@ -197,6 +201,7 @@ impl<'a> Job<'a> {
         let Opened {
             file,
             metadata,
+            is_meant,
             lifted,
         } = opened;
         let mut job = Self {
@@ -212,7 +217,7 @@ impl<'a> Job<'a> {
             copy: None,
             written: Vec::new(),
         };
-        let ready = job.check(&metadata).and_then(|()| match busy {
+        let ready = job.check(&metadata, is_meant).and_then(|()| match busy {
             true => job.work_on_a_copy(&metadata),
             false => Ok(()),
         });
@@ -235,7 +240,7 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    fn check(&mut self, metadata: &Metadata) -> Result<()> {
+    fn check(&mut self, metadata: &Metadata, is_meant: bool) -> Result<()> {
         let opened_with = self.rights.directory;
         self.rights = self.place.rights_to(metadata)?;
         if self.rights.directory != opened_with {
@@ -247,7 +252,7 @@ impl<'a> Job<'a> {
         {
             bail!("is being worked on by {holder}: run this one again");
         }
-        self.check_unchanged(metadata)?;
+        self.check_unchanged(metadata, is_meant)?;
         if self.capability.is_some() && self.rights.file != Writer::Caller && self.target.changes {
             bail!(
                 "has file capabilities, which root would give back to what its owner may have written by then: left alone; pass --trust-tree where nobody else is at work"
@@ -257,9 +262,8 @@ impl<'a> Job<'a> {
     }
 
     /// The plan was made from what the file was then.
-    fn check_unchanged(&self, metadata: &Metadata) -> Result<()> {
-        let mut unchanged =
-            metadata.len() == self.target.file_len && self.target.is_meant(metadata);
+    fn check_unchanged(&self, metadata: &Metadata, is_meant: bool) -> Result<()> {
+        let mut unchanged = metadata.len() == self.target.file_len && is_meant;
         for edit in self.target.expected {
             let mut now = vec![0; edit.before.len()];
             unchanged &= self.file.read_exact_at(&mut now, edit.offset).is_ok();
@@ -543,24 +547,41 @@ pub(super) fn cannot_be_written(
     }
 }
 
-/// Opens a program for reading and writing, if need be by making it writable for the time being. `is_meant` says whether it is the
-/// right one: no other has its mode changed.
+/// Opens a program for reading and writing, if need be by making it writable for the time being. No other file than the one that was
+/// looked at has its mode changed.
 fn open_for_writing(
     directory: &Directory,
-    name: &OsStr,
+    target: &Target<'_>,
     rights: Rights,
-    is_meant: impl Fn(&Metadata) -> bool,
 ) -> io::Result<Opened> {
+    let name = target.name();
     let open = || {
         let _acting = rights.directory.act()?;
         lock::without_lease(|| directory.file(name, OFlag::O_RDWR))
     };
+    // Opening a file of overlayfs's lower layer for writing makes a copy of it, and one that had several names gets another inode by
+    // that. A handle that was opened before is one of the copy from then on (kernel fs/overlayfs/inode.c, ovl_getattr).
+    let read = match target.links() {
+        0 | 1 => None,
+        _ => directory.file(name, OFlag::O_RDONLY).ok(),
+    };
+    let read = read.filter(|(_, metadata)| target.is_meant(metadata));
+    let is_same = |file: &File, metadata: &Metadata| {
+        let now = file.metadata();
+        now.is_ok_and(|now| (now.dev(), now.ino()) == (metadata.dev(), metadata.ino()))
+    };
     let refused = match open() {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => error,
-        result => return Ok(Opened::as_it_is(result?)),
+        Err(error) => return Err(error),
+        Ok(opened) => {
+            let mut opened = target.opened(opened);
+            opened.is_meant |= read.is_some_and(|(read, _)| is_same(&read, &opened.metadata));
+            return Ok(opened);
+        }
     };
     // Whoever may read it has read it already. That this handle may not write is of no matter to its mode.
-    let Ok((file, metadata)) = directory.file(name, OFlag::O_RDONLY) else {
+    let Ok((file, metadata)) = read.map_or_else(|| directory.file(name, OFlag::O_RDONLY), Ok)
+    else {
         return Err(refused);
     };
     let mode = metadata.mode() & MODE;
@@ -569,14 +590,15 @@ fn open_for_writing(
         file.set_permissions(Permissions::from_mode(mode))
     };
     // Only its owner may lift it; to everybody else the first error is the one that counts.
-    let closed = mode & MODE_WRITE == 0 && is_meant(&metadata);
+    let closed = mode & MODE_WRITE == 0 && target.is_meant(&metadata);
     if !closed || set(mode | MODE_WRITE).is_err() {
         return Err(refused);
     }
     match open() {
-        Ok((opened, now)) if is_meant(&now) => Ok(Opened {
+        Ok((opened, now)) if is_same(&file, &now) => Ok(Opened {
             file: opened,
             metadata: now,
+            is_meant: true,
             lifted: Some(metadata.mode()),
         }),
         opened => {
@@ -623,11 +645,21 @@ mod tests {
             }
         };
         let directory = Directory::open(&fs::canonicalize(above.path()).unwrap()).unwrap();
-        let open =
-            |is_meant| open_for_writing(&directory, OsStr::new("program"), rights, |_| is_meant);
-        assert!(open(false).is_err());
+        let metadata = fs::metadata(&path).unwrap();
+        let open = |inode| {
+            let target = Target {
+                path: &path,
+                inode: (metadata.dev(), inode, 1),
+                file_len: 1,
+                edits: &[],
+                expected: &[],
+                changes: true,
+            };
+            open_for_writing(&directory, &target, rights)
+        };
+        assert!(open(metadata.ino() + 1).is_err());
         assert_eq!(fs::metadata(&path).unwrap().mode() & MODE, 0o555);
-        let opened = open(true).unwrap();
+        let opened = open(metadata.ino()).unwrap();
         assert_eq!(opened.lifted.unwrap() & MODE, 0o555);
         opened.file.write_all_at(b"y", 0).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"y");

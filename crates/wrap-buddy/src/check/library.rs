@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
+use std::num::NonZero;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use ignore::WalkBuilder;
-
+use crate::directory::EntryKind;
 use crate::inspect::Elf;
 use crate::resolve::index::{self, Card};
 use crate::resolve::steps;
 use crate::root::Root;
+use crate::walk::{Next, walk};
 
 /// How deep below `--find-in` there may be libraries.
 const DEPTH: usize = 8;
@@ -61,26 +63,35 @@ impl Library {
     fn below(&self, top: &Path) -> Vec<PathBuf> {
         let on_host = self.root.on_host(top);
         let is_store = top.ends_with("store") && fs::read_dir(&on_host).is_ok();
-        let mut walk = WalkBuilder::new(&on_host);
-        walk.standard_filters(false).follow_links(false);
-        walk.max_depth(Some(if is_store { 3 } else { DEPTH }));
-        if is_store {
-            walk.filter_entry(|entry| {
-                let name = entry.file_name().to_string_lossy();
-                entry.depth() != 2 || name.starts_with("lib")
-            });
-        }
-        let directories = walk.build().flatten().filter(|entry| {
-            entry.file_type().is_some_and(|kind| kind.is_dir()) && (!is_store || entry.depth() >= 2)
+        let deepest = if is_store { 3 } else { DEPTH };
+        let Ok(real) = fs::canonicalize(&on_host) else {
+            return Vec::new();
+        };
+        let found = Mutex::new(match is_store {
+            true => Vec::new(),
+            false => vec![top.to_owned()],
         });
-        let inside = directories.filter_map(|entry| {
-            // Joined with nothing, it would end in a slash.
-            match entry.path().strip_prefix(&on_host).ok()? {
-                below if below.as_os_str().is_empty() => Some(top.to_owned()),
-                below => Some(top.join(below)),
+        walk(&real, NonZero::new(1), &|entry| {
+            let Ok(entry) = entry else {
+                return Next::Pass;
+            };
+            let is_package = is_store && entry.depth == 1;
+            if entry.kind != EntryKind::Directory
+                || (is_store && entry.depth == 2 && !entry.name.as_bytes().starts_with(b"lib"))
+            {
+                return Next::Pass;
+            }
+            if !is_package && let Ok(below) = entry.path().strip_prefix(&real) {
+                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                found.push(top.join(below));
+            }
+            if entry.depth < deepest {
+                Next::Enter
+            } else {
+                Next::Pass
             }
         });
-        let mut found: Vec<PathBuf> = inside.collect();
+        let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
         found.sort_unstable();
         found
     }

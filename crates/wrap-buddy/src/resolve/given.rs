@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use ignore::{DirEntry, WalkBuilder};
-
+use crate::directory::EntryKind;
 use crate::naming::is_links_name;
+use crate::walk::{Next, walk};
 
 /// The paths given to work on, free of symbolic links. Nothing is read until a library is missing.
 #[derive(Debug, Default)]
@@ -61,17 +62,29 @@ impl Given {
     fn names(&self) -> &Names {
         self.names.get_or_init(|| match &self.listed {
             Some(files) => names(files.iter().map(PathBuf::as_path)),
-            None => names(self.paths.iter().flat_map(|path| self.walk(path))),
+            None => names(self.paths.iter().flat_map(|path| self.below(path))),
         })
     }
 
-    fn walk(&self, path: &Path) -> impl Iterator<Item = PathBuf> {
-        let mut walk = WalkBuilder::new(path);
-        walk.standard_filters(false).follow_links(false);
-        walk.max_depth((!self.recurse).then_some(1));
-        let entries = walk.build().flatten();
-        let files = entries.filter(|entry| entry.file_type().is_some_and(|is| !is.is_dir()));
-        files.map(DirEntry::into_path)
+    fn below(&self, path: &Path) -> Vec<PathBuf> {
+        if !path.is_dir() {
+            return vec![path.to_owned()];
+        }
+        let found = Mutex::new(Vec::new());
+        walk(path, NonZero::new(1), &|entry| {
+            if let Ok(entry) = entry
+                && entry.kind != EntryKind::Directory
+            {
+                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                found.push(entry.path());
+            }
+            if self.recurse {
+                Next::Enter
+            } else {
+                Next::Pass
+            }
+        });
+        found.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -13,6 +13,7 @@ use nix::libc;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 
 use super::roots::is_own_name;
+use crate::directory::Directory;
 
 /// What has happened.
 #[derive(Debug, PartialEq, Eq)]
@@ -157,8 +158,18 @@ impl Tree {
         directory: &Path,
         mask: AddWatchFlags,
     ) -> Result<Option<&mut Watched>, Exhausted> {
-        let flags = AddWatchFlags::IN_ONLYDIR | AddWatchFlags::IN_DONT_FOLLOW | MORE;
-        let descriptor = match self.inotify.add_watch(directory, mask | flags) {
+        // It is gone already, or not to be opened, or there is a symbolic link on the way by now.
+        let Ok(opened) = Directory::open(directory) else {
+            return Ok(None);
+        };
+        let flags = AddWatchFlags::IN_ONLYDIR | MORE;
+        let mut added = self.inotify.add_watch(&opened.by_handle(), mask | flags);
+        if added == Err(Errno::ENOENT) {
+            // Without /proc. What happens in another directory than that is only noise: files are opened without following links.
+            let flags = flags | AddWatchFlags::IN_DONT_FOLLOW;
+            added = self.inotify.add_watch(directory, mask | flags);
+        }
+        let descriptor = match added {
             Ok(descriptor) => descriptor,
             Err(Errno::ENOSPC | Errno::ENOMEM) => return Err(Exhausted::Watches),
             // It is gone already, or is none, or is not ours to read.

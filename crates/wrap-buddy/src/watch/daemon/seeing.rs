@@ -1,10 +1,12 @@
 //! What is there and what happens, told by the kernel or seen at intervals, on its way to what is settling.
 
-use std::fs::{self, DirEntry};
+use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::Daemon;
+use crate::directory::{Directory, EntryKind};
 use crate::scan::may_be_elf;
 use crate::watch::leftovers;
 use crate::watch::polling::Snapshot;
@@ -106,7 +108,11 @@ impl Daemon<'_> {
             if appeared {
                 self.settling.directory_appeared(&directory, now);
             }
-            for (path, is_directory) in entries(&directory) {
+            let Ok(opened) = Directory::open_listed(&directory) else {
+                continue;
+            };
+            for (name, is_directory) in entries(&opened) {
+                let path = directory.join(name);
                 if is_directory {
                     directories.push(path);
                 } else if roots::wants(&self.roots, false, &path)
@@ -213,7 +219,10 @@ impl Daemon<'_> {
             directories.extend(root.real().map(Path::to_owned));
         }
         while let Some(directory) = directories.pop() {
-            let Ok(metadata) = fs::symlink_metadata(&directory) else {
+            let Ok(opened) = Directory::open_listed(&directory) else {
+                continue;
+            };
+            let Ok(metadata) = opened.metadata() else {
                 continue;
             };
             let wanted = roots::enters(&self.roots, true, &directory)
@@ -224,12 +233,13 @@ impl Daemon<'_> {
             if self.snapshot.is_news(&directory, &metadata) {
                 self.settling_by_looks.directory_appeared(&directory, now);
             }
-            for (path, is_directory) in entries(&directory) {
+            for (name, is_directory) in entries(&opened) {
+                let path = directory.join(&name);
                 if is_directory {
                     directories.push(path);
                     continue;
                 }
-                let Ok(metadata) = fs::symlink_metadata(&path) else {
+                let Ok(metadata) = opened.metadata_of(&name) else {
                     continue;
                 };
                 if metadata.is_file()
@@ -248,13 +258,17 @@ impl Daemon<'_> {
     }
 }
 
-/// What is in a directory, without what this tool has put there: each path, and whether it is a directory. Symbolic links
-/// are neither followed nor met.
-fn entries(directory: &Path) -> impl Iterator<Item = (PathBuf, bool)> + use<> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.filter_map(|entry: DirEntry| {
-        let kind = entry.file_type().ok()?;
-        let met = kind.is_dir() || kind.is_file();
-        (met && !is_own_name(&entry.file_name())).then(|| (entry.path(), kind.is_dir()))
-    })
+/// The names in a directory, without those of files that this tool has put there, and whether each is a directory. Symbolic links are
+/// left out.
+fn entries(directory: &Directory) -> Vec<(OsString, bool)> {
+    let mut entries = Vec::new();
+    // What was read until an error counts.
+    let _ = directory.list(|name, kind| {
+        let is_directory = kind == EntryKind::Directory;
+        if (is_directory || kind == EntryKind::File) && !is_own_name(name) {
+            entries.push((name.to_owned(), is_directory));
+        }
+        true
+    });
+    entries
 }
