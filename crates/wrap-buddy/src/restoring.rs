@@ -1,7 +1,6 @@
 //! `wrap-buddy restore`: from its arguments to a report.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 use anyhow::Result;
 use stages::Stage;
@@ -62,18 +61,23 @@ pub fn restore_until(
     });
     let mut files: Vec<FileReport> = Vec::new();
     let mut planned: Vec<(usize, Restoration)> = Vec::new();
-    let mut seen: HashMap<(u64, u64, u64), PathBuf> = HashMap::new();
+    let mut seen: HashMap<(u64, u64, u64), usize> = HashMap::new();
+    let mut other_names = Vec::new();
     for (file, restoration) in decided.into_iter().flatten() {
         let Some(restoration) = restoration else {
             files.push(file);
             continue;
         };
-        if let Some(first) = seen.get(&restoration.inode) {
-            let reason = format!("hard link of {}, and restored with it", first.display());
-            files.push(FileReport::skipped(file.path, reason));
+        if let Some(&first) = seen.get(&restoration.inode) {
+            let (index, _) = &planned[first];
+            let shown = files[*index].path.display();
+            let reason = format!("hard link of {shown}, and restored with it");
+            let skipped = FileReport::skipped(file.path.clone(), reason);
+            other_names.push((first, file, (files.len(), restoration)));
+            files.push(skipped);
             continue;
         }
-        seen.insert(restoration.inode, file.path.clone());
+        seen.insert(restoration.inode, planned.len());
         planned.push((files.len(), restoration));
         files.push(file);
     }
@@ -81,30 +85,45 @@ pub fn restore_until(
         replace: arguments.replace,
         trust_tree: arguments.trust_tree,
     };
-    let restorations: Vec<&Restoration> = planned.iter().map(|(_, one)| one).collect();
-    let (outcomes, done) = match arguments.dry_run {
-        true => {
-            let outcomes = apply::rehearse_restore(&restorations, options, &crew);
-            (outcomes, Status::WouldRestore)
-        }
-        false => {
-            teller.write();
-            let outcomes = apply::restore(&restorations, options, &crew, Some(stop));
-            (outcomes, Status::Restored)
+    let carry_out = |planned: &[(usize, Restoration)], files: &mut [FileReport]| {
+        let restorations: Vec<&Restoration> = planned.iter().map(|(_, one)| one).collect();
+        let (outcomes, done) = match arguments.dry_run {
+            true => {
+                let outcomes = apply::rehearse_restore(&restorations, options, &crew);
+                (outcomes, Status::WouldRestore)
+            }
+            false => {
+                teller.write();
+                let outcomes = apply::restore(&restorations, options, &crew, Some(stop));
+                (outcomes, Status::Restored)
+            }
+        };
+        for ((index, _), outcome) in planned.iter().zip(outcomes) {
+            let file = &mut files[*index];
+            match outcome {
+                Ok(notes) => {
+                    file.status = done;
+                    file.notes.extend(notes);
+                }
+                Err(error) if error.is::<Stopped>() => {}
+                Err(error) => {
+                    *file = FileReport::failed(file.path.clone(), format!("{error:#}"));
+                }
+            }
         }
     };
-    for ((index, _), outcome) in planned.iter().zip(outcomes) {
-        let file = &mut files[*index];
-        match outcome {
-            Ok(notes) => {
-                file.status = done;
-                file.notes.extend(notes);
-            }
-            Err(error) if error.is::<Stopped>() => {}
-            Err(error) => {
-                *file = FileReport::failed(file.path.clone(), format!("{error:#}"));
-            }
-        }
+    carry_out(&planned, &mut files);
+    other_names.retain(|(first, ..)| {
+        let (_, restoration) = &planned[*first];
+        apply::is_split(&restoration.path, restoration.inode)
+    });
+    if !other_names.is_empty() {
+        let split = other_names.into_iter().map(|(_, file, (index, one))| {
+            files[index] = file;
+            (index, one)
+        });
+        let split: Vec<(usize, Restoration)> = split.collect();
+        carry_out(&split, &mut files);
     }
     if !arguments.dry_run {
         files.retain(|file| !file.status.is_dry());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::mem;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -174,7 +175,7 @@ pub fn wrap_candidates(
         candidates,
     );
     let mut files = desk.decide(&crew, teller, stop);
-    skip_hard_links(&mut files);
+    let mut hard_links = HardLinks::skip(&mut files);
 
     let mismatch = interpreters
         .mismatch()
@@ -194,10 +195,14 @@ pub fn wrap_candidates(
         rehearse(&mut files, options, &crew);
     } else {
         teller.write();
-        let carry_out = || carry_out(&mut files, &mut report.installed, options, &crew, stop);
+        let work = || carry_out(&mut files, &mut report.installed, options, &crew, stop);
         // All that was looked up takes a while to be given back.
-        crew.both(|| drop(desk), carry_out);
+        crew.both(|| drop(desk), work);
+        if hard_links.take_back_split(&mut files) {
+            carry_out(&mut files, &mut report.installed, options, &crew, stop);
+        }
     }
+    hard_links.note(&mut files);
     report.files = files;
     Ok(report)
 }
@@ -211,43 +216,96 @@ fn bundle(cli: &Cli, libs: &[PathBuf]) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Two names of one file: it is worked on under the first. Names that were not met are told of.
-fn skip_hard_links(files: &mut [FileReport]) {
-    let planned = files.iter().enumerate();
-    let planned = planned.filter_map(|(index, file)| Some((index, file.plan.as_ref()?.inode)));
-    let mut names: Vec<((u64, u64), usize)> = planned
-        .map(|(index, (device, inode, _))| ((device, inode), index))
-        .collect();
-    names.sort_unstable();
-    for met in names.chunk_by(|(one, _), (other, _)| one == other) {
-        let [(_, first), others @ ..] = met else {
-            continue;
-        };
-        let kept = &mut files[*first];
-        if let Some(plan) = &mut kept.plan {
-            let all = plan.inode.2;
-            let elsewhere = all.saturating_sub(met.len() as u64);
-            if elsewhere > 0 {
-                let beside = match plan.links() {
-                    Some(_) => ", where the links beside it are not found",
-                    None => "",
-                };
-                plan.notes.push(format!(
-                    "the file has {all} names (hard links): {elsewhere} elsewhere change with it{beside}"
-                ));
+/// Names of the same files.
+#[derive(Default)]
+struct HardLinks(Vec<Names>);
+
+/// The names of one file.
+struct Names {
+    /// Under this one it is worked on.
+    first: usize,
+    /// The others that were met, and what was decided about each.
+    others: Vec<(usize, FileReport)>,
+    /// Each is a file of its own by now.
+    split: bool,
+}
+
+impl HardLinks {
+    /// Has each file worked on under its first name alone.
+    fn skip(files: &mut [FileReport]) -> Self {
+        let planned = files.iter().enumerate();
+        let planned = planned.filter_map(|(index, file)| Some((index, file.plan.as_ref()?.inode)));
+        let mut names: Vec<((u64, u64), usize)> = planned
+            .filter(|(_, (_, _, links))| *links > 1)
+            .map(|(index, (device, inode, _))| ((device, inode), index))
+            .collect();
+        names.sort_unstable();
+        let mut all = Vec::new();
+        for met in names.chunk_by(|(one, _), (other, _)| one == other) {
+            let [(_, first), others @ ..] = met else {
+                continue;
+            };
+            let reason = format!(
+                "hard link of {}, and worked on with it",
+                files[*first].path.display()
+            );
+            let others = others.iter().map(|(_, other)| {
+                let skipped = FileReport::skipped(files[*other].path.clone(), reason.clone());
+                (*other, mem::replace(&mut files[*other], skipped))
+            });
+            all.push(Names {
+                first: *first,
+                others: others.collect(),
+                split: false,
+            });
+        }
+        Self(all)
+    }
+
+    /// Has the other names of split files worked on, too; says whether there are any.
+    fn take_back_split(&mut self, files: &mut [FileReport]) -> bool {
+        let mut any = false;
+        for names in &mut self.0 {
+            let Some(plan) = &files[names.first].plan else {
+                continue;
+            };
+            names.split = apply::is_split(&plan.path, plan.inode);
+            if names.split {
+                for (index, report) in &mut names.others {
+                    mem::swap(&mut files[*index], report);
+                    any = true;
+                }
             }
         }
-        let reason = format!(
-            "hard link of {}, and worked on with it",
-            kept.path.display()
-        );
-        for (_, other) in others {
-            files[*other] = FileReport::skipped(files[*other].path.clone(), reason.clone());
+        any
+    }
+
+    /// Says what becomes of names that were not met.
+    fn note(&self, files: &mut [FileReport]) {
+        for names in &self.0 {
+            let Some(plan) = &mut files[names.first].plan else {
+                continue;
+            };
+            let all = plan.inode.2;
+            let elsewhere = all.saturating_sub(1 + names.others.len() as u64);
+            if elsewhere == 0 {
+                continue;
+            }
+            let what = match (names.split, plan.links()) {
+                (true, _) => {
+                    "stay as they are: they are in a lower layer of an overlay, and this one is a copy now"
+                }
+                (false, Some(_)) => "change with it, where the links beside it are not found",
+                (false, None) => "change with it",
+            };
+            plan.notes.push(format!(
+                "the file has {all} names (hard links): {elsewhere} elsewhere {what}"
+            ));
         }
     }
 }
 
-/// Carries out every plan in `files` and turns them into what became of them.
+/// Carries out every plan in `files` that was not carried out yet, and turns them into what became of them.
 fn carry_out(
     files: &mut [FileReport],
     installed: &mut Vec<PathBuf>,
@@ -255,8 +313,10 @@ fn carry_out(
     crew: &Crew,
     stop: Option<&Stop<'_>>,
 ) {
+    let is_due = |file: &FileReport| file.plan.is_some() && file.status.is_dry();
     let plans: Vec<&Plan> = files
         .iter()
+        .filter(|file| is_due(file))
         .filter_map(|file| file.plan.as_deref())
         .collect();
     let loaders = apply::install_loaders(&plans);
@@ -268,10 +328,7 @@ fn carry_out(
             *file = FileReport::failed(file.path.clone(), format!("{error:#}"));
         }
     }
-    let mut planned: Vec<&mut FileReport> = files
-        .iter_mut()
-        .filter(|file| file.plan.is_some())
-        .collect();
+    let mut planned: Vec<&mut FileReport> = files.iter_mut().filter(|file| is_due(file)).collect();
     // Programs rely on what is done to libraries.
     planned.sort_by_key(|file| file.status != Status::WouldEdit);
     let plans: Vec<&Plan> = planned

@@ -18,7 +18,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
@@ -258,6 +258,14 @@ pub fn restore(
         .take_while(|_| !stop.is_some_and(|stop| stop()))
         .flat_map(|batch| restore_batch(batch, options, crew, stop))
         .collect()
+}
+
+/// Whether the file at `path`, which was worked on, is no longer one with its other names: its device and inode were those of `inode`.
+/// overlayfs makes a copy of a file in a lower layer when that is opened for writing, and only under the name it was opened by.
+pub fn is_split(path: &Path, inode: (u64, u64, u64)) -> bool {
+    let (device, inode, names) = inode;
+    let now = path.symlink_metadata();
+    names > 1 && now.is_ok_and(|now| (now.dev(), now.ino()) != (device, inode))
 }
 
 /// Removes what is left of `file`, which is gone: its sidecar, which is the first of `unused`, and links; says what cannot be removed.

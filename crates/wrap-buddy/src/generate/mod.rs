@@ -6,12 +6,14 @@ mod share;
 pub use share::write as write_share;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Subcommand;
 
 use crate::arch;
+use crate::directory::Directory;
 
 /// Files to write into a directory, which is made if it is not there.
 #[derive(Clone, Debug, Subcommand)]
@@ -64,17 +66,26 @@ pub fn write_loaders(directory: &Path) -> Result<()> {
         let arch = arch.ok_or_else(|| anyhow!("{}: no such architecture", stage.name))?;
         // With the ABI in its name it can stay when a later version brings another: programs wrapped before need it.
         for name in [arch.usual_loader_name(), arch.versioned_loader_name()] {
-            write(&directory.join(name), stage.loader)?;
+            write(directory, Path::new(&name), stage.loader)?;
         }
     }
     Ok(())
 }
 
-fn write(path: &Path, content: &[u8]) -> Result<()> {
-    let directory = path.parent().unwrap_or(path);
-    fs::create_dir_all(directory)
-        .and_then(|()| fs::write(path, content))
-        .with_context(|| format!("cannot write {}", path.display()))
+/// Writes a file below `top`, a directory that is made if it is not there. No link below `top` is followed.
+fn write(top: &Path, below: &Path, content: &[u8]) -> Result<()> {
+    let written = || {
+        fs::create_dir_all(top)?;
+        let mut directory = Directory::open(&fs::canonicalize(top)?)?;
+        for part in below.parent().into_iter().flatten() {
+            directory.make_directory(part)?;
+            directory = directory.subdirectory(part)?;
+        }
+        let name = below.file_name().unwrap_or_default();
+        directory.unlink(name)?;
+        directory.create(name, 0o644)?.write_all(content)
+    };
+    written().with_context(|| format!("cannot write {}", top.join(below).display()))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::cli::CommandLine;
 /// When a file cannot be written.
 pub fn write(share: &Path) -> Result<()> {
     for (path, content) in files()? {
-        super::write(&share.join(path), &content)?;
+        super::write(share, &path, &content)?;
     }
     Ok(())
 }

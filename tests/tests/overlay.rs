@@ -1,0 +1,71 @@
+//! Files in the lower layer of an overlay: writing to one makes a copy of it, under one of its names.
+
+use std::fs;
+
+use e2e::{Arch, Build, Kind, Libc, Variant, run, source, tool};
+use nix::unistd::geteuid;
+
+/// Mounts, wraps, restores, and says what came of it. In a mount namespace of its own.
+const SCRIPT: &str = r#"
+set -eu
+tool=$2
+mount -t tmpfs none "$1"
+cd "$1"
+mkdir lower upper work merged lower/app lower/elsewhere
+cp "$3" lower/app/a
+chmod "$4" lower/app/a
+ln lower/app/a lower/app/b
+ln lower/app/a lower/app/c
+ln lower/app/a lower/elsewhere/d
+mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged
+cp merged/app/a original
+"$tool" --force --self-contained --paths merged/app --format json > report || cat report
+for name in a b c; do
+    echo "$name=$(merged/app/$name)"
+    [ -e merged/app/.$name.wrapbuddy ] && ! cmp -s merged/app/$name original && echo wrapped
+    [ "$(stat -c %a merged/app/$name)" = "$4" ] && echo mode
+done
+cmp merged/elsewhere/d original && echo elsewhere
+grep -o "stay as they are" report | sort -u
+"$tool" restore merged/app > report || cat report
+for name in a b c; do
+    cmp merged/app/$name original && [ ! -e merged/app/.$name.wrapbuddy ] && echo restored
+done
+# What was wrapped in a lower layer.
+"$tool" --force --self-contained --paths lower/app > report || cat report
+mkdir upper2 work2
+umount merged
+mount -t overlay overlay -o lowerdir=lower,upperdir=upper2,workdir=work2 merged
+"$tool" restore merged/app > report || cat report
+cmp merged/app/a original && echo "restored $(merged/app/a)"
+"#;
+
+/// Each name that was met is wrapped by itself, as a file of its own.
+#[test]
+fn hard_links_in_a_lower_layer_are_wrapped() {
+    let host = Variant::new(Arch::host(), Libc::Glibc, Kind::Pie);
+    let hello = Build::program(host, source("hello.c")).build();
+    for mode in ["755", "555"] {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut arguments = vec!["--mount", "--propagation", "private"];
+        if !geteuid().is_root() {
+            arguments.extend(["--user", "--map-root-user"]);
+        }
+        let paths = [directory.path(), &tool::path(), &hello];
+        let paths = paths.map(|path| path.to_str().expect("UTF-8").to_owned());
+        arguments.extend(["sh", "-c", SCRIPT, "sh"]);
+        arguments.extend(paths.iter().map(String::as_str));
+        arguments.push(mode);
+        let output = run::on_host("unshare", &arguments).success();
+        let each = "hello\nwrapped\nmode\n";
+        let expected = format!(
+            "a={each}b={each}c={each}elsewhere\nstay as they are\n{}restored hello\n",
+            "restored\n".repeat(3)
+        );
+        assert_eq!(output.stdout, expected, "{output}");
+        assert_eq!(
+            fs::read_dir(directory.path()).expect("a directory").count(),
+            0
+        );
+    }
+}

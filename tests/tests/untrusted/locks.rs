@@ -1,0 +1,84 @@
+//! Locks and leases that others hold.
+
+use std::os::unix::fs::chown;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use e2e::check::sidecar_of;
+
+use crate::{USER, has_users, restoring, sample, wrapping};
+
+/// Python that has the file open as the other user, and does something with the descriptor `f` that lasts.
+fn holding(path: &Path, by: &str) -> std::process::Child {
+    let script = format!(
+        "import fcntl,os,signal,time\nsignal.signal(signal.SIGIO,signal.SIG_IGN)\nos.setgid({USER});os.setuid({USER})\nf=os.open({:?},os.O_RDONLY)\n{by}\nprint('held',flush=True)\ntime.sleep(100)",
+        path.display().to_string()
+    );
+    let mut child = std::process::Command::new("python3")
+        .args(["-c", &script])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("python3");
+    let mut line = [0; 5];
+    let stdout = child.stdout.as_mut().expect("a pipe");
+    std::io::Read::read_exact(stdout, &mut line).expect("it says so");
+    child
+}
+
+/// The kernel would wait for a lease to be given back for 45 seconds.
+#[test]
+fn no_lease_is_waited_for() {
+    if !has_users() {
+        return;
+    }
+    let sample = sample();
+    for lease in ["F_RDLCK", "F_WRLCK"] {
+        let by = format!("fcntl.fcntl(f,fcntl.F_SETLEASE,fcntl.{lease})");
+        let mut holder = holding(&sample.root.path("/app/program"), &by);
+        let began = Instant::now();
+        let output = wrapping(&sample, "/app", &[]).exits_with(1);
+        holder.kill().and_then(|()| holder.wait()).expect("killed");
+        assert!(began.elapsed() < Duration::from_secs(20), "{output}");
+        assert!(
+            output.stderr.contains("is leased by another process"),
+            "{output}"
+        );
+    }
+}
+
+/// A lock that nobody gives back ends nothing but the waiting.
+#[test]
+fn no_lock_of_others_is_waited_for_without_end() {
+    if !has_users() {
+        return;
+    }
+    let sample = sample();
+    let root = &sample.root;
+    let hold = |path: &str| holding(&root.path(path), "fcntl.flock(f,fcntl.LOCK_EX)");
+    let mut directory = hold("/app");
+    let began = Instant::now();
+    let output = wrapping(&sample, "/app", &[]).success();
+    assert!(began.elapsed() < Duration::from_secs(30), "{output}");
+    assert!(
+        output.stderr.contains("locked: going on without that lock"),
+        "{output}"
+    );
+    directory
+        .kill()
+        .and_then(|()| directory.wait())
+        .expect("killed");
+    // The owner of a file may keep it from being changed, and is named. Nobody else may.
+    let mut file = hold("/app/program");
+    let output = restoring(root, "/app").exits_with(1);
+    assert!(
+        output
+            .stderr
+            .contains("is being worked on by another process ("),
+        "{output}"
+    );
+    for path in ["/app", "/app/program", &sidecar_of("/app/program")] {
+        chown(root.path(path), Some(0), Some(0)).expect("chown");
+    }
+    restoring(root, "/app").success();
+    file.kill().and_then(|()| file.wait()).expect("killed");
+}

@@ -1,0 +1,198 @@
+//! Root on trees that another user writes to: whatever that user puts there, nothing of root's is read, changed or removed for it.
+//! Two user ids are needed, which only root can have in a user namespace.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use e2e::{Arch, Build, Kind, Libc, Output, Root, Sample, Variant, source};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::unistd::geteuid;
+
+mod forged;
+mod links;
+mod locks;
+mod owners;
+mod races;
+mod sidecars;
+
+/// Whoever writes to the trees.
+const USER: u32 = 1000;
+
+/// How often names are swapped, at least, while the tool runs again and again; but no longer than this.
+const ROUNDS: usize = 2000;
+const LONGEST: Duration = Duration::from_secs(8);
+
+/// A file of root's outside of the tree.
+const VICTIM: &str = "/srv/victim/program";
+
+const IN_PLACE: [&str; 2] = ["--strategy", "inplace"];
+
+fn host() -> Variant {
+    Variant::new(Arch::host(), Libc::Glibc, Kind::Pie)
+}
+
+/// Whether there are two user ids; says so where not.
+fn has_users() -> bool {
+    let has = geteuid().is_root();
+    if !has {
+        println!("skipped: a second user id takes root");
+    }
+    has
+}
+
+/// Gives it to the user, and not what it leads to if it is a link.
+fn give(root: &Root, path: &str) {
+    lchown(root.path(path), Some(USER), Some(USER)).expect("chown");
+}
+
+fn set_mode(root: &Root, path: &str, mode: u32) {
+    fs::set_permissions(root.path(path), Permissions::from_mode(mode)).expect("chmod");
+}
+
+/// A program in a directory of the user's, and one of root's elsewhere.
+fn sample() -> Sample {
+    let sample = Sample::unwrapped(host());
+    give(&sample.root, "/app");
+    give(&sample.root, "/app/program");
+    sample.root.install(&sample.built, VICTIM);
+    sample
+}
+
+fn wrapping(sample: &Sample, paths: &str, more: &[&str]) -> Output {
+    let wrap = sample.root.wrap(paths).libs([sample.library_dir.clone()]);
+    wrap.args(more.iter().copied()).command().output()
+}
+
+fn restoring(root: &Root, paths: &str) -> Output {
+    root.wrap_buddy().args(["restore", paths]).output()
+}
+
+fn watching_once(sample: &Sample, paths: &str) -> Output {
+    let wrap = sample.root.wrap(paths).libs([sample.library_dir.clone()]);
+    let once = ["--once", "--settle", "1"];
+    wrap.args(once).watch_command().output()
+}
+
+/// Whether root leaves its rights, and whether it does not.
+const TRUST: [&[&str]; 2] = [&[], &["--trust-tree"]];
+
+/// All that is below a directory: names with kind, owner, mode, links, content or target.
+fn everything(path: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut entries: Vec<PathBuf> = fs::read_dir(path)
+        .expect("a directory")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    entries.sort();
+    for path in entries {
+        let about = path.symlink_metadata().expect("it is there");
+        let content = if about.is_file() {
+            fs::read(&path).expect("a file")
+        } else if about.is_symlink() {
+            let target = fs::read_link(&path).expect("a link");
+            target.into_os_string().into_encoded_bytes()
+        } else {
+            everything(&path).concat().into_bytes()
+        };
+        let (mode, owner, times) = (about.mode(), about.uid(), about.mtime());
+        let digest = content.iter().fold(0u64, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(u64::from(*byte))
+        });
+        found.push(format!(
+            "{} {mode:o} {owner} {times} {digest}",
+            path.display()
+        ));
+    }
+    found
+}
+
+/// Nothing of root's has changed in the course of `work`.
+#[track_caller]
+fn spares<T>(root: &Root, work: impl FnOnce() -> T) -> T {
+    let before = everything(&root.path("/srv"));
+    let result = work();
+    assert_eq!(everything(&root.path("/srv")), before);
+    result
+}
+
+/// A library of the user's that has links beside it, a directory of root's with files of the same names, and the directory of
+/// links.
+fn with_links() -> (Root, String, impl Fn(&Root, &str) -> Output) {
+    let variant = host();
+    let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
+    let outer = Build::library(variant, source("lib/bar.c"), "libbar.so");
+    let outer = outer.flag("-Wl,-z,noseparate-code").link(&inner).build();
+    let root = Root::new(variant);
+    let far = format!("/{}", vec!["d".repeat(250); 14].join("/"));
+    root.install(&inner, &format!("{far}/libfoo.so"));
+    root.install(&outer, "/app/libbar.so");
+    give(&root, "/app");
+    give(&root, "/app/libbar.so");
+    root.write("/srv/lib/libfoo.so", "root's own");
+    // What the tool's own links look like.
+    root.mkdir("/srv/links");
+    symlink(
+        format!("{far}/libfoo.so"),
+        root.path("/srv/links/libfoo.so"),
+    )
+    .expect("symlink");
+    let wrap = move |root: &Root, more: &str| {
+        let wrap = root.wrap("/app").libs([far.clone()]);
+        let more = more.split_whitespace().map(str::to_owned);
+        match more.clone().any(|one| one == "--once") {
+            true => wrap.args(more).watch_command().output(),
+            false => wrap.args(more).command().output(),
+        }
+    };
+    (root, "/app/.libbar.so.wrapbuddy.d".to_owned(), wrap)
+}
+
+/// Swaps two names for as long as `work` goes on, and that again and again until enough was swapped.
+fn swapped(one: &Path, other: &Path, work: impl Fn()) {
+    swapped_for(ROUNDS, one, other, work);
+}
+
+fn swapped_for(enough: usize, one: &Path, other: &Path, work: impl Fn()) {
+    let done = AtomicBool::new(false);
+    let rounds = AtomicUsize::new(0);
+    let began = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let exchange = RenameFlags::RENAME_EXCHANGE;
+                // One of them may be gone for a moment: the tool removes sidecars.
+                let _ = renameat2(AT_FDCWD, one, AT_FDCWD, other, exchange);
+                rounds.fetch_add(1, Ordering::Relaxed);
+                // Long enough for a run to come to one step or another.
+                thread::sleep(Duration::from_micros(fastrand::u64(0..3000)));
+            }
+        });
+        while rounds.load(Ordering::Relaxed) < enough && began.elapsed() < LONGEST {
+            work();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    println!("{} rounds", rounds.into_inner());
+}
+
+/// Wraps in either way, restores and watches, whatever comes of it. With `trust`, root keeps its rights, and nothing but how files
+/// are opened stands between the user and root's files.
+fn everything_that_writes(sample: &Sample, paths: &str, trust: &[&str]) {
+    let wrap = |more: &[&str]| wrapping(sample, paths, &[more, trust].concat());
+    let restore = || {
+        let restore = sample.root.wrap_buddy().args(["restore", paths]);
+        restore.args(trust.iter().copied()).output()
+    };
+    wrap(&[]);
+    wrap(&["--runtime-dependencies", "/nowhere", "--replace"]);
+    restore();
+    wrap(&IN_PLACE);
+    restore();
+    if trust.is_empty() {
+        watching_once(sample, paths);
+    }
+}

@@ -1,0 +1,263 @@
+//! Names that others swap while the tool runs.
+
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, chown, symlink};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use e2e::Output;
+
+use crate::{
+    LONGEST, TRUST, USER, VICTIM, everything_that_writes, give, has_users, restoring, sample,
+    set_mode, spares, swapped, swapped_for, watching_once, with_links, wrapping,
+};
+
+#[test]
+fn no_link_swapped_in_for_a_file_is_followed() {
+    if !has_users() {
+        return;
+    }
+    let sample = sample();
+    let root = &sample.root;
+    for path in [VICTIM, "/app/program"] {
+        set_mode(root, path, 0o444);
+    }
+    symlink(VICTIM, root.path("/app/other")).expect("symlink");
+    give(root, "/app/other");
+    let [one, other] = ["/app/program", "/app/other"].map(|path| root.path(path));
+    for trust in TRUST {
+        spares(root, || {
+            swapped(&one, &other, || {
+                everything_that_writes(&sample, "/app", trust)
+            });
+        });
+    }
+}
+
+#[test]
+fn no_link_swapped_in_for_a_directory_is_followed() {
+    if !has_users() {
+        return;
+    }
+    let sample = sample();
+    let root = &sample.root;
+    root.install(&sample.built, "/app/sub/program");
+    for path in ["/app/sub", "/app/sub/program"] {
+        give(root, path);
+    }
+    symlink("/srv/victim", root.path("/app/other")).expect("symlink");
+    give(root, "/app/other");
+    let [one, other] = ["/app/sub", "/app/other"].map(|path| root.path(path));
+    for trust in TRUST {
+        spares(root, || {
+            swapped(&one, &other, || {
+                everything_that_writes(&sample, "/app", trust)
+            });
+        });
+    }
+}
+
+/// When a later step fails, as that of the links does here, what was at the sidecar's name is put back.
+#[test]
+fn no_secret_swapped_in_for_a_sidecar_is_copied() {
+    const SECRET: &str = "nobody else reads this";
+    if !has_users() {
+        return;
+    }
+    let (root, links, wrap) = with_links();
+    symlink("/srv/lib", root.path(&links)).expect("symlink");
+    root.write("/srv/secret", SECRET);
+    set_mode(&root, "/srv/secret", 0o600);
+    let sidecar = "/app/.libbar.so.wrapbuddy";
+    let [one, other] = [sidecar, "/app/other"].map(|path| root.path(path));
+    let holds_secret = || {
+        let files = fs::read_dir(root.path("/app")).expect("a directory");
+        files.flatten().any(|file| {
+            let is_file = file.file_type().is_ok_and(|kind| kind.is_file());
+            is_file && fs::read(file.path()).is_ok_and(|bytes| bytes == SECRET.as_bytes())
+        })
+    };
+    for more in ["", "--trust-tree"] {
+        spares(&root, || {
+            let began = Instant::now();
+            while began.elapsed() < LONGEST {
+                // There is nothing to lose in an empty one.
+                for path in [&one, &other] {
+                    let _ = fs::remove_file(path);
+                }
+                root.write(sidecar, "");
+                symlink("/srv/secret", &other).expect("symlink");
+                for path in [sidecar, "/app/other"] {
+                    give(&root, path);
+                }
+                swapped_for(20, &one, &other, || {
+                    wrap(&root, more);
+                });
+                assert!(!holds_secret(), "{more}");
+            }
+        });
+    }
+}
+
+/// The program runs, so that `--replace` reads all of it and puts the copy in its place.
+#[test]
+fn no_link_swapped_in_for_a_running_program_is_copied() {
+    const SECRET: &[u8] = b"nobody else reads this";
+    if !has_users() {
+        return;
+    }
+    let sample = sample();
+    let root = &sample.root;
+    let original = root.read("/app/program");
+    root.write(VICTIM, [&original, SECRET].concat());
+    set_mode(root, VICTIM, 0o700);
+    let link = |path: &str, target: &str| {
+        symlink(target, root.path(path)).expect("symlink");
+        give(root, path);
+    };
+    link("/app/other", VICTIM);
+    link("/app/aside", "/srv/victim");
+    root.install(&sample.built, "/app/sub/program");
+    give(root, "/app/sub");
+    let opened = File::open(root.path("/app/sub")).expect("a directory");
+    // However it is called, it is this directory.
+    let sub = PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()));
+    let copied = AtomicUsize::new(0);
+    for (names, directory) in [
+        (["/app/program", "/app/other"], root.path("/app")),
+        (["/app/sub", "/app/aside"], sub),
+    ] {
+        let [one, other] = names.map(|path| root.path(path));
+        let put_back = || {
+            let fresh = directory.join("fresh");
+            fs::copy(&sample.built, &fresh).expect("copy");
+            chown(&fresh, Some(USER), Some(USER)).expect("chown");
+            let _ = fs::remove_file(directory.join(".program.wrapbuddy"));
+            fs::rename(&fresh, directory.join("program")).expect("rename");
+        };
+        for trust in TRUST {
+            spares(root, || {
+                swapped(&one, &other, || {
+                    put_back();
+                    let program = File::open(directory.join("program")).expect("the program");
+                    let running = Command::new(directory.join("program"))
+                        .arg("loop")
+                        .env("LD_LIBRARY_PATH", root.path(&sample.library_dir))
+                        .stdout(Stdio::null())
+                        .spawn();
+                    wrapping(&sample, "/app", &[&["--replace"], trust].concat());
+                    if let Ok(mut running) = running {
+                        running
+                            .kill()
+                            .and_then(|()| running.wait())
+                            .expect("killed");
+                    }
+                    let now = fs::symlink_metadata(directory.join("program"));
+                    let before = program.metadata().expect("it is open");
+                    if now.is_ok_and(|now| now.is_file() && now.ino() != before.ino()) {
+                        copied.fetch_add(1, Ordering::Relaxed);
+                    }
+                    for file in fs::read_dir(&directory).expect("a directory").flatten() {
+                        let is_file = file.file_type().is_ok_and(|kind| kind.is_file());
+                        let bytes = fs::read(file.path()).unwrap_or_default();
+                        assert!(!is_file || !bytes.ends_with(SECRET), "{:?}", file.path());
+                    }
+                });
+            });
+        }
+    }
+    // Not all of them met a link.
+    assert!(copied.into_inner() > 0);
+}
+
+/// What is swapped in for a directory while a tree is walked through is neither reported nor wrapped.
+#[test]
+fn nothing_outside_the_tree_is_met() {
+    if !has_users() {
+        return;
+    }
+    let sample = sample();
+    let root = &sample.root;
+    for directory in 0..20 {
+        for file in 0..10 {
+            root.install(
+                &sample.built,
+                &format!("/srv/out/{directory}/outside-{file}"),
+            );
+            root.install(
+                &sample.built,
+                &format!("/app/sub/{directory}/inside-{file}"),
+            );
+        }
+    }
+    symlink("/srv/out", root.path("/app/other")).expect("symlink");
+    give(root, "/app/other");
+    give(root, "/app/sub");
+    let [one, other] = ["/app/sub", "/app/other"].map(|path| root.path(path));
+    let inside = AtomicUsize::new(0);
+    let looks = |output: Output| {
+        let text = format!("{}{}", output.stdout, output.stderr);
+        assert!(!text.contains("outside-"), "{text}");
+        inside.fetch_add(text.matches("inside-").count(), Ordering::Relaxed);
+    };
+    spares(root, || {
+        swapped(&one, &other, || {
+            looks(wrapping(
+                &sample,
+                "/app",
+                &["--dry-run", "--verbose", "--jobs", "2"],
+            ));
+            for command in ["status", "check", "restore"] {
+                let command = root.wrap_buddy().args([command, "/app", "--verbose"]);
+                looks(command.output());
+            }
+        });
+        swapped(&one, &other, || {
+            looks(watching_once(&sample, "/app"));
+            restoring(root, "/app");
+        });
+    });
+    assert!(inside.into_inner() > 0);
+}
+
+/// What `generate` writes goes into the directory that it was given.
+#[test]
+fn generated_files_go_through_no_link() {
+    if !has_users() {
+        return;
+    }
+    let sample = sample();
+    let root = &sample.root;
+    root.mkdir("/srv/man1");
+    let page = "man/man1/wrap-buddy.1";
+    for directory in ["/app/share", "/app/share/man", "/app/share/man/man1"] {
+        root.mkdir(directory);
+        give(root, directory);
+    }
+    let link = |path: &str, target: &str| {
+        symlink(target, root.path(path)).expect("symlink");
+        give(root, path);
+    };
+    link(&format!("/app/share/{page}"), VICTIM);
+    link("/app/share/other", VICTIM);
+    link("/app/share/man/aside", "/srv/man1");
+    let generate = || {
+        let generate = root.wrap_buddy().args(["generate", "share", "/app/share"]);
+        generate.output()
+    };
+    spares(root, || {
+        generate().success();
+    });
+    assert!(root.path(&format!("/app/share/{page}")).is_file());
+    for names in [[page, "other"], ["man/man1", "man/aside"]] {
+        let [one, other] = names.map(|path| root.path(&format!("/app/share/{path}")));
+        spares(root, || {
+            swapped(&one, &other, || {
+                generate();
+            });
+        });
+    }
+}

@@ -1,0 +1,81 @@
+//! What others put where a sidecar is expected.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
+use std::path::Path;
+
+use e2e::Sample;
+use e2e::check::sidecar_of;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+use crate::{
+    IN_PLACE, USER, has_users, host, restoring, sample, set_mode, spares, watching_once, wrapping,
+};
+
+/// Whatever goes where a sidecar should be is an error, and nothing is waited for.
+#[test]
+fn what_is_no_sidecar_is_not_read() {
+    if !has_users() {
+        return;
+    }
+    let sample = sample();
+    let root = &sample.root;
+    let sidecar = root.path(&sidecar_of("/app/program"));
+    root.write("/srv/secret", "nobody else reads this");
+    set_mode(root, "/srv/secret", 0o600);
+    let fifo = |path: &Path| mkfifo(path, Mode::S_IRWXU).expect("mkfifo");
+    let link = |target: &'static str| move |path: &Path| symlink(target, path).expect("symlink");
+    let huge = |path: &Path| {
+        File::create(path)
+            .and_then(|file| file.set_len(1 << 40))
+            .expect("a hole")
+    };
+    let puts: [&dyn Fn(&Path); 6] = [
+        &fifo,
+        &link("/srv/secret"),
+        &link("/dev/zero"),
+        &link("/dev/ptmx"),
+        &|path| fs::create_dir(path).expect("mkdir"),
+        &huge,
+    ];
+    for put in puts {
+        put(&sidecar);
+        lchown(&sidecar, Some(USER), Some(USER)).expect("chown");
+        spares(root, || {
+            for more in [&[][..], &IN_PLACE] {
+                let output = wrapping(&sample, "/app", more).exits_with(1);
+                assert!(!output.timed_out, "{output}");
+            }
+            let output = restoring(root, "/app").exits_with(1);
+            assert!(output.stderr.contains("sidecar"), "{output}");
+            watching_once(&sample, "/app");
+        });
+        let _ = fs::remove_file(&sidecar).or_else(|_| fs::remove_dir(&sidecar));
+    }
+}
+
+/// The group counts as well as the user.
+#[test]
+fn a_sidecar_of_another_group_is_not_trusted() {
+    if !has_users() {
+        return;
+    }
+    let sample = Sample::unwrapped(host());
+    let root = &sample.root;
+    set_mode(root, "/app/program", 0o775);
+    wrapping(&sample, "/app", &[]).success();
+    let sidecar = root.path(&sidecar_of("/app/program"));
+    fs::set_permissions(&sidecar, Permissions::from_mode(0o664)).expect("chmod");
+    restoring(root, "/app").success();
+    wrapping(&sample, "/app", &[]).success();
+    chown(&sidecar, Some(0), Some(50)).expect("chown");
+    fs::set_permissions(&sidecar, Permissions::from_mode(0o664)).expect("chmod");
+    let output = restoring(root, "/app").exits_with(1);
+    assert!(
+        output
+            .stderr
+            .contains("can be written by somebody who cannot"),
+        "{output}"
+    );
+}
