@@ -12,8 +12,7 @@ use e2e::check::sidecar_of;
 use sidecar::{InPlace, InPlaceDraft, Sidecar, checksum_of};
 
 use crate::{
-    TRUST, USER, VICTIM, give, has_users, restoring, sample, spares, swapped, with_links,
-    wrapping,
+    TRUST, USER, VICTIM, give, has_users, restoring, sample, spares, swapped, with_links, wrapping,
 };
 
 const LIBRARY: &str = "/app/libbar.so";

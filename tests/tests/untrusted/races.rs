@@ -136,25 +136,25 @@ fn no_link_swapped_in_for_a_running_program_is_copied() {
             fs::copy(&sample.built, &fresh).expect("copy");
             chown(&fresh, Some(USER), Some(USER)).expect("chown");
             let _ = fs::remove_file(directory.join(".program.wrapbuddy"));
+            let program = File::open(&fresh).expect("it was copied");
             fs::rename(&fresh, directory.join("program")).expect("rename");
+            program
         };
         for trust in TRUST {
             spares(root, || {
                 swapped(&one, &other, || {
-                    put_back();
-                    let program = File::open(directory.join("program")).expect("the program");
-                    let running = Command::new(directory.join("program"))
+                    let program = put_back();
+                    let running = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
                         .arg("loop")
                         .env("LD_LIBRARY_PATH", root.path(&sample.library_dir))
                         .stdout(Stdio::null())
                         .spawn();
+                    let mut running = running.expect("it starts");
                     wrapping(&sample, "/app", &[&["--replace"], trust].concat());
-                    if let Ok(mut running) = running {
-                        running
-                            .kill()
-                            .and_then(|()| running.wait())
-                            .expect("killed");
-                    }
+                    running
+                        .kill()
+                        .and_then(|()| running.wait())
+                        .expect("killed");
                     let now = fs::symlink_metadata(directory.join("program"));
                     let before = program.metadata().expect("it is open");
                     if now.is_ok_and(|now| now.is_file() && now.ino() != before.ino()) {
