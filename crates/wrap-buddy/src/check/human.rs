@@ -1,6 +1,6 @@
 //! What was found, for people: a line for what will start, all there is to say of what will not, and that last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,10 @@ use super::{Checked, FileCheck, State, Verdict};
 use crate::cli::Output;
 use crate::inspect::Kind;
 use crate::report::{Page, Style, styled};
-use crate::resolve::{Cause, Node, Tree};
+use crate::resolve::{Cause, Lost, Node, Tree};
+
+/// How many libraries that load each other are indented at most.
+const MOST_INDENTED: usize = 32;
 
 /// Writes all of it to `out`, in colours; a stream that is no terminal's takes them out again. Paths below `cwd` are shown
 /// relative to it.
@@ -142,30 +145,35 @@ impl Writer {
         if let Some(interpreter) = &file.interpreter {
             self.line(2, "by", &interpreter.display().to_string());
         }
-        self.branch(&file.tree, None, 2)
+        self.branches(&file.tree)
     }
 
-    /// What a file has loaded, below it what that has.
-    fn branch(&mut self, tree: &Tree, by: Option<usize>, indent: usize) {
-        for child in tree.children(by) {
-            let Node { name, found, .. } = &tree.nodes[child];
-            let path = found.path.display();
-            let hwcaps = found.subdirectory.as_ref();
-            let hwcaps = hwcaps.map(|one| format!(", {}", one.display()));
-            let cause = match &tree.nodes[child].cause {
-                Cause::Needed => String::new(),
-                Cause::Filtee => ", filtee".to_owned(),
-                Cause::Preload(from) => format!(", preloaded by {}", from.display()),
-            };
-            let why = format!("({}{}{cause})", found.rule, hwcaps.unwrap_or_default());
-            let text = format!("=> {path} {}", styled(why, Style::Dim));
-            self.line(indent, &name.display().to_string(), &text);
-            self.branch(tree, Some(child), indent + 2);
+    /// What a file has loaded, below it what that has, and then what is not found.
+    fn branches(&mut self, tree: &Tree) {
+        let mut below: HashMap<Option<usize>, Vec<Leaf<'_>>> = HashMap::new();
+        for lost in tree.lost.iter().rev() {
+            below.entry(lost.by).or_default().push(Leaf::Lost(lost));
         }
-        let lost = tree.lost.iter().filter(|lost| lost.by == by);
-        for lost in lost {
-            let text = format!("=> {}", styled("not found", Style::Bad));
-            self.line(indent, &lost.name.display().to_string(), &text);
+        for (index, node) in tree.nodes.iter().enumerate().rev() {
+            let leaf = Leaf::Found(index, node);
+            below.entry(node.by).or_default().push(leaf);
+        }
+        let of = |leaves: Vec<_>, depth| leaves.into_iter().map(move |leaf| (depth, leaf));
+        let mut ahead: Vec<(usize, Leaf<'_>)> = Vec::new();
+        ahead.extend(of(below.remove(&None).unwrap_or_default(), 1));
+        while let Some((depth, leaf)) = ahead.pop() {
+            let indent = 2 * depth.min(MOST_INDENTED);
+            match leaf {
+                Leaf::Lost(lost) => {
+                    let text = format!("=> {}", styled("not found", Style::Bad));
+                    self.line(indent, &lost.name.display().to_string(), &text);
+                }
+                Leaf::Found(index, node) => {
+                    self.line(indent, &node.name.display().to_string(), &found(node));
+                    let leaves = below.remove(&Some(index)).unwrap_or_default();
+                    ahead.extend(of(leaves, depth + 1));
+                }
+            }
         }
     }
 
@@ -200,9 +208,9 @@ impl Writer {
         for problem in
             problems.filter(|one| matches!(one.trouble, Trouble::Library | Trouble::Opened))
         {
-            *missing
-                .entry(problem.soname.as_deref().unwrap_or_default())
-                .or_default() += 1;
+            if let Some(name) = problem.soname.as_deref() {
+                *missing.entry(name).or_default() += 1;
+            }
         }
         let missing: Vec<String> = missing
             .iter()
@@ -219,6 +227,26 @@ impl Writer {
         self.page
             .line(format!("{}{missing}", styled(text, Style::Bad)))
     }
+}
+
+/// A line of what a file has loaded.
+enum Leaf<'t> {
+    Found(usize, &'t Node),
+    Lost(&'t Lost),
+}
+
+/// Where a library is, and why.
+fn found(Node { found, cause, .. }: &Node) -> String {
+    let path = found.path.display();
+    let hwcaps = found.subdirectory.as_ref();
+    let hwcaps = hwcaps.map(|one| format!(", {}", one.display()));
+    let cause = match cause {
+        Cause::Needed => String::new(),
+        Cause::Filtee => ", filtee".to_owned(),
+        Cause::Preload(from) => format!(", preloaded by {}", from.display()),
+    };
+    let why = format!("({}{}{cause})", found.rule, hwcaps.unwrap_or_default());
+    format!("=> {path} {}", styled(why, Style::Dim))
 }
 
 /// What a file is, in a few words.

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
+use std::mem;
 use std::path::{Path, PathBuf};
 
 use super::diagnosis::{Diagnosis, Next, Note, Problem, Trouble};
@@ -11,7 +12,7 @@ use super::subject::Subject;
 use super::{Desk, FileCheck, State, kernel};
 use crate::inspect::{Kind, Priority};
 use crate::interpreter::{Fit, Interpreter, Libc};
-use crate::resolve::{Asker, Cause, Linker, Lost, Misfit, Tree, misfit};
+use crate::resolve::{Asker, Cause, Dispensable, Linker, Lost, Misfit, Tree, misfit};
 use crate::shell::quoted;
 use crate::status::{loader_problem, own_loader_problem};
 use crate::{alignment, arch};
@@ -74,7 +75,7 @@ impl Look<'_, '_> {
             tree = self.opened(tree, &linker);
         }
         self.at_tree(&tree, &linker);
-        self.at_dispensable(&tree);
+        self.at_dispensable(&mem::take(&mut tree.dispensable), &tree);
         self.at_mounts(&tree);
         self.at_reach(&tree, mode);
         self.at_opened(&linker);
@@ -337,6 +338,10 @@ impl Look<'_, '_> {
                 self.file.problems.push(problem);
             }
         }
+        if tree.more_lost > 0 {
+            let text = format!("{} more libraries are not found", tree.more_lost);
+            self.problem(Diagnosis::LibraryMissing, text);
+        }
         for (index, node) in tree.nodes.iter().enumerate() {
             if let Some(why) = unfit(tree, index, interpreter) {
                 let by = tree.path_of(node.by, self.inside);
@@ -383,9 +388,17 @@ impl Look<'_, '_> {
     }
 
     /// What ld.so goes on without.
-    fn at_dispensable(&mut self, tree: &Tree) {
-        for one in &tree.dispensable {
-            let name = one.name.display();
+    fn at_dispensable(&mut self, dispensable: &[Dispensable], tree: &Tree) {
+        // What one file asks for comes one after the other.
+        let same_file = |one: &Dispensable, other: &Dispensable| {
+            (one.by, &one.cause) == (other.by, &other.cause) && one.cause == Cause::Filtee
+        };
+        for all in dispensable.chunk_by(same_file) {
+            let one = &all[0];
+            let name = match all.len() {
+                1 => one.name.display().to_string(),
+                count => format!("{} and {} more", one.name.display(), count - 1),
+            };
             let by = tree.path_of(one.by, self.inside).display();
             let (diagnosis, text) = match &one.cause {
                 Cause::Preload(from) => (
@@ -397,7 +410,14 @@ impl Look<'_, '_> {
                 ),
                 Cause::Filtee | Cause::Needed => (
                     Diagnosis::AuxiliaryMissing,
-                    format!("{name}, an auxiliary filtee of {by}, is not found: it does without"),
+                    match all.len() {
+                        1 => format!(
+                            "{name}, an auxiliary filtee of {by}, is not found: it does without"
+                        ),
+                        _ => format!(
+                            "{name}, auxiliary filtees of {by}, are not found: it does without"
+                        ),
+                    },
                 ),
             };
             self.file.notes.push(Note {
@@ -474,7 +494,7 @@ impl Look<'_, '_> {
             let mut names = opened.soname.iter();
             let is_there = names.any(|name| {
                 let name = std::ffi::OsStr::new(name);
-                linker.find(name, self.itself(), &told).is_ok()
+                linker.find(name, self.itself(), &[&told]).is_ok()
             });
             let Some(first) = opened.soname.first().filter(|_| !is_there) else {
                 continue;

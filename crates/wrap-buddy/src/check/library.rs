@@ -1,7 +1,7 @@
 //! Where there are libraries: the directories that are searched for the user.
 
-use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
@@ -27,7 +27,53 @@ pub struct Library {
     /// Directories that files to be checked are in.
     checked: Vec<PathBuf>,
     find_in: Vec<PathBuf>,
-    index: OnceLock<Vec<(PathBuf, Vec<Card>)>>,
+    index: OnceLock<Index>,
+}
+
+/// What is in the directories that are searched.
+#[derive(Debug)]
+struct Index {
+    directories: Vec<(PathBuf, Vec<Card>)>,
+    /// Libraries by their file name: the directory and the library, each by its number.
+    names: HashMap<OsString, Vec<(usize, usize)>>,
+    /// Those that have another DT_SONAME, by that.
+    sonames: HashMap<OsString, Vec<(usize, usize)>>,
+}
+
+impl Index {
+    fn new(directories: Vec<(PathBuf, Vec<Card>)>) -> Self {
+        let mut names: HashMap<OsString, Vec<(usize, usize)>> = HashMap::new();
+        let mut sonames = names.clone();
+        for (directory, (_, cards)) in directories.iter().enumerate() {
+            for (number, card) in cards.iter().enumerate() {
+                let of_name = names.entry(card.name.clone()).or_default();
+                of_name.push((directory, number));
+                let soname = card.soname.as_ref().filter(|soname| **soname != card.name);
+                if let Some(soname) = soname {
+                    let of_soname = sonames.entry(soname.clone()).or_default();
+                    of_soname.push((directory, number));
+                }
+            }
+        }
+        Self {
+            directories,
+            names,
+            sonames,
+        }
+    }
+
+    /// The `places` of libraries for a machine and class.
+    fn at<'i>(
+        &'i self,
+        places: Option<&'i Vec<(usize, usize)>>,
+        (machine, class): (u16, u8),
+    ) -> impl Iterator<Item = (&'i Path, &'i Card)> {
+        let places = places.into_iter().flatten().map(|&(directory, card)| {
+            let (directory, cards) = &self.directories[directory];
+            (directory.as_path(), &cards[card])
+        });
+        places.filter(move |(_, card)| (card.machine, card.class) == (machine, class))
+    }
 }
 
 impl Library {
@@ -47,7 +93,7 @@ impl Library {
         }
     }
 
-    fn index(&self) -> &[(PathBuf, Vec<Card>)] {
+    fn index(&self) -> &Index {
         self.index.get_or_init(|| {
             let below = self.find_in.iter().flat_map(|one| self.below(one));
             let mut seen = BTreeSet::new();
@@ -55,7 +101,7 @@ impl Library {
             let all = named.chain(below);
             let all: Vec<PathBuf> = all.filter(|one| seen.insert(one.clone())).collect();
             let on_host: Vec<PathBuf> = all.iter().map(|one| self.root.on_host(one)).collect();
-            all.into_iter().zip(index::directories(&on_host)).collect()
+            Index::new(all.into_iter().zip(index::directories(&on_host)).collect())
         })
     }
 
@@ -99,14 +145,10 @@ impl Library {
     /// Directories with a library that is called `name`, for what `wanted` is: those that the user named, then those of the
     /// files that are checked, the nearest to `from` first, then all others.
     pub fn with(&self, name: &str, wanted: &Elf, from: &Path) -> Vec<&Path> {
-        let (machine, class) = (wanted.machine, wanted.class);
-        let has = |cards: &[Card]| {
-            let at = cards.binary_search_by(|card| card.name.as_os_str().cmp(OsStr::new(name)));
-            at.is_ok_and(|at| (cards[at].machine, cards[at].class) == (machine, class))
-        };
-        let directories = self.index().iter().filter(|(_, cards)| has(cards));
-        let directories = directories.map(|(directory, _)| directory.as_path());
-        let mut directories: Vec<&Path> = directories.collect();
+        let index = self.index();
+        let found = index.names.get(OsStr::new(name));
+        let found = index.at(found, (wanted.machine, wanted.class));
+        let mut directories: Vec<&Path> = found.map(|(directory, _)| directory).collect();
         let origin = from.parent().unwrap_or(Path::new("/"));
         directories.sort_by_key(|directory| {
             let is_in = |all: &[PathBuf]| all.iter().any(|one| one == directory);
@@ -121,15 +163,9 @@ impl Library {
 
     /// A library whose DT_SONAME is `soname`, although its file is called differently.
     pub fn called_differently(&self, soname: &str, machine: u16, class: u8) -> Option<PathBuf> {
-        let soname = OsStr::new(soname);
-        let is_it = |card: &&Card| {
-            (card.machine, card.class) == (machine, class)
-                && card.soname.as_deref() == Some(soname)
-                && card.name != soname
-        };
-        self.index().iter().find_map(|(directory, cards)| {
-            let card = cards.iter().find(is_it)?;
-            Some(directory.join(&card.name))
-        })
+        let index = self.index();
+        let found = index.sonames.get(OsStr::new(soname));
+        let (directory, card) = index.at(found, (machine, class)).next()?;
+        Some(directory.join(&card.name))
     }
 }

@@ -19,8 +19,9 @@ mod subject;
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
+use std::iter;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result};
 use stages::Stage;
@@ -188,7 +189,7 @@ impl Checked {
 struct Desk<'a> {
     stages: &'a [Stage],
     root: Root,
-    shelf: Shelf,
+    shelf: Arc<Shelf>,
     reach: Reach,
     surroundings: Surroundings,
     interpreters: Interpreters,
@@ -253,7 +254,7 @@ pub fn check(check: &Check, stages: &[Stage], teller: &Teller) -> Result<Checked
     let checked: Vec<PathBuf> = checked.collect();
     let desk = Desk {
         stages,
-        shelf: Shelf::new(root.clone(), libs.clone()),
+        shelf: Arc::new(Shelf::new(root.clone(), libs.clone())),
         reach: Reach::in_root(root.clone()),
         surroundings: Surroundings {
             library_path: library_path(&root),
@@ -353,18 +354,11 @@ impl Desk<'_> {
 
     /// The dynamic linkers that the programs among `files` have, each once.
     fn interpreters_of(&self, files: &[Option<FileCheck>]) -> Vec<Interpreter> {
-        let mut paths: Vec<&Path> = Vec::new();
-        for path in files
-            .iter()
-            .flatten()
+        let files = files.iter().flatten();
+        let mut known = HashSet::new();
+        let opened = files
             .filter_map(|file| file.interpreter.as_deref())
-        {
-            if !paths.contains(&path) {
-                paths.push(path);
-            }
-        }
-        let opened = paths
-            .into_iter()
+            .filter(|path| known.insert(*path))
             .map(|path| Interpreter::open_in(&self.root, path));
         opened.flatten().collect()
     }
@@ -400,19 +394,18 @@ impl Desk<'_> {
             let file = self.look_at(&candidate)?;
             (file.kind == Kind::Program).then_some((candidate.path, file))
         });
-        let below = directories.iter().filter_map(|one| fs::read_dir(one).ok());
-        let below: Vec<PathBuf> = below
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
-            .collect();
-        let is_there = |name: &OsString| {
-            let mut all = directories.iter().chain(&below);
-            all.any(|directory| directory.join(name).is_file())
-        };
+        let entries = |directory: &Path| fs::read_dir(directory).into_iter().flatten().flatten();
+        let mut present = HashSet::new();
+        for own in directories.iter().flat_map(|one| entries(one)) {
+            let below = entries(&own.path());
+            let files = iter::once(own).chain(below);
+            let lost = files.filter(|file| lost.contains(&file.file_name()));
+            let found = lost.filter(|file| file.path().is_file());
+            present.extend(found.map(|file| file.file_name()));
+        }
         Nearby {
             programs: programs.collect(),
-            present: lost.into_iter().filter(is_there).collect(),
+            present,
         }
     }
 

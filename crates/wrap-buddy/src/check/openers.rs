@@ -30,7 +30,7 @@ struct Program {
     /// Its own file and those of its libraries, inside the root.
     files: Vec<PathBuf>,
     /// Names that it does not find itself.
-    lost: Vec<OsString>,
+    lost: HashSet<OsString>,
 }
 
 /// The programs that were checked, and which file names their files mention.
@@ -127,7 +127,7 @@ impl Openers {
             let mut tree = linker.tree_opened_by(inside, elf, &program.opener);
             let is_loaded = |name: &OsStr| {
                 linker.interpreter.is_always_loaded(name)
-                    || (self.mentions(program, name) && !program.lost.iter().any(|one| one == name))
+                    || (self.mentions(program, name) && !program.lost.contains(name))
             };
             tree.lost.retain(|lost| !is_loaded(&lost.name));
             let least = best.as_ref().map_or(alone, |best| &best.tree);
@@ -135,11 +135,12 @@ impl Openers {
                 continue;
             }
             let lost = alone.lost.iter().map(|lost| &lost.name);
-            let found = lost.filter(|name| !tree.lost.iter().any(|lost| lost.name == **name));
+            let still: HashSet<&OsString> = tree.lost.iter().map(|lost| &lost.name).collect();
+            let found = lost.filter(|name| !still.contains(name));
             let (loaded, inherited) = found.cloned().partition(|name| {
                 program.opener.names.contains(name) || self.mentions(program, name)
             });
-            let is_all = tree.lost.is_empty();
+            let is_all = tree.lost.is_empty() && tree.more_lost == 0;
             best = Some(Opening {
                 program: program.shown.clone(),
                 is_known,

@@ -1,7 +1,8 @@
 //! What to do about it: the call of wrap-buddy that makes a file find what it needs, planned as wrapping would.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::command::{Command, in_vain};
 use super::diagnosis::{Next, Problem, Trouble};
@@ -193,8 +194,8 @@ fn beside(desk: &Desk<'_>, wanted: &Wanted<'_>, relative: &Path) -> PathBuf {
 
 impl Call {
     fn planned(&self, desk: &Desk<'_>, wanted: &Wanted<'_>) -> Resolution {
-        let resolver = Resolver::in_root(
-            desk.root.clone(),
+        let resolver = Resolver::with_shelf(
+            Arc::clone(&desk.shelf),
             Settings {
                 libraries: self.libs.clone(),
                 runtime_dependencies: self.always.clone(),
@@ -240,12 +241,14 @@ impl Call {
     fn best(&self, desk: &Desk<'_>, wanted: &Wanted<'_>, missing: &[String]) -> Option<PathBuf> {
         let elf = wanted.elf;
         let mut counts: Vec<(&Path, usize)> = Vec::new();
+        let mut known: HashMap<&Path, usize> = HashMap::new();
         for name in missing {
             for directory in desk.library.with(name, elf, wanted.inside) {
                 if !self.suits(desk, &directory.join(name)) {
                     continue;
                 }
-                match counts.iter_mut().find(|(known, _)| *known == directory) {
+                let index = *known.entry(directory).or_insert(counts.len());
+                match counts.get_mut(index) {
                     Some((_, count)) => *count += 1,
                     None => counts.push((directory, 1)),
                 }

@@ -1,15 +1,16 @@
 //! Finds the libraries of a program as they will be found once it is wrapped, and those of a library once it is edited.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::iter;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use globset::GlobSet;
 
-use super::found::{Found, Near, Rule, SearchPath, Step};
+use super::found::{Found, Near, Rule, SearchPath, Step, Told};
 use super::further::{self, Attempt};
 use super::linker::Linker;
 use super::search_path::{self, OwnEntry, compose, own_entries};
@@ -39,10 +40,12 @@ pub(super) struct Plan<'a> {
     /// Those that stay.
     kept: Vec<OwnEntry>,
     /// What [`Rule::Offered`] counts. Behind them it counts where the dynamic linker is, and what it searches by itself.
-    pub(super) offered: Vec<Step>,
+    pub(super) offered: Arc<Told>,
     /// The first of them that nobody named.
     further: usize,
     used: BTreeSet<usize>,
+    /// Which of those missing a name is; none for one that may be.
+    missing: HashMap<OsString, Option<usize>>,
     result: Resolution,
 }
 
@@ -254,9 +257,10 @@ impl<'a> Plan<'a> {
             subject,
             kept: own.iter().filter(|one| one.is_kept()).cloned().collect(),
             own,
-            offered: offered.collect(),
+            offered: linker.list(offered.collect()),
             further: settings.libraries.len() + always.len(),
             used: BTreeSet::new(),
+            missing: HashMap::new(),
             result: Resolution::default(),
         }
     }
@@ -274,18 +278,17 @@ impl<'a> Plan<'a> {
 
     /// Where the dynamic linker is and, for a file that forbids its default directories, these: all of them may be put on a
     /// search path. To know takes reading the dynamic linker.
-    fn beside(&self, asker: Asker<'_>) -> Vec<Step> {
+    fn beside(&self, asker: Asker<'_>) -> Arc<Told> {
         let built_in = self.linker.interpreter.built_in();
         let has_defaults = self.linker.has_defaults(asker.elf);
         let default = built_in.default.iter().filter(|_| !has_defaults);
         let directories = built_in.own.iter().chain(default).zip(self.offered.len()..);
-        directories
-            .map(|(directory, index)| Step {
-                directory: directory.clone(),
-                rule: Rule::Offered(index),
-                list: 0,
-            })
-            .collect()
+        let steps = directories.map(|(directory, index)| Step {
+            directory: directory.clone(),
+            rule: Rule::Offered(index),
+            list: 0,
+        });
+        self.linker.list(steps.collect())
     }
 
     /// The directory that `Rule::Offered(index)` means.
@@ -303,19 +306,21 @@ impl<'a> Plan<'a> {
         &self,
         name: &OsStr,
         asker: Asker<'_>,
-        told: &[Step],
-    ) -> Result<Found, Vec<Near>> {
-        let told = told.iter().chain(&self.offered);
-        let found = self.linker.find(name, asker, told.clone());
+        told: &Told,
+    ) -> Result<Found, Arc<[Near]>> {
+        let found = self.linker.find(name, asker, &[told, &self.offered]);
         // What is beside the dynamic linker fits it better than what it looks for by itself: only where nothing else has the
         // library.
         if found.as_ref().is_ok_and(|found| !is_of_system(found)) || name.as_bytes().contains(&b'/')
         {
             return found;
         }
-        match self.beside(asker).as_slice() {
-            [] => found,
-            beside => self.linker.find(name, asker, told.chain(beside)),
+        let beside = self.beside(asker);
+        match beside.is_empty() {
+            true => found,
+            false => self
+                .linker
+                .find(name, asker, &[told, &self.offered, &beside]),
         }
     }
 
@@ -333,18 +338,19 @@ impl<'a> Plan<'a> {
         if request.may_be_missing {
             return;
         }
-        let soname = request.name.to_owned();
-        if self.settings.may_be_missing.is_match(&soname) {
-            if !self.result.ignored.contains(&soname) {
-                self.result.ignored.push(soname);
+        let needed_by = request.asker.path.to_owned();
+        if let Some(known) = self.missing.get(request.name) {
+            if let Some(index) = *known {
+                self.result.missing[index].needed_by.push(needed_by);
             }
             return;
         }
-        let needed_by = request.asker.path.to_owned();
-        let known = self.result.missing.iter_mut();
-        if let Some(known) = known.into_iter().find(|missing| missing.soname == soname) {
-            known.needed_by.push(needed_by);
-            return;
+        let soname = request.name.to_owned();
+        let may_be = self.settings.may_be_missing.is_match(&soname);
+        let index = (!may_be).then_some(self.result.missing.len());
+        self.missing.insert(soname.clone(), index);
+        if may_be {
+            return self.result.ignored.push(soname);
         }
         let mut hints: Vec<String> = nears.iter().map(Near::to_string).collect();
         for path in self.shelf.with_soname(&soname) {
@@ -383,8 +389,9 @@ impl<'a> Plan<'a> {
         let is_served = by.is_none() || walk.inherits(by);
         for opened in &asker.elf.opened {
             let names = || opened.soname.iter().map(OsStr::new);
-            let is_there =
-                |name: &OsStr| walk.is_known(name) || self.linker.find(name, asker, &told).is_ok();
+            let is_there = |name: &OsStr| {
+                walk.is_known(name) || self.linker.find(name, asker, &[&told]).is_ok()
+            };
             let Some(first) = names().next().filter(|_| !names().any(is_there)) else {
                 continue;
             };
@@ -509,7 +516,7 @@ impl Policy for OfProgram<'_> {
             Some(_) if self.direct.contains(request.name) => return None,
             Some(library) if is_of_system(&walk.nodes[library].found) => {
                 let linker = walk.linker;
-                let found = linker.find(request.name, request.asker, request.told);
+                let found = linker.find(request.name, request.asker, &[request.told]);
                 (Ok(found.ok()?), Some(library))
             }
             Some(library) => self.for_library(walk, request, library),
@@ -538,7 +545,7 @@ impl OfProgram<'_> {
         walk: &Walk<'_>,
         request: &Request<'_>,
         library: usize,
-    ) -> (Result<Found, Vec<Near>>, Option<usize>) {
+    ) -> (Result<Found, Arc<[Near]>>, Option<usize>) {
         let &Request {
             name, asker, told, ..
         } = request;
@@ -551,14 +558,14 @@ impl OfProgram<'_> {
             let heirs = &mut self.plan.result.heirs;
             let alone = walk.linker.told(walk.chain(by));
             if found.is_ok()
-                && walk.linker.find(name, asker, &alone).is_err()
-                && !heirs.iter().any(|heir| heir == asker.path)
+                && walk.linker.find(name, asker, &[&alone]).is_err()
+                && heirs.last().is_none_or(|heir| heir != asker.path)
             {
                 heirs.push(asker.path.to_owned());
             }
             return (found, by);
         }
-        if let Ok(found) = walk.linker.find(name, asker, told) {
+        if let Ok(found) = walk.linker.find(name, asker, &[told]) {
             return (Ok(found), by);
         }
         // Found like a library of the program's, it is one of the program's from now on.
@@ -582,10 +589,7 @@ impl OfProgram<'_> {
         let mut found = self.edited.get(real.as_os_str())?.iter();
         let (_, path) = found.find(|(known, _)| known == name)?;
         // A path is taken as it is.
-        let found = self
-            .plan
-            .linker
-            .find(path.as_os_str(), library, iter::empty());
+        let found = self.plan.linker.find(path.as_os_str(), library, &[]);
         Some(Found {
             rule: Rule::Runpath,
             ..found.ok()?
@@ -603,11 +607,11 @@ struct OfLibrary<'a> {
 impl OfLibrary<'_> {
     /// Whether the library finds what it needs where ld.so is `told` to look, or looks by itself. A filtee that is nowhere
     /// does not count.
-    fn finds_all(&self, told: &[Step]) -> bool {
+    fn finds_all(&self, told: &Told) -> bool {
         let Plan {
             linker, subject, ..
         } = self.plan;
-        let finds = |name: &OsStr| linker.find(name, subject, told).is_ok();
+        let finds = |name: &OsStr| linker.find(name, subject, &[told]).is_ok();
         let mut needed = subject.elf.needed().iter();
         let mut filtees = linker.filtees(subject.elf).iter();
         let is_given = |name: &OsStr| linker.interpreter.is_always_loaded(name);
@@ -636,7 +640,7 @@ impl Policy for OfLibrary<'_> {
         }
         let is_own = by.is_none() || walk.inherits(by);
         let found = match self.is_alone {
-            true => walk.linker.find(name, asker, told),
+            true => walk.linker.find(name, asker, &[told]),
             false if is_own => self.plan.offer(name, asker, told),
             false => return self.for_library(walk, request),
         };
@@ -673,7 +677,7 @@ impl OfLibrary<'_> {
             may_be_missing,
             ..
         } = request;
-        if let Ok(found) = walk.linker.find(name, asker, told) {
+        if let Ok(found) = walk.linker.find(name, asker, &[told]) {
             return Some(Answer { found, by });
         }
         if may_be_missing || self.plan.settings.may_be_missing.is_match(name) {

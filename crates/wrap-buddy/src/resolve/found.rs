@@ -41,7 +41,7 @@ impl fmt::Display for Rule {
 }
 
 /// A directory to search, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Step {
     /// Absolute.
     pub directory: PathBuf,
@@ -49,6 +49,21 @@ pub struct Step {
     pub rule: Rule,
     /// Which of several lists it is in that are searched by one rule.
     pub list: usize,
+}
+
+/// Directories to search, in order. Two lists that are the same have one number, by which results are remembered.
+#[derive(Debug)]
+pub struct Told {
+    pub(super) number: usize,
+    pub(super) steps: Vec<Step>,
+}
+
+impl std::ops::Deref for Told {
+    type Target = [Step];
+
+    fn deref(&self) -> &[Step] {
+        &self.steps
+    }
 }
 
 /// The search path a file itself has.
@@ -74,7 +89,7 @@ pub struct Found {
 }
 
 /// A file of the right name that does not do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Near {
     /// The file.
     pub path: PathBuf,

@@ -109,6 +109,7 @@ impl<'a> Subject<'a> {
         let required = all.filter_map(|elf| elf.dynamic.as_ref());
         let required = required.flat_map(|dynamic| &dynamic.requires);
         let versioned: HashSet<&OsStr> = required.map(|one| one.library.as_os_str()).collect();
+        let files: HashSet<&Path> = files(front).map(PathBuf::as_path).collect();
         let is_implied = |name: &OsStr| {
             self.library(name).is_some_and(|found| {
                 let soname = found
@@ -116,7 +117,7 @@ impl<'a> Subject<'a> {
                     .dynamic
                     .as_ref()
                     .and_then(|own| own.soname.as_deref());
-                soname == Some(name) && front.contains(&Front::File(found.path.clone()))
+                soname == Some(name) && files.contains(&*found.path)
             })
         };
         let names = self.needed.iter().filter(|name| is_implied(name));
@@ -153,19 +154,22 @@ fn directory(file: &Path) -> Option<PathBuf> {
     real.parent().map(Path::to_owned)
 }
 
+fn files(front: &[Front]) -> impl Iterator<Item = &PathBuf> {
+    front.iter().filter_map(|one| match one {
+        Front::File(path) => Some(path),
+        Front::Name(_) => None,
+    })
+}
+
 /// What of `front` may move, or change, without the program: what is neither in a store nor below one of `bundle`, which are
 /// free of symbolic links.
 pub(super) fn movable(front: &[Front], bundle: &[PathBuf]) -> Vec<PathBuf> {
-    let files = front.iter().filter_map(|one| match one {
-        Front::File(path) => Some(path),
-        Front::Name(_) => None,
-    });
     let stays = |path: &Path| {
         let stores = STORES.iter().map(Path::new);
         let mut places = stores.chain(bundle.iter().map(PathBuf::as_path));
         places.any(|place| path.starts_with(place))
     };
-    files
+    files(front)
         .filter(|path| {
             let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
             !stays(path) && !stays(&real)

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use super::cache::Cache;
-use super::conf;
-use super::found::{Found, Near, Rule, SearchPath, Step, Uncached};
+use super::finds::{Finder, Finds};
+use super::found::{Found, Near, Rule, SearchPath, Step, Told, Uncached};
 use super::processor::{Processor, Subdirectories};
 use super::search_path::{Tokens, expand};
 use super::shelf::{Misfit, Probe, Shelf, misfit};
@@ -30,7 +30,7 @@ use crate::interpreter::{Interpreter, Libc};
 const MAX_PRELOAD: u64 = 1 << 20;
 
 /// What is settled before a search begins.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Surroundings {
     /// LD_LIBRARY_PATH.
     pub library_path: Vec<PathBuf>,
@@ -55,6 +55,7 @@ pub struct Linker<'a> {
     surroundings: &'a Surroundings,
     subdirectories: OnceLock<Subdirectories>,
     cache: OnceLock<Option<Arc<Cache>>>,
+    finds: Arc<Finds>,
 }
 
 impl<'a> Linker<'a> {
@@ -71,6 +72,12 @@ impl<'a> Linker<'a> {
             surroundings,
             subdirectories: OnceLock::new(),
             cache: OnceLock::new(),
+            finds: shelf.finds(Finder {
+                interpreter: interpreter.path.clone(),
+                machine: (interpreter.elf.machine, interpreter.elf.class),
+                libc: interpreter.libc,
+                surroundings: surroundings.clone(),
+            }),
         })
     }
 
@@ -135,7 +142,16 @@ impl<'a> Linker<'a> {
 
     /// Which directories are searched because somebody says so. `chain` are the search paths of the file that asks, of the
     /// one that had it loaded, and so on, up to the program.
-    pub fn told<'p>(&self, chain: impl IntoIterator<Item = &'p SearchPath>) -> Vec<Step> {
+    pub fn told<'p>(&self, chain: impl IntoIterator<Item = &'p SearchPath>) -> Arc<Told> {
+        self.finds.told(self.steps(chain))
+    }
+
+    /// The list of these directories.
+    pub(super) fn list(&self, steps: Vec<Step>) -> Arc<Told> {
+        self.finds.told(steps)
+    }
+
+    fn steps<'p>(&self, chain: impl IntoIterator<Item = &'p SearchPath>) -> Vec<Step> {
         let step = |rule, list| {
             move |directory: &PathBuf| Step {
                 directory: directory.clone(),
@@ -168,17 +184,34 @@ impl<'a> Linker<'a> {
         paths.chain(inherited).chain(environment).collect()
     }
 
-    /// Looks for `name`, which the file `asker` needs: where it is `told` to, and then by itself, in default directories
-    /// unless the file forbids that.
+    /// Looks for `name`, which the file `asker` needs: where it is `told` to, one list after the other, and then by itself, in
+    /// default directories unless the file forbids that.
     ///
     /// # Errors
     /// With the files that come close, in the order of the search.
-    pub fn find<'t>(
+    pub fn find(
         &self,
         name: &OsStr,
         asker: Asker<'_>,
-        told: impl IntoIterator<Item = &'t Step>,
-    ) -> Result<Found, Vec<Near>> {
+        told: &[&Told],
+    ) -> Result<Found, Arc<[Near]>> {
+        let search = || self.search_for(name, asker, told);
+        match name.as_bytes().contains(&b'/') {
+            // Where that leads depends on the file.
+            true => search(),
+            false => {
+                let has_defaults = self.has_defaults(asker.elf);
+                self.finds.remembered(name, told, has_defaults, search)
+            }
+        }
+    }
+
+    fn search_for(
+        &self,
+        name: &OsStr,
+        asker: Asker<'_>,
+        told: &[&Told],
+    ) -> Result<Found, Arc<[Near]>> {
         let mut nears = Vec::new();
         if name.as_bytes().contains(&b'/') {
             // A path, not a name to be searched for; a relative one depends on where the program is started.
@@ -188,10 +221,10 @@ impl<'a> Linker<'a> {
                     return Ok(found(path, elf, Rule::Path, None));
                 }
             }
-            return Err(nears);
+            return Err(nears.into());
         }
         let by_itself = std::iter::once_with(|| self.by_itself(name, asker));
-        let told = told.into_iter();
+        let told = told.iter().flat_map(|told| &told.steps);
         let told = told.map(|step| (Place::Directory(&step.directory, step.rule), step.list));
         let by_itself = by_itself.flatten().map(|place| (place, 0));
         let mut ended = None;
@@ -207,7 +240,7 @@ impl<'a> Linker<'a> {
                 Err(Stop::Search) => break,
             }
         }
-        Err(nears)
+        Err(nears.into())
     }
 
     /// What it searches by itself takes reading it.
@@ -275,12 +308,13 @@ impl<'a> Linker<'a> {
     pub fn uncached(&self, name: &OsStr, asker: Asker<'_>) -> Option<Uncached> {
         let cache = self.interpreter.built_in().cache.as_ref()?;
         let conf = cache.with_extension("conf");
-        let directories = conf::directories(self.shelf.root(), &conf);
+        let directories = self.shelf.conf(&conf);
         let with_defaults = self.has_defaults(asker.elf);
         let mut counts = directories
-            .into_iter()
+            .iter()
             .filter(|one| with_defaults || !self.is_default(one));
         let directory = counts.find(|directory| self.has(directory, name))?;
+        let directory = directory.clone();
         let cache = cache.clone();
         Some(Uncached {
             directory,

@@ -4,6 +4,7 @@
 pub mod cache;
 mod closure;
 mod conf;
+mod finds;
 mod found;
 mod freeze;
 mod further;
@@ -18,7 +19,7 @@ mod tree;
 mod versions;
 mod walk;
 
-pub use found::{Found, Near, Rule, SearchPath, Step, Uncached};
+pub use found::{Found, Near, Rule, SearchPath, Step, Told, Uncached};
 pub use freeze::Front;
 pub use given::{Given, steps};
 pub use linker::{Linker, Surroundings, preload_list};
@@ -33,6 +34,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use globset::GlobSet;
 
@@ -177,7 +179,7 @@ pub struct Resolution {
 #[derive(Debug)]
 pub struct Resolver {
     settings: Settings,
-    shelf: Shelf,
+    shelf: Arc<Shelf>,
     here: Surroundings,
     elsewhere: Surroundings,
 }
@@ -191,6 +193,11 @@ impl Resolver {
     /// The same for what is in `root`.
     pub fn in_root(root: Root, settings: Settings) -> Self {
         let shelf = Shelf::new(root, settings.libraries.clone());
+        Self::with_shelf(Arc::new(shelf), settings)
+    }
+
+    /// The same, with what was looked at already.
+    pub fn with_shelf(shelf: Arc<Shelf>, settings: Settings) -> Self {
         let here = Surroundings {
             is_plan: true,
             ..Surroundings::default()

@@ -79,7 +79,7 @@ pub(super) fn unwinder(plan: &Plan<'_>, walk: &Walk<'_>) -> Option<Result<Added,
         elf: &libc.elf,
     };
     let told = walk.told(Some(caller.libc));
-    if walk.linker.find(name, asker, &told).is_ok() {
+    if walk.linker.find(name, asker, &[&told]).is_ok() {
         return None;
     }
     if plan.offer(name, walk.subject, &walk.told(None)).is_ok() {

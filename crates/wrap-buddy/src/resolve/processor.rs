@@ -7,7 +7,7 @@ use crate::arch::Arch;
 use crate::interpreter::{Interpreter, Libc};
 
 /// The processor that programs will run on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Processor {
     /// Any of the architecture: what only some have is left out.
     #[default]

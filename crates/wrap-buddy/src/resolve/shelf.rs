@@ -6,11 +6,13 @@ use std::fmt;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use object::elf;
 
 use super::cache::Cache;
+use super::conf;
+use super::finds::{Finder, Finds};
 use super::index;
 use super::private;
 use crate::arch;
@@ -51,6 +53,11 @@ pub struct Shelf {
     imports: Known<Arc<[&'static str]>>,
     gconv: Known<Option<PathBuf>>,
     caches: Known<Option<Arc<Cache>>>,
+    confs: Known<Arc<[PathBuf]>>,
+    finds: Mutex<HashMap<Finder, Arc<Finds>>>,
+    /// How often something was looked for at a path.
+    #[cfg(test)]
+    pub(super) probed: std::sync::atomic::AtomicUsize,
     kinds: RwLock<HashMap<(PathBuf, Kind), bool>>,
     indexed: Vec<PathBuf>,
     by_soname: OnceLock<HashMap<OsString, Vec<PathBuf>>>,
@@ -67,6 +74,10 @@ impl Shelf {
             imports: RwLock::default(),
             gconv: RwLock::default(),
             caches: RwLock::default(),
+            confs: RwLock::default(),
+            finds: Mutex::default(),
+            #[cfg(test)]
+            probed: Default::default(),
             kinds: RwLock::default(),
             indexed,
             by_soname: OnceLock::new(),
@@ -75,6 +86,9 @@ impl Shelf {
 
     /// What is at `path`.
     pub fn probe(&self, path: &Path) -> Probe {
+        #[cfg(test)]
+        self.probed
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let open = |path: &Path| open_library(&self.root.on_host(path));
         remembered(&self.probes, path, open)
     }
@@ -155,6 +169,18 @@ impl Shelf {
         remembered(&self.caches, path, read)
     }
 
+    /// The directories that the ld.so.conf at `path` names.
+    pub fn conf(&self, path: &Path) -> Arc<[PathBuf]> {
+        let read = |path: &Path| conf::directories(&self.root, path).into();
+        remembered(&self.confs, path, read)
+    }
+
+    /// What `finder` has found so far.
+    pub(super) fn finds(&self, finder: Finder) -> Arc<Finds> {
+        let mut finds = self.finds.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(finds.entry(finder).or_default())
+    }
+
     /// Files in the indexed directories whose DT_SONAME is `soname`, whatever they are called.
     pub fn with_soname(&self, soname: &OsStr) -> &[PathBuf] {
         let index = self.by_soname.get_or_init(|| {
@@ -212,7 +238,7 @@ fn is_absent(error: &std::io::Error) -> bool {
 }
 
 /// Why a library does not do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Misfit {
     /// It is for another machine or class.
     Machine {

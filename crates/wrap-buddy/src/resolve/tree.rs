@@ -1,14 +1,18 @@
 //! What a dynamic linker would load, as things are.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
+use std::sync::Arc;
 
-use super::found::{Found, Near, SearchPath};
+use super::found::{Found, Near, SearchPath, Told};
 use super::linker::Linker;
 use super::versions::{Unmet, UnversionedRelr};
 use super::walk::{Answer, Asker, Cause, Node, Policy, Request, Walk};
 use crate::interpreter::Libc;
+
+/// Names that are told of one by one at most: each file of a tree may lack all that is lacking in the tree.
+const MOST_LOST: usize = 1000;
 
 /// A library that would not be found, and that ld.so does without.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub struct Tree {
     pub nodes: Vec<Node>,
     /// What is missing, in the order of asking; each name once.
     pub lost: Vec<Lost>,
+    /// How many names are missing beyond these.
+    pub more_lost: usize,
     /// What is missing and does not matter.
     pub dispensable: Vec<Dispensable>,
     /// Symbol versions that would not be found.
@@ -63,14 +69,6 @@ impl Tree {
             }
         })
     }
-
-    /// What the node at `index` has loaded, or needs and did not have to.
-    pub fn children(&self, index: Option<usize>) -> impl Iterator<Item = usize> {
-        let nodes = self.nodes.iter().enumerate();
-        nodes
-            .filter(move |(_, node)| node.by == index)
-            .map(|(child, _)| child)
-    }
 }
 
 /// A program that opens a library, as far as the library's needs go.
@@ -92,6 +90,7 @@ pub(super) fn tree(linker: &Linker<'_>, subject: Asker<'_>, opener: Option<&Open
     let mut policy = AsThingsAre {
         opener,
         lost: Vec::new(),
+        known: HashMap::new(),
         dispensable: Vec::new(),
     };
     let walk = Walk::new(linker, subject, own, &preloads, &mut policy);
@@ -99,6 +98,7 @@ pub(super) fn tree(linker: &Linker<'_>, subject: Asker<'_>, opener: Option<&Open
     let unversioned_relr = walk.unversioned_relr(|_| true);
     Tree {
         nodes: walk.nodes,
+        more_lost: policy.known.len() - policy.lost.len(),
         lost: policy.lost,
         dispensable: policy.dispensable,
         unmet,
@@ -110,6 +110,8 @@ pub(super) fn tree(linker: &Linker<'_>, subject: Asker<'_>, opener: Option<&Open
 struct AsThingsAre<'o> {
     opener: Option<&'o Opener>,
     lost: Vec<Lost>,
+    /// Which of `lost` a name is, and the files that come close, each once.
+    known: HashMap<OsString, (usize, HashSet<Near>)>,
     dispensable: Vec<Dispensable>,
 }
 
@@ -122,18 +124,13 @@ impl Policy for AsThingsAre<'_> {
         {
             return None;
         }
-        let opened = self.opener.map(|opener| {
-            let chain = walk.chain(request.by).chain([&walk.own, &opener.search]);
-            linker.told(chain)
-        });
-        let told = opened.as_deref().unwrap_or(request.told);
         // glibc looks for what is preloaded as the program would (elf/rtld.c, do_preload), musl as nobody in particular
         // (ldso/dynlink.c, load_preload).
         let is_nobodys =
             linker.interpreter.libc == Libc::Musl && matches!(request.cause, Cause::Preload(_));
         let found = match is_nobodys {
-            true => linker.find(request.name, request.asker, &linker.told([])),
-            false => linker.find(request.name, request.asker, told),
+            true => linker.find(request.name, request.asker, &[&linker.told([])]),
+            false => linker.find(request.name, request.asker, &[request.told]),
         };
         let by = request.by;
         match found {
@@ -143,9 +140,19 @@ impl Policy for AsThingsAre<'_> {
                 by,
                 cause: request.cause.clone(),
             }),
-            Err(near) => self.lose(request.name, by, near),
+            Err(near) => self.lose(request.name, by, &near),
         }
         None
+    }
+
+    fn told(&self, walk: &Walk<'_>, by: Option<usize>) -> Arc<Told> {
+        match self.opener {
+            None => walk.told(by),
+            Some(opener) => {
+                let chain = walk.chain(by).chain([&walk.own, &opener.search]);
+                walk.linker.told(chain)
+            }
+        }
     }
 
     fn follows(&self, _: &Found) -> bool {
@@ -155,18 +162,24 @@ impl Policy for AsThingsAre<'_> {
 
 impl AsThingsAre<'_> {
     /// Each file that needs it looks for itself.
-    fn lose(&mut self, name: &OsStr, by: Option<usize>, near: Vec<Near>) {
-        match self.lost.iter_mut().find(|lost| lost.name == name) {
-            Some(known) => {
-                let more = near.into_iter().filter(|one| !known.near.contains(one));
-                let more: Vec<Near> = more.collect();
-                known.near.extend(more);
+    fn lose(&mut self, name: &OsStr, by: Option<usize>, near: &[Near]) {
+        let (index, known) = match self.known.get_mut(name) {
+            Some(known) => known,
+            None => {
+                let new = (self.lost.len(), HashSet::new());
+                if self.lost.len() < MOST_LOST {
+                    self.lost.push(Lost {
+                        name: name.to_owned(),
+                        by,
+                        near: Vec::new(),
+                    });
+                }
+                self.known.entry(name.to_owned()).or_insert(new)
             }
-            None => self.lost.push(Lost {
-                name: name.to_owned(),
-                by,
-                near,
-            }),
+        };
+        if let Some(lost) = self.lost.get_mut(*index) {
+            let more = near.iter().filter(|one| known.insert((*one).clone()));
+            lost.near.extend(more.cloned());
         }
     }
 }

@@ -4,13 +4,13 @@
 //! The order, and which file asks for which name, are the same for every walk. Where a name leads is for a [`Policy`] to say:
 //! as things are, or as they are going to be.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::found::{Found, SearchPath, Step};
+use super::found::{Found, SearchPath, Told};
 use super::linker::Linker;
 use super::versions::{self, Unmet, UnversionedRelr};
 use crate::inspect::{Dynamic, Elf, Inode, RELR_VERSION};
@@ -58,7 +58,7 @@ pub(super) struct Request<'r> {
     /// The file that asks.
     pub asker: Asker<'r>,
     /// The directories that ld.so is told to search on its behalf.
-    pub told: &'r [Step],
+    pub told: &'r Told,
     /// By what it asks.
     pub cause: Cause,
     /// Whether ld.so goes on without it.
@@ -79,16 +79,53 @@ pub(super) trait Policy {
     /// something answers to it.
     fn find(&mut self, walk: &Walk<'_>, request: &Request<'_>) -> Option<Answer>;
 
+    /// Where ld.so is told to look on behalf of the file `by`.
+    fn told(&self, walk: &Walk<'_>, by: Option<usize>) -> Arc<Told> {
+        walk.told(by)
+    }
+
     /// Whether the needs of a library are looked for.
     fn follows(&self, library: &Found) -> bool;
 }
 
-/// A place in the order in which symbols are looked up.
-#[derive(Clone, Copy)]
-struct Slot {
-    node: usize,
-    /// Whether the library has asked for all it needs.
-    is_done: bool,
+/// The order in which symbols are looked up: a list of nodes, each with the one before it and the one behind it.
+#[derive(Default)]
+struct Order {
+    first: Option<usize>,
+    last: Option<usize>,
+    before: Vec<Option<usize>>,
+    behind: Vec<Option<usize>>,
+}
+
+impl Order {
+    /// Puts the next node at the end.
+    fn push(&mut self) {
+        let node = self.behind.len();
+        self.before.push(self.last);
+        self.behind.push(None);
+        match self.last.replace(node) {
+            None => self.first = Some(node),
+            Some(last) => self.behind[last] = Some(node),
+        }
+    }
+
+    /// Moves `node` right in front of `other`, which is another.
+    fn move_before(&mut self, node: usize, other: usize) {
+        self.link(self.before[node], self.behind[node]);
+        self.link(self.before[other], Some(node));
+        self.link(Some(node), Some(other));
+    }
+
+    fn link(&mut self, before: Option<usize>, behind: Option<usize>) {
+        match before {
+            None => self.first = behind,
+            Some(before) => self.behind[before] = behind,
+        }
+        match behind {
+            None => self.last = before,
+            Some(behind) => self.before[behind] = before,
+        }
+    }
 }
 
 /// What is loaded so far.
@@ -107,7 +144,9 @@ pub(super) struct Walk<'a> {
     names: HashMap<OsString, Option<usize>>,
     /// One file is loaded once, whatever it is called.
     inodes: HashMap<Inode, Option<usize>>,
-    slots: Vec<Slot>,
+    order: Order,
+    /// Which nodes are in front of the one that is asking.
+    passed: Vec<bool>,
 }
 
 impl<'a> Walk<'a> {
@@ -127,7 +166,8 @@ impl<'a> Walk<'a> {
             searches: Vec::new(),
             names: HashMap::new(),
             inodes: HashMap::new(),
-            slots: Vec::new(),
+            order: Order::default(),
+            passed: Vec::new(),
         };
         // glibc knows what is loaded by DT_SONAME as well; musl does not even know the program's.
         if linker.interpreter.libc != Libc::Musl {
@@ -136,7 +176,7 @@ impl<'a> Walk<'a> {
             walk.inodes
                 .extend(subject.elf.inode.map(|inode| (inode, None)));
         }
-        let told = walk.told(None);
+        let told = policy.told(&walk, None);
         for (name, cause) in extra {
             walk.ask(
                 Request {
@@ -150,15 +190,20 @@ impl<'a> Walk<'a> {
                 policy,
             );
         }
-        walk.needs_of(None, 0, policy);
-        let mut next = 0;
-        while let Some(ahead) = walk.slots[next..].iter().position(|slot| !slot.is_done) {
-            next += ahead;
-            let slot = &mut walk.slots[next];
-            slot.is_done = true;
-            let node = slot.node;
-            if policy.follows(&walk.nodes[node].found) {
-                walk.needs_of(Some(node), next, policy);
+        walk.needs_of(None, policy);
+        let mut next = walk.order.first;
+        let mut is_done = Vec::new();
+        while let Some(node) = next {
+            is_done.resize(walk.nodes.len(), false);
+            let was_done = std::mem::replace(&mut is_done[node], true);
+            // What it filters comes next, and then the node itself again, which has asked for all it needs by then.
+            next = match !was_done && policy.follows(&walk.nodes[node].found) {
+                true => walk.needs_of(Some(node), policy),
+                false => None,
+            };
+            if next.is_none() {
+                walk.passed[node] = true;
+                next = walk.order.behind[node];
             }
         }
         walk
@@ -171,7 +216,7 @@ impl<'a> Walk<'a> {
 
     /// The nodes in the order in which symbols are looked up.
     pub fn order(&self) -> impl Iterator<Item = usize> {
-        self.slots.iter().map(|slot| slot.node)
+        iter::successors(self.order.first, |node| self.order.behind[*node])
     }
 
     /// The search paths of a library, of the one that had it loaded, and so on.
@@ -187,13 +232,15 @@ impl<'a> Walk<'a> {
             || (!self.own.is_runpath && own.is_none_or(|own| !own.is_runpath))
     }
 
-    /// Where the libraries themselves have ld.so look, in the order of loading.
+    /// Where the libraries themselves have ld.so look, in the order of loading, each once.
     pub fn searched(&self) -> impl Iterator<Item = &PathBuf> {
-        self.searches.iter().flat_map(|path| &path.directories)
+        let mut known = HashSet::new();
+        let all = self.searches.iter().flat_map(|path| &path.directories);
+        all.filter(move |one| known.insert(*one))
     }
 
     /// Where ld.so is told to look on behalf of the file `by`.
-    pub fn told(&self, by: Option<usize>) -> Vec<Step> {
+    pub fn told(&self, by: Option<usize>) -> Arc<Told> {
         self.linker.told(self.chain(by).chain([&self.own]))
     }
 
@@ -243,9 +290,8 @@ impl<'a> Walk<'a> {
             .collect()
     }
 
-    /// Loads what the file `by`, which has the slot `at`, asks for. What it filters goes right in front of it, and has its own
-    /// needs looked for next.
-    fn needs_of(&mut self, by: Option<usize>, at: usize, policy: &mut impl Policy) {
+    /// Loads what the file `by` asks for. What it filters goes right in front of it: the first of these is returned.
+    fn needs_of(&mut self, by: Option<usize>, policy: &mut impl Policy) -> Option<usize> {
         let library = by.map(|node| &self.nodes[node].found);
         let library = library.map(|found| (found.path.clone(), Arc::clone(&found.elf)));
         let asker = match &library {
@@ -256,9 +302,9 @@ impl<'a> Walk<'a> {
         let filtee_names = filtees.iter().map(|filtee| &filtee.name);
         let mut names = asker.elf.needed().iter().chain(filtee_names);
         if names.all(|name| self.is_known(name)) && filtees.is_empty() {
-            return;
+            return None;
         }
-        let told = self.told(by);
+        let told = policy.told(self, by);
         let request = |name, cause, may_be_missing| Request {
             name,
             by,
@@ -270,7 +316,8 @@ impl<'a> Walk<'a> {
         for name in asker.elf.needed() {
             self.ask(request(name, Cause::Needed, false), policy);
         }
-        let mut at = at;
+        let mut moved = Vec::new();
+        let mut front = by.or(self.order.first);
         for filtee in filtees {
             let request = request(&filtee.name, Cause::Filtee, filtee.is_auxiliary);
             self.ask(request, policy);
@@ -278,13 +325,21 @@ impl<'a> Walk<'a> {
                 continue;
             };
             // One that is in front already stays there.
-            let mut behind = at + usize::from(by.is_some())..self.slots.len();
-            if let Some(now) = behind.find(|&slot| self.slots[slot].node == node) {
-                let slot = self.slots.remove(now);
-                self.slots.insert(at, slot);
-                at += 1;
+            if by != Some(node) && !self.passed[node] {
+                match front {
+                    Some(first) if first == node => front = self.order.behind[node],
+                    Some(other) => self.order.move_before(node, other),
+                    // Nothing else is loaded: it is the last.
+                    None => {}
+                }
+                self.passed[node] = true;
+                moved.push(node);
             }
         }
+        for &node in &moved {
+            self.passed[node] = false;
+        }
+        moved.first().copied()
     }
 
     /// Whether something loaded answers to `name`.
@@ -322,9 +377,7 @@ impl<'a> Walk<'a> {
             by,
             cause,
         });
-        self.slots.push(Slot {
-            node,
-            is_done: false,
-        });
+        self.order.push();
+        self.passed.push(false);
     }
 }
