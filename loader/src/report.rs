@@ -43,8 +43,25 @@ pub fn line(subject: Text, what: Message, mut value: usize, base: usize) {
     }
 }
 
+/// Writes `text`, a control character in caret notation (`^[` for ESC): names of files neither begin a line nor control a terminal.
 #[inline(never)]
 fn say(text: Text) {
-    // SAFETY: the string is as long as it says.
-    unsafe { write(STDERR, text.as_ptr(), text.len()) };
+    let mut from = text.as_ptr();
+    let mut at = from;
+    // SAFETY: nothing behind the NUL is read, and what lies between `from` and `at` is of the string.
+    unsafe {
+        loop {
+            let byte = *at;
+            if byte < b' ' || byte == 0x7f {
+                write(STDERR, from, at as usize - from as usize);
+                if byte == 0 {
+                    return;
+                }
+                let caret = u16::from_le_bytes([b'^', byte ^ 0x40]);
+                write(STDERR, (&raw const caret).cast(), 2);
+                from = at.add(1);
+            }
+            at = at.add(1);
+        }
+    }
 }

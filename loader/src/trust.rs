@@ -9,16 +9,14 @@
 //! The owner of the loader counts because that is code which runs already: in a user namespace the owners of a store are all
 //! nobody, while a copy of one of its programs, which has no sidecar of its own, belongs to a user.
 
+use sidecar::Ownership;
 use sys::errno::{ENODATA, EOPNOTSUPP};
 use sys::stack::at;
-use sys::syscall::{self, Owner, open_flags};
+use sys::syscall::{self, open_flags};
 
 use crate::process::Loader;
 use crate::text::{CAPABILITY, EXECUTABLE};
 
-const WRITABLE_BY_GROUP: u32 = 0o020;
-const WRITABLE_BY_ALL: u32 = 0o002;
-const WRITABLE_BY_OTHERS: u32 = WRITABLE_BY_GROUP | WRITABLE_BY_ALL;
 const SET_ID: u32 = 0o6000;
 const SET_UID: u32 = 0o4000;
 
@@ -26,41 +24,45 @@ impl Loader {
     /// Whether the file open as `fd` may say how the program is started.
     #[inline(never)]
     pub fn is_trusted(&self, fd: usize) -> bool {
-        let euid = self.stack.get(at::EUID) as u32;
         let file = syscall::owner(fd);
-        let guarded = file.mode & WRITABLE_BY_OTHERS == 0;
-        let known = file.uid == 0 || !self.is_secure && file.uid == euid;
-        // Most are, and then nothing else is asked for.
-        if file.mode != 0 && guarded && known {
-            return true;
-        }
-        let program = self.program_owner();
-        let set_id = program.mode & SET_ID;
-        let capable = self.is_secure && is_capable();
-        let powerful = self.is_secure && (set_id != 0 || capable);
-        let mut writable = if powerful { 0 } else { program.mode };
-        if writable & WRITABLE_BY_ALL != 0 {
-            writable |= WRITABLE_BY_GROUP;
-        } else if file.gid != program.gid {
-            writable &= !WRITABLE_BY_GROUP;
-        }
-        if file.mode == 0 || file.mode & WRITABLE_BY_OTHERS & !writable != 0 {
+        if file.mode == 0 {
             return false;
         }
-        if known {
+        // A caller with less power than the process has no say.
+        let caller = match self.is_secure {
+            true => 0,
+            false => self.stack.get(at::EUID) as u32,
+        };
+        let nobody_else = Ownership {
+            user: 0,
+            group: 0,
+            mode: 0,
+        };
+        // Most are, and then nothing else is asked for.
+        if file.is_no_weaker_than(nobody_else, caller) {
             return true;
         }
-        // Of a program that is not known, this is root, who is known.
-        if file.uid == program.uid {
-            // Who owns a set-group-id file, or one with capabilities, does not have what it gives.
-            return !powerful || set_id == SET_UID && !capable;
+        let mut program = self.program_owner();
+        if self.is_secure {
+            let (set_id, capable) = (program.mode & SET_ID, is_capable());
+            if set_id != 0 || capable {
+                program.mode = 0;
+                if set_id != SET_UID || capable {
+                    // Who owns a set-group-id file, or one with capabilities, does not have what it gives.
+                    program.user = 0;
+                }
+            }
         }
-        !self.is_secure && file.uid == syscall::owner(self.fd).uid
+        if file.is_no_weaker_than(program, caller) {
+            return true;
+        }
+        program.user = syscall::owner(self.fd).user;
+        !self.is_secure && file.is_no_weaker_than(program, caller)
     }
 
     /// Owner and mode of the program's file.
     #[inline(always)]
-    fn program_owner(&self) -> Owner {
+    fn program_owner(&self) -> Ownership {
         let mut program = owner_at(EXECUTABLE.text().as_ptr());
         // Without /proc, or where that is ld.so, what counts is what the caller has named. A caller with less power has no say.
         if !self.is_secure && (!self.is_by_kernel || program.mode == 0) {
@@ -76,7 +78,7 @@ impl Loader {
 /// Owner and mode of the file at `path`, a message or of the initial stack. It is opened for that: as an emulator sees it, /proc/self/exe is the
 /// emulated program only for those who open it.
 #[inline(never)]
-fn owner_at(path: *const u8) -> Owner {
+fn owner_at(path: *const u8) -> Ownership {
     // SAFETY: these are strings, or missing, which is an error of the kernel's.
     let fd = unsafe { syscall::open(path, open_flags::PATH).0 };
     let owner = syscall::owner(fd);

@@ -296,7 +296,24 @@ fn a_loader_that_others_own_or_may_write(variant: Variant) {
                 chown(sample.root.path(path), Some(owner), Some(group)).expect("chown");
                 set_mode(&sample, path, mode);
             }
+            // What status and check say to who runs it is what a start does.
+            let says_no = ["status", "check"].map(|command| {
+                let run = sample.root.wrap_buddy().args([command, program]);
+                let run = run.args(
+                    ["--interpreter", &sample.interpreter()][..2 * usize::from(command == "check")]
+                        .iter()
+                        .copied(),
+                );
+                let said = run.user(user).output();
+                said.stdout.contains("does not start the loader")
+                    || said.stdout.contains("can be written by")
+            });
             let output = start(user).output();
+            assert_eq!(
+                says_no,
+                [output.status != Some(0); 2],
+                "{of_sidecar:?} {output}"
+            );
             if output.status == Some(0) {
                 says(output);
                 return true;

@@ -12,12 +12,14 @@ mod draft;
 mod in_place;
 mod legacy;
 pub mod loader;
+pub mod ownership;
 mod record;
 mod trailer;
 
 pub use draft::{Draft, DraftPatch, Value};
 pub use in_place::{InPlace, InPlaceDraft, MAX_EDITS, Written};
 pub use legacy::Legacy;
+pub use ownership::Ownership;
 pub use record::{
     CHECKED_FROM, Edit, EditKind, Edits, Flags, HEADER_LEN, Header, MAGIC, MAGIC_1, PATCH_LEN,
     Patch, Sidecar, Span, ToolVersion, checked_part, checksum, checksum_of,

@@ -1,5 +1,7 @@
 //! System calls the loader makes, with the kernel's own names.
 
+use sidecar::Ownership;
+
 use crate::arch::{self, nr, stat, syscall, syscall1, syscall3};
 use crate::errno::Outcome;
 
@@ -133,20 +135,9 @@ pub unsafe fn mprotect(address: usize, len: usize, prot: usize) -> Outcome {
     Outcome(unsafe { syscall3(nr::MPROTECT, address, len, prot) })
 }
 
-/// Who owns a file, and who may write to it.
-#[derive(Clone, Copy, Debug)]
-pub struct Owner {
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
-    /// File type and permission bits.
-    pub mode: u32,
-}
-
 /// Owner and mode of the file behind `fd`; zeros if the kernel does not tell. Not statx, which older filters of system calls forbid.
 #[inline(never)]
-pub fn owner(fd: usize) -> Owner {
+pub fn owner(fd: usize) -> Ownership {
     let mut stat = core::mem::MaybeUninit::<[u64; 18]>::uninit();
     let stat = stat.as_mut_ptr().cast::<u32>();
     // SAFETY: struct stat has at most 144 bytes, which is what `stat` has, and what is read of it was written before.
@@ -155,9 +146,9 @@ pub fn owner(fd: usize) -> Owner {
         stat.add(stat::UID).write_volatile(0);
         stat.add(stat::GID).write_volatile(0);
         syscall3(nr::FSTAT, fd, stat as usize, 0);
-        Owner {
-            uid: stat.add(stat::UID).read_volatile(),
-            gid: stat.add(stat::GID).read_volatile(),
+        Ownership {
+            user: stat.add(stat::UID).read_volatile(),
+            group: stat.add(stat::GID).read_volatile(),
             mode: stat.add(stat::MODE).read_volatile(),
         }
     }

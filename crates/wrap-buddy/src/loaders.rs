@@ -14,6 +14,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::{AccessFlags, faccessat, geteuid};
 use sha2::{Digest, Sha256};
 use sidecar::loader::{IMAGE_LEN, check};
+use sidecar::ownership::BY_ALL;
 use stages::Stage;
 
 use crate::arch::Arch;
@@ -24,8 +25,6 @@ use crate::resolve::relative_file;
 
 /// Where root's loaders are by default: all users can read it, which is not so of root's home directory.
 const OF_ROOT: &str = "/usr/local/lib/wrap-buddy";
-
-const WRITABLE_BY_ALL: u32 = 0o002;
 
 /// A loader image as a program will find it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,7 +145,7 @@ fn default_directory() -> Option<PathBuf> {
     let is_own = fs::metadata(nearest(&data)).is_ok_and(|home| home.uid() == user.as_raw());
     // In a user namespace that may be nobody. What others in a user's group may write, the user has opened to them.
     let top = fs::metadata("/").ok()?.uid();
-    let is_own = is_own && weak_part(&data, &[0, user.as_raw(), top], WRITABLE_BY_ALL).is_none();
+    let is_own = is_own && weak_part(&data, &[0, user.as_raw(), top], BY_ALL).is_none();
     match (is_own, user.is_root()) {
         (true, _) => Some(data.join("wrap-buddy")),
         (false, true) => Some(PathBuf::from(OF_ROOT)),

@@ -6,10 +6,10 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
+use sidecar::ownership::STICKY;
+
 /// As many links as the kernel follows.
 const MAX_LINKS: usize = 40;
-
-const STICKY: u32 = 0o1000;
 
 /// The first part of `path`, an absolute one, that somebody else than the users in `trusted` can replace, write to, or create. Links are
 /// followed one by one. `others`: the permission bits of those who count as somebody else.
@@ -93,7 +93,11 @@ mod tests {
 
         fn weak(&self, path: impl AsRef<Path>) -> Option<PathBuf> {
             let path = self.0.path().join(path);
-            weak_part(&path, &[nix::unistd::geteuid().as_raw(), 0], 0o022)
+            weak_part(
+                &path,
+                &[nix::unistd::geteuid().as_raw(), 0],
+                sidecar::ownership::BY_OTHERS,
+            )
         }
     }
 

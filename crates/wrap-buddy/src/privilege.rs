@@ -5,6 +5,7 @@ use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use sidecar::ownership::BY_OTHERS;
 use xattr::FileExt;
 
 use crate::path_guard::weak_part;
@@ -14,7 +15,6 @@ pub const CAPABILITY: &str = "security.capability";
 
 const SET_ID: u32 = 0o6000;
 const SET_UID: u32 = 0o4000;
-const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// What a program has beyond its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Privilege {
     /// The first part of `path`, an absolute one, that somebody without this power could replace, write to, or create.
     pub fn weak_part(&self, path: &Path) -> Option<PathBuf> {
         let owner = self.shared_with.map_or(0, |(user, _)| user);
-        weak_part(path, &[0, owner], WRITABLE_BY_OTHERS)
+        weak_part(path, &[0, owner], BY_OTHERS)
     }
 }
 

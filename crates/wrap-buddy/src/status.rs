@@ -13,6 +13,7 @@ use stages::Stage;
 use crate::cli::{Look, Output};
 use crate::crew::Crew;
 use crate::earlier::{self, Earlier, Progress, Sight, State, Way};
+use crate::found_sidecar::FoundSidecar;
 use crate::inspect::{Elf, Source};
 use crate::loaders::read_image;
 use crate::naming::sidecar_name;
@@ -23,6 +24,7 @@ use crate::report::json::Line;
 use crate::report::style::{Style, shown};
 use crate::report::{Page, styled};
 use crate::scan::{Candidate, io_reason};
+use crate::trust::Ownership;
 
 /// What a file is, as far as this tool is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
@@ -328,7 +330,7 @@ fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
             let at = home.join(own);
             status.advice = status
                 .advice
-                .or_else(|| own_loader_problem(&at, earlier.id));
+                .or_else(|| own_loader_problem(&at, earlier.id, path));
         }
         if let Some(loader) = &earlier.loader {
             let at = home.join(loader);
@@ -375,18 +377,30 @@ pub(crate) fn refused_loader(file: &File, sidecar: &Sidecar<'_>) -> Option<Strin
     ))
 }
 
-/// Why a stub will not get on with the loader that it looks for in a sidecar at `path`, which is to have this id.
-pub(crate) fn own_loader_problem(path: &Path, id: Id) -> Option<String> {
-    let bytes = earlier::read(path).unwrap_or_default();
-    let own = Sidecar::parse(&bytes).ok();
-    let Some(own) = own.filter(|sidecar| sidecar.header().id == id) else {
-        let path = path.display();
+/// Why the stub of `program` will not start the loader that it looks for in a sidecar at `path`, which is to have this id.
+pub(crate) fn own_loader_problem(path: &Path, id: Id, program: &Path) -> Option<String> {
+    let found = match FoundSidecar::at(path, 0) {
+        FoundSidecar::Readable(found) => Some(found),
+        FoundSidecar::Nothing | FoundSidecar::Unknown(_) => None,
+    };
+    let own = found
+        .as_ref()
+        .and_then(|found| Some((found, Sidecar::parse(&found.bytes).ok()?)));
+    let path = path.display();
+    let Some((found, own)) = own.filter(|(_, sidecar)| sidecar.header().id == id) else {
         return Some(format!(
             "it looks for its sidecar at {path}, which is not there: wrap it again"
         ));
     };
-    let error = own.loader().err()?;
-    Some(format!("the loader in its sidecar {error}: wrap it again"))
+    if let Err(error) = own.loader() {
+        return Some(format!("the loader in its sidecar {error}: wrap it again"));
+    }
+    let program = Ownership::from(&program.metadata().ok()?);
+    (!found.ownership.is_believed_by_stub(program)).then(|| {
+        format!(
+            "its stub does not start the loader in {path} (22, EINVAL): give that the program's owner, group and mode, or remove it if it is not yours"
+        )
+    })
 }
 
 /// Why a stub of the version `abi` will not start the loader at `path`.

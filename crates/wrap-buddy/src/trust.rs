@@ -9,21 +9,14 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::{Result, bail};
 use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgroups, setfsgid, setfsuid, setgroups};
-
-const BY_GROUP: u32 = 0o020;
-const BY_ALL: u32 = 0o002;
-const STICKY: u32 = 0o1000;
+use sidecar::ownership::{BY_ALL, BY_GROUP, STICKY};
 
 /// The group of a user that no database of users knows: "nogroup", which nothing belongs to.
 const NO_GROUP: u32 = 65534;
 
 /// Who owns something, and who can write to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ownership {
-    user: u32,
-    group: u32,
-    mode: u32,
-}
+pub struct Ownership(sidecar::Ownership);
 
 /// Somebody who can write to a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,22 +41,23 @@ impl fmt::Display for Other {
 
 impl From<&Metadata> for Ownership {
     fn from(metadata: &Metadata) -> Self {
-        Self {
+        Self(sidecar::Ownership {
             user: metadata.uid(),
             group: metadata.gid(),
             mode: metadata.mode(),
-        }
+        })
     }
 }
 
 impl Ownership {
-    /// Whether whoever can write to this can write to `other` anyway. Root and the caller can do what this tool does. The group of root is
-    /// one like any other: containers with users of any number have them all in it. The loader judges the same way when a program starts.
+    /// Whether whoever can write to this can write to `other` anyway: root and the caller can do what this tool does.
     pub fn is_no_weaker_than(self, other: Self) -> bool {
-        let known = [0, other.user, geteuid().as_raw()].contains(&self.user);
-        let by_all = other.mode & BY_ALL != 0;
-        let by_group = other.mode & BY_GROUP != 0 && (other.group == self.group || by_all);
-        known && (self.mode & BY_GROUP == 0 || by_group) && (self.mode & BY_ALL == 0 || by_all)
+        self.0.is_no_weaker_than(other.0, geteuid().as_raw())
+    }
+
+    /// Whether the self-contained stub of `program`, started by the caller, takes its loader from this file.
+    pub fn is_believed_by_stub(self, program: Self) -> bool {
+        self.0.is_believed_by_stub(program.0, geteuid().as_raw())
     }
 
     /// Whether nobody but root can give names in this directory.
@@ -73,19 +67,19 @@ impl Ownership {
 
     /// Who can give names in this directory, besides root and `user`.
     fn others(self, user: u32) -> Option<Other> {
-        if ![0, user].contains(&self.user) {
-            return Some(Other::User(self.user));
+        if ![0, user].contains(&self.0.user) {
+            return Some(Other::User(self.0.user));
         }
-        if self.mode & BY_ALL != 0 {
+        if self.0.mode & BY_ALL != 0 {
             return Some(Other::All);
         }
-        (self.mode & BY_GROUP != 0 && self.group != 0).then_some(Other::Group(self.group))
+        (self.0.mode & BY_GROUP != 0 && self.0.group != 0).then_some(Other::Group(self.0.group))
     }
 
     /// Who can take names away from root and `user` in this directory, or from others who have some in it.
     fn others_at_names(self, user: u32) -> Option<Other> {
         let others = self.others(user);
-        let guarded = self.mode & STICKY != 0 && !matches!(others, Some(Other::User(_)));
+        let guarded = self.0.mode & STICKY != 0 && !matches!(others, Some(Other::User(_)));
         others.filter(|_| !guarded)
     }
 }
@@ -105,7 +99,7 @@ impl Rights {
     /// # Errors
     /// Says why root does not touch it.
     pub fn of(file: Ownership, links: u64, directory: Ownership) -> Result<Self> {
-        let owner = file.user;
+        let owner = file.0.user;
         if owner == 0
             && let Some(other) = directory.others_at_names(0)
         {
@@ -249,26 +243,7 @@ mod tests {
     use super::*;
 
     fn owned(user: u32, group: u32, mode: u32) -> Ownership {
-        Ownership { user, group, mode }
-    }
-
-    #[test]
-    fn user_and_group_are_judged() {
-        let program = owned(12, 34, 0o775);
-        for (sidecar, expected) in [
-            (owned(12, 34, 0o644), true),
-            (owned(0, 34, 0o644), true),
-            (owned(13, 34, 0o644), false),
-            (owned(12, 34, 0o664), true),
-            // Another group may write than the program's.
-            (owned(12, 35, 0o664), false),
-            (owned(12, 34, 0o666), false),
-        ] {
-            assert_eq!(sidecar.is_no_weaker_than(program), expected, "{sidecar:?}");
-        }
-        let closed = owned(12, 34, 0o755);
-        assert!(!owned(12, 34, 0o664).is_no_weaker_than(closed));
-        assert!(owned(12, 35, 0o666).is_no_weaker_than(owned(12, 34, 0o777)));
+        Ownership(sidecar::Ownership { user, group, mode })
     }
 
     #[test]

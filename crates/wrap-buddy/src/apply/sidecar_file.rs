@@ -7,6 +7,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::SystemTime;
 
+use sidecar::ownership::BY_GROUP;
+
 use crate::directory::Directory;
 use crate::trust::give;
 
@@ -75,7 +77,7 @@ fn fill(mut file: &File, content: &Content<'_>, durable: bool) -> io::Result<()>
         && now.gid() != group
     {
         // Another group is not to write what this one may.
-        mode &= !0o020;
+        mode &= !BY_GROUP;
     }
     // The umask was taken from it.
     if now.mode() & 0o7777 != mode {

@@ -247,7 +247,10 @@ impl Look<'_, '_> {
         let path = directory.join(path);
         let on_host = self.desk.root.on_host(&path);
         let why = match id {
-            Some(id) => own_loader_problem(&on_host, id),
+            Some(id) => {
+                let program = self.desk.root.on_host(self.inside);
+                own_loader_problem(&on_host, id, &program)
+            }
             None => loader_problem(&on_host, subject.elf.machine, subject.abi),
         };
         if let Some(why) = why {

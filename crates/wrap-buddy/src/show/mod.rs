@@ -211,7 +211,7 @@ impl Subject<'_> {
                 (len, loader_problem(&path, self.elf.machine, abi))
             }
             None => {
-                let problem = own_loader_problem(&path, stub.id);
+                let problem = own_loader_problem(&path, stub.id, self.path);
                 let len = problem.is_none().then_some(loader::image_len(abi) as u64);
                 (len, problem)
             }
