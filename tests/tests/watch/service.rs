@@ -1,9 +1,11 @@
 //! The unit of the documentation, run by systemd.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
 use e2e::{run, tool};
+use nix::unistd::geteuid;
 
 use crate::{HOST, hello};
 
@@ -20,6 +22,20 @@ fn unit(words: &str) -> String {
     );
     let start = format!("{} watch {words} --preset", tool::path().display());
     unit.replace("/path/to/wrap-buddy watch --preset", &start)
+}
+
+/// The unit of the system in docs/watch.md, with the path of the tool, and directories below the home.
+fn system_unit() -> String {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/watch.md"));
+    let page = page.expect("it is there");
+    let unit = page
+        .split("```")
+        .find(|part| part.contains("\nProtectSystem=strict"));
+    let unit = unit.expect("a unit").trim_start_matches("ini\n");
+    let start = format!("{} watch --force", tool::path().display());
+    unit.replace("/path/to/wrap-buddy watch", &start)
+        .replace("/srv/programs", "%h/.vscode-server")
+        .replace("/usr/local/lib/wrap-buddy", "%h/loaders")
 }
 
 fn home_with(unit: &str) -> tempfile::TempDir {
@@ -50,6 +66,94 @@ fn systemd_finds_nothing_wrong_with_the_unit() {
     // It would tell.
     fs::write(&file, unit("").replace("=notify", "=notiffy")).expect("write");
     assert!(verify(&file, "--user").contains("notiffy"));
+}
+
+/// The exposure that systemd computes, 2.6 with systemd 252, stays below 3.0.
+#[test]
+fn the_unit_of_the_system_is_confined() {
+    let home = home_with(&system_unit());
+    let file = home.path().join(".config/systemd/user/wrap-buddy.service");
+    assert_eq!(verify(&file, "--system"), "");
+    let file = file.to_str().expect("UTF-8");
+    let threshold = [
+        "security",
+        "--offline=true",
+        "--no-pager",
+        "--threshold=30",
+        file,
+    ];
+    run::on_host("systemd-analyze", &threshold).success();
+}
+
+/// In its confinement it wraps files of root and of another user, with their modes, and cannot write elsewhere.
+#[test]
+fn the_unit_of_the_system_wraps_for_others() {
+    if !geteuid().is_root() {
+        println!("skipped: a second user id takes root");
+        return;
+    }
+    // What these mount over in /proc, systemd cannot mount in the namespaces of this test.
+    let unit = system_unit();
+    let lines = unit.lines().filter(|line| {
+        !["ProtectKernelLogs", "ProtectKernelTunables"]
+            .iter()
+            .any(|name| line.starts_with(name))
+    });
+    let home = home_with(&lines.collect::<Vec<_>>().join("\n"));
+    fs::set_permissions(home.path(), Permissions::from_mode(0o755)).expect("chmod");
+    let built = hello(HOST);
+    let inside = |name: &str| home.path().join(name);
+    fs::create_dir(inside("loaders")).expect("create");
+    for (name, owner, mode) in [
+        ("bin/node", 0, 0o755),
+        ("theirs/program", 1000, 0o755),
+        ("theirs/read-only", 1000, 0o555),
+        ("theirs/set-id", 1000, 0o4755),
+    ] {
+        let path = inside(".vscode-server").join(name);
+        let directory = path.parent().expect("a directory");
+        fs::create_dir_all(directory).expect("create");
+        fs::copy(&built, &path).expect("copy");
+        for path in [directory, &path] {
+            chown(path, Some(owner), Some(owner)).expect("chown");
+        }
+        fs::set_permissions(&path, Permissions::from_mode(mode)).expect("chmod");
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/watch/service.sh");
+    let namespaces = [
+        "--mount",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "--propagation",
+        "private",
+    ];
+    let command = ["bash", script, home.path().to_str().expect("UTF-8")];
+    let output = run::on_host("unshare", &[&namespaces[..], &command].concat()).success();
+    assert!(
+        output
+            .stdout
+            .contains("started.StatusText=4 files wrapped or edited, 0 failed\n"),
+        "{output}"
+    );
+    for (name, owner, mode) in [
+        ("bin/node", 0, 0o755),
+        ("theirs/program", 1000, 0o755),
+        ("theirs/read-only", 1000, 0o555),
+        ("theirs/set-id", 1000, 0o4755),
+    ] {
+        let path = inside(".vscode-server").join(name);
+        assert!(fs::read(&path).ok() != fs::read(&built).ok(), "{name}");
+        let sidecar = format!(".{}.wrapbuddy", name.rsplit('/').next().expect("a name"));
+        let sidecar = fs::metadata(path.with_file_name(sidecar)).expect("a sidecar");
+        let about = fs::metadata(&path).expect("it is there");
+        assert_eq!(
+            (about.uid(), about.mode() & 0o7777),
+            (owner, mode),
+            "{name}"
+        );
+        assert_eq!(sidecar.uid(), owner, "{name}");
+    }
 }
 
 /// Ready when what was there is wrapped; reloaded, started anew after a crash, and stopped well.

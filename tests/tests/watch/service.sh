@@ -55,7 +55,10 @@ tell started ActiveState StatusText Type
 [[ -e $HOME/.vscode-server/bin/.node.wrapbuddy ]] && echo "wrapped=when ready"
 echo "reload=$(systemctl --user reload wrap-buddy && echo yes)"
 tell reloaded ActiveState
-kill -KILL "$(of MainPID)"
+# 0 would be this script's own process group, and who waits for it.
+pid=$(of MainPID)
+[[ $pid != 0 ]]
+kill -KILL "$pid"
 await was_restarted
 echo "stop=$(systemctl --user stop wrap-buddy && echo yes)"
 tell stopped ActiveState Result ExecMainStatus
