@@ -85,6 +85,15 @@ fn the_unit_of_the_system_is_confined() {
     run::on_host("systemd-analyze", &threshold).success();
 }
 
+/// Names, owners, groups and modes.
+const FILES: [(&str, u32, u32, u32); 5] = [
+    ("bin/node", 0, 0, 0o755),
+    ("bin/set-group-id", 0, 50, 0o2755),
+    ("theirs/program", 1000, 1000, 0o755),
+    ("theirs/read-only", 1000, 1000, 0o555),
+    ("theirs/set-id", 1000, 1000, 0o4755),
+];
+
 /// In its confinement it wraps files of root and of another user, with their modes, and cannot write elsewhere.
 #[test]
 fn the_unit_of_the_system_wraps_for_others() {
@@ -104,19 +113,16 @@ fn the_unit_of_the_system_wraps_for_others() {
     let built = hello(HOST);
     let inside = |name: &str| home.path().join(name);
     fs::create_dir(inside("loaders")).expect("create");
-    for (name, owner, mode) in [
-        ("bin/node", 0, 0o755),
-        ("theirs/program", 1000, 0o755),
-        ("theirs/read-only", 1000, 0o555),
-        ("theirs/set-id", 1000, 0o4755),
-    ] {
+    for (name, owner, group, mode) in FILES {
         let path = inside(".vscode-server").join(name);
         let directory = path.parent().expect("a directory");
         fs::create_dir_all(directory).expect("create");
         fs::copy(&built, &path).expect("copy");
         for path in [directory, &path] {
-            chown(path, Some(owner), Some(owner)).expect("chown");
+            chown(path, Some(owner), Some(group)).expect("chown");
         }
+        let private = Permissions::from_mode(if owner == 0 { 0o755 } else { 0o700 });
+        fs::set_permissions(directory, private).expect("chmod");
         fs::set_permissions(&path, Permissions::from_mode(mode)).expect("chmod");
     }
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/watch/service.sh");
@@ -133,15 +139,10 @@ fn the_unit_of_the_system_wraps_for_others() {
     assert!(
         output
             .stdout
-            .contains("started.StatusText=4 files wrapped or edited, 0 failed\n"),
+            .contains("started.StatusText=5 files wrapped or edited, 0 failed\n"),
         "{output}"
     );
-    for (name, owner, mode) in [
-        ("bin/node", 0, 0o755),
-        ("theirs/program", 1000, 0o755),
-        ("theirs/read-only", 1000, 0o555),
-        ("theirs/set-id", 1000, 0o4755),
-    ] {
+    for (name, owner, group, mode) in FILES {
         let path = inside(".vscode-server").join(name);
         assert!(fs::read(&path).ok() != fs::read(&built).ok(), "{name}");
         let sidecar = format!(".{}.wrapbuddy", name.rsplit('/').next().expect("a name"));
@@ -153,6 +154,7 @@ fn the_unit_of_the_system_wraps_for_others() {
             "{name}"
         );
         assert_eq!(sidecar.uid(), owner, "{name}");
+        assert!(owner == 0 || sidecar.gid() == group, "{name}");
     }
 }
 
