@@ -7,7 +7,7 @@ use std::{env, fs};
 
 use crate::{cache, fork};
 
-/// `$WRAP_BUDDY_BIN`, else a release build of this workspace, made once per test run.
+/// `$WRAP_BUDDY_BIN`, else the build that `cargo xtask test` makes of it, made once per test run.
 ///
 /// # Panics
 /// When it cannot be built.
@@ -23,7 +23,7 @@ pub fn path() -> PathBuf {
 
 fn build() -> PathBuf {
     let target = cache::target_dir();
-    let binary = target.join("release/wrap-buddy");
+    let binary = target.join("tested/wrap-buddy");
     // nextest starts each test as a process of its own: one of them builds, cargo's lock lets the others wait.
     let run = env::var("NEXTEST_RUN_ID").unwrap_or_default();
     let stamp = cache::dir("tool").join("built-for-run");
@@ -35,7 +35,8 @@ fn build() -> PathBuf {
     command
         .args([
             "build",
-            "--release",
+            "--profile",
+            "tested",
             "--package",
             "wrap-buddy",
             "--target-dir",

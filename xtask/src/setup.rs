@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::workspace;
-use needs::{CARGO_COMMANDS, CargoCommand, DENY_COMMAND, FUZZ_COMMAND, NEEDS, Need};
+use needs::{CARGO_COMMANDS, CargoCommand, DENY_COMMAND, FUZZ_COMMAND, NEEDS, Need, WHEELS};
 
 /// Options of `cargo xtask setup`.
 #[derive(clap::Args, Default)]
@@ -109,7 +109,20 @@ pub fn run(options: &Options) -> Result<()> {
         }
         install(&packages)?;
     }
+    if commands.iter().any(|command| command.has_wheel) {
+        let [program, arguments @ ..] = WHEELS else {
+            bail!("no command to run");
+        };
+        let mut pip = Command::new(program);
+        pip.args(arguments).current_dir(workspace::root());
+        // What does not come so is built.
+        eprintln!("$ {}", WHEELS.join(" "));
+        workspace::succeeds(&mut pip)?;
+    }
     for command in &commands {
+        if command.has_wheel && has_subcommand(command.name) {
+            continue;
+        }
         let [program, arguments @ ..] = command.install else {
             continue;
         };
@@ -175,8 +188,12 @@ fn instructions(packages: &[&str], commands: &[&CargoCommand]) -> String {
             packages.join(" ")
         ));
     }
+    if commands.iter().any(|command| command.has_wheel) {
+        lines.push(format!("  {}", WHEELS.join(" ")));
+    }
     for command in commands {
-        lines.push(format!("  {}", command.install.join(" ")));
+        let or = if command.has_wheel { "or " } else { "" };
+        lines.push(format!("  {or}{}", command.install.join(" ")));
     }
     lines.join("\n")
 }

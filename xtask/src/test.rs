@@ -25,7 +25,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<()> {
     let thorough = options.thorough || env::var_os("CI").is_some();
     setup::run(&setup::Options::for_tests(thorough))?;
-    let tool = workspace::release_tool()?;
+    let tool = workspace::tested_tool()?;
     workspace::run(&mut cargo(["fmt", "--all", "--check"]))?;
     workspace::run(
         cargo(["clippy", "--workspace", "--all-targets"]).args(["--", "-D", "warnings"]),
@@ -40,7 +40,7 @@ pub fn run(options: &Options) -> Result<()> {
     // Started anew: setup may just have installed what stages are built with that this very build lacks.
     workspace::run(&mut cargo(["xtask", "bench", "size"]))?;
     let root = workspace::root().display();
-    // The end-to-end tests drive the tool as users get it, not the one of their own profile.
+    // The end-to-end tests drive an optimised tool, not the one of their own profile.
     workspace::run(
         cargo(["nextest", "run", "--workspace"])
             .arg(format!(

@@ -37,13 +37,18 @@ pub fn target_dir() -> Result<PathBuf> {
 
 /// Builds the tool as it is released and says where it is.
 pub fn release_tool() -> Result<PathBuf> {
-    run(&mut cargo([
-        "build",
-        "--release",
-        "--package",
-        "wrap-buddy",
-    ]))?;
-    Ok(target_dir()?.join("release/wrap-buddy"))
+    tool("release")
+}
+
+/// The same of the tool that tests drive.
+pub fn tested_tool() -> Result<PathBuf> {
+    tool("tested")
+}
+
+fn tool(profile: &str) -> Result<PathBuf> {
+    let arguments = ["build", "--package", "wrap-buddy", "--profile", profile];
+    run(&mut cargo(arguments))?;
+    Ok(target_dir()?.join(profile).join("wrap-buddy"))
 }
 
 /// Runs a command, shown first, to its successful end.

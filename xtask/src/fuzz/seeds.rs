@@ -168,7 +168,7 @@ impl Seeds<'_> {
 
     /// The sidecars that the tool makes for these programs.
     fn wrap(&self, programs: &[PathBuf]) -> Result<()> {
-        let tool = workspace::release_tool()?;
+        let tool = workspace::tested_tool()?;
         let directory = tempfile::tempdir()?;
         for strategy in ["stub", "inplace"] {
             for program in programs {

