@@ -415,3 +415,43 @@ fn a_loader_that_never_ends_is_not_waited_for() {
         fs::remove_file(&loader).unwrap();
     }
 }
+
+/// What ld.so reads below `--root`: a FIFO that nobody writes to, and a file of holes that no memory holds.
+#[test]
+fn what_never_ends_below_a_root_is_not_read() {
+    let yard = Yard::new();
+    let root = yard.path("root");
+    for directory in ["app", "etc"] {
+        fs::create_dir_all(root.join(directory)).unwrap();
+    }
+    let musl = "-Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1";
+    let library = yard.compile(X86_64, "libgone.so", "", &["-shared", "-nostdlib"]);
+    let library = library.to_str().unwrap();
+    for (name, linker) in [("glibc", "-Wl,-z,now"), ("musl", musl)] {
+        let flags = ["-nostdlib", "-Wl,--no-as-needed", linker, library];
+        let built = yard.compile(X86_64, name, "void _start(void) {}", &flags);
+        fs::copy(built, root.join("app").join(name)).unwrap();
+    }
+    let files = [
+        "ld.so.cache",
+        "ld.so.conf",
+        "ld.so.preload",
+        "ld-musl-x86_64.path",
+    ];
+    for file in files.map(|name| root.join("etc").join(name)) {
+        for is_fifo in [true, false] {
+            match is_fifo {
+                true => nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+                false => fs::File::create(&file).unwrap().set_len(1 << 40).unwrap(),
+            }
+            let mut tool = tool(&yard, &built_tool());
+            tool.timeout(Duration::from_secs(20))
+                .args(["check", "--find-in=", "--root"])
+                .args([&root, &root.join("app")])
+                .assert()
+                .code(1)
+                .stdout(contains("libgone.so is not found").count(2));
+            fs::remove_file(&file).unwrap();
+        }
+    }
+}
