@@ -7,10 +7,10 @@ use std::fs;
 
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
-use wrap_buddy::inspect::{Elf, Identity, Source, has_property, identify, relocates, rooms};
-use wrap_buddy::inspect::{sections, zeros_behind};
-use wrap_buddy::interpreter::Interpreter;
-use wrap_buddy::resolve::cache::Cache;
+use elf_file::{Elf, Identity, Source, has_property, identify, relocates, rooms};
+use elf_file::{sections, zeros_behind};
+use ldso::Interpreter;
+use ldso::cache::Cache;
 
 thread_local! {
     static DIRECTORY: OnceCell<TempDir> = const { OnceCell::new() };
@@ -62,7 +62,7 @@ fn look_at(elf: &Elf, source: &mut Source) {
         );
     }
     let _ = relocates(elf, &(elf.entry..elf.entry.saturating_add(200)), source);
-    if let Some(arch) = wrap_buddy::arch::find(elf.machine, elf.class)
+    if let Some(arch) = elf.target().arch()
         && let Some(protection) = &arch.branch_protection
     {
         let _ = has_property(elf, protection, source);

@@ -5,17 +5,18 @@
 #![no_main]
 
 use std::cell::OnceCell;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use clap::Parser;
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
-use wrap_buddy::cli::{Cli, Command, CommandLine};
-use wrap_buddy::report::{FileReport, Status, Teller};
+use wrap_buddy::commands::Command;
+use wrap_buddy::commands::wrap::wrap;
+use wrap_buddy::plan::outcome::{FileReport, Status};
+use wrap_buddy::report::Teller;
 
 thread_local! {
     static YARD: OnceCell<Yard> = const { OnceCell::new() };
@@ -148,8 +149,10 @@ impl Yard {
             let loaders = directory.join("loaders");
             arguments.extend(["--loader-dir-path".into(), loaders.into()]);
         }
-        let cli = Cli::try_parse_from(arguments).expect("a command line that makes sense");
-        let report = wrap_buddy::wrap(&cli, stages::all(), stages::MISSING, &Teller::default())
+        let Command::Wrap(options) = read(arguments) else {
+            panic!("not a command to wrap");
+        };
+        let report = wrap(&options, stages::all(), stages::MISSING, &Teller::default())
             .expect("it can start");
         only(report.files)
     }
@@ -162,16 +165,19 @@ fn restore(path: &Path) -> FileReport {
         "-q".as_ref(),
         "-j1".as_ref(),
     ];
-    let line = CommandLine::try_parse_from(words.into_iter().chain([path.as_os_str()]));
-    let Some(Command::Restore(restore)) = line.expect("a command line that makes sense").command
-    else {
+    let words = words.into_iter().chain([path.as_os_str()]);
+    let Command::Restore(options) = read(words.map(OsStr::to_owned)) else {
         panic!("not a command to restore");
     };
     only(
-        wrap_buddy::restore(&restore, stages::all(), &Teller::default())
+        wrap_buddy::commands::restore::restore(&options, stages::all(), &Teller::default())
             .expect("it can start")
             .files,
     )
+}
+
+fn read(words: impl IntoIterator<Item = OsString>) -> Command {
+    wrap_buddy::cli::read(words).expect("a command line that makes sense")
 }
 
 fn only(files: Vec<FileReport>) -> FileReport {

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-pub use wrap_buddy::generate::write_loaders;
-use wrap_buddy::generate::write_share;
+pub use wrap_buddy::commands::generate::write_loaders;
+use wrap_buddy::commands::generate::{Files, generate};
 
 use crate::workspace;
 
@@ -37,7 +37,10 @@ pub fn run(options: &Options) -> Result<()> {
         let name = from.file_name().context("a document has a name")?;
         copy(&from, &documents.join(name))?;
     }
-    write_share(&prefix.join("share"))?;
+    generate(
+        &Files::Share(prefix.join("share")),
+        &wrap_buddy::cli::share::files,
+    )?;
     for (name, install) in stages::MISSING {
         println!("left out: the loader for {name}: {install}");
     }

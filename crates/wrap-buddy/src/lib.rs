@@ -1,61 +1,16 @@
 //! Wraps prebuilt Linux executables so that they run where their dynamic linker and libraries are elsewhere.
 //!
-//! Data flows one way: [`scan`] finds candidates, [`classify`] and [`inspect`] read them, [`resolve`] finds their
-//! libraries, [`plan`] decides, [`apply`] writes, [`report`] speaks.
+//! [`cli`] reads the command line, [`commands`] carry it out: [`scan`] finds files, [`state`] says what they are now, [`plan`] decides,
+//! [`apply`] writes, [`report`] prints. [`system`] is the machine below them.
 
-mod alignment;
 pub mod apply;
-pub mod arch;
-mod bytes;
-pub mod check;
-pub mod classify;
 pub mod cli;
-mod crew;
-mod defaults;
-mod desk;
-mod directory;
-pub mod earlier;
-mod found_sidecar;
-pub mod generate;
-mod hex;
-pub mod in_place;
-pub mod inject;
-pub mod inspect;
-pub mod interpreter;
-mod known;
-mod legacy;
-pub mod loaders;
-mod lock;
-mod named;
-mod naming;
-mod open_files;
-mod openers;
-mod outside;
-mod path_guard;
+pub mod commands;
 pub mod plan;
-mod preloader;
-mod privilege;
-mod reach;
 pub mod report;
-pub mod resolve;
-mod restoration;
-mod restoring;
-pub mod root;
 pub mod scan;
-pub mod settings;
-mod shell;
-pub mod show;
-mod signals;
-pub mod slot;
-pub mod status;
-mod tree_lock;
-mod trust;
-mod walk;
-pub mod watch;
-mod wrap;
-
-pub use restoring::restore;
-pub use wrap::wrap;
+pub mod state;
+pub mod system;
 
 use std::ffi::OsString;
 use std::io::{self, Stdout, stderr, stdout};
@@ -65,51 +20,50 @@ use std::process::ExitCode;
 use anyhow::Result;
 use nix::sys::signal::Signal;
 
-use crate::cli::{Command, CommandLine, Format, Output};
-use crate::crew::Stop;
-use crate::report::json::Told;
-use crate::report::style::Whole;
-use crate::report::{Page, Style, styled};
-use crate::report::{Report, Teller};
-use crate::signals::Interruption;
+use commands::{Command, check, generate, restore, show, status, watch, wrap};
+use plan::outcome::Report;
+use report::style::Whole;
+use report::{Format, Output, Page, Style, Teller, Told, styled, write_document};
+use system::signals::Interruption;
+use system::workers::Stop;
 
 /// Runs the command line `args`, the program's name first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let line = match CommandLine::read(args) {
-        Ok(line) => line,
+    let command = match cli::read(args) {
+        Ok(command) => command,
         Err(error) => {
             // Help and version are errors to clap, with exit code 0.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let output = line.output();
+    let output = command.output();
     let teller = Teller::new(output);
     let all = stages::all();
-    let done = match &line.command {
-        None => interruptible(output, teller, |teller, stop| {
-            wrap::wrap_until(&line.wrap, all, stages::MISSING, teller, stop)
+    let done = match &command {
+        Command::Wrap(options) => interruptible(output, teller, |teller, stop| {
+            wrap::wrap_until(options, all, stages::MISSING, teller, stop)
         }),
-        Some(Command::Restore(restore)) => interruptible(output, teller, |teller, stop| {
-            restoring::restore_until(restore, all, teller, stop)
+        Command::Restore(options) => interruptible(output, teller, |teller, stop| {
+            restore::restore_until(options, all, teller, stop)
         }),
-        Some(Command::Status(look)) => status::status(look, all, &teller).map(|files| {
+        Command::Status(options) => status::status(options, all, &teller).map(|files| {
             told(&files, output, teller, |out| {
                 status::write(&files, output, out)
             });
             ending(!files.iter().any(|file| file.needs_attention()))
         }),
-        Some(Command::Show(look)) => show::show(look, all, &teller).map(|views| {
+        Command::Show(options) => show::show(options, all, &teller).map(|views| {
             told(&views, output, teller, |out| {
                 show::human::write(&views, output, out)
             });
             ending(!views.iter().any(|view| view.failed()))
         }),
-        Some(Command::Generate(files)) => generate::generate(files).map(|()| ExitCode::SUCCESS),
-        Some(Command::Watch(arguments)) => {
-            watch::watch(arguments, all, stages::MISSING).map(ending)
+        Command::Generate(files) => {
+            generate::generate(files, &cli::share::files).map(|()| ExitCode::SUCCESS)
         }
-        Some(Command::Check(check)) => check::check(check, all, &teller).map(|checked| {
+        Command::Watch(options) => watch::watch(options, all, stages::MISSING).map(ending),
+        Command::Check(options) => check::check(options, all, &teller).map(|checked| {
             told(&checked, output, teller, |out| {
                 let cwd = check::human::current_directory();
                 check::human::write(&checked, output, &cwd, out)
@@ -158,7 +112,7 @@ fn succeeded(report: Report, output: Output, teller: Teller) -> bool {
     // The process ends: to take thousands of plans apart before costs a twentieth of the time.
     let report = ManuallyDrop::new(report);
     told(&*report, output, teller, |out| {
-        report::human::write(&report, output, out, &mut Whole::new(stderr()))
+        wrap::human::write(&report, output, out, &mut Whole::new(stderr()))
     });
     !report.failed()
 }
@@ -175,7 +129,7 @@ fn told(
             drop(teller);
             human(&mut Whole::new(stdout()))
         }
-        Format::Json => report::json::write(all, &mut stdout()),
+        Format::Json => write_document(all, &mut stdout()),
         Format::JsonLines => {
             teller.end(all);
             Ok(())

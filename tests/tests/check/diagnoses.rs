@@ -1,7 +1,7 @@
 //! Everything that `check` can say: how it says it, and that what it says to type helps.
 
 use e2e::{Arch, Kind, Libc, Variant, matrix};
-use wrap_buddy::check::diagnosis::Diagnosis;
+use wrap_buddy::commands::check::diagnosis::Diagnosis;
 
 use crate::desk::{Checked, check, human};
 use crate::scenes::{self, Ending, Scene};

@@ -10,7 +10,7 @@ use e2e::legacy::Legacy;
 use e2e::sample::SAYS;
 use e2e::{Arch, Build, Kind, Libc, Root, Sample, Variant, source};
 use sidecar::{EditKind, Sidecar};
-use wrap_buddy::check::diagnosis::Diagnosis;
+use wrap_buddy::commands::check::diagnosis::Diagnosis;
 
 /// What becomes of it.
 pub enum Ending {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use e2e::{Arch, Build, Kind, Libc, Variant, run, source, tool};
 use serde_json::Value;
-use wrap_buddy::check::diagnosis::Diagnosis;
+use wrap_buddy::commands::check::diagnosis::Diagnosis;
 
 use crate::desk::diagnoses;
 use crate::scenes::foreign_program;

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use e2e::arch::musl_ld_so;
 use e2e::{Build, Libc, Root, Variant, matrix, source};
-use wrap_buddy::interpreter::Interpreter;
-use wrap_buddy::resolve::{Cause, Linker, Processor, Shelf, Surroundings, preload_list};
+use ldso::Interpreter;
+use ldso::{Asker, Cause, Linker, Processor, Shelf, Surroundings, Tree, preload_list};
 
 use crate::ld_so::{Listed, difference};
 
@@ -52,7 +52,7 @@ impl Case {
     /// What both say that it loads, with what has each loaded, by the tool; ld.so's own words.
     #[track_caller]
     fn agreed(&self, preload: &str) -> (Vec<(String, Cause)>, Vec<String>, String) {
-        let root = wrap_buddy::root::Root::at(&self.root.path("/")).expect("a directory");
+        let root = ldso::Root::at(&self.root.path("/")).expect("a directory");
         let path = self.variant.fhs_interpreter();
         let interpreter = Interpreter::open_in(&root, Path::new(&path)).expect("its ld.so");
         let mut command = self.root.command(&path);
@@ -81,9 +81,16 @@ impl Case {
         }
         let linker = Linker::new(&interpreter, &shelf, &surroundings).expect("a known one");
         let on_host = root.on_host(program);
-        let mut file = wrap_buddy::inspect::Source::open(&on_host).expect("the program");
-        let elf = wrap_buddy::inspect::Elf::read(&mut file).expect("the program");
-        let tree = linker.tree(program, &elf);
+        let mut file = elf_file::Source::open(&on_host).expect("the program");
+        let elf = elf_file::Elf::read(&mut file).expect("the program");
+        let tree = Tree::of(
+            &linker,
+            Asker {
+                path: program,
+                elf: &elf,
+            },
+            None,
+        );
         let nodes = tree.nodes.into_iter();
         let nodes = nodes.map(|node| (node.found.path.display().to_string(), node.cause));
         let gone = tree.dispensable.iter();

@@ -5,9 +5,9 @@ use std::fmt::Write;
 use std::path::Path;
 
 use e2e::Output;
-use wrap_buddy::inspect::{Dynamic, Elf, Source};
-use wrap_buddy::interpreter::{Interpreter, Libc};
-use wrap_buddy::resolve::{Cause, Linker, Rule, Shelf, Surroundings};
+use elf_file::{Dynamic, Elf, Source};
+use ldso::{Asker, Cause, Linker, Rule, Shelf, Surroundings, Tree};
+use ldso::{Interpreter, Libc};
 
 /// What is loaded, as name and path, and the names that are not found.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Listed {
         let mut source = Source::open(&shelf.root().on_host(path)).expect("a file to look at");
         let elf = Elf::read(&mut source).expect("an ELF file");
         let linker = Linker::new(interpreter, shelf, surroundings).expect("a known architecture");
-        let tree = linker.tree(path, &elf);
+        let tree = Tree::of(&linker, Asker { path, elf: &elf }, None);
         let text = |path: &Path| path.display().to_string();
         let found = tree.nodes.iter().map(|node| {
             let at = text(&node.found.path);

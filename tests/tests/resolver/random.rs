@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use e2e::arch::musl_ld_so;
 use e2e::{Arch, Build, Kind, Libc, Root, Variant, matrix, run, source};
-use wrap_buddy::interpreter::Interpreter;
-use wrap_buddy::resolve::{Processor, Shelf, Surroundings};
+use ldso::Interpreter;
+use ldso::{Processor, Shelf, Surroundings};
 
 use crate::ld_so::{Listed, difference};
 
@@ -202,7 +202,7 @@ impl Forest {
 
     fn compare(&self, round: usize) {
         let (mut found, mut lost) = (0, 0);
-        let root = wrap_buddy::root::Root::at(&self.root.path("/")).expect("a directory");
+        let root = ldso::Root::at(&self.root.path("/")).expect("a directory");
         let interpreter = Interpreter::open_in(&root, Path::new(&self.interpreter));
         let interpreter = interpreter.expect("the dynamic linker");
         let environment = format!("{}:/opt/d", defaults(self.variant)[1]);

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use e2e::arch::{Arch, musl_ld_so};
 use e2e::{cache, run};
+use ldso::Interpreter;
+use ldso::Root;
+use ldso::{Processor, Shelf, Surroundings};
 use rayon::prelude::*;
-use wrap_buddy::interpreter::Interpreter;
-use wrap_buddy::resolve::{Processor, Shelf, Surroundings};
-use wrap_buddy::root::Root;
 use wrap_buddy::scan::{Wanted, scan};
 
 use crate::ld_so::{Listed, difference, is_for};

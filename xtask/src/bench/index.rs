@@ -27,7 +27,7 @@ pub fn run(options: &Options) -> Result<()> {
         "build",
         "--release",
         "--package",
-        "wrap-buddy",
+        "wrap-buddy-ldso",
         "--example",
         "index",
     ];

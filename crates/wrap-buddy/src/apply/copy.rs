@@ -8,9 +8,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use nix::unistd::{Whence, lseek64};
 use xattr::FileExt;
 
-use crate::directory::{Directory, Temporary};
-use crate::naming::copy_name;
-use crate::trust::give;
+use crate::system::directory::{Directory, Temporary};
+use crate::system::sidecar_path::copy_name;
+use crate::system::trust::give;
 
 /// A copy in the same directory, gone again unless it takes the file's place.
 pub(super) struct Copy(Temporary);

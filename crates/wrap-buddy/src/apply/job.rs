@@ -17,15 +17,15 @@ use xattr::FileExt as _;
 use super::copy::Copy;
 use super::places::Place;
 use super::{Options, Stopped, link_directory, sidecar_file};
-use crate::crew::Stop;
-use crate::directory::Directory;
-use crate::found_sidecar::FoundSidecar;
-use crate::lock;
+use crate::plan::restore::Restoration;
 use crate::plan::{FileEdit, Plan};
-use crate::privilege::CAPABILITY;
-use crate::restoration::Restoration;
-use crate::scan::io_reason;
-use crate::trust::{Ownership, Rights, Writer};
+use crate::state::found_sidecar::FoundSidecar;
+use crate::system::directory::Directory;
+use crate::system::lock;
+use crate::system::privilege::CAPABILITY;
+use crate::system::trust::{Ownership, Rights, Writer};
+use crate::system::workers::Stop;
+use elf_file::io_reason;
 
 /// The permission bits, set-id and sticky included.
 const MODE: u32 = 0o7777;
@@ -620,7 +620,7 @@ mod tests {
     use super::*;
     use std::fs;
 
-    use crate::trust::Rights;
+    use crate::system::trust::Rights;
 
     /// An ordinary user.
     const USER: u32 = 12345;

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::places::{Place, parent};
-use crate::directory::Directory;
-use crate::naming::is_links_name;
 use crate::plan::Links;
-use crate::trust::Ownership;
+use crate::system::directory::Directory;
+use crate::system::sidecar_path::is_links_name;
+use crate::system::trust::Ownership;
 
 /// What was made, to be taken back when a later step fails.
 #[derive(Debug, Default)]

@@ -24,14 +24,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow, bail};
 use sidecar::EditKind;
 
-use crate::cli::Cli;
-use crate::crew::{Crew, Stop};
-use crate::directory::Directory;
-use crate::loaders::Install;
-use crate::open_files;
 use crate::plan::Plan;
-use crate::restoration::Restoration;
-use crate::scan::io_reason;
+use crate::plan::options::WrapOptions;
+use crate::plan::restore::Restoration;
+use crate::state::loaders::Install;
+use crate::system::directory::Directory;
+use crate::system::open_files;
+use crate::system::workers::{Crew, Stop};
+use elf_file::io_reason;
 use job::{Job, Target};
 use places::{Place, Places, parent};
 use rehearsal::Rehearsal;
@@ -153,7 +153,7 @@ pub struct Options {
 
 impl Options {
     /// As the command line of wrapping says.
-    pub fn of(cli: &Cli) -> Self {
+    pub fn of(cli: &WrapOptions) -> Self {
         Self {
             replace: cli.replace,
             trust_tree: cli.trust_tree,

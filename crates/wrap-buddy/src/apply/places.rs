@@ -12,9 +12,9 @@ use nix::unistd::AccessFlags;
 
 use super::Options;
 use super::job::MODE_WRITE;
-use crate::directory::Directory;
-use crate::scan::io_reason;
-use crate::trust::{Ownership, Rights, Writer};
+use crate::system::directory::Directory;
+use crate::system::trust::{Ownership, Rights, Writer};
+use elf_file::io_reason;
 
 /// A directory that files are worked on in.
 #[derive(Debug)]

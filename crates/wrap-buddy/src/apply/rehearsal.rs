@@ -17,11 +17,11 @@ use super::job::{
     MODE_WRITE, Target, cannot_be_written, has_other_names, is_sealed, open_for_reading,
 };
 use super::places::{Place, parent};
-use crate::directory::Directory;
 use crate::plan::Plan;
-use crate::restoration::Restoration;
-use crate::scan::io_reason;
-use crate::trust::{Rights, Writer};
+use crate::plan::restore::Restoration;
+use crate::system::directory::Directory;
+use crate::system::trust::{Rights, Writer};
+use elf_file::io_reason;
 
 /// What is known of the system, looked up when it is needed.
 pub(super) struct Rehearsal {

@@ -9,8 +9,8 @@ use std::time::SystemTime;
 
 use sidecar::ownership::BY_GROUP;
 
-use crate::directory::Directory;
-use crate::trust::give;
+use crate::system::directory::Directory;
+use crate::system::trust::give;
 
 /// What a file is to be.
 #[derive(Clone, Copy, Debug)]

@@ -15,15 +15,16 @@ use super::{
     FileEdit, Plan, Style, Way, added, check_trusted, inode, join, modified, needed, search,
     sidecar_owner, tool_version,
 };
-use crate::classify::Subject;
-use crate::directory::Directory;
-use crate::earlier::{self, Earlier};
-use crate::in_place::{Changes, Ground, Visibility, Wanted, outside};
-use crate::inspect::{Elf, Source};
-use crate::naming::{identity_in_place, links_name, sidecar_name};
-use crate::privilege::Privilege;
-use crate::resolve::{Entry, Relative, Resolution, relative_file, search_path};
-use crate::settings::{Change, Settings};
+use crate::plan::classify::Subject;
+use crate::plan::edits::{Changes, Ground, Visibility, Wanted, outside};
+use crate::plan::search::{Entry, Relative, Resolution, relative_file, search_path};
+use crate::state::identity::identity_in_place;
+use crate::state::prior::{self, Earlier};
+use crate::state::settings::{Change, Settings};
+use crate::system::directory::Directory;
+use crate::system::privilege::Privilege;
+use crate::system::sidecar_path::{links_name, sidecar_name};
+use elf_file::{Elf, Source};
 
 /// What is particular to edits in place.
 #[derive(Clone, Debug)]
@@ -189,7 +190,7 @@ impl Draft {
         let earlier = earlier.as_deref();
         let mut unused = Vec::new();
         let mut undo_first = Vec::new();
-        let undo_legacy = earlier.is_some_and(|earlier| earlier.way == earlier::Way::Legacy);
+        let undo_legacy = earlier.is_some_and(|earlier| earlier.way == prior::Way::Legacy);
         if let Some(earlier) = earlier {
             if undo_legacy {
                 undo_first = FileEdit::undo_all(earlier, source)?;

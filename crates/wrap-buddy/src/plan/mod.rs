@@ -1,6 +1,20 @@
 //! Decides everything about one file before anything is written: a [`Plan`] is pure data.
 
+pub mod alignment;
+pub mod classify;
+pub mod defaults;
+pub mod edits;
 mod in_place;
+pub mod inject;
+pub mod named;
+pub mod openers;
+pub mod options;
+pub mod outcome;
+pub mod outside;
+pub mod planner;
+pub mod restore;
+pub mod search;
+pub mod slot;
 mod stub;
 
 pub use in_place::{InPlacePlan, Links, Refusal, in_place};
@@ -16,13 +30,13 @@ use std::time::SystemTime;
 use anyhow::{Result, anyhow, bail};
 use sidecar::{EditKind, Id, ToolVersion};
 
-use crate::arch::Arch;
-use crate::earlier::{Earlier, PastEdit};
-use crate::inspect::Source;
-use crate::loaders::{Loader, Loaders};
-use crate::privilege::Privilege;
-use crate::resolve::{Front, Relative, Resolution, relative_file, search_path};
-use crate::settings::Change;
+use crate::plan::search::{Front, Relative, Resolution, relative_file, search_path};
+use crate::state::loaders::{Loader, Loaders};
+use crate::state::prior::{Earlier, PastEdit};
+use crate::state::settings::Change;
+use crate::system::privilege::Privilege;
+use elf_file::Source;
+use sys::arch::Arch;
 
 /// One place of a file that changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +109,7 @@ pub struct Plan {
     pub undo_first: Vec<FileEdit>,
     /// Whether the first wrap-buddy made that: PT_INTERP is taken back last then, see [`Restoration`].
     ///
-    /// [`Restoration`]: crate::restoration::Restoration
+    /// [`Restoration`]: crate::plan::restore::Restoration
     pub undo_legacy: bool,
     /// Settings that are other ones than those of the run before.
     pub settings_changed: Vec<Change>,

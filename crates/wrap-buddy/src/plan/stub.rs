@@ -14,18 +14,19 @@ use super::{
     FileEdit, Plan, Style, Way, check_trusted, inode, join, modified, needed, search,
     sidecar_owner, tool_version,
 };
-use crate::alignment;
-use crate::arch::Arch;
-use crate::classify::Subject;
-use crate::earlier::{self, Earlier, Progress};
-use crate::inject::{Wanted, inject};
-use crate::inspect::{self, Elf, Segment, Source};
-use crate::loaders::Loader;
-use crate::naming::{identity, sidecar_name};
-use crate::privilege::Privilege;
-use crate::resolve::{Resolution, relative_file};
-use crate::settings::Settings;
-use crate::slot::{Ground, Place, Slot, Surroundings};
+use crate::plan::alignment;
+use crate::plan::classify::Subject;
+use crate::plan::inject::{Wanted, inject};
+use crate::plan::search::{Resolution, relative_file};
+use crate::plan::slot::{Ground, Place, Slot, Surroundings};
+use crate::state::identity::identity;
+use crate::state::loaders::Loader;
+use crate::state::prior::{self, Earlier, Progress};
+use crate::state::settings::Settings;
+use crate::system::privilege::Privilege;
+use crate::system::sidecar_path::sidecar_name;
+use elf_file::{self, Elf, Segment, Source};
+use sys::arch::Arch;
 
 /// Longest path the kernel opens, in bytes with its NUL.
 const PATH_MAX: usize = 4096;
@@ -60,11 +61,11 @@ struct Around<'a> {
 
 impl Surroundings for Around<'_> {
     fn zeros_behind(&mut self, segment: &Segment) -> Result<u64> {
-        inspect::zeros_behind(self.elf, segment, self.source)
+        elf_file::zeros_behind(self.elf, segment, self.source)
     }
 
     fn relocates(&mut self, addresses: &Range<u64>) -> Result<bool> {
-        inspect::relocates(self.elf, addresses, self.source)
+        elf_file::relocates(self.elf, addresses, self.source)
     }
 }
 
@@ -202,7 +203,7 @@ pub fn stub(
     }
     let mut slot_protection = ground.protection();
     if let Some(guard) = &arch.branch_protection
-        && inspect::has_property(&elf, guard, &mut source)?
+        && elf_file::has_property(&elf, guard, &mut source)?
     {
         slot_protection |= guard.protection;
     }
@@ -281,7 +282,7 @@ pub fn stub(
         sidecar,
         modified: modified(&metadata, earlier)?,
         undo_first,
-        undo_legacy: earlier.is_some_and(|earlier| earlier.way == earlier::Way::Legacy),
+        undo_legacy: earlier.is_some_and(|earlier| earlier.way == prior::Way::Legacy),
         settings_changed,
         edits,
         settled,

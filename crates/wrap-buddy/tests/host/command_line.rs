@@ -121,7 +121,6 @@ fn json_is_one_document() {
 
 #[test]
 fn reports_name_every_fact() {
-    use clap::Parser;
     let yard = Yard::new();
     let main = yard.walk_through(X86_64, &[]);
     let libs = [yard.path("foo/lib"), yard.path("bar/lib")];
@@ -129,10 +128,11 @@ fn reports_name_every_fact() {
     let libs = libs.iter().map(|path| path.to_str().unwrap());
     let loaders = yard.path("loaders");
     let rest = ["--loader-dir-path", loaders.to_str().unwrap(), "-v"];
-    let cli = wrap_buddy::cli::Cli::parse_from(arguments.into_iter().chain(libs).chain(rest));
-    let report = wrap_buddy::wrap(&cli, &stages(), &[], &Teller::default()).unwrap();
+    let cli = wrap_options(arguments.into_iter().chain(libs).chain(rest));
+    let report =
+        wrap_buddy::commands::wrap::wrap(&cli, &stages(), &[], &Teller::default()).unwrap();
     let (mut out, mut errors) = (Vec::new(), Vec::new());
-    wrap_buddy::report::human::write(&report, cli.output, &mut out, &mut errors).unwrap();
+    wrap_buddy::commands::wrap::human::write(&report, cli.output, &mut out, &mut errors).unwrap();
     let text = plain(out);
     let plan = wrapped(&report);
     for fact in [
@@ -156,7 +156,7 @@ fn reports_name_every_fact() {
     assert_eq!(errors.lines().count(), 1, "{errors}");
 
     let mut out = Vec::new();
-    wrap_buddy::report::json::write(&report, &mut out).unwrap();
+    wrap_buddy::report::write_document(&report, &mut out).unwrap();
     let document: serde_json::Value = serde_json::from_slice(&out).unwrap();
     let file = &document["files"][0];
     assert_eq!(file["status"], "wrapped");

@@ -10,13 +10,14 @@ use std::process::{Command, Output};
 use std::thread::sleep;
 use std::time::Duration;
 
-use clap::Parser;
 use sidecar::loader;
 use stages::Stage;
 use tempfile::TempDir;
-use wrap_buddy::cli::Cli;
+use wrap_buddy::commands::Command as Parsed;
+use wrap_buddy::plan::options::WrapOptions;
+use wrap_buddy::plan::outcome::{FileReport, Report, Status};
 use wrap_buddy::plan::{Plan, StubPlan};
-use wrap_buddy::report::{FileReport, Report, Status, Teller};
+use wrap_buddy::report::Teller;
 
 pub const STUB_LEN: usize = 120;
 pub const RELOCATABLE_STUB_LEN: usize = 200;
@@ -285,12 +286,33 @@ impl Yard {
         {
             all.extend([OsStr::new("--loader-dir-path"), loaders.as_os_str()]);
         }
-        wrap_buddy::wrap(
-            &Cli::try_parse_from(all)?,
+        wrap_buddy::commands::wrap::wrap(
+            &try_wrap_options(all)?,
             &stages(),
             &[],
             &Teller::default(),
         )
+    }
+}
+
+/// The command that these words are, the program's name first.
+pub fn parsed(words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Parsed {
+    let words = words.into_iter().map(|word| word.as_ref().to_owned());
+    wrap_buddy::cli::read(words).unwrap()
+}
+
+/// The options of a command line that wraps.
+pub fn wrap_options(words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> WrapOptions {
+    try_wrap_options(words).unwrap()
+}
+
+fn try_wrap_options(
+    words: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> anyhow::Result<WrapOptions> {
+    let words = words.into_iter().map(|word| word.as_ref().to_owned());
+    match wrap_buddy::cli::read(words)? {
+        Parsed::Wrap(options) => Ok(*options),
+        other => panic!("{other:?}"),
     }
 }
 

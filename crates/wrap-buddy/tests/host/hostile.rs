@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use wrap_buddy::report::Status;
+use wrap_buddy::plan::outcome::Status;
 
 use crate::fixture::*;
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use wrap_buddy::inspect::{Elf, Source, imports};
+use elf_file::{Elf, Source, imports};
 
 const NAMES: [&str; 9] = [
     "dlopen",

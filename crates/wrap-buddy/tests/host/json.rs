@@ -51,7 +51,7 @@ fn lines(arguments: &[&str]) -> Vec<Value> {
 
 #[test]
 fn the_schema_is_that_of_the_types() {
-    let expected = wrap_buddy::report::json::schema();
+    let expected = wrap_buddy::commands::json::schema();
     let expected = serde_json::to_value(&expected).unwrap();
     let written: Value = serde_json::from_str(&fs::read_to_string(schema_file()).unwrap()).unwrap();
     assert!(

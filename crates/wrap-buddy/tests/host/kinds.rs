@@ -1,28 +1,27 @@
 //! What a file is: every command gives the same answer.
 
+use elf_file::Kind;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-
-use clap::Parser;
-use wrap_buddy::check::diagnosis::Diagnosis;
-use wrap_buddy::cli::{self, CommandLine};
-use wrap_buddy::inspect::Kind;
-use wrap_buddy::report::{Status, Teller};
-use wrap_buddy::status::Condition;
+use wrap_buddy::commands::Command as Parsed;
+use wrap_buddy::commands::check::diagnosis::Diagnosis;
+use wrap_buddy::commands::status::Condition;
+use wrap_buddy::plan::outcome::Status;
+use wrap_buddy::report::Teller;
 
 use crate::fixture::*;
 
 const MAIN: &str = "int main(void) { return 0; }";
 
-fn command(words: &[&str]) -> Option<cli::Command> {
-    CommandLine::parse_from([&["wrap-buddy"], words].concat()).command
+fn command(words: &[&str]) -> Parsed {
+    parsed([&["wrap-buddy"], words].concat())
 }
 
-fn checked(path: &Path) -> wrap_buddy::check::Checked {
+fn checked(path: &Path) -> wrap_buddy::commands::check::Checked {
     match command(&["check", path.to_str().unwrap()]) {
-        Some(cli::Command::Check(check)) => {
-            wrap_buddy::check::check(&check, &stages(), &Teller::default()).unwrap()
+        Parsed::Check(check) => {
+            wrap_buddy::commands::check::check(&check, &stages(), &Teller::default()).unwrap()
         }
         other => panic!("{other:?}"),
     }
@@ -31,8 +30,8 @@ fn checked(path: &Path) -> wrap_buddy::check::Checked {
 /// What `check` and `show` say.
 fn kinds(path: &Path) -> [Kind; 2] {
     let shown = match command(&["show", path.to_str().unwrap()]) {
-        Some(cli::Command::Show(look)) => {
-            wrap_buddy::show::show(&look, &stages(), &Teller::default()).unwrap()
+        Parsed::Show(look) => {
+            wrap_buddy::commands::show::show(&look, &stages(), &Teller::default()).unwrap()
         }
         other => panic!("{other:?}"),
     };
@@ -119,21 +118,24 @@ fn an_elf_header_that_is_cut_short_or_is_none() {
             (problem.diagnosis, &*problem.text),
             (Diagnosis::Malformed, expected)
         );
-        let Some(cli::Command::Status(look)) = command(&["status", text]) else {
+        let Parsed::Status(look) = command(&["status", text]) else {
             panic!("status");
         };
-        let status = wrap_buddy::status::status(&look, &stages(), &Teller::default()).unwrap();
+        let status =
+            wrap_buddy::commands::status::status(&look, &stages(), &Teller::default()).unwrap();
         assert_eq!(status[0].state, Condition::Unreadable);
         assert_eq!(status[0].advice.as_deref(), Some(expected));
-        let Some(cli::Command::Show(look)) = command(&["show", text]) else {
+        let Parsed::Show(look) = command(&["show", text]) else {
             panic!("show");
         };
-        let shown = wrap_buddy::show::show(&look, &stages(), &Teller::default()).unwrap();
+        let shown = wrap_buddy::commands::show::show(&look, &stages(), &Teller::default()).unwrap();
         assert!(shown[0].failed(), "{shown:?}");
-        let Some(cli::Command::Restore(restore)) = command(&["restore", text]) else {
+        let Parsed::Restore(restore) = command(&["restore", text]) else {
             panic!("restore");
         };
-        let restored = wrap_buddy::restore(&restore, &stages(), &Teller::default()).unwrap();
+        let restored =
+            wrap_buddy::commands::restore::restore(&restore, &stages(), &Teller::default())
+                .unwrap();
         assert_eq!(reason(&restored, Status::Failed), expected);
     }
     let report = yard.wrap(&[&"--paths", &yard.root]);
@@ -256,10 +258,10 @@ fn an_archive() {
         archive.to_str().unwrap(),
         program.to_str().unwrap(),
     ];
-    let Some(cli::Command::Check(check)) = command(&both) else {
+    let Parsed::Check(check) = command(&both) else {
         panic!("check");
     };
-    let found = wrap_buddy::check::check(&check, &stages(), &Teller::default()).unwrap();
+    let found = wrap_buddy::commands::check::check(&check, &stages(), &Teller::default()).unwrap();
     assert!(found.is_well(), "{found:?}");
 }
 
@@ -271,13 +273,16 @@ fn nothing_is_something_to_say() {
         let root = yard.root.to_str().unwrap();
         let mut out = Vec::new();
         match self::command(&[command, root]) {
-            Some(cli::Command::Status(look)) => {
-                let files = wrap_buddy::status::status(&look, &stages(), &Teller::default());
-                wrap_buddy::status::write(&files.unwrap(), look.output, &mut out).unwrap();
+            Parsed::Status(look) => {
+                let files =
+                    wrap_buddy::commands::status::status(&look, &stages(), &Teller::default());
+                wrap_buddy::commands::status::write(&files.unwrap(), look.output, &mut out)
+                    .unwrap();
             }
-            Some(cli::Command::Show(look)) => {
-                let views = wrap_buddy::show::show(&look, &stages(), &Teller::default());
-                wrap_buddy::show::human::write(&views.unwrap(), look.output, &mut out).unwrap();
+            Parsed::Show(look) => {
+                let views = wrap_buddy::commands::show::show(&look, &stages(), &Teller::default());
+                wrap_buddy::commands::show::human::write(&views.unwrap(), look.output, &mut out)
+                    .unwrap();
             }
             other => panic!("{other:?}"),
         }

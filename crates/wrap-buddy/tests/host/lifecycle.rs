@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use clap::Parser;
-use wrap_buddy::cli::{self, CommandLine};
-use wrap_buddy::report::{Report, Status, Teller};
-use wrap_buddy::status::{Condition, FileStatus, status};
+use wrap_buddy::commands::Command as Parsed;
+use wrap_buddy::commands::status::{Condition, FileStatus, status};
+use wrap_buddy::plan::outcome::{Report, Status};
+use wrap_buddy::report::Teller;
 
 use crate::fixture::*;
 
@@ -18,9 +18,9 @@ const MAIN: &str = "int main(void) { return 0; }";
 
 pub fn restore(arguments: &[&str]) -> Report {
     let all = ["wrap-buddy", "restore"].into_iter();
-    match CommandLine::parse_from(all.chain(arguments.iter().copied())).command {
-        Some(cli::Command::Restore(restore)) => {
-            wrap_buddy::restore(&restore, &stages(), &Teller::default()).unwrap()
+    match parsed(all.chain(arguments.iter().copied())) {
+        Parsed::Restore(restore) => {
+            wrap_buddy::commands::restore::restore(&restore, &stages(), &Teller::default()).unwrap()
         }
         other => panic!("{other:?}"),
     }
@@ -28,8 +28,8 @@ pub fn restore(arguments: &[&str]) -> Report {
 
 pub fn states(path: &Path) -> Vec<FileStatus> {
     let all = ["wrap-buddy", "status", path.to_str().unwrap()];
-    match CommandLine::parse_from(all).command {
-        Some(cli::Command::Status(look)) => status(&look, &stages(), &Teller::default()).unwrap(),
+    match parsed(all) {
+        Parsed::Status(look) => status(&look, &stages(), &Teller::default()).unwrap(),
         other => panic!("{other:?}"),
     }
 }

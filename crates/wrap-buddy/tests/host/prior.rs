@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, elf, read};
 use sidecar::{Flags, Sidecar};
-use wrap_buddy::report::{Report, Status};
-use wrap_buddy::status::Condition;
+use wrap_buddy::commands::status::Condition;
+use wrap_buddy::plan::outcome::{Report, Status};
 
 use crate::fixture::*;
 use crate::lifecycle::{condition, restore, states};
@@ -631,11 +631,12 @@ fn settings_that_change_are_told(target: Target) {
         let report = run(&["--search", "rpath"]);
         assert_eq!(changed(&report), ["search path"], "{strategy}");
         let mut human = (Vec::new(), Vec::new());
-        let output = wrap_buddy::cli::Output {
+        let output = wrap_buddy::report::Output {
             verbose: true,
             ..Default::default()
         };
-        wrap_buddy::report::human::write(&report, output, &mut human.0, &mut human.1).unwrap();
+        wrap_buddy::commands::wrap::human::write(&report, output, &mut human.0, &mut human.1)
+            .unwrap();
         let text = plain(human.0);
         assert!(text.contains("settings changed: search path\n"), "{text}");
         assert!(

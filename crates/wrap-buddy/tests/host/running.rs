@@ -382,8 +382,11 @@ fn a_loader_that_never_ends_is_not_waited_for() {
     let program = build(&yard, target, "app");
     let loaders = yard.path("loaders");
     fs::create_dir(&loaders).unwrap();
-    let arch = wrap_buddy::arch::find(target.machine, 2).unwrap();
-    let loader = loaders.join(arch.usual_loader_name());
+    let arch = sys::arch::all()
+        .iter()
+        .find(|arch| arch.machine == target.machine)
+        .unwrap();
+    let loader = loaders.join(wrap_buddy::state::loaders::usual_loader_name(arch));
     let run = |arguments: &[&str]| {
         let mut tool = tool(&yard, &built_tool());
         tool.timeout(Duration::from_secs(20)).args(arguments);

@@ -1,19 +1,17 @@
 //! `show`: what was done to a file, in every state it can be in, and the code as another disassembler reads it.
 
+use elf_file::Kind;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
-
-use clap::Parser;
-use wrap_buddy::arch;
-use wrap_buddy::cli::{self, CommandLine};
-use wrap_buddy::inspect::Kind;
+use sys::arch;
+use wrap_buddy::commands::Command as Parsed;
+use wrap_buddy::commands::show::code::disassemble_stub;
+use wrap_buddy::commands::show::show;
+use wrap_buddy::commands::show::view::{EditState, SidecarWay, View};
+use wrap_buddy::commands::status::Condition;
 use wrap_buddy::report::Teller;
-use wrap_buddy::show::code::disassemble_stub;
-use wrap_buddy::show::show;
-use wrap_buddy::show::view::{EditState, SidecarWay, View};
-use wrap_buddy::status::Condition;
 
 use crate::fixture::*;
 
@@ -21,8 +19,8 @@ targets!(the_stub_is_shown_at_its_own_address);
 
 fn views(path: &Path) -> Vec<View> {
     let all = ["wrap-buddy", "show", path.to_str().unwrap()];
-    match CommandLine::parse_from(all).command {
-        Some(cli::Command::Show(look)) => show(&look, &stages(), &Teller::default()).unwrap(),
+    match parsed(all) {
+        Parsed::Show(look) => show(&look, &stages(), &Teller::default()).unwrap(),
         other => panic!("{other:?}"),
     }
 }
@@ -36,7 +34,12 @@ fn view(path: &Path) -> View {
 fn human(view: &View) -> String {
     let mut out = Vec::new();
     let views = std::slice::from_ref(view);
-    wrap_buddy::show::human::write(views, cli::Output::default(), &mut out).unwrap();
+    wrap_buddy::commands::show::human::write(
+        views,
+        wrap_buddy::report::Output::default(),
+        &mut out,
+    )
+    .unwrap();
     plain(out)
 }
 

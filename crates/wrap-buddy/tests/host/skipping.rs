@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-
-use clap::Parser;
-use wrap_buddy::cli::{Cli, Output};
-use wrap_buddy::report::{Status, Teller, human};
+use wrap_buddy::commands::wrap::human;
+use wrap_buddy::plan::outcome::Status;
+use wrap_buddy::report::Output;
+use wrap_buddy::report::Teller;
 
 use crate::fixture::*;
 
@@ -150,9 +150,9 @@ fn an_architecture_without_a_stage_says_how_to_get_it() {
     let yard = Yard::new();
     let foreign = yard.compile(AARCH64, "foreign", MAIN, &[]);
     let arguments = ["wrap-buddy", "--paths", foreign.to_str().unwrap()];
-    let cli = Cli::parse_from(arguments);
+    let cli = wrap_options(arguments);
     let missing = [("aarch64", "install its core library")];
-    let report = wrap_buddy::wrap(&cli, &[], &missing, &Teller::default()).unwrap();
+    let report = wrap_buddy::commands::wrap::wrap(&cli, &[], &missing, &Teller::default()).unwrap();
     assert_eq!(
         reason(&report, Status::Failed),
         "other architecture: this wrap-buddy was built without aarch64: install its core library"
@@ -182,8 +182,9 @@ fn what_starts_as_it_is() {
     let wrap = |more: &[&str]| {
         let path = yard.path("app/main").display().to_string();
         let all = [&["wrap-buddy", "--dry-run", "--paths", &path], more].concat();
-        let cli = Cli::parse_from(all);
-        let report = wrap_buddy::wrap(&cli, &stages(), &[], &Teller::default()).unwrap();
+        let cli = wrap_options(all);
+        let report =
+            wrap_buddy::commands::wrap::wrap(&cli, &stages(), &[], &Teller::default()).unwrap();
         only(&report).clone()
     };
     let interpreter = "--interpreter=/lib64/ld-linux-x86-64.so.2";

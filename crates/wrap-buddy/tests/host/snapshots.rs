@@ -1,15 +1,14 @@
 //! What people read, whole. `SNAPSHOTS=overwrite cargo nextest run -p wrap-buddy snapshots` writes down what is said now.
 
+use snapbox::{assert_data_eq, file};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
-
-use clap::Parser;
-use snapbox::{assert_data_eq, file};
-use wrap_buddy::cli::{self, CommandLine};
-use wrap_buddy::report::{Report, Teller};
-use wrap_buddy::show::show;
-use wrap_buddy::status::status;
+use wrap_buddy::commands::Command as Parsed;
+use wrap_buddy::commands::show::show;
+use wrap_buddy::commands::status::status;
+use wrap_buddy::plan::outcome::Report;
+use wrap_buddy::report::Teller;
 
 use crate::fixture::*;
 
@@ -63,32 +62,33 @@ impl Tree {
         self.said(&self.yard.wrap(&arguments))
     }
 
-    fn command(&self, words: &[&str]) -> cli::Command {
+    fn command(&self, words: &[&str]) -> Parsed {
         let all = ["wrap-buddy"].into_iter().chain(words.iter().copied());
         let paths = [self.app.to_str().unwrap()];
-        CommandLine::parse_from(all.chain(paths)).command.unwrap()
+        parsed(all.chain(paths))
     }
 
     fn restore(&self, words: &[&str]) -> String {
-        let cli::Command::Restore(restore) = self.command(words) else {
+        let Parsed::Restore(restore) = self.command(words) else {
             panic!("another command");
         };
-        let report = wrap_buddy::restore(&restore, &stages(), &Teller::default());
+        let report =
+            wrap_buddy::commands::restore::restore(&restore, &stages(), &Teller::default());
         self.said(&report.unwrap())
     }
 
     fn status(&self) -> String {
-        let cli::Command::Status(look) = self.command(&["status"]) else {
+        let Parsed::Status(look) = self.command(&["status"]) else {
             panic!("another command");
         };
         let files = status(&look, &stages(), &Teller::default()).unwrap();
         let mut out = Vec::new();
-        wrap_buddy::status::write(&files, look.output, &mut out).unwrap();
+        wrap_buddy::commands::status::write(&files, look.output, &mut out).unwrap();
         self.settled(&plain(out))
     }
 
     fn show(&self) -> String {
-        let cli::Command::Show(look) = self.command(&["show"]) else {
+        let Parsed::Show(look) = self.command(&["show"]) else {
             panic!("another command");
         };
         let mut views = show(&look, &stages(), &Teller::default()).unwrap();
@@ -98,15 +98,15 @@ impl Tree {
         views[0].entry_code.truncate(6);
         views[0].edits.retain(|edit| edit.kind != "slot");
         let mut out = Vec::new();
-        wrap_buddy::show::human::write(&views, look.output, &mut out).unwrap();
+        wrap_buddy::commands::show::human::write(&views, look.output, &mut out).unwrap();
         self.settled(&plain(out))
     }
 
     /// What goes to standard output, and what to standard error.
     fn said(&self, report: &Report) -> String {
         let (mut out, mut errors) = (Vec::new(), Vec::new());
-        let output = cli::Output::default();
-        wrap_buddy::report::human::write(report, output, &mut out, &mut errors).unwrap();
+        let output = wrap_buddy::report::Output::default();
+        wrap_buddy::commands::wrap::human::write(report, output, &mut out, &mut errors).unwrap();
         let text = format!("{}--- standard error\n{}", plain(out), plain(errors));
         self.settled(&text)
     }

@@ -1,15 +1,14 @@
 //! Programs wrapped by an earlier version of this tool. What stands in `data/version-1` was written by that version, for a program at
 //! `/opt/example/program`: with the loader in a file, and in the sidecar.
 
+use sidecar::{MAGIC, Sidecar};
 use std::fs;
 use std::path::{Path, PathBuf};
-
-use clap::Parser;
-use sidecar::{MAGIC, Sidecar};
-use wrap_buddy::cli::{self, CommandLine};
-use wrap_buddy::report::{Status, Teller};
-use wrap_buddy::show::show;
-use wrap_buddy::status::{Condition, status};
+use wrap_buddy::commands::Command as Parsed;
+use wrap_buddy::commands::show::show;
+use wrap_buddy::commands::status::{Condition, status};
+use wrap_buddy::plan::outcome::Status;
+use wrap_buddy::report::Teller;
 
 use crate::fixture::*;
 
@@ -26,9 +25,9 @@ const WRAPPED: [(&[u8], &[u8]); 2] = [
     ),
 ];
 
-fn command(words: &[&str]) -> cli::Command {
+fn command(words: &[&str]) -> Parsed {
     let line = ["wrap-buddy"].iter().chain(words);
-    CommandLine::parse_from(line).command.unwrap()
+    parsed(line)
 }
 
 /// A wrapped program of version 1 in a directory of its own, each of them.
@@ -44,10 +43,12 @@ fn each(mut with: impl FnMut(&Yard, &Path, PathBuf)) {
 #[test]
 fn a_program_of_version_1_is_restored() {
     each(|_, path, sidecar| {
-        let cli::Command::Restore(restore) = command(&["restore", path.to_str().unwrap()]) else {
+        let Parsed::Restore(restore) = command(&["restore", path.to_str().unwrap()]) else {
             panic!("restore is a command");
         };
-        let report = wrap_buddy::restore(&restore, &stages(), &Teller::default()).unwrap();
+        let report =
+            wrap_buddy::commands::restore::restore(&restore, &stages(), &Teller::default())
+                .unwrap();
         assert_eq!(only(&report).status, Status::Restored);
         assert!(fs::read(path).unwrap() == ORIGINAL);
         assert!(!sidecar.exists());
@@ -60,7 +61,7 @@ fn a_program_of_version_1_is_known() {
         let bytes = fs::read(sidecar).unwrap();
         let own = Sidecar::parse(&bytes).unwrap().loader().unwrap();
         let path = path.to_str().unwrap();
-        let cli::Command::Status(look) = command(&["status", path]) else {
+        let Parsed::Status(look) = command(&["status", path]) else {
             panic!("status is a command");
         };
         let found = status(&look, &stages(), &Teller::default()).unwrap();
@@ -69,7 +70,7 @@ fn a_program_of_version_1_is_known() {
             found[0].search_path.as_deref(),
             Some("/lib/x86_64-linux-gnu")
         );
-        let cli::Command::Show(look) = command(&["show", path]) else {
+        let Parsed::Show(look) = command(&["show", path]) else {
             panic!("show is a command");
         };
         let view = show(&look, &stages(), &Teller::default())

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use sidecar::{EditKind, Flags, Sidecar, Trailer};
-use wrap_buddy::slot::Place;
+use wrap_buddy::plan::slot::Place;
 
 use crate::fixture::*;
 
@@ -154,7 +154,7 @@ fn without_room_the_entry_moves_into_the_zeros_behind_the_segment() {
         assert!(restored == before, "{}", target.name);
         let again = yard.wrap(&[&"--paths", &program, &"--interpreter", &target.interpreter]);
         assert_eq!(
-            reason(&again, wrap_buddy::report::Status::Skipped),
+            reason(&again, wrap_buddy::plan::outcome::Status::Skipped),
             "already wrapped"
         );
     }
@@ -234,7 +234,7 @@ fn a_file_name_too_long_for_a_sidecar_gets_a_short_one() {
     assert_eq!(Sidecar::parse(&bytes).unwrap().header().id, plan.id);
     let again = yard.wrap(&[&"--paths", &long]);
     assert_eq!(
-        reason(&again, wrap_buddy::report::Status::Skipped),
+        reason(&again, wrap_buddy::plan::outcome::Status::Skipped),
         "already wrapped"
     );
 }

@@ -9,8 +9,10 @@ use std::process::Command;
 
 use nix::sys::resource::{Resource, setrlimit};
 use sidecar::Sidecar;
-use wrap_buddy::cli::Output;
-use wrap_buddy::report::{Status, Teller, human};
+use wrap_buddy::commands::wrap::human;
+use wrap_buddy::plan::outcome::Status;
+use wrap_buddy::report::Output;
+use wrap_buddy::report::Teller;
 
 use crate::fixture::*;
 
@@ -324,7 +326,6 @@ fn more_files_than_can_be_open_at_a_time() {
 fn a_relocatable_program_without_a_loader_directory_is_self_contained() {
     let yard = Yard::new();
     let main = yard.compile(X86_64, "app/main", MAIN, &[]);
-    use clap::Parser;
     let arguments = [
         "wrap-buddy",
         "--relocatable",
@@ -332,8 +333,9 @@ fn a_relocatable_program_without_a_loader_directory_is_self_contained() {
         "--paths",
         main.to_str().unwrap(),
     ];
-    let cli = wrap_buddy::cli::Cli::parse_from(arguments);
-    let report = wrap_buddy::wrap(&cli, &stages(), &[], &Teller::default()).unwrap();
+    let cli = wrap_options(arguments);
+    let report =
+        wrap_buddy::commands::wrap::wrap(&cli, &stages(), &[], &Teller::default()).unwrap();
     assert!(report.installed.is_empty());
     let plan = wrapped(&report);
     assert_eq!(stub(plan).loader, None);

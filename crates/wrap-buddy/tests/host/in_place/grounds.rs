@@ -5,12 +5,12 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::process::Command;
 
+use elf_file::{Room, rooms, sections};
 use object::elf;
 use sidecar::EditKind;
-use wrap_buddy::in_place::{Visibility, Wanted};
-use wrap_buddy::inspect::{Room, rooms, sections};
 use wrap_buddy::plan::FileEdit;
-use wrap_buddy::report::Status;
+use wrap_buddy::plan::edits::{Visibility, Wanted};
+use wrap_buddy::plan::outcome::Status;
 
 use super::memory::Memory;
 use super::subjects::{Kind, Layout, NEEDS, Original, Workshop};

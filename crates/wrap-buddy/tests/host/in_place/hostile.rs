@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 
+use elf_file::{Elf, Source};
 use object::elf;
 use sidecar::{InPlace, InPlaceDraft, Written};
-use wrap_buddy::inspect::{Elf, Source};
-use wrap_buddy::report::Status;
+use wrap_buddy::plan::outcome::Status;
 
 use super::memory::Memory;
 use super::subjects::{Layout, Workshop};

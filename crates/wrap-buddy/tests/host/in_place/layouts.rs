@@ -5,10 +5,10 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
+use elf_file::{Elf, sections};
 use object::elf;
 use sidecar::EditKind;
-use wrap_buddy::in_place::{Visibility, Wanted};
-use wrap_buddy::inspect::{Elf, sections};
+use wrap_buddy::plan::edits::{Visibility, Wanted};
 
 use super::memory::Memory;
 use super::subjects::{Edited, Kind, Layout, Original, Workshop, layouts};

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use elf_file::{Elf, Segment};
 use object::elf;
-use wrap_buddy::inspect::{Elf, Segment};
 
 /// More than any file of these tests takes.
 const MOST: u64 = 1 << 26;

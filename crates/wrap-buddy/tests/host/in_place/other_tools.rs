@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use wrap_buddy::in_place::{Visibility, Wanted};
 use wrap_buddy::plan::Plan;
-use wrap_buddy::report::Status;
+use wrap_buddy::plan::edits::{Visibility, Wanted};
+use wrap_buddy::plan::outcome::Status;
 
 use super::subjects::{Kind, Layout, NEEDS, Original, Search, Workshop};
 use crate::fixture::*;

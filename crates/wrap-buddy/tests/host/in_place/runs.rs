@@ -4,10 +4,10 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use elf_file::{Elf, Source};
 use sidecar::InPlace;
-use wrap_buddy::inspect::{Elf, Source};
 use wrap_buddy::plan::Plan;
-use wrap_buddy::report::{Report, Status};
+use wrap_buddy::plan::outcome::{Report, Status};
 
 use super::subjects::{Kind, Layout, MORE, NEEDS, Search, Workshop};
 use crate::fixture::*;

@@ -5,9 +5,8 @@ use std::ops::Range;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use wrap_buddy::arch;
-use wrap_buddy::in_place::{Changes, Ground, Visibility, Wanted};
-use wrap_buddy::inspect::{Elf, Source};
+use elf_file::{Elf, Source};
+use wrap_buddy::plan::edits::{Changes, Ground, Visibility, Wanted};
 
 use crate::fixture::*;
 
@@ -243,7 +242,7 @@ impl Original {
 
     /// What to say of its ground.
     pub fn on_ground<T>(&self, look: impl FnOnce(&Ground<'_>) -> T) -> Result<T, String> {
-        let arch = arch::find(self.elf.machine, self.elf.class).unwrap();
+        let arch = self.elf.target().arch().unwrap();
         let ground = Ground::new(&self.elf, arch, &mut self.source());
         ground
             .map(|ground| look(&ground))

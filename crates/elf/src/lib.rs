@@ -1,0 +1,487 @@
+//! Reads one ELF file by pread: headers, .dynamic, notes, symbol versions, sections and free room.
+//!
+//! However large the file is, only the blocks that hold these are read. No count or offset of a file is believed before it
+//! was compared with the length of the file.
+
+pub mod bytes;
+mod dynamic;
+mod imports;
+mod kind;
+mod opened;
+mod payload;
+mod property;
+mod sections;
+mod source;
+mod space;
+mod versions;
+
+pub use dynamic::{Dynamic, Filtee, RELR_VERSION};
+pub use imports::imports;
+pub use kind::Kind;
+pub use opened::{Opened, Priority};
+pub use payload::Payload;
+pub use property::has_property;
+pub use sections::{Section, is_called, sections};
+pub use source::{Source, io_reason, open_regular, read_regular};
+pub use space::{PAGE, Room, relocates, rooms, zeros_behind};
+pub use versions::Required;
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
+
+use anyhow::{Context, Result, ensure};
+use object::LittleEndian;
+use object::elf::{self, FileHeader32, FileHeader64};
+use object::pod;
+use object::read::elf::{FileHeader, ProgramHeader};
+pub use sys::arch::ElfTarget;
+
+/// ELF structures are read in this byte order; files of the other one are told apart before.
+const LE: LittleEndian = LittleEndian;
+
+/// Longest PT_INTERP string: PATH_MAX.
+const MAX_INTERP: u64 = 4096;
+
+/// What a file is, from its first bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// An ELF file, whose header may still be nonsense.
+    Elf {
+        /// The processor and ABI that it is for.
+        target: ElfTarget,
+        /// EI_DATA says so.
+        little_endian: bool,
+    },
+    /// Begins with ELF's magic, and has no ELF header, and why not.
+    Malformed(String),
+    /// Begins with `#!`; the line is the rest of it.
+    Script(String),
+    /// Anything else.
+    Other,
+}
+
+/// One program header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// `p_type`.
+    pub kind: u32,
+    /// `p_flags`.
+    pub flags: u32,
+    /// `p_offset`.
+    pub offset: u64,
+    /// `p_vaddr`.
+    pub address: u64,
+    /// `p_filesz`.
+    pub file_len: u64,
+    /// `p_memsz`.
+    pub memory_len: u64,
+    /// `p_align`.
+    pub align: u64,
+}
+
+/// The dynamic linker a program asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interp {
+    /// Which program header is the PT_INTERP.
+    pub index: usize,
+    /// The path in it.
+    pub path: OsString,
+}
+
+/// Device and inode of a file.
+pub type Inode = (u64, u64);
+
+/// What was read of an ELF file.
+#[derive(Clone, Debug)]
+pub struct Elf {
+    /// Which file it was; none for one that is only presumed.
+    pub inode: Option<Inode>,
+    /// `e_machine`.
+    pub machine: u16,
+    /// EI_CLASS.
+    pub class: u8,
+    /// EI_OSABI.
+    pub os_abi: u8,
+    /// `e_type`.
+    pub kind: u16,
+    /// `e_entry`.
+    pub entry: u64,
+    /// Length of the file in bytes.
+    pub file_len: u64,
+    /// The ELF header as it is in the file.
+    pub header: Vec<u8>,
+    /// `e_phoff`.
+    pub phoff: u64,
+    /// The program header table as it is in the file.
+    pub program_headers: Vec<u8>,
+    /// The same, decoded.
+    pub segments: Vec<Segment>,
+    /// `e_shoff`, `e_shentsize`, `e_shnum`.
+    pub sections: (u64, u64, u64),
+    /// PT_INTERP.
+    pub interp: Option<Interp>,
+    /// PT_DYNAMIC.
+    pub dynamic: Option<Dynamic>,
+    /// Libraries that it says it opens while it runs.
+    pub opened: Vec<Opened>,
+}
+
+/// Looks at the first bytes only.
+pub fn identify(source: &mut Source) -> Result<Identity> {
+    let head = source.read(0, source.file_len().min(128))?;
+    if head.starts_with(b"#!") {
+        let line = head[2..].split(|&byte| byte == b'\n').next();
+        let line = String::from_utf8_lossy(line.unwrap_or_default());
+        return Ok(Identity::Script(line.trim().to_owned()));
+    }
+    if !head.starts_with(&elf::ELFMAG) {
+        return Ok(Identity::Other);
+    }
+    let header_len = match head.get(4) {
+        Some(&elf::ELFCLASS64) => size_of::<FileHeader64<LittleEndian>>(),
+        // The shorter of the two.
+        _ => size_of::<FileHeader32<LittleEndian>>(),
+    };
+    if head.len() < header_len {
+        let len = head.len();
+        return Ok(Identity::Malformed(format!(
+            "truncated: its ELF header takes {header_len} bytes, and the file has {len}"
+        )));
+    }
+    let (class, order) = (head[4], head[5]);
+    if let Err(error) = checked_class(class) {
+        return Ok(Identity::Malformed(format!("{error:#}")));
+    }
+    let machine = [head[18], head[19]];
+    let machine = match order {
+        elf::ELFDATA2LSB => u16::from_le_bytes(machine),
+        elf::ELFDATA2MSB => u16::from_be_bytes(machine),
+        _ => return Ok(Identity::Malformed(format!("its EI_DATA is {order}"))),
+    };
+    Ok(Identity::Elf {
+        target: ElfTarget { machine, class },
+        little_endian: order == elf::ELFDATA2LSB,
+    })
+}
+
+/// ELFCLASS32 or ELFCLASS64.
+fn class_of(source: &mut Source) -> Result<u8> {
+    checked_class(source.read(4, 1)?[0])
+}
+
+fn checked_class(class: u8) -> Result<u8> {
+    ensure!(
+        [elf::ELFCLASS32, elf::ELFCLASS64].contains(&class),
+        "its EI_CLASS is {class}"
+    );
+    Ok(class)
+}
+
+/// What says where all else is.
+struct Head {
+    /// The ELF header.
+    header: Vec<u8>,
+    program_headers: Vec<u8>,
+    segments: Vec<Segment>,
+}
+
+impl Head {
+    fn read<H: FileHeader<Endian = LittleEndian>>(source: &mut Source) -> Result<Self> {
+        let raw_header = source
+            .read(0, size_of::<H>() as u64)
+            .context("the ELF header")?;
+        let (header, _) = pod_of::<H>(&raw_header)?;
+        let count = header.e_phnum(LE);
+        let entry_len = size_of::<H::ProgramHeader>() as u64;
+        ensure!(
+            count != elf::PN_XNUM,
+            "it has more than 65534 program headers"
+        );
+        ensure!(
+            count == 0 || u64::from(header.e_phentsize(LE)) == entry_len,
+            "its e_phentsize is {}, not {entry_len}",
+            header.e_phentsize(LE)
+        );
+        let program_headers = source
+            .read(header.e_phoff(LE).into(), entry_len * u64::from(count))
+            .context("the program headers")?;
+        let table = pod::slice_from_all_bytes::<H::ProgramHeader>(&program_headers)
+            .map_err(|()| anyhow::anyhow!("the program headers"))?;
+        let segments = table.iter().map(Segment::decode).collect();
+        Ok(Self {
+            header: raw_header,
+            program_headers,
+            segments,
+        })
+    }
+}
+
+/// Whether a little-endian ELF file is a program beyond doubt, by as little of it as that takes; see [`identify`].
+///
+/// # Errors
+/// As [`Elf::read`].
+pub fn is_surely_program(source: &mut Source) -> Result<bool> {
+    match class_of(source)? {
+        elf::ELFCLASS32 => is_program_of_class::<FileHeader32<LittleEndian>>(source),
+        _ => is_program_of_class::<FileHeader64<LittleEndian>>(source),
+    }
+}
+
+fn is_program_of_class<H: FileHeader<Endian = LittleEndian>>(source: &mut Source) -> Result<bool> {
+    let head = Head::read::<H>(source)?;
+    let (header, _) = pod_of::<H>(&head.header)?;
+    let mut segments = head.segments.iter();
+    Ok(match header.e_type(LE) {
+        elf::ET_EXEC => true,
+        // Libraries have a PT_INTERP as well if they print something when started.
+        elf::ET_DYN => {
+            segments.any(|segment| segment.kind == elf::PT_INTERP)
+                && dynamic::is_pie::<H>(source, &head.segments)?
+        }
+        _ => false,
+    })
+}
+
+impl Elf {
+    /// A shared library of which nothing is known but what it is for.
+    pub fn of_target(target: ElfTarget) -> Self {
+        Self {
+            inode: None,
+            machine: target.machine,
+            class: target.class,
+            os_abi: elf::ELFOSABI_SYSV,
+            kind: elf::ET_DYN,
+            entry: 0,
+            file_len: 0,
+            header: Vec::new(),
+            phoff: 0,
+            program_headers: Vec::new(),
+            segments: Vec::new(),
+            sections: (0, 0, 0),
+            interp: None,
+            dynamic: None,
+            opened: Vec::new(),
+        }
+    }
+
+    /// Reads a little-endian ELF file; see [`identify`].
+    ///
+    /// # Errors
+    /// When a structure lies outside the file, overlaps what it must not, or is absurdly large.
+    pub fn read(source: &mut Source) -> Result<Self> {
+        match class_of(source)? {
+            elf::ELFCLASS32 => Self::of_class::<FileHeader32<LittleEndian>>(source),
+            _ => Self::of_class::<FileHeader64<LittleEndian>>(source),
+        }
+    }
+
+    fn of_class<H: FileHeader<Endian = LittleEndian>>(source: &mut Source) -> Result<Self> {
+        let Head {
+            header: raw_header,
+            program_headers,
+            segments,
+        } = Head::read::<H>(source)?;
+        let (header, _) = pod_of::<H>(&raw_header)?;
+        // Nothing else tells a file that was not downloaded to its end.
+        let end = loads(&segments).map(Segment::file_end).max().unwrap_or(0);
+        ensure!(
+            end <= source.file_len(),
+            "its segments take {end} bytes, but the file ends at {}: it was cut short",
+            source.file_len()
+        );
+        let interp = read_interp(source, &segments)?;
+        let dynamic = Dynamic::read::<H>(source, &segments).context(".dynamic")?;
+        let opened = opened::read(source, &segments);
+        let metadata = source.metadata();
+        Ok(Self {
+            inode: Some((metadata.dev(), metadata.ino())),
+            machine: header.e_machine(LE),
+            class: header.e_ident().class,
+            os_abi: header.e_ident().os_abi,
+            kind: header.e_type(LE),
+            entry: header.e_entry(LE).into(),
+            file_len: source.file_len(),
+            phoff: header.e_phoff(LE).into(),
+            sections: (
+                header.e_shoff(LE).into(),
+                u64::from(header.e_shentsize(LE)),
+                u64::from(header.e_shnum(LE)),
+            ),
+            header: raw_header,
+            program_headers,
+            segments,
+            interp,
+            dynamic,
+            opened,
+        })
+    }
+
+    /// The processor and ABI that it is for.
+    pub fn target(&self) -> ElfTarget {
+        ElfTarget {
+            machine: self.machine,
+            class: self.class,
+        }
+    }
+
+    /// The PT_LOAD segments.
+    pub fn loads(&self) -> impl Iterator<Item = &Segment> {
+        loads(&self.segments)
+    }
+
+    /// Whether the file has code according to its headers, but not in its bytes.
+    pub fn is_debug_information(&self) -> bool {
+        let mut code = self
+            .loads()
+            .filter(|load| load.flags & elf::PF_X != 0 && load.memory_len > 0)
+            .peekable();
+        code.peek().is_some() && code.all(|load| load.file_len == 0)
+    }
+
+    /// Where in the file the byte at virtual address `address` is loaded from.
+    pub fn offset_of(&self, address: u64) -> Option<u64> {
+        offset_of(&self.segments, address).filter(|&offset| offset < self.file_len)
+    }
+
+    /// The PT_LOAD that the byte at virtual address `address` is loaded with, from the file.
+    pub fn load_of(&self, address: u64) -> Option<&Segment> {
+        locate(&self.segments, address).map(|(load, _)| load)
+    }
+
+    /// PT_DYNAMIC, if what it describes is loaded.
+    pub fn loaded_dynamic(&self) -> Option<(&Dynamic, &Segment)> {
+        let dynamic = self.dynamic.as_ref()?;
+        let mut segments = self.segments.iter();
+        let segment = segments.find(|segment| segment.kind == elf::PT_DYNAMIC)?;
+        let end = segment.address.checked_add(segment.file_len)?;
+        let last = end.checked_sub(1)?;
+        let loaded = self.offset_of(segment.address) == Some(segment.offset)
+            && self.offset_of(last) == segment.file_end().checked_sub(1);
+        loaded.then_some((dynamic, segment))
+    }
+
+    /// Bytes of an address: 8 or 4.
+    pub fn word(&self) -> usize {
+        if self.class == elf::ELFCLASS64 { 8 } else { 4 }
+    }
+
+    /// DT_SONAME.
+    pub fn soname(&self) -> Option<&OsString> {
+        self.dynamic.as_ref()?.soname.as_ref()
+    }
+
+    /// DT_NEEDED, in order.
+    pub fn needed(&self) -> &[OsString] {
+        self.dynamic.as_ref().map_or(&[], |dynamic| &dynamic.needed)
+    }
+
+    /// DT_FILTER and DT_AUXILIARY, in order.
+    pub fn filtees(&self) -> &[Filtee] {
+        self.dynamic
+            .as_ref()
+            .map_or(&[], |dynamic| &dynamic.filtees)
+    }
+}
+
+impl Segment {
+    fn decode<P: ProgramHeader<Endian = LittleEndian>>(header: &P) -> Self {
+        Self {
+            kind: header.p_type(LE),
+            flags: header.p_flags(LE),
+            offset: header.p_offset(LE).into(),
+            address: header.p_vaddr(LE).into(),
+            file_len: header.p_filesz(LE).into(),
+            memory_len: header.p_memsz(LE).into(),
+            align: header.p_align(LE).into(),
+        }
+    }
+
+    /// Whether the byte at virtual address `address` is among its bytes in the file.
+    pub fn contains(&self, address: u64) -> bool {
+        address
+            .checked_sub(self.address)
+            .is_some_and(|into| into < self.file_len)
+    }
+
+    /// End of its bytes in the file.
+    pub fn file_end(&self) -> u64 {
+        self.offset.saturating_add(self.file_len)
+    }
+
+    /// End of what is loaded with it, in the file. The kernel maps whole pages (fs/binfmt_elf.c, elf_map), so that this is the end of
+    /// the last one; where the segment has more memory than bytes in the file, it clears what follows those.
+    fn loaded_end(&self) -> u64 {
+        let congruent = self.offset % PAGE == self.address % PAGE;
+        let whole = self.memory_len == self.file_len && congruent && self.file_len > 0;
+        match self.file_end().checked_next_multiple_of(PAGE) {
+            Some(end) if whole => end,
+            _ => self.file_end(),
+        }
+    }
+
+    /// Whether it begins on the page of `address`: then it is mapped over what a segment in front of it has there.
+    fn begins_on_page_of(&self, address: u64) -> bool {
+        self.address / PAGE == address / PAGE
+    }
+}
+
+fn loads(segments: &[Segment]) -> impl Iterator<Item = &Segment> {
+    segments
+        .iter()
+        .filter(|segment| segment.kind == elf::PT_LOAD)
+}
+
+/// The PT_LOAD that the byte at `address` is loaded with, and where it is in the file: among the bytes of a segment, or else in the
+/// rest of their last page, unless another segment is mapped over that. Whether the file is as long is for the reader to see.
+fn locate(segments: &[Segment], address: u64) -> Option<(&Segment, u64)> {
+    let offset_in = |load: &Segment| load.offset.checked_add(address.checked_sub(load.address)?);
+    let inside = loads(segments).find(|load| load.contains(address));
+    let load = inside.or_else(|| {
+        loads(segments).find(|load| {
+            let behind = offset_in(load).is_some_and(|offset| offset < load.loaded_end());
+            let mut others = loads(segments).filter(|other| *other != *load);
+            behind && !others.any(|other| other.begins_on_page_of(address))
+        })
+    })?;
+    Some((load, offset_in(load)?))
+}
+
+fn offset_of(segments: &[Segment], address: u64) -> Option<u64> {
+    locate(segments, address).map(|(_, offset)| offset)
+}
+
+/// Where a string at `address` starts in the file, and where what is loaded with it ends.
+fn string_range(segments: &[Segment], address: u64) -> Option<(u64, u64)> {
+    let (load, offset) = locate(segments, address)?;
+    Some((offset, load.loaded_end()))
+}
+
+fn read_interp(source: &mut Source, segments: &[Segment]) -> Result<Option<Interp>> {
+    let segments = segments.iter().enumerate();
+    let mut all = segments.filter(|(_, segment)| segment.kind == elf::PT_INTERP);
+    let found = all.next();
+    // The kernel takes the first, and would take the next once that is gone.
+    ensure!(all.next().is_none(), "it has more than one PT_INTERP");
+    // In a file of separate debug information the headers are there and the bytes are not.
+    let Some((index, segment)) = found.filter(|(_, segment)| segment.file_len > 0) else {
+        return Ok(None);
+    };
+    ensure!(
+        (2..=MAX_INTERP).contains(&segment.file_len),
+        "its PT_INTERP is {} bytes long",
+        segment.file_len
+    );
+    let path = source
+        .string(segment.offset, segment.file_end(), MAX_INTERP)
+        .context("PT_INTERP")?;
+    Ok(Some(Interp {
+        index,
+        path: OsString::from_vec(path),
+    }))
+}
+
+/// The structure at the front of `bytes`, and what follows it.
+fn pod_of<T: object::Pod>(bytes: &[u8]) -> Result<(&T, &[u8])> {
+    pod::from_bytes(bytes).map_err(|()| anyhow::anyhow!("a structure is cut short"))
+}

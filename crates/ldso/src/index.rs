@@ -1,0 +1,63 @@
+//! The libraries in a directory, by file name and DT_SONAME.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use elf_file::{Elf, ElfTarget, Identity, Source, identify};
+use object::elf;
+use rayon::prelude::*;
+
+/// A library in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Card {
+    /// Its file name.
+    pub name: OsString,
+    /// DT_SONAME.
+    pub soname: Option<OsString>,
+    /// The processor and ABI that it is for.
+    pub target: ElfTarget,
+}
+
+/// The libraries in each of `all`, as [`directory`] has them.
+pub fn directories(all: &[PathBuf]) -> Vec<Vec<Card>> {
+    all.par_iter().map(|one| directory(one)).collect()
+}
+
+/// The libraries in `directory`, those below it left out, in the order of their names. Works on all processors.
+pub fn directory(directory: &Path) -> Vec<Card> {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    let mut names: Vec<OsString> = entries
+        .flatten()
+        .filter(|entry| !entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.file_name())
+        .collect();
+    names.sort_unstable();
+    let cards = names.into_par_iter().with_min_len(32);
+    cards
+        .filter_map(|name| {
+            let elf = read_library(&directory.join(&name))?;
+            Some(Card {
+                name,
+                soname: elf.soname().cloned(),
+                target: elf.target(),
+            })
+        })
+        .collect()
+}
+
+/// The shared library at `path`; none for anything else.
+fn read_library(path: &Path) -> Option<Elf> {
+    let mut source = Source::open(path).ok()?;
+    let Identity::Elf {
+        little_endian: true,
+        ..
+    } = identify(&mut source).ok()?
+    else {
+        return None;
+    };
+    let elf = Elf::read(&mut source).ok()?;
+    (elf.kind == elf::ET_DYN).then_some(elf)
+}

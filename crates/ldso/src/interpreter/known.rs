@@ -1,0 +1,244 @@
+//! The dynamic linkers at hand. Those of the running system are looked at when a program needs them, not before.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use anyhow::Result;
+
+use super::{Interpreter, Libc};
+use crate::root::Root;
+use elf_file::{Elf, Source};
+use sys::arch::{self, Arch};
+
+/// Programs every system has, the first of them this tool: what they ask for is the system's dynamic linker.
+const ASKERS: [&str; 3] = ["/proc/self/exe", "/bin/sh", "/usr/bin/env"];
+
+/// How a program and the known dynamic linkers go together.
+#[derive(Debug)]
+pub enum Fit<'a> {
+    /// This one.
+    Fits(&'a Interpreter),
+    /// There is one for this architecture, but of the named libc.
+    OtherLibc(Libc),
+    /// There are some, but none for this architecture.
+    OtherArchitecture,
+    /// There is none at all.
+    NoneKnown,
+}
+
+/// A place where a dynamic linker may be.
+#[derive(Debug)]
+enum Lead {
+    /// Where this program's PT_INTERP says.
+    AskedForBy(&'static str),
+    /// Where those for this architecture usually are.
+    Usual(&'static Arch, &'static str),
+    /// Where the user, or who built this tool, said.
+    Named,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    lead: Lead,
+    interpreter: OnceLock<Option<Interpreter>>,
+}
+
+/// The dynamic linkers at hand, in order of preference.
+#[derive(Debug)]
+pub struct Interpreters {
+    root: Root,
+    candidates: Vec<Candidate>,
+    outcome: Mutex<Outcome>,
+}
+
+/// What the files that were looked at came to.
+#[derive(Debug, Default)]
+struct Outcome {
+    /// Whether there was one for any of them.
+    fits: bool,
+    /// What those are for that there was none for.
+    wanted: BTreeSet<String>,
+}
+
+impl Interpreters {
+    /// Those the user named or, if none, the ones compiled in or, if none, the running system's.
+    ///
+    /// # Errors
+    /// When one that was named is none.
+    pub fn find(named: &[PathBuf]) -> Result<Self> {
+        Self::find_in(&Root::default(), named)
+    }
+
+    /// Those in `root`.
+    ///
+    /// # Errors
+    /// As [`Interpreters::find`].
+    pub fn find_in(root: &Root, named: &[PathBuf]) -> Result<Self> {
+        if !named.is_empty() {
+            return Self::named(root, named.iter().map(|path| without_newline(path)));
+        }
+        if let Some(compiled_in) = option_env!("WRAP_BUDDY_INTERP").filter(|_| root.is_own()) {
+            let paths = compiled_in.trim().split(':');
+            let paths = paths.filter(|path| !path.is_empty()).map(PathBuf::from);
+            return Self::named(root, paths);
+        }
+        let askers = ASKERS.into_iter().map(Lead::AskedForBy);
+        let usual = arch::all().iter().flat_map(|arch| {
+            let paths = arch.known_interpreters.iter();
+            paths.map(move |path| Lead::Usual(arch, path))
+        });
+        let candidates = askers.chain(usual).map(|lead| Candidate {
+            lead,
+            interpreter: OnceLock::new(),
+        });
+        Ok(Self {
+            root: root.clone(),
+            candidates: candidates.collect(),
+            outcome: Mutex::default(),
+        })
+    }
+
+    fn named(root: &Root, paths: impl Iterator<Item = PathBuf>) -> Result<Self> {
+        let candidates = paths.map(|path| {
+            let path = std::path::absolute(path)?;
+            Ok(Candidate {
+                lead: Lead::Named,
+                interpreter: OnceLock::from(Some(Interpreter::open_in(root, &path)?)),
+            })
+        });
+        Ok(Self {
+            root: root.clone(),
+            candidates: candidates.collect::<Result<_>>()?,
+            outcome: Mutex::default(),
+        })
+    }
+
+    /// The first with the machine, class and libc of a file that asks for `wanted`; none: any libc will do.
+    pub fn fitting(&self, program: &Elf, wanted: Option<Libc>) -> Fit<'_> {
+        let fit = self.find_fitting(program, wanted);
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        match fit {
+            Fit::Fits(_) => outcome.fits = true,
+            _ if outcome.fits => {}
+            _ => {
+                let kind = kind(program, wanted);
+                outcome.wanted.insert(kind);
+            }
+        }
+        fit
+    }
+
+    /// Why none of them is of any use for the files that [`Interpreters::fitting`] was asked about; none if one is, or if it was
+    /// asked about no file.
+    pub fn mismatch(&self) -> Option<String> {
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        if outcome.fits || outcome.wanted.is_empty() {
+            return None;
+        }
+        let known = self.candidates.iter();
+        let known = known.filter_map(|one| one.interpreter(&self.root));
+        let known = known.map(|one| {
+            let kind = kind(&one.elf, Some(one.libc));
+            format!("{} is for {kind}", one.path.display())
+        });
+        let known: Vec<String> = known.collect();
+        let wanted: Vec<&str> = outcome.wanted.iter().map(String::as_str).collect();
+        Some(format!(
+            "{}, and the files here are for {}: pass a dynamic linker of that kind",
+            known.join(", "),
+            wanted.join(", ")
+        ))
+    }
+
+    fn find_fitting(&self, program: &Elf, wanted: Option<Libc>) -> Fit<'_> {
+        let of_architecture = || {
+            let candidates = self.candidates.iter();
+            let worth_a_look = candidates.filter(|candidate| candidate.may_fit(program));
+            worth_a_look
+                .filter_map(|candidate| candidate.interpreter(&self.root))
+                .filter(|known| known.fits(program))
+        };
+        let suits = |known: &&Interpreter| wanted.is_none_or(|wanted| known.libc == wanted);
+        if let Some(fits) = of_architecture().find(suits) {
+            return Fit::Fits(fits);
+        }
+        if let Some(other) = of_architecture().next() {
+            return Fit::OtherLibc(other.libc);
+        }
+        match self
+            .candidates
+            .iter()
+            .any(|one| one.interpreter(&self.root).is_some())
+        {
+            true => Fit::OtherArchitecture,
+            false => Fit::NoneKnown,
+        }
+    }
+}
+
+impl Candidate {
+    /// Whether it may be for the architecture of `program`, before anything was read.
+    fn may_fit(&self, program: &Elf) -> bool {
+        match self.lead {
+            Lead::Usual(arch, _) => arch.target() == program.target(),
+            Lead::AskedForBy(_) | Lead::Named => true,
+        }
+    }
+
+    fn interpreter(&self, root: &Root) -> Option<&Interpreter> {
+        let look = || match self.lead {
+            Lead::AskedForBy(program) => {
+                let program = root.on_host(Path::new(program));
+                let elf = Elf::read(&mut Source::open(&program).ok()?).ok()?;
+                Interpreter::open_in(root, Path::new(&elf.interp?.path)).ok()
+            }
+            Lead::Usual(_, path) => Interpreter::open_in(root, Path::new(path)).ok(),
+            Lead::Named => None,
+        };
+        self.interpreter.get_or_init(look).as_ref()
+    }
+}
+
+/// In words: machine, class, and C library if that is known.
+fn kind(elf: &Elf, libc: Option<Libc>) -> String {
+    let machine = elf.target().to_string();
+    match libc {
+        Some(libc) => format!("{machine} ({})", libc.name()),
+        None => machine,
+    }
+}
+
+/// `--interpreter "$(cat $NIX_CC/nix-support/dynamic-linker)"` is often passed without the shell's trimming.
+fn without_newline(path: &Path) -> PathBuf {
+    let bytes = path.as_os_str().as_bytes();
+    let end = bytes.iter().rposition(|byte| !b"\n\r".contains(byte));
+    PathBuf::from(OsStr::from_bytes(&bytes[..end.map_or(0, |last| last + 1)]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newline_behind_the_path_is_not_part_of_it() {
+        assert_eq!(without_newline(Path::new("/a/b\n")), Path::new("/a/b"));
+        assert_eq!(without_newline(Path::new("/a/b\r\n")), Path::new("/a/b"));
+        assert_eq!(without_newline(Path::new("/a b")), Path::new("/a b"));
+    }
+
+    #[test]
+    fn only_what_a_program_needs_is_looked_at() {
+        let known = Interpreters::find(&[]).unwrap();
+        let this = Elf::read(&mut Source::open(Path::new("/proc/self/exe")).unwrap()).unwrap();
+        let wanted = Libc::of_interpreter(Path::new(&this.interp.as_ref().unwrap().path));
+        assert!(matches!(known.fitting(&this, Some(wanted)), Fit::Fits(_)));
+        let looked_at = known
+            .candidates
+            .iter()
+            .filter(|one| one.interpreter.get().is_some());
+        assert_eq!(looked_at.count(), 1);
+    }
+}

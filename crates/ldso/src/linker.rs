@@ -1,0 +1,498 @@
+//! Where a dynamic linker looks for a library, and in which order: glibc's and musl's own rules.
+//!
+//! glibc elf/dl-load.c, _dl_map_object: DT_RPATH of the file that asks, of those that had it loaded, and of the program,
+//! unless the file has a DT_RUNPATH, which makes its DT_RPATH count for nothing (elf/get-dynamic-info.h); LD_LIBRARY_PATH;
+//! DT_RUNPATH of the file that asks; ld.so.cache; the default directories, which DF_1_NODEFLIB forbids. Each directory's
+//! subdirectories for the processor come before itself (open_path).
+//!
+//! musl ldso/dynlink.c, load_library: LD_LIBRARY_PATH; DT_RUNPATH or else DT_RPATH of the file that asks, and of those that
+//! had it loaded; the list in `/etc/ld-musl-ARCH.path`. The first file of that name counts, even for another machine.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use crate::cache::Cache;
+use crate::finds::{Finder, Finds};
+use crate::found::{Asker, Found, Near, Rule, SearchPath, Step, Told, Uncached};
+use crate::interpreter::{Interpreter, Libc};
+use crate::processor::{Processor, Subdirectories};
+use crate::shelf::{Misfit, Probe, Shelf, misfit};
+use crate::tokens::{Tokens, expand};
+use elf_file::bytes;
+use elf_file::{Elf, Filtee, read_regular};
+use sys::arch::Arch;
+
+/// Bytes of an `ld.so.preload` at most.
+const MAX_PRELOAD: u64 = 1 << 20;
+
+/// What is settled before a search begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Surroundings {
+    /// LD_LIBRARY_PATH.
+    pub library_path: Vec<PathBuf>,
+    /// LD_PRELOAD.
+    pub preload: Vec<OsString>,
+    /// The processor.
+    pub processor: Processor,
+    /// Whether ld.so.cache is not the one that there will be.
+    pub without_cache: bool,
+    /// Whether to go on where ld.so would take a library of another libc, or fail over something that is no library:
+    /// there is a choice of directories yet.
+    pub is_plan: bool,
+}
+
+/// A dynamic linker about to look for libraries.
+pub struct Linker<'a> {
+    /// Which one.
+    pub interpreter: &'a Interpreter,
+    /// Of which architecture.
+    pub arch: &'static Arch,
+    shelf: &'a Shelf,
+    surroundings: &'a Surroundings,
+    subdirectories: OnceLock<Subdirectories>,
+    cache: OnceLock<Option<Arc<Cache>>>,
+    finds: Arc<Finds>,
+}
+
+impl<'a> Linker<'a> {
+    /// Nothing is read yet. None for an interpreter of an architecture without a row.
+    pub fn new(
+        interpreter: &'a Interpreter,
+        shelf: &'a Shelf,
+        surroundings: &'a Surroundings,
+    ) -> Option<Self> {
+        Some(Self {
+            interpreter,
+            arch: interpreter.elf.target().arch()?,
+            shelf,
+            surroundings,
+            subdirectories: OnceLock::new(),
+            cache: OnceLock::new(),
+            finds: shelf.finds(Finder {
+                interpreter: interpreter.path.clone(),
+                target: interpreter.elf.target(),
+                libc: interpreter.libc,
+                surroundings: surroundings.clone(),
+            }),
+        })
+    }
+
+    /// What it substitutes in a search path; `text` is one.
+    pub fn tokens(&self, text: &[u8]) -> Tokens {
+        // Takes reading ld.so.
+        let asks = bytes::contain(text, b"LIB");
+        let known = asks
+            .then(|| self.interpreter.built_in().lib_token)
+            .flatten();
+        Tokens {
+            lib: known.map_or(self.arch.lib_tokens.to_vec(), |known| vec![known]),
+            platform: self.surroundings.processor.platform(self.arch),
+        }
+    }
+
+    /// The search path that the file `elf`, opened as `path`, has itself.
+    pub fn search_path(&self, path: &Path, elf: &Elf) -> SearchPath {
+        let Some(dynamic) = &elf.dynamic else {
+            return SearchPath::default();
+        };
+        let text = dynamic
+            .search_path()
+            .map_or(&b""[..], |text| text.as_bytes());
+        SearchPath {
+            directories: self.directories(text, path),
+            is_runpath: dynamic.runpath.is_some(),
+        }
+    }
+
+    fn directories(&self, text: &[u8], path: &Path) -> Vec<PathBuf> {
+        if self.interpreter.libc == Libc::Musl && has_foreign_token(text) {
+            return Vec::new();
+        }
+        // ld.so takes $ORIGIN from the path it opened, symbolic links and all.
+        let origin = path.parent().unwrap_or(Path::new("/"));
+        let tokens = self.tokens(text);
+        let entries = text.split(|&byte| byte == b':');
+        let entries = entries.filter(|entry| !entry.is_empty());
+        entries
+            .flat_map(|entry| expand(entry, origin, &tokens))
+            .collect()
+    }
+
+    /// Whether it looks in its default directories on behalf of the file `elf`: not for one with DF_1_NODEFLIB, which musl
+    /// does not know.
+    pub fn has_defaults(&self, elf: &Elf) -> bool {
+        let dynamic = elf.dynamic.as_ref();
+        let forbids = dynamic.is_some_and(|dynamic| dynamic.no_default_directories);
+        !forbids || self.interpreter.libc == Libc::Musl
+    }
+
+    /// Which directories are searched because somebody says so. `chain` are the search paths of the file that asks, of the
+    /// one that had it loaded, and so on, up to the program.
+    pub fn told<'p>(&self, chain: impl IntoIterator<Item = &'p SearchPath>) -> Arc<Told> {
+        self.finds.told(self.steps(chain))
+    }
+
+    /// The list of these directories.
+    pub fn list(&self, steps: Vec<Step>) -> Arc<Told> {
+        self.finds.told(steps)
+    }
+
+    fn steps<'p>(&self, chain: impl IntoIterator<Item = &'p SearchPath>) -> Vec<Step> {
+        let step = |rule, list| {
+            move |directory: &PathBuf| Step {
+                directory: directory.clone(),
+                rule,
+                list,
+            }
+        };
+        let environment = self.surroundings.library_path.iter();
+        let environment = environment.map(step(Rule::LibraryPath, 0));
+        let mut chain = chain.into_iter();
+        let Some(own) = chain.next() else {
+            return environment.collect();
+        };
+        let rule = match own.is_runpath {
+            true => Rule::Runpath,
+            false => Rule::Rpath,
+        };
+        let paths = own.directories.iter().map(step(rule, 0));
+        let is_musl = self.interpreter.libc == Libc::Musl;
+        if own.is_runpath && !is_musl {
+            return environment.chain(paths).collect();
+        }
+        let inherited = chain.zip(1..);
+        let inherited = inherited.filter(|(path, _)| is_musl || !path.is_runpath);
+        let inherited =
+            inherited.flat_map(|(path, list)| path.directories.iter().map(step(Rule::Rpath, list)));
+        if is_musl {
+            return environment.chain(paths).chain(inherited).collect();
+        }
+        paths.chain(inherited).chain(environment).collect()
+    }
+
+    /// Looks for `name`, which the file `asker` needs: where it is `told` to, one list after the other, and then by itself, in
+    /// default directories unless the file forbids that.
+    ///
+    /// # Errors
+    /// With the files that come close, in the order of the search.
+    pub fn find(
+        &self,
+        name: &OsStr,
+        asker: Asker<'_>,
+        told: &[&Told],
+    ) -> Result<Found, Arc<[Near]>> {
+        let search = || self.search_for(name, asker, told);
+        match name.as_bytes().contains(&b'/') {
+            // Where that leads depends on the file.
+            true => search(),
+            false => {
+                let has_defaults = self.has_defaults(asker.elf);
+                self.finds.remembered(name, told, has_defaults, search)
+            }
+        }
+    }
+
+    fn search_for(
+        &self,
+        name: &OsStr,
+        asker: Asker<'_>,
+        told: &[&Told],
+    ) -> Result<Found, Arc<[Near]>> {
+        let mut nears = Vec::new();
+        if name.as_bytes().contains(&b'/') {
+            // A path, not a name to be searched for; a relative one depends on where the program is started.
+            let origin = asker.path.parent().unwrap_or(Path::new("/"));
+            for path in expand(name.as_bytes(), origin, &self.tokens(name.as_bytes())) {
+                if let Verdict::Found(elf) = self.look(&path, &mut nears) {
+                    return Ok(found(path, elf, Rule::Path, None));
+                }
+            }
+            return Err(nears.into());
+        }
+        let by_itself = std::iter::once_with(|| self.by_itself(name, asker));
+        let told = told.iter().flat_map(|told| &told.steps);
+        let told = told.map(|step| (Place::Directory(&step.directory, step.rule), step.list));
+        let by_itself = by_itself.flatten().map(|place| (place, 0));
+        let mut ended = None;
+        for (place, list) in told.chain(by_itself) {
+            let list = (place.rule(), list);
+            if ended == Some(list) {
+                continue;
+            }
+            match self.search(name, place, &mut nears) {
+                Ok(None) => {}
+                Ok(Some(found)) => return Ok(found),
+                Err(Stop::List) => ended = Some(list),
+                Err(Stop::Search) => break,
+            }
+        }
+        Err(nears.into())
+    }
+
+    /// What it searches by itself takes reading it.
+    fn by_itself(&self, name: &OsStr, asker: Asker<'_>) -> Vec<Place<'_>> {
+        let default = &self.interpreter.built_in().default;
+        let with_defaults = self.has_defaults(asker.elf);
+        let cached = self.cached(name);
+        let cached = cached.filter(|path| with_defaults || !self.is_default(path));
+        let defaults = default.iter().filter(|_| with_defaults);
+        let defaults = defaults.map(|default| Place::Directory(default, Rule::Default));
+        cached
+            .map(Place::Cached)
+            .into_iter()
+            .chain(defaults)
+            .collect()
+    }
+
+    /// Whether `path` is one that DF_1_NODEFLIB forbids (glibc elf/dl-load.c, _dl_map_object, compares from the front).
+    fn is_default(&self, path: &Path) -> bool {
+        let mut default = self.interpreter.built_in().default.iter();
+        default.any(|default| path.starts_with(default))
+    }
+
+    /// The default directory with the library `name` that is only not searched because `asker` forbids it.
+    pub fn forbidden(&self, name: &OsStr, asker: Asker<'_>) -> Option<&Path> {
+        let default = self.interpreter.built_in().default.iter();
+        let mut default = default.filter(|_| !self.has_defaults(asker.elf));
+        default
+            .find(|directory| self.has(directory, name))
+            .map(PathBuf::as_path)
+    }
+
+    /// Whether `directory` has a library `name` that it would take, and that is of its own libc.
+    pub fn has(&self, directory: &Path, name: &OsStr) -> bool {
+        let fits = |elf: &Elf| misfit(&self.interpreter.elf, self.interpreter.libc, elf).is_none();
+        matches!(self.shelf.probe(&directory.join(name)), Probe::Library(elf) if fits(&elf))
+    }
+
+    /// What stands for a library, in front of it (glibc elf/dl-deps.c, _dl_map_object_deps); musl ignores both tags.
+    pub fn filtees<'e>(&self, elf: &'e Elf) -> &'e [Filtee] {
+        match self.interpreter.libc {
+            Libc::Musl => &[],
+            Libc::Glibc | Libc::Other => elf.filtees(),
+        }
+    }
+
+    /// What it loads into every program: what LD_PRELOAD names, and behind that what the file does that glibc's ld.so has
+    /// for this (glibc elf/rtld.c, dl_main; musl has none).
+    pub fn preloads(&self) -> Vec<(OsString, PathBuf)> {
+        let named = self.surroundings.preload.iter();
+        let mut all: Vec<(OsString, PathBuf)> = named
+            .map(|name| (name.clone(), PathBuf::from("LD_PRELOAD")))
+            .collect();
+        if let Some(path) = &self.interpreter.built_in().preload {
+            let path_on_host = self.shelf.root().on_host(path);
+            let text = read_regular(&path_on_host, MAX_PRELOAD).unwrap_or_default();
+            let names = preload_list(&text).into_iter();
+            all.extend(names.map(|name| (name, path.clone())));
+        }
+        all
+    }
+
+    /// A directory of ld.so.conf that has the library `name`, which it has not found for `asker`: ld.so.cache was made
+    /// before.
+    pub fn uncached(&self, name: &OsStr, asker: Asker<'_>) -> Option<Uncached> {
+        let cache = self.interpreter.built_in().cache.as_ref()?;
+        let conf = cache.with_extension("conf");
+        let directories = self.shelf.conf(&conf);
+        let with_defaults = self.has_defaults(asker.elf);
+        let mut counts = directories
+            .iter()
+            .filter(|one| with_defaults || !self.is_default(one));
+        let directory = counts.find(|directory| self.has(directory, name))?;
+        let directory = directory.clone();
+        let cache = cache.clone();
+        Some(Uncached {
+            directory,
+            conf,
+            cache,
+        })
+    }
+
+    fn search(
+        &self,
+        name: &OsStr,
+        place: Place<'_>,
+        nears: &mut Vec<Near>,
+    ) -> Result<Option<Found>, Stop> {
+        let (directory, rule) = match place {
+            Place::Directory(directory, rule) => (directory, rule),
+            Place::Cached(path) => {
+                return match self.look(&path, nears) {
+                    Verdict::Found(elf) => {
+                        let subdirectory = self.subdirectory_in(&path);
+                        Ok(Some(found(path, elf, Rule::Cache, subdirectory)))
+                    }
+                    Verdict::Pass => Ok(None),
+                    Verdict::Stop(stop) => Err(stop),
+                };
+            }
+        };
+        let below = self.below(directory).into_iter().map(Some);
+        for subdirectory in below.chain([None]) {
+            // In one piece: a search looks at many.
+            let mut path = PathBuf::with_capacity(directory.as_os_str().len() + name.len() + 1);
+            path.push(directory);
+            path.extend(&subdirectory);
+            path.push(name);
+            match self.look(&path, nears) {
+                Verdict::Found(elf) => return Ok(Some(found(path, elf, rule, subdirectory))),
+                Verdict::Pass => {}
+                Verdict::Stop(stop) => return Err(stop),
+            }
+        }
+        Ok(None)
+    }
+
+    /// What is searched of `directory` before itself.
+    fn below(&self, directory: &Path) -> Vec<PathBuf> {
+        let mut all = Vec::new();
+        let known = self.subdirectories();
+        let is_there = |name: &Path| self.shelf.is_directory(&directory.join(name));
+        if !known.named.is_empty() && is_there(Path::new("glibc-hwcaps")) {
+            let named = known.named.iter();
+            all.extend(named.map(|name| Path::new("glibc-hwcaps").join(name)));
+        }
+        if !known.legacy.is_empty() && self.shelf.is_directory(directory) {
+            let legacy = known.legacy.iter();
+            all.extend(legacy.filter(|name| is_there(name)).cloned());
+        }
+        all
+    }
+
+    fn subdirectories(&self) -> &Subdirectories {
+        self.subdirectories.get_or_init(|| {
+            let processor = self.surroundings.processor;
+            processor.subdirectories(self.interpreter, self.arch)
+        })
+    }
+
+    fn subdirectory_in(&self, path: &Path) -> Option<PathBuf> {
+        let directory = path.parent()?;
+        let known = self.subdirectories();
+        let named = known.named.iter();
+        let named = named.map(|name| Path::new("glibc-hwcaps").join(name));
+        named
+            .chain(known.legacy.iter().cloned())
+            .find(|subdirectory| directory.ends_with(subdirectory))
+    }
+
+    /// Where its ld.so.cache has `name`.
+    fn cached(&self, name: &OsStr) -> Option<PathBuf> {
+        let cache = self.cache.get_or_init(|| {
+            let path = self.interpreter.built_in().cache.as_ref()?;
+            let counts = !self.surroundings.without_cache;
+            counts.then(|| self.shelf.cache(path)).flatten()
+        });
+        let known = self.subdirectories();
+        let entry =
+            cache
+                .as_ref()?
+                .lookup(name, self.arch.cache_flags, &known.named, &known.legacy);
+        Some(entry?.path.clone())
+    }
+
+    /// What ld.so makes of the file at `path`.
+    fn look(&self, path: &Path, nears: &mut Vec<Near>) -> Verdict {
+        let is_musl = self.interpreter.libc == Libc::Musl;
+        let is_plan = self.surroundings.is_plan;
+        let own = &self.interpreter.elf;
+        let (why, stops) = match self.shelf.probe(path) {
+            Probe::Absent => return Verdict::Pass,
+            // glibc passes over a directory that is none, and gives up the list for a file like this (elf/dl-load.c,
+            // open_path); musl gives up (ldso/dynlink.c, path_open).
+            Probe::Loop if !is_musl => {
+                let directory = path.parent().unwrap_or(Path::new("/"));
+                return match self.shelf.is_directory(directory) && !is_plan {
+                    true => Verdict::Stop(Stop::List),
+                    false => Verdict::Pass,
+                };
+            }
+            Probe::Loop => (
+                Misfit::Unusable("is a loop of symbolic links".to_owned()),
+                true,
+            ),
+            Probe::Closed(why) => (Misfit::Unusable(why), false),
+            Probe::Unusable(why) => (Misfit::Unusable(why), true),
+            Probe::Library(library) => {
+                match misfit(own, self.interpreter.libc, &library) {
+                    None => return Verdict::Found(library),
+                    Some(Misfit::Libc(_)) if !is_plan => return Verdict::Found(library),
+                    // musl only looks whether the headers make sense, which those of the same class do.
+                    Some(_) if is_musl && !is_plan && library.class == own.class => {
+                        return Verdict::Found(library);
+                    }
+                    Some(why) => {
+                        let passes = matches!(why, Misfit::Target(_)) && !is_musl;
+                        (why, !passes)
+                    }
+                }
+            }
+        };
+        nears.push(Near {
+            path: path.to_owned(),
+            why,
+        });
+        match stops && !is_plan {
+            true => Verdict::Stop(Stop::Search),
+            false => Verdict::Pass,
+        }
+    }
+}
+
+/// The names in LD_PRELOAD, or in a file in which `#` begins a comment.
+pub fn preload_list(text: &[u8]) -> Vec<OsString> {
+    let lines = text.split(|&byte| byte == b'\n');
+    let told = lines.flat_map(|line| line.split(|&byte| byte == b'#').next());
+    let words = told.flat_map(|line| line.split(|byte| b": \t".contains(byte)));
+    let words = words.filter(|word| !word.is_empty());
+    words
+        .map(|word| OsStr::from_bytes(word).to_owned())
+        .collect()
+}
+
+/// Where to look next.
+enum Place<'t> {
+    Directory(&'t Path, Rule),
+    Cached(PathBuf),
+}
+
+impl Place<'_> {
+    fn rule(&self) -> Rule {
+        match self {
+            Place::Directory(_, rule) => *rule,
+            Place::Cached(_) => Rule::Cache,
+        }
+    }
+}
+
+/// What ld.so gives up.
+enum Stop {
+    /// The list of directories: one search path, LD_LIBRARY_PATH, the default directories.
+    List,
+    /// All of it.
+    Search,
+}
+
+enum Verdict {
+    Found(Arc<Elf>),
+    Pass,
+    Stop(Stop),
+}
+
+fn found(path: PathBuf, elf: Arc<Elf>, rule: Rule, subdirectory: Option<PathBuf>) -> Found {
+    Found {
+        path,
+        elf,
+        rule,
+        subdirectory,
+    }
+}
+
+/// musl ignores a search path that has a token other than $ORIGIN (ldso/dynlink.c, fixup_rpath).
+fn has_foreign_token(text: &[u8]) -> bool {
+    let mut dollars = bytes::positions(text, b'$').map(|at| &text[at..]);
+    dollars.any(|rest| !rest.starts_with(b"$ORIGIN") && !rest.starts_with(b"${ORIGIN}"))
+}

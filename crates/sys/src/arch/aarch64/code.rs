@@ -1,0 +1,434 @@
+//! aarch64: `svc #0`, number in x8, arguments in x0 to x5; only x0 is lost.
+
+pub use super::aarch64::ROW as HOST;
+
+/// Whether processors of this architecture can protect branches by page.
+pub const HAS_BTI: bool = true;
+
+/// Only marked places may be branched to (arch/arm64/include/uapi/asm/mman.h).
+pub const PROT_BTI: usize = 0x10;
+
+/// Bits of the largest distance, in bytes, that is kept at random between a program and what is mapped later.
+pub const GAP_BITS: u32 = 30;
+
+/// The protections mprotect knows here: PROT_BTI only where the processor has it (arch/arm64/include/uapi/asm/hwcap.h).
+#[inline(always)]
+pub fn protections(hwcap2: usize) -> usize {
+    const HWCAP2_BTI: usize = 1 << 17;
+    if hwcap2 & HWCAP2_BTI != 0 {
+        7 | PROT_BTI
+    } else {
+        7
+    }
+}
+
+/// System call numbers (asm-generic/unistd.h).
+pub mod nr {
+    #![allow(missing_docs)]
+    pub const GETXATTR: usize = 8;
+    pub const OPENAT: usize = 56;
+    pub const CLOSE: usize = 57;
+    pub const LSEEK: usize = 62;
+    pub const WRITE: usize = 64;
+    pub const PREAD64: usize = 67;
+    pub const PWRITE64: usize = 68;
+    pub const READLINKAT: usize = 78;
+    pub const FSTAT: usize = 80;
+    pub const EXIT_GROUP: usize = 94;
+    pub const MMAP: usize = 222;
+    pub const MPROTECT: usize = 226;
+    pub const PRLIMIT64: usize = 261;
+}
+
+/// Where struct stat has what is asked for, in words of 32 bits (asm-generic/stat.h).
+pub mod stat {
+    #![allow(missing_docs)]
+    pub const MODE: usize = 4;
+    pub const UID: usize = 6;
+    pub const GID: usize = 7;
+}
+
+/// Makes a system call of up to five arguments.
+///
+/// # Safety
+/// As the call demands of its arguments.
+#[inline(always)]
+pub unsafe fn syscall(number: usize, [a, b, c, d, e]: [usize; 5]) -> usize {
+    let result;
+    // SAFETY: the caller vouches for the call.
+    unsafe {
+        core::arch::asm!(
+            "svc #0",
+            in("x8") number,
+            inlateout("x0") a => result,
+            in("x1") b, in("x2") c, in("x3") d, in("x4") e,
+            options(nostack),
+        );
+    }
+    result
+}
+
+/// Makes a system call of one argument, whatever comes of it.
+///
+/// # Safety
+/// As the call demands of its argument.
+#[inline(always)]
+pub unsafe fn syscall1(number: usize, a: usize) {
+    // SAFETY: the caller vouches for the call.
+    unsafe {
+        core::arch::asm!(
+            "svc #0",
+            in("x8") number,
+            inlateout("x0") a => _,
+            options(nostack),
+        );
+    }
+}
+
+/// Makes a system call of up to three arguments.
+///
+/// # Safety
+/// As the call demands of its arguments.
+#[inline(always)]
+pub unsafe fn syscall3(number: usize, a: usize, b: usize, c: usize) -> usize {
+    let result;
+    // SAFETY: the caller vouches for the call.
+    unsafe {
+        core::arch::asm!(
+            "svc #0",
+            in("x8") number,
+            inlateout("x0") a => result,
+            in("x1") b, in("x2") c,
+            options(nostack),
+        );
+    }
+    result
+}
+
+#[inline(always)]
+unsafe fn syscall6(number: usize, [a, b, c, d, e]: [usize; 5], f: usize) -> usize {
+    let result;
+    // SAFETY: as for `syscall`.
+    unsafe {
+        core::arch::asm!(
+            "svc #0",
+            in("x8") number,
+            inlateout("x0") a => result,
+            in("x1") b, in("x2") c, in("x3") d, in("x4") e, in("x5") f,
+            options(nostack),
+        );
+    }
+    result
+}
+
+/// mmap; the offset is in bytes.
+///
+/// # Safety
+/// As for [`crate::syscall::mmap`].
+#[inline(always)]
+pub unsafe fn mmap([a, b, c, d, e, f]: [usize; 6]) -> usize {
+    // SAFETY: the caller vouches for the range.
+    unsafe { syscall6(nr::MMAP, [a, b, c, d, e], f) }
+}
+
+/// pwrite64.
+///
+/// # Safety
+/// `len` bytes at `buffer` may be read.
+#[inline(always)]
+pub unsafe fn pwrite(fd: usize, buffer: *const u8, len: usize, offset: usize) -> usize {
+    // SAFETY: the caller vouches for the buffer.
+    unsafe { syscall(nr::PWRITE64, [fd, buffer as usize, len, offset, 0]) }
+}
+
+/// Writes zeros up to `end`, a multiple of 8, and not byte by byte.
+///
+/// # Safety
+/// What lies from `address` to `end` may be written.
+#[inline(always)]
+pub unsafe fn zero(address: usize, end: usize) {
+    // SAFETY: the caller vouches for the range.
+    unsafe {
+        core::arch::asm!(
+            "2: tst {at}, #7",
+            "b.eq 4f",
+            "strb wzr, [{at}], #1",
+            "b 2b",
+            "3: str xzr, [{at}], #8",
+            "4: cmp {at}, {end}",
+            "b.ne 3b",
+            at = inout(reg) address => _, end = in(reg) end,
+            options(nostack),
+        );
+    }
+}
+
+/// Makes written code visible to instruction fetch: data cache to the point of unification, then the instruction cache
+/// (Arm ARM, "Ordering and completion of data and instruction cache instructions"). Word by word, the shortest line there
+/// can be: a slot is short, and looking up the line sizes is longer.
+///
+/// # Safety
+/// The range is mapped and readable, and its start a multiple of 4.
+#[inline(always)]
+pub unsafe fn sync_code(address: usize, len: usize) {
+    // SAFETY: cache maintenance by address changes no memory; Linux allows it to user space.
+    unsafe {
+        core::arch::asm!(
+            "2: dc cvau, {cursor}",
+            "add {cursor}, {cursor}, #4",
+            "cmp {cursor}, {end}",
+            "b.lo 2b",
+            "dsb ish",
+            "2: sub {cursor}, {cursor}, #4",
+            "ic ivau, {cursor}",
+            "cmp {cursor}, {address}",
+            "b.hi 2b",
+            "dsb ish",
+            "isb",
+            cursor = inout(reg) address => _, address = in(reg) address, end = in(reg) address + len,
+            options(nostack),
+        );
+    }
+}
+
+/// Starts a program or ld.so: the initial stack, rtld_fini in x0, everything else unspecified (AAPCS64; glibc
+/// sysdeps/aarch64/start.S).
+///
+/// argc, argv, environment and auxv, which begin at `stack` and end at `end`, are moved down first, to end at `room`: what lies
+/// between that and `stack` stays for as long as the program runs.
+///
+/// # Safety
+/// `entry` is code that expects to be started with `stack`, and nothing of this image, or of what is below `room`, is needed any
+/// more.
+#[inline(always)]
+pub unsafe fn enter(
+    stack: *mut usize,
+    end: *mut usize,
+    room: *mut u8,
+    entry: usize,
+    fini: usize,
+) -> ! {
+    // SAFETY: the caller vouches for both; no memory below what is copied is used. x16 is what a `bti c` landing pad lets an
+    // indirect branch come from.
+    unsafe {
+        core::arch::asm!(
+            "add x3, x3, x1",
+            "sub x3, x3, x2",
+            "and sp, x3, #-16",
+            "mov x3, sp",
+            "2: ldr x4, [x1], #8",
+            "str x4, [x3], #8",
+            "cmp x1, x2",
+            "b.ne 2b",
+            "br x16",
+            in("x1") stack, in("x2") end, in("x3") room, in("x16") entry, in("x0") fini,
+            options(noreturn),
+        );
+    }
+}
+
+/// Stores the address of a static in a pointer, whatever the image was linked for.
+#[macro_export]
+macro_rules! address {
+    ($pointer:ident, $static:path) => {
+        // SAFETY: an address is computed, nothing else.
+        unsafe {
+            core::arch::asm!(
+                "adr {}, {}", out(reg) $pointer, sym $static, options(nomem, nostack, preserves_flags),
+            )
+        }
+    };
+}
+
+/// Defines the stub. It passes to the loader: x30 the trailer; sp the initial stack; x20 rtld_fini; w4 the loader's
+/// descriptor. A self-contained one has read the sidecar below the initial stack, w21 bytes.
+#[macro_export]
+macro_rules! stub {
+    (relocatable: $relocatable:expr, self_contained: $self_contained:expr) => {
+        $crate::global_asm!(
+            ".section .image, \"ax\"",
+            ".globl _start",
+            "_start:",
+            "mov x20, x0",                              // rtld_fini: x0 is an argument register
+            ".if {relocatable} | {self_contained}",
+            "add x1, sp, #8",
+            "2: ldp x2, x3, [x1], #8",                  // over argv, environment, auxv: the kernel always gives
+            "cmp x2, #{secure}",                        // AT_SECURE; a pointer is not its number, and a value like
+            "ccmp x3, #1, #2, eq",                      // it, such as a user id, stands in front of another type
+            "b.hi 2b",
+            ".endif",
+            ".if {self_contained}",
+            "sub sp, sp, #{room}",                      // where the sidecar goes; the loader knows
+            ".endif",
+            ".if {relocatable}",
+            "eor w3, w3, #1",                           // who may choose the directory may not choose the loader:
+            "lsl w3, w3, #12",                          // no room for an answer, if set, is EINVAL
+            "adr x1, 7f",                               // /proc/self/exe
+            "sub x2, sp, #8192",
+            "mov w8, #{readlinkat}",
+            "svc #0",
+            "tbnz w0, #31, 8f",
+            "add x0, x2, x0",
+            "2: ldrb w5, [x0, #-1]!",                   // back to the last slash
+            "cmp w5, #0x2f",
+            "b.ne 2b",
+            "mov x1, x2",
+            "adr x7, 9f + {loader}",
+            "2: ldrb w2, [x7], #1",                     // the loader's relative path behind it, NUL included,
+            "strb w2, [x0, #1]!",                       // which is O_RDONLY too
+            "cbnz w2, 2b",
+            ".else",
+            "adr x1, 9f + {loader}",
+            "mov w2, #{nonblock}",                      // O_RDONLY; a FIFO must not hold the program up
+            ".endif",
+            "mov w8, #{openat}",                        // the path is absolute: any directory will do
+            "svc #0",
+            "tbnz w0, #31, 8f",
+            "mov w4, w0",                               // stays for mmap and the loader
+            ".if {self_contained}",
+            "mov x1, sp",
+            "mov w8, #{fstat}",
+            "svc #0",
+            "ldp x7, x9, [x1, #{mode}]",                // mode; user and group
+            "mov w8, #{geteuid}",
+            "svc #0",
+            "mov w5, #{by_others}",
+            "and w7, w7, w5",
+            "cmp w9, #0",                               // root's, or of who runs it, and nobody else may write to it?
+            "ccmp w9, w0, #4, ne",
+            "ccmp w7, #0, #0, eq",
+            "b.eq 3f",
+            "adr x1, 7f",                               // else of the program's owner and group,
+            "mov x2, sp",
+            "mov w8, #{newfstatat}",                    // no flags that matter: see w3 above
+            "svc #0",
+            "ldp x5, x6, [x2, #{mode}]",
+            "bic w7, w7, w5",                           // and nobody may write to it who may not write to that
+            "eor x9, x9, x6",
+            "orr x7, x7, x9",
+            "orr x7, x7, x0",
+            "mov x1, x2",
+            "3: mov w0, w4",
+            ".ifeq {relocatable}",
+            "orr x7, x7, x3",                           // nor may who may write beside a program do what it may do
+            ".endif",
+            "mov w2, #{read_len}",                      // the sidecar too, or its front
+            "mov w3, #{closing} - 4",
+            "mov w8, #{pread}",
+            "svc #0",                                   // less than a page, which mmap rounds down to no address
+            "mov w21, w0",                              // bytes read: stays for the loader
+            "ldr w5, [x1, #4]",
+            "mov w2, #5",                               // PROT_READ | PROT_EXEC
+            ".else",
+            ".ifeq {relocatable}",                      // else the path's own bytes are there: none is a NUL
+            "sub x1, sp, #16",
+            "str xzr, [x1]",                            // a read that fails must not leave a mark; fstat leaves zeros there
+            ".endif",
+            "mov w2, #5",                               // also PROT_READ | PROT_EXEC below
+            "mov w3, #{closing} - 1",
+            "mov w8, #{pread}",
+            "svc #0",                                   // 5, which mmap rounds down to no address
+            "ldur w5, [x1, #1]",
+            ".endif",
+            "cmp w5, #{mark} >> 12, lsl #12",           // whole, and a loader for this stub?
+            ".if {self_contained}",
+            "ccmp x7, #0, #0, eq",
+            ".endif",
+            "cset w5, ne",                              // if not, the offset is odd and mmap says EINVAL
+            "mov w1, #{len}",
+            "mov w3, #2",                               // MAP_PRIVATE
+            "mov w8, #{mmap}",
+            "svc #0",
+            "tbz x0, #63, 6f",
+            "8: neg w9, w0",                            // wrap-buddy: PATH ERRNO
+            "adr x1, 9f + {line}",
+            "ldr w2, 9f + {line_len}",
+            "mov w0, #2",                               // stderr
+            "mov w8, #{write}",
+            "svc #0",
+            "mov w5, #10",
+            "mov x1, sp",
+            "strb w5, [x1, #-1]!",                      // 10 is the newline too
+            "2: add w7, w9, #0x30",
+            "udiv w9, w9, w5",
+            "msub w7, w9, w5, w7",
+            "strb w7, [x1, #-1]!",
+            "cbnz w9, 2b",
+            "mov w7, #0x20",
+            "strb w7, [x1, #-1]!",
+            "sub x2, sp, x1",
+            "mov w0, #2",
+            "svc #0",
+            "mov w0, #127",
+            "mov w8, #{exit}",
+            "svc #0",
+            ".if {relocatable} | {self_contained}",
+            "7: .asciz \"/proc/self/exe\"",
+            ".balign 4",
+            ".endif",
+            "6: blr x0",                                // leaves the trailer's address in x30
+            "9:",
+            relocatable = const $relocatable as usize,
+            self_contained = const $self_contained as usize,
+            room = const $crate::sidecar::loader::FRONT_ROOM,
+            read_len = const $crate::sidecar::loader::FRONT_LEN,
+            secure = const $crate::stack::at::SECURE,
+            readlinkat = const $crate::arch::nr::READLINKAT,
+            newfstatat = const 79,
+            fstat = const $crate::arch::nr::FSTAT,
+            geteuid = const 175,
+            mode = const 4 * $crate::arch::stat::MODE,
+            by_others = const 0o022,
+            openat = const $crate::arch::nr::OPENAT,
+            pread = const $crate::arch::nr::PREAD64,
+            mmap = const $crate::arch::nr::MMAP,
+            write = const $crate::arch::nr::WRITE,
+            exit = const $crate::arch::nr::EXIT_GROUP,
+            nonblock = const $crate::syscall::open_flags::NONBLOCK,
+            closing = const $crate::sidecar::loader::CLOSING_OFFSET,
+            len = const $crate::sidecar::loader::IMAGE_LEN,
+            mark = const $crate::sidecar::loader::closing_mark($crate::arch::MACHINE),
+            line_len = const $crate::sidecar::LINE_LEN_OFFSET,
+            line = const $crate::sidecar::LINE_OFFSET,
+            loader = const $crate::sidecar::LOADER_OFFSET,
+        );
+    };
+}
+
+/// Defines the start of the loader image: the branch, the header, and the call of `$start`, an
+/// `extern "C" fn(trailer, stack, fini, fd, read) -> !`, with what the stub left.
+#[macro_export]
+macro_rules! loader {
+    ($start:path) => {
+        $crate::global_asm!(
+            ".section .header, \"ax\"",
+            ".globl _start",
+            "_start:",
+            "b 2f",
+            ".balign 8",
+            ".quad {magic}",
+            ".short {abi}",
+            ".short {machine}",
+            "2: mov x0, x30",                           // the trailer
+            "mov x1, sp",                               // the initial stack
+            "mov x2, x20",                              // rtld_fini
+            "mov w3, w4",                               // the loader's descriptor
+            "mov w4, wzr",                              // nothing of the sidecar was read
+            "ldr w5, [x0, #{own}]",
+            "cbnz w5, 2f",
+            "add x1, x1, #{room}",                      // but for what a self-contained stub has put below the stack
+            "mov w4, w21",
+            "2:",
+            "sub sp, x1, #{below} >> 12, lsl #12",
+            "sub sp, sp, #{below} & 0xfff",
+            "bl {start}",
+            magic = const u64::from_le_bytes($crate::sidecar::loader::MAGIC),
+            abi = const $crate::sidecar::loader::ABI,
+            machine = const $crate::arch::MACHINE,
+            own = const $crate::sidecar::SIDECAR_LEN_OFFSET,
+            room = const $crate::sidecar::loader::FRONT_ROOM,
+            below = const $crate::sidecar::loader::BELOW,
+            start = sym $start,
+        );
+    };
+}

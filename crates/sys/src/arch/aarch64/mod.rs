@@ -1,0 +1,28 @@
+//! aarch64 (64-bit ARM). What the host tool knows of it is here; `code.rs` is what runs on it.
+
+use sidecar::machine;
+
+use super::{Arch, BranchProtection, Disassembler};
+
+/// The table's row.
+pub const ROW: Arch = Arch {
+    name: "aarch64",
+    machine: machine::AARCH64,
+    class: 2,
+    entry_align: 4,
+    max_load_align: 65536,
+    lib_tokens: &["lib64", "lib/aarch64-linux-gnu", "lib"],
+    platform: "aarch64",
+    cache_flags: &[0x0a03],
+    hwcaps: &[],
+    legacy_hwcaps: &[("atomics", &["atomics"])],
+    disassembler: Disassembler::A64,
+    runs_on: &[],
+    // GNU_PROPERTY_AARCH64_FEATURE_1_AND, its BTI bit, PROT_BTI.
+    branch_protection: Some(BranchProtection {
+        property: 0xc000_0000,
+        bit: 1,
+        protection: 0x10,
+    }),
+    known_interpreters: &["/lib/ld-linux-aarch64.so.1", "/lib/ld-musl-aarch64.so.1"],
+};

@@ -1,0 +1,25 @@
+//! i686 (32-bit x86). What the host tool knows of it is here; `code.rs` is what runs on it.
+
+use sidecar::machine;
+
+use super::{Arch, Disassembler};
+
+/// The table's row.
+pub const ROW: Arch = Arch {
+    name: "i686",
+    machine: machine::I686,
+    class: 1,
+    entry_align: 16,
+    max_load_align: 4096,
+    lib_tokens: &["lib", "lib/i386-linux-gnu"],
+    platform: "i686",
+    // Also "of unknown libc", which a library is that needs none (glibc sysdeps/generic/dl-cache.h,
+    // _dl_cache_check_flags; the others have a stricter one of their own).
+    cache_flags: &[0x0003, 0x0001],
+    hwcaps: &[],
+    legacy_hwcaps: &[("sse2", &["sse2"])],
+    disassembler: Disassembler::X86(32),
+    runs_on: &["x86_64"],
+    branch_protection: None,
+    known_interpreters: &["/lib/ld-linux.so.2", "/lib/ld-musl-i386.so.1"],
+};

@@ -1,0 +1,147 @@
+//! All that differs between architectures: a directory for each, with its row of the table in `mod.rs` and the code that
+//! runs on it in `code.rs`. The code of the architecture that this crate is compiled for is in this module.
+
+mod aarch64;
+mod i686;
+mod x86_64;
+
+#[cfg_attr(target_arch = "x86_64", path = "x86_64/code.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "aarch64/code.rs")]
+#[cfg_attr(target_arch = "x86", path = "i686/code.rs")]
+mod code;
+
+pub use code::*;
+
+use core::fmt;
+
+use sidecar::machine;
+
+/// Code that the kernel guards when the program's note says that it was made for that.
+#[derive(Debug)]
+pub struct BranchProtection {
+    /// Type of the GNU property.
+    pub property: u32,
+    /// Bit of its value.
+    pub bit: u32,
+    /// What mprotect calls it.
+    pub protection: u32,
+}
+
+/// The disassembler of an architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disassembler {
+    /// x86, of so many bits.
+    X86(u32),
+    /// AArch64.
+    A64,
+}
+
+/// What the host tool has to know about an architecture.
+#[derive(Debug)]
+pub struct Arch {
+    /// `x86_64`, `aarch64` or `i686`, as in file names of loaders and in messages.
+    pub name: &'static str,
+    /// `e_machine`.
+    pub machine: u16,
+    /// EI_CLASS: 1 is 32-bit, 2 is 64-bit.
+    pub class: u8,
+    /// Alignment of the first instruction of a stub that is not at the original entry point.
+    pub entry_align: u64,
+    /// Largest segment alignment that every kernel honours for a file without PT_INTERP.
+    pub max_load_align: u64,
+    /// What ld.so substitutes for `$LIB`, most likely first.
+    pub lib_tokens: &'static [&'static str],
+    /// What ld.so substitutes for `$PLATFORM`.
+    pub platform: &'static str,
+    /// What marks the libraries of this architecture in ld.so.cache (`_DL_CACHE_DEFAULT_ID` in glibc's dl-cache.h).
+    pub cache_flags: &'static [u32],
+    /// `glibc-hwcaps` subdirectories, best first, each with what /proc/cpuinfo says of processors that have it (glibc
+    /// sysdeps/x86_64/dl-hwcaps_subdirs.c).
+    pub hwcaps: &'static [(&'static str, &'static [&'static str])],
+    /// Legacy hardware capabilities, which glibc 2.36 and earlier have subdirectories for, in their order there
+    /// (`HWCAP_IMPORTANT` in glibc's dl-procinfo.h).
+    pub legacy_hwcaps: &'static [(&'static str, &'static [&'static str])],
+    /// How its code is shown.
+    pub disassembler: Disassembler,
+    /// Names of other architectures whose processors and kernels usually run its programs, too.
+    pub runs_on: &'static [&'static str],
+    /// Branch target identification.
+    pub branch_protection: Option<BranchProtection>,
+    /// Where this architecture's dynamic linkers are on a conventional system.
+    pub known_interpreters: &'static [&'static str],
+}
+
+/// `e_machine` of the architecture that this crate is compiled for.
+pub const MACHINE: u16 = HOST.machine;
+
+static ARCHITECTURES: [Arch; 3] = [x86_64::ROW, aarch64::ROW, i686::ROW];
+
+/// Every architecture that programs can be wrapped for.
+pub fn all() -> &'static [Arch] {
+    &ARCHITECTURES
+}
+
+/// The processor and ABI that an ELF file is for. Files of different targets cannot be loaded into one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ElfTarget {
+    /// `e_machine`.
+    pub machine: u16,
+    /// EI_CLASS: 1 is 32-bit, 2 is 64-bit.
+    pub class: u8,
+}
+
+impl ElfTarget {
+    /// EM_X86_64 with 32-bit addresses.
+    pub const X32: Self = Self {
+        machine: machine::X86_64,
+        class: 1,
+    };
+
+    /// The row of the table; x32 has none.
+    pub fn arch(self) -> Option<&'static Arch> {
+        ARCHITECTURES.iter().find(|arch| arch.target() == self)
+    }
+}
+
+impl fmt::Display for ElfTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.arch(), self.machine) {
+            (Some(arch), _) => arch.name,
+            (None, machine::X86_64) => "x32",
+            (None, 2 | 18 | 43) => "SPARC",
+            (None, 8) => "MIPS",
+            (None, 20) => "PowerPC",
+            (None, 21) => "PowerPC64",
+            (None, 22) => "s390",
+            (None, 40) => "32-bit ARM",
+            (None, 243) => "RISC-V",
+            (None, 258) => "LoongArch",
+            (None, other) => return write!(f, "e_machine {other}"),
+        })
+    }
+}
+
+impl Arch {
+    /// The target of its programs.
+    pub const fn target(&self) -> ElfTarget {
+        ElfTarget {
+            machine: self.machine,
+            class: self.class,
+        }
+    }
+
+    /// Whether this machine runs its programs itself.
+    pub fn is_native(&self) -> bool {
+        self.name == HOST.name || self.runs_on.contains(&HOST.name)
+    }
+
+    /// Bytes of a program header.
+    pub fn phentsize(&self) -> usize {
+        if self.class == 2 { 56 } else { 32 }
+    }
+
+    /// Offset and length of e_entry in the ELF header.
+    pub fn entry_field(&self) -> (u64, usize) {
+        (24, if self.class == 2 { 8 } else { 4 })
+    }
+}

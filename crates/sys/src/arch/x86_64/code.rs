@@ -1,0 +1,438 @@
+//! x86_64: `syscall`, number in rax, arguments in rdi rsi rdx r10 r8 r9; rax, rcx and r11 are lost.
+
+pub use super::x86_64::ROW as HOST;
+
+/// Whether processors of this architecture can protect branches by page.
+pub const HAS_BTI: bool = false;
+
+/// Only marked places may be branched to: not here.
+pub const PROT_BTI: usize = 0;
+
+/// Bits of the largest distance, in bytes, that is kept at random between a program and what is mapped later.
+pub const GAP_BITS: u32 = 30;
+
+/// The protections mprotect knows here.
+#[inline(always)]
+pub fn protections(_hwcap2: usize) -> usize {
+    7
+}
+
+/// System call numbers (arch/x86/entry/syscalls/syscall_64.tbl).
+pub mod nr {
+    #![allow(missing_docs)]
+    pub const WRITE: usize = 1;
+    pub const CLOSE: usize = 3;
+    pub const FSTAT: usize = 5;
+    pub const LSEEK: usize = 8;
+    pub const MMAP: usize = 9;
+    pub const MPROTECT: usize = 10;
+    pub const PREAD64: usize = 17;
+    pub const PWRITE64: usize = 18;
+    pub const GETXATTR: usize = 191;
+    pub const EXIT_GROUP: usize = 231;
+    pub const OPENAT: usize = 257;
+    pub const READLINKAT: usize = 267;
+    pub const PRLIMIT64: usize = 302;
+}
+
+/// Where struct stat has what is asked for, in words of 32 bits (arch/x86/include/uapi/asm/stat.h).
+pub mod stat {
+    #![allow(missing_docs)]
+    pub const MODE: usize = 6;
+    pub const UID: usize = 7;
+    pub const GID: usize = 8;
+}
+
+/// Makes a system call of up to five arguments.
+///
+/// # Safety
+/// As the call demands of its arguments.
+#[inline(always)]
+pub unsafe fn syscall(number: usize, [a, b, c, d, e]: [usize; 5]) -> usize {
+    let result;
+    // SAFETY: the caller vouches for the call; the clobbers are the kernel's.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") number => result,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
+/// Makes a system call of one argument, whatever comes of it.
+///
+/// # Safety
+/// As the call demands of its argument.
+#[inline(always)]
+pub unsafe fn syscall1(number: usize, a: usize) {
+    // SAFETY: the caller vouches for the call; the clobbers are the kernel's.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") number => _,
+            in("rdi") a,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+}
+
+/// Makes a system call of up to three arguments.
+///
+/// # Safety
+/// As the call demands of its arguments.
+#[inline(always)]
+pub unsafe fn syscall3(number: usize, a: usize, b: usize, c: usize) -> usize {
+    let result;
+    // SAFETY: the caller vouches for the call; the clobbers are the kernel's.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") number => result,
+            in("rdi") a, in("rsi") b, in("rdx") c,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
+#[inline(always)]
+unsafe fn syscall6(number: usize, [a, b, c, d, e]: [usize; 5], f: usize) -> usize {
+    let result;
+    // SAFETY: as for `syscall`.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") number => result,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
+/// mmap; the offset is in bytes.
+///
+/// # Safety
+/// As for [`crate::syscall::mmap`].
+#[inline(always)]
+pub unsafe fn mmap([a, b, c, d, e, f]: [usize; 6]) -> usize {
+    // SAFETY: the caller vouches for the range.
+    unsafe { syscall6(nr::MMAP, [a, b, c, d, e], f) }
+}
+
+/// pwrite64.
+///
+/// # Safety
+/// `len` bytes at `buffer` may be read.
+#[inline(always)]
+pub unsafe fn pwrite(fd: usize, buffer: *const u8, len: usize, offset: usize) -> usize {
+    // SAFETY: the caller vouches for the buffer.
+    unsafe { syscall(nr::PWRITE64, [fd, buffer as usize, len, offset, 0]) }
+}
+
+/// Writes zeros up to `end`, a multiple of 8, and not byte by byte.
+///
+/// # Safety
+/// What lies from `address` to `end` may be written.
+#[inline(always)]
+pub unsafe fn zero(address: usize, end: usize) {
+    // SAFETY: the caller vouches for the range.
+    unsafe {
+        core::arch::asm!(
+            "rep stosb",
+            inout("rdi") address => _, inout("rcx") end - address => _, in("al") 0u8,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Makes written code visible to instruction fetch: the hardware does.
+///
+/// # Safety
+/// None here.
+#[inline(always)]
+pub unsafe fn sync_code(_address: usize, _len: usize) {}
+
+/// Starts a program or ld.so: the initial stack, rtld_fini in rdx, everything else unspecified (System V ABI, AMD64).
+///
+/// argc, argv, environment and auxv, which begin at `stack` and end at `end`, are moved down first, to end at `room`: what lies
+/// between that and `stack` stays for as long as the program runs.
+///
+/// # Safety
+/// `entry` is code that expects to be started with `stack`, and nothing of this image, or of what is below `room`, is needed any
+/// more.
+#[inline(always)]
+pub unsafe fn enter(
+    stack: *mut usize,
+    end: *mut usize,
+    room: *mut u8,
+    entry: usize,
+    fini: usize,
+) -> ! {
+    // SAFETY: the caller vouches for both; no memory below what is copied is used.
+    unsafe {
+        core::arch::asm!(
+            "sub rcx, rsi",
+            "mov rsp, rdi",
+            "sub rsp, rcx",
+            "and rsp, -16",
+            "mov rdi, rsp",
+            "rep movsb",
+            "jmp rax",
+            in("rsi") stack, in("rcx") end, in("rdi") room, in("rax") entry, in("rdx") fini,
+            options(noreturn),
+        );
+    }
+}
+
+/// Stores the address of a static in a pointer, whatever the image was linked for.
+#[macro_export]
+macro_rules! address {
+    ($pointer:ident, $static:path) => {
+        // SAFETY: an address is computed, nothing else.
+        unsafe {
+            core::arch::asm!(
+                "lea {}, [rip + {}]", out(reg) $pointer, sym $static, options(nomem, nostack, preserves_flags),
+            )
+        }
+    };
+}
+
+/// Defines the stub. It passes to the loader: [rsp] the trailer, above it the initial stack; rbp rtld_fini; r8d the
+/// loader's descriptor. A self-contained one has read the sidecar below the initial stack, ebx bytes.
+#[macro_export]
+macro_rules! stub {
+    (relocatable: $relocatable:expr, self_contained: $self_contained:expr) => {
+        $crate::global_asm!(
+            ".section .image, \"ax\"",
+            ".globl _start",
+            "_start:",
+            "mov rbp, rdx",                             // rtld_fini: rdx is an argument register
+            ".if {relocatable} | {self_contained}",
+            "mov rdi, rsp",
+            "2: scasq",                                 // over argc, argv, environment, auxv: the kernel always gives
+            "cmp qword ptr [rdi], {secure}",            // AT_SECURE; a pointer is not its number, and a value like
+            "jne 2b",                                   // it, such as a user id, stands in front of another type
+            "cmp qword ptr [rdi + 8], 1",
+            "ja 2b",
+            ".endif",
+            ".if {self_contained}",
+            "sub rsp, {room}",                          // where the sidecar goes; the loader knows
+            ".endif",
+            ".if {relocatable}",
+            "mov edx, [rdi + 8]",                       // who may choose the directory may not choose the loader:
+            "dec edx",                                  // no room for an answer, if set, is EINVAL
+            "and edx, 4096",
+            "push {readlink}",
+            "pop rax",
+            "lea rdi, [rip + 7f]",                      // /proc/self/exe
+            "lea rsi, [rsp - 8192]",
+            "syscall",
+            "test eax, eax",
+            "js 8f",
+            "push rsi",
+            "lea rdi, [rsi + rax]",
+            "2: dec rdi",                               // back to the last slash
+            "cmp byte ptr [rdi], 0x2f",
+            "jne 2b",
+            "inc rdi",
+            "lea rsi, [rip + 9f + {loader}]",
+            "2: lodsb",                                 // the loader's relative path behind it, NUL included
+            "stosb",
+            "test al, al",
+            "jne 2b",
+            "pop rdi",
+            ".else",
+            ".if {self_contained}",
+            "mov r9d, [rdi + 8]",                       // 1 is EINVAL from mmap: nor may who may write beside a program do what it may do
+            ".endif",
+            "lea rdi, [rip + 9f + {loader}]",
+            ".endif",
+            "mov esi, {nonblock}",                      // O_RDONLY; a FIFO must not hold the program up
+            "push {open}",
+            "pop rax",
+            "syscall",
+            "test eax, eax",
+            ".if {self_contained}",
+            "js 5f",
+            ".else",
+            "js 8f",
+            ".endif",
+            "mov r8d, eax",                             // stays for mmap and the loader
+            "mov edi, eax",
+            ".if {self_contained}",
+            "mov rsi, rsp",
+            "push {fstat}",
+            "pop rax",
+            "syscall",
+            "mov edx, [rsi + {mode}]",
+            "mov rbx, [rsi + {owner}]",                 // user and group
+            "push {geteuid}",
+            "pop rax",
+            "syscall",
+            "and edx, {by_others}",                     // root's, or of who runs it, and nobody else may write to it?
+            "jne 3f",
+            "test ebx, ebx",
+            "je 4f",
+            "cmp eax, ebx",
+            "je 4f",
+            "3: lea rdi, [rip + 7f]",                   // else of the program's owner and group,
+            "push {stat}",
+            "pop rax",
+            "syscall",
+            "xor rbx, [rsi + {owner}]",
+            "or rbx, rax",
+            "mov eax, [rsi + {mode}]",
+            "not eax",
+            "and edx, eax",                             // and nobody may write to it who may not write to that
+            "or rbx, rdx",
+            "push -{invalid}",
+            "pop rax",
+            "5: jne 8f",
+            "mov edi, r8d",
+            "4:",
+            "mov edx, {read_len}",                      // the sidecar too, or its front
+            ".else",
+            "lea rsi, [rsp - 16]",
+            "push 5",                                   // also PROT_READ | PROT_EXEC below
+            "pop rdx",
+            ".endif",
+            "mov r10d, {closing} - {lead}",
+            ".ifeq {self_contained} & (1 - {relocatable})",
+            "xor r9d, r9d",
+            ".endif",
+            ".ifeq {self_contained}",
+            "mov [rsi + {lead}], r9d",                  // a read that fails must not leave a mark; fstat leaves zeros there
+            ".endif",
+            "push {pread}",
+            "pop rax",
+            "syscall",
+            ".if {self_contained}",
+            "xchg ebx, eax",                            // bytes read: stays for the loader
+            ".endif",
+            "cmp dword ptr [rsi + {lead}], {mark}",     // whole, and a loader for this stub?
+            ".if {self_contained}",
+            "push 5",                                   // PROT_READ | PROT_EXEC
+            "pop rdx",
+            ".endif",
+            "setne al",                                 // if not, the offset is odd and mmap says EINVAL
+            "or r9b, al",
+            "xor edi, edi",
+            "mov esi, {len}",
+            "push 2",                                   // MAP_PRIVATE
+            "pop r10",
+            "push {mmap}",
+            "pop rax",
+            "syscall",
+            "test rax, rax",
+            "jns 6f",
+            "8: neg eax",                               // wrap-buddy: PATH ERRNO
+            "xchg ebx, eax",
+            "lea rsi, [rip + 9f + {line}]",
+            "mov edx, [rip + 9f + {line_len}]",
+            "push 2",                                   // stderr
+            "pop rdi",
+            "push {write}",
+            "pop rax",
+            "syscall",
+            "xchg eax, ebx",
+            "push 10",
+            "pop rcx",
+            "mov rsi, rsp",
+            "dec rsi",
+            "mov [rsi], cl",                            // 10 is the newline too
+            "2: cdq",
+            "div ecx",
+            "add dl, 0x30",
+            "dec rsi",
+            "mov [rsi], dl",
+            "test eax, eax",
+            "jnz 2b",
+            "dec rsi",
+            "mov byte ptr [rsi], 0x20",
+            "mov edx, esp",
+            "sub edx, esi",
+            "mov al, {write}",                          // a push would overwrite the digits; the loop left 0
+            "syscall",
+            "push 127",
+            "pop rdi",
+            "mov eax, {exit}",
+            "syscall",
+            ".if {relocatable} | {self_contained}",
+            "7: .asciz \"/proc/self/exe\"",
+            ".endif",
+            "6: call rax",                              // pushes the trailer's address
+            "9:",
+            relocatable = const $relocatable as usize,
+            self_contained = const $self_contained as usize,
+            room = const $crate::sidecar::loader::FRONT_ROOM,
+            read_len = const $crate::sidecar::loader::FRONT_LEN,
+            secure = const $crate::stack::at::SECURE,
+            readlink = const 89,
+            stat = const 4,
+            fstat = const $crate::arch::nr::FSTAT,
+            geteuid = const 107,
+            mode = const 4 * $crate::arch::stat::MODE,
+            owner = const 4 * $crate::arch::stat::UID,
+            by_others = const 0o022,
+            invalid = const 22,
+            open = const 2,
+            pread = const $crate::arch::nr::PREAD64,
+            mmap = const $crate::arch::nr::MMAP,
+            write = const $crate::arch::nr::WRITE,
+            exit = const $crate::arch::nr::EXIT_GROUP,
+            nonblock = const $crate::syscall::open_flags::NONBLOCK,
+            closing = const $crate::sidecar::loader::CLOSING_OFFSET,
+            len = const $crate::sidecar::loader::IMAGE_LEN,
+            lead = const if $self_contained { 4 } else { 1 },
+            mark = const $crate::sidecar::loader::closing_mark($crate::arch::MACHINE),
+            line_len = const $crate::sidecar::LINE_LEN_OFFSET,
+            line = const $crate::sidecar::LINE_OFFSET,
+            loader = const $crate::sidecar::LOADER_OFFSET,
+        );
+    };
+}
+
+/// Defines the start of the loader image: the branch, the header, and the call of `$start`, an
+/// `extern "C" fn(trailer, stack, fini, fd, read) -> !`, with what the stub left.
+#[macro_export]
+macro_rules! loader {
+    ($start:path) => {
+        $crate::global_asm!(
+            ".section .header, \"ax\"",
+            ".globl _start",
+            "_start:",
+            "jmp 2f",
+            ".balign 8",
+            ".quad {magic}",
+            ".short {abi}",
+            ".short {machine}",
+            "2: pop rdi",                               // the trailer
+            "mov rsi, rsp",                             // the initial stack
+            "mov rdx, rbp",                             // rtld_fini
+            "mov ecx, r8d",                             // the loader's descriptor
+            "xor r8d, r8d",                             // nothing of the sidecar was read
+            "cmp dword ptr [rdi + {own}], 0",
+            "jne 2f",
+            "add rsi, {room}",                          // but for what a self-contained stub has put below the stack
+            "mov r8d, ebx",
+            "2:",
+            "lea rsp, [rsi - {below}]",
+            "call {start}",
+            magic = const u64::from_le_bytes($crate::sidecar::loader::MAGIC),
+            abi = const $crate::sidecar::loader::ABI,
+            machine = const $crate::arch::MACHINE,
+            own = const $crate::sidecar::SIDECAR_LEN_OFFSET,
+            room = const $crate::sidecar::loader::FRONT_ROOM,
+            below = const $crate::sidecar::loader::BELOW,
+            start = sym $start,
+        );
+    };
+}

@@ -1,0 +1,332 @@
+//! Manual pages and completions, all of them from the definition of the command line.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Command, CommandFactory};
+use clap_complete::{Generator, Shell};
+use clap_complete_nushell::Nushell;
+
+use super::args::CommandLine;
+use crate::commands::generate::Generated;
+
+/// The files below a prefix's `share`, under the names that manual readers and shells look for.
+///
+/// # Errors
+/// When a page cannot be written.
+pub fn files() -> Result<Vec<Generated>> {
+    let mut files = Vec::new();
+    let mut all = CommandLine::command();
+    all.build();
+    let name = all.get_name().to_owned();
+    for (page, command) in pages(&all) {
+        let mut content = Vec::new();
+        let source = format!("{name} {}", env!("CARGO_PKG_VERSION"));
+        let man = clap_mangen::Man::new(command)
+            .title(page.clone())
+            .source(source);
+        man.render(&mut content)?;
+        files.push((PathBuf::from(format!("man/man1/{page}.1")), content));
+    }
+    let shells: [(String, &dyn Fn() -> Vec<u8>); 4] = [
+        (format!("bash-completion/completions/{name}"), &|| {
+            bash(&name)
+        }),
+        (format!("zsh/site-functions/_{name}"), &|| {
+            completions(Shell::Zsh)
+        }),
+        (format!("fish/vendor_completions.d/{name}.fish"), &|| fish()),
+        (format!("nushell/vendor/autoload/{name}.nu"), &|| {
+            completions(Nushell)
+        }),
+    ];
+    files.extend(
+        shells
+            .into_iter()
+            .map(|(path, content)| (path.into(), content())),
+    );
+    Ok(files)
+}
+
+/// Every command with a page of its own, by the page's name.
+fn pages(all: &Command) -> Vec<(String, Command)> {
+    let name = all.get_name();
+    let mut pages = vec![(name.to_owned(), all.clone())];
+    for command in all
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+    {
+        let page = format!("{name}-{}", command.get_name());
+        let command = command.clone().version(env!("CARGO_PKG_VERSION"));
+        pages.push((page, command));
+    }
+    pages
+}
+
+/// clap_complete 4.6 makes two labels of a subcommand where the name of the program has a dash: one for finding it and another
+/// for what it takes.
+fn bash(name: &str) -> Vec<u8> {
+    let script = String::from_utf8_lossy(&completions(Shell::Bash)).into_owned();
+    let found = format!("{}__subcmd__", name.replace('-', "__"));
+    let taken = format!("{}__subcmd__", name.replace('-', "__subcmd__"));
+    script.replace(&taken, &found).into_bytes()
+}
+
+/// clap_complete 4.6 takes the command line for none of ours where a flag in front of any command still lacks its value, which
+/// is when that value is to be completed.
+fn fish() -> Vec<u8> {
+    let script = String::from_utf8_lossy(&completions(Shell::Fish)).into_owned();
+    let refused = "    or return\n";
+    script
+        .replacen(refused, "    or return 0\n", 1)
+        .into_bytes()
+}
+
+fn completions(shell: impl Generator) -> Vec<u8> {
+    let all = CommandLine::command();
+    let name = all.get_name().to_owned();
+    // clap_complete offers hidden commands as well.
+    let shown = all.get_subcommands().filter(|one| !one.is_hide_set());
+    let mut command = Command::new(env!("CARGO_PKG_NAME"))
+        .about(all.get_about().cloned().unwrap_or_default())
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_help_subcommand(true)
+        .args(all.get_arguments())
+        .subcommands(shown);
+    let mut content = Vec::new();
+    clap_complete::generate(shell, &mut command, name, &mut content);
+    content
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::io::Write;
+    use std::process::{Command as Process, Stdio};
+
+    use super::*;
+
+    fn by_path() -> BTreeMap<String, String> {
+        let files = files().unwrap().into_iter();
+        let files = files.map(|(path, content)| {
+            let path = path.to_str().unwrap().to_owned();
+            (path, String::from_utf8(content).unwrap())
+        });
+        files.collect()
+    }
+
+    fn commands() -> Vec<(String, Command)> {
+        let mut all = CommandLine::command();
+        all.build();
+        pages(&all)
+    }
+
+    /// Every option that is not hidden.
+    fn flags(command: &Command) -> Vec<String> {
+        let options = command
+            .get_arguments()
+            .filter(|option| !option.is_hide_set());
+        options
+            .filter_map(|option| option.get_long().map(str::to_owned))
+            .collect()
+    }
+
+    /// What a program makes of `input`; nothing where there is no such program.
+    fn fed(program: &str, arguments: &[&str], input: &str) -> Option<(bool, String)> {
+        let Ok(program) = which::which(program) else {
+            eprintln!("skipped: there is no {program}");
+            return None;
+        };
+        let mut child = Process::new(program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(input.as_bytes()).unwrap();
+        drop(stdin);
+        let output = child.wait_with_output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let text = String::from_utf8_lossy(&output.stdout);
+        Some((
+            output.status.success() && errors.is_empty(),
+            format!("{text}{errors}"),
+        ))
+    }
+
+    #[test]
+    fn every_command_has_a_page_with_every_flag() {
+        let files = by_path();
+        let commands = commands();
+        for expected in [
+            "wrap-buddy",
+            "wrap-buddy-restore",
+            "wrap-buddy-status",
+            "wrap-buddy-show",
+            "wrap-buddy-watch",
+        ] {
+            assert!(
+                commands.iter().any(|(page, _)| page == expected),
+                "{expected}"
+            );
+        }
+        for (page, command) in commands {
+            // In the source of a page a dash is escaped.
+            let text = files[&format!("man/man1/{page}.1")].replace("\\-", "-");
+            let flags = flags(&command);
+            assert!(flags.len() > 3, "{page}");
+            for flag in flags {
+                assert!(
+                    text.contains(&format!("--{flag}")),
+                    "{page} does not have --{flag}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn pages_render_without_a_warning() {
+        for (path, content) in by_path() {
+            if !path.starts_with("man/") {
+                continue;
+            }
+            let arguments = ["-man", "-Tutf8", "-ww", "-rLL=100n", "-P-cbou"];
+            let Some((clean, text)) = fed("groff", &arguments, &content) else {
+                return;
+            };
+            assert!(clean, "{path}: {text}");
+            assert!(
+                text.contains("SYNOPSIS") && text.contains("wrap-buddy"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn shells_take_the_completions() {
+        let files = by_path();
+        for (shell, arguments, path) in [
+            (
+                "bash",
+                &["-n"][..],
+                "bash-completion/completions/wrap-buddy",
+            ),
+            ("zsh", &["-n"], "zsh/site-functions/_wrap-buddy"),
+            (
+                "fish",
+                &["--no-execute"],
+                "fish/vendor_completions.d/wrap-buddy.fish",
+            ),
+        ] {
+            if let Some((clean, text)) = fed(shell, arguments, &files[path]) {
+                assert!(clean, "{shell}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn completions_know_every_flag() {
+        let files = by_path();
+        for path in files.keys().filter(|path| !path.starts_with("man/")) {
+            let text = &files[path];
+            for (page, command) in commands() {
+                for flag in flags(&command) {
+                    // fish writes `-l paths`.
+                    let known =
+                        text.contains(&format!("--{flag}")) || text.contains(&format!("-l {flag}"));
+                    assert!(known, "{path} does not have --{flag} of {page}");
+                }
+            }
+            assert!(!text.contains("generate"), "{path} has a hidden command");
+        }
+    }
+
+    /// As bash itself would, at a TAB.
+    #[test]
+    fn bash_completes_commands_and_flags() {
+        let script = &by_path()["bash-completion/completions/wrap-buddy"];
+        for (words, expected) in [
+            ("sh", "show"),
+            ("--runtime-d", "--runtime-dependencies"),
+            ("restore --dry", "--dry-run"),
+            ("--format json", "json json-lines"),
+        ] {
+            let line = format!("wrap-buddy {words}");
+            let count = line.split(' ').count();
+            let mut last = line.split(' ').rev();
+            let (word, previous) = (last.next().unwrap(), last.next().unwrap());
+            // `complete -p` names the function that was registered.
+            let complete = format!(
+                "{script}
+read -ra words <<< \"$(complete -p wrap-buddy)\"
+for ((n = 0; n < ${{#words[@]}}; n++)); do [ \"${{words[n]}}\" = -F ] && function=${{words[n + 1]}}; done
+COMP_WORDS=({line}); COMP_CWORD={}
+$function wrap-buddy '{word}' '{previous}'
+echo \"${{COMPREPLY[*]}}\"",
+                count - 1,
+            );
+            if let Some((_, text)) = fed("bash", &[], &complete) {
+                assert_eq!(text.trim(), expected, "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn fish_completes_commands_and_flags() {
+        let script = &by_path()["fish/vendor_completions.d/wrap-buddy.fish"];
+        for (line, expected) in [
+            ("sh", "show"),
+            ("--runtime-d", "--runtime-dependencies"),
+            ("restore --dry", "--dry-run"),
+            ("check --find", "--find-in"),
+            ("--format json-", "json-lines"),
+        ] {
+            let asked = format!("{script}\ncomplete -C 'wrap-buddy {line}'\n");
+            if let Some((clean, text)) = fed("fish", &["--no-config"], &asked) {
+                assert!(clean, "{line}: {text}");
+                let told = text.lines().map(|line| line.split('\t').next().unwrap());
+                assert_eq!(told.collect::<Vec<_>>(), [expected], "{line}");
+            }
+        }
+    }
+
+    /// At a TAB on a terminal of its own: its completion works nowhere else.
+    #[test]
+    fn zsh_completes_commands_and_flags() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = &by_path()["zsh/site-functions/_wrap-buddy"];
+        fs::write(directory.path().join("_wrap-buddy"), script).unwrap();
+        let asked = format!(
+            r#"zmodload zsh/zpty
+zpty shell zsh -f -i
+zpty -w shell "PROMPT= RPROMPT= fpath=({} \$fpath)"
+zpty -w shell 'autoload -Uz compinit; compinit -u -D'
+zpty -w shell 'shown() {{ print -r -- "shown<$BUFFER>"; BUFFER= }}; zle -N shown; bindkey "^X" shown; print rea""dy'
+zpty -r -m shell seen '*ready*'
+for line in sh --runtime-d 'restore --dry' 'check --find' '--format json-'; do
+    zpty -n -w shell "wrap-buddy $line"$'\t\C-x'
+    zpty -r -m shell seen '*shown<*>*'
+    print -r -- "${{${{seen##*shown<}}%%>*}}"
+done
+zpty -d shell
+"#,
+            directory.path().display()
+        );
+        if let Some((clean, text)) = fed("zsh", &["-f"], &asked) {
+            assert!(clean, "{text}");
+            // The `=` goes again when a blank follows.
+            let expected = [
+                "wrap-buddy show",
+                "wrap-buddy --runtime-dependencies=",
+                "wrap-buddy restore --dry-run",
+                "wrap-buddy check --find-in=",
+                "wrap-buddy --format json-lines",
+            ];
+            let told: Vec<&str> = text.lines().map(str::trim_end).collect();
+            assert_eq!(told, expected);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Calls of wrap-buddy to be typed, each planned before it is proposed.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use stages::Stage;
+
+use super::{FileCheck, Next};
+use crate::plan::options::WrapOptions;
+use crate::plan::outcome::{FileReport, Report, Status};
+use crate::report::Teller;
+use crate::system::shell::quoted;
+
+/// A call that wraps files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Command {
+    /// `--paths`.
+    pub paths: Vec<PathBuf>,
+    /// `--libs`.
+    pub libs: Vec<PathBuf>,
+    /// `--runtime-dependencies`.
+    pub runtime_dependencies: Vec<PathBuf>,
+    /// `--interpreter`.
+    pub interpreters: Vec<PathBuf>,
+    /// A flag that says where the loader is.
+    pub flag: Option<&'static str>,
+}
+
+impl Command {
+    fn words(&self) -> Vec<OsString> {
+        let mut words = vec![OsString::from("wrap-buddy")];
+        for (flag, paths) in [
+            ("--paths", &self.paths),
+            ("--libs", &self.libs),
+            ("--runtime-dependencies", &self.runtime_dependencies),
+            ("--interpreter", &self.interpreters),
+        ] {
+            // Only the others take more than one value.
+            let one_each = flag == "--interpreter";
+            for (index, path) in paths.iter().enumerate() {
+                if index == 0 || one_each {
+                    words.push(flag.into());
+                }
+                words.push(path.into());
+            }
+        }
+        words.extend(self.flag.map(OsString::from));
+        // It is wrapped so already: that something lies outside of the tree was accepted then.
+        if self.flag == Some("--relocatable") {
+            words.push("--allow-outside".into());
+        }
+        words
+    }
+
+    /// Whether it makes `other` needless.
+    pub fn covers(&self, other: &Self) -> bool {
+        let has = |path: &PathBuf| self.paths.iter().any(|own| path.starts_with(own));
+        self.interpreters == other.interpreters
+            && self.flag == other.flag
+            && other.paths.iter().all(has)
+            && other.libs.iter().all(|one| self.libs.contains(one))
+    }
+
+    /// The call, for a shell.
+    pub fn written(&self) -> String {
+        quoted(self.words())
+    }
+
+    /// What it would do; nothing is written.
+    ///
+    /// # Errors
+    /// When it would do nothing at all, and why.
+    pub fn rehearsed(&self, stages: &[Stage]) -> anyhow::Result<Report> {
+        let options = WrapOptions {
+            paths: self.paths.clone(),
+            libs: absolute(&self.libs)?,
+            runtime_dependencies: absolute(&self.runtime_dependencies)?,
+            interpreter: self.interpreters.clone(),
+            self_contained: self.flag == Some("--self-contained"),
+            relocatable: self.flag == Some("--relocatable"),
+            allow_outside: self.flag == Some("--relocatable"),
+            dry_run: true,
+            ..WrapOptions::default()
+        };
+        crate::commands::wrap::wrap(&options, stages, stages::MISSING, &Teller::default())
+    }
+}
+
+fn absolute(paths: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
+    paths.iter().map(std::path::absolute).collect()
+}
+
+/// Whether anything would be written for the file, or installed.
+pub fn changes(file: &FileReport) -> bool {
+    let plan = file.plan.as_deref();
+    let installs =
+        |plan: &crate::plan::Plan| plan.loader().is_some_and(|one| one.install.is_some());
+    plan.is_some_and(|plan| !plan.settled || installs(plan))
+}
+
+/// Why nothing would come of a call for one file; nothing where something would.
+pub fn in_vain(report: &anyhow::Result<Report>) -> Option<String> {
+    let report = match report {
+        Ok(report) => report,
+        Err(error) => return Some(format!("{error:#}")),
+    };
+    if report.files.iter().any(changes) {
+        return None;
+    }
+    let mut reasons = report.files.iter().filter_map(|file| file.reason.clone());
+    let reason = reasons.next();
+    Some(reason.unwrap_or_else(|| "it is wrapped so already".to_owned()))
+}
+
+/// The calls that come to the same as those of the single files: one for all files with the same dynamic linker. None for a
+/// file of which the call has no other to be united with.
+pub fn united(files: &[FileCheck], named: &[PathBuf], stages: &[Stage]) -> Vec<Next> {
+    let mut groups: Vec<(Command, Vec<&Command>)> = Vec::new();
+    let calls = files.iter().flat_map(|file| &file.next);
+    for call in calls.filter_map(|next| next.call.as_deref()) {
+        let of_group = groups
+            .iter_mut()
+            .find(|(all, _)| all.interpreters == call.interpreters && all.flag == call.flag);
+        match of_group {
+            Some((all, calls)) => {
+                extend(&mut all.paths, &call.paths);
+                extend(&mut all.libs, &call.libs);
+                extend(&mut all.runtime_dependencies, &call.runtime_dependencies);
+                calls.push(call);
+            }
+            None => groups.push((call.clone(), vec![call])),
+        }
+    }
+    groups.retain(|(_, calls)| calls.len() > 1);
+    let each = groups.into_iter().filter_map(|(all, calls)| {
+        // A directory that the user named, where that has no other file in it that would change.
+        let holds = |directory: &&PathBuf| {
+            directory.is_dir() && all.paths.iter().all(|path| path.starts_with(directory))
+        };
+        let short = named.iter().find(holds).map(|directory| Command {
+            paths: vec![directory.clone()],
+            ..all.clone()
+        });
+        let mut commands = short.into_iter().chain([all.clone()]);
+        let command = commands.find(|command| does_the_same(command, &all.paths, stages))?;
+        let text = format!("makes all {} find what they need", calls.len());
+        Some(Next {
+            call: Some(Box::new(command.clone())),
+            ..Next::typed(command.written(), text)
+        })
+    });
+    each.collect()
+}
+
+/// Whether a call changes the files at `paths`, and no others, and leaves nothing open.
+fn does_the_same(command: &Command, paths: &[PathBuf], stages: &[Stage]) -> bool {
+    let Ok(report) = command.rehearsed(stages) else {
+        return false;
+    };
+    let complete = |file: &FileReport| {
+        let plan = file.plan.as_ref();
+        file.missing.is_empty() && plan.is_none_or(|plan| plan.resolution.unmet.is_empty())
+    };
+    let mut changed: Vec<&Path> = report
+        .files
+        .iter()
+        .filter(|file| changes(file))
+        .map(|file| file.path.as_path())
+        .collect();
+    changed.sort_unstable();
+    let mut wanted: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
+    wanted.sort_unstable();
+    let failed = report.count(Status::Failed) > 0;
+    !failed && changed == wanted && report.files.iter().all(complete)
+}
+
+fn extend(all: &mut Vec<PathBuf>, more: &[PathBuf]) {
+    for path in more {
+        if !all.contains(path) {
+            all.push(path.clone());
+        }
+    }
+}

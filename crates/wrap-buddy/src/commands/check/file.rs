@@ -1,0 +1,248 @@
+//! Looks at one file.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::diagnosis::{Diagnosis, Next, Problem, Trouble};
+use super::libraries::Look;
+use super::subject::Subject;
+use super::{Desk, FileCheck, kernel, script};
+use crate::scan::Candidate;
+use crate::system::shell::quoted;
+use elf_file::io_reason;
+use elf_file::{Identity, Kind, Payload, Source, identify};
+use sys::arch::Arch;
+
+/// Nothing of a file that nobody asks about.
+pub fn look_at(desk: &Desk<'_>, candidate: &Candidate) -> Option<FileCheck> {
+    let shown = candidate.shown.as_path();
+    let asked_for = candidate.named;
+    let unreadable = |diagnosis: Diagnosis, reason: String| {
+        let help = match diagnosis {
+            Diagnosis::Malformed => "get it again from where it came",
+            _ => "make it readable, or take it out of the paths",
+        };
+        let problem = Problem::new(diagnosis, reason).help(help);
+        Some(FileCheck {
+            problems: vec![problem],
+            ..FileCheck::new(shown, Kind::Other)
+        })
+    };
+    let mut source = match candidate.open().and_then(Source::of) {
+        Ok(source) => source,
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput && !asked_for => {
+            return None;
+        }
+        Err(error) => {
+            let reason = format!("cannot be opened: {}", io_reason(&error));
+            return unreadable(Diagnosis::Unopenable, reason);
+        }
+    };
+    match identify(&mut source) {
+        Ok(Identity::Script(line)) if asked_for || is_executable(&candidate.path) => {
+            let file = script::look_at(desk, shown, &line);
+            return (asked_for || !file.is_well()).then_some(file);
+        }
+        Ok(Identity::Elf {
+            little_endian: true,
+            ..
+        }) => {}
+        Ok(Identity::Elf { target, .. }) => {
+            let mut file = FileCheck::new(shown, Kind::Other);
+            let name = format!("big-endian {target}");
+            machine_of(desk, &mut source, &name, &mut file);
+            return Some(file);
+        }
+        Ok(_) if !asked_for => return None,
+        Ok(Identity::Malformed(reason)) => {
+            let reason = format!("malformed ELF file: {reason}");
+            return unreadable(Diagnosis::Malformed, reason);
+        }
+        Ok(_) => {
+            let mut file = FileCheck::new(shown, Kind::Other);
+            let text = match archive(&mut source) {
+                Some(name) => format!("{name}: unpack it, and check what is in it"),
+                None => "neither an ELF file nor a script: there is nothing to check".to_owned(),
+            };
+            file.note(Diagnosis::NotExecutable, text);
+            return Some(file);
+        }
+        Err(error) => return unreadable(Diagnosis::Unopenable, format!("{error:#}")),
+    }
+    match Subject::read(&candidate.path, &mut source, desk.stages) {
+        Ok(subject) => elf_file(desk, candidate, &mut source, subject),
+        Err(error) => unreadable(
+            Diagnosis::Malformed,
+            format!("malformed ELF file: {error:#}"),
+        ),
+    }
+}
+
+fn elf_file(
+    desk: &Desk<'_>,
+    candidate: &Candidate,
+    source: &mut Source,
+    subject: Subject,
+) -> Option<FileCheck> {
+    let elf = &subject.elf;
+    let kind = Kind::of(elf, subject.lost_interp);
+    if !kind.is_loadable() && !candidate.named {
+        return None;
+    }
+    let mut file = FileCheck::new(&candidate.shown, kind);
+    file.state = subject.state;
+    file.machine = Some(elf.target().to_string());
+    file.problems.clone_from(&subject.problems);
+    file.notes.clone_from(&subject.notes);
+    let payload = match kind.is_loadable() && kind != Kind::Library {
+        true => Payload::of(source),
+        false => None,
+    };
+    if let Some(payload) = payload {
+        let diagnosis = match payload {
+            Payload::Upx => Diagnosis::Packed,
+            _ => Diagnosis::CarriesProgram,
+        };
+        file.note(diagnosis, payload.to_string());
+    }
+    match kind {
+        kind if !kind.is_loadable() => {
+            let text = format!("{kind}: neither a program nor a shared library of Linux");
+            file.note(Diagnosis::NotLoadable, text);
+            return Some(file);
+        }
+        Kind::Library => {}
+        _ => {
+            if !elf.target().arch().is_some_and(Arch::is_native) {
+                let name = elf.target().to_string();
+                machine_of(desk, source, &name, &mut file);
+            }
+            noexec(candidate.path.as_path(), &candidate.shown, &mut file);
+            not_permitted(desk, candidate, &mut file);
+        }
+    }
+    let is_known = elf.target().arch().is_some();
+    if !kind.is_static() && is_known {
+        let inside = desk.root.inside(&candidate.path).ok()?;
+        let mut look = Look {
+            desk,
+            subject: &subject,
+            inside: &inside,
+            file: &mut file,
+        };
+        look.at_libraries(source.metadata().mode());
+    }
+    Some(file)
+}
+
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// Who runs a program that the processor does not.
+fn machine_of(desk: &Desk<'_>, source: &mut Source, name: &str, file: &mut FileCheck) {
+    file.machine = Some(name.to_owned());
+    if !desk.root.is_own() {
+        file.note(Diagnosis::ForOtherMachine, format!("it is for {name}"));
+        return;
+    }
+    let head = source.read(0, source.file_len().min(256));
+    match kernel::handler(&head.unwrap_or_default()) {
+        Some(handler) if handler.is_open || handler.interpreter.exists() => {
+            let (by, path) = (&handler.name, handler.interpreter.display());
+            let text = format!("it is for {name}, and runs by {path} (binfmt_misc: {by})");
+            file.note(Diagnosis::Emulated, text);
+        }
+        handler => {
+            let (diagnosis, text) = match handler {
+                Some(handler) => (
+                    Diagnosis::EmulatorGone,
+                    format!(
+                        "it is for {name}, and {}, which binfmt_misc has for that, does not exist",
+                        handler.interpreter.display()
+                    ),
+                ),
+                None => (
+                    Diagnosis::NoEmulator,
+                    format!("it is for {name}, and nothing here runs that"),
+                ),
+            };
+            file.problems.push(Problem::new(diagnosis, text));
+            file.next.push(Next::told(match name {
+                // Nothing emulates it.
+                "x32" => "take the one for this machine, or start a kernel with CONFIG_X86_X32_ABI with syscall.x32=y"
+                    .to_owned(),
+                name => format!(
+                    "take the one for this machine, or have {name} emulated: Debian's qemu-user-static with \
+                     binfmt-support, or boot.binfmt.emulatedSystems of NixOS"
+                ),
+            }));
+        }
+    }
+}
+
+/// What an archive is called; nothing for other files.
+fn archive(source: &mut Source) -> Option<&'static str> {
+    const MAGIC: [(usize, &[u8], &str); 9] = [
+        (0, b"\x1f\x8b", "gzip archive"),
+        (0, b"BZh", "bzip2 archive"),
+        (0, b"\xfd7zXZ\0", "xz archive"),
+        (0, b"\x28\xb5\x2f\xfd", "zstd archive"),
+        (0, b"PK\x03\x04", "zip archive"),
+        (0, b"7z\xbc\xaf\x27\x1c", "7z archive"),
+        (0, b"!<arch>\n", "ar archive"),
+        (0, b"\xed\xab\xee\xdb", "rpm package"),
+        (257, b"ustar", "tar archive"),
+    ];
+    let head = source.read(0, source.file_len().min(512)).ok()?;
+    let mut known = MAGIC.iter();
+    let found =
+        known.find(|(at, magic, _)| head.get(*at..).is_some_and(|at| at.starts_with(magic)));
+    found.map(|(_, _, name)| *name)
+}
+
+/// Says so if the kernel will not start a program because of its mode. Of a tree elsewhere nobody knows who will start it.
+fn not_permitted(desk: &Desk<'_>, candidate: &Candidate, file: &mut FileCheck) {
+    let may_start = match desk.root.is_own() {
+        true => nix::unistd::access(&candidate.path, nix::unistd::AccessFlags::X_OK).is_ok(),
+        false => is_executable(&candidate.path),
+    };
+    // Who may not even search its directory cannot open it either; noexec, which access(2) knows too, is said already.
+    if may_start
+        || file
+            .problems
+            .iter()
+            .any(|known| known.trouble == Trouble::NoExec)
+    {
+        return;
+    }
+    let text = match is_executable(&candidate.path) {
+        true => "you may not execute it: its mode lets others do so",
+        false => "nobody may execute it: its mode has no x",
+    };
+    file.problems
+        .push(Problem::new(Diagnosis::NotPermitted, text));
+    let command = quoted([OsStr::new("chmod"), "+x".as_ref(), candidate.shown.as_ref()]);
+    file.next.push(Next::typed(command, "lets it be executed"));
+}
+
+/// Says so if nothing may be executed from where `path` is.
+pub(super) fn noexec(path: &Path, shown: &Path, file: &mut FileCheck) {
+    let mut known = file.problems.iter();
+    if !kernel::is_noexec(path) || known.any(|known| known.trouble == Trouble::NoExec) {
+        return;
+    }
+    let mount = kernel::mount_of(path);
+    let text = format!(
+        "{} is on {}, which is mounted noexec",
+        shown.display(),
+        mount.display()
+    );
+    file.problems.push(Problem::new(Diagnosis::NoExec, text));
+    let words = ["mount", "-o", "remount,exec"].map(OsStr::new);
+    let words = words.into_iter().chain([mount.as_os_str()]);
+    let text = format!("or copy {} elsewhere", shown.display());
+    file.next.push(Next::typed(quoted(words), text));
+}

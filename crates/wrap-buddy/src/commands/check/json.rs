@@ -1,0 +1,233 @@
+//! What was found, for programs. Paths that are not UTF-8 have replacement characters in them.
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::diagnosis::{self, Trouble};
+use super::{Checked, FileCheck, State, Verdict};
+use elf_file::Kind;
+use ldso::{Cause, Rule};
+
+/// What files will load, and what is wrong with them.
+#[derive(Serialize, JsonSchema)]
+pub struct Checks {
+    /// Every file that was checked, in order.
+    files: Vec<File>,
+    #[serde(flatten)]
+    end: ChecksEnd,
+}
+
+/// What concerns all files that were checked.
+#[derive(Serialize, JsonSchema)]
+pub struct ChecksEnd {
+    /// What concerns no single file.
+    notes: Vec<String>,
+    /// What to do about more than one file at once.
+    next: Vec<Next>,
+    summary: Summary,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Summary {
+    /// Files that will start, or that will be loaded.
+    ok: usize,
+    /// Files that will not.
+    broken: usize,
+    /// Files of which that cannot be told: archives, programs that are packed, and the like.
+    unknown: usize,
+}
+
+/// A file that was checked.
+#[derive(Serialize, JsonSchema)]
+pub struct File {
+    /// As the user named it, or below what the user named.
+    path: String,
+    /// `ok`, `broken`, or `unknown` where it cannot be told.
+    status: &'static str,
+    /// What it is.
+    kind: Kind,
+    /// `original`, `wrapped` or `in-place`.
+    state: &'static str,
+    /// What it is for, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    machine: Option<String>,
+    /// The dynamic linker that will run it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interpreter: Option<String>,
+    /// What will be loaded, in that order.
+    libraries: Vec<Library>,
+    /// What is wrong.
+    problems: Vec<Problem>,
+    /// What else there is to know.
+    notes: Vec<String>,
+    /// Which notes these are, such as `packed`.
+    note_diagnoses: Vec<String>,
+    /// What to do.
+    next: Vec<Next>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Library {
+    /// The name it is asked for by.
+    soname: String,
+    /// Where it is found.
+    path: String,
+    /// By which rule: `path`, `rpath`, `runpath`, `ld-library-path`, `ld-so-cache`, `default`, or `libs` for one that
+    /// wrapping with `--libs` would find.
+    rule: &'static str,
+    /// The subdirectory for the processor that it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hwcaps: Option<String>,
+    /// The library that needs it; none when the file itself does.
+    needed_by: Option<String>,
+    /// What has it loaded: `needed`, `filtee` (DT_FILTER, DT_AUXILIARY) or `preload`.
+    cause: &'static str,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Problem {
+    /// `unreadable`, `sidecar`, `loader`, `machine`, `interpreter`, `script-interpreter`, `library`, `unfit-library`,
+    /// `symbol-version`, `dlopen`, `noexec`, `access`, `permission` or `privilege`.
+    kind: &'static str,
+    /// Which of that kind, such as `library-passed-over`.
+    diagnosis: String,
+    /// In words.
+    text: String,
+    /// The library it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    soname: Option<String>,
+    /// What may help.
+    help: Vec<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Next {
+    /// To be typed as it is.
+    command: Option<String>,
+    /// In words.
+    text: String,
+}
+
+impl From<&Checked> for Checks {
+    fn from(checked: &Checked) -> Self {
+        Self {
+            files: checked.files.iter().map(File::from).collect(),
+            end: ChecksEnd::from(checked),
+        }
+    }
+}
+
+impl From<&Checked> for ChecksEnd {
+    fn from(checked: &Checked) -> Self {
+        let count = |verdict| {
+            let files = checked.files.iter();
+            files.filter(|file| file.verdict() == verdict).count()
+        };
+        Self {
+            notes: checked.notes.clone(),
+            next: checked.next.iter().map(Next::from).collect(),
+            summary: Summary {
+                ok: count(Verdict::Ok),
+                broken: count(Verdict::Broken),
+                unknown: count(Verdict::Unknown),
+            },
+        }
+    }
+}
+
+impl From<&diagnosis::Next> for Next {
+    fn from(next: &diagnosis::Next) -> Self {
+        Self {
+            command: next.command.clone(),
+            text: next.text.clone(),
+        }
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+impl From<&FileCheck> for File {
+    fn from(file: &FileCheck) -> Self {
+        let tree = &file.tree;
+        let libraries = tree.nodes.iter().map(|node| Library {
+            soname: node.name.to_string_lossy().into_owned(),
+            path: text(&node.found.path),
+            rule: rule(node.found.rule),
+            hwcaps: node.found.subdirectory.as_deref().map(text),
+            cause: match node.cause {
+                Cause::Needed => "needed",
+                Cause::Filtee => "filtee",
+                Cause::Preload(_) => "preload",
+            },
+            needed_by: node.by.map(|by| text(&tree.nodes[by].found.path)),
+        });
+        let problems = file.problems.iter().map(|problem| Problem {
+            kind: trouble(problem.trouble),
+            diagnosis: problem.diagnosis.name(),
+            text: problem.text.clone(),
+            soname: problem.soname.clone(),
+            help: problem.help.clone(),
+        });
+        let next = file.next.iter().map(Next::from);
+        Self {
+            path: text(&file.path),
+            status: match file.verdict() {
+                Verdict::Ok => "ok",
+                Verdict::Broken => "broken",
+                Verdict::Unknown => "unknown",
+            },
+            kind: file.kind,
+            state: match file.state {
+                State::Original => "original",
+                State::Wrapped => "wrapped",
+                State::InPlace => "in-place",
+            },
+            machine: file.machine.clone(),
+            interpreter: file.interpreter.as_deref().map(text),
+            libraries: libraries.collect(),
+            problems: problems.collect(),
+            notes: file.notes.iter().map(|note| note.text.clone()).collect(),
+            note_diagnoses: file
+                .notes
+                .iter()
+                .map(|note| note.diagnosis.name())
+                .collect(),
+            next: next.collect(),
+        }
+    }
+}
+
+fn rule(rule: Rule) -> &'static str {
+    match rule {
+        Rule::Path => "path",
+        Rule::Rpath => "rpath",
+        Rule::LibraryPath => "ld-library-path",
+        Rule::Runpath => "runpath",
+        Rule::Offered(_) => "libs",
+        Rule::Cache => "ld-so-cache",
+        Rule::Default => "default",
+    }
+}
+
+fn trouble(trouble: Trouble) -> &'static str {
+    match trouble {
+        Trouble::Unreadable => "unreadable",
+        Trouble::Sidecar => "sidecar",
+        Trouble::Loader => "loader",
+        Trouble::Machine => "machine",
+        Trouble::Interpreter => "interpreter",
+        Trouble::Script => "script-interpreter",
+        Trouble::Library => "library",
+        Trouble::Unfit => "unfit-library",
+        Trouble::Version => "symbol-version",
+        Trouble::Opened => "dlopen",
+        Trouble::NoExec => "noexec",
+        Trouble::Access => "access",
+        Trouble::Permission => "permission",
+        Trouble::Privilege => "privilege",
+    }
+}

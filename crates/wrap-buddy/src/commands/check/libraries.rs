@@ -1,0 +1,565 @@
+//! What a file has loaded: its dynamic linker, its loader, its libraries.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::mem;
+use std::path::{Path, PathBuf};
+
+use super::diagnosis::{Diagnosis, Next, Note, Problem, Trouble};
+use super::file::noexec;
+use super::solve::{self, Wanted};
+use super::subject::Subject;
+use super::{Desk, FileCheck, State, kernel};
+use crate::commands::status::{loader_problem, own_loader_problem};
+use crate::plan::alignment;
+use crate::system::shell::quoted;
+use elf_file::{Kind, Priority};
+use ldso::{Asker, Cause, Dispensable, Linker, Lost, Misfit, Tree, misfit};
+use ldso::{Fit, Interpreter, Libc};
+
+/// A look at what one file has loaded.
+pub(super) struct Look<'l, 'd> {
+    pub desk: &'l Desk<'d>,
+    pub subject: &'l Subject,
+    /// The path of the file inside the root.
+    pub inside: &'l Path,
+    /// What is said of it.
+    pub file: &'l mut FileCheck,
+}
+
+impl Look<'_, '_> {
+    /// Looks at the dynamic linker, the loader and the libraries of the file, which has the permission bits `mode`.
+    pub fn at_libraries(&mut self, mode: u32) {
+        let is_lost = |problem: &Problem| problem.trouble == Trouble::Sidecar;
+        if self.file.problems.iter().any(is_lost) {
+            return;
+        }
+        let given = self.given_interpreter();
+        self.at_loader();
+        let wanted = Wanted {
+            elf: &self.subject.elf,
+            inside: self.inside,
+            is_library: self.file.kind == Kind::Library,
+            state: self.subject.state,
+            interpreter: self.subject.interpreter.as_deref(),
+            flag: self.subject.flag,
+            is_relocatable: self.subject.is_relocatable,
+        };
+        self.file.interpreter = given.as_ref().map(|given| given.path.clone());
+        let desk = self.desk;
+        let known = given.or_else(|| solve::interpreter(desk, &wanted, &[]));
+        let chosen = match known {
+            Some(interpreter) => interpreter,
+            None => match self.presumed_interpreter(&wanted) {
+                Some(interpreter) => interpreter,
+                None => {
+                    // A library that needs nothing finds it with any.
+                    if !self.subject.elf.needed().is_empty() {
+                        self.file.next.push(solve::without_interpreter(&wanted));
+                    }
+                    return;
+                }
+            },
+        };
+        let Some(linker) = Linker::new(&chosen, &desk.shelf, &desk.surroundings) else {
+            return;
+        };
+        let elf = &self.subject.elf;
+        self.file.target = Some(elf.target());
+        self.file.search = linker.search_path(self.inside, elf);
+        let mut tree = Tree::of(
+            &linker,
+            Asker {
+                path: self.inside,
+                elf,
+            },
+            None,
+        );
+        if self.file.kind == Kind::Library {
+            // What opens it has been started, and so has these.
+            tree.lost
+                .retain(|lost| !chosen.is_always_loaded(&lost.name));
+            tree = self.opened(tree, &linker);
+        }
+        self.at_tree(&tree, &linker);
+        self.at_dispensable(&mem::take(&mut tree.dispensable), &tree);
+        self.at_mounts(&tree);
+        self.at_reach(&tree, mode);
+        self.at_opened(&linker);
+        self.at_cache();
+        if !self.file.is_well() && self.can_be_wrapped() {
+            let next = solve::next(desk, &wanted, &tree, self.file);
+            self.file.next.extend(next);
+        }
+        self.at_guard(&tree);
+        self.at_alignment();
+        self.file.tree = tree;
+    }
+
+    /// What a library has loaded where it does not find everything by itself, which `alone` is, and a program opens it.
+    fn opened(&mut self, alone: Tree, linker: &Linker<'_>) -> Tree {
+        let openers = self.desk.openers.get().filter(|_| !alone.lost.is_empty());
+        let opening = openers
+            .and_then(|openers| openers.opening(linker, self.inside, &self.subject.elf, &alone));
+        let Some(opening) = opening else {
+            return alone;
+        };
+        let mut reasons = Vec::new();
+        if !opening.loaded.is_empty() {
+            let names = joined(opening.loaded.iter());
+            reasons.push(format!("has loaded {names} by then"));
+        }
+        if !opening.inherited.is_empty() {
+            let names = joined(opening.inherited.iter());
+            reasons.push(format!("hands down the search path to {names}"));
+        }
+        let (program, reasons) = (opening.program.display(), reasons.join(" and "));
+        let text = match opening.is_known {
+            true => format!("it does not load by itself, but {program} opens it, and {reasons}"),
+            false => {
+                format!("it does not load by itself, but if {program} opens it, that {reasons}")
+            }
+        };
+        self.file.notes.push(Note {
+            diagnosis: Diagnosis::LoadedByProgram,
+            text,
+            is_detail: false,
+        });
+        opening.tree
+    }
+
+    /// What ld.so.cache lacks comes by making it again.
+    fn at_cache(&mut self) {
+        let mut problems = self.file.problems.iter();
+        if !problems.any(|problem| problem.diagnosis == Diagnosis::LibraryUncached) {
+            return;
+        }
+        let root = self.desk.root.on_host(Path::new("/"));
+        let words = match self.desk.root.is_own() {
+            true => vec![OsStr::new("ldconfig")],
+            false => vec!["ldconfig".as_ref(), "-r".as_ref(), root.as_os_str()],
+        };
+        let text = "makes ld.so.cache again, as root";
+        self.file.next.push(Next::typed(quoted(words), text));
+    }
+
+    /// Problems that wrapping has to do with.
+    fn can_be_wrapped(&self) -> bool {
+        let problems = self.file.problems.iter();
+        let mut others = problems.filter(|one| {
+            let by_others = [Diagnosis::LibraryUncached, Diagnosis::RelrWithoutVersion];
+            !by_others.contains(&one.diagnosis)
+        });
+        others.any(|problem| {
+            matches!(
+                problem.trouble,
+                Trouble::Interpreter
+                    | Trouble::Library
+                    | Trouble::Unfit
+                    | Trouble::Version
+                    | Trouble::Opened
+                    | Trouble::Loader
+            )
+        })
+    }
+
+    /// The dynamic linker that the file gets, if that is one for it.
+    fn given_interpreter(&mut self) -> Option<Interpreter> {
+        let root = &self.desk.root;
+        let elf = &self.subject.elf;
+        if self.file.kind == Kind::Library {
+            return match self.desk.interpreters.fitting(elf, Libc::of_library(elf)) {
+                Fit::Fits(interpreter) => Some(interpreter.clone()),
+                _ => self.desk.met(elf).cloned(),
+            };
+        }
+        let asked_for = self.subject.interpreter.as_deref()?;
+        let directory = self.inside.parent().unwrap_or(Path::new("/"));
+        let path = directory.join(asked_for);
+        if !path.is_absolute() || !root.on_host(&path).exists() {
+            let text = format!("its dynamic linker {} does not exist", path.display());
+            self.problem(Diagnosis::LinkerGone, text);
+            return None;
+        }
+        match Interpreter::open_in(root, &path) {
+            Ok(found) if found.elf.target() != elf.target() => {
+                let name = found.elf.target().to_string();
+                let text = format!("its dynamic linker {} is for {name}", path.display());
+                self.problem(Diagnosis::LinkerOfOtherMachine, text);
+                None
+            }
+            Ok(found) => {
+                let linked_to = Libc::of_program(elf, &path);
+                if found.libc == linked_to {
+                    return Some(found);
+                }
+                let text = format!(
+                    "its dynamic linker {} is that of {}, while it is linked to {}",
+                    path.display(),
+                    found.libc.name(),
+                    linked_to.name()
+                );
+                self.problem(Diagnosis::LinkerOfOtherLibc, text);
+                None
+            }
+            Err(error) => {
+                self.problem(
+                    Diagnosis::LinkerUnusable,
+                    format!("its dynamic linker {error:#}"),
+                );
+                None
+            }
+        }
+    }
+
+    /// One that goes by the usual rules of the file's libc, where none is at hand.
+    fn presumed_interpreter(&mut self, wanted: &Wanted<'_>) -> Option<Interpreter> {
+        let elf = wanted.elf;
+        let libc = match wanted.interpreter {
+            Some(path) => Some(Libc::of_program(elf, path)),
+            None => Libc::of_library(elf),
+        };
+        let libc = libc?;
+        let root = &self.desk.root;
+        let presumed = Interpreter::presumed(root, wanted.interpreter, libc, elf)?;
+        let text = format!(
+            "no dynamic linker for it is at hand: its libraries are looked for as that of {} usually does",
+            libc.name()
+        );
+        self.file.note(Diagnosis::UsualRules, text);
+        Some(presumed)
+    }
+
+    /// The file, as it asks for libraries.
+    fn itself(&self) -> Asker<'_> {
+        Asker {
+            path: self.inside,
+            elf: &self.subject.elf,
+        }
+    }
+
+    fn problem(&mut self, diagnosis: Diagnosis, text: String) {
+        self.file.problems.push(Problem::new(diagnosis, text));
+    }
+
+    fn at_loader(&mut self) {
+        let subject = self.subject;
+        let own = subject.own_sidecar.as_ref();
+        let own = own.map(|(path, id)| (path, Some(*id)));
+        let shared = subject.loader.as_ref().map(|path| (path, None));
+        let Some((path, id)) = own.or(shared) else {
+            return;
+        };
+        let directory = self.inside.parent().unwrap_or(Path::new("/"));
+        let path = directory.join(path);
+        let on_host = self.desk.root.on_host(&path);
+        let why = match id {
+            Some(id) => {
+                let program = self.desk.root.on_host(self.inside);
+                own_loader_problem(&on_host, id, &program)
+            }
+            None => loader_problem(&on_host, subject.elf.machine, subject.abi),
+        };
+        if let Some(why) = why {
+            let why = why.replace(&on_host.display().to_string(), &path.display().to_string());
+            let diagnosis = match on_host.exists() {
+                true => Diagnosis::LoaderUnfit,
+                false => Diagnosis::LoaderGone,
+            };
+            self.problem(diagnosis, why);
+        }
+    }
+
+    /// What others can change, although it runs with more power than they have. Of a tree elsewhere nobody knows who will own it.
+    fn at_guard(&mut self, tree: &Tree) {
+        let privilege = self.subject.privilege.filter(|_| self.desk.root.is_own());
+        let Some(privilege) = privilege else {
+            return;
+        };
+        let files = self.subject.loader.iter().chain(&self.file.interpreter);
+        let files = files.chain(tree.nodes.iter().map(|node| &node.found.path));
+        let trusted = files.chain(&self.file.search.directories);
+        let mut parts = Vec::new();
+        for path in trusted.filter(|path| path.is_absolute()) {
+            let Some(part) = privilege
+                .weak_part(path)
+                .filter(|part| !parts.contains(part))
+            else {
+                continue;
+            };
+            let (path, shown) = (path.display(), part.display());
+            let text = format!(
+                "it is set-id or has file capabilities, and trusts {path}, but others can change {shown}"
+            );
+            let help = "have only root, or the owner of a set-user-id program, write there, or wrap it with other directories";
+            let problem = Problem::new(Diagnosis::Unguarded, text).help(help);
+            self.file.problems.push(problem);
+            parts.push(part);
+        }
+    }
+
+    /// What others cannot open, although they may run the program.
+    fn at_reach(&mut self, tree: &Tree, mode: u32) {
+        if self.file.kind != Kind::Program {
+            return;
+        }
+        let directory = self.inside.parent().unwrap_or(Path::new("/"));
+        let loader = self.subject.loader.as_ref();
+        let loader = loader.map(|loader| directory.join(loader));
+        let sidecar = self.subject.sidecar.as_deref();
+        let sidecar = sidecar.and_then(|sidecar| self.desk.root.inside(sidecar).ok());
+        let libraries = tree.nodes.iter().map(|node| &node.found.path);
+        let files = loader.iter().chain(&sidecar);
+        let files = files.chain(&self.file.interpreter).chain(libraries);
+        let files = files.map(PathBuf::as_path);
+        for one in self.desk.reach.out_of_reach(mode, directory, files) {
+            self.file.next.push(Next::typed(
+                one.barrier.remedy(),
+                "lets other users open it, or move it to where they can",
+            ));
+            self.problem(Diagnosis::OutOfReach, one.to_string());
+        }
+    }
+
+    /// Neither the dynamic linker nor a library can be mapped from there.
+    fn at_mounts(&mut self, tree: &Tree) {
+        let interpreter = self.file.interpreter.clone();
+        let libraries = tree.nodes.iter().map(|node| &node.found.path);
+        let mut seen = HashSet::new();
+        for path in interpreter.iter().chain(libraries) {
+            let on_host = self.desk.root.on_host(path);
+            let directory = on_host.parent().map(Path::to_owned);
+            if seen.insert(directory) && kernel::is_noexec(&on_host) {
+                noexec(&on_host, path, self.file);
+                return;
+            }
+        }
+    }
+
+    fn at_tree(&mut self, tree: &Tree, linker: &Linker<'_>) {
+        let interpreter = linker.interpreter;
+        for lost in &tree.lost {
+            // Whoever is for another libc needs that libc, which is not what is wrong.
+            let of_other = lost
+                .by
+                .is_some_and(|by| unfit(tree, by, interpreter).is_some());
+            if !of_other {
+                let problem = self.lost(lost, tree, linker);
+                self.file.problems.push(problem);
+            }
+        }
+        if tree.more_lost > 0 {
+            let text = format!("{} more libraries are not found", tree.more_lost);
+            self.problem(Diagnosis::LibraryMissing, text);
+        }
+        for (index, node) in tree.nodes.iter().enumerate() {
+            if let Some(why) = unfit(tree, index, interpreter) {
+                let by = tree.path_of(node.by, self.inside);
+                let (diagnosis, instead) = match why {
+                    Misfit::Libc(_) => (
+                        Diagnosis::LibraryOfOtherLibc,
+                        format!("not to {}", interpreter.libc.name()),
+                    ),
+                    _ => (
+                        Diagnosis::LibraryOfOtherMachine,
+                        format!("not for {}", linker.arch.name),
+                    ),
+                };
+                let text = format!(
+                    "{}, which {} finds by {}, {why}, {instead}",
+                    node.found.path.display(),
+                    by.display(),
+                    node.found.rule,
+                );
+                let problem = Problem::new(diagnosis, text);
+                let soname = node.name.display().to_string();
+                self.file.problems.push(problem.of(soname));
+            }
+        }
+        for refused in &tree.unversioned_relr {
+            let problem = Problem::new(Diagnosis::RelrWithoutVersion, refused.to_string());
+            self.file.problems.push(problem);
+        }
+        for unmet in &tree.unmet {
+            let newest = unmet.newest.as_ref();
+            let newest = newest.map(|newest| format!(" has up to {newest}"));
+            let text = format!(
+                "{} wanted by {}, {}{}",
+                unmet.versions.join(", "),
+                unmet.wanted_by.display(),
+                unmet.library.display(),
+                newest.unwrap_or_else(|| " has none like it".to_owned())
+            );
+            let problem = Problem::new(Diagnosis::VersionMissing, text);
+            let name = unmet.library.file_name().unwrap_or_default();
+            let soname = name.display().to_string();
+            self.file.problems.push(problem.of(soname));
+        }
+    }
+
+    /// What ld.so goes on without.
+    fn at_dispensable(&mut self, dispensable: &[Dispensable], tree: &Tree) {
+        // What one file asks for comes one after the other.
+        let same_file = |one: &Dispensable, other: &Dispensable| {
+            (one.by, &one.cause) == (other.by, &other.cause) && one.cause == Cause::Filtee
+        };
+        for all in dispensable.chunk_by(same_file) {
+            let one = &all[0];
+            let name = match all.len() {
+                1 => one.name.display().to_string(),
+                count => format!("{} and {} more", one.name.display(), count - 1),
+            };
+            let by = tree.path_of(one.by, self.inside).display();
+            let (diagnosis, text) = match &one.cause {
+                Cause::Preload(from) => (
+                    Diagnosis::PreloadMissing,
+                    format!(
+                        "{name}, which {} has loaded into every program, is not found: ld.so says so at each start, and goes on",
+                        from.display()
+                    ),
+                ),
+                Cause::Filtee | Cause::Needed => (
+                    Diagnosis::AuxiliaryMissing,
+                    match all.len() {
+                        1 => format!(
+                            "{name}, an auxiliary filtee of {by}, is not found: it does without"
+                        ),
+                        _ => format!(
+                            "{name}, auxiliary filtees of {by}, are not found: it does without"
+                        ),
+                    },
+                ),
+            };
+            self.file.notes.push(Note {
+                diagnosis,
+                text,
+                is_detail: diagnosis == Diagnosis::AuxiliaryMissing,
+            });
+        }
+    }
+
+    fn lost(&self, lost: &Lost, tree: &Tree, linker: &Linker<'_>) -> Problem {
+        let asker = tree.asker(lost.by, self.itself());
+        let name = lost.name.display().to_string();
+        let for_whom = match lost.by {
+            None => String::new(),
+            Some(_) => format!(", which {} needs", asker.path.display()),
+        };
+        if let Some(directory) = linker.forbidden(&lost.name, asker) {
+            let text = format!(
+                "{name}{for_whom} is not found: it is in {}, a default directory, which {} forbids to search (DF_1_NODEFLIB)",
+                directory.display(),
+                asker.path.display()
+            );
+            return Problem::new(Diagnosis::LibraryMissing, text).of(name);
+        }
+        if let Some(uncached) = linker.uncached(&lost.name, asker) {
+            let text = format!(
+                "{name}{for_whom} is not found: it is in {}, which {} names, but not in {}",
+                uncached.directory.display(),
+                uncached.conf.display(),
+                uncached.cache.display()
+            );
+            return Problem::new(Diagnosis::LibraryUncached, text).of(name);
+        }
+        let (diagnosis, reason) = match lost.near.as_slice() {
+            [] => (Diagnosis::LibraryMissing, " is not found".to_owned()),
+            nears => {
+                let nears: Vec<String> = nears.iter().map(ToString::to_string).collect();
+                let reason = format!(" is not found, but {}", nears.join(", "));
+                (Diagnosis::LibraryPassedOver, reason)
+            }
+        };
+        let mut problem = Problem::new(diagnosis, format!("{name}{for_whom}{reason}"));
+        problem.help = self.help(&name);
+        problem.of(name)
+    }
+
+    /// Where there is a library, and which package has it.
+    fn help(&self, name: &str) -> Vec<String> {
+        let elf = &self.subject.elf;
+        let directories = self.desk.library.with(name, elf, self.inside);
+        let first = directories.first();
+        let there = first.map(|directory| format!("it is in {}", directory.display()));
+        if let Some(there) = there {
+            return vec![there];
+        }
+        let library = &self.desk.library;
+        if let Some(path) = library.called_differently(name, elf.target()) {
+            let path = path.display();
+            return vec![format!("{path} has this DT_SONAME: link it as {name}")];
+        }
+        let packages = self.desk.packages.with(name).into_iter();
+        packages
+            .map(|one| format!("nixpkgs has it in {one}"))
+            .collect()
+    }
+
+    /// Libraries that it says it opens while it runs.
+    fn at_opened(&mut self, linker: &Linker<'_>) {
+        let elf = &self.subject.elf;
+        let own = linker.search_path(self.inside, elf);
+        let told = linker.told([&own]);
+        for opened in elf.opened.clone() {
+            let mut names = opened.soname.iter();
+            let is_there = names.any(|name| {
+                let name = std::ffi::OsStr::new(name);
+                linker.find(name, self.itself(), &[&told]).is_ok()
+            });
+            let Some(first) = opened.soname.first().filter(|_| !is_there) else {
+                continue;
+            };
+            let what = opened.purpose();
+            let text = format!("{first}, which it opens while it runs{what}, is not found");
+            match opened.priority {
+                Priority::Required => {
+                    let mut problem = Problem::new(Diagnosis::OpenedRequired, text);
+                    problem.help = self.help(first);
+                    self.file.problems.push(problem.of(first));
+                }
+                Priority::Recommended => {
+                    let text = format!("{text}: recommended");
+                    self.file.note(Diagnosis::OpenedRecommended, text);
+                }
+                Priority::Suggested => {
+                    let text = format!("{text}: suggested");
+                    self.file.note(Diagnosis::OpenedSuggested, text);
+                }
+            }
+        }
+    }
+
+    /// See [`alignment`].
+    fn at_alignment(&mut self) {
+        let by_command = || self.file.next.iter().any(|next| next.command.is_some());
+        let is_stub = match self.file.state {
+            State::Wrapped => true,
+            State::Original => self.file.kind == Kind::Program && by_command(),
+            State::InPlace => false,
+        };
+        let elf = &self.subject.elf;
+        let arch = elf.target().arch().filter(|_| is_stub);
+        if let Some(text) = arch.and_then(|arch| alignment::warning(elf, arch)) {
+            self.file.notes.push(Note {
+                diagnosis: Diagnosis::SegmentAlignment,
+                text,
+                is_detail: self.desk.root.is_own() && alignment::is_honoured_here(),
+            });
+        }
+    }
+}
+
+/// Names in a sentence.
+fn joined<'n>(names: impl Iterator<Item = &'n OsString>) -> String {
+    let names: Vec<String> = names.map(|name| name.display().to_string()).collect();
+    names.join(", ")
+}
+
+/// Why a library that ld.so takes will not do.
+fn unfit(tree: &Tree, index: usize, interpreter: &Interpreter) -> Option<Misfit> {
+    misfit(
+        &interpreter.elf,
+        interpreter.libc,
+        &tree.nodes[index].found.elf,
+    )
+}

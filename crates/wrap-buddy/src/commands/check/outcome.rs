@@ -1,0 +1,55 @@
+//! What a call would come to: the real search rules, applied to a file as wrapping would leave it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::Desk;
+use super::solve::Wanted;
+use crate::plan::search::{Entry, Resolution};
+use ldso::Interpreter;
+use ldso::{Asker, Linker, Tree, misfit};
+
+/// A file that the dynamic linker would still come upon first, although it does not do: planning passes over such, because
+/// there is a choice of directories yet, but what files themselves say stays in front.
+pub fn in_the_way(
+    desk: &Desk<'_>,
+    wanted: &Wanted<'_>,
+    interpreter: &Interpreter,
+    resolution: &Resolution,
+) -> Option<PathBuf> {
+    let mut elf = wanted.elf.clone();
+    if let Some(dynamic) = &mut elf.dynamic {
+        if resolution.search_changes {
+            dynamic.rpath = None;
+            dynamic.runpath = Some(joined(&resolution.search));
+        }
+        let added = resolution.added.iter();
+        let added: Vec<OsString> = added.map(|one| one.soname.clone()).collect();
+        dynamic.needed.splice(0..0, added);
+    }
+    let linker = Linker::new(interpreter, &desk.shelf, &desk.surroundings)?;
+    let tree = Tree::of(
+        &linker,
+        Asker {
+            path: wanted.inside,
+            elf: &elf,
+        },
+        None,
+    );
+    let unfit = tree.nodes.iter().find(|node| {
+        let library = &node.found.elf;
+        misfit(&interpreter.elf, interpreter.libc, library).is_some()
+    });
+    let stops = tree.lost.iter().flat_map(|lost| &lost.near);
+    let taken = unfit.map(|node| node.found.path.clone());
+    taken.or_else(|| stops.map(|near| near.path.clone()).next())
+}
+
+fn joined(search: &[Entry]) -> OsString {
+    let texts = search.iter().map(|entry| match entry {
+        Entry::Kept(text) => text.clone(),
+        Entry::Directory(path) | Entry::Within(path) => path.clone().into_os_string(),
+    });
+    let texts: Vec<OsString> = texts.collect();
+    texts.join(std::ffi::OsStr::new(":"))
+}

@@ -1,0 +1,65 @@
+//! Which package of nixpkgs has a library: nix-index knows, where it is.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use ldso::Root;
+
+/// Packages named for one library at most.
+const MOST: usize = 3;
+
+/// Asks `nix-locate`, once for each library.
+#[derive(Debug)]
+pub struct Packages {
+    program: Option<PathBuf>,
+    has_nix: bool,
+    known: Mutex<HashMap<String, Vec<String>>>,
+}
+
+impl Packages {
+    /// Those of this machine; of a tree elsewhere nothing is known.
+    pub fn of(root: &Root) -> Self {
+        let path = std::env::var_os("PATH").filter(|_| root.is_own());
+        let directories = path.iter().flat_map(std::env::split_paths);
+        let programs = directories.map(|directory| directory.join("nix-locate"));
+        Self {
+            program: { programs }.find(|program| program.is_file()),
+            has_nix: root.is_own() && Path::new("/nix").is_dir(),
+            known: Mutex::default(),
+        }
+    }
+
+    /// Names of packages that have a library called `soname`.
+    pub fn with(&self, soname: &str) -> Vec<String> {
+        let Some(program) = &self.program else {
+            return Vec::new();
+        };
+        let lock = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = lock().get(soname) {
+            return known.clone();
+        }
+        let output = Command::new(program)
+            .args(["--minimal", "--top-level", "--whole-name", "--at-root"])
+            .arg(format!("/lib/{soname}"))
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output();
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        let lines = text.unwrap_or_default();
+        let packages: Vec<String> = lines.lines().take(MOST).map(str::to_owned).collect();
+        lock().insert(soname.to_owned(), packages.clone());
+        packages
+    }
+
+    /// How to be told of packages, where nobody can tell and there is Nix.
+    pub fn advice(&self) -> Option<String> {
+        let lacks = self.has_nix && self.program.is_none();
+        lacks.then(|| {
+            "which package has a library is known to nix-locate: nix-shell -p nix-index, then \
+             nix-index, or take the database of nix-community/nix-index-database"
+                .to_owned()
+        })
+    }
+}

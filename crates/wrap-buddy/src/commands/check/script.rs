@@ -1,0 +1,85 @@
+//! Scripts: whether the program that the first line names is there.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use super::diagnosis::{Diagnosis, Next, Problem};
+use super::{Desk, FileCheck};
+use crate::system::shell::{is_plain, quoted};
+use elf_file::Kind;
+use ldso::Root;
+
+/// Where programs are looked for when PATH does not say.
+const USUAL: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
+
+/// Looks at a script; `line` is what follows `#!`.
+pub fn look_at(desk: &Desk<'_>, shown: &Path, line: &str) -> FileCheck {
+    let mut file = FileCheck::new(shown, Kind::Script);
+    let mut words = line.split_ascii_whitespace();
+    let Some(program) = words.next() else {
+        return file;
+    };
+    let exists = |path: &Path| desk.root.on_host(path).exists();
+    let program = Path::new(program);
+    file.interpreter = Some(program.to_owned());
+    let is_env = program.file_name().is_some_and(|name| name == "env");
+    let mut arguments = words.filter(|word| !word.starts_with('-') && !word.contains('='));
+    let name = match arguments.next() {
+        Some(name) if is_env => name.to_owned(),
+        _ => program
+            .file_name()
+            .unwrap_or_default()
+            .display()
+            .to_string(),
+    };
+    let is_there = !program.is_absolute() || exists(program);
+    let found = on_path(&desk.root, &name);
+    if is_there && (!is_env || found.is_some()) {
+        return file;
+    }
+    let (diagnosis, missing) = match is_there {
+        true => (
+            Diagnosis::ScriptCommandGone,
+            format!(
+                "{name}, which its first line asks {} for",
+                program.display()
+            ),
+        ),
+        false => (
+            Diagnosis::ScriptProgramGone,
+            format!("{}, which its first line names", program.display()),
+        ),
+    };
+    let text = format!("{missing}, does not exist");
+    file.problems.push(Problem::new(diagnosis, text));
+    file.next.push(match found {
+        Some(found) => {
+            // The name comes from the script: it must not say anything in the language of sed.
+            match found.to_str().filter(|found| is_plain(found)) {
+                Some(found) => {
+                    let expression = format!("1s|^#!.*|#!{found}|");
+                    let words = [OsStr::new("sed"), "-i".as_ref(), expression.as_ref()];
+                    Next::typed(
+                        quoted(words.into_iter().chain([shown.as_os_str()])),
+                        "makes it start the one on the PATH; options in the line are lost",
+                    )
+                }
+                None => Next::told(format!(
+                    "have its first line name {}, which is on the PATH",
+                    found.display()
+                )),
+            }
+        }
+        None => Next::told(format!("install {name}: no directory on the PATH has it")),
+    });
+    file
+}
+
+fn on_path(root: &Root, name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").filter(|_| root.is_own());
+    let own = path.iter().flat_map(std::env::split_paths);
+    let usual = USUAL.iter().map(PathBuf::from);
+    own.chain(usual)
+        .map(|directory| directory.join(name))
+        .find(|program| root.on_host(program).is_file())
+}

@@ -1,0 +1,110 @@
+//! `wrap-buddy generate`: what a package has beside the tool, which holds it or knows it. For those who make packages: it needs
+//! neither cargo nor a checkout.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use sys::arch;
+
+use crate::state::loaders::{usual_loader_name, versioned_loader_name};
+use crate::system::directory::Directory;
+
+/// Files to write into a directory, which is made if it is not there.
+#[derive(Clone, Debug)]
+pub enum Files {
+    /// Manual pages and completions, for a prefix's share: man/man1, bash-completion, zsh, fish, nushell
+    Share(PathBuf),
+    /// The loader of every architecture, for a prefix's lib/wrap-buddy
+    Loaders(PathBuf),
+}
+
+/// A path below the directory, and what is in the file.
+pub type Generated = (PathBuf, Vec<u8>);
+
+/// Writes `files`; `share` are those of [`Files::Share`].
+///
+/// # Errors
+/// When one cannot be written, or this build lacks the loader of an architecture.
+pub fn generate(files: &Files, share: &dyn Fn() -> Result<Vec<Generated>>) -> Result<()> {
+    match files {
+        Files::Share(directory) => {
+            for (path, content) in share()? {
+                write(directory, &path, &content)?;
+            }
+            Ok(())
+        }
+        Files::Loaders(directory) => {
+            let missing = stages::MISSING.iter();
+            let missing: Vec<String> = missing
+                .map(|(name, install)| format!("{name}: {install}"))
+                .collect();
+            ensure!(
+                missing.is_empty(),
+                "this build has no loaders for {}",
+                missing.join("; for ")
+            );
+            write_loaders(directory)
+        }
+    }
+}
+
+/// Writes every loader this build has into `directory`, under the names the tool looks for: the usual ones, and those with the ABI.
+///
+/// # Errors
+/// When this build has none, or one cannot be written.
+pub fn write_loaders(directory: &Path) -> Result<()> {
+    ensure!(
+        !stages::all().is_empty(),
+        "this build has no stage: `cargo xtask setup` installs what they are built with"
+    );
+    for stage in stages::all() {
+        let arch = arch::all().iter().find(|arch| arch.name == stage.name);
+        let arch = arch.ok_or_else(|| anyhow!("{}: no such architecture", stage.name))?;
+        // With the ABI in its name it can stay when a later version brings another: programs wrapped before need it.
+        for name in [usual_loader_name(arch), versioned_loader_name(arch)] {
+            write(directory, Path::new(&name), stage.loader)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a file below `top`, a directory that is made if it is not there. No link below `top` is followed.
+fn write(top: &Path, below: &Path, content: &[u8]) -> Result<()> {
+    let written = || {
+        fs::create_dir_all(top)?;
+        let mut directory = Directory::open(&fs::canonicalize(top)?)?;
+        for part in below.parent().into_iter().flatten() {
+            directory.make_directory(part)?;
+            directory = directory.subdirectory(part)?;
+        }
+        let name = below.file_name().unwrap_or_default();
+        directory.unlink(name)?;
+        directory.create(name, 0o644)?.write_all(content)
+    };
+    written().with_context(|| format!("cannot write {}", top.join(below).display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::loaders::loader_names;
+
+    #[test]
+    fn the_tool_finds_the_loaders_it_writes() {
+        let directory = tempfile::tempdir().unwrap();
+        let inner = directory.path().join("lib/wrap-buddy");
+        write_loaders(&inner).unwrap();
+        for stage in stages::all() {
+            let arch = arch::all().iter().find(|arch| arch.name == stage.name);
+            let names = loader_names(arch.unwrap());
+            assert_eq!(fs::read(inner.join(&names[0])).unwrap(), stage.loader);
+            assert_eq!(fs::read(inner.join(&names[1])).unwrap(), stage.loader);
+        }
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = write_loaders(&file).unwrap_err().to_string();
+        assert!(error.starts_with("cannot write /"), "{error}");
+    }
+}

@@ -1,0 +1,287 @@
+//! Reports for programs: one JSON document, or a line of JSON for each file and one for the end. `docs/schema.json` is made from the
+//! types here, and `docs/json.md` is about them.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use schemars::{JsonSchema, Schema, schema_for};
+use serde::Serialize;
+
+use crate::commands::check::json::{Checks, ChecksEnd};
+use crate::commands::check::{self, Checked, FileCheck};
+use crate::commands::show::view::View;
+use crate::commands::status::{Condition, FileStatus};
+use crate::commands::watch;
+use crate::commands::wrap::json::{File, Run, RunEnd};
+use crate::plan::outcome::{FileReport, Report};
+use crate::report::Told;
+
+/// Version of all this: a larger one may have fields that mean something else. Fields may come without it.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What a command prints: a document under `--format json`, lines under `--format json-lines`; a watch, lines under both.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "the root of the schema")]
+enum Output {
+    Document(Document),
+    Line(Line),
+    Watch(watch::json::Line),
+}
+
+/// Everything in one.
+#[derive(Serialize, JsonSchema)]
+pub struct Document {
+    /// Version of this schema: 1.
+    schema_version: u32,
+    #[serde(flatten)]
+    result: Outcome,
+}
+
+/// What a command came to.
+#[derive(Serialize, JsonSchema)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+enum Outcome {
+    /// `wrap-buddy --paths …`
+    Wrap(Run),
+    /// `wrap-buddy restore`
+    Restore(Run),
+    /// `wrap-buddy status`
+    Status(Statuses),
+    /// `wrap-buddy show`
+    Show(Views),
+    /// `wrap-buddy check`
+    Check(Checks),
+}
+
+/// What files are.
+#[derive(Serialize, JsonSchema)]
+struct Statuses {
+    /// Every file of interest, in order.
+    files: Vec<FileStatus>,
+    summary: Conditions,
+}
+
+/// All that is known of files.
+#[derive(Serialize, JsonSchema)]
+struct Views {
+    /// Every file of interest, in order.
+    files: Vec<View>,
+    summary: Conditions,
+}
+
+/// How many files are what.
+#[derive(Serialize, JsonSchema)]
+struct Conditions {
+    /// For each state that any file is in: how many are.
+    states: BTreeMap<Condition, usize>,
+    /// Files that somebody has to do something about.
+    need_attention: usize,
+}
+
+/// A line.
+#[derive(Serialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Line {
+    /// One file, as soon as it is finished: in no order.
+    File(FileLine),
+    /// The last line.
+    Summary(SummaryLine),
+}
+
+/// One file.
+#[derive(Serialize, JsonSchema)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+pub enum FileLine {
+    /// What became of it.
+    Wrap(Box<File>),
+    /// What became of it.
+    Restore(Box<File>),
+    /// What it is.
+    Status(FileStatus),
+    /// All that is known of it.
+    Show(Box<View>),
+    /// What it will load, and what is wrong with it.
+    Check(Box<check::json::File>),
+}
+
+/// What concerns all files.
+#[derive(Serialize, JsonSchema)]
+pub struct SummaryLine {
+    /// Version of this schema: 1.
+    schema_version: u32,
+    #[serde(flatten)]
+    end: End,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+enum End {
+    Wrap(RunEnd),
+    Restore(RunEnd),
+    Status(LookEnd),
+    Show(LookEnd),
+    Check(ChecksEnd),
+}
+
+#[derive(Serialize, JsonSchema)]
+struct LookEnd {
+    summary: Conditions,
+}
+
+/// The JSON Schema of all that is printed, for documents and lines.
+pub fn schema() -> Schema {
+    let mut schema = schema_for!(Output);
+    schema.insert("title".to_owned(), "wrap-buddy".into());
+    schema
+}
+
+impl Told for Report {
+    fn document(&self) -> impl Serialize {
+        let run = Run::from(self);
+        Document::new(match self.restoring {
+            true => Outcome::Restore(run),
+            false => Outcome::Wrap(run),
+        })
+    }
+
+    fn lines(&self, told: &HashSet<PathBuf>) -> impl Iterator<Item = impl Serialize> {
+        let files = self.files.iter().filter(|file| !told.contains(&file.path));
+        files.map(|file| match self.restoring {
+            true => Line::restored(file),
+            false => Line::wrapped(file),
+        })
+    }
+
+    fn end(&self) -> impl Serialize {
+        let end = RunEnd::from(self);
+        Line::summary(match self.restoring {
+            true => End::Restore(end),
+            false => End::Wrap(end),
+        })
+    }
+}
+
+impl Told for Vec<FileStatus> {
+    fn document(&self) -> impl Serialize {
+        Document::new(Outcome::Status(Statuses {
+            files: self.clone(),
+            summary: Conditions::of_statuses(self),
+        }))
+    }
+
+    fn lines(&self, told: &HashSet<PathBuf>) -> impl Iterator<Item = impl Serialize> {
+        let files = self.iter().filter(|file| !told.contains(&file.path));
+        files.map(Line::status)
+    }
+
+    fn end(&self) -> impl Serialize {
+        let summary = Conditions::of_statuses(self);
+        Line::summary(End::Status(LookEnd { summary }))
+    }
+}
+
+impl Told for Vec<View> {
+    fn document(&self) -> impl Serialize {
+        Document::new(Outcome::Show(Views {
+            files: self.clone(),
+            summary: Conditions::of_views(self),
+        }))
+    }
+
+    fn lines(&self, told: &HashSet<PathBuf>) -> impl Iterator<Item = impl Serialize> {
+        let files = self
+            .iter()
+            .filter(|view| !told.contains(Path::new(&view.path)));
+        files.map(Line::view)
+    }
+
+    fn end(&self) -> impl Serialize {
+        let summary = Conditions::of_views(self);
+        Line::summary(End::Show(LookEnd { summary }))
+    }
+}
+
+impl Told for Checked {
+    fn document(&self) -> impl Serialize {
+        Document::new(Outcome::Check(Checks::from(self)))
+    }
+
+    fn lines(&self, told: &HashSet<PathBuf>) -> impl Iterator<Item = impl Serialize> {
+        let files = self.files.iter().filter(|file| !told.contains(&file.path));
+        files.map(Line::checked)
+    }
+
+    fn end(&self) -> impl Serialize {
+        Line::summary(End::Check(self.into()))
+    }
+}
+
+impl Line {
+    /// A file that was, or would be, wrapped or edited, or was not.
+    pub fn wrapped(file: &FileReport) -> Self {
+        Self::File(FileLine::Wrap(Box::new(File::from(file))))
+    }
+
+    /// A file that was, or would be, restored, or was not.
+    pub fn restored(file: &FileReport) -> Self {
+        Self::File(FileLine::Restore(Box::new(File::from(file))))
+    }
+
+    /// What a file is.
+    pub fn status(file: &FileStatus) -> Self {
+        Self::File(FileLine::Status(file.clone()))
+    }
+
+    /// What a file will load, and what is wrong with it.
+    pub fn checked(file: &FileCheck) -> Self {
+        Self::File(FileLine::Check(Box::new(file.into())))
+    }
+
+    /// All that is known of a file.
+    pub fn view(view: &View) -> Self {
+        Self::File(FileLine::Show(Box::new(view.clone())))
+    }
+
+    fn summary(end: End) -> Self {
+        Self::Summary(SummaryLine {
+            schema_version: SCHEMA_VERSION,
+            end,
+        })
+    }
+}
+
+impl Document {
+    fn new(result: Outcome) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            result,
+        }
+    }
+}
+
+impl Conditions {
+    fn of_statuses(files: &[FileStatus]) -> Self {
+        Self::of(
+            files
+                .iter()
+                .map(|file| (file.state, file.needs_attention())),
+        )
+    }
+
+    fn of_views(views: &[View]) -> Self {
+        Self::of(views.iter().map(|view| (view.state, view.failed())))
+    }
+
+    fn of(files: impl Iterator<Item = (Condition, bool)>) -> Self {
+        let mut all = Self {
+            states: BTreeMap::new(),
+            need_attention: 0,
+        };
+        for (state, attention) in files {
+            *all.states.entry(state).or_default() += 1;
+            all.need_attention += usize::from(attention);
+        }
+        all
+    }
+}

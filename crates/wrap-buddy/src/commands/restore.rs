@@ -1,0 +1,195 @@
+//! `wrap-buddy restore`: from its options to a report.
+
+use std::collections::HashMap;
+
+use anyhow::Result;
+use stages::Stage;
+
+use crate::apply::{self, Options, Stopped};
+use crate::commands::LookOptions;
+use crate::commands::json::Line;
+use crate::commands::tree_lock::TreeLock;
+use crate::plan::outcome::{FileReport, Report, Status};
+use crate::plan::restore::{Restoration, restoration};
+use crate::report::Teller;
+use crate::scan::Candidate;
+use crate::state::prior::{self, Sight};
+use crate::system::workers::{Crew, Stop};
+
+/// Which files to restore, and how.
+#[derive(Clone, Debug, Default)]
+pub struct RestoreOptions {
+    /// The files.
+    pub look: LookOptions,
+    /// Whether to write nothing.
+    pub dry_run: bool,
+    /// Whether to replace a file that is running by a restored copy.
+    pub replace: bool,
+    /// Whether root works with root's rights on files that other users can replace.
+    pub trust_tree: bool,
+}
+
+/// Restores what `options` name.
+///
+/// # Errors
+/// When nothing can be done at all. What fails for one file is in the report.
+pub fn restore(options: &RestoreOptions, stages: &[Stage], teller: &Teller) -> Result<Report> {
+    restore_until(options, stages, teller, &|| false)
+}
+
+/// The same, until `stop` says to end: what was begun is finished, and the files that are left are not in the report.
+///
+/// # Errors
+/// As [`restore`].
+pub fn restore_until(
+    options: &RestoreOptions,
+    stages: &[Stage],
+    teller: &Teller,
+    stop: &Stop<'_>,
+) -> Result<Report> {
+    let look = &options.look;
+    let lock = || TreeLock::on(&look.paths, look.output.quiet, stop);
+    let dry = options.dry_run;
+    let Some(_lock) = (if dry { Some(None) } else { lock().map(Some) }) else {
+        return Ok(Report {
+            restoring: true,
+            ..Report::default()
+        });
+    };
+    let (candidates, unreadable) = look.scan();
+    if !options.dry_run {
+        apply::expect(candidates.len());
+    }
+    let crew = Crew::new(candidates.len(), look.jobs)?;
+    teller.expect(candidates.len());
+    let decided = crew.map(&candidates, |candidate| {
+        if stop() {
+            return None;
+        }
+        teller.step();
+        let (file, restoration) = decide(candidate, stages)?;
+        if restoration.is_none() {
+            teller.finished(&file.path, || Line::restored(&file));
+        }
+        Some((file, restoration))
+    });
+    let mut files: Vec<FileReport> = Vec::new();
+    let mut planned: Vec<(usize, Restoration)> = Vec::new();
+    let mut seen: HashMap<(u64, u64, u64), usize> = HashMap::new();
+    let mut other_names = Vec::new();
+    for (file, restoration) in decided.into_iter().flatten() {
+        let Some(restoration) = restoration else {
+            files.push(file);
+            continue;
+        };
+        if let Some(&first) = seen.get(&restoration.inode) {
+            let (index, _) = &planned[first];
+            let shown = files[*index].path.display();
+            let reason = format!("hard link of {shown}, and restored with it");
+            let skipped = FileReport::skipped(file.path.clone(), reason);
+            other_names.push((first, file, (files.len(), restoration)));
+            files.push(skipped);
+            continue;
+        }
+        seen.insert(restoration.inode, planned.len());
+        planned.push((files.len(), restoration));
+        files.push(file);
+    }
+    let writing = Options {
+        replace: options.replace,
+        trust_tree: options.trust_tree,
+    };
+    let carry_out = |planned: &[(usize, Restoration)], files: &mut [FileReport]| {
+        let restorations: Vec<&Restoration> = planned.iter().map(|(_, one)| one).collect();
+        let (outcomes, done) = match options.dry_run {
+            true => {
+                let outcomes = apply::rehearse_restore(&restorations, writing, &crew);
+                (outcomes, Status::WouldRestore)
+            }
+            false => {
+                teller.write();
+                let outcomes = apply::restore(&restorations, writing, &crew, Some(stop));
+                (outcomes, Status::Restored)
+            }
+        };
+        for ((index, _), outcome) in planned.iter().zip(outcomes) {
+            let file = &mut files[*index];
+            match outcome {
+                Ok(notes) => {
+                    file.status = done;
+                    file.notes.extend(notes);
+                }
+                Err(error) if error.is::<Stopped>() => {}
+                Err(error) => {
+                    *file = FileReport::failed(file.path.clone(), format!("{error:#}"));
+                }
+            }
+        }
+    };
+    carry_out(&planned, &mut files);
+    other_names.retain(|(first, ..)| {
+        let (_, restoration) = &planned[*first];
+        apply::is_split(&restoration.path, restoration.inode)
+    });
+    if !other_names.is_empty() {
+        let split = other_names.into_iter().map(|(_, file, (index, one))| {
+            files[index] = file;
+            (index, one)
+        });
+        let split: Vec<(usize, Restoration)> = split.collect();
+        carry_out(&split, &mut files);
+    }
+    if !options.dry_run {
+        files.retain(|file| !file.status.is_dry());
+    }
+    files.extend(
+        unreadable
+            .into_iter()
+            .map(|one| FileReport::failed(one.path, one.reason)),
+    );
+    Ok(Report {
+        dry_run: options.dry_run,
+        restoring: true,
+        files,
+        ..Report::default()
+    })
+}
+
+/// Decides about one file; nothing for one that nobody asks about.
+fn decide(candidate: &Candidate, stages: &[Stage]) -> Option<(FileReport, Option<Restoration>)> {
+    let shown = candidate.shown.clone();
+    let failed = |reason: String| Some((FileReport::failed(candidate.shown.clone(), reason), None));
+    let (mut source, state) = match prior::look_at(candidate, stages) {
+        Sight::File(source, state) => (source, state),
+        _ if !candidate.named => return None,
+        Sight::Unreadable(reason) => return failed(reason),
+        Sight::NotElf => {
+            let reason = "not an ELF file that could be wrapped".to_owned();
+            return Some((FileReport::skipped(shown, reason), None));
+        }
+    };
+    match restoration(&candidate.path, state, &mut source) {
+        Ok(Some(restoration)) => {
+            let mut file = FileReport::new(shown, Status::WouldRestore, None);
+            file.details = details(&restoration);
+            Some((file, Some(restoration)))
+        }
+        Ok(None) if candidate.named => Some((
+            FileReport::skipped(shown, "neither wrapped nor edited".to_owned()),
+            None,
+        )),
+        Ok(None) => None,
+        Err(reason) => failed(reason),
+    }
+}
+
+fn details(restoration: &Restoration) -> Vec<(&'static str, String)> {
+    let edits = restoration.edits.iter().filter(|edit| edit.is_due());
+    let edits = edits.map(|edit| {
+        let (offset, len) = (edit.offset, edit.after.len());
+        ("edit", format!("{offset:#x}: {len} bytes as they were"))
+    });
+    let removed = restoration.remove.iter();
+    let removed = removed.map(|path| ("removed", path.display().to_string()));
+    edits.chain(removed).collect()
+}

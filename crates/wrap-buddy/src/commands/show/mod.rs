@@ -1,0 +1,322 @@
+//! `wrap-buddy show`: everything that is known of a file and of what was done to it, down to the instructions.
+
+pub mod code;
+mod fields;
+pub mod human;
+mod meaning;
+pub mod view;
+
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+
+use anyhow::Result;
+use sidecar::{EditKind, Flags, Sidecar, loader};
+use stages::Stage;
+
+use crate::commands::LookOptions;
+use crate::commands::json::Line;
+use crate::commands::status::{
+    Condition, FileStatus, describe, loader_problem, own_loader_problem,
+};
+use crate::report::Teller;
+use crate::scan::Candidate;
+use crate::state::prior::{self, Earlier, PastEdit, Sight, State, Stub, Way};
+use crate::system::hex::hex;
+use crate::system::sidecar_path::links_name;
+use crate::system::workers::Crew;
+use code::{Instruction, LONGEST, disassemble, disassemble_stub};
+use elf_file::{Elf, Source};
+pub use fields::kind_name;
+use fields::{lossy, original, search_path, sidecar_view};
+use view::{
+    EditState, EditView, Given, LinkView, LoaderView, SearchPath, SidecarView, TrailerView, View,
+};
+
+/// Bytes of code shown at an entry point that no stub covers.
+const ENTRY_CODE: u64 = 64;
+
+/// Longest code of a stub that is looked for, bytes.
+const MAX_STUB: u64 = 4096;
+
+/// Everything about what `look` names. Below directories files that are as they came are left out, unless more is to be said.
+///
+/// # Errors
+/// When the system gives no threads.
+pub fn show(look: &LookOptions, stages: &[Stage], teller: &Teller) -> Result<Vec<View>> {
+    let (candidates, unreadable) = look.scan();
+    let crew = Crew::new(candidates.len(), look.jobs)?;
+    teller.expect(candidates.len());
+    let all = look.output.verbose;
+    let views = crew.map(&candidates, |candidate| {
+        teller.step();
+        let view = view(candidate, stages, all)?;
+        teller.finished(Path::new(&view.path), || Line::view(&view));
+        Some(view)
+    });
+    let mut views: Vec<View> = views.into_iter().flatten().collect();
+    views.extend(unreadable.into_iter().map(|one| View {
+        advice: Some(one.reason),
+        ..View::new(&one.path, Condition::Unreadable)
+    }));
+    Ok(views)
+}
+
+impl View {
+    fn new(path: &Path, state: Condition) -> Self {
+        Self {
+            path: lossy(path),
+            state,
+            advice: None,
+            original: None,
+            given: None,
+            sidecar: None,
+            trailer: None,
+            loader: None,
+            edits: Vec::new(),
+            entry_code: Vec::new(),
+            stub_code: Vec::new(),
+        }
+    }
+
+    /// Whether there was nothing to look at.
+    pub fn failed(&self) -> bool {
+        self.state == Condition::Unreadable
+    }
+}
+
+fn view(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<View> {
+    let mut sight = prior::look_at(candidate, stages);
+    let status = describe(candidate, &sight, candidate.named || all)?;
+    let mut view = View {
+        advice: status.advice.clone(),
+        ..View::new(&candidate.shown, status.state)
+    };
+    let Sight::File(source, state) = &mut sight else {
+        if view.state == Condition::Original {
+            view.advice = Some("not an ELF file that could be wrapped".to_owned());
+        }
+        return Some(view);
+    };
+    // It was read just now; what fails here changed in between, and is left out.
+    let Ok(elf) = Elf::read(source) else {
+        return Some(view);
+    };
+    view.original = Some(original(&elf, state.lost_interp(&elf)));
+    let subject = Subject {
+        path: &candidate.path,
+        elf: &elf,
+        stages,
+    };
+    match state {
+        State::Known(earlier) => subject.known(earlier, source, &status, &mut view),
+        State::Untrusted(_) | State::Unknown { .. } => {}
+        State::Original | State::Changed(_) | State::Orphan(_) => {
+            subject.unknown(source, status.sidecar.as_deref(), &mut view);
+        }
+    }
+    Some(view)
+}
+
+/// A file that is looked at.
+struct Subject<'a> {
+    /// Absolute and free of symbolic links.
+    path: &'a Path,
+    /// As it originally was, as far as that is known.
+    elf: &'a Elf,
+    stages: &'a [Stage],
+}
+
+impl Subject<'_> {
+    /// Completes the view of a file that earlier runs have left something of, with the sidecar that says what.
+    fn known(&self, earlier: &Earlier, source: &mut Source, status: &FileStatus, view: &mut View) {
+        view.sidecar = earlier.bytes_of.is_none().then(|| SidecarView {
+            path: lossy(&earlier.sidecar_path),
+            ..sidecar_view(&earlier.sidecar, self.elf)
+        });
+        let edits = earlier.edits.iter();
+        view.edits = edits
+            .filter_map(|edit| self.edit(edit, earlier, source))
+            .collect();
+        view.given = match earlier.way {
+            Way::Stub | Way::Legacy => self.given_by_loader(status, &earlier.sidecar),
+            Way::InPlace => self.given_in_place(earlier),
+        };
+        if let Some(slot) = earlier.edit(EditKind::Slot) {
+            let len = slot.original.len() as u64;
+            let (stub_len, address, abi) = match Sidecar::parse(&earlier.sidecar) {
+                Ok(sidecar) => {
+                    let header = sidecar.header();
+                    let stub_len = u64::from(header.stub_len).min(len);
+                    (stub_len, header.slot_address, sidecar.abi())
+                }
+                Err(_) => (len, self.elf.entry, loader::ABI),
+            };
+            let trailer = slot.offset.checked_add(stub_len);
+            if let Some((at, stub)) =
+                trailer.and_then(|at| Some((at, prior::trailer_at(source, at)?)))
+            {
+                self.trailer(at, &stub, abi, view);
+            }
+            let covers_entry = self.elf.offset_of(self.elf.entry) == Some(slot.offset);
+            let shown = if covers_entry { len } else { ENTRY_CODE };
+            view.entry_code = self.entry_code(source, shown);
+            // Once it is taken back, or not yet there, what stands there is no stub.
+            let now = source.read_raw(slot.offset, len).unwrap_or_default();
+            if now != slot.original {
+                let code = slot.offset..slot.offset + stub_len;
+                view.stub_code = self.stub_code(source, code, address);
+            }
+        } else {
+            view.entry_code = self.entry_code(source, ENTRY_CODE);
+        }
+    }
+
+    /// Completes the view of a file of which no sidecar says anything: its stub may still do.
+    fn unknown(&self, source: &mut Source, sidecar: Option<&Path>, view: &mut View) {
+        if let Some(path) = sidecar
+            && let Some(bytes) = prior::read(path)
+        {
+            view.sidecar = Some(SidecarView {
+                path: lossy(path),
+                of_another_file: true,
+                ..sidecar_view(&bytes, self.elf)
+            });
+        }
+        match prior::code_at_entry(self.elf, source, self.stages) {
+            Some((code, stub)) => {
+                self.trailer(code.end, &stub, loader::ABI, view);
+                view.stub_code = self.stub_code(source, code, self.elf.entry);
+                // Which is not the original: that, nobody knows.
+                if let Some(original) = &mut view.original {
+                    original.interpreter = None;
+                }
+            }
+            None => view.entry_code = self.entry_code(source, ENTRY_CODE),
+        }
+    }
+
+    fn trailer(&self, offset: u64, stub: &Stub, abi: u16, view: &mut View) {
+        view.trailer = Some(TrailerView {
+            offset,
+            id: hex(&stub.id),
+            loader: stub.loader.as_ref().map(lossy),
+            sidecar: lossy(&stub.sidecar),
+        });
+        let directory = self.path.parent().unwrap_or(Path::new("/"));
+        let file = stub.loader.as_ref().unwrap_or(&stub.sidecar);
+        let path = directory.join(file);
+        let (len, problem) = match stub.loader {
+            Some(_) => {
+                let len = fs::metadata(&path).ok().map(|metadata| metadata.len());
+                (len, loader_problem(&path, self.elf.machine, abi))
+            }
+            None => {
+                let problem = own_loader_problem(&path, stub.id, self.path);
+                let len = problem.is_none().then_some(loader::image_len(abi) as u64);
+                (len, problem)
+            }
+        };
+        view.loader = Some(LoaderView {
+            self_contained: stub.loader.is_none(),
+            len,
+            abi,
+            problem,
+            path: lossy(path),
+        });
+    }
+
+    fn edit(&self, past: &PastEdit, earlier: &Earlier, source: &mut Source) -> Option<EditView> {
+        let len = past.original.len() as u64;
+        let now = source.read_raw(past.offset, len).ok()?;
+        let made = match &past.written {
+            Some(written) => now == *written,
+            None => earlier.has_stub && now != past.original,
+        };
+        let state = match made {
+            true => EditState::Made,
+            false if now == past.original => EditState::NotMade,
+            false => EditState::Other,
+        };
+        let written = past.written.as_deref().unwrap_or(&now);
+        let meaning = meaning::of_edit(past.kind, past.offset, &past.original, written, self.elf);
+        Some(EditView {
+            kind: kind_name(past.kind),
+            offset: past.offset,
+            before: hex(&past.original),
+            after: hex(&now),
+            state,
+            meaning,
+        })
+    }
+
+    /// What the loader tells ld.so.
+    fn given_by_loader(&self, status: &FileStatus, sidecar: &[u8]) -> Option<Given> {
+        let interpreter = status.interpreter.clone()?;
+        let sidecar = Sidecar::parse(sidecar);
+        let tag = match sidecar.is_ok_and(|own| own.header().flags.contains(Flags::RPATH)) {
+            true => "DT_RPATH",
+            false => "DT_RUNPATH",
+        };
+        Some(Given {
+            interpreter: Some(interpreter),
+            search_path: status.search_path.as_ref().map(|path| SearchPath {
+                tag,
+                directories: path.split(':').map(str::to_owned).collect(),
+            }),
+            needed: status.needed.clone(),
+            links: Vec::new(),
+        })
+    }
+
+    /// What the file itself tells ld.so now.
+    fn given_in_place(&self, earlier: &Earlier) -> Option<Given> {
+        let now = Elf::read(&mut Source::open(self.path).ok()?).ok()?;
+        let own = |elf: &Elf| elf.interp.as_ref().map(|interp| lossy(&interp.path));
+        let own_needed = self.elf.needed();
+        let added = now
+            .needed()
+            .iter()
+            .filter(|name| !own_needed.contains(name));
+        let links = self.path.with_file_name(links_name(self.path.file_name()?));
+        Some(Given {
+            interpreter: own(&now),
+            search_path: search_path(&now),
+            needed: added.map(lossy).collect(),
+            links: earlier
+                .links
+                .iter()
+                .map(|name| LinkView {
+                    path: lossy(links.join(name)),
+                    target: fs::read_link(links.join(name)).ok().map(lossy),
+                })
+                .collect(),
+        })
+    }
+
+    /// The original instructions in the first `len` bytes at the entry point.
+    fn entry_code(&self, source: &mut Source, len: u64) -> Vec<Instruction> {
+        let elf = self.elf;
+        let Some(offset) = elf.offset_of(elf.entry).filter(|_| elf.entry != 0) else {
+            return Vec::new();
+        };
+        let end = elf.load_of(elf.entry).map_or(0, |load| load.file_end());
+        let len = len.min(end.saturating_sub(offset));
+        let whole = (len + LONGEST).min(source.file_len().saturating_sub(offset));
+        let code = source.read(offset, whole).unwrap_or_default();
+        match elf.target().arch() {
+            Some(arch) => disassemble(arch, elf.entry, &code, len as usize),
+            None => Vec::new(),
+        }
+    }
+
+    /// The instructions in the bytes at `code`, as they are in the file now; the first is at `address`.
+    fn stub_code(&self, source: &mut Source, code: Range<u64>, address: u64) -> Vec<Instruction> {
+        let len = (code.end - code.start).min(MAX_STUB);
+        let code = source.read_raw(code.start, len).unwrap_or_default();
+        match self.elf.target().arch() {
+            Some(arch) => disassemble_stub(arch, address, &code),
+            None => Vec::new(),
+        }
+    }
+}

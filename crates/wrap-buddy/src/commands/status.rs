@@ -1,0 +1,479 @@
+//! `wrap-buddy status`: what earlier runs have left of each file, by its sidecar.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer};
+use sidecar::{Flags, Id, Sidecar, loader};
+use stages::Stage;
+
+use crate::commands::LookOptions;
+use crate::commands::json::Line;
+use crate::plan::tool_version;
+use crate::report::Output;
+use crate::report::Teller;
+use crate::report::style::{Style, shown};
+use crate::report::{Page, styled};
+use crate::scan::Candidate;
+use crate::state::found_sidecar::FoundSidecar;
+use crate::state::loaders::read_image;
+use crate::state::prior::{self, Earlier, Progress, Sight, State, Way};
+use crate::system::privilege::Privilege;
+use crate::system::sidecar_path::sidecar_name;
+use crate::system::trust::Ownership;
+use crate::system::workers::Crew;
+use elf_file::io_reason;
+use elf_file::{Elf, Source};
+
+/// What a file is, as far as this tool is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// As it came.
+    Original,
+    /// Has a stub and its sidecar.
+    Wrapped,
+    /// Edited in place.
+    InPlace,
+    /// Wrapped by the first wrap-buddy.
+    Foreign,
+    /// A run was stopped.
+    HalfDone,
+    /// As it came, with a sidecar beside it that is another file's, such as that of an earlier version.
+    Stale,
+    /// Wrapped or edited, and changed since.
+    Changed,
+    /// Wrapped, and its sidecar is gone.
+    Orphan,
+    /// Who can write its sidecar cannot write it: nothing is known.
+    Untrusted,
+    /// This version does not understand its sidecar: nothing is known.
+    UnknownSidecar,
+    /// Cannot be read.
+    Unreadable,
+}
+
+impl Condition {
+    /// The same in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Original => "original",
+            Self::Wrapped => "wrapped",
+            Self::InPlace => "edited in place",
+            Self::Foreign => "wrapped by the first wrap-buddy",
+            Self::HalfDone => "half done",
+            Self::Stale => "original, with a stale sidecar",
+            Self::Changed => "changed since it was worked on",
+            Self::Orphan => "wrapped, without its sidecar",
+            Self::Untrusted => "with a sidecar that is not trusted",
+            Self::UnknownSidecar => "with a sidecar that this version does not know",
+            Self::Unreadable => "cannot be read",
+        }
+    }
+}
+
+/// One file.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct FileStatus {
+    /// As the user named it, or below what the user named.
+    #[serde(serialize_with = "lossy")]
+    #[schemars(with = "String")]
+    pub path: PathBuf,
+    /// What it is.
+    pub state: Condition,
+    /// What to do about it, or why it is what it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
+    /// Its sidecar, or the one it ought to have.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "lossy_if_any"
+    )]
+    #[schemars(with = "Option<String>")]
+    pub sidecar: Option<PathBuf>,
+    /// Version of the sidecar's format.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<u32>,
+    /// Version of the tool that wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// Whether an older tool wrote it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub old: bool,
+    /// Whether its loader is in its sidecar.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub self_contained: bool,
+    /// The loader its stub starts otherwise.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "lossy_if_any"
+    )]
+    #[schemars(with = "Option<String>")]
+    pub loader: Option<PathBuf>,
+    /// The dynamic linker it gets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interpreter: Option<String>,
+    /// The search path it gets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search_path: Option<String>,
+    /// What is loaded in addition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needed: Vec<String>,
+}
+
+/// Paths that are not UTF-8 have replacement characters in them.
+fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
+}
+
+fn lossy_if_any<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    lossy(path.as_deref().unwrap_or(Path::new("")), serializer)
+}
+
+/// Version of the format of a sidecar in place.
+pub(crate) const IN_PLACE_FORMAT: u32 = 1;
+
+impl FileStatus {
+    fn new(path: PathBuf, state: Condition) -> Self {
+        Self {
+            path,
+            state,
+            advice: None,
+            sidecar: None,
+            format: None,
+            tool: None,
+            old: false,
+            self_contained: false,
+            loader: None,
+            interpreter: None,
+            search_path: None,
+            needed: Vec::new(),
+        }
+    }
+
+    /// Whether somebody has to do something about it.
+    pub fn needs_attention(&self) -> bool {
+        let well = matches!(
+            self.state,
+            Condition::Original | Condition::Wrapped | Condition::InPlace | Condition::Foreign
+        );
+        !well || self.advice.is_some()
+    }
+}
+
+/// Looks at what `look` names. Files that are as they came are left out, unless they were named or more is to be said.
+///
+/// # Errors
+/// When the system gives no threads.
+pub fn status(
+    look: &LookOptions,
+    stages: &[Stage],
+    teller: &Teller,
+) -> anyhow::Result<Vec<FileStatus>> {
+    let (candidates, unreadable) = look.scan();
+    let crew = Crew::new(candidates.len(), look.jobs)?;
+    teller.expect(candidates.len());
+    let all = look.output.verbose;
+    let files = crew.map(&candidates, |candidate| {
+        teller.step();
+        let file = of(candidate, stages, all)?;
+        teller.finished(&file.path, || Line::status(&file));
+        Some(file)
+    });
+    let mut files: Vec<FileStatus> = files.into_iter().flatten().collect();
+    files.extend(unreadable.into_iter().map(|one| FileStatus {
+        advice: Some(one.reason),
+        ..FileStatus::new(one.path, Condition::Unreadable)
+    }));
+    Ok(files)
+}
+
+fn of(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<FileStatus> {
+    let sight = prior::look_at(candidate, stages);
+    describe(candidate, &sight, candidate.named || all)
+}
+
+/// What `sight` is of `candidate`; nothing where it is nothing to speak of and nobody has `asked_for` it.
+pub(crate) fn describe(
+    candidate: &Candidate,
+    sight: &Sight,
+    asked_for: bool,
+) -> Option<FileStatus> {
+    let shown = candidate.shown.clone();
+    let state = match sight {
+        Sight::File(_, state) => state,
+        _ if !asked_for => return None,
+        Sight::NotElf => return Some(FileStatus::new(shown, Condition::Original)),
+        Sight::Unreadable(reason) => {
+            return Some(FileStatus {
+                advice: Some(reason.clone()),
+                ..FileStatus::new(shown, Condition::Unreadable)
+            });
+        }
+    };
+    let (condition, sidecar) = match state {
+        State::Known(earlier) => return Some(known(shown, &candidate.path, earlier)),
+        State::Original => return original(shown, &candidate.path, asked_for),
+        State::Changed(sidecar) => (Condition::Changed, sidecar),
+        State::Orphan(sidecar) => (Condition::Orphan, sidecar),
+        State::Untrusted(sidecar) => (Condition::Untrusted, sidecar),
+        State::Unknown { sidecar, .. } => (Condition::UnknownSidecar, sidecar),
+    };
+    Some(FileStatus {
+        sidecar: Some(sidecar.clone()),
+        advice: state.refusal(),
+        ..FileStatus::new(shown, condition)
+    })
+}
+
+/// What to do about a copy whose sidecar is gone, while `origin`, which it is a copy of, has the original bytes.
+pub(crate) fn sidecar_gone_but(earlier: &Earlier, origin: &Path) -> String {
+    format!(
+        "its sidecar {} is gone, but {} has its original bytes: wrap it again, or restore it",
+        earlier.sidecar_path.display(),
+        origin.display()
+    )
+}
+
+/// What to do when libraries that are `needed` by their paths are not there any more.
+fn gone(needed: &[String], origin: &Path) -> Option<String> {
+    let path = |name: &String| match name.strip_prefix("$ORIGIN/") {
+        Some(relative) => origin.join(relative),
+        None => PathBuf::from(name),
+    };
+    let by_path = needed.iter().filter(|name| name.contains('/')).map(path);
+    let gone: Vec<String> = by_path
+        .filter(|path| !path.exists())
+        .map(|path| path.display().to_string())
+        .collect();
+    let what = gone.join(", ");
+    (!gone.is_empty()).then(|| format!("cannot start, {what} is gone: wrap it again"))
+}
+
+fn original(shown: PathBuf, path: &Path, asked_for: bool) -> Option<FileStatus> {
+    let beside = path.with_file_name(sidecar_name(path.file_name()?));
+    if beside.is_file() {
+        return Some(FileStatus {
+            sidecar: Some(beside),
+            advice: Some(
+                "its sidecar is another file's, such as an earlier version's: wrap it again"
+                    .to_owned(),
+            ),
+            ..FileStatus::new(shown, Condition::Stale)
+        });
+    }
+    asked_for.then(|| FileStatus::new(shown, Condition::Original))
+}
+
+fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
+    let state = match (earlier.progress, earlier.way) {
+        (Progress::Changed, _) => Condition::Changed,
+        (Progress::Nothing | Progress::Half, _) => Condition::HalfDone,
+        (Progress::Done, Way::Stub) => Condition::Wrapped,
+        (Progress::Done, Way::InPlace) => Condition::InPlace,
+        (Progress::Done, Way::Legacy) => Condition::Foreign,
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if let Some((legacy, origin)) = earlier.legacy().zip(path.parent()) {
+        let needed: Vec<String> = legacy.needed_names().map(text).collect();
+        let search = text(legacy.search);
+        return FileStatus {
+            sidecar: Some(earlier.sidecar_path.clone()),
+            interpreter: Some(text(legacy.interpreter)),
+            search_path: (!search.is_empty()).then_some(search),
+            advice: gone(&needed, origin),
+            needed,
+            ..FileStatus::new(shown, state)
+        };
+    }
+    if let Some(origin) = &earlier.bytes_of {
+        return FileStatus {
+            sidecar: Some(earlier.sidecar_path.clone()),
+            advice: Some(sidecar_gone_but(earlier, origin)),
+            ..FileStatus::new(shown, Condition::Orphan)
+        };
+    }
+    let mut status = FileStatus {
+        format: Some(IN_PLACE_FORMAT),
+        tool: Some(earlier.tool.to_string()),
+        old: earlier.tool < tool_version(),
+        ..FileStatus::new(shown, state)
+    };
+    if earlier.rewritten {
+        status.state = Condition::Changed;
+    }
+    status.advice = match status.state {
+        Condition::HalfDone => Some("a run was stopped: wrap or restore it".to_owned()),
+        Condition::Changed if earlier.way == Way::InPlace => {
+            Some("something (strip, patchelf) has changed it since: wrap it again".to_owned())
+        }
+        Condition::Changed => {
+            Some("something has changed it since: start from the original".to_owned())
+        }
+        _ => None,
+    };
+    if let Ok(sidecar) = Sidecar::parse(&earlier.sidecar) {
+        status.format = Some(sidecar.abi().into());
+        status.interpreter = Some(text(sidecar.interpreter()));
+        let search = text(sidecar.search());
+        status.search_path = (!search.is_empty()).then_some(search);
+        status.needed = sidecar.needed_names().map(text).collect();
+        status.self_contained = sidecar.is_self_contained();
+        let home = path.parent().unwrap_or(Path::new("/"));
+        let file = File::open(path)
+            .ok()
+            .filter(|_| state == Condition::Wrapped);
+        status.advice = status.advice.or_else(|| {
+            let why = refused_loader(&file?, &sidecar)?;
+            let flag = loader_flag(&sidecar)?;
+            Some(format!("{why}: wrap it again without {flag}"))
+        });
+        status.advice = status.advice.or_else(|| gone(&status.needed, home));
+        if let Some(own) = &earlier.own_sidecar {
+            let at = home.join(own);
+            status.advice = status
+                .advice
+                .or_else(|| own_loader_problem(&at, earlier.id, path));
+        }
+        if let Some(loader) = &earlier.loader {
+            let at = home.join(loader);
+            let problem = loader_problem(&at, sidecar.header().machine, sidecar.abi());
+            status.advice = status.advice.or(problem);
+            status.loader = Some(loader.clone());
+        }
+    }
+    if state == Condition::InPlace
+        && let Ok(now) = Source::open(path)
+            .map_err(Into::into)
+            .and_then(|mut now| Elf::read(&mut now))
+    {
+        // Its own fields are what counts.
+        let interp = now.interp.as_ref().map(|interp| interp.path.as_bytes());
+        let search = now
+            .dynamic
+            .as_ref()
+            .and_then(|dynamic| dynamic.search_path());
+        status.interpreter = interp.map(text);
+        status.search_path = search.map(|search| text(search.as_bytes()));
+        status.needed = earlier.settings.added_needed();
+        let home = path.parent().unwrap_or(Path::new("/"));
+        status.advice = status.advice.or_else(|| gone(&status.needed, home));
+    }
+    status.sidecar = Some(earlier.sidecar_path.clone());
+    status
+}
+
+/// Which of the ways to be wrapped there are the sidecar is for, as flags: those that say where the loader is.
+pub(crate) fn loader_flag(sidecar: &Sidecar<'_>) -> Option<&'static str> {
+    if sidecar.header().flags.contains(Flags::RELOCATABLE) {
+        return Some("--relocatable");
+    }
+    sidecar.is_self_contained().then_some("--self-contained")
+}
+
+/// Why a stub will take no loader where `file`, which has it and this sidecar, starts with more power than its caller has.
+pub(crate) fn refused_loader(file: &File, sidecar: &Sidecar<'_>) -> Option<String> {
+    let flag = loader_flag(sidecar)?;
+    Privilege::of(file, &file.metadata().ok()?)?;
+    Some(format!(
+        "it is set-id or has file capabilities, and was wrapped with {flag} before that: its stub takes no loader then (22, EINVAL)"
+    ))
+}
+
+/// Why the stub of `program` will not start the loader that it looks for in a sidecar at `path`, which is to have this id.
+pub(crate) fn own_loader_problem(path: &Path, id: Id, program: &Path) -> Option<String> {
+    let found = match FoundSidecar::at(path, 0) {
+        FoundSidecar::Readable(found) => Some(found),
+        FoundSidecar::Nothing | FoundSidecar::Unknown(_) => None,
+    };
+    let own = found
+        .as_ref()
+        .and_then(|found| Some((found, Sidecar::parse(&found.bytes).ok()?)));
+    let path = path.display();
+    let Some((found, own)) = own.filter(|(_, sidecar)| sidecar.header().id == id) else {
+        return Some(format!(
+            "it looks for its sidecar at {path}, which is not there: wrap it again"
+        ));
+    };
+    if let Err(error) = own.loader() {
+        return Some(format!("the loader in its sidecar {error}: wrap it again"));
+    }
+    let program = Ownership::from(&program.metadata().ok()?);
+    (!found.ownership.is_believed_by_stub(program)).then(|| {
+        format!(
+            "its stub does not start the loader in {path} (22, EINVAL): give that the program's owner, group and mode, or remove it if it is not yours"
+        )
+    })
+}
+
+/// Why a stub of the version `abi` will not start the loader at `path`.
+pub(crate) fn loader_problem(path: &Path, machine: u16, abi: u16) -> Option<String> {
+    let image = match read_image(path) {
+        Ok(image) => image,
+        Err(error) => {
+            let (path, reason) = (path.display(), io_reason(&error));
+            return Some(format!("its loader {path} {reason}: wrap it again"));
+        }
+    };
+    let error = loader::check_abi(&image, machine, abi).err()?;
+    Some(format!("{} {error}: wrap it again", path.display()))
+}
+
+/// What there is to say where no file has anything of this tool's.
+pub(crate) const NOTHING_DONE: &str =
+    "nothing here is wrapped or edited in place; -v shows files that are as they came, too";
+
+/// Writes what was found, for people.
+pub fn write(files: &[FileStatus], output: Output, out: &mut impl Write) -> io::Result<()> {
+    let mut page = Page::default();
+    if files.is_empty() && !output.quiet {
+        page.line(NOTHING_DONE);
+    }
+    let files = files.iter();
+    for file in files.filter(|file| !output.quiet || file.needs_attention()) {
+        write_file(&mut page, file);
+    }
+    page.write_to(out)
+}
+
+fn write_file(out: &mut Page, file: &FileStatus) {
+    let style = if file.needs_attention() {
+        Style::Warning
+    } else {
+        Style::Good
+    };
+    let state = styled(file.state.words(), style);
+    out.line(format!("{}: {state}", shown(&file.path)));
+    let mut line = |label: &str, text: &str| out.labelled(label, text);
+    if let Some(sidecar) = &file.sidecar {
+        let by = match (&file.tool, file.format) {
+            (Some(tool), Some(format)) => {
+                let old = if file.old { ", an older version" } else { "" };
+                format!(", format {format}, by wrap-buddy {tool}{old}")
+            }
+            _ => String::new(),
+        };
+        line("sidecar", &format!("{}{by}", shown(sidecar)));
+    }
+    if file.self_contained {
+        line("loader", "in the sidecar");
+    }
+    if let Some(loader) = &file.loader {
+        line("loader", &loader.display().to_string());
+    }
+    if let Some(interpreter) = &file.interpreter {
+        line("interpreter", interpreter);
+    }
+    if let Some(search) = &file.search_path {
+        line("search path", search);
+    }
+    for name in &file.needed {
+        line("added", name);
+    }
+    if let Some(advice) = &file.advice {
+        line("note", advice);
+    }
+}

@@ -1,0 +1,274 @@
+//! What is there and what happens, told by the kernel or seen at intervals, on its way to what is settling.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::Daemon;
+use crate::commands::watch::leftovers;
+use crate::commands::watch::polling::Snapshot;
+use crate::commands::watch::roots::{self, is_own_name};
+use crate::commands::watch::tree::{Event, Exhausted, Tree};
+use crate::scan::may_be_elf;
+use crate::system::directory::{Directory, EntryKind};
+
+impl Daemon<'_> {
+    pub(super) fn watch_anew(&mut self, now: Instant) -> Result<(), Exhausted> {
+        self.tree = None;
+        if self.roots.iter().all(|root| root.polled) {
+            return Ok(());
+        }
+        self.tree = Some(Tree::new()?);
+        self.silent.clear();
+        for root in &mut self.roots {
+            root.there = None;
+        }
+        self.look_at_roots(now)
+    }
+
+    /// Without the kernel telling what happens, it has to be looked for.
+    pub(super) fn fall_back(&mut self, exhausted: Exhausted, now: Instant) {
+        let setting = match exhausted {
+            Exhausted::Watches => "fs.inotify.max_user_watches",
+            Exhausted::Instances => "fs.inotify.max_user_instances",
+        };
+        let path = Path::new("/proc/sys").join(setting.replace('.', "/"));
+        let value = fs::read_to_string(path).unwrap_or_default();
+        self.lines.warning(&format!(
+            "the kernel watches no more than {setting} = {}: raise it (sysctl -w {setting}=NUMBER) and start again; until then \
+             everything is looked through every {} s",
+            value.trim(),
+            self.interval.as_secs_f64()
+        ));
+        self.tree = None;
+        self.dealt.distrust(Path::new("/"));
+        self.silent.clear();
+        for root in &mut self.roots {
+            root.polled = true;
+        }
+        self.snapshot = Snapshot::default();
+        self.next_look = Some(now);
+    }
+
+    /// Finds out which roots are there, and watches those that have appeared.
+    pub(super) fn look_at_roots(&mut self, now: Instant) -> Result<(), Exhausted> {
+        for index in 0..self.roots.len() {
+            let Some(tree) = &mut self.tree else {
+                return Ok(());
+            };
+            let root = &mut self.roots[index];
+            if root.polled {
+                continue;
+            }
+            // First, so that nothing can happen in between.
+            tree.await_root(&root.path)?;
+            let before = root.real().map(Path::to_owned);
+            if !root.look() {
+                continue;
+            }
+            if let Some(before) = before {
+                tree.forget(&before);
+                // Should that be where it is now.
+                tree.await_root(&root.path)?;
+                self.settling.forget(&before);
+                self.dealt.forget(&before);
+            }
+            // Another root may have been watched by way of this one.
+            let there = self.roots.iter().filter(|root| !root.polled);
+            let there: Vec<PathBuf> = there
+                .filter_map(|root| root.real().map(Path::to_owned))
+                .collect();
+            for real in there {
+                self.enter(real, false, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Watches a directory and those below, and looks at the files there. With `appeared` they belong together.
+    fn enter(&mut self, directory: PathBuf, appeared: bool, now: Instant) -> Result<(), Exhausted> {
+        let mut directories = vec![directory];
+        while let Some(directory) = directories.pop() {
+            let Some(tree) = &mut self.tree else {
+                return Ok(());
+            };
+            // First, so that nothing can happen in between.
+            if !roots::enters(&self.roots, false, &directory) {
+                continue;
+            }
+            if self.mounts.is_point(&directory) && roots::is_on_silent(&directory) {
+                self.silent.insert(directory);
+                self.next_look = Some(now);
+                continue;
+            }
+            if !tree.watch(&directory)? {
+                continue;
+            }
+            if appeared {
+                self.settling.directory_appeared(&directory, now);
+            }
+            let Ok(opened) = Directory::open_listed(&directory) else {
+                continue;
+            };
+            for (name, is_directory) in entries(&opened) {
+                let path = directory.join(name);
+                if is_directory {
+                    directories.push(path);
+                } else if roots::wants(&self.roots, false, &path)
+                    && !self.dealt.knows(&path)
+                    // What is not yet one will be closed after it was written, and looked at then.
+                    && may_be_elf(&path)
+                {
+                    self.settling.file_changed(&path, now);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what has happened.
+    pub(super) fn take_events(&mut self, now: Instant) {
+        let Some(tree) = &mut self.tree else {
+            return;
+        };
+        let events = tree.read();
+        let (mut is_lost, mut is_about_roots) = (false, false);
+        let mut result = Ok(());
+        for event in events {
+            match event {
+                Event::Overflow => is_lost = true,
+                Event::Roots => is_about_roots = true,
+                Event::DirectoryAppeared(path) => {
+                    result = result.and_then(|()| self.enter(path, true, now));
+                }
+                Event::FileChanged(path) => self.changed(&path, now),
+                Event::Moved(path) => self.gone(&path, now),
+                Event::Removed(path) => {
+                    self.gone(&path, now);
+                    if leftovers::has_any(&path) {
+                        self.changed(&path, now);
+                    }
+                }
+            }
+        }
+        if is_lost {
+            self.lines.warning(
+                "more has happened at once than the kernel keeps (fs.inotify.max_queued_events): everything is looked at again",
+            );
+            result = result.and_then(|()| self.watch_anew(now));
+        } else if is_about_roots {
+            result = result.and_then(|()| self.look_at_roots(now));
+        }
+        if let Err(exhausted) = result {
+            self.fall_back(exhausted, now);
+        }
+    }
+
+    /// Takes in what was mounted and unmounted: in its place other files are seen.
+    pub(super) fn take_mounts(&mut self, now: Instant) {
+        let changed = self.mounts.changed();
+        if changed.is_empty() {
+            return;
+        }
+        let mut result = self.look_at_roots(now);
+        for point in changed {
+            self.silent.remove(&point);
+            if let Some(tree) = &mut self.tree
+                && roots::enters(&self.roots, false, &point)
+            {
+                tree.forget(&point);
+                self.settling.forget(&point);
+                self.settling_by_looks.forget(&point);
+                self.dealt.forget(&point);
+                result = result.and_then(|()| self.enter(point, true, now));
+            }
+        }
+        if let Err(exhausted) = result {
+            self.fall_back(exhausted, now);
+        }
+    }
+
+    fn changed(&mut self, path: &Path, now: Instant) {
+        if roots::wants(&self.roots, false, path) {
+            self.settling.file_changed(path, now);
+        } else {
+            let directory = path.parent().unwrap_or(path);
+            self.settling.touched(directory, now);
+        }
+    }
+
+    fn gone(&mut self, path: &Path, now: Instant) {
+        self.settling.forget(path);
+        self.dealt.forget(path);
+        self.settling.touched(path.parent().unwrap_or(path), now);
+    }
+
+    /// Looks through the roots that are polled, if it is time.
+    pub(super) fn look_again(&mut self, now: Instant) {
+        if self.next_look.is_none_or(|time| now < time) {
+            return;
+        }
+        let silent = std::mem::take(&mut self.silent);
+        let has_some = !silent.is_empty() || self.roots.iter().any(|root| root.polled);
+        self.next_look = has_some.then_some(now + self.interval);
+        let is_silent = |path: &Path| path.ancestors().any(|above| silent.contains(above));
+        let mut directories: Vec<PathBuf> = silent.iter().cloned().collect();
+        for root in self.roots.iter_mut().filter(|root| root.polled) {
+            root.look();
+            directories.extend(root.real().map(Path::to_owned));
+        }
+        while let Some(directory) = directories.pop() {
+            let Ok(opened) = Directory::open_listed(&directory) else {
+                continue;
+            };
+            let Ok(metadata) = opened.metadata() else {
+                continue;
+            };
+            let wanted = roots::enters(&self.roots, true, &directory)
+                || (is_silent(&directory) && roots::enters(&self.roots, false, &directory));
+            if !wanted {
+                continue;
+            }
+            if self.snapshot.is_news(&directory, &metadata) {
+                self.settling_by_looks.directory_appeared(&directory, now);
+            }
+            for (name, is_directory) in entries(&opened) {
+                let path = directory.join(&name);
+                if is_directory {
+                    directories.push(path);
+                    continue;
+                }
+                let Ok(metadata) = opened.metadata_of(&name) else {
+                    continue;
+                };
+                if metadata.is_file()
+                    && (roots::wants(&self.roots, true, &path)
+                        || (is_silent(&path) && roots::wants(&self.roots, false, &path)))
+                    && self.snapshot.is_news(&path, &metadata)
+                    && !self.dealt.knows(&path)
+                    && may_be_elf(&path)
+                {
+                    self.settling_by_looks.file_changed(&path, now);
+                }
+            }
+        }
+        self.snapshot.next();
+        self.silent = silent;
+    }
+}
+
+/// The names in a directory, without those of files that this tool has put there, and whether each is a directory. Symbolic links are
+/// left out.
+fn entries(directory: &Directory) -> Vec<(OsString, bool)> {
+    let mut entries = Vec::new();
+    // What was read until an error counts.
+    let _ = directory.list(|name, kind| {
+        let is_directory = kind == EntryKind::Directory;
+        if (is_directory || kind == EntryKind::File) && !is_own_name(name) {
+            entries.push((name.to_owned(), is_directory));
+        }
+        true
+    });
+    entries
+}

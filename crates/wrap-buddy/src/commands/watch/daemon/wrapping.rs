@@ -1,0 +1,192 @@
+//! Wraps what has settled.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::Daemon;
+use crate::apply::Options;
+use crate::commands::tree_lock::TreeLock;
+use crate::commands::watch::dealt::{Stamp, Verdict};
+use crate::commands::watch::leftovers;
+use crate::commands::watch::roots;
+use crate::commands::watch::settling::{Settled, Settling};
+use crate::commands::watch::writers::Writers;
+use crate::commands::wrap::wrap_candidates;
+use crate::plan::outcome::{FileReport, Status};
+use crate::plan::search::Given;
+use crate::report::Teller;
+use crate::scan::Candidate;
+use crate::system::signals::Signals;
+
+impl Daemon<'_> {
+    /// Wraps what has settled by now. A signal ends it early.
+    pub(super) fn wrap_settled(&mut self, now: Instant, signals: &Signals) {
+        let mut ready = Vec::new();
+        let mut writers = Writers::default();
+        for by_looks in [false, true] {
+            let due = self.settling_of(by_looks).due(now);
+            for settled in due {
+                if let Some(held) = self.sort_out(settled, by_looks, &mut ready, &mut writers) {
+                    self.settling_of(by_looks).hold(held, now);
+                }
+            }
+        }
+        if !ready.is_empty() {
+            self.wrap(ready, signals);
+        }
+    }
+
+    fn settling_of(&mut self, by_looks: bool) -> &mut Settling {
+        match by_looks {
+            true => &mut self.settling_by_looks,
+            false => &mut self.settling,
+        }
+    }
+
+    /// Adds to `ready` what can be wrapped of what has settled; the rest has to wait.
+    fn sort_out(
+        &mut self,
+        mut settled: Settled,
+        by_looks: bool,
+        ready: &mut Vec<(PathBuf, Stamp)>,
+        writers: &mut Writers,
+    ) -> Option<Settled> {
+        let (mut free, mut held) = (Vec::new(), Vec::new());
+        let mut restored = Vec::new();
+        for path in std::mem::take(&mut settled.files) {
+            if by_looks {
+                self.dealt.distrust(&path);
+            }
+            match self.dealt.judge(&path, writers) {
+                Verdict::Ready(stamp) => free.push((path, stamp)),
+                Verdict::Held => held.push(path),
+                Verdict::Restored => restored.push(path),
+                Verdict::Gone => {
+                    if let Some(sidecar) = leftovers::remove(&path, Options::of(self.cli)) {
+                        self.lines.removed(&sidecar);
+                    }
+                }
+                Verdict::Nothing => {}
+            }
+        }
+        self.tell_restored(restored);
+        if held.is_empty() || settled.overdue {
+            ready.append(&mut free);
+        }
+        if held.is_empty() {
+            return None;
+        }
+        if self.once && settled.overdue {
+            self.give_up(held);
+            return None;
+        }
+        settled.files = held;
+        settled.files.extend(free.into_iter().map(|(path, _)| path));
+        Some(settled)
+    }
+
+    fn tell_restored(&self, paths: Vec<PathBuf>) {
+        let reason = "was restored, and is left alone until it changes";
+        let files = paths.into_iter().map(|path| {
+            let shown = roots::candidate(&self.roots, path).shown;
+            FileReport::skipped(shown, reason.to_owned())
+        });
+        self.tell_at_once(files.collect());
+    }
+
+    /// There is an end, and these files are not complete.
+    fn give_up(&mut self, held: Vec<PathBuf>) {
+        let reason = "is still being written to: run this again when it is complete";
+        let files = held.into_iter().map(|path| {
+            let shown = roots::candidate(&self.roots, path).shown;
+            FileReport::failed(shown, reason.to_owned())
+        });
+        let files = files.collect();
+        self.tell_failed(files);
+    }
+
+    /// Wraps files that have settled, and those again that lacked a library which may be among them.
+    fn wrap(&mut self, ready: Vec<(PathBuf, Stamp)>, signals: &Signals) {
+        let began = Instant::now();
+        let mut before: HashMap<PathBuf, Stamp> = ready.into_iter().collect();
+        let lacking: BTreeSet<PathBuf> = self.dealt.lacking().cloned().collect();
+        for path in &lacking {
+            if let Some(stamp) = Stamp::at(path) {
+                before.entry(path.clone()).or_insert(stamp);
+            }
+        }
+        let mut paths: Vec<PathBuf> = before.keys().cloned().collect();
+        paths.sort_unstable();
+        let candidates = paths.into_iter();
+        let candidates: Vec<Candidate> = candidates
+            .map(|path| roots::candidate(&self.roots, path))
+            .collect();
+        let tops = before
+            .keys()
+            .flat_map(|path| self.roots.iter().filter_map(|root| root.top(path)));
+        let concerned: BTreeSet<&Path> = tops.collect();
+        let concerned: Vec<PathBuf> = concerned.into_iter().map(Path::to_owned).collect();
+        let stop = || signals.is_any();
+        let lock = match self.cli.dry_run {
+            true => None,
+            false => match TreeLock::on(&concerned, true, &stop) {
+                None => return,
+                held => held,
+            },
+        };
+        let wrapped = wrap_candidates(
+            self.cli,
+            self.stages,
+            self.missing_stages,
+            &candidates,
+            Given::new(&self.cli.paths, !self.cli.no_recurse),
+            &Teller::default(),
+            Some(&stop),
+        );
+        drop(lock);
+        let mut report = match wrapped {
+            Ok(report) => report,
+            Err(error) => {
+                self.lines.error(&format!("{error:#}"));
+                self.failed += 1;
+                for (path, stamp) in before {
+                    self.dealt.done(&path, stamp, true, false);
+                }
+                return;
+            }
+        };
+        // What a signal has left is not told of. The signal asks for the end, or for everything to be looked at again.
+        let dry_run = self.cli.dry_run;
+        report.files.retain(|file| dry_run || !file.status.is_dry());
+        let files = report.files.iter().map(|file| (&file.path, file));
+        let reported: HashMap<&PathBuf, &FileReport> = files.collect();
+        let mut still_lacking = BTreeSet::new();
+        for candidate in &candidates {
+            let Some(stamp) = before.get(&candidate.path) else {
+                continue;
+            };
+            let file = reported.get(&candidate.shown);
+            let failed = file.is_some_and(|file| file.status == Status::Failed);
+            let lacks = file.is_some_and(|file| !file.missing.is_empty());
+            self.dealt.done(&candidate.path, *stamp, failed, lacks);
+            if lacks && lacking.contains(&candidate.path) {
+                still_lacking.insert(candidate.shown.clone());
+            }
+        }
+        // Nothing new.
+        report
+            .files
+            .retain(|file| !still_lacking.contains(&file.path));
+        report
+            .warnings
+            .retain(|warning| self.said.insert(warning.clone()));
+        self.wrapped += [Status::Wrapped, Status::Edited]
+            .map(|done| report.count(done))
+            .iter()
+            .sum::<usize>();
+        self.failed += report.count(Status::Failed);
+        self.lines.batch(&report, began.elapsed());
+        self.tell_status();
+    }
+}

@@ -1,0 +1,269 @@
+//! What the watch has dealt with already: no file is looked at twice unless it has changed.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, Metadata};
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use object::elf;
+
+use super::leftovers::sidecar_of;
+use super::writers::Writers;
+use crate::system::directory::open_file;
+
+/// What tells one state of a file from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    place: (u64, u64),
+    len: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            place: (metadata.dev(), metadata.ino()),
+            len: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+
+    /// Of what is at `path` now, if that is a regular file.
+    pub fn at(path: &Path) -> Option<Self> {
+        let metadata = fs::symlink_metadata(path).ok()?;
+        metadata.is_file().then(|| Self::of(&metadata))
+    }
+}
+
+/// What is to be done with a file that has settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is to be wrapped, as far as can be told from its first bytes.
+    Ready(Stamp),
+    /// Somebody has it open for writing.
+    Held,
+    /// It is no longer there.
+    Gone,
+    /// Nothing: somebody has restored it, and wants it to be as it is.
+    Restored,
+    /// Nothing: it was dealt with, or is no ELF file.
+    Nothing,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    stamp: Stamp,
+    failed: bool,
+    /// When the original was modified, of a file that is wrapped or edited.
+    original: Option<(i64, i64)>,
+}
+
+/// Files that were dealt with, whatever came of it.
+#[derive(Debug, Default)]
+pub struct Dealt {
+    known: HashMap<PathBuf, Known>,
+    /// Files that lack libraries: one may arrive.
+    lacking: BTreeSet<PathBuf>,
+}
+
+impl Dealt {
+    /// Whether `path` was dealt with as it is now.
+    pub fn knows(&self, path: &Path) -> bool {
+        let known = self.known.get(path);
+        known.is_some_and(|known| Stamp::at(path) == Some(known.stamp))
+    }
+
+    /// What is to be done with the file at `path`.
+    pub fn judge(&mut self, path: &Path, writers: &mut Writers) -> Verdict {
+        let metadata = match fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.is_file() => metadata,
+            Ok(_) => return Verdict::Nothing,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Verdict::Gone,
+            Err(_) => return Verdict::Nothing,
+        };
+        let stamp = Stamp::of(&metadata);
+        if let Some(known) = self.known.get_mut(path) {
+            if known.stamp == stamp {
+                return Verdict::Nothing;
+            }
+            // Nothing but `restore` takes away the sidecar and puts back the time.
+            if known.original == Some(stamp.modified) && original(path).is_none() {
+                known.stamp = stamp;
+                self.lacking.remove(path);
+                return Verdict::Restored;
+            }
+        }
+        // What cannot be read is told of when it is worked on.
+        let Ok(file) = open_file(path) else {
+            return Verdict::Ready(stamp);
+        };
+        let mut magic = [0; 4];
+        if !file
+            .read_at(&mut magic, 0)
+            .is_ok_and(|_| magic == elf::ELFMAG)
+        {
+            self.forget(path);
+            return Verdict::Nothing;
+        }
+        match writers.has(&file, &metadata) {
+            true => Verdict::Held,
+            false => Verdict::Ready(stamp),
+        }
+    }
+
+    /// A file that was as in `before` when it was decided about has been dealt with.
+    pub fn done(&mut self, path: &Path, before: Stamp, failed: bool, lacks: bool) {
+        match lacks {
+            true => self.lacking.insert(path.to_owned()),
+            false => self.lacking.remove(path),
+        };
+        let failed_before = self.known.get(path).is_some_and(|known| known.failed);
+        // Another file by now, or one that something else has changed meanwhile, is to be looked at: its event is still to come.
+        // What fails again and again is not, should the attempt itself be what changes it.
+        let stamp = match Stamp::at(path) {
+            Some(now) if now.place == before.place && (!failed || failed_before) => now,
+            _ => before,
+        };
+        let known = Known {
+            stamp,
+            failed,
+            original: original(path),
+        };
+        self.known.insert(path.to_owned(), known);
+    }
+
+    /// Files that were left as they are because libraries are missing.
+    pub fn lacking(&self) -> impl Iterator<Item = &PathBuf> {
+        self.lacking.iter()
+    }
+
+    /// What was at `path`, or below, is no longer there.
+    pub fn forget(&mut self, path: &Path) {
+        self.lacking.remove(path);
+        if self.known.remove(path).is_none() {
+            self.lacking.retain(|known| !known.starts_with(path));
+            self.known.retain(|known, _| !known.starts_with(path));
+        }
+    }
+
+    /// Files may have come and gone unnoticed at `path`, or below: what looks like one that was restored may be another.
+    pub fn distrust(&mut self, path: &Path) {
+        if let Some(known) = self.known.get_mut(path) {
+            known.original = None;
+            return;
+        }
+        let below = self.known.iter_mut();
+        for (_, known) in below.filter(|(known, _)| known.starts_with(path)) {
+            known.original = None;
+        }
+    }
+
+    /// Everything is to be looked at again.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// When the original of the file at `path` was modified: its sidecar has that time.
+fn original(path: &Path) -> Option<(i64, i64)> {
+    Stamp::at(&sidecar_of(path)?).map(|stamp| stamp.modified)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_file_is_ready_when_closed_and_dealt_with_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("program");
+        let mut dealt = Dealt::default();
+        let judge = |dealt: &mut Dealt| dealt.judge(&path, &mut Writers::default());
+        assert_eq!(judge(&mut dealt), Verdict::Gone);
+        let mut file = fs::File::create(&path).unwrap();
+        assert_eq!(judge(&mut dealt), Verdict::Nothing);
+        file.write_all(b"\x7fELF").unwrap();
+        assert_eq!(judge(&mut dealt), Verdict::Held);
+        drop(file);
+        let Verdict::Ready(stamp) = judge(&mut dealt) else {
+            panic!("not ready");
+        };
+        // Wrapping writes to it.
+        fs::write(&path, "\x7fELF wrapped").unwrap();
+        dealt.done(&path, stamp, false, false);
+        assert!(dealt.knows(&path));
+        assert_eq!(judge(&mut dealt), Verdict::Nothing);
+        fs::write(&path, "\x7fELF of another length").unwrap();
+        assert!(matches!(judge(&mut dealt), Verdict::Ready(_)));
+    }
+
+    #[test]
+    fn what_was_restored_is_left_alone_until_it_changes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("program");
+        let sidecar = sidecar_of(&path).unwrap();
+        let mut dealt = Dealt::default();
+        let judge = |dealt: &mut Dealt| dealt.judge(&path, &mut Writers::default());
+        let write_as_of = |path: &Path, content: &str, seconds: u64| {
+            fs::write(path, content).unwrap();
+            let file = fs::File::options().append(true).open(path).unwrap();
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            file.set_modified(time).unwrap();
+        };
+        for (trusted, with_sidecar) in [(true, false), (true, true), (false, false)] {
+            write_as_of(&path, "\x7fELF", 1000);
+            let before = Stamp::at(&path).unwrap();
+            write_as_of(&path, "\x7fELG", 2000);
+            write_as_of(&sidecar, "", 1000);
+            dealt.done(&path, before, false, false);
+            if !trusted {
+                dealt.distrust(directory.path());
+            }
+            write_as_of(&path, "\x7fELF", 1000);
+            if !with_sidecar {
+                fs::remove_file(&sidecar).unwrap();
+            }
+            let expected = trusted && !with_sidecar;
+            assert_eq!(judge(&mut dealt) == Verdict::Restored, expected);
+            if expected {
+                assert_eq!(judge(&mut dealt), Verdict::Nothing);
+                assert!(dealt.knows(&path));
+                write_as_of(&path, "\x7fELF", 1001);
+                assert!(matches!(judge(&mut dealt), Verdict::Ready(_)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_meanwhile_is_looked_at_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("program");
+        fs::write(&path, "\x7fELF").unwrap();
+        let before = Stamp::at(&path).unwrap();
+        let other = directory.path().join("other");
+        fs::write(&other, "\x7fELF").unwrap();
+        fs::rename(&other, &path).unwrap();
+        let mut dealt = Dealt::default();
+        dealt.done(&path, before, false, false);
+        assert!(!dealt.knows(&path));
+    }
+
+    #[test]
+    fn what_fails_is_tried_again_once_if_it_has_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("program");
+        let mut dealt = Dealt::default();
+        for (content, known) in [("\x7fELF", false), ("\x7fELF.", true)] {
+            fs::write(&path, content).unwrap();
+            let before = Stamp::at(&path).unwrap();
+            fs::write(&path, format!("{content} changed")).unwrap();
+            dealt.done(&path, before, true, true);
+            assert_eq!(dealt.knows(&path), known, "{content}");
+        }
+        assert_eq!(dealt.lacking().count(), 1);
+        dealt.forget(directory.path());
+        assert!(dealt.lacking().next().is_none() && !dealt.knows(&path));
+    }
+}

@@ -1,0 +1,466 @@
+//! The report for people: results on one stream, errors and warnings on the other.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io::{self, Write};
+use std::path::Path;
+
+use object::elf;
+use sidecar::EditKind;
+
+use crate::plan::outcome::{FileReport, Report, Status};
+use crate::plan::search::Missing;
+use crate::plan::slot::Place;
+use crate::plan::{FileEdit, Plan, StubPlan, frozen};
+use crate::report::Output;
+use crate::report::style::{Style, shown};
+use crate::report::{Page, styled};
+use crate::state::settings::Change;
+use ldso::{Unmet, UnversionedRelr};
+
+/// How many files are named that the same is said of, unless the user wants to hear all.
+const NAMED: usize = 10;
+
+/// Writes the whole report.
+pub fn write(
+    report: &Report,
+    output: Output,
+    out: &mut impl Write,
+    errors: &mut impl Write,
+) -> io::Result<()> {
+    // Thousands of short lines are one write.
+    let mut page = Page::default();
+    if !output.quiet {
+        for path in &report.installed {
+            page.line(format!("installed the loader {}", shown(path)));
+        }
+        for file in &report.files {
+            write_file(&mut page, file, output.verbose);
+        }
+    }
+    page.write_to(out)?;
+
+    let mut page = Page::default();
+    if !output.quiet {
+        write_warnings(&mut page, report, output.verbose);
+        write_missing_of_libraries(&mut page, report);
+    }
+    let failed = report
+        .files
+        .iter()
+        .filter(|file| file.status == Status::Failed);
+    for reason in &report.errors {
+        page.line(format!("{}: {reason}", error()));
+    }
+    let failed = failed.filter(|file| file.missing.is_empty() && file.outside.is_empty());
+    for file in failed {
+        let reason = file.reason.as_deref().unwrap_or_default();
+        page.line(format!("{}: {}: {reason}", error(), shown(&file.path)));
+    }
+    write_missing(&mut page, report);
+    write_outside(&mut page, report);
+    page.write_to(errors)?;
+
+    if let Some(signal) = report.stopped {
+        let done = [Status::Wrapped, Status::Edited, Status::Restored];
+        let done: usize = done.iter().map(|status| report.count(*status)).sum();
+        let mut page = Page::default();
+        page.line(format!(
+            "{}: stopped by {signal}: {} done, the others are as they were; type the same command again to go on",
+            warning(),
+            counted(done, "file is", "files are"),
+        ));
+        page.write_to(errors)?;
+    }
+
+    // Last, where it is still to be seen.
+    let is_empty = report.files.is_empty() && report.stopped.is_some();
+    if !output.quiet && !is_empty {
+        let mut page = Page::default();
+        page.line(summary(report));
+        page.write_to(out)?;
+    }
+    Ok(())
+}
+
+fn write_file(out: &mut Page, file: &FileReport, verbose: bool) {
+    let path = shown(&file.path);
+    match file.status {
+        Status::Skipped => {
+            let reason = file.reason.as_deref().unwrap_or_default();
+            let done = styled(file.status.done(), Style::Dim);
+            out.line(format!("{path}: {done}: {reason}"));
+            return;
+        }
+        Status::Failed => return,
+        status => out.line(format!("{path}: {}", styled(status.done(), Style::Good))),
+    }
+    if verbose {
+        for (label, text) in &file.details {
+            out.labelled(label, text);
+        }
+    }
+    if let Some(plan) = &file.plan {
+        write_plan(out, plan, file.status.is_dry(), verbose);
+    }
+}
+
+fn write_plan(out: &mut Page, plan: &Plan, dry: bool, verbose: bool) {
+    let bits = if plan.arch.class == 2 { 64 } else { 32 };
+    let kind = match (plan.is_library(), plan.position_independent) {
+        (true, _) => "shared library",
+        (false, true) => "position-independent",
+        (false, false) => "fixed addresses",
+    };
+    let (arch, len) = (plan.arch.name, plan.file_len);
+    out.labelled("file", format!("ELF{bits} {arch}, {kind}, {len} bytes"));
+    if let Some((asks_for, interpreter)) = plan.interpreter() {
+        let text = match Path::new(asks_for) == interpreter {
+            true => interpreter.display().to_string(),
+            false => format!(
+                "{} instead of {}",
+                interpreter.display(),
+                asks_for.display()
+            ),
+        };
+        out.labelled("interpreter", text);
+    }
+    if let Some(stub) = plan.stub() {
+        write_stub(out, stub, dry);
+    }
+    let sidecar = shown(&plan.sidecar_path);
+    let len = plan.sidecar.len();
+    out.labelled("sidecar", format!("{sidecar}, {len} bytes"));
+    let edits = plan.undo_first.iter().chain(&plan.edits);
+    for edit in edits.filter(|edit| edit.is_due()) {
+        out.labelled("edit", format!("{:#x}: {}", edit.offset, what(edit, plan)));
+    }
+    for directory in &plan.search {
+        out.labelled("search path", directory.display());
+    }
+    for (name, target) in plan.links().into_iter().flat_map(|links| &links.links) {
+        out.labelled("link", format!("{} → {}", name.display(), target.display()));
+    }
+    let frozen = frozen(&plan.resolution).count();
+    if frozen > 0 {
+        let text = match frozen {
+            1 => "1 library, loaded by its path".to_owned(),
+            count => format!("{count} libraries, loaded by their paths"),
+        };
+        out.labelled("frozen", text);
+    }
+    for added in &plan.resolution.added {
+        let why = match &added.needed_by {
+            Some(library) => format!("{} cannot find it by itself", library.display()),
+            None => "asked for".to_owned(),
+        };
+        out.labelled("added", format!("{}: {why}", added.soname.display()));
+    }
+    for soname in &plan.resolution.ignored {
+        out.labelled("ignored", format!("{} is missing", soname.display()));
+    }
+    if verbose {
+        for (soname, library) in &plan.resolution.found {
+            let (soname, library) = (soname.display(), library.display());
+            out.labelled("library", format!("{soname} → {library}"));
+        }
+    }
+    if !plan.settings_changed.is_empty() {
+        let changes = plan.settings_changed.iter();
+        let names: Vec<&str> = changes.map(|change| change.name).collect();
+        out.labelled("note", format!("settings changed: {}", names.join(", ")));
+    }
+    if verbose {
+        for Change {
+            name,
+            before,
+            after,
+        } in &plan.settings_changed
+        {
+            out.labelled("setting", format!("{name}: {before} → {after}"));
+        }
+    }
+    for note in &plan.notes {
+        out.labelled("note", note);
+    }
+}
+
+fn write_stub(out: &mut Page, stub: &StubPlan, dry: bool) {
+    let StubPlan {
+        entry,
+        entry_offset,
+        room_at_entry,
+        slot,
+        stub_len,
+        loader,
+        ..
+    } = stub;
+    out.labelled(
+        "entry point",
+        format!(
+            "{entry:#x} at file offset {entry_offset:#x}, {room_at_entry} bytes up to the end of its segment"
+        ),
+    );
+    let place = match slot.place {
+        Place::Entry => "at the entry point",
+        Place::SegmentEnd => "at the end of the segment, where e_entry is moved",
+    };
+    out.labelled(
+        "stub",
+        format!("{stub_len} bytes, {} with its trailer, {place}", slot.len),
+    );
+    let loader = match loader {
+        Some(loader) if dry && loader.install.is_some() => {
+            format!("{} (to be installed)", loader.path.display())
+        }
+        Some(loader) => loader.path.display().to_string(),
+        None => "in the sidecar".to_owned(),
+    };
+    out.labelled("loader", loader);
+}
+
+/// What an edit does.
+fn what(edit: &FileEdit, plan: &Plan) -> String {
+    let taken_back = edit.after == edit.original;
+    match edit.kind {
+        _ if taken_back => format!("{} bytes as they were", edit.after.len()),
+        EditKind::Slot => format!("{} bytes overwritten with the stub", edit.after.len()),
+        EditKind::Entry => {
+            let address = plan.stub().map_or(0, |stub| stub.slot.address);
+            format!("e_entry → {address:#x}")
+        }
+        EditKind::Interp => "PT_INTERP → PT_NULL".to_owned(),
+        EditKind::Text => {
+            let text = edit.after.split(|&byte| byte == 0).next();
+            let text = text.unwrap_or_default().escape_ascii();
+            format!("\"{text}\" in unused bytes")
+        }
+        EditKind::Dynamic => format!("{} in .dynamic", tag_name(edit, plan)),
+        EditKind::Segment => "program header, for the interpreter".to_owned(),
+        EditKind::Section => "section header, for other tools".to_owned(),
+    }
+}
+
+fn tag_name(edit: &FileEdit, plan: &Plan) -> &'static str {
+    let word = if plan.arch.class == 2 { 8 } else { 4 };
+    let tag = edit.after.iter().take(word).rev();
+    let tag = tag.fold(0, |tag, &byte| tag << 8 | u64::from(byte));
+    match u32::try_from(tag) {
+        Ok(elf::DT_NEEDED) => "DT_NEEDED",
+        Ok(elf::DT_RUNPATH) => "DT_RUNPATH",
+        Ok(elf::DT_RPATH) => "DT_RPATH",
+        Ok(elf::DT_STRSZ) => "DT_STRSZ",
+        _ => "an entry",
+    }
+}
+
+fn write_warnings(out: &mut Page, report: &Report, verbose: bool) {
+    let mut said = Vec::new();
+    for warning in &report.warnings {
+        out.line(format!("{}: {warning}", self::warning()));
+    }
+    for (note, paths) in same_notes(&report.files) {
+        let warning = self::warning();
+        match paths.as_slice() {
+            [path] => out.line(format!("{warning}: {}: {note}", shown(path))),
+            paths if paths.len() > NAMED && !verbose => {
+                let count = paths.len();
+                out.line(format!(
+                    "{warning}: {count} files (names with --verbose): {note}"
+                ));
+            }
+            paths => {
+                out.line(format!("{warning}: {} files: {note}", paths.len()));
+                for path in paths {
+                    out.line(format!("  {}", shown(path)));
+                }
+            }
+        }
+    }
+    for file in &report.files {
+        let Some(resolution) = file.plan.as_ref().map(|plan| &plan.resolution) else {
+            continue;
+        };
+        let unmet = resolution.unmet.iter().map(Unmet::to_string);
+        let refused = resolution.unversioned_relr.iter();
+        for text in unmet.chain(refused.map(UnversionedRelr::to_string)) {
+            // Of a library that many programs share.
+            if !said.contains(&text) {
+                out.line(format!("{}: {text}", self::warning()));
+                said.push(text);
+            }
+        }
+    }
+    let plans = report.files.iter().filter_map(|file| file.plan.as_ref());
+    let movable: BTreeSet<_> = plans.flat_map(|plan| &plan.resolution.movable).collect();
+    if !movable.is_empty() {
+        let movable: Vec<String> = movable
+            .into_iter()
+            .map(|path| shown(path).to_string())
+            .collect();
+        out.line(format!(
+            "{}: frozen, but neither in a store nor in a directory given here: wrap again when an update moves {}",
+            warning(),
+            movable.join(", ")
+        ));
+    }
+}
+
+/// What there is to say of files, and which files each is said of: many libraries of one linker lack the same.
+fn same_notes(files: &[FileReport]) -> Vec<(&str, Vec<&Path>)> {
+    let mut notes: Vec<(&str, Vec<&Path>)> = Vec::new();
+    let mut known: HashMap<&str, usize> = HashMap::new();
+    for file in files {
+        for note in &file.notes {
+            let index = *known.entry(note).or_insert(notes.len());
+            match notes.get_mut(index) {
+                Some((_, paths)) => paths.push(&file.path),
+                None => notes.push((note, vec![&file.path])),
+            }
+        }
+    }
+    notes
+}
+
+fn write_missing(out: &mut Page, report: &Report) {
+    let missing = report.missing(true);
+    if missing.is_empty() {
+        return;
+    }
+    let files = report.files.iter().filter(|file| !file.missing.is_empty());
+    let failed = files.filter(|file| file.status == Status::Failed);
+    out.line(format!(
+        "{}: {} missing, {} left unchanged:",
+        error(),
+        counted(missing.len(), "library is", "libraries are"),
+        counted(failed.count(), "file", "files")
+    ));
+    write_libraries(out, &missing)
+}
+
+/// What a relocatable tree needs and does not have.
+fn write_outside(out: &mut Page, report: &Report) {
+    let outside = report.outside();
+    if outside.is_empty() {
+        return;
+    }
+    let files = report.files.iter();
+    let refused = files.filter(|file| !file.outside.is_empty()).count();
+    let tree = shown(&report.tree);
+    out.line(format!(
+            "{}: --relocatable: {} outside of {tree}, and would not be found once that is moved; {} left unchanged:",
+            error(),
+        counted(outside.len(), "file is", "files are"),
+        counted(refused, "file is", "files are")
+    ));
+    for path in &outside {
+        out.line(format!("  {}", path.display()));
+    }
+    out.line(format!(
+        "  copy them into the tree (cp -L FILE… {tree}/lib) and name the copies with --libs and --interpreter, or pass --allow-outside"
+    ));
+}
+
+/// What no program here loads may still be opened by one, or never.
+fn write_missing_of_libraries(out: &mut Page, report: &Report) {
+    let missing = report.missing(false);
+    if missing.is_empty() {
+        return;
+    }
+    out.line(format!(
+            "{}: {} missing that only shared libraries here need; these cannot be loaded until {} there:",
+            warning(),
+        counted(missing.len(), "library is", "libraries are"),
+        noun(missing.len(), "it is", "they are")
+    ));
+    write_libraries(out, &missing)
+}
+
+fn write_libraries(out: &mut Page, missing: &[Missing]) {
+    for library in missing {
+        out.line(format!("  {}", library.soname.display()));
+        for file in &library.needed_by {
+            out.line(format!("    needed by {}", shown(file)));
+        }
+        for hint in &library.hints {
+            out.line(format!("    {hint}"));
+        }
+    }
+    out.line("  pass the directories that have them with --libs, or --ignore-missing PATTERN");
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", noun(count, one, many))
+}
+
+fn error() -> String {
+    styled("error", Style::Error)
+}
+
+fn warning() -> String {
+    styled("warning", Style::Warning)
+}
+
+fn summary(report: &Report) -> String {
+    if report.files.is_empty() {
+        let nothing = match report.restoring {
+            true => "nothing to restore: no file in these paths is wrapped or edited",
+            false => "nothing to wrap: there is no ELF file in these paths",
+        };
+        return nothing.to_owned();
+    }
+    let would = if report.dry_run { "would be " } else { "" };
+    let count = |statuses: [Status; 2]| -> usize {
+        statuses.iter().map(|status| report.count(*status)).sum()
+    };
+    let edited = |libraries: bool| -> usize {
+        let edited = [Status::Edited, Status::WouldEdit];
+        let files = report.files.iter();
+        let edited = files.filter(|file| edited.contains(&file.status));
+        let plans = edited.filter_map(|file| file.plan.as_deref());
+        plans.filter(|plan| plan.is_library() == libraries).count()
+    };
+    let (programs, libraries) = (edited(false), edited(true));
+    let failed = report.count(Status::Failed);
+    let attention = if failed == 1 {
+        "needs attention"
+    } else {
+        "need attention"
+    };
+    let parts = [
+        (
+            count([Status::Wrapped, Status::WouldWrap]),
+            format!("{would}wrapped"),
+        ),
+        (
+            programs,
+            format!(
+                "{} {would}edited in place",
+                noun(programs, "program", "programs")
+            ),
+        ),
+        (
+            libraries,
+            format!(
+                "{} {would}edited in place",
+                noun(libraries, "library", "libraries")
+            ),
+        ),
+        (
+            count([Status::Restored, Status::WouldRestore]),
+            format!("{would}restored"),
+        ),
+        (report.count(Status::Skipped), "skipped".to_owned()),
+    ];
+    let parts = parts.into_iter().filter(|(count, _)| *count > 0);
+    let mut parts: Vec<String> = parts
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    if failed > 0 {
+        parts.push(styled(format!("{failed} {attention}"), Style::Error));
+    }
+    parts.join(", ")
+}
+
+fn noun<'n>(count: usize, one: &'n str, many: &'n str) -> &'n str {
+    if count == 1 { one } else { many }
+}

@@ -1,0 +1,405 @@
+//! `wrap-buddy --paths`: from its options to a report.
+
+pub mod human;
+pub mod json;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::mem;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use stages::Stage;
+
+use crate::apply::{self, Options, Stopped};
+use crate::commands::json::Line;
+use crate::commands::tree_lock::TreeLock;
+use crate::plan::classify::Means;
+use crate::plan::defaults::Taken;
+use crate::plan::named::Named;
+use crate::plan::options::{Search, Strategy, WrapOptions};
+use crate::plan::outcome::{FileReport, Report, Status};
+use crate::plan::outside::MovedTree;
+use crate::plan::planner::Desk;
+use crate::plan::search::{Given, Resolver, Settings};
+use crate::plan::{Plan, Style};
+use crate::report::Teller;
+use crate::scan::{Candidate, scan_told};
+use crate::state::loaders::Loaders;
+use crate::system::directory::EntryKind;
+use crate::system::workers::{Crew, Stop};
+use ldso::Interpreters;
+
+/// After how many files met in directories a run asks whether it is to end.
+const STOP_EVERY: usize = 64;
+
+/// Wraps what `cli` names with the stubs and loaders of `stages`; `missing_stages` tells how to get others. `teller` hears of
+/// files as they are finished.
+///
+/// # Errors
+/// When nothing can be done at all, such as for an interpreter that is none. What fails for one file is in the report.
+pub fn wrap(
+    cli: &WrapOptions,
+    stages: &[Stage],
+    missing_stages: &[(&str, &str)],
+    teller: &Teller,
+) -> Result<Report> {
+    wrap_until(cli, stages, missing_stages, teller, &|| false)
+}
+
+/// The same, until `stop` says to end: what was begun is finished, and the files that are left are not in the report.
+///
+/// # Errors
+/// As [`wrap`].
+pub fn wrap_until(
+    cli: &WrapOptions,
+    stages: &[Stage],
+    missing_stages: &[(&str, &str)],
+    teller: &Teller,
+    stop: &Stop<'_>,
+) -> Result<Report> {
+    let nothing = || Report {
+        dry_run: cli.dry_run,
+        ..Report::default()
+    };
+    let lock = || TreeLock::on(&cli.paths, cli.output.quiet, stop);
+    let Some(_lock) = (if cli.dry_run {
+        Some(None)
+    } else {
+        lock().map(Some)
+    }) else {
+        return Ok(nothing());
+    };
+    let met = AtomicUsize::new(0);
+    let links = Mutex::new(Vec::new());
+    let (candidates, unreadable) = scan_told(
+        &cli.paths,
+        !cli.no_recurse,
+        cli.output.wanted(),
+        cli.jobs,
+        &|entry| {
+            teller.met();
+            if let Some(link) = entry.filter(|entry| entry.kind == EntryKind::Link) {
+                let mut links = links.lock().unwrap_or_else(PoisonError::into_inner);
+                links.push(link.path());
+            }
+            // To ask is a system call.
+            let is_due = met
+                .fetch_add(1, Ordering::Relaxed)
+                .is_multiple_of(STOP_EVERY);
+            !is_due || !stop()
+        },
+    );
+    let links = links.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let files = candidates.iter().map(|candidate| candidate.path.clone());
+    let given = Given::new(&cli.paths, !cli.no_recurse);
+    let given = given.listed(links.into_iter().chain(files).collect());
+    let mut report = wrap_candidates(
+        cli,
+        stages,
+        missing_stages,
+        &candidates,
+        given,
+        teller,
+        Some(stop),
+    )?;
+    if !cli.dry_run {
+        report.files.retain(|file| !file.status.is_dry());
+    }
+    let unreadable = unreadable.into_iter();
+    let unreadable = unreadable.map(|one| FileReport::failed(one.path, one.reason));
+    report.files.extend(unreadable);
+    Ok(report)
+}
+
+/// Wraps `candidates` in the way that `cli` says; whoever calls it has locked the directories they are in. What is missing is
+/// looked for in what is `given`. Once `stop` says so, no file is begun: those that are left have the status of a dry run, or are not
+/// in the report.
+///
+/// # Errors
+/// When nothing can be done at all, whatever the candidates.
+pub fn wrap_candidates(
+    cli: &WrapOptions,
+    stages: &[Stage],
+    missing_stages: &[(&str, &str)],
+    candidates: &[Candidate],
+    given: Given,
+    teller: &Teller,
+    stop: Option<&Stop<'_>>,
+) -> Result<Report> {
+    let interpreters = Interpreters::find(&cli.interpreter).context("--interpreter")?;
+    let loaders = Loaders::new(cli.loader_dir_path.as_deref())?;
+    let libs = Named::new(&cli.libs, "--libs");
+    let always = cli.runtime_dependencies.iter();
+    let always = always.filter(|path| !path.as_os_str().is_empty());
+    let always: Vec<PathBuf> = always.cloned().collect();
+    let resolver = Resolver::new(Settings {
+        libraries: libs.directories.clone(),
+        runtime_dependencies: always.clone(),
+        needed: cli.needed.clone(),
+        may_be_missing: cli.ignore_missing.clone(),
+        inherited: cli.search == Search::Rpath,
+        minimal: cli.search_minimal,
+        relocatable: cli.relocatable,
+        frozen_except: match cli.search {
+            Search::Frozen => Some(cli.frozen_except.clone()),
+            Search::Runpath | Search::Rpath => None,
+        },
+        given,
+        bundle: bundle(cli, &libs.directories),
+    });
+    let means = Means {
+        stages,
+        missing_stages,
+        interpreters: &interpreters,
+        in_place: cli.strategy != Strategy::Stub,
+        taken: Taken::without_flags(cli),
+    };
+    let style = Style {
+        or_stub: cli.strategy == Strategy::Auto,
+        relocatable: cli.relocatable,
+        self_contained: cli.brings_loaders(),
+        loaders: &loaders,
+    };
+    if !cli.dry_run {
+        apply::expect(candidates.len());
+    }
+    let crew = Crew::new(candidates.len(), cli.jobs)?;
+    let is_bounded = cli.relocatable && !cli.allow_outside;
+    let tree = is_bounded.then(|| MovedTree::new(cli));
+    let base = tree.as_ref().map(|tree| tree.base.clone());
+    let desk = Desk::new(
+        means,
+        resolver,
+        style,
+        cli,
+        tree,
+        [&libs.directories, &always],
+        candidates,
+    );
+    let finished = |file: &FileReport| teller.finished(&file.path, || Line::wrapped(file));
+    let mut files = desk.decide(&crew, teller, &finished, stop);
+    let mut hard_links = HardLinks::skip(&mut files);
+
+    let mismatch = interpreters
+        .mismatch()
+        .filter(|_| !cli.interpreter.is_empty());
+    let mut report = Report {
+        dry_run: cli.dry_run,
+        tree: base.unwrap_or_default(),
+        warnings: warnings(cli, &libs, &files),
+        errors: mismatch
+            .into_iter()
+            .map(|why| format!("--interpreter: {why}"))
+            .collect(),
+        ..Report::default()
+    };
+    let options = Options::of(cli);
+    if cli.dry_run {
+        rehearse(&mut files, options, &crew);
+    } else {
+        teller.write();
+        let work = || carry_out(&mut files, &mut report.installed, options, &crew, stop);
+        // All that was looked up takes a while to be given back.
+        crew.both(|| drop(desk), work);
+        if hard_links.take_back_split(&mut files) {
+            carry_out(&mut files, &mut report.installed, options, &crew, stop);
+        }
+    }
+    hard_links.note(&mut files);
+    report.files = files;
+    Ok(report)
+}
+
+/// What is wrapped, and what was named to go with it.
+fn bundle(cli: &WrapOptions, libs: &[PathBuf]) -> Vec<PathBuf> {
+    let named = [&*cli.paths, libs, &cli.runtime_dependencies];
+    let named = named.into_iter().flatten();
+    named
+        .filter_map(|path| fs::canonicalize(path).ok())
+        .collect()
+}
+
+/// Names of the same files.
+#[derive(Default)]
+struct HardLinks(Vec<Names>);
+
+/// The names of one file.
+struct Names {
+    /// Under this one it is worked on.
+    first: usize,
+    /// The others that were met, and what was decided about each.
+    others: Vec<(usize, FileReport)>,
+    /// Each is a file of its own by now.
+    split: bool,
+}
+
+impl HardLinks {
+    /// Has each file worked on under its first name alone.
+    fn skip(files: &mut [FileReport]) -> Self {
+        let planned = files.iter().enumerate();
+        let planned = planned.filter_map(|(index, file)| Some((index, file.plan.as_ref()?.inode)));
+        let mut names: Vec<((u64, u64), usize)> = planned
+            .filter(|(_, (_, _, links))| *links > 1)
+            .map(|(index, (device, inode, _))| ((device, inode), index))
+            .collect();
+        names.sort_unstable();
+        let mut all = Vec::new();
+        for met in names.chunk_by(|(one, _), (other, _)| one == other) {
+            let [(_, first), others @ ..] = met else {
+                continue;
+            };
+            let reason = format!(
+                "hard link of {}, and worked on with it",
+                files[*first].path.display()
+            );
+            let others = others.iter().map(|(_, other)| {
+                let skipped = FileReport::skipped(files[*other].path.clone(), reason.clone());
+                (*other, mem::replace(&mut files[*other], skipped))
+            });
+            all.push(Names {
+                first: *first,
+                others: others.collect(),
+                split: false,
+            });
+        }
+        Self(all)
+    }
+
+    /// Has the other names of split files worked on, too; says whether there are any.
+    fn take_back_split(&mut self, files: &mut [FileReport]) -> bool {
+        let mut any = false;
+        for names in &mut self.0 {
+            let Some(plan) = &files[names.first].plan else {
+                continue;
+            };
+            names.split = apply::is_split(&plan.path, plan.inode);
+            if names.split {
+                for (index, report) in &mut names.others {
+                    mem::swap(&mut files[*index], report);
+                    any = true;
+                }
+            }
+        }
+        any
+    }
+
+    /// Says what becomes of names that were not met.
+    fn note(&self, files: &mut [FileReport]) {
+        for names in &self.0 {
+            let Some(plan) = &mut files[names.first].plan else {
+                continue;
+            };
+            let all = plan.inode.2;
+            let elsewhere = all.saturating_sub(1 + names.others.len() as u64);
+            if elsewhere == 0 {
+                continue;
+            }
+            let what = match (names.split, plan.links()) {
+                (true, _) => {
+                    "stay as they are: they are in a lower layer of an overlay, and this one is a copy now"
+                }
+                (false, Some(_)) => "change with it, where the links beside it are not found",
+                (false, None) => "change with it",
+            };
+            plan.notes.push(format!(
+                "the file has {all} names (hard links): {elsewhere} elsewhere {what}"
+            ));
+        }
+    }
+}
+
+/// Carries out every plan in `files` that was not carried out yet, and turns them into what became of them.
+fn carry_out(
+    files: &mut [FileReport],
+    installed: &mut Vec<PathBuf>,
+    options: Options,
+    crew: &Crew,
+    stop: Option<&Stop<'_>>,
+) {
+    let is_due = |file: &FileReport| file.plan.is_some() && file.status.is_dry();
+    let plans: Vec<&Plan> = files
+        .iter()
+        .filter(|file| is_due(file))
+        .filter_map(|file| file.plan.as_deref())
+        .collect();
+    let loaders = apply::install_loaders(&plans);
+    installed.extend(succeeded(&loaders));
+    for file in files.iter_mut() {
+        let loader = file.plan.as_ref().and_then(|plan| plan.loader());
+        let install = loader.and_then(|loader| loader.install.as_ref());
+        if let Some(Err(error)) = install.and_then(|install| loaders.get(&install.path)) {
+            *file = FileReport::failed(file.path.clone(), format!("{error:#}"));
+        }
+    }
+    let mut planned: Vec<&mut FileReport> = files.iter_mut().filter(|file| is_due(file)).collect();
+    // Programs rely on what is done to libraries.
+    planned.sort_by_key(|file| file.status != Status::WouldEdit);
+    let plans: Vec<&Plan> = planned
+        .iter()
+        .filter_map(|file| file.plan.as_deref())
+        .collect();
+    let outcomes = apply::apply(&plans, options, crew, stop);
+    for (file, outcome) in planned.iter_mut().zip(outcomes) {
+        match outcome {
+            Ok(notes) => {
+                file.status = match file.status {
+                    Status::WouldEdit => Status::Edited,
+                    _ => Status::Wrapped,
+                };
+                file.notes.extend(notes);
+            }
+            Err(error) if error.is::<Stopped>() => {}
+            Err(error) => **file = FileReport::failed(file.path.clone(), format!("{error:#}")),
+        }
+    }
+}
+
+/// Turns the plans in `files` that would be refused into what would become of them.
+fn rehearse(files: &mut [FileReport], options: Options, crew: &Crew) {
+    let planned = files.iter_mut().filter(|file| file.plan.is_some());
+    let mut planned: Vec<&mut FileReport> = planned.collect();
+    let plans: Vec<&Plan> = planned
+        .iter()
+        .filter_map(|file| file.plan.as_deref())
+        .collect();
+    let outcomes = apply::rehearse(&plans, options, crew);
+    for (file, outcome) in planned.iter_mut().zip(outcomes) {
+        if let Err(error) = outcome {
+            **file = FileReport::failed(file.path.clone(), format!("{error:#}"));
+        }
+    }
+}
+
+fn succeeded(loaders: &BTreeMap<PathBuf, Result<()>>) -> impl Iterator<Item = PathBuf> {
+    let written = loaders.iter().filter(|(_, outcome)| outcome.is_ok());
+    written.map(|(path, _)| path.clone())
+}
+
+/// What concerns no single file: what there is to say of directories, and of loaders.
+fn warnings(cli: &WrapOptions, libs: &Named, files: &[FileReport]) -> Vec<String> {
+    let plans = files.iter().filter_map(|file| file.plan.as_ref());
+    // Mostly all are of use to the first file.
+    let first = plans.clone().next();
+    let found = first.map_or(&[][..], |plan| plan.resolution.found.as_slice());
+    let mut warnings = libs.warnings(|directory| {
+        let mut found = found.iter();
+        found.any(|(_, path)| path.parent() == Some(directory))
+    });
+    let mut stubs = plans.clone().filter_map(|plan| plan.stub());
+    if !cli.brings_loaders() && stubs.any(|stub| stub.loader.is_none()) {
+        warnings.push(
+            "no directory for loaders can be written: each program gets its own loader, as with --self-contained; pass --loader-dir-path to share one"
+                .to_owned(),
+        );
+    }
+    let loaders = plans.filter_map(|plan| plan.loader());
+    for warning in loaders.filter_map(|loader| loader.warning.as_ref()) {
+        if !warnings.contains(warning) {
+            warnings.push(warning.clone());
+        }
+    }
+    warnings
+}

@@ -1,0 +1,315 @@
+//! Which files are programs or libraries to work on; of every other file, why not.
+
+use std::borrow::Cow;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use stages::Stage;
+
+use crate::plan::defaults::{Defaults, Taken};
+use crate::scan::Candidate;
+use crate::state::prior::{self, Earlier, State, Way};
+use crate::system::sidecar_path::program_of;
+use elf_file::io_reason;
+use elf_file::{Elf, Identity, Kind, Payload, Source, identify, is_surely_program};
+use ldso::{Fit, Interpreter, Interpreters, Libc};
+use sys::arch::Arch;
+
+/// What a file is.
+pub enum Class<'a> {
+    /// A program to wrap; the stub and loader for it, or why there are none.
+    Program(Box<Subject<'a>>, Result<&'a Stage, String>),
+    /// A shared library, which may need a search path.
+    Library(Box<Subject<'a>>),
+    /// Neither.
+    Left(Left),
+}
+
+/// Why a file is left as it is.
+pub enum Left {
+    /// Not an ELF file: nobody expects it to be wrapped, unless it was named.
+    NotElf(String),
+    /// An ELF file that is left as it is.
+    Skipped(String),
+    /// An ELF file that no stub or no dynamic linker here is for: an error if it was named, skipped if it was met in a directory.
+    Unfit(String),
+    /// An ELF file that ought to be wrapped and cannot be.
+    Failed(String),
+}
+
+/// A program or a library, as it originally was.
+pub struct Subject<'a> {
+    /// Whether it is a library, with or without an entry point of its own.
+    pub is_library: bool,
+    /// Its headers.
+    pub elf: Elf,
+    /// Its bytes.
+    pub source: Source,
+    /// Its architecture.
+    pub arch: &'static Arch,
+    /// The dynamic linker for it.
+    pub interpreter: Cow<'a, Interpreter>,
+    /// What an earlier run has left.
+    pub earlier: Option<Box<Earlier>>,
+    /// What it is wrapped with unless you say otherwise.
+    pub defaults: Option<Defaults>,
+}
+
+/// What programs can be wrapped with.
+#[derive(Debug)]
+pub struct Means<'a> {
+    /// Stubs and loaders.
+    pub stages: &'a [Stage],
+    /// Architectures without, and how to get them.
+    pub missing_stages: &'a [(&'a str, &'a str)],
+    /// Dynamic linkers.
+    pub interpreters: &'a Interpreters,
+    /// Whether programs may be edited in place, for which no stage is needed.
+    pub in_place: bool,
+    /// What is taken from the sidecars of the first wrap-buddy.
+    pub taken: Taken,
+}
+
+/// Looks at a file.
+pub fn classify<'a>(candidate: &Candidate, means: &Means<'a>) -> Class<'a> {
+    match open(candidate) {
+        Ok((source, arch)) => elf(candidate, source, arch, means).unwrap_or_else(Class::Left),
+        Err(left) => Class::Left(left),
+    }
+}
+
+/// The same, but a file that is a program beyond doubt, as nearly all are, is only told from the others, and left open.
+pub fn classify_library<'a>(candidate: &Candidate, means: &Means<'a>) -> Option<Class<'a>> {
+    let (mut source, arch) = match open(candidate) {
+        Ok(opened) => opened,
+        Err(left) => return Some(Class::Left(left)),
+    };
+    // What is malformed will be called that.
+    if is_surely_program(&mut source).unwrap_or(false) {
+        candidate.keep(source.into_file());
+        return None;
+    }
+    Some(elf(candidate, source, arch, means).unwrap_or_else(Class::Left))
+}
+
+/// An ELF file for one of our architectures.
+fn open(candidate: &Candidate) -> Result<(Source, &'static Arch), Left> {
+    let mut source = match candidate.open().and_then(Source::of) {
+        Ok(source) => source,
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+            return Err(Left::NotElf("not a regular file".to_owned()));
+        }
+        Err(error) => {
+            let reason = format!("cannot be opened: {}", io_reason(&error));
+            return Err(Left::Failed(reason));
+        }
+    };
+    match identify(&mut source) {
+        Ok(Identity::Script(line)) => Err(Left::NotElf(format!("script: #!{line}"))),
+        Ok(Identity::Other) => Err(Left::NotElf("not an ELF file".to_owned())),
+        Ok(Identity::Malformed(reason)) => {
+            let reason = format!("malformed ELF file: {reason}");
+            // In a directory it is somebody's data, such as a test's.
+            Err(match candidate.named {
+                true => Left::Failed(reason),
+                false => Left::Skipped(reason),
+            })
+        }
+        Ok(Identity::Elf {
+            target,
+            little_endian,
+        }) => match target.arch().filter(|_| little_endian) {
+            Some(arch) => Ok((source, arch)),
+            None => {
+                let order = if little_endian { "" } else { ", big-endian" };
+                let reason = format!("other architecture: {target}{order}");
+                Err(Left::Unfit(reason))
+            }
+        },
+        Err(error) => Err(Left::Failed(format!("{error:#}"))),
+    }
+}
+
+fn elf<'a>(
+    candidate: &Candidate,
+    mut source: Source,
+    arch: &'static Arch,
+    means: &Means<'a>,
+) -> Result<Class<'a>, Left> {
+    let path = candidate.path.as_path();
+    let malformed = |error: anyhow::Error| Left::Failed(format!("malformed ELF file: {error:#}"));
+    let elf = Elf::read(&mut source).map_err(malformed)?;
+    let state = prior::state(path, &elf, &mut source, means.stages);
+    let earlier = match (state.refusal(), state) {
+        // It starts as it is, as far as can be told.
+        (Some(reason), State::Changed(_) | State::Known(_)) => return Err(Left::Skipped(reason)),
+        (Some(reason), _) => return Err(Left::Failed(reason)),
+        (None, State::Known(earlier)) => Some(earlier),
+        (None, _) => None,
+    };
+    if let Some(earlier) = &earlier
+        && let Some(owner) = hard_linked_owner(earlier, &source)
+    {
+        return Err(Left::Skipped(format!(
+            "already wrapped: it is a hard link of {}, which has the sidecar; wrap that to change its settings",
+            owner.display()
+        )));
+    }
+    let elf = match source.is_laid_over() {
+        true => Elf::read(&mut source).map_err(malformed)?,
+        false => elf,
+    };
+    let is_library = match is_library(&elf, earlier.is_some()) {
+        Ok(is_library) => is_library,
+        Err(reason) => {
+            let kind = Kind::of(&elf, false);
+            return Err(
+                match Payload::of(&mut source).filter(|_| kind.is_loadable()) {
+                    None => Left::Skipped(reason),
+                    Some(payload @ Payload::Upx) if candidate.named => {
+                        Left::Failed(payload.to_string())
+                    }
+                    Some(payload) => Left::Skipped(format!("{reason}: {payload}")),
+                },
+            );
+        }
+    };
+    if !is_library {
+        // The next run would not believe a sidecar that describes another program.
+        prior::check_program(&elf).map_err(malformed)?;
+    }
+    let stage = stage_for(arch, means);
+    // Only a program edited in place can do without.
+    if let (Err(reason), false, false) = (&stage, is_library, means.in_place) {
+        return Err(Left::Unfit(reason.clone()));
+    }
+    let mut defaults = earlier
+        .as_ref()
+        .filter(|earlier| earlier.way == Way::Legacy)
+        .and_then(|earlier| Defaults::of_sidecar(&earlier.sidecar, path, &elf, means.taken));
+    let own = defaults
+        .as_mut()
+        .and_then(|defaults| defaults.interpreter.take());
+    let interpreter = match (own, is_library) {
+        (Some(own), _) => Cow::Owned(own),
+        (None, true) => Cow::Borrowed(interpreter_of_library(&elf, arch, means.interpreters)?),
+        (None, false) => Cow::Borrowed(interpreter_for(&elf, arch, means.interpreters)?),
+    };
+    let subject = Box::new(Subject {
+        is_library,
+        elf,
+        source,
+        arch,
+        interpreter,
+        earlier,
+        defaults,
+    });
+    Ok(match is_library {
+        true => Class::Library(subject),
+        false => Class::Program(subject, stage),
+    })
+}
+
+/// The program that has the sidecar this one uses, if they are one file with two names: it has one stub, which leads to one
+/// sidecar.
+fn hard_linked_owner(earlier: &Earlier, source: &Source) -> Option<PathBuf> {
+    if earlier.is_beside {
+        return None;
+    }
+    let owner = program_of(&earlier.sidecar_path)?;
+    let (owns, own) = (fs::metadata(&owner).ok()?, source.metadata());
+    ((owns.dev(), owns.ino()) == (own.dev(), own.ino())).then_some(owner)
+}
+
+/// Whether it is a library, and not a program; why it is left alone if it is neither, or not one to work on. `edited` says
+/// whether an earlier run has edited it in place: it may name the dynamic linker that it was given then, if it was rewritten
+/// since.
+fn is_library(elf: &Elf, edited: bool) -> Result<bool, String> {
+    let kind = Kind::of(elf, false);
+    Err(match (kind, &elf.interp) {
+        (Kind::Library, _) => return Ok(true),
+        (Kind::Program, _) if elf.dynamic.is_none() => {
+            "static executable, although it has a PT_INTERP".to_owned()
+        }
+        (Kind::Program, Some(interp)) => {
+            let store = ["/nix/store", "/gnu/store"]
+                .iter()
+                .any(|store| Path::new(&interp.path).starts_with(store));
+            if !store || edited {
+                return Ok(false);
+            }
+            let path = interp.path.display();
+            format!("its interpreter is in the store already: {path}")
+        }
+        (Kind::OtherSystem, _) => format!("other operating system: OS ABI {}", elf.os_abi),
+        (Kind::Other, _) => format!("{kind}: e_type {}", elf.kind),
+        _ => kind.to_string(),
+    })
+}
+
+fn stage_for<'a>(arch: &Arch, means: &Means<'a>) -> Result<&'a Stage, String> {
+    let mut stages = means.stages.iter();
+    if let Some(stage) = stages.find(|stage| stage.machine == arch.machine) {
+        return Ok(stage);
+    }
+    let mut missing = means.missing_stages.iter();
+    let remedy = missing
+        .find(|(name, _)| *name == arch.name)
+        .map_or_else(String::new, |(_, remedy)| format!(": {remedy}"));
+    Err(format!(
+        "other architecture: this wrap-buddy was built without {}{remedy}",
+        arch.name
+    ))
+}
+
+/// A library names no dynamic linker: it gets the one of the libc it is linked to.
+fn interpreter_of_library<'a>(
+    elf: &Elf,
+    arch: &Arch,
+    interpreters: &'a Interpreters,
+) -> Result<&'a Interpreter, Left> {
+    let wanted = Libc::of_library(elf);
+    let skipped = match interpreters.fitting(elf, wanted) {
+        Fit::Fits(interpreter) => return Ok(interpreter),
+        Fit::OtherLibc(known) => format!(
+            "other libc: it is linked to {}, and only an interpreter of {} is known: pass --interpreter",
+            wanted.map_or("another libc", Libc::name),
+            known.name()
+        ),
+        Fit::NoneKnown | Fit::OtherArchitecture => format!(
+            "other architecture: a library for {}, and no interpreter for that is known: pass --interpreter",
+            arch.name
+        ),
+    };
+    Err(Left::Unfit(skipped))
+}
+
+fn interpreter_for<'a>(
+    elf: &Elf,
+    arch: &Arch,
+    interpreters: &'a Interpreters,
+) -> Result<&'a Interpreter, Left> {
+    let asked_for = elf
+        .interp
+        .as_ref()
+        .map(|interp| &*interp.path)
+        .unwrap_or_default();
+    let wanted = Libc::of_program(elf, Path::new(asked_for));
+    let asks = format!("it asks for {}", asked_for.display());
+    match interpreters.fitting(elf, Some(wanted)) {
+        Fit::Fits(interpreter) => Ok(interpreter),
+        Fit::OtherLibc(known) => Err(Left::Unfit(format!(
+            "other libc: {asks} ({}), and only an interpreter of {} is known: pass --interpreter",
+            wanted.name(),
+            known.name()
+        ))),
+        Fit::NoneKnown => Err(Left::Failed(format!(
+            "no dynamic linker is known for it, {asks}: pass --interpreter"
+        ))),
+        Fit::OtherArchitecture => Err(Left::Unfit(format!(
+            "other architecture: {asks}, and no interpreter for {} is known: pass --interpreter",
+            arch.name
+        ))),
+    }
+}

@@ -1,0 +1,154 @@
+//! What a program that the first wrap-buddy wrapped is wrapped with unless you say otherwise: what its sidecar says.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use sidecar::Legacy;
+
+use crate::plan::options::WrapOptions;
+use crate::plan::search::{Added, Resolution};
+use elf_file::Elf;
+use ldso::Interpreter;
+
+/// What is taken from such a sidecar: what no flag is given for.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    /// The dynamic linker, and whether paths are relative to the program.
+    pub interpreter: bool,
+    /// The search path.
+    pub search: bool,
+    /// The extra DT_NEEDED.
+    pub needed: bool,
+}
+
+impl Taken {
+    /// What `options` has no flags for.
+    pub fn without_flags(options: &WrapOptions) -> Self {
+        Self {
+            interpreter: options.interpreter.is_empty(),
+            search: options.libs.is_empty() && options.runtime_dependencies.is_empty(),
+            needed: options.needed.is_empty(),
+        }
+    }
+}
+
+/// Settings from a sidecar of the first wrap-buddy.
+#[derive(Debug)]
+pub struct Defaults {
+    /// The dynamic linker, if it is there and fits the program.
+    pub interpreter: Option<Interpreter>,
+    /// Whether paths are relative to the program.
+    pub is_relocatable: bool,
+    /// Colon-separated directories, as ld.so reads them; empty: none.
+    search: OsString,
+    /// Names for DT_NEEDED.
+    needed: Vec<OsString>,
+    /// What was taken, in a line.
+    pub note: String,
+}
+
+impl Defaults {
+    /// What the sidecar `bytes` of the program `elf` at `path` says, as far as it is `taken`.
+    pub fn of_sidecar(bytes: &[u8], path: &Path, elf: &Elf, taken: Taken) -> Option<Self> {
+        let legacy = Legacy::parse(bytes, elf.class).ok()?;
+        let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+        let mut parts = Vec::new();
+        let mut defaults = Self {
+            interpreter: None,
+            is_relocatable: taken.interpreter && legacy.is_relocatable(),
+            search: OsString::new(),
+            needed: Vec::new(),
+            note: String::new(),
+        };
+        if taken.interpreter {
+            let named = PathBuf::from(text(legacy.interpreter));
+            let found = found(&named, path);
+            defaults.interpreter = found.as_deref().and_then(|found| {
+                let interpreter = Interpreter::open(found).ok()?;
+                let kind = interpreter.elf.target();
+                (kind == elf.target()).then_some(interpreter)
+            });
+            let gone = match &defaults.interpreter {
+                Some(_) => "",
+                None => " (which is not there, or does not fit: another one is taken)",
+            };
+            parts.push(format!("interpreter {}{gone}", named.display()));
+        }
+        if taken.search && !legacy.search.is_empty() {
+            defaults.search = text(legacy.search);
+            parts.push(format!("search path {}", defaults.search.display()));
+        }
+        if taken.needed {
+            defaults.needed = legacy.needed_names().map(text).collect();
+            let names = defaults.needed.iter().map(|name| name.to_string_lossy());
+            let names: Vec<_> = names.collect();
+            if !names.is_empty() {
+                parts.push(format!("added DT_NEEDED {}", names.join(" ")));
+            }
+        }
+        if defaults.is_relocatable {
+            parts.push("relocatable".to_owned());
+        }
+        defaults.note = match parts.as_slice() {
+            [] => {
+                "was wrapped by the first wrap-buddy: nothing is taken from its sidecar".to_owned()
+            }
+            parts => format!(
+                "was wrapped by the first wrap-buddy: taken from its sidecar, where no flag is given: {}",
+                parts.join(", ")
+            ),
+        };
+        Some(defaults)
+    }
+
+    /// The program `elf` as it would be with these settings in its own .dynamic, to be resolved.
+    pub fn apply(&self, elf: &Elf) -> Elf {
+        let mut elf = elf.clone();
+        let Some(dynamic) = &mut elf.dynamic else {
+            return elf;
+        };
+        let is_inherited = dynamic.is_inherited();
+        let own = match is_inherited {
+            true => &mut dynamic.rpath,
+            false => &mut dynamic.runpath,
+        };
+        if !self.search.is_empty() {
+            let kept = own.take().filter(|own| !own.is_empty());
+            let paths: Vec<OsString> = kept.into_iter().chain([self.search.clone()]).collect();
+            *own = Some(paths.join(OsStr::new(":")));
+        }
+        dynamic.needed.splice(0..0, self.needed.iter().cloned());
+        elf
+    }
+
+    /// Completes the resolution of what [`Defaults::apply`] made: what is in it from here is not in the file `elf`.
+    pub fn complete(&self, elf: &Elf, resolution: &mut Resolution) {
+        resolution.search_changes |= !self.search.is_empty();
+        let new = self
+            .needed
+            .iter()
+            .filter(|name| !elf.needed().contains(name));
+        let new = new.map(|name| Added {
+            soname: name.clone(),
+            needed_by: None,
+        });
+        resolution.added.splice(0..0, new);
+    }
+}
+
+/// Where the dynamic linker `named` is, relative to the directory of the program at `path`, which is free of symbolic links: the
+/// `..` in front can be taken off. Links in the rest stay: ld.so goes by its own name.
+fn found(named: &Path, path: &Path) -> Option<PathBuf> {
+    let mut directory = path.parent()?.to_owned();
+    let mut rest = named.components();
+    loop {
+        let next = rest.clone().next();
+        match next {
+            Some(Component::ParentDir) => drop(directory.pop()),
+            Some(Component::CurDir) => {}
+            _ => return Some(directory.join(rest.as_path())),
+        }
+        rest.next();
+    }
+}

@@ -1,0 +1,536 @@
+//! Tells ld.so what a file needs by editing the file itself, without moving a byte: strings go into bytes that belong to
+//! nothing and are mapped all the same, entries of .dynamic and the PT_INTERP are made to point to them.
+//!
+//! This only decides which bytes change; it writes nothing.
+
+use std::ops::Range;
+
+use anyhow::{Context, Result, bail};
+use object::elf;
+use sidecar::EditKind;
+
+use elf_file::{self, Dynamic, Elf, Room, Section, Segment, Source};
+use sys::arch::Arch;
+
+/// Marks a file that prelink has worked on (elf.h).
+const DT_GNU_PRELINKED: u32 = 0x6fff_fdf5;
+
+/// What a file is to be told.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted<'a> {
+    /// The dynamic linker, for a program that has a PT_INTERP.
+    pub interpreter: Option<&'a [u8]>,
+    /// The search path; empty: the file's own stays.
+    pub search: &'a [u8],
+    /// Names to add to DT_NEEDED.
+    pub needed: &'a [&'a [u8]],
+    /// Whether they go in front of the file's own.
+    pub in_front: bool,
+    /// Whether libraries inherit the search path: it is a DT_RPATH then.
+    pub inherited: bool,
+}
+
+/// Bytes that are to stand somewhere else than they do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What it is for.
+    pub kind: EditKind,
+    /// Offset in the file.
+    pub offset: u64,
+    /// What is to stand there.
+    pub after: Vec<u8>,
+}
+
+/// How far tools that read strings from the file, not from memory, get along with one that is not in the string table. They
+/// add its offset to where the table is in the file, and ld.so to where it is in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Visibility {
+    /// Behind the table, as far in the file as in memory: all tools show it once DT_STRSZ covers it.
+    Listed,
+    /// In front of the table, and the offset negative: those that look at DT_STRSZ do not show it.
+    Unlisted,
+    /// Somewhere else in memory than in the file: only ld.so finds it.
+    Hidden,
+}
+
+/// A free place for strings.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    room: Room,
+    visibility: Visibility,
+}
+
+/// A string that was put somewhere.
+#[derive(Clone, Copy, Debug)]
+struct Placed {
+    address: u64,
+    offset: u64,
+    visibility: Visibility,
+}
+
+/// Where strings may go in one file, and which entries of .dynamic may point to them.
+#[derive(Debug)]
+pub struct Ground<'a> {
+    elf: &'a Elf,
+    arch: &'a Arch,
+    dynamic: &'a Dynamic,
+    segment: &'a Segment,
+    /// DT_STRTAB.
+    strings: u64,
+    /// By visibility, then by address.
+    places: Vec<Place>,
+    sections: Sections,
+}
+
+/// The section headers that other tools go by.
+#[derive(Debug, Default)]
+struct Sections {
+    interp: Option<Section>,
+    dynamic: Option<Section>,
+    /// The string table of .dynamic.
+    strings: Option<Section>,
+    /// .comment, which says by which compiler the file was made.
+    comment: Option<Section>,
+}
+
+impl Sections {
+    fn of(elf: &Elf, strings: u64, source: &mut Source) -> Result<Self> {
+        let all = elf_file::sections(elf, source)?;
+        let of_segment = |segment: u32, section: u32| {
+            let mut segments = elf.segments.iter();
+            let segment = segments.find(|one| one.kind == segment)?;
+            let found = all.iter().find(|one| {
+                one.kind == section
+                    && (one.address, one.offset) == (segment.address, segment.offset)
+            });
+            found.copied()
+        };
+        let dynamic = of_segment(elf::PT_DYNAMIC, elf::SHT_DYNAMIC);
+        let link = dynamic.and_then(|dynamic| all.get(dynamic.link as usize).copied());
+        let mut strings = link.filter(|one| one.kind == elf::SHT_STRTAB && one.address == strings);
+        strings = strings.filter(|one| elf_file::is_called(one, b".dynstr", &all, elf, source));
+        let comment = all.iter().find(|one| {
+            let unloaded =
+                one.kind == elf::SHT_PROGBITS && one.flags & u64::from(elf::SHF_ALLOC) == 0;
+            unloaded && elf_file::is_called(one, b".comment", &all, elf, source)
+        });
+        Ok(Self {
+            interp: of_segment(elf::PT_INTERP, elf::SHT_PROGBITS),
+            dynamic,
+            strings,
+            comment: comment.copied(),
+        })
+    }
+}
+
+impl<'a> Ground<'a> {
+    /// Looks at what a file has.
+    ///
+    /// # Errors
+    /// Says why it is not to be edited.
+    pub fn new(elf: &'a Elf, arch: &'a Arch, source: &mut Source) -> Result<Self> {
+        let (dynamic, segment) = elf
+            .loaded_dynamic()
+            .context("it has no .dynamic that is loaded")?;
+        let strings = dynamic
+            .value(elf::DT_STRTAB)
+            .context("it has no DT_STRTAB")?;
+        if dynamic.value(DT_GNU_PRELINKED).is_some() {
+            bail!(
+                "it is prelinked, and would not be the file that prelink knows: undo that first (prelink --undo)"
+            );
+        }
+        let mut places = Vec::new();
+        for room in elf_file::rooms(elf, source)? {
+            let visibility = visibility(elf, strings, &room);
+            places.push(Place { room, visibility });
+        }
+        let sections = Sections::of(elf, strings, source)?;
+        let mut ground = Self {
+            elf,
+            arch,
+            dynamic,
+            segment,
+            strings,
+            places,
+            sections,
+        };
+        ground.add_spare_entries(source)?;
+        ground
+            .places
+            .sort_by_key(|place| (place.visibility, place.room.address));
+        Ok(ground)
+    }
+
+    /// What follows the DT_NULL that will end .dynamic is looked at by nobody. All but the spare entries that may be needed
+    /// for their own purpose are a place for a short string.
+    fn add_spare_entries(&mut self, source: &mut Source) -> Result<()> {
+        let entry_len = 2 * self.elf.word() as u64;
+        // One for a search path, where there is none yet, and the one that ends it all.
+        let kept = u64::from(self.dynamic.search_entry().is_none() && self.dynamic.spare > 0) + 1;
+        let from = (self.dynamic.end() as u64 + kept) * entry_len;
+        let end = (self.dynamic.entries + self.dynamic.spare) as u64 * entry_len;
+        let Some(len) = end.checked_sub(from).filter(|&len| len > 0) else {
+            return Ok(());
+        };
+        let room = Room {
+            offset: self.segment.offset + from,
+            address: self.segment.address + from,
+            len,
+        };
+        if source.read(room.offset, len)?.iter().all(|&byte| byte == 0) {
+            let visibility = visibility(self.elf, self.strings, &room);
+            self.places.push(Place { room, visibility });
+        }
+        Ok(())
+    }
+
+    /// The changes that make the file say what is `wanted`, strings first, with none of them less visible than `allowed`.
+    ///
+    /// # Errors
+    /// Says what there is no room for.
+    pub fn changes(&self, wanted: &Wanted<'_>, allowed: Visibility) -> Result<Changes, String> {
+        let mut work = Work {
+            ground: self,
+            free: self.places.clone(),
+            changes: Changes::default(),
+        };
+        let more = wanted.needed.len();
+        let tag = self.dynamic.search_tag(wanted.inherited);
+        let own_search = self.dynamic.search_entries(tag);
+        let new_search = !wanted.search.is_empty() && own_search.is_empty();
+        // Strings in spare entries are for a search path alone: with more to add, the entries are used as such.
+        let entries = self.dynamic.free_entries();
+        if more > 0 {
+            work.free.retain(|place| !self.is_spare(&place.room));
+        }
+        if entries.len() < more + usize::from(new_search) {
+            return Err(format!(
+                "its .dynamic has {} spare entries, and it takes {}",
+                entries.len(),
+                more + usize::from(new_search)
+            ));
+        }
+        let mut entries = entries.into_iter();
+        let mut strings = Vec::new();
+        for name in wanted.needed {
+            strings.push(work.put(name, allowed)?);
+        }
+        let offset = |placed: &Placed| placed.address.wrapping_sub(self.strings);
+        let offsets = strings.iter().map(offset);
+        let needed = (self.dynamic).with_needed(offsets, &mut entries, wanted.in_front, Some);
+        let mut pointers: Vec<(usize, u32, u64)> = needed
+            .into_iter()
+            .map(|(index, offset)| (index, elf::DT_NEEDED, offset))
+            .collect();
+        if !wanted.search.is_empty() {
+            let placed = work.put(wanted.search, allowed)?;
+            strings.push(placed);
+            let new = new_search.then(|| entries.next()).flatten();
+            let places = own_search.into_iter().chain(new);
+            pointers.extend(places.map(|index| (index, tag, offset(&placed))));
+        }
+        let interpreter = match wanted.interpreter {
+            Some(path) => work.interpreter(path)?,
+            None => Vec::new(),
+        };
+        work.raise_string_table(&strings);
+        for (index, tag, offset) in pointers {
+            work.entry(index, tag, offset);
+        }
+        work.changes.list.extend(interpreter);
+        Ok(work.changes)
+    }
+
+    /// Bytes of the largest place for a string, its NUL included, that is at least as visible as `allowed`.
+    pub fn largest(&self, allowed: Visibility) -> u64 {
+        let places = self.places.iter();
+        let allowed = places.filter(|place| place.visibility <= allowed);
+        allowed.map(|place| place.room.len).max().unwrap_or(0)
+    }
+
+    fn is_spare(&self, room: &Room) -> bool {
+        (self.segment.offset..self.segment.file_end()).contains(&room.offset)
+    }
+}
+
+/// What is to change in a file.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// Each place, in the order in which they are to be written.
+    pub list: Vec<Change>,
+    /// Whether other tools than ld.so will not find a string.
+    pub hidden: bool,
+}
+
+/// Changes in the making.
+struct Work<'g> {
+    ground: &'g Ground<'g>,
+    free: Vec<Place>,
+    changes: Changes,
+}
+
+impl Work<'_> {
+    /// Puts a string into the best place.
+    fn put(&mut self, text: &[u8], allowed: Visibility) -> Result<Placed, String> {
+        let found = self
+            .free
+            .iter()
+            .position(|place| place.visibility <= allowed && place.room.len > text.len() as u64);
+        let Some(index) = found else {
+            return Err(format!(
+                "there is no room for {} bytes behind its read-only segments ({} at most)",
+                text.len() + 1,
+                self.ground.largest(allowed)
+            ));
+        };
+        Ok(self.put_into(index, text))
+    }
+
+    fn put_into(&mut self, index: usize, text: &[u8]) -> Placed {
+        let Place { room, visibility } = &mut self.free[index];
+        let placed = Placed {
+            address: room.address,
+            offset: room.offset,
+            visibility: *visibility,
+        };
+        let mut after = text.to_vec();
+        after.push(0);
+        let len = after.len() as u64;
+        (room.offset, room.address, room.len) =
+            (room.offset + len, room.address + len, room.len - len);
+        self.changes.hidden |= *visibility != Visibility::Listed;
+        self.changes.list.push(Change {
+            kind: EditKind::Text,
+            offset: placed.offset,
+            after,
+        });
+        placed
+    }
+
+    /// Makes PT_INTERP name `path`: where its own string is, if that is long enough. The kernel and debuggers go by what the
+    /// headers say, so that any place will do, and the last ones are left over by the strings of .dynamic.
+    fn interpreter(&mut self, path: &[u8]) -> Result<Vec<Change>, String> {
+        let Ground { elf, arch, .. } = self.ground;
+        let mut segments = elf.segments.iter().enumerate();
+        let Some((index, own)) = segments.find(|(_, one)| one.kind == elf::PT_INTERP) else {
+            return Err("it has no PT_INTERP".to_owned());
+        };
+        if let Some(len) = self.string_at(own).filter(|&len| path.len() < len) {
+            let mut after = path.to_vec();
+            after.resize(len, 0);
+            self.changes.list.push(Change {
+                kind: EditKind::Text,
+                offset: own.offset,
+                after,
+            });
+            return Ok(Vec::new());
+        }
+        let large_enough = |place: &Place| {
+            place.room.len > path.len() as u64 && !self.ground.is_spare(&place.room)
+        };
+        let Some(place) = self.free.iter().rposition(large_enough) else {
+            return Err(format!(
+                "there is no room for the {} bytes of its dynamic linker's path",
+                path.len() + 1
+            ));
+        };
+        let hidden = self.changes.hidden;
+        let placed = self.put_into(place, path);
+        self.changes.hidden = hidden;
+
+        let word = elf.word();
+        let len = path.len() as u64 + 1;
+        let header = |index: usize| elf.phoff + (index * arch.phentsize()) as u64;
+        // p_offset, p_vaddr, p_paddr, p_filesz, p_memsz follow each other in either class.
+        let fields = [placed.offset, placed.address, placed.address, len, len];
+        let first_field = if word == 8 { 8 } else { 4 };
+        let mut changes = vec![Change {
+            kind: EditKind::Segment,
+            offset: header(index) + first_field,
+            after: words(word, &fields),
+        }];
+        // Debuggers look for the dynamic linker by the section, and want each section in a segment.
+        if let Some(section) = self.ground.sections.interp {
+            let shift = placed.address.wrapping_sub(placed.offset);
+            let in_front = |one: &Segment| {
+                one.kind == elf::PT_LOAD
+                    && one.file_len > 0
+                    && one.address.wrapping_sub(one.offset) == shift
+                    && one.file_end() <= placed.offset
+            };
+            let segments = elf.segments.iter().enumerate();
+            // Of all that end in front of the string it is the last.
+            let load = segments
+                .filter(|(_, one)| in_front(one))
+                .max_by_key(|(_, one)| one.file_end());
+            changes.extend(load.map(|(index, load)| {
+                let len = placed.offset + len - load.offset;
+                Change {
+                    kind: EditKind::Segment,
+                    offset: header(index) + first_field + 3 * word as u64,
+                    after: words(word, &[len, len]),
+                }
+            }));
+            changes.push(Change {
+                kind: EditKind::Section,
+                offset: section.header_at + address_field(word),
+                after: words(word, &[placed.address, placed.offset, len]),
+            });
+        }
+        Ok(changes)
+    }
+
+    /// Bytes of the string that the PT_INTERP `own` describes, its NUL included; none where it shares bytes with the headers. The
+    /// segment may go on after it, over what belongs to something else.
+    fn string_at(&self, own: &Segment) -> Option<usize> {
+        let Elf {
+            interp,
+            header,
+            program_headers,
+            phoff,
+            ..
+        } = self.ground.elf;
+        let len = interp.as_ref()?.path.len() + 1;
+        let end = own.offset + len as u64;
+        let is_in = |from: u64, bytes: &[u8]| own.offset < from + bytes.len() as u64 && from < end;
+        (!is_in(0, header) && !is_in(*phoff, program_headers)).then_some(len)
+    }
+
+    /// Lets DT_STRSZ cover the strings that tools will find by it.
+    fn raise_string_table(&mut self, placed: &[Placed]) {
+        let Ground {
+            dynamic, strings, ..
+        } = self.ground;
+        let listed = placed
+            .iter()
+            .filter(|one| one.visibility == Visibility::Listed);
+        let ends = self.changes.list.iter().filter_map(|change| {
+            let placed = listed.clone().find(|one| one.offset == change.offset)?;
+            Some(placed.address + change.after.len() as u64 - strings)
+        });
+        let end = ends.max().unwrap_or(0);
+        if let (Some(index), Some(len)) = (
+            dynamic.position(elf::DT_STRSZ),
+            dynamic.value(elf::DT_STRSZ),
+        ) && end > len
+        {
+            self.entry(index, elf::DT_STRSZ, end);
+            self.raise_string_section(end);
+        }
+    }
+
+    /// Lets .dynstr be `len` bytes long: readelf and GNU ld go by that, and ld refuses a library with a string outside.
+    ///
+    /// The section then covers others, which strip would move apart. So another header becomes .dynstr, one that says of
+    /// nothing that it is loaded: .comment's. The section with the bytes that are loaded stays, under another name. Where there
+    /// is no .comment, it has been stripped off already.
+    fn raise_string_section(&mut self, len: u64) {
+        let Sections {
+            dynamic,
+            strings,
+            comment,
+            ..
+        } = &self.ground.sections;
+        let (Some(dynamic), Some(strings)) = (dynamic, strings) else {
+            return;
+        };
+        let word = self.ground.elf.word();
+        let address_at = address_field(word);
+        let mut change = |offset: u64, after: Vec<u8>| {
+            self.changes.list.push(Change {
+                kind: EditKind::Section,
+                offset,
+                after,
+            });
+        };
+        let Some(comment) = comment else {
+            let size = strings.header_at + address_at + 2 * word as u64;
+            return change(size, words(word, &[len]));
+        };
+        let mut header = Vec::new();
+        header.extend(strings.name.to_le_bytes());
+        header.extend(elf::SHT_STRTAB.to_le_bytes());
+        // sh_flags, sh_addr, sh_offset, sh_size.
+        header.extend(words(word, &[0, 0, strings.offset, len]));
+        // sh_link, sh_info; sh_addralign, sh_entsize.
+        header.extend([0; 8]);
+        header.extend(words(word, &[1, 0]));
+        change(comment.header_at, header);
+        // `dynstr`, the rest of the name.
+        change(strings.header_at, (strings.name + 1).to_le_bytes().to_vec());
+        let link = dynamic.header_at + address_at + 3 * word as u64;
+        change(link, (comment.index as u32).to_le_bytes().to_vec());
+    }
+
+    /// Writes an entry of .dynamic.
+    fn entry(&mut self, index: usize, tag: u32, value: u64) {
+        let Ground { elf, segment, .. } = self.ground;
+        let word = elf.word();
+        self.changes.list.push(Change {
+            kind: EditKind::Dynamic,
+            offset: segment.offset + (index * 2 * word) as u64,
+            after: words(word, &[u64::from(tag), value]),
+        });
+    }
+}
+
+/// Where sh_addr is in a section header; sh_offset, sh_size and sh_link follow it.
+fn address_field(word: usize) -> u64 {
+    if word == 8 { 16 } else { 12 }
+}
+
+fn words(word: usize, values: &[u64]) -> Vec<u8> {
+    let bytes = values.iter().map(|value| value.to_le_bytes());
+    bytes
+        .flat_map(|value| value.into_iter().take(word))
+        .collect()
+}
+
+fn visibility(elf: &Elf, strings: u64, room: &Room) -> Visibility {
+    let shift = |address: u64, offset: u64| address.wrapping_sub(offset);
+    let table = elf.offset_of(strings);
+    let same = table.is_some_and(|table| shift(strings, table) == shift(room.address, room.offset));
+    match same {
+        true if room.address >= strings => Visibility::Listed,
+        // Where tools add 32 bits to 64, the sum is something else.
+        true if elf.word() == 8 => Visibility::Unlisted,
+        _ => Visibility::Hidden,
+    }
+}
+
+/// What is left of `range` outside those that are `covered`.
+pub fn outside(range: Range<u64>, covered: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut left = vec![range];
+    for other in covered {
+        left = left
+            .into_iter()
+            .flat_map(|range| {
+                let before = range.start..range.end.min(other.start);
+                let behind = range.start.max(other.end)..range.end;
+                [before, behind]
+            })
+            .filter(|range| !range.is_empty())
+            .collect();
+    }
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_range() {
+        let left = |range: (u64, u64), covered: &[(u64, u64)]| -> Vec<(u64, u64)> {
+            let covered: Vec<Range<u64>> = covered.iter().map(|&(from, to)| from..to).collect();
+            let left = outside(range.0..range.1, &covered).into_iter();
+            left.map(|range| (range.start, range.end)).collect()
+        };
+        assert_eq!(left((0, 10), &[]), [(0, 10)]);
+        assert_eq!(left((0, 10), &[(3, 5)]), [(0, 3), (5, 10)]);
+        assert_eq!(left((0, 10), &[(3, 5), (0, 4), (9, 20)]), [(5, 9)]);
+        assert_eq!(left((0, 10), &[(0, 10)]), []);
+        assert_eq!(left((5, 10), &[(0, 5), (10, 20)]), [(5, 10)]);
+    }
+}

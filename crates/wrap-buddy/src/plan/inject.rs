@@ -1,0 +1,169 @@
+//! Prepares what ld.so will see of a wrapped program's .dynamic: the search path and the extra DT_NEEDED. The loader only applies the
+//! patches.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+
+use object::elf;
+use sidecar::loader::{self, HEADERS_ROOM};
+use sidecar::{DraftPatch, Sidecar, Value};
+
+use elf_file::{Dynamic, Elf, Segment};
+use sys::arch::Arch;
+
+/// What is to be injected.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// How many names are added to DT_NEEDED.
+    pub needed: usize,
+    /// Whether they go in front of the program's own.
+    pub in_front: bool,
+    /// Those of its own that are left out then.
+    pub implied: &'a HashSet<OsString>,
+    /// Whether there is a search path.
+    pub search: bool,
+    /// Whether libraries inherit it: it is a DT_RPATH then.
+    pub inherited: bool,
+}
+
+/// The parts of the sidecar that are made from the program's own tables.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Injection {
+    /// Bytes of the copy of .dynamic, where the program's own has no room; else 0.
+    pub dynamic_len: u32,
+    /// Bytes of the program's own .dynamic in front of the DT_NULL that ends it.
+    pub own_dynamic_len: u32,
+    /// Value of its DT_STRTAB; 0 where nothing is written to it.
+    pub strings: u64,
+    /// Words to write when the program starts.
+    pub patches: Vec<DraftPatch>,
+    /// Virtual address of DT_DEBUG's value, 0 without one.
+    pub debug_address: u64,
+    /// Whether ld.so will not fill in the program's own DT_DEBUG.
+    pub seed_debug: bool,
+}
+
+/// Prepares `elf`, the original program, for what is `wanted`.
+///
+/// # Errors
+/// When ld.so cannot be told.
+pub fn inject(elf: &Elf, arch: &Arch, wanted: Wanted<'_>) -> Result<Injection, String> {
+    check_headers(elf, arch.phentsize() as u64)?;
+    let mut injection = Injection::default();
+    if let Some((dynamic, segment)) = elf.loaded_dynamic() {
+        injection.search_path(elf, dynamic, segment, wanted)?;
+    } else if wanted.search || wanted.needed > 0 {
+        return Err("it has no .dynamic that is loaded: ld.so cannot be told where to look".into());
+    }
+    Ok(injection)
+}
+
+/// Whether the loader starts the original program `elf` with this sidecar, which may have been made for the program that wrote it, or before
+/// something changed it.
+///
+/// # Errors
+/// When it will refuse to.
+pub fn check_loader_takes(elf: &Elf, sidecar: &Sidecar<'_>) -> Result<(), String> {
+    let (word, header) = (elf.word(), sidecar.header());
+    if sidecar.abi() != loader::ABI {
+        return Ok(());
+    }
+    if let Some(arch) = elf.target().arch() {
+        check_headers(elf, arch.phentsize() as u64)?;
+    }
+    let end = elf
+        .dynamic
+        .as_ref()
+        .map_or(0, |dynamic| dynamic.end() * 2 * word);
+    match header.strings == 0 || end == header.own_dynamic_len as usize {
+        true => Ok(()),
+        false => Err("it has other entries in .dynamic than its sidecar describes, and the loader refuses to start it".into()),
+    }
+}
+
+/// Whether the loader can make program headers for ld.so out of those in the program's memory.
+fn check_headers(elf: &Elf, header_len: u64) -> Result<(), String> {
+    let len = elf.program_headers.len() as u64;
+    let (count, most) = (len / header_len, HEADERS_ROOM as u64 / header_len - 2);
+    if count > most {
+        return Err(format!(
+            "it has {count} program headers, and the loader has room for {most}"
+        ));
+    }
+    // The kernel says where they are in memory (fs/binfmt_elf.c, AT_PHDR).
+    let end = elf.phoff.saturating_add(len);
+    let mut loads = elf.loads();
+    if !loads.any(|load| load.offset <= elf.phoff && end <= load.file_end()) {
+        return Err("its program headers are not loaded, and ld.so needs them".into());
+    }
+    Ok(())
+}
+
+impl Injection {
+    fn search_path(
+        &mut self,
+        elf: &Elf,
+        dynamic: &Dynamic,
+        segment: &Segment,
+        wanted: Wanted<'_>,
+    ) -> Result<(), String> {
+        let word = elf.word() as u64;
+        let offset_of = |index: usize| index as u64 * 2 * word;
+        // The loader takes a value for the mark of an ld.so that has started the program already.
+        let unset = dynamic.value(elf::DT_DEBUG) == Some(0);
+        let debug = dynamic.position(elf::DT_DEBUG).filter(|_| unset);
+        self.debug_address = debug.map_or(0, |index| segment.address + offset_of(index) + word);
+        if wanted.needed == 0 && !wanted.search {
+            return Ok(());
+        }
+        self.strings = dynamic
+            .value(elf::DT_STRTAB)
+            .ok_or("it has no DT_STRTAB: ld.so cannot be told where to look")?;
+        let tag = dynamic.search_tag(wanted.inherited);
+        let own_search = dynamic.search_entries(tag);
+        let own_needed = dynamic.entries_of(elf::DT_NEEDED).into_iter();
+        let left_out: HashSet<u64> = own_needed
+            .zip(&dynamic.needed)
+            .filter(|(_, name)| wanted.in_front && wanted.implied.contains(*name))
+            .map(|((_, value), _)| value)
+            .collect();
+        let more = wanted.needed - left_out.len().min(wanted.needed)
+            + usize::from(wanted.search && own_search.is_empty());
+
+        let end = dynamic.end();
+        self.own_dynamic_len = offset_of(end) as u32;
+        let mut free = dynamic.free_entries();
+        let load = elf.load_of(segment.address);
+        let writable = load.is_some_and(|load| load.flags & elf::PF_W != 0);
+        let copied = !writable || free.len() < more;
+        if copied {
+            self.seed_debug = writable && debug.is_some();
+            free = (end..end + more).collect();
+            // One more is the DT_NULL that ends them.
+            self.dynamic_len = offset_of(end + more + 1) as u32;
+        }
+        let mut free = free.into_iter();
+        let names = (0..wanted.needed).map(Value::Needed);
+        let own = |value| (!left_out.contains(&value)).then_some(Value::Number(value));
+        let needed = dynamic.with_needed(names, &mut free, wanted.in_front, own);
+        let mut entries: Vec<(usize, u32, Value)> = needed
+            .into_iter()
+            .map(|(index, value)| (index, elf::DT_NEEDED, value))
+            .collect();
+        if wanted.search {
+            let new = own_search.is_empty().then(|| free.next()).flatten();
+            let places = own_search.into_iter().chain(new);
+            entries.extend(places.map(|index| (index, tag, Value::Search)));
+        }
+        for (index, tag, value) in entries {
+            self.patch(offset_of(index), Value::Number(u64::from(tag)));
+            self.patch(offset_of(index) + word, value);
+        }
+        Ok(())
+    }
+
+    fn patch(&mut self, offset: u64, value: Value) {
+        let offset = offset as u32;
+        self.patches.push(DraftPatch { offset, value });
+    }
+}

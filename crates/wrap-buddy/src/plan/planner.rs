@@ -1,0 +1,961 @@
+//! Decides what becomes of each file: libraries first, then the programs, which need not load what libraries will find by
+//! themselves.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use stages::Stage;
+
+use crate::plan::classify::{Class, Left, Means, Subject, classify, classify_library};
+use crate::plan::openers::Openers;
+use crate::plan::options::{Search, Strategy, WrapOptions};
+use crate::plan::outcome::{FileReport, Status};
+use crate::plan::outside::MovedTree;
+use crate::plan::search::{Edited, Entry, Missing, Resolution, Resolver, Stranded, Unopened};
+use crate::plan::{self, Plan, Refusal, Style};
+use crate::report::Teller;
+use crate::scan::{Candidate, directories};
+use crate::state::access::Reach;
+use crate::state::preloader;
+use crate::state::prior::Way;
+use crate::system::workers::{Crew, Stop};
+use elf_file::bytes;
+use elf_file::{Elf, ElfTarget, Payload, imports};
+use ldso::{Interpreter, Libc};
+
+/// How many programs are named that get a library what it needs.
+const HELPERS_TOLD: usize = 3;
+
+/// The functions that open a library by name on behalf of the file that calls them.
+const DLOPEN: [&str; 3] = ["dlopen", "dlmopen", "__libc_dlopen_mode"];
+
+/// What a first look at a file came to.
+enum Look {
+    /// Nobody asks about it.
+    Nothing,
+    /// All there is to say.
+    Report(FileReport),
+    /// A library, planned or not.
+    Library {
+        report: FileReport,
+        no_room: Option<NoRoom>,
+    },
+    /// A program, to be looked at once all libraries are planned. Nothing is kept of it until then: there may be many, and
+    /// what one thread allocates is freed by another at the cost of waiting.
+    Program,
+}
+
+/// A library that needs a search path and has no room for one.
+struct NoRoom {
+    /// Free of symbolic links.
+    path: PathBuf,
+    /// What it does not find.
+    needs: Vec<OsString>,
+    /// Where that is, in the order in which directories are searched.
+    directories: Vec<PathBuf>,
+    /// Whether it looks there as well if that is the DT_RPATH of a program that opens it.
+    inherits: bool,
+    /// Its machine and class.
+    kind: ElfTarget,
+    soname: Option<OsString>,
+    named: bool,
+    reason: String,
+}
+
+/// All libraries of that sort.
+struct Rooms<'l> {
+    libraries: Vec<&'l NoRoom>,
+    openers: Openers,
+}
+
+impl Look {
+    fn no_room(&self) -> Option<&NoRoom> {
+        match self {
+            Look::Library { no_room, .. } => no_room.as_ref(),
+            _ => None,
+        }
+    }
+
+    fn plan(&self) -> Option<&Plan> {
+        match self {
+            Look::Library { report, .. } => report.plan.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+/// What files are looked at with.
+pub struct Desk<'a> {
+    means: Means<'a>,
+    resolver: Resolver,
+    style: Style<'a>,
+    strategy: Strategy,
+    /// Whether libraries without a DT_RUNPATH inherit the search path of every program.
+    inherited: bool,
+    /// Whether `--loader-dir-path` is given.
+    names_loaders: bool,
+    libs: &'a [PathBuf],
+    runtime_dependencies: &'a [PathBuf],
+    /// Whether there may be directories on the search path of a library for what it opens by name.
+    serves_opened: bool,
+    verbose: bool,
+    force: bool,
+    /// What all files have to lie in, if they are made relocatable.
+    tree: Option<MovedTree>,
+    candidates: &'a [Candidate],
+    reach: Reach,
+    /// Those of the candidates, listed when a library is missing.
+    directories: OnceLock<Vec<(PathBuf, PathBuf)>>,
+}
+
+impl<'a> Desk<'a> {
+    /// A desk for `candidates`, with directories of libraries and of what is opened at run time.
+    pub fn new(
+        means: Means<'a>,
+        resolver: Resolver,
+        style: Style<'a>,
+        options: &'a WrapOptions,
+        tree: Option<MovedTree>,
+        [libs, runtime_dependencies]: [&'a [PathBuf]; 2],
+        candidates: &'a [Candidate],
+    ) -> Self {
+        Self {
+            means,
+            resolver,
+            style,
+            strategy: options.strategy,
+            inherited: options.search == Search::Rpath,
+            libs,
+            runtime_dependencies,
+            serves_opened: !runtime_dependencies.is_empty()
+                || (!libs.is_empty() && !options.search_minimal),
+            names_loaders: options.loader_dir_path.is_some(),
+            verbose: options.output.verbose,
+            force: options.force,
+            tree,
+            candidates,
+            reach: Reach::default(),
+            directories: OnceLock::new(),
+        }
+    }
+
+    /// What is to become of each candidate that somebody asks about; `finished` gets those that are left as they are as soon
+    /// as that is clear. Once `stop` says so, no more are looked at.
+    pub fn decide(
+        &self,
+        crew: &Crew,
+        teller: &Teller,
+        finished: &(dyn Fn(&FileReport) + Sync),
+        stop: Option<&Stop<'_>>,
+    ) -> Vec<FileReport> {
+        let stops = || stop.is_some_and(|stop| stop());
+        teller.expect(self.candidates.len());
+        let mut looks = crew.map(self.candidates, |candidate| {
+            if stops() {
+                return Look::Nothing;
+            }
+            let look = self.look_at(candidate);
+            if !matches!(look, Look::Program) {
+                teller.step();
+            }
+            if let Look::Report(report) = &look {
+                finished(report);
+            }
+            look
+        });
+        self.without_misleading_links(&mut looks);
+        let edited = edited(&looks);
+        let relative = relative(&looks);
+        let rooms: Vec<&NoRoom> = looks.iter().filter_map(Look::no_room).collect();
+        let openers = Openers::new(rooms.iter().map(|room| {
+            let soname = room.soname.as_ref().map(|soname| soname.as_bytes());
+            (room.path.as_path(), soname)
+        }));
+        let rooms = Rooms {
+            libraries: rooms,
+            openers,
+        };
+        let looked = self.candidates.iter().zip(&looks);
+        let programs = looked.filter(|(_, look)| matches!(look, Look::Program));
+        let programs: Vec<&Candidate> = programs.map(|(candidate, _)| candidate).collect();
+        let programs = crew.map(&programs, |candidate| {
+            if stops() {
+                return None;
+            }
+            let report = self.look_at_program(candidate, &edited, &relative, &rooms);
+            teller.step();
+            if let Some(report) = report.as_ref().filter(|report| report.plan.is_none()) {
+                finished(report);
+            }
+            report
+        });
+        let mut programs = programs.into_iter();
+        let mut files = Vec::with_capacity(looks.len());
+        let mut rooms = Vec::new();
+        for look in looks {
+            match look {
+                Look::Nothing => {}
+                Look::Report(report) => files.push(report),
+                Look::Library { report, no_room } => {
+                    rooms.extend(no_room.map(|room| (files.len(), room)));
+                    files.push(report);
+                }
+                Look::Program => files.extend(programs.next().flatten()),
+            }
+        }
+        if !rooms.is_empty() {
+            let helped = self.programs_by_library(&files, crew, |file| &file.serves);
+            let failing = self.programs_by_library(&files, crew, |file| &file.fails);
+            tell_helpers(&mut files, &rooms, &helped, &failing, self.libs);
+        }
+        files
+    }
+
+    /// The libraries that `of` has of each program, by their path free of symbolic links, and which programs these are.
+    fn programs_by_library(
+        &self,
+        files: &[FileReport],
+        crew: &Crew,
+        of: impl Fn(&FileReport) -> &[PathBuf] + Sync,
+    ) -> HashMap<PathBuf, Vec<PathBuf>> {
+        let libraries: Vec<Vec<PathBuf>> = crew.map(files, |file| {
+            let libraries = of(file).iter();
+            libraries
+                .map(|library| self.resolver.real(library))
+                .collect()
+        });
+        let mut programs: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
+        for (file, libraries) in files.iter().zip(libraries) {
+            for library in libraries {
+                programs.entry(library).or_default().push(file.path.clone());
+            }
+        }
+        programs
+    }
+
+    fn look_at(&self, candidate: &Candidate) -> Look {
+        match classify_library(candidate, &self.means) {
+            None => Look::Program,
+            Some(Class::Program(subject, _)) => {
+                candidate.keep(subject.source.into_file());
+                Look::Program
+            }
+            Some(Class::Library(subject)) => {
+                let may_link = |library: &Path| self.may_link(library, &HashSet::new());
+                self.library(candidate, *subject, &may_link)
+            }
+            Some(Class::Left(left)) => {
+                let report = self.left(candidate, left);
+                report.map_or(Look::Nothing, Look::Report)
+            }
+        }
+    }
+
+    fn look_at_program(
+        &self,
+        candidate: &Candidate,
+        edited: &Edited<'_>,
+        relative: &HashSet<PathBuf>,
+        rooms: &Rooms<'_>,
+    ) -> Option<FileReport> {
+        match classify(candidate, &self.means) {
+            Class::Program(mut subject, stage) => {
+                let payload = Payload::of(&mut subject.source);
+                let mut report = self.program(candidate, *subject, stage, edited, relative, rooms);
+                if let Some(plan) = &mut report.plan {
+                    plan.notes
+                        .extend(payload.map(|payload| payload.to_string()));
+                }
+                Some(report)
+            }
+            Class::Library(_) => {
+                let reason = "it was replaced meanwhile".to_owned();
+                Some(FileReport::failed(candidate.shown.clone(), reason))
+            }
+            Class::Left(left) => self.left(candidate, left),
+        }
+    }
+
+    /// What there is to say of a file that is left as it is.
+    fn left(&self, candidate: &Candidate, left: Left) -> Option<FileReport> {
+        let shown = candidate.shown.clone();
+        match left {
+            Left::NotElf(_) if !candidate.named && !self.verbose => None,
+            Left::Unfit(reason) if candidate.named => Some(FileReport::failed(shown, reason)),
+            Left::NotElf(reason) | Left::Skipped(reason) | Left::Unfit(reason) => {
+                Some(FileReport::skipped(shown, reason))
+            }
+            Left::Failed(reason) => Some(FileReport::failed(shown, reason)),
+        }
+    }
+
+    /// Decides about a library. One that opens others by name has the directories for these on its search path, if there is room
+    /// for them.
+    fn library(
+        &self,
+        candidate: &Candidate,
+        mut subject: Subject<'a>,
+        may_link: &dyn Fn(&Path) -> bool,
+    ) -> Look {
+        let opens = self.serves_opened
+            && self
+                .resolver
+                .serves_opened(&subject.elf, &subject.interpreter)
+            && !imports(&subject.elf, &mut subject.source, &DLOPEN).is_empty();
+        let for_opened = opens.then(|| self.resolve_library(candidate, &subject, true));
+        let for_opened = for_opened.filter(|one| one.search_changes && one.missing.is_empty());
+        let (subject, reason) = match for_opened {
+            None => (subject, None),
+            Some(resolution) => {
+                let planned_so =
+                    plan::in_place(&candidate.path, subject, resolution, &self.style, may_link);
+                match planned_so {
+                    Ok(plan) => {
+                        return Look::Library {
+                            report: self.planned(candidate.shown.clone(), plan, None),
+                            no_room: None,
+                        };
+                    }
+                    Err((Refusal::Failed(error), _)) => {
+                        let reason = format!("{error:#}");
+                        return Look::Report(FileReport::failed(candidate.shown.clone(), reason));
+                    }
+                    Err((Refusal::NoRoom(reason), parts)) => (parts.0, Some(reason)),
+                }
+            }
+        };
+        let runpath = subject
+            .elf
+            .dynamic
+            .as_ref()
+            .and_then(|own| own.runpath.as_ref());
+        let is_given = !self.runtime_dependencies.is_empty();
+        let note = reason.map(|reason| no_room_for_opened(&reason, is_given, runpath.is_some()));
+        let mut look = self.library_with_needs(candidate, subject, may_link);
+        if let Look::Library { report, .. } = &mut look {
+            report.notes.extend(note);
+        }
+        look
+    }
+
+    fn resolve_library(
+        &self,
+        candidate: &Candidate,
+        subject: &Subject<'_>,
+        opens: bool,
+    ) -> Resolution {
+        let (elf, interpreter) = (&subject.elf, &*subject.interpreter);
+        self.resolver
+            .library(&candidate.path, elf, interpreter, opens)
+    }
+
+    /// Decides about a library by what it needs.
+    fn library_with_needs(
+        &self,
+        candidate: &Candidate,
+        subject: Subject<'a>,
+        may_link: &dyn Fn(&Path) -> bool,
+    ) -> Look {
+        let mut resolution = self.resolve_library(candidate, &subject, false);
+        let shown = candidate.shown.clone();
+        let (elf, interpreter) = (&subject.elf, &*subject.interpreter);
+        let mut missing = std::mem::take(&mut resolution.missing);
+        self.hint(&mut missing, elf, interpreter);
+        let failed = candidate.named && !missing.is_empty();
+        let earlier = subject.earlier.as_ref().map(|earlier| earlier.way);
+        let is_edited = earlier == Some(Way::InPlace);
+        let with_missing = |report: FileReport| Look::Library {
+            report: FileReport {
+                missing: missing.clone(),
+                ..report
+            },
+            no_room: None,
+        };
+        if failed {
+            return with_missing(FileReport::failed(
+                shown,
+                missing_because(earlier).to_owned(),
+            ));
+        }
+        if !resolution.search_changes {
+            let reason = match (missing.is_empty(), is_edited) {
+                (true, false) => "shared library that finds what it needs",
+                (false, false) => "shared library, and what it needs is missing",
+                (true, true) => EDITED_IN_VAIN,
+                (false, true) => {
+                    // It does not lack them as it is.
+                    let names: Vec<&OsString> = missing.iter().map(|one| &one.soname).collect();
+                    let names = joined(&names, ", ");
+                    let reason = missing_because(earlier);
+                    let mut report = FileReport::skipped(shown, reason.to_owned());
+                    report.notes.push(format!("{reason}: {names}"));
+                    return Look::Library {
+                        report,
+                        no_room: None,
+                    };
+                }
+            };
+            return with_missing(FileReport::skipped(shown, reason.to_owned()));
+        }
+        let needs: Vec<OsString> = resolution
+            .found
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect();
+        let directories = directories_of(&resolution);
+        let inherits = interpreter.libc == Libc::Musl
+            || elf
+                .dynamic
+                .as_ref()
+                .is_none_or(|dynamic| dynamic.runpath.is_none());
+        let kind = elf.target();
+        let soname = elf.soname().cloned();
+        match plan::in_place(&candidate.path, subject, resolution, &self.style, may_link) {
+            Ok(plan) => with_missing(self.planned(shown, plan, None)),
+            Err((Refusal::Failed(error), _)) => {
+                with_missing(FileReport::failed(shown, format!("{error:#}")))
+            }
+            Err((Refusal::NoRoom(reason), _)) => {
+                let no_room = NoRoom {
+                    path: candidate.path.clone(),
+                    needs,
+                    directories,
+                    inherits,
+                    kind,
+                    soname,
+                    named: candidate.named,
+                    reason: reason.clone(),
+                };
+                Look::Library {
+                    report: FileReport {
+                        missing,
+                        ..FileReport::skipped(shown, reason)
+                    },
+                    no_room: Some(no_room),
+                }
+            }
+        }
+    }
+
+    /// Plans those libraries again, without links, of which a link leads to a library that will look for its own needs
+    /// relative to where it is opened.
+    fn without_misleading_links(&self, looks: &mut [Look]) {
+        let relative = relative(looks);
+        if relative.is_empty() {
+            return;
+        }
+        let misled = |plan: &Plan| {
+            let links = plan.links().into_iter().flat_map(|links| &links.links);
+            let found = &plan.resolution.found;
+            links.into_iter().any(|(name, _)| {
+                let mut targets = found.iter().filter(|(known, _)| known == name);
+                targets.any(|(_, target)| self.is_among(target, &relative))
+            })
+        };
+        for (candidate, look) in self.candidates.iter().zip(looks) {
+            if look.plan().is_some_and(misled)
+                && let Class::Library(subject) = classify(candidate, &self.means)
+            {
+                *look = self.library(candidate, *subject, &|_| false);
+            }
+        }
+    }
+
+    /// Whether `library` works through a link to it in another directory, once those that are `relative` look for what they
+    /// need relative to where they are opened.
+    fn may_link(&self, library: &Path, relative: &HashSet<PathBuf>) -> bool {
+        !self.resolver.depends_on_its_place(library) && !self.is_among(library, relative)
+    }
+
+    fn is_among(&self, library: &Path, libraries: &HashSet<PathBuf>) -> bool {
+        !libraries.is_empty() && libraries.contains(&self.resolver.real(library))
+    }
+
+    /// Decides about a program, knowing which libraries are edited, and which of them will go by $ORIGIN then.
+    fn program(
+        &self,
+        candidate: &Candidate,
+        mut subject: Subject<'_>,
+        stage: Result<&Stage, String>,
+        edited: &Edited<'_>,
+        relative: &HashSet<PathBuf>,
+        rooms: &Rooms<'_>,
+    ) -> FileReport {
+        let path = &candidate.path;
+        // Otherwise the file would be opened a second time.
+        let (elf, source) = (&subject.elf, &mut subject.source);
+        self.resolver
+            .read_program(path, elf, &subject.interpreter, source);
+        let mut resolution = self.resolve_program(path, &subject, edited, &[]);
+        let mut opened = self.opened(rooms, &mut subject, &resolution);
+        let (elf, interpreter) = (&subject.elf, &*subject.interpreter);
+        let lent = match self.is_lent(elf, interpreter) {
+            true => Vec::new(),
+            false => self.to_be_lent(opened.iter().map(|&index| rooms.libraries[index])),
+        };
+        if !lent.is_empty() {
+            resolution = self.resolve_program(path, &subject, edited, &lent);
+        }
+        if self.is_lent(elf, interpreter) || !lent.is_empty() {
+            let offered = directories_of(&resolution);
+            let kind = elf.target();
+            for (index, room) in rooms.libraries.iter().enumerate() {
+                let serves = room.kind == kind && room.inherits_from(&offered);
+                let opens = serves && opened.remove(&index);
+                if opens || (serves && self.is_given(room)) {
+                    resolution.heirs.push(room.path.clone());
+                }
+            }
+        }
+        let fails = opened.iter();
+        let fails = fails.map(|&index| rooms.libraries[index].path.clone());
+        let fails = fails.collect();
+        let report = self.program_served(candidate, subject, stage, relative, resolution);
+        FileReport { fails, ..report }
+    }
+
+    /// Those of `rooms` that the program opens. What it loads with what it needs is not among them.
+    fn opened(
+        &self,
+        rooms: &Rooms<'_>,
+        subject: &mut Subject<'_>,
+        resolution: &Resolution,
+    ) -> BTreeSet<usize> {
+        let Subject { elf, source, .. } = subject;
+        let kind = elf.target();
+        if rooms.libraries.iter().all(|room| room.kind != kind) {
+            return BTreeSet::new();
+        }
+        let loaded = resolution.found.iter().map(|(_, path)| path.as_path());
+        let mut opened = rooms.openers.named_by(elf, source, loaded.clone());
+        let loaded: HashSet<PathBuf> = loaded.map(|path| self.resolver.real(path)).collect();
+        opened.retain(|&index| {
+            let room = rooms.libraries[index];
+            room.kind == kind && !loaded.contains(&room.path)
+        });
+        opened
+    }
+
+    /// The directories that `opened` need to inherit, in the order of `--libs`.
+    fn to_be_lent<'r>(&self, opened: impl Iterator<Item = &'r NoRoom>) -> Vec<PathBuf> {
+        let inheriting = opened.filter(|room| room.inherits);
+        let directories: HashSet<&PathBuf> =
+            inheriting.flat_map(|room| &room.directories).collect();
+        let mut directories: Vec<PathBuf> = directories.into_iter().cloned().collect();
+        directories.sort_by_cached_key(|directory| {
+            let place = self.libs.iter().position(|one| one == directory);
+            (place.unwrap_or(self.libs.len()), directory.clone())
+        });
+        directories
+    }
+
+    /// Whether the user has every program lend what `room` needs: no matter which of them opens it.
+    fn is_given(&self, room: &NoRoom) -> bool {
+        let given = |directory| self.runtime_dependencies.contains(directory);
+        self.inherited && room.directories.iter().all(given)
+    }
+
+    /// The libraries of a program, as if what it has from the first wrap-buddy's sidecar were in itself.
+    fn resolve_program(
+        &self,
+        path: &Path,
+        subject: &Subject<'_>,
+        edited: &Edited<'_>,
+        lent: &[PathBuf],
+    ) -> Resolution {
+        let (elf, interpreter) = (&subject.elf, &*subject.interpreter);
+        let Some(defaults) = &subject.defaults else {
+            return self.resolver.program(path, elf, interpreter, edited, lent);
+        };
+        let with_defaults = defaults.apply(elf);
+        let mut resolution = self
+            .resolver
+            .program(path, &with_defaults, interpreter, edited, lent);
+        defaults.complete(elf, &mut resolution);
+        resolution
+    }
+
+    /// Decides about a program, knowing what becomes of its libraries.
+    fn program_served(
+        &self,
+        candidate: &Candidate,
+        subject: Subject<'_>,
+        stage: Result<&Stage, String>,
+        relative: &HashSet<PathBuf>,
+        mut resolution: Resolution,
+    ) -> FileReport {
+        let shown = candidate.shown.clone();
+        let interpreter = subject.interpreter.clone();
+        let (elf, interpreter) = (&subject.elf, &*interpreter);
+        let path = &candidate.path;
+        let mode = subject.source.metadata().mode();
+        let earlier = subject.earlier.as_ref().map(|earlier| earlier.way);
+        if !resolution.missing.is_empty() {
+            self.hint(&mut resolution.missing, elf, interpreter);
+            return FileReport {
+                missing: resolution.missing,
+                ..FileReport::failed(shown, missing_because(earlier).to_owned())
+            };
+        }
+        if earlier.is_none() && !self.force && self.starts_as_it_is(elf, interpreter, &resolution) {
+            let reason =
+                "starts as it is, and finds its dynamic linker and libraries: --force wraps it";
+            return FileReport {
+                serves: resolution.heirs,
+                ..FileReport::skipped(shown, reason.to_owned())
+            };
+        }
+        let preloader = preloader::of(path);
+        // The original bytes are in a sidecar that is of no use to the other way.
+        let in_place = match earlier {
+            Some(Way::InPlace) => true,
+            Some(Way::Stub) if self.strategy == Strategy::Inplace => {
+                let reason = "already wrapped, by a stub: restore it to edit it in place";
+                return FileReport::skipped(shown, reason.to_owned());
+            }
+            Some(Way::Stub) => false,
+            // Its stub is taken back before anything else is done.
+            Some(Way::Legacy) | None => self.strategy != Strategy::Stub || preloader.is_some(),
+        };
+        let or_stub = self.strategy != Strategy::Inplace && earlier != Some(Way::InPlace);
+        let mut style = self.style;
+        let mut notes = Vec::new();
+        if let Some(defaults) = &subject.defaults {
+            notes.push(defaults.note.clone());
+            if defaults.is_relocatable && !style.relocatable {
+                style.relocatable = true;
+                style.self_contained |= !self.names_loaders;
+            }
+        }
+        let with_notes = |mut plan: Plan| {
+            plan.notes.splice(0..0, notes);
+            plan
+        };
+        let (mut subject, mut resolution) = (subject, resolution);
+        if in_place {
+            let may_link = |library: &Path| self.may_link(library, relative);
+            match plan::in_place(path, subject, resolution, &style, &may_link) {
+                Ok(mut plan) => {
+                    let note = preloader.map(|name| {
+                        format!(
+                            "edited in place, as {name} maps it by itself and reads its PT_INTERP"
+                        )
+                    });
+                    plan.notes.extend(note);
+                    return self.planned_program(shown, with_notes(plan), mode, interpreter);
+                }
+                Err((Refusal::NoRoom(_), parts)) if or_stub => (subject, resolution) = *parts,
+                Err((Refusal::NoRoom(reason), _)) => {
+                    let reason = format!("cannot be edited in place: {reason}");
+                    return FileReport::failed(shown, reason);
+                }
+                Err((Refusal::Failed(error), _)) => {
+                    return FileReport::failed(shown, format!("{error:#}"));
+                }
+            }
+        }
+        let stage = match stage {
+            Ok(stage) => stage,
+            Err(reason) if candidate.named => return FileReport::failed(shown, reason),
+            Err(reason) => return FileReport::skipped(shown, reason),
+        };
+        match plan::stub(path, subject, stage, resolution, &style) {
+            Ok(plan) => {
+                let warning = preloader.map(|name| preloader::warning(&name, earlier));
+                let mut report = self.planned_program(shown, with_notes(plan), mode, interpreter);
+                report.notes.extend(warning);
+                report
+            }
+            Err(error) => FileReport::failed(shown, format!("{error:#}")),
+        }
+    }
+
+    /// The report of a file with a plan, which is refused if what it needs would not move along.
+    fn planned(&self, shown: PathBuf, plan: Plan, interpreter: Option<&Interpreter>) -> FileReport {
+        let outside = self
+            .tree
+            .as_ref()
+            .map(|tree| tree.lacks(&plan, interpreter));
+        let outside = outside.unwrap_or_default();
+        if outside.is_empty() {
+            return planned(shown, plan);
+        }
+        let reason = format!(
+            "cannot be made relocatable, {} would not be moved along: copy that into the tree, or pass --allow-outside",
+            joined(&outside, ", ")
+        );
+        FileReport {
+            outside,
+            ..FileReport::failed(shown, reason)
+        }
+    }
+
+    /// The report of a program that has the mode `mode`, with a warning if others may run it but cannot open what it needs.
+    fn planned_program(
+        &self,
+        shown: PathBuf,
+        plan: Plan,
+        mode: u32,
+        interpreter: &Interpreter,
+    ) -> FileReport {
+        let directory = plan.path.parent().unwrap_or(Path::new("/"));
+        let loader = plan.loader().map(|loader| directory.join(&loader.path));
+        let libraries = plan.resolution.found.iter().map(|(_, path)| path.as_path());
+        let files = [interpreter.path.as_path()].into_iter().chain(libraries);
+        let sidecar = plan.settled.then_some(plan.sidecar_path.as_path());
+        let files = loader.as_deref().into_iter().chain(sidecar).chain(files);
+        let out_of_reach = self.reach.out_of_reach(mode, directory, files);
+        let mut report = self.planned(shown, plan, Some(interpreter));
+        report.notes.extend(out_of_reach.iter().map(|one| {
+            let is_loader = loader
+                .as_ref()
+                .is_some_and(|loader| one.files.contains(loader));
+            let or = match is_loader {
+                true => "pass --self-contained",
+                false => "use a copy in a directory that all can reach",
+            };
+            format!("{one}; {}, or {or}", one.barrier.remedy())
+        }));
+        report
+    }
+
+    /// Whether wrapping would change nothing for the original program `elf`: it asks for the very dynamic linker it would get, and
+    /// finds all that it needs by its own search path and the linker's defaults.
+    fn starts_as_it_is(
+        &self,
+        elf: &Elf,
+        interpreter: &Interpreter,
+        resolution: &Resolution,
+    ) -> bool {
+        let keeps_search =
+            !resolution.search_changes || !self.inherited && directories_of(resolution).is_empty();
+        let nothing_to_add = resolution.added.is_empty()
+            && resolution.front.is_empty()
+            && resolution.ignored.is_empty()
+            && resolution.unmet.is_empty()
+            && resolution.unversioned_relr.is_empty();
+        let own = elf.interp.as_ref().map(|interp| Path::new(&interp.path));
+        keeps_search
+            && nothing_to_add
+            && !self.style.relocatable
+            && own.is_some_and(|own| own.is_absolute() && is_same_file(own, &interpreter.path))
+    }
+
+    /// Whether libraries that the program `elf` opens inherit the search path it will have.
+    fn is_lent(&self, elf: &Elf, interpreter: &Interpreter) -> bool {
+        let own = elf.dynamic.as_ref();
+        interpreter.libc == Libc::Musl
+            || self.inherited
+            || own.is_some_and(|own| own.is_inherited())
+    }
+
+    fn hint(&self, missing: &mut [Missing], elf: &Elf, interpreter: &Interpreter) {
+        if missing.is_empty() {
+            return;
+        }
+        let near = self
+            .directories
+            .get_or_init(|| directories(self.candidates));
+        self.resolver.hint(missing, elf, interpreter, near);
+    }
+}
+
+/// What there is to say of a library that an earlier run has edited and that needs that no more.
+const EDITED_IN_VAIN: &str = "edited in place already, and finds what it needs without that with these settings: restore it to take the search path back";
+
+/// What there is to say of a file without the libraries it needs. One that an earlier run has seen to goes on finding what it
+/// found before.
+fn missing_because(earlier: Option<Way>) -> &'static str {
+    match earlier {
+        Some(Way::InPlace) => {
+            "edited in place already, and with these settings libraries would be missing"
+        }
+        Some(_) => "already wrapped, and with these settings libraries would be missing",
+        None => "libraries are missing",
+    }
+}
+
+fn planned(shown: PathBuf, mut plan: Plan) -> FileReport {
+    let unopened = plan.resolution.unopened.iter();
+    plan.notes.extend(unopened.map(Unopened::to_string));
+    let private = plan.resolution.private.iter().cloned();
+    plan.notes.extend(private);
+    plan.notes.extend(plan.resolution.notes.clone());
+    let resolution = &plan.resolution;
+    let added = resolution.added.iter();
+    let loaded_for = added.filter_map(|one| one.needed_by.as_ref());
+    let serves: BTreeSet<PathBuf> = loaded_for.chain(&resolution.heirs).cloned().collect();
+    let notes: Vec<String> = resolution.stranded.iter().map(stranded).collect();
+    let report = match (plan.settled, plan.stub()) {
+        (true, None) => FileReport::skipped(shown, "edited in place already".to_owned()),
+        (true, Some(_)) => FileReport::skipped(shown, "already wrapped".to_owned()),
+        (false, _) => FileReport::planned(shown, plan),
+    };
+    FileReport {
+        serves: serves.into_iter().collect(),
+        notes,
+        ..report
+    }
+}
+
+/// What there is to say and to do about a library that nobody edits.
+fn stranded(one: &Stranded) -> String {
+    let (library, soname) = (one.library.display(), one.soname.display());
+    match &one.candidate {
+        Some(candidate) => format!(
+            "it loads {library}, which needs {soname} and does not look where that is, {}: add {library} to --paths",
+            candidate.display()
+        ),
+        None => format!(
+            "it loads {library}, which needs {soname} and does not find it: unless the program has loaded that by then, add the directory that has it to --libs, and {library} to --paths"
+        ),
+    }
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    one == other || place(one).is_some_and(|one| Some(one) == place(other))
+}
+
+/// The directories on a search path that were given for it.
+fn directories_of(resolution: &Resolution) -> Vec<PathBuf> {
+    let directories = resolution.search.iter().filter_map(|entry| match entry {
+        Entry::Directory(path) | Entry::Within(path) => Some(path.clone()),
+        Entry::Kept(_) => None,
+    });
+    directories.collect()
+}
+
+/// What there is to say of a library that opens others by name, and has no room for the directories of these. Where nothing but
+/// `--libs` names them, that is the same for all such libraries, of which there may be many that never miss these.
+fn no_room_for_opened(reason: &str, is_given: bool, has_runpath: bool) -> String {
+    let advice = match has_runpath {
+        true => "wrap the programs that open it with --needed and the names of what it opens",
+        false => "wrap the programs that open it with --search rpath",
+    };
+    let (flag, reason) = match is_given {
+        true => ("--runtime-dependencies", format!(": {reason}")),
+        false => ("--libs", String::new()),
+    };
+    format!(
+        "it opens libraries by name (dlopen) and does not search {flag} for them, as there is no room for these on its search path{reason}; {advice}"
+    )
+}
+
+fn starts_at_origin(entry: &OsStr) -> bool {
+    bytes::contain(entry.as_bytes(), b"ORIGIN")
+}
+
+/// The libraries among `looks` that will look for what they need relative to where they are opened.
+fn relative(looks: &[Look]) -> HashSet<PathBuf> {
+    let plans = looks.iter().filter_map(Look::plan);
+    let relative = plans.filter(|plan| plan.search.iter().any(|entry| starts_at_origin(entry)));
+    relative.map(|plan| plan.path.clone()).collect()
+}
+
+/// What the libraries among `looks` will find by themselves.
+fn edited(looks: &[Look]) -> Edited<'_> {
+    let plans = looks.iter().filter_map(Look::plan);
+    let mut edited = Edited::with_capacity(looks.len());
+    edited.extend(plans.map(|plan| (plan.path.as_os_str(), &*plan.resolution.found)));
+    edited
+}
+
+/// Says of each library without room, of which there is the index in `files`, which programs get it what it needs, by loading
+/// that or by a search path it inherits; and what is left for the user to do, about programs that open it or, where none is
+/// known, about those that may. A program that opens one of them often opens them all: the advice for all has the same
+/// directories, in the order of `libs`.
+fn tell_helpers(
+    files: &mut [FileReport],
+    rooms: &[(usize, NoRoom)],
+    helped: &HashMap<PathBuf, Vec<PathBuf>>,
+    failing: &HashMap<PathBuf, Vec<PathBuf>>,
+    libs: &[PathBuf],
+) {
+    let alone = rooms.iter().map(|(_, room)| room);
+    let alone = alone.filter(|room| {
+        let is_served = helped.contains_key(&room.path) && !failing.contains_key(&room.path);
+        room.inherits && !is_served
+    });
+    let wanted: BTreeSet<&PathBuf> = alone.flat_map(|room| &room.directories).collect();
+    let named = libs.iter().filter(|one| wanted.contains(one));
+    let others = wanted.iter().copied().filter(|one| !libs.contains(one));
+    let lacking: Vec<PathBuf> = named.chain(others).cloned().collect();
+    for (index, room) in rooms {
+        let programs = |of: &HashMap<PathBuf, Vec<PathBuf>>| of.get(&room.path).cloned();
+        let (helpers, failing) = (programs(helped), programs(failing));
+        let (helpers, failing) = (helpers.unwrap_or_default(), failing.unwrap_or_default());
+        room.tell(&mut files[*index], &helpers, &failing, &lacking);
+    }
+}
+
+impl NoRoom {
+    /// Whether it finds what it needs where a program that opens it will look, if that lends the directories `offered`.
+    fn inherits_from(&self, offered: &[PathBuf]) -> bool {
+        self.inherits && self.directories.iter().all(|one| offered.contains(one))
+    }
+
+    /// Completes the library's report: `helpers` are programs that get it what it needs, `failing` ones that open it and do
+    /// not. Such a program, or any that opens it where none is known, is to have the directories `lacking` for a DT_RPATH. To
+    /// load what the library needs itself is the last resort, as that binds the names for all that the program opens later.
+    fn tell(
+        &self,
+        file: &mut FileReport,
+        helpers: &[PathBuf],
+        failing: &[PathBuf],
+        lacking: &[PathBuf],
+    ) {
+        let helped = (!helpers.is_empty())
+            .then(|| format!("it gets what it needs by way of {}", listed(helpers)));
+        let to_do = (helpers.is_empty() || !failing.is_empty()).then(|| {
+            let flags = match self.inherits {
+                true => format!(
+                    "--search rpath --runtime-dependencies {}",
+                    joined(lacking, " ")
+                ),
+                false => format!("--needed {}", joined(&self.needs, " ")),
+            };
+            match failing {
+                [] => format!("programs that open it have to be wrapped with {flags}"),
+                [_] => format!(
+                    "{} opens it and has to be wrapped with {flags}",
+                    listed(failing)
+                ),
+                _ => format!(
+                    "{} open it and have to be wrapped with {flags}",
+                    listed(failing)
+                ),
+            }
+        });
+        let is_served = to_do.is_none();
+        let what = format!("no room for a search path: {}", self.reason);
+        let parts: Vec<String> = [Some(what), helped, to_do].into_iter().flatten().collect();
+        let text = parts.join("; ");
+        if !is_served && self.named {
+            file.status = Status::Failed;
+        } else if !is_served {
+            file.notes.push(text.clone());
+        }
+        file.reason = Some(text);
+    }
+}
+
+/// Some of `programs`, and how many more there are.
+fn listed(programs: &[PathBuf]) -> String {
+    let (first, others) = programs.split_at(programs.len().min(HELPERS_TOLD));
+    let first = joined(first, ", ");
+    match others.len() {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
+fn joined(words: &[impl AsRef<OsStr>], separator: &str) -> String {
+    let words = words.iter().map(|word| word.as_ref().to_string_lossy());
+    words.collect::<Vec<_>>().join(separator)
+}

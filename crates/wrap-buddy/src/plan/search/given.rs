@@ -1,0 +1,175 @@
+//! The trees that are worked on: their libraries are there for the programs in them.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use crate::system::directory::EntryKind;
+use crate::system::sidecar_path::is_links_name;
+use crate::system::walk::{Next, walk};
+
+/// The paths given to work on, free of symbolic links. Nothing is read until a library is missing.
+#[derive(Debug, Default)]
+pub struct Given {
+    paths: Vec<PathBuf>,
+    recurse: bool,
+    /// What is below them, if that was listed already.
+    listed: Option<Vec<PathBuf>>,
+    /// By file name, symbolic links included: the directories it is in, sorted.
+    names: OnceLock<Names>,
+}
+
+/// The directories that have a file, by its name. Files of one directory share its path: there may be very many.
+type Names = HashMap<OsString, Vec<Arc<Path>>>;
+
+impl Given {
+    /// `paths` are directories, with all below them or just the files in them, and single files.
+    pub fn new(paths: &[PathBuf], recurse: bool) -> Self {
+        let real = paths.iter().filter_map(|path| path.canonicalize().ok());
+        Self {
+            paths: real.collect(),
+            recurse,
+            listed: None,
+            names: OnceLock::new(),
+        }
+    }
+
+    /// The same, of which all symbolic links and ELF files are known, whose paths are free of symbolic links but for the file.
+    pub fn listed(self, files: Vec<PathBuf>) -> Self {
+        Self {
+            listed: Some(files),
+            ..self
+        }
+    }
+
+    /// The directories with a file called `name`: those in the same tree as the directory `from` first, then the nearest to
+    /// it, then in the order of their names.
+    pub fn with(&self, name: &OsStr, from: &Path) -> Vec<&Path> {
+        let directories = self.names().get(name).map_or(&[][..], Vec::as_slice);
+        let mut directories: Vec<&Path> = directories.iter().map(AsRef::as_ref).collect();
+        directories.sort_by_key(|directory| (!self.joins(directory, from), steps(from, directory)));
+        directories
+    }
+
+    /// Whether both are below one of the directories given.
+    pub fn joins(&self, one: &Path, other: &Path) -> bool {
+        let mut paths = self.paths.iter();
+        paths.any(|path| one.starts_with(path) && other.starts_with(path))
+    }
+
+    fn names(&self) -> &Names {
+        self.names.get_or_init(|| match &self.listed {
+            Some(files) => names(files.iter().map(PathBuf::as_path)),
+            None => names(self.paths.iter().flat_map(|path| self.below(path))),
+        })
+    }
+
+    fn below(&self, path: &Path) -> Vec<PathBuf> {
+        if !path.is_dir() {
+            return vec![path.to_owned()];
+        }
+        let found = Mutex::new(Vec::new());
+        walk(path, NonZero::new(1), &|entry| {
+            if let Ok(entry) = entry
+                && entry.kind != EntryKind::Directory
+            {
+                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                found.push(entry.path());
+            }
+            if self.recurse {
+                Next::Enter
+            } else {
+                Next::Pass
+            }
+        });
+        found.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn names(files: impl Iterator<Item = impl AsRef<Path>>) -> Names {
+    let mut names = Names::new();
+    let mut last: Arc<Path> = Arc::from(Path::new(""));
+    for file in files {
+        let file = file.as_ref();
+        let (Some(directory), Some(name)) = (file.parent(), file.file_name()) else {
+            continue;
+        };
+        if directory.file_name().is_some_and(is_links_name) {
+            continue;
+        }
+        if *last != *directory {
+            last = Arc::from(directory);
+        }
+        let known = names.entry(name.to_owned()).or_default();
+        known.push(Arc::clone(&last));
+    }
+    for directories in names.values_mut() {
+        directories.sort_unstable();
+        directories.dedup();
+    }
+    names
+}
+
+/// How many directories have to be left and entered to come from the directory `from` to `to`.
+pub fn steps(from: &Path, to: &Path) -> usize {
+    let (mut from, mut to) = (from.components(), to.components());
+    let same = |one: &std::path::Components<'_>, other: &std::path::Components<'_>| {
+        let (one, other) = (one.clone().next(), other.clone().next());
+        one.is_some() && one == other
+    };
+    while same(&from, &to) {
+        from.next();
+        to.next();
+    }
+    from.count() + to.count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn the_nearest_directory_comes_first() {
+        let steps = |from: &str, to: &str| steps(Path::new(from), Path::new(to));
+        assert_eq!(steps("/a/bin", "/a/bin"), 0);
+        assert_eq!(steps("/a/bin", "/a/lib"), 2);
+        assert_eq!(steps("/a/bin", "/a/bin/x/y"), 2);
+        assert_eq!(steps("/a/b/c", "/"), 3);
+
+        let directory = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(directory.path()).unwrap();
+        for name in ["b/lib", "a/lib", "a/bin", "b/.x.wrapbuddy.d"] {
+            fs::create_dir_all(root.join(name)).unwrap();
+        }
+        for name in ["b/lib/x", "b/.x.wrapbuddy.d/x", "x"] {
+            fs::write(root.join(name), "").unwrap();
+        }
+        symlink("/none", root.join("a/lib/x")).unwrap();
+        let with = |given: &Given, from: &str| -> Vec<PathBuf> {
+            let found = given.with(OsStr::new("x"), &root.join(from)).into_iter();
+            found
+                .map(|one| one.strip_prefix(&root).unwrap().to_owned())
+                .collect()
+        };
+        let all = Given::new(std::slice::from_ref(&root), true);
+        assert_eq!(
+            with(&all, "a/bin"),
+            ["", "a/lib", "b/lib"].map(PathBuf::from)
+        );
+        assert_eq!(
+            with(&all, "b/lib"),
+            ["b/lib", "", "a/lib"].map(PathBuf::from)
+        );
+        let flat = Given::new(std::slice::from_ref(&root), false);
+        assert_eq!(with(&flat, "a/bin"), [PathBuf::from("")]);
+
+        let trees = Given::new(&[root.join("a"), root.join("b")], true);
+        assert_eq!(with(&trees, "a/bin"), ["a/lib", "b/lib"].map(PathBuf::from));
+        assert!(trees.joins(&root.join("a/lib"), &root.join("a/bin")));
+        assert!(!trees.joins(&root.join("a/lib"), &root.join("b/bin")));
+    }
+}

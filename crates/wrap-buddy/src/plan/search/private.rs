@@ -1,0 +1,106 @@
+//! What glibc's libc.so.6 opens by itself when a program calls some of its functions. No file has a DT_NEEDED for it.
+//!
+//! - libgcc_s.so.1, to unwind the stack (misc/unwind-link.c). libc looks for it as for what it needs itself: on its own search
+//!   path, on the DT_RPATH of the program, and where ld.so looks by itself. Without it pthread_exit and pthread_cancel abort, and
+//!   backtrace finds nothing.
+//! - Modules of iconv, in the directory `gconv` that libc was built for, or in those of GCONV_PATH (iconv/gconv_conf.c). Without
+//!   them iconv_open knows ASCII and Unicode only.
+
+use std::ffi::OsStr;
+use std::iter;
+use std::path::Path;
+
+use super::Added;
+use super::closure::Plan;
+use ldso::Libc;
+use ldso::libc_opens::{ICONV, LIBC, UNWINDER};
+use ldso::{Asker, Walk};
+
+/// glibc's own library, and who calls it.
+struct Caller<'w> {
+    libc: usize,
+    /// The file that imports the function.
+    path: &'w Path,
+    function: &'static str,
+}
+
+/// The first file of the walk that imports one of the functions for which `is_it`. The rest of glibc is not asked.
+fn caller<'w>(
+    plan: &Plan<'_>,
+    walk: &'w Walk<'_>,
+    is_it: impl Fn(&str) -> bool,
+) -> Option<Caller<'w>> {
+    let libc = walk.node(OsStr::new(LIBC))?;
+    let directory = walk.nodes[libc].found.path.parent();
+    let libraries = walk.nodes.iter();
+    let libraries = libraries.map(|node| (node.found.path.as_path(), &*node.found.elf));
+    let others = libraries.filter(|(path, _)| path.parent() != directory);
+    let program = (walk.subject.path, walk.subject.elf);
+    iter::once(program).chain(others).find_map(|(path, elf)| {
+        let imports = plan.shelf.imports(path, elf);
+        let function = imports.iter().find(|function| is_it(function))?;
+        Some(Caller {
+            libc,
+            path,
+            function,
+        })
+    })
+}
+
+/// What the program has to load so that libc finds its unwinder, or a sentence about what is missing.
+pub(super) fn unwinder(plan: &Plan<'_>, walk: &Walk<'_>) -> Option<Result<Added, String>> {
+    let name = OsStr::new(UNWINDER);
+    if walk.linker.interpreter.libc != Libc::Glibc || walk.is_known(name) {
+        return None;
+    }
+    // Few files do, and to know where ld.so looks by itself takes reading it.
+    let caller = caller(plan, walk, |function| function != ICONV)?;
+    let libc = &walk.nodes[caller.libc].found;
+    let asker = Asker {
+        path: &libc.path,
+        elf: &libc.elf,
+    };
+    let told = walk.told(Some(caller.libc));
+    if walk.linker.find(name, asker, &[&told]).is_ok() {
+        return None;
+    }
+    if plan.offer(name, walk.subject, &walk.told(None)).is_ok() {
+        return Some(Ok(Added {
+            soname: name.to_owned(),
+            needed_by: Some(libc.path.clone()),
+        }));
+    }
+    Some(Err(format!(
+        "{} calls {}, for which libc opens {UNWINDER} and will not find it: add the directory that has it to --libs",
+        caller.path.display(),
+        caller.function
+    )))
+}
+
+/// A sentence about the directory of iconv's modules, if that is not there.
+pub(super) fn modules(plan: &Plan<'_>, walk: &Walk<'_>) -> Option<String> {
+    if walk.linker.interpreter.libc != Libc::Glibc {
+        return None;
+    }
+    let caller = caller(plan, walk, |function| function == ICONV)?;
+    let libc = &walk.nodes[caller.libc].found;
+    let directory = plan.shelf.gconv_directory(&libc.path)?;
+    if plan.shelf.is_directory(&directory) {
+        return None;
+    }
+    let offered = plan.offered.iter().map(|step| step.directory.as_path());
+    let mut near = libc.path.parent().into_iter().chain(offered);
+    let there = near.find_map(|one| {
+        let modules = one.join("gconv");
+        plan.shelf.is_directory(&modules).then_some(modules)
+    });
+    let there = match there {
+        Some(modules) => modules.display().to_string(),
+        None => "the directory that has them".to_owned(),
+    };
+    Some(format!(
+        "{} calls {ICONV}, and libc looks for its modules in {}, which is not there: set GCONV_PATH to {there} when it is started",
+        caller.path.display(),
+        directory.display(),
+    ))
+}

@@ -1,0 +1,316 @@
+//! Chooses the entry slot: the bytes of the program that the stub and its trailer take for as long as it is wrapped.
+//!
+//! The order of preference, for each trailer from the longest to the shortest: at the entry point, where nothing else
+//! has to change; then at the end of the entry's segment, unused bytes behind it included, with e_entry moved there.
+//! A longer trailer is worth moving e_entry: it is what lets the program still find its sidecar after it was renamed or
+//! copied.
+
+use std::ops::Range;
+
+use anyhow::Result;
+use object::elf;
+
+use elf_file::{Elf, Segment};
+
+/// Where a slot lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At the original entry point.
+    Entry,
+    /// At the end of the entry's segment; e_entry is moved there.
+    SegmentEnd,
+}
+
+/// A place for the stub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// At the entry point or not.
+    pub place: Place,
+    /// Offset in the file.
+    pub offset: u64,
+    /// Virtual address in the file.
+    pub address: u64,
+    /// Bytes of stub and trailer.
+    pub len: u64,
+    /// Bytes that could have been used there.
+    pub room: u64,
+}
+
+/// What is looked up in the file only when the answer is needed.
+pub trait Surroundings {
+    /// Zero bytes behind the file bytes of a segment that belong to nothing and are mapped with it.
+    fn zeros_behind(&mut self, segment: &Segment) -> Result<u64>;
+    /// Whether ld.so relocates anything at these addresses.
+    fn relocates(&mut self, addresses: &Range<u64>) -> Result<bool>;
+}
+
+/// The executable segment around an entry point.
+#[derive(Debug)]
+pub struct Ground {
+    entry: u64,
+    segment: Segment,
+    align: u64,
+    /// Parts of the file the kernel or other tools read while it is wrapped.
+    kept: Vec<(Range<u64>, &'static str)>,
+    check_relocations: bool,
+}
+
+impl Ground {
+    /// Finds the segment that e_entry lies in.
+    ///
+    /// # Errors
+    /// Says why there is nothing to put a stub over.
+    pub fn new(elf: &Elf, align: u64) -> Result<Self, String> {
+        let segment = elf
+            .load_of(elf.entry)
+            .ok_or_else(|| format!("its entry point {:#x} is in no segment", elf.entry))?;
+        // The stub reads the paths behind it.
+        if segment.flags & (elf::PF_X | elf::PF_R) != elf::PF_X | elf::PF_R {
+            return Err(format!(
+                "its entry point {:#x} is in a segment that is not readable and executable",
+                elf.entry
+            ));
+        }
+        let table_end = elf.phoff + elf.program_headers.len() as u64;
+        let mut kept = vec![
+            (0..elf.header.len() as u64, "the ELF header"),
+            (elf.phoff..table_end, "the program headers"),
+        ];
+        kept.extend(elf.segments.iter().filter_map(|segment| {
+            let what = match segment.kind {
+                elf::PT_INTERP => "PT_INTERP",
+                elf::PT_DYNAMIC => ".dynamic",
+                elf::PT_NOTE | elf::PT_GNU_PROPERTY => "a note",
+                _ => return None,
+            };
+            Some((segment.offset..segment.file_end(), what))
+        }));
+        let text_relocations = elf
+            .dynamic
+            .as_ref()
+            .is_some_and(|dynamic| dynamic.text_relocations);
+        Ok(Self {
+            entry: elf.entry,
+            align,
+            kept,
+            check_relocations: text_relocations || segment.flags & elf::PF_W != 0,
+            segment: *segment,
+        })
+    }
+
+    /// Offset of the entry point in the file.
+    pub fn entry_offset(&self) -> u64 {
+        self.segment.offset + (self.entry - self.segment.address)
+    }
+
+    /// PROT_READ, PROT_WRITE and PROT_EXEC as the kernel gives them to the segment.
+    pub fn protection(&self) -> u32 {
+        let protections = [(elf::PF_R, 1), (elf::PF_W, 2), (elf::PF_X, 4)];
+        let given = protections
+            .iter()
+            .filter(|(flag, _)| self.segment.flags & flag != 0);
+        given.map(|(_, protection)| protection).sum()
+    }
+
+    /// Whether nothing uses the bytes of a slot: they are all behind the segment's own.
+    pub fn is_unused(&self, slot: &Slot) -> bool {
+        slot.offset >= self.segment.file_end()
+    }
+
+    /// Bytes between the entry point and the end of its segment in the file.
+    pub fn room_at_entry(&self) -> u64 {
+        self.segment.file_end().saturating_sub(self.entry_offset())
+    }
+
+    /// The best slot for one of `lengths`, which are ordered by preference; also says which length it is for.
+    ///
+    /// # Errors
+    /// Says why none is possible.
+    pub fn choose(
+        &self,
+        lengths: &[u64],
+        around: &mut impl Surroundings,
+    ) -> Result<(Slot, usize), String> {
+        let mut zeros = None;
+        let mut reason = "it has no length".to_owned();
+        for (index, &len) in lengths.iter().enumerate() {
+            for place in [Place::Entry, Place::SegmentEnd] {
+                let slot = match place {
+                    Place::Entry => self.at_entry(len),
+                    Place::SegmentEnd => {
+                        // Section headers that make no sense vouch for nothing behind the segment.
+                        let behind = || around.zeros_behind(&self.segment).unwrap_or(0);
+                        self.at_segment_end(len, *zeros.get_or_insert_with(behind))
+                    }
+                };
+                match slot.and_then(|slot| self.check(slot, around)) {
+                    Ok(slot) => return Ok((slot, index)),
+                    Err(why) => reason = why,
+                }
+            }
+        }
+        Err(reason)
+    }
+
+    fn at_entry(&self, len: u64) -> Result<Slot, String> {
+        let room = self.room_at_entry();
+        if len > room {
+            return Err(format!(
+                "the stub takes {len} bytes, and there are only {room} behind its entry point"
+            ));
+        }
+        Ok(Slot {
+            place: Place::Entry,
+            offset: self.entry_offset(),
+            address: self.entry,
+            len,
+            room,
+        })
+    }
+
+    fn at_segment_end(&self, len: u64, zeros: u64) -> Result<Slot, String> {
+        let segment = &self.segment;
+        let room = segment.file_len + zeros;
+        let too_small =
+            || format!("the stub takes {len} bytes, and its executable segment has only {room}");
+        let end = segment.address.checked_add(room).ok_or_else(too_small)?;
+        let start = end.checked_sub(len).ok_or_else(too_small)?;
+        let address = start - start % self.align;
+        let into = address.checked_sub(segment.address).ok_or_else(too_small)?;
+        Ok(Slot {
+            place: Place::SegmentEnd,
+            offset: segment.offset + into,
+            address,
+            len,
+            room,
+        })
+    }
+
+    fn check(&self, slot: Slot, around: &mut impl Surroundings) -> Result<Slot, String> {
+        let range = slot.offset..slot.offset + slot.len;
+        let covered = self
+            .kept
+            .iter()
+            .find(|(kept, _)| kept.start < range.end && range.start < kept.end);
+        if let Some((_, what)) = covered {
+            return Err(format!(
+                "the stub takes {} bytes, and would cover {what}",
+                slot.len
+            ));
+        }
+        if self.check_relocations {
+            let addresses = slot.address..slot.address + slot.len;
+            let relocated = around.relocates(&addresses);
+            if relocated.map_err(|error| format!("{error:#}"))? {
+                return Err(
+                    "the stub would cover bytes that ld.so relocates (DT_TEXTREL)".to_owned(),
+                );
+            }
+        }
+        Ok(slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fake {
+        zeros: u64,
+        relocated: Range<u64>,
+    }
+
+    impl Surroundings for Fake {
+        fn zeros_behind(&mut self, _: &Segment) -> Result<u64> {
+            Ok(self.zeros)
+        }
+        fn relocates(&mut self, addresses: &Range<u64>) -> Result<bool> {
+            Ok(self.relocated.start < addresses.end && addresses.start < self.relocated.end)
+        }
+    }
+
+    /// Text of 0x200 bytes at offset 0x1000, address 0x401000, entry 0x100 into it.
+    fn ground() -> Ground {
+        Ground {
+            entry: 0x401100,
+            segment: Segment {
+                kind: elf::PT_LOAD,
+                flags: elf::PF_R | elf::PF_X,
+                offset: 0x1000,
+                address: 0x401000,
+                file_len: 0x200,
+                memory_len: 0x200,
+                align: 0x1000,
+            },
+            align: 16,
+            kept: vec![(0..64, "the ELF header")],
+            check_relocations: false,
+        }
+    }
+
+    fn choose(ground: &Ground, lengths: &[u64], zeros: u64) -> Result<(Slot, usize), String> {
+        let relocated = 0..0;
+        ground.choose(lengths, &mut Fake { zeros, relocated })
+    }
+
+    #[test]
+    fn entry_point_comes_first() {
+        let (slot, index) = choose(&ground(), &[0x100, 0x10], 0xe00).unwrap();
+        assert_eq!((slot.place, slot.offset, index), (Place::Entry, 0x1100, 0));
+        assert_eq!((slot.address, slot.room), (0x401100, 0x100));
+        assert!(!ground().is_unused(&slot));
+        // One that begins in front of the segment's end is used.
+        let (slot, _) = choose(&ground(), &[0xe10], 0xe00).unwrap();
+        assert_eq!((slot.place, slot.address), (Place::SegmentEnd, 0x4011f0));
+        assert!(!ground().is_unused(&slot));
+    }
+
+    #[test]
+    fn the_longer_trailer_is_worth_moving_the_entry() {
+        let (slot, index) = choose(&ground(), &[0x101, 0x10], 0xe00).unwrap();
+        assert_eq!((slot.place, index), (Place::SegmentEnd, 0));
+        assert_eq!((slot.address, slot.offset), (0x401ef0, 0x1ef0));
+        assert!(ground().is_unused(&slot));
+    }
+
+    #[test]
+    fn the_shorter_trailer_is_better_than_none() {
+        let (slot, index) = choose(&ground(), &[0x201, 0x100], 0).unwrap();
+        assert_eq!((slot.place, index), (Place::Entry, 1));
+    }
+
+    #[test]
+    fn the_slot_never_reaches_in_front_of_the_segment() {
+        let (slot, _) = choose(&ground(), &[0x200], 0).unwrap();
+        assert_eq!(slot.address, 0x401000);
+        let reason = choose(&ground(), &[0x201], 0).unwrap_err();
+        assert!(reason.contains("only 512"), "{reason}");
+        assert!(choose(&ground(), &[u64::MAX], 0).is_err());
+    }
+
+    #[test]
+    fn headers_inside_the_segment_stay() {
+        let mut ground = ground();
+        ground.segment.offset = 0;
+        ground.entry = 0x401180;
+        let (slot, _) = choose(&ground, &[0x1c0], 0).unwrap();
+        assert_eq!(slot.offset, 0x40);
+        let reason = choose(&ground, &[0x1c1], 0).unwrap_err();
+        assert!(reason.contains("ELF header"), "{reason}");
+    }
+
+    #[test]
+    fn relocated_code_is_left_alone() {
+        let mut ground = ground();
+        ground.check_relocations = true;
+        let mut fake = Fake {
+            zeros: 0xe00,
+            relocated: 0x401120..0x401124,
+        };
+        let (slot, _) = ground.choose(&[0x80], &mut fake).unwrap();
+        assert_eq!(slot.place, Place::SegmentEnd);
+        fake.relocated = 0x401000..0x402000;
+        let reason = ground.choose(&[0x80], &mut fake).unwrap_err();
+        assert!(reason.contains("DT_TEXTREL"), "{reason}");
+    }
+}

@@ -1,0 +1,357 @@
+//! Finds the files to look at.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::io;
+use std::num::NonZero;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
+
+use object::elf;
+
+use elf_file::io_reason;
+
+use crate::system::directory::{EntryKind, open_file};
+use crate::system::open_files;
+use crate::system::sidecar_path::is_sidecar_name;
+use crate::system::walk::{Entry, Next, walk};
+
+/// A file that may be a program.
+#[derive(Debug)]
+pub struct Candidate {
+    /// As the user named it, or below what the user named.
+    pub shown: PathBuf,
+    /// Absolute and free of symbolic links: the sidecar goes beside it.
+    pub path: PathBuf,
+    /// Named by the user, not met in a directory.
+    pub named: bool,
+    /// The file, left open by one look at it for the next.
+    kept: Mutex<Option<File>>,
+    /// Whether it may be left open: there are not too many.
+    may_be_kept: bool,
+}
+
+impl Candidate {
+    /// One that nobody has looked at.
+    pub fn new(shown: PathBuf, path: PathBuf, named: bool) -> Self {
+        Self {
+            shown,
+            path,
+            named,
+            kept: Mutex::default(),
+            may_be_kept: false,
+        }
+    }
+
+    /// The file, meant to be a regular one, open for reading; opened now, unless it was left open.
+    ///
+    /// # Errors
+    /// As `open(2)`.
+    pub fn open(&self) -> io::Result<File> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.take().map_or_else(|| open_file(&self.path), Ok)
+    }
+
+    /// Leaves the file open for the next who opens it.
+    pub fn keep(&self, file: File) {
+        if self.may_be_kept {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            *kept = Some(file);
+        }
+    }
+}
+
+/// A path that cannot be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The path.
+    pub path: PathBuf,
+    /// Why not.
+    pub reason: String,
+}
+
+/// What of a directory is of interest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Every file.
+    All,
+    /// ELF files, and those of which that cannot be told.
+    Elf,
+    /// These and scripts.
+    ElfOrScript,
+}
+
+/// The files below `paths` that are `wanted`, and those named, in the order given and below a directory in the order of
+/// their names, each once. `threads` is how many look, as many as there are processors without it.
+pub fn scan(
+    paths: &[PathBuf],
+    recurse: bool,
+    wanted: Wanted,
+    threads: Option<NonZero<usize>>,
+) -> (Vec<Candidate>, Vec<Unreadable>) {
+    scan_told(paths, recurse, wanted, threads, &|_| true)
+}
+
+/// The same; `tell` is called with all that a walk comes to, wanted or not, from any thread, and says whether to go on. A directory
+/// that cannot be read is `None`.
+pub fn scan_told(
+    paths: &[PathBuf],
+    recurse: bool,
+    wanted: Wanted,
+    threads: Option<NonZero<usize>>,
+    tell: &(dyn Fn(Option<&Entry<'_>>) -> bool + Sync),
+) -> (Vec<Candidate>, Vec<Unreadable>) {
+    let mut found = Vec::new();
+    let mut unreadable = Vec::new();
+    let room = AtomicUsize::new(open_files::to_spare());
+    let new = |shown: PathBuf, path: PathBuf, named: bool, file: Option<File>| {
+        let less = |room: usize| room.checked_sub(1);
+        let room = room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        let may_be_kept = room.is_ok();
+        Candidate {
+            kept: Mutex::new(file.filter(|_| may_be_kept)),
+            may_be_kept,
+            ..Candidate::new(shown, path, named)
+        }
+    };
+    for path in paths {
+        match fs::canonicalize(path).and_then(|real| Ok((fs::metadata(&real)?, real))) {
+            Ok((metadata, real)) if metadata.is_dir() => {
+                open_files::make_room();
+                let candidate = |met: PathBuf, file| {
+                    let shown = path.join(met.strip_prefix(&real).unwrap_or(&met));
+                    new(shown, met, false, file)
+                };
+                let (met, lost) = meet(&real, recurse, wanted, threads, tell, &candidate);
+                found.extend(met);
+                unreadable.extend(lost);
+            }
+            Ok((_, real)) => found.push(new(path.clone(), real, true, None)),
+            Err(error) => unreadable.push(Unreadable {
+                path: path.clone(),
+                reason: io_reason(&error),
+            }),
+        }
+    }
+    // A walk meets each file once.
+    match paths {
+        [_] => (found, unreadable),
+        _ => (without_duplicates(found), unreadable),
+    }
+}
+
+/// What `candidate` makes of the files below `top`, in the order of their names. Symbolic links are not followed: what they point to is
+/// met on its own, or is not ours.
+fn meet(
+    top: &Path,
+    recurse: bool,
+    wanted: Wanted,
+    threads: Option<NonZero<usize>>,
+    tell: &(dyn Fn(Option<&Entry<'_>>) -> bool + Sync),
+    candidate: &(dyn Fn(PathBuf, Option<File>) -> Candidate + Sync),
+) -> (impl Iterator<Item = Candidate> + use<>, Vec<Unreadable>) {
+    let (sender, receiver) = mpsc::channel();
+    walk(top, threads, &|entry| {
+        if !tell(entry.as_ref().ok().copied()) {
+            return Next::Stop;
+        }
+        let met = match entry {
+            Ok(entry) => look_for(wanted, entry).map(|file| {
+                let path = entry.path();
+                Ok((by_parts(&path), candidate(path, file)))
+            }),
+            Err((path, error)) => Some(Err(Unreadable {
+                path: path.to_owned(),
+                reason: io_reason(&error),
+            })),
+        };
+        // The receiver lives until all are done.
+        let _ = met.map(|met| sender.send(met));
+        if recurse { Next::Enter } else { Next::Pass }
+    });
+    drop(sender);
+    let (mut found, mut lost) = (Vec::new(), Vec::new());
+    for met in receiver {
+        match met {
+            Ok(candidate) => found.push(candidate),
+            Err(unreadable) => lost.push(unreadable),
+        }
+    }
+    found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    lost.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+    (found.into_iter().map(|(_, candidate)| candidate), lost)
+}
+
+/// What sorts as `path` does, and is compared at once: paths are taken apart for each comparison.
+fn by_parts(path: &Path) -> Vec<u8> {
+    let bytes = path.as_os_str().as_bytes().iter();
+    bytes
+        .map(|&byte| if byte == b'/' { 0 } else { byte })
+        .collect()
+}
+
+/// Whether `entry` is `wanted`: nothing, or the file where that had to be opened to tell.
+fn look_for(wanted: Wanted, entry: &Entry<'_>) -> Option<Option<File>> {
+    if entry.kind != EntryKind::File || is_sidecar_name(entry.name) {
+        return None;
+    }
+    if wanted == Wanted::All {
+        return Some(None);
+    }
+    let Some((file, magic)) = magic(entry.open().map(|(file, _)| file)) else {
+        return Some(None);
+    };
+    let is_script = || wanted == Wanted::ElfOrScript && magic.starts_with(b"#!");
+    (magic == elf::ELFMAG || is_script()).then_some(Some(file))
+}
+
+/// Whether a file is an ELF file, or cannot be read to tell.
+pub fn may_be_elf(path: &Path) -> bool {
+    magic(open_file(path)).is_none_or(|(_, magic)| magic == elf::ELFMAG)
+}
+
+/// A file and its first bytes, zeros behind its end, if it can be read.
+fn magic(file: io::Result<File>) -> Option<(File, [u8; 4])> {
+    let mut magic = [0; 4];
+    let file = file.ok()?;
+    file.read_at(&mut magic, 0).ok()?;
+    Some((file, magic))
+}
+
+/// A path that was named and also met, or named twice, is one file.
+fn without_duplicates(candidates: Vec<Candidate>) -> Vec<Candidate> {
+    let mut seen: HashMap<PathBuf, usize> = HashMap::new();
+    let mut unique: Vec<Candidate> = Vec::new();
+    for candidate in candidates {
+        match seen.get(&candidate.path) {
+            Some(&first) => unique[first].named |= candidate.named,
+            None => {
+                seen.insert(candidate.path.clone(), unique.len());
+                unique.push(candidate);
+            }
+        }
+    }
+    unique
+}
+
+/// The directories that `candidates` are in, as they are shown and as they are, each once.
+pub fn directories(candidates: &[Candidate]) -> Vec<(PathBuf, PathBuf)> {
+    let mut seen = HashSet::new();
+    let mut found = Vec::new();
+    for candidate in candidates {
+        let (Some(shown), Some(real)) = (candidate.shown.parent(), candidate.path.parent()) else {
+            continue;
+        };
+        if seen.insert(real) {
+            // `--paths program` is in a directory that has no name.
+            let named = !shown.as_os_str().is_empty();
+            let shown = if named { shown } else { Path::new(".") };
+            found.push((shown.to_owned(), real.to_owned()));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_are_followed_only_when_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(directory.path()).unwrap();
+        fs::create_dir(root.join("sub")).unwrap();
+        for name in ["b", "a", ".a.wrapbuddy", "sub/c", ".hidden"] {
+            fs::write(root.join(name), name).unwrap();
+        }
+        symlink("a", root.join("link")).unwrap();
+        let names = |paths: &[PathBuf], recurse| -> Vec<PathBuf> {
+            let found = scan(paths, recurse, Wanted::All, None).0.into_iter();
+            let below = found.map(|one| one.path.strip_prefix(&root).unwrap().to_owned());
+            below.collect()
+        };
+        let tree = [root.clone()];
+        let all = [".hidden", "a", "b", "sub/c"].map(PathBuf::from);
+        assert_eq!(names(&tree, true), all);
+        assert_eq!(names(&tree, false), all[..3]);
+        assert_eq!(names(&[root.join("link")], true), [PathBuf::from("a")]);
+
+        let (_, unreadable) = scan(&[root.join("none")], true, Wanted::All, None);
+        assert_eq!(unreadable[0].reason, "does not exist");
+    }
+
+    #[test]
+    fn paths_sort_by_their_parts() {
+        let mut paths =
+            ["/a/b", "/a-b", "/a", "/a/b/c", "/a/b-c", "/a.b/c", "/ab"].map(PathBuf::from);
+        paths.sort_by_cached_key(|path| by_parts(path));
+        let mut expected = paths.clone();
+        expected.sort();
+        assert_eq!(paths, expected);
+    }
+
+    #[test]
+    fn a_file_is_met_only_where_its_kind_is_wanted() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(directory.path()).unwrap();
+        for (name, bytes) in [
+            ("elf", "\x7fELF"),
+            ("script", "#!/bin/sh\n"),
+            ("short", "\x7fEL"),
+            ("text", "text"),
+        ] {
+            fs::write(root.join(name), bytes).unwrap();
+        }
+        let names = |wanted, paths: &[PathBuf]| -> Vec<PathBuf> {
+            let found = scan(paths, true, wanted, NonZero::new(1)).0.into_iter();
+            found.map(|one| one.path).collect()
+        };
+        let tree = [root.clone()];
+        let elf = root.join("elf");
+        assert_eq!(names(Wanted::Elf, &tree), std::slice::from_ref(&elf));
+        assert_eq!(
+            names(Wanted::ElfOrScript, &tree),
+            [elf, root.join("script")]
+        );
+        assert_eq!(names(Wanted::All, &tree).len(), 4);
+        // Who names a file wants to hear of it.
+        let text = root.join("text");
+        assert_eq!(names(Wanted::Elf, std::slice::from_ref(&text)), [text]);
+    }
+
+    #[test]
+    fn all_that_is_met_is_told_of() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["a", "b"] {
+            fs::write(directory.path().join(name), "text").unwrap();
+        }
+        let count = std::sync::atomic::AtomicUsize::new(0);
+        let met = |_: Option<&Entry<'_>>| {
+            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            true
+        };
+        let tree = [directory.path().to_owned()];
+        let (found, _) = scan_told(&tree, true, Wanted::Elf, None, &met);
+        assert_eq!((found.len(), count.into_inner()), (0, 2));
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_read_is_told_of() {
+        let directory = tempfile::tempdir().unwrap();
+        let vanished = directory.path().join("vanished");
+        let (mut found, unreadable) =
+            meet(&vanished, true, Wanted::All, None, &|_| true, &|_, _| {
+                unreachable!("nothing is there")
+            });
+        assert!(found.next().is_none());
+        let expected = Unreadable {
+            path: vanished,
+            reason: "does not exist".to_owned(),
+        };
+        assert_eq!(unreadable, [expected]);
+    }
+}

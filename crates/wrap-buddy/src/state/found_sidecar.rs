@@ -1,0 +1,211 @@
+//! What there is at the path of a file's sidecar.
+
+use std::ffi::OsStr;
+use std::fs::{File, Metadata};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::SystemTime;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+
+use sidecar::loader::{IMAGE_LEN, IMAGE_LEN_1};
+use sidecar::{InPlace, Legacy, Sidecar};
+
+use crate::system::directory::{Directory, open_file};
+use crate::system::trust::Ownership;
+use elf_file::io_reason;
+
+/// A sidecar is a few kilobytes; nothing larger is one.
+const MAX_SIDECAR: u64 = 16 << 20;
+
+/// A sidecar that this version reads to its end, of whichever program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundBytes {
+    /// Its content.
+    pub bytes: Vec<u8>,
+    /// Who can write to it.
+    pub ownership: Ownership,
+    /// When it was modified.
+    pub modified: Option<SystemTime>,
+}
+
+/// What there is at the path of a sidecar.
+#[derive(Debug, PartialEq, Eq)]
+pub enum FoundSidecar {
+    /// Nothing, or a file that is empty or all zeros: what a crash of the system may leave of one that was just created. There
+    /// is nothing in it to lose.
+    Nothing,
+    /// One that can be read.
+    Readable(FoundBytes),
+    /// Anything else, and why, in words that complete "it …". It may be the only copy of a program's first instructions.
+    Unknown(String),
+}
+
+impl FoundSidecar {
+    /// Reads what is at `path`, which is absolute and free of symbolic links, and is no link itself. `class`: EI_CLASS of the file whose sidecar it is.
+    pub fn beside(path: &Path, class: u8) -> Self {
+        Self::of(open_file(path), class)
+    }
+
+    /// The same at a path that something has told of: directories on it may be links.
+    pub fn at(path: &Path, class: u8) -> Self {
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let mut open = File::options();
+        Self::of(open.read(true).custom_flags(flags.bits()).open(path), class)
+    }
+
+    /// The content of the sidecar called `name` in `directory`, which is to be replaced.
+    ///
+    /// # Errors
+    /// For anything that may be lost.
+    pub fn in_directory(directory: &Directory, name: &OsStr, class: u8) -> io::Result<Vec<u8>> {
+        match Self::of(directory.own_file(name).map(|(file, _)| file), class) {
+            Self::Nothing => Ok(Vec::new()),
+            Self::Readable(found) => Ok(found.bytes),
+            Self::Unknown(reason) => Err(io::Error::other(format!("what is there {reason}"))),
+        }
+    }
+
+    fn of(opened: io::Result<File>, class: u8) -> Self {
+        let file = match opened {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Self::Nothing,
+            Err(error) => return Self::Unknown(unreadable(&error)),
+        };
+        let metadata = match file.metadata() {
+            Ok(metadata) => metadata,
+            Err(error) => return Self::Unknown(unreadable(&error)),
+        };
+        if metadata.is_dir() {
+            return Self::Unknown("is a directory".to_owned());
+        }
+        if !metadata.is_file() {
+            return Self::Unknown("is not a regular file".to_owned());
+        }
+        match read(&file, &metadata) {
+            Err(error) => Self::Unknown(unreadable(&error)),
+            Ok(bytes) if bytes.len() as u64 > MAX_SIDECAR => {
+                Self::Unknown("is too large for a sidecar".to_owned())
+            }
+            Ok(bytes) if bytes.iter().all(|&byte| byte == 0) => Self::Nothing,
+            Ok(bytes) => match why_unknown(&bytes, class) {
+                None => Self::Readable(FoundBytes {
+                    bytes,
+                    ownership: Ownership::from(&metadata),
+                    modified: metadata.modified().ok(),
+                }),
+                Some(reason) => Self::Unknown(reason),
+            },
+        }
+    }
+}
+
+/// Its bytes, and no more than one more than a sidecar may have: it may grow meanwhile.
+fn read(file: &File, metadata: &Metadata) -> io::Result<Vec<u8>> {
+    let most = MAX_SIDECAR + 1;
+    let mut bytes = Vec::with_capacity(metadata.len().saturating_add(1).min(most) as usize);
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn unreadable(error: &io::Error) -> String {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ELOOP) => "is a symbolic link, which is not followed".to_owned(),
+        // Of sockets.
+        Some(Errno::ENXIO) => "is not a regular file".to_owned(),
+        _ => format!("cannot be read ({})", io_reason(error)),
+    }
+}
+
+fn why_unknown(bytes: &[u8], class: u8) -> Option<String> {
+    let Err(stub) = Sidecar::parse(bytes) else {
+        return None;
+    };
+    let Err(in_place) = InPlace::parse(bytes) else {
+        return None;
+    };
+    // The sidecar of a self-contained program has its own magic behind a loader.
+    let starts = [0, IMAGE_LEN, IMAGE_LEN_1].map(|at| bytes.get(at..).unwrap_or_default());
+    let formats = [
+        (&b"\x7fwrapbd"[..], stub, &b"12"[..]),
+        (b"\x7fwrapip", in_place, b"1"),
+    ];
+    for (magic, error, known) in formats {
+        let mut versions = starts
+            .iter()
+            .filter_map(|start| start.strip_prefix(magic)?.first());
+        if let Some(version) = versions.next() {
+            return Some(match known.contains(version) {
+                true => error.to_string(),
+                false => format!(
+                    "has version {} of the format, which this wrap-buddy does not read",
+                    version.escape_ascii()
+                ),
+            });
+        }
+    }
+    let error = Legacy::parse(bytes, class).err()?;
+    Some(format!(
+        "is not of this wrap-buddy and, taken for one of the first wrap-buddy, {error}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn what_is_not_read_to_its_end_is_unknown() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(".program.wrapbuddy");
+        let found = || FoundSidecar::at(&path, 2);
+        assert_eq!(found(), FoundSidecar::Nothing);
+        for blank in [0, 8, 4096] {
+            fs::write(&path, vec![0; blank]).unwrap();
+            assert_eq!(found(), FoundSidecar::Nothing);
+        }
+        for (bytes, reason) in [
+            (&b"\x7fwrapbd9 and more"[..], "version 9 of the format"),
+            (b"\x7fwrapip9", "version 9 of the format"),
+            (b"\x7fwrapip1", "damaged"),
+            (b"text", "first wrap-buddy, is shorter than its header"),
+        ] {
+            fs::write(&path, bytes).unwrap();
+            let FoundSidecar::Unknown(why) = found() else {
+                panic!("{bytes:?}");
+            };
+            assert!(why.contains(reason), "{why}");
+        }
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert_eq!(found(), FoundSidecar::Unknown("is a directory".to_owned()));
+        fs::remove_dir(&path).unwrap();
+        for (target, reason) in [
+            ("/dev/zero", "is a symbolic link"),
+            ("nothing", "is a symbolic link"),
+        ] {
+            std::os::unix::fs::symlink(target, &path).unwrap();
+            let FoundSidecar::Unknown(why) = found() else {
+                panic!("{target}");
+            };
+            assert!(why.contains(reason), "{why}");
+            fs::remove_file(&path).unwrap();
+        }
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(
+            found(),
+            FoundSidecar::Unknown("is not a regular file".to_owned())
+        );
+        fs::remove_file(&path).unwrap();
+        // A file of holes is read no further than a sidecar goes.
+        let huge = File::create(&path).unwrap();
+        huge.set_len(1 << 40).unwrap();
+        assert_eq!(
+            found(),
+            FoundSidecar::Unknown("is too large for a sidecar".to_owned())
+        );
+    }
+}

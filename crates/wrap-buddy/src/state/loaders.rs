@@ -1,0 +1,252 @@
+//! Where loader.bin is when a wrapped program starts, and what has to be installed for it to be there.
+
+use std::collections::HashMap;
+use std::env;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result, bail};
+use etcetera::BaseStrategy;
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::{AccessFlags, faccessat, geteuid};
+use sha2::{Digest, Sha256};
+use sidecar::loader::{IMAGE_LEN, check};
+use sidecar::ownership::BY_ALL;
+use stages::Stage;
+
+use crate::plan::search::relative_file;
+use crate::system::hex::hex;
+use crate::system::path_guard::weak_part;
+use elf_file::read_regular;
+use sys::arch::{Arch, HOST};
+
+/// Where root's loaders are by default: all users can read it, which is not so of root's home directory.
+const OF_ROOT: &str = "/usr/local/lib/wrap-buddy";
+
+/// A loader image as a program will find it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loader {
+    /// What the stub opens: absolute, or relative to the directory of the executable.
+    pub path: PathBuf,
+    /// Written there first, unless it is there already.
+    pub install: Option<Install>,
+    /// What the user should know.
+    pub warning: Option<String>,
+}
+
+/// A loader image to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Install {
+    /// Where to.
+    pub path: PathBuf,
+    /// The image.
+    pub image: &'static [u8],
+    /// Whether directories that have to be made for it are for all users, whatever the umask.
+    pub for_all: bool,
+}
+
+/// Where loaders are looked for; each architecture's is looked for once.
+#[derive(Debug)]
+pub struct Loaders {
+    named: Option<PathBuf>,
+    known: Mutex<HashMap<u16, Result<Option<Loader>, String>>>,
+}
+
+impl Loaders {
+    /// `named`: the directory the user named.
+    pub fn new(named: Option<&Path>) -> Result<Self> {
+        let compiled_in = option_env!("WRAP_BUDDY_LIBDIR").map(Path::new);
+        let named = named.or(compiled_in).map(std::path::absolute).transpose()?;
+        Ok(Self {
+            named,
+            known: Mutex::default(),
+        })
+    }
+
+    /// The loader for a program of `arch`, by its absolute path; none where no directory can hold one, so that each program
+    /// needs its own.
+    ///
+    /// # Errors
+    /// When the image in a named directory is not one for it.
+    pub fn absolute(&self, arch: &Arch, stage: &Stage) -> Result<Option<Loader>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known.entry(arch.machine).or_insert_with(|| {
+            let found = match &self.named {
+                Some(directory) => named_image(directory, arch).map(Some),
+                None => Ok(of_this_tool(arch, stage)),
+            };
+            found.map_err(|error| format!("{error:#}"))
+        });
+        found.clone().map_err(anyhow::Error::msg)
+    }
+
+    /// The loader for a program in the directory `origin`, relative to that.
+    ///
+    /// # Errors
+    /// When the image in a named directory is not one for it.
+    pub fn relative(&self, arch: &Arch, stage: &Stage, origin: &Path) -> Result<Option<Loader>> {
+        let loader = self.absolute(arch, stage)?;
+        Ok(loader.map(|loader| Loader {
+            path: relative_file(&loader.path, origin),
+            ..loader
+        }))
+    }
+}
+
+impl Loader {
+    /// Nothing has to be done for it.
+    fn there(path: PathBuf) -> Self {
+        Self {
+            path,
+            install: None,
+            warning: None,
+        }
+    }
+}
+
+/// The image next to this tool, else a copy in a directory of the user's or, for root, of the system's.
+fn of_this_tool(arch: &Arch, stage: &Stage) -> Option<Loader> {
+    let tool = env::current_exe().ok();
+    let beside = tool.and_then(|tool| Some(tool.parent()?.parent()?.join("lib/wrap-buddy")));
+    if let Some(path) = beside.and_then(|directory| good_image(&directory, arch)) {
+        return Some(Loader::there(fs::canonicalize(&path).unwrap_or(path)));
+    }
+    let digest = hex(&Sha256::digest(stage.loader)[..8]);
+    let name = format!("loader-{}-{digest}.bin", arch.name);
+    let path = default_directory()?.join(name);
+    let there = read_image(&path).is_ok_and(|image| image == stage.loader);
+    if !there && !is_writable(path.parent()?) {
+        return None;
+    }
+    Some(Loader {
+        install: (!there).then(|| Install {
+            for_all: path.starts_with(OF_ROOT),
+            path: path.clone(),
+            image: stage.loader,
+        }),
+        ..Loader::there(path)
+    })
+}
+
+/// Where loaders are installed unless a directory is named. `sudo` and `su` may keep HOME and XDG_DATA_HOME of another user: these
+/// count only if they belong to the user who runs this, and no other user can change where they lead.
+fn default_directory() -> Option<PathBuf> {
+    let user = geteuid();
+    let chosen = env::var_os("XDG_DATA_HOME").is_some_and(|home| Path::new(&home).is_absolute());
+    if user.is_root() && !chosen {
+        return Some(PathBuf::from(OF_ROOT));
+    }
+    let data = etcetera::base_strategy::choose_base_strategy()
+        .ok()?
+        .data_dir();
+    let is_own = fs::metadata(nearest(&data)).is_ok_and(|home| home.uid() == user.as_raw());
+    // In a user namespace that may be nobody. What others in a user's group may write, the user has opened to them.
+    let top = fs::metadata("/").ok()?.uid();
+    let is_own = is_own && weak_part(&data, &[0, user.as_raw(), top], BY_ALL).is_none();
+    match (is_own, user.is_root()) {
+        (true, _) => Some(data.join("wrap-buddy")),
+        (false, true) => Some(PathBuf::from(OF_ROOT)),
+        (false, false) => None,
+    }
+}
+
+/// The directory at `path` or, if there is none, the nearest one above.
+fn nearest(path: &Path) -> &Path {
+    let mut ancestors = path.ancestors();
+    let there = ancestors.find(|path| path.symlink_metadata().is_ok());
+    there.unwrap_or(Path::new("/"))
+}
+
+/// Whether this user can create files in `directory`, which is made where it does not exist.
+fn is_writable(directory: &Path) -> bool {
+    let flags = AccessFlags::W_OK | AccessFlags::X_OK;
+    let place = nearest(directory);
+    place.is_dir() && faccessat(AT_FDCWD, place, flags, AtFlags::AT_EACCESS).is_ok()
+}
+
+/// The image in a directory the user named, whether it is there yet or not.
+fn named_image(directory: &Path, arch: &Arch) -> Result<Loader> {
+    let names = loader_names(arch);
+    for path in names.iter().map(|name| directory.join(name)) {
+        match read_image(&path) {
+            Ok(image) => {
+                check(&image, arch.machine)
+                    .with_context(|| path.display().to_string())
+                    .context("--loader-dir-path")?;
+                return Ok(Loader::there(path));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => bail!("{} cannot be read: {error}", path.display()),
+        }
+    }
+    let path = directory.join(usual_loader_name(arch));
+    let warning = format!(
+        "{}: no such loader yet; put it there before the programs run",
+        path.display()
+    );
+    Ok(Loader {
+        warning: Some(warning),
+        ..Loader::there(path)
+    })
+}
+
+/// The loader at `path`, which a stranger may have named: nothing longer than a loader can be, and nothing that is no file.
+///
+/// # Errors
+/// As [`read_regular`].
+pub(crate) fn read_image(path: &Path) -> io::Result<Vec<u8>> {
+    read_regular(path, IMAGE_LEN as u64)
+}
+
+/// File names a loader image may have, the best one first: with its ABI in the name it stays what programs wrapped now
+/// expect, whatever the directory is updated to.
+pub fn loader_names(arch: &Arch) -> Vec<String> {
+    let qualified = format!("loader-{}.bin", arch.name);
+    let mut names = vec![
+        versioned_loader_name(arch),
+        usual_loader_name(arch),
+        qualified,
+    ];
+    names.dedup();
+    names
+}
+
+/// The name a loader image keeps, whatever comes after it.
+pub fn versioned_loader_name(arch: &Arch) -> String {
+    format!("loader-{}.v{}.bin", arch.name, sidecar::loader::ABI)
+}
+
+/// The name a loader image usually has. The host's own is plain `loader.bin`, so that one directory can serve every
+/// architecture.
+pub fn usual_loader_name(arch: &Arch) -> String {
+    match (HOST.name, arch.name) {
+        (host, name) if host == name => "loader.bin".to_owned(),
+        ("x86_64", "i686") => "loader32.bin".to_owned(),
+        (_, name) => format!("loader-{name}.bin"),
+    }
+}
+
+fn good_image(directory: &Path, arch: &Arch) -> Option<PathBuf> {
+    let mut paths = loader_names(arch)
+        .into_iter()
+        .map(|name| directory.join(name));
+    paths.find(|path| read_image(path).is_ok_and(|image| check(&image, arch.machine).is_ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_loader_is_also_known_by_its_architecture() {
+        for arch in sys::arch::all() {
+            let names = loader_names(arch);
+            assert!(names.contains(&format!("loader-{}.bin", arch.name)));
+            assert!(names.contains(&usual_loader_name(arch)));
+            assert_eq!(names[0], format!("loader-{}.v2.bin", arch.name));
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! What a file is now: original, wrapped, edited, half done, wrapped by another tool; whether what it needs is there.
+
+pub mod access;
+pub mod found_sidecar;
+pub mod identity;
+pub mod legacy;
+pub mod loaders;
+pub mod preloader;
+pub mod prior;
+pub mod settings;

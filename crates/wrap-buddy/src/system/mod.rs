@@ -1,0 +1,14 @@
+//! The machine as this tool uses it: directory handles, locks, owners and their rights, threads, signals.
+
+pub mod directory;
+pub mod hex;
+pub mod lock;
+pub mod open_files;
+pub mod path_guard;
+pub mod privilege;
+pub mod shell;
+pub mod sidecar_path;
+pub mod signals;
+pub mod trust;
+pub mod walk;
+pub mod workers;
