@@ -1,7 +1,8 @@
-//! A copy of a file that cannot be written to because it is running: it is changed instead, and takes the file's place.
+//! A copy of a file that is changed instead of it and takes its place: because it is running, or so that whoever starts it finds it
+//! as it was or as it is to be.
 
 use std::ffi::OsStr;
-use std::fs::{File, Metadata, Permissions};
+use std::fs::{File, Permissions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
@@ -16,30 +17,28 @@ use crate::system::trust::give;
 pub(super) struct Copy(Temporary);
 
 impl Copy {
-    /// Copies content, holes included, owner, mode, times and extended attributes (access control lists and capabilities are
-    /// some) of `file`, which is called `name` in `directory`.
-    pub(super) fn of(
-        file: &File,
-        directory: &Directory,
-        name: &OsStr,
-        metadata: &Metadata,
-    ) -> io::Result<Self> {
+    /// Copies the content of `file`, holes included, which is called `name` in `directory`. Until it is [complete](Self::complete),
+    /// nobody else may open it.
+    pub(super) fn of(file: &File, directory: &Directory, name: &OsStr) -> io::Result<Self> {
         let copy = directory.temporary(copy_name(name))?;
-        let output = copy.file();
-        copy_content(file, output, metadata.len())?;
-        let owner = (metadata.uid(), metadata.gid());
+        copy_content(file, copy.file(), file.metadata()?.len())?;
+        Ok(Self(copy))
+    }
+
+    /// Gives it the extended attributes of `file` (access control lists and capabilities are some), owner and mode.
+    pub(super) fn complete(&self, file: &File, owner: (u32, u32), mode: u32) -> io::Result<()> {
+        let output = self.file();
         let now = output.metadata()?;
         if (now.uid(), now.gid()) != owner {
             give(output, owner.0, owner.1)?;
         }
-        output.set_permissions(Permissions::from_mode(metadata.mode() & 0o7777))?;
+        output.set_permissions(Permissions::from_mode(mode))?;
         for name in file.list_xattr()? {
             if let Some(value) = file.get_xattr(&name)? {
                 output.set_xattr(&name, &value)?;
             }
         }
-        output.set_modified(metadata.modified()?)?;
-        Ok(Self(copy))
+        Ok(())
     }
 
     pub(super) fn file(&self) -> &File {
@@ -48,7 +47,7 @@ impl Copy {
 
     /// Renames it to `name`, and is the file there from now on.
     pub(super) fn replace(self, name: &OsStr) -> io::Result<File> {
-        self.0.replace(name)
+        self.0.replace_program(name)
     }
 }
 

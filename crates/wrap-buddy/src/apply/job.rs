@@ -1,6 +1,6 @@
 //! One file while it is worked on.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
@@ -16,13 +16,15 @@ use xattr::FileExt as _;
 
 use super::copy::Copy;
 use super::places::Place;
+use super::running::Running;
 use super::{Options, Stopped, link_directory, sidecar_file};
-use crate::plan::restore::Restoration;
+use crate::plan::restore::{Interim, Restoration};
 use crate::plan::{FileEdit, Plan};
 use crate::state::found_sidecar::FoundSidecar;
 use crate::system::directory::Directory;
 use crate::system::lock;
 use crate::system::privilege::CAPABILITY;
+use crate::system::sidecar_path::{interim_sidecar_name, new_sidecar_name};
 use crate::system::trust::{Ownership, Rights, Writer};
 use crate::system::workers::Stop;
 use elf_file::io_reason;
@@ -51,11 +53,15 @@ pub(super) struct Target<'a> {
     /// Device and inode, and how many names it has.
     pub(super) inode: (u64, u64, u64),
     file_len: u64,
+    /// What is taken back before.
+    undo: &'a [FileEdit],
     edits: &'a [FileEdit],
     /// What has to stand there for the plan to hold.
     expected: &'a [FileEdit],
     /// Whether any byte of it changes, and not only what lies beside it.
     pub(super) changes: bool,
+    /// Whether it works now with other settings, so that it is changed at once or not at all.
+    replaces: bool,
 }
 
 impl<'a> Target<'a> {
@@ -65,6 +71,7 @@ impl<'a> Target<'a> {
             path: &plan.path,
             inode: plan.inode,
             file_len: plan.file_len,
+            undo: &plan.undo_first,
             edits: &plan.edits,
             expected: if undone {
                 &plan.undo_first
@@ -76,6 +83,7 @@ impl<'a> Target<'a> {
                 .iter()
                 .chain(&plan.edits)
                 .any(FileEdit::is_due),
+            replaces: plan.replaces(),
         }
     }
 
@@ -84,9 +92,11 @@ impl<'a> Target<'a> {
             path: &restoration.path,
             inode: restoration.inode,
             file_len: restoration.file_len,
+            undo: &[],
             edits: &restoration.edits,
             expected: &restoration.edits,
             changes: restoration.edits.iter().any(FileEdit::is_due),
+            replaces: false,
         }
     }
 
@@ -115,12 +125,21 @@ impl<'a> Target<'a> {
 
     /// Opens the file as far as it has to be. One of which no byte changes is never opened for writing: while it is, the kernel
     /// starts it for nobody, and while it runs, it cannot be.
-    fn open(&self, place: &Place, rights: Rights) -> io::Result<Opened> {
+    fn open(&self, place: &Place, rights: Rights, running: &Running) -> io::Result<Opened> {
         let directory = &place.directory;
-        match self.changes {
-            true => open_for_writing(directory, self, rights),
-            false => open_for_reading(directory, self.name()).map(|opened| self.opened(opened)),
+        let (device, inode, _) = self.inode;
+        match (self.changes, self.replaces) {
+            (false, _) => {}
+            (true, false) => return open_for_writing(directory, self, rights),
+            (true, true) if is_sealed(directory, self.name()) => {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
+            (true, true) if running.has((device, inode)) => {
+                return Err(io::ErrorKind::ExecutableFileBusy.into());
+            }
+            (true, true) => {}
         }
+        open_for_reading(directory, self.name()).map(|opened| self.opened(opened))
     }
 
     fn opened(&self, (file, metadata): (File, Metadata)) -> Opened {
@@ -165,6 +184,10 @@ pub(super) struct Job<'a> {
     pub(super) file: File,
     /// What is written to instead, and takes the file's place at the end.
     copy: Option<Copy>,
+    /// What a copy has taken the place of.
+    replaced: Option<File>,
+    /// Its user and group.
+    owner: (u32, u32),
     /// Mode to put back at the end.
     mode: u32,
     capability: Option<Vec<u8>>,
@@ -172,6 +195,10 @@ pub(super) struct Job<'a> {
     begun: bool,
     /// What this run did to the sidecar.
     sidecar: Written<'a>,
+    /// Whether it wrote one that has another name for the time being.
+    interim: bool,
+    /// What there is to say of it in the end.
+    notes: Vec<String>,
     /// What this run created of the links.
     new_links: link_directory::Made,
     /// Which edits were written, what stood there included.
@@ -183,13 +210,14 @@ impl<'a> Job<'a> {
         target: Target<'a>,
         place: &'a Place,
         options: Options,
+        running: &Running,
         stop: Option<&Stop<'_>>,
     ) -> Result<Self> {
         if stop.is_some_and(|stop| stop()) {
             bail!(Stopped);
         }
         let rights = place.rights(target.name())?;
-        let (opened, busy) = match target.open(place, rights) {
+        let (opened, busy) = match target.open(place, rights, running) {
             Err(error) if options.replace && error.kind() == io::ErrorKind::ExecutableFileBusy => {
                 let file = place.directory.file(target.name(), OFlag::O_RDONLY);
                 (file.map(|opened| target.opened(opened)), true)
@@ -211,15 +239,25 @@ impl<'a> Job<'a> {
             mode: lifted.unwrap_or(metadata.mode()),
             capability: file.get_xattr(CAPABILITY).ok().flatten(),
             begun: false,
+            owner: (metadata.uid(), metadata.gid()),
             sidecar: Written::Nothing,
+            interim: false,
+            notes: Vec::new(),
             new_links: link_directory::Made::default(),
             file,
             copy: None,
+            replaced: None,
             written: Vec::new(),
         };
-        let ready = job.check(&metadata, is_meant).and_then(|()| match busy {
-            true => job.work_on_a_copy(&metadata),
-            false => Ok(()),
+        let ready = job.check(&metadata, is_meant).and_then(|()| {
+            if !busy && !target.replaces {
+                return Ok(());
+            }
+            match job.work_on_a_copy(&metadata) {
+                // By way of the original.
+                Err(_) if !busy => job.work_on_the_file(),
+                copied => copied,
+            }
         });
         match ready {
             Ok(()) => Ok(job),
@@ -280,18 +318,53 @@ impl<'a> Job<'a> {
             bail!(has_other_names());
         }
         let acting = self.rights.directory.act();
-        let copy = acting
-            .and_then(|_acting| {
-                Copy::of(
-                    &self.file,
-                    &self.place.directory,
-                    self.target.name(),
-                    metadata,
-                )
-            })
-            .map_err(|error| anyhow!("cannot be copied: {}", io_reason(&error)));
-        self.copy = Some(copy?);
+        let copy = acting.and_then(|_acting| {
+            let copy = Copy::of(&self.file, &self.place.directory, self.target.name())?;
+            // Found out now: later it would be too late for another way.
+            copy.complete(&self.file, self.owner, self.mode & MODE)?;
+            Ok(copy)
+        });
+        self.copy = Some(copy.map_err(|error| cannot_be_copied(&error))?);
         Ok(())
+    }
+
+    /// Opens the file itself for writing, after all.
+    fn work_on_the_file(&mut self) -> Result<()> {
+        let directory = &self.place.directory;
+        let opened = open_for_writing(directory, &self.target, self.rights);
+        let opened = opened.map_err(|error| cannot_be_written(&self.target, directory, &error))?;
+        self.mode = opened.lifted.unwrap_or(opened.metadata.mode());
+        // The lock of the other handle goes with that.
+        self.file = opened.file;
+        self.check(&opened.metadata, opened.is_meant)
+    }
+
+    /// Makes the copy what the file is to be, with `slot` as its stub if that is not the planned one.
+    pub(super) fn write_copy(&mut self, slot: Option<&[u8]>) -> Result<()> {
+        let Some(copy) = &self.copy else {
+            return Ok(());
+        };
+        let edits = self.target.undo.iter().chain(self.target.edits);
+        let write = || {
+            let _acting = self.rights.directory.act()?;
+            for edit in edits {
+                let is_slot = edit.kind == EditKind::Slot && self.target.edits.contains(edit);
+                let bytes = slot.filter(|_| is_slot).unwrap_or(&edit.after);
+                copy.file().write_all_at(bytes, edit.offset)?;
+            }
+            // Writing took set-id bits and capabilities.
+            copy.complete(&self.file, self.owner, self.mode & MODE)
+        };
+        write().map_err(|error| cannot_be_written(&self.target, &self.place.directory, &error))
+    }
+
+    /// Makes another copy, with the stub that is planned, of a program with one for the time being.
+    pub(super) fn copy_again(&mut self) -> Result<()> {
+        let acting = self.rights.directory.act();
+        let copy = acting
+            .and_then(|_acting| Copy::of(&self.file, &self.place.directory, self.target.name()));
+        self.copy = Some(copy.map_err(|error| cannot_be_copied(&error))?);
+        self.write_copy(None)
     }
 
     /// What is written to.
@@ -299,7 +372,21 @@ impl<'a> Job<'a> {
         self.copy.as_ref().map_or(&self.file, Copy::file)
     }
 
+    /// Writes the sidecar: under another name where that with its own is in use until a copy has taken the place of the file.
     pub(super) fn write_sidecar(&mut self, plan: &'a Plan, durable: bool) -> Result<()> {
+        if !self.replaces() || !plan.sidecar_in_use {
+            return self.write_usual_sidecar(plan, durable);
+        }
+        let written = self.rights.directory.act().and_then(|_acting| {
+            let content = self.sidecar_content(plan, &plan.sidecar);
+            let directory = &self.place.directory;
+            sidecar_file::write(directory, &self.interim(), self.fresh(), &content, durable)
+        });
+        self.interim = written.is_ok();
+        written.map_err(|error| sidecar_cannot_be_written(plan, &error))
+    }
+
+    pub(super) fn write_usual_sidecar(&mut self, plan: &'a Plan, durable: bool) -> Result<()> {
         let written = self.rights.directory.act().and_then(|_acting| {
             let name = plan.sidecar_path.file_name().unwrap_or_default();
             let directory = &self.place.directory;
@@ -308,20 +395,49 @@ impl<'a> Job<'a> {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     // What is put back if a later step fails has to be a sidecar, too.
                     let old = FoundSidecar::in_directory(directory, name, plan.arch.class)?;
-                    sidecar_file::replace(directory, name, &content, durable)
+                    sidecar_file::replace(directory, name, self.fresh(), &content, durable)
                         .map(|()| Written::Over(plan, old))
                 }
                 created => created.map(|()| Written::New(name)),
             }
         });
-        self.sidecar = written.map_err(|error| {
+        self.sidecar = written.map_err(|error| sidecar_cannot_be_written(plan, &error))?;
+        Ok(())
+    }
+
+    /// Has the sidecar in use get its usual name too, before anything is written to the file that uses it.
+    pub(super) fn settle_sidecar(&self, settle: Option<&Interim>) -> Result<()> {
+        let Some(settle) = settle.filter(|_| self.copy.is_none()) else {
+            return Ok(());
+        };
+        let content = sidecar_file::Content {
+            bytes: &settle.bytes,
+            mode: 0o644,
+            owner: Some(self.owner),
+            modified: settle.modified,
+        };
+        let name = settle.usual.file_name().unwrap_or_default();
+        let directory = &self.place.directory;
+        let settled = self.rights.directory.act().and_then(|_acting| {
+            sidecar_file::write(directory, name, self.fresh(), &content, true)?;
+            directory.sync()
+        });
+        settled.map_err(|error| {
+            let path = settle.usual.display();
             anyhow!(
-                "its sidecar {} cannot be written: {}",
-                plan.sidecar_path.display(),
+                "its sidecar {path} cannot be written: {}",
                 io_reason(&error)
             )
-        })?;
-        Ok(())
+        })
+    }
+
+    fn interim(&self) -> OsString {
+        interim_sidecar_name(self.target.name())
+    }
+
+    /// What its sidecar is called until it takes the place of another one.
+    fn fresh(&self) -> OsString {
+        new_sidecar_name(self.target.name())
     }
 
     fn sidecar_content<'c>(&self, plan: &Plan, bytes: &'c [u8]) -> sidecar_file::Content<'c> {
@@ -402,20 +518,38 @@ impl<'a> Job<'a> {
         self.copy.is_some()
     }
 
+    /// Whether that is so, and the file works now with other settings.
+    pub(super) fn replaces(&self) -> bool {
+        self.copy.is_some() && self.target.replaces
+    }
+
+    /// Whether its sidecar has another name for the time being.
+    pub(super) fn has_interim_sidecar(&self) -> bool {
+        self.interim
+    }
+
+    /// The file that a copy has taken the place of last.
+    pub(super) fn replaced(&self) -> Option<&File> {
+        self.replaced.as_ref()
+    }
+
     /// Puts the copy, if there is one, where the file is.
     pub(super) fn take_place(&mut self) -> Result<()> {
         let Some(copy) = self.copy.take() else {
             return Ok(());
         };
         let acting = self.rights.directory.act();
-        self.file = acting
+        let file = acting
             .and_then(|_acting| copy.replace(self.target.name()))
             .map_err(|error| anyhow!("cannot be replaced: {}", io_reason(&error)))?;
+        self.replaced = Some(std::mem::replace(&mut self.file, file));
         Ok(())
     }
 
     /// Leaves the file as it was found, as far as that is still possible.
     pub(super) fn undo(&mut self) {
+        // What is there by now goes with the sidecar that has another name.
+        self.copy = None;
         // A stub only goes with its own sidecar: where that is gone, the original is left, which goes with none.
         let old_sidecar = match &self.sidecar {
             Written::Over(plan, old) => {
@@ -424,13 +558,14 @@ impl<'a> Job<'a> {
                 let acting = self.rights.directory.act();
                 acting
                     .and_then(|_acting| {
-                        sidecar_file::write(&self.place.directory, name, &content, true)
+                        let directory = &self.place.directory;
+                        sidecar_file::write(directory, name, self.fresh(), &content, true)
                     })
                     .is_ok()
             }
             Written::Nothing | Written::New(_) => true,
         };
-        let mut whole = true;
+        let mut whole = self.replaced.is_none() || old_sidecar && self.put_back().is_ok();
         if !self.written.is_empty() {
             let acting = self.rights.file.act();
             whole &= acting.is_ok();
@@ -449,8 +584,26 @@ impl<'a> Job<'a> {
             if let Written::New(sidecar) = self.sidecar {
                 let _ = self.place.directory.remove_file(sidecar);
             }
+            if self.interim {
+                let _ = self.place.directory.remove_file(&self.interim());
+            }
         }
         self.put_back_mode();
+    }
+
+    /// Puts a copy of the file that was replaced where that was.
+    fn put_back(&mut self) -> io::Result<()> {
+        let Some(original) = self.replaced.take() else {
+            return Ok(());
+        };
+        let _acting = self.rights.directory.act()?;
+        let name = self.target.name();
+        let copy = Copy::of(&original, &self.place.directory, name)?;
+        copy.complete(&original, self.owner, self.mode & MODE)?;
+        copy.file().set_modified(original.metadata()?.modified()?)?;
+        copy.file().sync_data()?;
+        self.file = copy.replace(name)?;
+        Ok(())
     }
 
     /// Removes what is of no use any more beside the file, and says what cannot be removed.
@@ -467,10 +620,32 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Puts back what writing took from the file, with `modified` as its time of modification, and says what could not be put
-    /// back.
-    pub(super) fn finish(mut self, modified: Option<SystemTime>) -> Vec<String> {
-        let mut notes = Vec::new();
+    /// Removes the sidecar that had another name for the time being.
+    pub(super) fn remove_interim_sidecar(&self) {
+        if self.interim
+            && let Ok(_acting) = self.rights.directory.act()
+        {
+            let _ = self.place.directory.remove_file(&self.interim());
+        }
+    }
+
+    /// Gives it `modified` as its time of modification.
+    pub(super) fn set_time(&mut self, modified: Option<SystemTime>) {
+        let Some(modified) = modified else {
+            return;
+        };
+        let acting = self.rights.file.act();
+        if let Err(error) = acting.and_then(|_acting| self.output().set_modified(modified)) {
+            self.notes.push(format!(
+                "its time of modification cannot be set back: {}",
+                io_reason(&error)
+            ));
+        }
+    }
+
+    /// Puts back what else writing took from the file, and says what could not be put back.
+    pub(super) fn finish(mut self) -> Vec<String> {
+        let mut notes = std::mem::take(&mut self.notes);
         let acting = self.rights.file.act();
         if let Some(capability) = self.capability.take() {
             let lost = self.file.get_xattr(CAPABILITY).ok().flatten() != Some(capability.clone());
@@ -482,14 +657,6 @@ impl<'a> Job<'a> {
             notes.push(format!(
                 "its mode was {:o}: set it again with chmod",
                 self.mode & MODE
-            ));
-        }
-        if let Some(modified) = modified
-            && let Err(error) = self.file.set_modified(modified)
-        {
-            notes.push(format!(
-                "its time of modification cannot be set back: {}",
-                io_reason(&error)
             ));
         }
         drop(acting);
@@ -512,6 +679,15 @@ impl<'a> Job<'a> {
         let mode = Permissions::from_mode(self.mode & MODE);
         same || self.file.set_permissions(mode).is_ok()
     }
+}
+
+fn cannot_be_copied(error: &io::Error) -> anyhow::Error {
+    anyhow!("cannot be copied: {}", io_reason(error))
+}
+
+fn sidecar_cannot_be_written(plan: &Plan, error: &io::Error) -> anyhow::Error {
+    let path = plan.sidecar_path.display();
+    anyhow!("its sidecar {path} cannot be written: {}", io_reason(error))
 }
 
 /// Why a running program is not replaced by a copy.
@@ -651,9 +827,11 @@ mod tests {
                 path: &path,
                 inode: (metadata.dev(), inode, 1),
                 file_len: 1,
+                undo: &[],
                 edits: &[],
                 expected: &[],
                 changes: true,
+                replaces: false,
             };
             open_for_writing(&directory, &target, rights)
         };

@@ -110,7 +110,7 @@ pub(super) fn remove(unused: &[PathBuf], file: &Path, place: &Place) -> Vec<Stri
                 }
             }
             false if is_links_name(name) => {
-                place.directory.remove_directory(name).map_err(not_followed)
+                remove_directory(&place.directory, name).map_err(not_followed)
             }
             false => place.directory.remove_file(name),
         };
@@ -119,6 +119,16 @@ pub(super) fn remove(unused: &[PathBuf], file: &Path, place: &Place) -> Vec<Stri
         }
     }
     failed
+}
+
+fn remove_directory(above: &Directory, name: &OsStr) -> io::Result<bool> {
+    match above.remove_directory(name) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+            above.subdirectory(name)?.remove_fresh_symlink()?;
+            above.remove_directory(name)
+        }
+        removed => removed,
+    }
 }
 
 /// Removes a link such as this tool makes: to a file of that name. Who can write the sidecar says which, but not what is removed.

@@ -4,12 +4,15 @@
 //! strings; what makes it count last, PT_INTERP and .dynamic. Each step is on disk before the next begins, so that a file that
 //! was stopped at any point works as before or as planned, and the next run completes it. The last one is waited for only where
 //! something relies on it: a copy that takes the place of the file, links that are removed.
+//!
+//! A file that works already, with other settings, is replaced by a copy that has all of this, and its sidecar after it: see `settle`.
 
 mod copy;
 mod job;
 mod link_directory;
 mod places;
 mod rehearsal;
+mod running;
 mod sidecar_file;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,11 +33,13 @@ use crate::plan::restore::Restoration;
 use crate::state::loaders::Install;
 use crate::system::directory::Directory;
 use crate::system::open_files;
+use crate::system::sidecar_path::new_sidecar_name;
 use crate::system::workers::{Crew, Stop};
 use elf_file::io_reason;
 use job::{Job, Target};
 use places::{Place, Places, parent};
 use rehearsal::Rehearsal;
+use running::{Running, await_starts};
 
 /// Programs worked on at a time, where the limit of open files allows it: each holds one, and fewer batches are fewer
 /// syncs.
@@ -118,7 +123,7 @@ fn write_loader(install: &Install) -> Result<()> {
             };
             let directory = Directory::open(&fs::canonicalize(above)?)?;
             let name = install.path.file_name().unwrap_or_default();
-            sidecar_file::write(&directory, name, &content, true)?;
+            sidecar_file::write(&directory, name, new_sidecar_name(name), &content, true)?;
             directory.sync()
         })
         .map_err(|error| {
@@ -169,29 +174,15 @@ fn apply_batch(
 ) -> Vec<Result<Vec<String>>> {
     let few = plans.len() <= FEW;
     let mut places = Places::of(plans.iter().map(|plan| plan.path.as_path()), options);
+    let running = Running::default();
     let mut jobs = crew.map(plans, |&plan| {
         let place = places.of_file(&plan.path)?;
-        let job = Job::open(Target::of_plan(plan), place, options, stop)?;
+        let job = Job::open(Target::of_plan(plan), place, options, &running, stop)?;
         Ok((plan, job))
     });
-    // A stub of other settings goes first, the other way round, and leaves the original for as long as nothing else is there. Its
-    // sidecar is replaced only then: where a changed copy is to take the place of the file, the original does so first.
-    if plans.iter().any(|plan| !plan.undo_first.is_empty()) {
-        for pass in UNDOING {
-            step(&mut jobs, Some(crew), |plan, job| {
-                if !plan.undo_first.is_empty() {
-                    job.begin(stop)?;
-                }
-                job.write(&plan.undo_first, |kind| pass.is_due(kind, plan.undo_legacy))
-            });
-            sync(&mut jobs, few, |_, job| job.sync_file());
-        }
-        step(&mut jobs, None, |plan, job| {
-            match plan.undo_first.as_slice() {
-                [] => Ok(()),
-                _ => job.take_place(),
-            }
-        });
+    let is_taken_back = |plan: &Plan, job: &Job<'_>| plan.replaces() && !job.is_on_a_copy();
+    if any(&jobs, is_taken_back) {
+        take_back(&mut jobs, crew, few, stop);
     }
     step_by_directory(&mut jobs, crew, |plan, job| {
         job.begin(stop)?;
@@ -199,28 +190,111 @@ fn apply_batch(
     });
     step(&mut jobs, None, |plan, job| job.make_links(plan, few));
     sync(&mut jobs, few, |_, job| job.sync_directory());
-    step(&mut jobs, Some(crew), |_, job| {
-        job.write_edits(is_preparation)
+    step(&mut jobs, Some(crew), |plan, job| {
+        match (job.is_on_a_copy(), plan.stub()) {
+            (false, _) => job.write_edits(is_preparation),
+            (true, Some(stub)) if job.has_interim_sidecar() => job.write_copy(Some(&stub.interim)),
+            (true, _) => job.write_copy(None),
+        }
     });
     sync(&mut jobs, few, |_, job| job.sync_file());
     // The file is as planned from here on, and after a crash of the system as it was until the system has written this.
-    step(&mut jobs, Some(crew), |_, job| job.write_edits(is_decisive));
-    let is_last = jobs
-        .iter()
-        .flatten()
-        .all(|(plan, job)| !job.is_on_a_copy() && unused_links(plan).is_empty());
-    if !is_last {
+    step(&mut jobs, Some(crew), |_, job| match job.is_on_a_copy() {
+        true => Ok(()),
+        false => job.write_edits(is_decisive),
+    });
+    if any(&jobs, |plan, job| {
+        !job.is_on_a_copy() && !unused_links(plan).is_empty()
+    }) {
         sync(&mut jobs, few, |_, job| job.sync_file());
     }
     step(&mut jobs, None, |_, job| job.take_place());
+    let mut is_settled = true;
+    if any(&jobs, |plan, job| {
+        plan.replaces() && job.replaced().is_some()
+    }) {
+        is_settled = settle(&mut jobs, crew, few);
+    }
     let finished = crew.take(jobs, |job| {
         let (plan, job) = job?;
-        let mut notes = job.remove(unused_links(plan));
-        notes.extend(job.finish(None));
+        let mut notes = Vec::new();
+        if is_settled {
+            notes.extend(job.remove(unused_links(plan)));
+            notes.extend(job.remove(&plan.leftovers));
+            job.remove_interim_sidecar();
+        }
+        notes.extend(job.finish());
         Ok(notes)
     });
     places.put_back();
     finished
+}
+
+fn any(jobs: &[Result<(&Plan, Job<'_>)>], is_such: impl Fn(&Plan, &Job<'_>) -> bool) -> bool {
+    jobs.iter().flatten().any(|(plan, job)| is_such(plan, job))
+}
+
+/// Where no copy can be made, what other settings have put into a file goes first, the other way round, and leaves the original for
+/// as long as nothing else is there. Its sidecar is replaced only then: a stub only goes with its own.
+fn take_back<'j>(
+    jobs: &mut [Result<(&'j Plan, Job<'j>)>],
+    crew: &Crew,
+    few: bool,
+    stop: Option<&Stop<'_>>,
+) {
+    for pass in UNDOING {
+        step(jobs, Some(crew), |plan, job| {
+            if !plan.replaces() || job.is_on_a_copy() {
+                return Ok(());
+            }
+            job.begin(stop)?;
+            if matches!(pass, Undoing::First) {
+                job.settle_sidecar(plan.settle.as_ref())?;
+            }
+            job.write(&plan.undo_first, |kind| pass.is_due(kind, plan.undo_legacy))
+        });
+        sync(jobs, few, |_, job| job.sync_file());
+    }
+}
+
+/// Has the sidecars of files that were replaced get their usual names, now that the ones which had these are not in use any more: they
+/// are written once more, and stubs name them then. Whoever is starting a program meanwhile has its sidecar all the time. Says
+/// whether all this is on disk, so that what was in use until now can go.
+fn settle<'j>(jobs: &mut [Result<(&'j Plan, Job<'j>)>], crew: &Crew, few: bool) -> bool {
+    let had_links = any(jobs, |plan, _| !unused_links(plan).is_empty());
+    let replaced = jobs.iter().flatten().filter_map(|(_, job)| job.replaced());
+    await_starts(replaced, had_links);
+    if !any(jobs, |_, job| job.has_interim_sidecar()) {
+        return sync_directories(jobs);
+    }
+    sync(jobs, few, |_, job| job.sync_directory());
+    step_by_directory(jobs, crew, |plan, job| match job.has_interim_sidecar() {
+        true => job.write_usual_sidecar(plan, few),
+        false => Ok(()),
+    });
+    sync(jobs, few, |_, job| job.sync_directory());
+    step(jobs, Some(crew), |plan, job| {
+        match job.has_interim_sidecar() && plan.stub().is_some() {
+            true => job.copy_again(),
+            false => Ok(()),
+        }
+    });
+    sync(jobs, few, |_, job| match job.is_on_a_copy() {
+        true => job.sync_file(),
+        false => Ok(()),
+    });
+    step(jobs, None, |_, job| job.take_place());
+    let replaced = jobs.iter().flatten().filter_map(|(_, job)| job.replaced());
+    await_starts(replaced, false);
+    sync_directories(jobs)
+}
+
+/// Whether the names in all directories are on disk: nothing is taken back if not.
+fn sync_directories(jobs: &[Result<(&Plan, Job<'_>)>]) -> bool {
+    let mut seen = BTreeSet::new();
+    let jobs = jobs.iter().flatten();
+    let mut directories = jobs.filter(|(plan, _)| seen.insert(parent(&plan.path)));
+    directories.all(|(_, job)| job.sync_directory().is_ok())
 }
 
 /// Links of an earlier run that nothing looks for any more once `plan` is carried out.
@@ -288,23 +362,38 @@ fn restore_batch(
         .iter()
         .map(|restoration| restoration.path.as_path());
     let mut places = Places::of(paths, options);
+    let running = Running::default();
     let mut jobs = crew.map(restorations, |&restoration| {
         let place = places.of_file(&restoration.path)?;
-        let job = Job::open(Target::of_restoration(restoration), place, options, stop)?;
+        let target = Target::of_restoration(restoration);
+        let job = Job::open(target, place, options, &running, stop)?;
         Ok((restoration, job))
     });
     for pass in UNDOING {
         step(&mut jobs, Some(crew), |restoration, job| {
             job.begin(stop)?;
-            job.write_edits(|kind| pass.is_due(kind, restoration.legacy))
+            match (job.is_on_a_copy(), pass) {
+                (true, Undoing::First) => job.write_copy(None),
+                (true, Undoing::Then) => Ok(()),
+                (false, _) => {
+                    if matches!(pass, Undoing::First) {
+                        job.settle_sidecar(restoration.settle.as_ref())?;
+                    }
+                    job.write_edits(|kind| pass.is_due(kind, restoration.legacy))
+                }
+            }
         });
         sync(&mut jobs, few, |_, job| job.sync_file());
     }
-    step(&mut jobs, None, |_, job| job.take_place());
+    // The sidecar, which says when that was, goes then.
+    step(&mut jobs, None, |restoration, job| {
+        job.set_time(restoration.modified);
+        job.take_place()
+    });
     let finished = crew.take(jobs, |job| {
         let (restoration, job) = job?;
         let mut notes = job.remove(&restoration.remove);
-        notes.extend(job.finish(restoration.modified));
+        notes.extend(job.finish());
         Ok(notes)
     });
     places.put_back();

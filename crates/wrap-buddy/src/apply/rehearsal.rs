@@ -1,12 +1,10 @@
 //! What carrying out plans would be refused for, found out without writing anything.
 
-use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::fs::{self, Metadata};
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::OnceLock;
 
 use anyhow::{Result, anyhow, bail};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
@@ -17,6 +15,7 @@ use super::job::{
     MODE_WRITE, Target, cannot_be_written, has_other_names, is_sealed, open_for_reading,
 };
 use super::places::{Place, parent};
+use super::running::Running;
 use crate::plan::Plan;
 use crate::plan::restore::Restoration;
 use crate::system::directory::Directory;
@@ -26,15 +25,14 @@ use elf_file::io_reason;
 /// What is known of the system, looked up when it is needed.
 pub(super) struct Rehearsal {
     options: Options,
-    /// Device and inode of each program that runs.
-    running: OnceLock<HashSet<(u64, u64)>>,
+    running: Running,
 }
 
 impl Rehearsal {
     pub(super) fn new(options: Options) -> Self {
         Self {
             options,
-            running: OnceLock::new(),
+            running: Running::default(),
         }
     }
 
@@ -98,7 +96,7 @@ impl Rehearsal {
         }
         may_write(place, target.name(), rights, &metadata).map_err(refused)?;
         let (device, inode, names) = target.inode;
-        let is_running = self.running.get_or_init(running).contains(&(device, inode));
+        let is_running = self.running.has((device, inode));
         if is_running && !self.options.replace {
             return Err(refused(io::ErrorKind::ExecutableFileBusy.into()));
         }
@@ -157,15 +155,4 @@ fn lifted(
         true => Ok(()),
         false => Err(error),
     }
-}
-
-/// The programs that run, as far as this user may see: the kernel lets nobody write to these (ETXTBSY). To open them for writing
-/// would tell for sure, but while a program is open for writing nobody can start it.
-fn running() -> HashSet<(u64, u64)> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let programs = processes.filter_map(|process| {
-        let program = fs::metadata(process.path().join("exe")).ok()?;
-        Some((program.dev(), program.ino()))
-    });
-    programs.collect()
 }

@@ -1,10 +1,9 @@
 //! Writes a small file in one go: whoever opens it sees all of it, or what was there before.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
 use std::time::SystemTime;
 
 use sidecar::ownership::BY_GROUP;
@@ -24,16 +23,18 @@ pub(super) struct Content<'a> {
     pub modified: Option<SystemTime>,
 }
 
-/// Writes `content` to the file called `name`, whether something is there already or not. With `durable` it is on disk.
+/// Writes `content` to the file called `name`, whether something is there already or not. With `durable` it is on disk. `fresh`: what
+/// it is called at first if something is there.
 pub(super) fn write(
     directory: &Directory,
     name: &OsStr,
+    fresh: OsString,
     content: &Content<'_>,
     durable: bool,
 ) -> io::Result<()> {
     match create(directory, name, content, durable) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            replace(directory, name, content, durable)
+            replace(directory, name, fresh, content, durable)
         }
         created => created,
     }
@@ -57,11 +58,11 @@ pub(super) fn create(
 pub(super) fn replace(
     directory: &Directory,
     name: &OsStr,
+    fresh: OsString,
     content: &Content<'_>,
     durable: bool,
 ) -> io::Result<()> {
-    let fresh = Path::new(name).with_extension("wrapbuddy-new");
-    let fresh = directory.temporary(fresh.into_os_string())?;
+    let fresh = directory.temporary(fresh)?;
     fill(fresh.file(), content, durable)?;
     fresh.replace(name).map(drop)
 }
@@ -116,7 +117,7 @@ mod tests {
                 owner: None,
                 modified: Some(modified),
             };
-            write(&directory, OsStr::new("file"), &wanted, true).unwrap();
+            write(&directory, OsStr::new("file"), "new".into(), &wanted, true).unwrap();
             assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), modified);
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
             assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o666);
@@ -134,7 +135,16 @@ mod tests {
             owner: None,
             modified: None,
         };
-        assert!(write(&directory, OsStr::new("file"), &content, false).is_err());
+        assert!(
+            write(
+                &directory,
+                OsStr::new("file"),
+                "new".into(),
+                &content,
+                false
+            )
+            .is_err()
+        );
         assert_eq!(fs::read_dir(above.path()).unwrap().count(), 1);
     }
 }

@@ -12,11 +12,12 @@ use object::elf;
 use sidecar::{Edit, EditKind, Id, InPlaceDraft, Written};
 
 use super::{
-    FileEdit, Plan, Style, Way, added, check_trusted, inode, join, modified, needed, search,
-    sidecar_owner, tool_version,
+    FileEdit, Plan, Style, Way, added, check_trusted, inode, is_sidecar_in_use, join, modified,
+    needed, search, sidecar_owner, tool_version,
 };
 use crate::plan::classify::Subject;
 use crate::plan::edits::{Changes, Ground, Visibility, Wanted, outside};
+use crate::plan::restore::{Interim, leftovers, links_there};
 use crate::plan::search::{Entry, Relative, Resolution, relative_file, search_path};
 use crate::state::identity::identity_in_place;
 use crate::state::prior::{self, Earlier};
@@ -104,6 +105,9 @@ struct Draft {
     sidecar: Vec<u8>,
     undo_first: Vec<FileEdit>,
     undo_legacy: bool,
+    sidecar_in_use: bool,
+    settle: Option<Interim>,
+    leftovers: Vec<PathBuf>,
     settings_changed: Vec<Change>,
     edits: Vec<FileEdit>,
     search: Vec<OsString>,
@@ -188,31 +192,44 @@ impl Draft {
             )?);
         }
         let earlier = earlier.as_deref();
+        let leftovers = earlier.map_or(Vec::new(), |_| leftovers(path));
         let mut unused = Vec::new();
         let mut undo_first = Vec::new();
         let undo_legacy = earlier.is_some_and(|earlier| earlier.way == prior::Way::Legacy);
         if let Some(earlier) = earlier {
-            if undo_legacy {
-                undo_first = FileEdit::undo_all(earlier, source)?;
-                for edit in &mut edits {
-                    edit.before.clone_from(&edit.original);
-                }
-            } else {
+            if earlier.rewritten {
                 take_back(earlier, &mut edits, source)?;
             }
-            unused = unused_links(earlier, &directory.join(links_name(name)), links.as_ref());
+            let there = links_there(path);
+            let has_directory = there.is_some();
+            let mut made = there.unwrap_or_default();
+            let recorded = earlier.links.iter().filter(|name| !made.contains(name));
+            let recorded: Vec<OsString> = recorded.cloned().collect();
+            made.extend(recorded);
+            let links_directory = directory.join(links_name(name));
+            unused = unused_links(&made, &links_directory, links.as_ref());
+            if links.is_none() && (has_directory || !unused.is_empty()) {
+                unused.push(links_directory);
+            }
         }
         // Strings first: until an entry points to one, it is nothing to anybody.
         edits.sort_by_key(|edit| edit.kind != EditKind::Text);
 
         let id = identity_in_place(elf, source)?;
         let sidecar = sidecar(elf, id, &edits, links.as_ref())?;
-        let settled = undo_first.is_empty()
+        let same = earlier.is_none_or(|earlier| earlier.sidecar == sidecar);
+        if let Some(earlier) = earlier.filter(|earlier| !same && !earlier.rewritten) {
+            undo_first = FileEdit::undo_all(earlier, source)?;
+            for edit in &mut edits {
+                edit.before.clone_from(&edit.original);
+            }
+        }
+        let settled = same
+            && earlier.is_some_and(is_sidecar_in_use)
             && edits.iter().all(|edit| !edit.is_due())
-            && earlier
-                .as_ref()
-                .is_some_and(|earlier| earlier.sidecar == sidecar)
-            && links.as_ref().is_none_or(Links::are_there);
+            && links.as_ref().is_none_or(Links::are_there)
+            && unused.is_empty()
+            && leftovers.is_empty();
         let own = elf.dynamic.as_ref();
         let settings = match told.is_empty() {
             true => own
@@ -257,6 +274,9 @@ impl Draft {
             sidecar,
             undo_first,
             undo_legacy,
+            sidecar_in_use: earlier.is_some_and(is_sidecar_in_use),
+            settle: earlier.and_then(|earlier| Interim::of(path, earlier)),
+            leftovers,
             settings_changed,
             edits,
             search: told,
@@ -286,6 +306,9 @@ impl Draft {
             modified: self.modified,
             undo_first: self.undo_first,
             undo_legacy: self.undo_legacy,
+            sidecar_in_use: self.sidecar_in_use,
+            settle: self.settle,
+            leftovers: self.leftovers,
             settings_changed: self.settings_changed,
             edits: self.edits,
             settled: self.settled,
@@ -447,39 +470,34 @@ impl Choice<'_> {
     }
 }
 
-/// What an earlier run made in `directory` and `links` does not have.
-fn unused_links(earlier: &Earlier, directory: &Path, links: Option<&Links>) -> Vec<PathBuf> {
+/// What earlier runs have `made` in `directory` and `links` does not have.
+fn unused_links(made: &[OsString], directory: &Path, links: Option<&Links>) -> Vec<PathBuf> {
     let kept = |name: &OsStr| {
         let links = links.iter().flat_map(|links| &links.links);
         links.into_iter().any(|(kept, _)| kept == name)
     };
-    let mut unused: Vec<PathBuf> = earlier
-        .links
+    let unused: Vec<PathBuf> = made
         .iter()
         // A name, whatever else the sidecar may say.
         .filter(|name| !kept(name) && Path::new(name).file_name() == Some(name))
         .map(|name| directory.join(name))
         .collect();
-    if links.is_none() && !unused.is_empty() {
-        unused.push(directory.to_owned());
-    }
     unused
 }
 
-/// Adds to `edits` what takes back those of an earlier run that are not made again. Of a file that was rewritten since, only
-/// what is still there.
+/// Adds to `edits` what takes back those of an earlier run that are not made again, as far as they are still there: the file was
+/// rewritten since.
 fn take_back(earlier: &Earlier, edits: &mut Vec<FileEdit>, source: &mut Source) -> Result<()> {
-    let rewritten = earlier.rewritten;
     let mut covered: Vec<Range<u64>> = edits.iter().map(range).collect();
     for edit in &earlier.edits {
         let range = edit.offset..edit.offset + edit.original.len() as u64;
-        if rewritten && range.end > source.file_len() {
+        if range.end > source.file_len() {
             continue;
         }
         for left in outside(range, &covered) {
             let original = source.read(left.start, left.end - left.start)?;
             let taken_back = FileEdit::new(edit.kind, left.start, original, source)?;
-            if taken_back.is_due() || !rewritten {
+            if taken_back.is_due() {
                 edits.push(taken_back);
                 covered.push(left);
             }

@@ -30,6 +30,7 @@ use std::time::SystemTime;
 use anyhow::{Result, anyhow, bail};
 use sidecar::{EditKind, Id, ToolVersion};
 
+use crate::plan::restore::Interim;
 use crate::plan::search::{Front, Relative, Resolution, relative_file, search_path};
 use crate::state::loaders::{Loader, Loaders};
 use crate::state::prior::{Earlier, PastEdit};
@@ -111,6 +112,12 @@ pub struct Plan {
     ///
     /// [`Restoration`]: crate::plan::restore::Restoration
     pub undo_legacy: bool,
+    /// Whether what is in the file now uses the sidecar at `sidecar_path`, or is recorded there: it stays until that is gone.
+    pub sidecar_in_use: bool,
+    /// The sidecar in use, where a stopped run has left that under another name.
+    pub settle: Option<Interim>,
+    /// What stopped runs have left next to the file.
+    pub leftovers: Vec<PathBuf>,
     /// Settings that are other ones than those of the run before.
     pub settings_changed: Vec<Change>,
     /// What changes in the file, in the order in which it is written.
@@ -151,6 +158,11 @@ impl Plan {
             Way::InPlace(plan) => Some(plan),
             Way::Stub(_) => None,
         }
+    }
+
+    /// Whether something else than the original is in the file, which other settings have put there.
+    pub fn replaces(&self) -> bool {
+        self.undo_first.iter().any(FileEdit::is_due)
     }
 
     /// Whether the file is a shared library.
@@ -281,11 +293,16 @@ fn sidecar_owner(privilege: Option<&Privilege>, metadata: &Metadata) -> (u32, u3
 
 /// When the file was last modified, before any run of this tool.
 fn modified(metadata: &Metadata, earlier: Option<&Earlier>) -> Result<SystemTime> {
-    let earlier = earlier.filter(|earlier| earlier.is_beside && earlier.keeps_time());
-    match earlier.and_then(|earlier| earlier.sidecar_modified) {
+    let earlier = earlier.filter(|earlier| earlier.is_beside);
+    match earlier.and_then(|earlier| earlier.original_time(metadata)) {
         Some(kept) => Ok(kept),
         None => Ok(metadata.modified()?),
     }
+}
+
+/// Whether what `earlier` has left in the file goes with the sidecar at the usual path.
+fn is_sidecar_in_use(earlier: &Earlier) -> bool {
+    earlier.is_beside && !earlier.is_interim && earlier.bytes_of.is_none()
 }
 
 /// The version of this tool.

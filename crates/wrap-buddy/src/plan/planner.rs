@@ -612,7 +612,9 @@ impl<'a> Desk<'a> {
         }
         let preloader = preloader::of(path);
         // The original bytes are in a sidecar that is of no use to the other way.
-        let in_place = match earlier {
+        let settled = subject.earlier.as_ref().filter(|one| !one.is_unfinished());
+        let settled = settled.map(|one| one.way);
+        let in_place = match settled {
             Some(Way::InPlace) => true,
             Some(Way::Stub) if self.strategy == Strategy::Inplace => {
                 let reason = "already wrapped, by a stub: restore it to edit it in place";
@@ -622,7 +624,7 @@ impl<'a> Desk<'a> {
             // Its stub is taken back before anything else is done.
             Some(Way::Legacy) | None => self.strategy != Strategy::Stub || preloader.is_some(),
         };
-        let or_stub = self.strategy != Strategy::Inplace && earlier != Some(Way::InPlace);
+        let or_stub = self.strategy != Strategy::Inplace && settled != Some(Way::InPlace);
         let mut style = self.style;
         let mut notes = Vec::new();
         if let Some(defaults) = &subject.defaults {

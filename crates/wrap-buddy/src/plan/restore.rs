@@ -1,5 +1,7 @@
 //! Decides how a file becomes what it was before any run: a [`Restoration`] is the inverse of a plan, and pure data.
 
+use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -7,7 +9,9 @@ use anyhow::Result;
 
 use crate::plan::{FileEdit, inode};
 use crate::state::prior::{Earlier, Progress, State, Way};
-use crate::system::sidecar_path::{links_name, sidecar_name};
+use crate::system::sidecar_path::{
+    copy_name, interim_sidecar_name, links_name, new_sidecar_name, sidecar_name,
+};
 use elf_file::Source;
 
 /// What makes a file the original again.
@@ -21,12 +25,62 @@ pub struct Restoration {
     pub file_len: u64,
     /// What changes in the file.
     pub edits: Vec<FileEdit>,
-    /// What is removed then: the sidecar, links and their directory, in this order.
+    /// What is removed then: what a run has left that was stopped, links and their directory, the sidecar, in this order.
     pub remove: Vec<PathBuf>,
+    /// The sidecar, if it has not got its usual name yet: it gets that before anything else is done.
+    pub settle: Option<Interim>,
     /// The time of modification it gets; none: that of now, because it is not known.
     pub modified: Option<SystemTime>,
     /// Whether the first wrap-buddy wrapped it: its sidecar describes a program without PT_INTERP only, which is put back last.
     pub legacy: bool,
+}
+
+/// A sidecar that a stopped run has left under the name it has until nothing uses the one before any more.
+#[derive(Clone, Debug)]
+pub struct Interim {
+    /// The usual path of the sidecar.
+    pub usual: PathBuf,
+    /// Its content.
+    pub bytes: Vec<u8>,
+    /// Its time of modification.
+    pub modified: Option<SystemTime>,
+}
+
+impl Interim {
+    /// If `earlier` has left such a one of the file at `path`.
+    pub fn of(path: &Path, earlier: &Earlier) -> Option<Self> {
+        (earlier.is_beside && earlier.is_interim).then(|| Self {
+            usual: path.with_file_name(sidecar_name(path.file_name().unwrap_or_default())),
+            bytes: earlier.sidecar.clone(),
+            modified: earlier.sidecar_modified,
+        })
+    }
+}
+
+/// What is next to the file at `path` because a run was stopped, and is of no use once another run is done.
+pub fn leftovers(path: &Path) -> Vec<PathBuf> {
+    let name = path.file_name().unwrap_or_default();
+    let names = [interim_sidecar_name, new_sidecar_name, copy_name];
+    let paths = names.map(|of| path.with_file_name(of(name)));
+    paths.into_iter().filter(|path| is_file(path)).collect()
+}
+
+/// Names of the links next to the file at `path`, whichever run has made them: one that was stopped may have recorded other ones. None
+/// is removed for its name alone. No list where there is no directory for them.
+pub fn links_there(path: &Path) -> Option<Vec<OsString>> {
+    let directory = path.with_file_name(links_name(path.file_name().unwrap_or_default()));
+    let entries = fs::read_dir(directory).ok()?.flatten();
+    let names = entries.filter_map(|entry| {
+        let target = fs::read_link(entry.path()).ok()?;
+        (target.file_name() == Some(&entry.file_name())).then(|| entry.file_name())
+    });
+    let mut names: Vec<OsString> = names.collect();
+    names.sort();
+    Some(names)
+}
+
+fn is_file(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|found| found.is_file())
 }
 
 /// Plans the restoration of the file at `path`, absolute, of which earlier runs have left `state`.
@@ -60,16 +114,23 @@ pub fn restoration(
 fn planned(path: &Path, earlier: &Earlier, source: &mut Source) -> Result<Restoration> {
     let edits = FileEdit::undo_all(earlier, source)?;
     let links = path.with_file_name(links_name(path.file_name().unwrap_or_default()));
-    let mut remove = Vec::new();
-    // What belongs to another name, or to the file this is a copy of, stays.
-    if earlier.is_beside {
-        remove.push(earlier.sidecar_path.clone());
-    }
-    let names = earlier.links.iter();
-    let names = names.filter(|name| Path::new(name).file_name() == Some(name));
-    remove.extend(names.map(|name| links.join(name)));
-    if !earlier.links.is_empty() {
+    let mut remove = leftovers(path);
+    let there = links_there(path);
+    let has_directory = there.is_some();
+    let mut names = there.unwrap_or_default();
+    let recorded = earlier.links.iter().filter(|name| !names.contains(name));
+    let recorded: Vec<OsString> = recorded.cloned().collect();
+    names.extend(recorded);
+    names.retain(|name| Path::new(name).file_name() == Some(name));
+    remove.extend(names.iter().map(|name| links.join(name)));
+    if has_directory || !names.is_empty() {
         remove.push(links);
+    }
+    // What belongs to another name, or to the file this is a copy of, stays.
+    let settle = Interim::of(path, earlier);
+    if earlier.is_beside {
+        let usual = settle.as_ref().map(|settle| settle.usual.clone());
+        remove.push(usual.unwrap_or_else(|| earlier.sidecar_path.clone()));
     }
     Ok(Restoration {
         path: path.to_owned(),
@@ -77,10 +138,8 @@ fn planned(path: &Path, earlier: &Earlier, source: &mut Source) -> Result<Restor
         file_len: source.file_len(),
         edits,
         remove,
-        modified: match earlier.keeps_time() {
-            true => earlier.sidecar_modified,
-            false => None,
-        },
+        settle,
+        modified: earlier.original_time(source.metadata()),
         legacy: earlier.way == Way::Legacy,
     })
 }
@@ -88,15 +147,15 @@ fn planned(path: &Path, earlier: &Earlier, source: &mut Source) -> Result<Restor
 /// A file that replaced itself is the original again, and its old sidecar of no use.
 fn stale(path: &Path, source: &mut Source) -> Option<Restoration> {
     let sidecar = path.with_file_name(sidecar_name(path.file_name()?));
-    let is_file = sidecar
-        .symlink_metadata()
-        .is_ok_and(|found| found.is_file());
-    is_file.then(|| Restoration {
+    let mut remove = leftovers(path);
+    remove.extend(is_file(&sidecar).then_some(sidecar));
+    (!remove.is_empty()).then(|| Restoration {
         path: path.to_owned(),
         inode: inode(source.metadata()),
         file_len: source.file_len(),
         edits: Vec::new(),
-        remove: vec![sidecar],
+        remove,
+        settle: None,
         modified: None,
         legacy: false,
     })

@@ -11,12 +11,13 @@ use sidecar::{Draft, Edit, EditKind, Flags, Id, Sidecar, Trailer};
 use stages::Stage;
 
 use super::{
-    FileEdit, Plan, Style, Way, check_trusted, inode, join, modified, needed, search,
-    sidecar_owner, tool_version,
+    FileEdit, Plan, Style, Way, check_trusted, inode, is_sidecar_in_use, join, modified, needed,
+    search, sidecar_owner, tool_version,
 };
 use crate::plan::alignment;
 use crate::plan::classify::Subject;
 use crate::plan::inject::{Wanted, inject};
+use crate::plan::restore::{Interim, leftovers};
 use crate::plan::search::{Resolution, relative_file};
 use crate::plan::slot::{Ground, Place, Slot, Surroundings};
 use crate::state::identity::identity;
@@ -24,7 +25,7 @@ use crate::state::loaders::Loader;
 use crate::state::prior::{self, Earlier, Progress};
 use crate::state::settings::Settings;
 use crate::system::privilege::Privilege;
-use crate::system::sidecar_path::sidecar_name;
+use crate::system::sidecar_path::{interim_of, sidecar_name};
 use elf_file::{self, Elf, Segment, Source};
 use sys::arch::Arch;
 
@@ -52,6 +53,8 @@ pub struct StubPlan {
     pub sidecar_in_trailer: OsString,
     /// The loader; none: in the sidecar.
     pub loader: Option<Loader>,
+    /// The same stub, with another name for the sidecar, which it has while that of other settings is in use.
+    pub interim: Vec<u8>,
 }
 
 struct Around<'a> {
@@ -177,6 +180,12 @@ pub fn stub(
     code.extend(trailer(&sidecar_in_trailer, id)?);
 
     let mut edits = edits(&elf, arch, &slot, code, &mut source)?;
+    let mut interim = Vec::new();
+    if earlier.is_some() {
+        let sidecar = interim_of(Path::new(&sidecar_in_trailer));
+        interim = stub.to_vec();
+        interim.extend(trailer(sidecar.as_os_str(), id)?);
+    }
     let (needed, in_front) = needed(&resolution, origin);
     let needed: Vec<&[u8]> = needed.iter().map(|name| name.as_bytes()).collect();
     let search_text = join(&search);
@@ -248,13 +257,16 @@ pub fn stub(
     sidecar.shrink_to_fit();
 
     let earlier = earlier.as_deref();
+    let leftovers = earlier.map_or(Vec::new(), |_| leftovers(path));
     let mut undo_first = Vec::new();
     let mut settled = false;
     if let Some(earlier) = earlier {
         let same = earlier.id == id && !edits.iter().any(FileEdit::is_due);
-        settled = same && earlier.is_beside && earlier.sidecar == sidecar;
+        settled = same
+            && is_sidecar_in_use(earlier)
+            && earlier.sidecar == sidecar
+            && leftovers.is_empty();
         if !same {
-            // A stub only goes with its own sidecar: in between the program is what it was before.
             undo_first = FileEdit::undo_all(earlier, &mut source)?;
             for edit in &mut edits {
                 edit.before.clone_from(&edit.original);
@@ -283,6 +295,9 @@ pub fn stub(
         modified: modified(&metadata, earlier)?,
         undo_first,
         undo_legacy: earlier.is_some_and(|earlier| earlier.way == prior::Way::Legacy),
+        sidecar_in_use: earlier.is_some_and(is_sidecar_in_use),
+        settle: earlier.and_then(|earlier| Interim::of(path, earlier)),
+        leftovers,
         settings_changed,
         edits,
         settled,
@@ -299,6 +314,7 @@ pub fn stub(
             stub_len: stub.len(),
             sidecar_in_trailer,
             loader,
+            interim,
         }),
     })
 }

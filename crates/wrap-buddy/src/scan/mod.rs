@@ -16,7 +16,7 @@ use elf_file::io_reason;
 
 use crate::system::directory::{EntryKind, open_file};
 use crate::system::open_files;
-use crate::system::sidecar_path::is_sidecar_name;
+use crate::system::sidecar_path::is_own_file_name;
 use crate::system::walk::{Entry, Next, walk};
 
 /// A file that may be a program.
@@ -195,7 +195,7 @@ fn by_parts(path: &Path) -> Vec<u8> {
 
 /// Whether `entry` is `wanted`: nothing, or the file where that had to be opened to tell.
 fn look_for(wanted: Wanted, entry: &Entry<'_>) -> Option<Option<File>> {
-    if entry.kind != EntryKind::File || is_sidecar_name(entry.name) {
+    if entry.kind != EntryKind::File || is_own_file_name(entry.name) {
         return None;
     }
     if wanted == Wanted::All {

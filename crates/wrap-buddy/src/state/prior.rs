@@ -2,6 +2,7 @@
 //! done.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::Metadata;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -22,7 +23,9 @@ use crate::state::found_sidecar::FoundSidecar;
 use crate::state::identity::{identity, identity_in_place};
 use crate::state::legacy;
 use crate::state::settings::Settings;
-use crate::system::sidecar_path::{program_of, sidecar_name};
+use crate::system::sidecar_path::{
+    interim_of, interim_sidecar_name, is_interim, program_of, sidecar_name,
+};
 use crate::system::trust::Ownership;
 use elf_file::bytes;
 use elf_file::io_reason;
@@ -67,6 +70,10 @@ impl State {
                 State::Known(earlier) => earlier.way != Way::InPlace,
                 _ => has_null(),
             }
+    }
+
+    fn is_done(&self) -> bool {
+        matches!(self, State::Known(earlier) if earlier.is_done())
     }
 
     /// Why nothing can be done to the file, and what you can do, in words that follow its name; none for a file that can be
@@ -158,8 +165,10 @@ pub struct Earlier {
     pub sidecar_path: PathBuf,
     /// When it was modified: as the original file, where it [keeps](Self::keeps_time) that time.
     pub sidecar_modified: Option<SystemTime>,
-    /// Whether that is beside the file, under its own name.
+    /// Whether that is next to the file, under a name made from its own.
     pub is_beside: bool,
+    /// Whether that name is the one of the time in which a sidecar takes the place of another: a run was stopped then.
+    pub is_interim: bool,
     /// The sidecar; empty where it is gone.
     pub sidecar: Vec<u8>,
     /// What ties it to the file.
@@ -182,6 +191,28 @@ impl Earlier {
     /// Whether the sidecar's time of modification is that of the file as it originally was. The first wrap-buddy kept no time.
     pub fn keeps_time(&self) -> bool {
         self.way != Way::Legacy && !self.derived && !self.rewritten && self.bytes_of.is_none()
+    }
+
+    /// Whether the file is as the sidecar says.
+    fn is_done(&self) -> bool {
+        self.progress == Progress::Done && !self.rewritten
+    }
+
+    /// Whether a run was stopped before it was as the sidecar says.
+    pub fn is_unfinished(&self) -> bool {
+        matches!(self.progress, Progress::Nothing | Progress::Half) && !self.rewritten
+    }
+
+    /// When the file `now` was last modified before any run; none where that is not known. While nothing is written to it, it may
+    /// have that time itself: a run that was stopped had not given it to a new sidecar yet, or not back to the file. Either got a
+    /// later one then.
+    pub fn original_time(&self, now: &Metadata) -> Option<SystemTime> {
+        let kept = self.sidecar_modified.filter(|_| self.keeps_time())?;
+        let own = now.modified().ok();
+        match self.progress {
+            Progress::Nothing => Some(own.map_or(kept, |own| own.min(kept))),
+            _ => Some(kept),
+        }
     }
 
     /// The sidecar, if it is one of the first wrap-buddy.
@@ -305,12 +336,45 @@ fn state_by_sidecar(
     };
     let bytes = found.as_ref().map(|found| &*found.bytes);
     let mut state = state_with(bytes, beside.clone(), elf, source, stages, with_origin);
+    if bytes.is_some() && !state.is_done() {
+        source.uncover();
+        if let Some(earlier) = by_interim_sidecar(path, elf, source, stages) {
+            return State::Known(earlier);
+        }
+        source.uncover();
+        state = state_with(bytes, beside.clone(), elf, source, stages, with_origin);
+    }
     if let State::Known(earlier) = &mut state
         && earlier.sidecar_path == beside
     {
         earlier.sidecar_modified = found.and_then(|found| found.modified);
     }
     state
+}
+
+/// What a run that was stopped has left of a file that it had given other settings: the sidecar of these has not got its usual name
+/// yet.
+fn by_interim_sidecar(
+    path: &Path,
+    elf: &Elf,
+    source: &mut Source,
+    stages: &[Stage],
+) -> Option<Box<Earlier>> {
+    let place = path.with_file_name(interim_sidecar_name(path.file_name()?));
+    let FoundSidecar::Readable(found) = FoundSidecar::beside(&place, elf.class) else {
+        return None;
+    };
+    if !is_no_weaker(found.ownership, source) {
+        return None;
+    }
+    let bytes = Some(&*found.bytes);
+    match state_with(bytes, place, elf, source, stages, false) {
+        State::Known(mut earlier) if earlier.is_done() && earlier.is_beside => {
+            earlier.sidecar_modified = found.modified;
+            Some(earlier)
+        }
+        _ => None,
+    }
 }
 
 /// The same, with the content of the sidecar at `beside`.
@@ -407,6 +471,7 @@ fn by_first_tool(
         sidecar_path: beside,
         sidecar_modified: None,
         is_beside: true,
+        is_interim: false,
         sidecar: bytes.to_vec(),
         id: Id::default(),
         edits,
@@ -438,8 +503,8 @@ fn wrapped(code: &Range<u64>, stub: &Stub, beside: &Path, elf: &Elf, source: &mu
     let in_directory = directory.join(stub.sidecar.file_name().unwrap_or_default());
     let named = directory.join(&stub.sidecar);
     let places = match stub.loader {
-        Some(_) => [&in_directory, &named, beside],
-        None => [beside, &named, &in_directory],
+        None if !is_interim(&in_directory) => [beside, &named, &in_directory],
+        _ => [&in_directory, &named, beside],
     };
     let found = places
         .into_iter()
@@ -454,7 +519,7 @@ fn wrapped(code: &Range<u64>, stub: &Stub, beside: &Path, elf: &Elf, source: &mu
         return State::Untrusted(place.to_owned());
     }
     let bytes = found.bytes;
-    let is_beside = place == beside;
+    let is_beside = place == beside || *place == interim_of(beside);
     let known = known(place, is_beside, elf, source, &bytes)
         .or_else(|| known_of_derived(code, place, is_beside, elf, source, &bytes));
     match known {
@@ -585,6 +650,7 @@ fn by_stub(
         sidecar_path: place.to_owned(),
         sidecar_modified: None,
         is_beside,
+        is_interim: is_interim(place),
         id,
         edits,
         links: Vec::new(),
@@ -643,6 +709,7 @@ fn from_origin(
         sidecar_path: gone.to_owned(),
         sidecar_modified: None,
         is_beside: false,
+        is_interim: false,
         id: stub.id,
         edits,
         links: Vec::new(),
@@ -730,6 +797,7 @@ fn in_place(place: &Path, elf: &Elf, source: &mut Source, bytes: &[u8]) -> Optio
         sidecar_path: place.to_owned(),
         sidecar_modified: None,
         is_beside: true,
+        is_interim: is_interim(place),
         id: record.id,
         links: links.collect(),
         tool: record.tool,

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::{
     AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat, renameat,
 };
-use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstatat, mkdirat};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, fstatat, mkdirat};
 use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, linkat, symlinkat, unlinkat};
 
 /// For files: nothing is waited for, neither the other end of a FIFO nor whoever holds a lease, and no terminal becomes this
@@ -265,6 +265,17 @@ impl Directory {
         gone(unlinkat(self, only_name(name)?, UnlinkatFlags::RemoveDir))
     }
 
+    /// Removes what a run has left that was stopped while it [replaced](Self::replace_by_symlink) a symbolic link.
+    ///
+    /// # Errors
+    /// As `unlink(2)`.
+    pub fn remove_fresh_symlink(&self) -> io::Result<bool> {
+        match self.link_target(OsStr::new(FRESH)) {
+            Ok(_) => self.unlink(OsStr::new(FRESH)),
+            Err(_) => Ok(false),
+        }
+    }
+
     fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         renameat(self, from, self, only_name(to)?).map_err(|error| {
             let _ = self.unlink(from);
@@ -390,6 +401,29 @@ impl Temporary {
         self.file.try_clone()
     }
 
+    /// The same for a program: nobody has it open for writing when it gets the name, or the kernel would start it for nobody
+    /// (ETXTBSY).
+    ///
+    /// # Errors
+    /// As [`replace`](Self::replace).
+    pub fn replace_program(mut self, name: &OsStr) -> io::Result<File> {
+        let flags = OFlag::O_RDONLY | FILE;
+        let opened = match self.is_named {
+            true => openat(&self.directory, &*self.name, flags, Mode::empty()),
+            false => {
+                let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+                nix::fcntl::open(&handle_path(&self.file), flags, Mode::empty())
+            }
+        };
+        // A program that nobody may read is as good with the other handle, which is closed soon.
+        if let Ok(opened) = opened {
+            self.file = opened.into();
+        }
+        // No other run works on it until this one is done.
+        let _ = self.file.try_lock();
+        self.replace(name)
+    }
+
     fn link(&self) -> nix::Result<()> {
         let handle = handle_path(&self.file);
         let follow = AtFlags::AT_SYMLINK_FOLLOW;
@@ -408,6 +442,18 @@ impl Drop for Temporary {
 /// Where /proc has what is open.
 fn handle_path(file: &File) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
+}
+
+/// Whether a program that has no name any more still runs.
+pub fn is_running(program: &File) -> bool {
+    let handle = handle_path(program);
+    let open = || nix::fcntl::open(&handle, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty());
+    let opened = match open() {
+        // Its mode is of no matter to anybody any more.
+        Err(Errno::EACCES) if fchmod(program, Mode::S_IRUSR | Mode::S_IWUSR).is_ok() => open(),
+        opened => opened,
+    };
+    opened.is_err()
 }
 
 /// Whether a file without a name can get one: that goes by /proc.

@@ -11,17 +11,60 @@ use crate::system::hex::hex;
 /// Longest file name on Linux, in bytes.
 const NAME_MAX: usize = 255;
 
+/// How the name of a sidecar ends.
+const USUAL: &str = ".wrapbuddy";
+
+/// How the name of a sidecar ends that is to take the place of one that is in use.
+const INTERIM: &str = ".wrap-next";
+
+const NEW: &str = ".wrapbuddy-new";
+
+const COPY: &str = ".wrapbuddy-copy";
+
 /// The file name of the sidecar of a file called `name`.
 pub fn sidecar_name(name: &OsStr) -> OsString {
-    named_after(name, ".wrapbuddy")
+    named_after(name, USUAL)
+}
+
+/// The name of its sidecar while one of other settings takes that one's place. It is as long as the usual name, so that a stub
+/// takes as many bytes with either.
+pub fn interim_sidecar_name(name: &OsStr) -> OsString {
+    named_after(name, INTERIM)
+}
+
+/// The path of that sidecar, by the path of the usual one.
+pub fn interim_of(sidecar: &Path) -> PathBuf {
+    let name = sidecar.file_name().unwrap_or_default().as_bytes();
+    let endings = [USUAL, INTERIM].map(str::as_bytes);
+    let stem = endings.iter().find_map(|ending| name.strip_suffix(*ending));
+    let stem = stem.unwrap_or(name);
+    sidecar.with_file_name(OsStr::from_bytes(&[stem, INTERIM.as_bytes()].concat()))
+}
+
+/// Whether the sidecar at `path` has such a name.
+pub fn is_interim(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.as_bytes().ends_with(INTERIM.as_bytes())
+}
+
+/// What a file that replaces a sidecar is called until it does. `name`: of the file whose sidecar it is.
+pub fn new_sidecar_name(name: &OsStr) -> OsString {
+    named_after(name, NEW)
 }
 
 /// The program whose sidecar is at `sidecar`; none where the sidecar is not called after it, but after a digest of its name.
 pub fn program_of(sidecar: &Path) -> Option<PathBuf> {
-    let name = sidecar.file_name()?.as_bytes();
-    let name = name.strip_prefix(b".")?.strip_suffix(b".wrapbuddy")?;
+    let name = sidecar.file_name()?.as_bytes().strip_prefix(b".")?;
+    let name = [USUAL, INTERIM]
+        .iter()
+        .find_map(|ending| name.strip_suffix(ending.as_bytes()))?;
     let program = sidecar.with_file_name(OsStr::from_bytes(name));
-    (sidecar_name(program.file_name()?) == sidecar.file_name()?).then_some(program)
+    let own = program.file_name()?;
+    let names = [sidecar_name(own), interim_sidecar_name(own)];
+    names
+        .iter()
+        .any(|one| one == sidecar.file_name().unwrap_or_default())
+        .then_some(program)
 }
 
 /// The name of the directory of symbolic links beside a library called `name`.
@@ -31,7 +74,7 @@ pub fn links_name(name: &OsStr) -> OsString {
 
 /// What a changed copy of a file called `name` is called until it takes the file's place.
 pub fn copy_name(name: &OsStr) -> OsString {
-    named_after(name, ".wrapbuddy-copy")
+    named_after(name, COPY)
 }
 
 fn named_after(name: &OsStr, ending: &str) -> OsString {
@@ -45,9 +88,14 @@ fn named_after(name: &OsStr, ending: &str) -> OsString {
     OsString::from(format!(".{digest}{ending}"))
 }
 
-/// Whether a file is a sidecar by its name.
-pub fn is_sidecar_name(name: &OsStr) -> bool {
-    name.as_bytes().starts_with(b".") && name.as_bytes().ends_with(b".wrapbuddy")
+/// Whether a file is by its name a sidecar, or what a run makes for the time being and leaves when it is stopped.
+pub fn is_own_file_name(name: &OsStr) -> bool {
+    let endings = [USUAL, INTERIM, NEW, COPY];
+    let name = name.as_bytes();
+    name.starts_with(b".")
+        && endings
+            .iter()
+            .any(|ending| name.ends_with(ending.as_bytes()))
 }
 
 /// Whether a directory is one of symbolic links by its name.
@@ -67,7 +115,28 @@ mod tests {
         let longer = OsString::from("n".repeat(255));
         let name = sidecar_name(&longer);
         assert_eq!(name.len(), 1 + 32 + 10);
-        assert!(is_sidecar_name(&name));
+        assert!(is_own_file_name(&name));
         assert_ne!(name, sidecar_name(&OsString::from("n".repeat(254))));
+        for name in [OsStr::new("node"), &longest, &longer] {
+            let interim = interim_sidecar_name(name);
+            assert_eq!(interim.len(), sidecar_name(name).len());
+            assert!(is_own_file_name(&interim));
+            assert_eq!(
+                interim_of(Path::new(&sidecar_name(name))),
+                Path::new(&interim)
+            );
+            assert_eq!(interim_of(Path::new(&interim)), Path::new(&interim));
+            assert!(is_interim(Path::new(&interim)) && !is_interim(Path::new(name)));
+            for other in [new_sidecar_name(name), copy_name(name)] {
+                assert!(other.len() <= NAME_MAX && is_own_file_name(&other));
+            }
+        }
+        for sidecar in [
+            sidecar_name(OsStr::new("node")),
+            interim_sidecar_name(OsStr::new("node")),
+        ] {
+            let program = program_of(&Path::new("/bin").join(sidecar));
+            assert_eq!(program.as_deref(), Some(Path::new("/bin/node")));
+        }
     }
 }

@@ -13,6 +13,7 @@ use nix::sys::statfs::{self, FsType};
 use super::places::Place;
 use super::presets::Preset;
 use crate::scan::Candidate;
+use crate::system::sidecar_path::{is_links_name, is_own_file_name};
 
 /// A directory that is watched, whether it is there or not; or the one below which patterns lead to such directories.
 #[derive(Debug)]
@@ -173,10 +174,7 @@ pub fn candidate(roots: &[Root], real: PathBuf) -> Candidate {
 
 /// Whether a name is one that this tool gives: what happens to these files is its own doing.
 pub fn is_own_name(name: &OsStr) -> bool {
-    let name = name.as_bytes();
-    let ending = [&b".wrapbuddy"[..], b".wrapbuddy-new", b".wrapbuddy.d"];
-    name.starts_with(b".wrapbuddy-")
-        || (name.starts_with(b".") && ending.iter().any(|ending| name.ends_with(ending)))
+    name.as_bytes().starts_with(b".wrapbuddy-") || is_own_file_name(name) || is_links_name(name)
 }
 
 /// Whether `path` is on a file system that does not tell of changes made elsewhere.

@@ -94,7 +94,7 @@ impl Case<'_> {
     fn only_what_was_planned(&self, plan: &Plan, before: &[(PathBuf, Vec<u8>)]) {
         let mut found = before.iter().filter(|(path, _)| *path == self.path);
         let mut expected = found.next().unwrap().1.clone();
-        for edit in &plan.edits {
+        for edit in plan.undo_first.iter().chain(&plan.edits) {
             let place = edit.offset as usize..edit.offset as usize + edit.after.len();
             assert!(expected[place.clone()] == edit.before, "{}", self.what);
             expected[place].copy_from_slice(&edit.after);

@@ -1,21 +1,19 @@
 //! The tool stopped at every one of its system calls, and refused each by the kernel: no file is left that works neither as
 //! before nor as planned, and the next run finishes what was begun.
 
+mod transitions;
+mod tree;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
-use e2e::{Arch, Build, Kind, Libc, Variant, matrix, run, source, tool};
-use tempfile::TempDir;
+use e2e::{Arch, Kind, Libc, Variant, matrix, run};
 
-/// A program that needs `libbar.so`, which is beside it and needs `libfoo.so`, which is not.
-struct Tree {
-    arch: Arch,
-    dir: TempDir,
-}
+use tree::{IN_PLACE, RESTORE, SELF_CONTAINED, Snapshot, Tree, WRAP};
 
 /// What the tool is to do, and what it finds.
 struct Scenario {
@@ -25,241 +23,6 @@ struct Scenario {
     run: &'static [&'static str],
     /// Whether everything is the original in the end.
     restores: bool,
-}
-
-const WRAP: &[&str] = &["--paths", "app", "--libs", "lib"];
-const SELF_CONTAINED: &[&str] = &["--self-contained", "--paths", "app", "--libs", "lib"];
-const IN_PLACE: &[&str] = &["--strategy", "inplace", "--paths", "app", "--libs", "lib"];
-const RESTORE: &[&str] = &["restore", "app"];
-
-/// System calls by which the tool gets from one state of its files to the next; of openat, most only read.
-const CHANGING: &[&str] = &[
-    "write",
-    "pwrite64",
-    "fsync",
-    "fdatasync",
-    "linkat",
-    "renameat",
-    "unlinkat",
-    "utimensat",
-];
-
-/// Names of files below the tree, with content, mode and, of sidecars and originals, time.
-type Snapshot = BTreeMap<PathBuf, (Vec<u8>, u32)>;
-
-impl Tree {
-    fn new(variant: Variant) -> Tree {
-        Self::with_library(variant, &[])
-    }
-
-    /// With more `flags` for the linker of `libbar.so`.
-    fn with_library(variant: Variant, flags: &[&str]) -> Tree {
-        let arch = variant.arch;
-        // The machine's own, or what the cross compiler comes with.
-        let linker = arch.find_library(arch.ld_so()).expect("a dynamic linker");
-        let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
-        let outer = Build::library(variant, source("lib/bar.c"), "libbar.so");
-        let outer = flags.iter().fold(outer, |outer, flag| outer.flag(*flag));
-        let outer = outer.link(&inner).build();
-        let program = Build::program(variant, source("indirect.c"))
-            .flag("-Wl,-rpath,$ORIGIN,--allow-shlib-undefined")
-            .flag(format!("-Wl,--dynamic-linker={}", linker.display()))
-            .link(&outer)
-            .build();
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        for (file, name) in [
-            (&inner, "lib/libfoo.so"),
-            (&outer, "app/libbar.so"),
-            (&program, "app/program"),
-        ] {
-            let path = dir.path().join(name);
-            fs::create_dir_all(path.parent().expect("a directory")).expect("mkdir");
-            fs::copy(file, &path).expect("copy");
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
-            let file = fs::File::open(&path).expect("just copied");
-            let long_ago = SystemTime::UNIX_EPOCH + std::time::Duration::new(1_000_000_000, 1);
-            file.set_modified(long_ago).expect("utimensat");
-        }
-        Tree { arch, dir }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// The tool's command line: paths are absolute, loaders go into the tree, one thread does it all.
-    fn command(&self, arguments: &[&str]) -> Vec<String> {
-        let known = ["app", "lib", "loaders"];
-        let absolute = arguments.iter().map(|one| match known.contains(one) {
-            true => self.path(one).display().to_string(),
-            false => (*one).to_string(),
-        });
-        let mut all = vec![tool::path().display().to_string()];
-        all.extend(absolute);
-        all.extend(["-j", "1"].map(String::from));
-        if arguments[0].starts_with("--") {
-            let linker = self.arch.find_library(self.arch.ld_so());
-            let system = linker.into_iter().flat_map(|linker| {
-                let linker = linker.display().to_string();
-                ["--interpreter".to_string(), linker]
-            });
-            all.extend(system);
-            all.push("--libs".to_string());
-            all.extend(self.system_directories());
-            let loaders = self.path("loaders").display().to_string();
-            all.extend(["--loader-dir-path".to_string(), loaders]);
-        }
-        all
-    }
-
-    fn run(&self, arguments: &[&str]) -> run::Output {
-        let command = self.command(arguments);
-        let rest: Vec<&str> = command[1..].iter().map(String::as_str).collect();
-        run::on_host(&command[0], &rest)
-    }
-
-    /// The tool with something injected into one of its system calls.
-    fn run_with(&self, injected: &str, arguments: &[&str]) -> run::Output {
-        let command = self.command(arguments);
-        let mut all = vec!["-o", "/dev/null", "-e", injected];
-        all.extend(command.iter().map(String::as_str));
-        run::on_host("strace", &all)
-    }
-
-    /// The system calls that the tool makes, as strace writes them.
-    fn strace(&self, options: &[&str], arguments: &[&str]) -> String {
-        let log = self.path("trace");
-        let log = log.to_str().expect("UTF-8");
-        let command = self.command(arguments);
-        let mut all = [&["-o", log], options].concat();
-        all.extend(command.iter().map(String::as_str));
-        run::on_host("strace", &all).success();
-        let text = fs::read_to_string(log).expect("a trace");
-        fs::remove_file(log).expect("it was there");
-        text
-    }
-
-    /// The names of the system calls that the tool makes, in order.
-    fn trace(&self, arguments: &[&str]) -> Vec<String> {
-        let text = self.strace(&[], arguments);
-        let calls = text.lines().filter_map(|line| {
-            let (call, _) = line.split_once('(')?;
-            let is_call =
-                !call.is_empty() && call.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-            // The kernel does not return from it, and strace was not there before exec.
-            let is_usual = !["execve", "exit_group", "exit"].contains(&call);
-            (is_call && is_usual).then(|| call.to_string())
-        });
-        calls.collect()
-    }
-
-    /// How often the tool makes each system call.
-    fn count(&self, arguments: &[&str]) -> BTreeMap<String, usize> {
-        let mut counts = BTreeMap::new();
-        for call in self.trace(arguments) {
-            *counts.entry(call).or_default() += 1;
-        }
-        counts
-    }
-
-    /// What the tool writes to files that are there and waits for, in order, the same calls in a row as one.
-    fn steps(&self, arguments: &[&str]) -> Vec<String> {
-        let mut steps = self.trace(arguments);
-        let told = ["pwrite64", "fsync", "fdatasync", "renameat", "unlinkat"];
-        steps.retain(|call| told.contains(&call.as_str()));
-        steps.dedup();
-        steps
-    }
-
-    /// Where the C library is.
-    fn system_directories(&self) -> Vec<String> {
-        let directories = self.arch.library_dirs().into_iter();
-        directories.map(|one| one.display().to_string()).collect()
-    }
-
-    /// Starts the program, which finds libraries in `directories` as well.
-    fn start(&self, directories: &[String]) -> run::Output {
-        let search = format!("LD_LIBRARY_PATH={}", directories.join(":"));
-        let program = self.path("app/program").display().to_string();
-        let emulator = (!self.arch.is_native()).then(|| self.arch.qemu_path());
-        let emulator = emulator.map(|path| path.display().to_string());
-        let all: Vec<&str> = [search.as_str()]
-            .into_iter()
-            .chain(emulator.as_deref())
-            .chain([program.as_str()])
-            .collect();
-        run::on_host("env", &all)
-    }
-
-    /// Works, wherever its library comes from.
-    fn works(&self, what: &str) {
-        let library = self.path("lib").display().to_string();
-        let output = self.start(&[vec![library], self.system_directories()].concat());
-        assert_eq!(output.stdout, "42\n", "{what}; {output}");
-    }
-
-    /// Finds its library by itself, or does not.
-    fn finds(&self, found: bool, what: &str) {
-        let output = self.start(&self.system_directories());
-        assert_eq!(output.stdout == "42\n", found, "{what}; {output}");
-    }
-
-    /// Of so many other system calls of the same name one is tried, the first of them: an emulated program takes its time, and
-    /// the tool does the same for it.
-    fn one_in(&self) -> usize {
-        if self.arch == Arch::host() { 1 } else { 5 }
-    }
-
-    /// Whether the `n`th call of the name `call` is tried.
-    fn is_tried(&self, call: &str, n: usize) -> bool {
-        CHANGING.contains(&call) || (n - 1).is_multiple_of(self.one_in())
-    }
-
-    fn snapshot(&self) -> Snapshot {
-        let mut found = Snapshot::new();
-        for name in ["app", "lib"] {
-            for entry in fs::read_dir(self.path(name)).expect("a directory") {
-                let path = entry.expect("an entry").path();
-                let content = fs::read(&path).expect("a file");
-                let mode = fs::metadata(&path).expect("a file").permissions().mode();
-                let inside = path.strip_prefix(self.dir.path()).expect("below it");
-                found.insert(inside.to_owned(), (content, mode));
-            }
-        }
-        found
-    }
-
-    /// Makes everything what it was in `snapshot`.
-    fn reset(&self, snapshot: &Snapshot, times: &BTreeMap<PathBuf, SystemTime>) {
-        for name in ["app", "loaders"] {
-            let _ = fs::remove_dir_all(self.path(name));
-        }
-        fs::create_dir(self.path("app")).expect("mkdir");
-        self.install_loader();
-        for (name, (content, mode)) in snapshot {
-            let path = self.dir.path().join(name);
-            fs::write(&path, content).expect("write");
-            fs::set_permissions(&path, fs::Permissions::from_mode(*mode)).expect("chmod");
-            let file = fs::File::open(&path).expect("just written");
-            file.set_modified(times[name]).expect("utimensat");
-        }
-    }
-
-    fn install_loader(&self) {
-        let stage = stages::for_machine(self.arch.machine()).expect("a stage");
-        fs::create_dir_all(self.path("loaders")).expect("mkdir");
-        let loader = self.path("loaders").join(self.arch.loader_file());
-        fs::write(loader, stage.loader).expect("write");
-    }
-
-    fn times(&self) -> BTreeMap<PathBuf, SystemTime> {
-        let names = self.snapshot().into_keys();
-        let time = |name: &Path| {
-            let metadata = fs::metadata(self.dir.path().join(name)).expect("a file");
-            metadata.modified().expect("a time")
-        };
-        names.map(|name| (name.clone(), time(&name))).collect()
-    }
 }
 
 impl Scenario {
@@ -476,8 +239,7 @@ fn a_change_is_on_disk_before_links_are_removed(variant: Variant) {
     // Its constants do not end with a page of their own.
     let tree = Tree::with_library(variant, &["-Wl,-z,noseparate-code"]);
     let library = tree.path("app/libbar.so");
-    // Nearly as long as the kernel takes.
-    let far = tree.path(&vec!["d".repeat(250); 15].join("/"));
+    let far = tree.far();
     fs::create_dir_all(far.parent().expect("a directory")).expect("mkdir");
     symlink(tree.path("lib"), &far).expect("a symlink");
     let [library, far] = [&library, &far].map(|path| path.to_str().expect("UTF-8"));
@@ -486,8 +248,11 @@ fn a_change_is_on_disk_before_links_are_removed(variant: Variant) {
     let links = tree.path("app/.libbar.so.wrapbuddy.d");
     assert!(links.is_dir(), "{far} fits into {library}");
     let steps = tree.steps(&wrap("lib"));
+    // The record of the edits is replaced by then, too.
+    let in_order = ["pwrite64", "fdatasync", "renameat", "fsync", "unlinkat"];
+    let mut steps = steps.iter();
     assert!(
-        steps.ends_with(&["pwrite64", "fdatasync", "unlinkat"].map(String::from)),
+        in_order.iter().all(|one| steps.any(|step| step == one)),
         "{steps:?}"
     );
     assert!(!links.exists());

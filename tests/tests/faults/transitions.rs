@@ -1,0 +1,383 @@
+//! From each setting to each other one: at whatever moment the tool is stopped, the program starts as it did before or as it is
+//! to, and the next run does what it is asked for.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use e2e::{Arch, Variant, matrix};
+
+use super::tree::{IN_PLACE, RESTORE, SELF_CONTAINED, Tree, WRAP};
+
+/// A name, and the run that leads there.
+type Setting = (&'static str, &'static [&'static str]);
+
+const SETTINGS: [Setting; 9] = [
+    ("restored", RESTORE),
+    ("stub", WRAP),
+    ("self-contained", SELF_CONTAINED),
+    (
+        "relocatable",
+        &[
+            "--relocatable",
+            "--allow-outside",
+            "--paths",
+            "app",
+            "--libs",
+            "lib",
+        ],
+    ),
+    ("in place", IN_PLACE),
+    // The library has no room for so long a path.
+    (
+        "links",
+        &["--strategy", "auto", "--paths", "app", "--libs", "far"],
+    ),
+    (
+        "frozen",
+        &["--search", "frozen", "--paths", "app", "--libs", "lib"],
+    ),
+    ("other libraries", &["--paths", "app", "--libs", "other"]),
+    (
+        "in place, other libraries",
+        &["--strategy", "inplace", "--paths", "app", "--libs", "other"],
+    ),
+];
+
+const RESTORED: usize = 0;
+
+/// System calls that change what there is in the tree. (Not what copies content to a file without a name: where a signal comes, that begins
+/// anew.)
+const CHANGING: &str = "pwrite64,write,linkat,symlinkat,renameat,unlinkat,mkdirat,utimensat,fchmod,fchown,ftruncate,fsetxattr";
+
+/// Content, mode, and whether its time of modification is the original's; of a link, its target.
+type Found = (Vec<u8>, u32, bool);
+type Content = BTreeMap<PathBuf, Found>;
+
+/// What is tried with a tree.
+struct Transitions {
+    tree: Tree,
+    /// What a run leaves of each setting, by what both are called: what was edited in place stays that until it is restored.
+    left: RefCell<BTreeMap<(usize, usize), Content>>,
+}
+
+impl Transitions {
+    fn new(variant: Variant) -> Self {
+        // Its constants do not end with a page of their own.
+        let tree = Tree::with_library(variant, &["-Wl,-z,noseparate-code"]);
+        tree.install_loader();
+        let far = tree.far();
+        fs::create_dir_all(far.parent().expect("a directory")).expect("mkdir");
+        symlink(tree.path("lib"), &far).expect("a symlink");
+        symlink(tree.path("lib"), tree.path("other")).expect("a symlink");
+        let made = Self {
+            tree,
+            left: RefCell::default(),
+        };
+        made.keep("restored");
+        let mut distinct = BTreeSet::new();
+        for (name, run) in SETTINGS {
+            made.go_to("restored");
+            if run != RESTORE {
+                made.tree.run(run).success();
+            }
+            made.starts(run != RESTORE, name);
+            made.keep(name);
+            distinct.insert(made.content());
+        }
+        assert_eq!(distinct.len(), SETTINGS.len(), "settings that are the same");
+        made
+    }
+
+    /// Where a copy of the program's directory is kept.
+    fn kept(&self, name: &str) -> PathBuf {
+        self.tree.path(&format!("kept-{name}"))
+    }
+
+    fn keep(&self, name: &str) {
+        copy(&self.tree.path("app"), &self.kept(name));
+    }
+
+    fn go_to(&self, name: &str) {
+        copy(&self.kept(name), &self.tree.path("app"));
+    }
+
+    fn content(&self) -> Content {
+        let mut found = Content::new();
+        let app = self.tree.path("app");
+        let mut directories = vec![app.clone()];
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(&directory).expect("a directory") {
+                let path = entry.expect("an entry").path();
+                let metadata = path.symlink_metadata().expect("it is there");
+                let content = match metadata.file_type() {
+                    kind if kind.is_dir() => {
+                        directories.push(path.clone());
+                        Vec::new()
+                    }
+                    kind if kind.is_symlink() => {
+                        let target = fs::read_link(&path).expect("a link");
+                        target.into_os_string().into_encoded_bytes()
+                    }
+                    _ => fs::read(&path).expect("a file"),
+                };
+                let is_old = metadata.is_file()
+                    && metadata.modified().expect("a time")
+                        < SystemTime::now() - Duration::from_secs(24 * 3600);
+                let name = path.strip_prefix(&app).expect("below it").to_owned();
+                found.insert(name, (content, metadata.permissions().mode(), is_old));
+            }
+        }
+        found
+    }
+
+    /// Whether the program starts, and finds its library by itself if it is `wrapped`.
+    fn starts(&self, wrapped: bool, what: &str) {
+        match wrapped {
+            true => self.tree.finds(true, what),
+            false => self.tree.works(what),
+        }
+    }
+
+    /// Goes from one setting to another, and tries all that can be done wherever that was stopped.
+    fn try_all(&self, from: usize, to: usize) {
+        let ((from_name, _), (to_name, run)) = (SETTINGS[from], SETTINGS[to]);
+        let pair = format!("from {from_name} to {to_name}");
+        let is_wrapped = ![from, to].contains(&RESTORED);
+        self.go_to(from_name);
+        let mut seen = BTreeSet::from([self.content()]);
+        let mut stopped = Stopped::start(&self.tree.command(run));
+        let mut points = 0;
+        while stopped.wait() {
+            points += 1;
+            let what = format!("{pair}, stopped for the {points}th time");
+            // The kernel starts no program that is being written to; the original is, and is by its restoration.
+            if is_wrapped {
+                self.starts(true, &what);
+            }
+            let content = self.content();
+            if !seen.contains(&content) {
+                self.keep(&format!("stopped-{}", seen.len()));
+                seen.insert(content);
+            }
+            stopped.go_on();
+        }
+        stopped.succeeded(&pair);
+        self.is_at(&[from], to, &pair);
+        let is_changed = self.left_by(from, to) != self.left_by(from, from);
+        assert!(points > 3 || !is_changed, "{pair}: {points}");
+        let mut others = (1..).map(|n| (to + n) % SETTINGS.len());
+        let other = others.find(|one| ![from, to, RESTORED].contains(one));
+        let mut runs = BTreeSet::from([RESTORED, to, other.expect("there are more"), from]);
+        let leads = |next: usize| leads(from, next) && leads(to, next);
+        runs.retain(|&next| [from, to].contains(&next) || leads(next));
+        for n in 1..seen.len() {
+            for &next in &runs {
+                self.go_to(&format!("stopped-{n}"));
+                let (next_name, run) = SETTINGS[next];
+                let what = format!("{pair}, stopped at the {n}th state, then {next_name}");
+                self.starts(is_wrapped, &what);
+                let output = self.tree.run(run);
+                assert_eq!(output.status, Some(0), "{what}; {output}");
+                self.is_at(&[from, to], next, &what);
+            }
+        }
+    }
+
+    /// Everything is as the run `to` leaves it of one of the settings `from`.
+    fn is_at(&self, from: &[usize], to: usize, what: &str) {
+        self.starts(to != RESTORED, what);
+        let now = self.content();
+        let then = from.iter().filter_map(|&from| self.left_by(from, to));
+        let then: Vec<Content> = then.collect();
+        let names = |then: &Content| {
+            let names: BTreeSet<PathBuf> = now.keys().chain(then.keys()).cloned().collect();
+            let differing = names
+                .into_iter()
+                .filter(|name| now.get(name) != then.get(name));
+            differing.collect::<Vec<PathBuf>>()
+        };
+        let differing: Vec<Vec<PathBuf>> = then.iter().map(names).collect();
+        assert!(then.contains(&now), "{what}: {differing:#?}");
+    }
+
+    /// What the run `to` leaves of the setting `from` when nothing stops it, if it does what it is asked for.
+    fn left_by(&self, from: usize, to: usize) -> Option<Content> {
+        if from != to && !leads(from, to) {
+            return None;
+        }
+        if let Some(left) = self.left.borrow().get(&(from, to)) {
+            return Some(left.clone());
+        }
+        self.go_to(SETTINGS[from].0);
+        self.tree.run(SETTINGS[to].1).success();
+        let left = self.content();
+        self.left.borrow_mut().insert((from, to), left.clone());
+        Some(left)
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    let [from, to] = [from, to].map(|path| path.to_str().expect("UTF-8"));
+    e2e::run::on_host("cp", &["-a", from, to]).success();
+}
+
+/// The tool, which stops after each system call that changes something.
+struct Stopped {
+    strace: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStderr>>,
+    text: String,
+}
+
+impl Stopped {
+    fn start(command: &[String]) -> Self {
+        let mut strace = Command::new("strace")
+            .args(["-e", &format!("trace={CHANGING}")])
+            .args(["-e", &format!("inject={CHANGING}:signal=STOP")])
+            .args(command)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("strace starts");
+        let lines = BufReader::new(strace.stderr.take().expect("a pipe")).lines();
+        Self {
+            strace,
+            lines,
+            text: String::new(),
+        }
+    }
+
+    /// Waits until it stops; `false` when it is done.
+    fn wait(&mut self) -> bool {
+        for line in self.lines.by_ref() {
+            let line = line.expect("UTF-8");
+            self.text.push_str(&line);
+            self.text.push('\n');
+            if line.contains("--- stopped by SIGSTOP ---") {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn go_on(&self) {
+        let strace = self.strace.id();
+        let children = format!("/proc/{strace}/task/{strace}/children");
+        let children = fs::read_to_string(children).expect("strace runs");
+        let tool: i32 = children.trim().parse().expect("one child");
+        let signal = nix::sys::signal::Signal::SIGCONT;
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(tool), signal).expect("it is stopped");
+    }
+
+    fn succeeded(mut self, what: &str) {
+        let status = self.strace.wait().expect("it was started");
+        assert!(status.success(), "{what}: {status}\n{}", self.text);
+    }
+}
+
+/// Whether the tool does what a run asks for: a program with a stub is not edited in place until it is restored, and one that was
+/// edited in place stays that, which cannot be relocatable.
+fn leads(from: usize, to: usize) -> bool {
+    let has = |setting: usize, flag| SETTINGS[setting].1.contains(&flag);
+    match has(from, "inplace") || has(from, "auto") {
+        true => !has(to, "--relocatable"),
+        false => from == RESTORED || !has(to, "inplace"),
+    }
+}
+
+/// Pairs that are tried: all of them where the kernel starts the program and strace is of the same machine; elsewhere, as the tool
+/// does the same for each architecture, from each setting to the next one and back.
+fn pairs(arch: Arch) -> Vec<(usize, usize)> {
+    let all = (0..SETTINGS.len()).flat_map(|from| (0..SETTINGS.len()).map(move |to| (from, to)));
+    let is_next = |one: usize, other: usize| (one + 1) % SETTINGS.len() == other;
+    let is_tried = |from, to| arch == Arch::host() || is_next(from, to) || is_next(to, from);
+    all.filter(|&(from, to)| from != to && leads(from, to) && is_tried(from, to))
+        .collect()
+}
+
+macro_rules! transitions {
+    ($($name:ident: $from:expr;)+) => {
+        $(
+            mod $name {
+                use super::*;
+
+                matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (stopped_anywhere));
+
+                fn stopped_anywhere(variant: Variant) {
+                    let transitions = Transitions::new(variant);
+                    for (from, to) in pairs(variant.arch) {
+                        if from == $from {
+                            transitions.try_all(from, to);
+                        }
+                    }
+                }
+            }
+        )+
+    };
+}
+
+transitions! {
+    from_the_original: RESTORED;
+    from_a_stub: 1;
+    from_self_contained: 2;
+    from_relocatable: 3;
+    from_in_place: 4;
+    from_links: 5;
+    from_frozen: 6;
+    from_other_libraries: 7;
+    from_other_libraries_in_place: 8;
+}
+
+matrix!([x86_64_glibc_pie i686_glibc_pie]: (no_start_fails_meanwhile));
+
+/// Programs that the kernel itself starts: of an emulated one it cannot be told when it has opened what it needs.
+fn no_start_fails_meanwhile(variant: Variant) {
+    let transitions = Transitions::new(variant);
+    let tree = &transitions.tree;
+    let wrapped: Vec<usize> = (0..SETTINGS.len()).filter(|one| *one != RESTORED).collect();
+    transitions.go_to(SETTINGS[wrapped[0]].0);
+    let (is_done, starts) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let program = tree.path("app/program");
+    let search = tree.system_directories().join(":");
+    thread::scope(|scope| {
+        let starting: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    while !is_done.load(Ordering::Relaxed) {
+                        let mut command = Command::new(&program);
+                        let output = command.env("LD_LIBRARY_PATH", &search).output();
+                        let output = output.expect("the kernel starts it");
+                        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+                        assert_eq!(output.stdout, b"42\n", "{}; {text}", output.status);
+                        starts.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        let all = || starting.iter().all(|one| !one.is_finished());
+        for &from in &wrapped {
+            for &to in wrapped.iter().filter(|to| **to != from) {
+                for (name, run) in [SETTINGS[from], SETTINGS[to]] {
+                    // It runs all the time.
+                    let output = tree.run(&[&["--replace"], run].concat());
+                    assert_eq!(output.status, Some(0), "{name}; {output}");
+                    assert!(all(), "a start failed on the way to {name}");
+                }
+            }
+        }
+        is_done.store(true, Ordering::Relaxed);
+    });
+    let starts = starts.into_inner();
+    assert!(starts > 1000, "{starts}");
+    transitions.tree.run(RESTORE).success();
+    transitions.is_at(&[RESTORED], RESTORED, "in the end");
+}
