@@ -41,17 +41,17 @@ const ALLOWED: &[(&str, &str)] = &[
         "fs::metadata(process.path().join(\"exe\"))",
     ),
     // What is open already, or was looked at without following a link.
-    ("found_sidecar.rs", "metadata.is_file()"),
-    ("found_sidecar.rs", "metadata.is_dir()"),
+    ("state/found_sidecar.rs", "metadata.is_file()"),
+    ("state/found_sidecar.rs", "metadata.is_dir()"),
     (
-        "restoration.rs",
+        "plan/restore.rs",
         "path.symlink_metadata().is_ok_and(|found| found.is_file())",
     ),
     // Names, of which none is removed without a look at it by its handle.
-    ("restoration.rs", "fs::read_dir(directory)"),
-    ("restoration.rs", "fs::read_link(entry.path())"),
+    ("plan/restore.rs", "fs::read_dir(directory)"),
+    ("plan/restore.rs", "fs::read_link(entry.path())"),
     // At a path that a stub tells, its last part without following a link.
-    ("found_sidecar.rs", "let mut open = File::options();"),
+    ("state/found_sidecar.rs", "let mut open = File::options();"),
 ];
 
 fn sources(path: &Path) -> Vec<PathBuf> {
@@ -69,10 +69,10 @@ fn nothing_is_written_by_its_path() {
     let mut found = Vec::new();
     for room in [
         "apply",
-        "found_sidecar.rs",
-        "restoration.rs",
-        "restoring.rs",
-        "watch/leftovers.rs",
+        "state/found_sidecar.rs",
+        "plan/restore.rs",
+        "commands/restore.rs",
+        "commands/watch/leftovers.rs",
     ] {
         for source in sources(&home.join(room)) {
             let name = source.strip_prefix(&home).unwrap().display().to_string();
