@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::found::{Found, Near, Step, Told};
 use crate::interpreter::Libc;
-use crate::linker::Surroundings;
+use crate::surroundings::Surroundings;
 use elf_file::ElfTarget;
 
 /// What a search depends on apart from names and directories: a dynamic linker, and what is settled before it begins.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::shelf::Misfit;
+use crate::misfit::Misfit;
 use elf_file::Elf;
 
 /// Why a directory is searched, or how else a library is found.

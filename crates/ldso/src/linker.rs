@@ -17,8 +17,10 @@ use crate::cache::Cache;
 use crate::finds::{Finder, Finds};
 use crate::found::{Asker, Found, Near, Rule, SearchPath, Step, Told, Uncached};
 use crate::interpreter::{Interpreter, Libc};
-use crate::processor::{Processor, Subdirectories};
-use crate::shelf::{Misfit, Probe, Shelf, misfit};
+use crate::misfit::{Misfit, misfit};
+use crate::processor::Subdirectories;
+use crate::shelf::{Probe, Shelf};
+use crate::surroundings::Surroundings;
 use crate::tokens::{Tokens, expand};
 use elf_file::bytes;
 use elf_file::{Elf, Filtee, read_regular};
@@ -26,22 +28,6 @@ use sys::arch::Arch;
 
 /// Bytes of an `ld.so.preload` at most.
 const MAX_PRELOAD: u64 = 1 << 20;
-
-/// What is settled before a search begins.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Surroundings {
-    /// LD_LIBRARY_PATH.
-    pub library_path: Vec<PathBuf>,
-    /// LD_PRELOAD.
-    pub preload: Vec<OsString>,
-    /// The processor.
-    pub processor: Processor,
-    /// Whether ld.so.cache is not the one that there will be.
-    pub without_cache: bool,
-    /// Whether to go on where ld.so would take a library of another libc, or fail over something that is no library:
-    /// there is a choice of directories yet.
-    pub is_plan: bool,
-}
 
 /// A dynamic linker about to look for libraries.
 pub struct Linker<'a> {

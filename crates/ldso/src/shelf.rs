@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -17,6 +16,7 @@ use crate::index;
 use crate::interpreter::Libc;
 use crate::known::{Known, remembered};
 use crate::libc_opens;
+use crate::misfit::{Misfit, misfit};
 use crate::root::Root;
 use elf_file::bytes;
 use elf_file::{Elf, ElfTarget, Identity, Source, identify, imports, read_regular};
@@ -232,49 +232,4 @@ fn is_absent(error: &std::io::Error) -> bool {
     use std::io::ErrorKind;
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
         || error.raw_os_error() == Some(nix::libc::ENAMETOOLONG)
-}
-
-/// Why a library does not do.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Misfit {
-    /// It is for another machine or class.
-    Target(ElfTarget),
-    /// It is for another operating system: EI_OSABI.
-    OsAbi(u8),
-    /// It is linked to another libc: ld.so would take it all the same.
-    Libc(Libc),
-    /// It is no library, and why.
-    Unusable(String),
-}
-
-impl fmt::Display for Misfit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Misfit::Target(target) => write!(f, "is for {target}"),
-            Misfit::OsAbi(abi) => write!(f, "is for the OS ABI {abi}"),
-            Misfit::Libc(libc) => write!(f, "is linked to {}", libc.name()),
-            Misfit::Unusable(why) => f.write_str(why),
-        }
-    }
-}
-
-/// Why the ld.so `linker` of `libc` would pass over `library`, or why it would be a mistake not to.
-pub fn misfit(linker: &Elf, libc: Libc, library: &Elf) -> Option<Misfit> {
-    if library.target() != linker.target() {
-        return Some(Misfit::Target(library.target()));
-    }
-    if library.os_abi != elf::ELFOSABI_SYSV && library.os_abi != elf::ELFOSABI_GNU {
-        return Some(Misfit::OsAbi(library.os_abi));
-    }
-    let needs = |is: fn(&str) -> bool| {
-        let mut names = library.needed().iter();
-        names.any(|name| name.to_str().is_some_and(is))
-    };
-    match libc {
-        Libc::Musl if needs(|name| name == "libc.so.6") => Some(Misfit::Libc(Libc::Glibc)),
-        Libc::Glibc if needs(|name| name == "libc.so" || name.starts_with("libc.musl-")) => {
-            Some(Misfit::Libc(Libc::Musl))
-        }
-        _ => None,
-    }
 }

@@ -21,7 +21,7 @@ use super::{Options, Stopped, link_directory, sidecar_file};
 use crate::plan::restore::{Interim, Restoration};
 use crate::plan::{FileEdit, Plan};
 use crate::state::found_sidecar::FoundSidecar;
-use crate::system::directory::Directory;
+use crate::system::directory::{Directory, MODE_WRITE};
 use crate::system::lock;
 use crate::system::privilege::CAPABILITY;
 use crate::system::sidecar_path::{interim_sidecar_name, new_sidecar_name};
@@ -31,9 +31,6 @@ use elf_file::io_reason;
 
 /// The permission bits, set-id and sticky included.
 const MODE: u32 = 0o7777;
-
-/// The owner's permission to write.
-pub(super) const MODE_WRITE: u32 = 0o200;
 
 /// Where the kernel keeps what it measured of a file, or what somebody signed.
 const INTEGRITY: &str = "security.ima";

@@ -11,8 +11,7 @@ use anyhow::{Result, anyhow};
 use nix::unistd::AccessFlags;
 
 use super::Options;
-use super::job::MODE_WRITE;
-use crate::system::directory::Directory;
+use crate::system::directory::{Directory, MODE_WRITE};
 use crate::system::trust::{Ownership, Rights, Writer};
 use elf_file::io_reason;
 

@@ -11,14 +11,12 @@ use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{AccessFlags, geteuid};
 
 use super::Options;
-use super::job::{
-    MODE_WRITE, Target, cannot_be_written, has_other_names, is_sealed, open_for_reading,
-};
+use super::job::{Target, cannot_be_written, has_other_names, is_sealed, open_for_reading};
 use super::places::{Place, parent};
 use super::running::Running;
 use crate::plan::Plan;
 use crate::plan::restore::Restoration;
-use crate::system::directory::Directory;
+use crate::system::directory::{Directory, MODE_WRITE};
 use crate::system::trust::{Rights, Writer};
 use elf_file::io_reason;
 

@@ -9,12 +9,13 @@ use serde::Serialize;
 
 use crate::commands::check::json::{Checks, ChecksEnd};
 use crate::commands::check::{self, Checked, FileCheck};
+use crate::commands::restore::Restored;
 use crate::commands::show::view::View;
 use crate::commands::status::{Condition, FileStatus};
 use crate::commands::watch;
 use crate::commands::wrap::json::{File, Run, RunEnd};
 use crate::plan::outcome::{FileReport, Report};
-use crate::report::Told;
+use crate::report::{FileLine as Finished, Told};
 
 /// Version of all this: a larger one may have fields that mean something else. Fields may come without it.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -217,29 +218,79 @@ impl Told for Checked {
     }
 }
 
+impl Finished for FileReport {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn line(&self) -> impl Serialize {
+        Line::wrapped(self)
+    }
+}
+
+impl Finished for Restored<'_> {
+    fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    fn line(&self) -> impl Serialize {
+        Line::restored(self.0)
+    }
+}
+
+impl Finished for FileStatus {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn line(&self) -> impl Serialize {
+        Line::status(self)
+    }
+}
+
+impl Finished for View {
+    fn path(&self) -> &Path {
+        Path::new(&self.path)
+    }
+
+    fn line(&self) -> impl Serialize {
+        Line::view(self)
+    }
+}
+
+impl Finished for FileCheck {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn line(&self) -> impl Serialize {
+        Line::checked(self)
+    }
+}
+
 impl Line {
     /// A file that was, or would be, wrapped or edited, or was not.
-    pub fn wrapped(file: &FileReport) -> Self {
+    fn wrapped(file: &FileReport) -> Self {
         Self::File(FileLine::Wrap(Box::new(File::from(file))))
     }
 
     /// A file that was, or would be, restored, or was not.
-    pub fn restored(file: &FileReport) -> Self {
+    fn restored(file: &FileReport) -> Self {
         Self::File(FileLine::Restore(Box::new(File::from(file))))
     }
 
     /// What a file is.
-    pub fn status(file: &FileStatus) -> Self {
+    fn status(file: &FileStatus) -> Self {
         Self::File(FileLine::Status(file.clone()))
     }
 
     /// What a file will load, and what is wrong with it.
-    pub fn checked(file: &FileCheck) -> Self {
+    fn checked(file: &FileCheck) -> Self {
         Self::File(FileLine::Check(Box::new(file.into())))
     }
 
     /// All that is known of a file.
-    pub fn view(view: &View) -> Self {
+    fn view(view: &View) -> Self {
         Self::File(FileLine::Show(Box::new(view.clone())))
     }
 

@@ -7,7 +7,6 @@ use stages::Stage;
 
 use crate::apply::{self, Options, Stopped};
 use crate::commands::LookOptions;
-use crate::commands::json::Line;
 use crate::commands::tree_lock::TreeLock;
 use crate::plan::outcome::{FileReport, Report, Status};
 use crate::plan::restore::{Restoration, restoration};
@@ -28,6 +27,9 @@ pub struct RestoreOptions {
     /// Whether root works with root's rights on files that other users can replace.
     pub trust_tree: bool,
 }
+
+/// A file of a run of `restore`.
+pub struct Restored<'f>(pub &'f FileReport);
 
 /// Restores what `options` name.
 ///
@@ -69,7 +71,7 @@ pub fn restore_until(
         teller.step();
         let (file, restoration) = decide(candidate, stages)?;
         if restoration.is_none() {
-            teller.finished(&file.path, || Line::restored(&file));
+            teller.finished(&Restored(&file));
         }
         Some((file, restoration))
     });

@@ -11,7 +11,6 @@ use sidecar::{Flags, Id, Sidecar, loader};
 use stages::Stage;
 
 use crate::commands::LookOptions;
-use crate::commands::json::Line;
 use crate::plan::tool_version;
 use crate::report::Output;
 use crate::report::Teller;
@@ -180,7 +179,7 @@ pub fn status(
     let files = crew.map(&candidates, |candidate| {
         teller.step();
         let file = of(candidate, stages, all)?;
-        teller.finished(&file.path, || Line::status(&file));
+        teller.finished(&file);
         Some(file)
     });
     let mut files: Vec<FileStatus> = files.into_iter().flatten().collect();

@@ -18,12 +18,13 @@ use super::{
 use crate::plan::classify::Subject;
 use crate::plan::edits::{Changes, Ground, Visibility, Wanted, outside};
 use crate::plan::restore::{Interim, leftovers, links_there};
-use crate::plan::search::{Entry, Relative, Resolution, relative_file, search_path};
+use crate::plan::search::{Entry, Relative, Resolution, search_path};
 use crate::state::identity::identity_in_place;
 use crate::state::prior::{self, Earlier};
 use crate::state::settings::{Change, Settings};
 use crate::system::directory::Directory;
 use crate::system::privilege::Privilege;
+use crate::system::relative::relative_file;
 use crate::system::sidecar_path::{links_name, sidecar_name};
 use elf_file::{Elf, Source};
 

@@ -31,11 +31,13 @@ use anyhow::{Result, anyhow, bail};
 use sidecar::{EditKind, Id, ToolVersion};
 
 use crate::plan::restore::Interim;
-use crate::plan::search::{Front, Relative, Resolution, relative_file, search_path};
+use crate::plan::search::{Front, Relative, Resolution, search_path};
 use crate::state::loaders::{Loader, Loaders};
-use crate::state::prior::{Earlier, PastEdit};
+use crate::state::past_edit::PastEdit;
+use crate::state::prior::Earlier;
 use crate::state::settings::Change;
 use crate::system::privilege::Privilege;
+use crate::system::relative::relative_file;
 use elf_file::Source;
 use sys::arch::Arch;
 

@@ -144,15 +144,9 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// What is to become of each candidate that somebody asks about; `finished` gets those that are left as they are as soon
+    /// What is to become of each candidate that somebody asks about; `teller` prints those that are left as they are as soon
     /// as that is clear. Once `stop` says so, no more are looked at.
-    pub fn decide(
-        &self,
-        crew: &Crew,
-        teller: &Teller,
-        finished: &(dyn Fn(&FileReport) + Sync),
-        stop: Option<&Stop<'_>>,
-    ) -> Vec<FileReport> {
+    pub fn decide(&self, crew: &Crew, teller: &Teller, stop: Option<&Stop<'_>>) -> Vec<FileReport> {
         let stops = || stop.is_some_and(|stop| stop());
         teller.expect(self.candidates.len());
         let mut looks = crew.map(self.candidates, |candidate| {
@@ -164,7 +158,7 @@ impl<'a> Desk<'a> {
                 teller.step();
             }
             if let Look::Report(report) = &look {
-                finished(report);
+                teller.finished(report);
             }
             look
         });
@@ -190,7 +184,7 @@ impl<'a> Desk<'a> {
             let report = self.look_at_program(candidate, &edited, &relative, &rooms);
             teller.step();
             if let Some(report) = report.as_ref().filter(|report| report.plan.is_none()) {
-                finished(report);
+                teller.finished(report);
             }
             report
         });

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -14,6 +14,14 @@ pub trait Told {
     fn lines(&self, told: &HashSet<PathBuf>) -> impl Iterator<Item = impl Serialize>;
     /// The last line.
     fn end(&self) -> impl Serialize;
+}
+
+/// A file that is finished.
+pub trait FileLine {
+    /// Its path, as it is shown.
+    fn path(&self) -> &Path;
+    /// A line about it.
+    fn line(&self) -> impl Serialize;
 }
 
 /// Writes one document.

@@ -7,8 +7,8 @@ mod progress;
 mod reporter;
 pub mod style;
 
-pub use json::{Told, write_document, write_line};
+pub use json::{FileLine, Told, write_document, write_line};
 pub use output::{Format, Output};
-pub use page::{Page, is_unsafe, styled};
+pub use page::{Page, styled};
 pub use reporter::Teller;
 pub use style::Style;

@@ -7,6 +7,7 @@ use std::fmt::{self, Display, Write as _};
 use std::io::{self, Write};
 
 use super::style::Style;
+use crate::system::shell::is_unsafe;
 
 /// Stands for the end of a style in the text of a line.
 const END: char = '\u{fdef}';
@@ -69,16 +70,6 @@ impl fmt::Write for Escaping<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether a terminal does something else with `character` than show it: control characters, line and paragraph separators, and
-/// what changes the direction of the text after it (Unicode Bidirectional Algorithm, explicit formatting characters).
-pub fn is_unsafe(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-        )
 }
 
 #[cfg(test)]

@@ -2,12 +2,10 @@
 
 use std::collections::HashSet;
 use std::io::{Write, stdout};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use serde::Serialize;
-
-use super::json::{self, Told};
+use super::json::{self, FileLine, Told};
 use super::output::{Format, Output};
 use super::progress::Progress;
 
@@ -57,15 +55,15 @@ impl Teller {
         }
     }
 
-    /// Tells of the file at `path`, as it is shown, of which nothing else will become; once.
-    pub fn finished<L: Serialize>(&self, path: &Path, line: impl FnOnce() -> L) {
+    /// Prints the line of a file that is finished, once.
+    pub fn finished(&self, file: &impl FileLine) {
         let Some(told) = &self.told else {
             return;
         };
         // Made before the lock is taken: that is the work.
-        let line = line();
+        let line = file.line();
         let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.insert(path.to_owned()) {
+        if told.insert(file.path().to_owned()) {
             // A reader that went away is no reason to stop.
             let _ = json::write_line(&line, &mut stdout());
         }

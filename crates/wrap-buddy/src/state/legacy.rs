@@ -7,7 +7,7 @@ use sidecar::{EditKind, Legacy};
 
 use object::elf;
 
-use crate::state::prior::PastEdit;
+use crate::state::past_edit::PastEdit;
 use elf_file::{Elf, PAGE, Segment, Source};
 
 /// Longest PT_INTERP string, bytes with its NUL.

@@ -17,9 +17,9 @@ use sidecar::loader::{IMAGE_LEN, check};
 use sidecar::ownership::BY_ALL;
 use stages::Stage;
 
-use crate::plan::search::relative_file;
 use crate::system::hex::hex;
 use crate::system::path_guard::weak_part;
+use crate::system::relative::relative_file;
 use elf_file::read_regular;
 use sys::arch::{Arch, HOST};
 

@@ -17,11 +17,12 @@ use sidecar::{
 };
 use stages::Stage;
 
-use crate::plan::inject::check_loader_takes;
 use crate::scan::Candidate;
 use crate::state::found_sidecar::FoundSidecar;
 use crate::state::identity::{identity, identity_in_place};
 use crate::state::legacy;
+use crate::state::limits::check_loader_takes;
+use crate::state::past_edit::PastEdit;
 use crate::state::settings::Settings;
 use crate::system::sidecar_path::{
     interim_of, interim_sidecar_name, is_interim, program_of, sidecar_name,
@@ -127,19 +128,6 @@ pub enum Progress {
     Done,
     /// What stands there is neither what stood there before nor what was written.
     Changed,
-}
-
-/// An edit of an earlier run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PastEdit {
-    /// What it was for.
-    pub kind: EditKind,
-    /// Offset in the file.
-    pub offset: u64,
-    /// What stood there before.
-    pub original: Vec<u8>,
-    /// What was written; not known of a stub.
-    pub written: Option<Vec<u8>>,
 }
 
 /// What an earlier run has left, with the sidecar that describes it.

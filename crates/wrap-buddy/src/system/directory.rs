@@ -17,6 +17,9 @@ use nix::fcntl::{
 use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, fstatat, mkdirat};
 use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, linkat, symlinkat, unlinkat};
 
+/// The owner's permission to write.
+pub const MODE_WRITE: u32 = 0o200;
+
 /// For files: nothing is waited for, neither the other end of a FIFO nor whoever holds a lease, and no terminal becomes this
 /// process's own.
 const FILE: OFlag = OFlag::O_NONBLOCK

@@ -6,6 +6,7 @@ pub mod lock;
 pub mod open_files;
 pub mod path_guard;
 pub mod privilege;
+pub mod relative;
 pub mod shell;
 pub mod sidecar_path;
 pub mod signals;

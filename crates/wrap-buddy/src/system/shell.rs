@@ -31,13 +31,23 @@ fn quoted_word(word: &OsStr) -> String {
 }
 
 fn is_special(character: char) -> bool {
-    crate::report::is_unsafe(character)
+    is_unsafe(character)
 }
 
 /// Whether `text` means itself in any language it is put into: letters, digits and a few marks that paths have.
 pub fn is_plain(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._+-".contains(&byte);
     text.bytes().all(is_plain)
+}
+
+/// Whether a terminal does something else with `character` than show it: control characters, line and paragraph separators, and
+/// what changes the direction of the text after it (Unicode Bidirectional Algorithm, explicit formatting characters).
+pub fn is_unsafe(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        )
 }
 
 #[cfg(test)]

@@ -27,7 +27,6 @@ use anyhow::{Context, Result};
 use stages::Stage;
 
 use crate::commands::LookOptions;
-use crate::commands::json::Line;
 use crate::plan::named::Named;
 use crate::report::Teller;
 use crate::scan::{Candidate, Wanted, directories, scan, scan_told};
@@ -289,7 +288,7 @@ pub fn check(check: &CheckOptions, stages: &[Stage], teller: &Teller) -> Result<
     teller.expect(candidates.len());
     let finished = |file: &FileCheck| {
         teller.step();
-        teller.finished(&file.path, || Line::checked(file));
+        teller.finished(file);
     };
     let files = crew.map(&candidates, |candidate| {
         let file = desk.look_at(candidate);

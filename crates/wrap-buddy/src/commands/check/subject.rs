@@ -10,7 +10,7 @@ use stages::Stage;
 use super::State;
 use super::diagnosis::{Diagnosis, Note, Problem};
 use crate::commands::status::{loader_flag, refused_loader, sidecar_gone_but};
-use crate::plan::inject;
+use crate::state::limits;
 use crate::state::preloader;
 use crate::state::prior::{self, Earlier, Progress, Way};
 use crate::system::privilege::Privilege;
@@ -142,7 +142,7 @@ impl Subject {
         let header = sidecar.header();
         self.is_relocatable = header.flags.contains(Flags::RELOCATABLE);
         self.abi = sidecar.abi();
-        if let Err(reason) = inject::check_loader_takes(&self.elf, &sidecar) {
+        if let Err(reason) = limits::check_loader_takes(&self.elf, &sidecar) {
             let help = "wrap it, and it gets a sidecar of its own";
             self.lost(Diagnosis::SidecarOfAnother, &reason, help);
         }

@@ -15,13 +15,13 @@ use sidecar::{EditKind, Flags, Sidecar, loader};
 use stages::Stage;
 
 use crate::commands::LookOptions;
-use crate::commands::json::Line;
 use crate::commands::status::{
     Condition, FileStatus, describe, loader_problem, own_loader_problem,
 };
 use crate::report::Teller;
 use crate::scan::Candidate;
-use crate::state::prior::{self, Earlier, PastEdit, Sight, State, Stub, Way};
+use crate::state::past_edit::PastEdit;
+use crate::state::prior::{self, Earlier, Sight, State, Stub, Way};
 use crate::system::hex::hex;
 use crate::system::sidecar_path::links_name;
 use crate::system::workers::Crew;
@@ -51,7 +51,7 @@ pub fn show(look: &LookOptions, stages: &[Stage], teller: &Teller) -> Result<Vec
     let views = crew.map(&candidates, |candidate| {
         teller.step();
         let view = view(candidate, stages, all)?;
-        teller.finished(Path::new(&view.path), || Line::view(&view));
+        teller.finished(&view);
         Some(view)
     });
     let mut views: Vec<View> = views.into_iter().flatten().collect();

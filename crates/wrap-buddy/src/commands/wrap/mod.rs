@@ -14,7 +14,6 @@ use anyhow::{Context, Result};
 use stages::Stage;
 
 use crate::apply::{self, Options, Stopped};
-use crate::commands::json::Line;
 use crate::commands::tree_lock::TreeLock;
 use crate::plan::classify::Means;
 use crate::plan::defaults::Taken;
@@ -179,8 +178,7 @@ pub fn wrap_candidates(
         [&libs.directories, &always],
         candidates,
     );
-    let finished = |file: &FileReport| teller.finished(&file.path, || Line::wrapped(file));
-    let mut files = desk.decide(&crew, teller, &finished, stop);
+    let mut files = desk.decide(&crew, teller, stop);
     let mut hard_links = HardLinks::skip(&mut files);
 
     let mismatch = interpreters

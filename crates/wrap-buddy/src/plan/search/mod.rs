@@ -10,7 +10,7 @@ mod search_path;
 
 pub use freeze::Front;
 pub use given::{Given, steps};
-pub use search_path::{Entry, Relative, relative_file, search_path};
+pub use search_path::{Entry, Relative, search_path};
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
