@@ -3,6 +3,7 @@
 mod args;
 pub mod share;
 mod watch;
+mod wrap;
 
 use std::ffi::OsString;
 
@@ -15,9 +16,8 @@ use crate::commands::restore::RestoreOptions;
 use crate::commands::{Command, LookOptions};
 use crate::plan::options::WrapOptions;
 use crate::report::Output;
-use args::{
-    CheckArgs, CommandLine, FilesArgs, LookArgs, OutputArgs, RestoreArgs, Subcommand, WrapArgs,
-};
+use args::{CheckArgs, CommandLine, FilesArgs, LookArgs, RestoreArgs, Subcommand};
+use wrap::{OutputArgs, WrapArgs};
 
 /// The command that `args` describe, the program's name first.
 ///

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Args, Command, CommandFactory, Error, FromArgMatches};
 
-use super::args::WrapArgs;
+use super::wrap::WrapArgs;
 use crate::commands::watch::WatchOptions;
 
 /// Directories to watch, and how to wrap what arrives in them.

@@ -52,6 +52,11 @@ pub fn new_sidecar_name(name: &OsStr) -> OsString {
     named_after(name, NEW)
 }
 
+/// The sidecar that is, or would be, beside `file`.
+pub fn sidecar_of(file: &Path) -> Option<PathBuf> {
+    Some(file.with_file_name(sidecar_name(file.file_name()?)))
+}
+
 /// The program whose sidecar is at `sidecar`; none where the sidecar is not called after it, but after a digest of its name.
 pub fn program_of(sidecar: &Path) -> Option<PathBuf> {
     let name = sidecar.file_name()?.as_bytes().strip_prefix(b".")?;

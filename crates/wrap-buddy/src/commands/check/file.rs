@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::diagnosis::{Diagnosis, Next, Problem, Trouble};
 use super::libraries::Look;
+use super::noexec::noexec;
 use super::subject::Subject;
 use super::{Desk, FileCheck, kernel, script};
 use crate::scan::Candidate;
@@ -226,23 +227,4 @@ fn not_permitted(desk: &Desk<'_>, candidate: &Candidate, file: &mut FileCheck) {
         .push(Problem::new(Diagnosis::NotPermitted, text));
     let command = quoted([OsStr::new("chmod"), "+x".as_ref(), candidate.shown.as_ref()]);
     file.next.push(Next::typed(command, "lets it be executed"));
-}
-
-/// Says so if nothing may be executed from where `path` is.
-pub(super) fn noexec(path: &Path, shown: &Path, file: &mut FileCheck) {
-    let mut known = file.problems.iter();
-    if !kernel::is_noexec(path) || known.any(|known| known.trouble == Trouble::NoExec) {
-        return;
-    }
-    let mount = kernel::mount_of(path);
-    let text = format!(
-        "{} is on {}, which is mounted noexec",
-        shown.display(),
-        mount.display()
-    );
-    file.problems.push(Problem::new(Diagnosis::NoExec, text));
-    let words = ["mount", "-o", "remount,exec"].map(OsStr::new);
-    let words = words.into_iter().chain([mount.as_os_str()]);
-    let text = format!("or copy {} elsewhere", shown.display());
-    file.next.push(Next::typed(quoted(words), text));
 }

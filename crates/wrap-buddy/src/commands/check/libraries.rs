@@ -6,9 +6,10 @@ use std::mem;
 use std::path::{Path, PathBuf};
 
 use super::diagnosis::{Diagnosis, Next, Note, Problem, Trouble};
-use super::file::noexec;
-use super::solve::{self, Wanted};
+use super::noexec::noexec;
+use super::solve;
 use super::subject::Subject;
+use super::wanted::Wanted;
 use super::{Desk, FileCheck, State, kernel};
 use crate::commands::status::{loader_problem, own_loader_problem};
 use crate::plan::alignment;

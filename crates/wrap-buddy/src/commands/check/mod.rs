@@ -9,12 +9,14 @@ pub mod json;
 mod kernel;
 mod libraries;
 mod library;
+mod noexec;
 mod openers;
 mod outcome;
 mod packages;
 mod script;
 mod solve;
 mod subject;
+mod wanted;
 
 use std::collections::HashSet;
 use std::ffi::OsString;

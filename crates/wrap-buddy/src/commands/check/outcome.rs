@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::Desk;
-use super::solve::Wanted;
+use super::wanted::Wanted;
 use crate::plan::search::{Entry, Resolution};
 use ldso::Interpreter;
 use ldso::{Asker, Linker, Tree, misfit};

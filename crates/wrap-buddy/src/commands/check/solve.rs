@@ -7,32 +7,14 @@ use std::sync::Arc;
 use super::command::{Command, in_vain};
 use super::diagnosis::{Next, Problem, Trouble};
 use super::outcome::in_the_way;
+use super::wanted::Wanted;
 use super::{Desk, FileCheck, State};
 use crate::plan::search::{Edited, Resolution, Resolver, Settings};
-use elf_file::Elf;
 use ldso::{Fit, Interpreter, Libc};
 use ldso::{Probe, Tree, Unmet, misfit};
 
 /// Directories added to a call at most.
 const MOST: usize = 24;
-
-/// A file that is to find what it needs.
-pub struct Wanted<'a> {
-    /// As ld.so sees it.
-    pub elf: &'a Elf,
-    /// Its path inside the root.
-    pub inside: &'a Path,
-    /// Whether it is a library.
-    pub is_library: bool,
-    /// What was done to it.
-    pub state: State,
-    /// The dynamic linker it asks for.
-    pub interpreter: Option<&'a Path>,
-    /// What it was wrapped with, and would no longer be without saying so.
-    pub flag: Option<&'static str>,
-    /// Whether its dynamic linker and search path are relative to its directory because it was wrapped so.
-    pub is_relocatable: bool,
-}
 
 /// A dynamic linker for a file whose own is not there, or lacks the `unmet` versions.
 pub fn interpreter(desk: &Desk<'_>, wanted: &Wanted<'_>, unmet: &[Unmet]) -> Option<Interpreter> {

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use object::elf;
 
-use super::leftovers::sidecar_of;
 use super::writers::Writers;
 use crate::system::directory::open_file;
+use crate::system::sidecar_path::sidecar_of;
 
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,12 +11,7 @@ use sidecar::InPlace;
 use super::dealt::Stamp;
 use crate::apply::{self, Options};
 use crate::state::found_sidecar::FoundSidecar;
-use crate::system::sidecar_path::{links_name, sidecar_name};
-
-/// The sidecar that is, or would be, beside `file`.
-pub fn sidecar_of(file: &Path) -> Option<PathBuf> {
-    Some(file.with_file_name(sidecar_name(file.file_name()?)))
-}
+use crate::system::sidecar_path::{links_name, sidecar_of};
 
 /// Whether there is anything beside `file`, which was removed.
 pub fn has_any(file: &Path) -> bool {

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::closure::Grounds;
+use super::needs::Grounds;
 use super::{Resolution, freeze};
 use ldso::Asker;
 use ldso::Linker;

@@ -5,6 +5,7 @@ mod closure;
 mod freeze;
 mod further;
 mod given;
+mod needs;
 mod private;
 mod search_path;
 
@@ -20,12 +21,12 @@ use std::sync::Arc;
 
 use globset::GlobSet;
 
-use closure::Grounds;
 use elf_file::{Elf, Opened, Priority, Source};
 use ldso::{
     Asker, Interpreter, Libc, Linker, Probe, Root, Shelf, Surroundings, Unmet, UnversionedRelr,
     misfit,
 };
+use needs::Grounds;
 
 /// What the user asked for.
 #[derive(Debug, Default)]

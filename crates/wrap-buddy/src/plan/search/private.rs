@@ -11,7 +11,7 @@ use std::iter;
 use std::path::Path;
 
 use super::Added;
-use super::closure::Plan;
+use super::needs::Plan;
 use ldso::Libc;
 use ldso::libc_opens::{ICONV, LIBC, UNWINDER};
 use ldso::{Asker, Walk};

@@ -1,0 +1,27 @@
+//! File systems that nothing may be executed from.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use super::diagnosis::{Diagnosis, Next, Problem, Trouble};
+use super::{FileCheck, kernel};
+use crate::system::shell::quoted;
+
+/// Says so if nothing may be executed from where `path` is.
+pub fn noexec(path: &Path, shown: &Path, file: &mut FileCheck) {
+    let mut known = file.problems.iter();
+    if !kernel::is_noexec(path) || known.any(|known| known.trouble == Trouble::NoExec) {
+        return;
+    }
+    let mount = kernel::mount_of(path);
+    let text = format!(
+        "{} is on {}, which is mounted noexec",
+        shown.display(),
+        mount.display()
+    );
+    file.problems.push(Problem::new(Diagnosis::NoExec, text));
+    let words = ["mount", "-o", "remount,exec"].map(OsStr::new);
+    let words = words.into_iter().chain([mount.as_os_str()]);
+    let text = format!("or copy {} elsewhere", shown.display());
+    file.next.push(Next::typed(quoted(words), text));
+}

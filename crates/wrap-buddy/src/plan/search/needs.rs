@@ -1,0 +1,315 @@
+//! A file that is to find what it needs: its search path as it grows, what is missing, and the result.
+
+use super::search_path::{self, OwnEntry, compose, own_entries};
+use super::{Missing, Resolution, Settings, Unopened, freeze};
+use elf_file::Priority;
+use globset::GlobSet;
+use ldso::Shelf;
+use ldso::{Asker, Cause, Request, Walk};
+use ldso::{Found, Near, Rule, SearchPath, Step, Told};
+use ldso::{Linker, libc_opens};
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What every walk goes by.
+#[derive(Clone, Copy)]
+pub(super) struct Grounds<'a> {
+    /// What the user asked for.
+    pub settings: &'a Settings,
+    /// What was looked at already.
+    pub shelf: &'a Shelf,
+}
+
+/// A file that is to find what it needs.
+pub(super) struct Plan<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) shelf: &'a Shelf,
+    pub(super) linker: &'a Linker<'a>,
+    pub(super) subject: Asker<'a>,
+    /// The entries of its search path.
+    pub(super) own: Vec<OwnEntry>,
+    /// Those that stay.
+    pub(super) kept: Vec<OwnEntry>,
+    /// What [`Rule::Offered`] counts. Behind them it counts where the dynamic linker is, and what it searches by itself.
+    pub(super) offered: Arc<Told>,
+    /// The first of them that nobody named.
+    pub(super) further: usize,
+    pub(super) used: BTreeSet<usize>,
+    /// Which of those missing a name is; none for one that may be.
+    pub(super) missing: HashMap<OsString, Option<usize>>,
+    pub(super) result: Resolution,
+}
+
+impl<'a> Plan<'a> {
+    pub(super) fn new(
+        Grounds { settings, shelf }: Grounds<'a>,
+        subject: Asker<'a>,
+        linker: &'a Linker<'a>,
+        always: &[PathBuf],
+        further: &[PathBuf],
+    ) -> Self {
+        let origin = subject.path.parent().unwrap_or(Path::new("/"));
+        let dynamic = subject.elf.dynamic.as_ref();
+        let text = dynamic.and_then(|dynamic| dynamic.search_path());
+        let own = text
+            .map(|text| own_entries(text, origin, &linker.tokens(text.as_bytes())))
+            .unwrap_or_default();
+        let offered = [&settings.libraries, always, further];
+        let offered = offered.into_iter().flatten().enumerate();
+        let offered = offered.map(|(index, directory)| Step {
+            directory: directory.clone(),
+            rule: Rule::Offered(index),
+            list: 0,
+        });
+        Self {
+            settings,
+            shelf,
+            linker,
+            subject,
+            kept: own.iter().filter(|one| one.is_kept()).cloned().collect(),
+            own,
+            offered: linker.list(offered.collect()),
+            further: settings.libraries.len() + always.len(),
+            used: BTreeSet::new(),
+            missing: HashMap::new(),
+            result: Resolution::default(),
+        }
+    }
+
+    /// The search path that the entries which stay are.
+    pub(super) fn search_path(&self, is_inherited: bool) -> SearchPath {
+        let entries = self.kept.iter();
+        SearchPath {
+            directories: entries
+                .flat_map(|entry| entry.directories.iter().cloned())
+                .collect(),
+            is_runpath: !is_inherited,
+        }
+    }
+
+    /// Where the dynamic linker is and, for a file that forbids its default directories, these: all of them may be put on a
+    /// search path. To know takes reading the dynamic linker.
+    pub(super) fn beside(&self, asker: Asker<'_>) -> Arc<Told> {
+        let built_in = self.linker.interpreter.built_in();
+        let has_defaults = self.linker.has_defaults(asker.elf);
+        let default = built_in.default.iter().filter(|_| !has_defaults);
+        let directories = built_in.own.iter().chain(default).zip(self.offered.len()..);
+        let steps = directories.map(|(directory, index)| Step {
+            directory: directory.clone(),
+            rule: Rule::Offered(index),
+            list: 0,
+        });
+        self.linker.list(steps.collect())
+    }
+
+    /// The directory that `Rule::Offered(index)` means.
+    pub(super) fn directory(&self, index: usize) -> Option<&PathBuf> {
+        let built_in = || self.linker.interpreter.built_in();
+        match index.checked_sub(self.offered.len()) {
+            None => Some(&self.offered[index].directory),
+            Some(behind) => built_in().own.iter().chain(&built_in().default).nth(behind),
+        }
+    }
+
+    /// Looks for `name` on behalf of `asker`: where ld.so is `told` to, in directories that may be put on a search path, and
+    /// where ld.so looks by itself.
+    pub(super) fn offer(
+        &self,
+        name: &OsStr,
+        asker: Asker<'_>,
+        told: &Told,
+    ) -> Result<Found, Arc<[Near]>> {
+        let found = self.linker.find(name, asker, &[told, &self.offered]);
+        // What is beside the dynamic linker fits it better than what it looks for by itself: only where nothing else has the
+        // library.
+        if found.as_ref().is_ok_and(|found| !is_of_system(found)) || name.as_bytes().contains(&b'/')
+        {
+            return found;
+        }
+        let beside = self.beside(asker);
+        match beside.is_empty() {
+            true => found,
+            false => self
+                .linker
+                .find(name, asker, &[told, &self.offered, &beside]),
+        }
+    }
+
+    /// What is found is part of the result.
+    pub(super) fn take(&mut self, name: &OsStr, found: &Found) {
+        if let Rule::Offered(index) = found.rule {
+            self.used.insert(index);
+        }
+        self.result
+            .found
+            .push((name.to_owned(), found.path.clone()));
+    }
+
+    pub(super) fn miss(&mut self, request: &Request<'_>, nears: &[Near]) {
+        if request.may_be_missing {
+            return;
+        }
+        let needed_by = request.asker.path.to_owned();
+        if let Some(known) = self.missing.get(request.name) {
+            if let Some(index) = *known {
+                self.result.missing[index].needed_by.push(needed_by);
+            }
+            return;
+        }
+        let soname = request.name.to_owned();
+        let may_be = self.settings.may_be_missing.is_match(&soname);
+        let index = (!may_be).then_some(self.result.missing.len());
+        self.missing.insert(soname.clone(), index);
+        if may_be {
+            return self.result.ignored.push(soname);
+        }
+        let mut hints: Vec<String> = nears.iter().map(Near::to_string).collect();
+        for path in self.shelf.with_soname(&soname) {
+            hints.push(format!(
+                "{} has this DT_SONAME, but ld.so goes by file names: link it as {}",
+                path.display(),
+                soname.display()
+            ));
+        }
+        self.result.missing.push(Missing {
+            soname,
+            needed_by: vec![needed_by],
+            hints,
+        });
+    }
+
+    /// What the file `by` says it opens while it runs. Where it is served by the search path that is made here, that has the
+    /// directories of what the file requires or recommends.
+    pub(super) fn open(&mut self, walk: &Walk<'_>, by: Option<usize>) {
+        let asker = match by {
+            None => walk.subject,
+            Some(node) => {
+                let found = &walk.nodes[node].found;
+                Asker {
+                    path: &found.path,
+                    elf: &found.elf,
+                }
+            }
+        };
+        if asker.elf.opened.is_empty()
+            || by.is_some_and(|node| is_of_system(&walk.nodes[node].found))
+        {
+            return;
+        }
+        let told = walk.told(by);
+        let is_served = by.is_none() || walk.inherits(by);
+        for opened in &asker.elf.opened {
+            let names = || opened.soname.iter().map(OsStr::new);
+            let is_there = |name: &OsStr| {
+                walk.is_known(name) || self.linker.find(name, asker, &[&told]).is_ok()
+            };
+            let Some(first) = names().next().filter(|_| !names().any(is_there)) else {
+                continue;
+            };
+            let is_wanted = is_served && opened.priority != Priority::Suggested;
+            let found = is_wanted.then(|| {
+                names().find_map(|name| Some((name, self.offer(name, asker, &told).ok()?)))
+            });
+            if let Some((name, found)) = found.flatten() {
+                self.take(name, &found);
+            } else if is_served && opened.priority == Priority::Required {
+                let request = Request {
+                    name: first,
+                    by,
+                    asker,
+                    told: &told,
+                    cause: Cause::Needed,
+                    may_be_missing: false,
+                };
+                self.miss(&request, &[]);
+                let hint = format!("opened while it runs{}", opened.purpose());
+                let missing = self.result.missing.iter_mut();
+                let missing = missing.filter(|missing| missing.soname == *first);
+                missing.for_each(|missing| missing.hints.push(hint.clone()));
+            } else if !names().any(|name| self.settings.may_be_missing.is_match(name)) {
+                self.result.unopened.push(Unopened {
+                    by: asker.path.to_owned(),
+                    opened: opened.clone(),
+                });
+            }
+        }
+    }
+
+    pub(super) fn freeze(&mut self, walk: &Walk<'_>, except: &GlobSet) {
+        let added = self.result.added.iter();
+        let libc = OsStr::new(libc_opens::LIBC);
+        let is_libc = |path: &PathBuf| path.file_name() == Some(libc);
+        // libc has no DT_NEEDED for what it opens.
+        let asked_for = added.clone();
+        let asked_for = asked_for.filter(|added| added.needed_by.as_ref().is_none_or(is_libc));
+        let asked_for = asked_for.map(|added| &added.soname);
+        let subject = freeze::Subject {
+            walk,
+            needed: asked_for
+                .chain(self.subject.elf.needed())
+                .map(OsString::as_os_str)
+                .collect(),
+            added: added.map(|added| added.soname.as_os_str()).collect(),
+            except,
+        };
+        let front = subject.front();
+        self.result.implied = subject.implied(&front);
+        self.result.movable = freeze::movable(&front, &self.settings.bundle);
+        self.result.front = front;
+    }
+
+    /// Composes the search path, of what the file keeps of its own and the directories that are of use, or `always` there; then
+    /// those of the `spare` ones that have libraries for the file.
+    pub(super) fn finish(
+        mut self,
+        always: Range<usize>,
+        spare: impl IntoIterator<Item = usize>,
+    ) -> Resolution {
+        let unconditional = always.clone().filter_map(|index| self.directory(index));
+        let unconditional = unconditional.cloned().collect();
+        let chosen: BTreeSet<usize> = self.used.iter().copied().chain(always).collect();
+        let origin = self.subject.path.parent().unwrap_or(Path::new("/"));
+        let interpreter = self.linker.interpreter;
+        let (linker, libc) = (&interpreter.elf, interpreter.libc);
+        let spare: Vec<usize> = spare
+            .into_iter()
+            .filter(|index| !chosen.contains(index))
+            .filter(|&index| {
+                let directory = &self.offered[index].directory;
+                self.shelf.has_libraries(directory, linker, libc)
+            })
+            .collect();
+        let entry = |&index: &usize| {
+            let directory = self.directory(index)?;
+            let is_further = (self.further..self.offered.len()).contains(&index);
+            let entry = match is_further && self.settings.given.joins(directory, origin) {
+                true => search_path::Entry::Within,
+                false => search_path::Entry::Directory,
+            };
+            Some(entry(directory.clone()))
+        };
+        let compose = |entries: &mut dyn Iterator<Item = search_path::Entry>| {
+            compose(&self.kept, entries, |directory| self.shelf.real(directory))
+        };
+        let essential = compose(&mut chosen.iter().filter_map(entry));
+        let search = compose(&mut chosen.iter().chain(&spare).filter_map(entry));
+        let own = self.own.iter();
+        let unchanged = own.map(|entry| search_path::Entry::Kept(entry.text.clone()));
+        let unchanged: Vec<search_path::Entry> = unchanged.collect();
+        self.result.essential = essential.len();
+        self.result.essential_changes = essential != unchanged;
+        self.result.search_changes = search != unchanged;
+        self.result.search = search;
+        self.result.unconditional = unconditional;
+        self.result
+    }
+}
+
+/// The system's own libraries are not ours to judge.
+pub(super) fn is_of_system(found: &Found) -> bool {
+    matches!(found.rule, Rule::Default | Rule::Cache)
+}
