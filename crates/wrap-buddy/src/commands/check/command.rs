@@ -19,8 +19,6 @@ pub struct Command {
     pub paths: Vec<PathBuf>,
     /// `--libs`.
     pub libs: Vec<PathBuf>,
-    /// `--runtime-dependencies`.
-    pub runtime_dependencies: Vec<PathBuf>,
     /// `--interpreter`.
     pub interpreters: Vec<PathBuf>,
     /// A flag that says where the loader is.
@@ -33,7 +31,6 @@ impl Command {
         for (flag, paths) in [
             ("--paths", &self.paths),
             ("--libs", &self.libs),
-            ("--runtime-dependencies", &self.runtime_dependencies),
             ("--interpreter", &self.interpreters),
         ] {
             // Only the others take more than one value.
@@ -75,7 +72,6 @@ impl Command {
         let options = WrapOptions {
             paths: self.paths.clone(),
             libs: absolute(&self.libs)?,
-            runtime_dependencies: absolute(&self.runtime_dependencies)?,
             interpreter: self.interpreters.clone(),
             self_contained: self.flag == Some("--self-contained"),
             relocatable: self.flag == Some("--relocatable"),
@@ -126,7 +122,6 @@ pub fn united(files: &[FileCheck], named: &[PathBuf], stages: &[Stage]) -> Vec<N
             Some((all, calls)) => {
                 extend(&mut all.paths, &call.paths);
                 extend(&mut all.libs, &call.libs);
-                extend(&mut all.runtime_dependencies, &call.runtime_dependencies);
                 calls.push(call);
             }
             None => groups.push((call.clone(), vec![call])),

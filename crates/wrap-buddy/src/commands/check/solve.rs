@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::command::{Command, in_vain};
-use super::diagnosis::{Next, Problem, Trouble};
+use super::diagnosis::{Next, Trouble};
 use super::outcome::in_the_way;
 use super::wanted::Wanted;
 use super::{Desk, FileCheck, State};
@@ -84,7 +84,6 @@ pub fn without_interpreter(wanted: &Wanted<'_>) -> Next {
 /// A call of wrap-buddy in the making.
 struct Call {
     libs: Vec<PathBuf>,
-    always: Vec<PathBuf>,
     interpreter: Interpreter,
     /// Whether it is to be named: without it, another would be taken.
     names_interpreter: bool,
@@ -127,23 +126,14 @@ pub fn next(desk: &Desk<'_>, wanted: &Wanted<'_>, tree: &Tree, file: &FileCheck)
     };
     let mut call = Call {
         libs: desk.library.libs.clone(),
-        always: Vec::new(),
         interpreter,
         names_interpreter,
     };
     if wanted.state == State::Wrapped {
         call.libs.extend(earlier_directories(desk, wanted));
     }
-    for problem in opened(file) {
-        call.open(desk, wanted, problem);
-    }
     let rest = call.complete(desk, wanted);
     call.told(desk, wanted, file, &rest)
-}
-
-fn opened(file: &FileCheck) -> impl Iterator<Item = &Problem> {
-    let problems = file.problems.iter();
-    problems.filter(|problem| problem.trouble == Trouble::Opened)
 }
 
 fn is_the_default(desk: &Desk<'_>, wanted: &Wanted<'_>, interpreter: &Interpreter) -> bool {
@@ -178,7 +168,6 @@ impl Call {
             Arc::clone(&desk.shelf),
             Settings {
                 libraries: self.libs.clone(),
-                runtime_dependencies: self.always.clone(),
                 ..Settings::default()
             },
         );
@@ -269,19 +258,6 @@ impl Call {
         })
     }
 
-    /// Puts the directory of a library that is opened at run time on the search path.
-    fn open(&mut self, desk: &Desk<'_>, wanted: &Wanted<'_>, problem: &Problem) {
-        let elf = wanted.elf;
-        let name = problem.soname.as_deref().unwrap_or_default();
-        let directories = desk.library.with(name, elf, wanted.inside);
-        let mut suitable = directories.into_iter();
-        if let Some(found) = suitable.find(|one| self.suits(desk, &one.join(name)))
-            && !self.always.iter().any(|known| known == found)
-        {
-            self.always.push(found.to_owned());
-        }
-    }
-
     fn told(
         &self,
         desk: &Desk<'_>,
@@ -289,19 +265,14 @@ impl Call {
         file: &FileCheck,
         rest: &Rest,
     ) -> Vec<Next> {
-        let opened: Vec<&str> = opened(file)
-            .filter_map(|problem| problem.soname.as_deref())
-            .filter(|name| {
-                let mut always = self.always.iter();
-                !always.any(|one| desk.root.on_host(&one.join(name)).exists())
-            })
-            .collect();
         let mut left: Vec<&str> = rest.missing.iter().map(String::as_str).collect();
-        left.extend(
-            opened
-                .into_iter()
-                .filter(|name| !rest.missing.iter().any(|one| one == name)),
-        );
+        // musl looks for what a library opens on behalf of the program: to edit the library does not help.
+        let is_unserved = wanted.is_library && self.interpreter.libc == Libc::Musl;
+        let opened = file
+            .problems
+            .iter()
+            .filter(|one| is_unserved && one.trouble == Trouble::Opened);
+        left.extend(opened.filter_map(|problem| problem.soname.as_deref()));
         let comes_to = match desk.root.is_own() {
             true => "makes it find all it needs",
             false => "inside the root, makes it find all it needs",
@@ -405,7 +376,6 @@ impl Call {
         Command {
             paths: vec![shown],
             libs: self.libs.clone(),
-            runtime_dependencies: self.always.clone(),
             interpreters: interpreter
                 .filter(|_| self.names_interpreter)
                 .into_iter()
