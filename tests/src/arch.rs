@@ -2,10 +2,6 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
-
-use crate::{cache, fork, toolchain};
 
 /// An architecture wrap-buddy supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -118,34 +114,6 @@ impl Arch {
             Arch::I686 => "qemu-i386-static",
             Arch::Aarch64 => "qemu-aarch64-static",
         }
-    }
-
-    /// Whether this machine's kernel runs such programs itself, found by running one.
-    pub fn is_native(self) -> bool {
-        static I686: OnceLock<bool> = OnceLock::new();
-        match (Arch::host(), self) {
-            (host, arch) if host == arch => true,
-            (Arch::X86_64, Arch::I686) => *I686.get_or_init(|| {
-                let source = cache::fixtures().join("probe.c");
-                let variant = Variant::new(self, Libc::Glibc, Kind::Exec);
-                let probe = toolchain::Build::program(variant, source)
-                    .flag("-static")
-                    .build();
-                fork::spawn(&mut Command::new(probe))
-                    .and_then(|mut child| child.wait())
-                    .is_ok_and(|status| status.success())
-            }),
-            _ => false,
-        }
-    }
-
-    /// The emulator's path on this machine.
-    ///
-    /// # Panics
-    /// When it is not installed.
-    pub fn qemu_path(self) -> PathBuf {
-        toolchain::find_program(self.qemu())
-            .unwrap_or_else(|| panic!("{} is not installed; run: cargo xtask setup", self.qemu()))
     }
 
     /// Where this machine keeps the libraries of the architecture: its own, or those of a cross compiler.

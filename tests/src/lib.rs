@@ -43,6 +43,7 @@ pub mod edited;
 pub mod fixture;
 mod fork;
 pub mod legacy;
+mod machine;
 pub mod matrix;
 mod namespace;
 pub mod report;

@@ -9,9 +9,7 @@ use tempfile::TempDir;
 
 use crate::arch::{Arch, Libc, Variant, musl_ld_so};
 use crate::namespace::Bind;
-use crate::run::Run;
-use crate::wrap::Wrap;
-use crate::{cache, fork, tool, toolchain};
+use crate::{cache, fork, toolchain};
 
 /// What glibc consists of at run time.
 const GLIBC: &[&str] = &[
@@ -186,46 +184,6 @@ impl Root {
         });
     }
 
-    /// A program of the root, to be started.
-    pub fn command(&self, program: &str) -> Run<'_> {
-        Run::new(self, program)
-    }
-
-    /// A program of this machine's own (strace, gdb, …) by its path on this machine, to be started inside the root.
-    /// Needs [`Root::bind_host`].
-    pub fn host_command(&self, program: &Path) -> Run<'_> {
-        let dirs: Vec<String> = Arch::host()
-            .library_dirs()
-            .iter()
-            .map(|dir| format!("/tool/host{}", dir.display()))
-            .collect();
-        self.bind_host_runtime();
-        self.command(&format!("/tool/glibc/{}", Arch::host().ld_so()))
-            .args(["--library-path", &dirs.join(":")])
-            .arg(format!("/tool/host{}", program.display()))
-    }
-
-    /// wrap-buddy itself, to be started inside the root without any argument yet.
-    pub fn wrap_buddy(&self) -> Run<'_> {
-        self.bind_host_runtime();
-        if !self.path("/tool/wrap-buddy").exists() {
-            self.bind(&tool::path(), "/tool/wrap-buddy");
-        }
-        self.command(&format!("/tool/glibc/{}", Arch::host().ld_so()))
-            .args([
-                "--library-path",
-                "/tool/glibc:/tool/gcc",
-                "/tool/wrap-buddy",
-            ])
-            .env("HOME", "/tmp")
-    }
-
-    /// wrap-buddy on `program`, with the interpreters, libraries and loaders of this root.
-    pub fn wrap(&self, program: &str) -> Wrap<'_> {
-        self.install_loaders();
-        Wrap::new(self, program)
-    }
-
     /// The real dynamic linker of a system this root was made for.
     pub fn interpreter(&self, arch: Arch, libc: Libc) -> String {
         match libc {
@@ -272,7 +230,7 @@ impl Root {
         foreign
     }
 
-    fn bind_host_runtime(&self) {
+    pub(crate) fn bind_host_runtime(&self) {
         if self.path("/tool/glibc").exists() {
             return;
         }
@@ -283,7 +241,7 @@ impl Root {
         }
     }
 
-    fn install_loaders(&self) {
+    pub(crate) fn install_loaders(&self) {
         if self.path(&self.loader_dir()).exists() {
             return;
         }

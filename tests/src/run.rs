@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -14,9 +14,9 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use crate::arch::Arch;
-use crate::fork;
 use crate::namespace::{self, Ids, Proc, Surroundings};
 use crate::root::Root;
+use crate::{fork, tool};
 
 /// How long a program may run unless told otherwise: emulated ones on a busy machine take their time.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -66,6 +66,42 @@ pub struct Running {
 struct Collector {
     read: Arc<Mutex<Vec<u8>>>,
     thread: JoinHandle<()>,
+}
+
+impl Root {
+    /// A program of the root, to be started.
+    pub fn command(&self, program: &str) -> Run<'_> {
+        Run::new(self, program)
+    }
+
+    /// A program of this machine's own (strace, gdb, …) by its path on this machine, to be started inside the root.
+    /// Needs [`Root::bind_host`].
+    pub fn host_command(&self, program: &Path) -> Run<'_> {
+        let dirs: Vec<String> = Arch::host()
+            .library_dirs()
+            .iter()
+            .map(|dir| format!("/tool/host{}", dir.display()))
+            .collect();
+        self.bind_host_runtime();
+        self.command(&format!("/tool/glibc/{}", Arch::host().ld_so()))
+            .args(["--library-path", &dirs.join(":")])
+            .arg(format!("/tool/host{}", program.display()))
+    }
+
+    /// wrap-buddy itself, to be started inside the root without any argument yet.
+    pub fn wrap_buddy(&self) -> Run<'_> {
+        self.bind_host_runtime();
+        if !self.path("/tool/wrap-buddy").exists() {
+            self.bind(&tool::path(), "/tool/wrap-buddy");
+        }
+        self.command(&format!("/tool/glibc/{}", Arch::host().ld_so()))
+            .args([
+                "--library-path",
+                "/tool/glibc:/tool/gcc",
+                "/tool/wrap-buddy",
+            ])
+            .env("HOME", "/tmp")
+    }
 }
 
 impl<'r> Run<'r> {

@@ -15,6 +15,14 @@ pub struct Wrap<'r> {
     more: Vec<String>,
 }
 
+impl Root {
+    /// wrap-buddy on `program`, with the interpreters, libraries and loaders of this root.
+    pub fn wrap(&self, program: &str) -> Wrap<'_> {
+        self.install_loaders();
+        Wrap::new(self, program)
+    }
+}
+
 impl<'r> Wrap<'r> {
     pub(crate) fn new(root: &'r Root, program: &str) -> Wrap<'r> {
         Wrap {
