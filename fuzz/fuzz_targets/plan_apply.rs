@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use wrap_buddy::commands::Command;
 use wrap_buddy::commands::wrap::wrap;
 use wrap_buddy::plan::outcome::{FileReport, Status};
-use wrap_buddy::report::Teller;
+use wrap_buddy::report::Reporter;
 
 thread_local! {
     static YARD: OnceCell<Yard> = const { OnceCell::new() };
@@ -152,7 +152,7 @@ impl Yard {
         let Command::Wrap(options) = read(arguments) else {
             panic!("not a command to wrap");
         };
-        let report = wrap(&options, stages::all(), stages::MISSING, &Teller::default())
+        let report = wrap(&options, stages::all(), stages::MISSING, &Reporter::default())
             .expect("it can start");
         only(report.files)
     }
@@ -170,7 +170,7 @@ fn restore(path: &Path) -> FileReport {
         panic!("not a command to restore");
     };
     only(
-        wrap_buddy::commands::restore::restore(&options, stages::all(), &Teller::default())
+        wrap_buddy::commands::restore::restore(&options, stages::all(), &Reporter::default())
             .expect("it can start")
             .files,
     )

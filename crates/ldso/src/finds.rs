@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::found::{Found, Near, Step, Told};
+use crate::found::{Found, NearMiss, SearchList, Step};
 use crate::interpreter::Libc;
 use crate::surroundings::Surroundings;
 use elf_file::ElfTarget;
@@ -22,43 +22,49 @@ pub(crate) struct Finder {
 /// The directories that are searched: the numbers of the lists, and whether the default directories follow.
 type Places = (Vec<usize>, bool);
 
-type Result = std::result::Result<Found, Arc<[Near]>>;
+type Result = std::result::Result<Found, Arc<[NearMiss]>>;
 
 /// The results of one dynamic linker.
 #[derive(Debug, Default)]
 pub(crate) struct Finds {
-    told: RwLock<HashMap<Vec<Step>, Arc<Told>>>,
+    search_list: RwLock<HashMap<Vec<Step>, Arc<SearchList>>>,
     results: RwLock<HashMap<Places, HashMap<OsString, Result>>>,
 }
 
 impl Finds {
     /// The list of these directories.
-    pub fn told(&self, steps: Vec<Step>) -> Arc<Told> {
-        let read = self.told.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(told) = read.get(&steps) {
-            return Arc::clone(told);
+    pub fn search_list(&self, steps: Vec<Step>) -> Arc<SearchList> {
+        let read = self
+            .search_list
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(search_list) = read.get(&steps) {
+            return Arc::clone(search_list);
         }
         drop(read);
-        let mut write = self.told.write().unwrap_or_else(PoisonError::into_inner);
+        let mut write = self
+            .search_list
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let number = write.len();
-        let told = write.entry(steps).or_insert_with_key(|steps| {
-            Arc::new(Told {
+        let search_list = write.entry(steps).or_insert_with_key(|steps| {
+            Arc::new(SearchList {
                 number,
                 steps: steps.clone(),
             })
         });
-        Arc::clone(told)
+        Arc::clone(search_list)
     }
 
     /// What `search` comes to for `name`. Two threads may both search.
     pub fn remembered(
         &self,
         name: &OsStr,
-        told: &[&Told],
+        search_list: &[&SearchList],
         has_defaults: bool,
         search: impl FnOnce() -> Result,
     ) -> Result {
-        let numbers = told.iter().map(|told| told.number);
+        let numbers = search_list.iter().map(|search_list| search_list.number);
         let places = (numbers.collect(), has_defaults);
         let read = self.results.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = read.get(&places).and_then(|names| names.get(name)) {
@@ -84,7 +90,7 @@ mod tests {
     use super::*;
     use crate::interpreter::Interpreter;
     use crate::root::Root;
-    use crate::{Asker, Linker, Shelf, Tree};
+    use crate::{Asker, Linker, ProbeCache, Tree};
     use elf_file::{Elf, Source};
 
     /// A library for x86_64 that has these strings in its .dynamic, each with a tag.
@@ -136,7 +142,7 @@ mod tests {
             let bytes = library(own.into_iter().chain(filtees));
             fs::write(directory.path().join(format!("{number}.so")), bytes).unwrap();
         }
-        let shelf = Shelf::new(root.clone(), Vec::new());
+        let probe_cache = ProbeCache::new(root.clone(), Vec::new());
         let surroundings = Surroundings::default();
         for number in 0..LIBRARIES {
             let path = format!("/{number}.so");
@@ -144,14 +150,14 @@ mod tests {
             let mut source = Source::open(&root.on_host(path)).unwrap();
             let elf = Elf::read(&mut source).unwrap();
             let interpreter = Interpreter::presumed(&root, None, Libc::Glibc, &elf).unwrap();
-            let linker = Linker::new(&interpreter, &shelf, &surroundings).unwrap();
+            let linker = Linker::new(&interpreter, &probe_cache, &surroundings).unwrap();
             let tree = Tree::of(&linker, Asker { path, elf: &elf }, None);
             assert_eq!(tree.nodes.len(), LIBRARIES - 1);
-            assert_eq!(tree.dispensable.len(), LIBRARIES * FILTEES);
+            assert_eq!(tree.optional.len(), LIBRARIES * FILTEES);
         }
         // In its own directory, and in those that are searched by default.
         let most = LIBRARIES * (FILTEES + 1) * 8;
-        let probed = shelf.probed.load(Ordering::Relaxed);
+        let probed = probe_cache.probed.load(Ordering::Relaxed);
         assert!(probed <= most, "{probed} instead of {most}");
     }
 
@@ -161,14 +167,14 @@ mod tests {
         let root = Root::at(directory.path()).unwrap();
         let names = (0..1100).map(|one| (elf::DT_NEEDED, format!("{one}.so")));
         fs::write(directory.path().join("library.so"), library(names)).unwrap();
-        let shelf = Shelf::new(root.clone(), Vec::new());
+        let probe_cache = ProbeCache::new(root.clone(), Vec::new());
         let surroundings = Surroundings::default();
         let path = Path::new("/library.so");
         let mut source = Source::open(&root.on_host(path)).unwrap();
         let elf = Elf::read(&mut source).unwrap();
         let interpreter = Interpreter::presumed(&root, None, Libc::Glibc, &elf).unwrap();
-        let linker = Linker::new(&interpreter, &shelf, &surroundings).unwrap();
+        let linker = Linker::new(&interpreter, &probe_cache, &surroundings).unwrap();
         let tree = Tree::of(&linker, Asker { path, elf: &elf }, None);
-        assert_eq!((tree.lost.len(), tree.more_lost), (1000, 100));
+        assert_eq!((tree.missing.len(), tree.more_missing), (1000, 100));
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::misfit::Misfit;
+use crate::incompatibility::Incompatible;
 use elf_file::Elf;
 
 /// Why a directory is searched, or how else a library is found.
@@ -53,12 +53,12 @@ pub struct Step {
 
 /// Directories to search, in order. Two lists that are the same have one number, by which results are remembered.
 #[derive(Debug)]
-pub struct Told {
+pub struct SearchList {
     pub(super) number: usize,
     pub(super) steps: Vec<Step>,
 }
 
-impl std::ops::Deref for Told {
+impl std::ops::Deref for SearchList {
     type Target = [Step];
 
     fn deref(&self) -> &[Step] {
@@ -90,14 +90,14 @@ pub struct Found {
 
 /// A file of the right name that does not do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Near {
+pub struct NearMiss {
     /// The file.
     pub path: PathBuf,
     /// Why not.
-    pub why: Misfit,
+    pub why: Incompatible,
 }
 
-impl fmt::Display for Near {
+impl fmt::Display for NearMiss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.path.display(), self.why)
     }

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 /// A library in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Card {
+pub struct IndexEntry {
     /// Its file name.
     pub name: OsString,
     /// DT_SONAME.
@@ -20,12 +20,12 @@ pub struct Card {
 }
 
 /// The libraries in each of `all`, as [`directory`] has them.
-pub fn directories(all: &[PathBuf]) -> Vec<Vec<Card>> {
+pub fn directories(all: &[PathBuf]) -> Vec<Vec<IndexEntry>> {
     all.par_iter().map(|one| directory(one)).collect()
 }
 
 /// The libraries in `directory`, those below it left out, in the order of their names. Works on all processors.
-pub fn directory(directory: &Path) -> Vec<Card> {
+pub fn directory(directory: &Path) -> Vec<IndexEntry> {
     let Ok(entries) = fs::read_dir(directory) else {
         return Vec::new();
     };
@@ -35,11 +35,11 @@ pub fn directory(directory: &Path) -> Vec<Card> {
         .map(|entry| entry.file_name())
         .collect();
     names.sort_unstable();
-    let cards = names.into_par_iter().with_min_len(32);
-    cards
+    let entries = names.into_par_iter().with_min_len(32);
+    entries
         .filter_map(|name| {
             let elf = read_library(&directory.join(&name))?;
-            Some(Card {
+            Some(IndexEntry {
                 name,
                 soname: elf.soname().cloned(),
                 target: elf.target(),

@@ -15,11 +15,11 @@ use std::sync::{Arc, OnceLock};
 
 use crate::cache::Cache;
 use crate::finds::{Finder, Finds};
-use crate::found::{Asker, Found, Near, Rule, SearchPath, Step, Told, Uncached};
+use crate::found::{Asker, Found, NearMiss, Rule, SearchList, SearchPath, Step, Uncached};
+use crate::incompatibility::{Incompatible, incompatibility};
 use crate::interpreter::{Interpreter, Libc};
-use crate::misfit::{Misfit, misfit};
+use crate::probe_cache::{Probe, ProbeCache};
 use crate::processor::Subdirectories;
-use crate::shelf::{Probe, Shelf};
 use crate::surroundings::Surroundings;
 use crate::tokens::{Tokens, expand};
 use elf_file::bytes;
@@ -35,7 +35,7 @@ pub struct Linker<'a> {
     pub interpreter: &'a Interpreter,
     /// Of which architecture.
     pub arch: &'static Arch,
-    shelf: &'a Shelf,
+    probe_cache: &'a ProbeCache,
     surroundings: &'a Surroundings,
     subdirectories: OnceLock<Subdirectories>,
     cache: OnceLock<Option<Arc<Cache>>>,
@@ -46,17 +46,17 @@ impl<'a> Linker<'a> {
     /// Nothing is read yet. None for an interpreter of an architecture without a row.
     pub fn new(
         interpreter: &'a Interpreter,
-        shelf: &'a Shelf,
+        probe_cache: &'a ProbeCache,
         surroundings: &'a Surroundings,
     ) -> Option<Self> {
         Some(Self {
             interpreter,
             arch: interpreter.elf.target().arch()?,
-            shelf,
+            probe_cache,
             surroundings,
             subdirectories: OnceLock::new(),
             cache: OnceLock::new(),
-            finds: shelf.finds(Finder {
+            finds: probe_cache.finds(Finder {
                 interpreter: interpreter.path.clone(),
                 target: interpreter.elf.target(),
                 libc: interpreter.libc,
@@ -116,13 +116,16 @@ impl<'a> Linker<'a> {
 
     /// Which directories are searched because somebody says so. `chain` are the search paths of the file that asks, of the
     /// one that had it loaded, and so on, up to the program.
-    pub fn told<'p>(&self, chain: impl IntoIterator<Item = &'p SearchPath>) -> Arc<Told> {
-        self.finds.told(self.steps(chain))
+    pub fn search_list<'p>(
+        &self,
+        chain: impl IntoIterator<Item = &'p SearchPath>,
+    ) -> Arc<SearchList> {
+        self.finds.search_list(self.steps(chain))
     }
 
     /// The list of these directories.
-    pub fn list(&self, steps: Vec<Step>) -> Arc<Told> {
-        self.finds.told(steps)
+    pub fn list(&self, steps: Vec<Step>) -> Arc<SearchList> {
+        self.finds.search_list(steps)
     }
 
     fn steps<'p>(&self, chain: impl IntoIterator<Item = &'p SearchPath>) -> Vec<Step> {
@@ -167,15 +170,16 @@ impl<'a> Linker<'a> {
         &self,
         name: &OsStr,
         asker: Asker<'_>,
-        told: &[&Told],
-    ) -> Result<Found, Arc<[Near]>> {
-        let search = || self.search_for(name, asker, told);
+        search_list: &[&SearchList],
+    ) -> Result<Found, Arc<[NearMiss]>> {
+        let search = || self.search_for(name, asker, search_list);
         match name.as_bytes().contains(&b'/') {
             // Where that leads depends on the file.
             true => search(),
             false => {
                 let has_defaults = self.has_defaults(asker.elf);
-                self.finds.remembered(name, told, has_defaults, search)
+                self.finds
+                    .remembered(name, search_list, has_defaults, search)
             }
         }
     }
@@ -184,8 +188,8 @@ impl<'a> Linker<'a> {
         &self,
         name: &OsStr,
         asker: Asker<'_>,
-        told: &[&Told],
-    ) -> Result<Found, Arc<[Near]>> {
+        search_list: &[&SearchList],
+    ) -> Result<Found, Arc<[NearMiss]>> {
         let mut nears = Vec::new();
         if name.as_bytes().contains(&b'/') {
             // A path, not a name to be searched for; a relative one depends on where the program is started.
@@ -198,11 +202,14 @@ impl<'a> Linker<'a> {
             return Err(nears.into());
         }
         let by_itself = std::iter::once_with(|| self.by_itself(name, asker));
-        let told = told.iter().flat_map(|told| &told.steps);
-        let told = told.map(|step| (Place::Directory(&step.directory, step.rule), step.list));
+        let search_list = search_list
+            .iter()
+            .flat_map(|search_list| &search_list.steps);
+        let search_list =
+            search_list.map(|step| (Place::Directory(&step.directory, step.rule), step.list));
         let by_itself = by_itself.flatten().map(|place| (place, 0));
         let mut ended = None;
-        for (place, list) in told.chain(by_itself) {
+        for (place, list) in search_list.chain(by_itself) {
             let list = (place.rule(), list);
             if ended == Some(list) {
                 continue;
@@ -249,8 +256,10 @@ impl<'a> Linker<'a> {
 
     /// Whether `directory` has a library `name` that it would take, and that is of its own libc.
     pub fn has(&self, directory: &Path, name: &OsStr) -> bool {
-        let fits = |elf: &Elf| misfit(&self.interpreter.elf, self.interpreter.libc, elf).is_none();
-        matches!(self.shelf.probe(&directory.join(name)), Probe::Library(elf) if fits(&elf))
+        let fits = |elf: &Elf| {
+            incompatibility(&self.interpreter.elf, self.interpreter.libc, elf).is_none()
+        };
+        matches!(self.probe_cache.probe(&directory.join(name)), Probe::Library(elf) if fits(&elf))
     }
 
     /// What stands for a library, in front of it (glibc elf/dl-deps.c, _dl_map_object_deps); musl ignores both tags.
@@ -269,7 +278,7 @@ impl<'a> Linker<'a> {
             .map(|name| (name.clone(), PathBuf::from("LD_PRELOAD")))
             .collect();
         if let Some(path) = &self.interpreter.built_in().preload {
-            let path_on_host = self.shelf.root().on_host(path);
+            let path_on_host = self.probe_cache.root().on_host(path);
             let text = read_regular(&path_on_host, MAX_PRELOAD).unwrap_or_default();
             let names = preload_list(&text).into_iter();
             all.extend(names.map(|name| (name, path.clone())));
@@ -282,7 +291,7 @@ impl<'a> Linker<'a> {
     pub fn uncached(&self, name: &OsStr, asker: Asker<'_>) -> Option<Uncached> {
         let cache = self.interpreter.built_in().cache.as_ref()?;
         let conf = cache.with_extension("conf");
-        let directories = self.shelf.conf(&conf);
+        let directories = self.probe_cache.conf(&conf);
         let with_defaults = self.has_defaults(asker.elf);
         let mut counts = directories
             .iter()
@@ -301,7 +310,7 @@ impl<'a> Linker<'a> {
         &self,
         name: &OsStr,
         place: Place<'_>,
-        nears: &mut Vec<Near>,
+        nears: &mut Vec<NearMiss>,
     ) -> Result<Option<Found>, Stop> {
         let (directory, rule) = match place {
             Place::Directory(directory, rule) => (directory, rule),
@@ -336,12 +345,12 @@ impl<'a> Linker<'a> {
     fn below(&self, directory: &Path) -> Vec<PathBuf> {
         let mut all = Vec::new();
         let known = self.subdirectories();
-        let is_there = |name: &Path| self.shelf.is_directory(&directory.join(name));
+        let is_there = |name: &Path| self.probe_cache.is_directory(&directory.join(name));
         if !known.named.is_empty() && is_there(Path::new("glibc-hwcaps")) {
             let named = known.named.iter();
             all.extend(named.map(|name| Path::new("glibc-hwcaps").join(name)));
         }
-        if !known.legacy.is_empty() && self.shelf.is_directory(directory) {
+        if !known.legacy.is_empty() && self.probe_cache.is_directory(directory) {
             let legacy = known.legacy.iter();
             all.extend(legacy.filter(|name| is_there(name)).cloned());
         }
@@ -370,7 +379,7 @@ impl<'a> Linker<'a> {
         let cache = self.cache.get_or_init(|| {
             let path = self.interpreter.built_in().cache.as_ref()?;
             let counts = !self.surroundings.without_cache;
-            counts.then(|| self.shelf.cache(path)).flatten()
+            counts.then(|| self.probe_cache.cache(path)).flatten()
         });
         let known = self.subdirectories();
         let entry =
@@ -381,43 +390,43 @@ impl<'a> Linker<'a> {
     }
 
     /// What ld.so makes of the file at `path`.
-    fn look(&self, path: &Path, nears: &mut Vec<Near>) -> Verdict {
+    fn look(&self, path: &Path, nears: &mut Vec<NearMiss>) -> Verdict {
         let is_musl = self.interpreter.libc == Libc::Musl;
         let is_plan = self.surroundings.is_plan;
         let own = &self.interpreter.elf;
-        let (why, stops) = match self.shelf.probe(path) {
+        let (why, stops) = match self.probe_cache.probe(path) {
             Probe::Absent => return Verdict::Pass,
             // glibc passes over a directory that is none, and gives up the list for a file like this (elf/dl-load.c,
             // open_path); musl gives up (ldso/dynlink.c, path_open).
             Probe::Loop if !is_musl => {
                 let directory = path.parent().unwrap_or(Path::new("/"));
-                return match self.shelf.is_directory(directory) && !is_plan {
+                return match self.probe_cache.is_directory(directory) && !is_plan {
                     true => Verdict::Stop(Stop::List),
                     false => Verdict::Pass,
                 };
             }
             Probe::Loop => (
-                Misfit::Unusable("is a loop of symbolic links".to_owned()),
+                Incompatible::Unusable("is a loop of symbolic links".to_owned()),
                 true,
             ),
-            Probe::Closed(why) => (Misfit::Unusable(why), false),
-            Probe::Unusable(why) => (Misfit::Unusable(why), true),
+            Probe::Closed(why) => (Incompatible::Unusable(why), false),
+            Probe::Unusable(why) => (Incompatible::Unusable(why), true),
             Probe::Library(library) => {
-                match misfit(own, self.interpreter.libc, &library) {
+                match incompatibility(own, self.interpreter.libc, &library) {
                     None => return Verdict::Found(library),
-                    Some(Misfit::Libc(_)) if !is_plan => return Verdict::Found(library),
+                    Some(Incompatible::Libc(_)) if !is_plan => return Verdict::Found(library),
                     // musl only looks whether the headers make sense, which those of the same class do.
                     Some(_) if is_musl && !is_plan && library.class == own.class => {
                         return Verdict::Found(library);
                     }
                     Some(why) => {
-                        let passes = matches!(why, Misfit::Target(_)) && !is_musl;
+                        let passes = matches!(why, Incompatible::Target(_)) && !is_musl;
                         (why, !passes)
                     }
                 }
             }
         };
-        nears.push(Near {
+        nears.push(NearMiss {
             path: path.to_owned(),
             why,
         });
@@ -431,8 +440,8 @@ impl<'a> Linker<'a> {
 /// The names in LD_PRELOAD, or in a file in which `#` begins a comment.
 pub fn preload_list(text: &[u8]) -> Vec<OsString> {
     let lines = text.split(|&byte| byte == b'\n');
-    let told = lines.flat_map(|line| line.split(|&byte| byte == b'#').next());
-    let words = told.flat_map(|line| line.split(|byte| b": \t".contains(byte)));
+    let search_list = lines.flat_map(|line| line.split(|&byte| byte == b'#').next());
+    let words = search_list.flat_map(|line| line.split(|byte| b": \t".contains(byte)));
     let words = words.filter(|word| !word.is_empty());
     words
         .map(|word| OsStr::from_bytes(word).to_owned())

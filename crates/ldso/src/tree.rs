@@ -5,18 +5,18 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::found::{Asker, Found, Near, SearchPath, Told};
+use crate::found::{Asker, Found, NearMiss, SearchList, SearchPath};
 use crate::interpreter::Libc;
 use crate::linker::Linker;
-use crate::versions::{Unmet, UnversionedRelr};
+use crate::versions::{UnmetVersion, UnversionedRelr};
 use crate::walk::{Answer, Cause, Node, Policy, Request, Walk};
 
 /// Names that are told of one by one at most: each file of a tree may lack all that is lacking in the tree.
-const MOST_LOST: usize = 1000;
+const MAX_MISSING: usize = 1000;
 
 /// A library that would not be found, and that ld.so does without.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dispensable {
+pub struct OptionalLibrary {
     /// The name it is asked for by.
     pub name: OsString,
     /// Which library asks for it; none: the file itself.
@@ -27,13 +27,13 @@ pub struct Dispensable {
 
 /// A library that would not be found.
 #[derive(Clone, Debug)]
-pub struct Lost {
+pub struct MissingLibrary {
     /// The name it is asked for by.
     pub name: OsString,
     /// Which library asks for it; none: the file itself.
     pub by: Option<usize>,
     /// Files that come close.
-    pub near: Vec<Near>,
+    pub near_misses: Vec<NearMiss>,
 }
 
 /// All that a file would have loaded.
@@ -42,13 +42,13 @@ pub struct Tree {
     /// In the order of loading.
     pub nodes: Vec<Node>,
     /// What is missing, in the order of asking; each name once.
-    pub lost: Vec<Lost>,
+    pub missing: Vec<MissingLibrary>,
     /// How many names are missing beyond these.
-    pub more_lost: usize,
+    pub more_missing: usize,
     /// What is missing and does not matter.
-    pub dispensable: Vec<Dispensable>,
+    pub optional: Vec<OptionalLibrary>,
     /// Symbol versions that would not be found.
-    pub unmet: Vec<Unmet>,
+    pub unmet_versions: Vec<UnmetVersion>,
     /// Files that are refused for what they lack.
     pub unversioned_relr: Vec<UnversionedRelr>,
 }
@@ -63,19 +63,19 @@ impl Tree {
             .collect();
         let mut policy = AsThingsAre {
             opener,
-            lost: Vec::new(),
+            missing: Vec::new(),
             known: HashMap::new(),
-            dispensable: Vec::new(),
+            optional: Vec::new(),
         };
         let walk = Walk::new(linker, subject, own, &preloads, &mut policy);
-        let unmet = walk.unmet(|_| true);
+        let unmet_versions = walk.unmet_versions(|_| true);
         let unversioned_relr = walk.unversioned_relr(|_| true);
         Self {
             nodes: walk.nodes,
-            more_lost: policy.known.len() - policy.lost.len(),
-            lost: policy.lost,
-            dispensable: policy.dispensable,
-            unmet,
+            more_missing: policy.known.len() - policy.missing.len(),
+            missing: policy.missing,
+            optional: policy.optional,
+            unmet_versions,
             unversioned_relr,
         }
     }
@@ -109,10 +109,10 @@ pub struct Opener {
 /// Each name leads where ld.so finds it.
 struct AsThingsAre<'o> {
     opener: Option<&'o Opener>,
-    lost: Vec<Lost>,
+    missing: Vec<MissingLibrary>,
     /// Which of `lost` a name is, and the files that come close, each once.
-    known: HashMap<OsString, (usize, HashSet<Near>)>,
-    dispensable: Vec<Dispensable>,
+    known: HashMap<OsString, (usize, HashSet<NearMiss>)>,
+    optional: Vec<OptionalLibrary>,
 }
 
 impl Policy for AsThingsAre<'_> {
@@ -129,28 +129,28 @@ impl Policy for AsThingsAre<'_> {
         let is_nobodys =
             linker.interpreter.libc == Libc::Musl && matches!(request.cause, Cause::Preload(_));
         let found = match is_nobodys {
-            true => linker.find(request.name, request.asker, &[&linker.told([])]),
-            false => linker.find(request.name, request.asker, &[request.told]),
+            true => linker.find(request.name, request.asker, &[&linker.search_list([])]),
+            false => linker.find(request.name, request.asker, &[request.search_list]),
         };
         let by = request.by;
         match found {
             Ok(found) => return Some(Answer { found, by }),
-            Err(_) if request.may_be_missing => self.dispensable.push(Dispensable {
+            Err(_) if request.may_be_missing => self.optional.push(OptionalLibrary {
                 name: request.name.to_owned(),
                 by,
                 cause: request.cause.clone(),
             }),
-            Err(near) => self.lose(request.name, by, &near),
+            Err(near_misses) => self.add_missing(request.name, by, &near_misses),
         }
         None
     }
 
-    fn told(&self, walk: &Walk<'_>, by: Option<usize>) -> Arc<Told> {
+    fn search_list(&self, walk: &Walk<'_>, by: Option<usize>) -> Arc<SearchList> {
         match self.opener {
-            None => walk.told(by),
+            None => walk.search_list(by),
             Some(opener) => {
                 let chain = walk.chain(by).chain([&walk.own, &opener.search]);
-                walk.linker.told(chain)
+                walk.linker.search_list(chain)
             }
         }
     }
@@ -162,24 +162,26 @@ impl Policy for AsThingsAre<'_> {
 
 impl AsThingsAre<'_> {
     /// Each file that needs it looks for itself.
-    fn lose(&mut self, name: &OsStr, by: Option<usize>, near: &[Near]) {
+    fn add_missing(&mut self, name: &OsStr, by: Option<usize>, near_misses: &[NearMiss]) {
         let (index, known) = match self.known.get_mut(name) {
             Some(known) => known,
             None => {
-                let new = (self.lost.len(), HashSet::new());
-                if self.lost.len() < MOST_LOST {
-                    self.lost.push(Lost {
+                let new = (self.missing.len(), HashSet::new());
+                if self.missing.len() < MAX_MISSING {
+                    self.missing.push(MissingLibrary {
                         name: name.to_owned(),
                         by,
-                        near: Vec::new(),
+                        near_misses: Vec::new(),
                     });
                 }
                 self.known.entry(name.to_owned()).or_insert(new)
             }
         };
-        if let Some(lost) = self.lost.get_mut(*index) {
-            let more = near.iter().filter(|one| known.insert((*one).clone()));
-            lost.near.extend(more.cloned());
+        if let Some(missing) = self.missing.get_mut(*index) {
+            let more = near_misses
+                .iter()
+                .filter(|one| known.insert((*one).clone()));
+            missing.near_misses.extend(more.cloned());
         }
     }
 }

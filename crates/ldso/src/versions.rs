@@ -8,7 +8,7 @@ use elf_file::{Elf, RELR_VERSION, Required};
 
 /// Versions that a file requires of a library and that it does not define.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unmet {
+pub struct UnmetVersion {
     /// The file that requires them.
     pub wanted_by: PathBuf,
     /// The library.
@@ -19,7 +19,7 @@ pub struct Unmet {
     pub newest: Option<String>,
 }
 
-impl fmt::Display for Unmet {
+impl fmt::Display for UnmetVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -51,20 +51,25 @@ impl fmt::Display for UnversionedRelr {
 
 /// One per library of which the file at `path` requires versions it does not define. `library` tells what a name in
 /// DT_NEEDED was resolved to.
-pub fn unmet<'a>(
+pub fn unmet_versions<'a>(
     path: &Path,
     elf: &Elf,
     library: impl Fn(&OsStr) -> Option<(&'a Path, &'a Elf)>,
-) -> Vec<Unmet> {
+) -> Vec<UnmetVersion> {
     let required = elf.dynamic.iter().flat_map(|dynamic| &dynamic.requires);
-    let unmet = required.filter_map(|required| {
+    let unmet_versions = required.filter_map(|required| {
         let (found, library) = library(&required.library)?;
         lacking(path, required, found, &library.dynamic.as_ref()?.defines)
     });
-    unmet.collect()
+    unmet_versions.collect()
 }
 
-fn lacking(path: &Path, required: &Required, found: &Path, defines: &[OsString]) -> Option<Unmet> {
+fn lacking(
+    path: &Path,
+    required: &Required,
+    found: &Path,
+    defines: &[OsString],
+) -> Option<UnmetVersion> {
     // ld.so is content with a library that has no versions at all.
     if defines.is_empty() {
         return None;
@@ -76,7 +81,7 @@ fn lacking(path: &Path, required: &Required, found: &Path, defines: &[OsString])
         .map(|version| version.to_string_lossy().into_owned())
         .collect();
     let newest = newest_like(versions.first()?, defines);
-    Some(Unmet {
+    Some(UnmetVersion {
         wanted_by: path.to_owned(),
         library: found.to_owned(),
         newest,

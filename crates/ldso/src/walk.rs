@@ -10,10 +10,10 @@ use std::iter;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::found::{Asker, Found, SearchPath, Told};
+use crate::found::{Asker, Found, SearchList, SearchPath};
 use crate::interpreter::Libc;
 use crate::linker::Linker;
-use crate::versions::{self, Unmet, UnversionedRelr};
+use crate::versions::{self, UnmetVersion, UnversionedRelr};
 use elf_file::{Dynamic, Elf, Inode, RELR_VERSION};
 
 /// What has a library loaded.
@@ -49,7 +49,7 @@ pub struct Request<'r> {
     /// The file that asks.
     pub asker: Asker<'r>,
     /// The directories that ld.so is told to search on its behalf.
-    pub told: &'r Told,
+    pub search_list: &'r SearchList,
     /// By what it asks.
     pub cause: Cause,
     /// Whether ld.so goes on without it.
@@ -71,8 +71,8 @@ pub trait Policy {
     fn find(&mut self, walk: &Walk<'_>, request: &Request<'_>) -> Option<Answer>;
 
     /// Where ld.so is told to look on behalf of the file `by`.
-    fn told(&self, walk: &Walk<'_>, by: Option<usize>) -> Arc<Told> {
-        walk.told(by)
+    fn search_list(&self, walk: &Walk<'_>, by: Option<usize>) -> Arc<SearchList> {
+        walk.search_list(by)
     }
 
     /// Whether the needs of a library are looked for.
@@ -167,14 +167,14 @@ impl<'a> Walk<'a> {
             walk.inodes
                 .extend(subject.elf.inode.map(|inode| (inode, None)));
         }
-        let told = policy.told(&walk, None);
+        let search_list = policy.search_list(&walk, None);
         for (name, cause) in extra {
             walk.ask(
                 Request {
                     name,
                     by: None,
                     asker: subject,
-                    told: &told,
+                    search_list: &search_list,
                     may_be_missing: matches!(cause, Cause::Preload(_)),
                     cause: cause.clone(),
                 },
@@ -231,12 +231,12 @@ impl<'a> Walk<'a> {
     }
 
     /// Where ld.so is told to look on behalf of the file `by`.
-    pub fn told(&self, by: Option<usize>) -> Arc<Told> {
-        self.linker.told(self.chain(by).chain([&self.own]))
+    pub fn search_list(&self, by: Option<usize>) -> Arc<SearchList> {
+        self.linker.search_list(self.chain(by).chain([&self.own]))
     }
 
     /// Symbol versions that the file, and the libraries that are `judged`, will not find. musl does not know symbol versions.
-    pub fn unmet(&self, judged: impl Fn(&Found) -> bool) -> Vec<Unmet> {
+    pub fn unmet_versions(&self, judged: impl Fn(&Found) -> bool) -> Vec<UnmetVersion> {
         let interpreter = self.linker.interpreter;
         if interpreter.libc != Libc::Glibc {
             return Vec::new();
@@ -248,12 +248,13 @@ impl<'a> Walk<'a> {
             let found = &self.nodes[self.node(name)?].found;
             Some((found.path.as_path(), &*found.elf))
         };
-        let mut unmet = versions::unmet(self.subject.path, self.subject.elf, library);
+        let mut unmet_versions =
+            versions::unmet_versions(self.subject.path, self.subject.elf, library);
         let found = self.nodes.iter().map(|node| &node.found);
         for found in found.filter(|found| judged(found)) {
-            unmet.extend(versions::unmet(&found.path, &found.elf, library));
+            unmet_versions.extend(versions::unmet_versions(&found.path, &found.elf, library));
         }
-        unmet
+        unmet_versions
     }
 
     /// The file itself, and those of the libraries that are `judged`, that ld.so refuses: a libc that does not define the version
@@ -295,12 +296,12 @@ impl<'a> Walk<'a> {
         if names.all(|name| self.is_known(name)) && filtees.is_empty() {
             return None;
         }
-        let told = policy.told(self, by);
+        let search_list = policy.search_list(self, by);
         let request = |name, cause, may_be_missing| Request {
             name,
             by,
             asker,
-            told: &told,
+            search_list: &search_list,
             cause,
             may_be_missing,
         };

@@ -23,7 +23,7 @@ use nix::sys::signal::Signal;
 use commands::{Command, check, generate, restore, show, status, watch, wrap};
 use plan::outcome::Report;
 use report::style::Whole;
-use report::{Format, Output, Page, Style, Teller, Told, styled, write_document};
+use report::{Format, Output, Page, Reported, Reporter, Style, styled, write_document};
 use system::signals::Interruption;
 use system::workers::Stop;
 
@@ -38,23 +38,23 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let output = command.output();
-    let teller = Teller::new(output);
+    let reporter = Reporter::new(output);
     let all = stages::all();
     let done = match &command {
-        Command::Wrap(options) => interruptible(output, teller, |teller, stop| {
-            wrap::wrap_until(options, all, stages::MISSING, teller, stop)
+        Command::Wrap(options) => interruptible(output, reporter, |reporter, stop| {
+            wrap::wrap_until(options, all, stages::MISSING, reporter, stop)
         }),
-        Command::Restore(options) => interruptible(output, teller, |teller, stop| {
-            restore::restore_until(options, all, teller, stop)
+        Command::Restore(options) => interruptible(output, reporter, |reporter, stop| {
+            restore::restore_until(options, all, reporter, stop)
         }),
-        Command::Status(options) => status::status(options, all, &teller).map(|files| {
-            told(&files, output, teller, |out| {
+        Command::Status(options) => status::status(options, all, &reporter).map(|files| {
+            report_all(&files, output, reporter, |out| {
                 status::write(&files, output, out)
             });
             ending(!files.iter().any(|file| file.needs_attention()))
         }),
-        Command::Show(options) => show::show(options, all, &teller).map(|views| {
-            told(&views, output, teller, |out| {
+        Command::Show(options) => show::show(options, all, &reporter).map(|views| {
+            report_all(&views, output, reporter, |out| {
                 show::human::write(&views, output, out)
             });
             ending(!views.iter().any(|view| view.failed()))
@@ -63,8 +63,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             generate::generate(files, &cli::share::files).map(|()| ExitCode::SUCCESS)
         }
         Command::Watch(options) => watch::watch(options, all, stages::MISSING).map(ending),
-        Command::Check(options) => check::check(options, all, &teller).map(|checked| {
-            told(&checked, output, teller, |out| {
+        Command::Check(options) => check::check(options, all, &reporter).map(|checked| {
+            report_all(&checked, output, reporter, |out| {
                 let cwd = check::human::current_directory();
                 check::human::write(&checked, output, &cwd, out)
             });
@@ -88,14 +88,14 @@ const BY_SIGNAL: u8 = 128;
 /// Does `work`, which a signal ends between files, prints the report, and says how the process is to end.
 fn interruptible(
     output: Output,
-    teller: Teller,
-    work: impl FnOnce(&Teller, &Stop<'_>) -> Result<Report>,
+    reporter: Reporter,
+    work: impl FnOnce(&Reporter, &Stop<'_>) -> Result<Report>,
 ) -> Result<ExitCode> {
     let interruption = Interruption::hold_back()?;
-    let mut report = work(&teller, &|| interruption.is_requested())?;
+    let mut report = work(&reporter, &|| interruption.is_requested())?;
     let signal = interruption.signal();
     report.stopped = signal.map(Signal::as_str);
-    let succeeded = succeeded(report, output, teller);
+    let succeeded = succeeded(report, output, reporter);
     let by_signal = |signal| ExitCode::from(BY_SIGNAL + signal as u8);
     Ok(signal.map_or_else(|| ending(succeeded), by_signal))
 }
@@ -108,30 +108,30 @@ fn ending(all_is_well: bool) -> ExitCode {
 }
 
 /// Prints the report and says whether nothing failed.
-fn succeeded(report: Report, output: Output, teller: Teller) -> bool {
+fn succeeded(report: Report, output: Output, reporter: Reporter) -> bool {
     // The process ends: to take thousands of plans apart before costs a twentieth of the time.
     let report = ManuallyDrop::new(report);
-    told(&*report, output, teller, |out| {
+    report_all(&*report, output, reporter, |out| {
         wrap::human::write(&report, output, out, &mut Whole::new(stderr()))
     });
     !report.failed()
 }
 
 /// Prints something, by `human` for people. A reader that went away is no reason to call what was done failed.
-fn told(
-    all: &impl Told,
+fn report_all(
+    all: &impl Reported,
     output: Output,
-    teller: Teller,
+    reporter: Reporter,
     human: impl FnOnce(&mut Whole<Stdout>) -> io::Result<()>,
 ) {
     let _ = match output.format {
         Format::Human => {
-            drop(teller);
+            drop(reporter);
             human(&mut Whole::new(stdout()))
         }
         Format::Json => write_document(all, &mut stdout()),
         Format::JsonLines => {
-            teller.end(all);
+            reporter.end(all);
             Ok(())
         }
     };

@@ -3,7 +3,7 @@
 use e2e::{Arch, Kind, Libc, Variant, matrix};
 use wrap_buddy::commands::check::diagnosis::Diagnosis;
 
-use crate::desk::{Checked, check, human};
+use crate::checking::{Checked, check, human};
 use crate::scenes::{self, Ending, Scene};
 use crate::surroundings;
 

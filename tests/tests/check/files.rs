@@ -5,7 +5,7 @@ use std::fs;
 use e2e::legacy::Legacy;
 use e2e::{Arch, Build, Kind, Libc, Root, Sample, Variant, matrix, run, source, tool};
 
-use crate::desk::{check, human};
+use crate::checking::{check, human};
 
 matrix!(systems: what_the_first_wrap_buddy_did);
 

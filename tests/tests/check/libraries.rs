@@ -4,7 +4,7 @@ use std::fs;
 
 use e2e::{Arch, Build, Kind, Libc, Root, Sample, Variant, matrix, says, source, store_path};
 
-use crate::desk::{check, human};
+use crate::checking::{check, human};
 use crate::scenes::{at_home, default_directory};
 
 matrix!(systems:

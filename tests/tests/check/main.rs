@@ -1,6 +1,6 @@
 //! `wrap-buddy check`: a tree is broken in one way, the diagnosis names exactly that, and what it says to type repairs it.
 
-mod desk;
+mod checking;
 mod diagnoses;
 mod files;
 mod libraries;

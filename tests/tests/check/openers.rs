@@ -3,7 +3,7 @@
 use e2e::{Build, Kind, Libc, Root, Variant, matrix, source};
 use serde_json::Value;
 
-use crate::desk::{diagnoses, document};
+use crate::checking::{diagnoses, document};
 
 matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
     loaded_by_then, inherited, not_inherited, found_in_the_tree_of_a_program
@@ -214,7 +214,7 @@ fn one_command_for_a_tree() {
     let command = next[0]["command"].as_str().expect("a command");
     let start = format!("wrap-buddy --paths /app --libs {package}");
     assert!(command.starts_with(&start), "{command}");
-    let text = crate::desk::human(&root, "/app", &[]);
+    let text = crate::checking::human(&root, "/app", &[]);
     assert_eq!(text.matches("wrap-buddy --paths").count(), 1, "{text}");
     let words = shlex::split(command).expect("a command line");
     let run = root.wrap_buddy().env("HOME", "/app/home");

@@ -9,7 +9,7 @@ use e2e::{Arch, Build, Kind, Libc, Variant, run, source, tool};
 use serde_json::Value;
 use wrap_buddy::commands::check::diagnosis::Diagnosis;
 
-use crate::desk::diagnoses;
+use crate::checking::diagnoses;
 use crate::scenes::foreign_program;
 
 const HOST: Variant = Variant::new(Arch::X86_64, Libc::Glibc, Kind::Pie);

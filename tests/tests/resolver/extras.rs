@@ -6,7 +6,7 @@ use std::path::Path;
 use e2e::arch::musl_ld_so;
 use e2e::{Build, Libc, Root, Variant, matrix, source};
 use ldso::Interpreter;
-use ldso::{Asker, Cause, Linker, Processor, Shelf, Surroundings, Tree, preload_list};
+use ldso::{Asker, Cause, Linker, ProbeCache, Processor, Surroundings, Tree, preload_list};
 
 use crate::ld_so::{Listed, difference};
 
@@ -73,13 +73,13 @@ impl Case {
             processor: Processor::Own,
             ..Surroundings::default()
         };
-        let shelf = Shelf::new(root.clone(), Vec::new());
+        let probe_cache = ProbeCache::new(root.clone(), Vec::new());
         let program = Path::new("/app/program");
-        let model = Listed::modelled(&interpreter, &shelf, &surroundings, program);
+        let model = Listed::modelled(&interpreter, &probe_cache, &surroundings, program);
         if let Some(difference) = difference(&interpreter, program, &says, &model) {
             panic!("{difference}\n{output}");
         }
-        let linker = Linker::new(&interpreter, &shelf, &surroundings).expect("a known one");
+        let linker = Linker::new(&interpreter, &probe_cache, &surroundings).expect("a known one");
         let on_host = root.on_host(program);
         let mut file = elf_file::Source::open(&on_host).expect("the program");
         let elf = elf_file::Elf::read(&mut file).expect("the program");
@@ -93,7 +93,7 @@ impl Case {
         );
         let nodes = tree.nodes.into_iter();
         let nodes = nodes.map(|node| (node.found.path.display().to_string(), node.cause));
-        let gone = tree.dispensable.iter();
+        let gone = tree.optional.iter();
         let gone = gone.map(|one| one.name.display().to_string());
         (nodes.collect(), gone.collect(), output.stderr)
     }

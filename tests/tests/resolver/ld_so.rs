@@ -6,14 +6,14 @@ use std::path::Path;
 
 use e2e::Output;
 use elf_file::{Dynamic, Elf, Source};
-use ldso::{Asker, Cause, Linker, Rule, Shelf, Surroundings, Tree};
+use ldso::{Asker, Cause, Linker, ProbeCache, Rule, Surroundings, Tree};
 use ldso::{Interpreter, Libc};
 
 /// What is loaded, as name and path, and the names that are not found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Listed {
     pub found: BTreeSet<(String, String)>,
-    pub lost: BTreeSet<String>,
+    pub missing: BTreeSet<String>,
     /// It calls files without a DT_NEEDED static, and lists not even what they filter (glibc elf/rtld.c, dl_main).
     pub is_silent: bool,
     /// A file that the dynamic linker fails over.
@@ -28,7 +28,7 @@ impl Listed {
             listed.is_silent |= line == "statically linked";
             let (name, rest) = line.split_once(" => ").unwrap_or((line, line));
             if rest == "not found" {
-                listed.lost.insert(name.into());
+                listed.missing.insert(name.into());
                 continue;
             }
             let path = rest.rsplit_once(" (0x").map_or(rest, |(path, _)| path);
@@ -47,7 +47,7 @@ impl Listed {
             }
             if let Some(rest) = line.strip_prefix("Error loading shared library ") {
                 let name = rest.split(": ").next().unwrap_or_default();
-                listed.lost.insert(name.to_owned());
+                listed.missing.insert(name.to_owned());
             }
         }
         listed
@@ -57,13 +57,15 @@ impl Listed {
     /// fail over.
     pub fn modelled(
         interpreter: &Interpreter,
-        shelf: &Shelf,
+        probe_cache: &ProbeCache,
         surroundings: &Surroundings,
         path: &Path,
     ) -> (Listed, Vec<String>) {
-        let mut source = Source::open(&shelf.root().on_host(path)).expect("a file to look at");
+        let mut source =
+            Source::open(&probe_cache.root().on_host(path)).expect("a file to look at");
         let elf = Elf::read(&mut source).expect("an ELF file");
-        let linker = Linker::new(interpreter, shelf, surroundings).expect("a known architecture");
+        let linker =
+            Linker::new(interpreter, probe_cache, surroundings).expect("a known architecture");
         let tree = Tree::of(&linker, Asker { path, elf: &elf }, None);
         let text = |path: &Path| path.display().to_string();
         let found = tree.nodes.iter().map(|node| {
@@ -73,14 +75,14 @@ impl Listed {
             let name = node.name.display().to_string();
             (if is_path { at.clone() } else { name }, at)
         });
-        let lost = tree.lost.iter().map(|lost| &lost.name);
+        let missing = tree.missing.iter().map(|missing| &missing.name);
         // It lists those, too, but not what it could not preload.
-        let auxiliary = tree.dispensable.iter();
+        let auxiliary = tree.optional.iter();
         let auxiliary = auxiliary.filter(|one| one.cause == Cause::Filtee);
-        let lost = lost.chain(auxiliary.map(|one| &one.name));
-        let lost = lost.map(|name| name.display().to_string());
-        let near = tree.lost.iter().flat_map(|lost| &lost.near);
-        let near = near.map(|near| text(&near.path));
+        let missing = missing.chain(auxiliary.map(|one| &one.name));
+        let missing = missing.map(|name| name.display().to_string());
+        let near_misses = tree.missing.iter().flat_map(|missing| &missing.near_misses);
+        let near_misses = near_misses.map(|near_misses| text(&near_misses.path));
         let libraries = tree.nodes.iter().map(|node| &node.found);
         let libraries = libraries.map(|found| (found.path.as_path(), &*found.elf));
         let files = std::iter::once((path, &elf)).chain(libraries);
@@ -90,12 +92,12 @@ impl Listed {
         });
         let listed = Listed {
             found: found.collect(),
-            lost: lost.collect(),
+            missing: missing.collect(),
             is_silent: false,
             fatal: None,
         };
         let refused = refused.map(|(path, _)| text(path));
-        (listed, near.chain(refused).collect())
+        (listed, near_misses.chain(refused).collect())
     }
 }
 
@@ -104,15 +106,15 @@ pub fn difference(
     interpreter: &Interpreter,
     path: &Path,
     says: &Listed,
-    (model, near): &(Listed, Vec<String>),
+    (model, near_misses): &(Listed, Vec<String>),
 ) -> Option<String> {
     if let Some(fatal) = &says.fatal {
         // It stops at the first that it fails over, and lists nothing.
-        let foreseen = near.contains(fatal) || model.lost.contains(fatal);
+        let foreseen = near_misses.contains(fatal) || model.missing.contains(fatal);
         return (!foreseen).then(|| format!("{}: ld.so fails over {fatal}", path.display()));
     }
     // musl's list ends at nothing, but of a library that fails it does not say why.
-    if says.is_silent || (says.found == model.found && says.lost == model.lost) {
+    if says.is_silent || (says.found == model.found && says.missing == model.missing) {
         return None;
     }
     let mut text = format!("{} ({}):", path.display(), interpreter.path.display());
@@ -122,8 +124,8 @@ pub fn difference(
     for (name, at) in model.found.difference(&says.found) {
         let _ = write!(text, "\n  the tool has {name} => {at}");
     }
-    for name in says.lost.symmetric_difference(&model.lost) {
-        let side = if says.lost.contains(name) {
+    for name in says.missing.symmetric_difference(&model.missing) {
+        let side = if says.missing.contains(name) {
             "ld.so"
         } else {
             "the tool"

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use e2e::arch::musl_ld_so;
 use e2e::{Arch, Build, Kind, Libc, Root, Variant, matrix, run, source};
 use ldso::Interpreter;
-use ldso::{Processor, Shelf, Surroundings};
+use ldso::{ProbeCache, Processor, Surroundings};
 
 use crate::ld_so::{Listed, difference};
 
@@ -201,7 +201,7 @@ impl Forest {
     }
 
     fn compare(&self, round: usize) {
-        let (mut found, mut lost) = (0, 0);
+        let (mut found, mut missing) = (0, 0);
         let root = ldso::Root::at(&self.root.path("/")).expect("a directory");
         let interpreter = Interpreter::open_in(&root, Path::new(&self.interpreter));
         let interpreter = interpreter.expect("the dynamic linker");
@@ -213,7 +213,7 @@ impl Forest {
                 processor: Processor::Own,
                 ..Surroundings::default()
             };
-            let shelf = Shelf::new(root.clone(), Vec::new());
+            let probe_cache = ProbeCache::new(root.clone(), Vec::new());
             for program in &self.programs {
                 let mut command = self.root.command(&self.interpreter);
                 if !library_path.is_empty() {
@@ -227,19 +227,19 @@ impl Forest {
                 let says = command.arg(program).output();
                 let says = Listed::parse(&says, &interpreter);
                 found += says.found.len();
-                lost += says.lost.len();
+                missing += says.missing.len();
                 let path = Path::new(program);
-                let model = Listed::modelled(&interpreter, &shelf, &surroundings, path);
+                let model = Listed::modelled(&interpreter, &probe_cache, &surroundings, path);
                 if let Some(difference) = difference(&interpreter, path, &says, &model) {
-                    let near = model.1.join(", ");
+                    let near_misses = model.1.join(", ");
                     panic!(
-                        "round {round}, LD_LIBRARY_PATH={library_path}: {difference}\n  near: {near}"
+                        "round {round}, LD_LIBRARY_PATH={library_path}: {difference}\n  near: {near_misses}"
                     );
                 }
             }
         }
         println!(
-            "round {round}: {} files, {found} found, {lost} not",
+            "round {round}: {} files, {found} found, {missing} not",
             self.programs.len()
         );
         assert!(found > 10, "too few to tell anything: {found}");

@@ -6,7 +6,7 @@ use e2e::arch::{Arch, musl_ld_so};
 use e2e::{cache, run};
 use ldso::Interpreter;
 use ldso::Root;
-use ldso::{Processor, Shelf, Surroundings};
+use ldso::{ProbeCache, Processor, Surroundings};
 use rayon::prelude::*;
 use wrap_buddy::scan::{Wanted, scan};
 
@@ -43,7 +43,7 @@ fn agree(
     files: &[PathBuf],
     at_least: usize,
 ) {
-    let shelf = Shelf::new(Root::default(), Vec::new());
+    let probe_cache = ProbeCache::new(Root::default(), Vec::new());
     let surroundings = Surroundings {
         library_path: library_path.to_vec(),
         processor: Processor::Own,
@@ -53,7 +53,7 @@ fn agree(
         let text = path.display().to_string();
         let arguments: Vec<&str> = command[1..].iter().copied().chain([&*text]).collect();
         let says = Listed::parse(&run::on_host(command[0], &arguments), interpreter);
-        let model = Listed::modelled(interpreter, &shelf, &surroundings, path);
+        let model = Listed::modelled(interpreter, &probe_cache, &surroundings, path);
         difference(interpreter, path, &says, &model)
     };
     let differences: Vec<String> = files.par_iter().filter_map(check).collect();

@@ -34,7 +34,7 @@ use crate::state::loaders::Install;
 use crate::system::directory::Directory;
 use crate::system::open_files;
 use crate::system::sidecar_path::new_sidecar_name;
-use crate::system::workers::{Crew, Stop};
+use crate::system::workers::{Stop, WorkerPool};
 use elf_file::io_reason;
 use job::{Job, Target};
 use places::{Place, Places, parent};
@@ -53,31 +53,31 @@ const FEW: usize = 8;
 pub fn apply(
     plans: &[&Plan],
     options: Options,
-    crew: &Crew,
+    pool: &WorkerPool,
     stop: Option<&Stop<'_>>,
 ) -> Vec<Result<Vec<String>>> {
     let batches = plans.chunks(batch(plans.len()));
     batches
         .take_while(|_| !stop.is_some_and(|stop| stop()))
-        .flat_map(|batch| apply_batch(batch, options, crew, stop))
+        .flat_map(|batch| apply_batch(batch, options, pool, stop))
         .collect()
 }
 
 /// Says of each of `plans` why [`apply`] would refuse it, as far as permissions, file systems and running programs tell now.
 /// Nothing is written.
-pub fn rehearse(plans: &[&Plan], options: Options, crew: &Crew) -> Vec<Result<Vec<String>>> {
+pub fn rehearse(plans: &[&Plan], options: Options, pool: &WorkerPool) -> Vec<Result<Vec<String>>> {
     let rehearsal = Rehearsal::new(options);
-    crew.map(plans, |plan| rehearsal.plan(plan))
+    pool.map(plans, |plan| rehearsal.plan(plan))
 }
 
 /// The same for [`restore`].
 pub fn rehearse_restore(
     restorations: &[&Restoration],
     options: Options,
-    crew: &Crew,
+    pool: &WorkerPool,
 ) -> Vec<Result<Vec<String>>> {
     let rehearsal = Rehearsal::new(options);
-    crew.map(restorations, |one| rehearsal.restoration(one))
+    pool.map(restorations, |one| rehearsal.restoration(one))
 }
 
 /// How many of `count` programs are worked on at a time. Each may be in a directory of its own, which is open too.
@@ -169,28 +169,28 @@ impl Options {
 fn apply_batch(
     plans: &[&Plan],
     options: Options,
-    crew: &Crew,
+    pool: &WorkerPool,
     stop: Option<&Stop<'_>>,
 ) -> Vec<Result<Vec<String>>> {
     let few = plans.len() <= FEW;
     let mut places = Places::of(plans.iter().map(|plan| plan.path.as_path()), options);
     let running = Running::default();
-    let mut jobs = crew.map(plans, |&plan| {
+    let mut jobs = pool.map(plans, |&plan| {
         let place = places.of_file(&plan.path)?;
         let job = Job::open(Target::of_plan(plan), place, options, &running, stop)?;
         Ok((plan, job))
     });
     let is_taken_back = |plan: &Plan, job: &Job<'_>| plan.replaces() && !job.is_on_a_copy();
     if any(&jobs, is_taken_back) {
-        take_back(&mut jobs, crew, few, stop);
+        take_back(&mut jobs, pool, few, stop);
     }
-    step_by_directory(&mut jobs, crew, |plan, job| {
+    step_by_directory(&mut jobs, pool, |plan, job| {
         job.begin(stop)?;
         job.write_sidecar(plan, few)
     });
     step(&mut jobs, None, |plan, job| job.make_links(plan, few));
     sync(&mut jobs, few, |_, job| job.sync_directory());
-    step(&mut jobs, Some(crew), |plan, job| {
+    step(&mut jobs, Some(pool), |plan, job| {
         match (job.is_on_a_copy(), plan.stub()) {
             (false, _) => job.write_edits(is_preparation),
             (true, Some(stub)) if job.has_interim_sidecar() => job.write_copy(Some(&stub.interim)),
@@ -199,7 +199,7 @@ fn apply_batch(
     });
     sync(&mut jobs, few, |_, job| job.sync_file());
     // The file is as planned from here on, and after a crash of the system as it was until the system has written this.
-    step(&mut jobs, Some(crew), |_, job| match job.is_on_a_copy() {
+    step(&mut jobs, Some(pool), |_, job| match job.is_on_a_copy() {
         true => Ok(()),
         false => job.write_edits(is_decisive),
     });
@@ -213,9 +213,9 @@ fn apply_batch(
     if any(&jobs, |plan, job| {
         plan.replaces() && job.replaced().is_some()
     }) {
-        is_settled = settle(&mut jobs, crew, few);
+        is_settled = settle(&mut jobs, pool, few);
     }
-    let finished = crew.take(jobs, |job| {
+    let finished = pool.take(jobs, |job| {
         let (plan, job) = job?;
         let mut notes = Vec::new();
         if is_settled {
@@ -238,12 +238,12 @@ fn any(jobs: &[Result<(&Plan, Job<'_>)>], is_such: impl Fn(&Plan, &Job<'_>) -> b
 /// as long as nothing else is there. Its sidecar is replaced only then: a stub only goes with its own.
 fn take_back<'j>(
     jobs: &mut [Result<(&'j Plan, Job<'j>)>],
-    crew: &Crew,
+    pool: &WorkerPool,
     few: bool,
     stop: Option<&Stop<'_>>,
 ) {
     for pass in UNDOING {
-        step(jobs, Some(crew), |plan, job| {
+        step(jobs, Some(pool), |plan, job| {
             if !plan.replaces() || job.is_on_a_copy() {
                 return Ok(());
             }
@@ -260,7 +260,7 @@ fn take_back<'j>(
 /// Has the sidecars of files that were replaced get their usual names, now that the ones which had these are not in use any more: they
 /// are written once more, and stubs name them then. Whoever is starting a program meanwhile has its sidecar all the time. Says
 /// whether all this is on disk, so that what was in use until now can go.
-fn settle<'j>(jobs: &mut [Result<(&'j Plan, Job<'j>)>], crew: &Crew, few: bool) -> bool {
+fn settle<'j>(jobs: &mut [Result<(&'j Plan, Job<'j>)>], pool: &WorkerPool, few: bool) -> bool {
     let had_links = any(jobs, |plan, _| !unused_links(plan).is_empty());
     let replaced = jobs.iter().flatten().filter_map(|(_, job)| job.replaced());
     await_starts(replaced, had_links);
@@ -268,12 +268,12 @@ fn settle<'j>(jobs: &mut [Result<(&'j Plan, Job<'j>)>], crew: &Crew, few: bool) 
         return sync_directories(jobs);
     }
     sync(jobs, few, |_, job| job.sync_directory());
-    step_by_directory(jobs, crew, |plan, job| match job.has_interim_sidecar() {
+    step_by_directory(jobs, pool, |plan, job| match job.has_interim_sidecar() {
         true => job.write_usual_sidecar(plan, few),
         false => Ok(()),
     });
     sync(jobs, few, |_, job| job.sync_directory());
-    step(jobs, Some(crew), |plan, job| {
+    step(jobs, Some(pool), |plan, job| {
         match job.has_interim_sidecar() && plan.stub().is_some() {
             true => job.copy_again(),
             false => Ok(()),
@@ -324,13 +324,13 @@ impl Undoing {
 pub fn restore(
     restorations: &[&Restoration],
     options: Options,
-    crew: &Crew,
+    pool: &WorkerPool,
     stop: Option<&Stop<'_>>,
 ) -> Vec<Result<Vec<String>>> {
     let batches = restorations.chunks(batch(restorations.len()));
     batches
         .take_while(|_| !stop.is_some_and(|stop| stop()))
-        .flat_map(|batch| restore_batch(batch, options, crew, stop))
+        .flat_map(|batch| restore_batch(batch, options, pool, stop))
         .collect()
 }
 
@@ -354,7 +354,7 @@ pub fn remove(file: &Path, unused: &[PathBuf], options: Options) -> Result<Vec<S
 fn restore_batch(
     restorations: &[&Restoration],
     options: Options,
-    crew: &Crew,
+    pool: &WorkerPool,
     stop: Option<&Stop<'_>>,
 ) -> Vec<Result<Vec<String>>> {
     let few = restorations.len() <= FEW;
@@ -363,14 +363,14 @@ fn restore_batch(
         .map(|restoration| restoration.path.as_path());
     let mut places = Places::of(paths, options);
     let running = Running::default();
-    let mut jobs = crew.map(restorations, |&restoration| {
+    let mut jobs = pool.map(restorations, |&restoration| {
         let place = places.of_file(&restoration.path)?;
         let target = Target::of_restoration(restoration);
         let job = Job::open(target, place, options, &running, stop)?;
         Ok((restoration, job))
     });
     for pass in UNDOING {
-        step(&mut jobs, Some(crew), |restoration, job| {
+        step(&mut jobs, Some(pool), |restoration, job| {
             job.begin(stop)?;
             match (job.is_on_a_copy(), pass) {
                 (true, Undoing::First) => job.write_copy(None),
@@ -390,7 +390,7 @@ fn restore_batch(
         job.set_time(restoration.modified);
         job.take_place()
     });
-    let finished = crew.take(jobs, |job| {
+    let finished = pool.take(jobs, |job| {
         let (restoration, job) = job?;
         let mut notes = job.remove(&restoration.remove);
         notes.extend(job.finish());
@@ -412,7 +412,7 @@ fn is_decisive(kind: EditKind) -> bool {
 /// Takes every job that is still in order one step further.
 fn step<'j, W: Send>(
     jobs: &mut [Result<(W, Job<'j>)>],
-    crew: Option<&Crew>,
+    pool: Option<&WorkerPool>,
     work: impl Fn(&W, &mut Job<'j>) -> Result<()> + Sync,
 ) {
     let one = |entry: &mut Result<(W, Job<'j>)>| {
@@ -423,8 +423,8 @@ fn step<'j, W: Send>(
             *entry = Err(error);
         }
     };
-    match crew {
-        Some(crew) => crew.each(jobs, one),
+    match pool {
+        Some(pool) => pool.each(jobs, one),
         None => jobs.iter_mut().for_each(one),
     }
 }
@@ -432,7 +432,7 @@ fn step<'j, W: Send>(
 /// The same, each directory's jobs one after the other: to create files in the same one, threads only wait for each other.
 fn step_by_directory<'j>(
     jobs: &mut [Result<(&'j Plan, Job<'j>)>],
-    crew: &Crew,
+    pool: &WorkerPool,
     work: impl Fn(&'j Plan, &mut Job<'j>) -> Result<()> + Sync,
 ) {
     let mut directories: BTreeMap<&OsStr, Vec<_>> = BTreeMap::new();
@@ -443,7 +443,7 @@ fn step_by_directory<'j>(
         }
     }
     let mut directories: Vec<_> = directories.into_values().collect();
-    crew.each(&mut directories, |entries| {
+    pool.each(&mut directories, |entries| {
         for entry in entries {
             step(std::slice::from_mut(*entry), None, |plan, job| {
                 work(plan, job)

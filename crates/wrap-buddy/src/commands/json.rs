@@ -15,7 +15,7 @@ use crate::commands::status::{Condition, FileStatus};
 use crate::commands::watch;
 use crate::commands::wrap::json::{File, Run, RunEnd};
 use crate::plan::outcome::{FileReport, Report};
-use crate::report::{FileLine as Finished, Told};
+use crate::report::{FileLine as Finished, Reported};
 
 /// Version of all this: a larger one may have fields that mean something else. Fields may come without it.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -137,7 +137,7 @@ pub fn schema() -> Schema {
     schema
 }
 
-impl Told for Report {
+impl Reported for Report {
     fn document(&self) -> impl Serialize {
         let run = Run::from(self);
         Document::new(match self.restoring {
@@ -146,8 +146,11 @@ impl Told for Report {
         })
     }
 
-    fn lines(&self, told: &HashSet<PathBuf>) -> impl Iterator<Item = impl Serialize> {
-        let files = self.files.iter().filter(|file| !told.contains(&file.path));
+    fn lines(&self, reported: &HashSet<PathBuf>) -> impl Iterator<Item = impl Serialize> {
+        let files = self
+            .files
+            .iter()
+            .filter(|file| !reported.contains(&file.path));
         files.map(|file| match self.restoring {
             true => Line::restored(file),
             false => Line::wrapped(file),
@@ -163,7 +166,7 @@ impl Told for Report {
     }
 }
 
-impl Told for Vec<FileStatus> {
+impl Reported for Vec<FileStatus> {
     fn document(&self) -> impl Serialize {
         Document::new(Outcome::Status(Statuses {
             files: self.clone(),
@@ -171,8 +174,8 @@ impl Told for Vec<FileStatus> {
         }))
     }
 
-    fn lines(&self, told: &HashSet<PathBuf>) -> impl Iterator<Item = impl Serialize> {
-        let files = self.iter().filter(|file| !told.contains(&file.path));
+    fn lines(&self, reported: &HashSet<PathBuf>) -> impl Iterator<Item = impl Serialize> {
+        let files = self.iter().filter(|file| !reported.contains(&file.path));
         files.map(Line::status)
     }
 
@@ -182,7 +185,7 @@ impl Told for Vec<FileStatus> {
     }
 }
 
-impl Told for Vec<View> {
+impl Reported for Vec<View> {
     fn document(&self) -> impl Serialize {
         Document::new(Outcome::Show(Views {
             files: self.clone(),
@@ -190,10 +193,10 @@ impl Told for Vec<View> {
         }))
     }
 
-    fn lines(&self, told: &HashSet<PathBuf>) -> impl Iterator<Item = impl Serialize> {
+    fn lines(&self, reported: &HashSet<PathBuf>) -> impl Iterator<Item = impl Serialize> {
         let files = self
             .iter()
-            .filter(|view| !told.contains(Path::new(&view.path)));
+            .filter(|view| !reported.contains(Path::new(&view.path)));
         files.map(Line::view)
     }
 
@@ -203,13 +206,16 @@ impl Told for Vec<View> {
     }
 }
 
-impl Told for Checked {
+impl Reported for Checked {
     fn document(&self) -> impl Serialize {
         Document::new(Outcome::Check(Checks::from(self)))
     }
 
-    fn lines(&self, told: &HashSet<PathBuf>) -> impl Iterator<Item = impl Serialize> {
-        let files = self.files.iter().filter(|file| !told.contains(&file.path));
+    fn lines(&self, reported: &HashSet<PathBuf>) -> impl Iterator<Item = impl Serialize> {
+        let files = self
+            .files
+            .iter()
+            .filter(|file| !reported.contains(&file.path));
         files.map(Line::checked)
     }
 

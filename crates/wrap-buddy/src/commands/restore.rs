@@ -10,10 +10,10 @@ use crate::commands::LookOptions;
 use crate::commands::tree_lock::TreeLock;
 use crate::plan::outcome::{FileReport, Report, Status};
 use crate::plan::restore::{Restoration, restoration};
-use crate::report::Teller;
+use crate::report::Reporter;
 use crate::scan::Candidate;
 use crate::state::prior::{self, Sight};
-use crate::system::workers::{Crew, Stop};
+use crate::system::workers::{Stop, WorkerPool};
 
 /// Which files to restore, and how.
 #[derive(Clone, Debug, Default)]
@@ -35,8 +35,8 @@ pub struct Restored<'f>(pub &'f FileReport);
 ///
 /// # Errors
 /// When nothing can be done at all. What fails for one file is in the report.
-pub fn restore(options: &RestoreOptions, stages: &[Stage], teller: &Teller) -> Result<Report> {
-    restore_until(options, stages, teller, &|| false)
+pub fn restore(options: &RestoreOptions, stages: &[Stage], reporter: &Reporter) -> Result<Report> {
+    restore_until(options, stages, reporter, &|| false)
 }
 
 /// The same, until `stop` says to end: what was begun is finished, and the files that are left are not in the report.
@@ -46,7 +46,7 @@ pub fn restore(options: &RestoreOptions, stages: &[Stage], teller: &Teller) -> R
 pub fn restore_until(
     options: &RestoreOptions,
     stages: &[Stage],
-    teller: &Teller,
+    reporter: &Reporter,
     stop: &Stop<'_>,
 ) -> Result<Report> {
     let look = &options.look;
@@ -62,16 +62,16 @@ pub fn restore_until(
     if !options.dry_run {
         apply::expect(candidates.len());
     }
-    let crew = Crew::new(candidates.len(), look.jobs)?;
-    teller.expect(candidates.len());
-    let decided = crew.map(&candidates, |candidate| {
+    let pool = WorkerPool::new(candidates.len(), look.jobs)?;
+    reporter.expect(candidates.len());
+    let decided = pool.map(&candidates, |candidate| {
         if stop() {
             return None;
         }
-        teller.step();
+        reporter.step();
         let (file, restoration) = decide(candidate, stages)?;
         if restoration.is_none() {
-            teller.finished(&Restored(&file));
+            reporter.finished(&Restored(&file));
         }
         Some((file, restoration))
     });
@@ -105,12 +105,12 @@ pub fn restore_until(
         let restorations: Vec<&Restoration> = planned.iter().map(|(_, one)| one).collect();
         let (outcomes, done) = match options.dry_run {
             true => {
-                let outcomes = apply::rehearse_restore(&restorations, writing, &crew);
+                let outcomes = apply::rehearse_restore(&restorations, writing, &pool);
                 (outcomes, Status::WouldRestore)
             }
             false => {
-                teller.write();
-                let outcomes = apply::restore(&restorations, writing, &crew, Some(stop));
+                reporter.write();
+                let outcomes = apply::restore(&restorations, writing, &pool, Some(stop));
                 (outcomes, Status::Restored)
             }
         };

@@ -13,7 +13,7 @@ use stages::Stage;
 use crate::commands::LookOptions;
 use crate::plan::tool_version;
 use crate::report::Output;
-use crate::report::Teller;
+use crate::report::Reporter;
 use crate::report::style::{Style, shown};
 use crate::report::{Page, styled};
 use crate::scan::Candidate;
@@ -23,7 +23,7 @@ use crate::state::prior::{self, Earlier, Progress, Sight, State, Way};
 use crate::system::privilege::Privilege;
 use crate::system::sidecar_path::sidecar_name;
 use crate::system::trust::Ownership;
-use crate::system::workers::Crew;
+use crate::system::workers::WorkerPool;
 use elf_file::io_reason;
 use elf_file::{Elf, Source};
 
@@ -170,16 +170,16 @@ impl FileStatus {
 pub fn status(
     look: &LookOptions,
     stages: &[Stage],
-    teller: &Teller,
+    reporter: &Reporter,
 ) -> anyhow::Result<Vec<FileStatus>> {
     let (candidates, unreadable) = look.scan();
-    let crew = Crew::new(candidates.len(), look.jobs)?;
-    teller.expect(candidates.len());
+    let pool = WorkerPool::new(candidates.len(), look.jobs)?;
+    reporter.expect(candidates.len());
     let all = look.output.verbose;
-    let files = crew.map(&candidates, |candidate| {
-        teller.step();
+    let files = pool.map(&candidates, |candidate| {
+        reporter.step();
         let file = of(candidate, stages, all)?;
-        teller.finished(&file);
+        reporter.finished(&file);
         Some(file)
     });
     let mut files: Vec<FileStatus> = files.into_iter().flatten().collect();

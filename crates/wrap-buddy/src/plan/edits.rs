@@ -70,7 +70,7 @@ struct Placed {
 
 /// Where strings may go in one file, and which entries of .dynamic may point to them.
 #[derive(Debug)]
-pub struct Ground<'a> {
+pub struct PatchSpace<'a> {
     elf: &'a Elf,
     arch: &'a Arch,
     dynamic: &'a Dynamic,
@@ -123,7 +123,7 @@ impl Sections {
     }
 }
 
-impl<'a> Ground<'a> {
+impl<'a> PatchSpace<'a> {
     /// Looks at what a file has.
     ///
     /// # Errors
@@ -146,7 +146,7 @@ impl<'a> Ground<'a> {
             places.push(Place { room, visibility });
         }
         let sections = Sections::of(elf, strings, source)?;
-        let mut ground = Self {
+        let mut patch_space = Self {
             elf,
             arch,
             dynamic,
@@ -155,11 +155,11 @@ impl<'a> Ground<'a> {
             places,
             sections,
         };
-        ground.add_spare_entries(source)?;
-        ground
+        patch_space.add_spare_entries(source)?;
+        patch_space
             .places
             .sort_by_key(|place| (place.visibility, place.room.address));
-        Ok(ground)
+        Ok(patch_space)
     }
 
     /// What follows the DT_NULL that will end .dynamic is looked at by nobody. All but the spare entries that may be needed
@@ -191,7 +191,7 @@ impl<'a> Ground<'a> {
     /// Says what there is no room for.
     pub fn changes(&self, wanted: &Wanted<'_>, allowed: Visibility) -> Result<Changes, String> {
         let mut work = Work {
-            ground: self,
+            patch_space: self,
             free: self.places.clone(),
             changes: Changes::default(),
         };
@@ -265,7 +265,7 @@ pub struct Changes {
 
 /// Changes in the making.
 struct Work<'g> {
-    ground: &'g Ground<'g>,
+    patch_space: &'g PatchSpace<'g>,
     free: Vec<Place>,
     changes: Changes,
 }
@@ -281,7 +281,7 @@ impl Work<'_> {
             return Err(format!(
                 "there is no room for {} bytes behind its read-only segments ({} at most)",
                 text.len() + 1,
-                self.ground.largest(allowed)
+                self.patch_space.largest(allowed)
             ));
         };
         Ok(self.put_into(index, text))
@@ -311,7 +311,7 @@ impl Work<'_> {
     /// Makes PT_INTERP name `path`: where its own string is, if that is long enough. The kernel and debuggers go by what the
     /// headers say, so that any place will do, and the last ones are left over by the strings of .dynamic.
     fn interpreter(&mut self, path: &[u8]) -> Result<Vec<Change>, String> {
-        let Ground { elf, arch, .. } = self.ground;
+        let PatchSpace { elf, arch, .. } = self.patch_space;
         let mut segments = elf.segments.iter().enumerate();
         let Some((index, own)) = segments.find(|(_, one)| one.kind == elf::PT_INTERP) else {
             return Err("it has no PT_INTERP".to_owned());
@@ -327,7 +327,7 @@ impl Work<'_> {
             return Ok(Vec::new());
         }
         let large_enough = |place: &Place| {
-            place.room.len > path.len() as u64 && !self.ground.is_spare(&place.room)
+            place.room.len > path.len() as u64 && !self.patch_space.is_spare(&place.room)
         };
         let Some(place) = self.free.iter().rposition(large_enough) else {
             return Err(format!(
@@ -351,7 +351,7 @@ impl Work<'_> {
             after: words(word, &fields),
         }];
         // Debuggers look for the dynamic linker by the section, and want each section in a segment.
-        if let Some(section) = self.ground.sections.interp {
+        if let Some(section) = self.patch_space.sections.interp {
             let shift = placed.address.wrapping_sub(placed.offset);
             let in_front = |one: &Segment| {
                 one.kind == elf::PT_LOAD
@@ -390,7 +390,7 @@ impl Work<'_> {
             program_headers,
             phoff,
             ..
-        } = self.ground.elf;
+        } = self.patch_space.elf;
         let len = interp.as_ref()?.path.len() + 1;
         let end = own.offset + len as u64;
         let is_in = |from: u64, bytes: &[u8]| own.offset < from + bytes.len() as u64 && from < end;
@@ -399,9 +399,9 @@ impl Work<'_> {
 
     /// Lets DT_STRSZ cover the strings that tools will find by it.
     fn raise_string_table(&mut self, placed: &[Placed]) {
-        let Ground {
+        let PatchSpace {
             dynamic, strings, ..
-        } = self.ground;
+        } = self.patch_space;
         let listed = placed
             .iter()
             .filter(|one| one.visibility == Visibility::Listed);
@@ -431,11 +431,11 @@ impl Work<'_> {
             strings,
             comment,
             ..
-        } = &self.ground.sections;
+        } = &self.patch_space.sections;
         let (Some(dynamic), Some(strings)) = (dynamic, strings) else {
             return;
         };
-        let word = self.ground.elf.word();
+        let word = self.patch_space.elf.word();
         let address_at = address_field(word);
         let mut change = |offset: u64, after: Vec<u8>| {
             self.changes.list.push(Change {
@@ -465,7 +465,7 @@ impl Work<'_> {
 
     /// Writes an entry of .dynamic.
     fn entry(&mut self, index: usize, tag: u32, value: u64) {
-        let Ground { elf, segment, .. } = self.ground;
+        let PatchSpace { elf, segment, .. } = self.patch_space;
         let word = elf.word();
         self.changes.list.push(Change {
             kind: EditKind::Dynamic,

@@ -16,7 +16,7 @@ use super::{
     needed, search, sidecar_owner, tool_version,
 };
 use crate::plan::classify::Subject;
-use crate::plan::edits::{Changes, Ground, Visibility, Wanted, outside};
+use crate::plan::edits::{Changes, PatchSpace, Visibility, Wanted, outside};
 use crate::plan::restore::{Interim, leftovers, links_there};
 use crate::plan::search::{Entry, Relative, Resolution, search_path};
 use crate::state::identity::identity_in_place;
@@ -158,7 +158,7 @@ impl Draft {
             check_trusted(privilege, files, resolution, &search)?;
         }
 
-        let ground = Ground::new(elf, arch, source)?;
+        let patch_space = PatchSpace::new(elf, arch, source)?;
         let mut choice = Choice {
             path,
             name,
@@ -174,12 +174,12 @@ impl Draft {
             },
             search: &search,
         };
-        let mut made = choice.make(&ground);
+        let mut made = choice.make(&patch_space);
         let is_frozen = !resolution.front.is_empty();
         let thawed = is_frozen && made.is_err() && (earlier.is_some() || !style.or_stub);
         if thawed {
             choice.needed = (added(resolution), false);
-            made = choice.make(&ground);
+            made = choice.make(&patch_space);
         }
         let (changes, told, links) = made.map_err(Refusal::NoRoom)?;
         let is_short = choice.essential.len() < search.len() && told != search;
@@ -341,12 +341,15 @@ struct Choice<'a> {
 impl Choice<'_> {
     /// The whole search path or, where that does not fit, what is essential of it, or one directory with links; where other
     /// tools see it or, where there is no such place, elsewhere.
-    fn make(&self, ground: &Ground<'_>) -> Result<(Changes, Vec<OsString>, Option<Links>), String> {
+    fn make(
+        &self,
+        patch_space: &PatchSpace<'_>,
+    ) -> Result<(Changes, Vec<OsString>, Option<Links>), String> {
         let levels = [Visibility::Listed, Visibility::Unlisted, Visibility::Hidden];
         let mut reason = String::new();
         if self.essential.len() < self.search.len() {
             for allowed in levels {
-                match self.changes(ground, self.search, allowed) {
+                match self.changes(patch_space, self.search, allowed) {
                     Ok(changes) => return Ok((changes, self.search.to_owned(), None)),
                     Err(why) => reason = why,
                 }
@@ -364,7 +367,7 @@ impl Choice<'_> {
         };
         let unconditional = self.unconditional();
         for allowed in levels {
-            match self.changes(ground, &search, allowed) {
+            match self.changes(patch_space, &search, allowed) {
                 Ok(changes) => return Ok((changes, search, None)),
                 Err(why) => reason = why,
             }
@@ -372,7 +375,7 @@ impl Choice<'_> {
                 continue;
             };
             for short in self.short_searches(links, &unconditional) {
-                if let Ok(changes) = self.changes(ground, &short, allowed) {
+                if let Ok(changes) = self.changes(patch_space, &short, allowed) {
                     return Ok((changes, short, Some(links.clone())));
                 }
             }
@@ -418,7 +421,7 @@ impl Choice<'_> {
 
     fn changes(
         &self,
-        ground: &Ground<'_>,
+        patch_space: &PatchSpace<'_>,
         search: &[OsString],
         allowed: Visibility,
     ) -> Result<Changes, String> {
@@ -432,7 +435,7 @@ impl Choice<'_> {
             in_front: *in_front,
             inherited: self.resolution.inherited,
         };
-        ground.changes(&wanted, allowed)
+        patch_space.changes(&wanted, allowed)
     }
 
     /// Links to all that was found.

@@ -18,12 +18,12 @@ use crate::plan::outcome::{FileReport, Status};
 use crate::plan::outside::MovedTree;
 use crate::plan::search::{Edited, Entry, Missing, Resolution, Resolver, Stranded, Unopened};
 use crate::plan::{self, Plan, Refusal, Style};
-use crate::report::Teller;
+use crate::report::Reporter;
 use crate::scan::{Candidate, directories};
 use crate::state::access::Reach;
 use crate::state::preloader;
 use crate::state::prior::Way;
-use crate::system::workers::{Crew, Stop};
+use crate::system::workers::{Stop, WorkerPool};
 use elf_file::bytes;
 use elf_file::{Elf, ElfTarget, Payload, imports};
 use ldso::{Interpreter, Libc};
@@ -90,7 +90,7 @@ impl Look {
 }
 
 /// What files are looked at with.
-pub struct Desk<'a> {
+pub struct Planner<'a> {
     means: Means<'a>,
     resolver: Resolver,
     style: Style<'a>,
@@ -113,8 +113,8 @@ pub struct Desk<'a> {
     directories: OnceLock<Vec<(PathBuf, PathBuf)>>,
 }
 
-impl<'a> Desk<'a> {
-    /// A desk for `candidates`, with directories of libraries and of what is opened at run time.
+impl<'a> Planner<'a> {
+    /// Plans `candidates`, with directories of libraries and of what is opened at run time.
     pub fn new(
         means: Means<'a>,
         resolver: Resolver,
@@ -146,19 +146,24 @@ impl<'a> Desk<'a> {
 
     /// What is to become of each candidate that somebody asks about; `teller` prints those that are left as they are as soon
     /// as that is clear. Once `stop` says so, no more are looked at.
-    pub fn decide(&self, crew: &Crew, teller: &Teller, stop: Option<&Stop<'_>>) -> Vec<FileReport> {
+    pub fn decide(
+        &self,
+        pool: &WorkerPool,
+        reporter: &Reporter,
+        stop: Option<&Stop<'_>>,
+    ) -> Vec<FileReport> {
         let stops = || stop.is_some_and(|stop| stop());
-        teller.expect(self.candidates.len());
-        let mut looks = crew.map(self.candidates, |candidate| {
+        reporter.expect(self.candidates.len());
+        let mut looks = pool.map(self.candidates, |candidate| {
             if stops() {
                 return Look::Nothing;
             }
             let look = self.look_at(candidate);
             if !matches!(look, Look::Program) {
-                teller.step();
+                reporter.step();
             }
             if let Look::Report(report) = &look {
-                teller.finished(report);
+                reporter.finished(report);
             }
             look
         });
@@ -177,14 +182,14 @@ impl<'a> Desk<'a> {
         let looked = self.candidates.iter().zip(&looks);
         let programs = looked.filter(|(_, look)| matches!(look, Look::Program));
         let programs: Vec<&Candidate> = programs.map(|(candidate, _)| candidate).collect();
-        let programs = crew.map(&programs, |candidate| {
+        let programs = pool.map(&programs, |candidate| {
             if stops() {
                 return None;
             }
             let report = self.look_at_program(candidate, &edited, &relative, &rooms);
-            teller.step();
+            reporter.step();
             if let Some(report) = report.as_ref().filter(|report| report.plan.is_none()) {
-                teller.finished(report);
+                reporter.finished(report);
             }
             report
         });
@@ -203,8 +208,8 @@ impl<'a> Desk<'a> {
             }
         }
         if !rooms.is_empty() {
-            let helped = self.programs_by_library(&files, crew, |file| &file.serves);
-            let failing = self.programs_by_library(&files, crew, |file| &file.fails);
+            let helped = self.programs_by_library(&files, pool, |file| &file.serves);
+            let failing = self.programs_by_library(&files, pool, |file| &file.fails);
             tell_helpers(&mut files, &rooms, &helped, &failing, self.libs);
         }
         files
@@ -214,10 +219,10 @@ impl<'a> Desk<'a> {
     fn programs_by_library(
         &self,
         files: &[FileReport],
-        crew: &Crew,
+        pool: &WorkerPool,
         of: impl Fn(&FileReport) -> &[PathBuf] + Sync,
     ) -> HashMap<PathBuf, Vec<PathBuf>> {
-        let libraries: Vec<Vec<PathBuf>> = crew.map(files, |file| {
+        let libraries: Vec<Vec<PathBuf>> = pool.map(files, |file| {
             let libraries = of(file).iter();
             libraries
                 .map(|library| self.resolver.real(library))
@@ -733,7 +738,7 @@ impl<'a> Desk<'a> {
         let nothing_to_add = resolution.added.is_empty()
             && resolution.front.is_empty()
             && resolution.ignored.is_empty()
-            && resolution.unmet.is_empty()
+            && resolution.unmet_versions.is_empty()
             && resolution.unversioned_relr.is_empty();
         let own = elf.interp.as_ref().map(|interp| Path::new(&interp.path));
         keeps_search

@@ -46,7 +46,7 @@ pub trait Surroundings {
 
 /// The executable segment around an entry point.
 #[derive(Debug)]
-pub struct Ground {
+pub struct PatchSpace {
     entry: u64,
     segment: Segment,
     align: u64,
@@ -55,7 +55,7 @@ pub struct Ground {
     check_relocations: bool,
 }
 
-impl Ground {
+impl PatchSpace {
     /// Finds the segment that e_entry lies in.
     ///
     /// # Errors
@@ -230,8 +230,8 @@ mod tests {
     }
 
     /// Text of 0x200 bytes at offset 0x1000, address 0x401000, entry 0x100 into it.
-    fn ground() -> Ground {
-        Ground {
+    fn patch_space() -> PatchSpace {
+        PatchSpace {
             entry: 0x401100,
             segment: Segment {
                 kind: elf::PT_LOAD,
@@ -248,69 +248,73 @@ mod tests {
         }
     }
 
-    fn choose(ground: &Ground, lengths: &[u64], zeros: u64) -> Result<(Slot, usize), String> {
+    fn choose(
+        patch_space: &PatchSpace,
+        lengths: &[u64],
+        zeros: u64,
+    ) -> Result<(Slot, usize), String> {
         let relocated = 0..0;
-        ground.choose(lengths, &mut Fake { zeros, relocated })
+        patch_space.choose(lengths, &mut Fake { zeros, relocated })
     }
 
     #[test]
     fn entry_point_comes_first() {
-        let (slot, index) = choose(&ground(), &[0x100, 0x10], 0xe00).unwrap();
+        let (slot, index) = choose(&patch_space(), &[0x100, 0x10], 0xe00).unwrap();
         assert_eq!((slot.place, slot.offset, index), (Place::Entry, 0x1100, 0));
         assert_eq!((slot.address, slot.room), (0x401100, 0x100));
-        assert!(!ground().is_unused(&slot));
+        assert!(!patch_space().is_unused(&slot));
         // One that begins in front of the segment's end is used.
-        let (slot, _) = choose(&ground(), &[0xe10], 0xe00).unwrap();
+        let (slot, _) = choose(&patch_space(), &[0xe10], 0xe00).unwrap();
         assert_eq!((slot.place, slot.address), (Place::SegmentEnd, 0x4011f0));
-        assert!(!ground().is_unused(&slot));
+        assert!(!patch_space().is_unused(&slot));
     }
 
     #[test]
     fn the_longer_trailer_is_worth_moving_the_entry() {
-        let (slot, index) = choose(&ground(), &[0x101, 0x10], 0xe00).unwrap();
+        let (slot, index) = choose(&patch_space(), &[0x101, 0x10], 0xe00).unwrap();
         assert_eq!((slot.place, index), (Place::SegmentEnd, 0));
         assert_eq!((slot.address, slot.offset), (0x401ef0, 0x1ef0));
-        assert!(ground().is_unused(&slot));
+        assert!(patch_space().is_unused(&slot));
     }
 
     #[test]
     fn the_shorter_trailer_is_better_than_none() {
-        let (slot, index) = choose(&ground(), &[0x201, 0x100], 0).unwrap();
+        let (slot, index) = choose(&patch_space(), &[0x201, 0x100], 0).unwrap();
         assert_eq!((slot.place, index), (Place::Entry, 1));
     }
 
     #[test]
     fn the_slot_never_reaches_in_front_of_the_segment() {
-        let (slot, _) = choose(&ground(), &[0x200], 0).unwrap();
+        let (slot, _) = choose(&patch_space(), &[0x200], 0).unwrap();
         assert_eq!(slot.address, 0x401000);
-        let reason = choose(&ground(), &[0x201], 0).unwrap_err();
+        let reason = choose(&patch_space(), &[0x201], 0).unwrap_err();
         assert!(reason.contains("only 512"), "{reason}");
-        assert!(choose(&ground(), &[u64::MAX], 0).is_err());
+        assert!(choose(&patch_space(), &[u64::MAX], 0).is_err());
     }
 
     #[test]
     fn headers_inside_the_segment_stay() {
-        let mut ground = ground();
-        ground.segment.offset = 0;
-        ground.entry = 0x401180;
-        let (slot, _) = choose(&ground, &[0x1c0], 0).unwrap();
+        let mut patch_space = patch_space();
+        patch_space.segment.offset = 0;
+        patch_space.entry = 0x401180;
+        let (slot, _) = choose(&patch_space, &[0x1c0], 0).unwrap();
         assert_eq!(slot.offset, 0x40);
-        let reason = choose(&ground, &[0x1c1], 0).unwrap_err();
+        let reason = choose(&patch_space, &[0x1c1], 0).unwrap_err();
         assert!(reason.contains("ELF header"), "{reason}");
     }
 
     #[test]
     fn relocated_code_is_left_alone() {
-        let mut ground = ground();
-        ground.check_relocations = true;
+        let mut patch_space = patch_space();
+        patch_space.check_relocations = true;
         let mut fake = Fake {
             zeros: 0xe00,
             relocated: 0x401120..0x401124,
         };
-        let (slot, _) = ground.choose(&[0x80], &mut fake).unwrap();
+        let (slot, _) = patch_space.choose(&[0x80], &mut fake).unwrap();
         assert_eq!(slot.place, Place::SegmentEnd);
         fake.relocated = 0x401000..0x402000;
-        let reason = ground.choose(&[0x80], &mut fake).unwrap_err();
+        let reason = patch_space.choose(&[0x80], &mut fake).unwrap_err();
         assert!(reason.contains("DT_TEXTREL"), "{reason}");
     }
 }

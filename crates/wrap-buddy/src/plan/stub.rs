@@ -19,7 +19,7 @@ use crate::plan::classify::Subject;
 use crate::plan::inject::{Wanted, inject};
 use crate::plan::restore::{Interim, leftovers};
 use crate::plan::search::Resolution;
-use crate::plan::slot::{Ground, Place, Slot, Surroundings};
+use crate::plan::slot::{PatchSpace, Place, Slot, Surroundings};
 use crate::state::identity::identity;
 use crate::state::loaders::Loader;
 use crate::state::prior::{self, Earlier, Progress};
@@ -156,12 +156,12 @@ pub fn stub(
         .map(|sidecar| Ok((stub.len() + trailer(sidecar, Id::default())?.len()) as u64))
         .collect::<Result<_>>()?;
 
-    let ground = Ground::new(&elf, arch.entry_align).map_err(anyhow::Error::msg)?;
+    let patch_space = PatchSpace::new(&elf, arch.entry_align).map_err(anyhow::Error::msg)?;
     let mut around = Around {
         elf: &elf,
         source: &mut source,
     };
-    let (slot, chosen) = ground
+    let (slot, chosen) = patch_space
         .choose(&lengths, &mut around)
         .map_err(|reason| anyhow!("there is no place for a stub: {reason}"))?;
     let original = source.read(slot.offset, slot.len)?;
@@ -197,7 +197,7 @@ pub fn stub(
     if resolution.inherited || elf.dynamic.as_ref().is_some_and(|own| own.is_inherited()) {
         flags = flags.union(Flags::RPATH);
     }
-    if ground.is_unused(&slot) {
+    if patch_space.is_unused(&slot) {
         flags = flags.union(Flags::SLOT_STAYS);
     }
     let wanted = Wanted {
@@ -211,7 +211,7 @@ pub fn stub(
     if injection.seed_debug {
         flags = flags.union(Flags::SEED_DEBUG);
     }
-    let mut slot_protection = ground.protection();
+    let mut slot_protection = patch_space.protection();
     if let Some(guard) = &arch.branch_protection
         && elf_file::has_property(&elf, guard, &mut source)?
     {
@@ -309,8 +309,8 @@ pub fn stub(
             asks_for: elf.interp.map(|interp| interp.path).unwrap_or_default(),
             interpreter: interpreter_path,
             entry: elf.entry,
-            entry_offset: ground.entry_offset(),
-            room_at_entry: ground.room_at_entry(),
+            entry_offset: patch_space.entry_offset(),
+            room_at_entry: patch_space.room_at_entry(),
             slot,
             stub_len: stub.len(),
             sidecar_in_trailer,

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 /// All that a command has to say.
-pub trait Told {
+pub trait Reported {
     /// As a document.
     fn document(&self) -> impl Serialize;
     /// A line for each file but those whose paths are in `told`.
-    fn lines(&self, told: &HashSet<PathBuf>) -> impl Iterator<Item = impl Serialize>;
+    fn lines(&self, reported: &HashSet<PathBuf>) -> impl Iterator<Item = impl Serialize>;
     /// The last line.
     fn end(&self) -> impl Serialize;
 }
@@ -25,7 +25,7 @@ pub trait FileLine {
 }
 
 /// Writes one document.
-pub fn write_document(all: &impl Told, out: &mut impl Write) -> io::Result<()> {
+pub fn write_document(all: &impl Reported, out: &mut impl Write) -> io::Result<()> {
     let mut bytes = serde_json::to_vec_pretty(&all.document())?;
     bytes.push(b'\n');
     out.write_all(&bytes)?;

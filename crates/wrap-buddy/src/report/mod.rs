@@ -7,8 +7,8 @@ mod progress;
 mod reporter;
 pub mod style;
 
-pub use json::{FileLine, Told, write_document, write_line};
+pub use json::{FileLine, Reported, write_document, write_line};
 pub use output::{Format, Output};
 pub use page::{Page, styled};
-pub use reporter::Teller;
+pub use reporter::Reporter;
 pub use style::Style;

@@ -5,24 +5,24 @@ use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use super::json::{self, FileLine, Told};
+use super::json::{self, FileLine, Reported};
 use super::output::{Format, Output};
 use super::progress::Progress;
 
 /// Writes a line of JSON for each file that is finished, from whatever thread, each line whole; or shows people how far it is.
 #[derive(Debug, Default)]
-pub struct Teller {
+pub struct Reporter {
     /// The files that were told of, where lines are wanted.
-    told: Option<Mutex<HashSet<PathBuf>>>,
+    reported: Option<Mutex<HashSet<PathBuf>>>,
     /// For people.
     progress: Option<Progress>,
 }
 
-impl Teller {
+impl Reporter {
     /// One that says what `output` asks for.
     pub fn new(output: Output) -> Self {
         Self {
-            told: (output.format == Format::JsonLines).then(Mutex::default),
+            reported: (output.format == Format::JsonLines).then(Mutex::default),
             progress: (output.format == Format::Human && !output.quiet).then(Progress::new),
         }
     }
@@ -57,26 +57,28 @@ impl Teller {
 
     /// Prints the line of a file that is finished, once.
     pub fn finished(&self, file: &impl FileLine) {
-        let Some(told) = &self.told else {
+        let Some(reported) = &self.reported else {
             return;
         };
         // Made before the lock is taken: that is the work.
         let line = file.line();
-        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.insert(file.path().to_owned()) {
+        let mut reported = reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.insert(file.path().to_owned()) {
             // A reader that went away is no reason to stop.
             let _ = json::write_line(&line, &mut stdout());
         }
     }
 
     /// Tells of all files that it has not told of, and of the end.
-    pub fn end(self, all: &impl Told) {
-        let Some(told) = self.told else {
+    pub fn end(self, all: &impl Reported) {
+        let Some(reported) = self.reported else {
             return;
         };
-        let told = told.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let reported = reported
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut out = stdout().lock();
-        for line in all.lines(&told) {
+        for line in all.lines(&reported) {
             let _ = json::write_line(&line, &mut out);
         }
         let _ = json::write_line(&all.end(), &mut out).and_then(|()| out.flush());

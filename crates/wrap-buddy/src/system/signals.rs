@@ -11,7 +11,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum SignalAction {
     /// SIGTERM, SIGINT: to end.
     Stop,
     /// SIGHUP: to look at everything anew.
@@ -37,13 +37,13 @@ impl Signals {
 
     /// Blocks the signals `wanted`, to be read, and `others`.
     fn wait_for(wanted: &[Signal], others: &[Signal]) -> Result<Self> {
-        let mut wishes = SigSet::empty();
-        wishes.extend(wanted.iter().copied());
-        let mut blocked = wishes;
+        let mut handled = SigSet::empty();
+        handled.extend(wanted.iter().copied());
+        let mut blocked = handled;
         blocked.extend(others.iter().copied());
         blocked.thread_block().context("signals")?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let descriptor = SignalFd::with_flags(&wishes, flags).context("signals")?;
+        let descriptor = SignalFd::with_flags(&handled, flags).context("signals")?;
         Ok(Self(descriptor))
     }
 
@@ -59,16 +59,16 @@ impl Signals {
     }
 
     /// What was asked for since the last call; to end, above all.
-    pub fn take(&self) -> Option<Wish> {
-        let mut wish = None;
+    pub fn take(&self) -> Option<SignalAction> {
+        let mut action = None;
         while let Ok(Some(signal)) = self.0.read_signal() {
             let is_again = signal.ssi_signo == Signal::SIGHUP as u32;
-            wish = match is_again {
-                true => wish.or(Some(Wish::Again)),
-                false => Some(Wish::Stop),
+            action = match is_again {
+                true => action.or(Some(SignalAction::Again)),
+                false => Some(SignalAction::Stop),
             };
         }
-        wish
+        action
     }
 }
 

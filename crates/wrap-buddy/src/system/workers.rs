@@ -18,10 +18,10 @@ const AT_A_TIME: usize = 8;
 
 /// Threads to work with; none beside the calling one where that is enough.
 #[derive(Debug)]
-pub struct Crew(Option<ThreadPool>);
+pub struct WorkerPool(Option<ThreadPool>);
 
-impl Crew {
-    /// A crew for `tasks` tasks, with `threads` threads at most, or as many as there are processors.
+impl WorkerPool {
+    /// Threads for `tasks` tasks, with `threads` threads at most, or as many as there are processors.
     ///
     /// # Errors
     /// When the system gives no threads.
@@ -107,14 +107,14 @@ mod tests {
         let numbers: Vec<usize> = (0..1000).collect();
         let expected: Vec<usize> = numbers.iter().map(|n| n * 2).collect();
         for threads in [None, NonZero::new(1), NonZero::new(3)] {
-            let crew = Crew::new(numbers.len(), threads).unwrap();
-            assert_eq!(crew.map(&numbers, |n| n * 2), expected);
-            assert_eq!(crew.take(numbers.clone(), |n| n * 2), expected);
+            let pool = WorkerPool::new(numbers.len(), threads).unwrap();
+            assert_eq!(pool.map(&numbers, |n| n * 2), expected);
+            assert_eq!(pool.take(numbers.clone(), |n| n * 2), expected);
             let mut doubled = numbers.clone();
-            crew.each(&mut doubled, |n| *n *= 2);
+            pool.each(&mut doubled, |n| *n *= 2);
             assert_eq!(doubled, expected);
             let beside = AtomicBool::new(false);
-            let both = crew.both(|| beside.store(true, Ordering::Relaxed), || 7);
+            let both = pool.both(|| beside.store(true, Ordering::Relaxed), || 7);
             assert_eq!((both, beside.into_inner()), (7, true));
         }
     }

@@ -5,7 +5,7 @@ use std::fs;
 use assert_cmd::Command;
 use predicates::str::{contains, is_empty};
 
-use wrap_buddy::report::Teller;
+use wrap_buddy::report::Reporter;
 
 use crate::fixture::*;
 
@@ -130,7 +130,7 @@ fn reports_name_every_fact() {
     let rest = ["--loader-dir-path", loaders.to_str().unwrap(), "-v"];
     let cli = wrap_options(arguments.into_iter().chain(libs).chain(rest));
     let report =
-        wrap_buddy::commands::wrap::wrap(&cli, &stages(), &[], &Teller::default()).unwrap();
+        wrap_buddy::commands::wrap::wrap(&cli, &stages(), &[], &Reporter::default()).unwrap();
     let (mut out, mut errors) = (Vec::new(), Vec::new());
     wrap_buddy::commands::wrap::human::write(&report, cli.output, &mut out, &mut errors).unwrap();
     let text = plain(out);

@@ -17,7 +17,7 @@ use wrap_buddy::commands::Command as Parsed;
 use wrap_buddy::plan::options::WrapOptions;
 use wrap_buddy::plan::outcome::{FileReport, Report, Status};
 use wrap_buddy::plan::{Plan, StubPlan};
-use wrap_buddy::report::Teller;
+use wrap_buddy::report::Reporter;
 
 pub const STUB_LEN: usize = 120;
 pub const RELOCATABLE_STUB_LEN: usize = 200;
@@ -290,7 +290,7 @@ impl Yard {
             &try_wrap_options(all)?,
             &stages(),
             &[],
-            &Teller::default(),
+            &Reporter::default(),
         )
     }
 }

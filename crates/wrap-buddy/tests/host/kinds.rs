@@ -8,7 +8,7 @@ use wrap_buddy::commands::Command as Parsed;
 use wrap_buddy::commands::check::diagnosis::Diagnosis;
 use wrap_buddy::commands::status::Condition;
 use wrap_buddy::plan::outcome::Status;
-use wrap_buddy::report::Teller;
+use wrap_buddy::report::Reporter;
 
 use crate::fixture::*;
 
@@ -21,7 +21,7 @@ fn command(words: &[&str]) -> Parsed {
 fn checked(path: &Path) -> wrap_buddy::commands::check::Checked {
     match command(&["check", path.to_str().unwrap()]) {
         Parsed::Check(check) => {
-            wrap_buddy::commands::check::check(&check, &stages(), &Teller::default()).unwrap()
+            wrap_buddy::commands::check::check(&check, &stages(), &Reporter::default()).unwrap()
         }
         other => panic!("{other:?}"),
     }
@@ -31,7 +31,7 @@ fn checked(path: &Path) -> wrap_buddy::commands::check::Checked {
 fn kinds(path: &Path) -> [Kind; 2] {
     let shown = match command(&["show", path.to_str().unwrap()]) {
         Parsed::Show(look) => {
-            wrap_buddy::commands::show::show(&look, &stages(), &Teller::default()).unwrap()
+            wrap_buddy::commands::show::show(&look, &stages(), &Reporter::default()).unwrap()
         }
         other => panic!("{other:?}"),
     };
@@ -122,19 +122,20 @@ fn an_elf_header_that_is_cut_short_or_is_none() {
             panic!("status");
         };
         let status =
-            wrap_buddy::commands::status::status(&look, &stages(), &Teller::default()).unwrap();
+            wrap_buddy::commands::status::status(&look, &stages(), &Reporter::default()).unwrap();
         assert_eq!(status[0].state, Condition::Unreadable);
         assert_eq!(status[0].advice.as_deref(), Some(expected));
         let Parsed::Show(look) = command(&["show", text]) else {
             panic!("show");
         };
-        let shown = wrap_buddy::commands::show::show(&look, &stages(), &Teller::default()).unwrap();
+        let shown =
+            wrap_buddy::commands::show::show(&look, &stages(), &Reporter::default()).unwrap();
         assert!(shown[0].failed(), "{shown:?}");
         let Parsed::Restore(restore) = command(&["restore", text]) else {
             panic!("restore");
         };
         let restored =
-            wrap_buddy::commands::restore::restore(&restore, &stages(), &Teller::default())
+            wrap_buddy::commands::restore::restore(&restore, &stages(), &Reporter::default())
                 .unwrap();
         assert_eq!(reason(&restored, Status::Failed), expected);
     }
@@ -261,7 +262,8 @@ fn an_archive() {
     let Parsed::Check(check) = command(&both) else {
         panic!("check");
     };
-    let found = wrap_buddy::commands::check::check(&check, &stages(), &Teller::default()).unwrap();
+    let found =
+        wrap_buddy::commands::check::check(&check, &stages(), &Reporter::default()).unwrap();
     assert!(found.is_well(), "{found:?}");
 }
 
@@ -275,12 +277,13 @@ fn nothing_is_something_to_say() {
         match self::command(&[command, root]) {
             Parsed::Status(look) => {
                 let files =
-                    wrap_buddy::commands::status::status(&look, &stages(), &Teller::default());
+                    wrap_buddy::commands::status::status(&look, &stages(), &Reporter::default());
                 wrap_buddy::commands::status::write(&files.unwrap(), look.output, &mut out)
                     .unwrap();
             }
             Parsed::Show(look) => {
-                let views = wrap_buddy::commands::show::show(&look, &stages(), &Teller::default());
+                let views =
+                    wrap_buddy::commands::show::show(&look, &stages(), &Reporter::default());
                 wrap_buddy::commands::show::human::write(&views.unwrap(), look.output, &mut out)
                     .unwrap();
             }

@@ -224,8 +224,8 @@ fn a_symbol_version_that_is_not_there_is_a_warning() {
         &[&script],
     );
     let report = yard.wrap(&[&"--paths", &main, &"--libs", &yard.path("lib")]);
-    let unmet = wrapped(&report).resolution.unmet.iter();
-    let warnings: Vec<String> = unmet.map(ToString::to_string).collect();
+    let unmet_versions = wrapped(&report).resolution.unmet_versions.iter();
+    let warnings: Vec<String> = unmet_versions.map(ToString::to_string).collect();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("requires V_2.0 of"), "{warnings:?}");
     assert!(

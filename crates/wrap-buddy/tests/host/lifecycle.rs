@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use wrap_buddy::commands::Command as Parsed;
 use wrap_buddy::commands::status::{Condition, FileStatus, status};
 use wrap_buddy::plan::outcome::{Report, Status};
-use wrap_buddy::report::Teller;
+use wrap_buddy::report::Reporter;
 
 use crate::fixture::*;
 
@@ -20,7 +20,8 @@ pub fn restore(arguments: &[&str]) -> Report {
     let all = ["wrap-buddy", "restore"].into_iter();
     match parsed(all.chain(arguments.iter().copied())) {
         Parsed::Restore(restore) => {
-            wrap_buddy::commands::restore::restore(&restore, &stages(), &Teller::default()).unwrap()
+            wrap_buddy::commands::restore::restore(&restore, &stages(), &Reporter::default())
+                .unwrap()
         }
         other => panic!("{other:?}"),
     }
@@ -29,7 +30,7 @@ pub fn restore(arguments: &[&str]) -> Report {
 pub fn states(path: &Path) -> Vec<FileStatus> {
     let all = ["wrap-buddy", "status", path.to_str().unwrap()];
     match parsed(all) {
-        Parsed::Status(look) => status(&look, &stages(), &Teller::default()).unwrap(),
+        Parsed::Status(look) => status(&look, &stages(), &Reporter::default()).unwrap(),
         other => panic!("{other:?}"),
     }
 }

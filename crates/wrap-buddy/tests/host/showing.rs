@@ -11,7 +11,7 @@ use wrap_buddy::commands::show::code::disassemble_stub;
 use wrap_buddy::commands::show::show;
 use wrap_buddy::commands::show::view::{EditState, SidecarWay, View};
 use wrap_buddy::commands::status::Condition;
-use wrap_buddy::report::Teller;
+use wrap_buddy::report::Reporter;
 
 use crate::fixture::*;
 
@@ -20,7 +20,7 @@ targets!(the_stub_is_shown_at_its_own_address);
 fn views(path: &Path) -> Vec<View> {
     let all = ["wrap-buddy", "show", path.to_str().unwrap()];
     match parsed(all) {
-        Parsed::Show(look) => show(&look, &stages(), &Teller::default()).unwrap(),
+        Parsed::Show(look) => show(&look, &stages(), &Reporter::default()).unwrap(),
         other => panic!("{other:?}"),
     }
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use wrap_buddy::commands::wrap::human;
 use wrap_buddy::plan::outcome::Status;
 use wrap_buddy::report::Output;
-use wrap_buddy::report::Teller;
+use wrap_buddy::report::Reporter;
 
 use crate::fixture::*;
 
@@ -152,7 +152,8 @@ fn an_architecture_without_a_stage_says_how_to_get_it() {
     let arguments = ["wrap-buddy", "--paths", foreign.to_str().unwrap()];
     let cli = wrap_options(arguments);
     let missing = [("aarch64", "install its core library")];
-    let report = wrap_buddy::commands::wrap::wrap(&cli, &[], &missing, &Teller::default()).unwrap();
+    let report =
+        wrap_buddy::commands::wrap::wrap(&cli, &[], &missing, &Reporter::default()).unwrap();
     assert_eq!(
         reason(&report, Status::Failed),
         "other architecture: this wrap-buddy was built without aarch64: install its core library"
@@ -184,7 +185,7 @@ fn what_starts_as_it_is() {
         let all = [&["wrap-buddy", "--dry-run", "--paths", &path], more].concat();
         let cli = wrap_options(all);
         let report =
-            wrap_buddy::commands::wrap::wrap(&cli, &stages(), &[], &Teller::default()).unwrap();
+            wrap_buddy::commands::wrap::wrap(&cli, &stages(), &[], &Reporter::default()).unwrap();
         only(&report).clone()
     };
     let interpreter = "--interpreter=/lib64/ld-linux-x86-64.so.2";

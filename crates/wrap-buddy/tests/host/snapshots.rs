@@ -8,7 +8,7 @@ use wrap_buddy::commands::Command as Parsed;
 use wrap_buddy::commands::show::show;
 use wrap_buddy::commands::status::status;
 use wrap_buddy::plan::outcome::Report;
-use wrap_buddy::report::Teller;
+use wrap_buddy::report::Reporter;
 
 use crate::fixture::*;
 
@@ -73,7 +73,7 @@ impl Tree {
             panic!("another command");
         };
         let report =
-            wrap_buddy::commands::restore::restore(&restore, &stages(), &Teller::default());
+            wrap_buddy::commands::restore::restore(&restore, &stages(), &Reporter::default());
         self.said(&report.unwrap())
     }
 
@@ -81,7 +81,7 @@ impl Tree {
         let Parsed::Status(look) = self.command(&["status"]) else {
             panic!("another command");
         };
-        let files = status(&look, &stages(), &Teller::default()).unwrap();
+        let files = status(&look, &stages(), &Reporter::default()).unwrap();
         let mut out = Vec::new();
         wrap_buddy::commands::status::write(&files, look.output, &mut out).unwrap();
         self.settled(&plain(out))
@@ -91,7 +91,7 @@ impl Tree {
         let Parsed::Show(look) = self.command(&["show"]) else {
             panic!("another command");
         };
-        let mut views = show(&look, &stages(), &Teller::default()).unwrap();
+        let mut views = show(&look, &stages(), &Reporter::default()).unwrap();
         views.retain(|view| view.path.ends_with("main"));
         // Both go on with bytes that mean nothing: made-up code, and what fills the program.
         views[0].stub_code.truncate(6);

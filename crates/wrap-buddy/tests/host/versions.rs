@@ -8,7 +8,7 @@ use wrap_buddy::commands::Command as Parsed;
 use wrap_buddy::commands::show::show;
 use wrap_buddy::commands::status::{Condition, status};
 use wrap_buddy::plan::outcome::Status;
-use wrap_buddy::report::Teller;
+use wrap_buddy::report::Reporter;
 
 use crate::fixture::*;
 
@@ -47,7 +47,7 @@ fn a_program_of_version_1_is_restored() {
             panic!("restore is a command");
         };
         let report =
-            wrap_buddy::commands::restore::restore(&restore, &stages(), &Teller::default())
+            wrap_buddy::commands::restore::restore(&restore, &stages(), &Reporter::default())
                 .unwrap();
         assert_eq!(only(&report).status, Status::Restored);
         assert!(fs::read(path).unwrap() == ORIGINAL);
@@ -64,7 +64,7 @@ fn a_program_of_version_1_is_known() {
         let Parsed::Status(look) = command(&["status", path]) else {
             panic!("status is a command");
         };
-        let found = status(&look, &stages(), &Teller::default()).unwrap();
+        let found = status(&look, &stages(), &Reporter::default()).unwrap();
         assert_eq!(found[0].state, Condition::Wrapped);
         assert_eq!(
             found[0].search_path.as_deref(),
@@ -73,7 +73,7 @@ fn a_program_of_version_1_is_known() {
         let Parsed::Show(look) = command(&["show", path]) else {
             panic!("show is a command");
         };
-        let view = show(&look, &stages(), &Teller::default())
+        let view = show(&look, &stages(), &Reporter::default())
             .unwrap()
             .remove(0);
         let loader = view.loader.unwrap();

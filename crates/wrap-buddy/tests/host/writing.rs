@@ -12,7 +12,7 @@ use sidecar::Sidecar;
 use wrap_buddy::commands::wrap::human;
 use wrap_buddy::plan::outcome::Status;
 use wrap_buddy::report::Output;
-use wrap_buddy::report::Teller;
+use wrap_buddy::report::Reporter;
 
 use crate::fixture::*;
 
@@ -335,7 +335,7 @@ fn a_relocatable_program_without_a_loader_directory_is_self_contained() {
     ];
     let cli = wrap_options(arguments);
     let report =
-        wrap_buddy::commands::wrap::wrap(&cli, &stages(), &[], &Teller::default()).unwrap();
+        wrap_buddy::commands::wrap::wrap(&cli, &stages(), &[], &Reporter::default()).unwrap();
     assert!(report.installed.is_empty());
     let plan = wrapped(&report);
     assert_eq!(stub(plan).loader, None);

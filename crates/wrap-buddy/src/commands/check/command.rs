@@ -9,7 +9,7 @@ use stages::Stage;
 use super::{FileCheck, Next};
 use crate::plan::options::WrapOptions;
 use crate::plan::outcome::{FileReport, Report, Status};
-use crate::report::Teller;
+use crate::report::Reporter;
 use crate::system::shell::quoted;
 
 /// A call that wraps files.
@@ -79,7 +79,7 @@ impl Command {
             dry_run: true,
             ..WrapOptions::default()
         };
-        crate::commands::wrap::wrap(&options, stages, stages::MISSING, &Teller::default())
+        crate::commands::wrap::wrap(&options, stages, stages::MISSING, &Reporter::default())
     }
 }
 
@@ -155,7 +155,7 @@ fn does_the_same(command: &Command, paths: &[PathBuf], stages: &[Stage]) -> bool
     };
     let complete = |file: &FileReport| {
         let plan = file.plan.as_ref();
-        file.missing.is_empty() && plan.is_none_or(|plan| plan.resolution.unmet.is_empty())
+        file.missing.is_empty() && plan.is_none_or(|plan| plan.resolution.unmet_versions.is_empty())
     };
     let mut changed: Vec<&Path> = report
         .files

@@ -276,7 +276,7 @@ impl Next {
     }
 
     /// What no command does.
-    pub(super) fn told(text: impl Into<String>) -> Self {
+    pub(super) fn advice(text: impl Into<String>) -> Self {
         Self {
             command: None,
             text: text.into(),

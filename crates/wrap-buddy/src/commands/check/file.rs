@@ -8,7 +8,7 @@ use super::diagnosis::{Diagnosis, Next, Problem, Trouble};
 use super::libraries::Look;
 use super::noexec::noexec;
 use super::subject::Subject;
-use super::{Desk, FileCheck, kernel, script};
+use super::{Checker, FileCheck, kernel, script};
 use crate::scan::Candidate;
 use crate::system::shell::quoted;
 use elf_file::io_reason;
@@ -16,7 +16,7 @@ use elf_file::{Identity, Kind, Payload, Source, identify};
 use sys::arch::Arch;
 
 /// Nothing of a file that nobody asks about.
-pub fn look_at(desk: &Desk<'_>, candidate: &Candidate) -> Option<FileCheck> {
+pub fn look_at(checker: &Checker<'_>, candidate: &Candidate) -> Option<FileCheck> {
     let shown = candidate.shown.as_path();
     let asked_for = candidate.named;
     let unreadable = |diagnosis: Diagnosis, reason: String| {
@@ -42,7 +42,7 @@ pub fn look_at(desk: &Desk<'_>, candidate: &Candidate) -> Option<FileCheck> {
     };
     match identify(&mut source) {
         Ok(Identity::Script(line)) if asked_for || is_executable(&candidate.path) => {
-            let file = script::look_at(desk, shown, &line);
+            let file = script::look_at(checker, shown, &line);
             return (asked_for || !file.is_well()).then_some(file);
         }
         Ok(Identity::Elf {
@@ -52,7 +52,7 @@ pub fn look_at(desk: &Desk<'_>, candidate: &Candidate) -> Option<FileCheck> {
         Ok(Identity::Elf { target, .. }) => {
             let mut file = FileCheck::new(shown, Kind::Other);
             let name = format!("big-endian {target}");
-            machine_of(desk, &mut source, &name, &mut file);
+            machine_of(checker, &mut source, &name, &mut file);
             return Some(file);
         }
         Ok(_) if !asked_for => return None,
@@ -71,8 +71,8 @@ pub fn look_at(desk: &Desk<'_>, candidate: &Candidate) -> Option<FileCheck> {
         }
         Err(error) => return unreadable(Diagnosis::Unopenable, format!("{error:#}")),
     }
-    match Subject::read(&candidate.path, &mut source, desk.stages) {
-        Ok(subject) => elf_file(desk, candidate, &mut source, subject),
+    match Subject::read(&candidate.path, &mut source, checker.stages) {
+        Ok(subject) => elf_file(checker, candidate, &mut source, subject),
         Err(error) => unreadable(
             Diagnosis::Malformed,
             format!("malformed ELF file: {error:#}"),
@@ -81,7 +81,7 @@ pub fn look_at(desk: &Desk<'_>, candidate: &Candidate) -> Option<FileCheck> {
 }
 
 fn elf_file(
-    desk: &Desk<'_>,
+    checker: &Checker<'_>,
     candidate: &Candidate,
     source: &mut Source,
     subject: Subject,
@@ -117,17 +117,17 @@ fn elf_file(
         _ => {
             if !elf.target().arch().is_some_and(Arch::is_native) {
                 let name = elf.target().to_string();
-                machine_of(desk, source, &name, &mut file);
+                machine_of(checker, source, &name, &mut file);
             }
             noexec(candidate.path.as_path(), &candidate.shown, &mut file);
-            not_permitted(desk, candidate, &mut file);
+            not_permitted(checker, candidate, &mut file);
         }
     }
     let is_known = elf.target().arch().is_some();
     if !kind.is_static() && is_known {
-        let inside = desk.root.inside(&candidate.path).ok()?;
+        let inside = checker.root.inside(&candidate.path).ok()?;
         let mut look = Look {
-            desk,
+            checker,
             subject: &subject,
             inside: &inside,
             file: &mut file,
@@ -143,9 +143,9 @@ fn is_executable(path: &Path) -> bool {
 }
 
 /// Who runs a program that the processor does not.
-fn machine_of(desk: &Desk<'_>, source: &mut Source, name: &str, file: &mut FileCheck) {
+fn machine_of(checker: &Checker<'_>, source: &mut Source, name: &str, file: &mut FileCheck) {
     file.machine = Some(name.to_owned());
-    if !desk.root.is_own() {
+    if !checker.root.is_own() {
         file.note(Diagnosis::ForOtherMachine, format!("it is for {name}"));
         return;
     }
@@ -171,7 +171,7 @@ fn machine_of(desk: &Desk<'_>, source: &mut Source, name: &str, file: &mut FileC
                 ),
             };
             file.problems.push(Problem::new(diagnosis, text));
-            file.next.push(Next::told(match name {
+            file.next.push(Next::advice(match name {
                 // Nothing emulates it.
                 "x32" => "take the one for this machine, or start a kernel with CONFIG_X86_X32_ABI with syscall.x32=y"
                     .to_owned(),
@@ -205,8 +205,8 @@ fn archive(source: &mut Source) -> Option<&'static str> {
 }
 
 /// Says so if the kernel will not start a program because of its mode. Of a tree elsewhere nobody knows who will start it.
-fn not_permitted(desk: &Desk<'_>, candidate: &Candidate, file: &mut FileCheck) {
-    let may_start = match desk.root.is_own() {
+fn not_permitted(checker: &Checker<'_>, candidate: &Candidate, file: &mut FileCheck) {
+    let may_start = match checker.root.is_own() {
         true => nix::unistd::access(&candidate.path, nix::unistd::AccessFlags::X_OK).is_ok(),
         false => is_executable(&candidate.path),
     };

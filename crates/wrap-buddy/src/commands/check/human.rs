@@ -10,7 +10,7 @@ use super::{Checked, FileCheck, State, Verdict};
 use crate::report::Output;
 use crate::report::{Page, Style, styled};
 use elf_file::Kind;
-use ldso::{Cause, Lost, Node, Tree};
+use ldso::{Cause, MissingLibrary, Node, Tree};
 
 /// How many libraries that load each other are indented at most.
 const MOST_INDENTED: usize = 32;
@@ -151,8 +151,11 @@ impl Writer {
     /// What a file has loaded, below it what that has, and then what is not found.
     fn branches(&mut self, tree: &Tree) {
         let mut below: HashMap<Option<usize>, Vec<Leaf<'_>>> = HashMap::new();
-        for lost in tree.lost.iter().rev() {
-            below.entry(lost.by).or_default().push(Leaf::Lost(lost));
+        for missing in tree.missing.iter().rev() {
+            below
+                .entry(missing.by)
+                .or_default()
+                .push(Leaf::MissingLibrary(missing));
         }
         for (index, node) in tree.nodes.iter().enumerate().rev() {
             let leaf = Leaf::Found(index, node);
@@ -164,9 +167,9 @@ impl Writer {
         while let Some((depth, leaf)) = ahead.pop() {
             let indent = 2 * depth.min(MOST_INDENTED);
             match leaf {
-                Leaf::Lost(lost) => {
+                Leaf::MissingLibrary(missing) => {
                     let text = format!("=> {}", styled("not found", Style::Bad));
-                    self.line(indent, &lost.name.display().to_string(), &text);
+                    self.line(indent, &missing.name.display().to_string(), &text);
                 }
                 Leaf::Found(index, node) => {
                     self.line(indent, &node.name.display().to_string(), &found(node));
@@ -232,7 +235,7 @@ impl Writer {
 /// A line of what a file has loaded.
 enum Leaf<'t> {
     Found(usize, &'t Node),
-    Lost(&'t Lost),
+    MissingLibrary(&'t MissingLibrary),
 }
 
 /// Where a library is, and why.

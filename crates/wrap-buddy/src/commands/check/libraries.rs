@@ -10,17 +10,19 @@ use super::noexec::noexec;
 use super::solve;
 use super::subject::Subject;
 use super::wanted::Wanted;
-use super::{Desk, FileCheck, State, kernel};
+use super::{Checker, FileCheck, State, kernel};
 use crate::commands::status::{loader_problem, own_loader_problem};
 use crate::plan::alignment;
 use crate::system::shell::quoted;
 use elf_file::{Kind, Priority};
-use ldso::{Asker, Cause, Dispensable, Linker, Lost, Misfit, Tree, misfit};
+use ldso::{
+    Asker, Cause, Incompatible, Linker, MissingLibrary, OptionalLibrary, Tree, incompatibility,
+};
 use ldso::{Fit, Interpreter, Libc};
 
 /// A look at what one file has loaded.
 pub(super) struct Look<'l, 'd> {
-    pub desk: &'l Desk<'d>,
+    pub checker: &'l Checker<'d>,
     pub subject: &'l Subject,
     /// The path of the file inside the root.
     pub inside: &'l Path,
@@ -47,8 +49,8 @@ impl Look<'_, '_> {
             is_relocatable: self.subject.is_relocatable,
         };
         self.file.interpreter = given.as_ref().map(|given| given.path.clone());
-        let desk = self.desk;
-        let known = given.or_else(|| solve::interpreter(desk, &wanted, &[]));
+        let checker = self.checker;
+        let known = given.or_else(|| solve::interpreter(checker, &wanted, &[]));
         let chosen = match known {
             Some(interpreter) => interpreter,
             None => match self.presumed_interpreter(&wanted) {
@@ -62,7 +64,7 @@ impl Look<'_, '_> {
                 }
             },
         };
-        let Some(linker) = Linker::new(&chosen, &desk.shelf, &desk.surroundings) else {
+        let Some(linker) = Linker::new(&chosen, &checker.probe_cache, &checker.surroundings) else {
             return;
         };
         let elf = &self.subject.elf;
@@ -78,18 +80,18 @@ impl Look<'_, '_> {
         );
         if self.file.kind == Kind::Library {
             // What opens it has been started, and so has these.
-            tree.lost
-                .retain(|lost| !chosen.is_always_loaded(&lost.name));
+            tree.missing
+                .retain(|missing| !chosen.is_always_loaded(&missing.name));
             tree = self.opened(tree, &linker);
         }
         self.at_tree(&tree, &linker);
-        self.at_dispensable(&mem::take(&mut tree.dispensable), &tree);
+        self.at_optional(&mem::take(&mut tree.optional), &tree);
         self.at_mounts(&tree);
         self.at_reach(&tree, mode);
         self.at_opened(&linker);
         self.at_cache();
         if !self.file.is_well() && self.can_be_wrapped() {
-            let next = solve::next(desk, &wanted, &tree, self.file);
+            let next = solve::next(checker, &wanted, &tree, self.file);
             self.file.next.extend(next);
         }
         self.at_guard(&tree);
@@ -99,7 +101,11 @@ impl Look<'_, '_> {
 
     /// What a library has loaded where it does not find everything by itself, which `alone` is, and a program opens it.
     fn opened(&mut self, alone: Tree, linker: &Linker<'_>) -> Tree {
-        let openers = self.desk.openers.get().filter(|_| !alone.lost.is_empty());
+        let openers = self
+            .checker
+            .openers
+            .get()
+            .filter(|_| !alone.missing.is_empty());
         let opening = openers
             .and_then(|openers| openers.opening(linker, self.inside, &self.subject.elf, &alone));
         let Some(opening) = opening else {
@@ -135,8 +141,8 @@ impl Look<'_, '_> {
         if !problems.any(|problem| problem.diagnosis == Diagnosis::LibraryUncached) {
             return;
         }
-        let root = self.desk.root.on_host(Path::new("/"));
-        let words = match self.desk.root.is_own() {
+        let root = self.checker.root.on_host(Path::new("/"));
+        let words = match self.checker.root.is_own() {
             true => vec![OsStr::new("ldconfig")],
             false => vec!["ldconfig".as_ref(), "-r".as_ref(), root.as_os_str()],
         };
@@ -166,12 +172,16 @@ impl Look<'_, '_> {
 
     /// The dynamic linker that the file gets, if that is one for it.
     fn given_interpreter(&mut self) -> Option<Interpreter> {
-        let root = &self.desk.root;
+        let root = &self.checker.root;
         let elf = &self.subject.elf;
         if self.file.kind == Kind::Library {
-            return match self.desk.interpreters.fitting(elf, Libc::of_library(elf)) {
+            return match self
+                .checker
+                .interpreters
+                .fitting(elf, Libc::of_library(elf))
+            {
                 Fit::Fits(interpreter) => Some(interpreter.clone()),
-                _ => self.desk.met(elf).cloned(),
+                _ => self.checker.met(elf).cloned(),
             };
         }
         let asked_for = self.subject.interpreter.as_deref()?;
@@ -221,7 +231,7 @@ impl Look<'_, '_> {
             None => Libc::of_library(elf),
         };
         let libc = libc?;
-        let root = &self.desk.root;
+        let root = &self.checker.root;
         let presumed = Interpreter::presumed(root, wanted.interpreter, libc, elf)?;
         let text = format!(
             "no dynamic linker for it is at hand: its libraries are looked for as that of {} usually does",
@@ -253,10 +263,10 @@ impl Look<'_, '_> {
         };
         let directory = self.inside.parent().unwrap_or(Path::new("/"));
         let path = directory.join(path);
-        let on_host = self.desk.root.on_host(&path);
+        let on_host = self.checker.root.on_host(&path);
         let why = match id {
             Some(id) => {
-                let program = self.desk.root.on_host(self.inside);
+                let program = self.checker.root.on_host(self.inside);
                 own_loader_problem(&on_host, id, &program)
             }
             None => loader_problem(&on_host, subject.elf.machine, subject.abi),
@@ -273,7 +283,10 @@ impl Look<'_, '_> {
 
     /// What others can change, although it runs with more power than they have. Of a tree elsewhere nobody knows who will own it.
     fn at_guard(&mut self, tree: &Tree) {
-        let privilege = self.subject.privilege.filter(|_| self.desk.root.is_own());
+        let privilege = self
+            .subject
+            .privilege
+            .filter(|_| self.checker.root.is_own());
         let Some(privilege) = privilege else {
             return;
         };
@@ -308,12 +321,12 @@ impl Look<'_, '_> {
         let loader = self.subject.loader.as_ref();
         let loader = loader.map(|loader| directory.join(loader));
         let sidecar = self.subject.sidecar.as_deref();
-        let sidecar = sidecar.and_then(|sidecar| self.desk.root.inside(sidecar).ok());
+        let sidecar = sidecar.and_then(|sidecar| self.checker.root.inside(sidecar).ok());
         let libraries = tree.nodes.iter().map(|node| &node.found.path);
         let files = loader.iter().chain(&sidecar);
         let files = files.chain(&self.file.interpreter).chain(libraries);
         let files = files.map(PathBuf::as_path);
-        for one in self.desk.reach.out_of_reach(mode, directory, files) {
+        for one in self.checker.reach.out_of_reach(mode, directory, files) {
             self.file.next.push(Next::typed(
                 one.barrier.remedy(),
                 "lets other users open it, or move it to where they can",
@@ -328,7 +341,7 @@ impl Look<'_, '_> {
         let libraries = tree.nodes.iter().map(|node| &node.found.path);
         let mut seen = HashSet::new();
         for path in interpreter.iter().chain(libraries) {
-            let on_host = self.desk.root.on_host(path);
+            let on_host = self.checker.root.on_host(path);
             let directory = on_host.parent().map(Path::to_owned);
             if seen.insert(directory) && kernel::is_noexec(&on_host) {
                 noexec(&on_host, path, self.file);
@@ -339,25 +352,25 @@ impl Look<'_, '_> {
 
     fn at_tree(&mut self, tree: &Tree, linker: &Linker<'_>) {
         let interpreter = linker.interpreter;
-        for lost in &tree.lost {
+        for missing in &tree.missing {
             // Whoever is for another libc needs that libc, which is not what is wrong.
-            let of_other = lost
+            let of_other = missing
                 .by
                 .is_some_and(|by| unfit(tree, by, interpreter).is_some());
             if !of_other {
-                let problem = self.lost(lost, tree, linker);
+                let problem = self.missing(missing, tree, linker);
                 self.file.problems.push(problem);
             }
         }
-        if tree.more_lost > 0 {
-            let text = format!("{} more libraries are not found", tree.more_lost);
+        if tree.more_missing > 0 {
+            let text = format!("{} more libraries are not found", tree.more_missing);
             self.problem(Diagnosis::LibraryMissing, text);
         }
         for (index, node) in tree.nodes.iter().enumerate() {
             if let Some(why) = unfit(tree, index, interpreter) {
                 let by = tree.path_of(node.by, self.inside);
                 let (diagnosis, instead) = match why {
-                    Misfit::Libc(_) => (
+                    Incompatible::Libc(_) => (
                         Diagnosis::LibraryOfOtherLibc,
                         format!("not to {}", interpreter.libc.name()),
                     ),
@@ -381,30 +394,30 @@ impl Look<'_, '_> {
             let problem = Problem::new(Diagnosis::RelrWithoutVersion, refused.to_string());
             self.file.problems.push(problem);
         }
-        for unmet in &tree.unmet {
-            let newest = unmet.newest.as_ref();
+        for unmet_versions in &tree.unmet_versions {
+            let newest = unmet_versions.newest.as_ref();
             let newest = newest.map(|newest| format!(" has up to {newest}"));
             let text = format!(
                 "{} wanted by {}, {}{}",
-                unmet.versions.join(", "),
-                unmet.wanted_by.display(),
-                unmet.library.display(),
+                unmet_versions.versions.join(", "),
+                unmet_versions.wanted_by.display(),
+                unmet_versions.library.display(),
                 newest.unwrap_or_else(|| " has none like it".to_owned())
             );
             let problem = Problem::new(Diagnosis::VersionMissing, text);
-            let name = unmet.library.file_name().unwrap_or_default();
+            let name = unmet_versions.library.file_name().unwrap_or_default();
             let soname = name.display().to_string();
             self.file.problems.push(problem.of(soname));
         }
     }
 
     /// What ld.so goes on without.
-    fn at_dispensable(&mut self, dispensable: &[Dispensable], tree: &Tree) {
+    fn at_optional(&mut self, optional: &[OptionalLibrary], tree: &Tree) {
         // What one file asks for comes one after the other.
-        let same_file = |one: &Dispensable, other: &Dispensable| {
+        let same_file = |one: &OptionalLibrary, other: &OptionalLibrary| {
             (one.by, &one.cause) == (other.by, &other.cause) && one.cause == Cause::Filtee
         };
-        for all in dispensable.chunk_by(same_file) {
+        for all in optional.chunk_by(same_file) {
             let one = &all[0];
             let name = match all.len() {
                 1 => one.name.display().to_string(),
@@ -439,14 +452,14 @@ impl Look<'_, '_> {
         }
     }
 
-    fn lost(&self, lost: &Lost, tree: &Tree, linker: &Linker<'_>) -> Problem {
-        let asker = tree.asker(lost.by, self.itself());
-        let name = lost.name.display().to_string();
-        let for_whom = match lost.by {
+    fn missing(&self, missing: &MissingLibrary, tree: &Tree, linker: &Linker<'_>) -> Problem {
+        let asker = tree.asker(missing.by, self.itself());
+        let name = missing.name.display().to_string();
+        let for_whom = match missing.by {
             None => String::new(),
             Some(_) => format!(", which {} needs", asker.path.display()),
         };
-        if let Some(directory) = linker.forbidden(&lost.name, asker) {
+        if let Some(directory) = linker.forbidden(&missing.name, asker) {
             let text = format!(
                 "{name}{for_whom} is not found: it is in {}, a default directory, which {} forbids to search (DF_1_NODEFLIB)",
                 directory.display(),
@@ -454,7 +467,7 @@ impl Look<'_, '_> {
             );
             return Problem::new(Diagnosis::LibraryMissing, text).of(name);
         }
-        if let Some(uncached) = linker.uncached(&lost.name, asker) {
+        if let Some(uncached) = linker.uncached(&missing.name, asker) {
             let text = format!(
                 "{name}{for_whom} is not found: it is in {}, which {} names, but not in {}",
                 uncached.directory.display(),
@@ -463,7 +476,7 @@ impl Look<'_, '_> {
             );
             return Problem::new(Diagnosis::LibraryUncached, text).of(name);
         }
-        let (diagnosis, reason) = match lost.near.as_slice() {
+        let (diagnosis, reason) = match missing.near_misses.as_slice() {
             [] => (Diagnosis::LibraryMissing, " is not found".to_owned()),
             nears => {
                 let nears: Vec<String> = nears.iter().map(ToString::to_string).collect();
@@ -479,18 +492,18 @@ impl Look<'_, '_> {
     /// Where there is a library, and which package has it.
     fn help(&self, name: &str) -> Vec<String> {
         let elf = &self.subject.elf;
-        let directories = self.desk.library.with(name, elf, self.inside);
+        let directories = self.checker.library.with(name, elf, self.inside);
         let first = directories.first();
         let there = first.map(|directory| format!("it is in {}", directory.display()));
         if let Some(there) = there {
             return vec![there];
         }
-        let library = &self.desk.library;
+        let library = &self.checker.library;
         if let Some(path) = library.called_differently(name, elf.target()) {
             let path = path.display();
             return vec![format!("{path} has this DT_SONAME: link it as {name}")];
         }
-        let packages = self.desk.packages.with(name).into_iter();
+        let packages = self.checker.packages.with(name).into_iter();
         packages
             .map(|one| format!("nixpkgs has it in {one}"))
             .collect()
@@ -500,12 +513,12 @@ impl Look<'_, '_> {
     fn at_opened(&mut self, linker: &Linker<'_>) {
         let elf = &self.subject.elf;
         let own = linker.search_path(self.inside, elf);
-        let told = linker.told([&own]);
+        let search_list = linker.search_list([&own]);
         for opened in elf.opened.clone() {
             let mut names = opened.soname.iter();
             let is_there = names.any(|name| {
                 let name = std::ffi::OsStr::new(name);
-                linker.find(name, self.itself(), &[&told]).is_ok()
+                linker.find(name, self.itself(), &[&search_list]).is_ok()
             });
             let Some(first) = opened.soname.first().filter(|_| !is_there) else {
                 continue;
@@ -544,7 +557,7 @@ impl Look<'_, '_> {
             self.file.notes.push(Note {
                 diagnosis: Diagnosis::SegmentAlignment,
                 text,
-                is_detail: self.desk.root.is_own() && alignment::is_honoured_here(),
+                is_detail: self.checker.root.is_own() && alignment::is_honoured_here(),
             });
         }
     }
@@ -557,8 +570,8 @@ fn joined<'n>(names: impl Iterator<Item = &'n OsString>) -> String {
 }
 
 /// Why a library that ld.so takes will not do.
-fn unfit(tree: &Tree, index: usize, interpreter: &Interpreter) -> Option<Misfit> {
-    misfit(
+fn unfit(tree: &Tree, index: usize, interpreter: &Interpreter) -> Option<Incompatible> {
+    incompatibility(
         &interpreter.elf,
         interpreter.libc,
         &tree.nodes[index].found.elf,

@@ -13,7 +13,7 @@ use crate::system::directory::EntryKind;
 use crate::system::walk::{Next, walk};
 use elf_file::{Elf, ElfTarget};
 use ldso::Root;
-use ldso::index::{self, Card};
+use ldso::index::{self, IndexEntry};
 
 /// How deep below `--find-in` there may be libraries.
 const DEPTH: usize = 8;
@@ -33,7 +33,7 @@ pub struct Library {
 /// What is in the directories that are searched.
 #[derive(Debug)]
 struct Index {
-    directories: Vec<(PathBuf, Vec<Card>)>,
+    directories: Vec<(PathBuf, Vec<IndexEntry>)>,
     /// Libraries by their file name: the directory and the library, each by its number.
     names: HashMap<OsString, Vec<(usize, usize)>>,
     /// Those that have another DT_SONAME, by that.
@@ -41,14 +41,17 @@ struct Index {
 }
 
 impl Index {
-    fn new(directories: Vec<(PathBuf, Vec<Card>)>) -> Self {
+    fn new(directories: Vec<(PathBuf, Vec<IndexEntry>)>) -> Self {
         let mut names: HashMap<OsString, Vec<(usize, usize)>> = HashMap::new();
         let mut sonames = names.clone();
-        for (directory, (_, cards)) in directories.iter().enumerate() {
-            for (number, card) in cards.iter().enumerate() {
-                let of_name = names.entry(card.name.clone()).or_default();
+        for (directory, (_, entries)) in directories.iter().enumerate() {
+            for (number, entry) in entries.iter().enumerate() {
+                let of_name = names.entry(entry.name.clone()).or_default();
                 of_name.push((directory, number));
-                let soname = card.soname.as_ref().filter(|soname| **soname != card.name);
+                let soname = entry
+                    .soname
+                    .as_ref()
+                    .filter(|soname| **soname != entry.name);
                 if let Some(soname) = soname {
                     let of_soname = sonames.entry(soname.clone()).or_default();
                     of_soname.push((directory, number));
@@ -67,12 +70,12 @@ impl Index {
         &'i self,
         places: Option<&'i Vec<(usize, usize)>>,
         target: ElfTarget,
-    ) -> impl Iterator<Item = (&'i Path, &'i Card)> {
-        let places = places.into_iter().flatten().map(|&(directory, card)| {
-            let (directory, cards) = &self.directories[directory];
-            (directory.as_path(), &cards[card])
+    ) -> impl Iterator<Item = (&'i Path, &'i IndexEntry)> {
+        let places = places.into_iter().flatten().map(|&(directory, entry)| {
+            let (directory, entries) = &self.directories[directory];
+            (directory.as_path(), &entries[entry])
         });
-        places.filter(move |(_, card)| card.target == target)
+        places.filter(move |(_, entry)| entry.target == target)
     }
 }
 
@@ -165,7 +168,7 @@ impl Library {
     pub fn called_differently(&self, soname: &str, target: ElfTarget) -> Option<PathBuf> {
         let index = self.index();
         let found = index.sonames.get(OsStr::new(soname));
-        let (directory, card) = index.at(found, target).next()?;
-        Some(directory.join(&card.name))
+        let (directory, entry) = index.at(found, target).next()?;
+        Some(directory.join(&entry.name))
     }
 }

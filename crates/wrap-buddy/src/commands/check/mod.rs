@@ -30,15 +30,15 @@ use stages::Stage;
 
 use crate::commands::LookOptions;
 use crate::plan::named::Named;
-use crate::report::Teller;
+use crate::report::Reporter;
 use crate::scan::{Candidate, Wanted, directories, scan, scan_told};
 use crate::state::access::Reach;
-use crate::system::workers::Crew;
+use crate::system::workers::WorkerPool;
 use diagnosis::{Diagnosis, Next, Note, Problem};
 use elf_file::{Elf, ElfTarget, Kind};
 use ldso::Root;
 use ldso::{Interpreter, Interpreters, Libc};
-use ldso::{Processor, SearchPath, Shelf, Surroundings, Tree, preload_list};
+use ldso::{ProbeCache, Processor, SearchPath, Surroundings, Tree, preload_list};
 use library::Library;
 use openers::Openers;
 
@@ -133,7 +133,7 @@ impl FileCheck {
 
     /// Whether it is a library that programs here may have the dynamic linker for, or open so that it finds everything.
     fn waits_for_programs(&self) -> bool {
-        self.kind == Kind::Library && (self.interpreter.is_none() || !self.tree.lost.is_empty())
+        self.kind == Kind::Library && (self.interpreter.is_none() || !self.tree.missing.is_empty())
     }
 
     /// Whether nothing is wrong with it.
@@ -202,10 +202,10 @@ impl Checked {
 }
 
 /// What files are looked at with.
-struct Desk<'a> {
+struct Checker<'a> {
     stages: &'a [Stage],
     root: Root,
-    shelf: Arc<Shelf>,
+    probe_cache: Arc<ProbeCache>,
     reach: Reach,
     surroundings: Surroundings,
     interpreters: Interpreters,
@@ -219,11 +219,11 @@ struct Desk<'a> {
     packages: packages::Packages,
 }
 
-/// Looks at what `check` names; `teller` hears of files as they are finished.
+/// Looks at what `check` names; `reporter` gets each file as it is finished.
 ///
 /// # Errors
 /// When nothing can be looked at, such as for a root that is no directory.
-pub fn check(check: &CheckOptions, stages: &[Stage], teller: &Teller) -> Result<Checked> {
+pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Result<Checked> {
     let root = match &check.root {
         Some(directory) => {
             Root::at(directory).with_context(|| format!("--root {}", directory.display()))?
@@ -251,7 +251,7 @@ pub fn check(check: &CheckOptions, stages: &[Stage], teller: &Teller) -> Result<
         Wanted::ElfOrScript,
         check.look.jobs,
         &|_| {
-            teller.met();
+            reporter.met();
             true
         },
     );
@@ -268,9 +268,9 @@ pub fn check(check: &CheckOptions, stages: &[Stage], teller: &Teller) -> Result<
     let checked = directories(&candidates).into_iter();
     let checked = checked.filter_map(|(_, real)| root.inside(&real).ok());
     let checked: Vec<PathBuf> = checked.collect();
-    let desk = Desk {
+    let checker = Checker {
         stages,
-        shelf: Arc::new(Shelf::new(root.clone(), libs.clone())),
+        probe_cache: Arc::new(ProbeCache::new(root.clone(), libs.clone())),
         reach: Reach::in_root(root.clone()),
         surroundings: Surroundings {
             library_path: library_path(&root),
@@ -286,23 +286,23 @@ pub fn check(check: &CheckOptions, stages: &[Stage], teller: &Teller) -> Result<
         packages: packages::Packages::of(&root),
         root,
     };
-    let crew = Crew::new(candidates.len(), check.look.jobs)?;
-    teller.expect(candidates.len());
+    let pool = WorkerPool::new(candidates.len(), check.look.jobs)?;
+    reporter.expect(candidates.len());
     let finished = |file: &FileCheck| {
-        teller.step();
-        teller.finished(file);
+        reporter.step();
+        reporter.finished(file);
     };
-    let files = crew.map(&candidates, |candidate| {
-        let file = desk.look_at(candidate);
+    let files = pool.map(&candidates, |candidate| {
+        let file = checker.look_at(candidate);
         match &file {
             Some(file) if file.waits_for_programs() => {}
             Some(file) => finished(file),
-            None => teller.step(),
+            None => reporter.step(),
         }
         file
     });
-    let _ = desk.met.set(desk.interpreters_of(&files));
-    let nearby = desk.nearby(&candidates, &files);
+    let _ = checker.met.set(checker.interpreters_of(&files));
+    let nearby = checker.nearby(&candidates, &files);
     let near = nearby
         .programs
         .iter()
@@ -312,16 +312,16 @@ pub fn check(check: &CheckOptions, stages: &[Stage], teller: &Teller) -> Result<
         .zip(&files)
         .filter_map(|(path, file)| Some((path, file.as_ref()?)));
     let all = checked.chain(near);
-    let all = all.filter_map(|(path, file)| Some((desk.root.inside(path).ok()?, file)));
-    let _ = desk
+    let all = all.filter_map(|(path, file)| Some((checker.root.inside(path).ok()?, file)));
+    let _ = checker
         .openers
-        .set(Openers::new(&desk.root, all, nearby.present));
+        .set(Openers::new(&checker.root, all, nearby.present));
     let looked = candidates.iter().zip(files).collect();
-    let files = crew.take(looked, |(candidate, file)| {
+    let files = pool.take(looked, |(candidate, file)| {
         if !file.as_ref().is_some_and(FileCheck::waits_for_programs) {
             return file;
         }
-        let file = desk.look_at(candidate)?;
+        let file = checker.look_at(candidate)?;
         finished(&file);
         Some(file)
     });
@@ -340,9 +340,9 @@ pub fn check(check: &CheckOptions, stages: &[Stage], teller: &Teller) -> Result<
     };
     let mut notes = named.warnings(|_| false);
     if files.iter().any(asks) {
-        notes.extend(desk.packages.advice());
+        notes.extend(checker.packages.advice());
     }
-    let next = match desk.root.is_own() {
+    let next = match checker.root.is_own() {
         true => command::united(&files, &paths, stages),
         false => Vec::new(),
     };
@@ -362,7 +362,7 @@ fn preload(root: &Root) -> Vec<OsString> {
     text.map_or(Vec::new(), |text| preload_list(text.as_encoded_bytes()))
 }
 
-impl Desk<'_> {
+impl Checker<'_> {
     /// Nothing of a file that nobody asks about.
     fn look_at(&self, candidate: &Candidate) -> Option<FileCheck> {
         file::look_at(self, candidate)
@@ -388,11 +388,11 @@ impl Desk<'_> {
         };
         let programs = targets(Kind::Program);
         let mut directories: Vec<PathBuf> = Vec::new();
-        let mut lost: HashSet<OsString> = HashSet::new();
+        let mut missing: HashSet<OsString> = HashSet::new();
         for (candidate, file) in candidates.iter().zip(files) {
             let waits = |file: &FileCheck| {
                 let has_programs = file.target.is_some_and(|one| programs.contains(&one));
-                file.kind == Kind::Library && !file.tree.lost.is_empty() && !has_programs
+                file.kind == Kind::Library && !file.tree.missing.is_empty() && !has_programs
             };
             if let Some(file) = file.as_ref().filter(|file| waits(file)) {
                 let above = candidate.path.ancestors().skip(1).take(NEARBY);
@@ -400,7 +400,7 @@ impl Desk<'_> {
                 let own = above.take_while(|one| !is_shared(one));
                 let each = own.flat_map(|one| [one.to_owned(), one.join("bin")]);
                 directories.extend(each.filter(|one| one.is_dir()));
-                lost.extend(file.tree.lost.iter().map(|lost| lost.name.clone()));
+                missing.extend(file.tree.missing.iter().map(|missing| missing.name.clone()));
             }
         }
         directories.sort_unstable();
@@ -415,8 +415,8 @@ impl Desk<'_> {
         for own in directories.iter().flat_map(|one| entries(one)) {
             let below = entries(&own.path());
             let files = iter::once(own).chain(below);
-            let lost = files.filter(|file| lost.contains(&file.file_name()));
-            let found = lost.filter(|file| file.path().is_file());
+            let missing = files.filter(|file| missing.contains(&file.file_name()));
+            let found = missing.filter(|file| file.path().is_file());
             present.extend(found.map(|file| file.file_name()));
         }
         Nearby {

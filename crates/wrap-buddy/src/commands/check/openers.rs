@@ -30,7 +30,7 @@ struct Program {
     /// Its own file and those of its libraries, inside the root.
     files: Vec<PathBuf>,
     /// Names that it does not find itself.
-    lost: HashSet<OsString>,
+    missing: HashSet<OsString>,
 }
 
 /// The programs that were checked, and which file names their files mention.
@@ -73,9 +73,10 @@ impl Openers {
                 Kind::Program => programs.extend(Program::new(inside, file)),
                 Kind::Library => {
                     let name = inside.file_name().unwrap_or_default().to_owned();
-                    if !file.tree.lost.is_empty() {
+                    if !file.tree.missing.is_empty() {
                         failing.insert(name.clone());
-                        missing.extend(file.tree.lost.iter().map(|lost| lost.name.clone()));
+                        missing
+                            .extend(file.tree.missing.iter().map(|missing| missing.name.clone()));
                     }
                     present.insert(name);
                 }
@@ -127,20 +128,21 @@ impl Openers {
             let mut tree = Tree::of(linker, Asker { path: inside, elf }, Some(&program.opener));
             let is_loaded = |name: &OsStr| {
                 linker.interpreter.is_always_loaded(name)
-                    || (self.mentions(program, name) && !program.lost.contains(name))
+                    || (self.mentions(program, name) && !program.missing.contains(name))
             };
-            tree.lost.retain(|lost| !is_loaded(&lost.name));
+            tree.missing.retain(|missing| !is_loaded(&missing.name));
             let least = best.as_ref().map_or(alone, |best| &best.tree);
-            if tree.lost.len() >= least.lost.len() {
+            if tree.missing.len() >= least.missing.len() {
                 continue;
             }
-            let lost = alone.lost.iter().map(|lost| &lost.name);
-            let still: HashSet<&OsString> = tree.lost.iter().map(|lost| &lost.name).collect();
-            let found = lost.filter(|name| !still.contains(name));
+            let missing = alone.missing.iter().map(|missing| &missing.name);
+            let still: HashSet<&OsString> =
+                tree.missing.iter().map(|missing| &missing.name).collect();
+            let found = missing.filter(|name| !still.contains(name));
             let (loaded, inherited) = found.cloned().partition(|name| {
                 program.opener.names.contains(name) || self.mentions(program, name)
             });
-            let is_all = tree.lost.is_empty() && tree.more_lost == 0;
+            let is_all = tree.missing.is_empty() && tree.more_missing == 0;
             best = Some(Opening {
                 program: program.shown.clone(),
                 is_known,
@@ -188,11 +190,11 @@ impl Program {
             interpreter: file.interpreter.clone(),
             machine: file.target?,
             files: std::iter::once(inside.clone()).chain(libraries).collect(),
-            lost: file
+            missing: file
                 .tree
-                .lost
+                .missing
                 .iter()
-                .map(|lost| lost.name.clone())
+                .map(|missing| missing.name.clone())
                 .collect(),
             opener: Opener {
                 names,

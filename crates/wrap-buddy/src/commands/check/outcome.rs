@@ -3,16 +3,16 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::Desk;
+use super::Checker;
 use super::wanted::Wanted;
 use crate::plan::search::{Entry, Resolution};
 use ldso::Interpreter;
-use ldso::{Asker, Linker, Tree, misfit};
+use ldso::{Asker, Linker, Tree, incompatibility};
 
 /// A file that the dynamic linker would still come upon first, although it does not do: planning passes over such, because
 /// there is a choice of directories yet, but what files themselves say stays in front.
 pub fn in_the_way(
-    desk: &Desk<'_>,
+    checker: &Checker<'_>,
     wanted: &Wanted<'_>,
     interpreter: &Interpreter,
     resolution: &Resolution,
@@ -27,7 +27,7 @@ pub fn in_the_way(
         let added: Vec<OsString> = added.map(|one| one.soname.clone()).collect();
         dynamic.needed.splice(0..0, added);
     }
-    let linker = Linker::new(interpreter, &desk.shelf, &desk.surroundings)?;
+    let linker = Linker::new(interpreter, &checker.probe_cache, &checker.surroundings)?;
     let tree = Tree::of(
         &linker,
         Asker {
@@ -38,11 +38,11 @@ pub fn in_the_way(
     );
     let unfit = tree.nodes.iter().find(|node| {
         let library = &node.found.elf;
-        misfit(&interpreter.elf, interpreter.libc, library).is_some()
+        incompatibility(&interpreter.elf, interpreter.libc, library).is_some()
     });
-    let stops = tree.lost.iter().flat_map(|lost| &lost.near);
+    let stops = tree.missing.iter().flat_map(|missing| &missing.near_misses);
     let taken = unfit.map(|node| node.found.path.clone());
-    taken.or_else(|| stops.map(|near| near.path.clone()).next())
+    taken.or_else(|| stops.map(|near_misses| near_misses.path.clone()).next())
 }
 
 fn joined(search: &[Entry]) -> OsString {

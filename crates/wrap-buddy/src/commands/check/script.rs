@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::diagnosis::{Diagnosis, Next, Problem};
-use super::{Desk, FileCheck};
+use super::{Checker, FileCheck};
 use crate::system::shell::{is_plain, quoted};
 use elf_file::Kind;
 use ldso::Root;
@@ -13,13 +13,13 @@ use ldso::Root;
 const USUAL: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
 
 /// Looks at a script; `line` is what follows `#!`.
-pub fn look_at(desk: &Desk<'_>, shown: &Path, line: &str) -> FileCheck {
+pub fn look_at(checker: &Checker<'_>, shown: &Path, line: &str) -> FileCheck {
     let mut file = FileCheck::new(shown, Kind::Script);
     let mut words = line.split_ascii_whitespace();
     let Some(program) = words.next() else {
         return file;
     };
-    let exists = |path: &Path| desk.root.on_host(path).exists();
+    let exists = |path: &Path| checker.root.on_host(path).exists();
     let program = Path::new(program);
     file.interpreter = Some(program.to_owned());
     let is_env = program.file_name().is_some_and(|name| name == "env");
@@ -33,7 +33,7 @@ pub fn look_at(desk: &Desk<'_>, shown: &Path, line: &str) -> FileCheck {
             .to_string(),
     };
     let is_there = !program.is_absolute() || exists(program);
-    let found = on_path(&desk.root, &name);
+    let found = on_path(&checker.root, &name);
     if is_there && (!is_env || found.is_some()) {
         return file;
     }
@@ -64,13 +64,13 @@ pub fn look_at(desk: &Desk<'_>, shown: &Path, line: &str) -> FileCheck {
                         "makes it start the one on the PATH; options in the line are lost",
                     )
                 }
-                None => Next::told(format!(
+                None => Next::advice(format!(
                     "have its first line name {}, which is on the PATH",
                     found.display()
                 )),
             }
         }
-        None => Next::told(format!("install {name}: no directory on the PATH has it")),
+        None => Next::advice(format!("install {name}: no directory on the PATH has it")),
     });
     file
 }

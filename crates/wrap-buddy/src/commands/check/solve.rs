@@ -8,38 +8,42 @@ use super::command::{Command, in_vain};
 use super::diagnosis::{Next, Trouble};
 use super::outcome::in_the_way;
 use super::wanted::Wanted;
-use super::{Desk, FileCheck, State};
+use super::{Checker, FileCheck, State};
 use crate::plan::search::{Edited, Resolution, Resolver, Settings};
 use ldso::{Fit, Interpreter, Libc};
-use ldso::{Probe, Tree, Unmet, misfit};
+use ldso::{Probe, Tree, UnmetVersion, incompatibility};
 
 /// Directories added to a call at most.
 const MOST: usize = 24;
 
 /// A dynamic linker for a file whose own is not there, or lacks the `unmet` versions.
-pub fn interpreter(desk: &Desk<'_>, wanted: &Wanted<'_>, unmet: &[Unmet]) -> Option<Interpreter> {
+pub fn interpreter(
+    checker: &Checker<'_>,
+    wanted: &Wanted<'_>,
+    unmet_versions: &[UnmetVersion],
+) -> Option<Interpreter> {
     let elf = wanted.elf;
     let libc = match wanted.interpreter {
         Some(path) if !wanted.is_library => Some(Libc::of_program(elf, path)),
         _ => Libc::of_library(elf),
     };
     // Nobody else may know of the one in a tree that can be moved.
-    if unmet.is_empty()
+    if unmet_versions.is_empty()
         && wanted.is_relocatable
         && let Some(own) = wanted.interpreter
-        && let Ok(own) = Interpreter::open_in(&desk.root, &beside(desk, wanted, own))
+        && let Ok(own) = Interpreter::open_in(&checker.root, &beside(checker, wanted, own))
         && libc == Some(own.libc)
     {
         return Some(own);
     }
-    if unmet.is_empty()
-        && let Fit::Fits(interpreter) = desk.interpreters.fitting(elf, libc)
+    if unmet_versions.is_empty()
+        && let Fit::Fits(interpreter) = checker.interpreters.fitting(elf, libc)
     {
         return Some(interpreter.clone());
     }
-    if unmet.is_empty()
+    if unmet_versions.is_empty()
         && wanted.is_library
-        && let Some(interpreter) = desk.met(elf)
+        && let Some(interpreter) = checker.met(elf)
     {
         return Some(interpreter.clone());
     }
@@ -49,33 +53,35 @@ pub fn interpreter(desk: &Desk<'_>, wanted: &Wanted<'_>, unmet: &[Unmet]) -> Opt
     let names = own.into_iter().chain(usual);
     let mut candidates = names.flat_map(|name| {
         let name = name.to_string_lossy().into_owned();
-        let directories = desk.library.with(&name, elf, wanted.inside);
+        let directories = checker.library.with(&name, elf, wanted.inside);
         directories.into_iter().map(move |one| one.join(&name))
     });
     candidates.find_map(|path| {
-        let found = Interpreter::open_in(&desk.root, &path).ok()?;
+        let found = Interpreter::open_in(&checker.root, &path).ok()?;
         let fits = libc.is_none_or(|libc| libc == found.libc);
         let directory = path.parent()?;
-        let has_all = unmet.iter().all(|one| defines(desk, directory, one));
+        let has_all = unmet_versions
+            .iter()
+            .all(|one| defines(checker, directory, one));
         (fits && has_all).then_some(found)
     })
 }
 
 /// Whether the library of that name in `directory` has the versions that another lacks.
-fn defines(desk: &Desk<'_>, directory: &Path, unmet: &Unmet) -> bool {
-    let name = unmet.library.file_name().unwrap_or_default();
-    let Probe::Library(library) = desk.shelf.probe(&directory.join(name)) else {
+fn defines(checker: &Checker<'_>, directory: &Path, unmet_versions: &UnmetVersion) -> bool {
+    let name = unmet_versions.library.file_name().unwrap_or_default();
+    let Probe::Library(library) = checker.probe_cache.probe(&directory.join(name)) else {
         return false;
     };
     let defined = library.dynamic.as_ref().map_or(&[][..], |own| &own.defines);
-    let mut versions = unmet.versions.iter();
+    let mut versions = unmet_versions.versions.iter();
     versions.all(|version| defined.iter().any(|own| own == version.as_str()))
 }
 
 /// What to do for a file that no dynamic linker is known for.
 pub fn without_interpreter(wanted: &Wanted<'_>) -> Next {
     let name = wanted.elf.target().to_string();
-    Next::told(format!(
+    Next::advice(format!(
         "no dynamic linker for {name} is known: check again with --interpreter PATH, or with --find-in and a directory \
          that has one"
     ))
@@ -96,76 +102,82 @@ struct Rest {
 }
 
 /// Whether a version is one that only the dynamic linker's own libc can have.
-fn is_of_libc(unmet: &Unmet) -> bool {
-    unmet
+fn is_of_libc(unmet_versions: &UnmetVersion) -> bool {
+    unmet_versions
         .versions
         .iter()
         .any(|version| version.starts_with("GLIBC_"))
 }
 
 /// Plans the call that makes the file find what it needs, or as much of it as there is.
-pub fn next(desk: &Desk<'_>, wanted: &Wanted<'_>, tree: &Tree, file: &FileCheck) -> Vec<Next> {
-    let libc: Vec<Unmet> = tree
-        .unmet
+pub fn next(
+    checker: &Checker<'_>,
+    wanted: &Wanted<'_>,
+    tree: &Tree,
+    file: &FileCheck,
+) -> Vec<Next> {
+    let libc: Vec<UnmetVersion> = tree
+        .unmet_versions
         .iter()
         .filter(|one| is_of_libc(one))
         .cloned()
         .collect();
-    let Some(interpreter) = interpreter(desk, wanted, &libc) else {
+    let Some(interpreter) = interpreter(checker, wanted, &libc) else {
         let text = match libc.is_empty() {
             true => return vec![without_interpreter(wanted)],
             false => {
                 "a newer C library is needed: check again with --find-in and a directory that has one"
             }
         };
-        return vec![Next::told(text)];
+        return vec![Next::advice(text)];
     };
-    let names_interpreter = match desk.named_interpreters.is_empty() {
-        true => !is_the_default(desk, wanted, &interpreter),
+    let names_interpreter = match checker.named_interpreters.is_empty() {
+        true => !is_the_default(checker, wanted, &interpreter),
         false => true,
     };
     let mut call = Call {
-        libs: desk.library.libs.clone(),
+        libs: checker.library.libs.clone(),
         interpreter,
         names_interpreter,
     };
     if wanted.state == State::Wrapped {
-        call.libs.extend(earlier_directories(desk, wanted));
+        call.libs.extend(earlier_directories(checker, wanted));
     }
-    let rest = call.complete(desk, wanted);
-    call.told(desk, wanted, file, &rest)
+    let rest = call.complete(checker, wanted);
+    call.advice(checker, wanted, file, &rest)
 }
 
-fn is_the_default(desk: &Desk<'_>, wanted: &Wanted<'_>, interpreter: &Interpreter) -> bool {
-    let fit = desk
+fn is_the_default(checker: &Checker<'_>, wanted: &Wanted<'_>, interpreter: &Interpreter) -> bool {
+    let fit = checker
         .interpreters
         .fitting(wanted.elf, Some(interpreter.libc));
     matches!(fit, Fit::Fits(default) if default.path == interpreter.path)
 }
 
 /// Directories that the file was wrapped with.
-fn earlier_directories(desk: &Desk<'_>, wanted: &Wanted<'_>) -> Vec<PathBuf> {
+fn earlier_directories(checker: &Checker<'_>, wanted: &Wanted<'_>) -> Vec<PathBuf> {
     let dynamic = wanted.elf.dynamic.as_ref();
     let path = dynamic.and_then(|dynamic| dynamic.search_path());
     let entries = path.iter().flat_map(|path| std::env::split_paths(path));
     let absolute = entries.filter_map(|entry| match entry.strip_prefix("$ORIGIN") {
-        Ok(relative) if wanted.is_relocatable => Some(beside(desk, wanted, relative)),
+        Ok(relative) if wanted.is_relocatable => Some(beside(checker, wanted, relative)),
         _ => entry.is_absolute().then_some(entry),
     });
-    let new = absolute.filter(|entry| !desk.library.libs.contains(entry));
-    new.filter(|entry| desk.shelf.is_directory(entry)).collect()
+    let new = absolute.filter(|entry| !checker.library.libs.contains(entry));
+    new.filter(|entry| checker.probe_cache.is_directory(entry))
+        .collect()
 }
 
 /// What is at `relative` to the directory of the file.
-fn beside(desk: &Desk<'_>, wanted: &Wanted<'_>, relative: &Path) -> PathBuf {
+fn beside(checker: &Checker<'_>, wanted: &Wanted<'_>, relative: &Path) -> PathBuf {
     let directory = wanted.inside.parent().unwrap_or(Path::new("/"));
-    desk.shelf.real(&directory.join(relative))
+    checker.probe_cache.real(&directory.join(relative))
 }
 
 impl Call {
-    fn planned(&self, desk: &Desk<'_>, wanted: &Wanted<'_>) -> Resolution {
+    fn planned(&self, checker: &Checker<'_>, wanted: &Wanted<'_>) -> Resolution {
         let resolver = Resolver::with_shelf(
-            Arc::clone(&desk.shelf),
+            Arc::clone(&checker.probe_cache),
             Settings {
                 libraries: self.libs.clone(),
                 ..Settings::default()
@@ -181,24 +193,24 @@ impl Call {
     }
 
     /// Adds directories until nothing is missing, or nothing more is found.
-    fn complete(&mut self, desk: &Desk<'_>, wanted: &Wanted<'_>) -> Rest {
+    fn complete(&mut self, checker: &Checker<'_>, wanted: &Wanted<'_>) -> Rest {
         loop {
-            let resolution = self.planned(desk, wanted);
+            let resolution = self.planned(checker, wanted);
             let missing = resolution.missing.iter();
             let missing = missing.map(|one| one.soname.display().to_string());
             let rest = Rest {
                 missing: missing.collect(),
                 resolution,
             };
-            if self.libs.len() >= desk.library.libs.len() + MOST {
+            if self.libs.len() >= checker.library.libs.len() + MOST {
                 return rest;
             }
-            if let Some(directory) = self.best(desk, wanted, &rest.missing) {
+            if let Some(directory) = self.best(checker, wanted, &rest.missing) {
                 self.libs.push(directory);
                 continue;
             }
             // In front of the directory with the library that lacks the version.
-            match self.with_versions(desk, wanted, &rest.resolution.unmet) {
+            match self.with_versions(checker, wanted, &rest.resolution.unmet_versions) {
                 Some(directory) => self.libs.insert(0, directory),
                 None => return rest,
             }
@@ -207,13 +219,18 @@ impl Call {
 
     /// The directory with most of the `missing` libraries; one with a C library of its own only if there is no other: that
     /// and the dynamic linker have to be of one kind.
-    fn best(&self, desk: &Desk<'_>, wanted: &Wanted<'_>, missing: &[String]) -> Option<PathBuf> {
+    fn best(
+        &self,
+        checker: &Checker<'_>,
+        wanted: &Wanted<'_>,
+        missing: &[String],
+    ) -> Option<PathBuf> {
         let elf = wanted.elf;
         let mut counts: Vec<(&Path, usize)> = Vec::new();
         let mut known: HashMap<&Path, usize> = HashMap::new();
         for name in missing {
-            for directory in desk.library.with(name, elf, wanted.inside) {
-                if !self.suits(desk, &directory.join(name)) {
+            for directory in checker.library.with(name, elf, wanted.inside) {
+                if !self.suits(checker, &directory.join(name)) {
                     continue;
                 }
                 let index = *known.entry(directory).or_insert(counts.len());
@@ -224,7 +241,8 @@ impl Call {
             }
         }
         counts.retain(|(directory, _)| !self.libs.iter().any(|known| known == directory));
-        let has_libc = |directory: &Path| desk.root.on_host(&directory.join("libc.so.6")).exists();
+        let has_libc =
+            |directory: &Path| checker.root.on_host(&directory.join("libc.so.6")).exists();
         // The first of equals is wanted, so the last of the reverse.
         let best = counts.iter().rev().max_by_key(|(directory, count)| {
             let own = self.interpreter.path.parent() == Some(*directory);
@@ -233,34 +251,34 @@ impl Call {
         best.map(|(directory, _)| directory.to_path_buf())
     }
 
-    fn suits(&self, desk: &Desk<'_>, path: &Path) -> bool {
-        let Probe::Library(library) = desk.shelf.probe(path) else {
+    fn suits(&self, checker: &Checker<'_>, path: &Path) -> bool {
+        let Probe::Library(library) = checker.probe_cache.probe(path) else {
             return false;
         };
-        misfit(&self.interpreter.elf, self.interpreter.libc, &library).is_none()
+        incompatibility(&self.interpreter.elf, self.interpreter.libc, &library).is_none()
     }
 
     fn with_versions(
         &self,
-        desk: &Desk<'_>,
+        checker: &Checker<'_>,
         wanted: &Wanted<'_>,
-        unmet: &[Unmet],
+        unmet_versions: &[UnmetVersion],
     ) -> Option<PathBuf> {
         let elf = wanted.elf;
-        unmet.iter().find_map(|unmet| {
-            let name = unmet.library.file_name()?.to_string_lossy();
-            let directories = desk.library.with(&name, elf, wanted.inside);
+        unmet_versions.iter().find_map(|unmet_versions| {
+            let name = unmet_versions.library.file_name()?.to_string_lossy();
+            let directories = checker.library.with(&name, elf, wanted.inside);
             let mut new = directories
                 .into_iter()
                 .filter(|directory| !self.libs.iter().any(|known| known == directory));
-            let found = new.find(|directory| defines(desk, directory, unmet))?;
+            let found = new.find(|directory| defines(checker, directory, unmet_versions))?;
             Some(found.to_owned())
         })
     }
 
-    fn told(
+    fn advice(
         &self,
-        desk: &Desk<'_>,
+        checker: &Checker<'_>,
         wanted: &Wanted<'_>,
         file: &FileCheck,
         rest: &Rest,
@@ -273,21 +291,23 @@ impl Call {
             .iter()
             .filter(|one| is_unserved && one.trouble == Trouble::Opened);
         left.extend(opened.filter_map(|problem| problem.soname.as_deref()));
-        let comes_to = match desk.root.is_own() {
+        let comes_to = match checker.root.is_own() {
             true => "makes it find all it needs",
             false => "inside the root, makes it find all it needs",
         };
         let elsewhere =
             "check again with --find-in and a directory that has what is missing, or install it";
-        match (left.as_slice(), rest.resolution.unmet.as_slice()) {
-            ([], []) => match in_the_way(desk, wanted, &self.interpreter, &rest.resolution) {
-                Some(path) => vec![Next::told(format!(
+        match (left.as_slice(), rest.resolution.unmet_versions.as_slice()) {
+            ([], []) => match in_the_way(checker, wanted, &self.interpreter, &rest.resolution) {
+                Some(path) => vec![Next::advice(format!(
                     "wrapping does not help: {} is still found first, by what the files themselves say: replace or remove it",
                     path.display()
                 ))],
-                None => vec![self.proposed(desk, wanted, file, comes_to)],
+                None => vec![self.proposed(checker, wanted, file, comes_to)],
             },
-            ([], [unmet, ..]) => vec![self.without_version(desk, wanted, unmet)],
+            ([], [unmet_versions, ..]) => {
+                vec![self.without_version(checker, wanted, unmet_versions)]
+            }
             (left, _) => {
                 // It is said with the problem where these are.
                 let (there, nowhere): (Vec<&str>, Vec<&str>) = left.iter().partition(|name| {
@@ -316,7 +336,7 @@ impl Call {
                     (_, [one]) => format!("{one} is nowhere: {elsewhere}"),
                     (_, several) => format!("{} are nowhere: {elsewhere}", several.join(", ")),
                 };
-                vec![Next::told(format!("{solved}{rest}"))]
+                vec![Next::advice(format!("{solved}{rest}"))]
             }
         }
     }
@@ -324,22 +344,22 @@ impl Call {
     /// The call, if it would change the file; a tree elsewhere is wrapped from inside, where nothing is known of it.
     fn proposed(
         &self,
-        desk: &Desk<'_>,
+        checker: &Checker<'_>,
         wanted: &Wanted<'_>,
         file: &FileCheck,
         comes_to: &str,
     ) -> Next {
-        let command = self.command(desk, wanted, file);
-        let in_vain = match desk.root.is_own() {
-            true => in_vain(&command.rehearsed(desk.stages)),
+        let command = self.command(checker, wanted, file);
+        let in_vain = match checker.root.is_own() {
+            true => in_vain(&command.rehearsed(checker.stages)),
             false => None,
         };
         match in_vain {
-            Some(_) if wanted.is_library => Next::told(
+            Some(_) if wanted.is_library => Next::advice(
                 "wrapping it does not help: what it has loaded lacks something. If a program has loaded that by then, check it \
                  together with the program: wrap-buddy check PROGRAM LIBRARY",
             ),
-            Some(reason) => Next::told(format!("wrapping does not help: {reason}")),
+            Some(reason) => Next::advice(format!("wrapping does not help: {reason}")),
             None => Next {
                 call: Some(Box::new(command.clone())),
                 ..Next::typed(command.written(), comes_to)
@@ -348,27 +368,32 @@ impl Call {
     }
 
     /// What no call of the tool helps against.
-    fn without_version(&self, desk: &Desk<'_>, wanted: &Wanted<'_>, unmet: &Unmet) -> Next {
-        let name = unmet.library.file_name().unwrap_or_default();
-        let (name, versions) = (name.to_string_lossy(), unmet.versions.join(", "));
+    fn without_version(
+        &self,
+        checker: &Checker<'_>,
+        wanted: &Wanted<'_>,
+        unmet_versions: &UnmetVersion,
+    ) -> Next {
+        let name = unmet_versions.library.file_name().unwrap_or_default();
+        let (name, versions) = (name.to_string_lossy(), unmet_versions.versions.join(", "));
         let elf = wanted.elf;
-        let mut directories = desk.library.with(&name, elf, wanted.inside).into_iter();
-        let text = match directories.find(|directory| defines(desk, directory, unmet)) {
+        let mut directories = checker.library.with(&name, elf, wanted.inside).into_iter();
+        let text = match directories.find(|directory| defines(checker, directory, unmet_versions)) {
             Some(directory) => format!(
                 "{} has {versions}, but by what the files themselves say {} is found first: replace that",
                 directory.join(&*name).display(),
-                unmet.library.display()
+                unmet_versions.library.display()
             ),
             None => format!(
                 "no directory searched has a {name} with {versions}: check again with --find-in and one that has"
             ),
         };
-        Next::told(text)
+        Next::advice(text)
     }
 
     /// The call.
-    fn command(&self, desk: &Desk<'_>, wanted: &Wanted<'_>, file: &FileCheck) -> Command {
-        let shown = match desk.root.is_own() {
+    fn command(&self, checker: &Checker<'_>, wanted: &Wanted<'_>, file: &FileCheck) -> Command {
+        let shown = match checker.root.is_own() {
             true => file.path.clone(),
             false => wanted.inside.to_owned(),
         };

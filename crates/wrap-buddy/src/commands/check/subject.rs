@@ -69,14 +69,14 @@ impl Subject {
             problems: Vec::new(),
             notes: Vec::new(),
         };
-        let lost = match &state {
+        let unusable = match &state {
             prior::State::Original | prior::State::Known(_) => None,
             prior::State::Changed(_) => Some(Diagnosis::SidecarOfAnother),
             prior::State::Orphan(_) => Some(Diagnosis::SidecarGone),
             prior::State::Untrusted(_) => Some(Diagnosis::SidecarUntrusted),
             prior::State::Unknown { .. } => Some(Diagnosis::SidecarUnknown),
         };
-        if let Some((diagnosis, refusal)) = lost.zip(state.refusal()) {
+        if let Some((diagnosis, refusal)) = unusable.zip(state.refusal()) {
             subject.problems.push(Problem::new(diagnosis, refusal));
         }
         subject.lost_interp = state.lost_interp(&subject.elf);
@@ -107,7 +107,7 @@ impl Subject {
         Ok(subject)
     }
 
-    fn lost(&mut self, diagnosis: Diagnosis, text: &str, help: &str) {
+    fn unusable(&mut self, diagnosis: Diagnosis, text: &str, help: &str) {
         self.problems.push(Problem::new(diagnosis, text).help(help));
     }
 
@@ -144,12 +144,12 @@ impl Subject {
         self.abi = sidecar.abi();
         if let Err(reason) = limits::check_loader_takes(&self.elf, &sidecar) {
             let help = "wrap it, and it gets a sidecar of its own";
-            self.lost(Diagnosis::SidecarOfAnother, &reason, help);
+            self.unusable(Diagnosis::SidecarOfAnother, &reason, help);
         }
         self.flag = loader_flag(&sidecar);
         if let Some(text) = refused_loader(source.file(), &sidecar) {
             let help = "wrap it again without that flag, or take from it what it was given: chmod ug-s, setcap -r";
-            self.lost(Diagnosis::LoaderRefused, &text, help);
+            self.unusable(Diagnosis::LoaderRefused, &text, help);
             self.flag = None;
         }
         self.given(

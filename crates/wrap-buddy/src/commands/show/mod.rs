@@ -18,13 +18,13 @@ use crate::commands::LookOptions;
 use crate::commands::status::{
     Condition, FileStatus, describe, loader_problem, own_loader_problem,
 };
-use crate::report::Teller;
+use crate::report::Reporter;
 use crate::scan::Candidate;
 use crate::state::past_edit::PastEdit;
 use crate::state::prior::{self, Earlier, Sight, State, Stub, Way};
 use crate::system::hex::hex;
 use crate::system::sidecar_path::links_name;
-use crate::system::workers::Crew;
+use crate::system::workers::WorkerPool;
 use code::{Instruction, LONGEST, disassemble, disassemble_stub};
 use elf_file::{Elf, Source};
 pub use fields::kind_name;
@@ -43,15 +43,15 @@ const MAX_STUB: u64 = 4096;
 ///
 /// # Errors
 /// When the system gives no threads.
-pub fn show(look: &LookOptions, stages: &[Stage], teller: &Teller) -> Result<Vec<View>> {
+pub fn show(look: &LookOptions, stages: &[Stage], reporter: &Reporter) -> Result<Vec<View>> {
     let (candidates, unreadable) = look.scan();
-    let crew = Crew::new(candidates.len(), look.jobs)?;
-    teller.expect(candidates.len());
+    let pool = WorkerPool::new(candidates.len(), look.jobs)?;
+    reporter.expect(candidates.len());
     let all = look.output.verbose;
-    let views = crew.map(&candidates, |candidate| {
-        teller.step();
+    let views = pool.map(&candidates, |candidate| {
+        reporter.step();
         let view = view(candidate, stages, all)?;
-        teller.finished(&view);
+        reporter.finished(&view);
         Some(view)
     });
     let mut views: Vec<View> = views.into_iter().flatten().collect();

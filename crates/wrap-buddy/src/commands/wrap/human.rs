@@ -15,7 +15,7 @@ use crate::report::Output;
 use crate::report::style::{Style, shown};
 use crate::report::{Page, styled};
 use crate::state::settings::Change;
-use ldso::{Unmet, UnversionedRelr};
+use ldso::{UnmetVersion, UnversionedRelr};
 
 /// How many files are named that the same is said of, unless the user wants to hear all.
 const NAMED: usize = 10;
@@ -280,9 +280,12 @@ fn write_warnings(out: &mut Page, report: &Report, verbose: bool) {
         let Some(resolution) = file.plan.as_ref().map(|plan| &plan.resolution) else {
             continue;
         };
-        let unmet = resolution.unmet.iter().map(Unmet::to_string);
+        let unmet_versions = resolution
+            .unmet_versions
+            .iter()
+            .map(UnmetVersion::to_string);
         let refused = resolution.unversioned_relr.iter();
-        for text in unmet.chain(refused.map(UnversionedRelr::to_string)) {
+        for text in unmet_versions.chain(refused.map(UnversionedRelr::to_string)) {
             // Of a library that many programs share.
             if !said.contains(&text) {
                 out.line(format!("{}: {text}", self::warning()));

@@ -352,9 +352,11 @@ impl From<&Plan> for Details {
                 })
                 .collect(),
             warnings: {
-                let unmet = resolution.unmet.iter().map(ToString::to_string);
+                let unmet_versions = resolution.unmet_versions.iter().map(ToString::to_string);
                 let refused = resolution.unversioned_relr.iter();
-                unmet.chain(refused.map(ToString::to_string)).collect()
+                unmet_versions
+                    .chain(refused.map(ToString::to_string))
+                    .collect()
             },
         }
     }

@@ -21,21 +21,21 @@ use crate::plan::named::Named;
 use crate::plan::options::{Search, Strategy, WrapOptions};
 use crate::plan::outcome::{FileReport, Report, Status};
 use crate::plan::outside::MovedTree;
-use crate::plan::planner::Desk;
+use crate::plan::planner::Planner;
 use crate::plan::search::{Given, Resolver, Settings};
 use crate::plan::{Plan, Style};
-use crate::report::Teller;
+use crate::report::Reporter;
 use crate::scan::{Candidate, scan_told};
 use crate::state::loaders::Loaders;
 use crate::system::directory::EntryKind;
-use crate::system::workers::{Crew, Stop};
+use crate::system::workers::{Stop, WorkerPool};
 use ldso::Interpreters;
 
 /// After how many files met in directories a run asks whether it is to end.
 const STOP_EVERY: usize = 64;
 
-/// Wraps what `cli` names with the stubs and loaders of `stages`; `missing_stages` tells how to get others. `teller` hears of
-/// files as they are finished.
+/// Wraps what `cli` names with the stubs and loaders of `stages`; `missing_stages` tells how to get others. `reporter` gets each
+/// file as it is finished.
 ///
 /// # Errors
 /// When nothing can be done at all, such as for an interpreter that is none. What fails for one file is in the report.
@@ -43,9 +43,9 @@ pub fn wrap(
     cli: &WrapOptions,
     stages: &[Stage],
     missing_stages: &[(&str, &str)],
-    teller: &Teller,
+    reporter: &Reporter,
 ) -> Result<Report> {
-    wrap_until(cli, stages, missing_stages, teller, &|| false)
+    wrap_until(cli, stages, missing_stages, reporter, &|| false)
 }
 
 /// The same, until `stop` says to end: what was begun is finished, and the files that are left are not in the report.
@@ -56,7 +56,7 @@ pub fn wrap_until(
     cli: &WrapOptions,
     stages: &[Stage],
     missing_stages: &[(&str, &str)],
-    teller: &Teller,
+    reporter: &Reporter,
     stop: &Stop<'_>,
 ) -> Result<Report> {
     let nothing = || Report {
@@ -79,7 +79,7 @@ pub fn wrap_until(
         cli.output.wanted(),
         cli.jobs,
         &|entry| {
-            teller.met();
+            reporter.met();
             if let Some(link) = entry.filter(|entry| entry.kind == EntryKind::Link) {
                 let mut links = links.lock().unwrap_or_else(PoisonError::into_inner);
                 links.push(link.path());
@@ -101,7 +101,7 @@ pub fn wrap_until(
         missing_stages,
         &candidates,
         given,
-        teller,
+        reporter,
         Some(stop),
     )?;
     if !cli.dry_run {
@@ -125,7 +125,7 @@ pub fn wrap_candidates(
     missing_stages: &[(&str, &str)],
     candidates: &[Candidate],
     given: Given,
-    teller: &Teller,
+    reporter: &Reporter,
     stop: Option<&Stop<'_>>,
 ) -> Result<Report> {
     let interpreters = Interpreters::find(&cli.interpreter).context("--interpreter")?;
@@ -165,11 +165,11 @@ pub fn wrap_candidates(
     if !cli.dry_run {
         apply::expect(candidates.len());
     }
-    let crew = Crew::new(candidates.len(), cli.jobs)?;
+    let pool = WorkerPool::new(candidates.len(), cli.jobs)?;
     let is_bounded = cli.relocatable && !cli.allow_outside;
     let tree = is_bounded.then(|| MovedTree::new(cli));
     let base = tree.as_ref().map(|tree| tree.base.clone());
-    let desk = Desk::new(
+    let planner = Planner::new(
         means,
         resolver,
         style,
@@ -178,7 +178,7 @@ pub fn wrap_candidates(
         [&libs.directories, &always],
         candidates,
     );
-    let mut files = desk.decide(&crew, teller, stop);
+    let mut files = planner.decide(&pool, reporter, stop);
     let mut hard_links = HardLinks::skip(&mut files);
 
     let mismatch = interpreters
@@ -196,14 +196,14 @@ pub fn wrap_candidates(
     };
     let options = Options::of(cli);
     if cli.dry_run {
-        rehearse(&mut files, options, &crew);
+        rehearse(&mut files, options, &pool);
     } else {
-        teller.write();
-        let work = || carry_out(&mut files, &mut report.installed, options, &crew, stop);
+        reporter.write();
+        let work = || carry_out(&mut files, &mut report.installed, options, &pool, stop);
         // All that was looked up takes a while to be given back.
-        crew.both(|| drop(desk), work);
+        pool.both(|| drop(planner), work);
         if hard_links.take_back_split(&mut files) {
-            carry_out(&mut files, &mut report.installed, options, &crew, stop);
+            carry_out(&mut files, &mut report.installed, options, &pool, stop);
         }
     }
     hard_links.note(&mut files);
@@ -314,7 +314,7 @@ fn carry_out(
     files: &mut [FileReport],
     installed: &mut Vec<PathBuf>,
     options: Options,
-    crew: &Crew,
+    pool: &WorkerPool,
     stop: Option<&Stop<'_>>,
 ) {
     let is_due = |file: &FileReport| file.plan.is_some() && file.status.is_dry();
@@ -339,7 +339,7 @@ fn carry_out(
         .iter()
         .filter_map(|file| file.plan.as_deref())
         .collect();
-    let outcomes = apply::apply(&plans, options, crew, stop);
+    let outcomes = apply::apply(&plans, options, pool, stop);
     for (file, outcome) in planned.iter_mut().zip(outcomes) {
         match outcome {
             Ok(notes) => {
@@ -356,14 +356,14 @@ fn carry_out(
 }
 
 /// Turns the plans in `files` that would be refused into what would become of them.
-fn rehearse(files: &mut [FileReport], options: Options, crew: &Crew) {
+fn rehearse(files: &mut [FileReport], options: Options, pool: &WorkerPool) {
     let planned = files.iter_mut().filter(|file| file.plan.is_some());
     let mut planned: Vec<&mut FileReport> = planned.collect();
     let plans: Vec<&Plan> = planned
         .iter()
         .filter_map(|file| file.plan.as_deref())
         .collect();
-    let outcomes = apply::rehearse(&plans, options, crew);
+    let outcomes = apply::rehearse(&plans, options, pool);
     for (file, outcome) in planned.iter_mut().zip(outcomes) {
         if let Err(error) = outcome {
             **file = FileReport::failed(file.path.clone(), format!("{error:#}"));

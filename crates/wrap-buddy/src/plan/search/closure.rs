@@ -7,26 +7,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::further::{self, Attempt};
-use super::needs::{Grounds, Plan, is_of_system};
+use super::needs::{Inputs, Plan, is_of_system};
 use super::{Added, Edited, Resolution, Settings, Stranded, private};
 use elf_file::Elf;
 use ldso::Linker;
 use ldso::{Answer, Asker, Cause, Policy, Request, Walk};
-use ldso::{Found, Near, Rule, Told};
+use ldso::{Found, NearMiss, Rule, SearchList};
 use ldso::{Interpreter, Libc};
 
 /// The libraries of the program `subject`, and theirs. Libraries that it opens inherit its search path if there are directories
 /// to be `lent`.
 pub(super) fn program(
-    grounds: Grounds<'_>,
+    inputs: Inputs<'_>,
     edited: &Edited<'_>,
     lent: &[PathBuf],
     subject: Asker<'_>,
     linker: &Linker<'_>,
 ) -> Resolution {
-    further::search(grounds, subject, linker, |further| {
+    further::search(inputs, subject, linker, |further| {
         let attempt =
-            |private| program_with(grounds, edited, lent, subject, linker, further, private);
+            |private| program_with(inputs, edited, lent, subject, linker, further, private);
         // What libc opens by itself is found out first.
         attempt(None).unwrap_or_else(|added| attempt(Some(added)).unwrap_or_default())
     })
@@ -34,7 +34,7 @@ pub(super) fn program(
 
 /// The same, with `further` directories and what libc opens by itself; an error is that, where it is found out now.
 fn program_with(
-    grounds: Grounds<'_>,
+    inputs: Inputs<'_>,
     edited: &Edited<'_>,
     lent: &[PathBuf],
     subject: Asker<'_>,
@@ -42,9 +42,9 @@ fn program_with(
     further: &[PathBuf],
     private: Option<Added>,
 ) -> Result<Attempt, Added> {
-    let settings = grounds.settings;
+    let settings = inputs.settings;
     let always = [&*settings.runtime_dependencies, lent].concat();
-    let mut plan = Plan::new(grounds, subject, linker, &always, further);
+    let mut plan = Plan::new(inputs, subject, linker, &always, further);
     let dynamic = subject.elf.dynamic.as_ref();
     let inherited = settings.inherited || !lent.is_empty();
     let is_inherited = dynamic.is_some_and(|own| own.is_inherited()) || inherited;
@@ -77,7 +77,7 @@ fn program_with(
     };
     let walk = Walk::new(linker, subject, own, &extra, &mut policy);
     let mut plan = policy.plan;
-    plan.result.unmet = walk.unmet(|found| !is_of_system(found));
+    plan.result.unmet_versions = walk.unmet_versions(|found| !is_of_system(found));
     plan.result.unversioned_relr = walk.unversioned_relr(|found| !is_of_system(found));
     match private::unwinder(&plan, &walk) {
         Some(Ok(added)) if !by_libc => return Err(added),
@@ -94,7 +94,7 @@ fn program_with(
     }
 
     let count = settings.libraries.len();
-    let spare = spare(grounds, subject.path);
+    let spare = spare(inputs, subject.path);
     let mut result = plan.finish(count..count + always.len(), spare);
     result.inherited = inherited;
     // The same directories, under another name.
@@ -109,13 +109,19 @@ fn program_with(
 }
 
 /// Which directories of `--libs` the file at `path` may have at the end of its search path, for what it opens by name.
-fn spare(Grounds { settings, shelf }: Grounds<'_>, path: &Path) -> impl Iterator<Item = usize> {
+fn spare(
+    Inputs {
+        settings,
+        probe_cache,
+    }: Inputs<'_>,
+    path: &Path,
+) -> impl Iterator<Item = usize> {
     let origin = path.parent().unwrap_or(Path::new("/"));
     let libraries = settings.libraries.iter().enumerate();
     let spare = libraries.filter(move |(_, directory)| {
         // What stays behind when the tree moves is no good to a file in it.
         !settings.minimal
-            && (!settings.relocatable || settings.given.joins(&shelf.real(directory), origin))
+            && (!settings.relocatable || settings.given.joins(&probe_cache.real(directory), origin))
     });
     spare.map(|(index, _)| index)
 }
@@ -124,13 +130,13 @@ fn spare(Grounds { settings, shelf }: Grounds<'_>, path: &Path) -> impl Iterator
 /// does not find all of that by its own, or where ld.so looks anyway, or if it `opens` others by name: directories that are there
 /// whatever they resolve, and those of `--libs` that have libraries, are for these.
 pub(super) fn library(
-    grounds: Grounds<'_>,
+    inputs: Inputs<'_>,
     subject: Asker<'_>,
     linker: &Linker<'_>,
     opens: bool,
 ) -> Resolution {
-    further::search(grounds, subject, linker, |further| {
-        library_with(grounds, subject, linker, opens, further)
+    further::search(inputs, subject, linker, |further| {
+        library_with(inputs, subject, linker, opens, further)
     })
 }
 
@@ -144,7 +150,7 @@ pub(super) fn serves_opened(settings: &Settings, elf: &Elf, interpreter: &Interp
 
 /// The same, with `further` directories.
 fn library_with(
-    grounds: Grounds<'_>,
+    inputs: Inputs<'_>,
     subject: Asker<'_>,
     linker: &Linker<'_>,
     opens: bool,
@@ -154,32 +160,32 @@ fn library_with(
         libraries,
         runtime_dependencies,
         ..
-    } = grounds.settings;
+    } = inputs.settings;
     let dynamic = subject.elf.dynamic.as_ref();
     let has_runpath = dynamic.is_some_and(|own| own.runpath.is_some());
-    let opens = opens && serves_opened(grounds.settings, subject.elf, linker.interpreter);
+    let opens = opens && serves_opened(inputs.settings, subject.elf, linker.interpreter);
     let always = match opens {
         true => libraries.len()..libraries.len() + runtime_dependencies.len(),
         false => 0..0,
     };
-    let plan = Plan::new(grounds, subject, linker, runtime_dependencies, further);
+    let plan = Plan::new(inputs, subject, linker, runtime_dependencies, further);
     let is_inherited = dynamic.is_some_and(|own| own.is_inherited());
     let own = plan.search_path(is_inherited);
     let mut policy = OfLibrary {
         plan,
         is_alone: false,
     };
-    policy.is_alone = policy.finds_all(&linker.told([&own]));
+    policy.is_alone = policy.finds_all(&linker.search_list([&own]));
     let walk = Walk::new(linker, subject, own, &[], &mut policy);
     let mut plan = policy.plan;
-    plan.result.unmet = walk.unmet(|found| !is_of_system(found));
+    plan.result.unmet_versions = walk.unmet_versions(|found| !is_of_system(found));
     plan.result.unversioned_relr = walk.unversioned_relr(|found| !is_of_system(found));
     let needs_help = !plan.used.is_empty();
     if linker.interpreter.libc != Libc::Musl {
         plan.open(&walk, None);
     }
     let helped = !plan.used.is_empty();
-    let spare = spare(grounds, subject.path).filter(|_| opens);
+    let spare = spare(inputs, subject.path).filter(|_| opens);
     let mut result = plan.finish(always.clone(), spare);
     result.essential_changes &= helped || !always.is_empty();
     result.search_changes &= result.essential_changes || result.search.len() > result.essential;
@@ -205,14 +211,16 @@ impl Policy for OfProgram<'_> {
     fn find(&mut self, walk: &Walk<'_>, request: &Request<'_>) -> Option<Answer> {
         let (found, by) = match request.by {
             None => {
-                let found = self.plan.offer(request.name, request.asker, request.told);
+                let found = self
+                    .plan
+                    .offer(request.name, request.asker, request.search_list);
                 (found, None)
             }
             // It was missed already, by the program.
             Some(_) if self.direct.contains(request.name) => return None,
             Some(library) if is_of_system(&walk.nodes[library].found) => {
                 let linker = walk.linker;
-                let found = linker.find(request.name, request.asker, &[request.told]);
+                let found = linker.find(request.name, request.asker, &[request.search_list]);
                 (Ok(found.ok()?), Some(library))
             }
             Some(library) => self.for_library(walk, request, library),
@@ -241,18 +249,21 @@ impl OfProgram<'_> {
         walk: &Walk<'_>,
         request: &Request<'_>,
         library: usize,
-    ) -> (Result<Found, Arc<[Near]>>, Option<usize>) {
+    ) -> (Result<Found, Arc<[NearMiss]>>, Option<usize>) {
         let &Request {
-            name, asker, told, ..
+            name,
+            asker,
+            search_list,
+            ..
         } = request;
         let by = Some(library);
         if let Some(found) = self.find_edited(asker, name) {
             return (Ok(found), by);
         }
         if walk.inherits(by) {
-            let found = self.plan.offer(name, asker, told);
+            let found = self.plan.offer(name, asker, search_list);
             let heirs = &mut self.plan.result.heirs;
-            let alone = walk.linker.told(walk.chain(by));
+            let alone = walk.linker.search_list(walk.chain(by));
             if found.is_ok()
                 && walk.linker.find(name, asker, &[&alone]).is_err()
                 && heirs.last().is_none_or(|heir| heir != asker.path)
@@ -261,11 +272,11 @@ impl OfProgram<'_> {
             }
             return (found, by);
         }
-        if let Ok(found) = walk.linker.find(name, asker, &[told]) {
+        if let Ok(found) = walk.linker.find(name, asker, &[search_list]) {
             return (Ok(found), by);
         }
         // Found like a library of the program's, it is one of the program's from now on.
-        let found = self.plan.offer(name, walk.subject, &walk.told(None));
+        let found = self.plan.offer(name, walk.subject, &walk.search_list(None));
         if found.is_ok() {
             self.direct.insert(name.to_owned());
             self.plan.result.added.push(Added {
@@ -281,7 +292,7 @@ impl OfProgram<'_> {
         if self.edited.is_empty() {
             return None;
         }
-        let real = self.plan.shelf.real(library.path);
+        let real = self.plan.probe_cache.real(library.path);
         let mut found = self.edited.get(real.as_os_str())?.iter();
         let (_, path) = found.find(|(known, _)| known == name)?;
         // A path is taken as it is.
@@ -303,18 +314,18 @@ struct OfLibrary<'a> {
 impl OfLibrary<'_> {
     /// Whether the library finds what it needs where ld.so is `told` to look, or looks by itself. A filtee that is nowhere
     /// does not count.
-    fn finds_all(&self, told: &Told) -> bool {
+    fn finds_all(&self, search_list: &SearchList) -> bool {
         let Plan {
             linker, subject, ..
         } = self.plan;
-        let finds = |name: &OsStr| linker.find(name, subject, &[told]).is_ok();
+        let finds = |name: &OsStr| linker.find(name, subject, &[search_list]).is_ok();
         let mut needed = subject.elf.needed().iter();
         let mut filtees = linker.filtees(subject.elf).iter();
         let is_given = |name: &OsStr| linker.interpreter.is_always_loaded(name);
         needed.all(|name| is_given(name) || finds(name))
             && filtees.all(|filtee| {
                 let name = filtee.name.as_os_str();
-                let is_nowhere = || self.plan.offer(name, subject, told).is_err();
+                let is_nowhere = || self.plan.offer(name, subject, search_list).is_err();
                 is_given(name) || finds(name) || (filtee.is_auxiliary && is_nowhere())
             })
     }
@@ -325,19 +336,19 @@ impl Policy for OfLibrary<'_> {
         let &Request {
             name,
             asker,
-            told,
+            search_list,
             by,
             ..
         } = request;
         // Nobody has to find what is loaded by then, but its versions count.
         if walk.linker.interpreter.is_always_loaded(name) {
-            let found = self.plan.offer(name, asker, told).ok()?;
+            let found = self.plan.offer(name, asker, search_list).ok()?;
             return Some(Answer { found, by });
         }
         let is_own = by.is_none() || walk.inherits(by);
         let found = match self.is_alone {
-            true => walk.linker.find(name, asker, &[told]),
-            false if is_own => self.plan.offer(name, asker, told),
+            true => walk.linker.find(name, asker, &[search_list]),
+            false if is_own => self.plan.offer(name, asker, search_list),
             false => return self.for_library(walk, request),
         };
         match found {
@@ -355,7 +366,7 @@ impl Policy for OfLibrary<'_> {
     /// One that is edited itself is seen to on its own.
     fn follows(&self, library: &Found) -> bool {
         let is_edited = || {
-            let real = self.plan.shelf.real(&library.path);
+            let real = self.plan.probe_cache.real(&library.path);
             self.plan.settings.given.joins(&real, &real)
         };
         !self.is_alone && !is_of_system(library) && !is_edited()
@@ -368,18 +379,18 @@ impl OfLibrary<'_> {
         let &Request {
             name,
             asker,
-            told,
+            search_list,
             by,
             may_be_missing,
             ..
         } = request;
-        if let Ok(found) = walk.linker.find(name, asker, &[told]) {
+        if let Ok(found) = walk.linker.find(name, asker, &[search_list]) {
             return Some(Answer { found, by });
         }
         if may_be_missing || self.plan.settings.may_be_missing.is_match(name) {
             return None;
         }
-        let elsewhere = self.plan.offer(name, asker, told);
+        let elsewhere = self.plan.offer(name, asker, search_list);
         // Every program lends these.
         let settings = self.plan.settings;
         let lent = settings.libraries.len()..self.plan.offered.len();

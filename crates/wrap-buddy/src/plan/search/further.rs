@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::needs::Grounds;
+use super::needs::Inputs;
 use super::{Resolution, freeze};
 use ldso::Asker;
 use ldso::Linker;
@@ -22,13 +22,13 @@ pub(super) struct Attempt {
 /// Has `attempt` search for what `subject` needs with more and more directories, until nothing is missing or nothing more is
 /// found.
 pub(super) fn search(
-    grounds: Grounds<'_>,
+    inputs: Inputs<'_>,
     subject: Asker<'_>,
     linker: &Linker<'_>,
     attempt: impl Fn(&[PathBuf]) -> Attempt,
 ) -> Resolution {
     let mut further = Further {
-        grounds,
+        inputs,
         linker,
         origin: subject.path.parent().unwrap_or(Path::new("/")),
         of_libc: Vec::new(),
@@ -46,7 +46,7 @@ pub(super) fn search(
 }
 
 struct Further<'a> {
-    grounds: Grounds<'a>,
+    inputs: Inputs<'a>,
     linker: &'a Linker<'a>,
     /// The directory of the file that is to find something.
     origin: &'a Path,
@@ -67,14 +67,14 @@ impl Further<'_> {
     /// Adds directories with what is missing. Says whether there are any.
     fn grow(&mut self, Attempt { result, searched }: &Attempt) -> bool {
         let before = self.all().len();
-        let given = &self.grounds.settings.given;
+        let given = &self.inputs.settings.given;
         let missing = result.missing.iter();
         let missing = missing.map(|one| (&one.soname, one.needed_by.first()));
         let ignored = result.ignored.iter().map(|name| (name, None));
         for (name, by) in missing.chain(ignored) {
             let has = |directory: &&Path| self.linker.has(directory, name);
             // What a library of the tree needs is there for that library.
-            let by = by.map(|by| self.grounds.shelf.real(by));
+            let by = by.map(|by| self.inputs.probe_cache.real(by));
             let by = by.as_deref().and_then(Path::parent);
             let by = by.filter(|by| given.joins(by, by));
             let mut within = given.with(name, by.unwrap_or(self.origin)).into_iter();
@@ -103,10 +103,10 @@ impl Further<'_> {
     /// The directory of the same tree that a link in `directory` to the library `name` leads to, if it is called so there too; else
     /// `directory`. ld.so takes $ORIGIN from the path that it opened, and the library may look for its own needs relative to itself.
     fn home(&self, name: &OsStr, directory: &Path) -> PathBuf {
-        let real = self.grounds.shelf.real(&directory.join(name));
+        let real = self.inputs.probe_cache.real(&directory.join(name));
         let same_name = real.file_name() == Some(name);
         let home = real.parent().filter(|home| {
-            let given = &self.grounds.settings.given;
+            let given = &self.inputs.settings.given;
             same_name && given.joins(home, directory) && self.linker.has(home, name)
         });
         home.unwrap_or(directory).to_owned()
@@ -133,7 +133,7 @@ impl Further<'_> {
             if !self.within.iter().any(|within| within == directory) {
                 continue;
             }
-            let given = &self.grounds.settings.given;
+            let given = &self.inputs.settings.given;
             let others = given.with(name, self.origin).into_iter();
             let others = others.filter(|other| {
                 self.linker.has(other, name) && !self.is_same(&other.join(name), path)
@@ -154,7 +154,7 @@ impl Further<'_> {
     /// Whether it makes no difference which of two libraries is loaded.
     fn is_same(&self, one: &Path, other: &Path) -> bool {
         let len = |path: &Path| fs::metadata(path).map(|metadata| metadata.len()).ok();
-        self.grounds.shelf.real(one) == self.grounds.shelf.real(other)
+        self.inputs.probe_cache.real(one) == self.inputs.probe_cache.real(other)
             || (len(one) == len(other) && fs::read(one).ok() == fs::read(other).ok())
     }
 }

@@ -23,10 +23,10 @@ use globset::GlobSet;
 
 use elf_file::{Elf, Opened, Priority, Source};
 use ldso::{
-    Asker, Interpreter, Libc, Linker, Probe, Root, Shelf, Surroundings, Unmet, UnversionedRelr,
-    misfit,
+    Asker, Interpreter, Libc, Linker, Probe, ProbeCache, Root, Surroundings, UnmetVersion,
+    UnversionedRelr, incompatibility,
 };
-use needs::Grounds;
+use needs::Inputs;
 
 /// What the user asked for.
 #[derive(Debug, Default)]
@@ -151,7 +151,7 @@ pub struct Resolution {
     /// Those of them that may move without the program.
     pub movable: Vec<PathBuf>,
     /// Symbol versions that will not be found.
-    pub unmet: Vec<Unmet>,
+    pub unmet_versions: Vec<UnmetVersion>,
     /// Files that ld.so will refuse for what they lack.
     pub unversioned_relr: Vec<UnversionedRelr>,
     /// What the user may want to know of the choices made.
@@ -164,7 +164,7 @@ pub struct Resolution {
 #[derive(Debug)]
 pub struct Resolver {
     settings: Settings,
-    shelf: Arc<Shelf>,
+    probe_cache: Arc<ProbeCache>,
     here: Surroundings,
     elsewhere: Surroundings,
 }
@@ -177,19 +177,19 @@ impl Resolver {
 
     /// The same for what is in `root`.
     pub fn in_root(root: Root, settings: Settings) -> Self {
-        let shelf = Shelf::new(root, settings.libraries.clone());
-        Self::with_shelf(Arc::new(shelf), settings)
+        let probe_cache = ProbeCache::new(root, settings.libraries.clone());
+        Self::with_shelf(Arc::new(probe_cache), settings)
     }
 
     /// The same, with what was looked at already.
-    pub fn with_shelf(shelf: Arc<Shelf>, settings: Settings) -> Self {
+    pub fn with_shelf(probe_cache: Arc<ProbeCache>, settings: Settings) -> Self {
         let here = Surroundings {
             is_plan: true,
             ..Surroundings::default()
         };
         Self {
             settings,
-            shelf,
+            probe_cache,
             elsewhere: Surroundings {
                 without_cache: true,
                 ..here.clone()
@@ -207,7 +207,7 @@ impl Resolver {
         source: &mut Source,
     ) {
         if interpreter.libc == Libc::Glibc {
-            self.shelf.read_imports(path, elf, source);
+            self.probe_cache.read_imports(path, elf, source);
         }
     }
 
@@ -223,7 +223,7 @@ impl Resolver {
     ) -> Resolution {
         let subject = Asker { path, elf };
         let program =
-            |linker: &Linker<'_>| closure::program(self.grounds(), edited, lent, subject, linker);
+            |linker: &Linker<'_>| closure::program(self.inputs(), edited, lent, subject, linker);
         let linker = self.linker(interpreter);
         linker.as_ref().map(program).unwrap_or_default()
     }
@@ -238,8 +238,7 @@ impl Resolver {
         opens: bool,
     ) -> Resolution {
         let subject = Asker { path, elf };
-        let library =
-            |linker: &Linker<'_>| closure::library(self.grounds(), subject, linker, opens);
+        let library = |linker: &Linker<'_>| closure::library(self.inputs(), subject, linker, opens);
         let linker = self.linker(interpreter);
         linker.as_ref().map(library).unwrap_or_default()
     }
@@ -249,10 +248,10 @@ impl Resolver {
         closure::serves_opened(&self.settings, elf, interpreter)
     }
 
-    fn grounds(&self) -> Grounds<'_> {
-        Grounds {
+    fn inputs(&self) -> Inputs<'_> {
+        Inputs {
             settings: &self.settings,
-            shelf: &self.shelf,
+            probe_cache: &self.probe_cache,
         }
     }
 
@@ -262,18 +261,18 @@ impl Resolver {
             true => &self.here,
             false => &self.elsewhere,
         };
-        Linker::new(interpreter, &self.shelf, surroundings)
+        Linker::new(interpreter, &self.probe_cache, surroundings)
     }
 
     /// `path` without symbolic links, or as it is if it leads to nothing. Looked up once for each path.
     pub fn real(&self, path: &Path) -> PathBuf {
-        self.shelf.real(path)
+        self.probe_cache.real(path)
     }
 
     /// Whether the library at `path` looks for its own needs relative to where it is opened, so that a link to it in another
     /// directory would lead it astray.
     pub fn depends_on_its_place(&self, path: &Path) -> bool {
-        let Probe::Library(library) = self.shelf.probe(path) else {
+        let Probe::Library(library) = self.probe_cache.probe(path) else {
             return false;
         };
         let search = library.dynamic.as_ref().and_then(|own| own.search_path());
@@ -291,8 +290,8 @@ impl Resolver {
     ) {
         for missing in missing {
             let found = directories.iter().find(|(_, real)| {
-                matches!(self.shelf.probe(&real.join(&missing.soname)), Probe::Library(library)
-                    if misfit(elf, interpreter.libc, &library).is_none())
+                matches!(self.probe_cache.probe(&real.join(&missing.soname)), Probe::Library(library)
+                    if incompatibility(elf, interpreter.libc, &library).is_none())
             });
             if let Some((shown, _)) = found {
                 missing.hints.push(format!(

@@ -4,9 +4,9 @@ use super::search_path::{self, OwnEntry, compose, own_entries};
 use super::{Missing, Resolution, Settings, Unopened, freeze};
 use elf_file::Priority;
 use globset::GlobSet;
-use ldso::Shelf;
+use ldso::ProbeCache;
 use ldso::{Asker, Cause, Request, Walk};
-use ldso::{Found, Near, Rule, SearchPath, Step, Told};
+use ldso::{Found, NearMiss, Rule, SearchList, SearchPath, Step};
 use ldso::{Linker, libc_opens};
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -17,17 +17,17 @@ use std::sync::Arc;
 
 /// What every walk goes by.
 #[derive(Clone, Copy)]
-pub(super) struct Grounds<'a> {
+pub(super) struct Inputs<'a> {
     /// What the user asked for.
     pub settings: &'a Settings,
     /// What was looked at already.
-    pub shelf: &'a Shelf,
+    pub probe_cache: &'a ProbeCache,
 }
 
 /// A file that is to find what it needs.
 pub(super) struct Plan<'a> {
     pub(super) settings: &'a Settings,
-    pub(super) shelf: &'a Shelf,
+    pub(super) probe_cache: &'a ProbeCache,
     pub(super) linker: &'a Linker<'a>,
     pub(super) subject: Asker<'a>,
     /// The entries of its search path.
@@ -35,7 +35,7 @@ pub(super) struct Plan<'a> {
     /// Those that stay.
     pub(super) kept: Vec<OwnEntry>,
     /// What [`Rule::Offered`] counts. Behind them it counts where the dynamic linker is, and what it searches by itself.
-    pub(super) offered: Arc<Told>,
+    pub(super) offered: Arc<SearchList>,
     /// The first of them that nobody named.
     pub(super) further: usize,
     pub(super) used: BTreeSet<usize>,
@@ -46,7 +46,10 @@ pub(super) struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     pub(super) fn new(
-        Grounds { settings, shelf }: Grounds<'a>,
+        Inputs {
+            settings,
+            probe_cache,
+        }: Inputs<'a>,
         subject: Asker<'a>,
         linker: &'a Linker<'a>,
         always: &[PathBuf],
@@ -67,7 +70,7 @@ impl<'a> Plan<'a> {
         });
         Self {
             settings,
-            shelf,
+            probe_cache,
             linker,
             subject,
             kept: own.iter().filter(|one| one.is_kept()).cloned().collect(),
@@ -93,7 +96,7 @@ impl<'a> Plan<'a> {
 
     /// Where the dynamic linker is and, for a file that forbids its default directories, these: all of them may be put on a
     /// search path. To know takes reading the dynamic linker.
-    pub(super) fn beside(&self, asker: Asker<'_>) -> Arc<Told> {
+    pub(super) fn beside(&self, asker: Asker<'_>) -> Arc<SearchList> {
         let built_in = self.linker.interpreter.built_in();
         let has_defaults = self.linker.has_defaults(asker.elf);
         let default = built_in.default.iter().filter(|_| !has_defaults);
@@ -121,9 +124,9 @@ impl<'a> Plan<'a> {
         &self,
         name: &OsStr,
         asker: Asker<'_>,
-        told: &Told,
-    ) -> Result<Found, Arc<[Near]>> {
-        let found = self.linker.find(name, asker, &[told, &self.offered]);
+        search_list: &SearchList,
+    ) -> Result<Found, Arc<[NearMiss]>> {
+        let found = self.linker.find(name, asker, &[search_list, &self.offered]);
         // What is beside the dynamic linker fits it better than what it looks for by itself: only where nothing else has the
         // library.
         if found.as_ref().is_ok_and(|found| !is_of_system(found)) || name.as_bytes().contains(&b'/')
@@ -135,7 +138,7 @@ impl<'a> Plan<'a> {
             true => found,
             false => self
                 .linker
-                .find(name, asker, &[told, &self.offered, &beside]),
+                .find(name, asker, &[search_list, &self.offered, &beside]),
         }
     }
 
@@ -149,7 +152,7 @@ impl<'a> Plan<'a> {
             .push((name.to_owned(), found.path.clone()));
     }
 
-    pub(super) fn miss(&mut self, request: &Request<'_>, nears: &[Near]) {
+    pub(super) fn miss(&mut self, request: &Request<'_>, nears: &[NearMiss]) {
         if request.may_be_missing {
             return;
         }
@@ -167,8 +170,8 @@ impl<'a> Plan<'a> {
         if may_be {
             return self.result.ignored.push(soname);
         }
-        let mut hints: Vec<String> = nears.iter().map(Near::to_string).collect();
-        for path in self.shelf.with_soname(&soname) {
+        let mut hints: Vec<String> = nears.iter().map(NearMiss::to_string).collect();
+        for path in self.probe_cache.with_soname(&soname) {
             hints.push(format!(
                 "{} has this DT_SONAME, but ld.so goes by file names: link it as {}",
                 path.display(),
@@ -200,19 +203,19 @@ impl<'a> Plan<'a> {
         {
             return;
         }
-        let told = walk.told(by);
+        let search_list = walk.search_list(by);
         let is_served = by.is_none() || walk.inherits(by);
         for opened in &asker.elf.opened {
             let names = || opened.soname.iter().map(OsStr::new);
             let is_there = |name: &OsStr| {
-                walk.is_known(name) || self.linker.find(name, asker, &[&told]).is_ok()
+                walk.is_known(name) || self.linker.find(name, asker, &[&search_list]).is_ok()
             };
             let Some(first) = names().next().filter(|_| !names().any(is_there)) else {
                 continue;
             };
             let is_wanted = is_served && opened.priority != Priority::Suggested;
             let found = is_wanted.then(|| {
-                names().find_map(|name| Some((name, self.offer(name, asker, &told).ok()?)))
+                names().find_map(|name| Some((name, self.offer(name, asker, &search_list).ok()?)))
             });
             if let Some((name, found)) = found.flatten() {
                 self.take(name, &found);
@@ -221,7 +224,7 @@ impl<'a> Plan<'a> {
                     name: first,
                     by,
                     asker,
-                    told: &told,
+                    search_list: &search_list,
                     cause: Cause::Needed,
                     may_be_missing: false,
                 };
@@ -280,7 +283,7 @@ impl<'a> Plan<'a> {
             .filter(|index| !chosen.contains(index))
             .filter(|&index| {
                 let directory = &self.offered[index].directory;
-                self.shelf.has_libraries(directory, linker, libc)
+                self.probe_cache.has_libraries(directory, linker, libc)
             })
             .collect();
         let entry = |&index: &usize| {
@@ -293,7 +296,9 @@ impl<'a> Plan<'a> {
             Some(entry(directory.clone()))
         };
         let compose = |entries: &mut dyn Iterator<Item = search_path::Entry>| {
-            compose(&self.kept, entries, |directory| self.shelf.real(directory))
+            compose(&self.kept, entries, |directory| {
+                self.probe_cache.real(directory)
+            })
         };
         let essential = compose(&mut chosen.iter().filter_map(entry));
         let search = compose(&mut chosen.iter().chain(&spare).filter_map(entry));

@@ -37,7 +37,7 @@ fn caller<'w>(
     let others = libraries.filter(|(path, _)| path.parent() != directory);
     let program = (walk.subject.path, walk.subject.elf);
     iter::once(program).chain(others).find_map(|(path, elf)| {
-        let imports = plan.shelf.imports(path, elf);
+        let imports = plan.probe_cache.imports(path, elf);
         let function = imports.iter().find(|function| is_it(function))?;
         Some(Caller {
             libc,
@@ -60,11 +60,14 @@ pub(super) fn unwinder(plan: &Plan<'_>, walk: &Walk<'_>) -> Option<Result<Added,
         path: &libc.path,
         elf: &libc.elf,
     };
-    let told = walk.told(Some(caller.libc));
-    if walk.linker.find(name, asker, &[&told]).is_ok() {
+    let search_list = walk.search_list(Some(caller.libc));
+    if walk.linker.find(name, asker, &[&search_list]).is_ok() {
         return None;
     }
-    if plan.offer(name, walk.subject, &walk.told(None)).is_ok() {
+    if plan
+        .offer(name, walk.subject, &walk.search_list(None))
+        .is_ok()
+    {
         return Some(Ok(Added {
             soname: name.to_owned(),
             needed_by: Some(libc.path.clone()),
@@ -84,15 +87,15 @@ pub(super) fn modules(plan: &Plan<'_>, walk: &Walk<'_>) -> Option<String> {
     }
     let caller = caller(plan, walk, |function| function == ICONV)?;
     let libc = &walk.nodes[caller.libc].found;
-    let directory = plan.shelf.gconv_directory(&libc.path)?;
-    if plan.shelf.is_directory(&directory) {
+    let directory = plan.probe_cache.gconv_directory(&libc.path)?;
+    if plan.probe_cache.is_directory(&directory) {
         return None;
     }
     let offered = plan.offered.iter().map(|step| step.directory.as_path());
     let mut near = libc.path.parent().into_iter().chain(offered);
     let there = near.find_map(|one| {
         let modules = one.join("gconv");
-        plan.shelf.is_directory(&modules).then_some(modules)
+        plan.probe_cache.is_directory(&modules).then_some(modules)
     });
     let there = match there {
         Some(modules) => modules.display().to_string(),

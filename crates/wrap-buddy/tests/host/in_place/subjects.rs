@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use elf_file::{Elf, Source};
-use wrap_buddy::plan::edits::{Changes, Ground, Visibility, Wanted};
+use wrap_buddy::plan::edits::{Changes, PatchSpace, Visibility, Wanted};
 
 use crate::fixture::*;
 
@@ -241,21 +241,22 @@ impl Original {
     }
 
     /// What to say of its ground.
-    pub fn on_ground<T>(&self, look: impl FnOnce(&Ground<'_>) -> T) -> Result<T, String> {
+    pub fn on_patch_space<T>(&self, look: impl FnOnce(&PatchSpace<'_>) -> T) -> Result<T, String> {
         let arch = self.elf.target().arch().unwrap();
-        let ground = Ground::new(&self.elf, arch, &mut self.source());
-        ground
-            .map(|ground| look(&ground))
+        let patch_space = PatchSpace::new(&self.elf, arch, &mut self.source());
+        patch_space
+            .map(|patch_space| look(&patch_space))
             .map_err(|error| format!("{error:#}"))
     }
 
     /// Bytes of the largest string that has a place, its NUL included.
     pub fn largest(&self, allowed: Visibility) -> usize {
-        self.on_ground(|ground| ground.largest(allowed)).unwrap() as usize
+        self.on_patch_space(|patch_space| patch_space.largest(allowed))
+            .unwrap() as usize
     }
 
     pub fn edit(&self, wanted: &Wanted<'_>, allowed: Visibility) -> Result<Edited, String> {
-        let changes = self.on_ground(|ground| ground.changes(wanted, allowed))??;
+        let changes = self.on_patch_space(|patch_space| patch_space.changes(wanted, allowed))??;
         let mut bytes = self.bytes.clone();
         let mut source = self.source();
         for change in &changes.list {

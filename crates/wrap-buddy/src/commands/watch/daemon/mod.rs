@@ -25,8 +25,8 @@ use crate::commands::wrap::wrap_candidates;
 use crate::plan::options::WrapOptions;
 use crate::plan::outcome::{FileReport, Report};
 use crate::plan::search::Given;
-use crate::report::Teller;
-use crate::system::signals::{Signals, Wish};
+use crate::report::Reporter;
+use crate::system::signals::{SignalAction, Signals};
 
 /// How often directories are looked through that the kernel does not tell of, unless the user says otherwise.
 const USUAL_INTERVAL: Duration = Duration::from_secs(5);
@@ -68,8 +68,8 @@ impl<'a> Daemon<'a> {
         missing_stages: &'a [(&'a str, &'a str)],
     ) -> Result<Self> {
         let cli = &options.wrap;
-        let (given, teller) = (Given::default(), Teller::default());
-        wrap_candidates(cli, stages, missing_stages, &[], given, &teller, None)?;
+        let (given, reporter) = (Given::default(), Reporter::default());
+        wrap_candidates(cli, stages, missing_stages, &[], given, &reporter, None)?;
         for root in &mut roots {
             root.polled = options.poll.is_some() || root.needs_polling();
         }
@@ -122,11 +122,11 @@ impl<'a> Daemon<'a> {
             }
             let mounts_changed = self.wait(&signals, first)?;
             match signals.take() {
-                Some(Wish::Stop) => {
+                Some(SignalAction::Stop) => {
                     self.end("by a signal");
                     return Ok(true);
                 }
-                Some(Wish::Again) => {
+                Some(SignalAction::Again) => {
                     self.dealt.clear();
                     self.start(Instant::now());
                 }

@@ -15,7 +15,7 @@ use crate::commands::watch::writers::Writers;
 use crate::commands::wrap::wrap_candidates;
 use crate::plan::outcome::{FileReport, Status};
 use crate::plan::search::Given;
-use crate::report::Teller;
+use crate::report::Reporter;
 use crate::scan::Candidate;
 use crate::system::signals::Signals;
 
@@ -141,7 +141,7 @@ impl Daemon<'_> {
             self.missing_stages,
             &candidates,
             Given::new(&self.cli.paths, !self.cli.no_recurse),
-            &Teller::default(),
+            &Reporter::default(),
             Some(&stop),
         );
         drop(lock);

@@ -9,7 +9,7 @@ use crate::interpreter::Libc;
 
 /// Why a library does not do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Misfit {
+pub enum Incompatible {
     /// It is for another machine or class.
     Target(ElfTarget),
     /// It is for another operating system: EI_OSABI.
@@ -20,33 +20,33 @@ pub enum Misfit {
     Unusable(String),
 }
 
-impl fmt::Display for Misfit {
+impl fmt::Display for Incompatible {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Misfit::Target(target) => write!(f, "is for {target}"),
-            Misfit::OsAbi(abi) => write!(f, "is for the OS ABI {abi}"),
-            Misfit::Libc(libc) => write!(f, "is linked to {}", libc.name()),
-            Misfit::Unusable(why) => f.write_str(why),
+            Incompatible::Target(target) => write!(f, "is for {target}"),
+            Incompatible::OsAbi(abi) => write!(f, "is for the OS ABI {abi}"),
+            Incompatible::Libc(libc) => write!(f, "is linked to {}", libc.name()),
+            Incompatible::Unusable(why) => f.write_str(why),
         }
     }
 }
 
 /// Why the ld.so `linker` of `libc` would pass over `library`, or why it would be a mistake not to.
-pub fn misfit(linker: &Elf, libc: Libc, library: &Elf) -> Option<Misfit> {
+pub fn incompatibility(linker: &Elf, libc: Libc, library: &Elf) -> Option<Incompatible> {
     if library.target() != linker.target() {
-        return Some(Misfit::Target(library.target()));
+        return Some(Incompatible::Target(library.target()));
     }
     if library.os_abi != elf::ELFOSABI_SYSV && library.os_abi != elf::ELFOSABI_GNU {
-        return Some(Misfit::OsAbi(library.os_abi));
+        return Some(Incompatible::OsAbi(library.os_abi));
     }
     let needs = |is: fn(&str) -> bool| {
         let mut names = library.needed().iter();
         names.any(|name| name.to_str().is_some_and(is))
     };
     match libc {
-        Libc::Musl if needs(|name| name == "libc.so.6") => Some(Misfit::Libc(Libc::Glibc)),
+        Libc::Musl if needs(|name| name == "libc.so.6") => Some(Incompatible::Libc(Libc::Glibc)),
         Libc::Glibc if needs(|name| name == "libc.so" || name.starts_with("libc.musl-")) => {
-            Some(Misfit::Libc(Libc::Musl))
+            Some(Incompatible::Libc(Libc::Musl))
         }
         _ => None,
     }

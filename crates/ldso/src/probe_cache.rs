@@ -12,11 +12,11 @@ use object::elf;
 use crate::cache::Cache;
 use crate::conf;
 use crate::finds::{Finder, Finds};
+use crate::incompatibility::{Incompatible, incompatibility};
 use crate::index;
 use crate::interpreter::Libc;
 use crate::known::{Known, remembered};
 use crate::libc_opens;
-use crate::misfit::{Misfit, misfit};
 use crate::root::Root;
 use elf_file::bytes;
 use elf_file::{Elf, ElfTarget, Identity, Source, identify, imports, read_regular};
@@ -41,7 +41,7 @@ pub enum Probe {
 
 /// Remembers every probe.
 #[derive(Debug)]
-pub struct Shelf {
+pub struct ProbeCache {
     root: Root,
     probes: Known<Probe>,
     real: Known<PathBuf>,
@@ -59,8 +59,8 @@ pub struct Shelf {
     by_soname: OnceLock<HashMap<OsString, Vec<PathBuf>>>,
 }
 
-impl Shelf {
-    /// An empty shelf of what is in `root`; the `indexed` directories are where [`Shelf::with_soname`] looks.
+impl ProbeCache {
+    /// An empty cache for what is in `root`; the `indexed` directories are where [`ProbeCache::with_soname`] looks.
     pub fn new(root: Root, indexed: Vec<PathBuf>) -> Self {
         Self {
             root,
@@ -142,9 +142,9 @@ impl Shelf {
         let names = names.map(|entry| entry.file_name());
         let names = names.filter(|name| bytes::contain(name.as_bytes(), b".so"));
         let mut fits = names.filter_map(|name| match self.probe(&directory.join(name)) {
-            Probe::Library(library) => match misfit(linker, libc, &library) {
+            Probe::Library(library) => match incompatibility(linker, libc, &library) {
                 None => Some(Libc::of_library(&library)),
-                Some(Misfit::Libc(other)) => Some(Some(other)),
+                Some(Incompatible::Libc(other)) => Some(Some(other)),
                 Some(_) => None,
             },
             _ => None,
@@ -184,14 +184,14 @@ impl Shelf {
             let on_host = self.indexed.iter().map(|one| (one, self.root.on_host(one)));
             let mut index: HashMap<OsString, Vec<PathBuf>> = HashMap::new();
             for (inside, on_host) in on_host {
-                for card in index::directory(&on_host) {
-                    let Some(soname) = card.soname else {
+                for entry in index::directory(&on_host) {
+                    let Some(soname) = entry.soname else {
                         continue;
                     };
                     index
                         .entry(soname)
                         .or_default()
-                        .push(inside.join(card.name));
+                        .push(inside.join(entry.name));
                 }
             }
             index
