@@ -1,16 +1,15 @@
 //! The GNU property note, as far as it decides how the kernel protects code.
 
 use anyhow::Result;
-use object::elf;
+use object::LittleEndian;
+use object::elf::{self, FileHeader32, FileHeader64};
+use object::read::elf::{FileHeader, NoteIterator};
 
-use super::{Elf, Source};
+use super::{Elf, LE, Source};
 use sys::arch::BranchProtection;
 
 /// Bytes of a note read at most; what matters is in front.
 const MAX_NOTE: u64 = 4096;
-
-/// NT_GNU_PROPERTY_TYPE_0.
-const PROPERTY_NOTE: u32 = 5;
 
 /// Whether the program is marked as made for `wanted`.
 pub fn has_property(elf: &Elf, wanted: &BranchProtection, source: &mut Source) -> Result<bool> {
@@ -19,27 +18,26 @@ pub fn has_property(elf: &Elf, wanted: &BranchProtection, source: &mut Source) -
         return Ok(false);
     };
     let bytes = source.read(note.offset, note.file_len.min(MAX_NOTE))?;
-    Ok(in_note(&bytes, elf.class, wanted).unwrap_or(false))
+    let found = match elf.class {
+        elf::ELFCLASS64 => in_note::<FileHeader64<LittleEndian>>(&bytes, 8, wanted),
+        _ => in_note::<FileHeader32<LittleEndian>>(&bytes, 4, wanted),
+    };
+    Ok(found.unwrap_or(false))
 }
 
 /// Nothing where the note ends early: the kernel takes that for no property.
-fn in_note(note: &[u8], class: u8, wanted: &BranchProtection) -> Option<bool> {
-    let word = |bytes: &[u8], at: usize| {
-        let bytes = bytes.get(at..)?.first_chunk::<4>()?;
-        Some(u32::from_le_bytes(*bytes))
-    };
-    let is_property = word(note, 8)? == PROPERTY_NOTE && note.get(12..16)? == b"GNU\0";
-    let mut rest = note.get(16..)?.get(..word(note, 4)? as usize)?;
-    if word(note, 0)? != 4 || !is_property {
-        return Some(false);
-    }
-    let align = if class == 2 { 8 } else { 4 };
-    while !rest.is_empty() {
-        let len = word(rest, 4)? as usize;
-        if word(rest, 0)? == wanted.property {
-            return Some(word(rest, 8)? & wanted.bit != 0);
+fn in_note<H: FileHeader<Endian = LittleEndian>>(
+    note: &[u8],
+    align: H::Word,
+    wanted: &BranchProtection,
+) -> Option<bool> {
+    let mut notes = NoteIterator::<H>::new(LE, align, note).ok()?;
+    // The kernel looks at the first only (fs/binfmt_elf.c, parse_elf_properties).
+    let mut properties = notes.next().ok()??.gnu_properties(LE)?;
+    while let Some(property) = properties.next().ok()? {
+        if property.pr_type() == wanted.property {
+            return Some(property.data_u32(LE).ok()? & wanted.bit != 0);
         }
-        rest = rest.get(8 + len.checked_next_multiple_of(align)?..)?;
     }
     Some(false)
 }
@@ -53,6 +51,10 @@ mod tests {
         bit: 1,
         protection: 0x10,
     };
+
+    fn found(note: &[u8], wanted: &BranchProtection) -> Option<bool> {
+        in_note::<FileHeader64<LittleEndian>>(note, 8, wanted)
+    }
 
     fn note(properties: &[u32]) -> Vec<u8> {
         let words = [
@@ -68,20 +70,17 @@ mod tests {
     #[test]
     fn finds_the_property_among_others() {
         let bti = [1, 4, 0, 0, 0xc000_0000, 4, 3, 0];
-        assert_eq!(in_note(&note(&bti), 2, &BTI), Some(true));
-        assert_eq!(in_note(&note(&bti[..4]), 2, &BTI), Some(false));
-        assert_eq!(
-            in_note(&note(&[0xc000_0000, 4, 2, 0]), 2, &BTI),
-            Some(false)
-        );
+        assert_eq!(found(&note(&bti), &BTI), Some(true));
+        assert_eq!(found(&note(&bti[..4]), &BTI), Some(false));
+        assert_eq!(found(&note(&[0xc000_0000, 4, 2, 0]), &BTI), Some(false));
     }
 
     #[test]
     fn a_damaged_note_has_no_property() {
         let whole = note(&[0xc000_0000, 4, 1, 0]);
         for len in 0..whole.len() {
-            assert_eq!(in_note(&whole[..len], 2, &BTI), None, "{len}");
+            assert_eq!(found(&whole[..len], &BTI), None, "{len}");
         }
-        assert_eq!(in_note(&note(&[7, u32::MAX, 0, 0]), 2, &BTI), None);
+        assert_eq!(found(&note(&[7, u32::MAX, 0, 0]), &BTI), None);
     }
 }
