@@ -14,7 +14,7 @@ matrix!(systems:
     a_build_directory_that_another_user_makes_anew, a_sidecar_planted_next_to_a_copy, a_sidecar_of_another_user,
     a_sidecar_that_others_may_write, what_one_user_has_wrapped_another_starts, where_owners_have_no_id,
     a_start_by_a_child_of_a_set_id_program, a_build_directory_made_anew_with_a_loader, a_loader_planted_next_to_a_copy,
-    a_loader_that_others_own_or_may_write,
+    a_loader_that_others_own_or_may_write, a_program_renamed_with_its_sidecar,
 );
 
 const OWNER: u32 = 500;
@@ -178,9 +178,58 @@ fn where_owners_have_no_id(variant: Variant) {
         .install(&sample.root.path(&program), "/srv/copy");
     own(&sample, &copy, VICTIM);
     says(sample.root.command(&copy).user(VICTIM).output());
+    let untrusted = "can be written by somebody";
+    assert!(!is_said(&sample, &copy, VICTIM, untrusted));
+    let restore = sample.root.wrap_buddy().args(["restore", &copy]);
+    let restored = restore.user(VICTIM).output();
+    assert!(restored.stderr.contains(untrusted), "{restored}");
     own(&sample, &loader, OWNER);
     let start = sample.root.command(&copy).user(VICTIM);
     start.output().refuses(&[&sidecar]);
+    assert!(is_said(&sample, &copy, VICTIM, untrusted));
+}
+
+/// The stub names the sidecar by the name that it had.
+fn a_program_renamed_with_its_sidecar(variant: Variant) {
+    let sample = Sample::new(variant);
+    let root = &sample.root;
+    let (old, new) = (&sample.program, "/app/renamed");
+    let rename = |from: &str, to: &str| {
+        fs::rename(root.path(from), root.path(to)).expect("rename");
+    };
+    let missing = "is not there, and does not start";
+    let is_gone = || is_said(&sample, new, 0, missing);
+    rename(old, new);
+    says(root.command(new).output());
+    assert!(!is_gone());
+    rename(&sidecar_of(old), &sidecar_of(new));
+    root.command(new).output().refuses(&[&sidecar_of(old)]);
+    assert!(is_gone());
+    // Another directory is as good, with the old name.
+    rename(&sidecar_of(new), &sidecar_of(old));
+    let copy = root.install(&root.path(new), "/srv/renamed");
+    root.install(
+        &root.path(&sidecar_of(old)),
+        &format!("/srv/{}", &sidecar_of(old)[5..]),
+    );
+    says(root.command(&copy).output());
+    assert!(!is_said(&sample, &copy, 0, missing));
+    rename(&sidecar_of(old), &sidecar_of(new));
+    let again = root.wrap(new).libs([&sample.library_dir]);
+    again.run();
+    says(root.command(new).output());
+    assert!(!is_gone());
+}
+
+/// Whether both `status` and `check` say this of the program to `user`.
+#[track_caller]
+fn is_said(sample: &Sample, program: &str, user: u32, words: &str) -> bool {
+    let [by_status, by_check] = ["status", "check"].map(|command| {
+        let run = sample.root.wrap_buddy().args([command, program]);
+        run.user(user).output().stdout.contains(words)
+    });
+    assert_eq!(by_status, by_check, "status and check of {program}");
+    by_status
 }
 
 /// AT_SECURE, and not because of the program: natively its owner's file runs, and so does it wrapped.

@@ -19,7 +19,7 @@ use crate::report::{Page, styled};
 use crate::scan::Candidate;
 use crate::state::found_sidecar::FoundSidecar;
 use crate::state::loaders::read_image;
-use crate::state::prior::{self, Earlier, Progress, Sight, State, Way};
+use crate::state::prior::{self, Earlier, Progress, Sight, State, Way, refusal_of_untrusted};
 use crate::system::privilege::Privilege;
 use crate::system::sidecar_path::sidecar_name;
 use crate::system::trust::Ownership;
@@ -237,6 +237,15 @@ pub(crate) fn sidecar_gone_but(earlier: &Earlier, origin: &Path) -> String {
     )
 }
 
+/// What to do about a program whose sidecar is not where a start looks for it.
+pub(crate) fn sidecar_misplaced(earlier: &Earlier) -> Option<String> {
+    Some(format!(
+        "it looks for its sidecar at {}, which is not there, and does not start; {} is its sidecar: wrap it again",
+        earlier.not_found_at.as_ref()?.display(),
+        earlier.sidecar_path.display()
+    ))
+}
+
 /// What to do when libraries that are `needed` by their paths are not there any more.
 fn gone(needed: &[String], origin: &Path) -> Option<String> {
     let path = |name: &String| match name.strip_prefix("$ORIGIN/") {
@@ -322,6 +331,13 @@ fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
         status.needed = sidecar.needed_names().map(text).collect();
         status.self_contained = sidecar.is_self_contained();
         let home = path.parent().unwrap_or(Path::new("/"));
+        status.advice = status.advice.or_else(|| sidecar_misplaced(earlier));
+        status.advice = status.advice.or_else(|| {
+            let passed_over = earlier.untrusted.as_ref();
+            passed_over
+                .filter(|path| **path != earlier.sidecar_path)
+                .map(|path| refusal_of_untrusted(path))
+        });
         let file = File::open(path)
             .ok()
             .filter(|_| state == Condition::Wrapped);

@@ -24,6 +24,7 @@ use crate::state::legacy;
 use crate::state::limits::check_loader_takes;
 use crate::state::past_edit::PastEdit;
 use crate::state::settings::Settings;
+use crate::system::privilege::Privilege;
 use crate::system::sidecar_path::{
     interim_of, interim_sidecar_name, is_interim, program_of, sidecar_name,
 };
@@ -85,7 +86,8 @@ impl State {
                 "was made out of a wrapped program, and has something else where that had its PT_INTERP: it starts with the sidecar {}, and can be neither wrapped nor restored",
                 earlier.sidecar_path.display()
             ),
-            State::Original | State::Known(_) => return None,
+            State::Original => return None,
+            State::Known(earlier) => refusal_of_untrusted(earlier.untrusted.as_ref()?),
             State::Changed(sidecar) => format!(
                 "was changed since it was wrapped (strip, an update?), and its sidecar {} does not describe it any more: get the program again from where it came",
                 sidecar.display()
@@ -94,16 +96,21 @@ impl State {
                 "is wrapped, but its sidecar {} is gone, or is another program's: put it back, or get the program again from where it came",
                 sidecar.display()
             ),
-            State::Untrusted(sidecar) => format!(
-                "its sidecar {} can be written by somebody who cannot write the file: remove it if it is not yours, else give it the file's owner and mode",
-                sidecar.display()
-            ),
+            State::Untrusted(sidecar) => refusal_of_untrusted(sidecar),
             State::Unknown { sidecar, reason } => format!(
                 "this wrap-buddy does not know its sidecar {}: it {reason}. It may be the only copy of the program's first instructions, so nothing is touched: restore the program with the tool that wrapped it, or put an intact sidecar back; if the file is an original, move the sidecar away",
                 sidecar.display()
             ),
         })
     }
+}
+
+/// Why nothing is written by the sidecar at this path, and what you can do.
+pub fn refusal_of_untrusted(sidecar: &Path) -> String {
+    format!(
+        "its sidecar {} can be written by somebody who cannot write the file: remove it if it is not yours, else give it the file's owner and mode",
+        sidecar.display()
+    )
 }
 
 /// How ld.so is told.
@@ -145,6 +152,11 @@ pub struct Earlier {
     pub derived: bool,
     /// Of such a file: the program header that was the PT_INTERP is used for something else.
     pub without_interp: bool,
+    /// A sidecar that no command writes by or replaces, because others can write to it, although the program starts: the loader
+    /// trusts it for the loader's owner, or uses another one.
+    pub untrusted: Option<PathBuf>,
+    /// Where a start looks for the sidecar, if that is not where it was found: the program does not start.
+    pub not_found_at: Option<PathBuf>,
     /// The program that this one is a copy of, where the sidecar is gone and that program still has the original bytes.
     pub bytes_of: Option<PathBuf>,
     /// What ld.so is told.
@@ -312,7 +324,18 @@ fn state_by_sidecar(
     let found = match FoundSidecar::beside(&beside, elf.class) {
         FoundSidecar::Nothing => None,
         FoundSidecar::Readable(found) if !is_no_weaker(found.ownership, source) => {
-            return State::Untrusted(beside);
+            // A start may pass it over, or trust it for the loader's owner.
+            let state = state_with(None, beside.clone(), elf, source, stages, false);
+            return match state {
+                State::Known(earlier) if earlier.is_done() => State::Known(Box::new(Earlier {
+                    untrusted: Some(beside),
+                    ..*earlier
+                })),
+                _ => {
+                    source.uncover();
+                    State::Untrusted(beside)
+                }
+            };
         }
         FoundSidecar::Readable(found) => Some(found),
         FoundSidecar::Unknown(reason) => {
@@ -454,6 +477,8 @@ fn by_first_tool(
         rewritten: false,
         derived: false,
         without_interp: false,
+        untrusted: None,
+        not_found_at: None,
         bytes_of: None,
         settings: Settings::of_legacy(legacy),
         sidecar_path: beside,
@@ -484,26 +509,33 @@ pub struct Stub {
     trailer_len: u64,
 }
 
-/// A program without PT_INTERP that has this stub, with its code at `code`.
+/// A program without PT_INTERP that has this stub, with its code at `code`. Its sidecar is looked for as by a start (loader/src/locate.rs,
+/// loader/src/trust.rs), then under the file's own name.
 fn wrapped(code: &Range<u64>, stub: &Stub, beside: &Path, elf: &Elf, source: &mut Source) -> State {
     let directory = beside.parent().unwrap_or(Path::new("/"));
-    // As the loader looks for it, then under the file's own name: a path that is absolute replaces the directory.
     let in_directory = directory.join(stub.sidecar.file_name().unwrap_or_default());
+    // A path that is absolute replaces the directory.
     let named = directory.join(&stub.sidecar);
-    let places = match stub.loader {
-        None if !is_interim(&in_directory) => [beside, &named, &in_directory],
-        _ => [&in_directory, &named, beside],
+    let is_secure = Privilege::of(source.file(), source.metadata()).is_some();
+    // How many of them a start looks at. That of a self-contained stub is `status::own_loader_problem`'s to judge.
+    let (places, by_start) = match &stub.loader {
+        None if !is_interim(&in_directory) => ([beside, &named, &in_directory], 3),
+        None => ([&*in_directory, &named, beside], 3),
+        Some(_) if is_secure => ([&*named, &in_directory, beside], 1),
+        Some(_) => ([&*in_directory, &named, beside], 2),
     };
-    let found = places
-        .into_iter()
-        .find_map(|place| match FoundSidecar::at(place, elf.class) {
-            FoundSidecar::Readable(found) if has_id(&found.bytes, stub.id) => Some((place, found)),
-            _ => None,
-        });
-    let Some((place, found)) = found else {
-        return State::Orphan(named);
+    let has_own = |place: &Path| match FoundSidecar::at(place, elf.class) {
+        FoundSidecar::Readable(found) if has_id(&found.bytes, stub.id) => Some(found),
+        _ => None,
     };
-    if !is_no_weaker(found.ownership, source) {
+    let mut found = places.into_iter();
+    let Some((place, found)) = found.find_map(|place| Some((place, has_own(place)?))) else {
+        return State::Orphan(named.clone());
+    };
+    let not_found_at = (!places[..by_start].contains(&place)).then(|| places[0].to_owned());
+    let trusted = is_no_weaker(found.ownership, source);
+    if !trusted && (is_secure || !is_no_weaker_for_loader(found.ownership, stub, directory, source))
+    {
         return State::Untrusted(place.to_owned());
     }
     let bytes = found.bytes;
@@ -513,10 +545,27 @@ fn wrapped(code: &Range<u64>, stub: &Stub, beside: &Path, elf: &Elf, source: &mu
     match known {
         Some(earlier) => State::Known(Box::new(Earlier {
             sidecar_modified: found.modified,
+            untrusted: (!trusted).then(|| place.to_owned()),
+            not_found_at,
             ..earlier
         })),
         None => State::Changed(place.to_owned()),
     }
+}
+
+/// Whether a start trusts the sidecar because of who owns the loader that runs by then.
+fn is_no_weaker_for_loader(
+    sidecar: Ownership,
+    stub: &Stub,
+    directory: &Path,
+    source: &Source,
+) -> bool {
+    let loader = stub.loader.as_ref().map(|loader| directory.join(loader));
+    let loader = loader.and_then(|loader| loader.metadata().ok());
+    loader.is_some_and(|loader| {
+        let program = Ownership::from(source.metadata());
+        sidecar.is_no_weaker_than(program.with_owner_of(&loader))
+    })
 }
 
 /// Lays the original bytes of a wrapped program over it, if the sidecar at `place`, which is `bytes`, is this program's.
@@ -633,6 +682,8 @@ fn by_stub(
         rewritten: false,
         derived: false,
         without_interp: false,
+        untrusted: None,
+        not_found_at: None,
         bytes_of: None,
         settings: Settings::of_sidecar(sidecar, loader.as_deref()),
         sidecar_path: place.to_owned(),
@@ -671,7 +722,8 @@ fn from_origin(
     }
     let raw = Elf::read(&mut origin).ok()?;
     match state_by_sidecar(&path, &raw, &mut origin, stages, false) {
-        State::Original | State::Known(_) => {}
+        State::Original => {}
+        State::Known(earlier) if earlier.untrusted.is_none() => {}
         _ => return None,
     }
     let original_elf = Elf::read(&mut origin).ok()?;
@@ -692,6 +744,8 @@ fn from_origin(
         rewritten: false,
         derived: false,
         without_interp: false,
+        untrusted: None,
+        not_found_at: None,
         bytes_of: Some(path),
         settings: Settings::default(),
         sidecar_path: gone.to_owned(),
@@ -780,6 +834,8 @@ fn in_place(place: &Path, elf: &Elf, source: &mut Source, bytes: &[u8]) -> Optio
         rewritten,
         derived: false,
         without_interp: false,
+        untrusted: None,
+        not_found_at: None,
         bytes_of: None,
         settings,
         sidecar_path: place.to_owned(),

@@ -60,6 +60,14 @@ impl Ownership {
         self.0.is_believed_by_stub(program.0, geteuid().as_raw())
     }
 
+    /// The same, with the user who owns another file.
+    pub fn with_owner_of(self, other: &Metadata) -> Self {
+        Self(sidecar::Ownership {
+            user: other.uid(),
+            ..self.0
+        })
+    }
+
     /// Whether nobody but root can give names in this directory.
     pub fn is_roots_alone(self) -> bool {
         self.others(0).is_none()

@@ -9,7 +9,7 @@ use stages::Stage;
 
 use super::State;
 use super::diagnosis::{Diagnosis, Note, Problem};
-use crate::commands::status::{loader_flag, refused_loader, sidecar_gone_but};
+use crate::commands::status::{loader_flag, refused_loader, sidecar_gone_but, sidecar_misplaced};
 use crate::state::limits;
 use crate::state::preloader;
 use crate::state::prior::{self, Earlier, Progress, Way};
@@ -127,6 +127,10 @@ impl Subject {
             self.problems
                 .push(Problem::new(Diagnosis::SidecarGone, text));
             return Ok(());
+        }
+        if let Some(text) = sidecar_misplaced(earlier) {
+            self.problems
+                .push(Problem::new(Diagnosis::SidecarGone, text));
         }
         if !earlier.is_beside {
             let text = format!("it uses the sidecar {}", earlier.sidecar_path.display());
