@@ -82,6 +82,31 @@ fn a_copy_by_patchelf(variant: Variant) {
     let check = root.wrap_buddy().args(["check", COPY]).output();
     let says = "was changed since it was wrapped";
     assert!(check.stdout.contains(says), "{check}");
+    // Named, it is an error; met in a directory, it is counted with the reason.
+    let wrap = |path: &str| root.wrap(path).libs([&libs]).command().output();
+    let next = "get the program again from where it came";
+    let named = wrap(COPY).exits_with(1);
+    let line = format!("error: {COPY}: {says}");
+    assert!(
+        named
+            .stderr
+            .lines()
+            .any(|one| one.starts_with(&line) && one.ends_with(next)),
+        "{named}"
+    );
+    let met = wrap("/app").success();
+    assert!(
+        met.stdout.contains(&format!("{COPY}: skipped: {says}")),
+        "{met}"
+    );
+    for path in [COPY, "/app"] {
+        let restored = root
+            .wrap_buddy()
+            .args(["restore", path, "--dry-run"])
+            .output()
+            .exits_with(1);
+        assert!(restored.stderr.contains(&line), "{restored}");
+    }
 }
 
 /// Runs patchelf 0.17 with these words on a file.

@@ -142,8 +142,13 @@ fn elf<'a>(
     let elf = Elf::read(&mut source).map_err(malformed)?;
     let state = prior::state(path, &elf, &mut source, means.stages);
     let earlier = match (state.refusal(), state) {
-        // It starts as it is, as far as can be told.
-        (Some(reason), State::Changed(_) | State::Known(_)) => return Err(Left::Skipped(reason)),
+        // It starts as it is.
+        (Some(reason), State::Known(earlier)) if earlier.without_interp => {
+            return Err(Left::Skipped(reason));
+        }
+        (Some(reason), State::Changed(_)) if !candidate.named => {
+            return Err(Left::Skipped(reason));
+        }
         (Some(reason), _) => return Err(Left::Failed(reason)),
         (None, State::Known(earlier)) => Some(earlier),
         (None, _) => None,
