@@ -32,10 +32,10 @@ pub fn disassemble(arch: &Arch, address: u64, code: &[u8], len: usize) -> Vec<In
     }
 }
 
-/// The path that a relocatable stub has behind its instructions.
+/// The path that every stub except the plainest has after its instructions.
 const SELF: &[u8] = b"/proc/self/exe\0";
 
-/// A stub: instructions, and behind those of a relocatable one a path, shown as the text it is.
+/// A stub: instructions, and after them a path if it has one, shown as the text it is.
 pub fn disassemble_stub(arch: &Arch, address: u64, code: &[u8]) -> Vec<Instruction> {
     let path = code.windows(SELF.len()).position(|bytes| bytes == SELF);
     let end = path.unwrap_or(code.len());
