@@ -95,9 +95,9 @@ fn no_file_is_in_a_circle() {
         let modules = modules(&root().join(directory));
         assert!(!modules.is_empty(), "{directory} was not found");
         for module in modules.keys() {
-            if let Some(way) = way_back(&modules, module) {
-                let way: Vec<String> = way.iter().map(|module| module.join("::")).collect();
-                panic!("{directory}: a circle: {}", way.join(" → "));
+            if let Some(method) = way_back(&modules, module) {
+                let method: Vec<String> = method.iter().map(|module| module.join("::")).collect();
+                panic!("{directory}: a circle: {}", method.join(" → "));
             }
         }
     }

@@ -23,7 +23,7 @@ pub use payload::Payload;
 pub use property::has_property;
 pub use sections::{Section, is_called, sections};
 pub use source::{Source, io_reason, open_regular, read_regular};
-pub use space::{PAGE, Room, relocates, rooms, zeros_behind};
+pub use space::{PAGE, Padding, paddings, relocates, zeros_behind};
 pub use versions::Required;
 
 use std::ffi::OsString;

@@ -52,7 +52,7 @@ pub fn zeros_behind(elf: &Elf, segment: &Segment, source: &mut Source) -> Result
 
 /// Unused bytes of a file that are mapped with it, and only for reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
+pub struct Padding {
     /// Offset in the file.
     pub offset: u64,
     /// Virtual address in the file.
@@ -69,27 +69,27 @@ pub struct Room {
 ///
 /// # Errors
 /// When section headers or relocations, which say what the bytes belong to, make no sense.
-pub fn rooms(elf: &Elf, source: &mut Source) -> Result<Vec<Room>> {
+pub fn paddings(elf: &Elf, source: &mut Source) -> Result<Vec<Padding>> {
     let text_relocations = elf
         .dynamic
         .as_ref()
         .is_some_and(|dynamic| dynamic.text_relocations);
-    let mut rooms = Vec::new();
+    let mut paddings = Vec::new();
     for load in elf.loads() {
         if load.flags & (elf::PF_R | elf::PF_W) != elf::PF_R {
             continue;
         }
-        let room = Room {
+        let padding = Padding {
             offset: load.file_end(),
             address: load.address.saturating_add(load.file_len),
             len: zeros_behind(elf, load, source)?,
         };
-        let addresses = room.address..room.address.saturating_add(room.len);
-        if room.len > 0 && !(text_relocations && relocates(elf, &addresses, source)?) {
-            rooms.push(room);
+        let addresses = padding.address..padding.address.saturating_add(padding.len);
+        if padding.len > 0 && !(text_relocations && relocates(elf, &addresses, source)?) {
+            paddings.push(padding);
         }
     }
-    Ok(rooms)
+    Ok(paddings)
 }
 
 /// File ranges of the sections that have bytes in the file.

@@ -190,16 +190,16 @@ impl<'a> Linker<'a> {
         asker: Asker<'_>,
         search_list: &[&SearchList],
     ) -> Result<Found, Arc<[NearMiss]>> {
-        let mut nears = Vec::new();
+        let mut near_misses = Vec::new();
         if name.as_bytes().contains(&b'/') {
             // A path, not a name to be searched for; a relative one depends on where the program is started.
             let origin = asker.path.parent().unwrap_or(Path::new("/"));
             for path in expand(name.as_bytes(), origin, &self.tokens(name.as_bytes())) {
-                if let Verdict::Found(elf) = self.look(&path, &mut nears) {
+                if let Outcome::Found(elf) = self.try_path(&path, &mut near_misses) {
                     return Ok(found(path, elf, Rule::Path, None));
                 }
             }
-            return Err(nears.into());
+            return Err(near_misses.into());
         }
         let by_itself = std::iter::once_with(|| self.by_itself(name, asker));
         let search_list = search_list
@@ -214,14 +214,14 @@ impl<'a> Linker<'a> {
             if ended == Some(list) {
                 continue;
             }
-            match self.search(name, place, &mut nears) {
+            match self.search(name, place, &mut near_misses) {
                 Ok(None) => {}
                 Ok(Some(found)) => return Ok(found),
                 Err(Stop::List) => ended = Some(list),
                 Err(Stop::Search) => break,
             }
         }
-        Err(nears.into())
+        Err(near_misses.into())
     }
 
     /// What it searches by itself takes reading it.
@@ -310,18 +310,18 @@ impl<'a> Linker<'a> {
         &self,
         name: &OsStr,
         place: Place<'_>,
-        nears: &mut Vec<NearMiss>,
+        near_misses: &mut Vec<NearMiss>,
     ) -> Result<Option<Found>, Stop> {
         let (directory, rule) = match place {
             Place::Directory(directory, rule) => (directory, rule),
             Place::Cached(path) => {
-                return match self.look(&path, nears) {
-                    Verdict::Found(elf) => {
+                return match self.try_path(&path, near_misses) {
+                    Outcome::Found(elf) => {
                         let subdirectory = self.subdirectory_in(&path);
                         Ok(Some(found(path, elf, Rule::Cache, subdirectory)))
                     }
-                    Verdict::Pass => Ok(None),
-                    Verdict::Stop(stop) => Err(stop),
+                    Outcome::Pass => Ok(None),
+                    Outcome::Stop(stop) => Err(stop),
                 };
             }
         };
@@ -332,10 +332,10 @@ impl<'a> Linker<'a> {
             path.push(directory);
             path.extend(&subdirectory);
             path.push(name);
-            match self.look(&path, nears) {
-                Verdict::Found(elf) => return Ok(Some(found(path, elf, rule, subdirectory))),
-                Verdict::Pass => {}
-                Verdict::Stop(stop) => return Err(stop),
+            match self.try_path(&path, near_misses) {
+                Outcome::Found(elf) => return Ok(Some(found(path, elf, rule, subdirectory))),
+                Outcome::Pass => {}
+                Outcome::Stop(stop) => return Err(stop),
             }
         }
         Ok(None)
@@ -390,19 +390,19 @@ impl<'a> Linker<'a> {
     }
 
     /// What ld.so makes of the file at `path`.
-    fn look(&self, path: &Path, nears: &mut Vec<NearMiss>) -> Verdict {
+    fn try_path(&self, path: &Path, near_misses: &mut Vec<NearMiss>) -> Outcome {
         let is_musl = self.interpreter.libc == Libc::Musl;
         let is_plan = self.surroundings.is_plan;
         let own = &self.interpreter.elf;
         let (why, stops) = match self.probe_cache.probe(path) {
-            Probe::Absent => return Verdict::Pass,
+            Probe::Absent => return Outcome::Pass,
             // glibc passes over a directory that is none, and gives up the list for a file like this (elf/dl-load.c,
             // open_path); musl gives up (ldso/dynlink.c, path_open).
             Probe::Loop if !is_musl => {
                 let directory = path.parent().unwrap_or(Path::new("/"));
                 return match self.probe_cache.is_directory(directory) && !is_plan {
-                    true => Verdict::Stop(Stop::List),
-                    false => Verdict::Pass,
+                    true => Outcome::Stop(Stop::List),
+                    false => Outcome::Pass,
                 };
             }
             Probe::Loop => (
@@ -413,11 +413,11 @@ impl<'a> Linker<'a> {
             Probe::Unusable(why) => (Incompatible::Unusable(why), true),
             Probe::Library(library) => {
                 match incompatibility(own, self.interpreter.libc, &library) {
-                    None => return Verdict::Found(library),
-                    Some(Incompatible::Libc(_)) if !is_plan => return Verdict::Found(library),
+                    None => return Outcome::Found(library),
+                    Some(Incompatible::Libc(_)) if !is_plan => return Outcome::Found(library),
                     // musl only looks whether the headers make sense, which those of the same class do.
                     Some(_) if is_musl && !is_plan && library.class == own.class => {
-                        return Verdict::Found(library);
+                        return Outcome::Found(library);
                     }
                     Some(why) => {
                         let passes = matches!(why, Incompatible::Target(_)) && !is_musl;
@@ -426,13 +426,13 @@ impl<'a> Linker<'a> {
                 }
             }
         };
-        nears.push(NearMiss {
+        near_misses.push(NearMiss {
             path: path.to_owned(),
             why,
         });
         match stops && !is_plan {
-            true => Verdict::Stop(Stop::Search),
-            false => Verdict::Pass,
+            true => Outcome::Stop(Stop::Search),
+            false => Outcome::Pass,
         }
     }
 }
@@ -471,7 +471,7 @@ enum Stop {
     Search,
 }
 
-enum Verdict {
+enum Outcome {
     Found(Arc<Elf>),
     Pass,
     Stop(Stop),

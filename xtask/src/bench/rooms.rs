@@ -36,28 +36,28 @@ const TARGET_WITHOUT_ROOM: f64 = 7.0;
 
 /// What became of a library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Way {
+enum Method {
     /// The whole search path is in it, and other tools see it.
     Visible,
     /// The whole search path is in it, for ld.so alone.
     Hidden,
     /// A directory of links beside it stands in for the search path.
     Links,
-    NoRoom,
+    NoPadding,
     /// Planned neither, for another reason.
     Refused,
     /// It needs no search path, or is none of the tool's business.
     Skipped,
 }
 
-impl Way {
-    const ALL: [(Way, &str); 6] = [
-        (Way::Visible, "in place, visible"),
-        (Way::Hidden, "in place, hidden"),
-        (Way::Links, "directory of links"),
-        (Way::NoRoom, "no room"),
-        (Way::Refused, "refused"),
-        (Way::Skipped, "nothing to do"),
+impl Method {
+    const ALL: [(Method, &str); 6] = [
+        (Method::Visible, "in place, visible"),
+        (Method::Hidden, "in place, hidden"),
+        (Method::Links, "directory of links"),
+        (Method::NoPadding, "no room"),
+        (Method::Refused, "refused"),
+        (Method::Skipped, "nothing to do"),
     ];
 
     /// By what the tool says of the file.
@@ -69,7 +69,7 @@ impl Way {
             Some("would-edit") if !list("links").is_empty() => Self::Links,
             Some("would-edit") if list("notes").iter().any(is_hidden) => Self::Hidden,
             Some("would-edit") => Self::Visible,
-            _ if has(&file["reason"], "has no room for a search path") => Self::NoRoom,
+            _ if has(&file["reason"], "has no room for a search path") => Self::NoPadding,
             Some("failed") => Self::Refused,
             _ => Self::Skipped,
         }
@@ -132,28 +132,31 @@ fn looked_at(kit: &Kit, tool: &Path, paths: &[PathBuf]) -> Result<Vec<Value>> {
 }
 
 fn report(files: &[Value], misses: &mut Misses) {
-    let mut ways: BTreeMap<Way, Vec<&Value>> = BTreeMap::new();
+    let mut methods: BTreeMap<Method, Vec<&Value>> = BTreeMap::new();
     for file in files {
-        ways.entry(Way::of(file)).or_default().push(file);
+        methods.entry(Method::of(file)).or_default().push(file);
     }
-    let count = |way| ways.get(&way).map_or(0, Vec::len);
-    let need: usize =
-        Way::ALL.iter().map(|&(way, _)| count(way)).sum::<usize>() - count(Way::Skipped);
-    for (way, name) in Way::ALL {
-        let share = match way {
-            Way::Skipped => String::new(),
-            _ => format!("  {:5.1} %", percent(count(way), need)),
+    let count = |method| methods.get(&method).map_or(0, Vec::len);
+    let need: usize = Method::ALL
+        .iter()
+        .map(|&(method, _)| count(method))
+        .sum::<usize>()
+        - count(Method::Skipped);
+    for (method, name) in Method::ALL {
+        let share = match method {
+            Method::Skipped => String::new(),
+            _ => format!("  {:5.1} %", percent(count(method), need)),
         };
-        println!("  {name:<20} {:>5}{share}", count(way));
+        println!("  {name:<20} {:>5}{share}", count(method));
     }
-    for way in [Way::NoRoom, Way::Refused] {
-        for file in ways.get(&way).into_iter().flatten() {
+    for method in [Method::NoPadding, Method::Refused] {
+        for file in methods.get(&method).into_iter().flatten() {
             let text = |key: &str| file[key].as_str().unwrap_or_default();
             println!("  {} {}", text("path"), text("reason"));
         }
     }
     let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-    for file in ways.get(&Way::Skipped).into_iter().flatten() {
+    for file in methods.get(&Method::Skipped).into_iter().flatten() {
         let reason = file["reason"]
             .as_str()
             .unwrap_or("not a library to the tool");
@@ -162,7 +165,7 @@ fn report(files: &[Value], misses: &mut Misses) {
     for (reason, count) in reasons {
         println!("  left alone: {count:>5} {reason}");
     }
-    let without = count(Way::NoRoom) + count(Way::Refused);
+    let without = count(Method::NoPadding) + count(Method::Refused);
     println!("  of {need} that need a search path");
     misses.compare(
         "  have no room, even for links",
@@ -172,7 +175,7 @@ fn report(files: &[Value], misses: &mut Misses) {
     );
     misses.compare(
         "  have no room for the whole search path",
-        percent(without + count(Way::Links), need),
+        percent(without + count(Method::Links), need),
         TARGET_WITHOUT_ROOM,
         " %",
     );
@@ -191,31 +194,34 @@ mod tests {
     fn ways_are_told_from_each_other() {
         let hidden = "ld.so finds the search path all the same, but patchelf and readelf do not";
         let link = json!([{"path": "a", "target": "b"}]);
-        for (file, way) in [
-            (json!({"status": "would-edit", "links": []}), Way::Visible),
+        for (file, method) in [
+            (
+                json!({"status": "would-edit", "links": []}),
+                Method::Visible,
+            ),
             (
                 json!({"status": "would-edit", "notes": [hidden]}),
-                Way::Hidden,
+                Method::Hidden,
             ),
             (
                 json!({"status": "would-edit", "notes": [hidden], "links": link}),
-                Way::Links,
+                Method::Links,
             ),
             (
                 json!({"status": "failed", "reason": "has no room for a search path: …"}),
-                Way::NoRoom,
+                Method::NoPadding,
             ),
             (
                 json!({"status": "failed", "reason": "malformed ELF file"}),
-                Way::Refused,
+                Method::Refused,
             ),
             (
                 json!({"status": "skipped", "reason": "not an ELF file"}),
-                Way::Skipped,
+                Method::Skipped,
             ),
-            (json!({"status": "would-wrap"}), Way::Skipped),
+            (json!({"status": "would-wrap"}), Method::Skipped),
         ] {
-            assert_eq!(Way::of(&file), way, "{file}");
+            assert_eq!(Method::of(&file), method, "{file}");
         }
     }
 

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use super::launch::{launch, pin_to_one_cpu};
 use super::{Misses, median};
-use kit::{Kit, Way};
+use kit::{Kit, Method};
 use real::Needs;
 
 /// Options of `cargo xtask bench search`.
@@ -50,7 +50,7 @@ const DRAWN: [usize; 8] = [1, 4, 8, 16, 24, 32, 48, 64];
 
 /// One way to find libraries, and what a start took.
 struct Variant {
-    way: Way,
+    method: Method,
     path: PathBuf,
     micros: Vec<f64>,
 }
@@ -67,10 +67,10 @@ pub fn run(options: &Options) -> Result<()> {
         println!("\n{libraries} libraries in {libraries} directories");
         let variants = measure(&kit, (libraries, libraries), options.rounds)?;
         report(&variants);
-        let frozen = time(&variants, Way::Frozen)?;
-        let beside = time(&variants, Way::Patchelf)?;
+        let frozen = time(&variants, Method::Frozen)?;
+        let beside = time(&variants, Method::Patchelf)?;
         misses.compare("  frozen / patchelf'd", frozen / beside, target, "");
-        if let Ok(cached) = time(&variants, Way::Cache) {
+        if let Ok(cached) = time(&variants, Method::Cache) {
             let ratio = frozen / cached;
             misses.compare("  frozen / cached", ratio, TARGET_BESIDE_CACHE, "");
         }
@@ -114,17 +114,17 @@ fn of_system(kit: &Kit, program: &Path, count: u32) -> Result<f64> {
     );
     let home = tempfile::tempdir_in(kit.directory())?;
     let mut variants = Vec::new();
-    for way in [Way::Runpath, Way::Rpath, Way::Frozen] {
-        let place = home.path().join(format!("{way:?}"));
+    for method in [Method::Runpath, Method::Rpath, Method::Frozen] {
+        let place = home.path().join(format!("{method:?}"));
         variants.push(Variant {
-            way,
-            path: needs.laid_out(kit, program, way, &place)?,
+            method,
+            path: needs.laid_out(kit, program, method, &place)?,
             micros: Vec::new(),
         });
     }
     rounds(&mut variants, count, &[real::ARGUMENT])?;
     report(&variants);
-    Ok(time(&variants, Way::Frozen)? / time(&variants, Way::Runpath)?)
+    Ok(time(&variants, Method::Frozen)? / time(&variants, Method::Runpath)?)
 }
 
 /// Starts programs with so many libraries in so many directories, each way they can be found.
@@ -135,18 +135,18 @@ fn measure(
 ) -> Result<Vec<Variant>> {
     let program = kit.program(libraries, directories)?;
     let mut variants = Vec::new();
-    for way in Way::ALL {
-        let made = match way {
-            Way::Cache => cache::show(kit.directory(), &program).map(|()| program.path.clone()),
-            _ => kit.variant(&program, way),
+    for method in Method::ALL {
+        let made = match method {
+            Method::Cache => cache::show(kit.directory(), &program).map(|()| program.path.clone()),
+            _ => kit.variant(&program, method),
         };
         match made {
             Ok(path) => variants.push(Variant {
-                way,
+                method,
                 path,
                 micros: Vec::new(),
             }),
-            Err(error) if way == Way::Cache => println!("  not measured: {error:#}"),
+            Err(error) if method == Method::Cache => println!("  not measured: {error:#}"),
             Err(error) => return Err(error),
         }
     }
@@ -180,14 +180,14 @@ fn rounds(variants: &mut [Variant], count: u32, arguments: &[&str]) -> Result<()
 fn report(variants: &[Variant]) {
     for variant in variants {
         let time = median(variant.micros.clone());
-        println!("  {:<24} {time:>9.0} µs", variant.way.name());
+        println!("  {:<24} {time:>9.0} µs", variant.method.name());
     }
 }
 
-fn time(variants: &[Variant], way: Way) -> Result<f64> {
+fn time(variants: &[Variant], method: Method) -> Result<f64> {
     let mut variants = variants.iter();
-    let Some(variant) = variants.find(|variant| variant.way == way) else {
-        bail!("{} was not measured", way.name());
+    let Some(variant) = variants.find(|variant| variant.method == method) else {
+        bail!("{} was not measured", method.name());
     };
     Ok(median(variant.micros.clone()))
 }
@@ -217,7 +217,7 @@ fn draw(kit: &Kit, options: &Options, directory: &Path) -> Result<()> {
             report(&variants);
             for variant in &variants {
                 let point = (count, median(variant.micros.clone()) / 1e3);
-                let name = variant.way.name();
+                let name = variant.method.name();
                 match lines.iter_mut().find(|line| line.name == name) {
                     Some(line) => line.points.push(point),
                     None => lines.push(plot::Line {

@@ -47,9 +47,9 @@ pub enum Subcommand {
     /// Make files again what they were before they were wrapped or edited
     Restore(RestoreArgs),
     /// Say which files are wrapped or edited, and how
-    Status(LookArgs),
+    Status(PathArgs),
     /// Show what was done to a file: sidecar, edits, and the code at its entry point beside the stub
-    Show(LookArgs),
+    Show(PathArgs),
     /// Wrap what is in directories, and then whatever arrives there
     Watch(WatchArgs),
     /// Say which programs and libraries will find all they need, and what to do about the others
@@ -81,7 +81,7 @@ pub enum FilesArgs {
 pub struct CheckArgs {
     #[allow(missing_docs)]
     #[command(flatten)]
-    pub look: LookArgs,
+    pub path_options: PathArgs,
 
     /// Library directories to wrap with: says what that would solve
     #[arg(long, value_name = "PATH", num_args = 0.., value_parser = search_directory())]
@@ -102,7 +102,7 @@ pub struct CheckArgs {
 
 /// Files to look at.
 #[derive(Clone, Debug, Args)]
-pub struct LookArgs {
+pub struct PathArgs {
     /// Files, or directories, which are scanned recursively
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
@@ -125,7 +125,7 @@ pub struct LookArgs {
 pub struct RestoreArgs {
     #[allow(missing_docs)]
     #[command(flatten)]
-    pub look: LookArgs,
+    pub path_options: PathArgs,
 
     /// Say what would be done and write nothing
     #[arg(long, help_heading = None::<&'static str>)]

@@ -13,10 +13,10 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use crate::commands::check::CheckOptions;
 use crate::commands::generate::Files;
 use crate::commands::restore::RestoreOptions;
-use crate::commands::{Command, LookOptions};
+use crate::commands::{Command, PathOptions};
 use crate::plan::options::WrapOptions;
 use crate::report::Output;
-use args::{CheckArgs, CommandLine, FilesArgs, LookArgs, RestoreArgs, Subcommand};
+use args::{CheckArgs, CommandLine, FilesArgs, PathArgs, RestoreArgs, Subcommand};
 use wrap::{OutputArgs, WrapArgs};
 
 /// The command that `args` describe, the program's name first.
@@ -84,9 +84,9 @@ impl OutputArgs {
     }
 }
 
-impl LookArgs {
-    fn lower(self) -> LookOptions {
-        LookOptions {
+impl PathArgs {
+    fn lower(self) -> PathOptions {
+        PathOptions {
             paths: self.paths,
             no_recurse: self.no_recurse,
             jobs: self.jobs,
@@ -98,7 +98,7 @@ impl LookArgs {
 impl RestoreArgs {
     fn lower(self) -> RestoreOptions {
         RestoreOptions {
-            look: self.look.lower(),
+            path_options: self.path_options.lower(),
             dry_run: self.dry_run,
             replace: self.replace,
             trust_tree: self.trust_tree,
@@ -109,7 +109,7 @@ impl RestoreArgs {
 impl CheckArgs {
     fn lower(self) -> CheckOptions {
         CheckOptions {
-            look: self.look.lower(),
+            path_options: self.path_options.lower(),
             libs: self.libs,
             interpreter: self.interpreter,
             root: self.root,
@@ -172,8 +172,8 @@ mod tests {
         let Command::Restore(restore) = command else {
             panic!("{command:?}");
         };
-        assert_eq!(restore.look.paths, ["a", "b"].map(PathBuf::from));
-        assert!(restore.dry_run && restore.look.output.quiet);
+        assert_eq!(restore.path_options.paths, ["a", "b"].map(PathBuf::from));
+        assert!(restore.dry_run && restore.path_options.output.quiet);
         // A program may be called like a command.
         let cli = parse_wrapping("--paths restore status");
         assert_eq!(cli.paths, ["restore", "status"].map(PathBuf::from));

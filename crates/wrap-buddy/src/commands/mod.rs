@@ -25,9 +25,9 @@ pub enum Command {
     /// `wrap-buddy restore`.
     Restore(restore::RestoreOptions),
     /// `wrap-buddy status`.
-    Status(LookOptions),
+    Status(PathOptions),
     /// `wrap-buddy show`.
-    Show(LookOptions),
+    Show(PathOptions),
     /// `wrap-buddy watch`.
     Watch(Box<watch::WatchOptions>),
     /// `wrap-buddy check`.
@@ -41,10 +41,10 @@ impl Command {
     pub fn output(&self) -> Output {
         match self {
             Self::Wrap(options) => options.output,
-            Self::Restore(options) => options.look.output,
+            Self::Restore(options) => options.path_options.output,
             Self::Status(options) | Self::Show(options) => options.output,
             Self::Watch(options) => options.wrap.output,
-            Self::Check(options) => options.look.output,
+            Self::Check(options) => options.path_options.output,
             Self::Generate(_) => Output::default(),
         }
     }
@@ -52,7 +52,7 @@ impl Command {
 
 /// Which files to look at.
 #[derive(Clone, Debug, Default)]
-pub struct LookOptions {
+pub struct PathOptions {
     /// Files, and directories with them.
     pub paths: Vec<PathBuf>,
     /// Whether to leave the directories below those alone.
@@ -63,7 +63,7 @@ pub struct LookOptions {
     pub output: Output,
 }
 
-impl LookOptions {
+impl PathOptions {
     /// The files to look at, and what cannot be looked at.
     pub fn scan(&self) -> (Vec<Candidate>, Vec<Unreadable>) {
         let wanted = self.output.wanted();

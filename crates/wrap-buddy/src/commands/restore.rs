@@ -6,20 +6,20 @@ use anyhow::Result;
 use stages::Stage;
 
 use crate::apply::{self, Options, Stopped};
-use crate::commands::LookOptions;
+use crate::commands::PathOptions;
 use crate::commands::tree_lock::TreeLock;
 use crate::plan::outcome::{FileReport, Report, Status};
 use crate::plan::restore::{Restoration, restoration};
 use crate::report::Reporter;
 use crate::scan::Candidate;
-use crate::state::prior::{self, Sight};
+use crate::state::prior::{self, FileState};
 use crate::system::workers::{Stop, WorkerPool};
 
 /// Which files to restore, and how.
 #[derive(Clone, Debug, Default)]
 pub struct RestoreOptions {
     /// The files.
-    pub look: LookOptions,
+    pub path_options: PathOptions,
     /// Whether to write nothing.
     pub dry_run: bool,
     /// Whether to replace a file that is running by a restored copy.
@@ -49,8 +49,8 @@ pub fn restore_until(
     reporter: &Reporter,
     stop: &Stop<'_>,
 ) -> Result<Report> {
-    let look = &options.look;
-    let lock = || TreeLock::on(&look.paths, look.output.quiet, stop);
+    let path_options = &options.path_options;
+    let lock = || TreeLock::on(&path_options.paths, path_options.output.quiet, stop);
     let dry = options.dry_run;
     let Some(_lock) = (if dry { Some(None) } else { lock().map(Some) }) else {
         return Ok(Report {
@@ -58,11 +58,11 @@ pub fn restore_until(
             ..Report::default()
         });
     };
-    let (candidates, unreadable) = look.scan();
+    let (candidates, unreadable) = path_options.scan();
     if !options.dry_run {
         apply::expect(candidates.len());
     }
-    let pool = WorkerPool::new(candidates.len(), look.jobs)?;
+    let pool = WorkerPool::new(candidates.len(), path_options.jobs)?;
     reporter.expect(candidates.len());
     let decided = pool.map(&candidates, |candidate| {
         if stop() {
@@ -161,11 +161,11 @@ pub fn restore_until(
 fn decide(candidate: &Candidate, stages: &[Stage]) -> Option<(FileReport, Option<Restoration>)> {
     let shown = candidate.shown.clone();
     let failed = |reason: String| Some((FileReport::failed(candidate.shown.clone(), reason), None));
-    let (mut source, state) = match prior::look_at(candidate, stages) {
-        Sight::File(source, state) => (source, state),
+    let (mut source, state) = match prior::file_state(candidate, stages) {
+        FileState::File(source, state) => (source, state),
         _ if !candidate.named => return None,
-        Sight::Unreadable(reason) => return failed(reason),
-        Sight::NotElf => {
+        FileState::Unreadable(reason) => return failed(reason),
+        FileState::NotElf => {
             let reason = "not an ELF file that could be wrapped".to_owned();
             return Some((FileReport::skipped(shown, reason), None));
         }

@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use sidecar::{Flags, Id, Sidecar, loader};
 use stages::Stage;
 
-use crate::commands::LookOptions;
+use crate::commands::PathOptions;
 use crate::plan::tool_version;
 use crate::report::Output;
 use crate::report::Reporter;
@@ -19,7 +19,9 @@ use crate::report::{Page, styled};
 use crate::scan::Candidate;
 use crate::state::found_sidecar::FoundSidecar;
 use crate::state::loaders::read_image;
-use crate::state::prior::{self, Earlier, Progress, Sight, State, Way, refusal_of_untrusted};
+use crate::state::prior::{
+    self, FileState, Method, PriorWrap, Progress, State, refusal_of_untrusted,
+};
 use crate::system::privilege::Privilege;
 use crate::system::sidecar_path::sidecar_name;
 use crate::system::trust::Ownership;
@@ -168,14 +170,14 @@ impl FileStatus {
 /// # Errors
 /// When the system gives no threads.
 pub fn status(
-    look: &LookOptions,
+    path_options: &PathOptions,
     stages: &[Stage],
     reporter: &Reporter,
 ) -> anyhow::Result<Vec<FileStatus>> {
-    let (candidates, unreadable) = look.scan();
-    let pool = WorkerPool::new(candidates.len(), look.jobs)?;
+    let (candidates, unreadable) = path_options.scan();
+    let pool = WorkerPool::new(candidates.len(), path_options.jobs)?;
     reporter.expect(candidates.len());
-    let all = look.output.verbose;
+    let all = path_options.output.verbose;
     let files = pool.map(&candidates, |candidate| {
         reporter.step();
         let file = of(candidate, stages, all)?;
@@ -191,22 +193,22 @@ pub fn status(
 }
 
 fn of(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<FileStatus> {
-    let sight = prior::look_at(candidate, stages);
-    describe(candidate, &sight, candidate.named || all)
+    let file_state = prior::file_state(candidate, stages);
+    describe(candidate, &file_state, candidate.named || all)
 }
 
 /// What `sight` is of `candidate`; nothing where it is nothing to speak of and nobody has `asked_for` it.
 pub(crate) fn describe(
     candidate: &Candidate,
-    sight: &Sight,
+    file_state: &FileState,
     asked_for: bool,
 ) -> Option<FileStatus> {
     let shown = candidate.shown.clone();
-    let state = match sight {
-        Sight::File(_, state) => state,
+    let state = match file_state {
+        FileState::File(_, state) => state,
         _ if !asked_for => return None,
-        Sight::NotElf => return Some(FileStatus::new(shown, Condition::Original)),
-        Sight::Unreadable(reason) => {
+        FileState::NotElf => return Some(FileStatus::new(shown, Condition::Original)),
+        FileState::Unreadable(reason) => {
             return Some(FileStatus {
                 advice: Some(reason.clone()),
                 ..FileStatus::new(shown, Condition::Unreadable)
@@ -214,7 +216,7 @@ pub(crate) fn describe(
         }
     };
     let (condition, sidecar) = match state {
-        State::Known(earlier) => return Some(known(shown, &candidate.path, earlier)),
+        State::Known(prior) => return Some(known(shown, &candidate.path, prior)),
         State::Original => return original(shown, &candidate.path, asked_for),
         State::Changed(sidecar) => (Condition::Changed, sidecar),
         State::Orphan(sidecar) => (Condition::Orphan, sidecar),
@@ -229,20 +231,20 @@ pub(crate) fn describe(
 }
 
 /// What to do about a copy whose sidecar is gone, while `origin`, which it is a copy of, has the original bytes.
-pub(crate) fn sidecar_gone_but(earlier: &Earlier, origin: &Path) -> String {
+pub(crate) fn sidecar_gone_but(prior: &PriorWrap, origin: &Path) -> String {
     format!(
         "its sidecar {} is gone, but {} has its original bytes: wrap it again, or restore it",
-        earlier.sidecar_path.display(),
+        prior.sidecar_path.display(),
         origin.display()
     )
 }
 
 /// What to do about a program whose sidecar is not where a start looks for it.
-pub(crate) fn sidecar_misplaced(earlier: &Earlier) -> Option<String> {
+pub(crate) fn sidecar_misplaced(prior: &PriorWrap) -> Option<String> {
     Some(format!(
         "it looks for its sidecar at {}, which is not there, and does not start; {} is its sidecar: wrap it again",
-        earlier.not_found_at.as_ref()?.display(),
-        earlier.sidecar_path.display()
+        prior.not_found_at.as_ref()?.display(),
+        prior.sidecar_path.display()
     ))
 }
 
@@ -276,20 +278,20 @@ fn original(shown: PathBuf, path: &Path, asked_for: bool) -> Option<FileStatus> 
     asked_for.then(|| FileStatus::new(shown, Condition::Original))
 }
 
-fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
-    let state = match (earlier.progress, earlier.way) {
+fn known(shown: PathBuf, path: &Path, prior: &PriorWrap) -> FileStatus {
+    let state = match (prior.progress, prior.method) {
         (Progress::Changed, _) => Condition::Changed,
         (Progress::Nothing | Progress::Half, _) => Condition::HalfDone,
-        (Progress::Done, Way::Stub) => Condition::Wrapped,
-        (Progress::Done, Way::InPlace) => Condition::InPlace,
-        (Progress::Done, Way::Legacy) => Condition::Foreign,
+        (Progress::Done, Method::Stub) => Condition::Wrapped,
+        (Progress::Done, Method::InPlace) => Condition::InPlace,
+        (Progress::Done, Method::Legacy) => Condition::Foreign,
     };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    if let Some((legacy, origin)) = earlier.legacy().zip(path.parent()) {
+    if let Some((legacy, origin)) = prior.legacy().zip(path.parent()) {
         let needed: Vec<String> = legacy.needed_names().map(text).collect();
         let search = text(legacy.search);
         return FileStatus {
-            sidecar: Some(earlier.sidecar_path.clone()),
+            sidecar: Some(prior.sidecar_path.clone()),
             interpreter: Some(text(legacy.interpreter)),
             search_path: (!search.is_empty()).then_some(search),
             advice: gone(&needed, origin),
@@ -297,25 +299,25 @@ fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
             ..FileStatus::new(shown, state)
         };
     }
-    if let Some(origin) = &earlier.bytes_of {
+    if let Some(origin) = &prior.bytes_of {
         return FileStatus {
-            sidecar: Some(earlier.sidecar_path.clone()),
-            advice: Some(sidecar_gone_but(earlier, origin)),
+            sidecar: Some(prior.sidecar_path.clone()),
+            advice: Some(sidecar_gone_but(prior, origin)),
             ..FileStatus::new(shown, Condition::Orphan)
         };
     }
     let mut status = FileStatus {
         format: Some(IN_PLACE_FORMAT),
-        tool: Some(earlier.tool.to_string()),
-        old: earlier.tool < tool_version(),
+        tool: Some(prior.tool.to_string()),
+        old: prior.tool < tool_version(),
         ..FileStatus::new(shown, state)
     };
-    if earlier.rewritten {
+    if prior.rewritten {
         status.state = Condition::Changed;
     }
     status.advice = match status.state {
         Condition::HalfDone => Some("a run was stopped: wrap or restore it".to_owned()),
-        Condition::Changed if earlier.way == Way::InPlace => {
+        Condition::Changed if prior.method == Method::InPlace => {
             Some("something (strip, patchelf) has changed it since: wrap it again".to_owned())
         }
         Condition::Changed => {
@@ -323,7 +325,7 @@ fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
         }
         _ => None,
     };
-    if let Ok(sidecar) = Sidecar::parse(&earlier.sidecar) {
+    if let Ok(sidecar) = Sidecar::parse(&prior.sidecar) {
         status.format = Some(sidecar.abi().into());
         status.interpreter = Some(text(sidecar.interpreter()));
         let search = text(sidecar.search());
@@ -331,11 +333,11 @@ fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
         status.needed = sidecar.needed_names().map(text).collect();
         status.self_contained = sidecar.is_self_contained();
         let home = path.parent().unwrap_or(Path::new("/"));
-        status.advice = status.advice.or_else(|| sidecar_misplaced(earlier));
+        status.advice = status.advice.or_else(|| sidecar_misplaced(prior));
         status.advice = status.advice.or_else(|| {
-            let passed_over = earlier.untrusted.as_ref();
+            let passed_over = prior.untrusted.as_ref();
             passed_over
-                .filter(|path| **path != earlier.sidecar_path)
+                .filter(|path| **path != prior.sidecar_path)
                 .map(|path| refusal_of_untrusted(path))
         });
         let file = File::open(path)
@@ -347,13 +349,13 @@ fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
             Some(format!("{why}: wrap it again without {flag}"))
         });
         status.advice = status.advice.or_else(|| gone(&status.needed, home));
-        if let Some(own) = &earlier.own_sidecar {
+        if let Some(own) = &prior.own_sidecar {
             let at = home.join(own);
             status.advice = status
                 .advice
-                .or_else(|| own_loader_problem(&at, earlier.id, path));
+                .or_else(|| own_loader_problem(&at, prior.id, path));
         }
-        if let Some(loader) = &earlier.loader {
+        if let Some(loader) = &prior.loader {
             let at = home.join(loader);
             let problem = loader_problem(&at, sidecar.header().machine, sidecar.abi());
             status.advice = status.advice.or(problem);
@@ -373,11 +375,11 @@ fn known(shown: PathBuf, path: &Path, earlier: &Earlier) -> FileStatus {
             .and_then(|dynamic| dynamic.search_path());
         status.interpreter = interp.map(text);
         status.search_path = search.map(|search| text(search.as_bytes()));
-        status.needed = earlier.settings.added_needed();
+        status.needed = prior.settings.added_needed();
         let home = path.parent().unwrap_or(Path::new("/"));
         status.advice = status.advice.or_else(|| gone(&status.needed, home));
     }
-    status.sidecar = Some(earlier.sidecar_path.clone());
+    status.sidecar = Some(prior.sidecar_path.clone());
     status
 }
 

@@ -9,7 +9,7 @@ use stages::Stage;
 
 use crate::plan::defaults::{Defaults, Taken};
 use crate::scan::Candidate;
-use crate::state::prior::{self, Earlier, State, Way};
+use crate::state::prior::{self, Method, PriorWrap, State};
 use crate::system::sidecar_path::program_of;
 use elf_file::io_reason;
 use elf_file::{Elf, Identity, Kind, Payload, Source, identify, is_surely_program};
@@ -23,11 +23,11 @@ pub enum Class<'a> {
     /// A shared library, which may need a search path.
     Library(Box<Subject<'a>>),
     /// Neither.
-    Left(Left),
+    NotWrapped(NotWrapped),
 }
 
 /// Why a file is left as it is.
-pub enum Left {
+pub enum NotWrapped {
     /// Not an ELF file: nobody expects it to be wrapped, unless it was named.
     NotElf(String),
     /// An ELF file that is left as it is.
@@ -51,14 +51,14 @@ pub struct Subject<'a> {
     /// The dynamic linker for it.
     pub interpreter: Cow<'a, Interpreter>,
     /// What an earlier run has left.
-    pub earlier: Option<Box<Earlier>>,
+    pub prior: Option<Box<PriorWrap>>,
     /// What it is wrapped with unless you say otherwise.
     pub defaults: Option<Defaults>,
 }
 
 /// What programs can be wrapped with.
 #[derive(Debug)]
-pub struct Means<'a> {
+pub struct Available<'a> {
     /// Stubs and loaders.
     pub stages: &'a [Stage],
     /// Architectures without, and how to get them.
@@ -72,48 +72,50 @@ pub struct Means<'a> {
 }
 
 /// Looks at a file.
-pub fn classify<'a>(candidate: &Candidate, means: &Means<'a>) -> Class<'a> {
+pub fn classify<'a>(candidate: &Candidate, available: &Available<'a>) -> Class<'a> {
     match open(candidate) {
-        Ok((source, arch)) => elf(candidate, source, arch, means).unwrap_or_else(Class::Left),
-        Err(left) => Class::Left(left),
+        Ok((source, arch)) => {
+            elf(candidate, source, arch, available).unwrap_or_else(Class::NotWrapped)
+        }
+        Err(not_wrapped) => Class::NotWrapped(not_wrapped),
     }
 }
 
 /// The same, but a file that is a program beyond doubt, as nearly all are, is only told from the others, and left open.
-pub fn classify_library<'a>(candidate: &Candidate, means: &Means<'a>) -> Option<Class<'a>> {
+pub fn classify_library<'a>(candidate: &Candidate, available: &Available<'a>) -> Option<Class<'a>> {
     let (mut source, arch) = match open(candidate) {
         Ok(opened) => opened,
-        Err(left) => return Some(Class::Left(left)),
+        Err(not_wrapped) => return Some(Class::NotWrapped(not_wrapped)),
     };
     // What is malformed will be called that.
     if is_surely_program(&mut source).unwrap_or(false) {
         candidate.keep(source.into_file());
         return None;
     }
-    Some(elf(candidate, source, arch, means).unwrap_or_else(Class::Left))
+    Some(elf(candidate, source, arch, available).unwrap_or_else(Class::NotWrapped))
 }
 
 /// An ELF file for one of our architectures.
-fn open(candidate: &Candidate) -> Result<(Source, &'static Arch), Left> {
+fn open(candidate: &Candidate) -> Result<(Source, &'static Arch), NotWrapped> {
     let mut source = match candidate.open().and_then(Source::of) {
         Ok(source) => source,
         Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
-            return Err(Left::NotElf("not a regular file".to_owned()));
+            return Err(NotWrapped::NotElf("not a regular file".to_owned()));
         }
         Err(error) => {
             let reason = format!("cannot be opened: {}", io_reason(&error));
-            return Err(Left::Failed(reason));
+            return Err(NotWrapped::Failed(reason));
         }
     };
     match identify(&mut source) {
-        Ok(Identity::Script(line)) => Err(Left::NotElf(format!("script: #!{line}"))),
-        Ok(Identity::Other) => Err(Left::NotElf("not an ELF file".to_owned())),
+        Ok(Identity::Script(line)) => Err(NotWrapped::NotElf(format!("script: #!{line}"))),
+        Ok(Identity::Other) => Err(NotWrapped::NotElf("not an ELF file".to_owned())),
         Ok(Identity::Malformed(reason)) => {
             let reason = format!("malformed ELF file: {reason}");
             // In a directory it is somebody's data, such as a test's.
             Err(match candidate.named {
-                true => Left::Failed(reason),
-                false => Left::Skipped(reason),
+                true => NotWrapped::Failed(reason),
+                false => NotWrapped::Skipped(reason),
             })
         }
         Ok(Identity::Elf {
@@ -124,10 +126,10 @@ fn open(candidate: &Candidate) -> Result<(Source, &'static Arch), Left> {
             None => {
                 let order = if little_endian { "" } else { ", big-endian" };
                 let reason = format!("other architecture: {target}{order}");
-                Err(Left::Unfit(reason))
+                Err(NotWrapped::Unfit(reason))
             }
         },
-        Err(error) => Err(Left::Failed(format!("{error:#}"))),
+        Err(error) => Err(NotWrapped::Failed(format!("{error:#}"))),
     }
 }
 
@@ -135,28 +137,29 @@ fn elf<'a>(
     candidate: &Candidate,
     mut source: Source,
     arch: &'static Arch,
-    means: &Means<'a>,
-) -> Result<Class<'a>, Left> {
+    available: &Available<'a>,
+) -> Result<Class<'a>, NotWrapped> {
     let path = candidate.path.as_path();
-    let malformed = |error: anyhow::Error| Left::Failed(format!("malformed ELF file: {error:#}"));
+    let malformed =
+        |error: anyhow::Error| NotWrapped::Failed(format!("malformed ELF file: {error:#}"));
     let elf = Elf::read(&mut source).map_err(malformed)?;
-    let state = prior::state(path, &elf, &mut source, means.stages);
-    let earlier = match (state.refusal(), state) {
+    let state = prior::state(path, &elf, &mut source, available.stages);
+    let prior = match (state.refusal(), state) {
         // It starts as it is.
-        (Some(reason), State::Known(earlier)) if earlier.without_interp => {
-            return Err(Left::Skipped(reason));
+        (Some(reason), State::Known(prior)) if prior.without_interp => {
+            return Err(NotWrapped::Skipped(reason));
         }
         (Some(reason), State::Changed(_)) if !candidate.named => {
-            return Err(Left::Skipped(reason));
+            return Err(NotWrapped::Skipped(reason));
         }
-        (Some(reason), _) => return Err(Left::Failed(reason)),
-        (None, State::Known(earlier)) => Some(earlier),
+        (Some(reason), _) => return Err(NotWrapped::Failed(reason)),
+        (None, State::Known(prior)) => Some(prior),
         (None, _) => None,
     };
-    if let Some(earlier) = &earlier
-        && let Some(owner) = hard_linked_owner(earlier, &source)
+    if let Some(prior) = &prior
+        && let Some(owner) = hard_linked_owner(prior, &source)
     {
-        return Err(Left::Skipped(format!(
+        return Err(NotWrapped::Skipped(format!(
             "already wrapped: it is a hard link of {}, which has the sidecar; wrap that to change its settings",
             owner.display()
         )));
@@ -165,17 +168,17 @@ fn elf<'a>(
         true => Elf::read(&mut source).map_err(malformed)?,
         false => elf,
     };
-    let is_library = match is_library(&elf, earlier.is_some()) {
+    let is_library = match is_library(&elf, prior.is_some()) {
         Ok(is_library) => is_library,
         Err(reason) => {
             let kind = Kind::of(&elf, false);
             return Err(
                 match Payload::of(&mut source).filter(|_| kind.is_loadable()) {
-                    None => Left::Skipped(reason),
+                    None => NotWrapped::Skipped(reason),
                     Some(payload @ Payload::Upx) if candidate.named => {
-                        Left::Failed(payload.to_string())
+                        NotWrapped::Failed(payload.to_string())
                     }
-                    Some(payload) => Left::Skipped(format!("{reason}: {payload}")),
+                    Some(payload) => NotWrapped::Skipped(format!("{reason}: {payload}")),
                 },
             );
         }
@@ -184,22 +187,22 @@ fn elf<'a>(
         // The next run would not believe a sidecar that describes another program.
         prior::check_program(&elf).map_err(malformed)?;
     }
-    let stage = stage_for(arch, means);
+    let stage = stage_for(arch, available);
     // Only a program edited in place can do without.
-    if let (Err(reason), false, false) = (&stage, is_library, means.in_place) {
-        return Err(Left::Unfit(reason.clone()));
+    if let (Err(reason), false, false) = (&stage, is_library, available.in_place) {
+        return Err(NotWrapped::Unfit(reason.clone()));
     }
-    let mut defaults = earlier
+    let mut defaults = prior
         .as_ref()
-        .filter(|earlier| earlier.way == Way::Legacy)
-        .and_then(|earlier| Defaults::of_sidecar(&earlier.sidecar, path, &elf, means.taken));
+        .filter(|prior| prior.method == Method::Legacy)
+        .and_then(|prior| Defaults::of_sidecar(&prior.sidecar, path, &elf, available.taken));
     let own = defaults
         .as_mut()
         .and_then(|defaults| defaults.interpreter.take());
     let interpreter = match (own, is_library) {
         (Some(own), _) => Cow::Owned(own),
-        (None, true) => Cow::Borrowed(interpreter_of_library(&elf, arch, means.interpreters)?),
-        (None, false) => Cow::Borrowed(interpreter_for(&elf, arch, means.interpreters)?),
+        (None, true) => Cow::Borrowed(interpreter_of_library(&elf, arch, available.interpreters)?),
+        (None, false) => Cow::Borrowed(interpreter_for(&elf, arch, available.interpreters)?),
     };
     let subject = Box::new(Subject {
         is_library,
@@ -207,7 +210,7 @@ fn elf<'a>(
         source,
         arch,
         interpreter,
-        earlier,
+        prior,
         defaults,
     });
     Ok(match is_library {
@@ -218,11 +221,11 @@ fn elf<'a>(
 
 /// The program that has the sidecar this one uses, if they are one file with two names: it has one stub, which leads to one
 /// sidecar.
-fn hard_linked_owner(earlier: &Earlier, source: &Source) -> Option<PathBuf> {
-    if earlier.is_beside {
+fn hard_linked_owner(prior: &PriorWrap, source: &Source) -> Option<PathBuf> {
+    if prior.is_beside {
         return None;
     }
-    let owner = program_of(&earlier.sidecar_path)?;
+    let owner = program_of(&prior.sidecar_path)?;
     let (owns, own) = (fs::metadata(&owner).ok()?, source.metadata());
     ((owns.dev(), owns.ino()) == (own.dev(), own.ino())).then_some(owner)
 }
@@ -253,12 +256,12 @@ fn is_library(elf: &Elf, edited: bool) -> Result<bool, String> {
     })
 }
 
-fn stage_for<'a>(arch: &Arch, means: &Means<'a>) -> Result<&'a Stage, String> {
-    let mut stages = means.stages.iter();
+fn stage_for<'a>(arch: &Arch, available: &Available<'a>) -> Result<&'a Stage, String> {
+    let mut stages = available.stages.iter();
     if let Some(stage) = stages.find(|stage| stage.machine == arch.machine) {
         return Ok(stage);
     }
-    let mut missing = means.missing_stages.iter();
+    let mut missing = available.missing_stages.iter();
     let remedy = missing
         .find(|(name, _)| *name == arch.name)
         .map_or_else(String::new, |(_, remedy)| format!(": {remedy}"));
@@ -273,7 +276,7 @@ fn interpreter_of_library<'a>(
     elf: &Elf,
     arch: &Arch,
     interpreters: &'a Interpreters,
-) -> Result<&'a Interpreter, Left> {
+) -> Result<&'a Interpreter, NotWrapped> {
     let wanted = Libc::of_library(elf);
     let skipped = match interpreters.fitting(elf, wanted) {
         Fit::Fits(interpreter) => return Ok(interpreter),
@@ -287,14 +290,14 @@ fn interpreter_of_library<'a>(
             arch.name
         ),
     };
-    Err(Left::Unfit(skipped))
+    Err(NotWrapped::Unfit(skipped))
 }
 
 fn interpreter_for<'a>(
     elf: &Elf,
     arch: &Arch,
     interpreters: &'a Interpreters,
-) -> Result<&'a Interpreter, Left> {
+) -> Result<&'a Interpreter, NotWrapped> {
     let asked_for = elf
         .interp
         .as_ref()
@@ -304,15 +307,15 @@ fn interpreter_for<'a>(
     let asks = format!("it asks for {}", asked_for.display());
     match interpreters.fitting(elf, Some(wanted)) {
         Fit::Fits(interpreter) => Ok(interpreter),
-        Fit::OtherLibc(known) => Err(Left::Unfit(format!(
+        Fit::OtherLibc(known) => Err(NotWrapped::Unfit(format!(
             "other libc: {asks} ({}), and only an interpreter of {} is known: pass --interpreter",
             wanted.name(),
             known.name()
         ))),
-        Fit::NoneKnown => Err(Left::Failed(format!(
+        Fit::NoneKnown => Err(NotWrapped::Failed(format!(
             "no dynamic linker is known for it, {asks}: pass --interpreter"
         ))),
-        Fit::OtherArchitecture => Err(Left::Unfit(format!(
+        Fit::OtherArchitecture => Err(NotWrapped::Unfit(format!(
             "other architecture: {asks}, and no interpreter for {} is known: pass --interpreter",
             arch.name
         ))),

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use object::elf;
 use sidecar::EditKind;
 
-use elf_file::{self, Dynamic, Elf, Room, Section, Segment, Source};
+use elf_file::{self, Dynamic, Elf, Padding, Section, Segment, Source};
 use sys::arch::Arch;
 
 /// Marks a file that prelink has worked on (elf.h).
@@ -56,7 +56,7 @@ pub enum Visibility {
 /// A free place for strings.
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    room: Room,
+    padding: Padding,
     visibility: Visibility,
 }
 
@@ -141,9 +141,12 @@ impl<'a> PatchSpace<'a> {
             );
         }
         let mut places = Vec::new();
-        for room in elf_file::rooms(elf, source)? {
-            let visibility = visibility(elf, strings, &room);
-            places.push(Place { room, visibility });
+        for padding in elf_file::paddings(elf, source)? {
+            let visibility = visibility(elf, strings, &padding);
+            places.push(Place {
+                padding,
+                visibility,
+            });
         }
         let sections = Sections::of(elf, strings, source)?;
         let mut patch_space = Self {
@@ -158,7 +161,7 @@ impl<'a> PatchSpace<'a> {
         patch_space.add_spare_entries(source)?;
         patch_space
             .places
-            .sort_by_key(|place| (place.visibility, place.room.address));
+            .sort_by_key(|place| (place.visibility, place.padding.address));
         Ok(patch_space)
     }
 
@@ -173,14 +176,21 @@ impl<'a> PatchSpace<'a> {
         let Some(len) = end.checked_sub(from).filter(|&len| len > 0) else {
             return Ok(());
         };
-        let room = Room {
+        let padding = Padding {
             offset: self.segment.offset + from,
             address: self.segment.address + from,
             len,
         };
-        if source.read(room.offset, len)?.iter().all(|&byte| byte == 0) {
-            let visibility = visibility(self.elf, self.strings, &room);
-            self.places.push(Place { room, visibility });
+        if source
+            .read(padding.offset, len)?
+            .iter()
+            .all(|&byte| byte == 0)
+        {
+            let visibility = visibility(self.elf, self.strings, &padding);
+            self.places.push(Place {
+                padding,
+                visibility,
+            });
         }
         Ok(())
     }
@@ -202,7 +212,7 @@ impl<'a> PatchSpace<'a> {
         // Strings in spare entries are for a search path alone: with more to add, the entries are used as such.
         let entries = self.dynamic.free_entries();
         if more > 0 {
-            work.free.retain(|place| !self.is_spare(&place.room));
+            work.free.retain(|place| !self.is_spare(&place.padding));
         }
         if entries.len() < more + usize::from(new_search) {
             return Err(format!(
@@ -246,11 +256,11 @@ impl<'a> PatchSpace<'a> {
     pub fn largest(&self, allowed: Visibility) -> u64 {
         let places = self.places.iter();
         let allowed = places.filter(|place| place.visibility <= allowed);
-        allowed.map(|place| place.room.len).max().unwrap_or(0)
+        allowed.map(|place| place.padding.len).max().unwrap_or(0)
     }
 
-    fn is_spare(&self, room: &Room) -> bool {
-        (self.segment.offset..self.segment.file_end()).contains(&room.offset)
+    fn is_spare(&self, padding: &Padding) -> bool {
+        (self.segment.offset..self.segment.file_end()).contains(&padding.offset)
     }
 }
 
@@ -276,7 +286,7 @@ impl Work<'_> {
         let found = self
             .free
             .iter()
-            .position(|place| place.visibility <= allowed && place.room.len > text.len() as u64);
+            .position(|place| place.visibility <= allowed && place.padding.len > text.len() as u64);
         let Some(index) = found else {
             return Err(format!(
                 "there is no room for {} bytes behind its read-only segments ({} at most)",
@@ -288,17 +298,23 @@ impl Work<'_> {
     }
 
     fn put_into(&mut self, index: usize, text: &[u8]) -> Placed {
-        let Place { room, visibility } = &mut self.free[index];
+        let Place {
+            padding,
+            visibility,
+        } = &mut self.free[index];
         let placed = Placed {
-            address: room.address,
-            offset: room.offset,
+            address: padding.address,
+            offset: padding.offset,
             visibility: *visibility,
         };
         let mut after = text.to_vec();
         after.push(0);
         let len = after.len() as u64;
-        (room.offset, room.address, room.len) =
-            (room.offset + len, room.address + len, room.len - len);
+        (padding.offset, padding.address, padding.len) = (
+            padding.offset + len,
+            padding.address + len,
+            padding.len - len,
+        );
         self.changes.hidden |= *visibility != Visibility::Listed;
         self.changes.list.push(Change {
             kind: EditKind::Text,
@@ -327,7 +343,7 @@ impl Work<'_> {
             return Ok(Vec::new());
         }
         let large_enough = |place: &Place| {
-            place.room.len > path.len() as u64 && !self.patch_space.is_spare(&place.room)
+            place.padding.len > path.len() as u64 && !self.patch_space.is_spare(&place.padding)
         };
         let Some(place) = self.free.iter().rposition(large_enough) else {
             return Err(format!(
@@ -487,12 +503,13 @@ fn words(word: usize, values: &[u64]) -> Vec<u8> {
         .collect()
 }
 
-fn visibility(elf: &Elf, strings: u64, room: &Room) -> Visibility {
+fn visibility(elf: &Elf, strings: u64, padding: &Padding) -> Visibility {
     let shift = |address: u64, offset: u64| address.wrapping_sub(offset);
     let table = elf.offset_of(strings);
-    let same = table.is_some_and(|table| shift(strings, table) == shift(room.address, room.offset));
+    let same =
+        table.is_some_and(|table| shift(strings, table) == shift(padding.address, padding.offset));
     match same {
-        true if room.address >= strings => Visibility::Listed,
+        true if padding.address >= strings => Visibility::Listed,
         // Where tools add 32 bits to 64, the sum is something else.
         true if elf.word() == 8 => Visibility::Unlisted,
         _ => Visibility::Hidden,

@@ -12,15 +12,15 @@ use object::elf;
 use sidecar::{Edit, EditKind, Id, InPlaceDraft, Written};
 
 use super::{
-    FileEdit, Plan, Style, Way, added, check_trusted, inode, is_sidecar_in_use, join, modified,
-    needed, search, sidecar_owner, tool_version,
+    FileEdit, Method, Plan, PlanOptions, added, check_trusted, inode, is_sidecar_in_use, join,
+    modified, needed, search, sidecar_owner, tool_version,
 };
 use crate::plan::classify::Subject;
 use crate::plan::edits::{Changes, PatchSpace, Visibility, Wanted, outside};
 use crate::plan::restore::{Interim, leftovers, links_there};
 use crate::plan::search::{Entry, Relative, Resolution, search_path};
 use crate::state::identity::identity_in_place;
-use crate::state::prior::{self, Earlier};
+use crate::state::prior::{self, PriorWrap};
 use crate::state::settings::{Change, Settings};
 use crate::system::directory::Directory;
 use crate::system::privilege::Privilege;
@@ -66,7 +66,7 @@ impl Links {
 #[derive(Debug)]
 pub enum Refusal {
     /// It has no room; what else was tried is in the reason.
-    NoRoom(String),
+    NoPadding(String),
     /// Anything else.
     Failed(Error),
 }
@@ -88,10 +88,10 @@ pub fn in_place<'a>(
     path: &Path,
     mut subject: Subject<'a>,
     resolution: Resolution,
-    style: &Style<'_>,
+    plan_options: &PlanOptions<'_>,
     may_link: &dyn Fn(&Path) -> bool,
 ) -> Result<Plan, (Refusal, Box<(Subject<'a>, Resolution)>)> {
-    match Draft::new(path, &mut subject, &resolution, style, may_link) {
+    match Draft::new(path, &mut subject, &resolution, plan_options, may_link) {
         Ok(draft) => Ok(draft.finish(path, subject, resolution)),
         Err(refusal) => Err((refusal, Box::new((subject, resolution)))),
     }
@@ -123,7 +123,7 @@ impl Draft {
         path: &Path,
         subject: &mut Subject<'_>,
         resolution: &Resolution,
-        style: &Style<'_>,
+        plan_options: &PlanOptions<'_>,
         may_link: &dyn Fn(&Path) -> bool,
     ) -> Result<Self, Refusal> {
         let Subject {
@@ -132,7 +132,7 @@ impl Draft {
             source,
             arch,
             interpreter,
-            earlier,
+            prior,
             ..
         } = subject;
         let metadata = source.metadata().clone();
@@ -141,8 +141,8 @@ impl Draft {
         let name = path.file_name().context("has no file name")?;
         // A library with an entry point of its own names a dynamic linker too, and keeps it.
         let interp = elf.interp.as_ref().filter(|_| !*is_library);
-        if interp.is_some() && style.relocatable {
-            return Err(Refusal::NoRoom(
+        if interp.is_some() && plan_options.relocatable {
+            return Err(Refusal::NoPadding(
                 "a dynamic linker relative to the program is only possible with a stub".to_owned(),
             ));
         }
@@ -150,7 +150,7 @@ impl Draft {
         let search = search(
             resolution,
             directory,
-            style.relocatable,
+            plan_options.relocatable,
             privilege.is_some(),
         )?;
         if let Some(privilege) = &privilege {
@@ -163,11 +163,11 @@ impl Draft {
             path,
             name,
             resolution,
-            style,
+            plan_options,
             may_link,
             is_privileged: privilege.is_some(),
             interpreter: interpreter.as_ref().map(|(_, path)| path.as_os_str()),
-            needed: needed(resolution, style.relocatable.then_some(directory)),
+            needed: needed(resolution, plan_options.relocatable.then_some(directory)),
             essential: match resolution.essential_changes {
                 true => search.get(..resolution.essential).unwrap_or(&search),
                 false => &[],
@@ -175,13 +175,13 @@ impl Draft {
             search: &search,
         };
         let mut made = choice.make(&patch_space);
-        let is_frozen = !resolution.front.is_empty();
-        let thawed = is_frozen && made.is_err() && (earlier.is_some() || !style.or_stub);
-        if thawed {
+        let is_frozen = !resolution.prepended.is_empty();
+        let unfrozen = is_frozen && made.is_err() && (prior.is_some() || !plan_options.or_stub);
+        if unfrozen {
             choice.needed = (added(resolution), false);
             made = choice.make(&patch_space);
         }
-        let (changes, told, links) = made.map_err(Refusal::NoRoom)?;
+        let (changes, told, links) = made.map_err(Refusal::NoPadding)?;
         let is_short = choice.essential.len() < search.len() && told != search;
         let mut edits = Vec::new();
         for change in changes.list {
@@ -192,19 +192,19 @@ impl Draft {
                 source,
             )?);
         }
-        let earlier = earlier.as_deref();
-        let leftovers = earlier.map_or(Vec::new(), |_| leftovers(path));
+        let prior = prior.as_deref();
+        let leftovers = prior.map_or(Vec::new(), |_| leftovers(path));
         let mut unused = Vec::new();
         let mut undo_first = Vec::new();
-        let undo_legacy = earlier.is_some_and(|earlier| earlier.way == prior::Way::Legacy);
-        if let Some(earlier) = earlier {
-            if earlier.rewritten {
-                take_back(earlier, &mut edits, source)?;
+        let undo_legacy = prior.is_some_and(|prior| prior.method == prior::Method::Legacy);
+        if let Some(prior) = prior {
+            if prior.rewritten {
+                take_back(prior, &mut edits, source)?;
             }
             let there = links_there(path);
             let has_directory = there.is_some();
             let mut made = there.unwrap_or_default();
-            let recorded = earlier.links.iter().filter(|name| !made.contains(name));
+            let recorded = prior.links.iter().filter(|name| !made.contains(name));
             let recorded: Vec<OsString> = recorded.cloned().collect();
             made.extend(recorded);
             let links_directory = directory.join(links_name(name));
@@ -218,15 +218,15 @@ impl Draft {
 
         let id = identity_in_place(elf, source)?;
         let sidecar = sidecar(elf, id, &edits, links.as_ref())?;
-        let same = earlier.is_none_or(|earlier| earlier.sidecar == sidecar);
-        if let Some(earlier) = earlier.filter(|earlier| !same && !earlier.rewritten) {
-            undo_first = FileEdit::undo_all(earlier, source)?;
+        let same = prior.is_none_or(|prior| prior.sidecar == sidecar);
+        if let Some(prior) = prior.filter(|prior| !same && !prior.rewritten) {
+            undo_first = FileEdit::undo_all(prior, source)?;
             for edit in &mut edits {
                 edit.before.clone_from(&edit.original);
             }
         }
         let settled = same
-            && earlier.is_some_and(is_sidecar_in_use)
+            && prior.is_some_and(is_sidecar_in_use)
             && edits.iter().all(|edit| !edit.is_due())
             && links.as_ref().is_none_or(Links::are_there)
             && unused.is_empty()
@@ -247,10 +247,9 @@ impl Draft {
             (interp.is_some() && resolution.inherited) || own.is_some_and(|own| own.is_inherited()),
             &choice.needed.0,
         );
-        let settings_changed =
-            earlier.map_or(Vec::new(), |earlier| earlier.settings.changes(&settings));
-        let mut notes = notes(earlier);
-        if thawed {
+        let settings_changed = prior.map_or(Vec::new(), |prior| prior.settings.changes(&settings));
+        let mut notes = notes(prior);
+        if unfrozen {
             notes.push(
                 "has no room for the paths of all its libraries: they are searched for".to_owned(),
             );
@@ -275,13 +274,13 @@ impl Draft {
             sidecar,
             undo_first,
             undo_legacy,
-            sidecar_in_use: earlier.is_some_and(is_sidecar_in_use),
-            settle: earlier.and_then(|earlier| Interim::of(path, earlier)),
+            sidecar_in_use: prior.is_some_and(is_sidecar_in_use),
+            settle: prior.and_then(|prior| Interim::of(path, prior)),
             leftovers,
             settings_changed,
             edits,
             search: told,
-            modified: modified(&metadata, earlier)?,
+            modified: modified(&metadata, prior)?,
             settled,
             notes,
             plan: InPlacePlan {
@@ -316,7 +315,7 @@ impl Draft {
             search: self.search,
             resolution,
             notes: self.notes,
-            way: Way::InPlace(self.plan),
+            method: Method::InPlace(self.plan),
         }
     }
 }
@@ -326,7 +325,7 @@ struct Choice<'a> {
     path: &'a Path,
     name: &'a OsStr,
     resolution: &'a Resolution,
-    style: &'a Style<'a>,
+    plan_options: &'a PlanOptions<'a>,
     may_link: &'a dyn Fn(&Path) -> bool,
     is_privileged: bool,
     interpreter: Option<&'a OsStr>,
@@ -391,7 +390,7 @@ impl Choice<'_> {
         let directories = self.resolution.unconditional.iter().cloned();
         let entries: Vec<Entry> = directories.map(Entry::Directory).collect();
         let origin = self.path.parent().unwrap_or(Path::new("/"));
-        let relative = match self.style.relocatable {
+        let relative = match self.plan_options.relocatable {
             true => Relative::All,
             false => Relative::None,
         };
@@ -412,7 +411,7 @@ impl Choice<'_> {
         let by_origin = OsString::from_iter([OsStr::new("$ORIGIN/"), &links_name(self.name)]);
         let short: Vec<OsString> = kept.chain([by_origin]).collect();
         let by_path = links.directory.as_os_str();
-        let has_path = !self.style.relocatable && !by_path.as_bytes().contains(&b':');
+        let has_path = !self.plan_options.relocatable && !by_path.as_bytes().contains(&b':');
         let longer = has_path.then(|| [&short[..], &[by_path.to_owned()]].concat());
         let all = longer.into_iter().chain([short]);
         all.map(|short| [&short[..], unconditional].concat())
@@ -458,7 +457,7 @@ impl Choice<'_> {
                     target.display()
                 ));
             }
-            let target = match self.style.relocatable {
+            let target = match self.plan_options.relocatable {
                 true => relative_file(target, &directory),
                 false => target.clone(),
             };
@@ -491,9 +490,9 @@ fn unused_links(made: &[OsString], directory: &Path, links: Option<&Links>) -> V
 
 /// Adds to `edits` what takes back those of an earlier run that are not made again, as far as they are still there: the file was
 /// rewritten since.
-fn take_back(earlier: &Earlier, edits: &mut Vec<FileEdit>, source: &mut Source) -> Result<()> {
+fn take_back(prior: &PriorWrap, edits: &mut Vec<FileEdit>, source: &mut Source) -> Result<()> {
     let mut covered: Vec<Range<u64>> = edits.iter().map(range).collect();
-    for edit in &earlier.edits {
+    for edit in &prior.edits {
         let range = edit.offset..edit.offset + edit.original.len() as u64;
         if range.end > source.file_len() {
             continue;
@@ -546,9 +545,9 @@ fn sidecar(elf: &Elf, id: Id, edits: &[FileEdit], links: Option<&Links>) -> Resu
     Ok(bytes)
 }
 
-fn notes(earlier: Option<&Earlier>) -> Vec<String> {
+fn notes(prior: Option<&PriorWrap>) -> Vec<String> {
     let mut notes = Vec::new();
-    if earlier.is_some_and(|earlier| earlier.rewritten) {
+    if prior.is_some_and(|prior| prior.rewritten) {
         notes.push(
             "was edited before, and rewritten since by strip or the like, which loses such edits: run wrap-buddy last"
                 .to_owned(),

@@ -20,7 +20,7 @@ pub struct Wanted<'a> {
     /// Whether they go in front of the program's own.
     pub in_front: bool,
     /// Those of its own that are left out then.
-    pub implied: &'a HashSet<OsString>,
+    pub redundant: &'a HashSet<OsString>,
     /// Whether there is a search path.
     pub search: bool,
     /// Whether libraries inherit it: it is a DT_RPATH then.
@@ -84,7 +84,7 @@ impl Injection {
         let own_needed = dynamic.entries_of(elf::DT_NEEDED).into_iter();
         let left_out: HashSet<u64> = own_needed
             .zip(&dynamic.needed)
-            .filter(|(_, name)| wanted.in_front && wanted.implied.contains(*name))
+            .filter(|(_, name)| wanted.in_front && wanted.redundant.contains(*name))
             .map(|((_, value), _)| value)
             .collect();
         let more = wanted.needed - left_out.len().min(wanted.needed)

@@ -31,10 +31,10 @@ use anyhow::{Result, anyhow, bail};
 use sidecar::{EditKind, Id, ToolVersion};
 
 use crate::plan::restore::Interim;
-use crate::plan::search::{Front, Relative, Resolution, search_path};
+use crate::plan::search::{Prepended, Relative, Resolution, search_path};
 use crate::state::loaders::{Loader, Loaders};
 use crate::state::past_edit::PastEdit;
-use crate::state::prior::Earlier;
+use crate::state::prior::PriorWrap;
 use crate::state::settings::Change;
 use crate::system::privilege::Privilege;
 use crate::system::relative::relative_file;
@@ -74,8 +74,8 @@ impl FileEdit {
     }
 
     /// What takes back all edits of an earlier run, the last one first.
-    pub fn undo_all(earlier: &Earlier, source: &mut Source) -> Result<Vec<Self>> {
-        let edits = earlier.edits.iter().rev();
+    pub fn undo_all(prior: &PriorWrap, source: &mut Source) -> Result<Vec<Self>> {
+        let edits = prior.edits.iter().rev();
         edits.map(|edit| Self::undo(edit, source)).collect()
     }
 
@@ -133,12 +133,12 @@ pub struct Plan {
     /// What the user may want to know.
     pub notes: Vec<String>,
     /// How ld.so comes to know of all this.
-    pub way: Way,
+    pub method: Method,
 }
 
 /// How ld.so is told.
 #[derive(Clone, Debug)]
-pub enum Way {
+pub enum Method {
     /// By a loader that a stub over the entry point starts.
     Stub(StubPlan),
     /// By the file itself.
@@ -148,17 +148,17 @@ pub enum Way {
 impl Plan {
     /// What there is of a stub.
     pub fn stub(&self) -> Option<&StubPlan> {
-        match &self.way {
-            Way::Stub(stub) => Some(stub),
-            Way::InPlace(_) => None,
+        match &self.method {
+            Method::Stub(stub) => Some(stub),
+            Method::InPlace(_) => None,
         }
     }
 
     /// What there is of edits in place.
     pub fn in_place(&self) -> Option<&InPlacePlan> {
-        match &self.way {
-            Way::InPlace(plan) => Some(plan),
-            Way::Stub(_) => None,
+        match &self.method {
+            Method::InPlace(plan) => Some(plan),
+            Method::Stub(_) => None,
         }
     }
 
@@ -174,9 +174,9 @@ impl Plan {
 
     /// The dynamic linker that a program asks for, and the one it gets.
     pub fn interpreter(&self) -> Option<(&OsStr, &Path)> {
-        match &self.way {
-            Way::Stub(stub) => Some((&stub.asks_for, &stub.interpreter)),
-            Way::InPlace(plan) => {
+        match &self.method {
+            Method::Stub(stub) => Some((&stub.asks_for, &stub.interpreter)),
+            Method::InPlace(plan) => {
                 let (asks_for, interpreter) = plan.interpreter.as_ref()?;
                 Some((asks_for, interpreter))
             }
@@ -196,7 +196,7 @@ impl Plan {
 
 /// How plans are made.
 #[derive(Clone, Copy, Debug)]
-pub struct Style<'a> {
+pub struct PlanOptions<'a> {
     /// Whether what has no room in a program is told by a stub instead.
     pub or_stub: bool,
     /// Paths relative to the executable.
@@ -237,18 +237,21 @@ fn search(
 /// The extra DT_NEEDED, and whether they go in front of the file's own; as ld.so reads them, relative to `origin` where there
 /// is one.
 fn needed(resolution: &Resolution, origin: Option<&Path>) -> (Vec<OsString>, bool) {
-    if resolution.front.is_empty() {
+    if resolution.prepended.is_empty() {
         return (added(resolution), false);
     }
-    let front = resolution.front.iter().map(|front| match (front, origin) {
-        (Front::Name(name), _) => name.clone(),
-        (Front::File(path), None) => path.clone().into_os_string(),
-        (Front::File(path), Some(origin)) => {
-            let relative = relative_file(path, origin);
-            OsString::from_iter([OsStr::new("$ORIGIN/"), relative.as_os_str()])
-        }
-    });
-    (front.collect(), true)
+    let prepended = resolution
+        .prepended
+        .iter()
+        .map(|prepended| match (prepended, origin) {
+            (Prepended::Name(name), _) => name.clone(),
+            (Prepended::File(path), None) => path.clone().into_os_string(),
+            (Prepended::File(path), Some(origin)) => {
+                let relative = relative_file(path, origin);
+                OsString::from_iter([OsStr::new("$ORIGIN/"), relative.as_os_str()])
+            }
+        });
+    (prepended.collect(), true)
 }
 
 /// The names that libraries, or the user, want to be loaded.
@@ -259,10 +262,13 @@ fn added(resolution: &Resolution) -> Vec<OsString> {
 
 /// The files that are loaded by their paths.
 pub fn frozen(resolution: &Resolution) -> impl Iterator<Item = &Path> {
-    resolution.front.iter().filter_map(|front| match front {
-        Front::File(path) => Some(path.as_path()),
-        Front::Name(_) => None,
-    })
+    resolution
+        .prepended
+        .iter()
+        .filter_map(|prepended| match prepended {
+            Prepended::File(path) => Some(path.as_path()),
+            Prepended::Name(_) => None,
+        })
 }
 
 /// A set-id program trusts what nobody else can change.
@@ -294,17 +300,17 @@ fn sidecar_owner(privilege: Option<&Privilege>, metadata: &Metadata) -> (u32, u3
 }
 
 /// When the file was last modified, before any run of this tool.
-fn modified(metadata: &Metadata, earlier: Option<&Earlier>) -> Result<SystemTime> {
-    let earlier = earlier.filter(|earlier| earlier.is_beside);
-    match earlier.and_then(|earlier| earlier.original_time(metadata)) {
+fn modified(metadata: &Metadata, prior: Option<&PriorWrap>) -> Result<SystemTime> {
+    let prior = prior.filter(|prior| prior.is_beside);
+    match prior.and_then(|prior| prior.original_time(metadata)) {
         Some(kept) => Ok(kept),
         None => Ok(metadata.modified()?),
     }
 }
 
 /// Whether what `earlier` has left in the file goes with the sidecar at the usual path.
-fn is_sidecar_in_use(earlier: &Earlier) -> bool {
-    earlier.is_beside && !earlier.is_interim && earlier.bytes_of.is_none()
+fn is_sidecar_in_use(prior: &PriorWrap) -> bool {
+    prior.is_beside && !prior.is_interim && prior.bytes_of.is_none()
 }
 
 /// The version of this tool.

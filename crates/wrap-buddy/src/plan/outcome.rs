@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::plan::search::Missing;
-use crate::plan::{Plan, Way};
+use crate::plan::{Method, Plan};
 
 /// What became of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -101,9 +101,9 @@ pub struct Report {
 impl FileReport {
     /// What is planned for it.
     pub fn planned(path: PathBuf, plan: Plan) -> Self {
-        let status = match &plan.way {
-            Way::Stub(_) => Status::WouldWrap,
-            Way::InPlace(_) => Status::WouldEdit,
+        let status = match &plan.method {
+            Method::Stub(_) => Status::WouldWrap,
+            Method::InPlace(_) => Status::WouldEdit,
         };
         Self {
             plan: Some(Box::new(plan)),

@@ -11,18 +11,18 @@ use std::sync::OnceLock;
 
 use stages::Stage;
 
-use crate::plan::classify::{Class, Left, Means, Subject, classify, classify_library};
+use crate::plan::classify::{Available, Class, NotWrapped, Subject, classify, classify_library};
 use crate::plan::openers::Openers;
 use crate::plan::options::{Search, Strategy, WrapOptions};
 use crate::plan::outcome::{FileReport, Status};
 use crate::plan::outside::MovedTree;
 use crate::plan::search::{Edited, Entry, Missing, Resolution, Resolver, Stranded, Unopened};
-use crate::plan::{self, Plan, Refusal, Style};
+use crate::plan::{self, Plan, PlanOptions, Refusal};
 use crate::report::Reporter;
 use crate::scan::{Candidate, directories};
 use crate::state::access::Reach;
 use crate::state::preloader;
-use crate::state::prior::Way;
+use crate::state::prior::Method;
 use crate::system::workers::{Stop, WorkerPool};
 use elf_file::bytes;
 use elf_file::{Elf, ElfTarget, Payload, imports};
@@ -35,7 +35,7 @@ const HELPERS_TOLD: usize = 3;
 const DLOPEN: [&str; 3] = ["dlopen", "dlmopen", "__libc_dlopen_mode"];
 
 /// What a first look at a file came to.
-enum Look {
+enum Inspection {
     /// Nobody asks about it.
     Nothing,
     /// All there is to say.
@@ -43,7 +43,7 @@ enum Look {
     /// A library, planned or not.
     Library {
         report: FileReport,
-        no_room: Option<NoRoom>,
+        unpatched: Option<UnpatchedLibrary>,
     },
     /// A program, to be looked at once all libraries are planned. Nothing is kept of it until then: there may be many, and
     /// what one thread allocates is freed by another at the cost of waiting.
@@ -51,7 +51,7 @@ enum Look {
 }
 
 /// A library that needs a search path and has no room for one.
-struct NoRoom {
+struct UnpatchedLibrary {
     /// Free of symbolic links.
     path: PathBuf,
     /// What it does not find.
@@ -68,22 +68,22 @@ struct NoRoom {
 }
 
 /// All libraries of that sort.
-struct Rooms<'l> {
-    libraries: Vec<&'l NoRoom>,
+struct UnpatchedLibraries<'l> {
+    libraries: Vec<&'l UnpatchedLibrary>,
     openers: Openers,
 }
 
-impl Look {
-    fn no_room(&self) -> Option<&NoRoom> {
+impl Inspection {
+    fn unpatched(&self) -> Option<&UnpatchedLibrary> {
         match self {
-            Look::Library { no_room, .. } => no_room.as_ref(),
+            Inspection::Library { unpatched, .. } => unpatched.as_ref(),
             _ => None,
         }
     }
 
     fn plan(&self) -> Option<&Plan> {
         match self {
-            Look::Library { report, .. } => report.plan.as_deref(),
+            Inspection::Library { report, .. } => report.plan.as_deref(),
             _ => None,
         }
     }
@@ -91,9 +91,9 @@ impl Look {
 
 /// What files are looked at with.
 pub struct Planner<'a> {
-    means: Means<'a>,
+    available: Available<'a>,
     resolver: Resolver,
-    style: Style<'a>,
+    plan_options: PlanOptions<'a>,
     strategy: Strategy,
     /// Whether libraries without a DT_RUNPATH inherit the search path of every program.
     inherited: bool,
@@ -116,18 +116,18 @@ pub struct Planner<'a> {
 impl<'a> Planner<'a> {
     /// Plans `candidates`, with directories of libraries and of what is opened at run time.
     pub fn new(
-        means: Means<'a>,
+        available: Available<'a>,
         resolver: Resolver,
-        style: Style<'a>,
+        plan_options: PlanOptions<'a>,
         options: &'a WrapOptions,
         tree: Option<MovedTree>,
         [libs, runtime_dependencies]: [&'a [PathBuf]; 2],
         candidates: &'a [Candidate],
     ) -> Self {
         Self {
-            means,
+            available,
             resolver,
-            style,
+            plan_options,
             strategy: options.strategy,
             inherited: options.search == Search::Rpath,
             libs,
@@ -154,39 +154,42 @@ impl<'a> Planner<'a> {
     ) -> Vec<FileReport> {
         let stops = || stop.is_some_and(|stop| stop());
         reporter.expect(self.candidates.len());
-        let mut looks = pool.map(self.candidates, |candidate| {
+        let mut inspections = pool.map(self.candidates, |candidate| {
             if stops() {
-                return Look::Nothing;
+                return Inspection::Nothing;
             }
-            let look = self.look_at(candidate);
-            if !matches!(look, Look::Program) {
+            let inspection = self.inspect(candidate);
+            if !matches!(inspection, Inspection::Program) {
                 reporter.step();
             }
-            if let Look::Report(report) = &look {
+            if let Inspection::Report(report) = &inspection {
                 reporter.finished(report);
             }
-            look
+            inspection
         });
-        self.without_misleading_links(&mut looks);
-        let edited = edited(&looks);
-        let relative = relative(&looks);
-        let rooms: Vec<&NoRoom> = looks.iter().filter_map(Look::no_room).collect();
-        let openers = Openers::new(rooms.iter().map(|room| {
-            let soname = room.soname.as_ref().map(|soname| soname.as_bytes());
-            (room.path.as_path(), soname)
+        self.without_misleading_links(&mut inspections);
+        let edited = edited(&inspections);
+        let relative = relative(&inspections);
+        let unpatched_libraries: Vec<&UnpatchedLibrary> = inspections
+            .iter()
+            .filter_map(Inspection::unpatched)
+            .collect();
+        let openers = Openers::new(unpatched_libraries.iter().map(|unpatched| {
+            let soname = unpatched.soname.as_ref().map(|soname| soname.as_bytes());
+            (unpatched.path.as_path(), soname)
         }));
-        let rooms = Rooms {
-            libraries: rooms,
+        let unpatched_libraries = UnpatchedLibraries {
+            libraries: unpatched_libraries,
             openers,
         };
-        let looked = self.candidates.iter().zip(&looks);
-        let programs = looked.filter(|(_, look)| matches!(look, Look::Program));
+        let looked = self.candidates.iter().zip(&inspections);
+        let programs = looked.filter(|(_, inspection)| matches!(inspection, Inspection::Program));
         let programs: Vec<&Candidate> = programs.map(|(candidate, _)| candidate).collect();
         let programs = pool.map(&programs, |candidate| {
             if stops() {
                 return None;
             }
-            let report = self.look_at_program(candidate, &edited, &relative, &rooms);
+            let report = self.inspect_program(candidate, &edited, &relative, &unpatched_libraries);
             reporter.step();
             if let Some(report) = report.as_ref().filter(|report| report.plan.is_none()) {
                 reporter.finished(report);
@@ -194,23 +197,29 @@ impl<'a> Planner<'a> {
             report
         });
         let mut programs = programs.into_iter();
-        let mut files = Vec::with_capacity(looks.len());
-        let mut rooms = Vec::new();
-        for look in looks {
-            match look {
-                Look::Nothing => {}
-                Look::Report(report) => files.push(report),
-                Look::Library { report, no_room } => {
-                    rooms.extend(no_room.map(|room| (files.len(), room)));
+        let mut files = Vec::with_capacity(inspections.len());
+        let mut unpatched_libraries = Vec::new();
+        for inspection in inspections {
+            match inspection {
+                Inspection::Nothing => {}
+                Inspection::Report(report) => files.push(report),
+                Inspection::Library { report, unpatched } => {
+                    unpatched_libraries.extend(unpatched.map(|unpatched| (files.len(), unpatched)));
                     files.push(report);
                 }
-                Look::Program => files.extend(programs.next().flatten()),
+                Inspection::Program => files.extend(programs.next().flatten()),
             }
         }
-        if !rooms.is_empty() {
+        if !unpatched_libraries.is_empty() {
             let helped = self.programs_by_library(&files, pool, |file| &file.serves);
             let failing = self.programs_by_library(&files, pool, |file| &file.fails);
-            tell_helpers(&mut files, &rooms, &helped, &failing, self.libs);
+            tell_helpers(
+                &mut files,
+                &unpatched_libraries,
+                &helped,
+                &failing,
+                self.libs,
+            );
         }
         files
     }
@@ -237,35 +246,42 @@ impl<'a> Planner<'a> {
         programs
     }
 
-    fn look_at(&self, candidate: &Candidate) -> Look {
-        match classify_library(candidate, &self.means) {
-            None => Look::Program,
+    fn inspect(&self, candidate: &Candidate) -> Inspection {
+        match classify_library(candidate, &self.available) {
+            None => Inspection::Program,
             Some(Class::Program(subject, _)) => {
                 candidate.keep(subject.source.into_file());
-                Look::Program
+                Inspection::Program
             }
             Some(Class::Library(subject)) => {
                 let may_link = |library: &Path| self.may_link(library, &HashSet::new());
                 self.library(candidate, *subject, &may_link)
             }
-            Some(Class::Left(left)) => {
-                let report = self.left(candidate, left);
-                report.map_or(Look::Nothing, Look::Report)
+            Some(Class::NotWrapped(not_wrapped)) => {
+                let report = self.not_wrapped(candidate, not_wrapped);
+                report.map_or(Inspection::Nothing, Inspection::Report)
             }
         }
     }
 
-    fn look_at_program(
+    fn inspect_program(
         &self,
         candidate: &Candidate,
         edited: &Edited<'_>,
         relative: &HashSet<PathBuf>,
-        rooms: &Rooms<'_>,
+        unpatched_libraries: &UnpatchedLibraries<'_>,
     ) -> Option<FileReport> {
-        match classify(candidate, &self.means) {
+        match classify(candidate, &self.available) {
             Class::Program(mut subject, stage) => {
                 let payload = Payload::of(&mut subject.source);
-                let mut report = self.program(candidate, *subject, stage, edited, relative, rooms);
+                let mut report = self.program(
+                    candidate,
+                    *subject,
+                    stage,
+                    edited,
+                    relative,
+                    unpatched_libraries,
+                );
                 if let Some(plan) = &mut report.plan {
                     plan.notes
                         .extend(payload.map(|payload| payload.to_string()));
@@ -276,20 +292,20 @@ impl<'a> Planner<'a> {
                 let reason = "it was replaced meanwhile".to_owned();
                 Some(FileReport::failed(candidate.shown.clone(), reason))
             }
-            Class::Left(left) => self.left(candidate, left),
+            Class::NotWrapped(not_wrapped) => self.not_wrapped(candidate, not_wrapped),
         }
     }
 
     /// What there is to say of a file that is left as it is.
-    fn left(&self, candidate: &Candidate, left: Left) -> Option<FileReport> {
+    fn not_wrapped(&self, candidate: &Candidate, not_wrapped: NotWrapped) -> Option<FileReport> {
         let shown = candidate.shown.clone();
-        match left {
-            Left::NotElf(_) if !candidate.named && !self.verbose => None,
-            Left::Unfit(reason) if candidate.named => Some(FileReport::failed(shown, reason)),
-            Left::NotElf(reason) | Left::Skipped(reason) | Left::Unfit(reason) => {
-                Some(FileReport::skipped(shown, reason))
-            }
-            Left::Failed(reason) => Some(FileReport::failed(shown, reason)),
+        match not_wrapped {
+            NotWrapped::NotElf(_) if !candidate.named && !self.verbose => None,
+            NotWrapped::Unfit(reason) if candidate.named => Some(FileReport::failed(shown, reason)),
+            NotWrapped::NotElf(reason)
+            | NotWrapped::Skipped(reason)
+            | NotWrapped::Unfit(reason) => Some(FileReport::skipped(shown, reason)),
+            NotWrapped::Failed(reason) => Some(FileReport::failed(shown, reason)),
         }
     }
 
@@ -300,7 +316,7 @@ impl<'a> Planner<'a> {
         candidate: &Candidate,
         mut subject: Subject<'a>,
         may_link: &dyn Fn(&Path) -> bool,
-    ) -> Look {
+    ) -> Inspection {
         let opens = self.serves_opened
             && self
                 .resolver
@@ -311,20 +327,28 @@ impl<'a> Planner<'a> {
         let (subject, reason) = match for_opened {
             None => (subject, None),
             Some(resolution) => {
-                let planned_so =
-                    plan::in_place(&candidate.path, subject, resolution, &self.style, may_link);
+                let planned_so = plan::in_place(
+                    &candidate.path,
+                    subject,
+                    resolution,
+                    &self.plan_options,
+                    may_link,
+                );
                 match planned_so {
                     Ok(plan) => {
-                        return Look::Library {
+                        return Inspection::Library {
                             report: self.planned(candidate.shown.clone(), plan, None),
-                            no_room: None,
+                            unpatched: None,
                         };
                     }
                     Err((Refusal::Failed(error), _)) => {
                         let reason = format!("{error:#}");
-                        return Look::Report(FileReport::failed(candidate.shown.clone(), reason));
+                        return Inspection::Report(FileReport::failed(
+                            candidate.shown.clone(),
+                            reason,
+                        ));
                     }
-                    Err((Refusal::NoRoom(reason), parts)) => (parts.0, Some(reason)),
+                    Err((Refusal::NoPadding(reason), parts)) => (parts.0, Some(reason)),
                 }
             }
         };
@@ -335,11 +359,11 @@ impl<'a> Planner<'a> {
             .and_then(|own| own.runpath.as_ref());
         let is_given = !self.runtime_dependencies.is_empty();
         let note = reason.map(|reason| no_room_for_opened(&reason, is_given, runpath.is_some()));
-        let mut look = self.library_with_needs(candidate, subject, may_link);
-        if let Look::Library { report, .. } = &mut look {
+        let mut inspection = self.library_with_needs(candidate, subject, may_link);
+        if let Inspection::Library { report, .. } = &mut inspection {
             report.notes.extend(note);
         }
-        look
+        inspection
     }
 
     fn resolve_library(
@@ -359,27 +383,24 @@ impl<'a> Planner<'a> {
         candidate: &Candidate,
         subject: Subject<'a>,
         may_link: &dyn Fn(&Path) -> bool,
-    ) -> Look {
+    ) -> Inspection {
         let mut resolution = self.resolve_library(candidate, &subject, false);
         let shown = candidate.shown.clone();
         let (elf, interpreter) = (&subject.elf, &*subject.interpreter);
         let mut missing = std::mem::take(&mut resolution.missing);
         self.hint(&mut missing, elf, interpreter);
         let failed = candidate.named && !missing.is_empty();
-        let earlier = subject.earlier.as_ref().map(|earlier| earlier.way);
-        let is_edited = earlier == Some(Way::InPlace);
-        let with_missing = |report: FileReport| Look::Library {
+        let prior = subject.prior.as_ref().map(|prior| prior.method);
+        let is_edited = prior == Some(Method::InPlace);
+        let with_missing = |report: FileReport| Inspection::Library {
             report: FileReport {
                 missing: missing.clone(),
                 ..report
             },
-            no_room: None,
+            unpatched: None,
         };
         if failed {
-            return with_missing(FileReport::failed(
-                shown,
-                missing_because(earlier).to_owned(),
-            ));
+            return with_missing(FileReport::failed(shown, missing_because(prior).to_owned()));
         }
         if !resolution.search_changes {
             let reason = match (missing.is_empty(), is_edited) {
@@ -390,12 +411,12 @@ impl<'a> Planner<'a> {
                     // It does not lack them as it is.
                     let names: Vec<&OsString> = missing.iter().map(|one| &one.soname).collect();
                     let names = joined(&names, ", ");
-                    let reason = missing_because(earlier);
+                    let reason = missing_because(prior);
                     let mut report = FileReport::skipped(shown, reason.to_owned());
                     report.notes.push(format!("{reason}: {names}"));
-                    return Look::Library {
+                    return Inspection::Library {
                         report,
-                        no_room: None,
+                        unpatched: None,
                     };
                 }
             };
@@ -414,13 +435,19 @@ impl<'a> Planner<'a> {
                 .is_none_or(|dynamic| dynamic.runpath.is_none());
         let kind = elf.target();
         let soname = elf.soname().cloned();
-        match plan::in_place(&candidate.path, subject, resolution, &self.style, may_link) {
+        match plan::in_place(
+            &candidate.path,
+            subject,
+            resolution,
+            &self.plan_options,
+            may_link,
+        ) {
             Ok(plan) => with_missing(self.planned(shown, plan, None)),
             Err((Refusal::Failed(error), _)) => {
                 with_missing(FileReport::failed(shown, format!("{error:#}")))
             }
-            Err((Refusal::NoRoom(reason), _)) => {
-                let no_room = NoRoom {
+            Err((Refusal::NoPadding(reason), _)) => {
+                let unpatched = UnpatchedLibrary {
                     path: candidate.path.clone(),
                     needs,
                     directories,
@@ -430,12 +457,12 @@ impl<'a> Planner<'a> {
                     named: candidate.named,
                     reason: reason.clone(),
                 };
-                Look::Library {
+                Inspection::Library {
                     report: FileReport {
                         missing,
                         ..FileReport::skipped(shown, reason)
                     },
-                    no_room: Some(no_room),
+                    unpatched: Some(unpatched),
                 }
             }
         }
@@ -443,8 +470,8 @@ impl<'a> Planner<'a> {
 
     /// Plans those libraries again, without links, of which a link leads to a library that will look for its own needs
     /// relative to where it is opened.
-    fn without_misleading_links(&self, looks: &mut [Look]) {
-        let relative = relative(looks);
+    fn without_misleading_links(&self, inspections: &mut [Inspection]) {
+        let relative = relative(inspections);
         if relative.is_empty() {
             return;
         }
@@ -456,11 +483,11 @@ impl<'a> Planner<'a> {
                 targets.any(|(_, target)| self.is_among(target, &relative))
             })
         };
-        for (candidate, look) in self.candidates.iter().zip(looks) {
-            if look.plan().is_some_and(misled)
-                && let Class::Library(subject) = classify(candidate, &self.means)
+        for (candidate, inspection) in self.candidates.iter().zip(inspections) {
+            if inspection.plan().is_some_and(misled)
+                && let Class::Library(subject) = classify(candidate, &self.available)
             {
-                *look = self.library(candidate, *subject, &|_| false);
+                *inspection = self.library(candidate, *subject, &|_| false);
             }
         }
     }
@@ -483,7 +510,7 @@ impl<'a> Planner<'a> {
         stage: Result<&Stage, String>,
         edited: &Edited<'_>,
         relative: &HashSet<PathBuf>,
-        rooms: &Rooms<'_>,
+        unpatched_libraries: &UnpatchedLibraries<'_>,
     ) -> FileReport {
         let path = &candidate.path;
         // Otherwise the file would be opened a second time.
@@ -491,11 +518,15 @@ impl<'a> Planner<'a> {
         self.resolver
             .read_program(path, elf, &subject.interpreter, source);
         let mut resolution = self.resolve_program(path, &subject, edited, &[]);
-        let mut opened = self.opened(rooms, &mut subject, &resolution);
+        let mut opened = self.opened(unpatched_libraries, &mut subject, &resolution);
         let (elf, interpreter) = (&subject.elf, &*subject.interpreter);
         let lent = match self.is_lent(elf, interpreter) {
             true => Vec::new(),
-            false => self.to_be_lent(opened.iter().map(|&index| rooms.libraries[index])),
+            false => self.to_be_lent(
+                opened
+                    .iter()
+                    .map(|&index| unpatched_libraries.libraries[index]),
+            ),
         };
         if !lent.is_empty() {
             resolution = self.resolve_program(path, &subject, edited, &lent);
@@ -503,16 +534,16 @@ impl<'a> Planner<'a> {
         if self.is_lent(elf, interpreter) || !lent.is_empty() {
             let offered = directories_of(&resolution);
             let kind = elf.target();
-            for (index, room) in rooms.libraries.iter().enumerate() {
-                let serves = room.kind == kind && room.inherits_from(&offered);
+            for (index, unpatched) in unpatched_libraries.libraries.iter().enumerate() {
+                let serves = unpatched.kind == kind && unpatched.inherits_from(&offered);
                 let opens = serves && opened.remove(&index);
-                if opens || (serves && self.is_given(room)) {
-                    resolution.heirs.push(room.path.clone());
+                if opens || (serves && self.is_given(unpatched)) {
+                    resolution.inheriting.push(unpatched.path.clone());
                 }
             }
         }
         let fails = opened.iter();
-        let fails = fails.map(|&index| rooms.libraries[index].path.clone());
+        let fails = fails.map(|&index| unpatched_libraries.libraries[index].path.clone());
         let fails = fails.collect();
         let report = self.program_served(candidate, subject, stage, relative, resolution);
         FileReport { fails, ..report }
@@ -521,30 +552,37 @@ impl<'a> Planner<'a> {
     /// Those of `rooms` that the program opens. What it loads with what it needs is not among them.
     fn opened(
         &self,
-        rooms: &Rooms<'_>,
+        unpatched_libraries: &UnpatchedLibraries<'_>,
         subject: &mut Subject<'_>,
         resolution: &Resolution,
     ) -> BTreeSet<usize> {
         let Subject { elf, source, .. } = subject;
         let kind = elf.target();
-        if rooms.libraries.iter().all(|room| room.kind != kind) {
+        if unpatched_libraries
+            .libraries
+            .iter()
+            .all(|unpatched| unpatched.kind != kind)
+        {
             return BTreeSet::new();
         }
         let loaded = resolution.found.iter().map(|(_, path)| path.as_path());
-        let mut opened = rooms.openers.named_by(elf, source, loaded.clone());
+        let mut opened = unpatched_libraries
+            .openers
+            .named_by(elf, source, loaded.clone());
         let loaded: HashSet<PathBuf> = loaded.map(|path| self.resolver.real(path)).collect();
         opened.retain(|&index| {
-            let room = rooms.libraries[index];
-            room.kind == kind && !loaded.contains(&room.path)
+            let unpatched = unpatched_libraries.libraries[index];
+            unpatched.kind == kind && !loaded.contains(&unpatched.path)
         });
         opened
     }
 
     /// The directories that `opened` need to inherit, in the order of `--libs`.
-    fn to_be_lent<'r>(&self, opened: impl Iterator<Item = &'r NoRoom>) -> Vec<PathBuf> {
-        let inheriting = opened.filter(|room| room.inherits);
-        let directories: HashSet<&PathBuf> =
-            inheriting.flat_map(|room| &room.directories).collect();
+    fn to_be_lent<'r>(&self, opened: impl Iterator<Item = &'r UnpatchedLibrary>) -> Vec<PathBuf> {
+        let inheriting = opened.filter(|unpatched| unpatched.inherits);
+        let directories: HashSet<&PathBuf> = inheriting
+            .flat_map(|unpatched| &unpatched.directories)
+            .collect();
         let mut directories: Vec<PathBuf> = directories.into_iter().cloned().collect();
         directories.sort_by_cached_key(|directory| {
             let place = self.libs.iter().position(|one| one == directory);
@@ -554,9 +592,9 @@ impl<'a> Planner<'a> {
     }
 
     /// Whether the user has every program lend what `room` needs: no matter which of them opens it.
-    fn is_given(&self, room: &NoRoom) -> bool {
+    fn is_given(&self, unpatched: &UnpatchedLibrary) -> bool {
         let given = |directory| self.runtime_dependencies.contains(directory);
-        self.inherited && room.directories.iter().all(given)
+        self.inherited && unpatched.directories.iter().all(given)
     }
 
     /// The libraries of a program, as if what it has from the first wrap-buddy's sidecar were in itself.
@@ -593,44 +631,44 @@ impl<'a> Planner<'a> {
         let (elf, interpreter) = (&subject.elf, &*interpreter);
         let path = &candidate.path;
         let mode = subject.source.metadata().mode();
-        let earlier = subject.earlier.as_ref().map(|earlier| earlier.way);
+        let prior = subject.prior.as_ref().map(|prior| prior.method);
         if !resolution.missing.is_empty() {
             self.hint(&mut resolution.missing, elf, interpreter);
             return FileReport {
                 missing: resolution.missing,
-                ..FileReport::failed(shown, missing_because(earlier).to_owned())
+                ..FileReport::failed(shown, missing_because(prior).to_owned())
             };
         }
-        if earlier.is_none() && !self.force && self.starts_as_it_is(elf, interpreter, &resolution) {
+        if prior.is_none() && !self.force && self.starts_as_it_is(elf, interpreter, &resolution) {
             let reason =
                 "starts as it is, and finds its dynamic linker and libraries: --force wraps it";
             return FileReport {
-                serves: resolution.heirs,
+                serves: resolution.inheriting,
                 ..FileReport::skipped(shown, reason.to_owned())
             };
         }
         let preloader = preloader::of(path);
         // The original bytes are in a sidecar that is of no use to the other way.
-        let settled = subject.earlier.as_ref().filter(|one| !one.is_unfinished());
-        let settled = settled.map(|one| one.way);
+        let settled = subject.prior.as_ref().filter(|one| !one.is_unfinished());
+        let settled = settled.map(|one| one.method);
         let in_place = match settled {
-            Some(Way::InPlace) => true,
-            Some(Way::Stub) if self.strategy == Strategy::Inplace => {
+            Some(Method::InPlace) => true,
+            Some(Method::Stub) if self.strategy == Strategy::Inplace => {
                 let reason = "already wrapped, by a stub: restore it to edit it in place";
                 return FileReport::skipped(shown, reason.to_owned());
             }
-            Some(Way::Stub) => false,
+            Some(Method::Stub) => false,
             // Its stub is taken back before anything else is done.
-            Some(Way::Legacy) | None => self.strategy != Strategy::Stub || preloader.is_some(),
+            Some(Method::Legacy) | None => self.strategy != Strategy::Stub || preloader.is_some(),
         };
-        let or_stub = self.strategy != Strategy::Inplace && settled != Some(Way::InPlace);
-        let mut style = self.style;
+        let or_stub = self.strategy != Strategy::Inplace && settled != Some(Method::InPlace);
+        let mut plan_options = self.plan_options;
         let mut notes = Vec::new();
         if let Some(defaults) = &subject.defaults {
             notes.push(defaults.note.clone());
-            if defaults.is_relocatable && !style.relocatable {
-                style.relocatable = true;
-                style.self_contained |= !self.names_loaders;
+            if defaults.is_relocatable && !plan_options.relocatable {
+                plan_options.relocatable = true;
+                plan_options.self_contained |= !self.names_loaders;
             }
         }
         let with_notes = |mut plan: Plan| {
@@ -640,7 +678,7 @@ impl<'a> Planner<'a> {
         let (mut subject, mut resolution) = (subject, resolution);
         if in_place {
             let may_link = |library: &Path| self.may_link(library, relative);
-            match plan::in_place(path, subject, resolution, &style, &may_link) {
+            match plan::in_place(path, subject, resolution, &plan_options, &may_link) {
                 Ok(mut plan) => {
                     let note = preloader.map(|name| {
                         format!(
@@ -650,8 +688,8 @@ impl<'a> Planner<'a> {
                     plan.notes.extend(note);
                     return self.planned_program(shown, with_notes(plan), mode, interpreter);
                 }
-                Err((Refusal::NoRoom(_), parts)) if or_stub => (subject, resolution) = *parts,
-                Err((Refusal::NoRoom(reason), _)) => {
+                Err((Refusal::NoPadding(_), parts)) if or_stub => (subject, resolution) = *parts,
+                Err((Refusal::NoPadding(reason), _)) => {
                     let reason = format!("cannot be edited in place: {reason}");
                     return FileReport::failed(shown, reason);
                 }
@@ -665,9 +703,9 @@ impl<'a> Planner<'a> {
             Err(reason) if candidate.named => return FileReport::failed(shown, reason),
             Err(reason) => return FileReport::skipped(shown, reason),
         };
-        match plan::stub(path, subject, stage, resolution, &style) {
+        match plan::stub(path, subject, stage, resolution, &plan_options) {
             Ok(plan) => {
-                let warning = preloader.map(|name| preloader::warning(&name, earlier));
+                let warning = preloader.map(|name| preloader::warning(&name, prior));
                 let mut report = self.planned_program(shown, with_notes(plan), mode, interpreter);
                 report.notes.extend(warning);
                 report
@@ -736,14 +774,14 @@ impl<'a> Planner<'a> {
         let keeps_search =
             !resolution.search_changes || !self.inherited && directories_of(resolution).is_empty();
         let nothing_to_add = resolution.added.is_empty()
-            && resolution.front.is_empty()
+            && resolution.prepended.is_empty()
             && resolution.ignored.is_empty()
             && resolution.unmet_versions.is_empty()
             && resolution.unversioned_relr.is_empty();
         let own = elf.interp.as_ref().map(|interp| Path::new(&interp.path));
         keeps_search
             && nothing_to_add
-            && !self.style.relocatable
+            && !self.plan_options.relocatable
             && own.is_some_and(|own| own.is_absolute() && is_same_file(own, &interpreter.path))
     }
 
@@ -771,9 +809,9 @@ const EDITED_IN_VAIN: &str = "edited in place already, and finds what it needs w
 
 /// What there is to say of a file without the libraries it needs. One that an earlier run has seen to goes on finding what it
 /// found before.
-fn missing_because(earlier: Option<Way>) -> &'static str {
-    match earlier {
-        Some(Way::InPlace) => {
+fn missing_because(prior: Option<Method>) -> &'static str {
+    match prior {
+        Some(Method::InPlace) => {
             "edited in place already, and with these settings libraries would be missing"
         }
         Some(_) => "already wrapped, and with these settings libraries would be missing",
@@ -790,7 +828,7 @@ fn planned(shown: PathBuf, mut plan: Plan) -> FileReport {
     let resolution = &plan.resolution;
     let added = resolution.added.iter();
     let loaded_for = added.filter_map(|one| one.needed_by.as_ref());
-    let serves: BTreeSet<PathBuf> = loaded_for.chain(&resolution.heirs).cloned().collect();
+    let serves: BTreeSet<PathBuf> = loaded_for.chain(&resolution.inheriting).cloned().collect();
     let notes: Vec<String> = resolution.stranded.iter().map(stranded).collect();
     let report = match (plan.settled, plan.stub()) {
         (true, None) => FileReport::skipped(shown, "edited in place already".to_owned()),
@@ -853,16 +891,16 @@ fn starts_at_origin(entry: &OsStr) -> bool {
 }
 
 /// The libraries among `looks` that will look for what they need relative to where they are opened.
-fn relative(looks: &[Look]) -> HashSet<PathBuf> {
-    let plans = looks.iter().filter_map(Look::plan);
+fn relative(inspections: &[Inspection]) -> HashSet<PathBuf> {
+    let plans = inspections.iter().filter_map(Inspection::plan);
     let relative = plans.filter(|plan| plan.search.iter().any(|entry| starts_at_origin(entry)));
     relative.map(|plan| plan.path.clone()).collect()
 }
 
 /// What the libraries among `looks` will find by themselves.
-fn edited(looks: &[Look]) -> Edited<'_> {
-    let plans = looks.iter().filter_map(Look::plan);
-    let mut edited = Edited::with_capacity(looks.len());
+fn edited(inspections: &[Inspection]) -> Edited<'_> {
+    let plans = inspections.iter().filter_map(Inspection::plan);
+    let mut edited = Edited::with_capacity(inspections.len());
     edited.extend(plans.map(|plan| (plan.path.as_os_str(), &*plan.resolution.found)));
     edited
 }
@@ -873,29 +911,30 @@ fn edited(looks: &[Look]) -> Edited<'_> {
 /// directories, in the order of `libs`.
 fn tell_helpers(
     files: &mut [FileReport],
-    rooms: &[(usize, NoRoom)],
+    unpatched_libraries: &[(usize, UnpatchedLibrary)],
     helped: &HashMap<PathBuf, Vec<PathBuf>>,
     failing: &HashMap<PathBuf, Vec<PathBuf>>,
     libs: &[PathBuf],
 ) {
-    let alone = rooms.iter().map(|(_, room)| room);
-    let alone = alone.filter(|room| {
-        let is_served = helped.contains_key(&room.path) && !failing.contains_key(&room.path);
-        room.inherits && !is_served
+    let alone = unpatched_libraries.iter().map(|(_, unpatched)| unpatched);
+    let alone = alone.filter(|unpatched| {
+        let is_served =
+            helped.contains_key(&unpatched.path) && !failing.contains_key(&unpatched.path);
+        unpatched.inherits && !is_served
     });
-    let wanted: BTreeSet<&PathBuf> = alone.flat_map(|room| &room.directories).collect();
+    let wanted: BTreeSet<&PathBuf> = alone.flat_map(|unpatched| &unpatched.directories).collect();
     let named = libs.iter().filter(|one| wanted.contains(one));
     let others = wanted.iter().copied().filter(|one| !libs.contains(one));
     let lacking: Vec<PathBuf> = named.chain(others).cloned().collect();
-    for (index, room) in rooms {
-        let programs = |of: &HashMap<PathBuf, Vec<PathBuf>>| of.get(&room.path).cloned();
+    for (index, unpatched) in unpatched_libraries {
+        let programs = |of: &HashMap<PathBuf, Vec<PathBuf>>| of.get(&unpatched.path).cloned();
         let (helpers, failing) = (programs(helped), programs(failing));
         let (helpers, failing) = (helpers.unwrap_or_default(), failing.unwrap_or_default());
-        room.tell(&mut files[*index], &helpers, &failing, &lacking);
+        unpatched.tell(&mut files[*index], &helpers, &failing, &lacking);
     }
 }
 
-impl NoRoom {
+impl UnpatchedLibrary {
     /// Whether it finds what it needs where a program that opens it will look, if that lends the directories `offered`.
     fn inherits_from(&self, offered: &[PathBuf]) -> bool {
         self.inherits && self.directories.iter().all(|one| offered.contains(one))

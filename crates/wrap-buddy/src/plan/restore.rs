@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use anyhow::Result;
 
 use crate::plan::{FileEdit, inode};
-use crate::state::prior::{Earlier, Progress, State, Way};
+use crate::state::prior::{Method, PriorWrap, Progress, State};
 use crate::system::sidecar_path::{
     copy_name, interim_sidecar_name, links_name, new_sidecar_name, sidecar_name,
 };
@@ -48,11 +48,11 @@ pub struct Interim {
 
 impl Interim {
     /// If `earlier` has left such a one of the file at `path`.
-    pub fn of(path: &Path, earlier: &Earlier) -> Option<Self> {
-        (earlier.is_beside && earlier.is_interim).then(|| Self {
+    pub fn of(path: &Path, prior: &PriorWrap) -> Option<Self> {
+        (prior.is_beside && prior.is_interim).then(|| Self {
             usual: path.with_file_name(sidecar_name(path.file_name().unwrap_or_default())),
-            bytes: earlier.sidecar.clone(),
-            modified: earlier.sidecar_modified,
+            bytes: prior.sidecar.clone(),
+            modified: prior.sidecar_modified,
         })
     }
 }
@@ -95,30 +95,30 @@ pub fn restoration(
     if let Some(refusal) = state.refusal() {
         return Err(refusal);
     }
-    let earlier = match state {
-        State::Known(earlier) => *earlier,
+    let prior = match state {
+        State::Known(prior) => *prior,
         // The file is an original, or a library: what is beside it was read to its end, and is another file's.
         _ => return Ok(stale(path, source)),
     };
-    if earlier.rewritten || earlier.progress == Progress::Changed {
+    if prior.rewritten || prior.progress == Progress::Changed {
         return Err(format!(
             "was changed since it was edited (strip, patchelf, an update?), and its sidecar {} does not describe it any more: restore it from where it came",
-            earlier.sidecar_path.display()
+            prior.sidecar_path.display()
         ));
     }
-    planned(path, &earlier, source)
+    planned(path, &prior, source)
         .map(Some)
         .map_err(|error| format!("{error:#}"))
 }
 
-fn planned(path: &Path, earlier: &Earlier, source: &mut Source) -> Result<Restoration> {
-    let edits = FileEdit::undo_all(earlier, source)?;
+fn planned(path: &Path, prior: &PriorWrap, source: &mut Source) -> Result<Restoration> {
+    let edits = FileEdit::undo_all(prior, source)?;
     let links = path.with_file_name(links_name(path.file_name().unwrap_or_default()));
     let mut remove = leftovers(path);
     let there = links_there(path);
     let has_directory = there.is_some();
     let mut names = there.unwrap_or_default();
-    let recorded = earlier.links.iter().filter(|name| !names.contains(name));
+    let recorded = prior.links.iter().filter(|name| !names.contains(name));
     let recorded: Vec<OsString> = recorded.cloned().collect();
     names.extend(recorded);
     names.retain(|name| Path::new(name).file_name() == Some(name));
@@ -127,10 +127,10 @@ fn planned(path: &Path, earlier: &Earlier, source: &mut Source) -> Result<Restor
         remove.push(links);
     }
     // What belongs to another name, or to the file this is a copy of, stays.
-    let settle = Interim::of(path, earlier);
-    if earlier.is_beside {
+    let settle = Interim::of(path, prior);
+    if prior.is_beside {
         let usual = settle.as_ref().map(|settle| settle.usual.clone());
-        remove.push(usual.unwrap_or_else(|| earlier.sidecar_path.clone()));
+        remove.push(usual.unwrap_or_else(|| prior.sidecar_path.clone()));
     }
     Ok(Restoration {
         path: path.to_owned(),
@@ -139,8 +139,8 @@ fn planned(path: &Path, earlier: &Earlier, source: &mut Source) -> Result<Restor
         edits,
         remove,
         settle,
-        modified: earlier.original_time(source.metadata()),
-        legacy: earlier.way == Way::Legacy,
+        modified: prior.original_time(source.metadata()),
+        legacy: prior.method == Method::Legacy,
     })
 }
 

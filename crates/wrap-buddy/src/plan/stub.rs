@@ -11,8 +11,8 @@ use sidecar::{Draft, Edit, EditKind, Flags, Id, Sidecar, Trailer};
 use stages::Stage;
 
 use super::{
-    FileEdit, Plan, Style, Way, check_trusted, inode, is_sidecar_in_use, join, modified, needed,
-    search, sidecar_owner, tool_version,
+    FileEdit, Method, Plan, PlanOptions, check_trusted, inode, is_sidecar_in_use, join, modified,
+    needed, search, sidecar_owner, tool_version,
 };
 use crate::plan::alignment;
 use crate::plan::classify::Subject;
@@ -22,7 +22,7 @@ use crate::plan::search::Resolution;
 use crate::plan::slot::{PatchSpace, Place, Slot, Surroundings};
 use crate::state::identity::identity;
 use crate::state::loaders::Loader;
-use crate::state::prior::{self, Earlier, Progress};
+use crate::state::prior::{self, PriorWrap, Progress};
 use crate::state::settings::Settings;
 use crate::system::privilege::Privilege;
 use crate::system::relative::relative_file;
@@ -82,24 +82,24 @@ pub fn stub(
     program: Subject<'_>,
     stage: &Stage,
     resolution: Resolution,
-    style: &Style<'_>,
+    plan_options: &PlanOptions<'_>,
 ) -> Result<Plan> {
     let Subject {
         elf,
         mut source,
         arch,
         interpreter,
-        earlier,
+        prior,
         ..
     } = program;
     let metadata = source.metadata().clone();
     let privilege = Privilege::of(source.file(), &metadata);
-    if style.relocatable && privilege.is_some() {
+    if plan_options.relocatable && privilege.is_some() {
         return Err(anyhow!(
             "is set-id or has capabilities, and a relocatable program cannot: clear them, or leave out --relocatable"
         ));
     }
-    if style.self_contained && privilege.is_some() {
+    if plan_options.self_contained && privilege.is_some() {
         return Err(anyhow!(
             "is set-id or has capabilities, and its loader has to be where nobody else can write: leave out --self-contained"
         ));
@@ -107,30 +107,30 @@ pub fn stub(
     let directory = path.parent().context("has no directory")?;
     let name = path.file_name().context("has no file name")?;
     let sidecar_path = directory.join(sidecar_name(name));
-    let origin = style.relocatable.then_some(directory);
+    let origin = plan_options.relocatable.then_some(directory);
     let search = search(
         &resolution,
         directory,
-        style.relocatable,
+        plan_options.relocatable,
         privilege.is_some(),
     )?;
-    let loader = match (style.self_contained, origin) {
+    let loader = match (plan_options.self_contained, origin) {
         (true, _) => None,
-        (false, None) => style.loaders.absolute(arch, stage)?,
-        (false, Some(origin)) => style.loaders.relative(arch, stage, origin)?,
+        (false, None) => plan_options.loaders.absolute(arch, stage)?,
+        (false, Some(origin)) => plan_options.loaders.relative(arch, stage, origin)?,
     };
     if loader.is_none() && privilege.is_some() {
         return Err(anyhow!(
             "is set-id or has capabilities, and there is no directory for its loader that can be written: pass --loader-dir-path"
         ));
     }
-    let stub = stage.stub_for(style.relocatable, loader.is_none());
+    let stub = stage.stub_for(plan_options.relocatable, loader.is_none());
     let interpreter_path = match origin {
         None => interpreter.path.clone(),
         Some(origin) => relative_file(&interpreter.path, origin),
     };
 
-    let trailers = trailer_choices(&sidecar_path, style.relocatable, loader.is_none());
+    let trailers = trailer_choices(&sidecar_path, plan_options.relocatable, loader.is_none());
     let trailer = |sidecar: &OsStr, id: Id| {
         let sidecar = sidecar.as_bytes();
         let trailer = match &loader {
@@ -182,7 +182,7 @@ pub fn stub(
 
     let mut edits = edits(&elf, arch, &slot, code, &mut source)?;
     let mut interim = Vec::new();
-    if earlier.is_some() {
+    if prior.is_some() {
         let sidecar = interim_of(Path::new(&sidecar_in_trailer));
         interim = stub.to_vec();
         interim.extend(trailer(sidecar.as_os_str(), id)?);
@@ -191,7 +191,7 @@ pub fn stub(
     let needed: Vec<&[u8]> = needed.iter().map(|name| name.as_bytes()).collect();
     let search_text = join(&search);
     let mut flags = Flags::default();
-    if style.relocatable {
+    if plan_options.relocatable {
         flags = flags.union(Flags::RELOCATABLE);
     }
     if resolution.inherited || elf.dynamic.as_ref().is_some_and(|own| own.is_inherited()) {
@@ -203,7 +203,7 @@ pub fn stub(
     let wanted = Wanted {
         needed: needed.len(),
         in_front,
-        implied: &resolution.implied,
+        redundant: &resolution.redundant,
         search: !search.is_empty(),
         inherited: resolution.inherited,
     };
@@ -257,32 +257,29 @@ pub fn stub(
     // It is kept until all programs are planned.
     sidecar.shrink_to_fit();
 
-    let earlier = earlier.as_deref();
-    let leftovers = earlier.map_or(Vec::new(), |_| leftovers(path));
+    let prior = prior.as_deref();
+    let leftovers = prior.map_or(Vec::new(), |_| leftovers(path));
     let mut undo_first = Vec::new();
     let mut settled = false;
-    if let Some(earlier) = earlier {
-        let same = earlier.id == id && !edits.iter().any(FileEdit::is_due);
-        settled = same
-            && is_sidecar_in_use(earlier)
-            && earlier.sidecar == sidecar
-            && leftovers.is_empty();
+    if let Some(prior) = prior {
+        let same = prior.id == id && !edits.iter().any(FileEdit::is_due);
+        settled =
+            same && is_sidecar_in_use(prior) && prior.sidecar == sidecar && leftovers.is_empty();
         if !same {
-            undo_first = FileEdit::undo_all(earlier, &mut source)?;
+            undo_first = FileEdit::undo_all(prior, &mut source)?;
             for edit in &mut edits {
                 edit.before.clone_from(&edit.original);
             }
         }
     }
-    let stopped = earlier.is_some_and(|earlier| earlier.progress != Progress::Done);
+    let stopped = prior.is_some_and(|prior| prior.progress != Progress::Done);
     let mut notes = notes(&elf, arch, stopped, privilege.is_some());
-    notes.extend(earlier.and_then(adopted));
+    notes.extend(prior.and_then(adopted));
     let loader_path = loader.as_ref().map(|loader| loader.path.as_path());
     let settings = Sidecar::parse(&sidecar)
         .map(|sidecar| Settings::of_sidecar(&sidecar, loader_path))
         .map_err(|error| anyhow!("the sidecar {error}"))?;
-    let settings_changed =
-        earlier.map_or(Vec::new(), |earlier| earlier.settings.changes(&settings));
+    let settings_changed = prior.map_or(Vec::new(), |prior| prior.settings.changes(&settings));
     Ok(Plan {
         path: path.to_owned(),
         arch,
@@ -293,11 +290,11 @@ pub fn stub(
         sidecar_path,
         sidecar_owner: sidecar_owner(privilege.as_ref(), &metadata),
         sidecar,
-        modified: modified(&metadata, earlier)?,
+        modified: modified(&metadata, prior)?,
         undo_first,
-        undo_legacy: earlier.is_some_and(|earlier| earlier.way == prior::Way::Legacy),
-        sidecar_in_use: earlier.is_some_and(is_sidecar_in_use),
-        settle: earlier.and_then(|earlier| Interim::of(path, earlier)),
+        undo_legacy: prior.is_some_and(|prior| prior.method == prior::Method::Legacy),
+        sidecar_in_use: prior.is_some_and(is_sidecar_in_use),
+        settle: prior.and_then(|prior| Interim::of(path, prior)),
         leftovers,
         settings_changed,
         edits,
@@ -305,7 +302,7 @@ pub fn stub(
         search,
         resolution,
         notes,
-        way: Way::Stub(StubPlan {
+        method: Method::Stub(StubPlan {
             asks_for: elf.interp.map(|interp| interp.path).unwrap_or_default(),
             interpreter: interpreter_path,
             entry: elf.entry,
@@ -358,18 +355,18 @@ fn edits(
 }
 
 /// What to say of a program whose original bytes are not in a sidecar of its own.
-fn adopted(earlier: &Earlier) -> Option<String> {
-    if let Some(origin) = &earlier.bytes_of {
+fn adopted(prior: &PriorWrap) -> Option<String> {
+    if let Some(origin) = &prior.bytes_of {
         return Some(format!(
             "its sidecar {} is gone: its original bytes are those of {}",
-            earlier.sidecar_path.display(),
+            prior.sidecar_path.display(),
             origin.display()
         ));
     }
-    (!earlier.is_beside).then(|| {
+    (!prior.is_beside).then(|| {
         format!(
             "it used the sidecar {}, and has one of its own now",
-            earlier.sidecar_path.display()
+            prior.sidecar_path.display()
         )
     })
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::state::prior::Way;
+use crate::state::prior::Method;
 
 /// The name of the program, in the same directory, that starts the one at `path` by mapping it and the dynamic linker that its
 /// PT_INTERP names, as Wine's does (loader/preloader.c, map_so_lib): a stub leaves no PT_INTERP.
@@ -14,8 +14,8 @@ pub fn of(path: &Path) -> Option<String> {
 }
 
 /// What there is to say of a program with a `preloader` that has a stub all the same.
-pub fn warning(preloader: &str, earlier: Option<Way>) -> String {
-    let advice = match earlier {
+pub fn warning(preloader: &str, prior: Option<Method>) -> String {
+    let advice = match prior {
         Some(_) => "restore it and wrap it again, which edits it in place",
         None => {
             "it has no room to be edited in place, which takes an --interpreter whose path is not longer than its own and fewer or shorter --libs"

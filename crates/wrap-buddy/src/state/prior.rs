@@ -45,7 +45,7 @@ pub enum State {
     /// Nothing.
     Original,
     /// Something, and the original bytes are known: [`Source::lay_over`] has been told of them.
-    Known(Box<Earlier>),
+    Known(Box<PriorWrap>),
     /// Wrapped, and changed since: its sidecar, at this path, describes another file.
     Changed(PathBuf),
     /// Wrapped, but no sidecar with its identity is where it will be looked for, this path first.
@@ -69,25 +69,25 @@ impl State {
         elf.interp.is_none()
             && match self {
                 State::Original => false,
-                State::Known(earlier) => earlier.way != Way::InPlace,
+                State::Known(prior) => prior.method != Method::InPlace,
                 _ => has_null(),
             }
     }
 
     fn is_done(&self) -> bool {
-        matches!(self, State::Known(earlier) if earlier.is_done())
+        matches!(self, State::Known(prior) if prior.is_done())
     }
 
     /// Why nothing can be done to the file, and what you can do, in words that follow its name; none for a file that can be
     /// worked on. Every command says the same.
     pub fn refusal(&self) -> Option<String> {
         Some(match self {
-            State::Known(earlier) if earlier.without_interp => format!(
+            State::Known(prior) if prior.without_interp => format!(
                 "was made out of a wrapped program, and has something else where that had its PT_INTERP: it starts with the sidecar {}, and can be neither wrapped nor restored",
-                earlier.sidecar_path.display()
+                prior.sidecar_path.display()
             ),
             State::Original => return None,
-            State::Known(earlier) => refusal_of_untrusted(earlier.untrusted.as_ref()?),
+            State::Known(prior) => refusal_of_untrusted(prior.untrusted.as_ref()?),
             State::Changed(sidecar) => format!(
                 "was changed since it was wrapped (strip, an update?), and its sidecar {} does not describe it any more: get the program again from where it came",
                 sidecar.display()
@@ -115,7 +115,7 @@ pub fn refusal_of_untrusted(sidecar: &Path) -> String {
 
 /// How ld.so is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Method {
     /// By a stub.
     Stub,
     /// By edits of the file itself.
@@ -139,9 +139,9 @@ pub enum Progress {
 
 /// What an earlier run has left, with the sidecar that describes it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Earlier {
+pub struct PriorWrap {
     /// How the file was dealt with.
-    pub way: Way,
+    pub method: Method,
     /// How far.
     pub progress: Progress,
     /// Whether the file was rewritten since by something that keeps .dynamic, such as strip: it is another file now, with
@@ -187,10 +187,10 @@ pub struct Earlier {
     pub own_sidecar: Option<PathBuf>,
 }
 
-impl Earlier {
+impl PriorWrap {
     /// Whether the sidecar's time of modification is that of the file as it originally was. The first wrap-buddy kept no time.
     pub fn keeps_time(&self) -> bool {
-        self.way != Way::Legacy && !self.derived && !self.rewritten && self.bytes_of.is_none()
+        self.method != Method::Legacy && !self.derived && !self.rewritten && self.bytes_of.is_none()
     }
 
     /// Whether the file is as the sidecar says.
@@ -220,7 +220,7 @@ impl Earlier {
         // Read as one of a 64-bit program, that of a 32-bit program has a string's first letters for the highest bytes of the
         // number of original bytes.
         let mut classes = [elf::ELFCLASS64, elf::ELFCLASS32].into_iter();
-        let is_legacy = self.way == Way::Legacy;
+        let is_legacy = self.method == Method::Legacy;
         is_legacy.then(|| classes.find_map(|class| Legacy::parse(&self.sidecar, class).ok()))?
     }
 
@@ -231,7 +231,7 @@ impl Earlier {
 }
 
 /// What a file is to commands that only care for what earlier runs have left.
-pub enum Sight {
+pub enum FileState {
     /// Nothing that could ever have been wrapped.
     NotElf,
     /// Why it cannot be looked at.
@@ -241,10 +241,12 @@ pub enum Sight {
 }
 
 /// Looks at a file.
-pub fn look_at(candidate: &Candidate, stages: &[Stage]) -> Sight {
+pub fn file_state(candidate: &Candidate, stages: &[Stage]) -> FileState {
     let mut source = match candidate.open().and_then(Source::of) {
         Ok(source) => source,
-        Err(error) => return Sight::Unreadable(format!("cannot be opened: {}", io_reason(&error))),
+        Err(error) => {
+            return FileState::Unreadable(format!("cannot be opened: {}", io_reason(&error)));
+        }
     };
     match identify(&mut source) {
         Ok(Identity::Elf {
@@ -252,29 +254,29 @@ pub fn look_at(candidate: &Candidate, stages: &[Stage]) -> Sight {
             ..
         }) => {}
         Ok(Identity::Malformed(reason)) => {
-            return Sight::Unreadable(format!("malformed ELF file: {reason}"));
+            return FileState::Unreadable(format!("malformed ELF file: {reason}"));
         }
-        _ => return Sight::NotElf,
+        _ => return FileState::NotElf,
     }
     match Elf::read(&mut source) {
         Ok(elf) => {
             let state = state(&candidate.path, &elf, &mut source, stages);
-            Sight::File(Box::new(source), state)
+            FileState::File(Box::new(source), state)
         }
-        Err(error) => Sight::Unreadable(format!("malformed ELF file: {error:#}")),
+        Err(error) => FileState::Unreadable(format!("malformed ELF file: {error:#}")),
     }
 }
 
 /// Finds out what earlier runs have left of the file at `path`, absolute.
 pub fn state(path: &Path, elf: &Elf, source: &mut Source, stages: &[Stage]) -> State {
     let state = state_by_sidecar(path, elf, source, stages, true);
-    if let State::Known(earlier) = &state
-        && !earlier.without_interp
-        && let Err(error) = check_plausible(earlier, source)
+    if let State::Known(prior) = &state
+        && !prior.without_interp
+        && let Err(error) = check_plausible(prior, source)
     {
         source.uncover();
         return State::Unknown {
-            sidecar: earlier.sidecar_path.clone(),
+            sidecar: prior.sidecar_path.clone(),
             reason: format!("would not give a program that can start: {error:#}"),
         };
     }
@@ -282,11 +284,11 @@ pub fn state(path: &Path, elf: &Elf, source: &mut Source, stages: &[Stage]) -> S
 }
 
 /// Whether the file is one that could be an original, as it reads with the original bytes laid over it.
-fn check_plausible(earlier: &Earlier, source: &mut Source) -> Result<()> {
+fn check_plausible(prior: &PriorWrap, source: &mut Source) -> Result<()> {
     let elf = Elf::read(source)?;
-    match earlier.way {
-        Way::InPlace => Ok(()),
-        Way::Stub | Way::Legacy => check_program(&elf),
+    match prior.method {
+        Method::InPlace => Ok(()),
+        Method::Stub | Method::Legacy => check_program(&elf),
     }
 }
 
@@ -327,9 +329,9 @@ fn state_by_sidecar(
             // A start may pass it over, or trust it for the loader's owner.
             let state = state_with(None, beside.clone(), elf, source, stages, false);
             return match state {
-                State::Known(earlier) if earlier.is_done() => State::Known(Box::new(Earlier {
+                State::Known(prior) if prior.is_done() => State::Known(Box::new(PriorWrap {
                     untrusted: Some(beside),
-                    ..*earlier
+                    ..*prior
                 })),
                 _ => {
                     source.uncover();
@@ -349,16 +351,16 @@ fn state_by_sidecar(
     let mut state = state_with(bytes, beside.clone(), elf, source, stages, with_origin);
     if bytes.is_some() && !state.is_done() {
         source.uncover();
-        if let Some(earlier) = by_interim_sidecar(path, elf, source, stages) {
-            return State::Known(earlier);
+        if let Some(prior) = by_interim_sidecar(path, elf, source, stages) {
+            return State::Known(prior);
         }
         source.uncover();
         state = state_with(bytes, beside.clone(), elf, source, stages, with_origin);
     }
-    if let State::Known(earlier) = &mut state
-        && earlier.sidecar_path == beside
+    if let State::Known(prior) = &mut state
+        && prior.sidecar_path == beside
     {
-        earlier.sidecar_modified = found.and_then(|found| found.modified);
+        prior.sidecar_modified = found.and_then(|found| found.modified);
     }
     state
 }
@@ -370,7 +372,7 @@ fn by_interim_sidecar(
     elf: &Elf,
     source: &mut Source,
     stages: &[Stage],
-) -> Option<Box<Earlier>> {
+) -> Option<Box<PriorWrap>> {
     let place = path.with_file_name(interim_sidecar_name(path.file_name()?));
     let FoundSidecar::Readable(found) = FoundSidecar::beside(&place, elf.class) else {
         return None;
@@ -380,9 +382,9 @@ fn by_interim_sidecar(
     }
     let bytes = Some(&*found.bytes);
     match state_with(bytes, place, elf, source, stages, false) {
-        State::Known(mut earlier) if earlier.is_done() && earlier.is_beside => {
-            earlier.sidecar_modified = found.modified;
-            Some(earlier)
+        State::Known(mut prior) if prior.is_done() && prior.is_beside => {
+            prior.sidecar_modified = found.modified;
+            Some(prior)
         }
         _ => None,
     }
@@ -398,8 +400,8 @@ fn state_with(
     with_origin: bool,
 ) -> State {
     let directory = beside.parent().unwrap_or(Path::new("/"));
-    if let Some(earlier) = bytes.and_then(|bytes| in_place(&beside, elf, source, bytes)) {
-        return State::Known(Box::new(earlier));
+    if let Some(prior) = bytes.and_then(|bytes| in_place(&beside, elf, source, bytes)) {
+        return State::Known(Box::new(prior));
     }
     let former_interp = legacy::former_interp(elf, source);
     let mut stub = code_at_entry(elf, source, stages);
@@ -410,8 +412,8 @@ fn state_with(
     if elf.interp.is_some() {
         // PT_INTERP is the last thing a run changes: with it, a stub is what a stopped run left.
         let half_done = bytes.and_then(|bytes| known(&beside, true, elf, source, bytes));
-        if let Some(earlier) = half_done {
-            return State::Known(Box::new(earlier));
+        if let Some(prior) = half_done {
+            return State::Known(Box::new(prior));
         }
     }
     match stub {
@@ -422,9 +424,7 @@ fn state_with(
             let state = match wrapped(&code, &stub, &beside, elf, source) {
                 State::Orphan(gone) if with_origin => {
                     let origin = from_origin(&code, &stub, &gone, elf, source, stages);
-                    origin.map_or(State::Orphan(gone), |earlier| {
-                        State::Known(Box::new(earlier))
-                    })
+                    origin.map_or(State::Orphan(gone), |prior| State::Known(Box::new(prior)))
                 }
                 state => state,
             };
@@ -471,8 +471,8 @@ fn by_first_tool(
     for edit in &edits {
         source.lay_over(edit.offset, &edit.original);
     }
-    State::Known(Box::new(Earlier {
-        way: Way::Legacy,
+    State::Known(Box::new(PriorWrap {
+        method: Method::Legacy,
         progress: Progress::Done,
         rewritten: false,
         derived: false,
@@ -543,11 +543,11 @@ fn wrapped(code: &Range<u64>, stub: &Stub, beside: &Path, elf: &Elf, source: &mu
     let known = known(place, is_beside, elf, source, &bytes)
         .or_else(|| known_of_derived(code, place, is_beside, elf, source, &bytes));
     match known {
-        Some(earlier) => State::Known(Box::new(Earlier {
+        Some(prior) => State::Known(Box::new(PriorWrap {
             sidecar_modified: found.modified,
             untrusted: (!trusted).then(|| place.to_owned()),
             not_found_at,
-            ..earlier
+            ..prior
         })),
         None => State::Changed(place.to_owned()),
     }
@@ -575,7 +575,7 @@ fn known(
     elf: &Elf,
     source: &mut Source,
     bytes: &[u8],
-) -> Option<Earlier> {
+) -> Option<PriorWrap> {
     let sidecar = Sidecar::parse(bytes).ok()?;
     let edits = undo(elf, source, &sidecar)?;
     Some(by_stub(place, is_beside, source, bytes, &sidecar, edits))
@@ -590,7 +590,7 @@ fn known_of_derived(
     elf: &Elf,
     source: &mut Source,
     bytes: &[u8],
-) -> Option<Earlier> {
+) -> Option<PriorWrap> {
     let sidecar = Sidecar::parse(bytes).ok()?;
     let header = sidecar.header();
     let slot = code.start..code.start.checked_add(u64::from(header.slot.len))?;
@@ -610,11 +610,11 @@ fn known_of_derived(
     for edit in &edits {
         source.lay_over(edit.offset, &edit.original);
     }
-    let earlier = by_stub(place, is_beside, source, bytes, &sidecar, edits);
-    Some(Earlier {
+    let prior = by_stub(place, is_beside, source, bytes, &sidecar, edits);
+    Some(PriorWrap {
         derived: true,
         without_interp,
-        ..earlier
+        ..prior
     })
 }
 
@@ -664,7 +664,7 @@ fn by_stub(
     bytes: &[u8],
     sidecar: &Sidecar<'_>,
     edits: Vec<PastEdit>,
-) -> Earlier {
+) -> PriorWrap {
     let id = sidecar.header().id;
     let trailer_at = |edit: &PastEdit, source: &mut Source| {
         let stub_len = u64::from(sidecar.header().stub_len);
@@ -676,8 +676,8 @@ fn by_stub(
     let mut slots = edits.iter().filter(|edit| edit.kind == EditKind::Slot);
     let stub = slots.find_map(|slot| trailer_at(slot, source));
     let loader = stub.as_ref().and_then(|stub| stub.loader.clone());
-    Earlier {
-        way: Way::Stub,
+    PriorWrap {
+        method: Method::Stub,
         progress,
         rewritten: false,
         derived: false,
@@ -712,7 +712,7 @@ fn from_origin(
     elf: &Elf,
     source: &mut Source,
     stages: &[Stage],
-) -> Option<Earlier> {
+) -> Option<PriorWrap> {
     let path = program_of(gone)?;
     let mut origin = Source::open(&path).ok()?;
     let inode = |source: &Source| (source.metadata().dev(), source.metadata().ino());
@@ -723,7 +723,7 @@ fn from_origin(
     let raw = Elf::read(&mut origin).ok()?;
     match state_by_sidecar(&path, &raw, &mut origin, stages, false) {
         State::Original => {}
-        State::Known(earlier) if earlier.untrusted.is_none() => {}
+        State::Known(prior) if prior.untrusted.is_none() => {}
         _ => return None,
     }
     let original_elf = Elf::read(&mut origin).ok()?;
@@ -738,8 +738,8 @@ fn from_origin(
     for edit in &edits {
         source.lay_over(edit.offset, &edit.original);
     }
-    Some(Earlier {
-        way: Way::Stub,
+    Some(PriorWrap {
+        method: Method::Stub,
         progress: Progress::Done,
         rewritten: false,
         derived: false,
@@ -796,7 +796,7 @@ impl Progress {
 }
 
 /// Lays the original bytes of a file edited in place over it; nothing if the sidecar is not such a file's, or another's.
-fn in_place(place: &Path, elf: &Elf, source: &mut Source, bytes: &[u8]) -> Option<Earlier> {
+fn in_place(place: &Path, elf: &Elf, source: &mut Source, bytes: &[u8]) -> Option<PriorWrap> {
     let record = InPlace::parse(bytes).ok()?;
     if (record.machine, record.class) != (elf.machine, elf.class) {
         return None;
@@ -828,8 +828,8 @@ fn in_place(place: &Path, elf: &Elf, source: &mut Source, bytes: &[u8]) -> Optio
     let links = record
         .links()
         .map(|name| OsStr::from_bytes(name).to_owned());
-    Some(Earlier {
-        way: Way::InPlace,
+    Some(PriorWrap {
+        method: Method::InPlace,
         progress,
         rewritten,
         derived: false,

@@ -13,7 +13,7 @@ use crate::workspace::{output, release_tool};
 
 /// How a program finds its libraries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Method {
     /// Untouched; every library is in ld.so.cache.
     Cache,
     /// A DT_RUNPATH by patchelf.
@@ -26,32 +26,32 @@ pub enum Way {
     Frozen,
 }
 
-impl Way {
-    pub const ALL: [Way; 5] = [
-        Way::Cache,
-        Way::Patchelf,
-        Way::Runpath,
-        Way::Rpath,
-        Way::Frozen,
+impl Method {
+    pub const ALL: [Method; 5] = [
+        Method::Cache,
+        Method::Patchelf,
+        Method::Runpath,
+        Method::Rpath,
+        Method::Frozen,
     ];
 
     /// What `--search` calls it.
     fn flag(self) -> Option<&'static str> {
         match self {
-            Way::Cache | Way::Patchelf => None,
-            Way::Runpath => Some("runpath"),
-            Way::Rpath => Some("rpath"),
-            Way::Frozen => Some("frozen"),
+            Method::Cache | Method::Patchelf => None,
+            Method::Runpath => Some("runpath"),
+            Method::Rpath => Some("rpath"),
+            Method::Frozen => Some("frozen"),
         }
     }
 
     pub fn name(self) -> &'static str {
         match self {
-            Way::Cache => "untouched, ld.so.cache",
-            Way::Patchelf => "patchelf'd",
-            Way::Runpath => "wrapped, runpath",
-            Way::Rpath => "wrapped, rpath",
-            Way::Frozen => "wrapped, frozen",
+            Method::Cache => "untouched, ld.so.cache",
+            Method::Patchelf => "patchelf'd",
+            Method::Runpath => "wrapped, runpath",
+            Method::Rpath => "wrapped, rpath",
+            Method::Frozen => "wrapped, frozen",
         }
     }
 }
@@ -146,37 +146,40 @@ impl Kit {
     }
 
     /// A copy of `program` that finds its libraries this way.
-    pub fn variant(&self, program: &Program, way: Way) -> Result<PathBuf> {
-        let path = self.copy(&program.path, way, &program.search)?;
+    pub fn variant(&self, program: &Program, method: Method) -> Result<PathBuf> {
+        let path = self.copy(&program.path, method, &program.search)?;
         let said = output(&mut Command::new(&path))?;
         ensure!(said == program.expected, "{} says {said:?}", path.display());
         Ok(path)
     }
 
-    fn copy(&self, program: &Path, way: Way, own: &[String]) -> Result<PathBuf> {
+    fn copy(&self, program: &Path, method: Method, own: &[String]) -> Result<PathBuf> {
         let home = program.parent().context("a program is in a directory")?;
         let name = program.file_name().context("a program has a name")?;
-        let directory = home.join(format!("{way:?}"));
+        let directory = home.join(format!("{method:?}"));
         fs::create_dir_all(&directory)?;
         let path = directory.join(name);
         fs::copy(program, &path)?;
         let search = [own, &self.system].concat();
-        let mut command = match way {
-            Way::Patchelf => {
+        let mut command = match method {
+            Method::Patchelf => {
                 let mut command = Command::new(&self.patchelf);
                 command.args(["--set-rpath", &search.join(":")]).arg(&path);
                 command
             }
-            _ => self.wrapping(&path, &search, way)?,
+            _ => self.wrapping(&path, &search, method)?,
         };
         output(&mut command)?;
         Ok(path)
     }
 
     /// A command that wraps `path` so that it finds its libraries this way.
-    pub fn wrapping(&self, path: &Path, search: &[String], way: Way) -> Result<Command> {
+    pub fn wrapping(&self, path: &Path, search: &[String], method: Method) -> Result<Command> {
         let mut command = wrap(&self.tool, path, search, &self.loaders);
-        command.args(["--search", way.flag().context("not a way of the tool's")?]);
+        command.args([
+            "--search",
+            method.flag().context("not a way of the tool's")?,
+        ]);
         Ok(command)
     }
 }

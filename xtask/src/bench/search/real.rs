@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::kit::{Kit, Way};
+use super::kit::{Kit, Method};
 use crate::bench::blind::blinded;
 use crate::workspace::output;
 
@@ -66,7 +66,13 @@ impl Needs {
     }
 
     /// A copy of `program` and of all it needs, below `place`, where each finds what it needs this way.
-    pub fn laid_out(&self, kit: &Kit, program: &Path, way: Way, place: &Path) -> Result<PathBuf> {
+    pub fn laid_out(
+        &self,
+        kit: &Kit,
+        program: &Path,
+        method: Method,
+        place: &Path,
+    ) -> Result<PathBuf> {
         let store = place.join("store");
         let mut directories: Vec<String> = Vec::new();
         let mut linker = None;
@@ -91,7 +97,7 @@ impl Needs {
         fs::write(&linker, blinded(fs::read(&linker)?))?;
         let copy = place.join(program.file_name().context("a program has a name")?);
         fs::copy(program, &copy)?;
-        let mut wrapping = kit.wrapping(place, &directories, way)?;
+        let mut wrapping = kit.wrapping(place, &directories, method)?;
         output(wrapping.arg("--interpreter").arg(&linker))?;
         let said = output(Command::new(&copy).arg(ARGUMENT))?;
         ensure!(!said.is_empty(), "{} says nothing", copy.display());

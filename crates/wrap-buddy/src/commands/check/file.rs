@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::diagnosis::{Diagnosis, Next, Problem, Trouble};
-use super::libraries::Look;
+use super::libraries::LibraryCheck;
 use super::noexec::noexec;
 use super::subject::Subject;
 use super::{Checker, FileCheck, kernel, script};
@@ -16,7 +16,7 @@ use elf_file::{Identity, Kind, Payload, Source, identify};
 use sys::arch::Arch;
 
 /// Nothing of a file that nobody asks about.
-pub fn look_at(checker: &Checker<'_>, candidate: &Candidate) -> Option<FileCheck> {
+pub fn file_state(checker: &Checker<'_>, candidate: &Candidate) -> Option<FileCheck> {
     let shown = candidate.shown.as_path();
     let asked_for = candidate.named;
     let unreadable = |diagnosis: Diagnosis, reason: String| {
@@ -42,7 +42,7 @@ pub fn look_at(checker: &Checker<'_>, candidate: &Candidate) -> Option<FileCheck
     };
     match identify(&mut source) {
         Ok(Identity::Script(line)) if asked_for || is_executable(&candidate.path) => {
-            let file = script::look_at(checker, shown, &line);
+            let file = script::file_state(checker, shown, &line);
             return (asked_for || !file.is_well()).then_some(file);
         }
         Ok(Identity::Elf {
@@ -126,13 +126,13 @@ fn elf_file(
     let is_known = elf.target().arch().is_some();
     if !kind.is_static() && is_known {
         let inside = checker.root.inside(&candidate.path).ok()?;
-        let mut look = Look {
+        let mut library_check = LibraryCheck {
             checker,
             subject: &subject,
             inside: &inside,
             file: &mut file,
         };
-        look.at_libraries(source.metadata().mode());
+        library_check.at_libraries(source.metadata().mode());
     }
     Some(file)
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::command::Command;
 use super::diagnosis::{Next, Trouble};
-use super::{Checked, FileCheck, State, Verdict};
+use super::{Checked, FileCheck, Outcome, State};
 use crate::report::Output;
 use crate::report::{Page, Style, styled};
 use elf_file::Kind;
@@ -75,7 +75,7 @@ impl Writer {
         self.page.line(format!("{:indent$}{label} {text}", ""))
     }
 
-    fn head(&mut self, file: &FileCheck, verdict: &str) {
+    fn head(&mut self, file: &FileCheck, outcome: &str) {
         let path = self.shorter(&file.path.display().to_string());
         let about = about(file);
         let about = if about.is_empty() {
@@ -84,28 +84,28 @@ impl Writer {
             format!(" {}", styled(about, Style::Dim))
         };
         self.page
-            .line(format!("{}: {verdict}{about}", styled(path, Style::Bold)))
+            .line(format!("{}: {outcome}{about}", styled(path, Style::Bold)))
     }
 
     fn well(&mut self, file: &FileCheck) {
-        let verdict = match file.verdict() {
-            Verdict::Unknown if file.is_no_program() => styled("not checked", Style::Unknown),
-            Verdict::Unknown => styled("not checked in full", Style::Unknown),
-            Verdict::Ok | Verdict::Broken => styled("ok", Style::Good),
+        let outcome = match file.outcome() {
+            Outcome::Unknown if file.is_no_program() => styled("not checked", Style::Unknown),
+            Outcome::Unknown => styled("not checked in full", Style::Unknown),
+            Outcome::Ok | Outcome::Broken => styled("ok", Style::Good),
         };
-        self.head(file, &verdict);
+        self.head(file, &outcome);
         self.details(file)
     }
 
     /// Of commands that one of the `united` ones comes to, nothing is said with the file.
     fn broken(&mut self, file: &FileCheck, united: &[&Command]) {
         let mut problems = file.problems.iter();
-        let verdict = match file.kind {
+        let outcome = match file.kind {
             Kind::Library => "will not load",
             _ if problems.all(|problem| problem.trouble == Trouble::Privilege) => "is not safe",
             _ => "will not start",
         };
-        self.head(file, &styled(verdict, Style::Bad));
+        self.head(file, &styled(outcome, Style::Bad));
         for problem in &file.problems {
             let help: String = problem
                 .help
@@ -183,7 +183,7 @@ impl Writer {
     fn summary(&mut self, well: &[&FileCheck], broken: &[&FileCheck]) {
         let unknown = well
             .iter()
-            .filter(|file| file.verdict() == Verdict::Unknown);
+            .filter(|file| file.outcome() == Outcome::Unknown);
         let unknown = unknown.count();
         let all = well.len() + broken.len();
         if all == 0 {

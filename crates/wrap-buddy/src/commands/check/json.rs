@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::diagnosis::{self, Trouble};
-use super::{Checked, FileCheck, State, Verdict};
+use super::{Checked, FileCheck, Outcome, State};
 use elf_file::Kind;
 use ldso::{Cause, Rule};
 
@@ -121,17 +121,17 @@ impl From<&Checked> for Checks {
 
 impl From<&Checked> for ChecksEnd {
     fn from(checked: &Checked) -> Self {
-        let count = |verdict| {
+        let count = |outcome| {
             let files = checked.files.iter();
-            files.filter(|file| file.verdict() == verdict).count()
+            files.filter(|file| file.outcome() == outcome).count()
         };
         Self {
             notes: checked.notes.clone(),
             next: checked.next.iter().map(Next::from).collect(),
             summary: Summary {
-                ok: count(Verdict::Ok),
-                broken: count(Verdict::Broken),
-                unknown: count(Verdict::Unknown),
+                ok: count(Outcome::Ok),
+                broken: count(Outcome::Broken),
+                unknown: count(Outcome::Unknown),
             },
         }
     }
@@ -175,10 +175,10 @@ impl From<&FileCheck> for File {
         let next = file.next.iter().map(Next::from);
         Self {
             path: text(&file.path),
-            status: match file.verdict() {
-                Verdict::Ok => "ok",
-                Verdict::Broken => "broken",
-                Verdict::Unknown => "unknown",
+            status: match file.outcome() {
+                Outcome::Ok => "ok",
+                Outcome::Broken => "broken",
+                Outcome::Unknown => "unknown",
             },
             kind: file.kind,
             state: match file.state {

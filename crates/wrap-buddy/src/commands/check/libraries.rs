@@ -21,7 +21,7 @@ use ldso::{
 use ldso::{Fit, Interpreter, Libc};
 
 /// A look at what one file has loaded.
-pub(super) struct Look<'l, 'd> {
+pub(super) struct LibraryCheck<'l, 'd> {
     pub checker: &'l Checker<'d>,
     pub subject: &'l Subject,
     /// The path of the file inside the root.
@@ -30,11 +30,11 @@ pub(super) struct Look<'l, 'd> {
     pub file: &'l mut FileCheck,
 }
 
-impl Look<'_, '_> {
+impl LibraryCheck<'_, '_> {
     /// Looks at the dynamic linker, the loader and the libraries of the file, which has the permission bits `mode`.
     pub fn at_libraries(&mut self, mode: u32) {
-        let is_lost = |problem: &Problem| problem.trouble == Trouble::Sidecar;
-        if self.file.problems.iter().any(is_lost) {
+        let is_unusable = |problem: &Problem| problem.trouble == Trouble::Sidecar;
+        if self.file.problems.iter().any(is_unusable) {
             return;
         }
         let given = self.given_interpreter();

@@ -28,7 +28,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context, Result};
 use stages::Stage;
 
-use crate::commands::LookOptions;
+use crate::commands::PathOptions;
 use crate::plan::named::Named;
 use crate::report::Reporter;
 use crate::scan::{Candidate, Wanted, directories, scan, scan_told};
@@ -46,7 +46,7 @@ use openers::Openers;
 #[derive(Clone, Debug, Default)]
 pub struct CheckOptions {
     /// The files.
-    pub look: LookOptions,
+    pub path_options: PathOptions,
     /// Library directories to wrap with, absolute.
     pub libs: Vec<PathBuf>,
     /// The dynamic linkers to wrap with.
@@ -70,7 +70,7 @@ pub enum State {
 
 /// Whether a file will start or load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Outcome {
     /// It will.
     Ok,
     /// It will not.
@@ -142,12 +142,12 @@ impl FileCheck {
     }
 
     /// Whether it will start or load.
-    pub fn verdict(&self) -> Verdict {
+    pub fn outcome(&self) -> Outcome {
         let mut notes = self.notes.iter();
         match self.is_well() {
-            false => Verdict::Broken,
-            true if notes.any(|note| note.diagnosis.leaves_open()) => Verdict::Unknown,
-            true => Verdict::Ok,
+            false => Outcome::Broken,
+            true if notes.any(|note| note.diagnosis.leaves_open()) => Outcome::Unknown,
+            true => Outcome::Ok,
         }
     }
 
@@ -242,14 +242,14 @@ pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Res
             .map_or(path.clone(), |at| root.on_host(&at))
     };
     let paths: Vec<PathBuf> = match root.is_own() {
-        true => check.look.paths.clone(),
-        false => check.look.paths.iter().map(on_host).collect(),
+        true => check.path_options.paths.clone(),
+        false => check.path_options.paths.iter().map(on_host).collect(),
     };
     let (candidates, unreadable) = scan_told(
         &paths,
-        !check.look.no_recurse,
+        !check.path_options.no_recurse,
         Wanted::ElfOrScript,
-        check.look.jobs,
+        check.path_options.jobs,
         &|_| {
             reporter.met();
             true
@@ -286,14 +286,14 @@ pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Res
         packages: packages::Packages::of(&root),
         root,
     };
-    let pool = WorkerPool::new(candidates.len(), check.look.jobs)?;
+    let pool = WorkerPool::new(candidates.len(), check.path_options.jobs)?;
     reporter.expect(candidates.len());
     let finished = |file: &FileCheck| {
         reporter.step();
         reporter.finished(file);
     };
     let files = pool.map(&candidates, |candidate| {
-        let file = checker.look_at(candidate);
+        let file = checker.file_state(candidate);
         match &file {
             Some(file) if file.waits_for_programs() => {}
             Some(file) => finished(file),
@@ -321,7 +321,7 @@ pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Res
         if !file.as_ref().is_some_and(FileCheck::waits_for_programs) {
             return file;
         }
-        let file = checker.look_at(candidate)?;
+        let file = checker.file_state(candidate)?;
         finished(&file);
         Some(file)
     });
@@ -364,8 +364,8 @@ fn preload(root: &Root) -> Vec<OsString> {
 
 impl Checker<'_> {
     /// Nothing of a file that nobody asks about.
-    fn look_at(&self, candidate: &Candidate) -> Option<FileCheck> {
-        file::look_at(self, candidate)
+    fn file_state(&self, candidate: &Candidate) -> Option<FileCheck> {
+        file::file_state(self, candidate)
     }
 
     /// The dynamic linkers that the programs among `files` have, each once.
@@ -407,7 +407,7 @@ impl Checker<'_> {
         directories.dedup();
         let (found, _) = scan(&directories, false, Wanted::Elf, None);
         let programs = found.into_iter().filter_map(|candidate| {
-            let file = self.look_at(&candidate)?;
+            let file = self.file_state(&candidate)?;
             (file.kind == Kind::Program).then_some((candidate.path, file))
         });
         let entries = |directory: &Path| fs::read_dir(directory).into_iter().flatten().flatten();

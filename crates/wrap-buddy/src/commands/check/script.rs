@@ -13,7 +13,7 @@ use ldso::Root;
 const USUAL: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
 
 /// Looks at a script; `line` is what follows `#!`.
-pub fn look_at(checker: &Checker<'_>, shown: &Path, line: &str) -> FileCheck {
+pub fn file_state(checker: &Checker<'_>, shown: &Path, line: &str) -> FileCheck {
     let mut file = FileCheck::new(shown, Kind::Script);
     let mut words = line.split_ascii_whitespace();
     let Some(program) = words.next() else {

@@ -12,7 +12,7 @@ use super::diagnosis::{Diagnosis, Note, Problem};
 use crate::commands::status::{loader_flag, refused_loader, sidecar_gone_but, sidecar_misplaced};
 use crate::state::limits;
 use crate::state::preloader;
-use crate::state::prior::{self, Earlier, Progress, Way};
+use crate::state::prior::{self, Method, PriorWrap, Progress};
 use crate::system::privilege::Privilege;
 use elf_file::{Elf, Source};
 
@@ -80,29 +80,29 @@ impl Subject {
             subject.problems.push(Problem::new(diagnosis, refusal));
         }
         subject.lost_interp = state.lost_interp(&subject.elf);
-        let prior::State::Known(earlier) = state else {
+        let prior::State::Known(prior) = state else {
             return Ok(subject);
         };
-        match earlier.way {
+        match prior.method {
             // Its own fields are what counts.
-            Way::InPlace => {
+            Method::InPlace => {
                 subject.state = State::InPlace;
                 source.uncover();
             }
             // PT_INTERP is still there, so the kernel starts ld.so, and that either code at the entry point.
-            Way::Stub if earlier.progress != Progress::Done => {
+            Method::Stub if prior.progress != Progress::Done => {
                 subject.elf = Elf::read(source)?;
                 let text = "a run of wrap-buddy was stopped before it was done with it: wrap it again, or restore it";
                 subject.note(Diagnosis::RunStopped, text);
             }
-            Way::Stub => {
+            Method::Stub => {
                 if let Some(name) = preloader::of(path) {
-                    let text = preloader::warning(&name, Some(Way::Stub));
+                    let text = preloader::warning(&name, Some(Method::Stub));
                     subject.note(Diagnosis::StubUnderPreloader, &text);
                 }
-                subject.through_sidecar(source, &earlier)?;
+                subject.through_sidecar(source, &prior)?;
             }
-            Way::Legacy => subject.through_legacy(source, &earlier)?,
+            Method::Legacy => subject.through_legacy(source, &prior)?,
         }
         Ok(subject)
     }
@@ -120,27 +120,27 @@ impl Subject {
     }
 
     /// The original bytes, with the words the loader will write.
-    fn through_sidecar(&mut self, source: &mut Source, earlier: &Earlier) -> anyhow::Result<()> {
+    fn through_sidecar(&mut self, source: &mut Source, prior: &PriorWrap) -> anyhow::Result<()> {
         self.state = State::Wrapped;
-        if let Some(origin) = &earlier.bytes_of {
-            let text = sidecar_gone_but(earlier, origin);
+        if let Some(origin) = &prior.bytes_of {
+            let text = sidecar_gone_but(prior, origin);
             self.problems
                 .push(Problem::new(Diagnosis::SidecarGone, text));
             return Ok(());
         }
-        if let Some(text) = sidecar_misplaced(earlier) {
+        if let Some(text) = sidecar_misplaced(prior) {
             self.problems
                 .push(Problem::new(Diagnosis::SidecarGone, text));
         }
-        if !earlier.is_beside {
-            let text = format!("it uses the sidecar {}", earlier.sidecar_path.display());
+        if !prior.is_beside {
+            let text = format!("it uses the sidecar {}", prior.sidecar_path.display());
             self.note(Diagnosis::SidecarElsewhere, &text);
         }
-        self.loader.clone_from(&earlier.loader);
-        self.sidecar = Some(earlier.sidecar_path.clone());
-        self.own_sidecar = earlier.own_sidecar.clone().map(|path| (path, earlier.id));
+        self.loader.clone_from(&prior.loader);
+        self.sidecar = Some(prior.sidecar_path.clone());
+        self.own_sidecar = prior.own_sidecar.clone().map(|path| (path, prior.id));
         self.elf = Elf::read(source)?;
-        let Ok(sidecar) = Sidecar::parse(&earlier.sidecar) else {
+        let Ok(sidecar) = Sidecar::parse(&prior.sidecar) else {
             return Ok(());
         };
         let header = sidecar.header();
@@ -165,10 +165,10 @@ impl Subject {
     }
 
     /// The original bytes, with what the first wrap-buddy's sidecar says.
-    fn through_legacy(&mut self, source: &mut Source, earlier: &Earlier) -> anyhow::Result<()> {
+    fn through_legacy(&mut self, source: &mut Source, prior: &PriorWrap) -> anyhow::Result<()> {
         self.state = State::Wrapped;
         self.elf = Elf::read(source)?;
-        let Some(legacy) = earlier.legacy() else {
+        let Some(legacy) = prior.legacy() else {
             return Ok(());
         };
         self.is_relocatable = legacy.is_relocatable();

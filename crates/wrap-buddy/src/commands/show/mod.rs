@@ -14,14 +14,14 @@ use anyhow::Result;
 use sidecar::{EditKind, Flags, Sidecar, loader};
 use stages::Stage;
 
-use crate::commands::LookOptions;
+use crate::commands::PathOptions;
 use crate::commands::status::{
     Condition, FileStatus, describe, loader_problem, own_loader_problem,
 };
 use crate::report::Reporter;
 use crate::scan::Candidate;
 use crate::state::past_edit::PastEdit;
-use crate::state::prior::{self, Earlier, Sight, State, Stub, Way};
+use crate::state::prior::{self, FileState, Method, PriorWrap, State, Stub};
 use crate::system::hex::hex;
 use crate::system::sidecar_path::links_name;
 use crate::system::workers::WorkerPool;
@@ -43,11 +43,15 @@ const MAX_STUB: u64 = 4096;
 ///
 /// # Errors
 /// When the system gives no threads.
-pub fn show(look: &LookOptions, stages: &[Stage], reporter: &Reporter) -> Result<Vec<View>> {
-    let (candidates, unreadable) = look.scan();
-    let pool = WorkerPool::new(candidates.len(), look.jobs)?;
+pub fn show(
+    path_options: &PathOptions,
+    stages: &[Stage],
+    reporter: &Reporter,
+) -> Result<Vec<View>> {
+    let (candidates, unreadable) = path_options.scan();
+    let pool = WorkerPool::new(candidates.len(), path_options.jobs)?;
     reporter.expect(candidates.len());
-    let all = look.output.verbose;
+    let all = path_options.output.verbose;
     let views = pool.map(&candidates, |candidate| {
         reporter.step();
         let view = view(candidate, stages, all)?;
@@ -86,13 +90,13 @@ impl View {
 }
 
 fn view(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<View> {
-    let mut sight = prior::look_at(candidate, stages);
-    let status = describe(candidate, &sight, candidate.named || all)?;
+    let mut file_state = prior::file_state(candidate, stages);
+    let status = describe(candidate, &file_state, candidate.named || all)?;
     let mut view = View {
         advice: status.advice.clone(),
         ..View::new(&candidate.shown, status.state)
     };
-    let Sight::File(source, state) = &mut sight else {
+    let FileState::File(source, state) = &mut file_state else {
         if view.state == Condition::Original {
             view.advice = Some("not an ELF file that could be wrapped".to_owned());
         }
@@ -109,7 +113,7 @@ fn view(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<View> {
         stages,
     };
     match state {
-        State::Known(earlier) => subject.known(earlier, source, &status, &mut view),
+        State::Known(prior) => subject.known(prior, source, &status, &mut view),
         State::Untrusted(_) | State::Unknown { .. } => {}
         State::Original | State::Changed(_) | State::Orphan(_) => {
             subject.unknown(source, status.sidecar.as_deref(), &mut view);
@@ -129,22 +133,22 @@ struct Subject<'a> {
 
 impl Subject<'_> {
     /// Completes the view of a file that earlier runs have left something of, with the sidecar that says what.
-    fn known(&self, earlier: &Earlier, source: &mut Source, status: &FileStatus, view: &mut View) {
-        view.sidecar = earlier.bytes_of.is_none().then(|| SidecarView {
-            path: lossy(&earlier.sidecar_path),
-            ..sidecar_view(&earlier.sidecar, self.elf)
+    fn known(&self, prior: &PriorWrap, source: &mut Source, status: &FileStatus, view: &mut View) {
+        view.sidecar = prior.bytes_of.is_none().then(|| SidecarView {
+            path: lossy(&prior.sidecar_path),
+            ..sidecar_view(&prior.sidecar, self.elf)
         });
-        let edits = earlier.edits.iter();
+        let edits = prior.edits.iter();
         view.edits = edits
-            .filter_map(|edit| self.edit(edit, earlier, source))
+            .filter_map(|edit| self.edit(edit, prior, source))
             .collect();
-        view.given = match earlier.way {
-            Way::Stub | Way::Legacy => self.given_by_loader(status, &earlier.sidecar),
-            Way::InPlace => self.given_in_place(earlier),
+        view.given = match prior.method {
+            Method::Stub | Method::Legacy => self.given_by_loader(status, &prior.sidecar),
+            Method::InPlace => self.given_in_place(prior),
         };
-        if let Some(slot) = earlier.edit(EditKind::Slot) {
+        if let Some(slot) = prior.edit(EditKind::Slot) {
             let len = slot.original.len() as u64;
-            let (stub_len, address, abi) = match Sidecar::parse(&earlier.sidecar) {
+            let (stub_len, address, abi) = match Sidecar::parse(&prior.sidecar) {
                 Ok(sidecar) => {
                     let header = sidecar.header();
                     let stub_len = u64::from(header.stub_len).min(len);
@@ -226,12 +230,12 @@ impl Subject<'_> {
         });
     }
 
-    fn edit(&self, past: &PastEdit, earlier: &Earlier, source: &mut Source) -> Option<EditView> {
+    fn edit(&self, past: &PastEdit, prior: &PriorWrap, source: &mut Source) -> Option<EditView> {
         let len = past.original.len() as u64;
         let now = source.read_raw(past.offset, len).ok()?;
         let made = match &past.written {
             Some(written) => now == *written,
-            None => earlier.has_stub && now != past.original,
+            None => prior.has_stub && now != past.original,
         };
         let state = match made {
             true => EditState::Made,
@@ -270,7 +274,7 @@ impl Subject<'_> {
     }
 
     /// What the file itself tells ld.so now.
-    fn given_in_place(&self, earlier: &Earlier) -> Option<Given> {
+    fn given_in_place(&self, prior: &PriorWrap) -> Option<Given> {
         let now = Elf::read(&mut Source::open(self.path).ok()?).ok()?;
         let own = |elf: &Elf| elf.interp.as_ref().map(|interp| lossy(&interp.path));
         let own_needed = self.elf.needed();
@@ -283,7 +287,7 @@ impl Subject<'_> {
             interpreter: own(&now),
             search_path: search_path(&now),
             needed: added.map(lossy).collect(),
-            links: earlier
+            links: prior
                 .links
                 .iter()
                 .map(|name| LinkView {

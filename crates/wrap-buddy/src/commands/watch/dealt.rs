@@ -38,7 +38,7 @@ impl Stamp {
 
 /// What is to be done with a file that has settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Action {
     /// It is to be wrapped, as far as can be told from its first bytes.
     Ready(Stamp),
     /// Somebody has it open for writing.
@@ -75,28 +75,28 @@ impl Dealt {
     }
 
     /// What is to be done with the file at `path`.
-    pub fn judge(&mut self, path: &Path, writers: &mut Writers) -> Verdict {
+    pub fn judge(&mut self, path: &Path, writers: &mut Writers) -> Action {
         let metadata = match fs::symlink_metadata(path) {
             Ok(metadata) if metadata.is_file() => metadata,
-            Ok(_) => return Verdict::Nothing,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Verdict::Gone,
-            Err(_) => return Verdict::Nothing,
+            Ok(_) => return Action::Nothing,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Action::Gone,
+            Err(_) => return Action::Nothing,
         };
         let stamp = Stamp::of(&metadata);
         if let Some(known) = self.known.get_mut(path) {
             if known.stamp == stamp {
-                return Verdict::Nothing;
+                return Action::Nothing;
             }
             // Nothing but `restore` takes away the sidecar and puts back the time.
             if known.original == Some(stamp.modified) && original(path).is_none() {
                 known.stamp = stamp;
                 self.lacking.remove(path);
-                return Verdict::Restored;
+                return Action::Restored;
             }
         }
         // What cannot be read is told of when it is worked on.
         let Ok(file) = open_file(path) else {
-            return Verdict::Ready(stamp);
+            return Action::Ready(stamp);
         };
         let mut magic = [0; 4];
         if !file
@@ -104,11 +104,11 @@ impl Dealt {
             .is_ok_and(|_| magic == elf::ELFMAG)
         {
             self.forget(path);
-            return Verdict::Nothing;
+            return Action::Nothing;
         }
         match writers.has(&file, &metadata) {
-            true => Verdict::Held,
-            false => Verdict::Ready(stamp),
+            true => Action::Held,
+            false => Action::Ready(stamp),
         }
     }
 
@@ -181,22 +181,22 @@ mod tests {
         let path = directory.path().join("program");
         let mut dealt = Dealt::default();
         let judge = |dealt: &mut Dealt| dealt.judge(&path, &mut Writers::default());
-        assert_eq!(judge(&mut dealt), Verdict::Gone);
+        assert_eq!(judge(&mut dealt), Action::Gone);
         let mut file = fs::File::create(&path).unwrap();
-        assert_eq!(judge(&mut dealt), Verdict::Nothing);
+        assert_eq!(judge(&mut dealt), Action::Nothing);
         file.write_all(b"\x7fELF").unwrap();
-        assert_eq!(judge(&mut dealt), Verdict::Held);
+        assert_eq!(judge(&mut dealt), Action::Held);
         drop(file);
-        let Verdict::Ready(stamp) = judge(&mut dealt) else {
+        let Action::Ready(stamp) = judge(&mut dealt) else {
             panic!("not ready");
         };
         // Wrapping writes to it.
         fs::write(&path, "\x7fELF wrapped").unwrap();
         dealt.done(&path, stamp, false, false);
         assert!(dealt.knows(&path));
-        assert_eq!(judge(&mut dealt), Verdict::Nothing);
+        assert_eq!(judge(&mut dealt), Action::Nothing);
         fs::write(&path, "\x7fELF of another length").unwrap();
-        assert!(matches!(judge(&mut dealt), Verdict::Ready(_)));
+        assert!(matches!(judge(&mut dealt), Action::Ready(_)));
     }
 
     #[test]
@@ -226,12 +226,12 @@ mod tests {
                 fs::remove_file(&sidecar).unwrap();
             }
             let expected = trusted && !with_sidecar;
-            assert_eq!(judge(&mut dealt) == Verdict::Restored, expected);
+            assert_eq!(judge(&mut dealt) == Action::Restored, expected);
             if expected {
-                assert_eq!(judge(&mut dealt), Verdict::Nothing);
+                assert_eq!(judge(&mut dealt), Action::Nothing);
                 assert!(dealt.knows(&path));
                 write_as_of(&path, "\x7fELF", 1001);
-                assert!(matches!(judge(&mut dealt), Verdict::Ready(_)));
+                assert!(matches!(judge(&mut dealt), Action::Ready(_)));
             }
         }
     }

@@ -294,16 +294,18 @@ fn write_warnings(out: &mut Page, report: &Report, verbose: bool) {
         }
     }
     let plans = report.files.iter().filter_map(|file| file.plan.as_ref());
-    let movable: BTreeSet<_> = plans.flat_map(|plan| &plan.resolution.movable).collect();
-    if !movable.is_empty() {
-        let movable: Vec<String> = movable
+    let unstable_paths: BTreeSet<_> = plans
+        .flat_map(|plan| &plan.resolution.unstable_paths)
+        .collect();
+    if !unstable_paths.is_empty() {
+        let unstable_paths: Vec<String> = unstable_paths
             .into_iter()
             .map(|path| shown(path).to_string())
             .collect();
         out.line(format!(
             "{}: frozen, but neither in a store nor in a directory given here: wrap again when an update moves {}",
             warning(),
-            movable.join(", ")
+            unstable_paths.join(", ")
         ));
     }
 }

@@ -9,7 +9,7 @@ use crate::commands::show::kind_name;
 use crate::plan::outcome::{FileReport, Report, Status};
 use crate::plan::search::Missing;
 use crate::plan::slot::Place;
-use crate::plan::{FileEdit, Links, Plan, StubPlan, Way, frozen};
+use crate::plan::{FileEdit, Links, Method, Plan, StubPlan, frozen};
 use crate::system::hex::hex;
 
 /// A run that changes files.
@@ -302,9 +302,9 @@ impl From<&Plan> for Details {
             } else {
                 "program"
             },
-            strategy: match &plan.way {
-                Way::Stub(_) => "stub",
-                Way::InPlace(_) => "inplace",
+            strategy: match &plan.method {
+                Method::Stub(_) => "stub",
+                Method::InPlace(_) => "inplace",
             },
             machine: plan.arch.name,
             class: if plan.arch.class == 2 { 64 } else { 32 },
@@ -341,7 +341,7 @@ impl From<&Plan> for Details {
                 })
                 .collect(),
             frozen: frozen(resolution).map(text).collect(),
-            movable: resolution.movable.iter().map(text).collect(),
+            movable: resolution.unstable_paths.iter().map(text).collect(),
             ignored: resolution.ignored.iter().map(text).collect(),
             libraries: resolution
                 .found

@@ -15,7 +15,7 @@ use stages::Stage;
 
 use crate::apply::{self, Options, Stopped};
 use crate::commands::tree_lock::TreeLock;
-use crate::plan::classify::Means;
+use crate::plan::classify::Available;
 use crate::plan::defaults::Taken;
 use crate::plan::named::Named;
 use crate::plan::options::{Search, Strategy, WrapOptions};
@@ -23,7 +23,7 @@ use crate::plan::outcome::{FileReport, Report, Status};
 use crate::plan::outside::MovedTree;
 use crate::plan::planner::Planner;
 use crate::plan::search::{Given, Resolver, Settings};
-use crate::plan::{Plan, Style};
+use crate::plan::{Plan, PlanOptions};
 use crate::report::Reporter;
 use crate::scan::{Candidate, scan_told};
 use crate::state::loaders::Loaders;
@@ -149,14 +149,14 @@ pub fn wrap_candidates(
         given,
         bundle: bundle(cli, &libs.directories),
     });
-    let means = Means {
+    let available = Available {
         stages,
         missing_stages,
         interpreters: &interpreters,
         in_place: cli.strategy != Strategy::Stub,
         taken: Taken::without_flags(cli),
     };
-    let style = Style {
+    let plan_options = PlanOptions {
         or_stub: cli.strategy == Strategy::Auto,
         relocatable: cli.relocatable,
         self_contained: cli.brings_loaders(),
@@ -170,9 +170,9 @@ pub fn wrap_candidates(
     let tree = is_bounded.then(|| MovedTree::new(cli));
     let base = tree.as_ref().map(|tree| tree.base.clone());
     let planner = Planner::new(
-        means,
+        available,
         resolver,
-        style,
+        plan_options,
         cli,
         tree,
         [&libs.directories, &always],

@@ -262,13 +262,13 @@ impl OfProgram<'_> {
         }
         if walk.inherits(by) {
             let found = self.plan.offer(name, asker, search_list);
-            let heirs = &mut self.plan.result.heirs;
+            let inheriting = &mut self.plan.result.inheriting;
             let alone = walk.linker.search_list(walk.chain(by));
             if found.is_ok()
                 && walk.linker.find(name, asker, &[&alone]).is_err()
-                && heirs.last().is_none_or(|heir| heir != asker.path)
+                && inheriting.last().is_none_or(|last| last != asker.path)
             {
-                heirs.push(asker.path.to_owned());
+                inheriting.push(asker.path.to_owned());
             }
             return (found, by);
         }

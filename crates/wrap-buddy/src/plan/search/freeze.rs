@@ -35,7 +35,7 @@ const LIBC_FAMILY: [&str; 12] = [
 
 /// A DT_NEEDED in front of a program's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Front {
+pub enum Prepended {
     /// A name, to be searched for.
     Name(OsString),
     /// A file, absolute.
@@ -60,7 +60,7 @@ impl<'a> Subject<'a> {
     ///
     /// Libraries are in the order in which ld.so looks up symbols, which stays. What only libraries need that are searched
     /// for is left to those.
-    pub fn front(&self) -> Vec<Front> {
+    pub fn prepended(&self) -> Vec<Prepended> {
         let family_stays = self.family_is_searched_for();
         let is_searched = |one: &Node| {
             self.is_exempt(&one.name, &one.found) || (family_stays && is_of_family(&one.name))
@@ -86,9 +86,9 @@ impl<'a> Subject<'a> {
             let one = &self.walk.nodes[index];
             let name = one.name.as_os_str();
             match is_searched(one) {
-                false => Some(Front::File(one.found.path.clone())),
+                false => Some(Prepended::File(one.found.path.clone())),
                 true if direct.contains(name) || self.added.contains(name) => {
-                    Some(Front::Name(name.to_owned()))
+                    Some(Prepended::Name(name.to_owned()))
                 }
                 true => None,
             }
@@ -103,13 +103,13 @@ impl<'a> Subject<'a> {
     /// Names that it needs and that ld.so need not be told: their libraries are among the files in `front`, and answer to the
     /// name by their DT_SONAME whoever asks. Those that files require versions of stay, because ld.so looks for these only
     /// by names that something was loaded by (elf/dl-version.c, find_needed).
-    pub fn implied(&self, front: &[Front]) -> HashSet<OsString> {
+    pub fn redundant(&self, prepended: &[Prepended]) -> HashSet<OsString> {
         let libraries = self.walk.nodes.iter().map(|node| &*node.found.elf);
         let all = libraries.chain([self.walk.subject.elf]);
         let required = all.filter_map(|elf| elf.dynamic.as_ref());
         let required = required.flat_map(|dynamic| &dynamic.requires);
         let versioned: HashSet<&OsStr> = required.map(|one| one.library.as_os_str()).collect();
-        let files: HashSet<&Path> = files(front).map(PathBuf::as_path).collect();
+        let files: HashSet<&Path> = files(prepended).map(PathBuf::as_path).collect();
         let is_implied = |name: &OsStr| {
             self.library(name).is_some_and(|found| {
                 let soname = found
@@ -154,22 +154,22 @@ fn directory(file: &Path) -> Option<PathBuf> {
     real.parent().map(Path::to_owned)
 }
 
-fn files(front: &[Front]) -> impl Iterator<Item = &PathBuf> {
-    front.iter().filter_map(|one| match one {
-        Front::File(path) => Some(path),
-        Front::Name(_) => None,
+fn files(prepended: &[Prepended]) -> impl Iterator<Item = &PathBuf> {
+    prepended.iter().filter_map(|one| match one {
+        Prepended::File(path) => Some(path),
+        Prepended::Name(_) => None,
     })
 }
 
 /// What of `front` may move, or change, without the program: what is neither in a store nor below one of `bundle`, which are
 /// free of symbolic links.
-pub(super) fn movable(front: &[Front], bundle: &[PathBuf]) -> Vec<PathBuf> {
+pub(super) fn unstable_paths(prepended: &[Prepended], bundle: &[PathBuf]) -> Vec<PathBuf> {
     let stays = |path: &Path| {
         let stores = STORES.iter().map(Path::new);
         let mut places = stores.chain(bundle.iter().map(PathBuf::as_path));
         places.any(|place| path.starts_with(place))
     };
-    files(front)
+    files(prepended)
         .filter(|path| {
             let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
             !stays(path) && !stays(&real)

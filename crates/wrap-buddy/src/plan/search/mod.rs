@@ -9,7 +9,7 @@ mod needs;
 mod private;
 mod search_path;
 
-pub use freeze::Front;
+pub use freeze::Prepended;
 pub use given::{Given, steps};
 pub use search_path::{Entry, Relative, search_path};
 
@@ -132,7 +132,7 @@ pub struct Resolution {
     /// Extra DT_NEEDED.
     pub added: Vec<Added>,
     /// Libraries that find what they need by the program's search path, which they inherit.
-    pub heirs: Vec<PathBuf>,
+    pub inheriting: Vec<PathBuf>,
     /// Needs of libraries that it loads and that nobody edits, which these do not find.
     pub stranded: Vec<Stranded>,
     /// What it says it opens while it runs, and does without if need be, and will not find.
@@ -145,11 +145,11 @@ pub struct Resolution {
     pub ignored: Vec<OsString>,
     /// Every library by its path, in the order in which they are loaded: goes in front of the program's own DT_NEEDED. Empty
     /// when libraries are searched for.
-    pub front: Vec<Front>,
+    pub prepended: Vec<Prepended>,
     /// Those of the program's own DT_NEEDED that say nothing any more behind these.
-    pub implied: HashSet<OsString>,
+    pub redundant: HashSet<OsString>,
     /// Those of them that may move without the program.
-    pub movable: Vec<PathBuf>,
+    pub unstable_paths: Vec<PathBuf>,
     /// Symbol versions that will not be found.
     pub unmet_versions: Vec<UnmetVersion>,
     /// Files that ld.so will refuse for what they lack.

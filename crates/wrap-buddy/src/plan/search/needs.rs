@@ -259,10 +259,10 @@ impl<'a> Plan<'a> {
             added: added.map(|added| added.soname.as_os_str()).collect(),
             except,
         };
-        let front = subject.front();
-        self.result.implied = subject.implied(&front);
-        self.result.movable = freeze::movable(&front, &self.settings.bundle);
-        self.result.front = front;
+        let prepended = subject.prepended();
+        self.result.redundant = subject.redundant(&prepended);
+        self.result.unstable_paths = freeze::unstable_paths(&prepended, &self.settings.bundle);
+        self.result.prepended = prepended;
     }
 
     /// Composes the search path, of what the file keeps of its own and the directories that are of use, or `always` there; then

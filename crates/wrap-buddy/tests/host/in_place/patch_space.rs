@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::process::Command;
 
-use elf_file::{Room, rooms, sections};
+use elf_file::{Padding, paddings, sections};
 use object::elf;
 use sidecar::EditKind;
 use wrap_buddy::plan::FileEdit;
@@ -19,16 +19,16 @@ use crate::fixture::*;
 const DT_GNU_PRELINKED: u64 = 0x6fff_fdf5;
 
 /// A library as GNU ld makes them, 64-bit, and the room behind its first segment.
-fn roomy(workshop: &Workshop) -> (Original, Room) {
+fn padded(workshop: &Workshop) -> (Original, Padding) {
     let path = workshop.link("libsubject.so", &Layout::usual(Linker::Bfd));
     let original = Original::read(&path);
-    let room = room_of(&original)[0];
-    assert!(room.len > 1000, "{room:?}");
-    (original, room)
+    let padding = padding_of(&original)[0];
+    assert!(padding.len > 1000, "{padding:?}");
+    (original, padding)
 }
 
-fn room_of(original: &Original) -> Vec<Room> {
-    rooms(&original.elf, &mut original.source()).unwrap()
+fn padding_of(original: &Original) -> Vec<Padding> {
+    paddings(&original.elf, &mut original.source()).unwrap()
 }
 
 /// The same file with other bytes at an offset.
@@ -47,21 +47,27 @@ fn entry(original: &Original, index: usize) -> u64 {
 #[test]
 fn a_byte_that_is_not_zero_ends_the_room() {
     let workshop = Workshop::new(X86_64);
-    let (original, room) = roomy(&workshop);
-    let changed = with(&workshop, &original, room.offset + 200, &[1]);
-    assert_eq!(room_of(&changed)[0], Room { len: 200, ..room });
-    let changed = with(&workshop, &original, room.offset, &[1]);
+    let (original, padding) = padded(&workshop);
+    let changed = with(&workshop, &original, padding.offset + 200, &[1]);
+    assert_eq!(
+        padding_of(&changed)[0],
+        Padding {
+            len: 200,
+            ..padding
+        }
+    );
+    let changed = with(&workshop, &original, padding.offset, &[1]);
     assert!(
-        room_of(&changed)
+        padding_of(&changed)
             .iter()
-            .all(|other| other.offset != room.offset)
+            .all(|other| other.offset != padding.offset)
     );
 }
 
 #[test]
 fn a_section_of_zeros_ends_the_room() {
     let workshop = Workshop::new(X86_64);
-    let (original, room) = roomy(&workshop);
+    let (original, padding) = padded(&workshop);
     let comment = {
         let sections = sections(&original.elf, &mut original.source()).unwrap();
         let unloaded = |kind| kind == elf::SHT_PROGBITS;
@@ -71,58 +77,65 @@ fn a_section_of_zeros_ends_the_room() {
             .unwrap()
     };
     let sh_offset = comment.header_at + 24;
-    for (at, left) in [(room.offset + 200, 200), (room.offset - 1, 0)] {
+    for (at, left) in [(padding.offset + 200, 200), (padding.offset - 1, 0)] {
         let changed = with(&workshop, &original, sh_offset, &at.to_le_bytes());
-        let mut found = room_of(&changed).into_iter();
-        let found = found.find(|other| other.offset == room.offset);
-        assert_eq!(found.map_or(0, |room| room.len), left);
+        let mut found = padding_of(&changed).into_iter();
+        let found = found.find(|other| other.offset == padding.offset);
+        assert_eq!(found.map_or(0, |padding| padding.len), left);
     }
 }
 
 #[test]
 fn a_segment_of_any_kind_ends_the_room() {
     let workshop = Workshop::new(X86_64);
-    let (original, room) = roomy(&workshop);
+    let (original, padding) = padded(&workshop);
     let mut segments = original.elf.segments.iter();
     let index = segments.position(|one| one.kind == elf::PT_GNU_STACK);
     let header = original.elf.phoff + 56 * index.unwrap() as u64;
-    let p_offset = (room.offset + 200).to_le_bytes();
+    let p_offset = (padding.offset + 200).to_le_bytes();
     let changed = with(&workshop, &original, header + 8, &p_offset);
-    assert_eq!(room_of(&changed)[0], room, "it is empty");
+    assert_eq!(padding_of(&changed)[0], padding, "it is empty");
     let changed = with(&workshop, &changed, header + 32, &[1]);
-    assert_eq!(room_of(&changed)[0], Room { len: 200, ..room });
+    assert_eq!(
+        padding_of(&changed)[0],
+        Padding {
+            len: 200,
+            ..padding
+        }
+    );
 }
 
 #[test]
 fn what_is_cleared_behind_the_bytes_of_a_segment_is_no_room() {
     let workshop = Workshop::new(X86_64);
-    let (original, room) = roomy(&workshop);
+    let (original, padding) = padded(&workshop);
     let mut segments = original.elf.segments.iter();
-    let index = segments.position(|one| one.kind == elf::PT_LOAD && one.file_end() == room.offset);
+    let index =
+        segments.position(|one| one.kind == elf::PT_LOAD && one.file_end() == padding.offset);
     let p_memsz = original.elf.phoff + 56 * index.unwrap() as u64 + 40;
     let more = original.elf.segments[index.unwrap()].memory_len + 1;
     let changed = with(&workshop, &original, p_memsz, &more.to_le_bytes());
     assert!(
-        room_of(&changed)
+        padding_of(&changed)
             .iter()
-            .all(|other| other.offset != room.offset)
+            .all(|other| other.offset != padding.offset)
     );
 }
 
 #[test]
 fn a_page_that_a_later_segment_is_mapped_over_is_no_room() {
     let workshop = Workshop::new(X86_64);
-    let (original, room) = roomy(&workshop);
+    let (original, padding) = padded(&workshop);
     let mut segments = original.elf.segments.iter();
-    let later = |offset: u64| offset > room.offset;
+    let later = |offset: u64| offset > padding.offset;
     let index = segments.position(|one| one.kind == elf::PT_LOAD && later(one.offset));
     let header = original.elf.phoff + 56 * index.unwrap() as u64;
     // At the end of the room's page, from another page of the file.
-    let address = room.address / 4096 * 4096 + 4095;
+    let address = padding.address / 4096 * 4096 + 4095;
     let changed = [0x1000 + address, address].map(u64::to_le_bytes).concat();
     let changed = with(&workshop, &original, header + 8, &changed);
     // The first segment begins at address 0 and offset 0: its last byte that is not zero has the same number in both.
-    let mut in_front = original.bytes[..room.offset as usize].iter();
+    let mut in_front = original.bytes[..padding.offset as usize].iter();
     let last = in_front.rposition(|&byte| byte != 0).unwrap() as u64;
     let last_of = |file: &Original| {
         let memory = Memory::of(&file.elf, &file.bytes, 4096).unwrap();
@@ -131,9 +144,9 @@ fn a_page_that_a_later_segment_is_mapped_over_is_no_room() {
     assert_eq!(last_of(&original).len(), 1);
     assert_ne!(last_of(&changed), last_of(&original), "not mapped over");
     assert!(
-        room_of(&changed)
+        padding_of(&changed)
             .iter()
-            .all(|other| other.offset != room.offset)
+            .all(|other| other.offset != padding.offset)
     );
 }
 
@@ -158,7 +171,7 @@ fn the_end_of_the_file_ends_the_room() {
         .map(|load| load.file_end())
         .max()
         .unwrap();
-    for (behind, room) in [
+    for (behind, padding) in [
         (0, None),
         (1, Some(1)),
         (40, Some(40)),
@@ -170,14 +183,16 @@ fn the_end_of_the_file_ends_the_room() {
         bytes[40..48].fill(0);
         bytes[60..62].fill(0);
         let changed = Original::read(&yard.write("changed.so", &bytes));
-        let mut found = room_of(&changed).into_iter();
-        let found = found.find(|room| room.offset == last).map(|room| room.len);
-        assert_eq!(found, room, "{behind} bytes behind the segment");
+        let mut found = padding_of(&changed).into_iter();
+        let found = found
+            .find(|padding| padding.offset == last)
+            .map(|padding| padding.len);
+        assert_eq!(found, padding, "{behind} bytes behind the segment");
         // A NUL alone is no search path.
-        let Some(room) = room.filter(|&room| room > 1) else {
+        let Some(padding) = padding.filter(|&padding| padding > 1) else {
             continue;
         };
-        let search = vec![b'x'; room as usize];
+        let search = vec![b'x'; padding as usize];
         let wanted = |len: usize| Wanted {
             search: &search[..len],
             ..Wanted::default()
@@ -215,18 +230,18 @@ fn bytes_that_are_relocated_are_no_room() {
     let original = with_text_relocations(&yard);
     let dynamic = original.elf.dynamic.as_ref().unwrap();
     assert!(dynamic.text_relocations);
-    let all = room_of(&original);
+    let all = padding_of(&original);
     assert!(all.len() > 1, "{all:?}");
     let table = dynamic.value(elf::DT_REL).unwrap();
     let table = original.elf.offset_of(table).unwrap() as usize;
-    for room in &all {
-        for (into, is_room) in [(0, false), (room.len - 1, false), (room.len, true)] {
+    for padding in &all {
+        for (into, is_room) in [(0, false), (padding.len - 1, false), (padding.len, true)] {
             let mut bytes = original.bytes.clone();
-            let place = (room.address + into) as u32;
+            let place = (padding.address + into) as u32;
             bytes[table..table + 4].copy_from_slice(&place.to_le_bytes());
             let changed = Original::read(&yard.write("changed.so", bytes));
-            let found = room_of(&changed).contains(room);
-            assert_eq!(found, is_room, "a relocation {into} bytes into {room:?}");
+            let found = padding_of(&changed).contains(padding);
+            assert_eq!(found, is_room, "a relocation {into} bytes into {padding:?}");
         }
     }
 }
@@ -234,7 +249,7 @@ fn bytes_that_are_relocated_are_no_room() {
 #[test]
 fn a_prelinked_library_is_left_alone() {
     let workshop = Workshop::new(X86_64);
-    let (original, _) = roomy(&workshop);
+    let (original, _) = padded(&workshop);
     let spare = entry(&original, original.elf.dynamic.as_ref().unwrap().end());
     let prelinked = DT_GNU_PRELINKED.to_le_bytes();
     let changed = with(&workshop, &original, spare, &prelinked);
@@ -253,8 +268,8 @@ fn crowded(workshop: &Workshop, linker: Linker) -> (PathBuf, Range<u64>) {
     let path = workshop.link("app/libsubject.so", &Layout::usual(linker));
     let original = Original::read(&path);
     let mut bytes = original.bytes.clone();
-    for room in room_of(&original) {
-        bytes[room.offset as usize..][..room.len as usize].fill(0xff);
+    for padding in padding_of(&original) {
+        bytes[padding.offset as usize..][..padding.len as usize].fill(0xff);
     }
     fs::write(&path, bytes).unwrap();
     let (_, segment) = original.elf.loaded_dynamic().unwrap();

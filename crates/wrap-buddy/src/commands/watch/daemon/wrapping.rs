@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::Daemon;
 use crate::apply::Options;
 use crate::commands::tree_lock::TreeLock;
-use crate::commands::watch::dealt::{Stamp, Verdict};
+use crate::commands::watch::dealt::{Action, Stamp};
 use crate::commands::watch::leftovers;
 use crate::commands::watch::roots;
 use crate::commands::watch::settling::{Settled, Settling};
@@ -59,15 +59,15 @@ impl Daemon<'_> {
                 self.dealt.distrust(&path);
             }
             match self.dealt.judge(&path, writers) {
-                Verdict::Ready(stamp) => free.push((path, stamp)),
-                Verdict::Held => held.push(path),
-                Verdict::Restored => restored.push(path),
-                Verdict::Gone => {
+                Action::Ready(stamp) => free.push((path, stamp)),
+                Action::Held => held.push(path),
+                Action::Restored => restored.push(path),
+                Action::Gone => {
                     if let Some(sidecar) = leftovers::remove(&path, Options::of(self.cli)) {
                         self.lines.removed(&sidecar);
                     }
                 }
-                Verdict::Nothing => {}
+                Action::Nothing => {}
             }
         }
         self.tell_restored(restored);
