@@ -38,17 +38,11 @@ impl Failure {
 fn run() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     let package = env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo sets CARGO_MANIFEST_DIR")?;
-    let workspace = Path::new(&package).join("../..");
-    for watched in [
-        "crates/sidecar/src",
-        "crates/sys/src",
-        "stub/src",
-        "loader/src",
-    ] {
-        println!(
-            "cargo::rerun-if-changed={}",
-            workspace.join(watched).display()
-        );
+    // Links to the sources of the other crates: `cargo package` puts these into the package of this one.
+    let sources = Path::new(&package).join("sources");
+    for watched in ["sidecar", "sys", "stub", "loader"] {
+        let watched = sources.join(watched).canonicalize()?;
+        println!("cargo::rerun-if-changed={}", watched.display());
     }
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=build");
@@ -62,7 +56,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let build = |arch: &'static Arch| {
         let directory = out.join(arch.name);
         let result = match compile::toolchain(arch, &directory) {
-            Ok(_) => compile::stage(arch, &workspace, &directory).map_err(Failure::of_ours),
+            Ok(_) => compile::stage(arch, &sources, &directory).map_err(Failure::of_ours),
             Err(error) => Err(Failure::NoToolchain(error.to_string())),
         };
         (arch, result)

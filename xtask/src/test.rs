@@ -110,7 +110,8 @@ fn run_miri() -> Result<()> {
                 miri()
                     .arg("test")
                     .args(
-                        ["sidecar", "sys", "loader"].map(|package| format!("--package={package}")),
+                        ["wrap-buddy-sidecar", "wrap-buddy-sys", "loader"]
+                            .map(|package| format!("--package={package}")),
                     )
                     // proptest reads the environment and its record of regressions.
                     .env("MIRIFLAGS", "-Zmiri-disable-isolation")

@@ -72,12 +72,12 @@ impl Arch {
 }
 
 /// Compiles, links, checks.
-pub fn stage(arch: &Arch, workspace: &Path, out: &Path) -> Result<Images, Box<dyn Error>> {
+pub fn stage(arch: &Arch, sources: &Path, out: &Path) -> Result<Images, Box<dyn Error>> {
     let stub = |stub: &'static Stub| -> Result<Vec<u8>, Box<dyn Error>> {
-        Ok(link(arch, workspace, out, Part::Stub(stub))?.image)
+        Ok(link(arch, sources, out, Part::Stub(stub))?.image)
     };
     let [plain, relocatable, self_contained, both] = &STUBS;
-    let mut loader = link(arch, workspace, out, Part::Loader)?.image;
+    let mut loader = link(arch, sources, out, Part::Loader)?.image;
     let loader_used = loader.len();
     if loader_used > CLOSING_OFFSET {
         return Err(format!("its loader takes {loader_used} bytes of {CLOSING_OFFSET}").into());
@@ -150,43 +150,29 @@ pub fn toolchain(arch: &Arch, out: &Path) -> Result<Toolchain, Box<dyn Error>> {
 }
 
 /// Compiles one part and links it to a flat image.
-pub fn link(
-    arch: &Arch,
-    workspace: &Path,
-    out: &Path,
-    part: Part,
-) -> Result<Linked, Box<dyn Error>> {
+pub fn link(arch: &Arch, sources: &Path, out: &Path, part: Part) -> Result<Linked, Box<dyn Error>> {
     fs::create_dir_all(out)?;
     let compiler = Compiler {
         arch,
         toolchain: toolchain(arch, out)?,
         out,
     };
-    let sidecar = compiler.library("sidecar", &workspace.join("crates/sidecar/src/lib.rs"), &[])?;
-    let sys = compiler.library(
-        "sys",
-        &workspace.join("crates/sys/src/lib.rs"),
-        &["sidecar"],
-    )?;
+    let sidecar = compiler.library("sidecar", &sources.join("sidecar/lib.rs"), &[])?;
+    let sys = compiler.library("sys", &sources.join("sys/lib.rs"), &["sidecar"])?;
     let script = out.join("flat.ld");
     fs::write(&script, SCRIPT)?;
     let elf = match part {
         Part::Stub(stub) => {
-            let main = workspace.join("stub/src/main.rs");
+            let main = sources.join("stub/main.rs");
             compiler.program(stub.name, &main, &script, stub.features)?
         }
         Part::Loader => {
             compiler.library(
                 "loader",
-                &workspace.join("loader/src/lib.rs"),
+                &sources.join("loader/lib.rs"),
                 &["sidecar", "sys"],
             )?;
-            compiler.program(
-                "loader_bin",
-                &workspace.join("loader/src/main.rs"),
-                &script,
-                &[],
-            )?
+            compiler.program("loader_bin", &sources.join("loader/main.rs"), &script, &[])?
         }
     };
     debug_assert!(sidecar.exists() && sys.exists());
