@@ -1,7 +1,7 @@
 //! The loader: runs between the stub and ld.so, in a process that holds nothing but the wrapped program.
 //!
 //! [`start`] is the whole policy; each step is in the file of its name. Nothing is allocated, nothing is returned to,
-//! and every failure is one line on stderr and exit status 127. All state is in one [`Loader`], and steps are functions
+//! and every failure is one line on stderr and exit status 127. All state is in one `Loader`, and steps are functions
 //! of their own: that is smaller than one large function with its spills.
 #![cfg_attr(not(test), no_std)]
 

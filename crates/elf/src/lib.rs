@@ -1,7 +1,32 @@
 //! Reads one ELF file by pread: headers, .dynamic, notes, symbol versions, sections and free room.
 //!
-//! However large the file is, only the blocks that hold these are read. No count or offset of a file is believed before it
-//! was compared with the length of the file.
+//! Only the blocks that hold these are read, however large the file is. Every count and offset is compared with the length of the file
+//! before it is used, so damaged files are errors, not panics.
+//!
+//! A [`Source`] is an open file, [`identify`] looks at its first bytes, [`Elf::read`] reads a little-endian ELF file, and [`Kind`] says
+//! what kind of file it is: program, static program, shared library, object, core dump.
+//!
+//! ```
+//! use elf_file::{Elf, Identity, Source, identify};
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let mut source = Source::open(&std::env::current_exe()?)?;
+//! assert!(matches!(identify(&mut source)?, Identity::Elf { little_endian: true, .. }));
+//!
+//! let elf = Elf::read(&mut source)?;
+//! println!("e_machine {}, e_entry {:#x}", elf.machine, elf.entry);
+//! if let Some(interp) = &elf.interp {
+//!     println!("PT_INTERP {}", interp.path.display());
+//! }
+//! for name in elf.needed() {
+//!     println!("DT_NEEDED {}", name.display());
+//! }
+//! // The entry point is in a PT_LOAD segment, which maps it from this offset of the file.
+//! assert!(elf.offset_of(elf.entry).is_some());
+//! # Ok(())
+//! # }
+//! ```
+#![deny(missing_docs)]
 
 pub mod bytes;
 mod dynamic;

@@ -1,5 +1,50 @@
 //! What the dynamic linker would load for an ELF file, from where, by which rule and in which order: glibc's ld.so and
 //! musl's, on this machine or below another root. Nothing is executed.
+//!
+//! The rules are those of glibc (`elf/dl-load.c`, `elf/dl-deps.c`, `elf/rtld.c`) and of musl (`ldso/dynlink.c`): DT_RPATH and
+//! DT_RUNPATH, LD_LIBRARY_PATH, ld.so.cache, default directories, glibc-hwcaps, LD_PRELOAD, DT_FILTER and symbol versions. Default
+//! directories and the path of ld.so.cache differ from one build of ld.so to the next, so they are read from its file.
+//!
+//! [`Linker`] is one dynamic linker about to search, [`Tree`] is all that it loads for one file, in order. [`Walk`] is the same walk
+//! with a [`Policy`] of your own for where a name leads.
+//!
+//! # Example
+//! What would ld.so load for this file, under that root, and why?
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! use elf_file::{Elf, Source};
+//! use ldso::{Asker, Interpreter, Linker, Root, Shelf, Surroundings, Tree};
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! // This machine's own root. The root of an image or a container: `Root::at(directory)`.
+//! let root = Root::default();
+//! // A path inside that root.
+//! let path = std::env::current_exe()?;
+//! let elf = Elf::read(&mut Source::open(&root.on_host(&path))?)?;
+//! let Some(interp) = &elf.interp else {
+//!     return Ok(()); // A static program: ld.so loads nothing.
+//! };
+//!
+//! let interpreter = Interpreter::open_in(&root, Path::new(&interp.path))?;
+//! let shelf = Shelf::new(root.clone(), Vec::new());
+//! // No LD_LIBRARY_PATH, no LD_PRELOAD.
+//! let surroundings = Surroundings::default();
+//! let linker = Linker::new(&interpreter, &shelf, &surroundings).expect("a known architecture");
+//! let tree = Tree::of(&linker, Asker { path: &path, elf: &elf }, None);
+//!
+//! for node in &tree.nodes {
+//!     let asks = tree.path_of(node.by, &path).display();
+//!     let (name, found) = (node.name.display(), node.found.path.display());
+//!     println!("{name}: {found}, by {}, for {asks}", node.found.rule);
+//! }
+//! // This program has started, so ld.so has found everything.
+//! assert!(!tree.nodes.is_empty() && tree.lost.is_empty() && tree.unmet.is_empty());
+//! # Ok(())
+//! # }
+//! ```
+#![deny(missing_docs)]
 
 pub mod cache;
 mod conf;

@@ -2,6 +2,8 @@
 //!
 //! [`cli`] reads the command line, [`commands`] carry it out: [`scan`] finds files, [`state`] says what they are now, [`plan`] decides,
 //! [`apply`] writes, [`report`] prints. [`system`] is the machine below them.
+// Only those who work on this crate read its documentation.
+#![allow(rustdoc::private_intra_doc_links)]
 
 pub mod apply;
 pub mod cli;

@@ -205,7 +205,7 @@ macro_rules! address {
     };
 }
 
-/// Defines the stub. It passes to the loader: [rsp] the trailer, above it the initial stack; rbp rtld_fini; r8d the
+/// Defines the stub. It passes to the loader: `[rsp]` the trailer, above it the initial stack; rbp rtld_fini; r8d the
 /// loader's descriptor. A self-contained one has read the sidecar below the initial stack, ebx bytes.
 #[macro_export]
 macro_rules! stub {
