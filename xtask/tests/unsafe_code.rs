@@ -11,7 +11,7 @@ use walkdir::{DirEntry, WalkDir};
 const FREESTANDING: [&str; 3] = ["crates/sys", "loader", "stub"];
 
 /// How much of it there is in each file, in the words of the table.
-type Places = BTreeMap<String, String>;
+type Occurrences = BTreeMap<String, String>;
 
 #[test]
 fn unsafe_code_is_where_the_list_says() {
@@ -49,7 +49,7 @@ fn a_row_needs_a_reason() {
 }
 
 /// The rows of the table that have a reason.
-fn listed(text: &str) -> Places {
+fn listed(text: &str) -> Occurrences {
     let section = text
         .split("\n## ")
         .map(|part| part.trim_start_matches("## "));
@@ -65,7 +65,7 @@ fn listed(text: &str) -> Places {
     rows.collect()
 }
 
-fn found(root: &Path) -> Places {
+fn found(root: &Path) -> Occurrences {
     let is_ours = |entry: &DirEntry| {
         let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
         let name = entry.file_name().to_string_lossy();
@@ -76,7 +76,7 @@ fn found(root: &Path) -> Places {
                 .iter()
                 .any(|skipped| path == Path::new(skipped))
     };
-    let mut places = Places::new();
+    let mut occurrences = Occurrences::new();
     let files = WalkDir::new(root).into_iter().filter_entry(is_ours);
     for file in files.map(|entry| entry.expect("the checkout can be read")) {
         if file.path().extension().is_none_or(|end| end != "rs") {
@@ -89,10 +89,10 @@ fn found(root: &Path) -> Places {
         let counts = count(tokens);
         if !counts.is_empty() {
             let path = file.path().strip_prefix(root).expect("it is below");
-            places.insert(path.to_string_lossy().into_owned(), shown(&counts));
+            occurrences.insert(path.to_string_lossy().into_owned(), shown(&counts));
         }
     }
-    places
+    occurrences
 }
 
 /// How often `unsafe` stands in front of what, in macros too.

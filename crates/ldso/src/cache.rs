@@ -191,7 +191,7 @@ mod tests {
     fn written(entries: &[(u32, u64, &str, &str)], hwcaps: &[&str]) -> Vec<u8> {
         let mut strings = Vec::new();
         let base = NEW_HEADER + entries.len() * NEW_ENTRY;
-        let mut place = |text: &str| {
+        let mut put = |text: &str| {
             let at = (base + strings.len()) as u32;
             strings.extend(text.as_bytes());
             strings.push(0);
@@ -200,12 +200,12 @@ mod tests {
         let mut table = Vec::new();
         for &(flags, hwcap, name, path) in entries {
             table.extend(flags.to_le_bytes());
-            table.extend(place(name).to_le_bytes());
-            table.extend(place(path).to_le_bytes());
+            table.extend(put(name).to_le_bytes());
+            table.extend(put(path).to_le_bytes());
             table.extend(0u32.to_le_bytes());
             table.extend(hwcap.to_le_bytes());
         }
-        let hwcaps: Vec<u32> = hwcaps.iter().map(|name| place(name)).collect();
+        let hwcaps: Vec<u32> = hwcaps.iter().map(|name| put(name)).collect();
         strings.resize(strings.len().next_multiple_of(4), 0);
         let extension = (base + strings.len()) as u32;
         let mut bytes = NEW_MAGIC.to_vec();

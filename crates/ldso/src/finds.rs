@@ -20,7 +20,7 @@ pub(crate) struct Finder {
 }
 
 /// The directories that are searched: the numbers of the lists, and whether the default directories follow.
-type Places = (Vec<usize>, bool);
+type SearchKey = (Vec<usize>, bool);
 
 type Result = std::result::Result<Found, Arc<[NearMiss]>>;
 
@@ -28,7 +28,7 @@ type Result = std::result::Result<Found, Arc<[NearMiss]>>;
 #[derive(Debug, Default)]
 pub(crate) struct Finds {
     search_list: RwLock<HashMap<Vec<Step>, Arc<SearchList>>>,
-    results: RwLock<HashMap<Places, HashMap<OsString, Result>>>,
+    results: RwLock<HashMap<SearchKey, HashMap<OsString, Result>>>,
 }
 
 impl Finds {
@@ -65,15 +65,15 @@ impl Finds {
         search: impl FnOnce() -> Result,
     ) -> Result {
         let numbers = search_list.iter().map(|search_list| search_list.number);
-        let places = (numbers.collect(), has_defaults);
+        let key = (numbers.collect(), has_defaults);
         let read = self.results.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = read.get(&places).and_then(|names| names.get(name)) {
+        if let Some(known) = read.get(&key).and_then(|names| names.get(name)) {
             return known.clone();
         }
         drop(read);
         let result = search();
         let mut write = self.results.write().unwrap_or_else(PoisonError::into_inner);
-        let names = write.entry(places).or_default();
+        let names = write.entry(key).or_default();
         names.insert(name.to_owned(), result.clone());
         result
     }

@@ -206,15 +206,15 @@ impl<'a> Linker<'a> {
             .iter()
             .flat_map(|search_list| &search_list.steps);
         let search_list =
-            search_list.map(|step| (Place::Directory(&step.directory, step.rule), step.list));
-        let by_itself = by_itself.flatten().map(|place| (place, 0));
+            search_list.map(|step| (Location::Directory(&step.directory, step.rule), step.list));
+        let by_itself = by_itself.flatten().map(|location| (location, 0));
         let mut ended = None;
-        for (place, list) in search_list.chain(by_itself) {
-            let list = (place.rule(), list);
+        for (location, list) in search_list.chain(by_itself) {
+            let list = (location.rule(), list);
             if ended == Some(list) {
                 continue;
             }
-            match self.search(name, place, &mut near_misses) {
+            match self.search(name, location, &mut near_misses) {
                 Ok(None) => {}
                 Ok(Some(found)) => return Ok(found),
                 Err(Stop::List) => ended = Some(list),
@@ -225,15 +225,15 @@ impl<'a> Linker<'a> {
     }
 
     /// What it searches by itself takes reading it.
-    fn by_itself(&self, name: &OsStr, asker: Asker<'_>) -> Vec<Place<'_>> {
+    fn by_itself(&self, name: &OsStr, asker: Asker<'_>) -> Vec<Location<'_>> {
         let default = &self.interpreter.built_in().default;
         let with_defaults = self.has_defaults(asker.elf);
         let cached = self.cached(name);
         let cached = cached.filter(|path| with_defaults || !self.is_default(path));
         let defaults = default.iter().filter(|_| with_defaults);
-        let defaults = defaults.map(|default| Place::Directory(default, Rule::Default));
+        let defaults = defaults.map(|default| Location::Directory(default, Rule::Default));
         cached
-            .map(Place::Cached)
+            .map(Location::Cached)
             .into_iter()
             .chain(defaults)
             .collect()
@@ -309,12 +309,12 @@ impl<'a> Linker<'a> {
     fn search(
         &self,
         name: &OsStr,
-        place: Place<'_>,
+        location: Location<'_>,
         near_misses: &mut Vec<NearMiss>,
     ) -> Result<Option<Found>, Stop> {
-        let (directory, rule) = match place {
-            Place::Directory(directory, rule) => (directory, rule),
-            Place::Cached(path) => {
+        let (directory, rule) = match location {
+            Location::Directory(directory, rule) => (directory, rule),
+            Location::Cached(path) => {
                 return match self.try_path(&path, near_misses) {
                     Outcome::Found(elf) => {
                         let subdirectory = self.subdirectory_in(&path);
@@ -449,16 +449,16 @@ pub fn preload_list(text: &[u8]) -> Vec<OsString> {
 }
 
 /// Where to look next.
-enum Place<'t> {
+enum Location<'t> {
     Directory(&'t Path, Rule),
     Cached(PathBuf),
 }
 
-impl Place<'_> {
+impl Location<'_> {
     fn rule(&self) -> Rule {
         match self {
-            Place::Directory(_, rule) => *rule,
-            Place::Cached(_) => Rule::Cache,
+            Location::Directory(_, rule) => *rule,
+            Location::Cached(_) => Rule::Cache,
         }
     }
 }

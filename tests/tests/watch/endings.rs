@@ -225,20 +225,26 @@ fn systemd_is_told_when_it_is_ready_and_when_it_stops() {
     };
     let command = root.wrap("/app").watch_command();
     let watching = Watching::start(command.env("NOTIFY_SOCKET", "/app/notify"));
-    let mut told = Vec::new();
-    while told
+    let mut printed = Vec::new();
+    while printed
         .last()
         .is_none_or(|last: &String| !last.contains("READY=1"))
     {
-        told.push(receive());
+        printed.push(receive());
     }
     // Not before what was there is wrapped.
     says_hello(&root, "/app/program");
     watching.signal(Signal::SIGTERM);
-    while told.last().is_none_or(|last| !last.contains("STOPPING=1")) {
-        told.push(receive());
+    while printed
+        .last()
+        .is_none_or(|last| !last.contains("STOPPING=1"))
+    {
+        printed.push(receive());
     }
     let status = "STATUS=1 files wrapped or edited, 0 failed";
-    assert!(told.iter().any(|text| text.contains(status)), "{told:?}");
+    assert!(
+        printed.iter().any(|text| text.contains(status)),
+        "{printed:?}"
+    );
     watching.finish().success();
 }

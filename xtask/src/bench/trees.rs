@@ -86,10 +86,10 @@ fn beside_patchelf(
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         // Left there until the end: ext4 is slow to create files where many were deleted a moment ago.
-        let place = dir.join(format!("programs-{round}"));
-        copy_all(&programs, PROGRAMS, &place)?;
+        let directory = dir.join(format!("programs-{round}"));
+        copy_all(&programs, PROGRAMS, &directory)?;
         nix::unistd::sync();
-        let mut command = wrap(tool, &place, &libs, loaders);
+        let mut command = wrap(tool, &directory, &libs, loaders);
         ours.push(seconds(&launch(command.args(["--ignore-missing", "*"]))?));
 
         let copies = copy_all(&programs, PROGRAMS, &dir.join(format!("patchelf-{round}")))?;
@@ -161,22 +161,22 @@ fn beside_one_thread(loaders: &Path, tool: &Path, misses: &mut Misses) -> Result
     let disk = Disk::new("bench-trees-")?;
     let memory = TempDir::with_prefix_in("bench-trees-", MEMORY);
     let memory = memory.with_context(|| format!("cannot make a directory in {MEMORY}"))?;
-    let places = [
+    let directories = [
         (disk.path(), "on a disk", ROUNDS),
         (memory.path(), "in memory", ROUNDS_IN_MEMORY),
     ];
-    for (place, what, rounds) in places {
+    for (directory, what, rounds) in directories {
         println!("{PROGRAMS} executables and {LIBRARIES} libraries, {what}");
-        let in_memory = place == memory.path();
+        let in_memory = directory == memory.path();
         let (mut all, mut one, mut two) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..rounds {
-            let tree = |name: &str| place.join(format!("{name}-{round}"));
+            let tree = |name: &str| directory.join(format!("{name}-{round}"));
             one.push(measure(&[tree("one")], Some("1"))?);
             // There nothing is slower for having deleted.
             let clear = || -> Result<()> {
                 if in_memory {
-                    fs::remove_dir_all(place)?;
-                    fs::create_dir(place)?;
+                    fs::remove_dir_all(directory)?;
+                    fs::create_dir(directory)?;
                 }
                 Ok(())
             };
@@ -211,16 +211,19 @@ fn few_among_many(loaders: &Path, tool: &Path, misses: &mut Misses) -> Result<()
     let programs = real::programs(PROGRAMS);
     for index in 0..FILES {
         let number = index / FILES_IN_A_DIRECTORY;
-        let place = tree.join(format!("{}/{number}", number % 64));
+        let directory = tree.join(format!("{}/{number}", number % 64));
         if index % FILES_IN_A_DIRECTORY == 0 {
-            fs::create_dir_all(&place)?;
+            fs::create_dir_all(&directory)?;
         }
         match index % ONE_IN {
             0 => {
                 let program = &programs[index / ONE_IN % programs.len()];
-                fs::copy(program, place.join(format!("{index}")))?;
+                fs::copy(program, directory.join(format!("{index}")))?;
             }
-            _ => fs::write(place.join(format!("{index}.js")), "export default {};\n")?,
+            _ => fs::write(
+                directory.join(format!("{index}.js")),
+                "export default {};\n",
+            )?,
         }
     }
     println!("{FILES} files, one in {ONE_IN} of them an executable");

@@ -52,12 +52,12 @@ impl BuiltIn {
                 .unwrap_or_default(),
         };
         let parent = path.parent().unwrap_or(Path::new("/"));
-        let place = |directory: &Path| {
+        let file_id = |directory: &Path| {
             let metadata = fs::metadata(root.on_host(directory)).ok()?;
             Some((metadata.dev(), metadata.ino()))
         };
-        let own = place(parent);
-        let is_default = own.is_some() && found.default.iter().any(|one| place(one) == own);
+        let own = file_id(parent);
+        let is_default = own.is_some() && found.default.iter().any(|one| file_id(one) == own);
         found.own = (!is_default).then(|| parent.to_owned());
         found
     }

@@ -15,8 +15,8 @@ use sidecar::EditKind;
 use xattr::FileExt as _;
 
 use super::copy::Copy;
-use super::places::Place;
 use super::running::Running;
+use super::target_directories::TargetDirectory;
 use super::{Options, Stopped, link_directory, sidecar_file};
 use crate::plan::restore::{Interim, Restoration};
 use crate::plan::{FileEdit, Plan};
@@ -122,8 +122,13 @@ impl<'a> Target<'a> {
 
     /// Opens the file as far as it has to be. One of which no byte changes is never opened for writing: while it is, the kernel
     /// starts it for nobody, and while it runs, it cannot be.
-    fn open(&self, place: &Place, rights: Rights, running: &Running) -> io::Result<Opened> {
-        let directory = &place.directory;
+    fn open(
+        &self,
+        target_directory: &TargetDirectory,
+        rights: Rights,
+        running: &Running,
+    ) -> io::Result<Opened> {
+        let directory = &target_directory.directory;
         let (device, inode, _) = self.inode;
         match (self.changes, self.replaces) {
             (false, _) => {}
@@ -175,7 +180,7 @@ enum Written<'a> {
 /// A file while it is worked on.
 pub(super) struct Job<'a> {
     pub(super) target: Target<'a>,
-    place: &'a Place,
+    target_directory: &'a TargetDirectory,
     rights: Rights,
     /// Open, locked against other runs.
     pub(super) file: File,
@@ -205,7 +210,7 @@ pub(super) struct Job<'a> {
 impl<'a> Job<'a> {
     pub(super) fn open(
         target: Target<'a>,
-        place: &'a Place,
+        target_directory: &'a TargetDirectory,
         options: Options,
         running: &Running,
         stop: Option<&Stop<'_>>,
@@ -213,16 +218,18 @@ impl<'a> Job<'a> {
         if stop.is_some_and(|stop| stop()) {
             bail!(Stopped);
         }
-        let rights = place.rights(target.name())?;
-        let (opened, busy) = match target.open(place, rights, running) {
+        let rights = target_directory.rights(target.name())?;
+        let (opened, busy) = match target.open(target_directory, rights, running) {
             Err(error) if options.replace && error.kind() == io::ErrorKind::ExecutableFileBusy => {
-                let file = place.directory.file(target.name(), OFlag::O_RDONLY);
+                let file = target_directory
+                    .directory
+                    .file(target.name(), OFlag::O_RDONLY);
                 (file.map(|opened| target.opened(opened)), true)
             }
             opened => (opened, false),
         };
-        let opened =
-            opened.map_err(|error| cannot_be_written(&target, &place.directory, &error))?;
+        let opened = opened
+            .map_err(|error| cannot_be_written(&target, &target_directory.directory, &error))?;
         let Opened {
             file,
             metadata,
@@ -231,7 +238,7 @@ impl<'a> Job<'a> {
         } = opened;
         let mut job = Self {
             target,
-            place,
+            target_directory,
             rights,
             mode: lifted.unwrap_or(metadata.mode()),
             capability: file.get_xattr(CAPABILITY).ok().flatten(),
@@ -277,7 +284,7 @@ impl<'a> Job<'a> {
 
     fn check(&mut self, metadata: &Metadata, is_meant: bool) -> Result<()> {
         let opened_with = self.rights.directory;
-        self.rights = self.place.rights_to(metadata)?;
+        self.rights = self.target_directory.rights_to(metadata)?;
         if self.rights.directory != opened_with {
             bail!(CHANGED);
         }
@@ -316,7 +323,11 @@ impl<'a> Job<'a> {
         }
         let acting = self.rights.directory.act();
         let copy = acting.and_then(|_acting| {
-            let copy = Copy::of(&self.file, &self.place.directory, self.target.name())?;
+            let copy = Copy::of(
+                &self.file,
+                &self.target_directory.directory,
+                self.target.name(),
+            )?;
             // Found out now: later it would be too late for another way.
             copy.complete(&self.file, self.owner, self.mode & MODE)?;
             Ok(copy)
@@ -327,7 +338,7 @@ impl<'a> Job<'a> {
 
     /// Opens the file itself for writing, after all.
     fn work_on_the_file(&mut self) -> Result<()> {
-        let directory = &self.place.directory;
+        let directory = &self.target_directory.directory;
         let opened = open_for_writing(directory, &self.target, self.rights);
         let opened = opened.map_err(|error| cannot_be_written(&self.target, directory, &error))?;
         self.mode = opened.lifted.unwrap_or(opened.metadata.mode());
@@ -352,14 +363,21 @@ impl<'a> Job<'a> {
             // Writing took set-id bits and capabilities.
             copy.complete(&self.file, self.owner, self.mode & MODE)
         };
-        write().map_err(|error| cannot_be_written(&self.target, &self.place.directory, &error))
+        write().map_err(|error| {
+            cannot_be_written(&self.target, &self.target_directory.directory, &error)
+        })
     }
 
     /// Makes another copy, with the stub that is planned, of a program with one for the time being.
     pub(super) fn copy_again(&mut self) -> Result<()> {
         let acting = self.rights.directory.act();
-        let copy = acting
-            .and_then(|_acting| Copy::of(&self.file, &self.place.directory, self.target.name()));
+        let copy = acting.and_then(|_acting| {
+            Copy::of(
+                &self.file,
+                &self.target_directory.directory,
+                self.target.name(),
+            )
+        });
         self.copy = Some(copy.map_err(|error| cannot_be_copied(&error))?);
         self.write_copy(None)
     }
@@ -376,7 +394,7 @@ impl<'a> Job<'a> {
         }
         let written = self.rights.directory.act().and_then(|_acting| {
             let content = self.sidecar_content(plan, &plan.sidecar);
-            let directory = &self.place.directory;
+            let directory = &self.target_directory.directory;
             sidecar_file::write(directory, &self.interim(), self.fresh(), &content, durable)
         });
         self.interim = written.is_ok();
@@ -386,7 +404,7 @@ impl<'a> Job<'a> {
     pub(super) fn write_usual_sidecar(&mut self, plan: &'a Plan, durable: bool) -> Result<()> {
         let written = self.rights.directory.act().and_then(|_acting| {
             let name = plan.sidecar_path.file_name().unwrap_or_default();
-            let directory = &self.place.directory;
+            let directory = &self.target_directory.directory;
             let content = self.sidecar_content(plan, &plan.sidecar);
             match sidecar_file::create(directory, name, &content, durable) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -414,7 +432,7 @@ impl<'a> Job<'a> {
             modified: settle.modified,
         };
         let name = settle.usual.file_name().unwrap_or_default();
-        let directory = &self.place.directory;
+        let directory = &self.target_directory.directory;
         let settled = self.rights.directory.act().and_then(|_acting| {
             sidecar_file::write(directory, name, self.fresh(), &content, true)?;
             directory.sync()
@@ -457,7 +475,13 @@ impl<'a> Job<'a> {
         let acting = self.rights.directory.act();
         let made = acting.and_then(|_acting| {
             let file = Ownership::from(&self.file.metadata()?);
-            link_directory::make(links, self.place, file, &mut self.new_links, durable)
+            link_directory::make(
+                links,
+                self.target_directory,
+                file,
+                &mut self.new_links,
+                durable,
+            )
         });
         made.map_err(|error| {
             let directory = links.directory.display();
@@ -500,7 +524,7 @@ impl<'a> Job<'a> {
     }
 
     pub(super) fn sync_directory(&self) -> io::Result<()> {
-        self.place.directory.sync()
+        self.target_directory.directory.sync()
     }
 
     pub(super) fn sync_file(&self) -> io::Result<()> {
@@ -555,7 +579,7 @@ impl<'a> Job<'a> {
                 let acting = self.rights.directory.act();
                 acting
                     .and_then(|_acting| {
-                        let directory = &self.place.directory;
+                        let directory = &self.target_directory.directory;
                         sidecar_file::write(directory, name, self.fresh(), &content, true)
                     })
                     .is_ok()
@@ -577,12 +601,12 @@ impl<'a> Job<'a> {
         }
         // While bytes of this run may be left, the sidecar is what the next run repairs them with.
         if whole && let Ok(_acting) = self.rights.directory.act() {
-            self.new_links.undo(self.place);
+            self.new_links.undo(self.target_directory);
             if let Written::New(sidecar) = self.sidecar {
-                let _ = self.place.directory.remove_file(sidecar);
+                let _ = self.target_directory.directory.remove_file(sidecar);
             }
             if self.interim {
-                let _ = self.place.directory.remove_file(&self.interim());
+                let _ = self.target_directory.directory.remove_file(&self.interim());
             }
         }
         self.put_back_mode();
@@ -595,7 +619,7 @@ impl<'a> Job<'a> {
         };
         let _acting = self.rights.directory.act()?;
         let name = self.target.name();
-        let copy = Copy::of(&original, &self.place.directory, name)?;
+        let copy = Copy::of(&original, &self.target_directory.directory, name)?;
         copy.complete(&original, self.owner, self.mode & MODE)?;
         copy.file().set_modified(original.metadata()?.modified()?)?;
         copy.file().sync_data()?;
@@ -609,7 +633,7 @@ impl<'a> Job<'a> {
             return Vec::new();
         }
         match self.rights.directory.act() {
-            Ok(_acting) => link_directory::remove(unused, self.target.path, self.place),
+            Ok(_acting) => link_directory::remove(unused, self.target.path, self.target_directory),
             Err(error) => {
                 let failed = |path: &PathBuf| link_directory::cannot_be_removed(path, &error);
                 unused.iter().map(failed).collect()
@@ -622,7 +646,7 @@ impl<'a> Job<'a> {
         if self.interim
             && let Ok(_acting) = self.rights.directory.act()
         {
-            let _ = self.place.directory.remove_file(&self.interim());
+            let _ = self.target_directory.directory.remove_file(&self.interim());
         }
     }
 

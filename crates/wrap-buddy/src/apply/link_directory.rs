@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-use super::places::{Place, parent};
+use super::target_directories::{TargetDirectory, parent};
 use crate::plan::Links;
 use crate::system::directory::Directory;
 use crate::system::sidecar_path::is_links_name;
@@ -22,12 +22,12 @@ pub(super) struct Made {
 
 impl Made {
     /// Takes it back.
-    pub(super) fn undo(&self, place: &Place) {
+    pub(super) fn undo(&self, target_directory: &TargetDirectory) {
         for (directory, link) in &self.links {
             let _ = directory.unlink(link);
         }
         if let Some(name) = &self.directory {
-            let _ = place.directory.remove_directory(name);
+            let _ = target_directory.directory.remove_directory(name);
         }
     }
 }
@@ -35,18 +35,21 @@ impl Made {
 /// Makes the links that are not there, each complete when it gets its name. With `durable` they are on disk.
 pub(super) fn make(
     links: &Links,
-    place: &Place,
+    target_directory: &TargetDirectory,
     file: Ownership,
     made: &mut Made,
     durable: bool,
 ) -> io::Result<()> {
     let name = links.directory.file_name().unwrap_or_default();
-    if place.directory.make_directory(name)? {
+    if target_directory.directory.make_directory(name)? {
         made.directory = Some(name.to_owned());
     }
-    let directory = place.directory.subdirectory(name).map_err(not_followed)?;
+    let directory = target_directory
+        .directory
+        .subdirectory(name)
+        .map_err(not_followed)?;
     let ownership = Ownership::from(&directory.metadata()?);
-    if ![file, place.ownership()]
+    if ![file, target_directory.ownership()]
         .iter()
         .any(|other| ownership.is_no_weaker_than(*other))
     {
@@ -88,7 +91,11 @@ fn not_followed(error: io::Error) -> io::Error {
 
 /// Removes files, links and, behind these, directories that are of no use any more beside `file`, which is in `place`, or in its
 /// directory of links; says what cannot be removed.
-pub(super) fn remove(unused: &[PathBuf], file: &Path, place: &Place) -> Vec<String> {
+pub(super) fn remove(
+    unused: &[PathBuf],
+    file: &Path,
+    target_directory: &TargetDirectory,
+) -> Vec<String> {
     let mut opened: Option<(&Path, io::Result<Directory>)> = None;
     let mut failed = Vec::new();
     for path in unused {
@@ -99,7 +106,7 @@ pub(super) fn remove(unused: &[PathBuf], file: &Path, place: &Place) -> Vec<Stri
             true => {
                 if opened.as_ref().is_none_or(|(known, _)| *known != above) {
                     let name = above.file_name().unwrap_or_default();
-                    let directory = place.directory.subdirectory(name);
+                    let directory = target_directory.directory.subdirectory(name);
                     opened = Some((above, directory.map_err(not_followed)));
                 }
                 match &opened {
@@ -110,9 +117,9 @@ pub(super) fn remove(unused: &[PathBuf], file: &Path, place: &Place) -> Vec<Stri
                 }
             }
             false if is_links_name(name) => {
-                remove_directory(&place.directory, name).map_err(not_followed)
+                remove_directory(&target_directory.directory, name).map_err(not_followed)
             }
-            false => place.directory.remove_file(name),
+            false => target_directory.directory.remove_file(name),
         };
         if let Err(error) = removed {
             failed.push(cannot_be_removed(path, &error));

@@ -10,10 +10,10 @@
 mod copy;
 mod job;
 mod link_directory;
-mod places;
 mod rehearsal;
 mod running;
 mod sidecar_file;
+mod target_directories;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -37,9 +37,9 @@ use crate::system::sidecar_path::new_sidecar_name;
 use crate::system::workers::{Stop, WorkerPool};
 use elf_file::io_reason;
 use job::{Job, Target};
-use places::{Place, Places, parent};
 use rehearsal::Rehearsal;
 use running::{Running, await_starts};
+use target_directories::{TargetDirectories, TargetDirectory, parent};
 
 /// Programs worked on at a time, where the limit of open files allows it: each holds one, and fewer batches are fewer
 /// syncs.
@@ -173,11 +173,18 @@ fn apply_batch(
     stop: Option<&Stop<'_>>,
 ) -> Vec<Result<Vec<String>>> {
     let few = plans.len() <= FEW;
-    let mut places = Places::of(plans.iter().map(|plan| plan.path.as_path()), options);
+    let mut target_directories =
+        TargetDirectories::of(plans.iter().map(|plan| plan.path.as_path()), options);
     let running = Running::default();
     let mut jobs = pool.map(plans, |&plan| {
-        let place = places.of_file(&plan.path)?;
-        let job = Job::open(Target::of_plan(plan), place, options, &running, stop)?;
+        let target_directory = target_directories.of_file(&plan.path)?;
+        let job = Job::open(
+            Target::of_plan(plan),
+            target_directory,
+            options,
+            &running,
+            stop,
+        )?;
         Ok((plan, job))
     });
     let is_taken_back = |plan: &Plan, job: &Job<'_>| plan.replaces() && !job.is_on_a_copy();
@@ -226,7 +233,7 @@ fn apply_batch(
         notes.extend(job.finish());
         Ok(notes)
     });
-    places.put_back();
+    target_directories.put_back();
     finished
 }
 
@@ -344,11 +351,11 @@ pub fn is_split(path: &Path, inode: (u64, u64, u64)) -> bool {
 
 /// Removes what is left of `file`, which is gone: its sidecar, which is the first of `unused`, and links; says what cannot be removed.
 pub fn remove(file: &Path, unused: &[PathBuf], options: Options) -> Result<Vec<String>> {
-    let place = Place::open(parent(file), options)?;
+    let target_directory = TargetDirectory::open(parent(file), options)?;
     let sidecar = unused.first().and_then(|sidecar| sidecar.file_name());
-    let rights = place.rights(sidecar.unwrap_or_default())?;
+    let rights = target_directory.rights(sidecar.unwrap_or_default())?;
     let _acting = rights.directory.act()?;
-    Ok(link_directory::remove(unused, file, &place))
+    Ok(link_directory::remove(unused, file, &target_directory))
 }
 
 fn restore_batch(
@@ -361,12 +368,12 @@ fn restore_batch(
     let paths = restorations
         .iter()
         .map(|restoration| restoration.path.as_path());
-    let mut places = Places::of(paths, options);
+    let mut target_directories = TargetDirectories::of(paths, options);
     let running = Running::default();
     let mut jobs = pool.map(restorations, |&restoration| {
-        let place = places.of_file(&restoration.path)?;
+        let target_directory = target_directories.of_file(&restoration.path)?;
         let target = Target::of_restoration(restoration);
-        let job = Job::open(target, place, options, &running, stop)?;
+        let job = Job::open(target, target_directory, options, &running, stop)?;
         Ok((restoration, job))
     });
     for pass in UNDOING {
@@ -396,7 +403,7 @@ fn restore_batch(
         notes.extend(job.finish());
         Ok(notes)
     });
-    places.put_back();
+    target_directories.put_back();
     finished
 }
 

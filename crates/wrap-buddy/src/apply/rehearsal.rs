@@ -12,8 +12,8 @@ use nix::unistd::{AccessFlags, geteuid};
 
 use super::Options;
 use super::job::{Target, cannot_be_written, has_other_names, is_sealed, open_for_reading};
-use super::places::{Place, parent};
 use super::running::Running;
+use super::target_directories::{TargetDirectory, parent};
 use crate::plan::Plan;
 use crate::plan::restore::Restoration;
 use crate::system::directory::{Directory, MODE_WRITE};
@@ -36,11 +36,16 @@ impl Rehearsal {
 
     /// Says why `plan` cannot be carried out.
     pub(super) fn plan(&self, plan: &Plan) -> Result<Vec<String>> {
-        let (place, rights) = self.enter(&plan.path)?;
-        let in_directory = may_create_in(&place, rights);
-        self.target(&Target::of_plan(plan), &place, rights, &in_directory)?;
+        let (target_directory, rights) = self.enter(&plan.path)?;
+        let in_directory = may_create_in(&target_directory, rights);
+        self.target(
+            &Target::of_plan(plan),
+            &target_directory,
+            rights,
+            &in_directory,
+        )?;
         let sidecar = plan.sidecar_path.file_name().unwrap_or_default();
-        let replaced = match is_sealed(&place.directory, sidecar) {
+        let replaced = match is_sealed(&target_directory.directory, sidecar) {
             true => Err(io::ErrorKind::PermissionDenied.into()),
             false => Ok(()),
         };
@@ -56,10 +61,10 @@ impl Rehearsal {
 
     /// Says why `restoration` cannot be carried out, or what it would leave behind.
     pub(super) fn restoration(&self, restoration: &Restoration) -> Result<Vec<String>> {
-        let (place, rights) = self.enter(&restoration.path)?;
-        let in_directory = may_create_in(&place, rights);
+        let (target_directory, rights) = self.enter(&restoration.path)?;
+        let in_directory = may_create_in(&target_directory, rights);
         let target = Target::of_restoration(restoration);
-        self.target(&target, &place, rights, &in_directory)?;
+        self.target(&target, &target_directory, rights, &in_directory)?;
         let Err(error) = in_directory else {
             return Ok(Vec::new());
         };
@@ -72,27 +77,28 @@ impl Rehearsal {
     }
 
     /// Opens the directory of the file at `path`.
-    fn enter(&self, path: &Path) -> Result<(Place, Rights)> {
-        let place = Place::open(parent(path), self.options)
+    fn enter(&self, path: &Path) -> Result<(TargetDirectory, Rights)> {
+        let target_directory = TargetDirectory::open(parent(path), self.options)
             .map_err(|error| anyhow!("its directory cannot be opened: {}", io_reason(&error)))?;
-        let rights = place.rights(path.file_name().unwrap_or_default())?;
-        Ok((place, rights))
+        let rights = target_directory.rights(path.file_name().unwrap_or_default())?;
+        Ok((target_directory, rights))
     }
 
     fn target(
         &self,
         target: &Target<'_>,
-        place: &Place,
+        target_directory: &TargetDirectory,
         rights: Rights,
         in_directory: &io::Result<()>,
     ) -> Result<()> {
-        let refused = |error: io::Error| cannot_be_written(target, &place.directory, &error);
+        let refused =
+            |error: io::Error| cannot_be_written(target, &target_directory.directory, &error);
         let (file, metadata) =
-            open_for_reading(&place.directory, target.name()).map_err(refused)?;
+            open_for_reading(&target_directory.directory, target.name()).map_err(refused)?;
         if !target.changes {
             return Ok(());
         }
-        may_write(place, target.name(), rights, &metadata).map_err(refused)?;
+        may_write(target_directory, target.name(), rights, &metadata).map_err(refused)?;
         let (device, inode, names) = target.inode;
         let is_running = self.running.has((device, inode));
         if is_running && !self.options.replace {
@@ -110,8 +116,13 @@ impl Rehearsal {
 }
 
 /// Whether the file called `name` can be opened for writing, if need be after its owner has made it writable.
-fn may_write(place: &Place, name: &OsStr, rights: Rights, metadata: &Metadata) -> io::Result<()> {
-    let Place { directory, .. } = place;
+fn may_write(
+    target_directory: &TargetDirectory,
+    name: &OsStr,
+    rights: Rights,
+    metadata: &Metadata,
+) -> io::Result<()> {
+    let TargetDirectory { directory, .. } = target_directory;
     let sealed = is_sealed(directory, name);
     let allowed = rights
         .directory
@@ -124,8 +135,8 @@ fn may_write(place: &Place, name: &OsStr, rights: Rights, metadata: &Metadata) -
 }
 
 /// Whether files can be created in a directory, if need be after its owner has made it writable.
-fn may_create_in(place: &Place, rights: Rights) -> io::Result<()> {
-    let Place { directory, .. } = place;
+fn may_create_in(target_directory: &TargetDirectory, rights: Rights) -> io::Result<()> {
+    let TargetDirectory { directory, .. } = target_directory;
     let allowed = rights
         .directory
         .act()
@@ -147,8 +158,8 @@ fn lifted(
         Writer::Caller => geteuid().is_root() || geteuid().as_raw() == metadata.uid(),
         Writer::Owner(user) => user == metadata.uid(),
     };
-    let is_read_only =
-        fstatvfs(directory).is_ok_and(|place| place.flags().contains(FsFlags::ST_RDONLY));
+    let is_read_only = fstatvfs(directory)
+        .is_ok_and(|target_directory| target_directory.flags().contains(FsFlags::ST_RDONLY));
     match by_mode && can_change && !is_read_only {
         true => Ok(()),
         false => Err(error),

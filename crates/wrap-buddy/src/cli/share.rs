@@ -287,8 +287,8 @@ echo \"${{COMPREPLY[*]}}\"",
             let asked = format!("{script}\ncomplete -C 'wrap-buddy {line}'\n");
             if let Some((clean, text)) = fed("fish", &["--no-config"], &asked) {
                 assert!(clean, "{line}: {text}");
-                let told = text.lines().map(|line| line.split('\t').next().unwrap());
-                assert_eq!(told.collect::<Vec<_>>(), [expected], "{line}");
+                let printed = text.lines().map(|line| line.split('\t').next().unwrap());
+                assert_eq!(printed.collect::<Vec<_>>(), [expected], "{line}");
             }
         }
     }
@@ -325,8 +325,8 @@ zpty -d shell
                 "wrap-buddy check --find-in=",
                 "wrap-buddy --format json-lines",
             ];
-            let told: Vec<&str> = text.lines().map(str::trim_end).collect();
-            assert_eq!(told, expected);
+            let printed: Vec<&str> = text.lines().map(str::trim_end).collect();
+            assert_eq!(printed, expected);
         }
     }
 }

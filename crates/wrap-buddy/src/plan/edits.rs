@@ -55,7 +55,7 @@ pub enum Visibility {
 
 /// A free place for strings.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct FreeSpace {
     padding: Padding,
     visibility: Visibility,
 }
@@ -78,7 +78,7 @@ pub struct PatchSpace<'a> {
     /// DT_STRTAB.
     strings: u64,
     /// By visibility, then by address.
-    places: Vec<Place>,
+    spaces: Vec<FreeSpace>,
     sections: Sections,
 }
 
@@ -140,10 +140,10 @@ impl<'a> PatchSpace<'a> {
                 "it is prelinked, and would not be the file that prelink knows: undo that first (prelink --undo)"
             );
         }
-        let mut places = Vec::new();
+        let mut spaces = Vec::new();
         for padding in elf_file::paddings(elf, source)? {
             let visibility = visibility(elf, strings, &padding);
-            places.push(Place {
+            spaces.push(FreeSpace {
                 padding,
                 visibility,
             });
@@ -155,13 +155,13 @@ impl<'a> PatchSpace<'a> {
             dynamic,
             segment,
             strings,
-            places,
+            spaces,
             sections,
         };
         patch_space.add_spare_entries(source)?;
         patch_space
-            .places
-            .sort_by_key(|place| (place.visibility, place.padding.address));
+            .spaces
+            .sort_by_key(|space| (space.visibility, space.padding.address));
         Ok(patch_space)
     }
 
@@ -187,7 +187,7 @@ impl<'a> PatchSpace<'a> {
             .all(|&byte| byte == 0)
         {
             let visibility = visibility(self.elf, self.strings, &padding);
-            self.places.push(Place {
+            self.spaces.push(FreeSpace {
                 padding,
                 visibility,
             });
@@ -202,7 +202,7 @@ impl<'a> PatchSpace<'a> {
     pub fn changes(&self, wanted: &Wanted<'_>, allowed: Visibility) -> Result<Changes, String> {
         let mut work = Work {
             patch_space: self,
-            free: self.places.clone(),
+            free: self.spaces.clone(),
             changes: Changes::default(),
         };
         let more = wanted.needed.len();
@@ -212,7 +212,7 @@ impl<'a> PatchSpace<'a> {
         // Strings in spare entries are for a search path alone: with more to add, the entries are used as such.
         let entries = self.dynamic.free_entries();
         if more > 0 {
-            work.free.retain(|place| !self.is_spare(&place.padding));
+            work.free.retain(|space| !self.is_spare(&space.padding));
         }
         if entries.len() < more + usize::from(new_search) {
             return Err(format!(
@@ -237,8 +237,8 @@ impl<'a> PatchSpace<'a> {
             let placed = work.put(wanted.search, allowed)?;
             strings.push(placed);
             let new = new_search.then(|| entries.next()).flatten();
-            let places = own_search.into_iter().chain(new);
-            pointers.extend(places.map(|index| (index, tag, offset(&placed))));
+            let spaces = own_search.into_iter().chain(new);
+            pointers.extend(spaces.map(|index| (index, tag, offset(&placed))));
         }
         let interpreter = match wanted.interpreter {
             Some(path) => work.interpreter(path)?,
@@ -254,9 +254,9 @@ impl<'a> PatchSpace<'a> {
 
     /// Bytes of the largest place for a string, its NUL included, that is at least as visible as `allowed`.
     pub fn largest(&self, allowed: Visibility) -> u64 {
-        let places = self.places.iter();
-        let allowed = places.filter(|place| place.visibility <= allowed);
-        allowed.map(|place| place.padding.len).max().unwrap_or(0)
+        let spaces = self.spaces.iter();
+        let allowed = spaces.filter(|space| space.visibility <= allowed);
+        allowed.map(|space| space.padding.len).max().unwrap_or(0)
     }
 
     fn is_spare(&self, padding: &Padding) -> bool {
@@ -276,7 +276,7 @@ pub struct Changes {
 /// Changes in the making.
 struct Work<'g> {
     patch_space: &'g PatchSpace<'g>,
-    free: Vec<Place>,
+    free: Vec<FreeSpace>,
     changes: Changes,
 }
 
@@ -286,7 +286,7 @@ impl Work<'_> {
         let found = self
             .free
             .iter()
-            .position(|place| place.visibility <= allowed && place.padding.len > text.len() as u64);
+            .position(|space| space.visibility <= allowed && space.padding.len > text.len() as u64);
         let Some(index) = found else {
             return Err(format!(
                 "there is no room for {} bytes behind its read-only segments ({} at most)",
@@ -298,7 +298,7 @@ impl Work<'_> {
     }
 
     fn put_into(&mut self, index: usize, text: &[u8]) -> Placed {
-        let Place {
+        let FreeSpace {
             padding,
             visibility,
         } = &mut self.free[index];
@@ -342,17 +342,17 @@ impl Work<'_> {
             });
             return Ok(Vec::new());
         }
-        let large_enough = |place: &Place| {
-            place.padding.len > path.len() as u64 && !self.patch_space.is_spare(&place.padding)
+        let large_enough = |space: &FreeSpace| {
+            space.padding.len > path.len() as u64 && !self.patch_space.is_spare(&space.padding)
         };
-        let Some(place) = self.free.iter().rposition(large_enough) else {
+        let Some(space) = self.free.iter().rposition(large_enough) else {
             return Err(format!(
                 "there is no room for the {} bytes of its dynamic linker's path",
                 path.len() + 1
             ));
         };
         let hidden = self.changes.hidden;
-        let placed = self.put_into(place, path);
+        let placed = self.put_into(space, path);
         self.changes.hidden = hidden;
 
         let word = elf.word();

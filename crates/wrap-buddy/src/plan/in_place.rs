@@ -181,8 +181,8 @@ impl Draft {
             choice.needed = (added(resolution), false);
             made = choice.make(&patch_space);
         }
-        let (changes, told, links) = made.map_err(Refusal::NoPadding)?;
-        let is_short = choice.essential.len() < search.len() && told != search;
+        let (changes, search_list, links) = made.map_err(Refusal::NoPadding)?;
+        let is_short = choice.essential.len() < search.len() && search_list != search;
         let mut edits = Vec::new();
         for change in changes.list {
             edits.push(FileEdit::new(
@@ -232,12 +232,12 @@ impl Draft {
             && unused.is_empty()
             && leftovers.is_empty();
         let own = elf.dynamic.as_ref();
-        let settings = match told.is_empty() {
+        let settings = match search_list.is_empty() {
             true => own
                 .and_then(|own| own.search_path())
                 .cloned()
                 .unwrap_or_default(),
-            false => join(&told),
+            false => join(&search_list),
         };
         let settings = Settings::in_place(
             interpreter
@@ -279,7 +279,7 @@ impl Draft {
             leftovers,
             settings_changed,
             edits,
-            search: told,
+            search: search_list,
             modified: modified(&metadata, prior)?,
             settled,
             notes,

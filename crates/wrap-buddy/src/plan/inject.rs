@@ -112,8 +112,8 @@ impl Injection {
             .collect();
         if wanted.search {
             let new = own_search.is_empty().then(|| free.next()).flatten();
-            let places = own_search.into_iter().chain(new);
-            entries.extend(places.map(|index| (index, tag, Value::Search)));
+            let indexes = own_search.into_iter().chain(new);
+            entries.extend(indexes.map(|index| (index, tag, Value::Search)));
         }
         for (index, tag, value) in entries {
             self.patch(offset_of(index), Value::Number(u64::from(tag)));

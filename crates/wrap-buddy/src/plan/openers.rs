@@ -138,16 +138,16 @@ fn places_of_strings(file: &Elf, source: &mut Source) -> Vec<(u64, u64)> {
             && matches!(section.kind, elf::SHT_PROGBITS | elf::SHT_NOTE)
             && !is_called(section, b".eh_frame", &sections, file, source)
     });
-    let mut places: Vec<(u64, u64)> = data
+    let mut ranges: Vec<(u64, u64)> = data
         .map(|section| (section.offset, section.offset.saturating_add(section.len)))
         .collect();
-    if places.is_empty() {
-        places.extend(file.loads().map(|load| (load.offset, load.file_end())));
+    if ranges.is_empty() {
+        ranges.extend(file.loads().map(|load| (load.offset, load.file_end())));
     }
-    for (_, end) in &mut places {
+    for (_, end) in &mut ranges {
         *end = source.file_len().min(*end);
     }
-    places
+    ranges
 }
 
 #[cfg(test)]

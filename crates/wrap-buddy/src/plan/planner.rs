@@ -29,7 +29,7 @@ use elf_file::{Elf, ElfTarget, Payload, imports};
 use ldso::{Interpreter, Libc};
 
 /// How many programs are named that get a library what it needs.
-const HELPERS_TOLD: usize = 3;
+const MAX_HELPERS: usize = 3;
 
 /// The functions that open a library by name on behalf of the file that calls them.
 const DLOPEN: [&str; 3] = ["dlopen", "dlmopen", "__libc_dlopen_mode"];
@@ -213,7 +213,7 @@ impl<'a> Planner<'a> {
         if !unpatched_libraries.is_empty() {
             let helped = self.programs_by_library(&files, pool, |file| &file.serves);
             let failing = self.programs_by_library(&files, pool, |file| &file.fails);
-            tell_helpers(
+            report_helpers(
                 &mut files,
                 &unpatched_libraries,
                 &helped,
@@ -358,7 +358,7 @@ impl<'a> Planner<'a> {
             .as_ref()
             .and_then(|own| own.runpath.as_ref());
         let is_given = !self.runtime_dependencies.is_empty();
-        let note = reason.map(|reason| no_room_for_opened(&reason, is_given, runpath.is_some()));
+        let note = reason.map(|reason| no_padding_for_opened(&reason, is_given, runpath.is_some()));
         let mut inspection = self.library_with_needs(candidate, subject, may_link);
         if let Inspection::Library { report, .. } = &mut inspection {
             report.notes.extend(note);
@@ -585,8 +585,8 @@ impl<'a> Planner<'a> {
             .collect();
         let mut directories: Vec<PathBuf> = directories.into_iter().cloned().collect();
         directories.sort_by_cached_key(|directory| {
-            let place = self.libs.iter().position(|one| one == directory);
-            (place.unwrap_or(self.libs.len()), directory.clone())
+            let file_id = self.libs.iter().position(|one| one == directory);
+            (file_id.unwrap_or(self.libs.len()), directory.clone())
         });
         directories
     }
@@ -857,8 +857,8 @@ fn stranded(one: &Stranded) -> String {
 }
 
 fn is_same_file(one: &Path, other: &Path) -> bool {
-    let place = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
-    one == other || place(one).is_some_and(|one| Some(one) == place(other))
+    let file_id = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    one == other || file_id(one).is_some_and(|one| Some(one) == file_id(other))
 }
 
 /// The directories on a search path that were given for it.
@@ -872,7 +872,7 @@ fn directories_of(resolution: &Resolution) -> Vec<PathBuf> {
 
 /// What there is to say of a library that opens others by name, and has no room for the directories of these. Where nothing but
 /// `--libs` names them, that is the same for all such libraries, of which there may be many that never miss these.
-fn no_room_for_opened(reason: &str, is_given: bool, has_runpath: bool) -> String {
+fn no_padding_for_opened(reason: &str, is_given: bool, has_runpath: bool) -> String {
     let advice = match has_runpath {
         true => "wrap the programs that open it with --needed and the names of what it opens",
         false => "wrap the programs that open it with --search rpath",
@@ -909,7 +909,7 @@ fn edited(inspections: &[Inspection]) -> Edited<'_> {
 /// that or by a search path it inherits; and what is left for the user to do, about programs that open it or, where none is
 /// known, about those that may. A program that opens one of them often opens them all: the advice for all has the same
 /// directories, in the order of `libs`.
-fn tell_helpers(
+fn report_helpers(
     files: &mut [FileReport],
     unpatched_libraries: &[(usize, UnpatchedLibrary)],
     helped: &HashMap<PathBuf, Vec<PathBuf>>,
@@ -930,7 +930,7 @@ fn tell_helpers(
         let programs = |of: &HashMap<PathBuf, Vec<PathBuf>>| of.get(&unpatched.path).cloned();
         let (helpers, failing) = (programs(helped), programs(failing));
         let (helpers, failing) = (helpers.unwrap_or_default(), failing.unwrap_or_default());
-        unpatched.tell(&mut files[*index], &helpers, &failing, &lacking);
+        unpatched.report(&mut files[*index], &helpers, &failing, &lacking);
     }
 }
 
@@ -943,7 +943,7 @@ impl UnpatchedLibrary {
     /// Completes the library's report: `helpers` are programs that get it what it needs, `failing` ones that open it and do
     /// not. Such a program, or any that opens it where none is known, is to have the directories `lacking` for a DT_RPATH. To
     /// load what the library needs itself is the last resort, as that binds the names for all that the program opens later.
-    fn tell(
+    fn report(
         &self,
         file: &mut FileReport,
         helpers: &[PathBuf],
@@ -987,7 +987,7 @@ impl UnpatchedLibrary {
 
 /// Some of `programs`, and how many more there are.
 fn listed(programs: &[PathBuf]) -> String {
-    let (first, others) = programs.split_at(programs.len().min(HELPERS_TOLD));
+    let (first, others) = programs.split_at(programs.len().min(MAX_HELPERS));
     let first = joined(first, ", ");
     match others.len() {
         0 => first,

@@ -14,7 +14,7 @@ use elf_file::{Elf, Segment};
 
 /// Where a slot lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum SlotPosition {
     /// At the original entry point.
     Entry,
     /// At the end of the entry's segment; e_entry is moved there.
@@ -25,7 +25,7 @@ pub enum Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
     /// At the entry point or not.
-    pub place: Place,
+    pub position: SlotPosition,
     /// Offset in the file.
     pub offset: u64,
     /// Virtual address in the file.
@@ -134,10 +134,10 @@ impl PatchSpace {
         let mut zeros = None;
         let mut reason = "it has no length".to_owned();
         for (index, &len) in lengths.iter().enumerate() {
-            for place in [Place::Entry, Place::SegmentEnd] {
-                let slot = match place {
-                    Place::Entry => self.at_entry(len),
-                    Place::SegmentEnd => {
+            for position in [SlotPosition::Entry, SlotPosition::SegmentEnd] {
+                let slot = match position {
+                    SlotPosition::Entry => self.at_entry(len),
+                    SlotPosition::SegmentEnd => {
                         // Section headers that make no sense vouch for nothing behind the segment.
                         let behind = || around.zeros_behind(&self.segment).unwrap_or(0);
                         self.at_segment_end(len, *zeros.get_or_insert_with(behind))
@@ -160,7 +160,7 @@ impl PatchSpace {
             ));
         }
         Ok(Slot {
-            place: Place::Entry,
+            position: SlotPosition::Entry,
             offset: self.entry_offset(),
             address: self.entry,
             len,
@@ -178,7 +178,7 @@ impl PatchSpace {
         let address = start - start % self.align;
         let into = address.checked_sub(segment.address).ok_or_else(too_small)?;
         Ok(Slot {
-            place: Place::SegmentEnd,
+            position: SlotPosition::SegmentEnd,
             offset: segment.offset + into,
             address,
             len,
@@ -260,19 +260,25 @@ mod tests {
     #[test]
     fn entry_point_comes_first() {
         let (slot, index) = choose(&patch_space(), &[0x100, 0x10], 0xe00).unwrap();
-        assert_eq!((slot.place, slot.offset, index), (Place::Entry, 0x1100, 0));
+        assert_eq!(
+            (slot.position, slot.offset, index),
+            (SlotPosition::Entry, 0x1100, 0)
+        );
         assert_eq!((slot.address, slot.room), (0x401100, 0x100));
         assert!(!patch_space().is_unused(&slot));
         // One that begins in front of the segment's end is used.
         let (slot, _) = choose(&patch_space(), &[0xe10], 0xe00).unwrap();
-        assert_eq!((slot.place, slot.address), (Place::SegmentEnd, 0x4011f0));
+        assert_eq!(
+            (slot.position, slot.address),
+            (SlotPosition::SegmentEnd, 0x4011f0)
+        );
         assert!(!patch_space().is_unused(&slot));
     }
 
     #[test]
     fn the_longer_trailer_is_worth_moving_the_entry() {
         let (slot, index) = choose(&patch_space(), &[0x101, 0x10], 0xe00).unwrap();
-        assert_eq!((slot.place, index), (Place::SegmentEnd, 0));
+        assert_eq!((slot.position, index), (SlotPosition::SegmentEnd, 0));
         assert_eq!((slot.address, slot.offset), (0x401ef0, 0x1ef0));
         assert!(patch_space().is_unused(&slot));
     }
@@ -280,7 +286,7 @@ mod tests {
     #[test]
     fn the_shorter_trailer_is_better_than_none() {
         let (slot, index) = choose(&patch_space(), &[0x201, 0x100], 0).unwrap();
-        assert_eq!((slot.place, index), (Place::Entry, 1));
+        assert_eq!((slot.position, index), (SlotPosition::Entry, 1));
     }
 
     #[test]
@@ -312,7 +318,7 @@ mod tests {
             relocated: 0x401120..0x401124,
         };
         let (slot, _) = patch_space.choose(&[0x80], &mut fake).unwrap();
-        assert_eq!(slot.place, Place::SegmentEnd);
+        assert_eq!(slot.position, SlotPosition::SegmentEnd);
         fake.relocated = 0x401000..0x402000;
         let reason = patch_space.choose(&[0x80], &mut fake).unwrap_err();
         assert!(reason.contains("DT_TEXTREL"), "{reason}");

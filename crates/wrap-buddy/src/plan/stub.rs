@@ -19,7 +19,7 @@ use crate::plan::classify::Subject;
 use crate::plan::inject::{Wanted, inject};
 use crate::plan::restore::{Interim, leftovers};
 use crate::plan::search::Resolution;
-use crate::plan::slot::{PatchSpace, Place, Slot, Surroundings};
+use crate::plan::slot::{PatchSpace, Slot, SlotPosition, Surroundings};
 use crate::state::identity::identity;
 use crate::state::loaders::Loader;
 use crate::state::prior::{self, PriorWrap, Progress};
@@ -341,7 +341,7 @@ fn edits(
     source: &mut Source,
 ) -> Result<Vec<FileEdit>> {
     let mut edits = vec![FileEdit::new(EditKind::Slot, slot.offset, code, source)?];
-    if slot.place == Place::SegmentEnd {
+    if slot.position == SlotPosition::SegmentEnd {
         let (offset, len) = arch.entry_field();
         let after = slot.address.to_le_bytes()[..len].to_vec();
         edits.push(FileEdit::new(EditKind::Entry, offset, after, source)?);

@@ -92,17 +92,17 @@ pub fn scan(
     wanted: Wanted,
     threads: Option<NonZero<usize>>,
 ) -> (Vec<Candidate>, Vec<Unreadable>) {
-    scan_told(paths, recurse, wanted, threads, &|_| true)
+    scan_observed(paths, recurse, wanted, threads, &|_| true)
 }
 
 /// The same; `tell` is called with all that a walk comes to, wanted or not, from any thread, and says whether to go on. A directory
 /// that cannot be read is `None`.
-pub fn scan_told(
+pub fn scan_observed(
     paths: &[PathBuf],
     recurse: bool,
     wanted: Wanted,
     threads: Option<NonZero<usize>>,
-    tell: &(dyn Fn(Option<&Entry<'_>>) -> bool + Sync),
+    observe: &(dyn Fn(Option<&Entry<'_>>) -> bool + Sync),
 ) -> (Vec<Candidate>, Vec<Unreadable>) {
     let mut found = Vec::new();
     let mut unreadable = Vec::new();
@@ -125,9 +125,9 @@ pub fn scan_told(
                     let shown = path.join(met.strip_prefix(&real).unwrap_or(&met));
                     new(shown, met, false, file)
                 };
-                let (met, lost) = meet(&real, recurse, wanted, threads, tell, &candidate);
+                let (met, unread) = meet(&real, recurse, wanted, threads, observe, &candidate);
                 found.extend(met);
-                unreadable.extend(lost);
+                unreadable.extend(unread);
             }
             Ok((_, real)) => found.push(new(path.clone(), real, true, None)),
             Err(error) => unreadable.push(Unreadable {
@@ -150,12 +150,12 @@ fn meet(
     recurse: bool,
     wanted: Wanted,
     threads: Option<NonZero<usize>>,
-    tell: &(dyn Fn(Option<&Entry<'_>>) -> bool + Sync),
+    observe: &(dyn Fn(Option<&Entry<'_>>) -> bool + Sync),
     candidate: &(dyn Fn(PathBuf, Option<File>) -> Candidate + Sync),
 ) -> (impl Iterator<Item = Candidate> + use<>, Vec<Unreadable>) {
     let (sender, receiver) = mpsc::channel();
     walk(top, threads, &|entry| {
-        if !tell(entry.as_ref().ok().copied()) {
+        if !observe(entry.as_ref().ok().copied()) {
             return Next::Stop;
         }
         let met = match entry {
@@ -173,16 +173,16 @@ fn meet(
         if recurse { Next::Enter } else { Next::Pass }
     });
     drop(sender);
-    let (mut found, mut lost) = (Vec::new(), Vec::new());
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
     for met in receiver {
         match met {
             Ok(candidate) => found.push(candidate),
-            Err(unreadable) => lost.push(unreadable),
+            Err(unreadable) => unread.push(unreadable),
         }
     }
     found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-    lost.sort_unstable_by(|one, other| one.path.cmp(&other.path));
-    (found.into_iter().map(|(_, candidate)| candidate), lost)
+    unread.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+    (found.into_iter().map(|(_, candidate)| candidate), unread)
 }
 
 /// What sorts as `path` does, and is compared at once: paths are taken apart for each comparison.
@@ -335,7 +335,7 @@ mod tests {
             true
         };
         let tree = [directory.path().to_owned()];
-        let (found, _) = scan_told(&tree, true, Wanted::Elf, None, &met);
+        let (found, _) = scan_observed(&tree, true, Wanted::Elf, None, &met);
         assert_eq!((found.len(), count.into_inner()), (0, 2));
     }
 

@@ -22,10 +22,10 @@ pub fn identity(original: &Elf, slot: &[u8], stub_len: u32) -> Id {
 /// The identity of a file that is edited in place: its headers, .dynamic and notes, the build-id among them, as `source` has
 /// them, and its length.
 pub fn identity_in_place(original: &Elf, source: &mut Source) -> Result<Id> {
-    let told = [elf::PT_DYNAMIC, elf::PT_NOTE];
+    let hashed = [elf::PT_DYNAMIC, elf::PT_NOTE];
     let segments = original.segments.iter();
     let mut content = Vec::new();
-    for segment in segments.filter(|segment| told.contains(&segment.kind)) {
+    for segment in segments.filter(|segment| hashed.contains(&segment.kind)) {
         content.extend(source.read(segment.offset, segment.file_len)?);
     }
     Ok(identity(original, &content, 0))

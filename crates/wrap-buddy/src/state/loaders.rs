@@ -163,8 +163,8 @@ fn nearest(path: &Path) -> &Path {
 /// Whether this user can create files in `directory`, which is made where it does not exist.
 fn is_writable(directory: &Path) -> bool {
     let flags = AccessFlags::W_OK | AccessFlags::X_OK;
-    let place = nearest(directory);
-    place.is_dir() && faccessat(AT_FDCWD, place, flags, AtFlags::AT_EACCESS).is_ok()
+    let existing = nearest(directory);
+    existing.is_dir() && faccessat(AT_FDCWD, existing, flags, AtFlags::AT_EACCESS).is_ok()
 }
 
 /// The image in a directory the user named, whether it is there yet or not.

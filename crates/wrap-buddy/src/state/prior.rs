@@ -373,15 +373,15 @@ fn by_interim_sidecar(
     source: &mut Source,
     stages: &[Stage],
 ) -> Option<Box<PriorWrap>> {
-    let place = path.with_file_name(interim_sidecar_name(path.file_name()?));
-    let FoundSidecar::Readable(found) = FoundSidecar::beside(&place, elf.class) else {
+    let sidecar_path = path.with_file_name(interim_sidecar_name(path.file_name()?));
+    let FoundSidecar::Readable(found) = FoundSidecar::beside(&sidecar_path, elf.class) else {
         return None;
     };
     if !is_no_weaker(found.ownership, source) {
         return None;
     }
     let bytes = Some(&*found.bytes);
-    match state_with(bytes, place, elf, source, stages, false) {
+    match state_with(bytes, sidecar_path, elf, source, stages, false) {
         State::Known(mut prior) if prior.is_done() && prior.is_beside => {
             prior.sidecar_modified = found.modified;
             Some(prior)
@@ -518,38 +518,41 @@ fn wrapped(code: &Range<u64>, stub: &Stub, beside: &Path, elf: &Elf, source: &mu
     let named = directory.join(&stub.sidecar);
     let is_secure = Privilege::of(source.file(), source.metadata()).is_some();
     // How many of them a start looks at. That of a self-contained stub is `status::own_loader_problem`'s to judge.
-    let (places, by_start) = match &stub.loader {
+    let (sidecar_paths, by_start) = match &stub.loader {
         None if !is_interim(&in_directory) => ([beside, &named, &in_directory], 3),
         None => ([&*in_directory, &named, beside], 3),
         Some(_) if is_secure => ([&*named, &in_directory, beside], 1),
         Some(_) => ([&*in_directory, &named, beside], 2),
     };
-    let has_own = |place: &Path| match FoundSidecar::at(place, elf.class) {
+    let has_own = |sidecar_path: &Path| match FoundSidecar::at(sidecar_path, elf.class) {
         FoundSidecar::Readable(found) if has_id(&found.bytes, stub.id) => Some(found),
         _ => None,
     };
-    let mut found = places.into_iter();
-    let Some((place, found)) = found.find_map(|place| Some((place, has_own(place)?))) else {
+    let mut found = sidecar_paths.into_iter();
+    let Some((sidecar_path, found)) =
+        found.find_map(|sidecar_path| Some((sidecar_path, has_own(sidecar_path)?)))
+    else {
         return State::Orphan(named.clone());
     };
-    let not_found_at = (!places[..by_start].contains(&place)).then(|| places[0].to_owned());
+    let not_found_at =
+        (!sidecar_paths[..by_start].contains(&sidecar_path)).then(|| sidecar_paths[0].to_owned());
     let trusted = is_no_weaker(found.ownership, source);
     if !trusted && (is_secure || !is_no_weaker_for_loader(found.ownership, stub, directory, source))
     {
-        return State::Untrusted(place.to_owned());
+        return State::Untrusted(sidecar_path.to_owned());
     }
     let bytes = found.bytes;
-    let is_beside = place == beside || *place == interim_of(beside);
-    let known = known(place, is_beside, elf, source, &bytes)
-        .or_else(|| known_of_derived(code, place, is_beside, elf, source, &bytes));
+    let is_beside = sidecar_path == beside || *sidecar_path == interim_of(beside);
+    let known = known(sidecar_path, is_beside, elf, source, &bytes)
+        .or_else(|| known_of_derived(code, sidecar_path, is_beside, elf, source, &bytes));
     match known {
         Some(prior) => State::Known(Box::new(PriorWrap {
             sidecar_modified: found.modified,
-            untrusted: (!trusted).then(|| place.to_owned()),
+            untrusted: (!trusted).then(|| sidecar_path.to_owned()),
             not_found_at,
             ..prior
         })),
-        None => State::Changed(place.to_owned()),
+        None => State::Changed(sidecar_path.to_owned()),
     }
 }
 
@@ -570,7 +573,7 @@ fn is_no_weaker_for_loader(
 
 /// Lays the original bytes of a wrapped program over it, if the sidecar at `place`, which is `bytes`, is this program's.
 fn known(
-    place: &Path,
+    sidecar_path: &Path,
     is_beside: bool,
     elf: &Elf,
     source: &mut Source,
@@ -578,14 +581,21 @@ fn known(
 ) -> Option<PriorWrap> {
     let sidecar = Sidecar::parse(bytes).ok()?;
     let edits = undo(elf, source, &sidecar)?;
-    Some(by_stub(place, is_beside, source, bytes, &sidecar, edits))
+    Some(by_stub(
+        sidecar_path,
+        is_beside,
+        source,
+        bytes,
+        &sidecar,
+        edits,
+    ))
 }
 
 /// The same for a file that is not the one the sidecar was written for, but has its stub and all that goes with it: e_entry
 /// leads to the stub, and a PT_NULL stands where the PT_INTERP was.
 fn known_of_derived(
     code: &Range<u64>,
-    place: &Path,
+    sidecar_path: &Path,
     is_beside: bool,
     elf: &Elf,
     source: &mut Source,
@@ -610,7 +620,7 @@ fn known_of_derived(
     for edit in &edits {
         source.lay_over(edit.offset, &edit.original);
     }
-    let prior = by_stub(place, is_beside, source, bytes, &sidecar, edits);
+    let prior = by_stub(sidecar_path, is_beside, source, bytes, &sidecar, edits);
     Some(PriorWrap {
         derived: true,
         without_interp,
@@ -658,7 +668,7 @@ fn edits_of_stub(
 
 /// What the sidecar at `place` says of the program open as `source`, whose original bytes are known from `edits`.
 fn by_stub(
-    place: &Path,
+    sidecar_path: &Path,
     is_beside: bool,
     source: &mut Source,
     bytes: &[u8],
@@ -686,10 +696,10 @@ fn by_stub(
         not_found_at: None,
         bytes_of: None,
         settings: Settings::of_sidecar(sidecar, loader.as_deref()),
-        sidecar_path: place.to_owned(),
+        sidecar_path: sidecar_path.to_owned(),
         sidecar_modified: None,
         is_beside,
-        is_interim: is_interim(place),
+        is_interim: is_interim(sidecar_path),
         id,
         edits,
         links: Vec::new(),
@@ -796,7 +806,12 @@ impl Progress {
 }
 
 /// Lays the original bytes of a file edited in place over it; nothing if the sidecar is not such a file's, or another's.
-fn in_place(place: &Path, elf: &Elf, source: &mut Source, bytes: &[u8]) -> Option<PriorWrap> {
+fn in_place(
+    sidecar_path: &Path,
+    elf: &Elf,
+    source: &mut Source,
+    bytes: &[u8],
+) -> Option<PriorWrap> {
     let record = InPlace::parse(bytes).ok()?;
     if (record.machine, record.class) != (elf.machine, elf.class) {
         return None;
@@ -838,10 +853,10 @@ fn in_place(place: &Path, elf: &Elf, source: &mut Source, bytes: &[u8]) -> Optio
         not_found_at: None,
         bytes_of: None,
         settings,
-        sidecar_path: place.to_owned(),
+        sidecar_path: sidecar_path.to_owned(),
         sidecar_modified: None,
         is_beside: true,
-        is_interim: is_interim(place),
+        is_interim: is_interim(sidecar_path),
         id: record.id,
         links: links.collect(),
         tool: record.tool,
@@ -966,14 +981,14 @@ fn undo(elf: &Elf, source: &mut Source, sidecar: &Sidecar<'_>) -> Option<Vec<Pas
     let mut original = elf.clone();
     for edit in &edits {
         let end = edit.offset.checked_add(edit.original.len() as u64)?;
-        let place = match edit.kind {
+        let sidecar_path = match edit.kind {
             EditKind::Slot => edit.original == sidecar.slot() && end <= elf.file_len,
             EditKind::Entry => end <= elf.header.len() as u64,
             EditKind::Interp => table.contains(&edit.offset) && end <= table.end,
             // Not in a sidecar of a wrapped program.
             EditKind::Text | EditKind::Dynamic | EditKind::Segment | EditKind::Section => false,
         };
-        if !place {
+        if !sidecar_path {
             return None;
         }
         lay_over(&mut original.header, 0, edit);
@@ -1011,8 +1026,8 @@ fn lay_over(table: &mut [u8], start: u64, edit: &Edit<'_>) {
         let index = at
             .checked_sub(start)
             .and_then(|at| usize::try_from(at).ok());
-        if let Some(place) = index.and_then(|index| table.get_mut(index)) {
-            *place = byte;
+        if let Some(sidecar_path) = index.and_then(|index| table.get_mut(index)) {
+            *sidecar_path = byte;
         }
     }
 }

@@ -73,12 +73,12 @@ fn pid_in(locks: &str, file: &Metadata) -> Option<u32> {
     let device = format!("{:02x}:{:02x}:", major(device), minor(device));
     let held = locks.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let [_, "FLOCK", _, _, pid, place, ..] = fields[..] else {
+        let [_, "FLOCK", _, _, pid, device_and_inode, ..] = fields[..] else {
             return None;
         };
-        let same = place.rsplit(':').next()?.parse() == Ok(inode);
+        let same = device_and_inode.rsplit(':').next()?.parse() == Ok(inode);
         let pid = same.then(|| pid.parse().ok())??;
-        Some((place.starts_with(&device), pid))
+        Some((device_and_inode.starts_with(&device), pid))
     });
     // Where the file system has several devices (btrfs), stat(2) tells another one.
     held.max().map(|(_, pid)| pid)
@@ -134,9 +134,9 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let metadata = file.as_file().metadata().unwrap();
         let (device, inode) = (metadata.dev(), metadata.ino());
-        let place = format!("{:02x}:{:02x}:{inode}", major(device), minor(device));
+        let device_and_inode = format!("{:02x}:{:02x}:{inode}", major(device), minor(device));
         let locks = format!(
-            "1: POSIX  ADVISORY  WRITE 1 {place} 0 EOF\n2: FLOCK  ADVISORY  WRITE 99 ff:ff:{inode} 0 EOF\n3: FLOCK  ADVISORY  WRITE 17 {place} 0 EOF\n3: -> FLOCK  ADVISORY  WRITE 18 {place} 0 EOF\n"
+            "1: POSIX  ADVISORY  WRITE 1 {device_and_inode} 0 EOF\n2: FLOCK  ADVISORY  WRITE 99 ff:ff:{inode} 0 EOF\n3: FLOCK  ADVISORY  WRITE 17 {device_and_inode} 0 EOF\n3: -> FLOCK  ADVISORY  WRITE 18 {device_and_inode} 0 EOF\n"
         );
         assert_eq!(pid_in(&locks, &metadata), Some(17));
         assert_eq!(

@@ -144,7 +144,7 @@ impl Walk<'_> {
                     kind,
                     depth,
                 };
-                let next = self.tell(Ok(&entry));
+                let next = self.visit(Ok(&entry));
                 if next == Next::Enter && kind == EntryKind::Directory {
                     below.push(Pending {
                         above: directory.clone(),
@@ -157,7 +157,7 @@ impl Walk<'_> {
             })
         });
         if let Err(error) = listed {
-            self.tell(Err((path, error)));
+            self.visit(Err((path, error)));
         }
         if !below.is_empty() {
             self.queue().pending.append(&mut below);
@@ -165,7 +165,7 @@ impl Walk<'_> {
         }
     }
 
-    fn tell(&self, met: Result<&Entry<'_>, (&Path, io::Error)>) -> Next {
+    fn visit(&self, met: Result<&Entry<'_>, (&Path, io::Error)>) -> Next {
         let next = match self.stopped.load(Ordering::Relaxed) {
             true => Next::Stop,
             false => (self.met)(met),

@@ -72,7 +72,7 @@ fn nothing_is_written_by_its_path() {
         "state/found_sidecar.rs",
         "plan/restore.rs",
         "commands/restore.rs",
-        "commands/watch/leftovers.rs",
+        "commands/watch/cleanup.rs",
     ] {
         for source in sources(&home.join(room)) {
             let name = source.strip_prefix(&home).unwrap().display().to_string();

@@ -41,7 +41,7 @@ struct First {
 const STUB: usize = 200;
 
 /// Where things are in a program.
-struct Places {
+struct Offsets {
     is_64: bool,
     entry: u64,
     entry_at: usize,
@@ -50,14 +50,14 @@ struct Places {
     interp_string: std::ops::Range<usize>,
 }
 
-fn places(bytes: &[u8]) -> Places {
+fn offsets(bytes: &[u8]) -> Offsets {
     match read::FileKind::parse(bytes).unwrap() {
-        read::FileKind::Elf32 => places_of::<elf::FileHeader32<Endianness>>(bytes),
-        _ => places_of::<elf::FileHeader64<Endianness>>(bytes),
+        read::FileKind::Elf32 => offsets_of::<elf::FileHeader32<Endianness>>(bytes),
+        _ => offsets_of::<elf::FileHeader64<Endianness>>(bytes),
     }
 }
 
-fn places_of<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Places {
+fn offsets_of<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Offsets {
     let header = H::parse(bytes).unwrap();
     let endian = header.endian().unwrap();
     let segments = header.program_headers(endian, bytes).unwrap();
@@ -75,7 +75,7 @@ fn places_of<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Places {
     let interp = interp.unwrap();
     let phoff: u64 = header.e_phoff(endian).into();
     let (offset, len) = segments[interp].file_range(endian);
-    Places {
+    Offsets {
         is_64: header.is_type_64(),
         entry,
         entry_at: entry_at.unwrap() as usize,
@@ -105,12 +105,12 @@ impl First {
     }
 
     fn sidecar(&self, original: &[u8]) -> Vec<u8> {
-        let Places {
+        let Offsets {
             is_64,
             entry,
             entry_at,
             ..
-        } = places(original);
+        } = offsets(original);
         let word = if is_64 { 8 } else { 4 };
         let ended = |text: &str| [text.as_bytes(), b"\0"].concat();
         let (interpreter, search) = (ended(&self.interpreter), ended(&self.search));
@@ -133,11 +133,11 @@ impl First {
     /// Wraps `main` as the first wrap-buddy did, and returns what it was.
     fn wrap(&self, main: &Path) -> Vec<u8> {
         let original = fs::read(main).unwrap();
-        let places = places(&original);
+        let offsets = offsets(&original);
         fs::write(beside(main), self.sidecar(&original)).unwrap();
         let mut bytes = original.clone();
-        bytes[places.entry_at..][..STUB].fill(0xf4);
-        bytes[places.interp_header..][..4].fill(0);
+        bytes[offsets.entry_at..][..STUB].fill(0xf4);
+        bytes[offsets.interp_header..][..4].fill(0);
         fs::write(main, bytes).unwrap();
         original
     }
@@ -393,7 +393,7 @@ fn what_nobody_understands_is_left_alone(target: Target) {
     }
     // An entry point that is neither the original nor known to be another program's.
     let mut changed = original.clone();
-    let at = places(&original).entry_at;
+    let at = offsets(&original).entry_at;
     changed[at..at + STUB].fill(0xf4);
     fs::write(beside(&main), &good).unwrap();
     fs::write(&main, &changed).unwrap();
@@ -431,9 +431,9 @@ fn bytes_that_would_give_no_program_are_not_put_back(target: Target) {
     let original = first.wrap(&main);
     let by_first = fs::read(&main).unwrap();
     let sidecar = fs::read(beside(&main)).unwrap();
-    let places = places(&original);
+    let offsets = offsets(&original);
     // The string that a PT_INTERP would describe: without its NUL, with another in it, no path.
-    let string = &places.interp_string;
+    let string = &offsets.interp_string;
     for (at, byte) in [
         (string.end - 1, b'x'),
         (string.start + 4, 0),
@@ -446,7 +446,7 @@ fn bytes_that_would_give_no_program_are_not_put_back(target: Target) {
         assert_left_alone(&yard, target, &main, "PT_INTERP");
     }
     // An entry point in no segment, of program and sidecar alike.
-    let word = if places.is_64 { 8 } else { 4 };
+    let word = if offsets.is_64 { 8 } else { 4 };
     let far = &(1_u64 << 30).to_le_bytes()[..word];
     let (mut program, mut elsewhere) = (by_first, sidecar);
     program[24..24 + word].copy_from_slice(far);
@@ -460,7 +460,7 @@ fn bytes_that_would_give_no_program_are_not_put_back(target: Target) {
 fn a_program_whose_interpreter_is_no_path_is_not_restored(target: Target) {
     let yard = Yard::new();
     let main = yard.walk_through(target, &[]);
-    let string = places(&fs::read(&main).unwrap()).interp_string;
+    let string = offsets(&fs::read(&main).unwrap()).interp_string;
     wrapped(&wrap(&yard, target, &main, &[]));
     let mut program = fs::read(&main).unwrap();
     program[string.start] = b'\n';
@@ -565,9 +565,9 @@ fn a_copy_whose_sidecar_is_gone(target: Target) {
     }
     // Of another program nothing is taken.
     restore(&[main.to_str().unwrap()]);
-    let places = places(&original);
+    let offsets = offsets(&original);
     let file = fs::File::options().write(true).open(&main).unwrap();
-    file.write_all_at(&[0xf4], places.entry_at as u64 + 1)
+    file.write_all_at(&[0xf4], offsets.entry_at as u64 + 1)
         .unwrap();
     drop(file);
     fs::write(&copy, &wrapped_copy).unwrap();

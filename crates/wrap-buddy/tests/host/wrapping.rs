@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use sidecar::{EditKind, Flags, Sidecar, Trailer};
-use wrap_buddy::plan::slot::Place;
+use wrap_buddy::plan::slot::SlotPosition;
 
 use crate::fixture::*;
 
@@ -133,7 +133,12 @@ fn without_room_the_entry_moves_into_the_zeros_behind_the_segment() {
         let before = fs::read(&program).unwrap();
         let report = yard.wrap(&[&"--paths", &program, &"--interpreter", &target.interpreter]);
         let plan = wrapped(&report);
-        assert_eq!(stub(plan).slot.place, Place::SegmentEnd, "{}", target.name);
+        assert_eq!(
+            stub(plan).slot.position,
+            SlotPosition::SegmentEnd,
+            "{}",
+            target.name
+        );
         let align = if target.name == "aarch64" { 4 } else { 16 };
         assert_eq!(stub(plan).slot.address % align, 0);
 
@@ -217,7 +222,7 @@ fn the_stub_avoids_code_that_is_relocated() {
     let report = yard.wrap(&[&"--paths", &program, &interpreter]);
     let plan = wrapped(&report);
     assert!(stub(plan).room_at_entry > stub(plan).slot.len);
-    assert_eq!(stub(plan).slot.place, Place::SegmentEnd);
+    assert_eq!(stub(plan).slot.position, SlotPosition::SegmentEnd);
 }
 
 #[test]

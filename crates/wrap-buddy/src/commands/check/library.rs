@@ -68,14 +68,14 @@ impl Index {
     /// The `places` of libraries for a machine and class.
     fn at<'i>(
         &'i self,
-        places: Option<&'i Vec<(usize, usize)>>,
+        entries: Option<&'i Vec<(usize, usize)>>,
         target: ElfTarget,
     ) -> impl Iterator<Item = (&'i Path, &'i IndexEntry)> {
-        let places = places.into_iter().flatten().map(|&(directory, entry)| {
+        let entries = entries.into_iter().flatten().map(|&(directory, entry)| {
             let (directory, entries) = &self.directories[directory];
             (directory.as_path(), &entries[entry])
         });
-        places.filter(move |(_, entry)| entry.target == target)
+        entries.filter(move |(_, entry)| entry.target == target)
     }
 }
 

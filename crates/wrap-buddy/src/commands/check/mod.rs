@@ -31,7 +31,7 @@ use stages::Stage;
 use crate::commands::PathOptions;
 use crate::plan::named::Named;
 use crate::report::Reporter;
-use crate::scan::{Candidate, Wanted, directories, scan, scan_told};
+use crate::scan::{Candidate, Wanted, directories, scan, scan_observed};
 use crate::state::access::Reach;
 use crate::system::workers::WorkerPool;
 use diagnosis::{Diagnosis, Next, Note, Problem};
@@ -245,7 +245,7 @@ pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Res
         true => check.path_options.paths.clone(),
         false => check.path_options.paths.iter().map(on_host).collect(),
     };
-    let (candidates, unreadable) = scan_told(
+    let (candidates, unreadable) = scan_observed(
         &paths,
         !check.path_options.no_recurse,
         Wanted::ElfOrScript,

@@ -176,7 +176,7 @@ fn beside(checker: &Checker<'_>, wanted: &Wanted<'_>, relative: &Path) -> PathBu
 
 impl Call {
     fn planned(&self, checker: &Checker<'_>, wanted: &Wanted<'_>) -> Resolution {
-        let resolver = Resolver::with_shelf(
+        let resolver = Resolver::with_probe_cache(
             Arc::clone(&checker.probe_cache),
             Settings {
                 libraries: self.libs.clone(),

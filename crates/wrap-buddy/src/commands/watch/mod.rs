@@ -1,20 +1,20 @@
 //! `wrap-buddy watch`: wraps what is in directories, then whatever arrives there, once that is complete.
 //!
-//! [`roots`] says what is watched, from [`presets`] too, whose paths are [`places`]; [`tree`] is told by the kernel what happens there, or
-//! [`polling`] sees it; [`mounts`] tells what is mounted over it; [`settling`] decides when it is over; [`dealt`] knows what was dealt with; [`daemon`] is the loop, and [`lines`] is
+//! [`roots`] says what is watched, from [`presets`] too, whose paths are [`path_pattern`]; [`tree`] is told by the kernel what happens there, or
+//! [`polling`] sees it; [`mounts`] tells what is mounted over it; [`debounce`] decides when it is over; [`processed`] knows what was dealt with; [`daemon`] is the loop, and [`event_log`] is
 //! what it says.
 
+mod cleanup;
 mod daemon;
-mod dealt;
+mod debounce;
+mod event_log;
 pub mod json;
-mod leftovers;
-mod lines;
 mod mounts;
-mod places;
+mod path_pattern;
 mod polling;
 mod presets;
+mod processed;
 mod roots;
-mod settling;
 mod tree;
 mod writers;
 

@@ -18,12 +18,12 @@ impl Snapshot {
     /// Whether what is at `path` is new or has changed since the last look. Directories change with what is in them, and count as
     /// the same.
     pub fn is_news(&mut self, path: &Path, metadata: &Metadata) -> bool {
-        let place = (metadata.dev(), metadata.ino());
+        let file_id = (metadata.dev(), metadata.ino());
         let state = match metadata.is_dir() {
-            true => self.hasher.hash_one(place),
+            true => self.hasher.hash_one(file_id),
             false => {
                 let modified = (metadata.mtime(), metadata.mtime_nsec());
-                self.hasher.hash_one((place, modified, metadata.len()))
+                self.hasher.hash_one((file_id, modified, metadata.len()))
             }
         };
         let path = self.hasher.hash_one(path);

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use etcetera::BaseStrategy;
 use serde::Deserialize;
 
-use super::places::Place;
+use super::path_pattern::PathPattern;
 use crate::report::Page;
 
 /// The presets that are built in, as text.
@@ -101,8 +101,8 @@ impl Presets {
         for (name, preset) in &self.known {
             page.line(name);
             for written in &preset.paths {
-                let place = match Place::of(written) {
-                    Ok(Some(place)) => place,
+                let pattern = match PathPattern::of(written) {
+                    Ok(Some(pattern)) => pattern,
                     Ok(None) => {
                         page.line(format!("  {written} (not set)"));
                         continue;
@@ -112,9 +112,9 @@ impl Presets {
                         continue;
                     }
                 };
-                let there = place.there();
+                let there = pattern.there();
                 if there.is_empty() {
-                    page.line(format!("  {} (not there yet)", place.shown().display()));
+                    page.line(format!("  {} (not there yet)", pattern.shown().display()));
                 }
                 for path in there {
                     page.line(format!("  {}", path.display()));

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use nix::sys::statfs::{self, FsType};
 
-use super::places::Place;
+use super::path_pattern::PathPattern;
 use super::presets::Preset;
 use crate::scan::Candidate;
 use crate::system::sidecar_path::{is_links_name, is_own_file_name};
@@ -22,7 +22,7 @@ pub struct Root {
     pub shown: PathBuf,
     /// The same, absolute.
     pub path: PathBuf,
-    place: Place,
+    pattern: PathPattern,
     /// Whether it is looked through at intervals, because its file system does not tell what happens.
     pub polled: bool,
     /// While it is there: where, free of symbolic links, with device and inode.
@@ -42,7 +42,7 @@ impl Root {
         let path = std::path::absolute(shown)?;
         Ok(Self {
             shown: shown.to_owned(),
-            place: Place::plain(path.clone()),
+            pattern: PathPattern::plain(path.clone()),
             path,
             polled: false,
             there: None,
@@ -60,13 +60,13 @@ impl Root {
         let (include, exclude) = (patterns(&preset.include)?, patterns(&preset.exclude)?);
         let mut roots = Vec::new();
         for written in &preset.paths {
-            let Some(place) = Place::of(written)? else {
+            let Some(pattern) = PathPattern::of(written)? else {
                 continue;
             };
             roots.push(Self {
-                shown: place.base.clone(),
-                path: place.base.clone(),
-                place,
+                shown: pattern.base.clone(),
+                path: pattern.base.clone(),
+                pattern,
                 polled: false,
                 there: None,
                 recurse,
@@ -79,14 +79,14 @@ impl Root {
 
     /// As the user named it, with patterns.
     pub fn name(&self) -> PathBuf {
-        match self.place.is_plain() {
+        match self.pattern.is_plain() {
             true => self.shown.clone(),
-            false => self.place.shown(),
+            false => self.pattern.shown(),
         }
     }
 
     /// Looks where it is now; says whether that has changed.
-    pub fn look(&mut self) -> bool {
+    pub fn refresh(&mut self) -> bool {
         let real = fs::canonicalize(&self.path).ok();
         let there = real.and_then(|real| {
             let metadata = fs::metadata(&real).ok()?;
@@ -113,7 +113,7 @@ impl Root {
     fn enters(&self, real: &Path) -> bool {
         let is_on_the_way = self
             .below_base(real)
-            .is_some_and(|below| self.place.leads_to(below));
+            .is_some_and(|below| self.pattern.leads_to(below));
         is_on_the_way
             || self
                 .below(real)
@@ -143,7 +143,7 @@ impl Root {
 
     /// Below a directory that is watched as a whole.
     fn below<'p>(&self, real: &'p Path) -> Option<&'p Path> {
-        self.place.inside(self.below_base(real)?)
+        self.pattern.inside(self.below_base(real)?)
     }
 
     fn below_base<'p>(&self, real: &'p Path) -> Option<&'p Path> {
@@ -285,6 +285,6 @@ mod tests {
         assert!(!is_silent(TMPFS_MAGIC));
         let mut root = Root::named(Path::new("/proc/none/at/all"), true).unwrap();
         assert!(!root.needs_polling());
-        assert!(!root.look() && root.real().is_none());
+        assert!(!root.refresh() && root.real().is_none());
     }
 }

@@ -58,8 +58,8 @@ fn open_for_writing() -> HashSet<(u64, u64)> {
         }
         let process = descriptor.path().parent()?.parent()?.to_owned();
         let metadata = fs::metadata(process.join("fd").join(descriptor.file_name())).ok()?;
-        let place = (metadata.dev(), metadata.ino());
-        metadata.is_file().then_some(place)
+        let file_id = (metadata.dev(), metadata.ino());
+        metadata.is_file().then_some(file_id)
     });
     written.collect()
 }
@@ -75,11 +75,11 @@ mod tests {
         let writer = File::create(&path).unwrap();
         let reader = File::open(&path).unwrap();
         let metadata = reader.metadata().unwrap();
-        let place = (metadata.dev(), metadata.ino());
+        let file_id = (metadata.dev(), metadata.ino());
         assert!(Writers::default().has(&reader, &metadata));
-        assert!(open_for_writing().contains(&place));
+        assert!(open_for_writing().contains(&file_id));
         drop(writer);
         assert!(!Writers::default().has(&reader, &metadata));
-        assert!(!open_for_writing().contains(&place));
+        assert!(!open_for_writing().contains(&file_id));
     }
 }

@@ -9,7 +9,7 @@ use sidecar::EditKind;
 
 use crate::plan::outcome::{FileReport, Report, Status};
 use crate::plan::search::Missing;
-use crate::plan::slot::Place;
+use crate::plan::slot::SlotPosition;
 use crate::plan::{FileEdit, Plan, StubPlan, frozen};
 use crate::report::Output;
 use crate::report::style::{Style, shown};
@@ -200,9 +200,9 @@ fn write_stub(out: &mut Page, stub: &StubPlan, dry: bool) {
             "{entry:#x} at file offset {entry_offset:#x}, {room_at_entry} bytes up to the end of its segment"
         ),
     );
-    let place = match slot.place {
-        Place::Entry => "at the entry point",
-        Place::SegmentEnd => "at the end of the segment, where e_entry is moved",
+    let place = match slot.position {
+        SlotPosition::Entry => "at the entry point",
+        SlotPosition::SegmentEnd => "at the end of the segment, where e_entry is moved",
     };
     out.labelled(
         "stub",

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::commands::show::kind_name;
 use crate::plan::outcome::{FileReport, Report, Status};
 use crate::plan::search::Missing;
-use crate::plan::slot::Place;
+use crate::plan::slot::SlotPosition;
 use crate::plan::{FileEdit, Links, Method, Plan, StubPlan, frozen};
 use crate::system::hex::hex;
 
@@ -369,9 +369,9 @@ impl From<&StubPlan> for StubDetails {
             entry_offset: stub.entry_offset,
             room_at_entry: stub.room_at_entry,
             slot: SlotDetails {
-                place: match stub.slot.place {
-                    Place::Entry => "entry",
-                    Place::SegmentEnd => "segment-end",
+                place: match stub.slot.position {
+                    SlotPosition::Entry => "entry",
+                    SlotPosition::SegmentEnd => "segment-end",
                 },
                 offset: stub.slot.offset,
                 address: stub.slot.address,

@@ -25,7 +25,7 @@ use crate::plan::planner::Planner;
 use crate::plan::search::{Given, Resolver, Settings};
 use crate::plan::{Plan, PlanOptions};
 use crate::report::Reporter;
-use crate::scan::{Candidate, scan_told};
+use crate::scan::{Candidate, scan_observed};
 use crate::state::loaders::Loaders;
 use crate::system::directory::EntryKind;
 use crate::system::workers::{Stop, WorkerPool};
@@ -73,7 +73,7 @@ pub fn wrap_until(
     };
     let met = AtomicUsize::new(0);
     let links = Mutex::new(Vec::new());
-    let (candidates, unreadable) = scan_told(
+    let (candidates, unreadable) = scan_observed(
         &cli.paths,
         !cli.no_recurse,
         cli.output.wanted(),

@@ -82,7 +82,7 @@ impl<'a> Subject<'a> {
             }
         }
         let order = self.walk.order().filter(|index| reached.contains(index));
-        let told = order.filter_map(|index| {
+        let prepended = order.filter_map(|index| {
             let one = &self.walk.nodes[index];
             let name = one.name.as_os_str();
             match is_searched(one) {
@@ -93,7 +93,7 @@ impl<'a> Subject<'a> {
                 true => None,
             }
         });
-        told.collect()
+        prepended.collect()
     }
 
     fn library(&self, name: &OsStr) -> Option<&'a Found> {
@@ -166,8 +166,8 @@ fn files(prepended: &[Prepended]) -> impl Iterator<Item = &PathBuf> {
 pub(super) fn unstable_paths(prepended: &[Prepended], bundle: &[PathBuf]) -> Vec<PathBuf> {
     let stays = |path: &Path| {
         let stores = STORES.iter().map(Path::new);
-        let mut places = stores.chain(bundle.iter().map(PathBuf::as_path));
-        places.any(|place| path.starts_with(place))
+        let mut directories = stores.chain(bundle.iter().map(PathBuf::as_path));
+        directories.any(|directory| path.starts_with(directory))
     };
     files(prepended)
         .filter(|path| {

@@ -178,11 +178,11 @@ impl Resolver {
     /// The same for what is in `root`.
     pub fn in_root(root: Root, settings: Settings) -> Self {
         let probe_cache = ProbeCache::new(root, settings.libraries.clone());
-        Self::with_shelf(Arc::new(probe_cache), settings)
+        Self::with_probe_cache(Arc::new(probe_cache), settings)
     }
 
     /// The same, with what was looked at already.
-    pub fn with_shelf(probe_cache: Arc<ProbeCache>, settings: Settings) -> Self {
+    pub fn with_probe_cache(probe_cache: Arc<ProbeCache>, settings: Settings) -> Self {
         let here = Surroundings {
             is_plan: true,
             ..Surroundings::default()

@@ -22,14 +22,14 @@ struct Case<'a> {
 }
 
 /// What the tool is told.
-struct Told {
+struct Given {
     libs: [PathBuf; 2],
     /// For a program: a library more.
     needed: Option<&'static str>,
 }
 
 impl Case<'_> {
-    fn run(&self, Told { libs, needed }: &Told) -> Report {
+    fn run(&self, Given { libs, needed }: &Given) -> Report {
         let mut arguments: Vec<&dyn AsRef<OsStr>> = vec![&"--paths", &self.path, &"--libs"];
         arguments.extend(libs.iter().map(|directory| directory as &dyn AsRef<OsStr>));
         arguments.extend([
@@ -60,9 +60,9 @@ impl Case<'_> {
     }
 
     /// Runs the tool, and again. Whether the file was edited.
-    fn edits(&self, told: &Told, tally: &mut Tally) -> bool {
+    fn edits(&self, given: &Given, tally: &mut Tally) -> bool {
         let before = snapshot(self.directory());
-        let report = self.run(told);
+        let report = self.run(given);
         let file = only(&report);
         if file.status != Status::Edited {
             let reason = file.reason.as_deref().unwrap_or_default();
@@ -84,7 +84,7 @@ impl Case<'_> {
         self.can_be_undone();
 
         let after = snapshot(self.directory());
-        let again = self.run(told);
+        let again = self.run(given);
         let reason = reason(&again, Status::Skipped);
         assert_eq!(reason, "edited in place already", "{}", self.what);
         assert!(snapshot(self.directory()) == after, "{}", self.what);
@@ -199,17 +199,17 @@ fn runs(target: Target) {
         ] {
             case.what = format!("{layout:?}, {len} bytes");
             let more = [None, Some(MORE)][random.below(2)];
-            let told = |letters: [&str; 2], len: usize, needed| {
+            let given = |letters: [&str; 2], len: usize, needed| {
                 let [first, second] = letters;
                 workshop.library_directory(MORE, len / 3, first);
                 let libs = [
                     workshop.library_directory(NEEDS[0], len / 3, first),
                     workshop.library_directory(NEEDS[1], len - len / 3, second),
                 ];
-                Told { libs, needed }
+                Given { libs, needed }
             };
-            let some = told(["a", "b"], len, None);
-            let others = told(["c", "d"], 30 + random.below(600), more);
+            let some = given(["a", "b"], len, None);
+            let others = given(["c", "d"], 30 + random.below(600), more);
             let (some, others) = match random.below(2) {
                 0 => (some, others),
                 _ => (others, some),

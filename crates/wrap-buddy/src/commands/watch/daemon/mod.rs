@@ -1,6 +1,6 @@
-//! The loop: waits for something to happen, which [`seeing`] takes in, and has [`wrapping`] deal with what has settled.
+//! The loop: waits for something to happen, which [`events`] takes in, and has [`wrapping`] deal with what has settled.
 
-mod seeing;
+mod events;
 mod wrapping;
 
 use std::collections::BTreeSet;
@@ -14,12 +14,12 @@ use sd_notify::NotifyState;
 use stages::Stage;
 
 use super::WatchOptions;
-use super::dealt::Dealt;
-use super::lines::Lines;
+use super::debounce::Debounce;
+use super::event_log::EventLog;
 use super::mounts::Mounts;
 use super::polling::Snapshot;
+use super::processed::Processed;
 use super::roots::Root;
-use super::settling::Settling;
 use super::tree::Tree;
 use crate::commands::wrap::wrap_candidates;
 use crate::plan::options::WrapOptions;
@@ -40,18 +40,18 @@ pub struct Daemon<'a> {
     once: bool,
     /// None when all roots are polled.
     tree: Option<Tree>,
-    settling: Settling,
+    debounce: Debounce,
     mounts: Mounts,
     /// Mount points below roots of file systems that do not tell, which are polled.
     silent: BTreeSet<PathBuf>,
     snapshot: Snapshot,
     interval: Duration,
     /// Of roots that are polled: these settle when two looks see the same.
-    settling_by_looks: Settling,
-    next_look: Option<Instant>,
-    dealt: Dealt,
-    lines: Lines,
-    said: BTreeSet<String>,
+    debounce_of_polls: Debounce,
+    next_poll: Option<Instant>,
+    processed: Processed,
+    event_log: EventLog,
+    reported: BTreeSet<String>,
     wrapped: usize,
     failed: usize,
 }
@@ -81,16 +81,16 @@ impl<'a> Daemon<'a> {
             roots,
             once: options.once,
             tree: None,
-            settling: Settling::new(options.settle),
+            debounce: Debounce::new(options.settle),
             mounts: Mounts::open(),
             silent: BTreeSet::new(),
             snapshot: Snapshot::default(),
             interval,
-            settling_by_looks: Settling::new(options.settle.max(interval)),
-            next_look: None,
-            dealt: Dealt::default(),
-            lines: Lines::new(cli.output),
-            said: BTreeSet::new(),
+            debounce_of_polls: Debounce::new(options.settle.max(interval)),
+            next_poll: None,
+            processed: Processed::default(),
+            event_log: EventLog::new(cli.output),
+            reported: BTreeSet::new(),
             wrapped: 0,
             failed: 0,
         })
@@ -104,16 +104,16 @@ impl<'a> Daemon<'a> {
         let signals = Signals::hold_back()?;
         let started = Instant::now();
         self.start(started);
-        let mut first = Some(started + self.settling.quiet());
+        let mut first = Some(started + self.debounce.quiet());
         loop {
             let now = Instant::now();
-            self.look_again(now);
+            self.poll_again(now);
             self.wrap_settled(now, &signals);
             // A signal may have ended that early.
             if !signals.is_any() {
                 if first.is_some_and(|first| now >= first) {
                     first = None;
-                    self.tell_ready();
+                    self.report_ready();
                 }
                 if self.once && first.is_none() && self.has_settled() {
                     self.end("everything has settled");
@@ -127,7 +127,7 @@ impl<'a> Daemon<'a> {
                     return Ok(true);
                 }
                 Some(SignalAction::Again) => {
-                    self.dealt.clear();
+                    self.processed.clear();
                     self.start(Instant::now());
                 }
                 None => {}
@@ -142,8 +142,8 @@ impl<'a> Daemon<'a> {
     /// Waits for a signal, an event, or the time at which something is due: `first`, or what settles, or a look. Says whether
     /// something was mounted or unmounted.
     fn wait(&self, signals: &Signals, first: Option<Instant>) -> Result<bool> {
-        let settling = [&self.settling, &self.settling_by_looks].map(Settling::next);
-        let times = settling.into_iter().chain([first, self.next_look]);
+        let debounce = [&self.debounce, &self.debounce_of_polls].map(Debounce::next);
+        let times = debounce.into_iter().chain([first, self.next_poll]);
         let timeout = match times.flatten().min() {
             // Not too early: a timeout is in whole milliseconds.
             Some(time) => {
@@ -154,19 +154,19 @@ impl<'a> Daemon<'a> {
             None => PollTimeout::NONE,
         };
         let tree = self.tree.as_ref().map(Tree::descriptor);
-        let told = [
+        let descriptors = [
             (Some(signals.descriptor()), PollFlags::POLLIN),
             (tree, PollFlags::POLLIN),
             // Readable it is always.
             (self.mounts.descriptor(), PollFlags::POLLPRI),
         ];
-        let told = told.into_iter();
-        let mut told: Vec<PollFd<'_>> = told
+        let descriptors = descriptors.into_iter();
+        let mut descriptors: Vec<PollFd<'_>> = descriptors
             .filter_map(|(descriptor, flags)| Some(PollFd::new(descriptor?, flags)))
             .collect();
-        match poll(&mut told, timeout) {
+        match poll(&mut descriptors, timeout) {
             Ok(_) => {
-                let exceptional = told.iter().filter_map(PollFd::revents);
+                let exceptional = descriptors.iter().filter_map(PollFd::revents);
                 let mut exceptional = exceptional.map(|flags| flags.contains(PollFlags::POLLPRI));
                 Ok(exceptional.any(|is_so| is_so))
             }
@@ -177,7 +177,7 @@ impl<'a> Daemon<'a> {
 
     /// Watches every root from now on, and looks at all that is there.
     fn start(&mut self, now: Instant) {
-        self.next_look = self.roots.iter().any(|root| root.polled).then_some(now);
+        self.next_poll = self.roots.iter().any(|root| root.polled).then_some(now);
         self.snapshot = Snapshot::default();
         if let Err(exhausted) = self.watch_anew(now) {
             self.fall_back(exhausted, now);
@@ -185,53 +185,53 @@ impl<'a> Daemon<'a> {
     }
 
     fn has_settled(&self) -> bool {
-        self.settling.is_empty() && self.settling_by_looks.is_empty()
+        self.debounce.is_empty() && self.debounce_of_polls.is_empty()
     }
 
     /// What was there at the start has been dealt with, and everything is watched.
-    fn tell_ready(&mut self) {
+    fn report_ready(&mut self) {
         if self.once {
-            self.tell_lost();
+            self.report_lost();
         } else {
             let all: Vec<PathBuf> = self.roots.iter().map(Root::name).collect();
             let polled = self.roots.iter().filter(|root| root.polled);
             let polled = polled.map(Root::name);
             let polled: Vec<PathBuf> = polled.chain(self.silent.iter().cloned()).collect();
             let directories = self.tree.as_ref().map_or(0, Tree::len);
-            self.lines.watching(&all, &polled, directories);
+            self.event_log.watching(&all, &polled, directories);
         }
         // Who is told of it, if anybody, is no concern of the files.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
-        self.tell_status();
+        self.report_status();
     }
 
     /// Nobody will wait for a directory that the user named, and that is not there.
-    fn tell_lost(&mut self) {
+    fn report_lost(&mut self) {
         let lost = self.roots.iter().filter(|root| root.real().is_none());
         let lost = lost.filter(|root| self.cli.paths.contains(&root.shown));
         let files = lost
             .map(|root| FileReport::failed(root.shown.clone(), "does not exist".to_owned()))
             .collect();
-        self.tell_failed(files);
+        self.report_failed(files);
     }
 
-    fn tell_failed(&mut self, files: Vec<FileReport>) {
+    fn report_failed(&mut self, files: Vec<FileReport>) {
         self.failed += files.len();
-        self.tell_at_once(files);
+        self.report_now(files);
     }
 
     /// Tells of files with which nothing had to be done.
-    fn tell_at_once(&self, files: Vec<FileReport>) {
+    fn report_now(&self, files: Vec<FileReport>) {
         if !files.is_empty() {
             let report = Report {
                 files,
                 ..Report::default()
             };
-            self.lines.batch(&report, Duration::ZERO);
+            self.event_log.batch(&report, Duration::ZERO);
         }
     }
 
-    fn tell_status(&self) {
+    fn report_status(&self) {
         let (wrapped, failed) = (self.wrapped, self.failed);
         let status = format!("{wrapped} files wrapped or edited, {failed} failed");
         let _ = sd_notify::notify(&[NotifyState::Status(&status)]);
@@ -239,6 +239,6 @@ impl<'a> Daemon<'a> {
 
     fn end(&self, reason: &str) {
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
-        self.lines.stopped(reason);
+        self.event_log.stopped(reason);
     }
 }

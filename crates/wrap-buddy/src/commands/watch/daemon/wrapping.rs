@@ -7,10 +7,10 @@ use std::time::Instant;
 use super::Daemon;
 use crate::apply::Options;
 use crate::commands::tree_lock::TreeLock;
-use crate::commands::watch::dealt::{Action, Stamp};
-use crate::commands::watch::leftovers;
+use crate::commands::watch::cleanup;
+use crate::commands::watch::debounce::{Debounce, Settled};
+use crate::commands::watch::processed::{Action, Stamp};
 use crate::commands::watch::roots;
-use crate::commands::watch::settling::{Settled, Settling};
 use crate::commands::watch::writers::Writers;
 use crate::commands::wrap::wrap_candidates;
 use crate::plan::outcome::{FileReport, Status};
@@ -24,11 +24,11 @@ impl Daemon<'_> {
     pub(super) fn wrap_settled(&mut self, now: Instant, signals: &Signals) {
         let mut ready = Vec::new();
         let mut writers = Writers::default();
-        for by_looks in [false, true] {
-            let due = self.settling_of(by_looks).due(now);
+        for by_poll in [false, true] {
+            let due = self.debounce_of(by_poll).due(now);
             for settled in due {
-                if let Some(held) = self.sort_out(settled, by_looks, &mut ready, &mut writers) {
-                    self.settling_of(by_looks).hold(held, now);
+                if let Some(held) = self.sort_out(settled, by_poll, &mut ready, &mut writers) {
+                    self.debounce_of(by_poll).hold(held, now);
                 }
             }
         }
@@ -37,10 +37,10 @@ impl Daemon<'_> {
         }
     }
 
-    fn settling_of(&mut self, by_looks: bool) -> &mut Settling {
-        match by_looks {
-            true => &mut self.settling_by_looks,
-            false => &mut self.settling,
+    fn debounce_of(&mut self, by_poll: bool) -> &mut Debounce {
+        match by_poll {
+            true => &mut self.debounce_of_polls,
+            false => &mut self.debounce,
         }
     }
 
@@ -48,29 +48,29 @@ impl Daemon<'_> {
     fn sort_out(
         &mut self,
         mut settled: Settled,
-        by_looks: bool,
+        by_poll: bool,
         ready: &mut Vec<(PathBuf, Stamp)>,
         writers: &mut Writers,
     ) -> Option<Settled> {
         let (mut free, mut held) = (Vec::new(), Vec::new());
         let mut restored = Vec::new();
         for path in std::mem::take(&mut settled.files) {
-            if by_looks {
-                self.dealt.distrust(&path);
+            if by_poll {
+                self.processed.distrust(&path);
             }
-            match self.dealt.judge(&path, writers) {
+            match self.processed.judge(&path, writers) {
                 Action::Ready(stamp) => free.push((path, stamp)),
                 Action::Held => held.push(path),
                 Action::Restored => restored.push(path),
                 Action::Gone => {
-                    if let Some(sidecar) = leftovers::remove(&path, Options::of(self.cli)) {
-                        self.lines.removed(&sidecar);
+                    if let Some(sidecar) = cleanup::remove(&path, Options::of(self.cli)) {
+                        self.event_log.removed(&sidecar);
                     }
                 }
                 Action::Nothing => {}
             }
         }
-        self.tell_restored(restored);
+        self.report_restored(restored);
         if held.is_empty() || settled.overdue {
             ready.append(&mut free);
         }
@@ -86,13 +86,13 @@ impl Daemon<'_> {
         Some(settled)
     }
 
-    fn tell_restored(&self, paths: Vec<PathBuf>) {
+    fn report_restored(&self, paths: Vec<PathBuf>) {
         let reason = "was restored, and is left alone until it changes";
         let files = paths.into_iter().map(|path| {
             let shown = roots::candidate(&self.roots, path).shown;
             FileReport::skipped(shown, reason.to_owned())
         });
-        self.tell_at_once(files.collect());
+        self.report_now(files.collect());
     }
 
     /// There is an end, and these files are not complete.
@@ -103,14 +103,14 @@ impl Daemon<'_> {
             FileReport::failed(shown, reason.to_owned())
         });
         let files = files.collect();
-        self.tell_failed(files);
+        self.report_failed(files);
     }
 
     /// Wraps files that have settled, and those again that lacked a library which may be among them.
     fn wrap(&mut self, ready: Vec<(PathBuf, Stamp)>, signals: &Signals) {
         let began = Instant::now();
         let mut before: HashMap<PathBuf, Stamp> = ready.into_iter().collect();
-        let lacking: BTreeSet<PathBuf> = self.dealt.lacking().cloned().collect();
+        let lacking: BTreeSet<PathBuf> = self.processed.lacking().cloned().collect();
         for path in &lacking {
             if let Some(stamp) = Stamp::at(path) {
                 before.entry(path.clone()).or_insert(stamp);
@@ -148,10 +148,10 @@ impl Daemon<'_> {
         let mut report = match wrapped {
             Ok(report) => report,
             Err(error) => {
-                self.lines.error(&format!("{error:#}"));
+                self.event_log.error(&format!("{error:#}"));
                 self.failed += 1;
                 for (path, stamp) in before {
-                    self.dealt.done(&path, stamp, true, false);
+                    self.processed.done(&path, stamp, true, false);
                 }
                 return;
             }
@@ -169,7 +169,7 @@ impl Daemon<'_> {
             let file = reported.get(&candidate.shown);
             let failed = file.is_some_and(|file| file.status == Status::Failed);
             let lacks = file.is_some_and(|file| !file.missing.is_empty());
-            self.dealt.done(&candidate.path, *stamp, failed, lacks);
+            self.processed.done(&candidate.path, *stamp, failed, lacks);
             if lacks && lacking.contains(&candidate.path) {
                 still_lacking.insert(candidate.shown.clone());
             }
@@ -180,13 +180,13 @@ impl Daemon<'_> {
             .retain(|file| !still_lacking.contains(&file.path));
         report
             .warnings
-            .retain(|warning| self.said.insert(warning.clone()));
+            .retain(|warning| self.reported.insert(warning.clone()));
         self.wrapped += [Status::Wrapped, Status::Edited]
             .map(|done| report.count(done))
             .iter()
             .sum::<usize>();
         self.failed += report.count(Status::Failed);
-        self.lines.batch(&report, began.elapsed());
-        self.tell_status();
+        self.event_log.batch(&report, began.elapsed());
+        self.report_status();
     }
 }

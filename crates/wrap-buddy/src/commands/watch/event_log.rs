@@ -12,11 +12,11 @@ use crate::report::{Format, Output};
 
 /// Says what happens.
 #[derive(Clone, Copy, Debug)]
-pub struct Lines {
+pub struct EventLog {
     output: Output,
 }
 
-impl Lines {
+impl EventLog {
     /// In the way that was asked for.
     pub fn new(output: Output) -> Self {
         Self { output }

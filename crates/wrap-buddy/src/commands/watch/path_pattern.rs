@@ -9,7 +9,7 @@ use globset::{GlobBuilder, GlobMatcher};
 
 /// One path of a preset. It leads to one directory, or by patterns to any number of them below one.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct PathPattern {
     /// Up to the first pattern, as it is.
     pub base: PathBuf,
     steps: Vec<Step>,
@@ -22,7 +22,7 @@ struct Step {
     matcher: GlobMatcher,
 }
 
-impl Place {
+impl PathPattern {
     /// That one directory.
     pub fn plain(base: PathBuf) -> Self {
         Self {
@@ -39,10 +39,10 @@ impl Place {
         let Some((base, text)) = filled_in(written) else {
             return Ok(None);
         };
-        let mut place = Self::plain(base);
+        let mut pattern = Self::plain(base);
         for name in text.split('/').filter(|name| !name.is_empty()) {
-            if place.steps.is_empty() && !name.contains(['*', '?', '[', '{', '\\']) {
-                place.base.push(name);
+            if pattern.steps.is_empty() && !name.contains(['*', '?', '[', '{', '\\']) {
+                pattern.base.push(name);
                 continue;
             }
             ensure!(
@@ -50,14 +50,14 @@ impl Place {
                 "path {written}: ** is for include and exclude; a path has as many levels as it has names"
             );
             let glob = GlobBuilder::new(name).literal_separator(true).build();
-            place.steps.push(Step {
+            pattern.steps.push(Step {
                 written: name.to_owned(),
                 matcher: glob
                     .with_context(|| format!("path {written}"))?
                     .compile_matcher(),
             });
         }
-        Ok(Some(place))
+        Ok(Some(pattern))
     }
 
     /// Whether there is no pattern in it.
@@ -133,42 +133,45 @@ fn filled_in(written: &str) -> Option<(PathBuf, String)> {
 mod tests {
     use super::*;
 
-    fn place(written: &str) -> Place {
-        Place::of(written).unwrap().unwrap()
+    fn pattern(written: &str) -> PathPattern {
+        PathPattern::of(written).unwrap().unwrap()
     }
 
     #[test]
     fn variables_have_defaults_and_homes() {
         let home = etcetera::home_dir().unwrap();
-        assert_eq!(place("~/.x").base, home.join(".x"));
-        assert_eq!(place("~").base, home);
+        assert_eq!(pattern("~/.x").base, home.join(".x"));
+        assert_eq!(pattern("~").base, home);
         let unset = "${WRAP_BUDDY_TEST_UNSET}/lib";
-        assert!(Place::of(unset).unwrap().is_none());
+        assert!(PathPattern::of(unset).unwrap().is_none());
         let with_default = "${WRAP_BUDDY_TEST_UNSET:-~/.nvm}/versions";
-        assert_eq!(place(with_default).base, home.join(".nvm/versions"));
-        assert!(Place::of("relative").unwrap().is_none());
-        assert!(place("/a/b").leads_to(Path::new("")) && !place("/a").leads_to(Path::new("b")));
-        assert_eq!(place("/a").inside(Path::new("b/c")), Some(Path::new("b/c")));
+        assert_eq!(pattern(with_default).base, home.join(".nvm/versions"));
+        assert!(PathPattern::of("relative").unwrap().is_none());
+        assert!(pattern("/a/b").leads_to(Path::new("")) && !pattern("/a").leads_to(Path::new("b")));
+        assert_eq!(
+            pattern("/a").inside(Path::new("b/c")),
+            Some(Path::new("b/c"))
+        );
     }
 
     #[test]
     fn a_pattern_is_of_one_name() {
-        let place = place("/opt/tools/node-*/x/{bin,lib}");
-        assert_eq!(place.base, Path::new("/opt/tools"));
-        assert_eq!(place.shown(), Path::new("/opt/tools/node-*/x/{bin,lib}"));
+        let pattern = pattern("/opt/tools/node-*/x/{bin,lib}");
+        assert_eq!(pattern.base, Path::new("/opt/tools"));
+        assert_eq!(pattern.shown(), Path::new("/opt/tools/node-*/x/{bin,lib}"));
         for way in ["", "node-1", "node-1/x", "node-1/x/bin"] {
-            assert!(place.leads_to(Path::new(way)), "{way}");
+            assert!(pattern.leads_to(Path::new(way)), "{way}");
         }
         for other in ["node", "node-1/y", "node-1/x/sbin", "node-1/x/bin/more"] {
-            assert!(!place.leads_to(Path::new(other)), "{other}");
+            assert!(!pattern.leads_to(Path::new(other)), "{other}");
         }
-        let inside = |below: &'static str| place.inside(Path::new(below));
+        let inside = |below: &'static str| pattern.inside(Path::new(below));
         assert_eq!(inside("node-1/x/lib/a/b"), Some(Path::new("a/b")));
         assert_eq!(inside("node-1/x/lib"), Some(Path::new("")));
         assert_eq!(inside("node-1/x/other/a"), None);
         assert_eq!(inside("node-1/x"), None);
         for wrong in ["/a/**/b", "/a/[b"] {
-            let error = format!("{:#}", Place::of(wrong).unwrap_err());
+            let error = format!("{:#}", PathPattern::of(wrong).unwrap_err());
             assert!(error.contains(wrong), "{error}");
         }
     }
@@ -178,14 +181,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = fs::canonicalize(directory.path()).unwrap();
         let written = format!("{}/v?/bin", globset::escape(path.to_str().unwrap()));
-        let place = place(&written);
-        assert!(place.there().is_empty());
+        let pattern = pattern(&written);
+        assert!(pattern.there().is_empty());
         for name in ["v1/bin", "v2/bin", "v3", "w1/bin"] {
             fs::create_dir_all(path.join(name)).unwrap();
         }
         fs::write(path.join("v3/bin"), "").unwrap();
         assert_eq!(
-            place.there(),
+            pattern.there(),
             ["v1/bin", "v2/bin"].map(|name| path.join(name))
         );
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use sidecar::InPlace;
 
-use super::dealt::Stamp;
+use super::processed::Stamp;
 use crate::apply::{self, Options};
 use crate::state::found_sidecar::FoundSidecar;
 use crate::system::sidecar_path::{links_name, sidecar_of};

@@ -17,7 +17,7 @@ use elf_file::io_reason;
 
 /// A directory that files are worked on in.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct TargetDirectory {
     pub(super) directory: Directory,
     ownership: Ownership,
     /// Whether the caller has rights that it leaves.
@@ -26,7 +26,7 @@ pub(super) struct Place {
     lifted: Option<(Writer, u32)>,
 }
 
-impl Place {
+impl TargetDirectory {
     /// Opens the directory at `path`, absolute and free of symbolic links.
     pub(super) fn open(path: &Path, options: Options) -> io::Result<Self> {
         Ok(Self::new(path, options)?.0)
@@ -35,38 +35,38 @@ impl Place {
     fn new(path: &Path, options: Options) -> io::Result<(Self, Metadata)> {
         let directory = Directory::open(path)?;
         let metadata = directory.metadata()?;
-        let place = Self {
+        let target_directory = Self {
             directory,
             ownership: Ownership::from(&metadata),
             leaves: Rights::are_left(options.trust_tree),
             lifted: None,
         };
-        Ok((place, metadata))
+        Ok((target_directory, metadata))
     }
 
     /// Opens it, and makes it writable if nothing but its own mode is in the way. Where that cannot be, the first file in it will
     /// say so.
     fn open_and_lift(path: &Path, options: Options) -> io::Result<Self> {
-        let (mut place, metadata) = Self::new(path, options)?;
+        let (mut target_directory, metadata) = Self::new(path, options)?;
         let mode = metadata.mode() & 0o7777;
         if mode & MODE_WRITE == 0 {
-            let owner = match place.leaves {
+            let owner = match target_directory.leaves {
                 true => Writer::owner(metadata.uid()),
                 false => Writer::Caller,
             };
             let lift = || {
                 let _acting = owner.act()?;
-                let closed = place.directory.may(AccessFlags::W_OK).is_err();
+                let closed = target_directory.directory.may(AccessFlags::W_OK).is_err();
                 match closed {
-                    true => place.directory.set_mode(mode | MODE_WRITE),
+                    true => target_directory.directory.set_mode(mode | MODE_WRITE),
                     false => Err(io::ErrorKind::Other.into()),
                 }
             };
             if lift().is_ok() {
-                place.lifted = Some((owner, mode));
+                target_directory.lifted = Some((owner, mode));
             }
         }
-        Ok(place)
+        Ok(target_directory)
     }
 
     /// With whose rights the file called `name` is worked on, as far as that has to be known to open it.
@@ -96,16 +96,16 @@ impl Place {
 
 /// Directories, by their paths.
 #[derive(Debug)]
-pub(super) struct Places<'p> {
-    opened: BTreeMap<&'p OsStr, io::Result<Place>>,
+pub(super) struct TargetDirectories<'p> {
+    opened: BTreeMap<&'p OsStr, io::Result<TargetDirectory>>,
 }
 
-impl<'p> Places<'p> {
+impl<'p> TargetDirectories<'p> {
     /// The directories of `files`.
     pub(super) fn of(files: impl Iterator<Item = &'p Path>, options: Options) -> Self {
         let mut opened = BTreeMap::new();
         for directory in files.map(parent) {
-            let open = || Place::open_and_lift(directory, options);
+            let open = || TargetDirectory::open_and_lift(directory, options);
             // As bytes: paths are taken apart for each comparison.
             opened.entry(directory.as_os_str()).or_insert_with(open);
         }
@@ -113,10 +113,10 @@ impl<'p> Places<'p> {
     }
 
     /// The directory of the file at `path`.
-    pub(super) fn of_file(&self, path: &Path) -> Result<&Place> {
-        let place = self.opened.get(parent(path).as_os_str());
-        match place.ok_or_else(|| anyhow!("has no directory"))? {
-            Ok(place) => Ok(place),
+    pub(super) fn of_file(&self, path: &Path) -> Result<&TargetDirectory> {
+        let target_directory = self.opened.get(parent(path).as_os_str());
+        match target_directory.ok_or_else(|| anyhow!("has no directory"))? {
+            Ok(target_directory) => Ok(target_directory),
             Err(error) => Err(anyhow!(
                 "its directory cannot be opened: {}",
                 io_reason(error)
@@ -126,17 +126,17 @@ impl<'p> Places<'p> {
 
     /// Gives directories that were made writable their modes again.
     pub(super) fn put_back(&mut self) {
-        for place in self.opened.values_mut().flatten() {
-            if let Some((owner, mode)) = place.lifted.take() {
+        for target_directory in self.opened.values_mut().flatten() {
+            if let Some((owner, mode)) = target_directory.lifted.take() {
                 let _ = owner
                     .act()
-                    .and_then(|_acting| place.directory.set_mode(mode));
+                    .and_then(|_acting| target_directory.directory.set_mode(mode));
             }
         }
     }
 }
 
-impl Drop for Places<'_> {
+impl Drop for TargetDirectories<'_> {
     fn drop(&mut self) {
         self.put_back();
     }

@@ -17,7 +17,7 @@ const LAST_WAIT: Duration = Duration::from_secs(64);
 
 /// Files that have appeared or changed and are not complete yet.
 #[derive(Debug)]
-pub struct Settling {
+pub struct Debounce {
     quiet: Duration,
     units: BTreeMap<PathBuf, Unit>,
 }
@@ -55,7 +55,7 @@ pub struct Settled {
     waited: Option<Duration>,
 }
 
-impl Settling {
+impl Debounce {
     /// Nothing waits yet. `quiet`: how long nothing must happen.
     pub fn new(quiet: Duration) -> Self {
         Self {
@@ -219,10 +219,10 @@ mod tests {
     const QUIET: Duration = Duration::from_millis(300);
 
     /// Settling, and a clock in milliseconds.
-    fn start() -> (Settling, impl Fn(u64) -> Instant) {
+    fn start() -> (Debounce, impl Fn(u64) -> Instant) {
         let zero = Instant::now();
         let at = move |milliseconds| zero + Duration::from_millis(milliseconds);
-        (Settling::new(QUIET), at)
+        (Debounce::new(QUIET), at)
     }
 
     fn files(settled: &[Settled]) -> Vec<&str> {
@@ -232,117 +232,117 @@ mod tests {
 
     #[test]
     fn a_file_is_due_once_when_its_directory_has_been_quiet() {
-        let (mut settling, at) = start();
-        settling.file_changed(Path::new("/a/one"), at(0));
-        settling.file_changed(Path::new("/a/two"), at(200));
-        settling.file_changed(Path::new("/b/three"), at(100));
-        assert_eq!(settling.next(), Some(at(400)));
-        assert!(settling.due(at(399)).is_empty());
-        assert_eq!(files(&settling.due(at(400))), ["/b/three"]);
-        assert_eq!(files(&settling.due(at(500))), ["/a/one", "/a/two"]);
-        assert!(settling.is_empty() && settling.next().is_none());
+        let (mut debounce, at) = start();
+        debounce.file_changed(Path::new("/a/one"), at(0));
+        debounce.file_changed(Path::new("/a/two"), at(200));
+        debounce.file_changed(Path::new("/b/three"), at(100));
+        assert_eq!(debounce.next(), Some(at(400)));
+        assert!(debounce.due(at(399)).is_empty());
+        assert_eq!(files(&debounce.due(at(400))), ["/b/three"]);
+        assert_eq!(files(&debounce.due(at(500))), ["/a/one", "/a/two"]);
+        assert!(debounce.is_empty() && debounce.next().is_none());
     }
 
     #[test]
     fn what_appears_below_a_new_directory_settles_together() {
-        let (mut settling, at) = start();
-        settling.directory_appeared(Path::new("/new"), at(0));
-        settling.file_changed(Path::new("/new/bin/node"), at(10));
-        settling.directory_appeared(Path::new("/new/lib"), at(250));
-        settling.touched(Path::new("/new/lib"), at(500));
+        let (mut debounce, at) = start();
+        debounce.directory_appeared(Path::new("/new"), at(0));
+        debounce.file_changed(Path::new("/new/bin/node"), at(10));
+        debounce.directory_appeared(Path::new("/new/lib"), at(250));
+        debounce.touched(Path::new("/new/lib"), at(500));
         // Not below any unit: nothing waits for it.
-        settling.touched(Path::new("/other"), at(700));
-        assert!(settling.due(at(799)).is_empty());
-        assert_eq!(files(&settling.due(at(800))), ["/new/bin/node"]);
-        assert!(settling.is_empty());
+        debounce.touched(Path::new("/other"), at(700));
+        assert!(debounce.due(at(799)).is_empty());
+        assert_eq!(files(&debounce.due(at(800))), ["/new/bin/node"]);
+        assert!(debounce.is_empty());
     }
 
     #[test]
     fn a_directory_that_was_there_does_not_keep_those_below() {
-        let (mut settling, at) = start();
-        settling.file_changed(Path::new("/a/one"), at(0));
-        settling.directory_appeared(Path::new("/a/new"), at(0));
-        settling.file_changed(Path::new("/a/new/two"), at(0));
-        settling.file_changed(Path::new("/a/old/three"), at(0));
-        settling.file_changed(Path::new("/a/one"), at(200));
+        let (mut debounce, at) = start();
+        debounce.file_changed(Path::new("/a/one"), at(0));
+        debounce.directory_appeared(Path::new("/a/new"), at(0));
+        debounce.file_changed(Path::new("/a/new/two"), at(0));
+        debounce.file_changed(Path::new("/a/old/three"), at(0));
+        debounce.file_changed(Path::new("/a/one"), at(200));
         assert_eq!(
-            files(&settling.due(at(300))),
+            files(&debounce.due(at(300))),
             ["/a/new/two", "/a/old/three"]
         );
-        assert_eq!(files(&settling.due(at(500))), ["/a/one"]);
-        assert!(settling.is_empty());
+        assert_eq!(files(&debounce.due(at(500))), ["/a/one"]);
+        assert!(debounce.is_empty());
     }
 
     #[test]
     fn what_was_moved_away_or_removed_waits_no_longer() {
-        let (mut settling, at) = start();
-        settling.directory_appeared(Path::new("/new"), at(0));
+        let (mut debounce, at) = start();
+        debounce.directory_appeared(Path::new("/new"), at(0));
         for file in ["/new/one", "/new/two", "/new/sub/three", "/newer/four"] {
-            settling.file_changed(Path::new(file), at(0));
+            debounce.file_changed(Path::new(file), at(0));
         }
-        settling.forget(Path::new("/new/two"));
-        settling.forget(Path::new("/new/sub"));
-        let due = settling.due(at(300));
+        debounce.forget(Path::new("/new/two"));
+        debounce.forget(Path::new("/new/sub"));
+        let due = debounce.due(at(300));
         assert_eq!(files(&due), ["/new/one", "/newer/four"]);
-        settling.directory_appeared(Path::new("/new"), at(400));
-        settling.file_changed(Path::new("/new/one"), at(400));
-        settling.forget(Path::new("/new"));
-        assert!(settling.is_empty());
+        debounce.directory_appeared(Path::new("/new"), at(400));
+        debounce.file_changed(Path::new("/new/one"), at(400));
+        debounce.forget(Path::new("/new"));
+        assert!(debounce.is_empty());
     }
 
     #[test]
     fn a_file_being_written_to_waits_for_an_event_or_longer_and_longer() {
-        let (mut settling, at) = start();
-        settling.file_changed(Path::new("/a/one"), at(0));
-        let due = settling.due(at(300)).pop().unwrap();
-        settling.hold(due, at(300));
-        assert_eq!(settling.next(), Some(at(1300)));
-        let due = settling.due(at(1300)).pop().unwrap();
-        settling.hold(due, at(1300));
-        assert_eq!(settling.next(), Some(at(3300)));
+        let (mut debounce, at) = start();
+        debounce.file_changed(Path::new("/a/one"), at(0));
+        let due = debounce.due(at(300)).pop().unwrap();
+        debounce.hold(due, at(300));
+        assert_eq!(debounce.next(), Some(at(1300)));
+        let due = debounce.due(at(1300)).pop().unwrap();
+        debounce.hold(due, at(1300));
+        assert_eq!(debounce.next(), Some(at(3300)));
         // It was closed.
-        settling.file_changed(Path::new("/a/one"), at(2000));
-        assert_eq!(settling.next(), Some(at(2300)));
-        assert_eq!(files(&settling.due(at(2300))), ["/a/one"]);
-        assert!(settling.is_empty());
+        debounce.file_changed(Path::new("/a/one"), at(2000));
+        assert_eq!(debounce.next(), Some(at(2300)));
+        assert_eq!(files(&debounce.due(at(2300))), ["/a/one"]);
+        assert!(debounce.is_empty());
     }
 
     #[test]
     fn a_directory_that_never_is_quiet_gives_files_that_are() {
-        let (mut settling, at) = start();
-        settling.file_changed(Path::new("/a/program"), at(0));
+        let (mut debounce, at) = start();
+        debounce.file_changed(Path::new("/a/program"), at(0));
         let mut due = Vec::new();
         for now in (0..=30_000).step_by(100) {
-            settling.file_changed(Path::new("/a/log"), at(now));
-            due.extend(settling.due(at(now)));
+            debounce.file_changed(Path::new("/a/log"), at(now));
+            due.extend(debounce.due(at(now)));
         }
         assert_eq!(files(&due), ["/a/program"]);
         assert!(due[0].overdue);
         // Patience begins anew.
-        assert!(settling.due(at(30_100)).is_empty());
+        assert!(debounce.due(at(30_100)).is_empty());
     }
 
     #[test]
     fn a_file_held_open_for_ever_does_not_keep_the_others() {
-        let (mut settling, at) = start();
-        settling.file_changed(Path::new("/a/held"), at(0));
-        settling.file_changed(Path::new("/a/other"), at(0));
+        let (mut debounce, at) = start();
+        debounce.file_changed(Path::new("/a/held"), at(0));
+        debounce.file_changed(Path::new("/a/other"), at(0));
         let mut now = 0;
         let mut overdue = None;
         while overdue.is_none() {
-            let next = settling.next().unwrap();
+            let next = debounce.next().unwrap();
             now = next.duration_since(at(0)).as_millis() as u64;
-            let due = settling.due(next).pop().unwrap();
+            let due = debounce.due(next).pop().unwrap();
             assert_eq!(due.files.len(), 2);
             match due.overdue {
                 true => overdue = Some(due),
-                false => settling.hold(due, next),
+                false => debounce.hold(due, next),
             }
         }
         assert_eq!(now, 30_000);
         let mut due = overdue.unwrap();
         due.files.pop();
-        settling.hold(due, at(now));
-        assert!(settling.next().unwrap() > at(now));
+        debounce.hold(due, at(now));
+        assert!(debounce.next().unwrap() > at(now));
     }
 }

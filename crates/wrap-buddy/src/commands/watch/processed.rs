@@ -15,7 +15,7 @@ use crate::system::sidecar_path::sidecar_of;
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    place: (u64, u64),
+    file_id: (u64, u64),
     len: u64,
     modified: (i64, i64),
 }
@@ -23,7 +23,7 @@ pub struct Stamp {
 impl Stamp {
     fn of(metadata: &Metadata) -> Self {
         Self {
-            place: (metadata.dev(), metadata.ino()),
+            file_id: (metadata.dev(), metadata.ino()),
             len: metadata.len(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
         }
@@ -61,13 +61,13 @@ struct Known {
 
 /// Files that were dealt with, whatever came of it.
 #[derive(Debug, Default)]
-pub struct Dealt {
+pub struct Processed {
     known: HashMap<PathBuf, Known>,
     /// Files that lack libraries: one may arrive.
     lacking: BTreeSet<PathBuf>,
 }
 
-impl Dealt {
+impl Processed {
     /// Whether `path` was dealt with as it is now.
     pub fn knows(&self, path: &Path) -> bool {
         let known = self.known.get(path);
@@ -122,7 +122,7 @@ impl Dealt {
         // Another file by now, or one that something else has changed meanwhile, is to be looked at: its event is still to come.
         // What fails again and again is not, should the attempt itself be what changes it.
         let stamp = match Stamp::at(path) {
-            Some(now) if now.place == before.place && (!failed || failed_before) => now,
+            Some(now) if now.file_id == before.file_id && (!failed || failed_before) => now,
             _ => before,
         };
         let known = Known {
@@ -179,24 +179,24 @@ mod tests {
     fn a_file_is_ready_when_closed_and_dealt_with_once() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("program");
-        let mut dealt = Dealt::default();
-        let judge = |dealt: &mut Dealt| dealt.judge(&path, &mut Writers::default());
-        assert_eq!(judge(&mut dealt), Action::Gone);
+        let mut processed = Processed::default();
+        let judge = |processed: &mut Processed| processed.judge(&path, &mut Writers::default());
+        assert_eq!(judge(&mut processed), Action::Gone);
         let mut file = fs::File::create(&path).unwrap();
-        assert_eq!(judge(&mut dealt), Action::Nothing);
+        assert_eq!(judge(&mut processed), Action::Nothing);
         file.write_all(b"\x7fELF").unwrap();
-        assert_eq!(judge(&mut dealt), Action::Held);
+        assert_eq!(judge(&mut processed), Action::Held);
         drop(file);
-        let Action::Ready(stamp) = judge(&mut dealt) else {
+        let Action::Ready(stamp) = judge(&mut processed) else {
             panic!("not ready");
         };
         // Wrapping writes to it.
         fs::write(&path, "\x7fELF wrapped").unwrap();
-        dealt.done(&path, stamp, false, false);
-        assert!(dealt.knows(&path));
-        assert_eq!(judge(&mut dealt), Action::Nothing);
+        processed.done(&path, stamp, false, false);
+        assert!(processed.knows(&path));
+        assert_eq!(judge(&mut processed), Action::Nothing);
         fs::write(&path, "\x7fELF of another length").unwrap();
-        assert!(matches!(judge(&mut dealt), Action::Ready(_)));
+        assert!(matches!(judge(&mut processed), Action::Ready(_)));
     }
 
     #[test]
@@ -204,8 +204,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("program");
         let sidecar = sidecar_of(&path).unwrap();
-        let mut dealt = Dealt::default();
-        let judge = |dealt: &mut Dealt| dealt.judge(&path, &mut Writers::default());
+        let mut processed = Processed::default();
+        let judge = |processed: &mut Processed| processed.judge(&path, &mut Writers::default());
         let write_as_of = |path: &Path, content: &str, seconds: u64| {
             fs::write(path, content).unwrap();
             let file = fs::File::options().append(true).open(path).unwrap();
@@ -217,21 +217,21 @@ mod tests {
             let before = Stamp::at(&path).unwrap();
             write_as_of(&path, "\x7fELG", 2000);
             write_as_of(&sidecar, "", 1000);
-            dealt.done(&path, before, false, false);
+            processed.done(&path, before, false, false);
             if !trusted {
-                dealt.distrust(directory.path());
+                processed.distrust(directory.path());
             }
             write_as_of(&path, "\x7fELF", 1000);
             if !with_sidecar {
                 fs::remove_file(&sidecar).unwrap();
             }
             let expected = trusted && !with_sidecar;
-            assert_eq!(judge(&mut dealt) == Action::Restored, expected);
+            assert_eq!(judge(&mut processed) == Action::Restored, expected);
             if expected {
-                assert_eq!(judge(&mut dealt), Action::Nothing);
-                assert!(dealt.knows(&path));
+                assert_eq!(judge(&mut processed), Action::Nothing);
+                assert!(processed.knows(&path));
                 write_as_of(&path, "\x7fELF", 1001);
-                assert!(matches!(judge(&mut dealt), Action::Ready(_)));
+                assert!(matches!(judge(&mut processed), Action::Ready(_)));
             }
         }
     }
@@ -245,25 +245,25 @@ mod tests {
         let other = directory.path().join("other");
         fs::write(&other, "\x7fELF").unwrap();
         fs::rename(&other, &path).unwrap();
-        let mut dealt = Dealt::default();
-        dealt.done(&path, before, false, false);
-        assert!(!dealt.knows(&path));
+        let mut processed = Processed::default();
+        processed.done(&path, before, false, false);
+        assert!(!processed.knows(&path));
     }
 
     #[test]
     fn what_fails_is_tried_again_once_if_it_has_changed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("program");
-        let mut dealt = Dealt::default();
+        let mut processed = Processed::default();
         for (content, known) in [("\x7fELF", false), ("\x7fELF.", true)] {
             fs::write(&path, content).unwrap();
             let before = Stamp::at(&path).unwrap();
             fs::write(&path, format!("{content} changed")).unwrap();
-            dealt.done(&path, before, true, true);
-            assert_eq!(dealt.knows(&path), known, "{content}");
+            processed.done(&path, before, true, true);
+            assert_eq!(processed.knows(&path), known, "{content}");
         }
-        assert_eq!(dealt.lacking().count(), 1);
-        dealt.forget(directory.path());
-        assert!(dealt.lacking().next().is_none() && !dealt.knows(&path));
+        assert_eq!(processed.lacking().count(), 1);
+        processed.forget(directory.path());
+        assert!(processed.lacking().next().is_none() && !processed.knows(&path));
     }
 }

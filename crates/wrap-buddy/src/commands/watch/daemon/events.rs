@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::Daemon;
-use crate::commands::watch::leftovers;
+use crate::commands::watch::cleanup;
 use crate::commands::watch::polling::Snapshot;
 use crate::commands::watch::roots::{self, is_own_name};
 use crate::commands::watch::tree::{Event, Exhausted, Tree};
@@ -24,7 +24,7 @@ impl Daemon<'_> {
         for root in &mut self.roots {
             root.there = None;
         }
-        self.look_at_roots(now)
+        self.visit_roots(now)
     }
 
     /// Without the kernel telling what happens, it has to be looked for.
@@ -35,24 +35,24 @@ impl Daemon<'_> {
         };
         let path = Path::new("/proc/sys").join(setting.replace('.', "/"));
         let value = fs::read_to_string(path).unwrap_or_default();
-        self.lines.warning(&format!(
+        self.event_log.warning(&format!(
             "the kernel watches no more than {setting} = {}: raise it (sysctl -w {setting}=NUMBER) and start again; until then \
              everything is looked through every {} s",
             value.trim(),
             self.interval.as_secs_f64()
         ));
         self.tree = None;
-        self.dealt.distrust(Path::new("/"));
+        self.processed.distrust(Path::new("/"));
         self.silent.clear();
         for root in &mut self.roots {
             root.polled = true;
         }
         self.snapshot = Snapshot::default();
-        self.next_look = Some(now);
+        self.next_poll = Some(now);
     }
 
     /// Finds out which roots are there, and watches those that have appeared.
-    pub(super) fn look_at_roots(&mut self, now: Instant) -> Result<(), Exhausted> {
+    pub(super) fn visit_roots(&mut self, now: Instant) -> Result<(), Exhausted> {
         for index in 0..self.roots.len() {
             let Some(tree) = &mut self.tree else {
                 return Ok(());
@@ -64,15 +64,15 @@ impl Daemon<'_> {
             // First, so that nothing can happen in between.
             tree.await_root(&root.path)?;
             let before = root.real().map(Path::to_owned);
-            if !root.look() {
+            if !root.refresh() {
                 continue;
             }
             if let Some(before) = before {
                 tree.forget(&before);
                 // Should that be where it is now.
                 tree.await_root(&root.path)?;
-                self.settling.forget(&before);
-                self.dealt.forget(&before);
+                self.debounce.forget(&before);
+                self.processed.forget(&before);
             }
             // Another root may have been watched by way of this one.
             let there = self.roots.iter().filter(|root| !root.polled);
@@ -99,14 +99,14 @@ impl Daemon<'_> {
             }
             if self.mounts.is_point(&directory) && roots::is_on_silent(&directory) {
                 self.silent.insert(directory);
-                self.next_look = Some(now);
+                self.next_poll = Some(now);
                 continue;
             }
             if !tree.watch(&directory)? {
                 continue;
             }
             if appeared {
-                self.settling.directory_appeared(&directory, now);
+                self.debounce.directory_appeared(&directory, now);
             }
             let Ok(opened) = Directory::open_listed(&directory) else {
                 continue;
@@ -116,11 +116,11 @@ impl Daemon<'_> {
                 if is_directory {
                     directories.push(path);
                 } else if roots::wants(&self.roots, false, &path)
-                    && !self.dealt.knows(&path)
+                    && !self.processed.knows(&path)
                     // What is not yet one will be closed after it was written, and looked at then.
                     && may_be_elf(&path)
                 {
-                    self.settling.file_changed(&path, now);
+                    self.debounce.file_changed(&path, now);
                 }
             }
         }
@@ -146,19 +146,19 @@ impl Daemon<'_> {
                 Event::Moved(path) => self.gone(&path, now),
                 Event::Removed(path) => {
                     self.gone(&path, now);
-                    if leftovers::has_any(&path) {
+                    if cleanup::has_any(&path) {
                         self.changed(&path, now);
                     }
                 }
             }
         }
         if is_lost {
-            self.lines.warning(
+            self.event_log.warning(
                 "more has happened at once than the kernel keeps (fs.inotify.max_queued_events): everything is looked at again",
             );
             result = result.and_then(|()| self.watch_anew(now));
         } else if is_about_roots {
-            result = result.and_then(|()| self.look_at_roots(now));
+            result = result.and_then(|()| self.visit_roots(now));
         }
         if let Err(exhausted) = result {
             self.fall_back(exhausted, now);
@@ -171,16 +171,16 @@ impl Daemon<'_> {
         if changed.is_empty() {
             return;
         }
-        let mut result = self.look_at_roots(now);
+        let mut result = self.visit_roots(now);
         for point in changed {
             self.silent.remove(&point);
             if let Some(tree) = &mut self.tree
                 && roots::enters(&self.roots, false, &point)
             {
                 tree.forget(&point);
-                self.settling.forget(&point);
-                self.settling_by_looks.forget(&point);
-                self.dealt.forget(&point);
+                self.debounce.forget(&point);
+                self.debounce_of_polls.forget(&point);
+                self.processed.forget(&point);
                 result = result.and_then(|()| self.enter(point, true, now));
             }
         }
@@ -191,31 +191,31 @@ impl Daemon<'_> {
 
     fn changed(&mut self, path: &Path, now: Instant) {
         if roots::wants(&self.roots, false, path) {
-            self.settling.file_changed(path, now);
+            self.debounce.file_changed(path, now);
         } else {
             let directory = path.parent().unwrap_or(path);
-            self.settling.touched(directory, now);
+            self.debounce.touched(directory, now);
         }
     }
 
     fn gone(&mut self, path: &Path, now: Instant) {
-        self.settling.forget(path);
-        self.dealt.forget(path);
-        self.settling.touched(path.parent().unwrap_or(path), now);
+        self.debounce.forget(path);
+        self.processed.forget(path);
+        self.debounce.touched(path.parent().unwrap_or(path), now);
     }
 
     /// Looks through the roots that are polled, if it is time.
-    pub(super) fn look_again(&mut self, now: Instant) {
-        if self.next_look.is_none_or(|time| now < time) {
+    pub(super) fn poll_again(&mut self, now: Instant) {
+        if self.next_poll.is_none_or(|time| now < time) {
             return;
         }
         let silent = std::mem::take(&mut self.silent);
         let has_some = !silent.is_empty() || self.roots.iter().any(|root| root.polled);
-        self.next_look = has_some.then_some(now + self.interval);
+        self.next_poll = has_some.then_some(now + self.interval);
         let is_silent = |path: &Path| path.ancestors().any(|above| silent.contains(above));
         let mut directories: Vec<PathBuf> = silent.iter().cloned().collect();
         for root in self.roots.iter_mut().filter(|root| root.polled) {
-            root.look();
+            root.refresh();
             directories.extend(root.real().map(Path::to_owned));
         }
         while let Some(directory) = directories.pop() {
@@ -231,7 +231,7 @@ impl Daemon<'_> {
                 continue;
             }
             if self.snapshot.is_news(&directory, &metadata) {
-                self.settling_by_looks.directory_appeared(&directory, now);
+                self.debounce_of_polls.directory_appeared(&directory, now);
             }
             for (name, is_directory) in entries(&opened) {
                 let path = directory.join(&name);
@@ -246,10 +246,10 @@ impl Daemon<'_> {
                     && (roots::wants(&self.roots, true, &path)
                         || (is_silent(&path) && roots::wants(&self.roots, false, &path)))
                     && self.snapshot.is_news(&path, &metadata)
-                    && !self.dealt.knows(&path)
+                    && !self.processed.knows(&path)
                     && may_be_elf(&path)
                 {
-                    self.settling_by_looks.file_changed(&path, now);
+                    self.debounce_of_polls.file_changed(&path, now);
                 }
             }
         }
