@@ -15,7 +15,7 @@
 //! use std::path::Path;
 //!
 //! use elf_file::{Elf, Source};
-//! use ldso::{Asker, Interpreter, Linker, Root, Shelf, Surroundings, Tree};
+//! use ldso::{Asker, Interpreter, Linker, ProbeCache, Root, Surroundings, Tree};
 //!
 //! # fn main() -> anyhow::Result<()> {
 //! // This machine's own root. The root of an image or a container: `Root::at(directory)`.
@@ -28,10 +28,10 @@
 //! };
 //!
 //! let interpreter = Interpreter::open_in(&root, Path::new(&interp.path))?;
-//! let shelf = Shelf::new(root.clone(), Vec::new());
+//! let cache = ProbeCache::new(root.clone(), Vec::new());
 //! // No LD_LIBRARY_PATH, no LD_PRELOAD.
 //! let surroundings = Surroundings::default();
-//! let linker = Linker::new(&interpreter, &shelf, &surroundings).expect("a known architecture");
+//! let linker = Linker::new(&interpreter, &cache, &surroundings).expect("a known architecture");
 //! let tree = Tree::of(&linker, Asker { path: &path, elf: &elf }, None);
 //!
 //! for node in &tree.nodes {
