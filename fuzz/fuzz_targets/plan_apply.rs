@@ -19,17 +19,17 @@ use wrap_buddy::plan::outcome::{FileReport, Status};
 use wrap_buddy::report::Reporter;
 
 thread_local! {
-    static YARD: OnceCell<Yard> = const { OnceCell::new() };
+    static TEST_DIR: OnceCell<TestDir> = const { OnceCell::new() };
 }
 
 fuzz_target!(|bytes: &[u8]| {
     if let Some((file, &settings)) = bytes.split_last_chunk::<4>() {
-        YARD.with(|yard| yard.get_or_init(Yard::new).test(file, settings));
+        TEST_DIR.with(|dir| dir.get_or_init(TestDir::new).test(file, settings));
     }
 });
 
 /// A directory with dynamic linkers, loaders, and in `app` the file under test.
-struct Yard {
+struct TestDir {
     directory: TempDir,
     interpreters: Vec<PathBuf>,
 }
@@ -37,7 +37,7 @@ struct Yard {
 /// All there is to know of a file that is to come back: content, mode, time of modification.
 type Details = (Vec<u8>, u32, SystemTime);
 
-impl Yard {
+impl TestDir {
     fn new() -> Self {
         let directory = fuzz::directory();
         for name in ["app", "lib"] {

@@ -4,8 +4,8 @@ use std::fs;
 
 use e2e::{Arch, Build, Kind, Libc, Root, Sample, Variant, matrix, says, source, store_path};
 
+use crate::cases::{at_home, default_directory};
 use crate::checking::{check, human};
-use crate::scenes::{at_home, default_directory};
 
 matrix!(systems:
     a_program_without_its_linker_and_library, a_library_of_another_machine, libraries_beside_a_wrapped_program,

@@ -102,7 +102,7 @@ fn not_inherited(variant: Variant) {
 /// A library that a program loads, and that finds what it needs by the DT_RPATH of that.
 fn found_in_the_tree_of_a_program(variant: Variant) {
     let root = Root::new(variant);
-    crate::scenes::install_system(&root, variant);
+    crate::cases::install_system(&root, variant);
     let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
     let bar = Build::library(variant, source("lib/bar.c"), "libbar.so");
     let bar = bar.flags(["-DNAME=foo", "-DCALLS=foo2"]).link(&inner);
@@ -133,7 +133,7 @@ fn found_in_the_tree_of_a_program(variant: Variant) {
 #[test]
 fn the_program_that_mentions_it() {
     let root = Root::new(HOST);
-    crate::scenes::install_system(&root, HOST);
+    crate::cases::install_system(&root, HOST);
     let inner = Build::library(HOST, source("lib/foo.c"), "libfoo.so").build();
     let bar = Build::library(HOST, source("lib/bar.c"), "libbar.so");
     let bar = bar
@@ -163,7 +163,7 @@ fn the_program_that_mentions_it() {
 #[test]
 fn a_call_in_vain() {
     let root = Root::new(HOST);
-    crate::scenes::install_system(&root, HOST);
+    crate::cases::install_system(&root, HOST);
     let deep = Build::library(HOST, source("lib/foo.c"), "libdeep.so").build();
     let all =
         "-Wl,--no-as-needed,--unresolved-symbols=ignore-all,--enable-new-dtags,-rpath,$ORIGIN";

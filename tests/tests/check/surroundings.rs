@@ -9,8 +9,8 @@ use e2e::{Arch, Build, Kind, Libc, Variant, run, source, tool};
 use serde_json::Value;
 use wrap_buddy::commands::check::diagnosis::Diagnosis;
 
+use crate::cases::foreign_program;
 use crate::checking::diagnoses;
-use crate::scenes::foreign_program;
 
 const HOST: Variant = Variant::new(Arch::X86_64, Libc::Glibc, Kind::Pie);
 

@@ -6,7 +6,7 @@ pub mod defaults;
 pub mod edits;
 mod in_place;
 pub mod inject;
-pub mod named;
+pub mod library_directories;
 pub mod openers;
 pub mod options;
 pub mod outcome;

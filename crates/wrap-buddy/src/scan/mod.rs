@@ -125,9 +125,10 @@ pub fn scan_observed(
                     let shown = path.join(met.strip_prefix(&real).unwrap_or(&met));
                     new(shown, met, false, file)
                 };
-                let (met, unread) = meet(&real, recurse, wanted, threads, observe, &candidate);
+                let (met, unreadable_below) =
+                    meet(&real, recurse, wanted, threads, observe, &candidate);
                 found.extend(met);
-                unreadable.extend(unread);
+                unreadable.extend(unreadable_below);
             }
             Ok((_, real)) => found.push(new(path.clone(), real, true, None)),
             Err(error) => unreadable.push(Unreadable {
@@ -173,16 +174,19 @@ fn meet(
         if recurse { Next::Enter } else { Next::Pass }
     });
     drop(sender);
-    let (mut found, mut unread) = (Vec::new(), Vec::new());
+    let (mut found, mut unreadable_below) = (Vec::new(), Vec::new());
     for met in receiver {
         match met {
             Ok(candidate) => found.push(candidate),
-            Err(unreadable) => unread.push(unreadable),
+            Err(unreadable) => unreadable_below.push(unreadable),
         }
     }
     found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-    unread.sort_unstable_by(|one, other| one.path.cmp(&other.path));
-    (found.into_iter().map(|(_, candidate)| candidate), unread)
+    unreadable_below.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+    (
+        found.into_iter().map(|(_, candidate)| candidate),
+        unreadable_below,
+    )
 }
 
 /// What sorts as `path` does, and is compared at once: paths are taken apart for each comparison.

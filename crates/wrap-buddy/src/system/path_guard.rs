@@ -81,9 +81,9 @@ mod tests {
         nix::unistd::geteuid().is_root()
     }
 
-    struct Yard(tempfile::TempDir);
+    struct TestDir(tempfile::TempDir);
 
-    impl Yard {
+    impl TestDir {
         fn directory(&self, name: &str, mode: u32) -> PathBuf {
             let path = self.0.path().join(name);
             fs::create_dir(&path).unwrap();
@@ -105,41 +105,41 @@ mod tests {
         lchown(path, Some(MALLORY), Some(MALLORY)).unwrap();
     }
 
-    fn yard() -> Yard {
-        let yard = Yard(tempfile::tempdir().unwrap());
-        fs::set_permissions(yard.0.path(), Permissions::from_mode(0o755)).unwrap();
-        yard
+    fn dir() -> TestDir {
+        let dir = TestDir(tempfile::tempdir().unwrap());
+        fs::set_permissions(dir.0.path(), Permissions::from_mode(0o755)).unwrap();
+        dir
     }
 
     #[test]
     fn every_part_counts() {
-        let yard = yard();
-        let open = yard.directory("open", 0o777);
+        let dir = dir();
+        let open = dir.directory("open", 0o777);
         fs::create_dir(open.join("own")).unwrap();
-        assert_eq!(yard.weak("open/own"), Some(open.clone()));
-        assert_eq!(yard.weak("open"), Some(open));
-        let closed = yard.directory("closed", 0o755);
-        assert_eq!(yard.weak("closed"), None);
-        assert_eq!(yard.weak("closed/../closed/./"), None);
+        assert_eq!(dir.weak("open/own"), Some(open.clone()));
+        assert_eq!(dir.weak("open"), Some(open));
+        let closed = dir.directory("closed", 0o755);
+        assert_eq!(dir.weak("closed"), None);
+        assert_eq!(dir.weak("closed/../closed/./"), None);
         fs::write(closed.join("file"), "x").unwrap();
-        assert_eq!(yard.weak("closed/file"), None);
+        assert_eq!(dir.weak("closed/file"), None);
         fs::set_permissions(closed.join("file"), Permissions::from_mode(0o664)).unwrap();
-        assert_eq!(yard.weak("closed/file"), Some(closed.join("file")));
+        assert_eq!(dir.weak("closed/file"), Some(closed.join("file")));
     }
 
     #[test]
     fn what_is_not_there_others_may_create() {
-        let yard = yard();
-        let sticky = yard.directory("sticky", 0o1777);
-        yard.directory("closed", 0o755);
-        assert_eq!(yard.weak("closed/new/lib"), None);
-        assert_eq!(yard.weak("sticky/new/lib"), Some(sticky.clone()));
+        let dir = dir();
+        let sticky = dir.directory("sticky", 0o1777);
+        dir.directory("closed", 0o755);
+        assert_eq!(dir.weak("closed/new/lib"), None);
+        assert_eq!(dir.weak("sticky/new/lib"), Some(sticky.clone()));
         // And put their libraries into it.
-        assert_eq!(yard.weak("sticky"), Some(sticky.clone()));
+        assert_eq!(dir.weak("sticky"), Some(sticky.clone()));
         fs::create_dir(sticky.join("own")).unwrap();
-        assert_eq!(yard.weak("sticky/own"), None);
-        symlink(sticky.join("new"), yard.0.path().join("closed/link")).unwrap();
-        assert_eq!(yard.weak("closed/link/lib"), Some(sticky));
+        assert_eq!(dir.weak("sticky/own"), None);
+        symlink(sticky.join("new"), dir.0.path().join("closed/link")).unwrap();
+        assert_eq!(dir.weak("closed/link/lib"), Some(sticky));
     }
 
     #[test]
@@ -147,23 +147,23 @@ mod tests {
         if !is_root() {
             return;
         }
-        let yard = yard();
-        let sticky = yard.directory("sticky", 0o1777);
-        let closed = yard.directory("closed", 0o755);
+        let dir = dir();
+        let sticky = dir.directory("sticky", 0o1777);
+        let closed = dir.directory("closed", 0o755);
         let theirs = sticky.join("theirs");
         symlink(&closed, &theirs).unwrap();
         give(&theirs);
-        assert_eq!(yard.weak("sticky/theirs"), Some(theirs.clone()));
+        assert_eq!(dir.weak("sticky/theirs"), Some(theirs.clone()));
         // By way of a link of root's.
         symlink("../sticky/theirs", closed.join("link")).unwrap();
-        assert_eq!(yard.weak("closed/link"), Some(theirs.clone()));
+        assert_eq!(dir.weak("closed/link"), Some(theirs.clone()));
         // Where only root can replace it, whose it is means nothing.
         symlink(&closed, closed.join("moved")).unwrap();
         give(&closed.join("moved"));
-        assert_eq!(yard.weak("closed/moved"), None);
+        assert_eq!(dir.weak("closed/moved"), None);
         symlink("round", closed.join("round")).unwrap();
-        assert_eq!(yard.weak("closed/round"), Some(closed.join("round")));
+        assert_eq!(dir.weak("closed/round"), Some(closed.join("round")));
         give(&closed);
-        assert_eq!(yard.weak("closed/link"), Some(closed));
+        assert_eq!(dir.weak("closed/link"), Some(closed));
     }
 }

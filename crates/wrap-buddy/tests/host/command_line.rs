@@ -52,8 +52,8 @@ fn help_and_version_exit_0() {
 
 #[test]
 fn a_path_that_does_not_exist_exits_1_after_the_others() {
-    let yard = Yard::new();
-    let script = yard.write("script", "#!/bin/sh\n");
+    let dir = TestDir::new();
+    let script = dir.write("script", "#!/bin/sh\n");
     wrap_buddy()
         .args(["--paths", "/none/at/all"])
         .arg(&script)
@@ -66,8 +66,8 @@ fn a_path_that_does_not_exist_exits_1_after_the_others() {
 
 #[test]
 fn quiet_means_errors_only() {
-    let yard = Yard::new();
-    let script = yard.write("script", "#!/bin/sh\n");
+    let dir = TestDir::new();
+    let script = dir.write("script", "#!/bin/sh\n");
     let mut command = wrap_buddy();
     command
         .args(["-q", "--libs", "/none", "--paths"])
@@ -87,8 +87,8 @@ fn quiet_means_errors_only() {
 
 #[test]
 fn an_interpreter_that_is_none_exits_1() {
-    let yard = Yard::new();
-    let script = yard.write("script", "#!/bin/sh\n");
+    let dir = TestDir::new();
+    let script = dir.write("script", "#!/bin/sh\n");
     wrap_buddy()
         .args(["--interpreter", "/etc/passwd", "--paths"])
         .arg(&script)
@@ -101,8 +101,8 @@ fn an_interpreter_that_is_none_exits_1() {
 
 #[test]
 fn json_is_one_document() {
-    let yard = Yard::new();
-    let script = yard.write("script", "#!/bin/sh\n");
+    let dir = TestDir::new();
+    let script = dir.write("script", "#!/bin/sh\n");
     let output = wrap_buddy()
         .args(["--format", "json", "--paths", "/none/at/all"])
         .arg(&script)
@@ -121,12 +121,12 @@ fn json_is_one_document() {
 
 #[test]
 fn reports_name_every_fact() {
-    let yard = Yard::new();
-    let main = yard.walk_through(X86_64, &[]);
-    let libs = [yard.path("foo/lib"), yard.path("bar/lib")];
+    let dir = TestDir::new();
+    let main = dir.walk_through(X86_64, &[]);
+    let libs = [dir.path("foo/lib"), dir.path("bar/lib")];
     let arguments = ["wrap-buddy", "--paths", main.to_str().unwrap(), "--libs"];
     let libs = libs.iter().map(|path| path.to_str().unwrap());
-    let loaders = yard.path("loaders");
+    let loaders = dir.path("loaders");
     let rest = ["--loader-dir-path", loaders.to_str().unwrap(), "-v"];
     let cli = wrap_options(arguments.into_iter().chain(libs).chain(rest));
     let report =

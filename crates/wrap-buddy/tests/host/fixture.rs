@@ -162,12 +162,12 @@ pub fn loader_image(machine: u16) -> Vec<u8> {
 }
 
 /// A directory to build in, free of symbolic links.
-pub struct Yard {
+pub struct TestDir {
     pub root: PathBuf,
     _directory: TempDir,
 }
 
-impl Yard {
+impl TestDir {
     pub fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         Self {

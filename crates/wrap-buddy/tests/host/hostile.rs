@@ -8,9 +8,9 @@ use wrap_buddy::plan::outcome::Status;
 use crate::fixture::*;
 
 /// Whatever becomes of `bytes`, it must not be a panic, and a file that is not wrapped must not change.
-fn survives(yard: &Yard, path: &Path, bytes: &[u8]) -> Status {
+fn survives(dir: &TestDir, path: &Path, bytes: &[u8]) -> Status {
     fs::write(path, bytes).unwrap();
-    let report = yard.wrap(&[&"--paths", &path, &"-j", &"1"]);
+    let report = dir.wrap(&[&"--paths", &path, &"-j", &"1"]);
     let status = only(&report).status;
     if status == Status::Wrapped {
         assert_eq!(fs::metadata(path).unwrap().len(), bytes.len() as u64);
@@ -22,8 +22,8 @@ fn survives(yard: &Yard, path: &Path, bytes: &[u8]) -> Status {
     status
 }
 
-fn program(yard: &Yard, target: Target) -> Vec<u8> {
-    let path = yard.compile(target, "program", "int main(void) { return 0; }", &["-s"]);
+fn program(dir: &TestDir, target: Target) -> Vec<u8> {
+    let path = dir.compile(target, "program", "int main(void) { return 0; }", &["-s"]);
     let bytes = fs::read(&path).unwrap();
     fs::remove_file(path).unwrap();
     bytes
@@ -31,16 +31,16 @@ fn program(yard: &Yard, target: Target) -> Vec<u8> {
 
 #[test]
 fn every_truncation_of_the_headers() {
-    let yard = Yard::new();
-    let path = yard.path("cut");
-    let bytes = program(&yard, X86_64);
-    assert_eq!(survives(&yard, &path, &bytes), Status::Wrapped);
+    let dir = TestDir::new();
+    let path = dir.path("cut");
+    let bytes = program(&dir, X86_64);
+    assert_eq!(survives(&dir, &path, &bytes), Status::Wrapped);
     let headers = 64 + 56 * usize::from(bytes[56]);
     // Behind .dynamic and the data are only sections that nobody loads.
     let loaded = dynamic_range(&bytes).end;
     for len in (0..headers).chain((headers..loaded).step_by(509)) {
         assert_ne!(
-            survives(&yard, &path, &bytes[..len]),
+            survives(&dir, &path, &bytes[..len]),
             Status::Wrapped,
             "{len} bytes"
         );
@@ -50,9 +50,9 @@ fn every_truncation_of_the_headers() {
 #[test]
 fn changed_bytes_anywhere_in_the_first_page_and_in_dynamic() {
     for target in [X86_64, I686] {
-        let yard = Yard::new();
-        let path = yard.path("changed");
-        let bytes = program(&yard, target);
+        let dir = TestDir::new();
+        let path = dir.path("changed");
+        let bytes = program(&dir, target);
         let dynamic = dynamic_range(&bytes);
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         let mut refused = 0;
@@ -71,7 +71,7 @@ fn changed_bytes_anywhere_in_the_first_page_and_in_dynamic() {
                     (value >> 8) as u8
                 };
             }
-            refused += usize::from(survives(&yard, &path, &changed) != Status::Wrapped);
+            refused += usize::from(survives(&dir, &path, &changed) != Status::Wrapped);
         }
         assert!(refused > 50, "{}: only {refused} were refused", target.name);
     }
@@ -99,9 +99,9 @@ pub fn dynamic_range(bytes: &[u8]) -> std::ops::Range<usize> {
 
 #[test]
 fn absurd_headers_are_refused_without_reading_much() {
-    let yard = Yard::new();
-    let path = yard.path("absurd");
-    let bytes = program(&yard, X86_64);
+    let dir = TestDir::new();
+    let path = dir.path("absurd");
+    let bytes = program(&dir, X86_64);
     let with = |at: usize, value: &[u8]| {
         let mut changed = bytes.clone();
         changed[at..at + value.len()].copy_from_slice(value);
@@ -115,31 +115,31 @@ fn absurd_headers_are_refused_without_reading_much() {
         ("e_phentsize", with(54, &[1, 0])),
         ("e_entry", with(24, &max)),
     ] {
-        assert_eq!(survives(&yard, &path, &changed), Status::Failed, "{what}");
+        assert_eq!(survives(&dir, &path, &changed), Status::Failed, "{what}");
     }
 }
 
 /// Without the first, the second would count.
 #[test]
 fn a_program_with_two_interpreters() {
-    let yard = Yard::new();
-    let path = yard.path("program");
-    let mut bytes = program(&yard, X86_64);
+    let dir = TestDir::new();
+    let path = dir.path("program");
+    let mut bytes = program(&dir, X86_64);
     let mut headers = (0..usize::from(bytes[56])).map(|index| 64 + 56 * index);
     // PT_GNU_STACK becomes another.
     let stack = headers.find(|&at| bytes[at..at + 4] == 0x6474_e551_u32.to_le_bytes());
     let stack = stack.unwrap();
     bytes[stack..stack + 4].copy_from_slice(&3_u32.to_le_bytes());
-    assert_eq!(survives(&yard, &path, &bytes), Status::Failed);
+    assert_eq!(survives(&dir, &path, &bytes), Status::Failed);
 }
 
 #[test]
 fn hostile_sidecars_beside_a_program() {
-    let yard = Yard::new();
-    let main = yard.path("main");
-    let bytes = program(&yard, X86_64);
+    let dir = TestDir::new();
+    let main = dir.path("main");
+    let bytes = program(&dir, X86_64);
     fs::write(&main, &bytes).unwrap();
-    let report = yard.wrap(&[&"--paths", &main]);
+    let report = dir.wrap(&[&"--paths", &main]);
     let beside = wrapped(&report).sidecar_path.clone();
     let sidecar = fs::read(&beside).unwrap();
     let checked = sidecar::checked_part(&sidecar).unwrap().len();
@@ -152,14 +152,14 @@ fn hostile_sidecars_beside_a_program() {
         // Next to the original, one that is read to its end is a leftover, and any other is left alone.
         fs::write(&main, &bytes).unwrap();
         fs::write(&beside, &changed).unwrap();
-        let report = yard.wrap(&[&"--paths", &main]);
+        let report = dir.wrap(&[&"--paths", &main]);
         if sidecar::Sidecar::parse(&changed).is_err() {
             let text = reason(&report, Status::Failed);
             assert!(text.contains("does not know its sidecar"), "{text}");
             assert!(fs::read(&main).unwrap() == bytes);
             assert!(fs::read(&beside).unwrap() == changed);
             fs::write(&main, &after).unwrap();
-            let report = yard.wrap(&[&"--paths", &main]);
+            let report = dir.wrap(&[&"--paths", &main]);
             reason(&report, Status::Failed);
             assert!(fs::read(&main).unwrap() == after);
             assert!(fs::read(&beside).unwrap() == changed);
@@ -176,7 +176,7 @@ fn hostile_sidecars_beside_a_program() {
         );
         // Beside the wrapped program, it is never a reason to write.
         fs::write(&beside, &changed).unwrap();
-        let report = yard.wrap(&[&"--paths", &main]);
+        let report = dir.wrap(&[&"--paths", &main]);
         // Other paths are other settings.
         let is_text = at >= sidecar::CHECKED_FROM + checked;
         assert!(is_text || only(&report).status != Status::Wrapped);
@@ -194,10 +194,10 @@ fn fix_checksum(bytes: &mut [u8]) {
 fn a_sidecar_with_an_edit_at_the_end_of_all_offsets() {
     // Behind the fixed part: the offset of the first edit.
     const OFFSET: std::ops::Range<usize> = 48..56;
-    let yard = Yard::new();
-    let main = yard.path("main");
-    fs::write(&main, program(&yard, X86_64)).unwrap();
-    let report = yard.wrap(&[&"--paths", &main, &"--strategy", &"inplace"]);
+    let dir = TestDir::new();
+    let main = dir.path("main");
+    fs::write(&main, program(&dir, X86_64)).unwrap();
+    let report = dir.wrap(&[&"--paths", &main, &"--strategy", &"inplace"]);
     let beside = only(&report).plan.as_ref().unwrap().sidecar_path.clone();
     let edited = fs::read(&main).unwrap();
     let mut sidecar = fs::read(&beside).unwrap();
@@ -207,7 +207,7 @@ fn a_sidecar_with_an_edit_at_the_end_of_all_offsets() {
         fix_checksum(&mut sidecar);
         assert_eq!(sidecar::InPlace::parse(&sidecar).is_ok(), is_one);
         fs::write(&beside, &sidecar).unwrap();
-        let report = yard.wrap(&[&"--paths", &main, &"--dry-run"]);
+        let report = dir.wrap(&[&"--paths", &main, &"--dry-run"]);
         assert_eq!(report.files.len(), 1);
         assert!(fs::read(&main).unwrap() == edited);
     }
@@ -215,28 +215,28 @@ fn a_sidecar_with_an_edit_at_the_end_of_all_offsets() {
 
 #[test]
 fn files_that_are_no_files() {
-    let yard = Yard::new();
-    let fifo = yard.path("fifo");
+    let dir = TestDir::new();
+    let fifo = dir.path("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
     assert_eq!(
-        reason(&yard.wrap(&[&"--paths", &fifo]), Status::Skipped),
+        reason(&dir.wrap(&[&"--paths", &fifo]), Status::Skipped),
         "not a regular file"
     );
-    let report = yard.wrap(&[&"--paths", &"/dev/zero"]);
+    let report = dir.wrap(&[&"--paths", &"/dev/zero"]);
     assert_eq!(reason(&report, Status::Skipped), "not a regular file");
 }
 
 #[test]
 fn a_library_directory_of_garbage() {
-    let yard = Yard::new();
-    let main = yard.walk_through(X86_64, &[]);
-    let (of_foo, of_bar) = (yard.path("foo/lib"), yard.path("bar/lib"));
+    let dir = TestDir::new();
+    let main = dir.walk_through(X86_64, &[]);
+    let (of_foo, of_bar) = (dir.path("foo/lib"), dir.path("bar/lib"));
     let good = fs::read(of_foo.join("libfoo.so.1")).unwrap();
-    let garbage = yard.path("garbage");
+    let garbage = dir.path("garbage");
     fs::create_dir(&garbage).unwrap();
     for content in [&b""[..], b"\x7fELF", &good[..64], &good[..500]] {
         fs::write(garbage.join("libfoo.so.1"), content).unwrap();
-        let report = yard.wrap(&[
+        let report = dir.wrap(&[
             &"--paths",
             &main,
             &"--libs",

@@ -63,23 +63,23 @@ fn the_schema_is_that_of_the_types() {
 #[test]
 fn every_command_says_what_the_schema_says() {
     let validator = validator();
-    let yard = Yard::new();
-    let main = yard.walk_through(X86_64, &[]);
+    let dir = TestDir::new();
+    let main = dir.walk_through(X86_64, &[]);
     let source = "int bar(void); int plug(void) { return bar(); }";
-    yard.compile(
+    dir.compile(
         X86_64,
         "app/libplug.so",
         source,
         &["-shared", "-fPIC", "bar/lib/libbar.so.1"],
     );
-    yard.compile(
+    dir.compile(
         X86_64,
         "app/lacking",
         "int foo(void); int main(void) { return foo(); }",
         &["foo/lib/libfoo.so.1"],
     );
-    yard.write("app/script", "#!/bin/sh\n");
-    let path = |name: &str| yard.path(name).display().to_string();
+    dir.write("app/script", "#!/bin/sh\n");
+    let path = |name: &str| dir.path(name).display().to_string();
     let (app, bar, foo) = (path("app"), path("bar/lib"), path("foo/lib"));
     let (loaders, main) = (path("loaders"), main.display().to_string());
     let with = |libs: &[&str], more: &[&str]| -> Vec<String> {
@@ -141,15 +141,15 @@ fn every_command_says_what_the_schema_says() {
 #[test]
 fn lines_of_a_watch() {
     let validator = validator();
-    let yard = Yard::new();
-    yard.walk_through(X86_64, &[]);
-    yard.compile(
+    let dir = TestDir::new();
+    dir.walk_through(X86_64, &[]);
+    dir.compile(
         X86_64,
         "app/lacking",
         "int foo(void); int main(void) { return foo(); }",
         &["foo/lib/libfoo.so.1"],
     );
-    let path = |name: &str| yard.path(name).display().to_string();
+    let path = |name: &str| dir.path(name).display().to_string();
     let (app, bar, loaders) = (path("app"), path("bar/lib"), path("loaders"));
     let once = [
         "watch",
@@ -202,15 +202,15 @@ fn agree(lines: &[Value], document: &Value) {
 #[test]
 fn lines_of_a_run_that_writes() {
     let validator = validator();
-    let yard = Yard::new();
+    let dir = TestDir::new();
     for number in 0..20 {
         let name = format!("app/main{number}");
         match number % 2 {
-            0 => yard.compile(X86_64, &name, "int main(void) { return 0; }", &[]),
-            _ => yard.write(&name, b"\x7fELF, or not"),
+            0 => dir.compile(X86_64, &name, "int main(void) { return 0; }", &[]),
+            _ => dir.write(&name, b"\x7fELF, or not"),
         };
     }
-    let (app, loaders) = (yard.path("app"), yard.path("loaders"));
+    let (app, loaders) = (dir.path("app"), dir.path("loaders"));
     let (app, loaders) = (app.to_str().unwrap(), loaders.to_str().unwrap());
     let wrapped = lines(&[
         "--force",

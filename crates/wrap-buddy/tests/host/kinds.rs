@@ -42,11 +42,11 @@ fn kinds(path: &Path) -> [Kind; 2] {
 
 #[test]
 fn one_answer_for_each_kind() {
-    let yard = Yard::new();
-    let compile = |name: &str, arguments: &[&str]| yard.compile(X86_64, name, MAIN, arguments);
+    let dir = TestDir::new();
+    let compile = |name: &str, arguments: &[&str]| dir.compile(X86_64, name, MAIN, arguments);
     let program = compile("program", &["-g"]);
     let debug = |from: &Path, name: &str| {
-        let to = yard.path(name);
+        let to = dir.path(name);
         let mut objcopy = Command::new("objcopy");
         let status = objcopy.arg("--only-keep-debug").args([from, &to]).status();
         assert!(status.unwrap().success());
@@ -55,7 +55,7 @@ fn one_answer_for_each_kind() {
     let changed = |from: &Path, name: &str, at: usize, to: u8| {
         let mut bytes = fs::read(from).unwrap();
         bytes[at] = to;
-        yard.write(name, bytes)
+        dir.write(name, bytes)
     };
     let object = compile("main.o", &["-c"]);
     let library = compile("lib.so", &["-shared", "-fPIC", "-g"]);
@@ -79,7 +79,7 @@ fn one_answer_for_each_kind() {
     ];
     for (path, kind) in cases {
         assert_eq!(kinds(&path), [kind; 2], "{}", path.display());
-        let report = yard.wrap(&[&"--paths", &path, &"--dry-run"]);
+        let report = dir.wrap(&[&"--paths", &path, &"--dry-run"]);
         let file = only(&report);
         let reason = file.reason.as_deref().unwrap_or_default();
         match kind {
@@ -93,13 +93,13 @@ fn one_answer_for_each_kind() {
 /// Named, it is an error of each command; met in a directory, it is somebody's data.
 #[test]
 fn an_elf_header_that_is_cut_short_or_is_none() {
-    let yard = Yard::new();
-    let short = yard.write("short", b"\x7fELF\x02\x01\x01");
+    let dir = TestDir::new();
+    let short = dir.write("short", b"\x7fELF\x02\x01\x01");
     let mut header = b"\x7fELF\x07\x01\x01".to_vec();
     header.resize(128, 0);
-    let class = yard.write("class", &header);
+    let class = dir.write("class", &header);
     header[4..6].copy_from_slice(&[2, 9]);
-    let order = yard.write("order", &header);
+    let order = dir.write("order", &header);
     let says = [
         (
             &short,
@@ -110,7 +110,7 @@ fn an_elf_header_that_is_cut_short_or_is_none() {
     ];
     for (path, expected) in says {
         let text = path.to_str().unwrap();
-        let report = yard.wrap(&[&"--paths", path]);
+        let report = dir.wrap(&[&"--paths", path]);
         assert_eq!(reason(&report, Status::Failed), expected);
         let checked = checked(path);
         let problem = &checked.files[0].problems[0];
@@ -139,19 +139,19 @@ fn an_elf_header_that_is_cut_short_or_is_none() {
                 .unwrap();
         assert_eq!(reason(&restored, Status::Failed), expected);
     }
-    let report = yard.wrap(&[&"--paths", &yard.root]);
+    let report = dir.wrap(&[&"--paths", &dir.root]);
     assert!(!report.failed(), "{report:?}");
-    assert!(checked(&yard.root).files.is_empty());
+    assert!(checked(&dir.root).files.is_empty());
 }
 
 /// What `wrap` and `check` say of a program with these bytes instead of others, and at its end.
-fn said_of(yard: &Yard, head: (usize, &[u8]), tail: &[u8]) -> (Status, String, Vec<Diagnosis>) {
-    let program = yard.compile(X86_64, "static", MAIN, &["-static", "-no-pie"]);
+fn said_of(dir: &TestDir, head: (usize, &[u8]), tail: &[u8]) -> (Status, String, Vec<Diagnosis>) {
+    let program = dir.compile(X86_64, "static", MAIN, &["-static", "-no-pie"]);
     let mut bytes = fs::read(&program).unwrap();
     bytes[head.0..head.0 + head.1.len()].copy_from_slice(head.1);
     bytes.extend(tail);
     fs::write(&program, bytes).unwrap();
-    let report = yard.wrap(&[&"--paths", &program]);
+    let report = dir.wrap(&[&"--paths", &program]);
     let file = only(&report);
     let notes = checked(&program).files[0].notes.clone();
     let texts: Vec<String> = notes.iter().map(|note| note.text.clone()).collect();
@@ -170,12 +170,12 @@ fn said_of(yard: &Yard, head: (usize, &[u8]), tail: &[u8]) -> (Status, String, V
 /// Marks as the packers document them; those of PAR and caxa are made by these themselves in the end-to-end tests.
 #[test]
 fn programs_that_carry_others() {
-    let yard = Yard::new();
+    let dir = TestDir::new();
     // e_ident's padding is free.
     let none = (9, &b""[..]);
     let carries = [Diagnosis::CarriesProgram];
     let says = |head, tail: &[u8], text: &str, diagnoses: &[Diagnosis]| {
-        let (status, reason, found) = said_of(&yard, head, tail);
+        let (status, reason, found) = said_of(&dir, head, tail);
         assert_eq!((status, &*found), (Status::Skipped, diagnoses), "{reason}");
         assert!(reason.contains(text), "{reason}");
     };
@@ -183,7 +183,7 @@ fn programs_that_carry_others() {
     says((8, b"AI\x02"), b"", "--appimage-extract", &carries);
     says((8, b"AI\x03"), b"", "static executable", &[]);
 
-    let len = fs::metadata(yard.path("static")).unwrap().len();
+    let len = fs::metadata(dir.path("static")).unwrap().len();
     let start = len.to_le_bytes();
     says(
         none,
@@ -236,7 +236,7 @@ fn programs_that_carry_others() {
     broken[at..at + 12].fill(0xff);
     says(none, &broken, "static executable", &[]);
 
-    let (status, reason, found) = said_of(&yard, (9, b"UPX!"), b"");
+    let (status, reason, found) = said_of(&dir, (9, b"UPX!"), b"");
     assert_eq!(
         (status, &*found),
         (Status::Failed, &[Diagnosis::Packed][..])
@@ -247,13 +247,13 @@ fn programs_that_carry_others() {
 /// An archive is no program, and nothing was checked.
 #[test]
 fn an_archive() {
-    let yard = Yard::new();
-    let archive = yard.write("app.tgz", b"\x1f\x8b\x08\0rest");
+    let dir = TestDir::new();
+    let archive = dir.write("app.tgz", b"\x1f\x8b\x08\0rest");
     let found = checked(&archive);
     assert!(!found.is_well());
     let note = &found.files[0].notes[0];
     assert!(note.text.contains("gzip archive"), "{}", note.text);
-    let program = yard.compile(X86_64, "program", MAIN, &[]);
+    let program = dir.compile(X86_64, "program", MAIN, &[]);
     let both = [
         "check",
         archive.to_str().unwrap(),
@@ -270,9 +270,9 @@ fn an_archive() {
 /// `status` and `show` say that there is nothing, and what a file edited in place gets.
 #[test]
 fn nothing_is_something_to_say() {
-    let yard = Yard::new();
+    let dir = TestDir::new();
     let human = |command: &str| {
-        let root = yard.root.to_str().unwrap();
+        let root = dir.root.to_str().unwrap();
         let mut out = Vec::new();
         match self::command(&[command, root]) {
             Parsed::Status(look) => {
@@ -291,7 +291,7 @@ fn nothing_is_something_to_say() {
         }
         plain(out)
     };
-    let main = yard.walk_through(X86_64, &[]);
+    let main = dir.walk_through(X86_64, &[]);
     for command in ["status", "show"] {
         let said = human(command);
         assert!(
@@ -299,8 +299,8 @@ fn nothing_is_something_to_say() {
             "{said}"
         );
     }
-    let libs = [yard.path("foo/lib"), yard.path("bar/lib")];
-    let report = yard.wrap(&[
+    let libs = [dir.path("foo/lib"), dir.path("bar/lib")];
+    let report = dir.wrap(&[
         &"--paths",
         &main,
         &"--libs",

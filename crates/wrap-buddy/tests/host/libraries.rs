@@ -7,26 +7,22 @@ use wrap_buddy::plan::outcome::Status;
 
 use crate::fixture::*;
 
-fn library(yard: &Yard, path: &str, source: &str, arguments: &[&str]) -> PathBuf {
+fn library(dir: &TestDir, path: &str, source: &str, arguments: &[&str]) -> PathBuf {
     let name = path.rsplit('/').next().unwrap();
     let soname = format!("-Wl,-soname,{name}");
     let mut all = vec!["-shared", "-fPIC", &soname];
     all.extend_from_slice(arguments);
-    yard.compile(X86_64, path, source, &all)
+    dir.compile(X86_64, path, source, &all)
 }
 
 #[test]
 fn only_directories_of_use_in_the_users_order() {
-    let yard = Yard::new();
-    let main = yard.walk_through(X86_64, &[]);
-    fs::create_dir(yard.path("empty")).unwrap();
-    let (of_foo, of_bar, empty) = (
-        yard.path("foo/lib"),
-        yard.path("bar/lib"),
-        yard.path("empty"),
-    );
-    let always = yard.path("always");
-    let report = yard.wrap(&[
+    let dir = TestDir::new();
+    let main = dir.walk_through(X86_64, &[]);
+    fs::create_dir(dir.path("empty")).unwrap();
+    let (of_foo, of_bar, empty) = (dir.path("foo/lib"), dir.path("bar/lib"), dir.path("empty"));
+    let always = dir.path("always");
+    let report = dir.wrap(&[
         &"--paths",
         &main,
         &"--libs",
@@ -43,13 +39,13 @@ fn only_directories_of_use_in_the_users_order() {
 
 #[test]
 fn everything_missing_is_in_one_report_and_the_rest_is_wrapped() {
-    let yard = Yard::new();
-    yard.walk_through(X86_64, &[]);
-    let main = yard.path("app/main");
-    fs::copy(&main, yard.path("app/other")).unwrap();
-    yard.compile(X86_64, "app/whole", "int main(void) { return 0; }", &[]);
+    let dir = TestDir::new();
+    dir.walk_through(X86_64, &[]);
+    let main = dir.path("app/main");
+    fs::copy(&main, dir.path("app/other")).unwrap();
+    dir.compile(X86_64, "app/whole", "int main(void) { return 0; }", &[]);
     let before = fs::read(&main).unwrap();
-    let report = yard.wrap(&[&"--paths", &yard.path("app")]);
+    let report = dir.wrap(&[&"--paths", &dir.path("app")]);
     assert!(report.failed());
     let states: Vec<Status> = report.files.iter().map(|file| file.status).collect();
     assert_eq!(states, [Status::Failed, Status::Failed, Status::Wrapped]);
@@ -59,16 +55,16 @@ fn everything_missing_is_in_one_report_and_the_rest_is_wrapped() {
         .map(|one| one.soname.to_str().unwrap())
         .collect();
     assert_eq!(names, ["libbar.so.1", "libfoo.so.1"]);
-    assert_eq!(missing[0].needed_by, [main.clone(), yard.path("app/other")]);
+    assert_eq!(missing[0].needed_by, [main.clone(), dir.path("app/other")]);
     assert_eq!(fs::read(&main).unwrap(), before);
-    assert!(!yard.path("app/.main.wrapbuddy").exists());
+    assert!(!dir.path("app/.main.wrapbuddy").exists());
 }
 
 #[test]
 fn patterns_excuse_what_is_missing() {
-    let yard = Yard::new();
-    let main = yard.walk_through(X86_64, &[]);
-    let report = yard.wrap(&[
+    let dir = TestDir::new();
+    let main = dir.walk_through(X86_64, &[]);
+    let report = dir.wrap(&[
         &"--paths",
         &main,
         &"--ignore-missing",
@@ -82,17 +78,17 @@ fn patterns_excuse_what_is_missing() {
 
 #[test]
 fn what_comes_close_is_named() {
-    let yard = Yard::new();
-    let main = yard.walk_through(X86_64, &[]);
-    let (of_foo, of_bar) = (yard.path("foo/lib"), yard.path("bar/lib"));
+    let dir = TestDir::new();
+    let main = dir.walk_through(X86_64, &[]);
+    let (of_foo, of_bar) = (dir.path("foo/lib"), dir.path("bar/lib"));
     fs::rename(of_foo.join("libfoo.so.1"), of_foo.join("libfoo-1.2.so")).unwrap();
-    yard.compile(
+    dir.compile(
         AARCH64,
         "bar/lib/libbar.so.1",
         "int bar(void) { return 1; }",
         &["-shared", "-fPIC"],
     );
-    let report = yard.wrap(&[&"--paths", &main, &"--libs", &of_foo, &of_bar]);
+    let report = dir.wrap(&[&"--paths", &main, &"--libs", &of_foo, &of_bar]);
     let missing = report.missing(true);
     assert_eq!(missing.len(), 2);
     assert!(
@@ -106,12 +102,12 @@ fn what_comes_close_is_named() {
 }
 
 /// `main` needs liba, liba needs libb; each in a directory of its own.
-fn chain(yard: &Yard, arguments_of_a: &[&str], arguments: &[&str]) -> PathBuf {
-    library(yard, "b/libb.so", "int b(void) { return 0; }", &[]);
+fn chain(dir: &TestDir, arguments_of_a: &[&str], arguments: &[&str]) -> PathBuf {
+    library(dir, "b/libb.so", "int b(void) { return 0; }", &[]);
     let mut of_a = vec!["b/libb.so"];
     of_a.extend_from_slice(arguments_of_a);
     library(
-        yard,
+        dir,
         "a/liba.so",
         "int b(void); int a(void) { return b(); }",
         &of_a,
@@ -119,39 +115,39 @@ fn chain(yard: &Yard, arguments_of_a: &[&str], arguments: &[&str]) -> PathBuf {
     let mut of_main = vec!["a/liba.so", "-Wl,-rpath-link,b"];
     of_main.extend_from_slice(arguments);
     let source = "int a(void); int main(void) { return a(); }";
-    yard.compile(X86_64, "main", source, &of_main)
+    dir.compile(X86_64, "main", source, &of_main)
 }
 
 #[test]
 fn what_a_library_cannot_find_becomes_the_programs() {
-    let yard = Yard::new();
-    let main = chain(&yard, &[], &[]);
-    let (a, b) = (yard.path("a"), yard.path("b"));
-    let report = yard.wrap(&[&"--paths", &main, &"--libs", &a, &b]);
+    let dir = TestDir::new();
+    let main = chain(&dir, &[], &[]);
+    let (a, b) = (dir.path("a"), dir.path("b"));
+    let report = dir.wrap(&[&"--paths", &main, &"--libs", &a, &b]);
     let plan = wrapped(&report);
     let added = &plan.resolution.added;
     assert_eq!(added.len(), 1, "{added:?}");
     assert_eq!(added[0].soname, "libb.so");
-    assert_eq!(added[0].needed_by, Some(yard.path("a/liba.so")));
+    assert_eq!(added[0].needed_by, Some(dir.path("a/liba.so")));
     assert_eq!(plan.search, [a.clone(), b]);
     let bytes = fs::read(&plan.sidecar_path).unwrap();
     let sidecar = sidecar::Sidecar::parse(&bytes).unwrap();
     assert_eq!(sidecar.needed_names().collect::<Vec<_>>(), [b"libb.so"]);
 
-    let yard = Yard::new();
-    let main = chain(&yard, &[], &[]);
-    let report = yard.wrap(&[&"--paths", &main, &"--libs", &yard.path("a")]);
-    assert_eq!(report.missing(true)[0].needed_by, [yard.path("a/liba.so")]);
+    let dir = TestDir::new();
+    let main = chain(&dir, &[], &[]);
+    let report = dir.wrap(&[&"--paths", &main, &"--libs", &dir.path("a")]);
+    assert_eq!(report.missing(true)[0].needed_by, [dir.path("a/liba.so")]);
 }
 
 #[test]
 fn what_a_library_finds_by_itself_is_left_to_it() {
-    let yard = Yard::new();
-    let main = chain(&yard, &["-Wl,--enable-new-dtags,-rpath,$ORIGIN/../b"], &[]);
-    let a = yard.path("a");
-    let b = yard.path("b");
+    let dir = TestDir::new();
+    let main = chain(&dir, &["-Wl,--enable-new-dtags,-rpath,$ORIGIN/../b"], &[]);
+    let a = dir.path("a");
+    let b = dir.path("b");
     let minimal = "--search-minimal";
-    let report = yard.wrap(&[&"--paths", &main, &"--libs", &a, &b, &minimal]);
+    let report = dir.wrap(&[&"--paths", &main, &"--libs", &a, &b, &minimal]);
     let plan = wrapped(&report);
     assert!(plan.resolution.added.is_empty());
     assert_eq!(plan.search, [a]);
@@ -159,10 +155,10 @@ fn what_a_library_finds_by_itself_is_left_to_it() {
 
 #[test]
 fn a_dt_rpath_is_inherited() {
-    let yard = Yard::new();
-    let main = chain(&yard, &[], &["-Wl,--disable-new-dtags,-rpath,/usr"]);
-    let (a, b) = (yard.path("a"), yard.path("b"));
-    let report = yard.wrap(&[&"--paths", &main, &"--libs", &a, &b]);
+    let dir = TestDir::new();
+    let main = chain(&dir, &[], &["-Wl,--disable-new-dtags,-rpath,/usr"]);
+    let (a, b) = (dir.path("a"), dir.path("b"));
+    let report = dir.wrap(&[&"--paths", &main, &"--libs", &a, &b]);
     let plan = wrapped(&report);
     assert!(plan.resolution.added.is_empty());
     assert_eq!(plan.search, ["/usr".into(), a, b]);
@@ -170,12 +166,12 @@ fn a_dt_rpath_is_inherited() {
 
 #[test]
 fn libraries_asked_for_come_first() {
-    let yard = Yard::new();
-    let main = chain(&yard, &[], &[]);
-    library(&yard, "x/libx.so", "int x;", &[]);
-    let (a, b, x) = (yard.path("a"), yard.path("b"), yard.path("x"));
+    let dir = TestDir::new();
+    let main = chain(&dir, &[], &[]);
+    library(&dir, "x/libx.so", "int x;", &[]);
+    let (a, b, x) = (dir.path("a"), dir.path("b"), dir.path("x"));
     let needed = ["libx.so", "libb.so", "libc.so.6"];
-    let report = yard.wrap(&[
+    let report = dir.wrap(&[
         &"--paths",
         &main,
         &"--libs",
@@ -197,33 +193,23 @@ fn libraries_asked_for_come_first() {
     assert_eq!(added, ["libx.so", "libb.so"]);
     assert_eq!(plan.search, [a, b, x]);
 
-    let yard = Yard::new();
-    let main = yard.compile(X86_64, "main", "int main(void) { return 0; }", &[]);
-    let report = yard.wrap(&[&"--paths", &main, &"--needed", &"libnone.so"]);
+    let dir = TestDir::new();
+    let main = dir.compile(X86_64, "main", "int main(void) { return 0; }", &[]);
+    let report = dir.wrap(&[&"--paths", &main, &"--needed", &"libnone.so"]);
     assert_eq!(report.missing(true)[0].soname, "libnone.so");
 }
 
 #[test]
 fn a_symbol_version_that_is_not_there_is_a_warning() {
-    let yard = Yard::new();
-    let map = yard.write("map", "V_1.9 {}; V_1.10 {}; V_2.0 { global: *; };");
+    let dir = TestDir::new();
+    let map = dir.write("map", "V_1.9 {}; V_1.10 {}; V_2.0 { global: *; };");
     let script = format!("-Wl,--version-script={}", map.display());
-    library(
-        &yard,
-        "lib/libv.so",
-        "int v(void) { return 0; }",
-        &[&script],
-    );
+    library(&dir, "lib/libv.so", "int v(void) { return 0; }", &[&script]);
     let source = "int v(void); int main(void) { return v(); }";
-    let main = yard.compile(X86_64, "main", source, &["lib/libv.so"]);
+    let main = dir.compile(X86_64, "main", source, &["lib/libv.so"]);
     fs::write(&map, "V_1.9 {}; V_1.10 { global: *; };").unwrap();
-    library(
-        &yard,
-        "lib/libv.so",
-        "int v(void) { return 0; }",
-        &[&script],
-    );
-    let report = yard.wrap(&[&"--paths", &main, &"--libs", &yard.path("lib")]);
+    library(&dir, "lib/libv.so", "int v(void) { return 0; }", &[&script]);
+    let report = dir.wrap(&[&"--paths", &main, &"--libs", &dir.path("lib")]);
     let unmet_versions = wrapped(&report).resolution.unmet_versions.iter();
     let warnings: Vec<String> = unmet_versions.map(ToString::to_string).collect();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
@@ -236,20 +222,16 @@ fn a_symbol_version_that_is_not_there_is_a_warning() {
 
 #[test]
 fn a_library_for_another_libc_is_passed_over() {
-    let yard = Yard::new();
-    let main = yard.walk_through(X86_64, &[]);
-    library(&yard, "musl/libc.so", "int c;", &[]);
+    let dir = TestDir::new();
+    let main = dir.walk_through(X86_64, &[]);
+    library(&dir, "musl/libc.so", "int c;", &[]);
     library(
-        &yard,
+        &dir,
         "musl/libfoo.so.1",
         "int foo(void) { return 0; }",
         &["-nostdlib", "-Wl,--no-as-needed", "musl/libc.so"],
     );
-    let (musl, of_foo, of_bar) = (
-        yard.path("musl"),
-        yard.path("foo/lib"),
-        yard.path("bar/lib"),
-    );
-    let report = yard.wrap(&[&"--paths", &main, &"--libs", &musl, &of_foo, &of_bar]);
+    let (musl, of_foo, of_bar) = (dir.path("musl"), dir.path("foo/lib"), dir.path("bar/lib"));
+    let report = dir.wrap(&[&"--paths", &main, &"--libs", &musl, &of_foo, &of_bar]);
     assert_eq!(wrapped(&report).search, [of_foo, of_bar]);
 }

@@ -54,21 +54,21 @@ fn details(directory: &Path) -> Vec<(PathBuf, Vec<u8>, u32, SystemTime)> {
 
 /// A program in `app/` that needs `libfoo.so.1` and `libbar.so.1`, and in `app/` as well a library that needs `libbar.so.1`; all
 /// last modified long ago.
-fn tree(yard: &Yard, target: Target) -> PathBuf {
-    let main = yard.walk_through(target, &[]);
+fn tree(dir: &TestDir, target: Target) -> PathBuf {
+    let main = dir.walk_through(target, &[]);
     let source = "int bar(void); int plug(void) { return bar(); }";
     let soname = "-Wl,-soname,libplug.so";
     let arguments = ["-shared", "-fPIC", soname, "bar/lib/libbar.so.1"];
-    let library = yard.compile(target, "app/libplug.so", source, &arguments);
+    let library = dir.compile(target, "app/libplug.so", source, &arguments);
     for (path, seconds) in [(&main, 1_000_000_000), (&library, 1_100_000_000)] {
         let time = SystemTime::UNIX_EPOCH + Duration::new(seconds, 123_456_789);
         fs::File::open(path).unwrap().set_modified(time).unwrap();
     }
-    yard.path("app")
+    dir.path("app")
 }
 
-fn wrap(yard: &Yard, target: Target, more: &[&str]) -> Report {
-    let (of_foo, of_bar, tree) = (yard.path("foo/lib"), yard.path("bar/lib"), yard.path("app"));
+fn wrap(dir: &TestDir, target: Target, more: &[&str]) -> Report {
+    let (of_foo, of_bar, tree) = (dir.path("foo/lib"), dir.path("bar/lib"), dir.path("app"));
     let mut all: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![
         &"--paths",
         &tree,
@@ -79,7 +79,7 @@ fn wrap(yard: &Yard, target: Target, more: &[&str]) -> Report {
         &target.interpreter,
     ];
     all.extend(more.iter().map(|one| one as &dyn AsRef<std::ffi::OsStr>));
-    yard.wrap(&all)
+    dir.wrap(&all)
 }
 
 targets!(
@@ -99,11 +99,11 @@ targets!(
 fn restored_files_are_what_they_were() {
     for target in TARGETS {
         for strategy in ["stub", "inplace"] {
-            let yard = Yard::new();
-            let tree = tree(&yard, target);
+            let dir = TestDir::new();
+            let tree = tree(&dir, target);
             fs::set_permissions(tree.join("main"), Permissions::from_mode(0o4511)).unwrap();
             let original = details(&tree);
-            let report = wrap(&yard, target, &["--strategy", strategy]);
+            let report = wrap(&dir, target, &["--strategy", strategy]);
             assert!(!report.failed(), "{report:#?}");
             let conditions: Vec<Condition> = states(&tree).iter().map(|file| file.state).collect();
             let of_program = match strategy {
@@ -127,23 +127,23 @@ fn restored_files_are_what_they_were() {
 
 fn the_same_settings_change_nothing(target: Target) {
     for strategy in ["stub", "inplace"] {
-        let yard = Yard::new();
-        let tree = tree(&yard, target);
-        wrap(&yard, target, &["--strategy", strategy]);
+        let dir = TestDir::new();
+        let tree = tree(&dir, target);
+        wrap(&dir, target, &["--strategy", strategy]);
         let before = details(&tree);
-        let report = wrap(&yard, target, &["--strategy", strategy]);
+        let report = wrap(&dir, target, &["--strategy", strategy]);
         assert_eq!(report.count(Status::Skipped), 2, "{report:#?}");
         assert!(details(&tree) == before);
     }
 }
 
 fn other_settings_refresh_the_sidecar_and_not_the_program(target: Target) {
-    let yard = Yard::new();
-    let tree = tree(&yard, target);
+    let dir = TestDir::new();
+    let tree = tree(&dir, target);
     let original = details(&tree);
-    wrap(&yard, target, &[]);
+    wrap(&dir, target, &[]);
     let program = fs::read(tree.join("main")).unwrap();
-    let report = wrap(&yard, target, &["--runtime-dependencies", "/x"]);
+    let report = wrap(&dir, target, &["--runtime-dependencies", "/x"]);
     assert_eq!(report.count(Status::Wrapped), 1, "{report:#?}");
     assert_eq!(fs::read(tree.join("main")).unwrap(), program);
     let program = states(&tree.join("main")).remove(0);
@@ -154,11 +154,11 @@ fn other_settings_refresh_the_sidecar_and_not_the_program(target: Target) {
 }
 
 fn another_loader_is_another_stub(target: Target) {
-    let yard = Yard::new();
-    let tree = tree(&yard, target);
+    let dir = TestDir::new();
+    let tree = tree(&dir, target);
     let original = details(&tree);
-    wrap(&yard, target, &[]);
-    let elsewhere = yard.path("a/much/longer/path/than/before/to/the/directory/of/loaders");
+    wrap(&dir, target, &[]);
+    let elsewhere = dir.path("a/much/longer/path/than/before/to/the/directory/of/loaders");
     let elsewhere = elsewhere.to_str().unwrap();
     // As long as that, shorter again, in the sidecar, and elsewhere again.
     for more in [
@@ -175,14 +175,14 @@ fn another_loader_is_another_stub(target: Target) {
         &["--self-contained"],
         &["--loader-dir-path", "/l"],
     ] {
-        let report = wrap(&yard, target, more);
+        let report = wrap(&dir, target, more);
         assert!(report.count(Status::Wrapped) == 1, "{more:?} {report:#?}");
         assert_eq!(condition(&tree.join("main")), Condition::Wrapped);
         let status = states(&tree.join("main")).remove(0);
         let own = more.contains(&"--self-contained");
         assert_eq!(status.self_contained, own, "{more:?}");
         assert_eq!(status.loader.is_none(), own, "{more:?}");
-        let again = wrap(&yard, target, more);
+        let again = wrap(&dir, target, more);
         assert_eq!(again.count(Status::Skipped), 2, "{more:?} {again:#?}");
     }
     restore(&[tree.to_str().unwrap()]);
@@ -191,10 +191,10 @@ fn another_loader_is_another_stub(target: Target) {
 
 /// No stub notices that: the host does.
 fn a_damaged_loader_in_a_sidecar_is_told_of_and_mended(target: Target) {
-    let yard = Yard::new();
-    let tree = tree(&yard, target);
+    let dir = TestDir::new();
+    let tree = tree(&dir, target);
     let original = snapshot(&tree);
-    wrap(&yard, target, &["--self-contained"]);
+    wrap(&dir, target, &["--self-contained"]);
     let path = tree.join(".main.wrapbuddy");
     let good = fs::read(&path).unwrap();
     let mut bad = good.clone();
@@ -204,7 +204,7 @@ fn a_damaged_loader_in_a_sidecar_is_told_of_and_mended(target: Target) {
     assert_eq!(status.state, Condition::Wrapped);
     let advice = status.advice.unwrap();
     assert!(advice.contains("damaged loader: wrap it again"), "{advice}");
-    wrap(&yard, target, &["--self-contained"]);
+    wrap(&dir, target, &["--self-contained"]);
     assert!(fs::read(&path).unwrap() == good);
     // The original bytes are known all the same.
     fs::write(&path, &bad).unwrap();
@@ -214,11 +214,11 @@ fn a_damaged_loader_in_a_sidecar_is_told_of_and_mended(target: Target) {
 }
 
 fn what_would_be_missing_now_is_no_reason_to_break_what_works(target: Target) {
-    let yard = Yard::new();
-    let tree = tree(&yard, target);
-    wrap(&yard, target, &[]);
+    let dir = TestDir::new();
+    let tree = tree(&dir, target);
+    wrap(&dir, target, &[]);
     let before = details(&tree);
-    let report = yard.wrap(&[
+    let report = dir.wrap(&[
         &"--paths",
         &tree.join("main"),
         &"--interpreter",
@@ -231,11 +231,11 @@ fn what_would_be_missing_now_is_no_reason_to_break_what_works(target: Target) {
 }
 
 fn a_program_that_replaced_itself_is_wrapped_again(target: Target) {
-    let yard = Yard::new();
-    let main = yard.compile(target, "app/main", MAIN, &[]);
-    wrapped(&yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]));
+    let dir = TestDir::new();
+    let main = dir.compile(target, "app/main", MAIN, &[]);
+    wrapped(&dir.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]));
     assert_eq!(condition(&main), Condition::Wrapped);
-    let update = yard.compile(
+    let update = dir.compile(
         target,
         "app/update",
         "int main(void) { return 7; }",
@@ -244,32 +244,32 @@ fn a_program_that_replaced_itself_is_wrapped_again(target: Target) {
     fs::rename(&update, &main).unwrap();
     let new = fs::read(&main).unwrap();
     assert_eq!(condition(&main), Condition::Stale);
-    wrapped(&yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]));
+    wrapped(&dir.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]));
     assert_eq!(condition(&main), Condition::Wrapped);
     restore(&[main.to_str().unwrap()]);
     assert_eq!(fs::read(&main).unwrap(), new);
 
     // Not wrapped again, its old sidecar goes.
-    wrapped(&yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]));
+    wrapped(&dir.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]));
     fs::write(&main, &new).unwrap();
     assert_eq!(condition(&main), Condition::HalfDone);
     restore(&[main.to_str().unwrap()]);
-    assert_eq!(snapshot(&yard.path("app")), [(main, new)]);
+    assert_eq!(snapshot(&dir.path("app")), [(main, new)]);
 }
 
 /// A stub and its trailer outlive strip, and so does what tells where they are. Strings that are in no section do not.
 fn what_strip_has_changed_keeps_its_stub_and_loses_its_edits(target: Target) {
-    let yard = Yard::new();
-    let tree = tree(&yard, target);
+    let dir = TestDir::new();
+    let tree = tree(&dir, target);
     let (main, library) = (tree.join("main"), tree.join("libplug.so"));
     let strip = |path: &Path| {
         let mut strip = Command::new(target.compiler.replace("gcc", "strip"));
         assert!(strip.arg(path).status().unwrap().success());
     };
-    let stripped = yard.path("stripped");
+    let stripped = dir.path("stripped");
     fs::copy(&main, &stripped).unwrap();
     strip(&stripped);
-    wrap(&yard, target, &[]);
+    wrap(&dir, target, &[]);
     strip(&main);
     strip(&library);
     assert_eq!(condition(&main), Condition::Wrapped);
@@ -287,16 +287,16 @@ fn what_strip_has_changed_keeps_its_stub_and_loses_its_edits(target: Target) {
 }
 
 fn a_sidecar_that_others_can_write_is_not_put_into_the_file(target: Target) {
-    let yard = Yard::new();
-    let tree = tree(&yard, target);
-    wrap(&yard, target, &[]);
+    let dir = TestDir::new();
+    let tree = tree(&dir, target);
+    wrap(&dir, target, &[]);
     for name in [".main.wrapbuddy", ".libplug.so.wrapbuddy"] {
         fs::set_permissions(tree.join(name), Permissions::from_mode(0o666)).unwrap();
     }
     let before = details(&tree);
     let report = restore(&[tree.to_str().unwrap()]);
     assert_eq!(report.count(Status::Failed), 2, "{report:#?}");
-    let report = wrap(&yard, target, &["--runtime-dependencies", "/x"]);
+    let report = wrap(&dir, target, &["--runtime-dependencies", "/x"]);
     assert_eq!(report.count(Status::Failed), 2, "{report:#?}");
     for file in states(&tree) {
         assert_eq!(file.state, Condition::Untrusted, "{file:?}");
@@ -306,9 +306,9 @@ fn a_sidecar_that_others_can_write_is_not_put_into_the_file(target: Target) {
 
 #[test]
 fn a_copy_takes_the_place_of_a_running_program() {
-    let yard = Yard::new();
+    let dir = TestDir::new();
     let source = "#include <unistd.h>\nint main(void) { write(1, \"r\", 1); pause(); return 0; }";
-    let main = yard.compile(X86_64, "app/main", source, &[]);
+    let main = dir.compile(X86_64, "app/main", source, &[]);
     fs::set_permissions(&main, Permissions::from_mode(0o2751)).unwrap();
     xattr::set(&main, "user.note", b"kept").unwrap();
     // A hole behind everything.
@@ -325,7 +325,7 @@ fn a_copy_takes_the_place_of_a_running_program() {
         .unwrap();
 
     let inode = fs::metadata(&main).unwrap().ino();
-    let report = yard.wrap(&[&"--paths", &main, &"--replace"]);
+    let report = dir.wrap(&[&"--paths", &main, &"--replace"]);
     wrapped(&report);
     let metadata = fs::metadata(&main).unwrap();
     assert_ne!(metadata.ino(), inode, "the running file was written to");
@@ -340,10 +340,10 @@ fn a_copy_takes_the_place_of_a_running_program() {
     running.wait().unwrap();
     restore(&[main.to_str().unwrap()]);
     assert!(fs::read(&main).unwrap() == original);
-    assert_eq!(fs::read_dir(yard.path("app")).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(dir.path("app")).unwrap().count(), 1);
 
     // Another name would keep the old content.
-    fs::hard_link(&main, yard.path("app/name")).unwrap();
+    fs::hard_link(&main, dir.path("app/name")).unwrap();
     let mut running = Command::new(&main).stdout(Stdio::piped()).spawn().unwrap();
     running
         .stdout
@@ -351,7 +351,7 @@ fn a_copy_takes_the_place_of_a_running_program() {
         .unwrap()
         .read_exact(&mut [0])
         .unwrap();
-    let report = yard.wrap(&[&"--paths", &main, &"--replace"]);
+    let report = dir.wrap(&[&"--paths", &main, &"--replace"]);
     running.kill().unwrap();
     running.wait().unwrap();
     let text = reason(&report, Status::Failed);
@@ -359,11 +359,11 @@ fn a_copy_takes_the_place_of_a_running_program() {
 }
 
 fn links_beside_a_library_are_restored_away(target: Target) {
-    let yard = Yard::new();
-    let tree = tree(&yard, target);
+    let dir = TestDir::new();
+    let tree = tree(&dir, target);
     let original = details(&tree);
     // No search path of this length has room anywhere.
-    let mut deep = yard.path("deep");
+    let mut deep = dir.path("deep");
     fs::create_dir(&deep).unwrap();
     for _ in 0..16 {
         deep.push("d".repeat(240));
@@ -372,13 +372,13 @@ fn links_beside_a_library_are_restored_away(target: Target) {
     for name in ["foo", "bar"] {
         let library = format!("lib{name}.so.1");
         symlink(
-            yard.path(&format!("{name}/lib/{library}")),
+            dir.path(&format!("{name}/lib/{library}")),
             deep.join(&library),
         )
         .unwrap();
     }
     let library = tree.join("libplug.so");
-    let report = yard.wrap(&[
+    let report = dir.wrap(&[
         &"--paths",
         &library,
         &"--libs",
@@ -399,12 +399,12 @@ fn links_beside_a_library_are_restored_away(target: Target) {
 }
 
 fn two_names_are_restored_once(target: Target) {
-    let yard = Yard::new();
-    let main = yard.compile(target, "app/main", MAIN, &[]);
+    let dir = TestDir::new();
+    let main = dir.compile(target, "app/main", MAIN, &[]);
     let original = fs::read(&main).unwrap();
-    fs::hard_link(&main, yard.path("app/name")).unwrap();
-    let tree = yard.path("app");
-    yard.wrap(&[&"--paths", &tree, &"--interpreter", &target.interpreter]);
+    fs::hard_link(&main, dir.path("app/name")).unwrap();
+    let tree = dir.path("app");
+    dir.wrap(&[&"--paths", &tree, &"--interpreter", &target.interpreter]);
     let report = restore(&[tree.to_str().unwrap()]);
     assert_eq!(report.count(Status::Restored), 1, "{report:#?}");
     assert_eq!(report.count(Status::Skipped), 1, "{report:#?}");
@@ -414,12 +414,12 @@ fn two_names_are_restored_once(target: Target) {
 
 #[test]
 fn no_directory_of_links_is_made_for_no_links() {
-    let yard = Yard::new();
-    let main = yard.compile(X86_64, "app/main", MAIN, &["-nostdlib", "-Wl,-e,main"]);
-    let original = details(&yard.path("app"));
+    let dir = TestDir::new();
+    let main = dir.compile(X86_64, "app/main", MAIN, &["-nostdlib", "-Wl,-e,main"]);
+    let original = details(&dir.path("app"));
     // The program needs no library, and no search path of this length has room anywhere.
     let deep = format!("/x{}", "/a-long-name".repeat(600));
-    let report = yard.wrap(&[
+    let report = dir.wrap(&[
         &"--paths",
         &main,
         &"--strategy",
@@ -429,19 +429,19 @@ fn no_directory_of_links_is_made_for_no_links() {
     ]);
     let text = reason(&report, Status::Failed);
     assert!(text.contains("no library to link to"), "{text}");
-    assert!(details(&yard.path("app")) == original);
-    assert_eq!(fs::read_dir(yard.path("app")).unwrap().count(), 1);
+    assert!(details(&dir.path("app")) == original);
+    assert_eq!(fs::read_dir(dir.path("app")).unwrap().count(), 1);
 }
 
 #[test]
 fn runs_on_the_same_tree_wait_for_each_other() {
-    let yard = Yard::new();
-    let main = yard.compile(X86_64, "app/main", MAIN, &[]);
-    let tree = yard.path("app");
+    let dir = TestDir::new();
+    let main = dir.compile(X86_64, "app/main", MAIN, &[]);
+    let tree = dir.path("app");
     let held = fs::File::open(&tree).unwrap();
     held.lock().unwrap();
     std::thread::scope(|scope| {
-        let run = scope.spawn(|| yard.wrap(&[&"--paths", &tree, &"-q"]));
+        let run = scope.spawn(|| dir.wrap(&[&"--paths", &tree, &"-q"]));
         std::thread::sleep(Duration::from_millis(300));
         assert_eq!(condition(&main), Condition::Original);
         assert!(!run.is_finished());

@@ -216,12 +216,12 @@ impl Process {
 
 /// Wraps the walk-through, linked with `arguments`, and looks at it as ld.so will.
 fn seen(target: Target, arguments: &[&str], needed: &[&str]) -> Seen {
-    let yard = Yard::new();
-    let main = yard.walk_through(target, arguments);
-    let (of_foo, of_bar) = (yard.path("foo/lib"), yard.path("bar/lib"));
+    let dir = TestDir::new();
+    let main = dir.walk_through(target, arguments);
+    let (of_foo, of_bar) = (dir.path("foo/lib"), dir.path("bar/lib"));
     for name in needed {
         let soname = format!("-Wl,-soname,{name}");
-        yard.compile(
+        dir.compile(
             target,
             &format!("bar/lib/{name}"),
             "int x;",
@@ -237,7 +237,7 @@ fn seen(target: Target, arguments: &[&str], needed: &[&str]) -> Seen {
         vec![&"--paths", &main, &"--libs", &of_bar, &of_foo];
     all.push(&interpreter);
     all.extend(extra.iter().map(|one| one as &dyn AsRef<std::ffi::OsStr>));
-    let report = yard.wrap(&all);
+    let report = dir.wrap(&all);
     let plan = wrapped(&report);
     let seen = Process::start(&main, &plan.sidecar_path).look();
     assert_eq!(seen.interpreter, target.interpreter, "{}", target.name);

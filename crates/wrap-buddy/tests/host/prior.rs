@@ -86,9 +86,9 @@ fn offsets_of<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Offsets {
 
 impl First {
     /// As it was told to make `app/main` of the yard find its libraries.
-    fn new(yard: &Yard, target: Target, is_relocatable: bool) -> Self {
-        let root = yard.root.to_str().unwrap();
-        let up = "../".repeat(yard.path("app").components().count() - 1);
+    fn new(dir: &TestDir, target: Target, is_relocatable: bool) -> Self {
+        let root = dir.root.to_str().unwrap();
+        let up = "../".repeat(dir.path("app").components().count() - 1);
         let interpreter = target.interpreter.trim_start_matches('/');
         match is_relocatable {
             true => Self {
@@ -149,14 +149,14 @@ fn beside(main: &Path) -> PathBuf {
 }
 
 /// Every layout: without the field for names, with it and none, with names; absolute and relocatable.
-fn layouts(yard: &Yard, target: Target) -> Vec<First> {
+fn layouts(dir: &TestDir, target: Target) -> Vec<First> {
     let names = [
         None,
         Some(Vec::new()),
         Some(vec!["libbar.so.1", "libfoo.so.1"]),
     ];
     let modes = [false, true].into_iter();
-    let modes = modes.map(|is_relocatable| First::new(yard, target, is_relocatable));
+    let modes = modes.map(|is_relocatable| First::new(dir, target, is_relocatable));
     modes
         .flat_map(|first| {
             let names = names.clone().into_iter();
@@ -171,15 +171,15 @@ fn layouts(yard: &Yard, target: Target) -> Vec<First> {
 const KINDS: [&[&str]; 2] = [&["-pie", "-fPIE"], &["-no-pie", "-fno-pie"]];
 
 /// Everything in `app/` with its content.
-fn tree(yard: &Yard) -> Vec<(PathBuf, Vec<u8>)> {
-    snapshot(&yard.path("app"))
+fn tree(dir: &TestDir) -> Vec<(PathBuf, Vec<u8>)> {
+    snapshot(&dir.path("app"))
 }
 
 fn restored_bit_for_bit(target: Target) {
     for kind in KINDS {
-        let yard = Yard::new();
-        let main = yard.walk_through(target, kind);
-        for first in layouts(&yard, target) {
+        let dir = TestDir::new();
+        let main = dir.walk_through(target, kind);
+        for first in layouts(&dir, target) {
             let original = first.wrap(&main);
             let status = states(&main).remove(0);
             assert_eq!(status.state, Condition::Foreign);
@@ -189,18 +189,18 @@ fn restored_bit_for_bit(target: Target) {
             let report = restore(&[main.to_str().unwrap()]);
             assert_eq!(only(&report).status, Status::Restored, "{report:#?}");
             assert!(fs::read(&main).unwrap() == original);
-            assert_eq!(tree(&yard).len(), 1);
+            assert_eq!(tree(&dir).len(), 1);
         }
     }
 }
 
 fn wrapped_anew_in_one_step(target: Target) {
     for kind in KINDS {
-        let yard = Yard::new();
-        let main = yard.walk_through(target, kind);
-        for first in layouts(&yard, target) {
+        let dir = TestDir::new();
+        let main = dir.walk_through(target, kind);
+        for first in layouts(&dir, target) {
             let original = first.wrap(&main);
-            let report = yard.wrap(&[&"--paths", &main]);
+            let report = dir.wrap(&[&"--paths", &main]);
             let plan = wrapped(&report);
             let note = &plan.notes[0];
             assert!(
@@ -231,12 +231,12 @@ fn wrapped_anew_in_one_step(target: Target) {
             assert_eq!(condition(&main), Condition::Wrapped);
             restore(&[main.to_str().unwrap()]);
             assert!(fs::read(&main).unwrap() == original);
-            assert_eq!(tree(&yard).len(), 1);
+            assert_eq!(tree(&dir).len(), 1);
         }
         // Names that are not the program's own become DT_NEEDED again.
         let soname = "-Wl,-soname,libmore.so";
         let source = "int more(void) { return 1; }";
-        yard.compile(
+        dir.compile(
             target,
             "foo/lib/libmore.so",
             source,
@@ -244,10 +244,10 @@ fn wrapped_anew_in_one_step(target: Target) {
         );
         let first = First {
             names: Some(vec!["libmore.so"]),
-            ..First::new(&yard, target, false)
+            ..First::new(&dir, target, false)
         };
         let original = first.wrap(&main);
-        wrapped(&yard.wrap(&[&"--paths", &main]));
+        wrapped(&dir.wrap(&[&"--paths", &main]));
         let bytes = fs::read(beside(&main)).unwrap();
         let sidecar = Sidecar::parse(&bytes).unwrap();
         let names: Vec<&[u8]> = sidecar.needed_names().collect();
@@ -256,7 +256,7 @@ fn wrapped_anew_in_one_step(target: Target) {
         assert!(fs::read(&main).unwrap() == original);
         // In place as well, where there is room.
         first.wrap(&main);
-        let report = yard.wrap(&[&"--paths", &main, &"--strategy", &"inplace"]);
+        let report = dir.wrap(&[&"--paths", &main, &"--strategy", &"inplace"]);
         edited(&report);
         assert_eq!(condition(&main), Condition::InPlace);
         assert_eq!(run(target, &main).unwrap().status.code(), Some(0));
@@ -266,21 +266,21 @@ fn wrapped_anew_in_one_step(target: Target) {
 }
 
 fn flags_come_before_what_the_sidecar_says(target: Target) {
-    let yard = Yard::new();
-    let main = yard.walk_through(target, &[]);
-    let (of_foo, of_bar) = (yard.path("foo/lib"), yard.path("bar/lib"));
+    let dir = TestDir::new();
+    let main = dir.walk_through(target, &[]);
+    let (of_foo, of_bar) = (dir.path("foo/lib"), dir.path("bar/lib"));
     First {
         interpreter: "/gone/ld.so".to_owned(),
         search: "/gone/lib".to_owned(),
         names: Some(vec!["libgone.so"]),
     }
     .wrap(&main);
-    let wrapped_bytes = tree(&yard);
+    let wrapped_bytes = tree(&dir);
     // What is gone does not do, and is no reason to break what may work.
-    let report = yard.wrap(&[&"--paths", &main]);
+    let report = dir.wrap(&[&"--paths", &main]);
     reason(&report, Status::Failed);
-    assert!(tree(&yard) == wrapped_bytes);
-    let report = yard.wrap(&[
+    assert!(tree(&dir) == wrapped_bytes);
+    let report = dir.wrap(&[
         &"--paths",
         &main,
         &"--libs",
@@ -307,11 +307,11 @@ fn flags_come_before_what_the_sidecar_says(target: Target) {
 
 /// What no command can do harm to: `main` is a program, in any state.
 #[track_caller]
-fn assert_left_alone(yard: &Yard, target: Target, main: &Path, what: &str) {
-    let before = tree(yard);
+fn assert_left_alone(dir: &TestDir, target: Target, main: &Path, what: &str) {
+    let before = tree(dir);
     let name = main.to_str().unwrap();
     for more in [&[][..], &["--replace"], &["--strategy", "inplace"]] {
-        let libs = [yard.path("foo/lib"), yard.path("bar/lib")];
+        let libs = [dir.path("foo/lib"), dir.path("bar/lib")];
         let mut arguments: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![
             &"--paths",
             &name,
@@ -322,14 +322,14 @@ fn assert_left_alone(yard: &Yard, target: Target, main: &Path, what: &str) {
             &libs[1],
         ];
         arguments.extend(more.iter().map(|one| one as &dyn AsRef<std::ffi::OsStr>));
-        let report = yard.wrap(&arguments);
+        let report = dir.wrap(&arguments);
         reason(&report, Status::Failed);
-        assert!(tree(yard) == before, "{what} {more:?}");
+        assert!(tree(dir) == before, "{what} {more:?}");
     }
     for more in [&[][..], &["--replace"]] {
         let report = restore(&[&[name][..], more].concat());
         reason(&report, Status::Failed);
-        assert!(tree(yard) == before, "{what} {more:?}");
+        assert!(tree(dir) == before, "{what} {more:?}");
     }
     let status = states(main).remove(0);
     assert!(status.needs_attention(), "{what}");
@@ -337,14 +337,14 @@ fn assert_left_alone(yard: &Yard, target: Target, main: &Path, what: &str) {
 }
 
 fn what_nobody_understands_is_left_alone(target: Target) {
-    let yard = Yard::new();
-    let main = yard.walk_through(target, &[]);
-    let first = First::new(&yard, target, false);
+    let dir = TestDir::new();
+    let main = dir.walk_through(target, &[]);
+    let first = First::new(&dir, target, false);
     let original = first.wrap(&main);
     let by_first = fs::read(&main).unwrap();
     let good = fs::read(beside(&main)).unwrap();
     restore(&[main.to_str().unwrap()]);
-    let libs = [yard.path("foo/lib"), yard.path("bar/lib")];
+    let libs = [dir.path("foo/lib"), dir.path("bar/lib")];
     let interpreter = target.interpreter;
     let arguments: [&dyn AsRef<std::ffi::OsStr>; 7] = [
         &"--paths",
@@ -355,7 +355,7 @@ fn what_nobody_understands_is_left_alone(target: Target) {
         &libs[0],
         &libs[1],
     ];
-    wrapped(&yard.wrap(&arguments));
+    wrapped(&dir.wrap(&arguments));
     let by_us = fs::read(&main).unwrap();
     let own = fs::read(beside(&main)).unwrap();
 
@@ -381,7 +381,7 @@ fn what_nobody_understands_is_left_alone(target: Target) {
         fs::write(beside(&main), content).unwrap();
         for program in [&original, &by_first, &by_us] {
             fs::write(&main, program).unwrap();
-            assert_left_alone(&yard, target, &main, what);
+            assert_left_alone(&dir, target, &main, what);
             assert_eq!(condition(&main), Condition::UnknownSidecar, "{what}");
         }
     }
@@ -389,7 +389,7 @@ fn what_nobody_understands_is_left_alone(target: Target) {
     for content in [&of_other_entry, &own] {
         fs::write(beside(&main), content).unwrap();
         fs::write(&main, &by_first).unwrap();
-        assert_left_alone(&yard, target, &main, "another's");
+        assert_left_alone(&dir, target, &main, "another's");
     }
     // An entry point that is neither the original nor known to be another program's.
     let mut changed = original.clone();
@@ -397,17 +397,17 @@ fn what_nobody_understands_is_left_alone(target: Target) {
     changed[at..at + STUB].fill(0xf4);
     fs::write(beside(&main), &good).unwrap();
     fs::write(&main, &changed).unwrap();
-    assert_left_alone(&yard, target, &main, "PT_INTERP and another entry point");
+    assert_left_alone(&dir, target, &main, "PT_INTERP and another entry point");
     fs::remove_file(beside(&main)).unwrap();
     for program in [&by_first, &by_us] {
         fs::write(&main, program).unwrap();
-        assert_left_alone(&yard, target, &main, "no sidecar");
+        assert_left_alone(&dir, target, &main, "no sidecar");
         assert_eq!(condition(&main), Condition::Orphan);
     }
     fs::create_dir(beside(&main)).unwrap();
     for program in [&original, &by_first, &by_us] {
         fs::write(&main, program).unwrap();
-        assert_left_alone(&yard, target, &main, "a directory");
+        assert_left_alone(&dir, target, &main, "a directory");
     }
     fs::remove_dir(beside(&main)).unwrap();
 
@@ -419,15 +419,15 @@ fn what_nobody_understands_is_left_alone(target: Target) {
         assert!(fs::read(&main).unwrap() == original);
         assert!(!beside(&main).exists());
         fs::write(beside(&main), &content).unwrap();
-        wrapped(&yard.wrap(&arguments));
+        wrapped(&dir.wrap(&arguments));
         restore(&[main.to_str().unwrap()]);
     }
 }
 
 fn bytes_that_would_give_no_program_are_not_put_back(target: Target) {
-    let yard = Yard::new();
-    let main = yard.walk_through(target, &[]);
-    let first = First::new(&yard, target, false);
+    let dir = TestDir::new();
+    let main = dir.walk_through(target, &[]);
+    let first = First::new(&dir, target, false);
     let original = first.wrap(&main);
     let by_first = fs::read(&main).unwrap();
     let sidecar = fs::read(beside(&main)).unwrap();
@@ -443,7 +443,7 @@ fn bytes_that_would_give_no_program_are_not_put_back(target: Target) {
         program[at] = byte;
         fs::write(&main, &program).unwrap();
         fs::write(beside(&main), &sidecar).unwrap();
-        assert_left_alone(&yard, target, &main, "PT_INTERP");
+        assert_left_alone(&dir, target, &main, "PT_INTERP");
     }
     // An entry point in no segment, of program and sidecar alike.
     let word = if offsets.is_64 { 8 } else { 4 };
@@ -453,34 +453,34 @@ fn bytes_that_would_give_no_program_are_not_put_back(target: Target) {
     elsewhere[..word].copy_from_slice(far);
     fs::write(&main, &program).unwrap();
     fs::write(beside(&main), &elsewhere).unwrap();
-    assert_left_alone(&yard, target, &main, "e_entry");
+    assert_left_alone(&dir, target, &main, "e_entry");
 }
 
 /// The identity in a sidecar of this tool does not cover the string that PT_INTERP describes.
 fn a_program_whose_interpreter_is_no_path_is_not_restored(target: Target) {
-    let yard = Yard::new();
-    let main = yard.walk_through(target, &[]);
+    let dir = TestDir::new();
+    let main = dir.walk_through(target, &[]);
     let string = offsets(&fs::read(&main).unwrap()).interp_string;
-    wrapped(&wrap(&yard, target, &main, &[]));
+    wrapped(&wrap(&dir, target, &main, &[]));
     let mut program = fs::read(&main).unwrap();
     program[string.start] = b'\n';
     fs::write(&main, &program).unwrap();
-    assert_left_alone(&yard, target, &main, "PT_INTERP");
+    assert_left_alone(&dir, target, &main, "PT_INTERP");
 }
 
 /// `app/main`, wrapped, and a copy of it, `copies/copy`.
-fn copied(yard: &Yard, target: Target) -> (PathBuf, PathBuf, Vec<u8>) {
-    let main = yard.walk_through(target, &[]);
+fn copied(dir: &TestDir, target: Target) -> (PathBuf, PathBuf, Vec<u8>) {
+    let main = dir.walk_through(target, &[]);
     let original = fs::read(&main).unwrap();
-    wrapped(&wrap(yard, target, &main, &[]));
-    let copy = yard.path("copies/copy");
-    fs::create_dir(yard.path("copies")).unwrap();
+    wrapped(&wrap(dir, target, &main, &[]));
+    let copy = dir.path("copies/copy");
+    fs::create_dir(dir.path("copies")).unwrap();
     fs::copy(&main, &copy).unwrap();
     (main, copy, original)
 }
 
-fn wrap(yard: &Yard, target: Target, path: &Path, more: &[&str]) -> Report {
-    let libs = [yard.path("foo/lib"), yard.path("bar/lib")];
+fn wrap(dir: &TestDir, target: Target, path: &Path, more: &[&str]) -> Report {
+    let libs = [dir.path("foo/lib"), dir.path("bar/lib")];
     let mut arguments: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![
         &"--paths",
         &path,
@@ -491,15 +491,15 @@ fn wrap(yard: &Yard, target: Target, path: &Path, more: &[&str]) -> Report {
         &libs[1],
     ];
     arguments.extend(more.iter().map(|one| one as &dyn AsRef<std::ffi::OsStr>));
-    yard.wrap(&arguments)
+    dir.wrap(&arguments)
 }
 
 fn a_copy_gets_a_sidecar_of_its_own(target: Target) {
-    let yard = Yard::new();
-    let (main, copy, original) = copied(&yard, target);
+    let dir = TestDir::new();
+    let (main, copy, original) = copied(&dir, target);
     let first = (fs::read(&main).unwrap(), fs::read(beside(&main)).unwrap());
     assert_eq!(condition(&copy), Condition::Wrapped);
-    let report = wrap(&yard, target, &copy, &["--runtime-dependencies", "/x"]);
+    let report = wrap(&dir, target, &copy, &["--runtime-dependencies", "/x"]);
     let plan = wrapped(&report);
     assert_eq!(
         plan.settings_changed.len(),
@@ -520,35 +520,35 @@ fn a_copy_gets_a_sidecar_of_its_own(target: Target) {
     // It needs the other no more.
     fs::remove_file(beside(&main)).unwrap();
     fs::remove_file(&main).unwrap();
-    let again = wrap(&yard, target, &copy, &["--runtime-dependencies", "/x"]);
+    let again = wrap(&dir, target, &copy, &["--runtime-dependencies", "/x"]);
     assert_eq!(reason(&again, Status::Skipped), "already wrapped");
     restore(&[copy.to_str().unwrap()]);
     assert!(fs::read(&copy).unwrap() == original);
     assert!(!beside(&copy).exists());
 
     // Another name is no copy.
-    wrapped(&wrap(&yard, target, &copy, &[]));
-    let name = yard.path("app/name");
+    wrapped(&wrap(&dir, target, &copy, &[]));
+    let name = dir.path("app/name");
     fs::hard_link(&copy, &name).unwrap();
-    let before = snapshot(&yard.root);
-    let report = wrap(&yard, target, &name, &["--runtime-dependencies", "/x"]);
+    let before = snapshot(&dir.root);
+    let report = wrap(&dir, target, &name, &["--runtime-dependencies", "/x"]);
     let text = reason(&report, Status::Skipped);
     assert!(
         text.contains("hard link of") && text.contains("copies/copy"),
         "{text}"
     );
-    assert!(snapshot(&yard.root) == before);
+    assert!(snapshot(&dir.root) == before);
 }
 
 fn a_copy_whose_sidecar_is_gone(target: Target) {
-    let yard = Yard::new();
-    let (main, copy, original) = copied(&yard, target);
+    let dir = TestDir::new();
+    let (main, copy, original) = copied(&dir, target);
     let wrapped_copy = fs::read(&copy).unwrap();
     // What it is a copy of was restored, or wrapped with another stub since: its original bytes are known.
     for more in [None, Some(["--self-contained"])] {
         restore(&[main.to_str().unwrap()]);
         if let Some(more) = more {
-            wrapped(&wrap(&yard, target, &main, &more));
+            wrapped(&wrap(&dir, target, &main, &more));
         }
         fs::write(&copy, &wrapped_copy).unwrap();
         let status = states(&copy).remove(0);
@@ -558,7 +558,7 @@ fn a_copy_whose_sidecar_is_gone(target: Target) {
         restore(&[copy.to_str().unwrap()]);
         assert!(fs::read(&copy).unwrap() == original);
         fs::write(&copy, &wrapped_copy).unwrap();
-        wrapped(&wrap(&yard, target, &copy, &[]));
+        wrapped(&wrap(&dir, target, &copy, &[]));
         assert_eq!(condition(&copy), Condition::Wrapped);
         restore(&[copy.to_str().unwrap()]);
         assert!(fs::read(&copy).unwrap() == original);
@@ -573,7 +573,7 @@ fn a_copy_whose_sidecar_is_gone(target: Target) {
     fs::write(&copy, &wrapped_copy).unwrap();
     let texts = [
         reason(&restore(&[copy.to_str().unwrap()]), Status::Failed).to_owned(),
-        reason(&wrap(&yard, target, &copy, &[]), Status::Failed).to_owned(),
+        reason(&wrap(&dir, target, &copy, &[]), Status::Failed).to_owned(),
         states(&copy).remove(0).advice.unwrap(),
     ];
     assert!(texts.iter().all(|text| *text == texts[0]), "{texts:#?}");
@@ -583,10 +583,10 @@ fn a_copy_whose_sidecar_is_gone(target: Target) {
 
 /// As sbcl's save-lisp-and-die does: the running executable, and something behind it.
 fn a_program_written_by_a_wrapped_one(target: Target) {
-    let yard = Yard::new();
-    let (main, _, original) = copied(&yard, target);
+    let dir = TestDir::new();
+    let (main, _, original) = copied(&dir, target);
     let payload = vec![b'p'; 10_000];
-    let written = yard.path("copies/written");
+    let written = dir.path("copies/written");
     let with = |program: &[u8]| [program, &payload[..]].concat();
     let program = fs::read(&main).unwrap();
     fs::write(&written, with(&program)).unwrap();
@@ -600,10 +600,10 @@ fn a_program_written_by_a_wrapped_one(target: Target) {
 
     fs::write(&written, with(&program)).unwrap();
     let modified = fs::metadata(&written).unwrap().mtime();
-    wrapped(&wrap(&yard, target, &written, &[]));
+    wrapped(&wrap(&dir, target, &written, &[]));
     assert_eq!(states(&written).remove(0).sidecar, Some(beside(&written)));
     fs::remove_file(beside(&main)).unwrap();
-    let again = wrap(&yard, target, &written, &[]);
+    let again = wrap(&dir, target, &written, &[]);
     assert_eq!(reason(&again, Status::Skipped), "already wrapped");
     restore(&[written.to_str().unwrap()]);
     assert!(fs::read(&written).unwrap() == with(&original));
@@ -612,10 +612,10 @@ fn a_program_written_by_a_wrapped_one(target: Target) {
 
 fn settings_that_change_are_told(target: Target) {
     for strategy in ["stub", "inplace"] {
-        let yard = Yard::new();
-        let main = yard.walk_through(target, &[]);
+        let dir = TestDir::new();
+        let main = dir.walk_through(target, &[]);
         let base = ["--strategy", strategy];
-        let run = |more: &[&str]| wrap(&yard, target, &main, &[&base[..], more].concat());
+        let run = |more: &[&str]| wrap(&dir, target, &main, &[&base[..], more].concat());
         let changed = |report: &Report| -> Vec<&'static str> {
             let plan = only(report).plan.as_ref().unwrap();
             plan.settings_changed.iter().map(|one| one.name).collect()

@@ -20,14 +20,14 @@ int answer(void);
 int main(void) { printf(\"the answer is %d\\n\", answer()); return 0; }";
 
 /// `lib/libanswer.so.1`, and a program in `directory` that needs it and asks for a dynamic linker that is not there.
-fn build(yard: &Yard, target: Target, directory: &str) -> PathBuf {
+fn build(dir: &TestDir, target: Target, directory: &str) -> PathBuf {
     let soname = "-Wl,-soname,libanswer.so.1";
     let source = "int answer(void) { return 42; }";
     let library = ["-shared", "-fPIC", soname];
-    yard.compile(target, "lib/libanswer.so.1", source, &library);
+    dir.compile(target, "lib/libanswer.so.1", source, &library);
     let gone = "-Wl,--dynamic-linker=/gone/ld.so";
     let arguments = ["lib/libanswer.so.1", gone];
-    yard.compile(target, &format!("{directory}/main"), MAIN, &arguments)
+    dir.compile(target, &format!("{directory}/main"), MAIN, &arguments)
 }
 
 fn assert_answers(target: Target, program: &Path) {
@@ -38,10 +38,10 @@ fn assert_answers(target: Target, program: &Path) {
 }
 
 /// The tool at `path`, with a data directory of the yard's.
-fn tool(yard: &Yard, path: &Path) -> assert_cmd::Command {
+fn tool(dir: &TestDir, path: &Path) -> assert_cmd::Command {
     let mut command = assert_cmd::Command::new(path);
-    command.env("XDG_DATA_HOME", yard.path("data"));
-    command.current_dir(&yard.root);
+    command.env("XDG_DATA_HOME", dir.path("data"));
+    command.current_dir(&dir.root);
     command
 }
 
@@ -50,21 +50,21 @@ fn built_tool() -> PathBuf {
 }
 
 /// The loader of the machine's own architecture in a directory of the yard.
-fn write_loader(yard: &Yard, name: &str) -> PathBuf {
+fn write_loader(dir: &TestDir, name: &str) -> PathBuf {
     let stage = stages::for_machine(X86_64.machine).unwrap();
-    yard.write(name, stage.loader)
+    dir.write(name, stage.loader)
 }
 
 #[test]
 fn wraps_and_runs_with_a_loader_it_installs() {
     for target in TARGETS {
-        let yard = Yard::new();
-        let main = build(&yard, target, "app");
+        let dir = TestDir::new();
+        let main = build(&dir, target, "app");
         let before = run(target, &main);
         assert!(!before.is_ok_and(|output| output.status.success()));
         let system = Path::new(target.interpreter).parent().unwrap();
         let wrap = || {
-            let mut command = tool(&yard, &built_tool());
+            let mut command = tool(&dir, &built_tool());
             command.args(["--interpreter", target.interpreter]);
             command
                 .args(["--paths", "./app", "--libs", "./lib"])
@@ -85,7 +85,7 @@ fn wraps_and_runs_with_a_loader_it_installs() {
             .success()
             .stdout(contains("main: skipped: already wrapped"));
         // A second program finds the loader there.
-        let other = build(&yard, target, "app/other");
+        let other = build(&dir, target, "app/other");
         wrap().assert().success().stdout(
             contains("installed")
                 .not()
@@ -97,9 +97,9 @@ fn wraps_and_runs_with_a_loader_it_installs() {
 
 #[test]
 fn the_systems_own_dynamic_linker_is_found() {
-    let yard = Yard::new();
-    let main = build(&yard, X86_64, "app");
-    tool(&yard, &built_tool())
+    let dir = TestDir::new();
+    let main = build(&dir, X86_64, "app");
+    tool(&dir, &built_tool())
         .args(["--paths", "./app", "--libs", "./lib"])
         .assert()
         .success()
@@ -110,18 +110,18 @@ fn the_systems_own_dynamic_linker_is_found() {
 
 #[test]
 fn a_loader_beside_the_tool_comes_first() {
-    let yard = Yard::new();
-    let copy = yard.path("prefix/bin/wrap-buddy");
+    let dir = TestDir::new();
+    let copy = dir.path("prefix/bin/wrap-buddy");
     fs::create_dir_all(copy.parent().unwrap()).unwrap();
     fs::copy(built_tool(), &copy).unwrap();
-    let loader = write_loader(&yard, "prefix/lib/wrap-buddy/loader.bin");
-    let main = build(&yard, X86_64, "app");
-    tool(&yard, &copy)
+    let loader = write_loader(&dir, "prefix/lib/wrap-buddy/loader.bin");
+    let main = build(&dir, X86_64, "app");
+    tool(&dir, &copy)
         .args(["--paths", "app", "--libs", "lib"])
         .assert()
         .success()
         .stdout(contains(loader.to_str().unwrap()).and(contains("installed").not()));
-    assert!(!yard.path("data").exists());
+    assert!(!dir.path("data").exists());
     assert_answers(X86_64, &main);
     // The loader is the one that is used.
     fs::write(&loader, "").unwrap();
@@ -129,8 +129,8 @@ fn a_loader_beside_the_tool_comes_first() {
     assert_eq!(broken.status.code(), Some(127));
 
     // It is no good any more, so that one is installed.
-    let other = build(&yard, X86_64, "app/other");
-    tool(&yard, &copy)
+    let other = build(&dir, X86_64, "app/other");
+    tool(&dir, &copy)
         .args(["--paths", "app/other", "--libs", "lib"])
         .assert()
         .success()
@@ -140,12 +140,12 @@ fn a_loader_beside_the_tool_comes_first() {
 
 #[test]
 fn a_loader_directory_may_be_filled_later() {
-    let yard = Yard::new();
-    let main = build(&yard, X86_64, "app");
-    yard.compile(X86_64, "app/second", "int main(void) { return 0; }", &[]);
-    let loader = yard.path("later/loader.bin");
+    let dir = TestDir::new();
+    let main = build(&dir, X86_64, "app");
+    dir.compile(X86_64, "app/second", "int main(void) { return 0; }", &[]);
+    let loader = dir.path("later/loader.bin");
     let warning = format!("warning: {}: no such loader yet", loader.display());
-    tool(&yard, &built_tool())
+    tool(&dir, &built_tool())
         .args([
             "--force",
             "--paths",
@@ -164,31 +164,31 @@ fn a_loader_directory_may_be_filled_later() {
     let line = String::from_utf8_lossy(&too_early.stderr).into_owned();
     // ENOENT.
     assert_eq!(line, format!("wrap-buddy: {} 2\n", loader.display()));
-    write_loader(&yard, "later/loader.bin");
+    write_loader(&dir, "later/loader.bin");
     assert_answers(X86_64, &main);
 }
 
 #[test]
 fn a_relocatable_tree_runs_elsewhere() {
     for target in TARGETS {
-        let yard = Yard::new();
-        build(&yard, target, "tree/bin");
+        let dir = TestDir::new();
+        build(&dir, target, "tree/bin");
         for library in [Path::new(target.interpreter), Path::new("libc.so.6")] {
             let system = Path::new(target.interpreter).parent().unwrap();
             let from = fs::canonicalize(system.join(library))
                 .or_else(|_| fs::canonicalize(Path::new("/lib/x86_64-linux-gnu").join(library)));
-            let to = yard.path("tree/lib").join(library.file_name().unwrap());
+            let to = dir.path("tree/lib").join(library.file_name().unwrap());
             fs::create_dir_all(to.parent().unwrap()).unwrap();
             fs::copy(from.unwrap(), to).unwrap();
         }
         fs::rename(
-            yard.path("lib/libanswer.so.1"),
-            yard.path("tree/lib/libanswer.so.1"),
+            dir.path("lib/libanswer.so.1"),
+            dir.path("tree/lib/libanswer.so.1"),
         )
         .unwrap();
         let interpreter =
             Path::new("tree/lib").join(Path::new(target.interpreter).file_name().unwrap());
-        tool(&yard, &built_tool())
+        tool(&dir, &built_tool())
             .args([
                 "--relocatable",
                 "--paths",
@@ -202,23 +202,23 @@ fn a_relocatable_tree_runs_elsewhere() {
             .success()
             .stderr(is_empty())
             .stdout(contains("1 wrapped"));
-        assert!(!yard.path("data").exists());
-        fs::create_dir(yard.path("elsewhere")).unwrap();
-        fs::rename(yard.path("tree"), yard.path("elsewhere/moved")).unwrap();
-        assert_answers(target, &yard.path("elsewhere/moved/bin/main"));
+        assert!(!dir.path("data").exists());
+        fs::create_dir(dir.path("elsewhere")).unwrap();
+        fs::rename(dir.path("tree"), dir.path("elsewhere/moved")).unwrap();
+        assert_answers(target, &dir.path("elsewhere/moved/bin/main"));
     }
 }
 
 /// `other/libanswer.so.1`, which has another answer.
-fn build_other_library(yard: &Yard, target: Target) {
+fn build_other_library(dir: &TestDir, target: Target) {
     let source = "int answer(void) { return 43; }";
     let arguments = ["-shared", "-fPIC", "-Wl,-soname,libanswer.so.1"];
-    yard.compile(target, "other/libanswer.so.1", source, &arguments);
+    dir.compile(target, "other/libanswer.so.1", source, &arguments);
 }
 
 /// Wraps what is in `app`, to find its library in `libs`.
-fn wrap_with(yard: &Yard, target: Target, libs: &str, more: &[&str]) -> assert_cmd::Command {
-    let mut command = tool(yard, &built_tool());
+fn wrap_with(dir: &TestDir, target: Target, libs: &str, more: &[&str]) -> assert_cmd::Command {
+    let mut command = tool(dir, &built_tool());
     command.args(["--interpreter", target.interpreter]);
     command.args(["--paths", "app", "--libs", libs]);
     command.arg(Path::new(target.interpreter).parent().unwrap());
@@ -228,9 +228,9 @@ fn wrap_with(yard: &Yard, target: Target, libs: &str, more: &[&str]) -> assert_c
 
 #[test]
 fn a_running_program_gets_other_settings_for_its_next_start() {
-    let yard = Yard::new();
-    build(&yard, X86_64, "app");
-    build_other_library(&yard, X86_64);
+    let dir = TestDir::new();
+    build(&dir, X86_64, "app");
+    build_other_library(&dir, X86_64);
     let source = "#include <stdio.h>
 int answer(void);
 int main(void) {
@@ -239,9 +239,9 @@ int main(void) {
     return getchar() != EOF;
 }";
     let library = ["lib/libanswer.so.1"];
-    let main = yard.compile(X86_64, "app/main", source, &library);
-    wrap_with(&yard, X86_64, "lib", &[]).assert().success();
-    let before = snapshot(&yard.path("app"));
+    let main = dir.compile(X86_64, "app/main", source, &library);
+    wrap_with(&dir, X86_64, "lib", &[]).assert().success();
+    let before = snapshot(&dir.path("app"));
     let modified = fs::metadata(&main).unwrap().modified().unwrap();
 
     let mut start = Command::new(&main);
@@ -252,7 +252,7 @@ int main(void) {
     out.read_exact(&mut line).unwrap();
     assert_eq!(line, *b"the answer is 42\n");
 
-    wrap_with(&yard, X86_64, "other", &[])
+    wrap_with(&dir, X86_64, "other", &[])
         .assert()
         .success()
         .stderr(is_empty())
@@ -267,22 +267,22 @@ int main(void) {
     assert!(running.wait().unwrap().success());
 
     // Only the sidecar is another.
-    let after = snapshot(&yard.path("app"));
+    let after = snapshot(&dir.path("app"));
     let changed = before
         .iter()
         .zip(&after)
         .filter(|(one, other)| one != other);
     let changed: Vec<_> = changed.map(|((path, _), _)| path.as_path()).collect();
-    assert_eq!(changed, [yard.path("app/.main.wrapbuddy")]);
+    assert_eq!(changed, [dir.path("app/.main.wrapbuddy")]);
     assert_eq!(fs::metadata(&main).unwrap().modified().unwrap(), modified);
 }
 
 fn starts_do_not_fail_while_settings_change(target: Target) {
-    let yard = Yard::new();
-    let main = build(&yard, target, "app");
-    build_other_library(&yard, target);
+    let dir = TestDir::new();
+    let main = build(&dir, target, "app");
+    build_other_library(&dir, target);
     for way in [&[][..], &["--self-contained"]] {
-        wrap_with(&yard, target, "lib", way).assert().success();
+        wrap_with(&dir, target, "lib", way).assert().success();
         let done = AtomicBool::new(false);
         let start_all_the_while = || {
             let mut answers = [0, 0];
@@ -299,7 +299,7 @@ fn starts_do_not_fail_while_settings_change(target: Target) {
         let answers = thread::scope(|scope| {
             let starts = scope.spawn(start_all_the_while);
             let libs = ["other", "lib"].into_iter().cycle().take(200);
-            let mut wrappings = libs.map(|libs| wrap_with(&yard, target, libs, way).output());
+            let mut wrappings = libs.map(|libs| wrap_with(&dir, target, libs, way).output());
             let refused = wrappings.find(|one| {
                 let text = one.as_ref().map(|one| String::from_utf8_lossy(&one.stdout));
                 starts.is_finished() || !text.is_ok_and(|text| text.contains("1 wrapped"))
@@ -316,15 +316,15 @@ fn starts_do_not_fail_while_settings_change(target: Target) {
 
 #[test]
 fn a_library_beside_the_program_is_pointed_out() {
-    let yard = Yard::new();
-    let main = build(&yard, X86_64, "app/bin");
-    fs::create_dir(yard.path("app/lib")).unwrap();
+    let dir = TestDir::new();
+    let main = build(&dir, X86_64, "app/bin");
+    fs::create_dir(dir.path("app/lib")).unwrap();
     // A file of the directory, so that it was scanned; the library's name is a symbolic link, as usual.
-    let file = yard.path("app/lib/libanswer.so.1.2.3");
-    fs::rename(yard.path("lib/libanswer.so.1"), file).unwrap();
-    std::os::unix::fs::symlink("libanswer.so.1.2.3", yard.path("app/lib/libanswer.so.1")).unwrap();
+    let file = dir.path("app/lib/libanswer.so.1.2.3");
+    fs::rename(dir.path("lib/libanswer.so.1"), file).unwrap();
+    std::os::unix::fs::symlink("libanswer.so.1.2.3", dir.path("app/lib/libanswer.so.1")).unwrap();
     let before = fs::read(&main).unwrap();
-    let run = |args: &[&str]| tool(&yard, &built_tool()).args(args).assert();
+    let run = |args: &[&str]| tool(&dir, &built_tool()).args(args).assert();
     // Files that are named one by one are in no tree.
     run(&["--paths", "app/bin/main", "app/lib/libanswer.so.1.2.3"])
         .code(1)
@@ -345,11 +345,11 @@ fn a_program_that_lost_its_sidecar_is_told_from_a_static_one() {
         "",
         "__attribute__((used)) static void f(void) { __asm__(\".skip 4000, 0x90\"); }",
     ] {
-        let yard = Yard::new();
+        let dir = TestDir::new();
         let source = format!("{filler}\nint main(void) {{ return 0; }}");
-        let main = yard.compile(X86_64, "app/main", &source, &[]);
+        let main = dir.compile(X86_64, "app/main", &source, &[]);
         let wrap = || {
-            let mut command = tool(&yard, &built_tool());
+            let mut command = tool(&dir, &built_tool());
             command.args(["--force", "--paths", "app"]);
             command
         };
@@ -366,9 +366,9 @@ fn a_program_that_lost_its_sidecar_is_told_from_a_static_one() {
 
 #[test]
 fn a_directory_without_programs_is_said_so() {
-    let yard = Yard::new();
-    yard.write("app/readme", "text");
-    tool(&yard, &built_tool())
+    let dir = TestDir::new();
+    dir.write("app/readme", "text");
+    tool(&dir, &built_tool())
         .args(["--paths", "app"])
         .assert()
         .success()
@@ -377,10 +377,10 @@ fn a_directory_without_programs_is_said_so() {
 
 #[test]
 fn a_loader_that_never_ends_is_not_waited_for() {
-    let yard = Yard::new();
+    let dir = TestDir::new();
     let target = TARGETS[0];
-    let program = build(&yard, target, "app");
-    let loaders = yard.path("loaders");
+    let program = build(&dir, target, "app");
+    let loaders = dir.path("loaders");
     fs::create_dir(&loaders).unwrap();
     let arch = sys::arch::all()
         .iter()
@@ -388,11 +388,11 @@ fn a_loader_that_never_ends_is_not_waited_for() {
         .unwrap();
     let loader = loaders.join(wrap_buddy::state::loaders::usual_loader_name(arch));
     let run = |arguments: &[&str]| {
-        let mut tool = tool(&yard, &built_tool());
+        let mut tool = tool(&dir, &built_tool());
         tool.timeout(Duration::from_secs(20)).args(arguments);
         tool
     };
-    let (path, lib) = (program.to_str().unwrap(), yard.path("lib"));
+    let (path, lib) = (program.to_str().unwrap(), dir.path("lib"));
     let wrap = [
         "--paths",
         path,
@@ -422,17 +422,17 @@ fn a_loader_that_never_ends_is_not_waited_for() {
 /// What ld.so reads below `--root`: a FIFO that nobody writes to, and a file of holes that no memory holds.
 #[test]
 fn what_never_ends_below_a_root_is_not_read() {
-    let yard = Yard::new();
-    let root = yard.path("root");
+    let dir = TestDir::new();
+    let root = dir.path("root");
     for directory in ["app", "etc"] {
         fs::create_dir_all(root.join(directory)).unwrap();
     }
     let musl = "-Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1";
-    let library = yard.compile(X86_64, "libgone.so", "", &["-shared", "-nostdlib"]);
+    let library = dir.compile(X86_64, "libgone.so", "", &["-shared", "-nostdlib"]);
     let library = library.to_str().unwrap();
     for (name, linker) in [("glibc", "-Wl,-z,now"), ("musl", musl)] {
         let flags = ["-nostdlib", "-Wl,--no-as-needed", linker, library];
-        let built = yard.compile(X86_64, name, "void _start(void) {}", &flags);
+        let built = dir.compile(X86_64, name, "void _start(void) {}", &flags);
         fs::copy(built, root.join("app").join(name)).unwrap();
     }
     let files = [
@@ -447,7 +447,7 @@ fn what_never_ends_below_a_root_is_not_read() {
                 true => nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap(),
                 false => fs::File::create(&file).unwrap().set_len(1 << 40).unwrap(),
             }
-            let mut tool = tool(&yard, &built_tool());
+            let mut tool = tool(&dir, &built_tool());
             tool.timeout(Duration::from_secs(20))
                 .args(["check", "--find-in=", "--root"])
                 .args([&root, &root.join("app")])

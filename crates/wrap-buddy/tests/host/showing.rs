@@ -43,10 +43,10 @@ fn human(view: &View) -> String {
     plain(out)
 }
 
-fn walk_through(yard: &Yard, target: Target, strategy: &str) -> std::path::PathBuf {
-    let main = yard.walk_through(target, &[]);
-    let libs = [yard.path("foo/lib"), yard.path("bar/lib")];
-    yard.wrap(&[
+fn walk_through(dir: &TestDir, target: Target, strategy: &str) -> std::path::PathBuf {
+    let main = dir.walk_through(target, &[]);
+    let libs = [dir.path("foo/lib"), dir.path("bar/lib")];
+    dir.wrap(&[
         &"--paths",
         &main,
         &"--libs",
@@ -63,14 +63,14 @@ fn walk_through(yard: &Yard, target: Target, strategy: &str) -> std::path::PathB
 #[test]
 fn a_wrapped_program() {
     for target in TARGETS {
-        let yard = Yard::new();
-        let original = yard.walk_through(target, &[]);
+        let dir = TestDir::new();
+        let original = dir.walk_through(target, &[]);
         let before = fs::read(&original).unwrap();
         let untouched = view(&original);
         assert_eq!(untouched.state, Condition::Original);
         assert!(untouched.sidecar.is_none() && untouched.edits.is_empty());
 
-        let main = walk_through(&yard, target, "stub");
+        let main = walk_through(&dir, target, "stub");
         let view = view(&main);
         assert_eq!(view.state, Condition::Wrapped);
         let file = view.original.as_ref().unwrap();
@@ -83,7 +83,7 @@ fn a_wrapped_program() {
         let given = view.given.as_ref().unwrap();
         assert_eq!(given.interpreter.as_deref(), Some(target.interpreter));
         let path = given.search_path.as_ref().unwrap();
-        let libs = ["foo/lib", "bar/lib"].map(|name| yard.path(name).display().to_string());
+        let libs = ["foo/lib", "bar/lib"].map(|name| dir.path(name).display().to_string());
         assert!(path.directories.starts_with(&libs), "{path:?}");
 
         // The code at the original entry point is the same with a stub over it.
@@ -100,7 +100,7 @@ fn a_wrapped_program() {
         assert!(!view.stub_code.is_empty());
         let loader = view.loader.as_ref().unwrap();
         assert!(loader.problem.as_ref().unwrap().contains("does not exist"));
-        yard.write(&loader.path, loader_image(target.machine));
+        dir.write(&loader.path, loader_image(target.machine));
         assert_eq!(self::view(&main).loader.unwrap().problem, None);
 
         // Both sides of every edit are those of the files.
@@ -131,8 +131,8 @@ fn a_wrapped_program() {
 
 #[test]
 fn a_program_edited_in_place() {
-    let yard = Yard::new();
-    let main = walk_through(&yard, X86_64, "inplace");
+    let dir = TestDir::new();
+    let main = walk_through(&dir, X86_64, "inplace");
     let view = view(&main);
     assert_eq!(view.state, Condition::InPlace);
     assert_eq!(view.sidecar.as_ref().unwrap().way, SidecarWay::InPlace);
@@ -153,8 +153,8 @@ fn a_program_edited_in_place() {
 
 #[test]
 fn files_that_are_half_done_changed_or_without_their_sidecar() {
-    let yard = Yard::new();
-    let main = walk_through(&yard, X86_64, "stub");
+    let dir = TestDir::new();
+    let main = walk_through(&dir, X86_64, "stub");
     let whole = view(&main);
     let slot = whole.edits.iter().find(|edit| edit.kind == "slot").unwrap();
     let interp = whole
@@ -182,7 +182,7 @@ fn files_that_are_half_done_changed_or_without_their_sidecar() {
     file.write_all_at(&[0; 4], interp.offset).unwrap();
 
     let sidecar = main.with_file_name(".main.wrapbuddy");
-    let elsewhere = yard.path("elsewhere");
+    let elsewhere = dir.path("elsewhere");
     fs::rename(&sidecar, &elsewhere).unwrap();
     let orphan = view(&main);
     assert_eq!(orphan.state, Condition::Orphan);
@@ -195,7 +195,7 @@ fn files_that_are_half_done_changed_or_without_their_sidecar() {
     assert!(human(&orphan).contains("\n  stub\n"));
 
     // A file that replaced itself, and the sidecar of what it was.
-    let other = yard.compile(X86_64, "app/main", "int main(void) { return 3; }", &[]);
+    let other = dir.compile(X86_64, "app/main", "int main(void) { return 3; }", &[]);
     fs::rename(&elsewhere, &sidecar).unwrap();
     let stale = view(&other);
     assert_eq!(stale.state, Condition::Stale);
@@ -205,9 +205,9 @@ fn files_that_are_half_done_changed_or_without_their_sidecar() {
 
 #[test]
 fn a_loader_in_the_sidecar_is_shown() {
-    let yard = Yard::new();
-    let main = yard.compile(X86_64, "app/main", "int main(void) { return 0; }", &[]);
-    yard.wrap(&[&"--paths", &main, &"--self-contained"]);
+    let dir = TestDir::new();
+    let main = dir.compile(X86_64, "app/main", "int main(void) { return 0; }", &[]);
+    dir.wrap(&[&"--paths", &main, &"--self-contained"]);
     let view = view(&main);
     assert!(!view.edits.is_empty());
     for edit in &view.edits {
@@ -229,28 +229,28 @@ fn a_loader_in_the_sidecar_is_shown() {
 
 #[test]
 fn what_is_below_a_directory_is_shown_when_something_was_done_to_it() {
-    let yard = Yard::new();
-    walk_through(&yard, X86_64, "stub");
-    yard.write("app/script", "#!/bin/sh\n");
-    assert_eq!(views(&yard.root).len(), 1);
-    let script = view(&yard.path("app/script"));
+    let dir = TestDir::new();
+    walk_through(&dir, X86_64, "stub");
+    dir.write("app/script", "#!/bin/sh\n");
+    assert_eq!(views(&dir.root).len(), 1);
+    let script = view(&dir.path("app/script"));
     assert_eq!(script.state, Condition::Original);
     assert!(human(&script).contains("not an ELF file"));
-    let none = view(&yard.path("none"));
+    let none = view(&dir.path("none"));
     assert!(none.failed() && human(&none).contains("does not exist"));
 }
 
 /// Every instruction of every stub, as binutils reads it.
 #[test]
 fn stubs_are_read_as_by_objdump() {
-    let yard = Yard::new();
+    let dir = TestDir::new();
     for stage in stages::all() {
         let arch = arch::all()
             .iter()
             .find(|arch| arch.name == stage.name)
             .unwrap();
         for code in stage.stubs() {
-            let file = yard.write("code", code);
+            let file = dir.write("code", code);
             let found = disassemble_stub(arch, 0, code);
             let path = found.iter().find(|one| one.text == "\"/proc/self/exe\"");
             // A relocatable stub looks next to the program, and a self-contained one compares its owner with the sidecar's.
@@ -337,17 +337,17 @@ fn the_stub_is_shown_at_its_own_address(target: Target) {
     let at_entry = "void _start(void) {} __asm__(\".skip 2000, 0x90\");";
     let at_end = "__asm__(\".skip 2000, 0x90\"); void _start(void) {}";
     for (source, moved) in [(at_entry, false), (at_end, true)] {
-        let yard = Yard::new();
-        let mut flags = yard.link_by(target, Linker::Lld);
+        let dir = TestDir::new();
+        let mut flags = dir.link_by(target, Linker::Lld);
         flags.extend(["-nostartfiles", "-fno-toplevel-reorder"].map(String::from));
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-        let main = yard.compile(target, "app/main", source, &flags);
+        let main = dir.compile(target, "app/main", source, &flags);
         let before = fs::read(&main).unwrap();
-        yard.wrap(&[
+        dir.wrap(&[
             &"--paths",
             &main,
             &"--libs",
-            &yard.root,
+            &dir.root,
             &"--interpreter",
             &target.interpreter,
         ]);

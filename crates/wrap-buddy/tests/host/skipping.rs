@@ -11,9 +11,9 @@ use crate::fixture::*;
 
 const MAIN: &str = "int main(void) { return 0; }";
 
-fn skipped(yard: &Yard, path: &std::path::Path) -> String {
+fn skipped(dir: &TestDir, path: &std::path::Path) -> String {
     let before = fs::read(path).unwrap();
-    let report = yard.wrap(&[&"--paths", &path]);
+    let report = dir.wrap(&[&"--paths", &path]);
     assert!(!report.failed());
     assert_eq!(fs::read(path).unwrap(), before);
     reason(&report, Status::Skipped).to_owned()
@@ -21,7 +21,7 @@ fn skipped(yard: &Yard, path: &std::path::Path) -> String {
 
 #[test]
 fn what_is_no_dynamic_program() {
-    let yard = Yard::new();
+    let dir = TestDir::new();
     let cases: [(&str, &str, &[&str], &str); 5] = [
         ("static", MAIN, &["-static", "-no-pie"], "static executable"),
         (
@@ -45,13 +45,13 @@ fn what_is_no_dynamic_program() {
         ),
     ];
     for (output, source, arguments, expected) in cases {
-        let path = yard.compile(X86_64, output, source, arguments);
-        assert_eq!(skipped(&yard, &path), expected, "{output}");
+        let path = dir.compile(X86_64, output, source, arguments);
+        assert_eq!(skipped(&dir, &path), expected, "{output}");
     }
     // Has an entry point and a PT_INTERP, and is a library all the same.
     assert_eq!(
         skipped(
-            &yard,
+            &dir,
             &fs::canonicalize("/lib/x86_64-linux-gnu/libc.so.6").unwrap()
         ),
         "shared library that finds what it needs"
@@ -60,39 +60,39 @@ fn what_is_no_dynamic_program() {
 
 #[test]
 fn separate_debug_information() {
-    let yard = Yard::new();
+    let dir = TestDir::new();
     for pie in ["-pie", "-no-pie"] {
-        let program = yard.compile(X86_64, "main", MAIN, &["-g", pie]);
-        let debug = yard.path("main.debug");
+        let program = dir.compile(X86_64, "main", MAIN, &["-g", pie]);
+        let debug = dir.path("main.debug");
         let objcopy = std::process::Command::new("objcopy")
             .arg("--only-keep-debug")
             .args([&program, &debug])
             .status();
         assert!(objcopy.unwrap().success());
-        assert_eq!(skipped(&yard, &debug), "separate debug information");
+        assert_eq!(skipped(&dir, &debug), "separate debug information");
     }
 }
 
 #[test]
 fn what_is_no_elf_file() {
-    let yard = Yard::new();
-    let script = yard.write("script", "#!/bin/sh -e\necho\n");
-    let text = yard.write("text", "text");
-    let empty = yard.write("empty", "");
-    assert_eq!(skipped(&yard, &script), "script: #!/bin/sh -e");
-    assert_eq!(skipped(&yard, &text), "not an ELF file");
-    assert_eq!(skipped(&yard, &empty), "not an ELF file");
+    let dir = TestDir::new();
+    let script = dir.write("script", "#!/bin/sh -e\necho\n");
+    let text = dir.write("text", "text");
+    let empty = dir.write("empty", "");
+    assert_eq!(skipped(&dir, &script), "script: #!/bin/sh -e");
+    assert_eq!(skipped(&dir, &text), "not an ELF file");
+    assert_eq!(skipped(&dir, &empty), "not an ELF file");
     // Met in a directory, nobody asks about them.
-    assert!(yard.wrap(&[&"--paths", &yard.root]).files.is_empty());
-    assert_eq!(yard.wrap(&[&"--paths", &yard.root, &"-v"]).files.len(), 3);
+    assert!(dir.wrap(&[&"--paths", &dir.root]).files.is_empty());
+    assert_eq!(dir.wrap(&[&"--paths", &dir.root, &"-v"]).files.len(), 3);
 }
 
 #[test]
 fn other_architectures_and_libcs() {
-    let yard = Yard::new();
+    let dir = TestDir::new();
     let host = "--interpreter=/lib64/ld-linux-x86-64.so.2";
-    let foreign = yard.compile(AARCH64, "foreign", MAIN, &[]);
-    let report = yard.wrap(&[&"--paths", &foreign, &host]);
+    let foreign = dir.compile(AARCH64, "foreign", MAIN, &[]);
+    let report = dir.wrap(&[&"--paths", &foreign, &host]);
     let text = reason(&report, Status::Failed);
     assert!(
         text.starts_with("other architecture: it asks for /lib/ld-linux-aarch64"),
@@ -106,31 +106,31 @@ fn other_architectures_and_libcs() {
         ]
     );
     // Met in a directory, and there is another that it fits.
-    yard.compile(AARCH64, "tree/foreign", MAIN, &[]);
-    yard.compile(X86_64, "tree/own", MAIN, &[]);
-    let report = yard.wrap(&[&"--paths", &yard.path("tree"), &host]);
+    dir.compile(AARCH64, "tree/foreign", MAIN, &[]);
+    dir.compile(X86_64, "tree/own", MAIN, &[]);
+    let report = dir.wrap(&[&"--paths", &dir.path("tree"), &host]);
     let states: Vec<Status> = report.files.iter().map(|file| file.status).collect();
     assert_eq!(states, [Status::Skipped, Status::Wrapped]);
     assert!(!report.failed(), "{report:?}");
     // Nothing that it fits.
-    fs::remove_file(yard.path("tree/own")).unwrap();
-    let report = yard.wrap(&[&"--paths", &yard.path("tree"), &host]);
+    fs::remove_file(dir.path("tree/own")).unwrap();
+    let report = dir.wrap(&[&"--paths", &dir.path("tree"), &host]);
     assert!(
         report.failed() && report.count(Status::Failed) == 0,
         "{report:?}"
     );
     // Not asked for, it is no error that nothing fits.
-    let report = yard.wrap(&[&"--paths", &yard.path("tree")]);
+    let report = dir.wrap(&[&"--paths", &dir.path("tree")]);
     assert!(!report.failed(), "{report:?}");
 
     let linker = "-Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1";
     // What it is linked to counts, and only then what it asks for.
-    let glibc = yard.compile(X86_64, "glibc", MAIN, &[linker]);
-    let report = yard.wrap(&[&"--paths", &glibc, &host]);
+    let glibc = dir.compile(X86_64, "glibc", MAIN, &[linker]);
+    let report = dir.wrap(&[&"--paths", &glibc, &host]);
     assert_eq!(report.files[0].status, Status::Wrapped, "{report:?}");
     let bare = ["-nostdlib", "-Wl,-e,main", linker];
-    let musl = yard.compile(X86_64, "musl", "int main(void) { return 0; }", &bare);
-    let report = yard.wrap(&[&"--paths", &musl, &host]);
+    let musl = dir.compile(X86_64, "musl", "int main(void) { return 0; }", &bare);
+    let report = dir.wrap(&[&"--paths", &musl, &host]);
     let text = reason(&report, Status::Failed);
     assert!(
         text.starts_with("other libc: it asks for /lib/ld-musl-x86_64.so.1 (musl)"),
@@ -139,16 +139,16 @@ fn other_architectures_and_libcs() {
 
     let mut big_endian = fs::read(&foreign).unwrap();
     (big_endian[5], big_endian[18], big_endian[19]) = (2, 0, 22);
-    let big_endian = yard.write("s390", big_endian);
-    let report = yard.wrap(&[&"--paths", &big_endian]);
+    let big_endian = dir.write("s390", big_endian);
+    let report = dir.wrap(&[&"--paths", &big_endian]);
     let text = reason(&report, Status::Failed);
     assert_eq!(text, "other architecture: s390, big-endian");
 }
 
 #[test]
 fn an_architecture_without_a_stage_says_how_to_get_it() {
-    let yard = Yard::new();
-    let foreign = yard.compile(AARCH64, "foreign", MAIN, &[]);
+    let dir = TestDir::new();
+    let foreign = dir.compile(AARCH64, "foreign", MAIN, &[]);
     let arguments = ["wrap-buddy", "--paths", foreign.to_str().unwrap()];
     let cli = wrap_options(arguments);
     let missing = [("aarch64", "install its core library")];
@@ -162,11 +162,11 @@ fn an_architecture_without_a_stage_says_how_to_get_it() {
 
 #[test]
 fn needed_names_that_are_nowhere_fail_a_wrapped_program() {
-    let yard = Yard::new();
-    let main = yard.compile(X86_64, "main", MAIN, &[]);
-    wrapped(&yard.wrap(&[&"--paths", &main]));
-    let before = snapshot(&yard.root);
-    let report = yard.wrap(&[&"--paths", &main, &"--needed", &"libnowhere.so.1"]);
+    let dir = TestDir::new();
+    let main = dir.compile(X86_64, "main", MAIN, &[]);
+    wrapped(&dir.wrap(&[&"--paths", &main]));
+    let before = snapshot(&dir.root);
+    let report = dir.wrap(&[&"--paths", &main, &"--needed", &"libnowhere.so.1"]);
     assert!(report.failed());
     let mut errors = Vec::new();
     let output = Output::default();
@@ -174,14 +174,14 @@ fn needed_names_that_are_nowhere_fail_a_wrapped_program() {
     let text = plain(errors);
     assert!(text.contains("libnowhere.so.1\n    needed by "), "{text}");
     assert!(!text.contains("only shared libraries"), "{text}");
-    assert!(snapshot(&yard.root) == before);
+    assert!(snapshot(&dir.root) == before);
 }
 
 #[test]
 fn what_starts_as_it_is() {
-    let yard = Yard::new();
+    let dir = TestDir::new();
     let wrap = |more: &[&str]| {
-        let path = yard.path("app/main").display().to_string();
+        let path = dir.path("app/main").display().to_string();
         let all = [&["wrap-buddy", "--dry-run", "--paths", &path], more].concat();
         let cli = wrap_options(all);
         let report =
@@ -189,14 +189,14 @@ fn what_starts_as_it_is() {
         only(&report).clone()
     };
     let interpreter = "--interpreter=/lib64/ld-linux-x86-64.so.2";
-    let copy = yard.path("copy/ld-linux-x86-64.so.2");
-    fs::create_dir(yard.path("copy")).unwrap();
+    let copy = dir.path("copy/ld-linux-x86-64.so.2");
+    fs::create_dir(dir.path("copy")).unwrap();
     fs::copy("/lib64/ld-linux-x86-64.so.2", &copy).unwrap();
     let other = format!("--interpreter={}", copy.display());
-    let link = yard.path("link.so");
+    let link = dir.path("link.so");
     symlink("/lib64/ld-linux-x86-64.so.2", &link).unwrap();
     let same = format!("--interpreter={}", link.display());
-    yard.compile(X86_64, "app/main", MAIN, &[]);
+    dir.compile(X86_64, "app/main", MAIN, &[]);
     for (more, expected) in [
         (&[][..], Status::Skipped),
         (&[interpreter], Status::Skipped),
@@ -217,11 +217,11 @@ fn what_starts_as_it_is() {
         }
     }
     // A dead entry of its own is no reason to touch it; a library that is not found is.
-    yard.compile(X86_64, "app/main", MAIN, &["-Wl,-rpath,/gone"]);
+    dir.compile(X86_64, "app/main", MAIN, &["-Wl,-rpath,/gone"]);
     assert_eq!(wrap(&[]).status, Status::Skipped);
-    yard.walk_through(X86_64, &[]);
+    dir.walk_through(X86_64, &[]);
     assert_eq!(wrap(&[]).status, Status::Failed);
-    let libs = [yard.path("foo/lib"), yard.path("bar/lib")];
+    let libs = [dir.path("foo/lib"), dir.path("bar/lib")];
     let libs = libs.each_ref().map(|path| path.to_str().unwrap());
     assert_eq!(
         wrap(&["--libs", libs[0], libs[1]]).status,
@@ -229,16 +229,16 @@ fn what_starts_as_it_is() {
     );
     // It finds them by itself.
     let path = format!("-Wl,-rpath,{}:{}", libs[0], libs[1]);
-    yard.walk_through(X86_64, &[&path]);
+    dir.walk_through(X86_64, &[&path]);
     assert_eq!(wrap(&[]).status, Status::Skipped);
 }
 
 #[test]
 fn an_interpreter_in_the_store() {
-    let yard = Yard::new();
+    let dir = TestDir::new();
     let linker = "-Wl,--dynamic-linker=/nix/store/hash-glibc/lib/ld-linux-x86-64.so.2";
-    let path = yard.compile(X86_64, "main", MAIN, &[linker]);
-    let text = skipped(&yard, &path);
+    let path = dir.compile(X86_64, "main", MAIN, &[linker]);
+    let text = skipped(&dir, &path);
     assert!(
         text.starts_with("its interpreter is in the store already: /nix/store/hash"),
         "{text}"
@@ -247,33 +247,33 @@ fn an_interpreter_in_the_store() {
 
 #[test]
 fn the_second_run_finds_everything_done() {
-    let yard = Yard::new();
-    let main = yard.walk_through(X86_64, &[]);
-    let tree = yard.path("app");
-    let (of_foo, of_bar) = (yard.path("foo/lib"), yard.path("bar/lib"));
-    wrapped(&yard.wrap(&[&"--paths", &tree, &"--libs", &of_foo, &of_bar]));
+    let dir = TestDir::new();
+    let main = dir.walk_through(X86_64, &[]);
+    let tree = dir.path("app");
+    let (of_foo, of_bar) = (dir.path("foo/lib"), dir.path("bar/lib"));
+    wrapped(&dir.wrap(&[&"--paths", &tree, &"--libs", &of_foo, &of_bar]));
     let before = snapshot(&tree);
-    let report = yard.wrap(&[&"--paths", &tree, &"--libs", &of_foo, &of_bar]);
+    let report = dir.wrap(&[&"--paths", &tree, &"--libs", &of_foo, &of_bar]);
     assert_eq!(reason(&report, Status::Skipped), "already wrapped");
     assert!(snapshot(&tree) == before);
 
     // Renamed, it still knows its sidecar; without one it is broken, and that is no reason to be content.
-    let renamed = yard.path("app/.main-wrapped");
+    let renamed = dir.path("app/.main-wrapped");
     fs::rename(&main, &renamed).unwrap();
-    fs::remove_file(yard.path("app/.main.wrapbuddy")).unwrap();
-    let report = yard.wrap(&[&"--paths", &renamed]);
+    fs::remove_file(dir.path("app/.main.wrapbuddy")).unwrap();
+    let report = dir.wrap(&[&"--paths", &renamed]);
     let text = reason(&report, Status::Failed);
     assert!(text.contains(".main.wrapbuddy is gone"), "{text}");
 }
 
 #[test]
 fn each_file_is_wrapped_once() {
-    let yard = Yard::new();
-    let main = yard.compile(X86_64, "tree/a", MAIN, &[]);
-    fs::hard_link(&main, yard.path("tree/b")).unwrap();
-    symlink("a", yard.path("tree/link")).unwrap();
-    let tree = yard.path("tree");
-    let report = yard.wrap(&[&"--paths", &tree, &tree.join("a"), &tree.join("link")]);
+    let dir = TestDir::new();
+    let main = dir.compile(X86_64, "tree/a", MAIN, &[]);
+    fs::hard_link(&main, dir.path("tree/b")).unwrap();
+    symlink("a", dir.path("tree/link")).unwrap();
+    let tree = dir.path("tree");
+    let report = dir.wrap(&[&"--paths", &tree, &tree.join("a"), &tree.join("link")]);
     let states: Vec<Status> = report.files.iter().map(|file| file.status).collect();
     assert_eq!(states, [Status::Wrapped, Status::Skipped]);
     let text = report.files[1].reason.as_deref().unwrap();
@@ -281,23 +281,23 @@ fn each_file_is_wrapped_once() {
         text.starts_with("hard link of") && text.contains("tree/a"),
         "{text}"
     );
-    assert!(!yard.path("tree/.b.wrapbuddy").exists());
+    assert!(!dir.path("tree/.b.wrapbuddy").exists());
     assert!(report.files[0].plan.as_ref().unwrap().notes.is_empty());
 
     // One that was not met changes as well.
-    let main = yard.compile(X86_64, "other/a", MAIN, &[]);
-    fs::hard_link(&main, yard.path("elsewhere")).unwrap();
-    let report = yard.wrap(&[&"--paths", &yard.path("other")]);
+    let main = dir.compile(X86_64, "other/a", MAIN, &[]);
+    fs::hard_link(&main, dir.path("elsewhere")).unwrap();
+    let report = dir.wrap(&[&"--paths", &dir.path("other")]);
     let notes = &wrapped(&report).notes;
     assert!(notes[0].contains("1 elsewhere change with it"), "{notes:?}");
 }
 
 #[test]
 fn a_link_that_is_named_leads_to_the_file() {
-    let yard = Yard::new();
-    yard.compile(X86_64, "real/main", MAIN, &[]);
-    symlink("real/main", yard.path("link")).unwrap();
-    wrapped(&yard.wrap(&[&"--paths", &yard.path("link")]));
-    assert!(yard.path("real/.main.wrapbuddy").exists());
-    assert!(yard.path("link").is_symlink());
+    let dir = TestDir::new();
+    dir.compile(X86_64, "real/main", MAIN, &[]);
+    symlink("real/main", dir.path("link")).unwrap();
+    wrapped(&dir.wrap(&[&"--paths", &dir.path("link")]));
+    assert!(dir.path("real/.main.wrapbuddy").exists());
+    assert!(dir.path("link").is_symlink());
 }

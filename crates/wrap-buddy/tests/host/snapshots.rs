@@ -21,45 +21,45 @@ void go(void) { foo(); bar(); for (;;); }
 
 /// `app/main` and `app/libplug.so` lack a search path, `app/lacking` two libraries, `app/cut` all but its first bytes.
 struct Tree {
-    yard: Yard,
+    dir: TestDir,
     app: PathBuf,
 }
 
 impl Tree {
     fn new() -> Self {
-        let yard = Yard::new();
-        yard.walk_through(X86_64, &[]);
+        let dir = TestDir::new();
+        dir.walk_through(X86_64, &[]);
         let arguments = [
             "-nostartfiles",
             "foo/lib/libfoo.so.1",
             "bar/lib/libbar.so.1",
         ];
-        yard.compile(X86_64, "app/main", MAIN, &arguments);
+        dir.compile(X86_64, "app/main", MAIN, &arguments);
         let source = "int bar(void); int plug(void) { return bar(); }";
         let arguments = ["-shared", "-fPIC", "bar/lib/libbar.so.1"];
-        yard.compile(X86_64, "app/libplug.so", source, &arguments);
+        dir.compile(X86_64, "app/libplug.so", source, &arguments);
         for name in ["one", "two"] {
             let soname = format!("-Wl,-soname,lib{name}.so");
             let library = format!("gone/lib{name}.so");
-            yard.compile(X86_64, &library, "int gone;", &["-shared", &soname]);
+            dir.compile(X86_64, &library, "int gone;", &["-shared", &soname]);
         }
         let source = "int main(void) { return 0; }";
         let arguments = ["-Wl,--no-as-needed", "gone/libone.so", "gone/libtwo.so"];
-        yard.compile(X86_64, "app/lacking", source, &arguments);
-        fs::remove_dir_all(yard.path("gone")).unwrap();
-        yard.write("app/cut", b"\x7fELF\x02\x01\x01");
-        let app = yard.path("app");
-        Self { yard, app }
+        dir.compile(X86_64, "app/lacking", source, &arguments);
+        fs::remove_dir_all(dir.path("gone")).unwrap();
+        dir.write("app/cut", b"\x7fELF\x02\x01\x01");
+        let app = dir.path("app");
+        Self { dir, app }
     }
 
     fn wrap(&self, more: &[&str]) -> String {
-        let libs = [self.yard.path("foo/lib"), self.yard.path("bar/lib")];
+        let libs = [self.dir.path("foo/lib"), self.dir.path("bar/lib")];
         let mut arguments: Vec<&dyn AsRef<OsStr>> = vec![&"--paths", &self.app, &"--libs"];
         arguments.extend(libs.iter().map(|path| path as &dyn AsRef<OsStr>));
         arguments.extend(more.iter().map(|word| word as &dyn AsRef<OsStr>));
         let interpreter = X86_64.interpreter;
         arguments.extend([&"--interpreter" as &dyn AsRef<OsStr>, &interpreter]);
-        self.said(&self.yard.wrap(&arguments))
+        self.said(&self.dir.wrap(&arguments))
     }
 
     fn command(&self, words: &[&str]) -> Parsed {
@@ -113,7 +113,7 @@ impl Tree {
 
     /// Without what differs from run to run or from one linker to another.
     fn settled(&self, text: &str) -> String {
-        let text = text.replace(self.yard.root.to_str().unwrap(), "YARD");
+        let text = text.replace(self.dir.root.to_str().unwrap(), "YARD");
         let lines = text.lines().map(|line| {
             let words: Vec<&str> = line.split(' ').collect();
             let words = words.iter().enumerate().map(|(index, word)| {

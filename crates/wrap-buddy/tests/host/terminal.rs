@@ -33,11 +33,11 @@ fn assert_is_text(command: &[&str], output: &[u8]) {
 
 #[test]
 fn names_and_strings_from_files_are_escaped() {
-    let yard = Yard::new();
+    let dir = TestDir::new();
     let target = TARGETS[0];
     let directory = format!("tree/{HOSTILE}");
     let soname = format!("-Wl,-soname,{HOSTILE}.so");
-    let library = yard.compile(
+    let library = dir.compile(
         target,
         &format!("{directory}/lib{HOSTILE}.so"),
         "int answer(void) { return 42; }",
@@ -45,25 +45,25 @@ fn names_and_strings_from_files_are_escaped() {
     );
     let interpreter = format!("-Wl,--dynamic-linker=/{HOSTILE}/ld.so");
     let path = format!("-Wl,-rpath,/{HOSTILE}");
-    yard.compile(
+    dir.compile(
         target,
         &format!("{directory}/main{HOSTILE}"),
         "int answer(void); int main(void) { return answer(); }",
         &[library.to_str().unwrap(), &interpreter, &path],
     );
-    let script = yard.write(
+    let script = dir.write(
         &format!("{directory}/script{HOSTILE}"),
         "#!/gone/|e touch /tmp/x;\x1b]0;t\x07|\x1b[8m -x\n",
     );
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     // A sidecar that nobody understands, and links where a sidecar goes.
-    yard.write(&format!("{directory}/.other{HOSTILE}.wrapbuddy"), HOSTILE);
-    yard.write(&format!("{directory}/other{HOSTILE}"), "\x7fELF");
-    let tree = yard.path("tree");
+    dir.write(&format!("{directory}/.other{HOSTILE}.wrapbuddy"), HOSTILE);
+    dir.write(&format!("{directory}/other{HOSTILE}"), "\x7fELF");
+    let tree = dir.path("tree");
     let tree = tree.to_str().unwrap();
-    let libs = yard.path(&directory);
+    let libs = dir.path(&directory);
     let libs = libs.to_str().unwrap();
-    let loader = yard.path("loader");
+    let loader = dir.path("loader");
     let loader = loader.to_str().unwrap();
     let wrap = ["--paths", tree, "--libs", libs, "-v"];
     let wrap = [&wrap[..], &["--interpreter", target.interpreter]].concat();
@@ -88,7 +88,7 @@ fn names_and_strings_from_files_are_escaped() {
     for command in commands {
         let mut tool = assert_cmd::Command::cargo_bin("wrap-buddy").unwrap();
         // As on a terminal.
-        tool.env("CLICOLOR_FORCE", "1").current_dir(&yard.root);
+        tool.env("CLICOLOR_FORCE", "1").current_dir(&dir.root);
         if command[0].starts_with("--") || command[0] == "watch" {
             tool.args(command).args(["--loader-dir-path", loader]);
         } else {
@@ -106,12 +106,12 @@ fn names_and_strings_from_files_are_escaped() {
 
 #[test]
 fn a_script_does_not_put_words_into_a_command() {
-    let yard = Yard::new();
-    let bin = yard.path("bin|w out");
+    let dir = TestDir::new();
+    let bin = dir.path("bin|w out");
     fs::create_dir(&bin).unwrap();
-    let program = yard.write("bin|w out/interp", "");
+    let program = dir.write("bin|w out/interp", "");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let script = yard.write("script", "#!/gone/interp\n");
+    let script = dir.write("script", "#!/gone/interp\n");
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     let mut tool = assert_cmd::Command::cargo_bin("wrap-buddy").unwrap();
     let output = tool.arg("check").arg(&script).env("PATH", &bin).output();

@@ -31,12 +31,12 @@ fn command(words: &[&str]) -> Parsed {
 }
 
 /// A wrapped program of version 1 in a directory of its own, each of them.
-fn each(mut with: impl FnMut(&Yard, &Path, PathBuf)) {
+fn each(mut with: impl FnMut(&TestDir, &Path, PathBuf)) {
     for (program, sidecar) in WRAPPED {
-        let yard = Yard::new();
-        let path = yard.write("app/program", program);
-        let beside = yard.write("app/.program.wrapbuddy", sidecar);
-        with(&yard, &path, beside);
+        let dir = TestDir::new();
+        let path = dir.write("app/program", program);
+        let beside = dir.write("app/.program.wrapbuddy", sidecar);
+        with(&dir, &path, beside);
     }
 }
 
@@ -84,8 +84,8 @@ fn a_program_of_version_1_is_known() {
 
 #[test]
 fn a_program_of_version_1_is_wrapped_again() {
-    each(|yard, path, sidecar| {
-        let report = yard.wrap(&[&"--paths", &path]);
+    each(|dir, path, sidecar| {
+        let report = dir.wrap(&[&"--paths", &path]);
         wrapped(&report);
         let bytes = fs::read(sidecar).unwrap();
         assert_eq!(Sidecar::parse(&bytes).unwrap().header().magic, MAGIC);

@@ -11,17 +11,17 @@ use crate::fixture::*;
 
 /// Wraps the walk-through for `target` and proves that only the planned bytes changed and can be put back.
 fn wraps_exactly(target: Target, arguments: &[&str]) {
-    let yard = Yard::new();
-    let main = yard.walk_through(target, arguments);
+    let dir = TestDir::new();
+    let main = dir.walk_through(target, arguments);
     let before = fs::read(&main).unwrap();
-    let (of_foo, of_bar) = (yard.path("foo/lib"), yard.path("bar/lib"));
-    let report = yard.wrap(&[
+    let (of_foo, of_bar) = (dir.path("foo/lib"), dir.path("bar/lib"));
+    let report = dir.wrap(&[
         &"--paths",
         &main,
         &"--libs",
         &of_foo,
         &of_bar,
-        &yard.path("app"),
+        &dir.path("app"),
         &"--interpreter",
         &target.interpreter,
     ]);
@@ -29,7 +29,7 @@ fn wraps_exactly(target: Target, arguments: &[&str]) {
     let after = fs::read(&main).unwrap();
     assert_eq!(after.len(), before.len());
 
-    let bytes = fs::read(yard.path("app/.main.wrapbuddy")).unwrap();
+    let bytes = fs::read(dir.path("app/.main.wrapbuddy")).unwrap();
     let sidecar = Sidecar::parse(&bytes).unwrap();
     assert_eq!(sidecar.header().machine, target.machine);
     assert_eq!(sidecar.interpreter(), target.interpreter.as_bytes());
@@ -61,10 +61,10 @@ fn wraps_exactly(target: Target, arguments: &[&str]) {
     assert_eq!(trailer.id, sidecar.header().id);
     assert_eq!(
         trailer.sidecar,
-        yard.path("app/.main.wrapbuddy").as_os_str().as_bytes()
+        dir.path("app/.main.wrapbuddy").as_os_str().as_bytes()
     );
     let loader = Path::new(std::ffi::OsStr::from_bytes(trailer.loader));
-    assert_eq!(loader.parent().unwrap(), yard.path("loaders"));
+    assert_eq!(loader.parent().unwrap(), dir.path("loaders"));
     let headers = after[32..40].try_into().map(u64::from_le_bytes).unwrap();
     let phoff = if sidecar.header().class == 2 {
         headers
@@ -99,20 +99,20 @@ fn i686() {
 
 #[test]
 fn the_same_input_gives_the_same_output() {
-    let yard = Yard::new();
-    let main = yard.compile(X86_64, "a/main", "int main(void) { return 0; }", &[]);
+    let dir = TestDir::new();
+    let main = dir.compile(X86_64, "a/main", "int main(void) { return 0; }", &[]);
     let original = fs::read(&main).unwrap();
     let mut results = Vec::new();
     for _ in 0..2 {
         fs::write(&main, &original).unwrap();
-        wrapped(&yard.wrap(&[&"--paths", &main]));
-        results.push(snapshot(&yard.path("a")));
+        wrapped(&dir.wrap(&[&"--paths", &main]));
+        results.push(snapshot(&dir.path("a")));
     }
     assert!(results[0] == results[1]);
 }
 
 /// A program so small that nothing fits behind its entry point.
-fn tiny(yard: &Yard, target: Target, arguments: &[&str]) -> std::path::PathBuf {
+fn tiny(dir: &TestDir, target: Target, arguments: &[&str]) -> std::path::PathBuf {
     let mut all = vec!["-nostartfiles", "-nostdlib", "-O2", "-Wl,--build-id=none"];
     all.extend_from_slice(arguments);
     let interpreter = format!("-Wl,--dynamic-linker={}", target.interpreter);
@@ -122,16 +122,16 @@ fn tiny(yard: &Yard, target: Target, arguments: &[&str]) -> std::path::PathBuf {
         &interpreter,
     ]);
     let source = "char before[] = \"x\"; void _start(void) { for (;;) before[0]++; }";
-    yard.compile(target, "tiny", source, &all)
+    dir.compile(target, "tiny", source, &all)
 }
 
 #[test]
 fn without_room_the_entry_moves_into_the_zeros_behind_the_segment() {
     for target in TARGETS {
-        let yard = Yard::new();
-        let program = tiny(&yard, target, &["-pie"]);
+        let dir = TestDir::new();
+        let program = tiny(&dir, target, &["-pie"]);
         let before = fs::read(&program).unwrap();
-        let report = yard.wrap(&[&"--paths", &program, &"--interpreter", &target.interpreter]);
+        let report = dir.wrap(&[&"--paths", &program, &"--interpreter", &target.interpreter]);
         let plan = wrapped(&report);
         assert_eq!(
             stub(plan).slot.position,
@@ -157,7 +157,7 @@ fn without_room_the_entry_moves_into_the_zeros_behind_the_segment() {
             restored[edit.offset as usize..][..edit.original.len()].copy_from_slice(edit.original);
         }
         assert!(restored == before, "{}", target.name);
-        let again = yard.wrap(&[&"--paths", &program, &"--interpreter", &target.interpreter]);
+        let again = dir.wrap(&[&"--paths", &program, &"--interpreter", &target.interpreter]);
         assert_eq!(
             reason(&again, wrap_buddy::plan::outcome::Status::Skipped),
             "already wrapped"
@@ -167,23 +167,23 @@ fn without_room_the_entry_moves_into_the_zeros_behind_the_segment() {
 
 #[test]
 fn a_relocatable_program_knows_only_relative_paths() {
-    let yard = Yard::new();
-    let main = yard.walk_through(X86_64, &[]);
-    let interpreter = yard.path("glibc/lib/ld-linux-x86-64.so.2");
+    let dir = TestDir::new();
+    let main = dir.walk_through(X86_64, &[]);
+    let interpreter = dir.path("glibc/lib/ld-linux-x86-64.so.2");
     fs::create_dir_all(interpreter.parent().unwrap()).unwrap();
     fs::copy("/lib64/ld-linux-x86-64.so.2", &interpreter).unwrap();
     fs::copy(
         "/lib/x86_64-linux-gnu/libc.so.6",
-        yard.path("glibc/lib/libc.so.6"),
+        dir.path("glibc/lib/libc.so.6"),
     )
     .unwrap();
-    let loaders = yard.path("lib/wrap-buddy");
-    let report = yard.wrap(&[
+    let loaders = dir.path("lib/wrap-buddy");
+    let report = dir.wrap(&[
         &"--paths",
         &main,
         &"--libs",
-        &yard.path("foo/lib"),
-        &yard.path("bar/lib"),
+        &dir.path("foo/lib"),
+        &dir.path("bar/lib"),
         &"--interpreter",
         &interpreter,
         &"--relocatable",
@@ -214,12 +214,12 @@ fn a_relocatable_program_knows_only_relative_paths() {
 
 #[test]
 fn the_stub_avoids_code_that_is_relocated() {
-    let yard = Yard::new();
+    let dir = TestDir::new();
     let source = "int there; void _start(void) { asm(\".rept 100\\n .long there\\n .endr\"); }";
     let arguments = ["-nostartfiles", "-O2", "-fno-pic", "-pie", "-Wl,-z,notext"];
-    let program = yard.compile(I686, "main", source, &arguments);
+    let program = dir.compile(I686, "main", source, &arguments);
     let interpreter = format!("--interpreter={}", I686.interpreter);
-    let report = yard.wrap(&[&"--paths", &program, &interpreter]);
+    let report = dir.wrap(&[&"--paths", &program, &interpreter]);
     let plan = wrapped(&report);
     assert!(stub(plan).room_at_entry > stub(plan).slot.len);
     assert_eq!(stub(plan).slot.position, SlotPosition::SegmentEnd);
@@ -227,17 +227,17 @@ fn the_stub_avoids_code_that_is_relocated() {
 
 #[test]
 fn a_file_name_too_long_for_a_sidecar_gets_a_short_one() {
-    let yard = Yard::new();
+    let dir = TestDir::new();
     let name = "n".repeat(250);
-    let main = yard.compile(X86_64, "main", "int main(void) { return 0; }", &[]);
-    let long = yard.path(&name);
+    let main = dir.compile(X86_64, "main", "int main(void) { return 0; }", &[]);
+    let long = dir.path(&name);
     fs::rename(main, &long).unwrap();
-    let report = yard.wrap(&[&"--paths", &long]);
+    let report = dir.wrap(&[&"--paths", &long]);
     let plan = wrapped(&report);
     assert_eq!(plan.sidecar_path.file_name().unwrap().len(), 1 + 32 + 10);
     let bytes = fs::read(&plan.sidecar_path).unwrap();
     assert_eq!(Sidecar::parse(&bytes).unwrap().header().id, plan.id);
-    let again = yard.wrap(&[&"--paths", &long]);
+    let again = dir.wrap(&[&"--paths", &long]);
     assert_eq!(
         reason(&again, wrap_buddy::plan::outcome::Status::Skipped),
         "already wrapped"
@@ -246,22 +246,22 @@ fn a_file_name_too_long_for_a_sidecar_gets_a_short_one() {
 
 #[test]
 fn the_rpath_of_a_program_stays_inherited() {
-    let yard = Yard::new();
+    let dir = TestDir::new();
     let tags = [
         "-Wl,--disable-new-dtags",
         "-Wl,-rpath,$ORIGIN/../foo/lib:/none/at/all",
     ];
-    let main = yard.walk_through(X86_64, &tags);
-    let report = yard.wrap(&[
+    let main = dir.walk_through(X86_64, &tags);
+    let report = dir.wrap(&[
         &"--paths",
         &main,
         &"--libs",
-        &yard.path("bar/lib"),
-        &yard.path("foo/lib"),
+        &dir.path("bar/lib"),
+        &dir.path("foo/lib"),
     ]);
     let plan = wrapped(&report);
     // foo is found by the program's own entry: the user's directory for it is of no use.
-    let of_bar = yard.path("bar/lib").into_os_string();
+    let of_bar = dir.path("bar/lib").into_os_string();
     assert_eq!(plan.search, ["$ORIGIN/../foo/lib".into(), of_bar]);
     let bytes = fs::read(&plan.sidecar_path).unwrap();
     assert!(

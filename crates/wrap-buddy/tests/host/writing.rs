@@ -33,12 +33,12 @@ targets!(
 
 #[test]
 fn a_dry_run_writes_nothing() {
-    let yard = Yard::new();
-    yard.walk_through(X86_64, &[]);
-    let before = snapshot(&yard.root);
-    let (of_foo, of_bar) = (yard.path("foo/lib"), yard.path("bar/lib"));
-    let tree = yard.path("app");
-    let report = yard.wrap(&[
+    let dir = TestDir::new();
+    dir.walk_through(X86_64, &[]);
+    let before = snapshot(&dir.root);
+    let (of_foo, of_bar) = (dir.path("foo/lib"), dir.path("bar/lib"));
+    let tree = dir.path("app");
+    let report = dir.wrap(&[
         &"--paths",
         &tree,
         &"--libs",
@@ -51,15 +51,15 @@ fn a_dry_run_writes_nothing() {
     let file = only(&report);
     assert_eq!(file.status, Status::WouldWrap);
     assert!(file.plan.as_ref().unwrap().edits.len() >= 2);
-    assert!(snapshot(&yard.root) == before);
+    assert!(snapshot(&dir.root) == before);
 }
 
 fn modes_are_put_back(target: Target) {
-    let yard = Yard::new();
+    let dir = TestDir::new();
     for mode in [0o555, 0o4755, 0o2711, 0o6555] {
-        let main = yard.compile(target, "main", MAIN, &[]);
+        let main = dir.compile(target, "main", MAIN, &[]);
         fs::set_permissions(&main, Permissions::from_mode(mode)).unwrap();
-        let report = yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
+        let report = dir.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
         let plan = wrapped(&report);
         assert_eq!(fs::metadata(&main).unwrap().mode() & 0o7777, mode);
         let sidecar = fs::metadata(&plan.sidecar_path).unwrap().mode() & 0o7777;
@@ -74,8 +74,8 @@ fn modes_are_put_back(target: Target) {
 }
 
 fn file_capabilities_are_put_back(target: Target) {
-    let yard = Yard::new();
-    let main = yard.compile(target, "main", MAIN, &[]);
+    let dir = TestDir::new();
+    let main = dir.compile(target, "main", MAIN, &[]);
     // cap_net_raw=ep in the format of VFS_CAP_REVISION_2.
     let capability = [
         1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
@@ -85,7 +85,7 @@ fn file_capabilities_are_put_back(target: Target) {
         eprintln!("file capabilities cannot be set here: nothing to put back");
         return;
     }
-    let report = yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
+    let report = dir.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
     wrapped(&report);
     let now = xattr::get(&main, name).unwrap();
     assert_eq!(now.as_deref(), Some(&capability[..]));
@@ -93,11 +93,11 @@ fn file_capabilities_are_put_back(target: Target) {
 }
 
 fn set_id_programs_are_not_made_relocatable(target: Target) {
-    let yard = Yard::new();
-    let main = yard.compile(target, "main", MAIN, &[]);
+    let dir = TestDir::new();
+    let main = dir.compile(target, "main", MAIN, &[]);
     fs::set_permissions(&main, Permissions::from_mode(0o4755)).unwrap();
-    let before = snapshot(&yard.root);
-    let report = yard.wrap(&[
+    let before = snapshot(&dir.root);
+    let report = dir.wrap(&[
         &"--paths",
         &main,
         &"--relocatable",
@@ -106,17 +106,17 @@ fn set_id_programs_are_not_made_relocatable(target: Target) {
     ]);
     let text = reason(&report, Status::Failed);
     assert!(text.starts_with("is set-id"), "{text}");
-    assert!(snapshot(&yard.root) == before);
+    assert!(snapshot(&dir.root) == before);
 }
 
 /// What runs first would be what whoever may write beside the program has put there.
 fn set_id_programs_are_not_made_self_contained(target: Target) {
-    let yard = Yard::new();
-    let main = yard.compile(target, "main", MAIN, &[]);
+    let dir = TestDir::new();
+    let main = dir.compile(target, "main", MAIN, &[]);
     for mode in [0o4755, 0o2755] {
         fs::set_permissions(&main, Permissions::from_mode(mode)).unwrap();
-        let before = snapshot(&yard.root);
-        let report = yard.wrap(&[
+        let before = snapshot(&dir.root);
+        let report = dir.wrap(&[
             &"--paths",
             &main,
             &"--self-contained",
@@ -125,19 +125,19 @@ fn set_id_programs_are_not_made_self_contained(target: Target) {
         ]);
         let text = reason(&report, Status::Failed);
         assert!(text.ends_with("leave out --self-contained"), "{text}");
-        assert!(snapshot(&yard.root) == before);
+        assert!(snapshot(&dir.root) == before);
     }
 }
 
 fn set_id_programs_do_not_trust_what_others_can_change(target: Target) {
-    let yard = Yard::new();
-    let main = yard.compile(target, "main", MAIN, &[]);
+    let dir = TestDir::new();
+    let main = dir.compile(target, "main", MAIN, &[]);
     fs::set_permissions(&main, Permissions::from_mode(0o4755)).unwrap();
-    let weak = yard.root.join("weak");
+    let weak = dir.root.join("weak");
     fs::create_dir(&weak).unwrap();
     fs::set_permissions(&weak, Permissions::from_mode(0o777)).unwrap();
-    let before = snapshot(&yard.root);
-    let report = yard.wrap(&[
+    let before = snapshot(&dir.root);
+    let report = dir.wrap(&[
         &"--paths",
         &main,
         &"--loader-dir-path",
@@ -147,42 +147,42 @@ fn set_id_programs_do_not_trust_what_others_can_change(target: Target) {
     ]);
     let text = reason(&report, Status::Failed);
     assert!(text.contains("others can change"), "{text}");
-    assert!(snapshot(&yard.root) == before);
+    assert!(snapshot(&dir.root) == before);
 }
 
 #[test]
 fn a_running_program_is_left_alone() {
-    let yard = Yard::new();
+    let dir = TestDir::new();
     let source = "#include <unistd.h>\nint main(void) { write(1, \"r\", 1); pause(); return 0; }";
-    let main = yard.compile(X86_64, "main", source, &[]);
-    let before = snapshot(&yard.root);
+    let main = dir.compile(X86_64, "main", source, &[]);
+    let before = snapshot(&dir.root);
     let mut running = Command::new(&main)
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
     let mut byte = [0];
     std::io::Read::read_exact(running.stdout.as_mut().unwrap(), &mut byte).unwrap();
-    let report = yard.wrap(&[&"--paths", &main]);
-    let dry = yard.wrap(&[&"--paths", &main, &"--dry-run"]);
-    let replaced = yard.wrap(&[&"--paths", &main, &"--dry-run", &"--replace"]);
+    let report = dir.wrap(&[&"--paths", &main]);
+    let dry = dir.wrap(&[&"--paths", &main, &"--dry-run"]);
+    let replaced = dir.wrap(&[&"--paths", &main, &"--dry-run", &"--replace"]);
     running.kill().unwrap();
     running.wait().unwrap();
     let refused = "cannot be written: is running: stop it first";
     assert_eq!(reason(&report, Status::Failed), refused);
     assert_eq!(reason(&dry, Status::Failed), refused);
     assert_eq!(only(&replaced).status, Status::WouldWrap);
-    assert!(snapshot(&yard.root) == before);
-    let after = yard.wrap(&[&"--paths", &main, &"--dry-run"]);
+    assert!(snapshot(&dir.root) == before);
+    let after = dir.wrap(&[&"--paths", &main, &"--dry-run"]);
     assert_eq!(only(&after).status, Status::WouldWrap);
 }
 
 #[test]
 fn a_relocatable_program_needs_nothing_from_outside_of_its_tree() {
-    let yard = Yard::new();
+    let dir = TestDir::new();
     // The system's dynamic linker.
-    let main = yard.walk_through(X86_64, &[]);
-    let before = snapshot(&yard.root);
-    let (of_foo, of_bar) = (yard.path("foo/lib"), yard.path("bar/lib"));
+    let main = dir.walk_through(X86_64, &[]);
+    let before = snapshot(&dir.root);
+    let (of_foo, of_bar) = (dir.path("foo/lib"), dir.path("bar/lib"));
     let wrap = |more: &[&dyn AsRef<OsStr>]| {
         let all: [&dyn AsRef<OsStr>; 7] = [
             &"--paths",
@@ -193,7 +193,7 @@ fn a_relocatable_program_needs_nothing_from_outside_of_its_tree() {
             &of_foo,
             &of_bar,
         ];
-        yard.wrap(&[&all[..], more].concat())
+        dir.wrap(&[&all[..], more].concat())
     };
     let report = wrap(&[]);
     assert!(report.failed());
@@ -211,12 +211,12 @@ fn a_relocatable_program_needs_nothing_from_outside_of_its_tree() {
     ] {
         assert!(text.contains(part), "{text}");
     }
-    assert!(snapshot(&yard.root) == before);
+    assert!(snapshot(&dir.root) == before);
 
     // Libraries and directories as well.
-    let linker = yard.path("foo/ld-linux-x86-64.so.2");
+    let linker = dir.path("foo/ld-linux-x86-64.so.2");
     fs::copy("/lib64/ld-linux-x86-64.so.2", &linker).unwrap();
-    let elsewhere = Yard::new();
+    let elsewhere = TestDir::new();
     let library = elsewhere.path("libbar.so.1");
     fs::rename(of_bar.join("libbar.so.1"), &library).unwrap();
     let libs: [&dyn AsRef<OsStr>; 6] = [
@@ -237,22 +237,22 @@ fn a_relocatable_program_needs_nothing_from_outside_of_its_tree() {
 }
 
 /// Undoes the edits of a wrapped program from `from` on, as if the run had been stopped before them.
-fn stopped_before(yard: &Yard, target: Target, from: usize) {
-    let main = yard.compile(target, "main", MAIN, &[]);
+fn stopped_before(dir: &TestDir, target: Target, from: usize) {
+    let main = dir.compile(target, "main", MAIN, &[]);
     let original = fs::read(&main).unwrap();
-    let report = yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
+    let report = dir.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
     let plan = wrapped(&report);
-    let complete = snapshot(&yard.root);
+    let complete = snapshot(&dir.root);
     let file = fs::File::options().write(true).open(&main).unwrap();
     for edit in &plan.edits[from..] {
         file.write_all_at(&edit.original, edit.offset).unwrap();
     }
     drop(file);
-    let report = yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
+    let report = dir.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
     let again = wrapped(&report);
     assert_eq!(again.edits[0].original, plan.edits[0].original);
     assert!(
-        snapshot(&yard.root) == complete,
+        snapshot(&dir.root) == complete,
         "stopped before edit {from}"
     );
     fs::write(&main, original).unwrap();
@@ -260,16 +260,16 @@ fn stopped_before(yard: &Yard, target: Target, from: usize) {
 
 fn a_stopped_run_is_completed(target: Target) {
     for from in [0, 1] {
-        stopped_before(&Yard::new(), target, from);
+        stopped_before(&TestDir::new(), target, from);
     }
 }
 
 fn a_stub_half_written_is_completed(target: Target) {
-    let yard = Yard::new();
-    let main = yard.compile(target, "main", MAIN, &[]);
-    let report = yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
+    let dir = TestDir::new();
+    let main = dir.compile(target, "main", MAIN, &[]);
+    let report = dir.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
     let plan = wrapped(&report);
-    let complete = snapshot(&yard.root);
+    let complete = snapshot(&dir.root);
     let file = fs::File::options().write(true).open(&main).unwrap();
     let slot = &plan.edits[0];
     file.write_all_at(&slot.original[50..], slot.offset + 50)
@@ -277,32 +277,32 @@ fn a_stub_half_written_is_completed(target: Target) {
     let interp = plan.edits.last().unwrap();
     file.write_all_at(&interp.original, interp.offset).unwrap();
     drop(file);
-    let report = yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
+    let report = dir.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
     let notes = &wrapped(&report).notes;
     assert!(
         notes.iter().any(|note| note.contains("stopped")),
         "{notes:?}"
     );
-    assert!(snapshot(&yard.root) == complete);
+    assert!(snapshot(&dir.root) == complete);
 }
 
 fn a_stub_without_its_sidecar_is_never_taken_for_the_original(target: Target) {
-    let yard = Yard::new();
-    let main = yard.compile(target, "main", MAIN, &[]);
-    let report = yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
+    let dir = TestDir::new();
+    let main = dir.compile(target, "main", MAIN, &[]);
+    let report = dir.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
     let plan = wrapped(&report);
     let interp = plan.edits.last().unwrap();
     let file = fs::File::options().write(true).open(&main).unwrap();
     file.write_all_at(&interp.original, interp.offset).unwrap();
     drop(file);
     fs::write(&plan.sidecar_path, "garbage").unwrap();
-    let before = snapshot(&yard.root);
-    let report = yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
+    let before = snapshot(&dir.root);
+    let report = dir.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
     let text = reason(&report, Status::Failed);
     assert!(text.contains("does not know its sidecar"), "{text}");
-    assert!(snapshot(&yard.root) == before);
+    assert!(snapshot(&dir.root) == before);
     fs::remove_file(&plan.sidecar_path).unwrap();
-    let report = yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
+    let report = dir.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
     let text = reason(&report, Status::Failed);
     assert!(text.contains("put it back"), "{text}");
 }
@@ -311,21 +311,21 @@ fn a_stub_without_its_sidecar_is_never_taken_for_the_original(target: Target) {
 fn more_files_than_can_be_open_at_a_time() {
     // Of this process, which is this test's own.
     setrlimit(Resource::RLIMIT_NOFILE, 100, 100).unwrap();
-    let yard = Yard::new();
-    let main = yard.compile(X86_64, "tree/main", MAIN, &[]);
+    let dir = TestDir::new();
+    let main = dir.compile(X86_64, "tree/main", MAIN, &[]);
     for n in 0..300 {
-        fs::copy(&main, yard.path(&format!("tree/copy{n}"))).unwrap();
+        fs::copy(&main, dir.path(&format!("tree/copy{n}"))).unwrap();
     }
-    let report = yard.wrap(&[&"--paths", &yard.path("tree"), &"-j", &"3"]);
+    let report = dir.wrap(&[&"--paths", &dir.path("tree"), &"-j", &"3"]);
     assert_eq!(report.count(Status::Wrapped), 301);
-    let again = yard.wrap(&[&"--paths", &yard.path("tree")]);
+    let again = dir.wrap(&[&"--paths", &dir.path("tree")]);
     assert_eq!(again.count(Status::Skipped), 301);
 }
 
 #[test]
 fn a_relocatable_program_without_a_loader_directory_is_self_contained() {
-    let yard = Yard::new();
-    let main = yard.compile(X86_64, "app/main", MAIN, &[]);
+    let dir = TestDir::new();
+    let main = dir.compile(X86_64, "app/main", MAIN, &[]);
     let arguments = [
         "wrap-buddy",
         "--relocatable",
@@ -346,25 +346,25 @@ fn a_relocatable_program_without_a_loader_directory_is_self_contained() {
         Ok(Some(&loader_image(X86_64.machine)[..]))
     );
     // Nothing else is beside it.
-    assert_eq!(fs::read_dir(yard.path("app")).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(dir.path("app")).unwrap().count(), 2);
 }
 
 #[test]
 fn a_loader_that_does_not_fit_is_refused() {
-    let yard = Yard::new();
-    let main = yard.compile(X86_64, "main", MAIN, &[]);
+    let dir = TestDir::new();
+    let main = dir.compile(X86_64, "main", MAIN, &[]);
     let mut image = loader_image(X86_64.machine);
-    yard.write("loaders/loader.bin", &image);
-    yard.write("loaders/loader.bin", loader_image(AARCH64.machine));
-    let report = yard.wrap(&[&"--paths", &main]);
+    dir.write("loaders/loader.bin", &image);
+    dir.write("loaders/loader.bin", loader_image(AARCH64.machine));
+    let report = dir.wrap(&[&"--paths", &main]);
     let text = reason(&report, Status::Failed);
     assert!(
         text.contains("loader.bin: is a loader for another architecture"),
         "{text}"
     );
     image.pop();
-    yard.write("loaders/loader.bin", &image);
-    let report = yard.wrap(&[&"--paths", &main]);
+    dir.write("loaders/loader.bin", &image);
+    let report = dir.wrap(&[&"--paths", &main]);
     let text = reason(&report, Status::Failed);
     assert!(text.contains("was cut short"), "{text}");
 }
@@ -389,11 +389,11 @@ fn run_as_owner(tree: &Path, arguments: &[&str]) -> std::process::Output {
 
 #[test]
 fn an_owner_wraps_read_only_files_in_read_only_directories() {
-    let yard = Yard::new();
-    let main = yard.compile(X86_64, "app/main", MAIN, &[]);
-    let (tree, loaders) = (yard.path("app"), yard.path("loaders"));
+    let dir = TestDir::new();
+    let main = dir.compile(X86_64, "app/main", MAIN, &[]);
+    let (tree, loaders) = (dir.path("app"), dir.path("loaders"));
     fs::create_dir(&loaders).unwrap();
-    for (path, mode) in [(&main, 0o555), (&tree, 0o555), (&yard.root, 0o755)] {
+    for (path, mode) in [(&main, 0o555), (&tree, 0o555), (&dir.root, 0o755)] {
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     }
     let original = snapshot(&tree);
@@ -407,7 +407,7 @@ fn an_owner_wraps_read_only_files_in_read_only_directories() {
     ];
     let modes = || [&main, &tree].map(|path| fs::metadata(path).unwrap().mode() & 0o7777);
     for arguments in [&wrap[..], &["restore", tree_name]] {
-        let output = run_as_owner(&yard.root, arguments);
+        let output = run_as_owner(&dir.root, arguments);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {said}");
         assert_eq!(modes(), [0o555, 0o555], "{arguments:?}");
@@ -416,7 +416,7 @@ fn an_owner_wraps_read_only_files_in_read_only_directories() {
 
     // What belongs to somebody else is not touched, and one line says so.
     if nix::unistd::geteuid().is_root() {
-        let tool = yard.path("tool");
+        let tool = dir.path("tool");
         for path in [&main, &tree] {
             std::os::unix::fs::chown(path, Some(0), Some(0)).unwrap();
         }
@@ -445,11 +445,11 @@ fn an_owner_wraps_read_only_files_in_read_only_directories() {
 /// Where only the sidecar changes, the program is not made writable even for a moment, and its seals do not matter.
 #[test]
 fn other_settings_leave_a_read_only_program_alone() {
-    let yard = Yard::new();
-    let main = yard.compile(X86_64, "app/main", MAIN, &[]);
-    let (tree, loaders) = (yard.path("app"), yard.path("loaders"));
+    let dir = TestDir::new();
+    let main = dir.compile(X86_64, "app/main", MAIN, &[]);
+    let (tree, loaders) = (dir.path("app"), dir.path("loaders"));
     fs::create_dir(&loaders).unwrap();
-    for (path, mode) in [(&main, 0o555), (&yard.root, 0o755)] {
+    for (path, mode) in [(&main, 0o555), (&dir.root, 0o755)] {
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     }
     let (tree_name, loaders) = (tree.to_str().unwrap(), loaders.to_str().unwrap());
@@ -462,8 +462,8 @@ fn other_settings_leave_a_read_only_program_alone() {
     ];
     let with =
         |directory: &'static str| [&wrap[..], &["--runtime-dependencies", directory]].concat();
-    assert!(run_as_owner(&yard.root, &wrap).status.success());
-    let sidecar = yard.path("app/.main.wrapbuddy");
+    assert!(run_as_owner(&dir.root, &wrap).status.success());
+    let sidecar = dir.path("app/.main.wrapbuddy");
     let first = fs::read(&sidecar).unwrap();
 
     // Its time of change is that of its mode, too.
@@ -473,7 +473,7 @@ fn other_settings_leave_a_read_only_program_alone() {
     };
     let owner = fs::metadata(&main).unwrap().uid();
     let before = times();
-    let copied = yard.path("tool");
+    let copied = dir.path("tool");
     let run = |arguments: &[&str], user: u32| {
         let mut command = Command::new(&copied);
         command.args(arguments).current_dir("/").uid(user).gid(user);
@@ -482,7 +482,7 @@ fn other_settings_leave_a_read_only_program_alone() {
     // An ordinary user runs the tool where cargo put it, as himself.
     let output = match nix::unistd::geteuid().is_root() {
         true => run(&with("/x"), owner),
-        false => run_as_owner(&yard.root, &with("/x")),
+        false => run_as_owner(&dir.root, &with("/x")),
     };
     assert!(output.status.success(), "{output:?}");
     assert_eq!(times(), before);
@@ -514,38 +514,38 @@ fn other_settings_leave_a_read_only_program_alone() {
 }
 
 fn signed_and_sealed_files_are_left_alone(target: Target) {
-    let yard = Yard::new();
-    let main = yard.compile(target, "app/main", MAIN, &[]);
-    let before = snapshot(&yard.root);
+    let dir = TestDir::new();
+    let main = dir.compile(target, "app/main", MAIN, &[]);
+    let before = snapshot(&dir.root);
     // Only root may, and not every file system has it.
     if xattr::set(&main, "security.ima", &[3, 2, 4, 0]).is_ok() {
-        let report = yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
+        let report = dir.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
         let text = reason(&report, Status::Failed);
         assert!(text.contains("signature (IMA)"), "{text}");
-        assert!(snapshot(&yard.root) == before);
+        assert!(snapshot(&dir.root) == before);
         xattr::remove(&main, "security.ima").unwrap();
         // A hash is the kernel's own, and it keeps it up to date.
         xattr::set(&main, "security.ima", &[4, 4, 0]).unwrap();
-        wrapped(&yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]));
+        wrapped(&dir.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]));
         fs::write(&main, &before[0].1).unwrap();
-        fs::remove_file(yard.path("app/.main.wrapbuddy")).unwrap();
+        fs::remove_file(dir.path("app/.main.wrapbuddy")).unwrap();
     }
     let chattr = |flag: &str| Command::new("chattr").arg(flag).arg(&main).status();
     if chattr("+i").is_ok_and(|status| status.success()) {
-        let report = yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
+        let report = dir.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
         chattr("-i").unwrap();
         let text = reason(&report, Status::Failed);
         assert!(text.contains("sealed"), "{text}");
-        assert!(snapshot(&yard.root) == before);
+        assert!(snapshot(&dir.root) == before);
     }
 }
 
 fn a_hole_stays_a_hole(target: Target) {
-    let yard = Yard::new();
-    let main = yard.compile(target, "app/main", MAIN, &[]);
+    let dir = TestDir::new();
+    let main = dir.compile(target, "app/main", MAIN, &[]);
     let file = fs::File::options().write(true).open(&main).unwrap();
     file.set_len(64 << 20).unwrap();
     drop(file);
-    wrapped(&yard.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]));
+    wrapped(&dir.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]));
     assert!(fs::metadata(&main).unwrap().blocks() < 1024);
 }

@@ -29,7 +29,7 @@ use anyhow::{Context, Result};
 use stages::Stage;
 
 use crate::commands::PathOptions;
-use crate::plan::named::Named;
+use crate::plan::library_directories::LibraryDirectories;
 use crate::report::Reporter;
 use crate::scan::{Candidate, Wanted, directories, scan, scan_observed};
 use crate::state::access::Reach;
@@ -255,7 +255,7 @@ pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Res
             true
         },
     );
-    let named = Named::new(&check.libs, "--libs");
+    let named = LibraryDirectories::new(&check.libs, "--libs");
     let libs = inside(&named.directories, "--libs")?;
     let named_interpreters = inside(&check.interpreter, "--interpreter")?;
     let find_in = match check.find_in.as_slice() {

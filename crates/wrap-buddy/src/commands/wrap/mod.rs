@@ -17,7 +17,7 @@ use crate::apply::{self, Options, Stopped};
 use crate::commands::tree_lock::TreeLock;
 use crate::plan::classify::Available;
 use crate::plan::defaults::Taken;
-use crate::plan::named::Named;
+use crate::plan::library_directories::LibraryDirectories;
 use crate::plan::options::{Search, Strategy, WrapOptions};
 use crate::plan::outcome::{FileReport, Report, Status};
 use crate::plan::outside::MovedTree;
@@ -130,7 +130,7 @@ pub fn wrap_candidates(
 ) -> Result<Report> {
     let interpreters = Interpreters::find(&cli.interpreter).context("--interpreter")?;
     let loaders = Loaders::new(cli.loader_dir_path.as_deref())?;
-    let libs = Named::new(&cli.libs, "--libs");
+    let libs = LibraryDirectories::new(&cli.libs, "--libs");
     let always = cli.runtime_dependencies.iter();
     let always = always.filter(|path| !path.as_os_str().is_empty());
     let always: Vec<PathBuf> = always.cloned().collect();
@@ -377,7 +377,7 @@ fn succeeded(loaders: &BTreeMap<PathBuf, Result<()>>) -> impl Iterator<Item = Pa
 }
 
 /// What concerns no single file: what there is to say of directories, and of loaders.
-fn warnings(cli: &WrapOptions, libs: &Named, files: &[FileReport]) -> Vec<String> {
+fn warnings(cli: &WrapOptions, libs: &LibraryDirectories, files: &[FileReport]) -> Vec<String> {
     let plans = files.iter().filter_map(|file| file.plan.as_ref());
     // Mostly all are of use to the first file.
     let first = plans.clone().next();

@@ -9,13 +9,13 @@ use sidecar::{InPlace, InPlaceDraft, Written};
 use wrap_buddy::plan::outcome::Status;
 
 use super::memory::Memory;
-use super::subjects::{Layout, Workshop};
+use super::subjects::{Layout, LinkDir};
 use crate::fixture::*;
 use crate::hostile::dynamic_range;
 
 /// A library in a directory of its own.
 struct Victim {
-    workshop: Workshop,
+    link_dir: LinkDir,
     target: Target,
     path: PathBuf,
     sidecar: PathBuf,
@@ -24,23 +24,23 @@ struct Victim {
 
 impl Victim {
     fn new(target: Target, linker: Linker) -> Self {
-        let workshop = Workshop::new(target);
-        let path = workshop.link("app/libsubject.so", &Layout::usual(linker));
+        let link_dir = LinkDir::new(target);
+        let path = link_dir.link("app/libsubject.so", &Layout::usual(linker));
         Self {
             target,
             sidecar: path.with_file_name(".libsubject.so.wrapbuddy"),
             good: fs::read(&path).unwrap(),
             path,
-            workshop,
+            link_dir,
         }
     }
 
     fn run(&self) -> Status {
-        let report = self.workshop.yard.wrap(&[
+        let report = self.link_dir.dir.wrap(&[
             &"--paths",
             &self.path,
             &"--libs",
-            &self.workshop.yard.root,
+            &self.link_dir.dir.root,
             &"--interpreter",
             &self.target.interpreter,
             &"-j",
@@ -84,7 +84,7 @@ impl Victim {
     /// was.
     fn is_found_in_memory(&self, before: &[u8], after: &[u8], what: &str) {
         let read = |bytes: &[u8]| {
-            let path = self.workshop.yard.write("read", bytes);
+            let path = self.link_dir.dir.write("read", bytes);
             Elf::read(&mut Source::open(&path).unwrap()).unwrap()
         };
         let (original, edited) = (read(before), read(after));
@@ -185,7 +185,7 @@ fn hostile_sidecars_beside_a_library() {
     let sidecar = fs::read(&victim.sidecar).unwrap();
     let checked = sidecar::checked_part(&sidecar).unwrap().len();
     let main = victim
-        .workshop
+        .link_dir
         .program_that_loads("app/libsubject.so", Linker::Bfd);
     let mut random = Random(7);
     for round in 0..120 {
@@ -225,10 +225,10 @@ fn the_sidecar_of_another_file() {
     let victim = Victim::new(X86_64, Linker::Bfd);
     let other = Victim::new(X86_64, Linker::Lld);
     let program = {
-        let yard = Yard::new();
-        let main = yard.walk_through(X86_64, &[]);
-        let libs = ["foo/lib", "bar/lib"].map(|name| yard.path(name));
-        let report = yard.wrap(&[&"--paths", &main, &"--libs", &libs[0], &libs[1]]);
+        let dir = TestDir::new();
+        let main = dir.walk_through(X86_64, &[]);
+        let libs = ["foo/lib", "bar/lib"].map(|name| dir.path(name));
+        let report = dir.wrap(&[&"--paths", &main, &"--libs", &libs[0], &libs[1]]);
         fs::read(&wrapped(&report).sidecar_path).unwrap()
     };
     assert_eq!(other.run(), Status::Edited);
@@ -296,6 +296,6 @@ fn forged_sidecars_beside_a_library() {
         fs::write(&victim.sidecar, &bytes).unwrap();
         victim.run();
         assert_eq!(victim.bytes().len() as u64, len, "round {round}");
-        assert!(victim.workshop.yard.path("libdep0.so").is_file());
+        assert!(victim.link_dir.dir.path("libdep0.so").is_file());
     }
 }

@@ -11,7 +11,7 @@ use sidecar::EditKind;
 use wrap_buddy::plan::edits::{Visibility, Wanted};
 
 use super::memory::Memory;
-use super::subjects::{Edited, Kind, Layout, Original, Workshop, layouts};
+use super::subjects::{Edited, Kind, Layout, LinkDir, Original, layouts};
 use crate::fixture::*;
 
 const VISIBILITIES: [Visibility; 3] =
@@ -39,11 +39,11 @@ struct Tally {
 }
 
 fn every_layout(target: Target) {
-    let workshop = Workshop::new(target);
+    let link_dir = LinkDir::new(target);
     let mut random = Random(0x2545_f491_4f6c_dd1d ^ u64::from(target.machine));
     let mut tally = Tally::default();
     for layout in layouts(&mut random) {
-        let original = Original::read(&workshop.link("subject", &layout));
+        let original = Original::read(&link_dir.link("subject", &layout));
         let largest = VISIBILITIES.map(|allowed| original.largest(allowed));
         let mut lengths = vec![1, 75, 151, 600, 5000, 1 + random.below(5000)];
         // The longest that fits, and the first that does not.
@@ -77,7 +77,7 @@ fn every_layout(target: Target) {
                 }
             }
         }
-        shows_in_readelf(&workshop.yard, &layout, &original, &mut random);
+        shows_in_readelf(&link_dir.dir, &layout, &original, &mut random);
     }
     // A test of edits that all were refused, or of mappings that no kernel makes, would prove nothing.
     assert!(tally.edited > 300 && tally.refused > 300, "{tally:?}");
@@ -293,7 +293,7 @@ impl Trial<'_> {
 }
 
 /// readelf goes by section headers, and by PT_DYNAMIC where there are none.
-fn shows_in_readelf(yard: &Yard, layout: &Layout, original: &Original, random: &mut Random) {
+fn shows_in_readelf(dir: &TestDir, layout: &Layout, original: &Original, random: &mut Random) {
     let room = original.largest(Visibility::Listed);
     let search = search_path(room.clamp(20, 300) - 19, random);
     let alone = Wanted {
@@ -312,7 +312,7 @@ fn shows_in_readelf(yard: &Yard, layout: &Layout, original: &Original, random: &
     let Some((wanted, edited)) = found else {
         return;
     };
-    let path = yard.path("shown");
+    let path = dir.path("shown");
     fs::write(&path, &edited.bytes).unwrap();
     let shown = Command::new("readelf")
         .arg("-dW")

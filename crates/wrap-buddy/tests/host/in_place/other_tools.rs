@@ -9,7 +9,7 @@ use wrap_buddy::plan::Plan;
 use wrap_buddy::plan::edits::{Visibility, Wanted};
 use wrap_buddy::plan::outcome::Status;
 
-use super::subjects::{Kind, Layout, NEEDS, Original, Search, Workshop};
+use super::subjects::{Kind, Layout, LinkDir, NEEDS, Original, Search};
 use crate::fixture::*;
 
 /// What a tool prints; it must succeed.
@@ -27,9 +27,9 @@ fn shown(tool: &str, option: &str, path: &Path) -> String {
     output(Command::new(tool).arg(option).arg(path))
 }
 
-fn edit(workshop: &Workshop, path: &Path) -> Plan {
-    let libs = &workshop.yard.root;
-    let report = workshop.yard.wrap(&[&"--paths", &path, &"--libs", libs]);
+fn edit(link_dir: &LinkDir, path: &Path) -> Plan {
+    let libs = &link_dir.dir.root;
+    let report = link_dir.dir.wrap(&[&"--paths", &path, &"--libs", libs]);
     edited(&report).clone()
 }
 
@@ -38,16 +38,16 @@ fn ld_so_finds_a_string_wherever_it_is() {
     let mut visible = 0;
     let mut hidden = 0;
     for target in TARGETS {
-        let workshop = Workshop::new(target);
+        let link_dir = LinkDir::new(target);
         for linker in Linker::installed() {
-            let library = workshop.link("app/libsubject.so", &Layout::usual(linker));
-            let main = workshop.program_that_loads("app/libsubject.so", Linker::Bfd);
+            let library = link_dir.link("app/libsubject.so", &Layout::usual(linker));
+            let main = link_dir.program_that_loads("app/libsubject.so", Linker::Bfd);
             assert!(
                 !run(target, &main).unwrap().status.success(),
                 "found anyway"
             );
             let original = Original::read(&library);
-            let search = workshop.yard.root.as_os_str().as_encoded_bytes();
+            let search = link_dir.dir.root.as_os_str().as_encoded_bytes();
             let wanted = Wanted {
                 search,
                 ..Wanted::default()
@@ -83,13 +83,13 @@ fn ld_so_finds_a_string_wherever_it_is() {
 #[test]
 fn linkers_link_against_an_edited_library() {
     for made_by in Linker::installed() {
-        let workshop = Workshop::new(X86_64);
-        let library = workshop.link("app/libsubject.so", &Layout::usual(made_by));
-        let link = |linker| workshop.try_program("linked", "app/libsubject.so", linker);
+        let link_dir = LinkDir::new(X86_64);
+        let library = link_dir.link("app/libsubject.so", &Layout::usual(made_by));
+        let link = |linker| link_dir.try_program("linked", "app/libsubject.so", linker);
         // Without a search path, GNU ld does not find what the library needs.
         let errors = link(Linker::Bfd).unwrap_err();
         assert!(errors.contains("libdep0.so"), "{errors}");
-        let plan = edit(&workshop, &library);
+        let plan = edit(&link_dir, &library);
         if is_hidden(&plan) {
             assert_ne!(made_by, Linker::Bfd, "nothing to see");
             continue;
@@ -110,15 +110,15 @@ fn is_hidden(plan: &Plan) -> bool {
 #[test]
 fn patchelf_and_readelf_show_what_is_not_hidden() {
     for target in TARGETS {
-        let workshop = Workshop::new(target);
+        let link_dir = LinkDir::new(target);
         for linker in Linker::installed() {
-            let library = workshop.link("app/libsubject.so", &Layout::usual(linker));
+            let library = link_dir.link("app/libsubject.so", &Layout::usual(linker));
             let interpreter = target.interpreter;
-            let report = workshop.yard.wrap(&[
+            let report = link_dir.dir.wrap(&[
                 &"--paths",
                 &library,
                 &"--libs",
-                &workshop.yard.root,
+                &link_dir.dir.root,
                 &"--interpreter",
                 &interpreter,
             ]);
@@ -139,8 +139,8 @@ fn patchelf_and_readelf_show_what_is_not_hidden() {
 }
 
 /// As packagers leave libraries: .dynstr is at the end of the file, in a segment of its own.
-fn patchelfd(workshop: &Workshop, linker: Linker) -> PathBuf {
-    let library = workshop.link("app/libsubject.so", &Layout::usual(linker));
+fn patchelfd(link_dir: &LinkDir, linker: Linker) -> PathBuf {
+    let library = link_dir.link("app/libsubject.so", &Layout::usual(linker));
     // Both at once is more than some versions can do.
     for change in [["--set-rpath", "$ORIGIN"], ["--add-needed", "libm.so.6"]] {
         output(Command::new("patchelf").args(change).arg(&library));
@@ -152,22 +152,22 @@ fn patchelfd(workshop: &Workshop, linker: Linker) -> PathBuf {
 fn a_patchelfd_library_is_edited_all_the_same() {
     let mut hidden = 0;
     for target in TARGETS {
-        let workshop = Workshop::new(target);
+        let link_dir = LinkDir::new(target);
         // patchelf itself breaks those of gold: they do not start.
         for linker in Linker::installed().filter(|&linker| linker != Linker::Gold) {
-            let library = patchelfd(&workshop, linker);
-            let main = workshop.program_that_loads("app/libsubject.so", Linker::Bfd);
+            let library = patchelfd(&link_dir, linker);
+            let main = link_dir.program_that_loads("app/libsubject.so", Linker::Bfd);
             assert!(
                 !run(target, &main).unwrap().status.success(),
                 "found anyway"
             );
             let libc = Path::new(target.interpreter).parent().unwrap();
             let interpreter = target.interpreter;
-            let report = workshop.yard.wrap(&[
+            let report = link_dir.dir.wrap(&[
                 &"--paths",
                 &library,
                 &"--libs",
-                &workshop.yard.root,
+                &link_dir.dir.root,
                 &libc,
                 &"--interpreter",
                 &interpreter,
@@ -192,18 +192,14 @@ fn a_patchelfd_library_is_edited_all_the_same() {
 #[test]
 fn a_stripped_library_works_as_before_and_can_be_edited_again() {
     for linker in Linker::installed() {
-        let workshop = Workshop::new(X86_64);
-        let library = workshop.link("app/libsubject.so", &Layout::usual(linker));
-        let main = workshop.program_that_loads("app/libsubject.so", Linker::Bfd);
+        let link_dir = LinkDir::new(X86_64);
+        let library = link_dir.link("app/libsubject.so", &Layout::usual(linker));
+        let main = link_dir.program_that_loads("app/libsubject.so", Linker::Bfd);
         let original = Original::read(&library);
         // There is no room for this twice: what strip leaves of the first must not count.
         let len = original.largest(Visibility::Hidden) * 2 / 3;
-        let [libs, _] = NEEDS.map(|need| workshop.library_directory(need, len, "l"));
-        let wrap = || {
-            workshop
-                .yard
-                .wrap(&[&"--paths", &library, &"--libs", &libs])
-        };
+        let [libs, _] = NEEDS.map(|need| link_dir.library_directory(need, len, "l"));
+        let wrap = || link_dir.dir.wrap(&[&"--paths", &library, &"--libs", &libs]);
         let runs = || run(X86_64, &main).unwrap().status.success();
 
         edited(&wrap());
@@ -239,9 +235,9 @@ fn runs_if_shown(main: &Path, libs: &Path) -> bool {
 #[test]
 fn programs_edited_in_place_run() {
     for target in TARGETS {
-        let workshop = Workshop::new(target);
+        let link_dir = LinkDir::new(target);
         // Longer than any path of a system, as in a store.
-        let interpreter = workshop.yard.path(&format!("{}/ld.so", "d".repeat(60)));
+        let interpreter = link_dir.dir.path(&format!("{}/ld.so", "d".repeat(60)));
         fs::create_dir_all(interpreter.parent().unwrap()).unwrap();
         fs::copy(target.interpreter, &interpreter).unwrap();
         let libc = Path::new(target.interpreter).parent().unwrap();
@@ -256,14 +252,14 @@ fn programs_edited_in_place_run() {
                 ..Layout::usual(linker)
             };
             let what = format!("{} {linker:?} {kind:?}", target.name);
-            let program = workshop.link("app/subject", &layout);
+            let program = link_dir.link("app/subject", &layout);
             let before = run(target, &program);
             assert!(!before.is_ok_and(|done| done.status.success()), "{what}");
-            let report = workshop.yard.wrap(&[
+            let report = link_dir.dir.wrap(&[
                 &"--paths",
                 &program,
                 &"--libs",
-                &workshop.yard.root,
+                &link_dir.dir.root,
                 &libc,
                 &"--interpreter",
                 &interpreter,

@@ -13,14 +13,14 @@ use wrap_buddy::plan::edits::{Visibility, Wanted};
 use wrap_buddy::plan::outcome::Status;
 
 use super::memory::Memory;
-use super::subjects::{Kind, Layout, NEEDS, Original, Workshop};
+use super::subjects::{Kind, Layout, LinkDir, NEEDS, Original};
 use crate::fixture::*;
 
 const DT_GNU_PRELINKED: u64 = 0x6fff_fdf5;
 
 /// A library as GNU ld makes them, 64-bit, and the room behind its first segment.
-fn padded(workshop: &Workshop) -> (Original, Padding) {
-    let path = workshop.link("libsubject.so", &Layout::usual(Linker::Bfd));
+fn padded(link_dir: &LinkDir) -> (Original, Padding) {
+    let path = link_dir.link("libsubject.so", &Layout::usual(Linker::Bfd));
     let original = Original::read(&path);
     let padding = padding_of(&original)[0];
     assert!(padding.len > 1000, "{padding:?}");
@@ -32,10 +32,10 @@ fn padding_of(original: &Original) -> Vec<Padding> {
 }
 
 /// The same file with other bytes at an offset.
-fn with(workshop: &Workshop, original: &Original, offset: u64, bytes: &[u8]) -> Original {
+fn with(link_dir: &LinkDir, original: &Original, offset: u64, bytes: &[u8]) -> Original {
     let mut changed = original.bytes.clone();
     changed[offset as usize..][..bytes.len()].copy_from_slice(bytes);
-    let path = workshop.yard.write("changed/libsubject.so", changed);
+    let path = link_dir.dir.write("changed/libsubject.so", changed);
     Original::read(&path)
 }
 
@@ -46,9 +46,9 @@ fn entry(original: &Original, index: usize) -> u64 {
 
 #[test]
 fn a_byte_that_is_not_zero_ends_the_room() {
-    let workshop = Workshop::new(X86_64);
-    let (original, padding) = padded(&workshop);
-    let changed = with(&workshop, &original, padding.offset + 200, &[1]);
+    let link_dir = LinkDir::new(X86_64);
+    let (original, padding) = padded(&link_dir);
+    let changed = with(&link_dir, &original, padding.offset + 200, &[1]);
     assert_eq!(
         padding_of(&changed)[0],
         Padding {
@@ -56,7 +56,7 @@ fn a_byte_that_is_not_zero_ends_the_room() {
             ..padding
         }
     );
-    let changed = with(&workshop, &original, padding.offset, &[1]);
+    let changed = with(&link_dir, &original, padding.offset, &[1]);
     assert!(
         padding_of(&changed)
             .iter()
@@ -66,8 +66,8 @@ fn a_byte_that_is_not_zero_ends_the_room() {
 
 #[test]
 fn a_section_of_zeros_ends_the_room() {
-    let workshop = Workshop::new(X86_64);
-    let (original, padding) = padded(&workshop);
+    let link_dir = LinkDir::new(X86_64);
+    let (original, padding) = padded(&link_dir);
     let comment = {
         let sections = sections(&original.elf, &mut original.source()).unwrap();
         let unloaded = |kind| kind == elf::SHT_PROGBITS;
@@ -78,7 +78,7 @@ fn a_section_of_zeros_ends_the_room() {
     };
     let sh_offset = comment.header_at + 24;
     for (at, left) in [(padding.offset + 200, 200), (padding.offset - 1, 0)] {
-        let changed = with(&workshop, &original, sh_offset, &at.to_le_bytes());
+        let changed = with(&link_dir, &original, sh_offset, &at.to_le_bytes());
         let mut found = padding_of(&changed).into_iter();
         let found = found.find(|other| other.offset == padding.offset);
         assert_eq!(found.map_or(0, |padding| padding.len), left);
@@ -87,15 +87,15 @@ fn a_section_of_zeros_ends_the_room() {
 
 #[test]
 fn a_segment_of_any_kind_ends_the_room() {
-    let workshop = Workshop::new(X86_64);
-    let (original, padding) = padded(&workshop);
+    let link_dir = LinkDir::new(X86_64);
+    let (original, padding) = padded(&link_dir);
     let mut segments = original.elf.segments.iter();
     let index = segments.position(|one| one.kind == elf::PT_GNU_STACK);
     let header = original.elf.phoff + 56 * index.unwrap() as u64;
     let p_offset = (padding.offset + 200).to_le_bytes();
-    let changed = with(&workshop, &original, header + 8, &p_offset);
+    let changed = with(&link_dir, &original, header + 8, &p_offset);
     assert_eq!(padding_of(&changed)[0], padding, "it is empty");
-    let changed = with(&workshop, &changed, header + 32, &[1]);
+    let changed = with(&link_dir, &changed, header + 32, &[1]);
     assert_eq!(
         padding_of(&changed)[0],
         Padding {
@@ -107,14 +107,14 @@ fn a_segment_of_any_kind_ends_the_room() {
 
 #[test]
 fn what_is_cleared_behind_the_bytes_of_a_segment_is_no_room() {
-    let workshop = Workshop::new(X86_64);
-    let (original, padding) = padded(&workshop);
+    let link_dir = LinkDir::new(X86_64);
+    let (original, padding) = padded(&link_dir);
     let mut segments = original.elf.segments.iter();
     let index =
         segments.position(|one| one.kind == elf::PT_LOAD && one.file_end() == padding.offset);
     let p_memsz = original.elf.phoff + 56 * index.unwrap() as u64 + 40;
     let more = original.elf.segments[index.unwrap()].memory_len + 1;
-    let changed = with(&workshop, &original, p_memsz, &more.to_le_bytes());
+    let changed = with(&link_dir, &original, p_memsz, &more.to_le_bytes());
     assert!(
         padding_of(&changed)
             .iter()
@@ -124,8 +124,8 @@ fn what_is_cleared_behind_the_bytes_of_a_segment_is_no_room() {
 
 #[test]
 fn a_page_that_a_later_segment_is_mapped_over_is_no_room() {
-    let workshop = Workshop::new(X86_64);
-    let (original, padding) = padded(&workshop);
+    let link_dir = LinkDir::new(X86_64);
+    let (original, padding) = padded(&link_dir);
     let mut segments = original.elf.segments.iter();
     let later = |offset: u64| offset > padding.offset;
     let index = segments.position(|one| one.kind == elf::PT_LOAD && later(one.offset));
@@ -133,7 +133,7 @@ fn a_page_that_a_later_segment_is_mapped_over_is_no_room() {
     // At the end of the room's page, from another page of the file.
     let address = padding.address / 4096 * 4096 + 4095;
     let changed = [0x1000 + address, address].map(u64::to_le_bytes).concat();
-    let changed = with(&workshop, &original, header + 8, &changed);
+    let changed = with(&link_dir, &original, header + 8, &changed);
     // The first segment begins at address 0 and offset 0: its last byte that is not zero has the same number in both.
     let mut in_front = original.bytes[..padding.offset as usize].iter();
     let last = in_front.rposition(|&byte| byte != 0).unwrap() as u64;
@@ -153,8 +153,8 @@ fn a_page_that_a_later_segment_is_mapped_over_is_no_room() {
 #[test]
 fn the_end_of_the_file_ends_the_room() {
     // Without data and with a read-only .dynamic nothing lies behind the read-only segments.
-    let yard = Yard::new();
-    let mut arguments = yard.link_by(X86_64, Linker::Lld);
+    let dir = TestDir::new();
+    let mut arguments = dir.link_by(X86_64, Linker::Lld);
     let of_library = [
         "-shared",
         "-nostdlib",
@@ -163,7 +163,7 @@ fn the_end_of_the_file_ends_the_room() {
     ];
     arguments.extend(of_library.map(String::from));
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let path = yard.compile(X86_64, "libend.so", "const int end = 1;", &arguments);
+    let path = dir.compile(X86_64, "libend.so", "const int end = 1;", &arguments);
     let original = Original::read(&path);
     let last = original
         .elf
@@ -182,7 +182,7 @@ fn the_end_of_the_file_ends_the_room() {
         // No section headers: e_shoff, e_shnum.
         bytes[40..48].fill(0);
         bytes[60..62].fill(0);
-        let changed = Original::read(&yard.write("changed.so", &bytes));
+        let changed = Original::read(&dir.write("changed.so", &bytes));
         let mut found = padding_of(&changed).into_iter();
         let found = found
             .find(|padding| padding.offset == last)
@@ -213,7 +213,7 @@ fn the_end_of_the_file_ends_the_room() {
 }
 
 /// A 32-bit library whose code is relocated.
-fn with_text_relocations(yard: &Yard) -> Original {
+fn with_text_relocations(dir: &TestDir) -> Original {
     let source = "extern int there; void code(void) { asm(\".long there\"); }";
     let arguments = [
         "-shared",
@@ -221,13 +221,13 @@ fn with_text_relocations(yard: &Yard) -> Original {
         "-nostdlib",
         "-Wl,-z,notext,-z,separate-code",
     ];
-    Original::read(&yard.compile(I686, "libtext.so", source, &arguments))
+    Original::read(&dir.compile(I686, "libtext.so", source, &arguments))
 }
 
 #[test]
 fn bytes_that_are_relocated_are_no_room() {
-    let yard = Yard::new();
-    let original = with_text_relocations(&yard);
+    let dir = TestDir::new();
+    let original = with_text_relocations(&dir);
     let dynamic = original.elf.dynamic.as_ref().unwrap();
     assert!(dynamic.text_relocations);
     let all = padding_of(&original);
@@ -239,7 +239,7 @@ fn bytes_that_are_relocated_are_no_room() {
             let mut bytes = original.bytes.clone();
             let place = (padding.address + into) as u32;
             bytes[table..table + 4].copy_from_slice(&place.to_le_bytes());
-            let changed = Original::read(&yard.write("changed.so", bytes));
+            let changed = Original::read(&dir.write("changed.so", bytes));
             let found = padding_of(&changed).contains(padding);
             assert_eq!(found, is_room, "a relocation {into} bytes into {padding:?}");
         }
@@ -248,24 +248,24 @@ fn bytes_that_are_relocated_are_no_room() {
 
 #[test]
 fn a_prelinked_library_is_left_alone() {
-    let workshop = Workshop::new(X86_64);
-    let (original, _) = padded(&workshop);
+    let link_dir = LinkDir::new(X86_64);
+    let (original, _) = padded(&link_dir);
     let spare = entry(&original, original.elf.dynamic.as_ref().unwrap().end());
     let prelinked = DT_GNU_PRELINKED.to_le_bytes();
-    let changed = with(&workshop, &original, spare, &prelinked);
-    let directory = workshop.yard.path("changed");
+    let changed = with(&link_dir, &original, spare, &prelinked);
+    let directory = link_dir.dir.path("changed");
     let library = directory.join("libsubject.so");
     let before = snapshot(&directory);
-    let report = workshop
-        .yard
-        .wrap(&[&"--paths", &library, &"--libs", &workshop.yard.root]);
+    let report = link_dir
+        .dir
+        .wrap(&[&"--paths", &library, &"--libs", &link_dir.dir.root]);
     assert!(reason(&report, Status::Failed).contains("prelink --undo"));
     assert!(snapshot(&directory) == before && changed.bytes == before[0].1);
 }
 
 /// A library that has only spare entries of .dynamic: what else is free is filled.
-fn crowded(workshop: &Workshop, linker: Linker) -> (PathBuf, Range<u64>) {
-    let path = workshop.link("app/libsubject.so", &Layout::usual(linker));
+fn crowded(link_dir: &LinkDir, linker: Linker) -> (PathBuf, Range<u64>) {
+    let path = link_dir.link("app/libsubject.so", &Layout::usual(linker));
     let original = Original::read(&path);
     let mut bytes = original.bytes.clone();
     for padding in padding_of(&original) {
@@ -280,15 +280,15 @@ fn crowded(workshop: &Workshop, linker: Linker) -> (PathBuf, Range<u64>) {
 fn spare_entries_hold_a_short_string_if_nothing_else_is_free() {
     // Those of 32-bit files are half as large, and too few even for the path of links.
     for target in [X86_64, AARCH64] {
-        let workshop = Workshop::new(target);
-        let (path, dynamic) = crowded(&workshop, Linker::Bfd);
-        let main = workshop.program_that_loads("app/libsubject.so", Linker::Bfd);
-        let report = workshop.yard.wrap(&[
+        let link_dir = LinkDir::new(target);
+        let (path, dynamic) = crowded(&link_dir, Linker::Bfd);
+        let main = link_dir.program_that_loads("app/libsubject.so", Linker::Bfd);
+        let report = link_dir.dir.wrap(&[
             &"--paths",
             &path,
             &"--libs",
-            &workshop.library_directory(NEEDS[0], 200, "a"),
-            &workshop.library_directory(NEEDS[1], 200, "b"),
+            &link_dir.library_directory(NEEDS[0], 200, "a"),
+            &link_dir.library_directory(NEEDS[1], 200, "b"),
             &"--interpreter",
             &target.interpreter,
         ]);
@@ -317,8 +317,8 @@ fn spare_entries_hold_a_short_string_if_nothing_else_is_free() {
 
 #[test]
 fn spare_entries_are_kept_for_what_they_are_for() {
-    let workshop = Workshop::new(X86_64);
-    let (path, _) = crowded(&workshop, Linker::Bfd);
+    let link_dir = LinkDir::new(X86_64);
+    let (path, _) = crowded(&link_dir, Linker::Bfd);
     let original = Original::read(&path);
     let spare = original.elf.dynamic.as_ref().unwrap().spare;
     let names: Vec<Vec<u8>> = (0..spare).map(|number| vec![b'a' + number as u8]).collect();
@@ -333,12 +333,12 @@ fn spare_entries_are_kept_for_what_they_are_for() {
 
 #[test]
 fn only_the_string_of_a_dynamic_linker_is_written_over() {
-    let workshop = Workshop::new(X86_64);
+    let link_dir = LinkDir::new(X86_64);
     let layout = Layout {
         kind: Kind::Pie,
         ..Layout::usual(Linker::Bfd)
     };
-    let original = Original::read(&workshop.link("program", &layout));
+    let original = Original::read(&link_dir.link("program", &layout));
     let interp = original.elf.interp.as_ref().unwrap();
     let (header, own) = (
         original.elf.phoff + 56 * interp.index as u64,
@@ -351,14 +351,14 @@ fn only_the_string_of_a_dynamic_linker_is_written_over() {
     let string = own.offset..own.offset + interp.path.len() as u64 + 1;
     // A segment that goes on after the string.
     let longer = (own.file_len + 200).to_le_bytes();
-    let changed = with(&workshop, &original, header + 32, &longer);
+    let changed = with(&link_dir, &original, header + 32, &longer);
     let edited = changed.edit(&wanted, Visibility::Hidden).unwrap();
     assert_eq!(edited.ranges(), [string]);
     assert_eq!(edited.elf.interp.unwrap().path, "/l");
     // A string in the ELF header, in bytes that the kernel does not look at.
-    let changed = with(&workshop, &original, 8, b"/ld.so\0\0");
-    let changed = with(&workshop, &changed, header + 8, &8_u64.to_le_bytes());
-    let changed = with(&workshop, &changed, header + 32, &8_u64.to_le_bytes());
+    let changed = with(&link_dir, &original, 8, b"/ld.so\0\0");
+    let changed = with(&link_dir, &changed, header + 8, &8_u64.to_le_bytes());
+    let changed = with(&link_dir, &changed, header + 32, &8_u64.to_le_bytes());
     assert_eq!(changed.elf.interp.as_ref().unwrap().path, "/ld.so");
     let edited = changed.edit(&wanted, Visibility::Hidden).unwrap();
     let headers = original.elf.phoff + original.elf.program_headers.len() as u64;
@@ -371,21 +371,21 @@ fn only_the_string_of_a_dynamic_linker_is_written_over() {
 fn a_string_in_spare_entries_outlives_strip() {
     let mut tight = 0;
     for linker in Linker::installed() {
-        let workshop = Workshop::new(X86_64);
+        let link_dir = LinkDir::new(X86_64);
         let layout = Layout {
             separate_code: false,
             ..Layout::usual(linker)
         };
-        let path = workshop.link("app/libsubject.so", &layout);
-        let main = workshop.program_that_loads("app/libsubject.so", Linker::Bfd);
+        let path = link_dir.link("app/libsubject.so", &layout);
+        let main = link_dir.program_that_loads("app/libsubject.so", Linker::Bfd);
         let original = Original::read(&path);
         // There is no room for this twice.
         let len = original.largest(Visibility::Hidden) * 2 / 3;
-        if len <= workshop.yard.path("l").as_os_str().len() {
+        if len <= link_dir.dir.path("l").as_os_str().len() {
             continue;
         }
-        let [libs, _] = NEEDS.map(|need| workshop.library_directory(need, len, "l"));
-        let wrap = || workshop.yard.wrap(&[&"--paths", &path, &"--libs", &libs]);
+        let [libs, _] = NEEDS.map(|need| link_dir.library_directory(need, len, "l"));
+        let wrap = || link_dir.dir.wrap(&[&"--paths", &path, &"--libs", &libs]);
         let report = wrap();
         let texts = edited(&report).edits.iter();
         let mut texts = texts.filter(|edit| edit.kind == sidecar::EditKind::Text);

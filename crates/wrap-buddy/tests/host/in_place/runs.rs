@@ -9,12 +9,12 @@ use sidecar::InPlace;
 use wrap_buddy::plan::Plan;
 use wrap_buddy::plan::outcome::{Report, Status};
 
-use super::subjects::{Kind, Layout, MORE, NEEDS, Search, Workshop};
+use super::subjects::{Kind, Layout, LinkDir, MORE, NEEDS, Search};
 use crate::fixture::*;
 
 /// A file of a workshop, and where its libraries are.
 struct Case<'a> {
-    workshop: &'a Workshop,
+    link_dir: &'a LinkDir,
     target: Target,
     path: PathBuf,
     original: Vec<u8>,
@@ -41,7 +41,7 @@ impl Case<'_> {
         if let Some(needed) = needed {
             arguments.extend([&"--needed" as &dyn AsRef<OsStr>, needed]);
         }
-        self.workshop.yard.wrap(&arguments)
+        self.link_dir.dir.wrap(&arguments)
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -160,7 +160,7 @@ struct Tally {
 }
 
 fn runs(target: Target) {
-    let workshop = Workshop::new(target);
+    let link_dir = LinkDir::new(target);
     let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ u64::from(target.machine));
     let mut tally = Tally::default();
     let linkers: Vec<Linker> = Linker::installed().collect();
@@ -183,9 +183,9 @@ fn runs(target: Target) {
         } else {
             "app/subject"
         };
-        let path = workshop.link(name, &layout);
+        let path = link_dir.link(name, &layout);
         let mut case = Case {
-            workshop: &workshop,
+            link_dir: &link_dir,
             target,
             original: fs::read(&path).unwrap(),
             path,
@@ -201,10 +201,10 @@ fn runs(target: Target) {
             let more = [None, Some(MORE)][random.below(2)];
             let given = |letters: [&str; 2], len: usize, needed| {
                 let [first, second] = letters;
-                workshop.library_directory(MORE, len / 3, first);
+                link_dir.library_directory(MORE, len / 3, first);
                 let libs = [
-                    workshop.library_directory(NEEDS[0], len / 3, first),
-                    workshop.library_directory(NEEDS[1], len - len / 3, second),
+                    link_dir.library_directory(NEEDS[0], len / 3, first),
+                    link_dir.library_directory(NEEDS[1], len - len / 3, second),
                 ];
                 Given { libs, needed }
             };

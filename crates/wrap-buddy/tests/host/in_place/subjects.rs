@@ -93,32 +93,32 @@ pub fn layouts(random: &mut Random) -> Vec<Layout> {
 }
 
 /// Where files are linked, all of the same objects.
-pub struct Workshop {
-    pub yard: Yard,
+pub struct LinkDir {
+    pub dir: TestDir,
     target: Target,
 }
 
-impl Workshop {
+impl LinkDir {
     pub fn new(target: Target) -> Self {
-        let yard = Yard::new();
+        let dir = TestDir::new();
         for name in NEEDS.into_iter().chain([MORE]) {
             let function = &name[3..7];
             let source = format!("int {function}(void) {{ return 0; }}");
             let soname = format!("-Wl,-soname,{name}");
-            yard.compile(target, name, &source, &["-shared", "-fPIC", &soname]);
+            dir.compile(target, name, &source, &["-shared", "-fPIC", &soname]);
         }
         let subject = "int dep0(void), dep1(void); static char zeros[9000]; char *there = zeros;
             int subject(void) { return dep0() + dep1() + *there; }";
         let program = format!("{subject} int main(void) {{ return subject(); }}");
         let compile = ["-c", "-fPIC", "-O1"];
-        yard.compile(target, "library.o", subject, &compile);
-        yard.compile(target, "program.o", &program, &compile);
-        Self { yard, target }
+        dir.compile(target, "library.o", subject, &compile);
+        dir.compile(target, "program.o", &program, &compile);
+        Self { dir, target }
     }
 
     /// Links `output`.
     pub fn link(&self, output: &str, layout: &Layout) -> PathBuf {
-        let mut arguments = self.yard.link_by(self.target, layout.linker);
+        let mut arguments = self.dir.link_by(self.target, layout.linker);
         let kind = match layout.kind {
             Kind::Library => ["-shared", "library.o", "-Wl,-soname,libsubject.so"],
             Kind::Pie => ["-pie", "program.o", PROGRAM_ASKS_FOR],
@@ -147,7 +147,7 @@ impl Workshop {
         };
         arguments.extend(tags.map(|tags| format!("-Wl,--{tags}-new-dtags,-rpath,{OWN_SEARCH}")));
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let linked = self.yard.drive(self.target, output, &arguments);
+        let linked = self.dir.drive(self.target, output, &arguments);
         linked.unwrap_or_else(|errors| panic!("{layout:?}: {errors}"))
     }
 }
@@ -155,10 +155,10 @@ impl Workshop {
 /// What programs of a workshop do.
 const LOADS: &str = "int subject(void); int main(void) { return subject(); }";
 
-impl Workshop {
+impl LinkDir {
     /// A directory that has `need`, with a path of `len` bytes.
     pub fn library_directory(&self, need: &str, len: usize, letter: &str) -> PathBuf {
-        let mut directory = self.yard.path(letter);
+        let mut directory = self.dir.path(letter);
         while let Some(left) = len.checked_sub(directory.as_os_str().len() + 1) {
             if left == 0 {
                 break;
@@ -168,7 +168,7 @@ impl Workshop {
         fs::create_dir_all(&directory).unwrap();
         let link = directory.join(need);
         if !link.is_symlink() {
-            symlink(self.yard.path(need), link).unwrap();
+            symlink(self.dir.path(need), link).unwrap();
         }
         directory
     }
@@ -198,18 +198,17 @@ impl Workshop {
         more: &[&str],
     ) -> Result<PathBuf, String> {
         let interpreter = self.target.interpreter;
-        let library_directory = self.yard.path(library);
+        let library_directory = self.dir.path(library);
         let search = format!(
             "-Wl,--enable-new-dtags,--dynamic-linker={interpreter},-rpath,{}:{}",
             library_directory.parent().unwrap().display(),
             Path::new(interpreter).parent().unwrap().display(),
         );
-        let mut arguments = self.yard.link_by(self.target, linker);
+        let mut arguments = self.dir.link_by(self.target, linker);
         arguments.extend([library.to_owned(), search]);
         arguments.extend(more.iter().map(|&one| one.to_owned()));
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        self.yard
-            .try_compile(self.target, output, LOADS, &arguments)
+        self.dir.try_compile(self.target, output, LOADS, &arguments)
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Library directories.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Named {
+pub struct LibraryDirectories {
     /// Absolute, in the order given.
     pub directories: Vec<PathBuf>,
     warnings: Vec<String>,
@@ -13,33 +13,31 @@ pub struct Named {
     present: Vec<(PathBuf, String)>,
 }
 
-impl Named {
+impl LibraryDirectories {
     /// Of `paths`, given with `flag`, absolute. An empty one says nothing, and a file stands for the directory it is in.
     pub fn new(paths: &[PathBuf], flag: &str) -> Self {
-        let mut named = Self::default();
+        let mut this = Self::default();
         for path in paths.iter().filter(|path| !path.as_os_str().is_empty()) {
             let shown = path.display();
             if path.is_file() {
                 let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
                 let text = format!("{flag} {shown} is a file: its directory is searched");
-                named.warnings.push(text);
-                if !paths.contains(&directory) && !named.directories.contains(&directory) {
-                    named.directories.push(directory);
+                this.warnings.push(text);
+                if !paths.contains(&directory) && !this.directories.contains(&directory) {
+                    this.directories.push(directory);
                 }
                 continue;
             }
             match path.is_dir() {
-                true => named
-                    .present
-                    .push((path.clone(), format!("{flag} {shown}"))),
+                true => this.present.push((path.clone(), format!("{flag} {shown}"))),
                 false => {
                     let text = format!("{flag} {shown}: no such directory");
-                    named.warnings.push(text);
+                    this.warnings.push(text);
                 }
             }
-            named.directories.push(path.clone());
+            this.directories.push(path.clone());
         }
-        named
+        this
     }
 
     /// What to say of them. Those of which it is `known` that they have libraries are not read.
@@ -82,16 +80,16 @@ mod tests {
         }
         fs::write(at("package/lib/libx.so.1"), "").unwrap();
         let (file, lib) = (at("package/lib/libx.so.1"), at("package/lib"));
-        let named = |paths: &[PathBuf]| Named::new(paths, "--libs");
+        let this = |paths: &[PathBuf]| LibraryDirectories::new(paths, "--libs");
 
-        let warnings = |named: &Named| named.warnings(|_| false);
+        let warnings = |this: &LibraryDirectories| this.warnings(|_| false);
 
-        assert_eq!(warnings(&named(&[PathBuf::new(), lib.clone()])), [""; 0]);
-        let of_file = named(&[file.clone(), file]);
+        assert_eq!(warnings(&this(&[PathBuf::new(), lib.clone()])), [""; 0]);
+        let of_file = this(&[file.clone(), file]);
         assert_eq!(of_file.directories, [lib]);
         assert!(warnings(&of_file)[0].contains("libx.so.1 is a file"));
 
-        let others = named(&[at("package"), at("empty"), at("none")]);
+        let others = this(&[at("package"), at("empty"), at("none")]);
         assert_eq!(others.directories.len(), 3);
         let hint = format!("; did you mean {}?", at("package/lib").display());
         let said = warnings(&others);

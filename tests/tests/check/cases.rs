@@ -21,7 +21,7 @@ pub enum Ending {
 }
 
 /// A tree, and what `check` is asked about it.
-pub struct Scene {
+pub struct Case {
     pub root: Root,
     pub path: String,
     pub arguments: Vec<String>,
@@ -32,8 +32,8 @@ pub struct Scene {
 
 const PROGRAM: &str = "/app/program";
 
-fn scene(root: Root, path: &str, ending: Ending) -> Option<Scene> {
-    Some(Scene {
+fn case(root: Root, path: &str, ending: Ending) -> Option<Case> {
+    Some(Case {
         root,
         path: path.to_owned(),
         arguments: Vec::new(),
@@ -42,16 +42,16 @@ fn scene(root: Root, path: &str, ending: Ending) -> Option<Scene> {
     })
 }
 
-fn repaired(sample: Sample) -> Option<Scene> {
-    scene(sample.root, PROGRAM, Ending::Prints(SAYS))
+fn repaired(sample: Sample) -> Option<Case> {
+    case(sample.root, PROGRAM, Ending::Prints(SAYS))
 }
 
-fn lost(sample: Sample) -> Option<Scene> {
-    scene(sample.root, PROGRAM, Ending::NoCommand)
+fn unrepaired(sample: Sample) -> Option<Case> {
+    case(sample.root, PROGRAM, Ending::NoCommand)
 }
 
-impl Scene {
-    fn with(mut self, arguments: &[&str]) -> Option<Scene> {
+impl Case {
+    fn with(mut self, arguments: &[&str]) -> Option<Case> {
         self.arguments = arguments.iter().map(|one| (*one).to_owned()).collect();
         Some(self)
     }
@@ -123,22 +123,22 @@ pub fn static_program(variant: Variant) -> PathBuf {
 }
 
 /// The tree for `diagnosis`, where programs of `variant` can show it. What takes a mount is not here.
-pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
+pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Case> {
     let is_musl = variant.libc == Libc::Musl;
     let is_host = variant.arch == Arch::host();
     match diagnosis {
-        Diagnosis::Unopenable => scene(Root::new(variant), "/app/none", Ending::NoCommand),
+        Diagnosis::Unopenable => case(Root::new(variant), "/app/none", Ending::NoCommand),
         Diagnosis::Malformed => {
             let sample = Sample::unwrapped(variant);
             // e_phentsize.
             let at = if variant.arch.is_64() { 0x36 } else { 0x2a };
             change(&sample.root, PROGRAM, |bytes| bytes[at] = 7);
-            lost(sample)
+            unrepaired(sample)
         }
         Diagnosis::SidecarGone => {
             let sample = Sample::new(variant);
             fs::remove_file(sample.root.path(&sidecar_of(PROGRAM))).expect("remove the sidecar");
-            lost(sample)
+            unrepaired(sample)
         }
         Diagnosis::SidecarOfAnother => {
             let sample = Sample::new(variant);
@@ -151,29 +151,29 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
                     .filter(|one| one.kind == 0 && !one.file.is_empty());
                 bytes[nulls.next().expect("a PT_NULL").header_at + at] ^= 1;
             });
-            lost(sample)
+            unrepaired(sample)
         }
         Diagnosis::SidecarUnknown => {
             let sample = Sample::new(variant);
             change(&sample.root, &sidecar_of(PROGRAM), |bytes| bytes[7] = b'9');
-            lost(sample)
+            unrepaired(sample)
         }
         Diagnosis::SidecarElsewhere => {
             let sample = Sample::new(variant);
             let path = |path: &str| sample.root.path(path);
             fs::copy(path(PROGRAM), path("/app/copy")).expect("copy");
-            scene(sample.root, "/app/copy", Ending::NoCommand)
+            case(sample.root, "/app/copy", Ending::NoCommand)
         }
         Diagnosis::StubUnderPreloader => {
             let sample = Sample::new(variant);
             sample.root.write("/app/program-preloader", "");
-            scene(sample.root, PROGRAM, Ending::NoCommand)
+            case(sample.root, PROGRAM, Ending::NoCommand)
         }
         Diagnosis::SidecarUntrusted => {
             let sample = Sample::new(variant);
             let anybody = fs::Permissions::from_mode(0o666);
             fs::set_permissions(sample.root.path(&sidecar_of(PROGRAM)), anybody).expect("chmod");
-            lost(sample)
+            unrepaired(sample)
         }
         Diagnosis::RunStopped => {
             let sample = Sample::new(variant);
@@ -211,8 +211,8 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
             let user = 1000;
             let start = sample.command().user(user).output();
             start.refuses(&[&sidecar_of(PROGRAM), " 22"]);
-            let scene = repaired(sample)?;
-            Some(Scene { user, ..scene })
+            let case = repaired(sample)?;
+            Some(Case { user, ..case })
         }
         Diagnosis::Unguarded => {
             let sample = Sample::new(variant);
@@ -223,7 +223,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
             .expect("chmod");
             let open = fs::Permissions::from_mode(0o777);
             fs::set_permissions(sample.root.path(&sample.library_dir), open).expect("chmod");
-            lost(sample)
+            unrepaired(sample)
         }
         Diagnosis::OutOfReach => {
             let sample = Sample::new(variant);
@@ -231,8 +231,8 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
             fs::set_permissions(sample.root.path(&sample.library_dir), closed).expect("chmod");
             let user = 1000;
             sample.command().user(user).output().exits_with(127);
-            let scene = repaired(sample)?;
-            Some(Scene { user, ..scene })
+            let case = repaired(sample)?;
+            Some(Case { user, ..case })
         }
         Diagnosis::LinkerGone => repaired(Sample::unwrapped(variant)),
         Diagnosis::LinkerOfOtherMachine => {
@@ -271,13 +271,13 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
             root.write("/app/script", "#!/none/bin/tool -x\n");
             make_executable(&root, "/app/script");
             root.install(&static_program(variant), "/usr/bin/tool");
-            scene(root, "/app/script", Ending::Prints("hello\n"))
+            case(root, "/app/script", Ending::Prints("hello\n"))
         }
         Diagnosis::ScriptCommandGone if is_host => {
             let root = Root::new(variant);
             root.write("/app/script", "#!/usr/bin/env tool\n");
             root.install(&static_program(variant), "/usr/bin/env");
-            scene(root, "/app/script", Ending::NoCommand)
+            case(root, "/app/script", Ending::NoCommand)
         }
         Diagnosis::LibraryMissing => repaired(at_home(variant, &[])),
         Diagnosis::LibraryPassedOver => {
@@ -295,7 +295,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
             sample
                 .root
                 .write("/etc/ld.so.preload", "# for all\nlibnone.so\n");
-            lost(sample)
+            unrepaired(sample)
         }
         Diagnosis::AuxiliaryMissing if !is_musl => {
             let root = Root::new(variant);
@@ -306,7 +306,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
             root.install(&program.build(), PROGRAM);
             let default = default_directory(variant);
             root.install(&library, &format!("{default}/libfoo.so"));
-            scene(root, PROGRAM, Ending::NoCommand)?.with(&["-v"])
+            case(root, PROGRAM, Ending::NoCommand)?.with(&["-v"])
         }
         // This machine's ldconfig knows its own libraries.
         Diagnosis::LibraryUncached if !is_musl && variant.arch != Arch::Aarch64 => {
@@ -331,14 +331,14 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
             };
             let foreign = Build::library(musl, source("lib/foo.c"), "libfoo.so").build();
             sample.root.install(&foreign, "/app/lib/libfoo.so");
-            lost(sample)
+            unrepaired(sample)
         }
         Diagnosis::LibraryOfOtherMachine if is_musl => {
             let sample = at_home(variant, &["-Wl,-rpath,/app/lib"]);
             let foreign = Variant::new(Arch::Aarch64, Libc::Glibc, Kind::Pie);
             let foreign = Build::library(foreign, source("lib/foo.c"), "libfoo.so");
             sample.root.install(&foreign.build(), "/app/lib/libfoo.so");
-            lost(sample)
+            unrepaired(sample)
         }
         Diagnosis::VersionMissing if !is_musl => {
             let root = Root::new(variant);
@@ -354,7 +354,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
             let default = default_directory(variant);
             root.install(&old, &format!("{default}/libfoo.so"));
             root.package("new", &[&new]);
-            scene(root, PROGRAM, Ending::Prints(SAYS))
+            case(root, PROGRAM, Ending::Prints(SAYS))
         }
         Diagnosis::OpenedRequired => {
             let root = Root::new(variant);
@@ -363,7 +363,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
             let program = Build::program(variant, source("opened.c")).build();
             root.install(&program, PROGRAM);
             root.package("foo", &[&library]);
-            scene(root, PROGRAM, Ending::Prints("opened 40\n"))
+            case(root, PROGRAM, Ending::Prints("opened 40\n"))
         }
         Diagnosis::OpenedRecommended | Diagnosis::OpenedSuggested => {
             let told = of(Diagnosis::OpenedRequired, variant)?;
@@ -371,12 +371,12 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
             let default = default_directory(variant);
             let place = format!("{default}/libfoo.so");
             told.root.install(&library, &place);
-            scene(told.root, PROGRAM, Ending::NoCommand)
+            case(told.root, PROGRAM, Ending::NoCommand)
         }
         Diagnosis::ForOtherMachine => {
             let root = Root::new(variant);
             root.install(&foreign_program(), "/app/tree/bin/program");
-            scene(root, "/bin/program", Ending::NoCommand)?.with(&["--root", "/app/tree"])
+            case(root, "/bin/program", Ending::NoCommand)?.with(&["--root", "/app/tree"])
         }
         Diagnosis::Packed => {
             let root = Root::new(variant);
@@ -385,7 +385,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
             change(&root, PROGRAM, |bytes| {
                 bytes[9..13].copy_from_slice(b"UPX!");
             });
-            scene(root, PROGRAM, Ending::NoCommand)
+            case(root, PROGRAM, Ending::NoCommand)
         }
         Diagnosis::CarriesProgram => {
             let root = Root::new(variant);
@@ -393,7 +393,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
             change(&root, PROGRAM, |bytes| {
                 bytes[8..11].copy_from_slice(b"AI\x02");
             });
-            scene(root, PROGRAM, Ending::NoCommand)
+            case(root, PROGRAM, Ending::NoCommand)
         }
         // In the matrix of libraries, for all.
         Diagnosis::LoadedByProgram if is_host && !is_musl => {
@@ -404,7 +404,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
             root.install(&root.path(PROGRAM), "/app/bin/program");
             root.install(&inner, "/opt/foo/libfoo.so");
             root.install(&bar.build(), "/app/lib/libbar.so");
-            scene(root, "/app/lib/libbar.so", Ending::NoCommand)
+            case(root, "/app/lib/libbar.so", Ending::NoCommand)
         }
         Diagnosis::NotPermitted => {
             let sample = Sample::new(variant);
@@ -429,7 +429,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
                 refused.stderr.contains("DT_RELR without GLIBC_ABI_DT_RELR"),
                 "{refused}"
             );
-            lost(sample)
+            unrepaired(sample)
         }
         Diagnosis::SegmentAlignment => {
             let flag = "-Wl,-z,max-page-size=0x200000".to_owned();
@@ -437,22 +437,24 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Scene> {
             // The kernel that the test runs on has nothing to fear.
             repaired(sample)?.with(&["-v"])
         }
-        Diagnosis::UsualRules => lost(Sample::unwrapped(variant))?.with(&["--find-in", "/app"]),
+        Diagnosis::UsualRules => {
+            unrepaired(Sample::unwrapped(variant))?.with(&["--find-in", "/app"])
+        }
         Diagnosis::FirstWrapBuddy => {
             let sample = Sample::unwrapped(variant);
             Legacy::of(&sample, false).wrap(&sample);
-            lost(sample)
+            unrepaired(sample)
         }
         Diagnosis::NotExecutable => {
             let root = Root::new(variant);
             root.write("/app/notes.txt", "nothing to start\n");
-            scene(root, "/app/notes.txt", Ending::NoCommand)
+            case(root, "/app/notes.txt", Ending::NoCommand)
         }
         Diagnosis::NotLoadable => {
             let root = Root::new(variant);
             let object = Build::program(variant, source("hello.c")).flag("-c");
             root.install(&object.build(), "/app/hello.o");
-            scene(root, "/app/hello.o", Ending::NoCommand)
+            case(root, "/app/hello.o", Ending::NoCommand)
         }
         Diagnosis::LinkerOfOtherLibc
         | Diagnosis::LoadedByProgram
