@@ -19,6 +19,10 @@ ln lower/app/a lower/app/c
 ln lower/app/a lower/elsewhere/d
 mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged
 cp merged/app/a original
+"$tool" --force --self-contained --paths merged/app --format json --dry-run > report || cat report
+grep -o "would be worked on by itself if the file is in a lower layer" report
+grep -o "would stay as they are if the file is in a lower layer" report
+find upper -type f
 "$tool" --force --self-contained --paths merged/app --format json > report || cat report
 for name in a b c; do
     echo "$name=$(merged/app/$name)"
@@ -36,6 +40,8 @@ done
 mkdir upper2 work2
 umount merged
 mount -t overlay overlay -o lowerdir=lower,upperdir=upper2,workdir=work2 merged
+"$tool" restore merged/app --dry-run --format json > report || cat report
+grep -o "would be restored by itself if the file is in a lower layer" report
 "$tool" restore merged/app > report || cat report
 cmp merged/app/a original && echo "restored $(merged/app/a)"
 "#;
@@ -58,9 +64,13 @@ fn hard_links_in_a_lower_layer_are_wrapped() {
         arguments.push(mode);
         let output = run::on_host("unshare", &arguments).success();
         let each = "hello\nwrapped\nmode\n";
+        // Nothing was written by then: no file is in the upper layer.
+        let dry = "would be worked on by itself if the file is in a lower layer\n".repeat(2)
+            + "would stay as they are if the file is in a lower layer\n";
         let expected = format!(
-            "a={each}b={each}c={each}elsewhere\nstay as they are\n{}restored hello\n",
-            "restored\n".repeat(3)
+            "{dry}a={each}b={each}c={each}elsewhere\nstay as they are\n{}{}restored hello\n",
+            "restored\n".repeat(3),
+            "would be restored by itself if the file is in a lower layer\n".repeat(2)
         );
         assert_eq!(output.stdout, expected, "{output}");
         assert_eq!(

@@ -25,6 +25,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
+use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
 use sidecar::EditKind;
 
 use crate::plan::Plan;
@@ -347,6 +348,23 @@ pub fn is_split(path: &Path, inode: (u64, u64, u64)) -> bool {
     let (device, inode, names) = inode;
     let now = path.symlink_metadata();
     names > 1 && now.is_ok_and(|now| (now.dev(), now.ino()) != (device, inode))
+}
+
+/// What becomes of another name of the file at `path`, called `shown` in the report; `done` says what is done to the file. A dry run
+/// cannot see in which layer of an overlay a file is: nothing but the copy that writing makes shows that.
+pub fn fate_of_other_name(path: &Path, shown: &Path, done: &str, dry_run: bool) -> String {
+    let shown = shown.display();
+    match dry_run && is_on_overlay(path) {
+        true => format!(
+            "hard link of {shown}: would be {done} by itself if the file is in a lower layer of the overlay, else with that name"
+        ),
+        false => format!("hard link of {shown}, and {done} with it"),
+    }
+}
+
+/// Whether the file at `path` is on overlayfs.
+pub fn is_on_overlay(path: &Path) -> bool {
+    statfs(parent(path)).is_ok_and(|found| found.filesystem_type() == OVERLAYFS_SUPER_MAGIC)
 }
 
 /// Removes what is left of `file`, which is gone: its sidecar, which is the first of `unused`, and links; says what cannot be removed.

@@ -86,8 +86,8 @@ pub fn restore_until(
         };
         if let Some(&first) = seen.get(&restoration.inode) {
             let (index, _) = &planned[first];
-            let shown = files[*index].path.display();
-            let reason = format!("hard link of {shown}, and restored with it");
+            let shown = &files[*index].path;
+            let reason = apply::fate_of_other_name(&restoration.path, shown, "restored", dry);
             let skipped = FileReport::skipped(file.path.clone(), reason);
             other_names.push((first, file, (files.len(), restoration)));
             files.push(skipped);

@@ -179,7 +179,7 @@ pub fn wrap_candidates(
         candidates,
     );
     let mut files = planner.decide(&pool, reporter, stop);
-    let mut hard_links = HardLinks::skip(&mut files);
+    let mut hard_links = HardLinks::skip(&mut files, cli.dry_run);
 
     let mismatch = interpreters
         .mismatch()
@@ -206,7 +206,7 @@ pub fn wrap_candidates(
             carry_out(&mut files, &mut report.installed, options, &pool, stop);
         }
     }
-    hard_links.note(&mut files);
+    hard_links.note(&mut files, cli.dry_run);
     report.files = files;
     Ok(report)
 }
@@ -236,7 +236,7 @@ struct Names {
 
 impl HardLinks {
     /// Has each file worked on under its first name alone.
-    fn skip(files: &mut [FileReport]) -> Self {
+    fn skip(files: &mut [FileReport], dry_run: bool) -> Self {
         let planned = files.iter().enumerate();
         let planned = planned.filter_map(|(index, file)| Some((index, file.plan.as_ref()?.inode)));
         let mut names: Vec<((u64, u64), usize)> = planned
@@ -249,10 +249,10 @@ impl HardLinks {
             let [(_, first), others @ ..] = met else {
                 continue;
             };
-            let reason = format!(
-                "hard link of {}, and worked on with it",
-                files[*first].path.display()
-            );
+            let path = files[*first].plan.as_ref().map(|plan| plan.path.clone());
+            let shown = &files[*first].path;
+            let reason =
+                apply::fate_of_other_name(&path.unwrap_or_default(), shown, "worked on", dry_run);
             let others = others.iter().map(|(_, other)| {
                 let skipped = FileReport::skipped(files[*other].path.clone(), reason.clone());
                 (*other, mem::replace(&mut files[*other], skipped))
@@ -285,7 +285,7 @@ impl HardLinks {
     }
 
     /// Says what becomes of names that were not met.
-    fn note(&self, files: &mut [FileReport]) {
+    fn note(&self, files: &mut [FileReport], dry_run: bool) {
         for names in &self.0 {
             let Some(plan) = &mut files[names.first].plan else {
                 continue;
@@ -298,6 +298,9 @@ impl HardLinks {
             let what = match (names.split, plan.links()) {
                 (true, _) => {
                     "stay as they are: they are in a lower layer of an overlay, and this one is a copy now"
+                }
+                (false, _) if dry_run && apply::is_on_overlay(&plan.path) => {
+                    "would stay as they are if the file is in a lower layer of the overlay, else change with it"
                 }
                 (false, Some(_)) => "change with it, where the links beside it are not found",
                 (false, None) => "change with it",
