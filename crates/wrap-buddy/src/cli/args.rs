@@ -18,7 +18,7 @@ Examples:
 
 /// Makes prebuilt Linux executables run where their dynamic linker and libraries are elsewhere.
 ///
-/// Each program gets a stub over its entry point and a sidecar file .NAME.wrapbuddy beside it, each shared library that
+/// Each program gets a stub over its entry point and a sidecar file .NAME.wrapbuddy next to it, each shared library that
 /// cannot find what it needs a search path; length, offsets and layout stay as they are.
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -41,14 +41,14 @@ pub(super) struct CommandLine {
     pub wrap: WrapArgs,
 }
 
-/// What can be done besides wrapping.
+/// The other commands.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Subcommand {
     /// Make files again what they were before they were wrapped or edited
     Restore(RestoreArgs),
     /// Say which files are wrapped or edited, and how
     Status(PathArgs),
-    /// Show what was done to a file: sidecar, edits, and the code at its entry point beside the stub
+    /// Show what was done to a file: sidecar, edits, and the code at its entry point next to the stub
     Show(PathArgs),
     /// Wrap what is in directories, and then whatever arrives there
     Watch(WatchArgs),
@@ -56,7 +56,7 @@ pub enum Subcommand {
     ///
     /// Nothing is executed. Exit status: 0 when all will start, 1 when not.
     Check(CheckArgs),
-    /// Write the files that a package has beside this tool
+    /// Write the files that a package has next to this tool
     #[command(hide = true, subcommand)]
     Generate(FilesArgs),
 }
@@ -135,7 +135,7 @@ pub struct RestoreArgs {
     #[arg(long, help_heading = None::<&'static str>)]
     pub replace: bool,
 
-    /// As root, work on files that other users can replace, and with root's rights: where nobody else is at work
+    /// As root, work on files that other users can replace, and with root's rights: where no other user writes
     #[arg(long, help_heading = None::<&'static str>)]
     pub trust_tree: bool,
 }

@@ -68,9 +68,7 @@ impl Wrapping {
                     .long_help(None)
                     .required(false)
                     .required_unless_present_any(["preset", "list_presets"]),
-                "format" => {
-                    argument.help("How it is told what happens; json is an object in each line")
-                }
+                "format" => argument.help("Format of the events; json is an object in each line"),
                 "no_recurse" => argument.help("Leave the directories below those given alone"),
                 _ => argument,
             })

@@ -69,7 +69,7 @@ pub struct WrapArgs {
 
     /// Glob patterns of sonames that `--search frozen` leaves to be searched for; instead of those of drivers
     ///
-    /// What is found in /run/opengl-driver never freezes, and the C library only as a whole, with the dynamic linker beside it.
+    /// Libraries in /run/opengl-driver are never frozen, and the C library only as a whole, with the dynamic linker next to it.
     #[arg(help_heading = "Libraries", long, value_name = "PATTERN", num_args = 0.., default_values = DRIVERS, hide_default_value = true)]
     pub frozen_except: Vec<Glob>,
 
@@ -89,14 +89,14 @@ pub struct WrapArgs {
     #[arg(long)]
     pub replace: bool,
 
-    /// As root, work on files that other users can replace, and with root's rights: where nobody else is at work
+    /// As root, work on files that other users can replace, and with root's rights: where no other user writes
     ///
     /// Without it root writes the files of other users with their rights, and leaves its own alone in directories that others can write
     /// to. For building the images of containers and the like.
     #[arg(long)]
     pub trust_tree: bool,
 
-    /// How programs are told: by a stub, or in the file itself where it has room
+    /// How to redirect a program: by a stub at every start, or in place, by edits of PT_INTERP and .dynamic
     #[arg(long, value_enum, default_value_t)]
     pub strategy: Strategy,
 
@@ -136,7 +136,7 @@ pub struct WrapArgs {
     pub jobs: Option<NonZero<usize>>,
 }
 
-/// What is told, and how.
+/// Output.
 #[derive(Clone, Copy, Debug, Default, Args)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
@@ -148,12 +148,12 @@ pub struct OutputArgs {
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
 
-    /// How results are told
+    /// Format of the report
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
 
-/// A directory that ld.so can be told of.
+/// A directory that can be on a search path: no colon in its name.
 pub(super) fn search_directory() -> impl clap::builder::TypedValueParser<Value = PathBuf> {
     use clap::builder::TypedValueParser;
     // The parser of paths refuses an empty one.
