@@ -3,6 +3,7 @@
 mod bench;
 mod dist;
 mod fuzz;
+mod lint;
 mod schema;
 mod setup;
 mod test;
@@ -20,6 +21,8 @@ enum Task {
     Setup(setup::Options),
     /// Set up, build, lint and run every test
     Test(test::Options),
+    /// Check format, prose, packages, lints, documentation and dependencies, and run no test
+    Lint,
     /// Measure sizes and speed against their budgets
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::Setup(options) => setup::run(&options),
         Task::Test(options) => test::run(&options),
+        Task::Lint => lint::run(),
         Task::Bench(bench) => bench::run(&bench),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Dist(options) => dist::run(&options),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::workspace;
-use needs::{CARGO_COMMANDS, CargoCommand, DENY_COMMAND, FUZZ_COMMAND, NEEDS, Need, WHEELS};
+use needs::{DENY_TOOL, FUZZ_TOOL, NEEDS, Need, TOOLS, Tool, WHEELS};
 
 /// Options of `cargo xtask setup`.
 #[derive(clap::Args, Default)]
@@ -67,11 +67,11 @@ pub fn run(options: &Options) -> Result<()> {
         .iter()
         .filter(|need| need.applies_to(env::consts::ARCH) && !need.is_met())
         .collect();
-    let commands: Vec<&CargoCommand> = CARGO_COMMANDS
+    let commands: Vec<&Tool> = TOOLS
         .iter()
-        .chain((options.fuzz || options.thorough).then_some(&FUZZ_COMMAND))
-        .chain(options.thorough.then_some(&DENY_COMMAND))
-        .filter(|command| !has_subcommand(command.name))
+        .chain((options.fuzz || options.thorough).then_some(&FUZZ_TOOL))
+        .chain(options.thorough.then_some(&DENY_TOOL))
+        .filter(|command| !is_installed(command.name))
         .collect();
     if needs.is_empty() && commands.is_empty() {
         println!("setup: everything is installed");
@@ -86,7 +86,7 @@ pub fn run(options: &Options) -> Result<()> {
         println!("setup: missing {}: {}", need.packages.join(" "), need.why);
     }
     for command in &commands {
-        println!("setup: missing cargo {}: {}", command.name, command.why);
+        println!("setup: missing {}: {}", command.name, command.why);
     }
     if options.dry_run {
         println!("setup: would run");
@@ -120,7 +120,7 @@ pub fn run(options: &Options) -> Result<()> {
         workspace::succeeds(&mut pip)?;
     }
     for command in &commands {
-        if command.has_wheel && has_subcommand(command.name) {
+        if command.has_wheel && is_installed(command.name) {
             continue;
         }
         let [program, arguments @ ..] = command.install else {
@@ -139,13 +139,17 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Whether cargo has this subcommand.
-pub fn has_subcommand(name: &str) -> bool {
-    let probe = workspace::cargo([name, "--version"])
+/// Whether the command `name`, `cargo NAME` or a program, can be run.
+pub fn is_installed(name: &str) -> bool {
+    let mut probe = match name.strip_prefix("cargo ") {
+        Some(subcommand) => workspace::cargo([subcommand]),
+        None => Command::new(name),
+    };
+    probe
+        .arg("--version")
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    probe.is_ok_and(|status| status.success())
+        .stderr(Stdio::null());
+    probe.status().is_ok_and(|status| status.success())
 }
 
 fn install(packages: &[&str]) -> Result<()> {
@@ -178,7 +182,7 @@ fn apt(command: &[&str], packages: &[&str]) -> Result<bool> {
 }
 
 /// The commands to type, one a line.
-fn instructions(packages: &[&str], commands: &[&CargoCommand]) -> String {
+fn instructions(packages: &[&str], commands: &[&Tool]) -> String {
     let mut lines = Vec::new();
     if !packages.is_empty() {
         lines.push(format!("  {}", UPDATE.join(" ")));

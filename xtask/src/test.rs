@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::Result;
 
 use crate::workspace::{self, cargo};
-use crate::{fuzz, setup};
+use crate::{fuzz, lint, setup};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -26,12 +26,7 @@ pub fn run(options: &Options) -> Result<()> {
     let thorough = options.thorough || env::var_os("CI").is_some();
     setup::run(&setup::Options::for_tests(thorough))?;
     let tool = workspace::tested_tool()?;
-    workspace::run(&mut cargo(["fmt", "--all", "--check"]))?;
-    workspace::run(
-        cargo(["clippy", "--workspace", "--all-targets"]).args(["--", "-D", "warnings"]),
-    )?;
-    lint_fuzz_targets()?;
-    check_dependencies()?;
+    lint::run()?;
     workspace::run(&mut cargo(["test", "--quiet", "--workspace", "--doc"]))?;
     run_miri()?;
     if thorough {
@@ -49,41 +44,6 @@ pub fn run(options: &Options) -> Result<()> {
             .args(&options.arguments)
             .env("WRAP_BUDDY_BIN", tool),
     )
-}
-
-/// The manifest of the fuzz targets, which are a workspace of their own.
-const FUZZ: &str = "--manifest-path=fuzz/Cargo.toml";
-
-fn lint_fuzz_targets() -> Result<()> {
-    workspace::run(&mut cargo(["fmt", FUZZ, "--check"]))?;
-    // In the target directory of everything else: most dependencies are the same.
-    let target = workspace::target_dir()?;
-    workspace::run(
-        cargo(["clippy", FUZZ, "--all-targets", "--target-dir"])
-            .arg(target)
-            .args(["--", "-D", "warnings"]),
-    )
-}
-
-/// Nothing is depended on in vain, and on nothing of another licence or from elsewhere than agreed.
-fn check_dependencies() -> Result<()> {
-    workspace::run(&mut cargo(["machete"]))?;
-    // Advisories are looked at where there is a network: see the workflow.
-    if !setup::has_subcommand("deny") {
-        println!(
-            "skipped: licences and origins of dependencies, `cargo deny` is not installed (see --thorough)"
-        );
-        return Ok(());
-    }
-    for manifest in ["--manifest-path=Cargo.toml", FUZZ] {
-        let config = ["--config", "deny.toml", "check"];
-        workspace::run(
-            cargo(["deny", manifest])
-                .args(config)
-                .args(["licenses", "bans", "sources"]),
-        )?;
-    }
-    Ok(())
 }
 
 /// Interprets the tests of the wire formats, and of what stub and loader are made of as far as that is Rust, where a toolchain

