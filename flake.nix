@@ -60,6 +60,7 @@
             rustfmt
             shellcheck
             strace
+            typos
             unzip
             valgrind
           ];

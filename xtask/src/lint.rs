@@ -15,9 +15,11 @@ pub fn run() -> Result<()> {
     prose::check()?;
     workspace::run(Command::new("typos").current_dir(workspace::root()))?;
     // Dependencies on each other need versions, and every file has to lie in its crate.
-    workspace::run(
-        cargo(["package", "--workspace", "--no-verify"]).args(["--allow-dirty", "--quiet"]),
-    )?;
+    workspace::run(cargo(["package", "--workspace", "--no-verify"]).args([
+        "--allow-dirty",
+        "--offline",
+        "--quiet",
+    ]))?;
     workspace::run(
         cargo(["clippy", "--workspace", "--all-targets"]).args(["--", "-D", "warnings"]),
     )?;

@@ -123,6 +123,7 @@ let
       "rustfmt"
       "shellcheck"
       "strace"
+      "typos"
       "unzip"
       "valgrind"
     ] named
