@@ -110,7 +110,6 @@ static MESSAGES: [u8; ALL.len()] = {
 };
 
 impl Message {
-    /// The string.
     #[inline(never)]
     pub fn text(self) -> Text {
         let mut at: *const u8;

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 /// An architecture wrap-buddy supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs)]
 pub enum Arch {
     X86_64,
     I686,
@@ -14,7 +13,6 @@ pub enum Arch {
 
 /// The C library a program is linked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
 pub enum Libc {
     Glibc,
     Musl,
@@ -22,7 +20,6 @@ pub enum Libc {
 
 /// Position-independent, or at a fixed address (ET_EXEC).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
 pub enum Kind {
     Pie,
     Exec,

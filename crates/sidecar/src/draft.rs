@@ -63,7 +63,6 @@ pub struct DraftPatch {
 /// What is written. Addresses are less the load bias, which ld.so adds again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// This number.
     Number(u64),
     /// Offset of the search path from the string table.
     Search,

@@ -43,7 +43,6 @@ pub struct Span {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
-    /// [`MAGIC`].
     pub magic: u64,
     /// [`checksum`] of the [`checked_part`].
     pub checksum: u32,
@@ -255,7 +254,6 @@ pub fn checksum_of(bytes: &[u8]) -> Option<u32> {
     })))
 }
 
-/// [`checksum`] of a loader.
 pub(crate) fn loader_checksum(loader: &[u8]) -> u32 {
     let words = loader.chunks(4);
     checksum(words.map(|word| u32_at(word, 0).unwrap_or_default()))

@@ -50,13 +50,10 @@ pub static ARCHES: [Arch; 3] = [
 /// Flat images of one architecture.
 #[derive(PartialEq, Eq)]
 pub struct Images {
-    /// The stub.
     pub stub: Vec<u8>,
-    /// The relocatable stub.
     pub relocatable_stub: Vec<u8>,
     /// The stub whose loader is in the sidecar.
     pub self_contained_stub: Vec<u8>,
-    /// The relocatable one of these.
     pub relocatable_self_contained_stub: Vec<u8>,
     /// The loader, padded, with its closing mark.
     pub loader: Vec<u8>,
@@ -130,9 +127,7 @@ pub static STUBS: [Stub; 4] = [
 /// What is linked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// A stub.
     Stub(&'static Stub),
-    /// The loader.
     Loader,
 }
 

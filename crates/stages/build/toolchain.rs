@@ -15,7 +15,6 @@ pub struct Toolchain {
     pub rustc: PathBuf,
     /// Where it finds `core`; none: where it always does.
     pub sysroot: Option<PathBuf>,
-    /// The linker.
     pub linker: PathBuf,
 }
 

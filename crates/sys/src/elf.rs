@@ -129,7 +129,6 @@ pub const ET_DYN: u16 = 3;
 pub const PT_NULL: u32 = 0;
 /// Loadable segment.
 pub const PT_LOAD: u32 = 1;
-/// .dynamic.
 pub const PT_DYNAMIC: u32 = 2;
 /// Path of the dynamic linker.
 pub const PT_INTERP: u32 = 3;

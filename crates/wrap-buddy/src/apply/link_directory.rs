@@ -15,13 +15,11 @@ use crate::system::trust::Ownership;
 /// What was made, to be taken back when a later step fails.
 #[derive(Debug, Default)]
 pub(super) struct Made {
-    /// Its name.
     directory: Option<OsString>,
     links: Vec<(Directory, OsString)>,
 }
 
 impl Made {
-    /// Takes it back.
     pub(super) fn undo(&self, target_directory: &TargetDirectory) {
         for (directory, link) in &self.links {
             let _ = directory.unlink(link);

@@ -112,7 +112,6 @@ impl<'p> TargetDirectories<'p> {
         Self { opened }
     }
 
-    /// The directory of the file at `path`.
     pub(super) fn of_file(&self, path: &Path) -> Result<&TargetDirectory> {
         let target_directory = self.opened.get(parent(path).as_os_str());
         match target_directory.ok_or_else(|| anyhow!("has no directory"))? {

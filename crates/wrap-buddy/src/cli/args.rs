@@ -36,7 +36,6 @@ pub(super) struct CommandLine {
     #[command(subcommand)]
     pub command: Option<Subcommand>,
 
-    #[allow(missing_docs)]
     #[command(flatten)]
     pub wrap: WrapArgs,
 }
@@ -79,7 +78,6 @@ pub enum FilesArgs {
 /// Files to check.
 #[derive(Clone, Debug, Args)]
 pub struct CheckArgs {
-    #[allow(missing_docs)]
     #[command(flatten)]
     pub path_options: PathArgs,
 
@@ -115,7 +113,6 @@ pub struct PathArgs {
     #[arg(short, long, value_name = "N")]
     pub jobs: Option<NonZero<usize>>,
 
-    #[allow(missing_docs)]
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -123,7 +120,6 @@ pub struct PathArgs {
 /// Files to restore.
 #[derive(Clone, Debug, Args)]
 pub struct RestoreArgs {
-    #[allow(missing_docs)]
     #[command(flatten)]
     pub path_options: PathArgs,
 

@@ -12,7 +12,6 @@ use crate::commands::watch::WatchOptions;
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct WatchArgs {
-    #[allow(missing_docs)]
     #[command(flatten)]
     pub wrap: Wrapping,
 

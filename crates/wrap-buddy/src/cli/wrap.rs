@@ -127,7 +127,6 @@ pub struct WrapArgs {
     #[arg(help_heading = "At run time", long, value_name = "DIR")]
     pub loader_dir_path: Option<PathBuf>,
 
-    #[allow(missing_docs)]
     #[command(flatten)]
     pub output: OutputArgs,
 

@@ -20,24 +20,16 @@ use crate::scan::{Candidate, Unreadable, scan};
 /// A command with its options.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// `wrap-buddy --paths`.
     Wrap(Box<WrapOptions>),
-    /// `wrap-buddy restore`.
     Restore(restore::RestoreOptions),
-    /// `wrap-buddy status`.
     Status(PathOptions),
-    /// `wrap-buddy show`.
     Show(PathOptions),
-    /// `wrap-buddy watch`.
     Watch(Box<watch::WatchOptions>),
-    /// `wrap-buddy check`.
     Check(check::CheckOptions),
-    /// `wrap-buddy generate`.
     Generate(generate::Files),
 }
 
 impl Command {
-    /// What to print.
     pub fn output(&self) -> Output {
         match self {
             Self::Wrap(options) => options.output,
@@ -59,7 +51,6 @@ pub struct PathOptions {
     pub no_recurse: bool,
     /// Files to work on in parallel; none: as many as there are processors.
     pub jobs: Option<NonZero<usize>>,
-    /// What to print.
     pub output: Output,
 }
 

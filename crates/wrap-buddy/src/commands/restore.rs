@@ -18,7 +18,6 @@ use crate::system::workers::{Stop, WorkerPool};
 /// Which files to restore, and how.
 #[derive(Clone, Debug, Default)]
 pub struct RestoreOptions {
-    /// The files.
     pub path_options: PathOptions,
     /// Whether to write nothing.
     pub dry_run: bool,

@@ -22,7 +22,6 @@ pub enum Class<'a> {
     Program(Box<Subject<'a>>, Result<&'a Stage, String>),
     /// A shared library, which may need a search path.
     Library(Box<Subject<'a>>),
-    /// Neither.
     NotWrapped(NotWrapped),
 }
 
@@ -42,11 +41,8 @@ pub enum NotWrapped {
 pub struct Subject<'a> {
     /// Whether it is a library, with or without an entry point of its own.
     pub is_library: bool,
-    /// Its headers.
     pub elf: Elf,
-    /// Its bytes.
     pub source: Source,
-    /// Its architecture.
     pub arch: &'static Arch,
     /// The dynamic linker for it.
     pub interpreter: Cow<'a, Interpreter>,
@@ -59,11 +55,9 @@ pub struct Subject<'a> {
 /// What programs can be wrapped with.
 #[derive(Debug)]
 pub struct Available<'a> {
-    /// Stubs and loaders.
     pub stages: &'a [Stage],
     /// Architectures without, and how to get them.
     pub missing_stages: &'a [(&'a str, &'a str)],
-    /// Dynamic linkers.
     pub interpreters: &'a Interpreters,
     /// Whether programs may be edited in place, for which no stage is needed.
     pub in_place: bool,

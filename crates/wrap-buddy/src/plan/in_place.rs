@@ -42,7 +42,6 @@ pub struct InPlacePlan {
 /// A directory beside a file, with a symbolic link for each library the file needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Links {
-    /// The directory.
     pub directory: PathBuf,
     /// Names and targets, sorted.
     pub links: Vec<(OsString, PathBuf)>,
@@ -67,7 +66,6 @@ impl Links {
 pub enum Refusal {
     /// It has no room; what else was tried is in the reason.
     NoPadding(String),
-    /// Anything else.
     Failed(Error),
 }
 

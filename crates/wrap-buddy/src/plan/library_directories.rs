@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Library directories.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LibraryDirectories {
     /// Absolute, in the order given.

@@ -90,9 +90,7 @@ impl FileEdit {
 pub struct Plan {
     /// The file, absolute and free of symbolic links.
     pub path: PathBuf,
-    /// Its architecture.
     pub arch: &'static Arch,
-    /// Whether it is position-independent.
     pub position_independent: bool,
     /// Length of its file in bytes.
     pub file_len: u64,
@@ -104,7 +102,6 @@ pub struct Plan {
     pub sidecar_path: PathBuf,
     /// Who is to own it: user and group.
     pub sidecar_owner: (u32, u32),
-    /// Its content.
     pub sidecar: Vec<u8>,
     /// When the original file was last modified: kept as the sidecar's own time, which is no part of what it says.
     pub modified: SystemTime,
@@ -128,7 +125,6 @@ pub struct Plan {
     pub settled: bool,
     /// The search path it is to have; empty when the file's own will do.
     pub search: Vec<OsString>,
-    /// Libraries.
     pub resolution: Resolution,
     /// What the user may want to know.
     pub notes: Vec<String>,
@@ -313,7 +309,6 @@ fn is_sidecar_in_use(prior: &PriorWrap) -> bool {
     prior.is_beside && !prior.is_interim && prior.bytes_of.is_none()
 }
 
-/// The version of this tool.
 pub fn tool_version() -> ToolVersion {
     let number = |text: &str| text.parse().unwrap_or(0);
     ToolVersion::new(

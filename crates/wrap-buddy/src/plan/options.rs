@@ -73,7 +73,6 @@ pub struct WrapOptions {
     pub allow_outside: bool,
     /// Where `loader.bin` is when the programs run.
     pub loader_dir_path: Option<PathBuf>,
-    /// What to print.
     pub output: Output,
     /// Files to work on in parallel; none: as many as there are processors.
     pub jobs: Option<NonZero<usize>>,

@@ -40,7 +40,6 @@ pub struct Restoration {
 pub struct Interim {
     /// The usual path of the sidecar.
     pub usual: PathBuf,
-    /// Its content.
     pub bytes: Vec<u8>,
     /// Its time of modification.
     pub modified: Option<SystemTime>,

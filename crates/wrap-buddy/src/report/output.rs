@@ -17,9 +17,7 @@ pub enum Format {
 /// How much to print, and in which form.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Output {
-    /// Print more.
     pub verbose: bool,
-    /// Print errors only.
     pub quiet: bool,
     /// The form of results.
     pub format: Format,

@@ -19,7 +19,6 @@ pub struct Page {
 }
 
 impl Page {
-    /// One more line.
     pub fn line(&mut self, text: impl Display) {
         // A String takes everything.
         let _ = write!(Escaping(&mut self.text), "{text}");

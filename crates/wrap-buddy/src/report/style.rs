@@ -42,7 +42,6 @@ impl Style {
         Self::Bad,
     ];
 
-    /// For a terminal.
     pub(super) fn ansi(self) -> anstyle::Style {
         match self {
             Self::Good => AnsiColor::Green.on_default(),

@@ -67,20 +67,16 @@ impl Candidate {
 /// A path that cannot be looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
-    /// The path.
     pub path: PathBuf,
-    /// Why not.
     pub reason: String,
 }
 
 /// What of a directory is of interest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// Every file.
     All,
     /// ELF files, and those of which that cannot be told.
     Elf,
-    /// These and scripts.
     ElfOrScript,
 }
 

@@ -23,7 +23,6 @@ const MAX_SIDECAR: u64 = 16 << 20;
 /// A sidecar that this version reads to its end, of whichever program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundBytes {
-    /// Its content.
     pub bytes: Vec<u8>,
     /// Who can write to it.
     pub ownership: Ownership,

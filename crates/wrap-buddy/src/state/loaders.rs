@@ -40,9 +40,7 @@ pub struct Loader {
 /// A loader image to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Install {
-    /// Where to.
     pub path: PathBuf,
-    /// The image.
     pub image: &'static [u8],
     /// Whether directories that have to be made for it are for all users, whatever the umask.
     pub for_all: bool,

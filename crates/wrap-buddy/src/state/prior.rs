@@ -42,7 +42,6 @@ const MAX_FOUND_STUB: u64 = 512;
 /// What earlier runs have left.
 #[derive(Debug, PartialEq, Eq)]
 pub enum State {
-    /// Nothing.
     Original,
     /// Something, and the original bytes are known: [`Source::lay_over`] has been told of them.
     Known(Box<PriorWrap>),
@@ -55,7 +54,6 @@ pub enum State {
     /// What is at the path of its sidecar is not understood to its end, or would not give a program: it may be the only copy of
     /// the program's first instructions, and no command removes or replaces it.
     Unknown {
-        /// The path.
         sidecar: PathBuf,
         /// Why, in words that complete "it …".
         reason: String,
@@ -116,7 +114,6 @@ pub fn refusal_of_untrusted(sidecar: &Path) -> String {
 /// How ld.so is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// By a stub.
     Stub,
     /// By edits of the file itself.
     InPlace,
@@ -127,11 +124,9 @@ pub enum Method {
 /// How far the edits are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// None of them.
     Nothing,
     /// Some, or parts.
     Half,
-    /// All of them.
     Done,
     /// What stands there is neither what stood there before nor what was written.
     Changed,
@@ -142,7 +137,6 @@ pub enum Progress {
 pub struct PriorWrap {
     /// How the file was dealt with.
     pub method: Method,
-    /// How far.
     pub progress: Progress,
     /// Whether the file was rewritten since by something that keeps .dynamic, such as strip: it is another file now, with
     /// entries of ours in it and, mostly, without the strings. Only in place.

@@ -23,11 +23,8 @@ pub struct Settings(Vec<(&'static str, String)>);
 /// A setting that is another one than before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Its name.
     pub name: &'static str,
-    /// What it was.
     pub before: String,
-    /// What it is.
     pub after: String,
 }
 

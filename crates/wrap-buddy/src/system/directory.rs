@@ -51,13 +51,9 @@ pub struct Directory(Arc<File>);
 /// What a name in a directory is, where that matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryKind {
-    /// A directory.
     Directory,
-    /// A regular file.
     File,
-    /// A symbolic link.
     Link,
-    /// Anything else.
     Other,
 }
 

@@ -20,9 +20,7 @@ const AGAIN: Duration = Duration::from_millis(5);
 pub enum Holder {
     /// Nobody that /proc shows.
     Unknown,
-    /// A process.
     Process {
-        /// Its number.
         pid: u32,
         /// What it is called.
         name: String,

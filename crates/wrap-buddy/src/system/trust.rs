@@ -25,7 +25,6 @@ pub enum Other {
     User(u32),
     /// Who is in its group.
     Group(u32),
-    /// Everybody.
     All,
 }
 
@@ -131,7 +130,6 @@ impl Rights {
         })
     }
 
-    /// The caller's own.
     pub const CALLER: Self = Self {
         file: Writer::Caller,
         directory: Writer::Caller,
@@ -146,7 +144,6 @@ impl Rights {
 /// Whose rights something is done with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writer {
-    /// The caller's.
     Caller,
     /// Those of this user, which the caller, root, takes instead of its own.
     Owner(u32),

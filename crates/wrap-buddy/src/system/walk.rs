@@ -21,7 +21,6 @@ pub struct Entry<'w> {
     above: &'w Path,
     /// The name, in its directory.
     pub name: &'w OsStr,
-    /// What it is.
     pub kind: EntryKind,
     /// How many directories down from where the walk began: 1 for what is directly there.
     pub depth: usize,
@@ -49,7 +48,6 @@ pub enum Next {
     Enter,
     /// Go on, but not into the entry.
     Pass,
-    /// End the walk.
     Stop,
 }
 

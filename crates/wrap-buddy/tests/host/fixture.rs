@@ -110,7 +110,6 @@ impl Linker {
     }
 }
 
-/// A program on the PATH.
 fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path)
@@ -129,7 +128,6 @@ impl Random {
         self.0
     }
 
-    /// One below `end`.
     pub fn below(&mut self, end: usize) -> usize {
         self.next() as usize % end
     }
@@ -322,7 +320,6 @@ pub fn plain(text: Vec<u8>) -> String {
     anstream::adapter::strip_str(&text).to_string()
 }
 
-/// The only file of a report.
 pub fn only(report: &Report) -> &FileReport {
     assert_eq!(report.files.len(), 1, "{report:#?}");
     &report.files[0]

@@ -24,7 +24,6 @@ pub fn protections(hwcap2: usize) -> usize {
 
 /// System call numbers (asm-generic/unistd.h).
 pub mod nr {
-    #![allow(missing_docs)]
     pub const GETXATTR: usize = 8;
     pub const OPENAT: usize = 56;
     pub const CLOSE: usize = 57;
@@ -42,7 +41,6 @@ pub mod nr {
 
 /// Where struct stat has what is asked for, in words of 32 bits (asm-generic/stat.h).
 pub mod stat {
-    #![allow(missing_docs)]
     pub const MODE: usize = 4;
     pub const UID: usize = 6;
     pub const GID: usize = 7;

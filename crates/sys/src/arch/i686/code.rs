@@ -19,7 +19,6 @@ pub fn protections(_hwcap2: usize) -> usize {
 
 /// System call numbers (arch/x86/entry/syscalls/syscall_32.tbl).
 pub mod nr {
-    #![allow(missing_docs)]
     pub const WRITE: usize = 4;
     pub const CLOSE: usize = 6;
     pub const LSEEK: usize = 19;
@@ -37,7 +36,6 @@ pub mod nr {
 
 /// Where struct stat64 has what is asked for, in words of 32 bits (arch/x86/include/uapi/asm/stat.h).
 pub mod stat {
-    #![allow(missing_docs)]
     pub const MODE: usize = 4;
     pub const UID: usize = 6;
     pub const GID: usize = 7;

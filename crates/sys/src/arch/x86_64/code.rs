@@ -19,7 +19,6 @@ pub fn protections(_hwcap2: usize) -> usize {
 
 /// System call numbers (arch/x86/entry/syscalls/syscall_64.tbl).
 pub mod nr {
-    #![allow(missing_docs)]
     pub const WRITE: usize = 1;
     pub const CLOSE: usize = 3;
     pub const FSTAT: usize = 5;
@@ -37,7 +36,6 @@ pub mod nr {
 
 /// Where struct stat has what is asked for, in words of 32 bits (arch/x86/include/uapi/asm/stat.h).
 pub mod stat {
-    #![allow(missing_docs)]
     pub const MODE: usize = 6;
     pub const UID: usize = 7;
     pub const GID: usize = 8;

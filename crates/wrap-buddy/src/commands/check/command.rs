@@ -15,11 +15,8 @@ use crate::system::shell::quoted;
 /// A call that wraps files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Command {
-    /// `--paths`.
     pub paths: Vec<PathBuf>,
-    /// `--libs`.
     pub libs: Vec<PathBuf>,
-    /// `--interpreter`.
     pub interpreters: Vec<PathBuf>,
     /// A flag that says where the loader is.
     pub flag: Option<&'static str>,

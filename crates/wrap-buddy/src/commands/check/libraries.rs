@@ -543,7 +543,6 @@ impl LibraryCheck<'_, '_> {
         }
     }
 
-    /// See [`alignment`].
     fn at_alignment(&mut self) {
         let by_command = || self.file.next.iter().any(|next| next.command.is_some());
         let is_stub = match self.file.state {

@@ -45,7 +45,6 @@ use openers::Openers;
 /// Which files to check, and for what.
 #[derive(Clone, Debug, Default)]
 pub struct CheckOptions {
-    /// The files.
     pub path_options: PathOptions,
     /// Library directories to wrap with, absolute.
     pub libs: Vec<PathBuf>,
@@ -60,7 +59,6 @@ pub struct CheckOptions {
 /// What this tool has done to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Nothing.
     Original,
     /// It has a stub.
     Wrapped,
@@ -71,24 +69,19 @@ pub enum State {
 /// Whether a file will start or load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It will.
     Ok,
-    /// It will not.
     Broken,
     /// That cannot be told.
     Unknown,
 }
 
-/// One file.
 #[derive(Clone, Debug)]
 pub struct FileCheck {
     /// As the user named it, or below what the user named.
     pub path: PathBuf,
-    /// What it is.
     pub kind: Kind,
     /// What was done to it.
     pub state: State,
-    /// Its architecture.
     pub machine: Option<String>,
     /// `e_machine` and EI_CLASS of a file whose libraries were looked for.
     target: Option<ElfTarget>,
@@ -98,11 +91,9 @@ pub struct FileCheck {
     pub interpreter: Option<PathBuf>,
     /// What it would have loaded.
     pub tree: Tree,
-    /// What is wrong.
     pub problems: Vec<Problem>,
     /// What is not, and yet worth knowing.
     pub notes: Vec<Note>,
-    /// What to do.
     pub next: Vec<Next>,
 }
 
@@ -181,7 +172,6 @@ struct Nearby {
     present: HashSet<OsString>,
 }
 
-/// All files.
 #[derive(Clone, Debug, Default)]
 pub struct Checked {
     /// In the order in which they were met.
@@ -356,7 +346,6 @@ fn library_path(root: &Root) -> Vec<PathBuf> {
     paths.filter(|path| path.is_absolute()).collect()
 }
 
-/// The same.
 fn preload(root: &Root) -> Vec<OsString> {
     let text = std::env::var_os("LD_PRELOAD").filter(|_| root.is_own());
     text.map_or(Vec::new(), |text| preload_list(text.as_encoded_bytes()))

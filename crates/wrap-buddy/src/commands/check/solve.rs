@@ -391,7 +391,6 @@ impl Call {
         Next::advice(text)
     }
 
-    /// The call.
     fn command(&self, checker: &Checker<'_>, wanted: &Wanted<'_>, file: &FileCheck) -> Command {
         let shown = match checker.root.is_own() {
             true => file.path.clone(),

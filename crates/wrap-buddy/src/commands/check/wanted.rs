@@ -11,7 +11,6 @@ pub struct Wanted<'a> {
     pub elf: &'a Elf,
     /// Its path inside the root.
     pub inside: &'a Path,
-    /// Whether it is a library.
     pub is_library: bool,
     /// What was done to it.
     pub state: State,

@@ -28,7 +28,6 @@ struct Unit {
     deep: bool,
     /// When it came into being, or patience was last at its end.
     since: Instant,
-    /// The last event.
     last: Instant,
     /// Each with its own last event.
     files: BTreeMap<PathBuf, Instant>,
@@ -164,7 +163,6 @@ impl Debounce {
             .min()
     }
 
-    /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.units.is_empty()
     }

@@ -10,7 +10,6 @@ use crate::plan::outcome::{FileReport, Report, Status};
 use crate::report::Page;
 use crate::report::{Format, Output};
 
-/// Says what happens.
 #[derive(Clone, Copy, Debug)]
 pub struct EventLog {
     output: Output,
@@ -123,7 +122,6 @@ impl EventLog {
         }
     }
 
-    /// The watch ends.
     pub fn stopped(self, reason: &str) {
         if self.is_json() {
             self.line(Event::Stopped {

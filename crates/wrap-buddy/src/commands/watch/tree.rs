@@ -15,7 +15,6 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDe
 use super::roots::is_own_name;
 use crate::system::directory::Directory;
 
-/// What has happened.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
     /// The kernel had more to tell than it can keep: anything may have happened.

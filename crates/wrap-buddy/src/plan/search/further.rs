@@ -13,7 +13,6 @@ use ldso::Linker;
 /// What a search with some directories came to.
 #[derive(Default)]
 pub(super) struct Attempt {
-    /// The result.
     pub result: Resolution,
     /// Where the libraries found have ld.so look themselves.
     pub searched: Vec<PathBuf>,

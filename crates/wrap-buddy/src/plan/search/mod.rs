@@ -56,7 +56,6 @@ pub struct Settings {
 /// A DT_NEEDED the program gets in addition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Added {
-    /// The soname.
     pub soname: OsString,
     /// The library that cannot find it by itself; none when the user asked for it.
     pub needed_by: Option<PathBuf>,
@@ -65,7 +64,6 @@ pub struct Added {
 /// A DT_NEEDED that nothing satisfies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
-    /// The soname.
     pub soname: OsString,
     /// The files that need it: the program or its libraries.
     pub needed_by: Vec<PathBuf>,
@@ -76,7 +74,6 @@ pub struct Missing {
 /// A library that is loaded for one that is edited, and does not find what it needs itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stranded {
-    /// Where it is.
     pub library: PathBuf,
     /// What it needs.
     pub soname: OsString,
@@ -139,7 +136,6 @@ pub struct Resolution {
     pub unopened: Vec<Unopened>,
     /// Sentences about what libc opens by itself and will not find.
     pub private: Vec<String>,
-    /// What is missing.
     pub missing: Vec<Missing>,
     /// What is missing and may be.
     pub ignored: Vec<OsString>,

@@ -32,7 +32,6 @@ pub(super) struct Plan<'a> {
     pub(super) subject: Asker<'a>,
     /// The entries of its search path.
     pub(super) own: Vec<OwnEntry>,
-    /// Those that stay.
     pub(super) kept: Vec<OwnEntry>,
     /// What [`Rule::Offered`] counts. Behind them it counts where the dynamic linker is, and what it searches by itself.
     pub(super) offered: Arc<SearchList>,

@@ -84,11 +84,9 @@ pub fn compose(
 /// Which directories are written relative to the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relative {
-    /// None.
     None,
     /// Those in the same tree.
     Within,
-    /// All.
     All,
 }
 

@@ -116,7 +116,6 @@ impl LinkDir {
         Self { dir, target }
     }
 
-    /// Links `output`.
     pub fn link(&self, output: &str, layout: &Layout) -> PathBuf {
         let mut arguments = self.dir.link_by(self.target, layout.linker);
         let kind = match layout.kind {

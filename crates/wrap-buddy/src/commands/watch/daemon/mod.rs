@@ -31,7 +31,6 @@ use crate::system::signals::{SignalAction, Signals};
 /// How often directories are looked through that the kernel does not tell of, unless the user says otherwise.
 const USUAL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A watch.
 pub struct Daemon<'a> {
     cli: &'a WrapOptions,
     stages: &'a [Stage],
