@@ -5,12 +5,12 @@ use std::cell::OnceCell;
 use std::ffi::OsStr;
 use std::fs;
 
-use libfuzzer_sys::fuzz_target;
-use tempfile::TempDir;
 use elf_file::{Elf, Identity, Source, has_property, identify, relocates, rooms};
 use elf_file::{sections, zeros_behind};
 use ldso::Interpreter;
 use ldso::cache::Cache;
+use libfuzzer_sys::fuzz_target;
+use tempfile::TempDir;
 
 thread_local! {
     static DIRECTORY: OnceCell<TempDir> = const { OnceCell::new() };

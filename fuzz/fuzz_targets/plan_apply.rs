@@ -152,8 +152,13 @@ impl TestDir {
         let Command::Wrap(options) = read(arguments) else {
             panic!("not a command to wrap");
         };
-        let report = wrap(&options, stages::all(), stages::MISSING, &Reporter::default())
-            .expect("it can start");
+        let report = wrap(
+            &options,
+            stages::all(),
+            stages::MISSING,
+            &Reporter::default(),
+        )
+        .expect("it can start");
         only(report.files)
     }
 }
