@@ -40,7 +40,8 @@
 //!     println!("{name}: {found}, by {}, for {asks}", node.found.rule);
 //! }
 //! // This program has started, so ld.so has found everything.
-//! assert!(!tree.nodes.is_empty() && tree.lost.is_empty() && tree.unmet.is_empty());
+//! assert!(!tree.nodes.is_empty());
+//! assert!(tree.missing.is_empty() && tree.unmet_versions.is_empty());
 //! # Ok(())
 //! # }
 //! ```
