@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use std::ffi::OsStr;
 use std::fs;
 
-use elf_file::{Elf, Identity, Source, has_property, identify, relocates, rooms};
+use elf_file::{Elf, Identity, Source, has_property, identify, paddings, relocates};
 use elf_file::{sections, zeros_behind};
 use ldso::Interpreter;
 use ldso::cache::Cache;
@@ -52,7 +52,7 @@ fn look_at(elf: &Elf, source: &mut Source) {
             assert!(load.file_end() + zeros <= source.file_len());
         }
     }
-    for room in rooms(elf, source).unwrap_or_default() {
+    for room in paddings(elf, source).unwrap_or_default() {
         let bytes = source.read_raw(room.offset, room.len);
         assert!(
             bytes
