@@ -215,6 +215,15 @@ fn a_program_renamed_with_its_sidecar(variant: Variant) {
     says(root.command(&copy).output());
     assert!(!is_said(&sample, &copy, 0, missing));
     rename(&sidecar_of(old), &sidecar_of(new));
+    says(root.command(&copy).output());
+    assert!(!is_said(&sample, &copy, 0, missing));
+    // A set-id program takes only the one at the path in its stub.
+    set_mode(&sample, &copy, 0o4755);
+    root.command(&copy)
+        .secure()
+        .output()
+        .refuses(&[&sidecar_of(old)]);
+    assert!(is_said(&sample, &copy, 0, missing));
     let again = root.wrap(new).libs([&sample.library_dir]);
     again.run();
     says(root.command(new).output());
