@@ -20,8 +20,8 @@ use compile::{ARCHES, Arch, Part};
 /// Bytes of the code and messages of each of [`compile::STUBS`], paths excluded.
 const STUBS: [usize; 4] = [192, 288, 328, 384];
 
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("sources")
 }
 
 fn arch(stage: &Stage) -> &'static Arch {
@@ -53,8 +53,7 @@ fn every_stage_is_there() {
 fn the_same_sources_give_the_same_bytes() {
     for stage in stages::all() {
         let out = scratch();
-        let images =
-            compile::stage(arch(stage), &workspace(), out.path()).expect("it built before");
+        let images = compile::stage(arch(stage), &sources(), out.path()).expect("it built before");
         assert!(images.stub == stage.stub, "{}: stub", stage.name);
         let stubs = [
             &images.relocatable_stub,
@@ -86,7 +85,7 @@ fn the_check_notices_what_an_image_may_not_have() {
         .iter()
         .find(|arch| arch.name == "x86_64")
         .expect("it is there");
-    compile::link(arch, &workspace(), out.path(), Part::Loader).expect("it built before");
+    compile::link(arch, &sources(), out.path(), Part::Loader).expect("it built before");
     let elf = std::fs::read(out.path().join("loader_bin.elf")).expect("it was linked");
     assert!(image::read(&elf, machine::X86_64).is_ok());
     let error = image::read(&elf, machine::AARCH64)
@@ -109,7 +108,7 @@ fn x86_code_refers_to_itself_only() {
         let stubs = compile::STUBS.iter().map(Part::Stub);
         for part in stubs.chain([Part::Loader]) {
             let linked =
-                compile::link(arch, &workspace(), out.path(), part).expect("it built before");
+                compile::link(arch, &sources(), out.path(), part).expect("it built before");
             let end = linked.image.len() as u64;
             let mut functions = linked.functions;
             if part == Part::Stub(&compile::STUBS[0]) {
