@@ -125,17 +125,7 @@ fn the_unit_of_the_system_wraps_for_others() {
         fs::set_permissions(directory, private).expect("chmod");
         fs::set_permissions(&path, Permissions::from_mode(mode)).expect("chmod");
     }
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/watch/service.sh");
-    let namespaces = [
-        "--mount",
-        "--pid",
-        "--fork",
-        "--mount-proc",
-        "--propagation",
-        "private",
-    ];
-    let command = ["bash", script, home.path().to_str().expect("UTF-8")];
-    let output = run::on_host("unshare", &[&namespaces[..], &command].concat()).success();
+    let output = run_by_systemd(home.path());
     assert!(
         output
             .stdout
@@ -158,6 +148,21 @@ fn the_unit_of_the_system_wraps_for_others() {
     }
 }
 
+/// What `service.sh` prints of the unit in `home`, run by a systemd in namespaces of its own.
+fn run_by_systemd(home: &Path) -> run::Output {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/watch/service.sh");
+    let namespaces = [
+        "--mount",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "--propagation",
+        "private",
+    ];
+    let command = ["bash", script, home.to_str().expect("UTF-8")];
+    run::on_host("unshare", &[&namespaces[..], &command].concat()).success()
+}
+
 /// Ready when what was there is wrapped; reloaded, started anew after a crash, and stopped well.
 #[test]
 fn a_manager_of_services_runs_it() {
@@ -170,17 +175,7 @@ fn a_manager_of_services_runs_it() {
         fs::create_dir_all(path.parent().expect("a directory")).expect("create");
         fs::copy(&built, &path).expect("copy");
     }
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/watch/service.sh");
-    let namespaces = [
-        "--mount",
-        "--pid",
-        "--fork",
-        "--mount-proc",
-        "--propagation",
-        "private",
-    ];
-    let command = ["bash", script, home.path().to_str().expect("UTF-8")];
-    let output = run::on_host("unshare", &[&namespaces[..], &command].concat()).success();
+    let output = run_by_systemd(home.path());
     let expected = "start=yes
 started.ActiveState=active
 started.StatusText=3 files wrapped or edited, 0 failed

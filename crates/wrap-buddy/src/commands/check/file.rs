@@ -12,7 +12,7 @@ use super::{Checker, FileCheck, kernel, script};
 use crate::scan::Candidate;
 use crate::system::shell::quoted;
 use elf_file::io_reason;
-use elf_file::{Identity, Kind, Payload, Source, identify};
+use elf_file::{ElfTarget, Identity, Kind, Payload, Source, identify};
 use sys::arch::Arch;
 
 /// Nothing of a file that nobody asks about.
@@ -173,7 +173,7 @@ fn machine_of(checker: &Checker<'_>, source: &mut Source, name: &str, file: &mut
             file.problems.push(Problem::new(diagnosis, text));
             file.next.push(Next::advice(match name {
                 // Nothing emulates it.
-                "x32" => "take the one for this machine, or start a kernel with CONFIG_X86_X32_ABI with syscall.x32=y"
+                name if name == ElfTarget::X32.to_string() => "take the one for this machine, or start a kernel with CONFIG_X86_X32_ABI with syscall.x32=y"
                     .to_owned(),
                 name => format!(
                     "take the one for this machine, or have {name} emulated: Debian's qemu-user-static with \
