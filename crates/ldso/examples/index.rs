@@ -1,12 +1,12 @@
-//! Indexes the libraries of the directories given, over and over, for `cargo xtask bench index`: prints how many there are,
-//! and the seconds of each round.
+//! Indexes the libraries of the given directories repeatedly, for `cargo xtask bench index`. Prints the number of libraries, and
+//! the seconds of each round.
 
 use std::path::PathBuf;
 use std::time::Instant;
 
 use ldso::index;
 
-/// The first round warms the page cache.
+/// The first round fills the page cache.
 const ROUNDS: usize = 11;
 
 fn main() {

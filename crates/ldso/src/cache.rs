@@ -1,5 +1,5 @@
-//! ld.so.cache, read as data (glibc sysdeps/generic/dl-cache.h and elf/dl-cache.c): the format of glibc 2.2 and later, the
-//! older one, and both in one file.
+//! Reads ld.so.cache as data: the format of glibc 2.2 and later, the older format, and files with both (glibc
+//! sysdeps/generic/dl-cache.h, elf/dl-cache.c).
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -18,7 +18,7 @@ const EXTENSION_MAGIC: u32 = 0xeaa4_2174;
 const TAG_HWCAPS: u32 = 1;
 /// `DL_CACHE_HWCAP_EXTENSION`, of the upper half of `hwcap`.
 const HWCAP_EXTENSION: u32 = 1 << 30;
-/// Bits of the upper half of `hwcap` that say which level of x86-64 a library itself asks for.
+/// The bits in the upper half of `hwcap` with the x86-64 level that a library requires.
 const HWCAP_ISA_MASK: u32 = 0x3ff;
 
 const OLD_HEADER: usize = 16;
@@ -26,36 +26,36 @@ const OLD_ENTRY: usize = 12;
 const NEW_HEADER: usize = 48;
 const NEW_ENTRY: usize = 24;
 
-/// Which processors an entry is for.
+/// The processors that an entry is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hwcap {
-    /// All of them.
+    /// Every processor of the architecture.
     Any,
-    /// Those with this `glibc-hwcaps` subdirectory.
+    /// Processors that have this `glibc-hwcaps` subdirectory.
     Named(String),
-    /// Those with a capability from before there were such; the subdirectory tells which.
+    /// Processors with a legacy hardware capability (glibc before 2.33); the subdirectory in the path names it.
     Legacy,
 }
 
-/// A library that the cache knows.
+/// A library in the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Type and architecture.
+    /// The library's type and architecture.
     pub flags: u32,
-    /// Which processors it is for.
+    /// The processors that the library is for.
     pub hwcap: Hwcap,
-    /// Its path, absolute.
+    /// The library's absolute path.
     pub path: PathBuf,
 }
 
-/// What a cache knows, by file name, in its own order.
+/// The entries of a cache by file name, in the order of the file.
 #[derive(Clone, Debug, Default)]
 pub struct Cache {
     entries: HashMap<OsString, Vec<Entry>>,
 }
 
 impl Cache {
-    /// Reads a cache. What is no cache is none, as it is for ld.so; an entry that leads outside is left out.
+    /// Parses a cache. Returns `None` for data that ld.so would reject; skips entries that point outside the data.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         if bytes.starts_with(NEW_MAGIC) {
             return Self::parse_new(bytes);
@@ -65,9 +65,9 @@ impl Cache {
         }
         let count = word(bytes, 12)? as usize;
         let end = OLD_HEADER.checked_add(count.checked_mul(OLD_ENTRY)?)?;
-        // The newer format stands behind the older entries, aligned like its 64-bit members.
-        let behind = bytes.get(end.checked_next_multiple_of(8)?..);
-        if let Some(newer) = behind.filter(|newer| newer.starts_with(NEW_MAGIC)) {
+        // The new format follows the old entries, aligned for its 64-bit members.
+        let rest = bytes.get(end.checked_next_multiple_of(8)?..);
+        if let Some(newer) = rest.filter(|newer| newer.starts_with(NEW_MAGIC)) {
             return Self::parse_new(newer);
         }
         let strings = bytes.get(end..)?;
@@ -78,7 +78,7 @@ impl Cache {
         Some(cache)
     }
 
-    /// Strings are counted from the header's first byte.
+    /// String offsets count from the first byte of the new header.
     fn parse_new(bytes: &[u8]) -> Option<Self> {
         let count = word(bytes, 20)? as usize;
         let names = hwcap_names(bytes).unwrap_or_default();
@@ -116,14 +116,14 @@ impl Cache {
         self.entries.entry(name.to_owned()).or_default().push(entry);
     }
 
-    /// What it knows of libraries called `name`.
+    /// The entries for libraries called `name`.
     pub fn get(&self, name: &OsStr) -> &[Entry] {
         self.entries.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Which of the libraries called `name` ld.so takes (glibc elf/dl-cache.c, search_cache): of those with one of these `flags`,
-    /// the one for the first of the `hwcaps`, else the first that is not for some processors only. `legacy` are the
-    /// subdirectories for older capabilities.
+    /// The library called `name` that ld.so takes (glibc elf/dl-cache.c, search_cache). Among the entries with one of these
+    /// `flags`, it takes the one for the first of the `hwcaps`, else the first entry that is for every processor. `legacy` are the
+    /// subdirectories for legacy hardware capabilities.
     pub fn lookup(
         &self,
         name: &OsStr,
@@ -152,7 +152,7 @@ impl Cache {
     }
 }
 
-/// Names of `glibc-hwcaps` subdirectories, in an extension behind the strings.
+/// The names of `glibc-hwcaps` subdirectories, in an extension after the strings.
 fn hwcap_names(bytes: &[u8]) -> Option<Vec<String>> {
     let at = word(bytes, 32)? as usize;
     if at == 0 || word(bytes, at)? != EXTENSION_MAGIC {
@@ -187,7 +187,7 @@ fn string(bytes: &[u8], at: u32) -> Option<&OsStr> {
 mod tests {
     use super::*;
 
-    /// A cache in the newer format: flags, hwcap, name, path; and names of hwcaps.
+    /// A cache in the new format. An entry is flags, hwcap, name and path.
     fn written(entries: &[(u32, u64, &str, &str)], hwcaps: &[&str]) -> Vec<u8> {
         let mut strings = Vec::new();
         let base = NEW_HEADER + entries.len() * NEW_ENTRY;

@@ -1,4 +1,4 @@
-//! `/etc/ld.so.conf`: the directories that ldconfig makes ld.so.cache from. ld.so itself does not read it.
+//! Reads `/etc/ld.so.conf`, the directories that ldconfig indexes in ld.so.cache. ld.so itself does not read it.
 
 use std::collections::HashSet;
 use std::fs;
@@ -9,14 +9,14 @@ use globset::Glob;
 use crate::root::Root;
 use elf_file::read_regular;
 
-/// Files that include each other at most, one inside the other.
+/// Maximum depth of nested includes.
 const MAX_DEPTH: usize = 32;
 
-/// Bytes of a file at most. Those of distributions have less than a hundred.
+/// Maximum length of a file in bytes. Files of distributions have fewer than a hundred.
 const MAX_LEN: u64 = 1 << 20;
 
-/// The directories that the file at `path` in `root` names, with those of the files it includes, in order (glibc
-/// elf/ldconfig.c, parse_conf). None when there is no such file.
+/// The directories that the file at `path` in `root` and the files that it includes list, in order (glibc elf/ldconfig.c,
+/// parse_conf). Empty if there is no such file.
 pub fn directories(root: &Root, path: &Path) -> Vec<PathBuf> {
     let mut reader = Reader {
         root,
@@ -28,7 +28,7 @@ pub fn directories(root: &Root, path: &Path) -> Vec<PathBuf> {
     reader.directories
 }
 
-/// Reads `ld.so.conf` and what it includes, each file once: a second time adds no directory.
+/// Reads `ld.so.conf` and its includes. Each file is read once, because a second time would add no directory.
 struct Reader<'a> {
     root: &'a Root,
     files: HashSet<PathBuf>,
@@ -57,7 +57,7 @@ impl Reader<'_> {
                 }
                 Some("include" | "hwcap") | None => {}
                 Some(_) => {
-                    // `DIR=TYPE` is what libc5 needed.
+                    // libc5 allowed `DIR=TYPE`.
                     let directory = line.split('=').next().unwrap_or_default().trim_end();
                     let directory = PathBuf::from(directory);
                     if directory.is_absolute() && self.known.insert(directory.clone()) {
@@ -69,8 +69,8 @@ impl Reader<'_> {
     }
 }
 
-/// Files that `pattern` of the file `path` stands for, sorted, as glob(3) without flags has them: braces are plain characters
-/// (glibc elf/ldconfig.c, parse_conf_include). Only the last part may have wildcards.
+/// The files that match `pattern`, an include in the file `path`, sorted as by glob(3) without flags: braces are plain characters
+/// (glibc elf/ldconfig.c, parse_conf_include). Only the last component may have wildcards.
 fn matching(root: &Root, path: &Path, pattern: &str) -> Vec<PathBuf> {
     let own = path.parent().unwrap_or(Path::new("/"));
     let pattern = own.join(pattern);
@@ -82,7 +82,7 @@ fn matching(root: &Root, path: &Path, pattern: &str) -> Vec<PathBuf> {
     let glob = glob.compile_matcher();
     let entries = fs::read_dir(root.on_host(directory)).into_iter().flatten();
     let names = entries.flatten().map(|entry| entry.file_name());
-    // A dot in front is not matched by a wildcard.
+    // A wildcard does not match a leading dot.
     let visible = names.filter(|found| name.starts_with('.') || !is_hidden(found));
     let mut files: Vec<PathBuf> = visible
         .filter(|name| glob.is_match(name))
@@ -127,7 +127,7 @@ mod tests {
     fn hostile_files_take_no_time() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
-        // Each file includes all of them twice.
+        // Each file includes all files twice.
         let all = "include *.conf\ninclude *.conf\n";
         for number in 0..40 {
             fs::write(

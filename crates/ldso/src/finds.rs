@@ -1,4 +1,4 @@
-//! Results of searches, each made once in a run: many files ask for the same names in the same directories.
+//! Caches search results for the whole run: many files need the same names from the same directories.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -10,7 +10,7 @@ use crate::interpreter::Libc;
 use crate::surroundings::Surroundings;
 use elf_file::ElfTarget;
 
-/// What a search depends on apart from names and directories: a dynamic linker, and what is settled before it begins.
+/// The inputs of a search other than names and directories: a dynamic linker and its surroundings.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Finder {
     pub interpreter: PathBuf,
@@ -19,12 +19,12 @@ pub(crate) struct Finder {
     pub surroundings: Surroundings,
 }
 
-/// The directories that are searched: the numbers of the lists, and whether the default directories follow.
+/// The searched directories: the numbers of their lists, and whether the default directories follow.
 type SearchKey = (Vec<usize>, bool);
 
 type Result = std::result::Result<Found, Arc<[NearMiss]>>;
 
-/// The results of one dynamic linker.
+/// The search results of one dynamic linker.
 #[derive(Debug, Default)]
 pub(crate) struct Finds {
     search_list: RwLock<HashMap<Vec<Step>, Arc<SearchList>>>,
@@ -32,7 +32,7 @@ pub(crate) struct Finds {
 }
 
 impl Finds {
-    /// The list of these directories.
+    /// Returns the one shared list for these steps.
     pub fn search_list(&self, steps: Vec<Step>) -> Arc<SearchList> {
         let read = self
             .search_list
@@ -56,7 +56,7 @@ impl Finds {
         Arc::clone(search_list)
     }
 
-    /// What `search` comes to for `name`. Two threads may both search.
+    /// Returns the cached result for `name`, or calls `search`. Two threads may both call it.
     pub fn remembered(
         &self,
         name: &OsStr,
@@ -93,7 +93,7 @@ mod tests {
     use crate::{Asker, Linker, ProbeCache, Tree};
     use elf_file::{Elf, Source};
 
-    /// A library for x86_64 that has these strings in its .dynamic, each with a tag.
+    /// A library for x86_64 with these strings in its .dynamic, each with its tag.
     fn library(entries: impl IntoIterator<Item = (u32, String)>) -> Vec<u8> {
         let mut strings = vec![0];
         let mut dynamic: Vec<u64> = Vec::new();
@@ -124,7 +124,7 @@ mod tests {
         bytes
     }
 
-    /// Each of 40 libraries loads all of them, and each has ten filtees that are nowhere.
+    /// Each of 40 libraries loads all the others, and each has ten filtees that do not exist.
     #[test]
     fn what_is_nowhere_is_looked_for_once_in_a_run() {
         const LIBRARIES: usize = 40;
@@ -155,7 +155,7 @@ mod tests {
             assert_eq!(tree.nodes.len(), LIBRARIES - 1);
             assert_eq!(tree.optional.len(), LIBRARIES * FILTEES);
         }
-        // In its own directory, and in those that are searched by default.
+        // Once in the library's own directory, and once in each default directory.
         let most = LIBRARIES * (FILTEES + 1) * 8;
         let probed = probe_cache.probed.load(Ordering::Relaxed);
         assert!(probed <= most, "{probed} instead of {most}");

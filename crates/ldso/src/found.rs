@@ -1,4 +1,4 @@
-//! The words in which a search is told of: where a library is, by which rule, and what came close.
+//! Results of a search: where a library is, by which rule, and which near misses there were.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::incompatibility::Incompatible;
 use elf_file::Elf;
 
-/// Why a directory is searched, or how else a library is found.
+/// The rule by which a library is found, or a directory is searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rule {
     /// DT_NEEDED is a path.
@@ -18,11 +18,11 @@ pub enum Rule {
     LibraryPath,
     /// DT_RUNPATH.
     Runpath,
-    /// Not by ld.so yet: a directory that may be put on the search path, by its number.
+    /// A directory that you offer for the search path, by its index. ld.so does not search it yet.
     Offered(usize),
-    /// ld.so.cache.
+    /// ld.so.cache lists the library.
     Cache,
-    /// A default directory.
+    /// The directory is one of ld.so's default directories.
     Default,
 }
 
@@ -40,18 +40,18 @@ impl fmt::Display for Rule {
     }
 }
 
-/// A directory to search, and why.
+/// A directory to search, and the rule that puts it on the search list.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Step {
-    /// Absolute.
+    /// The absolute path of the directory.
     pub directory: PathBuf,
-    /// Why.
+    /// The rule that puts it on the search list.
     pub rule: Rule,
-    /// Which of several lists it is in that are searched by one rule.
+    /// The index of its list, where one rule has several lists.
     pub list: usize,
 }
 
-/// Directories to search, in order. Two lists that are the same have one number, by which results are remembered.
+/// Directories to search, in order. Equal lists share one number, and results are cached by it.
 #[derive(Debug)]
 pub struct SearchList {
     pub(super) number: usize,
@@ -66,34 +66,34 @@ impl std::ops::Deref for SearchList {
     }
 }
 
-/// The search path a file itself has.
+/// The search path in a file's own .dynamic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SearchPath {
-    /// Absolute ones, in order.
+    /// Absolute directories, in order.
     pub directories: Vec<PathBuf>,
-    /// Whether it is DT_RUNPATH, which only counts for the file itself. Of two it is: DT_RPATH is ignored then.
+    /// Whether it is DT_RUNPATH, which applies to the file's own DT_NEEDED only. If a file has both tags, ld.so ignores DT_RPATH.
     pub is_runpath: bool,
 }
 
-/// A library at a path.
+/// A library, and how it was found.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// Where ld.so opens it.
+    /// The path by which ld.so opens it.
     pub path: PathBuf,
-    /// What it is.
+    /// Its headers and .dynamic.
     pub elf: Arc<Elf>,
-    /// By which rule.
+    /// The rule by which it was found.
     pub rule: Rule,
-    /// The subdirectory for the processor that it is in.
+    /// The hwcaps subdirectory that it is in, if any.
     pub subdirectory: Option<PathBuf>,
 }
 
-/// A file of the right name that does not do.
+/// A file of the right name that ld.so passes over.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NearMiss {
-    /// The file.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Why not.
+    /// The reason.
     pub why: Incompatible,
 }
 
@@ -103,22 +103,22 @@ impl fmt::Display for NearMiss {
     }
 }
 
-/// A library that is found once ldconfig was run.
+/// A library that ld.so would find after a run of ldconfig.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uncached {
-    /// Where it is.
+    /// The directory with the library.
     pub directory: PathBuf,
-    /// What names that directory.
+    /// The ld.so.conf file that lists the directory.
     pub conf: PathBuf,
-    /// The ld.so.cache that lacks it.
+    /// The ld.so.cache that lacks the library.
     pub cache: PathBuf,
 }
 
-/// A file that asks for libraries.
+/// A file that needs libraries.
 #[derive(Clone, Copy, Debug)]
 pub struct Asker<'f> {
-    /// Where it was opened, absolute.
+    /// The absolute path by which it was opened.
     pub path: &'f Path,
-    /// What it is.
+    /// Its headers and .dynamic.
     pub elf: &'f Elf,
 }

@@ -1,4 +1,4 @@
-//! Libraries that a dynamic linker passes over.
+//! Reasons for which a dynamic linker passes over a library.
 
 use std::fmt;
 
@@ -7,16 +7,16 @@ use object::elf;
 
 use crate::interpreter::Libc;
 
-/// Why a library does not do.
+/// Why a library is incompatible.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Incompatible {
     /// It is for another machine or class.
     Target(ElfTarget),
-    /// It is for another operating system: EI_OSABI.
+    /// It is for another operating system (EI_OSABI).
     OsAbi(u8),
-    /// It is linked to another libc: ld.so would take it all the same.
+    /// It is linked to another libc. ld.so would load it nevertheless.
     Libc(Libc),
-    /// It is no library, and why.
+    /// It is not a library that can be loaded, for this reason.
     Unusable(String),
 }
 
@@ -31,7 +31,7 @@ impl fmt::Display for Incompatible {
     }
 }
 
-/// Why the ld.so `linker` of `libc` would pass over `library`, or why it would be a mistake not to.
+/// Why `linker`, the ld.so of `libc`, would pass over `library`, or would wrongly load it.
 pub fn incompatibility(linker: &Elf, libc: Libc, library: &Elf) -> Option<Incompatible> {
     if library.target() != linker.target() {
         return Some(Incompatible::Target(library.target()));

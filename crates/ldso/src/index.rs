@@ -1,4 +1,4 @@
-//! The libraries in a directory, by file name and DT_SONAME.
+//! Indexes the libraries in a directory by file name and DT_SONAME.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,20 +11,20 @@ use rayon::prelude::*;
 /// A library in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexEntry {
-    /// Its file name.
+    /// The file name.
     pub name: OsString,
     /// DT_SONAME.
     pub soname: Option<OsString>,
-    /// The processor and ABI that it is for.
+    /// The machine, class and ABI.
     pub target: ElfTarget,
 }
 
-/// The libraries in each of `all`, as [`directory`] has them.
+/// Calls [`directory`] for each of `all`.
 pub fn directories(all: &[PathBuf]) -> Vec<Vec<IndexEntry>> {
     all.par_iter().map(|one| directory(one)).collect()
 }
 
-/// The libraries in `directory`, those below it left out, in the order of their names. Works on all processors.
+/// The libraries directly in `directory`, sorted by name. Uses all processors.
 pub fn directory(directory: &Path) -> Vec<IndexEntry> {
     let Ok(entries) = fs::read_dir(directory) else {
         return Vec::new();
@@ -48,7 +48,7 @@ pub fn directory(directory: &Path) -> Vec<IndexEntry> {
         .collect()
 }
 
-/// The shared library at `path`; none for anything else.
+/// Reads the shared library at `path`. Returns `None` for any other file.
 fn read_library(path: &Path) -> Option<Elf> {
     let mut source = Source::open(path).ok()?;
     let Identity::Elf {

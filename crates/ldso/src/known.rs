@@ -1,14 +1,14 @@
-//! What was found out about paths, each looked at once.
+//! A cache of results by path.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 
-/// By path, letter by letter: to hash a `Path` is to take it apart.
+/// Results by path. The key is an `OsString`, because hashing a `Path` splits it into components.
 pub type Known<T> = RwLock<HashMap<OsString, T>>;
 
-/// What `find` says of `path`, asked once. Two threads may both ask: the lock is not held meanwhile.
+/// Returns the cached result for `path`, or calls `find`. Two threads may both call it, because the lock is not held meanwhile.
 pub fn remembered<T: Clone>(known: &Known<T>, path: &Path, find: impl FnOnce(&Path) -> T) -> T {
     let path_text = path.as_os_str();
     let read = known.read().unwrap_or_else(PoisonError::into_inner);

@@ -1,12 +1,12 @@
-//! What the dynamic linker would load for an ELF file, from where, by which rule and in which order: glibc's ld.so and
-//! musl's, on this machine or below another root. Nothing is executed.
+//! Computes which libraries the dynamic linker would load for an ELF file: from where, by which rule and in which order. It knows
+//! glibc's ld.so and musl's, on this machine or below another root. It executes nothing.
 //!
 //! The rules are those of glibc (`elf/dl-load.c`, `elf/dl-deps.c`, `elf/rtld.c`) and of musl (`ldso/dynlink.c`): DT_RPATH and
 //! DT_RUNPATH, LD_LIBRARY_PATH, ld.so.cache, default directories, glibc-hwcaps, LD_PRELOAD, DT_FILTER and symbol versions. Default
 //! directories and the path of ld.so.cache differ from one build of ld.so to the next, so they are read from its file.
 //!
-//! [`Linker`] is one dynamic linker about to search, [`Tree`] is all that it loads for one file, in order. [`Walk`] is the same walk
-//! with a [`Policy`] of your own for where a name leads.
+//! [`Linker`] is one dynamic linker with its surroundings. [`Tree`] is everything that it loads for one file, in order. [`Walk`] is
+//! the same walk with your own [`Policy`], which decides where a name is found.
 //!
 //! # Example
 //! What would ld.so load for this file, under that root, and why?

@@ -1,10 +1,10 @@
-//! What glibc's libc.so.6 opens by itself when a program calls some of its functions. No file has a DT_NEEDED for it.
+//! Libraries that glibc's libc.so.6 opens with dlopen when a program calls certain functions. No file has a DT_NEEDED for them.
 //!
-//! - libgcc_s.so.1, to unwind the stack (misc/unwind-link.c). libc looks for it as for what it needs itself: on its own search
-//!   path, on the DT_RPATH of the program, and where ld.so looks by itself. Without it pthread_exit and pthread_cancel abort, and
-//!   backtrace finds nothing.
-//! - Modules of iconv, in the directory `gconv` that libc was built for, or in those of GCONV_PATH (iconv/gconv_conf.c). Without
-//!   them iconv_open knows ASCII and Unicode only.
+//! - libgcc_s.so.1, to unwind the stack (misc/unwind-link.c). ld.so searches for it as for a DT_NEEDED of libc: on libc's own
+//!   search path, on the DT_RPATH of the program, and in the cache and default directories. Without it, pthread_exit and
+//!   pthread_cancel abort, and backtrace finds nothing.
+//! - iconv modules, in the directory `gconv` that is built into libc, or in those of GCONV_PATH (iconv/gconv_conf.c). Without them,
+//!   iconv_open knows only ASCII and Unicode.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use elf_file::{Elf, Source, bytes};
 
-/// The functions that unwind the stack, and the one that takes modules of iconv.
+/// The functions that unwind the stack, and the one that opens iconv modules.
 pub const FUNCTIONS: [&str; 5] = [
     "pthread_exit",
     "pthread_cancel",
@@ -21,16 +21,16 @@ pub const FUNCTIONS: [&str; 5] = [
     ICONV,
 ];
 
-/// The library that opens them.
+/// The soname of the library with these functions.
 pub const LIBC: &str = "libc.so.6";
 
-/// The function that takes modules of iconv.
+/// The function that opens iconv modules.
 pub const ICONV: &str = "iconv_open";
 
-/// The library that unwinds the stack.
+/// The soname of the library that unwinds the stack.
 pub const UNWINDER: &str = "libgcc_s.so.1";
 
-/// The directory that the libc at `path` was built to find iconv's modules in: the only string that ends like that.
+/// The directory of iconv modules that is built into the libc at `path`: its only string that ends in `/gconv`.
 pub fn gconv_directory(path: &Path) -> Option<PathBuf> {
     const END: &[u8] = b"/gconv\0";
     let mut source = Source::open(path).ok()?;

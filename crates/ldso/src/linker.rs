@@ -1,12 +1,13 @@
-//! Where a dynamic linker looks for a library, and in which order: glibc's and musl's own rules.
+//! The search of a dynamic linker for one library, by the rules of glibc and of musl.
 //!
-//! glibc elf/dl-load.c, _dl_map_object: DT_RPATH of the file that asks, of those that had it loaded, and of the program,
-//! unless the file has a DT_RUNPATH, which makes its DT_RPATH count for nothing (elf/get-dynamic-info.h); LD_LIBRARY_PATH;
-//! DT_RUNPATH of the file that asks; ld.so.cache; the default directories, which DF_1_NODEFLIB forbids. Each directory's
-//! subdirectories for the processor come before itself (open_path).
+//! glibc (elf/dl-load.c, _dl_map_object) searches in this order: DT_RPATH of the file with the DT_NEEDED, of the files that had it
+//! loaded, and of the program, unless the file has a DT_RUNPATH (its own DT_RPATH is then ignored, elf/get-dynamic-info.h);
+//! LD_LIBRARY_PATH; DT_RUNPATH of the file; ld.so.cache; the default directories, unless the file has DF_1_NODEFLIB. In each
+//! directory, it searches the hwcaps subdirectories first (open_path).
 //!
-//! musl ldso/dynlink.c, load_library: LD_LIBRARY_PATH; DT_RUNPATH or else DT_RPATH of the file that asks, and of those that
-//! had it loaded; the list in `/etc/ld-musl-ARCH.path`. The first file of that name counts, even for another machine.
+//! musl (ldso/dynlink.c, load_library) searches LD_LIBRARY_PATH; then DT_RUNPATH, or else DT_RPATH, of the file and of the files
+//! that had it loaded; then the list in `/etc/ld-musl-ARCH.path`. It takes the first file with the name, even one for another
+//! machine.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -26,14 +27,14 @@ use elf_file::bytes;
 use elf_file::{Elf, Filtee, read_regular};
 use sys::arch::Arch;
 
-/// Bytes of an `ld.so.preload` at most.
+/// Maximum length of an `ld.so.preload` in bytes.
 const MAX_PRELOAD: u64 = 1 << 20;
 
-/// A dynamic linker about to look for libraries.
+/// A dynamic linker with the surroundings that it searches in.
 pub struct Linker<'a> {
-    /// Which one.
+    /// The dynamic linker.
     pub interpreter: &'a Interpreter,
-    /// Of which architecture.
+    /// Its architecture.
     pub arch: &'static Arch,
     probe_cache: &'a ProbeCache,
     surroundings: &'a Surroundings,
@@ -43,7 +44,7 @@ pub struct Linker<'a> {
 }
 
 impl<'a> Linker<'a> {
-    /// Nothing is read yet. None for an interpreter of an architecture without a row.
+    /// Creates the linker without reading anything. Returns `None` if the architecture is unknown.
     pub fn new(
         interpreter: &'a Interpreter,
         probe_cache: &'a ProbeCache,
@@ -65,9 +66,9 @@ impl<'a> Linker<'a> {
         })
     }
 
-    /// What it substitutes in a search path; `text` is one.
+    /// The values that ld.so substitutes for the tokens in `text`, a search path.
     pub fn tokens(&self, text: &[u8]) -> Tokens {
-        // Takes reading ld.so.
+        // The value of $LIB costs a read of ld.so.
         let asks = bytes::contain(text, b"LIB");
         let known = asks
             .then(|| self.interpreter.built_in().lib_token)
@@ -78,7 +79,7 @@ impl<'a> Linker<'a> {
         }
     }
 
-    /// The search path that the file `elf`, opened as `path`, has itself.
+    /// The search path in the .dynamic of the file `elf`, which was opened as `path`.
     pub fn search_path(&self, path: &Path, elf: &Elf) -> SearchPath {
         let Some(dynamic) = &elf.dynamic else {
             return SearchPath::default();
@@ -96,7 +97,7 @@ impl<'a> Linker<'a> {
         if self.interpreter.libc == Libc::Musl && has_foreign_token(text) {
             return Vec::new();
         }
-        // ld.so takes $ORIGIN from the path it opened, symbolic links and all.
+        // ld.so takes $ORIGIN from the path that it opened, with its symbolic links.
         let origin = path.parent().unwrap_or(Path::new("/"));
         let tokens = self.tokens(text);
         let entries = text.split(|&byte| byte == b':');
@@ -106,16 +107,15 @@ impl<'a> Linker<'a> {
             .collect()
     }
 
-    /// Whether it looks in its default directories on behalf of the file `elf`: not for one with DF_1_NODEFLIB, which musl
-    /// does not know.
+    /// Whether ld.so searches its default directories for the needs of `elf`. DF_1_NODEFLIB forbids that; musl ignores the flag.
     pub fn has_defaults(&self, elf: &Elf) -> bool {
         let dynamic = elf.dynamic.as_ref();
         let forbids = dynamic.is_some_and(|dynamic| dynamic.no_default_directories);
         !forbids || self.interpreter.libc == Libc::Musl
     }
 
-    /// Which directories are searched because somebody says so. `chain` are the search paths of the file that asks, of the
-    /// one that had it loaded, and so on, up to the program.
+    /// The directories from LD_LIBRARY_PATH, DT_RPATH and DT_RUNPATH. `chain` has the search paths of the file with the DT_NEEDED,
+    /// of the file that had it loaded, and so on, up to the program.
     pub fn search_list<'p>(
         &self,
         chain: impl IntoIterator<Item = &'p SearchPath>,
@@ -123,7 +123,7 @@ impl<'a> Linker<'a> {
         self.finds.search_list(self.steps(chain))
     }
 
-    /// The list of these directories.
+    /// Returns the one shared list for these steps.
     pub fn list(&self, steps: Vec<Step>) -> Arc<SearchList> {
         self.finds.search_list(steps)
     }
@@ -161,11 +161,11 @@ impl<'a> Linker<'a> {
         paths.chain(inherited).chain(environment).collect()
     }
 
-    /// Looks for `name`, which the file `asker` needs: where it is `told` to, one list after the other, and then by itself, in
-    /// default directories unless the file forbids that.
+    /// Searches for `name`, which the file `asker` needs: first in each list of `search_list`, then in ld.so.cache and the default
+    /// directories, unless DF_1_NODEFLIB forbids these.
     ///
     /// # Errors
-    /// With the files that come close, in the order of the search.
+    /// If there is no such library. The error has the near misses, in the order of the search.
     pub fn find(
         &self,
         name: &OsStr,
@@ -174,7 +174,7 @@ impl<'a> Linker<'a> {
     ) -> Result<Found, Arc<[NearMiss]>> {
         let search = || self.search_for(name, asker, search_list);
         match name.as_bytes().contains(&b'/') {
-            // Where that leads depends on the file.
+            // The file decides which path that is.
             true => search(),
             false => {
                 let has_defaults = self.has_defaults(asker.elf);
@@ -192,7 +192,7 @@ impl<'a> Linker<'a> {
     ) -> Result<Found, Arc<[NearMiss]>> {
         let mut near_misses = Vec::new();
         if name.as_bytes().contains(&b'/') {
-            // A path, not a name to be searched for; a relative one depends on where the program is started.
+            // `name` is a path. A relative one depends on the directory in which the program is started.
             let origin = asker.path.parent().unwrap_or(Path::new("/"));
             for path in expand(name.as_bytes(), origin, &self.tokens(name.as_bytes())) {
                 if let Outcome::Found(elf) = self.try_path(&path, &mut near_misses) {
@@ -224,7 +224,7 @@ impl<'a> Linker<'a> {
         Err(near_misses.into())
     }
 
-    /// What it searches by itself takes reading it.
+    /// ld.so.cache and the default directories. To know them costs a read of ld.so.
     fn by_itself(&self, name: &OsStr, asker: Asker<'_>) -> Vec<Location<'_>> {
         let default = &self.interpreter.built_in().default;
         let with_defaults = self.has_defaults(asker.elf);
@@ -239,13 +239,13 @@ impl<'a> Linker<'a> {
             .collect()
     }
 
-    /// Whether `path` is one that DF_1_NODEFLIB forbids (glibc elf/dl-load.c, _dl_map_object, compares from the front).
+    /// Whether DF_1_NODEFLIB forbids `path` (glibc elf/dl-load.c, _dl_map_object, compares prefixes).
     fn is_default(&self, path: &Path) -> bool {
         let mut default = self.interpreter.built_in().default.iter();
         default.any(|default| path.starts_with(default))
     }
 
-    /// The default directory with the library `name` that is only not searched because `asker` forbids it.
+    /// The default directory that has the library `name`, if only the DF_1_NODEFLIB of `asker` keeps ld.so from searching it.
     pub fn forbidden(&self, name: &OsStr, asker: Asker<'_>) -> Option<&Path> {
         let default = self.interpreter.built_in().default.iter();
         let mut default = default.filter(|_| !self.has_defaults(asker.elf));
@@ -254,7 +254,7 @@ impl<'a> Linker<'a> {
             .map(PathBuf::as_path)
     }
 
-    /// Whether `directory` has a library `name` that it would take, and that is of its own libc.
+    /// Whether `directory` has a library `name` for the same target and libc.
     pub fn has(&self, directory: &Path, name: &OsStr) -> bool {
         let fits = |elf: &Elf| {
             incompatibility(&self.interpreter.elf, self.interpreter.libc, elf).is_none()
@@ -262,7 +262,8 @@ impl<'a> Linker<'a> {
         matches!(self.probe_cache.probe(&directory.join(name)), Probe::Library(elf) if fits(&elf))
     }
 
-    /// What stands for a library, in front of it (glibc elf/dl-deps.c, _dl_map_object_deps); musl ignores both tags.
+    /// The filtees of a library: symbols are looked up in them before the library itself (glibc elf/dl-deps.c,
+    /// _dl_map_object_deps). musl ignores both tags.
     pub fn filtees<'e>(&self, elf: &'e Elf) -> &'e [Filtee] {
         match self.interpreter.libc {
             Libc::Musl => &[],
@@ -270,8 +271,8 @@ impl<'a> Linker<'a> {
         }
     }
 
-    /// What it loads into every program: what LD_PRELOAD names, and behind that what the file does that glibc's ld.so has
-    /// for this (glibc elf/rtld.c, dl_main; musl has none).
+    /// The libraries that ld.so loads into every program: those in LD_PRELOAD, then those in glibc's ld.so.preload (glibc
+    /// elf/rtld.c, dl_main; musl has no such file).
     pub fn preloads(&self) -> Vec<(OsString, PathBuf)> {
         let named = self.surroundings.preload.iter();
         let mut all: Vec<(OsString, PathBuf)> = named
@@ -286,8 +287,8 @@ impl<'a> Linker<'a> {
         all
     }
 
-    /// A directory of ld.so.conf that has the library `name`, which it has not found for `asker`: ld.so.cache was made
-    /// before.
+    /// A directory of ld.so.conf that has the library `name`, when the search for `asker` failed only because ld.so.cache is out of
+    /// date.
     pub fn uncached(&self, name: &OsStr, asker: Asker<'_>) -> Option<Uncached> {
         let cache = self.interpreter.built_in().cache.as_ref()?;
         let conf = cache.with_extension("conf");
@@ -327,7 +328,7 @@ impl<'a> Linker<'a> {
         };
         let below = self.below(directory).into_iter().map(Some);
         for subdirectory in below.chain([None]) {
-            // In one piece: a search looks at many.
+            // One allocation for each path, because a search tries many.
             let mut path = PathBuf::with_capacity(directory.as_os_str().len() + name.len() + 1);
             path.push(directory);
             path.extend(&subdirectory);
@@ -341,7 +342,7 @@ impl<'a> Linker<'a> {
         Ok(None)
     }
 
-    /// What is searched of `directory` before itself.
+    /// The subdirectories of `directory` that are searched before it.
     fn below(&self, directory: &Path) -> Vec<PathBuf> {
         let mut all = Vec::new();
         let known = self.subdirectories();
@@ -374,7 +375,7 @@ impl<'a> Linker<'a> {
             .find(|subdirectory| directory.ends_with(subdirectory))
     }
 
-    /// Where its ld.so.cache has `name`.
+    /// The path of `name` in ld.so.cache.
     fn cached(&self, name: &OsStr) -> Option<PathBuf> {
         let cache = self.cache.get_or_init(|| {
             let path = self.interpreter.built_in().cache.as_ref()?;
@@ -389,15 +390,15 @@ impl<'a> Linker<'a> {
         Some(entry?.path.clone())
     }
 
-    /// What ld.so makes of the file at `path`.
+    /// What ld.so does with the file at `path`.
     fn try_path(&self, path: &Path, near_misses: &mut Vec<NearMiss>) -> Outcome {
         let is_musl = self.interpreter.libc == Libc::Musl;
         let is_plan = self.surroundings.is_plan;
         let own = &self.interpreter.elf;
         let (why, stops) = match self.probe_cache.probe(path) {
             Probe::Absent => return Outcome::Pass,
-            // glibc passes over a directory that is none, and gives up the list for a file like this (elf/dl-load.c,
-            // open_path); musl gives up (ldso/dynlink.c, path_open).
+            // glibc passes over a directory that does not exist, and gives up the list for a loop in the file itself
+            // (elf/dl-load.c, open_path). musl gives up the search (ldso/dynlink.c, path_open).
             Probe::Loop if !is_musl => {
                 let directory = path.parent().unwrap_or(Path::new("/"));
                 return match self.probe_cache.is_directory(directory) && !is_plan {
@@ -415,7 +416,7 @@ impl<'a> Linker<'a> {
                 match incompatibility(own, self.interpreter.libc, &library) {
                     None => return Outcome::Found(library),
                     Some(Incompatible::Libc(_)) if !is_plan => return Outcome::Found(library),
-                    // musl only looks whether the headers make sense, which those of the same class do.
+                    // musl only checks the headers, and these are valid for every machine of the same class.
                     Some(_) if is_musl && !is_plan && library.class == own.class => {
                         return Outcome::Found(library);
                     }
@@ -437,7 +438,7 @@ impl<'a> Linker<'a> {
     }
 }
 
-/// The names in LD_PRELOAD, or in a file in which `#` begins a comment.
+/// The names in LD_PRELOAD, or in a file where `#` begins a comment.
 pub fn preload_list(text: &[u8]) -> Vec<OsString> {
     let lines = text.split(|&byte| byte == b'\n');
     let search_list = lines.flat_map(|line| line.split(|&byte| byte == b'#').next());
@@ -448,7 +449,7 @@ pub fn preload_list(text: &[u8]) -> Vec<OsString> {
         .collect()
 }
 
-/// Where to look next.
+/// The next place to search.
 enum Location<'t> {
     Directory(&'t Path, Rule),
     Cached(PathBuf),
@@ -463,11 +464,11 @@ impl Location<'_> {
     }
 }
 
-/// What ld.so gives up.
+/// What ld.so gives up after an error.
 enum Stop {
-    /// The list of directories: one search path, LD_LIBRARY_PATH, the default directories.
+    /// The list of directories: one search path, LD_LIBRARY_PATH, or the default directories.
     List,
-    /// All of it.
+    /// The whole search.
     Search,
 }
 
@@ -486,7 +487,7 @@ fn found(path: PathBuf, elf: Arc<Elf>, rule: Rule, subdirectory: Option<PathBuf>
     }
 }
 
-/// musl ignores a search path that has a token other than $ORIGIN (ldso/dynlink.c, fixup_rpath).
+/// Whether the path has a token other than $ORIGIN. musl ignores such a path (ldso/dynlink.c, fixup_rpath).
 fn has_foreign_token(text: &[u8]) -> bool {
     let mut dollars = bytes::positions(text, b'$').map(|at| &text[at..]);
     dollars.any(|rest| !rest.starts_with(b"$ORIGIN") && !rest.starts_with(b"${ORIGIN}"))

@@ -1,4 +1,4 @@
-//! The libraries looked at so far: each file is read once, however many programs need it.
+//! A cache of probed paths: each library is read once, however many programs need it.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -21,25 +21,25 @@ use crate::root::Root;
 use elf_file::bytes;
 use elf_file::{Elf, ElfTarget, Identity, Source, identify, imports, read_regular};
 
-/// Bytes of an ld.so.cache at most: some hundred thousand libraries.
+/// Maximum length of an ld.so.cache in bytes, enough for some hundred thousand libraries.
 const MAX_CACHE: u64 = 64 << 20;
 
-/// What is at a path where a library was looked for.
+/// The file at a path where a library was searched for.
 #[derive(Clone, Debug)]
 pub enum Probe {
-    /// Nothing.
+    /// There is no file.
     Absent,
-    /// Something that may not be opened, and why.
+    /// The file cannot be opened, for this reason.
     Closed(String),
-    /// Symbolic links that lead to each other.
+    /// The path is a loop of symbolic links.
     Loop,
-    /// Something that is no library, and why.
+    /// The file is not a usable library, for this reason.
     Unusable(String),
-    /// A library, of some architecture.
+    /// A library, of any architecture.
     Library(Arc<Elf>),
 }
 
-/// Remembers every probe.
+/// Caches every probe of a run.
 #[derive(Debug)]
 pub struct ProbeCache {
     root: Root,
@@ -51,7 +51,7 @@ pub struct ProbeCache {
     caches: Known<Option<Arc<Cache>>>,
     confs: Known<Arc<[PathBuf]>>,
     finds: Mutex<HashMap<Finder, Arc<Finds>>>,
-    /// How often something was looked for at a path.
+    /// The number of probes so far.
     #[cfg(test)]
     pub(crate) probed: std::sync::atomic::AtomicUsize,
     kinds: RwLock<HashMap<(PathBuf, ElfTarget, Libc), bool>>,
@@ -60,7 +60,7 @@ pub struct ProbeCache {
 }
 
 impl ProbeCache {
-    /// An empty cache for what is in `root`; the `indexed` directories are where [`ProbeCache::with_soname`] looks.
+    /// Creates an empty cache for the files in `root`. [`ProbeCache::with_soname`] searches the `indexed` directories.
     pub fn new(root: Root, indexed: Vec<PathBuf>) -> Self {
         Self {
             root,
@@ -80,7 +80,7 @@ impl ProbeCache {
         }
     }
 
-    /// What is at `path`.
+    /// Probes `path`, or returns the cached result.
     pub fn probe(&self, path: &Path) -> Probe {
         #[cfg(test)]
         self.probed
@@ -89,23 +89,23 @@ impl ProbeCache {
         remembered(&self.probes, path, open)
     }
 
-    /// Where its paths are absolute.
+    /// The root in which the paths are absolute.
     pub fn root(&self) -> &Root {
         &self.root
     }
 
-    /// What `path` leads to, free of symbolic links; `path` itself if that is nothing.
+    /// `path` without symbolic links; `path` itself if it does not exist.
     pub fn real(&self, path: &Path) -> PathBuf {
         remembered(&self.real, path, |path| self.root.real(path))
     }
 
-    /// Whether `path` leads to a directory.
+    /// Whether `path` is a directory, or a link to one.
     pub fn is_directory(&self, path: &Path) -> bool {
         let is_directory = |path: &Path| self.root.on_host(path).is_dir();
         remembered(&self.directories, path, is_directory)
     }
 
-    /// Which of [`libc_opens::FUNCTIONS`] the file `elf` at `path` imports.
+    /// Those of [`libc_opens::FUNCTIONS`] that the file `elf` at `path` imports.
     pub fn imports(&self, path: &Path, elf: &Elf) -> Arc<[&'static str]> {
         let read = |path: &Path| {
             let source = Source::open(&self.root.on_host(path)).ok();
@@ -116,20 +116,20 @@ impl ProbeCache {
         remembered(&self.imports, path, read)
     }
 
-    /// Reads the same of a file that is open already.
+    /// Does the same as [`ProbeCache::imports`], but reads from a file that is already open.
     pub fn read_imports(&self, path: &Path, elf: &Elf, source: &mut Source) {
         let read = |_: &Path| imports(elf, source, &libc_opens::FUNCTIONS).into();
         remembered(&self.imports, path, read);
     }
 
-    /// The directory of iconv's modules that the libc at `path` was built for.
+    /// The iconv module directory that is built into the libc at `path`.
     pub fn gconv_directory(&self, path: &Path) -> Option<PathBuf> {
         let read = |path: &Path| libc_opens::gconv_directory(&self.root.on_host(path));
         remembered(&self.gconv, path, read)
     }
 
-    /// Whether `directory` has a shared library, by its name, for the dynamic linker `linker` of `libc`. The first that says which
-    /// libc it is linked to tells for all.
+    /// Whether `directory` has shared libraries, by their names, for the dynamic linker `linker` of `libc`. The first library whose
+    /// libc is known decides.
     pub fn has_libraries(&self, directory: &Path, linker: &Elf, libc: Libc) -> bool {
         let key = (directory.to_owned(), linker.target(), libc);
         let read = self.kinds.read().unwrap_or_else(PoisonError::into_inner);
@@ -166,19 +166,19 @@ impl ProbeCache {
         remembered(&self.caches, path, read)
     }
 
-    /// The directories that the ld.so.conf at `path` names.
+    /// The directories in the ld.so.conf at `path`.
     pub fn conf(&self, path: &Path) -> Arc<[PathBuf]> {
         let read = |path: &Path| conf::directories(&self.root, path).into();
         remembered(&self.confs, path, read)
     }
 
-    /// What `finder` has found so far.
+    /// The cached results of `finder`.
     pub(crate) fn finds(&self, finder: Finder) -> Arc<Finds> {
         let mut finds = self.finds.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(finds.entry(finder).or_default())
     }
 
-    /// Files in the indexed directories whose DT_SONAME is `soname`, whatever they are called.
+    /// The files in the indexed directories whose DT_SONAME is `soname`, under any file name.
     pub fn with_soname(&self, soname: &OsStr) -> &[PathBuf] {
         let index = self.by_soname.get_or_init(|| {
             let on_host = self.indexed.iter().map(|one| (one, self.root.on_host(one)));
@@ -226,8 +226,7 @@ fn open_library(path: &Path) -> Probe {
     }
 }
 
-/// Whether ld.so goes on to the next directory: there is no such file, or what was searched is no directory or has a name
-/// that is too long.
+/// Whether ld.so goes on to the next directory: the file or the directory does not exist, or the name is too long.
 fn is_absent(error: &std::io::Error) -> bool {
     use std::io::ErrorKind;
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)

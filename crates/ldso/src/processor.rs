@@ -1,4 +1,4 @@
-//! Which subdirectories of a library directory ld.so looks into first, by what the processor has.
+//! The hwcaps subdirectories of a library directory that ld.so searches first.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -9,23 +9,23 @@ use sys::arch::Arch;
 /// The processor that programs will run on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Processor {
-    /// Any of the architecture: what only some have is left out.
+    /// Any processor of the architecture. Subdirectories for some processors only are left out.
     #[default]
     Any,
-    /// This machine's.
+    /// This machine's processor.
     Own,
 }
 
-/// Subdirectories, best first, the directory itself left out.
+/// Subdirectories in order of preference, without the directory itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subdirectories {
     /// Names below `glibc-hwcaps`.
     pub named: Vec<String>,
-    /// Of glibc 2.36 and earlier.
+    /// Legacy subdirectories of glibc 2.36 and earlier.
     pub legacy: Vec<PathBuf>,
 }
 
-/// What /proc/cpuinfo says.
+/// The contents of /proc/cpuinfo.
 struct CpuInfo {
     flags: Vec<String>,
     intel: bool,
@@ -54,7 +54,7 @@ impl Processor {
         flags.is_empty() || (self == Processor::Own && flags.iter().all(known))
     }
 
-    /// What `$PLATFORM` is: glibc has names of its own for some of Intel's processors (sysdeps/x86/cpu-features.c).
+    /// The value of `$PLATFORM`. glibc has special names for some Intel processors (sysdeps/x86/cpu-features.c).
     pub fn platform(self, arch: &Arch) -> &'static str {
         let v3 = arch.hwcaps.iter().find(|(name, _)| *name == "x86-64-v3");
         match v3 {
@@ -65,7 +65,7 @@ impl Processor {
         }
     }
 
-    /// Where `interpreter` looks before it looks into a directory itself.
+    /// The subdirectories that `interpreter` searches before the directory itself.
     pub fn subdirectories(self, interpreter: &Interpreter, arch: &Arch) -> Subdirectories {
         let mut found = Subdirectories::default();
         if interpreter.libc != Libc::Glibc || self == Processor::Any {
@@ -89,7 +89,7 @@ impl Processor {
     }
 }
 
-/// Every choice of `names` as a path, the fullest first (glibc elf/dl-hwcaps.c, _dl_important_hwcaps).
+/// Every subset of `names` as a path, the longest first (glibc elf/dl-hwcaps.c, _dl_important_hwcaps).
 fn combined(names: &[&str]) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = Vec::new();
     for choice in (1..1u32 << names.len()).rev() {

@@ -1,21 +1,21 @@
-//! The directory that paths are absolute in: this machine's `/`, or that of a tree to be looked at from outside.
+//! The root directory in which paths are absolute: this machine's `/`, or another tree.
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-/// Symbolic links followed on the way to a file, as many as the kernel follows (`MAXSYMLINKS`).
+/// Maximum number of symbolic links in a path, as in the kernel (`MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;
 
-/// Where `/` is.
+/// A root directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Root(Option<PathBuf>);
 
 impl Root {
-    /// A tree below `directory`.
+    /// The root at `directory`.
     ///
     /// # Errors
-    /// When there is no such directory.
+    /// If there is no such directory.
     pub fn at(directory: &Path) -> std::io::Result<Self> {
         let real = fs::canonicalize(directory)?;
         if !real.is_dir() {
@@ -24,13 +24,13 @@ impl Root {
         Ok(Self((real != Path::new("/")).then_some(real)))
     }
 
-    /// Whether it is this machine's own.
+    /// Whether this is the machine's own `/`.
     pub fn is_own(&self) -> bool {
         self.0.is_none()
     }
 
-    /// The path, on this machine, of what a program with this root would open as `inside`, an absolute path. Symbolic links
-    /// lead to where they would lead the program. What does not exist keeps its name.
+    /// The path on this machine of the file that a program with this root would open as `inside`, an absolute path. Symbolic links
+    /// are resolved inside the root. A name that does not exist stays as given.
     pub fn on_host(&self, inside: &Path) -> PathBuf {
         match &self.0 {
             None => inside.to_owned(),
@@ -54,8 +54,8 @@ impl Root {
         self.on_host(parent).join(name).is_symlink()
     }
 
-    /// What a path that the user gave is inside: what lies below the root, on this machine, is meant as it is; any other
-    /// absolute path is one inside.
+    /// Translates a path that the user gave to one inside the root. A path on this machine that is below the root loses that
+    /// prefix. Any other absolute path is taken as one inside.
     pub fn inside(&self, given: &Path) -> std::io::Result<PathBuf> {
         let Some(root) = &self.0 else {
             return std::path::absolute(given);
@@ -80,7 +80,7 @@ fn relative(path: &Path) -> &Path {
     path.strip_prefix("/").unwrap_or(path)
 }
 
-/// Walks `path` below `root` link by link; `..` at the top stays there.
+/// Resolves `path` below `root` link by link. `..` at the top stays at the top.
 fn follow(root: &Path, path: &Path) -> PathBuf {
     let parts = |path: &Path| -> Vec<OsString> {
         let parts = path.components().rev();

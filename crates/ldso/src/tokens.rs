@@ -1,19 +1,19 @@
-//! The tokens in a search path that ld.so substitutes (glibc elf/dl-load.c, _dl_dst_substitute).
+//! Expands the tokens in a search path as ld.so does (glibc elf/dl-load.c, _dl_dst_substitute).
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// What ld.so substitutes, besides `$ORIGIN`.
+/// The values of all tokens but `$ORIGIN`.
 #[derive(Clone, Debug)]
 pub struct Tokens {
-    /// `$LIB`: what it stands for was decided when ld.so was built; where that is not known, each likely value.
+    /// `$LIB`, which is built into ld.so. If the value is unknown, each likely value.
     pub lib: Vec<&'static str>,
     /// `$PLATFORM`.
     pub platform: &'static str,
 }
 
-/// Substitutes ld.so's tokens. Directories relative to where a program is started are left out.
+/// Expands a search path. Leaves out directories relative to the current directory.
 pub fn expand(text: &[u8], origin: &Path, tokens: &Tokens) -> Vec<PathBuf> {
     let mut texts = vec![text.to_vec()];
     let origin = origin.as_os_str().as_bytes();

@@ -1,4 +1,4 @@
-//! What a dynamic linker would load, as things are.
+//! All libraries that a dynamic linker would load for a file now.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -11,50 +11,50 @@ use crate::linker::Linker;
 use crate::versions::{UnmetVersion, UnversionedRelr};
 use crate::walk::{Answer, Cause, Node, Policy, Request, Walk};
 
-/// Names that are told of one by one at most: each file of a tree may lack all that is lacking in the tree.
+/// Maximum number of missing names that are listed. Each file of a tree may lack every missing library of that tree.
 const MAX_MISSING: usize = 1000;
 
-/// A library that would not be found, and that ld.so does without.
+/// A library that ld.so would not find and does without.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OptionalLibrary {
-    /// The name it is asked for by.
+    /// The name in the dynamic entry.
     pub name: OsString,
-    /// Which library asks for it; none: the file itself.
+    /// The index of the library with that entry; `None` for the file itself.
     pub by: Option<usize>,
-    /// By what.
+    /// The kind of dynamic entry.
     pub cause: Cause,
 }
 
-/// A library that would not be found.
+/// A library that ld.so would not find.
 #[derive(Clone, Debug)]
 pub struct MissingLibrary {
-    /// The name it is asked for by.
+    /// The name in DT_NEEDED.
     pub name: OsString,
-    /// Which library asks for it; none: the file itself.
+    /// The index of the library that needs it; `None` for the file itself.
     pub by: Option<usize>,
-    /// Files that come close.
+    /// Files of that name that ld.so passes over.
     pub near_misses: Vec<NearMiss>,
 }
 
-/// All that a file would have loaded.
+/// Everything that ld.so would load for a file.
 #[derive(Clone, Debug, Default)]
 pub struct Tree {
-    /// In the order of loading.
+    /// The libraries, in the order of loading.
     pub nodes: Vec<Node>,
-    /// What is missing, in the order of asking; each name once.
+    /// The missing libraries, in the order of the search; each name once.
     pub missing: Vec<MissingLibrary>,
-    /// How many names are missing beyond these.
+    /// How many more names are missing than `missing` lists.
     pub more_missing: usize,
-    /// What is missing and does not matter.
+    /// The missing libraries that ld.so does without.
     pub optional: Vec<OptionalLibrary>,
-    /// Symbol versions that would not be found.
+    /// The symbol versions that ld.so would not find.
     pub unmet_versions: Vec<UnmetVersion>,
-    /// Files that are refused for what they lack.
+    /// The files that ld.so refuses because of DT_RELR.
     pub unversioned_relr: Vec<UnversionedRelr>,
 }
 
 impl Tree {
-    /// What `linker` would load for `subject`, by itself or by an `opener`.
+    /// Computes what `linker` would load for `subject`: when it is started, or when `opener` opens it with dlopen.
     pub fn of(linker: &Linker<'_>, subject: Asker<'_>, opener: Option<&Opener>) -> Self {
         let own = linker.search_path(subject.path, subject.elf);
         let preloads = linker.preloads().into_iter();
@@ -80,12 +80,12 @@ impl Tree {
         }
     }
 
-    /// The path of the file that the node `by` is, `own` for the file itself.
+    /// The path of the file with index `by`; `own` for the file itself.
     pub fn path_of<'a>(&'a self, by: Option<usize>, own: &'a Path) -> &'a Path {
         by.map_or(own, |index| &self.nodes[index].found.path)
     }
 
-    /// The file that the node `by` is, `own` for the file itself.
+    /// The file with index `by`; `own` for the file itself.
     pub fn asker<'a>(&'a self, by: Option<usize>, own: Asker<'a>) -> Asker<'a> {
         by.map_or(own, |index| {
             let found = &self.nodes[index].found;
@@ -97,20 +97,20 @@ impl Tree {
     }
 }
 
-/// A program that opens a library, as far as the library's needs go.
+/// A program that opens a library with dlopen.
 #[derive(Clone, Debug, Default)]
 pub struct Opener {
-    /// Names and DT_SONAMEs of what it has loaded by then: ld.so looks for none of them again.
+    /// Names and DT_SONAMEs of the libraries that the program has loaded before. ld.so does not search for these again.
     pub names: HashSet<OsString>,
-    /// Its search path. What it opens inherits a DT_RPATH.
+    /// The search path of the program. The library inherits its DT_RPATH.
     pub search: SearchPath,
 }
 
-/// Each name leads where ld.so finds it.
+/// Finds each name where ld.so finds it now.
 struct AsThingsAre<'o> {
     opener: Option<&'o Opener>,
     missing: Vec<MissingLibrary>,
-    /// Which of `lost` a name is, and the files that come close, each once.
+    /// For each missing name: its index in `missing`, and its near misses, each once.
     known: HashMap<OsString, (usize, HashSet<NearMiss>)>,
     optional: Vec<OptionalLibrary>,
 }
@@ -124,11 +124,11 @@ impl Policy for AsThingsAre<'_> {
         {
             return None;
         }
-        // glibc looks for what is preloaded as the program would (elf/rtld.c, do_preload), musl as nobody in particular
+        // glibc searches for a preloaded library on behalf of the program (elf/rtld.c, do_preload). musl uses no file's search path
         // (ldso/dynlink.c, load_preload).
-        let is_nobodys =
+        let is_without_path =
             linker.interpreter.libc == Libc::Musl && matches!(request.cause, Cause::Preload(_));
-        let found = match is_nobodys {
+        let found = match is_without_path {
             true => linker.find(request.name, request.asker, &[&linker.search_list([])]),
             false => linker.find(request.name, request.asker, &[request.search_list]),
         };
@@ -161,7 +161,7 @@ impl Policy for AsThingsAre<'_> {
 }
 
 impl AsThingsAre<'_> {
-    /// Each file that needs it looks for itself.
+    /// Several files may need `name`, each with a search of its own and its own near misses.
     fn add_missing(&mut self, name: &OsStr, by: Option<usize>, near_misses: &[NearMiss]) {
         let (index, known) = match self.known.get_mut(name) {
             Some(known) => known,

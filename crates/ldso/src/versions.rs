@@ -1,4 +1,4 @@
-//! Symbol versions that a library does not have: found now instead of when the program starts.
+//! Finds symbol versions that a library lacks, so that you learn of them before the program fails.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 
 use elf_file::{Elf, RELR_VERSION, Required};
 
-/// Versions that a file requires of a library and that it does not define.
+/// Versions that a file requires of a library, and that the library does not define.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnmetVersion {
-    /// The file that requires them.
+    /// The file that requires the versions.
     pub wanted_by: PathBuf,
     /// The library.
     pub library: PathBuf,
-    /// What is lacking, `GLIBC_2.38`.
+    /// The missing versions, for example `GLIBC_2.38`.
     pub versions: Vec<String>,
-    /// The newest that the library has of the same series.
+    /// The newest version of the same series that the library defines.
     pub newest: Option<String>,
 }
 
@@ -35,7 +35,7 @@ impl fmt::Display for UnmetVersion {
     }
 }
 
-/// A file with DT_RELR that does not require the version of libc that says so: glibc's ld.so refuses it.
+/// A file that has DT_RELR but does not require the libc version GLIBC_ABI_DT_RELR. glibc's ld.so refuses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnversionedRelr(pub PathBuf);
 
@@ -49,8 +49,8 @@ impl fmt::Display for UnversionedRelr {
     }
 }
 
-/// One per library of which the file at `path` requires versions it does not define. `library` tells what a name in
-/// DT_NEEDED was resolved to.
+/// Returns one item for each library that lacks versions required by the file at `path`. `library` returns the library that a name
+/// in DT_NEEDED was resolved to.
 pub fn unmet_versions<'a>(
     path: &Path,
     elf: &Elf,
@@ -70,7 +70,7 @@ fn lacking(
     found: &Path,
     defines: &[OsString],
 ) -> Option<UnmetVersion> {
-    // ld.so is content with a library that has no versions at all.
+    // ld.so accepts a library without any versions.
     if defines.is_empty() {
         return None;
     }

@@ -1,8 +1,8 @@
-//! The walk over all libraries that a file has loaded, in ld.so's order: breadth first, each file once (glibc
-//! elf/dl-deps.c, _dl_map_object_deps; musl ldso/dynlink.c, load_deps).
+//! The walk over all libraries that a file has loaded, in ld.so's order: breadth first, each file once (glibc elf/dl-deps.c,
+//! _dl_map_object_deps; musl ldso/dynlink.c, load_deps).
 //!
-//! The order, and which file asks for which name, are the same for every walk. Where a name leads is for a [`Policy`] to say:
-//! as things are, or as they are going to be.
+//! The order, and which file asks for which name, are the same for every walk. A [`Policy`] decides where a name is found: where it
+//! is now, or where it will be.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -16,43 +16,43 @@ use crate::linker::Linker;
 use crate::versions::{self, UnmetVersion, UnversionedRelr};
 use elf_file::{Dynamic, Elf, Inode, RELR_VERSION};
 
-/// What has a library loaded.
+/// The dynamic entry or setting that has a library loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// DT_NEEDED.
     Needed,
     /// DT_FILTER or DT_AUXILIARY.
     Filtee,
-    /// LD_PRELOAD, or the file of that path.
+    /// LD_PRELOAD, or the ld.so.preload at this path.
     Preload(PathBuf),
 }
 
 /// A library that is loaded.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// The name it was first asked for by.
+    /// The name that it was first loaded by.
     pub name: OsString,
-    /// Where it is, and why there.
+    /// Where it was found, and by which rule.
     pub found: Found,
-    /// Which library had it loaded; none: the file itself.
+    /// The index of the library that had it loaded; `None` for the file itself.
     pub by: Option<usize>,
-    /// By what.
+    /// The kind of entry that had it loaded.
     pub cause: Cause,
 }
 
-/// A name that a file asks for, and that nothing loaded so far answers to.
+/// A name that a file asks for and that no loaded library answers to.
 pub struct Request<'r> {
     /// The name.
     pub name: &'r OsStr,
-    /// Which library asks; none: the file itself.
+    /// The index of the library that asks; `None` for the file itself.
     pub by: Option<usize>,
     /// The file that asks.
     pub asker: Asker<'r>,
-    /// The directories that ld.so is told to search on its behalf.
+    /// The directories of LD_LIBRARY_PATH, DT_RPATH and DT_RUNPATH that ld.so searches for this file.
     pub search_list: &'r SearchList,
-    /// By what it asks.
+    /// The kind of entry that asks.
     pub cause: Cause,
-    /// Whether ld.so goes on without it.
+    /// Whether ld.so goes on without the library.
     pub may_be_missing: bool,
 }
 
@@ -60,88 +60,89 @@ pub struct Request<'r> {
 pub struct Answer {
     /// The library.
     pub found: Found,
-    /// Which library has it loaded; none: the file itself.
+    /// The index of the library that counts as having it loaded; `None` for the file itself.
     pub by: Option<usize>,
 }
 
-/// Says where names lead.
+/// Decides where names are found.
 pub trait Policy {
-    /// The library that `request` leads to; none where nothing is loaded. Told of every name that a file asks for until
-    /// something answers to it.
+    /// Returns the library for `request`, or `None` if nothing is loaded. Called for a name each time that a file asks for it,
+    /// until a loaded library answers to it.
     fn find(&mut self, walk: &Walk<'_>, request: &Request<'_>) -> Option<Answer>;
 
-    /// Where ld.so is told to look on behalf of the file `by`.
+    /// The directories of LD_LIBRARY_PATH, DT_RPATH and DT_RUNPATH that ld.so searches for the file `by`.
     fn search_list(&self, walk: &Walk<'_>, by: Option<usize>) -> Arc<SearchList> {
         walk.search_list(by)
     }
 
-    /// Whether the needs of a library are looked for.
+    /// Whether the walk includes the needs of `library`.
     fn follows(&self, library: &Found) -> bool;
 }
 
-/// The order in which symbols are looked up: a list of nodes, each with the one before it and the one behind it.
+/// The symbol lookup order, as a doubly linked list of nodes.
 #[derive(Default)]
 struct Order {
     first: Option<usize>,
     last: Option<usize>,
     before: Vec<Option<usize>>,
-    behind: Vec<Option<usize>>,
+    after: Vec<Option<usize>>,
 }
 
 impl Order {
-    /// Puts the next node at the end.
+    /// Appends the next node.
     fn push(&mut self) {
-        let node = self.behind.len();
+        let node = self.after.len();
         self.before.push(self.last);
-        self.behind.push(None);
+        self.after.push(None);
         match self.last.replace(node) {
             None => self.first = Some(node),
-            Some(last) => self.behind[last] = Some(node),
+            Some(last) => self.after[last] = Some(node),
         }
     }
 
-    /// Moves `node` right in front of `other`, which is another.
+    /// Moves `node` directly before `other`, a different node.
     fn move_before(&mut self, node: usize, other: usize) {
-        self.link(self.before[node], self.behind[node]);
+        self.link(self.before[node], self.after[node]);
         self.link(self.before[other], Some(node));
         self.link(Some(node), Some(other));
     }
 
-    fn link(&mut self, before: Option<usize>, behind: Option<usize>) {
+    fn link(&mut self, before: Option<usize>, after: Option<usize>) {
         match before {
-            None => self.first = behind,
-            Some(before) => self.behind[before] = behind,
+            None => self.first = after,
+            Some(before) => self.after[before] = after,
         }
-        match behind {
+        match after {
             None => self.last = before,
-            Some(behind) => self.before[behind] = before,
+            Some(after) => self.before[after] = before,
         }
     }
 }
 
-/// What is loaded so far.
+/// A walk and the libraries that it has loaded so far.
 pub struct Walk<'a> {
     /// The dynamic linker.
     pub linker: &'a Linker<'a>,
     /// The file itself.
     pub subject: Asker<'a>,
-    /// Its search path.
+    /// The search path of the file itself.
     pub own: SearchPath,
-    /// Libraries, in the order of loading.
+    /// The libraries, in the order of loading.
     pub nodes: Vec<Node>,
     /// The search path of each node.
     searches: Vec<SearchPath>,
-    /// By every name it answers to; none is the file itself.
+    /// Nodes by every name they answer to; `None` is the file itself.
     names: HashMap<OsString, Option<usize>>,
-    /// One file is loaded once, whatever it is called.
+    /// Nodes by file, because ld.so loads a file once, under any name.
     inodes: HashMap<Inode, Option<usize>>,
     order: Order,
-    /// Which nodes are in front of the one that is asking.
+    /// Whether each node comes before the asking one in the symbol lookup order.
     passed: Vec<bool>,
 }
 
 impl<'a> Walk<'a> {
-    /// Loads for `subject`, with the search path `own`, the `extra` names first, then all it needs, as `policy` says.
+    /// Loads the `extra` names and then everything that `subject`, whose search path is `own`, needs. `policy` decides where names
+    /// are found.
     pub fn new(
         linker: &'a Linker<'a>,
         subject: Asker<'a>,
@@ -160,7 +161,7 @@ impl<'a> Walk<'a> {
             order: Order::default(),
             passed: Vec::new(),
         };
-        // glibc knows what is loaded by DT_SONAME as well; musl does not even know the program's.
+        // glibc also knows a loaded library by its DT_SONAME. musl knows not even that of the program.
         if linker.interpreter.libc != Libc::Musl {
             let soname = subject.elf.soname();
             walk.names.extend(soname.map(|name| (name.clone(), None)));
@@ -187,55 +188,56 @@ impl<'a> Walk<'a> {
         while let Some(node) = next {
             is_done.resize(walk.nodes.len(), false);
             let was_done = std::mem::replace(&mut is_done[node], true);
-            // What it filters comes next, and then the node itself again, which has asked for all it needs by then.
+            // The filtees come next, and then the node again; its own needs are done by then.
             next = match !was_done && policy.follows(&walk.nodes[node].found) {
                 true => walk.needs_of(Some(node), policy),
                 false => None,
             };
             if next.is_none() {
                 walk.passed[node] = true;
-                next = walk.order.behind[node];
+                next = walk.order.after[node];
             }
         }
         walk
     }
 
-    /// The node that answers to `name`; none for what is missing, for ld.so and for the file itself.
+    /// The node that answers to `name`. `None` for a missing library, for ld.so and for the file itself.
     pub fn node(&self, name: &OsStr) -> Option<usize> {
         self.names.get(name).copied().flatten()
     }
 
-    /// The nodes in the order in which symbols are looked up.
+    /// The nodes in the symbol lookup order.
     pub fn order(&self) -> impl Iterator<Item = usize> {
-        iter::successors(self.order.first, |node| self.order.behind[*node])
+        iter::successors(self.order.first, |node| self.order.after[*node])
     }
 
-    /// The search paths of a library, of the one that had it loaded, and so on.
+    /// The search paths of the library `by`, of the one that had it loaded, and so on.
     pub fn chain(&self, by: Option<usize>) -> impl Iterator<Item = &SearchPath> {
         let libraries = std::iter::successors(by, |index| self.nodes[*index].by);
         libraries.map(|index| &self.searches[index])
     }
 
-    /// Whether the library `by` is served by the search path of the file itself.
+    /// Whether the search path of the file itself applies to the needs of the library `by`.
     pub fn inherits(&self, by: Option<usize>) -> bool {
         let own = by.map(|library| &self.searches[library]);
         self.linker.interpreter.libc == Libc::Musl
             || (!self.own.is_runpath && own.is_none_or(|own| !own.is_runpath))
     }
 
-    /// Where the libraries themselves have ld.so look, in the order of loading, each once.
+    /// The directories in the libraries' own search paths, in the order of loading, each once.
     pub fn searched(&self) -> impl Iterator<Item = &PathBuf> {
         let mut known = HashSet::new();
         let all = self.searches.iter().flat_map(|path| &path.directories);
         all.filter(move |one| known.insert(*one))
     }
 
-    /// Where ld.so is told to look on behalf of the file `by`.
+    /// The directories of LD_LIBRARY_PATH, DT_RPATH and DT_RUNPATH that ld.so searches for the file `by`.
     pub fn search_list(&self, by: Option<usize>) -> Arc<SearchList> {
         self.linker.search_list(self.chain(by).chain([&self.own]))
     }
 
-    /// Symbol versions that the file, and the libraries that are `judged`, will not find. musl does not know symbol versions.
+    /// Symbol versions that the file itself, and the libraries for which `judged` is true, require and do not find. Empty for musl,
+    /// which ignores symbol versions.
     pub fn unmet_versions(&self, judged: impl Fn(&Found) -> bool) -> Vec<UnmetVersion> {
         let interpreter = self.linker.interpreter;
         if interpreter.libc != Libc::Glibc {
@@ -257,8 +259,8 @@ impl<'a> Walk<'a> {
         unmet_versions
     }
 
-    /// The file itself, and those of the libraries that are `judged`, that ld.so refuses: a libc that does not define the version
-    /// they lack comes with an ld.so that does not ask for it.
+    /// Those that ld.so refuses among the file itself and the libraries for which `judged` is true. Empty if libc does not define
+    /// GLIBC_ABI_DT_RELR, because its ld.so then does not require it.
     pub fn unversioned_relr(&self, judged: impl Fn(&Found) -> bool) -> Vec<UnversionedRelr> {
         let knows = |elf: &Elf| {
             let mut defined = elf.dynamic.iter().flat_map(|own| &own.defines);
@@ -282,7 +284,8 @@ impl<'a> Walk<'a> {
             .collect()
     }
 
-    /// Loads what the file `by` asks for. What it filters goes right in front of it: the first of these is returned.
+    /// Loads the needs and filtees of the file `by`. Moves the filtees directly before it in the lookup order, and returns the
+    /// first of those.
     fn needs_of(&mut self, by: Option<usize>, policy: &mut impl Policy) -> Option<usize> {
         let library = by.map(|node| &self.nodes[node].found);
         let library = library.map(|found| (found.path.clone(), Arc::clone(&found.elf)));
@@ -316,12 +319,12 @@ impl<'a> Walk<'a> {
             let Some(node) = self.node(&filtee.name) else {
                 continue;
             };
-            // One that is in front already stays there.
+            // A filtee that already comes before the file stays there.
             if by != Some(node) && !self.passed[node] {
                 match front {
-                    Some(first) if first == node => front = self.order.behind[node],
+                    Some(first) if first == node => front = self.order.after[node],
                     Some(other) => self.order.move_before(node, other),
-                    // Nothing else is loaded: it is the last.
+                    // No other library is loaded, so this is the last.
                     None => {}
                 }
                 self.passed[node] = true;
@@ -334,7 +337,7 @@ impl<'a> Walk<'a> {
         moved.first().copied()
     }
 
-    /// Whether something loaded answers to `name`.
+    /// Whether a loaded library answers to `name`.
     pub fn is_known(&self, name: &OsStr) -> bool {
         self.linker.interpreter.provides(name) || self.names.contains_key(name)
     }

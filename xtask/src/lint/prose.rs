@@ -53,7 +53,6 @@ const EXCLUDED: &[&str] = &[
     "crates/wrap-buddy/src/system",
     "crates/wrap-buddy/tests",
     "crates/elf",
-    "crates/ldso",
     "crates/sidecar",
     "crates/stages",
     "crates/sys",

@@ -1,4 +1,4 @@
-//! What a dynamic linker does by itself: the directories it searches, the subdirectories of those, its cache.
+//! Defaults that are built into a dynamic linker: its directories, their subdirectories, its cache.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -14,33 +14,33 @@ use elf_file::bytes;
 use elf_file::{Elf, Source, read_regular};
 use sys::arch::Arch;
 
-/// Bytes of a dynamic linker looked through at most.
+/// Maximum number of bytes of a dynamic linker that are searched.
 const MOST: u64 = 4 << 20;
 
-/// Bytes of a list of directories for musl at most.
+/// Maximum length in bytes of musl's list of directories.
 const MAX_LIST: u64 = 1 << 20;
 
-/// What was decided when a dynamic linker was built.
+/// Defaults that are built into a dynamic linker.
 #[derive(Clone, Debug, Default)]
 pub struct BuiltIn {
-    /// Directories it searches without being told, in order.
+    /// The default directories, in order.
     pub default: Vec<PathBuf>,
-    /// The directory it is in, unless that is one of those.
+    /// The directory that the dynamic linker is in, unless it is a default directory.
     pub own: Option<PathBuf>,
-    /// Its ld.so.cache.
+    /// The path of its ld.so.cache.
     pub cache: Option<PathBuf>,
-    /// The file that names libraries to be loaded into every program: glibc's.
+    /// The path of glibc's ld.so.preload, whose libraries are loaded into every program.
     pub preload: Option<PathBuf>,
-    /// What it substitutes for `$LIB`, if that can be told.
+    /// The value of `$LIB`, if it is known.
     pub lib_token: Option<&'static str>,
-    /// Whether it looks into `glibc-hwcaps` subdirectories: glibc 2.33 and later.
+    /// Whether it searches `glibc-hwcaps` subdirectories (glibc 2.33 and later).
     pub has_hwcaps: bool,
-    /// Whether it looks into `tls` and the subdirectories of a platform: glibc until 2.36.
+    /// Whether it searches `tls` and platform subdirectories (glibc 2.36 and earlier).
     pub has_legacy_hwcaps: bool,
 }
 
 impl BuiltIn {
-    /// Of the dynamic linker at `path` in `root`. One that cannot be read has nothing.
+    /// Reads the defaults of the dynamic linker at `path` in `root`. Those of an unreadable file are empty.
     pub(super) fn of(root: &Root, path: &Path, libc: Libc, elf: &Elf) -> Self {
         let mut found = match libc {
             Libc::Musl => Self {
@@ -64,7 +64,7 @@ impl BuiltIn {
 }
 
 impl BuiltIn {
-    /// What most distributions build into the one of `libc` for `arch` that is at `path`.
+    /// The defaults that most distributions build into the dynamic linker of `libc` for `arch` at `path`.
     pub(super) fn usual(root: &Root, path: &Path, libc: Libc, arch: &Arch) -> Self {
         if libc == Libc::Musl {
             return Self {
@@ -92,13 +92,13 @@ impl BuiltIn {
     }
 }
 
-/// What glibc's ld.so has among its strings: they are among its constants, where linkers keep those in a segment of their
-/// own; else anywhere.
+/// Finds the defaults among the strings of glibc's ld.so. They are constants, which most linkers put into a read-only segment of
+/// their own; otherwise, the whole file is searched.
 fn glibc(elf: &Elf, source: &mut Source) -> BuiltIn {
     let loads = elf.loads();
     let constants = loads.filter(|load| load.flags & (elf::PF_W | elf::PF_X) == 0);
     let mut ranges: Vec<(u64, u64)> = constants.map(|load| (load.offset, load.file_len)).collect();
-    // In front are its headers and symbols.
+    // The first segment has headers and symbols.
     ranges.reverse();
     ranges.push((0, source.file_len()));
     let tokens = elf.target().arch().map_or(&[][..], |arch| arch.lib_tokens);
@@ -122,7 +122,7 @@ fn glibc(elf: &Elf, source: &mut Source) -> BuiltIn {
                 .lib_token
                 .or_else(|| plain.copied().find(|token| string(token))),
             has_hwcaps,
-            // Those that have both say so in their help.
+            // A version that has both says so in its help text.
             has_legacy_hwcaps: !has_hwcaps || has(b"Legacy HWCAP subdirectories"),
             ..found
         };
@@ -131,7 +131,7 @@ fn glibc(elf: &Elf, source: &mut Source) -> BuiltIn {
 }
 
 impl BuiltIn {
-    /// Takes note of `text`, one of the strings, if that is a directory, another file or one of the `tokens`.
+    /// Records `text`, one of the strings, if it is a directory, a known file or one of the `tokens`.
     fn take(&mut self, text: &[u8], tokens: &[&'static str]) {
         let token = tokens.iter().find(|token| token.as_bytes() == text);
         self.lib_token = self.lib_token.or(token.copied());
@@ -140,12 +140,12 @@ impl BuiltIn {
         }
         let path = PathBuf::from(OsStr::from_bytes(text));
         if text.ends_with(b"/") {
-            // Where it keeps profiles and looks at the kernel are no libraries.
+            // Paths of profiles and of kernel interfaces, not of libraries.
             let elsewhere = ["/var", "/proc", "/etc"]
                 .iter()
                 .any(|directory| path.starts_with(directory));
             if text.len() > 1 && !elsewhere && !self.default.contains(&path) {
-                // Without the slash at the end.
+                // Collecting the components removes the slash at the end.
                 self.default.push(path.components().collect());
             }
         } else if text.ends_with(b"/ld.so.cache") {
@@ -158,12 +158,12 @@ impl BuiltIn {
     }
 }
 
-/// Strings with a slash in them, from the NUL in front to the one behind.
+/// Strings that have a slash, each from after the NUL before it to the NUL after it.
 fn strings_with_slash(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    // From the last slash of each, forwards and backwards: most of the bytes are not text.
+    // Searches from the last slash of each string in both directions, because most of the bytes are not text.
     bytes::positions(bytes, b'/').filter_map(|slash| {
-        let mut behind = bytes[slash + 1..].iter();
-        let end = slash + 1 + behind.position(|&byte| byte == 0 || byte == b'/')?;
+        let mut rest = bytes[slash + 1..].iter();
+        let end = slash + 1 + rest.position(|&byte| byte == 0 || byte == b'/')?;
         if bytes[end] == b'/' {
             return None;
         }
@@ -172,8 +172,8 @@ fn strings_with_slash(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// musl reads a list from `PREFIX/etc/ld-musl-ARCH.path`, its own path being `PREFIX/lib/ld-musl-ARCH.so.1` (musl
-/// ldso/dynlink.c, load_library).
+/// musl reads `PREFIX/etc/ld-musl-ARCH.path`, where its own path is `PREFIX/lib/ld-musl-ARCH.so.1` (musl ldso/dynlink.c,
+/// load_library).
 fn musl(root: &Root, path: &Path) -> Vec<PathBuf> {
     let prefix = path
         .parent()

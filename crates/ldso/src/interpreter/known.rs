@@ -1,4 +1,4 @@
-//! The dynamic linkers at hand. Those of the running system are looked at when a program needs them, not before.
+//! The dynamic linkers that programs can be given. Those of the system are read when a program needs one, not before.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -13,30 +13,30 @@ use crate::root::Root;
 use elf_file::{Elf, Source};
 use sys::arch::{self, Arch};
 
-/// Programs every system has, the first of them this tool: what they ask for is the system's dynamic linker.
+/// Programs that every system has, this tool first. Their PT_INTERP names the system's dynamic linker.
 const ASKERS: [&str; 3] = ["/proc/self/exe", "/bin/sh", "/usr/bin/env"];
 
-/// How a program and the known dynamic linkers go together.
+/// The dynamic linker for a program, or why there is none.
 #[derive(Debug)]
 pub enum Fit<'a> {
-    /// This one.
+    /// This dynamic linker fits.
     Fits(&'a Interpreter),
-    /// There is one for this architecture, but of the named libc.
+    /// There is one for the architecture, but it is of this other libc.
     OtherLibc(Libc),
-    /// There are some, but none for this architecture.
+    /// There are dynamic linkers, but none for the architecture.
     OtherArchitecture,
-    /// There is none at all.
+    /// No dynamic linker is known.
     NoneKnown,
 }
 
-/// A place where a dynamic linker may be.
+/// How the path of a dynamic linker is known.
 #[derive(Debug)]
 enum Lead {
-    /// Where this program's PT_INTERP says.
+    /// It is the PT_INTERP of this program.
     AskedForBy(&'static str),
-    /// Where those for this architecture usually are.
+    /// It is the usual path for this architecture.
     Usual(&'static Arch, &'static str),
-    /// Where the user, or who built this tool, said.
+    /// The user named it, or it was compiled in.
     Named,
 }
 
@@ -46,7 +46,7 @@ struct Candidate {
     interpreter: OnceLock<Option<Interpreter>>,
 }
 
-/// The dynamic linkers at hand, in order of preference.
+/// Dynamic linkers in order of preference.
 #[derive(Debug)]
 pub struct Interpreters {
     root: Root,
@@ -54,25 +54,25 @@ pub struct Interpreters {
     outcome: Mutex<Outcome>,
 }
 
-/// What the files that were looked at came to.
+/// The results of all calls of [`Interpreters::fitting`].
 #[derive(Debug, Default)]
 struct Outcome {
-    /// Whether there was one for any of them.
+    /// Whether one of the files has a dynamic linker.
     fits: bool,
-    /// What those are for that there was none for.
+    /// The architectures and libcs of the files that have none.
     wanted: BTreeSet<String>,
 }
 
 impl Interpreters {
-    /// Those the user named or, if none, the ones compiled in or, if none, the running system's.
+    /// Those that the user `named`; or else, those that were compiled in; or else, the system's.
     ///
     /// # Errors
-    /// When one that was named is none.
+    /// If a named or compiled-in file is not a dynamic linker.
     pub fn find(named: &[PathBuf]) -> Result<Self> {
         Self::find_in(&Root::default(), named)
     }
 
-    /// Those in `root`.
+    /// Does the same as [`Interpreters::find`] for files in `root`.
     ///
     /// # Errors
     /// As [`Interpreters::find`].
@@ -116,7 +116,7 @@ impl Interpreters {
         })
     }
 
-    /// The first with the machine, class and libc of a file that asks for `wanted`; none: any libc will do.
+    /// The first with the machine and class of `program`, and with the libc `wanted` if that is given.
     pub fn fitting(&self, program: &Elf, wanted: Option<Libc>) -> Fit<'_> {
         let fit = self.find_fitting(program, wanted);
         let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,8 +131,8 @@ impl Interpreters {
         fit
     }
 
-    /// Why none of them is of any use for the files that [`Interpreters::fitting`] was asked about; none if one is, or if it was
-    /// asked about no file.
+    /// Why no dynamic linker fits any of the files that [`Interpreters::fitting`] was asked for. `None` if one does, or if there
+    /// were no files.
     pub fn mismatch(&self) -> Option<String> {
         let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
         if outcome.fits || outcome.wanted.is_empty() {
@@ -180,7 +180,7 @@ impl Interpreters {
 }
 
 impl Candidate {
-    /// Whether it may be for the architecture of `program`, before anything was read.
+    /// Whether this may be for the architecture of `program`. Reads nothing.
     fn may_fit(&self, program: &Elf) -> bool {
         match self.lead {
             Lead::Usual(arch, _) => arch.target() == program.target(),
@@ -202,7 +202,7 @@ impl Candidate {
     }
 }
 
-/// In words: machine, class, and C library if that is known.
+/// Machine, class and, if known, libc, for a message.
 fn kind(elf: &Elf, libc: Option<Libc>) -> String {
     let machine = elf.target().to_string();
     match libc {
@@ -211,7 +211,7 @@ fn kind(elf: &Elf, libc: Option<Libc>) -> String {
     }
 }
 
-/// `--interpreter "$(cat $NIX_CC/nix-support/dynamic-linker)"` is often passed without the shell's trimming.
+/// Removes the newline from `--interpreter "$(cat $NIX_CC/nix-support/dynamic-linker)"`, when it was passed without a shell.
 fn without_newline(path: &Path) -> PathBuf {
     let bytes = path.as_os_str().as_bytes();
     let end = bytes.iter().rposition(|byte| !b"\n\r".contains(byte));

@@ -1,4 +1,4 @@
-//! The real dynamic linkers: which there are, and which one a program gets.
+//! Dynamic linkers, and which of them a program gets.
 
 mod built_in;
 mod known;
@@ -17,19 +17,19 @@ use object::elf;
 use crate::root::Root;
 use elf_file::{Elf, Identity, Source, identify, io_reason};
 
-/// The C library a dynamic linker is part of.
+/// The C library that a dynamic linker is part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Libc {
     /// The GNU C library.
     Glibc,
     /// musl.
     Musl,
-    /// Bionic, uClibc, the BSDs.
+    /// Bionic, uClibc, or a BSD's.
     Other,
 }
 
 impl Libc {
-    /// Guessed from the file name of a dynamic linker.
+    /// Derives the libc from the file name of a dynamic linker.
     pub fn of_interpreter(path: &Path) -> Self {
         let name = path.file_name().unwrap_or_default().as_bytes();
         if name.starts_with(b"ld-musl-") {
@@ -44,7 +44,7 @@ impl Libc {
         }
     }
 
-    /// The one a library is linked to, by what it needs; none when it does not say.
+    /// The libc that a library is linked to, by its DT_NEEDED. `None` if these do not say.
     pub fn of_library(elf: &Elf) -> Option<Self> {
         let names = elf.needed().iter().filter_map(|name| name.to_str());
         names
@@ -60,8 +60,8 @@ impl Libc {
             .next()
     }
 
-    /// The one that a program is linked to which asks for the dynamic linker `path`: what it needs tells more than a name
-    /// that anybody may have set since.
+    /// The libc that a program with the dynamic linker `path` is linked to. Its DT_NEEDED is better evidence than PT_INTERP, which
+    /// may have been changed.
     pub fn of_program(elf: &Elf, path: &Path) -> Self {
         match Self::of_interpreter(path) {
             Libc::Other => Libc::Other,
@@ -69,7 +69,7 @@ impl Libc {
         }
     }
 
-    /// Its name.
+    /// The name, for messages.
     pub fn name(self) -> &'static str {
         match self {
             Libc::Glibc => "glibc",
@@ -82,13 +82,13 @@ impl Libc {
 /// A dynamic linker that programs can be given.
 #[derive(Clone, Debug)]
 pub struct Interpreter {
-    /// Its path, absolute, as the user gave it.
+    /// The absolute path that the user gave.
     pub path: PathBuf,
-    /// Which C library it belongs to.
+    /// Its C library.
     pub libc: Libc,
-    /// What was read of it; it is a library too.
+    /// Its headers and .dynamic: it is also a library.
     pub elf: Elf,
-    /// What its path is absolute in.
+    /// The root in which its path is absolute.
     pub root: Root,
     built_in: OnceLock<BuiltIn>,
     is_the_systems: OnceLock<bool>,
@@ -98,21 +98,21 @@ impl Interpreter {
     /// Reads the dynamic linker at `path`.
     ///
     /// # Errors
-    /// When it is none, or of an architecture this tool does not know.
+    /// If the file is not a dynamic linker, or its architecture is not supported.
     pub fn open(path: &Path) -> Result<Self> {
         Self::open_in(&Root::default(), &std::path::absolute(path)?)
     }
 
-    /// Reads the dynamic linker at `path`, absolute, inside `root`.
+    /// Reads the dynamic linker at `path`, which is absolute in `root`.
     ///
     /// # Errors
     /// As [`Interpreter::open`].
     pub fn open_in(root: &Root, path: &Path) -> Result<Self> {
-        Self::read(root, path).with_context(|| format!("{} is no dynamic linker", path.display()))
+        Self::read(root, path).with_context(|| format!("{} is not a dynamic linker", path.display()))
     }
 
-    /// One that is not there, for the file `program` that asks for `path`: of `libc`, built as distributions do. None for
-    /// an architecture or a libc without usual rules.
+    /// A dynamic linker that does not exist here, for the file `program` with the PT_INTERP `path`. It is of `libc` and has the
+    /// usual defaults. `None` for an architecture or a libc without usual defaults.
     pub fn presumed(root: &Root, path: Option<&Path>, libc: Libc, program: &Elf) -> Option<Self> {
         let arch = program.target().arch()?;
         let mut known = arch.known_interpreters.iter().map(Path::new);
@@ -155,13 +155,13 @@ impl Interpreter {
         })
     }
 
-    /// What was decided when it was built. It is looked up in its file, once, by whoever needs it first.
+    /// Its built-in defaults, read from the file on first use.
     pub fn built_in(&self) -> &BuiltIn {
         self.built_in
             .get_or_init(|| BuiltIn::of(&self.root, &self.path, self.libc, &self.elf))
     }
 
-    /// Whether it is where the system in its root has its own, or that by another name. Looked up once.
+    /// Whether its path is the system's usual one in its root, or links to the same file.
     pub fn is_the_systems(&self) -> bool {
         *self.is_the_systems.get_or_init(|| {
             let real = |path: &Path| {
@@ -176,12 +176,12 @@ impl Interpreter {
         })
     }
 
-    /// Whether a DT_NEEDED of this name is the dynamic linker itself, and so always loaded.
+    /// Whether a DT_NEEDED of this name is the dynamic linker itself, which is always loaded.
     pub fn provides(&self, name: &OsStr) -> bool {
         if Some(name) == self.path.file_name() || Some(name) == self.elf.soname().map(|s| &**s) {
             return true;
         }
-        // musl's own list of names that it answers for (ldso/dynlink.c, load_library).
+        // The names that musl itself provides (ldso/dynlink.c, load_library).
         let reserved = ["c.", "pthread.", "rt.", "m.", "dl.", "util.", "xnet."];
         self.libc == Libc::Musl
             && name.as_bytes().strip_prefix(b"lib").is_some_and(|rest| {
@@ -191,7 +191,7 @@ impl Interpreter {
             })
     }
 
-    /// Whether a DT_NEEDED of this name is loaded in every program before any library looks for it.
+    /// Whether every program has loaded a library of this name before another library asks for it.
     pub fn is_always_loaded(&self, name: &OsStr) -> bool {
         self.provides(name) || (self.libc == Libc::Glibc && name == "libc.so.6")
     }
@@ -225,7 +225,7 @@ mod tests {
         std::fs::write(&path, "#!/bin/sh\n").unwrap();
         let error = format!("{:#}", Interpreter::open(&path).unwrap_err());
         assert!(
-            error.contains("ld.so is no dynamic linker: it is not"),
+            error.contains("ld.so is not a dynamic linker: it is not"),
             "{error}"
         );
     }

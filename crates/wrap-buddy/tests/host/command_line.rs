@@ -95,7 +95,7 @@ fn an_interpreter_that_is_none_exits_1() {
         .assert()
         .code(1)
         .stderr(contains(
-            "--interpreter: /etc/passwd is no dynamic linker: it is not",
+            "--interpreter: /etc/passwd is not a dynamic linker: it is not",
         ));
 }
 
