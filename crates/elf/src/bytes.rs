@@ -1,17 +1,17 @@
-//! Searching in bytes, without asking the processor first which instructions it has.
+//! Byte searches that do not ask the processor for its features first.
 //!
-//! The searches that `memchr` offers first ask with eleven CPUID instructions, each of which leaves a virtual machine:
-//! 0.1 ms there, more than a run for one file spends on all its searches.
+//! `memchr` runs eleven CPUID instructions before its first search. Each one traps in a virtual machine: 0.1 ms in all, more than a
+//! run for one file spends on its searches.
 
 use memchr::arch::all::memchr::One;
 use memchr::arch::all::packedpair::Pair;
 
-/// Where `byte` is first.
+/// The position of the first `byte`.
 pub fn position(bytes: &[u8], byte: u8) -> Option<usize> {
     One::new(byte).find(bytes)
 }
 
-/// Everywhere that `byte` is.
+/// The positions of every `byte`.
 pub fn positions(bytes: &[u8], byte: u8) -> impl Iterator<Item = usize> {
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -21,12 +21,12 @@ pub fn positions(bytes: &[u8], byte: u8) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Whether `part` is somewhere.
+/// Whether `bytes` contain `part`.
 pub fn contain(bytes: &[u8], part: &[u8]) -> bool {
     occurrences(bytes, part).next().is_some()
 }
 
-/// Everywhere that `part` begins: looked for by the byte of it that is the rarest elsewhere. An empty one is at the front.
+/// The positions of every `part`. Searches for the byte of it that is rarest in other data. An empty `part` is at the front.
 pub fn occurrences(bytes: &[u8], part: &[u8]) -> impl Iterator<Item = usize> {
     let into = Pair::new(part).map_or(0, |pair| usize::from(pair.index1()));
     let rarest = part.get(into).or(part.first()).copied();

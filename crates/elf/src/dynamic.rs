@@ -1,4 +1,4 @@
-//! The dynamic section: what a file needs, where it looks, and how much of the section is unused.
+//! The dynamic section: DT_NEEDED, search paths, and unused entries.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -11,33 +11,33 @@ use object::{LittleEndian, pod};
 use super::versions::{self, Required};
 use super::{LE, Segment, Source, offset_of, string_range};
 
-/// Bytes of .dynamic read at most.
+/// Maximum length of .dynamic in bytes.
 const MAX_DYNAMIC: u64 = 1 << 20;
 
-/// Entries of DT_NEEDED read at most.
+/// Maximum number of DT_NEEDED.
 const MAX_NEEDED: usize = 4096;
 
-/// A soname is a file name, or a path.
+/// Maximum length of a soname, which is a file name or a path.
 const MAX_SONAME: u64 = 4096;
 
-/// Search paths are longer.
+/// Maximum length of a search path.
 const MAX_SEARCH_PATH: u64 = 64 << 10;
 
-/// A library whose symbols come before those of the one that names it.
+/// A library that ld.so looks up symbols in before the library that names it (DT_FILTER, DT_AUXILIARY).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filtee {
-    /// Its name.
+    /// The name in the dynamic entry.
     pub name: OsString,
-    /// DT_AUXILIARY: it may be missing.
+    /// Whether it is a DT_AUXILIARY, which may be missing.
     pub is_auxiliary: bool,
 }
 
-/// What PT_DYNAMIC says.
+/// The contents of PT_DYNAMIC.
 #[derive(Clone, Debug, Default)]
 pub struct Dynamic {
-    /// Entries, the DT_NULL that ends them included.
+    /// The number of entries, including the DT_NULL at the end.
     pub entries: usize,
-    /// Entries behind that DT_NULL.
+    /// The number of unused entries after that DT_NULL.
     pub spare: usize,
     /// DT_NEEDED, in order.
     pub needed: Vec<OsString>,
@@ -51,18 +51,18 @@ pub struct Dynamic {
     pub runpath: Option<OsString>,
     /// Whether DT_FLAGS_1 has DF_1_PIE.
     pub pie: bool,
-    /// Whether DT_FLAGS_1 has DF_1_NODEFLIB: ld.so's own directories are not searched.
+    /// Whether DT_FLAGS_1 has DF_1_NODEFLIB: ld.so does not search its default directories.
     pub no_default_directories: bool,
-    /// Whether code is relocated: DT_TEXTREL, or DF_TEXTREL in DT_FLAGS.
+    /// Whether code has relocations: DT_TEXTREL, or DF_TEXTREL in DT_FLAGS.
     pub text_relocations: bool,
-    /// Symbol versions this file requires of others.
+    /// The symbol versions that the file requires of others.
     pub requires: Vec<Required>,
-    /// Symbol versions this file defines.
+    /// The symbol versions that the file defines.
     pub defines: Vec<OsString>,
     tags: Vec<(u64, u64)>,
 }
 
-/// All entries of PT_DYNAMIC, those behind the first DT_NULL included.
+/// All entries of PT_DYNAMIC, including those after the first DT_NULL.
 fn tags<H: FileHeader<Endian = LittleEndian>>(
     source: &mut Source,
     segments: &[Segment],
@@ -88,7 +88,7 @@ fn tags<H: FileHeader<Endian = LittleEndian>>(
     Ok(Some(tags.collect()))
 }
 
-/// Whether a DF_1_PIE is in DT_FLAGS_1.
+/// Whether DT_FLAGS_1 has DF_1_PIE.
 pub(super) fn is_pie<H: FileHeader<Endian = LittleEndian>>(
     source: &mut Source,
     segments: &[Segment],
@@ -101,12 +101,12 @@ pub(super) fn is_pie<H: FileHeader<Endian = LittleEndian>>(
     Ok(flags_1.is_some_and(|(_, flags)| flags & u64::from(elf::DF_1_PIE) != 0))
 }
 
-/// The version of libc that a file with DT_RELR requires.
+/// The version of libc that a file with DT_RELR has to require.
 pub const RELR_VERSION: &str = "GLIBC_ABI_DT_RELR";
 
 impl Dynamic {
-    /// Whether it has relative relocations in DT_RELR, and versions of libc that it requires, but not the version that says
-    /// that DT_RELR has to be understood: glibc refuses such a file since 2.36 (elf/dl-version.c, _dl_check_map_versions).
+    /// Whether the file has DT_RELR and requires versions of libc, but not [`RELR_VERSION`]. glibc 2.36 and later refuses such a
+    /// file (elf/dl-version.c, _dl_check_map_versions).
     pub fn lacks_relr_version(&self) -> bool {
         let mut of_libc = self.requires.iter().filter(|one| {
             let name = one.library.as_encoded_bytes();
@@ -124,7 +124,7 @@ impl Dynamic {
         let Some(tags) = tags::<H>(source, segments)? else {
             return Ok(None);
         };
-        // Without section headers' word for it, an empty PT_DYNAMIC is that of a separate debug file.
+        // An empty PT_DYNAMIC belongs to a separate debug file, even without section headers.
         let Some(end) = tags
             .iter()
             .position(|&(tag, _)| tag == u64::from(elf::DT_NULL))
@@ -147,7 +147,7 @@ impl Dynamic {
         Ok(Some(dynamic))
     }
 
-    /// `addresses` is the highest there can be.
+    /// `addresses` is the highest possible address.
     fn decode(&mut self, source: &mut Source, segments: &[Segment], addresses: u64) -> Result<()> {
         let flags = self.value(elf::DT_FLAGS).unwrap_or(0);
         let flags_1 = self.value(elf::DT_FLAGS_1).unwrap_or(0);
@@ -163,7 +163,7 @@ impl Dynamic {
             );
             return Ok(());
         };
-        // As ld.so adds: the string may stand in front of the table.
+        // Wraps around, as in ld.so: the string may be before the table.
         let string_address = |offset: u64| strings.wrapping_add(offset) & addresses;
         let mut string = |offset: u64, max: u64| -> Result<OsString> {
             let (at, end) = string_range(segments, string_address(offset))
@@ -219,18 +219,18 @@ impl Dynamic {
         found.map(|&(_, value)| value)
     }
 
-    /// Which entry is the first with this tag.
+    /// The index of the first entry with this tag.
     pub fn position(&self, tag: u32) -> Option<usize> {
         self.tags.iter().position(|&(own, _)| own == u64::from(tag))
     }
 
-    /// Tags and values of all entries, the DT_NULL that ends them left out.
+    /// The tags and values of all entries before the DT_NULL.
     pub fn tags(&self) -> &[(u64, u64)] {
         &self.tags
     }
 
-    /// Which entries may become something else, spare ones first. DT_RELACOUNT and DT_RELCOUNT are hints that ld.so can do
-    /// without.
+    /// The indices of the entries that may be overwritten, unused ones first. ld.so does not need the hints DT_RELACOUNT and
+    /// DT_RELCOUNT.
     pub fn free_entries(&self) -> Vec<usize> {
         let expendable = [elf::DT_RELACOUNT, elf::DT_RELCOUNT].map(u64::from);
         let tags = self.tags.iter().enumerate();
@@ -239,19 +239,19 @@ impl Dynamic {
         spare.chain(hints.map(|(index, _)| index)).collect()
     }
 
-    /// Which entry is the DT_NULL that ends them.
+    /// The index of the DT_NULL at the end.
     pub fn end(&self) -> usize {
         self.entries - 1
     }
 
-    /// Which entry is the search path: of two, ld.so takes DT_RUNPATH.
+    /// The index of the search path that ld.so uses: DT_RUNPATH, or else DT_RPATH.
     pub fn search_entry(&self) -> Option<usize> {
         self.position(elf::DT_RUNPATH)
             .or_else(|| self.position(elf::DT_RPATH))
     }
 
-    /// Which entries are to hold a search path that is called `tag`. With a DT_RPATH there must be no DT_RUNPATH, for which
-    /// ld.so ignores it.
+    /// The indices of the entries that become a search path with this `tag`. A DT_RUNPATH has to be replaced by a DT_RPATH, because
+    /// ld.so ignores DT_RPATH if there are both.
     pub fn search_entries(&self, tag: u32) -> Vec<usize> {
         let all = [elf::DT_RPATH, elf::DT_RUNPATH];
         match tag {
@@ -267,7 +267,7 @@ impl Dynamic {
         self.entries_of(tag).into_iter().map(|(index, _)| index)
     }
 
-    /// The entries with this tag: which they are, and their values.
+    /// The indices and values of the entries with this tag.
     pub fn entries_of(&self, tag: u32) -> Vec<(usize, u64)> {
         let tags = self.tags.iter().enumerate();
         let with_tag = tags.filter(|(_, (own, _))| *own == u64::from(tag));
@@ -276,9 +276,9 @@ impl Dynamic {
             .collect()
     }
 
-    /// Which entries are to be DT_NEEDED, and what they then hold, when `new` ones take as many of the `free` entries. Those that
-    /// come `in_front` of the file's own take over the first entries, because ld.so loads them in that order; `own` makes of a value
-    /// that an entry has what it is to hold, or nothing where the entry is not to stay: there are at least as many new ones then.
+    /// The indices of the entries that become DT_NEEDED, and their new values. Each `new` one takes one of the `free` entries. With
+    /// `in_front`, the new ones take the first entries and the file's own follow, because ld.so loads them in that order. `own`
+    /// maps the value of an existing entry to its new value, or to `None` to drop it; then there have to be as many new ones.
     pub fn with_needed<T>(
         &self,
         new: impl Iterator<Item = T>,
@@ -298,7 +298,7 @@ impl Dynamic {
         places.into_iter().zip(values).collect()
     }
 
-    /// What a search path is to be called, if it is to be inherited: a DT_RPATH stays one in any case.
+    /// The tag for a new search path: DT_RPATH if libraries have to inherit it, or if the file has one already.
     pub fn search_tag(&self, inherited: bool) -> u32 {
         match inherited || self.is_inherited() {
             true => elf::DT_RPATH,
@@ -306,7 +306,7 @@ impl Dynamic {
         }
     }
 
-    /// The search path of the file itself: a DT_RPATH counts only without DT_RUNPATH.
+    /// The search path that ld.so uses for the file: DT_RUNPATH, or else DT_RPATH.
     pub fn search_path(&self) -> Option<&OsString> {
         self.runpath.as_ref().or(self.rpath.as_ref())
     }

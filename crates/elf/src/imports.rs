@@ -1,4 +1,4 @@
-//! Which functions a file takes from others: the undefined symbols of its dynamic symbol table.
+//! Functions that a file imports: the undefined symbols of its dynamic symbol table.
 
 use object::elf::{self, FileHeader32, FileHeader64, HashHeader};
 use object::read::elf::{FileHeader, Sym};
@@ -7,10 +7,10 @@ use object::{LittleEndian, pod};
 use super::{Elf, LE, Source, pod_of, sections};
 use crate::bytes::positions;
 
-/// Bytes of a symbol table, or of its strings, that are read at a time.
+/// Number of bytes of a symbol or string table that are read at a time.
 const CHUNK: u64 = 1 << 20;
 
-/// Those of `names` that `elf` imports. A table that makes no sense imports nothing.
+/// Those of `names` that `elf` imports. Empty if its tables are damaged.
 pub fn imports<'n>(elf: &Elf, source: &mut Source, names: &[&'n str]) -> Vec<&'n str> {
     let found = match elf.class {
         elf::ELFCLASS32 => of_class::<FileHeader32<LittleEndian>>(elf, source, names),
@@ -27,7 +27,7 @@ fn of_class<'n, H: FileHeader<Endian = LittleEndian>>(
     let dynamic = elf.dynamic.as_ref()?;
     let strings = elf.offset_of(dynamic.value(elf::DT_STRTAB)?)?;
     let strings_len = dynamic.value(elf::DT_STRSZ)?;
-    // Most files import none of them, which their strings show.
+    // Most files import none of them. Their string table shows that, without a look at the symbols.
     let ends = places_of(source, strings, strings_len, names)?;
     if ends.is_empty() {
         return Some(Vec::new());
@@ -53,7 +53,7 @@ fn of_class<'n, H: FileHeader<Endian = LittleEndian>>(
     Some(found)
 }
 
-/// Where each of `names` is in the table of strings at `offset`, counted from there. Linkers let one string be the end of another.
+/// The offset of each of `names` in the string table at `offset`. Linkers store a string that ends another one only once.
 fn places_of<'n>(
     source: &mut Source,
     offset: u64,
@@ -64,7 +64,7 @@ fn places_of<'n>(
     let mut places = Vec::new();
     let mut at = 0;
     while at < len {
-        // A name that ends in this chunk, whole.
+        // Also reads the beginning of a name that ends in this chunk.
         let from = at.saturating_sub(longest);
         let until = len.min(at + CHUNK);
         let chunk = source.read(offset + from, until - from).ok()?;
@@ -72,7 +72,7 @@ fn places_of<'n>(
         for end in ends {
             let text = &chunk[..end];
             let is_it = |name: &&str| {
-                // That is no call, unlike comparing more.
+                // Comparing one byte is inlined; comparing more is a call.
                 text.last() == name.as_bytes().last() && text.ends_with(name.as_bytes())
             };
             let found = names.iter().filter(|name| is_it(name));
@@ -83,8 +83,8 @@ fn places_of<'n>(
     Some(places)
 }
 
-/// How many symbols there are. No entry of .dynamic says it; DT_GNU_HASH only knows where the symbols begin that can be found by
-/// name, and imports are among these if they have an address (psABI, "Function Addresses").
+/// The number of symbols. No entry of .dynamic has it. DT_GNU_HASH has only the index of the first defined symbol; imports with an
+/// address come after it (psABI, "Function Addresses").
 fn count<H: FileHeader<Endian = LittleEndian>>(elf: &Elf, source: &mut Source) -> Option<u64> {
     let dynamic = elf.dynamic.as_ref()?;
     let hash = dynamic.value(elf::DT_HASH);
@@ -102,7 +102,7 @@ fn count<H: FileHeader<Endian = LittleEndian>>(elf: &Elf, source: &mut Source) -
     if let Some(table) = table {
         return Some(table.len / entry_len);
     }
-    // Linkers put the strings after the symbols. What else is between them names one of these by chance only.
+    // Linkers put the strings after the symbols. Other data between the two is unlikely to match one of the names.
     let (strings, symbols) = (elf::DT_STRTAB, elf::DT_SYMTAB);
     let len = dynamic
         .value(strings)?

@@ -1,4 +1,4 @@
-//! What a file is. Every command takes its answer from here.
+//! The kind of a file. Every command uses this classification.
 
 use std::fmt;
 
@@ -37,7 +37,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What an ELF file is. `lost_interp` says that it is a program that had a PT_INTERP before it was wrapped.
+    /// The kind of an ELF file. `lost_interp` means that it is a program whose PT_INTERP was removed when it was wrapped.
     pub fn of(elf: &Elf, lost_interp: bool) -> Self {
         let is_pie = elf.dynamic.as_ref().is_some_and(|dynamic| dynamic.pie);
         let has_interp = elf.interp.is_some() || lost_interp;
@@ -78,8 +78,8 @@ impl Kind {
     }
 }
 
-/// What an ET_DYN with a PT_INTERP is that does not say so by DF_1_PIE, as none does from linkers of before 2015: a library may have
-/// a PT_INTERP, such as glibc's libc.so.6, which prints its version when it is started. Linkers put DT_DEBUG into programs only.
+/// Whether an ET_DYN with a PT_INTERP and without DF_1_PIE is a program. Linkers before 2015 did not set that flag. A library may
+/// have a PT_INTERP too: glibc's libc.so.6 prints its version when it is started. Linkers put DT_DEBUG into programs only.
 fn is_linked_as_program(elf: &Elf) -> bool {
     let has_debug = |dynamic: &Dynamic| dynamic.value(elf::DT_DEBUG).is_some();
     elf.soname().is_none() && elf.dynamic.as_ref().is_none_or(has_debug)

@@ -1,10 +1,10 @@
-//! Reads one ELF file by pread: headers, .dynamic, notes, symbol versions, sections and free room.
+//! Reads one ELF file by pread: headers, .dynamic, notes, symbol versions, sections and padding.
 //!
-//! Only the blocks that hold these are read, however large the file is. Every count and offset is compared with the length of the file
-//! before it is used, so damaged files are errors, not panics.
+//! Only the blocks with these structures are read, however large the file is. Every count and offset is compared with the length of
+//! the file before use, so a damaged file is an error and not a panic.
 //!
-//! A [`Source`] is an open file, [`identify`] looks at its first bytes, [`Elf::read`] reads a little-endian ELF file, and [`Kind`] says
-//! what kind of file it is: program, static program, shared library, object, core dump.
+//! A [`Source`] is an open file, [`identify`] reads its first bytes, [`Elf::read`] reads a little-endian ELF file, and [`Kind`] is
+//! the kind of file: program, static program, shared library, object, core dump.
 //!
 //! ```
 //! use elf_file::{Elf, Identity, Source, identify};
@@ -62,27 +62,27 @@ use object::pod;
 use object::read::elf::{FileHeader, ProgramHeader};
 pub use sys::arch::ElfTarget;
 
-/// ELF structures are read in this byte order; files of the other one are told apart before.
+/// The byte order of all structures. Files of the other byte order are rejected earlier.
 const LE: LittleEndian = LittleEndian;
 
-/// Longest PT_INTERP string: PATH_MAX.
+/// Maximum length of PT_INTERP: PATH_MAX.
 const MAX_INTERP: u64 = 4096;
 
-/// What a file is, from its first bytes.
+/// The kind of a file by its first bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// An ELF file, whose header may still be nonsense.
+    /// An ELF file. The rest of its header may still be invalid.
     Elf {
-        /// The processor and ABI that it is for.
+        /// The machine, class and ABI.
         target: ElfTarget,
-        /// EI_DATA says so.
+        /// Whether EI_DATA is ELFDATA2LSB.
         little_endian: bool,
     },
-    /// Begins with ELF's magic, and has no ELF header, and why not.
+    /// A file with ELF's magic but without a valid ELF header, and the reason.
     Malformed(String),
-    /// Begins with `#!`; the line is the rest of it.
+    /// A file that begins with `#!`, and the rest of that line.
     Script(String),
-    /// Anything else.
+    /// Any other file.
     Other,
 }
 
@@ -105,22 +105,22 @@ pub struct Segment {
     pub align: u64,
 }
 
-/// The dynamic linker a program asks for.
+/// The dynamic linker that a program asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interp {
-    /// Which program header is the PT_INTERP.
+    /// The index of the PT_INTERP program header.
     pub index: usize,
-    /// The path in it.
+    /// The path.
     pub path: OsString,
 }
 
 /// Device and inode of a file.
 pub type Inode = (u64, u64);
 
-/// What was read of an ELF file.
+/// The contents of an ELF file.
 #[derive(Clone, Debug)]
 pub struct Elf {
-    /// Which file it was; none for one that is only presumed.
+    /// The device and inode of the file; `None` for a presumed file.
     pub inode: Option<Inode>,
     /// `e_machine`.
     pub machine: u16,
@@ -134,13 +134,13 @@ pub struct Elf {
     pub entry: u64,
     /// Length of the file in bytes.
     pub file_len: u64,
-    /// The ELF header as it is in the file.
+    /// The bytes of the ELF header.
     pub header: Vec<u8>,
     /// `e_phoff`.
     pub phoff: u64,
-    /// The program header table as it is in the file.
+    /// The bytes of the program header table.
     pub program_headers: Vec<u8>,
-    /// The same, decoded.
+    /// The decoded program header table.
     pub segments: Vec<Segment>,
     /// `e_shoff`, `e_shentsize`, `e_shnum`.
     pub sections: (u64, u64, u64),
@@ -148,11 +148,11 @@ pub struct Elf {
     pub interp: Option<Interp>,
     /// PT_DYNAMIC.
     pub dynamic: Option<Dynamic>,
-    /// Libraries that it says it opens while it runs.
+    /// The libraries that the file declares to open with dlopen.
     pub opened: Vec<Opened>,
 }
 
-/// Looks at the first bytes only.
+/// Reads only the first bytes of the file.
 pub fn identify(source: &mut Source) -> Result<Identity> {
     let head = source.read(0, source.file_len().min(128))?;
     if head.starts_with(b"#!") {
@@ -165,7 +165,7 @@ pub fn identify(source: &mut Source) -> Result<Identity> {
     }
     let header_len = match head.get(4) {
         Some(&elf::ELFCLASS64) => size_of::<FileHeader64<LittleEndian>>(),
-        // The shorter of the two.
+        // The shorter of the two headers.
         _ => size_of::<FileHeader32<LittleEndian>>(),
     };
     if head.len() < header_len {
@@ -203,7 +203,7 @@ fn checked_class(class: u8) -> Result<u8> {
     Ok(class)
 }
 
-/// What says where all else is.
+/// The structures with the offsets of all others.
 struct Head {
     /// The ELF header.
     header: Vec<u8>,
@@ -242,7 +242,7 @@ impl Head {
     }
 }
 
-/// Whether a little-endian ELF file is a program beyond doubt, by as little of it as that takes; see [`identify`].
+/// Whether a little-endian ELF file (see [`identify`]) is certainly a program. Reads as little as possible.
 ///
 /// # Errors
 /// As [`Elf::read`].
@@ -259,7 +259,7 @@ fn is_program_of_class<H: FileHeader<Endian = LittleEndian>>(source: &mut Source
     let mut segments = head.segments.iter();
     Ok(match header.e_type(LE) {
         elf::ET_EXEC => true,
-        // Libraries have a PT_INTERP as well if they print something when started.
+        // Libraries that print something when they are started have a PT_INTERP too.
         elf::ET_DYN => {
             segments.any(|segment| segment.kind == elf::PT_INTERP)
                 && dynamic::is_pie::<H>(source, &head.segments)?
@@ -269,7 +269,7 @@ fn is_program_of_class<H: FileHeader<Endian = LittleEndian>>(source: &mut Source
 }
 
 impl Elf {
-    /// A shared library of which nothing is known but what it is for.
+    /// A presumed shared library, of which only the target is known.
     pub fn of_target(target: ElfTarget) -> Self {
         Self {
             inode: None,
@@ -293,7 +293,7 @@ impl Elf {
     /// Reads a little-endian ELF file; see [`identify`].
     ///
     /// # Errors
-    /// When a structure lies outside the file, overlaps what it must not, or is absurdly large.
+    /// If a structure lies outside the file, overlaps another, or is too large.
     pub fn read(source: &mut Source) -> Result<Self> {
         match class_of(source)? {
             elf::ELFCLASS32 => Self::of_class::<FileHeader32<LittleEndian>>(source),
@@ -308,7 +308,7 @@ impl Elf {
             segments,
         } = Head::read::<H>(source)?;
         let (header, _) = pod_of::<H>(&raw_header)?;
-        // Nothing else tells a file that was not downloaded to its end.
+        // This is the only sign of an incomplete download.
         let end = loads(&segments).map(Segment::file_end).max().unwrap_or(0);
         ensure!(
             end <= source.file_len(),
@@ -342,7 +342,7 @@ impl Elf {
         })
     }
 
-    /// The processor and ABI that it is for.
+    /// The machine, class and ABI.
     pub fn target(&self) -> ElfTarget {
         ElfTarget {
             machine: self.machine,
@@ -355,7 +355,7 @@ impl Elf {
         loads(&self.segments)
     }
 
-    /// Whether the file has code according to its headers, but not in its bytes.
+    /// Whether the headers describe code that the file does not contain.
     pub fn is_debug_information(&self) -> bool {
         let mut code = self
             .loads()
@@ -364,17 +364,17 @@ impl Elf {
         code.peek().is_some() && code.all(|load| load.file_len == 0)
     }
 
-    /// Where in the file the byte at virtual address `address` is loaded from.
+    /// The file offset of the byte at virtual address `address`.
     pub fn offset_of(&self, address: u64) -> Option<u64> {
         offset_of(&self.segments, address).filter(|&offset| offset < self.file_len)
     }
 
-    /// The PT_LOAD that the byte at virtual address `address` is loaded with, from the file.
+    /// The PT_LOAD that maps the byte at virtual address `address` from the file.
     pub fn load_of(&self, address: u64) -> Option<&Segment> {
         locate(&self.segments, address).map(|(load, _)| load)
     }
 
-    /// PT_DYNAMIC, if what it describes is loaded.
+    /// PT_DYNAMIC and the segment that maps it; `None` if it is not mapped.
     pub fn loaded_dynamic(&self) -> Option<(&Dynamic, &Segment)> {
         let dynamic = self.dynamic.as_ref()?;
         let mut segments = self.segments.iter();
@@ -386,7 +386,7 @@ impl Elf {
         loaded.then_some((dynamic, segment))
     }
 
-    /// Bytes of an address: 8 or 4.
+    /// The length of an address in bytes: 8 or 4.
     pub fn word(&self) -> usize {
         if self.class == elf::ELFCLASS64 { 8 } else { 4 }
     }
@@ -422,20 +422,21 @@ impl Segment {
         }
     }
 
-    /// Whether the byte at virtual address `address` is among its bytes in the file.
+    /// Whether the segment has the byte at virtual address `address` in the file.
     pub fn contains(&self, address: u64) -> bool {
         address
             .checked_sub(self.address)
             .is_some_and(|into| into < self.file_len)
     }
 
-    /// End of its bytes in the file.
+    /// The file offset of the end of the segment.
     pub fn file_end(&self) -> u64 {
         self.offset.saturating_add(self.file_len)
     }
 
-    /// End of what is loaded with it, in the file. The kernel maps whole pages (fs/binfmt_elf.c, elf_map), so that this is the end of
-    /// the last one; where the segment has more memory than bytes in the file, it clears what follows those.
+    /// The file offset where the mapping of the segment ends. The kernel maps whole pages (fs/binfmt_elf.c, elf_map), so this is
+    /// the end of the last page. If the segment is longer in memory than in the file, the kernel clears the rest of that page, so
+    /// this is the end of the segment's own bytes.
     fn loaded_end(&self) -> u64 {
         let congruent = self.offset % PAGE == self.address % PAGE;
         let whole = self.memory_len == self.file_len && congruent && self.file_len > 0;
@@ -445,7 +446,7 @@ impl Segment {
         }
     }
 
-    /// Whether it begins on the page of `address`: then it is mapped over what a segment in front of it has there.
+    /// Whether the segment begins on the page of `address`. It is then mapped over that page of an earlier segment.
     fn begins_on_page_of(&self, address: u64) -> bool {
         self.address / PAGE == address / PAGE
     }
@@ -457,16 +458,16 @@ fn loads(segments: &[Segment]) -> impl Iterator<Item = &Segment> {
         .filter(|segment| segment.kind == elf::PT_LOAD)
 }
 
-/// The PT_LOAD that the byte at `address` is loaded with, and where it is in the file: among the bytes of a segment, or else in the
-/// rest of their last page, unless another segment is mapped over that. Whether the file is as long is for the reader to see.
+/// The PT_LOAD that maps the byte at `address`, and the byte's file offset. The byte belongs to a segment, or to the rest of a
+/// segment's last page if no other segment is mapped over it. The caller has to check that the file is that long.
 fn locate(segments: &[Segment], address: u64) -> Option<(&Segment, u64)> {
     let offset_in = |load: &Segment| load.offset.checked_add(address.checked_sub(load.address)?);
     let inside = loads(segments).find(|load| load.contains(address));
     let load = inside.or_else(|| {
         loads(segments).find(|load| {
-            let behind = offset_in(load).is_some_and(|offset| offset < load.loaded_end());
+            let follows = offset_in(load).is_some_and(|offset| offset < load.loaded_end());
             let mut others = loads(segments).filter(|other| *other != *load);
-            behind && !others.any(|other| other.begins_on_page_of(address))
+            follows && !others.any(|other| other.begins_on_page_of(address))
         })
     })?;
     Some((load, offset_in(load)?))
@@ -476,7 +477,7 @@ fn offset_of(segments: &[Segment], address: u64) -> Option<u64> {
     locate(segments, address).map(|(_, offset)| offset)
 }
 
-/// Where a string at `address` starts in the file, and where what is loaded with it ends.
+/// The file offsets where a string at `address` begins, and where its mapping ends.
 fn string_range(segments: &[Segment], address: u64) -> Option<(u64, u64)> {
     let (load, offset) = locate(segments, address)?;
     Some((offset, load.loaded_end()))
@@ -486,9 +487,9 @@ fn read_interp(source: &mut Source, segments: &[Segment]) -> Result<Option<Inter
     let segments = segments.iter().enumerate();
     let mut all = segments.filter(|(_, segment)| segment.kind == elf::PT_INTERP);
     let found = all.next();
-    // The kernel takes the first, and would take the next once that is gone.
+    // The kernel uses the first. Without it, it would use the second.
     ensure!(all.next().is_none(), "it has more than one PT_INTERP");
-    // In a file of separate debug information the headers are there and the bytes are not.
+    // A separate debug file has the headers without the contents.
     let Some((index, segment)) = found.filter(|(_, segment)| segment.file_len > 0) else {
         return Ok(None);
     };
@@ -506,7 +507,7 @@ fn read_interp(source: &mut Source, segments: &[Segment]) -> Result<Option<Inter
     }))
 }
 
-/// The structure at the front of `bytes`, and what follows it.
+/// The structure at the beginning of `bytes`, and the rest of them.
 fn pod_of<T: object::Pod>(bytes: &[u8]) -> Result<(&T, &[u8])> {
     pod::from_bytes(bytes).map_err(|()| anyhow::anyhow!("a structure is cut short"))
 }

@@ -1,4 +1,4 @@
-//! Libraries that a program opens while it runs, as far as it says so: ELF dlopen metadata
+//! Libraries that a program declares to open with dlopen: ELF dlopen metadata
 //! (<https://uapi-group.org/specifications/specs/elf_dlopen_metadata/>).
 
 use object::LittleEndian;
@@ -8,44 +8,44 @@ use serde::Deserialize;
 
 use super::{LE, Segment, Source};
 
-/// The note's owner, without its NUL, and its type.
+/// The owner of the note, without its NUL, and its type.
 const OWNER: &[u8] = b"FDO";
 const TYPE: u32 = 0x407c_0c0a;
 
-/// Bytes of notes read at most.
+/// Maximum number of bytes of notes.
 const MAX_NOTES: u64 = 1 << 20;
 
-/// How much a program depends on a library.
+/// How important a library is to the program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Priority {
-    /// It does not work without.
+    /// The program does not work without it.
     Required,
-    /// It does, and somebody would miss it.
+    /// The program works without it, but users would miss it.
     #[default]
     Recommended,
-    /// It does.
+    /// The program works without it.
     Suggested,
 }
 
-/// One library, and what else would do.
+/// A library that is opened, with its alternatives.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Opened {
-    /// The first of these that is there is opened.
+    /// Sonames; the program opens the first that exists.
     pub soname: Vec<String>,
-    /// What for.
+    /// The name of the feature that needs it.
     #[serde(default)]
     pub feature: String,
-    /// The same in a sentence.
+    /// A sentence on the feature.
     #[serde(default)]
     pub description: String,
-    /// How much depends on it.
+    /// How important the library is.
     #[serde(default)]
     pub priority: Priority,
 }
 
 impl Opened {
-    /// What it is for, to stand after the name; empty where the file does not say.
+    /// The purpose, to print after the name; empty if the file does not say.
     pub fn purpose(&self) -> String {
         match (&*self.description, &*self.feature) {
             ("", "") => String::new(),
@@ -55,7 +55,7 @@ impl Opened {
     }
 }
 
-/// What the notes in `segments` say; one that makes no sense says nothing.
+/// The entries of the notes in `segments`. Invalid notes are skipped.
 pub(super) fn read(source: &mut Source, segments: &[Segment]) -> Vec<Opened> {
     let notes = segments.iter().filter(|one| one.kind == PT_NOTE);
     let mut found = Vec::new();
@@ -68,7 +68,7 @@ pub(super) fn read(source: &mut Source, segments: &[Segment]) -> Vec<Opened> {
     found
 }
 
-/// What consecutive notes say, up to one that is cut short. They are the same in both classes (gABI, "Note Section").
+/// The entries of consecutive notes, up to an incomplete one. Both classes have the same format (gABI, "Note Section").
 fn of_notes(bytes: &[u8], align: u64) -> Vec<Opened> {
     let align = if align == 8 { 8 } else { 4 };
     let Ok(notes) = NoteIterator::<FileHeader32<LittleEndian>>::new(LE, align, bytes) else {

@@ -1,4 +1,4 @@
-//! Programs that are something else than they look: packed, or with another program inside that they unpack and start.
+//! Programs that are packed, or that unpack another program and start it.
 
 use std::fmt;
 
@@ -7,41 +7,41 @@ use object::elf;
 use super::Source;
 use crate::bytes;
 
-/// Where UPX's mark is, at the latest: after the program headers (upx, src/stub/src/include/linux.h, `l_info`).
+/// UPX's mark lies after the program headers, before this offset (upx, src/stub/src/include/linux.h, `l_info`).
 const UPX_WITHIN: u64 = 1024;
 
-/// Bytes at the end of a file in which its trailer is looked for. PyInstaller's has section headers after it.
+/// Number of bytes at the end of a file in which a trailer is searched for. PyInstaller's has section headers after it.
 const TAIL: u64 = 64 << 10;
 
-/// Longest table of contents that is read.
+/// Maximum length of a table of contents.
 const MAX_CONTENTS: u64 = 4 << 20;
 
-/// What a program unpacks before it does its work.
+/// The contents that a program unpacks before it does its work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload {
-    /// Itself, packed by UPX.
+    /// The program itself, packed by UPX.
     Upx,
-    /// A file system image with the program in it; the type is 1 (ISO 9660) or 2 (squashfs).
+    /// A file system image with the program; the type is 1 (ISO 9660) or 2 (squashfs).
     AppImage(u8),
-    /// perl and its libraries, by PAR::Packer's `pp`.
+    /// perl and its libraries, packed by PAR::Packer's `pp`.
     Par,
-    /// A directory with a program, by Nuitka's `--onefile`.
+    /// A directory with a program, packed by Nuitka's `--onefile`.
     Nuitka,
-    /// A directory with a program, by caxa.
+    /// A directory with a program, packed by caxa.
     Caxa,
-    /// A directory with executables, one of which is named here, by PyInstaller's `--onefile`.
+    /// A directory with executables, one of which is named here, packed by PyInstaller's `--onefile`.
     PyInstaller(String),
 }
 
 impl Payload {
-    /// What the file open as `source`, an ELF file, unpacks; by marks that its packer is documented to leave.
+    /// The payload of the ELF file `source`, recognised by the documented marks of each packer.
     pub fn of(source: &mut Source) -> Option<Self> {
         let len = source.file_len();
         let head = source.read(0, len.min(UPX_WITHIN)).ok()?;
         if bytes::contain(&head, b"UPX!") {
             return Some(Self::Upx);
         }
-        // AppImage specification: "AI" and the type in the padding of e_ident.
+        // AppImage specification: "AI" and the type are in the padding of e_ident.
         if let Some(&[b'A', b'I', kind @ (1 | 2)]) = head.get(8..11) {
             return Some(Self::AppImage(kind));
         }
@@ -62,7 +62,7 @@ impl Payload {
     }
 }
 
-/// caxa ends a file with a line of JSON: the directory's name and the command (caxa, source/index.mts and stubs/stub.go).
+/// caxa appends a line of JSON with the directory's name and the command (caxa, source/index.mts and stubs/stub.go).
 fn is_caxa(tail: &[u8]) -> bool {
     let line = tail.rsplit(|&byte| byte == b'\n').next();
     let has = |line: &[u8], key: &[u8]| bytes::contain(line, key);
@@ -71,7 +71,7 @@ fn is_caxa(tail: &[u8]) -> bool {
     })
 }
 
-/// Nuitka ends a file with the offset of the payload, which starts with `KA` and how it is compressed (Nuitka,
+/// Nuitka appends the offset of the payload, which begins with `KA` and the compression (Nuitka,
 /// nuitka/build/static_src/OnefileBootstrap.c).
 fn is_nuitka(source: &mut Source, tail: &[u8]) -> Option<bool> {
     let start = u64::from_le_bytes(tail.last_chunk::<8>().copied()?);
@@ -80,8 +80,8 @@ fn is_nuitka(source: &mut Source, tail: &[u8]) -> Option<bool> {
     Some(matches!(&*mark, b"KAX" | b"KAY"))
 }
 
-/// An executable in PyInstaller's archive: a binary (`b`) that is no shared library (PyInstaller, archive/writers.py: a cookie
-/// with the lengths of archive and contents, all numbers big-endian).
+/// The name of an executable in PyInstaller's archive: a binary (`b`) that is not a shared library. A cookie has the lengths of
+/// archive and contents, in big-endian numbers (PyInstaller, archive/writers.py).
 fn executable_of_pyinstaller(source: &mut Source, tail: &[u8]) -> Option<String> {
     const MAGIC: &[u8] = b"MEI\x0c\x0b\x0a\x0b\x0e";
     const COOKIE_LEN: u64 = 88;

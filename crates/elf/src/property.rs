@@ -8,7 +8,7 @@ use object::read::elf::{FileHeader, NoteIterator};
 use super::{Elf, LE, Source};
 use sys::arch::BranchProtection;
 
-/// Bytes of a note read at most; what matters is in front.
+/// Maximum number of bytes of a note that are read. The properties used here come first.
 const MAX_NOTE: u64 = 4096;
 
 /// Whether the program is marked as made for `wanted`.
@@ -25,14 +25,14 @@ pub fn has_property(elf: &Elf, wanted: &BranchProtection, source: &mut Source) -
     Ok(found.unwrap_or(false))
 }
 
-/// Nothing where the note ends early: the kernel takes that for no property.
+/// `None` if the note is incomplete: the kernel then assumes no property.
 fn in_note<H: FileHeader<Endian = LittleEndian>>(
     note: &[u8],
     align: H::Word,
     wanted: &BranchProtection,
 ) -> Option<bool> {
     let mut notes = NoteIterator::<H>::new(LE, align, note).ok()?;
-    // The kernel looks at the first only (fs/binfmt_elf.c, parse_elf_properties).
+    // The kernel reads only the first note (fs/binfmt_elf.c, parse_elf_properties).
     let mut properties = notes.next().ok()??.gnu_properties(LE)?;
     while let Some(property) = properties.next().ok()? {
         if property.pr_type() == wanted.property {

@@ -1,4 +1,4 @@
-//! Section headers: ld.so has no use for them, but what they describe is in use, and other tools go by them.
+//! Section headers. ld.so ignores them, but they describe bytes that are in use, and other tools rely on them.
 
 use anyhow::{Context, Result, ensure};
 use object::LittleEndian;
@@ -11,9 +11,9 @@ use super::{Elf, LE, Source};
 /// A section header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Section {
-    /// Which one it is.
+    /// The index in the table.
     pub index: usize,
-    /// Offset of the header itself in the file.
+    /// The file offset of the header itself.
     pub header_at: u64,
     /// `sh_name`.
     pub name: u32,
@@ -31,10 +31,10 @@ pub struct Section {
     pub link: u32,
 }
 
-/// Every section header; none where the file has no table.
+/// Reads every section header; empty if the file has no table.
 ///
 /// # Errors
-/// When the table is not where the ELF header says, or not of this class.
+/// If the table is not where the ELF header says, or not of the file's class.
 pub fn sections(elf: &Elf, source: &mut Source) -> Result<Vec<Section>> {
     match elf.word() {
         8 => of_class::<FileHeader64<LittleEndian>>(elf, source),
@@ -74,7 +74,7 @@ fn of_class<H: FileHeader<Endian = LittleEndian>>(
     Ok(sections.collect())
 }
 
-/// Whether `section` is called `name`, by the section that `e_shstrndx` says has the names.
+/// Whether `section` has this `name` in the string table at `e_shstrndx`.
 pub fn is_called(
     section: &Section,
     name: &[u8],
@@ -95,7 +95,7 @@ pub fn is_called(
         names.offset.saturating_add(u64::from(section.name)),
         names.offset.saturating_add(names.len),
     );
-    // Most are called something else, which is no error to be made of.
+    // Most names differ, so a mismatch is not an error, which would cost an allocation.
     let mut found = vec![0; name.len() + 1];
     end.saturating_sub(at) >= found.len() as u64
         && source.read_into(at, &mut found).is_ok()

@@ -1,4 +1,4 @@
-//! A file read in blocks by pread: however large it is, only the blocks that hold headers are read.
+//! Reads a file in blocks by pread, however large the file is, and caches the blocks.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -12,20 +12,20 @@ use crate::bytes;
 
 const BLOCK: u64 = 4096;
 
-/// Blocks kept; a file whose headers are spread over more has them read again.
+/// Number of blocks in the cache. If headers are spread over more blocks, some are read again.
 const MAX_BLOCKS: usize = 256;
 
 const CUT_SHORT: &str = "it was cut short while being read";
 
-/// No structure this tool reads is larger.
+/// Maximum length of a structure.
 pub const MAX_READ: u64 = 8 << 20;
 
-/// A file, with bytes laid over it that are not (or not yet) in it.
+/// A file, with an overlay of bytes that are not (or not yet) in it.
 #[derive(Debug)]
 pub struct Source {
     file: File,
     metadata: Metadata,
-    /// By their numbers, what was read last at the end: mostly it is read again.
+    /// Block numbers and contents. The last one was used last, and is most likely to be used again.
     blocks: Vec<(u64, Box<[u8]>)>,
     overlay: Vec<(u64, Vec<u8>)>,
 }
@@ -34,15 +34,15 @@ impl Source {
     /// Opens `path` for reading.
     ///
     /// # Errors
-    /// Also when it is anything but a regular file.
+    /// Also if it is not a regular file.
     pub fn open(path: &Path) -> io::Result<Self> {
         Self::of(open_regular(path)?)
     }
 
-    /// What `file` is, which is open for reading.
+    /// Takes a `file` that is open for reading.
     ///
     /// # Errors
-    /// When it is anything but a regular file.
+    /// If it is not a regular file.
     pub fn of(file: File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         if !metadata.is_file() {
@@ -59,7 +59,7 @@ impl Source {
         })
     }
 
-    /// The open file, and nothing else of it.
+    /// Returns the open file and drops the cache.
     pub fn into_file(self) -> File {
         self.file
     }
@@ -69,46 +69,46 @@ impl Source {
         &self.file
     }
 
-    /// What the file was when it was opened.
+    /// The metadata of the file when it was opened.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    /// Length of the file in bytes.
+    /// The length of the file in bytes.
     pub fn file_len(&self) -> u64 {
         self.metadata.len()
     }
 
-    /// From now on the file reads as if `bytes` stood at `offset`.
+    /// Adds `bytes` at `offset` to the overlay.
     pub fn lay_over(&mut self, offset: u64, bytes: &[u8]) {
         self.overlay.push((offset, bytes.to_vec()));
     }
 
-    /// Whether anything was laid over the file.
+    /// Whether there is an overlay.
     pub fn is_laid_over(&self) -> bool {
         !self.overlay.is_empty()
     }
 
-    /// The file reads as it is.
+    /// Removes the overlay.
     pub fn uncover(&mut self) {
         self.overlay.clear();
     }
 
-    /// Reads exactly `len` bytes at `offset`, overlay included.
+    /// Reads exactly `len` bytes at `offset`, with the overlay.
     pub fn read(&mut self, offset: u64, len: u64) -> Result<Vec<u8>> {
         let mut bytes = self.read_raw(offset, len)?;
         self.cover(offset, &mut bytes);
         Ok(bytes)
     }
 
-    /// The same, into `bytes`.
+    /// Does the same as [`Source::read`], into `bytes`.
     pub fn read_into(&mut self, offset: u64, bytes: &mut [u8]) -> Result<()> {
         self.read_raw_into(offset, bytes)?;
         self.cover(offset, bytes);
         Ok(())
     }
 
-    /// Lays over `bytes`, read at `offset`, what was laid over the file there.
+    /// Copies the overlay over `bytes`, which were read at `offset`.
     fn cover(&self, offset: u64, bytes: &mut [u8]) {
         let end = offset + bytes.len() as u64;
         for (at, patch) in &self.overlay {
@@ -120,7 +120,7 @@ impl Source {
         }
     }
 
-    /// Reads exactly `len` bytes at `offset` as they are in the file.
+    /// Reads exactly `len` bytes at `offset`, without the overlay.
     pub fn read_raw(&mut self, offset: u64, len: u64) -> Result<Vec<u8>> {
         ensure!(len <= MAX_READ, "a structure of {len} bytes is too large");
         self.ensure_inside(offset, len)?;
@@ -144,7 +144,7 @@ impl Source {
         let (mut at, mut out) = (offset, bytes);
         while !out.is_empty() {
             let inside = (at % BLOCK) as usize;
-            // Whole blocks of a long table are not worth keeping.
+            // The blocks of a long table are not cached.
             if inside == 0 && out.len() as u64 >= 4 * BLOCK {
                 let read = self.file.read_exact_at(out, at);
                 read.context("it cannot be read")?;
@@ -161,14 +161,13 @@ impl Source {
         Ok(())
     }
 
-    /// Reads up to, not including, the NUL that ends the string at `offset`; the string lies before `end` and is shorter
-    /// than `max` bytes.
+    /// Reads the string at `offset` up to its NUL. The string has to lie before `end` and be shorter than `max` bytes.
     pub fn string(&mut self, offset: u64, end: u64, max: u64) -> Result<Vec<u8>> {
         let end = end.min(self.file_len()).min(offset.saturating_add(max));
         let mut text = Vec::new();
         let mut at = offset;
         while at < end {
-            // Up to the end of this block: one look at the cache for most strings.
+            // Reads to the end of this block: one cache lookup for most strings.
             let count = (BLOCK - at % BLOCK).min(end - at);
             let ended = match self.is_laid_over() {
                 true => until_nul(&self.read(at, count)?, &mut text),
@@ -184,7 +183,7 @@ impl Source {
             }
             at += count;
         }
-        bail!("it has a string at {offset:#x} that does not end")
+        bail!("it has an unterminated string at {offset:#x}")
     }
 
     fn block(&mut self, index: u64) -> Result<&[u8]> {
@@ -208,35 +207,35 @@ impl Source {
     }
 }
 
-/// Adds the bytes in front of the first NUL of `chunk` to `text`, all if there is none, and says whether there is one.
+/// Appends the bytes before the first NUL of `chunk` to `text`, or all of them. Returns whether there is a NUL.
 fn until_nul(chunk: &[u8], text: &mut Vec<u8>) -> bool {
     let nul = bytes::position(chunk, 0);
     text.extend_from_slice(&chunk[..nul.unwrap_or(chunk.len())]);
     nul.is_some()
 }
 
-/// Opens `path`, meant to be a regular file, for reading.
+/// Opens `path`, which should be a regular file, for reading.
 ///
 /// # Errors
-/// As `open(2)`; not when it is something else after all.
+/// As `open(2)`. Another type of file is not an error.
 pub fn open_regular(path: &Path) -> io::Result<File> {
-    // Opening a FIFO must not wait for its writer.
+    // Does not wait for the writer of a FIFO.
     let flags = OFlag::O_NONBLOCK.bits();
     File::options().read(true).custom_flags(flags).open(path)
 }
 
-/// The content of the regular file at `path`, at most `max` bytes long. A FIFO is not waited for, a device not read.
+/// Reads the regular file at `path`, at most `max` bytes long. Does not wait for a FIFO and does not read a device.
 ///
 /// # Errors
-/// As `open(2)` and `read(2)`; [`io::ErrorKind::InvalidInput`] for what is no regular file,
-/// [`io::ErrorKind::FileTooLarge`] for a longer one.
+/// As `open(2)` and `read(2)`; [`io::ErrorKind::InvalidInput`] for another type of file, [`io::ErrorKind::FileTooLarge`] for a
+/// longer file.
 pub fn read_regular(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     let file = open_regular(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let mut bytes = Vec::new();
-    // Files of /proc give their length as 0, and others may grow meanwhile.
+    // Files in /proc have the length 0, and other files may grow meanwhile.
     file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max {
         return Err(io::ErrorKind::FileTooLarge.into());
@@ -244,7 +243,7 @@ pub fn read_regular(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What an error of the operating system means for the user.
+/// Describes an error of the operating system, in words that follow a file name.
 pub fn io_reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "does not exist".to_owned(),

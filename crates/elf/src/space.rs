@@ -1,4 +1,4 @@
-//! Where something might go: unused bytes behind a segment, and which places ld.so relocates.
+//! Padding after segments, and the addresses that ld.so relocates.
 
 use std::ops::Range;
 
@@ -7,24 +7,24 @@ use object::elf;
 
 use super::{Elf, Segment, Source, sections};
 
-/// Kernels map at least whole pages of this size.
+/// The smallest page size. Kernels map whole pages.
 pub const PAGE: u64 = 4096;
 
-/// Relative relocations in compressed form (gABI); not among the constants of `object`.
+/// Compressed relative relocations (gABI). `object` has no constant for it.
 pub(super) const DT_RELR: u32 = 36;
 
-/// Bytes of a relocation table read at once.
+/// Number of bytes of a relocation table that are read at a time.
 const CHUNK: u64 = 64 << 10;
 
-/// Counts the zero bytes behind the file bytes of PT_LOAD `segment` that are mapped with it all the same and belong to
-/// nothing: up to the end of its last page, the next section or segment, or the file.
+/// Counts the mapped zero bytes after the file bytes of PT_LOAD `segment` that belong to nothing else: up to the end of its last
+/// page, the next section or segment, or the end of the file.
 pub fn zeros_behind(elf: &Elf, segment: &Segment, source: &mut Source) -> Result<u64> {
     let start = segment.file_end();
     let mut end = segment.loaded_end().min(elf.file_len);
-    let behind = segment.address.saturating_add(segment.file_len);
+    let after = segment.address.saturating_add(segment.file_len);
     for other in elf.segments.iter().filter(|other| *other != segment) {
-        // The page of a later segment is mapped over this one's.
-        if other.kind == elf::PT_LOAD && other.begins_on_page_of(behind) {
+        // The page of a later segment is mapped over this one.
+        if other.kind == elf::PT_LOAD && other.begins_on_page_of(after) {
             return Ok(0);
         }
         if other.file_len > 0 && other.file_end() > start {
@@ -36,7 +36,7 @@ pub fn zeros_behind(elf: &Elf, segment: &Segment, source: &mut Source) -> Result
             end = end.min(offset.max(start));
         }
     }
-    // The tables themselves often stand behind the last section.
+    // The header tables often follow the last section.
     let (shoff, shentsize, shnum) = elf.sections;
     for (offset, len) in [
         (shoff, shentsize * shnum),
@@ -50,25 +50,25 @@ pub fn zeros_behind(elf: &Elf, segment: &Segment, source: &mut Source) -> Result
     Ok(unused.iter().take_while(|&&byte| byte == 0).count() as u64)
 }
 
-/// Unused bytes of a file that are mapped with it, and only for reading.
+/// Unused bytes of a file that are mapped read-only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Padding {
-    /// Offset in the file.
+    /// The file offset.
     pub offset: u64,
-    /// Virtual address in the file.
+    /// The virtual address.
     pub address: u64,
-    /// Length in bytes.
+    /// The length in bytes.
     pub len: u64,
 }
 
-/// The zero bytes behind the read-only segments of `elf`.
+/// The zero bytes after the read-only segments of `elf`.
 ///
-/// On a kernel with larger pages more is mapped behind a segment, never less. A later segment is mapped over that only if it
-/// shares a page with this one; then both are congruent modulo that page, or neither could be loaded there, so that the same
-/// bytes of the file come to lie at the same addresses.
+/// A kernel with larger pages maps more after a segment, never less. A later segment is mapped over these bytes only if it shares a
+/// page with this one. Then both segments have the same bytes of the file at the same addresses, because they are congruent modulo
+/// that page, or they could not be loaded.
 ///
 /// # Errors
-/// When section headers or relocations, which say what the bytes belong to, make no sense.
+/// If section headers or relocations, which describe the use of the bytes, are invalid.
 pub fn paddings(elf: &Elf, source: &mut Source) -> Result<Vec<Padding>> {
     let text_relocations = elf
         .dynamic
@@ -92,7 +92,7 @@ pub fn paddings(elf: &Elf, source: &mut Source) -> Result<Vec<Padding>> {
     Ok(paddings)
 }
 
-/// File ranges of the sections that have bytes in the file.
+/// The file ranges of the sections that have bytes in the file.
 fn section_ranges(elf: &Elf, source: &mut Source) -> Result<Vec<(u64, u64)>> {
     let sections = sections(elf, source)?;
     let in_file = sections.iter().filter(|section| {
@@ -103,10 +103,10 @@ fn section_ranges(elf: &Elf, source: &mut Source) -> Result<Vec<(u64, u64)>> {
         .collect())
 }
 
-/// Whether ld.so writes to any of the addresses in `range` while it relocates the file.
+/// Whether ld.so writes to an address in `range` when it relocates the file.
 ///
 /// # Errors
-/// When a relocation table cannot be read, or is of a form only used for data.
+/// If a relocation table cannot be read, or has a form that is used for data only.
 pub fn relocates(elf: &Elf, range: &Range<u64>, source: &mut Source) -> Result<bool> {
     let Some(dynamic) = &elf.dynamic else {
         return Ok(false);
@@ -138,7 +138,7 @@ pub fn relocates(elf: &Elf, range: &Range<u64>, source: &mut Source) -> Result<b
                 let mut place = [0; 8];
                 place[..word as usize].copy_from_slice(&entry[..word as usize]);
                 let place = u64::from_le_bytes(place);
-                // No relocation writes more than 16 bytes.
+                // A relocation writes at most 16 bytes.
                 if place < range.end && place.saturating_add(16) > range.start {
                     return Ok(true);
                 }

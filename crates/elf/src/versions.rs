@@ -1,7 +1,7 @@
-//! Symbol versions: what a file requires of which library (DT_VERNEED), and what it defines (DT_VERDEF).
+//! Symbol versions: those that a file requires of each library (DT_VERNEED), and those that it defines (DT_VERDEF).
 //!
-//! Records are read until one has no next, as ld.so reads them: the numbers in DT_VERNEEDNUM, DT_VERDEFNUM and `vn_cnt` may be wrong
-//! or missing (glibc elf/dl-version.c, _dl_check_map_versions and match_symbol).
+//! As in ld.so, the last record is the one without a next: the counts in DT_VERNEEDNUM, DT_VERDEFNUM and `vn_cnt` may be wrong or
+//! missing (glibc elf/dl-version.c, _dl_check_map_versions and match_symbol).
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -12,22 +12,22 @@ use object::{LittleEndian, Pod};
 
 use super::{LE, Source, pod_of};
 
-/// Versions read of one file at most.
+/// Maximum number of versions of a file.
 const MAX_VERSIONS: usize = 16 << 10;
 
-/// Longest version name, and longest soname.
+/// Maximum length of a version name or a soname.
 const MAX_NAME: u64 = 4096;
 
-/// The versions a file requires of one library.
+/// The versions that a file requires of one library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Required {
-    /// The library as DT_NEEDED names it.
+    /// The library's name, as in DT_NEEDED.
     pub library: OsString,
-    /// Version names, `GLIBC_2.34`.
+    /// The version names, for example `GLIBC_2.34`.
     pub versions: Vec<OsString>,
 }
 
-/// Reads a DT_VERNEED table. `strings` tells where the string at an offset of DT_STRTAB is, and where it ends at most.
+/// Reads a DT_VERNEED table. `strings` maps an offset in DT_STRTAB to the string's file offset and the end of its mapping.
 pub(super) fn required(
     source: &mut Source,
     table: u64,
@@ -64,7 +64,7 @@ pub(super) fn required(
     Ok(found)
 }
 
-/// Reads the names in a DT_VERDEF table, that of the file itself left out.
+/// Reads the names in a DT_VERDEF table, without that of the file itself.
 pub(super) fn defined(
     source: &mut Source,
     table: u64,
@@ -77,7 +77,7 @@ pub(super) fn defined(
         take_one(&mut left)?;
         let definition: Verdef<LittleEndian> = record(source, at)?;
         if definition.vd_flags.get(LE) & elf::VER_FLG_BASE == 0 {
-            // The first name is the version's own, the others are its parents.
+            // The first name is that of the version, the others are its parents.
             let aux_at = step(at, definition.vd_aux.get(LE))?;
             let aux: Verdaux<LittleEndian> = record(source, aux_at)?;
             found.push(name(source, &strings, aux.vda_name.get(LE))?);
@@ -99,7 +99,7 @@ fn name(
     Ok(OsString::from_vec(source.string(at, end, MAX_NAME)?))
 }
 
-/// Reads one of the tables' structures.
+/// Reads a structure of one of the tables.
 fn record<T: Pod>(source: &mut Source, at: u64) -> Result<T> {
     let mut bytes = [0; size_of::<Verdef<LittleEndian>>()];
     let bytes = &mut bytes[..size_of::<T>()];
