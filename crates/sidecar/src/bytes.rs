@@ -1,8 +1,8 @@
-//! Reading and writing little-endian fields by offset, without a path that can panic: the loader has no room for one.
+//! Reads and writes little-endian fields by offset. Nothing here can panic, because the loader has no room for the panic code.
 
 use crate::Error;
 
-/// Reads `N` bytes at `at`, or nothing when they are not all there.
+/// Reads `N` bytes at `at`; `None` if the slice is shorter.
 #[inline(always)]
 pub(crate) fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
@@ -23,8 +23,8 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(array(bytes, at)?))
 }
 
-/// Fills a caller's buffer from the front; the first write that does not fit is remembered and returned by
-/// [`Writer::finish`], so that an encoder reads as the list of its fields.
+/// Fills a buffer from the front. [`Writer::finish`] returns the error of the first write that did not fit, so an encoder is a
+/// plain list of fields.
 pub(crate) struct Writer<'a> {
     out: &'a mut [u8],
     at: usize,
@@ -40,7 +40,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Where the next field goes, in bytes from the front.
+    /// The offset of the next field.
     pub(crate) fn position(&self) -> usize {
         self.at
     }
@@ -76,7 +76,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// How many bytes were written.
+    /// Returns the number of bytes written.
     pub(crate) fn finish(self) -> Result<usize, Error> {
         if self.overflow {
             Err(Error(c"needs a larger buffer"))

@@ -8,76 +8,70 @@ use crate::record::{
 };
 use crate::{Error, Id};
 
-/// What a sidecar is made from.
+/// The contents of a new sidecar.
 #[derive(Clone, Copy, Debug)]
 pub struct Draft<'a> {
     /// `e_machine` of the program.
     pub machine: u16,
     /// EI_CLASS of the program: 1 or 2.
     pub class: u8,
-    /// The loader of a self-contained program; empty: it is elsewhere.
+    /// The loader of a self-contained program; empty if the loader is a separate file.
     pub loader: &'a [u8],
-    /// How to use the sidecar.
     pub flags: Flags,
-    /// The identity the stub's trailer has too.
+    /// The identity, which is also in the stub's trailer.
     pub id: Id,
-    /// Version of the tool that writes it.
     pub tool: ToolVersion,
-    /// Bytes of stub code in front of the trailer.
+    /// Bytes of stub code before the trailer.
     pub stub_len: u32,
     /// The original e_entry.
     pub entry: u64,
-    /// Virtual address of the slot, before the load bias.
+    /// Virtual address of the slot, without the load bias.
     pub slot_address: u64,
     /// Protection of the slot's pages; see [`Header::slot_protection`].
     pub slot_protection: u32,
-    /// Virtual address of DT_DEBUG's value in the program, 0 without one.
+    /// Virtual address of DT_DEBUG's value in the program; 0 if it has none.
     pub debug_address: u64,
-    /// Path of the real dynamic linker.
     pub interpreter: &'a [u8],
-    /// Search path; empty: none.
+    /// Search path; empty if there is none.
     pub search: &'a [u8],
-    /// Extra DT_NEEDED names.
     pub needed: &'a [&'a [u8]],
-    /// Bytes of the .dynamic for ld.so; 0: the program's own.
+    /// Bytes of the .dynamic for ld.so; 0 if the program's own is used.
     pub dynamic_len: u32,
-    /// Bytes of the program's own .dynamic in front of the DT_NULL that ends it.
+    /// Bytes of the program's own .dynamic before the DT_NULL at its end.
     pub own_dynamic_len: u32,
-    /// Value of DT_STRTAB; 0 where no string is patched in.
+    /// Value of DT_STRTAB; 0 if no patch adds a string.
     pub strings: u64,
-    /// Words the loader writes.
     pub patches: &'a [DraftPatch],
-    /// Every edit, with the original bytes; the one of kind [`EditKind::Slot`] is the slot.
+    /// Every edit, with the original bytes. The one of kind [`EditKind::Slot`] is the slot.
     pub edits: &'a [Edit<'a>],
 }
 
-/// A [`Patch`] before it is known where the parts of the sidecar lie.
+/// A [`Patch`] before the layout of the sidecar is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DraftPatch {
     /// Where to write, in bytes from the start of .dynamic.
     pub offset: u32,
-    /// What to write.
     pub value: Value,
 }
 
-/// What is written. Addresses are less the load bias, which ld.so adds again.
+/// The value that a patch writes. Addresses are without the load bias, which ld.so adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
     Number(u64),
     /// Offset of the search path from the string table.
     Search,
-    /// Offset of a needed name, by its index, from the string table.
+    /// Offset of the needed name with this index from the string table.
     Needed(usize),
 }
 
-/// Where each part came to lie.
+/// The position of each part.
 struct Layout {
     header: Header,
     total: usize,
 }
 
 impl Draft<'_> {
-    /// Bytes the sidecar takes at most.
+    /// Maximum length of the sidecar in bytes.
     pub fn max_encoded_len(&self) -> usize {
         let needed: usize = self.needed.iter().map(|name| name.len() + 1).sum();
         let edits: usize = self
@@ -94,7 +88,7 @@ impl Draft<'_> {
     /// Writes the sidecar to the front of `out` and returns its length in bytes.
     ///
     /// # Errors
-    /// When `out` is too small, a string contains a NUL, the loader is not [`IMAGE_LEN`] bytes, or the rest is more than
+    /// If `out` is too small, a string contains a NUL, the loader is not [`IMAGE_LEN`] bytes long, or the rest is longer than
     /// [`MAX_RECORD`].
     pub fn encode(&self, out: &mut [u8]) -> Result<usize, Error> {
         let names = self.needed.iter().copied();
@@ -108,15 +102,15 @@ impl Draft<'_> {
         let out = match self.loader.len() {
             0 => out,
             IMAGE_LEN => {
-                let (front, behind) = out
+                let (front, rest) = out
                     .split_at_mut_checked(IMAGE_LEN)
                     .ok_or(Error(c"needs a larger buffer"))?;
                 front.copy_from_slice(self.loader);
-                behind
+                rest
             }
             _ => return Err(Error(c"has a loader that is not whole")),
         };
-        // The header and the patches tell where everything is: a first pass finds out.
+        // The header and the patches contain the positions of all parts. A first pass finds these.
         let mut known = self.lay_out(out, &Header::default())?;
         known = self.lay_out(out, &known.header)?;
         let end = known.total;
@@ -157,7 +151,7 @@ impl Draft<'_> {
             ..Header::default()
         };
 
-        // What the loader writes to comes first: with the header on the page that is copied anyway.
+        // The part that the loader writes to comes first: it then shares the header's page, which is copied in any case.
         header.dynamic.at = writer.position() as u32;
         header.dynamic.len = self.dynamic_len;
         (0..self.dynamic_len).for_each(|_| writer.u8(0));

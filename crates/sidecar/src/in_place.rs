@@ -1,5 +1,5 @@
-//! The sidecar of a file that was edited in place. Nothing reads it when a program runs: it is there for undoing the edits,
-//! and for telling whether they are still there.
+//! The sidecar of a file that was edited in place. It is not used when a program runs. The tool reads it to undo the edits, and to
+//! see whether they are still there.
 
 use core::mem::size_of;
 
@@ -7,13 +7,13 @@ use crate::bytes::{Writer, array, u16_at, u32_at, u64_at};
 use crate::record::{CHECKED_FROM, Edit, EditKind, ToolVersion, checksum_of};
 use crate::{Error, ID_LEN, Id};
 
-/// The first bytes, the version of the layout among them; not those of a [`Sidecar`](crate::Sidecar), which a loader would
-/// take for its own.
+/// The first bytes, with the version of the format. They differ from those of a [`Sidecar`](crate::Sidecar), so no loader accepts
+/// this file.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"\x7fwrapip1");
 
-/// Offsets of the fixed part's fields: magic, checksum, length of the text, e_machine, class, id, version of the tool, number of
-/// edits, bytes of link names. The text, at the end of the file, is the strings that edits put somewhere: paths, which the checksum
-/// does not cover, as in a [`Header`](crate::Header).
+/// Offsets of the fixed fields: magic, checksum, length of the text, e_machine, class, id, version of the tool, number of edits,
+/// bytes of link names. The text at the end of the file is the strings (paths) that the edits write. As in a
+/// [`Header`](crate::Header), the checksum does not cover it.
 const CHECKSUM: usize = size_of::<u64>();
 const TEXT_LEN: usize = CHECKED_FROM;
 const MACHINE: usize = TEXT_LEN + 4;
@@ -24,18 +24,19 @@ const EDITS: usize = TOOL + 4;
 const LINKS: usize = EDITS + 4;
 const HEADER_LEN: usize = LINKS + 4;
 
-/// Bytes in front of an edit's own: offset, kind, length.
+/// Bytes before the contents of an edit: offset, kind, length.
 const EDIT_HEADER_LEN: usize = 16;
 
-/// Edits at most, many times what a file has room for: whoever reads such a sidecar looks through them for each byte of the original.
+/// Maximum number of edits, many times the number that fits into a file. A reader goes through all of them for each byte of the
+/// original.
 pub const MAX_EDITS: usize = 1 << 13;
 
-/// An edit, and what it put there.
+/// An edit with the bytes that it wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written<'a> {
-    /// What stood there before.
+    /// The edit, with the original bytes.
     pub edit: Edit<'a>,
-    /// What was written, as long as that.
+    /// The new bytes, as many as the original ones.
     pub written: &'a [u8],
 }
 
@@ -45,7 +46,7 @@ impl Written<'_> {
     }
 }
 
-/// What such a sidecar is made from.
+/// The contents of a new sidecar of a file edited in place.
 #[derive(Clone, Copy, Debug)]
 pub struct InPlaceDraft<'a> {
     /// `e_machine` of the file.
@@ -54,16 +55,14 @@ pub struct InPlaceDraft<'a> {
     pub class: u8,
     /// The identity of the original file.
     pub id: Id,
-    /// Version of the tool that writes it.
     pub tool: ToolVersion,
-    /// Every edit.
     pub edits: &'a [Written<'a>],
-    /// Names of the symbolic links in the directory beside the file; empty: there is no such directory.
+    /// Names of the symbolic links in the directory of links; empty if there is no such directory.
     pub links: &'a [&'a [u8]],
 }
 
 impl InPlaceDraft<'_> {
-    /// Bytes the sidecar takes.
+    /// Length of the sidecar in bytes.
     pub fn encoded_len(&self) -> usize {
         let edit = |edit: &Written<'_>| EDIT_HEADER_LEN + 2 * edit.written.len();
         let edits: usize = self.edits.iter().map(edit).sum::<usize>() - self.strings_len();
@@ -87,8 +86,8 @@ impl InPlaceDraft<'_> {
     /// Writes the sidecar to the front of `out` and returns its length in bytes.
     ///
     /// # Errors
-    /// When `out` is too small, a link has no name or one with a NUL in it, an edit has sides of different length or ends
-    /// behind the last offset there is, or there are more than [`MAX_EDITS`].
+    /// If `out` is too small, a link name is empty or contains a NUL, the two sides of an edit differ in length, the end of an edit
+    /// exceeds the largest offset, or there are more than [`MAX_EDITS`].
     pub fn encode(&self, out: &mut [u8]) -> Result<usize, Error> {
         if self.links.iter().any(|name| name.contains(&0)) {
             return Err(Error(c"has a string with a NUL in it"));
@@ -149,7 +148,7 @@ impl InPlaceDraft<'_> {
     }
 }
 
-/// The sidecar of a file edited in place, borrowed from its bytes, everything checked.
+/// The validated sidecar of a file edited in place, borrowed from its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct InPlace<'a> {
     /// `e_machine` of the file.
@@ -158,7 +157,6 @@ pub struct InPlace<'a> {
     pub class: u8,
     /// The identity of the original file.
     pub id: Id,
-    /// Version of the tool that wrote it.
     pub tool: ToolVersion,
     edits: &'a [u8],
     links: &'a [u8],
@@ -166,10 +164,10 @@ pub struct InPlace<'a> {
 }
 
 impl<'a> InPlace<'a> {
-    /// Reads a sidecar that is exactly `bytes`.
+    /// Parses a sidecar that is exactly `bytes`.
     ///
     /// # Errors
-    /// When any field does not hold together: what this returns can be used without looking again.
+    /// If any field is invalid. The result needs no further checks.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         if u64_at(bytes, 0) != Some(MAGIC) {
             return Err(Error(
@@ -186,17 +184,17 @@ impl<'a> InPlace<'a> {
         let (content, text) =
             bytes.split_at_checked(bytes.len().checked_sub(text_len).filter(|_| whole)?)?;
         let rest = content.get(HEADER_LEN..)?;
-        let (mut behind, mut text_behind) = (rest, text);
+        let (mut after, mut text_after) = (rest, text);
         let edits = u32_at(bytes, EDITS)?;
         if edits as usize > MAX_EDITS {
             return None;
         }
         for _ in 0..edits {
-            (_, behind, text_behind) = split_edit(behind, text_behind)?;
+            (_, after, text_after) = split_edit(after, text_after)?;
         }
-        let edits = rest.get(..rest.len().checked_sub(behind.len())?)?;
-        let links = behind.get(..u32_at(bytes, LINKS)? as usize)?;
-        let ended = links.last().is_none_or(|&last| last == 0) && text_behind.len() < 8;
+        let edits = rest.get(..rest.len().checked_sub(after.len())?)?;
+        let links = after.get(..u32_at(bytes, LINKS)? as usize)?;
+        let ended = links.last().is_none_or(|&last| last == 0) && text_after.len() < 8;
         ended.then_some(Self {
             machine: u16_at(bytes, MACHINE)?,
             class: *bytes.get(CLASS)?,
@@ -208,7 +206,7 @@ impl<'a> InPlace<'a> {
         })
     }
 
-    /// Every edit, in the order in which they were written.
+    /// Every edit, in the order of writing.
     pub fn edits(&self) -> impl Iterator<Item = Written<'a>> + use<'a> {
         let (mut rest, mut text) = (self.edits, self.text);
         core::iter::from_fn(move || {
@@ -218,14 +216,14 @@ impl<'a> InPlace<'a> {
         })
     }
 
-    /// Names of the symbolic links in the directory beside the file.
+    /// Names of the symbolic links in the directory of links.
     pub fn links(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let names = self.links.split(|&byte| byte == 0);
         names.filter(|name| !name.is_empty())
     }
 }
 
-/// The first edit, and what is left of the edits and of the text.
+/// The first edit, and the rest of the edits and of the text.
 fn split_edit<'a>(bytes: &'a [u8], text: &'a [u8]) -> Option<(Written<'a>, &'a [u8], &'a [u8])> {
     let len = u32_at(bytes, 12)? as usize;
     let (original, rest) = bytes.get(EDIT_HEADER_LEN..)?.split_at_checked(len)?;
@@ -242,7 +240,7 @@ fn split_edit<'a>(bytes: &'a [u8], text: &'a [u8]) -> Option<(Written<'a>, &'a [
         offset: u64_at(bytes, 0)?,
         original,
     };
-    // Whoever adds the length to the offset need not look whether that is possible.
+    // Callers add length and offset without a check for overflow.
     edit.end()?;
     Some((Written { edit, written }, rest, text))
 }

@@ -1,4 +1,4 @@
-//! The sidecar that the first wrap-buddy wrote, another program: same file name, no magic, no checksum, no identity.
+//! The sidecar of the first wrap-buddy, an unrelated program: same file name, no magic, no checksum, no identity.
 //!
 //! Little-endian and packed. W is 8 bytes for a 64-bit program and 4 bytes for a 32-bit one:
 //!
@@ -11,8 +11,8 @@
 //! | 2W + 4 | 2 | K, length of the extra DT_NEEDED names, each with its NUL; only in the newer layout |
 //! | then | I, S, N, K | interpreter, search path, original bytes at the entry point, names |
 //!
-//! Releases 1.0.0 and 1.0.1 wrote the layout without K. The file's length tells which one it is: both layouts account for
-//! every byte, and they differ by 2 + K.
+//! Releases 1.0.0 and 1.0.1 wrote the layout without K. The length of the file decides which layout it is: both account for every
+//! byte, and they differ by 2 + K.
 
 use crate::Error;
 use crate::bytes::{u16_at, u32_at, u64_at};
@@ -20,26 +20,26 @@ use crate::bytes::{u16_at, u32_at, u64_at};
 /// Longest path the kernel opens, in bytes with its NUL (linux/limits.h, PATH_MAX).
 const PATH_MAX: usize = 4096;
 
-/// What the first wrap-buddy recorded of one program.
+/// The first wrap-buddy's record of one program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Legacy<'a> {
-    /// Original e_entry, a virtual address before the load bias.
+    /// The original e_entry, a virtual address without the load bias.
     pub entry: u64,
     /// Path of the real dynamic linker, without NUL: absolute or, in relocatable mode, relative to the program's directory.
     pub interpreter: &'a [u8],
-    /// Colon-separated search path, without NUL; may have `$ORIGIN` in it; empty: none.
+    /// Colon-separated search path, without NUL; may contain `$ORIGIN`; empty if there is none.
     pub search: &'a [u8],
-    /// The bytes that stood at the entry point.
+    /// The original bytes at the entry point.
     pub original: &'a [u8],
-    /// Extra DT_NEEDED names, each followed by NUL; empty: none.
+    /// Extra DT_NEEDED names, each followed by NUL; empty if there are none.
     names: &'a [u8],
 }
 
 impl<'a> Legacy<'a> {
-    /// Reads the sidecar of a program whose EI_CLASS is `class`.
+    /// Parses the sidecar of a program whose EI_CLASS is `class`.
     ///
     /// # Errors
-    /// When the bytes are not exactly one of the two layouts.
+    /// If the bytes are not exactly one of the two layouts.
     pub fn parse(bytes: &'a [u8], class: u8) -> Result<Self, Error> {
         let (word, entry, count) = match class {
             2 => (8, u64_at(bytes, 0), u64_at(bytes, 8)),
@@ -118,7 +118,7 @@ impl<'a> Legacy<'a> {
     }
 }
 
-/// A string without the NUL that ends it; none where that is missing, or not the only one.
+/// A string without the NUL at its end; `None` if that is missing or not the only one.
 fn text(field: &[u8]) -> Option<&[u8]> {
     match field {
         [text @ .., 0] if !text.contains(&0) => Some(text),

@@ -1,9 +1,9 @@
-//! Wire formats of wrap-buddy: the [`Sidecar`] file that keeps what a wrapped program needs back, the [`InPlace`] one of a
-//! file that needs nothing at run time, the [`Trailer`] that follows the stub's code inside the program, the [`loader`]
-//! image's header, and the [`Legacy`] sidecar of the first wrap-buddy, which is only read.
+//! The formats on disk: the [`Sidecar`] of a wrapped program, the sidecar of a file edited in place ([`InPlace`]), the [`Trailer`]
+//! after the stub's code in a program, the header of the [`loader`] image, and the [`Legacy`] sidecar of the first wrap-buddy,
+//! which is only read.
 //!
-//! Everything but that last one is little-endian and fixed-width, the same for 32-bit and 64-bit programs. Nothing here allocates, reads
-//! outside the slice it was given, or panics, whatever the bytes are.
+//! All but the last are little-endian and fixed-width, the same for 32-bit and 64-bit programs. Nothing here allocates, reads
+//! outside its slice, or panics, for any input.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -28,23 +28,20 @@ pub use trailer::{
     LINE_LEN_OFFSET, LINE_OFFSET, LINE_START, LOADER_OFFSET, SIDECAR_LEN_OFFSET, Trailer,
 };
 
-/// Bytes of the identity that ties a stub to its sidecar.
+/// Length of an identity in bytes.
 pub const ID_LEN: usize = 16;
 
-/// The identity that ties a stub to its sidecar: derived from the program's content, never random.
+/// The identity that ties a stub to its sidecar. It is derived from the program's content.
 pub type Id = [u8; ID_LEN];
 
-/// The values of `e_machine` this project knows (gABI, "Machine Information").
+/// The supported values of `e_machine` (gABI, "Machine Information").
 pub mod machine {
-    /// Intel 80386.
     pub const I686: u16 = 3;
-    /// AMD x86-64.
     pub const X86_64: u16 = 62;
-    /// ARM 64-bit.
     pub const AARCH64: u16 = 183;
 }
 
-/// Why bytes are not the structure they were taken for, in words that complete "it …" or stand after the file's name.
+/// Why bytes are not the expected structure, in words that follow "it" or the file's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Error(pub &'static core::ffi::CStr);
 

@@ -1,28 +1,24 @@
-//! Whose sidecar is believed: one rule for the loader, when a program starts, and for the host, when it puts bytes back.
+//! Which sidecars are trusted: one rule for the loader, when a program starts, and for the host tool, when it restores a file.
 
-/// The group may write (S_IWGRP).
+/// S_IWGRP.
 pub const BY_GROUP: u32 = 0o020;
-/// Others may write (S_IWOTH).
+/// S_IWOTH.
 pub const BY_ALL: u32 = 0o002;
-/// Somebody else than the owner may write.
 pub const BY_OTHERS: u32 = BY_GROUP | BY_ALL;
-/// In this directory, only owners remove and rename (S_ISVTX).
+/// S_ISVTX: only owners remove and rename files in the directory.
 pub const STICKY: u32 = 0o1000;
 
-/// Who owns a file, and who may write to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ownership {
-    /// User id.
     pub user: u32,
-    /// Group id.
     pub group: u32,
     /// File type and permission bits.
     pub mode: u32,
 }
 
 impl Ownership {
-    /// Whether whoever can write to this can write to `other` anyway, or is root or `caller`. The group of root is one like any other:
-    /// containers with users of any number have them all in it.
+    /// Whether each user who can write to this file can also write to `other`, or is root or `caller`. Root's group has no
+    /// privilege: in containers that run under any user id, every user is in it.
     #[inline]
     pub fn is_no_weaker_than(self, other: Self, caller: u32) -> bool {
         let mut writable = other.mode;
@@ -33,7 +29,7 @@ impl Ownership {
         known && self.mode & BY_OTHERS & !writable == 0
     }
 
-    /// Whether the stub of `program`, started by `caller`, takes its loader from this file: the assembly in `sys` has no room for
+    /// Whether the stub of `program`, started by `caller`, takes its loader from this file. The assembly in `sys` has no room for
     /// more than this part of the rule.
     pub fn is_believed_by_stub(self, program: Self, caller: u32) -> bool {
         let alone = self.mode & BY_OTHERS == 0 && (self.user == 0 || self.user == caller);
@@ -55,7 +51,7 @@ mod tests {
     #[test]
     fn user_and_group_are_judged() {
         let (open, closed) = (owned(12, 34, 0o775), owned(12, 34, 0o755));
-        // What the whole rule says, and what the stub's part of it says.
+        // Whether the whole rule, and the stub's part of it, trust the file.
         for (sidecar, program, expected) in [
             (owned(12, 34, 0o644), open, [true, true]),
             (owned(0, 0, 0o644), open, [true, true]),

@@ -1,8 +1,8 @@
-//! The sidecar file, `.NAME.wrapbuddy`. That of a self-contained program begins with its loader, [`IMAGE_LEN`] bytes; offsets
-//! are from behind it.
+//! The sidecar file, `.NAME.wrapbuddy`. The sidecar of a self-contained program begins with its loader, [`IMAGE_LEN`] bytes;
+//! offsets count from its end.
 //!
-//! [`Header`], then what its spans point to, every part at a multiple of 8 bytes. The host prepares everything that
-//! depends on the program: the loader reads the file, compares the checksum, and applies [`Patch`]es.
+//! The [`Header`] is followed by the parts that its spans refer to, each at a multiple of 8 bytes. The host prepares everything
+//! that depends on the program. The loader only reads the file, compares the checksum, and applies [`Patch`]es.
 
 use core::mem::{offset_of, size_of};
 
@@ -10,23 +10,22 @@ use crate::bytes::{Writer, array, u32_at, u64_at};
 use crate::loader::{ABI, IMAGE_LEN, IMAGE_LEN_1};
 use crate::{Error, Id, loader};
 
-/// The first bytes of a sidecar, the version of the layout among them: a loader reads exactly one.
+/// The first bytes of a sidecar, with the version of the layout. A loader reads exactly one version.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"\x7fwrapbd2");
 
-/// The same of version 1, with program headers prepared for ld.so and longer patches in it. The tool reads it to restore the program;
-/// only a loader of that version starts it.
+/// The first bytes of version 1, which has program headers for ld.so and longer patches. The tool reads it to restore the program.
+/// Only a loader of that version starts the program.
 pub const MAGIC_1: u64 = u64::from_le_bytes(*b"\x7fwrapbd1");
 
-/// Bytes of the fixed part.
+/// Length of the fixed part in bytes.
 pub const HEADER_LEN: usize = size_of::<Header>();
 
-/// Offset of the first byte the checksum covers.
+/// Offset of the first byte that the checksum covers.
 pub const CHECKED_FROM: usize = offset_of!(Header, text_len);
 
-/// Bytes in front of the original bytes of each edit.
+/// Bytes before the original bytes of each edit.
 pub(crate) const EDIT_HEADER_LEN: usize = 16;
 
-/// Bytes of a patch.
 pub const PATCH_LEN: usize = size_of::<Patch>();
 
 /// A range of bytes of the sidecar.
@@ -39,72 +38,70 @@ pub struct Span {
     pub len: u32,
 }
 
-/// The fixed part, as it lies in the file (little-endian, as all architectures here are).
+/// The fixed part, as it lies in the file: little-endian, as all supported architectures.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     pub magic: u64,
-    /// [`checksum`] of the [`checked_part`].
+    /// The [`checksum`] of the [`checked_part`].
     pub checksum: u32,
-    /// Bytes of text at the end of the file, a multiple of 8: paths and names, which the checksum does not cover. Nix replaces the
-    /// hash of a store path in finished files by another, where it has built one output for the second time.
+    /// Length of the text at the end of the file, a multiple of 8: paths and names. The checksum does not cover it, because Nix may
+    /// replace the hash of a store path in finished files (when it builds an output for the second time).
     pub text_len: u32,
     /// `e_machine` of the program.
     pub machine: u16,
     /// EI_CLASS of the program: 1 or 2.
     pub class: u8,
-    /// How to use the sidecar.
     pub flags: Flags,
-    /// [`checksum`] of the loader in front, 0 without one.
+    /// The [`checksum`] of the loader in this file, 0 without one.
     pub loader_checksum: u32,
-    /// The identity the stub's trailer has too.
+    /// The identity, which is also in the stub's trailer.
     pub id: Id,
     /// The original e_entry.
     pub entry: u64,
-    /// Virtual address of the slot, before the load bias.
+    /// Virtual address of the slot, without the load bias.
     pub slot_address: u64,
     /// File offset of the slot.
     pub slot_offset: u64,
     /// Virtual address of DT_DEBUG's value in the program's own .dynamic, 0 without one.
     pub debug_address: u64,
-    /// Bytes of stub code in front of the trailer.
+    /// Bytes of stub code before the trailer.
     pub stub_len: u32,
     /// Protection of the slot's pages (PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4, PROT_BTI 0x10).
     pub slot_protection: u32,
     /// Original bytes of the slot.
     pub slot: Span,
-    /// Path of the real dynamic linker, NUL behind it.
+    /// Path of the real dynamic linker, with a NUL.
     pub interpreter: Span,
-    /// The same as the loader found it, PATH_MAX bytes; only with [`Flags::RELOCATABLE`]. It has no bytes in the file: it is behind
-    /// the end, where a loader has room.
+    /// Room for that path with the directory before it, PATH_MAX bytes; only with [`Flags::RELOCATABLE`]. It lies after the end of
+    /// the file, where the loader has memory.
     pub interpreter_room: Span,
-    /// Colon-separated search path, NUL behind it; empty: none.
+    /// Colon-separated search path, with a NUL; empty if there is none.
     pub search: Span,
-    /// Extra DT_NEEDED names, each followed by NUL; empty: none.
+    /// Extra DT_NEEDED names, each followed by NUL; empty if there are none.
     pub needed: Span,
-    /// Virtual address that DT_STRTAB had when the program was wrapped, and that patches count on; 0: nobody counts on it.
-    /// Version 1: program headers for ld.so.
+    /// Virtual address in DT_STRTAB when the program was wrapped, which patches rely on; 0 if none does. Version 1: program headers
+    /// for ld.so.
     pub strings: u64,
-    /// Room for a .dynamic for ld.so; empty: the program's own has room. The loader copies that, [`Header::own_dynamic_len`] bytes,
-    /// to its start.
+    /// Room for a .dynamic for ld.so; empty if the program's own has room. The loader copies that ([`Header::own_dynamic_len`]
+    /// bytes) to its start.
     pub dynamic: Span,
     /// [`Patch`]es.
     pub patches: Span,
     /// Every edit of the file, with its original bytes.
     pub edits: Span,
-    /// Bytes of the program's own .dynamic in front of the DT_NULL that ends it. Version 1: number of program headers.
+    /// Bytes of the program's own .dynamic before the DT_NULL at its end. Version 1: number of program headers.
     pub own_dynamic_len: u32,
-    /// Version of the tool that wrote it.
     pub tool: ToolVersion,
 }
 
-/// Version of the tool that wrote a sidecar; 0 where it does not say.
+/// Version of the tool that wrote a sidecar; 0 if unknown.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ToolVersion(pub u32);
 
 impl ToolVersion {
-    /// The version `major.minor.patch`, each below 1024.
+    /// Each number has to be below 1024.
     pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
         Self(major << 20 | (minor & 0x3ff) << 10 | patch & 0x3ff)
     }
@@ -118,7 +115,6 @@ impl core::fmt::Display for ToolVersion {
     }
 }
 
-/// How to use a sidecar.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags(pub u8);
@@ -126,28 +122,26 @@ pub struct Flags(pub u8);
 impl Flags {
     /// The interpreter's path is relative to the directory of the executable.
     pub const RELOCATABLE: Flags = Flags(1);
-    /// The search path is a DT_RPATH: inherited by libraries, in front of LD_LIBRARY_PATH. Otherwise a DT_RUNPATH.
+    /// The search path is a DT_RPATH, which libraries inherit and which comes before LD_LIBRARY_PATH. Otherwise it is a DT_RUNPATH.
     pub const RPATH: Flags = Flags(2);
-    /// ld.so is shown a copy of .dynamic: the program's own DT_DEBUG is the loader's to fill in.
+    /// ld.so reads a copy of .dynamic, so the loader fills in the program's own DT_DEBUG.
     pub const SEED_DEBUG: Flags = Flags(4);
-    /// Nothing uses the slot's bytes, which lie behind the segment's own: the stub may stay there.
+    /// The slot is in padding that nothing uses, so the stub may stay there.
     pub const SLOT_STAYS: Flags = Flags(8);
 
     const KNOWN: u8 = 15;
 
-    /// Whether all of `other` is set.
     #[inline(always)]
     pub const fn contains(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Both.
     pub const fn union(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
     }
 }
 
-/// A word, of the program's own size, that the loader writes to .dynamic before ld.so runs.
+/// A word, of the program's word size, that the loader writes to .dynamic before ld.so runs.
 ///
 /// ```text
 /// place = offset + address of the .dynamic for ld.so
@@ -156,15 +150,14 @@ impl Flags {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Patch {
-    /// Where, in bytes from the start of .dynamic.
+    /// Offset in bytes from the start of .dynamic.
     pub offset: u32,
-    /// 1: `value` is an offset in the sidecar, less what ld.so will add to the load bias.
+    /// 1: `value` is an offset in the sidecar, without the part that ld.so adds to the load bias.
     pub points_to_sidecar: u32,
-    /// What to write, before the addition.
+    /// The value before the addition.
     pub value: u64,
 }
 
-/// What an edit of a file is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EditKind {
     /// The stub and its trailer over the entry slot.
@@ -173,7 +166,7 @@ pub enum EditKind {
     Interp,
     /// e_entry in the ELF header.
     Entry,
-    /// A string in bytes that belonged to nothing.
+    /// A string in padding.
     Text,
     /// Entries of .dynamic.
     Dynamic,
@@ -210,27 +203,25 @@ impl EditKind {
     }
 }
 
-/// One place of a file that differs from the original.
+/// A range of a file that differs from the original.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Edit<'a> {
-    /// What it is for.
     pub kind: EditKind,
-    /// Offset in the file, bytes.
+    /// File offset in bytes.
     pub offset: u64,
-    /// What stood there before.
+    /// The original bytes.
     pub original: &'a [u8],
 }
 
 impl Edit<'_> {
-    /// Offset of the byte behind it; none for an edit that no file can have.
+    /// File offset after the edit; `None` if it overflows.
     pub fn end(&self) -> Option<u64> {
         self.offset.checked_add(self.original.len() as u64)
     }
 }
 
-/// Sum over little-endian words: a change of any one word changes it, whatever the others are, because each step is a
-/// bijection of both the sum and the word. It guards against damage, not against malice: who may write a sidecar may choose
-/// the interpreter anyway.
+/// A sum over little-endian words. A change of any one word changes the sum, because each step is a bijection of both the sum and
+/// the word. It detects damage, not attacks: a user who can write a sidecar can choose the interpreter anyway.
 #[inline(always)]
 pub fn checksum(words: impl Iterator<Item = u32>) -> u32 {
     words.fold(0, |sum: u32, word| {
@@ -238,18 +229,18 @@ pub fn checksum(words: impl Iterator<Item = u32>) -> u32 {
     })
 }
 
-/// What the checksum of a sidecar covers, of either kind: all between itself and the text at the end. None where the text would
-/// be longer than the file.
+/// The bytes that the checksum of a sidecar of either kind covers: everything from [`CHECKED_FROM`] to the text at the end. `None`
+/// if the text would be longer than the file.
 pub fn checked_part(bytes: &[u8]) -> Option<&[u8]> {
     let text = u32_at(bytes, CHECKED_FROM)? as usize;
     bytes.get(CHECKED_FROM..bytes.len().checked_sub(text)?)
 }
 
-/// The checksum of a sidecar, of either kind, as its content would have it.
+/// Computes the checksum of a sidecar of either kind.
 pub fn checksum_of(bytes: &[u8]) -> Option<u32> {
     let words = checked_part(bytes)?.chunks(4);
     Some(checksum(words.map(|word| {
-        // A rest that is no word counts as zero.
+        // An incomplete word at the end counts as zero.
         u32_at(word, 0).unwrap_or_default()
     })))
 }
@@ -259,25 +250,25 @@ pub(crate) fn loader_checksum(loader: &[u8]) -> u32 {
     checksum(words.map(|word| u32_at(word, 0).unwrap_or_default()))
 }
 
-/// A sidecar, borrowed from its bytes, everything checked.
+/// A validated sidecar, borrowed from its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Sidecar<'a> {
-    /// What is in front.
+    /// The loader at the front of the file.
     loader: Option<&'a [u8]>,
-    /// What is behind that.
+    /// The rest of the file.
     bytes: &'a [u8],
     header: Header,
 }
 
 impl<'a> Sidecar<'a> {
-    /// Reads a sidecar that is exactly `file`.
+    /// Parses a sidecar that is exactly `file`.
     ///
     /// # Errors
-    /// When any field, but for a loader in front, does not hold together: what this returns can be used without looking again.
+    /// If any field is invalid. The result needs no further checks, except for the loader at its front.
     pub fn parse(file: &'a [u8]) -> Result<Self, Error> {
         const OTHER: Error = Error(c"is not a wrap-buddy sidecar of this version");
         let begins_at = |at, magic: u64| array(file, at) == Some(magic.to_le_bytes());
-        // By the record, not by the loader, which may be damaged where the record is not.
+        // Finds the record by its own magic, because the loader before it may be damaged.
         let mut fronts = [(MAGIC, IMAGE_LEN), (MAGIC_1, IMAGE_LEN_1)].into_iter();
         let in_front = fronts
             .find(|&(magic, len)| begins_at(len, magic))
@@ -335,15 +326,14 @@ impl<'a> Sidecar<'a> {
         rest.get(..span.len as usize)
     }
 
-    /// The fixed part.
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// The loader in front, if there is one.
+    /// The loader at the front of the file, if there is one.
     ///
     /// # Errors
-    /// When it is damaged, which no stub notices unless its end is missing.
+    /// If it is damaged. A stub does not notice that unless the end is missing.
     pub fn loader(&self) -> Result<Option<&'a [u8]>, Error> {
         let Some(loader) = self.loader else {
             return Ok(None);
@@ -355,27 +345,27 @@ impl<'a> Sidecar<'a> {
         Ok(Some(loader))
     }
 
-    /// Whether this is the layout before the present one: see [`MAGIC_1`].
+    /// Whether this is the previous layout; see [`MAGIC_1`].
     fn is_version_1(&self) -> bool {
         self.header.magic == MAGIC_1
     }
 
-    /// Version of the loader that reads it.
+    /// Version of the loader that reads this sidecar.
     pub fn abi(&self) -> u16 {
         if self.is_version_1() { 1 } else { ABI }
     }
 
-    /// Whether there is a loader in front, whole or not.
+    /// Whether the file begins with a loader, complete or not.
     pub fn is_self_contained(&self) -> bool {
         self.loader.is_some()
     }
 
-    /// What a span of the header points to.
+    /// The bytes of a span of the header.
     pub fn slice(&self, span: Span) -> &'a [u8] {
         self.get(span).unwrap_or_default()
     }
 
-    /// Original bytes of the slot.
+    /// The original bytes of the slot.
     pub fn slot(&self) -> &'a [u8] {
         self.slice(self.header.slot)
     }
@@ -385,7 +375,7 @@ impl<'a> Sidecar<'a> {
         self.slice(self.header.interpreter)
     }
 
-    /// Colon-separated search path; empty: none.
+    /// Colon-separated search path; empty if there is none.
     pub fn search(&self) -> &'a [u8] {
         self.slice(self.header.search)
     }
@@ -397,7 +387,7 @@ impl<'a> Sidecar<'a> {
             .filter(|name| !name.is_empty())
     }
 
-    /// The words the loader writes; none of version 1.
+    /// The words that the loader writes; none for version 1.
     pub fn patches(&self) -> impl Iterator<Item = Patch> + use<'a> {
         let span = match self.is_version_1() {
             true => Span::default(),
@@ -407,7 +397,7 @@ impl<'a> Sidecar<'a> {
         patches.map(|bytes| Patch::read(bytes).unwrap_or_default())
     }
 
-    /// Every edit of the program's file, in the order they were written.
+    /// Every edit of the program's file, in the order of writing.
     pub fn edits(&self) -> Edits<'a> {
         Edits {
             rest: self.slice(self.header.edits),
@@ -415,7 +405,6 @@ impl<'a> Sidecar<'a> {
     }
 }
 
-/// Iterator over [`Edit`]s; see [`Sidecar::edits`].
 #[derive(Clone, Debug)]
 pub struct Edits<'a> {
     rest: &'a [u8],

@@ -1,28 +1,28 @@
-//! The trailer: what the stub carries behind its code, so that a program which was renamed, copied or opened as a memfd
-//! still knows its loader and its sidecar.
+//! The trailer after the stub's code. With it, a program that was renamed, copied or opened as a memfd still finds its loader and
+//! its sidecar.
 
 use crate::bytes::{Writer, array, u32_at};
 use crate::{Error, ID_LEN, Id};
 
-/// Offset of the line's length, a u32, from the start of the trailer.
+/// Offset of the length of the line, a u32.
 pub const LINE_LEN_OFFSET: usize = ID_LEN;
 
-/// Offset of the length of the sidecar's path, a u32, from the start of the trailer.
+/// Offset of the length of the sidecar's path, a u32.
 pub const SIDECAR_LEN_OFFSET: usize = LINE_LEN_OFFSET + 4;
 
-/// Offset of the line the stub prints when it cannot start the loader: [`LINE_START`], then the loader's path.
+/// Offset of the line that the stub prints if it cannot start the loader: [`LINE_START`], then the loader's path.
 pub const LINE_OFFSET: usize = ID_LEN + 8;
 
-/// What every line on stderr begins with.
+/// The beginning of every line on stderr.
 pub const LINE_START: &[u8; 12] = b"wrap-buddy: ";
 
 /// Offset of the loader's path, which the stub opens.
 pub const LOADER_OFFSET: usize = LINE_OFFSET + LINE_START.len();
 
-/// Longest path a trailer holds, bytes.
+/// Maximum length of a path in bytes.
 const MAX_PATH: usize = 0xffff;
 
-/// What follows the stub's code, at a multiple of four bytes on aarch64.
+/// The trailer follows the stub's code, on aarch64 at a multiple of four bytes.
 ///
 /// ```text
 ///  0  id            16 bytes
@@ -33,21 +33,21 @@ const MAX_PATH: usize = 0xffff;
 ///  …  sidecar       path, NUL
 /// ```
 ///
-/// In absolute mode `loader` begins with `/`, and `sidecar` too unless the slot has no room for it, when it is the file
-/// name alone. In relocatable mode both are relative to the directory of the executable. A self-contained program's loader is
-/// in its sidecar: `loader` is the path of that, and `sidecar` is empty.
+/// In absolute mode, `loader` begins with `/`. So does `sidecar`, unless the slot has no room for the path: then it is the file
+/// name alone. In relocatable mode, both are relative to the directory of the executable. A self-contained program has its loader
+/// in its sidecar: `loader` is the path of the sidecar, and `sidecar` is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trailer<'a> {
-    /// The identity the sidecar must have too.
+    /// The identity, which is also in the sidecar.
     pub id: Id,
-    /// Path of the file the stub maps.
+    /// Path of the file that the stub maps.
     pub loader: &'a [u8],
-    /// Path of the sidecar; empty: the same file.
+    /// Path of the sidecar; empty if it is the same file.
     pub sidecar: &'a [u8],
 }
 
 impl<'a> Trailer<'a> {
-    /// Bytes the trailer takes.
+    /// Length of the trailer in bytes.
     pub fn encoded_len(&self) -> usize {
         LOADER_OFFSET + self.loader.len() + 1 + self.sidecar.len() + 1
     }
@@ -55,7 +55,7 @@ impl<'a> Trailer<'a> {
     /// Writes the trailer to the front of `out` and returns its length in bytes.
     ///
     /// # Errors
-    /// When `out` is too small, a path is longer than 65535 bytes, or a path contains a NUL.
+    /// If `out` is too small, a path is longer than 65535 bytes, or a path contains a NUL.
     pub fn encode(&self, out: &mut [u8]) -> Result<usize, Error> {
         if self.loader.len().max(self.sidecar.len()) > MAX_PATH {
             return Err(Error(c"has a path longer than 65535 bytes"));
@@ -78,7 +78,7 @@ impl<'a> Trailer<'a> {
     /// Reads a trailer from the front of `bytes`.
     ///
     /// # Errors
-    /// When the bytes end early or a path is not followed by its NUL.
+    /// If the bytes end early or a path is not followed by its NUL.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         Self::fields(bytes).ok_or(Error(c"is not a wrap-buddy trailer"))

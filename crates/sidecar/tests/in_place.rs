@@ -1,5 +1,5 @@
-//! Sidecars of files edited in place: whatever is written is read back, and whatever bytes are read, nothing panics, reaches
-//! outside them, or gives an edit that cannot be.
+//! Sidecars of files edited in place. Written sidecars are read back. Arbitrary bytes cause no panic, no access outside the slice,
+//! and no impossible edit.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -25,12 +25,12 @@ const KINDS: [EditKind; 7] = [
     EditKind::Section,
 ];
 
-/// An edit whose two sides are equally long, as owned bytes.
+/// An edit whose two sides have the same length, as owned bytes.
 type Owned = (EditKind, u64, Vec<u8>, Vec<u8>);
 
 fn edit() -> impl Strategy<Value = Owned> {
     let sides = vec(any::<(u8, u8)>(), 0..80).prop_map(|pairs| pairs.into_iter().unzip());
-    // The last offset at which 80 bytes end before the last address.
+    // The last offset at which 80 bytes fit before the largest offset.
     let offset = 0..=u64::MAX - 80;
     (prop::sample::select(&KINDS[..]), offset, sides)
         .prop_map(|(kind, offset, (original, written))| (kind, offset, original, written))
@@ -48,7 +48,7 @@ fn written((kind, offset, original, written): &Owned) -> Written<'_> {
 }
 
 fn encode(draft: &InPlaceDraft<'_>) -> Result<Vec<u8>, Error> {
-    // Not zeros: padding has to be written too.
+    // Not zeros, because padding has to be written too.
     let mut bytes = vec![0xaa; draft.encoded_len()];
     let len = draft.encode(&mut bytes)?;
     assert_eq!(len, bytes.len(), "as long as promised");
@@ -91,7 +91,7 @@ fn sample() -> Vec<u8> {
     encode(&draft).expect("fits")
 }
 
-/// Makes the checksum right, as whoever forges a sidecar would.
+/// Corrects the checksum, as an attacker would.
 fn seal(bytes: &mut [u8]) {
     if let Some(sum) = checksum_of(bytes) {
         bytes[CHECKSUM..CHECKED_FROM].copy_from_slice(&sum.to_le_bytes());
@@ -99,7 +99,7 @@ fn seal(bytes: &mut [u8]) {
 }
 
 #[test]
-fn edits_are_bounded() {
+fn too_many_edits_are_refused() {
     let edits = vec![one_edit(0, &[], &[]); MAX_EDITS + 1];
     let draft = |count: usize| InPlaceDraft {
         edits: &edits[..count],
@@ -110,14 +110,14 @@ fn edits_are_bounded() {
     assert!(encode(&draft(MAX_EDITS + 1)).is_err());
     let mut more = most;
     more.extend([0; 16]);
-    // The kind of the last is that of the others.
+    // The last edit has the same kind as the others.
     more.copy_within(FIRST_EDIT..FIRST_EDIT + 16, FIRST_EDIT + 16 * MAX_EDITS);
     more[EDITS..EDITS + 4].copy_from_slice(&(MAX_EDITS as u32 + 1).to_le_bytes());
     seal(&mut more);
     assert!(InPlace::parse(&more).is_err());
 }
 
-/// What the tool relies on without looking again.
+/// Properties that the tool relies on without a check.
 fn is_well_formed(read: &InPlace<'_>, bytes: &[u8]) -> bool {
     let edits = read.edits().all(|one| {
         let len = one.written.len();
@@ -150,14 +150,14 @@ proptest! {
         prop_assert_eq!((read.machine, read.class, read.id), (machine, class, id));
         prop_assert_eq!(read.edits().collect::<Vec<_>>(), edits);
         prop_assert_eq!(read.links().collect::<Vec<_>>(), links);
-        prop_assert!(sidecar::Sidecar::parse(&bytes).is_err(), "a loader would take it for its own");
+        prop_assert!(sidecar::Sidecar::parse(&bytes).is_err(), "a loader would accept it");
 
         for cut in 0..bytes.len() {
             prop_assert!(InPlace::parse(&bytes[..cut]).is_err(), "accepted when cut at {}", cut);
         }
         let mut longer = bytes;
         longer.extend([0; 8]);
-        prop_assert!(InPlace::parse(&longer).is_err(), "accepted with more behind it");
+        prop_assert!(InPlace::parse(&longer).is_err(), "accepted with trailing bytes");
     }
 
     #[test]
@@ -168,7 +168,7 @@ proptest! {
     }
 
     #[test]
-    fn noise_never_panics(mut bytes in vec(any::<u8>(), 0..400), has_magic in any::<bool>()) {
+    fn arbitrary_bytes_do_not_panic(mut bytes in vec(any::<u8>(), 0..400), has_magic in any::<bool>()) {
         if let (true, Some(front)) = (has_magic, bytes.get_mut(..8)) {
             front.copy_from_slice(&sample()[..8]);
         }
@@ -176,7 +176,7 @@ proptest! {
     }
 
     #[test]
-    fn damage_is_noticed(at in 0usize..4096, value in any::<u8>()) {
+    fn changed_byte_is_detected(at in 0usize..4096, value in any::<u8>()) {
         let mut bytes = sample();
         let at = at % bytes.len();
         let checked = CHECKED_FROM + checked_part(&bytes).expect("well-formed").len();
@@ -186,7 +186,7 @@ proptest! {
     }
 
     #[test]
-    fn a_forged_sidecar_is_refused_or_well_formed(
+    fn forged_sidecar_is_refused_or_valid(
         words in vec((ID / 4..4096, prop_oneof![any::<u32>(), 0u32..64, Just(u32::MAX)]), 1..4),
     ) {
         let mut bytes = sample();
@@ -203,7 +203,7 @@ proptest! {
 }
 
 #[test]
-fn what_cannot_be_kept_is_not_written() {
+fn draft_with_invalid_part_is_refused() {
     let with_nul: &[&[u8]] = &[b"lib\0foo.so"];
     let nameless: &[&[u8]] = &[b"libfoo.so", b""];
     for links in [with_nul, nameless] {
@@ -217,13 +217,13 @@ fn what_cannot_be_kept_is_not_written() {
 }
 
 #[test]
-fn fields_that_contradict_each_other_are_refused() {
+fn sidecar_with_contradictory_fields_is_refused() {
     let last_kind = 7u32;
     for (what, at, value) in [
         ("more edits than there are", EDITS, 3u32.to_le_bytes()),
         ("very many edits", EDITS, [0xff; 4]),
         ("more links than there are", LINKS, 4096u32.to_le_bytes()),
-        ("a link name that does not end", LINKS, 3u32.to_le_bytes()),
+        ("an unterminated link name", LINKS, 3u32.to_le_bytes()),
         ("a text of another length", CHECKED_FROM, 8u32.to_le_bytes()),
         (
             "an unknown kind",
@@ -243,6 +243,6 @@ fn fields_that_contradict_each_other_are_refused() {
     seal(&mut bytes);
     assert!(
         InPlace::parse(&bytes).is_err(),
-        "an edit behind the last offset"
+        "an edit after the last offset"
     );
 }

@@ -1,14 +1,13 @@
-//! The first wrap-buddy's sidecars, written here from their documented layout and read back.
+//! Sidecars of the first wrap-buddy, written here by their documented layout and parsed.
 
 use sidecar::Legacy;
 
-/// What a sidecar says.
 struct Fields<'a> {
     entry: u64,
     interpreter: &'a [u8],
     search: &'a [u8],
     original: &'a [u8],
-    /// None: the layout of 1.0.0 and 1.0.1, which has no such field.
+    /// `None` for the layout of 1.0.0 and 1.0.1, which has no such field.
     names: Option<&'a [u8]>,
 }
 
@@ -32,7 +31,7 @@ const ORIGINAL: &[u8] = b"\xf3\x0f\x1e\xfa\0\0\x31\xed";
 const ABSOLUTE: (&[u8], &[u8]) = (b"/lib64/ld.so\0", b"/a/lib:/b\0");
 const RELATIVE: (&[u8], &[u8]) = (b"../lib/ld.so\0", b"$ORIGIN/../lib\0");
 
-/// All layouts: without the field for names, with it and none, with names; each absolute and relocatable.
+/// All layouts: without the field for names, with it but without names, and with names; each absolute and relocatable.
 fn all() -> impl Iterator<Item = (u8, Fields<'static>)> {
     let names: [Option<&[u8]>; 3] = [None, Some(b""), Some(b"liba.so\0libb.so.1\0")];
     let paths = [ABSOLUTE, RELATIVE];
@@ -79,7 +78,7 @@ fn every_layout_is_read() {
 }
 
 #[test]
-fn no_search_path_is_none() {
+fn sidecar_without_search_path_is_parsed() {
     for search in [&b""[..], b"\0"] {
         let fields = Fields {
             search,
@@ -94,7 +93,7 @@ fn no_search_path_is_none() {
 }
 
 #[test]
-fn a_part_of_one_is_none() {
+fn truncated_legacy_sidecar_is_refused() {
     for (class, fields) in all() {
         let bytes = written(class, &fields);
         for len in 0..bytes.len() {
@@ -107,7 +106,7 @@ fn a_part_of_one_is_none() {
 }
 
 #[test]
-fn strings_end_where_their_lengths_say() {
+fn string_with_wrong_length_is_refused() {
     let good = Fields {
         entry: 1,
         interpreter: b"/ld.so\0",
@@ -156,7 +155,7 @@ fn strings_end_where_their_lengths_say() {
 }
 
 #[test]
-fn absurd_lengths_are_no_reason_to_panic() {
+fn huge_lengths_do_not_panic() {
     for class in [1, 2] {
         for filler in [0, 1, 0x7f, 0xff] {
             for len in 0..100 {

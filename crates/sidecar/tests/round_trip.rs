@@ -1,4 +1,4 @@
-//! Whatever is written is read back, and whatever bytes are read, nothing panics or reaches outside them.
+//! Written sidecars and trailers are read back. Arbitrary bytes cause no panic and no access outside the slice.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use sidecar::{
     checked_part, checksum_of, machine,
 };
 
-/// Bytes from one length to the next at which a whole is cut: Miri takes minutes for all of them.
+/// Number of bytes between two lengths at which the data is truncated: Miri needs minutes for every length.
 const CUTS: usize = if cfg!(miri) { 61 } else { 1 };
 
 fn blank() -> Draft<'static> {
@@ -152,21 +152,21 @@ proptest! {
     }
 
     #[test]
-    fn noise_never_panics(bytes in vec(any::<u8>(), 0..400)) {
+    fn arbitrary_bytes_do_not_panic(bytes in vec(any::<u8>(), 0..400)) {
         let _ = Trailer::parse(&bytes);
         let _ = Sidecar::parse(&bytes);
         let _ = sidecar::loader::check(&bytes, machine::I686);
     }
 
     #[test]
-    fn damage_is_noticed(at in 0usize..4096, value in any::<u8>()) {
+    fn changed_byte_is_detected(at in 0usize..4096, value in any::<u8>()) {
         let mut bytes = Vec::new();
         sample(&mut bytes);
         let at = at % bytes.len();
         let checked = CHECKED_FROM + checked_part(&bytes).expect("well-formed").len();
         let damaged = bytes[at] != value;
         bytes[at] = value;
-        // In the text, what ends the strings is.
+        // In the text, a change of a NUL is detected.
         let refused = Sidecar::parse(&bytes).is_err();
         let fits = match at < checked {
             true => refused == damaged,
@@ -176,7 +176,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_sidecar_with_a_right_checksum_never_panics(at in 16usize..4096, value in any::<u32>()) {
+    fn damaged_sidecar_with_valid_checksum_does_not_panic(at in 16usize..4096, value in any::<u32>()) {
         let mut bytes = Vec::new();
         sample(&mut bytes);
         let at = (at % (bytes.len() - 16) + 16) & !3;
@@ -194,7 +194,7 @@ proptest! {
 }
 
 #[test]
-fn a_string_with_a_nul_is_refused() {
+fn string_with_nul_is_refused() {
     let trailer = Trailer {
         id: [0; 16],
         loader: b"/a\0b",
@@ -204,7 +204,7 @@ fn a_string_with_a_nul_is_refused() {
 }
 
 #[test]
-fn a_loader_is_told_from_a_cut_one_and_a_foreign_one() {
+fn truncated_or_foreign_loader_is_refused() {
     use sidecar::loader::{
         ABI, CLOSING_OFFSET, IMAGE_LEN, MAGIC, MAGIC_OFFSET, check, closing_mark,
     };

@@ -52,7 +52,6 @@ const EXCLUDED: &[&str] = &[
     "crates/wrap-buddy/src/state",
     "crates/wrap-buddy/src/system",
     "crates/wrap-buddy/tests",
-    "crates/sidecar",
     "crates/stages",
     "crates/sys",
     "fuzz",
