@@ -1,7 +1,7 @@
-//! The stub: what stands over the entry point of a wrapped program. It maps the loader and jumps to it; when it cannot,
-//! it prints `wrap-buddy: PATH ERRNO` and exits with 127.
+//! The stub: the code over the entry point of a wrapped program. It maps the loader and jumps to it. If it cannot, it prints
+//! `wrap-buddy: PATH ERRNO` and exits with 127.
 //!
-//! It is instructions only, because every byte of it is a byte of someone's program: see `sys`'s `arch`.
+//! It consists of instructions only, because each of its bytes replaces one of the program: see `arch` in `sys`.
 #![no_std]
 #![no_main]
 

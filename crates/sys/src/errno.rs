@@ -1,17 +1,16 @@
-//! What a system call gives back.
+//! Results of system calls.
 
-/// No such attribute.
 pub const ENODATA: usize = 61;
 
-/// Not supported: attributes, by this file system.
+/// The file system has no extended attributes.
 pub const EOPNOTSUPP: usize = 95;
 
-/// A value, or a negated error number: the last 4095 values (asm-generic/errno-base.h).
+/// A value or, in the last 4095 values, a negated error number (asm-generic/errno-base.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome(pub usize);
 
 impl Outcome {
-    /// The error number, 0 for none.
+    /// The error number; 0 for success.
     #[inline(always)]
     pub fn errno(self) -> usize {
         if self.0 > usize::MAX - 4095 {

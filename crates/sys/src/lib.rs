@@ -1,5 +1,5 @@
-//! Linux for the freestanding stages: system calls, the initial stack, ELF structures, and the instructions between
-//! the kernel, the stub, the loader and ld.so.
+//! Linux for the freestanding stages: system calls, the initial stack, ELF structures, and the instructions that pass control
+//! between the kernel, the stub, the loader and ld.so.
 //!
 //! Everything that differs between architectures is in [`arch`].
 #![no_std]
@@ -10,7 +10,7 @@ pub mod errno;
 pub mod stack;
 pub mod syscall;
 
-// For the macros, wherever they are used.
+// For the macros, which are used in other crates.
 #[doc(hidden)]
 pub use core::arch::global_asm;
 #[doc(hidden)]

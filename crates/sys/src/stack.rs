@@ -1,32 +1,21 @@
-//! The initial stack as the kernel leaves it: argc, argv, envp, auxv (System V ABI, "Process Initialization").
+//! The initial stack of a process: argc, argv, envp, auxv (System V ABI, "Process Initialization").
 
 /// Types of auxiliary vector entries (linux/auxvec.h).
 pub mod at {
-    /// End.
     pub const NULL: usize = 0;
-    /// The program's headers.
     pub const PHDR: usize = 3;
-    /// Their number.
     pub const PHNUM: usize = 5;
-    /// System page size, bytes.
     pub const PAGESZ: usize = 6;
-    /// Load bias of the dynamic linker.
     pub const BASE: usize = 7;
-    /// Entry point of the program.
     pub const ENTRY: usize = 9;
-    /// Effective user id.
     pub const EUID: usize = 12;
-    /// Set-id or file capabilities were involved.
+    /// 1 for a program with set-id bits or file capabilities.
     pub const SECURE: usize = 23;
-    /// 16 random bytes.
     pub const RANDOM: usize = 25;
-    /// Second word of hardware capabilities.
     pub const HWCAP2: usize = 26;
-    /// The path given to execve.
     pub const EXECFN: usize = 31;
 }
 
-/// One entry of the auxiliary vector.
 #[repr(C)]
 struct Entry {
     kind: usize,
@@ -41,10 +30,8 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Finds the parts.
-    ///
     /// # Safety
-    /// `pointer` is the stack pointer the kernel started this process with.
+    /// `pointer` has to be the stack pointer with which the kernel started this process.
     #[inline(always)]
     pub unsafe fn new(pointer: *mut usize) -> Self {
         // SAFETY: argc is followed by argc pointers and NULL, then by the environment and NULL.
@@ -67,19 +54,19 @@ impl Stack {
         unsafe { *self.pointer.add(1) as *const u8 }
     }
 
-    /// That many bytes below it.
+    /// The address that many bytes below the stack.
     #[inline(always)]
     pub fn below(self, bytes: usize) -> *mut u8 {
         self.pointer.cast::<u8>().wrapping_sub(bytes)
     }
 
-    /// Behind the last entry of the auxiliary vector.
+    /// The end of the auxiliary vector.
     #[inline(always)]
     pub fn end(self) -> *mut usize {
         self.value(at::NULL).wrapping_add(1)
     }
 
-    /// Where the value of an entry is; without one, that of the last entry, AT_NULL, which is 0.
+    /// The address of an entry's value. If there is no such entry, that of the AT_NULL at the end, which is 0.
     #[inline(never)]
     pub fn value(self, kind: usize) -> *mut usize {
         let mut entry = self.auxv;
@@ -92,14 +79,14 @@ impl Stack {
         }
     }
 
-    /// Value of an entry; 0 where the kernel gave none.
+    /// The value of an entry; 0 if there is none.
     #[inline(always)]
     pub fn get(self, kind: usize) -> usize {
         // SAFETY: `value` gives a place in the vector; AT_NULL's value is 0.
         unsafe { *self.value(kind) }
     }
 
-    /// Changes an entry the kernel gave.
+    /// Changes an existing entry.
     #[inline(always)]
     pub fn set(self, kind: usize, value: usize) {
         // SAFETY: the vector is on this process's writable stack, and only the loader looks at it now.
@@ -109,7 +96,7 @@ impl Stack {
     /// Whether the environment has exactly this `NAME=VALUE`.
     ///
     /// # Safety
-    /// `wanted` is NUL-terminated.
+    /// `wanted` has to be NUL-terminated.
     #[inline(always)]
     pub unsafe fn has_variable(self, wanted: *const u8) -> bool {
         // SAFETY: the environment lies between argv's NULL and its own, and holds NUL-terminated strings.
@@ -126,10 +113,10 @@ impl Stack {
     }
 }
 
-/// Whether two strings are the same.
+/// Whether two strings are equal.
 ///
 /// # Safety
-/// Both are NUL-terminated.
+/// Both have to be NUL-terminated.
 #[inline(never)]
 pub unsafe fn is_same(mut one: *const u8, mut other: *const u8) -> bool {
     // SAFETY: a mismatch, at the latest with the NUL, ends the comparison.
@@ -145,17 +132,17 @@ pub unsafe fn is_same(mut one: *const u8, mut other: *const u8) -> bool {
     false
 }
 
-/// Bytes of the string at `text`, without its NUL.
+/// The length in bytes of the string at `text`, without its NUL.
 ///
 /// # Safety
-/// `text` is NUL-terminated.
+/// `text` has to be NUL-terminated.
 #[inline(never)]
 pub unsafe fn length(text: *const u8) -> usize {
     let mut len = 0;
     // SAFETY: the caller vouches for the NUL.
     while unsafe { *text.add(len) } != 0 {
         len += 1;
-        // Or else the compiler calls strlen, which is not here.
+        // Keeps the compiler from calling strlen, which does not exist here.
         core::hint::black_box(());
     }
     len

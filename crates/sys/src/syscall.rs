@@ -1,65 +1,55 @@
-//! System calls the loader makes, with the kernel's own names.
+//! The loader's system calls, under the kernel's names.
 
 use sidecar::Ownership;
 
 use crate::arch::{self, nr, stat, syscall, syscall1, syscall3};
 use crate::errno::Outcome;
 
-/// The directory a relative path starts from (linux/fcntl.h).
+/// The current directory, for relative paths (linux/fcntl.h).
 pub const AT_FDCWD: usize = -100isize as usize;
 
 /// Protections of a mapping (asm-generic/mman-common.h).
 pub mod prot {
-    /// Readable.
     pub const READ: usize = 1;
-    /// Writable.
     pub const WRITE: usize = 2;
-    /// Executable.
     pub const EXEC: usize = 4;
 }
 
-/// Kinds of a mapping (asm-generic/mman-common.h, linux/mman.h).
+/// Flags of a mapping (asm-generic/mman-common.h, linux/mman.h).
 pub mod map {
-    /// Changes stay in this process.
     pub const PRIVATE: usize = 2;
-    /// Exactly there, over whatever is mapped.
     pub const FIXED: usize = 0x10;
-    /// Zeros, no file.
     pub const ANONYMOUS: usize = 0x20;
-    /// Not only mapped, but there.
+    /// Allocates the pages at once.
     pub const POPULATE: usize = 0x8000;
 }
 
-/// Access modes of [`open`] (asm-generic/fcntl.h).
+/// Flags of [`open`] (asm-generic/fcntl.h).
 pub mod open_flags {
-    /// Read only.
     pub const RDONLY: usize = 0;
-    /// Read and write.
     pub const RDWR: usize = 2;
-    /// Do not wait for the other end of a FIFO.
+    /// Does not wait for the other end of a FIFO.
     pub const NONBLOCK: usize = 0x800;
-    /// Neither read nor write.
+    /// Opens for neither reading nor writing.
     pub const PATH: usize = 0x20_0000;
 }
 
-/// Opens the file at the NUL-terminated `path`.
-///
 /// # Safety
-/// `path` points to a NUL-terminated string.
+/// `path` has to be a NUL-terminated string.
 #[inline(never)]
 pub unsafe fn open(path: *const u8, flags: usize) -> Outcome {
     // SAFETY: the caller vouches for the string; the kernel only reads it.
     Outcome(unsafe { syscall3(nr::OPENAT, AT_FDCWD, path as usize, flags) })
 }
 
-/// Closes a descriptor; what the kernel says of it changes nothing here.
+/// Closes a descriptor. An error would change nothing.
 #[inline(never)]
 pub fn close(fd: usize) {
     // SAFETY: no memory is involved.
     unsafe { syscall1(nr::CLOSE, fd) };
 }
 
-/// Length of the file behind `fd`, in bytes. Moves its position.
+/// The length of the file `fd` in bytes. Moves the file's position.
 #[inline(never)]
 pub fn file_len(fd: usize) -> Outcome {
     const SEEK_END: usize = 2;
@@ -67,10 +57,10 @@ pub fn file_len(fd: usize) -> Outcome {
     Outcome(unsafe { syscall3(nr::LSEEK, fd, 0, SEEK_END) })
 }
 
-/// Reads `len` bytes at `offset` of the file behind `fd`, wherever its position is; gives how many there were.
+/// Reads up to `len` bytes at `offset` of the file `fd`, and returns how many there were. Does not use the file's position.
 ///
 /// # Safety
-/// `len` bytes at `buffer` may be written.
+/// `len` bytes at `buffer` have to be writable.
 #[inline(never)]
 pub unsafe fn read_at(fd: usize, buffer: *mut u8, len: usize, offset: usize) -> usize {
     // The offset is one word or two, low first.
@@ -78,17 +68,16 @@ pub unsafe fn read_at(fd: usize, buffer: *mut u8, len: usize, offset: usize) -> 
     unsafe { syscall(nr::PREAD64, [fd, buffer as usize, len, offset, 0]) }
 }
 
-/// Writes to a descriptor; a failure has nobody to be told.
+/// Writes to a descriptor. Ignores errors, because there is nowhere to report them.
 ///
 /// # Safety
-/// `len` bytes at `bytes` may be read.
+/// `len` bytes at `bytes` have to be readable.
 #[inline(never)]
 pub unsafe fn write(fd: usize, bytes: *const u8, len: usize) {
     // SAFETY: the caller vouches for the bytes.
     unsafe { syscall3(nr::WRITE, fd, bytes as usize, len) };
 }
 
-/// Ends the process.
 #[inline(always)]
 pub fn exit(status: usize) -> ! {
     loop {
@@ -97,10 +86,10 @@ pub fn exit(status: usize) -> ! {
     }
 }
 
-/// Where a symbolic link leads; gives the length in bytes, without a NUL.
+/// Reads a symbolic link. Returns the length in bytes; there is no NUL.
 ///
 /// # Safety
-/// `path` points to a NUL-terminated string; `len` bytes at `buffer` may be written.
+/// `path` has to be a NUL-terminated string, and `len` bytes at `buffer` have to be writable.
 #[inline(always)]
 pub unsafe fn readlink(path: *const u8, buffer: *mut u8, len: usize) -> Outcome {
     let arguments = [AT_FDCWD, path as usize, buffer as usize, len, 0];
@@ -111,7 +100,7 @@ pub unsafe fn readlink(path: *const u8, buffer: *mut u8, len: usize) -> Outcome 
 /// Maps memory; `offset` is in bytes and a multiple of the page size.
 ///
 /// # Safety
-/// With [`map::FIXED`], nothing else may use what is mapped there.
+/// With [`map::FIXED`], the range must not be in use.
 #[inline(never)]
 pub unsafe fn mmap(
     address: usize,
@@ -128,14 +117,14 @@ pub unsafe fn mmap(
 /// Changes the protection of whole pages.
 ///
 /// # Safety
-/// Nothing may rely on the protection the range had.
+/// Nothing may rely on the previous protection of the range.
 #[inline(never)]
 pub unsafe fn mprotect(address: usize, len: usize, prot: usize) -> Outcome {
     // SAFETY: the caller vouches for the range.
     Outcome(unsafe { syscall3(nr::MPROTECT, address, len, prot) })
 }
 
-/// Owner and mode of the file behind `fd`; zeros if the kernel does not tell. Not statx, which older filters of system calls forbid.
+/// The owner and mode of the file `fd`; zeros if fstat fails. It is not statx, because older seccomp filters forbid that.
 #[inline(never)]
 pub fn owner(fd: usize) -> Ownership {
     let mut stat = core::mem::MaybeUninit::<[u64; 18]>::uninit();
@@ -154,7 +143,7 @@ pub fn owner(fd: usize) -> Ownership {
     }
 }
 
-/// Whether nothing limits the address space of this process (RLIMIT_AS).
+/// Whether this process has no limit on its address space (RLIMIT_AS).
 #[inline(always)]
 pub fn has_endless_address_space() -> bool {
     const RLIMIT_AS: usize = 9;
@@ -168,10 +157,10 @@ pub fn has_endless_address_space() -> bool {
     }
 }
 
-/// Length of an extended attribute of the file at `path`, in bytes.
+/// The length in bytes of an extended attribute of the file at `path`.
 ///
 /// # Safety
-/// Both are NUL-terminated strings.
+/// Both have to be NUL-terminated strings.
 #[inline(always)]
 pub unsafe fn attribute_len(path: *const u8, name: *const u8) -> Outcome {
     let arguments = [path as usize, name as usize, 0, 0, 0];

@@ -1,4 +1,4 @@
-//! The initial stack as the kernel lays it out, and how it is read. No system call and no assembly: Miri can run this.
+//! Reads an initial stack that is laid out as by the kernel. Miri can run this, because there are no system calls and no assembly.
 
 use std::ptr;
 
@@ -41,14 +41,14 @@ fn entries_of_the_auxiliary_vector_are_found_and_changed() {
     // SAFETY: laid out as the kernel does.
     let stack = unsafe { Stack::new(words.as_mut_ptr().cast()) };
     assert_eq!(stack.get(at::PAGESZ), 4096);
-    assert_eq!(stack.get(at::SECURE), 0, "one that the kernel did not give");
+    assert_eq!(stack.get(at::SECURE), 0, "an entry that does not exist");
     stack.set(at::ENTRY, 0x2000);
     assert_eq!(stack.get(at::ENTRY), 0x2000);
     assert_eq!(stack.get(at::PAGESZ), 4096);
 }
 
 #[test]
-fn variables_are_compared_to_their_end() {
+fn variable_matches_only_as_a_whole() {
     let mut words = words();
     // SAFETY: laid out as the kernel does, and the strings have their NUL.
     unsafe {
@@ -66,7 +66,7 @@ fn variables_are_compared_to_their_end() {
 }
 
 #[test]
-fn strings_end_at_their_nul() {
+fn length_counts_to_the_nul() {
     // SAFETY: all of them have one.
     unsafe {
         assert_eq!(length(c"".as_ptr().cast()), 0);
@@ -77,7 +77,7 @@ fn strings_end_at_their_nul() {
 }
 
 #[test]
-fn only_the_last_4095_values_are_errors() {
+fn last_4095_values_are_errors() {
     assert_eq!(Outcome(usize::MAX).errno(), 1);
     assert_eq!(Outcome(usize::MAX - 4094).errno(), 4095);
     assert_eq!(Outcome(usize::MAX - 4095).errno(), 0);

@@ -53,11 +53,9 @@ const EXCLUDED: &[&str] = &[
     "crates/wrap-buddy/src/system",
     "crates/wrap-buddy/tests",
     "crates/stages",
-    "crates/sys",
     "fuzz",
     "loader",
     "nix",
-    "stub",
     "tests",
     "xtask",
 ];

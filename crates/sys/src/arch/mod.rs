@@ -1,5 +1,5 @@
-//! All that differs between architectures: a directory for each, with its row of the table in `mod.rs` and the code that
-//! runs on it in `code.rs`. The code of the architecture that this crate is compiled for is in this module.
+//! Everything that differs between architectures. Each has a directory: `mod.rs` has its row of the table, `code.rs` the code that
+//! runs on it. This module re-exports the code of the architecture for which the crate is compiled.
 
 mod aarch64;
 mod i686;
@@ -16,27 +16,26 @@ use core::fmt;
 
 use sidecar::machine;
 
-/// Code that the kernel guards when the program's note says that it was made for that.
+/// Branch protection that the kernel turns on if the program's GNU property note has a certain bit.
 #[derive(Debug)]
 pub struct BranchProtection {
     /// Type of the GNU property.
     pub property: u32,
-    /// Bit of its value.
+    /// Bit in its value.
     pub bit: u32,
-    /// What mprotect calls it.
+    /// The flag of mprotect.
     pub protection: u32,
 }
 
 /// The disassembler of an architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disassembler {
-    /// x86, of so many bits.
+    /// x86 with this many bits.
     X86(u32),
-    /// AArch64.
     A64,
 }
 
-/// What the host tool has to know about an architecture.
+/// Properties of an architecture that the host tool uses.
 #[derive(Debug)]
 pub struct Arch {
     /// `x86_64`, `aarch64` or `i686`, as in file names of loaders and in messages.
@@ -47,31 +46,29 @@ pub struct Arch {
     pub class: u8,
     /// Alignment of the first instruction of a stub that is not at the original entry point.
     pub entry_align: u64,
-    /// Largest segment alignment that every kernel honours for a file without PT_INTERP.
+    /// Largest segment alignment that every kernel respects for a file without PT_INTERP.
     pub max_load_align: u64,
-    /// What ld.so substitutes for `$LIB`, most likely first.
+    /// Values of `$LIB` in ld.so, most likely first.
     pub lib_tokens: &'static [&'static str],
-    /// What ld.so substitutes for `$PLATFORM`.
+    /// Value of `$PLATFORM` in ld.so.
     pub platform: &'static str,
-    /// What marks the libraries of this architecture in ld.so.cache (`_DL_CACHE_DEFAULT_ID` in glibc's dl-cache.h).
+    /// Flags of this architecture's libraries in ld.so.cache (`_DL_CACHE_DEFAULT_ID` in glibc's dl-cache.h).
     pub cache_flags: &'static [u32],
-    /// `glibc-hwcaps` subdirectories, best first, each with what /proc/cpuinfo says of processors that have it (glibc
+    /// `glibc-hwcaps` subdirectories, best first, each with the flags in /proc/cpuinfo that it requires (glibc
     /// sysdeps/x86_64/dl-hwcaps_subdirs.c).
     pub hwcaps: &'static [(&'static str, &'static [&'static str])],
-    /// Legacy hardware capabilities, which glibc 2.36 and earlier have subdirectories for, in their order there
-    /// (`HWCAP_IMPORTANT` in glibc's dl-procinfo.h).
+    /// Legacy hardware capabilities with subdirectories in glibc 2.36 and earlier, in their order there (`HWCAP_IMPORTANT` in
+    /// glibc's dl-procinfo.h).
     pub legacy_hwcaps: &'static [(&'static str, &'static [&'static str])],
-    /// How its code is shown.
     pub disassembler: Disassembler,
-    /// Names of other architectures whose processors and kernels usually run its programs, too.
+    /// Names of other architectures whose processors and kernels usually run these programs too.
     pub runs_on: &'static [&'static str],
-    /// Branch target identification.
     pub branch_protection: Option<BranchProtection>,
-    /// Where this architecture's dynamic linkers are on a conventional system.
+    /// Usual paths of this architecture's dynamic linkers.
     pub known_interpreters: &'static [&'static str],
 }
 
-/// `e_machine` of the architecture that this crate is compiled for.
+/// `e_machine` of the architecture for which this crate is compiled.
 pub const MACHINE: u16 = HOST.machine;
 
 static ARCHITECTURES: [Arch; 3] = [x86_64::ROW, aarch64::ROW, i686::ROW];
@@ -81,7 +78,7 @@ pub fn all() -> &'static [Arch] {
     &ARCHITECTURES
 }
 
-/// The processor and ABI that an ELF file is for. Files of different targets cannot be loaded into one process.
+/// The machine, class and ABI of an ELF file. Files of different targets cannot be loaded into one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ElfTarget {
     /// `e_machine`.
@@ -122,7 +119,6 @@ impl fmt::Display for ElfTarget {
 }
 
 impl Arch {
-    /// The target of its programs.
     pub const fn target(&self) -> ElfTarget {
         ElfTarget {
             machine: self.machine,
@@ -130,12 +126,12 @@ impl Arch {
         }
     }
 
-    /// Whether this machine runs its programs itself.
+    /// Whether this machine runs programs of the architecture without an emulator.
     pub fn is_native(&self) -> bool {
         self.name == HOST.name || self.runs_on.contains(&HOST.name)
     }
 
-    /// Bytes of a program header.
+    /// Length of a program header in bytes.
     pub fn phentsize(&self) -> usize {
         if self.class == 2 { 56 } else { 32 }
     }

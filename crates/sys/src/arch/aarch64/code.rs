@@ -2,16 +2,16 @@
 
 pub use super::aarch64::ROW as HOST;
 
-/// Whether processors of this architecture can protect branches by page.
+/// Whether the architecture has branch protection by page.
 pub const HAS_BTI: bool = true;
 
-/// Only marked places may be branched to (arch/arm64/include/uapi/asm/mman.h).
+/// Indirect branches may only go to marked instructions (arch/arm64/include/uapi/asm/mman.h).
 pub const PROT_BTI: usize = 0x10;
 
-/// Bits of the largest distance, in bytes, that is kept at random between a program and what is mapped later.
+/// Log2 of the maximum random distance in bytes between a program and later mappings.
 pub const GAP_BITS: u32 = 30;
 
-/// The protections mprotect knows here: PROT_BTI only where the processor has it (arch/arm64/include/uapi/asm/hwcap.h).
+/// The protections that mprotect accepts: PROT_BTI only if the processor has it (arch/arm64/include/uapi/asm/hwcap.h).
 #[inline(always)]
 pub fn protections(hwcap2: usize) -> usize {
     const HWCAP2_BTI: usize = 1 << 17;
@@ -39,7 +39,7 @@ pub mod nr {
     pub const PRLIMIT64: usize = 261;
 }
 
-/// Where struct stat has what is asked for, in words of 32 bits (asm-generic/stat.h).
+/// Indices of fields in struct stat, in 32-bit words (asm-generic/stat.h).
 pub mod stat {
     pub const MODE: usize = 4;
     pub const UID: usize = 6;
@@ -49,7 +49,7 @@ pub mod stat {
 /// Makes a system call of up to five arguments.
 ///
 /// # Safety
-/// As the call demands of its arguments.
+/// The arguments have to be valid for the call.
 #[inline(always)]
 pub unsafe fn syscall(number: usize, [a, b, c, d, e]: [usize; 5]) -> usize {
     let result;
@@ -66,10 +66,10 @@ pub unsafe fn syscall(number: usize, [a, b, c, d, e]: [usize; 5]) -> usize {
     result
 }
 
-/// Makes a system call of one argument, whatever comes of it.
+/// Makes a system call of one argument and ignores the result.
 ///
 /// # Safety
-/// As the call demands of its argument.
+/// The argument has to be valid for the call.
 #[inline(always)]
 pub unsafe fn syscall1(number: usize, a: usize) {
     // SAFETY: the caller vouches for the call.
@@ -86,7 +86,7 @@ pub unsafe fn syscall1(number: usize, a: usize) {
 /// Makes a system call of up to three arguments.
 ///
 /// # Safety
-/// As the call demands of its arguments.
+/// The arguments have to be valid for the call.
 #[inline(always)]
 pub unsafe fn syscall3(number: usize, a: usize, b: usize, c: usize) -> usize {
     let result;
@@ -129,20 +129,18 @@ pub unsafe fn mmap([a, b, c, d, e, f]: [usize; 6]) -> usize {
     unsafe { syscall6(nr::MMAP, [a, b, c, d, e], f) }
 }
 
-/// pwrite64.
-///
 /// # Safety
-/// `len` bytes at `buffer` may be read.
+/// `len` bytes at `buffer` have to be readable.
 #[inline(always)]
 pub unsafe fn pwrite(fd: usize, buffer: *const u8, len: usize, offset: usize) -> usize {
     // SAFETY: the caller vouches for the buffer.
     unsafe { syscall(nr::PWRITE64, [fd, buffer as usize, len, offset, 0]) }
 }
 
-/// Writes zeros up to `end`, a multiple of 8, and not byte by byte.
+/// Writes zeros up to `end`, a multiple of 8, faster than byte by byte.
 ///
 /// # Safety
-/// What lies from `address` to `end` may be written.
+/// The bytes from `address` to `end` have to be writable.
 #[inline(always)]
 pub unsafe fn zero(address: usize, end: usize) {
     // SAFETY: the caller vouches for the range.
@@ -161,12 +159,12 @@ pub unsafe fn zero(address: usize, end: usize) {
     }
 }
 
-/// Makes written code visible to instruction fetch: data cache to the point of unification, then the instruction cache
-/// (Arm ARM, "Ordering and completion of data and instruction cache instructions"). Word by word, the shortest line there
-/// can be: a slot is short, and looking up the line sizes is longer.
+/// Makes written code visible to instruction fetch: cleans the data cache to the point of unification, then invalidates the
+/// instruction cache (Arm ARM, "Ordering and completion of data and instruction cache instructions"). Works word by word, the
+/// shortest possible cache line, because a slot is short, and code that reads the line sizes would be longer.
 ///
 /// # Safety
-/// The range is mapped and readable, and its start a multiple of 4.
+/// The range has to be mapped and readable, and its start a multiple of 4.
 #[inline(always)]
 pub unsafe fn sync_code(address: usize, len: usize) {
     // SAFETY: cache maintenance by address changes no memory; Linux allows it to user space.
@@ -189,15 +187,14 @@ pub unsafe fn sync_code(address: usize, len: usize) {
     }
 }
 
-/// Starts a program or ld.so: the initial stack, rtld_fini in x0, everything else unspecified (AAPCS64; glibc
+/// Starts a program or ld.so with the initial stack and rtld_fini in x0. Other registers are unspecified (AAPCS64; glibc
 /// sysdeps/aarch64/start.S).
 ///
-/// argc, argv, environment and auxv, which begin at `stack` and end at `end`, are moved down first, to end at `room`: what lies
-/// between that and `stack` stays for as long as the program runs.
+/// First moves argc, argv, environment and auxv, which lie from `stack` to `end`, down so that they end at `room`. The data between
+/// `room` and `stack` stays for as long as the program runs.
 ///
 /// # Safety
-/// `entry` is code that expects to be started with `stack`, and nothing of this image, or of what is below `room`, is needed any
-/// more.
+/// `entry` has to be code that expects to be started with `stack`. This image and the data below `room` must not be needed any more.
 #[inline(always)]
 pub unsafe fn enter(
     stack: *mut usize,
@@ -225,7 +222,7 @@ pub unsafe fn enter(
     }
 }
 
-/// Stores the address of a static in a pointer, whatever the image was linked for.
+/// Stores the address of a static in a pointer, independent of the image's position.
 #[macro_export]
 macro_rules! address {
     ($pointer:ident, $static:path) => {
@@ -238,8 +235,8 @@ macro_rules! address {
     };
 }
 
-/// Defines the stub. It passes to the loader: x30 the trailer; sp the initial stack; x20 rtld_fini; w4 the loader's
-/// descriptor. A self-contained one has read the sidecar below the initial stack, w21 bytes.
+/// Defines the stub. It passes to the loader: the trailer in x30, the initial stack in sp, rtld_fini in x20, the loader's
+/// descriptor in w4. A self-contained stub has read w21 bytes of the sidecar to below the initial stack.
 #[macro_export]
 macro_rules! stub {
     (relocatable: $relocatable:expr, self_contained: $self_contained:expr) => {
@@ -250,17 +247,17 @@ macro_rules! stub {
             "mov x20, x0",                              // rtld_fini: x0 is an argument register
             ".if {relocatable} | {self_contained}",
             "add x1, sp, #8",
-            "2: ldp x2, x3, [x1], #8",                  // over argv, environment, auxv: the kernel always gives
-            "cmp x2, #{secure}",                        // AT_SECURE; a pointer is not its number, and a value like
-            "ccmp x3, #1, #2, eq",                      // it, such as a user id, stands in front of another type
+            "2: ldp x2, x3, [x1], #8",                  // skip argv, environment, auxv to AT_SECURE, which
+            "cmp x2, #{secure}",                        // always exists. No pointer is 23, and a value of 23 (a
+            "ccmp x3, #1, #2, eq",                      // user id) is followed by a type, which is not 0 or 1
             "b.hi 2b",
             ".endif",
             ".if {self_contained}",
-            "sub sp, sp, #{room}",                      // where the sidecar goes; the loader knows
+            "sub sp, sp, #{room}",                      // room for the sidecar, at the loader's FRONT_ROOM
             ".endif",
             ".if {relocatable}",
-            "eor w3, w3, #1",                           // who may choose the directory may not choose the loader:
-            "lsl w3, w3, #12",                          // no room for an answer, if set, is EINVAL
+            "eor w3, w3, #1",                           // set-id: a user who moves the program must not choose its
+            "lsl w3, w3, #12",                          // loader; a buffer length of 0 makes readlink fail: EINVAL
             "adr x1, 7f",                               // /proc/self/exe
             "sub x2, sp, #8192",
             "mov w8, #{readlinkat}",
@@ -272,17 +269,17 @@ macro_rules! stub {
             "b.ne 2b",
             "mov x1, x2",
             "adr x7, 9f + {loader}",
-            "2: ldrb w2, [x7], #1",                     // the loader's relative path behind it, NUL included,
-            "strb w2, [x0, #1]!",                       // which is O_RDONLY too
+            "2: ldrb w2, [x7], #1",                     // append the loader's relative path with its NUL,
+            "strb w2, [x0, #1]!",                       // so w2 ends as 0: O_RDONLY
             "cbnz w2, 2b",
             ".else",
             "adr x1, 9f + {loader}",
-            "mov w2, #{nonblock}",                      // O_RDONLY; a FIFO must not hold the program up
+            "mov w2, #{nonblock}",                      // O_RDONLY; do not wait for the writer of a FIFO
             ".endif",
-            "mov w8, #{openat}",                        // the path is absolute: any directory will do
+            "mov w8, #{openat}",                        // the path is absolute, so x0 may be any directory
             "svc #0",
             "tbnz w0, #31, 8f",
-            "mov w4, w0",                               // stays for mmap and the loader
+            "mov w4, w0",                               // kept for mmap and the loader
             ".if {self_contained}",
             "mov x1, sp",
             "mov w8, #{fstat}",
@@ -292,53 +289,53 @@ macro_rules! stub {
             "svc #0",
             "mov w5, #{by_others}",
             "and w7, w7, w5",
-            "cmp w9, #0",                               // root's, or of who runs it, and nobody else may write to it?
+            "cmp w9, #0",                               // owned by root or the user, and writable by the owner only?
             "ccmp w9, w0, #4, ne",
             "ccmp w7, #0, #0, eq",
             "b.eq 3f",
-            "adr x1, 7f",                               // else of the program's owner and group,
+            "adr x1, 7f",                               // or else: same owner and group as the program,
             "mov x2, sp",
-            "mov w8, #{newfstatat}",                    // no flags that matter: see w3 above
+            "mov w8, #{newfstatat}",                    // w3, the flags, is set above and harmless
             "svc #0",
             "ldp x5, x6, [x2, #{mode}]",
-            "bic w7, w7, w5",                           // and nobody may write to it who may not write to that
+            "bic w7, w7, w5",                           // and writable only by users who can write to the program?
             "eor x9, x9, x6",
             "orr x7, x7, x9",
             "orr x7, x7, x0",
             "mov x1, x2",
             "3: mov w0, w4",
             ".ifeq {relocatable}",
-            "orr x7, x7, x3",                           // nor may who may write beside a program do what it may do
+            "orr x7, x7, x3",                           // set-id: fail, because other users may be able to write to the sidecar
             ".endif",
-            "mov w2, #{read_len}",                      // the sidecar too, or its front
+            "mov w2, #{read_len}",                      // read the sidecar too, or its front
             "mov w3, #{closing} - 4",
             "mov w8, #{pread}",
-            "svc #0",                                   // less than a page, which mmap rounds down to no address
-            "mov w21, w0",                              // bytes read: stays for the loader
+            "svc #0",                                   // x0 is less than a page, which mmap rounds down to 0
+            "mov w21, w0",                              // bytes read, for the loader
             "ldr w5, [x1, #4]",
             "mov w2, #5",                               // PROT_READ | PROT_EXEC
             ".else",
-            ".ifeq {relocatable}",                      // else the path's own bytes are there: none is a NUL
+            ".ifeq {relocatable}",                      // otherwise x1 is the path, whose bytes are not the mark
             "sub x1, sp, #16",
-            "str xzr, [x1]",                            // a read that fails must not leave a mark; fstat leaves zeros there
+            "str xzr, [x1]",                            // no stale mark if the read fails; with fstat, zeros are here already
             ".endif",
             "mov w2, #5",                               // also PROT_READ | PROT_EXEC below
             "mov w3, #{closing} - 1",
             "mov w8, #{pread}",
-            "svc #0",                                   // 5, which mmap rounds down to no address
+            "svc #0",                                   // x0 is 5, which mmap rounds down to 0
             "ldur w5, [x1, #1]",
             ".endif",
-            "cmp w5, #{mark} >> 12, lsl #12",           // whole, and a loader for this stub?
+            "cmp w5, #{mark} >> 12, lsl #12",           // a complete loader for this stub?
             ".if {self_contained}",
             "ccmp x7, #0, #0, eq",
             ".endif",
-            "cset w5, ne",                              // if not, the offset is odd and mmap says EINVAL
+            "cset w5, ne",                              // if not, the offset is odd and mmap fails with EINVAL
             "mov w1, #{len}",
             "mov w3, #2",                               // MAP_PRIVATE
             "mov w8, #{mmap}",
             "svc #0",
             "tbz x0, #63, 6f",
-            "8: neg w9, w0",                            // wrap-buddy: PATH ERRNO
+            "8: neg w9, w0",                            // print "wrap-buddy: PATH ERRNO"
             "adr x1, 9f + {line}",
             "ldr w2, 9f + {line_len}",
             "mov w0, #2",                               // stderr
@@ -394,7 +391,7 @@ macro_rules! stub {
 }
 
 /// Defines the start of the loader image: the branch, the header, and the call of `$start`, an
-/// `extern "C" fn(trailer, stack, fini, fd, read) -> !`, with what the stub left.
+/// `extern "C" fn(trailer, stack, fini, fd, read) -> !`, with the values that the stub passes.
 #[macro_export]
 macro_rules! loader {
     ($start:path) => {
@@ -411,10 +408,10 @@ macro_rules! loader {
             "mov x1, sp",                               // the initial stack
             "mov x2, x20",                              // rtld_fini
             "mov w3, w4",                               // the loader's descriptor
-            "mov w4, wzr",                              // nothing of the sidecar was read
+            "mov w4, wzr",                              // bytes of the sidecar that were read: none,
             "ldr w5, [x0, #{own}]",
             "cbnz w5, 2f",
-            "add x1, x1, #{room}",                      // but for what a self-contained stub has put below the stack
+            "add x1, x1, #{room}",                      // unless the stub is self-contained and has put it below the stack
             "mov w4, w21",
             "2:",
             "sub sp, x1, #{below} >> 12, lsl #12",

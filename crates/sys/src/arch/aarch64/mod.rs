@@ -1,10 +1,9 @@
-//! aarch64 (64-bit ARM). What the host tool knows of it is here; `code.rs` is what runs on it.
+//! aarch64 (64-bit ARM): its properties, which the host tool uses. `code.rs` runs on it.
 
 use sidecar::machine;
 
 use super::{Arch, BranchProtection, Disassembler};
 
-/// The table's row.
 pub const ROW: Arch = Arch {
     name: "aarch64",
     machine: machine::AARCH64,

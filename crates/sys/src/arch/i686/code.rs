@@ -2,16 +2,16 @@
 
 pub use super::i686::ROW as HOST;
 
-/// Whether processors of this architecture can protect branches by page.
+/// Whether the architecture has branch protection by page.
 pub const HAS_BTI: bool = false;
 
-/// Only marked places may be branched to: not here.
+/// This architecture has no such protection.
 pub const PROT_BTI: usize = 0;
 
-/// Bits of the largest distance, in bytes, that is kept at random between a program and what is mapped later: the 8 that the kernel varies mappings by, of pages.
+/// Log2 of the maximum random distance in bytes between a program and later mappings: 8 bits of pages, as in the kernel.
 pub const GAP_BITS: u32 = 20;
 
-/// The protections mprotect knows here.
+/// The protections that mprotect accepts.
 #[inline(always)]
 pub fn protections(_hwcap2: usize) -> usize {
     7
@@ -34,7 +34,7 @@ pub mod nr {
     pub const PRLIMIT64: usize = 340;
 }
 
-/// Where struct stat64 has what is asked for, in words of 32 bits (arch/x86/include/uapi/asm/stat.h).
+/// Indices of fields in struct stat64, in 32-bit words (arch/x86/include/uapi/asm/stat.h).
 pub mod stat {
     pub const MODE: usize = 4;
     pub const UID: usize = 6;
@@ -44,7 +44,7 @@ pub mod stat {
 /// Makes a system call of up to five arguments.
 ///
 /// # Safety
-/// As the call demands of its arguments.
+/// The arguments have to be valid for the call.
 #[inline(always)]
 pub unsafe fn syscall(number: usize, [a, b, c, d, e]: [usize; 5]) -> usize {
     // SAFETY: the caller vouches for the call.
@@ -78,10 +78,10 @@ unsafe fn syscall6(number: usize, arguments: &[usize; 6]) -> usize {
     result
 }
 
-/// Makes a system call of one argument, whatever comes of it.
+/// Makes a system call of one argument and ignores the result.
 ///
 /// # Safety
-/// As the call demands of its argument.
+/// The argument has to be valid for the call.
 #[inline(always)]
 pub unsafe fn syscall1(number: usize, a: usize) {
     // SAFETY: the caller vouches for the call. ebx is the compiler's own: it is lent and given back.
@@ -99,7 +99,7 @@ pub unsafe fn syscall1(number: usize, a: usize) {
 /// Makes a system call of up to three arguments.
 ///
 /// # Safety
-/// As the call demands of its arguments.
+/// The arguments have to be valid for the call.
 #[inline(always)]
 pub unsafe fn syscall3(number: usize, a: usize, b: usize, c: usize) -> usize {
     let result;
@@ -116,7 +116,7 @@ pub unsafe fn syscall3(number: usize, a: usize, b: usize, c: usize) -> usize {
     result
 }
 
-/// mmap2, which systemd's filter for MemoryDenyWriteExecute= lets through, unlike mmap; the offset is in bytes.
+/// mmap2; the offset is in bytes. Unlike mmap, systemd's MemoryDenyWriteExecute= allows it.
 ///
 /// # Safety
 /// As for [`crate::syscall::mmap`].
@@ -126,20 +126,20 @@ pub unsafe fn mmap([a, b, c, d, e, offset]: [usize; 6]) -> usize {
     unsafe { syscall6(nr::MMAP2, &[a, b, c, d, e, offset >> 12]) }
 }
 
-/// pwrite64; the offset is two words, low first.
+/// pwrite64; the offset is two words, the low one first.
 ///
 /// # Safety
-/// `len` bytes at `buffer` may be read.
+/// `len` bytes at `buffer` have to be readable.
 #[inline(always)]
 pub unsafe fn pwrite(fd: usize, buffer: *const u8, len: usize, offset: usize) -> usize {
     // SAFETY: the caller vouches for the buffer.
     unsafe { syscall(nr::PWRITE64, [fd, buffer as usize, len, offset, 0]) }
 }
 
-/// Writes zeros up to `end`, a multiple of 8, and not byte by byte.
+/// Writes zeros up to `end`, a multiple of 8, faster than byte by byte.
 ///
 /// # Safety
-/// What lies from `address` to `end` may be written.
+/// The bytes from `address` to `end` have to be writable.
 #[inline(always)]
 pub unsafe fn zero(address: usize, end: usize) {
     // SAFETY: the caller vouches for the range.
@@ -152,21 +152,20 @@ pub unsafe fn zero(address: usize, end: usize) {
     }
 }
 
-/// Makes written code visible to instruction fetch: the hardware does.
+/// Makes written code visible to instruction fetch. On x86, the hardware does that.
 ///
 /// # Safety
 /// None here.
 #[inline(always)]
 pub unsafe fn sync_code(_address: usize, _len: usize) {}
 
-/// Starts a program or ld.so: the initial stack, rtld_fini in edx, everything else unspecified (System V ABI, Intel386).
+/// Starts a program or ld.so with the initial stack and rtld_fini in edx. Other registers are unspecified (System V ABI, Intel386).
 ///
-/// argc, argv, environment and auxv, which begin at `stack` and end at `end`, are moved down first, to end at `room`: what lies
-/// between that and `stack` stays for as long as the program runs.
+/// First moves argc, argv, environment and auxv, which lie from `stack` to `end`, down so that they end at `room`. The data between
+/// `room` and `stack` stays for as long as the program runs.
 ///
 /// # Safety
-/// `entry` is code that expects to be started with `stack`, and nothing of this image, or of what is below `room`, is needed any
-/// more.
+/// `entry` has to be code that expects to be started with `stack`. This image and the data below `room` must not be needed any more.
 #[inline(always)]
 pub unsafe fn enter(
     stack: *mut usize,
@@ -192,7 +191,7 @@ pub unsafe fn enter(
     }
 }
 
-/// Stores the address of a static in a pointer, whatever the image was linked for.
+/// Stores the address of a static in a pointer, independent of the image's position.
 #[macro_export]
 macro_rules! address {
     ($pointer:ident, $static:path) => {
@@ -205,8 +204,8 @@ macro_rules! address {
     };
 }
 
-/// Defines the stub. It passes to the loader: ebp the trailer; edi the loader's descriptor; on the stack rtld_fini, then the
-/// initial stack. A self-contained one has read the sidecar below that; the number of bytes lies between rtld_fini and those.
+/// Defines the stub. It passes to the loader: the trailer in ebp, the loader's descriptor in edi, and on the stack rtld_fini and then
+/// the initial stack. A self-contained stub has read the sidecar to below that; rtld_fini is followed by the number of bytes.
 #[macro_export]
 macro_rules! stub {
     (relocatable: $relocatable:expr, self_contained: $self_contained:expr) => {
@@ -215,24 +214,24 @@ macro_rules! stub {
             ".globl _start",
             "_start:",
             "jmp 4f",
-            "9: pop ebp",                               // the trailer: a call in front of it tells where it is
+            "9: pop ebp",                               // the trailer: its address is that after the call
             "push edx",                                 // rtld_fini: edx is an argument register
             ".if {relocatable} | {self_contained}",
             "lea edi, [esp + 4]",
-            "2: scasd",                                 // over argc, argv, environment, auxv: the kernel always gives
-            "cmp dword ptr [edi], {secure}",            // AT_SECURE; a pointer is not its number, and a value like
-            "jne 2b",                                   // it, such as a user id, stands in front of another type
+            "2: scasd",                                 // skip argc, argv, environment, auxv to AT_SECURE, which
+            "cmp dword ptr [edi], {secure}",            // always exists. No pointer is 23, and a value of 23 (a
+            "jne 2b",                                   // user id) is followed by a type, which is not 0 or 1
             "cmp dword ptr [edi + 4], 1",
             "ja 2b",
             ".endif",
             ".if {self_contained}",
-            "sub esp, {room}",                          // where the sidecar goes; the loader knows
+            "sub esp, {room}",                          // room for the sidecar, at the loader's FRONT_ROOM
             ".endif",
             ".if {relocatable}",
-            "mov edx, [edi + 4]",                       // who may choose the directory may not choose the loader:
-            "dec edx",                                  // no room for an answer, if set, is EINVAL
+            "mov edx, [edi + 4]",                       // set-id: a user who moves the program must not choose its
+            "dec edx",                                  // loader; a buffer length of 0 makes readlink fail: EINVAL
             "and edx, 4096",
-            "lea ebx, [ebp - 20]",                      // /proc/self/exe, in front of the last call
+            "lea ebx, [ebp - 20]",                      // /proc/self/exe, before the last call
             "lea ecx, [esp - 8192]",
             "push {readlink}",
             "pop eax",
@@ -245,13 +244,13 @@ macro_rules! stub {
             "jne 2b",
             "inc edi",
             "lea esi, [ebp + {loader}]",
-            "2: lodsb",                                 // the loader's relative path behind it, NUL included
+            "2: lodsb",                                 // append the loader's relative path with its NUL
             "stosb",
             "test al, al",
             "jne 2b",
             "mov ebx, ecx",
             ".else",
-            ".if {self_contained}",                     // nor may who may write beside a program do what it may do
+            ".if {self_contained}",                     // set-id: fail, because other users may be able to write to the sidecar
             "cmp dword ptr [edi + 4], 0",
             "push -{invalid}",
             "pop eax",
@@ -259,7 +258,7 @@ macro_rules! stub {
             ".endif",
             "lea ebx, [ebp + {loader}]",
             ".endif",
-            "mov ecx, {nonblock}",                      // O_RDONLY; a FIFO must not hold the program up
+            "mov ecx, {nonblock}",                      // O_RDONLY; do not wait for the writer of a FIFO
             "push {open}",
             "pop eax",
             "int 0x80",
@@ -279,14 +278,14 @@ macro_rules! stub {
             "mov edi, [ecx + {group}]",
             "mov eax, {geteuid}",
             "int 0x80",
-            "and edx, {by_others}",                     // root's, or of who runs it, and nobody else may write to it?
+            "and edx, {by_others}",                     // owned by root or the user, and writable by the owner only?
             "jne 3f",
             "test esi, esi",
             "je 7f",
             "cmp eax, esi",
             "je 7f",
             "3: push ebx",
-            "lea ebx, [ebp - 20]",                      // else of the program's owner and group,
+            "lea ebx, [ebp - 20]",                      // or else: same owner and group as the program,
             "mov eax, {stat}",
             "int 0x80",
             "pop ebx",
@@ -296,13 +295,13 @@ macro_rules! stub {
             "or esi, eax",
             "mov eax, [ecx + {mode}]",
             "not eax",
-            "and edx, eax",                             // and nobody may write to it who may not write to that
+            "and edx, eax",                             // and writable only by users who can write to the program?
             "or esi, edx",
             "push -{invalid}",
             "pop eax",
             "5: jne 8f",
             "7:",
-            "mov edx, {read_len}",                      // the sidecar too, or its front
+            "mov edx, {read_len}",                      // read the sidecar too, or its front
             ".else",
             "lea ecx, [esp - 64]",
             "push 5",                                   // also PROT_READ | PROT_EXEC below
@@ -311,17 +310,17 @@ macro_rules! stub {
             "mov esi, {closing} - {lead}",
             "xor edi, edi",                             // the offset's high word
             ".ifeq {self_contained}",
-            "mov [ecx + {lead}], edi",                  // a read that fails must not leave a mark; fstat leaves zeros there
+            "mov [ecx + {lead}], edi",                  // no stale mark if the read fails; with fstat, zeros are here already
             ".endif",
             "mov eax, {pread}",
             "int 0x80",
             ".if {self_contained}",
-            "push eax",                                 // bytes read: stays for the loader
+            "push eax",                                 // bytes read, for the loader
             ".endif",
-            "mov edi, ebx",                             // the descriptor: stays for the loader
+            "mov edi, ebx",                             // the descriptor, kept for the loader
             "xor eax, eax",
-            "cmp dword ptr [ecx + {lead}], {mark}",     // whole, and a loader for this stub?
-            "sete al",                                  // if not, no byte is asked for and mmap says EINVAL
+            "cmp dword ptr [ecx + {lead}], {mark}",     // a complete loader for this stub?
+            "sete al",                                  // if not, the length is 0 and mmap fails with EINVAL
             "shl eax, {len_bits}",
             "xchg ecx, eax",
             "xor ebx, ebx",                             // anywhere
@@ -338,7 +337,7 @@ macro_rules! stub {
             "pop ebp",
             "cmp eax, -4096",
             "jbe 6f",
-            "8: neg eax",                               // wrap-buddy: PATH ERRNO
+            "8: neg eax",                               // print "wrap-buddy: PATH ERRNO"
             "xchg edi, eax",
             "lea ecx, [ebp + {line}]",
             "mov edx, [ebp + {line_len}]",
@@ -364,7 +363,7 @@ macro_rules! stub {
             "mov byte ptr [ecx], 0x20",
             "mov edx, esp",
             "sub edx, ecx",
-            "mov al, {write}",                          // a push would overwrite the digits; the loop left 0
+            "mov al, {write}",                          // eax is 0; a push would overwrite the digits
             "int 0x80",
             "push 127",
             "pop ebx",
@@ -415,7 +414,7 @@ macro_rules! stub {
 }
 
 /// Defines the start of the loader image: the branch, the header, and the call of `$start`, an
-/// `extern "C" fn(trailer, stack, fini, fd, read) -> !`, with what the stub left.
+/// `extern "C" fn(trailer, stack, fini, fd, read) -> !`, with the values that the stub passes.
 #[macro_export]
 macro_rules! loader {
     ($start:path) => {
@@ -430,13 +429,13 @@ macro_rules! loader {
             ".short {machine}",
             "2: pop edx",                               // rtld_fini
             "mov ebx, esp",                             // the initial stack
-            "xor eax, eax",                             // nothing of the sidecar was read
+            "xor eax, eax",                             // bytes of the sidecar that were read: none,
             "cmp dword ptr [ebp + {own}], 0",
             "jne 2f",
-            "mov eax, [ebx]",                           // but for what a self-contained stub has put below the stack
+            "mov eax, [ebx]",                           // unless the stub is self-contained and has put it below the stack
             "add ebx, {room} + 8",
             "2:",
-            "lea esp, [ebx - {below} - 12]",            // the stack is 16-byte aligned where a function is called
+            "lea esp, [ebx - {below} - 12]",            // aligns the stack to 16 bytes at the call
             "push eax",
             "push edi",                                 // the loader's descriptor
             "push edx",

@@ -1,10 +1,9 @@
-//! i686 (32-bit x86). What the host tool knows of it is here; `code.rs` is what runs on it.
+//! i686 (32-bit x86): its properties, which the host tool uses. `code.rs` runs on it.
 
 use sidecar::machine;
 
 use super::{Arch, Disassembler};
 
-/// The table's row.
 pub const ROW: Arch = Arch {
     name: "i686",
     machine: machine::I686,
@@ -13,8 +12,8 @@ pub const ROW: Arch = Arch {
     max_load_align: 4096,
     lib_tokens: &["lib", "lib/i386-linux-gnu"],
     platform: "i686",
-    // Also "of unknown libc", which a library is that needs none (glibc sysdeps/generic/dl-cache.h,
-    // _dl_cache_check_flags; the others have a stricter one of their own).
+    // The second is "of unknown libc", the flags of a library that needs no other (glibc sysdeps/generic/dl-cache.h,
+    // _dl_cache_check_flags; other architectures have stricter checks).
     cache_flags: &[0x0003, 0x0001],
     hwcaps: &[],
     legacy_hwcaps: &[("sse2", &["sse2"])],

@@ -2,16 +2,16 @@
 
 pub use super::x86_64::ROW as HOST;
 
-/// Whether processors of this architecture can protect branches by page.
+/// Whether the architecture has branch protection by page.
 pub const HAS_BTI: bool = false;
 
-/// Only marked places may be branched to: not here.
+/// This architecture has no such protection.
 pub const PROT_BTI: usize = 0;
 
-/// Bits of the largest distance, in bytes, that is kept at random between a program and what is mapped later.
+/// Log2 of the maximum random distance in bytes between a program and later mappings.
 pub const GAP_BITS: u32 = 30;
 
-/// The protections mprotect knows here.
+/// The protections that mprotect accepts.
 #[inline(always)]
 pub fn protections(_hwcap2: usize) -> usize {
     7
@@ -34,7 +34,7 @@ pub mod nr {
     pub const PRLIMIT64: usize = 302;
 }
 
-/// Where struct stat has what is asked for, in words of 32 bits (arch/x86/include/uapi/asm/stat.h).
+/// Indices of fields in struct stat, in 32-bit words (arch/x86/include/uapi/asm/stat.h).
 pub mod stat {
     pub const MODE: usize = 6;
     pub const UID: usize = 7;
@@ -44,7 +44,7 @@ pub mod stat {
 /// Makes a system call of up to five arguments.
 ///
 /// # Safety
-/// As the call demands of its arguments.
+/// The arguments have to be valid for the call.
 #[inline(always)]
 pub unsafe fn syscall(number: usize, [a, b, c, d, e]: [usize; 5]) -> usize {
     let result;
@@ -61,10 +61,10 @@ pub unsafe fn syscall(number: usize, [a, b, c, d, e]: [usize; 5]) -> usize {
     result
 }
 
-/// Makes a system call of one argument, whatever comes of it.
+/// Makes a system call of one argument and ignores the result.
 ///
 /// # Safety
-/// As the call demands of its argument.
+/// The argument has to be valid for the call.
 #[inline(always)]
 pub unsafe fn syscall1(number: usize, a: usize) {
     // SAFETY: the caller vouches for the call; the clobbers are the kernel's.
@@ -82,7 +82,7 @@ pub unsafe fn syscall1(number: usize, a: usize) {
 /// Makes a system call of up to three arguments.
 ///
 /// # Safety
-/// As the call demands of its arguments.
+/// The arguments have to be valid for the call.
 #[inline(always)]
 pub unsafe fn syscall3(number: usize, a: usize, b: usize, c: usize) -> usize {
     let result;
@@ -125,20 +125,18 @@ pub unsafe fn mmap([a, b, c, d, e, f]: [usize; 6]) -> usize {
     unsafe { syscall6(nr::MMAP, [a, b, c, d, e], f) }
 }
 
-/// pwrite64.
-///
 /// # Safety
-/// `len` bytes at `buffer` may be read.
+/// `len` bytes at `buffer` have to be readable.
 #[inline(always)]
 pub unsafe fn pwrite(fd: usize, buffer: *const u8, len: usize, offset: usize) -> usize {
     // SAFETY: the caller vouches for the buffer.
     unsafe { syscall(nr::PWRITE64, [fd, buffer as usize, len, offset, 0]) }
 }
 
-/// Writes zeros up to `end`, a multiple of 8, and not byte by byte.
+/// Writes zeros up to `end`, a multiple of 8, faster than byte by byte.
 ///
 /// # Safety
-/// What lies from `address` to `end` may be written.
+/// The bytes from `address` to `end` have to be writable.
 #[inline(always)]
 pub unsafe fn zero(address: usize, end: usize) {
     // SAFETY: the caller vouches for the range.
@@ -151,21 +149,20 @@ pub unsafe fn zero(address: usize, end: usize) {
     }
 }
 
-/// Makes written code visible to instruction fetch: the hardware does.
+/// Makes written code visible to instruction fetch. On x86, the hardware does that.
 ///
 /// # Safety
 /// None here.
 #[inline(always)]
 pub unsafe fn sync_code(_address: usize, _len: usize) {}
 
-/// Starts a program or ld.so: the initial stack, rtld_fini in rdx, everything else unspecified (System V ABI, AMD64).
+/// Starts a program or ld.so with the initial stack and rtld_fini in rdx. Other registers are unspecified (System V ABI, AMD64).
 ///
-/// argc, argv, environment and auxv, which begin at `stack` and end at `end`, are moved down first, to end at `room`: what lies
-/// between that and `stack` stays for as long as the program runs.
+/// First moves argc, argv, environment and auxv, which lie from `stack` to `end`, down so that they end at `room`. The data between
+/// `room` and `stack` stays for as long as the program runs.
 ///
 /// # Safety
-/// `entry` is code that expects to be started with `stack`, and nothing of this image, or of what is below `room`, is needed any
-/// more.
+/// `entry` has to be code that expects to be started with `stack`. This image and the data below `room` must not be needed any more.
 #[inline(always)]
 pub unsafe fn enter(
     stack: *mut usize,
@@ -190,7 +187,7 @@ pub unsafe fn enter(
     }
 }
 
-/// Stores the address of a static in a pointer, whatever the image was linked for.
+/// Stores the address of a static in a pointer, independent of the image's position.
 #[macro_export]
 macro_rules! address {
     ($pointer:ident, $static:path) => {
@@ -203,8 +200,8 @@ macro_rules! address {
     };
 }
 
-/// Defines the stub. It passes to the loader: `[rsp]` the trailer, above it the initial stack; rbp rtld_fini; r8d the
-/// loader's descriptor. A self-contained one has read the sidecar below the initial stack, ebx bytes.
+/// Defines the stub. It passes to the loader: the trailer in `[rsp]` and the initial stack above it, rtld_fini in rbp, the loader's
+/// descriptor in r8d. A self-contained stub has read ebx bytes of the sidecar to below the initial stack.
 #[macro_export]
 macro_rules! stub {
     (relocatable: $relocatable:expr, self_contained: $self_contained:expr) => {
@@ -215,18 +212,18 @@ macro_rules! stub {
             "mov rbp, rdx",                             // rtld_fini: rdx is an argument register
             ".if {relocatable} | {self_contained}",
             "mov rdi, rsp",
-            "2: scasq",                                 // over argc, argv, environment, auxv: the kernel always gives
-            "cmp qword ptr [rdi], {secure}",            // AT_SECURE; a pointer is not its number, and a value like
-            "jne 2b",                                   // it, such as a user id, stands in front of another type
+            "2: scasq",                                 // skip argc, argv, environment, auxv to AT_SECURE, which
+            "cmp qword ptr [rdi], {secure}",            // always exists. No pointer is 23, and a value of 23 (a
+            "jne 2b",                                   // user id) is followed by a type, which is not 0 or 1
             "cmp qword ptr [rdi + 8], 1",
             "ja 2b",
             ".endif",
             ".if {self_contained}",
-            "sub rsp, {room}",                          // where the sidecar goes; the loader knows
+            "sub rsp, {room}",                          // room for the sidecar, at the loader's FRONT_ROOM
             ".endif",
             ".if {relocatable}",
-            "mov edx, [rdi + 8]",                       // who may choose the directory may not choose the loader:
-            "dec edx",                                  // no room for an answer, if set, is EINVAL
+            "mov edx, [rdi + 8]",                       // set-id: a user who moves the program must not choose its
+            "dec edx",                                  // loader; a buffer length of 0 makes readlink fail: EINVAL
             "and edx, 4096",
             "push {readlink}",
             "pop rax",
@@ -242,18 +239,18 @@ macro_rules! stub {
             "jne 2b",
             "inc rdi",
             "lea rsi, [rip + 9f + {loader}]",
-            "2: lodsb",                                 // the loader's relative path behind it, NUL included
+            "2: lodsb",                                 // append the loader's relative path with its NUL
             "stosb",
             "test al, al",
             "jne 2b",
             "pop rdi",
             ".else",
             ".if {self_contained}",
-            "mov r9d, [rdi + 8]",                       // 1 is EINVAL from mmap: nor may who may write beside a program do what it may do
+            "mov r9d, [rdi + 8]",                       // set-id: mmap fails at offset 1, because others may be able to write to the sidecar
             ".endif",
             "lea rdi, [rip + 9f + {loader}]",
             ".endif",
-            "mov esi, {nonblock}",                      // O_RDONLY; a FIFO must not hold the program up
+            "mov esi, {nonblock}",                      // O_RDONLY; do not wait for the writer of a FIFO
             "push {open}",
             "pop rax",
             "syscall",
@@ -263,7 +260,7 @@ macro_rules! stub {
             ".else",
             "js 8f",
             ".endif",
-            "mov r8d, eax",                             // stays for mmap and the loader
+            "mov r8d, eax",                             // kept for mmap and the loader
             "mov edi, eax",
             ".if {self_contained}",
             "mov rsi, rsp",
@@ -275,13 +272,13 @@ macro_rules! stub {
             "push {geteuid}",
             "pop rax",
             "syscall",
-            "and edx, {by_others}",                     // root's, or of who runs it, and nobody else may write to it?
+            "and edx, {by_others}",                     // owned by root or the user, and writable by the owner only?
             "jne 3f",
             "test ebx, ebx",
             "je 4f",
             "cmp eax, ebx",
             "je 4f",
-            "3: lea rdi, [rip + 7f]",                   // else of the program's owner and group,
+            "3: lea rdi, [rip + 7f]",                   // or else: same owner and group as the program,
             "push {stat}",
             "pop rax",
             "syscall",
@@ -289,14 +286,14 @@ macro_rules! stub {
             "or rbx, rax",
             "mov eax, [rsi + {mode}]",
             "not eax",
-            "and edx, eax",                             // and nobody may write to it who may not write to that
+            "and edx, eax",                             // and writable only by users who can write to the program?
             "or rbx, rdx",
             "push -{invalid}",
             "pop rax",
             "5: jne 8f",
             "mov edi, r8d",
             "4:",
-            "mov edx, {read_len}",                      // the sidecar too, or its front
+            "mov edx, {read_len}",                      // read the sidecar too, or its front
             ".else",
             "lea rsi, [rsp - 16]",
             "push 5",                                   // also PROT_READ | PROT_EXEC below
@@ -307,20 +304,20 @@ macro_rules! stub {
             "xor r9d, r9d",
             ".endif",
             ".ifeq {self_contained}",
-            "mov [rsi + {lead}], r9d",                  // a read that fails must not leave a mark; fstat leaves zeros there
+            "mov [rsi + {lead}], r9d",                  // no stale mark if the read fails; with fstat, zeros are here already
             ".endif",
             "push {pread}",
             "pop rax",
             "syscall",
             ".if {self_contained}",
-            "xchg ebx, eax",                            // bytes read: stays for the loader
+            "xchg ebx, eax",                            // bytes read, for the loader
             ".endif",
-            "cmp dword ptr [rsi + {lead}], {mark}",     // whole, and a loader for this stub?
+            "cmp dword ptr [rsi + {lead}], {mark}",     // a complete loader for this stub?
             ".if {self_contained}",
             "push 5",                                   // PROT_READ | PROT_EXEC
             "pop rdx",
             ".endif",
-            "setne al",                                 // if not, the offset is odd and mmap says EINVAL
+            "setne al",                                 // if not, the offset is odd and mmap fails with EINVAL
             "or r9b, al",
             "xor edi, edi",
             "mov esi, {len}",
@@ -331,7 +328,7 @@ macro_rules! stub {
             "syscall",
             "test rax, rax",
             "jns 6f",
-            "8: neg eax",                               // wrap-buddy: PATH ERRNO
+            "8: neg eax",                               // print "wrap-buddy: PATH ERRNO"
             "xchg ebx, eax",
             "lea rsi, [rip + 9f + {line}]",
             "mov edx, [rip + 9f + {line_len}]",
@@ -357,7 +354,7 @@ macro_rules! stub {
             "mov byte ptr [rsi], 0x20",
             "mov edx, esp",
             "sub edx, esi",
-            "mov al, {write}",                          // a push would overwrite the digits; the loop left 0
+            "mov al, {write}",                          // eax is 0; a push would overwrite the digits
             "syscall",
             "push 127",
             "pop rdi",
@@ -399,7 +396,7 @@ macro_rules! stub {
 }
 
 /// Defines the start of the loader image: the branch, the header, and the call of `$start`, an
-/// `extern "C" fn(trailer, stack, fini, fd, read) -> !`, with what the stub left.
+/// `extern "C" fn(trailer, stack, fini, fd, read) -> !`, with the values that the stub passes.
 #[macro_export]
 macro_rules! loader {
     ($start:path) => {
@@ -416,10 +413,10 @@ macro_rules! loader {
             "mov rsi, rsp",                             // the initial stack
             "mov rdx, rbp",                             // rtld_fini
             "mov ecx, r8d",                             // the loader's descriptor
-            "xor r8d, r8d",                             // nothing of the sidecar was read
+            "xor r8d, r8d",                             // bytes of the sidecar that were read: none,
             "cmp dword ptr [rdi + {own}], 0",
             "jne 2f",
-            "add rsi, {room}",                          // but for what a self-contained stub has put below the stack
+            "add rsi, {room}",                          // unless the stub is self-contained and has put it below the stack
             "mov r8d, ebx",
             "2:",
             "lea rsp, [rsi - {below}]",

@@ -1,10 +1,9 @@
-//! x86_64 (AMD64). What the host tool knows of it is here; `code.rs` is what runs on it.
+//! x86_64 (AMD64): its properties, which the host tool uses. `code.rs` runs on it.
 
 use sidecar::machine;
 
 use super::{Arch, Disassembler};
 
-/// The table's row.
 pub const ROW: Arch = Arch {
     name: "x86_64",
     machine: machine::X86_64,
