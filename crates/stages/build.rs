@@ -1,4 +1,4 @@
-//! Compiles the stub and the loader for every architecture there is a `core` for, and writes `stages.rs`, which embeds them.
+//! Compiles the stub and the loader for every architecture that has a `core`, and writes `stages.rs`, which embeds them.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -23,9 +23,9 @@ fn main() {
 
 /// Why an architecture has no images.
 enum Failure {
-    /// The compiler has no `core` for it: the tool is built without.
+    /// The compiler has no `core` for it. The tool is built without the architecture.
     NoToolchain(String),
-    /// The sources do not compile, or not to what an image has to be, a loader that fits its image for instance.
+    /// The sources do not compile, or the result is not a valid image, for example because the loader is too large.
     Ours(String),
 }
 
@@ -38,7 +38,7 @@ impl Failure {
 fn run() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     let package = env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo sets CARGO_MANIFEST_DIR")?;
-    // Links to the sources of the other crates: `cargo package` puts these into the package of this one.
+    // Links to the sources of the other crates, which `cargo package` turns into copies in this crate's package.
     let sources = Path::new(&package).join("sources");
     for watched in ["sidecar", "sys", "stub", "loader"] {
         let watched = sources.join(watched).canonicalize()?;
@@ -112,7 +112,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     }
     let source = format!(
         "static ALL: &[Stage] = &[\n{all}];\n\n\
-         /// Architectures this build was made without: name, and what to do to get it.\n\
+         /// Architectures that this build does not have: name, and how to get it.\n\
          pub const MISSING: &[(&str, &str)] = &[\n{missing}];\n"
     );
     fs::write(out.join("stages.rs"), source)?;

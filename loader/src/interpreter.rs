@@ -1,4 +1,4 @@
-//! Mapping the real ld.so as the kernel would have (fs/binfmt_elf.c, load_elf_interp).
+//! Maps the real ld.so as the kernel would (fs/binfmt_elf.c, load_elf_interp).
 
 use sidecar::Flags;
 use sys::elf::{
@@ -14,30 +14,30 @@ use crate::process::Loader;
 use crate::report::fail;
 use crate::text::{DAMAGED, EMPTY, Message, NOT_ELF, NOT_LOADED, OTHER_MACHINE, R_DEBUG, Text};
 
-/// More than any dynamic linker takes, and no overflow when added to an address, bytes.
+/// Larger than any dynamic linker, and too small for an overflow when added to an address, in bytes.
 const MAX_SPAN: usize = 1 << 28;
 
-/// What the headers of a dynamic linker say; pure, so that it can be tested on any bytes.
+/// The layout of a dynamic linker. It makes no system calls, so tests can run it on any bytes.
 pub struct Layout {
     /// The first program header.
     headers: *const Phdr,
-    /// Behind the last.
+    /// The end of the program headers.
     limit: *const Phdr,
-    /// Virtual address behind the last segment.
+    /// The virtual address after the last segment.
     pub end: usize,
 }
 
-/// A dynamic linker; every failure ends the process.
+/// A dynamic linker. Every failure ends the process.
 struct Interpreter {
     path: Text,
-    /// What it is mapped below.
+    /// The dynamic linker is mapped below this address.
     ceiling: usize,
     fd: usize,
     page: usize,
     layout: Layout,
     /// Load bias.
     base: usize,
-    /// Protection that executable pages get besides.
+    /// Additional protection of executable pages.
     bti: usize,
 }
 
@@ -99,19 +99,18 @@ impl Loader {
 }
 
 impl Layout {
-    /// Nothing known yet.
     pub const UNKNOWN: Self = Self {
         headers: core::ptr::null(),
         limit: core::ptr::null(),
         end: 0,
     };
 
-    /// Looks at the first `read` bytes of a file of `file_len`, which are at `front`: what is wrong with them, [`EMPTY`] for
-    /// nothing. Then the loadable segments are in ascending order, do not overlap, and lie inside the file, because touching a
-    /// page behind its end is SIGBUS.
+    /// Checks the first `read` bytes, at `front`, of a file of `file_len` bytes. Returns the problem, or [`EMPTY`]. Without a
+    /// problem, the loadable segments are in ascending order, do not overlap, and lie inside the file: access to a page after the
+    /// end of the file is SIGBUS.
     ///
     /// # Safety
-    /// `front` is PATH_MAX bytes, aligned as an ELF header, and stays while this is used.
+    /// `front` has to be PATH_MAX bytes, aligned as an ELF header, and to stay while this is used.
     #[inline(always)]
     pub unsafe fn problem(&mut self, front: *const u8, read: usize, file_len: usize) -> Message {
         // SAFETY: any bytes are an ELF header, and its identification begins with four bytes of magic.
@@ -119,7 +118,7 @@ impl Layout {
         if words[0] != MAGIC {
             return NOT_ELF;
         }
-        // e_type and e_machine at once. The class follows from the machine and the size of a program header.
+        // e_type and e_machine in one word. The class follows from the machine and the size of a program header.
         if words[4] != ET_DYN as u32 | (sys::arch::MACHINE as u32) << 16 {
             return OTHER_MACHINE;
         }
@@ -149,14 +148,14 @@ impl Layout {
             }
             self.end = segment.p_vaddr + segment.p_memsz;
         }
-        // Without a loadable segment the end is 0.
+        // Without a loadable segment, the end is 0.
         if elf.e_entry >= self.end {
             return DAMAGED;
         }
         EMPTY
     }
 
-    /// The first header of a type.
+    /// The first header of this type.
     #[inline(never)]
     fn header(&self, p_type: u32) -> Option<&'static Phdr> {
         let mut at = self.headers;
@@ -171,8 +170,8 @@ impl Layout {
         None
     }
 
-    /// Stores the address of glibc's `_r_debug` in `debug`, the program's own DT_DEBUG: ld.so fills in only the one of the
-    /// .dynamic it is shown. In a dynamic linker .dynstr follows .dynsym, which tells how many symbols there are.
+    /// Stores the address of glibc's `_r_debug` in `debug`, the program's own DT_DEBUG. ld.so fills in only that of the .dynamic
+    /// that it gets, a copy. In a dynamic linker, .dynstr follows .dynsym, so its address gives the number of symbols.
     #[inline(always)]
     fn seed(&self, base: usize, debug: *mut usize) {
         let Some(header) = self.header(PT_DYNAMIC) else {
@@ -218,22 +217,22 @@ impl Interpreter {
         fail(self.path, NOT_LOADED, errno)
     }
 
-    /// Maps the segments right below the ceiling. Nothing lies there, as a rule, and then the kernel follows a hint: every segment is a
-    /// new mapping, while one over a part of another takes twice as long. As the kernel does, this aligns to pages only: a larger
-    /// p_align is for kernels with larger ones.
+    /// Maps the segments directly below the ceiling. Nothing is mapped there as a rule, so the kernel follows a hint, and each
+    /// segment is a new mapping. A mapping over a part of another would take twice as long. This aligns to pages only, as the
+    /// kernel does: a larger p_align is for kernels with larger pages.
     #[inline(always)]
     fn place(&mut self) {
         self.base = (self.ceiling - self.layout.end) & self.page.wrapping_neg();
         let mut flags = map::PRIVATE;
         while !self.fill(flags) {
-            // The whole span, wherever there is room, and the segments over it.
+            // Maps the whole span at any address, and then the segments over it.
             let anywhere = map::PRIVATE | map::ANONYMOUS;
             self.base = self.map(0, self.layout.end, 0, anywhere, 0);
             flags = map::PRIVATE | map::FIXED;
         }
     }
 
-    /// Maps every segment, and its zeros; says whether each is where it was wanted.
+    /// Maps every segment with its zeros. Returns whether each is at the intended address.
     #[inline(always)]
     fn fill(&self, flags: usize) -> bool {
         let mut at = self.layout.headers;
@@ -255,7 +254,7 @@ impl Interpreter {
             let (start, len) = (address - before, before + segment.p_filesz);
             let offset = segment.p_offset.wrapping_sub(before);
             const { assert!(prot::WRITE << 14 == map::POPULATE) };
-            // What is writable is what ld.so relocates first, and to have it there costs less than its page faults.
+            // ld.so relocates the writable pages first. To populate them now costs less than its page faults.
             let populate = (prot & prot::WRITE) << 14;
             if len != 0 && self.map(start, len, prot, flags | populate, offset) != start {
                 return false;
@@ -284,9 +283,9 @@ impl Interpreter {
         mapped.0
     }
 
-    /// PROT_BTI, if the processor has it and the object's PT_GNU_PROPERTY promises landing pads: the kernel does the same for an
-    /// interpreter it loads (arch/arm64/kernel/process.c, arch_elf_adjust_prot). Linkers put the note in front, where it was read
-    /// with the headers.
+    /// Sets PROT_BTI if the processor has it and the object's PT_GNU_PROPERTY promises landing pads. The kernel does the same for
+    /// an interpreter that it loads (arch/arm64/kernel/process.c, arch_elf_adjust_prot). Linkers put the note near the headers, so
+    /// it was read with them.
     #[inline(always)]
     fn find_bti(&mut self, loader: &Loader, read: usize) {
         if !sys::arch::HAS_BTI {
@@ -295,8 +294,8 @@ impl Interpreter {
         let Some(note) = self.layout.header(PT_GNU_PROPERTY) else {
             return;
         };
-        // namesz, descsz, type, "GNU\0", then properties: type, size, data. They ascend, and this one is the lowest there is
-        // on this architecture.
+        // namesz, descsz, type, "GNU\0", then properties: type, size, data. Properties are in ascending order, and this is the
+        // lowest on this architecture.
         if note.p_offset.saturating_add(28) > read {
             return;
         }
@@ -313,7 +312,7 @@ impl Interpreter {
     }
 }
 
-/// The protection a segment's flags ask for: the same three bits, the other way round.
+/// The protection that a segment's flags ask for: the same three bits in reverse order.
 #[inline(always)]
 fn protection(segment: &Phdr) -> usize {
     const { assert!(PF_X == 1 && PF_W == 2 && PF_R == 4) };

@@ -1,8 +1,8 @@
-//! The loader: runs between the stub and ld.so, in a process that holds nothing but the wrapped program.
+//! The loader runs between the stub and ld.so, in a process that contains only the wrapped program.
 //!
-//! [`start`] is the whole policy; each step is in the file of its name. Nothing is allocated, nothing is returned to,
-//! and every failure is one line on stderr and exit status 127. All state is in one `Loader`, and steps are functions
-//! of their own: that is smaller than one large function with its spills.
+//! [`start`] calls the steps in order; each is in the file of its name. The loader allocates nothing and never returns. Every
+//! failure is one line on stderr and exit status 127. All state is in one `Loader`, and each step is a function, because one large
+//! function with its spills would be larger.
 #![cfg_attr(not(test), no_std)]
 
 mod interpreter;
@@ -21,13 +21,13 @@ pub use text::{EMPTY, Message};
 
 use process::Loader;
 
-/// Continues where the stub stopped: `trailer` is what follows its code, `stack` the initial stack pointer, `fini` the
-/// register that carries rtld_fini, `fd` the open file with the loader, and `read` the bytes of it that a self-contained stub has
-/// read to the front room, 0 if the loader is in a file of its own.
+/// Continues where the stub stopped. `trailer` follows the stub's code, `stack` is the initial stack pointer, `fini` the register
+/// with rtld_fini, `fd` the open file with the loader. `read` is the number of its bytes that a self-contained stub has read to the
+/// front room, or 0 if the loader is a file of its own.
 ///
 /// # Safety
-/// Called once, by the stub, with the process as the kernel started it, and the stack pointer `sidecar::loader::BELOW` bytes
-/// further down.
+/// The stub has to call this once, in the process as the kernel started it, with the stack pointer `sidecar::loader::BELOW` bytes
+/// below `stack`.
 pub unsafe extern "C" fn start(
     trailer: *const u8,
     stack: *mut usize,
@@ -42,11 +42,11 @@ pub unsafe extern "C" fn start(
     let is_started = loader.is_started();
     loader.restore_slot(is_started);
     let (mut entry, mut room) = (loader.entry(), loader.sidecar.cast());
-    // Otherwise an ld.so is there already: it was told to run this program, and has done its part.
+    // Otherwise ld.so was started with this program as its argument, and has done its work.
     if !is_started {
         loader.find_interpreter();
         entry = loader.map_interpreter();
-        // The memory in front of the sidecar was needed until here.
+        // The memory before the sidecar was in use until here.
         room = loader.tell_linker();
     }
     loader.trace(loader.interpreter, text::ENTERS, entry);

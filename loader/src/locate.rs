@@ -1,4 +1,4 @@
-//! Finding the sidecar: next to the executable, else at the trailer's path.
+//! Finds the sidecar: next to the executable, or else at the trailer's path.
 
 use sidecar::loader::{
     FRONT_LEN, FRONT_ROOM, HEADERS_ROOM, IMAGE_LEN, MAX_RECORD, RECORD_LEAD, RECORD_ROOM,
@@ -13,27 +13,27 @@ use crate::text::{
     DAMAGED, EMPTY, EXECUTABLE, FOREIGN, MISSING, Message, NOT_A_SIDECAR, Text, UNTRUSTED,
 };
 
-/// PATH_MAX, bytes (linux/limits.h).
+/// linux/limits.h.
 pub const PATH_MAX: usize = 4096;
 
-/// Bytes of a sidecar that go into the front room.
+/// Bytes of a sidecar that fit into the front room.
 const FRONT_RECORD: usize = FRONT_LEN - RECORD_LEAD;
 
 /// The sidecar is the right one.
 const FOUND: usize = EMPTY.0 as usize;
 
 impl Loader {
-    /// Reads the first sidecar whose id is the trailer's: next to the executable, at the trailer's path, next to AT_EXECFN. One that is
-    /// not trusted ends the start: whoever is attacked is to see it.
+    /// Reads the first sidecar with the trailer's id: next to the executable, at the trailer's path, or next to AT_EXECFN. An
+    /// untrusted sidecar ends the process, so that an attack does not go unnoticed.
     #[inline(always)]
     pub fn find_sidecar(&mut self) {
         let mut failure = MISSING.0 as usize;
-        // Whoever may link a set-id executable into a directory of his own may not choose its sidecar.
+        // A user who links a set-id executable into their own directory must not choose its sidecar.
         let only_named = self.read != 0 || self.is_secure;
         let execfn = self.stack.get(at::EXECFN) as *const u8;
         let mut links = [EXECUTABLE.text().as_ptr(), core::ptr::null(), execfn];
-        // Started by a path in the same directory: whoever did that has chosen it. To ask /proc takes longer, as it has to make its
-        // entries for a new process first.
+        // The caller has started the program by a path in that directory, so the caller chose it. A look-up in /proc takes longer,
+        // because the kernel has to make the entries of a new process.
         // SAFETY: AT_EXECFN is a string on the initial stack.
         if !only_named && !execfn.is_null() && unsafe { is_in_directory_of(execfn, self.path) } {
             links.swap(0, 1);
@@ -56,7 +56,7 @@ impl Loader {
             if outcome == UNTRUSTED.0 as usize {
                 fail(path, UNTRUSTED, 0);
             }
-            // A file that is there and is not right tells more than one that is not there.
+            // Reports a wrong file rather than a missing one.
             let missing = failure >= MISSING.0 as usize;
             if outcome <= MISSING.0 as usize || is_named && missing {
                 failure = outcome;
@@ -72,15 +72,15 @@ impl Loader {
         }
     }
 
-    /// Reads the file at `path`, unless the stub has: gives [`FOUND`] if it is this program's sidecar, else what is wrong with
-    /// it, or, if it cannot be opened, the kernel's error number above [`MISSING`].
+    /// Reads the file at `path`, unless the stub has read it. Returns [`FOUND`] if it is this program's sidecar, or else the
+    /// problem. If the file cannot be opened, the result is the kernel's error number plus [`MISSING`].
     #[inline(never)]
     fn open_sidecar(&mut self, path: Text) -> usize {
         let (mut fd, mut len, mut start) =
             (self.fd, self.read.wrapping_sub(RECORD_LEAD), IMAGE_LEN);
         self.sidecar = self.stack.below(FRONT_ROOM - RECORD_LEAD).cast();
         if self.read == 0 {
-            // A FIFO must not hold the program up.
+            // Does not wait for the writer of a FIFO.
             let flags = open_flags::RDONLY | open_flags::NONBLOCK;
             // SAFETY: the path ends in a NUL.
             let opened = unsafe { syscall::open(path.as_ptr(), flags) };
@@ -91,7 +91,7 @@ impl Loader {
             // SAFETY: there is room for as much.
             len = unsafe { syscall::read_at(fd, self.sidecar.cast(), FRONT_RECORD, 0) };
         }
-        // The path of the interpreter needs room behind it.
+        // The path of the interpreter needs room after the sidecar.
         if len == FRONT_RECORD || self.has(Flags::RELOCATABLE) {
             self.sidecar = self.stack.below(RECORD_ROOM - HEADERS_ROOM).cast();
             // SAFETY: there is room for as much.
@@ -99,7 +99,7 @@ impl Loader {
         }
         // SAFETY: as much was read, aligned as a header; an error number is no length of a sidecar.
         let mut problem = unsafe { sidecar_problem(self.sidecar, len, &self.id()) };
-        // What a self-contained program's sidecar says was believed when its loader was started.
+        // A self-contained program's sidecar contains the loader, so the stub has already trusted it.
         if problem == EMPTY && self.read == 0 && !self.is_trusted(fd) {
             problem = UNTRUSTED;
         }
@@ -113,7 +113,7 @@ impl Loader {
         let header = self.header();
         self.interpreter = self.text_at(header.interpreter.at);
         if self.has(Flags::RELOCATABLE) {
-            // ld.so and debuggers keep the name: it must stay where it is.
+            // ld.so and debuggers keep a pointer to the name, so it has to stay in memory.
             let place = self.in_sidecar(header.interpreter_room.at);
             self.beside(EXECUTABLE.text(), self.interpreter, place);
             // SAFETY: `beside` wrote a string there.
@@ -121,8 +121,8 @@ impl Loader {
         }
     }
 
-    /// Writes to `to`, PATH_MAX bytes, the path of `name` in the directory of `path`, or of what that is a link to; nothing,
-    /// an empty path, if it is too long. Of a link with a relative target, its own directory is as good.
+    /// Writes to `to`, PATH_MAX bytes, the path of `name` in the directory of `path`, or of the target if `path` is a link. Writes
+    /// an empty path if that is too long. For a link with a relative target, its own directory does as well.
     #[inline(never)]
     fn beside(&self, mut path: Text, name: Text, to: *mut u8) {
         // SAFETY: nothing is written behind PATH_MAX bytes; the kernel's answer gets its NUL.
@@ -144,10 +144,10 @@ impl Loader {
     }
 }
 
-/// Whether both paths have the same directory, by its name.
+/// Whether both paths begin with the same directory.
 ///
 /// # Safety
-/// `one` is NUL-terminated.
+/// `one` has to be NUL-terminated.
 #[inline(always)]
 unsafe fn is_in_directory_of(one: *const u8, other: Text) -> bool {
     // SAFETY: the caller vouches for the string, which ends where nothing of the other's directory does.
@@ -164,12 +164,12 @@ unsafe fn is_in_directory_of(one: *const u8, other: Text) -> bool {
     }
 }
 
-/// What is wrong with the sidecar of `len` bytes at `sidecar`, which is to have this id; [`EMPTY`] for nothing. The id covers its
-/// machine and class; what else it says is trusted. Pure, so that it can be tested on any bytes.
+/// Checks the `len` bytes at `sidecar`, which should have this id. Returns the problem, or [`EMPTY`]. The id covers machine and
+/// class; the other fields are trusted. It makes no system calls, so tests can run it on any bytes.
 ///
 /// # Safety
-/// `len` bytes can be read, or [`HEADER_LEN`] if that is more, aligned as a header. A `len` of more than [`MAX_RECORD`] is as good
-/// as none.
+/// `len` bytes, or [`HEADER_LEN`] if that is more, have to be readable and aligned as a header. A `len` of more than [`MAX_RECORD`]
+/// counts as no sidecar.
 #[inline(always)]
 pub unsafe fn sidecar_problem(sidecar: *const Header, len: usize, id: &Id) -> Message {
     // SAFETY: the caller vouches for the bytes, and any are a header.
@@ -177,9 +177,9 @@ pub unsafe fn sidecar_problem(sidecar: *const Header, len: usize, id: &Id) -> Me
     if header.magic != MAGIC || !(HEADER_LEN..=MAX_RECORD).contains(&len) {
         return NOT_A_SIDECAR;
     }
-    let behind = len - CHECKED_FROM;
-    let checked = behind.wrapping_sub(header.text_len as usize);
-    if checked > behind {
+    let rest = len - CHECKED_FROM;
+    let checked = rest.wrapping_sub(header.text_len as usize);
+    if checked > rest {
         return DAMAGED;
     }
     // SAFETY: it ends in front of the text, inside the file.
@@ -190,7 +190,7 @@ pub unsafe fn sidecar_problem(sidecar: *const Header, len: usize, id: &Id) -> Me
     if checksum(words.iter().copied()) != header.checksum {
         return DAMAGED;
     }
-    // As numbers: the compiler may call a function for arrays, which is not here.
+    // Compares numbers, because for arrays the compiler may call a function that does not exist here.
     if u128::from_ne_bytes(header.id) != u128::from_ne_bytes(*id) {
         return FOREIGN;
     }
@@ -200,7 +200,7 @@ pub unsafe fn sidecar_problem(sidecar: *const Header, len: usize, id: &Id) -> Me
 /// Copies bytes forward.
 ///
 /// # Safety
-/// `len` bytes can be read and written.
+/// `len` bytes have to be readable at `from` and writable at `to`.
 #[inline(never)]
 pub unsafe fn copy(to: *mut u8, from: *const u8, len: usize) {
     let mut at = 0;

@@ -1,4 +1,4 @@
-//! `loader.bin`: the header, the entry, and nothing else around the library.
+//! `loader.bin`: the header, the entry, and the library.
 #![no_std]
 #![no_main]
 

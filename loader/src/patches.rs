@@ -1,8 +1,9 @@
-//! What ld.so reads instead of the tables in the file: program headers made from the process's own, and entries of .dynamic.
+//! The tables that ld.so reads instead of those in the file: program headers, which are copied from the process's own, and entries
+//! of .dynamic.
 //!
-//! The headers are made when the program starts, not when it is wrapped: an executable that was made from a wrapped one, as
-//! `bun build --compile` does, has the same stub and sidecar and other headers. Only what must differ is changed. Those in the
-//! mapped program, and the kernel's saved AT_PHDR, stay as they are: debuggers compare both with the file.
+//! The headers are made when the program starts, not when it is wrapped: an executable that was made from a wrapped one (`bun build
+//! --compile`) has the same stub and sidecar but other headers. Only necessary changes are made. The headers in the mapped program,
+//! and the kernel's saved AT_PHDR, stay as they are, because debuggers compare both with the file.
 
 use sidecar::Patch;
 use sidecar::loader::HEADERS_ROOM;
@@ -14,12 +15,12 @@ use crate::process::Loader;
 use crate::report::fail;
 use crate::text::{DYNAMIC_CHANGED, TOO_MANY};
 
-/// Most program headers a process may have: two are added.
+/// Maximum number of program headers of a process, to which two are added.
 const MAX_HEADERS: usize = HEADERS_ROOM / size_of::<Phdr>() - 2;
 
 impl Loader {
-    /// Makes the program headers, in front of the sidecar, writes to .dynamic, and stores the addresses in auxv. Returns where the
-    /// headers begin: the program starts below it.
+    /// Makes the program headers, before the sidecar, writes to .dynamic, and stores the addresses in auxv. Returns the address of
+    /// the headers: the program starts below it.
     ///
     /// PT_PHDR is the first header, because ld.so takes the load bias from it before it reads any other (glibc elf/rtld.c,
     /// rtld_setup_main_map; musl ldso/dynlink.c).
@@ -87,8 +88,8 @@ impl Loader {
         to.cast()
     }
 
-    /// What to add to the offset of a string from DT_STRTAB, because that has moved since the program was wrapped. A .dynamic with
-    /// more or fewer entries has others where patches go.
+    /// The difference that has to be added to string offsets, because DT_STRTAB has changed since the program was wrapped. If the
+    /// number of entries in .dynamic has changed, the patches do not apply.
     #[inline(always)]
     unsafe fn moved_strings(&self, dynamic: *const Dyn) -> usize {
         let header = self.header();
@@ -113,7 +114,7 @@ impl Loader {
         strings
     }
 
-    /// A header at `to` for `len` bytes at `address`.
+    /// Adds a header at `to` for `len` bytes at `address`.
     #[inline(never)]
     unsafe fn add(&self, to: *mut Phdr, kind: u32, address: *const u8, len: usize) {
         // SAFETY: the caller vouches for the place.
@@ -132,7 +133,7 @@ impl Loader {
         }
     }
 
-    /// Lets the header at `to` describe `len` bytes at `address`.
+    /// Makes the header at `to` describe `len` bytes at `address`.
     #[inline(always)]
     unsafe fn describe(&self, to: *mut Phdr, address: *const u8, len: usize) {
         // SAFETY: the caller vouches for the place.
@@ -143,7 +144,7 @@ impl Loader {
         }
     }
 
-    /// An address as it is before ld.so adds the load bias.
+    /// An address without the load bias, which ld.so adds.
     #[inline(always)]
     fn distance(&self, address: *const u8) -> usize {
         (address as usize).wrapping_sub(self.bias)

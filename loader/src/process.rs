@@ -1,4 +1,4 @@
-//! The state of the loader: what the kernel and the stub left, and what the steps found.
+//! The state of the loader: values from the kernel and the stub, and the results of the steps.
 
 use sidecar::loader::BELOW;
 use sidecar::{Flags, Header, Id, LINE_LEN_OFFSET, LINE_START, LOADER_OFFSET};
@@ -7,39 +7,35 @@ use sys::stack::{Stack, at};
 use crate::report;
 use crate::text::{DEBUG, LOAD_BIAS, Message, Text};
 
-/// No stub is longer, bytes.
+/// Maximum length of a stub in bytes.
 const MAX_STUB: usize = 512;
 
-/// Everything there is to know.
 pub struct Loader {
-    /// argc, argv, envp, auxv.
     pub stack: Stack,
-    /// Address of the trailer.
     pub trailer: *const u8,
     /// Path of the sidecar.
     pub path: Text,
-    /// Where the sidecar is, once it was found: the program will start below it.
+    /// The sidecar, once it was found. The program will start below it.
     pub sidecar: *mut Header,
-    /// What to add to addresses in the program's file; valid once the sidecar was found.
+    /// The load bias; valid once the sidecar was found.
     pub bias: usize,
     /// Path of the real ld.so.
     pub interpreter: Text,
     /// The open file with this loader.
     pub fd: usize,
-    /// Bytes the stub has read to the front room, if that is the sidecar's file too; else 0.
+    /// Bytes that the stub has read to the front room, if this file is the sidecar too; else 0.
     pub read: usize,
-    /// Whether identities or capabilities changed at exec, so that the caller is not to be trusted.
+    /// Whether identities or capabilities changed at exec (AT_SECURE), so that the caller is not trusted.
     pub is_secure: bool,
-    /// Whether the kernel itself has started the stub: it gives no rtld_fini, which glibc's ld.so always does, and says so in AT_ENTRY,
-    /// which musl's ld.so leaves as it was.
+    /// Whether the kernel itself has started the stub. Then there is no rtld_fini, which glibc's ld.so always passes, and AT_ENTRY
+    /// is the stub, which musl's ld.so leaves unchanged.
     pub is_by_kernel: bool,
 }
 
 impl Loader {
-    /// Reads what the stub passed.
-    ///
     /// # Safety
-    /// `trailer` follows the stub, `stack` is the initial stack pointer, and the [`BELOW`] bytes below it are nobody's.
+    /// `trailer` has to follow the stub, `stack` has to be the initial stack pointer, and the [`BELOW`] bytes below it have to be
+    /// unused.
     #[inline(always)]
     pub unsafe fn new(
         trailer: *const u8,
@@ -73,28 +69,27 @@ impl Loader {
         }
     }
 
-    /// PATH_MAX bytes for whoever needs them now, 16-byte aligned.
+    /// PATH_MAX bytes of temporary memory, 16-byte aligned.
     #[inline(always)]
     pub fn scratch(&self) -> *mut u8 {
         opaque(self.stack.below(BELOW))
     }
 
-    /// Path of the program, as whoever started it gave it. That of the sidecar is gone once the stub is.
+    /// Path of the program, as the caller gave it. The path of the sidecar is lost once the stub is overwritten.
     #[cold]
     pub fn program(&self) -> Text {
         // SAFETY: the kernel has put a string there.
         unsafe { Text::new(self.stack.get(at::EXECFN) as *const u8) }
     }
 
-    /// The identity the sidecar must have.
+    /// The identity that the sidecar must have.
     #[inline(always)]
     pub fn id(&self) -> Id {
         // SAFETY: the trailer begins with it.
         unsafe { self.trailer.cast::<Id>().read() }
     }
 
-    /// Finds where the program lies. The load bias comes from the trailer's own address: it is right whoever mapped the
-    /// program.
+    /// Finds the load bias. It is computed from the trailer's own address, so it is right both under the kernel and under ld.so.
     #[inline(always)]
     pub fn find_program(&mut self) {
         let header = self.header();
@@ -129,9 +124,9 @@ impl Loader {
         self.bias.wrapping_add(self.header().entry as usize)
     }
 
-    /// Whether an ld.so has left its mark: AT_BASE, which only a PT_INTERP gives, or DT_DEBUG, which is zero in every file.
+    /// Whether ld.so has already run: AT_BASE is set, which requires a PT_INTERP, or DT_DEBUG is, which is zero in every file.
     ///
-    /// That is not looked at, because it costs a page fault, where the kernel itself has started the stub.
+    /// If the kernel itself has started the stub, DT_DEBUG is not read, because that costs a page fault.
     #[inline(always)]
     pub fn is_started(&self) -> bool {
         let header = self.header();
@@ -141,13 +136,12 @@ impl Loader {
             || !self.is_by_kernel && header.debug_address != 0 && unsafe { *debug } != 0
     }
 
-    /// Whether the sidecar has a flag.
     #[inline(always)]
     pub fn has(&self, flag: Flags) -> bool {
         self.header().flags.contains(flag)
     }
 
-    /// Prints a step, if WRAP_BUDDY_DEBUG=1 asks for it.
+    /// Prints a step if WRAP_BUDDY_DEBUG=1 is set.
     #[inline(never)]
     pub fn trace(&self, subject: Text, step: Message, address: usize) {
         // SAFETY: the message ends in a NUL.
@@ -157,8 +151,8 @@ impl Loader {
     }
 }
 
-/// The same address. Or else the compiler takes the distance from the stack for a constant, and computes each address near it
-/// anew, in two instructions where one would do.
+/// Returns the same address. Without this, the compiler treats the distance from the stack as a constant, and computes each address
+/// near it with two instructions instead of one.
 #[inline(always)]
 fn opaque(address: *mut u8) -> *mut u8 {
     let mut address = address as usize;

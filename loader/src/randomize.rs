@@ -1,8 +1,9 @@
-//! Where ld.so goes: at a distance from the program that nobody can guess from the program's own address.
+//! Puts ld.so at a random distance from the program, so that it cannot be guessed from the program's own address.
 //!
-//! The kernel puts a program without PT_INTERP where it puts mappings, from the top down, and so what follows lands right below it:
-//! ld.so, and what that maps. Who knew an address of the program would know them all. So address space of random size, which nothing can
-//! be read from or written to, is taken between the program and ld.so. It stays: what is mapped later lands below it too.
+//! The kernel maps a program without PT_INTERP in the area of mappings, from the top down, so later mappings would follow directly
+//! below it: ld.so, and the libraries that it maps. One known address of the program would reveal them all. So the loader maps
+//! inaccessible address space of random size between the program and ld.so. It stays mapped, so that later mappings are below it
+//! too.
 
 use sys::stack::at;
 use sys::syscall::{self, map};
@@ -10,21 +11,22 @@ use sys::syscall::{self, map};
 use crate::process::Loader;
 use crate::text::EMPTY;
 
-/// The kernel puts the path of the executable at the top of the stack, and the top of an address space ends in ones: where these
-/// bits are ones as well, nothing has been subtracted at random. 1 of 65,536 random addresses looks the same.
+/// The kernel puts the path of the executable at the top of the stack, and the top of an address space ends in ones. If these bits
+/// are ones, nothing random was subtracted from it. 1 of 65,536 random addresses looks the same.
 const STACK_AT_TOP: usize = 0x3fff_c000;
 
-/// These are ones wherever a kernel puts the stack of a 64-bit program. QEMU 7.2 does not, and needs 37 ms for a mapping of 1 GiB.
+/// These bits are ones wherever a kernel puts the stack of a 64-bit program. QEMU 7.2 puts it elsewhere, and takes 37 ms for a
+/// mapping of 1 GiB.
 const STACK_OF_KERNEL: usize = (7u64 << 36) as usize;
 
 impl Loader {
-    /// The address below which ld.so may be mapped: that of this image, or lower.
+    /// The address below which ld.so is mapped: that of this image, or lower.
     #[inline(always)]
     pub fn ceiling(&self) -> usize {
         let page = self.page();
-        // It has two pages at most in front of a message.
+        // The image has at most two pages before a message.
         let top = (EMPTY.text().as_ptr() as usize & page.wrapping_neg()) - page;
-        // Debuggers and `setarch -R` want each start to be as the last one. A program that was linked for its address is far away.
+        // Debuggers and `setarch -R` need the same addresses in each run. A program that is linked for a fixed address is far away.
         let subtracted = !self.stack.get(at::EXECFN);
         let is_random = subtracted & STACK_AT_TOP != 0 && subtracted & STACK_OF_KERNEL == 0;
         if self.bias == 0 || !is_random || !syscall::has_endless_address_space() {

@@ -1,4 +1,4 @@
-//! The loader's voice: one line on stderr, from pieces, without formatting code.
+//! Prints lines on stderr, without formatting code.
 
 use sys::syscall::{exit, write};
 
@@ -6,7 +6,7 @@ use crate::text::{BETWEEN, Message, START, Text};
 
 const STDERR: usize = 2;
 
-/// Prints `wrap-buddy: FILE: WHAT`, and the kernel's error number unless it is 0; ends the process with status 127.
+/// Prints `wrap-buddy: FILE: WHAT`, with the kernel's error number unless it is 0, and exits with status 127.
 #[cold]
 #[inline(never)]
 pub fn fail(file: Text, what: Message, errno: usize) -> ! {
@@ -14,7 +14,7 @@ pub fn fail(file: Text, what: Message, errno: usize) -> ! {
     exit(127)
 }
 
-/// Prints `wrap-buddy: SUBJECT: WHAT`, and `value` in `base` unless it is 0.
+/// Prints `wrap-buddy: SUBJECT: WHAT`, with `value` in `base` unless it is 0.
 #[cold]
 #[inline(never)]
 pub fn line(subject: Text, what: Message, mut value: usize, base: usize) {
@@ -43,7 +43,8 @@ pub fn line(subject: Text, what: Message, mut value: usize, base: usize) {
     }
 }
 
-/// Writes `text`, a control character in caret notation (`^[` for ESC): names of files neither begin a line nor control a terminal.
+/// Writes `text`, with control characters in caret notation (`^[` for ESC), so that a file name can neither begin a line nor
+/// control a terminal.
 #[inline(never)]
 fn say(text: Text) {
     let mut from = text.as_ptr();

@@ -1,4 +1,4 @@
-//! Putting the original bytes back over the stub.
+//! Puts the original bytes back over the stub.
 
 use sidecar::Flags;
 use sys::stack::at;
@@ -10,12 +10,12 @@ use crate::report::fail;
 use crate::text::{EXECUTABLE, MEMORY, NOT_RESTORED};
 
 impl Loader {
-    /// Copies the sidecar's slot to where the stub is, and leaves the pages with the protection they had.
+    /// Copies the original bytes from the sidecar over the stub, and restores the protection of the pages.
     ///
-    /// Where the kernel does not make written pages executable again (PR_SET_MDWE, SELinux execmod), the file's own pages are
-    /// mapped anew and written through /proc/self/mem. The text must stay a mapping of the executable: perf, uprobes and
-    /// crash reporters attribute by mapping. Where an ld.so has started the program, /proc/self/exe is that ld.so, and nothing
-    /// is left to be done. A slot that nothing uses is not worth a page of memory, nor any of this.
+    /// If the kernel does not make written pages executable again (PR_SET_MDWE, SELinux execmod), this maps the file's own pages
+    /// again and writes them through /proc/self/mem. The code has to stay a mapping of the executable, because perf, uprobes and
+    /// crash reporters attribute addresses by mapping. If ld.so has started the program, /proc/self/exe is that ld.so, and there is
+    /// no other way. A slot in padding stays as it is: it is not worth a page of memory.
     #[inline(always)]
     pub fn restore_slot(&self, is_started: bool) {
         if self.has(Flags::SLOT_STAYS) {

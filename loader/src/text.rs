@@ -1,45 +1,41 @@
-//! Strings as the kernel and ld.so take them: an address, and a NUL at the end. Half the size of a slice to pass around.
+//! NUL-terminated strings, as the kernel and ld.so use them. A pointer is half the size of a slice.
 
 use core::ptr::NonNull;
 
 use sys::stack::length;
 
-/// A NUL-terminated string that stays where it is.
+/// A NUL-terminated string that stays in memory.
 #[derive(Clone, Copy)]
 pub struct Text(NonNull<u8>);
 
 impl Text {
-    /// The string at `start`.
-    ///
     /// # Safety
-    /// It ends in a NUL and does not change while it is used.
+    /// The string at `start` has to end in a NUL and must not change while it is used.
     #[inline(always)]
     pub unsafe fn new(start: *const u8) -> Self {
         // SAFETY: a string is somewhere.
         Self(unsafe { NonNull::new_unchecked(start.cast_mut()) })
     }
 
-    /// Its first byte.
     #[inline(always)]
     pub fn as_ptr(self) -> *const u8 {
         self.0.as_ptr()
     }
 
-    /// Bytes of it, without the NUL.
+    /// The length in bytes, without the NUL.
     #[inline(always)]
     pub fn len(self) -> usize {
         // SAFETY: `new` was told that there is a NUL.
         unsafe { length(self.as_ptr()) }
     }
 
-    /// Whether it begins with a slash.
     #[inline(always)]
     pub fn is_absolute(self) -> bool {
         // SAFETY: there is a byte, if only the NUL.
         unsafe { *self.as_ptr() == b'/' }
     }
 
-    /// What stands behind the last slash.
+    /// The part after the last slash.
     #[inline(never)]
     pub fn file_name(self) -> Text {
         let mut name = self.as_ptr();
@@ -57,11 +53,11 @@ impl Text {
     }
 }
 
-/// Which of the image's own strings: one byte where it is used, instead of instructions that compute an address.
+/// The number of one of the image's strings: one byte in the code, where an address would need several instructions.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Message(pub u8);
 
-/// Numbers the strings in their order.
+/// Numbers the strings in order.
 macro_rules! messages {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
         messages!(@number 0u8; $($(#[$doc])* $name)*);
@@ -76,7 +72,7 @@ macro_rules! messages {
 }
 
 messages! {
-    /// No words; as the answer to what is wrong: nothing.
+    /// No text; as the result of a check: no problem.
     EMPTY = "";
     EXECUTABLE = "/proc/self/exe";
     MEMORY = "/proc/self/mem";
@@ -102,7 +98,7 @@ messages! {
     MISSING = "no sidecar";
 }
 
-/// All of them, each with its NUL.
+/// All strings, each with its NUL.
 static MESSAGES: [u8; ALL.len()] = {
     let mut bytes = [0; ALL.len()];
     bytes.copy_from_slice(ALL.as_bytes());
@@ -125,7 +121,7 @@ impl Message {
         }
     }
 
-    /// What to do about it. A sidecar that is gone takes the program's original bytes with it, so that wrapping again does not help.
+    /// The advice to print. If the sidecar is gone, so are the program's original bytes, and wrapping again does not help.
     #[inline(always)]
     pub fn advice(self) -> Message {
         match self {

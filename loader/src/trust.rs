@@ -1,13 +1,13 @@
-//! Whether a sidecar is trusted: it chooses the interpreter and the libraries of the program.
+//! Whether a sidecar is trusted. It chooses the interpreter and the libraries of the program.
 //!
-//! | the process | the sidecar's owner | others may write to it |
+//! | the process | the sidecar's owner has to be | others may write to the sidecar |
 //! |---|---|---|
-//! | has its caller's power | root; who runs it; the owner of the program, or of the loader | as far as they may write to the program |
-//! | more, but not by the program: its caller is a set-id program | root; the owner of the program | the same |
-//! | more, by the program | root; the owner of a set-user-id program | not at all |
+//! | has the rights of its caller | root, the caller, or the owner of the program or of the loader | if they may write to the program |
+//! | has more, because its caller is a set-id program | root, or the owner of the program | if they may write to the program |
+//! | has more, because the program has set-id bits or capabilities | root, or the owner of a set-user-id program | never |
 //!
-//! The owner of the loader counts because that is code which runs already: in a user namespace the owners of a store are all
-//! nobody, while a copy of one of its programs, which has no sidecar of its own, belongs to a user.
+//! The owner of the loader is trusted because the loader runs already. In a user namespace, the files of a store all belong to
+//! nobody, but a copy of one of its programs, which has no sidecar of its own, belongs to a user.
 
 use sidecar::Ownership;
 use sys::errno::{ENODATA, EOPNOTSUPP};
@@ -21,25 +21,25 @@ const SET_ID: u32 = 0o6000;
 const SET_UID: u32 = 0o4000;
 
 impl Loader {
-    /// Whether the file open as `fd` may say how the program is started.
+    /// Whether the file `fd` may decide how the program is started.
     #[inline(never)]
     pub fn is_trusted(&self, fd: usize) -> bool {
         let file = syscall::owner(fd);
         if file.mode == 0 {
             return false;
         }
-        // A caller with less power than the process has no say.
+        // A caller with fewer rights than the process is not trusted.
         let caller = match self.is_secure {
             true => 0,
             false => self.stack.get(at::EUID) as u32,
         };
-        let nobody_else = Ownership {
+        let nobody = Ownership {
             user: 0,
             group: 0,
             mode: 0,
         };
-        // Most are, and then nothing else is asked for.
-        if file.is_no_weaker_than(nobody_else, caller) {
+        // Most sidecars pass this check, which needs no more system calls.
+        if file.is_no_weaker_than(nobody, caller) {
             return true;
         }
         let mut program = self.program_owner();
@@ -48,7 +48,7 @@ impl Loader {
             if set_id != 0 || capable {
                 program.mode = 0;
                 if set_id != SET_UID || capable {
-                    // Who owns a set-group-id file, or one with capabilities, does not have what it gives.
+                    // The owner of a set-group-id file, or of one with capabilities, does not have the rights that it gives.
                     program.user = 0;
                 }
             }
@@ -64,7 +64,8 @@ impl Loader {
     #[inline(always)]
     fn program_owner(&self) -> Ownership {
         let mut program = owner_at(EXECUTABLE.text().as_ptr());
-        // Without /proc, or where that is ld.so, what counts is what the caller has named. A caller with less power has no say.
+        // Without /proc, or if /proc/self/exe is ld.so, this is the file that the caller has named. A caller with fewer rights is
+        // not trusted.
         if !self.is_secure && (!self.is_by_kernel || program.mode == 0) {
             program = owner_at(match self.is_by_kernel {
                 true => self.stack.get(at::EXECFN) as *const u8,
@@ -75,8 +76,8 @@ impl Loader {
     }
 }
 
-/// Owner and mode of the file at `path`, a message or of the initial stack. It is opened for that: as an emulator sees it, /proc/self/exe is the
-/// emulated program only for those who open it.
+/// Owner and mode of the file at `path`, a message or a string on the initial stack. The file is opened, because an emulator
+/// resolves /proc/self/exe to the emulated program only in open.
 #[inline(never)]
 fn owner_at(path: *const u8) -> Ownership {
     // SAFETY: these are strings, or missing, which is an error of the kernel's.
@@ -86,7 +87,7 @@ fn owner_at(path: *const u8) -> Ownership {
     owner
 }
 
-/// Whether the program's file has capabilities, or may have.
+/// Whether the program's file has, or may have, capabilities.
 #[inline(always)]
 fn is_capable() -> bool {
     // SAFETY: messages are strings.

@@ -1,5 +1,5 @@
-//! What the loader reads of a dynamic linker and of a sidecar before it maps one and believes the other. No system call and no
-//! assembly: Miri can run this.
+//! The checks of a dynamic linker and of a sidecar, which the loader makes before it maps one and trusts the other. Miri can run
+//! them, because there are no system calls and no assembly.
 
 use loader::{EMPTY, Layout, PATH_MAX, sidecar_problem};
 use sidecar::{Draft, Edit, EditKind, Flags, Header, Id, ToolVersion};
@@ -8,11 +8,11 @@ use sys::elf::{ET_DYN, Ehdr, MAGIC, PT_LOAD, Phdr};
 const PAGE: usize = 4096;
 const FILE_LEN: usize = 0x3000;
 
-/// The first page of a file, aligned as the loader's memory is.
+/// The first page of a file, aligned as the loader's memory.
 #[repr(C, align(16))]
 struct Front([u8; PATH_MAX]);
 
-/// A dynamic linker of two segments, as linkers make them, to be changed.
+/// A dynamic linker of two segments, which tests change.
 struct Linker {
     header: Ehdr,
     segments: [Phdr; 2],
@@ -56,7 +56,7 @@ impl Linker {
         }
     }
 
-    /// Whether the loader would map it, and up to which address, when it can read this many bytes.
+    /// The end of the mapping if the loader accepts the file, when it can read this many bytes.
     fn is_accepted(&self, read: usize) -> Option<usize> {
         let mut front = Box::new(Front([0; PATH_MAX]));
         let start = front.0.as_mut_ptr();
@@ -84,7 +84,7 @@ fn with(change: impl FnOnce(&mut Linker)) -> Linker {
 }
 
 #[test]
-fn a_whole_dynamic_linker_is_accepted() {
+fn complete_dynamic_linker_is_accepted() {
     let linker = Linker::new();
     assert_eq!(linker.is_accepted(PATH_MAX), Some(0x2800));
     let headers = size_of::<Ehdr>() + 2 * size_of::<Phdr>();
@@ -93,15 +93,15 @@ fn a_whole_dynamic_linker_is_accepted() {
 }
 
 #[test]
-fn segments_may_share_a_page_but_no_byte() {
+fn overlapping_segments_are_refused() {
     let linker = with(|linker| linker.segments[1].p_vaddr = 0x1800);
     assert_eq!(linker.is_accepted(PATH_MAX), Some(0x2000));
     with(|linker| linker.segments[1].p_vaddr = 0x17ff).is_refused();
 }
 
-/// It once ended the mapping in front of the bytes of the segment before, which were then mapped over what came behind.
+/// Such a segment once ended the mapping too early, and the segment before it was mapped over later mappings.
 #[test]
-fn a_last_segment_without_bytes_does_not_shorten_the_mapping() {
+fn empty_last_segment_is_refused() {
     with(|linker| {
         linker.segments[1] = segment(0x1000, 0);
         linker.header.e_entry = 0x10;
@@ -110,7 +110,7 @@ fn a_last_segment_without_bytes_does_not_shorten_the_mapping() {
 }
 
 #[test]
-fn what_lies_outside_the_file_or_the_mapping_is_refused() {
+fn offsets_outside_the_file_or_the_mapping_are_refused() {
     with(|linker| linker.segments[1].p_offset = FILE_LEN - 0x7ff).is_refused();
     with(|linker| linker.segments[1].p_offset = usize::MAX).is_refused();
     with(|linker| linker.segments[1].p_filesz = 0x801).is_refused();
@@ -125,13 +125,13 @@ fn what_lies_outside_the_file_or_the_mapping_is_refused() {
 }
 
 #[test]
-fn another_machine_and_another_kind_of_file_are_refused() {
+fn wrong_machine_type_or_magic_is_refused() {
     with(|linker| linker.header.e_machine ^= 1).is_refused();
     with(|linker| linker.header.e_type = 2).is_refused();
     with(|linker| linker.header.e_ident[0] = b'#').is_refused();
 }
 
-/// A sidecar, in words so that it is aligned, and its length in bytes.
+/// A sidecar as words, for its alignment, and its length in bytes.
 fn sidecar(id: Id) -> (Vec<u64>, usize) {
     let slot = [0x55; 40];
     let edit = Edit {
@@ -168,7 +168,7 @@ fn sidecar(id: Id) -> (Vec<u64>, usize) {
 }
 
 #[test]
-fn a_sidecar_is_taken_only_whole_and_for_its_program() {
+fn changed_truncated_or_foreign_sidecar_is_refused() {
     let id = *b"0123456789abcdef";
     let (words, len) = sidecar(id);
     let is_taken = |words: &[u64], len: usize, id: &Id| {
@@ -182,7 +182,7 @@ fn a_sidecar_is_taken_only_whole_and_for_its_program() {
     assert!(!is_taken(&words, len - 1, &id));
     // SAFETY: the front of a sidecar is a header.
     let text = unsafe { (*words.as_ptr().cast::<Header>()).text_len } as usize;
-    // Behind it, the paths, which may be replaced.
+    // The text after that may be changed.
     for at in 0..(len - text) / 8 {
         let mut changed = words.clone();
         changed[at] ^= 1 << (at % 64);

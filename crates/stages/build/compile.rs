@@ -1,4 +1,4 @@
-//! Compiling one architecture's stub and loader, from sources to flat images.
+//! Compiles one architecture's stub and loader to flat images.
 
 use std::error::Error;
 use std::fs;
@@ -11,19 +11,15 @@ use sidecar::machine;
 use crate::image::{self, Linked};
 use crate::toolchain::{self, Toolchain};
 
-/// One row for each architecture.
 pub struct Arch {
-    /// `x86_64`, `aarch64` or `i686`.
     pub name: &'static str,
-    /// `e_machine`.
     pub machine: u16,
-    /// What rustc calls it.
+    /// The target's name in rustc.
     target: &'static str,
-    /// How its code is made independent of its position.
+    /// Options for position-independent code.
     flags: &'static [&'static str],
 }
 
-/// All of them.
 pub static ARCHES: [Arch; 3] = [
     Arch {
         name: "x86_64",
@@ -35,14 +31,14 @@ pub static ARCHES: [Arch; 3] = [
         name: "aarch64",
         machine: machine::AARCH64,
         target: "aarch64-unknown-linux-gnu",
-        // Addresses by adr: a stub does not lie at the start of a page, as adrp would have it.
+        // The tiny code model uses adr. adrp would require a stub at the start of a page.
         flags: &["-Crelocation-model=pic", "-Ccode-model=tiny"],
     },
     Arch {
         name: "i686",
         machine: machine::I686,
         target: "i686-unknown-linux-gnu",
-        // Without pic nothing sets up a GOT pointer; that no absolute address is used is what `image` checks.
+        // Without pic, no GOT pointer is set up. `image` checks that no absolute address is used.
         flags: &["-Crelocation-model=static"],
     },
 ];
@@ -62,13 +58,13 @@ pub struct Images {
 }
 
 impl Arch {
-    /// Whether this is the architecture the tool itself is built for.
+    /// Whether this is the architecture for which the tool itself is built.
     pub fn is_host(&self, arch: &str) -> bool {
         self.name == arch || self.name == "i686" && arch == "x86"
     }
 }
 
-/// Compiles, links, checks.
+/// Compiles, links and checks the images.
 pub fn stage(arch: &Arch, sources: &Path, out: &Path) -> Result<Images, Box<dyn Error>> {
     let stub = |stub: &'static Stub| -> Result<Vec<u8>, Box<dyn Error>> {
         Ok(link(arch, sources, out, Part::Stub(stub))?.image)
@@ -92,16 +88,14 @@ pub fn stage(arch: &Arch, sources: &Path, out: &Path) -> Result<Images, Box<dyn 
     })
 }
 
-/// A kind of stub.
 #[derive(PartialEq, Eq)]
 pub struct Stub {
-    /// What its file is called.
+    /// Its file name.
     name: &'static str,
     /// Features of the crate `stub`.
     features: &'static [&'static str],
 }
 
-/// All of them.
 pub static STUBS: [Stub; 4] = [
     Stub {
         name: "stub",
@@ -124,19 +118,19 @@ pub static STUBS: [Stub; 4] = [
     },
 ];
 
-/// What is linked.
+/// The part that is linked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     Stub(&'static Stub),
     Loader,
 }
 
-/// Finds what an architecture is compiled with.
+/// Finds the compiler, `core` and linker for an architecture.
 ///
 /// # Errors
-/// When there is no `core` for it, with what to do.
+/// If there is no `core` for it. The error says how to get it.
 pub fn toolchain(arch: &Arch, out: &Path) -> Result<Toolchain, Box<dyn Error>> {
-    // Shared between profiles: a `core` takes a while.
+    // All profiles share this directory, because `core` takes long to build.
     let cache = out.ancestors().find(|path| path.ends_with("build"));
     let cache = cache
         .and_then(|build| build.parent()?.parent())
@@ -174,7 +168,7 @@ pub fn link(arch: &Arch, sources: &Path, out: &Path, part: Part) -> Result<Linke
     image::read(&fs::read(elf)?, arch.machine)
 }
 
-/// Everything in one section, linked at 0.
+/// Puts everything into one section, linked at 0.
 const SCRIPT: &str = "ENTRY(_start)
 SECTIONS
 {
@@ -193,7 +187,7 @@ struct Compiler<'a> {
 impl Compiler<'_> {
     fn command(&self, name: &str, source: &Path) -> Command {
         let mut command = Command::new(&self.toolchain.rustc);
-        // Building for a target without std, with flags of LLVM's, is not a stable thing to do with every compiler.
+        // Allows unstable options on a stable compiler: these are a target without std, and LLVM's options.
         command
             .env("RUSTC_BOOTSTRAP", "1")
             .env_remove("RUSTFLAGS")
@@ -217,7 +211,7 @@ impl Compiler<'_> {
                 "--check-cfg=cfg(feature, values(\"relocatable\", \"self-contained\"))",
                 "--cap-lints=warn",
             ])
-            // Registers that a callee leaves alone need not be saved around its call: a fifth of the loader.
+            // Does not save registers that the callee does not change: that makes the loader a fifth smaller.
             .arg("-Cllvm-args=-enable-ipra")
             .args(self.arch.flags)
             .arg("-L")

@@ -1,5 +1,5 @@
-//! From a linked ELF file to a flat image, and the proof that the image is all there is: nothing outside its one section,
-//! no relocation left to do, no reference to anything but itself, no address that depends on where it lies.
+//! Extracts the flat image from a linked ELF file, and checks that it is complete: everything is in one section, no relocation
+//! remains, it refers only to itself, and no address depends on its position.
 
 use std::error::Error;
 
@@ -11,16 +11,14 @@ use object::{
 };
 use sidecar::machine;
 
-/// A flat image.
 pub struct Linked {
-    /// Its bytes.
     pub image: Vec<u8>,
-    /// Start and length, in bytes, of each function in it.
+    /// Start and length of each function, in bytes.
     #[allow(dead_code, reason = "the tests decode them, the build script does not")]
     pub functions: Vec<(u64, u64)>,
 }
 
-/// Takes the image out of a linked file.
+/// Extracts the image from a linked file.
 pub fn read(file: &[u8], machine: u16) -> Result<Linked, Box<dyn Error>> {
     if machine == machine::I686 {
         extract(&ElfFile32::<object::LittleEndian>::parse(file)?, machine)
@@ -73,7 +71,7 @@ fn extract<'data>(file: &impl Object<'data>, machine: u16) -> Result<Linked, Box
     Ok(Linked { image, functions })
 }
 
-/// Relocations that give a distance, which is the same wherever the image lies, at any address.
+/// Whether this relocation is a distance within the image, which does not depend on its position.
 fn is_position_independent(r_type: u32, machine: u16) -> bool {
     match machine {
         machine::X86_64 => [elf::R_X86_64_PC32, elf::R_X86_64_PLT32].contains(&r_type),

@@ -1,4 +1,4 @@
-//! Which compiler has, or can build, `core` for a target, and which linker links it.
+//! Finds a compiler that has, or can build, `core` for a target, and a linker.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -6,19 +6,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-/// What the environment may say: another compiler, and the directory that holds its `library/core`.
+/// Variables in which you can name another compiler, and the directory with its `library/core`.
 pub const VARIABLES: [&str; 2] = ["WRAP_BUDDY_RUSTC", "WRAP_BUDDY_RUST_SRC"];
 
-/// A compiler, and the sysroot to use it with.
+/// A compiler and its sysroot.
 pub struct Toolchain {
-    /// The compiler.
     pub rustc: PathBuf,
-    /// Where it finds `core`; none: where it always does.
+    /// The directory with `core`; `None` for the compiler's default.
     pub sysroot: Option<PathBuf>,
     pub linker: PathBuf,
 }
 
-/// Directories whose change may mean that another compiler or its sources have come.
+/// Directories that change when the compiler or its sources are updated.
 pub fn watched() -> Vec<PathBuf> {
     let debian = [PathBuf::from("/usr/src"), PathBuf::from("/usr/bin/rustc")];
     let mut watched: Vec<_> = debian.into_iter().filter(|path| path.exists()).collect();
@@ -28,7 +27,7 @@ pub fn watched() -> Vec<PathBuf> {
     watched
 }
 
-/// Finds a compiler for `target`: one that has `core`, else one with sources of its own version, from which `core` is built
+/// Finds a compiler for `target`: one that has `core`, or else one with the sources of its own version, from which `core` is built
 /// below `cache`.
 pub fn find(target: &str, cache: &Path) -> Result<Toolchain, Box<dyn Error>> {
     let mut compilers = vec![cargo_rustc()];
@@ -90,8 +89,8 @@ fn has_core(libraries: &Path) -> bool {
     })
 }
 
-/// Version of a compiler, and `core/src/lib.rs` of the same version: rustup's component, Debian's package, or where the
-/// environment says.
+/// The version of a compiler, and `core/src/lib.rs` of that version: from rustup's component, Debian's package, or the environment
+/// variable.
 fn sources(rustc: &Path) -> Option<(String, PathBuf)> {
     let version = output(rustc, &["--version"])?;
     let number = version.split(' ').nth(1)?.to_owned();
@@ -123,8 +122,8 @@ fn linker(compilers: &[PathBuf]) -> Option<PathBuf> {
     own.chain(on_path).find(|linker| linker.is_file())
 }
 
-/// Builds a sysroot that holds `core`, and a `compiler_builtins` that holds nothing: an image that calls into it does not link.
-/// Other builds may do the same at the same time: whoever is ready first puts it in place.
+/// Builds a sysroot with `core` and an empty `compiler_builtins`, so that an image that calls into it does not link. Several builds
+/// may do this at the same time; the first to finish installs its result.
 fn build_core(
     rustc: &Path,
     source: &Path,
@@ -184,7 +183,7 @@ fn build_core(
     }
 }
 
-/// Runs a compiler; what it says is the error.
+/// Runs a compiler. Its output becomes the error.
 pub fn run(command: &mut Command) -> Result<(), Box<dyn Error>> {
     let output = command.output()?;
     if output.status.success() {

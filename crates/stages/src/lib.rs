@@ -1,19 +1,19 @@
-//! The stub and the loader of every architecture, compiled by this crate's build script and embedded.
+//! The stub and the loader of every architecture. This crate's build script compiles and embeds them.
 
-/// One architecture's freestanding code.
+/// The stage images of one architecture.
 #[derive(Clone, Copy, Debug)]
 pub struct Stage {
     /// `x86_64`, `aarch64` or `i686`.
     pub name: &'static str,
-    /// `e_machine` of the programs it is for.
+    /// `e_machine` of the programs that it is for.
     pub machine: u16,
-    /// Stub whose trailer holds absolute paths.
+    /// The stub whose trailer has absolute paths.
     pub stub: &'static [u8],
-    /// Stub whose trailer holds paths relative to the directory of the executable.
+    /// The stub whose trailer has paths relative to the directory of the executable.
     pub relocatable_stub: &'static [u8],
-    /// Stub whose trailer holds the absolute path of a sidecar with a loader in front.
+    /// The stub whose trailer has the absolute path of a sidecar that begins with a loader.
     pub self_contained_stub: &'static [u8],
-    /// The same, relative to the directory of the executable.
+    /// The same with a path relative to the directory of the executable.
     pub relocatable_self_contained_stub: &'static [u8],
     /// `loader.bin`, padded to its full length.
     pub loader: &'static [u8],
@@ -24,7 +24,6 @@ pub struct Stage {
 include!(concat!(env!("OUT_DIR"), "/stages.rs"));
 
 impl Stage {
-    /// Every stub.
     pub fn stubs(&self) -> [&'static [u8]; 4] {
         [
             self.stub,
@@ -34,13 +33,12 @@ impl Stage {
         ]
     }
 
-    /// The stub for these settings.
     pub fn stub_for(&self, relocatable: bool, self_contained: bool) -> &'static [u8] {
         self.stubs()[usize::from(relocatable) + 2 * usize::from(self_contained)]
     }
 }
 
-/// Every stage this build has.
+/// Every stage in this build.
 pub fn all() -> &'static [Stage] {
     ALL
 }

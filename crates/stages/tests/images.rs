@@ -1,4 +1,4 @@
-//! What is embedded is what the sources give, fits its budget, and depends on nothing but itself.
+//! The embedded images are reproducible, fit their budgets, and depend only on themselves.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ mod toolchain;
 
 use compile::{ARCHES, Arch, Part};
 
-/// Bytes of the code and messages of each of [`compile::STUBS`], paths excluded.
+/// Maximum length in bytes of each of [`compile::STUBS`], without paths.
 const STUBS: [usize; 4] = [192, 288, 328, 384];
 
 fn sources() -> PathBuf {
@@ -31,7 +31,7 @@ fn arch(stage: &Stage) -> &'static Arch {
         .expect("every stage has a row")
 }
 
-/// A place below the target directory, so that what building `core` takes is taken once.
+/// A directory below the target directory, so that `core` is built only once.
 fn scratch() -> tempfile::TempDir {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("build");
     std::fs::create_dir_all(&target).expect("the target directory can be written");
@@ -39,7 +39,7 @@ fn scratch() -> tempfile::TempDir {
 }
 
 #[test]
-fn every_stage_is_there() {
+fn every_architecture_has_a_stage() {
     let names: Vec<_> = stages::all().iter().map(|stage| stage.name).collect();
     assert_eq!(
         names,
@@ -50,7 +50,7 @@ fn every_stage_is_there() {
 }
 
 #[test]
-fn the_same_sources_give_the_same_bytes() {
+fn images_are_reproducible() {
     for stage in stages::all() {
         let out = scratch();
         let images = compile::stage(arch(stage), &sources(), out.path()).expect("it built before");
@@ -78,8 +78,8 @@ fn stages_fit_their_budgets() {
 }
 
 #[test]
-fn the_check_notices_what_an_image_may_not_have() {
-    // The relocations of one architecture are not those of another: a wrong table would let everything pass.
+fn invalid_images_are_detected() {
+    // The relocation tables of two architectures differ. With the wrong table, the check would accept everything.
     let out = scratch();
     let arch = ARCHES
         .iter()
@@ -95,10 +95,10 @@ fn the_check_notices_what_an_image_may_not_have() {
     assert!(error.contains("needs an address"), "{error}");
 }
 
-/// Every instruction of the x86 images, function by function: jumps and calls stay inside, and no memory operand names an
-/// address of its own.
+/// Checks every instruction of the x86 images, function by function: jumps and calls stay inside, and no memory operand has an
+/// absolute address.
 #[test]
-fn x86_code_refers_to_itself_only() {
+fn x86_code_refers_only_to_itself() {
     for (name, bits) in [("x86_64", 64), ("i686", 32)] {
         let arch = ARCHES
             .iter()
@@ -144,7 +144,7 @@ fn stays_inside(instruction: &Instruction, end: u64) {
     }
     if (0..instruction.op_count()).any(|op| instruction.op_kind(op) == OpKind::Memory) {
         if instruction.is_ip_rel_memory_operand() {
-            // The stub refers to the trailer behind it.
+            // The stub refers to the trailer after it.
             let target = instruction.ip_rel_memory_address();
             assert!(target <= end + 64, "{at:#x} refers to {target:#x}");
         } else {

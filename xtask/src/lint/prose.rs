@@ -52,7 +52,7 @@ const EXCLUDED: &[&str] = &[
     "crates/wrap-buddy/src/state",
     "crates/wrap-buddy/src/system",
     "crates/wrap-buddy/tests",
-    "crates/stages",
+    "crates/sys",
     "fuzz",
     "loader",
     "nix",
