@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// An architecture wrap-buddy supports.
+/// An architecture that wrap-buddy supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Arch {
     X86_64,
@@ -11,7 +11,7 @@ pub enum Arch {
     Aarch64,
 }
 
-/// The C library a program is linked to.
+/// The C library that a program is linked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Libc {
     Glibc,
@@ -28,19 +28,15 @@ pub enum Kind {
 /// One cell of the matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Variant {
-    /// What it runs on.
     pub arch: Arch,
-    /// What it is linked to.
     pub libc: Libc,
-    /// How it is linked.
     pub kind: Kind,
 }
 
 impl Arch {
-    /// All of them.
     pub const ALL: [Arch; 3] = [Arch::X86_64, Arch::I686, Arch::Aarch64];
 
-    /// The architecture the tests themselves run on.
+    /// The architecture that the tests themselves run on.
     pub fn host() -> Arch {
         let name = std::env::consts::ARCH;
         Arch::ALL
@@ -54,7 +50,7 @@ impl Arch {
         Arch::ALL.into_iter().find(|arch| arch.machine() == machine)
     }
 
-    /// As in target triples.
+    /// The name in target triples.
     pub fn name(self) -> &'static str {
         match self {
             Arch::X86_64 => "x86_64",
@@ -63,7 +59,6 @@ impl Arch {
         }
     }
 
-    /// `e_machine`.
     pub fn machine(self) -> u16 {
         match self {
             Arch::X86_64 => sidecar::machine::X86_64,
@@ -72,12 +67,11 @@ impl Arch {
         }
     }
 
-    /// Whether a pointer has 64 bits.
     pub fn is_64(self) -> bool {
         self != Arch::I686
     }
 
-    /// Triple of Rust and of the `cc` crate.
+    /// The triple in Rust and in the `cc` crate.
     pub fn triple(self, libc: Libc) -> String {
         let libc = match libc {
             Libc::Glibc => "gnu",
@@ -86,7 +80,7 @@ impl Arch {
         format!("{}-unknown-linux-{libc}", self.name())
     }
 
-    /// File name of glibc's dynamic linker.
+    /// The file name of glibc's dynamic linker.
     pub fn ld_so(self) -> &'static str {
         match self {
             Arch::X86_64 => "ld-linux-x86-64.so.2",
@@ -95,7 +89,7 @@ impl Arch {
         }
     }
 
-    /// Name of the loader image in a loader directory, for a tool built for this host.
+    /// The name of the loader image in a loader directory, for a tool built for this host.
     pub fn loader_file(self) -> String {
         match (Arch::host(), self) {
             (host, arch) if host == arch => "loader.bin".into(),
@@ -104,7 +98,7 @@ impl Arch {
         }
     }
 
-    /// Name of QEMU's user-mode emulator.
+    /// The name of QEMU's user-mode emulator.
     pub fn qemu(self) -> &'static str {
         match self {
             Arch::X86_64 => "qemu-x86_64-static",
@@ -113,7 +107,7 @@ impl Arch {
         }
     }
 
-    /// Where this machine keeps the libraries of the architecture: its own, or those of a cross compiler.
+    /// This machine's directories with libraries of the architecture: its own, or those of a cross compiler.
     pub fn library_dirs(self) -> Vec<PathBuf> {
         let multiarch = match self {
             Arch::X86_64 => "x86_64-linux-gnu",
@@ -131,7 +125,7 @@ impl Arch {
         .collect()
     }
 
-    /// The file of a library on this machine.
+    /// The path of a library on this machine.
     pub fn find_library(self, soname: &str) -> Option<PathBuf> {
         self.library_dirs()
             .into_iter()
@@ -139,7 +133,7 @@ impl Arch {
             .find(|path| path.exists())
     }
 
-    /// The architecture of the ELF file at `path`, if it is one of these.
+    /// The architecture of the ELF file at `path`, if it is supported.
     pub fn of_file(path: &Path) -> Option<Arch> {
         use std::io::Read;
         let mut header = [0; 20];
@@ -155,12 +149,11 @@ impl Arch {
 }
 
 impl Variant {
-    /// A cell of the matrix.
     pub const fn new(arch: Arch, libc: Libc, kind: Kind) -> Variant {
         Variant { arch, libc, kind }
     }
 
-    /// The whole matrix: musl where Debian has a toolchain for it.
+    /// The whole matrix: musl only where Debian has a toolchain for it.
     pub fn all() -> Vec<Variant> {
         let mut all = Vec::new();
         for arch in Arch::ALL {
@@ -174,10 +167,7 @@ impl Variant {
         all
     }
 
-    /// The cell whose name, as [`Display`](fmt::Display) writes it, is `name`.
-    ///
-    /// # Panics
-    /// When there is none.
+    /// The cell called `name` (see [`Display`](fmt::Display)). Panics if there is none.
     pub fn named(name: &str) -> Variant {
         Variant::all()
             .into_iter()
@@ -185,7 +175,7 @@ impl Variant {
             .unwrap_or_else(|| panic!("no cell of the matrix is called {name}"))
     }
 
-    /// The dynamic linker an executable of this kind names, which no root has.
+    /// The dynamic linker that an executable of this kind names. No root has it.
     pub fn fhs_interpreter(self) -> String {
         match (self.arch, self.libc) {
             (Arch::X86_64, Libc::Glibc) => "/lib64/ld-linux-x86-64.so.2".into(),
@@ -195,7 +185,7 @@ impl Variant {
     }
 }
 
-/// File name of musl's dynamic linker, which is its libc as well.
+/// The file name of musl's dynamic linker, which is also its libc.
 pub fn musl_ld_so(arch: Arch) -> String {
     let name = match arch {
         Arch::I686 => "i386",

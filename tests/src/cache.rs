@@ -1,4 +1,4 @@
-//! What tests build once and share: compiled fixtures, packages of libraries, the tool.
+//! Things that tests build once and share: compiled fixtures, packages of libraries, the tool.
 
 use std::fs;
 use std::io;
@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-/// `tests/fixtures`.
 pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
 }
 
-/// The target directory this test was built in.
+/// The target directory in which this test was built.
 pub fn target_dir() -> PathBuf {
-    // target/PROFILE/deps/TEST; CARGO_TARGET_TMPDIR is known to integration tests only, not to this library.
+    // target/PROFILE/deps/TEST. CARGO_TARGET_TMPDIR exists in integration tests only, not in this library.
     let test = std::env::current_exe().expect("/proc/self/exe of the test");
     let dir = test
         .ancestors()
@@ -22,14 +21,14 @@ pub fn target_dir() -> PathBuf {
     dir.to_path_buf()
 }
 
-/// A directory under `target/` that survives test runs.
+/// A directory under `target/` that is kept between test runs.
 pub fn dir(name: &str) -> PathBuf {
     let dir = target_dir().join("e2e").join(name);
     fs::create_dir_all(&dir).unwrap_or_else(|error| panic!("create {}: {error}", dir.display()));
     dir
 }
 
-/// Hex SHA-256 over `parts`, each with its length in front.
+/// Hex SHA-256 over `parts`, each after its length.
 pub fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut hash = Sha256::new();
     for part in parts {
@@ -42,8 +41,8 @@ pub fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
         .collect()
 }
 
-/// The directory `kind/key`, filled by `fill` unless it is there already. Concurrent processes are fine: each fills a
-/// directory of its own, and the first rename wins.
+/// The directory `kind/key`. If it does not exist, `fill` fills it. Several processes may do this at once: each fills a directory
+/// of its own, and the first rename wins.
 pub fn filled(kind: &str, key: &str, fill: impl FnOnce(&Path)) -> PathBuf {
     let parent = dir(kind);
     let place = parent.join(key);
@@ -69,7 +68,7 @@ pub fn filled(kind: &str, key: &str, fill: impl FnOnce(&Path)) -> PathBuf {
     place
 }
 
-/// Lets every user of a root look into `dir`: temporary directories are private to their owner.
+/// Makes `dir` readable for every user of a root. Temporary directories are private to their owner.
 pub fn make_readable(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755))

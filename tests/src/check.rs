@@ -1,4 +1,4 @@
-//! What must be true of every wrapped program.
+//! Checks that apply to every wrapped program.
 
 use std::ops::Range;
 
@@ -10,12 +10,12 @@ use sidecar::{EditKind, Sidecar};
 use crate::root::Root;
 use crate::run::Run;
 
-/// Asserts that a program cannot run in its root: its dynamic linker is not there.
+/// Asserts that a program cannot run in its root, which does not have its dynamic linker.
 #[track_caller]
 pub fn assert_fails_unwrapped(run: Run<'_>) {
     match run.try_output() {
         Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}"),
-        // An emulator is there and says so itself.
+        // The emulator starts, and prints the error itself.
         Ok(output) => assert!(
             output.status != Some(0) && output.stderr.contains("Could not open '/lib"),
             "ran without its dynamic linker; {output}"
@@ -23,21 +23,17 @@ pub fn assert_fails_unwrapped(run: Run<'_>) {
     }
 }
 
-/// A wrapped program beside its original bytes.
+/// A wrapped program with its original bytes.
 pub struct Wrapped {
-    /// The file before.
+    /// The bytes before wrapping.
     pub original: Vec<u8>,
-    /// The file now.
+    /// The bytes now.
     pub file: Vec<u8>,
-    /// Its sidecar.
     pub sidecar: Vec<u8>,
 }
 
 impl Wrapped {
     /// Reads `program` and its sidecar from the root.
-    ///
-    /// # Panics
-    /// When there is no sidecar.
     pub fn read(root: &Root, program: &str, original: Vec<u8>) -> Wrapped {
         Wrapped {
             original,
@@ -46,7 +42,8 @@ impl Wrapped {
         }
     }
 
-    /// Same size; PT_INTERP is PT_NULL; nothing differs outside the edits; the edits hold the original bytes.
+    /// Asserts that the size is the same, PT_INTERP is PT_NULL, nothing differs outside the edits, and the edits hold the original
+    /// bytes.
     #[track_caller]
     pub fn check(&self) {
         let Wrapped {
@@ -84,7 +81,6 @@ impl Wrapped {
         );
     }
 
-    /// What kinds of edit were made.
     pub fn kinds(&self) -> Vec<EditKind> {
         let sidecar = Sidecar::parse(&self.sidecar).expect("checked before");
         sidecar
@@ -109,7 +105,7 @@ fn plain_digest(name: &str) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// How many program headers of a type a file has.
+/// The number of program headers of type `kind`.
 pub fn count_segments(file: &[u8], kind: u32) -> usize {
     segments(file)
         .iter()
@@ -117,18 +113,17 @@ pub fn count_segments(file: &[u8], kind: u32) -> usize {
         .count()
 }
 
-/// A program header, as far as tests look at it.
+/// The fields of a program header that tests use.
 #[derive(Clone, Debug)]
 pub struct Segment {
     /// `p_type`.
     pub kind: u32,
-    /// Where the program header itself is in the file.
+    /// The offset of the program header itself in the file.
     pub header_at: usize,
     /// The segment's bytes in the file.
     pub file: Range<usize>,
 }
 
-/// The program headers of a file.
 pub fn segments(file: &[u8]) -> Vec<Segment> {
     match read::FileKind::parse(file).expect("an ELF file") {
         read::FileKind::Elf32 => segments_of::<elf::FileHeader32<Endianness>>(file),
@@ -155,7 +150,7 @@ fn segments_of<H: FileHeader<Endian = Endianness>>(file: &[u8]) -> Vec<Segment> 
     table.iter().enumerate().map(describe).collect()
 }
 
-/// Bytes of a word in a file: 4 or 8.
+/// The number of bytes in a word of the file: 4 or 8.
 pub fn word(file: &[u8]) -> usize {
     match read::FileKind::parse(file).expect("an ELF file") {
         read::FileKind::Elf32 => 4,
@@ -163,7 +158,7 @@ pub fn word(file: &[u8]) -> usize {
     }
 }
 
-/// The tags of .dynamic, all DT_NULLs included.
+/// The tags of .dynamic, including every DT_NULL.
 pub fn dynamic_tags(file: &[u8]) -> Vec<u64> {
     let dynamic = segments(file)
         .into_iter()

@@ -1,4 +1,4 @@
-//! Real programs: pinned in `tests/corpus.tsv`, fetched by the registries' own clients, kept under `target/corpus`.
+//! Real programs. They are pinned in `tests/corpus.tsv`, fetched with the registries' own clients, and kept under `target/corpus`.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -13,13 +13,12 @@ use sha2::{Digest, Sha256};
 use crate::arch::Arch;
 use crate::cache;
 
-/// The list of what is pinned.
 const PINS: &str = include_str!("../corpus.tsv");
 
-/// How often a download is tried: registries and the way there have their moments.
+/// The number of attempts to download a file, because registries and networks fail now and then.
 const ATTEMPTS: u32 = 4;
 
-/// Which program downloads a package.
+/// The program that downloads a package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Client {
     Npm,
@@ -30,9 +29,8 @@ enum Client {
 /// One line of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pin {
-    /// What tests call it.
+    /// The name in tests.
     pub name: &'static str,
-    /// What it runs on.
     pub arch: Arch,
     client: Client,
     package: &'static str,
@@ -41,29 +39,21 @@ pub struct Pin {
     sha256: &'static str,
 }
 
-/// The program (or the directory of programs) called `name` in the list, for `arch`: fetched unless it is in the cache.
-///
-/// # Panics
-/// When it is not in the list, cannot be fetched, or is not what was pinned.
+/// The program (or the directory of programs) called `name` in the list, for `arch`. It is fetched unless it is in the cache.
+/// Panics if the list does not have it, or if it cannot be fetched or has another digest.
 pub fn fetch(name: &str, arch: Arch) -> PathBuf {
     let pin = Pin::named(name, arch);
     pin.fetch().unwrap_or_else(|error| panic!("{pin}: {error}"))
 }
 
-/// The archive that the program called `name` in the list, for `arch`, is taken from: fetched unless it is in the cache.
-///
-/// # Panics
-/// As [`fetch`].
+/// The archive with the program called `name` in the list, for `arch`. Otherwise like [`fetch`].
 pub fn fetch_archive(name: &str, arch: Arch) -> PathBuf {
     let pin = Pin::named(name, arch);
     pin.fetch_archive()
         .unwrap_or_else(|error| panic!("{pin}: {error}"))
 }
 
-/// The whole list.
-///
-/// # Panics
-/// When a line of it is malformed.
+/// The whole list. Panics if a line is malformed.
 pub fn pins() -> Vec<Pin> {
     let parse =
         |line| Pin::parse(line).unwrap_or_else(|| panic!("tests/corpus.tsv: what is {line:?}?"));
@@ -115,7 +105,7 @@ impl Pin {
         only_file(&place)
     }
 
-    /// The directory in the cache with this in its name; unless it is there, it is filled from the archive.
+    /// The directory for this file in the cache. If it does not exist, it is filled from the archive.
     fn place(
         &self,
         suffix: &str,
@@ -123,7 +113,7 @@ impl Pin {
     ) -> io::Result<PathBuf> {
         let corpus = cache::target_dir().join("corpus");
         fs::create_dir_all(&corpus)?;
-        // The digest is part of the name: a new pin never finds an old file.
+        // The digest is part of the name, so a new pin never finds an old file.
         let place = corpus.join(format!(
             "{}-{}-{}{suffix}",
             self.name,
@@ -133,7 +123,7 @@ impl Pin {
         if place.is_dir() {
             return Ok(place);
         }
-        // Tests run as processes of their own; the first one downloads and the others wait here.
+        // Tests are processes of their own. The first one downloads, and the others wait here.
         let lock = File::create(place.with_extension("lock"))?;
         lock.lock()?;
         if place.is_dir() {
@@ -210,7 +200,7 @@ impl Pin {
                 apt
             }
         };
-        // Where no project lies whose settings a client would obey.
+        // A directory without a project, so the client finds no project settings.
         command.current_dir(into);
         command
     }
@@ -260,10 +250,10 @@ impl Pin {
             let mut entry = entry?;
             let wanted = {
                 let path = entry.path()?;
-                // All paths of a Debian package begin with it.
+                // All paths of a Debian package begin with a dot.
                 self.wants(path.strip_prefix(".").unwrap_or(&path))
             };
-            // Refuses to leave `into` by itself.
+            // `unpack_in` refuses paths outside `into`.
             if wanted && entry.unpack_in(into)? {
                 count += 1;
             }
@@ -329,7 +319,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_program_is_pinned_once_per_architecture() {
+    fn program_is_pinned_once_per_architecture() {
         let pins = pins();
         for (index, pin) in pins.iter().enumerate() {
             let twin = pins[..index].iter().find(|other| {
@@ -340,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_other_than_the_pinned_one_is_refused() {
+    fn archive_with_wrong_digest_is_refused() {
         let mut archive = tempfile::NamedTempFile::new().expect("a temporary file");
         io::Write::write_all(&mut archive, b"something else").expect("write");
         let error = pins()[0]
@@ -351,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_member_is_unpacked() {
+    fn only_the_requested_member_is_unpacked() {
         let pin = Pin {
             member: "package/bin",
             ..pins()[0].clone()

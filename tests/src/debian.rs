@@ -1,4 +1,4 @@
-//! Debian packages with all that they depend on: fetched by apt-get, kept under `target/e2e/debian`.
+//! Debian packages with all their dependencies. They are fetched by apt-get and kept under `target/e2e/debian`.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -8,13 +8,11 @@ use std::path::{Path, PathBuf};
 use crate::cache;
 use crate::run::on_host;
 
-/// Unpacks `packages`, and all that they depend on, into `directory`, as `dpkg-deb --extract` does for an ordinary user:
-/// nothing is set-id. Their scripts do not run.
+/// Unpacks `packages` and all their dependencies into `directory`, as `dpkg-deb --extract` does for an ordinary user: no file is
+/// set-id, and no package script runs.
 ///
-/// The archives are shared between trees. A second call for the same packages downloads nothing.
-///
-/// # Panics
-/// When a package cannot be fetched or unpacked.
+/// The archives are shared between trees, so a second call for the same packages downloads nothing. Panics if a package cannot be
+/// fetched or unpacked.
 pub fn unpack(packages: &[&str], directory: &Path) {
     let directory = directory.to_str().expect("a path in UTF-8");
     for archive in archives(packages) {
@@ -27,12 +25,12 @@ pub fn unpack(packages: &[&str], directory: &Path) {
     on_host("find", &[&[directory][..], &set_id].concat()).success();
 }
 
-/// The archives of `packages` and of all that they depend on.
+/// The archives of `packages` and of all their dependencies.
 fn archives(packages: &[&str]) -> Vec<PathBuf> {
     let place = cache::dir("debian");
     let key = cache::digest(packages.iter().map(|name| name.as_bytes()));
     let list = place.join(format!("{}-{}.list", packages[0], &key[..16]));
-    // One process downloads, the others wait here: they share most of the archives.
+    // One process downloads, and the others wait here: they share most of the archives.
     let lock = File::create(place.join("lock")).expect("create a file to lock");
     lock.lock().expect("lock a file");
     let listed = fs::read_to_string(&list).unwrap_or_default();
@@ -50,13 +48,13 @@ fn archives(packages: &[&str]) -> Vec<PathBuf> {
     archives
 }
 
-/// Fetches the archives into `place`, as for a system that has no package yet. Returns the names of their packages.
+/// Fetches the archives into `place`, as if no package were installed. Returns the names of the packages.
 fn download(packages: &[&str], place: &Path) -> Vec<String> {
     let status = place.join("no-packages");
     fs::write(&status, "").expect("write an empty list of packages");
     fs::create_dir_all(place.join("partial")).expect("create a directory for apt-get");
     let place = place.display();
-    // Nothing below /var is written: what this system has is not what this download is for.
+    // Nothing below /var is written, and the packages installed on this system do not matter.
     let settings = [
         format!("Dir::State::status={}", status.display()),
         format!("Dir::Cache={place}"),
@@ -91,7 +89,7 @@ fn download(packages: &[&str], place: &Path) -> Vec<String> {
     names
 }
 
-/// The archive of the package called `name` that was fetched last.
+/// The most recently published archive of the package called `name`.
 fn newest(place: &Path, name: &str) -> PathBuf {
     let prefix = format!("{name}_");
     let is_of_package = |path: &PathBuf| {
@@ -100,7 +98,7 @@ fn newest(place: &Path, name: &str) -> PathBuf {
     };
     let entries = fs::read_dir(place).expect("list the archives");
     let archives = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    // apt-get gives an archive the time at which it was published.
+    // apt-get gives an archive the time of its publication.
     let time = |path: &PathBuf| fs::metadata(path).map(|metadata| metadata.ctime()).ok();
     archives
         .filter(is_of_package)

@@ -1,11 +1,11 @@
-//! gdb on programs of a [`Root`].
+//! Runs gdb on programs of a [`Root`].
 
 use crate::arch::{Libc, Variant};
 use crate::root::Root;
 use crate::run::{Output, Run};
 use crate::toolchain;
 
-/// Asserts that all libraries are listed, the breakpoint in one of them was hit, and its backtrace reaches main.
+/// Asserts that gdb lists all libraries, stops at the breakpoint in one of them, and prints a backtrace up to main.
 #[track_caller]
 pub fn shows_everything(variant: Variant, output: &Output) {
     let libc = if variant.libc == Libc::Musl {
@@ -22,7 +22,7 @@ pub fn shows_everything(variant: Variant, output: &Output) {
     ] {
         assert!(
             output.stdout.contains(words),
-            "{words:?} in what gdb says; {output}"
+            "{words:?} in the output of gdb; {output}"
         );
     }
     let hit = output
@@ -33,7 +33,7 @@ pub fn shows_everything(variant: Variant, output: &Output) {
     assert!(hit.contains("foo ("), "{output}");
 }
 
-/// gdb in `root`, about to be told what to debug.
+/// gdb in `root`, without the arguments that name a program.
 pub fn gdb(root: &Root) -> Run<'_> {
     root.bind_host();
     let gdb = toolchain::find_program("gdb").expect("gdb; run: cargo xtask setup");

@@ -1,4 +1,4 @@
-//! What must be true of every library or program that is edited in place.
+//! Checks that apply to every file edited in place.
 
 use std::path::PathBuf;
 
@@ -8,23 +8,19 @@ use crate::check::sidecar_of;
 use crate::root::Root;
 use crate::run::on_host;
 
-/// A file edited in place beside its original bytes.
+/// A file edited in place, with its original bytes.
 pub struct Edited {
-    /// The file before.
+    /// The bytes before the edit.
     pub original: Vec<u8>,
-    /// The file now.
+    /// The bytes now.
     pub file: Vec<u8>,
-    /// Its sidecar.
     pub sidecar: Vec<u8>,
-    /// Where it is on this machine.
+    /// The path on this machine.
     path: PathBuf,
 }
 
 impl Edited {
     /// Reads the file at `path` and its sidecar from the root, and checks them.
-    ///
-    /// # Panics
-    /// When there is no sidecar, or something is not as it must be.
     #[track_caller]
     pub fn read(root: &Root, path: &str, original: Vec<u8>) -> Edited {
         let edited = Edited {
@@ -37,8 +33,8 @@ impl Edited {
         edited
     }
 
-    /// Same size; nothing differs outside the edits; the sidecar has what stood there and what stands there now;
-    /// readelf has nothing to complain about.
+    /// Asserts that the size is the same, nothing differs outside the edits, the sidecar has the bytes before and after each edit,
+    /// and readelf prints no warning.
     #[track_caller]
     fn check(&self) {
         let Edited { original, file, .. } = self;
@@ -58,13 +54,12 @@ impl Edited {
         assert_eq!(output.stderr, "", "readelf complains; {output}");
     }
 
-    /// What kinds of edit were made.
     pub fn kinds(&self) -> Vec<EditKind> {
         let edits = self.record().edits();
         edits.map(|written| written.edit.kind).collect()
     }
 
-    /// The names of the links beside it.
+    /// The names in its directory of links.
     pub fn links(&self) -> Vec<String> {
         let names = self.record().links();
         names
@@ -72,7 +67,7 @@ impl Edited {
             .collect()
     }
 
-    /// The values of .dynamic entries called `tag` (`NEEDED`, `RUNPATH`, …), as readelf shows them.
+    /// The values of .dynamic entries called `tag` (`NEEDED`, `RUNPATH`, …), as readelf prints them.
     pub fn dynamic(&self, tag: &str) -> Vec<String> {
         let output = readelf(&self.path, "-d");
         let tag = format!("({tag})");
@@ -81,8 +76,7 @@ impl Edited {
         lines.filter_map(value).collect()
     }
 
-    /// Asserts that the search path, of the kind `tag` (`RUNPATH` or `RPATH`), is what `entries` are, to readelf and to
-    /// patchelf.
+    /// Asserts that readelf and patchelf print `entries` as the search path, which is a `tag` (`RUNPATH` or `RPATH`).
     #[track_caller]
     pub fn searches(&self, tag: &str, entries: &[&str]) {
         let path = entries.join(":");

@@ -1,4 +1,4 @@
-//! C fixtures whose header says how to build, wrap and judge them.
+//! C fixtures whose header says how they are built and wrapped, and what they have to print.
 //!
 //! ```c
 //! //# both                                 or: pie, exec
@@ -8,7 +8,7 @@
 //! //# ldflags -Wl,-z,now
 //! //# lib libfoo.so lib/foo.c -DX : libbar.so   linked; in a package of its own; links to libbar.so itself
 //! //# plugin libfoo.so lib/foo.c           not linked; its directory is a --runtime-dependencies
-//! //# beside libfoo.so lib/foo.c           linked; in /app/lib, beside the program, not on the search path
+//! //# sibling libfoo.so lib/foo.c          linked; in /app/lib, next to the program, not on the search path
 //! //# needed libfoo.so                     --needed
 //! //# args one two
 //! //# env NAME=VALUE
@@ -26,10 +26,10 @@ use crate::check::{Wrapped, assert_fails_unwrapped};
 use crate::root::Root;
 use crate::toolchain::{Build, source};
 
-/// Where a fixture runs.
+/// The path of each fixture in its root.
 const PROGRAM: &str = "/app/program";
 
-/// A fixture: its source and what its header says.
+/// A fixture: its source and the directives in its header.
 #[derive(Clone, Debug)]
 pub struct Fixture {
     source: PathBuf,
@@ -55,7 +55,7 @@ struct Library {
     links: Vec<String>,
 }
 
-/// A library that was built and put into a root.
+/// A library that was built and installed in a root.
 struct Installed {
     place: Place,
     soname: String,
@@ -67,7 +67,7 @@ struct Installed {
 enum Place {
     Package,
     Plugin,
-    Beside,
+    Sibling,
 }
 
 impl Fixture {
@@ -86,13 +86,13 @@ impl Fixture {
         sources.into_iter().filter_map(Fixture::read).collect()
     }
 
-    /// The file's name without its ending.
+    /// The file name without its extension.
     pub fn name(&self) -> String {
         let stem = self.source.file_stem().expect("a source has a name");
         stem.to_string_lossy().into_owned()
     }
 
-    /// The cells of the matrix it is for.
+    /// The cells of the matrix that it is for.
     pub fn variants(&self) -> Vec<Variant> {
         let mut all = Variant::all();
         all.retain(|variant| {
@@ -103,7 +103,7 @@ impl Fixture {
         all
     }
 
-    /// Builds it, shows that it cannot run, wraps it, checks the file, runs it and compares.
+    /// Builds it, asserts that it cannot run, wraps it, checks the file, runs it, and compares the output.
     #[track_caller]
     pub fn run_wrapped(&self, variant: Variant) {
         let root = Root::new(variant);
@@ -123,7 +123,7 @@ impl Fixture {
             match library.place {
                 Place::Package => args.extend(["--libs", &library.dir]),
                 Place::Plugin => args.extend(["--runtime-dependencies", &library.dir]),
-                Place::Beside => {}
+                Place::Sibling => {}
             }
         }
         let needed = self.needed.iter().flat_map(|soname| ["--needed", soname]);
@@ -132,8 +132,8 @@ impl Fixture {
         self.judge(&root);
     }
 
-    /// Builds it for its root, as if it had been compiled there, runs it and compares: what a fixture expects of a
-    /// wrapped program must be what a program does that needs no wrapping.
+    /// Builds it for its root, as if it had been compiled there, runs it, and compares the output. This shows that the fixture
+    /// expects the normal behaviour of a program.
     #[track_caller]
     pub fn run_linked(&self, variant: Variant) {
         let root = Root::new(variant);
@@ -190,7 +190,7 @@ impl Fixture {
             }
             let file = build.build();
             let dir = match library.place {
-                Place::Beside => {
+                Place::Sibling => {
                     root.install(&file, &format!("/app/lib/{}", library.soname));
                     "/app/lib".into()
                 }
@@ -255,7 +255,7 @@ impl Fixture {
             "cflags" | "ldflags" => self.flags.extend(words()),
             "lib" => self.libraries.push(Library::parse(Place::Package, rest)?),
             "plugin" => self.libraries.push(Library::parse(Place::Plugin, rest)?),
-            "beside" => self.libraries.push(Library::parse(Place::Beside, rest)?),
+            "sibling" => self.libraries.push(Library::parse(Place::Sibling, rest)?),
             "needed" => self.needed.extend(words()),
             "args" => self.args.extend(words()),
             "env" => {

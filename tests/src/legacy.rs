@@ -1,8 +1,8 @@
-//! Does to a program what the first wrap-buddy, another program, is documented to do: its sidecars are written here from their
-//! layout, because it is not at hand.
+//! Changes a program as the documentation of the first wrap-buddy (another program) describes it. The tool itself is not available
+//! here, so this code writes its sidecars by their layout.
 //!
-//! The original bytes, interpreter, search path and names go into the sidecar, other code comes to the entry point, PT_INTERP
-//! becomes PT_NULL. What that wrote runs with its own loader, so such a program cannot be started here.
+//! The original bytes, interpreter, search path and names go into the sidecar, other code goes to the entry point, and PT_INTERP
+//! becomes PT_NULL. Such programs need that tool's loader, so they cannot be started here.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use object::elf;
 use crate::check::{Segment, segments, sidecar_of};
 use crate::sample::Sample;
 
-/// Bytes of the stub that is imitated.
+/// Bytes of the imitated stub.
 const STUB: usize = 200;
 
 /// A layout of its sidecars, with settings.
@@ -21,12 +21,12 @@ pub struct Legacy {
     pub interpreter: String,
     /// Directories for the search path, absolute or with `$ORIGIN`.
     pub search: Vec<String>,
-    /// Extra DT_NEEDED; none: the layout of 1.0.0 and 1.0.1, which has no field for them.
+    /// Extra DT_NEEDED. `None` stands for the layout of 1.0.0 and 1.0.1, which has no field for them.
     pub names: Option<Vec<String>>,
 }
 
 impl Legacy {
-    /// As it makes the sample, at a path two levels deep, find its library and its libc.
+    /// The settings with which the sample, at a path two levels deep, finds its library and its libc.
     pub fn of(sample: &Sample, is_relocatable: bool) -> Self {
         let mut search = vec![sample.library_dir.clone()];
         search.extend(sample.root.library_dirs());
@@ -49,7 +49,7 @@ impl Legacy {
         }
     }
 
-    /// Every layout: without the field for names, with it and none, with names; absolute and relocatable.
+    /// Every layout: without the field for names, with it but without names, and with names; each absolute and relocatable.
     pub fn all(sample: &Sample) -> Vec<Self> {
         let names = [None, Some(Vec::new()), Some(vec!["libfoo.so".to_owned()])];
         let modes = [false, true].map(|is_relocatable| Self::of(sample, is_relocatable));
@@ -62,10 +62,7 @@ impl Legacy {
         all.collect()
     }
 
-    /// Wraps the sample, as it was built.
-    ///
-    /// # Panics
-    /// When it is no program with a PT_INTERP.
+    /// Wraps the sample, which has to have a PT_INTERP.
     pub fn wrap(&self, sample: &Sample) {
         let mut bytes = fs::read(&sample.built).expect("built before");
         let word = if bytes[4] == 2 { 8 } else { 4 };
@@ -73,7 +70,7 @@ impl Legacy {
             let field = bytes[at..at + word].iter().rev();
             field.fold(0, |value, &byte| value << 8 | usize::from(byte))
         };
-        // e_entry, and behind p_offset p_vaddr, in both classes.
+        // e_entry; below, p_offset is followed by p_vaddr. Both hold in both classes.
         let entry = number(&bytes, 24);
         let address =
             |load: &Segment| number(&bytes, load.header_at + if word == 8 { 16 } else { 8 });

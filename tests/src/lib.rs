@@ -1,8 +1,8 @@
 //! The harness of the end-to-end tests.
 //!
-//! A test makes a [`Root`], a directory that becomes `/` for the programs started in it and has no dynamic linker where
-//! the FHS puts it; puts a program in; wraps it with wrap-buddy *inside* the root, so that the tool sees the paths that
-//! will be there at run time; and runs it.
+//! A test makes a [`Root`]: a directory that becomes `/` for the programs started in it, without a dynamic linker at the paths of
+//! the FHS. The test puts a program in, wraps it with wrap-buddy *inside* the root, so that the tool sees the run-time paths, and
+//! runs it.
 //!
 //! ```no_run
 //! use e2e::{Arch, Build, Kind, Libc, Root, Variant, source};
@@ -17,21 +17,21 @@
 //! assert_eq!(output.stdout, "hello\n");
 //! ```
 //!
-//! - [`Root`]: [`Root::path`] (from inside to this machine's path), [`Root::install`], [`Root::write`],
-//!   [`Root::package`] and [`Root::system_libraries`] (a `/nix/store/HASH-NAME/lib`), [`Root::bind`] (show a directory of
-//!   this machine, read-only: large trees), [`Root::bind_host`] + [`Root::host_command`] (strace, gdb, …).
-//! - [`Run`], from [`Root::command`]: arguments, environment (empty unless told), stdin, cwd, timeout, user, AT_SECURE,
-//!   without /proc, as PID 1, …; [`Run::output`], [`Run::try_output`] (what exec said), [`Run::spawn`].
-//! - [`Wrap`], from [`Root::wrap`]; [`Root::wrap_buddy`] is the tool without any argument yet.
+//! - [`Root`]: [`Root::path`] (the path on this machine), [`Root::install`], [`Root::write`], [`Root::package`] and
+//!   [`Root::system_libraries`] (a `/nix/store/HASH-NAME/lib`), [`Root::bind`] (mount a large directory of this machine,
+//!   read-only), [`Root::bind_host`] + [`Root::host_command`] (strace, gdb, …).
+//! - [`Run`], from [`Root::command`]: arguments, environment (empty by default), stdin, cwd, timeout, user, AT_SECURE, without
+//!   /proc, as PID 1, …; [`Run::output`], [`Run::try_output`] (with the error of exec), [`Run::spawn`].
+//! - [`Wrap`], from [`Root::wrap`]; [`Root::wrap_buddy`] is the tool without arguments.
 //! - [`Build`]: a C or C++ source compiled for a [`Variant`]; cached.
-//! - [`Wrapped`] and [`Edited`]: what must be true of a file afterwards; [`Report`]: what wrap-buddy said of it.
-//! - [`Sample`]: the program most tests use, in a root, with a library of its own.
-//! - [`matrix!`]: one `#[test]` per cell of the matrix. [`fixture`]: C files whose header says all there is to say.
-//! - [`debian::unpack`]: Debian packages and all that they depend on, as a tree.
-//! - [`Store`]: a Nix store of its own, and roots that show what was built in it.
-//! - Programs of foreign architectures just run, also those that a program starts.
+//! - [`Wrapped`] and [`Edited`]: checks of a file afterwards; [`Report`]: wrap-buddy's JSON report.
+//! - [`Sample`]: the program that most tests use, in a root, with a library of its own.
+//! - [`matrix!`]: one `#[test]` per cell of the matrix. [`fixture`]: C files whose header describes the test.
+//! - [`debian::unpack`]: Debian packages with all their dependencies, as a tree.
+//! - [`Store`]: a Nix store of its own, and roots that contain its results.
+//! - Programs of foreign architectures run too, also as children of another program.
 //!
-//! Nothing is done to the test process itself: namespaces are entered between fork and exec.
+//! The test process itself stays as it is: namespaces are entered between fork and exec.
 
 pub mod arch;
 pub mod cache;

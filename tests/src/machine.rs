@@ -1,4 +1,4 @@
-//! What this machine runs by itself, and what it emulates with.
+//! The programs that this machine runs, natively or with an emulator.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,7 +8,7 @@ use crate::arch::{Arch, Kind, Libc, Variant};
 use crate::{cache, fork, toolchain};
 
 impl Arch {
-    /// Whether this machine's kernel runs such programs itself, found by running one.
+    /// Whether this machine's kernel runs such programs natively. This runs one to find out.
     pub fn is_native(self) -> bool {
         static I686: OnceLock<bool> = OnceLock::new();
         match (Arch::host(), self) {
@@ -27,10 +27,7 @@ impl Arch {
         }
     }
 
-    /// The emulator's path on this machine.
-    ///
-    /// # Panics
-    /// When it is not installed.
+    /// The emulator's path on this machine. Panics if it is not installed.
     pub fn qemu_path(self) -> PathBuf {
         toolchain::find_program(self.qemu())
             .unwrap_or_else(|| panic!("{} is not installed; run: cargo xtask setup", self.qemu()))

@@ -1,9 +1,9 @@
 //! One `#[test]` per test function and cell of the matrix.
 
-/// Makes tests out of functions that take a [`Variant`](crate::Variant): `matrix!(all: renamed, copied)` is
-/// `renamed::x86_64_glibc_pie` and so on. The list of cells is one of `all`, `glibc`, `native` (run by the kernel
-/// itself on x86_64; programs that debuggers trace), `systems` (each architecture and libc once, for what the kind of
-/// executable has no part in), or names of cells in brackets.
+/// Makes tests from functions that take a [`Variant`](crate::Variant): `matrix!(all: renamed, copied)` makes
+/// `renamed::x86_64_glibc_pie` and so on. The list of cells is `all`, `glibc`, `native` (those that the kernel of x86_64 runs
+/// without an emulator, for debuggers), `systems` (each architecture and libc once, if the kind of executable does not matter), or
+/// names of cells in brackets.
 #[macro_export]
 macro_rules! matrix {
     (all: $($test:ident),+ $(,)?) => {

@@ -1,5 +1,5 @@
-//! Puts a process into a root of its own, between fork and exec: user and mount namespaces (and a PID namespace when
-//! asked), the mounts, pivot_root, and the ids and limits the program starts with.
+//! Gives a process a root of its own, between fork and exec: user and mount namespaces (and optionally a PID namespace), the
+//! mounts, pivot_root, and the program's ids and limits.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -19,34 +19,33 @@ use nix::unistd::{setgroups, setresgid, setresuid};
 
 use crate::fork as processes;
 
-/// Where the program sees its processes.
+/// The /proc of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proc {
     /// This machine's /proc.
     Shared,
-    /// None at all.
     None,
 }
 
-/// A host directory or file that appears inside the root.
+/// A file or directory of the host that is mounted in the root.
 #[derive(Clone, Debug)]
 pub(crate) struct Bind {
-    /// On this machine.
+    /// The path on this machine.
     pub source: PathBuf,
-    /// Below the root's directory; exists.
+    /// An existing path below the root's directory.
     pub target: PathBuf,
-    /// Whether the mounts below come along; they stay writable then.
+    /// Whether to include the mounts below it, which stay writable then.
     pub recursive: bool,
 }
 
-/// Real, effective and saved ids to start with.
+/// Real, effective and saved ids.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ids {
     pub real: u32,
     pub effective: u32,
 }
 
-/// Everything about a process's surroundings.
+/// Namespaces, mounts, ids and limits of a process.
 #[derive(Clone, Debug)]
 pub(crate) struct Surroundings {
     pub root: PathBuf,
@@ -54,22 +53,21 @@ pub(crate) struct Surroundings {
     pub proc: Proc,
     /// Lines for binfmt_misc's `register`.
     pub binfmt: Vec<Vec<u8>>,
-    /// The program is PID 1 of a namespace.
+    /// Whether the program is PID 1 of a namespace.
     pub own_pids: bool,
     pub cwd: PathBuf,
     pub ids: Option<Ids>,
-    /// personality ADDR_NO_RANDOMIZE, what `setarch -R` does.
+    /// personality ADDR_NO_RANDOMIZE, as with `setarch -R`.
     pub no_aslr: bool,
-    /// PR_SET_MDWE, what systemd's MemoryDenyWriteExecute= does.
+    /// PR_SET_MDWE, as with systemd's MemoryDenyWriteExecute=.
     pub mdwe: bool,
-    /// RLIMIT_AS, bytes.
+    /// RLIMIT_AS in bytes.
     pub address_space: Option<u64>,
-    /// Permission bits that new files do not get.
     pub umask: Option<u32>,
 }
 
 impl Surroundings {
-    /// Enters them. To be called in a forked child only.
+    /// Enters them. Call this in a forked child only.
     pub(crate) fn enter(&self, report: &mut File) -> io::Result<()> {
         self.steps().map_err(|(step, error)| {
             let _ = write!(report, "{step}: {error}");
@@ -131,8 +129,8 @@ impl Surroundings {
 
     fn change_root(&self) -> Result<(), (String, io::Error)> {
         chdir(&self.root).or_else(step("chdir to the root"))?;
-        // The old root ends up on top of the new one; taking it off leaves nothing of the machine reachable. Where
-        // this machine itself runs on an initramfs, which cannot be pivoted away, chroot has to do.
+        // The old root ends up on top of the new one. After it is unmounted, nothing else of the machine can be reached. If this
+        // machine runs on an initramfs, pivot_root is not possible, and chroot is used.
         match pivot_root(".", ".") {
             Ok(()) => umount2(".", MntFlags::MNT_DETACH).or_else(step("unmount the old root"))?,
             Err(_) => chroot(".").or_else(step("chroot"))?,
@@ -142,7 +140,7 @@ impl Surroundings {
 
     fn limits(&self) -> Result<(), (String, io::Error)> {
         setrlimit(Resource::RLIMIT_CORE, 0, 0).or_else(step("setrlimit"))?;
-        // Descriptors that whoever started the tests leaves open are none of the program's.
+        // Descriptors that the tests have inherited do not belong to the program.
         // SAFETY: descriptors stay open until exec.
         unsafe { libc::close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC as i32) };
         // Rust ignores it in its own programs and children inherit that; a program normally starts with the default.
@@ -176,7 +174,7 @@ impl Surroundings {
     }
 }
 
-/// Names what failed.
+/// Adds the name of the step that failed.
 fn step<T>(name: &str) -> impl FnOnce(Errno) -> Result<T, (String, io::Error)> {
     move |errno| Err((name.to_string(), errno.into()))
 }
@@ -192,7 +190,7 @@ fn bind(source: &Path, target: &Path, recursive: bool) -> Result<(), (String, io
 
 fn make_read_only(target: &Path) -> Result<(), (String, io::Error)> {
     let name = format!("mount -o remount,ro {}", target.display());
-    // A less privileged namespace may not drop these flags of the mount it was given.
+    // A less privileged namespace may not drop these flags of a mount that it inherited.
     let known = statvfs(target).or_else(step(&name))?.flags();
     let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
     for (has, keep) in [
@@ -222,8 +220,8 @@ fn filesystem(kind: &str, target: &Path) -> Result<(), (String, io::Error)> {
     .or_else(step(&name))
 }
 
-/// Unshares, with a range of ids mapped where this process may do that: set-id programs need a second id. The maps are
-/// written by a child that stays outside, since they count as written by whoever has the right outside.
+/// Unshares namespaces. Maps a range of ids if this process may do that, because set-id programs need a second id. A child outside
+/// the namespace writes the maps: the kernel checks the rights of the writer.
 fn new_namespaces(flags: CloneFlags) -> Result<(), (String, io::Error)> {
     let (uid, gid, pid) = (nix::unistd::geteuid(), nix::unistd::getegid(), getpid());
     let (mut wait_for, mut tell) = io::pipe().map_err(|error| ("pipe".to_string(), error))?;
@@ -271,7 +269,7 @@ fn write_id_maps(pid: Pid, uid: Uid, gid: Gid) -> io::Result<()> {
     fs::write(path("gid_map"), format!("0 {gid} 1"))
 }
 
-/// Forks the first process of the new PID namespace and goes on in it; the process in between ends as it ends.
+/// Forks the first process of the new PID namespace and continues in it. The process in between exits with its status.
 fn become_init() -> Result<(), (String, io::Error)> {
     // SAFETY: glibc makes its allocator usable in a forked child.
     match unsafe { fork() }.or_else(step("fork"))? {
@@ -333,7 +331,7 @@ pub(crate) fn kill_group(leader: u32) {
     let _ = kill(Pid::from_raw(-(leader as i32)), Signal::SIGKILL);
 }
 
-/// Whether a user namespace of this kernel can have emulators of its own (Linux 6.7).
+/// Whether this kernel supports binfmt_misc per user namespace (Linux 6.7).
 pub(crate) fn binfmt_available() -> bool {
     use std::os::unix::process::CommandExt;
     use std::sync::OnceLock;
@@ -355,13 +353,13 @@ pub(crate) fn binfmt_available() -> bool {
     })
 }
 
-/// The `register` line that runs programs of one ELF class and machine by `interpreter`.
+/// The `register` line that runs programs of one ELF class and machine with `interpreter`.
 pub(crate) fn binfmt_line(name: &str, class: u8, machine: u16, interpreter: &Path) -> Vec<u8> {
     let [low, high] = machine.to_le_bytes();
     let magic = [
         0x7f, b'E', b'L', b'F', class, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, low, high,
     ];
-    // OS ABI may differ, ET_EXEC and ET_DYN are both meant.
+    // Any OS ABI, and both ET_EXEC and ET_DYN.
     let mut mask = [0xff; 20];
     (mask[7], mask[16]) = (0, 0xfe);
     let escaped = |bytes: &[u8]| {
@@ -371,11 +369,11 @@ pub(crate) fn binfmt_line(name: &str, class: u8, machine: u16, interpreter: &Pat
             .collect::<String>()
     };
     let (magic, mask) = (escaped(&magic), escaped(&mask));
-    // P: argv[0] stays; O: the program is handed over as a descriptor; C: set-id counts; F: opened now, outside the root.
+    // P: keep argv[0]; O: pass the program as a descriptor; C: respect set-id; F: open the interpreter now, outside the root.
     format!(":{name}:M::{magic}:{mask}:{}:POCF", interpreter.display()).into_bytes()
 }
 
-/// Reads back why [`Surroundings::enter`] failed.
+/// Reads why [`Surroundings::enter`] failed.
 pub(crate) fn read_report(report: &mut File) -> String {
     use std::io::Seek;
     let mut text = String::new();

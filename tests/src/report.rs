@@ -1,4 +1,4 @@
-//! What wrap-buddy says under `--format json`.
+//! wrap-buddy's report with `--format json`.
 
 use serde_json::Value;
 
@@ -6,7 +6,6 @@ use crate::run::Output;
 
 /// The report of one run, which may have failed.
 pub struct Report {
-    /// How the run ended.
     pub output: Output,
     document: Value,
 }
@@ -19,25 +18,24 @@ impl Report {
         Report { output, document }
     }
 
-    /// The report of a run that must succeed.
+    /// Asserts that the run succeeded.
     #[track_caller]
     pub fn success(self) -> Report {
         self.exits_with(0)
     }
 
-    /// The report of a run that must exit with `status`.
+    /// Asserts that the run exited with `status`.
     #[track_caller]
     pub fn exits_with(self, status: i32) -> Report {
         let output = self.output.exits_with(status);
         Report { output, ..self }
     }
 
-    /// What it says of every file.
     pub fn files(&self) -> impl Iterator<Item = FileReport<'_>> {
         array(&self.document["files"]).map(FileReport)
     }
 
-    /// What it says of the file at `path`.
+    /// The report on the file at `path`.
     #[track_caller]
     pub fn file(&self, path: &str) -> FileReport<'_> {
         let mut files = array(&self.document["files"]);
@@ -45,20 +43,20 @@ impl Report {
         FileReport(file.unwrap_or_else(|| panic!("nothing about {path}; {}", self.output)))
     }
 
-    /// How many files became `what`: `edited`, `skipped`, ….
+    /// The number of files that became `what`: `edited`, `skipped`, ….
     pub fn count(&self, what: &str) -> u64 {
         let count = self.document["summary"][what].as_u64();
         count.unwrap_or_else(|| panic!("no count of {what}; {}", self.output))
     }
 
-    /// The sonames that are missing, but only of libraries.
+    /// The sonames that only libraries lack.
     pub fn missing_of_libraries(&self) -> Vec<&str> {
         let missing = array(&self.document["missing_of_libraries"]);
         missing.map(|library| text(&library["soname"])).collect()
     }
 }
 
-/// What a report says of one file.
+/// The report on one file.
 #[derive(Clone, Copy, Debug)]
 pub struct FileReport<'r>(&'r Value);
 
@@ -68,7 +66,7 @@ impl<'r> FileReport<'r> {
         text(&self.0["status"])
     }
 
-    /// Asserts the status, and that each of `words` is in what is said about it: the reason or a note.
+    /// Asserts the status, and that the reason or a note contains each of `words`.
     #[track_caller]
     pub fn is(self, status: &str, words: &[&str]) -> FileReport<'r> {
         let notes = array(&self.0["notes"]);
@@ -88,7 +86,7 @@ impl<'r> FileReport<'r> {
         needed.map(|added| text(&added["soname"])).collect()
     }
 
-    /// The new search path; empty where it does not change.
+    /// The new search path; empty if it does not change.
     pub fn search_path(self) -> Vec<&'r str> {
         array(&self.0["search_path"]).map(text).collect()
     }

@@ -1,4 +1,4 @@
-//! A root file system without any FHS dynamic linker, in which programs and the tool run.
+//! A root file system without an FHS dynamic linker, in which programs and the tool run.
 
 use std::cell::RefCell;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::arch::{Arch, Libc, Variant, musl_ld_so};
 use crate::namespace::Bind;
 use crate::{cache, fork, toolchain};
 
-/// What glibc consists of at run time.
+/// The run-time files of glibc.
 const GLIBC: &[&str] = &[
     "libc.so.6",
     "libm.so.6",
@@ -27,7 +27,7 @@ const GLIBC: &[&str] = &[
     "libthread_db.so.1",
 ];
 
-/// What a C or C++ compiler's runtime consists of.
+/// The run-time libraries of a C or C++ compiler.
 const GCC: &[&str] = &[
     "libgcc_s.so.1",
     "libstdc++.so.6",
@@ -37,12 +37,12 @@ const GCC: &[&str] = &[
 
 /// A directory that becomes `/` of the programs started in it.
 ///
-/// It has `/proc`, `/dev` (null, zero, random, urandom, shm), an empty `/tmp` for each program started, `/app` for the
-/// programs under test, `/nix/store/HASH-NAME/lib` with the libraries of the architectures it was made for, the loaders
-/// in [`Root::loader_dir`] once something is wrapped, and `/tool` with wrap-buddy and what that needs. There is no `/lib*`, no `/usr`, no `/etc`.
+/// It has `/proc`, `/dev` (null, zero, random, urandom, shm), an empty `/tmp` for each program, `/app` for the programs under test,
+/// `/nix/store/HASH-NAME/lib` with the libraries of its architectures, the loaders in [`Root::loader_dir`] once a program is
+/// wrapped, and `/tool` with wrap-buddy and its libraries. There is no `/lib*`, no `/usr`, no `/etc`.
 ///
-/// Files can be made and read from outside at [`Root::path`]; each program started by [`Root::command`] gets
-/// namespaces of its own, so what is mounted does not last, and what is written does.
+/// You can make and read files from outside at [`Root::path`]. Each program started by [`Root::command`] has its own namespaces, so
+/// its mounts end with it, but files that it writes stay.
 pub struct Root {
     dir: TempDir,
     systems: Vec<(Arch, Libc)>,
@@ -50,7 +50,7 @@ pub struct Root {
 }
 
 impl Root {
-    /// A root with the libraries `variant` needs.
+    /// A root with the libraries that `variant` needs.
     pub fn new(variant: Variant) -> Root {
         Root::with_systems(&[(variant.arch, variant.libc)])
     }
@@ -89,12 +89,12 @@ impl Root {
         root
     }
 
-    /// Where `inside` (absolute) lies on this machine.
+    /// The path on this machine of the absolute path `inside`.
     pub fn path(&self, inside: &str) -> PathBuf {
         self.dir.path().join(inside.trim_start_matches('/'))
     }
 
-    /// Where what programs see at `inside` lies on this machine: as [`Root::path`], also for what [`Root::bind`] shows.
+    /// Like [`Root::path`], but also for paths that [`Root::bind`] has mounted.
     pub fn lookup(&self, inside: &str) -> PathBuf {
         let path = self.path(inside);
         let binds = self.binds.borrow();
@@ -105,7 +105,7 @@ impl Root {
         shown.unwrap_or(path)
     }
 
-    /// Makes a directory and those above it.
+    /// Makes a directory and its parents.
     pub fn mkdir(&self, inside: &str) -> PathBuf {
         let path = self.path(inside);
         fs::create_dir_all(&path)
@@ -123,19 +123,18 @@ impl Root {
         inside.to_string()
     }
 
-    /// Writes a file, with the directories above it.
+    /// Writes a file and makes its parent directories.
     pub fn write(&self, inside: &str, content: impl AsRef<[u8]>) {
         let _guard = fork::writing();
         fs::write(self.parent_made(inside), content)
             .unwrap_or_else(|error| panic!("write {inside}: {error}"));
     }
 
-    /// Reads a file.
     pub fn read(&self, inside: &str) -> Vec<u8> {
         fs::read(self.path(inside)).unwrap_or_else(|error| panic!("read {inside}: {error}"))
     }
 
-    /// Puts files of this machine into `/nix/store/HASH-name/lib` and returns that directory.
+    /// Copies files of this machine to `/nix/store/HASH-name/lib` and returns that directory.
     pub fn package(&self, name: &str, files: &[impl AsRef<Path>]) -> String {
         let lib = format!("{}/lib", store_path(name));
         self.mkdir(&lib);
@@ -146,7 +145,7 @@ impl Root {
         lib
     }
 
-    /// Puts libraries this machine has for `arch` into `/nix/store/HASH-name/lib` and returns that directory.
+    /// Copies this machine's libraries for `arch` to `/nix/store/HASH-name/lib` and returns that directory.
     pub fn system_libraries(&self, name: &str, arch: Arch, sonames: &[&str]) -> String {
         let find = |soname: &&str| {
             arch.find_library(soname)
@@ -155,12 +154,12 @@ impl Root {
         self.package(name, &sonames.iter().map(find).collect::<Vec<_>>())
     }
 
-    /// Shows a directory or file of this machine at `inside`, read-only, to every program started from now on.
+    /// Mounts a file or directory of this machine at `inside`, read-only, for every program started later.
     pub fn bind(&self, source: &Path, inside: &str) {
         self.add_bind(source, inside, false);
     }
 
-    /// Shows all of this machine at `/tool/host`, for debuggers.
+    /// Mounts all of this machine at `/tool/host`, for debuggers.
     pub fn bind_host(&self) {
         self.bind_writable(Path::new("/"), "/tool/host");
     }
@@ -184,7 +183,7 @@ impl Root {
         });
     }
 
-    /// The real dynamic linker of a system this root was made for.
+    /// The real dynamic linker of a system of this root.
     pub fn interpreter(&self, arch: Arch, libc: Libc) -> String {
         match libc {
             Libc::Glibc => {
@@ -198,13 +197,13 @@ impl Root {
         }
     }
 
-    /// The real dynamic linkers of all systems this root was made for.
+    /// The real dynamic linkers of all systems of this root.
     pub fn interpreters(&self) -> Vec<String> {
         let of = |&(arch, libc): &(Arch, Libc)| self.interpreter(arch, libc);
         self.systems.iter().map(of).collect()
     }
 
-    /// The directories with the C and C++ libraries of all systems this root was made for.
+    /// The directories with the C and C++ libraries of all systems of this root.
     pub fn library_dirs(&self) -> Vec<String> {
         self.systems
             .iter()
@@ -213,7 +212,7 @@ impl Root {
             .collect()
     }
 
-    /// Where the loaders are: `loader.bin` and so on.
+    /// The directory with the loaders, such as `loader.bin`.
     pub fn loader_dir(&self) -> String {
         format!("{}/lib/wrap-buddy", store_path("wrap-buddy"))
     }
@@ -269,9 +268,9 @@ impl Root {
     }
 }
 
-/// `/nix/store/HASH-name`: looks like a real one, and is the same in every run.
+/// `/nix/store/HASH-name`, in the format of Nix, and the same in every run.
 pub fn store_path(name: &str) -> String {
-    // Nix leaves out the letters e, o, t and u.
+    // Nix does not use the letters e, o, t and u.
     const ALPHABET: &[u8; 32] = b"0123456789abcdfghijklmnpqrsvwxyz";
     let digest = cache::digest([name.as_bytes()]);
     let hash: String = digest
@@ -284,7 +283,7 @@ pub fn store_path(name: &str) -> String {
     format!("/nix/store/{hash}-{name}")
 }
 
-/// The packages a system's programs may need, the C library first.
+/// The packages that a system's programs may need, the C library first.
 fn packages(arch: Arch, libc: Libc) -> Vec<String> {
     match libc {
         Libc::Glibc => vec![
@@ -295,7 +294,7 @@ fn packages(arch: Arch, libc: Libc) -> Vec<String> {
     }
 }
 
-/// A directory with `lib` in it, copied together from this machine's libraries.
+/// A directory with `lib`, whose files are copies of this machine's libraries.
 pub(crate) fn system_package(arch: Arch, name: &str) -> PathBuf {
     let files: Vec<(PathBuf, String)> = match name.split('-').next() {
         Some("musl") => {

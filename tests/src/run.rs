@@ -18,13 +18,13 @@ use crate::namespace::{self, Ids, Proc, Surroundings};
 use crate::root::Root;
 use crate::{fork, tool};
 
-/// How long a program may run unless told otherwise: emulated ones on a busy machine take their time.
+/// The default time limit. Emulated programs are slow on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A program about to be started inside a root. Its environment is empty unless told otherwise.
+/// A program to start inside a root. Its environment is empty by default.
 ///
-/// Programs of a foreign architecture run by QEMU, registered with binfmt_misc in the program's own user namespace
-/// where the kernel can do that; otherwise only the first program does, and those that it executes must be native.
+/// Programs of a foreign architecture run with QEMU. If the kernel supports it, QEMU is registered with binfmt_misc in the
+/// program's own user namespace. Otherwise only the first program is emulated, and its children have to be native.
 pub struct Run<'r> {
     root: &'r Root,
     program: String,
@@ -36,24 +36,22 @@ pub struct Run<'r> {
     surroundings: Surroundings,
 }
 
-/// How a program ended and what it wrote.
+/// The exit status and output of a program.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// The command, for messages.
     pub command: String,
-    /// Exit status, unless a signal ended it.
+    /// The exit status, unless a signal ended it.
     pub status: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// Standard output.
     pub stdout: String,
-    /// Standard error.
     pub stderr: String,
-    /// Whether it was killed because its time was up.
+    /// Whether it exceeded its time limit and was killed.
     pub timed_out: bool,
 }
 
-/// A program started inside a root. Killed with its process group when dropped.
+/// A running program inside a root. Dropping this kills its process group.
 pub struct Running {
     command: String,
     child: Child,
@@ -62,20 +60,20 @@ pub struct Running {
     stderr: Option<Collector>,
 }
 
-/// Reads a pipe to its end, whatever the reader of what was read is doing.
+/// Reads a pipe to its end in a thread, so that the program never has to wait.
 struct Collector {
     read: Arc<Mutex<Vec<u8>>>,
     thread: JoinHandle<()>,
 }
 
 impl Root {
-    /// A program of the root, to be started.
+    /// A program of the root, to start.
     pub fn command(&self, program: &str) -> Run<'_> {
         Run::new(self, program)
     }
 
-    /// A program of this machine's own (strace, gdb, …) by its path on this machine, to be started inside the root.
-    /// Needs [`Root::bind_host`].
+    /// A program of this machine (strace, gdb, …), by its path on this machine, to start inside the root. Requires
+    /// [`Root::bind_host`].
     pub fn host_command(&self, program: &Path) -> Run<'_> {
         let dirs: Vec<String> = Arch::host()
             .library_dirs()
@@ -88,7 +86,7 @@ impl Root {
             .arg(format!("/tool/host{}", program.display()))
     }
 
-    /// wrap-buddy itself, to be started inside the root without any argument yet.
+    /// wrap-buddy without arguments, to start inside the root.
     pub fn wrap_buddy(&self) -> Run<'_> {
         self.bind_host_runtime();
         if !self.path("/tool/wrap-buddy").exists() {
@@ -130,73 +128,70 @@ impl<'r> Run<'r> {
         }
     }
 
-    /// One more argument.
     pub fn arg(mut self, arg: impl Into<String>) -> Self {
         self.args.push(arg.into());
         self
     }
 
-    /// More arguments.
     pub fn args<T: Into<String>>(mut self, args: impl IntoIterator<Item = T>) -> Self {
         self.args.extend(args.into_iter().map(Into::into));
         self
     }
 
-    /// `argv[0]`, where it is not to be the path.
+    /// Sets `argv[0]`, which is the path otherwise.
     pub fn argv0(mut self, name: &str) -> Self {
         self.argv0 = Some(name.into());
         self
     }
 
-    /// An environment variable.
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.env.push((name.into(), value.into()));
         self
     }
 
-    /// What the program reads from standard input.
+    /// Sets the standard input.
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
         self
     }
 
-    /// The working directory, inside the root.
+    /// Sets the working directory, inside the root.
     pub fn cwd(mut self, dir: &str) -> Self {
         self.surroundings.cwd = PathBuf::from(dir);
         self
     }
 
-    /// Kills the program after this long; 60 seconds otherwise.
+    /// Sets the time limit, which is 60 seconds otherwise.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = limit;
         self
     }
 
-    /// No /proc in the root.
+    /// Mounts no /proc.
     pub fn without_proc(mut self) -> Self {
         self.surroundings.proc = Proc::None;
         self
     }
 
-    /// The program is PID 1 of a PID namespace: with it, everything it started ends.
+    /// Makes the program PID 1 of a PID namespace. When it ends, so do all its children.
     pub fn as_pid_1(mut self) -> Self {
         self.surroundings.own_pids = true;
         self
     }
 
-    /// No address space randomization.
+    /// Turns address space randomization off.
     pub fn without_aslr(mut self) -> Self {
         self.surroundings.no_aslr = true;
         self
     }
 
-    /// No memory that was writable becomes executable (PR_SET_MDWE).
+    /// Forbids writable memory to become executable (PR_SET_MDWE).
     pub fn deny_write_execute(mut self) -> Self {
         self.surroundings.mdwe = true;
         self
     }
 
-    /// Starts as this user and group instead of root.
+    /// Starts the program as this user and group instead of root.
     pub fn user(mut self, id: u32) -> Self {
         self.surroundings.ids = Some(Ids {
             real: id,
@@ -205,19 +200,18 @@ impl<'r> Run<'r> {
         self
     }
 
-    /// Limits its address space to so many bytes (RLIMIT_AS).
+    /// Limits its address space in bytes (RLIMIT_AS).
     pub fn address_space(mut self, limit: u64) -> Self {
         self.surroundings.address_space = Some(limit);
         self
     }
 
-    /// Permission bits that files it creates do not get.
     pub fn umask(mut self, mask: u32) -> Self {
         self.surroundings.umask = Some(mask);
         self
     }
 
-    /// Starts with a real id that is not the effective one, which makes the kernel set AT_SECURE.
+    /// Starts the program with different real and effective ids, so that the kernel sets AT_SECURE.
     pub fn secure(mut self) -> Self {
         self.surroundings.ids = Some(Ids {
             real: 1000,
@@ -226,29 +220,20 @@ impl<'r> Run<'r> {
         self
     }
 
-    /// Runs to the end.
-    ///
-    /// # Panics
-    /// When the program cannot be executed.
+    /// Runs the program to its end. Panics if it cannot be executed.
     pub fn output(self) -> Output {
         let program = self.program.clone();
         self.try_output()
             .unwrap_or_else(|error| panic!("execute {program} inside the root: {error}"))
     }
 
-    /// Runs to the end, or says why exec refused: `ENOENT` where the dynamic linker is missing.
+    /// Runs the program to its end, or returns the error of exec: `ENOENT` if the dynamic linker is missing.
     pub fn try_output(self) -> io::Result<Output> {
         let timeout = self.timeout;
         Ok(self.spawn()?.finish(timeout))
     }
 
-    /// Starts the program and leaves it running.
-    ///
-    /// # Errors
-    /// What exec said.
-    ///
-    /// # Panics
-    /// When the root could not be set up.
+    /// Starts the program and returns while it runs, or returns the error of exec. Panics if the root cannot be set up.
     pub fn spawn(mut self) -> io::Result<Running> {
         assert!(
             self.surroundings.ids.is_none() || nix::unistd::geteuid().is_root(),
@@ -307,7 +292,7 @@ impl<'r> Run<'r> {
         };
         let mut stdin = child.stdin.take();
         if let Some(pipe) = &mut stdin {
-            // What does not fit a pipe would block; tests send lines. A program that does not read is no error.
+            // More than a pipe's capacity would block, but tests send a few lines. A program may ignore its input.
             let _ = pipe.write_all(&self.stdin);
         }
         Ok(Running {
@@ -325,12 +310,12 @@ impl<'r> Run<'r> {
 }
 
 impl Running {
-    /// The process, as this machine numbers it.
+    /// The process id on this machine.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has written to standard output by now.
+    /// The standard output so far.
     pub fn stdout_so_far(&self) -> String {
         self.stdout
             .as_ref()
@@ -344,7 +329,7 @@ impl Running {
         let deadline = Instant::now() + timeout;
         let mut pause = Duration::from_micros(200);
         let mut timed_out = false;
-        // Not reaped yet: until then its number stays that of its process group, and of nobody else's.
+        // The process is not reaped yet, so its number still belongs to its process group.
         while !self.has_ended() {
             if Instant::now() >= deadline && !timed_out {
                 timed_out = true;
@@ -353,7 +338,7 @@ impl Running {
             thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(20));
         }
-        // Whatever the program left running holds the pipes open.
+        // Remaining children of the program hold the pipes open.
         namespace::kill_group(self.child.id());
         let status = self.child.wait().expect("wait for a child");
         let text = |reader: Option<Collector>| reader.map(Collector::finish).unwrap_or_default();
@@ -378,7 +363,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Behind `finish` there is nothing to wait for any more.
+        // After `finish`, the process has ended.
         if !self.has_ended() {
             namespace::kill_group(self.child.id());
             let _ = self.child.wait();
@@ -387,20 +372,20 @@ impl Drop for Running {
 }
 
 impl Output {
-    /// The output of a program that must succeed.
+    /// Asserts that the program succeeded.
     #[track_caller]
     pub fn success(self) -> Output {
         self.exits_with(0)
     }
 
-    /// The output of a program that must exit with `status`.
+    /// Asserts that the program exited with `status`.
     #[track_caller]
     pub fn exits_with(self, status: i32) -> Output {
         assert_eq!(self.status, Some(status), "exit status; {self}");
         self
     }
 
-    /// The error line of a stub or loader: it must exit with 127 and write one line that has all of `words` in it.
+    /// Asserts that a stub or loader exited with 127 and printed one line that has all of `words`, and returns the line.
     #[track_caller]
     pub fn refuses(self, words: &[impl AsRef<str>]) -> String {
         assert_eq!(self.status, Some(127), "exit status; {self}");
@@ -440,7 +425,7 @@ impl fmt::Display for Output {
     }
 }
 
-/// Shows what a terminal would not: a line that ends in NULs looks right.
+/// Escapes characters that a terminal does not show, such as NUL.
 fn visible(text: &str) -> String {
     let shown = |c: char| match c {
         '\n' | '\t' => c.to_string(),

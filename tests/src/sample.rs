@@ -1,4 +1,4 @@
-//! The program most tests use: it is linked to a library of its own and says what it knows.
+//! The program that most tests use, with a library of its own.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,21 +11,20 @@ use crate::run::{Output, Run};
 use crate::toolchain::{Build, source};
 use crate::wrap::Wrap;
 
-/// `fixtures/sample.c` in a root, linked to `libfoo.so` in a package of its own. It prints [`SAYS`], or does what its
-/// first argument says.
+/// `fixtures/sample.c` in a root, linked to `libfoo.so` in a package of its own. It prints [`SAYS`], or what its first argument
+/// asks for.
 pub struct Sample {
-    /// Where it lives.
     pub root: Root,
-    /// The program's path inside.
+    /// The program's path inside the root.
     pub program: String,
     /// The directory with `libfoo.so`.
     pub library_dir: String,
-    /// The program before wrapping, on this machine.
+    /// The unwrapped program on this machine.
     pub built: PathBuf,
     variant: Variant,
 }
 
-/// What the sample prints.
+/// The output of the sample.
 pub const SAYS: &str = "value 42\n";
 
 impl Sample {
@@ -34,12 +33,12 @@ impl Sample {
         Sample::unwrapped_at(variant, "/app/program")
     }
 
-    /// At a path of your choice, not wrapped yet; shown to fail.
+    /// At `program`, not wrapped yet. Asserts that it cannot run.
     pub fn unwrapped_at(variant: Variant, program: &str) -> Sample {
         Sample::with_flags(variant, program, &[])
     }
 
-    /// Compiled with more flags.
+    /// Like [`Sample::unwrapped_at`], with more compiler flags.
     pub fn with_flags(variant: Variant, program: &str, flags: &[String]) -> Sample {
         let library = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
         let build = Build::program(variant, source("sample.c")).link(&library);
@@ -65,14 +64,14 @@ impl Sample {
         sample
     }
 
-    /// At a path of your choice, wrapped.
+    /// At `program`, wrapped.
     pub fn at(variant: Variant, program: &str) -> Sample {
         let sample = Sample::unwrapped_at(variant, program);
         sample.wrap();
         sample
     }
 
-    /// The call of wrap-buddy that [`Sample::wrap`] makes, for more flags.
+    /// The call of wrap-buddy that [`Sample::wrap`] makes, so that you can add flags.
     pub fn wrapping(&self) -> Wrap<'_> {
         self.root
             .wrap(&self.program)
@@ -86,7 +85,7 @@ impl Sample {
         self.wrapped()
     }
 
-    /// The file beside its original, checked.
+    /// The wrapped file with its original bytes, checked.
     #[track_caller]
     pub fn wrapped(&self) -> Wrapped {
         let original = fs::read(&self.built).expect("built before");
@@ -109,14 +108,14 @@ impl Sample {
         self.edited()
     }
 
-    /// The file edited in place beside its original, checked.
+    /// The edited file with its original bytes, checked.
     #[track_caller]
     pub fn edited(&self) -> Edited {
         let original = fs::read(&self.built).expect("built before");
         Edited::read(&self.root, &self.program, original)
     }
 
-    /// The program, to be started from a memfd that has its bytes.
+    /// The program, to start from a memfd with its bytes.
     pub fn command_from_memfd(&self) -> Run<'_> {
         let host = Variant::new(Arch::host(), Libc::Glibc, Kind::Exec);
         let fexecve = Build::program(host, source("fexecve.c"))
@@ -126,12 +125,12 @@ impl Sample {
         self.root.command("/tool/fexecve").arg(&self.program)
     }
 
-    /// The program, to be started.
+    /// The program, to start.
     pub fn command(&self) -> Run<'_> {
         self.root.command(&self.program)
     }
 
-    /// Runs it where it is.
+    /// Runs it and asserts its output.
     #[track_caller]
     pub fn run(&self) {
         says(self.command().output());
@@ -142,7 +141,7 @@ impl Sample {
         self.root.interpreter(self.variant.arch, self.variant.libc)
     }
 
-    /// The loader this program uses.
+    /// The loader that this program uses.
     pub fn loader(&self) -> String {
         format!(
             "{}/{}",

@@ -1,5 +1,5 @@
-//! A store of real Nix, for one test: `/nix/store` of a root that has the rest of this machine around it, to build in. What was
-//! built runs in another root, which shows nothing but its closure.
+//! A real Nix store for one test: `/nix/store` of a root in which the rest of this machine is mounted, to build in. The results run
+//! in another root, which contains only their closure.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -12,7 +12,7 @@ use crate::root::{Root, system_package};
 use crate::run::Run;
 use crate::{tool, toolchain};
 
-/// No network, no users, no sandbox: the root is one.
+/// No network, no users, and no sandbox, because the root is one already.
 const CONFIG: &str = "build-users-group =
 sandbox = false
 substitute = false
@@ -21,7 +21,7 @@ flake-registry =
 experimental-features = nix-command flakes
 ";
 
-/// What a build may take on a busy machine.
+/// The time limit of a build on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Files of this repository that its Nix files refer to.
@@ -39,17 +39,14 @@ const SOURCES: &[&str] = &[
 
 /// A Nix store of its own.
 ///
-/// Inside: this repository's sources at `/source`, the stand-in for nixpkgs at `/stand-in`, files of the test at `/files`.
+/// The root has this repository's sources at `/source`, the stand-in for nixpkgs at `/stand-in`, and files of the test at `/files`.
 pub struct Store {
     root: Root,
     arches: Vec<Arch>,
 }
 
 impl Store {
-    /// An empty store, for packages of `arches`.
-    ///
-    /// # Panics
-    /// When Nix is not installed.
+    /// An empty store, for packages of `arches`. Panics if Nix is not installed.
     pub fn new(arches: &[Arch]) -> Store {
         assert!(
             toolchain::find_program("nix-build").is_some(),
@@ -62,7 +59,7 @@ impl Store {
                 root.bind(&dir, &format!("/{name}"));
             }
         }
-        // Nix reads what builders say from a terminal.
+        // Nix reads the output of builders from a terminal.
         root.mkdir("/dev/pts");
         for (target, name) in [
             ("pts/ptmx", "ptmx"),
@@ -87,7 +84,7 @@ impl Store {
         store
     }
 
-    /// What `/stand-in/machine` holds: C libraries, the tool, loaders.
+    /// Writes `/stand-in/machine`: C libraries, the tool, loaders.
     fn describe_machine(&self) {
         let machine = "/stand-in/machine";
         let mut text = format!(
@@ -121,17 +118,17 @@ impl Store {
         &self.root
     }
 
-    /// Puts a file of this machine at `/files/NAME`, executable.
+    /// Copies a file of this machine to `/files/NAME`, executable.
     pub fn add_file(&self, file: &Path, name: &str) {
         self.root.install(file, &format!("/files/{name}"));
     }
 
-    /// Puts a file or directory of this machine, modes included, at `/files/NAME`.
+    /// Copies a file or directory of this machine, with modes, to `/files/NAME`.
     pub fn add_tree(&self, tree: &Path, name: &str) {
         self.copy(tree, &format!("/files/{name}"));
     }
 
-    /// One of Nix's programs, to be started.
+    /// One of Nix's programs, to start.
     pub fn nix(&self, program: &str) -> Run<'_> {
         let path = toolchain::find_program(program)
             .unwrap_or_else(|| panic!("{program} is not installed; run: cargo xtask setup"));
@@ -144,13 +141,13 @@ impl Store {
             .timeout(TIMEOUT)
     }
 
-    /// `nix-build` of an expression in which the packages of `arch` are in scope, and those of the overlay.
+    /// `nix-build` of an expression. The packages of `arch` and of the overlay are in scope.
     pub fn build(&self, arch: Arch, expression: &str) -> Run<'_> {
         self.nix("nix-build")
             .args(["--no-out-link", "-E", &in_scope(arch, expression)])
     }
 
-    /// Builds it; it must succeed, and be the same when it is built again: the store path.
+    /// Builds the expression twice, asserts that both results are equal, and returns the store path.
     #[track_caller]
     pub fn built(&self, arch: Arch, expression: &str) -> String {
         let output = self.build(arch, expression).output().success();
@@ -161,7 +158,7 @@ impl Store {
         output.stdout.trim().to_string()
     }
 
-    /// `nix-store --query` about a path: a line each.
+    /// The lines that `nix-store --query` prints about a path.
     #[track_caller]
     pub fn query(&self, what: &str, path: &str) -> Vec<String> {
         let output = self
@@ -172,7 +169,7 @@ impl Store {
         output.stdout.lines().map(String::from).collect()
     }
 
-    /// A root without any dynamic linker where the FHS has it, which shows of this store what `path` refers to, directly or not.
+    /// A root without an FHS dynamic linker, with the closure of `path`.
     #[track_caller]
     pub fn closure_root(&self, path: &str) -> Root {
         let systems: Vec<_> = self
@@ -208,7 +205,7 @@ impl Store {
 }
 
 impl Drop for Store {
-    /// Nix makes directories read-only, which root does not notice when it removes them.
+    /// Nix makes directories read-only, so ordinary users cannot remove them.
     fn drop(&mut self) {
         if !nix::unistd::geteuid().is_root() {
             make_writable(&self.root.path("/nix/store"));
@@ -216,7 +213,7 @@ impl Drop for Store {
     }
 }
 
-/// What Nix calls an architecture's Linux.
+/// Nix's name for Linux on an architecture.
 pub fn system(arch: Arch) -> String {
     format!("{}-linux", arch.name())
 }

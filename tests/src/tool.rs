@@ -7,10 +7,7 @@ use std::{env, fs};
 
 use crate::{cache, fork};
 
-/// `$WRAP_BUDDY_BIN`, else the build that `cargo xtask test` makes of it, made once per test run.
-///
-/// # Panics
-/// When it cannot be built.
+/// `$WRAP_BUDDY_BIN`, or else the build of `cargo xtask test`, which is made once per test run. Panics if it cannot be built.
 pub fn path() -> PathBuf {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| match env::var_os("WRAP_BUDDY_BIN") {
@@ -24,7 +21,7 @@ pub fn path() -> PathBuf {
 fn build() -> PathBuf {
     let target = cache::target_dir();
     let binary = target.join("tested/wrap-buddy");
-    // nextest starts each test as a process of its own: one of them builds, cargo's lock lets the others wait.
+    // nextest starts each test as a process of its own. One of them builds, and cargo's lock makes the others wait.
     let run = env::var("NEXTEST_RUN_ID").unwrap_or_default();
     let stamp = cache::dir("tool").join("built-for-run");
     if !run.is_empty() && fs::read_to_string(&stamp).is_ok_and(|last| last == run) {

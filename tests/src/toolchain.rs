@@ -8,14 +8,14 @@ use std::{env, fs};
 use crate::arch::{Arch, Kind, Libc, Variant};
 use crate::{cache, fork};
 
-/// The file a program's name on PATH stands for.
+/// Searches PATH for a program.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?)
         .map(|dir| dir.join(name))
         .find(|path| path.is_file())
 }
 
-/// One compiler run: a program or a shared library from one source.
+/// One run of a compiler, which makes a program or a shared library from one source file.
 #[derive(Clone, Debug)]
 pub struct Build {
     variant: Variant,
@@ -26,7 +26,7 @@ pub struct Build {
 }
 
 impl Build {
-    /// A program from `source` (C, or C++ when it ends in `.cc`).
+    /// A program from `source` (C++ if that ends in `.cc`, otherwise C).
     pub fn program(variant: Variant, source: impl Into<PathBuf>) -> Build {
         Build {
             variant,
@@ -44,28 +44,25 @@ impl Build {
         build
     }
 
-    /// One more flag for the compiler driver.
+    /// Adds a flag for the compiler driver.
     pub fn flag(mut self, flag: impl Into<String>) -> Build {
         self.flags.push(flag.into());
         self
     }
 
-    /// More flags for the compiler driver.
+    /// Adds flags for the compiler driver.
     pub fn flags<T: Into<String>>(mut self, flags: impl IntoIterator<Item = T>) -> Build {
         self.flags.extend(flags.into_iter().map(Into::into));
         self
     }
 
-    /// Links to a library built before, by its path.
+    /// Links to a library at this path.
     pub fn link(mut self, library: impl Into<PathBuf>) -> Build {
         self.libraries.push(library.into());
         self
     }
 
-    /// Compiles, or takes the result of the same compilation from the cache: the path of the file.
-    ///
-    /// # Panics
-    /// When there is no compiler or it fails.
+    /// Compiles, or takes the cached result of the same compilation, and returns its path. Panics if that fails.
     pub fn build(&self) -> PathBuf {
         let content = fs::read(&self.source)
             .unwrap_or_else(|error| panic!("read {}: {error}", self.source.display()));
@@ -130,10 +127,10 @@ impl Build {
     }
 }
 
-/// The compiler driver for a cell of the matrix, with the arguments it always needs.
+/// The compiler driver for a cell of the matrix, with the arguments that it always needs.
 fn compiler(variant: Variant, is_cpp: bool) -> (PathBuf, Vec<String>) {
     let Variant { arch, libc, .. } = variant;
-    // The cc crate would ask the host's compiler for -m32, which needs its multilib; Debian's cross compiler does not.
+    // The cc crate would use the host's compiler with -m32, which requires its multilib. Debian's cross compiler does not.
     let cross = format!(
         "{}-linux-gnu-{}",
         arch.name(),
@@ -145,7 +142,7 @@ fn compiler(variant: Variant, is_cpp: bool) -> (PathBuf, Vec<String>) {
     {
         return (path, Vec::new());
     }
-    // It starts compilers to see what they are.
+    // The cc crate starts compilers to identify them.
     let _guard = fork::forking();
     let tool = cc::Build::new()
         .target(&arch.triple(libc))
@@ -168,13 +165,10 @@ fn compiler(variant: Variant, is_cpp: bool) -> (PathBuf, Vec<String>) {
     (path, known.collect())
 }
 
-/// Flags that link by lld, which leaves no spare entry in .dynamic.
-///
-/// # Panics
-/// When there is no lld.
+/// Flags to link with lld, which leaves no spare entry in .dynamic. Panics if there is no lld.
 pub fn lld() -> [String; 2] {
     let lld = find_program("ld.lld").expect("ld.lld is not installed; run: cargo xtask setup");
-    // A cross compiler looks for linkers in its own directories only.
+    // A cross compiler searches for linkers in its own directories only.
     let dir = cache::filled("lld", "1", |dir| {
         symlink(&lld, dir.join("ld.lld")).expect("a symlink in a fresh directory");
     });
@@ -186,16 +180,13 @@ pub fn source(name: &str) -> PathBuf {
     cache::fixtures().join(name)
 }
 
-/// The file name at the end of `path`, as text.
+/// The file name at the end of `path`.
 pub fn file_name(path: &Path) -> String {
     let name = path.file_name().expect("a path with a file name");
     name.to_string_lossy().into_owned()
 }
 
-/// One of the GNU binutils, for files of `arch`.
-///
-/// # Panics
-/// When it is not installed.
+/// One of the GNU binutils, for files of `arch`. Panics if it is not installed.
 pub fn binutil(name: &str, arch: Arch) -> PathBuf {
     let own = format!("{}-linux-gnu-{name}", arch.name());
     find_program(&own).unwrap_or_else(|| panic!("{own} is not installed; run: cargo xtask setup"))

@@ -1,4 +1,4 @@
-//! A `wrap-buddy watch` that is running, and what it says.
+//! A running `wrap-buddy watch`, and its output.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,36 +10,33 @@ use serde_json::Value;
 
 use crate::run::{Output, Run, Running};
 
-/// How long something may take that is bound to happen: the machine may be busy.
+/// The time limit for expected events: the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A watch that is running. Killed when dropped.
+/// A running watch. Dropping this kills it.
 pub struct Watching(Running);
 
-/// Those of `lines` that are about such an event.
+/// Those of `lines` whose event is `event`.
 pub fn event<'l>(lines: &'l [Value], event: &'l str) -> impl Iterator<Item = &'l Value> {
     lines.iter().filter(move |line| line["event"] == event)
 }
 
 impl Watching {
-    /// Starts `command`, which is one that watches.
+    /// Starts `command`, which has to be a watch.
     #[track_caller]
     pub fn start(command: Run<'_>) -> Watching {
         Watching(command.spawn().expect("start wrap-buddy"))
     }
 
-    /// What it has said by now.
+    /// The lines so far.
     pub fn lines(&self) -> Vec<Value> {
         let text = self.0.stdout_so_far();
-        // The last line may be on its way.
+        // The last line may be incomplete.
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
         lines(whole)
     }
 
-    /// Waits until `found` finds what it looks for in what was said.
-    ///
-    /// # Panics
-    /// When it never does.
+    /// Waits until `found` returns something for the lines so far. Panics after a time limit.
     #[track_caller]
     pub fn wait<T>(&self, what: &str, found: impl Fn(&[Value]) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
@@ -53,7 +50,7 @@ impl Watching {
         }
     }
 
-    /// Waits until `path` has been wrapped, or edited, that many times in all, and says when it was, in seconds since 1970.
+    /// Waits until `path` has been wrapped or edited that many times in all. Returns the time of the last, in seconds since 1970.
     #[track_caller]
     pub fn wrapped(&self, path: &str, times: usize) -> f64 {
         self.wait(&format!("{path} is wrapped {times} times"), |lines| {
@@ -62,38 +59,34 @@ impl Watching {
         })
     }
 
-    /// The files it has wrapped or edited by now, in that order.
+    /// The files that it has wrapped or edited so far, in that order.
     pub fn all_wrapped(&self) -> Vec<String> {
         paths(done(&self.lines()))
     }
 
-    /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.0.pid() as i32), signal).expect("it is running");
     }
 
-    /// Has it end, which it must do by itself and well.
+    /// Asks the watch to end, and asserts that it does so successfully.
     #[track_caller]
     pub fn stop(self) -> Output {
         self.signal(Signal::SIGTERM);
         self.finish()
     }
 
-    /// Waits for its end, whatever that is.
+    /// Waits for the end.
     pub fn finish(self) -> Output {
         self.0.finish(PATIENCE)
     }
 
-    /// Processor time it has used, in clock ticks of 10 ms, and the memory it has and had at most, in KiB.
-    ///
-    /// # Errors
-    /// When it is not running.
+    /// The processor time of the watch, in clock ticks of 10 ms, and its memory in KiB, now and at most.
     pub fn usage(&self) -> io::Result<Usage> {
         let of = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", self.0.pid()));
         let (stat, status) = (of("stat")?, of("status")?);
-        // The name of the program may have anything in it; behind it, the first is the third (proc(5)).
-        let behind = stat.rsplit_once(')').map_or("", |(_, behind)| behind);
-        let fields: Vec<&str> = behind.split_whitespace().collect();
+        // The name of the program may contain anything. The first field after it is the third (proc(5)).
+        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let fields: Vec<&str> = rest.split_whitespace().collect();
         let number = |text: &str| text.parse::<u64>().expect("a number");
         let kib = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -107,18 +100,18 @@ impl Watching {
     }
 }
 
-/// What a process uses.
+/// The resources of a process.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
     /// Processor time.
     pub ticks: u64,
-    /// KiB it has in memory.
+    /// Resident memory in KiB.
     pub resident: u64,
-    /// KiB it had in memory at most.
+    /// Maximum resident memory in KiB.
     pub most_resident: u64,
 }
 
-/// What was said, as JSON.
+/// Parses lines of JSON.
 pub fn lines(text: &str) -> Vec<Value> {
     let parse = |line| {
         serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in the line {line}"))

@@ -5,7 +5,7 @@ use crate::root::Root;
 use crate::run::{Output, Run};
 use crate::watching::{Watching, event};
 
-/// A call of wrap-buddy: `--paths`, `--libs`, `--interpreter` and `--loader-dir-path` are filled in from the root.
+/// A call of wrap-buddy. `--paths`, `--libs`, `--interpreter` and `--loader-dir-path` are filled in from the root.
 pub struct Wrap<'r> {
     root: &'r Root,
     paths: Vec<String>,
@@ -35,59 +35,59 @@ impl<'r> Wrap<'r> {
         }
     }
 
-    /// More programs, libraries or directories with them.
+    /// Adds programs, libraries or directories.
     pub fn and<T: Into<String>>(mut self, paths: impl IntoIterator<Item = T>) -> Self {
         self.paths.extend(paths.into_iter().map(Into::into));
         self
     }
 
-    /// More library directories, searched before those of the system.
+    /// Adds library directories, which are searched before those of the system.
     pub fn libs<T: Into<String>>(mut self, dirs: impl IntoIterator<Item = T>) -> Self {
         self.libs.splice(0..0, dirs.into_iter().map(Into::into));
         self
     }
 
-    /// Only these library directories.
+    /// Sets the library directories.
     pub fn only_libs<T: Into<String>>(mut self, dirs: impl IntoIterator<Item = T>) -> Self {
         self.libs = dirs.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Another dynamic linker than the root's own.
+    /// Sets the dynamic linker.
     pub fn interpreter(mut self, path: &str) -> Self {
         self.interpreters = vec![path.into()];
         self
     }
 
-    /// Another directory with the loaders.
+    /// Sets the directory with the loaders.
     pub fn loader_dir(mut self, dir: &str) -> Self {
         self.loader_dir = Some(dir.into());
         self
     }
 
-    /// None is named.
+    /// Omits `--loader-dir-path`.
     pub fn without_loader_dir(mut self) -> Self {
         self.loader_dir = None;
         self
     }
 
-    /// More arguments, behind all others.
+    /// Adds arguments after all others.
     pub fn args<T: Into<String>>(mut self, args: impl IntoIterator<Item = T>) -> Self {
         self.more.extend(args.into_iter().map(Into::into));
         self
     }
 
-    /// The command, to be started.
+    /// The command, to start.
     pub fn command(self) -> Run<'r> {
         self.command_after(&["--paths"])
     }
 
-    /// The command that watches the paths instead, which are directories; it says what it does in lines of JSON.
+    /// The command that watches the paths, which have to be directories. It prints lines of JSON.
     pub fn watch_command(self) -> Run<'r> {
         self.args(["--format", "json"]).command_after(&["watch"])
     }
 
-    /// Watches, ready when this returns.
+    /// Starts a watch, and returns when it is ready.
     #[track_caller]
     pub fn watch(self) -> Watching {
         let watching = Watching::start(self.watch_command());
@@ -115,13 +115,13 @@ impl<'r> Wrap<'r> {
         run.args(self.more)
     }
 
-    /// Runs it; it must succeed.
+    /// Runs it, and asserts success.
     #[track_caller]
     pub fn run(self) -> Output {
         self.command().output().success()
     }
 
-    /// Runs it, whatever comes of it, and reads what it reports.
+    /// Runs it and parses its report. It may fail.
     #[track_caller]
     pub fn report(self) -> Report {
         Report::of(self.args(["--format", "json"]).command().output())
