@@ -208,7 +208,7 @@ mod tests {
             let x = \"beside\";\nbail!(\"{behind}: it tells\\n\\\n  of {}\");\nlet y = r\"is told\"; // shelf";
         assert_eq!(
             banned_in("source.rs", source),
-            [(1, "is told"), (3, "beside"), (6, "tells of"), (7, "shelf")]
+            [(1, "is told"), (3, "beside"), (6, "tells of"), (8, "shelf")]
         );
     }
 

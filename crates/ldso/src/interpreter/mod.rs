@@ -108,7 +108,8 @@ impl Interpreter {
     /// # Errors
     /// As [`Interpreter::open`].
     pub fn open_in(root: &Root, path: &Path) -> Result<Self> {
-        Self::read(root, path).with_context(|| format!("{} is not a dynamic linker", path.display()))
+        Self::read(root, path)
+            .with_context(|| format!("{} is not a dynamic linker", path.display()))
     }
 
     /// A dynamic linker that does not exist here, for the file `program` with the PT_INTERP `path`. It is of `libc` and has the
