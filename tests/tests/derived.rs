@@ -1,4 +1,4 @@
-//! Executables that a wrapped program makes out of itself: they have its stub and its sidecar, and other program headers.
+//! Executables that a wrapped program makes from itself: they have its stub and sidecar, but other program headers.
 
 use std::fs;
 use std::path::PathBuf;
@@ -30,16 +30,16 @@ fn finds_its_payload_where_dynamic_is_a_copy(variant: Variant) {
 
 const MORE: [&str; 3] = ["libx1.so", "libx2.so", "libx3.so"];
 
-/// With the directory that has [`MORE`].
+/// Returns also the directory with [`MORE`].
 fn where_dynamic_is_a_copy(variant: Variant) -> (Bench, String) {
-    // lld leaves no entry of .dynamic to spare, and `--needed` wants some.
+    // lld leaves no spare entry in .dynamic, and `--needed` requires some.
     let bench = Bench::new(variant, &toolchain::lld());
     let libraries = MORE.map(|name| Build::library(variant, source("lib/foo.c"), name).build());
     let libs = bench.root.package("more", &libraries.each_ref());
     (bench, libs)
 }
 
-/// What the loader writes to .dynamic are offsets of strings in the sidecar from DT_STRTAB.
+/// The loader writes offsets from DT_STRTAB to strings in the sidecar into .dynamic.
 fn finds_its_libraries_by_another_string_table(variant: Variant) {
     let bench = Bench::new(variant, &[]);
     bench.wraps(|wrap| wrap);
@@ -49,7 +49,7 @@ fn finds_its_libraries_by_another_string_table(variant: Variant) {
     bench.runs(&[DERIVED, "one", "strings"], 2);
 }
 
-/// The loader writes to the entries that were free when the program was wrapped.
+/// The loader writes to the entries that were unused when the program was wrapped.
 fn with_another_dynamic_is_to_be_wrapped(variant: Variant) {
     let bench = Bench::new(variant, &[]);
     bench.wraps(|wrap| wrap);
@@ -65,7 +65,7 @@ fn with_another_dynamic_is_to_be_wrapped(variant: Variant) {
     );
 
     bench.root.wrap(DERIVED).libs([bench.libs.clone()]).run();
-    // Without an emulator, it says that nothing runs a program for aarch64.
+    // Without an emulator, the report is that nothing runs a program for aarch64.
     let check = bench.root.wrap_buddy().args(["check", DERIVED]).output();
     assert!(!check.stdout.contains(".dynamic"), "{check}");
     bench.says(DERIVED, &[], 1);
@@ -78,7 +78,7 @@ fn with_another_dynamic_is_to_be_wrapped(variant: Variant) {
 }
 
 fn finds_its_payload_edited_in_place(variant: Variant) {
-    // PT_INTERP is still there: no header is to spare.
+    // PT_INTERP is still there, because there is no spare header.
     Bench::new(variant, &[]).derives(|wrap| wrap.args(["--strategy", "inplace"]), 1);
 }
 
@@ -106,7 +106,7 @@ impl Bench {
         }
     }
 
-    /// Wraps the program, and lets it make another one, which has to find this many payloads.
+    /// Wraps the program and runs it to make another one, which has to find this many payloads.
     #[track_caller]
     fn derives<'r>(&'r self, with: impl FnOnce(Wrap<'r>) -> Wrap<'r>, payloads: usize) {
         self.wraps(with);
@@ -119,15 +119,15 @@ impl Bench {
         self.says(PROGRAM, &[], 0);
     }
 
-    /// What the program made has a segment where PT_INTERP was: it starts, and that is all that can be done with it. What it loads is
-    /// what the sidecar says.
+    /// The new program has another segment where PT_INTERP was. It starts, but cannot be changed or restored. The sidecar decides
+    /// which libraries it loads.
     #[track_caller]
     fn is_left_as_it_is(&self) {
         let before = self.root.read(DERIVED);
         let check = self.root.wrap_buddy().args(["check", DERIVED]).output();
         let says = "it uses the sidecar /app/.program.wrapbuddy";
         assert!(check.stdout.contains(says), "{check}");
-        // Without an emulator, it says that nothing runs a program for aarch64.
+        // Without an emulator, the report is that nothing runs a program for aarch64.
         assert!(!check.stdout.contains("PT_INTERP"), "{check}");
         let says = "has something else where that had its PT_INTERP";
         let wrap = ["--paths", DERIVED, "--libs", &self.libs];
@@ -146,7 +146,7 @@ impl Bench {
         assert!(check.stdout.contains("libfoo.so is not found"), "{check}");
     }
 
-    /// Lets the wrapped program make another one, and starts that and a copy of it.
+    /// Runs the wrapped program to make another one, and starts that and a copy of it.
     #[track_caller]
     fn runs(&self, args: &[&str], payloads: usize) {
         self.says(PROGRAM, args, payloads);
@@ -154,7 +154,7 @@ impl Bench {
             self.root.read(DERIVED),
             fs::read(&self.built).expect("built")
         );
-        // Of itself, and elsewhere under another name.
+        // Made from itself, and at another path under another name.
         let copy = self.root.install(&self.root.path(DERIVED), "/srv/copy");
         for path in [DERIVED, &copy] {
             self.says(path, &[], payloads);

@@ -1,4 +1,4 @@
-//! `--dry-run` refuses what the real run would refuse, in the same words.
+//! `--dry-run` reports the same errors as the real run.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -41,7 +41,7 @@ fn errors(output: &Output) -> Vec<&str> {
     lines.filter(|line| line.starts_with("error: ")).collect()
 }
 
-/// Runs both as `user`: they are to end alike, with these `words` if there are any. The file is as it was, if they fail.
+/// Runs both as `user` and asserts that they end alike, with these `words` if there are any. If they fail, the file is unchanged.
 fn alike(sample: &Sample, user: u32, restores: bool, more: &[&str], words: &str) {
     let with_user = |run: Run<'_>| match user {
         0 => run.output(),
@@ -79,13 +79,13 @@ fn permissions(variant: Variant) {
             &[],
             "cannot be written: permission denied",
         );
-        // The owner may lift both modes.
+        // The owner may change both modes.
         set_mode(&sample, "/app", 0o555);
         set_mode(&sample, &sample.program, 0o555);
         alike(&sample, OWNER, restores, &[], "");
     }
     let sample = sample(variant);
-    // The file is theirs to write, and its directory is not.
+    // The user may write to the file, but not to its directory.
     chown(sample.root.path("/app"), Some(0), Some(0)).expect("chown");
     let refused = format!(
         "its sidecar {} cannot be written: permission denied",

@@ -1,4 +1,4 @@
-//! Names of files in the loader's error line are text: they begin no line and control no terminal.
+//! A file name in the loader's error line cannot begin a line or control a terminal.
 
 use std::fs;
 

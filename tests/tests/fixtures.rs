@@ -1,5 +1,5 @@
-//! Every fixture in every cell of the matrix it is for: `wrapped::NAME::x86_64_glibc_pie`, and `linked::…` for the same
-//! program when it needs no wrapping.
+//! Every fixture in every cell of the matrix: `wrapped::NAME::x86_64_glibc_pie`, and `linked::…` for the same program without
+//! wrapping.
 
 use e2e::Variant;
 use e2e::fixture::Fixture;

@@ -1,5 +1,5 @@
-//! What a set-id program trusts must be out of reach of those who do not have its power; and loaders are installed where only those
-//! can write who start the programs.
+//! A set-id program trusts only files that users without its rights cannot change. Loaders are installed where only the users who
+//! start the programs, or root, can write.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
@@ -8,13 +8,13 @@ use std::path::Path;
 use e2e::{Output, Sample, Variant, Wrap, matrix, says};
 
 matrix!(systems:
-    a_library_directory_behind_the_link_of_another, a_dynamic_linker_and_a_loader_behind_one, a_library_of_another,
+    library_directory_through_another_users_link, dynamic_linker_and_loader_through_another_users_link, library_of_another_user,
     a_search_directory_that_others_may_make, a_home_that_leads_to_roots_directory,
 );
 
 const MALLORY: u32 = 1000;
 
-/// A link of another user's in a sticky directory, and one of root's that leads to it; both lead to `target`.
+/// A link of another user's in a sticky directory, and root's link to it. Both lead to `target`.
 fn links(sample: &Sample, target: &str) -> [String; 2] {
     let [theirs, roots] = ["/srv/link", "/opt/link"];
     sample.root.mkdir("/opt");
@@ -34,7 +34,7 @@ fn set_id(sample: &Sample) {
     set_mode(&sample.root.path(&sample.program), 0o4755);
 }
 
-/// It is left as it was, and the report names `part`.
+/// Asserts that the file is unchanged and that the report names `part`.
 #[track_caller]
 fn is_refused(sample: &Sample, output: &Output, part: &str) {
     assert_eq!(output.status, Some(1), "{output}");
@@ -48,7 +48,7 @@ fn is_refused(sample: &Sample, output: &Output, part: &str) {
     assert!(sample.root.read(&sample.program) == original);
 }
 
-/// It was wrapped before it became what it is.
+/// The program was wrapped before it became set-id.
 #[track_caller]
 fn check_tells(sample: &Sample, part: &str) {
     let check = || {
@@ -64,7 +64,7 @@ fn check_tells(sample: &Sample, part: &str) {
     assert!(output.stdout.contains(&said), "{output}");
 }
 
-/// What leads over `/srv/link` is refused for a set-id program, and is told of when a program becomes one.
+/// A path through `/srv/link` is refused for a set-id program, and reported when a program becomes one.
 #[track_caller]
 fn is_for_no_set_id_program<'s>(sample: &'s Sample, wrap: impl Fn() -> Wrap<'s>) {
     set_id(sample);
@@ -75,7 +75,7 @@ fn is_for_no_set_id_program<'s>(sample: &'s Sample, wrap: impl Fn() -> Wrap<'s>)
     check_tells(sample, "/srv/link");
 }
 
-fn a_library_directory_behind_the_link_of_another(variant: Variant) {
+fn library_directory_through_another_users_link(variant: Variant) {
     for which in 0..2 {
         let sample = Sample::unwrapped(variant);
         let link = links(&sample, &sample.library_dir)[which].clone();
@@ -84,7 +84,7 @@ fn a_library_directory_behind_the_link_of_another(variant: Variant) {
     }
 }
 
-fn a_dynamic_linker_and_a_loader_behind_one(variant: Variant) {
+fn dynamic_linker_and_loader_through_another_users_link(variant: Variant) {
     for which in 0..4 {
         let sample = Sample::unwrapped(variant);
         let of_linker = which / 2 == 0;
@@ -105,7 +105,7 @@ fn a_dynamic_linker_and_a_loader_behind_one(variant: Variant) {
     }
 }
 
-fn a_library_of_another(variant: Variant) {
+fn library_of_another_user(variant: Variant) {
     let sample = Sample::unwrapped(variant);
     let library = format!("{}/libfoo.so", sample.library_dir);
     chown(sample.root.path(&library), Some(MALLORY), Some(MALLORY)).expect("chown");
@@ -116,20 +116,20 @@ fn a_library_of_another(variant: Variant) {
     check_tells(&sample, &library);
 }
 
-/// Wrapping leaves such a one off.
+/// Wrapping leaves such a directory out.
 fn a_search_directory_that_others_may_make(variant: Variant) {
     let flags = ["-Wl,-rpath,/srv/later/lib".to_owned()];
     let sample = Sample::with_flags(variant, "/app/program", &flags);
     set_mode(&sample.root.mkdir("/srv"), 0o1777);
     check_tells(&sample, "/srv");
-    // Once it is root's it is as good as any other.
+    // When root owns it, it is accepted.
     sample.root.mkdir("/srv/later/lib");
     let run = sample.root.wrap_buddy().args(["check", &sample.program]);
     let output = run.output();
     assert!(!output.stdout.contains("others can change"), "{output}");
 }
 
-/// As `sudo -E` leaves it: the owner of the home could lead it elsewhere later.
+/// The HOME that `sudo -E` keeps: its owner could redirect it later.
 fn a_home_that_leads_to_roots_directory(variant: Variant) {
     for variable in ["HOME", "XDG_DATA_HOME"] {
         let sample = Sample::unwrapped(variant);

@@ -1,4 +1,4 @@
-//! Kernel hardening and the tools that look at a running program.
+//! Kernel hardening, and tools that inspect a running program.
 
 use std::path::Path;
 use std::thread;
@@ -10,14 +10,14 @@ use sidecar::{Flags, Sidecar};
 
 matrix!(all: maps_show_the_program, no_descriptor_is_left_open);
 matrix!(native: without_write_then_execute, without_write_then_execute_over_code, started_by_ld_so_without_write_then_execute, debugger_attaches, debugger_starts_the_program);
-// Valgrind wants the symbols of ld.so, which no package has for the cross toolchain's i686 one.
+// Valgrind needs the symbols of ld.so, and no package has them for the i686 cross toolchain.
 matrix!([x86_64_glibc_pie x86_64_glibc_exec x86_64_musl_pie x86_64_musl_exec]: (under_valgrind, self_contained_under_valgrind));
 
 fn without_write_then_execute(variant: Variant) {
     says(Sample::new(variant).command().deny_write_execute().output());
 }
 
-/// With something behind its entry point there is room for the stub, which then has to go.
+/// With code after its entry point, there is room for the stub, so the stub has to be removed from memory.
 fn without_write_then_execute_over_code(variant: Variant) {
     let sample = with_stub_over_code(variant);
     says(sample.command().deny_write_execute().output());
@@ -32,7 +32,7 @@ fn with_stub_over_code(variant: Variant) -> Sample {
     sample
 }
 
-/// /proc/self/exe is ld.so then: mapping it over the program's text would be a crash.
+/// /proc/self/exe is then ld.so. Mapping it over the program's code would crash.
 fn started_by_ld_so_without_write_then_execute(variant: Variant) {
     let sample = with_stub_over_code(variant);
     let libs = [sample.root.library_dirs(), vec![sample.library_dir.clone()]].concat();
@@ -81,7 +81,7 @@ fn under_valgrind(variant: Variant) {
     start_under_valgrind(&Sample::new(variant));
 }
 
-/// It has no use for stack below the stack pointer.
+/// The stub does not use memory below the stack pointer.
 fn self_contained_under_valgrind(variant: Variant) {
     let sample = Sample::unwrapped(variant);
     let wrapping = sample.wrapping().without_loader_dir();
@@ -91,11 +91,11 @@ fn self_contained_under_valgrind(variant: Variant) {
 
 fn start_under_valgrind(sample: &Sample) {
     sample.root.bind_host();
-    // Where valgrind looks for the symbols of ld.so, without which it does not start.
+    // Valgrind looks here for the symbols of ld.so, and does not start without them.
     sample
         .root
         .bind(Path::new("/usr/lib/debug"), "/usr/lib/debug");
-    // What `valgrind` is on Debian is a script around this.
+    // Debian's `valgrind` is a script that runs this.
     let valgrind = ["valgrind.bin", "valgrind"]
         .into_iter()
         .find_map(toolchain::find_program);
@@ -108,8 +108,8 @@ fn start_under_valgrind(sample: &Sample) {
         .output()
         .success();
     assert_eq!(output.stdout, "value 42\n", "{output}");
-    // It knows ld.so's functions, and does not report what they read behind the ends of strings, if the mappings are what its
-    // headers say.
+    // Valgrind knows ld.so's functions, and does not report their reads after the end of a string, if the mappings agree with the
+    // headers.
     let outside = "ELF section outside all mapped regions";
     assert!(!output.stderr.contains(outside), "{output}");
 }
@@ -121,7 +121,7 @@ fn debugger_attaches(variant: Variant) {
         .arg("loop")
         .spawn()
         .expect("execute the sample");
-    // Attaching earlier shows how far ld.so is.
+    // Before that, the debugger would see ld.so at work.
     let exe = format!("/proc/{}/maps", running.pid());
     for _ in 0..500 {
         if std::fs::read_to_string(&exe).is_ok_and(|maps| maps.contains("libfoo.so")) {

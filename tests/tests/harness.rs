@@ -1,4 +1,4 @@
-//! The harness itself: a root has no dynamic linker, libraries where they belong, and runs every architecture.
+//! The harness itself: a root has no dynamic linker but the right libraries, and runs every architecture.
 
 use e2e::{Build, Root, Variant, assert_fails_unwrapped, matrix, source};
 
@@ -33,7 +33,7 @@ fn ids_and_processes(variant: Variant) {
     assert_eq!(secure.stdout, "pid 1, uid 1000/0, secure 1\n");
 }
 
-/// Starts a program that was not wrapped the only way a machine without dynamic linker can.
+/// Starts an unwrapped program by naming ld.so, which is the only way on a machine without a dynamic linker.
 fn explicit<'r>(root: &'r Root, variant: Variant, program: &str) -> e2e::Run<'r> {
     root.command(&root.interpreter(variant.arch, variant.libc))
         .args(["--library-path", &root.library_dirs().join(":"), program])

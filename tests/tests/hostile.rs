@@ -1,4 +1,5 @@
-//! What a wrapped program needs is missing or not what it should be: a line that names the file, exit 127, no signal.
+//! A file that a wrapped program needs is missing or invalid: it prints a line that names the file and exits with 127, without a
+//! signal.
 
 use std::fs;
 
@@ -20,7 +21,7 @@ fn sidecar_missing(variant: Variant) {
     let sample = Sample::new(variant);
     fs::remove_file(sample.root.path(&sidecar_of(&sample.program))).expect("there was a sidecar");
     refuses(&sample, &sidecar_of(&sample.program));
-    // Nor does it start under another name, or where there is no /proc.
+    // It does not start under another name or without /proc either.
     sample
         .root
         .install(&sample.root.path(&sample.program), "/srv/copy");
@@ -52,7 +53,7 @@ fn sidecar_truncated(variant: Variant) {
 
 fn sidecar_garbage(variant: Variant) {
     with_sidecar(variant, |sidecar| vec![0x5a; sidecar.len()]);
-    // The right beginning, and spans that lead out of the file.
+    // A valid beginning, with spans that point outside the file.
     with_sidecar(variant, |sidecar| {
         [&sidecar[..40], &vec![0xff; sidecar.len() - 40]].concat()
     });
@@ -113,7 +114,7 @@ fn loader_empty(variant: Variant) {
 }
 
 fn loader_truncated(variant: Variant) {
-    // The very last byte is a zero, as it would be without it.
+    // The last byte is zero, so a file without it reads the same.
     for len in [1, 20, 2048, 4094] {
         with_loader(variant, |loader| loader[..len].to_vec());
     }
@@ -161,7 +162,7 @@ fn interpreter_of_another_machine(variant: Variant) {
             with_interpreter(variant, |_| Some(fs::read(&foreign).expect("readable")));
         }
     }
-    // The right class, and a machine nobody has.
+    // The right class, and a machine that does not exist.
     with_interpreter(variant, |file| {
         let mut other = file.to_vec();
         other[18] ^= 0x40;
@@ -233,7 +234,7 @@ fn interpreter_with_absurd_headers(variant: Variant) {
             });
         }
     }
-    // No PT_LOAD at all.
+    // Without any PT_LOAD.
     with_interpreter(variant, |file| {
         let mut absurd = file.to_vec();
         for load in segments(file)
@@ -268,7 +269,7 @@ fn with_loader(variant: Variant, change: impl FnOnce(&[u8]) -> Vec<u8>) {
     refuses(&sample, &sample.loader());
 }
 
-/// Wraps with a copy of the real dynamic linker, then puts another file (or none) in its place.
+/// Wraps with a copy of the real dynamic linker, then replaces that by another file or removes it.
 #[track_caller]
 fn with_interpreter(variant: Variant, change: impl FnOnce(&[u8]) -> Option<Vec<u8>>) {
     let sample = Sample::unwrapped(variant);

@@ -1,4 +1,4 @@
-//! A wrapped program under other names, in other places, started in other ways.
+//! A wrapped program under other names, at other paths, started in other ways.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -112,7 +112,7 @@ fn file_name_of_250_characters(variant: Variant) {
 }
 
 fn started_by_ld_so(variant: Variant) {
-    // The search path of the command line is the only one: ld.so is through with loading when the stub runs.
+    // ld.so has loaded the libraries before the stub runs, so only the search path of the command line counts.
     let sample = Sample::new(variant);
     let libs = [sample.root.library_dirs(), vec![sample.library_dir.clone()]].concat();
     let run = sample.root.command(&sample.interpreter()).cwd("/app");

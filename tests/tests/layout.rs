@@ -1,4 +1,4 @@
-//! Files that leave little room, or carry what wrapping has to work with.
+//! Files with little room, or with search paths and structures that wrapping has to respect.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ matrix!([aarch64_glibc_pie aarch64_glibc_exec]: (branch_protection));
 // musl has no `_r_debug` to point to.
 matrix!(glibc: debuggers_see_libraries_where_dynamic_is_a_copy);
 
-/// No C runtime, nothing but the program's own text.
+/// Without a C runtime: the program's own code only.
 const BARE: [&str; 5] = [
     "-nostartfiles",
     "-nostdlib",
@@ -28,7 +28,7 @@ const BARE: [&str; 5] = [
 ];
 
 fn no_room_at_the_entry_point(variant: Variant) {
-    // All the text there is: `_start`, about 60 bytes with its calls' stubs.
+    // The code consists of `_start`: about 60 bytes with the stubs of its calls.
     let finish = Build::library(variant, source("lib/finish.c"), "libfinish.so").build();
     let built = Build::program(variant, source("tiny.c"))
         .flags(BARE)
@@ -43,7 +43,7 @@ fn no_room_at_the_entry_point(variant: Variant) {
 }
 
 fn no_room_anywhere(variant: Variant) {
-    // What follows the text in the file belongs to another segment.
+    // The bytes that follow the code in the file belong to another segment.
     let finish = Build::library(variant, source("lib/finish.c"), "libfinish.so").build();
     let built = Build::program(variant, source("tiny.c"))
         .flags(BARE)
@@ -124,7 +124,7 @@ fn existing_runpath_without_spare_entries(variant: Variant) {
     runpath_is_kept(variant, &toolchain::lld());
 }
 
-/// The file's own DT_RUNPATH comes first and goes on working; what is not there is dropped.
+/// The file's own DT_RUNPATH stays first. Directories that do not exist are dropped.
 fn runpath_is_kept(variant: Variant, flags: &[String]) {
     let beside = Build::library(variant, source("lib/foo.c"), "libfoo.so")
         .flag("-DVALUE=1")
@@ -161,7 +161,7 @@ fn runpath_is_kept(variant: Variant, flags: &[String]) {
 }
 
 fn existing_rpath_is_inherited(variant: Variant) {
-    // A dlopen'ed library has no search path, and the library it needs is found by the program's DT_RPATH alone.
+    // A library opened with dlopen has no search path, and the library that it needs is found only by the program's DT_RPATH.
     let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
     let outer = Build::library(variant, source("lib/bar.c"), "libbar.so")
         .link(&inner)
@@ -207,7 +207,7 @@ fn two_hundred_search_directories(variant: Variant) {
 }
 
 fn library_that_cannot_find_its_own(variant: Variant) {
-    // libbar.so needs libfoo.so and has no search path; the program needs libbar.so only.
+    // libbar.so needs libfoo.so and has no search path. The program needs only libbar.so.
     let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
     let outer = Build::library(variant, source("lib/bar.c"), "libbar.so")
         .link(&inner)
@@ -224,7 +224,7 @@ fn library_that_cannot_find_its_own(variant: Variant) {
         root.package("bar", &[&outer]),
     ];
     let report = root.wrap("/app/program").libs(libs).run();
-    // With musl the program's search path is the library's as well.
+    // With musl, the program's search path applies to the library too.
     if variant.libc == Libc::Glibc {
         let added = report.stdout.contains("libfoo.so");
         assert!(added, "the report names what was added; {report}");
@@ -234,7 +234,8 @@ fn library_that_cannot_find_its_own(variant: Variant) {
 }
 
 fn relr(variant: Variant) {
-    // glibc wants a version that GNU ld alone adds; where it cannot pack, a program that needs no version of libc's.
+    // glibc requires a version that only GNU ld adds. Where the linker cannot pack relocations, the program requires no version of
+    // libc.
     let finish = Build::library(variant, source("lib/finish.c"), "libfinish.so").build();
     let build = Build::program(variant, source("relr.c")).link(&finish);
     let built = build
@@ -256,11 +257,12 @@ fn relr(variant: Variant) {
     }
 }
 
-/// lld's older flag writes DT_RELR without the version of libc that goes with it: said of a program, and of a library it loads.
+/// An older flag of lld writes DT_RELR without the required version of libc. The report names a program, and a library that it
+/// loads.
 fn relr_that_ld_so_refuses(variant: Variant) {
     let flags: Vec<String> = toolchain::lld().into();
     let flags = [&flags[..], &["-Wl,--pack-dyn-relocs=relr".to_owned()]].concat();
-    // Relative relocations, and a version of libc's that it requires.
+    // It has relative relocations, and requires a version of libc.
     let library = Build::library(variant, source("hello.c"), "libfoo.so");
     let library = |flags: &[String]| {
         let library = library.clone().flag("-Dmain=foo");
@@ -307,7 +309,7 @@ fn branch_protection(variant: Variant) {
     assert!(property, "built with a GNU property note");
 }
 
-/// Puts a program and its libraries into a root, shows that it fails, wraps it, and compares what it prints.
+/// Puts a program and its libraries into a root, asserts that it fails, wraps it, and compares its output.
 fn wrap_and_run(variant: Variant, built: &Path, libraries: &[&Path], says: &str) -> Wrapped {
     let root = Root::new(variant);
     root.install(built, "/app/program");

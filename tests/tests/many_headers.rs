@@ -1,4 +1,4 @@
-//! Programs with as many program headers as the loader has room for, and with more.
+//! Programs with as many program headers as the loader has room for, and with one more.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,12 +11,12 @@ matrix!([
 
 const PROGRAM: &str = "/app/program";
 
-/// What differs between a 32-bit and a 64-bit file.
+/// Differences between a 32-bit and a 64-bit file.
 struct Class {
-    /// Most headers that the loader has room for.
+    /// The maximum number of headers that the loader has room for.
     most: usize,
     header_len: usize,
-    /// Where e_phoff and e_phnum are.
+    /// The offsets of e_phoff and e_phnum.
     offset_at: usize,
     count_at: usize,
 }
@@ -43,7 +43,7 @@ fn class(variant: Variant) -> &'static Class {
     &CLASSES[usize::from(variant.arch.is_64())]
 }
 
-/// A root with a program that has that many headers: the table is moved to where there is room, and empty notes are added to it.
+/// A root with a program that has that many headers: the table is moved to free space, and empty notes are added.
 fn root(variant: Variant, headers: usize) -> Root {
     let class = class(variant);
     let root = Root::new(variant);

@@ -1,5 +1,5 @@
-//! Libraries that libc opens to look up users and hosts: services of nsswitch.conf, and libidn2.so.0. It looks for them as for what
-//! it needs itself, so that only a DT_RPATH of the program counts.
+//! Libraries that libc opens to look up users and hosts: services of nsswitch.conf, and libidn2.so.0. ld.so searches for them on
+//! behalf of libc, so only a DT_RPATH of the program applies.
 
 use e2e::{Build, Output, Root, Variant, matrix, source};
 
@@ -7,15 +7,15 @@ matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (users_of_a_service
 
 const PROGRAM: &str = "/app/program";
 
-/// What is asked for.
+/// A look-up by the program.
 struct Question {
-    /// Selects it in the program.
+    /// The program's argument.
     flag: &'static str,
-    /// What libc opens, and how it is built.
+    /// The library that libc opens, and how it is built.
     soname: &'static str,
     library: &'static str,
     map: Option<&'static str>,
-    /// Without it, and with it.
+    /// The output without the library, and with it.
     says: [&'static str; 2],
 }
 
@@ -68,7 +68,7 @@ impl Question {
         let directory = root.package("names", &[library.flags(map).build()]);
         root.write("/etc/nsswitch.conf", "passwd: wrapped\nhosts: files\n");
         root.write("/etc/hosts", "10.1.2.3 xn--bcher-kva.example\n");
-        // The encoding of international names is the locale's.
+        // The locale decides the encoding of international names.
         root.bind("/usr/lib/locale/C.utf8".as_ref(), "/locale/C.utf8");
         let wrap = root.wrap(PROGRAM).libs([&directory]);
         wrap.args(flags.iter().copied()).run();

@@ -1,4 +1,4 @@
-//! What programs open while they run, as far as it is known: by ELF dlopen metadata, or because libc does it for them.
+//! Libraries that programs open with dlopen, if that is known: from ELF dlopen metadata, or because libc does it.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
 
 const PROGRAM: &str = "/app/program";
 
-/// The ways to search; in place is `auto`.
+/// The values of `--search`; in place it is `auto`.
 const WAYS: [&[&str]; 4] = [
     &[],
     &["--search", "rpath"],
@@ -21,7 +21,7 @@ const WAYS: [&[&str]; 4] = [
     &["--strategy", "inplace"],
 ];
 
-/// A root with `/app/program`, which says that it opens libfoo.so, and the directory of that.
+/// A root with `/app/program`, whose metadata names libfoo.so, and the directory of that.
 fn noted(variant: Variant, flags: &[&str]) -> (Root, String) {
     let root = Root::new(variant);
     let program = Build::program(variant, source("opened.c")).flags(flags.iter().copied());
@@ -79,7 +79,7 @@ fn what_a_note_recommends(variant: Variant) {
     assert_eq!(output.stdout, "opened 40\n", "{output}");
 }
 
-/// ld.so looks for it on behalf of the library, so that has the search path.
+/// ld.so searches for it on behalf of the library, so the library gets the search path.
 fn what_a_library_requires(variant: Variant) {
     let (root, directory) = noted(variant, &[]);
     let opens = r#"-DOPENS="/app/lib/libopens.so""#;
@@ -98,7 +98,7 @@ fn what_a_library_requires(variant: Variant) {
     assert_eq!(report.file(&path).search_path(), [&directory]);
     let output = root.command(PROGRAM).output().success();
     assert_eq!(output.stdout, "opened 40\n0\n", "{output}");
-    // Nothing else is named for it, and no program needs it.
+    // Only this library is named, and no program needs it.
     let lost = root.wrap(&path).only_libs(["/app/none"]).report();
     assert_eq!(lost.exits_with(1).file(&path).status(), "failed");
 }
@@ -111,7 +111,7 @@ fn unwinding(variant: Variant, flag: &str) -> Root {
     root
 }
 
-/// Asserts that the program loads libgcc_s.so.1, without which libc is of no use to it.
+/// Asserts that the program loads libgcc_s.so.1, and that libc cannot unwind without it.
 #[track_caller]
 fn unwinds(variant: Variant, flag: &str, without: &str) {
     for way in WAYS {
@@ -147,7 +147,7 @@ fn stacks_are_seen(variant: Variant) {
     unwinds(variant, "-DBACKTRACE", "no frames");
 }
 
-/// A DT_RPATH of the program counts for what libc opens, and nothing is loaded before it is needed.
+/// libc uses the program's DT_RPATH to find the library, and loads nothing before it needs it.
 fn libc_finds_its_unwinder_itself(variant: Variant) {
     let root = unwinding(variant, "-DEXIT");
     let [_, gcc] = &root.library_dirs()[..] else {
@@ -160,7 +160,7 @@ fn libc_finds_its_unwinder_itself(variant: Variant) {
     assert_eq!(output.stdout, "unwound\n", "{output}");
 }
 
-/// A program that does not call such a function, and needs a library that does.
+/// A program that calls no such function but needs a library that does.
 fn a_library_that_unwinds(variant: Variant) {
     let root = Root::new(variant);
     let library = Build::library(variant, source("unwind.c"), "libunwinds.so");
@@ -174,7 +174,7 @@ fn a_library_that_unwinds(variant: Variant) {
     assert_eq!(output.stdout, "unwound\n0\n", "{output}");
 }
 
-/// libc's modules are where it was built to find them, or where GCONV_PATH says, in every way of searching.
+/// libc finds its modules in its built-in directory or in GCONV_PATH, with every `--search`.
 #[test]
 fn iconv_finds_its_modules() {
     let variant = Variant::new(Arch::host(), Libc::Glibc, Kind::Pie);
@@ -199,7 +199,7 @@ fn iconv_finds_its_modules() {
         let output = run.output().success();
         assert_eq!(output.stdout, "0: c6 fc\n", "{output}");
 
-        // Where libc looks by itself.
+        // The directory that is built into libc.
         let built_in = Path::new("/usr/lib").join(modules.strip_prefix("/lib").unwrap_or(&modules));
         let built_in = fs::canonicalize(&modules).unwrap_or(built_in);
         root.bind(&modules, built_in.to_str().expect("a path in UTF-8"));

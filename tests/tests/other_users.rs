@@ -15,7 +15,7 @@ matrix!(systems:
 const USER: u32 = 1000;
 const OF_ROOT: &str = "/usr/local/lib/wrap-buddy";
 
-/// Wraps as root, with a home directory that nobody else can enter and no directory named for the loader.
+/// Wraps as root, with a home directory that other users cannot enter, and without `--loader-dir-path`.
 fn wrapping(sample: &Sample) -> Run<'_> {
     sample.root.mkdir("/root");
     set_mode(sample, "/root", 0o700);
@@ -44,7 +44,7 @@ fn what_root_has_wrapped_starts_for_all(variant: Variant) {
         0
     );
     says(started_by_another(&sample));
-    // A HOME that was kept by sudo is not root's.
+    // A HOME that sudo has kept does not belong to root.
     sample.root.mkdir("/home/other");
     chown(sample.root.path("/home/other"), Some(USER), Some(USER)).expect("chown");
     let again = wrapping(&sample).env("XDG_DATA_HOME", "/home/other/.local/share");
@@ -54,7 +54,7 @@ fn what_root_has_wrapped_starts_for_all(variant: Variant) {
 
 fn where_no_directory_can_be_written_each_has_its_loader(variant: Variant) {
     let sample = Sample::unwrapped(variant);
-    // What is shown of this machine is read-only.
+    // Mounts from this machine are read-only.
     let empty = tempfile::tempdir().expect("a directory");
     sample.root.bind(empty.path(), "/usr/local");
     let output = wrapping(&sample).output().success();
@@ -96,7 +96,7 @@ fn what_others_cannot_open_is_reported(variant: Variant) {
             .stderr
             .contains("other users may run it, but cannot open");
         assert!(said && output.stderr.contains(&remedy), "{output}");
-        // Nothing but this: programs of other machines have no emulator.
+        // Programs of other machines have no emulator; there is no other error.
         let is_error = || {
             let run = sample.root.wrap_buddy().args(["check", &sample.program]);
             let checked = run.output();
@@ -106,7 +106,7 @@ fn what_others_cannot_open_is_reported(variant: Variant) {
             is_said
         };
         assert!(is_error());
-        // Nobody else may run it: nothing is wrong.
+        // Other users may not run it, which is not an error.
         set_mode(&sample, &sample.program, 0o750);
         assert!(!is_error());
         assert_eq!(sample.wrapping().run().stderr, "");

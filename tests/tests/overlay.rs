@@ -1,11 +1,11 @@
-//! Files in the lower layer of an overlay: writing to one makes a copy of it, under one of its names.
+//! Files in the lower layer of an overlay: a write to one makes a copy of it, under one of its names.
 
 use std::fs;
 
 use e2e::{Arch, Build, Kind, Libc, Variant, run, source, tool};
 use nix::unistd::geteuid;
 
-/// Mounts, wraps, restores, and says what came of it. In a mount namespace of its own.
+/// Mounts, wraps, restores, and prints the results. Runs in a mount namespace of its own.
 const SCRIPT: &str = r#"
 set -eu
 tool=$2
@@ -46,7 +46,7 @@ grep -o "would be restored by itself if the file is in a lower layer" report
 cmp merged/app/a original && echo "restored $(merged/app/a)"
 "#;
 
-/// Each name that was met is wrapped by itself, as a file of its own.
+/// Each name is wrapped as a file of its own.
 #[test]
 fn hard_links_in_a_lower_layer_are_wrapped() {
     let host = Variant::new(Arch::host(), Libc::Glibc, Kind::Pie);
@@ -64,7 +64,7 @@ fn hard_links_in_a_lower_layer_are_wrapped() {
         arguments.push(mode);
         let output = run::on_host("unshare", &arguments).success();
         let each = "hello\nwrapped\nmode\n";
-        // Nothing was written by then: no file is in the upper layer.
+        // No file was written before: none is in the upper layer.
         let dry = "would be worked on by itself if the file is in a lower layer\n".repeat(2)
             + "would stay as they are if the file is in a lower layer\n";
         let expected = format!(

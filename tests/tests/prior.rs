@@ -1,4 +1,4 @@
-//! What earlier runs have left: of the first wrap-buddy, and in programs that were copied or wrote themselves anew.
+//! Files of earlier runs: of the first wrap-buddy, and in programs that were copied or that rewrote themselves.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ matrix!(all:
 
 const OFFSPRING: &str = "/srv/offspring";
 
-/// What a command says, on both streams; it exits with `code`.
+/// Runs a command, asserts its exit code, and returns the output of both streams.
 #[track_caller]
 fn told(sample: &Sample, arguments: &[&str], code: i32) -> String {
     let run = sample.root.wrap_buddy().args(arguments.iter().copied());
@@ -23,7 +23,7 @@ fn told(sample: &Sample, arguments: &[&str], code: i32) -> String {
     format!("{}{}", output.stdout, output.stderr)
 }
 
-/// What `check` says of a program that will start, where its processor is at hand.
+/// The output of `check` for a program that will start, if its processor is available.
 #[track_caller]
 fn checked(sample: &Sample, variant: Variant, path: &str) -> String {
     let is_native = variant.arch != Arch::Aarch64;
@@ -46,10 +46,10 @@ fn original(sample: &Sample) -> Vec<u8> {
     fs::read(&sample.built).expect("built before")
 }
 
-/// Wraps it anew with no flag that says what its sidecar says.
+/// Wraps it again, without the flags that its sidecar records.
 #[track_caller]
 fn anew(sample: &Sample, more: &[&str]) -> String {
-    // Which puts the loaders there.
+    // This installs the loaders.
     drop(sample.wrapping());
     let loaders = sample.root.loader_dir();
     let flags = ["--paths", &sample.program];
@@ -99,7 +99,7 @@ fn of_the_first_tool_wrapped_anew(variant: Variant) {
     }
 }
 
-/// In its relocatable mode, it goes on being relocatable.
+/// A program that was wrapped in its relocatable mode stays relocatable.
 fn of_the_first_tool_moved(variant: Variant) {
     let sample = Sample::unwrapped(variant);
     Legacy::of(&sample, true).wrap(&sample);
@@ -192,7 +192,7 @@ fn a_copy_of_a_program_that_was_restored(variant: Variant) {
     told(&sample, &["restore", OFFSPRING], 0);
     assert!(sample.root.read(OFFSPRING) == original(&sample));
 
-    // Where nothing has them any more, all commands say the same.
+    // If the original bytes are lost, all commands report that.
     sample.wrap();
     fs::copy(sample.root.path(&sample.program), &copy).expect("copy");
     for path in [sample.program.clone(), sidecar_of(&sample.program)] {
@@ -211,7 +211,7 @@ fn a_copy_of_a_program_that_was_restored(variant: Variant) {
     }
 }
 
-/// As sbcl's save-lisp-and-die does: the running executable, stub and all, with something behind it.
+/// As with sbcl's save-lisp-and-die: the running executable with its stub, and data after it.
 fn written_by_a_wrapped_program(variant: Variant) {
     let sample = Sample::new(variant);
     sample.root.mkdir("/srv");

@@ -1,4 +1,4 @@
-//! What a program sees of its start; more of it in the fixtures.
+//! The state of a process when the program starts. The fixtures test more of it.
 
 use e2e::{Build, Root, Sample, Variant, matrix, source, toolchain};
 
@@ -38,23 +38,23 @@ fn nothing_in_the_environment(variant: Variant) {
 }
 
 fn output_to_a_closed_pipe(variant: Variant) {
-    // The loader must not leave anything blocked or ignored: the default action of SIGPIPE ends the program.
+    // The loader must leave no signal blocked or ignored: the default action of SIGPIPE ends the program.
     let sample = Sample::new(variant);
     let output = sample.command().arg("pipe").output();
     assert_eq!(output.signal, Some(13), "{output}");
 }
 
-/// A service may be given as little.
+/// A service may have a stack as small as this.
 fn on_a_small_stack(variant: Variant) {
     starts_by(variant, "prlimit", "--stack=65536");
 }
 
-/// As with `ulimit -s unlimited`: what lies below the loader is taken.
+/// As with `ulimit -s unlimited`: the addresses below the loader are in use.
 fn where_mappings_grow_upwards(variant: Variant) {
     starts_by(variant, "setarch", "--addr-compat-layout");
 }
 
-/// Started by a tool of util-linux.
+/// Starts the program with a tool of util-linux.
 fn starts_by(variant: Variant, tool: &str, option: &str) {
     let root = wrapped_argv(variant);
     root.bind_host();

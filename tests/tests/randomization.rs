@@ -1,4 +1,4 @@
-//! Who knows an address of the program does not know those of its libraries.
+//! An address of the program does not reveal the addresses of its libraries.
 
 use std::collections::HashSet;
 
@@ -6,11 +6,11 @@ use e2e::{Output, Sample, Variant, matrix};
 
 // An emulator has an address space of its own.
 matrix!([x86_64_glibc_pie x86_64_musl_pie i686_glibc_pie]: (libraries_are_at_a_random_distance));
-matrix!(native: without_randomization_each_start_is_the_same, a_limit_of_address_space_is_the_programs_own);
+matrix!(native: without_randomization_each_start_is_the_same, limited_address_space_is_left_to_the_program);
 
 const STARTS: usize = 100;
 
-/// Bytes from the program to its library, which ld.so has mapped.
+/// The distance in bytes from the program to its library, which ld.so has mapped.
 fn distance(output: Output) -> i64 {
     let output = output.success();
     let mut lines = output.stdout.lines();
@@ -28,7 +28,7 @@ fn libraries_are_at_a_random_distance(variant: Variant) {
     let sample = Sample::new(variant);
     let start = |_| distance(sample.command().arg("maps").output());
     let found = (0..STARTS).map(start).collect::<HashSet<_>>().len();
-    // The kernel varies a 32-bit mapping by 256 pages: of 100 starts some are alike.
+    // The kernel varies a 32-bit mapping by 256 pages, so some of 100 starts are alike.
     let expected = if variant.arch.is_64() { 98 } else { 60 };
     assert!(found >= expected, "{found} distances");
 }
@@ -39,8 +39,8 @@ fn without_randomization_each_start_is_the_same(variant: Variant) {
     assert_eq!((0..5).map(start).collect::<HashSet<_>>().len(), 1);
 }
 
-/// Nothing of it is spent on distance.
-fn a_limit_of_address_space_is_the_programs_own(variant: Variant) {
+/// The random distance does not count against the limit.
+fn limited_address_space_is_left_to_the_program(variant: Variant) {
     let sample = Sample::new(variant);
     for _ in 0..5 {
         let limited = sample.command().address_space(64 << 20);

@@ -1,5 +1,5 @@
-//! `--relocatable`: a tree with program, libraries, loader and dynamic linker that can be moved as a whole. The loader is in each
-//! program's sidecar, unless a directory for it is named.
+//! `--relocatable`: a tree with program, libraries, loader and dynamic linker that you can move as a whole. The loader is in each
+//! program's sidecar, unless you name a directory for it.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,11 +7,11 @@ use std::os::unix::fs::symlink;
 use e2e::{Sample, Variant, matrix, says};
 
 matrix!(all: runs_where_it_was_made, runs_where_it_was_moved, by_a_symlink_from_elsewhere, found_from_any_directory);
-matrix!(all: a_copy_of_the_program_alone_says_what_is_missing);
+matrix!(all: copy_of_the_program_alone_names_the_missing_file);
 
 fn runs_where_it_was_made(variant: Variant) {
     for sample in trees(variant) {
-        // Nothing outside the tree is needed.
+        // The tree needs nothing outside it.
         fs::remove_dir_all(sample.root.path(&sample.library_dir)).expect("remove a package");
         sample.run();
     }
@@ -56,7 +56,7 @@ fn found_from_any_directory(variant: Variant) {
     }
 }
 
-fn a_copy_of_the_program_alone_says_what_is_missing(variant: Variant) {
+fn copy_of_the_program_alone_names_the_missing_file(variant: Variant) {
     let sidecar = ".program.wrapbuddy".to_string();
     for (sample, missing) in trees(variant)
         .iter()
@@ -73,7 +73,7 @@ fn trees(variant: Variant) -> [Sample; 2] {
     [true, false].map(|has_loader| tree(variant, has_loader))
 }
 
-/// `/opt/tree/{bin/program,lib/…}`, and perhaps `/opt/tree/lib/wrap-buddy/…`, wrapped.
+/// `/opt/tree/{bin/program,lib/…}`, and optionally `/opt/tree/lib/wrap-buddy/…`, wrapped.
 fn tree(variant: Variant, has_loader: bool) -> Sample {
     let sample = Sample::unwrapped_at(variant, "/opt/tree/bin/program");
     let root = &sample.root;

@@ -1,4 +1,4 @@
-//! Programs that another tool has rewritten before they are wrapped, and copies of wrapped ones that it rewrites.
+//! Programs that another tool has changed before they are wrapped, and copies of wrapped programs that it changes.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,8 +12,9 @@ use object::elf;
 
 matrix!(glibc: by_patchelf_0_17, a_copy_by_patchelf);
 
-/// What auditwheel does with it: other names for libraries, then a DT_RPATH. Of a program at a fixed address, patchelf 0.17 moves what
-/// grows in front of the first segment, and makes that shorter than what is in it. It works because the kernel maps whole pages, if what is behind ends on the same one: so with these names.
+/// The changes that auditwheel makes: other names of libraries, then a DT_RPATH. In a program at a fixed address, patchelf 0.17
+/// moves the sections that grow before the first segment, and makes that segment shorter than its contents. The program works only
+/// because the kernel maps whole pages, and the contents end on the same page: so they do with these names.
 fn by_patchelf_0_17(variant: Variant) {
     let library = Build::library(variant, source("lib/many.c"), "libmany.so").build();
     let built = Build::program(variant, source("many.c"))
@@ -39,7 +40,7 @@ fn by_patchelf_0_17(variant: Variant) {
     Wrapped::read(&root, &program, original.clone()).check();
     let output = root.command(&program).output().success();
     assert_eq!(output.stdout, "sum 200\n");
-    // What nothing here runs, without an emulator, does not start by the kernel's rules.
+    // Without an emulator, `check` does not report the program as one that starts.
     if variant.arch != Arch::Aarch64 {
         let check = root
             .wrap_buddy()
@@ -55,7 +56,8 @@ fn by_patchelf_0_17(variant: Variant) {
     assert!(root.read(&program) == original);
 }
 
-/// A copy uses the sidecar of the wrapped program. A longer name moves its string table, and a search path adds an entry to .dynamic.
+/// A copy uses the sidecar of the wrapped program. A longer name moves its string table, and a search path adds an entry to
+/// .dynamic.
 fn a_copy_by_patchelf(variant: Variant) {
     const COPY: &str = "/app/copy";
     let library = Build::library(variant, source("lib/many.c"), "libmany.so").build();
@@ -78,11 +80,11 @@ fn a_copy_by_patchelf(variant: Variant) {
     let output = root.command(COPY).output().exits_with(127);
     let says = format!("wrap-buddy: {COPY}: changed .dynamic; wrap the program again\n");
     assert_eq!(output.stderr, says);
-    // The path that was PT_INTERP is lost as well.
+    // The path in PT_INTERP is lost as well.
     let check = root.wrap_buddy().args(["check", COPY]).output();
     let says = "was changed since it was wrapped";
     assert!(check.stdout.contains(says), "{check}");
-    // Named, it is an error; met in a directory, it is counted with the reason.
+    // It is an error if you name the file. In a directory, it is counted with the reason.
     let wrap = |path: &str| root.wrap(path).libs([&libs]).command().output();
     let next = "get the program again from where it came";
     let named = wrap(COPY).exits_with(1);
@@ -109,7 +111,7 @@ fn a_copy_by_patchelf(variant: Variant) {
     }
 }
 
-/// Runs patchelf 0.17 with these words on a file.
+/// Runs patchelf 0.17 with these arguments on a file.
 #[track_caller]
 fn patchelf(words: &[&str], file: &Path) {
     let tool = tempfile::NamedTempFile::new().expect("a temporary file");

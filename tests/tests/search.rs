@@ -1,4 +1,4 @@
-//! `--search`: how programs find their libraries, and what they load in which order.
+//! `--search`: how programs find their libraries, and in which order these are loaded.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,12 +10,12 @@ use object::elf;
 use sidecar::Sidecar;
 
 matrix!(glibc:
-    frozen_searches_for_nothing, what_paths_say_is_not_asked_for_again, symbols_are_bound_as_before, exempt_libraries_are_searched_for, libraries_of_drivers_are_searched_for,
-    what_may_move_is_named, a_library_that_is_gone,
-    relocatable, what_is_opened_later, in_place, required_versions_are_counted_by_nobody, filtees, a_filtee_of_a_library_below_the_paths,
+    frozen_program_searches_for_no_library, frozen_library_is_not_needed_by_name_too, symbols_are_bound_as_before, exempt_libraries_are_searched_for, libraries_of_drivers_are_searched_for,
+    library_that_may_move_is_needed_by_name, a_library_that_is_gone,
+    relocatable, library_opened_later_is_found, in_place, wrong_count_of_required_versions_is_ignored, filtees, a_filtee_of_a_library_below_the_paths,
 );
 matrix!(systems: inherited, directories_that_nothing_is_needed_from);
-matrix!([x86_64_musl_pie x86_64_musl_exec]: (musl_searches_as_ever));
+matrix!([x86_64_musl_pie x86_64_musl_exec]: (musl_search_is_not_frozen));
 
 const PROGRAM: &str = "/app/program";
 const FROZEN: [&str; 2] = ["--search", "frozen"];
@@ -44,7 +44,7 @@ impl Chain {
         Chain::with(variant, &[])
     }
 
-    /// The program needs `more` libraries, behind `libbar.so`.
+    /// The program needs `more` libraries, after `libbar.so`.
     fn with(variant: Variant, more: &[PathBuf]) -> Chain {
         Chain::of(variant, "indirect.c", more)
     }
@@ -100,7 +100,7 @@ impl Chain {
     }
 }
 
-/// Names that ld.so has searched for, as it says itself.
+/// The names that ld.so has searched for, as it reports itself.
 fn searched_for(output: &Output) -> BTreeSet<String> {
     let lines = output
         .stderr
@@ -110,7 +110,7 @@ fn searched_for(output: &Output) -> BTreeSet<String> {
     names.map(str::to_owned).collect()
 }
 
-fn frozen_searches_for_nothing(variant: Variant) {
+fn frozen_program_searches_for_no_library(variant: Variant) {
     let chain = Chain::new(variant);
     let debug = [("LD_DEBUG", "libs")];
     chain.wrap(&["--needed", "libfoo.so"]).run();
@@ -132,18 +132,18 @@ fn frozen_searches_for_nothing(variant: Variant) {
     let output = chain.run(&debug).success();
     assert_eq!(searched_for(&output), BTreeSet::new(), "{output}");
     assert_eq!(output.stdout, "42\n");
-    // The same again changes nothing.
+    // A second run changes nothing.
     let report = chain.wrap(&FROZEN).report().success();
     report.file(PROGRAM).is("skipped", &["already wrapped"]);
 }
 
-/// A name stays where versions are looked for by it, as those of libc are.
-fn what_paths_say_is_not_asked_for_again(variant: Variant) {
+/// A library whose symbol versions are looked up by name, such as libc, keeps its name.
+fn frozen_library_is_not_needed_by_name_too(variant: Variant) {
     let chain = Chain::of(variant, "asked_for.c", &[]);
     let libc = format!("{}/libc.so.6", chain.root.library_dirs()[0]);
     let (outer, inner) = (&chain.bar, &chain.foo);
     let frozen = format!("{outer}/libbar.so {libc} {inner}/libfoo.so libc.so.6");
-    // Here libfoo.so has to be asked for, because libbar.so does not find it.
+    // Here the program has to need libfoo.so, because libbar.so does not find it.
     let searched = "libbar.so libc.so.6 libfoo.so";
     for (search, expected) in [("runpath", searched), ("frozen", &frozen)] {
         chain.wrap(&["--search", search]).run();
@@ -154,7 +154,7 @@ fn what_paths_say_is_not_asked_for_again(variant: Variant) {
     }
 }
 
-/// Two libraries have a `foo`: the one that is nearer to the program counts, and it has to go on being that.
+/// Two libraries define `foo`. The one nearer to the program counts, before and after wrapping.
 fn symbols_are_bound_as_before(variant: Variant) {
     let nearer = Build::library(variant, source("lib/foo.c"), "libnearer.so")
         .flag("-DVALUE=1")
@@ -202,7 +202,7 @@ fn exempt_libraries_are_searched_for(variant: Variant) {
     chain.says(&[], "42\n");
     chain.says(&path, "3\n");
 
-    // The C library as a whole, or not at all.
+    // All libraries of the C library are frozen, or none.
     chain
         .wrap(&["--search", "frozen", "--frozen-except", "libm.so.6"])
         .run();
@@ -211,7 +211,7 @@ fn exempt_libraries_are_searched_for(variant: Variant) {
     chain.says(&[], "42\n");
 }
 
-/// Wherever a driver of that name is on the machine a program comes to.
+/// The driver may be in any directory of the machine on which the program runs.
 fn libraries_of_drivers_are_searched_for(variant: Variant) {
     let chain = Chain::new(variant);
     let drivers = "/run/opengl-driver/lib";
@@ -228,8 +228,8 @@ fn libraries_of_drivers_are_searched_for(variant: Variant) {
     chain.says(&[], "3\n");
 }
 
-/// `libbar.so` knows where `libfoo.so` is, which nobody has said to stay there.
-fn what_may_move_is_named(variant: Variant) {
+/// `libbar.so` finds `libfoo.so`, but that may move.
+fn library_that_may_move_is_needed_by_name(variant: Variant) {
     let chain = Chain::new(variant);
     let (vendor, inner) = ("/opt/vendor", foo(variant, 40));
     let outer = bar(variant, &inner).flag(format!("-Wl,-rpath,{vendor}"));
@@ -280,7 +280,7 @@ fn a_library_that_is_gone(variant: Variant) {
     chain.says(&[], "42\n");
 }
 
-/// Paths go by the program's own place.
+/// Paths are relative to the program's own directory.
 fn relocatable(variant: Variant) {
     let Chain {
         root,
@@ -297,7 +297,7 @@ fn relocatable(variant: Variant) {
     wrap.args(FROZEN)
         .args(["--relocatable", "--allow-outside"])
         .run();
-    // Dynamic linker and loader stay where they are, as far away as before.
+    // Dynamic linker and loader stay at the same relative path.
     fs::rename(root.path("/srv/tree"), root.path("/srv/moved")).expect("rename");
     let command = root.command("/srv/moved/bin/program");
     let output = command.env("LD_DEBUG", "libs").output().success();
@@ -305,8 +305,8 @@ fn relocatable(variant: Variant) {
     assert_eq!(searched_for(&output), BTreeSet::new(), "{output}");
 }
 
-/// What only dlopen asks for is found by the search path.
-fn what_is_opened_later(variant: Variant) {
+/// The search path finds libraries that only dlopen asks for.
+fn library_opened_later_is_found(variant: Variant) {
     let root = Root::new(variant);
     let plugin = foo(variant, 40);
     let bar = bar(variant, &plugin).flag("-Wl,-rpath,$ORIGIN").build();
@@ -321,8 +321,8 @@ fn what_is_opened_later(variant: Variant) {
     assert_eq!(output.stdout, "42\n");
 }
 
-/// What a program opens by its name is found in each directory of `--libs` that has libraries for it, behind those that it needs
-/// something from.
+/// A program that opens a library by its name finds it in each directory of `--libs` with libraries for it. These directories
+/// follow those with the libraries that it needs.
 fn directories_that_nothing_is_needed_from(variant: Variant) {
     let root = Root::new(variant);
     let inner = foo(variant, 40);
@@ -368,7 +368,7 @@ fn directories_that_nothing_is_needed_from(variant: Variant) {
     );
     root.command(PROGRAM).output().exits_with(1);
 
-    // In place, where it fits.
+    // In place, if it fits.
     let restore = root.wrap_buddy().args(["restore", PROGRAM]).output();
     restore.success();
     let wrap = || root.wrap(PROGRAM).args(["--strategy", "inplace"]);
@@ -385,13 +385,13 @@ fn directories_that_nothing_is_needed_from(variant: Variant) {
     root.command(PROGRAM).output().exits_with(1);
 }
 
-/// A program that needs `libbar.so`, whose own `bar` is 1; `tag` says that `libimpl.so` stands for that, whose `bar` is 42 by way
-/// of `libfoo.so`. Nothing but DT_FILTER or DT_AUXILIARY names `libimpl.so`.
+/// A program that needs `libbar.so`, whose own `bar` is 1. `tag` makes `libimpl.so` its filtee, whose `bar` is 42 because of
+/// `libfoo.so`. Only DT_FILTER or DT_AUXILIARY names `libimpl.so`.
 struct Filter {
     root: Root,
     filter: PathBuf,
     filtee: PathBuf,
-    /// Directories with the filter, its filtee, and what that needs.
+    /// Directories with the filter, its filtee, and the library that the filtee needs.
     libs: [String; 3],
 }
 
@@ -416,7 +416,7 @@ impl Filter {
         filter
     }
 
-    /// The program needs `more` libraries, behind `libbar.so`.
+    /// The program needs `more` libraries, after `libbar.so`.
     fn install(&self, variant: Variant, more: &[&Path]) {
         let build = Build::program(variant, source("indirect.c"))
             .flags(["-Wl,--allow-shlib-undefined,--no-as-needed"])
@@ -425,7 +425,7 @@ impl Filter {
         self.root.install(&built.build(), PROGRAM);
     }
 
-    /// The program, wrapped with the libraries in `libs`, prints this.
+    /// Wraps the program with the libraries in `libs`, and asserts its output.
     #[track_caller]
     fn prints(&self, libs: &[String], args: &[&str], says: &str) -> Output {
         let wrap = self.root.wrap(PROGRAM).libs(libs.to_vec());
@@ -437,7 +437,7 @@ impl Filter {
     }
 }
 
-/// What stands for a library is found as what that needs, and comes before it.
+/// A filtee is found like a needed library, and comes before its filter.
 fn filtees(variant: Variant) {
     for tag in ["-F", "-f"] {
         let case = Filter::new(variant, tag);
@@ -446,7 +446,7 @@ fn filtees(variant: Variant) {
         }
         let output = case.prints(&case.libs, &FROZEN, "42\n");
         assert_eq!(searched_for(&output), BTreeSet::new(), "{output}");
-        // The program needs it itself, behind the filter.
+        // The program needs the filtee itself, after the filter.
         case.install(variant, &[&case.filtee]);
         for search in ["runpath", "frozen"] {
             case.prints(&case.libs, &["--search", search], "42\n");
@@ -469,7 +469,7 @@ fn filtees(variant: Variant) {
         text.contains("libimpl.so") && text.contains("libbar.so"),
         "{text}"
     );
-    // What is proposed brings it along.
+    // The proposed command finds it too.
     let check = standard.root.wrap_buddy().args(["check", PROGRAM]).output();
     let next = check
         .stdout
@@ -479,7 +479,7 @@ fn filtees(variant: Variant) {
     assert!(proposed, "{check}");
 }
 
-/// A library that is edited in place finds what stands for it by itself, if there is such a thing.
+/// A library that is edited in place finds its filtee by its own search path, if the filtee exists.
 fn a_filtee_of_a_library_below_the_paths(variant: Variant) {
     for (tag, libs, says) in [
         ("-F", 1..3, "42\n"),
@@ -502,10 +502,10 @@ fn a_filtee_of_a_library_below_the_paths(variant: Variant) {
     }
 }
 
-/// ld.so reads what a file requires until a record has no next, whatever DT_VERNEEDNUM says: it looks for each library there among
-/// the names that something was loaded by, and ends with a failed assertion where there is none.
-fn required_versions_are_counted_by_nobody(variant: Variant) {
-    // As an entry that ld.so has no use for, and with nothing to count.
+/// ld.so reads the required versions until a record has no next, and ignores DT_VERNEEDNUM. It looks up each library there among
+/// the names by which libraries were loaded. If there is none, it ends with a failed assertion.
+fn wrong_count_of_required_versions_is_ignored(variant: Variant) {
+    // One edit makes an entry that ld.so ignores, the other sets the count to zero.
     for edit in [(elf::DT_SYMINSZ, 0_u8), (elf::DT_VERNEEDNUM, 0)] {
         let chain = Chain::new(variant);
         let libraries = [(&chain.bar, "libbar.so"), (&chain.foo, "libfoo.so")];
@@ -533,7 +533,7 @@ fn required_versions_are_counted_by_nobody(variant: Variant) {
     }
 }
 
-/// Where slots and room allow: GNU ld leaves enough for a few.
+/// If there is enough room: GNU ld leaves enough for a few.
 fn in_place(variant: Variant) {
     let chain = Chain::new(variant);
     let report = chain
@@ -555,7 +555,7 @@ fn in_place(variant: Variant) {
     assert!(chain.root.read(PROGRAM) == fs::read(&chain.built).expect("built above"));
 }
 
-/// A plugin without a search path of its own finds what it needs by the program's, if that is inherited.
+/// A plugin without a search path of its own uses the program's, if that is inherited.
 fn inherited(variant: Variant) {
     let root = Root::new(variant);
     let inner = foo(variant, 40);
@@ -574,8 +574,8 @@ fn inherited(variant: Variant) {
     }
 }
 
-/// It knows a library by the name it was asked for, and would load each twice.
-fn musl_searches_as_ever(variant: Variant) {
+/// musl knows a library by the name that was asked for, and would load each twice.
+fn musl_search_is_not_frozen(variant: Variant) {
     let chain = Chain::new(variant);
     chain.wrap(&FROZEN).run();
     let needed = chain.needed();

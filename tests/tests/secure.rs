@@ -1,4 +1,4 @@
-//! Programs that run with more rights than the one who starts them: nothing of the latter's may be used.
+//! Programs with more rights than their caller: they use none of the caller's files.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -9,19 +9,19 @@ use e2e::{Build, Sample, Variant, matrix, source};
 use sidecar::Sidecar;
 
 matrix!(all:
-    set_id_program_runs, hard_link_beside_an_attackers_sidecar, attackers_sidecar_works_for_the_attacker_alone,
+    set_id_program_runs, hard_link_next_to_an_attackers_sidecar, attackers_sidecar_works_for_the_attacker_alone,
     sidecar_that_others_may_write, sidecar_of_another_owner, no_debug_output, relocatable_refuses_to_run,
-    set_id_file_is_not_made_relocatable, who_may_write_to_a_set_id_program_may_not_write_its_sidecar,
+    set_id_file_is_not_made_relocatable, sidecar_that_writers_of_the_set_id_program_may_write,
 );
-// QEMU shows the loader an executable whose owner is the emulator's.
+// With QEMU, the loader sees an executable that belongs to the emulator's owner.
 matrix!(native: set_id_of_another_user, owner_of_a_set_group_id_program);
 
 const MALLORY: u32 = 1000;
 
-/// The attacker's link to the program. As long as its real path, so that the same bytes of the file are the slot.
+/// The attacker's link to the program. It is as long as the real path, so that the slot has the same bytes of the file.
 const LINK: &str = "/bad/program";
 
-/// What the sample prints when it was started by its set-id bit and found its own library.
+/// The output of the sample when its set-id bit was applied and it found its own library.
 const AS_ROOT: &str = "uid 1000/0, secure 1\nvalue 42\n";
 
 fn set_id_program_runs(variant: Variant) {
@@ -44,7 +44,7 @@ fn set_id_of_another_user(variant: Variant) {
     );
 }
 
-/// Who owns a set-group-id program is not of the group: he may not write what it trusts.
+/// The owner of a set-group-id program may not be in the group, so the owner must not be able to write the files that it trusts.
 fn owner_of_a_set_group_id_program(variant: Variant) {
     const GROUP: u32 = 50;
     let sample = Sample::new(variant);
@@ -58,7 +58,7 @@ fn owner_of_a_set_group_id_program(variant: Variant) {
     start().refuses(&[&sidecar]);
 }
 
-fn hard_link_beside_an_attackers_sidecar(variant: Variant) {
+fn hard_link_next_to_an_attackers_sidecar(variant: Variant) {
     let sample = set_id(variant);
     install_evil(&sample, variant);
     fs::hard_link(sample.root.path(&sample.program), sample.root.path(LINK)).expect("link");
@@ -66,7 +66,7 @@ fn hard_link_beside_an_attackers_sidecar(variant: Variant) {
     let output = start().success();
     assert_eq!(output.stdout, AS_ROOT, "{output}");
 
-    // Without the real sidecar it would rather not run, by whatever name.
+    // Without the real sidecar, the program does not run under any name.
     fs::remove_file(sample.root.path(&sidecar_of(&sample.program))).expect("a sidecar");
     start().refuses(&[&sidecar_of(&sample.program)]);
     let output = sample
@@ -78,7 +78,7 @@ fn hard_link_beside_an_attackers_sidecar(variant: Variant) {
     output.refuses(&[&sidecar_of(&sample.program)]);
 }
 
-/// The attack of the test above is one that would work without the set-id bit.
+/// The attack of the test above works if the program is not set-id.
 fn attackers_sidecar_works_for_the_attacker_alone(variant: Variant) {
     let sample = Sample::new(variant);
     install_evil(&sample, variant);
@@ -122,7 +122,7 @@ fn relocatable_refuses_to_run(variant: Variant) {
     let wrapping = sample.wrapping();
     wrapping.args(["--relocatable", "--allow-outside"]).run();
     sample.run();
-    // The stub says EINVAL of its own accord.
+    // The stub itself returns EINVAL.
     let words = [sample.loader(), " 22".into()];
     sample.command().secure().output().refuses(&words);
     set_mode(&sample.root.path(&sample.program), 0o4755);
@@ -147,8 +147,8 @@ fn set_id_file_is_not_made_relocatable(variant: Variant) {
     assert!(!sample.root.path(&sidecar_of(&sample.program)).exists());
 }
 
-/// Writing to the program would take its set-id bit.
-fn who_may_write_to_a_set_id_program_may_not_write_its_sidecar(variant: Variant) {
+/// A write to the program would remove its set-id bit.
+fn sidecar_that_writers_of_the_set_id_program_may_write(variant: Variant) {
     let sample = Sample::unwrapped(variant);
     set_mode(&sample.root.path(&sample.program), 0o4775);
     sample.wrap();
@@ -167,14 +167,14 @@ fn who_may_write_to_a_set_id_program_may_not_write_its_sidecar(variant: Variant)
     start().refuses(&[sidecar_of(&sample.program)]);
 }
 
-/// A wrapped program that runs as root whoever starts it.
+/// A wrapped program that runs as root for every caller.
 fn set_id(variant: Variant) -> Sample {
     let sample = Sample::new(variant);
     set_mode(&sample.root.path(&sample.program), 0o4755);
     sample
 }
 
-/// What an attacker can make: a sidecar with the program's id, from a copy of the program, that finds other libraries.
+/// The files that an attacker can make: a sidecar with the program's id, from a copy of the program, that finds other libraries.
 fn install_evil(sample: &Sample, variant: Variant) {
     let root = &sample.root;
     let evil = Build::library(variant, source("lib/foo.c"), "libfoo.so")

@@ -1,4 +1,4 @@
-//! `--self-contained`: the loader is in the sidecar, and nothing else has to be there.
+//! `--self-contained`: the loader is in the sidecar, and no other file is needed.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,9 +10,9 @@ use sidecar::loader::{CLOSING_OFFSET, IMAGE_LEN, MAGIC_OFFSET};
 
 matrix!(all:
     runs_without_a_loader_file, renamed_copied_and_linked, from_a_memfd, without_proc, started_by_ld_so,
-    moved_with_its_sidecar_it_says_what_is_missing, truncated_anywhere, changed_behind_its_loader, of_another_program,
-    beside_the_sidecar_of_another_stub, loader_without_its_magic, long_sidecar, from_one_way_to_the_other, secure_start_is_refused,
-    privilege_that_came_later_is_told_of, restored,
+    moved_with_its_sidecar_names_the_missing_file, truncated_anywhere, changed_after_its_loader, of_another_program,
+    next_to_the_sidecar_of_another_stub, loader_without_its_magic, long_sidecar, wrapped_again_without_and_with_the_flag, secure_start_is_refused,
+    later_privilege_is_reported, restored,
 );
 matrix!(native: without_write_then_execute);
 
@@ -63,8 +63,8 @@ fn started_by_ld_so(variant: Variant) {
     );
 }
 
-/// The stub looks in one place: its loader would be what looks elsewhere.
-fn moved_with_its_sidecar_it_says_what_is_missing(variant: Variant) {
+/// The stub looks at one path only; to look elsewhere is the loader's work.
+fn moved_with_its_sidecar_names_the_missing_file(variant: Variant) {
     let sample = wrapped(variant);
     fs::rename(sample.root.path("/app"), sample.root.path("/moved")).expect("rename");
     let output = sample.root.command("/moved/program").output();
@@ -82,14 +82,14 @@ fn moved_with_its_sidecar_it_says_what_is_missing(variant: Variant) {
     let output = run.args(["--interpreter", &sample.interpreter()]).output();
     assert_eq!(output.status, Some(1), "{output}");
     assert!(output.stdout.contains(&why), "{output}");
-    // What is proposed leaves it as self-contained as it was.
+    // The proposed command keeps the program self-contained.
     assert!(output.stdout.contains(" --self-contained"), "{output}");
 }
 
-/// The bytes it replaced are the same, and so is their number, but not where it begins.
-fn beside_the_sidecar_of_another_stub(variant: Variant) {
+/// The replaced bytes and their number are the same, but not their offset.
+fn next_to_the_sidecar_of_another_stub(variant: Variant) {
     let stage = stages::for_machine(variant.arch.machine()).expect("every architecture is built");
-    // A trailer has the absolute path of a sidecar or, where programs move, its name.
+    // A trailer has the absolute path of a sidecar or, for relocatable programs, its name.
     let directory = stage.relocatable_self_contained_stub.len() - stage.self_contained_stub.len();
     let program = format!("/{}/program", "d".repeat(directory - 2));
     let sample = Sample::unwrapped_at(variant, &program);
@@ -113,7 +113,7 @@ fn beside_the_sidecar_of_another_stub(variant: Variant) {
     output.refuses(&[&path, "another program"]);
 }
 
-/// Damage to the loader alone is no reason to take the record for none.
+/// Damage to the loader alone does not keep the record from being read.
 fn loader_without_its_magic(variant: Variant) {
     let sample = wrapped(variant);
     let path = sidecar_of(&sample.program);
@@ -142,7 +142,7 @@ fn truncated_anywhere(variant: Variant) {
         20,
         2048,
         CLOSING_OFFSET,
-        // The very last byte of the loader is a zero, as it would be without it.
+        // The last byte of the loader is zero, so a loader without it reads the same.
         IMAGE_LEN - 2,
         IMAGE_LEN,
         IMAGE_LEN + 8,
@@ -160,12 +160,12 @@ fn truncated_anywhere(variant: Variant) {
     sample.command().output().refuses(&[&path]);
 }
 
-fn changed_behind_its_loader(variant: Variant) {
+fn changed_after_its_loader(variant: Variant) {
     let sample = wrapped(variant);
     let path = sidecar_of(&sample.program);
     let good = sample.root.read(&path);
     let header = IMAGE_LEN..IMAGE_LEN + sidecar::HEADER_LEN;
-    // Not the paths at the end, which may be replaced: whoever opens them finds out.
+    // Without the text at the end, which may be changed.
     let record = Sidecar::parse(&good).expect("just written");
     let behind = header.end..good.len() - record.header().text_len as usize;
     for at in header.step_by(3).chain(behind.step_by(37)) {
@@ -189,7 +189,7 @@ fn of_another_program(variant: Variant) {
         .refuses(&[&path, "another program"]);
 }
 
-/// As many names and directories as there is room for on the stack, or nearly.
+/// Almost as many names and directories as the stack has room for.
 fn long_sidecar(variant: Variant) {
     let sample = Sample::unwrapped(variant);
     let names: Vec<String> = (0..300)
@@ -206,7 +206,7 @@ fn long_sidecar(variant: Variant) {
     sample.run();
 }
 
-fn from_one_way_to_the_other(variant: Variant) {
+fn wrapped_again_without_and_with_the_flag(variant: Variant) {
     let sample = Sample::unwrapped(variant);
     wrap(&sample);
     let path = sidecar_of(&sample.program);
@@ -220,16 +220,16 @@ fn from_one_way_to_the_other(variant: Variant) {
     assert!(first == again, "same settings, another outcome");
 }
 
-/// What runs first is what whoever may write beside the program has put there.
+/// A user who may write next to the program decides which loader runs.
 fn secure_start_is_refused(variant: Variant) {
     let sample = wrapped(variant);
     let path = sidecar_of(&sample.program);
-    // EINVAL, of the stub's own accord.
+    // The stub itself returns EINVAL.
     sample.command().secure().output().refuses(&[&path, " 22"]);
 }
 
-/// Set-id bits and capabilities alike, whichever flag it was wrapped with.
-fn privilege_that_came_later_is_told_of(variant: Variant) {
+/// Set-id bits and capabilities are both reported, with each flag.
+fn later_privilege_is_reported(variant: Variant) {
     for (flag, more, capable) in [
         ("--self-contained", None, true),
         ("--relocatable", Some("--allow-outside"), false),
@@ -282,7 +282,7 @@ fn without_write_then_execute(variant: Variant) {
     says(wrapped(variant).command().deny_write_execute().output());
 }
 
-/// At `/app/program`, wrapped; the root's loaders are gone.
+/// At `/app/program`, wrapped, without the root's loaders.
 fn wrapped(variant: Variant) -> Sample {
     let sample = Sample::unwrapped(variant);
     wrap(&sample);

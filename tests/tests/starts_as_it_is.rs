@@ -1,4 +1,4 @@
-//! Programs that need no wrapping: their dynamic linker and libraries are where they look for them.
+//! Programs that need no wrapping: they find their dynamic linker and libraries.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use e2e::{Arch, Libc, Sample, Variant, matrix, says};
 
 matrix!(systems: skipped_unless_forced, wrapped_for_another_dynamic_linker);
 
-/// Where Debian's dynamic linkers look by default.
+/// The default directory of Debian's dynamic linkers.
 fn default_directory(variant: Variant) -> &'static str {
     match (variant.libc, variant.arch) {
         (Libc::Musl, _) => "/usr/lib",
@@ -17,7 +17,7 @@ fn default_directory(variant: Variant) -> &'static str {
     }
 }
 
-/// A program that starts without any help.
+/// A program that starts without wrapping.
 fn sample(variant: Variant) -> Sample {
     let sample = Sample::unwrapped(variant);
     let root = &sample.root;
@@ -54,7 +54,7 @@ fn skipped_unless_forced(variant: Variant) {
     wrap().args(["--force"]).run();
     sample.wrapped();
     sample.run();
-    // What is wrapped already stays wrapped.
+    // A wrapped program stays wrapped.
     let output = wrap().run();
     assert!(output.stdout.contains("already wrapped"), "{output}");
 }
