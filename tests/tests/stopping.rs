@@ -1,4 +1,4 @@
-//! A signal in the middle of thousands of files: what was begun is finished, and the next run goes on.
+//! A signal while the tool works on thousands of files: it finishes the files at hand, and the next run does the rest.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,10 +13,10 @@ use nix::unistd::Pid;
 
 matrix!(systems: wrapping_ends_between_files, restoring_ends_between_files);
 
-/// So many that a run takes a second, whatever the machine.
+/// So many that a run takes a second on any machine.
 const COPIES: usize = 3000;
 
-/// How often a run is tried to be stopped in the middle: one that was too fast proves nothing.
+/// The number of attempts to stop a run in the middle: a run that was too fast proves nothing.
 const TRIES: usize = 5;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -39,7 +39,7 @@ fn wrapping<'r>(sample: &'r Sample, dir: &str) -> e2e::wrap::Wrap<'r> {
     wrap.libs([sample.library_dir.clone()]).args(["-q"])
 }
 
-/// Which copies are as they were, and which are wrapped; nothing else is allowed.
+/// Whether each copy is wrapped. Asserts that it is otherwise unchanged.
 fn done(sample: &Sample) -> BTreeMap<String, bool> {
     let original = fs::read(&sample.built).expect("built before");
     let copies = (0..COPIES).map(copy_at).map(|copy| {
@@ -51,7 +51,7 @@ fn done(sample: &Sample) -> BTreeMap<String, bool> {
     copies.collect()
 }
 
-/// Those of `copies` that are `wanted`, a few of them evenly spread.
+/// A few of the `copies` whose state is `wanted`, evenly spread.
 fn some(copies: &BTreeMap<String, bool>, wanted: bool) -> Vec<&String> {
     let all = copies.iter().filter(|(_, is)| **is == wanted);
     let all: Vec<&String> = all.map(|(copy, _)| copy).collect();
@@ -59,7 +59,7 @@ fn some(copies: &BTreeMap<String, bool>, wanted: bool) -> Vec<&String> {
     all.into_iter().step_by(step).collect()
 }
 
-/// Starts `run`, sends it `signal` once `begun` holds, and waits for the end.
+/// Starts `run`, sends it `signal` once `begun` returns true, and waits for the end.
 fn stopped(run: e2e::Run<'_>, signal: Signal, begun: impl Fn() -> bool) -> Output {
     let running = run.spawn().expect("start the tool");
     let deadline = Instant::now() + PATIENCE;
@@ -146,7 +146,7 @@ fn restoring_ends_between_files(variant: Variant) {
             .args(["restore", "-q", "/app/tree"])
     };
     let copies = (0..TRIES).find_map(|_| {
-        // Sidecars go last: what a run has begun until then shows in the files alone.
+        // Sidecars are written last: before, progress shows only in the files.
         let first = sample.root.path(&copy_at(0));
         let wrapped = fs::read(&first).expect("a copy");
         let begun = || fs::read(&first).expect("a copy") != wrapped;

@@ -1,4 +1,4 @@
-//! The cost of a start, in system calls.
+//! The number of system calls of a start.
 
 use e2e::{Arch, Kind, Libc, Output, Sample, Variant, matrix, toolchain};
 use sidecar::{Flags, Sidecar};
@@ -6,14 +6,14 @@ use sidecar::{Flags, Sidecar};
 matrix!(all: with_a_loader_file, self_contained, self_contained_and_relocatable);
 matrix!(native: leaves_no_descriptor_open);
 
-/// One of them is for what it trusts: whose the sidecar is. Where the program is has to be asked only if it is started by another
+/// One call is to check the owner of the sidecar. The program's own path is needed only if the program is started through another
 /// directory than that of its sidecar.
 fn with_a_loader_file(variant: Variant) {
     let sample = Sample::new(variant);
     counts(variant, &sample, 18);
 }
 
-/// Two of them are for what the stub trusts: whose the sidecar is, and who runs it.
+/// Two calls are for the stub to check the owner of the sidecar, and the user.
 fn self_contained(variant: Variant) {
     let sample = Sample::unwrapped(variant);
     let wrapping = sample.wrapping().without_loader_dir();
@@ -21,7 +21,7 @@ fn self_contained(variant: Variant) {
     counts(variant, &sample, 16);
 }
 
-/// Three more than that: it looks twice where it is, and reads the sidecar twice.
+/// Three calls more: it looks up its own path twice, and reads the sidecar twice.
 fn self_contained_and_relocatable(variant: Variant) {
     let sample = Sample::unwrapped(variant);
     let wrapping = sample.wrapping().without_loader_dir();
@@ -29,9 +29,9 @@ fn self_contained_and_relocatable(variant: Variant) {
     counts(variant, &sample, 19);
 }
 
-/// From exec to the dynamic linker's first own system call there are at most so many; two less where nothing is put back over
-/// the stub. musl's has whole pages of zeros, which are a mapping of their own. Two more keep a PIE, which the kernel puts among its
-/// libraries, at a random distance from them.
+/// The maximum number from exec to the dynamic linker's first system call. It is two less if no bytes are restored over the stub.
+/// musl's dynamic linker has whole pages of zeros, which need a mapping of their own. A PIE, which the kernel maps among its
+/// libraries, needs two calls for its random distance from them.
 fn counts(variant: Variant, sample: &Sample, limit: usize) {
     let sidecar = sample.root.read(&e2e::check::sidecar_of(&sample.program));
     let sidecar = Sidecar::parse(&sidecar).expect("just written");
@@ -58,13 +58,13 @@ fn leaves_no_descriptor_open(variant: Variant) {
     output.success();
 }
 
-/// System calls of the sample after its exec, one a line.
+/// The system calls of the sample after its exec, one in each line.
 fn trace(variant: Variant, sample: &Sample) -> (Vec<String>, Output) {
     if variant.arch == Arch::Aarch64 {
-        // The emulator's own trace: no tracer sees the emulated calls.
+        // The emulator's own trace, because strace does not see emulated calls.
         let output = sample.command().env("QEMU_STRACE", "1").output().success();
         let calls = output.stderr.lines();
-        // Each begins with the process's number.
+        // Each line begins with the process id.
         let calls = calls.filter_map(|line| Some(line.split_once(' ')?.1.to_owned()));
         return (calls.collect(), output);
     }
@@ -85,7 +85,7 @@ fn trace(variant: Variant, sample: &Sample) -> (Vec<String>, Output) {
     (lines.map(String::from).collect(), output)
 }
 
-/// What the dynamic linker does first: glibc asks for the break, musl sets its thread pointer.
+/// The dynamic linker's first system call: glibc queries the break, musl sets its thread pointer.
 fn begins_ld_so(variant: Variant, line: &str) -> bool {
     match (variant.libc, variant.arch) {
         (Libc::Glibc, _) => line.starts_with("brk(NULL)"),

@@ -1,4 +1,4 @@
-//! Whose sidecar a program believes, whoever starts it.
+//! Which sidecars a program trusts, for each user who starts it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -8,11 +8,11 @@ use e2e::sample::SAYS;
 use e2e::{Build, Output, Run, Sample, Variant, matrix, says, source};
 use sidecar::Sidecar;
 
-// An emulator has the loader ask its own executable for capabilities.
+// With an emulator, the loader would look at the emulator's capabilities.
 matrix!([x86_64_glibc_pie x86_64_musl_pie i686_glibc_pie]: (the_owner_of_a_file_with_capabilities));
 matrix!(systems:
     a_build_directory_that_another_user_makes_anew, a_sidecar_planted_next_to_a_copy, a_sidecar_of_another_user,
-    a_sidecar_that_others_may_write, what_one_user_has_wrapped_another_starts, where_owners_have_no_id,
+    a_sidecar_that_others_may_write, what_one_user_has_wrapped_another_starts, owners_without_id_in_the_namespace,
     a_start_by_a_child_of_a_set_id_program, a_build_directory_made_anew_with_a_loader, a_loader_planted_next_to_a_copy,
     a_loader_that_others_own_or_may_write, a_program_renamed_with_its_sidecar,
 );
@@ -21,18 +21,18 @@ const OWNER: u32 = 500;
 const MALLORY: u32 = 1000;
 const VICTIM: u32 = 2000;
 
-/// Owners without an id in a user namespace are shown as this one.
+/// The id of owners that have none in a user namespace.
 const NOBODY: u32 = 65534;
 
-/// What the sample prints with the attacker's library.
+/// The output of the sample with the attacker's library.
 const EVIL: &str = "value 668\n";
 
-/// Where the program was built, and what it was installed as.
+/// The paths at which the program was built and installed.
 const BUILT: &str = "/build/program";
 const INSTALLED: &str = "/opt/app/program";
 
-/// A program wrapped in a build directory and installed with `cp -a`, together with its sidecar; then the directory went away, and
-/// the attacker has made it anew, with a sidecar of the program's identity that finds libraries of his.
+/// A program that was wrapped in a build directory and installed with `cp -a`, together with its sidecar. Then the directory was
+/// removed, and the attacker has made it again, with a sidecar of the same identity that finds the attacker's libraries.
 fn installed_beside_an_attack(variant: Variant, flags: &[&str]) -> Sample {
     let sample = Sample::unwrapped_at(variant, BUILT);
     let flags = || flags.iter().copied();
@@ -67,7 +67,7 @@ fn a_build_directory_that_another_user_makes_anew(variant: Variant) {
     let start = || sample.root.command(INSTALLED);
     says(start().output());
     says(start().user(VICTIM).output());
-    // Not even without its own would it believe another's.
+    // Even without its own sidecar, the program does not trust that of another user.
     fs::remove_file(sample.root.path(&sidecar_of(INSTALLED))).expect("a sidecar");
     let planted = sidecar_of(BUILT);
     start().output().refuses(&[&planted, "owned"]);
@@ -76,17 +76,17 @@ fn a_build_directory_that_another_user_makes_anew(variant: Variant) {
         .without_proc()
         .output()
         .refuses(&[&planted, "owned"]);
-    // Who runs it may choose; so may the owner of the program.
+    // The user who runs the program may choose, and so may its owner.
     assert_eq!(start().user(MALLORY).output().success().stdout, EVIL);
     own(&sample, INSTALLED, MALLORY);
     assert_eq!(start().user(VICTIM).output().success().stdout, EVIL);
-    // A link of root's is as good as another copy.
+    // Root's link has the same effect as another copy.
     own(&sample, &planted, 0);
     own(&sample, INSTALLED, 0);
     assert_eq!(start().user(VICTIM).output().success().stdout, EVIL);
 }
 
-/// As in a sticky directory, where others cannot replace the program.
+/// As in a sticky directory, where other users cannot replace the program.
 fn a_sidecar_planted_next_to_a_copy(variant: Variant) {
     let sample = installed_beside_an_attack(variant, &[]);
     let root = &sample.root;
@@ -134,7 +134,7 @@ fn a_sidecar_that_others_may_write(variant: Variant) {
     says(modes(0o775, 0o664).output());
     says(modes(0o777, 0o666).output());
     let path = sample.root.path(&sidecar);
-    // Another group than those who may write to the program.
+    // Another group than that of the users who may write to the program.
     chown(&path, None, Some(OWNER)).expect("chgrp");
     modes(0o775, 0o664).output().refuses(&[&sidecar]);
     says(modes(0o775, 0o644).output());
@@ -159,8 +159,8 @@ fn what_one_user_has_wrapped_another_starts(variant: Variant) {
     }
 }
 
-/// In a user namespace that does not map root, as that of a build: what is installed belongs to nobody, and what is built does not.
-fn where_owners_have_no_id(variant: Variant) {
+/// In a user namespace that does not map root, such as that of a build, installed files have no owner, and built files do.
+fn owners_without_id_in_the_namespace(variant: Variant) {
     let sample = Sample::new(variant);
     let (program, sidecar, loader) = (
         sample.program.clone(),
@@ -189,7 +189,7 @@ fn where_owners_have_no_id(variant: Variant) {
     assert!(is_said(&sample, &copy, VICTIM, untrusted));
 }
 
-/// The stub names the sidecar by the name that it had.
+/// The stub has the old name of the sidecar.
 fn a_program_renamed_with_its_sidecar(variant: Variant) {
     let sample = Sample::new(variant);
     let root = &sample.root;
@@ -205,7 +205,7 @@ fn a_program_renamed_with_its_sidecar(variant: Variant) {
     rename(&sidecar_of(old), &sidecar_of(new));
     root.command(new).output().refuses(&[&sidecar_of(old)]);
     assert!(is_gone());
-    // Another directory is as good, with the old name.
+    // A sidecar with the old name in another directory works too.
     rename(&sidecar_of(new), &sidecar_of(old));
     let copy = root.install(&root.path(new), "/srv/renamed");
     root.install(
@@ -217,7 +217,7 @@ fn a_program_renamed_with_its_sidecar(variant: Variant) {
     rename(&sidecar_of(old), &sidecar_of(new));
     says(root.command(&copy).output());
     assert!(!is_said(&sample, &copy, 0, missing));
-    // A set-id program takes only the one at the path in its stub.
+    // A set-id program trusts only the sidecar at the path in its stub.
     set_mode(&sample, &copy, 0o4755);
     root.command(&copy)
         .secure()
@@ -230,7 +230,7 @@ fn a_program_renamed_with_its_sidecar(variant: Variant) {
     assert!(!is_gone());
 }
 
-/// Whether both `status` and `check` say this of the program to `user`.
+/// Whether both `status` and `check` print these words about the program for `user`.
 #[track_caller]
 fn is_said(sample: &Sample, program: &str, user: u32, words: &str) -> bool {
     let [by_status, by_check] = ["status", "check"].map(|command| {
@@ -241,7 +241,7 @@ fn is_said(sample: &Sample, program: &str, user: u32, words: &str) -> bool {
     by_status
 }
 
-/// AT_SECURE, and not because of the program: natively its owner's file runs, and so does it wrapped.
+/// AT_SECURE is set, but not because of the program. Its owner can run the unwrapped file, so the owner's sidecar is trusted too.
 fn a_start_by_a_child_of_a_set_id_program(variant: Variant) {
     let sample = Sample::new(variant);
     let sidecar = sidecar_of(&sample.program);
@@ -258,7 +258,7 @@ fn a_start_by_a_child_of_a_set_id_program(variant: Variant) {
     set_mode(&sample, &sidecar, 0o644);
     own(&sample, &sample.program, 0);
     start().output().refuses(&[&sidecar]);
-    // Not that of the caller, either, who has less power.
+    // Not that of the caller, who has fewer rights.
     own(&sample, &sidecar, MALLORY);
     start().output().refuses(&[&sidecar]);
     assert_eq!(
@@ -267,7 +267,7 @@ fn a_start_by_a_child_of_a_set_id_program(variant: Variant) {
     );
 }
 
-/// Who owns it does not have what it gives.
+/// The owner does not have the file's capabilities.
 fn the_owner_of_a_file_with_capabilities(variant: Variant) {
     const CAPABLE: [u8; 20] = [
         1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
@@ -293,7 +293,7 @@ fn the_owner_of_a_file_with_capabilities(variant: Variant) {
     says(sample.command().secure().output());
 }
 
-/// The loader that its stub starts is in the sidecar: that is judged before any of it runs.
+/// The stub starts the loader in the sidecar, so it checks the sidecar before any of the loader runs.
 fn a_build_directory_made_anew_with_a_loader(variant: Variant) {
     let sample = installed_beside_an_attack(variant, &["--self-contained"]);
     let planted = sidecar_of(BUILT);
@@ -302,13 +302,13 @@ fn a_build_directory_made_anew_with_a_loader(variant: Variant) {
     start().output().refuses(&words);
     start().user(VICTIM).output().refuses(&words);
     start().without_proc().output().refuses(&words);
-    // Who runs it may choose; so may root.
+    // The user who runs the program may choose, and so may root.
     assert_eq!(start().user(MALLORY).output().success().stdout, EVIL);
     own(&sample, &planted, 0);
     assert_eq!(start().user(VICTIM).output().success().stdout, EVIL);
 }
 
-/// The same where the stub looks next to the program, in a sticky directory.
+/// The same if the stub looks next to the program, in a sticky directory.
 fn a_loader_planted_next_to_a_copy(variant: Variant) {
     let flags = ["--self-contained", "--relocatable", "--allow-outside"];
     let sample = installed_beside_an_attack(variant, &flags);
@@ -337,7 +337,7 @@ fn a_loader_that_others_own_or_may_write(variant: Variant) {
             let qemu = variant.arch.qemu_path();
             sample.root.install(&qemu, emulator);
         }
-        // For the kernel, an emulated program's file is that of the emulator.
+        // For the kernel, the file of an emulated program is the emulator.
         let files = || match variant.arch.is_native() {
             true => vec![program.as_str()],
             false => vec![program, emulator],
@@ -354,7 +354,7 @@ fn a_loader_that_others_own_or_may_write(variant: Variant) {
                 chown(sample.root.path(path), Some(owner), Some(group)).expect("chown");
                 set_mode(&sample, path, mode);
             }
-            // What status and check say to who runs it is what a start does.
+            // `status` and `check` predict the result of a start by this user.
             let says_no = ["status", "check"].map(|command| {
                 let run = sample.root.wrap_buddy().args([command, program]);
                 let run = run.args(
@@ -381,7 +381,7 @@ fn a_loader_that_others_own_or_may_write(variant: Variant) {
         };
         let (own, roots) = ([OWNER, OWNER, 0o755], [0, 0, 0o755]);
         for (of_program, of_sidecar, user, expected) in [
-            // Its owner is root, who runs it, or the program's.
+            // The sidecar belongs to root, the user, or the program's owner.
             (own, [0, 0, 0o644], VICTIM, true),
             (own, [OWNER, OWNER, 0o644], VICTIM, true),
             (own, [OWNER, OWNER, 0o644], 0, true),
@@ -391,7 +391,7 @@ fn a_loader_that_others_own_or_may_write(variant: Variant) {
             (own, [MALLORY, MALLORY, 0o644], 0, false),
             (roots, [MALLORY, 0, 0o644], 0, false),
             (roots, [MALLORY, 0, 0o644], VICTIM, false),
-            // Others may write to it as far as to the program.
+            // Other users may write to it if they may write to the program.
             (own, [OWNER, OWNER, 0o664], VICTIM, false),
             (own, [OWNER, OWNER, 0o646], VICTIM, false),
             (roots, [0, 0, 0o664], 0, false),

@@ -1,4 +1,4 @@
-//! The README's walk-through: a program, two libraries, no dynamic linker where the FHS has it.
+//! The README's walk-through: a program and two libraries, without a dynamic linker at the path of the FHS.
 
 use std::fs;
 

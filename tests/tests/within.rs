@@ -1,4 +1,4 @@
-//! Libraries in the tree that is worked on, and those that the libraries found know of: both are there without being named.
+//! Libraries in the tree that is wrapped, and libraries on the search paths of libraries that were found: you need not name either.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,7 +12,7 @@ matrix!(glibc: the_c_library_stays);
 
 const PROGRAM: &str = "/srv/tree/bin/program";
 
-/// In `/srv/tree`, `bin/program` needs `lib/libbar.so.1`, a symbolic link, and that `lib/deep/libfoo.so`.
+/// In `/srv/tree`, `bin/program` needs `lib/libbar.so.1`, a symbolic link, and that needs `lib/deep/libfoo.so`.
 fn tree(variant: Variant) -> Root {
     let root = Root::new(variant);
     let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
@@ -80,7 +80,7 @@ fn of_the_same_tree(variant: Variant) {
         move_and_run();
     }
 
-    // Files that are given one by one are in no tree.
+    // Files that you name one by one are not a tree.
     restore();
     let library = "/srv/tree/lib/libbar.so.1.2";
     let wrap = root.wrap(PROGRAM).and([library]);
@@ -90,7 +90,7 @@ fn of_the_same_tree(variant: Variant) {
         .is("failed", &["libraries are missing"]);
 }
 
-/// A link to the library is nearer, but it would look for its own needs relative to that.
+/// A link to the library is nearer, but from there the library would not find its own needs.
 fn by_its_own_path(variant: Variant) {
     let root = tree(variant);
     let library = root.path("/srv/tree/lib/libbar.so.1.2");
@@ -114,7 +114,7 @@ fn by_its_own_path(variant: Variant) {
     }
 }
 
-/// Of two libraries of one name the nearest is taken, and the other is told of, unless it is the same.
+/// Of two libraries with the same name, the nearest is used. The other is reported, unless it is the same file.
 fn the_nearest(variant: Variant) {
     let root = Root::new(variant);
     let valued = |value: &str| {
@@ -148,7 +148,7 @@ fn the_nearest(variant: Variant) {
     says(&root, "/srv/tree/b/bin/program", "40\n");
 }
 
-/// A library that is found has a search path, on which there is what the program does not find.
+/// A library that is found has a search path with a library that the program lacks.
 fn what_libraries_know(variant: Variant) {
     let root = Root::new(variant);
     let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
@@ -178,7 +178,7 @@ fn what_libraries_know(variant: Variant) {
     file.is("edited", &[]);
 }
 
-/// A tree that brings another C library does not get it to its programs.
+/// Programs do not get the C library of their tree.
 fn the_c_library_stays(variant: Variant) {
     let root = tree(variant);
     let none = Build::library(variant, source("lib/foo.c"), "libc.so.6");
@@ -196,7 +196,7 @@ fn check_proposes_the_tree(variant: Variant) {
     let help = "it is in /srv/tree/lib";
     assert!(output.stdout.contains(help), "{output}");
     assert!(!output.stdout.contains("nowhere"), "{output}");
-    // All of the calls that it proposes.
+    // All the commands that it proposes.
     let calls: Vec<Vec<String>> = output
         .stdout
         .lines()
@@ -212,7 +212,7 @@ fn check_proposes_the_tree(variant: Variant) {
     says(&root, PROGRAM, "42\n");
 }
 
-/// What is no library directory is accepted where it is clear what is meant, and told of.
+/// An argument that is not a library directory is accepted, and reported, if its meaning is clear.
 #[test]
 fn what_libs_may_name() {
     let variant = Variant::new(e2e::Arch::host(), e2e::Libc::Glibc, e2e::Kind::Pie);
@@ -224,7 +224,7 @@ fn what_libs_may_name() {
         let wrap = root.wrap(&sample.program).libs(libs.iter().copied());
         wrap.args(args.iter().copied()).command().output()
     };
-    // No directory at all: nothing but the library is missing.
+    // Without any directory, only the library is missing.
     let only = root.wrap(&sample.program).only_libs([""]);
     let output = only.args(["--libs", "--runtime-dependencies"]);
     let output = output.command().output().exits_with(1);

@@ -1,4 +1,4 @@
-//! A tree for each thing that `check` can say, broken in just that way.
+//! A tree for each diagnosis of `check`, with exactly that fault.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,20 +12,20 @@ use e2e::{Arch, Build, Kind, Libc, Root, Sample, Variant, source};
 use sidecar::{EditKind, Sidecar};
 use wrap_buddy::commands::check::diagnosis::Diagnosis;
 
-/// What becomes of it.
+/// The expected effect of the proposed command.
 pub enum Ending {
-    /// What the output says to type is typed, and the program prints this.
+    /// The test types the command, and then the program prints this.
     Prints(&'static str),
-    /// Nothing that can be typed helps.
+    /// No command can help.
     NoCommand,
 }
 
-/// A tree, and what `check` is asked about it.
+/// A tree, and the arguments of `check`.
 pub struct Case {
     pub root: Root,
     pub path: String,
     pub arguments: Vec<String>,
-    /// Who starts it.
+    /// The user who starts the program.
     pub user: u32,
     pub ending: Ending,
 }
@@ -57,17 +57,17 @@ impl Case {
     }
 }
 
-/// One whose files ld.so passes over.
+/// A variant whose files ld.so passes over.
 fn other_machine(variant: Variant) -> Variant {
     let arch = match (variant.arch, variant.libc) {
-        // musl only passes over those of the other class.
+        // musl passes over files of the other class only.
         (Arch::Aarch64, _) | (_, Libc::Musl) => Arch::I686,
         _ => Arch::Aarch64,
     };
     Variant::new(arch, Libc::Glibc, Kind::Pie)
 }
 
-/// The program that finds all but its library: its dynamic linker and libc are where distributions have them.
+/// The program finds everything but its library: its dynamic linker and libc are at their usual paths.
 pub fn at_home(variant: Variant, flags: &[&str]) -> Sample {
     let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
     let sample = Sample::with_flags(variant, PROGRAM, &flags);
@@ -75,7 +75,7 @@ pub fn at_home(variant: Variant, flags: &[&str]) -> Sample {
     sample
 }
 
-/// Puts the dynamic linker and libc of `variant` where distributions have them.
+/// Installs the dynamic linker and libc of `variant` at their usual paths.
 pub fn install_system(root: &Root, variant: Variant) {
     let linker = fs::read(root.lookup(&root.interpreter(variant.arch, variant.libc)));
     root.write(&variant.fhs_interpreter(), linker.expect("its linker"));
@@ -86,7 +86,7 @@ pub fn install_system(root: &Root, variant: Variant) {
     }
 }
 
-/// Where Debian's dynamic linkers look without being told.
+/// The default directory of Debian's dynamic linkers.
 pub fn default_directory(variant: Variant) -> &'static str {
     match (variant.libc, variant.arch) {
         (Libc::Musl, _) => "/usr/lib",
@@ -106,12 +106,12 @@ fn change(root: &Root, path: &str, by: impl FnOnce(&mut Vec<u8>)) {
     root.write(path, bytes);
 }
 
-/// A static program of a machine that is not this one.
+/// A static program for another machine.
 pub fn foreign_program() -> PathBuf {
     static_program(Variant::new(Arch::Aarch64, Libc::Glibc, Kind::Exec))
 }
 
-/// Debian's linker makes no static-pie out of a C program.
+/// Debian's linker cannot make a static-pie from a C program.
 pub fn static_program(variant: Variant) -> PathBuf {
     let fixed = Variant {
         kind: Kind::Exec,
@@ -122,7 +122,7 @@ pub fn static_program(variant: Variant) -> PathBuf {
         .build()
 }
 
-/// The tree for `diagnosis`, where programs of `variant` can show it. What takes a mount is not here.
+/// The tree for `diagnosis`, if programs of `variant` can have it. Those that need a mount are elsewhere.
 pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Case> {
     let is_musl = variant.libc == Libc::Musl;
     let is_host = variant.arch == Arch::host();
@@ -142,7 +142,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Case> {
         }
         Diagnosis::SidecarOfAnother => {
             let sample = Sample::new(variant);
-            // p_filesz of what was the PT_INTERP.
+            // p_filesz of the former PT_INTERP.
             let at = if variant.arch.is_64() { 0x20 } else { 0x10 };
             change(&sample.root, PROGRAM, |bytes| {
                 let all = segments(bytes);
@@ -207,7 +207,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Case> {
             wrapping.args(["--self-contained"]).run();
             let set_id = fs::Permissions::from_mode(0o4755);
             fs::set_permissions(sample.root.path(PROGRAM), set_id).expect("chmod");
-            // root gets nothing that it does not have.
+            // Root gets only rights that it has.
             let user = 1000;
             let start = sample.command().user(user).output();
             start.refuses(&[&sidecar_of(PROGRAM), " 22"]);
@@ -242,7 +242,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Case> {
             sample.root.install(&foreign, &variant.fhs_interpreter());
             repaired(sample)
         }
-        // musl is only here for the host.
+        // musl is available only for the host.
         Diagnosis::LinkerOfOtherLibc if is_host => {
             let libc = if is_musl { Libc::Glibc } else { Libc::Musl };
             let other = Variant { libc, ..variant };
@@ -265,7 +265,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Case> {
                 .write(&variant.fhs_interpreter(), "no linker at all\n");
             repaired(sample)
         }
-        // What a script starts has to be started by the kernel itself.
+        // The interpreter of a script has to be a program that the kernel starts without an emulator.
         Diagnosis::ScriptProgramGone if is_host => {
             let root = Root::new(variant);
             root.write("/app/script", "#!/none/bin/tool -x\n");
@@ -283,7 +283,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Case> {
         Diagnosis::LibraryPassedOver => {
             let sample = at_home(variant, &["-Wl,-rpath,/app/lib"]);
             if is_musl {
-                // It stops at a file of the other class, also once wrapped: the directory of the program comes first.
+                // It stops at a file of the other class, even when wrapped, because the program's directory comes first.
                 return None;
             }
             let foreign = Build::library(other_machine(variant), source("lib/foo.c"), "libfoo.so");
@@ -308,7 +308,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Case> {
             root.install(&library, &format!("{default}/libfoo.so"));
             case(root, PROGRAM, Ending::NoCommand)?.with(&["-v"])
         }
-        // This machine's ldconfig knows its own libraries.
+        // This machine's ldconfig knows only its own libraries.
         Diagnosis::LibraryUncached if !is_musl && variant.arch != Arch::Aarch64 => {
             let sample = at_home(variant, &[]);
             let library = sample
@@ -381,7 +381,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Case> {
         Diagnosis::Packed => {
             let root = Root::new(variant);
             root.install(&static_program(variant), PROGRAM);
-            // Nobody reads the padding of e_ident.
+            // The kernel ignores the padding of e_ident.
             change(&root, PROGRAM, |bytes| {
                 bytes[9..13].copy_from_slice(b"UPX!");
             });
@@ -395,7 +395,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Case> {
             });
             case(root, PROGRAM, Ending::NoCommand)
         }
-        // In the matrix of libraries, for all.
+        // Tested for every architecture in `libraries`.
         Diagnosis::LoadedByProgram if is_host && !is_musl => {
             let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
             let bar = Build::library(variant, source("lib/bar.c"), "libbar.so").link(&inner);
@@ -413,7 +413,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Case> {
             repaired(sample)
         }
         Diagnosis::RelrWithoutVersion if is_host && !is_musl => {
-            // lld's older flag writes DT_RELR without the version.
+            // An older flag of lld writes DT_RELR without the version.
             let sample = at_home(
                 variant,
                 &[
@@ -434,7 +434,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Case> {
         Diagnosis::SegmentAlignment => {
             let flag = "-Wl,-z,max-page-size=0x200000".to_owned();
             let sample = Sample::with_flags(variant, PROGRAM, &[flag]);
-            // The kernel that the test runs on has nothing to fear.
+            // The kernel of this machine is not affected.
             repaired(sample)?.with(&["-v"])
         }
         Diagnosis::UsualRules => {

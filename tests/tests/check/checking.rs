@@ -1,4 +1,4 @@
-//! Checking a file of a root, and typing what that says.
+//! Checks a file of a root, and types the proposed command.
 
 use std::path::Path;
 
@@ -6,14 +6,14 @@ use e2e::toolchain::find_program;
 use e2e::{Output, Root, Run};
 use serde_json::Value;
 
-/// What `check` says of one file.
+/// The report of `check` on one file.
 pub struct Checked {
     pub file: Value,
     pub output: Output,
 }
 
 fn command<'r>(root: &'r Root, arguments: &[&str]) -> Run<'r> {
-    // What it installs is to last, and nothing else has a PATH.
+    // Its loaders have to stay installed, and only here there is a PATH.
     let run = root.wrap_buddy().env("HOME", "/app/home");
     run.args(arguments.iter().copied())
 }
@@ -43,7 +43,7 @@ pub fn check(root: &Root, path: &str, arguments: &[&str]) -> Checked {
     }
 }
 
-/// All that `check` says as JSON.
+/// The whole JSON document of `check`.
 pub fn document(root: &Root, arguments: &[&str]) -> Value {
     let all = [&["check", "--format", "json"], arguments].concat();
     let output = command(root, &all).output();
@@ -51,11 +51,11 @@ pub fn document(root: &Root, arguments: &[&str]) -> Value {
         .unwrap_or_else(|error| panic!("no JSON: {error}; {output}"))
 }
 
-/// What people read.
+/// The text output.
 pub fn human(root: &Root, path: &str, arguments: &[&str]) -> String {
     let all = [&["check", path], arguments].concat();
     let output = command(root, &all).output();
-    // The tool is started by a ld.so, too.
+    // ld.so starts the tool too.
     let mut lines = output.stderr.lines();
     let is_ld_so = |line: &str| line.starts_with("ERROR: ld.so: object ");
     assert!(lines.all(is_ld_so), "{output}");
@@ -66,7 +66,7 @@ pub fn human(root: &Root, path: &str, arguments: &[&str]) -> String {
     output.stdout
 }
 
-/// Names of all that is said of a file.
+/// The names of all diagnoses of a file.
 pub fn diagnoses(file: &Value) -> Vec<String> {
     let problems = file["problems"].as_array().expect("a list of problems");
     let problems = problems.iter().map(|problem| &problem["diagnosis"]);
@@ -76,7 +76,7 @@ pub fn diagnoses(file: &Value) -> Vec<String> {
 }
 
 impl Checked {
-    /// Kinds of the problems, and the libraries they are about; that no emulator is registered is left out.
+    /// The kinds of the problems with their libraries, without "no emulator is registered".
     pub fn problems(&self) -> Vec<String> {
         let problems = self.file["problems"]
             .as_array()
@@ -91,7 +91,7 @@ impl Checked {
         told.filter(|text| text != "machine").collect()
     }
 
-    /// All that it says of problems.
+    /// The text of all problems.
     pub fn text(&self) -> String {
         self.file["problems"].to_string()
     }
@@ -102,19 +102,19 @@ impl Checked {
         self
     }
 
-    /// Names of all that is said, problem or not.
+    /// The names of all diagnoses, problems or not.
     pub fn diagnoses(&self) -> Vec<String> {
         diagnoses(&self.file)
     }
 
-    /// All commands to be typed.
+    /// All proposed commands.
     pub fn commands(&self) -> Vec<&str> {
         let next = self.file["next"].as_array().expect("a list");
         let commands = next.iter().filter_map(|next| next["command"].as_str());
         commands.collect()
     }
 
-    /// The first command to be typed.
+    /// The first proposed command.
     #[track_caller]
     pub fn next(&self) -> Vec<String> {
         let commands = self.commands();
@@ -131,7 +131,7 @@ impl Checked {
         let arguments: Vec<&str> = words[1..].iter().map(String::as_str).collect();
         let run = match &*words[0] {
             "wrap-buddy" => command(root, &arguments),
-            // Debian's is static, and works on what is `/` to it.
+            // Debian's ldconfig is static, and works on its own `/`.
             "ldconfig" => {
                 root.install(Path::new("/sbin/ldconfig"), "/sbin/ldconfig");
                 root.command("/sbin/ldconfig").args(arguments)

@@ -1,4 +1,4 @@
-//! Everything that `check` can say: how it says it, and that what it says to type helps.
+//! Every diagnosis of `check`: its text, and that the proposed command helps.
 
 use e2e::{Arch, Kind, Libc, Variant, matrix};
 use wrap_buddy::commands::check::diagnosis::Diagnosis;
@@ -7,7 +7,7 @@ use crate::cases::{self, Case, Ending};
 use crate::checking::{Checked, check, human};
 use crate::surroundings;
 
-matrix!(systems: what_is_said_to_type_helps);
+matrix!(systems: proposed_command_repairs_the_tree);
 
 const HOST: Variant = Variant::new(Arch::X86_64, Libc::Glibc, Kind::Pie);
 const MUSL: Variant = Variant::new(Arch::X86_64, Libc::Musl, Kind::Pie);
@@ -17,7 +17,7 @@ fn checked(case: &Case) -> Checked {
     check(&case.root, &case.path, &arguments)
 }
 
-/// What is said of a tree that shows `diagnosis`, by people's and by programs' names.
+/// The text and the names of the diagnoses for a tree with `diagnosis`.
 fn said_of(diagnosis: Diagnosis) -> (String, Vec<String>) {
     if let Some(said) = surroundings::said_of(diagnosis) {
         return said;
@@ -30,7 +30,7 @@ fn said_of(diagnosis: Diagnosis) -> (String, Vec<String>) {
 }
 
 #[test]
-fn each_in_words() {
+fn text_of_each_diagnosis() {
     for &diagnosis in Diagnosis::all() {
         let (text, names) = said_of(diagnosis);
         let known = names.iter().any(|name| *name == diagnosis.name());
@@ -39,7 +39,7 @@ fn each_in_words() {
     }
 }
 
-fn what_is_said_to_type_helps(variant: Variant) {
+fn proposed_command_repairs_the_tree(variant: Variant) {
     let mut typed = 0;
     for &diagnosis in Diagnosis::all() {
         let Some(case) = cases::of(diagnosis, variant) else {

@@ -1,4 +1,4 @@
-//! What is wrong with a file itself, or with what wrapping has left beside it.
+//! Faults of a file itself, or of its sidecar.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use e2e::{Arch, Build, Kind, Libc, Root, Sample, Variant, matrix, run, source, t
 
 use crate::checking::{check, human};
 
-matrix!(systems: what_the_first_wrap_buddy_did);
+matrix!(systems: program_wrapped_by_the_first_wrap_buddy);
 
 const HOST: Variant = Variant::new(Arch::X86_64, Libc::Glibc, Kind::Pie);
 
@@ -23,7 +23,7 @@ fn a_sidecar_that_is_gone() {
     check(&sample.root, &sample.program, &[]).is(&[]);
 }
 
-/// Emulators do not know it.
+/// Emulators do not support x32.
 #[test]
 fn a_program_for_x32() {
     let root = Root::new(HOST);
@@ -36,7 +36,7 @@ fn a_program_for_x32() {
     assert!(says.iter().all(|one| text.contains(one)), "{text}");
 }
 
-/// Wrapped, and then the store was cleaned up.
+/// Wrapped, before garbage collection removed the store path.
 #[test]
 fn a_dynamic_linker_that_is_gone() {
     let sample = Sample::unwrapped(HOST);
@@ -72,7 +72,7 @@ fn a_program_that_was_cut_short_and_one_that_is_not_there() {
     usage.output().exits_with(2);
 }
 
-/// Of many files, those without errors take a line each, and the others come last.
+/// Of several files, those without errors are listed first, with one line each.
 #[test]
 fn the_whole_report_of_a_directory() {
     let sample = Sample::unwrapped(HOST);
@@ -85,7 +85,7 @@ fn the_whole_report_of_a_directory() {
     insta::assert_snapshot!("quiet", human(&sample.root, "/app", &["-q"]));
 }
 
-/// From outside, of any machine: paths and links are those inside.
+/// Another machine's root, checked from outside: paths and links are resolved inside it.
 #[test]
 fn a_tree_elsewhere() {
     for arch in Arch::ALL {
@@ -110,8 +110,8 @@ fn a_tree_elsewhere() {
     }
 }
 
-/// Programs of the first wrap-buddy: shown as far as they are known, restored, and wrapped like any other.
-fn what_the_first_wrap_buddy_did(variant: Variant) {
+/// Programs of the first wrap-buddy: shown as far as they are understood, restored, and wrapped like any other.
+fn program_wrapped_by_the_first_wrap_buddy(variant: Variant) {
     let sample = Sample::unwrapped(variant);
     Legacy::of(&sample, false).wrap(&sample);
     let show = |arguments: &[&str]| {

@@ -1,4 +1,4 @@
-//! Libraries that are missing, or others than they should be.
+//! Libraries that are missing or wrong.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use crate::cases::{at_home, default_directory};
 use crate::checking::{check, human};
 
 matrix!(systems:
-    a_program_without_its_linker_and_library, a_library_of_another_machine, libraries_beside_a_wrapped_program,
+    a_program_without_its_linker_and_library, a_library_of_another_machine, libraries_next_to_a_wrapped_program,
 );
 matrix!(glibc: default_directories_that_are_forbidden);
 matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (a_program_for_a_newer_glibc));
@@ -46,8 +46,8 @@ fn a_program_without_its_linker_and_library(variant: Variant) {
     assert_eq!(library["path"], format!("{}/libfoo.so", sample.library_dir));
 }
 
-/// A program with DF_1_NODEFLIB finds not even its C library where its dynamic linker looks by itself, whatever ld.so.cache may
-/// say; a library with it, nothing there that the program does not load.
+/// A program with DF_1_NODEFLIB does not find even its C library in the default directories, whether ld.so.cache has it or not. A
+/// library with that flag finds there only libraries that the program has loaded.
 fn default_directories_that_are_forbidden(variant: Variant) {
     let flag = "-Wl,-z,nodefaultlib";
     let sample = at_home(variant, &[flag]);
@@ -98,7 +98,7 @@ fn default_directories_that_are_forbidden(variant: Variant) {
     }
 }
 
-/// Edited in place, it needs no sidecar to be seen as it is.
+/// A file edited in place is checked without its sidecar.
 #[test]
 fn edited_in_place() {
     let sample = Sample::new_in_place(HOST);
@@ -107,9 +107,9 @@ fn edited_in_place() {
     assert_eq!(file["interpreter"], sample.interpreter());
 }
 
-/// Where nothing but a wrapped program knows a dynamic linker, the libraries that it may open are looked at with that. The C
-/// library, which is on no search path of theirs, is loaded already.
-fn libraries_beside_a_wrapped_program(variant: Variant) {
+/// If only a wrapped program has a known dynamic linker, libraries next to it are checked with that. The C library, which is not on
+/// their search path, is loaded already.
+fn libraries_next_to_a_wrapped_program(variant: Variant) {
     let sample = Sample::unwrapped(variant);
     sample.wrap();
     let plain = Build::library(variant, source("lib/foo.c"), "libplain.so");
@@ -122,7 +122,7 @@ fn libraries_beside_a_wrapped_program(variant: Variant) {
     assert!(text.contains(&format!("{path}: ok")), "{text}");
     assert!(!text.contains("at hand"), "{text}");
 
-    // Also where that is what a command is to name. The program has not loaded what this one needs.
+    // The same if a command has to name it. The program has not loaded the library that this one needs.
     let inner = Build::library(variant, source("lib/foo.c"), "libinner.so").build();
     let bar = Build::library(variant, source("lib/bar.c"), "libbar.so").link(&inner);
     let bar = sample.root.install(&bar.build(), "/app/lib/libbar.so");
@@ -137,7 +137,7 @@ fn libraries_beside_a_wrapped_program(variant: Variant) {
     let alone = check(&sample.root, &path, &nowhere).is(&[]);
     assert_eq!(alone.diagnoses(), ["usual-rules"], "{}", alone.output);
 
-    // One that needs nothing is told to do nothing.
+    // No command is proposed for a library without needs.
     let path = sample.root.install(&plain.build(), &path);
     let alone = check(&sample.root, &path, &nowhere).is(&[]);
     assert_eq!(
@@ -157,7 +157,7 @@ fn a_library_of_another_machine(variant: Variant) {
     let foreign = Variant::new(other, Libc::Glibc, Kind::Pie);
     let foreign = Build::library(foreign, source("lib/foo.c"), "libfoo.so").build();
     sample.root.install(&foreign, "/app/lib/libfoo.so");
-    // Its own dynamic linker is where it looks: what is wrong is the library.
+    // The program's own dynamic linker is at its path, so the fault is the library.
     let linker = fs::read(sample.root.lookup(&sample.interpreter())).expect("its dynamic linker");
     sample.root.write(&variant.fhs_interpreter(), linker);
 
@@ -178,9 +178,9 @@ fn the_whole_report_of_a_missing_library() {
     insta::assert_snapshot!("tree", human(&sample.root, &sample.program, &["-v"]));
 }
 
-/// With `--libs` it says what wrapping with those would solve.
+/// With `--libs`, the report says which problems wrapping with these would solve.
 #[test]
-fn what_libs_would_solve() {
+fn libs_that_would_solve_a_problem() {
     let sample = Sample::unwrapped(HOST);
     let interpreter = sample.interpreter();
     let with = ["--libs", &sample.library_dir, "--interpreter", &interpreter];
@@ -220,7 +220,7 @@ fn a_library_for_another_libc() {
     );
 }
 
-/// Two libraries of one name, and only one of them has the version.
+/// Of two libraries with the same name, only one has the version.
 #[test]
 fn a_symbol_version_that_a_library_lacks() {
     let root = Root::new(HOST);
@@ -246,7 +246,7 @@ fn a_symbol_version_that_a_library_lacks() {
     let text = checked.text();
     let expected = "FOO_2.0 wanted by /app/program, /app/old/libfoo.so has up to FOO_1.0";
     assert!(text.contains(expected), "{}", checked.output);
-    // The program's own search path stays in front of everything: no call of the tool gets it the other library.
+    // The program's own search path comes first, so no call of the tool can give it the other library.
     let next = checked.file["next"].to_string();
     assert!(
         next.contains("/app/old/libfoo.so is found first: replace that"),
@@ -258,7 +258,7 @@ fn a_symbol_version_that_a_library_lacks() {
     assert!(!checked.text().contains("FOO_2.0"), "{}", checked.output);
 }
 
-/// The library with the version is in the store, beside one without.
+/// The store has the library with the version, and another without.
 #[test]
 fn a_symbol_version_that_one_of_two_packages_has() {
     let root = Root::new(HOST);
@@ -283,7 +283,7 @@ fn a_symbol_version_that_one_of_two_packages_has() {
     check(&root, "/app/program", &[]).is(&[]);
 }
 
-/// ld.so goes by file names.
+/// ld.so searches for file names.
 #[test]
 fn a_library_that_is_called_differently() {
     let sample = Sample::unwrapped(HOST);
@@ -299,7 +299,7 @@ fn a_library_that_is_called_differently() {
     assert!(checked.text().contains(expected), "{}", checked.output);
 }
 
-/// What it says it opens while it runs.
+/// Libraries in its dlopen metadata.
 #[test]
 fn a_library_that_is_opened() {
     let root = Root::new(HOST);
@@ -328,7 +328,7 @@ fn a_library_that_is_opened() {
     check(&root, "/app/program", &[]).is(&[]);
 }
 
-/// A library alone is checked as one.
+/// A library that no program needs is checked as a library.
 #[test]
 fn a_library_that_lacks_one() {
     let root = Root::new(HOST);
@@ -359,7 +359,7 @@ fn a_library_that_lacks_one() {
     );
 }
 
-/// Names that a shell would take apart are quoted.
+/// Names with special characters are quoted for the shell.
 #[test]
 fn the_command_is_quoted() {
     let sample = Sample::unwrapped_at(HOST, "/app/it's a program");
@@ -368,7 +368,7 @@ fn the_command_is_quoted() {
     says(sample.command().output());
 }
 
-/// The system's glibc is too old, and so is one of the two that there are besides.
+/// The system's glibc is too old, and so is one of two others.
 fn a_program_for_a_newer_glibc(variant: Variant) {
     const WANTED: &str = "GLIBC_2.34";
     let sample = at_home(variant, &[]);
@@ -403,7 +403,7 @@ fn a_program_for_a_newer_glibc(variant: Variant) {
     sample.run();
     check(root, &sample.program, &with).is(&[]);
 
-    // Nothing but old ones.
+    // Only old ones.
     let sample = at_home(variant, &[]);
     sample.root.write(&format!("{default}/libc.so.6"), &old);
     let with = ["--find-in", &sample.library_dir];
@@ -413,7 +413,7 @@ fn a_program_for_a_newer_glibc(variant: Variant) {
     assert!(next.contains("a newer C library is needed"), "{next}");
 }
 
-/// What only ld.so.cache knows counts for the dynamic linker of the system, and for no other.
+/// ld.so.cache counts for the system's dynamic linker only.
 #[test]
 fn a_library_of_the_cache() {
     let sample = at_home(HOST, &[]);

@@ -1,4 +1,4 @@
-//! `wrap-buddy check`: a tree is broken in one way, the diagnosis names exactly that, and what it says to type repairs it.
+//! `wrap-buddy check`: each tree has one fault. The diagnosis names exactly that, and the proposed command repairs it.
 
 mod cases;
 mod checking;

@@ -1,4 +1,4 @@
-//! Libraries that programs open, checked together with these, and held against what happens when they do.
+//! Libraries that programs open, checked together with the programs. The result is compared with a real start.
 
 use e2e::{Build, Kind, Libc, Root, Variant, matrix, source};
 use serde_json::Value;
@@ -12,7 +12,7 @@ matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
 const HOST: Variant = Variant::new(e2e::Arch::X86_64, Libc::Glibc, Kind::Pie);
 const PLUGIN: &str = "/app/plugins/libbar.so";
 
-/// A program that opens a library by its path, which needs another one that is in a package.
+/// A program that opens a library by its path. The library needs another one, which is in a package.
 struct Case {
     root: Root,
     package: String,
@@ -37,13 +37,13 @@ impl Case {
         Case { root, package }
     }
 
-    /// Whether the program can open the library, and what `check` says of both.
+    /// Whether the program can open the library, and the report of `check` on both.
     fn checked(&self) -> (bool, Vec<Value>) {
         let output = self.root.command("/app/open").arg(PLUGIN).output();
         let document = document(&self.root, &["/app/open", PLUGIN]);
         let files = document["files"].as_array().expect("files").clone();
         assert_eq!(files.len(), 2, "{document}");
-        // That no emulator is registered is all that may be wrong with it.
+        // The only permitted problem is that no emulator is registered.
         let problems = files[0]["problems"].as_array().expect("problems");
         let mut problems = problems.iter().map(|one| &one["kind"]);
         assert!(problems.all(|kind| kind == "machine"), "{document}");
@@ -51,7 +51,7 @@ impl Case {
     }
 }
 
-/// By `--needed`, the program has what the library needs before it opens that.
+/// With `--needed`, the program has loaded the other library before it opens the library.
 fn loaded_by_then(variant: Variant) {
     for flags in [&[][..], &["-Wl,--enable-new-dtags,-rpath,/nowhere"]] {
         let case = Case::new(variant, flags, &["--needed", "libfoo.so"]);
@@ -67,7 +67,7 @@ fn loaded_by_then(variant: Variant) {
     }
 }
 
-/// By `--search rpath`, the library inherits the search path.
+/// With `--search rpath`, the library inherits the search path.
 fn inherited(variant: Variant) {
     let case = Case::new(
         variant,
@@ -86,7 +86,7 @@ fn inherited(variant: Variant) {
     );
 }
 
-/// A library with a DT_RUNPATH inherits nothing; nor does any of a DT_RUNPATH.
+/// A library with a DT_RUNPATH inherits nothing, and no library inherits a DT_RUNPATH.
 fn not_inherited(variant: Variant) {
     let rpath = ["--search", "rpath", "--runtime-dependencies", "PACKAGE"];
     let runpath = ["--runtime-dependencies", "PACKAGE"];
@@ -99,7 +99,7 @@ fn not_inherited(variant: Variant) {
     }
 }
 
-/// A library that a program loads, and that finds what it needs by the DT_RPATH of that.
+/// A library that a program loads and that finds its needs by the program's DT_RPATH.
 fn found_in_the_tree_of_a_program(variant: Variant) {
     let root = Root::new(variant);
     crate::cases::install_system(&root, variant);
@@ -129,7 +129,7 @@ fn found_in_the_tree_of_a_program(variant: Variant) {
     assert!(!listed.stdout.contains("not found"), "{listed}");
 }
 
-/// One program has a DT_RPATH, and another mentions the library: that one decides.
+/// One program has a DT_RPATH, and another one mentions the library: that one decides.
 #[test]
 fn the_program_that_mentions_it() {
     let root = Root::new(HOST);
@@ -147,10 +147,10 @@ fn the_program_that_mentions_it() {
     root.install(&other.build(), "/app/bin/other");
     root.install(&inner, "/app/lib/libfoo.so");
     root.install(&bar, PLUGIN);
-    // Nobody is known to open it: that one may.
+    // No program is known to open it, so any program may.
     let before = document(&root, &["/app"]);
     assert_eq!(before["summary"]["broken"], 0, "{before}");
-    // Has libbar.so among its strings.
+    // It has libbar.so among its strings.
     let open = Build::program(HOST, source("open.c")).flag("-ldl").build();
     root.install(&open, "/app/open");
     let output = root.command("/app/open").arg(PLUGIN).output().exits_with(1);
@@ -159,9 +159,9 @@ fn the_program_that_mentions_it() {
     assert_eq!(after["summary"]["broken"], 1, "{after}");
 }
 
-/// Nothing is proposed that changes nothing: what is missing is needed by a library that it finds.
+/// A command without effect is not proposed: the missing library is needed by a library that is found.
 #[test]
-fn a_call_in_vain() {
+fn command_without_effect_is_not_proposed() {
     let root = Root::new(HOST);
     crate::cases::install_system(&root, HOST);
     let deep = Build::library(HOST, source("lib/foo.c"), "libdeep.so").build();
@@ -190,7 +190,7 @@ fn a_call_in_vain() {
     assert!(!next.is_empty(), "{file}");
 }
 
-/// One command for many files, which makes them all run.
+/// One command repairs all files.
 #[test]
 fn one_command_for_a_tree() {
     let root = Root::new(HOST);

@@ -1,4 +1,4 @@
-//! What the system around a file does to it.
+//! Faults of the system around a file.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -17,7 +17,7 @@ const HOST: Variant = Variant::new(Arch::X86_64, Libc::Glibc, Kind::Pie);
 /// Runs `script` in a mount namespace of its own, with the tool, a program and a directory as its arguments.
 fn in_namespace(script: &str, program: &str, directory: &str) -> e2e::Output {
     let tool = tool::path().display().to_string();
-    // With a user namespace come handlers of its own (Linux 6.7).
+    // A user namespace has binfmt_misc handlers of its own (Linux 6.7).
     let whole = ["-Urm", "sh", "-ec", script, "sh", &tool, program, directory];
     run::on_host("unshare", &whole)
 }
@@ -43,7 +43,7 @@ fn a_file_system_that_nothing_is_executed_from() {
     insta::assert_snapshot!(text);
 }
 
-/// Runs `setup` and then the tool on a program, in a namespace where something is mounted.
+/// Runs `setup` and then the tool on a program, in a namespace in which it may mount.
 fn said_after(setup: &str, program: &Path) -> (String, Vec<String>) {
     let directory = tempfile::tempdir().expect("a directory");
     let place = directory.path().display().to_string();
@@ -57,7 +57,7 @@ fn said_after(setup: &str, program: &Path) -> (String, Vec<String>) {
     (shown(&text), diagnoses(&document["files"][0]))
 }
 
-/// What is said of a tree that shows `diagnosis`, where that takes a mount.
+/// The report on a tree with `diagnosis`, for those that need a mount.
 pub fn said_of(diagnosis: Diagnosis) -> Option<(String, Vec<String>)> {
     let emulated = |interpreter: &str, flags: &str| {
         // By e_machine, which is EM_AARCH64.
@@ -97,7 +97,7 @@ fn a_machine_that_nothing_here_runs_and_one_that_an_emulator_does() {
     assert!(output.stdout.contains(expected), "{output}");
 }
 
-/// A package that has a missing library is named, where nix-locate knows.
+/// If nix-locate knows a package with the missing library, the report names it.
 #[test]
 fn a_package_that_has_the_library() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -1,5 +1,5 @@
-//! The tool stopped at every one of its system calls, and refused each by the kernel: no file is left that works neither as
-//! before nor as planned, and the next run finishes what was begun.
+//! Stops the tool at each of its system calls, and makes the kernel refuse each. Every file then works as before or as planned, and
+//! the next run finishes the work.
 
 mod transitions;
 mod tree;
@@ -15,18 +15,18 @@ use e2e::{Arch, Kind, Libc, Variant, matrix, run};
 
 use tree::{IN_PLACE, RESTORE, SELF_CONTAINED, Snapshot, Tree, WRAP};
 
-/// What the tool is to do, and what it finds.
+/// A run of the tool, and the state before.
 struct Scenario {
-    /// Runs before, to their ends.
+    /// Runs that are completed before.
     before: &'static [&'static [&'static str]],
-    /// The run that is stopped, and then made again.
+    /// The run that is stopped, and then repeated.
     run: &'static [&'static str],
-    /// Whether everything is the original in the end.
+    /// Whether the run restores all files.
     restores: bool,
 }
 
 impl Scenario {
-    /// The tree as the run finds it, and as it leaves it.
+    /// The tree before and after the run.
     fn prepare(
         &self,
         variant: Variant,
@@ -59,7 +59,7 @@ impl Scenario {
         for (call, n) in all.filter(|(call, n)| tree.is_tried(call, *n)) {
             let injected = format!("inject={call}:signal=KILL:when={n}");
             let output = tree.run_with(&injected, self.run);
-            // What differs from run to run, such as reading the environment, may be less often this time.
+            // Some calls, such as those for the environment, may occur less often in this run.
             if output.status == Some(0) {
                 tree.reset(&before, &times);
                 continue;
@@ -108,7 +108,7 @@ impl Scenario {
                 let injected = format!("inject={call}:error={error}:when={n}");
                 let output = tree.run_with(&injected, self.run);
                 if output.status == Some(0) {
-                    // The call was for something that can be done without.
+                    // The tool can do without this call.
                     tree.works(&injected);
                     tree.reset(&before, &times);
                     continue;
@@ -116,7 +116,7 @@ impl Scenario {
                 refused += 1;
                 assert_eq!(output.signal, None, "{injected}; {output}");
                 tree.works(&injected);
-                // One file may be done before another fails: that one is as it was.
+                // One file may succeed before another fails. The failed one is unchanged.
                 if !output.stderr.is_empty() {
                     let failed: Vec<&str> = ["program", "libbar.so"]
                         .into_iter()
@@ -138,7 +138,7 @@ impl Scenario {
     }
 }
 
-/// Names of files that are not the same.
+/// The names of files that differ.
 fn differing(one: &Snapshot, other: &Snapshot) -> Vec<PathBuf> {
     let names = one.keys().chain(other.keys());
     let mut differing: Vec<PathBuf> = names
@@ -195,8 +195,8 @@ scenarios! {
     restore_in_place: Scenario { before: &[IN_PLACE], run: RESTORE, restores: true };
 }
 
-/// Runs the tool in a mount namespace of its own, after the shell command `mount`, whose `$app` is the program's directory; says
-/// what the tool says, and whether each file in that directory is what it was, and alone.
+/// Runs the tool in a mount namespace of its own, after the shell command `mount`, whose `$app` is the program's directory. Returns
+/// the tool's output, and whether the files in that directory are unchanged, without any others.
 fn on_file_system(tree: &Tree, mount: &str, arguments: &[&str]) -> (run::Output, bool) {
     let script = format!(
         r#"app=$1; shift
@@ -221,7 +221,7 @@ fn on_file_system(tree: &Tree, mount: &str, arguments: &[&str]) -> (run::Output,
 
 matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (each_step_is_on_disk_before_the_next, a_change_is_on_disk_before_links_are_removed, each_program_is_opened_once_to_read, read_only_file_system, full_file_system));
 
-/// The last step of wrapping is not waited for; all of taking back is, as the sidecar goes then.
+/// The last step of wrapping is not synced. Every step of restoring is, because the sidecar is removed last.
 fn each_step_is_on_disk_before_the_next(variant: Variant) {
     for wrap in [WRAP, IN_PLACE] {
         let tree = Tree::new(variant);
@@ -233,8 +233,7 @@ fn each_step_is_on_disk_before_the_next(variant: Variant) {
     }
 }
 
-/// A library with room for short paths only has links beside it for a long one, and finds by them what it needs until it is
-/// on disk that it does not.
+/// A library with room for short paths only has links next to it for a long path. It uses them until the change is on disk.
 fn a_change_is_on_disk_before_links_are_removed(variant: Variant) {
     // Its constants do not end with a page of their own.
     let tree = Tree::with_library(variant, &["-Wl,-z,noseparate-code"]);
@@ -248,7 +247,7 @@ fn a_change_is_on_disk_before_links_are_removed(variant: Variant) {
     let links = tree.path("app/.libbar.so.wrapbuddy.d");
     assert!(links.is_dir(), "{far} fits into {library}");
     let steps = tree.steps(&wrap("lib"));
-    // The record of the edits is replaced by then, too.
+    // The sidecar is replaced before that, too.
     let in_order = ["pwrite64", "fdatasync", "renameat", "fsync", "unlinkat"];
     let mut steps = steps.iter();
     assert!(
@@ -259,7 +258,7 @@ fn a_change_is_on_disk_before_links_are_removed(variant: Variant) {
     tree.works("without links");
 }
 
-/// And once more to be written to, unless nothing in it changes.
+/// It is opened once more for writing, unless nothing changes.
 fn each_program_is_opened_once_to_read(variant: Variant) {
     let tree = Tree::new(variant);
     tree.install_loader();
@@ -279,7 +278,7 @@ fn each_program_is_opened_once_to_read(variant: Variant) {
     }
 }
 
-/// Only the kernel of the machine's own architecture keeps a program that runs from being written to.
+/// Only for its own architecture does the kernel refuse writes to a running program.
 #[test]
 fn a_copy_is_on_disk_before_it_takes_the_place_of_the_file() {
     let tree = Tree::new(Variant::new(Arch::host(), Libc::Glibc, Kind::Pie));
@@ -287,7 +286,7 @@ fn a_copy_is_on_disk_before_it_takes_the_place_of_the_file() {
     let program = tree.path("app/program");
     fs::copy("/bin/sleep", &program).expect("copy");
     let mut running = Command::new(&program).arg("600").spawn().expect("it runs");
-    // Alone: what is written of other files says nothing of the copy.
+    // Only this file, because writes to other files do not matter.
     let path = program.to_str().expect("UTF-8");
     let steps = tree.steps(&["--replace", "--paths", path, "--libs", "lib"]);
     running.kill().expect("it runs");

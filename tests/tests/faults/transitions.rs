@@ -1,5 +1,5 @@
-//! From each setting to each other one: at whatever moment the tool is stopped, the program starts as it did before or as it is
-//! to, and the next run does what it is asked for.
+//! Goes from each setting to each other one and stops the tool at any moment. The program then starts as before or as planned, and
+//! the next run does what it is asked for.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +35,7 @@ const SETTINGS: [Setting; 9] = [
         ],
     ),
     ("in place", IN_PLACE),
-    // The library has no room for so long a path.
+    // The library has no room for such a long path.
     (
         "links",
         &["--strategy", "auto", "--paths", "app", "--libs", "far"],
@@ -53,18 +53,17 @@ const SETTINGS: [Setting; 9] = [
 
 const RESTORED: usize = 0;
 
-/// System calls that change what there is in the tree. (Not what copies content to a file without a name: where a signal comes, that begins
-/// anew.)
+/// System calls that change the tree. Copying to a file without a name is not included: after a signal, that begins again.
 const CHANGING: &str = "pwrite64,write,linkat,symlinkat,renameat,unlinkat,mkdirat,utimensat,fchmod,fchown,ftruncate,fsetxattr";
 
-/// Content, mode, and whether its time of modification is the original's; of a link, its target.
+/// Content, mode, and whether the time of modification is the original's; for a link, its target.
 type Found = (Vec<u8>, u32, bool);
 type Content = BTreeMap<PathBuf, Found>;
 
-/// What is tried with a tree.
+/// The tree, and expected states of it.
 struct Transitions {
     tree: Tree,
-    /// What a run leaves of each setting, by what both are called: what was edited in place stays that until it is restored.
+    /// The result of each run on each setting. A file edited in place stays that until it is restored.
     left: RefCell<BTreeMap<(usize, usize), Content>>,
 }
 
@@ -96,7 +95,7 @@ impl Transitions {
         made
     }
 
-    /// Where a copy of the program's directory is kept.
+    /// The path of a copy of the program's directory.
     fn kept(&self, name: &str) -> PathBuf {
         self.tree.path(&format!("kept-{name}"))
     }
@@ -138,7 +137,7 @@ impl Transitions {
         found
     }
 
-    /// Whether the program starts, and finds its library by itself if it is `wrapped`.
+    /// Asserts that the program starts, and that it finds its library by itself if it is `wrapped`.
     fn starts(&self, wrapped: bool, what: &str) {
         match wrapped {
             true => self.tree.finds(true, what),
@@ -146,7 +145,7 @@ impl Transitions {
         }
     }
 
-    /// Goes from one setting to another, and tries all that can be done wherever that was stopped.
+    /// Goes from one setting to another, stops at each step, and tries everything there.
     fn try_all(&self, from: usize, to: usize) {
         let ((from_name, _), (to_name, run)) = (SETTINGS[from], SETTINGS[to]);
         let pair = format!("from {from_name} to {to_name}");
@@ -158,7 +157,7 @@ impl Transitions {
         while stopped.wait() {
             points += 1;
             let what = format!("{pair}, stopped for the {points}th time");
-            // The kernel starts no program that is being written to; the original is, and is by its restoration.
+            // The kernel starts no program that is open for writing. The original is, and so is the program while it is restored.
             if is_wrapped {
                 self.starts(true, &what);
             }
@@ -191,7 +190,7 @@ impl Transitions {
         }
     }
 
-    /// Everything is as the run `to` leaves it of one of the settings `from`.
+    /// Asserts that everything is as the run `to` leaves it, after one of the settings `from`.
     fn is_at(&self, from: &[usize], to: usize, what: &str) {
         self.starts(to != RESTORED, what);
         let now = self.content();
@@ -208,7 +207,7 @@ impl Transitions {
         assert!(then.contains(&now), "{what}: {differing:#?}");
     }
 
-    /// What the run `to` leaves of the setting `from` when nothing stops it, if it does what it is asked for.
+    /// The result of the run `to` on the setting `from` without a stop, if that changes the setting.
     fn left_by(&self, from: usize, to: usize) -> Option<Content> {
         if from != to && !leads(from, to) {
             return None;
@@ -230,7 +229,7 @@ fn copy(from: &Path, to: &Path) {
     e2e::run::on_host("cp", &["-a", from, to]).success();
 }
 
-/// The tool, which stops after each system call that changes something.
+/// The tool, stopped after each system call that changes the tree.
 struct Stopped {
     strace: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStderr>>,
@@ -256,7 +255,7 @@ impl Stopped {
         }
     }
 
-    /// Waits until it stops; `false` when it is done.
+    /// Waits until it stops; `false` when it has ended.
     fn wait(&mut self) -> bool {
         for line in self.lines.by_ref() {
             let line = line.expect("UTF-8");
@@ -284,8 +283,8 @@ impl Stopped {
     }
 }
 
-/// Whether the tool does what a run asks for: a program with a stub is not edited in place until it is restored, and one that was
-/// edited in place stays that, which cannot be relocatable.
+/// Whether the tool can do this: it edits a program with a stub in place only after it is restored. A program edited in place stays
+/// that, and cannot be relocatable.
 fn leads(from: usize, to: usize) -> bool {
     let has = |setting: usize, flag| SETTINGS[setting].1.contains(&flag);
     match has(from, "inplace") || has(from, "auto") {
@@ -294,8 +293,8 @@ fn leads(from: usize, to: usize) -> bool {
     }
 }
 
-/// Pairs that are tried: all of them where the kernel starts the program and strace is of the same machine; elsewhere, as the tool
-/// does the same for each architecture, from each setting to the next one and back.
+/// The pairs to try: all of them if the program and strace are for this machine. For other architectures, where the tool does the
+/// same, from each setting to the next one and back.
 fn pairs(arch: Arch) -> Vec<(usize, usize)> {
     let all = (0..SETTINGS.len()).flat_map(|from| (0..SETTINGS.len()).map(move |to| (from, to)));
     let is_next = |one: usize, other: usize| (one + 1) % SETTINGS.len() == other;
@@ -339,7 +338,7 @@ transitions! {
 
 matrix!([x86_64_glibc_pie i686_glibc_pie]: (no_start_fails_meanwhile));
 
-/// Programs that the kernel itself starts: of an emulated one it cannot be told when it has opened what it needs.
+/// Programs that the kernel starts natively: for an emulated program, the test cannot know when it has opened its files.
 fn no_start_fails_meanwhile(variant: Variant) {
     let transitions = Transitions::new(variant);
     let tree = &transitions.tree;
@@ -367,7 +366,7 @@ fn no_start_fails_meanwhile(variant: Variant) {
         for &from in &wrapped {
             for &to in wrapped.iter().filter(|to| **to != from) {
                 for (name, run) in [SETTINGS[from], SETTINGS[to]] {
-                    // It runs all the time.
+                    // The program is running all the time.
                     let output = tree.run(&[&["--replace"], run].concat());
                     assert_eq!(output.status, Some(0), "{name}; {output}");
                     assert!(all(), "a start failed on the way to {name}");

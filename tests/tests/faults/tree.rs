@@ -1,4 +1,4 @@
-//! The tree that runs are stopped in.
+//! The tree in which runs are stopped.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use e2e::{Arch, Build, Variant, run, source, tool};
 use tempfile::TempDir;
 
-/// A program that needs `libbar.so`, which is beside it and needs `libfoo.so`, which is not.
+/// A program that needs `libbar.so`, which is next to it and needs `libfoo.so`, which is elsewhere.
 pub struct Tree {
     pub arch: Arch,
     pub dir: TempDir,
@@ -20,7 +20,7 @@ pub const SELF_CONTAINED: &[&str] = &["--self-contained", "--paths", "app", "--l
 pub const IN_PLACE: &[&str] = &["--strategy", "inplace", "--paths", "app", "--libs", "lib"];
 pub const RESTORE: &[&str] = &["restore", "app"];
 
-/// System calls by which the tool gets from one state of its files to the next; of openat, most only read.
+/// System calls that change files. Most calls of openat only read.
 pub const CHANGING: &[&str] = &[
     "write",
     "pwrite64",
@@ -32,7 +32,7 @@ pub const CHANGING: &[&str] = &[
     "utimensat",
 ];
 
-/// Names of files below the tree, with content, mode and, of sidecars and originals, time.
+/// Names of files below the tree, with content, mode and, for sidecars and originals, time.
 pub type Snapshot = BTreeMap<PathBuf, (Vec<u8>, u32)>;
 
 impl Tree {
@@ -40,10 +40,10 @@ impl Tree {
         Self::with_library(variant, &[])
     }
 
-    /// With more `flags` for the linker of `libbar.so`.
+    /// Adds `flags` for the linker of `libbar.so`.
     pub fn with_library(variant: Variant, flags: &[&str]) -> Tree {
         let arch = variant.arch;
-        // The machine's own, or what the cross compiler comes with.
+        // The machine's own, or that of the cross compiler.
         let linker = arch.find_library(arch.ld_so()).expect("a dynamic linker");
         let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
         let outer = Build::library(variant, source("lib/bar.c"), "libbar.so");
@@ -75,12 +75,12 @@ impl Tree {
         self.dir.path().join(name)
     }
 
-    /// A path nearly as long as the kernel takes.
+    /// A path almost as long as the kernel allows.
     pub fn far(&self) -> PathBuf {
         self.path(&vec!["d".repeat(250); 15].join("/"))
     }
 
-    /// The tool's command line: paths are absolute, loaders go into the tree, one thread does it all.
+    /// The tool's command line, with absolute paths, loaders in the tree, and one thread.
     pub fn command(&self, arguments: &[&str]) -> Vec<String> {
         let known = ["app", "lib", "loaders", "other"];
         let absolute = arguments.iter().map(|one| match *one {
@@ -112,7 +112,7 @@ impl Tree {
         run::on_host(&command[0], &rest)
     }
 
-    /// The tool with something injected into one of its system calls.
+    /// Runs the tool with a fault injected into one of its system calls.
     pub fn run_with(&self, injected: &str, arguments: &[&str]) -> run::Output {
         let command = self.command(arguments);
         let mut all = vec!["-o", "/dev/null", "-e", injected];
@@ -120,7 +120,7 @@ impl Tree {
         run::on_host("strace", &all)
     }
 
-    /// The system calls that the tool makes, as strace writes them.
+    /// The tool's system calls, in the format of strace.
     pub fn strace(&self, options: &[&str], arguments: &[&str]) -> String {
         let log = self.path("trace");
         let log = log.to_str().expect("UTF-8");
@@ -133,21 +133,21 @@ impl Tree {
         text
     }
 
-    /// The names of the system calls that the tool makes, in order.
+    /// The names of the tool's system calls, in order.
     pub fn trace(&self, arguments: &[&str]) -> Vec<String> {
         let text = self.strace(&[], arguments);
         let calls = text.lines().filter_map(|line| {
             let (call, _) = line.split_once('(')?;
             let is_call =
                 !call.is_empty() && call.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-            // The kernel does not return from it, and strace was not there before exec.
+            // The kernel does not return from these, or strace was not attached before exec.
             let is_usual = !["execve", "exit_group", "exit"].contains(&call);
             (is_call && is_usual).then(|| call.to_string())
         });
         calls.collect()
     }
 
-    /// How often the tool makes each system call.
+    /// The number of each of the tool's system calls.
     pub fn count(&self, arguments: &[&str]) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for call in self.trace(arguments) {
@@ -156,7 +156,7 @@ impl Tree {
         counts
     }
 
-    /// What the tool writes to files that are there and waits for, in order, the same calls in a row as one.
+    /// The tool's writes to existing files and its syncs, in order. Equal calls in a row count as one.
     pub fn steps(&self, arguments: &[&str]) -> Vec<String> {
         let mut steps = self.trace(arguments);
         let told = ["pwrite64", "fsync", "fdatasync", "renameat", "unlinkat"];
@@ -165,13 +165,13 @@ impl Tree {
         steps
     }
 
-    /// Where the C library is.
+    /// The directories of the C library.
     pub fn system_directories(&self) -> Vec<String> {
         let directories = self.arch.library_dirs().into_iter();
         directories.map(|one| one.display().to_string()).collect()
     }
 
-    /// Starts the program, which finds libraries in `directories` as well.
+    /// Starts the program, which finds libraries in `directories` too.
     pub fn start(&self, directories: &[String]) -> run::Output {
         let search = format!("LD_LIBRARY_PATH={}", directories.join(":"));
         let program = self.path("app/program").display().to_string();
@@ -185,21 +185,21 @@ impl Tree {
         run::on_host("env", &all)
     }
 
-    /// Works, wherever its library comes from.
+    /// Asserts that the program works, with its library from any directory.
     pub fn works(&self, what: &str) {
         let library = self.path("lib").display().to_string();
         let output = self.start(&[vec![library], self.system_directories()].concat());
         assert_eq!(output.stdout, "42\n", "{what}; {output}");
     }
 
-    /// Finds its library by itself, or does not.
+    /// Asserts that the program finds its library by itself, or that it does not.
     pub fn finds(&self, found: bool, what: &str) {
         let output = self.start(&self.system_directories());
         assert_eq!(output.stdout == "42\n", found, "{what}; {output}");
     }
 
-    /// Of so many other system calls of the same name one is tried, the first of them: an emulated program takes its time, and
-    /// the tool does the same for it.
+    /// The first of this many system calls with the same name is tried, apart from those in `CHANGING`. Emulated programs are slow,
+    /// and the tool does the same for them.
     pub fn one_in(&self) -> usize {
         if self.arch == Arch::host() { 1 } else { 5 }
     }
@@ -223,7 +223,7 @@ impl Tree {
         found
     }
 
-    /// Makes everything what it was in `snapshot`.
+    /// Resets the tree to `snapshot`.
     pub fn reset(&self, snapshot: &Snapshot, times: &BTreeMap<PathBuf, SystemTime>) {
         for name in ["app", "loaders"] {
             let _ = fs::remove_dir_all(self.path(name));

@@ -1,4 +1,4 @@
-//! Libraries that need libraries that need libraries, each in a package of its own.
+//! Chains of needed libraries, each in a package of its own.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ matrix!(all: in_one_run_with_the_program, in_a_run_of_their_own);
 struct Chain {
     root: Root,
     program: PathBuf,
-    /// Libraries as they were built, and their directories in the store; each needs the next.
+    /// The libraries as they were built, and their directories in the store; each needs the next.
     libraries: [(PathBuf, String); 3],
 }
 
@@ -48,13 +48,13 @@ impl Chain {
         libraries.map(|(_, directory)| directory.clone()).collect()
     }
 
-    /// Where the libraries are that the others need.
+    /// The directory of a library.
     fn path(&self, index: usize) -> String {
         let (built, directory) = &self.libraries[index];
         format!("{directory}/{}", e2e::toolchain::file_name(built))
     }
 
-    /// Each library finds the next one by an edit, and the program knows of the first one only.
+    /// Each library finds the next one by an edit, and the program needs only the first one.
     #[track_caller]
     fn check(&self) {
         for (index, (built, _)) in self.libraries.iter().enumerate() {
@@ -92,7 +92,7 @@ fn in_one_run_with_the_program(variant: Variant) {
     chain.check();
 }
 
-/// Libraries that were there first find their own, also for a program that was wrapped when they did not.
+/// The libraries are edited first. They then also find their needs for a program that was wrapped before that.
 fn in_a_run_of_their_own(variant: Variant) {
     let chain = Chain::new(variant);
     let [first, rest @ ..] = &chain.directories()[..] else {
@@ -109,7 +109,7 @@ fn in_a_run_of_their_own(variant: Variant) {
     assert_eq!([report.count("edited"), report.count("skipped")], [2, 1]);
     chain.check();
 
-    // A program that comes later is wrapped knowing that.
+    // A program that is wrapped later takes that into account.
     chain.root.install(&chain.program, PROGRAM);
     let wrap = chain.root.wrap(PROGRAM).libs(chain.directories());
     let report = wrap.args(["--search-minimal"]).report().success();

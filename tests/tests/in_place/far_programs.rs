@@ -1,4 +1,4 @@
-//! Programs that have no room for a long search path. Links may take its place, but only where they serve as well.
+//! Programs without room for a long search path. Links replace it if they have the same effect.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -8,26 +8,26 @@ use e2e::{Build, Edited, Root, Variant, Wrap, Wrapped, matrix, source, store_pat
 
 use super::{ALL_NEEDED, foo, links_of, long_directory, other};
 
-matrix!(all: links_to_what_is_needed);
-// musl opens nothing by a search path whose name would be longer than 511 bytes: with it, a stub does no better.
+matrix!(all: links_to_needed_libraries);
+// With musl, a path of a library must not be longer than 511 bytes, so a stub does not help either.
 matrix!(glibc:
-    set_id_program_does_not_rely_on_origin, no_link_to_what_goes_by_origin, no_link_to_what_will_go_by_origin,
+    set_id_program_does_not_rely_on_origin, no_link_to_library_that_uses_origin, no_link_to_library_that_will_use_origin,
 );
 
 const PROGRAM: &str = "/app/program";
 
 const SAYS: &str = "foo 40, bar 42\n";
 
-/// A program that needs `libfoo.so` and `libbar.so`, which are 2500 bytes of path away each.
+/// A program that needs `libfoo.so` and `libbar.so`, whose directories have paths of 2500 bytes.
 struct Far {
     root: Root,
     built: PathBuf,
-    /// Where `libfoo.so` and `libbar.so` are.
+    /// The directories of `libfoo.so` and `libbar.so`.
     dirs: [String; 2],
 }
 
 impl Far {
-    /// `libbar.so` may be linked to more, by what `also` does.
+    /// `also` may link `libbar.so` to more libraries.
     fn new(variant: Variant, also: impl Fn(Build) -> Build) -> Far {
         let outer = Build::library(variant, source("lib/bar.c"), "libbar.so");
         let needs = [foo(variant), also(outer).build()];
@@ -55,7 +55,7 @@ impl Far {
         assert_eq!(output.stdout, SAYS, "{output}");
     }
 
-    /// Asserts that no links are made, for a reason with `words` in it, and that a stub does better.
+    /// Asserts that no links are made, that the reason contains `words`, and that a stub works.
     #[track_caller]
     fn takes_a_stub<'f>(&'f self, words: &[&str], wrap: impl Fn(&'static str) -> Wrap<'f>) {
         let report = wrap("inplace").report().exits_with(1);
@@ -70,7 +70,7 @@ impl Far {
     }
 }
 
-fn links_to_what_is_needed(variant: Variant) {
+fn links_to_needed_libraries(variant: Variant) {
     let far = Far::new(variant, |build| build);
     far.wrap("inplace").run();
     let original = fs::read(&far.built).expect("built above");
@@ -91,7 +91,7 @@ fn links_to_what_is_needed(variant: Variant) {
     far.says("/moved/program");
 }
 
-/// ld.so ignores $ORIGIN in a program that has more rights than its user.
+/// ld.so ignores $ORIGIN in a program with more rights than its user.
 fn set_id_program_does_not_rely_on_origin(variant: Variant) {
     let far = Far::new(variant, |build| build);
     let set_id = fs::Permissions::from_mode(0o4755);
@@ -99,8 +99,8 @@ fn set_id_program_does_not_rely_on_origin(variant: Variant) {
     far.takes_a_stub(&["no room", "set-id"], |strategy| far.wrap(strategy));
 }
 
-/// `libbar.so` finds what it needs beside itself, which it is not when it was opened by a link.
-fn no_link_to_what_goes_by_origin(variant: Variant) {
+/// `libbar.so` finds its needs relative to itself, and not if it is opened through a link.
+fn no_link_to_library_that_uses_origin(variant: Variant) {
     let beside = other(variant, "libbeside.so");
     let far = Far::new(variant, |build| {
         let flags = [ALL_NEEDED, "-Wl,--enable-new-dtags,-rpath,$ORIGIN/own"];
@@ -112,8 +112,8 @@ fn no_link_to_what_goes_by_origin(variant: Variant) {
     far.takes_a_stub(&words, |strategy| far.wrap(strategy));
 }
 
-/// The same, where `libbar.so` comes to do that in the same run.
-fn no_link_to_what_will_go_by_origin(variant: Variant) {
+/// The same if `libbar.so` gets such a search path in the same run.
+fn no_link_to_library_that_will_use_origin(variant: Variant) {
     let needs = [other(variant, "libdeep1.so"), other(variant, "libdeep2.so")];
     let far = Far::new(variant, |build| {
         let build = build.flag(ALL_NEEDED);

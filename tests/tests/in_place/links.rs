@@ -1,4 +1,4 @@
-//! Libraries that have no room for a long search path: a directory of links beside them takes its place.
+//! Libraries without room for a long search path: a directory of links next to them replaces it.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,12 +9,12 @@ use e2e::{Build, Report, Variant, Wrap, matrix, source, store_path, toolchain};
 use super::{ALL_NEEDED, Opener, SAYS, calling, foo, links_of, long_directory, other};
 
 matrix!(systems:
-    links_to_what_is_needed, own_runpath_stays_in_front, opened_by_a_symlink_elsewhere, links_move_with_the_library,
+    links_to_needed_libraries, own_runpath_stays_in_front, opened_by_a_symlink_elsewhere, links_move_with_the_library,
     relative_links_move_with_the_tree, links_follow_other_directories,
-    directory_goes_when_the_path_fits, no_link_to_what_goes_by_origin, no_link_to_what_will_go_by_origin,
+    directory_goes_when_the_path_fits, no_link_to_library_that_uses_origin, no_link_to_library_that_will_use_origin,
 );
 
-/// A plugin that needs three libraries, each in a directory whose path is 2500 bytes long.
+/// A plugin that needs three libraries, each in a directory whose path has 2500 bytes.
 struct Far {
     opener: Opener,
     built: PathBuf,
@@ -23,7 +23,7 @@ struct Far {
     needs: [(PathBuf, String); 3],
 }
 
-/// Where the plugin looks for its links.
+/// The search paths with which the plugin finds its links.
 const LINKS: [&str; 2] = [
     "$ORIGIN/.libbar.so.wrapbuddy.d",
     "/app/plugins/.libbar.so.wrapbuddy.d",
@@ -68,7 +68,7 @@ impl Far {
         self.opener.wrap(&self.plugin, &self.directories())
     }
 
-    /// Asserts that the directory beside the plugin has these links and nothing else, and that the file leads there.
+    /// Asserts that the plugin's directory of links has exactly these, and that its search path leads there.
     #[track_caller]
     fn has_links(&self, in_front: &[&str], expected: &[(&str, String)]) {
         let mut expected: Vec<(String, PathBuf)> = expected
@@ -83,7 +83,7 @@ impl Far {
         assert_eq!(edited.links().iter().collect::<Vec<_>>(), names);
     }
 
-    /// What is in the directory beside the plugin, sorted.
+    /// The plugin's directory of links, sorted.
     fn links(&self) -> Vec<(String, PathBuf)> {
         let directory = self.opener.root.path(&links_of(&self.plugin));
         let entries = fs::read_dir(directory).expect("a directory of links");
@@ -97,7 +97,7 @@ impl Far {
         links
     }
 
-    /// Names and targets of links to all that is needed.
+    /// Names and targets of links to all needed libraries.
     fn all(&self) -> Vec<(&'static str, String)> {
         let names = ["libfoo.so", "libtwo.so", "libthree.so"].into_iter();
         let named = names.zip(self.directories());
@@ -107,7 +107,7 @@ impl Far {
     }
 }
 
-fn links_to_what_is_needed(variant: Variant) {
+fn links_to_needed_libraries(variant: Variant) {
     let far = Far::new(variant, &[]);
     far.opener.refuses(&far.plugin, "lib");
     far.wrap().run();
@@ -123,7 +123,7 @@ fn own_runpath_stays_in_front(variant: Variant) {
     far.wrap().run();
     far.has_links(&["$ORIGIN/own"], &far.all());
     far.opener.says(&far.plugin, SAYS);
-    // It is searched: what comes to be there later goes first.
+    // It stays on the search path: a file that appears there later comes first.
     let decoy = Build::library(variant, source("lib/foo.c"), "libfoo.so");
     let decoy = decoy.flag("-DVALUE=1").build();
     far.opener
@@ -132,7 +132,7 @@ fn own_runpath_stays_in_front(variant: Variant) {
     far.opener.says(&far.plugin, "3\n");
 }
 
-/// ld.so takes $ORIGIN from the path a library is opened by.
+/// ld.so takes $ORIGIN from the path by which a library is opened.
 fn opened_by_a_symlink_elsewhere(variant: Variant) {
     let far = Far::new(variant, &[]);
     far.wrap().run();
@@ -150,7 +150,7 @@ fn links_move_with_the_library(variant: Variant) {
     far.opener.says("/app/moved/libbar.so", SAYS);
 }
 
-/// A tree with all that is needed in it.
+/// A tree with all needed libraries.
 fn relative_links_move_with_the_tree(variant: Variant) {
     let far = Far::new(variant, &[]);
     let root = &far.opener.root;
@@ -169,7 +169,7 @@ fn relative_links_move_with_the_tree(variant: Variant) {
     far.opener.says("/app/moved/libbar.so", SAYS);
 }
 
-/// Links are brought up to date with what the next run is told, and those that nothing asks for any more go.
+/// Each run updates the links for its directories, and removes links that are no longer needed.
 fn links_follow_other_directories(variant: Variant) {
     let far = Far::new(variant, &[]);
     far.wrap().run();
@@ -183,7 +183,7 @@ fn links_follow_other_directories(variant: Variant) {
     let two = far.all().swap_remove(1);
     far.has_links(&[], &[("libfoo.so", format!("{elsewhere}/libfoo.so")), two]);
 
-    // A link that somebody has taken away is put back.
+    // A link that was removed is made again.
     let link = format!("{}/libtwo.so", links_of(&far.plugin));
     fs::remove_file(root.path(&link)).expect("a link");
     far.wrap().run();
@@ -206,8 +206,8 @@ fn directory_goes_when_the_path_fits(variant: Variant) {
     far.opener.says(&far.plugin, SAYS);
 }
 
-/// ld.so takes $ORIGIN from the path a library was opened by: that of a link is another directory.
-fn no_link_to_what_goes_by_origin(variant: Variant) {
+/// ld.so takes $ORIGIN from the path by which a library was opened: that of a link is another directory.
+fn no_link_to_library_that_uses_origin(variant: Variant) {
     let flags = "-Wl,--enable-new-dtags,-rpath,$ORIGIN/own";
     let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so");
     let far = Far::with_inner(variant, &inner.flag(flags).build(), &[]);
@@ -221,8 +221,8 @@ fn no_link_to_what_goes_by_origin(variant: Variant) {
     far.opener.is_untouched(&far.built, &far.plugin);
 }
 
-/// The same, where the library comes to go by $ORIGIN in the same run, for lack of room for its own needs.
-fn no_link_to_what_will_go_by_origin(variant: Variant) {
+/// The same if the library gets such a search path in the same run, because it has no room for another.
+fn no_link_to_library_that_will_use_origin(variant: Variant) {
     let deepest = [other(variant, "libdeep1.so"), other(variant, "libdeep2.so")];
     let mut inner = Build::library(variant, source("lib/foo.c"), "libfoo.so");
     inner = inner.flag(ALL_NEEDED);

@@ -1,4 +1,4 @@
-//! Files that are edited in place: libraries, and programs by `--strategy`.
+//! Files that are edited in place: libraries, and programs with `--strategy`.
 
 mod chains;
 mod far_programs;
@@ -17,41 +17,41 @@ use std::path::{Path, PathBuf};
 use e2e::check::sidecar_of;
 use e2e::{Build, Edited, Output, Root, Variant, Wrap, source, toolchain};
 
-/// What the libraries below add up to.
+/// The sum that the libraries below compute.
 const SAYS: &str = "42\n";
 
-/// `libfoo.so`, which needs nothing but libc and says 40.
+/// `libfoo.so`, which needs only libc and returns 40.
 fn foo(variant: Variant) -> PathBuf {
     Build::library(variant, source("lib/foo.c"), "libfoo.so").build()
 }
 
-/// `lib{name}.so`, whose function of that name calls `calls` of a library it is to be linked to, and adds 2.
+/// `lib{name}.so`. Its function `name` calls `calls` of another library and adds 2.
 fn calling(variant: Variant, name: &str, calls: &str) -> Build {
     let build = Build::library(variant, source("lib/bar.c"), &format!("lib{name}.so"));
     build.flags([format!("-DNAME={name}"), format!("-DCALLS={calls}")])
 }
 
-/// `libbar.so`, which needs `libfoo.so` and has more flags.
+/// `libbar.so`, which needs `libfoo.so`.
 fn bar(variant: Variant, flags: &[&str]) -> PathBuf {
     let build = calling(variant, "bar", "foo").flags(flags.iter().copied());
     build.link(foo(variant)).build()
 }
 
-/// A library with nothing to call in it, that needs nothing but libc either.
+/// A library that needs only libc and is never called.
 fn other(variant: Variant, soname: &str) -> PathBuf {
     let build = Build::library(variant, source("lib/foo.c"), soname);
     build.flag("-Dfoo=unused").build()
 }
 
-/// Libraries are needed whether they are called or not.
+/// Links libraries as DT_NEEDED even if they are never called.
 const ALL_NEEDED: &str = "-Wl,--no-as-needed";
 
-/// The directory of links beside the library at `path`.
+/// The directory of links next to the library at `path`.
 fn links_of(path: &str) -> String {
     format!("{}.d", sidecar_of(path))
 }
 
-/// A root with a program that opens the library it is told to, and has no search path that would be of any use to that.
+/// A root with a program that opens the library in its argument, and whose search path does not help that library.
 struct Opener {
     root: Root,
 }
@@ -67,18 +67,18 @@ impl Opener {
         Opener { root }
     }
 
-    /// Puts a library where nothing but its full path leads to it, and returns that.
+    /// Installs a library where it can be opened by its full path only, and returns that.
     fn install(&self, library: &Path) -> String {
         let name = toolchain::file_name(library);
         self.root.install(library, &format!("/app/plugins/{name}"))
     }
 
-    /// The call of wrap-buddy that edits the library at `path`, given directories with what it needs.
+    /// The call of wrap-buddy that edits the library at `path`, with the directories of its needs.
     fn wrap(&self, path: &str, libs: &[&str]) -> Wrap<'_> {
         self.root.wrap(path).libs(libs.iter().copied())
     }
 
-    /// Edits the library `built`, installed at `path`, which must not be possible to open before.
+    /// Edits the library `built`, which is installed at `path`. Asserts that it could not be opened before.
     #[track_caller]
     fn edit(&self, built: &Path, path: &str, libs: &[&str]) -> Edited {
         self.refuses(path, "No such file");
@@ -92,7 +92,7 @@ impl Opener {
         Edited::read(&self.root, path, fs::read(built).expect("built before"))
     }
 
-    /// Asserts that the library `built`, installed at `path`, is as it was built, and has neither sidecar nor links.
+    /// Asserts that the library `built`, installed at `path`, is unchanged, without a sidecar or links.
     #[track_caller]
     fn is_untouched(&self, built: &Path, path: &str) {
         let unchanged = self.root.read(path) == fs::read(built).expect("built before");
@@ -106,14 +106,14 @@ impl Opener {
         self.root.command("/app/open").arg(path).output()
     }
 
-    /// Asserts that the library at `path` can be opened, and what it says.
+    /// Asserts that the library at `path` can be opened and returns `says`.
     #[track_caller]
     fn says(&self, path: &str, says: &str) {
         let output = self.open(path).success();
         assert_eq!(output.stdout, says, "{output}");
     }
 
-    /// Asserts that the library at `path` cannot be opened, because of something called `what`.
+    /// Asserts that the library at `path` cannot be opened, because of a file called `what`.
     #[track_caller]
     fn refuses(&self, path: &str, what: &str) {
         let output = self.open(path).exits_with(1);
@@ -121,7 +121,7 @@ impl Opener {
     }
 }
 
-/// A directory below `base` whose path is `len` bytes long, with `files` in it. No two of 2500 fit into a page.
+/// A directory below `base` whose path has `len` bytes, with `files`. Two paths of 2500 bytes do not fit into a page.
 fn long_directory(root: &Root, base: &str, len: usize, files: &[&Path]) -> String {
     let mut path = base.to_string();
     while path.len() < len {

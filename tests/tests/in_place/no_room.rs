@@ -1,4 +1,4 @@
-//! Libraries that have no room for anything: programs load what they need.
+//! Libraries without any room: programs load their needs.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use e2e::{Build, Edited, Libc, Output, Root, Variant, Wrap, Wrapped, matrix, sou
 use super::{Opener, bar, foo};
 
 matrix!(systems:
-    programs_load_what_it_needs, programs_lend_their_rpath, nobody_to_load_what_it_needs, many_without_room,
+    programs_load_its_needs, programs_lend_their_rpath, no_program_to_load_its_needs, many_without_room,
 );
 matrix!(glibc:
     own_runpath_inherits_nothing, a_program_that_opens_it_lends_a_search_path,
@@ -21,8 +21,8 @@ fn crammed(variant: Variant) -> PathBuf {
     bar(variant, &flags.each_ref().map(String::as_str))
 }
 
-fn programs_load_what_it_needs(variant: Variant) {
-    // With musl the library inherits the program's search path.
+fn programs_load_its_needs(variant: Variant) {
+    // With musl, the library inherits the program's search path.
     let added: &[&str] = match variant.libc {
         Libc::Glibc => &["libfoo.so"],
         Libc::Musl => &[],
@@ -36,7 +36,7 @@ fn programs_lend_their_rpath(variant: Variant) {
     served_by_a_program(variant, rpath, &[]);
 }
 
-/// A program linked to the library and with more flags, wrapped with it; `added` are names it needs for the library.
+/// Wraps a program that is linked to the library, with more linker flags. `added` are the names that it then needs for the library.
 fn served_by_a_program(variant: Variant, flag: &str, added: &[&str]) {
     let library = crammed(variant);
     let built = Build::program(variant, source("indirect.c"))
@@ -64,13 +64,13 @@ fn served_by_a_program(variant: Variant, flag: &str, added: &[&str]) {
             Wrapped::read(&root, &program, original.clone()).check();
         } else {
             Edited::read(&root, &program, original.clone());
-            // Where nothing is left to do, the library is served all the same.
+            // The library is served even if there is nothing left to do.
             wrap().file(&path).is("skipped", &words);
         }
     }
 }
 
-fn nobody_to_load_what_it_needs(variant: Variant) {
+fn no_program_to_load_its_needs(variant: Variant) {
     let opener = Opener::new(variant);
     let built = crammed(variant);
     let plugin = opener.install(&built);
@@ -94,7 +94,7 @@ fn nobody_to_load_what_it_needs(variant: Variant) {
     report.file(&plugin).is("failed", &words);
     opener.is_untouched(&built, &plugin);
 
-    // What the report says to do is what helps, and then it has nothing more to say.
+    // The proposed flags help, and then the report proposes nothing more.
     opener.refuses(&plugin, "libfoo.so");
     let wrap = || opener.wrap("/app", &[&dir]).args(advice);
     for _ in ["first", "again"] {
@@ -107,7 +107,7 @@ fn nobody_to_load_what_it_needs(variant: Variant) {
     assert!(!output.stderr.contains("no room"), "{output}");
 }
 
-/// Libraries that are told of the same are told of together.
+/// Libraries with the same advice are reported together.
 fn many_without_room(variant: Variant) {
     let opener = Opener::new(variant);
     let built = crammed(variant);
@@ -129,7 +129,7 @@ fn many_without_room(variant: Variant) {
     );
 }
 
-/// A library with a DT_RUNPATH of its own inherits nothing from glibc's programs.
+/// With glibc, a library with a DT_RUNPATH of its own inherits nothing from programs.
 fn own_runpath_inherits_nothing(variant: Variant) {
     let opener = Opener::new(variant);
     let lld = toolchain::lld();
@@ -158,13 +158,13 @@ struct Extension {
     dir: String,
 }
 
-/// A program that opens `ext.so`, by what is in its strings.
+/// A program with `ext.so` among its strings.
 fn host(variant: Variant) -> Build {
     let opens = r#"-DOPENS="/app/ext/ext.so""#;
     Build::program(variant, source("open.c")).flags([opens, "-ldl"])
 }
 
-/// A program that needs `libfoo.so` itself and lends its DT_RPATH.
+/// A program that needs `libfoo.so` itself, and whose DT_RPATH is inherited.
 fn lender(variant: Variant) -> Build {
     let rpath = "-Wl,--disable-new-dtags,-rpath,$ORIGIN/../lib";
     let build = Build::program(variant, source("indirect.c")).flags(["-Dbar=foo", rpath]);
@@ -185,7 +185,7 @@ impl Extension {
         self.root.wrap("/app").libs([&self.dir])
     }
 
-    /// Asserts that the report asks for `program` to be wrapped in another way.
+    /// Asserts that the report proposes to wrap `program` in another way.
     #[track_caller]
     fn asks_for(&self, program: &str) {
         let advice = format!("--search rpath --runtime-dependencies {}", self.dir);
@@ -203,7 +203,7 @@ impl Extension {
         );
     }
 
-    /// Asserts that the report says which `program` serves the library, and warns of nothing.
+    /// Asserts that the report says that `program` serves the library, without a warning.
     #[track_caller]
     fn is_served_by(&self, program: &str, args: &[&str]) {
         let wrap = || self.wrap().args(args.iter().copied());
@@ -219,7 +219,7 @@ impl Extension {
     }
 }
 
-/// A program whose strings name the library lends it a DT_RPATH, whichever way it is wrapped.
+/// A library inherits a DT_RPATH from a program with its name among its strings, with every `--search`.
 fn a_program_that_opens_it_lends_a_search_path(variant: Variant) {
     for strategy in ["stub", "inplace"] {
         for search in ["runpath", "frozen"] {
@@ -239,7 +239,7 @@ fn a_program_that_opens_it_lends_a_search_path(variant: Variant) {
     }
 }
 
-/// Neither a program's DT_RPATH nor what it needs says that it opens a library.
+/// Neither a DT_RPATH nor a DT_NEEDED of a program means that it opens a library.
 fn a_program_that_opens_nothing_is_no_help(variant: Variant) {
     let extension = Extension::new(variant);
     let other = lender(variant).build();
@@ -248,13 +248,13 @@ fn a_program_that_opens_nothing_is_no_help(variant: Variant) {
     let other = extension.start("/app/bin/other").success();
     assert_eq!(other.stdout, "40\n", "{other}");
 
-    // The strings of this one do not say what it opens.
+    // The strings of this program do not show which libraries it opens.
     let unknown = Build::program(variant, source("open.c"));
     let unknown = unknown.flags([r#"-DOPENS="nothing""#, "-ldl"]);
     extension.root.install(&unknown.build(), "/app/unknown");
     extension.asks_for("programs that open it");
 
-    // With what the report says to do, every program of the tree serves it, whichever it is that opens it.
+    // With the proposed flags, every program of the tree serves the library, whichever opens it.
     let advice = [
         "--search",
         "rpath",
@@ -267,7 +267,7 @@ fn a_program_that_opens_nothing_is_no_help(variant: Variant) {
     assert_eq!(output.stdout, "42\n", "{output}");
 }
 
-/// One that opens it with a search path of its own does not speak for one without.
+/// A program with a search path does not help one without, if both open the library.
 fn every_program_that_opens_it_lends_a_search_path(variant: Variant) {
     let extension = Extension::new(variant);
     let rpath = "-Wl,--disable-new-dtags,-rpath,$ORIGIN/../lib,--no-as-needed";

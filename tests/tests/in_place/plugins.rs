@@ -1,4 +1,4 @@
-//! Libraries that a program opens, which no search path and no DT_NEEDED of the program serves.
+//! Libraries that a program opens with dlopen, and that the program's search path and DT_NEEDED do not serve.
 
 use std::path::PathBuf;
 
@@ -26,7 +26,7 @@ fn without_a_search_path(variant: Variant) {
     opener.says(&plugin, SAYS);
 }
 
-/// What the file's own search path leads to still comes first, and what is not there is dropped.
+/// The file's own search path still comes first. Directories that do not exist are dropped.
 fn runpath_goes_on_working(variant: Variant) {
     let opener = Opener::new(variant);
     let beside = Build::library(variant, source("lib/foo.c"), "libfoo.so")
@@ -50,7 +50,7 @@ fn runpath_goes_on_working(variant: Variant) {
     opener.says(&plugin, "3\n");
 }
 
-/// The library that was found needs another one, which is where the plugin's own DT_RPATH leads to.
+/// The library that was found needs another one, which is on the plugin's own DT_RPATH.
 fn rpath_is_inherited_as_before(variant: Variant) {
     let opener = Opener::new(variant);
     let inner = foo(variant);
@@ -67,7 +67,7 @@ fn rpath_is_inherited_as_before(variant: Variant) {
     opener.says(&plugin, "44\n");
 }
 
-/// Nothing but libc, which is there by then; or a search path that will do.
+/// The library needs only libc, which is loaded already, or its search path is complete.
 fn nothing_to_find(variant: Variant) {
     let opener = Opener::new(variant);
     let alone = other(variant, "libalone.so");
@@ -84,7 +84,7 @@ fn nothing_to_find(variant: Variant) {
     }
 }
 
-/// Perhaps nobody will ever open a library that was met in a scan.
+/// A library that was found in a directory may never be opened.
 fn missing_library(variant: Variant) {
     let opener = Opener::new(variant);
     let built = bar(variant, &[]);
@@ -101,7 +101,7 @@ fn missing_library(variant: Variant) {
     opener.is_untouched(&built, &plugin);
 }
 
-/// How a library is linked that has no search path, and one that has; what its path is then called, and what it has of its own.
+/// Linker flags for a library without and with a search path; the tag of its search path afterwards; and its own directories.
 const OWN_PATHS: [(&[&str], &str, &[&str]); 2] = [
     (&[], "RPATH", &[]),
     (
@@ -111,13 +111,13 @@ const OWN_PATHS: [(&[&str], &str, &[&str]); 2] = [
     ),
 ];
 
-/// `libopens.so`, which needs nothing but libc and opens `libfoo.so` by its name.
+/// `libopens.so`, which needs only libc and opens `libfoo.so` by its name.
 fn opens(variant: Variant, flags: &[&str]) -> PathBuf {
     let build = Build::library(variant, source("lib/opens.c"), "libopens.so");
     build.flags(flags.iter().copied()).flag("-ldl").build()
 }
 
-/// Where a library looks by itself comes first; one without any path stays an heir of the programs that open it.
+/// The library's own directories come first. A library without a search path still inherits that of its programs.
 fn what_a_library_opens_is_found(variant: Variant) {
     for (flags, tag, own) in OWN_PATHS {
         let opener = Opener::new(variant);
@@ -125,7 +125,7 @@ fn what_a_library_opens_is_found(variant: Variant) {
         let plugin = opener.install(&built);
         let dir = opener.root.package("foo", &[foo(variant)]);
         let given = ["--search-minimal", "--runtime-dependencies", &dir];
-        // What the program finds is of no use to the library.
+        // The program's search path does not help the library.
         opener.wrap("/app/open", &[]).args(given).run();
         let output = opener.open(&plugin).success();
         assert!(output.stdout.contains("libfoo.so"), "{output}");
@@ -140,7 +140,7 @@ fn what_a_library_opens_is_found(variant: Variant) {
             .file(&plugin)
             .is("skipped", &["edited in place already"]);
 
-        // One that opens nothing is left as it is.
+        // A library that opens nothing is unchanged.
         let alone = other(variant, "libalone.so");
         let path = opener.install(&alone);
         let report = wrap().report().success();
@@ -149,8 +149,8 @@ fn what_a_library_opens_is_found(variant: Variant) {
     }
 }
 
-/// `--libs` are for what a library opens by name as well, and for nothing else in it. Nothing is searched for there that the
-/// library has next to itself.
+/// `--libs` also apply to libraries that a library opens by name, but not to the rest of its strings. Libraries next to the library
+/// are not searched for there.
 fn what_a_library_opens_is_in_libs(variant: Variant) {
     for (flags, tag, own) in OWN_PATHS {
         let opener = Opener::new(variant);
@@ -198,7 +198,7 @@ fn what_a_library_opens_is_in_libs(variant: Variant) {
     }
 }
 
-/// It is not said once for each of many, and what the report says to do is what helps.
+/// The warning is printed once for many files, and the proposed flags help.
 fn no_room_for_what_is_in_libs(variant: Variant) {
     let opener = Opener::new(variant);
     let lld = toolchain::lld();
@@ -236,7 +236,7 @@ fn no_room_for_what_is_in_libs(variant: Variant) {
     opener.says(&plugin, SAYS);
 }
 
-/// What the report says to do is what helps.
+/// The proposed flags help.
 fn no_room_for_what_it_opens(variant: Variant) {
     let runpath = "-Wl,--enable-new-dtags,-rpath,/gone";
     for (runpath, advice) in [
@@ -264,7 +264,7 @@ fn no_room_for_what_it_opens(variant: Variant) {
     }
 }
 
-/// musl looks for what is opened on behalf of the program, whichever file calls dlopen.
+/// musl searches on behalf of the program, whichever file calls dlopen.
 fn musl_looks_for_the_program(variant: Variant) {
     let opener = Opener::new(variant);
     let built = opens(variant, &[]);
@@ -276,7 +276,7 @@ fn musl_looks_for_the_program(variant: Variant) {
     opener.says(&plugin, SAYS);
 }
 
-/// The plugin needs a library outside of what is wrapped, and that one needs another.
+/// The plugin needs a library outside of the wrapped tree, and that one needs another.
 fn a_library_outside_that_finds_nothing(variant: Variant) {
     let opener = Opener::new(variant);
     let inner = foo(variant);
@@ -288,7 +288,7 @@ fn a_library_outside_that_finds_nothing(variant: Variant) {
     let path = format!("{directory}/libmiddle.so");
 
     if variant.libc == Libc::Musl {
-        // There it inherits the plugin's search path.
+        // In that case, it inherits the plugin's search path.
         let wrap = opener.wrap("/app/plugins", &[&directory, &foo_directory]);
         let output = wrap.run();
         assert!(!output.stderr.contains("warning"), "{output}");
@@ -301,7 +301,7 @@ fn a_library_outside_that_finds_nothing(variant: Variant) {
         let found = lines.find(|line| line.starts_with("warning: "));
         found.unwrap_or_else(|| panic!("no warning; {output}"))
     };
-    // Nowhere, as far as the user says.
+    // No directory that the user named has it.
     let text = warning(&[&directory]);
     let words = [
         path.as_str(),

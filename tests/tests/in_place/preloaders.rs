@@ -1,4 +1,4 @@
-//! Programs that another program maps by itself, by what their PT_INTERP says.
+//! Programs that another program maps by itself, as it finds from PT_INTERP.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ matrix!(glibc: edited_in_place_where_there_is_room, a_warning_where_there_is_non
 
 const PROGRAM: &str = "/app/program";
 
-/// A program with more flags, and its preloader.
+/// A program with more linker flags, and its preloader.
 fn install(variant: Variant, flags: &[String]) -> (Root, PathBuf) {
     let root = Root::new(variant);
     let program = Build::program(variant, source("hello.c")).flags(flags.iter().cloned());
@@ -38,7 +38,7 @@ fn edited_in_place_where_there_is_room(variant: Variant) {
         .file(PROGRAM)
         .is("skipped", &["edited in place already"]);
 
-    // Of no use to a program of another name.
+    // The preloader does not apply to a program of another name.
     root.install(&built, "/app/other");
     let report = root.wrap("/app/other").report().success();
     report.file("/app/other").is("wrapped", &[]);

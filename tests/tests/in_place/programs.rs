@@ -1,4 +1,4 @@
-//! `--strategy`: programs that are edited in place, where they have room.
+//! `--strategy`: programs that are edited in place, if they have room.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -10,7 +10,7 @@ use object::elf;
 use sidecar::EditKind;
 
 matrix!(all:
-    inplace_and_auto, no_room, extra_needed, interpreter_with_a_shorter_path, relocatable, needs_its_sidecar_for_nothing,
+    inplace_and_auto, no_room, extra_needed, interpreter_with_a_shorter_path, relocatable, runs_without_its_sidecar,
     wherever_it_goes, without_proc, with_more_rights_than_its_user,
 );
 matrix!(native: without_write_then_execute);
@@ -103,7 +103,7 @@ fn extra_needed(variant: Variant) {
     );
 }
 
-/// It goes where the old one was, and no header changes.
+/// The new path replaces the old one, and no header changes.
 fn interpreter_with_a_shorter_path(variant: Variant) {
     let sample = Sample::unwrapped(variant);
     let real = sample.interpreter();
@@ -122,7 +122,7 @@ fn interpreter_with_a_shorter_path(variant: Variant) {
     sample.run();
 }
 
-/// What the kernel will read.
+/// The path that the kernel will read.
 fn interpreter_of(file: &[u8]) -> String {
     assert_eq!(count_segments(file, elf::PT_INTERP), 1);
     let mut segments = segments(file).into_iter();
@@ -132,7 +132,7 @@ fn interpreter_of(file: &[u8]) -> String {
     String::from_utf8_lossy(&path[..end.expect("a NUL")]).into_owned()
 }
 
-fn needs_its_sidecar_for_nothing(variant: Variant) {
+fn runs_without_its_sidecar(variant: Variant) {
     let sample = Sample::new_in_place(variant);
     fs::remove_file(sample.root.path(&sidecar_of(&sample.program))).expect("a sidecar");
     fs::remove_dir_all(sample.root.path(&sample.root.loader_dir())).expect("loaders");

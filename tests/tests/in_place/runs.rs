@@ -1,4 +1,4 @@
-//! Files that are worked on again: as they were left, with other directories, or after something else has been there.
+//! Repeated runs: with the same directories, with others, or after another tool has changed the file.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -32,7 +32,7 @@ fn second_run_of_a_library_changes_nothing(variant: Variant) {
 fn second_run_of_a_program_changes_nothing(variant: Variant) {
     let sample = Sample::new_in_place(variant);
     let before = traces(&sample.root, &sample.program);
-    // Whatever the strategy then: it stays what it is.
+    // It stays edited in place with every strategy.
     for strategy in ["inplace", "auto", "stub"] {
         let report = sample.wrapping().args(["--strategy", strategy]).report();
         let report = report.success();
@@ -43,7 +43,7 @@ fn second_run_of_a_program_changes_nothing(variant: Variant) {
     }
 }
 
-/// All of a file and its sidecar that a run could change: contents, inodes, and when they were written.
+/// Contents, inodes and times of a file and its sidecar: everything that a run could change.
 fn traces(root: &Root, path: &str) -> Vec<(Vec<u8>, u64, i64, i64)> {
     let trace = |path: &str| {
         let metadata = fs::metadata(root.path(path)).expect("a file");
@@ -61,13 +61,13 @@ fn other_directories_replace_the_first(variant: Variant) {
     let short = opener.root.package("foo", &[foo(variant)]);
     for dir in [&short, &long, &short] {
         opener.wrap(&plugin, &[dir]).run();
-        // Nothing is left of the earlier path: the sidecar accounts for every byte.
+        // Nothing of the earlier path is left: the sidecar accounts for every byte.
         opener.edited(&built, &plugin).searches("RUNPATH", &[dir]);
         opener.says(&plugin, SAYS);
     }
 }
 
-/// Without what it was given before it would not find what it finds.
+/// Without its earlier directories, it would not find a library that it finds.
 fn fewer_directories_leave_a_library_as_it_is(variant: Variant) {
     let opener = Opener::new(variant);
     let plugin = opener.install(&bar(variant, &[]));
@@ -88,7 +88,7 @@ fn fewer_directories_leave_a_library_as_it_is(variant: Variant) {
     opener.says(&plugin, SAYS);
 }
 
-/// The dynamic linker is another one as well, whose path fits where the program's own was.
+/// The dynamic linker changes too, and its path fits into the program's own.
 fn other_settings_replace_the_first(variant: Variant) {
     let sample = Sample::new_in_place(variant);
     let root = &sample.root;
@@ -107,7 +107,7 @@ fn other_settings_replace_the_first(variant: Variant) {
     assert!(!edited.dynamic("RUNPATH")[0].contains(&sample.library_dir));
     sample.run();
 
-    // And back: to the byte what it was.
+    // Back to the first settings: every byte is the same.
     root.package("foo", &[foo(variant)]);
     sample.edit();
     assert!(
@@ -139,7 +139,7 @@ fn stripped_program_is_mended(variant: Variant) {
     sample.run();
 }
 
-/// patchelf writes a shorter path over the one it finds.
+/// patchelf writes a shorter path over the existing one.
 fn shortened_path_is_mended(variant: Variant) {
     let opener = Opener::new(variant);
     let plugin = opener.install(&bar(variant, &[]));
@@ -161,7 +161,7 @@ fn shortened_path_is_mended(variant: Variant) {
     );
 }
 
-/// Strips a file, which must have had something to lose.
+/// Strips a file, and asserts that this removed something.
 fn strip(variant: Variant, root: &Root, path: &str) {
     let file = root.path(path);
     let len = || fs::metadata(&file).expect("a file").len();
@@ -171,7 +171,7 @@ fn strip(variant: Variant, root: &Root, path: &str) {
     assert!(len() < before, "not stripped");
 }
 
-/// strip writes the file anew, without the bytes that belong to nothing.
+/// strip writes a new file, without the bytes outside sections.
 fn stripped_library_is_mended(variant: Variant) {
     let opener = Opener::new(variant);
     let built = bar(variant, &[]);
@@ -180,7 +180,7 @@ fn stripped_library_is_mended(variant: Variant) {
     opener.wrap(&plugin, &[&dir]).run();
     strip(variant, &opener.root, &plugin);
 
-    // The edit is lost, the library is not.
+    // The edit is lost, but the library still works.
     opener.refuses(&plugin, "libfoo.so");
     let run = opener.root.command("/app/open").arg(&plugin);
     let output = run.env("LD_LIBRARY_PATH", dir.as_str()).output().success();

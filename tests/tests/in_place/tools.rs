@@ -1,4 +1,4 @@
-//! What other tools make of files edited in place.
+//! Other tools on files edited in place.
 
 use e2e::debugger::{gdb, shows_everything};
 use e2e::toolchain::lld;
@@ -9,7 +9,7 @@ use super::{SAYS, bar, foo};
 matrix!(systems: linkers_link_against_an_edited_library);
 matrix!(native: debugger_breaks_in_a_library_at_the_start);
 
-/// Linkers read the library's strings, and look at what it needs.
+/// Linkers read the library's strings, and search for its needs.
 fn linkers_link_against_an_edited_library(variant: Variant) {
     let root = Root::new(variant);
     let library = bar(variant, &[]);
@@ -33,15 +33,15 @@ fn linkers_link_against_an_edited_library(variant: Variant) {
             .build();
         root.install(&built, "/app/program");
         let report = root.wrap("/app/program").libs([&package]).report();
-        // It finds its own by the edit.
+        // The library finds its needs because it was edited.
         assert_eq!(report.success().file("/app/program").needed(), [""; 0]);
         let output = root.command("/app/program").output().success();
         assert_eq!(output.stdout, SAYS, "{output}");
     }
 }
 
-/// As with the same program linked for where it runs: a breakpoint in a function that nothing loaded so far knows of, in a
-/// library of a library, is set once that is loaded, and hit.
+/// As in the same program linked for its location: a pending breakpoint, in a function of a library's library, is set and hit when
+/// that is loaded.
 fn debugger_breaks_in_a_library_at_the_start(variant: Variant) {
     let root = Root::new(variant);
     let library = bar(variant, &[]);

@@ -1,4 +1,4 @@
-//! Libraries out of the ordinary.
+//! Unusual libraries.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,10 +11,10 @@ use object::elf;
 use super::{Opener, SAYS, bar, foo};
 
 matrix!(systems: library_with_an_entry_point, prelinked_library);
-// Nobody else has relocations of 32 bits for code.
-matrix!([i686_glibc_pie]: (library_with_text_relocations, text_relocations_beside_packed_ones));
+// Only i686 has 32-bit relocations for code.
+matrix!([i686_glibc_pie]: (library_with_text_relocations, text_relocations_with_packed_ones));
 
-/// It has a PT_INTERP as programs have, and keeps it. A plugin may have no DT_SONAME either, such as Debian's pam_cap.so.
+/// It has a PT_INTERP like a program, and keeps it. A plugin may also lack a DT_SONAME, such as Debian's pam_cap.so.
 fn library_with_an_entry_point(variant: Variant) {
     for has_soname in [true, false] {
         library_that_starts(variant, has_soname);
@@ -36,7 +36,7 @@ fn library_that_starts(variant: Variant, has_soname: bool) {
     opener.root.write(plugin, &built);
     make_executable(&opener.root.path(plugin));
     let dir = opener.root.package("foo", &[foo(variant)]);
-    // Started that way it has no libc yet, which others would have loaded; with musl it has.
+    // A library that is started like this has no libc, because no other file has loaded it; with musl it has.
     let started = || {
         let libc = interpreter.rsplit_once('/').expect("a path").0;
         let run = opener.root.command(plugin).env("LD_LIBRARY_PATH", libc);
@@ -61,18 +61,18 @@ fn library_that_starts(variant: Variant, has_soname: bool) {
     opener.says(plugin, SAYS);
     let output = started().success();
     assert_eq!(output.stdout, SAYS, "{output}");
-    // Nobody has to be able to start it.
+    // It need not be executable.
     let mode = fs::Permissions::from_mode(0o644);
     fs::set_permissions(opener.root.path(plugin), mode).expect("its mode");
     let check = opener.root.wrap_buddy().args(["check", plugin]).output();
     assert!(!check.stdout.contains("execute"), "{check}");
 }
 
-/// A tag that ld.so makes nothing of.
+/// A tag that ld.so ignores.
 const DT_CHECKSUM: u64 = 0x6fff_fdf8;
 const DT_GNU_PRELINKED: u64 = 0x6fff_fdf5;
 
-/// Makes the first entry of .dynamic with the tag `from` one with the tag `to`.
+/// Changes the first entry of .dynamic with the tag `from` to the tag `to`.
 fn retag(file: &mut [u8], from: u64, to: u64) {
     let mut segments = segments(file).into_iter();
     let dynamic = segments.find(|segment| segment.kind == elf::PT_DYNAMIC);
@@ -87,7 +87,7 @@ fn make_executable(path: &Path) {
     fs::set_permissions(path, mode).expect("its mode");
 }
 
-/// `prelink --undo` and `prelink --verify` go by what the file was.
+/// `prelink --undo` and `prelink --verify` rely on the original bytes.
 fn prelinked_library(variant: Variant) {
     let opener = Opener::new(variant);
     let mut file = fs::read(bar(variant, &[])).expect("built");
@@ -105,7 +105,7 @@ fn prelinked_library(variant: Variant) {
     );
 }
 
-/// ld.so writes to its code, and not to the bytes behind that.
+/// ld.so writes to its code, but not to the bytes after that.
 fn library_with_text_relocations(variant: Variant) {
     let opener = Opener::new(variant);
     let built = bar(variant, &TEXT_RELOCATIONS);
@@ -120,8 +120,8 @@ fn library_with_text_relocations(variant: Variant) {
 
 const TEXT_RELOCATIONS: [&str; 3] = ["-fno-pic", "-Wl,-z,notext", "-Wl,--no-warnings"];
 
-/// What packed relocations write to is not looked up: they are for data, and in such a library perhaps not.
-fn text_relocations_beside_packed_ones(variant: Variant) {
+/// The addresses of packed relocations are not looked up: these are for data, but in such a library they may not be.
+fn text_relocations_with_packed_ones(variant: Variant) {
     let opener = Opener::new(variant);
     let packed = [&TEXT_RELOCATIONS[..], &["-Wl,-z,pack-relative-relocs"]].concat();
     let built = bar(variant, &packed);

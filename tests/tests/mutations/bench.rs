@@ -1,4 +1,4 @@
-//! A wrapped program that can be started many times a second, and what became of a start.
+//! A wrapped program that can be started many times a second, and the results of its starts.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek};
@@ -26,31 +26,31 @@ pub const OWN_SIDECAR: &str = ".own.wrapbuddy";
 /// The same program, with the dynamic linker as its PT_INTERP.
 pub const DIRECT: &str = "direct";
 
-/// What it prints.
+/// The output of the program.
 const SAYS: &str = "hello\n";
 
-/// Nobody: what a damaged dynamic linker does when it runs, it may not do to this machine.
+/// The user `nobody`, so that a damaged dynamic linker cannot damage this machine.
 const NOBODY: u32 = 65534;
 
-/// Processor time after which the kernel ends a start that ignores its timers.
+/// Processor time in seconds after which the kernel kills a process that ignores its timers.
 const MOST_SECONDS: u64 = 10;
 
-/// A wrapped program with files of its own, and where their good content is kept.
+/// A wrapped program with files of its own, and copies of the good files.
 pub struct Bench {
     dir: TempDir,
     arch: Arch,
     pub sidecar: Vec<u8>,
     pub own_sidecar: Vec<u8>,
-    /// Which of its bytes the loader does not use.
+    /// The bytes of the file that the loader does not use.
     pub unread: Vec<Range<usize>>,
     pub interpreter: Vec<u8>,
-    /// Which of its bytes the loader goes by.
+    /// The bytes of the file that the loader uses.
     pub headers: Vec<Range<usize>>,
     stdout: File,
     stderr: File,
 }
 
-/// How a start ended.
+/// The result of a start.
 pub struct Start {
     pub status: ExitStatus,
     stdout: String,
@@ -162,17 +162,17 @@ impl Bench {
                         tv_usec: limit % 1_000_000,
                     },
                 };
-                // Of its own time: how busy this machine is makes no difference.
+                // Counts the process's own time, which does not depend on the load of this machine.
                 libc::setitimer(libc::ITIMER_PROF, &once, std::ptr::null_mut());
-                // In case that it only waits.
+                // In case the process only waits.
                 libc::alarm(30);
-                // An emulator with its signals blocked may go round in circles: nothing holds off this end.
+                // An emulator with blocked signals may loop forever. Nothing can block this limit.
                 Ok(setrlimit(Resource::RLIMIT_CPU, MOST_SECONDS, MOST_SECONDS)?)
             })
         };
         let status = loop {
             match command.status() {
-                // The other thread's child holds, until its exec, what this one has just written.
+                // Until its exec, another thread's child has the file open that this one has written.
                 Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => thread::yield_now(),
                 status => break status.expect("it can be executed"),
             }
@@ -199,12 +199,12 @@ impl Start {
         lines.any(|line| line.starts_with("wrap-buddy: ") && line.contains(": entry "))
     }
 
-    /// The program has run, as it should.
+    /// Whether the program has run successfully.
     pub fn is_success(&self) -> bool {
         self.status.success() && self.stdout == SAYS
     }
 
-    /// One line of the loader's, behind what it tells on request, that names `file`.
+    /// Whether there is exactly one line of the loader that names `file`, after its debug lines.
     pub fn is_refused(&self, file: &Path) -> bool {
         let mut lines = self
             .stderr
@@ -218,7 +218,7 @@ impl Start {
             && lines.next().is_none()
     }
 
-    /// The loader has not run for longer than any good start takes.
+    /// Whether the loader has run no longer than a good start takes.
     pub fn ended_in_time(&self) -> bool {
         let timers = [libc::SIGPROF, libc::SIGALRM, libc::SIGKILL];
         self.has_entered()
@@ -240,7 +240,7 @@ impl std::fmt::Display for Start {
     }
 }
 
-/// What the loader goes by in a dynamic linker.
+/// The bytes of a dynamic linker that the loader uses.
 fn read_by_loader(file: &[u8]) -> Vec<Range<usize>> {
     let all = segments(file);
     let header = if file[4] == 2 { 64 } else { 52 };
@@ -256,8 +256,8 @@ fn read_by_loader(file: &[u8]) -> Vec<Range<usize>> {
     found
 }
 
-/// What of a sidecar only the tool uses, where the path of the interpreter is absolute, the program's own .dynamic has room and
-/// its text can be written.
+/// The bytes of a sidecar that only the tool uses, if the path of the interpreter is absolute, the program's own .dynamic has room,
+/// and its code can be written.
 fn not_read_by_loader(bytes: &[u8]) -> Vec<Range<usize>> {
     let sidecar = Sidecar::parse(bytes).expect("the tool's own");
     let header = sidecar.header();

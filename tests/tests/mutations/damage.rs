@@ -1,4 +1,4 @@
-//! Ways in which files are damaged.
+//! Ways to damage files.
 
 use std::mem::{offset_of, size_of};
 use std::ops::Range;
@@ -9,7 +9,7 @@ use sidecar::{CHECKED_FROM, Header};
 /// The checksum of a sidecar.
 pub const CHECKSUM: Range<usize> = offset_of!(Header, checksum)..CHECKED_FROM;
 
-/// Damages any part of a file in one of the ways in which files are damaged.
+/// Damages any part of a file.
 pub fn damage(bytes: &mut Vec<u8>, rng: &mut Rng) {
     let at = rng.usize(..bytes.len());
     let end = (at + rng.usize(1..=32)).min(bytes.len());
@@ -41,8 +41,7 @@ fn interesting_byte(byte: u8, rng: &mut Rng) -> u8 {
     }
 }
 
-/// Changes some bytes that stand together, mostly in the header: behind it, every byte is a string's, an address's or the
-/// program's own.
+/// Changes some adjacent bytes, mostly in the header: later bytes belong to strings, addresses or the program.
 pub fn change_fields(bytes: &mut [u8], rng: &mut Rng) {
     let end = if rng.u8(..) < 200 {
         size_of::<Header>()
@@ -56,7 +55,7 @@ pub fn change_fields(bytes: &mut [u8], rng: &mut Rng) {
     }
 }
 
-/// Changes a field, or makes two program headers or tables the same.
+/// Changes a field, or makes two program headers or tables equal.
 pub fn change_headers(bytes: &mut [u8], parts: &[Range<usize>], rng: &mut Rng) {
     let part = parts[rng.usize(..parts.len())].clone();
     let word = if bytes[4] == 2 { 8 } else { 4 };
@@ -95,13 +94,13 @@ pub fn change_headers(bytes: &mut [u8], parts: &[Range<usize>], rng: &mut Rng) {
     }
 }
 
-/// As the tool writes it; a text longer than the file has none.
+/// Writes the checksum as the tool does. There is none if the text is longer than the file.
 pub fn fix_checksum(bytes: &mut [u8]) {
     let sum = sidecar::checksum_of(bytes).unwrap_or_default();
     bytes[CHECKSUM].copy_from_slice(&sum.to_le_bytes());
 }
 
-/// Where two files differ, to be read.
+/// The differences between two files, for a message.
 pub fn difference(good: &[u8], bad: &[u8]) -> String {
     let pairs = good.iter().zip(bad).enumerate();
     let differing = pairs.filter(|(_, (one, other))| one != other);

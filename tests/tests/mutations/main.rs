@@ -1,8 +1,8 @@
-//! The loader on sidecars and dynamic linkers with random damage, by the thousand: whatever it reads, it ends in an error line,
-//! or the program runs. Starts are direct, without a root of their own, so that there can be many.
+//! Runs the loader with thousands of damaged sidecars and dynamic linkers. Each time, it prints an error line or the program runs.
+//! Programs are started without a root of their own, which is faster.
 //!
-//! With WRAP_BUDDY_DEBUG=1 the loader's last act is to say where it enters ld.so: what goes wrong before that line is the
-//! loader's own, what goes wrong behind it is not unless the loader has mapped ld.so wrongly, of which the kernel is the judge.
+//! With WRAP_BUDDY_DEBUG=1, the loader's last act is to print where it enters ld.so. A failure before that line is the loader's. A
+//! later failure is not, unless the loader has mapped ld.so wrongly; a start of the same file by the kernel decides that.
 
 mod bench;
 mod damage;
@@ -22,12 +22,12 @@ use sidecar::{Header, checked_part};
 use bench::{Bench, DIRECT, OWN, OWN_SIDECAR, PROGRAM, SIDECAR};
 use damage::{CHECKSUM, change_fields, change_headers, damage, difference, fix_checksum};
 
-matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (damaged_sidecars, damaged_behind_their_loader, believed_sidecars, interpreters));
+matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (damaged_sidecars, damaged_after_their_loader, trusted_sidecars, interpreters));
 
 /// Threads, each with files of its own.
 const WORKERS: usize = 2;
 
-/// Changed in any way in front of its text, or in its number of words, and not given the right checksum, a sidecar is refused.
+/// A sidecar is refused after any change before its text, or of its number of words, without a new checksum.
 fn damaged_sidecars(variant: Variant) {
     let count = starts(variant.arch, 5000);
     for_each_worker(variant, count, |bench, rng| {
@@ -42,8 +42,8 @@ fn damaged_sidecars(variant: Variant) {
     });
 }
 
-/// The same of a sidecar with a loader in front, which is code: nothing is promised of a changed one.
-fn damaged_behind_their_loader(variant: Variant) {
+/// The same for a sidecar after a loader. The loader is code, so its own bytes are not changed.
+fn damaged_after_their_loader(variant: Variant) {
     let count = starts(variant.arch, 2000);
     for_each_worker(variant, count, |bench, rng| {
         let (loader, good) = bench.own_sidecar.split_at(IMAGE_LEN);
@@ -59,16 +59,16 @@ fn damaged_behind_their_loader(variant: Variant) {
     });
 }
 
-/// Whether a sidecar has as many words as a good one, and the same in front of its text. A rest that is no word is not looked at.
+/// Whether a sidecar has the same number of words as a good one, and the same bytes before its text. An incomplete word is ignored.
 fn is_as_good(bytes: &[u8], good: &[u8]) -> bool {
     let text = sidecar::CHECKED_FROM + checked_part(good).expect("whole").len();
     bytes.len() / 4 == good.len() / 4 && bytes[..text] == good[..text]
 }
 
-/// A sidecar with a right checksum is believed (docs/design.md, section 3): who can write one can name any interpreter in it, so
-/// nothing is promised of what comes of a changed one, but this: it is still refused if it says that it belongs to another
-/// program; fields that only the tool reads make no difference; and the loader comes to an end.
-fn believed_sidecars(variant: Variant) {
+/// A sidecar with a valid checksum is trusted (docs/design.md, section 3): a user who can write one can name any interpreter in it.
+/// So only this is tested: a sidecar of another program is refused, fields that only the tool reads make no difference, and the
+/// loader ends.
+fn trusted_sidecars(variant: Variant) {
     let count = starts(variant.arch, 5000);
     let ends = for_each_worker(variant, count, |bench, rng| {
         let mut bytes = bench.sidecar.clone();
@@ -98,10 +98,10 @@ fn believed_sidecars(variant: Variant) {
     assert_eq!(ends.len(), 3, "one kind of field is not tested: {ends:?}");
 }
 
-/// What the loader reads of a dynamic linker is changed: ELF header, program headers, .dynamic and the note of its properties,
-/// or where the file ends. It refuses, or enters. What it enters may then fail in any way, because it goes by these same bytes,
-/// but where the kernel starts the program with the same file as its PT_INTERP, the loader must too; and a program that succeeds
-/// without having run is a failure, unless it was e_entry that led elsewhere.
+/// Changes bytes of a dynamic linker that the loader reads: ELF header, program headers, .dynamic, its property note, or the length
+/// of the file. The loader refuses the file, or enters it. What happens then depends on these same bytes. But if the kernel starts
+/// the program with this file as its PT_INTERP, the loader has to do so too. A program that succeeds without having run is a
+/// failure, unless e_entry was changed.
 fn interpreters(variant: Variant) {
     let count = starts(variant.arch, 10_000);
     let ends = for_each_worker(variant, count, |bench, rng| {
@@ -133,35 +133,35 @@ fn interpreters(variant: Variant) {
     assert_eq!(ends.len(), 3, "one kind of end was not reached: {ends:?}");
 }
 
-/// How many starts there are: emulated ones take their time.
+/// The number of starts, because emulated ones are slow.
 fn starts(arch: Arch, native: usize) -> usize {
     if arch == Arch::host() { native } else { 200 }
 }
 
-/// Where e_entry is, in both classes.
+/// The offset of e_entry, in both classes.
 const E_ENTRY: usize = 24;
 
-/// Fields that tie a sidecar to its program, and the magic.
+/// The magic, and the fields that tie a sidecar to its program.
 const IDENTITY: [Range<usize>; 2] = [0..8, offset_of!(Header, id)..offset_of!(Header, id) + 16];
 
-/// What became of starts that went as they should.
+/// The results of acceptable starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum End {
-    /// An error line of the loader's.
+    /// The loader printed an error line.
     Refused,
     /// The program ran.
     Ran,
-    /// What the loader has no part in.
+    /// It failed after the loader's part.
     Beyond,
 }
 
-/// Has `count` starts made by threads that share nothing, each of random numbers of its own; says how often what came of them.
+/// Runs `count` starts in threads that share nothing, each with its own random numbers. Returns the number of each result.
 fn for_each_worker(
     variant: Variant,
     count: usize,
     one: impl Fn(&mut Bench, &mut Rng) -> End + Sync,
 ) -> BTreeMap<End, usize> {
-    // All before the first start: a child that is just being forked holds what is being written.
+    // All files are written before the first start: a child that is being forked has them open for writing.
     let benches: Vec<Bench> = (0..WORKERS).map(|_| Bench::new(variant)).collect();
     let ends = Mutex::new(BTreeMap::new());
     thread::scope(|scope| {
