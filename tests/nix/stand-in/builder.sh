@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154 # attributes of the derivation
-# Started by Nix for every derivation of the stand-in.
+# Nix starts this for every derivation of the stand-in.
 if [[ -n ${NIX_ATTRS_SH_FILE-} ]]; then
     # shellcheck source=/dev/null
     setup=$(source "$NIX_ATTRS_SH_FILE" && echo "$setup")

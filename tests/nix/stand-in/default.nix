@@ -1,5 +1,5 @@
-# The packages and functions of nixpkgs that wrap-buddy's Nix files use. Builders are those of the machine; what is built is for
-# `system`. machine/ is made by the tests: see tests/src/store.rs.
+# The packages and functions of nixpkgs that wrap-buddy's Nix files use. Builders run on this machine; results are for `system`.
+# The tests make machine/: see tests/src/store.rs.
 { system }:
 let
   lib = import ./lib.nix;
@@ -30,8 +30,8 @@ let
         attributes.name or "${attributes.pname or (throw "neither name nor pname")}-${attributes.version}";
       structured = attributes.__structuredAttrs or false;
       environment = attributes.env or { };
-      # As stdenv has it: variables of the environment are no lists.
-      told = lib.mapAttrs (
+      # As with stdenv, variables of the environment are not lists.
+      environment = lib.mapAttrs (
         name: value:
         if builtins.isList value then throw "env.${name} is a list" else "${toString value}"
       ) environment;
@@ -59,7 +59,7 @@ let
 
   glibc = machine.glibc.${system};
   libraries = machine.libraries.${system};
-  # Nix would not let a plain string name a store path that it has not seen made.
+  # Nix does not accept a plain string as a store path, because nothing says how it is made.
   bintools = raw {
     name = "bintools-wrapper";
     setup = ./setup.sh;
@@ -101,7 +101,7 @@ let
       }
     );
 
-  # Stand-ins for what nobody runs here.
+  # Stand-ins for programs that do not run here.
   named = name: runCommand name { } "mkdir $out";
 
   packages =
@@ -156,7 +156,7 @@ let
 
       mkShell = attributes: mkDerivation ({ name = "shell"; } // attributes);
 
-      # A file of the machine's, which has to be the one with that hash.
+      # A file of this machine, which has to have this hash.
       fetchPypi =
         {
           pname,

@@ -1,4 +1,4 @@
-# Functions of nixpkgs' lib, by their documentation; of the module system as much as one module needs.
+# Functions of nixpkgs' lib, by their documentation, and the parts of the module system that one module needs.
 let
   inherit (builtins)
     attrNames
@@ -40,7 +40,7 @@ rec {
   sourceTypes.binaryNativeCode.isSource = false;
   literalExpression = text: { inherit text; };
 
-  # Recursive update, a set of attributes at a time.
+  # Recursive update, one attribute set at a time.
   recursiveUpdate =
     left: right:
     if isAttrs left && isAttrs right then
@@ -55,7 +55,7 @@ rec {
       { root, fileset }:
       let
         kept = map toString fileset;
-        # Inside one of them, or on the way to it.
+        # The path is inside one of them, or leads to one.
         wanted =
           path: any (one: path == one || prefixed "${one}/" path || prefixed "${path}/" one) kept;
         any = f: list: foldl' (found: one: found || f one) false list;
@@ -69,7 +69,7 @@ rec {
       };
   };
 
-  # Options: checked by type, with a default.
+  # Options have a type that is checked, and a default.
   mkOption = option: option // { _type = "option"; };
   mkEnableOption =
     what:
@@ -124,10 +124,10 @@ rec {
   };
   wrong = path: what: throw "the option ${path} is not ${what}";
 
-  # A value, and whether it counts. What it counts by may depend on other options: it is looked at last.
+  # A value with a condition. The condition may depend on other options, so it is evaluated last.
   defined = condition: value: { inherit condition value; };
 
-  # What `options` make of definitions; a value without an option is an error.
+  # Merges definitions by `options`; a value without an option is an error.
   readOptions =
     path: options: definitions:
     let

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# What setup hooks may count on, after the nixpkgs manual's chapters on stdenv and on setup hooks: offsets, addEnvHooks, phases
-# and their hooks, getAllOutputNames, attributes as variables or, with structured attributes, from NIX_ATTRS_SH_FILE. Stricter
-# than the real one: an unset variable is an error throughout.
+# The environment of setup hooks, as documented in the nixpkgs manual's chapters on stdenv and on setup hooks: offsets, addEnvHooks,
+# phases and their hooks, getAllOutputNames, attributes as variables or, with structured attributes, from NIX_ATTRS_SH_FILE. It is
+# stricter than the real one: an unset variable is always an error.
 set -euo pipefail
 shopt -s inherit_errexit
 
@@ -12,7 +12,7 @@ if [[ -n ${NIX_ATTRS_SH_FILE-} ]]; then
     for _name in "${!outputs[@]}"; do
         export "$_name=${outputs[$_name]}"
     done
-    # Of `env`, and what every builder gets, only these are in its environment.
+    # The environment has only the variables of `env` and those of every builder.
     export PATH="${initialPath-$PATH}"
 fi
 
@@ -24,7 +24,7 @@ getAllOutputNames() {
     fi
 }
 
-# Runs the attribute or function called like the hook, then what setup hooks have added to NAMEHooks.
+# Runs the attribute or function with the hook's name, then the functions that setup hooks have added to NAMEHooks.
 runHook() {
     local name="$1" hook
     if declare -F "$name" >/dev/null; then
@@ -33,24 +33,24 @@ runHook() {
         eval "${!name}"
     fi
     local -n hooks="${name}Hooks"
-    # An array that no setup hook has made yet.
+    # No setup hook has made the array yet.
     [[ -v hooks[@] ]] || return 0
     for hook in "${hooks[@]}"; do
         "$hook"
     done
 }
 
-# The packages that run where this is built, and those that run where what is built does; setup hooks may look at them.
+# The packages that run on the build platform, and those that run on the host platform; setup hooks may read them.
 pkgsBuildHost=() pkgsHostTarget=()
 _envHooks=()
 addEnvHooks() {
-    # Whose host platform is the one packages of this derivation run on: buildInputs.
+    # Packages for the host platform are buildInputs.
     if (($1 == 0)); then
         _envHooks+=("${@:2}")
     fi
 }
 
-# The package, and what it propagates, into the array $1.
+# Adds the package, and the packages that it propagates, to the array $1.
 _find() {
     local -n _packages="$1"
     local package="$2" propagated
@@ -65,7 +65,7 @@ _find() {
     fi
 }
 
-# Sources the setup hook of a package. hostOffset and targetOffset are its own, for the hook to use.
+# Sources the setup hook of a package. The hook may use its hostOffset and targetOffset.
 # shellcheck disable=SC2034
 _activate() {
     local package="$1" hostOffset="$2" targetOffset="$3"
@@ -93,8 +93,8 @@ done
 for _package in "${pkgsHostTarget[@]}"; do
     _activate "$_package" 0 1
 done
-# Hooks for dependencies of a host platform are those for both of its target platforms, and, to ease a transition, they are called
-# for all dependencies unless these are to be told apart.
+# Hooks for dependencies of a host platform apply to both of its target platforms. Without strictDeps, they are called for all
+# dependencies.
 for _target in HostHost HostTarget; do
     _dependencies=()
     if [[ -z ${strictDeps-} ]]; then

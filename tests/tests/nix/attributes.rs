@@ -1,8 +1,8 @@
-//! Which flags the hook's attributes and functions become.
+//! The flags that the hook passes for its attributes and functions.
 
 use e2e::{Arch, Store};
 
-/// A derivation whose hook writes down how it calls the tool instead of calling it.
+/// A derivation whose hook records its call of the tool instead of running it.
 const RECORDING: &str = r#"
 let
   recorder = runCommand "recorder" { } ''
@@ -29,7 +29,7 @@ stdenvNoCC.mkDerivation ({
 } // {
 "#;
 
-/// How the tool is called, a line per argument; `/nix/store/HASH-` left out.
+/// The arguments of the call, one in each line, without `/nix/store/HASH-`.
 #[track_caller]
 fn arguments(store: &Store, attributes: &str) -> Vec<String> {
     recorded(store, RECORDING, attributes)
@@ -46,7 +46,7 @@ fn recorded(store: &Store, recording: &str, attributes: &str) -> Vec<String> {
     text.lines().map(short).collect()
 }
 
-/// The call without any attribute, and what `more` adds.
+/// The arguments without any attribute, and `more`.
 fn usual<'a>(more: &[&'a str]) -> Vec<&'a str> {
     let usual = [
         "--paths",
@@ -59,7 +59,7 @@ fn usual<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&usual[..], more].concat()
 }
 
-/// Asserts the same flags whether attributes are variables or structured.
+/// Asserts the same flags for attributes as variables and as structured attributes.
 #[track_caller]
 fn becomes(attributes: &str, more: &[&str]) {
     let store = Store::new(&[]);
@@ -81,9 +81,9 @@ fn dependencies() {
     );
 }
 
-/// Unless a derivation says that they are to be told apart, stdenv tells setup hooks of all dependencies alike.
+/// Without strictDeps, stdenv calls setup hooks for all dependencies alike.
 #[test]
-fn what_runs_while_building_is_no_library_of_the_package() {
+fn native_build_inputs_are_not_library_directories() {
     let native = "nativeBuildInputs = [ hook udev ]; buildInputs = [ zlib ];";
     becomes(native, &["--libs", "zlib/lib"]);
     becomes(
@@ -93,7 +93,7 @@ fn what_runs_while_building_is_no_library_of_the_package() {
 }
 
 #[test]
-fn a_package_without_libraries_is_no_runtime_dependency() {
+fn package_without_libraries_is_not_passed() {
     let store = Store::new(&[Arch::host()]);
     let attributes = "runtimeDependencies = [ (runCommand \"tools\" { } \"mkdir -p $out/bin\") ];";
     let output = store.build(Arch::host(), &format!("{RECORDING}{attributes}\n}})"));
@@ -108,9 +108,9 @@ fn a_package_without_libraries_is_no_runtime_dependency() {
     becomes(attributes, &[]);
 }
 
-/// What an earlier phase may have removed.
+/// An earlier phase may have removed the directory.
 #[test]
-fn paths_that_are_gone_are_warned_of() {
+fn missing_paths_cause_a_warning() {
     let phases = "postFixup = ''
           addWrapBuddySearchPath /gone
           wrapBuddy /gone
@@ -157,9 +157,9 @@ fn extra_needed() {
     );
 }
 
-/// A file libcuda.so.here lies in the build directory: patterns are not the shell's.
+/// The build directory has a file libcuda.so.here: the shell must not expand patterns.
 #[test]
-fn patterns_of_what_may_be_missing() {
+fn patterns_of_libraries_that_may_be_missing() {
     let flags = ["--ignore-missing", "libcuda.so.*", "lib*GL*"];
     becomes(
         "wrapBuddyIgnoreMissing = [ \"libcuda.so.*\" \"lib*GL*\" ];",
@@ -191,7 +191,7 @@ fn interpreters() {
     };
     let named = interpreters(RECORDING, "wrapBuddyInterpreter = \"/lib/other.so\";");
     assert_eq!(named, ["/lib/other.so"]);
-    // Of a stdenv that knows them, with those of the hook behind for programs that these do not fit.
+    // The interpreters of the stdenv's wrapper, and after them those of the hook, for programs that these do not fit.
     let wrapper = "NIX_BINTOOLS = runCommand \"wrapper\" { } ''
         mkdir -p $out/nix-support
         echo /lib/stdenv.so > $out/nix-support/dynamic-linker

@@ -1,4 +1,4 @@
-//! The flake, its modules and its template, evaluated and built with the stand-in as nixpkgs.
+//! Evaluates and builds the flake, its modules and its template with the stand-in as nixpkgs.
 
 use std::fs;
 
@@ -93,9 +93,9 @@ fn its_checks_pass() {
     }
 }
 
-/// What is beside the tool: manual pages and completions where readers and shells look, loaders in an output of their own.
+/// The package has manual pages and completions at their usual paths, and loaders in an output of their own.
 #[test]
-fn the_package_is_whole() {
+fn package_is_complete() {
     let arch = Arch::host();
     let store = Store::new(&[arch]);
     let out = store.built(arch, "wrap-buddy");
@@ -129,9 +129,9 @@ fn the_package_is_whole() {
     }
 }
 
-/// `nix flake init` of the template, and `nix build`: unedited, and with the one thing replaced that is to be.
+/// `nix flake init` with the template, then `nix build`: unedited, and with the one line changed that you have to change.
 #[test]
-fn what_the_template_makes_builds_and_runs() {
+fn template_builds_and_its_program_runs() {
     let arch = Arch::host();
     let store = Store::new(&[arch]);
     let wheel = corpus::fetch_archive("ruff", arch);
@@ -140,7 +140,7 @@ fn what_the_template_makes_builds_and_runs() {
         .root()
         .install(&wheel, &format!("/stand-in/machine/wheels/{name}"));
     store.root().mkdir("/files/mine");
-    // Where there is no network, a lock file has to say that nixpkgs is the stand-in.
+    // Without a network, a lock file has to name the stand-in as nixpkgs.
     let lock = store.nix("nix").args(["flake", "lock", "path:/source"]);
     lock.args(OVERRIDE).output().success();
     let init = store
@@ -177,7 +177,7 @@ fn what_the_template_makes_builds_and_runs() {
     assert!(output.stdout.starts_with("ruff "), "{output}");
 }
 
-/// `nix run URL -- …`, without installing anything.
+/// `nix run URL -- …`, without an installation.
 #[test]
 fn it_runs_from_the_flake() {
     let arch = Arch::host();
@@ -196,7 +196,7 @@ fn it_runs_from_the_flake() {
     assert!(output.stdout.contains("program: wrapped"), "{output}");
 }
 
-/// The unit files' lines that systemd starts.
+/// The lines of unit files that systemd executes.
 const SETTINGS: &str = r#"
     programs.wrap-buddy = {
       enable = true;
@@ -245,7 +245,7 @@ fn module(store: &Store, module: &str, settings: &str, what: &str) -> Value {
     serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}; {output}"))
 }
 
-/// The command of a service: store paths without their hash.
+/// The command of a service, with store paths without their hash.
 fn command(value: &Value) -> String {
     let text = value.as_str().expect("a command");
     let mut parts = text.split("/nix/store/");

@@ -1,7 +1,7 @@
-//! The setup hook and the Nix expressions, under a real Nix.
+//! The setup hook and the Nix expressions with a real Nix.
 //!
-//! There is no nixpkgs: tests/nix/stand-in has what the expressions use of it, and a setup.sh that gives setup hooks what the
-//! nixpkgs manual promises them. Each test has a store of its own, see [`e2e::Store`].
+//! There is no nixpkgs: tests/nix/stand-in has the parts that the expressions use, and a setup.sh that offers setup hooks what the
+//! nixpkgs manual documents. Each test has a store of its own, see [`e2e::Store`].
 
 mod attributes;
 mod flake;

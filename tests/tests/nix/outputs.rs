@@ -1,4 +1,4 @@
-//! What the hook wraps, what it finds by itself, and what it says.
+//! The files that the hook wraps, the libraries that it finds by itself, and its output.
 
 use e2e::{Arch, Store, says};
 
@@ -8,7 +8,7 @@ fn host() -> Store {
     sample(Arch::host())
 }
 
-/// Runs `path`, of which nothing but the closure is there.
+/// Runs `path` in a root with nothing but its closure.
 #[track_caller]
 fn runs(store: &Store, output: &str, program: &str) {
     says(
@@ -37,7 +37,7 @@ fn a_library_in_the_package_itself() {
     }
 }
 
-/// It goes with a dynamic linker that is not there: the store's has to load its own.
+/// It needs a dynamic linker that does not exist here. The store's dynamic linker has to load its own C library.
 #[test]
 fn a_bundled_c_library_is_not_used() {
     let store = host();
@@ -62,7 +62,7 @@ fn structured_attributes() {
 fn every_output_but_debug_symbols() {
     let store = host();
     for structured in [true, false] {
-        // `doc` is made behind the hook.
+        // `doc` is made after the hook.
         let attributes = format!(
             "outputs = [ \"lib\" \"out\" \"debug\" \"doc\" ];
             __structuredAttrs = {structured};
@@ -87,9 +87,9 @@ fn every_output_but_debug_symbols() {
     }
 }
 
-/// Nix builds the output that is there once more, at another path, and then changes that path in the one that was asked for.
+/// Nix builds the existing output again, at another path, and then replaces that path in the requested output.
 #[test]
-fn an_output_beside_one_that_was_there() {
+fn output_with_another_that_exists_already() {
     let store = host();
     let attributes = "outputs = [ \"out\" \"lib\" ];
         installPhase = ''
@@ -111,7 +111,7 @@ fn an_output_beside_one_that_was_there() {
     }
 }
 
-/// Its path is known, and put into it, when everything else is done.
+/// Its path is known only at the end of the build, and then replaced in the output.
 #[test]
 fn content_addressed() {
     let store = host();
@@ -152,7 +152,7 @@ fn a_missing_library_fails_the_build() {
 }
 
 #[test]
-fn what_it_says() {
+fn output_of_the_hook() {
     let store = host();
     let attributes = "installPhase = ''
           mkdir -p $out/bin
@@ -171,7 +171,7 @@ fn what_it_says() {
             .skip_while(|line| !line.starts_with("wrapBuddy: "));
         said.map(String::from).collect::<Vec<_>>()
     };
-    // What is done, to what, and how much of it.
+    // The action, the path and the counts.
     let said = build(attributes);
     assert!(said.len() == 3 && said[1].starts_with("  "), "{said:#?}");
     assert!(said[0].ends_with("-sample"), "{said:#?}");

@@ -10,7 +10,7 @@ struct Packaged {
 }
 
 impl Packaged {
-    /// Its program at `inside`, with nothing around but the closure of the package.
+    /// Its program at `inside`, in a root with nothing but the closure of the package.
     fn command(&self, inside: &str) -> Run<'_> {
         self.root.command(&format!("{}/{inside}", self.path))
     }

@@ -1,4 +1,4 @@
-//! What a wrapped program refers to is what keeps it running: Nix has to see it.
+//! A wrapped program refers to all the files that it needs to run, so Nix keeps them.
 
 use e2e::{Arch, Store, says};
 
@@ -23,7 +23,7 @@ fn a_wrapped_program(arch: Arch) {
     let store = sample(arch);
     let path = runs_from_its_closure(&store, arch, &program(""));
     let loader = concat!("wrap-buddy-", env!("CARGO_PKG_VERSION"), "-loader");
-    // `sample`, itself: where its sidecar is.
+    // `sample` itself has its sidecar.
     refers_to(&store, &path, &["foo", &glibc(arch), "sample", loader]);
     let names = store.query("--requisites", &path);
     assert!(
@@ -40,7 +40,7 @@ fn a_program_edited_in_place(arch: Arch) {
     refers_to(&store, &path, &["foo", &glibc(arch)]);
 }
 
-/// Builds it twice, collects garbage, and runs what is left of it.
+/// Builds it twice, collects garbage, and runs it.
 fn runs_from_its_closure(store: &Store, arch: Arch, expression: &str) -> String {
     let path = store.built(arch, expression);
     store
@@ -67,7 +67,7 @@ fn runs_from_its_closure(store: &Store, arch: Arch, expression: &str) -> String 
     path
 }
 
-/// Asserts that the path refers to packages of these names, and to nothing else.
+/// Asserts that the path refers to exactly the packages with these names.
 fn refers_to(store: &Store, path: &str, names: &[&str]) {
     let mut found: Vec<String> = store
         .query("--references", path)

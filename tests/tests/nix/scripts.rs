@@ -1,4 +1,4 @@
-//! The shell scripts, as shells and their linter read them, and the layout of Nix files.
+//! Syntax and lint of the shell scripts, and the layout of Nix files.
 
 use std::fs;
 use std::path::Path;
@@ -22,8 +22,8 @@ fn are_clean() {
     }
 }
 
-/// What can be told of nixfmt's layout without it: no tabs, nothing behind the last word of a line, levels of two spaces, single
-/// empty lines, and one line end at the end.
+/// Approximates the checks of nixfmt: no tabs, no trailing spaces, indentation by two spaces, single empty lines, and one line end
+/// at the end.
 #[test]
 fn nix_files_are_laid_out_as_nixfmt_does() {
     let top = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));

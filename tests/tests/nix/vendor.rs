@@ -1,8 +1,8 @@
-//! What the tests package: files as a vendor ships them.
+//! The packages of the tests: files as a vendor ships them.
 
 use e2e::{Arch, Build, Kind, Libc, Store, Variant, source};
 
-/// `/files/program`, which needs `/files/libfoo.so` and says `value 42`.
+/// `/files/program`, which needs `/files/libfoo.so` and prints `value 42`.
 pub fn sample(arch: Arch) -> Store {
     let store = Store::new(&[arch]);
     let variant = Variant::new(arch, Libc::Glibc, Kind::Pie);
@@ -15,12 +15,12 @@ pub fn sample(arch: Arch) -> Store {
     store
 }
 
-/// A package `foo` with libfoo.so, and in its scope a derivation of the program, which has more `attributes`.
+/// A package `foo` with libfoo.so, and with it in scope a derivation of the program, with more `attributes`.
 pub fn program(attributes: &str) -> String {
     derivation("stdenv", &format!("buildInputs = [ foo ];\n{attributes}"))
 }
 
-/// The same, without anything in `buildInputs`, and in another environment.
+/// The same with empty `buildInputs`, and with another stdenv.
 pub fn derivation(stdenv: &str, attributes: &str) -> String {
     format!(
         r#"

@@ -1,4 +1,4 @@
-//! ninja and cmake, as their wheels lay them out.
+//! ninja and cmake, in the layout of their wheels.
 
 use e2e::{Root, corpus};
 

@@ -1,4 +1,4 @@
-//! Programs that unpack another one when they start, made by the packers themselves: `wrap` and `check` say so.
+//! Programs that unpack another one when they start, made by the packers themselves: `wrap` and `check` report them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,11 +7,11 @@ use std::process::Command;
 
 use e2e::{Arch, corpus, run, tool};
 
-/// What `check` and a dry run of wrapping say of the program.
+/// The output of `check` and of a dry run on the program.
 fn said(program: &Path) -> [String; 2] {
     let path = program.display().to_string();
     let check = run::on_host(tool::path(), &["check", &path]).success();
-    // It starts here as it is.
+    // It starts here without wrapping.
     let wrap = ["--dry-run", "--force", "--loader-dir-path", "/none"];
     let wrap = [&wrap[..], &["--paths", &path]].concat();
     let wrap = run::on_host(tool::path(), &wrap).success();
@@ -33,7 +33,7 @@ fn is_said(program: &Path, prints: &str, made_by: &str) {
     }
 }
 
-/// By `pp` of Debian's libpar-packer-perl.
+/// Packed by `pp` of Debian's libpar-packer-perl.
 #[test]
 fn par() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -47,7 +47,7 @@ fn par() {
     is_said(&program, "packed\n", "PAR::Packer");
 }
 
-/// caxa's own stub, an archive, and the line that ends the file, as its `source/index.mts` puts them together.
+/// caxa's own stub, an archive, and the line at the end of the file, put together as by its `source/index.mts`.
 #[test]
 fn caxa() {
     let directory = tempfile::tempdir().expect("a directory");

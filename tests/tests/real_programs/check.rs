@@ -1,4 +1,4 @@
-//! From a program that does not start to one that does in two commands, as the README shows it.
+//! Two commands turn a program that does not start into one that does, as the README shows.
 
 use std::fmt::Write;
 use std::fs;
@@ -31,7 +31,7 @@ fn node_from_nothing(case: Case) {
     assert_eq!(node.output().success().stdout, "42\n");
     let after = tool(&["check", "./node"]).stdout;
     assert!(after.starts_with("./node: "), "{after}");
-    // Only this machine's own is in the README, and nothing here runs the other by itself.
+    // Only this machine's architecture is in the README, and no other runs here without an emulator.
     if case.arch != e2e::Arch::host() {
         return;
     }

@@ -33,7 +33,7 @@ fn a_cluster_is_made_and_a_server_answers(case: Case) {
     let output = single.stdin(query).output().success();
     assert!(output.stdout.contains("\"sum 36 Ä\""), "{output}");
 
-    // pg_ctl leaves the server behind; the namespace of processes ends with the shell and takes it along.
+    // pg_ctl leaves the server running. It ends with the PID namespace, when the shell ends.
     let start = "-w -D /app/run/data -l /app/run/log -o '-k /app/run -c listen_addresses='";
     let script = format!(
         "read go; /app/pg/bin/pg_ctl start {start} || exit; read go; /app/pg/bin/pg_ctl stop -w -D /app/run/data"
@@ -70,7 +70,7 @@ fn a_cluster_is_made_and_a_server_answers(case: Case) {
         .query_one("select word, n + $1 from t", &[&41])
         .expect("a row");
     assert_eq!((row.get(0), row.get(1)), ("wrapped", 42));
-    // A library that the server opens at run time, and that needs others.
+    // A library that the server opens with dlopen, and that needs others.
     client
         .batch_execute("create extension hstore")
         .expect("create an extension");
@@ -88,7 +88,7 @@ fn installed(case: Case) -> Root {
     let root = root_with_shell(case);
     let package = corpus::fetch("postgres", case.arch);
     install_tree(&root, &package, "/app/pg");
-    // npm packages cannot hold symlinks; this one lists those to be made after its installation.
+    // npm packages cannot contain symlinks. This one lists those that its installation makes.
     let links = fs::read(package.join("pg-symlinks.json")).expect("the list of symlinks");
     let links: serde_json::Value = serde_json::from_slice(&links).expect("JSON");
     for link in links.as_array().expect("a list") {
@@ -116,14 +116,14 @@ fn installed(case: Case) -> Root {
     });
     let icu = "/app/pg/lib/libicuuc.so.60.2";
     let original = root.read(icu);
-    // Some programs of the extensions' toolkit need the package's libraries and have no search path for them.
+    // Some programs of extensions need the package's libraries and have no search path for them.
     let wrap = root.wrap("/app/pg").libs(["/app/pg/lib"]);
     let report = wrap.args(["--strategy", case.strategy()]).report();
     let report = report.success();
     for (path, original) in paths.iter().zip(originals) {
         check(case, &root, path, original, &report);
     }
-    // ICU needs libstdc++, and finds it by itself: no program loads anything for any library.
+    // ICU needs libstdc++ and finds it by itself: no program loads a library for another library.
     report.file(icu).is("edited", &[]);
     let icu = Edited::read(&root, icu, original);
     let needed = icu.dynamic("NEEDED");
@@ -135,7 +135,7 @@ fn installed(case: Case) -> Root {
 }
 
 fn as_user<'r>(root: &'r Root, program: &str) -> Run<'r> {
-    // Without it, initdb compares every time zone with the system's, which takes seconds.
+    // Without this, initdb compares every time zone with the system's, which takes seconds.
     root.command(&format!("/app/pg/bin/{program}"))
         .user(USER)
         .env("TZ", "UTC")

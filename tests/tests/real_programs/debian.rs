@@ -62,7 +62,7 @@ fn python_imports_extensions_and_starts_itself(case: Case) {
         "libcrypto.so.3",
     ];
     let libraries = root.system_libraries("python-needs", case.arch, &libraries);
-    // What an extension needs is not found by the program's DT_RUNPATH.
+    // The program's DT_RUNPATH does not apply to an extension's needs.
     wrap_with(
         case,
         &root,

@@ -1,4 +1,4 @@
-//! The server of an editor that arrives while it is watched for: unpacked to a staging directory, renamed, updated, removed.
+//! An editor's server in a watched directory: unpacked to a staging directory, renamed, updated, removed.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,7 +11,7 @@ use crate::layout::{Case, root};
 
 on!([x86_64 aarch64 x86_64_auto]: an_editor_server_arrives_is_updated_and_removed);
 
-/// What an extension host does: it starts itself for a part of its work, which loads an addon.
+/// As an extension host does, this starts itself for a part of its work, which loads an addon.
 const EXTENSION_HOST: &str = r#"const { fork } = require("child_process");
 if (process.send) {
   const { parse, xxhashBase16 } = require("./node_modules/rollup/rollup.node");
@@ -28,7 +28,7 @@ const SAYS: &str = "the addon says 32 true\n";
 fn an_editor_server_arrives_is_updated_and_removed(case: Case) {
     let root = root(case);
     let home = "/app/home";
-    // The directory of the preset is not there yet.
+    // The directory of the preset does not exist yet.
     root.mkdir(home);
     let wrap = root.wrap("/app/nothing-else");
     let wrap = wrap.args(["--preset", "vscode-server", "--strategy", case.strategy()]);
@@ -55,7 +55,7 @@ fn an_editor_server_arrives_is_updated_and_removed(case: Case) {
         }
     }
 
-    // The first version is removed, with everything that was put there.
+    // The first version is removed, with every file that was added there.
     fs::remove_dir_all(root.path(&versions[0])).expect("remove");
     let node = format!("{}/server/node", versions[1]);
     assert!(root.path(&sidecar_of(&node)).is_file());
@@ -71,10 +71,10 @@ fn an_editor_server_arrives_is_updated_and_removed(case: Case) {
     assert!(!output.stdout.contains("\"status\":\"failed\""), "{output}");
 }
 
-/// Seconds from the rename to the wrapped program, 0.3 of them for it to settle.
+/// Maximum seconds from the rename to the wrapped program, including the quiet time of 0.3 s.
 const LIMIT: f64 = 1.0;
 
-/// Unpacks a server as the editor does, and says when it was in place, in seconds since 1970.
+/// Unpacks a server as the editor does, and returns the time of its rename, in seconds since 1970.
 fn unpack(root: &Root, case: Case, version: &str) -> f64 {
     let staging = format!("{version}.staging");
     let server = format!("{staging}/server");

@@ -1,4 +1,4 @@
-//! A Java runtime: launchers of 12 KB that open a virtual machine of 27 MB, which finds its needs by their DT_RPATH.
+//! A Java runtime: launchers of 12 KB open a virtual machine of 27 MB, which finds its needs by their DT_RPATH.
 
 use e2e::corpus;
 
@@ -9,7 +9,7 @@ on!([x86_64 aarch64 x86_64_auto aarch64_auto]: java_and_keytool_share_a_keystore
 fn java_and_keytool_share_a_keystore(case: Case) {
     let root = root(case);
     install_tree(&root, &corpus::fetch("java", case.arch), "/app/java");
-    // libjvm.so, opened at run time, needs librt.so.1 and has no search path of its own: it inherits DT_RPATH.
+    // libjvm.so is opened with dlopen, needs librt.so.1, and has no search path of its own: it inherits DT_RPATH.
     for launcher in ["java", "keytool"] {
         wrap(case, &root, &format!("/app/java/bin/{launcher}"), &[]);
     }
@@ -32,7 +32,7 @@ fn java_and_keytool_share_a_keystore(case: Case) {
         "{list}"
     );
     assert!(list.stdout.contains("PrivateKeyEntry"), "{list}");
-    // Many of its libraries need libjvm.so, which no search path of theirs leads to: the launchers have opened it by then.
+    // Many of its libraries need libjvm.so, which is not on their search paths. The launchers have opened it before.
     let check = ["check", "--format", "json", "/app/java"];
     let check = root.wrap_buddy().args(check).output();
     let document: serde_json::Value = serde_json::from_str(&check.stdout).expect("JSON");
@@ -48,7 +48,7 @@ fn java_and_keytool_share_a_keystore(case: Case) {
     };
     assert!(libraries.iter().filter(by_launcher).count() > 5, "{check}");
     for library in libraries {
-        // Those of windows need what is not here.
+        // Libraries for windows need others that do not exist here.
         let problems = library["problems"].to_string();
         assert!(!problems.contains("libjvm.so"), "{library}");
     }

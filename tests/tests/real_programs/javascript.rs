@@ -1,4 +1,4 @@
-//! node, bun, deno and workerd: a hundred megabytes each, with code generated at run time, and copying themselves.
+//! node, bun, deno and workerd: each has a hundred megabytes, generates code, and can copy itself.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,13 +12,13 @@ use crate::layout::{Case, ShortPath, edit_libraries, eventually, root, root_with
 on!([x86_64 aarch64 x86_64_auto aarch64_auto x86_64_own]:
     node_of_vs_code_runs_a_script_and_loads_addons,
     bun_runs_typescript_and_loads_addons,
-    bun_compiles_a_program_out_of_itself,
-    bun_1_4_0_compiles_a_program_out_of_itself,
+    bun_compiles_a_program_from_itself,
+    bun_1_4_0_compiles_a_program_from_itself,
     deno_runs_typescript,
-    deno_compiles_out_of_a_wrapped_template,
+    deno_compiles_with_a_wrapped_template,
     workerd_compiles_a_server_out_of_itself
 );
-on!([x86_64 aarch64 x86_64_own]: node_builds_a_single_executable_out_of_itself);
+on!([x86_64 aarch64 x86_64_own]: node_builds_a_single_executable_from_itself);
 
 const TYPESCRIPT: &str = r#"interface Point { x: number; y: number }
 enum Colour { Red = 1, Green = 2 }
@@ -39,13 +39,13 @@ fn node_of_vs_code_runs_a_script_and_loads_addons(case: Case) {
         .arg(format!("{server}/server.js"))
         .env("ONLY", "this");
     let output = script.output().success();
-    // The script and the process it starts, which is node again, both see the untouched path, arguments, environment.
+    // The script and its child process, which is node too, both see the unchanged path, arguments and environment.
     let sees = format!("{server}/node|argument|ONLY=this\n");
     assert_eq!(
         output.stdout,
         format!("{}{sees}", sees.replace("argument", "none"))
     );
-    // For aarch64 it has loaded itself what the addons need.
+    // For aarch64, it has already loaded the libraries that the addons need.
     let is_missing = case.arch != Arch::Aarch64;
     load_addons(&root, case, is_missing, || root.command(&node));
 }
@@ -67,20 +67,20 @@ fn bun_runs_typescript_and_loads_addons(case: Case) {
         .output()
         .success();
     assert_eq!(output.stdout, TYPESCRIPT_SAYS);
-    // For aarch64 it calls functions that unwind the stack, and so loads what the addons need: libgcc_s.so.1.
+    // For aarch64, it calls functions that unwind the stack, so it loads the library that the addons need: libgcc_s.so.1.
     let is_missing = case.arch != Arch::Aarch64;
     load_addons(&root, case, is_missing, || {
         in_bun(root.command(&bun)).arg("run")
     });
 }
 
-/// It enlarges the last PT_LOAD of the copy, and looks for the payload by way of the program headers in memory.
-fn bun_compiles_a_program_out_of_itself(case: Case) {
+/// It enlarges the last PT_LOAD of the copy, and finds the payload by the program headers in memory.
+fn bun_compiles_a_program_from_itself(case: Case) {
     compiles_a_program("bun", case);
 }
 
-/// It finds the payload another way.
-fn bun_1_4_0_compiles_a_program_out_of_itself(case: Case) {
+/// It finds the payload in another way.
+fn bun_1_4_0_compiles_a_program_from_itself(case: Case) {
     compiles_a_program("bun-1.4.0", case);
 }
 
@@ -107,9 +107,9 @@ fn uses_the_sidecar_of_another(root: &Root, program: &str) {
     );
 }
 
-/// It moves the program headers to the end of the copy, adds a PT_LOAD for them and one for the payload, and looks for that by way
-/// of the program headers in memory.
-fn node_builds_a_single_executable_out_of_itself(case: Case) {
+/// It moves the program headers to the end of the copy, adds a PT_LOAD for them and one for the payload, and finds that by the
+/// program headers in memory.
+fn node_builds_a_single_executable_from_itself(case: Case) {
     let root = root(case);
     let node = root.install(&corpus::fetch("node26", case.arch), "/app/bin/node26");
     wrap(case, &root, &node, &[]);
@@ -142,13 +142,13 @@ fn in_bun(run: Run<'_>) -> Run<'_> {
     run.env("HOME", "/tmp").cwd("/app")
 }
 
-/// swc and rollup: 10 MB and 2 MB of Rust in a shared library each. They need more than node and bun do, whose DT_RUNPATH
-/// does not serve them: they are edited by themselves. `is_missing` says whether they cannot be loaded without that.
+/// swc and rollup: shared libraries of Rust, 10 MB and 2 MB. They need libraries that node and bun do not, and whose DT_RUNPATH
+/// does not apply, so the addons are edited themselves. `is_missing` says whether they cannot be loaded before that.
 fn load_addons<'r>(root: &'r Root, case: Case, is_missing: bool, runtime: impl Fn() -> Run<'r>) {
     let addons = [("swc", SWC, SWC_SAYS), ("rollup", ROLLUP, ROLLUP_SAYS)];
     let load = |name: &str| {
         let [script, addon] = ["js", "node"].map(|ending| format!("/app/addons/{name}.{ending}"));
-        // swc unpacks itself to a cache of the user's.
+        // swc unpacks itself to a cache in the user's home.
         runtime().args([script, addon]).env("HOME", "/tmp").output()
     };
     for (name, script, _) in addons {
@@ -195,9 +195,9 @@ fn deno_runs_typescript(case: Case) {
     assert_eq!(output.stdout, format!("42 {deno}\n"));
 }
 
-/// `deno compile` appends a payload to `denort`, a smaller deno that it downloads from a host of its own and that is in
-/// no registry. Deno itself serves as the template instead: it ignores the payload, so what is compiled starts as deno.
-fn deno_compiles_out_of_a_wrapped_template(case: Case) {
+/// `deno compile` appends a payload to `denort`, a smaller deno that it downloads from its own host; no registry has it. This test
+/// uses deno itself as the template. It ignores the payload, so the result starts as deno.
+fn deno_compiles_with_a_wrapped_template(case: Case) {
     let root = root(case);
     let deno = install_deno(&root, case);
     root.write("/app/main.ts", TYPESCRIPT);
@@ -234,11 +234,11 @@ fn in_deno(run: Run<'_>) -> Run<'_> {
 }
 
 fn workerd_compiles_a_server_out_of_itself(case: Case) {
-    // The compiled program comes on standard output.
+    // The compiled program is written to standard output.
     let root = root_with_shell(case);
     let workerd = root.install(&corpus::fetch("workerd", case.arch), "/app/bin/workerd");
     wrap(case, &root, &workerd, &[]);
-    // It does not start without any certificate authority to trust.
+    // It does not start without a trusted certificate authority.
     root.write("/etc/ssl/certs/ca-certificates.crt", include_str!("ca.pem"));
     root.write("/app/worker/config.capnp", WORKERD_CONFIG);
     root.write("/app/worker/worker.js", WORKER);
@@ -250,7 +250,7 @@ fn workerd_compiles_a_server_out_of_itself(case: Case) {
         .success();
     assert!(test.stderr.contains("[ PASS ] main"), "{test}");
 
-    // Testing a worker opens its sockets as well, and leaves them.
+    // The test of a worker opens its sockets as well, and leaves them.
     fs::remove_file(root.path("/app/run/http")).expect("remove a socket");
     let server = "/app/server";
     let script = format!("{workerd} compile /app/worker/config.capnp > {server}");

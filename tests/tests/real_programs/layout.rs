@@ -1,4 +1,4 @@
-//! What the tests of real programs share: putting programs and trees into a root, and wrapping them.
+//! Installs programs and trees in a root, and wraps them.
 
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -9,17 +9,16 @@ use std::time::{Duration, Instant};
 
 use e2e::{Arch, Edited, Libc, Report, Root, Wrapped, assert_fails_unwrapped, toolchain};
 
-/// What programs are for, and how they are wrapped.
+/// The architecture of a program, and the way to wrap it.
 #[derive(Clone, Copy)]
 pub struct Case {
-    /// What they run on.
     pub arch: Arch,
     auto: bool,
     own: bool,
 }
 
 impl Case {
-    /// The case called `name`: see `on!`.
+    /// The case called `name`; see `on!`.
     pub fn named(name: &str) -> Case {
         let is = |suffix| match name.strip_suffix(suffix) {
             Some(arch) => (arch, true),
@@ -60,7 +59,7 @@ pub fn root(case: Case) -> Root {
     Root::with_systems(&[(case.arch, Libc::Glibc)])
 }
 
-/// A program this machine has.
+/// The path of a program on this machine.
 pub fn host_program(name: &str) -> PathBuf {
     let path = Path::new("/usr/bin").join(name);
     let found = if path.is_file() {
@@ -72,12 +71,12 @@ pub fn host_program(name: &str) -> PathBuf {
     fs::canonicalize(&found).unwrap_or_else(|error| panic!("{}: {error}", found.display()))
 }
 
-/// Wraps `program`, which must not run before and must be intact except for the edits after.
+/// Wraps `program`. Asserts that it did not run before, and that it is unchanged apart from the edits.
 pub fn wrap(case: Case, root: &Root, program: &str, more: &[&str]) {
     wrap_with(case, root, program, &[], more);
 }
 
-/// The same, with more library directories.
+/// Does the same with more library directories.
 pub fn wrap_with(case: Case, root: &Root, program: &str, libs: &[String], more: &[&str]) {
     assert_fails_unwrapped(root.command(program));
     let original = root.read(program);
@@ -90,7 +89,7 @@ pub fn wrap_with(case: Case, root: &Root, program: &str, libs: &[String], more: 
     check(case, root, program, original, &report);
 }
 
-/// Checks a program that was wrapped, in the way that is meant for it.
+/// Checks a wrapped program by the rules of its strategy.
 pub fn check(case: Case, root: &Root, program: &str, original: Vec<u8>, report: &Report) {
     let name = toolchain::file_name(program.as_ref());
     let no_room = NO_ROOM
@@ -105,8 +104,8 @@ pub fn check(case: Case, root: &Root, program: &str, original: Vec<u8>, report: 
     }
 }
 
-/// Programs that have no room for paths as long as those here, and on which architectures: `--strategy auto` falls back to a
-/// stub. How much there is between a program's segments is chance.
+/// Programs without room for paths as long as those here, with their architectures. `--strategy auto` falls back to a stub. The
+/// room between a program's segments depends on chance.
 const NO_ROOM: [(&str, &[Arch]); 12] = [
     ("bun", &[Arch::X86_64, Arch::Aarch64]),
     ("cmake", &[Arch::X86_64, Arch::Aarch64]),
@@ -119,11 +118,11 @@ const NO_ROOM: [(&str, &[Arch]); 12] = [
     ("ruff", &[Arch::X86_64]),
     ("uv", &[Arch::X86_64, Arch::I686]),
     ("uvx", &[Arch::X86_64, Arch::I686]),
-    // It needs libgcc_s.so.1 in DT_NEEDED, next to a search path.
+    // It needs libgcc_s.so.1 in DT_NEEDED, and a search path.
     ("workerd", &[Arch::X86_64, Arch::Aarch64]),
 ];
 
-/// Edits the libraries in `directory`, whose originals are given by their names, in place.
+/// Edits the libraries in `directory` in place. `names` are the names of their originals.
 pub fn edit_libraries(root: &Root, directory: &str, names: &[&str]) {
     let path = |name: &&str| format!("{directory}/{name}");
     let paths: Vec<String> = names.iter().map(path).collect();
@@ -155,7 +154,7 @@ pub fn install_tree(root: &Root, tree: &Path, inside: &str) {
     }
 }
 
-/// A directory below which programs running as `user` may write.
+/// A directory in which programs that run as `user` may write.
 pub fn mkdir_for(root: &Root, inside: &str, user: u32) -> PathBuf {
     let path = root.mkdir(inside);
     std::os::unix::fs::chown(&path, Some(user), Some(user)).unwrap_or_else(|error| {
@@ -176,7 +175,7 @@ pub fn eventually<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
     }
 }
 
-/// A directory as `/proc/self/fd/N`: a socket's address has only 108 bytes, and a checkout may lie deep.
+/// A directory as `/proc/self/fd/N`: a socket's address has only 108 bytes, and a checkout may have a long path.
 pub struct ShortPath(fs::File);
 
 impl ShortPath {
@@ -185,12 +184,11 @@ impl ShortPath {
         ShortPath(fs::File::open(root.path(inside)).expect("a directory made before"))
     }
 
-    /// What to call it.
     pub fn path(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
     }
 
-    /// Connects to the socket of that name in it.
+    /// Connects to the socket of that name in the directory.
     pub fn connect(&self, name: &str) -> std::io::Result<UnixStream> {
         UnixStream::connect(self.path().join(name))
     }

@@ -1,4 +1,4 @@
-//! SBCL: an executable is a copy of the runtime with an image of the memory behind it.
+//! SBCL: an executable is a copy of the runtime, followed by an image of the memory.
 
 use std::{fs, slice};
 
@@ -48,7 +48,7 @@ fn sbcl_saves_an_executable(case: Case) {
     assert!(plain[original.len()..] == saved[original.len()..]);
     assert_fails_unwrapped(root.command(program));
 
-    // Wrapped, it needs the first one's sidecar no more.
+    // When it is wrapped itself, it does not need the first one's sidecar any more.
     root.write(program, &saved);
     let wrap = root.wrap(program).libs([libraries]);
     let report = wrap.report().success();

@@ -1,7 +1,7 @@
-//! Real programs from registries and from Debian: laid out as users have them, wrapped, and put to work.
+//! Real programs from registries and from Debian, installed as usual, wrapped, and used.
 
-/// One `#[test]` per function and case: `on!([x86_64 i686_auto]: ruff, uv)` is `ruff::x86_64` and so on. A case is an
-/// architecture, or `host`; with `_auto` behind it, programs are wrapped with `--strategy auto`, with `_own`, with
+/// One `#[test]` per function and case: `on!([x86_64 i686_auto]: ruff, uv)` makes `ruff::x86_64` and so on. A case is an
+/// architecture, or `host`. With the suffix `_auto`, programs are wrapped with `--strategy auto`, with `_own`, with
 /// `--self-contained`.
 macro_rules! on {
     ($cases:tt: $($test:ident),+ $(,)?) => {

@@ -46,7 +46,7 @@ fn uv_edits_and_exports_a_project(case: Case) {
         wrap(case, &root, &program, &[]);
     }
     work_with_uv(&root);
-    // uvx does nothing but execute the uv beside it.
+    // uvx only executes the uv next to it.
     let version = root
         .command("/app/venv/bin/uvx")
         .arg("--version")
@@ -55,7 +55,7 @@ fn uv_edits_and_exports_a_project(case: Case) {
     assert!(version.stdout.starts_with("uvx "), "{version}");
 }
 
-/// uv's wheel for aarch64 serves glibc and musl alike because it is linked statically: nothing to wrap, and it works.
+/// uv's wheel for aarch64 works with glibc and with musl, because it is linked statically: there is nothing to wrap.
 #[test]
 fn static_uv_is_left_alone() {
     let case = Case::named("aarch64");
@@ -73,7 +73,7 @@ fn static_uv_is_left_alone() {
     work_with_uv(&root);
 }
 
-/// Jobs that need neither a network nor an interpreter.
+/// Commands that need neither a network nor an interpreter.
 fn work_with_uv(root: &Root) {
     root.write("/app/demo/pyproject.toml", PROJECT);
     root.write("/app/demo/uv.lock", LOCK);

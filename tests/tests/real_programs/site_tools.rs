@@ -1,5 +1,5 @@
-//! What builds web sites: sass, a program in a snapshot that Dart's virtual machine maps, and hugo, written in Go and linked
-//! to C++, whose runtime reads its arguments, environment and auxiliary vector itself.
+//! Tools that build web sites: sass, a program in a snapshot that Dart's virtual machine maps, and hugo, written in Go and linked
+//! to C++. Go's runtime reads arguments, environment and auxiliary vector itself.
 
 use e2e::corpus;
 
@@ -32,7 +32,7 @@ fn hugo_builds_a_site(case: Case) {
     wrap(case, &root, &hugo, &[]);
     root.write("/app/site/hugo.toml", "title = 'Answers'\n");
     root.write("/app/site/content/_index.md", "It is **42**.\n");
-    // Go code, and a template function that calls into the C++ it is linked to.
+    // Go code, and a template function that calls the C++ code.
     root.write(
         "/app/site/layouts/home.html",
         "{{ os.Getenv \"HUGO_WHO\" }}: {{ .Content }}{{ ((resources.Get \"main.scss\") | css.Sass).Content }}",

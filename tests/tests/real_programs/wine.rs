@@ -1,4 +1,4 @@
-//! Wine's program, which starts again by way of a preloader that maps it by itself.
+//! Wine's program, which starts itself again with a preloader that maps it.
 
 use e2e::{Edited, corpus};
 
@@ -6,7 +6,7 @@ use crate::layout::{Case, root};
 
 on!([x86_64]: preloader_starts_wine);
 
-/// Without Wine's libraries it says that they are missing, which takes that it runs.
+/// Without Wine's libraries, it runs and prints that they are missing.
 fn preloader_starts_wine(case: Case) {
     let root = root(case);
     let wine = root.install(&corpus::fetch("wine", case.arch), "/app/wine/wine64");

@@ -1,4 +1,4 @@
-//! What is loaded without a DT_NEEDED: LD_PRELOAD, ld.so.preload, DT_FILTER, DT_AUXILIARY.
+//! Libraries that are loaded without a DT_NEEDED: LD_PRELOAD, ld.so.preload, DT_FILTER, DT_AUXILIARY.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -10,10 +10,10 @@ use ldso::{Asker, Cause, Linker, ProbeCache, Processor, Surroundings, Tree, prel
 
 use crate::ld_so::{Listed, difference};
 
-matrix!(systems: preloads, entries_that_are_no_directories, a_loop_on_one_of_several_search_paths);
+matrix!(systems: preloads, search_path_entries_that_are_not_directories, a_loop_on_one_of_several_search_paths);
 matrix!(glibc: filtees);
 
-/// A root with the dynamic linker, and what it says of `/app/program` with LD_PRELOAD set to `preload`, held against the tool.
+/// A root with the dynamic linker. Compares its result for `/app/program` with LD_PRELOAD with that of the tool.
 struct Case {
     variant: Variant,
     root: Root,
@@ -36,7 +36,7 @@ impl Case {
         Case { variant, root }
     }
 
-    /// Builds a library and puts it into `directory`.
+    /// Builds a library and installs it in `directory`.
     fn library(&self, name: &str, directory: &str, flags: &[&str]) {
         let build = Build::library(self.variant, source("lib/foo.c"), name);
         let built = build.flags(flags.iter().copied()).build();
@@ -49,7 +49,7 @@ impl Case {
         self.root.install(&built, "/app/program");
     }
 
-    /// What both say that it loads, with what has each loaded, by the tool; ld.so's own words.
+    /// The libraries that both report, each with its cause (from the tool), the missing ones, and ld.so's own output.
     #[track_caller]
     fn agreed(&self, preload: &str) -> (Vec<(String, Cause)>, Vec<String>, String) {
         let root = ldso::Root::at(&self.root.path("/")).expect("a directory");
@@ -99,8 +99,8 @@ impl Case {
     }
 }
 
-/// A search path with a file, a loop of symbolic links and a name of 300 bytes in it; and a loop where the library would be.
-fn entries_that_are_no_directories(variant: Variant) {
+/// A search path with a file, a loop of symbolic links and a name of 300 bytes; and a loop at the library's own path.
+fn search_path_entries_that_are_not_directories(variant: Variant) {
     let long = format!("/opt/{}", "d".repeat(300));
     let names = ["/opt/file", "/opt/loop", &*long, "/opt/closed", "/opt/one"];
     for odd in names {
@@ -125,8 +125,8 @@ fn entries_that_are_no_directories(variant: Variant) {
     }
 }
 
-/// A loop of symbolic links where the library would be, on the DT_RPATH of a library and on that of the program that has it loaded:
-/// it ends the search path that it is on, not the others.
+/// A loop of symbolic links at the library's own path, on the DT_RPATH of a library and on that of the program that loads it. It
+/// ends its own search path, but not the others.
 fn a_loop_on_one_of_several_search_paths(variant: Variant) {
     for [of_library, of_program, expected] in [
         ["/opt/loop:/opt/b", "/opt/own:/opt/b", "/opt/own"],
@@ -140,7 +140,7 @@ fn a_loop_on_one_of_several_search_paths(variant: Variant) {
         for place in ["/opt/own", "/opt/b"] {
             case.library("libown.so", place, &[]);
         }
-        // LD_LIBRARY_PATH comes after them.
+        // LD_LIBRARY_PATH comes after these.
         if variant.libc == Libc::Glibc {
             case.library("libown.so", "/opt/libc", &[]);
         }
@@ -167,7 +167,7 @@ fn preloads(variant: Variant) {
     case.library("libown.so", "/opt/own", &[]);
     case.library("libfar.so", "/opt/far", &[]);
     case.library("libnear.so", "/opt/libc", &[]);
-    // Of the program's own search path only glibc's ld.so knows here.
+    // Only glibc's ld.so uses the program's own search path here.
     let (found, gone, says) = case.agreed("/opt/far/libfar.so libown.so:libnone.so");
     let preloaded = |path: &str, from: &str| (path.to_owned(), Cause::Preload(from.into()));
     match variant.libc {
@@ -232,7 +232,7 @@ fn filtees(variant: Variant) {
     assert!(found.contains(&filtee), "{found:?}");
     assert_eq!(gone, ["libnone.so"]);
 
-    // What a standard filter stands for has to be there.
+    // The filtee of a standard filter has to exist.
     case.library("libfilter.so", "/opt/b", &["-Wl,-F,libnone.so", own]);
     let (_, gone, _) = case.agreed("");
     assert_eq!(gone, [""; 0]);

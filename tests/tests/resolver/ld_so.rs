@@ -1,4 +1,4 @@
-//! What a dynamic linker says it would load, and what the tool says it would.
+//! The libraries that a dynamic linker lists, and those that the tool expects.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -9,19 +9,19 @@ use elf_file::{Dynamic, Elf, Source};
 use ldso::{Asker, Cause, Linker, ProbeCache, Rule, Surroundings, Tree};
 use ldso::{Interpreter, Libc};
 
-/// What is loaded, as name and path, and the names that are not found.
+/// The loaded libraries, as name and path, and the names that were not found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Listed {
     pub found: BTreeSet<(String, String)>,
     pub missing: BTreeSet<String>,
-    /// It calls files without a DT_NEEDED static, and lists not even what they filter (glibc elf/rtld.c, dl_main).
+    /// ld.so calls files without a DT_NEEDED static and lists nothing, not even their filtees (glibc elf/rtld.c, dl_main).
     pub is_silent: bool,
-    /// A file that the dynamic linker fails over.
+    /// A file that makes the dynamic linker fail.
     pub fatal: Option<String>,
 }
 
 impl Listed {
-    /// Reads what `ld.so --list` wrote.
+    /// Parses the output of `ld.so --list`.
     pub fn parse(output: &Output, interpreter: &Interpreter) -> Listed {
         let mut listed = Listed::default();
         for line in output.stdout.lines().map(str::trim) {
@@ -53,8 +53,8 @@ impl Listed {
         listed
     }
 
-    /// What the tool thinks that `interpreter` would load for the file at `path`, inside its root, and the files that it would
-    /// fail over.
+    /// The libraries that the tool expects `interpreter` to load for the file at `path`, inside its root, and the files that would
+    /// make it fail.
     pub fn modelled(
         interpreter: &Interpreter,
         probe_cache: &ProbeCache,
@@ -70,13 +70,13 @@ impl Listed {
         let text = |path: &Path| path.display().to_string();
         let found = tree.nodes.iter().map(|node| {
             let at = text(&node.found.path);
-            // A path is the name, its tokens replaced.
+            // ld.so prints a path with its tokens expanded as the name.
             let is_path = node.found.rule == Rule::Path;
             let name = node.name.display().to_string();
             (if is_path { at.clone() } else { name }, at)
         });
         let missing = tree.missing.iter().map(|missing| &missing.name);
-        // It lists those, too, but not what it could not preload.
+        // ld.so lists those too, but not libraries that it could not preload.
         let auxiliary = tree.optional.iter();
         let auxiliary = auxiliary.filter(|one| one.cause == Cause::Filtee);
         let missing = missing.chain(auxiliary.map(|one| &one.name));
@@ -101,7 +101,7 @@ impl Listed {
     }
 }
 
-/// How two lists differ; nothing when they do not.
+/// The difference between two lists, if there is one.
 pub fn difference(
     interpreter: &Interpreter,
     path: &Path,
@@ -109,11 +109,11 @@ pub fn difference(
     (model, near_misses): &(Listed, Vec<String>),
 ) -> Option<String> {
     if let Some(fatal) = &says.fatal {
-        // It stops at the first that it fails over, and lists nothing.
+        // ld.so stops at the first failure and lists nothing.
         let foreseen = near_misses.contains(fatal) || model.missing.contains(fatal);
         return (!foreseen).then(|| format!("{}: ld.so fails over {fatal}", path.display()));
     }
-    // musl's list ends at nothing, but of a library that fails it does not say why.
+    // musl's list does not end at a failure, but has no reason for it.
     if says.is_silent || (says.found == model.found && says.missing == model.missing) {
         return None;
     }
@@ -135,7 +135,7 @@ pub fn difference(
     Some(text)
 }
 
-/// Whether a file is one that this dynamic linker would load, and not one for another libc.
+/// Whether this dynamic linker would load the file, and it is not for another libc.
 pub fn is_for(interpreter: &Interpreter, path: &Path) -> bool {
     let Ok(mut source) = Source::open(path) else {
         return false;

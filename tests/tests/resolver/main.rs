@@ -1,4 +1,4 @@
-//! The tool's model of ld.so against ld.so itself: what each file would load, by both.
+//! Compares the tool's model of ld.so with ld.so itself: the libraries that each file would load.
 
 mod extras;
 mod ld_so;

@@ -1,5 +1,5 @@
-//! Random trees: libraries that need each other in random directories, with random search paths, copies for another machine,
-//! things that are no libraries, ld.so.cache, subdirectories for the processor.
+//! Random trees: libraries in random directories that need each other, with random search paths, copies for another machine, other
+//! files, ld.so.cache, and hwcaps subdirectories.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -17,10 +17,10 @@ matrix!(systems: trees);
 const LIBRARIES: usize = 7;
 const ROUNDS: usize = 6;
 
-/// Directories that search paths may lead to; `$ORIGIN` is one of them, or /app.
+/// Directories for search paths; `$ORIGIN` is one of them, or /app.
 const PLACES: [&str; 5] = ["/opt/a", "/opt/b", "/opt/c", "/opt/d", "/opt/link"];
 
-/// Where libraries are found without being told, and where ld.so.cache finds them.
+/// The default directory, and the one that ld.so.cache lists.
 fn defaults(variant: Variant) -> [String; 2] {
     let multiarch = match variant.arch {
         Arch::X86_64 => "/usr/lib/x86_64-linux-gnu",
@@ -33,7 +33,7 @@ fn defaults(variant: Variant) -> [String; 2] {
     }
 }
 
-/// Of a directory, where the processor's own libraries may be.
+/// The hwcaps subdirectories of a directory.
 fn below(variant: Variant) -> &'static [&'static str] {
     match variant.arch {
         Arch::X86_64 => &[
@@ -60,7 +60,7 @@ struct Forest {
     interpreter: String,
 }
 
-/// A flag that gives a file a search path, or none.
+/// A linker flag for a search path, or none.
 fn search_path(variant: Variant, random: &mut fastrand::Rng) -> Vec<String> {
     let tag = match random.u8(0..4) {
         0 => return Vec::new(),
@@ -161,7 +161,7 @@ impl Forest {
         forest
     }
 
-    /// Files that ld.so has to pass over, and now and then one that it cannot.
+    /// Files that ld.so has to pass over and, rarely, one at which it fails.
     fn mislead(variant: Variant, root: &Root, name: &str, random: &mut fastrand::Rng) {
         let place = random.choice(&PLACES[..4]).expect("some");
         let path = format!("{place}/{name}");
@@ -183,7 +183,7 @@ impl Forest {
         }
     }
 
-    /// Makes the dynamic linker know a directory that no file names.
+    /// Makes the dynamic linker search directories that no file names.
     fn tell_of(&self, cached: &str, default: &str) {
         match self.variant.libc {
             Libc::Glibc => {
@@ -219,7 +219,7 @@ impl Forest {
                 if !library_path.is_empty() {
                     command = command.args(["--library-path", library_path]);
                 }
-                // With --list glibc's stops at the first that is missing, musl's needs no more.
+                // With --list, glibc's ld.so stops at the first missing library. musl's does not.
                 let command = match self.variant.libc {
                     Libc::Glibc => command.env("LD_TRACE_LOADED_OBJECTS", "1"),
                     Libc::Musl => command.arg("--list"),

@@ -12,7 +12,7 @@ use wrap_buddy::scan::{Wanted, scan};
 
 use crate::ld_so::{Listed, difference, is_for};
 
-/// Where distributions put programs and libraries.
+/// The usual directories of programs and libraries.
 const SYSTEM: [&str; 6] = [
     "/usr/bin",
     "/usr/sbin",
@@ -22,20 +22,20 @@ const SYSTEM: [&str; 6] = [
     "/opt",
 ];
 
-/// Makes glibc's ld.so list what it loads; with `--list` it stops at the first that is missing.
+/// Makes glibc's ld.so list all libraries; with `--list`, it stops at the first missing one.
 const TRACE: &str = "LD_TRACE_LOADED_OBJECTS=1";
 
 fn files(directories: &[PathBuf], interpreter: &Interpreter) -> Vec<PathBuf> {
     let (found, _) = scan(directories, true, Wanted::Elf, None);
     let found = found.into_par_iter().map(|one| one.path);
     found
-        // Separate debug information has no bytes to load.
+        // Separate debug files have no code to load.
         .filter(|path| !path.starts_with("/usr/lib/debug"))
         .filter(|path| is_for(interpreter, path))
         .collect()
 }
 
-/// Compares what `command`, the dynamic linker with what starts it, says of each file.
+/// Compares the model with the output of `command`, which starts the dynamic linker, for each file.
 fn agree(
     command: &[&str],
     interpreter: &Interpreter,
@@ -127,7 +127,7 @@ fn aarch64() {
     cross(Arch::Aarch64);
 }
 
-/// Real programs, with their bundled libraries, and fixtures.
+/// Real programs with their bundled libraries, and fixtures.
 #[test]
 fn corpus_and_fixtures() {
     let interpreter = host_interpreter();

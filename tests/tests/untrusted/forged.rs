@@ -1,4 +1,4 @@
-//! Sidecars that their owner has written for root to believe, and names that are swapped meanwhile.
+//! Sidecars that their owner has forged for root to read, and names that are swapped meanwhile.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -17,7 +17,7 @@ use crate::{
 
 const LIBRARY: &str = "/app/libbar.so";
 
-/// The sidecar of a library, with other names of links in it.
+/// The sidecar of a library, with other names of links.
 fn listing(sidecar: &[u8], links: &[&[u8]]) -> Vec<u8> {
     let real = InPlace::parse(sidecar).expect("a sidecar");
     let edits: Vec<_> = real.edits().collect();
@@ -40,7 +40,8 @@ fn trusting(root: &Root, trust: &[&str]) {
     restore.args(trust.iter().copied()).output();
 }
 
-/// `restore`, and `watch` when the library goes, remove the links that a sidecar lists; never from a directory that a link leads to.
+/// `restore` removes the links in a sidecar, and so does `watch` when the library is removed. Neither does so in a directory that
+/// is reached through a link.
 #[test]
 fn forged_lists_of_links_remove_nothing_of_roots() {
     if !has_users() {
@@ -62,7 +63,7 @@ fn forged_lists_of_links_remove_nothing_of_roots() {
             if fs::create_dir(directory).is_ok() {
                 lchown(directory, Some(USER), Some(USER)).expect("chown");
             }
-            // The names are swapped at any time; what is a link now leads to root's, which has these names already.
+            // The names may be swapped at any time. A link then leads to root's directory, which has these names already.
             for name in ["libfoo.so", "tool"] {
                 let _ = symlink(format!("/somewhere/{name}"), directory.join(name));
             }
@@ -95,7 +96,7 @@ fn forged_lists_of_links_remove_nothing_of_roots() {
         });
     });
     watch.stop().success();
-    // Such a list counts where the directory is the owner's own.
+    // The list is used in the owner's own directory.
     for path in [&one, &other] {
         let _ = fs::remove_dir_all(path).or_else(|_| fs::remove_file(path));
     }
@@ -104,7 +105,7 @@ fn forged_lists_of_links_remove_nothing_of_roots() {
     assert!(!one.exists());
 }
 
-/// The original bytes in a sidecar are the attacker's, and root's program is wrapped in the same way.
+/// The attacker chooses the original bytes in a sidecar, and root's program is wrapped in the same way.
 #[test]
 fn a_forged_sidecar_puts_nothing_into_roots_program() {
     if !has_users() {
@@ -125,7 +126,7 @@ fn a_forged_sidecar_puts_nothing_into_roots_program() {
     let sum = checksum_of(&sidecar).expect("long enough");
     sidecar[8..12].copy_from_slice(&sum.to_le_bytes());
 
-    // The directory as well as the file is swapped.
+    // Both the directory and the file are swapped.
     root.install(&sample.built, "/app/sub/program");
     give(root, "/app/sub");
     symlink(VICTIM, root.path("/app/other")).expect("symlink");
@@ -134,7 +135,7 @@ fn a_forged_sidecar_puts_nothing_into_roots_program() {
         give(root, path);
     }
     let put_back = |directory: &Path| {
-        // What is a link at the moment is not written to.
+        // While it is a link, the test does not write to it.
         let fresh = directory.join("fresh");
         for (name, content) in [(".program.wrapbuddy", &sidecar), ("program", &program)] {
             fs::write(&fresh, content).expect("write");
@@ -142,11 +143,11 @@ fn a_forged_sidecar_puts_nothing_into_roots_program() {
             fs::rename(&fresh, directory.join(name)).expect("rename");
         }
     };
-    // Where nothing is swapped, the owner gets what it asked for.
+    // Without a swap, the run does its work.
     put_back(&root.path("/app"));
     restoring(root, "/app/program").success();
     assert!(root.read("/app/program") != fs::read(&sample.built).expect("built before"));
-    // However it is called, it is this directory.
+    // Refers to this directory under any name.
     let opened = File::open(root.path("/app/sub")).expect("a directory");
     let sub = PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()));
     for (names, directory) in [

@@ -11,7 +11,7 @@ use e2e::Root;
 use crate::{LONGEST, USER, give, has_users, restoring, set_mode, spares, with_links};
 
 #[test]
-fn links_are_made_and_removed_in_no_directory_that_a_link_leads_to() {
+fn links_are_not_changed_through_a_symlink() {
     if !has_users() {
         return;
     }
@@ -40,7 +40,7 @@ fn links_are_made_and_removed_in_no_directory_that_a_link_leads_to() {
             assert!(output.stderr.contains("no link is followed"), "{output}");
         });
         assert!(root.path(&links).is_symlink());
-        // A watch removes what is left of a library that is gone.
+        // A watch removes the links of a library that was removed.
         fs::remove_file(root.path(&links)).expect("unlink");
         wrap(&root, "").success();
         swap(&root);
@@ -58,9 +58,9 @@ fn links_are_made_and_removed_in_no_directory_that_a_link_leads_to() {
     }
 }
 
-/// Only links that lead to a file of their own name are the tool's.
+/// Only a link to a file of its own name is the tool's.
 #[test]
-fn what_the_tool_has_not_made_is_not_removed() {
+fn files_of_others_are_not_removed() {
     let (root, links, wrap) = with_links();
     wrap(&root, "").success();
     let link = root.path(&links).join("libfoo.so");

@@ -1,4 +1,4 @@
-//! Locks and leases that others hold.
+//! Locks and leases of other users.
 
 use std::os::unix::fs::chown;
 use std::path::Path;
@@ -8,7 +8,7 @@ use e2e::check::sidecar_of;
 
 use crate::{USER, has_users, restoring, sample, wrapping};
 
-/// Python that has the file open as the other user, and does something with the descriptor `f` that lasts.
+/// Python that opens the file as the other user, and does something lasting with the descriptor `f`.
 fn holding(path: &Path, by: &str) -> std::process::Child {
     let script = format!(
         "import fcntl,os,signal,time\nsignal.signal(signal.SIGIO,signal.SIG_IGN)\nos.setgid({USER});os.setuid({USER})\nf=os.open({:?},os.O_RDONLY)\n{by}\nprint('held',flush=True)\ntime.sleep(100)",
@@ -25,9 +25,9 @@ fn holding(path: &Path, by: &str) -> std::process::Child {
     child
 }
 
-/// The kernel would wait for a lease to be given back for 45 seconds.
+/// The kernel would wait 45 seconds for the end of a lease.
 #[test]
-fn no_lease_is_waited_for() {
+fn lease_is_not_waited_for() {
     if !has_users() {
         return;
     }
@@ -46,9 +46,9 @@ fn no_lease_is_waited_for() {
     }
 }
 
-/// A lock that nobody gives back ends nothing but the waiting.
+/// A lock that is never released only ends the waiting.
 #[test]
-fn no_lock_of_others_is_waited_for_without_end() {
+fn lock_of_another_user_is_waited_for_with_a_limit() {
     if !has_users() {
         return;
     }
@@ -67,7 +67,7 @@ fn no_lock_of_others_is_waited_for_without_end() {
         .kill()
         .and_then(|()| directory.wait())
         .expect("killed");
-    // The owner of a file may keep it from being changed, and is named. Nobody else may.
+    // The owner of a file may keep it from being changed, and the report names the owner. Other users may not.
     let mut file = hold("/app/program");
     let output = restoring(root, "/app").exits_with(1);
     assert!(

@@ -1,5 +1,5 @@
-//! Root on trees that another user writes to: whatever that user puts there, nothing of root's is read, changed or removed for it.
-//! Two user ids are needed, which only root can have in a user namespace.
+//! Root works on trees in which another user can write. Nothing that the user does makes root read, change or remove files outside.
+//! This needs two user ids, which in a user namespace only root can have.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
@@ -19,14 +19,14 @@ mod owners;
 mod races;
 mod sidecars;
 
-/// Whoever writes to the trees.
+/// The user who can write in the trees.
 const USER: u32 = 1000;
 
-/// How often names are swapped, at least, while the tool runs again and again; but no longer than this.
+/// The minimum number of swaps while the tool runs repeatedly, and the maximum time.
 const ROUNDS: usize = 2000;
 const LONGEST: Duration = Duration::from_secs(8);
 
-/// A file of root's outside of the tree.
+/// Root's file outside of the tree.
 const VICTIM: &str = "/srv/victim/program";
 
 const IN_PLACE: [&str; 2] = ["--strategy", "inplace"];
@@ -35,7 +35,7 @@ fn host() -> Variant {
     Variant::new(Arch::host(), Libc::Glibc, Kind::Pie)
 }
 
-/// Whether there are two user ids; says so where not.
+/// Whether there are two user ids. Prints it if not.
 fn has_users() -> bool {
     let has = geteuid().is_root();
     if !has {
@@ -44,7 +44,7 @@ fn has_users() -> bool {
     has
 }
 
-/// Gives it to the user, and not what it leads to if it is a link.
+/// Gives the path to the user, without following a link.
 fn give(root: &Root, path: &str) {
     lchown(root.path(path), Some(USER), Some(USER)).expect("chown");
 }
@@ -53,7 +53,7 @@ fn set_mode(root: &Root, path: &str, mode: u32) {
     fs::set_permissions(root.path(path), Permissions::from_mode(mode)).expect("chmod");
 }
 
-/// A program in a directory of the user's, and one of root's elsewhere.
+/// A program in the user's directory, and another one of root's elsewhere.
 fn sample() -> Sample {
     let sample = Sample::unwrapped(host());
     give(&sample.root, "/app");
@@ -77,10 +77,10 @@ fn watching_once(sample: &Sample, paths: &str) -> Output {
     wrap.args(once).watch_command().output()
 }
 
-/// Whether root leaves its rights, and whether it does not.
+/// Without and with root's own rights.
 const TRUST: [&[&str]; 2] = [&[], &["--trust-tree"]];
 
-/// All that is below a directory: names with kind, owner, mode, links, content or target.
+/// Everything below a directory: names with kind, owner, mode, links, content or target.
 fn everything(path: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut entries: Vec<PathBuf> = fs::read_dir(path)
@@ -110,7 +110,7 @@ fn everything(path: &Path) -> Vec<String> {
     found
 }
 
-/// Nothing of root's has changed in the course of `work`.
+/// Asserts that `work` changes no file of root's.
 #[track_caller]
 fn spares<T>(root: &Root, work: impl FnOnce() -> T) -> T {
     let before = everything(&root.path("/srv"));
@@ -119,8 +119,7 @@ fn spares<T>(root: &Root, work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// A library of the user's that has links beside it, a directory of root's with files of the same names, and the directory of
-/// links.
+/// A user's library with links, a directory of root's with files of the same names, and the directory of links.
 fn with_links() -> (Root, String, impl Fn(&Root, &str) -> Output) {
     let variant = host();
     let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
@@ -133,7 +132,7 @@ fn with_links() -> (Root, String, impl Fn(&Root, &str) -> Output) {
     give(&root, "/app");
     give(&root, "/app/libbar.so");
     root.write("/srv/lib/libfoo.so", "root's own");
-    // What the tool's own links look like.
+    // As the tool's own links are.
     root.mkdir("/srv/links");
     symlink(
         format!("{far}/libfoo.so"),
@@ -151,7 +150,7 @@ fn with_links() -> (Root, String, impl Fn(&Root, &str) -> Output) {
     (root, "/app/.libbar.so.wrapbuddy.d".to_owned(), wrap)
 }
 
-/// Swaps two names for as long as `work` goes on, and that again and again until enough was swapped.
+/// Swaps two names while `work` runs, repeatedly, until there were enough swaps.
 fn swapped(one: &Path, other: &Path, work: impl Fn()) {
     swapped_for(ROUNDS, one, other, work);
 }
@@ -164,10 +163,10 @@ fn swapped_for(enough: usize, one: &Path, other: &Path, work: impl Fn()) {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 let exchange = RenameFlags::RENAME_EXCHANGE;
-                // One of them may be gone for a moment: the tool removes sidecars.
+                // One of them may be missing for a moment, because the tool removes sidecars.
                 let _ = renameat2(AT_FDCWD, one, AT_FDCWD, other, exchange);
                 rounds.fetch_add(1, Ordering::Relaxed);
-                // Long enough for a run to come to one step or another.
+                // So long that runs are interrupted at different steps.
                 thread::sleep(Duration::from_micros(fastrand::u64(0..3000)));
             }
         });
@@ -179,8 +178,8 @@ fn swapped_for(enough: usize, one: &Path, other: &Path, work: impl Fn()) {
     println!("{} rounds", rounds.into_inner());
 }
 
-/// Wraps in either way, restores and watches, whatever comes of it. With `trust`, root keeps its rights, and nothing but how files
-/// are opened stands between the user and root's files.
+/// Wraps with each strategy, restores and watches; each may fail. With `trust`, root keeps its rights, so only the way in which
+/// files are opened protects root's files.
 fn everything_that_writes(sample: &Sample, paths: &str, trust: &[&str]) {
     let wrap = |more: &[&str]| wrapping(sample, paths, &[more, trust].concat());
     let restore = || {

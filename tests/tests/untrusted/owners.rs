@@ -1,4 +1,4 @@
-//! Whose rights files are worked on with.
+//! The rights with which the tool works on files.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
@@ -13,10 +13,10 @@ use crate::{
     watching_once, wrapping,
 };
 
-matrix!(systems: what_a_user_owns_is_wrapped_with_its_rights);
+matrix!(systems: files_of_a_user_are_wrapped_with_its_rights);
 
-/// Root wraps, wraps again, restores and watches what a user owns, and all files are that user's.
-fn what_a_user_owns_is_wrapped_with_its_rights(variant: Variant) {
+/// Root wraps, wraps again, restores and watches a user's files, and all files belong to that user.
+fn files_of_a_user_are_wrapped_with_its_rights(variant: Variant) {
     if !has_users() {
         return;
     }
@@ -62,9 +62,9 @@ fn what_a_user_owns_is_wrapped_with_its_rights(variant: Variant) {
     }
 }
 
-/// Files of root's that somebody else could replace, or may have linked to.
+/// Root's files that other users could replace, or may have linked to.
 #[test]
-fn what_others_can_replace_is_left_alone() {
+fn replaceable_files_are_left_alone() {
     if !has_users() {
         return;
     }
@@ -110,7 +110,7 @@ fn what_others_can_replace_is_left_alone() {
         let trusting = root.wrap_buddy().args(["restore", "/app", "--trust-tree"]);
         trusting.output().success();
     }
-    // Nobody else's group, and the sticky directory of root's.
+    // Another group, and root's sticky directory.
     for (mode, group) in [(0o775, 0), (0o1777, 0), (0o755, 50)] {
         chown(root.path("/app"), Some(0), Some(group)).expect("chown");
         set_mode(root, "/app", mode);
@@ -119,7 +119,7 @@ fn what_others_can_replace_is_left_alone() {
     }
 }
 
-/// Root does for a user what the user could do, and nothing else.
+/// Root does for a user only what the user could do.
 #[test]
 fn the_rights_are_those_of_the_owner() {
     if !has_users() {
@@ -159,9 +159,9 @@ fn hard_links_that_others_may_have_made_are_left_alone() {
     }
 }
 
-/// A copy that takes the place of a program that runs is made with the owner's rights, too.
+/// A copy that replaces a running program is made with the owner's rights, too.
 #[test]
-fn what_replaces_a_running_program_is_its_owners() {
+fn copy_of_a_running_program_belongs_to_its_owner() {
     if !has_users() {
         return;
     }

@@ -1,4 +1,4 @@
-//! Names that others swap while the tool runs.
+//! Names that other users swap while the tool runs.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -16,7 +16,7 @@ use crate::{
 };
 
 #[test]
-fn no_link_swapped_in_for_a_file_is_followed() {
+fn link_swapped_in_for_a_file_is_not_followed() {
     if !has_users() {
         return;
     }
@@ -38,7 +38,7 @@ fn no_link_swapped_in_for_a_file_is_followed() {
 }
 
 #[test]
-fn no_link_swapped_in_for_a_directory_is_followed() {
+fn link_swapped_in_for_a_directory_is_not_followed() {
     if !has_users() {
         return;
     }
@@ -60,9 +60,9 @@ fn no_link_swapped_in_for_a_directory_is_followed() {
     }
 }
 
-/// When a later step fails, as that of the links does here, what was at the sidecar's name is put back.
+/// If a later step fails, as that of the links does here, the previous sidecar is put back.
 #[test]
-fn no_secret_swapped_in_for_a_sidecar_is_copied() {
+fn secret_swapped_in_for_a_sidecar_is_not_copied() {
     const SECRET: &str = "nobody else reads this";
     if !has_users() {
         return;
@@ -84,7 +84,7 @@ fn no_secret_swapped_in_for_a_sidecar_is_copied() {
         spares(&root, || {
             let began = Instant::now();
             while began.elapsed() < LONGEST {
-                // There is nothing to lose in an empty one.
+                // An empty directory has nothing to lose.
                 for path in [&one, &other] {
                     let _ = fs::remove_file(path);
                 }
@@ -102,9 +102,9 @@ fn no_secret_swapped_in_for_a_sidecar_is_copied() {
     }
 }
 
-/// The program runs, so that `--replace` reads all of it and puts the copy in its place.
+/// The program is running, so `--replace` reads all of it and replaces it with a copy.
 #[test]
-fn no_link_swapped_in_for_a_running_program_is_copied() {
+fn link_swapped_in_for_a_running_program_is_not_copied() {
     const SECRET: &[u8] = b"nobody else reads this";
     if !has_users() {
         return;
@@ -123,7 +123,7 @@ fn no_link_swapped_in_for_a_running_program_is_copied() {
     root.install(&sample.built, "/app/sub/program");
     give(root, "/app/sub");
     let opened = File::open(root.path("/app/sub")).expect("a directory");
-    // However it is called, it is this directory.
+    // Refers to this directory under any name.
     let sub = PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()));
     let copied = AtomicUsize::new(0);
     for (names, directory) in [
@@ -169,13 +169,13 @@ fn no_link_swapped_in_for_a_running_program_is_copied() {
             });
         }
     }
-    // Not all of them met a link.
+    // Some of them did not find a link.
     assert!(copied.into_inner() > 0);
 }
 
-/// What is swapped in for a directory while a tree is walked through is neither reported nor wrapped.
+/// A directory that is swapped in while a tree is walked is neither reported nor wrapped.
 #[test]
-fn nothing_outside_the_tree_is_met() {
+fn files_outside_the_tree_are_not_found() {
     if !has_users() {
         return;
     }
@@ -223,9 +223,9 @@ fn nothing_outside_the_tree_is_met() {
     assert!(inside.into_inner() > 0);
 }
 
-/// What `generate` writes goes into the directory that it was given.
+/// The output of `generate` goes into the directory in the argument.
 #[test]
-fn generated_files_go_through_no_link() {
+fn generated_files_do_not_follow_links() {
     if !has_users() {
         return;
     }

@@ -1,4 +1,4 @@
-//! What others put where a sidecar is expected.
+//! Other users' files at the path of a sidecar.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
@@ -13,9 +13,9 @@ use crate::{
     IN_PLACE, USER, has_users, host, restoring, sample, set_mode, spares, watching_once, wrapping,
 };
 
-/// Whatever goes where a sidecar should be is an error, and nothing is waited for.
+/// Any other file at the path of a sidecar is an error, and is not waited for.
 #[test]
-fn what_is_no_sidecar_is_not_read() {
+fn other_files_at_the_path_of_a_sidecar_are_not_read() {
     if !has_users() {
         return;
     }
@@ -55,7 +55,7 @@ fn what_is_no_sidecar_is_not_read() {
     }
 }
 
-/// The group counts as well as the user.
+/// Both the group and the user count.
 #[test]
 fn a_sidecar_of_another_group_is_not_trusted() {
     if !has_users() {

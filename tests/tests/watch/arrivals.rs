@@ -1,4 +1,4 @@
-//! What arrives is wrapped, once, and again when it is another file.
+//! A file that arrives is wrapped once, and again when it is replaced.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -23,7 +23,7 @@ fn arrives_and_runs(variant: Variant) {
     let complete = SystemTime::now().duration_since(UNIX_EPOCH);
     let complete = complete.expect("a clock").as_secs_f64();
     let took = watching.wrapped("/app/late", 1) - complete;
-    // Of which 0.3 s are for it to settle.
+    // Including the quiet time of 0.3 s.
     assert!(took < 1.0, "{took} s");
     for program in ["/app/early", "/app/late"] {
         says_hello(&root, program);
@@ -38,20 +38,20 @@ fn a_staging_directory_is_wrapped_where_it_is_renamed_to() {
     let (root, built) = root_and_program();
     root.mkdir("/app/servers");
     let watching = root.wrap("/app/servers").watch();
-    // Outside, and then in one step inside.
+    // Made outside, and then renamed into the directory.
     copy(&root, &built, "/app/staging/1.0/bin/program");
     fs::rename(root.path("/app/staging"), root.path("/app/servers/final")).expect("rename");
     let program = "/app/servers/final/1.0/bin/program";
     watching.wrapped(program, 1);
     says_hello(&root, program);
-    // Inside, and renamed before it has settled.
+    // Made inside, and renamed before the quiet time is over.
     copy(&root, &built, "/app/servers/2.0.staging/bin/program");
     let moved = root.path("/app/servers/2.0");
     fs::rename(root.path("/app/servers/2.0.staging"), moved).expect("rename");
     let second = "/app/servers/2.0/bin/program";
     watching.wrapped(second, 1);
     says_hello(&root, second);
-    // What arrives in it later is seen too.
+    // A file that arrives in it later is found too.
     copy(&root, &built, "/app/servers/2.0/bin/other");
     watching.wrapped("/app/servers/2.0/bin/other", 1);
     assert_eq!(watching.all_wrapped().len(), 3);
@@ -64,18 +64,18 @@ fn an_update_is_wrapped_again_and_other_things_are_not() {
     let watching = root.wrap("/app").watch();
     copy(&root, &built, "/app/program");
     watching.wrapped("/app/program", 1);
-    // Another version by rename, as most do it.
+    // Another version is renamed over it, as most tools do.
     let other = Build::program(HOST, source("argv.c")).build();
     copy(&root, &other, "/app/.program.new");
     fs::rename(root.path("/app/.program.new"), root.path("/app/program")).expect("rename");
     watching.wrapped("/app/program", 2);
     root.command("/app/program").output().success();
-    // The first one over it, in place.
+    // The first version is written over it, in place.
     fs::remove_file(root.path("/app/program")).expect("remove");
     copy(&root, &built, "/app/program");
     watching.wrapped("/app/program", 3);
     says_hello(&root, "/app/program");
-    // Nothing to wrap.
+    // A file that cannot be wrapped.
     root.write("/app/script", "#!/bin/sh\n");
     fs::hard_link(root.path("/app/script"), root.path("/app/script-too")).expect("link");
     a_while();
@@ -131,7 +131,7 @@ fn thousands_at_once_are_wrapped_once_each() {
     }
 }
 
-/// The library is edited before the program is decided about, and what is left of it goes with it.
+/// The library is edited before the program is decided on, and its sidecar and links are removed with it.
 #[test]
 fn a_library_comes_with_its_program_and_goes_without_a_trace() {
     let root = Root::new(HOST);
@@ -150,7 +150,7 @@ fn a_library_comes_with_its_program_and_goes_without_a_trace() {
         event(lines, "removed").next().map(drop)
     });
     assert!(!sidecar.exists());
-    // A file of that name which is not ours stays.
+    // A file of that name which is not the tool's stays.
     let built = hello(HOST);
     copy(&root, &built, "/app/lib/other");
     watching.wrapped("/app/lib/other", 1);

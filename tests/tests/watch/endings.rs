@@ -1,4 +1,4 @@
-//! How a watch ends, and what it does beside another; what it tells systemd.
+//! The end of a watch, two watches at once, and notifications to systemd.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 
 use crate::{a_while, copy, is_original, root_and_program, says_hello};
 
-/// As whoever stops a service expects: not when all is done, and with no file half done.
+/// A signal ends the watch soon, before all files are wrapped, but no file is half done.
 #[test]
 fn a_signal_ends_it_when_the_files_at_hand_are_done() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
@@ -48,7 +48,7 @@ fn a_signal_ends_it_when_the_files_at_hand_are_done() {
             assert_eq!(is_original(&root, &built, &path), !is_wrapped, "{path}");
             assert_eq!(sidecar.exists(), is_wrapped, "{path}");
         }
-        // The rest is for the next one.
+        // The next watch wraps the rest.
         let once = root.wrap("/app").args(["--once"]).watch_command().output();
         let rest = done(&self::lines(&once.success().stdout)).count();
         assert_eq!(wrapped.len() + rest, COUNT);
@@ -84,7 +84,7 @@ fn a_signal_ends_its_waiting_for_another_run() {
 }
 
 #[test]
-fn a_hangup_has_it_look_again() {
+fn hangup_starts_another_scan() {
     let (root, built) = root_and_program();
     root.mkdir("/app/lib");
     copy(&root, &built, "/app/program");
@@ -101,7 +101,7 @@ fn a_hangup_has_it_look_again() {
 }
 
 #[test]
-fn once_is_what_is_there_and_what_is_arriving() {
+fn once_wraps_existing_and_arriving_files() {
     let (root, built) = root_and_program();
     for name in ["one", "sub/two"] {
         copy(&root, &built, &format!("/app/{name}"));
@@ -117,7 +117,7 @@ fn once_is_what_is_there_and_what_is_arriving() {
     }
     let output = once().output().success();
     assert_eq!(done(&lines(&output.stdout)).count(), 0);
-    // For people.
+    // With text output.
     copy(&root, &built, "/app/three");
     let run = root
         .wrap_buddy()
@@ -131,7 +131,7 @@ fn once_is_what_is_there_and_what_is_arriving() {
         .output()
         .success();
     assert_eq!(output.stdout, "/app/three: wrapped\n");
-    // What is not there is a failure, here.
+    // With --once, a missing directory is an error.
     let output = root
         .wrap("/app/none")
         .args(["--once"])
@@ -180,7 +180,7 @@ fn two_on_one_tree_wrap_each_file_once() {
 }
 
 #[test]
-fn a_file_that_cannot_be_written_is_told_of_once() {
+fn file_that_cannot_be_written_is_reported_once() {
     let (root, built) = root_and_program();
     copy(&root, &built, "/app/sealed");
     let seal = |flag: &str| {
@@ -191,7 +191,7 @@ fn a_file_that_cannot_be_written_is_told_of_once() {
             .status();
         done.is_ok_and(|status| status.success())
     };
-    // Not every file system can; a read-only mode is no obstacle to the owner.
+    // Not every file system can do that; a read-only mode does not stop the owner.
     let sealed = seal("+i");
     copy(&root, &built, "/app/read-only");
     let mode = fs::Permissions::from_mode(0o555);
@@ -210,7 +210,7 @@ fn a_file_that_cannot_be_written_is_told_of_once() {
 }
 
 #[test]
-fn systemd_is_told_when_it_is_ready_and_when_it_stops() {
+fn systemd_is_notified_of_start_and_stop() {
     let (root, built) = root_and_program();
     copy(&root, &built, "/app/program");
     let socket = root.path("/app/notify");
@@ -232,7 +232,7 @@ fn systemd_is_told_when_it_is_ready_and_when_it_stops() {
     {
         printed.push(receive());
     }
-    // Not before what was there is wrapped.
+    // Only after the existing files are wrapped.
     says_hello(&root, "/app/program");
     watching.signal(Signal::SIGTERM);
     while printed

@@ -1,4 +1,4 @@
-//! Where the kernel does not tell, or no longer; and what a watch costs.
+//! A watch without, or with too few, events of the kernel; and the cost of a watch.
 
 use std::fs;
 use std::thread;
@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use crate::{a_while, copy, root_and_program, says_hello};
 
 #[test]
-fn by_looking_at_intervals() {
+fn polling_finds_changes() {
     let (root, built) = root_and_program();
     copy(&root, &built, "/app/early");
     let watching = root.wrap("/app").args(["--poll", "0.3"]).watch();
@@ -22,7 +22,7 @@ fn by_looking_at_intervals() {
     copy(&root, &built, "/app/new/late");
     watching.wrapped("/app/new/late", 2);
     says_hello(&root, "/app/new/late");
-    // A file that grows, and a directory that goes.
+    // A file that grows, and a directory that is removed.
     let bytes = fs::read(&built).expect("it was built");
     for len in (1..=6).map(|part| bytes.len() * part / 6) {
         root.write("/app/growing", &bytes[..len]);
@@ -76,7 +76,7 @@ fn an_overflow_loses_nothing() {
     watching.stop().success();
 }
 
-/// In a user namespace of its own a process may watch as little as it likes.
+/// The limit can be lowered in a user namespace.
 #[test]
 fn more_directories_than_the_kernel_watches_are_polled() {
     for (limit, setting) in [

@@ -1,4 +1,4 @@
-//! `wrap-buddy watch`: programs that arrive later, in a root without any FHS dynamic linker.
+//! `wrap-buddy watch`: programs that arrive later, in a root without an FHS dynamic linker.
 
 mod arrivals;
 mod endings;
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use e2e::{Arch, Build, Kind, Libc, Root, Variant, source};
 
-/// A time in which a watch would have done what it must not do.
+/// So long that a watch would have made any change that it must not make.
 const LONG_ENOUGH: Duration = Duration::from_millis(1200);
 
 const HOST: Variant = Variant {
@@ -25,7 +25,7 @@ const HOST: Variant = Variant {
     kind: Kind::Pie,
 };
 
-/// A root for programs of this machine, and one of these, outside.
+/// A root for programs of this machine, and the path of such a program outside.
 fn root_and_program() -> (Root, PathBuf) {
     (Root::new(HOST), hello(HOST))
 }
@@ -34,7 +34,7 @@ fn hello(variant: Variant) -> PathBuf {
     Build::program(variant, source("hello.c")).build()
 }
 
-/// Copies `file` to `inside`, as programs that unpack do: complete when it is closed.
+/// Copies `file` to `inside`, as programs that unpack do: the file is complete when it is closed.
 fn copy(root: &Root, file: &Path, inside: &str) {
     root.install(file, inside);
 }

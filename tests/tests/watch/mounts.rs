@@ -1,4 +1,4 @@
-//! File systems that come and go while a watch runs.
+//! File systems that are mounted and unmounted while a watch runs.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use e2e::{run, tool};
 use crate::{HOST, hello};
 
 #[test]
-fn what_is_mounted_below_is_seen_and_what_was_covered_too() {
+fn mounted_and_uncovered_files_are_wrapped() {
     let home = tempfile::tempdir().expect("a temporary directory");
     for name in ["app/sub", r"app/with space/\", "app/fuse", "behind"] {
         fs::create_dir_all(home.path().join(name)).expect("create");

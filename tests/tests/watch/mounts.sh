@@ -1,16 +1,15 @@
 #!/bin/bash
-# Has a watch of DIRECTORY run while file systems are mounted in it and over it, in a mount namespace of its own, and puts
-# programs there.
+# Runs a watch of DIRECTORY, mounts file systems in it and over it, in a mount namespace of its own, and copies programs there.
 # Usage: mounts.sh TOOL DIRECTORY PROGRAM; the watch's lines go to standard output
 set -eu
 tool=$1 directory=$2 program=$3
 lines=$directory/../lines
-# PROGRAM starts here as it is.
+# PROGRAM starts here without wrapping.
 "$tool" watch "$directory" --force --settle 50 --format json >"$lines" &
 watch=$!
 trap 'cat "$lines"; kill -KILL "$watch" 2>/dev/null || true' EXIT
 
-# Waits until the watch has said this.
+# Waits until the watch has printed this.
 said() {
     local n
     for ((n = 0; n < 600; n++)); do
@@ -36,7 +35,7 @@ said "\"path\":\"$directory/with space/\\\\/inside\""
 umount "$directory/sub"
 arrives sub/covered
 
-# One that does not tell of what happens behind it.
+# A file system that sends no events for changes of its source.
 if [[ -c /dev/fuse ]]; then
     bindfs --no-allow-other "$directory/../behind" "$directory/fuse"
     cp "$program" "$directory/../behind/program"

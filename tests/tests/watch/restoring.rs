@@ -1,12 +1,12 @@
-//! Files that somebody restores while a watch runs.
+//! Files that a user restores while a watch runs.
 
 use e2e::{Build, Root, source};
 
 use crate::{HOST, a_while, copy, is_original, says_hello};
 
-/// Somebody wants it to be as it was; the next version is another matter.
+/// The user wants the original; the next version is wrapped again.
 #[test]
-fn what_was_restored_stays_so_until_it_changes() {
+fn restored_file_stays_restored_until_it_changes() {
     let root = Root::new(HOST);
     let library = Build::library(HOST, source("lib/foo.c"), "libfoo.so").build();
     let needs_it = Build::library(HOST, source("lib/bar.c"), "libbar.so")
@@ -33,7 +33,7 @@ fn what_was_restored_stays_so_until_it_changes() {
         });
         (left.count() == 2).then_some(())
     });
-    // Something else happens there.
+    // Another file arrives there.
     copy(&root, &program, "/app/other");
     watching.wrapped("/app/other", 1);
     a_while();
@@ -47,7 +47,7 @@ fn what_was_restored_stays_so_until_it_changes() {
     says_hello(&root, "/app/program");
     watching.stop().success();
 
-    // Another watch knows nothing of it, nor one that was told to look at everything again.
+    // A new watch does not know that, nor does one after SIGHUP.
     let restore = root.wrap_buddy().args(["restore", "/app"]);
     restore.output().success();
     let watching = wrap().watch();

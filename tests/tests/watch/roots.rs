@@ -1,4 +1,4 @@
-//! Directories that are not there yet, vanish and come back; several of them; presets.
+//! Directories that do not exist yet, vanish and come back; several directories; presets.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -23,7 +23,7 @@ fn a_root_may_appear_vanish_and_come_back() {
             _ => fs::rename(root.path("/app/home"), root.path("/app/aside")).expect("rename"),
         }
         if times == 2 {
-            // What was renamed away is of no interest any more.
+            // A directory that was renamed is no longer watched.
             let aside = "/app/aside/.server/bin/other";
             copy(&root, &built, aside);
             a_while();
@@ -118,9 +118,9 @@ fn presets_can_be_listed_chosen_and_defined() {
     assert!(output.stderr.contains("no such preset"), "{output}");
 }
 
-/// Directories that a pattern leads to are watched as they come, go and get other names; nothing beside them is.
+/// Directories that match a pattern are watched when they appear, vanish and are renamed. Others next to them are not.
 #[test]
-fn a_path_with_patterns_is_looked_up_all_the_time() {
+fn directories_that_match_a_pattern_are_followed() {
     let (root, built) = root_and_program();
     root.write(
         "/app/home/watch.toml",
@@ -159,7 +159,7 @@ fn a_path_with_patterns_is_looked_up_all_the_time() {
         for path in wanted {
             watching.wrapped(path, 1);
         }
-        // A name that fits now.
+        // A name that matches now.
         let aside = root.path("/app/home/tools/w1");
         fs::rename(aside, root.path("/app/home/tools/v3")).expect("rename");
         watching.wrapped("/app/home/tools/v3/bin/program", 1);

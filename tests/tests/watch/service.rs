@@ -1,4 +1,4 @@
-//! The unit of the documentation, run by systemd.
+//! The unit in the documentation, run by systemd.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -9,7 +9,7 @@ use nix::unistd::geteuid;
 
 use crate::{HOST, hello};
 
-/// The unit as docs/watch.md has it, with the path of the tool; and more words for it.
+/// The unit in docs/watch.md, with the path of the tool and more arguments.
 fn unit(words: &str) -> String {
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/watch.md"));
     let page = page.expect("it is there");
@@ -24,7 +24,7 @@ fn unit(words: &str) -> String {
     unit.replace("/path/to/wrap-buddy watch --preset", &start)
 }
 
-/// The unit of the system in docs/watch.md, with the path of the tool, and directories below the home.
+/// The system unit in docs/watch.md, with the path of the tool, and directories below the home.
 fn system_unit() -> String {
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/watch.md"));
     let page = page.expect("it is there");
@@ -57,20 +57,20 @@ fn verify(unit: &Path, kind: &str) -> String {
 }
 
 #[test]
-fn systemd_finds_nothing_wrong_with_the_unit() {
+fn unit_passes_systemd_analyze() {
     let home = home_with(&unit(""));
     let file = home.path().join(".config/systemd/user/wrap-buddy.service");
     for kind in ["--user", "--system"] {
         assert_eq!(verify(&file, kind), "", "{kind}");
     }
-    // It would tell.
+    // systemd-analyze reports a mistake.
     fs::write(&file, unit("").replace("=notify", "=notiffy")).expect("write");
     assert!(verify(&file, "--user").contains("notiffy"));
 }
 
 /// The exposure that systemd computes, 2.6 with systemd 252, stays below 3.0.
 #[test]
-fn the_unit_of_the_system_is_confined() {
+fn system_unit_is_confined() {
     let home = home_with(&system_unit());
     let file = home.path().join(".config/systemd/user/wrap-buddy.service");
     assert_eq!(verify(&file, "--system"), "");
@@ -94,14 +94,14 @@ const FILES: [(&str, u32, u32, u32); 5] = [
     ("theirs/set-id", 1000, 1000, 0o4755),
 ];
 
-/// In its confinement it wraps files of root and of another user, with their modes, and cannot write elsewhere.
+/// The confined service wraps files of root and of another user, keeps their modes, and cannot write elsewhere.
 #[test]
-fn the_unit_of_the_system_wraps_for_others() {
+fn system_unit_wraps_files_of_other_users() {
     if !geteuid().is_root() {
         println!("skipped: a second user id takes root");
         return;
     }
-    // What these mount over in /proc, systemd cannot mount in the namespaces of this test.
+    // systemd cannot apply the settings that mount over /proc in the namespaces of this test.
     let unit = system_unit();
     let lines = unit.lines().filter(|line| {
         !["ProtectKernelLogs", "ProtectKernelTunables"]
@@ -148,7 +148,7 @@ fn the_unit_of_the_system_wraps_for_others() {
     }
 }
 
-/// What `service.sh` prints of the unit in `home`, run by a systemd in namespaces of its own.
+/// The output of `service.sh` for the unit in `home`, run by a systemd in namespaces of its own.
 fn run_by_systemd(home: &Path) -> run::Output {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/watch/service.sh");
     let namespaces = [
@@ -163,10 +163,11 @@ fn run_by_systemd(home: &Path) -> run::Output {
     run::on_host("unshare", &[&namespaces[..], &command].concat()).success()
 }
 
-/// Ready when what was there is wrapped; reloaded, started anew after a crash, and stopped well.
+/// It is ready when existing files are wrapped, reloads, is restarted after a crash, and stops successfully.
 #[test]
-fn a_manager_of_services_runs_it() {
-    // The programs start here as they are. Quoted as nix/watch.nix does it: systemd is to pass on a space, a dollar sign, and its own %h filled in.
+fn user_manager_runs_the_unit() {
+    // The programs start here without wrapping. The arguments are quoted as in nix/watch.nix: systemd has to pass a space and a
+    // dollar sign, and to expand its own %h.
     let home = home_with(&unit(r#"--force "%h/my tools" "%h/$$x""#));
     let built = hello(HOST);
     let inside = |name: &str| home.path().join(name);

@@ -1,11 +1,11 @@
 #!/bin/bash
-# Runs a manager of user services, as at a login, and the service `wrap-buddy` under it; says what becomes of that. In a mount
-# and a PID namespace of its own, both of which it may fill: everything ends with it.
+# Runs systemd's user manager, as at a login, and the service `wrap-buddy` under it; prints the results.
+# It has a mount and a PID namespace of its own, so everything ends with it.
 # Usage: service.sh DIRECTORY: a home, whose units are in .config/systemd/user
 set -eu
 
 if [[ ${2-} != inside ]]; then
-    # systemd looks for this where it is to believe that the machine runs it.
+    # This directory means that systemd has booted the machine.
     mount -t tmpfs none /run
     mkdir -p /run/systemd/system
     group=/sys/fs/cgroup/wrap-buddy-test-${1##*/}
@@ -55,7 +55,7 @@ tell started ActiveState StatusText Type
 [[ -e $HOME/.vscode-server/bin/.node.wrapbuddy ]] && echo "wrapped=when ready"
 echo "reload=$(systemctl --user reload wrap-buddy && echo yes)"
 tell reloaded ActiveState
-# 0 would be this script's own process group, and who waits for it.
+# 0 would be this script's own process group, and the caller's.
 pid=$(of MainPID)
 [[ $pid != 0 ]]
 kill -KILL "$pid"

@@ -1,4 +1,4 @@
-//! What is not complete is left alone.
+//! Incomplete files are left alone.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -30,7 +30,7 @@ fn a_writer_that_pauses_is_waited_for() {
     watching.stop().success();
 }
 
-/// One that appears with the others is waited for together with them.
+/// A directory that appears with others is waited for together with them.
 #[test]
 fn a_directory_settles_as_a_whole() {
     let (root, built) = root_and_program();

@@ -1,4 +1,4 @@
-//! What there is a tree of, and what is done with it.
+//! The trees, and the use of each.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -115,7 +115,7 @@ fn gcc_compiles_what_then_runs() {
         packages: &["gcc", "libc6-dev"],
         program: "usr/bin/x86_64-linux-gnu-gcc-12",
         prepare: |place| {
-            // The linker reads this one, and the package's link is absolute.
+            // The linker reads this file, and the package's link is absolute.
             let linker = place.root().path(&place.path("lib64/ld-linux-x86-64.so.2"));
             fs::remove_file(&linker).expect("a link of the package");
             symlink("../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", linker).expect("a link");
@@ -180,7 +180,7 @@ fn postgres_makes_a_cluster_and_compiles_a_query() {
                 explain analyze select sum(n) from generate_series(1, 8) n\n";
             let output = postgres.stdin(query).output().success();
             assert!(output.stdout.contains("\"sum 36 Ä\""), "{output}");
-            // The compiler is a library that is opened when it is needed; without it, there is no such line.
+            // The compiler is a library that is opened on demand. Without it, there is no such line.
             assert!(output.stdout.contains("JIT:"), "{output}");
         },
     };
@@ -225,7 +225,7 @@ fn qemu_img_converts_an_image() {
     tree.works(false);
 }
 
-/// A boot sector writes a line to the serial port, and ends the machine.
+/// A boot sector writes a line to the serial port, and turns the machine off.
 #[test]
 fn qemu_boots_a_machine() {
     let tree = Tree {
@@ -254,7 +254,7 @@ fn qemu_boots_a_machine() {
             let qemu = place.command("usr/bin/qemu-system-x86_64");
             let qemu = qemu.args(machine.split(' '));
             let qemu = qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=1"]);
-            // Where Debian has what belongs to packages of its own.
+            // Debian's directories for files of other packages.
             let qemu = ["usr/share/qemu", "usr/share/seabios"]
                 .iter()
                 .fold(qemu, |qemu, firmware| {
@@ -314,7 +314,7 @@ fn jdk_compiles_runs_and_links_an_image() {
             run("javac").args(javac).output().success();
             let output = run("java").args(["-cp", "/app/work", "Main", "x"]).output();
             assert_eq!(output.success().stdout, "32 2027678490 1\n");
-            // What jlink writes are the launchers among its modules, and not the tool's: they are as in Debian.
+            // The launchers that jlink writes are copies from its modules, which are Debian's, unwrapped.
             let jlink = ["--add-modules", "java.base", "--output", "/app/work/image"];
             run("jlink").args(jlink).output().success();
             let image = "/app/work/image/bin/java";
@@ -358,7 +358,7 @@ fn r_computes_and_converts() {
             let r = place
                 .command("usr/lib/R/bin/exec/R")
                 .env("R_HOME", place.path("usr/lib/R"));
-            // glibc's iconv looks for its modules where glibc was installed, or here.
+            // glibc's iconv looks for its modules in its built-in directory, or in this one.
             let r = r.env("GCONV_PATH", place.path(GCONV));
             let r = r.args(["--no-echo", "--no-restore", &format!("--file={script}")]);
             let output = r.output().success();

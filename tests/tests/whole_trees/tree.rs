@@ -1,4 +1,4 @@
-//! A tree: where it comes from, how it is wrapped, and that it is whole again when it is restored.
+//! Unpacks a tree, wraps it, and checks that it is complete again when it is restored.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -9,18 +9,18 @@ use std::time::Duration;
 
 use e2e::{Arch, Libc, Root, Run, assert_fails_unwrapped, debian};
 
-/// Where a tree is unpacked.
+/// The directory of the tree.
 const TREE: &str = "/app/tree";
 
-/// Where a relocatable one is moved to: at another depth, so that nothing relative leads out of it by chance.
+/// The new directory of a relocatable tree: at another depth, so that no relative path leads out of it by chance.
 const MOVED: &str = "/srv/moved/to/here";
 
-/// Where Debian has most libraries. It fills both directories.
+/// Debian's directories for most libraries. Packages use both.
 const LIBRARIES: [&str; 2] = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"];
 
 const INTERPRETER: &str = "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
 
-/// How a tree is wrapped.
+/// The way to wrap a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Default,
@@ -44,27 +44,27 @@ impl Mode {
     }
 }
 
-/// Packages, and what they are for.
+/// Packages, and their use.
 pub struct Tree {
-    /// Debian's names, the one that the tree is about first.
+    /// Names of Debian packages, the main one first.
     pub packages: &'static [&'static str],
     /// A program in the tree that must not start before it is wrapped.
     pub program: &'static str,
-    /// What a packager writes into the tree before it is wrapped.
+    /// Adds files that a packager would add before wrapping.
     pub prepare: fn(&Place<'_>),
-    /// What is done with it.
+    /// Uses the wrapped programs.
     pub make_use: fn(&Place<'_>),
 }
 
-/// A tree in a root, wherever it lies.
+/// A tree in a root, at any path.
 pub struct Place<'r> {
     root: &'r Root,
     at: &'static str,
 }
 
 impl Tree {
-    /// Wraps, uses and restores the tree in each mode. A tree that takes long: in two of them, and in all where the
-    /// environment has `CI`.
+    /// Wraps, uses and restores the tree in each mode. A tree that takes long is tested in two modes, or in all if the variable
+    /// `CI` is set.
     pub fn works(&self, takes_long: bool) {
         let root = Root::for_programs_of(&[(Arch::X86_64, Libc::Glibc)]);
         let tree = root.mkdir(TREE);
@@ -125,14 +125,14 @@ impl<'r> Place<'r> {
         self.root
     }
 
-    /// Wraps what a program of the tree has written, with libraries of the tree.
+    /// Wraps a file that a program of the tree has written, with libraries of the tree.
     pub fn wrap(&self, path: &str) {
         let libs = LIBRARIES.map(|directory| self.path(directory));
         let wrap = self.root.wrap(path).only_libs(libs);
         wrap.interpreter(&self.path(INTERPRETER)).run();
     }
 
-    /// A program of the tree, to be started. It has no terminal, a home of its own, and its children end with it.
+    /// A program of the tree, to start. It has no terminal and a home of its own, and its children end with it.
     pub fn command(&self, program: &str) -> Run<'r> {
         self.root
             .command(&self.path(program))
@@ -145,20 +145,20 @@ impl<'r> Place<'r> {
             .timeout(TIMEOUT)
     }
 
-    /// A file that programs read and write: `name` in /app/work.
+    /// Writes `name` in /app/work, for programs to read and write.
     pub fn write(&self, name: &str, content: &str) -> String {
         let path = format!("/app/work/{name}");
         self.root.write(&path, content);
         path
     }
 
-    /// What has become of it.
+    /// Reads it.
     pub fn read(&self, name: &str) -> Vec<u8> {
         self.root.read(&format!("/app/work/{name}"))
     }
 
-    /// Programs, settings and data are where programs expect them by absolute paths, as on most systems without an FHS linker,
-    /// which have at least a /bin/sh. Libraries are not: there is no /lib, /lib64 and /usr/lib.
+    /// Links programs, settings and data to the absolute paths that programs expect, as on most systems without an FHS linker,
+    /// which have at least a /bin/sh. Libraries are not linked: there is no /lib, /lib64 or /usr/lib.
     fn link(&self) {
         for directory in ["bin", "sbin", "etc", "usr/bin", "usr/share"] {
             let link = self.root.path(directory);
