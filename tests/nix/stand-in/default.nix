@@ -31,7 +31,7 @@ let
       structured = attributes.__structuredAttrs or false;
       environment = attributes.env or { };
       # As with stdenv, variables of the environment are not lists.
-      environment = lib.mapAttrs (
+      variables = lib.mapAttrs (
         name: value:
         if builtins.isList value then throw "env.${name} is a list" else "${toString value}"
       ) environment;
@@ -41,7 +41,7 @@ let
           "passthru"
           "env"
         ]
-        // told
+        // variables
         // {
           inherit name;
           setup = ./setup.sh;

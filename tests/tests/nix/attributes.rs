@@ -207,10 +207,10 @@ fn functions() {
     becomes(
         "buildInputs = [ zlib ];
         preFixup = ''
-          mkdir -p \"vendor/lib dir/deep\" beside
-          touch vendor/liba.so \"vendor/lib dir/deep/libb.so.1\" beside/libc.so
+          mkdir -p \"vendor/lib dir/deep\" sibling
+          touch vendor/liba.so \"vendor/lib dir/deep/libb.so.1\" sibling/libc.so
           addWrapBuddySearchPath vendor
-          addWrapBuddySearchPath --no-recurse -- beside
+          addWrapBuddySearchPath --no-recurse -- sibling
           addWrapBuddyRuntimeDeps ${udev} /opt/lib
         '';",
         &[
@@ -218,7 +218,7 @@ fn functions() {
             "zlib/lib",
             "vendor",
             "vendor/lib dir/deep",
-            "beside",
+            "sibling",
             "--runtime-dependencies",
             "udev/lib",
             "/opt/lib",

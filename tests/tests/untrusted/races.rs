@@ -63,7 +63,7 @@ fn link_swapped_in_for_a_directory_is_not_followed() {
 /// If a later step fails, as that of the links does here, the previous sidecar is put back.
 #[test]
 fn secret_swapped_in_for_a_sidecar_is_not_copied() {
-    const SECRET: &str = "nobody else reads this";
+    const SECRET: &str = "only root reads this";
     if !has_users() {
         return;
     }
@@ -105,7 +105,7 @@ fn secret_swapped_in_for_a_sidecar_is_not_copied() {
 /// The program is running, so `--replace` reads all of it and replaces it with a copy.
 #[test]
 fn link_swapped_in_for_a_running_program_is_not_copied() {
-    const SECRET: &[u8] = b"nobody else reads this";
+    const SECRET: &[u8] = b"only root reads this";
     if !has_users() {
         return;
     }

@@ -22,7 +22,7 @@ fn other_files_at_the_path_of_a_sidecar_are_not_read() {
     let sample = sample();
     let root = &sample.root;
     let sidecar = root.path(&sidecar_of("/app/program"));
-    root.write("/srv/secret", "nobody else reads this");
+    root.write("/srv/secret", "only root reads this");
     set_mode(root, "/srv/secret", 0o600);
     let fifo = |path: &Path| mkfifo(path, Mode::S_IRWXU).expect("mkfifo");
     let link = |target: &'static str| move |path: &Path| symlink(target, path).expect("symlink");

@@ -69,7 +69,7 @@ fn a_signal_ends_its_waiting_for_another_run() {
         event(lines, "watching").next().map(drop)
     });
     let other = File::open(root.path("/app")).expect("the directory is there");
-    other.lock().expect("nobody else works on it");
+    other.lock().expect("a directory that is not locked");
     copy(&root, &built, "/app/program");
     a_while();
     assert!(is_original(&root, &built, "/app/program"));

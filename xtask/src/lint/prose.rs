@@ -56,7 +56,6 @@ const EXCLUDED: &[&str] = &[
     "fuzz",
     "loader",
     "nix",
-    "tests",
     "xtask",
 ];
 
