@@ -60,7 +60,9 @@ fn lock_of_another_user_is_waited_for_with_a_limit() {
     let output = wrapping(&sample, "/app", &[]).success();
     assert!(began.elapsed() < Duration::from_secs(30), "{output}");
     assert!(
-        output.stderr.contains("locked: going on without that lock"),
+        output
+            .stderr
+            .contains("locked; continuing without the lock"),
         "{output}"
     );
     directory

@@ -91,7 +91,7 @@ fn replaceable_files_are_left_alone() {
             let output = wrapping(&sample, "/app", more).exits_with(1);
             let said = output
                 .stderr
-                .contains(&format!("belongs to root, but {who} can write"));
+                .contains(&format!("root owns this file, but {who} can write"));
             assert!(said && output.stderr.contains("--trust-tree"), "{output}");
             assert!(root.read(&sample.program) == fs::read(&sample.built).expect("built"));
             assert_eq!(
@@ -102,10 +102,16 @@ fn replaceable_files_are_left_alone() {
             );
         }
         let watched = watching_once(&sample, "/app");
-        assert!(watched.stdout.contains("belongs to root, but"), "{watched}");
+        assert!(
+            watched.stdout.contains("root owns this file, but"),
+            "{watched}"
+        );
         wrapping(&sample, "/app", &["--trust-tree"]).success();
         let output = restoring(root, "/app").exits_with(1);
-        assert!(output.stderr.contains("belongs to root, but"), "{output}");
+        assert!(
+            output.stderr.contains("root owns this file, but"),
+            "{output}"
+        );
         sample.run();
         let trusting = root.wrap_buddy().args(["restore", "/app", "--trust-tree"]);
         trusting.output().success();

@@ -1,5 +1,5 @@
-//! Directories held open. What is done in one goes by its handle and a name: whoever can rename what is on the way to it, or put a
-//! symbolic link there, changes nothing about which directory that is.
+//! Open directories. Files are reached by a directory handle and a name, so that nobody can redirect an operation by renaming a parent
+//! directory or replacing it by a symbolic link.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, FileType, Metadata};
@@ -17,38 +17,34 @@ use nix::fcntl::{
 use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, fstatat, mkdirat};
 use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, linkat, symlinkat, unlinkat};
 
-/// The owner's permission to write.
 pub const MODE_WRITE: u32 = 0o200;
 
-/// For files: nothing is waited for, neither the other end of a FIFO nor whoever holds a lease, and no terminal becomes this
-/// process's own.
+/// For files: do not wait for the other end of a FIFO or for the holder of a lease, and do not acquire a controlling terminal.
 const FILE: OFlag = OFlag::O_NONBLOCK
     .union(OFlag::O_NOCTTY)
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
 
-/// For directories: to work in one takes no right to read it.
+/// For directories. O_PATH does not need the right to read them.
 const DIRECTORY: OFlag = OFlag::O_PATH
     .union(OFlag::O_DIRECTORY)
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
 
-/// The directory itself, as a name in it.
 const ITSELF: &str = ".";
 
-/// What a symbolic link is called until it replaces another one.
+/// Temporary name of a symbolic link that is to replace another one.
 const FRESH: &str = ".wrapbuddy-new";
 
-/// For directories whose names are read.
+/// For directories that are listed.
 const LISTED: OFlag = OFlag::O_DIRECTORY
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
 
-/// A directory, open.
+/// An open directory.
 #[derive(Clone, Debug)]
 pub struct Directory(Arc<File>);
 
-/// What a name in a directory is, where that matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryKind {
     Directory,
@@ -58,10 +54,10 @@ pub enum EntryKind {
 }
 
 impl Directory {
-    /// Opens the directory at `path`, which is absolute and has no symbolic link in it.
+    /// Opens the directory at `path`, which must be absolute and free of symbolic links.
     ///
     /// # Errors
-    /// As `open(2)`; ELOOP where there is a symbolic link by now.
+    /// As `open(2)`; ELOOP if part of the path has become a symbolic link.
     pub fn open(path: &Path) -> io::Result<Self> {
         Self::of(open_without_links(path, DIRECTORY)?)
     }
@@ -70,7 +66,7 @@ impl Directory {
         Ok(Self(Arc::new(handle.into())))
     }
 
-    /// Opens the directory called `name` in this one. It has to be on the same mount.
+    /// Opens the directory `name` in this one. It has to be on the same mount.
     ///
     /// # Errors
     /// As `open(2)`; ELOOP or ENOTDIR for a symbolic link.
@@ -78,26 +74,17 @@ impl Directory {
         Self::of(self.open_here(name, DIRECTORY)?)
     }
 
-    /// Opens the directory at `path`, which is absolute and has no symbolic link in it, so that its names can be read.
-    ///
-    /// # Errors
-    /// As `open(2)`; ELOOP where there is a symbolic link by now.
+    /// Like [`open`](Self::open), for a directory that is to be listed.
     pub fn open_listed(path: &Path) -> io::Result<Self> {
         Self::of(open_without_links(path, LISTED)?)
     }
 
-    /// Opens the directory called `name` in this one, so that its names can be read. It may be on another mount.
-    ///
-    /// # Errors
-    /// As `open(2)`; ENOTDIR for a symbolic link.
+    /// Like [`subdirectory`](Self::subdirectory), for a directory that is to be listed. It may be on another mount.
     pub fn subdirectory_listed(&self, name: &OsStr) -> io::Result<Self> {
         Self::of(openat(self, only_name(name)?, LISTED, Mode::empty())?)
     }
 
-    /// Calls `each` with every name in the directory, opened to be listed, until it returns false.
-    ///
-    /// # Errors
-    /// As `readdir(3)`.
+    /// Calls `each` with every name in the directory, which must have been opened to be listed, until `each` returns false.
     pub fn list(&self, mut each: impl FnMut(&OsStr, EntryKind) -> bool) -> io::Result<()> {
         for entry in Dir::from_fd(self.0.try_clone()?.into())? {
             let entry = entry?;
@@ -107,7 +94,7 @@ impl Directory {
             }
             let kind = match entry.file_type() {
                 Some(kind) => EntryKind::from(kind),
-                // Some file systems do not say; the name may be gone by now.
+                // Some file systems do not report the type. The name may have been removed in between.
                 None => match self.metadata_of(name) {
                     Ok(metadata) => EntryKind::from(metadata.file_type()),
                     Err(_) => continue,
@@ -120,59 +107,43 @@ impl Directory {
         Ok(())
     }
 
-    /// What the directory is.
-    ///
-    /// # Errors
-    /// As `fstat(2)`.
     pub fn metadata(&self) -> io::Result<Metadata> {
         self.0.metadata()
     }
 
-    /// A path to this very directory, wherever it is by now, for system calls that take no handle. It goes by /proc.
+    /// A path to this directory by way of /proc, for system calls that take no handle. It stays valid if the directory is moved.
     pub fn by_handle(&self) -> PathBuf {
         handle_path(&self.0)
     }
 
-    /// What is called `name`, itself and not where it leads if it is a symbolic link.
-    ///
-    /// # Errors
-    /// As `open(2)`.
+    /// Metadata of `name` itself: a symbolic link is not followed.
     pub fn metadata_of(&self, name: &OsStr) -> io::Result<Metadata> {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         File::from(openat(self, only_name(name)?, flags, Mode::empty())?).metadata()
     }
 
-    /// Opens the regular file called `name`, for reading or, with O_RDWR as `access`, for writing too.
+    /// Opens the regular file `name`, for reading or, with O_RDWR as `access`, for writing too.
     ///
     /// # Errors
-    /// As `open(2)`, and for anything but a regular file.
+    /// As `open(2)`; [`not_regular`] for anything but a regular file.
     pub fn file(&self, name: &OsStr, access: OFlag) -> io::Result<(File, Metadata)> {
         let handle = openat(self, only_name(name)?, access | FILE, Mode::empty())?;
         regular(handle)
     }
 
-    /// The same, for reading, of a file that has to be on the same mount: one that this tool has made.
-    ///
-    /// # Errors
-    /// As [`Directory::file`].
+    /// Like [`file`](Self::file), for reading a file that this tool has made: it has to be on the same mount.
     pub fn own_file(&self, name: &OsStr) -> io::Result<(File, Metadata)> {
         regular(self.open_here(only_name(name)?, OFlag::O_RDONLY | FILE)?)
     }
 
-    /// Creates a file called `name`, which is not there yet.
-    ///
-    /// # Errors
-    /// As `open(2)`.
+    /// Creates the file `name`. It must not exist.
     pub fn create(&self, name: &OsStr, mode: u32) -> io::Result<File> {
         let new = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | FILE;
         Ok(openat(self, only_name(name)?, new, Mode::from_bits_truncate(mode))?.into())
     }
 
-    /// A file that is to replace another one. It has no name yet or, on file systems without such files, is called `fresh`: the next
-    /// run takes that name again, should this one be stopped.
-    ///
-    /// # Errors
-    /// As `open(2)`.
+    /// A file that is to replace another one. It has no name until then. On file systems without O_TMPFILE it is called `fresh`; if this
+    /// run is stopped, the next one reuses that name.
     pub fn temporary(&self, fresh: OsString) -> io::Result<Temporary> {
         let directory = self.clone();
         let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
@@ -197,10 +168,7 @@ impl Directory {
         })
     }
 
-    /// Makes a directory that its owner alone can write to; whether it was not there yet.
-    ///
-    /// # Errors
-    /// As `mkdir(2)`.
+    /// Makes a directory that only its owner can write to. Returns false if it exists.
     pub fn make_directory(&self, name: &OsStr) -> io::Result<bool> {
         match mkdirat(self, only_name(name)?, Mode::from_bits_truncate(0o755)) {
             Err(Errno::EEXIST) => Ok(false),
@@ -208,18 +176,11 @@ impl Directory {
         }
     }
 
-    /// Makes a symbolic link to `target`.
-    ///
-    /// # Errors
-    /// As `symlink(2)`.
     pub fn symlink(&self, name: &OsStr, target: &Path) -> io::Result<()> {
         Ok(symlinkat(target, self, only_name(name)?)?)
     }
 
-    /// The same, in the place of what is called so.
-    ///
-    /// # Errors
-    /// As `symlink(2)` and `rename(2)`.
+    /// Replaces `name` by a symbolic link to `target`.
     pub fn replace_by_symlink(&self, name: &OsStr, target: &Path) -> io::Result<()> {
         let fresh = OsStr::new(FRESH);
         self.unlink(fresh)?;
@@ -227,18 +188,18 @@ impl Directory {
         self.rename(fresh, name)
     }
 
-    /// Where the symbolic link called `name` leads.
+    /// Reads the symbolic link `name`.
     ///
     /// # Errors
-    /// As `readlink(2)`; EINVAL where it is no symbolic link.
+    /// As `readlink(2)`; EINVAL if it is not a symbolic link.
     pub fn link_target(&self, name: &OsStr) -> io::Result<PathBuf> {
         Ok(readlinkat(self, only_name(name)?)?.into())
     }
 
-    /// Removes a regular file; `false` where none is called so.
+    /// Removes the regular file `name`. Returns false if it does not exist.
     ///
     /// # Errors
-    /// As `unlink(2)`, and for anything but a regular file.
+    /// As `unlink(2)`; [`not_regular`] for anything but a regular file.
     pub fn remove_file(&self, name: &OsStr) -> io::Result<bool> {
         match self.metadata_of(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -248,26 +209,17 @@ impl Directory {
         }
     }
 
-    /// Removes whatever is called `name` and is no directory; `false` where there is nothing.
-    ///
-    /// # Errors
-    /// As `unlink(2)`.
+    /// Removes `name`, which is not a directory. Returns false if it does not exist.
     pub fn unlink(&self, name: &OsStr) -> io::Result<bool> {
         gone(unlinkat(self, only_name(name)?, UnlinkatFlags::NoRemoveDir))
     }
 
-    /// Removes an empty directory; `false` where nothing is called so.
-    ///
-    /// # Errors
-    /// As `rmdir(2)`.
+    /// Removes an empty directory. Returns false if it does not exist.
     pub fn remove_directory(&self, name: &OsStr) -> io::Result<bool> {
         gone(unlinkat(self, only_name(name)?, UnlinkatFlags::RemoveDir))
     }
 
-    /// Removes what a run has left that was stopped while it [replaced](Self::replace_by_symlink) a symbolic link.
-    ///
-    /// # Errors
-    /// As `unlink(2)`.
+    /// Removes the temporary link of a run that was stopped in [`replace_by_symlink`](Self::replace_by_symlink).
     pub fn remove_fresh_symlink(&self) -> io::Result<bool> {
         match self.link_target(OsStr::new(FRESH)) {
             Ok(_) => self.unlink(OsStr::new(FRESH)),
@@ -282,27 +234,17 @@ impl Directory {
         })
     }
 
-    /// Sets the mode of the directory.
-    ///
-    /// # Errors
-    /// As `chmod(2)`.
     pub fn set_mode(&self, mode: u32) -> io::Result<()> {
         let mode = Mode::from_bits_truncate(mode);
         Ok(fchmodat(self, ITSELF, mode, FchmodatFlags::FollowSymlink)?)
     }
 
-    /// Whether all this may be done with the directory, by effective ids.
-    ///
-    /// # Errors
-    /// As `access(2)`.
+    /// Checks the effective user's access to the directory.
     pub fn may(&self, what: AccessFlags) -> io::Result<()> {
         Ok(faccessat(self, ITSELF, what, AtFlags::AT_EACCESS)?)
     }
 
-    /// The same of what is called `name`.
-    ///
-    /// # Errors
-    /// As `access(2)`.
+    /// Checks the effective user's access to `name`.
     pub fn may_with(&self, name: &OsStr, what: AccessFlags) -> io::Result<()> {
         Ok(faccessat(
             self,
@@ -312,16 +254,13 @@ impl Directory {
         )?)
     }
 
-    /// Has the names in it reach the disk.
-    ///
-    /// # Errors
-    /// As `fsync(2)`.
+    /// Flushes the names in the directory to disk.
     pub fn sync(&self) -> io::Result<()> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         File::from(openat(self, ITSELF, flags, Mode::empty())?).sync_all()
     }
 
-    /// Opens what is called `name` and neither a symbolic link nor something that is mounted there.
+    /// Opens `name`, which must be neither a symbolic link nor a mount point.
     fn open_here(&self, name: &OsStr, flags: OFlag) -> io::Result<OwnedFd> {
         let resolve = NO_LINKS | ResolveFlag::RESOLVE_NO_XDEV | ResolveFlag::RESOLVE_BENEATH;
         let how = OpenHow::new().flags(flags).resolve(resolve);
@@ -363,26 +302,22 @@ impl AsFd for Directory {
     }
 }
 
-/// A file that nobody else knows yet. It is gone when this is dropped.
+/// A new file that has not replaced its target yet. Dropping it removes the file.
 #[derive(Debug)]
 pub struct Temporary {
     directory: Directory,
     file: File,
-    /// What it is called, or is to be called.
+    /// Its current or future name.
     name: OsString,
     is_named: bool,
 }
 
 impl Temporary {
-    /// The file, open for reading and writing.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Calls it `name`, whatever is called so before.
-    ///
-    /// # Errors
-    /// As `rename(2)`.
+    /// Names the file `name`, replacing any file of that name.
     pub fn replace(mut self, name: &OsStr) -> io::Result<File> {
         if !self.is_named {
             self.link().or_else(|error| match error {
@@ -394,17 +329,14 @@ impl Temporary {
                 error => Err(io::Error::from(error)),
             })?;
         }
-        // Should that fail, the name goes.
+        // `rename` removes the name if it fails.
         self.is_named = false;
         self.directory.rename(&self.name, name)?;
         self.file.try_clone()
     }
 
-    /// The same for a program: nobody has it open for writing when it gets the name, or the kernel would start it for nobody
-    /// (ETXTBSY).
-    ///
-    /// # Errors
-    /// As [`replace`](Self::replace).
+    /// Like [`replace`](Self::replace), for a program: first reopens it read-only, because the kernel does not start a program that is open
+    /// for writing (ETXTBSY).
     pub fn replace_program(mut self, name: &OsStr) -> io::Result<File> {
         let flags = OFlag::O_RDONLY | FILE;
         let opened = match self.is_named {
@@ -414,11 +346,11 @@ impl Temporary {
                 nix::fcntl::open(&handle_path(&self.file), flags, Mode::empty())
             }
         };
-        // A program that nobody may read is as good with the other handle, which is closed soon.
+        // A file without read permission keeps the other handle, which is closed soon.
         if let Ok(opened) = opened {
             self.file = opened.into();
         }
-        // No other run works on it until this one is done.
+        // Other runs leave the file alone until this one is done.
         let _ = self.file.try_lock();
         self.replace(name)
     }
@@ -438,32 +370,31 @@ impl Drop for Temporary {
     }
 }
 
-/// Where /proc has what is open.
 fn handle_path(file: &File) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
-/// Whether a program that has no name any more still runs.
+/// Whether `program`, which has no name any more, is still running.
 pub fn is_running(program: &File) -> bool {
     let handle = handle_path(program);
     let open = || nix::fcntl::open(&handle, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty());
     let opened = match open() {
-        // Its mode is of no matter to anybody any more.
+        // The file has no name, so its mode matters to nobody.
         Err(Errno::EACCES) if fchmod(program, Mode::S_IRUSR | Mode::S_IWUSR).is_ok() => open(),
         opened => opened,
     };
     opened.is_err()
 }
 
-/// Whether a file without a name can get one: that goes by /proc.
+/// Whether a file without a name can get one: linkat needs /proc for it.
 fn can_be_named() -> bool {
     fstatat(AT_FDCWD, "/proc/self/fd", AtFlags::empty()).is_ok()
 }
 
-/// Opens the regular file at `path`, which is absolute and has no symbolic link in it, for reading.
+/// Opens the file at `path` for reading. The path must be absolute and free of symbolic links.
 ///
 /// # Errors
-/// As `open(2)`; ELOOP where there is a symbolic link by now. Not for other kinds of files: their kind is for the caller to see.
+/// As `open(2)`; ELOOP if part of the path has become a symbolic link. It may open other kinds of files: the caller checks.
 pub fn open_file(path: &Path) -> io::Result<File> {
     Ok(open_without_links(path, OFlag::O_RDONLY | FILE)?.into())
 }
@@ -474,13 +405,13 @@ const NO_LINKS: ResolveFlag =
 fn open_without_links(path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
     let how = OpenHow::new().flags(flags).resolve(NO_LINKS);
     match openat2(AT_FDCWD, path, how) {
-        // Linux before 5.6; filters of containers that do not know the call refuse it.
+        // Linux before 5.6 has no openat2; seccomp filters of containers that do not know it return EPERM.
         Err(Errno::ENOSYS | Errno::EPERM) => step_by_step(path, flags),
         opened => Ok(opened?),
     }
 }
 
-/// The same where the kernel does not see to the links.
+/// The same without openat2.
 fn step_by_step(path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
     let parts = path.components().filter_map(|part| match part {
         Component::Normal(name) => Some(name),
@@ -518,7 +449,7 @@ fn gone(removed: nix::Result<()>) -> io::Result<bool> {
     }
 }
 
-/// Refuses what would lead out of the directory.
+/// Rejects names that lead out of the directory.
 fn only_name(name: &OsStr) -> io::Result<&OsStr> {
     match Path::new(name).file_name() == Some(name) {
         true => Ok(name),
@@ -594,7 +525,7 @@ mod tests {
         drop(real.temporary(fresh()).unwrap());
         assert_eq!(count(), 2);
         let temporary = |is_named: bool| {
-            // What a run has left that was stopped.
+            // Left by a run that was stopped.
             fs::write(path.join("real/fresh"), "left").unwrap();
             let mut temporary = real.temporary(fresh()).unwrap();
             if is_named {

@@ -1,6 +1,3 @@
-//! Bytes in hexadecimal.
-
-/// Two lower-case digits for each byte.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::new(), |mut text, byte| {

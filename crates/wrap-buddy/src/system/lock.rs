@@ -1,4 +1,4 @@
-//! Locks and leases that others hold: nothing is waited for that somebody may never let go.
+//! Locks and leases of other processes. Nothing here waits for longer than a moment.
 
 use std::fmt;
 use std::fs::{self, Metadata};
@@ -10,21 +10,18 @@ use std::time::Duration;
 use nix::sys::stat::{major, minor};
 use nix::unistd::geteuid;
 
-/// How often a file with a lease is tried again: whoever has to give it back needs a moment, this tool's own `watch` included.
+/// How often to retry a file with a lease: its holder, which may be this tool's `watch`, needs a moment to give it up.
 const TRIES: u32 = 20;
 
 const AGAIN: Duration = Duration::from_millis(5);
 
-/// Who holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holder {
-    /// Nobody that /proc shows.
     Unknown,
     Process {
         pid: u32,
-        /// What it is called.
         name: String,
-        /// Who has started it. Not with whose rights it runs: a lock outlives the start of a set-id program.
+        /// The user who started it (real user ID). The effective user would be wrong: a lock survives the exec of a set-id program.
         user: u32,
     },
 }
@@ -42,7 +39,7 @@ impl fmt::Display for Holder {
 }
 
 impl Holder {
-    /// Who has locked the file (flock(2)), as far as /proc says.
+    /// Who holds a flock(2) lock on the file, according to /proc.
     pub fn of(file: &Metadata) -> Self {
         let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
         let holder = pid_in(&locks, file).and_then(|pid| {
@@ -58,7 +55,7 @@ impl Holder {
         holder.unwrap_or(Self::Unknown)
     }
 
-    /// Whether it is one of root's or of the caller's.
+    /// Whether the holder runs for root or for the caller.
     pub fn is_trusted(&self) -> bool {
         let caller = geteuid().as_raw();
         matches!(self, Self::Process { user, .. } if [0, caller].contains(user))
@@ -78,11 +75,11 @@ fn pid_in(locks: &str, file: &Metadata) -> Option<u32> {
         let pid = same.then(|| pid.parse().ok())??;
         Some((device_and_inode.starts_with(&device), pid))
     });
-    // Where the file system has several devices (btrfs), stat(2) tells another one.
+    // On file systems with several devices (btrfs), stat(2) reports another device: prefer a match, else go by the inode.
     held.max().map(|(_, pid)| pid)
 }
 
-/// Who holds a lock on a file that is to be written to, unless it is somebody who has no say about it: anybody who can read a file
+/// Who holds a lock on a file that is to be written. Locks of users who do not own the file are ignored: everybody who can read a file
 /// can lock it.
 pub fn respected_holder(file: &Metadata) -> Option<Holder> {
     let holder = Holder::of(file);
@@ -91,7 +88,7 @@ pub fn respected_holder(file: &Metadata) -> Option<Holder> {
     (!has_no_say).then_some(holder)
 }
 
-/// Opens a file, and once more for a short time if somebody has a lease on it.
+/// Opens a file, and retries for a short time while somebody holds a lease on it.
 pub fn without_lease<T>(open: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let mut tries = 0;
     loop {

@@ -1,4 +1,4 @@
-//! The machine as this tool uses it: directory handles, locks, owners and their rights, threads, signals.
+//! The operating system: directory handles, locks, owners and their rights, threads, signals.
 
 pub mod directory;
 pub mod hex;

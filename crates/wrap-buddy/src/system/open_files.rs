@@ -1,16 +1,16 @@
-//! How many files are open at a time, and that opening them takes no longer because there are threads.
+//! The limit of open files, and the size of the kernel's table of them.
 
 use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Open files besides those that are worked on.
+/// Reserve for descriptors that are not files to process.
 const OTHER_FILES: u64 = 64;
 
-/// Files that are left open between a look and the next at most.
+/// Most files to keep open between two phases of a run.
 const MOST_TO_SPARE: u64 = 4096;
 
-/// How many of `count` files can be open at a time, `most` at most; the limit is raised for them if it may be.
+/// Raises the limit of open files, if possible, and returns how many of `count` files can be open at a time, at most `most`.
 pub fn raise_limit(count: u64, most: u64) -> u64 {
     let wanted = count.clamp(1, most);
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
@@ -24,21 +24,21 @@ pub fn raise_limit(count: u64, most: u64) -> u64 {
     limit.saturating_sub(OTHER_FILES).clamp(1, wanted)
 }
 
-/// How many may be left open that could as well be opened again: half of what can be, once the limit is raised.
+/// How many files may stay open that could as well be opened again: half of the limit, after raising it.
 pub fn to_spare() -> usize {
     let both = 2 * MOST_TO_SPARE;
     (raise_limit(both, both) / 2) as usize
 }
 
-/// Has the table of open files grow for as many as there may [`to_spare`]; see [`expect`].
+/// Enlarges the table of open files for [`to_spare`] files; see [`expect`].
 pub fn make_room() {
     expect(to_spare() as u64);
 }
 
-/// Has the table of open files grow for `count` files. For a process of one thread that takes no time; where there are more, each
-/// doubling of it waits until all processors have let go of the old one, which is milliseconds (kernel fs/file.c, expand_fdtable).
+/// Enlarges the table of open files for `count` files. Call it before starting threads: in a process with several threads each doubling
+/// of the table waits for an RCU grace period, which takes milliseconds (kernel fs/file.c, expand_fdtable).
 pub fn expect(count: u64) {
-    // Without it all is only slower.
+    // If it fails, opening files is slower.
     let _ = rustix::io::fcntl_dupfd_cloexec(io::stderr(), (count + OTHER_FILES) as i32 - 1);
 }
 

@@ -1,4 +1,4 @@
-//! Who can change where a path leads.
+//! Which users can change where a path leads.
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
@@ -8,13 +8,13 @@ use std::path::{Component, Path, PathBuf};
 
 use sidecar::ownership::STICKY;
 
-/// As many links as the kernel follows.
+/// The kernel's limit on symbolic links in a path.
 const MAX_LINKS: usize = 40;
 
-/// The first part of `path`, an absolute one, that somebody else than the users in `trusted` can replace, write to, or create. Links are
-/// followed one by one. `others`: the permission bits of those who count as somebody else.
+/// The first part of the absolute `path` that users who are not in `trusted` can replace, write to, or create. Symbolic links are
+/// followed one by one. `others`: the permission bits of the users who are not trusted.
 ///
-/// What a trusted user has in a sticky directory nobody else can replace. What is not there yet, others can create in it.
+/// In a sticky directory, nobody else can replace the files of a trusted user, but others can create files that do not exist yet.
 pub fn weak_part(path: &Path, trusted: &[u32], others: u32) -> Option<PathBuf> {
     let is_trusted = |metadata: &Metadata| trusted.contains(&metadata.uid());
     let writable = |metadata: &Metadata| metadata.mode() & others != 0;
@@ -38,7 +38,7 @@ pub fn weak_part(path: &Path, trusted: &[u32], others: u32) -> Option<PathBuf> {
         match fs::symlink_metadata(&next) {
             Ok(link) if link.is_symlink() => {
                 links += 1;
-                // Its content does not change, but in a sticky directory its owner can replace it.
+                // Nobody can change a link's content, but in a sticky directory its owner can replace it.
                 let replaceable = writable(&here) && !is_trusted(&link);
                 let target = fs::read_link(&next).ok();
                 let Some(target) = target.filter(|_| !replaceable && links <= MAX_LINKS) else {
@@ -60,7 +60,7 @@ pub fn weak_part(path: &Path, trusted: &[u32], others: u32) -> Option<PathBuf> {
     weak.then_some(at)
 }
 
-/// The parts of a path, the last one first.
+/// The components of a path, last one first.
 fn parts(path: &Path) -> Vec<OsString> {
     let parts = path.components().filter(|part| *part != Component::CurDir);
     let mut parts: Vec<OsString> = parts.map(|part| part.as_os_str().to_owned()).collect();
@@ -76,7 +76,7 @@ mod tests {
 
     const MALLORY: u32 = 1000;
 
-    /// Only root can give files away.
+    /// Only root can change the owner of a file.
     fn is_root() -> bool {
         nix::unistd::geteuid().is_root()
     }
@@ -134,7 +134,7 @@ mod tests {
         dir.directory("closed", 0o755);
         assert_eq!(dir.weak("closed/new/lib"), None);
         assert_eq!(dir.weak("sticky/new/lib"), Some(sticky.clone()));
-        // And put their libraries into it.
+        // The existing directory is where they can put their libraries.
         assert_eq!(dir.weak("sticky"), Some(sticky.clone()));
         fs::create_dir(sticky.join("own")).unwrap();
         assert_eq!(dir.weak("sticky/own"), None);
@@ -154,10 +154,10 @@ mod tests {
         symlink(&closed, &theirs).unwrap();
         give(&theirs);
         assert_eq!(dir.weak("sticky/theirs"), Some(theirs.clone()));
-        // By way of a link of root's.
+        // Through a link that root owns.
         symlink("../sticky/theirs", closed.join("link")).unwrap();
         assert_eq!(dir.weak("closed/link"), Some(theirs.clone()));
-        // Where only root can replace it, whose it is means nothing.
+        // If only root can replace a link, its owner does not matter.
         symlink(&closed, closed.join("moved")).unwrap();
         give(&closed.join("moved"));
         assert_eq!(dir.weak("closed/moved"), None);

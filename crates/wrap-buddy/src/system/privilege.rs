@@ -1,5 +1,5 @@
-//! Programs that start with more power than whoever starts them: set-id bits, file capabilities. What such a program
-//! trusts must be out of reach of all who do not have that power already.
+//! Programs that run with more rights than their caller: set-id bits, file capabilities. Nobody without these rights may be able to
+//! change a file that such a program trusts.
 
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -10,22 +10,22 @@ use xattr::FileExt;
 
 use crate::system::path_guard::weak_part;
 
-/// File capabilities: the kernel drops them when a file is written to.
+/// The extended attribute of file capabilities. The kernel removes it when the file is written to.
 pub const CAPABILITY: &str = "security.capability";
 
 const SET_ID: u32 = 0o6000;
 const SET_UID: u32 = 0o4000;
 
-/// What a program has beyond its caller.
+/// The rights that a program has beyond its caller's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Privilege {
-    /// Who else than root has it already: the owner of a set-user-id file. The owner of a set-group-id file, or of one with
-    /// capabilities, has not.
+    /// User and group, apart from root, who have these rights anyway: the owner of a set-user-ID file. The owner of a set-group-ID file,
+    /// or of one with capabilities, does not have them.
     shared_with: Option<(u32, u32)>,
 }
 
 impl Privilege {
-    /// What the file has; none: nothing.
+    /// `None` if the file gives no additional rights.
     pub fn of(file: &File, metadata: &Metadata) -> Option<Self> {
         let capable = file
             .get_xattr(CAPABILITY)
@@ -41,12 +41,12 @@ impl Privilege {
         })
     }
 
-    /// Who has to own the sidecar: user and group.
+    /// The user and group who have to own the sidecar.
     pub fn sidecar_owner(&self) -> (u32, u32) {
         self.shared_with.unwrap_or((0, 0))
     }
 
-    /// The first part of `path`, an absolute one, that somebody without this power could replace, write to, or create.
+    /// The first part of the absolute `path` that somebody without these rights can replace, write to, or create.
     pub fn weak_part(&self, path: &Path) -> Option<PathBuf> {
         let owner = self.shared_with.map_or(0, |(user, _)| user);
         weak_part(path, &[0, owner], BY_OTHERS)

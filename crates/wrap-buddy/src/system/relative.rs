@@ -1,16 +1,14 @@
-//! Paths relative to a directory.
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The way from the directory `from` to a file, whose own name stays even if it is a symbolic link: ld.so goes by the
-/// name it was opened under.
+/// The path of `file` relative to the directory `from`. If `file` itself is a symbolic link it is not resolved: ld.so identifies a
+/// library by the name under which it was opened.
 pub fn relative_file(file: &Path, from: &Path) -> PathBuf {
     let directory = file.parent().unwrap_or(Path::new("/"));
     relative_to(directory, from).join(file.file_name().unwrap_or_default())
 }
 
-/// The way from the directory `from` to the directory `path`, through no symbolic link where both exist.
+/// The path of a directory relative to the directory `from`. Symbolic links are resolved in both if they exist.
 pub fn relative_to(path: &Path, from: &Path) -> PathBuf {
     let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let (path, from) = (real(path), real(from));

@@ -1,4 +1,4 @@
-//! The names of sidecars, of directories of links, and of copies: composed here only.
+//! The names of sidecars, directories of links and temporary copies. No other module composes them.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -11,28 +11,28 @@ use crate::system::hex::hex;
 /// Longest file name on Linux, in bytes.
 const NAME_MAX: usize = 255;
 
-/// How the name of a sidecar ends.
+/// Suffix of a sidecar.
 const USUAL: &str = ".wrapbuddy";
 
-/// How the name of a sidecar ends that is to take the place of one that is in use.
+/// Suffix of a sidecar that is to replace one that is in use.
 const INTERIM: &str = ".wrap-next";
 
 const NEW: &str = ".wrapbuddy-new";
 
 const COPY: &str = ".wrapbuddy-copy";
 
-/// The file name of the sidecar of a file called `name`.
+/// The sidecar's file name for a file called `name`.
 pub fn sidecar_name(name: &OsStr) -> OsString {
     named_after(name, USUAL)
 }
 
-/// The name of its sidecar while one of other settings takes that one's place. It is as long as the usual name, so that a stub
-/// takes as many bytes with either.
+/// The name of a new sidecar while the old one is still in use. It has the length of the usual name, so that the stub's size is the same
+/// with both.
 pub fn interim_sidecar_name(name: &OsStr) -> OsString {
     named_after(name, INTERIM)
 }
 
-/// The path of that sidecar, by the path of the usual one.
+/// The path of the interim sidecar, given the path of the sidecar.
 pub fn interim_of(sidecar: &Path) -> PathBuf {
     let name = sidecar.file_name().unwrap_or_default().as_bytes();
     let endings = [USUAL, INTERIM].map(str::as_bytes);
@@ -41,23 +41,22 @@ pub fn interim_of(sidecar: &Path) -> PathBuf {
     sidecar.with_file_name(OsStr::from_bytes(&[stem, INTERIM.as_bytes()].concat()))
 }
 
-/// Whether the sidecar at `path` has such a name.
 pub fn is_interim(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default();
     name.as_bytes().ends_with(INTERIM.as_bytes())
 }
 
-/// What a file that replaces a sidecar is called until it does. `name`: of the file whose sidecar it is.
+/// The temporary name of a file that is to replace the sidecar of a file called `name`.
 pub fn new_sidecar_name(name: &OsStr) -> OsString {
     named_after(name, NEW)
 }
 
-/// The sidecar that is, or would be, beside `file`.
+/// The path of the sidecar of `file`, whether it exists or not.
 pub fn sidecar_of(file: &Path) -> Option<PathBuf> {
     Some(file.with_file_name(sidecar_name(file.file_name()?)))
 }
 
-/// The program whose sidecar is at `sidecar`; none where the sidecar is not called after it, but after a digest of its name.
+/// The program whose sidecar is at `sidecar`; `None` if the sidecar's name is a digest of the program's.
 pub fn program_of(sidecar: &Path) -> Option<PathBuf> {
     let name = sidecar.file_name()?.as_bytes().strip_prefix(b".")?;
     let name = [USUAL, INTERIM]
@@ -72,12 +71,12 @@ pub fn program_of(sidecar: &Path) -> Option<PathBuf> {
         .then_some(program)
 }
 
-/// The name of the directory of symbolic links beside a library called `name`.
+/// The name of the directory of links next to a library called `name`.
 pub fn links_name(name: &OsStr) -> OsString {
     named_after(name, ".wrapbuddy.d")
 }
 
-/// What a changed copy of a file called `name` is called until it takes the file's place.
+/// The temporary name of a copy that is to replace the file `name`.
 pub fn copy_name(name: &OsStr) -> OsString {
     named_after(name, COPY)
 }
@@ -93,7 +92,7 @@ fn named_after(name: &OsStr, ending: &str) -> OsString {
     OsString::from(format!(".{digest}{ending}"))
 }
 
-/// Whether a file is by its name a sidecar, or what a run makes for the time being and leaves when it is stopped.
+/// Whether `name` is the name of a sidecar, or of a temporary file that a stopped run may leave.
 pub fn is_own_file_name(name: &OsStr) -> bool {
     let endings = [USUAL, INTERIM, NEW, COPY];
     let name = name.as_bytes();
@@ -103,7 +102,7 @@ pub fn is_own_file_name(name: &OsStr) -> bool {
             .any(|ending| name.ends_with(ending.as_bytes()))
 }
 
-/// Whether a directory is one of symbolic links by its name.
+/// Whether `name` is the name of a directory of links.
 pub fn is_links_name(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b".") && name.as_bytes().ends_with(b".wrapbuddy.d")
 }

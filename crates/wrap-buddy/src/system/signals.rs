@@ -1,4 +1,4 @@
-//! Signals as something to wait for, so that none comes in the middle of a file.
+//! Signals are blocked and read from a descriptor, so that none interrupts the work on a file.
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -9,26 +9,22 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-/// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignalAction {
-    /// SIGTERM, SIGINT: to end.
+    /// SIGTERM or SIGINT.
     Stop,
-    /// SIGHUP: to look at everything anew.
+    /// SIGHUP: look at all files again.
     Again,
 }
 
-/// The signals of this process, which wait until they are asked for.
+/// Blocked signals of this process, to be read.
 #[derive(Debug)]
 pub struct Signals(SignalFd);
 
 impl Signals {
-    /// From now on, in this thread and those it starts.
-    ///
-    /// # Errors
-    /// When the system gives no descriptor.
+    /// Blocks the signals in this thread and the threads it starts.
     pub fn hold_back() -> Result<Self> {
-        // A broken lease is told of by SIGIO, which would end this process.
+        // The kernel reports a broken lease with SIGIO, which would end this process.
         Self::wait_for(
             &[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP],
             &[Signal::SIGIO],
@@ -47,18 +43,17 @@ impl Signals {
         Ok(Self(descriptor))
     }
 
-    /// Readable when there is something to [`Signals::take`].
+    /// It is readable when a signal has arrived.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 
-    /// Whether there is something to [`Signals::take`].
     pub fn is_any(&self) -> bool {
         let mut descriptors = [PollFd::new(self.descriptor(), PollFlags::POLLIN)];
         poll(&mut descriptors, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 
-    /// What was asked for since the last call; to end, above all.
+    /// The action that the signals since the last call ask for. `Stop` wins over `Again`.
     pub fn take(&self) -> Option<SignalAction> {
         let mut action = None;
         while let Ok(Some(signal)) = self.0.read_signal() {
@@ -72,20 +67,17 @@ impl Signals {
     }
 }
 
-/// The end of a run that a signal asks for.
+/// A request by signal to stop this run.
 #[derive(Debug)]
 pub struct Interruption {
-    /// None when all the signals are ignored.
+    /// `None` if all the signals are ignored.
     signals: Option<Signals>,
     received: OnceLock<Signal>,
 }
 
 impl Interruption {
-    /// From now on SIGINT, SIGTERM and SIGHUP end nothing by themselves, in this thread and those it starts. Those that whoever
-    /// started this process has it ignore (nohup, a job in the background of a script) stay ignored.
-    ///
-    /// # Errors
-    /// When the system gives no descriptor.
+    /// Blocks SIGINT, SIGTERM and SIGHUP in this thread and the threads it starts. Signals that the parent process has set to be ignored
+    /// (nohup, background jobs of a script) stay ignored.
     pub fn hold_back() -> Result<Self> {
         let ignored = ignored();
         let ends = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter();
@@ -100,7 +92,7 @@ impl Interruption {
         })
     }
 
-    /// Whether a signal has come; then always.
+    /// Whether a signal has arrived. Once true, it stays true.
     pub fn is_requested(&self) -> bool {
         if self.received.get().is_some() {
             return true;
@@ -117,7 +109,7 @@ impl Interruption {
         self.received.get().is_some()
     }
 
-    /// The signal that [`Interruption::is_requested`] has told somebody of. One that came later has ended nothing.
+    /// The signal because of which [`is_requested`](Self::is_requested) returned true. A signal that came later has stopped nothing.
     pub fn signal(&self) -> Option<Signal> {
         self.received.get().copied()
     }

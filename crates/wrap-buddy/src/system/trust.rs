@@ -1,4 +1,4 @@
-//! Who can write to what: files are written with no more rights than whoever can write to them anyway.
+//! Which users can write to a file. Files are written with no more rights than these users have.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,19 +11,16 @@ use anyhow::{Result, bail};
 use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgroups, setfsgid, setfsuid, setgroups};
 use sidecar::ownership::{BY_ALL, BY_GROUP, STICKY};
 
-/// The group of a user that no database of users knows: "nogroup", which nothing belongs to.
+/// "nogroup", for a user who is not in the user database.
 const NO_GROUP: u32 = 65534;
 
-/// Who owns something, and who can write to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ownership(sidecar::Ownership);
 
-/// Somebody who can write to a directory.
+/// A user or group who can write to a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Other {
-    /// Its owner.
     User(u32),
-    /// Who is in its group.
     Group(u32),
     All,
 }
@@ -49,7 +46,7 @@ impl From<&Metadata> for Ownership {
 }
 
 impl Ownership {
-    /// Whether whoever can write to this can write to `other` anyway: root and the caller can do what this tool does.
+    /// Whether everybody who can write to this file can write to `other` anyway. Root and the caller always can.
     pub fn is_no_weaker_than(self, other: Self) -> bool {
         self.0.is_no_weaker_than(other.0, geteuid().as_raw())
     }
@@ -59,7 +56,7 @@ impl Ownership {
         self.0.is_believed_by_stub(program.0, geteuid().as_raw())
     }
 
-    /// The same, with the user who owns another file.
+    /// The same, with the owner of another file.
     pub fn with_owner_of(self, other: &Metadata) -> Self {
         Self(sidecar::Ownership {
             user: other.uid(),
@@ -67,12 +64,12 @@ impl Ownership {
         })
     }
 
-    /// Whether nobody but root can give names in this directory.
+    /// Whether only root can create names in this directory.
     pub fn is_roots_alone(self) -> bool {
         self.others(0).is_none()
     }
 
-    /// Who can give names in this directory, besides root and `user`.
+    /// Who, apart from root and `user`, can create names in this directory.
     fn others(self, user: u32) -> Option<Other> {
         if ![0, user].contains(&self.0.user) {
             return Some(Other::User(self.0.user));
@@ -83,7 +80,7 @@ impl Ownership {
         (self.0.mode & BY_GROUP != 0 && self.0.group != 0).then_some(Other::Group(self.0.group))
     }
 
-    /// Who can take names away from root and `user` in this directory, or from others who have some in it.
+    /// Who can remove names of root, `user` or others from this directory.
     fn others_at_names(self, user: u32) -> Option<Other> {
         let others = self.others(user);
         let guarded = self.0.mode & STICKY != 0 && !matches!(others, Some(Other::User(_)));
@@ -91,34 +88,34 @@ impl Ownership {
     }
 }
 
-/// With whose rights a file is worked on.
+/// With whose rights a file is processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rights {
-    /// What goes by the open file.
+    /// For operations on the open file.
     pub file: Writer,
-    /// What goes by names in its directory.
+    /// For operations on names in its directory.
     pub directory: Writer,
 }
 
 impl Rights {
-    /// What is done to a file, which has `links` names, in `directory`. Only root has rights to leave.
+    /// The rights for a file with `links` names in `directory`. Only for root as the caller.
     ///
     /// # Errors
-    /// Says why root does not touch it.
+    /// The reason why root does not touch the file.
     pub fn of(file: Ownership, links: u64, directory: Ownership) -> Result<Self> {
         let owner = file.0.user;
         if owner == 0
             && let Some(other) = directory.others_at_names(0)
         {
             bail!(
-                "belongs to root, but {other} can write to its directory and so replace it: left alone; make the directory root's alone, or pass --trust-tree where nobody else is at work"
+                "root owns this file, but {other} can write to its directory and could replace it; let only root write to the directory, or pass --trust-tree if no other user writes there"
             );
         }
         if links > 1
             && let Some(other) = directory.others(owner)
         {
             bail!(
-                "has {links} names (hard links), and {other} can write to its directory and so have made this one: left alone; pass --trust-tree where nobody else is at work"
+                "this file has {links} names (hard links), and {other} can write to its directory and could have created this one; pass --trust-tree if no other user writes there"
             );
         }
         Ok(Self {
@@ -135,22 +132,21 @@ impl Rights {
         directory: Writer::Caller,
     };
 
-    /// Whether the caller has rights that others have not, and leaves them: root, unless `trust_tree`.
+    /// Whether the caller works with the rights of each file's owner: root does, unless `trust_tree`.
     pub fn are_left(trust_tree: bool) -> bool {
         !trust_tree && geteuid().is_root()
     }
 }
 
-/// Whose rights something is done with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writer {
     Caller,
-    /// Those of this user, which the caller, root, takes instead of its own.
+    /// The rights of this user, which root takes instead of its own.
     Owner(u32),
 }
 
 impl Writer {
-    /// Of what belongs to `user`, for root.
+    /// For root: the rights of the owner `user`.
     pub fn owner(user: u32) -> Self {
         match user {
             0 => Self::Caller,
@@ -158,21 +154,21 @@ impl Writer {
         }
     }
 
-    /// Gives this thread these rights at files until the result is dropped.
+    /// Gives this thread these rights for file access until the result is dropped.
     ///
     /// # Errors
-    /// Where the system does not let it.
+    /// If the system does not allow it.
     pub fn act(self) -> io::Result<Acting> {
         let Self::Owner(user) = self else {
             return Ok(Acting { left: false });
         };
         leave_groups()?;
-        // From here on, dropping it brings the caller's rights back.
+        // From here on, dropping `acting` restores the caller's rights.
         let acting = Acting { left: true };
         let (group, user_id) = (Gid::from_raw(group_of(user)), Uid::from_raw(user));
         setfsgid(group);
         setfsuid(user_id);
-        // Neither says whether it was done, but what was before (setfsuid(2)).
+        // setfsuid(2) does not report failure: it returns the previous ID. A call with -1 changes nothing.
         let nobody = (Gid::from_raw(u32::MAX), Uid::from_raw(u32::MAX));
         match (setfsgid(nobody.0), setfsuid(nobody.1)) == (group, user_id) {
             true => Ok(acting),
@@ -181,7 +177,7 @@ impl Writer {
     }
 }
 
-/// Somebody else's rights, as long as it is there.
+/// The rights of another user, until it is dropped.
 #[derive(Debug)]
 #[must_use]
 pub struct Acting {
@@ -197,7 +193,7 @@ impl Drop for Acting {
     }
 }
 
-/// Gives a file that this process has just created to `user` and `group`, with the rights of the caller: nobody else has it.
+/// Changes the owner of a file that this process has just created, with the caller's rights: nobody else can have it open.
 pub fn give(file: &File, user: u32, group: u32) -> io::Result<()> {
     let given = fchown(file, Some(user), Some(group));
     if given.is_ok() || !geteuid().is_root() {
@@ -211,11 +207,11 @@ pub fn give(file: &File, user: u32, group: u32) -> io::Result<()> {
 
 fn not_theirs(user: u32) -> io::Error {
     io::Error::other(format!(
-        "belongs to the user {user}, with whose rights it would be written, which this process cannot take (it needs CAP_SETUID and CAP_SETGID, and the user to be known in its user namespace): run wrap-buddy as that user, or pass --trust-tree where nobody else is at work"
+        "the user {user} owns this file, and this process cannot take that user's rights (it needs CAP_SETUID and CAP_SETGID, and the user must exist in its user namespace); run wrap-buddy as that user, or pass --trust-tree if no other user writes there"
     ))
 }
 
-/// Has the process leave the groups that root is in besides its own: whoever's rights it takes may not be in them.
+/// Leaves root's supplementary groups, for the whole process: the user whose rights it takes may not be in them.
 fn leave_groups() -> io::Result<()> {
     static LEFT: OnceLock<bool> = OnceLock::new();
     let left = LEFT.get_or_init(|| {
@@ -225,12 +221,12 @@ fn leave_groups() -> io::Result<()> {
     match left {
         true => Ok(()),
         false => Err(io::Error::other(
-            "belongs to another user, and this process cannot leave its groups (setgroups) to write it with that user's rights: run wrap-buddy as that user, or pass --trust-tree where nobody else is at work",
+            "another user owns this file, and this process cannot leave its groups (setgroups) to take that user's rights; run wrap-buddy as that user, or pass --trust-tree if no other user writes there",
         )),
     }
 }
 
-/// The group that `user` logs in with. Not the file's: who owns a file is not always in its group.
+/// The primary group of `user`. A file's owner need not be in the file's group.
 fn group_of(user: u32) -> u32 {
     static KNOWN: OnceLock<Mutex<HashMap<u32, u32>>> = OnceLock::new();
     let mut known = KNOWN
@@ -261,7 +257,7 @@ mod tests {
         for (file, links, directory, expected) in [
             (of_root, 1, of_root, of(caller, caller)),
             (of_root, 2, of_root, of(caller, caller)),
-            // The group of root is root.
+            // Group 0 counts as root.
             (of_root, 1, owned(0, 0, 0o775), of(caller, caller)),
             (of_root, 1, owned(0, 50, 0o2775), None),
             (of_root, 1, owned(0, 0, 0o777), None),

@@ -1,5 +1,5 @@
-//! Walks through directory trees by open directories and names: a directory that is renamed or replaced by a symbolic link during the
-//! walk does not lead it out of the tree. Symbolic links are not followed.
+//! Parallel walks through directory trees by handles and names. If a directory is renamed or replaced by a symbolic link during the walk,
+//! the walk stays in the tree. Symbolic links are not followed.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
@@ -14,45 +14,42 @@ use nix::fcntl::OFlag;
 
 use crate::system::directory::{Directory, EntryKind};
 
-/// A name that a walk has come to.
+/// A name found in a directory.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'w> {
     directory: &'w Directory,
     above: &'w Path,
-    /// The name, in its directory.
     pub name: &'w OsStr,
     pub kind: EntryKind,
-    /// How many directories down from where the walk began: 1 for what is directly there.
+    /// Levels below the start: 1 for a name directly in it.
     pub depth: usize,
 }
 
 impl Entry<'_> {
-    /// Its path, below the one where the walk began.
     pub fn path(&self) -> PathBuf {
         self.above.join(self.name)
     }
 
-    /// Opens it for reading if it is a regular file.
+    /// Opens it for reading.
     ///
     /// # Errors
-    /// As `open(2)`, and for anything but a regular file.
+    /// As `open(2)`; an error for anything but a regular file.
     pub fn open(&self) -> io::Result<(File, Metadata)> {
         self.directory.file(self.name, OFlag::O_RDONLY)
     }
 }
 
-/// What to do after an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Go on, into the entry if it is a directory.
+    /// Continue; if the entry is a directory, list it too.
     Enter,
-    /// Go on, but not into the entry.
+    /// Continue without listing the entry.
     Pass,
     Stop,
 }
 
-/// Calls `met`, from any thread, with each name below `top`, which is absolute and free of symbolic links; and with the path of each
-/// directory that cannot be read. `threads`: as many as there are processors if `None`.
+/// Calls `met`, from several threads, with each name below `top`, and with each directory that cannot be read. `top` must be absolute and
+/// free of symbolic links. `threads`: `None` means the number of processors.
 pub fn walk(top: &Path, threads: Option<NonZero<usize>>, met: &Met<'_>) {
     let walk = Walk {
         met,
@@ -69,14 +66,14 @@ pub fn walk(top: &Path, threads: Option<NonZero<usize>>, met: &Met<'_>) {
     let helpers = threads.map_or(1, NonZero::get).min(below) - 1;
     thread::scope(|scope| {
         for _ in 0..helpers {
-            // Without more threads, this one does it.
+            // If no thread can be started, this one does all the work.
             let _ = thread::Builder::new().spawn_scoped(scope, || walk.work());
         }
         walk.work();
     });
 }
 
-/// Is called with a name, or with a directory that cannot be read.
+/// Called with a name, or with a directory that cannot be read.
 pub type Met<'m> = dyn Fn(Result<&Entry<'_>, (&Path, io::Error)>) -> Next + Sync + 'm;
 
 struct Walk<'w> {
@@ -88,13 +85,13 @@ struct Walk<'w> {
 
 #[derive(Default)]
 struct Queue {
-    /// The last one is listed next, so that no more directories are open than there are on the way down.
+    /// A stack: depth first, so that few directories are open at a time.
     pending: Vec<Pending>,
-    /// How many threads are listing a directory, and may find more.
+    /// Threads that are listing a directory and may add to `pending`.
     busy: usize,
 }
 
-/// A directory that is to be listed.
+/// A directory to list.
 struct Pending {
     above: Directory,
     name: OsString,
@@ -103,7 +100,6 @@ struct Pending {
 }
 
 impl Walk<'_> {
-    /// Lists directories until there are none left.
     fn work(&self) {
         while let Some(next) = self.take() {
             let directory = next.above.subdirectory_listed(&next.name);
@@ -244,7 +240,7 @@ mod tests {
             }
             Next::Enter
         });
-        // What is below is still that of the directory that was opened.
+        // The entries are still those of the directory that was opened.
         assert_eq!(met, ["sub", "sub/below"].map(PathBuf::from));
         let met = names(&tree, 1, |_| Next::Enter);
         assert_eq!(met, [PathBuf::from("sub")]);

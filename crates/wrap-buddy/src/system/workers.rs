@@ -1,4 +1,4 @@
-//! Work on many files at once, and on one file without the cost of starting threads.
+//! A pool of threads for many files. A single file is processed without starting threads.
 
 use std::hint::black_box;
 use std::num::NonZero;
@@ -7,24 +7,21 @@ use anyhow::Result;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// Says whether what has not begun is to be left. Once it has said so it stays with that.
+/// Returns true once the run is cancelled; start no further work then. Afterwards it always returns true.
 pub type Stop<'s> = dyn Fn() -> bool + Sync + 's;
 
-/// Bytes of address space for a thread, not of memory.
+/// Bytes of address space per thread, not of memory.
 const RESERVED: usize = 8 << 20;
 
-/// Files that a thread takes on at a time: so few that in the end none works on while others have nothing left to do.
+/// Files that a thread takes at a time: few, so that no thread is idle at the end while others still have a queue.
 const AT_A_TIME: usize = 8;
 
-/// Threads to work with; none beside the calling one where that is enough.
+/// `None`: work is done by the calling thread.
 #[derive(Debug)]
 pub struct WorkerPool(Option<ThreadPool>);
 
 impl WorkerPool {
-    /// Threads for `tasks` tasks, with `threads` threads at most, or as many as there are processors.
-    ///
-    /// # Errors
-    /// When the system gives no threads.
+    /// A pool for `tasks` tasks. `threads`: `None` means the number of processors.
     pub fn new(tasks: usize, threads: Option<NonZero<usize>>) -> Result<Self> {
         if tasks < 2 || threads.is_some_and(|threads| threads.get() == 1) {
             return Ok(Self(None));
@@ -34,7 +31,7 @@ impl WorkerPool {
         Ok(Self(Some(pool.build()?)))
     }
 
-    /// What `work` makes of each item, in the order of the items.
+    /// Results are in the order of the items.
     pub fn map<T: Sync, R: Send>(&self, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
         match &self.0 {
             Some(pool) => pool.install(|| {
@@ -48,7 +45,7 @@ impl WorkerPool {
         }
     }
 
-    /// What `work` makes of each item that it takes, in the order of the items.
+    /// Like [`map`](Self::map), for owned items.
     pub fn take<T: Send, R: Send>(&self, items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
         match &self.0 {
             Some(pool) => pool.install(|| {
@@ -62,7 +59,6 @@ impl WorkerPool {
         }
     }
 
-    /// Does `work` on each item.
     pub fn each<T: Send>(&self, items: &mut [T], work: impl Fn(&mut T) + Sync) {
         match &self.0 {
             Some(pool) => {
@@ -72,7 +68,7 @@ impl WorkerPool {
         }
     }
 
-    /// Does `one` and `other`, beside each other if there is somebody to do so.
+    /// Runs `one` and `other`, in parallel if there are threads.
     pub fn both<R: Send>(&self, one: impl FnOnce() + Send, other: impl FnOnce() -> R + Send) -> R {
         match &self.0 {
             Some(pool) => pool.join(one, other).1,
@@ -84,13 +80,13 @@ impl WorkerPool {
     }
 }
 
-/// Has glibc's malloc give this thread address space for all that a few thousand files take. It would get it page by page, in
-/// system calls that threads wait for each other in (glibc malloc/arena.c, grow_heap, which keeps what it once got). The second
-/// time, because what is that large comes from elsewhere until one was freed (malloc/malloc.c, mmap_threshold).
+/// Makes glibc's malloc reserve address space for this thread in one step. Otherwise its arena grows by page with system calls that
+/// contend for a lock (glibc malloc/arena.c, grow_heap, which keeps the memory). Twice, because the first request of this size is mapped
+/// separately; freeing it raises the threshold (malloc/malloc.c, mmap_threshold).
 fn reserve() {
     for _ in 0..2 {
         let mut space = Vec::<u8>::new();
-        // Where address space is limited, all goes on as without.
+        // If address space is limited, threads work without the reserve.
         let _ = space.try_reserve_exact(RESERVED);
         drop(black_box(space));
     }
