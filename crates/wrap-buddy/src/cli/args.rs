@@ -1,4 +1,4 @@
-//! The command line, defined once for clap: parsing, help, usage errors, manual pages and completions all come from here.
+//! The command line as clap's structs: parsing, help, usage errors, manual pages and completions come from them.
 
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -6,20 +6,20 @@ use std::path::PathBuf;
 use clap::{Args, Parser};
 
 use super::watch::WatchArgs;
-use super::wrap::{OutputArgs, WrapArgs, search_directory};
+use super::wrap::{OutputArgs, WrapArgs, jobs, search_directory};
 
 const EXAMPLES: &str = "\
 Examples:
   wrap-buddy --paths ./app --libs ./lib              wrap the programs in ./app
-  wrap-buddy --paths ./app --libs ./lib --dry-run    only say what that would do
-  wrap-buddy check ./app                             say what is missing, and where it is
-  wrap-buddy restore ./app                           make everything there what it was
-  wrap-buddy show ./app/main                         what was done to it, to the last byte";
+  wrap-buddy --paths ./app --libs ./lib --dry-run    print the plan, change nothing
+  wrap-buddy check ./app                             report missing libraries, and where they are
+  wrap-buddy restore ./app                           restore the original files
+  wrap-buddy show ./app/main                         show every change to this file";
 
-/// Makes prebuilt Linux executables run where their dynamic linker and libraries are elsewhere.
+/// Makes prebuilt Linux executables run where their dynamic linker and libraries are not where they expect them.
 ///
-/// Each program gets a stub over its entry point and a sidecar file .NAME.wrapbuddy next to it, each shared library that
-/// cannot find what it needs a search path; length, offsets and layout stay as they are.
+/// Each program gets a stub over its entry point and a sidecar file .NAME.wrapbuddy next to it. Each shared library that cannot find
+/// its dependencies gets a search path. Length, offsets and layout of the files stay the same.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "wrap-buddy",
@@ -32,7 +32,6 @@ Examples:
 )]
 #[command(after_help = EXAMPLES)]
 pub(super) struct CommandLine {
-    /// Something else than wrapping
     #[command(subcommand)]
     pub command: Option<Subcommand>,
 
@@ -40,98 +39,94 @@ pub(super) struct CommandLine {
     pub wrap: WrapArgs,
 }
 
-/// The other commands.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Subcommand {
-    /// Make files again what they were before they were wrapped or edited
+    /// Restore the original files
     Restore(RestoreArgs),
-    /// Say which files are wrapped or edited, and how
+    /// List which files are wrapped or edited, and how
     Status(PathArgs),
-    /// Show what was done to a file: sidecar, edits, and the code at its entry point next to the stub
+    /// Show every change to a file: sidecar, edits, and the code at the entry point next to the stub
     Show(PathArgs),
-    /// Wrap what is in directories, and then whatever arrives there
+    /// Wrap the programs in directories, and each one that arrives later
     Watch(WatchArgs),
-    /// Say which programs and libraries will find all they need, and what to do about the others
+    /// Report missing libraries and interpreters, and how to fix them
     ///
-    /// Nothing is executed. Exit status: 0 when all will start, 1 when not.
+    /// Nothing is executed. Exit status: 0 if every file will start, 1 if not.
     Check(CheckArgs),
-    /// Write the files that a package has next to this tool
+    /// Write files for a package: manual pages, completions, loaders
     #[command(hide = true, subcommand)]
     Generate(FilesArgs),
 }
 
-/// Files to write into a directory, which is made if it is not there.
+/// Files to write. The directory is created if it does not exist.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum FilesArgs {
-    /// Manual pages and completions, for a prefix's share: man/man1, bash-completion, zsh, fish, nushell
+    /// Manual pages and completions (bash, zsh, fish, nushell), in the layout of PREFIX/share
     Share {
-        /// The directory
+        /// Output directory
         directory: PathBuf,
     },
-    /// The loader of every architecture, for a prefix's lib/wrap-buddy
+    /// The loader of every architecture, in the layout of PREFIX/lib/wrap-buddy
     Loaders {
-        /// The directory
+        /// Output directory
         directory: PathBuf,
     },
 }
 
-/// Files to check.
 #[derive(Clone, Debug, Args)]
 pub struct CheckArgs {
     #[command(flatten)]
     pub path_options: PathArgs,
 
-    /// Library directories to wrap with: says what that would solve
+    /// Library directories that wrapping would use: shows which problems that solves
     #[arg(long, value_name = "PATH", num_args = 0.., value_parser = search_directory())]
     pub libs: Vec<PathBuf>,
 
-    /// The dynamic linker to wrap with; once for each architecture and libc
+    /// The dynamic linker that wrapping would use; repeat for each architecture and libc
     #[arg(long, value_name = "PATH")]
     pub interpreter: Vec<PathBuf>,
 
-    /// A directory that is / to the programs: absolute paths and symbolic links lead to what is in it
+    /// Directory that is / for the programs: absolute paths and symbolic links are resolved in it
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
 
-    /// Directories below which missing libraries and dynamic linkers are looked for; /nix/store without it
+    /// Directories to search for missing libraries and dynamic linkers [default: /nix/store]
     #[arg(long, value_name = "DIR", num_args = 1.., value_parser = search_directory())]
     pub find_in: Vec<PathBuf>,
 }
 
-/// Files to look at.
 #[derive(Clone, Debug, Args)]
 pub struct PathArgs {
-    /// Files, or directories, which are scanned recursively
+    /// Files, or directories to scan recursively
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
 
-    /// Leave the directories below those given alone
+    /// Do not descend into subdirectories
     #[arg(long)]
     pub no_recurse: bool,
 
-    /// Files worked on in parallel; as many as there are processors without it
-    #[arg(short, long, value_name = "N")]
+    /// Number of files to process in parallel [default: number of processors]
+    #[arg(short, long, value_name = "N", value_parser = jobs)]
     pub jobs: Option<NonZero<usize>>,
 
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
-/// Files to restore.
 #[derive(Clone, Debug, Args)]
 pub struct RestoreArgs {
     #[command(flatten)]
     pub path_options: PathArgs,
 
-    /// Say what would be done and write nothing
+    /// Print the plan and write nothing
     #[arg(long, help_heading = None::<&'static str>)]
     pub dry_run: bool,
 
-    /// Replace a file that is running by a restored copy
+    /// Replace a running file by a restored copy
     #[arg(long, help_heading = None::<&'static str>)]
     pub replace: bool,
 
-    /// As root, work on files that other users can replace, and with root's rights: where no other user writes
+    /// As root, use root's rights for files that other users can replace; for trees where no other user writes
     #[arg(long, help_heading = None::<&'static str>)]
     pub trust_tree: bool,
 }

@@ -1,4 +1,4 @@
-//! From the command line to the options of the commands. Nothing else knows clap.
+//! Parses the command line and lowers it to the options of the commands. No other room knows clap's parser.
 
 mod args;
 pub mod share;
@@ -19,10 +19,10 @@ use crate::report::Output;
 use args::{CheckArgs, CommandLine, FilesArgs, PathArgs, RestoreArgs, Subcommand};
 use wrap::{OutputArgs, WrapArgs};
 
-/// The command that `args` describe, the program's name first.
+/// Parses `args`, which starts with the program's name.
 ///
 /// # Errors
-/// A usage error. Help and the version are errors too, with exit code 0.
+/// Usage errors. Help and version are errors too, with exit code 0.
 pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
     CommandLine::try_parse_from(args)?.lower()
 }
@@ -53,11 +53,11 @@ impl WrapArgs {
             no_recurse: self.no_recurse,
             libs: self.libs,
             runtime_dependencies: self.runtime_dependencies,
-            ignore_missing: together("--ignore-missing", &self.ignore_missing)?,
+            ignore_missing: glob_set("--ignore-missing", &self.ignore_missing)?,
             needed: self.needed,
             search: self.search,
             search_minimal: self.search_minimal,
-            frozen_except: together("--frozen-except", &self.frozen_except)?,
+            frozen_except: glob_set("--frozen-except", &self.frozen_except)?,
             dry_run: self.dry_run,
             force: self.force,
             replace: self.replace,
@@ -118,8 +118,8 @@ impl CheckArgs {
     }
 }
 
-/// The patterns of `flag` as one.
-fn together(flag: &str, patterns: &[Glob]) -> Result<GlobSet, clap::Error> {
+/// Combines the patterns of `flag`.
+fn glob_set(flag: &str, patterns: &[Glob]) -> Result<GlobSet, clap::Error> {
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
         set.add(pattern.clone());
@@ -174,7 +174,7 @@ mod tests {
         };
         assert_eq!(restore.path_options.paths, ["a", "b"].map(PathBuf::from));
         assert!(restore.dry_run && restore.path_options.output.quiet);
-        // A program may be called like a command.
+        // Files may have the name of a command.
         let cli = parse_wrapping("--paths restore status");
         assert_eq!(cli.paths, ["restore", "status"].map(PathBuf::from));
     }
@@ -218,6 +218,8 @@ mod tests {
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
+        let error = parse("--paths a -j 0").unwrap_err().to_string();
+        assert!(error.contains("at least 1"), "{error}");
     }
 
     #[test]

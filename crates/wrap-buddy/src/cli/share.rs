@@ -1,4 +1,4 @@
-//! Manual pages and completions, all of them from the definition of the command line.
+//! Generates manual pages and completions from the command line's definition.
 
 use std::path::PathBuf;
 
@@ -10,10 +10,7 @@ use clap_complete_nushell::Nushell;
 use super::args::CommandLine;
 use crate::commands::generate::Generated;
 
-/// The files below a prefix's `share`, under the names that manual readers and shells look for.
-///
-/// # Errors
-/// When a page cannot be written.
+/// The files below PREFIX/share, under the names that man and the shells look for.
 pub fn files() -> Result<Vec<Generated>> {
     let mut files = Vec::new();
     let mut all = CommandLine::command();
@@ -48,7 +45,7 @@ pub fn files() -> Result<Vec<Generated>> {
     Ok(files)
 }
 
-/// Every command with a page of its own, by the page's name.
+/// Each visible command with the name of its manual page.
 fn pages(all: &Command) -> Vec<(String, Command)> {
     let name = all.get_name();
     let mut pages = vec![(name.to_owned(), all.clone())];
@@ -63,8 +60,7 @@ fn pages(all: &Command) -> Vec<(String, Command)> {
     pages
 }
 
-/// clap_complete 4.6 makes two labels of a subcommand where the name of the program has a dash: one for finding it and another
-/// for what it takes.
+/// Works around clap_complete 4.6: if the program's name has a dash, its script sets one label for a subcommand and looks for another.
 fn bash(name: &str) -> Vec<u8> {
     let script = String::from_utf8_lossy(&completions(Shell::Bash)).into_owned();
     let found = format!("{}__subcmd__", name.replace('-', "__"));
@@ -72,8 +68,8 @@ fn bash(name: &str) -> Vec<u8> {
     script.replace(&taken, &found).into_bytes()
 }
 
-/// clap_complete 4.6 takes the command line for none of ours where a flag in front of any command still lacks its value, which
-/// is when that value is to be completed.
+/// Works around clap_complete 4.6: its script gives up if a flag before the command still lacks a value, which is the case while you
+/// complete that value.
 fn fish() -> Vec<u8> {
     let script = String::from_utf8_lossy(&completions(Shell::Fish)).into_owned();
     let refused = "    or return\n";
@@ -85,7 +81,7 @@ fn fish() -> Vec<u8> {
 fn completions(shell: impl Generator) -> Vec<u8> {
     let all = CommandLine::command();
     let name = all.get_name().to_owned();
-    // clap_complete offers hidden commands as well.
+    // clap_complete would offer hidden commands.
     let shown = all.get_subcommands().filter(|one| !one.is_hide_set());
     let mut command = Command::new(env!("CARGO_PKG_NAME"))
         .about(all.get_about().cloned().unwrap_or_default())
@@ -122,7 +118,7 @@ mod tests {
         pages(&all)
     }
 
-    /// Every option that is not hidden.
+    /// Every visible option.
     fn flags(command: &Command) -> Vec<String> {
         let options = command
             .get_arguments()
@@ -132,7 +128,7 @@ mod tests {
             .collect()
     }
 
-    /// What a program makes of `input`; nothing where there is no such program.
+    /// Runs `program` with `input`; `None` if it is not installed.
     fn fed(program: &str, arguments: &[&str], input: &str) -> Option<(bool, String)> {
         let Ok(program) = which::which(program) else {
             eprintln!("skipped: there is no {program}");
@@ -174,7 +170,7 @@ mod tests {
             );
         }
         for (page, command) in commands {
-            // In the source of a page a dash is escaped.
+            // The source of a page escapes dashes.
             let text = files[&format!("man/man1/{page}.1")].replace("\\-", "-");
             let flags = flags(&command);
             assert!(flags.len() > 3, "{page}");
@@ -244,7 +240,7 @@ mod tests {
         }
     }
 
-    /// As bash itself would, at a TAB.
+    /// Completes as bash does at a TAB.
     #[test]
     fn bash_completes_commands_and_flags() {
         let script = &by_path()["bash-completion/completions/wrap-buddy"];
@@ -293,7 +289,7 @@ echo \"${{COMPREPLY[*]}}\"",
         }
     }
 
-    /// At a TAB on a terminal of its own: its completion works nowhere else.
+    /// Completes at a TAB on a terminal: zsh's completion works nowhere else.
     #[test]
     fn zsh_completes_commands_and_flags() {
         let directory = tempfile::tempdir().unwrap();
@@ -317,7 +313,7 @@ zpty -d shell
         );
         if let Some((clean, text)) = fed("zsh", &["-f"], &asked) {
             assert!(clean, "{text}");
-            // The `=` goes again when a blank follows.
+            // zsh removes the `=` when a blank follows.
             let expected = [
                 "wrap-buddy show",
                 "wrap-buddy --runtime-dependencies=",

@@ -1,5 +1,3 @@
-//! The arguments of `wrap-buddy watch`.
-
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,37 +6,37 @@ use clap::{Arg, ArgMatches, Args, Command, CommandFactory, Error, FromArgMatches
 use super::wrap::WrapArgs;
 use crate::commands::watch::WatchOptions;
 
-/// Directories to watch, and how to wrap what arrives in them.
+/// Directories to watch, and how to wrap the files that arrive in them.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct WatchArgs {
     #[command(flatten)]
     pub wrap: Wrapping,
 
-    /// Directories of software that is known by name, in addition to those given
+    /// Also watch the directories of this preset
     #[arg(help_heading = "Watching", long, value_name = "NAME")]
     pub preset: Vec<String>,
 
-    /// File with more presets; $XDG_CONFIG_HOME/wrap-buddy/watch.toml, if it is there, without it
+    /// File with more presets [default: $XDG_CONFIG_HOME/wrap-buddy/watch.toml, if it exists]
     #[arg(help_heading = "Watching", long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Say what presets there are, and the directories they mean
+    /// List the presets and their directories
     #[arg(help_heading = "Watching", long)]
     pub list_presets: bool,
 
-    /// End when what is there is wrapped, and what is arriving has settled
+    /// Exit when existing and arriving files are wrapped
     #[arg(help_heading = "Watching", long)]
     pub once: bool,
 
-    /// Milliseconds in which nothing happens in a directory before what has arrived there is wrapped
+    /// Milliseconds without a change in a directory before its new files are wrapped
     #[arg(help_heading = "Watching", long, value_name = "MS", default_value = "300", value_parser = milliseconds)]
     pub settle: Duration,
 
-    /// Look through the directories every so many seconds, instead of having the kernel tell what happens
+    /// Scan the directories every SECONDS instead of using inotify
     ///
-    /// Directories on file systems that do not tell (NFS, SMB, 9p, FUSE: drives of Windows and shared directories among them)
-    /// are looked through anyway, every 5 seconds without this.
+    /// Directories on file systems without change notifications (NFS, SMB, 9p, FUSE, such as Windows drives and shared folders) are always
+    /// scanned, every 5 seconds by default.
     #[arg(help_heading = "Watching", long, value_name = "SECONDS", value_parser = seconds)]
     pub poll: Option<Duration>,
 }
@@ -47,9 +45,9 @@ const EXAMPLES: &str = "\
 Examples:
   wrap-buddy watch ~/tools --libs /opt/lib           wrap what is in ~/tools, and what arrives there
   wrap-buddy watch --preset vscode-server            the servers of editors that connect to this machine
-  wrap-buddy watch ~/tools --once                    only what is there and what is arriving";
+  wrap-buddy watch ~/tools --once                    wrap existing and arriving files, then exit";
 
-/// The flags of wrapping itself, defined where those are, with the paths as arguments.
+/// The flags of `wrap`, with the paths as positional arguments.
 #[derive(Clone, Debug)]
 pub struct Wrapping(pub Box<WrapArgs>);
 
@@ -63,12 +61,12 @@ impl Wrapping {
                 "paths" => argument
                     .long(None)
                     .value_name("DIR")
-                    .help("Directories to watch, whether they are there yet or not")
+                    .help("Directories to watch; they may be created later")
                     .long_help(None)
                     .required(false)
                     .required_unless_present_any(["preset", "list_presets"]),
-                "format" => argument.help("Format of the events; json is an object in each line"),
-                "no_recurse" => argument.help("Leave the directories below those given alone"),
+                "format" => argument.help("Format of the events; json prints one object per line"),
+                "no_recurse" => argument.help("Do not descend into subdirectories"),
                 _ => argument,
             })
     }
@@ -96,16 +94,16 @@ impl FromArgMatches for Wrapping {
 }
 
 fn milliseconds(text: &str) -> Result<Duration, String> {
-    let number: u32 = text.parse().map_err(|error| format!("{error}"))?;
+    let number = text.parse::<u32>();
+    let number = number.map_err(|_| "must be a whole number of milliseconds".to_owned())?;
     Ok(Duration::from_millis(u64::from(number)))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let number: f64 = text.parse().map_err(|error| format!("{error}"))?;
-    match (0.05..=86_400.0).contains(&number) {
-        true => Ok(Duration::from_secs_f64(number)),
-        false => Err("from 0.05 to 86400 seconds".to_owned()),
-    }
+    let number = text.parse().ok();
+    let number = number.filter(|number| (0.05..=86_400.0).contains(number));
+    let duration = number.map(Duration::from_secs_f64);
+    duration.ok_or_else(|| "must be a number of seconds from 0.05 to 86400".to_owned())
 }
 
 impl WatchArgs {

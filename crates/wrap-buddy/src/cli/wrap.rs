@@ -1,4 +1,4 @@
-//! The flags of wrapping, which `watch` has as well, and those of every command.
+//! The flags of wrapping, which `watch` shares, and the output flags of every command.
 
 use std::ffi::OsString;
 use std::num::NonZero;
@@ -12,7 +12,7 @@ use globset::Glob;
 use crate::plan::options::{Search, Strategy};
 use crate::report::Format;
 
-/// Libraries of drivers: they belong to the machine a program runs on.
+/// Libraries of graphics drivers: they have to match the machine that the program runs on.
 const DRIVERS: [&str; 11] = [
     "libEGL*.so*",
     "libGL*.so*",
@@ -27,24 +27,22 @@ const DRIVERS: [&str; 11] = [
     "libdrm*.so*",
 ];
 
-/// What to wrap, and how; nothing with another command.
 #[derive(Clone, Debug, Parser)]
 #[command(next_help_heading = "Programs")]
 pub struct WrapArgs {
-    /// Programs and libraries, or directories with them
+    /// Programs, libraries, or directories that contain them
     ///
-    /// Directories are scanned recursively. Symbolic links met in a directory are skipped, one named here is followed.
+    /// Directories are scanned recursively. Symbolic links in a directory are skipped; a symbolic link that you name is followed.
     #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
     pub paths: Vec<PathBuf>,
 
-    /// Library directories, searched in this order
+    /// Library directories, in search order
     ///
-    /// What they lack is looked for in the directories given to --paths, and where the libraries found look themselves.
+    /// Libraries that are not in them are searched for in the directories of --paths, and in the search paths of the libraries found.
     #[arg(help_heading = "Libraries", long, value_name = "PATH", num_args = 0.., value_parser = search_directory())]
     pub libs: Vec<PathBuf>,
 
-    /// Directories put on the search path of every program, and of libraries that open others by name, whether they resolve
-    /// anything or not
+    /// Directories to add to the search path of every program, and of libraries that call dlopen, even if they resolve nothing
     #[arg(help_heading = "Libraries", long, value_name = "PATH", num_args = 0.., value_parser = search_directory())]
     pub runtime_dependencies: Vec<PathBuf>,
 
@@ -52,7 +50,7 @@ pub struct WrapArgs {
     #[arg(help_heading = "Libraries", long, value_name = "PATTERN", num_args = 1..)]
     pub ignore_missing: Vec<Glob>,
 
-    /// Sonames of libraries to load in addition
+    /// Sonames of additional libraries to load
     #[arg(help_heading = "Libraries", long, value_name = "SONAME", num_args = 1..)]
     pub needed: Vec<OsString>,
 
@@ -60,86 +58,86 @@ pub struct WrapArgs {
     #[arg(help_heading = "Libraries", long, value_enum, default_value_t)]
     pub search: Search,
 
-    /// Leave directories of --libs off the search path that have nothing a file needs to be loaded
+    /// Leave directories of --libs that resolve nothing out of the search path
     ///
-    /// Without it they are at its end, where they have libraries for the file, in programs and in libraries that open others by
-    /// name.
+    /// By default they are appended to the search path of programs, and of libraries that call dlopen, if they have libraries for that
+    /// file.
     #[arg(help_heading = "Libraries", long)]
     pub search_minimal: bool,
 
-    /// Glob patterns of sonames that `--search frozen` leaves to be searched for; instead of those of drivers
+    /// Glob patterns of sonames that `--search frozen` leaves to ld.so [default: graphics drivers]
     ///
-    /// Libraries in /run/opengl-driver are never frozen, and the C library only as a whole, with the dynamic linker next to it.
+    /// Libraries in /run/opengl-driver are never frozen. The C library is frozen only together with the dynamic linker next to it.
     #[arg(help_heading = "Libraries", long, value_name = "PATTERN", num_args = 0.., default_values = DRIVERS, hide_default_value = true)]
     pub frozen_except: Vec<Glob>,
 
-    /// Leave the directories below those given to --paths alone
+    /// Do not descend into subdirectories
     #[arg(long)]
     pub no_recurse: bool,
 
-    /// Say what would be done and write nothing
+    /// Print the plan and write nothing
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Wrap programs too that start and find all they need as they are
+    /// Also wrap programs that already start and find their libraries
     #[arg(long)]
     pub force: bool,
 
-    /// Replace a file that is running by a changed copy
+    /// Replace a running file by a changed copy
     #[arg(long)]
     pub replace: bool,
 
-    /// As root, work on files that other users can replace, and with root's rights: where no other user writes
+    /// As root, use root's rights for files that other users can replace; for trees where no other user writes
     ///
-    /// Without it root writes the files of other users with their rights, and leaves its own alone in directories that others can write
-    /// to. For building the images of containers and the like.
+    /// By default root writes files of other users with those users' rights, and skips its own files in directories that other users can
+    /// write to. Use this flag to build container images and the like.
     #[arg(long)]
     pub trust_tree: bool,
 
-    /// How to redirect a program: by a stub at every start, or in place, by edits of PT_INTERP and .dynamic
+    /// How to redirect a program: `stub` (at run time) or `inplace` (edit PT_INTERP and .dynamic)
     #[arg(long, value_enum, default_value_t)]
     pub strategy: Strategy,
 
-    /// The real dynamic linker; once for each architecture and libc, each program gets the one that fits
+    /// The real dynamic linker; repeat for each architecture and libc, each program gets the one that matches
     ///
-    /// Without it: the ones compiled in, or else those of the running system.
+    /// By default: the ones compiled in, or else those of the running system.
     #[arg(help_heading = "At run time", long, value_name = "PATH")]
     pub interpreter: Vec<PathBuf>,
 
-    /// Put the loader into each program's sidecar: nothing else has to be there, and starting is faster
+    /// Put the loader into each program's sidecar: programs need no other file of wrap-buddy, and start faster
     ///
-    /// The default with --relocatable, unless --loader-dir-path says where a shared loader is.
+    /// This is the default with --relocatable, unless --loader-dir-path names a shared loader.
     #[arg(help_heading = "At run time", long)]
     pub self_contained: bool,
 
-    /// Refer to loader, dynamic linker and libraries relative to the program, so that the tree can be moved
+    /// Use paths relative to the program for loader, dynamic linker and libraries, so that you can move the tree
     #[arg(help_heading = "At run time", long)]
     pub relocatable: bool,
 
-    /// With --relocatable, accept a dynamic linker, loader and libraries outside of the tree: it then works at the same depth only
+    /// With --relocatable, allow a dynamic linker, loader and libraries outside of the tree; you can then move it only within the same
+    /// depth
     #[arg(help_heading = "At run time", long, requires = "relocatable")]
     pub allow_outside: bool,
 
-    /// Where loader.bin is when the programs run
+    /// Directory that has loader.bin when the programs run
     ///
-    /// Without it: the directory compiled in, or else ../lib/wrap-buddy next to this tool, or else a copy is installed into the user's
-    /// data directory, for root into /usr/local/lib/wrap-buddy. Where that cannot be written: as with --self-contained.
+    /// By default: the directory compiled in, or else ../lib/wrap-buddy next to this tool. Otherwise a copy is installed into your data
+    /// directory (root: /usr/local/lib/wrap-buddy). If that cannot be written, programs are wrapped as with --self-contained.
     #[arg(help_heading = "At run time", long, value_name = "DIR")]
     pub loader_dir_path: Option<PathBuf>,
 
     #[command(flatten)]
     pub output: OutputArgs,
 
-    /// Files worked on in parallel; as many as there are processors without it
-    #[arg(short, long, value_name = "N")]
+    /// Number of files to process in parallel [default: number of processors]
+    #[arg(short, long, value_name = "N", value_parser = jobs)]
     pub jobs: Option<NonZero<usize>>,
 }
 
-/// Output.
 #[derive(Clone, Copy, Debug, Default, Args)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// Say more
+    /// Print more
     #[arg(short, long)]
     pub verbose: bool,
 
@@ -152,17 +150,22 @@ pub struct OutputArgs {
     pub format: Format,
 }
 
-/// A directory that can be on a search path: no colon in its name.
+pub(super) fn jobs(text: &str) -> Result<NonZero<usize>, String> {
+    let number = text.parse();
+    number.map_err(|_| "must be a whole number, at least 1".to_owned())
+}
+
+/// Parses a directory that can be on a search path: its name must not contain a colon.
 pub(super) fn search_directory() -> impl clap::builder::TypedValueParser<Value = PathBuf> {
     use clap::builder::TypedValueParser;
-    // The parser of paths refuses an empty one.
+    // clap's own path parser rejects empty values.
     clap::builder::OsStringValueParser::new().try_map(|text| {
         let path = PathBuf::from(text);
         let text = path.as_os_str().as_bytes();
         if text.contains(&b':') {
             return Err(match path.exists() {
-                true => "ld.so takes the colon in it for the end of the directory",
-                false => "separate directories with spaces, not with colons",
+                true => "its name contains a colon, which ends a directory in ld.so's search path; rename it or link to it",
+                false => "no such directory; separate directories with spaces, not with colons",
             });
         }
         if text.is_empty() {
@@ -182,7 +185,7 @@ impl ValueEnum for Format {
             Self::Human => PossibleValue::new("human").help("For people"),
             Self::Json => PossibleValue::new("json").help("One JSON document on standard output"),
             Self::JsonLines => PossibleValue::new("json-lines").alias("jsonl").help(
-                "A line of JSON for each file as soon as it is finished, and one for the end",
+                "One JSON object per line: each file as soon as it is finished, then a summary",
             ),
         })
     }
@@ -195,13 +198,14 @@ impl ValueEnum for Strategy {
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
-            Self::Stub => PossibleValue::new("stub")
-                .help("A stub over the entry point and a loader that tells ld.so at every start"),
-            Self::Inplace => PossibleValue::new("inplace").alias("in-place").help(
-                "Edits of PT_INTERP and .dynamic in the file itself, where it has room; no stub, nothing at run time",
+            Self::Stub => PossibleValue::new("stub").help(
+                "A stub over the entry point starts a loader, which starts ld.so, at every start",
             ),
+            Self::Inplace => PossibleValue::new("inplace")
+                .alias("in-place")
+                .help("PT_INTERP and .dynamic are edited in the file, if it has room; no stub"),
             Self::Auto => {
-                PossibleValue::new("auto").help("In place where there is room, else by a stub")
+                PossibleValue::new("auto").help("In place if there is room, otherwise with a stub")
             }
         })
     }
@@ -215,11 +219,11 @@ impl ValueEnum for Search {
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
             Self::Runpath => PossibleValue::new("runpath")
-                .help("By a DT_RUNPATH, which is for what the program itself needs"),
+                .help("DT_RUNPATH, which serves the program's own dependencies only"),
             Self::Rpath => PossibleValue::new("rpath")
-                .help("By a DT_RPATH, which libraries without a DT_RUNPATH inherit"),
+                .help("DT_RPATH, which libraries without DT_RUNPATH inherit"),
             Self::Frozen => PossibleValue::new("frozen").help(
-                "By the path of each library, all of them resolved now: nothing is searched for at a start. For libraries that do not move; with musl as runpath",
+                "The absolute path of each library, resolved now; for libraries that do not move. With musl: same as runpath",
             ),
         })
     }
