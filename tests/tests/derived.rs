@@ -125,7 +125,7 @@ impl Bench {
     fn is_left_as_it_is(&self) {
         let before = self.root.read(DERIVED);
         let check = self.root.wrap_buddy().args(["check", DERIVED]).output();
-        let says = "it uses the sidecar /app/.program.wrapbuddy";
+        let says = "its sidecar is /app/.program.wrapbuddy";
         assert!(check.stdout.contains(says), "{check}");
         // Without an emulator, the report is that nothing runs a program for aarch64.
         assert!(!check.stdout.contains("PT_INTERP"), "{check}");

@@ -58,7 +58,7 @@ fn where_no_directory_can_be_written_each_has_its_loader(variant: Variant) {
     let empty = tempfile::tempdir().expect("a directory");
     sample.root.bind(empty.path(), "/usr/local");
     let output = wrapping(&sample).output().success();
-    let warning = "no directory for loaders can be written: each program gets its own loader";
+    let warning = "no directory for loaders is writable, so each program gets its own loader";
     assert!(output.stderr.contains(warning), "{output}");
     says(started_by_another(&sample));
 }

@@ -21,7 +21,7 @@ mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged
 cp merged/app/a original
 "$tool" --force --self-contained --paths merged/app --format json --dry-run > report || cat report
 grep -o "would be worked on by itself if the file is in a lower layer" report
-grep -o "would stay as they are if the file is in a lower layer" report
+grep -o "would stay unchanged if the file is in a lower layer" report
 find upper -type f
 "$tool" --force --self-contained --paths merged/app --format json > report || cat report
 for name in a b c; do
@@ -30,7 +30,7 @@ for name in a b c; do
     [ "$(stat -c %a merged/app/$name)" = "$4" ] && echo mode
 done
 cmp merged/elsewhere/d original && echo elsewhere
-grep -o "stay as they are" report | sort -u
+grep -o "stay unchanged" report | sort -u
 "$tool" restore merged/app > report || cat report
 for name in a b c; do
     cmp merged/app/$name original && [ ! -e merged/app/.$name.wrapbuddy ] && echo restored
@@ -66,9 +66,9 @@ fn hard_links_in_a_lower_layer_are_wrapped() {
         let each = "hello\nwrapped\nmode\n";
         // No file was written before: none is in the upper layer.
         let dry = "would be worked on by itself if the file is in a lower layer\n".repeat(2)
-            + "would stay as they are if the file is in a lower layer\n";
+            + "would stay unchanged if the file is in a lower layer\n";
         let expected = format!(
-            "{dry}a={each}b={each}c={each}elsewhere\nstay as they are\n{}{}restored hello\n",
+            "{dry}a={each}b={each}c={each}elsewhere\nstay unchanged\n{}{}restored hello\n",
             "restored\n".repeat(3),
             "would be restored by itself if the file is in a lower layer\n".repeat(2)
         );

@@ -31,7 +31,7 @@ fn checked(sample: &Sample, variant: Variant, path: &str) -> String {
     let verdict = if is_native {
         ": ok"
     } else {
-        "nothing here runs that"
+        "no emulator for that is registered"
     };
     assert!(text.contains(verdict), "{text}");
     assert_eq!(
@@ -217,7 +217,7 @@ fn written_by_a_wrapped_program(variant: Variant) {
     sample.root.mkdir("/srv");
     says(sample.command().args(["copy", OFFSPRING]).output());
     let check = checked(&sample, variant, OFFSPRING);
-    let uses = format!("it uses the sidecar {}", sidecar_of(&sample.program));
+    let uses = format!("its sidecar is {}", sidecar_of(&sample.program));
     assert!(check.contains(&uses), "{check}");
     let whole = [&original(&sample)[..], b"payload"].concat();
 

@@ -238,7 +238,7 @@ fn library_that_may_move_is_needed_by_name(variant: Variant) {
     chain
         .root
         .install(&outer.build(), &format!("{}/libbar.so", chain.bar));
-    let warning = "frozen, but neither in a store nor in a directory given here";
+    let warning = "frozen libraries are neither in a store nor in a directory that you named";
     for (libs, warned) in [
         (vec![&*chain.bar], true),
         (vec![&*chain.bar, vendor], false),

@@ -70,7 +70,7 @@ fn moved_with_its_sidecar_names_the_missing_file(variant: Variant) {
     let output = sample.root.command("/moved/program").output();
     output.refuses(&[&sidecar_of(&sample.program), " 2"]);
     let why = format!(
-        "it looks for its sidecar at {}, which is not there: wrap it again",
+        "it looks for its sidecar at {}, which does not exist; wrap it again",
         sidecar_of(&sample.program)
     );
     for command in ["status", "show"] {
@@ -250,7 +250,7 @@ fn later_privilege_is_reported(variant: Variant) {
                 fs::set_permissions(&program, fs::Permissions::from_mode(0o2755)).expect("chmod");
             }
         }
-        let said = format!("was wrapped with {flag} before that: its stub takes no loader");
+        let said = format!("its stub does not start a loader that {flag} put there");
         let advice = format!("wrap it again without {flag}");
         let status = run("status");
         assert!(

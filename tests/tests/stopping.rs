@@ -81,7 +81,7 @@ fn sidecars(sample: &Sample) -> usize {
 
 fn assert_says(output: &Output, signal: &str) {
     let said = format!("stopped by {signal}: ");
-    let on = "the others are as they were; type the same command again to go on";
+    let on = "the others are unchanged; repeat the command to continue";
     assert!(
         output.stderr.contains(&said) && output.stderr.contains(on),
         "{output}"

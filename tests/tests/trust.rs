@@ -197,7 +197,7 @@ fn a_program_renamed_with_its_sidecar(variant: Variant) {
     let rename = |from: &str, to: &str| {
         fs::rename(root.path(from), root.path(to)).expect("rename");
     };
-    let missing = "is not there, and does not start";
+    let missing = "it does not start: it looks for its sidecar at";
     let is_gone = || is_said(&sample, new, 0, missing);
     rename(old, new);
     says(root.command(new).output());

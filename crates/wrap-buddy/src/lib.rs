@@ -1,8 +1,8 @@
-//! Wraps prebuilt Linux executables so that they run where their dynamic linker and libraries are elsewhere.
+//! Wraps prebuilt Linux executables so that they run where their dynamic linker and libraries are not where they expect them.
 //!
-//! [`cli`] reads the command line, [`commands`] carry it out: [`scan`] finds files, [`state`] says what they are now, [`plan`] decides,
-//! [`apply`] writes, [`report`] prints. [`system`] is the machine below them.
-// Only those who work on this crate read its documentation.
+//! [`cli`] parses the command line and [`commands`] carries it out: [`scan`] finds files, [`state`] determines what they are now, [`plan`]
+//! decides, [`apply`] writes, [`report`] prints. [`system`] wraps the operating system for all of them.
+// The documentation of this crate is for those who work on it.
 #![allow(rustdoc::private_intra_doc_links)]
 
 pub mod apply;
@@ -24,17 +24,16 @@ use nix::sys::signal::Signal;
 
 use commands::{Command, check, generate, restore, show, status, watch, wrap};
 use plan::outcome::Report;
-use report::style::Whole;
 use report::{Format, Output, Page, Reported, Reporter, Style, styled, write_document};
 use system::signals::Interruption;
 use system::workers::Stop;
 
-/// Runs the command line `args`, the program's name first.
+/// Runs the command line `args`, which starts with the program's name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let command = match cli::read(args) {
         Ok(command) => command,
         Err(error) => {
-            // Help and version are errors to clap, with exit code 0.
+            // clap returns help and version as errors, with exit code 0.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
@@ -77,17 +76,17 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             let mut page = Page::default();
-            page.line(format!("{}: {error:#}", styled("wrap-buddy", Style::Error)));
-            let _ = page.write_to(&mut Whole::new(stderr()));
+            page.line(format!("{}: {error:#}", styled("error", Style::Error)));
+            let _ = page.write_to(&mut stderr());
             ExitCode::FAILURE
         }
     }
 }
 
-/// What a shell adds to the number of a signal that has ended a program.
+/// Shells report a program that a signal ended as 128 plus the signal's number.
 const BY_SIGNAL: u8 = 128;
 
-/// Does `work`, which a signal ends between files, prints the report, and says how the process is to end.
+/// Does `work`, which stops between two files if a signal asks for it, prints the report, and returns the exit code.
 fn interruptible(
     output: Output,
     reporter: Reporter,
@@ -109,27 +108,27 @@ fn ending(all_is_well: bool) -> ExitCode {
     }
 }
 
-/// Prints the report and says whether nothing failed.
+/// Prints the report and returns true if nothing failed.
 fn succeeded(report: Report, output: Output, reporter: Reporter) -> bool {
     // The process ends: to take thousands of plans apart before costs a twentieth of the time.
     let report = ManuallyDrop::new(report);
     report_all(&*report, output, reporter, |out| {
-        wrap::human::write(&report, output, out, &mut Whole::new(stderr()))
+        wrap::human::write(&report, output, out, &mut stderr())
     });
     !report.failed()
 }
 
-/// Prints something, by `human` for people. A reader that went away is no reason to call what was done failed.
+/// Prints `all`: as JSON, or by `human`. Write errors are ignored: if the reader has closed the pipe, the work is done all the same.
 fn report_all(
     all: &impl Reported,
     output: Output,
     reporter: Reporter,
-    human: impl FnOnce(&mut Whole<Stdout>) -> io::Result<()>,
+    human: impl FnOnce(&mut Stdout) -> io::Result<()>,
 ) {
     let _ = match output.format {
         Format::Human => {
             drop(reporter);
-            human(&mut Whole::new(stdout()))
+            human(&mut stdout())
         }
         Format::Json => write_document(all, &mut stdout()),
         Format::JsonLines => {

@@ -1,5 +1,3 @@
-//! The `wrap-buddy` command.
-
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -56,7 +56,7 @@ fn default_directories_that_are_forbidden(variant: Variant) {
     let before = check(root, &sample.program, &[]);
     let before = before.is(&["library libfoo.so", "library libc.so.6"]);
     let text = before.text();
-    let forbidden = format!("it is in {defaults}, a default directory, which /app/program forbids");
+    let forbidden = format!("it is in the default directory {defaults}, but /app/program excludes");
     assert!(text.contains(&forbidden), "{text}");
     assert!(!text.contains("ldconfig"), "{text}");
     before.repair(root);
@@ -249,7 +249,7 @@ fn a_symbol_version_that_a_library_lacks() {
     // The program's own search path comes first, so no call of the tool can give it the other library.
     let next = checked.file["next"].to_string();
     assert!(
-        next.contains("/app/old/libfoo.so is found first: replace that"),
+        next.contains("find /app/old/libfoo.so first; replace that"),
         "{}",
         checked.output
     );
@@ -295,7 +295,7 @@ fn a_library_that_is_called_differently() {
         .path(&format!("{}/libfoo.so.1.2", sample.library_dir));
     fs::rename(from, to).expect("rename a library");
     let checked = check(&sample.root, &sample.program, &[]);
-    let expected = "/libfoo.so.1.2 has this DT_SONAME: link it as libfoo.so";
+    let expected = "/libfoo.so.1.2 has this DT_SONAME; make a symbolic link libfoo.so to it";
     assert!(checked.text().contains(expected), "{}", checked.output);
 }
 
@@ -410,7 +410,7 @@ fn a_program_for_a_newer_glibc(variant: Variant) {
     let nowhere = check(&sample.root, &sample.program, &with);
     assert_eq!(nowhere.commands(), [""; 0], "{}", nowhere.output);
     let next = nowhere.file["next"].to_string();
-    assert!(next.contains("a newer C library is needed"), "{next}");
+    assert!(next.contains("it needs a newer C library"), "{next}");
 }
 
 /// ld.so.cache counts for the system's dynamic linker only.

@@ -61,7 +61,7 @@ fn loaded_by_then(variant: Variant) {
         assert_eq!(diagnoses(&files[1]), ["loaded-by-program"]);
         let notes = files[1]["notes"].to_string();
         assert!(
-            notes.contains("/app/open opens it, and has loaded libfoo.so"),
+            notes.contains("/app/open opens it and has already loaded libfoo.so"),
             "{notes}"
         );
     }

@@ -92,7 +92,7 @@ fn a_machine_that_nothing_here_runs_and_one_that_an_emulator_does() {
     let registered = output.status == Some(0);
     let expected = match registered {
         true => "binfmt_misc: ",
-        false => "it is for aarch64, and nothing here runs that",
+        false => "it is for aarch64, and no emulator for that is registered",
     };
     assert!(output.stdout.contains(expected), "{output}");
 }
@@ -115,6 +115,6 @@ fn a_package_that_has_the_library() {
     let script = r#"PATH="$3:$PATH" "$1" check "$2" --find-in "$3" || true"#;
     let place = directory.path().display().to_string();
     let output = in_namespace(script, &built.display().to_string(), &place);
-    let expected = "libfoo.so is not found; nixpkgs has it in foo.out";
+    let expected = "libfoo.so is not found; the nixpkgs package foo.out has it";
     assert!(output.stdout.contains(expected), "{output}");
 }

@@ -101,10 +101,7 @@ fn compiles_a_program(bun: &str, case: Case) {
 #[track_caller]
 fn uses_the_sidecar_of_another(root: &Root, program: &str) {
     let check = root.wrap_buddy().args(["check", program]).output();
-    assert!(
-        check.stdout.contains("it uses the sidecar /app/"),
-        "{check}"
-    );
+    assert!(check.stdout.contains("its sidecar is /app/"), "{check}");
 }
 
 /// It moves the program headers to the end of the copy, adds a PT_LOAD for them and one for the payload, and finds that by the

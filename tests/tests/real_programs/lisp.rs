@@ -35,7 +35,7 @@ fn sbcl_saves_an_executable(case: Case) {
 
     let tool = |arguments: &[&str]| root.wrap_buddy().args(arguments.iter().copied());
     let check = tool(&["check", program]).output().success();
-    let uses = "it uses the sidecar /app/sbcl/bin/.sbcl.wrapbuddy";
+    let uses = "its sidecar is /app/sbcl/bin/.sbcl.wrapbuddy";
     assert!(check.stdout.contains(": ok (x86_64, wrapped"), "{check}");
     assert!(check.stdout.contains(uses), "{check}");
     let saved = root.read(program);

@@ -75,8 +75,8 @@ fn presets_can_be_listed_chosen_and_defined() {
     let listed = root.wrap_buddy().args(["watch", "--list-presets"]);
     let listed = listed.env("HOME", "/app/home").output().success().stdout;
     for expected in [
-        "vscode-server\n  /app/home/.vscode-server (not there yet)\n",
-        "mine\n  /app/home/mine (not there yet)\n  only tool-*\n  not *.staging\n",
+        "vscode-server\n  /app/home/.vscode-server (does not exist yet)\n",
+        "mine\n  /app/home/mine (does not exist yet)\n  only tool-*\n  not *.staging\n",
         "\nnpm-global\n",
     ] {
         assert!(listed.contains(expected), "{expected:?} in {listed}");

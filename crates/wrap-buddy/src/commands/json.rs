@@ -1,5 +1,5 @@
-//! Reports for programs: one JSON document, or a line of JSON for each file and one for the end. `docs/schema.json` is made from the
-//! types here, and `docs/json.md` is about them.
+//! JSON output: one document, or JSON Lines with a line for each file and a last line. `docs/schema.json` is generated from these types;
+//! `docs/json.md` explains them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -17,10 +17,10 @@ use crate::commands::wrap::json::{File, Run, RunEnd};
 use crate::plan::outcome::{FileReport, Report};
 use crate::report::{FileLine as Finished, Reported};
 
-/// Version of all this: a larger one may have fields that mean something else. Fields may come without it.
+/// Increased when a field changes its meaning. New fields do not increase it.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// What a command prints: a document under `--format json`, lines under `--format json-lines`; a watch, lines under both.
+/// Output of a command: a document with `--format json`, lines with `--format json-lines`; `watch` writes lines with both.
 #[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
 #[allow(dead_code, reason = "the root of the schema")]
@@ -30,7 +30,7 @@ enum Output {
     Watch(watch::json::Line),
 }
 
-/// Everything in one.
+/// The result of a command.
 #[derive(Serialize, JsonSchema)]
 pub struct Document {
     /// Version of this schema: 1.
@@ -39,7 +39,7 @@ pub struct Document {
     result: Outcome,
 }
 
-/// What a command came to.
+/// The result, by command.
 #[derive(Serialize, JsonSchema)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 enum Outcome {
@@ -55,7 +55,7 @@ enum Outcome {
     Check(Checks),
 }
 
-/// What files are.
+/// The state of files.
 #[derive(Serialize, JsonSchema)]
 struct Statuses {
     /// Every file of interest, in order.
@@ -63,7 +63,7 @@ struct Statuses {
     summary: Conditions,
 }
 
-/// All that is known of files.
+/// Details of files.
 #[derive(Serialize, JsonSchema)]
 struct Views {
     /// Every file of interest, in order.
@@ -71,42 +71,42 @@ struct Views {
     summary: Conditions,
 }
 
-/// How many files are what.
+/// Number of files by state.
 #[derive(Serialize, JsonSchema)]
 struct Conditions {
-    /// For each state that any file is in: how many are.
+    /// Each state that occurs, with the number of files in it.
     states: BTreeMap<Condition, usize>,
-    /// Files that somebody has to do something about.
+    /// Number of files that you have to act on.
     need_attention: usize,
 }
 
-/// A line.
+/// A line of output.
 #[derive(Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Line {
-    /// One file, as soon as it is finished: in no order.
+    /// One file, as soon as it is finished, in any order.
     File(FileLine),
     /// The last line.
     Summary(SummaryLine),
 }
 
-/// One file.
+/// The result for one file.
 #[derive(Serialize, JsonSchema)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum FileLine {
-    /// What became of it.
+    /// What was done to it.
     Wrap(Box<File>),
-    /// What became of it.
+    /// What was done to it.
     Restore(Box<File>),
-    /// What it is.
+    /// Its state.
     Status(FileStatus),
-    /// All that is known of it.
+    /// Its details.
     Show(Box<View>),
-    /// What it will load, and what is wrong with it.
+    /// The libraries that it loads, and its problems.
     Check(Box<check::json::File>),
 }
 
-/// What concerns all files.
+/// The last line.
 #[derive(Serialize, JsonSchema)]
 pub struct SummaryLine {
     /// Version of this schema: 1.
@@ -130,7 +130,7 @@ struct LookEnd {
     summary: Conditions,
 }
 
-/// The JSON Schema of all that is printed, for documents and lines.
+/// The JSON Schema of documents and lines.
 pub fn schema() -> Schema {
     let mut schema = schema_for!(Output);
     schema.insert("title".to_owned(), "wrap-buddy".into());
@@ -275,27 +275,22 @@ impl Finished for FileCheck {
 }
 
 impl Line {
-    /// A file that was, or would be, wrapped or edited, or was not.
     fn wrapped(file: &FileReport) -> Self {
         Self::File(FileLine::Wrap(Box::new(File::from(file))))
     }
 
-    /// A file that was, or would be, restored, or was not.
     fn restored(file: &FileReport) -> Self {
         Self::File(FileLine::Restore(Box::new(File::from(file))))
     }
 
-    /// What a file is.
     fn status(file: &FileStatus) -> Self {
         Self::File(FileLine::Status(file.clone()))
     }
 
-    /// What a file will load, and what is wrong with it.
     fn checked(file: &FileCheck) -> Self {
         Self::File(FileLine::Check(Box::new(file.into())))
     }
 
-    /// All that is known of a file.
     fn view(view: &View) -> Self {
         Self::File(FileLine::Show(Box::new(view.clone())))
     }

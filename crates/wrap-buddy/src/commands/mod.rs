@@ -1,4 +1,4 @@
-//! The commands: each goes from its options through the rooms below to a report.
+//! One module per command: from its options, by way of the other rooms, to a report.
 
 pub mod check;
 pub mod generate;
@@ -42,20 +42,20 @@ impl Command {
     }
 }
 
-/// Which files to look at.
+/// Which files to process.
 #[derive(Clone, Debug, Default)]
 pub struct PathOptions {
-    /// Files, and directories with them.
+    /// Files and directories.
     pub paths: Vec<PathBuf>,
-    /// Whether to leave the directories below those alone.
+    /// Do not descend into subdirectories.
     pub no_recurse: bool,
-    /// Files to work on in parallel; none: as many as there are processors.
+    /// Number of files to process in parallel; `None` means the number of processors.
     pub jobs: Option<NonZero<usize>>,
     pub output: Output,
 }
 
 impl PathOptions {
-    /// The files to look at, and what cannot be looked at.
+    /// The files, and the paths that cannot be read.
     pub fn scan(&self) -> (Vec<Candidate>, Vec<Unreadable>) {
         let wanted = self.output.wanted();
         scan(&self.paths, !self.no_recurse, wanted, self.jobs)

@@ -1,5 +1,3 @@
-//! `wrap-buddy restore`: from its options to a report.
-
 use std::collections::HashMap;
 
 use anyhow::Result;
@@ -15,33 +13,28 @@ use crate::scan::Candidate;
 use crate::state::prior::{self, FileState};
 use crate::system::workers::{Stop, WorkerPool};
 
-/// Which files to restore, and how.
 #[derive(Clone, Debug, Default)]
 pub struct RestoreOptions {
     pub path_options: PathOptions,
-    /// Whether to write nothing.
     pub dry_run: bool,
-    /// Whether to replace a file that is running by a restored copy.
+    /// Replace a running file by a restored copy.
     pub replace: bool,
-    /// Whether root works with root's rights on files that other users can replace.
+    /// As root, use root's rights for files that other users can replace.
     pub trust_tree: bool,
 }
 
-/// A file of a run of `restore`.
+/// A file in a report of `restore`.
 pub struct Restored<'f>(pub &'f FileReport);
 
-/// Restores what `options` name.
+/// Restores the files that `options` names.
 ///
 /// # Errors
-/// When nothing can be done at all. What fails for one file is in the report.
+/// If nothing can be done at all. Errors of single files are in the report.
 pub fn restore(options: &RestoreOptions, stages: &[Stage], reporter: &Reporter) -> Result<Report> {
     restore_until(options, stages, reporter, &|| false)
 }
 
-/// The same, until `stop` says to end: what was begun is finished, and the files that are left are not in the report.
-///
-/// # Errors
-/// As [`restore`].
+/// Like [`restore`], until `stop` returns true: files in work are finished, the others are not in the report.
 pub fn restore_until(
     options: &RestoreOptions,
     stages: &[Stage],
@@ -108,7 +101,7 @@ pub fn restore_until(
                 (outcomes, Status::WouldRestore)
             }
             false => {
-                reporter.write();
+                reporter.writing();
                 let outcomes = apply::restore(&restorations, writing, &pool, Some(stop));
                 (outcomes, Status::Restored)
             }
@@ -156,7 +149,7 @@ pub fn restore_until(
     })
 }
 
-/// Decides about one file; nothing for one that nobody asks about.
+/// The plan for one file; `None` for a file that is not reported.
 fn decide(candidate: &Candidate, stages: &[Stage]) -> Option<(FileReport, Option<Restoration>)> {
     let shown = candidate.shown.clone();
     let failed = |reason: String| Some((FileReport::failed(candidate.shown.clone(), reason), None));
@@ -165,7 +158,7 @@ fn decide(candidate: &Candidate, stages: &[Stage]) -> Option<(FileReport, Option
         _ if !candidate.named => return None,
         FileState::Unreadable(reason) => return failed(reason),
         FileState::NotElf => {
-            let reason = "not an ELF file that could be wrapped".to_owned();
+            let reason = "not an ELF file".to_owned();
             return Some((FileReport::skipped(shown, reason), None));
         }
     };
@@ -188,7 +181,7 @@ fn details(restoration: &Restoration) -> Vec<(&'static str, String)> {
     let edits = restoration.edits.iter().filter(|edit| edit.is_due());
     let edits = edits.map(|edit| {
         let (offset, len) = (edit.offset, edit.after.len());
-        ("edit", format!("{offset:#x}: {len} bytes as they were"))
+        ("edit", format!("{offset:#x}: {len} original bytes"))
     });
     let removed = restoration.remove.iter();
     let removed = removed.map(|path| ("removed", path.display().to_string()));

@@ -1,10 +1,11 @@
-//! `wrap-buddy status`: what earlier runs have left of each file, by its sidecar.
+//! `wrap-buddy status`: the state of each file, by its sidecar.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use anstream::stream::RawStream;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use sidecar::{Flags, Id, Sidecar, loader};
@@ -29,36 +30,36 @@ use crate::system::workers::WorkerPool;
 use elf_file::io_reason;
 use elf_file::{Elf, Source};
 
-/// What a file is, as far as this tool is concerned.
+/// The state of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Condition {
-    /// As it came.
+    /// Unchanged.
     Original,
-    /// Has a stub and its sidecar.
+    /// It has a stub and its sidecar.
     Wrapped,
-    /// Edited in place.
+    /// Its search path (and interpreter) was edited in the file.
     InPlace,
     /// Wrapped by the first wrap-buddy.
     Foreign,
-    /// A run was stopped.
+    /// A run was stopped while it changed the file.
     HalfDone,
-    /// As it came, with a sidecar beside it that is another file's, such as that of an earlier version.
+    /// Unchanged, with the sidecar of another file, such as an earlier version, next to it.
     Stale,
-    /// Wrapped or edited, and changed since.
+    /// Wrapped or edited, then changed by another tool.
     Changed,
-    /// Wrapped, and its sidecar is gone.
+    /// Wrapped, but its sidecar is gone.
     Orphan,
-    /// Who can write its sidecar cannot write it: nothing is known.
+    /// Its state is unknown: users who cannot write to the file can write to its sidecar.
     Untrusted,
-    /// This version does not understand its sidecar: nothing is known.
+    /// Its state is unknown: this version cannot read its sidecar.
     UnknownSidecar,
-    /// Cannot be read.
+    /// It cannot be read.
     Unreadable,
 }
 
 impl Condition {
-    /// The same in words.
+    /// The state as a phrase.
     pub fn words(self) -> &'static str {
         match self {
             Self::Original => "original",
@@ -67,65 +68,65 @@ impl Condition {
             Self::Foreign => "wrapped by the first wrap-buddy",
             Self::HalfDone => "half done",
             Self::Stale => "original, with a stale sidecar",
-            Self::Changed => "changed since it was worked on",
+            Self::Changed => "changed by another tool",
             Self::Orphan => "wrapped, without its sidecar",
-            Self::Untrusted => "with a sidecar that is not trusted",
-            Self::UnknownSidecar => "with a sidecar that this version does not know",
+            Self::Untrusted => "state unknown, its sidecar is not trusted",
+            Self::UnknownSidecar => "state unknown, this version cannot read its sidecar",
             Self::Unreadable => "cannot be read",
         }
     }
 }
 
-/// One file.
+/// The state of one file.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct FileStatus {
-    /// As the user named it, or below what the user named.
+    /// As you named it, or a file below a directory that you named.
     #[serde(serialize_with = "lossy")]
     #[schemars(with = "String")]
     pub path: PathBuf,
-    /// What it is.
+    /// Its state.
     pub state: Condition,
-    /// What to do about it, or why it is what it is.
+    /// What to do about it, or the reason for its state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
-    /// Its sidecar, or the one it ought to have.
+    /// Its sidecar, or the one it should have.
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "lossy_if_any"
     )]
     #[schemars(with = "Option<String>")]
     pub sidecar: Option<PathBuf>,
-    /// Version of the sidecar's format.
+    /// Format version of the sidecar.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<u32>,
-    /// Version of the tool that wrote it.
+    /// Version of the tool that wrote the sidecar.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool: Option<String>,
-    /// Whether an older tool wrote it.
+    /// Whether an older version of the tool wrote it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub old: bool,
-    /// Whether its loader is in its sidecar.
+    /// Whether the loader is in the sidecar.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub self_contained: bool,
-    /// The loader its stub starts otherwise.
+    /// Otherwise, the loader that its stub starts.
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "lossy_if_any"
     )]
     #[schemars(with = "Option<String>")]
     pub loader: Option<PathBuf>,
-    /// The dynamic linker it gets.
+    /// The dynamic linker that runs it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interpreter: Option<String>,
-    /// The search path it gets.
+    /// Its search path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub search_path: Option<String>,
-    /// What is loaded in addition.
+    /// Additional libraries that are loaded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needed: Vec<String>,
 }
 
-/// Paths that are not UTF-8 have replacement characters in them.
+/// Invalid UTF-8 is replaced by replacement characters.
 fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
 }
@@ -134,7 +135,7 @@ fn lossy_if_any<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<
     lossy(path.as_deref().unwrap_or(Path::new("")), serializer)
 }
 
-/// Version of the format of a sidecar in place.
+/// Format version of the sidecar of a file edited in place.
 pub(crate) const IN_PLACE_FORMAT: u32 = 1;
 
 impl FileStatus {
@@ -155,7 +156,7 @@ impl FileStatus {
         }
     }
 
-    /// Whether somebody has to do something about it.
+    /// Whether you have to act on it.
     pub fn needs_attention(&self) -> bool {
         let well = matches!(
             self.state,
@@ -165,10 +166,10 @@ impl FileStatus {
     }
 }
 
-/// Looks at what `look` names. Files that are as they came are left out, unless they were named or more is to be said.
+/// The state of the files that `path_options` names. Unchanged files are left out unless you named them or `--verbose` is set.
 ///
 /// # Errors
-/// When the system gives no threads.
+/// If no threads can be started.
 pub fn status(
     path_options: &PathOptions,
     stages: &[Stage],
@@ -197,7 +198,7 @@ fn of(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<FileStatus> 
     describe(candidate, &file_state, candidate.named || all)
 }
 
-/// What `sight` is of `candidate`; nothing where it is nothing to speak of and nobody has `asked_for` it.
+/// The status of `candidate`; `None` if there is nothing to report and the user has not `asked_for` it.
 pub(crate) fn describe(
     candidate: &Candidate,
     file_state: &FileState,
@@ -230,25 +231,25 @@ pub(crate) fn describe(
     })
 }
 
-/// What to do about a copy whose sidecar is gone, while `origin`, which it is a copy of, has the original bytes.
+/// Advice for a copy without a sidecar whose original bytes are in the sidecar of `origin`, the file it was copied from.
 pub(crate) fn sidecar_gone_but(prior: &PriorWrap, origin: &Path) -> String {
     format!(
-        "its sidecar {} is gone, but {} has its original bytes: wrap it again, or restore it",
+        "its sidecar {} is gone, but {} has its original bytes; wrap or restore it again",
         prior.sidecar_path.display(),
         origin.display()
     )
 }
 
-/// What to do about a program whose sidecar is not where a start looks for it.
+/// Advice for a program whose sidecar is not where its stub looks for it.
 pub(crate) fn sidecar_misplaced(prior: &PriorWrap) -> Option<String> {
     Some(format!(
-        "it looks for its sidecar at {}, which is not there, and does not start; {} is its sidecar: wrap it again",
+        "it does not start: it looks for its sidecar at {}, but that is {}; wrap it again",
         prior.not_found_at.as_ref()?.display(),
         prior.sidecar_path.display()
     ))
 }
 
-/// What to do when libraries that are `needed` by their paths are not there any more.
+/// Advice if libraries that are `needed` by path are gone.
 fn gone(needed: &[String], origin: &Path) -> Option<String> {
     let path = |name: &String| match name.strip_prefix("$ORIGIN/") {
         Some(relative) => origin.join(relative),
@@ -260,16 +261,16 @@ fn gone(needed: &[String], origin: &Path) -> Option<String> {
         .map(|path| path.display().to_string())
         .collect();
     let what = gone.join(", ");
-    (!gone.is_empty()).then(|| format!("cannot start, {what} is gone: wrap it again"))
+    (!gone.is_empty()).then(|| format!("it does not start: {what} is gone; wrap it again"))
 }
 
 fn original(shown: PathBuf, path: &Path, asked_for: bool) -> Option<FileStatus> {
-    let beside = path.with_file_name(sidecar_name(path.file_name()?));
-    if beside.is_file() {
+    let sidecar = path.with_file_name(sidecar_name(path.file_name()?));
+    if sidecar.is_file() {
         return Some(FileStatus {
-            sidecar: Some(beside),
+            sidecar: Some(sidecar),
             advice: Some(
-                "its sidecar is another file's, such as an earlier version's: wrap it again"
+                "its sidecar belongs to another file, such as an earlier version; wrap it again"
                     .to_owned(),
             ),
             ..FileStatus::new(shown, Condition::Stale)
@@ -316,12 +317,12 @@ fn known(shown: PathBuf, path: &Path, prior: &PriorWrap) -> FileStatus {
         status.state = Condition::Changed;
     }
     status.advice = match status.state {
-        Condition::HalfDone => Some("a run was stopped: wrap or restore it".to_owned()),
+        Condition::HalfDone => Some("a run was stopped here; wrap or restore it again".to_owned()),
         Condition::Changed if prior.method == Method::InPlace => {
-            Some("something (strip, patchelf) has changed it since: wrap it again".to_owned())
+            Some("another tool (strip, patchelf) has changed it; wrap it again".to_owned())
         }
         Condition::Changed => {
-            Some("something has changed it since: start from the original".to_owned())
+            Some("another tool has changed it; get the original file and wrap that".to_owned())
         }
         _ => None,
     };
@@ -346,7 +347,7 @@ fn known(shown: PathBuf, path: &Path, prior: &PriorWrap) -> FileStatus {
         status.advice = status.advice.or_else(|| {
             let why = refused_loader(&file?, &sidecar)?;
             let flag = loader_flag(&sidecar)?;
-            Some(format!("{why}: wrap it again without {flag}"))
+            Some(format!("{why}; wrap it again without {flag}"))
         });
         status.advice = status.advice.or_else(|| gone(&status.needed, home));
         if let Some(own) = &prior.own_sidecar {
@@ -367,7 +368,7 @@ fn known(shown: PathBuf, path: &Path, prior: &PriorWrap) -> FileStatus {
             .map_err(Into::into)
             .and_then(|mut now| Elf::read(&mut now))
     {
-        // Its own fields are what counts.
+        // ld.so uses what the file has now, not what was planned.
         let interp = now.interp.as_ref().map(|interp| interp.path.as_bytes());
         let search = now
             .dynamic
@@ -383,7 +384,7 @@ fn known(shown: PathBuf, path: &Path, prior: &PriorWrap) -> FileStatus {
     status
 }
 
-/// Which of the ways to be wrapped there are the sidecar is for, as flags: those that say where the loader is.
+/// The flag that puts the loader where the sidecar says, if it is not a shared loader.
 pub(crate) fn loader_flag(sidecar: &Sidecar<'_>) -> Option<&'static str> {
     if sidecar.header().flags.contains(Flags::RELOCATABLE) {
         return Some("--relocatable");
@@ -391,16 +392,16 @@ pub(crate) fn loader_flag(sidecar: &Sidecar<'_>) -> Option<&'static str> {
     sidecar.is_self_contained().then_some("--self-contained")
 }
 
-/// Why a stub will take no loader where `file`, which has it and this sidecar, starts with more power than its caller has.
+/// Why the stub refuses to start a loader: `file` is set-id or has capabilities, and its loader is not in a trusted place.
 pub(crate) fn refused_loader(file: &File, sidecar: &Sidecar<'_>) -> Option<String> {
     let flag = loader_flag(sidecar)?;
     Privilege::of(file, &file.metadata().ok()?)?;
     Some(format!(
-        "it is set-id or has file capabilities, and was wrapped with {flag} before that: its stub takes no loader then (22, EINVAL)"
+        "it is set-id or has file capabilities, so its stub does not start a loader that {flag} put there (invalid argument)"
     ))
 }
 
-/// Why the stub of `program` will not start the loader that it looks for in a sidecar at `path`, which is to have this id.
+/// Why the stub of `program` does not start the loader in the sidecar at `path`, which should have this `id`.
 pub(crate) fn own_loader_problem(path: &Path, id: Id, program: &Path) -> Option<String> {
     let found = match FoundSidecar::at(path, 0) {
         FoundSidecar::Readable(found) => Some(found),
@@ -412,39 +413,37 @@ pub(crate) fn own_loader_problem(path: &Path, id: Id, program: &Path) -> Option<
     let path = path.display();
     let Some((found, own)) = own.filter(|(_, sidecar)| sidecar.header().id == id) else {
         return Some(format!(
-            "it looks for its sidecar at {path}, which is not there: wrap it again"
+            "it looks for its sidecar at {path}, which does not exist; wrap it again"
         ));
     };
     if let Err(error) = own.loader() {
-        return Some(format!("the loader in its sidecar {error}: wrap it again"));
+        return Some(format!("the loader in its sidecar {error}; wrap it again"));
     }
     let program = Ownership::from(&program.metadata().ok()?);
     (!found.ownership.is_believed_by_stub(program)).then(|| {
         format!(
-            "its stub does not start the loader in {path} (22, EINVAL): give that the program's owner, group and mode, or remove it if it is not yours"
+            "its stub does not start the loader in {path} (invalid argument); give it the program's owner, group and mode, or remove it if it is not yours"
         )
     })
 }
 
-/// Why a stub of the version `abi` will not start the loader at `path`.
+/// Why a stub of the version `abi` does not start the loader at `path`.
 pub(crate) fn loader_problem(path: &Path, machine: u16, abi: u16) -> Option<String> {
     let image = match read_image(path) {
         Ok(image) => image,
         Err(error) => {
             let (path, reason) = (path.display(), io_reason(&error));
-            return Some(format!("its loader {path} {reason}: wrap it again"));
+            return Some(format!("its loader {path} {reason}; wrap it again"));
         }
     };
     let error = loader::check_abi(&image, machine, abi).err()?;
-    Some(format!("{} {error}: wrap it again", path.display()))
+    Some(format!("{} {error}; wrap it again", path.display()))
 }
 
-/// What there is to say where no file has anything of this tool's.
 pub(crate) const NOTHING_DONE: &str =
-    "nothing here is wrapped or edited in place; -v shows files that are as they came, too";
+    "no file here is wrapped or edited in place; -v lists unchanged files too";
 
-/// Writes what was found, for people.
-pub fn write(files: &[FileStatus], output: Output, out: &mut impl Write) -> io::Result<()> {
+pub fn write(files: &[FileStatus], output: Output, out: &mut impl RawStream) -> io::Result<()> {
     let mut page = Page::default();
     if files.is_empty() && !output.quiet {
         page.line(NOTHING_DONE);

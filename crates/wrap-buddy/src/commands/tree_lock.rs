@@ -1,4 +1,4 @@
-//! One run at a time on a tree: what a run has decided of a file must still be so when it writes.
+//! Locks directories, so that only one run at a time works on a tree: plans must still hold when they are carried out.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
@@ -7,26 +7,26 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::report::Page;
+use crate::report::{Page, Style, styled};
 use crate::system::lock::Holder;
 use crate::system::workers::Stop;
 
-/// Locks on the directories that were named, or that hold the files that were named, until this is dropped.
+/// Locks on the directories that were named, and on those of the files that were named.
 pub struct TreeLock {
     _held: Vec<File>,
 }
 
-/// How often a lock that another run holds is tried.
+/// Interval between attempts.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// How long one is waited for that somebody else than root and the caller holds, or nobody knows who: anybody who can read a
-/// directory can lock it for ever.
+/// How long to wait for a lock of a process that does not belong to root or the caller: everybody who can read a directory can lock it
+/// for ever.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl TreeLock {
-    /// Waits for other runs that hold one of them, and says so unless told to be `quiet`; none once `stop` says so. A directory that
-    /// cannot be locked (it is not there, its file system has no locks, somebody else keeps it locked) is passed over: each file is
-    /// locked again before it is written to, and compared.
+    /// Waits until no other run holds any of the locks; announces that unless `quiet`. `None` if `stop` returned true. A directory that
+    /// cannot be locked (missing, file system without locks, locked by another user) is skipped: each file is locked and compared again
+    /// before it is written.
     pub fn on(paths: &[PathBuf], quiet: bool, stop: &Stop<'_>) -> Option<Self> {
         let mut held = Vec::new();
         for directory in directories(paths) {
@@ -42,7 +42,7 @@ impl TreeLock {
     }
 }
 
-/// Locks `directory`, open as `file`; whether it could be, none once `stop` says so.
+/// Locks `directory`, open as `file`. Returns false if that was given up, `None` if `stop` returned true.
 fn wait(directory: &Path, file: &File, quiet: bool, stop: &Stop<'_>) -> Option<bool> {
     let began = Instant::now();
     let mut holder = None;
@@ -58,14 +58,14 @@ fn wait(directory: &Path, file: &File, quiet: bool, stop: &Stop<'_>) -> Option<b
             let seen = holder.insert(seen());
             if !quiet {
                 let directory = directory.display();
-                warn(format!("waiting for {seen} that works on {directory}"));
+                warn(format!("waiting for {seen}, which works on {directory}"));
             }
         }
-        // The one that holds it now may be another.
+        // The holder may have changed.
         if began.elapsed() >= PATIENCE && !seen().is_trusted() {
             let (holder, directory) = (seen(), directory.display());
             warn(format!(
-                "{holder} keeps {directory} locked: going on without that lock"
+                "{directory}: {holder} keeps it locked; continuing without the lock"
             ));
             return Some(false);
         }
@@ -76,11 +76,11 @@ fn wait(directory: &Path, file: &File, quiet: bool, stop: &Stop<'_>) -> Option<b
 
 fn warn(what: String) {
     let mut page = Page::default();
-    page.line(format!("wrap-buddy: {what}"));
+    page.line(format!("{}: {what}", styled("warning", Style::Warning)));
     let _ = page.write_to(&mut stderr());
 }
 
-/// In one order for all, so that no two runs wait for each other.
+// All runs lock in this order, so that no two wait for each other.
 fn directories(paths: &[PathBuf]) -> BTreeSet<PathBuf> {
     paths.iter().filter_map(|path| directory(path)).collect()
 }

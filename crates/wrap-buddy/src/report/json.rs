@@ -1,4 +1,4 @@
-//! Writing JSON: one document, or a line for each file and one for the end.
+//! Writes JSON: one document, or JSON Lines with a line for each file and a last line.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -6,25 +6,22 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-/// All that a command has to say.
+/// The result of a command.
 pub trait Reported {
-    /// As a document.
     fn document(&self) -> impl Serialize;
-    /// A line for each file but those whose paths are in `told`.
+    /// A line for each file whose path is not in `reported`.
     fn lines(&self, reported: &HashSet<PathBuf>) -> impl Iterator<Item = impl Serialize>;
-    /// The last line.
+    /// The last line: totals, and how the run ended.
     fn end(&self) -> impl Serialize;
 }
 
-/// A file that is finished.
+/// The result for one file.
 pub trait FileLine {
-    /// Its path, as it is shown.
+    /// Its path as shown to the user.
     fn path(&self) -> &Path;
-    /// A line about it.
     fn line(&self) -> impl Serialize;
 }
 
-/// Writes one document.
 pub fn write_document(all: &impl Reported, out: &mut impl Write) -> io::Result<()> {
     let mut bytes = serde_json::to_vec_pretty(&all.document())?;
     bytes.push(b'\n');
@@ -32,7 +29,7 @@ pub fn write_document(all: &impl Reported, out: &mut impl Write) -> io::Result<(
     out.flush()
 }
 
-/// Writes one line, at once.
+/// Writes one line with one call of `write`, so that lines of several threads do not mix.
 pub fn write_line(line: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
     let mut bytes = serde_json::to_vec(line)?;
     bytes.push(b'\n');

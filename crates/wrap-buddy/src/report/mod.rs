@@ -1,4 +1,4 @@
-//! What is written to the terminal and to programs, whatever it is about.
+//! Output: terminal, progress bar, JSON writer. Generic over the thing that is reported.
 
 mod json;
 mod output;

@@ -1,18 +1,21 @@
-//! Text for people, in lines.
+//! Human-readable text, line by line.
 //!
-//! File names, sonames, PT_INTERP and `#!` lines come from strangers. A page keeps each of its lines one line, and passes no control
-//! character on to the terminal: neither a newline that would forge a line of the report, nor a control sequence.
+//! File names, sonames, PT_INTERP and `#!` lines are untrusted. A page escapes control characters in each line, so that none of them can
+//! forge a line of the report or send a control sequence to the terminal.
 
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, Write};
 
+use anstream::AutoStream;
+use anstream::stream::RawStream;
+
 use super::style::Style;
 use crate::system::shell::is_unsafe;
 
-/// Stands for the end of a style in the text of a line.
+/// Marks the end of a style in the text of a line.
 const END: char = '\u{fdef}';
 
-/// Lines that are written at once.
+/// Lines that are written in one piece.
 #[derive(Debug, Default)]
 pub struct Page {
     text: String,
@@ -20,34 +23,33 @@ pub struct Page {
 
 impl Page {
     pub fn line(&mut self, text: impl Display) {
-        // A String takes everything.
+        // Writing to a String cannot fail.
         let _ = write!(Escaping(&mut self.text), "{text}");
         self.text.push('\n');
     }
 
-    /// One more line, what it is about in a column of its own.
+    /// Adds a line with `label` in a column of its own.
     pub fn labelled(&mut self, label: &str, text: impl Display) {
         let label = styled(format_args!("{label:<12}"), Style::Dim);
         self.line(format_args!("  {label} {text}"));
     }
 
-    /// Whether there is no line.
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()
     }
 
-    /// Writes all lines to `out`.
-    ///
-    /// # Errors
-    /// As `out`.
-    pub fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
-        out.write_all(self.text.as_bytes())?;
+    /// Writes all lines to `out` in one piece, without colours if `out` takes none.
+    pub fn write_to(&self, out: &mut impl RawStream) -> io::Result<()> {
+        // AutoStream by itself makes a system call for each line from which it removes a colour.
+        let mut text = AutoStream::new(Vec::new(), AutoStream::choice(out));
+        text.write_all(self.text.as_bytes())?;
+        out.write_all(&text.into_inner())?;
         out.flush()
     }
 }
 
-/// `text` in `style`, for a line of a page. The style is a character of no meaning (a Unicode noncharacter) until the line is
-/// written, so a control sequence in `text` itself is never taken for a style.
+/// `text` in `style`, for a line of a page. Until the line is written, a Unicode noncharacter stands for the style, so that a control
+/// sequence in `text` itself is never taken for a style.
 pub fn styled(text: impl Display, style: Style) -> String {
     format!("{}{text}{END}", style.mark())
 }
@@ -73,6 +75,12 @@ impl fmt::Write for Escaping<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::io::Read;
+
+    use nix::fcntl::OFlag;
+    use nix::unistd::pipe2;
+
     use super::*;
 
     #[test]
@@ -99,5 +107,18 @@ mod tests {
         let mut page = Page::default();
         page.line(styled("error\x1b[0m", Style::Error));
         assert_eq!(page.text, "\x1b[1m\x1b[31merror\\u{1b}[0m\x1b[0m\n");
+    }
+
+    #[test]
+    fn a_page_is_one_write_without_colours_into_a_pipe() {
+        // In packet mode each read returns one write.
+        let (reader, writer) = pipe2(OFlag::O_DIRECT).unwrap();
+        let mut page = Page::default();
+        page.line("one");
+        page.line(styled("two", Style::Good));
+        page.write_to(&mut File::from(writer)).unwrap();
+        let mut packet = [0; 64];
+        let len = File::from(reader).read(&mut packet).unwrap();
+        assert_eq!(&packet[..len], b"one\ntwo\n");
     }
 }

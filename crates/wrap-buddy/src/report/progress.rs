@@ -1,4 +1,4 @@
-//! A bar for those who wait: on a terminal only, after a while, and gone when there is something to read.
+//! A progress bar, on a terminal only. It appears when a run takes long and disappears before the report.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,30 +6,29 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// What takes less is over before anybody wonders.
+/// Shorter runs show no bar.
 const DELAY: Duration = Duration::from_millis(500);
 
-/// While directories are walked it is not known how much there is.
-const WALKING: &str = "{spinner} looking for files, {pos} met";
+/// Template for the walk through directories, when the number of files is unknown.
+const WALKING: &str = "{spinner} looking for files, {pos} found";
 
-/// Of that many files.
+/// Template for a known number of files.
 const COUNTING: &str = "{msg} {bar:40} {pos} of {len} files";
 
-/// How far a run has come.
 #[derive(Debug)]
 pub struct Progress {
     started: Instant,
     delay: Duration,
     target: fn() -> ProgressDrawTarget,
-    /// Files met, or looked at once it is known how many there are.
+    /// Files found during the walk, then files processed.
     position: AtomicU64,
     files: OnceLock<u64>,
-    /// Made when it is shown, which most runs do not live to see.
+    /// Created on first use: most runs end before.
     bar: OnceLock<ProgressBar>,
 }
 
 impl Progress {
-    /// Nothing is shown yet; where standard error is no terminal, nothing ever is.
+    /// If standard error is not a terminal, the bar is never shown.
     pub fn new() -> Self {
         Self::on(ProgressDrawTarget::stderr, DELAY)
     }
@@ -45,21 +44,21 @@ impl Progress {
         }
     }
 
-    /// One more was met.
-    pub fn met(&self) {
+    /// Counts a file that the walk has found.
+    pub fn found(&self) {
         self.step();
     }
 
-    /// All were met, and there are that many files to look at.
+    /// Ends the walk: there are `files` files to process.
     pub fn expect(&self, files: usize) {
         self.position.store(0, Ordering::Relaxed);
         let _ = self.files.set(files as u64);
         if let Some(bar) = self.bar.get() {
-            self.dress(bar);
+            self.update_style(bar);
         }
     }
 
-    /// One more is done.
+    /// Counts a processed file.
     pub fn step(&self) {
         let position = self.position.fetch_add(1, Ordering::Relaxed) + 1;
         if let Some(bar) = self.shown() {
@@ -67,35 +66,34 @@ impl Progress {
         }
     }
 
-    /// All are done, and are written now.
-    pub fn write(&self) {
+    /// All files are planned; writing begins.
+    pub fn writing(&self) {
         if let Some(bar) = self.shown() {
             bar.set_message("writing");
         }
     }
 
-    /// The bar, once it is time for it.
+    /// The bar, if the delay has passed.
     fn shown(&self) -> Option<&ProgressBar> {
         if self.started.elapsed() < self.delay {
             return None;
         }
         Some(self.bar.get_or_init(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-            self.dress(&bar);
+            self.update_style(&bar);
             bar.set_draw_target((self.target)());
             bar.tick();
             bar
         }))
     }
 
-    /// Has `bar` say what is going on.
-    fn dress(&self, bar: &ProgressBar) {
+    fn update_style(&self, bar: &ProgressBar) {
         bar.set_position(self.position.load(Ordering::Relaxed));
         let template = match self.files.get() {
             None => WALKING,
             Some(&files) => {
                 bar.set_length(files);
-                bar.set_message("looking at");
+                bar.set_message("reading");
                 COUNTING
             }
         };
@@ -169,22 +167,22 @@ mod tests {
     }
 
     #[test]
-    fn it_comes_after_a_while_and_goes_without_a_trace() {
+    fn the_bar_appears_after_a_delay_and_is_cleared() {
         let target = || ProgressDrawTarget::term_like(Box::new(Spy));
         let quick = Progress::on(target, Duration::from_secs(3600));
         quick.expect(3);
         quick.step();
-        quick.write();
+        quick.writing();
         drop(quick);
         assert_eq!(drawn(), "");
         let slow = Progress::on(target, Duration::ZERO);
-        slow.met();
-        assert!(drawn().contains("looking for files, 1 met"));
+        slow.found();
+        assert!(drawn().contains("looking for files, 1 found"));
         slow.expect(3);
         slow.step();
         assert!(drawn().contains("1 of 3 files"));
         slow.step();
-        slow.write();
+        slow.writing();
         drop(slow);
         assert!(drawn().ends_with("<clear>"));
     }

@@ -1,4 +1,4 @@
-//! Tells of files while others are still worked on.
+//! Reports files while others are still being processed.
 
 use std::collections::HashSet;
 use std::io::{Write, stdout};
@@ -9,17 +9,15 @@ use super::json::{self, FileLine, Reported};
 use super::output::{Format, Output};
 use super::progress::Progress;
 
-/// Writes a line of JSON for each file that is finished, from whatever thread, each line whole; or shows people how far it is.
+/// With `--format json-lines`, writes a line for each finished file, from any thread; for people, drives the progress bar.
 #[derive(Debug, Default)]
 pub struct Reporter {
-    /// The files that were told of, where lines are wanted.
+    /// Paths that have been reported; `None` unless the format is JSON Lines.
     reported: Option<Mutex<HashSet<PathBuf>>>,
-    /// For people.
     progress: Option<Progress>,
 }
 
 impl Reporter {
-    /// One that says what `output` asks for.
     pub fn new(output: Output) -> Self {
         Self {
             reported: (output.format == Format::JsonLines).then(Mutex::default),
@@ -27,49 +25,48 @@ impl Reporter {
         }
     }
 
-    /// A walk has come to one more.
-    pub fn met(&self) {
+    pub fn found(&self) {
         if let Some(progress) = &self.progress {
-            progress.met();
+            progress.found();
         }
     }
 
-    /// There are that many files to look at.
+    /// Announces the number of files to process.
     pub fn expect(&self, files: usize) {
         if let Some(progress) = &self.progress {
             progress.expect(files);
         }
     }
 
-    /// It is decided what becomes of one more.
+    /// Counts a planned file.
     pub fn step(&self) {
         if let Some(progress) = &self.progress {
             progress.step();
         }
     }
 
-    /// It is decided of all, and they are written now.
-    pub fn write(&self) {
+    /// All files are planned; writing begins.
+    pub fn writing(&self) {
         if let Some(progress) = &self.progress {
-            progress.write();
+            progress.writing();
         }
     }
 
-    /// Prints the line of a file that is finished, once.
+    /// Prints the line of a finished file, unless it has been printed.
     pub fn finished(&self, file: &impl FileLine) {
         let Some(reported) = &self.reported else {
             return;
         };
-        // Made before the lock is taken: that is the work.
+        // Serialize before taking the lock: this is the slow part.
         let line = file.line();
         let mut reported = reported.lock().unwrap_or_else(PoisonError::into_inner);
         if reported.insert(file.path().to_owned()) {
-            // A reader that went away is no reason to stop.
+            // If the reader has closed the pipe, the work goes on.
             let _ = json::write_line(&line, &mut stdout());
         }
     }
 
-    /// Tells of all files that it has not told of, and of the end.
+    /// Prints the lines that have not been printed, and the last line.
     pub fn end(self, all: &impl Reported) {
         let Some(reported) = self.reported else {
             return;

@@ -1,34 +1,30 @@
-//! How things look on a terminal. Where output goes elsewhere, or NO_COLOR is set, the stream takes the colours out.
+//! Colours on a terminal. anstream removes them if the output is not a terminal or NO_COLOR is set.
 
 use std::env;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use anstream::stream::RawStream;
-use anstream::{AutoStream, ColorChoice};
 use anstyle::AnsiColor;
 
-/// How a part of a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// What was done, or is well.
+    /// A change that was made, or a file without a problem.
     Good,
-    /// What was left as it is, and what a line is about.
+    /// Unchanged files, and labels.
     Dim,
-    /// What the user may want to do something about.
+    /// You may want to act.
     Warning,
-    /// What the user has to do something about.
+    /// You have to act.
     Error,
-    /// What a paragraph is about.
+    /// Heading of a paragraph.
     Bold,
-    /// What is not known.
+    /// A state that could not be determined.
     Unknown,
-    /// What is not well.
+    /// A problem.
     Bad,
 }
 
-/// The first of the Unicode noncharacters that stand for styles.
+/// The first of the Unicode noncharacters that stand for styles. U+FDD0 to U+FDEF are noncharacters.
 const FIRST_MARK: u32 = 0xfdd0;
 
 impl Style {
@@ -54,50 +50,18 @@ impl Style {
         }
     }
 
-    /// Stands for it in a line that is not written yet.
+    /// The noncharacter that stands for this style until the line is written.
     pub(super) fn mark(self) -> char {
         char::from_u32(FIRST_MARK + self as u32).unwrap_or_default()
     }
 
-    /// The style that `mark` stands for.
     pub(super) fn of_mark(mark: char) -> Option<Self> {
         let index = u32::from(mark).checked_sub(FIRST_MARK)?;
         Self::ALL.get(index as usize).copied()
     }
 }
 
-/// A stream that passes on whole what it is given: [`AutoStream`] alone makes a system call of each line from which it takes the
-/// colours out. No colour may begin in one text and end in the next.
-#[derive(Debug)]
-pub struct Whole<S> {
-    stream: S,
-    choice: ColorChoice,
-}
-
-impl<S: RawStream> Whole<S> {
-    /// One that writes to `stream`, with colours if it takes any.
-    pub fn new(stream: S) -> Self {
-        Self {
-            choice: AutoStream::choice(&stream),
-            stream,
-        }
-    }
-}
-
-impl<S: RawStream> Write for Whole<S> {
-    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        let mut coloured = AutoStream::new(Vec::with_capacity(text.len()), self.choice);
-        coloured.write_all(text)?;
-        self.stream.write_all(&coloured.into_inner())?;
-        Ok(text.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.stream.flush()
-    }
-}
-
-/// A path as people read it: relative to the current directory where that is shorter.
+/// The path as shown to the user: relative to the current directory if that is shorter.
 pub fn shown(path: impl AsRef<Path>) -> String {
     static HERE: OnceLock<Option<PathBuf>> = OnceLock::new();
     let here = HERE.get_or_init(|| env::current_dir().ok());
@@ -109,7 +73,7 @@ pub fn shown(path: impl AsRef<Path>) -> String {
 }
 
 fn relative(path: &Path, here: &Path) -> PathBuf {
-    // At the root the slash is all that would go.
+    // In `/`, a relative path is only one character shorter.
     let gains = path.is_absolute() && here.parent().is_some();
     let relative = gains.then(|| pathdiff::diff_paths(path, here));
     let relative = relative.flatten().filter(|relative| {
@@ -121,25 +85,7 @@ fn relative(path: &Path, here: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-    use std::io::Read;
-
-    use nix::fcntl::OFlag;
-    use nix::unistd::pipe2;
-
     use super::*;
-
-    #[test]
-    fn what_is_written_arrives_whole() {
-        // Each write is a packet there, and so is each read.
-        let (reader, writer) = pipe2(OFlag::O_DIRECT).unwrap();
-        let text = format!("one\n{}\nthree\n", "\x1b[32mtwo\x1b[0m");
-        let mut stream = Whole::new(File::from(writer));
-        stream.write_all(text.as_bytes()).unwrap();
-        let mut packet = [0; 64];
-        let len = File::from(reader).read(&mut packet).unwrap();
-        assert_eq!(&packet[..len], b"one\ntwo\nthree\n");
-    }
 
     #[test]
     fn paths_are_relative_where_that_is_shorter() {

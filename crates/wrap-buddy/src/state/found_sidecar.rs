@@ -43,7 +43,8 @@ pub enum FoundSidecar {
 }
 
 impl FoundSidecar {
-    /// Reads what is at `path`, which is absolute and free of symbolic links, and is no link itself. `class`: EI_CLASS of the file whose sidecar it is.
+    /// Reads what is at `path`, which is absolute and free of symbolic links, and is no link itself. `class`: EI_CLASS of the file whose
+    /// sidecar it is.
     pub fn beside(path: &Path, class: u8) -> Self {
         Self::of(open_file(path), class)
     }

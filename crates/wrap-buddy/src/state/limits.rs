@@ -4,8 +4,8 @@ use elf_file::Elf;
 use sidecar::Sidecar;
 use sidecar::loader::{self, HEADERS_ROOM};
 
-/// Whether the loader starts the original program `elf` with this sidecar, which may have been made for the program that wrote it, or before
-/// something changed it.
+/// Whether the loader starts the original program `elf` with this sidecar, which may have been made for the program that wrote it, or
+/// before something changed it.
 ///
 /// # Errors
 /// When it will refuse to.

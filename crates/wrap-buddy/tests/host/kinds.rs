@@ -295,7 +295,7 @@ fn nothing_is_something_to_say() {
     for command in ["status", "show"] {
         let said = human(command);
         assert!(
-            said.starts_with("nothing here is wrapped or edited in place"),
+            said.starts_with("no file here is wrapped or edited in place"),
             "{said}"
         );
     }

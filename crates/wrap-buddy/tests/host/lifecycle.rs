@@ -203,7 +203,7 @@ fn a_damaged_loader_in_a_sidecar_is_told_of_and_mended(target: Target) {
     let status = states(&tree.join("main")).remove(0);
     assert_eq!(status.state, Condition::Wrapped);
     let advice = status.advice.unwrap();
-    assert!(advice.contains("damaged loader: wrap it again"), "{advice}");
+    assert!(advice.contains("damaged loader; wrap it again"), "{advice}");
     wrap(&dir, target, &["--self-contained"]);
     assert!(fs::read(&path).unwrap() == good);
     // The original bytes are known all the same.

@@ -372,7 +372,7 @@ fn a_directory_without_programs_is_said_so() {
         .args(["--paths", "app"])
         .assert()
         .success()
-        .stdout("nothing to wrap: there is no ELF file in these paths\n");
+        .stdout("nothing to wrap: no ELF file in these paths\n");
 }
 
 #[test]

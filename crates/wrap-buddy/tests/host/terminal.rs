@@ -116,6 +116,6 @@ fn a_script_does_not_put_words_into_a_command() {
     let mut tool = assert_cmd::Command::cargo_bin("wrap-buddy").unwrap();
     let output = tool.arg("check").arg(&script).env("PATH", &bin).output();
     let output = String::from_utf8(output.unwrap().stdout).unwrap();
-    assert!(output.contains("have its first line name"), "{output}");
+    assert!(output.contains("change its first line to"), "{output}");
     assert!(!output.contains("sed"), "{output}");
 }

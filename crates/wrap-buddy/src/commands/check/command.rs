@@ -1,4 +1,4 @@
-//! Calls of wrap-buddy to be typed, each planned before it is proposed.
+//! Command lines that `check` proposes. Each is planned before it is proposed.
 
 use std::ffi::OsString;
 use std::io;
@@ -12,13 +12,13 @@ use crate::plan::outcome::{FileReport, Report, Status};
 use crate::report::Reporter;
 use crate::system::shell::quoted;
 
-/// A call that wraps files.
+/// A command line that wraps files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Command {
     pub paths: Vec<PathBuf>,
     pub libs: Vec<PathBuf>,
     pub interpreters: Vec<PathBuf>,
-    /// A flag that says where the loader is.
+    /// `--relocatable` or `--self-contained`, as the file was wrapped before.
     pub flag: Option<&'static str>,
 }
 
@@ -30,7 +30,7 @@ impl Command {
             ("--libs", &self.libs),
             ("--interpreter", &self.interpreters),
         ] {
-            // Only the others take more than one value.
+            // The other flags take several values.
             let one_each = flag == "--interpreter";
             for (index, path) in paths.iter().enumerate() {
                 if index == 0 || one_each {
@@ -40,14 +40,14 @@ impl Command {
             }
         }
         words.extend(self.flag.map(OsString::from));
-        // It is wrapped so already: that something lies outside of the tree was accepted then.
+        // The file was wrapped like this before, so files outside of the tree were accepted then.
         if self.flag == Some("--relocatable") {
             words.push("--allow-outside".into());
         }
         words
     }
 
-    /// Whether it makes `other` needless.
+    /// Whether this command makes `other` unnecessary.
     pub fn covers(&self, other: &Self) -> bool {
         let has = |path: &PathBuf| self.paths.iter().any(|own| path.starts_with(own));
         self.interpreters == other.interpreters
@@ -56,15 +56,15 @@ impl Command {
             && other.libs.iter().all(|one| self.libs.contains(one))
     }
 
-    /// The call, for a shell.
+    /// The command line, quoted for a shell.
     pub fn written(&self) -> String {
         quoted(self.words())
     }
 
-    /// What it would do; nothing is written.
+    /// Does a dry run of it.
     ///
     /// # Errors
-    /// When it would do nothing at all, and why.
+    /// If it would do nothing at all: the reason.
     pub fn rehearsed(&self, stages: &[Stage]) -> anyhow::Result<Report> {
         let options = WrapOptions {
             paths: self.paths.clone(),
@@ -84,7 +84,6 @@ fn absolute(paths: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
     paths.iter().map(std::path::absolute).collect()
 }
 
-/// Whether anything would be written for the file, or installed.
 pub fn changes(file: &FileReport) -> bool {
     let plan = file.plan.as_deref();
     let installs =
@@ -92,7 +91,7 @@ pub fn changes(file: &FileReport) -> bool {
     plan.is_some_and(|plan| !plan.settled || installs(plan))
 }
 
-/// Why nothing would come of a call for one file; nothing where something would.
+/// Why the command for one file would do nothing; `None` if it would change something.
 pub fn in_vain(report: &anyhow::Result<Report>) -> Option<String> {
     let report = match report {
         Ok(report) => report,
@@ -103,11 +102,10 @@ pub fn in_vain(report: &anyhow::Result<Report>) -> Option<String> {
     }
     let mut reasons = report.files.iter().filter_map(|file| file.reason.clone());
     let reason = reasons.next();
-    Some(reason.unwrap_or_else(|| "it is wrapped so already".to_owned()))
+    Some(reason.unwrap_or_else(|| "it is already wrapped with these settings".to_owned()))
 }
 
-/// The calls that come to the same as those of the single files: one for all files with the same dynamic linker. None for a
-/// file of which the call has no other to be united with.
+/// Commands that replace those of several files: one for all files with the same dynamic linker.
 pub fn united(files: &[FileCheck], named: &[PathBuf], stages: &[Stage]) -> Vec<Next> {
     let mut groups: Vec<(Command, Vec<&Command>)> = Vec::new();
     let calls = files.iter().flat_map(|file| &file.next);
@@ -126,7 +124,7 @@ pub fn united(files: &[FileCheck], named: &[PathBuf], stages: &[Stage]) -> Vec<N
     }
     groups.retain(|(_, calls)| calls.len() > 1);
     let each = groups.into_iter().filter_map(|(all, calls)| {
-        // A directory that the user named, where that has no other file in it that would change.
+        // Prefer a directory that the user named, if the command changes no other files in it.
         let holds = |directory: &&PathBuf| {
             directory.is_dir() && all.paths.iter().all(|path| path.starts_with(directory))
         };
@@ -136,7 +134,7 @@ pub fn united(files: &[FileCheck], named: &[PathBuf], stages: &[Stage]) -> Vec<N
         });
         let mut commands = short.into_iter().chain([all.clone()]);
         let command = commands.find(|command| does_the_same(command, &all.paths, stages))?;
-        let text = format!("makes all {} find what they need", calls.len());
+        let text = format!("resolves all dependencies of {} files", calls.len());
         Some(Next {
             call: Some(Box::new(command.clone())),
             ..Next::typed(command.written(), text)
@@ -145,7 +143,7 @@ pub fn united(files: &[FileCheck], named: &[PathBuf], stages: &[Stage]) -> Vec<N
     each.collect()
 }
 
-/// Whether a call changes the files at `paths`, and no others, and leaves nothing open.
+/// Whether the command changes exactly the files at `paths` and resolves all of their dependencies.
 fn does_the_same(command: &Command, paths: &[PathBuf], stages: &[Stage]) -> bool {
     let Ok(report) = command.rehearsed(stages) else {
         return false;

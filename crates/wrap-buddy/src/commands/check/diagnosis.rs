@@ -1,131 +1,131 @@
-//! What there is to say of a file, by name.
+//! The findings of `check`, each with a name.
 
 use clap::ValueEnum;
 
 use super::command::Command;
 
-/// What is wrong.
+/// A kind of problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trouble {
-    /// It cannot be read, or what was read makes no sense.
+    /// It cannot be read, or is malformed.
     Unreadable,
-    /// Its sidecar is gone, or another file's, or not to be trusted.
+    /// Its sidecar is missing, belongs to another file, or is not trusted.
     Sidecar,
-    /// The loader it was wrapped with is gone, does not fit, or is not taken.
+    /// The loader of the stub is missing, does not match, or is refused.
     Loader,
-    /// It is for another machine, and nothing here runs such programs.
+    /// It is for another machine, and no emulator is registered.
     Machine,
-    /// Its dynamic linker is gone, or is none.
+    /// Its dynamic linker is missing, or does not match.
     Interpreter,
-    /// The program that its first line names is gone.
+    /// The program in the `#!` line is missing.
     Script,
     /// A library is not found.
     Library,
-    /// A library is found, and is for another libc or machine.
+    /// A library is found, but for another libc or machine.
     Unfit,
-    /// A library is found, and does not have a symbol version.
+    /// A library is found, but lacks a symbol version.
     Version,
-    /// A library that it opens while it runs, and cannot do without, is not found.
+    /// A library that it requires, and opens with dlopen, is not found.
     Opened,
-    /// It is on a file system that nothing may be executed from.
+    /// It is on a file system mounted noexec.
     NoExec,
-    /// Users who may run it cannot open what it needs.
+    /// Users who can execute it cannot read a file that it needs.
     Access,
-    /// It may not be executed.
+    /// It is not executable.
     Permission,
-    /// It has more power than who starts it, and others can change what it trusts.
+    /// It runs with more rights than its caller, and other users can change a file that it trusts.
     Privilege,
 }
 
-/// Everything that can be said of a file, problem or not. JSON has the names in kebab case.
+/// Every finding, problem or note. JSON has the names in kebab case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Diagnosis {
-    /// It is not there, or may not be opened.
+    /// It does not exist, or cannot be opened.
     Unopenable,
-    /// An ELF file that contradicts itself, or ends early.
+    /// A truncated or inconsistent ELF file.
     Malformed,
-    /// Wrapped, and its sidecar is nowhere.
+    /// Wrapped, but its sidecar is missing.
     SidecarGone,
-    /// Wrapped, and the sidecar describes another file.
+    /// Wrapped, but the sidecar belongs to another file.
     SidecarOfAnother,
-    /// Somebody who cannot write the file can write its sidecar.
+    /// Users who cannot write to the file can write to its sidecar.
     SidecarUntrusted,
-    /// This version does not understand the sidecar.
+    /// This version cannot read the sidecar.
     SidecarUnknown,
-    /// Wrapped, and the sidecar it uses is another program's, or has another name.
+    /// Wrapped, and it uses a sidecar of another program or with another name.
     SidecarElsewhere,
-    /// A run of this tool was stopped in the middle of the file, which is as good as before.
+    /// A run of this tool was stopped while it changed the file. The file still works as before.
     RunStopped,
-    /// The loader that the stub opens is not there.
+    /// The loader that the stub opens does not exist.
     LoaderGone,
-    /// The loader that the stub opens is for another machine, of another version, or none.
+    /// The loader that the stub opens is invalid, or for another machine or version.
     LoaderUnfit,
-    /// Set-id or with file capabilities, and the stub takes no loader then: who starts it may have chosen that.
+    /// Set-id or with file capabilities: the stub refuses the loader, because its caller may have chosen it.
     LoaderRefused,
-    /// For another machine, and the kernel has no handler.
+    /// For another machine, and no emulator is registered.
     NoEmulator,
-    /// For another machine, and the kernel's handler is not there.
+    /// For another machine, and the registered emulator does not exist.
     EmulatorGone,
-    /// PT_INTERP, or what it was wrapped with, is not there.
+    /// The dynamic linker (PT_INTERP, or the one it was wrapped with) does not exist.
     LinkerGone,
     /// The dynamic linker is for another machine.
     LinkerOfOtherMachine,
-    /// The dynamic linker belongs to another libc than the file was linked to.
+    /// The dynamic linker belongs to another libc than the one the file is linked to.
     LinkerOfOtherLibc,
-    /// What is there is no dynamic linker.
+    /// The file is not a dynamic linker.
     LinkerUnusable,
-    /// The program that `#!` names is not there.
+    /// The program in the `#!` line does not exist.
     ScriptProgramGone,
-    /// The program that `#!` has env look for is not there.
+    /// The program that `#!` starts by way of `env` is not on the PATH.
     ScriptCommandGone,
-    /// A library is nowhere where the dynamic linker looks.
+    /// A library is in no directory that the dynamic linker searches.
     LibraryMissing,
-    /// A library is nowhere, but files of that name that do not do are.
+    /// A library is not found, but there are near misses.
     LibraryPassedOver,
-    /// A library is not found, although a directory of ld.so.conf has it: ld.so.cache is older.
+    /// A library is not found, although it is in a directory of ld.so.conf: ld.so.cache is out of date.
     LibraryUncached,
-    /// A library is found, and is linked to another libc.
+    /// A library is found, but is linked to another libc.
     LibraryOfOtherLibc,
-    /// A library is found, and is for another machine: only musl takes such.
+    /// A library is found, but is for another machine. Only musl loads such libraries.
     LibraryOfOtherMachine,
-    /// A library does not find everything by itself, and a program that opens it has loaded it by then, or hands down its
+    /// A library does not find all of its dependencies, but a program that opens it has already loaded them, or it inherits the program's
     /// search path.
     LoadedByProgram,
-    /// A library that is to be loaded into every program is not found: ld.so says so, and goes on.
+    /// A library of ld.so.preload or LD_PRELOAD is not found. ld.so reports it and continues.
     PreloadMissing,
-    /// A library that DT_AUXILIARY names is not found: ld.so goes on without it.
+    /// A library of DT_AUXILIARY is not found. ld.so continues without it.
     AuxiliaryMissing,
-    /// A library is found, and lacks a symbol version.
+    /// A library is found, but lacks a symbol version.
     VersionMissing,
-    /// It has DT_RELR, and does not require the version of libc that goes with it: glibc refuses it.
+    /// It has DT_RELR, but does not require GLIBC_ABI_DT_RELR: glibc refuses it.
     RelrWithoutVersion,
-    /// A library that the file opens while it runs is missing, and is required.
+    /// A library that the file opens with dlopen is missing, and is required.
     OpenedRequired,
-    /// The same, and it would be missed.
+    /// The same, and it is recommended.
     OpenedRecommended,
-    /// The same, and it is good to have.
+    /// The same, and it is suggested.
     OpenedSuggested,
-    /// The file, or something that it has mapped, is on a file system mounted noexec.
+    /// The file, or a file that it maps, is on a file system mounted noexec.
     NoExec,
-    /// Others may run it, but the mode of a file that it needs, or of a directory above that, keeps them out.
+    /// Other users can execute it, but not read a file that it needs.
     OutOfReach,
-    /// Set-id or with file capabilities, and somebody without that power can change a file that it trusts, or where its path leads.
+    /// Set-id or with file capabilities, and users without these rights can change a file that it trusts, or redirect its path.
     Unguarded,
-    /// A program that its mode lets nobody start, or not who asks.
+    /// A program that is not executable, for nobody or for you.
     NotPermitted,
     /// For another machine, and an emulator runs it.
     Emulated,
-    /// For another machine than this, in a tree that is looked at from outside.
+    /// For another machine, in a tree given by `--root`.
     ForOtherMachine,
-    /// Packed by UPX: what it needs cannot be seen.
+    /// Packed by UPX: its dependencies cannot be read.
     Packed,
-    /// It unpacks another program when it starts, and that one cannot be seen.
+    /// It unpacks another program at run time, which cannot be checked.
     CarriesProgram,
-    /// Wrapped with a stub, and there is a program that maps it by itself and reads its PT_INTERP.
+    /// Wrapped with a stub, but a preloader maps it and reads its PT_INTERP.
     StubUnderPreloader,
-    /// Its segments are aligned to more than older kernels honour for a wrapped program.
+    /// Its segments need more alignment than older kernels give a wrapped program.
     SegmentAlignment,
-    /// The libraries were looked for without a dynamic linker whose rules are known.
+    /// The libraries were searched for by the usual rules, because its dynamic linker was not available.
     UsualRules,
     /// Wrapped by the first wrap-buddy.
     FirstWrapBuddy,
@@ -136,7 +136,7 @@ pub enum Diagnosis {
 }
 
 impl Diagnosis {
-    /// What it is one of; nothing for what keeps no file from starting.
+    /// The kind of problem; `None` for notes, which keep no file from starting.
     pub fn trouble(self) -> Option<Trouble> {
         Some(match self {
             Diagnosis::Unopenable | Diagnosis::Malformed => Trouble::Unreadable,
@@ -183,45 +183,40 @@ impl Diagnosis {
         })
     }
 
-    /// Whether it leaves open whether the file will do its work.
+    /// Whether the check is incomplete because of it.
     pub fn leaves_open(self) -> bool {
         self.is_no_program() || matches!(self, Self::Packed | Self::CarriesProgram)
     }
 
-    /// Whether there is nothing to check about the file.
     pub fn is_no_program(self) -> bool {
         matches!(self, Self::NotExecutable | Self::NotLoadable)
     }
 
-    /// As JSON has it.
+    /// The name in JSON.
     pub fn name(self) -> String {
         let value = self.to_possible_value();
         value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// All there are.
     pub fn all() -> &'static [Self] {
         Self::value_variants()
     }
 }
 
-/// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Which.
     pub diagnosis: Diagnosis,
-    /// What kind of.
     pub trouble: Trouble,
-    /// In a line.
+    /// One line.
     pub text: String,
-    /// The library in question.
+    /// The library concerned.
     pub soname: Option<String>,
-    /// Where there is what is wanted, or which package has it.
+    /// Where the missing file is, or which package has it.
     pub help: Vec<String>,
 }
 
 impl Problem {
-    /// `diagnosis` is one of a trouble.
+    /// `diagnosis` has to be a problem, not a note.
     pub(super) fn new(diagnosis: Diagnosis, text: impl Into<String>) -> Self {
         Self {
             diagnosis,
@@ -243,30 +238,29 @@ impl Problem {
     }
 }
 
-/// One thing that is not wrong, and yet worth knowing.
+/// A finding that is not a problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// Which.
     pub diagnosis: Diagnosis,
-    /// In a line.
+    /// One line.
     pub text: String,
-    /// Whether it matters to few: people are told when they ask for details.
+    /// Shown only with `--verbose`.
     pub is_detail: bool,
 }
 
-/// What may be done about it.
+/// A proposal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Next {
-    /// To be typed, quoted for a shell.
+    /// A command line, quoted for a shell.
     pub command: Option<String>,
-    /// What it comes to, or what to do where there is no command.
+    /// The effect of the command, or what to do if there is no command.
     pub text: String,
-    /// The command, where that wraps.
+    /// The command, if it is one that wraps.
     pub(super) call: Option<Box<Command>>,
 }
 
 impl Next {
-    /// A command line, and what it comes to.
+    /// A command line and its effect.
     pub(super) fn typed(command: String, text: impl Into<String>) -> Self {
         Self {
             command: Some(command),
@@ -275,7 +269,7 @@ impl Next {
         }
     }
 
-    /// What no command does.
+    /// Advice without a command.
     pub(super) fn advice(text: impl Into<String>) -> Self {
         Self {
             command: None,

@@ -1,4 +1,4 @@
-//! Looks at one file.
+//! Checks one file.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
@@ -15,14 +15,14 @@ use elf_file::io_reason;
 use elf_file::{ElfTarget, Identity, Kind, Payload, Source, identify};
 use sys::arch::Arch;
 
-/// Nothing of a file that nobody asks about.
+/// `None` for a file that is not reported.
 pub fn file_state(checker: &Checker<'_>, candidate: &Candidate) -> Option<FileCheck> {
     let shown = candidate.shown.as_path();
     let asked_for = candidate.named;
     let unreadable = |diagnosis: Diagnosis, reason: String| {
         let help = match diagnosis {
-            Diagnosis::Malformed => "get it again from where it came",
-            _ => "make it readable, or take it out of the paths",
+            Diagnosis::Malformed => "download or build it again",
+            _ => "make it readable, or leave it out of the paths",
         };
         let problem = Problem::new(diagnosis, reason).help(help);
         Some(FileCheck {
@@ -63,8 +63,8 @@ pub fn file_state(checker: &Checker<'_>, candidate: &Candidate) -> Option<FileCh
         Ok(_) => {
             let mut file = FileCheck::new(shown, Kind::Other);
             let text = match archive(&mut source) {
-                Some(name) => format!("{name}: unpack it, and check what is in it"),
-                None => "neither an ELF file nor a script: there is nothing to check".to_owned(),
+                Some(name) => format!("{name}; unpack it and check its files"),
+                None => "neither an ELF file nor a script".to_owned(),
             };
             file.note(Diagnosis::NotExecutable, text);
             return Some(file);
@@ -109,7 +109,7 @@ fn elf_file(
     }
     match kind {
         kind if !kind.is_loadable() => {
-            let text = format!("{kind}: neither a program nor a shared library of Linux");
+            let text = format!("{kind}, neither a program nor a shared library of Linux");
             file.note(Diagnosis::NotLoadable, text);
             return Some(file);
         }
@@ -142,7 +142,7 @@ fn is_executable(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// Who runs a program that the processor does not.
+/// Reports how a program for another machine is run.
 fn machine_of(checker: &Checker<'_>, source: &mut Source, name: &str, file: &mut FileCheck) {
     file.machine = Some(name.to_owned());
     if !checker.root.is_own() {
@@ -153,7 +153,7 @@ fn machine_of(checker: &Checker<'_>, source: &mut Source, name: &str, file: &mut
     match kernel::handler(&head.unwrap_or_default()) {
         Some(handler) if handler.is_open || handler.interpreter.exists() => {
             let (by, path) = (&handler.name, handler.interpreter.display());
-            let text = format!("it is for {name}, and runs by {path} (binfmt_misc: {by})");
+            let text = format!("it is for {name}; {path} runs it (binfmt_misc: {by})");
             file.note(Diagnosis::Emulated, text);
         }
         handler => {
@@ -161,30 +161,30 @@ fn machine_of(checker: &Checker<'_>, source: &mut Source, name: &str, file: &mut
                 Some(handler) => (
                     Diagnosis::EmulatorGone,
                     format!(
-                        "it is for {name}, and {}, which binfmt_misc has for that, does not exist",
+                        "it is for {name}, and its emulator {} (binfmt_misc) does not exist",
                         handler.interpreter.display()
                     ),
                 ),
                 None => (
                     Diagnosis::NoEmulator,
-                    format!("it is for {name}, and nothing here runs that"),
+                    format!("it is for {name}, and no emulator for that is registered"),
                 ),
             };
             file.problems.push(Problem::new(diagnosis, text));
             file.next.push(Next::advice(match name {
-                // Nothing emulates it.
-                name if name == ElfTarget::X32.to_string() => "take the one for this machine, or start a kernel with CONFIG_X86_X32_ABI with syscall.x32=y"
+                // There is no emulator for x32.
+                name if name == ElfTarget::X32.to_string() => "use the one for this machine, or boot a kernel that has CONFIG_X86_X32_ABI with syscall.x32=y"
                     .to_owned(),
                 name => format!(
-                    "take the one for this machine, or have {name} emulated: Debian's qemu-user-static with \
-                     binfmt-support, or boot.binfmt.emulatedSystems of NixOS"
+                    "use the one for this machine, or install an emulator for {name}: qemu-user-static and \
+                     binfmt-support on Debian, boot.binfmt.emulatedSystems on NixOS"
                 ),
             }));
         }
     }
 }
 
-/// What an archive is called; nothing for other files.
+/// The type of an archive; `None` for other files.
 fn archive(source: &mut Source) -> Option<&'static str> {
     const MAGIC: [(usize, &[u8], &str); 9] = [
         (0, b"\x1f\x8b", "gzip archive"),
@@ -204,13 +204,13 @@ fn archive(source: &mut Source) -> Option<&'static str> {
     found.map(|(_, _, name)| *name)
 }
 
-/// Says so if the kernel will not start a program because of its mode. Of a tree elsewhere nobody knows who will start it.
+/// Reports a program that is not executable. With `--root`, it is unknown who will start it, so any x bit will do.
 fn not_permitted(checker: &Checker<'_>, candidate: &Candidate, file: &mut FileCheck) {
     let may_start = match checker.root.is_own() {
         true => nix::unistd::access(&candidate.path, nix::unistd::AccessFlags::X_OK).is_ok(),
         false => is_executable(&candidate.path),
     };
-    // Who may not even search its directory cannot open it either; noexec, which access(2) knows too, is said already.
+    // If you cannot search its directory, it could not be opened either. access(2) also fails for noexec, which is reported already.
     if may_start
         || file
             .problems
@@ -220,11 +220,11 @@ fn not_permitted(checker: &Checker<'_>, candidate: &Candidate, file: &mut FileCh
         return;
     }
     let text = match is_executable(&candidate.path) {
-        true => "you may not execute it: its mode lets others do so",
-        false => "nobody may execute it: its mode has no x",
+        true => "you cannot execute it: its mode allows only other users to",
+        false => "nobody can execute it: its mode has no x",
     };
     file.problems
         .push(Problem::new(Diagnosis::NotPermitted, text));
     let command = quoted([OsStr::new("chmod"), "+x".as_ref(), candidate.shown.as_ref()]);
-    file.next.push(Next::typed(command, "lets it be executed"));
+    file.next.push(Next::typed(command, "makes it executable"));
 }

@@ -1,8 +1,10 @@
-//! What was found, for people: a line for what will start, all there is to say of what will not, and that last.
+//! The human-readable report: one line for files that will start, all findings for the others, a summary at the end.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use anstream::stream::RawStream;
 
 use super::command::Command;
 use super::diagnosis::{Next, Trouble};
@@ -12,16 +14,15 @@ use crate::report::{Page, Style, styled};
 use elf_file::Kind;
 use ldso::{Cause, MissingLibrary, Node, Tree};
 
-/// How many libraries that load each other are indented at most.
+/// Deepest level of the library tree that is indented.
 const MOST_INDENTED: usize = 32;
 
-/// Writes all of it to `out`, in colours; a stream that is no terminal's takes them out again. Paths below `cwd` are shown
-/// relative to it.
+/// Paths below `cwd` are shown relative to it.
 pub fn write(
     checked: &Checked,
     output: Output,
     cwd: &Path,
-    out: &mut impl Write,
+    out: &mut impl RawStream,
 ) -> io::Result<()> {
     let mut page = Writer {
         page: Page::default(),
@@ -59,7 +60,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// Paths below the current directory without it.
+    /// Removes the current directory from paths.
     fn shorter(&self, text: &str) -> String {
         match self.prefix.as_str() {
             "//" => text.to_owned(),
@@ -97,7 +98,7 @@ impl Writer {
         self.details(file)
     }
 
-    /// Of commands that one of the `united` ones comes to, nothing is said with the file.
+    /// Commands that one of `united` covers are not repeated here.
     fn broken(&mut self, file: &FileCheck, united: &[&Command]) {
         let mut problems = file.problems.iter();
         let outcome = match file.kind {
@@ -128,7 +129,7 @@ impl Writer {
         let Some(command) = &next.command else {
             return self.line(indent, "next:", &next.text);
         };
-        // Typed from here, so the paths in it may stay short, too.
+        // You type it in the current directory, so relative paths work.
         let command = styled(self.shorter(command), Style::Bold);
         self.page.line(format!("{:indent$}next: {command}", ""));
         self.line(indent + 6, "#", &next.text)
@@ -148,7 +149,7 @@ impl Writer {
         self.branches(&file.tree)
     }
 
-    /// What a file has loaded, below it what that has, and then what is not found.
+    /// The tree of loaded libraries, then the missing ones.
     fn branches(&mut self, tree: &Tree) {
         let mut below: HashMap<Option<usize>, Vec<Leaf<'_>>> = HashMap::new();
         for missing in tree.missing.iter().rev() {
@@ -189,15 +190,15 @@ impl Writer {
         if all == 0 {
             return self
                 .page
-                .line("nothing to check: there is no program in these paths");
+                .line("nothing to check: no program in these paths");
         }
         if broken.is_empty() && well.iter().all(|file| file.is_no_program()) {
-            let text = "nothing to check: there is no program or library among these files";
+            let text = "nothing to check: none of these files is a program or a library";
             return self.page.line(styled(text, Style::Unknown));
         }
         let open = match unknown {
             0 => String::new(),
-            count => format!("; {count} not checked, or not in full"),
+            count => format!("; {count} not checked in full"),
         };
         if broken.is_empty() {
             let text = match unknown {
@@ -232,13 +233,12 @@ impl Writer {
     }
 }
 
-/// A line of what a file has loaded.
 enum Leaf<'t> {
     Found(usize, &'t Node),
     MissingLibrary(&'t MissingLibrary),
 }
 
-/// Where a library is, and why.
+/// Path and search rule of a library.
 fn found(Node { found, cause, .. }: &Node) -> String {
     let path = found.path.display();
     let hwcaps = found.subdirectory.as_ref();
@@ -252,7 +252,7 @@ fn found(Node { found, cause, .. }: &Node) -> String {
     format!("=> {path} {}", styled(why, Style::Dim))
 }
 
-/// What a file is, in a few words.
+/// Kind, state and machine in a few words.
 fn about(file: &FileCheck) -> String {
     let kind = match file.kind {
         Kind::Program | Kind::Other => String::new(),
@@ -277,7 +277,7 @@ fn about(file: &FileCheck) -> String {
     }
 }
 
-/// The current directory, or none that anything is below.
+/// The current directory; `/` if it is unknown.
 pub fn current_directory() -> PathBuf {
     std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))
 }

@@ -1,4 +1,4 @@
-//! What was found, for programs. Paths that are not UTF-8 have replacement characters in them.
+//! JSON of `check`. Invalid UTF-8 in paths is replaced by replacement characters.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::{Checked, FileCheck, Outcome, State};
 use elf_file::Kind;
 use ldso::{Cause, Rule};
 
-/// What files will load, and what is wrong with them.
+/// The libraries that files load, and their problems.
 #[derive(Serialize, JsonSchema)]
 pub struct Checks {
     /// Every file that was checked, in order.
@@ -19,70 +19,70 @@ pub struct Checks {
     end: ChecksEnd,
 }
 
-/// What concerns all files that were checked.
+/// Findings that concern the whole run.
 #[derive(Serialize, JsonSchema)]
 pub struct ChecksEnd {
-    /// What concerns no single file.
+    /// Notes that concern no single file.
     notes: Vec<String>,
-    /// What to do about more than one file at once.
+    /// Proposals that concern several files.
     next: Vec<Next>,
     summary: Summary,
 }
 
 #[derive(Serialize, JsonSchema)]
 struct Summary {
-    /// Files that will start, or that will be loaded.
+    /// Files that will start or load.
     ok: usize,
     /// Files that will not.
     broken: usize,
-    /// Files of which that cannot be told: archives, programs that are packed, and the like.
+    /// Files that could not be checked in full: archives, packed programs and the like.
     unknown: usize,
 }
 
-/// A file that was checked.
+/// A checked file.
 #[derive(Serialize, JsonSchema)]
 pub struct File {
-    /// As the user named it, or below what the user named.
+    /// As you named it, or a file below a directory that you named.
     path: String,
-    /// `ok`, `broken`, or `unknown` where it cannot be told.
+    /// `ok`, `broken`, or `unknown` if it could not be checked in full.
     status: &'static str,
-    /// What it is.
+    /// Kind of file.
     kind: Kind,
     /// `original`, `wrapped` or `in-place`.
     state: &'static str,
-    /// What it is for, in words.
+    /// The machine that it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     machine: Option<String>,
     /// The dynamic linker that will run it.
     #[serde(skip_serializing_if = "Option::is_none")]
     interpreter: Option<String>,
-    /// What will be loaded, in that order.
+    /// The libraries that will be loaded, in load order.
     libraries: Vec<Library>,
-    /// What is wrong.
+    /// Problems.
     problems: Vec<Problem>,
-    /// What else there is to know.
+    /// Notes.
     notes: Vec<String>,
-    /// Which notes these are, such as `packed`.
+    /// The names of the notes, such as `packed`.
     note_diagnoses: Vec<String>,
-    /// What to do.
+    /// Proposals.
     next: Vec<Next>,
 }
 
 #[derive(Serialize, JsonSchema)]
 struct Library {
-    /// The name it is asked for by.
+    /// The name in DT_NEEDED.
     soname: String,
-    /// Where it is found.
+    /// Its path.
     path: String,
-    /// By which rule: `path`, `rpath`, `runpath`, `ld-library-path`, `ld-so-cache`, `default`, or `libs` for one that
-    /// wrapping with `--libs` would find.
+    /// The search rule: `path`, `rpath`, `runpath`, `ld-library-path`, `ld-so-cache`, `default`, or `libs` if only wrapping with `--libs`
+    /// would find it.
     rule: &'static str,
-    /// The subdirectory for the processor that it is in.
+    /// The glibc-hwcaps subdirectory that it is in.
     #[serde(skip_serializing_if = "Option::is_none")]
     hwcaps: Option<String>,
-    /// The library that needs it; none when the file itself does.
+    /// The library that needs it; null if the file itself does.
     needed_by: Option<String>,
-    /// What has it loaded: `needed`, `filtee` (DT_FILTER, DT_AUXILIARY) or `preload`.
+    /// Why it is loaded: `needed`, `filtee` (DT_FILTER, DT_AUXILIARY) or `preload`.
     cause: &'static str,
 }
 
@@ -91,22 +91,22 @@ struct Problem {
     /// `unreadable`, `sidecar`, `loader`, `machine`, `interpreter`, `script-interpreter`, `library`, `unfit-library`,
     /// `symbol-version`, `dlopen`, `noexec`, `access`, `permission` or `privilege`.
     kind: &'static str,
-    /// Which of that kind, such as `library-passed-over`.
+    /// The name of the problem, such as `library-passed-over`.
     diagnosis: String,
-    /// In words.
+    /// One line of text.
     text: String,
-    /// The library it is about.
+    /// The library concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     soname: Option<String>,
-    /// What may help.
+    /// Suggestions.
     help: Vec<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
 struct Next {
-    /// To be typed as it is.
+    /// A command line to type.
     command: Option<String>,
-    /// In words.
+    /// The effect of the command, or advice.
     text: String,
 }
 

@@ -1,19 +1,18 @@
-//! What the kernel will make of a file: other machines, file systems that nothing is executed from.
+//! How the kernel treats a file: formats of other machines, noexec file systems.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
-/// Where handlers of other formats are registered (Documentation/admin-guide/binfmt-misc.rst).
+/// Registered handlers of other formats (Documentation/admin-guide/binfmt-misc.rst).
 const BINFMT_MISC: &str = "/proc/sys/fs/binfmt_misc";
 
-/// Whether the file system that `path` is on is mounted `noexec`.
 pub fn is_noexec(path: &Path) -> bool {
     statvfs(path).is_ok_and(|file_system| file_system.f_flag.contains(StatVfsMountFlags::NOEXEC))
 }
 
-/// The directory that the file system of `path` is mounted on.
+/// The mount point of the file system of `path`.
 pub fn mount_of(path: &Path) -> PathBuf {
     use std::os::unix::fs::MetadataExt;
     let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
@@ -25,14 +24,12 @@ pub fn mount_of(path: &Path) -> PathBuf {
     same.last().unwrap_or(path).to_owned()
 }
 
-/// Who runs programs that the processor does not.
+/// A registered binfmt_misc handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handler {
-    /// What it is registered as.
     pub name: String,
-    /// The program that is started instead.
     pub interpreter: PathBuf,
-    /// Whether that is open already, so that it need not be there.
+    /// Whether the kernel has the interpreter open (flag F), so that it need not exist in this root.
     pub is_open: bool,
 }
 
@@ -50,7 +47,7 @@ pub fn handler(head: &[u8]) -> Option<Handler> {
     })
 }
 
-/// Reads how a handler is registered, if it is for files that begin with `head`.
+/// Parses a registration; `None` if it does not apply to files that begin with `head`.
 fn parse(name: &str, text: &str, head: &[u8]) -> Option<Handler> {
     let value = |key: &str| {
         let mut lines = text.lines();

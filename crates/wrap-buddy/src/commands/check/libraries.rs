@@ -1,4 +1,4 @@
-//! What a file has loaded: its dynamic linker, its loader, its libraries.
+//! Checks the dynamic linker, the loader and the libraries of a file.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -20,18 +20,17 @@ use ldso::{
 };
 use ldso::{Fit, Interpreter, Libc};
 
-/// A look at what one file has loaded.
 pub(super) struct LibraryCheck<'l, 'd> {
     pub checker: &'l Checker<'d>,
     pub subject: &'l Subject,
     /// The path of the file inside the root.
     pub inside: &'l Path,
-    /// What is said of it.
+    /// Receives the findings.
     pub file: &'l mut FileCheck,
 }
 
 impl LibraryCheck<'_, '_> {
-    /// Looks at the dynamic linker, the loader and the libraries of the file, which has the permission bits `mode`.
+    /// Checks the dynamic linker, the loader and the libraries of the file, which has the permission bits `mode`.
     pub fn at_libraries(&mut self, mode: u32) {
         let is_unusable = |problem: &Problem| problem.trouble == Trouble::Sidecar;
         if self.file.problems.iter().any(is_unusable) {
@@ -56,7 +55,7 @@ impl LibraryCheck<'_, '_> {
             None => match self.presumed_interpreter(&wanted) {
                 Some(interpreter) => interpreter,
                 None => {
-                    // A library that needs nothing finds it with any.
+                    // Without DT_NEEDED, any dynamic linker will do.
                     if !self.subject.elf.needed().is_empty() {
                         self.file.next.push(solve::without_interpreter(&wanted));
                     }
@@ -79,7 +78,7 @@ impl LibraryCheck<'_, '_> {
             None,
         );
         if self.file.kind == Kind::Library {
-            // What opens it has been started, and so has these.
+            // A program that opens the library has already loaded these.
             tree.missing
                 .retain(|missing| !chosen.is_always_loaded(&missing.name));
             tree = self.opened(tree, &linker);
@@ -99,7 +98,7 @@ impl LibraryCheck<'_, '_> {
         self.file.tree = tree;
     }
 
-    /// What a library has loaded where it does not find everything by itself, which `alone` is, and a program opens it.
+    /// The tree of a library that does not find all of its dependencies (`alone`), as opened by a program.
     fn opened(&mut self, alone: Tree, linker: &Linker<'_>) -> Tree {
         let openers = self
             .checker
@@ -114,17 +113,19 @@ impl LibraryCheck<'_, '_> {
         let mut reasons = Vec::new();
         if !opening.loaded.is_empty() {
             let names = joined(opening.loaded.iter());
-            reasons.push(format!("has loaded {names} by then"));
+            reasons.push(format!("has already loaded {names}"));
         }
         if !opening.inherited.is_empty() {
             let names = joined(opening.inherited.iter());
-            reasons.push(format!("hands down the search path to {names}"));
+            reasons.push(format!("its search path finds {names}"));
         }
         let (program, reasons) = (opening.program.display(), reasons.join(" and "));
         let text = match opening.is_known {
-            true => format!("it does not load by itself, but {program} opens it, and {reasons}"),
+            true => format!("it does not load on its own, but {program} opens it and {reasons}"),
             false => {
-                format!("it does not load by itself, but if {program} opens it, that {reasons}")
+                format!(
+                    "it does not load on its own; if {program} opens it, that program {reasons}"
+                )
             }
         };
         self.file.notes.push(Note {
@@ -135,7 +136,7 @@ impl LibraryCheck<'_, '_> {
         opening.tree
     }
 
-    /// What ld.so.cache lacks comes by making it again.
+    /// Proposes to update ld.so.cache if it lacks a library.
     fn at_cache(&mut self) {
         let mut problems = self.file.problems.iter();
         if !problems.any(|problem| problem.diagnosis == Diagnosis::LibraryUncached) {
@@ -146,11 +147,11 @@ impl LibraryCheck<'_, '_> {
             true => vec![OsStr::new("ldconfig")],
             false => vec!["ldconfig".as_ref(), "-r".as_ref(), root.as_os_str()],
         };
-        let text = "makes ld.so.cache again, as root";
+        let text = "updates ld.so.cache; run it as root";
         self.file.next.push(Next::typed(quoted(words), text));
     }
 
-    /// Problems that wrapping has to do with.
+    /// Whether the file has problems that wrapping can solve.
     fn can_be_wrapped(&self) -> bool {
         let problems = self.file.problems.iter();
         let mut others = problems.filter(|one| {
@@ -170,7 +171,7 @@ impl LibraryCheck<'_, '_> {
         })
     }
 
-    /// The dynamic linker that the file gets, if that is one for it.
+    /// The dynamic linker of the file, if it exists and matches.
     fn given_interpreter(&mut self) -> Option<Interpreter> {
         let root = &self.checker.root;
         let elf = &self.subject.elf;
@@ -205,7 +206,7 @@ impl LibraryCheck<'_, '_> {
                     return Some(found);
                 }
                 let text = format!(
-                    "its dynamic linker {} is that of {}, while it is linked to {}",
+                    "its dynamic linker {} belongs to {}, but the file is linked to {}",
                     path.display(),
                     found.libc.name(),
                     linked_to.name()
@@ -223,7 +224,7 @@ impl LibraryCheck<'_, '_> {
         }
     }
 
-    /// One that goes by the usual rules of the file's libc, where none is at hand.
+    /// A dynamic linker with the usual rules of the file's libc, if none is available.
     fn presumed_interpreter(&mut self, wanted: &Wanted<'_>) -> Option<Interpreter> {
         let elf = wanted.elf;
         let libc = match wanted.interpreter {
@@ -234,14 +235,14 @@ impl LibraryCheck<'_, '_> {
         let root = &self.checker.root;
         let presumed = Interpreter::presumed(root, wanted.interpreter, libc, elf)?;
         let text = format!(
-            "no dynamic linker for it is at hand: its libraries are looked for as that of {} usually does",
+            "its dynamic linker is not available; its libraries are searched for by the usual rules of {}",
             libc.name()
         );
         self.file.note(Diagnosis::UsualRules, text);
         Some(presumed)
     }
 
-    /// The file, as it asks for libraries.
+    /// The file itself as the one that needs a library.
     fn itself(&self) -> Asker<'_> {
         Asker {
             path: self.inside,
@@ -281,7 +282,7 @@ impl LibraryCheck<'_, '_> {
         }
     }
 
-    /// What others can change, although it runs with more power than they have. Of a tree elsewhere nobody knows who will own it.
+    /// Reports files that users without the program's rights can change. With `--root`, owners may be different later, so it is skipped.
     fn at_guard(&mut self, tree: &Tree) {
         let privilege = self
             .subject
@@ -303,16 +304,16 @@ impl LibraryCheck<'_, '_> {
             };
             let (path, shown) = (path.display(), part.display());
             let text = format!(
-                "it is set-id or has file capabilities, and trusts {path}, but others can change {shown}"
+                "it is set-id or has file capabilities and trusts {path}, but others can change {shown}"
             );
-            let help = "have only root, or the owner of a set-user-id program, write there, or wrap it with other directories";
+            let help = "let only root (or the owner of a set-user-ID program) write there, or wrap it with other directories";
             let problem = Problem::new(Diagnosis::Unguarded, text).help(help);
             self.file.problems.push(problem);
             parts.push(part);
         }
     }
 
-    /// What others cannot open, although they may run the program.
+    /// Reports files that users who can execute the program cannot read.
     fn at_reach(&mut self, tree: &Tree, mode: u32) {
         if self.file.kind != Kind::Program {
             return;
@@ -329,13 +330,13 @@ impl LibraryCheck<'_, '_> {
         for one in self.checker.reach.out_of_reach(mode, directory, files) {
             self.file.next.push(Next::typed(
                 one.barrier.remedy(),
-                "lets other users open it, or move it to where they can",
+                "lets other users open it; or move it to where they can",
             ));
             self.problem(Diagnosis::OutOfReach, one.to_string());
         }
     }
 
-    /// Neither the dynamic linker nor a library can be mapped from there.
+    /// Reports noexec mounts: neither the dynamic linker nor a library can be mapped from there.
     fn at_mounts(&mut self, tree: &Tree) {
         let interpreter = self.file.interpreter.clone();
         let libraries = tree.nodes.iter().map(|node| &node.found.path);
@@ -353,7 +354,7 @@ impl LibraryCheck<'_, '_> {
     fn at_tree(&mut self, tree: &Tree, linker: &Linker<'_>) {
         let interpreter = linker.interpreter;
         for missing in &tree.missing {
-            // Whoever is for another libc needs that libc, which is not what is wrong.
+            // If the library itself is for another libc, that is the problem, not its dependencies.
             let of_other = missing
                 .by
                 .is_some_and(|by| unfit(tree, by, interpreter).is_some());
@@ -411,9 +412,9 @@ impl LibraryCheck<'_, '_> {
         }
     }
 
-    /// What ld.so goes on without.
+    /// Notes the libraries that ld.so continues without.
     fn at_optional(&mut self, optional: &[OptionalLibrary], tree: &Tree) {
-        // What one file asks for comes one after the other.
+        // The libraries of one file are consecutive.
         let same_file = |one: &OptionalLibrary, other: &OptionalLibrary| {
             (one.by, &one.cause) == (other.by, &other.cause) && one.cause == Cause::Filtee
         };
@@ -428,7 +429,7 @@ impl LibraryCheck<'_, '_> {
                 Cause::Preload(from) => (
                     Diagnosis::PreloadMissing,
                     format!(
-                        "{name}, which {} has loaded into every program, is not found: ld.so says so at each start, and goes on",
+                        "{name}, which {} preloads into every program, is not found; ld.so reports that at each start and continues",
                         from.display()
                     ),
                 ),
@@ -436,10 +437,10 @@ impl LibraryCheck<'_, '_> {
                     Diagnosis::AuxiliaryMissing,
                     match all.len() {
                         1 => format!(
-                            "{name}, an auxiliary filtee of {by}, is not found: it does without"
+                            "{name}, an auxiliary filtee of {by}, is not found; ld.so continues without it"
                         ),
                         _ => format!(
-                            "{name}, auxiliary filtees of {by}, are not found: it does without"
+                            "{name}, auxiliary filtees of {by}, are not found; ld.so continues without them"
                         ),
                     },
                 ),
@@ -461,7 +462,7 @@ impl LibraryCheck<'_, '_> {
         };
         if let Some(directory) = linker.forbidden(&missing.name, asker) {
             let text = format!(
-                "{name}{for_whom} is not found: it is in {}, a default directory, which {} forbids to search (DF_1_NODEFLIB)",
+                "{name}{for_whom} is not found: it is in the default directory {}, but {} excludes default directories (DF_1_NODEFLIB)",
                 directory.display(),
                 asker.path.display()
             );
@@ -469,7 +470,7 @@ impl LibraryCheck<'_, '_> {
         }
         if let Some(uncached) = linker.uncached(&missing.name, asker) {
             let text = format!(
-                "{name}{for_whom} is not found: it is in {}, which {} names, but not in {}",
+                "{name}{for_whom} is not found: it is in {}, which {} lists, but not in {}",
                 uncached.directory.display(),
                 uncached.conf.display(),
                 uncached.cache.display()
@@ -489,7 +490,7 @@ impl LibraryCheck<'_, '_> {
         problem.of(name)
     }
 
-    /// Where there is a library, and which package has it.
+    /// Directories and packages that have the library.
     fn help(&self, name: &str) -> Vec<String> {
         let elf = &self.subject.elf;
         let directories = self.checker.library.with(name, elf, self.inside);
@@ -501,15 +502,17 @@ impl LibraryCheck<'_, '_> {
         let library = &self.checker.library;
         if let Some(path) = library.called_differently(name, elf.target()) {
             let path = path.display();
-            return vec![format!("{path} has this DT_SONAME: link it as {name}")];
+            return vec![format!(
+                "{path} has this DT_SONAME; make a symbolic link {name} to it"
+            )];
         }
         let packages = self.checker.packages.with(name).into_iter();
         packages
-            .map(|one| format!("nixpkgs has it in {one}"))
+            .map(|one| format!("the nixpkgs package {one} has it"))
             .collect()
     }
 
-    /// Libraries that it says it opens while it runs.
+    /// Reports missing libraries that the file declares to open with dlopen (`.note.dlopen`).
     fn at_opened(&mut self, linker: &Linker<'_>) {
         let elf = &self.subject.elf;
         let own = linker.search_path(self.inside, elf);
@@ -524,7 +527,7 @@ impl LibraryCheck<'_, '_> {
                 continue;
             };
             let what = opened.purpose();
-            let text = format!("{first}, which it opens while it runs{what}, is not found");
+            let text = format!("{first}, which it opens with dlopen{what}, is not found");
             match opened.priority {
                 Priority::Required => {
                     let mut problem = Problem::new(Diagnosis::OpenedRequired, text);
@@ -532,11 +535,11 @@ impl LibraryCheck<'_, '_> {
                     self.file.problems.push(problem.of(first));
                 }
                 Priority::Recommended => {
-                    let text = format!("{text}: recommended");
+                    let text = format!("{text} (recommended)");
                     self.file.note(Diagnosis::OpenedRecommended, text);
                 }
                 Priority::Suggested => {
-                    let text = format!("{text}: suggested");
+                    let text = format!("{text} (suggested)");
                     self.file.note(Diagnosis::OpenedSuggested, text);
                 }
             }
@@ -562,13 +565,12 @@ impl LibraryCheck<'_, '_> {
     }
 }
 
-/// Names in a sentence.
 fn joined<'n>(names: impl Iterator<Item = &'n OsString>) -> String {
     let names: Vec<String> = names.map(|name| name.display().to_string()).collect();
     names.join(", ")
 }
 
-/// Why a library that ld.so takes will not do.
+/// Why a library that ld.so loads does not work.
 fn unfit(tree: &Tree, index: usize, interpreter: &Interpreter) -> Option<Incompatible> {
     incompatibility(
         &interpreter.elf,

@@ -1,4 +1,4 @@
-//! Where there are libraries: the directories that are searched for the user.
+//! Searches directories for libraries, to propose them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -15,28 +15,27 @@ use elf_file::{Elf, ElfTarget};
 use ldso::Root;
 use ldso::index::{self, IndexEntry};
 
-/// How deep below `--find-in` there may be libraries.
+/// Deepest level below `--find-in` to search.
 const DEPTH: usize = 8;
 
-/// Libraries in the directories that are searched for the user.
+/// The libraries in the searched directories.
 #[derive(Debug)]
 pub struct Library {
     root: Root,
     /// Directories that the user named.
     pub libs: Vec<PathBuf>,
-    /// Directories that files to be checked are in.
+    /// Directories of the checked files.
     checked: Vec<PathBuf>,
     find_in: Vec<PathBuf>,
     index: OnceLock<Index>,
 }
 
-/// What is in the directories that are searched.
 #[derive(Debug)]
 struct Index {
     directories: Vec<(PathBuf, Vec<IndexEntry>)>,
-    /// Libraries by their file name: the directory and the library, each by its number.
+    /// By file name: index of the directory, index of the library in it.
     names: HashMap<OsString, Vec<(usize, usize)>>,
-    /// Those that have another DT_SONAME, by that.
+    /// By DT_SONAME, for libraries whose file name is different.
     sonames: HashMap<OsString, Vec<(usize, usize)>>,
 }
 
@@ -65,7 +64,7 @@ impl Index {
         }
     }
 
-    /// The `places` of libraries for a machine and class.
+    /// The libraries of `entries` for `target`.
     fn at<'i>(
         &'i self,
         entries: Option<&'i Vec<(usize, usize)>>,
@@ -80,7 +79,7 @@ impl Index {
 }
 
 impl Library {
-    /// Nothing is looked at yet. `libs` and `checked` are searched as they are, `find_in` with all below.
+    /// The search happens at the first use. `libs` and `checked` are searched without, `find_in` with subdirectories.
     pub fn new(
         root: Root,
         libs: Vec<PathBuf>,
@@ -108,7 +107,7 @@ impl Library {
         })
     }
 
-    /// Directories of libraries below `top`, sorted. In a store, packages have them in `lib`; elsewhere anything may.
+    /// Directories below `top` that may have libraries, sorted. In a store these are `lib*` of each package, elsewhere all.
     fn below(&self, top: &Path) -> Vec<PathBuf> {
         let on_host = self.root.on_host(top);
         let is_store = top.ends_with("store") && fs::read_dir(&on_host).is_ok();
@@ -145,8 +144,8 @@ impl Library {
         found
     }
 
-    /// Directories with a library that is called `name`, for what `wanted` is: those that the user named, then those of the
-    /// files that are checked, the nearest to `from` first, then all others.
+    /// Directories with a library called `name` for the target of `wanted`: first those that the user named, then those of the checked
+    /// files with the nearest to `from` first, then all others.
     pub fn with(&self, name: &str, wanted: &Elf, from: &Path) -> Vec<&Path> {
         let index = self.index();
         let found = index.names.get(OsStr::new(name));
@@ -164,7 +163,7 @@ impl Library {
         directories
     }
 
-    /// A library whose DT_SONAME is `soname`, although its file is called differently.
+    /// A library with the DT_SONAME `soname` and another file name.
     pub fn called_differently(&self, soname: &str, target: ElfTarget) -> Option<PathBuf> {
         let index = self.index();
         let found = index.sonames.get(OsStr::new(soname));

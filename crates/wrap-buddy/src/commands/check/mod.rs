@@ -1,5 +1,5 @@
-//! `wrap-buddy check`: whether programs and libraries will find all they need as they are now, and what to do if not.
-//! Nothing that is looked at is executed.
+//! `wrap-buddy check`: whether programs and libraries find all of their dependencies, and what to do if not. It executes none of the
+//! checked files.
 
 mod command;
 pub mod diagnosis;
@@ -42,27 +42,25 @@ use ldso::{ProbeCache, Processor, SearchPath, Surroundings, Tree, preload_list};
 use library::Library;
 use openers::Openers;
 
-/// Which files to check, and for what.
 #[derive(Clone, Debug, Default)]
 pub struct CheckOptions {
     pub path_options: PathOptions,
-    /// Library directories to wrap with, absolute.
+    /// Library directories that wrapping would use, absolute.
     pub libs: Vec<PathBuf>,
-    /// The dynamic linkers to wrap with.
+    /// Dynamic linkers that wrapping would use.
     pub interpreter: Vec<PathBuf>,
-    /// The directory that is `/` to the programs.
+    /// The directory that is `/` for the programs.
     pub root: Option<PathBuf>,
-    /// Directories, absolute, below which missing libraries and dynamic linkers are looked for; empty: /nix/store.
+    /// Absolute directories to search recursively for missing libraries and dynamic linkers; empty means /nix/store.
     pub find_in: Vec<PathBuf>,
 }
 
-/// What this tool has done to a file.
+/// How this tool has changed a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     Original,
-    /// It has a stub.
     Wrapped,
-    /// Its own fields say more than they did.
+    /// Its PT_INTERP or .dynamic was edited.
     InPlace,
 }
 
@@ -71,28 +69,26 @@ pub enum State {
 pub enum Outcome {
     Ok,
     Broken,
-    /// That cannot be told.
+    /// It could not be checked in full.
     Unknown,
 }
 
 #[derive(Clone, Debug)]
 pub struct FileCheck {
-    /// As the user named it, or below what the user named.
+    /// As you named it, or a file below a directory that you named.
     pub path: PathBuf,
     pub kind: Kind,
-    /// What was done to it.
     pub state: State,
     pub machine: Option<String>,
-    /// `e_machine` and EI_CLASS of a file whose libraries were looked for.
+    /// Set if its libraries were checked.
     target: Option<ElfTarget>,
-    /// The search path that it has as ld.so sees it.
+    /// The search path that ld.so uses for it.
     search: SearchPath,
-    /// The dynamic linker it gets.
+    /// The dynamic linker that runs it.
     pub interpreter: Option<PathBuf>,
-    /// What it would have loaded.
+    /// The libraries that it loads.
     pub tree: Tree,
     pub problems: Vec<Problem>,
-    /// What is not, and yet worth knowing.
     pub notes: Vec<Note>,
     pub next: Vec<Next>,
 }
@@ -122,17 +118,15 @@ impl FileCheck {
         });
     }
 
-    /// Whether it is a library that programs here may have the dynamic linker for, or open so that it finds everything.
+    /// Whether it is a library that may need the dynamic linker or the loaded libraries of a program to be checked.
     fn waits_for_programs(&self) -> bool {
         self.kind == Kind::Library && (self.interpreter.is_none() || !self.tree.missing.is_empty())
     }
 
-    /// Whether nothing is wrong with it.
     pub fn is_well(&self) -> bool {
         self.problems.is_empty()
     }
 
-    /// Whether it will start or load.
     pub fn outcome(&self) -> Outcome {
         let mut notes = self.notes.iter();
         match self.is_well() {
@@ -142,17 +136,16 @@ impl FileCheck {
         }
     }
 
-    /// Whether it is nothing that could start or load.
     pub fn is_no_program(&self) -> bool {
         let mut notes = self.notes.iter();
         notes.any(|note| note.diagnosis.is_no_program())
     }
 }
 
-/// How many directories above a library programs are looked for in, and in `bin` of each.
+/// How many parent directories of a library, and their `bin`, to search for programs.
 const NEARBY: usize = 3;
 
-/// Directories in which programs of many packages are.
+/// Directories with programs of many packages.
 const SHARED: [&str; 8] = [
     "/",
     "/usr",
@@ -164,26 +157,26 @@ const SHARED: [&str; 8] = [
     "/opt",
 ];
 
-/// What is found near libraries that are checked without programs.
+/// Programs and files near libraries that are checked without a program.
 struct Nearby {
-    /// Programs, by their path.
+    /// Each with its path.
     programs: Vec<(PathBuf, FileCheck)>,
-    /// File names that a library does not find, and that are there.
+    /// File names that a library does not find, and that exist there.
     present: HashSet<OsString>,
 }
 
 #[derive(Clone, Debug, Default)]
 pub struct Checked {
-    /// In the order in which they were met.
+    /// In the order in which they were found.
     pub files: Vec<FileCheck>,
-    /// What concerns no single file.
+    /// Notes that concern no single file.
     pub notes: Vec<String>,
-    /// What to do about more than one file at once.
+    /// Proposals that concern several files.
     pub next: Vec<Next>,
 }
 
 impl Checked {
-    /// Whether nothing is wrong. Where files were named and none of them is a program or a library, that is wrong, too.
+    /// Whether there is no problem. If files were named, at least one of them has to be a program or a library.
     pub fn is_well(&self) -> bool {
         let is_something = |file: &FileCheck| !file.is_no_program();
         let all_well = self.files.iter().all(FileCheck::is_well);
@@ -191,7 +184,6 @@ impl Checked {
     }
 }
 
-/// What files are looked at with.
 struct Checker<'a> {
     stages: &'a [Stage],
     root: Root,
@@ -199,20 +191,20 @@ struct Checker<'a> {
     reach: Reach,
     surroundings: Surroundings,
     interpreters: Interpreters,
-    /// Those that programs here have: what loads a library when none else is at hand.
+    /// The dynamic linkers of the programs checked: they load a library if no other is known.
     met: OnceLock<Vec<Interpreter>>,
-    /// The programs here, which may open libraries.
+    /// The programs checked, which may open libraries.
     openers: OnceLock<Openers>,
-    /// Whether `--interpreter` named them.
+    /// The values of `--interpreter`.
     named_interpreters: Vec<PathBuf>,
     library: Library,
     packages: packages::Packages,
 }
 
-/// Looks at what `check` names; `reporter` gets each file as it is finished.
+/// Checks the files that `check` names. `reporter` gets each file as it is finished.
 ///
 /// # Errors
-/// When nothing can be looked at, such as for a root that is no directory.
+/// If nothing can be checked, such as for a root that is not a directory.
 pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Result<Checked> {
     let root = match &check.root {
         Some(directory) => {
@@ -241,7 +233,7 @@ pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Res
         Wanted::ElfOrScript,
         check.path_options.jobs,
         &|_| {
-            reporter.met();
+            reporter.found();
             true
         },
     );
@@ -319,7 +311,7 @@ pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Res
     files.extend(unreadable.into_iter().map(|one| {
         let problem = Problem::new(Diagnosis::Unopenable, one.reason);
         FileCheck {
-            problems: vec![problem.help("name a file or a directory that is there")],
+            problems: vec![problem.help("check the spelling of the path")],
             ..FileCheck::new(&one.path, Kind::Other)
         }
     }));
@@ -339,7 +331,7 @@ pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Res
     Ok(Checked { files, notes, next })
 }
 
-/// What the user's programs get from the environment; a tree elsewhere is started by others.
+/// LD_LIBRARY_PATH of your environment; with `--root`, others start the programs.
 fn library_path(root: &Root) -> Vec<PathBuf> {
     let text = std::env::var_os("LD_LIBRARY_PATH").filter(|_| root.is_own());
     let paths = text.iter().flat_map(std::env::split_paths);
@@ -352,12 +344,12 @@ fn preload(root: &Root) -> Vec<OsString> {
 }
 
 impl Checker<'_> {
-    /// Nothing of a file that nobody asks about.
+    /// `None` for a file that is not reported.
     fn file_state(&self, candidate: &Candidate) -> Option<FileCheck> {
         file::file_state(self, candidate)
     }
 
-    /// The dynamic linkers that the programs among `files` have, each once.
+    /// The dynamic linkers of the programs among `files`, each once.
     fn interpreters_of(&self, files: &[Option<FileCheck>]) -> Vec<Interpreter> {
         let files = files.iter().flatten();
         let mut known = HashSet::new();
@@ -368,8 +360,8 @@ impl Checker<'_> {
         opened.flatten().collect()
     }
 
-    /// Programs next to libraries that do not find everything by themselves, where no program for them is to be checked: a
-    /// package's own, which may be what opens them.
+    /// Programs next to libraries that do not find all of their dependencies, if no program that could open them is checked. They belong to
+    /// the same package and may open these libraries.
     fn nearby(&self, candidates: &[Candidate], files: &[Option<FileCheck>]) -> Nearby {
         let targets = |kind: Kind| {
             let files = files.iter().flatten().filter(move |file| file.kind == kind);
@@ -414,7 +406,7 @@ impl Checker<'_> {
         }
     }
 
-    /// One that a program here has, for the library `elf`.
+    /// The dynamic linker of a checked program that matches the library `elf`.
     fn met(&self, elf: &Elf) -> Option<&Interpreter> {
         let libc = Libc::of_library(elf);
         let mut met = self.met.get()?.iter();

@@ -1,5 +1,3 @@
-//! File systems that nothing may be executed from.
-
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -7,7 +5,7 @@ use super::diagnosis::{Diagnosis, Next, Problem, Trouble};
 use super::{FileCheck, kernel};
 use crate::system::shell::quoted;
 
-/// Says so if nothing may be executed from where `path` is.
+/// Reports a problem if `path` is on a file system mounted noexec.
 pub fn noexec(path: &Path, shown: &Path, file: &mut FileCheck) {
     let mut known = file.problems.iter();
     if !kernel::is_noexec(path) || known.any(|known| known.trouble == Trouble::NoExec) {

@@ -1,7 +1,7 @@
-//! Programs that are checked along with libraries: what a library that one of them opens finds then.
+//! Programs that are checked along with libraries, and may open them with dlopen.
 //!
-//! A library that is opened by dlopen finds what its program has loaded by then (glibc elf/dl-load.c, _dl_map_object, looks
-//! among the loaded first), and inherits the DT_RPATH of the program unless it has a DT_RUNPATH.
+//! A library opened with dlopen finds the libraries that its program has loaded (glibc elf/dl-load.c, _dl_map_object, searches the loaded
+//! ones first), and inherits the DT_RPATH of the program unless it has a DT_RUNPATH.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -21,45 +21,44 @@ struct Program {
     shown: PathBuf,
     /// Its path inside the root.
     inside: PathBuf,
-    /// Its dynamic linker; none where that is missing.
+    /// Its dynamic linker; `None` if it is missing.
     interpreter: Option<PathBuf>,
-    /// `e_machine` and EI_CLASS.
     machine: ElfTarget,
-    /// What a library that it opens finds.
+    /// What it adds to the search for a library that it opens.
     opener: Opener,
-    /// Its own file and those of its libraries, inside the root.
+    /// The program and its libraries, as paths inside the root.
     files: Vec<PathBuf>,
-    /// Names that it does not find itself.
+    /// Names of libraries that the program does not find.
     missing: HashSet<OsString>,
 }
 
-/// The programs that were checked, and which file names their files mention.
+/// The programs checked, and the file names that occur in their files.
 pub struct Openers {
     root: Root,
     programs: Vec<Program>,
-    /// File names of libraries that do not find everything by themselves, and of what they do not find where a file of that
-    /// name was checked.
+    /// File names to search for: libraries that do not find all of their dependencies, and such dependencies if a file of that name was
+    /// checked.
     names: BTreeMap<OsString, usize>,
-    /// Who mentions these.
+    /// The files in which these names occur.
     mentions: openers::Openers,
 }
 
-/// How a library comes to what it does not find by itself.
+/// How a library finds its dependencies when a program opens it.
 pub struct Opening {
-    /// The program that opens it, as the user named it.
+    /// The program, as the user named it.
     pub program: PathBuf,
-    /// Whether that is known: it loads the library, or one of its files mentions it.
+    /// Whether it is known to open the library: it loads it, or the name occurs in one of its files.
     pub is_known: bool,
-    /// What it would have loaded.
+    /// The libraries that are then loaded.
     pub tree: Tree,
-    /// Names that the program has loaded by then.
+    /// Dependencies that the program has loaded already.
     pub loaded: Vec<OsString>,
-    /// Names that are found by the program's search path.
+    /// Dependencies found by the program's search path.
     pub inherited: Vec<OsString>,
 }
 
 impl Openers {
-    /// Those among `checked`, each with its path inside the root; `present` are file names that are there besides.
+    /// Collects the programs among `checked`, which come with their path inside the root. `present`: other file names that exist.
     pub fn new<'f>(
         root: &Root,
         checked: impl Iterator<Item = (PathBuf, &'f FileCheck)>,
@@ -94,11 +93,11 @@ impl Openers {
         }
     }
 
-    /// How the library `elf` at `inside` is opened so that it finds most; `alone` is what it finds by itself. None where no
-    /// program makes a difference.
+    /// The program with which the library `elf` at `inside` finds most; `alone` is its tree without a program. `None` if no program makes a
+    /// difference.
     ///
-    /// Programs that are known to open it decide: those that load it, and those of which a file mentions its name. Where none
-    /// is known, any program may be the one.
+    /// Programs that are known to open the library take precedence: those that load it, and those in whose files its name occurs. If there
+    /// are none, any program may be the one.
     pub fn opening(
         &self,
         linker: &Linker<'_>,
@@ -157,7 +156,7 @@ impl Openers {
         best
     }
 
-    /// Whether a file of the program mentions the file name `name`, as what opens a library by its path does.
+    /// Whether `name` occurs in a file of the program. Programs that open a library by path contain its name.
     fn mentions(&self, program: &Program, name: &OsStr) -> bool {
         let Some(index) = self.names.get(name) else {
             return false;
@@ -170,7 +169,7 @@ impl Openers {
     }
 }
 
-/// How many components two paths have in common.
+/// Number of leading components that two paths have in common.
 fn common(one: &Path, other: &Path) -> usize {
     let pairs = one.components().zip(other.components());
     pairs.take_while(|(one, other)| one == other).count()

@@ -1,4 +1,4 @@
-//! What a call would come to: the real search rules, applied to a file as wrapping would leave it.
+//! Checks the result of a plan with ld.so's search rules.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,8 +9,8 @@ use crate::plan::search::{Entry, Resolution};
 use ldso::Interpreter;
 use ldso::{Asker, Linker, Tree, incompatibility};
 
-/// A file that the dynamic linker would still come upon first, although it does not do: planning passes over such, because
-/// there is a choice of directories yet, but what files themselves say stays in front.
+/// A file that does not work but that the dynamic linker would still find first. Planning leaves out such files among the directories that
+/// it can choose, but the search paths in the files themselves come first.
 pub fn in_the_way(
     checker: &Checker<'_>,
     wanted: &Wanted<'_>,

@@ -1,4 +1,4 @@
-//! Which package of nixpkgs has a library: nix-index knows, where it is.
+//! Finds the nixpkgs package of a library with nix-locate, if it is installed.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use std::sync::{Mutex, PoisonError};
 
 use ldso::Root;
 
-/// Packages named for one library at most.
+/// Most packages to name for one library.
 const MOST: usize = 3;
 
-/// Asks `nix-locate`, once for each library.
+/// Results of `nix-locate`, which runs once per library.
 #[derive(Debug)]
 pub struct Packages {
     program: Option<PathBuf>,
@@ -19,7 +19,7 @@ pub struct Packages {
 }
 
 impl Packages {
-    /// Those of this machine; of a tree elsewhere nothing is known.
+    /// With `--root`, no packages are searched.
     pub fn of(root: &Root) -> Self {
         let path = std::env::var_os("PATH").filter(|_| root.is_own());
         let directories = path.iter().flat_map(std::env::split_paths);
@@ -53,12 +53,12 @@ impl Packages {
         packages
     }
 
-    /// How to be told of packages, where nobody can tell and there is Nix.
+    /// How to install nix-locate, if there is Nix without it.
     pub fn advice(&self) -> Option<String> {
         let lacks = self.has_nix && self.program.is_none();
         lacks.then(|| {
-            "which package has a library is known to nix-locate: nix-shell -p nix-index, then \
-             nix-index, or take the database of nix-community/nix-index-database"
+            "to see which nixpkgs package has a library, install nix-locate: nix-shell -p nix-index, then \
+             nix-index, or use the database of nix-community/nix-index-database"
                 .to_owned()
         })
     }

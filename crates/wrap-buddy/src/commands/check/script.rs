@@ -1,4 +1,4 @@
-//! Scripts: whether the program that the first line names is there.
+//! Checks that the program in the `#!` line of a script exists.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use crate::system::shell::{is_plain, quoted};
 use elf_file::Kind;
 use ldso::Root;
 
-/// Where programs are looked for when PATH does not say.
+/// Searched after the PATH.
 const USUAL: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
 
-/// Looks at a script; `line` is what follows `#!`.
+/// Checks a script; `line` is the text after `#!`.
 pub fn file_state(checker: &Checker<'_>, shown: &Path, line: &str) -> FileCheck {
     let mut file = FileCheck::new(shown, Kind::Script);
     let mut words = line.split_ascii_whitespace();
@@ -41,7 +41,7 @@ pub fn file_state(checker: &Checker<'_>, shown: &Path, line: &str) -> FileCheck 
         true => (
             Diagnosis::ScriptCommandGone,
             format!(
-                "{name}, which its first line asks {} for",
+                "{name}, which its first line starts by way of {}",
                 program.display()
             ),
         ),
@@ -54,23 +54,23 @@ pub fn file_state(checker: &Checker<'_>, shown: &Path, line: &str) -> FileCheck 
     file.problems.push(Problem::new(diagnosis, text));
     file.next.push(match found {
         Some(found) => {
-            // The name comes from the script: it must not say anything in the language of sed.
+            // The name comes from the script. It must have no special meaning in a sed expression.
             match found.to_str().filter(|found| is_plain(found)) {
                 Some(found) => {
                     let expression = format!("1s|^#!.*|#!{found}|");
                     let words = [OsStr::new("sed"), "-i".as_ref(), expression.as_ref()];
                     Next::typed(
                         quoted(words.into_iter().chain([shown.as_os_str()])),
-                        "makes it start the one on the PATH; options in the line are lost",
+                        "uses the one on the PATH; options in the line are lost",
                     )
                 }
                 None => Next::advice(format!(
-                    "have its first line name {}, which is on the PATH",
+                    "change its first line to {}, which is on the PATH",
                     found.display()
                 )),
             }
         }
-        None => Next::advice(format!("install {name}: no directory on the PATH has it")),
+        None => Next::advice(format!("install {name}; no directory on the PATH has it")),
     });
     file
 }

@@ -1,4 +1,4 @@
-//! What to do about it: the call of wrap-buddy that makes a file find what it needs, planned as wrapping would.
+//! Finds the wrap-buddy command that resolves all dependencies of a file, with the planner of `wrap`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use crate::plan::search::{Edited, Resolution, Resolver, Settings};
 use ldso::{Fit, Interpreter, Libc};
 use ldso::{Probe, Tree, UnmetVersion, incompatibility};
 
-/// Directories added to a call at most.
+/// Most directories to add to a command.
 const MOST: usize = 24;
 
-/// A dynamic linker for a file whose own is not there, or lacks the `unmet` versions.
+/// A dynamic linker for a file whose own is missing, or lacks the versions `unmet_versions`.
 pub fn interpreter(
     checker: &Checker<'_>,
     wanted: &Wanted<'_>,
@@ -27,11 +27,12 @@ pub fn interpreter(
         Some(path) if !wanted.is_library => Some(Libc::of_program(elf, path)),
         _ => Libc::of_library(elf),
     };
-    // Nobody else may know of the one in a tree that can be moved.
+    // A tree that can be moved has its own, which nothing else may know of.
     if unmet_versions.is_empty()
         && wanted.is_relocatable
         && let Some(own) = wanted.interpreter
-        && let Ok(own) = Interpreter::open_in(&checker.root, &beside(checker, wanted, own))
+        && let Ok(own) =
+            Interpreter::open_in(&checker.root, &in_own_directory(checker, wanted, own))
         && libc == Some(own.libc)
     {
         return Some(own);
@@ -67,7 +68,7 @@ pub fn interpreter(
     })
 }
 
-/// Whether the library of that name in `directory` has the versions that another lacks.
+/// Whether the library of that name in `directory` defines the versions.
 fn defines(checker: &Checker<'_>, directory: &Path, unmet_versions: &UnmetVersion) -> bool {
     let name = unmet_versions.library.file_name().unwrap_or_default();
     let Probe::Library(library) = checker.probe_cache.probe(&directory.join(name)) else {
@@ -78,30 +79,29 @@ fn defines(checker: &Checker<'_>, directory: &Path, unmet_versions: &UnmetVersio
     versions.all(|version| defined.iter().any(|own| own == version.as_str()))
 }
 
-/// What to do for a file that no dynamic linker is known for.
 pub fn without_interpreter(wanted: &Wanted<'_>) -> Next {
     let name = wanted.elf.target().to_string();
     Next::advice(format!(
-        "no dynamic linker for {name} is known: check again with --interpreter PATH, or with --find-in and a directory \
+        "no dynamic linker for {name} found; check again with --interpreter PATH, or with --find-in and a directory \
          that has one"
     ))
 }
 
-/// A call of wrap-buddy in the making.
+/// A command in the making.
 struct Call {
     libs: Vec<PathBuf>,
     interpreter: Interpreter,
-    /// Whether it is to be named: without it, another would be taken.
+    /// Whether `--interpreter` is needed because the default is another one.
     names_interpreter: bool,
 }
 
-/// What a call would leave open.
+/// What a command leaves unresolved.
 struct Rest {
     missing: Vec<String>,
     resolution: Resolution,
 }
 
-/// Whether a version is one that only the dynamic linker's own libc can have.
+/// Whether only the C library of the dynamic linker can have the version.
 fn is_of_libc(unmet_versions: &UnmetVersion) -> bool {
     unmet_versions
         .versions
@@ -109,7 +109,7 @@ fn is_of_libc(unmet_versions: &UnmetVersion) -> bool {
         .any(|version| version.starts_with("GLIBC_"))
 }
 
-/// Plans the call that makes the file find what it needs, or as much of it as there is.
+/// Plans the command that resolves all dependencies of the file, or as many as possible.
 pub fn next(
     checker: &Checker<'_>,
     wanted: &Wanted<'_>,
@@ -126,7 +126,7 @@ pub fn next(
         let text = match libc.is_empty() {
             true => return vec![without_interpreter(wanted)],
             false => {
-                "a newer C library is needed: check again with --find-in and a directory that has one"
+                "it needs a newer C library; check again with --find-in and a directory that has one"
             }
         };
         return vec![Next::advice(text)];
@@ -154,13 +154,13 @@ fn is_the_default(checker: &Checker<'_>, wanted: &Wanted<'_>, interpreter: &Inte
     matches!(fit, Fit::Fits(default) if default.path == interpreter.path)
 }
 
-/// Directories that the file was wrapped with.
+/// Directories of the search path that the file was wrapped with.
 fn earlier_directories(checker: &Checker<'_>, wanted: &Wanted<'_>) -> Vec<PathBuf> {
     let dynamic = wanted.elf.dynamic.as_ref();
     let path = dynamic.and_then(|dynamic| dynamic.search_path());
     let entries = path.iter().flat_map(|path| std::env::split_paths(path));
     let absolute = entries.filter_map(|entry| match entry.strip_prefix("$ORIGIN") {
-        Ok(relative) if wanted.is_relocatable => Some(beside(checker, wanted, relative)),
+        Ok(relative) if wanted.is_relocatable => Some(in_own_directory(checker, wanted, relative)),
         _ => entry.is_absolute().then_some(entry),
     });
     let new = absolute.filter(|entry| !checker.library.libs.contains(entry));
@@ -168,8 +168,8 @@ fn earlier_directories(checker: &Checker<'_>, wanted: &Wanted<'_>) -> Vec<PathBu
         .collect()
 }
 
-/// What is at `relative` to the directory of the file.
-fn beside(checker: &Checker<'_>, wanted: &Wanted<'_>, relative: &Path) -> PathBuf {
+/// The path `relative` to the directory of the file.
+fn in_own_directory(checker: &Checker<'_>, wanted: &Wanted<'_>, relative: &Path) -> PathBuf {
     let directory = wanted.inside.parent().unwrap_or(Path::new("/"));
     checker.probe_cache.real(&directory.join(relative))
 }
@@ -192,7 +192,7 @@ impl Call {
         }
     }
 
-    /// Adds directories until nothing is missing, or nothing more is found.
+    /// Adds directories until nothing is missing, or no further directory helps.
     fn complete(&mut self, checker: &Checker<'_>, wanted: &Wanted<'_>) -> Rest {
         loop {
             let resolution = self.planned(checker, wanted);
@@ -209,7 +209,7 @@ impl Call {
                 self.libs.push(directory);
                 continue;
             }
-            // In front of the directory with the library that lacks the version.
+            // Before the directory with the library that lacks the version.
             match self.with_versions(checker, wanted, &rest.resolution.unmet_versions) {
                 Some(directory) => self.libs.insert(0, directory),
                 None => return rest,
@@ -217,8 +217,8 @@ impl Call {
         }
     }
 
-    /// The directory with most of the `missing` libraries; one with a C library of its own only if there is no other: that
-    /// and the dynamic linker have to be of one kind.
+    /// The directory with most of the `missing` libraries. A directory with another C library comes last: C library and dynamic linker have
+    /// to match.
     fn best(
         &self,
         checker: &Checker<'_>,
@@ -243,7 +243,7 @@ impl Call {
         counts.retain(|(directory, _)| !self.libs.iter().any(|known| known == directory));
         let has_libc =
             |directory: &Path| checker.root.on_host(&directory.join("libc.so.6")).exists();
-        // The first of equals is wanted, so the last of the reverse.
+        // Of equal ones the first is wanted, and max_by_key returns the last.
         let best = counts.iter().rev().max_by_key(|(directory, count)| {
             let own = self.interpreter.path.parent() == Some(*directory);
             (own || !has_libc(directory), *count)
@@ -284,7 +284,7 @@ impl Call {
         rest: &Rest,
     ) -> Vec<Next> {
         let mut left: Vec<&str> = rest.missing.iter().map(String::as_str).collect();
-        // musl looks for what a library opens on behalf of the program: to edit the library does not help.
+        // With musl, the program's search path decides what dlopen finds: editing the library does not help.
         let is_unserved = wanted.is_library && self.interpreter.libc == Libc::Musl;
         let opened = file
             .problems
@@ -292,15 +292,14 @@ impl Call {
             .filter(|one| is_unserved && one.trouble == Trouble::Opened);
         left.extend(opened.filter_map(|problem| problem.soname.as_deref()));
         let comes_to = match checker.root.is_own() {
-            true => "makes it find all it needs",
-            false => "inside the root, makes it find all it needs",
+            true => "resolves all dependencies",
+            false => "inside the root, resolves all dependencies",
         };
-        let elsewhere =
-            "check again with --find-in and a directory that has what is missing, or install it";
+        let elsewhere = "check again with --find-in and a directory that has it, or install it";
         match (left.as_slice(), rest.resolution.unmet_versions.as_slice()) {
             ([], []) => match in_the_way(checker, wanted, &self.interpreter, &rest.resolution) {
                 Some(path) => vec![Next::advice(format!(
-                    "wrapping does not help: {} is still found first, by what the files themselves say: replace or remove it",
+                    "wrapping does not help: the search paths in the files find {} first; replace or remove it",
                     path.display()
                 ))],
                 None => vec![self.proposed(checker, wanted, file, comes_to)],
@@ -309,7 +308,7 @@ impl Call {
                 vec![self.without_version(checker, wanted, unmet_versions)]
             }
             (left, _) => {
-                // It is said with the problem where these are.
+                // The problem itself has the directory of these.
                 let (there, nowhere): (Vec<&str>, Vec<&str>) = left.iter().partition(|name| {
                     let mut problems = file.problems.iter();
                     problems
@@ -320,12 +319,12 @@ impl Call {
                 let solved: Vec<&str> = all.into_iter().filter(|one| !left.contains(one)).collect();
                 let solved = match solved.as_slice() {
                     [] => String::new(),
-                    solved => format!("wrapping would solve {}; ", solved.join(", ")),
+                    solved => format!("wrapping would resolve {}; ", solved.join(", ")),
                 };
                 let rest = match (there.as_slice(), nowhere.as_slice()) {
                     (there, []) => format!(
-                        "wrapping does not get it {}, although {} there: pass --libs to it with the directory that is to \
-                         come first, or replace what is found instead",
+                        "wrapping does not resolve {}, although {} there; pass --libs with the directory that should \
+                         come first, or replace the file that is found instead",
                         there.join(", "),
                         if there.len() == 1 {
                             "it is"
@@ -333,15 +332,18 @@ impl Call {
                             "they are"
                         },
                     ),
-                    (_, [one]) => format!("{one} is nowhere: {elsewhere}"),
-                    (_, several) => format!("{} are nowhere: {elsewhere}", several.join(", ")),
+                    (_, [one]) => format!("{one} is in no searched directory; {elsewhere}"),
+                    (_, several) => format!(
+                        "{} are in no searched directory; {elsewhere}",
+                        several.join(", ")
+                    ),
                 };
                 vec![Next::advice(format!("{solved}{rest}"))]
             }
         }
     }
 
-    /// The call, if it would change the file; a tree elsewhere is wrapped from inside, where nothing is known of it.
+    /// The command, if it would change the file. With `--root` it is meant for inside the root and cannot be tried.
     fn proposed(
         &self,
         checker: &Checker<'_>,
@@ -356,7 +358,7 @@ impl Call {
         };
         match in_vain {
             Some(_) if wanted.is_library => Next::advice(
-                "wrapping it does not help: what it has loaded lacks something. If a program has loaded that by then, check it \
+                "wrapping it does not help: a library that it loads lacks a dependency. If a program has loaded that before, check it \
                  together with the program: wrap-buddy check PROGRAM LIBRARY",
             ),
             Some(reason) => Next::advice(format!("wrapping does not help: {reason}")),
@@ -367,7 +369,7 @@ impl Call {
         }
     }
 
-    /// What no call of the tool helps against.
+    /// Advice for a version that wrapping cannot provide.
     fn without_version(
         &self,
         checker: &Checker<'_>,
@@ -380,12 +382,12 @@ impl Call {
         let mut directories = checker.library.with(&name, elf, wanted.inside).into_iter();
         let text = match directories.find(|directory| defines(checker, directory, unmet_versions)) {
             Some(directory) => format!(
-                "{} has {versions}, but by what the files themselves say {} is found first: replace that",
+                "{} has {versions}, but the search paths in the files find {} first; replace that",
                 directory.join(&*name).display(),
                 unmet_versions.library.display()
             ),
             None => format!(
-                "no directory searched has a {name} with {versions}: check again with --find-in and one that has"
+                "no searched directory has a {name} with {versions}; check again with --find-in and one that has"
             ),
         };
         Next::advice(text)

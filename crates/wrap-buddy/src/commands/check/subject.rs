@@ -1,4 +1,4 @@
-//! A file as the dynamic linker will see it: with what its sidecar says, if it was wrapped.
+//! A file as ld.so will see it: if it was wrapped, with the settings in its sidecar.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -16,41 +16,40 @@ use crate::state::prior::{self, Method, PriorWrap, Progress};
 use crate::system::privilege::Privilege;
 use elf_file::{Elf, Source};
 
-/// An ELF file, and what was done to it.
+/// An ELF file and its state.
 pub struct Subject {
-    /// What ld.so will see.
+    /// The headers that ld.so will see.
     pub elf: Elf,
-    /// The dynamic linker that it will be: as the file has it, or relative to the file's directory.
+    /// Its dynamic linker: PT_INTERP, or a path relative to the file's directory.
     pub interpreter: Option<PathBuf>,
-    /// What was done to it.
     pub state: State,
-    /// Whether it is a program that has lost its PT_INTERP by that.
+    /// Whether it is a program that lost its PT_INTERP when it was wrapped.
     pub lost_interp: bool,
-    /// The loader that its stub starts; none where that is in the sidecar.
+    /// The loader that its stub starts; `None` if it is in the sidecar.
     pub loader: Option<PathBuf>,
-    /// Version of the loader that its stub starts.
+    /// ABI version of the loader that its stub starts.
     pub abi: u16,
-    /// Where its sidecar is on this machine.
+    /// The path of its sidecar on the host.
     pub sidecar: Option<PathBuf>,
-    /// Where that sidecar is looked for, absolute or relative to the file's directory, and what ties the stub to it.
+    /// The sidecar that the stub looks for, absolute or relative to the file's directory, and the identity that it must have.
     pub own_sidecar: Option<(PathBuf, Id)>,
-    /// What it has beyond who starts it.
+    /// The rights that it has beyond its caller's.
     pub privilege: Option<Privilege>,
-    /// The flag it was wrapped with, of those that say where its loader is, and can be again.
+    /// `--relocatable` or `--self-contained` if it was wrapped with that and can be again.
     pub flag: Option<&'static str>,
-    /// Whether its dynamic linker and search path are relative to its directory because it was wrapped so.
+    /// Whether it was wrapped with paths relative to its directory.
     pub is_relocatable: bool,
-    /// What is wrong already.
+    /// Problems found while reading it.
     pub problems: Vec<Problem>,
-    /// What is to be said besides.
+    /// Notes found while reading it.
     pub notes: Vec<Note>,
 }
 
 impl Subject {
-    /// Reads the file at `path` of this machine, open as `source`.
+    /// Reads the file at `path` of the host, open as `source`.
     ///
     /// # Errors
-    /// When it is malformed.
+    /// If it is malformed.
     pub fn read(path: &Path, source: &mut Source, stages: &[Stage]) -> anyhow::Result<Self> {
         let elf = Elf::read(source)?;
         let state = prior::state(path, &elf, source, stages);
@@ -84,15 +83,15 @@ impl Subject {
             return Ok(subject);
         };
         match prior.method {
-            // Its own fields are what counts.
+            // ld.so uses the fields in the file.
             Method::InPlace => {
                 subject.state = State::InPlace;
                 source.uncover();
             }
-            // PT_INTERP is still there, so the kernel starts ld.so, and that either code at the entry point.
+            // PT_INTERP is still there, so the kernel starts ld.so, and the code at the entry point works, stub or not.
             Method::Stub if prior.progress != Progress::Done => {
                 subject.elf = Elf::read(source)?;
-                let text = "a run of wrap-buddy was stopped before it was done with it: wrap it again, or restore it";
+                let text = "a run of wrap-buddy was stopped before it finished this file; wrap or restore it again";
                 subject.note(Diagnosis::RunStopped, text);
             }
             Method::Stub => {
@@ -119,7 +118,7 @@ impl Subject {
         });
     }
 
-    /// The original bytes, with the words the loader will write.
+    /// Reads the original bytes, and adds the words that the loader will write.
     fn through_sidecar(&mut self, source: &mut Source, prior: &PriorWrap) -> anyhow::Result<()> {
         self.state = State::Wrapped;
         if let Some(origin) = &prior.bytes_of {
@@ -133,7 +132,7 @@ impl Subject {
                 .push(Problem::new(Diagnosis::SidecarGone, text));
         }
         if !prior.is_beside {
-            let text = format!("it uses the sidecar {}", prior.sidecar_path.display());
+            let text = format!("its sidecar is {}", prior.sidecar_path.display());
             self.note(Diagnosis::SidecarElsewhere, &text);
         }
         self.loader.clone_from(&prior.loader);
@@ -147,12 +146,12 @@ impl Subject {
         self.is_relocatable = header.flags.contains(Flags::RELOCATABLE);
         self.abi = sidecar.abi();
         if let Err(reason) = limits::check_loader_takes(&self.elf, &sidecar) {
-            let help = "wrap it, and it gets a sidecar of its own";
+            let help = "wrap it to give it its own sidecar";
             self.unusable(Diagnosis::SidecarOfAnother, &reason, help);
         }
         self.flag = loader_flag(&sidecar);
         if let Some(text) = refused_loader(source.file(), &sidecar) {
-            let help = "wrap it again without that flag, or take from it what it was given: chmod ug-s, setcap -r";
+            let help = "wrap it again without that flag, or remove its additional rights (chmod ug-s, setcap -r)";
             self.unusable(Diagnosis::LoaderRefused, &text, help);
             self.flag = None;
         }
@@ -164,7 +163,7 @@ impl Subject {
         Ok(())
     }
 
-    /// The original bytes, with what the first wrap-buddy's sidecar says.
+    /// Reads the original bytes, and adds the settings in the first wrap-buddy's sidecar.
     fn through_legacy(&mut self, source: &mut Source, prior: &PriorWrap) -> anyhow::Result<()> {
         self.state = State::Wrapped;
         self.elf = Elf::read(source)?;
@@ -177,12 +176,12 @@ impl Subject {
             (legacy.search, false),
             legacy.needed_names(),
         );
-        let text = "wrapped by the first wrap-buddy, whose loader is not looked at: wrap it again to need that no more";
+        let text = "wrapped by the first wrap-buddy, whose loader is not checked; wrap it again to replace that";
         self.note(Diagnosis::FirstWrapBuddy, text);
         Ok(())
     }
 
-    /// What ld.so is told; of the search path, whether libraries inherit it.
+    /// Adds the settings that ld.so gets; `search` comes with whether libraries inherit it.
     fn given<'n>(
         &mut self,
         interpreter: &[u8],

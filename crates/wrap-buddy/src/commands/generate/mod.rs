@@ -1,5 +1,4 @@
-//! `wrap-buddy generate`: what a package has beside the tool, which holds it or knows it. For those who make packages: it needs
-//! neither cargo nor a checkout.
+//! `wrap-buddy generate`: writes files that a package installs along with the tool. It needs neither cargo nor a checkout.
 
 use std::fs;
 use std::io::Write;
@@ -11,22 +10,22 @@ use sys::arch;
 use crate::state::loaders::{usual_loader_name, versioned_loader_name};
 use crate::system::directory::Directory;
 
-/// Files to write into a directory, which is made if it is not there.
+/// Files to write. The directory is created if it does not exist.
 #[derive(Clone, Debug)]
 pub enum Files {
-    /// Manual pages and completions, for a prefix's share: man/man1, bash-completion, zsh, fish, nushell
+    /// Manual pages and completions (bash, zsh, fish, nushell), in the layout of PREFIX/share.
     Share(PathBuf),
-    /// The loader of every architecture, for a prefix's lib/wrap-buddy
+    /// The loader of every architecture, in the layout of PREFIX/lib/wrap-buddy.
     Loaders(PathBuf),
 }
 
-/// A path below the directory, and what is in the file.
+/// A path below the directory, and the content of the file.
 pub type Generated = (PathBuf, Vec<u8>);
 
-/// Writes `files`; `share` are those of [`Files::Share`].
+/// Writes `files`. `share` returns those of [`Files::Share`].
 ///
 /// # Errors
-/// When one cannot be written, or this build lacks the loader of an architecture.
+/// If a file cannot be written, or this build lacks the loader of an architecture.
 pub fn generate(files: &Files, share: &dyn Fn() -> Result<Vec<Generated>>) -> Result<()> {
     match files {
         Files::Share(directory) => {
@@ -50,19 +49,19 @@ pub fn generate(files: &Files, share: &dyn Fn() -> Result<Vec<Generated>>) -> Re
     }
 }
 
-/// Writes every loader this build has into `directory`, under the names the tool looks for: the usual ones, and those with the ABI.
+/// Writes every loader of this build into `directory`, under both names that the tool looks for: with and without the ABI version.
 ///
 /// # Errors
-/// When this build has none, or one cannot be written.
+/// If this build has none, or a file cannot be written.
 pub fn write_loaders(directory: &Path) -> Result<()> {
     ensure!(
         !stages::all().is_empty(),
-        "this build has no stage: `cargo xtask setup` installs what they are built with"
+        "this build has no loaders; run `cargo xtask setup` and build again"
     );
     for stage in stages::all() {
         let arch = arch::all().iter().find(|arch| arch.name == stage.name);
         let arch = arch.ok_or_else(|| anyhow!("{}: no such architecture", stage.name))?;
-        // With the ABI in its name it can stay when a later version brings another: programs wrapped before need it.
+        // The name with the ABI version stays when a later tool installs another version: programs wrapped earlier need it.
         for name in [usual_loader_name(arch), versioned_loader_name(arch)] {
             write(directory, Path::new(&name), stage.loader)?;
         }
@@ -70,7 +69,7 @@ pub fn write_loaders(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes a file below `top`, a directory that is made if it is not there. No link below `top` is followed.
+/// Writes a file below `top`, which is created if it does not exist. Symbolic links below `top` are not followed.
 fn write(top: &Path, below: &Path, content: &[u8]) -> Result<()> {
     let written = || {
         fs::create_dir_all(top)?;

@@ -1,4 +1,4 @@
-//! Disassembly. Addresses in it are those of the file, before the load bias.
+//! Disassembly. Addresses are those in the file, without the load bias.
 
 use iced_x86::{Decoder, DecoderError, DecoderOptions, Formatter, IntelFormatter};
 use schemars::JsonSchema;
@@ -9,22 +9,21 @@ use yaxpeax_arm::armv8::a64::{InstDecoder, Opcode, Operand};
 use crate::system::hex::hex;
 use sys::arch::{Arch, Disassembler};
 
-/// The longest instruction of any architecture here, bytes.
+/// Longest instruction of all supported architectures, in bytes.
 pub const LONGEST: u64 = 15;
 
-/// One instruction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Instruction {
     /// Virtual address in the file.
     pub address: u64,
     /// Its bytes, in hexadecimal.
     pub bytes: String,
-    /// In the assembly language of the architecture: Intel's syntax on x86.
+    /// Assembly text: Intel syntax on x86.
     pub text: String,
 }
 
-/// The instructions that begin in the first `len` bytes of `code`, which is at `address`. Give [`LONGEST`] bytes more where
-/// there are, or the last one may not be whole, and be left out.
+/// The instructions that begin in the first `len` bytes of `code`, which is at `address`. Pass up to [`LONGEST`] bytes more, or the last
+/// instruction may be incomplete and is left out.
 pub fn disassemble(arch: &Arch, address: u64, code: &[u8], len: usize) -> Vec<Instruction> {
     match arch.disassembler {
         Disassembler::A64 => a64(address, code.get(..len).unwrap_or(code)),
@@ -32,10 +31,10 @@ pub fn disassemble(arch: &Arch, address: u64, code: &[u8], len: usize) -> Vec<In
     }
 }
 
-/// The path that every stub except the plainest has after its instructions.
+/// The path after the instructions of most stubs.
 const SELF: &[u8] = b"/proc/self/exe\0";
 
-/// A stub: instructions, and after them a path if it has one, shown as the text it is.
+/// Disassembles a stub. Its path, if it has one, is shown as a string.
 pub fn disassemble_stub(arch: &Arch, address: u64, code: &[u8]) -> Vec<Instruction> {
     let path = code.windows(SELF.len()).position(|bytes| bytes == SELF);
     let end = path.unwrap_or(code.len());
@@ -92,7 +91,7 @@ fn a64(address: u64, code: &[u8]) -> Vec<Instruction> {
     code.chunks_exact(4).enumerate().map(read).collect()
 }
 
-/// With the address an instruction refers to, instead of the distance.
+/// Replaces a PC-relative distance by the address.
 fn with_target(instruction: &yaxpeax_arm::armv8::a64::Instruction, at: u64) -> String {
     let text = instruction.to_string();
     let mut operands = instruction.operands.iter();
@@ -103,13 +102,13 @@ fn with_target(instruction: &yaxpeax_arm::armv8::a64::Instruction, at: u64) -> S
     let (Some(distance), Some(place)) = (distance, text.find('$')) else {
         return text;
     };
-    // It counts pages from the instruction's own.
+    // ADRP counts from the page of the instruction.
     let from = match instruction.opcode {
         Opcode::ADRP => at & !0xfff,
         _ => at,
     };
     let target = from.wrapping_add_signed(distance);
-    // Nothing has an operand behind the distance.
+    // The distance is the last operand of every instruction.
     format!("{}{target:#x}", &text[..place])
 }
 

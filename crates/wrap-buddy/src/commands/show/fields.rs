@@ -1,5 +1,3 @@
-//! The fields of an ELF file and of a sidecar, as they are shown.
-
 use object::elf;
 use sidecar::{EditKind, Flags, InPlace, Legacy, Sidecar};
 
@@ -11,12 +9,12 @@ use crate::commands::status::IN_PLACE_FORMAT;
 use crate::system::hex::hex;
 use elf_file::{Elf, Kind};
 
-/// Text that is not UTF-8 has replacement characters in it.
+/// Invalid UTF-8 is replaced by replacement characters.
 pub(super) fn lossy(text: impl AsRef<std::ffi::OsStr>) -> String {
     text.as_ref().to_string_lossy().into_owned()
 }
 
-/// What the file says of itself; see [`Kind::of`] for `lost_interp`.
+/// The file's own fields; see [`Kind::of`] for `lost_interp`.
 pub(super) fn original(elf: &Elf, lost_interp: bool) -> Original {
     let entry = elf.offset_of(elf.entry).filter(|_| elf.entry != 0);
     let end = elf.load_of(elf.entry).map(|load| load.file_end());
@@ -51,7 +49,7 @@ pub(super) fn search_path(elf: &Elf) -> Option<SearchPath> {
     })
 }
 
-/// The fields of the sidecar that is `bytes`, without its path.
+/// The fields of the sidecar `bytes`; the caller sets its path.
 pub(super) fn sidecar_view(bytes: &[u8], elf: &Elf) -> SidecarView {
     let mut view = SidecarView {
         path: String::new(),
@@ -115,7 +113,7 @@ fn stub_sidecar(sidecar: &Sidecar<'_>, elf: &Elf) -> StubSidecar {
     }
 }
 
-/// The name of a kind of edit, as all of this tool's JSON has it.
+/// The name of a kind of edit in JSON.
 pub fn kind_name(kind: EditKind) -> &'static str {
     match kind {
         EditKind::Slot => "slot",

@@ -1,6 +1,6 @@
-//! A view for people.
+use std::io;
 
-use std::io::{self, Write};
+use anstream::stream::RawStream;
 
 use super::code::Instruction;
 use super::view::{
@@ -12,14 +12,13 @@ use crate::report::style::{Style, shown};
 use crate::report::{Page, styled};
 use elf_file::Kind;
 
-/// Bytes in a row of an edit.
+/// Bytes per row of an edit.
 const ROW: usize = 16;
 
-/// Characters of an instruction, as far as columns go.
+/// Width of the column of instructions, in characters.
 const COLUMN: usize = 44;
 
-/// Writes the views, an empty line between two.
-pub fn write(views: &[View], output: Output, out: &mut impl Write) -> io::Result<()> {
+pub fn write(views: &[View], output: Output, out: &mut impl RawStream) -> io::Result<()> {
     let mut page = Page::default();
     if views.is_empty() && !output.quiet {
         page.line(NOTHING_DONE);
@@ -47,7 +46,7 @@ fn write_view(out: &mut Page, view: &View, verbose: bool) {
             SidecarWay::Stub => "of a stub",
             SidecarWay::InPlace => "of edits in place",
             SidecarWay::FirstWrapBuddy => "of the first wrap-buddy",
-            SidecarWay::Unknown => "in a format that is not this tool's",
+            SidecarWay::Unknown => "in an unknown format",
         };
         let by = match (&sidecar.format, &sidecar.tool) {
             (Some(format), Some(tool)) => format!(", format {format}, by wrap-buddy {tool}"),
@@ -72,7 +71,7 @@ fn write_view(out: &mut Page, view: &View, verbose: bool) {
             .len
             .map_or_else(String::new, |len| format!(", {len} bytes"));
         let fits = match &loader.problem {
-            None => format!(", ABI {}, whole", loader.abi),
+            None => format!(", ABI {}, intact", loader.abi),
             Some(problem) if view.advice.as_ref() == Some(problem) => "; see the note".to_owned(),
             Some(problem) => format!("; {problem}"),
         };
@@ -217,7 +216,7 @@ fn write_edit(out: &mut Page, edit: &EditView) {
     let state = match edit.state {
         EditState::Made => "",
         EditState::NotMade => "; not made",
-        EditState::Other => "; something else stands there",
+        EditState::Other => "; other bytes are there now",
     };
     let (offset, len) = (edit.offset, edit.before.len() / 2);
     out.line(format!(
@@ -238,13 +237,13 @@ fn write_edit(out: &mut Page, edit: &EditView) {
     }
 }
 
-/// Hexadecimal digits, four bytes at a time.
+/// Groups hexadecimal digits by four bytes.
 fn in_words(digits: &[u8]) -> String {
     let words = digits.chunks(8).map(String::from_utf8_lossy);
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// What stands in a column, with the address it is at.
+/// A line of a column and the address it belongs to.
 struct Cell {
     address: u64,
     text: String,
@@ -301,7 +300,7 @@ fn column(cell: &Cell) -> String {
     format!("{:>6x}  {}", cell.address, cell.text)
 }
 
-/// What stands behind the code.
+/// The lines for the trailer after the code.
 fn trailer_cells(at: u64, trailer: &TrailerView) -> Vec<Cell> {
     let line_at = at + sidecar::LINE_OFFSET as u64;
     let loader_at = at + sidecar::LOADER_OFFSET as u64;
@@ -322,7 +321,7 @@ fn trailer_cells(at: u64, trailer: &TrailerView) -> Vec<Cell> {
     cells
 }
 
-/// Rows of both, by address where they stand in the same place, else one after the other.
+/// Rows of both columns: aligned by address if they start at the same address, else one after the other.
 fn side_by_side<'c>(
     one: &'c [Cell],
     other: &'c [Cell],

@@ -1,11 +1,11 @@
-//! What edits and patches are there for, in words.
+//! Descriptions of edits and patches.
 
 use object::elf;
 use sidecar::{EditKind, Patch};
 
 use elf_file::Elf;
 
-/// What an edit of `elf`, the original, does: `before` becomes `after`.
+/// Describes an edit of `elf`, the original, from `before` to `after`.
 pub fn of_edit(kind: EditKind, offset: u64, before: &[u8], after: &[u8], elf: &Elf) -> String {
     let word = elf.word();
     match kind {
@@ -38,9 +38,9 @@ pub fn of_edit(kind: EditKind, offset: u64, before: &[u8], after: &[u8], elf: &E
             let index = number_of(offset, elf.phoff, segment_len(elf));
             let segment = index.and_then(|index| elf.segments.get(index as usize));
             let what = match segment.map(|segment| segment.kind) {
-                Some(elf::PT_INTERP) => "PT_INTERP, another place of the path",
-                Some(elf::PT_LOAD) => "PT_LOAD, made to cover the path",
-                _ => "a segment's place",
+                Some(elf::PT_INTERP) => "PT_INTERP, moved path",
+                Some(elf::PT_LOAD) => "PT_LOAD, extended to cover the path",
+                _ => "segment's position",
             };
             match index {
                 Some(index) => format!("program header {index}: {what}"),
@@ -50,14 +50,14 @@ pub fn of_edit(kind: EditKind, offset: u64, before: &[u8], after: &[u8], elf: &E
         EditKind::Section => {
             let (start, len, _) = elf.sections;
             match number_of(offset, start, len) {
-                Some(index) => format!("section header {index}, for tools that read files"),
-                None => "a section header, for tools that read files".to_owned(),
+                Some(index) => format!("section header {index}, for tools such as readelf"),
+                None => "a section header, for tools such as readelf".to_owned(),
             }
         }
     }
 }
 
-/// What the loader writes a word of .dynamic for; `word`: bytes of it.
+/// Describes a word that the loader writes to .dynamic; `word`: its size in bytes.
 pub fn of_patch(patch: &Patch, word: usize) -> String {
     let (index, into) = (
         patch.offset as usize / (2 * word),
@@ -73,7 +73,7 @@ fn segment_len(elf: &Elf) -> u64 {
     (elf.program_headers.len() / elf.segments.len().max(1)) as u64
 }
 
-/// Which element of a table, at `start`, with elements of `len` bytes, the byte at `offset` is in.
+/// The index of the table element that contains the byte at `offset`. The table is at `start`, its elements have `len` bytes.
 fn number_of(offset: u64, start: u64, len: u64) -> Option<u64> {
     offset.checked_sub(start)?.checked_div(len)
 }
@@ -91,7 +91,7 @@ fn dynamic_entry(entry: &[u8], word: usize) -> String {
     }
 }
 
-/// As the gABI and glibc's elf.h call it.
+/// The names of the gABI and of glibc's elf.h.
 fn tag_name(tag: u64) -> String {
     let name = match u32::try_from(tag) {
         Ok(elf::DT_NULL) => "DT_NULL",

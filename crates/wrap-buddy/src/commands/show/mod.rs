@@ -1,4 +1,4 @@
-//! `wrap-buddy show`: everything that is known of a file and of what was done to it, down to the instructions.
+//! `wrap-buddy show`: every change to a file, down to the instructions.
 
 pub mod code;
 mod fields;
@@ -33,16 +33,16 @@ use view::{
     EditState, EditView, Given, LinkView, LoaderView, SearchPath, SidecarView, TrailerView, View,
 };
 
-/// Bytes of code shown at an entry point that no stub covers.
+/// Bytes of code to show at an entry point without a stub.
 const ENTRY_CODE: u64 = 64;
 
-/// Longest code of a stub that is looked for, bytes.
+/// Most bytes of stub code to show.
 const MAX_STUB: u64 = 4096;
 
-/// Everything about what `look` names. Below directories files that are as they came are left out, unless more is to be said.
+/// Details of the files that `path_options` names. Below directories, unchanged files are left out unless `--verbose` is set.
 ///
 /// # Errors
-/// When the system gives no threads.
+/// If no threads can be started.
 pub fn show(
     path_options: &PathOptions,
     stages: &[Stage],
@@ -83,7 +83,6 @@ impl View {
         }
     }
 
-    /// Whether there was nothing to look at.
     pub fn failed(&self) -> bool {
         self.state == Condition::Unreadable
     }
@@ -98,11 +97,11 @@ fn view(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<View> {
     };
     let FileState::File(source, state) = &mut file_state else {
         if view.state == Condition::Original {
-            view.advice = Some("not an ELF file that could be wrapped".to_owned());
+            view.advice = Some("not an ELF file".to_owned());
         }
         return Some(view);
     };
-    // It was read just now; what fails here changed in between, and is left out.
+    // It was read just now. If this fails the file has just changed, and the rest is left out.
     let Ok(elf) = Elf::read(source) else {
         return Some(view);
     };
@@ -122,17 +121,16 @@ fn view(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<View> {
     Some(view)
 }
 
-/// A file that is looked at.
 struct Subject<'a> {
     /// Absolute and free of symbolic links.
     path: &'a Path,
-    /// As it originally was, as far as that is known.
+    /// Its original headers, as far as they are known.
     elf: &'a Elf,
     stages: &'a [Stage],
 }
 
 impl Subject<'_> {
-    /// Completes the view of a file that earlier runs have left something of, with the sidecar that says what.
+    /// Completes the view of a file that has a sidecar.
     fn known(&self, prior: &PriorWrap, source: &mut Source, status: &FileStatus, view: &mut View) {
         view.sidecar = prior.bytes_of.is_none().then(|| SidecarView {
             path: lossy(&prior.sidecar_path),
@@ -165,7 +163,7 @@ impl Subject<'_> {
             let covers_entry = self.elf.offset_of(self.elf.entry) == Some(slot.offset);
             let shown = if covers_entry { len } else { ENTRY_CODE };
             view.entry_code = self.entry_code(source, shown);
-            // Once it is taken back, or not yet there, what stands there is no stub.
+            // If the stub has been undone, or not been written yet, these bytes are no stub.
             let now = source.read_raw(slot.offset, len).unwrap_or_default();
             if now != slot.original {
                 let code = slot.offset..slot.offset + stub_len;
@@ -176,7 +174,7 @@ impl Subject<'_> {
         }
     }
 
-    /// Completes the view of a file of which no sidecar says anything: its stub may still do.
+    /// Completes the view of a file without a usable sidecar. Its stub may still name one.
     fn unknown(&self, source: &mut Source, sidecar: Option<&Path>, view: &mut View) {
         if let Some(path) = sidecar
             && let Some(bytes) = prior::read(path)
@@ -191,7 +189,7 @@ impl Subject<'_> {
             Some((code, stub)) => {
                 self.trailer(code.end, &stub, loader::ABI, view);
                 view.stub_code = self.stub_code(source, code, self.elf.entry);
-                // Which is not the original: that, nobody knows.
+                // The original PT_INTERP is unknown.
                 if let Some(original) = &mut view.original {
                     original.interpreter = None;
                 }
@@ -254,7 +252,7 @@ impl Subject<'_> {
         })
     }
 
-    /// What the loader tells ld.so.
+    /// The settings that the loader gives ld.so.
     fn given_by_loader(&self, status: &FileStatus, sidecar: &[u8]) -> Option<Given> {
         let interpreter = status.interpreter.clone()?;
         let sidecar = Sidecar::parse(sidecar);
@@ -273,7 +271,7 @@ impl Subject<'_> {
         })
     }
 
-    /// What the file itself tells ld.so now.
+    /// The settings that the file itself gives ld.so now.
     fn given_in_place(&self, prior: &PriorWrap) -> Option<Given> {
         let now = Elf::read(&mut Source::open(self.path).ok()?).ok()?;
         let own = |elf: &Elf| elf.interp.as_ref().map(|interp| lossy(&interp.path));
@@ -314,7 +312,7 @@ impl Subject<'_> {
         }
     }
 
-    /// The instructions in the bytes at `code`, as they are in the file now; the first is at `address`.
+    /// The instructions in the range `code` of the file as it is now; the first one is at `address`.
     fn stub_code(&self, source: &mut Source, code: Range<u64>, address: u64) -> Vec<Instruction> {
         let len = (code.end - code.start).min(MAX_STUB);
         let code = source.read_raw(code.start, len).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! What there is to know of one file, as data. Paths that are not UTF-8 have replacement characters in them; bytes are in
-//! hexadecimal; addresses are those of the file, before the load bias.
+//! The details of one file, as data. Invalid UTF-8 in paths is replaced by replacement characters; bytes are in hexadecimal; addresses are
+//! those in the file, without the load bias.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -8,26 +8,26 @@ use super::code::Instruction;
 use crate::commands::status::Condition;
 use elf_file::Kind;
 
-/// One file.
+/// The details of one file.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct View {
-    /// As the user named it, or below what the user named.
+    /// As you named it, or a file below a directory that you named.
     pub path: String,
-    /// What it is.
+    /// Its state.
     pub state: Condition,
-    /// What to do about it, or why it is what it is.
+    /// What to do about it, or the reason for its state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
-    /// The file as it originally was; missing where that is not known, or it is no ELF file.
+    /// The original file; absent if it is unknown, or not an ELF file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub original: Option<Original>,
-    /// What ld.so gets instead of what the original says; only for files that are wrapped or edited.
+    /// What ld.so gets instead of the original's settings; only for wrapped and edited files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub given: Option<Given>,
-    /// The sidecar, also one that is another file's.
+    /// The sidecar, even if it belongs to another file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sidecar: Option<SidecarView>,
-    /// What stands behind the stub.
+    /// The data after the stub.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trailer: Option<TrailerView>,
     /// The loader that the stub starts.
@@ -36,7 +36,7 @@ pub struct View {
     /// Every edit of the file, in the order in which they were written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub edits: Vec<EditView>,
-    /// The code at the original entry point: what the stub covers, or its first bytes.
+    /// The code at the original entry point: the part that the stub covers, or the first bytes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entry_code: Vec<Instruction>,
     /// The stub, without its trailer.
@@ -44,22 +44,22 @@ pub struct View {
     pub stub_code: Vec<Instruction>,
 }
 
-/// What a file is, without anything that was done to it.
+/// A file before any change.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Original {
     /// `x86_64`, `aarch64`, `i686`, or another architecture in words.
     pub machine: String,
     /// 32 or 64.
     pub class: u8,
-    /// What it is.
+    /// Kind of file.
     pub kind: Kind,
     /// Whether it is position-independent.
     pub position_independent: bool,
     /// Length of the file in bytes.
     pub file_len: u64,
-    /// `e_entry`; 0: none.
+    /// `e_entry`; 0 means none.
     pub entry: u64,
-    /// Where in the file that is.
+    /// File offset of the entry point.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entry_offset: Option<u64>,
     /// Bytes from there to the end of the segment in the file.
@@ -73,10 +73,10 @@ pub struct Original {
     pub soname: Option<String>,
     /// DT_NEEDED, in order.
     pub needed: Vec<String>,
-    /// The search path of the file itself.
+    /// The search path in the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub search_path: Option<SearchPath>,
-    /// Entries of .dynamic behind the one that ends it: room for more.
+    /// Free entries of .dynamic after DT_NULL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spare_entries: Option<u64>,
 }
@@ -90,18 +90,18 @@ pub struct SearchPath {
     pub directories: Vec<String>,
 }
 
-/// What ld.so is told.
+/// The settings that ld.so gets.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Given {
     /// The dynamic linker that runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interpreter: Option<String>,
-    /// The search path, in place of the file's own.
+    /// The search path, instead of the file's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub search_path: Option<SearchPath>,
-    /// What is loaded in addition.
+    /// Additional libraries to load.
     pub needed: Vec<String>,
-    /// Symbolic links, in the directory beside the file, by which libraries are found.
+    /// Symbolic links to libraries, in the directory next to the file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<LinkView>,
 }
@@ -109,40 +109,39 @@ pub struct Given {
 /// A symbolic link.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct LinkView {
-    /// The link.
+    /// The path of the link.
     pub path: String,
-    /// What it leads to; missing when it is not there.
+    /// Its target; absent if the link does not exist.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
 }
 
-/// The sidecar's own fields.
+/// The fields of a sidecar.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct SidecarView {
-    /// Where it is.
     pub path: String,
-    /// Its length in bytes.
+    /// Length in bytes.
     pub len: u64,
-    /// What it is for.
+    /// How the file was changed.
     pub way: SidecarWay,
-    /// Version of its format.
+    /// Format version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<u32>,
     /// Version of the tool that wrote it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool: Option<String>,
-    /// What ties it to its file.
+    /// The identity of its file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Whether it describes another file, or an earlier version of this one.
+    /// Whether it belongs to another file, or to an earlier version of this one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub of_another_file: bool,
-    /// What only that of a stub has.
+    /// The fields that only the sidecar of a stub has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stub: Option<StubSidecar>,
 }
 
-/// What a sidecar is for.
+/// How the file of a sidecar was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SidecarWay {
@@ -152,28 +151,28 @@ pub enum SidecarWay {
     InPlace,
     /// A program that the first wrap-buddy wrapped.
     FirstWrapBuddy,
-    /// Something that is not known: not of this tool, or damaged.
+    /// Unknown: not a sidecar of this tool, or damaged.
     Unknown,
 }
 
-/// What the loader reads.
+/// The fields that the loader reads.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct StubSidecar {
     /// The original e_entry.
     pub entry: u64,
-    /// Where the stub and its trailer are.
+    /// Position of the stub and its trailer.
     pub slot: SlotView,
     /// `relocatable`, `rpath`, `seed-debug`.
     pub flags: Vec<&'static str>,
-    /// Address of DT_DEBUG's value in the program's own .dynamic; 0: none.
+    /// Address of the value of DT_DEBUG in the program's own .dynamic; 0 means none.
     pub debug_address: u64,
-    /// Bytes of the .dynamic that ld.so is shown; 0: it sees the program's own.
+    /// Bytes of the copy of .dynamic that ld.so gets; 0 means it uses the program's own.
     pub dynamic_len: u32,
     /// Words that the loader writes before ld.so runs.
     pub patches: Vec<PatchView>,
 }
 
-/// The bytes that the stub and its trailer cover.
+/// The bytes that the stub and its trailer take.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct SlotView {
     /// Virtual address.
@@ -191,43 +190,42 @@ pub struct SlotView {
 /// A word that the loader writes.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PatchView {
-    /// Where, in bytes from the start of .dynamic.
+    /// Offset from the start of .dynamic, in bytes.
     pub offset: u32,
-    /// What is written.
+    /// The value that is written.
     pub value: u64,
-    /// Whether the distance from the program to the sidecar is added to it.
+    /// Whether the distance from the program to the sidecar is added to the value.
     pub points_to_sidecar: bool,
-    /// What it is there for.
+    /// Description.
     pub meaning: String,
 }
 
-/// What stands behind the stub.
+/// The data after a stub.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct TrailerView {
     /// Its offset in the file.
     pub offset: u64,
-    /// What its sidecar must have too.
+    /// The identity that its sidecar must have.
     pub id: String,
-    /// The loader, absolute or relative to the directory of the file; absent where it is in the sidecar.
+    /// The loader, absolute or relative to the directory of the file; absent if it is in the sidecar.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loader: Option<String>,
     /// The sidecar, absolute, a file name, or relative to the directory of the file.
     pub sidecar: String,
 }
 
-/// A loader.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct LoaderView {
-    /// The file in which the stub looks for it.
+    /// The file that contains it.
     pub path: String,
-    /// Whether that is the sidecar.
+    /// Whether that file is the sidecar.
     pub self_contained: bool,
-    /// Bytes of the file, if it is there.
+    /// Length of the file in bytes, if it exists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub len: Option<u64>,
-    /// Version of the contract with stub and sidecar.
+    /// ABI version shared by stub, loader and sidecar.
     pub abi: u16,
-    /// Why the stub will not start it.
+    /// Why the stub does not start it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
@@ -235,28 +233,27 @@ pub struct LoaderView {
 /// An edit.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct EditView {
-    /// What it is for: `slot`, `interp`, `entry`, `text`, `dynamic`, `segment`, `section`.
+    /// `slot`, `interp`, `entry`, `text`, `dynamic`, `segment` or `section`.
     pub kind: &'static str,
     /// Offset in the file.
     pub offset: u64,
-    /// What stood there in the original.
+    /// The original bytes.
     pub before: String,
-    /// What stands there now.
+    /// The bytes that are there now.
     pub after: String,
-    /// How far it is made.
     pub state: EditState,
-    /// What it does.
+    /// Description.
     pub meaning: String,
 }
 
-/// How far an edit is made.
+/// Whether an edit is in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EditState {
-    /// What was to be written stands there.
+    /// The new bytes are there.
     Made,
-    /// The original stands there.
+    /// The original bytes are there.
     NotMade,
-    /// Something else stands there: a part of it, or what another tool wrote.
+    /// Other bytes are there: a part of the edit, or a change by another tool.
     Other,
 }

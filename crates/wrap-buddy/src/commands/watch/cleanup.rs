@@ -1,6 +1,6 @@
-//! What was beside a library that is gone: its sidecar, of use to nothing but `restore`, and its links.
+//! Cleans up after a removed library: its sidecar, which only `restore` needs, and its directory of links.
 //!
-//! The sidecar of a program that has a stub is left: copies of the program, and what it has compiled out of itself, find it by its path.
+//! The sidecar of a program with a stub stays: copies of the program and derived programs find it by its path.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -13,12 +13,12 @@ use crate::apply::{self, Options};
 use crate::state::found_sidecar::FoundSidecar;
 use crate::system::sidecar_path::{links_name, sidecar_of};
 
-/// Whether there is anything beside `file`, which was removed.
+/// Whether the removed file `file` has left a sidecar.
 pub fn has_any(file: &Path) -> bool {
     sidecar_of(file).is_some_and(|sidecar| Stamp::at(&sidecar).is_some())
 }
 
-/// Removes what this tool has left beside `file`, which is no longer there; says which sidecar is gone.
+/// Removes the sidecar and links of `file`, which no longer exists. Returns the path of the removed sidecar.
 pub fn remove(file: &Path, options: Options) -> Option<PathBuf> {
     let sidecar = sidecar_of(file)?;
     let FoundSidecar::Readable(found) = FoundSidecar::beside(&sidecar, 0) else {

@@ -1,21 +1,21 @@
-//! When files that have appeared or changed are complete, as far as events tell. Pure: time is passed in.
+//! Decides when new and changed files are complete, as far as events show. Pure: the time is passed in.
 //!
-//! Files wait in *units*: a directory that has appeared, with all that appears below it, or the one directory that files
-//! have changed in. A unit has settled when nothing has happened in it for the quiet time. One in which something happens all
-//! the time is not waited for for ever: when patience is at its end, those of its files that were left in peace are taken.
+//! Files wait in *units*: a new directory with all that appears below it, or a single directory in which files change. A unit has settled
+//! when nothing has happened in it for the quiet time. If a unit is never quiet, those of its files that have been are taken after
+//! [`PATIENCE`] quiet times.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How often the quiet time is waited for before single files are taken from a unit that never is quiet.
+/// After how many quiet times single files are taken from a unit that is never quiet.
 const PATIENCE: u32 = 100;
 
-/// How soon a file that somebody writes to is looked at again, should its closing go unnoticed; doubled each time.
+/// How soon to check again whether a file has a writer, in case its close event is missed. Doubled each time.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LAST_WAIT: Duration = Duration::from_secs(64);
 
-/// Files that have appeared or changed and are not complete yet.
+/// New and changed files that are not complete yet.
 #[derive(Debug)]
 pub struct Debounce {
     quiet: Duration,
@@ -24,29 +24,29 @@ pub struct Debounce {
 
 #[derive(Debug)]
 struct Unit {
-    /// Whether what happens below its directories belongs to it too.
+    /// Whether subdirectories belong to the unit.
     deep: bool,
-    /// When it came into being, or patience was last at its end.
+    /// When it was created, or last became overdue.
     since: Instant,
     last: Instant,
-    /// Each with its own last event.
+    /// Each with the time of its last event.
     files: BTreeMap<PathBuf, Instant>,
     held: Option<Held>,
 }
 
-/// Somebody writes to a file of the unit, and nothing has happened since that was seen.
+/// Somebody writes to a file of the unit, and there has been no event since that was found.
 #[derive(Clone, Copy, Debug)]
 struct Held {
     again: Instant,
     wait: Duration,
 }
 
-/// Files that are complete, as far as events tell.
+/// Files that are complete, as far as events show.
 #[derive(Debug)]
 pub struct Settled {
-    /// In the order of their names.
+    /// Sorted by name.
     pub files: Vec<PathBuf>,
-    /// Whether patience is at its end: those that are complete are to be taken, whatever the others are.
+    /// The unit has waited too long: take the complete files without waiting for the others.
     pub overdue: bool,
     unit: PathBuf,
     deep: bool,
@@ -55,7 +55,7 @@ pub struct Settled {
 }
 
 impl Debounce {
-    /// Nothing waits yet. `quiet`: how long nothing must happen.
+    /// `quiet`: how long nothing may happen.
     pub fn new(quiet: Duration) -> Self {
         Self {
             quiet,
@@ -63,12 +63,11 @@ impl Debounce {
         }
     }
 
-    /// How long nothing must happen.
     pub fn quiet(&self) -> Duration {
         self.quiet
     }
 
-    /// A directory has appeared: what appears in it belongs together.
+    /// Files that appear in the new directory belong together.
     pub fn directory_appeared(&mut self, directory: &Path, now: Instant) {
         let above = directory
             .parent()
@@ -78,7 +77,7 @@ impl Debounce {
         unit.touch(now);
     }
 
-    /// A file has appeared, was closed after writing, or is gone for good.
+    /// A file appeared, was closed after writing, or was removed.
     pub fn file_changed(&mut self, file: &Path, now: Instant) {
         let directory = file.parent().unwrap_or(file);
         let unit = self.unit_of(directory).unwrap_or(directory);
@@ -87,14 +86,14 @@ impl Debounce {
         unit.files.insert(file.to_owned(), now);
     }
 
-    /// Something has happened in a directory that is of no interest by itself.
+    /// Something happened in a directory that does not concern a file of interest.
     pub fn touched(&mut self, directory: &Path, now: Instant) {
         if let Some(unit) = self.unit_of(directory) {
             self.unit(unit.to_owned(), now).touch(now);
         }
     }
 
-    /// A file or directory has another name now, or is gone: so is everything below.
+    /// A file or directory was renamed or removed, with everything below it.
     pub fn forget(&mut self, path: &Path) {
         self.units.retain(|unit, _| !unit.starts_with(path));
         let unit = path.parent().and_then(|directory| self.unit_of(directory));
@@ -103,7 +102,7 @@ impl Debounce {
         }
     }
 
-    /// Takes out what has settled by now.
+    /// Removes and returns the units that have settled.
     pub fn due(&mut self, now: Instant) -> Vec<Settled> {
         let (quiet, mut due) = (self.quiet, Vec::new());
         self.units.retain(|path, unit| {
@@ -135,8 +134,8 @@ impl Debounce {
         due
     }
 
-    /// Has files that were due wait again, because somebody writes to one of them: for the next event, or, should that go
-    /// unnoticed, for a while.
+    /// Puts files back that were due, because somebody writes to one of them. They wait for the next event, or for a while if that is
+    /// missed.
     pub fn hold(&mut self, settled: Settled, now: Instant) {
         let wait = settled
             .waited
@@ -155,7 +154,7 @@ impl Debounce {
         }
     }
 
-    /// When something will be due if nothing happens until then.
+    /// When the next unit is due if nothing happens until then.
     pub fn next(&self) -> Option<Instant> {
         let units = self.units.values();
         units
@@ -167,7 +166,7 @@ impl Debounce {
         self.units.is_empty()
     }
 
-    /// The unit that what happens in `directory` belongs to.
+    /// The unit to which events in `directory` belong.
     fn unit_of<'p>(&self, directory: &'p Path) -> Option<&'p Path> {
         match self.units.contains_key(directory) {
             true => Some(directory),
@@ -175,7 +174,7 @@ impl Debounce {
         }
     }
 
-    /// The unit that everything below `directory` belongs to.
+    /// The unit to which everything below `directory` belongs.
     fn deep_unit_of<'p>(&self, directory: &'p Path) -> Option<&'p Path> {
         let mut ancestors = directory.ancestors();
         ancestors.find(|ancestor| self.units.get(*ancestor).is_some_and(|unit| unit.deep))
@@ -216,7 +215,7 @@ mod tests {
 
     const QUIET: Duration = Duration::from_millis(300);
 
-    /// Settling, and a clock in milliseconds.
+    /// A debounce, and a clock in milliseconds.
     fn start() -> (Debounce, impl Fn(u64) -> Instant) {
         let zero = Instant::now();
         let at = move |milliseconds| zero + Duration::from_millis(milliseconds);
@@ -248,7 +247,7 @@ mod tests {
         debounce.file_changed(Path::new("/new/bin/node"), at(10));
         debounce.directory_appeared(Path::new("/new/lib"), at(250));
         debounce.touched(Path::new("/new/lib"), at(500));
-        // Not below any unit: nothing waits for it.
+        // It is not below any unit.
         debounce.touched(Path::new("/other"), at(700));
         assert!(debounce.due(at(799)).is_empty());
         assert_eq!(files(&debounce.due(at(800))), ["/new/bin/node"]);
@@ -316,7 +315,7 @@ mod tests {
         }
         assert_eq!(files(&due), ["/a/program"]);
         assert!(due[0].overdue);
-        // Patience begins anew.
+        // The patience starts again.
         assert!(debounce.due(at(30_100)).is_empty());
     }
 

@@ -1,4 +1,4 @@
-//! What a watch says while it goes on: a line for each thing, for people or as JSON.
+//! The output of `watch` while it runs: a line for each event, for people or as JSON.
 
 use std::ffi::OsStr;
 use std::io::{Write, stderr, stdout};
@@ -16,12 +16,11 @@ pub struct EventLog {
 }
 
 impl EventLog {
-    /// In the way that was asked for.
     pub fn new(output: Output) -> Self {
         Self { output }
     }
 
-    /// All directories are watched: `paths`, of which `polled` are looked through at intervals.
+    /// All directories are watched. `polled`: those that are scanned at intervals.
     pub fn watching(self, paths: &[PathBuf], polled: &[PathBuf], directories: usize) {
         let list = |paths: &[PathBuf]| paths.iter().map(text).collect::<Vec<_>>();
         let (paths, polled) = (list(paths), list(polled));
@@ -34,13 +33,13 @@ impl EventLog {
         } else if !self.output.quiet {
             let polled = match polled.is_empty() {
                 true => String::new(),
-                false => format!(" (by looking at intervals: {})", polled.join(", ")),
+                false => format!(" (scanning at intervals: {})", polled.join(", ")),
             };
             say(format!("watching {}{polled}", paths.join(", ")));
         }
     }
 
-    /// What became of files that settled together, in `took`. Files that are as they should be are left out for people.
+    /// The results for files that settled together. For people, skipped files are left out unless `--verbose` is set.
     pub fn batch(self, report: &Report, took: Duration) {
         if self.is_json() {
             for path in &report.installed {
@@ -91,7 +90,7 @@ impl EventLog {
         let _ = errors.write_to(&mut stderr());
     }
 
-    /// Something the user should know; the watch goes on.
+    /// A warning. The watch continues.
     pub fn warning(self, reason: &str) {
         if self.is_json() {
             self.line(Event::Warning {
@@ -102,7 +101,7 @@ impl EventLog {
         }
     }
 
-    /// Nothing could be done with files that have settled; the watch goes on.
+    /// Files that settled could not be processed. The watch continues.
     pub fn error(self, reason: &str) {
         if self.is_json() {
             self.line(Event::Error {
@@ -113,12 +112,15 @@ impl EventLog {
         }
     }
 
-    /// What was left of a library that is gone was removed.
+    /// The sidecar of a removed library was removed.
     pub fn removed(self, path: &Path) {
         if self.is_json() {
             self.line(Event::Removed { path: text(path) });
         } else if self.output.verbose {
-            say(format!("{}: removed, its file is gone", path.display()));
+            say(format!(
+                "{}: removed, because its library is gone",
+                path.display()
+            ));
         }
     }
 
@@ -132,7 +134,7 @@ impl EventLog {
         }
     }
 
-    /// Any other format than the one for people is lines here: there is no end at which to write a document.
+    /// `watch` writes lines for both JSON formats: there is no end at which to write a document.
     fn is_json(self) -> bool {
         self.output.format != Format::Human
     }
@@ -143,7 +145,7 @@ impl EventLog {
         }
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let time = since.unwrap_or_default().as_millis() as f64 / 1000.0;
-        // Nothing of it can fail to be JSON.
+        // Serializing an event cannot fail.
         if let Ok(mut line) = serde_json::to_string(&Line { time, event }) {
             line.push('\n');
             let mut out = stdout();
@@ -152,7 +154,7 @@ impl EventLog {
     }
 }
 
-/// A reader that went away is no reason to stop wrapping.
+// Write errors are ignored: if the reader has closed the pipe, wrapping goes on.
 fn say(line: String) {
     let _ = one(line).write_to(&mut stdout());
 }
@@ -171,7 +173,7 @@ fn text(path: impl AsRef<OsStr>) -> String {
     path.as_ref().to_string_lossy().into_owned()
 }
 
-/// Why a file was skipped or has failed, with the names of libraries it lacks.
+/// Why a file was skipped or failed, with its missing libraries.
 fn reason(file: &FileReport) -> String {
     let mut reason = file.reason.clone().unwrap_or_default();
     for (n, missing) in file.missing.iter().enumerate() {

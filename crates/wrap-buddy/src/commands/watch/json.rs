@@ -1,4 +1,4 @@
-//! What a watch says while it goes on, a line for each thing.
+//! JSON of `watch`: one line for each event.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -6,17 +6,16 @@ use serde::Serialize;
 use crate::commands::wrap::json::File;
 use crate::plan::outcome::Status;
 
-/// One line of a watch.
+/// One line of output.
 #[derive(Serialize, JsonSchema)]
 pub struct Line {
-    /// Seconds since 1970.
+    /// Seconds since 1970-01-01 00:00 UTC.
     pub time: f64,
-    /// What has happened.
     #[serde(flatten)]
     pub event: Event,
 }
 
-/// What has happened.
+/// An event.
 #[derive(Serialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
@@ -24,55 +23,55 @@ pub enum Event {
     Watching {
         /// The directories.
         paths: Vec<String>,
-        /// Those of them that are looked through at intervals.
+        /// The directories that are scanned at intervals.
         polled: Vec<String>,
-        /// How many there are with all below them.
+        /// Number of watched directories, with subdirectories.
         directories: usize,
     },
-    /// What became of a file, as in the report of a single run.
+    /// The result for a file, as in the report of a single run.
     File(Box<File>),
     /// A loader was installed.
     Installed {
         /// Its path.
         path: String,
     },
-    /// What concerns no single file.
+    /// A warning that concerns no single file.
     Warning {
-        /// In words.
+        /// The text of the warning.
         reason: String,
     },
-    /// Nothing came of files that have settled.
+    /// Files that settled could not be processed.
     Error {
-        /// In words.
+        /// The text of the error.
         reason: String,
     },
-    /// What was left of a library that is gone was removed.
+    /// The sidecar of a removed library was removed.
     Removed {
         /// Its path.
         path: String,
     },
-    /// Files that settled together are done with.
+    /// Files that settled together have been processed.
     Batch {
-        /// How many were wrapped.
+        /// Number of files that were wrapped.
         wrapped: usize,
-        /// How many were edited in place.
+        /// Number of files that were edited in place.
         edited: usize,
-        /// How many were left as they are, as they should be.
+        /// Number of files that need no change.
         skipped: usize,
-        /// How many were left as they are, and should not be.
+        /// Number of files with errors.
         failed: usize,
-        /// How long it took.
+        /// Duration.
         seconds: f64,
     },
     /// The watch ends.
     Stopped {
-        /// In words.
+        /// Why it ends.
         reason: String,
     },
 }
 
 impl Event {
-    /// Whether somebody who wants to hear only of errors hears of it.
+    /// Whether it is printed with `--quiet`.
     pub fn is_trouble(&self) -> bool {
         match self {
             Self::Error { .. } => true,

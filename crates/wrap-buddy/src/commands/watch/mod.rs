@@ -1,8 +1,9 @@
-//! `wrap-buddy watch`: wraps what is in directories, then whatever arrives there, once that is complete.
+//! `wrap-buddy watch`: wraps the files in directories, then each file that arrives, once it is complete.
 //!
-//! [`roots`] says what is watched, from [`presets`] too, whose paths are [`path_pattern`]; [`tree`] is told by the kernel what happens there, or
-//! [`polling`] sees it; [`mounts`] tells what is mounted over it; [`debounce`] decides when it is over; [`processed`] knows what was dealt with; [`daemon`] is the loop, and [`event_log`] is
-//! what it says.
+//! [`roots`] has the directories to watch, [`presets`] the named lists of them, with a [`path_pattern`] for each path. [`tree`] receives
+//! inotify events, [`polling`] scans where there are none, [`mounts`] notices file systems that are mounted over a directory. [`debounce`]
+//! decides when files are complete, [`processed`] remembers the files that need nothing more. [`daemon`] is the loop, [`event_log`] its
+//! output.
 
 mod cleanup;
 mod daemon;
@@ -30,30 +31,28 @@ use daemon::Daemon;
 use presets::Presets;
 use roots::Root;
 
-/// Which directories to watch, and how to wrap what arrives in them.
+/// Which directories to watch, and how to wrap the files that arrive in them.
 #[derive(Clone, Debug)]
 pub struct WatchOptions {
     /// How to wrap; its paths are the directories to watch.
     pub wrap: WrapOptions,
-    /// Names of presets: directories of known software.
     pub preset: Vec<String>,
-    /// A file with more presets; none: the user's, if there is one.
+    /// A file with more presets; `None` means the user's own file, if it exists.
     pub config: Option<PathBuf>,
-    /// Whether to list the presets and do nothing else.
+    /// List the presets and exit.
     pub list_presets: bool,
-    /// Whether to end once everything that is there and arriving is wrapped.
+    /// Exit when existing and arriving files are wrapped.
     pub once: bool,
-    /// How long nothing happens in a directory before what has arrived there is wrapped.
+    /// How long nothing may happen in a directory before its new files are wrapped.
     pub settle: Duration,
-    /// How often to scan the directories instead of watching them; none: watch them.
+    /// How often to scan the directories instead of watching them; `None` means watching.
     pub poll: Option<Duration>,
 }
 
-/// Watches what `options` name, until a signal or, with `--once`, until everything has settled. Says whether all is well: after
-/// a signal, always.
+/// Watches until a signal or, with `--once`, until everything has settled. Returns false if a file failed with `--once`.
 ///
 /// # Errors
-/// When nothing can be watched or wrapped at all. What fails for one file is told while it goes on.
+/// If nothing can be watched or wrapped at all. Errors of single files are printed while it runs.
 pub fn watch(
     options: &WatchOptions,
     stages: &[Stage],
@@ -61,7 +60,7 @@ pub fn watch(
 ) -> Result<bool> {
     let presets = Presets::load(options.config.as_deref())?;
     if options.list_presets {
-        // A reader that went away has heard enough.
+        // If the reader has closed the pipe, it has read enough.
         let _ = presets.listed().write_to(&mut stdout());
         return Ok(true);
     }
@@ -70,7 +69,7 @@ pub fn watch(
     for path in &options.wrap.paths {
         if path.exists() && !path.is_dir() {
             bail!(
-                "{}: is not a directory: watch the one it is in",
+                "{}: not a directory; watch the directory that contains it",
                 path.display()
             );
         }
@@ -81,7 +80,7 @@ pub fn watch(
     }
     if roots.is_empty() {
         bail!(
-            "--preset {}: none of its directories can be told here: see --list-presets",
+            "--preset {}: its paths use environment variables that are not set; see --list-presets",
             options.preset.join(" ")
         );
     }

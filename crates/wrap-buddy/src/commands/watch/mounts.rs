@@ -1,4 +1,4 @@
-//! Where file systems are mounted, and when that changes. inotify says nothing about it: what was watched is only covered.
+//! Mount points, and changes of them. inotify does not report them: it keeps watching the covered directory.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -7,20 +7,19 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// As this process sees them.
 const LIST: &str = "/proc/self/mountinfo";
 
 /// The mounts of this process's namespace.
 #[derive(Debug)]
 pub struct Mounts {
-    /// None without /proc.
+    /// `None` without /proc.
     list: Option<File>,
-    /// By mount point, the mount that is seen there.
+    /// The topmost mount at each mount point.
     known: BTreeMap<PathBuf, u64>,
 }
 
 impl Mounts {
-    /// As they are now; none where that cannot be told.
+    /// The present mounts; none if /proc is not available.
     pub fn open() -> Self {
         let mut mounts = Self {
             list: File::open(LIST).ok(),
@@ -30,7 +29,7 @@ impl Mounts {
         mounts
     }
 
-    /// Has an exceptional condition (POLLPRI) when the mounts have changed, once for each poll; see proc_pid_mountinfo(5).
+    /// It reports POLLPRI when the mounts have changed, once for each poll; see proc_pid_mountinfo(5).
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.list.as_ref().map(AsFd::as_fd)
     }
@@ -40,9 +39,9 @@ impl Mounts {
         self.known.contains_key(path)
     }
 
-    /// Mount points at which something else is seen than at the last call.
+    /// Mount points whose topmost mount has changed since the last call.
     pub fn changed(&mut self) -> Vec<PathBuf> {
-        // Not from the descriptor: it says what has changed since it was polled, wherever it is read.
+        // A new descriptor, because reading the polled one would hide changes since the poll.
         let now = fs::read(LIST).map_or_else(|_| BTreeMap::new(), |text| parse(&text));
         let before = std::mem::replace(&mut self.known, now);
         let points = before.keys().chain(self.known.keys());
@@ -56,8 +55,7 @@ impl Mounts {
     }
 }
 
-/// Mount points and the identities of the mounts there, of which a later one covers an earlier one: the fifth and the first field
-/// of each line of proc_pid_mountinfo(5).
+/// Mount points and mount IDs: the fifth and first field of each line of proc_pid_mountinfo(5). A later mount covers an earlier one.
 fn parse(text: &[u8]) -> BTreeMap<PathBuf, u64> {
     let lines = text.split(|byte| *byte == b'\n').filter_map(|line| {
         let mut fields = line.split(|byte| *byte == b' ');
@@ -68,18 +66,18 @@ fn parse(text: &[u8]) -> BTreeMap<PathBuf, u64> {
     lines.collect()
 }
 
-/// Spaces, tabs, line ends and backslashes are three octal digits behind a backslash.
+/// Decodes spaces, tabs, newlines and backslashes, which are written as a backslash and three octal digits.
 fn unescaped(field: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(field.len());
     let mut rest = field;
-    while let Some((first, behind)) = rest.split_first() {
-        let digits = behind.first_chunk::<3>().filter(|_| *first == b'\\');
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.first_chunk::<3>().filter(|_| *first == b'\\');
         let code = digits.and_then(|digits| {
             let digits = std::str::from_utf8(digits).ok()?;
             u8::from_str_radix(digits, 8).ok()
         });
         plain.push(code.unwrap_or(*first));
-        rest = &behind[code.map_or(0, |_| 3)..];
+        rest = &after[code.map_or(0, |_| 3)..];
     }
     plain
 }

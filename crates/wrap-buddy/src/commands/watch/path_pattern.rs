@@ -1,4 +1,4 @@
-//! Where the paths of a preset lead: variables filled in, and patterns for what may have several names, or none yet.
+//! The paths of presets, with variables and patterns. A pattern may match several directories, or none yet.
 
 use std::env;
 use std::fs;
@@ -7,15 +7,15 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use globset::{GlobBuilder, GlobMatcher};
 
-/// One path of a preset. It leads to one directory, or by patterns to any number of them below one.
+/// One path of a preset: a directory, or a pattern below a directory.
 #[derive(Clone, Debug)]
 pub struct PathPattern {
-    /// Up to the first pattern, as it is.
+    /// The part before the first pattern.
     pub base: PathBuf,
     steps: Vec<Step>,
 }
 
-/// A name below, or what it may be.
+/// A component with a pattern.
 #[derive(Clone, Debug)]
 struct Step {
     written: String,
@@ -23,7 +23,7 @@ struct Step {
 }
 
 impl PathPattern {
-    /// That one directory.
+    /// A path without patterns.
     pub fn plain(base: PathBuf) -> Self {
         Self {
             base,
@@ -31,10 +31,10 @@ impl PathPattern {
         }
     }
 
-    /// Where `written` leads; nowhere if it depends on a variable that is not set.
+    /// Parses `written`. `None` if it uses a variable that is not set.
     ///
     /// # Errors
-    /// When a pattern is none.
+    /// If a pattern is invalid.
     pub fn of(written: &str) -> Result<Option<Self>> {
         let Some((base, text)) = filled_in(written) else {
             return Ok(None);
@@ -47,7 +47,7 @@ impl PathPattern {
             }
             ensure!(
                 !name.contains("**"),
-                "path {written}: ** is for include and exclude; a path has as many levels as it has names"
+                "path {written}: ** is not allowed in a path, only in include and exclude; write * for each level"
             );
             let glob = GlobBuilder::new(name).literal_separator(true).build();
             pattern.steps.push(Step {
@@ -60,27 +60,26 @@ impl PathPattern {
         Ok(Some(pattern))
     }
 
-    /// Whether there is no pattern in it.
     pub fn is_plain(&self) -> bool {
         self.steps.is_empty()
     }
 
-    /// For people: with its patterns.
+    /// The path with its patterns.
     pub fn shown(&self) -> PathBuf {
         let mut shown = self.base.clone();
         shown.extend(self.steps.iter().map(|step| &step.written));
         shown
     }
 
-    /// The directories it leads to here and now.
-    pub fn there(&self) -> Vec<PathBuf> {
+    /// The directories that match and exist.
+    pub fn existing(&self) -> Vec<PathBuf> {
         let mut found = vec![self.base.clone()];
         for step in &self.steps {
             let entries = found.iter().filter_map(|above| fs::read_dir(above).ok());
             let entries = entries.flatten().flatten();
             let entries = entries.filter(|entry| step.matcher.is_match(entry.file_name()));
             found = entries.map(|entry| entry.path()).collect();
-            // As a watch meets them: links in a directory are not followed.
+            // Symbolic links in a directory are not followed, as in a watch.
             found.retain(|path| !path.is_symlink());
         }
         found.retain(|path| path.is_dir());
@@ -88,7 +87,7 @@ impl PathPattern {
         found
     }
 
-    /// Whether `below` the base is one of the directories, or on the way to one.
+    /// Whether `below`, a path relative to the base, matches or is an ancestor of a match.
     pub fn leads_to(&self, below: &Path) -> bool {
         let mut steps = self.steps.iter();
         below.components().all(|name| {
@@ -97,7 +96,7 @@ impl PathPattern {
         })
     }
 
-    /// What of `below` the base is below one of the directories, or is one; none if it is not.
+    /// The rest of `below`, a path relative to the base, after the part that matches; `None` if it does not match.
     pub fn inside<'p>(&self, below: &'p Path) -> Option<&'p Path> {
         let mut names = below.components();
         for step in &self.steps {
@@ -113,7 +112,7 @@ impl Step {
     }
 }
 
-/// The directory that a text begins with, and the rest: variables are filled in, with nothing in them that is a pattern.
+/// Fills in variables, escaped so that they contain no patterns. Returns the directory that the text begins with, and the rest.
 fn filled_in(written: &str) -> Option<(PathBuf, String)> {
     let variable = |name: &str| -> Result<_, std::convert::Infallible> {
         let value = env::var(name).ok().filter(|value| !value.is_empty());
@@ -124,7 +123,7 @@ fn filled_in(written: &str) -> Option<(PathBuf, String)> {
         let below = below.strip_prefix('/').unwrap_or(below);
         return Some((etcetera::home_dir().ok()?, below.to_owned()));
     }
-    // What was not set is still there as it was written.
+    // Unset variables are left as they are written, so the text does not begin with a slash.
     let below = text.strip_prefix('/')?;
     Some((PathBuf::from("/"), below.to_owned()))
 }
@@ -182,13 +181,13 @@ mod tests {
         let path = fs::canonicalize(directory.path()).unwrap();
         let written = format!("{}/v?/bin", globset::escape(path.to_str().unwrap()));
         let pattern = pattern(&written);
-        assert!(pattern.there().is_empty());
+        assert!(pattern.existing().is_empty());
         for name in ["v1/bin", "v2/bin", "v3", "w1/bin"] {
             fs::create_dir_all(path.join(name)).unwrap();
         }
         fs::write(path.join("v3/bin"), "").unwrap();
         assert_eq!(
-            pattern.there(),
+            pattern.existing(),
             ["v1/bin", "v2/bin"].map(|name| path.join(name))
         );
     }

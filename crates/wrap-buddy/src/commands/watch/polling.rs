@@ -1,4 +1,4 @@
-//! What is seen by looking again, where the kernel does not tell: which files and directories are new or have changed.
+//! Finds new and changed files and directories by scanning, for file systems without change notifications.
 
 use std::collections::HashMap;
 use std::fs::Metadata;
@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// What was there when it was last looked. Of each path and its state only a hash is kept: 16 bytes a file.
+/// The state of files at the last scan. It keeps only hashes of path and state: 16 bytes per file.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     hasher: RandomState,
@@ -15,8 +15,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Whether what is at `path` is new or has changed since the last look. Directories change with what is in them, and count as
-    /// the same.
+    /// Whether `path` is new or has changed since the last scan. A change of a directory's content does not count.
     pub fn is_news(&mut self, path: &Path, metadata: &Metadata) -> bool {
         let file_id = (metadata.dev(), metadata.ino());
         let state = match metadata.is_dir() {
@@ -31,7 +30,7 @@ impl Snapshot {
         self.before.get(&path) != Some(&state)
     }
 
-    /// Everything was looked at once.
+    /// Ends a scan.
     pub fn next(&mut self) {
         self.before = std::mem::take(&mut self.now);
     }

@@ -1,5 +1,5 @@
-//! Presets: named lists of directories that programs are downloaded to, and of what in them is left alone. The ones that are
-//! built in have the same form as the user's own.
+//! Presets: named lists of directories that programs are downloaded to, and of files in them to leave alone. The built-in ones have the
+//! same format as the user's file.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,24 +13,22 @@ use serde::Deserialize;
 use super::path_pattern::PathPattern;
 use crate::report::Page;
 
-/// The presets that are built in, as text.
 pub const BUILT_IN: &str = include_str!("presets.toml");
 
-/// What there is to watch for some software.
+/// The directories and files of some software.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Preset {
-    /// Directories, as they are written: with `~`, `${NAME}` and `${NAME:-DEFAULT}`, and patterns for single names.
+    /// Directories, with `~`, `${NAME}`, `${NAME:-DEFAULT}`, and glob patterns in single components.
     pub paths: Vec<String>,
-    /// Patterns of files that are wrapped; every file without any.
+    /// Patterns of files to wrap; empty means every file.
     #[serde(default)]
     pub include: Vec<String>,
-    /// Patterns of files and directories that are left alone.
+    /// Patterns of files and directories to leave alone.
     #[serde(default)]
     pub exclude: Vec<String>,
 }
 
-/// A file of presets.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
@@ -38,22 +36,21 @@ struct Document {
     preset: BTreeMap<String, Preset>,
 }
 
-/// Presets by their names.
 #[derive(Debug)]
 pub struct Presets {
     known: BTreeMap<String, Preset>,
-    /// The user's own file, if there is one.
+    /// The user's file, if it exists.
     own: Option<PathBuf>,
 }
 
 impl Presets {
-    /// The built-in ones and those in `config`, or in the user's own file where that is not given. One of the same name
-    /// replaces a built-in one.
+    /// Loads the built-in presets and those in `config`, which defaults to the user's file. A preset in the file replaces the built-in one
+    /// of that name.
     ///
     /// # Errors
-    /// When a file that was named cannot be read, or one is malformed.
+    /// If `config` cannot be read, or a file is malformed.
     pub fn load(config: Option<&Path>) -> Result<Self> {
-        let mut known = parse(BUILT_IN).context("the presets that are built in")?;
+        let mut known = parse(BUILT_IN).context("built-in presets")?;
         let usual = || {
             let base = etcetera::choose_base_strategy().ok()?;
             Some(base.config_dir().join("wrap-buddy/watch.toml"))
@@ -78,21 +75,17 @@ impl Presets {
         Ok(Self { known, own })
     }
 
-    /// The one called `name`.
-    ///
-    /// # Errors
-    /// When there is none.
     pub fn get(&self, name: &str) -> Result<&Preset> {
         self.known.get(name).ok_or_else(|| {
             let names: Vec<&str> = self.known.keys().map(String::as_str).collect();
             anyhow!(
-                "--preset {name}: there is no such preset; known are {}",
+                "--preset {name}: no such preset; use one of {}",
                 names.join(", ")
             )
         })
     }
 
-    /// All of them for people, with the directories as they are here and now.
+    /// A list of all presets with their directories on this machine.
     pub fn listed(&self) -> Page {
         let mut page = Page::default();
         if let Some(own) = &self.own {
@@ -104,7 +97,7 @@ impl Presets {
                 let pattern = match PathPattern::of(written) {
                     Ok(Some(pattern)) => pattern,
                     Ok(None) => {
-                        page.line(format!("  {written} (not set)"));
+                        page.line(format!("  {written} (variable not set)"));
                         continue;
                     }
                     Err(error) => {
@@ -112,11 +105,14 @@ impl Presets {
                         continue;
                     }
                 };
-                let there = pattern.there();
-                if there.is_empty() {
-                    page.line(format!("  {} (not there yet)", pattern.shown().display()));
+                let existing = pattern.existing();
+                if existing.is_empty() {
+                    page.line(format!(
+                        "  {} (does not exist yet)",
+                        pattern.shown().display()
+                    ));
                 }
-                for path in there {
+                for path in existing {
                     page.line(format!("  {}", path.display()));
                 }
             }
@@ -174,7 +170,7 @@ mod tests {
         let mut listed = Vec::new();
         presets.listed().write_to(&mut listed).unwrap();
         let listed = String::from_utf8(listed).unwrap();
-        assert!(listed.contains("/opt/mine (not there yet)"));
+        assert!(listed.contains("/opt/mine (does not exist yet)"));
         let error = presets.get("none").unwrap_err().to_string();
         assert!(
             error.contains("known are cursor, jetbrains, mine"),

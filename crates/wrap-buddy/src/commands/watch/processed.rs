@@ -1,4 +1,4 @@
-//! What the watch has dealt with already: no file is looked at twice unless it has changed.
+//! Files that the watch has processed: none is processed again unless it changes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, Metadata};
@@ -12,7 +12,7 @@ use super::writers::Writers;
 use crate::system::directory::open_file;
 use crate::system::sidecar_path::sidecar_of;
 
-/// What tells one state of a file from another.
+/// Identifies one state of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     file_id: (u64, u64),
@@ -29,25 +29,25 @@ impl Stamp {
         }
     }
 
-    /// Of what is at `path` now, if that is a regular file.
+    /// The state of `path`, if it is a regular file.
     pub fn at(path: &Path) -> Option<Self> {
         let metadata = fs::symlink_metadata(path).ok()?;
         metadata.is_file().then(|| Self::of(&metadata))
     }
 }
 
-/// What is to be done with a file that has settled.
+/// What to do with a file that has settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// It is to be wrapped, as far as can be told from its first bytes.
+    /// Wrap it, as far as its first bytes show.
     Ready(Stamp),
-    /// Somebody has it open for writing.
+    /// Wait: a process has it open for writing.
     Held,
-    /// It is no longer there.
+    /// It no longer exists.
     Gone,
-    /// Nothing: somebody has restored it, and wants it to be as it is.
+    /// Leave it alone: somebody has restored it.
     Restored,
-    /// Nothing: it was dealt with, or is no ELF file.
+    /// Leave it alone: it has been processed, or is not an ELF file.
     Nothing,
 }
 
@@ -55,26 +55,25 @@ pub enum Action {
 struct Known {
     stamp: Stamp,
     failed: bool,
-    /// When the original was modified, of a file that is wrapped or edited.
+    /// The modification time of the original, if the file is wrapped or edited.
     original: Option<(i64, i64)>,
 }
 
-/// Files that were dealt with, whatever came of it.
+/// Files that were processed, with any result.
 #[derive(Debug, Default)]
 pub struct Processed {
     known: HashMap<PathBuf, Known>,
-    /// Files that lack libraries: one may arrive.
+    /// Files with missing libraries. The libraries may arrive later.
     lacking: BTreeSet<PathBuf>,
 }
 
 impl Processed {
-    /// Whether `path` was dealt with as it is now.
+    /// Whether `path` was processed in its present state.
     pub fn knows(&self, path: &Path) -> bool {
         let known = self.known.get(path);
         known.is_some_and(|known| Stamp::at(path) == Some(known.stamp))
     }
 
-    /// What is to be done with the file at `path`.
     pub fn judge(&mut self, path: &Path, writers: &mut Writers) -> Action {
         let metadata = match fs::symlink_metadata(path) {
             Ok(metadata) if metadata.is_file() => metadata,
@@ -87,14 +86,14 @@ impl Processed {
             if known.stamp == stamp {
                 return Action::Nothing;
             }
-            // Nothing but `restore` takes away the sidecar and puts back the time.
+            // Only `restore` removes the sidecar and resets the modification time.
             if known.original == Some(stamp.modified) && original(path).is_none() {
                 known.stamp = stamp;
                 self.lacking.remove(path);
                 return Action::Restored;
             }
         }
-        // What cannot be read is told of when it is worked on.
+        // A file that cannot be read is reported when it is processed.
         let Ok(file) = open_file(path) else {
             return Action::Ready(stamp);
         };
@@ -112,15 +111,15 @@ impl Processed {
         }
     }
 
-    /// A file that was as in `before` when it was decided about has been dealt with.
+    /// Records that a file was processed. `before` is its state when the decision was made.
     pub fn done(&mut self, path: &Path, before: Stamp, failed: bool, lacks: bool) {
         match lacks {
             true => self.lacking.insert(path.to_owned()),
             false => self.lacking.remove(path),
         };
         let failed_before = self.known.get(path).is_some_and(|known| known.failed);
-        // Another file by now, or one that something else has changed meanwhile, is to be looked at: its event is still to come.
-        // What fails again and again is not, should the attempt itself be what changes it.
+        // If the file was replaced or changed meanwhile, it has to be processed again: its event is still to come. After a second failure
+        // it is not, in case the attempt itself changes it.
         let stamp = match Stamp::at(path) {
             Some(now) if now.file_id == before.file_id && (!failed || failed_before) => now,
             _ => before,
@@ -133,12 +132,12 @@ impl Processed {
         self.known.insert(path.to_owned(), known);
     }
 
-    /// Files that were left as they are because libraries are missing.
+    /// Files that failed because libraries are missing.
     pub fn lacking(&self) -> impl Iterator<Item = &PathBuf> {
         self.lacking.iter()
     }
 
-    /// What was at `path`, or below, is no longer there.
+    /// Forgets `path` and everything below.
     pub fn forget(&mut self, path: &Path) {
         self.lacking.remove(path);
         if self.known.remove(path).is_none() {
@@ -147,7 +146,7 @@ impl Processed {
         }
     }
 
-    /// Files may have come and gone unnoticed at `path`, or below: what looks like one that was restored may be another.
+    /// Files at `path` or below may have been replaced unnoticed: one that looks restored may be a different file.
     pub fn distrust(&mut self, path: &Path) {
         if let Some(known) = self.known.get_mut(path) {
             known.original = None;
@@ -159,13 +158,13 @@ impl Processed {
         }
     }
 
-    /// Everything is to be looked at again.
+    /// Forgets everything, so that all files are processed again.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
 }
 
-/// When the original of the file at `path` was modified: its sidecar has that time.
+/// The modification time of the original of `path`: its sidecar has the same.
 fn original(path: &Path) -> Option<(i64, i64)> {
     Stamp::at(&sidecar_of(path)?).map(|stamp| stamp.modified)
 }

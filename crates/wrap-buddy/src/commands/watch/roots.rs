@@ -1,4 +1,4 @@
-//! The directories that are watched, and which files in them are of interest.
+//! The directories to watch, and which of their files are of interest.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,29 +15,29 @@ use super::presets::Preset;
 use crate::scan::Candidate;
 use crate::system::sidecar_path::{is_links_name, is_own_file_name};
 
-/// A directory that is watched, whether it is there or not; or the one below which patterns lead to such directories.
+/// A directory to watch, which need not exist, or the base directory of a pattern.
 #[derive(Debug)]
 pub struct Root {
     /// As the user named it.
     pub shown: PathBuf,
-    /// The same, absolute.
+    /// The absolute path.
     pub path: PathBuf,
     pattern: PathPattern,
-    /// Whether it is looked through at intervals, because its file system does not tell what happens.
+    /// Whether it is scanned at intervals, because its file system does not report changes.
     pub polled: bool,
-    /// While it is there: where, free of symbolic links, with device and inode.
+    /// Its path without symbolic links, with device and inode; `None` while it does not exist.
     pub there: Option<(PathBuf, (u64, u64))>,
     recurse: bool,
-    /// None: every file.
+    /// `None` means every file.
     include: Option<GlobSet>,
     exclude: GlobSet,
 }
 
 impl Root {
-    /// The directory that the user named.
+    /// A directory that the user named.
     ///
     /// # Errors
-    /// When the current directory cannot be determined.
+    /// If the current directory cannot be determined.
     pub fn named(shown: &Path, recurse: bool) -> Result<Self> {
         let path = std::path::absolute(shown)?;
         Ok(Self {
@@ -52,10 +52,10 @@ impl Root {
         })
     }
 
-    /// The directories of a preset, as far as they can be told.
+    /// The directories of a preset, without those that use unset variables.
     ///
     /// # Errors
-    /// When a pattern is none.
+    /// If a pattern is invalid.
     pub fn of_preset(preset: &Preset, recurse: bool) -> Result<Vec<Self>> {
         let (include, exclude) = (patterns(&preset.include)?, patterns(&preset.exclude)?);
         let mut roots = Vec::new();
@@ -85,7 +85,7 @@ impl Root {
         }
     }
 
-    /// Looks where it is now; says whether that has changed.
+    /// Updates its present location. Returns true if that has changed.
     pub fn refresh(&mut self) -> bool {
         let real = fs::canonicalize(&self.path).ok();
         let there = real.and_then(|real| {
@@ -98,18 +98,18 @@ impl Root {
         changed
     }
 
-    /// Where it is, free of symbolic links.
+    /// Its present location without symbolic links.
     pub fn real(&self) -> Option<&Path> {
         self.there.as_ref().map(|(real, _)| real.as_path())
     }
 
-    /// Whether it is on a file system that does not tell of changes made elsewhere.
+    /// Whether it is on a file system that does not report changes made elsewhere.
     pub fn needs_polling(&self) -> bool {
         let nearest = self.path.ancestors().find(|path| path.exists());
         nearest.is_some_and(is_on_silent)
     }
 
-    /// Whether what happens in the directory `real`, which may be the root itself, is of interest.
+    /// Whether events in the directory `real`, which may be the root itself, are of interest.
     fn enters(&self, real: &Path) -> bool {
         let is_on_the_way = self
             .below_base(real)
@@ -135,13 +135,13 @@ impl Root {
         paths.any(|path| !path.as_os_str().is_empty() && self.exclude.is_match(path))
     }
 
-    /// The directory that `real` is in, or is, of those that are watched as a whole.
+    /// The watched directory that contains `real`, or is `real`.
     pub fn top<'p>(&self, real: &'p Path) -> Option<&'p Path> {
         let depth = self.below(real)?.components().count();
         real.ancestors().nth(depth)
     }
 
-    /// Below a directory that is watched as a whole.
+    /// The path relative to the watched directory.
     fn below<'p>(&self, real: &'p Path) -> Option<&'p Path> {
         self.pattern.inside(self.below_base(real)?)
     }
@@ -151,19 +151,19 @@ impl Root {
     }
 }
 
-/// Whether some of `roots`, of those that are `polled` or of the others, asks for what happens in the directory `real`.
+/// Whether one of `roots` with this value of `polled` watches the directory `real`.
 pub fn enters(roots: &[Root], polled: bool, real: &Path) -> bool {
     let mut roots = roots.iter().filter(|root| root.polled == polled);
     roots.any(|root| root.enters(real))
 }
 
-/// Whether some of `roots`, of those that are `polled` or of the others, asks for the file `real`.
+/// Whether one of `roots` with this value of `polled` wants the file `real`.
 pub fn wants(roots: &[Root], polled: bool, real: &Path) -> bool {
     let mut roots = roots.iter().filter(|root| root.polled == polled);
     roots.any(|root| root.wants(real))
 }
 
-/// The file `real` as the user would name it.
+/// The file `real` under the name that the user would give it.
 pub fn candidate(roots: &[Root], real: PathBuf) -> Candidate {
     let shown = roots.iter().find_map(|root| {
         let below = root.wants(&real).then(|| root.below_base(&real))??;
@@ -172,17 +172,16 @@ pub fn candidate(roots: &[Root], real: PathBuf) -> Candidate {
     Candidate::new(shown.unwrap_or_else(|| real.clone()), real, false)
 }
 
-/// Whether a name is one that this tool gives: what happens to these files is its own doing.
+/// Whether this tool creates files of that name. Their events are its own doing.
 pub fn is_own_name(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b".wrapbuddy-") || is_own_file_name(name) || is_links_name(name)
 }
 
-/// Whether `path` is on a file system that does not tell of changes made elsewhere.
 pub fn is_on_silent(path: &Path) -> bool {
     statfs::statfs(path).is_ok_and(|found| is_silent(found.filesystem_type()))
 }
 
-/// File systems whose files may be changed without this kernel knowing (linux/magic.h, statfs(2)).
+/// File systems that other machines can change without this kernel noticing (linux/magic.h, statfs(2)).
 fn is_silent(kind: FsType) -> bool {
     const SILENT: [u32; 12] = [
         0x6969,      // NFS
@@ -198,11 +197,11 @@ fn is_silent(kind: FsType) -> bool {
         0x7375_7245, // Coda
         0x00c3_6400, // Ceph
     ];
-    // Magic numbers are 32 bits, sign-extended or not.
+    // Magic numbers have 32 bits, sign-extended or not.
     u32::try_from(kind.0 & 0xffff_ffff).is_ok_and(|kind| SILENT.contains(&kind))
 }
 
-/// Patterns without a slash are of names, the others of paths below the directory.
+/// Patterns without a slash match names, others match paths relative to the directory.
 fn patterns(texts: &[String]) -> Result<GlobSet> {
     let mut set = GlobSetBuilder::new();
     for text in texts {

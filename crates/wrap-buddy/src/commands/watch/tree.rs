@@ -1,5 +1,5 @@
-//! Directories watched by inotify. It watches single directories: those of a tree are added one by one, and followed as they
-//! appear, move and go.
+//! Directory trees watched by inotify. inotify watches single directories: subdirectories are added one by one as they appear, move and
+//! disappear.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -17,70 +17,67 @@ use crate::system::directory::Directory;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The kernel had more to tell than it can keep: anything may have happened.
+    /// The kernel's queue overflowed: events were lost.
     Overflow,
-    /// A root, or a directory above one, has appeared, moved or gone.
+    /// A root, or an ancestor of one, appeared, moved or disappeared.
     Roots,
-    /// A directory has appeared, or has this name now.
+    /// A directory appeared, or was renamed to this path.
     DirectoryAppeared(PathBuf),
-    /// A file has appeared, was closed after writing, or has this name now.
+    /// A file appeared, was closed after writing, or was renamed to this path.
     FileChanged(PathBuf),
-    /// A file or directory has another name now, or is elsewhere.
+    /// A file or directory was renamed or moved away from this path.
     Moved(PathBuf),
-    /// A file or directory was removed.
     Removed(PathBuf),
 }
 
-/// The kernel will not watch more.
+/// A limit of the kernel was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exhausted {
-    /// No more directories: fs.inotify.max_user_watches.
+    /// fs.inotify.max_user_watches.
     Watches,
-    /// No more programs that watch: fs.inotify.max_user_instances.
+    /// fs.inotify.max_user_instances.
     Instances,
 }
 
-/// The directories that are watched.
 #[derive(Debug)]
 pub struct Tree {
     inotify: Inotify,
     watched: HashMap<WatchDescriptor, Watched>,
     by_path: BTreeMap<Arc<Path>, WatchDescriptor>,
-    /// Paths whose appearance concerns a root.
+    /// Paths that are roots, or ancestors of roots, and do not exist yet.
     awaited: BTreeSet<PathBuf>,
 }
 
 #[derive(Debug)]
 struct Watched {
     path: Arc<Path>,
-    /// Whether what happens in it is of interest, because it is in a root.
+    /// Whether events in it are of interest, because it is in a root.
     inside: bool,
-    /// Whether what happens to it is of interest, because it is a root or above one.
+    /// Whether events of the directory itself are of interest, because it is a root or an ancestor of one.
     anchor: bool,
 }
 
-/// What happens to a directory itself.
+/// Events of a directory itself.
 const SELF: AddWatchFlags = AddWatchFlags::IN_DELETE_SELF.union(AddWatchFlags::IN_MOVE_SELF);
 
-/// Something appears in it.
+/// A new name in a directory.
 const APPEARS: AddWatchFlags = AddWatchFlags::IN_CREATE.union(AddWatchFlags::IN_MOVED_TO);
 
-/// All that matters in a root. Not writing itself, which a large file has thousands of: a file is of no interest before it is
-/// closed.
+/// Events in a root. Not IN_MODIFY, of which a large file has thousands: a file is of no interest before it is closed.
 const INSIDE: AddWatchFlags = APPEARS
     .union(AddWatchFlags::IN_CLOSE_WRITE)
     .union(AddWatchFlags::IN_MOVED_FROM)
     .union(AddWatchFlags::IN_DELETE);
 
-/// What is watched for already stays, and files that are open but have no name any more are of no interest.
+/// Add to an existing watch, and ignore open files that have been removed.
 const MORE: AddWatchFlags =
     AddWatchFlags::from_bits_retain(libc::IN_MASK_ADD | libc::IN_EXCL_UNLINK);
 
 impl Tree {
-    /// Nothing is watched yet.
+    /// Watches nothing yet.
     ///
     /// # Errors
-    /// When the kernel has no more inotify instances for this user.
+    /// If the user has no inotify instances left.
     pub fn new() -> Result<Self, Exhausted> {
         let flags = InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK;
         let inotify = Inotify::init(flags).map_err(|_| Exhausted::Instances)?;
@@ -92,20 +89,17 @@ impl Tree {
         })
     }
 
-    /// Readable when there is something to [`Tree::read`].
+    /// It is readable when there are events.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.inotify.as_fd()
     }
 
-    /// How many directories are watched.
+    /// Number of watched directories.
     pub fn len(&self) -> usize {
         self.watched.len()
     }
 
-    /// Watches what happens in `directory`, which is in a root; not what happens below its directories. Says whether it is there.
-    ///
-    /// # Errors
-    /// When the kernel will not watch more.
+    /// Watches events in `directory`, which is in a root, without subdirectories. Returns false if it does not exist.
     pub fn watch(&mut self, directory: &Path) -> Result<bool, Exhausted> {
         let found = self.add(directory, INSIDE)?;
         if let Some(watched) = found {
@@ -114,10 +108,7 @@ impl Tree {
         Ok(self.by_path.contains_key(directory))
     }
 
-    /// Watches for `path`, a root, to appear, move or go, and for the directories above it.
-    ///
-    /// # Errors
-    /// When the kernel will not watch more.
+    /// Watches for the root `path` to appear, move or disappear, and for its ancestors.
     pub fn await_root(&mut self, path: &Path) -> Result<(), Exhausted> {
         let mut below = path;
         let mut is_nearest = true;
@@ -126,7 +117,7 @@ impl Tree {
             let real = fs::canonicalize(above).ok().filter(|real| real.is_dir());
             let is_missing = real.is_none();
             if let (Some(real), Some(name)) = (real, below.file_name()) {
-                // What the nearest one gets is what is waited for; of the others, only that they stay where they are.
+                // Only the nearest existing ancestor is watched for new names; the others are watched for moves.
                 let mask = if is_nearest { SELF | APPEARS } else { SELF };
                 let watched = self.add(&real, mask)?;
                 if let Some(watched) = watched {
@@ -134,7 +125,7 @@ impl Tree {
                     if is_nearest {
                         self.awaited.insert(real.join(name));
                     }
-                    // It may have appeared before that was watched for.
+                    // It may have appeared before the watch was added.
                     if was_missing && below.is_dir() {
                         return self.await_root(path);
                     }
@@ -157,25 +148,26 @@ impl Tree {
         directory: &Path,
         mask: AddWatchFlags,
     ) -> Result<Option<&mut Watched>, Exhausted> {
-        // It is gone already, or not to be opened, or there is a symbolic link on the way by now.
+        // It has disappeared, cannot be opened, or a symbolic link has replaced part of the path.
         let Ok(opened) = Directory::open(directory) else {
             return Ok(None);
         };
         let flags = AddWatchFlags::IN_ONLYDIR | MORE;
         let mut added = self.inotify.add_watch(&opened.by_handle(), mask | flags);
         if added == Err(Errno::ENOENT) {
-            // Without /proc. What happens in another directory than that is only noise: files are opened without following links.
+            // Without /proc, watch by path. If that is another directory by now, its events do no harm: files are opened without following
+            // links.
             let flags = flags | AddWatchFlags::IN_DONT_FOLLOW;
             added = self.inotify.add_watch(directory, mask | flags);
         }
         let descriptor = match added {
             Ok(descriptor) => descriptor,
             Err(Errno::ENOSPC | Errno::ENOMEM) => return Err(Exhausted::Watches),
-            // It is gone already, or is none, or is not ours to read.
+            // It has disappeared, is not a directory, or is not readable.
             Err(_) => return Ok(None),
         };
         let path: Arc<Path> = directory.into();
-        // The same directory is known by another path, if that is no longer its path or there are two.
+        // The directory is known by another path: it was moved, or has two.
         if let Some(known) = self.watched.get_mut(&descriptor)
             && known.path != path
         {
@@ -190,7 +182,7 @@ impl Tree {
         })))
     }
 
-    /// Watches `path` no longer, nor what is below.
+    /// Stops watching `path` and everything below.
     pub fn forget(&mut self, path: &Path) {
         let below = self.by_path.range::<Path, _>((Included(path), Unbounded));
         let below = below.take_while(|(known, _)| known.starts_with(path));
@@ -202,7 +194,7 @@ impl Tree {
         }
     }
 
-    /// What has happened since the last call.
+    /// The events since the last call.
     pub fn read(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         loop {

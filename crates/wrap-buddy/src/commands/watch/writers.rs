@@ -1,4 +1,4 @@
-//! Whether somebody has a file open for writing.
+//! Detects whether a process has a file open for writing.
 
 use std::collections::HashSet;
 use std::fs::{self, File, Metadata};
@@ -10,16 +10,15 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
 
-/// Tells whether files have writers. The kernel knows: it grants a read lease only on a file that nobody has open for writing. It
-/// does so to the owner and to root alone, and not on every file system; else the open files of all processes are
-/// looked through, once, as far as they may be.
+/// Detects writers of files. The kernel grants a read lease only on a file that nobody has open for writing. It does so only for the owner
+/// and root, and not on every file system. Otherwise the open files of all processes are listed once, as far as permissions allow.
 #[derive(Debug, Default)]
 pub struct Writers {
     written: Option<HashSet<(u64, u64)>>,
 }
 
 impl Writers {
-    /// Whether somebody has `file`, open for reading only, open for writing.
+    /// Whether a process has `file`, which is open read-only here, open for writing.
     pub fn has(&mut self, file: &File, metadata: &Metadata) -> bool {
         match lease(file) {
             Ok(()) => false,
@@ -32,8 +31,8 @@ impl Writers {
     }
 }
 
-/// Takes a read lease, and gives it back at once. Whoever would break it meanwhile waits for that and is told of nothing; SIGIO
-/// has to be blocked, or its default action would end this process.
+/// Takes a read lease and returns it at once. A process that opens the file for writing meanwhile waits for that. SIGIO must be blocked:
+/// its default action would end this process.
 fn lease(file: &File) -> Result<(), Errno> {
     let set = |kind: libc::c_int| {
         // SAFETY: F_SETLEASE (fcntl(2)) takes an integer, and the descriptor is open for as long as `file` is borrowed.
@@ -44,7 +43,7 @@ fn lease(file: &File) -> Result<(), Errno> {
     set(libc::F_UNLCK)
 }
 
-/// Device and inode of the regular files that processes have open for writing, as far as this one may know.
+/// Device and inode of the regular files that processes have open for writing, as far as permissions allow.
 fn open_for_writing() -> HashSet<(u64, u64)> {
     let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
     let processes = entries(Path::new("/proc"));

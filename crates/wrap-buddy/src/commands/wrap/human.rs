@@ -1,9 +1,10 @@
-//! The report for people: results on one stream, errors and warnings on the other.
+//! The human-readable report: results on standard output, errors and warnings on standard error.
 
 use std::collections::{BTreeSet, HashMap};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
+use anstream::stream::RawStream;
 use object::elf;
 use sidecar::EditKind;
 
@@ -17,17 +18,15 @@ use crate::report::{Page, styled};
 use crate::state::settings::Change;
 use ldso::{UnmetVersion, UnversionedRelr};
 
-/// How many files are named that the same is said of, unless the user wants to hear all.
+/// Most file names to list for the same note, without `--verbose`.
 const NAMED: usize = 10;
 
-/// Writes the whole report.
 pub fn write(
     report: &Report,
     output: Output,
-    out: &mut impl Write,
-    errors: &mut impl Write,
+    out: &mut impl RawStream,
+    errors: &mut impl RawStream,
 ) -> io::Result<()> {
-    // Thousands of short lines are one write.
     let mut page = Page::default();
     if !output.quiet {
         for path in &report.installed {
@@ -65,14 +64,14 @@ pub fn write(
         let done: usize = done.iter().map(|status| report.count(*status)).sum();
         let mut page = Page::default();
         page.line(format!(
-            "{}: stopped by {signal}: {} done, the others are as they were; type the same command again to go on",
+            "{}: stopped by {signal}: {} done, the others are unchanged; repeat the command to continue",
             warning(),
             counted(done, "file is", "files are"),
         ));
         page.write_to(errors)?;
     }
 
-    // Last, where it is still to be seen.
+    // The summary is last, so that it stays on the screen.
     let is_empty = report.files.is_empty() && report.stopped.is_some();
     if !output.quiet && !is_empty {
         let mut page = Page::default();
@@ -132,7 +131,10 @@ fn write_plan(out: &mut Page, plan: &Plan, dry: bool, verbose: bool) {
     out.labelled("sidecar", format!("{sidecar}, {len} bytes"));
     let edits = plan.undo_first.iter().chain(&plan.edits);
     for edit in edits.filter(|edit| edit.is_due()) {
-        out.labelled("edit", format!("{:#x}: {}", edit.offset, what(edit, plan)));
+        out.labelled(
+            "edit",
+            format!("{:#x}: {}", edit.offset, effect(edit, plan)),
+        );
     }
     for directory in &plan.search {
         out.labelled("search path", directory.display());
@@ -218,11 +220,10 @@ fn write_stub(out: &mut Page, stub: &StubPlan, dry: bool) {
     out.labelled("loader", loader);
 }
 
-/// What an edit does.
-fn what(edit: &FileEdit, plan: &Plan) -> String {
-    let taken_back = edit.after == edit.original;
+fn effect(edit: &FileEdit, plan: &Plan) -> String {
+    let undone = edit.after == edit.original;
     match edit.kind {
-        _ if taken_back => format!("{} bytes as they were", edit.after.len()),
+        _ if undone => format!("{} original bytes", edit.after.len()),
         EditKind::Slot => format!("{} bytes overwritten with the stub", edit.after.len()),
         EditKind::Entry => {
             let address = plan.stub().map_or(0, |stub| stub.slot.address);
@@ -235,8 +236,8 @@ fn what(edit: &FileEdit, plan: &Plan) -> String {
             format!("\"{text}\" in unused bytes")
         }
         EditKind::Dynamic => format!("{} in .dynamic", tag_name(edit, plan)),
-        EditKind::Segment => "program header, for the interpreter".to_owned(),
-        EditKind::Section => "section header, for other tools".to_owned(),
+        EditKind::Segment => "program header of the interpreter's path".to_owned(),
+        EditKind::Section => "section header, for tools such as readelf".to_owned(),
     }
 }
 
@@ -286,7 +287,7 @@ fn write_warnings(out: &mut Page, report: &Report, verbose: bool) {
             .map(UnmetVersion::to_string);
         let refused = resolution.unversioned_relr.iter();
         for text in unmet_versions.chain(refused.map(UnversionedRelr::to_string)) {
-            // Of a library that many programs share.
+            // Several programs may share the library.
             if !said.contains(&text) {
                 out.line(format!("{}: {text}", self::warning()));
                 said.push(text);
@@ -303,14 +304,14 @@ fn write_warnings(out: &mut Page, report: &Report, verbose: bool) {
             .map(|path| shown(path).to_string())
             .collect();
         out.line(format!(
-            "{}: frozen, but neither in a store nor in a directory given here: wrap again when an update moves {}",
+            "{}: frozen libraries are neither in a store nor in a directory that you named; wrap again when an update moves them: {}",
             warning(),
             unstable_paths.join(", ")
         ));
     }
 }
 
-/// What there is to say of files, and which files each is said of: many libraries of one linker lack the same.
+/// Each note with the files it applies to.
 fn same_notes(files: &[FileReport]) -> Vec<(&str, Vec<&Path>)> {
     let mut notes: Vec<(&str, Vec<&Path>)> = Vec::new();
     let mut known: HashMap<&str, usize> = HashMap::new();
@@ -334,7 +335,7 @@ fn write_missing(out: &mut Page, report: &Report) {
     let files = report.files.iter().filter(|file| !file.missing.is_empty());
     let failed = files.filter(|file| file.status == Status::Failed);
     out.line(format!(
-        "{}: {} missing, {} left unchanged:",
+        "{}: {} missing, {} unchanged:",
         error(),
         counted(missing.len(), "library is", "libraries are"),
         counted(failed.count(), "file", "files")
@@ -342,7 +343,7 @@ fn write_missing(out: &mut Page, report: &Report) {
     write_libraries(out, &missing)
 }
 
-/// What a relocatable tree needs and does not have.
+/// Lists the files outside of a relocatable tree that its programs need.
 fn write_outside(out: &mut Page, report: &Report) {
     let outside = report.outside();
     if outside.is_empty() {
@@ -352,8 +353,8 @@ fn write_outside(out: &mut Page, report: &Report) {
     let refused = files.filter(|file| !file.outside.is_empty()).count();
     let tree = shown(&report.tree);
     out.line(format!(
-            "{}: --relocatable: {} outside of {tree}, and would not be found once that is moved; {} left unchanged:",
-            error(),
+        "{}: --relocatable: {} outside of {tree} and would be lost when you move it; {} unchanged:",
+        error(),
         counted(outside.len(), "file is", "files are"),
         counted(refused, "file is", "files are")
     ));
@@ -361,19 +362,19 @@ fn write_outside(out: &mut Page, report: &Report) {
         out.line(format!("  {}", path.display()));
     }
     out.line(format!(
-        "  copy them into the tree (cp -L FILE… {tree}/lib) and name the copies with --libs and --interpreter, or pass --allow-outside"
+        "  copy them into the tree (cp -L FILE… {tree}/lib) and pass the copies to --libs and --interpreter, or pass --allow-outside"
     ));
 }
 
-/// What no program here loads may still be opened by one, or never.
+/// Lists missing libraries that no program here needs. A program may still open the libraries that need them.
 fn write_missing_of_libraries(out: &mut Page, report: &Report) {
     let missing = report.missing(false);
     if missing.is_empty() {
         return;
     }
     out.line(format!(
-            "{}: {} missing that only shared libraries here need; these cannot be loaded until {} there:",
-            warning(),
+        "{}: {} missing that only shared libraries need; these cannot be loaded until {} there:",
+        warning(),
         counted(missing.len(), "library is", "libraries are"),
         noun(missing.len(), "it is", "they are")
     ));
@@ -409,7 +410,7 @@ fn summary(report: &Report) -> String {
     if report.files.is_empty() {
         let nothing = match report.restoring {
             true => "nothing to restore: no file in these paths is wrapped or edited",
-            false => "nothing to wrap: there is no ELF file in these paths",
+            false => "nothing to wrap: no ELF file in these paths",
         };
         return nothing.to_owned();
     }

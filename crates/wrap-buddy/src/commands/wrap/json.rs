@@ -1,4 +1,4 @@
-//! What wrapping and restoring say of themselves. Paths that are not UTF-8 have replacement characters in them.
+//! JSON of `wrap` and `restore`. Invalid UTF-8 in paths is replaced by replacement characters.
 
 use std::ffi::OsStr;
 
@@ -12,41 +12,41 @@ use crate::plan::slot::SlotPosition;
 use crate::plan::{FileEdit, Links, Method, Plan, StubPlan, frozen};
 use crate::system::hex::hex;
 
-/// A run that changes files.
+/// The result of `wrap` or `restore`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Run {
-    /// Every file that was looked at and is of interest, in order.
+    /// Every processed file of interest, in order.
     pub files: Vec<File>,
-    /// What concerns all of them.
+    /// Totals.
     #[serde(flatten)]
     pub end: RunEnd,
 }
 
-/// What concerns all files of a run.
+/// Results that concern the whole run.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct RunEnd {
-    /// Whether nothing was written on purpose.
+    /// Whether the run was a `--dry-run`.
     dry_run: bool,
-    /// Libraries that files which have failed lack, each once.
+    /// Missing libraries because of which files failed, each once.
     missing: Vec<MissingLibrary>,
-    /// Libraries that only shared libraries lack which nothing here loads.
+    /// Missing libraries that only shared libraries need which no program here loads.
     missing_of_libraries: Vec<MissingLibrary>,
     /// Loaders that were installed.
     installed: Vec<String>,
-    /// What concerns no single file.
+    /// Warnings that concern no single file.
     warnings: Vec<String>,
-    /// What makes the whole run a failure, and concerns no single file.
+    /// Errors that concern no single file and make the run fail.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     errors: Vec<String>,
-    /// The signal that ended the run before all files were done: `SIGINT`, `SIGTERM` or `SIGHUP`. Files that are not listed are as
-    /// they were.
+    /// The signal that stopped the run before all files were done: `SIGINT`, `SIGTERM` or `SIGHUP`. Files that are not listed are
+    /// unchanged.
     #[serde(skip_serializing_if = "Option::is_none")]
     stopped: Option<&'static str>,
-    /// How many files became what.
+    /// Number of files by status.
     summary: Summary,
 }
 
-/// How many files became what.
+/// Number of files by status.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Summary {
     wrapped: usize,
@@ -59,28 +59,28 @@ struct Summary {
     failed: usize,
 }
 
-/// One file.
+/// The result for one file.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct File {
-    /// As the user named it, or below what the user named.
+    /// As you named it, or a file below a directory that you named.
     path: String,
-    /// What became of it.
+    /// What was done to it.
     pub(crate) status: Status,
-    /// Why it was skipped or has failed.
+    /// Why it was skipped or failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    /// Libraries it lacks.
+    /// Libraries that it needs and that are missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     missing: Vec<MissingLibrary>,
-    /// What the user may want to know.
+    /// Notes for the user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
-    /// What was, or would be, done; not where nothing is.
+    /// The plan, if there is one.
     #[serde(flatten)]
     details: Option<Details>,
 }
 
-/// What was, or would be, done to a file.
+/// The plan for a file.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Details {
     /// Absolute and free of symbolic links.
@@ -97,55 +97,54 @@ struct Details {
     position_independent: bool,
     /// Length of the file in bytes.
     file_len: u64,
-    /// What ties file and sidecar together, in hexadecimal.
+    /// The identity that file and sidecar share, in hexadecimal.
     id: String,
-    /// The dynamic linker in the file.
+    /// PT_INTERP of the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     asks_for: Option<String>,
-    /// The one it gets.
+    /// The dynamic linker that will run it.
     #[serde(skip_serializing_if = "Option::is_none")]
     interpreter: Option<String>,
-    /// What there is of a stub.
+    /// The stub, if the plan has one.
     #[serde(flatten)]
     stub: Option<StubDetails>,
-    /// The sidecar.
     sidecar: SidecarDetails,
-    /// What is taken back first: a stub made for other settings.
+    /// Edits that undo an earlier stub first.
     undo_first: Vec<EditDetails>,
-    /// What changes in the file, in the order in which it is written.
+    /// Edits of the file, in the order in which they are written.
     edits: Vec<EditDetails>,
-    /// Settings that differ from those of the run before; empty where there was none.
+    /// Settings that differ from those of the previous run; empty if there was none.
     settings_changed: Vec<SettingChange>,
-    /// The search path it is to have; empty where its own will do.
+    /// Its new search path; empty if its own is sufficient.
     search_path: Vec<String>,
-    /// Symbolic links beside it, by which libraries are found.
+    /// Symbolic links to libraries, in a directory next to the file.
     links: Vec<Link>,
-    /// What is loaded in addition.
+    /// Additional libraries to load.
     needed: Vec<Needed>,
-    /// Libraries that are loaded by their paths, in this order.
+    /// Libraries that are loaded by absolute path, in this order.
     frozen: Vec<String>,
-    /// Those of them that are neither in a store nor in a directory that was given.
+    /// Frozen libraries that are neither in a store nor in a directory that you named.
     movable: Vec<String>,
-    /// Libraries that are missing and may be.
+    /// Missing libraries that may be missing.
     ignored: Vec<String>,
     /// Libraries that were found.
     libraries: Vec<Library>,
-    /// What came up in finding libraries.
+    /// Warnings about the libraries.
     warnings: Vec<String>,
 }
 
-/// What there is of a stub.
+/// The stub of a plan.
 #[derive(Debug, Serialize, JsonSchema)]
 struct StubDetails {
     /// The original e_entry.
     entry: u64,
-    /// Where in the file that is.
+    /// File offset of the entry point.
     entry_offset: u64,
     /// Bytes from there to the end of the segment in the file.
     room_at_entry: u64,
-    /// Where the stub goes.
+    /// The bytes that the stub takes.
     slot: SlotDetails,
-    /// What the stub starts; absent where that is in the sidecar.
+    /// The loader that the stub starts; absent if it is in the sidecar.
     #[serde(skip_serializing_if = "Option::is_none")]
     loader: Option<String>,
     /// Whether the loader is in the sidecar.
@@ -159,18 +158,18 @@ struct Link {
     target: String,
 }
 
-/// Where a stub goes.
+/// The bytes that a stub takes.
 #[derive(Debug, Serialize, JsonSchema)]
 struct SlotDetails {
     /// `entry` or `segment-end`.
     place: &'static str,
-    /// In the file.
+    /// File offset.
     offset: u64,
     /// Virtual address in the file.
     address: u64,
     /// Bytes of stub and trailer.
     len: u64,
-    /// Bytes that could have been used.
+    /// Bytes available.
     room: u64,
     /// Bytes of the stub's code.
     stub_len: usize,
@@ -182,7 +181,7 @@ struct SidecarDetails {
     path: String,
     /// Bytes.
     len: usize,
-    /// The path to it that the trailer has.
+    /// The path to it in the trailer.
     #[serde(skip_serializing_if = "Option::is_none")]
     in_trailer: Option<String>,
 }
@@ -192,30 +191,30 @@ struct SidecarDetails {
 struct EditDetails {
     /// `slot`, `interp`, `entry`, `text`, `dynamic`, `segment` or `section`.
     kind: &'static str,
-    /// In the file.
+    /// File offset.
     offset: u64,
-    /// What stands there in the original, in hexadecimal.
+    /// The original bytes, in hexadecimal.
     before: String,
-    /// What is to stand there, in hexadecimal.
+    /// The new bytes, in hexadecimal.
     after: String,
 }
 
-/// A setting that differs from that of the run before.
+/// A setting that differs from that of the previous run.
 #[derive(Debug, Serialize, JsonSchema)]
 struct SettingChange {
     /// `interpreter`, `search path`, `added DT_NEEDED`, `relocatable` or `loader`.
     setting: &'static str,
-    /// What it was.
+    /// The previous value.
     before: String,
-    /// What it is now.
+    /// The new value.
     after: String,
 }
 
-/// A library that is loaded in addition.
+/// An additional library.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Needed {
     soname: String,
-    /// The library that cannot find it by itself; null: the user asked for it.
+    /// The library that needs it and cannot find it; null if you asked for it.
     needed_by: Option<String>,
 }
 
@@ -232,7 +231,7 @@ struct MissingLibrary {
     soname: String,
     /// Files that need it.
     needed_by: Vec<String>,
-    /// What may help.
+    /// Suggestions.
     hints: Vec<String>,
 }
 

@@ -1,5 +1,3 @@
-//! `wrap-buddy --paths`: from its options to a report.
-
 pub mod human;
 pub mod json;
 
@@ -31,14 +29,14 @@ use crate::system::directory::EntryKind;
 use crate::system::workers::{Stop, WorkerPool};
 use ldso::Interpreters;
 
-/// After how many files met in directories a run asks whether it is to end.
+/// Files found in directories between two checks for a signal.
 const STOP_EVERY: usize = 64;
 
-/// Wraps what `cli` names with the stubs and loaders of `stages`; `missing_stages` tells how to get others. `reporter` gets each
-/// file as it is finished.
+/// Wraps the files that `cli` names. `missing_stages`: for each architecture without a stage, how to get it. `reporter` gets each file as
+/// it is finished.
 ///
 /// # Errors
-/// When nothing can be done at all, such as for an interpreter that is none. What fails for one file is in the report.
+/// If nothing can be done at all, such as with an invalid interpreter. Errors of single files are in the report.
 pub fn wrap(
     cli: &WrapOptions,
     stages: &[Stage],
@@ -48,10 +46,7 @@ pub fn wrap(
     wrap_until(cli, stages, missing_stages, reporter, &|| false)
 }
 
-/// The same, until `stop` says to end: what was begun is finished, and the files that are left are not in the report.
-///
-/// # Errors
-/// As [`wrap`].
+/// Like [`wrap`], until `stop` returns true: files in work are finished, the others are not in the report.
 pub fn wrap_until(
     cli: &WrapOptions,
     stages: &[Stage],
@@ -79,12 +74,12 @@ pub fn wrap_until(
         cli.output.wanted(),
         cli.jobs,
         &|entry| {
-            reporter.met();
+            reporter.found();
             if let Some(link) = entry.filter(|entry| entry.kind == EntryKind::Link) {
                 let mut links = links.lock().unwrap_or_else(PoisonError::into_inner);
                 links.push(link.path());
             }
-            // To ask is a system call.
+            // `stop` makes a system call.
             let is_due = met
                 .fetch_add(1, Ordering::Relaxed)
                 .is_multiple_of(STOP_EVERY);
@@ -113,12 +108,11 @@ pub fn wrap_until(
     Ok(report)
 }
 
-/// Wraps `candidates` in the way that `cli` says; whoever calls it has locked the directories they are in. What is missing is
-/// looked for in what is `given`. Once `stop` says so, no file is begun: those that are left have the status of a dry run, or are not
-/// in the report.
+/// Wraps `candidates` as `cli` says. The caller has locked their directories. Missing libraries are searched for in `given`. Once `stop`
+/// returns true, no further file is begun: the others keep the status of a dry run, or are not in the report.
 ///
 /// # Errors
-/// When nothing can be done at all, whatever the candidates.
+/// If nothing can be done at all.
 pub fn wrap_candidates(
     cli: &WrapOptions,
     stages: &[Stage],
@@ -198,9 +192,9 @@ pub fn wrap_candidates(
     if cli.dry_run {
         rehearse(&mut files, options, &pool);
     } else {
-        reporter.write();
+        reporter.writing();
         let work = || carry_out(&mut files, &mut report.installed, options, &pool, stop);
-        // All that was looked up takes a while to be given back.
+        // Freeing all that was looked up takes a while.
         pool.both(|| drop(planner), work);
         if hard_links.take_back_split(&mut files) {
             carry_out(&mut files, &mut report.installed, options, &pool, stop);
@@ -211,7 +205,7 @@ pub fn wrap_candidates(
     Ok(report)
 }
 
-/// What is wrapped, and what was named to go with it.
+/// The paths that are wrapped, and those named to go with them.
 fn bundle(cli: &WrapOptions, libs: &[PathBuf]) -> Vec<PathBuf> {
     let named = [&*cli.paths, libs, &cli.runtime_dependencies];
     let named = named.into_iter().flatten();
@@ -220,22 +214,21 @@ fn bundle(cli: &WrapOptions, libs: &[PathBuf]) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Names of the same files.
+/// Files that were found under several names.
 #[derive(Default)]
 struct HardLinks(Vec<Names>);
 
-/// The names of one file.
 struct Names {
-    /// Under this one it is worked on.
+    /// Index of the name under which the file is processed.
     first: usize,
-    /// The others that were met, and what was decided about each.
+    /// Indices of the other names, each with its own report.
     others: Vec<(usize, FileReport)>,
-    /// Each is a file of its own by now.
+    /// Whether each name has become a separate file.
     split: bool,
 }
 
 impl HardLinks {
-    /// Has each file worked on under its first name alone.
+    /// Leaves one name of each file, and marks the others as skipped.
     fn skip(files: &mut [FileReport], dry_run: bool) -> Self {
         let planned = files.iter().enumerate();
         let planned = planned.filter_map(|(index, file)| Some((index, file.plan.as_ref()?.inode)));
@@ -266,7 +259,7 @@ impl HardLinks {
         Self(all)
     }
 
-    /// Has the other names of split files worked on, too; says whether there are any.
+    /// Puts the reports of split files back. Returns false if there are none.
     fn take_back_split(&mut self, files: &mut [FileReport]) -> bool {
         let mut any = false;
         for names in &mut self.0 {
@@ -284,7 +277,7 @@ impl HardLinks {
         any
     }
 
-    /// Says what becomes of names that were not met.
+    /// Adds a note about names outside of the paths of this run.
     fn note(&self, files: &mut [FileReport], dry_run: bool) {
         for names in &self.0 {
             let Some(plan) = &mut files[names.first].plan else {
@@ -297,12 +290,12 @@ impl HardLinks {
             }
             let what = match (names.split, plan.links()) {
                 (true, _) => {
-                    "stay as they are: they are in a lower layer of an overlay, and this one is a copy now"
+                    "stay unchanged: they are in a lower layer of an overlay, and this one is now a copy"
                 }
                 (false, _) if dry_run && apply::is_on_overlay(&plan.path) => {
-                    "would stay as they are if the file is in a lower layer of the overlay, else change with it"
+                    "would stay unchanged if the file is in a lower layer of the overlay, and otherwise change with it"
                 }
-                (false, Some(_)) => "change with it, where the links beside it are not found",
+                (false, Some(_)) => "change with it, but do not find its links to libraries",
                 (false, None) => "change with it",
             };
             plan.notes.push(format!(
@@ -312,7 +305,7 @@ impl HardLinks {
     }
 }
 
-/// Carries out every plan in `files` that was not carried out yet, and turns them into what became of them.
+/// Carries out the plans in `files` that have not been carried out, and records the results.
 fn carry_out(
     files: &mut [FileReport],
     installed: &mut Vec<PathBuf>,
@@ -336,7 +329,7 @@ fn carry_out(
         }
     }
     let mut planned: Vec<&mut FileReport> = files.iter_mut().filter(|file| is_due(file)).collect();
-    // Programs rely on what is done to libraries.
+    // Libraries first: programs rely on their changes.
     planned.sort_by_key(|file| file.status != Status::WouldEdit);
     let plans: Vec<&Plan> = planned
         .iter()
@@ -358,7 +351,7 @@ fn carry_out(
     }
 }
 
-/// Turns the plans in `files` that would be refused into what would become of them.
+/// Records errors for the plans in `files` that would fail.
 fn rehearse(files: &mut [FileReport], options: Options, pool: &WorkerPool) {
     let planned = files.iter_mut().filter(|file| file.plan.is_some());
     let mut planned: Vec<&mut FileReport> = planned.collect();
@@ -379,10 +372,10 @@ fn succeeded(loaders: &BTreeMap<PathBuf, Result<()>>) -> impl Iterator<Item = Pa
     written.map(|(path, _)| path.clone())
 }
 
-/// What concerns no single file: what there is to say of directories, and of loaders.
+/// Warnings that concern no single file: about directories and loaders.
 fn warnings(cli: &WrapOptions, libs: &LibraryDirectories, files: &[FileReport]) -> Vec<String> {
     let plans = files.iter().filter_map(|file| file.plan.as_ref());
-    // Mostly all are of use to the first file.
+    // The first file usually uses all directories.
     let first = plans.clone().next();
     let found = first.map_or(&[][..], |plan| plan.resolution.found.as_slice());
     let mut warnings = libs.warnings(|directory| {
@@ -392,7 +385,7 @@ fn warnings(cli: &WrapOptions, libs: &LibraryDirectories, files: &[FileReport]) 
     let mut stubs = plans.clone().filter_map(|plan| plan.stub());
     if !cli.brings_loaders() && stubs.any(|stub| stub.loader.is_none()) {
         warnings.push(
-            "no directory for loaders can be written: each program gets its own loader, as with --self-contained; pass --loader-dir-path to share one"
+            "no directory for loaders is writable, so each program gets its own loader, as with --self-contained; pass --loader-dir-path to share one"
                 .to_owned(),
         );
     }

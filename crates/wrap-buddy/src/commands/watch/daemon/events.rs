@@ -1,4 +1,4 @@
-//! What is there and what happens, told by the kernel or seen at intervals, on its way to what is settling.
+//! Finds files that exist or change, by events or scans, and hands them to the debounce.
 
 use std::ffi::OsString;
 use std::fs;
@@ -27,7 +27,7 @@ impl Daemon<'_> {
         self.visit_roots(now)
     }
 
-    /// Without the kernel telling what happens, it has to be looked for.
+    /// Continues by scanning, after a limit of inotify was reached.
     pub(super) fn fall_back(&mut self, exhausted: Exhausted, now: Instant) {
         let setting = match exhausted {
             Exhausted::Watches => "fs.inotify.max_user_watches",
@@ -36,8 +36,8 @@ impl Daemon<'_> {
         let path = Path::new("/proc/sys").join(setting.replace('.', "/"));
         let value = fs::read_to_string(path).unwrap_or_default();
         self.event_log.warning(&format!(
-            "the kernel watches no more than {setting} = {}: raise it (sysctl -w {setting}=NUMBER) and start again; until then \
-             everything is looked through every {} s",
+            "inotify limit reached ({setting} = {}); raise it (sysctl -w {setting}=NUMBER) and start again. Until then \
+             all directories are scanned every {} s",
             value.trim(),
             self.interval.as_secs_f64()
         ));
@@ -51,7 +51,7 @@ impl Daemon<'_> {
         self.next_poll = Some(now);
     }
 
-    /// Finds out which roots are there, and watches those that have appeared.
+    /// Updates the locations of all roots, and watches those that have appeared.
     pub(super) fn visit_roots(&mut self, now: Instant) -> Result<(), Exhausted> {
         for index in 0..self.roots.len() {
             let Some(tree) = &mut self.tree else {
@@ -61,7 +61,7 @@ impl Daemon<'_> {
             if root.polled {
                 continue;
             }
-            // First, so that nothing can happen in between.
+            // Watch first, so that no change is missed.
             tree.await_root(&root.path)?;
             let before = root.real().map(Path::to_owned);
             if !root.refresh() {
@@ -69,12 +69,12 @@ impl Daemon<'_> {
             }
             if let Some(before) = before {
                 tree.forget(&before);
-                // Should that be where it is now.
+                // It may be below the new location.
                 tree.await_root(&root.path)?;
                 self.debounce.forget(&before);
                 self.processed.forget(&before);
             }
-            // Another root may have been watched by way of this one.
+            // Another root may have been watched as a part of this one.
             let there = self.roots.iter().filter(|root| !root.polled);
             let there: Vec<PathBuf> = there
                 .filter_map(|root| root.real().map(Path::to_owned))
@@ -86,14 +86,14 @@ impl Daemon<'_> {
         Ok(())
     }
 
-    /// Watches a directory and those below, and looks at the files there. With `appeared` they belong together.
+    /// Watches a directory with its subdirectories and collects their files. If it `appeared`, they form one unit.
     fn enter(&mut self, directory: PathBuf, appeared: bool, now: Instant) -> Result<(), Exhausted> {
         let mut directories = vec![directory];
         while let Some(directory) = directories.pop() {
             let Some(tree) = &mut self.tree else {
                 return Ok(());
             };
-            // First, so that nothing can happen in between.
+            // Watch first, so that no change is missed.
             if !roots::enters(&self.roots, false, &directory) {
                 continue;
             }
@@ -117,7 +117,7 @@ impl Daemon<'_> {
                     directories.push(path);
                 } else if roots::wants(&self.roots, false, &path)
                     && !self.processed.knows(&path)
-                    // What is not yet one will be closed after it was written, and looked at then.
+                    // A file that is still being written will be closed later and is checked then.
                     && may_be_elf(&path)
                 {
                     self.debounce.file_changed(&path, now);
@@ -127,7 +127,6 @@ impl Daemon<'_> {
         Ok(())
     }
 
-    /// Takes in what has happened.
     pub(super) fn take_events(&mut self, now: Instant) {
         let Some(tree) = &mut self.tree else {
             return;
@@ -154,7 +153,7 @@ impl Daemon<'_> {
         }
         if is_lost {
             self.event_log.warning(
-                "more has happened at once than the kernel keeps (fs.inotify.max_queued_events): everything is looked at again",
+                "inotify queue overflowed (fs.inotify.max_queued_events); scanning all directories again",
             );
             result = result.and_then(|()| self.watch_anew(now));
         } else if is_about_roots {
@@ -165,7 +164,7 @@ impl Daemon<'_> {
         }
     }
 
-    /// Takes in what was mounted and unmounted: in its place other files are seen.
+    /// Handles mounts and unmounts: other files are visible there now.
     pub(super) fn take_mounts(&mut self, now: Instant) {
         let changed = self.mounts.changed();
         if changed.is_empty() {
@@ -204,7 +203,7 @@ impl Daemon<'_> {
         self.debounce.touched(path.parent().unwrap_or(path), now);
     }
 
-    /// Looks through the roots that are polled, if it is time.
+    /// Scans the polled roots, if it is time.
     pub(super) fn poll_again(&mut self, now: Instant) {
         if self.next_poll.is_none_or(|time| now < time) {
             return;
@@ -258,11 +257,10 @@ impl Daemon<'_> {
     }
 }
 
-/// The names in a directory, without those of files that this tool has put there, and whether each is a directory. Symbolic links are
-/// left out.
+/// The names in a directory, and whether each is a directory, without symbolic links and files of this tool.
 fn entries(directory: &Directory) -> Vec<(OsString, bool)> {
     let mut entries = Vec::new();
-    // What was read until an error counts.
+    // After an error, use the names that were read.
     let _ = directory.list(|name, kind| {
         let is_directory = kind == EntryKind::Directory;
         if (is_directory || kind == EntryKind::File) && !is_own_name(name) {

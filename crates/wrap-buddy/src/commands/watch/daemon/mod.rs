@@ -1,4 +1,4 @@
-//! The loop: waits for something to happen, which [`events`] takes in, and has [`wrapping`] deal with what has settled.
+//! The main loop: waits for events, which [`events`] handles, and has [`wrapping`] wrap the files that have settled.
 
 mod events;
 mod wrapping;
@@ -28,7 +28,7 @@ use crate::plan::search::Given;
 use crate::report::Reporter;
 use crate::system::signals::{SignalAction, Signals};
 
-/// How often directories are looked through that the kernel does not tell of, unless the user says otherwise.
+/// Default interval of scans.
 const USUAL_INTERVAL: Duration = Duration::from_secs(5);
 
 pub struct Daemon<'a> {
@@ -37,15 +37,15 @@ pub struct Daemon<'a> {
     missing_stages: &'a [(&'a str, &'a str)],
     roots: Vec<Root>,
     once: bool,
-    /// None when all roots are polled.
+    /// `None` if all roots are polled.
     tree: Option<Tree>,
     debounce: Debounce,
     mounts: Mounts,
-    /// Mount points below roots of file systems that do not tell, which are polled.
+    /// Mount points below roots whose file systems do not report changes. They are polled.
     silent: BTreeSet<PathBuf>,
     snapshot: Snapshot,
     interval: Duration,
-    /// Of roots that are polled: these settle when two looks see the same.
+    /// For polled roots: these have settled when two scans see the same.
     debounce_of_polls: Debounce,
     next_poll: Option<Instant>,
     processed: Processed,
@@ -56,10 +56,10 @@ pub struct Daemon<'a> {
 }
 
 impl<'a> Daemon<'a> {
-    /// Nothing is watched yet.
+    /// Watches nothing yet.
     ///
     /// # Errors
-    /// When nothing could be wrapped with these settings.
+    /// If nothing could be wrapped with these options.
     pub fn new(
         options: &'a WatchOptions,
         mut roots: Vec<Root>,
@@ -95,10 +95,7 @@ impl<'a> Daemon<'a> {
         })
     }
 
-    /// Watches until a signal, or until everything has settled. Says whether all is well.
-    ///
-    /// # Errors
-    /// When the system gives nothing to wait with.
+    /// Runs until a signal or, with `--once`, until everything has settled. Returns false if a file failed with `--once`.
     pub fn run(mut self) -> Result<bool> {
         let signals = Signals::hold_back()?;
         let started = Instant::now();
@@ -108,7 +105,7 @@ impl<'a> Daemon<'a> {
             let now = Instant::now();
             self.poll_again(now);
             self.wrap_settled(now, &signals);
-            // A signal may have ended that early.
+            // A signal may have stopped wrapping, so this may not be all.
             if !signals.is_any() {
                 if first.is_some_and(|first| now >= first) {
                     first = None;
@@ -138,13 +135,12 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    /// Waits for a signal, an event, or the time at which something is due: `first`, or what settles, or a look. Says whether
-    /// something was mounted or unmounted.
+    /// Waits for a signal, an event, or the next time something is due. Returns true if the mounts have changed.
     fn wait(&self, signals: &Signals, first: Option<Instant>) -> Result<bool> {
         let debounce = [&self.debounce, &self.debounce_of_polls].map(Debounce::next);
         let times = debounce.into_iter().chain([first, self.next_poll]);
         let timeout = match times.flatten().min() {
-            // Not too early: a timeout is in whole milliseconds.
+            // Round up: the timeout is in whole milliseconds.
             Some(time) => {
                 let left = time.saturating_duration_since(Instant::now());
                 let left = left + Duration::from_micros(999);
@@ -156,7 +152,7 @@ impl<'a> Daemon<'a> {
         let descriptors = [
             (Some(signals.descriptor()), PollFlags::POLLIN),
             (tree, PollFlags::POLLIN),
-            // Readable it is always.
+            // mountinfo is always readable.
             (self.mounts.descriptor(), PollFlags::POLLPRI),
         ];
         let descriptors = descriptors.into_iter();
@@ -174,7 +170,7 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    /// Watches every root from now on, and looks at all that is there.
+    /// Watches every root, and collects the existing files.
     fn start(&mut self, now: Instant) {
         self.next_poll = self.roots.iter().any(|root| root.polled).then_some(now);
         self.snapshot = Snapshot::default();
@@ -187,10 +183,10 @@ impl<'a> Daemon<'a> {
         self.debounce.is_empty() && self.debounce_of_polls.is_empty()
     }
 
-    /// What was there at the start has been dealt with, and everything is watched.
+    /// Existing files have been processed, and everything is watched.
     fn report_ready(&mut self) {
         if self.once {
-            self.report_lost();
+            self.report_nonexistent();
         } else {
             let all: Vec<PathBuf> = self.roots.iter().map(Root::name).collect();
             let polled = self.roots.iter().filter(|root| root.polled);
@@ -199,13 +195,13 @@ impl<'a> Daemon<'a> {
             let directories = self.tree.as_ref().map_or(0, Tree::len);
             self.event_log.watching(&all, &polled, directories);
         }
-        // Who is told of it, if anybody, is no concern of the files.
+        // Whether anybody listens does not matter.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         self.report_status();
     }
 
-    /// Nobody will wait for a directory that the user named, and that is not there.
-    fn report_lost(&mut self) {
+    /// With `--once`, reports directories that the user named and that do not exist.
+    fn report_nonexistent(&mut self) {
         let lost = self.roots.iter().filter(|root| root.real().is_none());
         let lost = lost.filter(|root| self.cli.paths.contains(&root.shown));
         let files = lost
@@ -219,7 +215,7 @@ impl<'a> Daemon<'a> {
         self.report_now(files);
     }
 
-    /// Tells of files with which nothing had to be done.
+    /// Reports files outside of a batch.
     fn report_now(&self, files: Vec<FileReport>) {
         if !files.is_empty() {
             let report = Report {

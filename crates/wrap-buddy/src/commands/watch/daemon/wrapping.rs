@@ -1,4 +1,4 @@
-//! Wraps what has settled.
+//! Wraps the files that have settled.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::scan::Candidate;
 use crate::system::signals::Signals;
 
 impl Daemon<'_> {
-    /// Wraps what has settled by now. A signal ends it early.
+    /// Wraps the files that have settled by `now`. A signal stops it early.
     pub(super) fn wrap_settled(&mut self, now: Instant, signals: &Signals) {
         let mut ready = Vec::new();
         let mut writers = Writers::default();
@@ -44,7 +44,7 @@ impl Daemon<'_> {
         }
     }
 
-    /// Adds to `ready` what can be wrapped of what has settled; the rest has to wait.
+    /// Adds the files that can be wrapped to `ready`, and returns those that have to wait.
     fn sort_out(
         &mut self,
         mut settled: Settled,
@@ -87,7 +87,7 @@ impl Daemon<'_> {
     }
 
     fn report_restored(&self, paths: Vec<PathBuf>) {
-        let reason = "was restored, and is left alone until it changes";
+        let reason = "restored; it is left alone until it changes";
         let files = paths.into_iter().map(|path| {
             let shown = roots::candidate(&self.roots, path).shown;
             FileReport::skipped(shown, reason.to_owned())
@@ -95,9 +95,9 @@ impl Daemon<'_> {
         self.report_now(files.collect());
     }
 
-    /// There is an end, and these files are not complete.
+    /// With `--once`, reports files that are still being written to.
     fn give_up(&mut self, held: Vec<PathBuf>) {
-        let reason = "is still being written to: run this again when it is complete";
+        let reason = "a process still writes to it; run wrap-buddy again when it is complete";
         let files = held.into_iter().map(|path| {
             let shown = roots::candidate(&self.roots, path).shown;
             FileReport::failed(shown, reason.to_owned())
@@ -106,7 +106,7 @@ impl Daemon<'_> {
         self.report_failed(files);
     }
 
-    /// Wraps files that have settled, and those again that lacked a library which may be among them.
+    /// Wraps files that have settled, and again those that lacked a library which may have arrived.
     fn wrap(&mut self, ready: Vec<(PathBuf, Stamp)>, signals: &Signals) {
         let began = Instant::now();
         let mut before: HashMap<PathBuf, Stamp> = ready.into_iter().collect();
@@ -156,7 +156,7 @@ impl Daemon<'_> {
                 return;
             }
         };
-        // What a signal has left is not told of. The signal asks for the end, or for everything to be looked at again.
+        // Files that a signal has left are not reported: the watch ends, or processes everything again.
         let dry_run = self.cli.dry_run;
         report.files.retain(|file| dry_run || !file.status.is_dry());
         let files = report.files.iter().map(|file| (&file.path, file));
@@ -174,7 +174,7 @@ impl Daemon<'_> {
                 still_lacking.insert(candidate.shown.clone());
             }
         }
-        // Nothing new.
+        // Their result has been reported before.
         report
             .files
             .retain(|file| !still_lacking.contains(&file.path));
