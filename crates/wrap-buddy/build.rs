@@ -1,8 +1,8 @@
-//! Links the unwinder of the standard library from gcc's archive, where there is one.
+//! Links the unwinder of the standard library from gcc's archive, if there is one.
 //!
-//! `libgcc_s.so.1` asks the processor what it can before `main`, with CPUID instructions that each leave a virtual machine: of
-//! the time the tool takes to start there, beyond that of any program, it is a third. The GCC Runtime Library Exception lets the
-//! archive be part of any program.
+//! `libgcc_s.so.1` executes several CPUID instructions before `main`, and each one traps in a virtual machine. There, this takes a
+//! third of the tool's start-up time, not counting that of any program. The GCC Runtime Library Exception allows the archive in any
+//! program.
 
 use std::env;
 use std::ffi::OsString;
@@ -24,12 +24,13 @@ fn main() {
     }
     if let Some(directory) = archive().as_deref().and_then(|path| path.parent()) {
         println!("cargo::rustc-link-search=native={}", directory.display());
-        // Whole, so that it is taken wherever the linker meets it.
+        // The whole archive, so that it is linked wherever the linker meets it.
         println!("cargo::rustc-link-lib=static:+whole-archive=gcc_eh");
     }
 }
 
-/// Where the C compiler that links has it, if that is for the same processor. One without says nothing but its name.
+/// The path of the archive, according to the C compiler, if that is for the same processor. A compiler without it prints only the
+/// name.
 fn archive() -> Option<PathBuf> {
     let target = env::var("TARGET").ok()?;
     let machine = linker("-dumpmachine")?;
@@ -41,7 +42,7 @@ fn archive() -> Option<PathBuf> {
     (path.is_absolute() && path.is_file()).then_some(path)
 }
 
-/// What the C compiler that links says when asked.
+/// The output of the C compiler for `option`.
 fn linker(option: &str) -> Option<String> {
     let linker = env::var_os("RUSTC_LINKER").unwrap_or_else(|| OsString::from("cc"));
     let output = Command::new(linker).arg(option).output().ok()?;

@@ -1,4 +1,4 @@
-//! The binary itself: exit codes and what goes to which stream.
+//! The binary itself: exit codes, and the stream of each output.
 
 use std::fs;
 
@@ -86,7 +86,7 @@ fn quiet_means_errors_only() {
 }
 
 #[test]
-fn an_interpreter_that_is_none_exits_1() {
+fn interpreter_that_is_not_a_dynamic_linker_exits_1() {
     let dir = TestDir::new();
     let script = dir.write("script", "#!/bin/sh\n");
     wrap_buddy()

@@ -1,4 +1,4 @@
-//! Programs and libraries to wrap, and a way to wrap them with made-up stages.
+//! Programs and libraries to wrap, and a way to wrap them with dummy stages.
 
 use std::env;
 use std::ffi::OsStr;
@@ -22,7 +22,7 @@ use wrap_buddy::report::Reporter;
 pub const STUB_LEN: usize = 120;
 pub const RELOCATABLE_STUB_LEN: usize = 200;
 
-/// An architecture as its compiler and its C library know it.
+/// The names of an architecture's compiler and C library.
 #[derive(Clone, Copy)]
 pub struct Target {
     pub name: &'static str,
@@ -51,7 +51,7 @@ pub const I686: Target = Target {
 };
 pub const TARGETS: [Target; 3] = [X86_64, AARCH64, I686];
 
-/// Makes tests, one for each target, out of functions that take one.
+/// Makes one test for each target from functions that take a target.
 macro_rules! targets {
     ($($test:ident),+ $(,)?) => {
         $(
@@ -76,7 +76,7 @@ macro_rules! targets {
 }
 pub(crate) use targets;
 
-/// Each lays out files its own way.
+/// A linker; each lays out files in its own way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Linker {
     Bfd,
@@ -88,7 +88,7 @@ pub enum Linker {
 impl Linker {
     const ALL: [Linker; 4] = [Linker::Bfd, Linker::Gold, Linker::Lld, Linker::Mold];
 
-    /// Those that are installed; distributions begin to do without gold, and not all have mold.
+    /// The installed linkers. Newer distributions have no gold, and not all have mold.
     pub fn installed() -> impl Iterator<Item = Linker> {
         let optional = [Linker::Gold, Linker::Mold];
         Self::ALL.into_iter().filter(move |linker| {
@@ -117,7 +117,7 @@ fn find_program(name: &str) -> Option<PathBuf> {
         .find(|program| program.is_file())
 }
 
-/// A small generator that needs no seed from outside: the same numbers on every machine.
+/// A small random number generator with a fixed seed: the same numbers on every machine.
 pub struct Random(pub u64);
 
 impl Random {
@@ -159,7 +159,7 @@ pub fn loader_image(machine: u16) -> Vec<u8> {
     image
 }
 
-/// A directory to build in, free of symbolic links.
+/// A directory to build in, with a path without symbolic links.
 pub struct TestDir {
     pub root: PathBuf,
     _directory: TempDir,
@@ -185,7 +185,7 @@ impl TestDir {
         path
     }
 
-    /// Compiles `source`, C, to `output`; arguments may name files of the yard.
+    /// Compiles the C code `source` to `output`. Arguments may name files of this directory.
     pub fn compile(
         &self,
         target: Target,
@@ -197,7 +197,7 @@ impl TestDir {
             .unwrap_or_else(|errors| panic!("{} {output}: {errors}", target.compiler))
     }
 
-    /// The same, or what the compiler says is wrong.
+    /// Does the same, or returns the compiler's errors.
     pub fn try_compile(
         &self,
         target: Target,
@@ -213,7 +213,7 @@ impl TestDir {
         path
     }
 
-    /// Runs the compiler to make `output` of what `arguments` name.
+    /// Runs the compiler to make `output` from the files in `arguments`.
     pub fn drive(
         &self,
         target: Target,
@@ -235,7 +235,7 @@ impl TestDir {
         }
     }
 
-    /// Arguments that have the compiler link by `linker`: a cross compiler looks for linkers in its own directories only.
+    /// Arguments to link with `linker`: a cross compiler searches for linkers in its own directories only.
     pub fn link_by(&self, target: Target, linker: Linker) -> Vec<String> {
         let own = matches!(linker, Linker::Bfd | Linker::Gold);
         if own && target.compiler != X86_64.compiler {
@@ -254,7 +254,7 @@ impl TestDir {
         vec![format!("-fuse-ld={}", linker.name()), directory]
     }
 
-    /// `main` in `app/`, `libfoo.so.1` in `foo/lib`, `libbar.so.1` in `bar/lib`; main needs both.
+    /// Builds `main` in `app/`, `libfoo.so.1` in `foo/lib`, `libbar.so.1` in `bar/lib`; main needs both.
     pub fn walk_through(&self, target: Target, arguments: &[&str]) -> PathBuf {
         for name in ["foo", "bar"] {
             let soname = format!("-Wl,-soname,lib{name}.so.1");
@@ -268,7 +268,7 @@ impl TestDir {
         self.compile(target, "app/main", source, &all)
     }
 
-    /// Wraps with the arguments given and an empty directory for the loader, even programs that start as they are.
+    /// Wraps with these arguments and an empty directory for the loader, even programs that start without wrapping.
     pub fn wrap(&self, arguments: &[&dyn AsRef<OsStr>]) -> Report {
         self.try_wrap(arguments).unwrap()
     }
@@ -293,13 +293,13 @@ impl TestDir {
     }
 }
 
-/// The command that these words are, the program's name first.
+/// Parses a command line, which begins with the program's name.
 pub fn parsed(words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Parsed {
     let words = words.into_iter().map(|word| word.as_ref().to_owned());
     wrap_buddy::cli::read(words).unwrap()
 }
 
-/// The options of a command line that wraps.
+/// The options of a command line of `wrap`.
 pub fn wrap_options(words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> WrapOptions {
     try_wrap_options(words).unwrap()
 }
@@ -314,7 +314,7 @@ fn try_wrap_options(
     }
 }
 
-/// What is written, without colours.
+/// The text without colours.
 pub fn plain(text: Vec<u8>) -> String {
     let text = String::from_utf8(text).unwrap();
     anstream::adapter::strip_str(&text).to_string()
@@ -332,7 +332,7 @@ pub fn wrapped(report: &Report) -> &Plan {
     file.plan.as_ref().unwrap()
 }
 
-/// What there is of a stub.
+/// The stub of a plan.
 pub fn stub(plan: &Plan) -> &StubPlan {
     plan.stub().unwrap()
 }
@@ -344,7 +344,7 @@ pub fn edited(report: &Report) -> &Plan {
     file.plan.as_ref().unwrap()
 }
 
-/// Why the only file was not wrapped.
+/// The reason why the only file was not wrapped.
 pub fn reason(report: &Report, status: Status) -> &str {
     let file = only(report);
     assert_eq!(file.status, status, "{:?}", file.reason);
@@ -356,7 +356,7 @@ pub fn run(target: Target, program: &Path) -> io::Result<Output> {
     let mut attempts = 0;
     loop {
         match run_once(target, program) {
-            // A process that another test is just starting may have it open still.
+            // Another test that is starting a process may still have the file open.
             Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && attempts < 100 => {
                 attempts += 1;
                 sleep(Duration::from_millis(10));
@@ -366,10 +366,10 @@ pub fn run(target: Target, program: &Path) -> io::Result<Output> {
     }
 }
 
-/// The same, and a file that is busy is an error.
+/// Does the same, but a busy file is an error.
 pub fn run_once(target: Target, program: &Path) -> io::Result<Output> {
     match Command::new(program).output() {
-        // ENOEXEC: not one of the machine's own.
+        // ENOEXEC: for another machine.
         Err(error) if error.raw_os_error() == Some(8) => {
             let name = if target.name == "i686" {
                 "i386"

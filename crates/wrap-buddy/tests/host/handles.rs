@@ -1,9 +1,9 @@
-//! What writes below a named directory goes by handles: a path may lead somewhere else by the time it is used.
+//! Code that writes below a directory that you name uses directory handles: a path may lead somewhere else when it is used.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What takes a path, and follows links in it.
+/// Functions that take a path and follow links in it.
 const BY_PATH: &[&str] = &[
     "fs::",
     "File::open",
@@ -21,9 +21,9 @@ const BY_PATH: &[&str] = &[
     "chmod(",
 ];
 
-/// Lines that may do so all the same, and why.
+/// Allowed lines, with the reason.
 const ALLOWED: &[(&str, &str)] = &[
-    // The directory of loaders, which the user or this tool has chosen and nobody swaps.
+    // The directory of loaders, which the user or this tool has chosen, and which other users cannot swap.
     (
         "apply/mod.rs",
         "ancestors().take_while(|one| !one.exists())",
@@ -34,7 +34,7 @@ const ALLOWED: &[(&str, &str)] = &[
         "apply/mod.rs",
         "Directory::open(&fs::canonicalize(above)?)?",
     ),
-    // That of a package's files.
+    // The directory of a package's files.
     ("commands/generate/mod.rs", "fs::create_dir_all(top)"),
     (
         "commands/generate/mod.rs",
@@ -46,21 +46,21 @@ const ALLOWED: &[(&str, &str)] = &[
         "apply/running.rs",
         "fs::metadata(process.path().join(\"exe\"))",
     ),
-    // What is open already, or was looked at without following a link.
+    // The file is open already, or was looked at without following a link.
     ("state/found_sidecar.rs", "metadata.is_file()"),
     ("state/found_sidecar.rs", "metadata.is_dir()"),
     (
         "plan/restore.rs",
         "path.symlink_metadata().is_ok_and(|found| found.is_file())",
     ),
-    // Names, of which none is removed without a look at it by its handle.
+    // Names only. Each is looked at by its handle before it is removed.
     ("plan/restore.rs", "fs::read_dir(directory)"),
     ("plan/restore.rs", "fs::read_link(entry.path())"),
-    // At a path that a stub tells, its last part without following a link.
+    // The path is from a stub. The last component is opened without following a link.
     ("state/found_sidecar.rs", "let mut open = File::options();"),
 ];
 
-/// What changes a file or a directory, and takes a path.
+/// Functions that change a file or a directory, and take a path.
 const WRITES: &[&str] = &[
     "fs::write(",
     "fs::copy(",
@@ -82,9 +82,9 @@ const WRITES: &[&str] = &[
     "tempfile",
 ];
 
-/// Lines that may do so all the same, in the whole tool.
+/// Allowed lines in the whole tool.
 const MAY_WRITE: &[(&str, &str)] = &[
-    // The directories that you have named, for loaders and for what a package has: what is above their files.
+    // Directories that you have named, for loaders and for a package's files, with their parents.
     ("apply/mod.rs", "fs::create_dir_all(above)"),
     ("apply/mod.rs", "fs::set_permissions(made,"),
     ("commands/generate/mod.rs", "fs::create_dir_all(top)"),
@@ -105,7 +105,7 @@ fn sources(path: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Fails if code in `rooms` has one of these `words` on a line that is not `allowed`, or if no line is what is allowed.
+/// Fails if code in `rooms` has one of these `words` on a line that is not `allowed`, or if an allowed line does not exist.
 fn has_only(rooms: &[&str], words: &[&str], allowed: &[(&str, &str)]) {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut allowed = allowed.to_vec();
@@ -148,7 +148,7 @@ fn nothing_is_written_by_its_path() {
     has_only(&rooms, BY_PATH, ALLOWED);
 }
 
-/// So that no other room writes, and none is forgotten above.
+/// No other room writes, and the lists above are complete.
 #[test]
 fn everything_that_writes_is_known() {
     has_only(&[""], WRITES, MAY_WRITE);

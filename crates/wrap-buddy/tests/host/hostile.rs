@@ -1,4 +1,4 @@
-//! Files that are damaged or made to harm: a reason each, never a panic, and never a change.
+//! Damaged and malicious files: each is refused with a reason, without a panic, and unchanged.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use wrap_buddy::plan::outcome::Status;
 
 use crate::fixture::*;
 
-/// Whatever becomes of `bytes`, it must not be a panic, and a file that is not wrapped must not change.
+/// Asserts that wrapping a file with these `bytes` does not panic, and does not change it unless it is wrapped.
 fn survives(dir: &TestDir, path: &Path, bytes: &[u8]) -> Status {
     fs::write(path, bytes).unwrap();
     let report = dir.wrap(&[&"--paths", &path, &"-j", &"1"]);
@@ -36,7 +36,7 @@ fn every_truncation_of_the_headers() {
     let bytes = program(&dir, X86_64);
     assert_eq!(survives(&dir, &path, &bytes), Status::Wrapped);
     let headers = 64 + 56 * usize::from(bytes[56]);
-    // Behind .dynamic and the data are only sections that nobody loads.
+    // After .dynamic and the data, there are only sections that are not loaded.
     let loaded = dynamic_range(&bytes).end;
     for len in (0..headers).chain((headers..loaded).step_by(509)) {
         assert_ne!(
@@ -77,7 +77,7 @@ fn changed_bytes_anywhere_in_the_first_page_and_in_dynamic() {
     }
 }
 
-/// Where .dynamic is in the file, by its program header.
+/// The range of .dynamic in the file, by its program header.
 pub fn dynamic_range(bytes: &[u8]) -> std::ops::Range<usize> {
     let word = |at: usize, len: usize| {
         bytes[at..at + len]
@@ -119,14 +119,14 @@ fn absurd_headers_are_refused_without_reading_much() {
     }
 }
 
-/// Without the first, the second would count.
+/// Without the first PT_INTERP, the kernel would use the second.
 #[test]
 fn a_program_with_two_interpreters() {
     let dir = TestDir::new();
     let path = dir.path("program");
     let mut bytes = program(&dir, X86_64);
     let mut headers = (0..usize::from(bytes[56])).map(|index| 64 + 56 * index);
-    // PT_GNU_STACK becomes another.
+    // PT_GNU_STACK becomes another PT_INTERP.
     let stack = headers.find(|&at| bytes[at..at + 4] == 0x6474_e551_u32.to_le_bytes());
     let stack = stack.unwrap();
     bytes[stack..stack + 4].copy_from_slice(&3_u32.to_le_bytes());
@@ -134,7 +134,7 @@ fn a_program_with_two_interpreters() {
 }
 
 #[test]
-fn hostile_sidecars_beside_a_program() {
+fn hostile_sidecars_next_to_a_program() {
     let dir = TestDir::new();
     let main = dir.path("main");
     let bytes = program(&dir, X86_64);
@@ -149,7 +149,7 @@ fn hostile_sidecars_beside_a_program() {
         let mut changed = sidecar.clone();
         let at = random.below(changed.len());
         changed[at] ^= 1 << (round % 8);
-        // Next to the original, one that is read to its end is a leftover, and any other is left alone.
+        // Next to the original, a valid sidecar is a leftover, and any other is left alone.
         fs::write(&main, &bytes).unwrap();
         fs::write(&beside, &changed).unwrap();
         let report = dir.wrap(&[&"--paths", &main]);
@@ -174,7 +174,7 @@ fn hostile_sidecars_beside_a_program() {
             fs::read(&beside).unwrap() == sidecar,
             "byte {at} of the sidecar"
         );
-        // Beside the wrapped program, it is never a reason to write.
+        // Next to the wrapped program, it is never a reason to write.
         fs::write(&beside, &changed).unwrap();
         let report = dir.wrap(&[&"--paths", &main]);
         // Other paths are other settings.
@@ -189,10 +189,10 @@ fn fix_checksum(bytes: &mut [u8]) {
     bytes[8..12].copy_from_slice(&sum.to_le_bytes());
 }
 
-/// The sum of such an offset and a length once overflowed.
+/// The sum of such an offset and a length overflowed once.
 #[test]
 fn a_sidecar_with_an_edit_at_the_end_of_all_offsets() {
-    // Behind the fixed part: the offset of the first edit.
+    // The offset of the first edit, after the fixed part.
     const OFFSET: std::ops::Range<usize> = 48..56;
     let dir = TestDir::new();
     let main = dir.path("main");
@@ -201,7 +201,7 @@ fn a_sidecar_with_an_edit_at_the_end_of_all_offsets() {
     let beside = only(&report).plan.as_ref().unwrap().sidecar_path.clone();
     let edited = fs::read(&main).unwrap();
     let mut sidecar = fs::read(&beside).unwrap();
-    // The second is a place, if in no file there is.
+    // The second is a valid offset, though not in any real file.
     for (offset, is_one) in [(u64::MAX, false), (u64::MAX >> 1, true)] {
         sidecar[OFFSET].copy_from_slice(&offset.to_le_bytes());
         fix_checksum(&mut sidecar);
@@ -214,7 +214,7 @@ fn a_sidecar_with_an_edit_at_the_end_of_all_offsets() {
 }
 
 #[test]
-fn files_that_are_no_files() {
+fn paths_that_are_not_regular_files() {
     let dir = TestDir::new();
     let fifo = dir.path("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();

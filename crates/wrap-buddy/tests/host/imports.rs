@@ -1,4 +1,4 @@
-//! What files import, compared with what readelf says.
+//! The imports of files, compared with those that readelf prints.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,11 @@ const NAMES: [&str; 9] = [
     "iconv_open",
     "malloc",
     "printf",
-    // The end of others.
+    // This name is the end of others.
     "puts",
 ];
 
-/// Those of `NAMES` that readelf shows as undefined, sorted.
+/// Those of `NAMES` that readelf prints as undefined, sorted.
 fn shown_by_readelf(path: &Path) -> Vec<&'static str> {
     let output = Command::new("readelf")
         .args(["--wide", "--dyn-syms"])
@@ -46,7 +46,7 @@ fn agrees(path: &Path) -> usize {
     found.len()
 }
 
-/// All programs in /usr/bin that begin with one letter, whatever made them, and libraries of the system.
+/// All programs in /usr/bin that begin with one letter, and libraries of the system.
 #[test]
 fn of_files_of_the_system() {
     let of = |directory: &str, begins: &[&str]| -> Vec<PathBuf> {
@@ -71,7 +71,7 @@ fn of_files_of_the_system() {
     assert!(imported > files.len(), "{imported} of {}", files.len());
 }
 
-/// Either table of hashes, no exported symbol, no section headers.
+/// With each kind of hash table, without exported symbols, and without section headers.
 #[test]
 fn of_files_of_several_linkers() {
     let directory = tempfile::tempdir().expect("a temporary directory");

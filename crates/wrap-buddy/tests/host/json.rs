@@ -1,4 +1,4 @@
-//! What is printed under `--format json` and `json-lines` is what docs/schema.json says.
+//! The output of `--format json` and `json-lines` matches docs/schema.json.
 
 use std::fs;
 use std::path::Path;
@@ -27,7 +27,7 @@ fn check(validator: &Validator, value: &Value) {
     assert!(errors.is_empty(), "{errors:#?}\n{value:#}");
 }
 
-/// Prints something, and says what.
+/// Runs a command, and returns its output.
 fn output(format: &str, arguments: &[&str]) -> String {
     let mut command = Command::cargo_bin("wrap-buddy").unwrap();
     let output = command.args(arguments).args(["--format", format]);
@@ -50,7 +50,7 @@ fn lines(arguments: &[&str]) -> Vec<Value> {
 }
 
 #[test]
-fn the_schema_is_that_of_the_types() {
+fn schema_is_up_to_date() {
     let expected = wrap_buddy::commands::json::schema();
     let expected = serde_json::to_value(&expected).unwrap();
     let written: Value = serde_json::from_str(&fs::read_to_string(schema_file()).unwrap()).unwrap();
@@ -61,7 +61,7 @@ fn the_schema_is_that_of_the_types() {
 }
 
 #[test]
-fn every_command_says_what_the_schema_says() {
+fn documents_of_every_command_match_the_schema() {
     let validator = validator();
     let dir = TestDir::new();
     let main = dir.walk_through(X86_64, &[]);
@@ -117,7 +117,7 @@ fn every_command_says_what_the_schema_says() {
     ];
     for (command, arguments) in &steps {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        // What changes files says the same only once.
+        // A run that changes files reports the changes only once.
         let repeatable =
             *command != "wrap" && *command != "restore" || arguments.contains(&"--dry-run");
         if repeatable {
@@ -174,7 +174,7 @@ fn lines_of_a_watch() {
     }
 }
 
-/// Lines tell of the same files as the document, in whatever order, and end the same.
+/// Asserts that lines report the same files as the document, in any order, and have the same end.
 fn agree(lines: &[Value], document: &Value) {
     let without = |value: &Value, names: &[&str]| -> Value {
         let mut value = value.clone();
@@ -198,7 +198,7 @@ fn agree(lines: &[Value], document: &Value) {
     assert_eq!(without(last, &["type"]), without(document, &["files"]));
 }
 
-/// A run that changes files tells of each once, whatever it becomes.
+/// A run that changes files reports each file once.
 #[test]
 fn lines_of_a_run_that_writes() {
     let validator = validator();
@@ -230,7 +230,7 @@ fn lines_of_a_run_that_writes() {
     };
     assert_eq!(count(&wrapped, "wrapped"), 10);
     assert_eq!(wrapped[20]["summary"]["wrapped"], 10);
-    // Those that nothing is done to are told of before anything is written.
+    // Files that do not change are reported before anything is written.
     assert!(wrapped[..10].iter().all(|line| line["status"] != "wrapped"));
     let restored = lines(&["restore", app]);
     assert_eq!(count(&restored, "restored"), 10);
@@ -240,7 +240,7 @@ fn lines_of_a_run_that_writes() {
 }
 
 #[test]
-fn the_schema_refuses_what_it_does_not_know() {
+fn schema_refuses_unknown_fields() {
     let validator = validator();
     for wrong in [
         serde_json::json!({}),

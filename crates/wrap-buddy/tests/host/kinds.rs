@@ -1,4 +1,4 @@
-//! What a file is: every command gives the same answer.
+//! The kind of a file: every command gives the same answer.
 
 use elf_file::Kind;
 use std::fs;
@@ -27,7 +27,7 @@ fn checked(path: &Path) -> wrap_buddy::commands::check::Checked {
     }
 }
 
-/// What `check` and `show` say.
+/// The kinds that `check` and `show` report.
 fn kinds(path: &Path) -> [Kind; 2] {
     let shown = match command(&["show", path.to_str().unwrap()]) {
         Parsed::Show(look) => {
@@ -41,7 +41,7 @@ fn kinds(path: &Path) -> [Kind; 2] {
 }
 
 #[test]
-fn one_answer_for_each_kind() {
+fn commands_agree_on_the_kind_of_a_file() {
     let dir = TestDir::new();
     let compile = |name: &str, arguments: &[&str]| dir.compile(X86_64, name, MAIN, arguments);
     let program = compile("program", &["-g"]);
@@ -90,9 +90,9 @@ fn one_answer_for_each_kind() {
     }
 }
 
-/// Named, it is an error of each command; met in a directory, it is somebody's data.
+/// If you name the file, each command reports an error. In a directory, it is ignored as data.
 #[test]
-fn an_elf_header_that_is_cut_short_or_is_none() {
+fn truncated_or_invalid_elf_header_is_reported() {
     let dir = TestDir::new();
     let short = dir.write("short", b"\x7fELF\x02\x01\x01");
     let mut header = b"\x7fELF\x07\x01\x01".to_vec();
@@ -144,7 +144,7 @@ fn an_elf_header_that_is_cut_short_or_is_none() {
     assert!(checked(&dir.root).files.is_empty());
 }
 
-/// What `wrap` and `check` say of a program with these bytes instead of others, and at its end.
+/// The reports of `wrap` and `check` on a program with these bytes replaced and appended.
 fn said_of(dir: &TestDir, head: (usize, &[u8]), tail: &[u8]) -> (Status, String, Vec<Diagnosis>) {
     let program = dir.compile(X86_64, "static", MAIN, &["-static", "-no-pie"]);
     let mut bytes = fs::read(&program).unwrap();
@@ -167,11 +167,11 @@ fn said_of(dir: &TestDir, head: (usize, &[u8]), tail: &[u8]) -> (Status, String,
     )
 }
 
-/// Marks as the packers document them; those of PAR and caxa are made by these themselves in the end-to-end tests.
+/// Uses the documented marks of the packers. In the end-to-end tests, PAR and caxa themselves make such programs.
 #[test]
 fn programs_that_carry_others() {
     let dir = TestDir::new();
-    // e_ident's padding is free.
+    // The padding of e_ident is unused.
     let none = (9, &b""[..]);
     let carries = [Diagnosis::CarriesProgram];
     let says = |head, tail: &[u8], text: &str, diagnoses: &[Diagnosis]| {
@@ -230,7 +230,7 @@ fn programs_that_carry_others() {
         &[],
     );
     says(none, &archive(b"bin/tool", b's'), "static executable", &[]);
-    // Lengths that lead outside.
+    // Lengths that lead outside the file.
     let mut broken = archive(b"bin/tool", b'b');
     let at = broken.len() - 100 - 88 + 8;
     broken[at..at + 12].fill(0xff);
@@ -244,9 +244,9 @@ fn programs_that_carry_others() {
     assert!(reason.contains("upx -d"), "{reason}");
 }
 
-/// An archive is no program, and nothing was checked.
+/// An archive is not a program, and `check` reports that it checked nothing.
 #[test]
-fn an_archive() {
+fn archive_is_not_a_program() {
     let dir = TestDir::new();
     let archive = dir.write("app.tgz", b"\x1f\x8b\x08\0rest");
     let found = checked(&archive);
@@ -267,9 +267,9 @@ fn an_archive() {
     assert!(found.is_well(), "{found:?}");
 }
 
-/// `status` and `show` say that there is nothing, and what a file edited in place gets.
+/// `status` and `show` report that there is nothing, and print one line about a file edited in place.
 #[test]
-fn nothing_is_something_to_say() {
+fn empty_result_is_reported() {
     let dir = TestDir::new();
     let human = |command: &str| {
         let root = dir.root.to_str().unwrap();

@@ -1,4 +1,4 @@
-//! Which directories end up on the search path, what is added, and what is reported missing.
+//! The search path, the names added to DT_NEEDED, and the missing libraries in the report.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ fn library(dir: &TestDir, path: &str, source: &str, arguments: &[&str]) -> PathB
 }
 
 #[test]
-fn only_directories_of_use_in_the_users_order() {
+fn useful_directories_are_in_the_users_order() {
     let dir = TestDir::new();
     let main = dir.walk_through(X86_64, &[]);
     fs::create_dir(dir.path("empty")).unwrap();
@@ -61,7 +61,7 @@ fn everything_missing_is_in_one_report_and_the_rest_is_wrapped() {
 }
 
 #[test]
-fn patterns_excuse_what_is_missing() {
+fn patterns_allow_missing_libraries() {
     let dir = TestDir::new();
     let main = dir.walk_through(X86_64, &[]);
     let report = dir.wrap(&[
@@ -77,7 +77,7 @@ fn patterns_excuse_what_is_missing() {
 }
 
 #[test]
-fn what_comes_close_is_named() {
+fn near_misses_are_named() {
     let dir = TestDir::new();
     let main = dir.walk_through(X86_64, &[]);
     let (of_foo, of_bar) = (dir.path("foo/lib"), dir.path("bar/lib"));
@@ -101,7 +101,7 @@ fn what_comes_close_is_named() {
     );
 }
 
-/// `main` needs liba, liba needs libb; each in a directory of its own.
+/// `main` needs liba, liba needs libb; each is in a directory of its own.
 fn chain(dir: &TestDir, arguments_of_a: &[&str], arguments: &[&str]) -> PathBuf {
     library(dir, "b/libb.so", "int b(void) { return 0; }", &[]);
     let mut of_a = vec!["b/libb.so"];
@@ -119,7 +119,7 @@ fn chain(dir: &TestDir, arguments_of_a: &[&str], arguments: &[&str]) -> PathBuf 
 }
 
 #[test]
-fn what_a_library_cannot_find_becomes_the_programs() {
+fn needs_that_a_library_does_not_find_are_added_to_the_program() {
     let dir = TestDir::new();
     let main = chain(&dir, &[], &[]);
     let (a, b) = (dir.path("a"), dir.path("b"));
@@ -141,7 +141,7 @@ fn what_a_library_cannot_find_becomes_the_programs() {
 }
 
 #[test]
-fn what_a_library_finds_by_itself_is_left_to_it() {
+fn needs_that_a_library_finds_are_not_added() {
     let dir = TestDir::new();
     let main = chain(&dir, &["-Wl,--enable-new-dtags,-rpath,$ORIGIN/../b"], &[]);
     let a = dir.path("a");

@@ -1,4 +1,4 @@
-//! What becomes of files after they were wrapped: wrapped again, restored, updated, changed by something else.
+//! Files after they were wrapped: wrapped again, restored, updated, or changed by another tool.
 
 use std::fs::{self, Permissions};
 use std::io::Read;
@@ -52,8 +52,8 @@ fn details(directory: &Path) -> Vec<(PathBuf, Vec<u8>, u32, SystemTime)> {
     files.collect()
 }
 
-/// A program in `app/` that needs `libfoo.so.1` and `libbar.so.1`, and in `app/` as well a library that needs `libbar.so.1`; all
-/// last modified long ago.
+/// A program in `app/` that needs `libfoo.so.1` and `libbar.so.1`, and a library in `app/` that needs `libbar.so.1`. All were last
+/// modified long ago.
 fn tree(dir: &TestDir, target: Target) -> PathBuf {
     let main = dir.walk_through(target, &[]);
     let source = "int bar(void); int plug(void) { return bar(); }";
@@ -86,10 +86,10 @@ targets!(
     the_same_settings_change_nothing,
     other_settings_refresh_the_sidecar_and_not_the_program,
     another_loader_is_another_stub,
-    a_damaged_loader_in_a_sidecar_is_told_of_and_mended,
+    damaged_loader_in_a_sidecar_is_reported_and_repaired,
     what_would_be_missing_now_is_no_reason_to_break_what_works,
     a_program_that_replaced_itself_is_wrapped_again,
-    what_strip_has_changed_keeps_its_stub_and_loses_its_edits,
+    stripped_file_keeps_its_stub_and_loses_its_edits,
     a_sidecar_that_others_can_write_is_not_put_into_the_file,
     links_beside_a_library_are_restored_away,
     two_names_are_restored_once,
@@ -160,7 +160,7 @@ fn another_loader_is_another_stub(target: Target) {
     wrap(&dir, target, &[]);
     let elsewhere = dir.path("a/much/longer/path/than/before/to/the/directory/of/loaders");
     let elsewhere = elsewhere.to_str().unwrap();
-    // As long as that, shorter again, in the sidecar, and elsewhere again.
+    // A loader path of the same length, then a shorter one, then the loader in the sidecar, then another path.
     for more in [
         &["--loader-dir-path", elsewhere][..],
         &["--loader-dir-path", "/l"],
@@ -189,8 +189,8 @@ fn another_loader_is_another_stub(target: Target) {
     assert!(details(&tree) == original);
 }
 
-/// No stub notices that: the host does.
-fn a_damaged_loader_in_a_sidecar_is_told_of_and_mended(target: Target) {
+/// A stub does not notice that, but the host tool does.
+fn damaged_loader_in_a_sidecar_is_reported_and_repaired(target: Target) {
     let dir = TestDir::new();
     let tree = tree(&dir, target);
     let original = snapshot(&tree);
@@ -206,7 +206,7 @@ fn a_damaged_loader_in_a_sidecar_is_told_of_and_mended(target: Target) {
     assert!(advice.contains("damaged loader; wrap it again"), "{advice}");
     wrap(&dir, target, &["--self-contained"]);
     assert!(fs::read(&path).unwrap() == good);
-    // The original bytes are known all the same.
+    // The original bytes are intact.
     fs::write(&path, &bad).unwrap();
     restore(&[tree.to_str().unwrap()]);
     assert!(!path.exists());
@@ -249,7 +249,7 @@ fn a_program_that_replaced_itself_is_wrapped_again(target: Target) {
     restore(&[main.to_str().unwrap()]);
     assert_eq!(fs::read(&main).unwrap(), new);
 
-    // Not wrapped again, its old sidecar goes.
+    // The new version is not wrapped, and the old sidecar is removed.
     wrapped(&dir.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]));
     fs::write(&main, &new).unwrap();
     assert_eq!(condition(&main), Condition::HalfDone);
@@ -257,8 +257,9 @@ fn a_program_that_replaced_itself_is_wrapped_again(target: Target) {
     assert_eq!(snapshot(&dir.path("app")), [(main, new)]);
 }
 
-/// A stub and its trailer outlive strip, and so does what tells where they are. Strings that are in no section do not.
-fn what_strip_has_changed_keeps_its_stub_and_loses_its_edits(target: Target) {
+/// strip keeps the stub, its trailer, and the program headers and symbols that lead to them. It removes strings that are in no
+/// section.
+fn stripped_file_keeps_its_stub_and_loses_its_edits(target: Target) {
     let dir = TestDir::new();
     let tree = tree(&dir, target);
     let (main, library) = (tree.join("main"), tree.join("libplug.so"));
@@ -311,7 +312,7 @@ fn a_copy_takes_the_place_of_a_running_program() {
     let main = dir.compile(X86_64, "app/main", source, &[]);
     fs::set_permissions(&main, Permissions::from_mode(0o2751)).unwrap();
     xattr::set(&main, "user.note", b"kept").unwrap();
-    // A hole behind everything.
+    // A hole at the end of the file.
     let file = fs::File::options().write(true).open(&main).unwrap();
     file.set_len(8 << 20).unwrap();
     drop(file);
@@ -362,7 +363,7 @@ fn links_beside_a_library_are_restored_away(target: Target) {
     let dir = TestDir::new();
     let tree = tree(&dir, target);
     let original = details(&tree);
-    // No search path of this length has room anywhere.
+    // A search path of this length does not fit anywhere.
     let mut deep = dir.path("deep");
     fs::create_dir(&deep).unwrap();
     for _ in 0..16 {
@@ -417,7 +418,7 @@ fn no_directory_of_links_is_made_for_no_links() {
     let dir = TestDir::new();
     let main = dir.compile(X86_64, "app/main", MAIN, &["-nostdlib", "-Wl,-e,main"]);
     let original = details(&dir.path("app"));
-    // The program needs no library, and no search path of this length has room anywhere.
+    // The program needs no library, and a search path of this length does not fit anywhere.
     let deep = format!("/x{}", "/a-long-name".repeat(600));
     let report = dir.wrap(&[
         &"--paths",
@@ -449,7 +450,7 @@ fn runs_on_the_same_tree_wait_for_each_other() {
         wrapped(&run.join().unwrap());
     });
 
-    // Where the trees are different ones, the file itself is locked.
+    // For different trees, the file itself is locked.
     let held = fs::File::open(&main).unwrap();
     held.lock().unwrap();
     let report = restore(&[main.to_str().unwrap()]);

@@ -1,5 +1,5 @@
-//! What ld.so gets to see: the sidecar's patches are applied to an image of the program as the loader does it, and
-//! its .dynamic is read as ld.so reads it. The program headers are the loader's own work, which the end-to-end tests see.
+//! Applies the sidecar's patches to an image of the program, as the loader does, and reads its .dynamic as ld.so does. The loader
+//! makes the program headers itself; end-to-end tests check these.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use sidecar::{EditKind, Flags, Sidecar};
 
 use crate::fixture::*;
 
-/// Where the pieces are said to lie; far apart, and both below 4 GiB.
+/// Addresses of the parts: far apart, and both below 4 GiB.
 const BIAS: u64 = 0x5000_0000;
 const SIDECAR: u64 = 0x7000_0000;
 
@@ -27,7 +27,7 @@ struct Process {
     /// Start address and bytes.
     memory: Vec<(u64, Vec<u8>)>,
     interpreter: String,
-    /// The .dynamic that ld.so is shown: address and length.
+    /// The address and length of the .dynamic that ld.so is given.
     dynamic: (u64, u64),
     debug_address: u64,
     flags: Flags,
@@ -40,7 +40,7 @@ struct Header {
     file_len: u64,
 }
 
-/// What ld.so makes of it.
+/// The result of ld.so.
 struct Seen {
     interpreter: String,
     needed: Vec<String>,
@@ -145,7 +145,7 @@ impl Process {
         String::from_utf8(bytes[..end].to_vec()).unwrap()
     }
 
-    /// Program headers, `count` of them at `start`.
+    /// `count` program headers at `start`.
     fn table(&self, start: u64, count: u64) -> Vec<Header> {
         let (entry_len, offset, address, file_len) = match self.wide {
             true => (56, 8, 16, 32),
@@ -164,7 +164,7 @@ impl Process {
         headers.collect()
     }
 
-    /// An address as ld.so computes it, wrapping around in 32 bits.
+    /// An address as ld.so computes it, which wraps around in 32 bits.
     fn relocated(&self, address: u64) -> u64 {
         let sum = self.bias.wrapping_add(address);
         if self.wide { sum } else { sum & 0xffff_ffff }
@@ -192,7 +192,7 @@ impl Process {
             offsets.map(|address| self.string(self.relocated(address)))
         };
         let own = !(SIDECAR..SIDECAR + 0x10_0000).contains(&start);
-        // The program's own DT_DEBUG, wherever ld.so looks.
+        // The program's own DT_DEBUG, whichever .dynamic ld.so reads.
         let has_debug = self.debug_address != 0;
         let seeded = self.flags.contains(Flags::SEED_DEBUG);
         assert_eq!(seeded, has_debug && !own);
@@ -214,7 +214,7 @@ impl Process {
     }
 }
 
-/// Wraps the walk-through, linked with `arguments`, and looks at it as ld.so will.
+/// Wraps the walk-through, linked with `arguments`, and reads it as ld.so does.
 fn seen(target: Target, arguments: &[&str], needed: &[&str]) -> Seen {
     let dir = TestDir::new();
     let main = dir.walk_through(target, arguments);
@@ -278,7 +278,7 @@ fn without_room_there_is_a_copy() {
         assert!(!crowded.own, "{}", target.name);
         assert!(crowded.needed[crowded.needed.len() - many.len()..] == many);
     }
-    // lld leaves no DT_NULL to spare, and makes .dynamic read-only when asked to.
+    // lld leaves no spare DT_NULL, and makes .dynamic read-only on request.
     for arguments in [&["-no-pie"][..], &["-pie", "-Wl,-z,rodynamic"]] {
         let linked: Vec<&str> = ["-fuse-ld=lld"].iter().chain(arguments).copied().collect();
         assert!(!seen(X86_64, &linked, &[]).own, "{arguments:?}");
@@ -287,7 +287,7 @@ fn without_room_there_is_a_copy() {
 
 #[test]
 fn counts_of_relocations_make_room() {
-    // Without a DT_NULL to spare, DT_RELACOUNT is what ld.so can do without.
+    // Without a spare DT_NULL, ld.so can do without DT_RELACOUNT.
     assert!(seen(X86_64, &["-fuse-ld=lld", "-pie"], &[]).own);
 }
 

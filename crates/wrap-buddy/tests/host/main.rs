@@ -1,6 +1,6 @@
-//! The host tool on programs made by gcc: what it writes, what it leaves alone, and what it says.
+//! Tests of the host tool on programs made by gcc: its changes, its reports, and the files that it leaves alone.
 //!
-//! Except in `running`, the stages are made up: nothing wrapped with them is run.
+//! Except in `running`, the stages are dummies, and no wrapped program is run.
 
 mod command_line;
 mod fixture;

@@ -1,6 +1,6 @@
-//! Programs that the first wrap-buddy wrapped, sidecars that nobody understands, copies of wrapped programs.
+//! Programs wrapped by the first wrap-buddy, unknown sidecars, and copies of wrapped programs.
 //!
-//! The first wrap-buddy is not run: its sidecars are written here, from their documented layout.
+//! The first wrap-buddy is not run: its sidecars are written here by their documented layout.
 
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -28,24 +28,24 @@ targets!(
     settings_that_change_are_told,
 );
 
-/// What the first wrap-buddy did to a program, and its layout.
+/// The first wrap-buddy's changes to a program, and the layout of its sidecar.
 #[derive(Clone)]
 struct First {
     interpreter: String,
     search: String,
-    /// None: the layout of 1.0.0 and 1.0.1.
+    /// `None` for the layout of 1.0.0 and 1.0.1.
     names: Option<Vec<&'static str>>,
 }
 
-/// Bytes of the stub that is imitated.
+/// Bytes of the imitated stub.
 const STUB: usize = 200;
 
-/// Where things are in a program.
+/// Offsets in a program.
 struct Offsets {
     is_64: bool,
     entry: u64,
     entry_at: usize,
-    /// The program header that is the PT_INTERP.
+    /// The program header of PT_INTERP.
     interp_header: usize,
     interp_string: std::ops::Range<usize>,
 }
@@ -85,7 +85,7 @@ fn offsets_of<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Offsets {
 }
 
 impl First {
-    /// As it was told to make `app/main` of the yard find its libraries.
+    /// With the settings for `app/main` of the directory to find its libraries.
     fn new(dir: &TestDir, target: Target, is_relocatable: bool) -> Self {
         let root = dir.root.to_str().unwrap();
         let up = "../".repeat(dir.path("app").components().count() - 1);
@@ -130,7 +130,7 @@ impl First {
         sidecar
     }
 
-    /// Wraps `main` as the first wrap-buddy did, and returns what it was.
+    /// Wraps `main` as the first wrap-buddy did, and returns the original bytes.
     fn wrap(&self, main: &Path) -> Vec<u8> {
         let original = fs::read(main).unwrap();
         let offsets = offsets(&original);
@@ -148,7 +148,7 @@ fn beside(main: &Path) -> PathBuf {
     main.with_file_name(name)
 }
 
-/// Every layout: without the field for names, with it and none, with names; absolute and relocatable.
+/// Every layout: without the field for names, with it but without names, and with names; absolute and relocatable.
 fn layouts(dir: &TestDir, target: Target) -> Vec<First> {
     let names = [
         None,
@@ -208,7 +208,7 @@ fn wrapped_anew_in_one_step(target: Target) {
                 "{note}"
             );
             let names = first.names.iter().flatten().count();
-            // A dynamic linker that is not the system's has its own directory added.
+            // The directory of a dynamic linker other than the system's is added.
             let is_relocatable = first.interpreter.starts_with("..");
             let is_same = target.machine == X86_64.machine && names == 0 && !is_relocatable;
             let changed = &plan.settings_changed;
@@ -216,13 +216,13 @@ fn wrapped_anew_in_one_step(target: Target) {
             let bytes = fs::read(beside(&main)).unwrap();
             let sidecar = Sidecar::parse(&bytes).unwrap();
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            // Relative paths are written anew, without the links on them.
+            // Relative paths are normalised, with their links resolved.
             let interpreter = text(sidecar.interpreter());
             let real = |path: &str| fs::canonicalize(main.with_file_name(path)).unwrap();
             assert_eq!(real(&interpreter), real(&first.interpreter));
             assert!(is_relocatable || interpreter == first.interpreter);
             assert!(text(sidecar.search()).starts_with(&first.search));
-            // The program's own need no second entry.
+            // The program's own DT_NEEDED are not repeated.
             assert_eq!(sidecar.needed_names().count(), 0);
             assert_eq!(
                 sidecar.header().flags.contains(Flags::RELOCATABLE),
@@ -233,7 +233,7 @@ fn wrapped_anew_in_one_step(target: Target) {
             assert!(fs::read(&main).unwrap() == original);
             assert_eq!(tree(&dir).len(), 1);
         }
-        // Names that are not the program's own become DT_NEEDED again.
+        // Names that the program does not need itself become DT_NEEDED again.
         let soname = "-Wl,-soname,libmore.so";
         let source = "int more(void) { return 1; }";
         dir.compile(
@@ -254,7 +254,7 @@ fn wrapped_anew_in_one_step(target: Target) {
         assert_eq!(names, [&b"libmore.so"[..]]);
         restore(&[main.to_str().unwrap()]);
         assert!(fs::read(&main).unwrap() == original);
-        // In place as well, where there is room.
+        // Also in place, if there is room.
         first.wrap(&main);
         let report = dir.wrap(&[&"--paths", &main, &"--strategy", &"inplace"]);
         edited(&report);
@@ -276,7 +276,7 @@ fn flags_come_before_what_the_sidecar_says(target: Target) {
     }
     .wrap(&main);
     let wrapped_bytes = tree(&dir);
-    // What is gone does not do, and is no reason to break what may work.
+    // A missing file is an error, and a program that may work is not changed.
     let report = dir.wrap(&[&"--paths", &main]);
     reason(&report, Status::Failed);
     assert!(tree(&dir) == wrapped_bytes);
@@ -305,7 +305,7 @@ fn flags_come_before_what_the_sidecar_says(target: Target) {
     );
 }
 
-/// What no command can do harm to: `main` is a program, in any state.
+/// Asserts that no command damages `main`, a program in any state.
 #[track_caller]
 fn assert_left_alone(dir: &TestDir, target: Target, main: &Path, what: &str) {
     let before = tree(dir);
@@ -385,13 +385,13 @@ fn what_nobody_understands_is_left_alone(target: Target) {
             assert_eq!(condition(&main), Condition::UnknownSidecar, "{what}");
         }
     }
-    // Readable, and not this program's.
+    // Valid, but of another program.
     for content in [&of_other_entry, &own] {
         fs::write(beside(&main), content).unwrap();
         fs::write(&main, &by_first).unwrap();
         assert_left_alone(&dir, target, &main, "another's");
     }
-    // An entry point that is neither the original nor known to be another program's.
+    // The entry point is neither the original nor known to belong to another program.
     let mut changed = original.clone();
     let at = offsets(&original).entry_at;
     changed[at..at + STUB].fill(0xf4);
@@ -411,7 +411,7 @@ fn what_nobody_understands_is_left_alone(target: Target) {
     }
     fs::remove_dir(beside(&main)).unwrap();
 
-    // Nothing is lost with these: the original, next to a sidecar with the same bytes; nothing but zeros.
+    // Nothing is lost in these cases: the original next to a sidecar with the same bytes, and a file of zeros.
     fs::write(&main, &original).unwrap();
     for content in [good, vec![0; 100]] {
         fs::write(beside(&main), &content).unwrap();
@@ -432,7 +432,7 @@ fn bytes_that_would_give_no_program_are_not_put_back(target: Target) {
     let by_first = fs::read(&main).unwrap();
     let sidecar = fs::read(beside(&main)).unwrap();
     let offsets = offsets(&original);
-    // The string that a PT_INTERP would describe: without its NUL, with another in it, no path.
+    // The string of the former PT_INTERP: without its NUL, with a second NUL, and not a path.
     let string = &offsets.interp_string;
     for (at, byte) in [
         (string.end - 1, b'x'),
@@ -445,7 +445,7 @@ fn bytes_that_would_give_no_program_are_not_put_back(target: Target) {
         fs::write(beside(&main), &sidecar).unwrap();
         assert_left_alone(&dir, target, &main, "PT_INTERP");
     }
-    // An entry point in no segment, of program and sidecar alike.
+    // The entry point is in no segment, in both program and sidecar.
     let word = if offsets.is_64 { 8 } else { 4 };
     let far = &(1_u64 << 30).to_le_bytes()[..word];
     let (mut program, mut elsewhere) = (by_first, sidecar);
@@ -456,7 +456,7 @@ fn bytes_that_would_give_no_program_are_not_put_back(target: Target) {
     assert_left_alone(&dir, target, &main, "e_entry");
 }
 
-/// The identity in a sidecar of this tool does not cover the string that PT_INTERP describes.
+/// The identity in this tool's sidecar does not cover the string in PT_INTERP.
 fn a_program_whose_interpreter_is_no_path_is_not_restored(target: Target) {
     let dir = TestDir::new();
     let main = dir.walk_through(target, &[]);
@@ -517,7 +517,7 @@ fn a_copy_gets_a_sidecar_of_its_own(target: Target) {
     assert_eq!(status.sidecar, Some(beside(&copy)));
     assert!(status.search_path.unwrap().contains("/x"));
     assert!((fs::read(&main).unwrap(), fs::read(beside(&main)).unwrap()) == first);
-    // It needs the other no more.
+    // The copy does not need the other sidecar any more.
     fs::remove_file(beside(&main)).unwrap();
     fs::remove_file(&main).unwrap();
     let again = wrap(&dir, target, &copy, &["--runtime-dependencies", "/x"]);
@@ -526,7 +526,7 @@ fn a_copy_gets_a_sidecar_of_its_own(target: Target) {
     assert!(fs::read(&copy).unwrap() == original);
     assert!(!beside(&copy).exists());
 
-    // Another name is no copy.
+    // Another name of the same file is not a copy.
     wrapped(&wrap(&dir, target, &copy, &[]));
     let name = dir.path("app/name");
     fs::hard_link(&copy, &name).unwrap();
@@ -544,7 +544,7 @@ fn a_copy_whose_sidecar_is_gone(target: Target) {
     let dir = TestDir::new();
     let (main, copy, original) = copied(&dir, target);
     let wrapped_copy = fs::read(&copy).unwrap();
-    // What it is a copy of was restored, or wrapped with another stub since: its original bytes are known.
+    // The program from which it was copied was restored, or wrapped with another stub: the original bytes are known.
     for more in [None, Some(["--self-contained"])] {
         restore(&[main.to_str().unwrap()]);
         if let Some(more) = more {
@@ -563,7 +563,7 @@ fn a_copy_whose_sidecar_is_gone(target: Target) {
         restore(&[copy.to_str().unwrap()]);
         assert!(fs::read(&copy).unwrap() == original);
     }
-    // Of another program nothing is taken.
+    // No bytes are taken from another program.
     restore(&[main.to_str().unwrap()]);
     let offsets = offsets(&original);
     let file = fs::File::options().write(true).open(&main).unwrap();
@@ -581,7 +581,7 @@ fn a_copy_whose_sidecar_is_gone(target: Target) {
     assert!(fs::read(&copy).unwrap() == wrapped_copy);
 }
 
-/// As sbcl's save-lisp-and-die does: the running executable, and something behind it.
+/// As with sbcl's save-lisp-and-die: the running executable, and data after it.
 fn a_program_written_by_a_wrapped_one(target: Target) {
     let dir = TestDir::new();
     let (main, _, original) = copied(&dir, target);

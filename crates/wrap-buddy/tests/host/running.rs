@@ -1,4 +1,4 @@
-//! The binary as it is shipped, real stubs and loaders in it: what it wraps runs.
+//! The released binary with real stubs and loaders: the programs that it wraps run.
 
 use std::fs;
 use std::io::Read;
@@ -19,7 +19,7 @@ const MAIN: &str = "#include <stdio.h>
 int answer(void);
 int main(void) { printf(\"the answer is %d\\n\", answer()); return 0; }";
 
-/// `lib/libanswer.so.1`, and a program in `directory` that needs it and asks for a dynamic linker that is not there.
+/// `lib/libanswer.so.1`, and a program in `directory` that needs it and whose dynamic linker does not exist.
 fn build(dir: &TestDir, target: Target, directory: &str) -> PathBuf {
     let soname = "-Wl,-soname,libanswer.so.1";
     let source = "int answer(void) { return 42; }";
@@ -37,7 +37,7 @@ fn assert_answers(target: Target, program: &Path) {
     assert!(output.status.success() && errors.is_empty(), "{errors}");
 }
 
-/// The tool at `path`, with a data directory of the yard's.
+/// The tool at `path`, with a data directory in the test directory.
 fn tool(dir: &TestDir, path: &Path) -> assert_cmd::Command {
     let mut command = assert_cmd::Command::new(path);
     command.env("XDG_DATA_HOME", dir.path("data"));
@@ -49,7 +49,7 @@ fn built_tool() -> PathBuf {
     assert_cmd::cargo::cargo_bin("wrap-buddy")
 }
 
-/// The loader of the machine's own architecture in a directory of the yard.
+/// The loader of the machine's own architecture, in a directory of the test.
 fn write_loader(dir: &TestDir, name: &str) -> PathBuf {
     let stage = stages::for_machine(X86_64.machine).unwrap();
     dir.write(name, stage.loader)
@@ -109,7 +109,7 @@ fn the_systems_own_dynamic_linker_is_found() {
 }
 
 #[test]
-fn a_loader_beside_the_tool_comes_first() {
+fn loader_next_to_the_tool_comes_first() {
     let dir = TestDir::new();
     let copy = dir.path("prefix/bin/wrap-buddy");
     fs::create_dir_all(copy.parent().unwrap()).unwrap();
@@ -123,12 +123,12 @@ fn a_loader_beside_the_tool_comes_first() {
         .stdout(contains(loader.to_str().unwrap()).and(contains("installed").not()));
     assert!(!dir.path("data").exists());
     assert_answers(X86_64, &main);
-    // The loader is the one that is used.
+    // That loader is used.
     fs::write(&loader, "").unwrap();
     let broken = run(X86_64, &main).unwrap();
     assert_eq!(broken.status.code(), Some(127));
 
-    // It is no good any more, so that one is installed.
+    // It is not valid any more, so another one is installed.
     let other = build(&dir, X86_64, "app/other");
     tool(&dir, &copy)
         .args(["--paths", "app/other", "--libs", "lib"])
@@ -209,14 +209,14 @@ fn a_relocatable_tree_runs_elsewhere() {
     }
 }
 
-/// `other/libanswer.so.1`, which has another answer.
+/// `other/libanswer.so.1`, which returns another answer.
 fn build_other_library(dir: &TestDir, target: Target) {
     let source = "int answer(void) { return 43; }";
     let arguments = ["-shared", "-fPIC", "-Wl,-soname,libanswer.so.1"];
     dir.compile(target, "other/libanswer.so.1", source, &arguments);
 }
 
-/// Wraps what is in `app`, to find its library in `libs`.
+/// Wraps the programs in `app`, which find their library in `libs`.
 fn wrap_with(dir: &TestDir, target: Target, libs: &str, more: &[&str]) -> assert_cmd::Command {
     let mut command = tool(dir, &built_tool());
     command.args(["--interpreter", target.interpreter]);
@@ -266,7 +266,7 @@ int main(void) {
     drop(running.stdin.take());
     assert!(running.wait().unwrap().success());
 
-    // Only the sidecar is another.
+    // Only the sidecar has changed.
     let after = snapshot(&dir.path("app"));
     let changed = before
         .iter()
@@ -304,7 +304,7 @@ fn starts_do_not_fail_while_settings_change(target: Target) {
                 let text = one.as_ref().map(|one| String::from_utf8_lossy(&one.stdout));
                 starts.is_finished() || !text.is_ok_and(|text| text.contains("1 wrapped"))
             });
-            // Whatever came of it: the other thread waits for this.
+            // Set even after a failure, because the other thread waits for it.
             done.store(true, Ordering::Relaxed);
             let answers = starts.join().unwrap();
             assert!(refused.is_none(), "{refused:?}");
@@ -315,17 +315,17 @@ fn starts_do_not_fail_while_settings_change(target: Target) {
 }
 
 #[test]
-fn a_library_beside_the_program_is_pointed_out() {
+fn library_next_to_the_program_is_reported() {
     let dir = TestDir::new();
     let main = build(&dir, X86_64, "app/bin");
     fs::create_dir(dir.path("app/lib")).unwrap();
-    // A file of the directory, so that it was scanned; the library's name is a symbolic link, as usual.
+    // A file of the directory, so it was scanned; the library's name is a symbolic link, as usual.
     let file = dir.path("app/lib/libanswer.so.1.2.3");
     fs::rename(dir.path("lib/libanswer.so.1"), file).unwrap();
     std::os::unix::fs::symlink("libanswer.so.1.2.3", dir.path("app/lib/libanswer.so.1")).unwrap();
     let before = fs::read(&main).unwrap();
     let run = |args: &[&str]| tool(&dir, &built_tool()).args(args).assert();
-    // Files that are named one by one are in no tree.
+    // Files that you name one by one are not a tree.
     run(&["--paths", "app/bin/main", "app/lib/libanswer.so.1.2.3"])
         .code(1)
         .stderr(contains("libanswer.so.1\n"))
@@ -339,8 +339,8 @@ fn a_library_beside_the_program_is_pointed_out() {
 }
 
 #[test]
-fn a_program_that_lost_its_sidecar_is_told_from_a_static_one() {
-    // With room at the entry point, and without: there the stub is behind the segment's own bytes.
+fn program_without_its_sidecar_is_not_taken_for_static() {
+    // With room at the entry point, and without: then the stub is in padding.
     for filler in [
         "",
         "__attribute__((used)) static void f(void) { __asm__(\".skip 4000, 0x90\"); }",
@@ -365,7 +365,7 @@ fn a_program_that_lost_its_sidecar_is_told_from_a_static_one() {
 }
 
 #[test]
-fn a_directory_without_programs_is_said_so() {
+fn directory_without_programs_is_reported() {
     let dir = TestDir::new();
     dir.write("app/readme", "text");
     tool(&dir, &built_tool())
@@ -376,7 +376,7 @@ fn a_directory_without_programs_is_said_so() {
 }
 
 #[test]
-fn a_loader_that_never_ends_is_not_waited_for() {
+fn endless_loader_is_not_waited_for() {
     let dir = TestDir::new();
     let target = TARGETS[0];
     let program = build(&dir, target, "app");
@@ -419,9 +419,9 @@ fn a_loader_that_never_ends_is_not_waited_for() {
     }
 }
 
-/// What ld.so reads below `--root`: a FIFO that nobody writes to, and a file of holes that no memory holds.
+/// Files that ld.so reads below `--root`: a FIFO without a writer, and a sparse file larger than memory.
 #[test]
-fn what_never_ends_below_a_root_is_not_read() {
+fn endless_files_below_a_root_are_not_read() {
     let dir = TestDir::new();
     let root = dir.path("root");
     for directory in ["app", "etc"] {

@@ -1,4 +1,4 @@
-//! `show`: what was done to a file, in every state it can be in, and the code as another disassembler reads it.
+//! `show`: the changes of a file in each state, and its code, compared with another disassembler.
 
 use elf_file::Kind;
 use std::fs;
@@ -103,7 +103,7 @@ fn a_wrapped_program() {
         dir.write(&loader.path, loader_image(target.machine));
         assert_eq!(self::view(&main).loader.unwrap().problem, None);
 
-        // Both sides of every edit are those of the files.
+        // The bytes before and after each edit are those of the files.
         let now = fs::read(&main).unwrap();
         for edit in &view.edits {
             let side = |file: &[u8]| -> String {
@@ -194,7 +194,7 @@ fn files_that_are_half_done_changed_or_without_their_sidecar() {
     assert!(orphan.sidecar.is_none() && orphan.advice.is_some());
     assert!(human(&orphan).contains("\n  stub\n"));
 
-    // A file that replaced itself, and the sidecar of what it was.
+    // A program that was replaced, with the sidecar of the old version.
     let other = dir.compile(X86_64, "app/main", "int main(void) { return 3; }", &[]);
     fs::rename(&elsewhere, &sidecar).unwrap();
     let stale = view(&other);
@@ -228,7 +228,7 @@ fn a_loader_in_the_sidecar_is_shown() {
 }
 
 #[test]
-fn what_is_below_a_directory_is_shown_when_something_was_done_to_it() {
+fn changed_files_of_a_directory_are_shown() {
     let dir = TestDir::new();
     walk_through(&dir, X86_64, "stub");
     dir.write("app/script", "#!/bin/sh\n");
@@ -240,7 +240,7 @@ fn what_is_below_a_directory_is_shown_when_something_was_done_to_it() {
     assert!(none.failed() && human(&none).contains("does not exist"));
 }
 
-/// Every instruction of every stub, as binutils reads it.
+/// Every instruction of every stub, compared with binutils.
 #[test]
 fn stubs_are_read_as_by_objdump() {
     let dir = TestDir::new();
@@ -293,8 +293,8 @@ fn objdump(arch: &str, file: &Path) -> Vec<(u64, String)> {
         .collect()
 }
 
-/// On aarch64 everything counts: only numbers may be written in another base, and conditions have two names. On x86 the two
-/// disagree on what to leave unsaid, so that only the mnemonic counts.
+/// On aarch64, everything is compared, except the base of numbers and the second names of conditions. On x86, the two omit
+/// different operands, so only the mnemonic is compared.
 fn comparable(arch: &str, text: &str) -> String {
     if arch != "aarch64" {
         let mnemonic = text.split_whitespace().next().unwrap_or_default();
@@ -331,8 +331,8 @@ fn comparable(arch: &str, text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// lld begins a segment on the page of memory behind the one that the segment in front of it ends on, and on the same page of the file: the
-/// bytes behind one segment are those of the next.
+/// lld begins a segment on the page of memory after the last page of the previous one, and on the same page of the file: the bytes
+/// after one segment are those of the next.
 fn the_stub_is_shown_at_its_own_address(target: Target) {
     let at_entry = "void _start(void) {} __asm__(\".skip 2000, 0x90\");";
     let at_end = "__asm__(\".skip 2000, 0x90\"); void _start(void) {}";

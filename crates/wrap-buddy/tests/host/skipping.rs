@@ -20,7 +20,7 @@ fn skipped(dir: &TestDir, path: &std::path::Path) -> String {
 }
 
 #[test]
-fn what_is_no_dynamic_program() {
+fn files_that_are_not_dynamic_programs_are_skipped() {
     let dir = TestDir::new();
     let cases: [(&str, &str, &[&str], &str); 5] = [
         ("static", MAIN, &["-static", "-no-pie"], "static executable"),
@@ -48,7 +48,7 @@ fn what_is_no_dynamic_program() {
         let path = dir.compile(X86_64, output, source, arguments);
         assert_eq!(skipped(&dir, &path), expected, "{output}");
     }
-    // Has an entry point and a PT_INTERP, and is a library all the same.
+    // It has an entry point and a PT_INTERP, and is a library nevertheless.
     assert_eq!(
         skipped(
             &dir,
@@ -74,7 +74,7 @@ fn separate_debug_information() {
 }
 
 #[test]
-fn what_is_no_elf_file() {
+fn files_that_are_not_elf_are_skipped() {
     let dir = TestDir::new();
     let script = dir.write("script", "#!/bin/sh -e\necho\n");
     let text = dir.write("text", "text");
@@ -82,7 +82,7 @@ fn what_is_no_elf_file() {
     assert_eq!(skipped(&dir, &script), "script: #!/bin/sh -e");
     assert_eq!(skipped(&dir, &text), "not an ELF file");
     assert_eq!(skipped(&dir, &empty), "not an ELF file");
-    // Met in a directory, nobody asks about them.
+    // In a directory, they are not reported.
     assert!(dir.wrap(&[&"--paths", &dir.root]).files.is_empty());
     assert_eq!(dir.wrap(&[&"--paths", &dir.root, &"-v"]).files.len(), 3);
 }
@@ -105,26 +105,26 @@ fn other_architectures_and_libcs() {
             "--interpreter: /lib64/ld-linux-x86-64.so.2 is for x86_64 (glibc), and the files here are for aarch64 (glibc): pass a dynamic linker of that kind"
         ]
     );
-    // Met in a directory, and there is another that it fits.
+    // In a directory with another program that the dynamic linker fits.
     dir.compile(AARCH64, "tree/foreign", MAIN, &[]);
     dir.compile(X86_64, "tree/own", MAIN, &[]);
     let report = dir.wrap(&[&"--paths", &dir.path("tree"), &host]);
     let states: Vec<Status> = report.files.iter().map(|file| file.status).collect();
     assert_eq!(states, [Status::Skipped, Status::Wrapped]);
     assert!(!report.failed(), "{report:?}");
-    // Nothing that it fits.
+    // In a directory without such a program.
     fs::remove_file(dir.path("tree/own")).unwrap();
     let report = dir.wrap(&[&"--paths", &dir.path("tree"), &host]);
     assert!(
         report.failed() && report.count(Status::Failed) == 0,
         "{report:?}"
     );
-    // Not asked for, it is no error that nothing fits.
+    // Without `--interpreter`, this is not an error.
     let report = dir.wrap(&[&"--paths", &dir.path("tree")]);
     assert!(!report.failed(), "{report:?}");
 
     let linker = "-Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1";
-    // What it is linked to counts, and only then what it asks for.
+    // The libc that a program is linked to counts more than its PT_INTERP.
     let glibc = dir.compile(X86_64, "glibc", MAIN, &[linker]);
     let report = dir.wrap(&[&"--paths", &glibc, &host]);
     assert_eq!(report.files[0].status, Status::Wrapped, "{report:?}");
@@ -161,7 +161,7 @@ fn an_architecture_without_a_stage_says_how_to_get_it() {
 }
 
 #[test]
-fn needed_names_that_are_nowhere_fail_a_wrapped_program() {
+fn missing_needed_names_are_an_error() {
     let dir = TestDir::new();
     let main = dir.compile(X86_64, "main", MAIN, &[]);
     wrapped(&dir.wrap(&[&"--paths", &main]));
@@ -178,7 +178,7 @@ fn needed_names_that_are_nowhere_fail_a_wrapped_program() {
 }
 
 #[test]
-fn what_starts_as_it_is() {
+fn program_that_starts_unwrapped_is_skipped() {
     let dir = TestDir::new();
     let wrap = |more: &[&str]| {
         let path = dir.path("app/main").display().to_string();
@@ -216,7 +216,7 @@ fn what_starts_as_it_is() {
             assert!(text.starts_with("starts as it is"), "{text}");
         }
     }
-    // A dead entry of its own is no reason to touch it; a library that is not found is.
+    // A directory that does not exist is no reason to wrap it; a library that is not found is.
     dir.compile(X86_64, "app/main", MAIN, &["-Wl,-rpath,/gone"]);
     assert_eq!(wrap(&[]).status, Status::Skipped);
     dir.walk_through(X86_64, &[]);
@@ -257,7 +257,7 @@ fn the_second_run_finds_everything_done() {
     assert_eq!(reason(&report, Status::Skipped), "already wrapped");
     assert!(snapshot(&tree) == before);
 
-    // Renamed, it still knows its sidecar; without one it is broken, and that is no reason to be content.
+    // Under another name, it still finds its sidecar. Without one, it is broken, and the run reports that.
     let renamed = dir.path("app/.main-wrapped");
     fs::rename(&main, &renamed).unwrap();
     fs::remove_file(dir.path("app/.main.wrapbuddy")).unwrap();
@@ -284,7 +284,7 @@ fn each_file_is_wrapped_once() {
     assert!(!dir.path("tree/.b.wrapbuddy").exists());
     assert!(report.files[0].plan.as_ref().unwrap().notes.is_empty());
 
-    // One that was not met changes as well.
+    // A file that was not found in the scan changes as well.
     let main = dir.compile(X86_64, "other/a", MAIN, &[]);
     fs::hard_link(&main, dir.path("elsewhere")).unwrap();
     let report = dir.wrap(&[&"--paths", &dir.path("other")]);

@@ -1,4 +1,4 @@
-//! What people read, whole. `SNAPSHOTS=overwrite cargo nextest run -p wrap-buddy snapshots` writes down what is said now.
+//! The whole text output. `SNAPSHOTS=overwrite cargo nextest run -p wrap-buddy snapshots` records the current output.
 
 use snapbox::{assert_data_eq, file};
 use std::ffi::OsStr;
@@ -12,14 +12,14 @@ use wrap_buddy::report::Reporter;
 
 use crate::fixture::*;
 
-/// A program whose code at the entry point no compiler has a say in, with room for any stub.
+/// A program with fixed code at the entry point, and with room for any stub.
 const MAIN: &str = r#"
 __asm__(".globl _start\n_start:\n  xor %ebp, %ebp\n  mov %rsp, %rdi\n  and $-16, %rsp\n  call go\n  hlt\n  .space 1024, 0x90\n");
 int foo(void), bar(void);
 void go(void) { foo(); bar(); for (;;); }
 "#;
 
-/// `app/main` and `app/libplug.so` lack a search path, `app/lacking` two libraries, `app/cut` all but its first bytes.
+/// `app/main` and `app/libplug.so` need a search path, `app/lacking` lacks two libraries, `app/cut` is truncated.
 struct Tree {
     dir: TestDir,
     app: PathBuf,
@@ -93,7 +93,7 @@ impl Tree {
         };
         let mut views = show(&look, &stages(), &Reporter::default()).unwrap();
         views.retain(|view| view.path.ends_with("main"));
-        // Both go on with bytes that mean nothing: made-up code, and what fills the program.
+        // Both continue with random bytes: the dummy stub, and the filler of the program.
         views[0].stub_code.truncate(6);
         views[0].entry_code.truncate(6);
         views[0].edits.retain(|edit| edit.kind != "slot");
@@ -102,7 +102,7 @@ impl Tree {
         self.settled(&plain(out))
     }
 
-    /// What goes to standard output, and what to standard error.
+    /// Standard output, then standard error.
     fn said(&self, report: &Report) -> String {
         let (mut out, mut errors) = (Vec::new(), Vec::new());
         let output = wrap_buddy::report::Output::default();
@@ -111,7 +111,7 @@ impl Tree {
         self.settled(&text)
     }
 
-    /// Without what differs from run to run or from one linker to another.
+    /// Without the parts that differ between runs or linkers.
     fn settled(&self, text: &str) -> String {
         let text = text.replace(self.dir.root.to_str().unwrap(), "YARD");
         let lines = text.lines().map(|line| {
@@ -140,7 +140,7 @@ impl Tree {
                 }
             });
             let line = words.collect::<Vec<_>>().join(" ");
-            // What was left out had a width.
+            // The removed text had a width.
             let indent = line.len() - line.trim_start().len();
             let words: Vec<&str> = line.split_whitespace().collect();
             match line.contains('…') {
@@ -179,7 +179,7 @@ fn wrapping_and_what_comes_after() {
     );
 }
 
-/// The binary writes colours for terminals, and for those who insist.
+/// The binary writes colours to terminals, or if you force it.
 #[test]
 fn colours_are_for_terminals() {
     let tree = Tree::new();

@@ -1,4 +1,4 @@
-//! Names and strings from files reach a terminal as text: they forge no line, and are no control sequence.
+//! Names and strings from files reach a terminal as text: they cannot forge a line or contain a control sequence.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +8,7 @@ use crate::fixture::*;
 /// Ends a line, and changes title, colours, the screen and the direction of text.
 const HOSTILE: &str = "x\nFORGED\r\x1b]0;title\x07\x1b[8m\u{9b}2J\u{202e}y";
 
-/// What styles of the tool's own begin and end with.
+/// The beginnings and ends of the tool's own styles.
 const STYLES: [&str; 6] = [
     "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m",
 ];
@@ -56,7 +56,7 @@ fn names_and_strings_from_files_are_escaped() {
         "#!/gone/|e touch /tmp/x;\x1b]0;t\x07|\x1b[8m -x\n",
     );
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-    // A sidecar that nobody understands, and links where a sidecar goes.
+    // An unknown sidecar, and links at the path of a sidecar.
     dir.write(&format!("{directory}/.other{HOSTILE}.wrapbuddy"), HOSTILE);
     dir.write(&format!("{directory}/other{HOSTILE}"), "\x7fELF");
     let tree = dir.path("tree");
@@ -100,7 +100,7 @@ fn names_and_strings_from_files_are_escaped() {
         let all = [output.stdout, output.stderr].concat();
         lines += String::from_utf8(all).unwrap().matches("\\nFORGED").count();
     }
-    // The names were there to be seen.
+    // The names were printed.
     assert!(lines > 30, "{lines}");
 }
 

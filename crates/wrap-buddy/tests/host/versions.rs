@@ -1,4 +1,4 @@
-//! Programs wrapped by an earlier version of this tool. What stands in `data/version-1` was written by that version, for a program at
+//! Programs wrapped by an earlier version of this tool. That version wrote the files in `data/version-1`, for a program at
 //! `/opt/example/program`: with the loader in a file, and in the sidecar.
 
 use sidecar::{MAGIC, Sidecar};
@@ -30,7 +30,7 @@ fn command(words: &[&str]) -> Parsed {
     parsed(line)
 }
 
-/// A wrapped program of version 1 in a directory of its own, each of them.
+/// Calls `with` for each wrapped program of version 1, in a directory of its own.
 fn each(mut with: impl FnMut(&TestDir, &Path, PathBuf)) {
     for (program, sidecar) in WRAPPED {
         let dir = TestDir::new();

@@ -1,4 +1,4 @@
-//! What a wrapped program and its sidecar consist of.
+//! The contents of a wrapped program and of its sidecar.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -9,7 +9,7 @@ use wrap_buddy::plan::slot::SlotPosition;
 
 use crate::fixture::*;
 
-/// Wraps the walk-through for `target` and proves that only the planned bytes changed and can be put back.
+/// Wraps the walk-through for `target`. Asserts that only the planned bytes have changed and can be restored.
 fn wraps_exactly(target: Target, arguments: &[&str]) {
     let dir = TestDir::new();
     let main = dir.walk_through(target, arguments);
@@ -111,7 +111,7 @@ fn the_same_input_gives_the_same_output() {
     assert!(results[0] == results[1]);
 }
 
-/// A program so small that nothing fits behind its entry point.
+/// A program so small that nothing fits after its entry point.
 fn tiny(dir: &TestDir, target: Target, arguments: &[&str]) -> std::path::PathBuf {
     let mut all = vec!["-nostartfiles", "-nostdlib", "-O2", "-Wl,--build-id=none"];
     all.extend_from_slice(arguments);
@@ -126,7 +126,7 @@ fn tiny(dir: &TestDir, target: Target, arguments: &[&str]) -> std::path::PathBuf
 }
 
 #[test]
-fn without_room_the_entry_moves_into_the_zeros_behind_the_segment() {
+fn without_room_the_entry_moves_into_the_padding_after_the_segment() {
     for target in TARGETS {
         let dir = TestDir::new();
         let program = tiny(&dir, target, &["-pie"]);
@@ -260,7 +260,7 @@ fn the_rpath_of_a_program_stays_inherited() {
         &dir.path("foo/lib"),
     ]);
     let plan = wrapped(&report);
-    // foo is found by the program's own entry: the user's directory for it is of no use.
+    // foo is found by the program's own search path, so the user's directory for it is not needed.
     let of_bar = dir.path("bar/lib").into_os_string();
     assert_eq!(plan.search, ["$ORIGIN/../foo/lib".into(), of_bar]);
     let bytes = fs::read(&plan.sidecar_path).unwrap();

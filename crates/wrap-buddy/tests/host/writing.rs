@@ -1,4 +1,4 @@
-//! How plans reach the disk: modes, files in use, and runs that were stopped.
+//! Writing: modes, files in use, and runs that were stopped.
 
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
@@ -109,7 +109,7 @@ fn set_id_programs_are_not_made_relocatable(target: Target) {
     assert!(snapshot(&dir.root) == before);
 }
 
-/// What runs first would be what whoever may write beside the program has put there.
+/// A user who may write next to the program would decide which loader runs.
 fn set_id_programs_are_not_made_self_contained(target: Target) {
     let dir = TestDir::new();
     let main = dir.compile(target, "main", MAIN, &[]);
@@ -309,7 +309,7 @@ fn a_stub_without_its_sidecar_is_never_taken_for_the_original(target: Target) {
 
 #[test]
 fn more_files_than_can_be_open_at_a_time() {
-    // Of this process, which is this test's own.
+    // Of this process, which runs only this test.
     setrlimit(Resource::RLIMIT_NOFILE, 100, 100).unwrap();
     let dir = TestDir::new();
     let main = dir.compile(X86_64, "tree/main", MAIN, &[]);
@@ -345,7 +345,7 @@ fn a_relocatable_program_without_a_loader_directory_is_self_contained() {
         sidecar.loader(),
         Ok(Some(&loader_image(X86_64.machine)[..]))
     );
-    // Nothing else is beside it.
+    // Only its sidecar is next to it.
     assert_eq!(fs::read_dir(dir.path("app")).unwrap().count(), 2);
 }
 
@@ -369,7 +369,7 @@ fn a_loader_that_does_not_fit_is_refused() {
     assert!(text.contains("was cut short"), "{text}");
 }
 
-/// The tool itself, as an ordinary user who owns `tree`; as the caller, where that is one.
+/// Runs the tool as an ordinary user who owns `tree`: as the caller, if that is one.
 fn run_as_owner(tree: &Path, arguments: &[&str]) -> std::process::Output {
     const USER: u32 = 12345;
     let mut command = Command::new(env!("CARGO_BIN_EXE_wrap-buddy"));
@@ -378,7 +378,7 @@ fn run_as_owner(tree: &Path, arguments: &[&str]) -> std::process::Output {
         for entry in walkdir::WalkDir::new(tree) {
             std::os::unix::fs::chown(entry.unwrap().path(), Some(USER), Some(USER)).unwrap();
         }
-        // Where cargo put it, other users may not come.
+        // Other users may not enter cargo's directory.
         let tool = tree.join("tool");
         fs::copy(env!("CARGO_BIN_EXE_wrap-buddy"), &tool).unwrap();
         command = Command::new(tool);
@@ -414,7 +414,7 @@ fn an_owner_wraps_read_only_files_in_read_only_directories() {
     }
     assert!(snapshot(&tree) == original);
 
-    // What belongs to somebody else is not touched, and one line says so.
+    // Another user's file is not changed, and one line reports that.
     if nix::unistd::geteuid().is_root() {
         let tool = dir.path("tool");
         for path in [&main, &tree] {
@@ -442,7 +442,7 @@ fn an_owner_wraps_read_only_files_in_read_only_directories() {
     }
 }
 
-/// Where only the sidecar changes, the program is not made writable even for a moment, and its seals do not matter.
+/// If only the sidecar changes, the program is never made writable, and its seals do not matter.
 #[test]
 fn other_settings_leave_a_read_only_program_alone() {
     let dir = TestDir::new();
@@ -466,7 +466,7 @@ fn other_settings_leave_a_read_only_program_alone() {
     let sidecar = dir.path("app/.main.wrapbuddy");
     let first = fs::read(&sidecar).unwrap();
 
-    // Its time of change is that of its mode, too.
+    // A change of its mode would change this time too.
     let times = || {
         let metadata = fs::metadata(&main).unwrap();
         (metadata.ctime(), metadata.ctime_nsec())
@@ -479,7 +479,7 @@ fn other_settings_leave_a_read_only_program_alone() {
         command.args(arguments).current_dir("/").uid(user).gid(user);
         command.output().unwrap()
     };
-    // An ordinary user runs the tool where cargo put it, as himself.
+    // An ordinary user runs the tool in cargo's directory.
     let output = match nix::unistd::geteuid().is_root() {
         true => run(&with("/x"), owner),
         false => run_as_owner(&dir.root, &with("/x")),
@@ -492,7 +492,7 @@ fn other_settings_leave_a_read_only_program_alone() {
         return;
     }
 
-    // Nobody else writes its sidecar, though he may write to the directory.
+    // Other users do not write its sidecar, even if they may write to the directory.
     fs::set_permissions(&tree, Permissions::from_mode(0o777)).unwrap();
     let output = run(&with("/y"), owner + 1);
     let said = String::from_utf8_lossy(&output.stderr);
@@ -517,14 +517,14 @@ fn signed_and_sealed_files_are_left_alone(target: Target) {
     let dir = TestDir::new();
     let main = dir.compile(target, "app/main", MAIN, &[]);
     let before = snapshot(&dir.root);
-    // Only root may, and not every file system has it.
+    // Only root may set it, and not every file system supports it.
     if xattr::set(&main, "security.ima", &[3, 2, 4, 0]).is_ok() {
         let report = dir.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]);
         let text = reason(&report, Status::Failed);
         assert!(text.contains("signature (IMA)"), "{text}");
         assert!(snapshot(&dir.root) == before);
         xattr::remove(&main, "security.ima").unwrap();
-        // A hash is the kernel's own, and it keeps it up to date.
+        // The kernel makes a hash itself, and keeps it up to date.
         xattr::set(&main, "security.ima", &[4, 4, 0]).unwrap();
         wrapped(&dir.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]));
         fs::write(&main, &before[0].1).unwrap();

@@ -1,4 +1,4 @@
-//! Damaged libraries and damaged sidecars beside libraries: never a panic, never another size, and a refusal changes nothing.
+//! Damaged libraries, and damaged sidecars next to libraries: no panic, no change of size, and no change after a refusal.
 
 use std::fs;
 use std::path::PathBuf;
@@ -53,7 +53,7 @@ impl Victim {
         fs::read(&self.path).unwrap()
     }
 
-    /// Whatever becomes of `bytes`, nothing but a whole edit may happen to them.
+    /// Asserts that these `bytes` are either edited completely or unchanged.
     fn survives(&self, bytes: &[u8], what: &str) -> Status {
         fs::write(&self.path, bytes).unwrap();
         let status = self.run();
@@ -80,8 +80,8 @@ impl Victim {
         status
     }
 
-    /// Where a machine would have loaded the damaged library, it finds the search path in the edited one, and all else as it
-    /// was.
+    /// If a machine would have loaded the damaged library, it finds the search path in the edited one, and everything else
+    /// unchanged.
     fn is_found_in_memory(&self, before: &[u8], after: &[u8], what: &str) {
         let read = |bytes: &[u8]| {
             let path = self.link_dir.dir.write("read", bytes);
@@ -125,7 +125,7 @@ fn every_truncation_of_a_library() {
     }
 }
 
-/// Changed bytes in what a plan is made from: headers, .dynamic, section headers.
+/// Changes bytes on which a plan depends: headers, .dynamic, section headers.
 fn changed_bytes(target: Target, linker: Linker) {
     let victim = Victim::new(target, linker);
     let good = &victim.good;
@@ -177,7 +177,7 @@ fn changed_bytes_of_a_library_by_lld() {
 }
 
 #[test]
-fn hostile_sidecars_beside_a_library() {
+fn hostile_sidecars_next_to_a_library() {
     let victim = Victim::new(X86_64, Linker::Bfd);
     let original = &victim.good;
     assert_eq!(victim.run(), Status::Edited);
@@ -192,7 +192,7 @@ fn hostile_sidecars_beside_a_library() {
         let mut damaged = sidecar.clone();
         let at = random.below(damaged.len());
         damaged[at] ^= 1 << (round % 8);
-        // Next to the original, one that is read to its end is a leftover, and any other is left alone.
+        // Next to the original, a valid sidecar is a leftover, and any other is left alone.
         fs::write(&victim.path, original).unwrap();
         fs::write(&victim.sidecar, &damaged).unwrap();
         if InPlace::parse(&damaged).is_err() {
@@ -210,7 +210,7 @@ fn hostile_sidecars_beside_a_library() {
             fs::read(&victim.sidecar).unwrap() == sidecar,
             "byte {at} of the sidecar"
         );
-        // Beside the edited library it is no reason to write, unless it tells of another path.
+        // Next to the edited library, it is no reason to write, unless it has another path.
         fs::write(&victim.sidecar, &damaged).unwrap();
         let is_text = at >= sidecar::CHECKED_FROM + checked;
         let status = victim.run();
@@ -249,10 +249,9 @@ fn the_sidecar_of_another_file() {
     }
 }
 
-/// A sidecar with the identity of the file and whatever edits: what it says of bytes that are not there is no reason to panic,
-/// nor to write outside the file.
+/// A sidecar with the identity of the file and arbitrary edits. Edits outside the file cause neither a panic nor a write there.
 #[test]
-fn forged_sidecars_beside_a_library() {
+fn forged_sidecars_next_to_a_library() {
     let victim = Victim::new(X86_64, Linker::Bfd);
     assert_eq!(victim.run(), Status::Edited);
     let edited = victim.bytes();

@@ -1,4 +1,4 @@
-//! Every layout with strings of many lengths: only free bytes change, and ld.so finds in memory what was wanted.
+//! Every layout with strings of many lengths: only free bytes change, and ld.so finds the intended values in memory.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -19,7 +19,7 @@ const VISIBILITIES: [Visibility; 3] =
 
 const PAGES: [u64; 3] = [4096, 16384, 65536];
 
-/// A search path of `len` bytes, no two alike.
+/// A random search path of `len` bytes.
 fn search_path(len: usize, random: &mut Random) -> Vec<u8> {
     let letter = |_| match random.below(12) {
         0 => b'/',
@@ -29,7 +29,7 @@ fn search_path(len: usize, random: &mut Random) -> Vec<u8> {
     (0..len).map(letter).collect()
 }
 
-/// What a run through all layouts came to.
+/// The counts of a run through all layouts.
 #[derive(Debug, Default)]
 struct Tally {
     edited: usize,
@@ -46,7 +46,7 @@ fn every_layout(target: Target) {
         let original = Original::read(&link_dir.link("subject", &layout));
         let largest = VISIBILITIES.map(|allowed| original.largest(allowed));
         let mut lengths = vec![1, 75, 151, 600, 5000, 1 + random.below(5000)];
-        // The longest that fits, and the first that does not.
+        // The longest that fits, and the shortest that does not.
         lengths.extend(
             largest
                 .iter()
@@ -71,7 +71,7 @@ fn every_layout(target: Target) {
                     assert_eq!(alone, len < room, "{layout:?}, {len} bytes of {room}");
                 }
                 let both = Trial::of(&original, &layout, &more, allowed, &mut tally);
-                // What is less visible is used only where this had not been enough.
+                // Space that other tools do not show is used only if the rest is too small.
                 if alone && both {
                     break;
                 }
@@ -79,19 +79,19 @@ fn every_layout(target: Target) {
         }
         shows_in_readelf(&link_dir.dir, &layout, &original, &mut random);
     }
-    // A test of edits that all were refused, or of mappings that no kernel makes, would prove nothing.
+    // If all edits were refused, or no kernel would map the files, the test would prove nothing.
     assert!(tally.edited > 300 && tally.refused > 300, "{tally:?}");
     assert!(tally.hidden > 20, "{tally:?}");
     assert!(tally.mapped.iter().all(|&mapped| mapped > 100), "{tally:?}");
 }
 
-/// Whether there is an entry of .dynamic for a search path.
+/// Whether .dynamic has an entry for a search path.
 fn has_entry(elf: &Elf) -> bool {
     let dynamic = elf.dynamic.as_ref().unwrap();
     dynamic.search_entry().is_some() || !dynamic.free_entries().is_empty()
 }
 
-/// One edit, looked at from all sides.
+/// One edit with all its checks.
 struct Trial<'a> {
     original: &'a Original,
     edited: Edited,
@@ -140,7 +140,7 @@ impl Trial<'_> {
         true
     }
 
-    /// Strings go where nothing is, all else into the tables it belongs to, and nothing is written twice.
+    /// Asserts that strings go to unused bytes, other data into its own tables, and that no byte is written twice.
     fn only_free_bytes(&self) {
         let Self {
             original,
@@ -189,7 +189,7 @@ impl Trial<'_> {
         }
     }
 
-    /// The headers read back.
+    /// Asserts that the headers have the intended values.
     fn says_what_was_wanted(&self) {
         let Self {
             original,
@@ -228,7 +228,7 @@ impl Trial<'_> {
         );
     }
 
-    /// Whether machines with such pages load it; what ld.so finds there.
+    /// Whether a machine with such pages loads the file. Asserts that ld.so finds the intended values.
     fn is_in_memory(&self, page: u64) -> bool {
         let Self {
             original,
@@ -261,7 +261,7 @@ impl Trial<'_> {
         let (_, entries) = edited.elf.loaded_dynamic().unwrap();
         let string = |offset: u64| {
             let address = strings.wrapping_add(offset) & mask;
-            // On larger pages a writable segment may lie over a part of one in front of it.
+            // With larger pages, a writable segment may be mapped over a part of an earlier one.
             let may_change = page == PAGES[0] && after.is_writable(address);
             assert!(!may_change || entries.contains(address), "{what}");
             after.string(address)
@@ -292,7 +292,7 @@ impl Trial<'_> {
     }
 }
 
-/// readelf goes by section headers, and by PT_DYNAMIC where there are none.
+/// readelf uses section headers, or else PT_DYNAMIC.
 fn shows_in_readelf(dir: &TestDir, layout: &Layout, original: &Original, random: &mut Random) {
     let room = original.largest(Visibility::Listed);
     let search = search_path(room.clamp(20, 300) - 19, random);

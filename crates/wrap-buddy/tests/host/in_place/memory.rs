@@ -1,21 +1,21 @@
-//! What kernel and ld.so make of a file in memory: PT_LOAD segments, mapped whole pages at a time.
+//! A file in memory, as kernel and ld.so map it: PT_LOAD segments in whole pages.
 
 use std::collections::BTreeMap;
 
 use elf_file::{Elf, Segment};
 use object::elf;
 
-/// More than any file of these tests takes.
+/// More memory than any file of these tests needs.
 const MOST: u64 = 1 << 26;
 
-/// What the pages are that start at each address.
+/// Pages by start address.
 pub struct Memory {
     page: u64,
     pages: BTreeMap<u64, Page>,
 }
 
 struct Page {
-    /// Where in the file it comes from; none for a page of zeros.
+    /// The offset in the file; `None` for a page of zeros.
     offset: Option<u64>,
     readable: bool,
     writable: bool,
@@ -23,12 +23,12 @@ struct Page {
 }
 
 impl Memory {
-    /// Maps the file with these headers and bytes, later segments over earlier ones. None where no machine with pages of that
-    /// size would load it.
+    /// Maps the file with these headers and bytes, later segments over earlier ones. `None` if no machine with pages of that size
+    /// would load it.
     pub fn of(elf: &Elf, bytes: &[u8], page: u64) -> Option<Self> {
         let fits = |load: &Segment| {
             let aligned = load.align >= page && load.align.is_power_of_two();
-            // ld.so refuses what lies out of order, nobody has that much memory.
+            // ld.so refuses segments out of order, and no machine has that much memory.
             let possible = load.address < MOST && load.memory_len < MOST;
             let holds = possible && load.file_len <= load.memory_len;
             aligned && holds && load.address % load.align == load.offset % load.align
@@ -55,16 +55,16 @@ impl Memory {
         let end = (load.address + load.memory_len).next_multiple_of(page);
         for address in (start..end).step_by(page as usize) {
             let mut content = vec![0; page as usize];
-            // A segment that has no bytes in the file is not mapped from it.
+            // A segment without bytes in the file is not mapped from it.
             let from_file = load.file_len > 0 && address < file_end;
             let offset = from_file.then(|| load.offset - load.address % page + (address - start));
             if let Some(offset) = offset {
-                // Behind the end of the file the last page is zeros.
+                // After the end of the file, the last page is zero.
                 let there = bytes.get(offset as usize..).unwrap_or_default();
                 let len = there.len().min(page as usize);
                 content[..len].copy_from_slice(&there[..len]);
             }
-            // What is to be zero begins in the middle of a page, and the rest of that is cleared.
+            // The zero part of a segment begins within a page, and the rest of that page is cleared.
             if load.memory_len > load.file_len && (address..address + page).contains(&file_end) {
                 content[(file_end - address) as usize..].fill(0);
             }
@@ -78,7 +78,7 @@ impl Memory {
         }
     }
 
-    /// The string at `address`, if all of it may be read.
+    /// The string at `address`, if all of it is readable.
     pub fn string(&self, address: u64) -> Option<Vec<u8>> {
         let mut text = Vec::new();
         for at in address.. {
@@ -92,14 +92,14 @@ impl Memory {
         Some(text)
     }
 
-    /// Whether somebody may write to the byte at `address`, such as musl's ld.so, which gives what is unused there to malloc.
+    /// Whether the byte at `address` is writable. musl's ld.so gives unused writable bytes to malloc.
     pub fn is_writable(&self, address: u64) -> bool {
         let page = self.pages.get(&(address / self.page * self.page));
         page.is_some_and(|page| page.writable)
     }
 
-    /// Where in the file the bytes come from that are not the same in `other`, a mapping of the same pages; an address for
-    /// one that does not come from the file, or from somewhere else.
+    /// The file offsets of the bytes that differ from `other`, a mapping of the same pages. The error is an address whose byte is
+    /// not from the file, or from another offset.
     pub fn differences(&self, other: &Memory) -> Result<Vec<u64>, u64> {
         assert!(self.pages.keys().eq(other.pages.keys()), "other pages");
         let mut offsets = Vec::new();

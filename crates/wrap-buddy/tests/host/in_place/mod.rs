@@ -1,5 +1,4 @@
-//! Files edited in place: libraries and programs of all linkers, what ld.so finds in memory afterwards, and what other tools
-//! make of them.
+//! Files edited in place: libraries and programs of all linkers, their mappings in memory afterwards, and other tools on them.
 
 mod hostile;
 mod layouts;

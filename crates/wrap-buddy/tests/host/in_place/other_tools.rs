@@ -1,4 +1,4 @@
-//! What ld.so, linkers and other tools make of libraries that are edited in place.
+//! ld.so, linkers and other tools on libraries that are edited in place.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,7 +12,7 @@ use wrap_buddy::plan::outcome::Status;
 use super::subjects::{Kind, Layout, LinkDir, NEEDS, Original, Search};
 use crate::fixture::*;
 
-/// What a tool prints; it must succeed.
+/// The output of a tool, which has to succeed.
 fn output(command: &mut Command) -> String {
     let done = command.output().unwrap();
     let (out, errors) = (
@@ -86,7 +86,7 @@ fn linkers_link_against_an_edited_library() {
         let link_dir = LinkDir::new(X86_64);
         let library = link_dir.link("app/libsubject.so", &Layout::usual(made_by));
         let link = |linker| link_dir.try_program("linked", "app/libsubject.so", linker);
-        // Without a search path, GNU ld does not find what the library needs.
+        // Without a search path, GNU ld does not find the libraries that the library needs.
         let errors = link(Linker::Bfd).unwrap_err();
         assert!(errors.contains("libdep0.so"), "{errors}");
         let plan = edit(&link_dir, &library);
@@ -138,10 +138,10 @@ fn patchelf_and_readelf_show_what_is_not_hidden() {
     }
 }
 
-/// As packagers leave libraries: .dynstr is at the end of the file, in a segment of its own.
+/// As in some packages: .dynstr is at the end of the file, in a segment of its own.
 fn patchelfd(link_dir: &LinkDir, linker: Linker) -> PathBuf {
     let library = link_dir.link("app/libsubject.so", &Layout::usual(linker));
-    // Both at once is more than some versions can do.
+    // Some versions cannot do both at once.
     for change in [["--set-rpath", "$ORIGIN"], ["--add-needed", "libm.so.6"]] {
         output(Command::new("patchelf").args(change).arg(&library));
     }
@@ -149,11 +149,11 @@ fn patchelfd(link_dir: &LinkDir, linker: Linker) -> PathBuf {
 }
 
 #[test]
-fn a_patchelfd_library_is_edited_all_the_same() {
+fn library_changed_by_patchelf_is_edited() {
     let mut hidden = 0;
     for target in TARGETS {
         let link_dir = LinkDir::new(target);
-        // patchelf itself breaks those of gold: they do not start.
+        // patchelf breaks programs linked by gold: they do not start.
         for linker in Linker::installed().filter(|&linker| linker != Linker::Gold) {
             let library = patchelfd(&link_dir, linker);
             let main = link_dir.program_that_loads("app/libsubject.so", Linker::Bfd);
@@ -196,7 +196,7 @@ fn a_stripped_library_works_as_before_and_can_be_edited_again() {
         let library = link_dir.link("app/libsubject.so", &Layout::usual(linker));
         let main = link_dir.program_that_loads("app/libsubject.so", Linker::Bfd);
         let original = Original::read(&library);
-        // There is no room for this twice: what strip leaves of the first must not count.
+        // There is no room for two of these, so the remains of the first must not count as used.
         let len = original.largest(Visibility::Hidden) * 2 / 3;
         let [libs, _] = NEEDS.map(|need| link_dir.library_directory(need, len, "l"));
         let wrap = || link_dir.dir.wrap(&[&"--paths", &library, &"--libs", &libs]);
@@ -226,7 +226,7 @@ fn a_stripped_library_works_as_before_and_can_be_edited_again() {
     }
 }
 
-/// Whether a program runs that is told where the libraries are.
+/// Whether a program runs with the libraries in LD_LIBRARY_PATH.
 fn runs_if_shown(main: &Path, libs: &Path) -> bool {
     let shown = Command::new(main).env("LD_LIBRARY_PATH", libs).output();
     shown.unwrap().status.success()
@@ -236,7 +236,7 @@ fn runs_if_shown(main: &Path, libs: &Path) -> bool {
 fn programs_edited_in_place_run() {
     for target in TARGETS {
         let link_dir = LinkDir::new(target);
-        // Longer than any path of a system, as in a store.
+        // Longer than a system's paths, as in a store.
         let interpreter = link_dir.dir.path(&format!("{}/ld.so", "d".repeat(60)));
         fs::create_dir_all(interpreter.parent().unwrap()).unwrap();
         fs::copy(target.interpreter, &interpreter).unwrap();
@@ -244,7 +244,7 @@ fn programs_edited_in_place_run() {
         for (linker, kind) in programs() {
             let layout = Layout {
                 kind,
-                // lld leaves no spare entry, and DT_RELACOUNT to position-independent programs only.
+                // lld leaves no spare entry, and DT_RELACOUNT only in position-independent programs.
                 search: match (linker, kind) {
                     (Linker::Lld, Kind::Fixed) => Search::Runpath,
                     _ => Search::None,
@@ -271,7 +271,7 @@ fn programs_edited_in_place_run() {
             let errors = String::from_utf8_lossy(&done.stderr);
             assert!(done.status.success(), "{what}: {errors}");
 
-            // The program header, and the section in it that debuggers go by.
+            // The program header, and the section that debuggers use.
             let shown = shown("readelf", "-lW", &program);
             let line = format!("interpreter: {}]", interpreter.display());
             assert!(shown.contains(&line), "{what}: {shown}");

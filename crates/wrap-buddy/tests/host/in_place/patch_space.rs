@@ -1,4 +1,4 @@
-//! Bytes that look free and are not, and files that are left alone.
+//! Bytes that look unused and are not, and files that are left alone.
 
 use std::fs;
 use std::ops::Range;
@@ -18,7 +18,7 @@ use crate::fixture::*;
 
 const DT_GNU_PRELINKED: u64 = 0x6fff_fdf5;
 
-/// A library as GNU ld makes them, 64-bit, and the room behind its first segment.
+/// A 64-bit library in the layout of GNU ld, and the padding after its first segment.
 fn padded(link_dir: &LinkDir) -> (Original, Padding) {
     let path = link_dir.link("libsubject.so", &Layout::usual(Linker::Bfd));
     let original = Original::read(&path);
@@ -39,13 +39,13 @@ fn with(link_dir: &LinkDir, original: &Original, offset: u64, bytes: &[u8]) -> O
     Original::read(&path)
 }
 
-/// Where the value, or the tag, of the entry `index` of .dynamic is in a 64-bit file.
+/// The offset of the value, or the tag, of entry `index` of .dynamic in a 64-bit file.
 fn entry(original: &Original, index: usize) -> u64 {
     original.elf.loaded_dynamic().unwrap().1.offset + 16 * index as u64
 }
 
 #[test]
-fn a_byte_that_is_not_zero_ends_the_room() {
+fn padding_ends_at_a_nonzero_byte() {
     let link_dir = LinkDir::new(X86_64);
     let (original, padding) = padded(&link_dir);
     let changed = with(&link_dir, &original, padding.offset + 200, &[1]);
@@ -65,7 +65,7 @@ fn a_byte_that_is_not_zero_ends_the_room() {
 }
 
 #[test]
-fn a_section_of_zeros_ends_the_room() {
+fn padding_ends_at_a_section_of_zeros() {
     let link_dir = LinkDir::new(X86_64);
     let (original, padding) = padded(&link_dir);
     let comment = {
@@ -86,7 +86,7 @@ fn a_section_of_zeros_ends_the_room() {
 }
 
 #[test]
-fn a_segment_of_any_kind_ends_the_room() {
+fn padding_ends_at_any_segment() {
     let link_dir = LinkDir::new(X86_64);
     let (original, padding) = padded(&link_dir);
     let mut segments = original.elf.segments.iter();
@@ -106,7 +106,7 @@ fn a_segment_of_any_kind_ends_the_room() {
 }
 
 #[test]
-fn what_is_cleared_behind_the_bytes_of_a_segment_is_no_room() {
+fn bytes_that_the_kernel_clears_are_not_padding() {
     let link_dir = LinkDir::new(X86_64);
     let (original, padding) = padded(&link_dir);
     let mut segments = original.elf.segments.iter();
@@ -123,18 +123,18 @@ fn what_is_cleared_behind_the_bytes_of_a_segment_is_no_room() {
 }
 
 #[test]
-fn a_page_that_a_later_segment_is_mapped_over_is_no_room() {
+fn page_of_a_later_segment_is_not_padding() {
     let link_dir = LinkDir::new(X86_64);
     let (original, padding) = padded(&link_dir);
     let mut segments = original.elf.segments.iter();
     let later = |offset: u64| offset > padding.offset;
     let index = segments.position(|one| one.kind == elf::PT_LOAD && later(one.offset));
     let header = original.elf.phoff + 56 * index.unwrap() as u64;
-    // At the end of the room's page, from another page of the file.
+    // At the end of the padding's page, from another page of the file.
     let address = padding.address / 4096 * 4096 + 4095;
     let changed = [0x1000 + address, address].map(u64::to_le_bytes).concat();
     let changed = with(&link_dir, &original, header + 8, &changed);
-    // The first segment begins at address 0 and offset 0: its last byte that is not zero has the same number in both.
+    // The first segment begins at address 0 and offset 0, so its last nonzero byte has the same address and offset.
     let mut in_front = original.bytes[..padding.offset as usize].iter();
     let last = in_front.rposition(|&byte| byte != 0).unwrap() as u64;
     let last_of = |file: &Original| {
@@ -151,8 +151,8 @@ fn a_page_that_a_later_segment_is_mapped_over_is_no_room() {
 }
 
 #[test]
-fn the_end_of_the_file_ends_the_room() {
-    // Without data and with a read-only .dynamic nothing lies behind the read-only segments.
+fn padding_ends_at_the_end_of_the_file() {
+    // Without data, and with a read-only .dynamic, nothing follows the read-only segments.
     let dir = TestDir::new();
     let mut arguments = dir.link_by(X86_64, Linker::Lld);
     let of_library = [
@@ -188,7 +188,7 @@ fn the_end_of_the_file_ends_the_room() {
             .find(|padding| padding.offset == last)
             .map(|padding| padding.len);
         assert_eq!(found, padding, "{behind} bytes behind the segment");
-        // A NUL alone is no search path.
+        // A NUL alone is not a search path.
         let Some(padding) = padding.filter(|&padding| padding > 1) else {
             continue;
         };
@@ -225,7 +225,7 @@ fn with_text_relocations(dir: &TestDir) -> Original {
 }
 
 #[test]
-fn bytes_that_are_relocated_are_no_room() {
+fn relocated_bytes_are_not_padding() {
     let dir = TestDir::new();
     let original = with_text_relocations(&dir);
     let dynamic = original.elf.dynamic.as_ref().unwrap();
@@ -263,7 +263,7 @@ fn a_prelinked_library_is_left_alone() {
     assert!(snapshot(&directory) == before && changed.bytes == before[0].1);
 }
 
-/// A library that has only spare entries of .dynamic: what else is free is filled.
+/// A library with spare entries of .dynamic and no other free bytes.
 fn crowded(link_dir: &LinkDir, linker: Linker) -> (PathBuf, Range<u64>) {
     let path = link_dir.link("app/libsubject.so", &Layout::usual(linker));
     let original = Original::read(&path);
@@ -278,7 +278,7 @@ fn crowded(link_dir: &LinkDir, linker: Linker) -> (PathBuf, Range<u64>) {
 
 #[test]
 fn spare_entries_hold_a_short_string_if_nothing_else_is_free() {
-    // Those of 32-bit files are half as large, and too few even for the path of links.
+    // In 32-bit files, spare entries are half as large, and too few even for the path of links.
     for target in [X86_64, AARCH64] {
         let link_dir = LinkDir::new(target);
         let (path, dynamic) = crowded(&link_dir, Linker::Bfd);
@@ -300,7 +300,7 @@ fn spare_entries_hold_a_short_string_if_nothing_else_is_free() {
         {
             assert!(dynamic.contains(&edit.offset), "{}: {edit:x?}", target.name);
         }
-        // The search path would not fit, one to links does.
+        // The search path does not fit, but one to links does.
         let links = plan.links().unwrap();
         assert!(
             NEEDS
@@ -316,7 +316,7 @@ fn spare_entries_hold_a_short_string_if_nothing_else_is_free() {
 }
 
 #[test]
-fn spare_entries_are_kept_for_what_they_are_for() {
+fn spare_entries_are_kept_for_new_entries() {
     let link_dir = LinkDir::new(X86_64);
     let (path, _) = crowded(&link_dir, Linker::Bfd);
     let original = Original::read(&path);
@@ -327,7 +327,7 @@ fn spare_entries_are_kept_for_what_they_are_for() {
         needed: &needed,
         ..Wanted::default()
     };
-    // Names would be in the way of their own entries.
+    // The names would occupy their own entries.
     assert!(original.edit(&wanted, Visibility::Hidden).is_err());
 }
 
@@ -349,13 +349,13 @@ fn only_the_string_of_a_dynamic_linker_is_written_over() {
         ..Wanted::default()
     };
     let string = own.offset..own.offset + interp.path.len() as u64 + 1;
-    // A segment that goes on after the string.
+    // A segment that continues after the string.
     let longer = (own.file_len + 200).to_le_bytes();
     let changed = with(&link_dir, &original, header + 32, &longer);
     let edited = changed.edit(&wanted, Visibility::Hidden).unwrap();
     assert_eq!(edited.ranges(), [string]);
     assert_eq!(edited.elf.interp.unwrap().path, "/l");
-    // A string in the ELF header, in bytes that the kernel does not look at.
+    // A string in the ELF header, in bytes that the kernel ignores.
     let changed = with(&link_dir, &original, 8, b"/ld.so\0\0");
     let changed = with(&link_dir, &changed, header + 8, &8_u64.to_le_bytes());
     let changed = with(&link_dir, &changed, header + 32, &8_u64.to_le_bytes());
@@ -379,7 +379,7 @@ fn a_string_in_spare_entries_outlives_strip() {
         let path = link_dir.link("app/libsubject.so", &layout);
         let main = link_dir.program_that_loads("app/libsubject.so", Linker::Bfd);
         let original = Original::read(&path);
-        // There is no room for this twice.
+        // There is no room for two of these.
         let len = original.largest(Visibility::Hidden) * 2 / 3;
         if len <= link_dir.dir.path("l").as_os_str().len() {
             continue;
@@ -396,7 +396,7 @@ fn a_string_in_spare_entries_outlives_strip() {
         let stripped = Command::new("strip").arg(&path).status().unwrap();
         assert!(stripped.success());
 
-        // The sidecar is no longer right.
+        // The sidecar is not valid any more.
         let report = wrap();
         let plan = edited(&report);
         assert!(
@@ -406,7 +406,7 @@ fn a_string_in_spare_entries_outlives_strip() {
         assert!(run(X86_64, &main).unwrap().status.success(), "{linker:?}");
         assert_eq!(reason(&wrap(), Status::Skipped), "edited in place already");
     }
-    // Only mold leaves no other room, and it need not be installed.
+    // Only mold leaves no other room, and it may not be installed.
     let expected = Linker::installed().any(|linker| linker == Linker::Mold);
     assert_eq!(tight > 0, expected);
 }

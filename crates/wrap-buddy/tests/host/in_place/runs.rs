@@ -1,4 +1,4 @@
-//! Whole runs of the tool: what it writes, what it keeps for undoing, and what a second run makes of it.
+//! Whole runs of the tool: its edits, its sidecars, and the effect of a second run.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,7 +12,7 @@ use wrap_buddy::plan::outcome::{Report, Status};
 use super::subjects::{Kind, Layout, LinkDir, MORE, NEEDS, Search};
 use crate::fixture::*;
 
-/// A file of a workshop, and where its libraries are.
+/// A file, and the directories of its libraries.
 struct Case<'a> {
     link_dir: &'a LinkDir,
     target: Target,
@@ -21,10 +21,10 @@ struct Case<'a> {
     what: String,
 }
 
-/// What the tool is told.
+/// The arguments of the tool.
 struct Given {
     libs: [PathBuf; 2],
-    /// For a program: a library more.
+    /// For a program: one more library.
     needed: Option<&'static str>,
 }
 
@@ -52,14 +52,14 @@ impl Case<'_> {
         self.path.parent().unwrap()
     }
 
-    /// The file as it was linked, and nothing beside it.
+    /// Resets the file to its original, without a sidecar or links.
     fn start_again(&self) {
         fs::remove_dir_all(self.directory()).unwrap();
         fs::create_dir(self.directory()).unwrap();
         fs::write(&self.path, &self.original).unwrap();
     }
 
-    /// Runs the tool, and again. Whether the file was edited.
+    /// Runs the tool twice. Returns whether the file was edited.
     fn edits(&self, given: &Given, tally: &mut Tally) -> bool {
         let before = snapshot(self.directory());
         let report = self.run(given);
@@ -191,7 +191,7 @@ fn runs(target: Target) {
             path,
             what: String::new(),
         };
-        // About as long as those of a store, much longer, and longer than the room of most files.
+        // About as long as paths in a store, much longer, and longer than the room in most files.
         for len in [
             40 + random.below(200),
             300 + random.below(900),
@@ -216,7 +216,7 @@ fn runs(target: Target) {
             };
             case.start_again();
             let first = case.edits(&some, &mut tally);
-            // Other directories: the file is as if it had never been edited for these, unless there is no room for the others.
+            // With other directories, the file is as if it had been edited only for these, unless they do not fit.
             let second = case.edits(&others, &mut tally);
             let both = case.bytes();
             case.start_again();

@@ -1,4 +1,4 @@
-//! Libraries and programs of each linker with each of its layouts, and edits of them in memory.
+//! Libraries and programs of each linker in each layout, and edits of them in memory.
 
 use std::fs;
 use std::ops::Range;
@@ -10,19 +10,19 @@ use wrap_buddy::plan::edits::{Changes, PatchSpace, Visibility, Wanted};
 
 use crate::fixture::*;
 
-/// What the files of a workshop need.
+/// The libraries that the files need.
 pub const NEEDS: [&str; 2] = ["libdep0.so", "libdep1.so"];
 
-/// What they might need in addition.
+/// A library that they may need in addition.
 pub const MORE: &str = "libmore.so";
 
 /// The search path of files that have one.
 pub const OWN_SEARCH: &str = "$ORIGIN/../own";
 
-/// A dynamic linker that is nowhere, with a path shorter than those that are somewhere.
+/// A dynamic linker that does not exist, with a path shorter than real ones.
 const PROGRAM_ASKS_FOR: &str = "-Wl,--dynamic-linker=/gone/ld.so";
 
-/// How a file is linked.
+/// The options with which a file is linked.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
     pub linker: Linker,
@@ -34,16 +34,16 @@ pub struct Layout {
     pub search: Search,
 }
 
-/// What a file is.
+/// The kind of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Library,
     Pie,
-    /// A program that is loaded where its headers say, and nowhere else.
+    /// A program at a fixed address.
     Fixed,
 }
 
-/// The search path a file comes with.
+/// The search path that a file has before the edit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Search {
     None,
@@ -52,7 +52,7 @@ pub enum Search {
 }
 
 impl Layout {
-    /// A library as most are, by `linker`.
+    /// A library with the default layout of `linker`.
     pub fn usual(linker: Linker) -> Self {
         Self {
             linker,
@@ -66,7 +66,7 @@ impl Layout {
     }
 }
 
-/// All that linkers do of their own accord, and of what they are asked for some combination each.
+/// The default layouts of all linkers, and some combinations of their options.
 pub fn layouts(random: &mut Random) -> Vec<Layout> {
     let mut layouts = Vec::new();
     for linker in Linker::installed() {
@@ -92,7 +92,7 @@ pub fn layouts(random: &mut Random) -> Vec<Layout> {
     layouts
 }
 
-/// Where files are linked, all of the same objects.
+/// The directory in which files are linked, all from the same objects.
 pub struct LinkDir {
     pub dir: TestDir,
     target: Target,
@@ -151,11 +151,11 @@ impl LinkDir {
     }
 }
 
-/// What programs of a workshop do.
+/// The code of the programs.
 const LOADS: &str = "int subject(void); int main(void) { return subject(); }";
 
 impl LinkDir {
-    /// A directory that has `need`, with a path of `len` bytes.
+    /// A directory with `need`, whose path has `len` bytes.
     pub fn library_directory(&self, need: &str, len: usize, letter: &str) -> PathBuf {
         let mut directory = self.dir.path(letter);
         while let Some(left) = len.checked_sub(directory.as_os_str().len() + 1) {
@@ -172,7 +172,7 @@ impl LinkDir {
         directory
     }
 
-    /// A program `app/main` that finds `library`, relative to the yard, and nothing that the library needs.
+    /// A program `app/main` that finds `library`, but none of the libraries that it needs.
     pub fn program_that_loads(&self, library: &str, linker: Linker) -> PathBuf {
         let link = "-Wl,--allow-shlib-undefined";
         let linked = self.link_program("app/main", library, linker, &[link]);
@@ -211,14 +211,14 @@ impl LinkDir {
     }
 }
 
-/// A file that is edited again and again, in memory.
+/// A file that is edited repeatedly, in memory.
 pub struct Original {
     path: PathBuf,
     pub bytes: Vec<u8>,
     pub elf: Elf,
 }
 
-/// What became of it.
+/// The edited file.
 pub struct Edited {
     pub changes: Changes,
     pub bytes: Vec<u8>,
@@ -238,7 +238,7 @@ impl Original {
         Source::open(&self.path).unwrap()
     }
 
-    /// What to say of its ground.
+    /// Calls `look` with the patch space of the file.
     pub fn on_patch_space<T>(&self, look: impl FnOnce(&PatchSpace<'_>) -> T) -> Result<T, String> {
         let arch = self.elf.target().arch().unwrap();
         let patch_space = PatchSpace::new(&self.elf, arch, &mut self.source());
@@ -247,7 +247,7 @@ impl Original {
             .map_err(|error| format!("{error:#}"))
     }
 
-    /// Bytes of the largest string that has a place, its NUL included.
+    /// The maximum length of a string that fits, with its NUL.
     pub fn largest(&self, allowed: Visibility) -> usize {
         self.on_patch_space(|patch_space| patch_space.largest(allowed))
             .unwrap() as usize
@@ -272,7 +272,7 @@ impl Original {
 }
 
 impl Edited {
-    /// Which bytes of the file change, in order.
+    /// The ranges of the file that change, in order.
     pub fn ranges(&self) -> Vec<Range<u64>> {
         let list = self.changes.list.iter();
         let range = list.map(|change| change.offset..change.offset + change.after.len() as u64);
