@@ -51,7 +51,6 @@ const EXCLUDED: &[&str] = &[
     "crates/wrap-buddy/src/scan",
     "crates/wrap-buddy/src/state",
     "crates/wrap-buddy/src/system",
-    "crates/wrap-buddy/tests",
     "crates/sys",
     "fuzz",
     "loader",

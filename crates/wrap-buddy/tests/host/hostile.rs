@@ -140,8 +140,8 @@ fn hostile_sidecars_next_to_a_program() {
     let bytes = program(&dir, X86_64);
     fs::write(&main, &bytes).unwrap();
     let report = dir.wrap(&[&"--paths", &main]);
-    let beside = wrapped(&report).sidecar_path.clone();
-    let sidecar = fs::read(&beside).unwrap();
+    let sidecar_path = wrapped(&report).sidecar_path.clone();
+    let sidecar = fs::read(&sidecar_path).unwrap();
     let checked = sidecar::checked_part(&sidecar).unwrap().len();
     let after = fs::read(&main).unwrap();
     let mut random = Random(1);
@@ -151,18 +151,18 @@ fn hostile_sidecars_next_to_a_program() {
         changed[at] ^= 1 << (round % 8);
         // Next to the original, a valid sidecar is a leftover, and any other is left alone.
         fs::write(&main, &bytes).unwrap();
-        fs::write(&beside, &changed).unwrap();
+        fs::write(&sidecar_path, &changed).unwrap();
         let report = dir.wrap(&[&"--paths", &main]);
         if sidecar::Sidecar::parse(&changed).is_err() {
             let text = reason(&report, Status::Failed);
             assert!(text.contains("does not know its sidecar"), "{text}");
             assert!(fs::read(&main).unwrap() == bytes);
-            assert!(fs::read(&beside).unwrap() == changed);
+            assert!(fs::read(&sidecar_path).unwrap() == changed);
             fs::write(&main, &after).unwrap();
             let report = dir.wrap(&[&"--paths", &main]);
             reason(&report, Status::Failed);
             assert!(fs::read(&main).unwrap() == after);
-            assert!(fs::read(&beside).unwrap() == changed);
+            assert!(fs::read(&sidecar_path).unwrap() == changed);
             continue;
         }
         wrapped(&report);
@@ -171,11 +171,11 @@ fn hostile_sidecars_next_to_a_program() {
             "byte {at} of the sidecar"
         );
         assert!(
-            fs::read(&beside).unwrap() == sidecar,
+            fs::read(&sidecar_path).unwrap() == sidecar,
             "byte {at} of the sidecar"
         );
         // Next to the wrapped program, it is never a reason to write.
-        fs::write(&beside, &changed).unwrap();
+        fs::write(&sidecar_path, &changed).unwrap();
         let report = dir.wrap(&[&"--paths", &main]);
         // Other paths are other settings.
         let is_text = at >= sidecar::CHECKED_FROM + checked;
@@ -198,15 +198,15 @@ fn a_sidecar_with_an_edit_at_the_end_of_all_offsets() {
     let main = dir.path("main");
     fs::write(&main, program(&dir, X86_64)).unwrap();
     let report = dir.wrap(&[&"--paths", &main, &"--strategy", &"inplace"]);
-    let beside = only(&report).plan.as_ref().unwrap().sidecar_path.clone();
+    let sidecar_path = only(&report).plan.as_ref().unwrap().sidecar_path.clone();
     let edited = fs::read(&main).unwrap();
-    let mut sidecar = fs::read(&beside).unwrap();
+    let mut sidecar = fs::read(&sidecar_path).unwrap();
     // The second is a valid offset, though not in any real file.
     for (offset, is_one) in [(u64::MAX, false), (u64::MAX >> 1, true)] {
         sidecar[OFFSET].copy_from_slice(&offset.to_le_bytes());
         fix_checksum(&mut sidecar);
         assert_eq!(sidecar::InPlace::parse(&sidecar).is_ok(), is_one);
-        fs::write(&beside, &sidecar).unwrap();
+        fs::write(&sidecar_path, &sidecar).unwrap();
         let report = dir.wrap(&[&"--paths", &main, &"--dry-run"]);
         assert_eq!(report.files.len(), 1);
         assert!(fs::read(&main).unwrap() == edited);

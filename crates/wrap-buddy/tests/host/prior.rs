@@ -134,7 +134,7 @@ impl First {
     fn wrap(&self, main: &Path) -> Vec<u8> {
         let original = fs::read(main).unwrap();
         let offsets = offsets(&original);
-        fs::write(beside(main), self.sidecar(&original)).unwrap();
+        fs::write(sidecar_path(main), self.sidecar(&original)).unwrap();
         let mut bytes = original.clone();
         bytes[offsets.entry_at..][..STUB].fill(0xf4);
         bytes[offsets.interp_header..][..4].fill(0);
@@ -143,7 +143,7 @@ impl First {
     }
 }
 
-fn beside(main: &Path) -> PathBuf {
+fn sidecar_path(main: &Path) -> PathBuf {
     let name = format!(".{}.wrapbuddy", main.file_name().unwrap().to_str().unwrap());
     main.with_file_name(name)
 }
@@ -213,7 +213,7 @@ fn wrapped_anew_in_one_step(target: Target) {
             let is_same = target.machine == X86_64.machine && names == 0 && !is_relocatable;
             let changed = &plan.settings_changed;
             assert!(changed.is_empty() || !is_same, "{changed:?}");
-            let bytes = fs::read(beside(&main)).unwrap();
+            let bytes = fs::read(sidecar_path(&main)).unwrap();
             let sidecar = Sidecar::parse(&bytes).unwrap();
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             // Relative paths are normalised, with their links resolved.
@@ -248,7 +248,7 @@ fn wrapped_anew_in_one_step(target: Target) {
         };
         let original = first.wrap(&main);
         wrapped(&dir.wrap(&[&"--paths", &main]));
-        let bytes = fs::read(beside(&main)).unwrap();
+        let bytes = fs::read(sidecar_path(&main)).unwrap();
         let sidecar = Sidecar::parse(&bytes).unwrap();
         let names: Vec<&[u8]> = sidecar.needed_names().collect();
         assert_eq!(names, [&b"libmore.so"[..]]);
@@ -342,7 +342,7 @@ fn what_nobody_understands_is_left_alone(target: Target) {
     let first = First::new(&dir, target, false);
     let original = first.wrap(&main);
     let by_first = fs::read(&main).unwrap();
-    let good = fs::read(beside(&main)).unwrap();
+    let good = fs::read(sidecar_path(&main)).unwrap();
     restore(&[main.to_str().unwrap()]);
     let libs = [dir.path("foo/lib"), dir.path("bar/lib")];
     let interpreter = target.interpreter;
@@ -357,7 +357,7 @@ fn what_nobody_understands_is_left_alone(target: Target) {
     ];
     wrapped(&dir.wrap(&arguments));
     let by_us = fs::read(&main).unwrap();
-    let own = fs::read(beside(&main)).unwrap();
+    let own = fs::read(sidecar_path(&main)).unwrap();
 
     let mut newer = own.clone();
     newer[7] = b'9';
@@ -378,7 +378,7 @@ fn what_nobody_understands_is_left_alone(target: Target) {
         contents.push(("cut", good[..len].to_vec()));
     }
     for (what, content) in &contents {
-        fs::write(beside(&main), content).unwrap();
+        fs::write(sidecar_path(&main), content).unwrap();
         for program in [&original, &by_first, &by_us] {
             fs::write(&main, program).unwrap();
             assert_left_alone(&dir, target, &main, what);
@@ -387,7 +387,7 @@ fn what_nobody_understands_is_left_alone(target: Target) {
     }
     // Valid, but of another program.
     for content in [&of_other_entry, &own] {
-        fs::write(beside(&main), content).unwrap();
+        fs::write(sidecar_path(&main), content).unwrap();
         fs::write(&main, &by_first).unwrap();
         assert_left_alone(&dir, target, &main, "another's");
     }
@@ -395,30 +395,30 @@ fn what_nobody_understands_is_left_alone(target: Target) {
     let mut changed = original.clone();
     let at = offsets(&original).entry_at;
     changed[at..at + STUB].fill(0xf4);
-    fs::write(beside(&main), &good).unwrap();
+    fs::write(sidecar_path(&main), &good).unwrap();
     fs::write(&main, &changed).unwrap();
     assert_left_alone(&dir, target, &main, "PT_INTERP and another entry point");
-    fs::remove_file(beside(&main)).unwrap();
+    fs::remove_file(sidecar_path(&main)).unwrap();
     for program in [&by_first, &by_us] {
         fs::write(&main, program).unwrap();
         assert_left_alone(&dir, target, &main, "no sidecar");
         assert_eq!(condition(&main), Condition::Orphan);
     }
-    fs::create_dir(beside(&main)).unwrap();
+    fs::create_dir(sidecar_path(&main)).unwrap();
     for program in [&original, &by_first, &by_us] {
         fs::write(&main, program).unwrap();
         assert_left_alone(&dir, target, &main, "a directory");
     }
-    fs::remove_dir(beside(&main)).unwrap();
+    fs::remove_dir(sidecar_path(&main)).unwrap();
 
     // Nothing is lost in these cases: the original next to a sidecar with the same bytes, and a file of zeros.
     fs::write(&main, &original).unwrap();
     for content in [good, vec![0; 100]] {
-        fs::write(beside(&main), &content).unwrap();
+        fs::write(sidecar_path(&main), &content).unwrap();
         restore(&[main.to_str().unwrap()]);
         assert!(fs::read(&main).unwrap() == original);
-        assert!(!beside(&main).exists());
-        fs::write(beside(&main), &content).unwrap();
+        assert!(!sidecar_path(&main).exists());
+        fs::write(sidecar_path(&main), &content).unwrap();
         wrapped(&dir.wrap(&arguments));
         restore(&[main.to_str().unwrap()]);
     }
@@ -430,7 +430,7 @@ fn bytes_that_would_give_no_program_are_not_put_back(target: Target) {
     let first = First::new(&dir, target, false);
     let original = first.wrap(&main);
     let by_first = fs::read(&main).unwrap();
-    let sidecar = fs::read(beside(&main)).unwrap();
+    let sidecar = fs::read(sidecar_path(&main)).unwrap();
     let offsets = offsets(&original);
     // The string of the former PT_INTERP: without its NUL, with a second NUL, and not a path.
     let string = &offsets.interp_string;
@@ -442,7 +442,7 @@ fn bytes_that_would_give_no_program_are_not_put_back(target: Target) {
         let mut program = by_first.clone();
         program[at] = byte;
         fs::write(&main, &program).unwrap();
-        fs::write(beside(&main), &sidecar).unwrap();
+        fs::write(sidecar_path(&main), &sidecar).unwrap();
         assert_left_alone(&dir, target, &main, "PT_INTERP");
     }
     // The entry point is in no segment, in both program and sidecar.
@@ -452,7 +452,7 @@ fn bytes_that_would_give_no_program_are_not_put_back(target: Target) {
     program[24..24 + word].copy_from_slice(far);
     elsewhere[..word].copy_from_slice(far);
     fs::write(&main, &program).unwrap();
-    fs::write(beside(&main), &elsewhere).unwrap();
+    fs::write(sidecar_path(&main), &elsewhere).unwrap();
     assert_left_alone(&dir, target, &main, "e_entry");
 }
 
@@ -497,7 +497,10 @@ fn wrap(dir: &TestDir, target: Target, path: &Path, more: &[&str]) -> Report {
 fn a_copy_gets_a_sidecar_of_its_own(target: Target) {
     let dir = TestDir::new();
     let (main, copy, original) = copied(&dir, target);
-    let first = (fs::read(&main).unwrap(), fs::read(beside(&main)).unwrap());
+    let first = (
+        fs::read(&main).unwrap(),
+        fs::read(sidecar_path(&main)).unwrap(),
+    );
     assert_eq!(condition(&copy), Condition::Wrapped);
     let report = wrap(&dir, target, &copy, &["--runtime-dependencies", "/x"]);
     let plan = wrapped(&report);
@@ -514,17 +517,22 @@ fn a_copy_gets_a_sidecar_of_its_own(target: Target) {
         "{plan:#?}"
     );
     let status = states(&copy).remove(0);
-    assert_eq!(status.sidecar, Some(beside(&copy)));
+    assert_eq!(status.sidecar, Some(sidecar_path(&copy)));
     assert!(status.search_path.unwrap().contains("/x"));
-    assert!((fs::read(&main).unwrap(), fs::read(beside(&main)).unwrap()) == first);
+    assert!(
+        (
+            fs::read(&main).unwrap(),
+            fs::read(sidecar_path(&main)).unwrap()
+        ) == first
+    );
     // The copy does not need the other sidecar any more.
-    fs::remove_file(beside(&main)).unwrap();
+    fs::remove_file(sidecar_path(&main)).unwrap();
     fs::remove_file(&main).unwrap();
     let again = wrap(&dir, target, &copy, &["--runtime-dependencies", "/x"]);
     assert_eq!(reason(&again, Status::Skipped), "already wrapped");
     restore(&[copy.to_str().unwrap()]);
     assert!(fs::read(&copy).unwrap() == original);
-    assert!(!beside(&copy).exists());
+    assert!(!sidecar_path(&copy).exists());
 
     // Another name of the same file is not a copy.
     wrapped(&wrap(&dir, target, &copy, &[]));
@@ -592,17 +600,20 @@ fn a_program_written_by_a_wrapped_one(target: Target) {
     fs::write(&written, with(&program)).unwrap();
     let status = states(&written).remove(0);
     assert_eq!(status.state, Condition::Wrapped);
-    assert_eq!(status.sidecar, Some(beside(&main)));
+    assert_eq!(status.sidecar, Some(sidecar_path(&main)));
     let report = restore(&[written.to_str().unwrap()]);
     assert_eq!(only(&report).status, Status::Restored, "{report:#?}");
     assert!(fs::read(&written).unwrap() == with(&original));
-    assert!(beside(&main).exists());
+    assert!(sidecar_path(&main).exists());
 
     fs::write(&written, with(&program)).unwrap();
     let modified = fs::metadata(&written).unwrap().mtime();
     wrapped(&wrap(&dir, target, &written, &[]));
-    assert_eq!(states(&written).remove(0).sidecar, Some(beside(&written)));
-    fs::remove_file(beside(&main)).unwrap();
+    assert_eq!(
+        states(&written).remove(0).sidecar,
+        Some(sidecar_path(&written))
+    );
+    fs::remove_file(sidecar_path(&main)).unwrap();
     let again = wrap(&dir, target, &written, &[]);
     assert_eq!(reason(&again, Status::Skipped), "already wrapped");
     restore(&[written.to_str().unwrap()]);

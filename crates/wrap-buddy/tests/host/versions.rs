@@ -35,8 +35,8 @@ fn each(mut with: impl FnMut(&TestDir, &Path, PathBuf)) {
     for (program, sidecar) in WRAPPED {
         let dir = TestDir::new();
         let path = dir.write("app/program", program);
-        let beside = dir.write("app/.program.wrapbuddy", sidecar);
-        with(&dir, &path, beside);
+        let sidecar_path = dir.write("app/.program.wrapbuddy", sidecar);
+        with(&dir, &path, sidecar_path);
     }
 }
 

@@ -67,7 +67,7 @@ fn modes_are_put_back(target: Target) {
         assert_eq!(
             sidecar & 0o444,
             0o444,
-            "whoever may run it reads its sidecar"
+            "each user who may run it can read its sidecar"
         );
         fs::remove_file(&main).unwrap();
     }

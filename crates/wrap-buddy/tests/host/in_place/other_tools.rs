@@ -186,7 +186,7 @@ fn library_changed_by_patchelf_is_edited() {
             hidden += usize::from(!seen);
         }
     }
-    assert!(hidden > 0, "patchelf left room behind .dynstr");
+    assert!(hidden > 0, "patchelf left room after .dynstr");
 }
 
 #[test]

@@ -171,14 +171,14 @@ fn padding_ends_at_the_end_of_the_file() {
         .map(|load| load.file_end())
         .max()
         .unwrap();
-    for (behind, padding) in [
+    for (after, padding) in [
         (0, None),
         (1, Some(1)),
         (40, Some(40)),
         (9000, Some(4096 - last % 4096)),
     ] {
         let mut bytes = original.bytes[..last as usize].to_vec();
-        bytes.resize(last as usize + behind, 0);
+        bytes.resize(last as usize + after, 0);
         // No section headers: e_shoff, e_shnum.
         bytes[40..48].fill(0);
         bytes[60..62].fill(0);
@@ -187,7 +187,7 @@ fn padding_ends_at_the_end_of_the_file() {
         let found = found
             .find(|padding| padding.offset == last)
             .map(|padding| padding.len);
-        assert_eq!(found, padding, "{behind} bytes behind the segment");
+        assert_eq!(found, padding, "{after} bytes after the segment");
         // A NUL alone is not a search path.
         let Some(padding) = padding.filter(|&padding| padding > 1) else {
             continue;
