@@ -1,4 +1,4 @@
-//! Arbitrary command lines: a usage error or a meaning, never a panic.
+//! Arbitrary command lines are parsed or refused, without a panic.
 #![no_main]
 
 use std::ffi::{OsStr, OsString};
@@ -8,13 +8,13 @@ use libfuzzer_sys::fuzz_target;
 use wrap_buddy::commands::Command;
 
 fuzz_target!(|bytes: &[u8]| {
-    // As the kernel passes them: nothing but a NUL ends an argument.
+    // As from the kernel: only a NUL ends an argument.
     let arguments = bytes.split(|&byte| byte == 0).map(OsStr::from_bytes);
     let all = [OsStr::new("wrap-buddy")].into_iter().chain(arguments);
     match wrap_buddy::cli::read(all.map(OsString::from)) {
         Ok(Command::Wrap(options)) => {
             assert!(!options.paths.is_empty());
-            // One that is empty is left out.
+            // An empty directory is left out.
             let mut libs = options.libs.iter();
             assert!(libs.all(|path| path.is_absolute() || path.as_os_str().is_empty()));
         }

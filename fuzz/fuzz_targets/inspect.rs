@@ -1,4 +1,4 @@
-//! ELF inspection of arbitrary bytes: everything the planner and the resolver ask about a file. The same bytes as an ld.so.cache.
+//! Reads arbitrary bytes as an ELF file, with everything that planner and resolver ask for, and as an ld.so.cache.
 #![no_main]
 
 use std::cell::OnceCell;
@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     DIRECTORY.with(|directory| {
         let directory = directory.get_or_init(fuzz::directory);
-        // A name that glibc's dynamic linker has, so that its directories are looked for.
+        // The file name of glibc's dynamic linker, so that its directories are searched for.
         let path = directory.path().join("ld-linux-x86-64.so.2");
         fs::write(&path, bytes).expect("a file in memory");
         let mut source = Source::open(&path).expect("just written");

@@ -1,5 +1,5 @@
-//! What the loader itself reads, by its own code: the headers of a dynamic linker, and the front of a sidecar. It reads
-//! nothing else of them before it maps one, or believes the other.
+//! Runs the loader's own code on the headers of a dynamic linker, and on the front of a sidecar: everything that it reads before it
+//! maps one, or trusts the other.
 #![no_main]
 
 use std::alloc::Layout as Memory;
@@ -13,7 +13,7 @@ use sys::elf::{Ehdr, PT_LOAD, Phdr};
 const PAGE: usize = 4096;
 
 fuzz_target!(|bytes: &[u8]| {
-    // The file may be longer than what the loader reads of it: the last byte says how many pages.
+    // The file may be longer than the part that the loader reads. The last byte is the number of pages.
     let more = bytes.last().map_or(0, |&pages| usize::from(pages) * PAGE);
     read_linker(bytes, bytes.len() + more);
     let mut fixed = bytes.to_vec();
@@ -25,7 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// Memory of exactly this length, so that the sanitizer sees each byte that is read behind it, at an address as mmap gives it.
+/// Memory of exactly this length, page-aligned as from mmap, so that the sanitizer sees each read after its end.
 struct Exactly {
     start: *mut u8,
     memory: Memory,
@@ -80,7 +80,7 @@ fn read_linker(bytes: &[u8], file_len: usize) {
         assert!(segment.p_offset + segment.p_filesz <= file_len);
         assert!(segment.p_filesz <= segment.p_memsz);
         end = segment.p_vaddr + segment.p_memsz;
-        // Addresses are taken in an address space of 32 bits too.
+        // Addresses have to fit into 32 bits too.
         assert!(end < 1 << 30);
     }
     assert_eq!(end, layout.end, "the mapping covers every segment");
@@ -97,7 +97,7 @@ fn read_sidecar(bytes: &[u8]) {
     let mut other: Id = id;
     other[0] ^= 1;
     assert_ne!(problem(&other), EMPTY, "a sidecar of another program");
-    // The host looks at more, and at nothing less, but reads the version before this one as well.
+    // The host checks more than the loader, never less. It also reads the previous version.
     if let Ok(sidecar) = Sidecar::parse(bytes)
         && !sidecar.is_self_contained()
         && bytes.starts_with(&MAGIC.to_le_bytes())

@@ -1,5 +1,5 @@
-//! Wrapping an arbitrary file, wrapping it again, and restoring it: what is refused is left alone, and what is not becomes
-//! again what it was, bit for bit, with its mode and its time, and nothing beside it.
+//! Wraps an arbitrary file, wraps it again, and restores it. A refused file is unchanged. A restored file is the original bit for
+//! bit, with its mode and time, and without other files next to it.
 //!
 //! The last four bytes of the input choose the settings, the rest is the file.
 #![no_main]
@@ -28,13 +28,13 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// A directory with dynamic linkers, loaders, and in `app` the file under test.
+/// A directory with dynamic linkers, loaders, and the file in `app`.
 struct TestDir {
     directory: TempDir,
     interpreters: Vec<PathBuf>,
 }
 
-/// All there is to know of a file that is to come back: content, mode, time of modification.
+/// Content, mode and time of modification.
 type Details = (Vec<u8>, u32, SystemTime);
 
 impl TestDir {
@@ -89,20 +89,20 @@ impl TestDir {
         assert_eq!(restored.status, Status::Restored, "{:?}", restored.reason);
         assert!(details(&path) == original, "restored, and not the original");
         let left: Vec<OsString> = names(&app);
-        // A relocatable program without a loader gets one beside it.
+        // A relocatable program without a loader gets one next to it.
         let is_known = |name: &OsString| name == "program" || is_loader(name);
         assert!(left.iter().all(is_known), "{left:?} is left");
     }
 
-    /// A sidecar whose content somebody has changed, checksum included, may be believed: there is no telling. It is no reason
-    /// to panic, or to change the length of the file.
+    /// A sidecar with changed content and a valid checksum may be trusted, because the change cannot be detected. It causes neither
+    /// a panic nor a change of the file's length.
     fn use_damaged_sidecar(&self, path: &Path, choice: u8, at: u8, damage: u8) {
         let sidecar = path.with_file_name(".program.wrapbuddy");
         let mut bytes = fs::read(&sidecar).expect("a wrapped file has a sidecar");
         let len = fs::metadata(path).expect("it is there").len();
         let at = usize::from(at) * bytes.len() / 256;
         if damage >= 0xf0 {
-            // A number of 64 bits, larger than any that makes sense.
+            // A 64-bit number that is too large for any field.
             bytes
                 .iter_mut()
                 .skip(at & !7)

@@ -1,4 +1,4 @@
-//! The wire formats: arbitrary bytes are read without a panic, and what is written is read back.
+//! The formats on disk: arbitrary bytes are parsed without a panic, and encoded data is read back.
 #![no_main]
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary, Unstructured};
@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
     round_trip(&fields);
 });
 
-/// Reads `bytes` as everything there is, to the last part.
+/// Parses `bytes` in every format, with all their parts.
 fn read(bytes: &[u8]) {
     let parts = |len: usize| assert!(len <= bytes.len());
     if let Ok(sidecar) = Sidecar::parse(bytes) {
@@ -57,7 +57,7 @@ fn read(bytes: &[u8]) {
     }
 }
 
-/// What a sidecar may be made from, names free of NULs or not.
+/// The fields of a sidecar. Names may contain NULs.
 #[derive(Arbitrary, Debug)]
 struct Fields {
     id: [u8; 16],
@@ -77,7 +77,7 @@ fn round_trip(fields: &Fields) {
         .iter()
         .map(|(offset, original)| Edit {
             kind: EditKind::Entry,
-            // Where it ends must be a number too.
+            // The end of the edit must not overflow.
             offset: *offset >> 1,
             original,
         })

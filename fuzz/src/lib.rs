@@ -1,18 +1,18 @@
-//! What the fuzz targets share: a directory in memory, and dynamic linkers in it.
+//! Shared by the fuzz targets: a directory in memory, and dynamic linkers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-/// File names and `e_machine`, EI_CLASS of dynamic linkers.
+/// File name, `e_machine` and EI_CLASS of dynamic linkers.
 const LINKERS: [(&str, u16, u8); 3] = [
     ("ld-linux-x86-64.so.2", sidecar::machine::X86_64, 2),
     ("ld-linux.so.2", sidecar::machine::I686, 1),
     ("ld-linux-aarch64.so.1", sidecar::machine::AARCH64, 2),
 ];
 
-/// A directory for one process, in memory where the system has such a place: a disk would be synced for every input.
+/// A directory for one process, in memory if possible: a disk would be synced for every input.
 pub fn directory() -> TempDir {
     let memory = Path::new("/dev/shm");
     let made = if memory.is_dir() {
@@ -23,7 +23,7 @@ pub fn directory() -> TempDir {
     made.expect("a temporary directory")
 }
 
-/// Makes a dynamic linker for each architecture in `directory`: to the tool, a header with nothing behind it is one.
+/// Makes a dynamic linker for each architecture in `directory`. A header alone is enough for the tool.
 pub fn make_linkers(directory: &Path) -> Vec<PathBuf> {
     let linkers = LINKERS.map(|(name, machine, class)| {
         let mut header = vec![0; if class == 2 { 64 } else { 52 }];
@@ -38,9 +38,9 @@ pub fn make_linkers(directory: &Path) -> Vec<PathBuf> {
     linkers.into()
 }
 
-/// Gives `bytes`, a sidecar of either kind, the checksum they should have, so that what is behind it gets tested too.
+/// Corrects the checksum in `bytes`, a sidecar of either kind, so that the code after the check is tested too.
 pub fn fix_checksum(bytes: &mut [u8]) {
-    // A text longer than the file has none.
+    // There is none if the text is longer than the file.
     let sum = sidecar::checksum_of(bytes).unwrap_or_default();
     let at = sidecar::CHECKED_FROM - 4;
     if let Some(place) = bytes.get_mut(at..at + 4) {

@@ -1,4 +1,4 @@
-//! Puts a prefix together that can be copied anywhere.
+//! Makes a prefix that can be copied anywhere.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,6 @@ use wrap_buddy::commands::generate::{Files, generate};
 
 use crate::workspace;
 
-/// Options of `cargo xtask dist`.
 #[derive(clap::Args)]
 pub struct Options {
     /// The prefix to fill [default: dist in cargo's target directory]
@@ -17,10 +16,9 @@ pub struct Options {
     out: Option<PathBuf>,
 }
 
-/// Files beside the program.
+/// Files installed with the program.
 const DOCUMENTS: &[&str] = &["LICENSE", "README.md", "docs/json.md", "docs/schema.json"];
 
-/// Runs the task.
 pub fn run(options: &Options) -> Result<()> {
     let tool = workspace::release_tool()?;
     let prefix = match &options.out {

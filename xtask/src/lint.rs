@@ -1,4 +1,4 @@
-//! Everything that is checked without running the code: format, lints, dependencies, documentation, packages, prose.
+//! Checks that run no test: format, prose, lints, dependencies, documentation, packages.
 
 mod prose;
 
@@ -14,7 +14,7 @@ pub fn run() -> Result<()> {
     workspace::run(&mut cargo(["fmt", "--all", "--check"]))?;
     prose::check()?;
     workspace::run(Command::new("typos").current_dir(workspace::root()))?;
-    // Dependencies on each other need versions, and every file has to lie in its crate.
+    // Dependencies on each other need versions, and every file has to be inside its crate.
     workspace::run(cargo(["package", "--workspace", "--no-verify"]).args([
         "--allow-dirty",
         "--offline",
@@ -35,7 +35,7 @@ const FUZZ: &str = "--manifest-path=fuzz/Cargo.toml";
 
 fn lint_fuzz_targets() -> Result<()> {
     workspace::run(&mut cargo(["fmt", FUZZ, "--check"]))?;
-    // In the target directory of everything else: most dependencies are the same.
+    // In the same target directory, because most dependencies are the same.
     let target = workspace::target_dir()?;
     workspace::run(
         cargo(["clippy", FUZZ, "--all-targets", "--target-dir"])
@@ -44,10 +44,10 @@ fn lint_fuzz_targets() -> Result<()> {
     )
 }
 
-/// Nothing is depended on in vain, and on nothing of another licence or from elsewhere than agreed.
+/// There is no unused dependency, and all have permitted licences and sources.
 fn check_dependencies() -> Result<()> {
     workspace::run(&mut cargo(["machete"]))?;
-    // Advisories are looked at where there is a network: see the workflow.
+    // The workflow checks advisories, which needs a network.
     if !setup::is_installed("cargo deny") {
         println!(
             "skipped: licences and origins of dependencies, `cargo deny` is not installed (see --thorough)"

@@ -1,4 +1,4 @@
-//! `cargo xtask`: everything a shell script would otherwise do.
+//! `cargo xtask`: development tasks.
 
 mod bench;
 mod dist;
@@ -30,7 +30,7 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Put a prefix together: the tool, its loaders, manual pages, completions and documents
     Dist(dist::Options),
-    /// Write docs/schema.json, which the types of the tool say
+    /// Write docs/schema.json from the tool's types
     Schema,
 }
 

@@ -1,4 +1,4 @@
-//! Writes the schema of the JSON that the tool prints.
+//! Writes the schema of the tool's JSON output.
 
 use std::fs;
 
@@ -6,7 +6,6 @@ use anyhow::{Context, Result};
 
 use crate::workspace;
 
-/// Runs the task.
 pub fn run() -> Result<()> {
     let path = workspace::root().join("docs/schema.json");
     let mut text = serde_json::to_string_pretty(&wrap_buddy::commands::json::schema())?;

@@ -1,4 +1,4 @@
-//! Installs what building the stages and running the tests need.
+//! Installs the programs that building the stages and running the tests need.
 
 mod needs;
 
@@ -12,24 +12,23 @@ use anyhow::{Result, bail};
 use crate::workspace;
 use needs::{DENY_TOOL, FUZZ_TOOL, NEEDS, Need, TOOLS, Tool, WHEELS};
 
-/// Options of `cargo xtask setup`.
 #[derive(clap::Args, Default)]
 pub struct Options {
-    /// Say what would be installed and how, install nothing
+    /// Print what would be installed and how; install nothing
     #[arg(long)]
     dry_run: bool,
 
-    /// Also what only `cargo xtask fuzz` needs
+    /// Also install what only `cargo xtask fuzz` needs
     #[arg(long)]
     fuzz: bool,
 
-    /// Also all that `cargo xtask test --thorough` needs
+    /// Also install what `cargo xtask test --thorough` needs
     #[arg(long)]
     thorough: bool,
 }
 
 impl Options {
-    /// What `cargo xtask fuzz` needs.
+    /// The needs of `cargo xtask fuzz`.
     pub fn for_fuzzing() -> Self {
         Self {
             fuzz: true,
@@ -37,7 +36,7 @@ impl Options {
         }
     }
 
-    /// What `cargo xtask test` needs.
+    /// The needs of `cargo xtask test`.
     pub fn for_tests(thorough: bool) -> Self {
         Self {
             thorough,
@@ -46,7 +45,7 @@ impl Options {
     }
 }
 
-/// Attempts at installing: a mirror caught in the middle of its synchronisation is whole a little later.
+/// Number of attempts: a mirror that is being synchronised is complete a little later.
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(20);
 
@@ -61,7 +60,6 @@ const INSTALL: &[&str] = &[
     "Acquire::Retries=3",
 ];
 
-/// Runs the task.
 pub fn run(options: &Options) -> Result<()> {
     let needs: Vec<&Need> = NEEDS
         .iter()
@@ -97,7 +95,7 @@ pub fn run(options: &Options) -> Result<()> {
     if !packages.is_empty() {
         if which::which("apt-get").is_err() {
             bail!(
-                "there is no apt-get here: install by the means of this system what the Debian packages {} hold",
+                "there is no apt-get here: install the contents of the Debian packages {} with your package manager",
                 packages.join(" ")
             );
         }
@@ -115,7 +113,7 @@ pub fn run(options: &Options) -> Result<()> {
         };
         let mut pip = Command::new(program);
         pip.args(arguments).current_dir(workspace::root());
-        // What does not come so is built.
+        // Tools without a wheel are compiled.
         eprintln!("$ {}", WHEELS.join(" "));
         workspace::succeeds(&mut pip)?;
     }
@@ -181,7 +179,7 @@ fn apt(command: &[&str], packages: &[&str]) -> Result<bool> {
     )
 }
 
-/// The commands to type, one a line.
+/// The commands to type, one in each line.
 fn instructions(packages: &[&str], commands: &[&Tool]) -> String {
     let mut lines = Vec::new();
     if !packages.is_empty() {

@@ -1,4 +1,4 @@
-//! Builds, lints, and runs every test; the test runner's summary comes last.
+//! Builds, lints, and runs every test. The test runner's summary comes last.
 
 use std::env;
 use std::process::{Command, Stdio};
@@ -8,20 +8,18 @@ use anyhow::Result;
 use crate::workspace::{self, cargo};
 use crate::{fuzz, lint, setup};
 
-/// Options of `cargo xtask test`.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Also what takes long: licences and origins of dependencies, and a minute of each fuzz target; so by itself where the
-    /// environment has CI
+    /// Also run slow checks: licences and origins of dependencies, and each fuzz target for a minute; on by default if the variable
+    /// CI is set
     #[arg(long)]
     thorough: bool,
 
-    /// Names of tests to run, or any other argument of `cargo nextest run`
+    /// Names of tests to run, or other arguments of `cargo nextest run`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
 
-/// Runs the task.
 pub fn run(options: &Options) -> Result<()> {
     let thorough = options.thorough || env::var_os("CI").is_some();
     setup::run(&setup::Options::for_tests(thorough))?;
@@ -32,10 +30,10 @@ pub fn run(options: &Options) -> Result<()> {
     if thorough {
         fuzz::run(&fuzz::Options::default())?;
     }
-    // Started anew: setup may just have installed what stages are built with that this very build lacks.
+    // In a new process, because setup may just have installed a compiler for the stages that this build lacks.
     workspace::run(&mut cargo(["xtask", "bench", "size"]))?;
     let root = workspace::root().display();
-    // The end-to-end tests drive an optimised tool, not the one of their own profile.
+    // The end-to-end tests run an optimised tool, not one of their own profile.
     workspace::run(
         cargo(["nextest", "run", "--workspace"])
             .arg(format!(
@@ -46,11 +44,11 @@ pub fn run(options: &Options) -> Result<()> {
     )
 }
 
-/// Interprets the tests of the wire formats, and of what stub and loader are made of as far as that is Rust, where a toolchain
-/// with Miri is installed. The rest of the loader is system calls, by inline assembly, which Miri does not run, and so is its table of
-/// messages, whose address an instruction gives; the stub is nothing else. On these, see the end-to-end tests.
+/// If a toolchain with Miri is installed, runs the tests of the formats, and the Rust part of `sys` and of the loader, under Miri.
+/// The rest of the loader is system calls and the address of its table of messages, both in inline assembly, which Miri does not
+/// support. The stub is only assembly. End-to-end tests cover these.
 fn run_miri() -> Result<()> {
-    // A bare `cargo` is rustup's, which understands `+nightly`; the one running this task may not be.
+    // A plain `cargo` is rustup's, which supports `+nightly`. The one that runs this task may not.
     for toolchain in [&[][..], &["+nightly"]] {
         let miri = || {
             let mut command = Command::new("cargo");
@@ -73,7 +71,7 @@ fn run_miri() -> Result<()> {
                         ["wrap-buddy-sidecar", "wrap-buddy-sys", "loader"]
                             .map(|package| format!("--package={package}")),
                     )
-                    // proptest reads the environment and its record of regressions.
+                    // proptest reads the environment and its file of regressions.
                     .env("MIRIFLAGS", "-Zmiri-disable-isolation")
                     .env("PROPTEST_CASES", "8"),
             );

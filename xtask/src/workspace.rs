@@ -1,4 +1,4 @@
-//! Where this checkout is, and how to run programs on it.
+//! The paths of this checkout, and functions to run programs in it.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -13,18 +13,18 @@ pub fn root() -> &'static Path {
         .expect("xtask is a directory of the workspace")
 }
 
-/// The cargo that runs this task, working in the checkout.
+/// The cargo that runs this task, in the checkout.
 pub fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .args(arguments)
         .current_dir(root())
-        // From `cargo run`, about this very task: cargo-machete would not see that it is run by cargo itself.
+        // `cargo run` has set it for this task. cargo-machete would not notice that cargo runs it.
         .env_remove("CARGO_PKG_NAME");
     command
 }
 
-/// Cargo's target directory, wherever the environment or a configuration file put it.
+/// Cargo's target directory, as set by the environment or a configuration file.
 pub fn target_dir() -> Result<PathBuf> {
     let metadata = output(&mut cargo(["metadata", "--no-deps", "--format-version=1"]))?;
     let metadata: serde_json::Value =
@@ -35,12 +35,12 @@ pub fn target_dir() -> Result<PathBuf> {
         .context("cargo metadata does not name a target directory")
 }
 
-/// Builds the tool as it is released and says where it is.
+/// Builds the tool with the release profile and returns its path.
 pub fn release_tool() -> Result<PathBuf> {
     tool("release")
 }
 
-/// The same of the tool that tests drive.
+/// Builds the tool for the tests and returns its path.
 pub fn tested_tool() -> Result<PathBuf> {
     tool("tested")
 }
@@ -51,7 +51,7 @@ fn tool(profile: &str) -> Result<PathBuf> {
     Ok(target_dir()?.join(profile).join("wrap-buddy"))
 }
 
-/// Runs a command, shown first, to its successful end.
+/// Prints a command and runs it, which has to succeed.
 pub fn run(command: &mut Command) -> Result<()> {
     eprintln!("$ {}", shown(command));
     if !succeeds(command)? {
@@ -60,7 +60,7 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a command and tells whether it succeeded.
+/// Runs a command and returns whether it succeeded.
 pub fn succeeds(command: &mut Command) -> Result<bool> {
     let status = command
         .status()
@@ -68,7 +68,7 @@ pub fn succeeds(command: &mut Command) -> Result<bool> {
     Ok(status.success())
 }
 
-/// Runs a command quietly; its output when it succeeds, its output in the error when not.
+/// Runs a command, which has to succeed, and returns its output. Otherwise, the error contains the output.
 pub fn output(command: &mut Command) -> Result<String> {
     let output = command
         .output()

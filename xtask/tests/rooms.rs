@@ -1,5 +1,5 @@
-//! Where code may refer to: a room only to rooms below it, and no file to another that leads back to it. `docs/architecture.md` says
-//! what each room is.
+//! Crates and rooms refer only to those below them, and no file refers to itself through others. `docs/architecture.md` describes
+//! each room.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,7 +11,7 @@ use syn::UseTree;
 use syn::visit::{self, Visit};
 use walkdir::WalkDir;
 
-/// The crates, the lowest first.
+/// The crates, from the lowest up.
 const CRATES: [&str; 7] = [
     "crates/sidecar",
     "crates/sys",
@@ -22,12 +22,12 @@ const CRATES: [&str; 7] = [
     "crates/wrap-buddy",
 ];
 
-/// The rooms of `wrap-buddy`, the lowest first.
+/// The rooms of `wrap-buddy`, from the lowest up.
 const ROOMS: [&str; 8] = [
     "system", "scan", "state", "report", "plan", "apply", "commands", "cli",
 ];
 
-/// Crates that only are looked through for circles.
+/// Crates that are only searched for circles.
 const TOOLS: [&str; 2] = ["tests", "xtask"];
 
 /// Each module of a crate, by its path, with the paths of the modules that it refers to.
@@ -104,7 +104,7 @@ fn no_file_is_in_a_circle() {
 }
 
 #[test]
-fn what_is_found_in_a_source() {
+fn references_are_found_in_a_source() {
     let source = "use crate::a::{b, c as d}; use super::e; fn f() { crate::g::h(); } \
         #[cfg(test)] mod tests { use crate::other; }";
     let own = ["x", "y"].map(str::to_owned);
@@ -124,7 +124,7 @@ fn root() -> PathBuf {
         .to_owned()
 }
 
-/// The paths that each module of the crate in `directory` has in it, by the module.
+/// The paths in each module of the crate in `directory`.
 fn paths_of(directory: &Path) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
     let sources = directory.join("src");
     let files = WalkDir::new(&sources)
@@ -152,7 +152,7 @@ fn paths_of(directory: &Path) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
         .collect()
 }
 
-/// The modules of the crate in `directory`. A module that refers to what is below it is the face of that: it is no arrow.
+/// The modules of the crate in `directory`. References of a module to its own submodules do not count.
 fn modules(directory: &Path) -> Modules {
     let all = paths_of(directory);
     let module_of = |path: &Vec<String>| {
@@ -189,7 +189,7 @@ fn way_back<'m>(modules: &'m Modules, module: &'m Vec<String>) -> Option<Vec<&'m
     None
 }
 
-/// The paths in `source`, the module `own`, but for those in its tests, with what is in this crate as `crate::…`.
+/// The paths in `source`, the module `own`, without those in its tests. Paths within the crate begin with `crate::`.
 fn references(source: &str, own: &[String]) -> BTreeSet<Vec<String>> {
     let file = syn::parse_file(source).expect("a Rust source");
     let mut found = Found::default();

@@ -1,4 +1,4 @@
-//! Unsafe code is where SECURITY.md says that it is, and nowhere else.
+//! Unsafe code is only where SECURITY.md lists it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,10 +7,10 @@ use std::path::Path;
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use walkdir::{DirEntry, WalkDir};
 
-/// Made of it.
+/// These crates consist of unsafe code.
 const FREESTANDING: [&str; 3] = ["crates/sys", "loader", "stub"];
 
-/// How much of it there is in each file, in the words of the table.
+/// The kinds and numbers of unsafe code in each file, in the format of the table.
 type Occurrences = BTreeMap<String, String>;
 
 #[test]
@@ -29,7 +29,7 @@ fn unsafe_code_is_where_the_list_says() {
 }
 
 #[test]
-fn every_kind_is_counted_and_words_in_texts_are_not() {
+fn every_kind_is_counted_but_not_in_strings() {
     let source = "// unsafe {}\nunsafe impl Send for X {}\nunsafe fn f() { let s = \"unsafe {}\"; }\n\
         unsafe extern \"C\" { }\nfn g() { unsafe { h(unsafe { i() }) } }\n\
         macro_rules! m { () => { unsafe { j() } } }\n#[unsafe(no_mangle)] fn k() {}";
@@ -41,7 +41,7 @@ fn every_kind_is_counted_and_words_in_texts_are_not() {
 }
 
 #[test]
-fn a_row_needs_a_reason() {
+fn row_without_reason_is_ignored() {
     let table = "## Unsafe code\n\n| file | unsafe | why |\n|---|---|---|\n| `a.rs` | 1 × fn | so. |\n| `b.rs` | 1 × fn | |\n";
     let listed = listed(table);
     assert_eq!(listed.get("a.rs").map(String::as_str), Some("1 × fn"));
@@ -95,7 +95,7 @@ fn found(root: &Path) -> Occurrences {
     occurrences
 }
 
-/// How often `unsafe` stands in front of what, in macros too.
+/// Counts the kinds of `unsafe`, also in macros.
 fn count(tokens: TokenStream) -> BTreeMap<&'static str, usize> {
     let mut counts = BTreeMap::new();
     let mut rest = tokens.into_iter().peekable();

@@ -1,8 +1,8 @@
-//! Dynamic linkers that find nothing by themselves, as those of a store do.
+//! Dynamic linkers without default directories, as those of a store.
 
 const CACHE: &[u8] = b"/etc/ld.so.cache";
 
-/// A dynamic linker whose own directories are nowhere, nor is its ld.so.cache: each directory is a string that begins and ends
+/// A dynamic linker whose default directories and ld.so.cache do not exist. Each directory in it is a string that begins and ends
 /// with a slash.
 pub fn blinded(mut bytes: Vec<u8>) -> Vec<u8> {
     let mut start = 0;

@@ -1,8 +1,8 @@
-//! Where files are written while that is timed.
+//! A directory for files whose writing is timed.
 //!
-//! How long ext4 takes to create files depends on its past: for minutes after many were deleted it passes over their inodes one
-//! by one (fs/ext4/ialloc.c, recently_deleted), and a build deletes many. So what is measured is written to a new file
-//! system in a file, where this process may mount one.
+//! The time that ext4 needs to create files depends on its past: for minutes after many files were deleted, it passes over their
+//! inodes one by one (fs/ext4/ialloc.c, recently_deleted), and a build deletes many. So benchmarks write to a new file system in a
+//! file, if this process may mount one.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -15,10 +15,10 @@ use tempfile::TempDir;
 
 use crate::workspace::target_dir;
 
-/// Bytes of the file, which has holes; what is written to it comes to a tenth.
+/// Length of the sparse file in bytes. A tenth of that is written.
 const SIZE: u64 = 40 << 30;
 
-/// A directory with nothing in it. It is gone with this value.
+/// An empty directory, which is removed when this is dropped.
 pub struct Disk {
     dir: TempDir,
     /// A file system of its own.
@@ -26,15 +26,15 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Beside the build, not in /tmp: that may be memory.
+    /// Next to the build, because /tmp may be in memory.
     pub fn new(prefix: &str) -> Result<Self> {
         let dir = TempDir::with_prefix_in(prefix, target_dir()?)
-            .context("cannot make a directory beside the build")?;
+            .context("cannot make a directory next to the build")?;
         let mounted = match new_file_system(dir.path()) {
             Ok(mounted) => Some(mounted),
             Err(error) => {
                 println!(
-                    "(not on a new file system, and so after what others did to it: {error:#})"
+                    "(not on a new file system, so earlier writes may slow it down: {error:#})"
                 );
                 None
             }
@@ -42,7 +42,6 @@ impl Disk {
         Ok(Self { dir, mounted })
     }
 
-    /// The directory.
     pub fn path(&self) -> &Path {
         self.mounted.as_deref().unwrap_or(self.dir.path())
     }
@@ -56,7 +55,7 @@ impl Drop for Disk {
     }
 }
 
-/// Mounts a new ext4 below `dir` and says where. Other processes do not see it, and it ends with this one.
+/// Mounts a new ext4 below `dir` and returns its directory. Other processes do not see it, and it ends with this one.
 fn new_file_system(dir: &Path) -> Result<PathBuf> {
     unshare(CloneFlags::CLONE_NEWNS).context("cannot leave the mount namespace")?;
     let none = None::<&str>;
@@ -65,7 +64,7 @@ fn new_file_system(dir: &Path) -> Result<PathBuf> {
     let (image, mounted) = (dir.join("image"), dir.join("disk"));
     File::create(&image)?.set_len(SIZE)?;
     fs::create_dir(&mounted)?;
-    // All of its tables now, and not by the kernel while something is timed.
+    // Initialises all tables now, so that the kernel does not do it during a measurement.
     quietly(
         Command::new("mkfs.ext4")
             .args(["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"])

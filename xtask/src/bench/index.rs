@@ -1,4 +1,4 @@
-//! `bench index`: how fast the libraries of this system are indexed, all headers in the page cache.
+//! `bench index`: the speed of indexing the libraries of this system, with all headers in the page cache.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -9,7 +9,6 @@ use anyhow::{Context, Result, ensure};
 use super::{Misses, median, rooms};
 use crate::workspace;
 
-/// Options of `cargo xtask bench index`.
 #[derive(clap::Args)]
 pub struct Options {
     /// Fail when a target is missed
@@ -17,10 +16,9 @@ pub struct Options {
     check: bool,
 }
 
-/// Libraries in a second.
+/// Libraries per second.
 const TARGET: f64 = 50_000.0;
 
-/// Runs the task.
 pub fn run(options: &Options) -> Result<()> {
     let directories = library_directories();
     let arguments = [
@@ -55,7 +53,7 @@ pub fn run(options: &Options) -> Result<()> {
     misses.finish(options.check)
 }
 
-/// Directories of this system that have a library.
+/// Directories of this system that contain a library.
 fn library_directories() -> Vec<PathBuf> {
     let libraries = rooms::of_system(usize::MAX);
     let parents = libraries.iter().filter_map(|library| library.parent());

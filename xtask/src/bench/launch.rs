@@ -9,23 +9,23 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::unistd::Pid;
 use wait4::Wait4;
 
-/// What one process took.
+/// The cost of one process.
 #[derive(Clone, Copy)]
 pub struct Sample {
-    /// From before its start to after its end.
+    /// Time from before its start to after its end.
     pub wall: Duration,
-    /// Page faults served without reading from a disk.
+    /// Page faults without a read from disk.
     pub minor_faults: i64,
-    /// Largest resident set, in bytes. Counts the pages of this task as well, because the process
-    /// starts on them (vfork): an upper bound.
+    /// Maximum resident set in bytes: an upper bound, because it includes the pages of this task, on which the process starts
+    /// (vfork).
     pub max_rss: u64,
 }
 
-/// Runs `command` to its successful end.
+/// Runs `command`, which has to succeed.
 pub fn launch(command: &mut Command) -> Result<Sample> {
     let faults_before = faults_of_children()?;
     let start = Instant::now();
-    // Without hooks and user changes the standard library starts it by posix_spawn, which copies no page table.
+    // Without hooks and changes of the user, the standard library uses posix_spawn, which copies no page table.
     let mut child = command
         .spawn()
         .with_context(|| format!("cannot run {}", command.get_program().display()))?;
@@ -51,7 +51,7 @@ fn faults_of_children() -> Result<i64> {
     Ok(usage.minor_page_faults())
 }
 
-/// Keeps this process, and those it starts, on the last of its processors: moving between them is noise.
+/// Pins this process and its children to the last of its processors, because migration is noise.
 pub fn pin_to_one_cpu() -> Result<()> {
     let this = Pid::from_raw(0);
     let allowed = sched_getaffinity(this).context("cannot read the processors to run on")?;

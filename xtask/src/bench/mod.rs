@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: every claim about size and speed, measured.
+//! `cargo xtask bench`: measures every claim about size and speed.
 
 mod blind;
 mod disk;
@@ -17,28 +17,27 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// What to measure.
+/// A benchmark.
 #[derive(clap::Subcommand)]
 pub enum Bench {
-    /// Bytes of every stub and loader; fails above the budgets
+    /// Sizes of every stub and loader; fails above the budgets
     Size,
-    /// What a wrapped program costs at start: time, page faults, system calls
+    /// Time, page faults and system calls of a wrapped program's start
     Startup(startup::Options),
-    /// What wrapping costs: many programs at once, and one very large
+    /// Time to wrap many programs at once, and one very large program
     Patch(patch::Options),
-    /// How many real libraries have room for a search path; plans only
+    /// Number of real libraries with room for a search path; writes nothing
     Rooms(rooms::Options),
-    /// What finding libraries costs a start, by each way they can be found
+    /// Time to find libraries at a start, with each search method
     Search(search::Options),
-    /// How fast the libraries of this system are indexed
+    /// Speed of indexing the libraries of this system
     Index(index::Options),
-    /// Large trees: beside patchelf, on one processor and on all, and few programs among many files
+    /// Time to wrap large trees, compared with patchelf and with one thread, and to scan many files
     Trees(trees::Options),
-    /// What it costs to watch a large tree, and how soon what arrives is wrapped
+    /// Cost of watching a large tree, and delay until a new program is wrapped
     Watch(watch::Options),
 }
 
-/// Runs the task.
 pub fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Size => size::run(),
@@ -52,7 +51,6 @@ pub fn run(bench: &Bench) -> Result<()> {
     }
 }
 
-/// The middle one of `values`.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -63,12 +61,11 @@ fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// Targets that were missed.
 #[derive(Default)]
 struct Misses(Vec<String>);
 
 impl Misses {
-    /// Prints a measured value beside its target, and keeps it if it is above.
+    /// Prints a measured value with its target, and records it as missed if it is larger.
     fn compare(&mut self, what: &str, measured: f64, target: f64, unit: &str) {
         let line = format!("{what}: {measured:.3}{unit}, target {target}{unit}");
         if measured > target {
@@ -79,7 +76,7 @@ impl Misses {
         }
     }
 
-    /// An error if targets were missed and that matters.
+    /// An error if targets were missed and `check` is set.
     fn finish(self, check: bool) -> Result<()> {
         if check && !self.0.is_empty() {
             bail!("above target: {}", self.0.join("; "));
@@ -88,14 +85,14 @@ impl Misses {
     }
 }
 
-/// A command that is started as from nowhere: cargo's LD_LIBRARY_PATH has every library looked for in cargo's directories first.
+/// A command without cargo's LD_LIBRARY_PATH, which would make ld.so search cargo's directories first.
 fn bare(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear();
     command
 }
 
-/// A command that wraps `path`, with the loaders in `loaders`, even where the programs start as they are.
+/// A command that wraps `path`, with the loaders in `loaders`, even programs that start without wrapping.
 fn wrap(tool: &Path, path: &Path, libs: &[String], loaders: &Path) -> Command {
     let mut command = bare(tool);
     command

@@ -1,4 +1,4 @@
-//! `bench patch`: what wrapping costs, for many programs at once and for a very large one.
+//! `bench patch`: the time to wrap many programs at once, and one very large program.
 
 pub(super) mod real;
 mod syncs;
@@ -18,7 +18,6 @@ use super::{Misses, bare, median, system_library_dirs, wrap};
 use crate::dist::write_loaders;
 use crate::workspace::{output, release_tool, target_dir};
 
-/// Options of `cargo xtask bench patch`.
 #[derive(clap::Args)]
 pub struct Options {
     /// Fail when a target is missed
@@ -37,22 +36,21 @@ const TARGET_RSS_MIB: f64 = 16.0;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// What wrapping is done with.
+/// The tool and its inputs.
 struct Kit {
     dir: PathBuf,
     tool: PathBuf,
-    /// `true`: what any process takes.
+    /// `true`: the cost of any process.
     empty: PathBuf,
     loaders: PathBuf,
     libs: Vec<String>,
 }
 
-/// Runs the task.
 pub fn run(options: &Options) -> Result<()> {
     let tool = release_tool()?;
     let loaders = TempDir::new().context("cannot make a directory")?;
     write_loaders(loaders.path())?;
-    // A single file is written where files usually are: a file system in a file has twice the work to sync it.
+    // A single file is written to the usual file system: one in a file needs twice the work for a sync.
     let usual = TempDir::with_prefix_in("bench-patch-", target_dir()?)?;
     let kit = |dir: &Path| -> Result<Kit> {
         Ok(Kit {
@@ -64,7 +62,7 @@ pub fn run(options: &Options) -> Result<()> {
         })
     };
     let mut misses = Misses::default();
-    // First, while there is nothing left to do from making a file system and copying thousands of files.
+    // First, before the kernel is busy with a new file system and copies of thousands of files.
     one_large_file(&kit(usual.path())?, &mut misses)?;
     let disk = Disk::new("bench-patch-")?;
     many_programs(&kit(disk.path())?, &mut misses)?;
@@ -83,12 +81,12 @@ fn many_programs(kit: &Kit, misses: &mut Misses) -> Result<()> {
     );
     let mut samples = Vec::new();
     for round in 0..PROGRAMS_ROUNDS {
-        // Left there until the end: ext4 is slow to create files where many were deleted a moment ago.
+        // They are kept until the end, because ext4 is slow to create files after many were deleted.
         let dir = kit.dir.join(format!("programs-{round}"));
         copy_all(&found, PROGRAMS, &dir)?;
         samples.push(kit.wrap(&dir, &["--ignore-missing", "*"])?);
         let wrapped = count_sidecars(&dir)?;
-        // A few are refused with reason (no room, set-id); more than that would make the time meaningless.
+        // A few are refused for good reasons (no room, set-id). With more refusals, the time would mean nothing.
         ensure!(
             wrapped * 100 >= PROGRAMS * 95,
             "only {wrapped} of {PROGRAMS} executables were wrapped: see what `wrap-buddy --dry-run --paths /usr/bin` says"
@@ -116,7 +114,7 @@ fn many_programs(kit: &Kit, misses: &mut Misses) -> Result<()> {
     Ok(())
 }
 
-/// Copies `count` of `files` into `dir`, some of them twice if there are fewer.
+/// Makes `count` copies of `files` in `dir`, some twice if there are fewer.
 pub(super) fn copy_all(files: &[PathBuf], count: usize, dir: &Path) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(dir)?;
     let mut copies = Vec::new();
@@ -200,17 +198,17 @@ fn compare_memory(samples: &[Sample], misses: &mut Misses) {
 
 impl Kit {
     fn wrap(&self, path: &Path, options: &[&str]) -> Result<Sample> {
-        // What earlier copies left to write must not be written while this is timed.
+        // Earlier copies must not be written to disk during the measurement.
         nix::unistd::sync();
         let mut command = wrap(&self.tool, path, &self.libs, &self.loaders);
         launch(command.args(options))
     }
 }
 
-/// An executable that is wrapped again and again.
+/// An executable that is wrapped repeatedly.
 struct Subject {
     path: PathBuf,
-    /// What wrapping changes is in here.
+    /// The part of the file that wrapping changes.
     pristine: Vec<u8>,
 }
 
@@ -226,7 +224,7 @@ impl Subject {
         Ok(Self { path, pristine })
     }
 
-    /// Real bytes, not a hole.
+    /// Appends real bytes, not a hole.
     fn append(&self, len: u64) -> Result<()> {
         let mut block = vec![0; 1_000_000];
         fastrand::fill(&mut block);

@@ -1,4 +1,4 @@
-//! `bench rooms`: how many real libraries have room for a search path, planned by the tool and never written.
+//! `bench rooms`: the number of real libraries with room for a search path. The tool only plans.
 
 pub(super) mod kit;
 pub(super) mod libraries;
@@ -13,12 +13,11 @@ use super::Misses;
 use crate::workspace::{release_tool, target_dir};
 use kit::Kit;
 
-/// Options of `cargo xtask bench rooms`.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Libraries, or directories with some; without any: 1000 of this system and those of the real programs, if they are fetched
+    /// Libraries, or directories with libraries; by default 1000 of this system, and those of the real programs if they are fetched
     paths: Vec<PathBuf>,
-    /// Bytes of the path of each library directory; as many as two of a Nix store with a colon between them
+    /// Bytes of the path of each library directory; the default is two of a Nix store and a colon
     #[arg(long, default_value_t = 151, value_parser = clap::value_parser!(u16).range(100..=2000))]
     length: u16,
     /// Fail when a target is missed
@@ -28,25 +27,25 @@ pub struct Options {
 
 const OF_SYSTEM: usize = 1000;
 
-/// Nobody loads what is in here.
+/// No program loads these files.
 const DEBUG_INFORMATION: &str = "/usr/lib/debug";
 
-/// Of a hundred libraries that need a search path, so many may be without room for it.
+/// Maximum percentage of libraries without room, of those that need a search path.
 const TARGET_WITHOUT_ROOM: f64 = 7.0;
 
-/// What became of a library.
+/// The plan for a library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Method {
-    /// The whole search path is in it, and other tools see it.
+    /// It gets the whole search path, and other tools show it.
     Visible,
-    /// The whole search path is in it, for ld.so alone.
+    /// It gets the whole search path, which only ld.so finds.
     Hidden,
-    /// A directory of links beside it stands in for the search path.
+    /// It gets a directory of links instead of the search path.
     Links,
     NoPadding,
-    /// Planned neither, for another reason.
+    /// It is refused for another reason.
     Refused,
-    /// It needs no search path, or is none of the tool's business.
+    /// It needs no search path, or is not supported.
     Skipped,
 }
 
@@ -60,7 +59,7 @@ impl Method {
         (Method::Skipped, "nothing to do"),
     ];
 
-    /// By what the tool says of the file.
+    /// From the tool's report on the file.
     fn of(file: &Value) -> Self {
         let has = |text: &Value, part| text.as_str().is_some_and(|text| text.contains(part));
         let is_hidden = |note| has(note, "patchelf and readelf do not");
@@ -76,7 +75,6 @@ impl Method {
     }
 }
 
-/// Runs the task.
 pub fn run(options: &Options) -> Result<()> {
     let tool = release_tool()?;
     let paths = match options.paths.as_slice() {
@@ -109,11 +107,11 @@ fn default_libraries() -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// What the tool says of each; of those that it does not survive, an object that says so.
+/// The tool's report on each library; if it crashes, an object that says so.
 fn looked_at(kit: &Kit, tool: &Path, paths: &[PathBuf]) -> Result<Vec<Value>> {
     match kit.plan(tool, paths) {
         Ok(files) => Ok(files),
-        // Halves, and halves of those, until the one that breaks it is alone.
+        // Halves the list repeatedly until only the library remains at which it crashes.
         Err(error) => match paths.split_at(paths.len() / 2) {
             ([], _) => {
                 let path = paths.first().context("no library to look at")?;
@@ -191,7 +189,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn ways_are_told_from_each_other() {
+    fn methods_are_recognised() {
         let hidden = "ld.so finds the search path all the same, but patchelf and readelf do not";
         let link = json!([{"path": "a", "target": "b"}]);
         for (file, method) in [

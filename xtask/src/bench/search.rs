@@ -1,4 +1,4 @@
-//! `bench search`: what finding libraries costs a start, by each way they can be found.
+//! `bench search`: the time to find libraries at a start, with each search method.
 
 mod cache;
 mod kit;
@@ -15,7 +15,6 @@ use super::{Misses, median};
 use kit::{Kit, Method};
 use real::Needs;
 
-/// Options of `cargo xtask bench search`.
 #[derive(clap::Args)]
 pub struct Options {
     /// Rounds to measure; every variant runs once in each, in a new order
@@ -35,27 +34,26 @@ pub struct Options {
     check: bool,
 }
 
-/// Rounds before those that count.
+/// Rounds before the measurement.
 const WARM_UP: u32 = 20;
 
-/// For a number of libraries, each in a directory of its own: time frozen / time patchelf'd.
+/// Numbers of libraries, each in a directory of its own, with the maximum of time frozen / time patchelf'd.
 const TARGETS: [(usize, f64); 2] = [(10, 0.80), (40, 0.50)];
-/// Time frozen / time untouched, with all libraries in ld.so.cache.
-const TARGET_BESIDE_CACHE: f64 = 1.05;
-/// Of the first of the usual programs: time frozen / time with a DT_RUNPATH in each file.
+/// Time frozen / time unchanged, with all libraries in ld.so.cache.
+const TARGET_TO_CACHE: f64 = 1.05;
+/// For the first of the usual programs: time frozen / time with a DT_RUNPATH in each file.
 const TARGET_OF_REAL: f64 = 0.85;
 
-/// Numbers of libraries that are drawn, and of directories.
+/// Numbers of libraries, and of directories, in the drawing.
 const DRAWN: [usize; 8] = [1, 4, 8, 16, 24, 32, 48, 64];
 
-/// One way to find libraries, and what a start took.
+/// A search method, and the times of its starts.
 struct Variant {
     method: Method,
     path: PathBuf,
     micros: Vec<f64>,
 }
 
-/// Runs the task.
 pub fn run(options: &Options) -> Result<()> {
     let kit = Kit::new(&options.patchelf)?;
     pin_to_one_cpu()?;
@@ -68,11 +66,11 @@ pub fn run(options: &Options) -> Result<()> {
         let variants = measure(&kit, (libraries, libraries), options.rounds)?;
         report(&variants);
         let frozen = time(&variants, Method::Frozen)?;
-        let beside = time(&variants, Method::Patchelf)?;
-        misses.compare("  frozen / patchelf'd", frozen / beside, target, "");
+        let patchelfd = time(&variants, Method::Patchelf)?;
+        misses.compare("  frozen / patchelf'd", frozen / patchelfd, target, "");
         if let Ok(cached) = time(&variants, Method::Cache) {
             let ratio = frozen / cached;
-            misses.compare("  frozen / cached", ratio, TARGET_BESIDE_CACHE, "");
+            misses.compare("  frozen / cached", ratio, TARGET_TO_CACHE, "");
         }
     }
     let programs = programs(options);
@@ -103,7 +101,7 @@ fn programs(options: &Options) -> Vec<PathBuf> {
     }
 }
 
-/// Starts a program of this system, its libraries where those of a store would be: time frozen / time with a DT_RUNPATH in each
+/// Starts a program of this system with its libraries laid out as in a store. Returns time frozen / time with a DT_RUNPATH in each
 /// file.
 fn of_system(kit: &Kit, program: &Path, count: u32) -> Result<f64> {
     let needs = Needs::of(kit, program).with_context(|| program.display().to_string())?;
@@ -127,7 +125,7 @@ fn of_system(kit: &Kit, program: &Path, count: u32) -> Result<f64> {
     Ok(time(&variants, Method::Frozen)? / time(&variants, Method::Runpath)?)
 }
 
-/// Starts programs with so many libraries in so many directories, each way they can be found.
+/// Starts programs with that many libraries and directories, with each search method.
 fn measure(
     kit: &Kit,
     (libraries, directories): (usize, usize),
@@ -154,7 +152,7 @@ fn measure(
     Ok(variants)
 }
 
-/// Starts every variant once in each round, in a random order, so that none of them always follows the same other.
+/// Starts every variant once in each round, in a random order, so that none always follows the same other.
 fn rounds(variants: &mut [Variant], count: u32, arguments: &[&str]) -> Result<()> {
     for round in 0..WARM_UP + count {
         let mut order: Vec<usize> = (0..variants.len()).collect();

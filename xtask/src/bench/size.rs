@@ -1,10 +1,10 @@
-//! `bench size`: the stages' bytes against their budgets.
+//! `bench size`: compares the sizes of the stages with their budgets.
 
 use anyhow::{Result, bail, ensure};
 use sidecar::LINE_START;
 use sidecar::loader::IMAGE_LEN;
 
-/// Bytes one image may have, and bytes it is meant to have.
+/// Maximum and intended length of an image in bytes.
 struct Budget {
     limit: usize,
     aim: usize,
@@ -18,7 +18,7 @@ const RELOCATABLE_STUB: Budget = Budget {
     limit: 288,
     aim: 256,
 };
-/// It names one file, where the others name two, and judges its owner.
+/// It has one path where the others have two, and checks its owner.
 const SELF_CONTAINED_STUB: Budget = Budget {
     limit: 328,
     aim: 328,
@@ -32,14 +32,13 @@ const LOADER: Budget = Budget {
     aim: 4608,
 };
 
-/// Runs the task.
 pub fn run() -> Result<()> {
     ensure!(
         !stages::all().is_empty(),
         "this build has no stage: `cargo xtask setup` installs what they are built with"
     );
-    // The start of the message is the stub's, though it stands in the trailer, in front of the path; the closing mark is
-    // the loader's.
+    // The start of the message counts as the stub's, though it is in the trailer, before the path. The closing mark counts as the
+    // loader's.
     let (line, mark) = (LINE_START.len(), size_of::<u32>());
     let mut over = Vec::new();
     println!("architecture  image                bytes  budget   aim");

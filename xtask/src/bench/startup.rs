@@ -1,4 +1,5 @@
-//! `bench startup`: what it costs a program to start wrapped, or edited in place, beside unchanged and patchelf'd.
+//! `bench startup`: the cost of starting a program that is wrapped or edited in place, compared with unchanged and patchelf'd
+//! programs.
 
 mod programs;
 mod syscalls;
@@ -22,7 +23,6 @@ const TARGET_CALLS: f64 = 20.0;
 /// The same with the loader in the sidecar.
 const TARGET_CALLS_SELF_CONTAINED: f64 = 16.0;
 
-/// Options of `cargo xtask bench startup`.
 #[derive(clap::Args)]
 pub struct Options {
     /// Rounds to measure; every variant runs once in each, in a new order
@@ -33,10 +33,10 @@ pub struct Options {
     check: bool,
 }
 
-/// Rounds before those that count.
+/// Rounds before the measurement.
 const WARM_UP: u32 = 50;
 
-/// One way to make a program find its libraries.
+/// A way in which a program finds its libraries.
 struct Variant {
     name: &'static str,
     path: PathBuf,
@@ -44,7 +44,6 @@ struct Variant {
     samples: Vec<Sample>,
 }
 
-/// Runs the task.
 pub fn run(options: &Options) -> Result<()> {
     let kit = Kit::new()?;
     let mut languages = Vec::new();
@@ -92,7 +91,7 @@ fn variants(kit: &Kit, program: &Program) -> Result<Vec<Variant>> {
         .collect()
 }
 
-/// Starts every variant once, in a random order, so that none of them always follows the same other.
+/// Starts every variant once, in a random order, so that none always follows the same other.
 fn measure_round(variants: &mut [Variant], counts: bool) -> Result<()> {
     let mut order: Vec<usize> = (0..variants.len()).collect();
     fastrand::shuffle(&mut order);
@@ -152,7 +151,7 @@ fn report(language: &str, variants: &[Variant], misses: &mut Misses) -> Result<(
     Ok(())
 }
 
-/// Prints how much longer `variant` takes than `other`, which was started in the same rounds.
+/// Prints the ratio of the times of `variant` and `other` in the same rounds.
 fn compare_times(variant: &Variant, other: &Variant, target: f64, misses: &mut Misses) {
     let (times, others) = (variant.micros(), other.micros());
     let pairs = times

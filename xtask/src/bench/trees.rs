@@ -1,4 +1,4 @@
-//! `bench trees`: what large trees cost, beside patchelf, beside one thread, and where few files are programs.
+//! `bench trees`: the time to wrap large trees, compared with patchelf and with one thread, and to scan a tree with few programs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,6 @@ use super::{Misses, bare, median, system_library_dirs, wrap};
 use crate::dist::write_loaders;
 use crate::workspace::{output, release_tool};
 
-/// Options of `cargo xtask bench trees`.
 #[derive(clap::Args)]
 pub struct Options {
     /// The patchelf to compare with
@@ -31,41 +30,41 @@ pub struct Options {
 const PROGRAMS: usize = 1000;
 const LIBRARIES: usize = 1000;
 const FILES: usize = 100_000;
-/// Of so many files one is an ELF file.
+/// Every hundredth file is an ELF file.
 const ONE_IN: usize = 100;
 const FILES_IN_A_DIRECTORY: usize = 20;
 const ROUNDS: usize = 5;
-/// What other machines on the same processors do comes and goes, and there nothing else slows a run down.
+/// More rounds than on disk: other machines on the same processors disturb some of them, and in memory nothing else slows a run
+/// down.
 const ROUNDS_IN_MEMORY: usize = 15;
-/// What copying leaves for the kernel to do is done by then.
+/// By then, the kernel has finished its work for the copies.
 const AFTER_COPYING: Duration = Duration::from_secs(1);
 /// A file system in memory.
 const MEMORY: &str = "/dev/shm";
 
 /// Time of the tool / time of patchelf.
-const TARGET_BESIDE_PATCHELF: f64 = 1.0 / 8.0;
+const TARGET_TO_PATCHELF: f64 = 1.0 / 8.0;
 /// Time with a thread for each processor / time with one.
-const TARGET_BESIDE_ONE_THREAD: f64 = 1.0 / 1.6;
+const TARGET_TO_ONE_THREAD: f64 = 1.0 / 1.6;
 const TARGET_SCAN_SECONDS: f64 = 1.0;
 const TARGET_SCAN_RSS_MIB: f64 = 32.0;
 
-/// Longer than most paths of a store, and short enough to fit into most libraries.
+/// Longer than most paths of a store, and short enough for most libraries.
 const LENGTH_OF_PATHS: usize = 151;
 
-/// Runs the task.
 pub fn run(options: &Options) -> Result<()> {
     let tool = release_tool()?;
     let loaders = TempDir::new().context("cannot make a directory")?;
     let loaders = loaders.path();
     write_loaders(loaders)?;
     let mut misses = Misses::default();
-    beside_patchelf(loaders, &tool, &options.patchelf, &mut misses)?;
-    beside_one_thread(loaders, &tool, &mut misses)?;
+    compare_with_patchelf(loaders, &tool, &options.patchelf, &mut misses)?;
+    compare_with_one_thread(loaders, &tool, &mut misses)?;
     few_among_many(loaders, &tool, &mut misses)?;
     misses.finish(options.check)
 }
 
-fn beside_patchelf(
+fn compare_with_patchelf(
     loaders: &Path,
     tool: &Path,
     patchelf: &Path,
@@ -85,7 +84,7 @@ fn beside_patchelf(
     let dir = disk.path();
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
-        // Left there until the end: ext4 is slow to create files where many were deleted a moment ago.
+        // They are kept until the end, because ext4 is slow to create files after many were deleted.
         let directory = dir.join(format!("programs-{round}"));
         copy_all(&programs, PROGRAMS, &directory)?;
         nix::unistd::sync();
@@ -96,7 +95,7 @@ fn beside_patchelf(
         nix::unistd::sync();
         let start = Instant::now();
         for copy in &copies {
-            // It refuses some, as the tool does.
+            // patchelf refuses some, as the tool does.
             let mut command = bare(&patchelf);
             command.arg("--set-rpath").arg(libs.join(":")).arg(copy);
             let status = command.stderr(Stdio::null()).status();
@@ -109,18 +108,14 @@ fn beside_patchelf(
         "  {ours:.3} s and {theirs:.3} s: {:.1} times faster",
         theirs / ours
     );
-    misses.compare(
-        "  time / patchelf's",
-        ours / theirs,
-        TARGET_BESIDE_PATCHELF,
-        "",
-    );
+    misses.compare("  time / patchelf's", ours / theirs, TARGET_TO_PATCHELF, "");
     Ok(())
 }
 
-/// On a disk, and in memory: to have the disk written takes as long whatever is done beside it. In memory also two runs with one
-/// thread each, on trees of their own: nothing that one run does can make more of the processors.
-fn beside_one_thread(loaders: &Path, tool: &Path, misses: &mut Misses) -> Result<()> {
+/// Compares with one thread on a disk and in memory, because a disk's writes take the same time with any number of threads. In
+/// memory, this also measures two runs at once, with one thread each and trees of their own: one run cannot use the processors
+/// better than these.
+fn compare_with_one_thread(loaders: &Path, tool: &Path, misses: &mut Misses) -> Result<()> {
     let (programs, libraries) = (real::programs(PROGRAMS), rooms::of_system(LIBRARIES));
     ensure!(
         libraries.len() * 2 > LIBRARIES,
@@ -139,7 +134,7 @@ fn beside_one_thread(loaders: &Path, tool: &Path, misses: &mut Misses) -> Result
         let mut running = Vec::new();
         for tree in trees {
             let mut command = bare(tool);
-            kit.tell(&mut command);
+            kit.add_arguments(&mut command);
             command.args([
                 "-q",
                 "--force",
@@ -149,7 +144,7 @@ fn beside_one_thread(loaders: &Path, tool: &Path, misses: &mut Misses) -> Result
             ]);
             command.arg(loaders).arg("--paths").arg(tree);
             command.args(jobs.map(|jobs| ["-j", jobs]).into_iter().flatten());
-            // Some are refused, with a reason: the same ones each time.
+            // Some are refused, always the same ones.
             command.stderr(Stdio::null());
             running.push(command.spawn().context("cannot run the tool")?);
         }
@@ -172,7 +167,7 @@ fn beside_one_thread(loaders: &Path, tool: &Path, misses: &mut Misses) -> Result
         for round in 0..rounds {
             let tree = |name: &str| directory.join(format!("{name}-{round}"));
             one.push(measure(&[tree("one")], Some("1"))?);
-            // There nothing is slower for having deleted.
+            // In memory, deleting does not make later rounds slower.
             let clear = || -> Result<()> {
                 if in_memory {
                     fs::remove_dir_all(directory)?;
@@ -195,12 +190,12 @@ fn beside_one_thread(loaders: &Path, tool: &Path, misses: &mut Misses) -> Result
         );
         if in_memory {
             println!(
-                "  two runs with one thread each beside each other: {:.2} times what one does",
+                "  two runs at once, with one thread each: {:.2} times the work of one",
                 2.0 * one / median(two)
             );
         }
         let time = "  time / that of one thread";
-        misses.compare(time, all / one, TARGET_BESIDE_ONE_THREAD, "");
+        misses.compare(time, all / one, TARGET_TO_ONE_THREAD, "");
     }
     Ok(())
 }
@@ -232,7 +227,7 @@ fn few_among_many(loaders: &Path, tool: &Path, misses: &mut Misses) -> Result<()
         let mut command = wrap(tool, &tree, &libs, loaders);
         launch(command.args(["--dry-run", "--ignore-missing", "*"]))
     };
-    // The first one warms the caches.
+    // The first one fills the caches.
     scan()?;
     let samples = (0..ROUNDS).map(|_| scan()).collect::<Result<Vec<_>>>()?;
     let time = median(samples.iter().map(seconds).collect());

@@ -1,4 +1,4 @@
-//! `bench watch`: what it costs to watch a large tree, and how soon what arrives in it is wrapped.
+//! `bench watch`: the cost of watching a large tree, and the delay until a new program is wrapped.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -18,7 +18,6 @@ use super::{Misses, median, system_library_dirs};
 use crate::dist::write_loaders;
 use crate::workspace::release_tool;
 
-/// Options of `cargo xtask bench watch`.
 #[derive(clap::Args)]
 pub struct Options {
     /// Fail when a target is missed
@@ -31,16 +30,15 @@ const FILES_IN_A_DIRECTORY: usize = 50;
 const ROUNDS: usize = 7;
 const IDLE: Duration = Duration::from_secs(5);
 
-/// What a clock tick of /proc/PID/stat is (USER_HZ).
+/// A clock tick in /proc/PID/stat (USER_HZ).
 const SECONDS_PER_TICK: f64 = 0.01;
 
 const TARGET_READY_SECONDS: f64 = 3.0;
 const TARGET_RSS_MIB: f64 = 20.0;
 const TARGET_IDLE_SECONDS: f64 = 0.0;
-/// The time to settle, 0.3 s, included.
+/// Including the quiet time of 0.3 s.
 const TARGET_ARRIVAL_SECONDS: f64 = 0.5;
 
-/// Runs the task.
 pub fn run(options: &Options) -> Result<()> {
     let tool = release_tool()?;
     let dir = Disk::new("bench-watch-")?;
@@ -91,7 +89,7 @@ fn told_by_the_kernel(tool: &Path, tree: &Path, loaders: &Path, misses: &mut Mis
         TARGET_ARRIVAL_SECONDS,
         " s",
     );
-    // The line is told before the last bookkeeping.
+    // The line is printed before the last bookkeeping.
     sleep(Duration::from_secs(1));
     let before = watch.processor_seconds()?;
     sleep(IDLE);
@@ -118,14 +116,14 @@ fn by_looking(tool: &Path, tree: &Path, loaders: &Path) -> Result<()> {
     let before = watch.processor_seconds()?;
     sleep(Duration::from_secs(2) * LOOKS);
     println!(
-        "by looking: {:.3} s of processor time a look, {:.1} MiB",
+        "by polling: {:.3} s of processor time per scan, {:.1} MiB",
         (watch.processor_seconds()? - before) / f64::from(LOOKS),
         watch.most_memory_mib()?
     );
     Ok(())
 }
 
-/// A watch that is running; it is ended when dropped.
+/// A running watch. Dropping this ends it.
 struct Watch {
     child: Child,
     lines: BufReader<ChildStdout>,
@@ -152,7 +150,7 @@ impl Watch {
         Ok(Self { child, lines })
     }
 
-    /// The next line about such an event.
+    /// The next line with this event.
     fn line(&mut self, event: &str) -> Result<Value> {
         loop {
             let mut line = String::new();
@@ -173,9 +171,9 @@ impl Watch {
 
     fn processor_seconds(&self) -> Result<f64> {
         let stat = self.about("stat")?;
-        // Behind the name, the first field is the third (proc(5)).
-        let (_, behind) = stat.rsplit_once(')').context("it has a name")?;
-        let fields: Vec<&str> = behind.split_whitespace().collect();
+        // The first field after the name is the third (proc(5)).
+        let (_, rest) = stat.rsplit_once(')').context("it has a name")?;
+        let fields: Vec<&str> = rest.split_whitespace().collect();
         let ticks = fields.get(11..13).context("it has times")?;
         let ticks: Result<Vec<u32>, _> = ticks.iter().map(|ticks| ticks.parse()).collect();
         Ok(f64::from(ticks?.iter().sum::<u32>()) * SECONDS_PER_TICK)

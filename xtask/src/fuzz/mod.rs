@@ -1,4 +1,4 @@
-//! Runs the fuzz targets of `fuzz/`, each for a while, on what earlier runs have found and on seeds made anew.
+//! Runs each fuzz target of `fuzz/` for a while, on the inputs of earlier runs and on new seeds.
 
 mod seeds;
 
@@ -12,16 +12,16 @@ use rayon::prelude::*;
 use crate::setup;
 use crate::workspace::{self, cargo};
 
-/// Bytes of the longest input: a few pages are all that a small program takes.
+/// Maximum length of an input in bytes: a small program has only a few pages.
 const MAX_LEN: usize = 64 << 10;
 
-/// Seconds after which an input counts as one that hangs.
+/// Seconds after which an input counts as a hang.
 const HANG: u32 = 20;
 
-/// How long a target runs.
+/// Default number of seconds for each target.
 const SECONDS: u32 = 60;
 
-/// Every target, and what it does.
+/// Every target, with its subject.
 const TARGETS: &[(&str, &str)] = &[
     ("inspect", "ELF inspection"),
     ("plan_apply", "wrap, wrap again, restore"),
@@ -30,7 +30,6 @@ const TARGETS: &[(&str, &str)] = &[
     ("loader", "what the loader reads"),
 ];
 
-/// Options of `cargo xtask fuzz`.
 #[derive(clap::Args)]
 pub struct Options {
     /// How long each target runs
@@ -51,16 +50,15 @@ impl Default for Options {
     }
 }
 
-/// What came of a target.
+/// The result of a target.
 struct Outcome {
     target: &'static str,
     executions: u64,
-    /// Inputs that were found to crash it, with the log that says how.
+    /// Inputs that made it crash, each with its log.
     crashes: Vec<PathBuf>,
     log: PathBuf,
 }
 
-/// Runs the task.
 pub fn run(options: &Options) -> Result<()> {
     setup::run(&setup::Options::for_fuzzing())?;
     let home = workspace::target_dir()?.join("fuzz");
@@ -72,7 +70,7 @@ pub fn run(options: &Options) -> Result<()> {
     let wanted: Vec<_> = TARGETS.iter().filter(|(name, _)| wanted(name)).collect();
     let outcomes: Vec<Outcome> = wanted
         .into_par_iter()
-        // One at a time to each thread: they all take the same.
+        // Each thread takes one at a time, because all take the same time.
         .with_max_len(1)
         .map(|&(target, what)| {
             println!("{target}: {what}, for {} seconds", options.seconds);
@@ -98,7 +96,7 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Builds the targets. What `cargo fuzz` asks of the compiler is for nightly ones only, unless they are told otherwise.
+/// Builds the targets. By default, `cargo fuzz` passes options that only nightly compilers accept.
 fn build(home: &Path) -> Result<()> {
     workspace::run(
         cargo(["fuzz", "build", "--fuzz-dir", "fuzz", "--target-dir"])
@@ -159,7 +157,7 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>> {
         .collect::<Result<_, _>>()?)
 }
 
-/// How many inputs were run, as libFuzzer says in the end.
+/// The number of inputs, from libFuzzer's last line.
 fn executions(log: &str) -> Option<u64> {
     let mut lines = log.lines().rev();
     let count = lines.find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));

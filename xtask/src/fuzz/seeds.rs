@@ -1,4 +1,4 @@
-//! Inputs to start from: small programs of every compiler there is, what the tool makes of them, and command lines.
+//! Initial inputs: small programs from every installed compiler, the tool's sidecars for them, and command lines.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use anyhow::{Context, Result, ensure};
 
 use crate::workspace;
 
-/// Bytes of a file that is small enough to be changed anywhere in a useful time.
+/// Maximum length of a file, so that changes reach all of it in useful time.
 const SMALL: u64 = 24 << 10;
 
-/// System libraries taken.
+/// Number of system libraries.
 const LIBRARIES: usize = 12;
 
 const COMPILERS: &[&str] = &[
@@ -29,10 +29,10 @@ const FLAGS: &[&[&str]] = &[
     &["-s", "-shared", "-fPIC", "-Wl,-soname,libseed.so.1"],
 ];
 
-/// Where the system keeps small libraries, and the dynamic linkers of which the loader reads the beginning.
+/// Directories with small libraries, and with dynamic linkers, of which the loader reads the beginning.
 const SYSTEM: &[&str] = &["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"];
 
-/// Settings of `plan_apply`: strategies and flags, mode, place and kind of damage to the sidecar.
+/// Settings of `plan_apply`: strategies and flags, mode, and position and kind of the damage to the sidecar.
 const SETTINGS: &[[u8; 4]] = &[
     [0, 0x6d, 0, 0],
     [1, 0x6d, 0, 0],
@@ -89,7 +89,7 @@ const WORDS: &[&str] = &[
     "\\x7fwrapldr",
 ];
 
-/// Makes all of them below `home`, a directory for each target, and a dictionary.
+/// Makes all seeds below `home`, in a directory for each target, and a dictionary.
 pub fn make(home: &Path) -> Result<PathBuf> {
     if home.exists() {
         fs::remove_dir_all(home)?;
@@ -109,7 +109,7 @@ pub fn make(home: &Path) -> Result<PathBuf> {
         seeds.put("loader", &name, &[front, &[0xff]].concat())?;
     }
     if let Ok(cache) = fs::read("/etc/ld.so.cache") {
-        // As much as an input may be: what is cut off are strings.
+        // The maximum length of an input; only strings are cut off.
         let front = &cache[..cache.len().min(super::MAX_LEN)];
         seeds.put("inspect", "ld.so.cache", front)?;
     }
@@ -140,7 +140,7 @@ impl Seeds<'_> {
         Ok(fs::write(directory.join(name), bytes)?)
     }
 
-    /// Programs and libraries by every compiler that is there, with all flags that it knows.
+    /// Programs and libraries from every installed compiler, with all flags that it knows.
     fn compile(&self) -> Result<Vec<PathBuf>> {
         let directory = self.home.join("programs");
         fs::create_dir_all(&directory)?;
@@ -166,7 +166,7 @@ impl Seeds<'_> {
         Ok(built)
     }
 
-    /// The sidecars that the tool makes for these programs.
+    /// The tool's sidecars for these programs.
     fn wrap(&self, programs: &[PathBuf]) -> Result<()> {
         let tool = workspace::tested_tool()?;
         let directory = tempfile::tempdir()?;
@@ -183,7 +183,7 @@ impl Seeds<'_> {
                     .arg("--loader-dir-path")
                     .arg(directory.path())
                     .stderr(Stdio::null());
-                // Programs without room in place, and those whose dynamic linker this machine lacks, have none.
+                // Programs without room for an edit in place, or whose dynamic linker this machine lacks, have no sidecar.
                 workspace::succeeds(&mut command)?;
                 let sidecar = directory.path().join(format!(".{name}.wrapbuddy"));
                 if let Ok(bytes) = fs::read(&sidecar) {
@@ -199,7 +199,7 @@ impl Seeds<'_> {
     }
 }
 
-/// Some small libraries of this system, the first by name.
+/// Some small libraries of this system, in the order of their names.
 fn libraries(directories: &[&str]) -> Vec<PathBuf> {
     let entries = directories
         .iter()

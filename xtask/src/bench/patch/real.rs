@@ -12,7 +12,7 @@ use walkdir::{DirEntry, WalkDir};
 
 const PLACES: &[&str] = &["/usr/bin", "/usr/sbin", "/usr/libexec", "/usr/lib"];
 
-/// Larger ones only make copying slow: wrapping reads a few hundred bytes of each.
+/// Larger programs only make copying slow, because wrapping reads a few hundred bytes of each.
 const LARGEST: u64 = 8_000_000;
 
 /// Dynamic 64-bit executables of this architecture, at most `count`.
@@ -33,7 +33,7 @@ fn is_small_program(entry: &DirEntry) -> bool {
         metadata.is_file()
             && metadata.permissions().mode() & 0o111 != 0
             && metadata.len() <= LARGEST
-            // libc.so.6 and its like can be started, but are libraries.
+            // libc.so.6 and some others can be started, but are libraries.
             && !entry.file_name().to_string_lossy().contains(".so")
     })
 }

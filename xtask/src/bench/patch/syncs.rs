@@ -1,8 +1,8 @@
-//! How long the file system takes for what wrapping writes, without anything else: the same files created, the same
-//! writes, each waited for like there. It is the part of the time that no change of the tool can make shorter.
+//! The time that the file system needs for the tool's writes alone: the same files, writes and syncs. No change of the tool can
+//! save this part.
 //!
-//! It varies more than the rest: others write to the disk too, and for minutes after many files were deleted, ext4 is
-//! slow to create new ones.
+//! It varies more than the rest: other processes write to the disk too, and ext4 is slow to create files for minutes after many
+//! were deleted.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -12,16 +12,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-/// Bytes of a usual sidecar, and of a usual stub.
+/// Bytes of a typical sidecar, and of a typical stub.
 const SIDECAR: usize = 1400;
 const STUB: usize = 250;
 
-/// Where a usual stub and a usual PT_INTERP are.
+/// Offset and length of a typical stub and of a typical PT_INTERP.
 const SLOT: (u64, usize) = (4176, STUB);
 const INTERP: (u64, usize) = (120, 4);
 
-/// For one program: sidecar, its directory, stub; and PT_INTERP, which is not waited for. The program's bytes are written, but
-/// not changed.
+/// The writes for one program: sidecar, its directory, stub, and PT_INTERP, which is not synced. The program's bytes are written,
+/// but not changed.
 pub fn of_one(program: &Path) -> Result<Duration> {
     let sidecar = sidecar_of(program);
     let directory = program.parent().context("a program is in a directory")?;
@@ -37,7 +37,7 @@ pub fn of_one(program: &Path) -> Result<Duration> {
     Ok(spent)
 }
 
-/// For many programs in one file system.
+/// The writes for many programs in one file system.
 pub fn of_many(programs: &[PathBuf]) -> Result<Duration> {
     let paths = programs.iter().map(|program| open(program));
     let files = paths.collect::<Result<Vec<_>>>()?;
@@ -62,7 +62,7 @@ fn open(program: &Path) -> Result<File> {
     file.with_context(|| format!("cannot open {}", program.display()))
 }
 
-/// Not called like a sidecar: that one may be there.
+/// Not the name of a sidecar, because there may be one.
 fn sidecar_of(program: &Path) -> PathBuf {
     let name = program.file_name().unwrap_or_default().to_string_lossy();
     program.with_file_name(format!("{name}.sync-probe"))
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_stay_as_they_are() {
+    fn programs_are_unchanged() {
         let directory = tempfile::tempdir().unwrap();
         let program = directory.path().join("program");
         let content: Vec<u8> = (0..5000).map(|n| n as u8).collect();

@@ -1,4 +1,4 @@
-//! Dynamic linkers that find nothing by themselves, and library directories with long names.
+//! Dynamic linkers without default directories, and library directories with long names.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,7 +13,7 @@ use crate::bench::blind::blinded;
 use crate::bench::system_library_dirs;
 use crate::workspace::output;
 
-/// Compilers, the first this system's own, and what their dynamic linkers are called.
+/// Compilers, this system's own first, with the names of their dynamic linkers.
 const COMPILERS: [(&str, &str); 5] = [
     ("cc", "ld-linux-x86-64.so.2"),
     ("cc", "ld-linux-aarch64.so.1"),
@@ -22,7 +22,7 @@ const COMPILERS: [(&str, &str); 5] = [
     ("i686-linux-gnu-gcc", "ld-linux.so.2"),
 ];
 
-/// What the tool is told about the machine that libraries will be used on.
+/// The tool's arguments for the machine on which the libraries will be used.
 pub struct Kit {
     _dir: TempDir,
     interpreters: Vec<PathBuf>,
@@ -39,7 +39,7 @@ impl Kit {
             .map(PathBuf::from)
             .collect();
         for (compiler, name) in COMPILERS {
-            // A cross compiler that is not installed: its libraries will be skipped.
+            // The cross compiler is not installed, so its libraries are skipped.
             let Some(found) = library_of(compiler, name) else {
                 continue;
             };
@@ -73,15 +73,15 @@ impl Kit {
         })
     }
 
-    /// Adds the dynamic linkers and library directories to the command line of the tool.
-    pub fn tell(&self, command: &mut Command) {
+    /// Adds the dynamic linkers and library directories to the tool's command line.
+    pub fn add_arguments(&self, command: &mut Command) {
         for interpreter in &self.interpreters {
             command.arg("--interpreter").arg(interpreter);
         }
         command.arg("--libs").args(&self.libs);
     }
 
-    /// What the tool says of each file; nothing is written.
+    /// The tool's report on each file; nothing is written.
     pub fn plan(&self, tool: &Path, paths: &[PathBuf]) -> Result<Vec<Value>> {
         let mut command = Command::new(tool);
         command.args([
@@ -92,9 +92,9 @@ impl Kit {
             "--ignore-missing",
             "*",
         ]);
-        self.tell(&mut command);
+        self.add_arguments(&mut command);
         command.arg("--paths").args(paths);
-        // It fails when a single file does, and says so in the report.
+        // It fails if a single file does, and the report says so.
         let done = command.output().context("cannot run the tool")?;
         let document: Value = serde_json::from_slice(&done.stdout).with_context(|| {
             let errors = String::from_utf8_lossy(&done.stderr);
@@ -110,17 +110,17 @@ impl Kit {
 fn library_of(compiler: &str, name: &str) -> Option<PathBuf> {
     let option = format!("-print-file-name={name}");
     let printed = output(Command::new(compiler).arg(option)).ok()?;
-    // A name alone is what it was asked for.
+    // A name without a directory means that the compiler did not find it.
     let path = Path::new(printed.trim_end());
     path.is_absolute().then(|| path.canonicalize().ok())?
 }
 
-/// A path of `length` bytes in a directory that is there.
+/// A path of `length` bytes in an existing directory.
 fn long_path(parent: &Path, index: usize, length: usize) -> Result<PathBuf> {
     let mut path = parent.join(format!("{index}"));
     fs::create_dir(&path)?;
     let len = |path: &Path| path.as_os_str().len();
-    // The rest without a slash at its end, in names that are not too long.
+    // The rest in names that are not too long, without a slash at the end.
     while length > len(&path) + 202 {
         path.push("d".repeat(200));
         fs::create_dir(&path)?;

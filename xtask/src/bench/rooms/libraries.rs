@@ -8,7 +8,7 @@ use object::read::{ReadCache, ReadRef};
 use object::{Endianness, elf};
 use walkdir::{DirEntry, WalkDir};
 
-/// Those below `paths`, and those of `paths` that are some, each directory by file names.
+/// Those of `paths` that are libraries, and the libraries below the others, each directory sorted by file names.
 pub fn below(paths: &[PathBuf]) -> Vec<PathBuf> {
     paths
         .iter()
@@ -20,7 +20,7 @@ pub fn below(paths: &[PathBuf]) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Links are followed where they are named, not where they are met.
+/// Follows links in arguments, but not in directories.
 fn follow(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }

@@ -1,4 +1,4 @@
-//! An ld.so.cache with the libraries of a program, seen by this process and those it starts alone.
+//! An ld.so.cache with the libraries of a program, visible only to this process and its children.
 
 use std::fs;
 use std::path::Path;
@@ -13,18 +13,18 @@ use crate::workspace::output;
 
 const CACHE: &str = "/etc/ld.so.cache";
 
-/// Lets ld.so find the libraries of `program` by its cache; those of an earlier one no longer.
+/// Makes ld.so find the libraries of `program` in its cache, and no longer those of an earlier program.
 pub fn show(directory: &Path, program: &Program) -> Result<()> {
     ensure!(
         nix::unistd::geteuid().is_root(),
         "putting libraries into an ld.so.cache takes root"
     );
-    // What is mounted is nobody else's business.
+    // Other processes do not see the mounts.
     unshare(CloneFlags::CLONE_NEWNS).context("no mount namespace to be had")?;
     let no_source: Option<&str> = None;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(no_source, "/", no_source, private, no_source).context("mounts stay shared")?;
-    // There is none the first time.
+    // The first time, there is none.
     let _ = umount2(CACHE, MntFlags::MNT_DETACH);
 
     let list = directory.join("ld.so.conf");
@@ -33,7 +33,7 @@ pub fn show(directory: &Path, program: &Program) -> Result<()> {
     fs::write(&list, text)?;
     let cache = directory.join("ld.so.cache");
     let mut ldconfig = Command::new("/sbin/ldconfig");
-    // -X: no links are made.
+    // -X: make no links.
     output(
         ldconfig
             .arg("-X")

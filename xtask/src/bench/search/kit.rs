@@ -1,4 +1,4 @@
-//! Programs with many libraries, and the ways they are made to find them.
+//! Programs with many libraries, for each search method.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use crate::bench::{system_library_dirs, wrap};
 use crate::dist::write_loaders;
 use crate::workspace::{output, release_tool};
 
-/// How a program finds its libraries.
+/// The way in which a program finds its libraries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// Untouched; every library is in ld.so.cache.
+    /// Unchanged; every library is in ld.so.cache.
     Cache,
     /// A DT_RUNPATH by patchelf.
     Patchelf,
@@ -35,7 +35,7 @@ impl Method {
         Method::Frozen,
     ];
 
-    /// What `--search` calls it.
+    /// The value of `--search`.
     fn flag(self) -> Option<&'static str> {
         match self {
             Method::Cache | Method::Patchelf => None,
@@ -56,15 +56,15 @@ impl Method {
     }
 }
 
-/// A program as it was linked: without a search path.
+/// A program as it was linked, without a search path.
 pub struct Program {
     pub path: PathBuf,
-    /// Where its libraries are.
+    /// The directories of its libraries.
     pub search: Vec<String>,
     expected: String,
 }
 
-/// Where everything is made.
+/// The directory in which everything is made.
 pub struct Kit {
     dir: TempDir,
     tool: PathBuf,
@@ -96,7 +96,7 @@ impl Kit {
         &self.tool
     }
 
-    /// A program that calls a function of each of `count` libraries, which are in so many `directories`.
+    /// A program that calls a function of each of `count` libraries, which are spread over `directories` directories.
     pub fn program(&self, count: usize, directories: usize) -> Result<Program> {
         let home = self.dir.path().join(format!("{count}-{directories}"));
         fs::create_dir_all(&home)?;
@@ -145,7 +145,7 @@ impl Kit {
         })
     }
 
-    /// A copy of `program` that finds its libraries this way.
+    /// A copy of `program` that finds its libraries with this method.
     pub fn variant(&self, program: &Program, method: Method) -> Result<PathBuf> {
         let path = self.copy(&program.path, method, &program.search)?;
         let said = output(&mut Command::new(&path))?;
@@ -173,7 +173,7 @@ impl Kit {
         Ok(path)
     }
 
-    /// A command that wraps `path` so that it finds its libraries this way.
+    /// A command that wraps `path` for this method.
     pub fn wrapping(&self, path: &Path, search: &[String], method: Method) -> Result<Command> {
         let mut command = wrap(&self.tool, path, search, &self.loaders);
         command.args([

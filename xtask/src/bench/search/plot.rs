@@ -5,14 +5,14 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 
-/// What one way of finding libraries takes.
+/// The times of one search method.
 pub struct Line {
     pub name: &'static str,
-    /// Numbers of what is counted, and milliseconds.
+    /// Numbers of libraries or directories, and milliseconds.
     pub points: Vec<(usize, f64)>,
 }
 
-/// Colours that are told apart by those who see fewer.
+/// Colours that colour-blind people can distinguish.
 const COLOURS: [RGBColor; 5] = [
     RGBColor(0, 0, 0),
     RGBColor(213, 94, 0),
@@ -23,10 +23,10 @@ const COLOURS: [RGBColor; 5] = [
 
 const SIZE: (u32, u32) = (760, 420);
 
-/// Width of the last line. Those before it are wider, and still seen where several are in the same place.
+/// Width of the last line. Earlier lines are wider, so that they are visible below it.
 const WIDTH: usize = 2;
 
-/// Draws `lines` over the number of what is `counted` into an SVG file.
+/// Draws `lines` over the number of `counted` into an SVG file.
 pub fn draw(path: &Path, counted: &str, lines: &[Line]) -> Result<()> {
     let points = || lines.iter().flat_map(|line| &line.points);
     let most = points().map(|point| point.0).max().unwrap_or(1);

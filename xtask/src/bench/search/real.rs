@@ -1,5 +1,5 @@
-//! Programs of this system with all they need, laid out as in a store: a directory for the libraries of each package, and a
-//! dynamic linker that looks nowhere else.
+//! Programs of this system with all their libraries, laid out as in a store: a directory for the libraries of each package, and a
+//! dynamic linker without default directories.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,8 +13,7 @@ use super::kit::{Kit, Method};
 use crate::bench::blind::blinded;
 use crate::workspace::output;
 
-/// What is measured unless something else is asked for, as far as it is there. The first is a program that does little but load
-/// its many libraries; the others do more of their own.
+/// The default programs, if they are installed. The first does little more than load its many libraries; the others do more work.
 pub const USUAL: [&str; 4] = [
     "/usr/bin/pango-view",
     "/usr/bin/rsvg-convert",
@@ -22,18 +21,18 @@ pub const USUAL: [&str; 4] = [
     "/usr/bin/nix-store",
 ];
 
-/// What starts and ends them.
+/// The argument with which they start and end.
 pub const ARGUMENT: &str = "--version";
 
-/// What a program needs.
+/// The needs of a program.
 pub struct Needs {
     interpreter: PathBuf,
-    /// The name each library is asked for by, where it is, and the name of its package.
+    /// For each library: its name in DT_NEEDED, its path, and the name of its package.
     libraries: Vec<(String, PathBuf, String)>,
 }
 
 impl Needs {
-    /// What `program` needs here.
+    /// The needs of `program` on this system.
     pub fn of(kit: &Kit, program: &Path) -> Result<Self> {
         let mut check = Command::new(kit.tool());
         let said = output(check.args(["check", "--format", "json"]).arg(program))?;
@@ -59,13 +58,13 @@ impl Needs {
         })
     }
 
-    /// How many libraries, and in how many directories they will be.
+    /// The number of libraries, and of directories.
     pub fn counts(&self) -> (usize, usize) {
         let packages: BTreeSet<&String> = self.libraries.iter().map(|(_, _, one)| one).collect();
         (self.libraries.len(), packages.len())
     }
 
-    /// A copy of `program` and of all it needs, below `place`, where each finds what it needs this way.
+    /// Copies `program` and all its needs below `place`, where each file finds its needs with this method.
     pub fn laid_out(
         &self,
         kit: &Kit,
@@ -105,10 +104,10 @@ impl Needs {
     }
 }
 
-/// Which of Debian's packages `library` is from.
+/// The Debian package of `library`.
 fn package(library: &Path) -> Option<String> {
     let real = library.canonicalize().ok()?;
-    // It knows either the path through the links of a merged /usr, or the one without.
+    // dpkg knows the path either with or without the links of a merged /usr.
     let below = real
         .strip_prefix("/usr")
         .map(|below| Path::new("/").join(below));

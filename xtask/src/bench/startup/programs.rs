@@ -1,4 +1,4 @@
-//! The programs `bench startup` starts, and the ways they are made to find their libraries.
+//! The programs of `bench startup`, in each way of finding their libraries.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,14 +14,14 @@ use crate::workspace::{output, release_tool};
 
 /// A hello world.
 pub struct Program {
-    /// What it is written in.
+    /// The programming language.
     pub language: &'static str,
     compiler: &'static str,
     file: &'static str,
     source: &'static str,
 }
 
-/// One of each language.
+/// One for each language.
 pub const ALL: &[Program] = &[
     Program {
         language: "C",
@@ -48,7 +48,7 @@ int main() { std::cout << std::string("hello ") << greeting(41) << std::endl; }
 
 const EXPECTED: &str = "hello 42\n";
 
-/// A library in a directory of its own, so that there is something to search for.
+/// A library in a directory of its own, so that there is something to find.
 const LIBRARY: &str = "int greeting(int n) { return n + 1; }\n";
 
 /// A directory in which the variants are made.
@@ -93,7 +93,7 @@ impl Kit {
         })
     }
 
-    /// Linked with the search path, as on the machine it was built for.
+    /// Linked with the search path, as on the machine where it was built.
     pub fn original(&self, program: &Program) -> Result<PathBuf> {
         let option = format!("-Wl,-rpath,{}", self.search.join(":"));
         expect_greeting(self.link(program, "original", &[&option])?)
@@ -127,7 +127,7 @@ impl Kit {
         expect_greeting(path)
     }
 
-    /// Linked without a search path, given the wrapped one's by patchelf.
+    /// Linked without a search path; patchelf adds that of the wrapped program.
     pub fn patchelfd(&self, program: &Program, patchelf: &Path) -> Result<PathBuf> {
         let (interpreter, search) = self.given_when_wrapped(program)?;
         let path = self.link(program, "patchelfd", &[])?;
@@ -140,7 +140,7 @@ impl Kit {
         expect_greeting(path)
     }
 
-    /// The interpreter and the search path the wrapped program was given: to compare with others given the same.
+    /// The interpreter and the search path of the wrapped program, so that others get the same.
     fn given_when_wrapped(&self, program: &Program) -> Result<(String, String)> {
         let (path, bytes) = self.sidecar(program, "wrapped")?;
         let sidecar = Sidecar::parse(&bytes)
@@ -178,7 +178,7 @@ impl Kit {
 }
 
 fn expect_greeting(path: PathBuf) -> Result<PathBuf> {
-    // Cargo's LD_LIBRARY_PATH must not find what the program has to find by itself.
+    // The program must not find its libraries by cargo's LD_LIBRARY_PATH.
     let printed = output(Command::new(&path).env_clear())?;
     ensure!(
         printed == EXPECTED,

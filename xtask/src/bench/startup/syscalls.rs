@@ -8,12 +8,11 @@ use anyhow::{Context, Result, ensure};
 
 use crate::workspace::output;
 
-/// System calls of one run, the execve that starts it not counted.
+/// System calls of one run, without the execve that starts it.
 #[derive(Debug, PartialEq)]
 pub struct SystemCalls {
-    /// All of them.
     pub total: usize,
-    /// Those before ld.so's first.
+    /// System calls before ld.so's first.
     pub before_ld_so: usize,
 }
 
@@ -42,7 +41,7 @@ impl SystemCalls {
         if !first.starts_with("execve(") {
             return None;
         }
-        // glibc's ld.so asks for the program break before anything else; neither stub nor loader ever does.
+        // glibc's ld.so first queries the program break; stub and loader never do.
         let before_ld_so = rest.iter().position(|call| call.starts_with("brk(NULL"))?;
         Some(Self {
             total: rest.len(),
@@ -51,7 +50,7 @@ impl SystemCalls {
     }
 }
 
-/// A call, not a signal (`--- SIGCHLD …`) nor the end (`+++ exited …`).
+/// Whether the line is a call, and not a signal (`--- SIGCHLD …`) or the end (`+++ exited …`).
 fn is_call(line: &str) -> bool {
     let name = line.split('(').next().unwrap_or_default();
     name.len() < line.len()
@@ -65,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_before_the_first_brk_are_not_ld_so_s() {
+    fn calls_before_the_first_brk_are_counted() {
         let log = "execve(\"./hello\", [\"./hello\"], 0x7ffd /* 0 vars */) = 0\n\
                    open(\"/lib/loader.bin\", O_RDONLY) = 3\n\
                    mmap(NULL, 4096, PROT_READ|PROT_EXEC, MAP_PRIVATE, 3, 0) = 0x7f00\n\
