@@ -1,7 +1,7 @@
 //! The test matrix: architectures, C libraries, kinds of executable.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// An architecture that wrap-buddy supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,43 +50,45 @@ impl Arch {
         Arch::ALL.into_iter().find(|arch| arch.machine() == machine)
     }
 
-    /// The name in target triples.
-    pub fn name(self) -> &'static str {
-        match self {
-            Arch::X86_64 => "x86_64",
-            Arch::I686 => "i686",
-            Arch::Aarch64 => "aarch64",
-        }
-    }
-
-    pub fn machine(self) -> u16 {
-        match self {
+    fn row(self) -> &'static sys::arch::Arch {
+        let machine = match self {
             Arch::X86_64 => sidecar::machine::X86_64,
             Arch::I686 => sidecar::machine::I686,
             Arch::Aarch64 => sidecar::machine::AARCH64,
-        }
+        };
+        let mut rows = sys::arch::all().iter();
+        rows.find(|row| row.machine == machine)
+            .expect("a row of the table")
+    }
+
+    /// As in target triples.
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    pub fn machine(self) -> u16 {
+        self.row().machine
     }
 
     pub fn is_64(self) -> bool {
-        self != Arch::I686
+        self.row().class == 2
     }
 
-    /// The triple in Rust and in the `cc` crate.
-    pub fn triple(self, libc: Libc) -> String {
-        let libc = match libc {
-            Libc::Glibc => "gnu",
-            Libc::Musl => "musl",
+    /// Where a conventional system has its dynamic linker.
+    pub fn fhs_interpreter(self, libc: Libc) -> &'static str {
+        let [glibc, musl] = self.row().known_interpreters else {
+            panic!("one dynamic linker of each C library");
         };
-        format!("{}-unknown-linux-{libc}", self.name())
+        match libc {
+            Libc::Glibc => glibc,
+            Libc::Musl => musl,
+        }
     }
 
     /// The file name of glibc's dynamic linker.
     pub fn ld_so(self) -> &'static str {
-        match self {
-            Arch::X86_64 => "ld-linux-x86-64.so.2",
-            Arch::I686 => "ld-linux.so.2",
-            Arch::Aarch64 => "ld-linux-aarch64.so.1",
-        }
+        let path = self.fhs_interpreter(Libc::Glibc);
+        path.rsplit_once('/').map_or(path, |(_, name)| name)
     }
 
     /// The name of the loader image in a loader directory, for a tool built for this host.
@@ -107,33 +109,7 @@ impl Arch {
         }
     }
 
-    /// This machine's directories with libraries of the architecture: its own, or those of a cross compiler.
-    pub fn library_dirs(self) -> Vec<PathBuf> {
-        let multiarch = match self {
-            Arch::X86_64 => "x86_64-linux-gnu",
-            Arch::I686 => "i386-linux-gnu",
-            Arch::Aarch64 => "aarch64-linux-gnu",
-        };
-        [
-            format!("/usr/{}-linux-gnu/lib", self.name()),
-            format!("/lib/{multiarch}"),
-            format!("/usr/lib/{multiarch}"),
-        ]
-        .into_iter()
-        .map(PathBuf::from)
-        .filter(|dir| dir.is_dir())
-        .collect()
-    }
-
-    /// The path of a library on this machine.
-    pub fn find_library(self, soname: &str) -> Option<PathBuf> {
-        self.library_dirs()
-            .into_iter()
-            .map(|dir| dir.join(soname))
-            .find(|path| path.exists())
-    }
-
-    /// The architecture of the ELF file at `path`, if it is supported.
+    /// The architecture of the ELF file at `path`, if it is one of these.
     pub fn of_file(path: &Path) -> Option<Arch> {
         use std::io::Read;
         let mut header = [0; 20];
@@ -177,21 +153,15 @@ impl Variant {
 
     /// The dynamic linker that an executable of this kind names. No root has it.
     pub fn fhs_interpreter(self) -> String {
-        match (self.arch, self.libc) {
-            (Arch::X86_64, Libc::Glibc) => "/lib64/ld-linux-x86-64.so.2".into(),
-            (arch, Libc::Glibc) => format!("/lib/{}", arch.ld_so()),
-            (arch, Libc::Musl) => format!("/lib/{}", musl_ld_so(arch)),
-        }
+        self.arch.fhs_interpreter(self.libc).into()
     }
 }
 
 /// The file name of musl's dynamic linker, which is also its libc.
 pub fn musl_ld_so(arch: Arch) -> String {
-    let name = match arch {
-        Arch::I686 => "i386",
-        other => other.name(),
-    };
-    format!("ld-musl-{name}.so.1")
+    let path = Path::new(arch.fhs_interpreter(Libc::Musl));
+    let name = path.file_name().expect("a path with a name");
+    name.to_string_lossy().into_owned()
 }
 
 impl fmt::Display for Variant {

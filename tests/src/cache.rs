@@ -1,5 +1,6 @@
 //! Things that tests build once and share: compiled fixtures, packages of libraries, the tool.
 
+use std::convert::Infallible;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,15 +11,18 @@ pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
 }
 
-/// The target directory in which this test was built.
+/// The target directory that this program was built in.
 pub fn target_dir() -> PathBuf {
-    // target/PROFILE/deps/TEST. CARGO_TARGET_TMPDIR exists in integration tests only, not in this library.
-    let test = std::env::current_exe().expect("/proc/self/exe of the test");
-    let dir = test
-        .ancestors()
-        .nth(3)
-        .expect("a test lies in target/PROFILE/deps");
-    dir.to_path_buf()
+    // target/PROFILE/deps/TEST, or target/PROFILE/xtask; CARGO_TARGET_TMPDIR is known to integration tests only, not to this library.
+    let program = std::env::current_exe().expect("/proc/self/exe");
+    let dir = program.parent().expect("a program is in a directory");
+    let profile = if dir.ends_with("deps") {
+        dir.parent()
+    } else {
+        Some(dir)
+    };
+    let target = profile.and_then(Path::parent);
+    target.expect("target/PROFILE").to_path_buf()
 }
 
 /// A directory under `target/` that is kept between test runs.
@@ -44,16 +48,29 @@ pub fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
 /// The directory `kind/key`. If it does not exist, `fill` fills it. Several processes may do this at once: each fills a directory
 /// of its own, and the first rename wins.
 pub fn filled(kind: &str, key: &str, fill: impl FnOnce(&Path)) -> PathBuf {
+    let Ok(place) = try_filled(kind, key, |place| {
+        fill(place);
+        Ok::<(), Infallible>(())
+    });
+    place
+}
+
+/// The same, unless `fill` fails.
+pub fn try_filled<E>(
+    kind: &str,
+    key: &str,
+    fill: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<PathBuf, E> {
     let parent = dir(kind);
     let place = parent.join(key);
     if place.is_dir() {
-        return place;
+        return Ok(place);
     }
     let fresh = tempfile::Builder::new()
         .prefix(".new-")
         .tempdir_in(&parent)
         .unwrap_or_else(|error| panic!("create a directory in {}: {error}", parent.display()));
-    fill(fresh.path());
+    fill(fresh.path())?;
     let fresh = fresh.keep();
     make_readable(&fresh).expect("chmod a directory just made");
     if let Err(error) = fs::rename(&fresh, &place) {
@@ -65,7 +82,7 @@ pub fn filled(kind: &str, key: &str, fill: impl FnOnce(&Path)) -> PathBuf {
         );
         fs::remove_dir_all(&fresh).expect("remove a directory just made");
     }
-    place
+    Ok(place)
 }
 
 /// Makes `dir` readable for every user of a root. Temporary directories are private to their owner.

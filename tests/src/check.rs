@@ -120,6 +120,8 @@ pub struct Segment {
     pub kind: u32,
     /// The offset of the program header itself in the file.
     pub header_at: usize,
+    /// `p_vaddr`.
+    pub address: u64,
     /// The segment's bytes in the file.
     pub file: Range<usize>,
 }
@@ -144,13 +146,31 @@ fn segments_of<H: FileHeader<Endian = Endianness>>(file: &[u8]) -> Vec<Segment> 
         Segment {
             kind: segment.p_type(endian),
             header_at: start as usize + index * size,
+            address: segment.p_vaddr(endian).into(),
             file: offset as usize..(offset + size_in_file) as usize,
         }
     };
     table.iter().enumerate().map(describe).collect()
 }
 
-/// The number of bytes in a word of the file: 4 or 8.
+/// Where the entry point is in a file.
+///
+/// # Panics
+/// When it is in no segment.
+pub fn entry_offset(file: &[u8]) -> usize {
+    let field = file[24..24 + word(file)].iter().rev();
+    let entry = field.fold(0, |value, &byte| value << 8 | u64::from(byte));
+    let mut loads = segments(file)
+        .into_iter()
+        .filter(|segment| segment.kind == elf::PT_LOAD);
+    let at = loads.find_map(|load| {
+        let into = entry.checked_sub(load.address)? as usize;
+        (into < load.file.len()).then_some(load.file.start + into)
+    });
+    at.expect("an entry point inside a segment")
+}
+
+/// Bytes of a word in a file: 4 or 8.
 pub fn word(file: &[u8]) -> usize {
     match read::FileKind::parse(file).expect("an ELF file") {
         read::FileKind::Elf32 => 4,

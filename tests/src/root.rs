@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::arch::{Arch, Libc, Variant, musl_ld_so};
+use crate::arch::{Arch, Kind, Libc, Variant, musl_ld_so};
 use crate::namespace::Bind;
 use crate::{cache, fork, toolchain};
 
@@ -298,7 +298,7 @@ fn packages(arch: Arch, libc: Libc) -> Vec<String> {
 pub(crate) fn system_package(arch: Arch, name: &str) -> PathBuf {
     let files: Vec<(PathBuf, String)> = match name.split('-').next() {
         Some("musl") => {
-            let path = PathBuf::from("/lib").join(musl_ld_so(arch));
+            let path = Variant::new(arch, Libc::Musl, Kind::Pie).dynamic_linker();
             vec![(path.clone(), musl_ld_so(arch)), (path, "libc.so".into())]
         }
         Some("gcc") => found(arch, GCC),

@@ -1,21 +1,184 @@
-//! Compiles C and C++ fixtures for every cell of the matrix.
+//! Compilers for every cell of the matrix, and all that the tests learn of this machine from them.
 
+use std::ffi::OsStr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::{env, fs};
 
 use crate::arch::{Arch, Kind, Libc, Variant};
+use crate::skipped::skipped;
 use crate::{cache, fork};
 
-/// Searches PATH for a program.
-pub fn find_program(name: &str) -> Option<PathBuf> {
+/// The file a program's name on PATH stands for.
+pub fn find_program(name: impl AsRef<Path>) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?)
-        .map(|dir| dir.join(name))
+        .map(|dir| dir.join(&name))
         .find(|path| path.is_file())
 }
 
-/// One run of a compiler, which makes a program or a shared library from one source file.
+/// A C compiler driver, with the arguments that it always gets.
+#[derive(Clone, Debug)]
+pub struct Compiler(Vec<String>);
+
+impl Compiler {
+    /// The command in `WRAP_BUDDY_TEST_CC_X86_64`, for musl `WRAP_BUDDY_TEST_CC_X86_64_MUSL`, and so on. Without it, the first of
+    /// the usual names that is on the PATH.
+    pub fn find(arch: Arch, libc: Libc) -> Option<Compiler> {
+        if let Ok(command) = env::var(variable(arch, libc)) {
+            let words = shlex::split(&command).filter(|words| !words.is_empty());
+            return Some(Compiler(words.unwrap_or_else(|| {
+                panic!("{}={command} is no command", variable(arch, libc))
+            })));
+        }
+        let name = arch.name();
+        let (own, libc): (&[&str], _) = match libc {
+            Libc::Glibc => (&["cc", "gcc"], "gnu"),
+            Libc::Musl => (&["musl-gcc"], "musl"),
+        };
+        let own = own.iter().filter(|_| arch == Arch::host());
+        let cross = ["linux", "unknown-linux"].map(|system| format!("{name}-{system}-{libc}-gcc"));
+        let mut names = own.map(|name| (*name).to_owned()).chain(cross);
+        let found = names.find_map(find_program)?;
+        Some(Compiler(vec![found.to_str()?.to_owned()]))
+    }
+
+    /// The same.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn of(arch: Arch, libc: Libc) -> Compiler {
+        Compiler::find(arch, libc).unwrap_or_else(|| {
+            let (name, variable) = (arch.name(), variable(arch, libc));
+            panic!("no {libc:?} compiler for {name}: set {variable}, or run: cargo xtask setup")
+        })
+    }
+
+    /// The command, to be completed.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.0[0]);
+        command.args(&self.0[1..]);
+        command
+    }
+
+    /// A file of its libraries. Its directory has no symbolic links on its path.
+    pub fn file(&self, name: &str) -> Option<PathBuf> {
+        // It answers a name that it does not know.
+        let path = self.ask(&format!("-print-file-name={name}"));
+        let dir = path.parent().filter(|_| path.is_absolute())?;
+        Some(dir.canonicalize().ok()?.join(path.file_name()?))
+    }
+
+    /// One of the binutils for its files.
+    ///
+    /// # Panics
+    /// When it is not installed.
+    pub fn binutil(&self, name: &str) -> PathBuf {
+        let named = self.ask(&format!("-print-prog-name={name}"));
+        find_program(named)
+            .unwrap_or_else(|| panic!("{self:?} has no {name}; run: cargo xtask setup"))
+    }
+
+    fn ask(&self, question: &str) -> PathBuf {
+        let mut command = self.command();
+        command
+            .arg(question)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        let output = fork::spawn(&mut command).and_then(Child::wait_with_output);
+        let output = output.unwrap_or_else(|error| panic!("start {command:?}: {error}"));
+        PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end())
+    }
+
+    /// The file `name` that it makes of `arguments` in the directory `dir`, in the cache; or what it says is wrong.
+    ///
+    /// The result of the same compilation is taken from the cache. Two are the same if arguments and the files that they name
+    /// are, so they name those of `dir` by relative paths.
+    pub fn make(
+        &self,
+        dir: &Path,
+        name: &str,
+        arguments: &[impl AsRef<str>],
+    ) -> Result<PathBuf, String> {
+        let arguments: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
+        let words = self.0.iter().map(String::as_str).chain([name]);
+        let mut parts: Vec<Vec<u8>> = words
+            .chain(arguments.iter().copied())
+            .map(Vec::from)
+            .collect();
+        for part in arguments.iter().flat_map(|one| one.split([',', '=', ':'])) {
+            let path = ["-L", "-B", "-I"]
+                .iter()
+                .find_map(|flag| part.strip_prefix(flag));
+            let path = Path::new(path.unwrap_or(part));
+            // Directories elsewhere are those of compilers.
+            if path.is_relative() || path.is_file() {
+                add_content(&dir.join(path), &mut parts);
+            }
+        }
+        let key = cache::digest(parts.iter().map(Vec::as_slice));
+        let place = cache::try_filled("build", &key, |place| {
+            self.run(dir, &place.join(name), &arguments)
+        });
+        Ok(place?.join(name))
+    }
+
+    /// Makes `output` of `arguments` in the directory `dir`; or says what is wrong.
+    pub fn run(
+        &self,
+        dir: &Path,
+        output: &Path,
+        arguments: &[impl AsRef<OsStr>],
+    ) -> Result<(), String> {
+        let mut command = self.command();
+        command
+            .current_dir(dir)
+            .arg("-o")
+            .arg(output)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let done = fork::spawn(&mut command).and_then(Child::wait_with_output);
+        let done = done.unwrap_or_else(|error| panic!("start {command:?}: {error}"));
+        let errors = String::from_utf8_lossy(&done.stderr);
+        match done.status.success() {
+            true => Ok(()),
+            false => Err(format!("{command:?} failed: {errors}")),
+        }
+    }
+}
+
+/// The variable that names the compiler.
+fn variable(arch: Arch, libc: Libc) -> String {
+    let libc = match libc {
+        Libc::Glibc => "",
+        Libc::Musl => "_MUSL",
+    };
+    let name = arch.name().to_uppercase();
+    format!("WRAP_BUDDY_TEST_CC_{name}{libc}")
+}
+
+/// Adds what is in a file, or in all files below a directory.
+fn add_content(path: &Path, parts: &mut Vec<Vec<u8>>) {
+    if path.is_file() {
+        parts.push(fs::read(path).unwrap_or_default());
+    }
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        parts.push(
+            path.file_name()
+                .unwrap_or_default()
+                .as_encoded_bytes()
+                .to_vec(),
+        );
+        add_content(&path, parts);
+    }
+}
+
+/// One compiler run: a program or a shared library from one source.
 #[derive(Clone, Debug)]
 pub struct Build {
     variant: Variant,
@@ -64,49 +227,15 @@ impl Build {
 
     /// Compiles, or takes the cached result of the same compilation, and returns its path. Panics if that fails.
     pub fn build(&self) -> PathBuf {
-        let content = fs::read(&self.source)
-            .unwrap_or_else(|error| panic!("read {}: {error}", self.source.display()));
-        let driver = compiler(
-            self.variant,
-            self.source.extension().is_some_and(|e| e == "cc"),
-        );
-        let libraries: Vec<Vec<u8>> = self
-            .libraries
-            .iter()
-            .map(|path| fs::read(path).expect("a library built before"))
-            .collect();
-        let settings = format!("{:?} {:?} {driver:?}", self.soname, self.arguments());
-        let parts = [settings.as_bytes(), &content];
-        let key = cache::digest(parts.into_iter().chain(libraries.iter().map(Vec::as_slice)));
-        let stem = self
-            .source
-            .file_stem()
-            .expect("a source has a name")
-            .to_string_lossy();
-        let name = self.soname.clone().unwrap_or(stem.into_owned());
-        let dir = cache::filled("build", &key, |dir| {
-            let mut command = Command::new(&driver.0);
-            command
-                .args(&driver.1)
-                .args(self.arguments())
-                .arg(&self.source);
-            command.arg("-o").arg(dir.join(&name));
-            for library in &self.libraries {
-                let parent = library.parent().expect("a library has a directory");
-                command.arg(library);
-                command.arg(format!("-Wl,-rpath-link,{}", parent.display()));
-            }
-            command
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped());
-            let output = fork::spawn(&mut command)
-                .and_then(Child::wait_with_output)
-                .unwrap_or_else(|error| panic!("start {}: {error}", driver.0.display()));
-            let message = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{command:?} failed: {message}");
-        });
-        dir.join(name)
+        let Variant { arch, libc, .. } = self.variant;
+        let stem = self.source.file_stem().expect("a source has a name");
+        let name = match &self.soname {
+            Some(soname) => soname.clone(),
+            None => stem.to_string_lossy().into_owned(),
+        };
+        Compiler::of(arch, libc)
+            .make(&cache::fixtures(), &name, &self.arguments())
+            .unwrap_or_else(|errors| panic!("{errors}"))
     }
 
     fn arguments(&self) -> Vec<String> {
@@ -123,56 +252,80 @@ impl Build {
             arguments.push(format!("-Wl,-soname,{soname}"));
         }
         arguments.extend(self.flags.iter().cloned());
+        arguments.push(self.source.display().to_string());
+        for library in &self.libraries {
+            let parent = library.parent().expect("a library has a directory");
+            arguments.push(library.display().to_string());
+            arguments.push(format!("-Wl,-rpath-link,{}", parent.display()));
+        }
+        if self.source.extension().is_some_and(|end| end == "cc") {
+            arguments.extend(["-shared-libgcc", "-lstdc++", "-lm"].map(String::from));
+        }
         arguments
     }
 }
 
-/// The compiler driver for a cell of the matrix, with the arguments that it always needs.
-fn compiler(variant: Variant, is_cpp: bool) -> (PathBuf, Vec<String>) {
-    let Variant { arch, libc, .. } = variant;
-    // The cc crate would use the host's compiler with -m32, which requires its multilib. Debian's cross compiler does not.
-    let cross = format!(
-        "{}-linux-gnu-{}",
-        arch.name(),
-        if is_cpp { "g++" } else { "gcc" }
-    );
-    if libc == Libc::Glibc
-        && arch != Arch::host()
-        && let Some(path) = find_program(&cross)
-    {
-        return (path, Vec::new());
-    }
-    // The cc crate starts compilers to identify them.
-    let _guard = fork::forking();
-    let tool = cc::Build::new()
-        .target(&arch.triple(libc))
-        .host(&Arch::host().triple(Libc::Glibc))
-        .opt_level(1)
-        .out_dir(env::temp_dir())
-        .cargo_metadata(false)
-        .no_default_flags(true)
-        .cpp(is_cpp)
-        .try_get_compiler()
-        .unwrap_or_else(|error| {
-            panic!("no compiler for {variant}: {error}; run: cargo xtask setup")
-        });
-    let path = tool.path().to_path_buf();
-    let path = find_program(&path.to_string_lossy()).unwrap_or(path);
-    let known = tool
-        .args()
-        .iter()
-        .map(|argument| argument.to_string_lossy().into_owned());
-    (path, known.collect())
+/// A linker. Each lays out files its own way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Linker {
+    Bfd,
+    Gold,
+    Lld,
+    Mold,
 }
 
-/// Flags to link with lld, which leaves no spare entry in .dynamic. Panics if there is no lld.
+impl Linker {
+    /// Those that are installed; distributions begin to do without gold, and not all have mold.
+    pub fn installed() -> impl Iterator<Item = Linker> {
+        let all = [Linker::Bfd, Linker::Gold, Linker::Lld, Linker::Mold];
+        all.into_iter().filter(|linker| {
+            let is_optional = matches!(linker, Linker::Gold | Linker::Mold);
+            let is_used = !is_optional || find_program(linker.program()).is_some();
+            if !is_used {
+                skipped(&format!("{} is not installed", linker.program()));
+            }
+            is_used
+        })
+    }
+
+    /// As `-fuse-ld=` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Linker::Bfd => "bfd",
+            Linker::Gold => "gold",
+            Linker::Lld => "lld",
+            Linker::Mold => "mold",
+        }
+    }
+
+    fn program(self) -> String {
+        format!("ld.{}", self.name())
+    }
+
+    /// Flags that have a compiler driver link by it.
+    ///
+    /// # Panics
+    /// When it is not installed.
+    pub fn flags(self) -> Vec<String> {
+        let mut flags = vec![format!("-fuse-ld={}", self.name())];
+        // A cross compiler looks in its own directories only; these have the other two.
+        if matches!(self, Linker::Lld | Linker::Mold) {
+            let program = self.program();
+            let dir = cache::filled("linkers", self.name(), |dir| {
+                let found = find_program(&program)
+                    .unwrap_or_else(|| panic!("no {program}; run: cargo xtask setup"));
+                symlink(found, dir.join(&program)).expect("a symlink in a fresh directory");
+            });
+            flags.push(format!("-B{}", dir.display()));
+        }
+        flags
+    }
+}
+
+/// Flags that link by lld, which leaves no spare entry in .dynamic.
 pub fn lld() -> [String; 2] {
-    let lld = find_program("ld.lld").expect("ld.lld is not installed; run: cargo xtask setup");
-    // A cross compiler searches for linkers in its own directories only.
-    let dir = cache::filled("lld", "1", |dir| {
-        symlink(&lld, dir.join("ld.lld")).expect("a symlink in a fresh directory");
-    });
-    ["-fuse-ld=lld".into(), format!("-B{}", dir.display())]
+    let flags = Linker::Lld.flags().try_into();
+    flags.expect("the linker and its directory")
 }
 
 /// A file of the fixtures directory.
@@ -184,10 +337,4 @@ pub fn source(name: &str) -> PathBuf {
 pub fn file_name(path: &Path) -> String {
     let name = path.file_name().expect("a path with a file name");
     name.to_string_lossy().into_owned()
-}
-
-/// One of the GNU binutils, for files of `arch`. Panics if it is not installed.
-pub fn binutil(name: &str, arch: Arch) -> PathBuf {
-    let own = format!("{}-linux-gnu-{name}", arch.name());
-    find_program(&own).unwrap_or_else(|| panic!("{own} is not installed; run: cargo xtask setup"))
 }

@@ -64,13 +64,12 @@ fn of_the_first_tool_restored(variant: Variant) {
     for legacy in Legacy::all(&sample) {
         legacy.wrap(&sample);
         let status = told(&sample, &["status", &sample.program], 0);
-        let search = legacy.search.join(":");
         assert!(
             status.contains("wrapped by the first wrap-buddy"),
             "{status}"
         );
         assert!(
-            status.contains(&search) && status.contains(&legacy.interpreter),
+            status.contains(&legacy.search) && status.contains(&legacy.interpreter),
             "{status}"
         );
         let show = told(&sample, &["show", &sample.program], 0);

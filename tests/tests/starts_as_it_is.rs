@@ -3,21 +3,11 @@
 use std::fs;
 
 use e2e::check::sidecar_of;
-use e2e::{Arch, Libc, Sample, Variant, matrix, says};
+use e2e::{Libc, Sample, Variant, matrix, says};
 
 matrix!(systems: skipped_unless_forced, wrapped_for_another_dynamic_linker);
 
-/// The default directory of Debian's dynamic linkers.
-fn default_directory(variant: Variant) -> &'static str {
-    match (variant.libc, variant.arch) {
-        (Libc::Musl, _) => "/usr/lib",
-        (_, Arch::X86_64) => "/usr/lib/x86_64-linux-gnu",
-        (_, Arch::I686) => "/usr/lib/i386-linux-gnu",
-        (_, Arch::Aarch64) => "/usr/lib/aarch64-linux-gnu",
-    }
-}
-
-/// A program that starts without wrapping.
+/// A program that starts without any help.
 fn sample(variant: Variant) -> Sample {
     let sample = Sample::unwrapped(variant);
     let root = &sample.root;
@@ -25,9 +15,9 @@ fn sample(variant: Variant) -> Sample {
         &root.lookup(&sample.interpreter()),
         &variant.fhs_interpreter(),
     );
-    let directory = default_directory(variant);
+    let directory = variant.default_library_dir();
     if variant.libc == Libc::Glibc {
-        let libc = variant.arch.find_library("libc.so.6").expect("its libc");
+        let libc = variant.arch.glibc();
         root.install(&libc, &format!("{directory}/libc.so.6"));
     }
     let library = root.path(&format!("{}/libfoo.so", sample.library_dir));

@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use e2e::arch::musl_ld_so;
 use e2e::check::{segments, sidecar_of};
 use e2e::legacy::Legacy;
 use e2e::sample::SAYS;
@@ -81,18 +80,11 @@ pub fn install_system(root: &Root, variant: Variant) {
     root.write(&variant.fhs_interpreter(), linker.expect("its linker"));
     make_executable(root, &variant.fhs_interpreter());
     if variant.libc == Libc::Glibc {
-        let libc = variant.arch.find_library("libc.so.6").expect("its libc");
-        root.install(&libc, &format!("{}/libc.so.6", default_directory(variant)));
-    }
-}
-
-/// The default directory of Debian's dynamic linkers.
-pub fn default_directory(variant: Variant) -> &'static str {
-    match (variant.libc, variant.arch) {
-        (Libc::Musl, _) => "/usr/lib",
-        (_, Arch::X86_64) => "/usr/lib/x86_64-linux-gnu",
-        (_, Arch::I686) => "/usr/lib/i386-linux-gnu",
-        (_, Arch::Aarch64) => "/usr/lib/aarch64-linux-gnu",
+        let libc = variant.arch.glibc();
+        root.install(
+            &libc,
+            &format!("{}/libc.so.6", variant.default_library_dir()),
+        );
     }
 }
 
@@ -249,13 +241,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Case> {
             let path = other.fhs_interpreter();
             let flag = format!("-Wl,--dynamic-linker={path}");
             let sample = Sample::with_flags(variant, PROGRAM, &[flag]);
-            let linker = match libc {
-                Libc::Glibc => variant.arch.find_library(variant.arch.ld_so()),
-                Libc::Musl => Some(format!("/lib/{}", musl_ld_so(variant.arch)).into()),
-            };
-            sample
-                .root
-                .install(&linker.expect("its dynamic linker"), &path);
+            sample.root.install(&other.dynamic_linker(), &path);
             repaired(sample)
         }
         Diagnosis::LinkerUnusable => {
@@ -304,7 +290,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Case> {
             let library = library.flag("-Wl,-f,libnone.so").build();
             let program = Build::program(variant, source("sample.c")).link(&library);
             root.install(&program.build(), PROGRAM);
-            let default = default_directory(variant);
+            let default = variant.default_library_dir();
             root.install(&library, &format!("{default}/libfoo.so"));
             case(root, PROGRAM, Ending::NoCommand)?.with(&["-v"])
         }
@@ -351,7 +337,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Case> {
             let (old, new) = (library("lib/old.map"), library("lib/new.map"));
             let program = Build::program(variant, source("sample.c")).link(&new);
             root.install(&program.build(), PROGRAM);
-            let default = default_directory(variant);
+            let default = variant.default_library_dir();
             root.install(&old, &format!("{default}/libfoo.so"));
             root.package("new", &[&new]);
             case(root, PROGRAM, Ending::Prints(SAYS))
@@ -368,7 +354,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Case> {
         Diagnosis::OpenedRecommended | Diagnosis::OpenedSuggested => {
             let told = of(Diagnosis::OpenedRequired, variant)?;
             let library = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
-            let default = default_directory(variant);
+            let default = variant.default_library_dir();
             let place = format!("{default}/libfoo.so");
             told.root.install(&library, &place);
             case(told.root, PROGRAM, Ending::NoCommand)

@@ -92,7 +92,7 @@ fn a_tree_elsewhere() {
         let variant = Variant::new(arch, Libc::Glibc, Kind::Pie);
         let sample = Sample::unwrapped(variant);
         let linker = fs::read(sample.root.lookup(&sample.interpreter())).expect("the linker");
-        let libc = fs::read(arch.find_library("libc.so.6").expect("a libc")).expect("a libc");
+        let libc = fs::read(arch.glibc()).expect("a libc");
         let place = format!("/opt/libc/{}", arch.ld_so());
         sample.root.write(&place, linker);
         sample.root.write("/opt/libc/libc.so.6", libc);

@@ -4,7 +4,7 @@ use std::fs;
 
 use e2e::{Arch, Build, Kind, Libc, Root, Sample, Variant, matrix, says, source, store_path};
 
-use crate::cases::{at_home, default_directory};
+use crate::cases::at_home;
 use crate::checking::{check, human};
 
 matrix!(systems:
@@ -51,7 +51,7 @@ fn a_program_without_its_linker_and_library(variant: Variant) {
 fn default_directories_that_are_forbidden(variant: Variant) {
     let flag = "-Wl,-z,nodefaultlib";
     let sample = at_home(variant, &[flag]);
-    let (root, defaults) = (&sample.root, default_directory(variant));
+    let (root, defaults) = (&sample.root, variant.default_library_dir());
     root.write("/etc/ld.so.conf", format!("{defaults}\n"));
     let before = check(root, &sample.program, &[]);
     let before = before.is(&["library libfoo.so", "library libc.so.6"]);
@@ -373,7 +373,7 @@ fn a_program_for_a_newer_glibc(variant: Variant) {
     const WANTED: &str = "GLIBC_2.34";
     let sample = at_home(variant, &[]);
     let root = &sample.root;
-    let default = default_directory(variant);
+    let default = variant.default_library_dir();
     let mut old = root.read(&format!("{default}/libc.so.6"));
     let name = [b"\0", WANTED.as_bytes(), b"\0"].concat();
     let windows = old.windows(name.len()).enumerate();

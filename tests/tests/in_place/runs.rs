@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 
 use e2e::check::sidecar_of;
 use e2e::run::on_host;
-use e2e::toolchain::{binutil, file_name};
+use e2e::toolchain::file_name;
 use e2e::{Edited, Root, Sample, Variant, matrix};
 
 use super::{Opener, SAYS, bar, foo};
@@ -166,7 +166,7 @@ fn strip(variant: Variant, root: &Root, path: &str) {
     let file = root.path(path);
     let len = || fs::metadata(&file).expect("a file").len();
     let before = len();
-    let strip = binutil("strip", variant.arch);
+    let strip = variant.arch.compiler().binutil("strip");
     on_host(strip, &[file.to_str().expect("UTF-8")]).success();
     assert!(len() < before, "not stripped");
 }

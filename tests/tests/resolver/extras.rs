@@ -3,7 +3,6 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use e2e::arch::musl_ld_so;
 use e2e::{Build, Libc, Root, Variant, matrix, source};
 use ldso::Interpreter;
 use ldso::{Asker, Cause, Linker, ProbeCache, Processor, Surroundings, Tree, preload_list};
@@ -22,14 +21,7 @@ struct Case {
 impl Case {
     fn new(variant: Variant) -> Case {
         let root = Root::new(variant);
-        let linker = match variant.libc {
-            Libc::Glibc => variant.arch.find_library(variant.arch.ld_so()),
-            Libc::Musl => Some(Path::new("/lib").join(musl_ld_so(variant.arch))),
-        };
-        root.install(
-            &linker.expect("its dynamic linker"),
-            &variant.fhs_interpreter(),
-        );
+        root.install(&variant.dynamic_linker(), &variant.fhs_interpreter());
         if let Some(libc) = variant.arch.find_library("libc.so.6") {
             root.install(&libc, "/opt/libc/libc.so.6");
         }

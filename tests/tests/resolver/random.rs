@@ -22,15 +22,11 @@ const PLACES: [&str; 5] = ["/opt/a", "/opt/b", "/opt/c", "/opt/d", "/opt/link"];
 
 /// The default directory, and the one that ld.so.cache lists.
 fn defaults(variant: Variant) -> [String; 2] {
-    let multiarch = match variant.arch {
-        Arch::X86_64 => "/usr/lib/x86_64-linux-gnu",
-        Arch::I686 => "/usr/lib/i386-linux-gnu",
-        Arch::Aarch64 => "/usr/lib/aarch64-linux-gnu",
+    let cached = match variant.libc {
+        Libc::Glibc => "/opt/cached",
+        Libc::Musl => "/opt/listed",
     };
-    match variant.libc {
-        Libc::Glibc => [multiarch.into(), "/opt/cached".into()],
-        Libc::Musl => ["/usr/lib".into(), "/opt/listed".into()],
-    }
+    [variant.default_library_dir(), cached.into()]
 }
 
 /// The hwcaps subdirectories of a directory.
@@ -100,15 +96,9 @@ impl Forest {
         let [default, cached] = defaults(variant);
         symlink("/opt/c", root.mkdir("/opt").join("link")).expect("a symbolic link");
         let interpreter = variant.fhs_interpreter();
-        let (linker, libc) = match variant.libc {
-            Libc::Glibc => (
-                variant.arch.find_library(variant.arch.ld_so()),
-                variant.arch.find_library("libc.so.6"),
-            ),
-            Libc::Musl => (Some(Path::new("/lib").join(musl_ld_so(variant.arch))), None),
-        };
-        root.install(&linker.expect("its dynamic linker"), &interpreter);
-        if let Some(libc) = libc {
+        root.install(&variant.dynamic_linker(), &interpreter);
+        if variant.libc == Libc::Glibc {
+            let libc = variant.arch.glibc();
             root.install(&libc, &format!("{default}/libc.so.6"));
         }
 

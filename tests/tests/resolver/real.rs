@@ -1,9 +1,8 @@
 //! Every program and library of this system, of its cross compilers, and of the corpus.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use e2e::arch::{Arch, musl_ld_so};
-use e2e::{cache, run};
+use e2e::{Arch, Kind, Libc, Variant, cache, run};
 use ldso::Interpreter;
 use ldso::Root;
 use ldso::{ProbeCache, Processor, Surroundings};
@@ -91,7 +90,7 @@ fn this_system() {
 
 #[test]
 fn this_system_musl() {
-    let path = Path::new("/lib").join(musl_ld_so(Arch::host()));
+    let path = Variant::new(Arch::host(), Libc::Musl, Kind::Pie).dynamic_linker();
     let interpreter = Interpreter::open(&path).expect("musl's dynamic linker");
     let fixtures = cache::dir("build");
     let found = files(&[PathBuf::from("/usr"), fixtures], &interpreter);

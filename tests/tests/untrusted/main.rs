@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use e2e::{Arch, Build, Kind, Libc, Output, Root, Sample, Variant, source};
+use e2e::{Arch, Build, Kind, Libc, Output, Root, Sample, Variant, skipped, source};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::unistd::geteuid;
 
@@ -39,7 +39,7 @@ fn host() -> Variant {
 fn has_users() -> bool {
     let has = geteuid().is_root();
     if !has {
-        println!("skipped: a second user id takes root");
+        skipped("a second user id takes root");
     }
     has
 }

@@ -98,8 +98,7 @@ const FILES: [(&str, u32, u32, u32); 5] = [
 #[test]
 fn system_unit_wraps_files_of_other_users() {
     if !geteuid().is_root() {
-        println!("skipped: a second user id takes root");
-        return;
+        return e2e::skipped("a second user id takes root");
     }
     // systemd cannot apply the settings that mount over /proc in the namespaces of this test.
     let unit = system_unit();

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use e2e::toolchain::Compiler;
+use e2e::{Arch, Kind, Variant};
 
 use crate::workspace;
 
@@ -14,13 +16,6 @@ const SMALL: u64 = 24 << 10;
 /// Number of system libraries.
 const LIBRARIES: usize = 12;
 
-const COMPILERS: &[&str] = &[
-    "cc",
-    "i686-linux-gnu-gcc",
-    "aarch64-linux-gnu-gcc",
-    "musl-gcc",
-];
-
 const FLAGS: &[&[&str]] = &[
     &["-s"],
     &["-s", "-no-pie", "-Wl,-z,noseparate-code"],
@@ -29,10 +24,7 @@ const FLAGS: &[&[&str]] = &[
     &["-s", "-shared", "-fPIC", "-Wl,-soname,libseed.so.1"],
 ];
 
-/// Directories with small libraries, and with dynamic linkers, of which the loader reads the beginning.
-const SYSTEM: &[&str] = &["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"];
-
-/// Settings of `plan_apply`: strategies and flags, mode, and position and kind of the damage to the sidecar.
+/// Settings of `plan_apply`: strategies and flags, mode, place and kind of damage to the sidecar.
 const SETTINGS: &[[u8; 4]] = &[
     [0, 0x6d, 0, 0],
     [1, 0x6d, 0, 0],
@@ -97,7 +89,7 @@ pub fn make(home: &Path) -> Result<PathBuf> {
     let seeds = Seeds { home };
     let built = seeds.compile()?;
     ensure!(!built.is_empty(), "no compiler works: cargo xtask setup");
-    for program in built.iter().chain(&libraries(&SYSTEM[0..])) {
+    for program in built.iter().chain(&libraries()) {
         let bytes = fs::read(program)?;
         let name = name_of(program);
         seeds.put("inspect", &name, &bytes)?;
@@ -147,18 +139,16 @@ impl Seeds<'_> {
         let source = directory.join("seed.c");
         fs::write(&source, "int main(void) { return 0; }\n")?;
         let mut built = Vec::new();
-        for compiler in COMPILERS {
+        for variant in Variant::all() {
+            // The flags say what kind it is.
+            let compiler = Compiler::find(variant.arch, variant.libc);
+            let Some(compiler) = compiler.filter(|_| variant.kind == Kind::Pie) else {
+                continue;
+            };
             for (index, flags) in FLAGS.iter().enumerate() {
-                let output = directory.join(format!("{compiler}-{index}"));
-                let status = Command::new(compiler)
-                    .arg(&source)
-                    .args(*flags)
-                    .arg("-o")
-                    .arg(&output)
-                    .stdout(Stdio::null())
-                    .stderr(Stdio::null())
-                    .status();
-                if status.is_ok_and(|status| status.success()) {
+                let output = directory.join(format!("{variant}-{index}"));
+                let arguments = [&["seed.c"], *flags].concat();
+                if compiler.run(&directory, &output, &arguments).is_ok() {
                     built.push(output);
                 }
             }
@@ -199,13 +189,10 @@ impl Seeds<'_> {
     }
 }
 
-/// Some small libraries of this system, in the order of their names.
-fn libraries(directories: &[&str]) -> Vec<PathBuf> {
-    let entries = directories
-        .iter()
-        .flat_map(fs::read_dir)
-        .flatten()
-        .flatten();
+/// Some small libraries of this system, the first by name.
+fn libraries() -> Vec<PathBuf> {
+    let directories = Arch::host().library_dirs().into_iter();
+    let entries = directories.flat_map(fs::read_dir).flatten().flatten();
     let mut found: Vec<PathBuf> = entries
         .map(|entry| entry.path())
         .filter(|path| name_of(path).contains(".so"))

@@ -122,7 +122,7 @@ fn json_is_one_document() {
 #[test]
 fn reports_name_every_fact() {
     let dir = TestDir::new();
-    let main = dir.walk_through(X86_64, &[]);
+    let main = dir.walk_through(Arch::X86_64, &[]);
     let libs = [dir.path("foo/lib"), dir.path("bar/lib")];
     let arguments = ["wrap-buddy", "--paths", main.to_str().unwrap(), "--libs"];
     let libs = libs.iter().map(|path| path.to_str().unwrap());
@@ -137,7 +137,7 @@ fn reports_name_every_fact() {
     let plan = wrapped(&report);
     for fact in [
         "ELF64 x86_64, position-independent",
-        "/lib64/ld-linux-x86-64.so.2",
+        Arch::X86_64.interpreter(),
         &format!(
             "{:#x} at file offset {:#x}",
             stub(plan).entry,

@@ -1,15 +1,15 @@
 //! Programs and libraries to wrap, and a way to wrap them with dummy stages.
 
-use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::thread::sleep;
 use std::time::Duration;
 
+pub use e2e::toolchain::Linker;
+pub use e2e::{Arch, skipped};
 use sidecar::loader;
 use stages::Stage;
 use tempfile::TempDir;
@@ -22,53 +22,24 @@ use wrap_buddy::report::Reporter;
 pub const STUB_LEN: usize = 120;
 pub const RELOCATABLE_STUB_LEN: usize = 200;
 
-/// The names of an architecture's compiler and C library.
-#[derive(Clone, Copy)]
-pub struct Target {
-    pub name: &'static str,
-    pub machine: u16,
-    pub compiler: &'static str,
-    pub interpreter: &'static str,
-}
-
-pub const X86_64: Target = Target {
-    name: "x86_64",
-    machine: sidecar::machine::X86_64,
-    compiler: "x86_64-linux-gnu-gcc",
-    interpreter: "/lib64/ld-linux-x86-64.so.2",
-};
-pub const AARCH64: Target = Target {
-    name: "aarch64",
-    machine: sidecar::machine::AARCH64,
-    compiler: "aarch64-linux-gnu-gcc",
-    interpreter: "/usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1",
-};
-pub const I686: Target = Target {
-    name: "i686",
-    machine: sidecar::machine::I686,
-    compiler: "i686-linux-gnu-gcc",
-    interpreter: "/usr/i686-linux-gnu/lib/ld-linux.so.2",
-};
-pub const TARGETS: [Target; 3] = [X86_64, AARCH64, I686];
-
-/// Makes one test for each target from functions that take a target.
+/// Makes tests, one for each target, out of functions that take one.
 macro_rules! targets {
     ($($test:ident),+ $(,)?) => {
         $(
             mod $test {
                 #[test]
                 fn x86_64() {
-                    super::$test(crate::fixture::X86_64);
+                    super::$test(e2e::Arch::X86_64);
                 }
 
                 #[test]
                 fn aarch64() {
-                    super::$test(crate::fixture::AARCH64);
+                    super::$test(e2e::Arch::Aarch64);
                 }
 
                 #[test]
                 fn i686() {
-                    super::$test(crate::fixture::I686);
+                    super::$test(e2e::Arch::I686);
                 }
             }
         )+
@@ -76,48 +47,7 @@ macro_rules! targets {
 }
 pub(crate) use targets;
 
-/// A linker; each lays out files in its own way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Linker {
-    Bfd,
-    Gold,
-    Lld,
-    Mold,
-}
-
-impl Linker {
-    const ALL: [Linker; 4] = [Linker::Bfd, Linker::Gold, Linker::Lld, Linker::Mold];
-
-    /// The installed linkers. Newer distributions have no gold, and not all have mold.
-    pub fn installed() -> impl Iterator<Item = Linker> {
-        let optional = [Linker::Gold, Linker::Mold];
-        Self::ALL.into_iter().filter(move |linker| {
-            !optional.contains(linker) || find_program(&linker.program()).is_some()
-        })
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Linker::Bfd => "bfd",
-            Linker::Gold => "gold",
-            Linker::Lld => "lld",
-            Linker::Mold => "mold",
-        }
-    }
-
-    fn program(self) -> String {
-        format!("ld.{}", self.name())
-    }
-}
-
-fn find_program(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|directory| directory.join(name))
-        .find(|program| program.is_file())
-}
-
-/// A small random number generator with a fixed seed: the same numbers on every machine.
+/// A small generator that needs no seed from outside: the same numbers on every machine.
 pub struct Random(pub u64);
 
 impl Random {
@@ -135,16 +65,16 @@ impl Random {
 
 /// Stub and loader images that are recognisable and do nothing.
 pub fn stages() -> Vec<Stage> {
-    TARGETS
+    Arch::ALL
         .into_iter()
         .map(|target| Stage {
-            name: target.name,
-            machine: target.machine,
+            name: target.name(),
+            machine: target.machine(),
             stub: &[0xcc; STUB_LEN],
             relocatable_stub: &[0xcd; RELOCATABLE_STUB_LEN],
             self_contained_stub: &[0xce; STUB_LEN],
             relocatable_self_contained_stub: &[0xcf; RELOCATABLE_STUB_LEN],
-            loader: loader_image(target.machine).leak(),
+            loader: loader_image(target.machine()).leak(),
             loader_used: loader::IMAGE_LEN,
         })
         .collect()
@@ -185,77 +115,44 @@ impl TestDir {
         path
     }
 
-    /// Compiles the C code `source` to `output`. Arguments may name files of this directory.
-    pub fn compile(
-        &self,
-        target: Target,
-        output: &str,
-        source: &str,
-        arguments: &[&str],
-    ) -> PathBuf {
+    /// Compiles `source`, C, to `output`; arguments may name files of the directory.
+    pub fn compile(&self, target: Arch, output: &str, source: &str, arguments: &[&str]) -> PathBuf {
         self.try_compile(target, output, source, arguments)
-            .unwrap_or_else(|errors| panic!("{} {output}: {errors}", target.compiler))
+            .unwrap_or_else(|errors| panic!("{output}: {errors}"))
     }
 
     /// Does the same, or returns the compiler's errors.
     pub fn try_compile(
         &self,
-        target: Target,
+        target: Arch,
         output: &str,
         source: &str,
         arguments: &[&str],
     ) -> Result<PathBuf, String> {
-        let file = self.write(&format!("{output}.c"), source);
-        let mut all = vec![file.to_str().unwrap()];
-        all.extend_from_slice(arguments);
-        let path = self.drive(target, output, &all);
+        let name = format!("{output}.c");
+        let file = self.write(&name, source);
+        let path = self.drive(target, output, &[&[&*name], arguments].concat());
         fs::remove_file(file).unwrap();
         path
     }
 
-    /// Runs the compiler to make `output` from the files in `arguments`.
-    pub fn drive(
-        &self,
-        target: Target,
-        output: &str,
-        arguments: &[&str],
-    ) -> Result<PathBuf, String> {
+    /// Has the compiler make `output` of what `arguments` name.
+    pub fn drive(&self, target: Arch, output: &str, arguments: &[&str]) -> Result<PathBuf, String> {
         let path = self.path(output);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let done = Command::new(target.compiler)
-            .current_dir(&self.root)
-            .arg("-o")
-            .arg(&path)
-            .args(arguments)
-            .output()
-            .unwrap();
-        match done.status.success() {
-            true => Ok(path),
-            false => Err(String::from_utf8_lossy(&done.stderr).into_owned()),
+        let compiler = target.compiler();
+        // Nothing else is compiled with the path of this directory.
+        let root = self.root.to_str().unwrap();
+        if arguments.iter().any(|argument| argument.contains(root)) {
+            compiler.run(&self.root, &path, arguments)?;
+        } else {
+            fs::copy(compiler.make(&self.root, "output", arguments)?, &path).unwrap();
         }
+        Ok(path)
     }
 
-    /// Arguments to link with `linker`: a cross compiler searches for linkers in its own directories only.
-    pub fn link_by(&self, target: Target, linker: Linker) -> Vec<String> {
-        let own = matches!(linker, Linker::Bfd | Linker::Gold);
-        if own && target.compiler != X86_64.compiler {
-            return vec![format!("-fuse-ld={}", linker.name())];
-        }
-        let program = linker.program();
-        let directory = self.path("linkers");
-        let link = directory.join(&program);
-        if !link.is_symlink() {
-            let found = find_program(&program);
-            let found = found.unwrap_or_else(|| panic!("no {program}; run: cargo xtask setup"));
-            fs::create_dir_all(&directory).unwrap();
-            symlink(found, link).unwrap();
-        }
-        let directory = format!("-B{}", directory.display());
-        vec![format!("-fuse-ld={}", linker.name()), directory]
-    }
-
-    /// Builds `main` in `app/`, `libfoo.so.1` in `foo/lib`, `libbar.so.1` in `bar/lib`; main needs both.
-    pub fn walk_through(&self, target: Target, arguments: &[&str]) -> PathBuf {
+    /// `main` in `app/`, `libfoo.so.1` in `foo/lib`, `libbar.so.1` in `bar/lib`; main needs both.
+    pub fn walk_through(&self, target: Arch, arguments: &[&str]) -> PathBuf {
         for name in ["foo", "bar"] {
             let soname = format!("-Wl,-soname,lib{name}.so.1");
             let library = format!("{name}/lib/lib{name}.so.1");
@@ -271,6 +168,26 @@ impl TestDir {
     /// Wraps with these arguments and an empty directory for the loader, even programs that start without wrapping.
     pub fn wrap(&self, arguments: &[&dyn AsRef<OsStr>]) -> Report {
         self.try_wrap(arguments).unwrap()
+    }
+
+    /// Wraps `path`, of `target`, to be started by the dynamic linker of this machine.
+    pub fn wrap_for(
+        &self,
+        target: Arch,
+        path: &dyn AsRef<OsStr>,
+        more: &[&dyn AsRef<OsStr>],
+    ) -> Report {
+        let interpreter = target.interpreter();
+        let all: [&dyn AsRef<OsStr>; 4] = [&"--paths", path, &"--interpreter", &interpreter];
+        self.wrap(&[&all[..], more].concat())
+    }
+
+    /// The same, with the libraries of [`Self::walk_through`].
+    pub fn wrap_with_libs(&self, target: Arch, path: &dyn AsRef<OsStr>, more: &[&str]) -> Report {
+        let [of_foo, of_bar] = ["foo/lib", "bar/lib"].map(|name| self.path(name));
+        let mut all: Vec<&dyn AsRef<OsStr>> = vec![&"--libs", &of_foo, &of_bar];
+        all.extend(more.iter().map(|word| word as &dyn AsRef<OsStr>));
+        self.wrap_for(target, path, &all)
     }
 
     pub fn try_wrap(&self, arguments: &[&dyn AsRef<OsStr>]) -> anyhow::Result<Report> {
@@ -352,7 +269,7 @@ pub fn reason(report: &Report, status: Status) -> &str {
 }
 
 /// Runs a program of any architecture.
-pub fn run(target: Target, program: &Path) -> io::Result<Output> {
+pub fn run(target: Arch, program: &Path) -> io::Result<Output> {
     let mut attempts = 0;
     loop {
         match run_once(target, program) {
@@ -366,21 +283,11 @@ pub fn run(target: Target, program: &Path) -> io::Result<Output> {
     }
 }
 
-/// Does the same, but a busy file is an error.
-pub fn run_once(target: Target, program: &Path) -> io::Result<Output> {
-    match Command::new(program).output() {
-        // ENOEXEC: for another machine.
-        Err(error) if error.raw_os_error() == Some(8) => {
-            let name = if target.name == "i686" {
-                "i386"
-            } else {
-                target.name
-            };
-            Command::new(format!("qemu-{name}-static"))
-                .arg(program)
-                .output()
-        }
-        result => result,
+/// The same, and a file that is busy is an error.
+pub fn run_once(target: Arch, program: &Path) -> io::Result<Output> {
+    match target.is_native() {
+        true => Command::new(program).output(),
+        false => Command::new(target.qemu_path()).arg(program).output(),
     }
 }
 

@@ -22,7 +22,7 @@ fn survives(dir: &TestDir, path: &Path, bytes: &[u8]) -> Status {
     status
 }
 
-fn program(dir: &TestDir, target: Target) -> Vec<u8> {
+fn program(dir: &TestDir, target: Arch) -> Vec<u8> {
     let path = dir.compile(target, "program", "int main(void) { return 0; }", &["-s"]);
     let bytes = fs::read(&path).unwrap();
     fs::remove_file(path).unwrap();
@@ -33,7 +33,7 @@ fn program(dir: &TestDir, target: Target) -> Vec<u8> {
 fn every_truncation_of_the_headers() {
     let dir = TestDir::new();
     let path = dir.path("cut");
-    let bytes = program(&dir, X86_64);
+    let bytes = program(&dir, Arch::X86_64);
     assert_eq!(survives(&dir, &path, &bytes), Status::Wrapped);
     let headers = 64 + 56 * usize::from(bytes[56]);
     // After .dynamic and the data, there are only sections that are not loaded.
@@ -49,7 +49,7 @@ fn every_truncation_of_the_headers() {
 
 #[test]
 fn changed_bytes_anywhere_in_the_first_page_and_in_dynamic() {
-    for target in [X86_64, I686] {
+    for target in [Arch::X86_64, Arch::I686] {
         let dir = TestDir::new();
         let path = dir.path("changed");
         let bytes = program(&dir, target);
@@ -73,7 +73,11 @@ fn changed_bytes_anywhere_in_the_first_page_and_in_dynamic() {
             }
             refused += usize::from(survives(&dir, &path, &changed) != Status::Wrapped);
         }
-        assert!(refused > 50, "{}: only {refused} were refused", target.name);
+        assert!(
+            refused > 50,
+            "{}: only {refused} were refused",
+            target.name()
+        );
     }
 }
 
@@ -101,7 +105,7 @@ pub fn dynamic_range(bytes: &[u8]) -> std::ops::Range<usize> {
 fn absurd_headers_are_refused_without_reading_much() {
     let dir = TestDir::new();
     let path = dir.path("absurd");
-    let bytes = program(&dir, X86_64);
+    let bytes = program(&dir, Arch::X86_64);
     let with = |at: usize, value: &[u8]| {
         let mut changed = bytes.clone();
         changed[at..at + value.len()].copy_from_slice(value);
@@ -124,7 +128,7 @@ fn absurd_headers_are_refused_without_reading_much() {
 fn a_program_with_two_interpreters() {
     let dir = TestDir::new();
     let path = dir.path("program");
-    let mut bytes = program(&dir, X86_64);
+    let mut bytes = program(&dir, Arch::X86_64);
     let mut headers = (0..usize::from(bytes[56])).map(|index| 64 + 56 * index);
     // PT_GNU_STACK becomes another PT_INTERP.
     let stack = headers.find(|&at| bytes[at..at + 4] == 0x6474_e551_u32.to_le_bytes());
@@ -137,7 +141,7 @@ fn a_program_with_two_interpreters() {
 fn hostile_sidecars_next_to_a_program() {
     let dir = TestDir::new();
     let main = dir.path("main");
-    let bytes = program(&dir, X86_64);
+    let bytes = program(&dir, Arch::X86_64);
     fs::write(&main, &bytes).unwrap();
     let report = dir.wrap(&[&"--paths", &main]);
     let sidecar_path = wrapped(&report).sidecar_path.clone();
@@ -196,7 +200,7 @@ fn a_sidecar_with_an_edit_at_the_end_of_all_offsets() {
     const OFFSET: std::ops::Range<usize> = 48..56;
     let dir = TestDir::new();
     let main = dir.path("main");
-    fs::write(&main, program(&dir, X86_64)).unwrap();
+    fs::write(&main, program(&dir, Arch::X86_64)).unwrap();
     let report = dir.wrap(&[&"--paths", &main, &"--strategy", &"inplace"]);
     let sidecar_path = only(&report).plan.as_ref().unwrap().sidecar_path.clone();
     let edited = fs::read(&main).unwrap();
@@ -229,7 +233,7 @@ fn paths_that_are_not_regular_files() {
 #[test]
 fn a_library_directory_of_garbage() {
     let dir = TestDir::new();
-    let main = dir.walk_through(X86_64, &[]);
+    let main = dir.walk_through(Arch::X86_64, &[]);
     let (of_foo, of_bar) = (dir.path("foo/lib"), dir.path("bar/lib"));
     let good = fs::read(of_foo.join("libfoo.so.1")).unwrap();
     let garbage = dir.path("garbage");

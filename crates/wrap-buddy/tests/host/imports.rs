@@ -6,6 +6,8 @@ use std::process::Command;
 
 use elf_file::{Elf, Source, imports};
 
+use crate::fixture::{Arch, TestDir};
+
 const NAMES: [&str; 9] = [
     "dlopen",
     "dlmopen",
@@ -49,7 +51,7 @@ fn agrees(path: &Path) -> usize {
 /// All programs in /usr/bin that begin with one letter, and libraries of the system.
 #[test]
 fn of_files_of_the_system() {
-    let of = |directory: &str, begins: &[&str]| -> Vec<PathBuf> {
+    let of = |directory: &Path, begins: &[&str]| -> Vec<PathBuf> {
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
         let paths = entries.map(|entry| entry.path());
         let is_wanted = |path: &PathBuf| {
@@ -64,8 +66,9 @@ fn of_files_of_the_system() {
         };
         paths.filter(is_wanted).collect()
     };
-    let programs = of("/usr/bin", &["b", "g", "p"]);
-    let libraries = of("/usr/lib/x86_64-linux-gnu", &["libg", "libp", "libs"]);
+    let programs = of(Path::new("/usr/bin"), &["b", "g", "p"]);
+    let libraries = Arch::host().library_dirs().into_iter();
+    let libraries = libraries.flat_map(|dir| of(&dir, &["libg", "libp", "libs"]));
     let files: Vec<PathBuf> = programs.into_iter().chain(libraries).collect();
     let imported: usize = files.iter().map(|path| agrees(path)).sum();
     assert!(imported > files.len(), "{imported} of {}", files.len());
@@ -74,10 +77,8 @@ fn of_files_of_the_system() {
 /// With each kind of hash table, without exported symbols, and without section headers.
 #[test]
 fn of_files_of_several_linkers() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let source = directory.path().join("main.c");
+    let dir = TestDir::new();
     let text = "#include <dlfcn.h>\n#include <stdio.h>\nint main(void) { return !dlopen(\"x\", 1) + puts(\"\"); }\n";
-    fs::write(&source, text).expect("written");
     for (index, flags) in [
         &["-Wl,--hash-style=sysv"][..],
         &["-Wl,--hash-style=gnu"],
@@ -90,10 +91,7 @@ fn of_files_of_several_linkers() {
     .into_iter()
     .enumerate()
     {
-        let file = directory.path().join(index.to_string());
-        let mut compiler = Command::new("cc");
-        compiler.args(flags).arg(&source).arg("-o").arg(&file);
-        assert!(compiler.status().expect("cc").success(), "{flags:?}");
+        let file = dir.compile(Arch::host(), &index.to_string(), text, flags);
         assert_eq!(agrees(&file), 2, "{flags:?}");
         let mut bytes = fs::read(&file).expect("linked above");
         // e_shoff, and e_shnum with e_shstrndx.

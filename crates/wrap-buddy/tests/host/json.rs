@@ -64,16 +64,16 @@ fn schema_is_up_to_date() {
 fn documents_of_every_command_match_the_schema() {
     let validator = validator();
     let dir = TestDir::new();
-    let main = dir.walk_through(X86_64, &[]);
+    let main = dir.walk_through(Arch::X86_64, &[]);
     let source = "int bar(void); int plug(void) { return bar(); }";
     dir.compile(
-        X86_64,
+        Arch::X86_64,
         "app/libplug.so",
         source,
         &["-shared", "-fPIC", "bar/lib/libbar.so.1"],
     );
     dir.compile(
-        X86_64,
+        Arch::X86_64,
         "app/lacking",
         "int foo(void); int main(void) { return foo(); }",
         &["foo/lib/libfoo.so.1"],
@@ -142,9 +142,9 @@ fn documents_of_every_command_match_the_schema() {
 fn lines_of_a_watch() {
     let validator = validator();
     let dir = TestDir::new();
-    dir.walk_through(X86_64, &[]);
+    dir.walk_through(Arch::X86_64, &[]);
     dir.compile(
-        X86_64,
+        Arch::X86_64,
         "app/lacking",
         "int foo(void); int main(void) { return foo(); }",
         &["foo/lib/libfoo.so.1"],
@@ -206,7 +206,7 @@ fn lines_of_a_run_that_writes() {
     for number in 0..20 {
         let name = format!("app/main{number}");
         match number % 2 {
-            0 => dir.compile(X86_64, &name, "int main(void) { return 0; }", &[]),
+            0 => dir.compile(Arch::X86_64, &name, "int main(void) { return 0; }", &[]),
             _ => dir.write(&name, b"\x7fELF, or not"),
         };
     }

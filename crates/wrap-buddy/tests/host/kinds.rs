@@ -43,7 +43,7 @@ fn kinds(path: &Path) -> [Kind; 2] {
 #[test]
 fn commands_agree_on_the_kind_of_a_file() {
     let dir = TestDir::new();
-    let compile = |name: &str, arguments: &[&str]| dir.compile(X86_64, name, MAIN, arguments);
+    let compile = |name: &str, arguments: &[&str]| dir.compile(Arch::X86_64, name, MAIN, arguments);
     let program = compile("program", &["-g"]);
     let debug = |from: &Path, name: &str| {
         let to = dir.path(name);
@@ -68,7 +68,7 @@ fn commands_agree_on_the_kind_of_a_file() {
         ),
         (compile("static-pie", &["-static-pie"]), Kind::StaticPie),
         (library.clone(), Kind::Library),
-        ("/lib/x86_64-linux-gnu/libc.so.6".into(), Kind::Library),
+        (Arch::X86_64.glibc(), Kind::Library),
         (debug(&program, "program.debug"), Kind::DebugInformation),
         (debug(&library, "lib.debug"), Kind::DebugInformation),
         (object.clone(), Kind::Object),
@@ -146,7 +146,7 @@ fn truncated_or_invalid_elf_header_is_reported() {
 
 /// The reports of `wrap` and `check` on a program with these bytes replaced and appended.
 fn said_of(dir: &TestDir, head: (usize, &[u8]), tail: &[u8]) -> (Status, String, Vec<Diagnosis>) {
-    let program = dir.compile(X86_64, "static", MAIN, &["-static", "-no-pie"]);
+    let program = dir.compile(Arch::X86_64, "static", MAIN, &["-static", "-no-pie"]);
     let mut bytes = fs::read(&program).unwrap();
     bytes[head.0..head.0 + head.1.len()].copy_from_slice(head.1);
     bytes.extend(tail);
@@ -253,7 +253,7 @@ fn archive_is_not_a_program() {
     assert!(!found.is_well());
     let note = &found.files[0].notes[0];
     assert!(note.text.contains("gzip archive"), "{}", note.text);
-    let program = dir.compile(X86_64, "program", MAIN, &[]);
+    let program = dir.compile(Arch::X86_64, "program", MAIN, &[]);
     let both = [
         "check",
         archive.to_str().unwrap(),
@@ -291,7 +291,7 @@ fn empty_result_is_reported() {
         }
         plain(out)
     };
-    let main = dir.walk_through(X86_64, &[]);
+    let main = dir.walk_through(Arch::X86_64, &[]);
     for command in ["status", "show"] {
         let said = human(command);
         assert!(
@@ -299,21 +299,10 @@ fn empty_result_is_reported() {
             "{said}"
         );
     }
-    let libs = [dir.path("foo/lib"), dir.path("bar/lib")];
-    let report = dir.wrap(&[
-        &"--paths",
-        &main,
-        &"--libs",
-        &libs[0],
-        &libs[1],
-        &"--strategy",
-        &"inplace",
-    ]);
+    let report = dir.wrap_with_libs(Arch::X86_64, &main, &["--strategy", "inplace"]);
     assert!(!report.failed(), "{report:?}");
     let said = human("status");
-    assert!(
-        said.contains("  interpreter  /lib64/ld-linux-x86-64.so.2"),
-        "{said}"
-    );
+    let interpreter = format!("  interpreter  {}", Arch::X86_64.interpreter());
+    assert!(said.contains(&interpreter), "{said}");
     assert!(said.contains("  search path  "), "{said}");
 }

@@ -12,13 +12,13 @@ fn library(dir: &TestDir, path: &str, source: &str, arguments: &[&str]) -> PathB
     let soname = format!("-Wl,-soname,{name}");
     let mut all = vec!["-shared", "-fPIC", &soname];
     all.extend_from_slice(arguments);
-    dir.compile(X86_64, path, source, &all)
+    dir.compile(Arch::X86_64, path, source, &all)
 }
 
 #[test]
 fn useful_directories_are_in_the_users_order() {
     let dir = TestDir::new();
-    let main = dir.walk_through(X86_64, &[]);
+    let main = dir.walk_through(Arch::X86_64, &[]);
     fs::create_dir(dir.path("empty")).unwrap();
     let (of_foo, of_bar, empty) = (dir.path("foo/lib"), dir.path("bar/lib"), dir.path("empty"));
     let always = dir.path("always");
@@ -40,10 +40,15 @@ fn useful_directories_are_in_the_users_order() {
 #[test]
 fn everything_missing_is_in_one_report_and_the_rest_is_wrapped() {
     let dir = TestDir::new();
-    dir.walk_through(X86_64, &[]);
+    dir.walk_through(Arch::X86_64, &[]);
     let main = dir.path("app/main");
     fs::copy(&main, dir.path("app/other")).unwrap();
-    dir.compile(X86_64, "app/whole", "int main(void) { return 0; }", &[]);
+    dir.compile(
+        Arch::X86_64,
+        "app/whole",
+        "int main(void) { return 0; }",
+        &[],
+    );
     let before = fs::read(&main).unwrap();
     let report = dir.wrap(&[&"--paths", &dir.path("app")]);
     assert!(report.failed());
@@ -63,7 +68,7 @@ fn everything_missing_is_in_one_report_and_the_rest_is_wrapped() {
 #[test]
 fn patterns_allow_missing_libraries() {
     let dir = TestDir::new();
-    let main = dir.walk_through(X86_64, &[]);
+    let main = dir.walk_through(Arch::X86_64, &[]);
     let report = dir.wrap(&[
         &"--paths",
         &main,
@@ -79,11 +84,11 @@ fn patterns_allow_missing_libraries() {
 #[test]
 fn near_misses_are_named() {
     let dir = TestDir::new();
-    let main = dir.walk_through(X86_64, &[]);
+    let main = dir.walk_through(Arch::X86_64, &[]);
     let (of_foo, of_bar) = (dir.path("foo/lib"), dir.path("bar/lib"));
     fs::rename(of_foo.join("libfoo.so.1"), of_foo.join("libfoo-1.2.so")).unwrap();
     dir.compile(
-        AARCH64,
+        Arch::Aarch64,
         "bar/lib/libbar.so.1",
         "int bar(void) { return 1; }",
         &["-shared", "-fPIC"],
@@ -115,7 +120,7 @@ fn chain(dir: &TestDir, arguments_of_a: &[&str], arguments: &[&str]) -> PathBuf 
     let mut of_main = vec!["a/liba.so", "-Wl,-rpath-link,b"];
     of_main.extend_from_slice(arguments);
     let source = "int a(void); int main(void) { return a(); }";
-    dir.compile(X86_64, "main", source, &of_main)
+    dir.compile(Arch::X86_64, "main", source, &of_main)
 }
 
 #[test]
@@ -194,7 +199,7 @@ fn libraries_asked_for_come_first() {
     assert_eq!(plan.search, [a, b, x]);
 
     let dir = TestDir::new();
-    let main = dir.compile(X86_64, "main", "int main(void) { return 0; }", &[]);
+    let main = dir.compile(Arch::X86_64, "main", "int main(void) { return 0; }", &[]);
     let report = dir.wrap(&[&"--paths", &main, &"--needed", &"libnone.so"]);
     assert_eq!(report.missing(true)[0].soname, "libnone.so");
 }
@@ -206,7 +211,7 @@ fn a_symbol_version_that_is_not_there_is_a_warning() {
     let script = format!("-Wl,--version-script={}", map.display());
     library(&dir, "lib/libv.so", "int v(void) { return 0; }", &[&script]);
     let source = "int v(void); int main(void) { return v(); }";
-    let main = dir.compile(X86_64, "main", source, &["lib/libv.so"]);
+    let main = dir.compile(Arch::X86_64, "main", source, &["lib/libv.so"]);
     fs::write(&map, "V_1.9 {}; V_1.10 { global: *; };").unwrap();
     library(&dir, "lib/libv.so", "int v(void) { return 0; }", &[&script]);
     let report = dir.wrap(&[&"--paths", &main, &"--libs", &dir.path("lib")]);
@@ -223,7 +228,7 @@ fn a_symbol_version_that_is_not_there_is_a_warning() {
 #[test]
 fn a_library_for_another_libc_is_passed_over() {
     let dir = TestDir::new();
-    let main = dir.walk_through(X86_64, &[]);
+    let main = dir.walk_through(Arch::X86_64, &[]);
     library(&dir, "musl/libc.so", "int c;", &[]);
     library(
         &dir,

@@ -52,9 +52,9 @@ fn details(directory: &Path) -> Vec<(PathBuf, Vec<u8>, u32, SystemTime)> {
     files.collect()
 }
 
-/// A program in `app/` that needs `libfoo.so.1` and `libbar.so.1`, and a library in `app/` that needs `libbar.so.1`. All were last
-/// modified long ago.
-fn tree(dir: &TestDir, target: Target) -> PathBuf {
+/// A program in `app/` that needs `libfoo.so.1` and `libbar.so.1`, and in `app/` as well a library that needs `libbar.so.1`; all
+/// last modified long ago.
+fn tree(dir: &TestDir, target: Arch) -> PathBuf {
     let main = dir.walk_through(target, &[]);
     let source = "int bar(void); int plug(void) { return bar(); }";
     let soname = "-Wl,-soname,libplug.so";
@@ -67,19 +67,8 @@ fn tree(dir: &TestDir, target: Target) -> PathBuf {
     dir.path("app")
 }
 
-fn wrap(dir: &TestDir, target: Target, more: &[&str]) -> Report {
-    let (of_foo, of_bar, tree) = (dir.path("foo/lib"), dir.path("bar/lib"), dir.path("app"));
-    let mut all: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![
-        &"--paths",
-        &tree,
-        &"--libs",
-        &of_foo,
-        &of_bar,
-        &"--interpreter",
-        &target.interpreter,
-    ];
-    all.extend(more.iter().map(|one| one as &dyn AsRef<std::ffi::OsStr>));
-    dir.wrap(&all)
+fn wrap(dir: &TestDir, target: Arch, more: &[&str]) -> Report {
+    dir.wrap_with_libs(target, &dir.path("app"), more)
 }
 
 targets!(
@@ -97,7 +86,7 @@ targets!(
 
 #[test]
 fn restored_files_are_what_they_were() {
-    for target in TARGETS {
+    for target in Arch::ALL {
         for strategy in ["stub", "inplace"] {
             let dir = TestDir::new();
             let tree = tree(&dir, target);
@@ -119,13 +108,13 @@ fn restored_files_are_what_they_were() {
             assert!(details(&tree) == before, "a dry run");
             let report = restore(&[tree.to_str().unwrap()]);
             assert_eq!(report.count(Status::Restored), 2, "{report:#?}");
-            assert!(details(&tree) == original, "{} {strategy}", target.name);
+            assert!(details(&tree) == original, "{} {strategy}", target.name());
             assert!(restore(&[tree.to_str().unwrap()]).files.is_empty());
         }
     }
 }
 
-fn the_same_settings_change_nothing(target: Target) {
+fn the_same_settings_change_nothing(target: Arch) {
     for strategy in ["stub", "inplace"] {
         let dir = TestDir::new();
         let tree = tree(&dir, target);
@@ -137,7 +126,7 @@ fn the_same_settings_change_nothing(target: Target) {
     }
 }
 
-fn other_settings_refresh_the_sidecar_and_not_the_program(target: Target) {
+fn other_settings_refresh_the_sidecar_and_not_the_program(target: Arch) {
     let dir = TestDir::new();
     let tree = tree(&dir, target);
     let original = details(&tree);
@@ -153,7 +142,7 @@ fn other_settings_refresh_the_sidecar_and_not_the_program(target: Target) {
     assert!(details(&tree) == original);
 }
 
-fn another_loader_is_another_stub(target: Target) {
+fn another_loader_is_another_stub(target: Arch) {
     let dir = TestDir::new();
     let tree = tree(&dir, target);
     let original = details(&tree);
@@ -189,8 +178,8 @@ fn another_loader_is_another_stub(target: Target) {
     assert!(details(&tree) == original);
 }
 
-/// A stub does not notice that, but the host tool does.
-fn damaged_loader_in_a_sidecar_is_reported_and_repaired(target: Target) {
+/// No stub notices that: the host does.
+fn damaged_loader_in_a_sidecar_is_reported_and_repaired(target: Arch) {
     let dir = TestDir::new();
     let tree = tree(&dir, target);
     let original = snapshot(&tree);
@@ -213,27 +202,22 @@ fn damaged_loader_in_a_sidecar_is_reported_and_repaired(target: Target) {
     assert!(snapshot(&tree) == original);
 }
 
-fn what_would_be_missing_now_is_no_reason_to_break_what_works(target: Target) {
+fn what_would_be_missing_now_is_no_reason_to_break_what_works(target: Arch) {
     let dir = TestDir::new();
     let tree = tree(&dir, target);
     wrap(&dir, target, &[]);
     let before = details(&tree);
-    let report = dir.wrap(&[
-        &"--paths",
-        &tree.join("main"),
-        &"--interpreter",
-        &target.interpreter,
-    ]);
+    let report = dir.wrap_for(target, &tree.join("main"), &[]);
     let text = reason(&report, Status::Failed);
     assert!(text.contains("libraries would be missing"), "{text}");
     assert_eq!(report.missing(true).len(), 2);
     assert!(details(&tree) == before);
 }
 
-fn a_program_that_replaced_itself_is_wrapped_again(target: Target) {
+fn a_program_that_replaced_itself_is_wrapped_again(target: Arch) {
     let dir = TestDir::new();
     let main = dir.compile(target, "app/main", MAIN, &[]);
-    wrapped(&dir.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]));
+    wrapped(&dir.wrap_for(target, &main, &[]));
     assert_eq!(condition(&main), Condition::Wrapped);
     let update = dir.compile(
         target,
@@ -244,27 +228,26 @@ fn a_program_that_replaced_itself_is_wrapped_again(target: Target) {
     fs::rename(&update, &main).unwrap();
     let new = fs::read(&main).unwrap();
     assert_eq!(condition(&main), Condition::Stale);
-    wrapped(&dir.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]));
+    wrapped(&dir.wrap_for(target, &main, &[]));
     assert_eq!(condition(&main), Condition::Wrapped);
     restore(&[main.to_str().unwrap()]);
     assert_eq!(fs::read(&main).unwrap(), new);
 
-    // The new version is not wrapped, and the old sidecar is removed.
-    wrapped(&dir.wrap(&[&"--paths", &main, &"--interpreter", &target.interpreter]));
+    // Not wrapped again, its old sidecar goes.
+    wrapped(&dir.wrap_for(target, &main, &[]));
     fs::write(&main, &new).unwrap();
     assert_eq!(condition(&main), Condition::HalfDone);
     restore(&[main.to_str().unwrap()]);
     assert_eq!(snapshot(&dir.path("app")), [(main, new)]);
 }
 
-/// strip keeps the stub, its trailer, and the program headers and symbols that lead to them. It removes strings that are in no
-/// section.
-fn stripped_file_keeps_its_stub_and_loses_its_edits(target: Target) {
+/// A stub and its trailer outlive strip, and so does what tells where they are. Strings that are in no section do not.
+fn stripped_file_keeps_its_stub_and_loses_its_edits(target: Arch) {
     let dir = TestDir::new();
     let tree = tree(&dir, target);
     let (main, library) = (tree.join("main"), tree.join("libplug.so"));
     let strip = |path: &Path| {
-        let mut strip = Command::new(target.compiler.replace("gcc", "strip"));
+        let mut strip = Command::new(target.compiler().binutil("strip"));
         assert!(strip.arg(path).status().unwrap().success());
     };
     let stripped = dir.path("stripped");
@@ -287,7 +270,7 @@ fn stripped_file_keeps_its_stub_and_loses_its_edits(target: Target) {
     assert!(details(&tree) == before);
 }
 
-fn a_sidecar_that_others_can_write_is_not_put_into_the_file(target: Target) {
+fn a_sidecar_that_others_can_write_is_not_put_into_the_file(target: Arch) {
     let dir = TestDir::new();
     let tree = tree(&dir, target);
     wrap(&dir, target, &[]);
@@ -309,7 +292,7 @@ fn a_sidecar_that_others_can_write_is_not_put_into_the_file(target: Target) {
 fn a_copy_takes_the_place_of_a_running_program() {
     let dir = TestDir::new();
     let source = "#include <unistd.h>\nint main(void) { write(1, \"r\", 1); pause(); return 0; }";
-    let main = dir.compile(X86_64, "app/main", source, &[]);
+    let main = dir.compile(Arch::X86_64, "app/main", source, &[]);
     fs::set_permissions(&main, Permissions::from_mode(0o2751)).unwrap();
     xattr::set(&main, "user.note", b"kept").unwrap();
     // A hole at the end of the file.
@@ -359,7 +342,7 @@ fn a_copy_takes_the_place_of_a_running_program() {
     assert!(text.contains("other names"), "{text}");
 }
 
-fn links_beside_a_library_are_restored_away(target: Target) {
+fn links_beside_a_library_are_restored_away(target: Arch) {
     let dir = TestDir::new();
     let tree = tree(&dir, target);
     let original = details(&tree);
@@ -379,14 +362,7 @@ fn links_beside_a_library_are_restored_away(target: Target) {
         .unwrap();
     }
     let library = tree.join("libplug.so");
-    let report = dir.wrap(&[
-        &"--paths",
-        &library,
-        &"--libs",
-        &deep,
-        &"--interpreter",
-        &target.interpreter,
-    ]);
+    let report = dir.wrap_for(target, &library, &[&"--libs", &deep]);
     assert_eq!(only(&report).status, Status::Edited, "{report:#?}");
     let links = tree.join(".libplug.so.wrapbuddy.d");
     let names: Vec<_> = fs::read_dir(&links)
@@ -399,13 +375,13 @@ fn links_beside_a_library_are_restored_away(target: Target) {
     assert!(details(&tree) == original);
 }
 
-fn two_names_are_restored_once(target: Target) {
+fn two_names_are_restored_once(target: Arch) {
     let dir = TestDir::new();
     let main = dir.compile(target, "app/main", MAIN, &[]);
     let original = fs::read(&main).unwrap();
     fs::hard_link(&main, dir.path("app/name")).unwrap();
     let tree = dir.path("app");
-    dir.wrap(&[&"--paths", &tree, &"--interpreter", &target.interpreter]);
+    dir.wrap_for(target, &tree, &[]);
     let report = restore(&[tree.to_str().unwrap()]);
     assert_eq!(report.count(Status::Restored), 1, "{report:#?}");
     assert_eq!(report.count(Status::Skipped), 1, "{report:#?}");
@@ -416,7 +392,12 @@ fn two_names_are_restored_once(target: Target) {
 #[test]
 fn no_directory_of_links_is_made_for_no_links() {
     let dir = TestDir::new();
-    let main = dir.compile(X86_64, "app/main", MAIN, &["-nostdlib", "-Wl,-e,main"]);
+    let main = dir.compile(
+        Arch::X86_64,
+        "app/main",
+        MAIN,
+        &["-nostdlib", "-Wl,-e,main"],
+    );
     let original = details(&dir.path("app"));
     // The program needs no library, and a search path of this length does not fit anywhere.
     let deep = format!("/x{}", "/a-long-name".repeat(600));
@@ -437,7 +418,7 @@ fn no_directory_of_links_is_made_for_no_links() {
 #[test]
 fn runs_on_the_same_tree_wait_for_each_other() {
     let dir = TestDir::new();
-    let main = dir.compile(X86_64, "app/main", MAIN, &[]);
+    let main = dir.compile(Arch::X86_64, "app/main", MAIN, &[]);
     let tree = dir.path("app");
     let held = fs::File::open(&tree).unwrap();
     held.lock().unwrap();

@@ -214,8 +214,8 @@ impl Process {
     }
 }
 
-/// Wraps the walk-through, linked with `arguments`, and reads it as ld.so does.
-fn seen(target: Target, arguments: &[&str], needed: &[&str]) -> Seen {
+/// Wraps the walk-through, linked with `arguments`, and looks at it as ld.so will.
+fn seen(target: Arch, arguments: &[&str], needed: &[&str]) -> Seen {
     let dir = TestDir::new();
     let main = dir.walk_through(target, arguments);
     let (of_foo, of_bar) = (dir.path("foo/lib"), dir.path("bar/lib"));
@@ -228,7 +228,7 @@ fn seen(target: Target, arguments: &[&str], needed: &[&str]) -> Seen {
             &["-shared", "-fPIC", &soname],
         );
     }
-    let interpreter = format!("--interpreter={}", target.interpreter);
+    let interpreter = format!("--interpreter={}", target.interpreter());
     let extra: Vec<String> = needed
         .iter()
         .map(|name| format!("--needed={name}"))
@@ -240,7 +240,7 @@ fn seen(target: Target, arguments: &[&str], needed: &[&str]) -> Seen {
     let report = dir.wrap(&all);
     let plan = wrapped(&report);
     let seen = Process::start(&main, &plan.sidecar_path).look();
-    assert_eq!(seen.interpreter, target.interpreter, "{}", target.name);
+    assert_eq!(seen.interpreter, target.interpreter(), "{}", target.name());
     for library in ["libfoo.so.1", "libbar.so.1", "libc.so.6"]
         .iter()
         .chain(needed)
@@ -261,10 +261,10 @@ fn seen(target: Target, arguments: &[&str], needed: &[&str]) -> Seen {
 
 #[test]
 fn spare_entries_take_the_search_path() {
-    for target in TARGETS {
+    for target in Arch::ALL {
         for link in ["-pie", "-no-pie"] {
             let seen = seen(target, &[link], &[]);
-            assert!(seen.own, "{} {link}", target.name);
+            assert!(seen.own, "{} {link}", target.name());
         }
     }
 }
@@ -273,27 +273,27 @@ fn spare_entries_take_the_search_path() {
 fn without_room_there_is_a_copy() {
     let many: Vec<String> = (0..12).map(|n| format!("libextra{n}.so")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    for target in TARGETS {
+    for target in Arch::ALL {
         let crowded = seen(target, &["-no-pie"], &many);
-        assert!(!crowded.own, "{}", target.name);
+        assert!(!crowded.own, "{}", target.name());
         assert!(crowded.needed[crowded.needed.len() - many.len()..] == many);
     }
     // lld leaves no spare DT_NULL, and makes .dynamic read-only on request.
     for arguments in [&["-no-pie"][..], &["-pie", "-Wl,-z,rodynamic"]] {
         let linked: Vec<&str> = ["-fuse-ld=lld"].iter().chain(arguments).copied().collect();
-        assert!(!seen(X86_64, &linked, &[]).own, "{arguments:?}");
+        assert!(!seen(Arch::X86_64, &linked, &[]).own, "{arguments:?}");
     }
 }
 
 #[test]
 fn counts_of_relocations_make_room() {
-    // Without a spare DT_NULL, ld.so can do without DT_RELACOUNT.
-    assert!(seen(X86_64, &["-fuse-ld=lld", "-pie"], &[]).own);
+    // Without a DT_NULL to spare, DT_RELACOUNT is what ld.so can do without.
+    assert!(seen(Arch::X86_64, &["-fuse-ld=lld", "-pie"], &[]).own);
 }
 
 #[test]
 fn an_existing_search_path_is_replaced() {
-    for target in TARGETS {
+    for target in Arch::ALL {
         let new = ["-Wl,--enable-new-dtags,-rpath,/usr"];
         let seen_new = seen(target, &new, &[]);
         assert!(seen_new.runpath.unwrap().starts_with("/usr:"));

@@ -19,8 +19,8 @@ const MAIN: &str = "#include <stdio.h>
 int answer(void);
 int main(void) { printf(\"the answer is %d\\n\", answer()); return 0; }";
 
-/// `lib/libanswer.so.1`, and a program in `directory` that needs it and whose dynamic linker does not exist.
-fn build(dir: &TestDir, target: Target, directory: &str) -> PathBuf {
+/// `lib/libanswer.so.1`, and a program in `directory` that needs it and asks for a dynamic linker that is not there.
+fn build(dir: &TestDir, target: Arch, directory: &str) -> PathBuf {
     let soname = "-Wl,-soname,libanswer.so.1";
     let source = "int answer(void) { return 42; }";
     let library = ["-shared", "-fPIC", soname];
@@ -30,10 +30,10 @@ fn build(dir: &TestDir, target: Target, directory: &str) -> PathBuf {
     dir.compile(target, &format!("{directory}/main"), MAIN, &arguments)
 }
 
-fn assert_answers(target: Target, program: &Path) {
+fn assert_answers(target: Arch, program: &Path) {
     let output = run(target, program).unwrap();
     let (out, errors) = (&output.stdout, String::from_utf8_lossy(&output.stderr));
-    assert_eq!(out, b"the answer is 42\n", "{}: {errors}", target.name);
+    assert_eq!(out, b"the answer is 42\n", "{}: {errors}", target.name());
     assert!(output.status.success() && errors.is_empty(), "{errors}");
 }
 
@@ -51,27 +51,27 @@ fn built_tool() -> PathBuf {
 
 /// The loader of the machine's own architecture, in a directory of the test.
 fn write_loader(dir: &TestDir, name: &str) -> PathBuf {
-    let stage = stages::for_machine(X86_64.machine).unwrap();
+    let stage = stages::for_machine(Arch::X86_64.machine()).unwrap();
     dir.write(name, stage.loader)
 }
 
 #[test]
 fn wraps_and_runs_with_a_loader_it_installs() {
-    for target in TARGETS {
+    for target in Arch::ALL {
         let dir = TestDir::new();
         let main = build(&dir, target, "app");
         let before = run(target, &main);
         assert!(!before.is_ok_and(|output| output.status.success()));
-        let system = Path::new(target.interpreter).parent().unwrap();
+        let system = Path::new(target.interpreter()).parent().unwrap();
         let wrap = || {
             let mut command = tool(&dir, &built_tool());
-            command.args(["--interpreter", target.interpreter]);
+            command.args(["--interpreter", target.interpreter()]);
             command
                 .args(["--paths", "./app", "--libs", "./lib"])
                 .arg(system);
             command
         };
-        let loader = format!("data/wrap-buddy/loader-{}-", target.name);
+        let loader = format!("data/wrap-buddy/loader-{}-", target.name());
         wrap()
             .assert()
             .success()
@@ -98,14 +98,14 @@ fn wraps_and_runs_with_a_loader_it_installs() {
 #[test]
 fn the_systems_own_dynamic_linker_is_found() {
     let dir = TestDir::new();
-    let main = build(&dir, X86_64, "app");
+    let main = build(&dir, Arch::X86_64, "app");
     tool(&dir, &built_tool())
         .args(["--paths", "./app", "--libs", "./lib"])
         .assert()
         .success()
         .stderr(is_empty())
-        .stdout(contains(X86_64.interpreter));
-    assert_answers(X86_64, &main);
+        .stdout(contains(Arch::X86_64.interpreter()));
+    assert_answers(Arch::X86_64, &main);
 }
 
 #[test]
@@ -115,34 +115,39 @@ fn loader_next_to_the_tool_comes_first() {
     fs::create_dir_all(copy.parent().unwrap()).unwrap();
     fs::copy(built_tool(), &copy).unwrap();
     let loader = write_loader(&dir, "prefix/lib/wrap-buddy/loader.bin");
-    let main = build(&dir, X86_64, "app");
+    let main = build(&dir, Arch::X86_64, "app");
     tool(&dir, &copy)
         .args(["--paths", "app", "--libs", "lib"])
         .assert()
         .success()
         .stdout(contains(loader.to_str().unwrap()).and(contains("installed").not()));
     assert!(!dir.path("data").exists());
-    assert_answers(X86_64, &main);
-    // That loader is used.
+    assert_answers(Arch::X86_64, &main);
+    // The loader is the one that is used.
     fs::write(&loader, "").unwrap();
-    let broken = run(X86_64, &main).unwrap();
+    let broken = run(Arch::X86_64, &main).unwrap();
     assert_eq!(broken.status.code(), Some(127));
 
-    // It is not valid any more, so another one is installed.
-    let other = build(&dir, X86_64, "app/other");
+    // It is no good any more, so that one is installed.
+    let other = build(&dir, Arch::X86_64, "app/other");
     tool(&dir, &copy)
         .args(["--paths", "app/other", "--libs", "lib"])
         .assert()
         .success()
         .stdout(contains("installed the loader"));
-    assert_answers(X86_64, &other);
+    assert_answers(Arch::X86_64, &other);
 }
 
 #[test]
 fn a_loader_directory_may_be_filled_later() {
     let dir = TestDir::new();
-    let main = build(&dir, X86_64, "app");
-    dir.compile(X86_64, "app/second", "int main(void) { return 0; }", &[]);
+    let main = build(&dir, Arch::X86_64, "app");
+    dir.compile(
+        Arch::X86_64,
+        "app/second",
+        "int main(void) { return 0; }",
+        &[],
+    );
     let loader = dir.path("later/loader.bin");
     let warning = format!("warning: {}: no such loader yet", loader.display());
     tool(&dir, &built_tool())
@@ -159,27 +164,24 @@ fn a_loader_directory_may_be_filled_later() {
         .success()
         .stderr(contains(&warning).count(1))
         .stdout(contains("2 wrapped"));
-    let too_early = run(X86_64, &main).unwrap();
+    let too_early = run(Arch::X86_64, &main).unwrap();
     assert_eq!(too_early.status.code(), Some(127));
     let line = String::from_utf8_lossy(&too_early.stderr).into_owned();
     // ENOENT.
     assert_eq!(line, format!("wrap-buddy: {} 2\n", loader.display()));
     write_loader(&dir, "later/loader.bin");
-    assert_answers(X86_64, &main);
+    assert_answers(Arch::X86_64, &main);
 }
 
 #[test]
 fn a_relocatable_tree_runs_elsewhere() {
-    for target in TARGETS {
+    for target in Arch::ALL {
         let dir = TestDir::new();
         build(&dir, target, "tree/bin");
-        for library in [Path::new(target.interpreter), Path::new("libc.so.6")] {
-            let system = Path::new(target.interpreter).parent().unwrap();
-            let from = fs::canonicalize(system.join(library))
-                .or_else(|_| fs::canonicalize(Path::new("/lib/x86_64-linux-gnu").join(library)));
-            let to = dir.path("tree/lib").join(library.file_name().unwrap());
-            fs::create_dir_all(to.parent().unwrap()).unwrap();
-            fs::copy(from.unwrap(), to).unwrap();
+        fs::create_dir_all(dir.path("tree/lib")).unwrap();
+        for library in [Path::new(target.interpreter()), &target.glibc()] {
+            let name = library.file_name().unwrap();
+            fs::copy(library, dir.path("tree/lib").join(name)).unwrap();
         }
         fs::rename(
             dir.path("lib/libanswer.so.1"),
@@ -187,7 +189,7 @@ fn a_relocatable_tree_runs_elsewhere() {
         )
         .unwrap();
         let interpreter =
-            Path::new("tree/lib").join(Path::new(target.interpreter).file_name().unwrap());
+            Path::new("tree/lib").join(Path::new(target.interpreter()).file_name().unwrap());
         tool(&dir, &built_tool())
             .args([
                 "--relocatable",
@@ -209,19 +211,19 @@ fn a_relocatable_tree_runs_elsewhere() {
     }
 }
 
-/// `other/libanswer.so.1`, which returns another answer.
-fn build_other_library(dir: &TestDir, target: Target) {
+/// `other/libanswer.so.1`, which has another answer.
+fn build_other_library(dir: &TestDir, target: Arch) {
     let source = "int answer(void) { return 43; }";
     let arguments = ["-shared", "-fPIC", "-Wl,-soname,libanswer.so.1"];
     dir.compile(target, "other/libanswer.so.1", source, &arguments);
 }
 
-/// Wraps the programs in `app`, which find their library in `libs`.
-fn wrap_with(dir: &TestDir, target: Target, libs: &str, more: &[&str]) -> assert_cmd::Command {
+/// Wraps what is in `app`, to find its library in `libs`.
+fn wrap_with(dir: &TestDir, target: Arch, libs: &str, more: &[&str]) -> assert_cmd::Command {
     let mut command = tool(dir, &built_tool());
-    command.args(["--interpreter", target.interpreter]);
+    command.args(["--interpreter", target.interpreter()]);
     command.args(["--paths", "app", "--libs", libs]);
-    command.arg(Path::new(target.interpreter).parent().unwrap());
+    command.arg(Path::new(target.interpreter()).parent().unwrap());
     command.args(more);
     command
 }
@@ -229,8 +231,8 @@ fn wrap_with(dir: &TestDir, target: Target, libs: &str, more: &[&str]) -> assert
 #[test]
 fn a_running_program_gets_other_settings_for_its_next_start() {
     let dir = TestDir::new();
-    build(&dir, X86_64, "app");
-    build_other_library(&dir, X86_64);
+    build(&dir, Arch::X86_64, "app");
+    build_other_library(&dir, Arch::X86_64);
     let source = "#include <stdio.h>
 int answer(void);
 int main(void) {
@@ -239,8 +241,8 @@ int main(void) {
     return getchar() != EOF;
 }";
     let library = ["lib/libanswer.so.1"];
-    let main = dir.compile(X86_64, "app/main", source, &library);
-    wrap_with(&dir, X86_64, "lib", &[]).assert().success();
+    let main = dir.compile(Arch::X86_64, "app/main", source, &library);
+    wrap_with(&dir, Arch::X86_64, "lib", &[]).assert().success();
     let before = snapshot(&dir.path("app"));
     let modified = fs::metadata(&main).unwrap().modified().unwrap();
 
@@ -252,12 +254,12 @@ int main(void) {
     out.read_exact(&mut line).unwrap();
     assert_eq!(line, *b"the answer is 42\n");
 
-    wrap_with(&dir, X86_64, "other", &[])
+    wrap_with(&dir, Arch::X86_64, "other", &[])
         .assert()
         .success()
         .stderr(is_empty())
         .stdout(contains("1 wrapped"));
-    let next = run(X86_64, &main).unwrap();
+    let next = run(Arch::X86_64, &main).unwrap();
     assert_eq!(next.stdout, b"the answer is 43\n");
     assert!(
         running.try_wait().unwrap().is_none(),
@@ -277,7 +279,7 @@ int main(void) {
     assert_eq!(fs::metadata(&main).unwrap().modified().unwrap(), modified);
 }
 
-fn starts_do_not_fail_while_settings_change(target: Target) {
+fn starts_do_not_fail_while_settings_change(target: Arch) {
     let dir = TestDir::new();
     let main = build(&dir, target, "app");
     build_other_library(&dir, target);
@@ -317,7 +319,7 @@ fn starts_do_not_fail_while_settings_change(target: Target) {
 #[test]
 fn library_next_to_the_program_is_reported() {
     let dir = TestDir::new();
-    let main = build(&dir, X86_64, "app/bin");
+    let main = build(&dir, Arch::X86_64, "app/bin");
     fs::create_dir(dir.path("app/lib")).unwrap();
     // A file of the directory, so it was scanned; the library's name is a symbolic link, as usual.
     let file = dir.path("app/lib/libanswer.so.1.2.3");
@@ -332,10 +334,10 @@ fn library_next_to_the_program_is_reported() {
         .stderr(contains("it is in app/lib: add --libs app/lib\n"));
     assert!(fs::read(&main).unwrap() == before);
     run(&["--paths", "app/bin/main", "--libs", "app/lib"]).success();
-    assert_answers(X86_64, &main);
+    assert_answers(Arch::X86_64, &main);
     run(&["restore", "app"]).success();
     run(&["--paths", "app"]).success();
-    assert_answers(X86_64, &main);
+    assert_answers(Arch::X86_64, &main);
 }
 
 #[test]
@@ -347,7 +349,7 @@ fn program_without_its_sidecar_is_not_taken_for_static() {
     ] {
         let dir = TestDir::new();
         let source = format!("{filler}\nint main(void) {{ return 0; }}");
-        let main = dir.compile(X86_64, "app/main", &source, &[]);
+        let main = dir.compile(Arch::X86_64, "app/main", &source, &[]);
         let wrap = || {
             let mut command = tool(&dir, &built_tool());
             command.args(["--force", "--paths", "app"]);
@@ -378,13 +380,13 @@ fn directory_without_programs_is_reported() {
 #[test]
 fn endless_loader_is_not_waited_for() {
     let dir = TestDir::new();
-    let target = TARGETS[0];
+    let target = Arch::ALL[0];
     let program = build(&dir, target, "app");
     let loaders = dir.path("loaders");
     fs::create_dir(&loaders).unwrap();
     let arch = sys::arch::all()
         .iter()
-        .find(|arch| arch.machine == target.machine)
+        .find(|arch| arch.machine == target.machine())
         .unwrap();
     let loader = loaders.join(wrap_buddy::state::loaders::usual_loader_name(arch));
     let run = |arguments: &[&str]| {
@@ -399,7 +401,7 @@ fn endless_loader_is_not_waited_for() {
         "--libs",
         lib.to_str().unwrap(),
         "--interpreter",
-        target.interpreter,
+        target.interpreter(),
         "--loader-dir-path",
         loaders.to_str().unwrap(),
     ];
@@ -428,11 +430,11 @@ fn endless_files_below_a_root_are_not_read() {
         fs::create_dir_all(root.join(directory)).unwrap();
     }
     let musl = "-Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1";
-    let library = dir.compile(X86_64, "libgone.so", "", &["-shared", "-nostdlib"]);
+    let library = dir.compile(Arch::X86_64, "libgone.so", "", &["-shared", "-nostdlib"]);
     let library = library.to_str().unwrap();
     for (name, linker) in [("glibc", "-Wl,-z,now"), ("musl", musl)] {
         let flags = ["-nostdlib", "-Wl,--no-as-needed", linker, library];
-        let built = dir.compile(X86_64, name, "void _start(void) {}", &flags);
+        let built = dir.compile(Arch::X86_64, name, "void _start(void) {}", &flags);
         fs::copy(built, root.join("app").join(name)).unwrap();
     }
     let files = [

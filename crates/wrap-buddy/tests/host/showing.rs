@@ -43,26 +43,15 @@ fn human(view: &View) -> String {
     plain(out)
 }
 
-fn walk_through(dir: &TestDir, target: Target, strategy: &str) -> std::path::PathBuf {
+fn walk_through(dir: &TestDir, target: Arch, strategy: &str) -> std::path::PathBuf {
     let main = dir.walk_through(target, &[]);
-    let libs = [dir.path("foo/lib"), dir.path("bar/lib")];
-    dir.wrap(&[
-        &"--paths",
-        &main,
-        &"--libs",
-        &libs[0],
-        &libs[1],
-        &"--strategy",
-        &strategy,
-        &"--interpreter",
-        &target.interpreter,
-    ]);
+    dir.wrap_with_libs(target, &main, &["--strategy", strategy]);
     main
 }
 
 #[test]
 fn a_wrapped_program() {
-    for target in TARGETS {
+    for target in Arch::ALL {
         let dir = TestDir::new();
         let original = dir.walk_through(target, &[]);
         let before = fs::read(&original).unwrap();
@@ -76,12 +65,12 @@ fn a_wrapped_program() {
         let file = view.original.as_ref().unwrap();
         assert_eq!(
             (file.machine.as_str(), file.kind),
-            (target.name, Kind::Program)
+            (target.name(), Kind::Program)
         );
         assert_eq!(file.file_len, before.len() as u64);
         assert_eq!(file.needed[..2], ["libfoo.so.1", "libbar.so.1"]);
         let given = view.given.as_ref().unwrap();
-        assert_eq!(given.interpreter.as_deref(), Some(target.interpreter));
+        assert_eq!(given.interpreter.as_deref(), Some(target.interpreter()));
         let path = given.search_path.as_ref().unwrap();
         let libs = ["foo/lib", "bar/lib"].map(|name| dir.path(name).display().to_string());
         assert!(path.directories.starts_with(&libs), "{path:?}");
@@ -100,7 +89,7 @@ fn a_wrapped_program() {
         assert!(!view.stub_code.is_empty());
         let loader = view.loader.as_ref().unwrap();
         assert!(loader.problem.as_ref().unwrap().contains("does not exist"));
-        dir.write(&loader.path, loader_image(target.machine));
+        dir.write(&loader.path, loader_image(target.machine()));
         assert_eq!(self::view(&main).loader.unwrap().problem, None);
 
         // The bytes before and after each edit are those of the files.
@@ -119,7 +108,7 @@ fn a_wrapped_program() {
             "PT_INTERP → PT_NULL",
             "libfoo.so.1 libbar.so.1",
             &trailer.id,
-            target.interpreter,
+            target.interpreter(),
             trailer.loader.as_ref().unwrap(),
             "original entry",
             &view.entry_code[0].text,
@@ -132,7 +121,7 @@ fn a_wrapped_program() {
 #[test]
 fn a_program_edited_in_place() {
     let dir = TestDir::new();
-    let main = walk_through(&dir, X86_64, "inplace");
+    let main = walk_through(&dir, Arch::X86_64, "inplace");
     let view = view(&main);
     assert_eq!(view.state, Condition::InPlace);
     assert_eq!(view.sidecar.as_ref().unwrap().way, SidecarWay::InPlace);
@@ -154,7 +143,7 @@ fn a_program_edited_in_place() {
 #[test]
 fn files_that_are_half_done_changed_or_without_their_sidecar() {
     let dir = TestDir::new();
-    let main = walk_through(&dir, X86_64, "stub");
+    let main = walk_through(&dir, Arch::X86_64, "stub");
     let whole = view(&main);
     let slot = whole.edits.iter().find(|edit| edit.kind == "slot").unwrap();
     let interp = whole
@@ -194,8 +183,13 @@ fn files_that_are_half_done_changed_or_without_their_sidecar() {
     assert!(orphan.sidecar.is_none() && orphan.advice.is_some());
     assert!(human(&orphan).contains("\n  stub\n"));
 
-    // A program that was replaced, with the sidecar of the old version.
-    let other = dir.compile(X86_64, "app/main", "int main(void) { return 3; }", &[]);
+    // A file that replaced itself, and the sidecar of what it was.
+    let other = dir.compile(
+        Arch::X86_64,
+        "app/main",
+        "int main(void) { return 3; }",
+        &[],
+    );
     fs::rename(&elsewhere, &sidecar).unwrap();
     let stale = view(&other);
     assert_eq!(stale.state, Condition::Stale);
@@ -206,7 +200,12 @@ fn files_that_are_half_done_changed_or_without_their_sidecar() {
 #[test]
 fn a_loader_in_the_sidecar_is_shown() {
     let dir = TestDir::new();
-    let main = dir.compile(X86_64, "app/main", "int main(void) { return 0; }", &[]);
+    let main = dir.compile(
+        Arch::X86_64,
+        "app/main",
+        "int main(void) { return 0; }",
+        &[],
+    );
     dir.wrap(&[&"--paths", &main, &"--self-contained"]);
     let view = view(&main);
     assert!(!view.edits.is_empty());
@@ -230,7 +229,7 @@ fn a_loader_in_the_sidecar_is_shown() {
 #[test]
 fn changed_files_of_a_directory_are_shown() {
     let dir = TestDir::new();
-    walk_through(&dir, X86_64, "stub");
+    walk_through(&dir, Arch::X86_64, "stub");
     dir.write("app/script", "#!/bin/sh\n");
     assert_eq!(views(&dir.root).len(), 1);
     let script = view(&dir.path("app/script"));
@@ -270,17 +269,19 @@ fn stubs_are_read_as_by_objdump() {
 
 /// Addresses and texts of the instructions in `file`.
 fn objdump(arch: &str, file: &Path) -> Vec<(u64, String)> {
-    let (program, options): (&str, &[&str]) = match arch {
-        "aarch64" => ("aarch64-linux-gnu-objdump", &["-maarch64"]),
-        "i686" => ("objdump", &["-mi386", "-Mintel"]),
-        _ => ("objdump", &["-mi386:x86-64", "-Mintel"]),
+    let known = Arch::ALL.into_iter().find(|known| known.name() == arch);
+    let known = known.unwrap();
+    let options: &[&str] = match known {
+        Arch::Aarch64 => &["-maarch64"],
+        Arch::I686 => &["-mi386", "-Mintel"],
+        Arch::X86_64 => &["-mi386:x86-64", "-Mintel"],
     };
-    let output = Command::new(program)
+    let output = Command::new(known.compiler().binutil("objdump"))
         .args(["-D", "-z", "-bbinary", "--no-show-raw-insn"])
         .args(options)
         .arg(file)
         .output()
-        .unwrap_or_else(|error| panic!("{program}: {error}; run: cargo xtask setup"));
+        .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let lines = text
         .lines()
@@ -331,26 +332,19 @@ fn comparable(arch: &str, text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// lld begins a segment on the page of memory after the last page of the previous one, and on the same page of the file: the bytes
-/// after one segment are those of the next.
-fn the_stub_is_shown_at_its_own_address(target: Target) {
+/// lld begins a segment on the page of memory behind the one that the segment in front of it ends on, and on the same page of the file: the
+/// bytes behind one segment are those of the next.
+fn the_stub_is_shown_at_its_own_address(target: Arch) {
     let at_entry = "void _start(void) {} __asm__(\".skip 2000, 0x90\");";
     let at_end = "__asm__(\".skip 2000, 0x90\"); void _start(void) {}";
     for (source, moved) in [(at_entry, false), (at_end, true)] {
         let dir = TestDir::new();
-        let mut flags = dir.link_by(target, Linker::Lld);
+        let mut flags = Linker::Lld.flags();
         flags.extend(["-nostartfiles", "-fno-toplevel-reorder"].map(String::from));
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         let main = dir.compile(target, "app/main", source, &flags);
         let before = fs::read(&main).unwrap();
-        dir.wrap(&[
-            &"--paths",
-            &main,
-            &"--libs",
-            &dir.root,
-            &"--interpreter",
-            &target.interpreter,
-        ]);
+        dir.wrap_for(target, &main, &[&"--libs", &dir.root]);
         let now = fs::read(&main).unwrap();
         let entry = |file: &[u8]| match file[4] {
             1 => u32::from_le_bytes(*file[24..].first_chunk().unwrap()).into(),

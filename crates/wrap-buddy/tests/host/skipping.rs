@@ -45,15 +45,12 @@ fn files_that_are_not_dynamic_programs_are_skipped() {
         ),
     ];
     for (output, source, arguments, expected) in cases {
-        let path = dir.compile(X86_64, output, source, arguments);
+        let path = dir.compile(Arch::X86_64, output, source, arguments);
         assert_eq!(skipped(&dir, &path), expected, "{output}");
     }
     // It has an entry point and a PT_INTERP, and is a library nevertheless.
     assert_eq!(
-        skipped(
-            &dir,
-            &fs::canonicalize("/lib/x86_64-linux-gnu/libc.so.6").unwrap()
-        ),
+        skipped(&dir, &Arch::X86_64.glibc()),
         "shared library that finds what it needs"
     );
 }
@@ -62,7 +59,7 @@ fn files_that_are_not_dynamic_programs_are_skipped() {
 fn separate_debug_information() {
     let dir = TestDir::new();
     for pie in ["-pie", "-no-pie"] {
-        let program = dir.compile(X86_64, "main", MAIN, &["-g", pie]);
+        let program = dir.compile(Arch::X86_64, "main", MAIN, &["-g", pie]);
         let debug = dir.path("main.debug");
         let objcopy = std::process::Command::new("objcopy")
             .arg("--only-keep-debug")
@@ -91,7 +88,7 @@ fn files_that_are_not_elf_are_skipped() {
 fn other_architectures_and_libcs() {
     let dir = TestDir::new();
     let host = "--interpreter=/lib64/ld-linux-x86-64.so.2";
-    let foreign = dir.compile(AARCH64, "foreign", MAIN, &[]);
+    let foreign = dir.compile(Arch::Aarch64, "foreign", MAIN, &[]);
     let report = dir.wrap(&[&"--paths", &foreign, &host]);
     let text = reason(&report, Status::Failed);
     assert!(
@@ -105,9 +102,9 @@ fn other_architectures_and_libcs() {
             "--interpreter: /lib64/ld-linux-x86-64.so.2 is for x86_64 (glibc), and the files here are for aarch64 (glibc): pass a dynamic linker of that kind"
         ]
     );
-    // In a directory with another program that the dynamic linker fits.
-    dir.compile(AARCH64, "tree/foreign", MAIN, &[]);
-    dir.compile(X86_64, "tree/own", MAIN, &[]);
+    // Met in a directory, and there is another that it fits.
+    dir.compile(Arch::Aarch64, "tree/foreign", MAIN, &[]);
+    dir.compile(Arch::X86_64, "tree/own", MAIN, &[]);
     let report = dir.wrap(&[&"--paths", &dir.path("tree"), &host]);
     let states: Vec<Status> = report.files.iter().map(|file| file.status).collect();
     assert_eq!(states, [Status::Skipped, Status::Wrapped]);
@@ -124,12 +121,12 @@ fn other_architectures_and_libcs() {
     assert!(!report.failed(), "{report:?}");
 
     let linker = "-Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1";
-    // The libc that a program is linked to counts more than its PT_INTERP.
-    let glibc = dir.compile(X86_64, "glibc", MAIN, &[linker]);
+    // What it is linked to counts, and only then what it asks for.
+    let glibc = dir.compile(Arch::X86_64, "glibc", MAIN, &[linker]);
     let report = dir.wrap(&[&"--paths", &glibc, &host]);
     assert_eq!(report.files[0].status, Status::Wrapped, "{report:?}");
     let bare = ["-nostdlib", "-Wl,-e,main", linker];
-    let musl = dir.compile(X86_64, "musl", "int main(void) { return 0; }", &bare);
+    let musl = dir.compile(Arch::X86_64, "musl", "int main(void) { return 0; }", &bare);
     let report = dir.wrap(&[&"--paths", &musl, &host]);
     let text = reason(&report, Status::Failed);
     assert!(
@@ -148,7 +145,7 @@ fn other_architectures_and_libcs() {
 #[test]
 fn an_architecture_without_a_stage_says_how_to_get_it() {
     let dir = TestDir::new();
-    let foreign = dir.compile(AARCH64, "foreign", MAIN, &[]);
+    let foreign = dir.compile(Arch::Aarch64, "foreign", MAIN, &[]);
     let arguments = ["wrap-buddy", "--paths", foreign.to_str().unwrap()];
     let cli = wrap_options(arguments);
     let missing = [("aarch64", "install its core library")];
@@ -163,7 +160,7 @@ fn an_architecture_without_a_stage_says_how_to_get_it() {
 #[test]
 fn missing_needed_names_are_an_error() {
     let dir = TestDir::new();
-    let main = dir.compile(X86_64, "main", MAIN, &[]);
+    let main = dir.compile(Arch::X86_64, "main", MAIN, &[]);
     wrapped(&dir.wrap(&[&"--paths", &main]));
     let before = snapshot(&dir.root);
     let report = dir.wrap(&[&"--paths", &main, &"--needed", &"libnowhere.so.1"]);
@@ -188,15 +185,16 @@ fn program_that_starts_unwrapped_is_skipped() {
             wrap_buddy::commands::wrap::wrap(&cli, &stages(), &[], &Reporter::default()).unwrap();
         only(&report).clone()
     };
-    let interpreter = "--interpreter=/lib64/ld-linux-x86-64.so.2";
+    let own = Arch::X86_64.interpreter();
+    let interpreter = &*format!("--interpreter={own}");
     let copy = dir.path("copy/ld-linux-x86-64.so.2");
     fs::create_dir(dir.path("copy")).unwrap();
-    fs::copy("/lib64/ld-linux-x86-64.so.2", &copy).unwrap();
+    fs::copy(own, &copy).unwrap();
     let other = format!("--interpreter={}", copy.display());
     let link = dir.path("link.so");
-    symlink("/lib64/ld-linux-x86-64.so.2", &link).unwrap();
+    symlink(own, &link).unwrap();
     let same = format!("--interpreter={}", link.display());
-    dir.compile(X86_64, "app/main", MAIN, &[]);
+    dir.compile(Arch::X86_64, "app/main", MAIN, &[]);
     for (more, expected) in [
         (&[][..], Status::Skipped),
         (&[interpreter], Status::Skipped),
@@ -216,10 +214,10 @@ fn program_that_starts_unwrapped_is_skipped() {
             assert!(text.starts_with("starts as it is"), "{text}");
         }
     }
-    // A directory that does not exist is no reason to wrap it; a library that is not found is.
-    dir.compile(X86_64, "app/main", MAIN, &["-Wl,-rpath,/gone"]);
+    // A dead entry of its own is no reason to touch it; a library that is not found is.
+    dir.compile(Arch::X86_64, "app/main", MAIN, &["-Wl,-rpath,/gone"]);
     assert_eq!(wrap(&[]).status, Status::Skipped);
-    dir.walk_through(X86_64, &[]);
+    dir.walk_through(Arch::X86_64, &[]);
     assert_eq!(wrap(&[]).status, Status::Failed);
     let libs = [dir.path("foo/lib"), dir.path("bar/lib")];
     let libs = libs.each_ref().map(|path| path.to_str().unwrap());
@@ -229,7 +227,7 @@ fn program_that_starts_unwrapped_is_skipped() {
     );
     // It finds them by itself.
     let path = format!("-Wl,-rpath,{}:{}", libs[0], libs[1]);
-    dir.walk_through(X86_64, &[&path]);
+    dir.walk_through(Arch::X86_64, &[&path]);
     assert_eq!(wrap(&[]).status, Status::Skipped);
 }
 
@@ -237,7 +235,7 @@ fn program_that_starts_unwrapped_is_skipped() {
 fn an_interpreter_in_the_store() {
     let dir = TestDir::new();
     let linker = "-Wl,--dynamic-linker=/nix/store/hash-glibc/lib/ld-linux-x86-64.so.2";
-    let path = dir.compile(X86_64, "main", MAIN, &[linker]);
+    let path = dir.compile(Arch::X86_64, "main", MAIN, &[linker]);
     let text = skipped(&dir, &path);
     assert!(
         text.starts_with("its interpreter is in the store already: /nix/store/hash"),
@@ -248,12 +246,12 @@ fn an_interpreter_in_the_store() {
 #[test]
 fn the_second_run_finds_everything_done() {
     let dir = TestDir::new();
-    let main = dir.walk_through(X86_64, &[]);
+    let main = dir.walk_through(Arch::X86_64, &[]);
     let tree = dir.path("app");
-    let (of_foo, of_bar) = (dir.path("foo/lib"), dir.path("bar/lib"));
-    wrapped(&dir.wrap(&[&"--paths", &tree, &"--libs", &of_foo, &of_bar]));
+    let wrap = || dir.wrap_with_libs(Arch::X86_64, &tree, &[]);
+    wrapped(&wrap());
     let before = snapshot(&tree);
-    let report = dir.wrap(&[&"--paths", &tree, &"--libs", &of_foo, &of_bar]);
+    let report = wrap();
     assert_eq!(reason(&report, Status::Skipped), "already wrapped");
     assert!(snapshot(&tree) == before);
 
@@ -269,7 +267,7 @@ fn the_second_run_finds_everything_done() {
 #[test]
 fn each_file_is_wrapped_once() {
     let dir = TestDir::new();
-    let main = dir.compile(X86_64, "tree/a", MAIN, &[]);
+    let main = dir.compile(Arch::X86_64, "tree/a", MAIN, &[]);
     fs::hard_link(&main, dir.path("tree/b")).unwrap();
     symlink("a", dir.path("tree/link")).unwrap();
     let tree = dir.path("tree");
@@ -284,8 +282,8 @@ fn each_file_is_wrapped_once() {
     assert!(!dir.path("tree/.b.wrapbuddy").exists());
     assert!(report.files[0].plan.as_ref().unwrap().notes.is_empty());
 
-    // A file that was not found in the scan changes as well.
-    let main = dir.compile(X86_64, "other/a", MAIN, &[]);
+    // One that was not met changes as well.
+    let main = dir.compile(Arch::X86_64, "other/a", MAIN, &[]);
     fs::hard_link(&main, dir.path("elsewhere")).unwrap();
     let report = dir.wrap(&[&"--paths", &dir.path("other")]);
     let notes = &wrapped(&report).notes;
@@ -295,7 +293,7 @@ fn each_file_is_wrapped_once() {
 #[test]
 fn a_link_that_is_named_leads_to_the_file() {
     let dir = TestDir::new();
-    dir.compile(X86_64, "real/main", MAIN, &[]);
+    dir.compile(Arch::X86_64, "real/main", MAIN, &[]);
     symlink("real/main", dir.path("link")).unwrap();
     wrapped(&dir.wrap(&[&"--paths", &dir.path("link")]));
     assert!(dir.path("real/.main.wrapbuddy").exists());

@@ -1,7 +1,6 @@
-//! The whole text output. `SNAPSHOTS=overwrite cargo nextest run -p wrap-buddy snapshots` records the current output.
+//! What people read, whole. `INSTA_UPDATE=always cargo nextest run -p wrap-buddy snapshots` writes down what is said now.
 
-use snapbox::{assert_data_eq, file};
-use std::ffi::OsStr;
+use insta::assert_snapshot;
 use std::fs;
 use std::path::PathBuf;
 use wrap_buddy::commands::Command as Parsed;
@@ -28,24 +27,24 @@ struct Tree {
 impl Tree {
     fn new() -> Self {
         let dir = TestDir::new();
-        dir.walk_through(X86_64, &[]);
+        dir.walk_through(Arch::X86_64, &[]);
         let arguments = [
             "-nostartfiles",
             "foo/lib/libfoo.so.1",
             "bar/lib/libbar.so.1",
         ];
-        dir.compile(X86_64, "app/main", MAIN, &arguments);
+        dir.compile(Arch::X86_64, "app/main", MAIN, &arguments);
         let source = "int bar(void); int plug(void) { return bar(); }";
         let arguments = ["-shared", "-fPIC", "bar/lib/libbar.so.1"];
-        dir.compile(X86_64, "app/libplug.so", source, &arguments);
+        dir.compile(Arch::X86_64, "app/libplug.so", source, &arguments);
         for name in ["one", "two"] {
             let soname = format!("-Wl,-soname,lib{name}.so");
             let library = format!("gone/lib{name}.so");
-            dir.compile(X86_64, &library, "int gone;", &["-shared", &soname]);
+            dir.compile(Arch::X86_64, &library, "int gone;", &["-shared", &soname]);
         }
         let source = "int main(void) { return 0; }";
         let arguments = ["-Wl,--no-as-needed", "gone/libone.so", "gone/libtwo.so"];
-        dir.compile(X86_64, "app/lacking", source, &arguments);
+        dir.compile(Arch::X86_64, "app/lacking", source, &arguments);
         fs::remove_dir_all(dir.path("gone")).unwrap();
         dir.write("app/cut", b"\x7fELF\x02\x01\x01");
         let app = dir.path("app");
@@ -53,13 +52,7 @@ impl Tree {
     }
 
     fn wrap(&self, more: &[&str]) -> String {
-        let libs = [self.dir.path("foo/lib"), self.dir.path("bar/lib")];
-        let mut arguments: Vec<&dyn AsRef<OsStr>> = vec![&"--paths", &self.app, &"--libs"];
-        arguments.extend(libs.iter().map(|path| path as &dyn AsRef<OsStr>));
-        arguments.extend(more.iter().map(|word| word as &dyn AsRef<OsStr>));
-        let interpreter = X86_64.interpreter;
-        arguments.extend([&"--interpreter" as &dyn AsRef<OsStr>, &interpreter]);
-        self.said(&self.dir.wrap(&arguments))
+        self.said(&self.dir.wrap_with_libs(Arch::X86_64, &self.app, more))
     }
 
     fn command(&self, words: &[&str]) -> Parsed {
@@ -154,29 +147,20 @@ impl Tree {
 
 #[test]
 fn a_dry_run() {
-    assert_data_eq!(
-        Tree::new().wrap(&["--dry-run"]),
-        file!["snapshots/dry_run.txt"].raw()
-    );
+    assert_snapshot!("dry_run", Tree::new().wrap(&["--dry-run"]));
 }
 
 #[test]
 fn wrapping_and_what_comes_after() {
     let tree = Tree::new();
-    assert_data_eq!(tree.wrap(&[]), file!["snapshots/wrap.txt"].raw());
-    assert_data_eq!(tree.wrap(&[]), file!["snapshots/wrap_again.txt"].raw());
-    assert_data_eq!(tree.status(), file!["snapshots/status.txt"].raw());
-    assert_data_eq!(tree.show(), file!["snapshots/show.txt"].raw());
+    assert_snapshot!("wrap", tree.wrap(&[]));
+    assert_snapshot!("wrap_again", tree.wrap(&[]));
+    assert_snapshot!("status", tree.status());
+    assert_snapshot!("show", tree.show());
     let dry = tree.restore(&["restore", "--dry-run"]);
-    assert_data_eq!(dry, file!["snapshots/restore_dry_run.txt"].raw());
-    assert_data_eq!(
-        tree.restore(&["restore"]),
-        file!["snapshots/restore.txt"].raw()
-    );
-    assert_data_eq!(
-        tree.restore(&["restore"]),
-        file!["snapshots/restore_again.txt"].raw()
-    );
+    assert_snapshot!("restore_dry_run", dry);
+    assert_snapshot!("restore", tree.restore(&["restore"]));
+    assert_snapshot!("restore_again", tree.restore(&["restore"]));
 }
 
 /// The binary writes colours to terminals, or if you force it.

@@ -34,7 +34,7 @@ fn assert_is_text(command: &[&str], output: &[u8]) {
 #[test]
 fn names_and_strings_from_files_are_escaped() {
     let dir = TestDir::new();
-    let target = TARGETS[0];
+    let target = Arch::ALL[0];
     let directory = format!("tree/{HOSTILE}");
     let soname = format!("-Wl,-soname,{HOSTILE}.so");
     let library = dir.compile(
@@ -66,7 +66,7 @@ fn names_and_strings_from_files_are_escaped() {
     let loader = dir.path("loader");
     let loader = loader.to_str().unwrap();
     let wrap = ["--paths", tree, "--libs", libs, "-v"];
-    let wrap = [&wrap[..], &["--interpreter", target.interpreter]].concat();
+    let wrap = [&wrap[..], &["--interpreter", target.interpreter()]].concat();
     let commands: [&[&str]; 15] = [
         &["check", tree, "-v"],
         &["show", tree, "-v"],

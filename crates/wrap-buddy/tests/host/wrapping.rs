@@ -9,30 +9,25 @@ use wrap_buddy::plan::slot::SlotPosition;
 
 use crate::fixture::*;
 
-/// Wraps the walk-through for `target`. Asserts that only the planned bytes have changed and can be restored.
-fn wraps_exactly(target: Target, arguments: &[&str]) {
+/// Wraps the walk-through for `target` and proves that only the planned bytes changed and can be put back.
+fn wraps_exactly(target: Arch, arguments: &[&str]) {
     let dir = TestDir::new();
     let main = dir.walk_through(target, arguments);
     let before = fs::read(&main).unwrap();
     let (of_foo, of_bar) = (dir.path("foo/lib"), dir.path("bar/lib"));
-    let report = dir.wrap(&[
-        &"--paths",
+    let report = dir.wrap_for(
+        target,
         &main,
-        &"--libs",
-        &of_foo,
-        &of_bar,
-        &dir.path("app"),
-        &"--interpreter",
-        &target.interpreter,
-    ]);
+        &[&"--libs", &of_foo, &of_bar, &dir.path("app")],
+    );
     let plan = wrapped(&report);
     let after = fs::read(&main).unwrap();
     assert_eq!(after.len(), before.len());
 
     let bytes = fs::read(dir.path("app/.main.wrapbuddy")).unwrap();
     let sidecar = Sidecar::parse(&bytes).unwrap();
-    assert_eq!(sidecar.header().machine, target.machine);
-    assert_eq!(sidecar.interpreter(), target.interpreter.as_bytes());
+    assert_eq!(sidecar.header().machine, target.machine());
+    assert_eq!(sidecar.interpreter(), target.interpreter().as_bytes());
     let (search, own) = (
         sidecar.search(),
         plan.search.join(std::ffi::OsStr::new(":")),
@@ -81,26 +76,26 @@ fn wraps_exactly(target: Target, arguments: &[&str]) {
 
 #[test]
 fn x86_64() {
-    wraps_exactly(X86_64, &["-pie", "-fPIE", "-O2"]);
-    wraps_exactly(X86_64, &["-no-pie"]);
+    wraps_exactly(Arch::X86_64, &["-pie", "-fPIE", "-O2"]);
+    wraps_exactly(Arch::X86_64, &["-no-pie"]);
 }
 
 #[test]
 fn aarch64() {
-    wraps_exactly(AARCH64, &["-pie", "-fPIE"]);
-    wraps_exactly(AARCH64, &["-no-pie"]);
+    wraps_exactly(Arch::Aarch64, &["-pie", "-fPIE"]);
+    wraps_exactly(Arch::Aarch64, &["-no-pie"]);
 }
 
 #[test]
 fn i686() {
-    wraps_exactly(I686, &["-pie", "-fPIE"]);
-    wraps_exactly(I686, &["-no-pie"]);
+    wraps_exactly(Arch::I686, &["-pie", "-fPIE"]);
+    wraps_exactly(Arch::I686, &["-no-pie"]);
 }
 
 #[test]
 fn the_same_input_gives_the_same_output() {
     let dir = TestDir::new();
-    let main = dir.compile(X86_64, "a/main", "int main(void) { return 0; }", &[]);
+    let main = dir.compile(Arch::X86_64, "a/main", "int main(void) { return 0; }", &[]);
     let original = fs::read(&main).unwrap();
     let mut results = Vec::new();
     for _ in 0..2 {
@@ -111,11 +106,11 @@ fn the_same_input_gives_the_same_output() {
     assert!(results[0] == results[1]);
 }
 
-/// A program so small that nothing fits after its entry point.
-fn tiny(dir: &TestDir, target: Target, arguments: &[&str]) -> std::path::PathBuf {
+/// A program so small that nothing fits behind its entry point.
+fn tiny(dir: &TestDir, target: Arch, arguments: &[&str]) -> std::path::PathBuf {
     let mut all = vec!["-nostartfiles", "-nostdlib", "-O2", "-Wl,--build-id=none"];
     all.extend_from_slice(arguments);
-    let interpreter = format!("-Wl,--dynamic-linker={}", target.interpreter);
+    let interpreter = format!("-Wl,--dynamic-linker={}", target.interpreter());
     all.extend([
         "-Wl,-z,separate-code",
         "-fno-asynchronous-unwind-tables",
@@ -127,23 +122,23 @@ fn tiny(dir: &TestDir, target: Target, arguments: &[&str]) -> std::path::PathBuf
 
 #[test]
 fn without_room_the_entry_moves_into_the_padding_after_the_segment() {
-    for target in TARGETS {
+    for target in Arch::ALL {
         let dir = TestDir::new();
         let program = tiny(&dir, target, &["-pie"]);
         let before = fs::read(&program).unwrap();
-        let report = dir.wrap(&[&"--paths", &program, &"--interpreter", &target.interpreter]);
+        let report = dir.wrap_for(target, &program, &[]);
         let plan = wrapped(&report);
         assert_eq!(
             stub(plan).slot.position,
             SlotPosition::SegmentEnd,
             "{}",
-            target.name
+            target.name()
         );
-        let align = if target.name == "aarch64" { 4 } else { 16 };
+        let align = if target.name() == "aarch64" { 4 } else { 16 };
         assert_eq!(stub(plan).slot.address % align, 0);
 
         let after = fs::read(&program).unwrap();
-        let entry_len = if target.name == "i686" { 4 } else { 8 };
+        let entry_len = if target.name() == "i686" { 4 } else { 8 };
         assert_eq!(
             after[24..24 + entry_len],
             stub(plan).slot.address.to_le_bytes()[..entry_len]
@@ -156,8 +151,8 @@ fn without_room_the_entry_moves_into_the_padding_after_the_segment() {
         for edit in sidecar.edits().map(Result::unwrap) {
             restored[edit.offset as usize..][..edit.original.len()].copy_from_slice(edit.original);
         }
-        assert!(restored == before, "{}", target.name);
-        let again = dir.wrap(&[&"--paths", &program, &"--interpreter", &target.interpreter]);
+        assert!(restored == before, "{}", target.name());
+        let again = dir.wrap_for(target, &program, &[]);
         assert_eq!(
             reason(&again, wrap_buddy::plan::outcome::Status::Skipped),
             "already wrapped"
@@ -168,15 +163,11 @@ fn without_room_the_entry_moves_into_the_padding_after_the_segment() {
 #[test]
 fn a_relocatable_program_knows_only_relative_paths() {
     let dir = TestDir::new();
-    let main = dir.walk_through(X86_64, &[]);
+    let main = dir.walk_through(Arch::X86_64, &[]);
     let interpreter = dir.path("glibc/lib/ld-linux-x86-64.so.2");
     fs::create_dir_all(interpreter.parent().unwrap()).unwrap();
-    fs::copy("/lib64/ld-linux-x86-64.so.2", &interpreter).unwrap();
-    fs::copy(
-        "/lib/x86_64-linux-gnu/libc.so.6",
-        dir.path("glibc/lib/libc.so.6"),
-    )
-    .unwrap();
+    fs::copy(Arch::X86_64.interpreter(), &interpreter).unwrap();
+    fs::copy(Arch::X86_64.glibc(), dir.path("glibc/lib/libc.so.6")).unwrap();
     let loaders = dir.path("lib/wrap-buddy");
     let report = dir.wrap(&[
         &"--paths",
@@ -217,8 +208,8 @@ fn the_stub_avoids_code_that_is_relocated() {
     let dir = TestDir::new();
     let source = "int there; void _start(void) { asm(\".rept 100\\n .long there\\n .endr\"); }";
     let arguments = ["-nostartfiles", "-O2", "-fno-pic", "-pie", "-Wl,-z,notext"];
-    let program = dir.compile(I686, "main", source, &arguments);
-    let interpreter = format!("--interpreter={}", I686.interpreter);
+    let program = dir.compile(Arch::I686, "main", source, &arguments);
+    let interpreter = format!("--interpreter={}", Arch::I686.interpreter());
     let report = dir.wrap(&[&"--paths", &program, &interpreter]);
     let plan = wrapped(&report);
     assert!(stub(plan).room_at_entry > stub(plan).slot.len);
@@ -229,7 +220,7 @@ fn the_stub_avoids_code_that_is_relocated() {
 fn a_file_name_too_long_for_a_sidecar_gets_a_short_one() {
     let dir = TestDir::new();
     let name = "n".repeat(250);
-    let main = dir.compile(X86_64, "main", "int main(void) { return 0; }", &[]);
+    let main = dir.compile(Arch::X86_64, "main", "int main(void) { return 0; }", &[]);
     let long = dir.path(&name);
     fs::rename(main, &long).unwrap();
     let report = dir.wrap(&[&"--paths", &long]);
@@ -251,7 +242,7 @@ fn the_rpath_of_a_program_stays_inherited() {
         "-Wl,--disable-new-dtags",
         "-Wl,-rpath,$ORIGIN/../foo/lib:/none/at/all",
     ];
-    let main = dir.walk_through(X86_64, &tags);
+    let main = dir.walk_through(Arch::X86_64, &tags);
     let report = dir.wrap(&[
         &"--paths",
         &main,

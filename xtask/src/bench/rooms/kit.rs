@@ -6,21 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use e2e::toolchain::Compiler;
+use e2e::{Arch, Libc};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::bench::blind::blinded;
 use crate::bench::system_library_dirs;
-use crate::workspace::output;
-
-/// Compilers, this system's own first, with the names of their dynamic linkers.
-const COMPILERS: [(&str, &str); 5] = [
-    ("cc", "ld-linux-x86-64.so.2"),
-    ("cc", "ld-linux-aarch64.so.1"),
-    ("x86_64-linux-gnu-gcc", "ld-linux-x86-64.so.2"),
-    ("aarch64-linux-gnu-gcc", "ld-linux-aarch64.so.1"),
-    ("i686-linux-gnu-gcc", "ld-linux.so.2"),
-];
 
 /// The tool's arguments for the machine on which the libraries will be used.
 pub struct Kit {
@@ -38,15 +30,14 @@ impl Kit {
             .into_iter()
             .map(PathBuf::from)
             .collect();
-        for (compiler, name) in COMPILERS {
-            // The cross compiler is not installed, so its libraries are skipped.
-            let Some(found) = library_of(compiler, name) else {
+        for arch in Arch::ALL {
+            let name = arch.ld_so();
+            // A cross compiler that is not installed: its libraries will be skipped.
+            let compiler = Compiler::find(arch, Libc::Glibc);
+            let Some(found) = compiler.and_then(|compiler| compiler.file(name)) else {
                 continue;
             };
             let blind = dir.path().join(name).join(name);
-            if interpreters.contains(&blind) {
-                continue;
-            }
             fs::create_dir(dir.path().join(name))?;
             let bytes = fs::read(&found)?;
             fs::write(&blind, blinded(bytes))?;
@@ -107,15 +98,7 @@ impl Kit {
     }
 }
 
-fn library_of(compiler: &str, name: &str) -> Option<PathBuf> {
-    let option = format!("-print-file-name={name}");
-    let printed = output(Command::new(compiler).arg(option)).ok()?;
-    // A name without a directory means that the compiler did not find it.
-    let path = Path::new(printed.trim_end());
-    path.is_absolute().then(|| path.canonicalize().ok())?
-}
-
-/// A path of `length` bytes in an existing directory.
+/// A path of `length` bytes in a directory that is there.
 fn long_path(parent: &Path, index: usize, length: usize) -> Result<PathBuf> {
     let mut path = parent.join(format!("{index}"));
     fs::create_dir(&path)?;

@@ -16,14 +16,14 @@ use crate::hostile::dynamic_range;
 /// A library in a directory of its own.
 struct Victim {
     link_dir: LinkDir,
-    target: Target,
+    target: Arch,
     path: PathBuf,
     sidecar: PathBuf,
     good: Vec<u8>,
 }
 
 impl Victim {
-    fn new(target: Target, linker: Linker) -> Self {
+    fn new(target: Arch, linker: Linker) -> Self {
         let link_dir = LinkDir::new(target);
         let path = link_dir.link("app/libsubject.so", &Layout::usual(linker));
         Self {
@@ -36,16 +36,11 @@ impl Victim {
     }
 
     fn run(&self) -> Status {
-        let report = self.link_dir.dir.wrap(&[
-            &"--paths",
+        let report = self.link_dir.dir.wrap_for(
+            self.target,
             &self.path,
-            &"--libs",
-            &self.link_dir.dir.root,
-            &"--interpreter",
-            &self.target.interpreter,
-            &"-j",
-            &"1",
-        ]);
+            &[&"--libs", &self.link_dir.dir.root, &"-j", &"1"],
+        );
         only(&report).status
     }
 
@@ -112,7 +107,7 @@ impl Victim {
 
 #[test]
 fn every_truncation_of_a_library() {
-    let victim = Victim::new(X86_64, Linker::Bfd);
+    let victim = Victim::new(Arch::X86_64, Linker::Bfd);
     assert_eq!(victim.survives(&victim.good, "whole"), Status::Edited);
     let headers = 64 + 56 * usize::from(victim.good[56]);
     let loaded = dynamic_range(&victim.good).end;
@@ -125,8 +120,8 @@ fn every_truncation_of_a_library() {
     }
 }
 
-/// Changes bytes on which a plan depends: headers, .dynamic, section headers.
-fn changed_bytes(target: Target, linker: Linker) {
+/// Changed bytes in what a plan is made from: headers, .dynamic, section headers.
+fn changed_bytes(target: Arch, linker: Linker) {
     let victim = Victim::new(target, linker);
     let good = &victim.good;
     let elf = Elf::read(&mut Source::open(&victim.path).unwrap()).unwrap();
@@ -135,7 +130,7 @@ fn changed_bytes(target: Target, linker: Linker) {
     let sections = shoff as usize..(shoff + shentsize * shnum) as usize;
     let headers = 0..elf.phoff as usize + elf.program_headers.len();
     let places = [headers, dynamic, sections, 0..4096];
-    let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ u64::from(target.machine));
+    let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ u64::from(target.machine()));
     let mut count = [0, 0];
     for round in 0..600 {
         let place = &places[round % places.len()];
@@ -150,7 +145,7 @@ fn changed_bytes(target: Target, linker: Linker) {
                 _ => random.below(256) as u8,
             };
         }
-        let what = format!("{} {linker:?} round {round}, bytes {at:x?}", target.name);
+        let what = format!("{} {linker:?} round {round}, bytes {at:x?}", target.name());
         let edited = victim.survives(&changed, &what) == Status::Edited;
         count[usize::from(edited)] += 1;
     }
@@ -163,22 +158,22 @@ fn changed_bytes(target: Target, linker: Linker) {
 
 #[test]
 fn changed_bytes_of_a_64_bit_library() {
-    changed_bytes(X86_64, Linker::Bfd);
+    changed_bytes(Arch::X86_64, Linker::Bfd);
 }
 
 #[test]
 fn changed_bytes_of_a_32_bit_library() {
-    changed_bytes(I686, Linker::Bfd);
+    changed_bytes(Arch::I686, Linker::Bfd);
 }
 
 #[test]
 fn changed_bytes_of_a_library_by_lld() {
-    changed_bytes(X86_64, Linker::Lld);
+    changed_bytes(Arch::X86_64, Linker::Lld);
 }
 
 #[test]
 fn hostile_sidecars_next_to_a_library() {
-    let victim = Victim::new(X86_64, Linker::Bfd);
+    let victim = Victim::new(Arch::X86_64, Linker::Bfd);
     let original = &victim.good;
     assert_eq!(victim.run(), Status::Edited);
     let edited = victim.bytes();
@@ -217,18 +212,17 @@ fn hostile_sidecars_next_to_a_library() {
         assert!(is_text || status == Status::Skipped, "byte {at}");
         assert!(victim.bytes() == edited, "byte {at} of the sidecar");
     }
-    assert!(run(X86_64, &main).unwrap().status.success());
+    assert!(run(Arch::X86_64, &main).unwrap().status.success());
 }
 
 #[test]
 fn the_sidecar_of_another_file() {
-    let victim = Victim::new(X86_64, Linker::Bfd);
-    let other = Victim::new(X86_64, Linker::Lld);
+    let victim = Victim::new(Arch::X86_64, Linker::Bfd);
+    let other = Victim::new(Arch::X86_64, Linker::Lld);
     let program = {
         let dir = TestDir::new();
-        let main = dir.walk_through(X86_64, &[]);
-        let libs = ["foo/lib", "bar/lib"].map(|name| dir.path(name));
-        let report = dir.wrap(&[&"--paths", &main, &"--libs", &libs[0], &libs[1]]);
+        let main = dir.walk_through(Arch::X86_64, &[]);
+        let report = dir.wrap_with_libs(Arch::X86_64, &main, &[]);
         fs::read(&wrapped(&report).sidecar_path).unwrap()
     };
     assert_eq!(other.run(), Status::Edited);
@@ -252,7 +246,7 @@ fn the_sidecar_of_another_file() {
 /// A sidecar with the identity of the file and arbitrary edits. Edits outside the file cause neither a panic nor a write there.
 #[test]
 fn forged_sidecars_next_to_a_library() {
-    let victim = Victim::new(X86_64, Linker::Bfd);
+    let victim = Victim::new(Arch::X86_64, Linker::Bfd);
     assert_eq!(victim.run(), Status::Edited);
     let edited = victim.bytes();
     let sidecar = fs::read(&victim.sidecar).unwrap();

@@ -38,9 +38,9 @@ struct Tally {
     mapped: [usize; 3],
 }
 
-fn every_layout(target: Target) {
+fn every_layout(target: Arch) {
     let link_dir = LinkDir::new(target);
-    let mut random = Random(0x2545_f491_4f6c_dd1d ^ u64::from(target.machine));
+    let mut random = Random(0x2545_f491_4f6c_dd1d ^ u64::from(target.machine()));
     let mut tally = Tally::default();
     for layout in layouts(&mut random) {
         let original = Original::read(&link_dir.link("subject", &layout));
@@ -328,15 +328,15 @@ fn shows_in_readelf(dir: &TestDir, layout: &Layout, original: &Original, random:
 
 #[test]
 fn x86_64() {
-    every_layout(X86_64);
+    every_layout(Arch::X86_64);
 }
 
 #[test]
 fn aarch64() {
-    every_layout(AARCH64);
+    every_layout(Arch::Aarch64);
 }
 
 #[test]
 fn i686() {
-    every_layout(I686);
+    every_layout(Arch::I686);
 }

@@ -37,7 +37,7 @@ fn edit(link_dir: &LinkDir, path: &Path) -> Plan {
 fn ld_so_finds_a_string_wherever_it_is() {
     let mut visible = 0;
     let mut hidden = 0;
-    for target in TARGETS {
+    for target in Arch::ALL {
         let link_dir = LinkDir::new(target);
         for linker in Linker::installed() {
             let library = link_dir.link("app/libsubject.so", &Layout::usual(linker));
@@ -66,7 +66,7 @@ fn ld_so_finds_a_string_wherever_it_is() {
                 assert!(
                     done.status.success(),
                     "{} {linker:?} {allowed:?}: {errors}",
-                    target.name
+                    target.name()
                 );
                 *if edited.changes.hidden {
                     &mut hidden
@@ -74,7 +74,7 @@ fn ld_so_finds_a_string_wherever_it_is() {
                     &mut visible
                 } += 1;
             }
-            assert!(last.is_some(), "{} {linker:?}: no room", target.name);
+            assert!(last.is_some(), "{} {linker:?}: no room", target.name());
         }
     }
     assert!(visible > 3 && hidden > 0, "{visible} {hidden}");
@@ -83,7 +83,7 @@ fn ld_so_finds_a_string_wherever_it_is() {
 #[test]
 fn linkers_link_against_an_edited_library() {
     for made_by in Linker::installed() {
-        let link_dir = LinkDir::new(X86_64);
+        let link_dir = LinkDir::new(Arch::X86_64);
         let library = link_dir.link("app/libsubject.so", &Layout::usual(made_by));
         let link = |linker| link_dir.try_program("linked", "app/libsubject.so", linker);
         // Without a search path, GNU ld does not find the libraries that the library needs.
@@ -96,7 +96,10 @@ fn linkers_link_against_an_edited_library() {
         }
         for linker in Linker::installed() {
             let main = link(linker).unwrap_or_else(|errors| panic!("{linker:?}: {errors}"));
-            assert!(run(X86_64, &main).unwrap().status.success(), "{linker:?}");
+            assert!(
+                run(Arch::X86_64, &main).unwrap().status.success(),
+                "{linker:?}"
+            );
         }
     }
 }
@@ -109,11 +112,11 @@ fn is_hidden(plan: &Plan) -> bool {
 
 #[test]
 fn patchelf_and_readelf_show_what_is_not_hidden() {
-    for target in TARGETS {
+    for target in Arch::ALL {
         let link_dir = LinkDir::new(target);
         for linker in Linker::installed() {
             let library = link_dir.link("app/libsubject.so", &Layout::usual(linker));
-            let interpreter = target.interpreter;
+            let interpreter = target.interpreter();
             let report = link_dir.dir.wrap(&[
                 &"--paths",
                 &library,
@@ -132,7 +135,7 @@ fn patchelf_and_readelf_show_what_is_not_hidden() {
                 (by_readelf, by_patchelf),
                 (visible, visible),
                 "{} {linker:?}",
-                target.name
+                target.name()
             );
         }
     }
@@ -151,7 +154,7 @@ fn patchelfd(link_dir: &LinkDir, linker: Linker) -> PathBuf {
 #[test]
 fn library_changed_by_patchelf_is_edited() {
     let mut hidden = 0;
-    for target in TARGETS {
+    for target in Arch::ALL {
         let link_dir = LinkDir::new(target);
         // patchelf breaks programs linked by gold: they do not start.
         for linker in Linker::installed().filter(|&linker| linker != Linker::Gold) {
@@ -161,8 +164,8 @@ fn library_changed_by_patchelf_is_edited() {
                 !run(target, &main).unwrap().status.success(),
                 "found anyway"
             );
-            let libc = Path::new(target.interpreter).parent().unwrap();
-            let interpreter = target.interpreter;
+            let libc = Path::new(target.interpreter()).parent().unwrap();
+            let interpreter = target.interpreter();
             let report = link_dir.dir.wrap(&[
                 &"--paths",
                 &library,
@@ -178,11 +181,11 @@ fn library_changed_by_patchelf_is_edited() {
             assert!(
                 done.status.success(),
                 "{} {linker:?}: {errors}",
-                target.name
+                target.name()
             );
             let search = plan.search.join(OsStr::new(":"));
             let seen = shown("readelf", "-dW", &library).contains(search.to_str().unwrap());
-            assert_eq!(seen, !is_hidden(plan), "{} {linker:?}", target.name);
+            assert_eq!(seen, !is_hidden(plan), "{} {linker:?}", target.name());
             hidden += usize::from(!seen);
         }
     }
@@ -192,7 +195,7 @@ fn library_changed_by_patchelf_is_edited() {
 #[test]
 fn a_stripped_library_works_as_before_and_can_be_edited_again() {
     for linker in Linker::installed() {
-        let link_dir = LinkDir::new(X86_64);
+        let link_dir = LinkDir::new(Arch::X86_64);
         let library = link_dir.link("app/libsubject.so", &Layout::usual(linker));
         let main = link_dir.program_that_loads("app/libsubject.so", Linker::Bfd);
         let original = Original::read(&library);
@@ -200,7 +203,7 @@ fn a_stripped_library_works_as_before_and_can_be_edited_again() {
         let len = original.largest(Visibility::Hidden) * 2 / 3;
         let [libs, _] = NEEDS.map(|need| link_dir.library_directory(need, len, "l"));
         let wrap = || link_dir.dir.wrap(&[&"--paths", &library, &"--libs", &libs]);
-        let runs = || run(X86_64, &main).unwrap().status.success();
+        let runs = || run(Arch::X86_64, &main).unwrap().status.success();
 
         edited(&wrap());
         assert!(runs(), "{linker:?}");
@@ -234,13 +237,13 @@ fn runs_if_shown(main: &Path, libs: &Path) -> bool {
 
 #[test]
 fn programs_edited_in_place_run() {
-    for target in TARGETS {
+    for target in Arch::ALL {
         let link_dir = LinkDir::new(target);
         // Longer than a system's paths, as in a store.
         let interpreter = link_dir.dir.path(&format!("{}/ld.so", "d".repeat(60)));
         fs::create_dir_all(interpreter.parent().unwrap()).unwrap();
-        fs::copy(target.interpreter, &interpreter).unwrap();
-        let libc = Path::new(target.interpreter).parent().unwrap();
+        fs::copy(target.interpreter(), &interpreter).unwrap();
+        let libc = Path::new(target.interpreter()).parent().unwrap();
         for (linker, kind) in programs() {
             let layout = Layout {
                 kind,
@@ -251,7 +254,7 @@ fn programs_edited_in_place_run() {
                 },
                 ..Layout::usual(linker)
             };
-            let what = format!("{} {linker:?} {kind:?}", target.name);
+            let what = format!("{} {linker:?} {kind:?}", target.name());
             let program = link_dir.link("app/subject", &layout);
             let before = run(target, &program);
             assert!(!before.is_ok_and(|done| done.status.success()), "{what}");

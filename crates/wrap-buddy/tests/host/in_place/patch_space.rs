@@ -46,7 +46,7 @@ fn entry(original: &Original, index: usize) -> u64 {
 
 #[test]
 fn padding_ends_at_a_nonzero_byte() {
-    let link_dir = LinkDir::new(X86_64);
+    let link_dir = LinkDir::new(Arch::X86_64);
     let (original, padding) = padded(&link_dir);
     let changed = with(&link_dir, &original, padding.offset + 200, &[1]);
     assert_eq!(
@@ -66,7 +66,7 @@ fn padding_ends_at_a_nonzero_byte() {
 
 #[test]
 fn padding_ends_at_a_section_of_zeros() {
-    let link_dir = LinkDir::new(X86_64);
+    let link_dir = LinkDir::new(Arch::X86_64);
     let (original, padding) = padded(&link_dir);
     let comment = {
         let sections = sections(&original.elf, &mut original.source()).unwrap();
@@ -87,7 +87,7 @@ fn padding_ends_at_a_section_of_zeros() {
 
 #[test]
 fn padding_ends_at_any_segment() {
-    let link_dir = LinkDir::new(X86_64);
+    let link_dir = LinkDir::new(Arch::X86_64);
     let (original, padding) = padded(&link_dir);
     let mut segments = original.elf.segments.iter();
     let index = segments.position(|one| one.kind == elf::PT_GNU_STACK);
@@ -107,7 +107,7 @@ fn padding_ends_at_any_segment() {
 
 #[test]
 fn bytes_that_the_kernel_clears_are_not_padding() {
-    let link_dir = LinkDir::new(X86_64);
+    let link_dir = LinkDir::new(Arch::X86_64);
     let (original, padding) = padded(&link_dir);
     let mut segments = original.elf.segments.iter();
     let index =
@@ -124,7 +124,7 @@ fn bytes_that_the_kernel_clears_are_not_padding() {
 
 #[test]
 fn page_of_a_later_segment_is_not_padding() {
-    let link_dir = LinkDir::new(X86_64);
+    let link_dir = LinkDir::new(Arch::X86_64);
     let (original, padding) = padded(&link_dir);
     let mut segments = original.elf.segments.iter();
     let later = |offset: u64| offset > padding.offset;
@@ -154,7 +154,7 @@ fn page_of_a_later_segment_is_not_padding() {
 fn padding_ends_at_the_end_of_the_file() {
     // Without data, and with a read-only .dynamic, nothing follows the read-only segments.
     let dir = TestDir::new();
-    let mut arguments = dir.link_by(X86_64, Linker::Lld);
+    let mut arguments = Linker::Lld.flags();
     let of_library = [
         "-shared",
         "-nostdlib",
@@ -163,7 +163,7 @@ fn padding_ends_at_the_end_of_the_file() {
     ];
     arguments.extend(of_library.map(String::from));
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let path = dir.compile(X86_64, "libend.so", "const int end = 1;", &arguments);
+    let path = dir.compile(Arch::X86_64, "libend.so", "const int end = 1;", &arguments);
     let original = Original::read(&path);
     let last = original
         .elf
@@ -221,7 +221,7 @@ fn with_text_relocations(dir: &TestDir) -> Original {
         "-nostdlib",
         "-Wl,-z,notext,-z,separate-code",
     ];
-    Original::read(&dir.compile(I686, "libtext.so", source, &arguments))
+    Original::read(&dir.compile(Arch::I686, "libtext.so", source, &arguments))
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn relocated_bytes_are_not_padding() {
 
 #[test]
 fn a_prelinked_library_is_left_alone() {
-    let link_dir = LinkDir::new(X86_64);
+    let link_dir = LinkDir::new(Arch::X86_64);
     let (original, _) = padded(&link_dir);
     let spare = entry(&original, original.elf.dynamic.as_ref().unwrap().end());
     let prelinked = DT_GNU_PRELINKED.to_le_bytes();
@@ -278,27 +278,31 @@ fn crowded(link_dir: &LinkDir, linker: Linker) -> (PathBuf, Range<u64>) {
 
 #[test]
 fn spare_entries_hold_a_short_string_if_nothing_else_is_free() {
-    // In 32-bit files, spare entries are half as large, and too few even for the path of links.
-    for target in [X86_64, AARCH64] {
+    // Those of 32-bit files are half as large, and too few even for the path of links.
+    for target in [Arch::X86_64, Arch::Aarch64] {
         let link_dir = LinkDir::new(target);
         let (path, dynamic) = crowded(&link_dir, Linker::Bfd);
         let main = link_dir.program_that_loads("app/libsubject.so", Linker::Bfd);
-        let report = link_dir.dir.wrap(&[
-            &"--paths",
+        let report = link_dir.dir.wrap_for(
+            target,
             &path,
-            &"--libs",
-            &link_dir.library_directory(NEEDS[0], 200, "a"),
-            &link_dir.library_directory(NEEDS[1], 200, "b"),
-            &"--interpreter",
-            &target.interpreter,
-        ]);
+            &[
+                &"--libs",
+                &link_dir.library_directory(NEEDS[0], 200, "a"),
+                &link_dir.library_directory(NEEDS[1], 200, "b"),
+            ],
+        );
         let plan = edited(&report);
         for edit in plan
             .edits
             .iter()
             .filter(|edit| edit.kind == sidecar::EditKind::Text)
         {
-            assert!(dynamic.contains(&edit.offset), "{}: {edit:x?}", target.name);
+            assert!(
+                dynamic.contains(&edit.offset),
+                "{}: {edit:x?}",
+                target.name()
+            );
         }
         // The search path does not fit, but one to links does.
         let links = plan.links().unwrap();
@@ -310,14 +314,14 @@ fn spare_entries_hold_a_short_string_if_nothing_else_is_free() {
         assert!(
             run(target, &main).unwrap().status.success(),
             "{}",
-            target.name
+            target.name()
         );
     }
 }
 
 #[test]
 fn spare_entries_are_kept_for_new_entries() {
-    let link_dir = LinkDir::new(X86_64);
+    let link_dir = LinkDir::new(Arch::X86_64);
     let (path, _) = crowded(&link_dir, Linker::Bfd);
     let original = Original::read(&path);
     let spare = original.elf.dynamic.as_ref().unwrap().spare;
@@ -333,7 +337,7 @@ fn spare_entries_are_kept_for_new_entries() {
 
 #[test]
 fn only_the_string_of_a_dynamic_linker_is_written_over() {
-    let link_dir = LinkDir::new(X86_64);
+    let link_dir = LinkDir::new(Arch::X86_64);
     let layout = Layout {
         kind: Kind::Pie,
         ..Layout::usual(Linker::Bfd)
@@ -371,7 +375,7 @@ fn only_the_string_of_a_dynamic_linker_is_written_over() {
 fn a_string_in_spare_entries_outlives_strip() {
     let mut tight = 0;
     for linker in Linker::installed() {
-        let link_dir = LinkDir::new(X86_64);
+        let link_dir = LinkDir::new(Arch::X86_64);
         let layout = Layout {
             separate_code: false,
             ..Layout::usual(linker)
@@ -403,7 +407,10 @@ fn a_string_in_spare_entries_outlives_strip() {
             plan.links().is_none() && plan.search == [libs.as_os_str()],
             "{linker:?}"
         );
-        assert!(run(X86_64, &main).unwrap().status.success(), "{linker:?}");
+        assert!(
+            run(Arch::X86_64, &main).unwrap().status.success(),
+            "{linker:?}"
+        );
         assert_eq!(reason(&wrap(), Status::Skipped), "edited in place already");
     }
     // Only mold leaves no other room, and it may not be installed.

@@ -15,7 +15,7 @@ use crate::fixture::*;
 /// A file, and the directories of its libraries.
 struct Case<'a> {
     link_dir: &'a LinkDir,
-    target: Target,
+    target: Arch,
     path: PathBuf,
     original: Vec<u8>,
     what: String,
@@ -30,18 +30,13 @@ struct Given {
 
 impl Case<'_> {
     fn run(&self, Given { libs, needed }: &Given) -> Report {
-        let mut arguments: Vec<&dyn AsRef<OsStr>> = vec![&"--paths", &self.path, &"--libs"];
-        arguments.extend(libs.iter().map(|directory| directory as &dyn AsRef<OsStr>));
-        arguments.extend([
-            &"--interpreter" as &dyn AsRef<OsStr>,
-            &self.target.interpreter,
-            &"--strategy",
-            &"inplace",
-        ]);
+        let mut more: Vec<&dyn AsRef<OsStr>> = vec![&"--strategy", &"inplace", &"--libs"];
+        more.extend(libs.iter().map(|directory| directory as &dyn AsRef<OsStr>));
         if let Some(needed) = needed {
-            arguments.extend([&"--needed" as &dyn AsRef<OsStr>, needed]);
+            more.extend([&"--needed" as &dyn AsRef<OsStr>, needed]);
         }
-        self.link_dir.dir.wrap(&arguments)
+        let dir = &self.link_dir.dir;
+        dir.wrap_for(self.target, &self.path, &more)
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -159,9 +154,9 @@ struct Tally {
     changed: usize,
 }
 
-fn runs(target: Target) {
+fn runs(target: Arch) {
     let link_dir = LinkDir::new(target);
-    let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ u64::from(target.machine));
+    let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ u64::from(target.machine()));
     let mut tally = Tally::default();
     let linkers: Vec<Linker> = Linker::installed().collect();
     for (linker, bits) in linkers
@@ -241,15 +236,15 @@ fn runs(target: Target) {
 
 #[test]
 fn runs_on_x86_64() {
-    runs(X86_64);
+    runs(Arch::X86_64);
 }
 
 #[test]
 fn runs_on_aarch64() {
-    runs(AARCH64);
+    runs(Arch::Aarch64);
 }
 
 #[test]
 fn runs_on_i686() {
-    runs(I686);
+    runs(Arch::I686);
 }

@@ -95,11 +95,11 @@ pub fn layouts(random: &mut Random) -> Vec<Layout> {
 /// The directory in which files are linked, all from the same objects.
 pub struct LinkDir {
     pub dir: TestDir,
-    target: Target,
+    target: Arch,
 }
 
 impl LinkDir {
-    pub fn new(target: Target) -> Self {
+    pub fn new(target: Arch) -> Self {
         let dir = TestDir::new();
         for name in NEEDS.into_iter().chain([MORE]) {
             let function = &name[3..7];
@@ -117,7 +117,7 @@ impl LinkDir {
     }
 
     pub fn link(&self, output: &str, layout: &Layout) -> PathBuf {
-        let mut arguments = self.dir.link_by(self.target, layout.linker);
+        let mut arguments = layout.linker.flags();
         let kind = match layout.kind {
             Kind::Library => ["-shared", "library.o", "-Wl,-soname,libsubject.so"],
             Kind::Pie => ["-pie", "program.o", PROGRAM_ASKS_FOR],
@@ -196,14 +196,14 @@ impl LinkDir {
         linker: Linker,
         more: &[&str],
     ) -> Result<PathBuf, String> {
-        let interpreter = self.target.interpreter;
+        let interpreter = self.target.interpreter();
         let library_directory = self.dir.path(library);
         let search = format!(
             "-Wl,--enable-new-dtags,--dynamic-linker={interpreter},-rpath,{}:{}",
             library_directory.parent().unwrap().display(),
             Path::new(interpreter).parent().unwrap().display(),
         );
-        let mut arguments = self.dir.link_by(self.target, linker);
+        let mut arguments = linker.flags();
         arguments.extend([library.to_owned(), search]);
         arguments.extend(more.iter().map(|&one| one.to_owned()));
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
