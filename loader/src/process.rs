@@ -1,8 +1,8 @@
 //! The state of the loader: values from the kernel and the stub, and the results of the steps.
 
 use sidecar::loader::BELOW;
-use sidecar::{Flags, Header, Id, LINE_LEN_OFFSET, LINE_START, LOADER_OFFSET};
-use sys::stack::{Stack, at};
+use sidecar::{Flags, Header, Id, LOADER_OFFSET};
+use sys::stack::{Stack, at, length};
 
 use crate::report;
 use crate::text::{DEBUG, LOAD_BIAS, Message, Text};
@@ -47,12 +47,11 @@ impl Loader {
         // SAFETY: the caller vouches for all; the trailer is the program's own, written with the stub that runs.
         unsafe {
             let stack = Stack::new(stack);
-            let mut path = LOADER_OFFSET;
+            let mut path = trailer.add(LOADER_OFFSET);
             if read == 0 {
-                let line_len = trailer.add(LINE_LEN_OFFSET).cast::<u32>().read_unaligned();
-                path += line_len as usize + 1 - LINE_START.len();
+                path = path.add(length(path) + 1);
             }
-            let path = Text::new(trailer.add(path));
+            let path = Text::new(path);
             let stub = (trailer as usize).wrapping_sub(stack.get(at::ENTRY));
             Self {
                 stack,

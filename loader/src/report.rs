@@ -1,5 +1,6 @@
 //! Prints lines on stderr, without formatting code.
 
+use sidecar::is_control;
 use sys::syscall::{exit, write};
 
 use crate::text::{BETWEEN, Message, START, Text};
@@ -44,24 +45,26 @@ pub fn line(subject: Text, what: Message, mut value: usize, base: usize) {
 }
 
 /// Writes `text`, with control characters in caret notation (`^[` for ESC), so that a file name can neither begin a line nor
-/// control a terminal.
+/// control a terminal. The first byte of one that takes two stays, and means nothing then.
 #[inline(never)]
 fn say(text: Text) {
     let mut from = text.as_ptr();
     let mut at = from;
+    let mut before = 0;
     // SAFETY: nothing behind the NUL is read, and what lies between `from` and `at` is of the string.
     unsafe {
         loop {
             let byte = *at;
-            if byte < b' ' || byte == 0x7f {
+            if is_control(before, byte) {
                 write(STDERR, from, at as usize - from as usize);
                 if byte == 0 {
                     return;
                 }
-                let caret = u16::from_le_bytes([b'^', byte ^ 0x40]);
+                let caret = u16::from_le_bytes([b'^', byte & 0x7f ^ 0x40]);
                 write(STDERR, (&raw const caret).cast(), 2);
                 from = at.add(1);
             }
+            before = byte;
             at = at.add(1);
         }
     }

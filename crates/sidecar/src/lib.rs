@@ -26,6 +26,7 @@ pub use record::{
 };
 pub use trailer::{
     LINE_LEN_OFFSET, LINE_OFFSET, LINE_START, LOADER_OFFSET, SIDECAR_LEN_OFFSET, Trailer,
+    is_control,
 };
 
 /// Length of an identity in bytes.

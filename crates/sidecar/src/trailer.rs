@@ -10,7 +10,8 @@ pub const LINE_LEN_OFFSET: usize = ID_LEN;
 /// Offset of the length of the sidecar's path, a u32.
 pub const SIDECAR_LEN_OFFSET: usize = LINE_LEN_OFFSET + 4;
 
-/// Offset of the line that the stub prints if it cannot start the loader: [`LINE_START`], then the loader's path.
+/// Offset of the line that the stub prints if it cannot start the loader: [`LINE_START`], then the loader's path unless that has a
+/// control character in it.
 pub const LINE_OFFSET: usize = ID_LEN + 8;
 
 /// The beginning of every line on stderr.
@@ -26,7 +27,7 @@ const MAX_PATH: usize = 0xffff;
 ///
 /// ```text
 ///  0  id            16 bytes
-/// 16  line_len      u32, bytes from the line's start to the loader's NUL
+/// 16  line_len      u32, bytes of the line that are printed: to the loader's NUL, or to its path
 /// 20  sidecar_len   u32, without the NUL
 /// 24  line          "wrap-buddy: "
 /// 36  loader        path, NUL
@@ -65,7 +66,11 @@ impl<'a> Trailer<'a> {
         }
         let mut writer = Writer::new(out);
         writer.bytes(&self.id);
-        writer.u32((LINE_START.len() + self.loader.len()) as u32);
+        let shown = match has_control(self.loader) {
+            true => 0,
+            false => self.loader.len(),
+        };
+        writer.u32((LINE_START.len() + shown) as u32);
         writer.u32(self.sidecar.len() as u32);
         writer.bytes(LINE_START);
         for path in [self.loader, self.sidecar] {
@@ -88,13 +93,15 @@ impl<'a> Trailer<'a> {
     fn fields(bytes: &'a [u8]) -> Option<Self> {
         let line_len = u32_at(bytes, LINE_LEN_OFFSET)? as usize;
         let sidecar_len = u32_at(bytes, SIDECAR_LEN_OFFSET)? as usize;
-        let loader_len = line_len.checked_sub(LINE_START.len())?;
-        if loader_len > MAX_PATH || sidecar_len > MAX_PATH {
+        let loader = bytes.get(LOADER_OFFSET..)?.iter();
+        let loader_len = loader.take(MAX_PATH + 1).position(|&byte| byte == 0)?;
+        // Earlier versions have stubs print any path.
+        let lens = [0, loader_len].map(|shown| LINE_START.len() + shown);
+        if !lens.contains(&line_len) || sidecar_len > MAX_PATH {
             return None;
         }
         let sidecar_at = LOADER_OFFSET + loader_len + 1;
-        if *bytes.get(LOADER_OFFSET + loader_len)? != 0
-            || *bytes.get(sidecar_at + sidecar_len)? != 0
+        if *bytes.get(sidecar_at + sidecar_len)? != 0
             || bytes.get(LINE_OFFSET..LOADER_OFFSET)? != LINE_START
         {
             return None;
@@ -105,4 +112,19 @@ impl<'a> Trailer<'a> {
             sidecar: bytes.get(sidecar_at..sidecar_at + sidecar_len)?,
         })
     }
+}
+
+/// Whether a terminal may take `byte`, which follows `before`, for a control character: C0, DEL, or C1 in UTF-8.
+#[inline(always)]
+pub const fn is_control(before: u8, byte: u8) -> bool {
+    byte < b' ' || byte == 0x7f || before == 0xc2 && byte & 0xe0 == 0x80
+}
+
+fn has_control(path: &[u8]) -> bool {
+    let mut before = 0;
+    path.iter().any(|&byte| {
+        let is_one = is_control(before, byte);
+        before = byte;
+        is_one
+    })
 }

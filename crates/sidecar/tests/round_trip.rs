@@ -3,8 +3,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sidecar::{
-    CHECKED_FROM, Draft, DraftPatch, Edit, EditKind, Flags, Sidecar, ToolVersion, Trailer, Value,
-    checked_part, checksum_of, machine,
+    CHECKED_FROM, Draft, DraftPatch, Edit, EditKind, Flags, LINE_LEN_OFFSET, LINE_START, Sidecar,
+    ToolVersion, Trailer, Value, checked_part, checksum_of, machine,
 };
 
 /// Number of bytes between two lengths at which the data is truncated: Miri needs minutes for every length.
@@ -190,6 +190,33 @@ proptest! {
             }
             prop_assert!(read.interpreter().len() < bytes.len());
         }
+    }
+}
+
+#[test]
+fn stub_prints_no_path_with_control_characters() {
+    for (loader, shown) in [
+        ("/usr/À/loader", 14),
+        ("/a\nb", 0),
+        ("\x1b", 0),
+        ("a\x7f", 0),
+        ("/\u{9b}2J", 0),
+    ] {
+        let trailer = Trailer {
+            id: [7; 16],
+            loader: loader.as_bytes(),
+            sidecar: b"sidecar",
+        };
+        let mut bytes = vec![0; trailer.encoded_len()];
+        trailer.encode(&mut bytes).expect("it fits");
+        assert_eq!(Trailer::parse(&bytes), Ok(trailer), "{loader:?}");
+        let line_len = LINE_START.len() + shown;
+        assert_eq!(bytes[LINE_LEN_OFFSET], line_len as u8, "{loader:?}");
+        // As earlier versions have written it.
+        bytes[LINE_LEN_OFFSET] = (LINE_START.len() + loader.len()) as u8;
+        assert_eq!(Trailer::parse(&bytes), Ok(trailer), "{loader:?}");
+        bytes[LINE_LEN_OFFSET] += 1;
+        assert!(Trailer::parse(&bytes).is_err(), "{loader:?}");
     }
 }
 
