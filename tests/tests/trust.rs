@@ -1,7 +1,7 @@
 //! Which sidecars a program trusts, for each user who starts it.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
 use e2e::check::sidecar_of;
 use e2e::sample::SAYS;
@@ -14,7 +14,8 @@ matrix!(systems:
     a_build_directory_that_another_user_makes_anew, a_sidecar_planted_next_to_a_copy, a_sidecar_of_another_user,
     a_sidecar_that_others_may_write, what_one_user_has_wrapped_another_starts, owners_without_id_in_the_namespace,
     a_start_by_a_child_of_a_set_id_program, a_build_directory_made_anew_with_a_loader, a_loader_planted_next_to_a_copy,
-    a_loader_that_others_own_or_may_write, a_program_renamed_with_its_sidecar,
+    a_loader_that_others_own_or_may_write, a_program_renamed_with_its_sidecar, a_sidecar_that_is_a_link,
+    a_link_next_to_a_copy,
 );
 
 const OWNER: u32 = 500;
@@ -228,6 +229,72 @@ fn a_program_renamed_with_its_sidecar(variant: Variant) {
     again.run();
     says(root.command(new).output());
     assert!(!is_gone());
+}
+
+/// The owner of a link can change where it leads, and need not own the file there: no start and no command follows it.
+fn a_sidecar_that_is_a_link(variant: Variant) {
+    let own = ["--self-contained", "--relocatable", "--allow-outside"];
+    // 40 is ELOOP; the loader gives no number for a path relative to the program.
+    for (flags, error) in [
+        (&[][..], " 40"),
+        (&own[1..], "no sidecar"),
+        (&own[..1], " 40"),
+        (&own, " 40"),
+    ] {
+        let sample = Sample::unwrapped(variant);
+        sample.wrapping().args(flags.iter().copied()).run();
+        let (root, program) = (&sample.root, &sample.program);
+        says(sample.command().output());
+        let sidecar = sidecar_of(program);
+        root.mkdir("/srv");
+        fs::rename(root.path(&sidecar), root.path("/srv/sidecar")).expect("rename");
+        symlink("/srv/sidecar", root.path(&sidecar)).expect("symlink");
+        sample
+            .command()
+            .output()
+            .refuses(&[".program.wrapbuddy", error]);
+        sample.command().without_proc().output().exits_with(127);
+        assert!(is_said(&sample, program, 0, "is a symbolic link"));
+        let before = root.read(program);
+        for command in [
+            root.wrap_buddy().args(["restore", program]),
+            sample.wrapping().args(flags.iter().copied()).command(),
+        ] {
+            let output = command.output().exits_with(1);
+            assert!(output.stderr.contains("is a symbolic link"), "{output}");
+        }
+        assert!(root.read(program) == before && root.path(&sidecar).is_symlink());
+    }
+}
+
+/// As in a tree of links where copies replaced programs: the loader uses the sidecar that the stub names.
+fn a_link_next_to_a_copy(variant: Variant) {
+    let sample = Sample::new(variant);
+    let root = &sample.root;
+    let sidecar = sidecar_of(&sample.program);
+    let copy = root.install(&root.path(&sample.program), "/srv/program");
+    symlink(&sidecar, root.path(&sidecar_of(&copy))).expect("symlink");
+    says(root.command(&copy).output());
+    assert!(!is_said(&sample, &copy, 0, "does not start"));
+    let check = || {
+        // No emulator is registered with the kernel.
+        let check = root.wrap_buddy().args(["check", &copy]).output();
+        assert!(!check.stdout.contains("sidecar"), "{check}");
+        assert!(
+            check.status == Some(0) || !variant.arch.is_native(),
+            "{check}"
+        );
+    };
+    check();
+    let restore = root.wrap_buddy().args(["restore", &copy]).output();
+    let restore = restore.exits_with(1);
+    assert!(restore.stderr.contains("is a symbolic link"), "{restore}");
+    // The same with any other file that is not its sidecar.
+    let beside = root.path(&sidecar_of(&copy));
+    fs::remove_file(&beside).expect("a link");
+    root.write(&sidecar_of(&copy), "something else");
+    says(root.command(&copy).output());
+    check();
 }
 
 /// Whether both `status` and `check` print these words about the program for `user`.

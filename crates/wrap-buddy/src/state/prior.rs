@@ -49,15 +49,8 @@ pub enum State {
     Changed(PathBuf),
     /// Wrapped, but no sidecar with its identity is where it will be looked for, this path first.
     Orphan(PathBuf),
-    /// Who can write the sidecar at this path could not write the file: what it says must not get there.
-    Untrusted(PathBuf),
-    /// What is at the path of its sidecar is not understood to its end, or would not give a program: it may be the only copy of
-    /// the program's first instructions, and no command removes or replaces it.
-    Unknown {
-        sidecar: PathBuf,
-        /// Why, in words that complete "it …".
-        reason: String,
-    },
+    /// What is at the path of its sidecar says nothing that counts.
+    Unusable(Unusable),
 }
 
 impl State {
@@ -85,7 +78,7 @@ impl State {
                 prior.sidecar_path.display()
             ),
             State::Original => return None,
-            State::Known(prior) => refusal_of_untrusted(prior.untrusted.as_ref()?),
+            State::Known(prior) => prior.passed_over.as_ref()?.refusal(),
             State::Changed(sidecar) => format!(
                 "was changed since it was wrapped (strip, an update?), and its sidecar {} does not describe it any more: get the program again from where it came",
                 sidecar.display()
@@ -94,21 +87,46 @@ impl State {
                 "is wrapped, but its sidecar {} is gone, or is another program's: put it back, or get the program again from where it came",
                 sidecar.display()
             ),
-            State::Untrusted(sidecar) => refusal_of_untrusted(sidecar),
-            State::Unknown { sidecar, reason } => format!(
-                "this wrap-buddy does not know its sidecar {}: it {reason}. It may be the only copy of the program's first instructions, so nothing is touched: restore the program with the tool that wrapped it, or put an intact sidecar back; if the file is an original, move the sidecar away",
-                sidecar.display()
-            ),
+            State::Unusable(sidecar) => sidecar.refusal(),
         })
     }
 }
 
-/// Why nothing is written by the sidecar at this path, and what you can do.
-pub fn refusal_of_untrusted(sidecar: &Path) -> String {
-    format!(
-        "its sidecar {} can be written by somebody who cannot write the file: remove it if it is not yours, else give it the file's owner and mode",
-        sidecar.display()
-    )
+/// A sidecar that no command writes by, replaces or removes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// Who can write the one at this path could not write the file: what it says must not get there.
+    Untrusted(PathBuf),
+    /// What is at the path of the sidecar is not understood to its end, or would not give a program: it may be the only copy of
+    /// the program's first instructions.
+    Unknown {
+        sidecar: PathBuf,
+        /// Why, in words that complete "it …".
+        reason: String,
+    },
+}
+
+impl Unusable {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Untrusted(sidecar) | Self::Unknown { sidecar, .. } => sidecar,
+        }
+    }
+
+    /// Why nothing is done, and what you can do.
+    pub fn refusal(&self) -> String {
+        match self {
+            Self::Untrusted(sidecar) => format!(
+                "its sidecar {} can be written by somebody who cannot write the file: remove it if it is not yours, else give it the file's owner and mode",
+                sidecar.display()
+            ),
+            Self::Unknown { sidecar, reason } => format!(
+                "this wrap-buddy does not know its sidecar {}: it {reason}. It may be the only copy of the program's first instructions, so nothing is touched: restore the program with the tool that wrapped it, or put an intact sidecar back; if the file is an original, move the sidecar away",
+                sidecar.display()
+            ),
+        }
+    }
 }
 
 /// How ld.so is told.
@@ -146,9 +164,8 @@ pub struct PriorWrap {
     pub derived: bool,
     /// Of such a file: the program header that was the PT_INTERP is used for something else.
     pub without_interp: bool,
-    /// A sidecar that no command writes by or replaces, because others can write to it, although the program starts: the loader
-    /// trusts it for the loader's owner, or uses another one.
-    pub untrusted: Option<PathBuf>,
+    /// Such a sidecar, although the program starts: the loader trusts it for the loader's owner, or uses another one.
+    pub passed_over: Option<Unusable>,
     /// Where a start looks for the sidecar, if that is not where it was found: the program does not start.
     pub not_found_at: Option<PathBuf>,
     /// The program that this one is a copy of, where the sidecar is gone and that program still has the original bytes.
@@ -269,10 +286,10 @@ pub fn state(path: &Path, elf: &Elf, source: &mut Source, stages: &[Stage]) -> S
         && let Err(error) = check_plausible(prior, source)
     {
         source.uncover();
-        return State::Unknown {
+        return State::Unusable(Unusable::Unknown {
             sidecar: prior.sidecar_path.clone(),
             reason: format!("would not give a program that can start: {error:#}"),
-        };
+        });
     }
     state
 }
@@ -317,27 +334,30 @@ fn state_by_sidecar(
     with_origin: bool,
 ) -> State {
     let beside = path.with_file_name(sidecar_name(path.file_name().unwrap_or_default()));
-    let found = match FoundSidecar::beside(&beside, elf.class) {
-        FoundSidecar::Nothing => None,
+    let looked_at = match FoundSidecar::beside(&beside, elf.class) {
+        FoundSidecar::Nothing => Ok(None),
         FoundSidecar::Readable(found) if !is_no_weaker(found.ownership, source) => {
-            // A start may pass it over, or trust it for the loader's owner.
-            let state = state_with(None, beside.clone(), elf, source, stages, false);
-            return match state {
+            Err(Unusable::Untrusted(beside.clone()))
+        }
+        FoundSidecar::Readable(found) => Ok(Some(found)),
+        FoundSidecar::Unknown(reason) => Err(Unusable::Unknown {
+            sidecar: beside.clone(),
+            reason,
+        }),
+    };
+    let found = match looked_at {
+        Ok(found) => found,
+        // A start may pass it over, or trust it for the loader's owner.
+        Err(unusable) => {
+            return match state_with(None, beside, elf, source, stages, false) {
                 State::Known(prior) if prior.is_done() => State::Known(Box::new(PriorWrap {
-                    untrusted: Some(beside),
+                    passed_over: Some(unusable),
                     ..*prior
                 })),
                 _ => {
                     source.uncover();
-                    State::Untrusted(beside)
+                    State::Unusable(unusable)
                 }
-            };
-        }
-        FoundSidecar::Readable(found) => Some(found),
-        FoundSidecar::Unknown(reason) => {
-            return State::Unknown {
-                sidecar: beside,
-                reason,
             };
         }
     };
@@ -456,10 +476,10 @@ fn by_first_tool(
     let edits = match edits {
         Ok(edits) => edits,
         Err(reason) => {
-            return State::Unknown {
+            return State::Unusable(Unusable::Unknown {
                 sidecar: beside,
                 reason,
-            };
+            });
         }
     };
     for edit in &edits {
@@ -471,7 +491,7 @@ fn by_first_tool(
         rewritten: false,
         derived: false,
         without_interp: false,
-        untrusted: None,
+        passed_over: None,
         not_found_at: None,
         bytes_of: None,
         settings: Settings::of_legacy(legacy),
@@ -533,7 +553,7 @@ fn wrapped(code: &Range<u64>, stub: &Stub, beside: &Path, elf: &Elf, source: &mu
     let trusted = is_no_weaker(found.ownership, source);
     if !trusted && (is_secure || !is_no_weaker_for_loader(found.ownership, stub, directory, source))
     {
-        return State::Untrusted(sidecar_path.to_owned());
+        return State::Unusable(Unusable::Untrusted(sidecar_path.to_owned()));
     }
     let bytes = found.bytes;
     let is_beside = sidecar_path == beside || *sidecar_path == interim_of(beside);
@@ -542,7 +562,7 @@ fn wrapped(code: &Range<u64>, stub: &Stub, beside: &Path, elf: &Elf, source: &mu
     match known {
         Some(prior) => State::Known(Box::new(PriorWrap {
             sidecar_modified: found.modified,
-            untrusted: (!trusted).then(|| sidecar_path.to_owned()),
+            passed_over: (!trusted).then(|| Unusable::Untrusted(sidecar_path.to_owned())),
             not_found_at,
             ..prior
         })),
@@ -686,7 +706,7 @@ fn by_stub(
         rewritten: false,
         derived: false,
         without_interp: false,
-        untrusted: None,
+        passed_over: None,
         not_found_at: None,
         bytes_of: None,
         settings: Settings::of_sidecar(sidecar, loader.as_deref()),
@@ -727,7 +747,7 @@ fn from_origin(
     let raw = Elf::read(&mut origin).ok()?;
     match state_by_sidecar(&path, &raw, &mut origin, stages, false) {
         State::Original => {}
-        State::Known(prior) if prior.untrusted.is_none() => {}
+        State::Known(prior) if prior.passed_over.is_none() => {}
         _ => return None,
     }
     let original_elf = Elf::read(&mut origin).ok()?;
@@ -748,7 +768,7 @@ fn from_origin(
         rewritten: false,
         derived: false,
         without_interp: false,
-        untrusted: None,
+        passed_over: None,
         not_found_at: None,
         bytes_of: Some(path),
         settings: Settings::default(),
@@ -843,7 +863,7 @@ fn in_place(
         rewritten,
         derived: false,
         without_interp: false,
-        untrusted: None,
+        passed_over: None,
         not_found_at: None,
         bytes_of: None,
         settings,

@@ -39,6 +39,9 @@ pub mod nr {
     pub const PRLIMIT64: usize = 261;
 }
 
+/// O_NOFOLLOW (arch/arm64/include/uapi/asm/fcntl.h).
+pub const NOFOLLOW: usize = 0x8000;
+
 /// Indices of fields in struct stat, in 32-bit words (asm-generic/stat.h).
 pub mod stat {
     pub const MODE: usize = 4;
@@ -274,7 +277,9 @@ macro_rules! stub {
             "cbnz w2, 2b",
             ".else",
             "adr x1, 9f + {loader}",
-            "mov w2, #{nonblock}",                      // O_RDONLY; do not wait for the writer of a FIFO
+            ".endif",
+            ".ifeq {relocatable} & (1 - {self_contained})",
+            "mov w2, #{flags}",                         // do not wait for the writer of a FIFO; follow no link to a sidecar
             ".endif",
             "mov w8, #{openat}",                        // the path is absolute, so x0 may be any directory
             "svc #0",
@@ -379,7 +384,10 @@ macro_rules! stub {
             mmap = const $crate::arch::nr::MMAP,
             write = const $crate::arch::nr::WRITE,
             exit = const $crate::arch::nr::EXIT_GROUP,
-            nonblock = const $crate::syscall::open_flags::NONBLOCK,
+            flags = const {
+                use $crate::syscall::open_flags::{NOFOLLOW, NONBLOCK};
+                if $self_contained { NONBLOCK | NOFOLLOW } else { NONBLOCK }
+            },
             closing = const $crate::sidecar::loader::CLOSING_OFFSET,
             len = const $crate::sidecar::loader::IMAGE_LEN,
             mark = const $crate::sidecar::loader::closing_mark($crate::arch::MACHINE),

@@ -34,6 +34,9 @@ pub mod nr {
     pub const PRLIMIT64: usize = 340;
 }
 
+/// O_NOFOLLOW (asm-generic/fcntl.h).
+pub const NOFOLLOW: usize = 0x2_0000;
+
 /// Indices of fields in struct stat64, in 32-bit words (arch/x86/include/uapi/asm/stat.h).
 pub mod stat {
     pub const MODE: usize = 4;
@@ -258,7 +261,7 @@ macro_rules! stub {
             ".endif",
             "lea ebx, [ebp + {loader}]",
             ".endif",
-            "mov ecx, {nonblock}",                      // O_RDONLY; do not wait for the writer of a FIFO
+            "mov ecx, {flags}",                         // do not wait for the writer of a FIFO; follow no link to a sidecar
             "push {open}",
             "pop eax",
             "int 0x80",
@@ -397,7 +400,10 @@ macro_rules! stub {
             mmap = const $crate::arch::nr::MMAP2,
             write = const $crate::arch::nr::WRITE,
             exit = const $crate::arch::nr::EXIT_GROUP,
-            nonblock = const $crate::syscall::open_flags::NONBLOCK,
+            flags = const {
+                use $crate::syscall::open_flags::{NOFOLLOW, NONBLOCK};
+                if $self_contained { NONBLOCK | NOFOLLOW } else { NONBLOCK }
+            },
             closing = const $crate::sidecar::loader::CLOSING_OFFSET,
             len_bits = const {
                 let len = $crate::sidecar::loader::IMAGE_LEN;

@@ -34,6 +34,9 @@ pub mod nr {
     pub const PRLIMIT64: usize = 302;
 }
 
+/// O_NOFOLLOW (asm-generic/fcntl.h).
+pub const NOFOLLOW: usize = 0x2_0000;
+
 /// Indices of fields in struct stat, in 32-bit words (arch/x86/include/uapi/asm/stat.h).
 pub mod stat {
     pub const MODE: usize = 6;
@@ -250,7 +253,7 @@ macro_rules! stub {
             ".endif",
             "lea rdi, [rip + 9f + {loader}]",
             ".endif",
-            "mov esi, {nonblock}",                      // O_RDONLY; do not wait for the writer of a FIFO
+            "mov esi, {flags}",                         // do not wait for the writer of a FIFO; follow no link to a sidecar
             "push {open}",
             "pop rax",
             "syscall",
@@ -383,7 +386,10 @@ macro_rules! stub {
             mmap = const $crate::arch::nr::MMAP,
             write = const $crate::arch::nr::WRITE,
             exit = const $crate::arch::nr::EXIT_GROUP,
-            nonblock = const $crate::syscall::open_flags::NONBLOCK,
+            flags = const {
+                use $crate::syscall::open_flags::{NOFOLLOW, NONBLOCK};
+                if $self_contained { NONBLOCK | NOFOLLOW } else { NONBLOCK }
+            },
             closing = const $crate::sidecar::loader::CLOSING_OFFSET,
             len = const $crate::sidecar::loader::IMAGE_LEN,
             lead = const if $self_contained { 4 } else { 1 },

@@ -12,7 +12,7 @@ use super::diagnosis::{Diagnosis, Note, Problem};
 use crate::commands::status::{loader_flag, refused_loader, sidecar_gone_but, sidecar_misplaced};
 use crate::state::limits;
 use crate::state::preloader;
-use crate::state::prior::{self, Method, PriorWrap, Progress};
+use crate::state::prior::{self, Method, PriorWrap, Progress, Unusable};
 use crate::system::privilege::Privilege;
 use elf_file::{Elf, Source};
 
@@ -72,8 +72,8 @@ impl Subject {
             prior::State::Original | prior::State::Known(_) => None,
             prior::State::Changed(_) => Some(Diagnosis::SidecarOfAnother),
             prior::State::Orphan(_) => Some(Diagnosis::SidecarGone),
-            prior::State::Untrusted(_) => Some(Diagnosis::SidecarUntrusted),
-            prior::State::Unknown { .. } => Some(Diagnosis::SidecarUnknown),
+            prior::State::Unusable(Unusable::Untrusted(_)) => Some(Diagnosis::SidecarUntrusted),
+            prior::State::Unusable(Unusable::Unknown { .. }) => Some(Diagnosis::SidecarUnknown),
         };
         if let Some((diagnosis, refusal)) = unusable.zip(state.refusal()) {
             subject.problems.push(Problem::new(diagnosis, refusal));

@@ -113,7 +113,7 @@ fn view(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<View> {
     };
     match state {
         State::Known(prior) => subject.known(prior, source, &status, &mut view),
-        State::Untrusted(_) | State::Unknown { .. } => {}
+        State::Unusable(_) => {}
         State::Original | State::Changed(_) | State::Orphan(_) => {
             subject.unknown(source, status.sidecar.as_deref(), &mut view);
         }
