@@ -10,6 +10,7 @@ use crate::interpreter::Libc;
 use crate::linker::Linker;
 use crate::versions::{UnmetVersion, UnversionedRelr};
 use crate::walk::{Answer, Cause, Node, Policy, Request, Walk};
+use elf_file::Opened;
 
 /// Maximum number of missing names that are listed. Each file of a tree may lack every missing library of that tree.
 const MAX_MISSING: usize = 1000;
@@ -47,6 +48,8 @@ pub struct Tree {
     pub more_missing: usize,
     /// The missing libraries that ld.so does without.
     pub optional: Vec<OptionalLibrary>,
+    /// Libraries that the file declares to open with dlopen, and that ld.so would not find.
+    pub unopened: Vec<Opened>,
     /// The symbol versions that ld.so would not find.
     pub unmet_versions: Vec<UnmetVersion>,
     /// The files that ld.so refuses because of DT_RELR.
@@ -70,7 +73,16 @@ impl Tree {
         let walk = Walk::new(linker, subject, own, &preloads, &mut policy);
         let unmet_versions = walk.unmet_versions(|_| true);
         let unversioned_relr = walk.unversioned_relr(|_| true);
+        let search_list = policy.search_list(&walk, None);
+        let is_loaded = |opened: &&Opened| {
+            let mut names = opened.soname.iter().map(OsStr::new);
+            opener.is_some_and(|opener| names.any(|name| opener.names.contains(name)))
+        };
+        let unopened = walk.unopened(None, &search_list);
+        let unopened = unopened.filter(|opened| !is_loaded(opened));
+        let unopened = unopened.cloned().collect();
         Self {
+            unopened,
             nodes: walk.nodes,
             more_missing: policy.known.len() - policy.missing.len(),
             missing: policy.missing,

@@ -14,7 +14,7 @@ use crate::found::{Asker, Found, SearchList, SearchPath};
 use crate::interpreter::Libc;
 use crate::linker::Linker;
 use crate::versions::{self, UnmetVersion, UnversionedRelr};
-use elf_file::{Dynamic, Elf, Inode, RELR_VERSION};
+use elf_file::{Dynamic, Elf, Inode, Opened, RELR_VERSION};
 
 /// The dynamic entry or setting that has a library loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,6 +222,34 @@ impl<'a> Walk<'a> {
         let own = by.map(|library| &self.searches[library]);
         self.linker.interpreter.libc == Libc::Musl
             || (!self.own.is_runpath && own.is_none_or(|own| !own.is_runpath))
+    }
+
+    /// The file of the node `by`; `None` is the file itself.
+    pub fn asker(&self, by: Option<usize>) -> Asker<'_> {
+        by.map_or(self.subject, |node| {
+            let found = &self.nodes[node].found;
+            Asker {
+                path: &found.path,
+                elf: &found.elf,
+            }
+        })
+    }
+
+    /// Libraries that the file `by` declares to open with dlopen (`.note.dlopen`), if none of their names is loaded by then or found in
+    /// `search_list`.
+    pub fn unopened<'w>(
+        &'w self,
+        by: Option<usize>,
+        search_list: &'w SearchList,
+    ) -> impl Iterator<Item = &'w Opened> {
+        let asker = self.asker(by);
+        asker.elf.opened.iter().filter(move |opened| {
+            let mut names = opened.soname.iter().map(OsStr::new);
+            !opened.soname.is_empty()
+                && !names.any(|name| {
+                    self.is_known(name) || self.linker.find(name, asker, &[search_list]).is_ok()
+                })
+        })
     }
 
     /// The directories in the libraries' own search paths, in the order of loading, each once.

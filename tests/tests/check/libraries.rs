@@ -11,7 +11,7 @@ matrix!(systems:
     a_program_without_its_linker_and_library, a_library_of_another_machine, libraries_next_to_a_wrapped_program,
 );
 matrix!(glibc: default_directories_that_are_forbidden);
-matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (a_program_for_a_newer_glibc));
+matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (a_program_for_a_newer_glibc, a_library_that_is_opened_when_it_is_loaded));
 
 const HOST: Variant = Variant::new(Arch::X86_64, Libc::Glibc, Kind::Pie);
 
@@ -326,6 +326,32 @@ fn a_library_that_is_opened() {
     let output = root.command("/app/program").output().success();
     assert_eq!(output.stdout, "opened 40\n");
     check(&root, "/app/program", &[]).is(&[]);
+}
+
+/// dlopen finds a library that is loaded already by its name, wherever it is.
+fn a_library_that_is_opened_when_it_is_loaded(variant: Variant) {
+    let root = Root::new(variant);
+    let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
+    let outer = Build::library(variant, source("lib/bar.c"), "libbar.so")
+        .flag("-Wl,-rpath,$ORIGIN/../inner,--enable-new-dtags")
+        .link(&inner)
+        .build();
+    let interpreter = root.interpreter(variant.arch, variant.libc);
+    let program = Build::program(variant, source("opened.c"))
+        .flag("-Wl,-rpath,$ORIGIN/outer,--enable-new-dtags,--no-as-needed,--allow-shlib-undefined")
+        .flag(format!("-Wl,--dynamic-linker={interpreter}"))
+        .link(&outer)
+        .build();
+    root.install(&program, "/app/program");
+    root.install(&outer, "/app/outer/libbar.so");
+    let problems = || check(&root, "/app/program", &[]).problems();
+    assert!(problems().contains(&"library libfoo.so".into()));
+    root.install(&inner, "/app/inner/libfoo.so");
+    let libc = root.library_dirs().join(":");
+    let start = root.command("/app/program").env("LD_LIBRARY_PATH", &libc);
+    assert_eq!(start.output().success().stdout, "opened 40\n");
+    let opened = "dlopen libfoo.so".to_owned();
+    assert!(!problems().contains(&opened), "{:?}", problems());
 }
 
 /// A library that no program needs is checked as a library.

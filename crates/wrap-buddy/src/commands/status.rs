@@ -20,9 +20,7 @@ use crate::report::{Page, styled};
 use crate::scan::Candidate;
 use crate::state::found_sidecar::FoundSidecar;
 use crate::state::loaders::read_image;
-use crate::state::prior::{
-    self, FileState, Method, PriorWrap, Progress, State, refusal_of_untrusted,
-};
+use crate::state::prior::{self, FileState, Method, PriorWrap, Progress, State, Unusable};
 use crate::system::privilege::Privilege;
 use crate::system::sidecar_path::sidecar_name;
 use crate::system::trust::Ownership;
@@ -221,8 +219,8 @@ pub(crate) fn describe(
         State::Original => return original(shown, &candidate.path, asked_for),
         State::Changed(sidecar) => (Condition::Changed, sidecar),
         State::Orphan(sidecar) => (Condition::Orphan, sidecar),
-        State::Untrusted(sidecar) => (Condition::Untrusted, sidecar),
-        State::Unknown { sidecar, .. } => (Condition::UnknownSidecar, sidecar),
+        State::Unusable(Unusable::Untrusted(sidecar)) => (Condition::Untrusted, sidecar),
+        State::Unusable(Unusable::Unknown { sidecar, .. }) => (Condition::UnknownSidecar, sidecar),
     };
     Some(FileStatus {
         sidecar: Some(sidecar.clone()),
@@ -247,6 +245,14 @@ pub(crate) fn sidecar_misplaced(prior: &PriorWrap) -> Option<String> {
         prior.not_found_at.as_ref()?.display(),
         prior.sidecar_path.display()
     ))
+}
+
+/// Advice if others can change which sidecar the set-id program `file` has.
+fn weak_sidecar(file: &File, prior: &PriorWrap) -> Option<String> {
+    let privilege = Privilege::of(file, &file.metadata().ok()?)?;
+    let part = privilege.weak_part(&prior.sidecar_path)?;
+    let complaint = Privilege::complaint(&prior.sidecar_path, &part);
+    Some(format!("{complaint}: let only its owner write there"))
 }
 
 /// Advice if libraries that are `needed` by path are gone.
@@ -335,17 +341,20 @@ fn known(shown: PathBuf, path: &Path, prior: &PriorWrap) -> FileStatus {
         status.self_contained = sidecar.is_self_contained();
         let home = path.parent().unwrap_or(Path::new("/"));
         status.advice = status.advice.or_else(|| sidecar_misplaced(prior));
-        status.advice = status.advice.or_else(|| {
-            let passed_over = prior.untrusted.as_ref();
-            passed_over
-                .filter(|path| **path != prior.sidecar_path)
-                .map(|path| refusal_of_untrusted(path))
-        });
         let file = File::open(path)
             .ok()
             .filter(|_| state == Condition::Wrapped);
+        status.advice = status
+            .advice
+            .or_else(|| weak_sidecar(file.as_ref()?, prior));
         status.advice = status.advice.or_else(|| {
-            let why = refused_loader(&file?, &sidecar)?;
+            let passed_over = prior.passed_over.as_ref();
+            passed_over
+                .filter(|one| one.path() != prior.sidecar_path)
+                .map(Unusable::refusal)
+        });
+        status.advice = status.advice.or_else(|| {
+            let why = refused_loader(file.as_ref()?, &sidecar)?;
             let flag = loader_flag(&sidecar)?;
             Some(format!("{why}; wrap it again without {flag}"))
         });

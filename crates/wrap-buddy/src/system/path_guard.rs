@@ -16,48 +16,84 @@ const MAX_LINKS: usize = 40;
 ///
 /// In a sticky directory, nobody else can replace the files of a trusted user, but others can create files that do not exist yet.
 pub fn weak_part(path: &Path, trusted: &[u32], others: u32) -> Option<PathBuf> {
-    let is_trusted = |metadata: &Metadata| trusted.contains(&metadata.uid());
-    let writable = |metadata: &Metadata| metadata.mode() & others != 0;
-    let guarded = |metadata: &Metadata| {
-        let sticky = metadata.is_dir() && metadata.mode() & STICKY != 0;
-        is_trusted(metadata) && (sticky || !writable(metadata))
-    };
-    let mut at = PathBuf::from("/");
-    let mut here = fs::metadata(&at).ok()?;
-    let mut left = parts(path);
-    let mut links = 0;
-    while let Some(part) = left.pop() {
-        if !guarded(&here) {
-            return Some(at);
+    let guard = Guard { trusted, others };
+    match guard.walk(path) {
+        Ok((at, here)) => {
+            let weak = !guard.is_trusted(&here) || guard.is_writable(&here);
+            weak.then_some(at)
         }
-        let next = match part.as_encoded_bytes() {
-            b"/" => PathBuf::from("/"),
-            b".." => at.parent().unwrap_or(&at).to_owned(),
-            _ => at.join(&part),
-        };
-        match fs::symlink_metadata(&next) {
-            Ok(link) if link.is_symlink() => {
-                links += 1;
-                // Nobody can change a link's content, but in a sticky directory its owner can replace it.
-                let replaceable = writable(&here) && !is_trusted(&link);
-                let target = fs::read_link(&next).ok();
-                let Some(target) = target.filter(|_| !replaceable && links <= MAX_LINKS) else {
-                    return Some(next);
-                };
-                left.extend(parts(&target));
-            }
-            Ok(metadata) => (at, here) = (next, metadata),
-            Err(error) => {
-                let gone = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
-                return match gone {
-                    true => writable(&here).then_some(at),
-                    false => Some(next),
-                };
-            }
-        }
+        Err(part) => part,
     }
-    let weak = !is_trusted(&here) || writable(&here);
-    weak.then_some(at)
+}
+
+/// The same of a directory in which a trusted user has a file: others may make files of their own there if it is sticky.
+pub fn weak_directory(path: &Path, trusted: &[u32], others: u32) -> Option<PathBuf> {
+    let guard = Guard { trusted, others };
+    match guard.walk(path) {
+        Ok((at, here)) => (!guard.is_guarded(&here)).then_some(at),
+        Err(part) => part,
+    }
+}
+
+struct Guard<'a> {
+    trusted: &'a [u32],
+    others: u32,
+}
+
+impl Guard<'_> {
+    fn is_trusted(&self, metadata: &Metadata) -> bool {
+        self.trusted.contains(&metadata.uid())
+    }
+
+    fn is_writable(&self, metadata: &Metadata) -> bool {
+        metadata.mode() & self.others != 0
+    }
+
+    fn is_guarded(&self, metadata: &Metadata) -> bool {
+        let sticky = metadata.is_dir() && metadata.mode() & STICKY != 0;
+        self.is_trusted(metadata) && (sticky || !self.is_writable(metadata))
+    }
+
+    /// Where `path` leads, and what is there, if nobody else can change the way; else the part that others can change, if any: what is
+    /// not there may be out of their reach.
+    fn walk(&self, path: &Path) -> Result<(PathBuf, Metadata), Option<PathBuf>> {
+        let mut at = PathBuf::from("/");
+        let mut here = fs::metadata(&at).map_err(|_| None)?;
+        let mut left = parts(path);
+        let mut links = 0;
+        while let Some(part) = left.pop() {
+            if !self.is_guarded(&here) {
+                return Err(Some(at));
+            }
+            let next = match part.as_encoded_bytes() {
+                b"/" => PathBuf::from("/"),
+                b".." => at.parent().unwrap_or(&at).to_owned(),
+                _ => at.join(&part),
+            };
+            match fs::symlink_metadata(&next) {
+                Ok(link) if link.is_symlink() => {
+                    links += 1;
+                    // Its content does not change, but in a sticky directory its owner can replace it.
+                    let replaceable = self.is_writable(&here) && !self.is_trusted(&link);
+                    let target = fs::read_link(&next).ok();
+                    let Some(target) = target.filter(|_| !replaceable && links <= MAX_LINKS) else {
+                        return Err(Some(next));
+                    };
+                    left.extend(parts(&target));
+                }
+                Ok(metadata) => (at, here) = (next, metadata),
+                Err(error) => {
+                    let gone =
+                        matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+                    return Err(match gone {
+                        true => self.is_writable(&here).then_some(at),
+                        false => Some(next),
+                    });
+                }
+            }
+        }
+        Ok((at, here))
+    }
 }
 
 /// The components of a path, last one first.
@@ -71,6 +107,7 @@ fn parts(path: &Path) -> Vec<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sidecar::ownership::BY_OTHERS;
     use std::fs::Permissions;
     use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 
@@ -93,11 +130,7 @@ mod tests {
 
         fn weak(&self, path: impl AsRef<Path>) -> Option<PathBuf> {
             let path = self.0.path().join(path);
-            weak_part(
-                &path,
-                &[nix::unistd::geteuid().as_raw(), 0],
-                sidecar::ownership::BY_OTHERS,
-            )
+            weak_part(&path, &[nix::unistd::geteuid().as_raw(), 0], BY_OTHERS)
         }
     }
 
@@ -138,6 +171,13 @@ mod tests {
         assert_eq!(dir.weak("sticky"), Some(sticky.clone()));
         fs::create_dir(sticky.join("own")).unwrap();
         assert_eq!(dir.weak("sticky/own"), None);
+        let weak_directory = |name: &str| {
+            let path = dir.0.path().join(name);
+            weak_directory(&path, &[nix::unistd::geteuid().as_raw(), 0], BY_OTHERS)
+        };
+        assert_eq!(weak_directory("sticky"), None);
+        let open = dir.directory("open", 0o777);
+        assert_eq!(weak_directory("open"), Some(open));
         symlink(sticky.join("new"), dir.0.path().join("closed/link")).unwrap();
         assert_eq!(dir.weak("closed/link/lib"), Some(sticky));
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use sidecar::ownership::BY_OTHERS;
 use xattr::FileExt;
 
-use crate::system::path_guard::weak_part;
+use crate::system::path_guard::{weak_directory, weak_part};
 
 /// The extended attribute of file capabilities. The kernel removes it when the file is written to.
 pub const CAPABILITY: &str = "security.capability";
@@ -48,8 +48,25 @@ impl Privilege {
 
     /// The first part of the absolute `path` that somebody without these rights can replace, write to, or create.
     pub fn weak_part(&self, path: &Path) -> Option<PathBuf> {
-        let owner = self.shared_with.map_or(0, |(user, _)| user);
-        weak_part(path, &[0, owner], BY_OTHERS)
+        weak_part(path, &self.trusted(), BY_OTHERS)
+    }
+
+    /// The same of the directory where the sidecar is, or is to be.
+    pub fn weak_directory(&self, path: &Path) -> Option<PathBuf> {
+        weak_directory(path, &self.trusted(), BY_OTHERS)
+    }
+
+    fn trusted(&self) -> [u32; 2] {
+        [0, self.shared_with.map_or(0, |(user, _)| user)]
+    }
+
+    /// What to say of a `part` of `path`, which such a program trusts.
+    pub fn complaint(path: &Path, part: &Path) -> String {
+        format!(
+            "it is set-id or has file capabilities and trusts {}, but others can change {}",
+            path.display(),
+            part.display()
+        )
     }
 }
 

@@ -13,8 +13,9 @@ use super::wanted::Wanted;
 use super::{Checker, FileCheck, State, kernel};
 use crate::commands::status::{loader_problem, own_loader_problem};
 use crate::plan::alignment;
+use crate::system::privilege::Privilege;
 use crate::system::shell::quoted;
-use elf_file::{Kind, Priority};
+use elf_file::{Kind, Opened, Priority};
 use ldso::{
     Asker, Cause, Incompatible, Linker, MissingLibrary, OptionalLibrary, Tree, incompatibility,
 };
@@ -87,7 +88,7 @@ impl LibraryCheck<'_, '_> {
         self.at_optional(&mem::take(&mut tree.optional), &tree);
         self.at_mounts(&tree);
         self.at_reach(&tree, mode);
-        self.at_opened(&linker);
+        self.at_opened(&mem::take(&mut tree.unopened));
         self.at_cache();
         if !self.file.is_well() && self.can_be_wrapped() {
             let next = solve::next(checker, &wanted, &tree, self.file);
@@ -291,7 +292,8 @@ impl LibraryCheck<'_, '_> {
         let Some(privilege) = privilege else {
             return;
         };
-        let files = self.subject.loader.iter().chain(&self.file.interpreter);
+        let own = self.subject.sidecar.iter().chain(&self.subject.loader);
+        let files = own.chain(&self.file.interpreter);
         let files = files.chain(tree.nodes.iter().map(|node| &node.found.path));
         let trusted = files.chain(&self.file.search.directories);
         let mut parts = Vec::new();
@@ -302,10 +304,7 @@ impl LibraryCheck<'_, '_> {
             else {
                 continue;
             };
-            let (path, shown) = (path.display(), part.display());
-            let text = format!(
-                "it is set-id or has file capabilities and trusts {path}, but others can change {shown}"
-            );
+            let text = Privilege::complaint(path, &part);
             let help = "let only root (or the owner of a set-user-ID program) write there, or wrap it with other directories";
             let problem = Problem::new(Diagnosis::Unguarded, text).help(help);
             self.file.problems.push(problem);
@@ -513,17 +512,9 @@ impl LibraryCheck<'_, '_> {
     }
 
     /// Reports missing libraries that the file declares to open with dlopen (`.note.dlopen`).
-    fn at_opened(&mut self, linker: &Linker<'_>) {
-        let elf = &self.subject.elf;
-        let own = linker.search_path(self.inside, elf);
-        let search_list = linker.search_list([&own]);
-        for opened in elf.opened.clone() {
-            let mut names = opened.soname.iter();
-            let is_there = names.any(|name| {
-                let name = std::ffi::OsStr::new(name);
-                linker.find(name, self.itself(), &[&search_list]).is_ok()
-            });
-            let Some(first) = opened.soname.first().filter(|_| !is_there) else {
+    fn at_opened(&mut self, unopened: &[Opened]) {
+        for opened in unopened {
+            let Some(first) = opened.soname.first() else {
                 continue;
             };
             let what = opened.purpose();

@@ -187,16 +187,7 @@ impl<'a> Plan<'a> {
     /// What the file `by` says it opens while it runs. Where it is served by the search path that is made here, that has the
     /// directories of what the file requires or recommends.
     pub(super) fn open(&mut self, walk: &Walk<'_>, by: Option<usize>) {
-        let asker = match by {
-            None => walk.subject,
-            Some(node) => {
-                let found = &walk.nodes[node].found;
-                Asker {
-                    path: &found.path,
-                    elf: &found.elf,
-                }
-            }
-        };
+        let asker = walk.asker(by);
         if asker.elf.opened.is_empty()
             || by.is_some_and(|node| is_of_system(&walk.nodes[node].found))
         {
@@ -204,21 +195,18 @@ impl<'a> Plan<'a> {
         }
         let search_list = walk.search_list(by);
         let is_served = by.is_none() || walk.inherits(by);
-        for opened in &asker.elf.opened {
+        for opened in walk.unopened(by, &search_list) {
             let names = || opened.soname.iter().map(OsStr::new);
-            let is_there = |name: &OsStr| {
-                walk.is_known(name) || self.linker.find(name, asker, &[&search_list]).is_ok()
-            };
-            let Some(first) = names().next().filter(|_| !names().any(is_there)) else {
-                continue;
-            };
             let is_wanted = is_served && opened.priority != Priority::Suggested;
             let found = is_wanted.then(|| {
                 names().find_map(|name| Some((name, self.offer(name, asker, &search_list).ok()?)))
             });
             if let Some((name, found)) = found.flatten() {
                 self.take(name, &found);
-            } else if is_served && opened.priority == Priority::Required {
+            } else if let Some(first) = names().next()
+                && is_served
+                && opened.priority == Priority::Required
+            {
                 let request = Request {
                     name: first,
                     by,
