@@ -5,11 +5,13 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::path::Path;
 
+use e2e::check::sidecar_of;
 use e2e::{Output, Sample, Variant, Wrap, matrix, says};
 
 matrix!(systems:
     library_directory_through_another_users_link, dynamic_linker_and_loader_through_another_users_link, library_of_another_user,
     a_search_directory_that_others_may_make, a_home_that_leads_to_roots_directory,
+    directory_that_others_may_change, sidecar_through_another_users_link, sidecar_that_others_may_write,
 );
 
 const MALLORY: u32 = 1000;
@@ -51,15 +53,20 @@ fn is_refused(sample: &Sample, output: &Output, part: &str) {
 /// The program was wrapped before it became set-id.
 #[track_caller]
 fn check_tells(sample: &Sample, part: &str) {
-    let check = || {
-        let run = sample.root.wrap_buddy().args(["check", &sample.program]);
-        run.output()
-    };
+    by_command_tells(sample, "check", &sample.program, part);
+}
+
+/// `command` reports `part` once `program`, which is the sample's, is set-id.
+#[track_caller]
+fn by_command_tells(sample: &Sample, command: &str, program: &str, part: &str) {
+    let path = sample.root.path(program);
+    set_mode(&path, 0o755);
+    let run = || sample.root.wrap_buddy().args([command, program]).output();
     let said = format!("others can change {part}");
-    let before = check();
+    let before = run();
     assert!(!before.stdout.contains(&said), "{before}");
-    set_id(sample);
-    let output = check();
+    set_mode(&path, 0o4755);
+    let output = run();
     assert_eq!(output.status, Some(1), "{output}");
     assert!(output.stdout.contains(&said), "{output}");
 }
@@ -155,5 +162,65 @@ fn a_home_that_leads_to_roots_directory(variant: Variant) {
             "{output}"
         );
         says(sample.command().output());
+    }
+}
+
+/// A user who can rename files there can give the program another sidecar of root's.
+fn directory_that_others_may_change(variant: Variant) {
+    let sample = Sample::unwrapped_at(variant, "/srv/app/program");
+    let directory = sample.root.path("/srv/app");
+    for (owner, mode) in [(MALLORY, 0o755), (0, 0o777)] {
+        chown(&directory, Some(owner), Some(owner)).expect("chown");
+        set_mode(&directory, mode);
+        set_id(&sample);
+        let wrap = || sample.wrapping().args(["--trust-tree"]);
+        is_refused(&sample, &wrap().command().output(), "/srv/app");
+        set_mode(&sample.root.path(&sample.program), 0o755);
+        wrap().run();
+        for command in ["check", "status"] {
+            by_command_tells(&sample, command, &sample.program, "/srv/app");
+        }
+        let restore = ["restore", &sample.program, "--trust-tree"];
+        sample.root.wrap_buddy().args(restore).output().success();
+    }
+    // In a sticky directory, nobody else can replace root's files.
+    set_mode(&directory, 0o1777);
+    set_id(&sample);
+    sample.wrap();
+}
+
+/// The loader looks for it at the path that it had when the program was wrapped.
+fn sidecar_through_another_users_link(variant: Variant) {
+    for which in 0..2 {
+        let sample = Sample::new(variant);
+        let link = links(&sample, "/moved")[which].clone();
+        fs::rename(sample.root.path("/app"), sample.root.path("/moved")).expect("rename");
+        symlink(link, sample.root.path("/app")).expect("symlink");
+        set_mode(&sample.root.path("/moved/program"), 0o4755);
+        let start = sample.root.command("/moved/program").user(MALLORY);
+        says(start.output());
+        for command in ["check", "status"] {
+            by_command_tells(&sample, command, "/moved/program", "/srv/link");
+        }
+    }
+}
+
+/// The tool makes one like that next to a program that they may write too.
+fn sidecar_that_others_may_write(variant: Variant) {
+    let sample = Sample::new(variant);
+    let sidecar = sidecar_of(&sample.program);
+    set_mode(&sample.root.path(&sidecar), 0o664);
+    for command in ["check", "status"] {
+        set_mode(&sample.root.path(&sample.program), 0o775);
+        let run = sample.root.wrap_buddy().args([command, &sample.program]);
+        let part = format!("others can change {sidecar}");
+        let before = run.output();
+        assert!(!before.stdout.contains(&part), "{before}");
+        set_mode(&sample.root.path(&sample.program), 0o4775);
+        let start = sample.command().user(MALLORY).output();
+        start.refuses(&[&sidecar]);
+        let said = sample.root.wrap_buddy().args([command, &sample.program]);
+        let said = said.output().exits_with(1);
+        assert!(said.stdout.contains(&part), "{said}");
     }
 }

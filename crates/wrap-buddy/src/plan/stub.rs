@@ -176,6 +176,16 @@ pub fn stub(
         let loader = loader.iter().map(|loader| loader.path.as_path());
         let files = loader.chain([interpreter_path.as_path()]);
         check_trusted(privilege, files, &resolution, &search)?;
+        if let Some(part) = sidecar_path
+            .parent()
+            .and_then(|one| privilege.weak_directory(one))
+        {
+            return Err(anyhow!(
+                "is set-id or has capabilities, and would trust its sidecar {}, but others can change {}: move it to a directory of root's",
+                sidecar_path.display(),
+                part.display()
+            ));
+        }
     }
     let mut code = stub.to_vec();
     code.extend(trailer(&sidecar_in_trailer, id)?);
@@ -258,7 +268,7 @@ pub fn stub(
     sidecar.shrink_to_fit();
 
     let prior = prior.as_deref();
-    let leftovers = prior.map_or(Vec::new(), |_| leftovers(path));
+    let leftovers = leftovers(path);
     let mut undo_first = Vec::new();
     let mut settled = false;
     if let Some(prior) = prior {
