@@ -4,11 +4,12 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use e2e::check::sidecar_of;
-use e2e::{Build, Root, Variant, matrix, source};
+use e2e::{Build, Root, Variant, matrix, source, toolchain};
 use sidecar::Sidecar;
 
 matrix!(systems: of_the_same_tree, by_its_own_path, the_nearest, what_libraries_know, check_proposes_the_tree);
 matrix!(glibc: the_c_library_stays);
+matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (a_chain_of_directories));
 
 const PROGRAM: &str = "/srv/tree/bin/program";
 
@@ -249,4 +250,57 @@ fn what_libs_may_name() {
     let warning = format!("--libs {library} is a file: its directory is searched");
     assert!(output.stderr.contains(&warning), "{output}");
     sample.run();
+}
+
+/// Each library needs one in a directory that nothing else leads to. They are looked for one after the other, but not for ever.
+fn a_chain_of_directories(variant: Variant) {
+    let library = |name: &str| Build::library(variant, source("lib/foo.c"), name);
+    let last = library("libchain-000.so").build();
+    // There is no room for a search path in what lld makes.
+    let link = library("libchain-000.so").flag("-Wl,--no-as-needed");
+    let link = link.flags(toolchain::lld());
+    let link = link.link(library("libchain-999.so").build()).build();
+    let [link, last] = [link, last].map(|path| fs::read(path).expect("just built"));
+    let program = Build::program(variant, source("hello.c")).flag("-Wl,--no-as-needed");
+    let program = program.flag("-Wl,--allow-shlib-undefined");
+    let program = program.link(library("libchain-001.so").build()).build();
+    for (length, found) in [(20, true), (40, false)] {
+        let root = Root::new(variant);
+        root.install(&program, PROGRAM);
+        for number in 1..=length {
+            let built = if number == length { &last } else { &link };
+            let own = renamed(built, "chain-000", &format!("chain-{number:03}"));
+            let bytes = renamed(&own, "chain-999", &format!("chain-{:03}", number + 1));
+            root.write(
+                &format!("/srv/tree/{number}/libchain-{number:03}.so"),
+                bytes,
+            );
+        }
+        let output = root.wrap("/srv/tree").args(["--force"]).command().output();
+        match found {
+            true => {
+                output.success();
+                says(&root, PROGRAM, "hello\n");
+            }
+            false => {
+                let output = output.exits_with(1);
+                let words = ["libchain-032.so", "32 times", "--libs"];
+                let is_said = words.iter().all(|word| output.stderr.contains(word));
+                assert!(is_said, "{output}");
+            }
+        }
+    }
+}
+
+/// The library with another name of the same length, wherever that is in it.
+fn renamed(library: &[u8], from: &str, to: &str) -> Vec<u8> {
+    let mut bytes = library.to_vec();
+    let mut at = 0;
+    while let Some(rest) = bytes.get(at..at + from.len()) {
+        if rest == from.as_bytes() {
+            bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+        }
+        at += 1;
+    }
+    bytes
 }

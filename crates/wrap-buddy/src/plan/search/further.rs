@@ -1,14 +1,22 @@
 //! Directories that nobody named, for what is found nowhere else: those of the tree that a file is in, and those where the
 //! libraries found look for what they need themselves.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
-use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::needs::Inputs;
 use super::{Resolution, freeze};
+use elf_file::{io_reason, open_regular};
 use ldso::Asker;
 use ldso::Linker;
+
+/// How often a file's search is made with more directories: as often as one library leads to the directory of the next.
+const MAX_ATTEMPTS: usize = 32;
+
+/// Bytes of libraries with the same name that are compared for one file.
+const MAX_COMPARED: u64 = 256 << 20;
 
 /// What a search with some directories came to.
 #[derive(Default)]
@@ -18,8 +26,8 @@ pub(super) struct Attempt {
     pub searched: Vec<PathBuf>,
 }
 
-/// Has `attempt` search for what `subject` needs with more and more directories, until nothing is missing or nothing more is
-/// found.
+/// Has `attempt` search for what `subject` needs with more and more directories, until nothing is missing, nothing more is
+/// found, or that was done often enough.
 pub(super) fn search(
     inputs: Inputs<'_>,
     subject: Asker<'_>,
@@ -33,15 +41,25 @@ pub(super) fn search(
         of_libc: Vec::new(),
         within: Vec::new(),
         friends: Vec::new(),
+        left_to_compare: Cell::new(MAX_COMPARED),
     };
-    loop {
-        let mut done = attempt(&further.all());
-        if !further.grow(&done) {
-            let notes = further.ambiguities(&done.result);
-            done.result.notes.extend(notes);
-            return done.result;
+    let mut done = attempt(&[]);
+    let mut attempts = 1;
+    while further.grow(&done) {
+        if attempts == MAX_ATTEMPTS {
+            let hint = format!(
+                "each library led to the directory of another one {MAX_ATTEMPTS} times, and no more are looked for: pass --libs"
+            );
+            let missing = done.result.missing.iter_mut();
+            missing.for_each(|missing| missing.hints.push(hint.clone()));
+            break;
         }
+        done = attempt(&further.all());
+        attempts += 1;
     }
+    let notes = further.ambiguities(&done.result);
+    done.result.notes.extend(notes);
+    done.result
 }
 
 struct Further<'a> {
@@ -55,6 +73,8 @@ struct Further<'a> {
     within: Vec<PathBuf>,
     /// Search paths of libraries.
     friends: Vec<PathBuf>,
+    /// Of [`MAX_COMPARED`].
+    left_to_compare: Cell<u64>,
 }
 
 impl Further<'_> {
@@ -134,10 +154,16 @@ impl Further<'_> {
             }
             let given = &self.inputs.settings.given;
             let others = given.with(name, self.origin).into_iter();
-            let others = others.filter(|other| {
-                self.linker.has(other, name) && !self.is_same(&other.join(name), path)
+            let others = others.filter(|other| self.linker.has(other, name));
+            let others = others.filter_map(|other| {
+                let shown = other.display();
+                match self.is_same(&other.join(name), path) {
+                    Ok(true) => None,
+                    Ok(false) => Some(shown.to_string()),
+                    Err(error) => Some(format!("{shown} (not compared: {})", io_reason(&error))),
+                }
             });
-            let others: Vec<String> = others.map(|other| other.display().to_string()).collect();
+            let others: Vec<String> = others.collect();
             if !others.is_empty() {
                 notes.push(format!(
                     "{} is taken from {}, which is the nearest; there is another in {}: --libs says which to take",
@@ -151,9 +177,71 @@ impl Further<'_> {
     }
 
     /// Whether it makes no difference which of two libraries is loaded.
-    fn is_same(&self, one: &Path, other: &Path) -> bool {
-        let len = |path: &Path| fs::metadata(path).map(|metadata| metadata.len()).ok();
-        self.inputs.probe_cache.real(one) == self.inputs.probe_cache.real(other)
-            || (len(one) == len(other) && fs::read(one).ok() == fs::read(other).ok())
+    fn is_same(&self, one: &Path, other: &Path) -> io::Result<bool> {
+        let real = |path| self.inputs.probe_cache.real(path);
+        match real(one) == real(other) {
+            true => Ok(true),
+            false => have_same_content(one, other, &self.left_to_compare),
+        }
+    }
+}
+
+/// Whether two regular files have the same content. What is read of each is taken from `left`.
+fn have_same_content(one: &Path, other: &Path, left: &Cell<u64>) -> io::Result<bool> {
+    const STEP: u64 = 64 << 10;
+    let mut files = [open_regular(one)?, open_regular(other)?];
+    let [one, other] = [files[0].metadata()?, files[1].metadata()?];
+    if one.len() != other.len() || !one.is_file() || !other.is_file() {
+        return Ok(false);
+    }
+    let mut buffers = [Vec::new(), Vec::new()];
+    loop {
+        let Some(now) = left.get().checked_sub(STEP) else {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        };
+        left.set(now);
+        for (file, buffer) in files.iter_mut().zip(&mut buffers) {
+            buffer.clear();
+            file.take(STEP).read_to_end(buffer)?;
+        }
+        if buffers[0] != buffers[1] {
+            return Ok(false);
+        }
+        if (buffers[0].len() as u64) < STEP {
+            return Ok(true);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+
+    #[test]
+    fn no_more_is_compared_than_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let left = Cell::new(MAX_COMPARED);
+        let is_same = |one, other| have_same_content(&path(one), &path(other), &left);
+        for (name, content) in [("a", "same"), ("b", "same"), ("c", "some"), ("d", "other")] {
+            fs::write(path(name), content).unwrap();
+        }
+        assert!(is_same("a", "b").unwrap());
+        assert!(!is_same("a", "c").unwrap());
+        let before = left.get();
+        assert!(!is_same("a", "d").unwrap());
+        assert!(is_same("a", "none").is_err());
+        nix::unistd::mkfifo(&path("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(!is_same("fifo", "fifo").unwrap());
+        assert_eq!(left.get(), before);
+        // Holes cost whoever makes them nothing.
+        for name in ["huge", "as huge"] {
+            File::create(path(name)).unwrap().set_len(1 << 40).unwrap();
+        }
+        for names in [["huge", "as huge"], ["a", "b"]] {
+            let error = is_same(names[0], names[1]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        }
     }
 }
