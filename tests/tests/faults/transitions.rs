@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use e2e::{Arch, Variant, matrix};
 
-use super::tree::{IN_PLACE, RESTORE, SELF_CONTAINED, Tree, WRAP};
+use super::tree::{IN_PLACE, LONG_AGO, RESTORE, SELF_CONTAINED, Tree, WRAP};
 
 /// A name, and the run that leads there.
 type Setting = (&'static str, &'static [&'static str]);
@@ -63,12 +63,29 @@ type Content = BTreeMap<PathBuf, Found>;
 /// The tree, and expected states of it.
 struct Transitions {
     tree: Tree,
+    /// Those of [`SETTINGS`] that are used.
+    settings: Vec<usize>,
     /// The result of each run on each setting. A file edited in place stays that until it is restored.
     left: RefCell<BTreeMap<(usize, usize), Content>>,
 }
 
+/// How a file gets from one setting to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    Usual,
+    /// It runs, and a copy takes its place.
+    Replaced,
+    /// The same without /proc, so that a file without a name cannot get one and the copy has a name from the beginning.
+    ReplacedByName,
+}
+
 impl Transitions {
     fn new(variant: Variant) -> Self {
+        Self::with(variant, 0o755, (0..SETTINGS.len()).collect())
+    }
+
+    /// With a program of this `mode`.
+    fn with(variant: Variant, mode: u32, settings: Vec<usize>) -> Self {
         // Its constants do not end with a page of their own.
         let tree = Tree::with_library(variant, &["-Wl,-z,noseparate-code"]);
         tree.install_loader();
@@ -76,13 +93,17 @@ impl Transitions {
         fs::create_dir_all(far.parent().expect("a directory")).expect("mkdir");
         symlink(tree.path("lib"), &far).expect("a symlink");
         symlink(tree.path("lib"), tree.path("other")).expect("a symlink");
+        let program = tree.path("app/program");
+        fs::set_permissions(program, fs::Permissions::from_mode(mode)).expect("chmod");
         let made = Self {
             tree,
+            settings,
             left: RefCell::default(),
         };
         made.keep("restored");
         let mut distinct = BTreeSet::new();
-        for (name, run) in SETTINGS {
+        for &setting in &made.settings {
+            let (name, run) = SETTINGS[setting];
             made.go_to("restored");
             if run != RESTORE {
                 made.tree.run(run).success();
@@ -91,7 +112,11 @@ impl Transitions {
             made.keep(name);
             distinct.insert(made.content());
         }
-        assert_eq!(distinct.len(), SETTINGS.len(), "settings that are the same");
+        assert_eq!(
+            distinct.len(),
+            made.settings.len(),
+            "settings that are the same"
+        );
         made
     }
 
@@ -146,20 +171,31 @@ impl Transitions {
     }
 
     /// Goes from one setting to another, stops at each step, and tries everything there.
-    fn try_all(&self, from: usize, to: usize) {
+    fn try_all(&self, from: usize, to: usize, how: How) {
         let ((from_name, _), (to_name, run)) = (SETTINGS[from], SETTINGS[to]);
-        let pair = format!("from {from_name} to {to_name}");
+        let pair = format!("from {from_name} to {to_name}, {how:?}");
         let is_wrapped = ![from, to].contains(&RESTORED);
         self.go_to(from_name);
         let mut seen = BTreeSet::from([self.content()]);
-        let mut stopped = Stopped::start(&self.tree.command(run));
+        let mut command = self.tree.command(run);
+        let mut running = None;
+        let mut injected = None;
+        if how != How::Usual {
+            command.push("--replace".to_owned());
+            match self.tree.arch.is_native() {
+                true => running = Some(self.running()),
+                // The kernel does not know that an emulated program runs.
+                false => injected = self.busy(from_name, &command),
+            }
+        }
+        let mut stopped = Stopped::start(&command, how, injected);
         let mut points = 0;
         while stopped.wait() {
             points += 1;
             let what = format!("{pair}, stopped for the {points}th time");
             // The kernel starts no program that is open for writing. The original is, and so is the program while it is restored.
-            if is_wrapped {
-                self.starts(true, &what);
+            if is_wrapped || how != How::Usual {
+                self.starts(is_wrapped, &what);
             }
             let content = self.content();
             if !seen.contains(&content) {
@@ -169,10 +205,26 @@ impl Transitions {
             stopped.go_on();
         }
         stopped.succeeded(&pair);
+        let copied = |content: &Content| {
+            let copy = Path::new(".program.wrapbuddy-copy");
+            content.get(copy).map(|(_, mode, _)| *mode)
+        };
+        let copies: BTreeSet<u32> = seen.iter().filter_map(copied).collect();
+        if how != How::Usual {
+            // One with its mode; and one that is only for the tool before.
+            let expected = 1 + usize::from(how == How::ReplacedByName);
+            assert!(copies.len() >= expected, "{pair}: {copies:?}");
+        }
+        if let Some(mut running) = running {
+            assert!(running.try_wait().expect("a child").is_none(), "{pair}");
+            running.kill().expect("it runs");
+            running.wait().expect("it ran");
+        }
         self.is_at(&[from], to, &pair);
         let is_changed = self.left_by(from, to) != self.left_by(from, from);
         assert!(points > 3 || !is_changed, "{pair}: {points}");
-        let mut others = (1..).map(|n| (to + n) % SETTINGS.len());
+        let others = (1..SETTINGS.len()).map(|n| (to + n) % SETTINGS.len());
+        let mut others = others.filter(|one| self.settings.contains(one));
         let other = others.find(|one| ![from, to, RESTORED].contains(one));
         let mut runs = BTreeSet::from([RESTORED, to, other.expect("there are more"), from]);
         let leads = |next: usize| leads(from, next) && leads(to, next);
@@ -190,9 +242,43 @@ impl Transitions {
         }
     }
 
+    /// The program, running until it is killed.
+    fn running(&self) -> Child {
+        let libraries = [
+            vec![self.tree.path("lib").display().to_string()],
+            self.tree.system_directories(),
+        ];
+        let mut command = Command::new(self.tree.path("app/program"));
+        let command = command.arg("wait").stdout(Stdio::null());
+        let command = command.env("LD_LIBRARY_PATH", libraries.concat().join(":"));
+        command.spawn().expect("the kernel starts it")
+    }
+
+    /// The injection that refuses to open the program for writing, as if it ran; none where the tool does not do that.
+    fn busy(&self, from: &str, command: &[String]) -> Option<String> {
+        let mut all = vec!["-e", "trace=openat"];
+        all.extend(command.iter().map(String::as_str));
+        let output = e2e::run::on_host("strace", &all).success();
+        self.go_to(from);
+        let opened = output
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with("openat("));
+        let is_written = |line: &str| line.contains("\"program\", O_RDWR");
+        let nth = opened.into_iter().position(is_written)? + 1;
+        Some(format!("inject=openat:error=ETXTBSY:when={nth}"))
+    }
+
     /// Asserts that everything is as the run `to` leaves it, after one of the settings `from`.
     fn is_at(&self, from: &[usize], to: usize, what: &str) {
         self.starts(to != RESTORED, what);
+        if to == RESTORED {
+            for name in ["app/program", "app/libbar.so"] {
+                let modified = fs::metadata(self.tree.path(name)).and_then(|file| file.modified());
+                let expected = SystemTime::UNIX_EPOCH + LONG_AGO;
+                assert_eq!(modified.expect("it is there"), expected, "{name}; {what}");
+            }
+        }
         let now = self.content();
         let then = from.iter().filter_map(|&from| self.left_by(from, to));
         let then: Vec<Content> = then.collect();
@@ -236,11 +322,31 @@ struct Stopped {
     text: String,
 }
 
+/// Runs a command with an empty directory as /proc.
+const WITHOUT_PROC: [&str; 7] = [
+    "--mount",
+    "--propagation",
+    "private",
+    "sh",
+    "-c",
+    r#"mount -t tmpfs none /proc && exec "$@""#,
+    "sh",
+];
+
 impl Stopped {
-    fn start(command: &[String]) -> Self {
-        let mut strace = Command::new("strace")
+    fn start(command: &[String], how: How, injected: Option<String>) -> Self {
+        let mut run = Command::new("strace");
+        if how == How::ReplacedByName {
+            run = Command::new("unshare");
+            if !nix::unistd::geteuid().is_root() {
+                run.args(["--user", "--map-root-user"]);
+            }
+            run.args(WITHOUT_PROC).arg("strace");
+        }
+        let mut strace = run
             .args(["-e", &format!("trace={CHANGING}")])
             .args(["-e", &format!("inject={CHANGING}:signal=STOP")])
+            .args(injected.iter().flat_map(|one| ["-e", one]))
             .args(command)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -315,7 +421,7 @@ macro_rules! transitions {
                     let transitions = Transitions::new(variant);
                     for (from, to) in pairs(variant.arch) {
                         if from == $from {
-                            transitions.try_all(from, to);
+                            transitions.try_all(from, to, How::Usual);
                         }
                     }
                 }
@@ -334,6 +440,44 @@ transitions! {
     from_frozen: 6;
     from_other_libraries: 7;
     from_other_libraries_in_place: 8;
+}
+
+matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (a_program_that_runs, a_set_id_program_that_runs));
+
+const STUB: usize = 1;
+const OWN_LOADER: usize = 2;
+const EDITED: usize = 4;
+const EDITED_OTHERWISE: usize = 8;
+
+fn a_program_that_runs(variant: Variant) {
+    let transitions = Transitions::new(variant);
+    for (from, to) in [
+        (RESTORED, OWN_LOADER),
+        (OWN_LOADER, RESTORED),
+        (STUB, OWN_LOADER),
+        (OWN_LOADER, STUB),
+    ] {
+        transitions.try_all(from, to, How::Replaced);
+    }
+}
+
+/// No copy of it is left, wherever that was stopped.
+fn a_set_id_program_that_runs(variant: Variant) {
+    let settings = vec![RESTORED, STUB, EDITED, EDITED_OTHERWISE];
+    let transitions = Transitions::with(variant, 0o4755, settings);
+    let pairs = [
+        (RESTORED, STUB),
+        (STUB, RESTORED),
+        (RESTORED, EDITED),
+        (EDITED, EDITED_OTHERWISE),
+        (EDITED, RESTORED),
+    ];
+    let tried = if variant.arch.is_native() { 5 } else { 2 };
+    for how in [How::Replaced, How::ReplacedByName] {
+        for &(from, to) in &pairs[..tried] {
+            transitions.try_all(from, to, how);
+        }
+    }
 }
 
 matrix!([x86_64_glibc_pie i686_glibc_pie]: (no_start_fails_meanwhile));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use e2e::{Arch, Build, Variant, run, source, tool};
 use tempfile::TempDir;
@@ -14,6 +14,9 @@ pub struct Tree {
     pub arch: Arch,
     pub dir: TempDir,
 }
+
+/// When the files were modified, before any run.
+pub const LONG_AGO: Duration = Duration::new(1_000_000_000, 1);
 
 pub const WRAP: &[&str] = &["--paths", "app", "--libs", "lib"];
 pub const SELF_CONTAINED: &[&str] = &["--self-contained", "--paths", "app", "--libs", "lib"];
@@ -65,8 +68,8 @@ impl Tree {
             fs::copy(file, &path).expect("copy");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
             let file = fs::File::open(&path).expect("just copied");
-            let long_ago = SystemTime::UNIX_EPOCH + std::time::Duration::new(1_000_000_000, 1);
-            file.set_modified(long_ago).expect("utimensat");
+            file.set_modified(SystemTime::UNIX_EPOCH + LONG_AGO)
+                .expect("utimensat");
         }
         Tree { arch, dir }
     }

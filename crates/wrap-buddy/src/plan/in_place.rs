@@ -191,7 +191,7 @@ impl Draft {
             )?);
         }
         let prior = prior.as_deref();
-        let leftovers = prior.map_or(Vec::new(), |_| leftovers(path));
+        let leftovers = leftovers(path);
         let mut unused = Vec::new();
         let mut undo_first = Vec::new();
         let undo_legacy = prior.is_some_and(|prior| prior.method == prior::Method::Legacy);
