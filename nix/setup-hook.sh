@@ -220,7 +220,12 @@ wrapBuddy() {
     _wrapBuddyList ignored wrapBuddyIgnoreMissing
     _wrapBuddyList more wrapBuddyFlags
 
-    local arguments=(--paths "${paths[@]}" "${flags[@]}" --loader-dir-path "@loader@")
+    local arguments=(--paths "${paths[@]}" "${flags[@]}")
+    # With its loader in each sidecar a program needs no directory of loaders.
+    case " ${flags[*]} ${more[*]} " in
+        *" --self-contained "* | *" --loader-dir-path"*) ;;
+        *) arguments+=(--loader-dir-path "@loader@") ;;
+    esac
     for dir in "${interpreters[@]}"; do
         arguments+=(--interpreter "$dir")
     done

@@ -109,7 +109,8 @@ impl<'r> Wrap<'r> {
         for interpreter in self.interpreters {
             run = run.arg("--interpreter").arg(interpreter);
         }
-        if let Some(dir) = self.loader_dir {
+        let own = self.more.iter().any(|word| word == "--self-contained");
+        if let Some(dir) = self.loader_dir.filter(|_| !own) {
             run = run.args(["--loader-dir-path", &dir]);
         }
         run.args(self.more)

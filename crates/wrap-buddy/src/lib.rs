@@ -39,6 +39,17 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let output = command.output();
+    if output.format == Format::Human && !output.quiet {
+        let mut page = Page::default();
+        for (name, found) in command.found_on_path() {
+            page.line(format!(
+                "{}: found on PATH: {}",
+                name.display(),
+                found.display()
+            ));
+        }
+        let _ = page.write_to(&mut stderr());
+    }
     let reporter = Reporter::new(output);
     let all = stages::all();
     let done = match &command {

@@ -103,8 +103,10 @@ impl Tree {
             all.extend(system);
             all.push("--libs".to_string());
             all.extend(self.system_directories());
-            let loaders = self.path("loaders").display().to_string();
-            all.extend(["--loader-dir-path".to_string(), loaders]);
+            if !arguments.contains(&"--self-contained") {
+                let loaders = self.path("loaders").display().to_string();
+                all.extend(["--loader-dir-path".to_string(), loaders]);
+            }
         }
         all
     }

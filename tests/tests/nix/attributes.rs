@@ -180,6 +180,23 @@ fn strategy_search_and_flags() {
     becomes("wrapBuddyFlags = \"-v --replace\";", &["-v", "--replace"]);
 }
 
+/// `--self-contained` and `--loader-dir-path` exclude each other.
+#[test]
+fn self_contained_programs_need_no_directory_of_loaders() {
+    let store = Store::new(&[]);
+    let arguments = arguments(&store, "wrapBuddyFlags = [ \"--self-contained\" ];");
+    assert_eq!(
+        arguments,
+        [
+            "--paths",
+            "p",
+            "--interpreter",
+            "/lib/own.so",
+            "--self-contained"
+        ]
+    );
+}
+
 #[test]
 fn interpreters() {
     let store = Store::new(&[]);

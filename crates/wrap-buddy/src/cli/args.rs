@@ -3,18 +3,54 @@
 use std::num::NonZero;
 use std::path::PathBuf;
 
-use clap::{Args, Parser};
+use clap::{Args, Parser, ValueHint};
 
 use super::watch::WatchArgs;
 use super::wrap::{OutputArgs, WrapArgs, jobs, search_directory};
 
+const USAGE: &str = "\
+wrap-buddy PATH... [--libs DIR...] [OPTIONS]
+       wrap-buddy COMMAND ...";
+
 const EXAMPLES: &str = "\
 Examples:
-  wrap-buddy --paths ./app --libs ./lib              wrap the programs in ./app
-  wrap-buddy --paths ./app --libs ./lib --dry-run    print the plan, change nothing
+  wrap-buddy ./app --libs ./lib                      wrap the programs in ./app
+  wrap-buddy ./app --libs ./lib --dry-run            print the plan, change nothing
   wrap-buddy check ./app                             report missing libraries, and where they are
   wrap-buddy restore ./app                           restore the original files
   wrap-buddy show ./app/main                         show every change to this file";
+
+const WRAP_EXAMPLES: &str = "\
+Examples:
+  wrap-buddy wrap ./app --libs ./lib
+  wrap-buddy wrap ./app --libs ./lib /opt/lib --ignore-missing 'libcuda.so*'
+  wrap-buddy wrap ./app --libs ./app/lib --relocatable       the tree can be moved afterwards
+  wrap-buddy wrap ./app --strategy auto                      without a stub where the file has room";
+
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  wrap-buddy restore ./app                           restore the original files
+  wrap-buddy restore ./app --dry-run                 print the plan, change nothing
+  wrap-buddy restore ./app/server --replace          while ./app/server is running";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  wrap-buddy status ./app                            wrapped and edited files in ./app
+  wrap-buddy status ./app -v                         the other files too
+  wrap-buddy status ./app --format json              for a script";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  wrap-buddy show ./app/main                         sidecar, edits, code at the entry point
+  wrap-buddy show ./app/main -v                      with the bytes of each instruction";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  wrap-buddy check ./app                             report missing libraries, and where they are
+  wrap-buddy check git                               a name without a slash is looked up on PATH
+  wrap-buddy check ./app --find-in /opt              search /opt for the missing libraries
+  wrap-buddy check ./app --libs ./lib                test whether --libs ./lib is enough
+  wrap-buddy check ./rootfs/usr --root ./rootfs      check an unpacked or mounted image";
 
 /// Makes prebuilt Linux executables run where their dynamic linker and libraries are not where they expect them.
 ///
@@ -26,11 +62,10 @@ Examples:
     bin_name = "wrap-buddy",
     version,
     max_term_width = 100,
-    args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
-    disable_help_subcommand = true
+    override_usage = USAGE,
+    after_help = EXAMPLES
 )]
-#[command(after_help = EXAMPLES)]
 pub(super) struct CommandLine {
     #[command(subcommand)]
     pub command: Option<Subcommand>,
@@ -41,17 +76,27 @@ pub(super) struct CommandLine {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Subcommand {
+    /// Wrap programs and libraries; the default
+    #[command(override_usage = "wrap-buddy wrap PATH... [--libs DIR...] [OPTIONS]", after_help = WRAP_EXAMPLES)]
+    Wrap(WrapArgs),
     /// Restore the original files
+    #[command(override_usage = "wrap-buddy restore PATH... [OPTIONS]", after_help = RESTORE_EXAMPLES)]
     Restore(RestoreArgs),
     /// List which files are wrapped or edited, and how
+    #[command(override_usage = "wrap-buddy status PATH... [OPTIONS]", after_help = STATUS_EXAMPLES)]
     Status(PathArgs),
     /// Show every change to a file: sidecar, edits, and the code at the entry point next to the stub
+    #[command(override_usage = "wrap-buddy show PATH... [OPTIONS]", after_help = SHOW_EXAMPLES)]
     Show(PathArgs),
     /// Wrap the programs in directories, and each one that arrives later
+    #[command(
+        override_usage = "wrap-buddy watch DIR... [--libs DIR...] [OPTIONS]\n       wrap-buddy watch --preset NAME [OPTIONS]"
+    )]
     Watch(WatchArgs),
     /// Report missing libraries and interpreters, and how to fix them
     ///
     /// Nothing is executed. Exit status: 0 if every file will start, 1 if not.
+    #[command(override_usage = "wrap-buddy check PATH... [--libs DIR...] [--find-in DIR...] [OPTIONS]", after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
     /// Write files for a package: manual pages, completions, loaders
     #[command(hide = true, subcommand)]
@@ -74,32 +119,38 @@ pub enum FilesArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Libraries")]
 pub struct CheckArgs {
     #[command(flatten)]
     pub path_options: PathArgs,
 
     /// Library directories that wrapping would use: shows which problems that solves
-    #[arg(long, value_name = "PATH", num_args = 0.., value_parser = search_directory())]
+    #[arg(help_heading = "Libraries", long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 0.., value_parser = search_directory())]
     pub libs: Vec<PathBuf>,
 
     /// The dynamic linker that wrapping would use; repeat for each architecture and libc
-    #[arg(long, value_name = "PATH")]
+    #[arg(help_heading = "Libraries", long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub interpreter: Vec<PathBuf>,
 
     /// Directory that is / for the programs: absolute paths and symbolic links are resolved in it
-    #[arg(long, value_name = "DIR")]
+    #[arg(help_heading = "Libraries", long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub root: Option<PathBuf>,
 
     /// Directories to search for missing libraries and dynamic linkers [default: /nix/store]
-    #[arg(long, value_name = "DIR", num_args = 1.., value_parser = search_directory())]
+    #[arg(help_heading = "Libraries", long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 1.., value_parser = search_directory())]
     pub find_in: Vec<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Files")]
 pub struct PathArgs {
     /// Files, or directories to scan recursively
-    #[arg(value_name = "PATH", required = true)]
+    #[arg(help_heading = None::<&'static str>, value_name = "PATH", value_hint = ValueHint::AnyPath, required_unless_present = "more_paths")]
     pub paths: Vec<PathBuf>,
+
+    /// The same as PATH, as for `wrap-buddy --paths`
+    #[arg(long = "paths", value_name = "PATH", num_args = 1.., hide = true)]
+    pub more_paths: Vec<PathBuf>,
 
     /// Do not descend into subdirectories
     #[arg(long)]
@@ -119,14 +170,14 @@ pub struct RestoreArgs {
     pub path_options: PathArgs,
 
     /// Print the plan and write nothing
-    #[arg(long, help_heading = None::<&'static str>)]
+    #[arg(long, help_heading = "Method")]
     pub dry_run: bool,
 
     /// Replace a running file by a restored copy
-    #[arg(long, help_heading = None::<&'static str>)]
+    #[arg(long, help_heading = "Method")]
     pub replace: bool,
 
     /// As root, use root's rights for files that other users can replace; for trees where no other user writes
-    #[arg(long, help_heading = None::<&'static str>)]
+    #[arg(long, help_heading = "Method")]
     pub trust_tree: bool,
 }

@@ -1,39 +1,108 @@
 //! Parses the command line and lowers it to the options of the commands. No other room knows clap's parser.
 
 mod args;
+mod names;
 pub mod share;
 mod watch;
 mod wrap;
 
 use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 
-use clap::Parser;
+use anstream::ColorChoice;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use crate::commands::check::CheckOptions;
 use crate::commands::generate::Files;
 use crate::commands::restore::RestoreOptions;
 use crate::commands::{Command, PathOptions};
-use crate::plan::options::WrapOptions;
+use crate::plan::options::{Search, WrapOptions};
 use crate::report::Output;
 use args::{CheckArgs, CommandLine, FilesArgs, PathArgs, RestoreArgs, Subcommand};
-use wrap::{OutputArgs, WrapArgs};
+use wrap::{DRIVERS, OutputArgs, WrapArgs};
 
 /// Parses `args`, which starts with the program's name.
 ///
 /// # Errors
 /// Usage errors. Help and version are errors too, with exit code 0.
 pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
-    CommandLine::try_parse_from(args)?.lower()
+    let args: Vec<OsString> = args.into_iter().collect();
+    let has_flags = args.iter().any(|arg| arg.as_bytes().starts_with(b"--"));
+    let mut definition = CommandLine::command();
+    let matches = definition.try_get_matches_from_mut(args);
+    let matches = matches.map_err(|error| match has_flags {
+        true => explain_missing_path(error),
+        false => error,
+    })?;
+    refuse_flags_before_command(&mut definition, &matches)?;
+    CommandLine::from_arg_matches(&matches)
+        .map_err(|error| error.format(&mut definition))?
+        .lower(&mut definition)
+}
+
+/// A flag with several values takes every word up to the next flag, PATH included.
+fn explain_missing_path(mut error: clap::Error) -> clap::Error {
+    let is_missing = error.kind() == ErrorKind::MissingRequiredArgument;
+    let missing = error.get(ContextKind::InvalidArg).map(ToString::to_string);
+    if is_missing && missing.is_some_and(|missing| missing.contains("<PATH>")) {
+        let tip = "a flag such as --libs takes all words up to the next flag: write PATH first, as in the usage line";
+        let tip = ContextValue::StyledStrs(vec![tip.into()]);
+        error.insert(ContextKind::Suggested, tip);
+    }
+    error
+}
+
+/// A flag of wrapping before the name of another command would be ignored.
+fn refuse_flags_before_command(
+    definition: &mut clap::Command,
+    matches: &ArgMatches,
+) -> Result<(), clap::Error> {
+    let Some(command) = matches.subcommand_name() else {
+        return Ok(());
+    };
+    let ignored = definition.get_arguments().find(|argument| {
+        let id = argument.get_id().as_str();
+        // Ids are those of the top level only: global flags are handed down.
+        !argument.is_global_set()
+            && matches.try_contains_id(id).is_ok_and(|known| known)
+            && matches.value_source(id) == Some(ValueSource::CommandLine)
+    });
+    let Some(ignored) = ignored else {
+        return Ok(());
+    };
+    let message = match ignored.get_long() {
+        Some(flag) => format!("write --{flag} after `{command}`: wrap-buddy {command} … --{flag}"),
+        None => {
+            format!("`{command}` is a command and comes first; a file of that name is ./{command}")
+        }
+    };
+    Err(definition.error(ErrorKind::ArgumentConflict, message))
 }
 
 impl CommandLine {
-    fn lower(self) -> Result<Command, clap::Error> {
+    fn lower(self, definition: &mut clap::Command) -> Result<Command, clap::Error> {
         Ok(match self.command {
-            None => Command::Wrap(Box::new(self.wrap.lower()?)),
-            Some(Subcommand::Restore(args)) => Command::Restore(args.lower()),
-            Some(Subcommand::Status(args)) => Command::Status(args.lower()),
-            Some(Subcommand::Show(args)) => Command::Show(args.lower()),
+            None => {
+                if let Some(hint) = self.wrap.files.first().and_then(|word| names::hint(word)) {
+                    return Err(definition.error(ErrorKind::InvalidSubcommand, hint));
+                }
+                Command::Wrap(Box::new(self.wrap.lower()?))
+            }
+            Some(Subcommand::Wrap(args)) => Command::Wrap(Box::new(args.lower()?)),
+            Some(Subcommand::Restore(args)) => {
+                let args = args.lower();
+                let first = args.path_options.paths.first();
+                if let Some(hint) = first.and_then(|word| names::path_hint(word)) {
+                    return Err(definition.error(ErrorKind::ValueValidation, hint));
+                }
+                Command::Restore(args)
+            }
+            Some(Subcommand::Status(args)) => Command::Status(args.lower().with_names_on_path()),
+            Some(Subcommand::Show(args)) => Command::Show(args.lower().with_names_on_path()),
             Some(Subcommand::Watch(args)) => Command::Watch(Box::new(args.lower()?)),
             Some(Subcommand::Check(args)) => Command::Check(args.lower()),
             Some(Subcommand::Generate(FilesArgs::Share { directory })) => {
@@ -48,16 +117,22 @@ impl CommandLine {
 
 impl WrapArgs {
     fn lower(self) -> Result<WrapOptions, clap::Error> {
+        let frozen_except = match (self.search, self.frozen_except) {
+            (Search::Frozen, None) => glob_set("--frozen-except", &drivers())?,
+            (Search::Frozen, Some(patterns)) => glob_set("--frozen-except", &patterns)?,
+            (_, None) => GlobSet::empty(),
+            (_, Some(_)) => return Err(usage_error("--frozen-except needs --search frozen")),
+        };
         Ok(WrapOptions {
-            paths: self.paths,
+            paths: [self.files, self.paths].concat(),
             no_recurse: self.no_recurse,
-            libs: self.libs,
-            runtime_dependencies: self.runtime_dependencies,
+            libs: split_at_commas(self.libs),
+            runtime_dependencies: split_at_commas(self.runtime_dependencies),
             ignore_missing: glob_set("--ignore-missing", &self.ignore_missing)?,
             needed: self.needed,
             search: self.search,
             search_minimal: self.search_minimal,
-            frozen_except: glob_set("--frozen-except", &self.frozen_except)?,
+            frozen_except,
             dry_run: self.dry_run,
             force: self.force,
             replace: self.replace,
@@ -76,8 +151,14 @@ impl WrapArgs {
 
 impl OutputArgs {
     fn lower(self) -> Output {
+        match self.color {
+            clap::ColorChoice::Auto => {}
+            clap::ColorChoice::Always => ColorChoice::Always.write_global(),
+            clap::ColorChoice::Never => ColorChoice::Never.write_global(),
+        }
         Output {
-            verbose: self.verbose,
+            verbose: self.verbose > 0,
+            detailed: self.verbose > 1,
             quiet: self.quiet,
             format: self.format,
         }
@@ -87,9 +168,10 @@ impl OutputArgs {
 impl PathArgs {
     fn lower(self) -> PathOptions {
         PathOptions {
-            paths: self.paths,
+            paths: [self.paths, self.more_paths].concat(),
             no_recurse: self.no_recurse,
             jobs: self.jobs,
+            found_on_path: Vec::new(),
             output: self.output.lower(),
         }
     }
@@ -109,13 +191,40 @@ impl RestoreArgs {
 impl CheckArgs {
     fn lower(self) -> CheckOptions {
         CheckOptions {
-            path_options: self.path_options.lower(),
-            libs: self.libs,
+            path_options: self.path_options.lower().with_names_on_path(),
+            libs: split_at_commas(self.libs),
             interpreter: self.interpreter,
             root: self.root,
-            find_in: self.find_in,
+            find_in: split_at_commas(self.find_in),
         }
     }
+}
+
+/// Splits `./a,./b` into two directories, unless a directory has that name.
+fn split_at_commas(directories: Vec<PathBuf>) -> Vec<PathBuf> {
+    let split = |directory: PathBuf| -> Vec<PathBuf> {
+        let bytes = directory.as_os_str().as_bytes();
+        if !bytes.contains(&b',') || directory.exists() {
+            return vec![directory];
+        }
+        let parts = bytes.split(|&byte| byte == b',');
+        let parts = parts.filter(|part| !part.is_empty());
+        let parts = parts.map(|part| PathBuf::from(OsString::from_vec(part.to_vec())));
+        // The first part became absolute with the whole.
+        parts
+            .map(|part| std::path::absolute(&part).unwrap_or(part))
+            .collect()
+    };
+    directories.into_iter().flat_map(split).collect()
+}
+
+fn drivers() -> Vec<Glob> {
+    let patterns = DRIVERS.iter().map(|pattern| Glob::new(pattern));
+    patterns.filter_map(Result::ok).collect()
+}
+
+fn usage_error(message: &str) -> clap::Error {
+    CommandLine::command().error(ErrorKind::ArgumentConflict, message)
 }
 
 /// Combines the patterns of `flag`.
@@ -125,8 +234,7 @@ fn glob_set(flag: &str, patterns: &[Glob]) -> Result<GlobSet, clap::Error> {
         set.add(pattern.clone());
     }
     set.build().map_err(|error| {
-        let message = format!("{flag}: {error}\n");
-        clap::Error::raw(clap::error::ErrorKind::ValueValidation, message)
+        CommandLine::command().error(ErrorKind::ValueValidation, format!("{flag}: {error}"))
     })
 }
 
@@ -187,10 +295,93 @@ mod tests {
             ("--paths a --relocatable", true),
             ("--paths a --relocatable --loader-dir-path /c", false),
             ("--paths a --loader-dir-path /c", false),
-            ("--paths a --loader-dir-path /c --self-contained", true),
         ] {
             assert_eq!(parse_wrapping(line).brings_loaders(), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn paths_are_arguments_or_follow_the_flag() {
+        for line in [
+            "a b --libs /c",
+            "--paths a b --libs /c",
+            "a --libs /c --paths b",
+            "wrap a b --libs /c",
+            "wrap a --libs /c --paths b",
+            "--libs=/c a b",
+            "--libs /c -- a b",
+            "-q a b --libs /c",
+        ] {
+            let cli = parse_wrapping(line);
+            assert_eq!(cli.paths, ["a", "b"].map(PathBuf::from), "{line}");
+            assert_eq!(cli.libs, [PathBuf::from("/c")], "{line}");
+        }
+        let Ok(Command::Check(check)) = parse("check a --paths b") else {
+            panic!();
+        };
+        assert_eq!(check.path_options.paths, ["a", "b"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn output_flags_may_come_before_the_command() {
+        for line in [
+            "-v --format json status a",
+            "status a -v --format json",
+            "-v status --format json a",
+        ] {
+            let output = parse(line).unwrap().output();
+            assert!(output.verbose && !output.detailed, "{line}");
+            assert_eq!(output.format, crate::report::Format::Json, "{line}");
+        }
+        assert!(parse_wrapping("a -vv").output.detailed);
+        assert!(parse("-q generate loaders a").is_ok());
+    }
+
+    #[test]
+    fn a_flag_of_wrapping_before_another_command_is_not_ignored() {
+        for (line, tip) in [
+            ("--dry-run restore a", "after `restore`: wrap-buddy restore"),
+            ("--libs=/c check a", "write --libs after `check`"),
+            ("-j 2 status a", "write --jobs after `status`"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(tip), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_a_flag_took_is_explained() {
+        for line in ["--libs ./lib ./app", "check --find-in ./lib ./app"] {
+            let error = parse(line).unwrap_err().to_string();
+            assert!(
+                error.contains("tip: a flag such as --libs takes"),
+                "{error}"
+            );
+        }
+        let error = parse("check").unwrap_err().to_string();
+        assert!(!error.contains("tip"), "{error}");
+    }
+
+    #[test]
+    fn directories_are_separated_by_commas_unless_one_has_that_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let odd = directory.path().join("a,b");
+        std::fs::create_dir(&odd).unwrap();
+        let cli = parse_wrapping(&format!("a --libs /c,/d {}", odd.display()));
+        assert_eq!(cli.libs, [Path::new("/c"), Path::new("/d"), &odd]);
+        let cli = parse_wrapping("a --libs c,d");
+        assert!(cli.libs[1].is_absolute() && cli.libs[1].ends_with("d"));
+    }
+
+    #[test]
+    fn drivers_stay_searched_for_unless_you_say_otherwise() {
+        let cli = parse_wrapping("a --search frozen");
+        assert!(cli.frozen_except.is_match("libEGL.so.1"));
+        let cli = parse_wrapping("a --search frozen --frozen-except libx.so");
+        assert!(
+            !cli.frozen_except.is_match("libEGL.so.1") && cli.frozen_except.is_match("libx.so")
+        );
     }
 
     #[test]
@@ -208,8 +399,10 @@ mod tests {
             "--paths a --ignore-missing [",
             "--paths a -q -v",
             "--quiet",
-            "-",
-            "restore --paths a",
+            "a --self-contained --loader-dir-path /c",
+            "a --frozen-except libx.so",
+            "a --frozen-except libx.so --search rpath",
+            "a --color sometimes",
             "--paths a -j 0",
             "--paths a --format yaml",
             "--paths a --no-such-flag",

@@ -29,9 +29,7 @@ pub fn files() -> Result<Vec<Generated>> {
         (format!("bash-completion/completions/{name}"), &|| {
             bash(&name)
         }),
-        (format!("zsh/site-functions/_{name}"), &|| {
-            completions(Shell::Zsh)
-        }),
+        (format!("zsh/site-functions/_{name}"), &|| zsh(&name)),
         (format!("fish/vendor_completions.d/{name}.fish"), &|| fish()),
         (format!("nushell/vendor/autoload/{name}.nu"), &|| {
             completions(Nushell)
@@ -51,7 +49,7 @@ fn pages(all: &Command) -> Vec<(String, Command)> {
     let mut pages = vec![(name.to_owned(), all.clone())];
     for command in all
         .get_subcommands()
-        .filter(|command| !command.is_hide_set())
+        .filter(|command| !command.is_hide_set() && command.get_name() != "help")
     {
         let page = format!("{name}-{}", command.get_name());
         let command = command.clone().version(env!("CARGO_PKG_VERSION"));
@@ -68,14 +66,29 @@ fn bash(name: &str) -> Vec<u8> {
     script.replace(&taken, &found).into_bytes()
 }
 
+/// Works around clap_complete 4.6: its script completes commands but no files as the first word.
+fn zsh(name: &str) -> Vec<u8> {
+    let script = String::from_utf8_lossy(&completions(Shell::Zsh)).into_owned();
+    let commands = format!("    _describe -t commands '{name} commands' commands \"$@\"\n");
+    script
+        .replacen(&commands, &format!("{commands}    _files\n"), 1)
+        .replacen(
+            "case $line[1] in\n",
+            "case $line[1] in\n            (*/*) _files ;;\n",
+            1,
+        )
+        .into_bytes()
+}
+
 /// Works around clap_complete 4.6: its script gives up if a flag before the command still lacks a value, which is the case while you
 /// complete that value.
 fn fish() -> Vec<u8> {
     let script = String::from_utf8_lossy(&completions(Shell::Fish)).into_owned();
     let refused = "    or return\n";
-    script
-        .replacen(refused, "    or return 0\n", 1)
-        .into_bytes()
+    let script = script.replacen(refused, "    or return 0\n", 1);
+    // Without this line it completes commands but no files as the first word.
+    let files = "complete -c wrap-buddy -n __fish_wrap_buddy_needs_command -F\n";
+    (script + files).into_bytes()
 }
 
 fn completions(shell: impl Generator) -> Vec<u8> {
@@ -87,7 +100,7 @@ fn completions(shell: impl Generator) -> Vec<u8> {
         .about(all.get_about().cloned().unwrap_or_default())
         .version(env!("CARGO_PKG_VERSION"))
         .disable_help_subcommand(true)
-        .args(all.get_arguments())
+        .args(all.get_arguments().filter(|one| !one.is_positional()))
         .subcommands(shown);
     let mut content = Vec::new();
     clap_complete::generate(shell, &mut command, name, &mut content);
@@ -240,34 +253,37 @@ mod tests {
         }
     }
 
-    /// Completes as bash does at a TAB.
+    /// Types into an interactive bash, on a terminal that `script` provides.
     #[test]
-    fn bash_completes_commands_and_flags() {
-        let script = &by_path()["bash-completion/completions/wrap-buddy"];
-        for (words, expected) in [
-            ("sh", "show"),
-            ("--runtime-d", "--runtime-dependencies"),
-            ("restore --dry", "--dry-run"),
-            ("--format json", "json json-lines"),
-        ] {
-            let line = format!("wrap-buddy {words}");
-            let count = line.split(' ').count();
-            let mut last = line.split(' ').rev();
-            let (word, previous) = (last.next().unwrap(), last.next().unwrap());
-            // `complete -p` names the function that was registered.
-            let complete = format!(
-                "{script}
-read -ra words <<< \"$(complete -p wrap-buddy)\"
-for ((n = 0; n < ${{#words[@]}}; n++)); do [ \"${{words[n]}}\" = -F ] && function=${{words[n + 1]}}; done
-COMP_WORDS=({line}); COMP_CWORD={}
-$function wrap-buddy '{word}' '{previous}'
-echo \"${{COMPREPLY[*]}}\"",
-                count - 1,
-            );
-            if let Some((_, text)) = fed("bash", &[], &complete) {
-                assert_eq!(text.trim(), expected, "{line}");
-            }
-        }
+    fn bash_completes_commands_flags_and_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let completions = &by_path()["bash-completion/completions/wrap-buddy"];
+        // ^T prints the completed line.
+        let shown = r#"printf "\nshown<%s>\n" "$READLINE_LINE"; READLINE_LINE=; READLINE_POINT=0"#;
+        let startup = format!(
+            "{completions}\nPS1=\nbind -x '\"\\C-t\":{shown}'\nbind 'set bell-style none'\n"
+        );
+        let path = directory.path().join("startup");
+        fs::write(&path, startup).unwrap();
+        let cases = [
+            ("sh", "show "),
+            ("--runtime-d", "--runtime-dependencies "),
+            ("restore --dry", "restore --dry-run "),
+            ("--format json-", "--format json-lines "),
+            ("watch --preset vscode-s", "watch --preset vscode-server "),
+            ("--libs /usr/loca", "--libs /usr/local/"),
+            ("check /usr/loca", "check /usr/local/"),
+            ("/usr/loca", "/usr/local/"),
+        ];
+        let typed = cases.map(|(words, _)| format!("wrap-buddy {words}\t\x14"));
+        let typed = format!("{}exit\n", typed.concat());
+        let bash = format!("bash --noprofile --rcfile {} -i", path.display());
+        let Some((_, text)) = fed("script", &["-qec", &bash, "/dev/null"], &typed) else {
+            return;
+        };
+        let shown = text.split("shown<wrap-buddy ").skip(1);
+        let shown: Vec<&str> = shown.filter_map(|rest| rest.split('>').next()).collect();
+        assert_eq!(shown, cases.map(|(_, completed)| completed), "{text}");
     }
 
     #[test]
@@ -279,6 +295,10 @@ echo \"${{COMPREPLY[*]}}\"",
             ("restore --dry", "--dry-run"),
             ("check --find", "--find-in"),
             ("--format json-", "json-lines"),
+            ("watch --preset vscode-s", "vscode-server"),
+            ("/usr/loca", "/usr/local/"),
+            ("check /usr/loca", "/usr/local/"),
+            ("--libs /usr/loca", "/usr/local/"),
         ] {
             let asked = format!("{script}\ncomplete -C 'wrap-buddy {line}'\n");
             if let Some((clean, text)) = fed("fish", &["--no-config"], &asked) {
@@ -302,7 +322,7 @@ zpty -w shell "PROMPT= RPROMPT= fpath=({} \$fpath)"
 zpty -w shell 'autoload -Uz compinit; compinit -u -D'
 zpty -w shell 'shown() {{ print -r -- "shown<$BUFFER>"; BUFFER= }}; zle -N shown; bindkey "^X" shown; print rea""dy'
 zpty -r -m shell seen '*ready*'
-for line in sh --runtime-d 'restore --dry' 'check --find' '--format json-'; do
+for line in sh --runtime-d 'restore --dry' 'check --find' '--format json-' 'watch --preset vscode-s' /usr/loca 'check /usr/loca' '--libs=/usr/loca'; do
     zpty -n -w shell "wrap-buddy $line"$'\t\C-x'
     zpty -r -m shell seen '*shown<*>*'
     print -r -- "${{${{seen##*shown<}}%%>*}}"
@@ -320,6 +340,10 @@ zpty -d shell
                 "wrap-buddy restore --dry-run",
                 "wrap-buddy check --find-in=",
                 "wrap-buddy --format json-lines",
+                "wrap-buddy watch --preset vscode-server",
+                "wrap-buddy /usr/local/",
+                "wrap-buddy check /usr/local/",
+                "wrap-buddy --libs=/usr/local/",
             ];
             let printed: Vec<&str> = text.lines().map(str::trim_end).collect();
             assert_eq!(printed, expected);

@@ -1,10 +1,12 @@
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Arg, ArgMatches, Args, Command, CommandFactory, Error, FromArgMatches};
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use clap::{Arg, ArgMatches, Args, Command, CommandFactory, Error, FromArgMatches, ValueHint};
 
 use super::wrap::WrapArgs;
-use crate::commands::watch::WatchOptions;
+use crate::commands::watch::{WatchOptions, built_in_presets};
 
 /// Directories to watch, and how to wrap the files that arrive in them.
 #[derive(Clone, Debug, Args)]
@@ -14,11 +16,11 @@ pub struct WatchArgs {
     pub wrap: Wrapping,
 
     /// Also watch the directories of this preset
-    #[arg(help_heading = "Watching", long, value_name = "NAME")]
+    #[arg(help_heading = "Watching", long, value_name = "NAME", value_parser = PresetName)]
     pub preset: Vec<String>,
 
     /// File with more presets [default: $XDG_CONFIG_HOME/wrap-buddy/watch.toml, if it exists]
-    #[arg(help_heading = "Watching", long, value_name = "FILE")]
+    #[arg(help_heading = "Watching", long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
 
     /// List the presets and their directories
@@ -58,13 +60,14 @@ impl Wrapping {
         arguments
             .into_iter()
             .map(|argument| match argument.get_id().as_str() {
-                "paths" => argument
-                    .long(None)
+                "paths" => argument.hide(true),
+                "files" => argument
                     .value_name("DIR")
+                    .value_hint(ValueHint::DirPath)
                     .help("Directories to watch; they may be created later")
                     .long_help(None)
                     .required(false)
-                    .required_unless_present_any(["preset", "list_presets"]),
+                    .required_unless_present_any(["paths", "preset", "list_presets"]),
                 "format" => argument.help("Format of the events; json prints one object per line"),
                 "no_recurse" => argument.help("Do not descend into subdirectories"),
                 _ => argument,
@@ -90,6 +93,29 @@ impl FromArgMatches for Wrapping {
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
+    }
+}
+
+/// Accepts any name, since a configuration file may define more; shells complete the built-in ones.
+#[derive(Clone, Copy)]
+struct PresetName;
+
+impl TypedValueParser for PresetName {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<String, Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(
+            built_in_presets().into_iter().map(PossibleValue::new),
+        ))
     }
 }
 
@@ -145,6 +171,8 @@ mod tests {
         assert_eq!(wrap.jobs.map(usize::from), Some(2));
         assert_eq!(watch.poll, Some(Duration::from_millis(500)));
         assert_eq!(watch.settle, Duration::from_millis(300));
+        let watch = parse("--paths a b --libs /c").unwrap();
+        assert_eq!(watch.wrap.paths, ["a", "b"].map(PathBuf::from));
         let watch = parse("--preset vscode-server --preset mine --settle 50").unwrap();
         assert_eq!(watch.preset, ["vscode-server", "mine"]);
         assert!(watch.wrap.paths.is_empty());
@@ -158,7 +186,6 @@ mod tests {
             "a --poll x",
             "a --settle -1",
             "a --preset",
-            "a --paths b",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

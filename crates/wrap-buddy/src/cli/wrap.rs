@@ -6,14 +6,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::builder::PossibleValue;
-use clap::{Args, Parser, ValueEnum};
+use clap::{ArgAction, Args, ColorChoice, Parser, ValueEnum, ValueHint};
 use globset::Glob;
 
 use crate::plan::options::{Search, Strategy};
 use crate::report::Format;
 
 /// Libraries of graphics drivers: they have to match the machine that the program runs on.
-const DRIVERS: [&str; 11] = [
+pub(super) const DRIVERS: [&str; 11] = [
     "libEGL*.so*",
     "libGL*.so*",
     "libOpenCL.so*",
@@ -28,22 +28,26 @@ const DRIVERS: [&str; 11] = [
 ];
 
 #[derive(Clone, Debug, Parser)]
-#[command(next_help_heading = "Programs")]
+#[command(next_help_heading = "Files")]
 pub struct WrapArgs {
     /// Programs, libraries, or directories that contain them
     ///
     /// Directories are scanned recursively. Symbolic links in a directory are skipped; a symbolic link that you name is followed.
-    #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
+    #[arg(help_heading = None::<&'static str>, value_name = "PATH", value_hint = ValueHint::AnyPath, required_unless_present = "paths")]
+    pub files: Vec<PathBuf>,
+
+    /// The same as PATH, for scripts that put other flags first
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, num_args = 1..)]
     pub paths: Vec<PathBuf>,
 
     /// Library directories, in search order
     ///
     /// Libraries that are not in them are searched for in the directories of --paths, and in the search paths of the libraries found.
-    #[arg(help_heading = "Libraries", long, value_name = "PATH", num_args = 0.., value_parser = search_directory())]
+    #[arg(help_heading = "Libraries", long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 0.., value_parser = search_directory())]
     pub libs: Vec<PathBuf>,
 
     /// Directories to add to the search path of every program, and of libraries that call dlopen, even if they resolve nothing
-    #[arg(help_heading = "Libraries", long, value_name = "PATH", num_args = 0.., value_parser = search_directory())]
+    #[arg(help_heading = "Libraries", long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 0.., value_parser = search_directory())]
     pub runtime_dependencies: Vec<PathBuf>,
 
     /// Glob patterns of sonames that may be missing
@@ -68,8 +72,8 @@ pub struct WrapArgs {
     /// Glob patterns of sonames that `--search frozen` leaves to ld.so [default: graphics drivers]
     ///
     /// Libraries in /run/opengl-driver are never frozen. The C library is frozen only together with the dynamic linker next to it.
-    #[arg(help_heading = "Libraries", long, value_name = "PATTERN", num_args = 0.., default_values = DRIVERS, hide_default_value = true)]
-    pub frozen_except: Vec<Glob>,
+    #[arg(help_heading = "Libraries", long, value_name = "PATTERN", num_args = 0..)]
+    pub frozen_except: Option<Vec<Glob>>,
 
     /// Do not descend into subdirectories
     #[arg(long)]
@@ -95,35 +99,35 @@ pub struct WrapArgs {
     pub trust_tree: bool,
 
     /// How to redirect a program: `stub` (at run time) or `inplace` (edit PT_INTERP and .dynamic)
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(help_heading = "Method", long, value_enum, default_value_t)]
     pub strategy: Strategy,
 
     /// The real dynamic linker; repeat for each architecture and libc, each program gets the one that matches
     ///
     /// By default: the ones compiled in, or else those of the running system.
-    #[arg(help_heading = "At run time", long, value_name = "PATH")]
+    #[arg(help_heading = "Method", long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub interpreter: Vec<PathBuf>,
 
     /// Put the loader into each program's sidecar: programs need no other file of wrap-buddy, and start faster
     ///
     /// This is the default with --relocatable, unless --loader-dir-path names a shared loader.
-    #[arg(help_heading = "At run time", long)]
+    #[arg(help_heading = "Method", long, conflicts_with = "loader_dir_path")]
     pub self_contained: bool,
 
     /// Use paths relative to the program for loader, dynamic linker and libraries, so that you can move the tree
-    #[arg(help_heading = "At run time", long)]
+    #[arg(help_heading = "Method", long)]
     pub relocatable: bool,
 
     /// With --relocatable, allow a dynamic linker, loader and libraries outside of the tree; you can then move it only within the same
     /// depth
-    #[arg(help_heading = "At run time", long, requires = "relocatable")]
+    #[arg(help_heading = "Method", long, requires = "relocatable")]
     pub allow_outside: bool,
 
     /// Directory that has loader.bin when the programs run
     ///
     /// By default: the directory compiled in, or else ../lib/wrap-buddy next to this tool. Otherwise a copy is installed into your data
     /// directory (root: /usr/local/lib/wrap-buddy). If that cannot be written, programs are wrapped as with --self-contained.
-    #[arg(help_heading = "At run time", long, value_name = "DIR")]
+    #[arg(help_heading = "Method", long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub loader_dir_path: Option<PathBuf>,
 
     #[command(flatten)]
@@ -134,20 +138,24 @@ pub struct WrapArgs {
     pub jobs: Option<NonZero<usize>>,
 }
 
-#[derive(Clone, Copy, Debug, Default, Args)]
+#[derive(Clone, Copy, Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
     /// Print more
-    #[arg(short, long)]
-    pub verbose: bool,
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    pub verbose: u8,
 
     /// Print errors only
-    #[arg(short, long, conflicts_with = "verbose")]
+    #[arg(short, long, conflicts_with = "verbose", global = true)]
     pub quiet: bool,
 
     /// Format of the report
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, global = true)]
     pub format: Format,
+
+    /// Whether to use colors
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorChoice::Auto, global = true)]
+    pub color: ColorChoice,
 }
 
 pub(super) fn jobs(text: &str) -> Result<NonZero<usize>, String> {

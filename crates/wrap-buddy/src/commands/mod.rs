@@ -11,7 +11,8 @@ pub mod watch;
 pub mod wrap;
 
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use crate::plan::options::WrapOptions;
 use crate::report::Output;
@@ -30,6 +31,15 @@ pub enum Command {
 }
 
 impl Command {
+    /// Names that were looked up on PATH, each with the file that was found.
+    pub fn found_on_path(&self) -> &[(PathBuf, PathBuf)] {
+        match self {
+            Self::Status(options) | Self::Show(options) => &options.found_on_path,
+            Self::Check(options) => &options.path_options.found_on_path,
+            _ => &[],
+        }
+    }
+
     pub fn output(&self) -> Output {
         match self {
             Self::Wrap(options) => options.output,
@@ -42,6 +52,15 @@ impl Command {
     }
 }
 
+/// The program on PATH that a shell starts for `name`, unless `name` has a slash or is a file here.
+pub fn on_path(name: &Path) -> Option<PathBuf> {
+    let has_slash = name.as_os_str().as_bytes().contains(&b'/');
+    match has_slash || name.exists() {
+        true => None,
+        false => which::which(name).ok(),
+    }
+}
+
 /// Which files to process.
 #[derive(Clone, Debug, Default)]
 pub struct PathOptions {
@@ -51,10 +70,23 @@ pub struct PathOptions {
     pub no_recurse: bool,
     /// Number of files to process in parallel; `None` means the number of processors.
     pub jobs: Option<NonZero<usize>>,
+    /// Names that were looked up on PATH, each with the file that replaces it in `paths`.
+    pub found_on_path: Vec<(PathBuf, PathBuf)>,
     pub output: Output,
 }
 
 impl PathOptions {
+    /// Replaces names of programs on PATH by their paths.
+    pub fn with_names_on_path(mut self) -> Self {
+        for path in &mut self.paths {
+            if let Some(found) = on_path(path) {
+                self.found_on_path.push((path.clone(), found.clone()));
+                *path = found;
+            }
+        }
+        self
+    }
+
     /// The files, and the paths that cannot be read.
     pub fn scan(&self) -> (Vec<Candidate>, Vec<Unreadable>) {
         let wanted = self.output.wanted();

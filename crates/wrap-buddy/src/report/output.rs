@@ -14,7 +14,10 @@ pub enum Format {
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Output {
+    /// Also libraries, and files that were skipped: `-v`.
     pub verbose: bool,
+    /// Also addresses and bytes: `-vv`.
+    pub detailed: bool,
     pub quiet: bool,
     pub format: Format,
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use sidecar::{InPlace, Sidecar};
 use tempfile::TempDir;
 
-use crate::bench::{system_library_dirs, wrap};
+use crate::bench::{bare, system_library_dirs, wrap};
 use crate::dist::write_loaders;
 use crate::workspace::{output, release_tool};
 
@@ -109,8 +109,9 @@ impl Kit {
     /// The same with the loader in the sidecar.
     pub fn self_contained(&self, program: &Program) -> Result<PathBuf> {
         let path = self.link(program, "self-contained", &[])?;
-        let mut wrap = wrap(&self.tool, &path, &self.search, &self.loaders);
-        output(wrap.arg("--self-contained"))?;
+        let mut wrap = bare(&self.tool);
+        wrap.args(["-q", "--force", "--self-contained"]).arg(&path);
+        output(wrap.arg("--libs").args(&self.search))?;
         let (sidecar, bytes) = self.sidecar(program, "self-contained")?;
         let own = Sidecar::parse(&bytes).is_ok_and(|sidecar| sidecar.is_self_contained());
         ensure!(own, "{} has no loader", sidecar.display());

@@ -29,6 +29,7 @@ use stages::Stage;
 use crate::plan::options::WrapOptions;
 use daemon::Daemon;
 use presets::Presets;
+pub use presets::built_in_presets;
 use roots::Root;
 
 /// Which directories to watch, and how to wrap the files that arrive in them.

@@ -15,6 +15,13 @@ use crate::report::Page;
 
 pub const BUILT_IN: &str = include_str!("presets.toml");
 
+/// The names of the built-in presets.
+pub fn built_in_presets() -> Vec<String> {
+    // A test checks that the text is valid.
+    let presets = parse(BUILT_IN).unwrap_or_default();
+    presets.into_keys().collect()
+}
+
 /// The directories and files of some software.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
