@@ -1,4 +1,4 @@
-# For nativeBuildInputs: wraps the programs of a package after its fixup phase. See docs/nix.md.
+# The setup hook, for nativeBuildInputs: wraps the programs of a package after its fixup phase. See docs/nix.md.
 {
   lib,
   makeSetupHook,
@@ -10,7 +10,7 @@ makeSetupHook {
   substitutions = {
     wrapBuddy = lib.getExe wrap-buddy;
     loader = "${wrap-buddy.loader}/lib/wrap-buddy";
-    # Of the platform the wrapped programs run on; stdenvNoCC does not say.
+    # For the platform on which the wrapped programs run; stdenvNoCC does not have them.
     interpreters = targetPackages.stdenv.cc.bintools.dynamicLinker;
   };
   meta = {

@@ -6,19 +6,19 @@
   runCommand,
   rustPlatform,
   stdenv,
-  # The dynamic linkers programs get unless told otherwise: each program the one of its architecture and C library.
+  # Default dynamic linkers: each program gets the one for its architecture and C library.
   dynamicLinkers ? [ stdenv.cc.bintools.dynamicLinker ],
 }:
 let
   inherit (lib) fileset;
 
-  # The stages of other architectures are built with the source of this very compiler's `core`, looked for in library/core.
+  # The source of this compiler's `core`, in library/core, builds the stages of other architectures.
   rustSource = runCommand "rust-source" { } ''
     mkdir $out
     ln -s ${rustPlatform.rustLibSrc} $out/library
   '';
 
-  # What is beside the tool is written by itself.
+  # The tool itself writes the other files of the package.
   generate = "${stdenv.hostPlatform.emulator buildPackages} $out/bin/wrap-buddy generate";
 
   wrap-buddy = rustPlatform.buildRustPackage {
@@ -27,7 +27,7 @@ let
 
     outputs = [
       "out"
-      # What wrapped programs refer to: 8 KiB per architecture, without the tool and what that needs.
+      # The output that wrapped programs refer to: 8 KiB per architecture, without the tool and its dependencies.
       "loader"
     ];
 
@@ -57,7 +57,7 @@ let
       WRAP_BUDDY_RUST_SRC = rustSource;
     };
 
-    # The tests make namespaces and mounts, which a build sandbox does not allow.
+    # The tests make namespaces and mounts, which a build sandbox forbids.
     doCheck = false;
 
     postInstall = ''

@@ -1,16 +1,16 @@
 # shellcheck shell=bash
-# Wraps the prebuilt programs of a package, when everything else has been done to it. For nativeBuildInputs.
+# Wraps the prebuilt programs of a package after all other changes. For nativeBuildInputs.
 #
-# Attributes and functions are described in docs/nix.md. stdenv sources this inside a function, so arrays are made by plain
-# assignment; it may run under `set -eu`, and with structured attributes, which make lists bash arrays.
+# docs/nix.md describes attributes and functions. stdenv sources this inside a function, so arrays are made by plain assignment. It
+# may run under `set -eu`, and with structured attributes, where lists are bash arrays.
 
-# Library directories of the dependencies, then those added by addWrapBuddySearchPath.
+# Library directories of the dependencies, then those from addWrapBuddySearchPath.
 wrapBuddyLibs=()
-# What addWrapBuddyRuntimeDeps added.
+# Directories from addWrapBuddyRuntimeDeps.
 wrapBuddyRuntimeDirs=()
 
 _wrapBuddyAddDependency() {
-    # Without strictDeps stdenv calls this for what runs while building, too, and for each package more than once.
+    # Without strictDeps, stdenv also calls this for build-time dependencies, and more than once for each package.
     if [[ " ${pkgsHostHost[*]-} ${pkgsHostTarget[*]-} " != *" $1 "* ]]; then
         return 0
     fi
@@ -23,7 +23,7 @@ _wrapBuddyAddDependency() {
     done
 }
 
-# Libraries are buildInputs: they run where the package does.
+# Libraries are buildInputs: they run on the package's platform.
 addEnvHooks "${targetOffset:-0}" _wrapBuddyAddDependency
 
 _wrapBuddyFail() {
@@ -35,7 +35,7 @@ _wrapBuddyWarn() {
     echo "wrapBuddy: warning: $*" >&2
 }
 
-# Puts the elements of the attribute $2 into the array $1: those of a bash array, else words.
+# Puts the elements of the attribute $2 into the array $1: those of a bash array, or else words.
 _wrapBuddyList() {
     local -n _wrapBuddyTarget="$1"
     _wrapBuddyTarget=()
@@ -45,13 +45,13 @@ _wrapBuddyList() {
         _wrapBuddyTarget=("${_wrapBuddySource[@]}")
         ;;
     *)
-        # By read, not by an unquoted word: a pattern such as libcuda.so.* must not match files here.
+        # Uses read, not an unquoted word: the shell must not expand a pattern such as libcuda.so.* here.
         IFS=$' \t\n' read -r -d '' -a _wrapBuddyTarget <<<"${!2-}" || true
         ;;
     esac
 }
 
-# Puts directories with shared libraries, found below the paths behind it, into the array $1. $2: -maxdepth and its value.
+# Puts directories with shared libraries below the remaining paths into the array $1. $2: -maxdepth and its value.
 _wrapBuddyLibraryDirs() {
     local -n _wrapBuddyFound="$1"
     local -n _wrapBuddyDepth="$2"
@@ -63,8 +63,8 @@ _wrapBuddyLibraryDirs() {
     done < <(find "$@" "${_wrapBuddyDepth[@]}" '!' -type d '(' -name '*.so' -o -name '*.so.*' ')' -printf '%h\0' | LC_ALL=C sort -zu)
 }
 
-# Splits `[--no-recurse] [--] PATH…`, the arguments behind the three names: into the array $1 goes what limits find, into $2
-# flags for the tool, into $3 the paths that exist; of others it warns.
+# Parses `[--no-recurse] [--] PATH…`, the arguments after the three names: the limit of find goes into the array $1, flags for the
+# tool into $2, existing paths into $3. Warns of other paths.
 _wrapBuddyArguments() {
     local -n _wrapBuddyLimit="$1" _wrapBuddyFlag="$2" _wrapBuddyPath="$3"
     shift 3
@@ -94,7 +94,7 @@ _wrapBuddyArguments() {
         if [[ ! -e $path ]]; then
             _wrapBuddyWarn "$path: no such file or directory"
         elif [[ $path == -* ]]; then
-            # Neither find nor the tool is to take it for a flag.
+            # So that neither find nor the tool takes it for a flag.
             _wrapBuddyPath+=("./$path")
         else
             _wrapBuddyPath+=("$path")
@@ -103,7 +103,7 @@ _wrapBuddyArguments() {
 }
 
 # Usage: addWrapBuddySearchPath [--no-recurse] [--] DIR…
-# Libraries are looked for in these directories and, unless told otherwise, in those below, too.
+# Also searches these directories for libraries and, without --no-recurse, those below.
 addWrapBuddySearchPath() {
     local limit flags dirs found
     _wrapBuddyArguments limit flags dirs "$@" || return 1
@@ -114,7 +114,7 @@ addWrapBuddySearchPath() {
 }
 
 # Usage: addWrapBuddyRuntimeDeps PACKAGE-OR-DIRECTORY…
-# Goes on the search path of every program whether something is found there or not: for libraries that are only dlopen'ed.
+# Always adds it to the search path of every program, for libraries that are opened with dlopen.
 addWrapBuddyRuntimeDeps() {
     local dependency
     for dependency in "$@"; do
@@ -128,13 +128,13 @@ addWrapBuddyRuntimeDeps() {
             _wrapBuddyWarn "runtimeDependencies: $dependency has no libraries; those of a package with several outputs are in" \
                 "lib.getLib of it"
         else
-            # A library directory itself, which may be there at run time only, such as /run/opengl-driver/lib.
+            # A library directory, which may exist only at run time, such as /run/opengl-driver/lib.
             wrapBuddyRuntimeDirs+=("$dependency")
         fi
     done
 }
 
-# Puts the dynamic linkers that programs may get into the array $1: the attribute's, else stdenv's and the hook's own.
+# Puts the dynamic linkers for programs into the array $1: the attribute's, or else the stdenv's and the hook's own.
 _wrapBuddyInterpreters() {
     local -n _wrapBuddyLinkers="$1"
     _wrapBuddyList "$1" wrapBuddyInterpreter
@@ -150,14 +150,14 @@ _wrapBuddyInterpreters() {
             fi
         done
     done
-    # Without a compiler, in stdenvNoCC, there is none of these.
+    # Without a compiler, in stdenvNoCC, there are none.
     local own
     read -r -a own <<<"@interpreters@"
     _wrapBuddyLinkers+=("${own[@]}")
 }
 
-# Puts the directories libraries come from into the array $1: those below the paths of the package first, since a vendor ships
-# the versions that were tested. $2: the limit of find, $3: the dynamic linkers; then the paths.
+# Puts the library directories into the array $1. Those below the paths of the package come first, because a vendor has tested these
+# versions. $2: the limit of find, $3: the dynamic linkers; then the paths.
 _wrapBuddySearchDirs() {
     local -n _wrapBuddyDirs="$1"
     # shellcheck disable=SC2034 # used by its name
@@ -167,7 +167,7 @@ _wrapBuddySearchDirs() {
     _wrapBuddyLibraryDirs own _wrapBuddyBound "$@"
     _wrapBuddyDirs=()
     for dir in "${own[@]}"; do
-        # A bundled C library does not go with another one's dynamic linker.
+        # A bundled C library does not work with another one's dynamic linker.
         if [[ -e $dir/libc.so.6 ]]; then
             for linker in "${_wrapBuddyKnown[@]}"; do
                 _wrapBuddyDirs+=("$(dirname "$linker")")
@@ -178,7 +178,7 @@ _wrapBuddySearchDirs() {
     _wrapBuddyDirs+=("${own[@]}" "${wrapBuddyLibs[@]}")
 }
 
-# What the tool says, one line per file: neither what it did in detail nor what it left alone.
+# Filters the tool's output to one line for each changed file.
 _wrapBuddyCompact() {
     if [[ ${NIX_DEBUG:-0} -ge 1 ]]; then
         cat
@@ -188,7 +188,7 @@ _wrapBuddyCompact() {
 }
 
 # Usage: wrapBuddy [--no-recurse] [--] PATH…
-# Wraps programs and edits libraries: files, or directories with them. Fails when one of them cannot be.
+# Wraps programs and edits libraries: files, or directories with them. Fails if one of them cannot be wrapped.
 wrapBuddy() {
     # shellcheck disable=SC2034 # used by its name
     local limit flags paths
@@ -252,7 +252,7 @@ wrapBuddyPostFixup() {
     fi
     local output paths=()
     for output in $(getAllOutputNames); do
-        # Debug symbols look like programs, and never run.
+        # Files with debug symbols look like programs, but never run.
         if [[ $output != debug && -e ${!output} ]]; then
             paths+=("${!output}")
         fi

@@ -1,4 +1,4 @@
-# What the hook has to do in a real stdenv: programs as a vendor ships them, for a dynamic linker that is not there.
+# Tests of the hook in a real stdenv: programs as a vendor ships them, whose dynamic linker does not exist.
 {
   stdenv,
   wrapBuddyHook,
@@ -11,7 +11,7 @@ let
         name = "wrap-buddy-test-${name}";
         nativeBuildInputs = [ wrapBuddyHook ];
         dontUnpack = true;
-        # As from elsewhere: no store path in it.
+        # As if built elsewhere, without a store path.
         NIX_DONT_SET_RPATH = 1;
         buildPhase = ''
           runHook preBuild

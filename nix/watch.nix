@@ -1,4 +1,4 @@
-# What the modules for NixOS and home-manager have in common.
+# The common part of the modules for NixOS and home-manager.
 {
   config,
   lib,
@@ -8,7 +8,7 @@ let
   inherit (lib) mkOption types;
   cfg = config.programs.wrap-buddy;
 
-  # As systemd reads it. A percent sign stays what it is there: %h is the home directory.
+  # Quotes a word for systemd. Percent signs are kept: %h is the home directory.
   quote =
     word: "\"${lib.replaceStrings [ "\\" "\"" "$" ] [ "\\\\" "\\\"" "$$" ] (toString word)}\"";
 
@@ -18,19 +18,19 @@ let
         type = types.listOf types.str;
         default = [ ];
         example = [ "%h/.local/share/tools" ];
-        description = "Directories to watch, with those below them. `%h` is the home directory; see \"Specifiers\" in systemd.unit(5).";
+        description = "Directories to watch, including those below. `%h` is the home directory; see \"Specifiers\" in systemd.unit(5).";
       };
       presets = mkOption {
         type = types.listOf types.str;
         default = [ ];
         example = [ "vscode-server" ];
-        description = "Names of sets of directories that wrap-buddy knows.";
+        description = "Presets of `wrap-buddy watch`.";
       };
       libraries = mkOption {
         type = types.listOf types.package;
         default = cfg.libraries;
         defaultText = lib.literalExpression "config.programs.wrap-buddy.libraries";
-        description = "Packages whose libraries the programs may use.";
+        description = "Packages with libraries for the programs.";
       };
       extraFlags = mkOption {
         type = types.listOf types.str;
@@ -59,7 +59,7 @@ in
       type = types.listOf types.package;
       default = [ pkgs.stdenv.cc.cc.lib ];
       defaultText = lib.literalExpression "[ pkgs.stdenv.cc.cc.lib ]";
-      description = "Packages whose libraries programs in watched directories may use.";
+      description = "Packages with libraries for programs in watched directories.";
     };
     watch = mkOption {
       type = types.attrsOf watch;
@@ -70,7 +70,7 @@ in
           tools.directories = [ "%h/tools" ];
         }
       '';
-      description = "Directories in which programs are wrapped as they arrive: a user service, `wrap-buddy-NAME`, for each name.";
+      description = "Directories in which new programs are wrapped. Each name is a user service, `wrap-buddy-NAME`.";
     };
   };
 
@@ -79,12 +79,12 @@ in
     message = "programs.wrap-buddy.watch.${name}: neither directories nor presets";
   }) cfg.watch;
 
-  # Name of a service → what its unit says.
+  # From the name of a service to its unit.
   units = lib.mapAttrs' (
     name: one:
     lib.nameValuePair "wrap-buddy-${name}" {
       description = "Wraps prebuilt programs that arrive (${name})";
-      # Flags with several values end at the next flag.
+      # A list of values ends at the next flag.
       command = lib.concatMapStringsSep " " quote (
         [
           (lib.getExe cfg.package)

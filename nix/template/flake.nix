@@ -4,7 +4,7 @@
   inputs = {
     nixpkgs.url = "github:NixOS/nixpkgs/nixos-unstable";
     wrap-buddy = {
-      # Where this template is from: the one thing to replace here.
+      # The source of this template: replace this line.
       url = "github:OWNER/wrap-buddy";
       inputs.nixpkgs.follows = "nixpkgs";
     };

@@ -1,4 +1,4 @@
-# ruff as it is published, in place of any other program that exists in binary form only.
+# ruff as it is published, as an example of a program that exists in binary form only.
 {
   lib,
   fetchPypi,
@@ -41,11 +41,11 @@ stdenvNoCC.mkDerivation rec {
     unzip
     wrapBuddyHook
   ];
-  # Libraries the program needs, besides the C library.
+  # Libraries that the program needs, in addition to the C library.
   buildInputs = [ stdenv.cc.cc.lib ];
 
   dontUnpack = true;
-  # Wrapping changes no byte elsewhere; these would.
+  # These would change bytes that wrapping keeps.
   dontStrip = true;
   dontPatchELF = true;
 

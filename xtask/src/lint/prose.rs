@@ -53,7 +53,6 @@ const EXCLUDED: &[&str] = &[
     "crates/wrap-buddy/src/system",
     "crates/sys",
     "loader",
-    "nix",
 ];
 
 /// Fails with each banned phrase, its file and line.
