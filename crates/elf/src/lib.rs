@@ -30,6 +30,7 @@
 
 pub mod bytes;
 mod dynamic;
+mod file_id;
 mod imports;
 mod kind;
 mod opened;
@@ -41,6 +42,7 @@ mod space;
 mod versions;
 
 pub use dynamic::{Dynamic, Filtee, RELR_VERSION};
+pub use file_id::FileId;
 pub use imports::imports;
 pub use kind::Kind;
 pub use opened::{Opened, Priority};
@@ -53,7 +55,6 @@ pub use versions::Required;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, Result, ensure};
 use object::LittleEndian;
@@ -114,14 +115,11 @@ pub struct Interp {
     pub path: OsString,
 }
 
-/// Device and inode of a file.
-pub type Inode = (u64, u64);
-
 /// The contents of an ELF file.
 #[derive(Clone, Debug)]
 pub struct Elf {
-    /// The device and inode of the file; `None` for a presumed file.
-    pub inode: Option<Inode>,
+    /// Which file it is; `None` for a presumed file.
+    pub file_id: Option<FileId>,
     /// `e_machine`.
     pub machine: u16,
     /// EI_CLASS.
@@ -272,7 +270,7 @@ impl Elf {
     /// A presumed shared library, of which only the target is known.
     pub fn of_target(target: ElfTarget) -> Self {
         Self {
-            inode: None,
+            file_id: None,
             machine: target.machine,
             class: target.class,
             os_abi: elf::ELFOSABI_SYSV,
@@ -318,9 +316,8 @@ impl Elf {
         let interp = read_interp(source, &segments)?;
         let dynamic = Dynamic::read::<H>(source, &segments).context(".dynamic")?;
         let opened = opened::read(source, &segments);
-        let metadata = source.metadata();
         Ok(Self {
-            inode: Some((metadata.dev(), metadata.ino())),
+            file_id: Some(FileId::from(source.metadata())),
             machine: header.e_machine(LE),
             class: header.e_ident().class,
             os_abi: header.e_ident().os_abi,

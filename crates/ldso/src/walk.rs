@@ -14,7 +14,7 @@ use crate::found::{Asker, Found, SearchList, SearchPath};
 use crate::interpreter::Libc;
 use crate::linker::Linker;
 use crate::versions::{self, UnmetVersion, UnversionedRelr};
-use elf_file::{Dynamic, Elf, Inode, Opened, RELR_VERSION};
+use elf_file::{Dynamic, Elf, FileId, Opened, RELR_VERSION};
 
 /// The dynamic entry or setting that has a library loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +134,7 @@ pub struct Walk<'a> {
     /// Nodes by every name they answer to; `None` is the file itself.
     names: HashMap<OsString, Option<usize>>,
     /// Nodes by file, because ld.so loads a file once, under any name.
-    inodes: HashMap<Inode, Option<usize>>,
+    file_ids: HashMap<FileId, Option<usize>>,
     order: Order,
     /// Whether each node comes before the asking one in the symbol lookup order.
     passed: Vec<bool>,
@@ -157,7 +157,7 @@ impl<'a> Walk<'a> {
             nodes: Vec::new(),
             searches: Vec::new(),
             names: HashMap::new(),
-            inodes: HashMap::new(),
+            file_ids: HashMap::new(),
             order: Order::default(),
             passed: Vec::new(),
         };
@@ -165,8 +165,8 @@ impl<'a> Walk<'a> {
         if linker.interpreter.libc != Libc::Musl {
             let soname = subject.elf.soname();
             walk.names.extend(soname.map(|name| (name.clone(), None)));
-            walk.inodes
-                .extend(subject.elf.inode.map(|inode| (inode, None)));
+            walk.file_ids
+                .extend(subject.elf.file_id.map(|file_id| (file_id, None)));
         }
         let search_list = policy.search_list(&walk, None);
         for (name, cause) in extra {
@@ -379,13 +379,14 @@ impl<'a> Walk<'a> {
     }
 
     fn load(&mut self, name: OsString, Answer { found, by }: Answer, cause: Cause) {
-        let inode = found.elf.inode;
-        if let Some(known) = inode.and_then(|inode| self.inodes.get(&inode)) {
+        let file_id = found.elf.file_id;
+        if let Some(known) = file_id.and_then(|file_id| self.file_ids.get(&file_id)) {
             self.names.insert(name, *known);
             return;
         }
         let node = self.nodes.len();
-        self.inodes.extend(inode.map(|inode| (inode, Some(node))));
+        self.file_ids
+            .extend(file_id.map(|file_id| (file_id, Some(node))));
         self.names.insert(name.clone(), Some(node));
         if self.linker.interpreter.libc != Libc::Musl
             && let Some(soname) = found.elf.soname()

@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use object::elf;
@@ -11,7 +10,7 @@ use object::elf;
 use super::Libc;
 use crate::root::Root;
 use elf_file::bytes;
-use elf_file::{Elf, Source, read_regular};
+use elf_file::{Elf, FileId, Source, read_regular};
 use sys::arch::Arch;
 
 /// Maximum number of bytes of a dynamic linker that are searched.
@@ -54,7 +53,7 @@ impl BuiltIn {
         let parent = path.parent().unwrap_or(Path::new("/"));
         let file_id = |directory: &Path| {
             let metadata = fs::metadata(root.on_host(directory)).ok()?;
-            Some((metadata.dev(), metadata.ino()))
+            Some(FileId::from(&metadata))
         };
         let own = file_id(parent);
         let is_default = own.is_some() && found.default.iter().any(|one| file_id(one) == own);

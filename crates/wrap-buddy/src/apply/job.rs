@@ -27,7 +27,7 @@ use crate::system::privilege::CAPABILITY;
 use crate::system::sidecar_path::{interim_sidecar_name, new_sidecar_name};
 use crate::system::trust::{Ownership, Rights, Writer};
 use crate::system::workers::Stop;
-use elf_file::io_reason;
+use elf_file::{FileId, io_reason};
 
 /// The permission bits, set-id and sticky included.
 const MODE: u32 = 0o7777;
@@ -47,8 +47,9 @@ const VERITY: IFlags = IFlags::from_bits_retain(0x0010_0000);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target<'a> {
     pub(super) path: &'a Path,
-    /// Device and inode, and how many names it has.
-    pub(super) inode: (u64, u64, u64),
+    pub(super) file_id: FileId,
+    /// How many names it had (hard links).
+    pub(super) names: u64,
     file_len: u64,
     /// What is taken back before.
     undo: &'a [FileEdit],
@@ -66,7 +67,8 @@ impl<'a> Target<'a> {
         let undone = !plan.undo_first.is_empty();
         Self {
             path: &plan.path,
-            inode: plan.inode,
+            file_id: plan.file_id,
+            names: plan.names,
             file_len: plan.file_len,
             undo: &plan.undo_first,
             edits: &plan.edits,
@@ -87,7 +89,8 @@ impl<'a> Target<'a> {
     pub(super) fn of_restoration(restoration: &'a Restoration) -> Self {
         Self {
             path: &restoration.path,
-            inode: restoration.inode,
+            file_id: restoration.file_id,
+            names: restoration.names,
             file_len: restoration.file_len,
             undo: &[],
             edits: &restoration.edits,
@@ -115,11 +118,6 @@ impl<'a> Target<'a> {
         self.path.file_name().unwrap_or_default()
     }
 
-    /// How many names it had.
-    fn links(&self) -> u64 {
-        self.inode.2
-    }
-
     /// Opens the file as far as it has to be. One of which no byte changes is never opened for writing: while it is, the kernel
     /// starts it for nobody, and while it runs, it cannot be.
     fn open(
@@ -129,14 +127,13 @@ impl<'a> Target<'a> {
         running: &Running,
     ) -> io::Result<Opened> {
         let directory = &target_directory.directory;
-        let (device, inode, _) = self.inode;
         match (self.changes, self.replaces) {
             (false, _) => {}
             (true, false) => return open_for_writing(directory, self, rights),
             (true, true) if is_sealed(directory, self.name()) => {
                 return Err(io::ErrorKind::PermissionDenied.into());
             }
-            (true, true) if running.has((device, inode)) => {
+            (true, true) if running.has(self.file_id) => {
                 return Err(io::ErrorKind::ExecutableFileBusy.into());
             }
             (true, true) => {}
@@ -155,8 +152,7 @@ impl<'a> Target<'a> {
 
     /// Whether it is the file that was looked at.
     fn is_meant(&self, metadata: &Metadata) -> bool {
-        let (device, inode, _) = self.inode;
-        (metadata.dev(), metadata.ino()) == (device, inode)
+        FileId::from(metadata) == self.file_id
     }
 }
 
@@ -758,14 +754,14 @@ fn open_for_writing(
     };
     // Opening a file of overlayfs's lower layer for writing makes a copy of it, and one that had several names gets another inode by
     // that. A handle that was opened before is one of the copy from then on (kernel fs/overlayfs/inode.c, ovl_getattr).
-    let read = match target.links() {
+    let read = match target.names {
         0 | 1 => None,
         _ => directory.file(name, OFlag::O_RDONLY).ok(),
     };
     let read = read.filter(|(_, metadata)| target.is_meant(metadata));
     let is_same = |file: &File, metadata: &Metadata| {
         let now = file.metadata();
-        now.is_ok_and(|now| (now.dev(), now.ino()) == (metadata.dev(), metadata.ino()))
+        now.is_ok_and(|now| FileId::from(&now) == FileId::from(metadata))
     };
     let refused = match open() {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => error,
@@ -843,10 +839,12 @@ mod tests {
         };
         let directory = Directory::open(&fs::canonicalize(above.path()).unwrap()).unwrap();
         let metadata = fs::metadata(&path).unwrap();
-        let open = |inode| {
+        let file_id = FileId::from(&metadata);
+        let open = |file_id| {
             let target = Target {
                 path: &path,
-                inode: (metadata.dev(), inode, 1),
+                file_id,
+                names: 1,
                 file_len: 1,
                 undo: &[],
                 edits: &[],
@@ -856,9 +854,13 @@ mod tests {
             };
             open_for_writing(&directory, &target, rights)
         };
-        assert!(open(metadata.ino() + 1).is_err());
+        let other = FileId {
+            inode: file_id.inode + 1,
+            ..file_id
+        };
+        assert!(open(other).is_err());
         assert_eq!(fs::metadata(&path).unwrap().mode() & MODE, 0o555);
-        let opened = open(metadata.ino()).unwrap();
+        let opened = open(file_id).unwrap();
         assert_eq!(opened.lifted.unwrap() & MODE, 0o555);
         opened.file.write_all_at(b"y", 0).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"y");

@@ -21,7 +21,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
@@ -30,13 +30,14 @@ use sidecar::EditKind;
 
 use crate::plan::Plan;
 use crate::plan::options::WrapOptions;
+use crate::plan::reason::SkipReason;
 use crate::plan::restore::Restoration;
 use crate::state::loaders::Install;
 use crate::system::directory::Directory;
 use crate::system::open_files;
 use crate::system::sidecar_path::new_sidecar_name;
 use crate::system::workers::{Stop, WorkerPool};
-use elf_file::io_reason;
+use elf_file::{FileId, io_reason};
 use job::{Job, Target};
 use rehearsal::Rehearsal;
 use running::{Running, await_starts};
@@ -342,23 +343,25 @@ pub fn restore(
         .collect()
 }
 
-/// Whether the file at `path`, which was worked on, is no longer one with its other names: its device and inode were those of `inode`.
+/// Whether the file at `path`, which was worked on and was `file_id` with this many `names`, is no longer one with its other names:
 /// overlayfs makes a copy of a file in a lower layer when that is opened for writing, and only under the name it was opened by.
-pub fn is_split(path: &Path, inode: (u64, u64, u64)) -> bool {
-    let (device, inode, names) = inode;
+pub fn is_split(path: &Path, file_id: FileId, names: u64) -> bool {
     let now = path.symlink_metadata();
-    names > 1 && now.is_ok_and(|now| (now.dev(), now.ino()) != (device, inode))
+    names > 1 && now.is_ok_and(|now| FileId::from(&now) != file_id)
 }
 
 /// What becomes of another name of the file at `path`, called `shown` in the report; `done` says what is done to the file. A dry run
 /// cannot see in which layer of an overlay a file is: nothing but the copy that writing makes shows that.
-pub fn fate_of_other_name(path: &Path, shown: &Path, done: &str, dry_run: bool) -> String {
-    let shown = shown.display();
+pub fn fate_of_other_name(
+    path: &Path,
+    shown: &Path,
+    done: &'static str,
+    dry_run: bool,
+) -> SkipReason {
+    let of = shown.to_owned();
     match dry_run && is_on_overlay(path) {
-        true => format!(
-            "hard link of {shown}: would be {done} by itself if the file is in a lower layer of the overlay, else with that name"
-        ),
-        false => format!("hard link of {shown}, and {done} with it"),
+        true => SkipReason::HardLinkOnOverlay { of, done },
+        false => SkipReason::HardLink { of, done },
     }
 }
 
@@ -493,15 +496,17 @@ fn sync<'j, W: Send>(
     let mut seen = BTreeSet::new();
     let mut broken = BTreeMap::new();
     for (_, job) in jobs.iter().flatten() {
-        let device = job.target.inode.0;
+        let device = job.target.file_id.device;
         if seen.insert(device)
             && let Err(error) = nix::unistd::syncfs(&job.file)
         {
             broken.insert(device, failed(&error.into()));
         }
     }
-    step(jobs, None, |_, job| match broken.get(&job.target.inode.0) {
-        Some(reason) => bail!("{reason}"),
-        None => Ok(()),
+    step(jobs, None, |_, job| {
+        match broken.get(&job.target.file_id.device) {
+            Some(reason) => bail!("{reason}"),
+            None => Ok(()),
+        }
     });
 }

@@ -99,13 +99,12 @@ impl Rehearsal {
             return Ok(());
         }
         may_write(target_directory, target.name(), rights, &metadata).map_err(refused)?;
-        let (device, inode, names) = target.inode;
-        let is_running = self.running.has((device, inode));
+        let is_running = self.running.has(target.file_id);
         if is_running && !self.options.replace {
             return Err(refused(io::ErrorKind::ExecutableFileBusy.into()));
         }
         target.check_signature(&file)?;
-        if is_running && names > 1 {
+        if is_running && target.names > 1 {
             bail!(has_other_names());
         }
         match in_directory {

@@ -2,33 +2,33 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::system::directory::is_running;
+use elf_file::FileId;
 
 /// How long a program has to open its sidecar, or the links it finds its libraries by, if it was replaced while it started.
 const START: Duration = Duration::from_millis(200);
 
-/// Device and inode of each program that runs, as far as this user may see, looked up when it is needed.
+/// Each program that runs, as far as this user may see, looked up when it is needed.
 #[derive(Debug, Default)]
-pub(super) struct Running(OnceLock<HashSet<(u64, u64)>>);
+pub(super) struct Running(OnceLock<HashSet<FileId>>);
 
 impl Running {
     /// Whether this one does. To open it for writing would tell for sure, but while a program is open for writing nobody can
     /// start it.
-    pub(super) fn has(&self, program: (u64, u64)) -> bool {
+    pub(super) fn has(&self, program: FileId) -> bool {
         self.0.get_or_init(all).contains(&program)
     }
 }
 
-fn all() -> HashSet<(u64, u64)> {
+fn all() -> HashSet<FileId> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let programs = processes.filter_map(|process| {
         let program = fs::metadata(process.path().join("exe")).ok()?;
-        Some((program.dev(), program.ino()))
+        Some(FileId::from(&program))
     });
     programs.collect()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Arg, ArgMatches, Args, Command, CommandFactory, Error, FromArgMatches, ValueHint};
 
-use super::wrap::WrapArgs;
+use super::wrap::{BadNumber, WrapArgs};
 use crate::commands::watch::{WatchOptions, built_in_presets};
 
 /// Directories to watch, and how to wrap the files that arrive in them.
@@ -119,17 +119,17 @@ impl TypedValueParser for PresetName {
     }
 }
 
-fn milliseconds(text: &str) -> Result<Duration, String> {
+fn milliseconds(text: &str) -> Result<Duration, BadNumber> {
     let number = text.parse::<u32>();
-    let number = number.map_err(|_| "must be a whole number of milliseconds".to_owned())?;
+    let number = number.map_err(|_| BadNumber::Milliseconds)?;
     Ok(Duration::from_millis(u64::from(number)))
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+fn seconds(text: &str) -> Result<Duration, BadNumber> {
     let number = text.parse().ok();
     let number = number.filter(|number| (0.05..=86_400.0).contains(number));
     let duration = number.map(Duration::from_secs_f64);
-    duration.ok_or_else(|| "must be a number of seconds from 0.05 to 86400".to_owned())
+    duration.ok_or(BadNumber::Seconds)
 }
 
 impl WatchArgs {

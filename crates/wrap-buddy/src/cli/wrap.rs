@@ -158,9 +158,19 @@ pub struct OutputArgs {
     pub color: ColorChoice,
 }
 
-pub(super) fn jobs(text: &str) -> Result<NonZero<usize>, String> {
-    let number = text.parse();
-    number.map_err(|_| "must be a whole number, at least 1".to_owned())
+/// What the value of a flag has to be instead.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BadNumber {
+    #[error("must be a whole number, at least 1")]
+    Jobs,
+    #[error("must be a whole number of milliseconds")]
+    Milliseconds,
+    #[error("must be a number of seconds from 0.05 to 86400")]
+    Seconds,
+}
+
+pub(super) fn jobs(text: &str) -> Result<NonZero<usize>, BadNumber> {
+    text.parse().map_err(|_| BadNumber::Jobs)
 }
 
 /// Parses a directory that can be on a search path: its name must not contain a colon.

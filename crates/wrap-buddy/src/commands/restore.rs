@@ -1,12 +1,14 @@
 use std::collections::HashMap;
 
 use anyhow::Result;
+use elf_file::FileId;
 use stages::Stage;
 
 use crate::apply::{self, Options, Stopped};
 use crate::commands::PathOptions;
 use crate::commands::tree_lock::TreeLock;
 use crate::plan::outcome::{FileReport, Report, Status};
+use crate::plan::reason::{Refusal, SkipReason};
 use crate::plan::restore::{Restoration, restoration};
 use crate::report::Reporter;
 use crate::scan::Candidate;
@@ -69,14 +71,14 @@ pub fn restore_until(
     });
     let mut files: Vec<FileReport> = Vec::new();
     let mut planned: Vec<(usize, Restoration)> = Vec::new();
-    let mut seen: HashMap<(u64, u64, u64), usize> = HashMap::new();
+    let mut seen: HashMap<FileId, usize> = HashMap::new();
     let mut other_names = Vec::new();
     for (file, restoration) in decided.into_iter().flatten() {
         let Some(restoration) = restoration else {
             files.push(file);
             continue;
         };
-        if let Some(&first) = seen.get(&restoration.inode) {
+        if let Some(&first) = seen.get(&restoration.file_id) {
             let (index, _) = &planned[first];
             let shown = &files[*index].path;
             let reason = apply::fate_of_other_name(&restoration.path, shown, "restored", dry);
@@ -85,7 +87,7 @@ pub fn restore_until(
             files.push(skipped);
             continue;
         }
-        seen.insert(restoration.inode, planned.len());
+        seen.insert(restoration.file_id, planned.len());
         planned.push((files.len(), restoration));
         files.push(file);
     }
@@ -115,7 +117,7 @@ pub fn restore_until(
                 }
                 Err(error) if error.is::<Stopped>() => {}
                 Err(error) => {
-                    *file = FileReport::failed(file.path.clone(), format!("{error:#}"));
+                    *file = FileReport::failed(file.path.clone(), Refusal::from(error));
                 }
             }
         }
@@ -123,7 +125,7 @@ pub fn restore_until(
     carry_out(&planned, &mut files);
     other_names.retain(|(first, ..)| {
         let (_, restoration) = &planned[*first];
-        apply::is_split(&restoration.path, restoration.inode)
+        apply::is_split(&restoration.path, restoration.file_id, restoration.names)
     });
     if !other_names.is_empty() {
         let split = other_names.into_iter().map(|(_, file, (index, one))| {
@@ -139,7 +141,7 @@ pub fn restore_until(
     files.extend(
         unreadable
             .into_iter()
-            .map(|one| FileReport::failed(one.path, one.reason)),
+            .map(|one| FileReport::failed(one.path, Refusal::Failed(one.reason))),
     );
     Ok(Report {
         dry_run: options.dry_run,
@@ -152,14 +154,14 @@ pub fn restore_until(
 /// The plan for one file; `None` for a file that is not reported.
 fn decide(candidate: &Candidate, stages: &[Stage]) -> Option<(FileReport, Option<Restoration>)> {
     let shown = candidate.shown.clone();
-    let failed = |reason: String| Some((FileReport::failed(candidate.shown.clone(), reason), None));
+    let failed =
+        |reason: Refusal| Some((FileReport::failed(candidate.shown.clone(), reason), None));
     let (mut source, state) = match prior::file_state(candidate, stages) {
         FileState::File(source, state) => (source, state),
         _ if !candidate.named => return None,
-        FileState::Unreadable(reason) => return failed(reason),
+        FileState::Unreadable(reason) => return failed(reason.into()),
         FileState::NotElf => {
-            let reason = "not an ELF file".to_owned();
-            return Some((FileReport::skipped(shown, reason), None));
+            return Some((FileReport::skipped(shown, SkipReason::NotElf), None));
         }
     };
     match restoration(&candidate.path, state, &mut source) {
@@ -169,7 +171,7 @@ fn decide(candidate: &Candidate, stages: &[Stage]) -> Option<(FileReport, Option
             Some((file, Some(restoration)))
         }
         Ok(None) if candidate.named => Some((
-            FileReport::skipped(shown, "neither wrapped nor edited".to_owned()),
+            FileReport::skipped(shown, SkipReason::NothingToRestore),
             None,
         )),
         Ok(None) => None,

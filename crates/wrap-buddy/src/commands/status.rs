@@ -20,9 +20,10 @@ use crate::report::{Page, styled};
 use crate::scan::Candidate;
 use crate::state::found_sidecar::FoundSidecar;
 use crate::state::loaders::read_image;
-use crate::state::prior::{self, FileState, Method, PriorWrap, Progress, State, Unusable};
+use crate::state::prior::{self, FileState, Method, PriorWrap, Progress, State};
+use crate::state::unusable::Unusable;
 use crate::system::privilege::Privilege;
-use crate::system::sidecar_path::sidecar_name;
+use crate::system::sidecar_path::sidecar_of;
 use crate::system::trust::Ownership;
 use crate::system::workers::WorkerPool;
 use elf_file::io_reason;
@@ -209,22 +210,25 @@ pub(crate) fn describe(
         FileState::NotElf => return Some(FileStatus::new(shown, Condition::Original)),
         FileState::Unreadable(reason) => {
             return Some(FileStatus {
-                advice: Some(reason.clone()),
+                advice: Some(reason.to_string()),
                 ..FileStatus::new(shown, Condition::Unreadable)
             });
         }
     };
-    let (condition, sidecar) = match state {
+    let reason = match state {
         State::Known(prior) => return Some(known(shown, &candidate.path, prior)),
         State::Original => return original(shown, &candidate.path, asked_for),
-        State::Changed(sidecar) => (Condition::Changed, sidecar),
-        State::Orphan(sidecar) => (Condition::Orphan, sidecar),
-        State::Unusable(Unusable::Untrusted(sidecar)) => (Condition::Untrusted, sidecar),
-        State::Unusable(Unusable::Unknown { sidecar, .. }) => (Condition::UnknownSidecar, sidecar),
+        State::Unusable(reason) => reason,
+    };
+    let condition = match reason {
+        Unusable::Changed(_) | Unusable::InterpReused(_) => Condition::Changed,
+        Unusable::Orphan(_) => Condition::Orphan,
+        Unusable::Untrusted(_) => Condition::Untrusted,
+        Unusable::UnknownSidecar { .. } => Condition::UnknownSidecar,
     };
     Some(FileStatus {
-        sidecar: Some(sidecar.clone()),
-        advice: state.refusal(),
+        sidecar: Some(reason.sidecar().to_owned()),
+        advice: Some(reason.to_string()),
         ..FileStatus::new(shown, condition)
     })
 }
@@ -271,7 +275,7 @@ fn gone(needed: &[String], origin: &Path) -> Option<String> {
 }
 
 fn original(shown: PathBuf, path: &Path, asked_for: bool) -> Option<FileStatus> {
-    let sidecar = path.with_file_name(sidecar_name(path.file_name()?));
+    let sidecar = sidecar_of(path);
     if sidecar.is_file() {
         return Some(FileStatus {
             sidecar: Some(sidecar),
@@ -350,8 +354,8 @@ fn known(shown: PathBuf, path: &Path, prior: &PriorWrap) -> FileStatus {
         status.advice = status.advice.or_else(|| {
             let passed_over = prior.passed_over.as_ref();
             passed_over
-                .filter(|one| one.path() != prior.sidecar_path)
-                .map(Unusable::refusal)
+                .filter(|one| one.sidecar() != prior.sidecar_path)
+                .map(ToString::to_string)
         });
         status.advice = status.advice.or_else(|| {
             let why = refused_loader(file.as_ref()?, &sidecar)?;

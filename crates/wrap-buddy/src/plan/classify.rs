@@ -2,24 +2,25 @@
 
 use std::borrow::Cow;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use stages::Stage;
 
 use crate::plan::defaults::{Defaults, Taken};
+use crate::plan::reason::{Refusal, SkipReason};
 use crate::scan::Candidate;
 use crate::state::prior::{self, Method, PriorWrap, State};
+use crate::state::unusable::{ReadFailure, Unusable};
 use crate::system::sidecar_path::program_of;
 use elf_file::io_reason;
-use elf_file::{Elf, Identity, Kind, Payload, Source, identify, is_surely_program};
+use elf_file::{Elf, FileId, Identity, Kind, Payload, Source, identify, is_surely_program};
 use ldso::{Fit, Interpreter, Interpreters, Libc};
 use sys::arch::Arch;
 
 /// What a file is.
 pub enum Class<'a> {
     /// A program to wrap; the stub and loader for it, or why there are none.
-    Program(Box<Subject<'a>>, Result<&'a Stage, String>),
+    Program(Box<Subject<'a>>, Result<&'a Stage, SkipReason>),
     /// A shared library, which may need a search path.
     Library(Box<Subject<'a>>),
     NotWrapped(NotWrapped),
@@ -28,13 +29,13 @@ pub enum Class<'a> {
 /// Why a file is left as it is.
 pub enum NotWrapped {
     /// Not an ELF file: nobody expects it to be wrapped, unless it was named.
-    NotElf(String),
+    NotElf(SkipReason),
     /// An ELF file that is left as it is.
-    Skipped(String),
+    Skipped(SkipReason),
     /// An ELF file that no stub or no dynamic linker here is for: an error if it was named, skipped if it was met in a directory.
-    Unfit(String),
+    Unfit(SkipReason),
     /// An ELF file that ought to be wrapped and cannot be.
-    Failed(String),
+    Failed(Refusal),
 }
 
 /// A program or a library, as it originally was.
@@ -94,22 +95,22 @@ fn open(candidate: &Candidate) -> Result<(Source, &'static Arch), NotWrapped> {
     let mut source = match candidate.open().and_then(Source::of) {
         Ok(source) => source,
         Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
-            return Err(NotWrapped::NotElf("not a regular file".to_owned()));
+            return Err(NotWrapped::NotElf(SkipReason::NotRegular));
         }
         Err(error) => {
-            let reason = format!("cannot be opened: {}", io_reason(&error));
-            return Err(NotWrapped::Failed(reason));
+            let failure = ReadFailure::Unopenable(io_reason(&error));
+            return Err(NotWrapped::Failed(failure.into()));
         }
     };
     match identify(&mut source) {
-        Ok(Identity::Script(line)) => Err(NotWrapped::NotElf(format!("script: #!{line}"))),
-        Ok(Identity::Other) => Err(NotWrapped::NotElf("not an ELF file".to_owned())),
+        Ok(Identity::Script(line)) => Err(NotWrapped::NotElf(SkipReason::Script(line))),
+        Ok(Identity::Other) => Err(NotWrapped::NotElf(SkipReason::NotElf)),
         Ok(Identity::Malformed(reason)) => {
-            let reason = format!("malformed ELF file: {reason}");
+            let failure = ReadFailure::Malformed(reason);
             // In a directory it is somebody's data, such as a test's.
             Err(match candidate.named {
-                true => NotWrapped::Failed(reason),
-                false => NotWrapped::Skipped(reason),
+                true => NotWrapped::Failed(failure.into()),
+                false => NotWrapped::Skipped(failure.into()),
             })
         }
         Ok(Identity::Elf {
@@ -117,13 +118,12 @@ fn open(candidate: &Candidate) -> Result<(Source, &'static Arch), NotWrapped> {
             little_endian,
         }) => match target.arch().filter(|_| little_endian) {
             Some(arch) => Ok((source, arch)),
-            None => {
-                let order = if little_endian { "" } else { ", big-endian" };
-                let reason = format!("other architecture: {target}{order}");
-                Err(NotWrapped::Unfit(reason))
-            }
+            None => Err(NotWrapped::Unfit(SkipReason::OtherArchitecture {
+                target,
+                little_endian,
+            })),
         },
-        Err(error) => Err(NotWrapped::Failed(format!("{error:#}"))),
+        Err(error) => Err(NotWrapped::Failed(error.into())),
     }
 }
 
@@ -135,28 +135,24 @@ fn elf<'a>(
 ) -> Result<Class<'a>, NotWrapped> {
     let path = candidate.path.as_path();
     let malformed =
-        |error: anyhow::Error| NotWrapped::Failed(format!("malformed ELF file: {error:#}"));
+        |error: anyhow::Error| NotWrapped::Failed(ReadFailure::malformed(&error).into());
     let elf = Elf::read(&mut source).map_err(malformed)?;
     let state = prior::state(path, &elf, &mut source, available.stages);
-    let prior = match (state.refusal(), state) {
-        // It starts as it is.
-        (Some(reason), State::Known(prior)) if prior.without_interp => {
-            return Err(NotWrapped::Skipped(reason));
+    let prior = match (state.unusable(), state) {
+        (Some(reason @ Unusable::InterpReused(_)), _) => {
+            return Err(NotWrapped::Skipped(reason.into()));
         }
-        (Some(reason), State::Changed(_)) if !candidate.named => {
-            return Err(NotWrapped::Skipped(reason));
+        (Some(reason @ Unusable::Changed(_)), _) if !candidate.named => {
+            return Err(NotWrapped::Skipped(reason.into()));
         }
-        (Some(reason), _) => return Err(NotWrapped::Failed(reason)),
+        (Some(reason), _) => return Err(NotWrapped::Failed(reason.into())),
         (None, State::Known(prior)) => Some(prior),
         (None, _) => None,
     };
     if let Some(prior) = &prior
         && let Some(owner) = hard_linked_owner(prior, &source)
     {
-        return Err(NotWrapped::Skipped(format!(
-            "already wrapped: it is a hard link of {}, which has the sidecar; wrap that to change its settings",
-            owner.display()
-        )));
+        return Err(NotWrapped::Skipped(SkipReason::WrappedByOtherName(owner)));
     }
     let elf = match source.is_laid_over() {
         true => Elf::read(&mut source).map_err(malformed)?,
@@ -170,9 +166,12 @@ fn elf<'a>(
                 match Payload::of(&mut source).filter(|_| kind.is_loadable()) {
                     None => NotWrapped::Skipped(reason),
                     Some(payload @ Payload::Upx) if candidate.named => {
-                        NotWrapped::Failed(payload.to_string())
+                        NotWrapped::Failed(Refusal::Packed(payload))
                     }
-                    Some(payload) => NotWrapped::Skipped(format!("{reason}: {payload}")),
+                    Some(payload) => NotWrapped::Skipped(SkipReason::Packed {
+                        kind: Box::new(reason),
+                        payload,
+                    }),
                 },
             );
         }
@@ -221,19 +220,17 @@ fn hard_linked_owner(prior: &PriorWrap, source: &Source) -> Option<PathBuf> {
     }
     let owner = program_of(&prior.sidecar_path)?;
     let (owns, own) = (fs::metadata(&owner).ok()?, source.metadata());
-    ((owns.dev(), owns.ino()) == (own.dev(), own.ino())).then_some(owner)
+    (FileId::from(&owns) == FileId::from(own)).then_some(owner)
 }
 
 /// Whether it is a library, and not a program; why it is left alone if it is neither, or not one to work on. `edited` says
 /// whether an earlier run has edited it in place: it may name the dynamic linker that it was given then, if it was rewritten
 /// since.
-fn is_library(elf: &Elf, edited: bool) -> Result<bool, String> {
+fn is_library(elf: &Elf, edited: bool) -> Result<bool, SkipReason> {
     let kind = Kind::of(elf, false);
     Err(match (kind, &elf.interp) {
         (Kind::Library, _) => return Ok(true),
-        (Kind::Program, _) if elf.dynamic.is_none() => {
-            "static executable, although it has a PT_INTERP".to_owned()
-        }
+        (Kind::Program, _) if elf.dynamic.is_none() => SkipReason::StaticWithInterp,
         (Kind::Program, Some(interp)) => {
             let store = ["/nix/store", "/gnu/store"]
                 .iter()
@@ -241,28 +238,25 @@ fn is_library(elf: &Elf, edited: bool) -> Result<bool, String> {
             if !store || edited {
                 return Ok(false);
             }
-            let path = interp.path.display();
-            format!("its interpreter is in the store already: {path}")
+            SkipReason::InStore(PathBuf::from(&interp.path))
         }
-        (Kind::OtherSystem, _) => format!("other operating system: OS ABI {}", elf.os_abi),
-        (Kind::Other, _) => format!("{kind}: e_type {}", elf.kind),
-        _ => kind.to_string(),
+        (Kind::OtherSystem, _) => SkipReason::OtherSystem(elf.os_abi),
+        (Kind::Other, _) => SkipReason::OtherType(elf.kind),
+        _ => SkipReason::Kind(kind),
     })
 }
 
-fn stage_for<'a>(arch: &Arch, available: &Available<'a>) -> Result<&'a Stage, String> {
+fn stage_for<'a>(arch: &'static Arch, available: &Available<'a>) -> Result<&'a Stage, SkipReason> {
     let mut stages = available.stages.iter();
     if let Some(stage) = stages.find(|stage| stage.machine == arch.machine) {
         return Ok(stage);
     }
     let mut missing = available.missing_stages.iter();
-    let remedy = missing
-        .find(|(name, _)| *name == arch.name)
-        .map_or_else(String::new, |(_, remedy)| format!(": {remedy}"));
-    Err(format!(
-        "other architecture: this wrap-buddy was built without {}{remedy}",
-        arch.name
-    ))
+    let remedy = missing.find(|(name, _)| *name == arch.name);
+    Err(SkipReason::NoStage {
+        arch: arch.name,
+        remedy: remedy.map_or_else(String::new, |(_, remedy)| (*remedy).to_owned()),
+    })
 }
 
 /// A library names no dynamic linker: it gets the one of the libc it is linked to.
@@ -274,15 +268,13 @@ fn interpreter_of_library<'a>(
     let wanted = Libc::of_library(elf);
     let skipped = match interpreters.fitting(elf, wanted) {
         Fit::Fits(interpreter) => return Ok(interpreter),
-        Fit::OtherLibc(known) => format!(
-            "other libc: it is linked to {}, and only an interpreter of {} is known: pass --interpreter",
-            wanted.map_or("another libc", Libc::name),
-            known.name()
-        ),
-        Fit::NoneKnown | Fit::OtherArchitecture => format!(
-            "other architecture: a library for {}, and no interpreter for that is known: pass --interpreter",
-            arch.name
-        ),
+        Fit::OtherLibc(known) => SkipReason::LibraryOfOtherLibc {
+            linked: wanted,
+            known,
+        },
+        Fit::NoneKnown | Fit::OtherArchitecture => {
+            SkipReason::LibraryOfOtherArchitecture { arch: arch.name }
+        }
     };
     Err(NotWrapped::Unfit(skipped))
 }
@@ -298,20 +290,18 @@ fn interpreter_for<'a>(
         .map(|interp| &*interp.path)
         .unwrap_or_default();
     let wanted = Libc::of_program(elf, Path::new(asked_for));
-    let asks = format!("it asks for {}", asked_for.display());
+    let asks_for = PathBuf::from(asked_for);
     match interpreters.fitting(elf, Some(wanted)) {
         Fit::Fits(interpreter) => Ok(interpreter),
-        Fit::OtherLibc(known) => Err(NotWrapped::Unfit(format!(
-            "other libc: {asks} ({}), and only an interpreter of {} is known: pass --interpreter",
-            wanted.name(),
-            known.name()
-        ))),
-        Fit::NoneKnown => Err(NotWrapped::Failed(format!(
-            "no dynamic linker is known for it, {asks}: pass --interpreter"
-        ))),
-        Fit::OtherArchitecture => Err(NotWrapped::Unfit(format!(
-            "other architecture: {asks}, and no interpreter for {} is known: pass --interpreter",
-            arch.name
-        ))),
+        Fit::OtherLibc(known) => Err(NotWrapped::Unfit(SkipReason::ProgramOfOtherLibc {
+            asks_for,
+            libc: wanted,
+            known,
+        })),
+        Fit::NoneKnown => Err(NotWrapped::Failed(Refusal::NoInterpreter(asks_for))),
+        Fit::OtherArchitecture => Err(NotWrapped::Unfit(SkipReason::ProgramOfOtherArchitecture {
+            asks_for,
+            arch: arch.name,
+        })),
     }
 }

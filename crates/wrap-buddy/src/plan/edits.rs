@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use object::elf;
 use sidecar::EditKind;
 
+use crate::plan::reason::NoRoom;
 use elf_file::{self, Dynamic, Elf, Padding, Section, Segment, Source};
 use sys::arch::Arch;
 
@@ -199,7 +200,7 @@ impl<'a> PatchSpace<'a> {
     ///
     /// # Errors
     /// Says what there is no room for.
-    pub fn changes(&self, wanted: &Wanted<'_>, allowed: Visibility) -> Result<Changes, String> {
+    pub fn changes(&self, wanted: &Wanted<'_>, allowed: Visibility) -> Result<Changes, NoRoom> {
         let mut work = Work {
             patch_space: self,
             free: self.spaces.clone(),
@@ -215,11 +216,10 @@ impl<'a> PatchSpace<'a> {
             work.free.retain(|space| !self.is_spare(&space.padding));
         }
         if entries.len() < more + usize::from(new_search) {
-            return Err(format!(
-                "its .dynamic has {} spare entries, and it takes {}",
-                entries.len(),
-                more + usize::from(new_search)
-            ));
+            return Err(NoRoom::Entries {
+                spare: entries.len(),
+                takes: more + usize::from(new_search),
+            });
         }
         let mut entries = entries.into_iter();
         let mut strings = Vec::new();
@@ -282,17 +282,16 @@ struct Work<'g> {
 
 impl Work<'_> {
     /// Puts a string into the best place.
-    fn put(&mut self, text: &[u8], allowed: Visibility) -> Result<Placed, String> {
+    fn put(&mut self, text: &[u8], allowed: Visibility) -> Result<Placed, NoRoom> {
         let found = self
             .free
             .iter()
             .position(|space| space.visibility <= allowed && space.padding.len > text.len() as u64);
         let Some(index) = found else {
-            return Err(format!(
-                "there is no room for {} bytes behind its read-only segments ({} at most)",
-                text.len() + 1,
-                self.patch_space.largest(allowed)
-            ));
+            return Err(NoRoom::Text {
+                len: text.len() + 1,
+                largest: self.patch_space.largest(allowed),
+            });
         };
         Ok(self.put_into(index, text))
     }
@@ -326,11 +325,11 @@ impl Work<'_> {
 
     /// Makes PT_INTERP name `path`: where its own string is, if that is long enough. The kernel and debuggers go by what the
     /// headers say, so that any place will do, and the last ones are left over by the strings of .dynamic.
-    fn interpreter(&mut self, path: &[u8]) -> Result<Vec<Change>, String> {
+    fn interpreter(&mut self, path: &[u8]) -> Result<Vec<Change>, NoRoom> {
         let PatchSpace { elf, arch, .. } = self.patch_space;
         let mut segments = elf.segments.iter().enumerate();
         let Some((index, own)) = segments.find(|(_, one)| one.kind == elf::PT_INTERP) else {
-            return Err("it has no PT_INTERP".to_owned());
+            return Err(NoRoom::NoInterp);
         };
         if let Some(len) = self.string_at(own).filter(|&len| path.len() < len) {
             let mut after = path.to_vec();
@@ -346,10 +345,9 @@ impl Work<'_> {
             space.padding.len > path.len() as u64 && !self.patch_space.is_spare(&space.padding)
         };
         let Some(space) = self.free.iter().rposition(large_enough) else {
-            return Err(format!(
-                "there is no room for the {} bytes of its dynamic linker's path",
-                path.len() + 1
-            ));
+            return Err(NoRoom::Interpreter {
+                len: path.len() + 1,
+            });
         };
         let hidden = self.changes.hidden;
         let placed = self.put_into(space, path);

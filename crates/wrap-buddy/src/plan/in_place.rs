@@ -4,6 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -12,11 +13,12 @@ use object::elf;
 use sidecar::{Edit, EditKind, Id, InPlaceDraft, Written};
 
 use super::{
-    FileEdit, Method, Plan, PlanOptions, added, check_trusted, inode, is_sidecar_in_use, join,
-    modified, needed, search, sidecar_owner, tool_version,
+    FileEdit, Method, Plan, PlanOptions, added, check_trusted, is_sidecar_in_use, join, modified,
+    needed, search, sidecar_owner, tool_version,
 };
 use crate::plan::classify::Subject;
 use crate::plan::edits::{Changes, PatchSpace, Visibility, Wanted, outside};
+use crate::plan::reason::{NoLinks, NoRoom};
 use crate::plan::restore::{Interim, leftovers, links_there};
 use crate::plan::search::{Entry, Relative, Resolution, search_path};
 use crate::state::identity::identity_in_place;
@@ -25,8 +27,8 @@ use crate::state::settings::{Change, Settings};
 use crate::system::directory::Directory;
 use crate::system::privilege::Privilege;
 use crate::system::relative::relative_file;
-use crate::system::sidecar_path::{links_name, sidecar_name};
-use elf_file::{Elf, Source};
+use crate::system::sidecar_path::{links_name, links_of, sidecar_of};
+use elf_file::{Elf, FileId, Source};
 
 /// What is particular to edits in place.
 #[derive(Clone, Debug)]
@@ -63,13 +65,12 @@ impl Links {
 
 /// Why a file is not edited in place.
 #[derive(Debug)]
-pub enum Refusal {
-    /// It has no room; what else was tried is in the reason.
-    NoPadding(String),
+pub enum NotEdited {
+    NoRoom(NoRoom),
     Failed(Error),
 }
 
-impl<E: Into<Error>> From<E> for Refusal {
+impl<E: Into<Error>> From<E> for NotEdited {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
     }
@@ -88,7 +89,7 @@ pub fn in_place<'a>(
     resolution: Resolution,
     plan_options: &PlanOptions<'_>,
     may_link: &dyn Fn(&Path) -> bool,
-) -> Result<Plan, (Refusal, Box<(Subject<'a>, Resolution)>)> {
+) -> Result<Plan, (NotEdited, Box<(Subject<'a>, Resolution)>)> {
     match Draft::new(path, &mut subject, &resolution, plan_options, may_link) {
         Ok(draft) => Ok(draft.finish(path, subject, resolution)),
         Err(refusal) => Err((refusal, Box::new((subject, resolution)))),
@@ -98,7 +99,8 @@ pub fn in_place<'a>(
 /// The parts of a plan that take looking at the file.
 struct Draft {
     id: Id,
-    inode: (u64, u64, u64),
+    file_id: FileId,
+    names: u64,
     sidecar_path: PathBuf,
     sidecar_owner: (u32, u32),
     sidecar: Vec<u8>,
@@ -123,7 +125,7 @@ impl Draft {
         resolution: &Resolution,
         plan_options: &PlanOptions<'_>,
         may_link: &dyn Fn(&Path) -> bool,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, NotEdited> {
         let Subject {
             is_library,
             elf,
@@ -140,9 +142,7 @@ impl Draft {
         // A library with an entry point of its own names a dynamic linker too, and keeps it.
         let interp = elf.interp.as_ref().filter(|_| !*is_library);
         if interp.is_some() && plan_options.relocatable {
-            return Err(Refusal::NoPadding(
-                "a dynamic linker relative to the program is only possible with a stub".to_owned(),
-            ));
+            return Err(NotEdited::NoRoom(NoRoom::Relocatable));
         }
         let interpreter = interp.map(|interp| (interp.path.clone(), interpreter.path.clone()));
         let search = search(
@@ -179,7 +179,7 @@ impl Draft {
             choice.needed = (added(resolution), false);
             made = choice.make(&patch_space);
         }
-        let (changes, search_list, links) = made.map_err(Refusal::NoPadding)?;
+        let (changes, search_list, links) = made.map_err(NotEdited::NoRoom)?;
         let is_short = choice.essential.len() < search.len() && search_list != search;
         let mut edits = Vec::new();
         for change in changes.list {
@@ -205,7 +205,7 @@ impl Draft {
             let recorded = prior.links.iter().filter(|name| !made.contains(name));
             let recorded: Vec<OsString> = recorded.cloned().collect();
             made.extend(recorded);
-            let links_directory = directory.join(links_name(name));
+            let links_directory = links_of(path);
             unused = unused_links(&made, &links_directory, links.as_ref());
             if links.is_none() && (has_directory || !unused.is_empty()) {
                 unused.push(links_directory);
@@ -266,8 +266,9 @@ impl Draft {
         }
         Ok(Self {
             id,
-            inode: inode(&metadata),
-            sidecar_path: directory.join(sidecar_name(name)),
+            file_id: FileId::from(&metadata),
+            names: metadata.nlink(),
+            sidecar_path: sidecar_of(path),
             sidecar_owner: sidecar_owner(privilege.as_ref(), &metadata),
             sidecar,
             undo_first,
@@ -297,7 +298,8 @@ impl Draft {
             position_independent: elf.kind == elf::ET_DYN,
             file_len: elf.file_len,
             id: self.id,
-            inode: self.inode,
+            file_id: self.file_id,
+            names: self.names,
             sidecar_path: self.sidecar_path,
             sidecar_owner: self.sidecar_owner,
             sidecar: self.sidecar,
@@ -341,9 +343,9 @@ impl Choice<'_> {
     fn make(
         &self,
         patch_space: &PatchSpace<'_>,
-    ) -> Result<(Changes, Vec<OsString>, Option<Links>), String> {
+    ) -> Result<(Changes, Vec<OsString>, Option<Links>), NoRoom> {
         let levels = [Visibility::Listed, Visibility::Unlisted, Visibility::Hidden];
-        let mut reason = String::new();
+        let mut reason = NoRoom::Relocatable;
         if self.essential.len() < self.search.len() {
             for allowed in levels {
                 match self.changes(patch_space, self.search, allowed) {
@@ -359,8 +361,8 @@ impl Choice<'_> {
         }
         let search = self.essential.to_owned();
         let links = match search.is_empty() {
-            true => Err(String::new()),
-            false => self.links(),
+            true => Err(None),
+            false => self.links().map_err(Some),
         };
         let unconditional = self.unconditional();
         for allowed in levels {
@@ -378,7 +380,10 @@ impl Choice<'_> {
             }
         }
         match links {
-            Err(why) if !why.is_empty() => Err(format!("{reason}; {why}")),
+            Err(Some(no_links)) => Err(NoRoom::NorLinks {
+                no_room: Box::new(reason),
+                no_links,
+            }),
             _ => Err(reason),
         }
     }
@@ -421,7 +426,7 @@ impl Choice<'_> {
         patch_space: &PatchSpace<'_>,
         search: &[OsString],
         allowed: Visibility,
-    ) -> Result<Changes, String> {
+    ) -> Result<Changes, NoRoom> {
         let search = join(search);
         let (needed, in_front) = &self.needed;
         let needed: Vec<&[u8]> = needed.iter().map(|name| name.as_bytes()).collect();
@@ -436,24 +441,18 @@ impl Choice<'_> {
     }
 
     /// Links to all that was found.
-    fn links(&self) -> Result<Links, String> {
+    fn links(&self) -> Result<Links, NoLinks> {
         if self.is_privileged {
-            return Err(
-                "and a directory of links does not help: it is set-id or has capabilities, and ld.so ignores $ORIGIN then"
-                    .to_owned(),
-            );
+            return Err(NoLinks::Privileged);
         }
-        let directory = self.path.with_file_name(links_name(self.name));
+        let directory = links_of(self.path);
         let mut links = Vec::new();
         for (name, target) in &self.resolution.found {
             if name.as_bytes().contains(&b'/') {
                 continue;
             }
             if !(self.may_link)(target) {
-                return Err(format!(
-                    "and a directory of links does not help: {} finds its own libraries relative to itself",
-                    target.display()
-                ));
+                return Err(NoLinks::Relative(target.clone()));
             }
             let target = match self.plan_options.relocatable {
                 true => relative_file(target, &directory),
@@ -462,9 +461,7 @@ impl Choice<'_> {
             links.push((name.clone(), target));
         }
         if links.is_empty() {
-            return Err(
-                "and a directory of links does not help: there is no library to link to".to_owned(),
-            );
+            return Err(NoLinks::NoLibrary);
         }
         links.sort();
         Ok(Links { directory, links })

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use object::elf;
 use sidecar::{DraftPatch, Value};
 
+use crate::plan::reason::NotInjectable;
 use crate::state::limits::check_headers;
 
 use elf_file::{Dynamic, Elf, Segment};
@@ -48,13 +49,13 @@ pub struct Injection {
 ///
 /// # Errors
 /// When ld.so cannot be told.
-pub fn inject(elf: &Elf, arch: &Arch, wanted: Wanted<'_>) -> Result<Injection, String> {
+pub fn inject(elf: &Elf, arch: &Arch, wanted: Wanted<'_>) -> Result<Injection, NotInjectable> {
     check_headers(elf, arch.phentsize() as u64)?;
     let mut injection = Injection::default();
     if let Some((dynamic, segment)) = elf.loaded_dynamic() {
         injection.search_path(elf, dynamic, segment, wanted)?;
     } else if wanted.search || wanted.needed > 0 {
-        return Err("it has no .dynamic that is loaded: ld.so cannot be told where to look".into());
+        return Err(NotInjectable::NoDynamic);
     }
     Ok(injection)
 }
@@ -66,7 +67,7 @@ impl Injection {
         dynamic: &Dynamic,
         segment: &Segment,
         wanted: Wanted<'_>,
-    ) -> Result<(), String> {
+    ) -> Result<(), NotInjectable> {
         let word = elf.word() as u64;
         let offset_of = |index: usize| index as u64 * 2 * word;
         // The loader takes a value for the mark of an ld.so that has started the program already.
@@ -78,7 +79,7 @@ impl Injection {
         }
         self.strings = dynamic
             .value(elf::DT_STRTAB)
-            .ok_or("it has no DT_STRTAB: ld.so cannot be told where to look")?;
+            .ok_or(NotInjectable::NoStringTable)?;
         let tag = dynamic.search_tag(wanted.inherited);
         let own_search = dynamic.search_entries(tag);
         let own_needed = dynamic.entries_of(elf::DT_NEEDED).into_iter();

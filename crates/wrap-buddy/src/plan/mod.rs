@@ -12,12 +12,13 @@ pub mod options;
 pub mod outcome;
 pub mod outside;
 pub mod planner;
+pub mod reason;
 pub mod restore;
 pub mod search;
 pub mod slot;
 mod stub;
 
-pub use in_place::{InPlacePlan, Links, Refusal, in_place};
+pub use in_place::{InPlacePlan, Links, NotEdited, in_place};
 pub use stub::{StubPlan, stub};
 
 use std::ffi::{OsStr, OsString};
@@ -38,7 +39,7 @@ use crate::state::prior::PriorWrap;
 use crate::state::settings::Change;
 use crate::system::privilege::Privilege;
 use crate::system::relative::relative_file;
-use elf_file::Source;
+use elf_file::{FileId, Source};
 use sys::arch::Arch;
 
 /// One place of a file that changes.
@@ -96,8 +97,9 @@ pub struct Plan {
     pub file_len: u64,
     /// Ties file and sidecar together.
     pub id: Id,
-    /// Device and inode of the file, and how many names it has.
-    pub inode: (u64, u64, u64),
+    pub file_id: FileId,
+    /// How many names it has (hard links).
+    pub names: u64,
     /// Where the sidecar goes.
     pub sidecar_path: PathBuf,
     /// Who is to own it: user and group.
@@ -316,11 +318,6 @@ pub fn tool_version() -> ToolVersion {
         number(env!("CARGO_PKG_VERSION_MINOR")),
         number(env!("CARGO_PKG_VERSION_PATCH")),
     )
-}
-
-/// Device and inode of a file, and how many names it has.
-pub fn inode(metadata: &Metadata) -> (u64, u64, u64) {
-    (metadata.dev(), metadata.ino(), metadata.nlink())
 }
 
 fn join(search: &[OsString]) -> OsString {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::plan::reason::Reason;
 use crate::plan::search::Missing;
 use crate::plan::{Method, Plan};
 
@@ -60,7 +61,7 @@ pub struct FileReport {
     /// What became of it.
     pub status: Status,
     /// Why it was skipped or has failed.
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
     /// What was, or would be, done.
     pub plan: Option<Box<Plan>>,
     /// What else there is to say of it, each with a label.
@@ -112,7 +113,7 @@ impl FileReport {
     }
 
     /// A report without details.
-    pub fn new(path: PathBuf, status: Status, reason: Option<String>) -> Self {
+    pub fn new(path: PathBuf, status: Status, reason: Option<Reason>) -> Self {
         Self {
             path,
             status,
@@ -128,13 +129,13 @@ impl FileReport {
     }
 
     /// Left as it is.
-    pub fn skipped(path: PathBuf, reason: String) -> Self {
-        Self::new(path, Status::Skipped, Some(reason))
+    pub fn skipped(path: PathBuf, reason: impl Into<Reason>) -> Self {
+        Self::new(path, Status::Skipped, Some(reason.into()))
     }
 
     /// Left as it is, wrongly.
-    pub fn failed(path: PathBuf, reason: String) -> Self {
-        Self::new(path, Status::Failed, Some(reason))
+    pub fn failed(path: PathBuf, reason: impl Into<Reason>) -> Self {
+        Self::new(path, Status::Failed, Some(reason.into()))
     }
 }
 

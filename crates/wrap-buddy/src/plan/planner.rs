@@ -16,8 +16,9 @@ use crate::plan::openers::Openers;
 use crate::plan::options::{Search, Strategy, WrapOptions};
 use crate::plan::outcome::{FileReport, Status};
 use crate::plan::outside::MovedTree;
+use crate::plan::reason::{NoRoom, Reason, Refusal, SkipReason};
 use crate::plan::search::{Edited, Entry, Missing, Resolution, Resolver, Stranded, Unopened};
-use crate::plan::{self, Plan, PlanOptions, Refusal};
+use crate::plan::{self, NotEdited, Plan, PlanOptions};
 use crate::report::Reporter;
 use crate::scan::{Candidate, directories};
 use crate::state::access::Reach;
@@ -25,7 +26,7 @@ use crate::state::preloader;
 use crate::state::prior::Method;
 use crate::system::workers::{Stop, WorkerPool};
 use elf_file::bytes;
-use elf_file::{Elf, ElfTarget, Payload, imports};
+use elf_file::{Elf, ElfTarget, FileId, Payload, imports};
 use ldso::{Interpreter, Libc};
 
 /// How many programs are named that get a library what it needs.
@@ -64,7 +65,7 @@ struct UnpatchedLibrary {
     kind: ElfTarget,
     soname: Option<OsString>,
     named: bool,
-    reason: String,
+    no_room: NoRoom,
 }
 
 /// All libraries of that sort.
@@ -289,8 +290,8 @@ impl<'a> Planner<'a> {
                 Some(report)
             }
             Class::Library(_) => {
-                let reason = "it was replaced meanwhile".to_owned();
-                Some(FileReport::failed(candidate.shown.clone(), reason))
+                let shown = candidate.shown.clone();
+                Some(FileReport::failed(shown, Refusal::Replaced))
             }
             Class::NotWrapped(not_wrapped) => self.not_wrapped(candidate, not_wrapped),
         }
@@ -324,7 +325,7 @@ impl<'a> Planner<'a> {
             && !imports(&subject.elf, &mut subject.source, &DLOPEN).is_empty();
         let for_opened = opens.then(|| self.resolve_library(candidate, &subject, true));
         let for_opened = for_opened.filter(|one| one.search_changes && one.missing.is_empty());
-        let (subject, reason) = match for_opened {
+        let (subject, no_room) = match for_opened {
             None => (subject, None),
             Some(resolution) => {
                 let planned_so = plan::in_place(
@@ -341,14 +342,14 @@ impl<'a> Planner<'a> {
                             unpatched: None,
                         };
                     }
-                    Err((Refusal::Failed(error), _)) => {
-                        let reason = format!("{error:#}");
+                    Err((NotEdited::Failed(error), _)) => {
+                        let reason = Refusal::from(error);
                         return Inspection::Report(FileReport::failed(
                             candidate.shown.clone(),
                             reason,
                         ));
                     }
-                    Err((Refusal::NoPadding(reason), parts)) => (parts.0, Some(reason)),
+                    Err((NotEdited::NoRoom(no_room), parts)) => (parts.0, Some(no_room)),
                 }
             }
         };
@@ -358,7 +359,7 @@ impl<'a> Planner<'a> {
             .as_ref()
             .and_then(|own| own.runpath.as_ref());
         let is_given = !self.runtime_dependencies.is_empty();
-        let note = reason.map(|reason| no_padding_for_opened(&reason, is_given, runpath.is_some()));
+        let note = no_room.map(|no_room| no_room_for_opened(&no_room, is_given, runpath.is_some()));
         let mut inspection = self.library_with_needs(candidate, subject, may_link);
         if let Inspection::Library { report, .. } = &mut inspection {
             report.notes.extend(note);
@@ -400,27 +401,28 @@ impl<'a> Planner<'a> {
             unpatched: None,
         };
         if failed {
-            return with_missing(FileReport::failed(shown, missing_because(prior).to_owned()));
+            return with_missing(FileReport::failed(shown, Refusal::LibrariesMissing(prior)));
         }
         if !resolution.search_changes {
             let reason = match (missing.is_empty(), is_edited) {
-                (true, false) => "shared library that finds what it needs",
-                (false, false) => "shared library, and what it needs is missing",
-                (true, true) => EDITED_IN_VAIN,
+                (true, false) => SkipReason::LibraryFindsAll,
+                (false, false) => SkipReason::LibraryLacks,
+                (true, true) => SkipReason::EditedInVain,
                 (false, true) => {
                     // It does not lack them as it is.
                     let names: Vec<&OsString> = missing.iter().map(|one| &one.soname).collect();
                     let names = joined(&names, ", ");
-                    let reason = missing_because(prior);
-                    let mut report = FileReport::skipped(shown, reason.to_owned());
-                    report.notes.push(format!("{reason}: {names}"));
+                    let reason = Refusal::LibrariesMissing(prior);
+                    let note = format!("{reason}: {names}");
+                    let mut report = FileReport::skipped(shown, reason);
+                    report.notes.push(note);
                     return Inspection::Library {
                         report,
                         unpatched: None,
                     };
                 }
             };
-            return with_missing(FileReport::skipped(shown, reason.to_owned()));
+            return with_missing(FileReport::skipped(shown, reason));
         }
         let needs: Vec<OsString> = resolution
             .found
@@ -443,10 +445,14 @@ impl<'a> Planner<'a> {
             may_link,
         ) {
             Ok(plan) => with_missing(self.planned(shown, plan, None)),
-            Err((Refusal::Failed(error), _)) => {
-                with_missing(FileReport::failed(shown, format!("{error:#}")))
+            Err((NotEdited::Failed(error), _)) => {
+                with_missing(FileReport::failed(shown, Refusal::from(error)))
             }
-            Err((Refusal::NoPadding(reason), _)) => {
+            Err((NotEdited::NoRoom(no_room), _)) => {
+                let reason = SkipReason::NoSearchPath {
+                    no_room: no_room.clone(),
+                    advice: Vec::new(),
+                };
                 let unpatched = UnpatchedLibrary {
                     path: candidate.path.clone(),
                     needs,
@@ -455,7 +461,7 @@ impl<'a> Planner<'a> {
                     kind,
                     soname,
                     named: candidate.named,
-                    reason: reason.clone(),
+                    no_room,
                 };
                 Inspection::Library {
                     report: FileReport {
@@ -507,7 +513,7 @@ impl<'a> Planner<'a> {
         &self,
         candidate: &Candidate,
         mut subject: Subject<'_>,
-        stage: Result<&Stage, String>,
+        stage: Result<&Stage, SkipReason>,
         edited: &Edited<'_>,
         relative: &HashSet<PathBuf>,
         unpatched_libraries: &UnpatchedLibraries<'_>,
@@ -622,7 +628,7 @@ impl<'a> Planner<'a> {
         &self,
         candidate: &Candidate,
         subject: Subject<'_>,
-        stage: Result<&Stage, String>,
+        stage: Result<&Stage, SkipReason>,
         relative: &HashSet<PathBuf>,
         mut resolution: Resolution,
     ) -> FileReport {
@@ -636,15 +642,13 @@ impl<'a> Planner<'a> {
             self.hint(&mut resolution.missing, elf, interpreter);
             return FileReport {
                 missing: resolution.missing,
-                ..FileReport::failed(shown, missing_because(prior).to_owned())
+                ..FileReport::failed(shown, Refusal::LibrariesMissing(prior))
             };
         }
         if prior.is_none() && !self.force && self.starts_as_it_is(elf, interpreter, &resolution) {
-            let reason =
-                "starts as it is, and finds its dynamic linker and libraries: --force wraps it";
             return FileReport {
                 serves: resolution.inheriting,
-                ..FileReport::skipped(shown, reason.to_owned())
+                ..FileReport::skipped(shown, SkipReason::StartsAsItIs)
             };
         }
         let preloader = preloader::of(path);
@@ -654,8 +658,7 @@ impl<'a> Planner<'a> {
         let in_place = match settled {
             Some(Method::InPlace) => true,
             Some(Method::Stub) if self.strategy == Strategy::Inplace => {
-                let reason = "already wrapped, by a stub: restore it to edit it in place";
-                return FileReport::skipped(shown, reason.to_owned());
+                return FileReport::skipped(shown, SkipReason::WrappedByStub);
             }
             Some(Method::Stub) => false,
             // Its stub is taken back before anything else is done.
@@ -688,13 +691,12 @@ impl<'a> Planner<'a> {
                     plan.notes.extend(note);
                     return self.planned_program(shown, with_notes(plan), mode, interpreter);
                 }
-                Err((Refusal::NoPadding(_), parts)) if or_stub => (subject, resolution) = *parts,
-                Err((Refusal::NoPadding(reason), _)) => {
-                    let reason = format!("cannot be edited in place: {reason}");
-                    return FileReport::failed(shown, reason);
+                Err((NotEdited::NoRoom(_), parts)) if or_stub => (subject, resolution) = *parts,
+                Err((NotEdited::NoRoom(no_room), _)) => {
+                    return FileReport::failed(shown, Refusal::NotInPlace(no_room));
                 }
-                Err((Refusal::Failed(error), _)) => {
-                    return FileReport::failed(shown, format!("{error:#}"));
+                Err((NotEdited::Failed(error), _)) => {
+                    return FileReport::failed(shown, Refusal::from(error));
                 }
             }
         }
@@ -710,7 +712,7 @@ impl<'a> Planner<'a> {
                 report.notes.extend(warning);
                 report
             }
-            Err(error) => FileReport::failed(shown, format!("{error:#}")),
+            Err(error) => FileReport::failed(shown, Refusal::from(error)),
         }
     }
 
@@ -724,13 +726,9 @@ impl<'a> Planner<'a> {
         if outside.is_empty() {
             return planned(shown, plan);
         }
-        let reason = format!(
-            "cannot be made relocatable, {} would not be moved along: copy that into the tree, or pass --allow-outside",
-            joined(&outside, ", ")
-        );
         FileReport {
-            outside,
-            ..FileReport::failed(shown, reason)
+            outside: outside.clone(),
+            ..FileReport::failed(shown, Refusal::Outside(outside))
         }
     }
 
@@ -804,25 +802,10 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// What there is to say of a library that an earlier run has edited and that needs that no more.
-const EDITED_IN_VAIN: &str = "edited in place already, and finds what it needs without that with these settings: restore it to take the search path back";
-
-/// What there is to say of a file without the libraries it needs. One that an earlier run has seen to goes on finding what it
-/// found before.
-fn missing_because(prior: Option<Method>) -> &'static str {
-    match prior {
-        Some(Method::InPlace) => {
-            "edited in place already, and with these settings libraries would be missing"
-        }
-        Some(_) => "already wrapped, and with these settings libraries would be missing",
-        None => "libraries are missing",
-    }
-}
-
 fn planned(shown: PathBuf, mut plan: Plan) -> FileReport {
     let unopened = plan.resolution.unopened.iter();
     plan.notes.extend(unopened.map(Unopened::to_string));
-    let private = plan.resolution.private.iter().cloned();
+    let private = plan.resolution.private.iter().map(ToString::to_string);
     plan.notes.extend(private);
     plan.notes.extend(plan.resolution.notes.clone());
     let resolution = &plan.resolution;
@@ -831,8 +814,8 @@ fn planned(shown: PathBuf, mut plan: Plan) -> FileReport {
     let serves: BTreeSet<PathBuf> = loaded_for.chain(&resolution.inheriting).cloned().collect();
     let notes: Vec<String> = resolution.stranded.iter().map(stranded).collect();
     let report = match (plan.settled, plan.stub()) {
-        (true, None) => FileReport::skipped(shown, "edited in place already".to_owned()),
-        (true, Some(_)) => FileReport::skipped(shown, "already wrapped".to_owned()),
+        (true, None) => FileReport::skipped(shown, SkipReason::Edited),
+        (true, Some(_)) => FileReport::skipped(shown, SkipReason::Wrapped),
         (false, _) => FileReport::planned(shown, plan),
     };
     FileReport {
@@ -857,7 +840,7 @@ fn stranded(one: &Stranded) -> String {
 }
 
 fn is_same_file(one: &Path, other: &Path) -> bool {
-    let file_id = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    let file_id = |path: &Path| fs::metadata(path).map(|file| FileId::from(&file)).ok();
     one == other || file_id(one).is_some_and(|one| Some(one) == file_id(other))
 }
 
@@ -872,13 +855,13 @@ fn directories_of(resolution: &Resolution) -> Vec<PathBuf> {
 
 /// What there is to say of a library that opens others by name, and has no room for the directories of these. Where nothing but
 /// `--libs` names them, that is the same for all such libraries, of which there may be many that never miss these.
-fn no_padding_for_opened(reason: &str, is_given: bool, has_runpath: bool) -> String {
+fn no_room_for_opened(no_room: &NoRoom, is_given: bool, has_runpath: bool) -> String {
     let advice = match has_runpath {
         true => "wrap the programs that open it with --needed and the names of what it opens",
         false => "wrap the programs that open it with --search rpath",
     };
     let (flag, reason) = match is_given {
-        true => ("--runtime-dependencies", format!(": {reason}")),
+        true => ("--runtime-dependencies", format!(": {no_room}")),
         false => ("--libs", String::new()),
     };
     format!(
@@ -973,15 +956,16 @@ impl UnpatchedLibrary {
             }
         });
         let is_served = to_do.is_none();
-        let what = format!("no room for a search path: {}", self.reason);
-        let parts: Vec<String> = [Some(what), helped, to_do].into_iter().flatten().collect();
-        let text = parts.join("; ");
+        let reason = SkipReason::NoSearchPath {
+            no_room: self.no_room.clone(),
+            advice: [helped, to_do].into_iter().flatten().collect(),
+        };
         if !is_served && self.named {
             file.status = Status::Failed;
         } else if !is_served {
-            file.notes.push(text.clone());
+            file.notes.push(reason.to_string());
         }
-        file.reason = Some(text);
+        file.reason = Some(Reason::Skip(reason));
     }
 }
 

@@ -2,25 +2,26 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::Result;
 
-use crate::plan::{FileEdit, inode};
+use crate::plan::FileEdit;
+use crate::plan::reason::Refusal;
 use crate::state::prior::{Method, PriorWrap, Progress, State};
-use crate::system::sidecar_path::{
-    copy_name, interim_sidecar_name, links_name, new_sidecar_name, sidecar_name,
-};
-use elf_file::Source;
+use crate::system::sidecar_path::{links_of, sidecar_of, temporary_of};
+use elf_file::{FileId, Source};
 
 /// What makes a file the original again.
 #[derive(Clone, Debug)]
 pub struct Restoration {
     /// The file, absolute and free of symbolic links.
     pub path: PathBuf,
-    /// Device and inode of the file, and how many names it has.
-    pub inode: (u64, u64, u64),
+    pub file_id: FileId,
+    /// How many names it has (hard links).
+    pub names: u64,
     /// Length of its file in bytes.
     pub file_len: u64,
     /// What changes in the file.
@@ -49,7 +50,7 @@ impl Interim {
     /// If `earlier` has left such a one of the file at `path`.
     pub fn of(path: &Path, prior: &PriorWrap) -> Option<Self> {
         (prior.is_beside && prior.is_interim).then(|| Self {
-            usual: path.with_file_name(sidecar_name(path.file_name().unwrap_or_default())),
+            usual: sidecar_of(path),
             bytes: prior.sidecar.clone(),
             modified: prior.sidecar_modified,
         })
@@ -58,17 +59,14 @@ impl Interim {
 
 /// What is next to the file at `path` because a run was stopped, and is of no use once another run is done.
 pub fn leftovers(path: &Path) -> Vec<PathBuf> {
-    let name = path.file_name().unwrap_or_default();
-    let names = [interim_sidecar_name, new_sidecar_name, copy_name];
-    let paths = names.map(|of| path.with_file_name(of(name)));
-    paths.into_iter().filter(|path| is_file(path)).collect()
+    let paths = temporary_of(path).into_iter();
+    paths.filter(|path| is_file(path)).collect()
 }
 
 /// Names of the links next to the file at `path`, whichever run has made them: one that was stopped may have recorded other ones. None
 /// is removed for its name alone. No list where there is no directory for them.
 pub fn links_there(path: &Path) -> Option<Vec<OsString>> {
-    let directory = path.with_file_name(links_name(path.file_name().unwrap_or_default()));
-    let entries = fs::read_dir(directory).ok()?.flatten();
+    let entries = fs::read_dir(links_of(path)).ok()?.flatten();
     let names = entries.filter_map(|entry| {
         let target = fs::read_link(entry.path()).ok()?;
         (target.file_name() == Some(&entry.file_name())).then(|| entry.file_name())
@@ -90,9 +88,9 @@ pub fn restoration(
     path: &Path,
     state: State,
     source: &mut Source,
-) -> Result<Option<Restoration>, String> {
-    if let Some(refusal) = state.refusal() {
-        return Err(refusal);
+) -> Result<Option<Restoration>, Refusal> {
+    if let Some(unusable) = state.unusable() {
+        return Err(unusable.into());
     }
     let prior = match state {
         State::Known(prior) => *prior,
@@ -100,19 +98,14 @@ pub fn restoration(
         _ => return Ok(stale(path, source)),
     };
     if prior.rewritten || prior.progress == Progress::Changed {
-        return Err(format!(
-            "was changed since it was edited (strip, patchelf, an update?), and its sidecar {} does not describe it any more: restore it from where it came",
-            prior.sidecar_path.display()
-        ));
+        return Err(Refusal::ChangedSinceEdit(prior.sidecar_path));
     }
-    planned(path, &prior, source)
-        .map(Some)
-        .map_err(|error| format!("{error:#}"))
+    Ok(Some(planned(path, &prior, source)?))
 }
 
 fn planned(path: &Path, prior: &PriorWrap, source: &mut Source) -> Result<Restoration> {
     let edits = FileEdit::undo_all(prior, source)?;
-    let links = path.with_file_name(links_name(path.file_name().unwrap_or_default()));
+    let links = links_of(path);
     let mut remove = leftovers(path);
     let there = links_there(path);
     let has_directory = there.is_some();
@@ -133,7 +126,8 @@ fn planned(path: &Path, prior: &PriorWrap, source: &mut Source) -> Result<Restor
     }
     Ok(Restoration {
         path: path.to_owned(),
-        inode: inode(source.metadata()),
+        file_id: FileId::from(source.metadata()),
+        names: source.metadata().nlink(),
         file_len: source.file_len(),
         edits,
         remove,
@@ -145,12 +139,13 @@ fn planned(path: &Path, prior: &PriorWrap, source: &mut Source) -> Result<Restor
 
 /// A file that replaced itself is the original again, and its old sidecar of no use.
 fn stale(path: &Path, source: &mut Source) -> Option<Restoration> {
-    let sidecar = path.with_file_name(sidecar_name(path.file_name()?));
+    let sidecar = sidecar_of(path);
     let mut remove = leftovers(path);
     remove.extend(is_file(&sidecar).then_some(sidecar));
     (!remove.is_empty()).then(|| Restoration {
         path: path.to_owned(),
-        inode: inode(source.metadata()),
+        file_id: FileId::from(source.metadata()),
+        names: source.metadata().nlink(),
         file_len: source.file_len(),
         edits: Vec::new(),
         remove,

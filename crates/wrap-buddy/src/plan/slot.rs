@@ -10,6 +10,7 @@ use std::ops::Range;
 use anyhow::Result;
 use object::elf;
 
+use crate::plan::reason::{BadEntry, NoSlot};
 use elf_file::{Elf, Segment};
 
 /// Where a slot lies.
@@ -60,16 +61,13 @@ impl PatchSpace {
     ///
     /// # Errors
     /// Says why there is nothing to put a stub over.
-    pub fn new(elf: &Elf, align: u64) -> Result<Self, String> {
+    pub fn new(elf: &Elf, align: u64) -> Result<Self, BadEntry> {
         let segment = elf
             .load_of(elf.entry)
-            .ok_or_else(|| format!("its entry point {:#x} is in no segment", elf.entry))?;
+            .ok_or(BadEntry::InNoSegment(elf.entry))?;
         // The stub reads the paths behind it.
         if segment.flags & (elf::PF_X | elf::PF_R) != elf::PF_X | elf::PF_R {
-            return Err(format!(
-                "its entry point {:#x} is in a segment that is not readable and executable",
-                elf.entry
-            ));
+            return Err(BadEntry::NotExecutable(elf.entry));
         }
         let table_end = elf.phoff + elf.program_headers.len() as u64;
         let mut kept = vec![
@@ -130,9 +128,9 @@ impl PatchSpace {
         &self,
         lengths: &[u64],
         around: &mut impl Surroundings,
-    ) -> Result<(Slot, usize), String> {
+    ) -> Result<(Slot, usize), NoSlot> {
         let mut zeros = None;
-        let mut reason = "it has no length".to_owned();
+        let mut reason = NoSlot::NoLength;
         for (index, &len) in lengths.iter().enumerate() {
             for position in [SlotPosition::Entry, SlotPosition::SegmentEnd] {
                 let slot = match position {
@@ -152,12 +150,10 @@ impl PatchSpace {
         Err(reason)
     }
 
-    fn at_entry(&self, len: u64) -> Result<Slot, String> {
+    fn at_entry(&self, len: u64) -> Result<Slot, NoSlot> {
         let room = self.room_at_entry();
         if len > room {
-            return Err(format!(
-                "the stub takes {len} bytes, and there are only {room} behind its entry point"
-            ));
+            return Err(NoSlot::AtEntry { len, room });
         }
         Ok(Slot {
             position: SlotPosition::Entry,
@@ -168,15 +164,16 @@ impl PatchSpace {
         })
     }
 
-    fn at_segment_end(&self, len: u64, zeros: u64) -> Result<Slot, String> {
+    fn at_segment_end(&self, len: u64, zeros: u64) -> Result<Slot, NoSlot> {
         let segment = &self.segment;
         let room = segment.file_len + zeros;
-        let too_small =
-            || format!("the stub takes {len} bytes, and its executable segment has only {room}");
-        let end = segment.address.checked_add(room).ok_or_else(too_small)?;
-        let start = end.checked_sub(len).ok_or_else(too_small)?;
+        let too_small = NoSlot::AtSegmentEnd { len, room };
+        let end = segment.address.checked_add(room);
+        let Some(start) = end.and_then(|end| end.checked_sub(len)) else {
+            return Err(too_small);
+        };
         let address = start - start % self.align;
-        let into = address.checked_sub(segment.address).ok_or_else(too_small)?;
+        let into = address.checked_sub(segment.address).ok_or(too_small)?;
         Ok(Slot {
             position: SlotPosition::SegmentEnd,
             offset: segment.offset + into,
@@ -186,25 +183,23 @@ impl PatchSpace {
         })
     }
 
-    fn check(&self, slot: Slot, around: &mut impl Surroundings) -> Result<Slot, String> {
+    fn check(&self, slot: Slot, around: &mut impl Surroundings) -> Result<Slot, NoSlot> {
         let range = slot.offset..slot.offset + slot.len;
         let covered = self
             .kept
             .iter()
             .find(|(kept, _)| kept.start < range.end && range.start < kept.end);
         if let Some((_, what)) = covered {
-            return Err(format!(
-                "the stub takes {} bytes, and would cover {what}",
-                slot.len
-            ));
+            return Err(NoSlot::Covers {
+                len: slot.len,
+                what,
+            });
         }
         if self.check_relocations {
             let addresses = slot.address..slot.address + slot.len;
             let relocated = around.relocates(&addresses);
-            if relocated.map_err(|error| format!("{error:#}"))? {
-                return Err(
-                    "the stub would cover bytes that ld.so relocates (DT_TEXTREL)".to_owned(),
-                );
+            if relocated.map_err(|error| NoSlot::Unreadable(format!("{error:#}")))? {
+                return Err(NoSlot::Relocated);
             }
         }
         Ok(slot)
@@ -252,7 +247,7 @@ mod tests {
         patch_space: &PatchSpace,
         lengths: &[u64],
         zeros: u64,
-    ) -> Result<(Slot, usize), String> {
+    ) -> Result<(Slot, usize), NoSlot> {
         let relocated = 0..0;
         patch_space.choose(lengths, &mut Fake { zeros, relocated })
     }
@@ -294,7 +289,8 @@ mod tests {
         let (slot, _) = choose(&patch_space(), &[0x200], 0).unwrap();
         assert_eq!(slot.address, 0x401000);
         let reason = choose(&patch_space(), &[0x201], 0).unwrap_err();
-        assert!(reason.contains("only 512"), "{reason}");
+        let (len, room) = (0x201, 0x200);
+        assert_eq!(reason, NoSlot::AtSegmentEnd { len, room });
         assert!(choose(&patch_space(), &[u64::MAX], 0).is_err());
     }
 
@@ -306,7 +302,8 @@ mod tests {
         let (slot, _) = choose(&patch_space, &[0x1c0], 0).unwrap();
         assert_eq!(slot.offset, 0x40);
         let reason = choose(&patch_space, &[0x1c1], 0).unwrap_err();
-        assert!(reason.contains("ELF header"), "{reason}");
+        let (len, what) = (0x1c1, "the ELF header");
+        assert_eq!(reason, NoSlot::Covers { len, what });
     }
 
     #[test]
@@ -321,6 +318,6 @@ mod tests {
         assert_eq!(slot.position, SlotPosition::SegmentEnd);
         fake.relocated = 0x401000..0x402000;
         let reason = patch_space.choose(&[0x80], &mut fake).unwrap_err();
-        assert!(reason.contains("DT_TEXTREL"), "{reason}");
+        assert_eq!(reason, NoSlot::Relocated);
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
@@ -11,12 +12,13 @@ use sidecar::{Draft, Edit, EditKind, Flags, Id, Sidecar, Trailer};
 use stages::Stage;
 
 use super::{
-    FileEdit, Method, Plan, PlanOptions, check_trusted, inode, is_sidecar_in_use, join, modified,
-    needed, search, sidecar_owner, tool_version,
+    FileEdit, Method, Plan, PlanOptions, check_trusted, is_sidecar_in_use, join, modified, needed,
+    search, sidecar_owner, tool_version,
 };
 use crate::plan::alignment;
 use crate::plan::classify::Subject;
 use crate::plan::inject::{Wanted, inject};
+use crate::plan::reason::Refusal;
 use crate::plan::restore::{Interim, leftovers};
 use crate::plan::search::Resolution;
 use crate::plan::slot::{PatchSpace, Slot, SlotPosition, Surroundings};
@@ -26,8 +28,8 @@ use crate::state::prior::{self, PriorWrap, Progress};
 use crate::state::settings::Settings;
 use crate::system::privilege::Privilege;
 use crate::system::relative::relative_file;
-use crate::system::sidecar_path::{interim_of, sidecar_name};
-use elf_file::{self, Elf, Segment, Source};
+use crate::system::sidecar_path::{interim_of, sidecar_of};
+use elf_file::{self, Elf, FileId, Segment, Source};
 use sys::arch::Arch;
 
 /// Longest path the kernel opens, in bytes with its NUL.
@@ -105,8 +107,7 @@ pub fn stub(
         ));
     }
     let directory = path.parent().context("has no directory")?;
-    let name = path.file_name().context("has no file name")?;
-    let sidecar_path = directory.join(sidecar_name(name));
+    let sidecar_path = sidecar_of(path);
     let origin = plan_options.relocatable.then_some(directory);
     let search = search(
         &resolution,
@@ -156,14 +157,14 @@ pub fn stub(
         .map(|sidecar| Ok((stub.len() + trailer(sidecar, Id::default())?.len()) as u64))
         .collect::<Result<_>>()?;
 
-    let patch_space = PatchSpace::new(&elf, arch.entry_align).map_err(anyhow::Error::msg)?;
+    let patch_space = PatchSpace::new(&elf, arch.entry_align).map_err(Refusal::from)?;
     let mut around = Around {
         elf: &elf,
         source: &mut source,
     };
     let (slot, chosen) = patch_space
         .choose(&lengths, &mut around)
-        .map_err(|reason| anyhow!("there is no place for a stub: {reason}"))?;
+        .map_err(Refusal::NoSlot)?;
     let original = source.read(slot.offset, slot.len)?;
     let id = identity(&elf, &original, stub.len() as u32);
     let sidecar_in_trailer = trailers[chosen].clone();
@@ -217,7 +218,7 @@ pub fn stub(
         search: !search.is_empty(),
         inherited: resolution.inherited,
     };
-    let injection = inject(&elf, arch, wanted).map_err(anyhow::Error::msg)?;
+    let injection = inject(&elf, arch, wanted).map_err(Refusal::from)?;
     if injection.seed_debug {
         flags = flags.union(Flags::SEED_DEBUG);
     }
@@ -296,7 +297,8 @@ pub fn stub(
         position_independent: elf.kind == elf::ET_DYN,
         file_len: elf.file_len,
         id,
-        inode: inode(&metadata),
+        file_id: FileId::from(&metadata),
+        names: metadata.nlink(),
         sidecar_path,
         sidecar_owner: sidecar_owner(privilege.as_ref(), &metadata),
         sidecar,

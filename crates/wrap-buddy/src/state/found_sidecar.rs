@@ -12,6 +12,7 @@ use nix::fcntl::OFlag;
 
 use sidecar::loader::{IMAGE_LEN, IMAGE_LEN_1};
 use sidecar::{InPlace, Legacy, Sidecar};
+use thiserror::Error;
 
 use crate::system::directory::{Directory, open_file};
 use crate::system::trust::Ownership;
@@ -38,8 +39,46 @@ pub enum FoundSidecar {
     Nothing,
     /// One that can be read.
     Readable(FoundBytes),
-    /// Anything else, and why, in words that complete "it …". It may be the only copy of a program's first instructions.
-    Unknown(String),
+    /// Anything else. It may be the only copy of a program's first instructions.
+    Unknown(UnknownSidecar),
+}
+
+/// Why a sidecar is not known, in words that complete "it …".
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum UnknownSidecar {
+    #[error("is a symbolic link, which is not followed")]
+    Link,
+    #[error("is a directory")]
+    Directory,
+    #[error("is not a regular file")]
+    NotRegular,
+    #[error("is too large for a sidecar")]
+    TooLarge,
+    #[error("cannot be read ({0})")]
+    Unreadable(String),
+    #[error(
+        "has version {} of the format, which this wrap-buddy does not read",
+        .0.escape_ascii()
+    )]
+    OtherVersion(u8),
+    #[error(transparent)]
+    Damaged(sidecar::Error),
+    #[error("is not of this wrap-buddy and, taken for one of the first wrap-buddy, {0}")]
+    NoFormat(sidecar::Error),
+    #[error(
+        "is the first wrap-buddy's, for a program with its entry point at {of_sidecar:#x} instead of {of_program:#x}"
+    )]
+    OtherEntry { of_sidecar: u64, of_program: u64 },
+    #[error("is the first wrap-buddy's, and has more original bytes than the program has room for")]
+    TooManyBytes,
+    #[error(
+        "is the first wrap-buddy's, and the program has other bytes at its entry point than the original's: it may be wrapped, or a new version of the program"
+    )]
+    OtherBytes,
+    #[error("does not fit the program: {0}")]
+    DoesNotFit(String),
+    #[error("would not give a program that can start: {0}")]
+    Implausible(String),
 }
 
 impl FoundSidecar {
@@ -79,15 +118,15 @@ impl FoundSidecar {
             Err(error) => return Self::Unknown(unreadable(&error)),
         };
         if metadata.is_dir() {
-            return Self::Unknown("is a directory".to_owned());
+            return Self::Unknown(UnknownSidecar::Directory);
         }
         if !metadata.is_file() {
-            return Self::Unknown("is not a regular file".to_owned());
+            return Self::Unknown(UnknownSidecar::NotRegular);
         }
         match read(&file, &metadata) {
             Err(error) => Self::Unknown(unreadable(&error)),
             Ok(bytes) if bytes.len() as u64 > MAX_SIDECAR => {
-                Self::Unknown("is too large for a sidecar".to_owned())
+                Self::Unknown(UnknownSidecar::TooLarge)
             }
             Ok(bytes) if bytes.iter().all(|&byte| byte == 0) => Self::Nothing,
             Ok(bytes) => match why_unknown(&bytes, class) {
@@ -110,16 +149,16 @@ fn read(file: &File, metadata: &Metadata) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn unreadable(error: &io::Error) -> String {
+fn unreadable(error: &io::Error) -> UnknownSidecar {
     match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::ELOOP) => "is a symbolic link, which is not followed".to_owned(),
+        Some(Errno::ELOOP) => UnknownSidecar::Link,
         // Of sockets.
-        Some(Errno::ENXIO) => "is not a regular file".to_owned(),
-        _ => format!("cannot be read ({})", io_reason(error)),
+        Some(Errno::ENXIO) => UnknownSidecar::NotRegular,
+        _ => UnknownSidecar::Unreadable(io_reason(error)),
     }
 }
 
-fn why_unknown(bytes: &[u8], class: u8) -> Option<String> {
+fn why_unknown(bytes: &[u8], class: u8) -> Option<UnknownSidecar> {
     let Err(stub) = Sidecar::parse(bytes) else {
         return None;
     };
@@ -138,18 +177,13 @@ fn why_unknown(bytes: &[u8], class: u8) -> Option<String> {
             .filter_map(|start| start.strip_prefix(magic)?.first());
         if let Some(version) = versions.next() {
             return Some(match known.contains(version) {
-                true => error.to_string(),
-                false => format!(
-                    "has version {} of the format, which this wrap-buddy does not read",
-                    version.escape_ascii()
-                ),
+                true => UnknownSidecar::Damaged(error),
+                false => UnknownSidecar::OtherVersion(*version),
             });
         }
     }
     let error = Legacy::parse(bytes, class).err()?;
-    Some(format!(
-        "is not of this wrap-buddy and, taken for one of the first wrap-buddy, {error}"
-    ))
+    Some(UnknownSidecar::NoFormat(error))
 }
 
 #[cfg(test)]
@@ -167,45 +201,35 @@ mod tests {
             fs::write(&path, vec![0; blank]).unwrap();
             assert_eq!(found(), FoundSidecar::Nothing);
         }
+        let damaged = InPlace::parse(b"\x7fwrapip1").unwrap_err();
+        let short = Legacy::parse(b"text", 2).unwrap_err();
         for (bytes, reason) in [
-            (&b"\x7fwrapbd9 and more"[..], "version 9 of the format"),
-            (b"\x7fwrapip9", "version 9 of the format"),
-            (b"\x7fwrapip1", "damaged"),
-            (b"text", "first wrap-buddy, is shorter than its header"),
+            (
+                &b"\x7fwrapbd9 and more"[..],
+                UnknownSidecar::OtherVersion(b'9'),
+            ),
+            (b"\x7fwrapip9", UnknownSidecar::OtherVersion(b'9')),
+            (b"\x7fwrapip1", UnknownSidecar::Damaged(damaged)),
+            (b"text", UnknownSidecar::NoFormat(short)),
         ] {
             fs::write(&path, bytes).unwrap();
-            let FoundSidecar::Unknown(why) = found() else {
-                panic!("{bytes:?}");
-            };
-            assert!(why.contains(reason), "{why}");
+            assert_eq!(found(), FoundSidecar::Unknown(reason));
         }
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        assert_eq!(found(), FoundSidecar::Unknown("is a directory".to_owned()));
+        assert_eq!(found(), FoundSidecar::Unknown(UnknownSidecar::Directory));
         fs::remove_dir(&path).unwrap();
-        for (target, reason) in [
-            ("/dev/zero", "is a symbolic link"),
-            ("nothing", "is a symbolic link"),
-        ] {
+        for target in ["/dev/zero", "nothing"] {
             std::os::unix::fs::symlink(target, &path).unwrap();
-            let FoundSidecar::Unknown(why) = found() else {
-                panic!("{target}");
-            };
-            assert!(why.contains(reason), "{why}");
+            assert_eq!(found(), FoundSidecar::Unknown(UnknownSidecar::Link));
             fs::remove_file(&path).unwrap();
         }
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert_eq!(
-            found(),
-            FoundSidecar::Unknown("is not a regular file".to_owned())
-        );
+        assert_eq!(found(), FoundSidecar::Unknown(UnknownSidecar::NotRegular));
         fs::remove_file(&path).unwrap();
         // A file of holes is read no further than a sidecar goes.
         let huge = File::create(&path).unwrap();
         huge.set_len(1 << 40).unwrap();
-        assert_eq!(
-            found(),
-            FoundSidecar::Unknown("is too large for a sidecar".to_owned())
-        );
+        assert_eq!(found(), FoundSidecar::Unknown(UnknownSidecar::TooLarge));
     }
 }

@@ -7,6 +7,7 @@ use sidecar::{EditKind, Legacy};
 
 use object::elf;
 
+use crate::state::found_sidecar::UnknownSidecar;
 use crate::state::past_edit::PastEdit;
 use elf_file::{Elf, PAGE, Segment, Source};
 
@@ -51,26 +52,23 @@ pub fn interp_edit(elf: &Elf, index: usize) -> PastEdit {
 /// The edits of the wrapped program `elf` whose program header `interp` was the PT_INTERP.
 ///
 /// # Errors
-/// Says in words that complete "it …" why the sidecar is not this program's.
+/// Says why the sidecar is not this program's.
 pub fn edits(
     legacy: &Legacy<'_>,
     elf: &Elf,
     interp: usize,
     source: &mut Source,
-) -> Result<Vec<PastEdit>, String> {
+) -> Result<Vec<PastEdit>, UnknownSidecar> {
     if legacy.entry != elf.entry {
-        return Err(format!(
-            "is the first wrap-buddy's, for a program with its entry point at {:#x} instead of {:#x}",
-            legacy.entry, elf.entry
-        ));
+        return Err(UnknownSidecar::OtherEntry {
+            of_sidecar: legacy.entry,
+            of_program: elf.entry,
+        });
     }
-    let offset = place_of(legacy, elf).ok_or_else(|| {
-        "is the first wrap-buddy's, and has more original bytes than the program has room for"
-            .to_owned()
-    })?;
+    let offset = place_of(legacy, elf).ok_or(UnknownSidecar::TooManyBytes)?;
     let now = source
         .read_raw(offset, legacy.original.len() as u64)
-        .map_err(|error| format!("does not fit the program: {error:#}"))?;
+        .map_err(|error| UnknownSidecar::DoesNotFit(format!("{error:#}")))?;
     let slot = PastEdit {
         kind: EditKind::Slot,
         offset,

@@ -3,13 +3,27 @@
 use elf_file::Elf;
 use sidecar::Sidecar;
 use sidecar::loader::{self, HEADERS_ROOM};
+use thiserror::Error;
+
+/// Why the loader refuses to start a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum LoaderLimit {
+    #[error(
+        "it has other entries in .dynamic than its sidecar describes, and the loader refuses to start it"
+    )]
+    OtherDynamic,
+    #[error("it has {count} program headers, and the loader has room for {most}")]
+    Headers { count: u64, most: u64 },
+    #[error("its program headers are not loaded, and ld.so needs them")]
+    HeadersNotLoaded,
+}
 
 /// Whether the loader starts the original program `elf` with this sidecar, which may have been made for the program that wrote it, or
 /// before something changed it.
 ///
 /// # Errors
 /// When it will refuse to.
-pub fn check_loader_takes(elf: &Elf, sidecar: &Sidecar<'_>) -> Result<(), String> {
+pub fn check_loader_takes(elf: &Elf, sidecar: &Sidecar<'_>) -> Result<(), LoaderLimit> {
     let (word, header) = (elf.word(), sidecar.header());
     if sidecar.abi() != loader::ABI {
         return Ok(());
@@ -23,24 +37,22 @@ pub fn check_loader_takes(elf: &Elf, sidecar: &Sidecar<'_>) -> Result<(), String
         .map_or(0, |dynamic| dynamic.end() * 2 * word);
     match header.strings == 0 || end == header.own_dynamic_len as usize {
         true => Ok(()),
-        false => Err("it has other entries in .dynamic than its sidecar describes, and the loader refuses to start it".into()),
+        false => Err(LoaderLimit::OtherDynamic),
     }
 }
 
 /// Whether the loader can make program headers for ld.so out of those in the program's memory.
-pub fn check_headers(elf: &Elf, header_len: u64) -> Result<(), String> {
+pub fn check_headers(elf: &Elf, header_len: u64) -> Result<(), LoaderLimit> {
     let len = elf.program_headers.len() as u64;
     let (count, most) = (len / header_len, HEADERS_ROOM as u64 / header_len - 2);
     if count > most {
-        return Err(format!(
-            "it has {count} program headers, and the loader has room for {most}"
-        ));
+        return Err(LoaderLimit::Headers { count, most });
     }
     // The kernel says where they are in memory (fs/binfmt_elf.c, AT_PHDR).
     let end = elf.phoff.saturating_add(len);
     let mut loads = elf.loads();
     if !loads.any(|load| load.offset <= elf.phoff && end <= load.file_end()) {
-        return Err("its program headers are not loaded, and ld.so needs them".into());
+        return Err(LoaderLimit::HeadersNotLoaded);
     }
     Ok(())
 }

@@ -6,9 +6,9 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use etcetera::BaseStrategy;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::{AccessFlags, faccessat, geteuid};
@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use sidecar::loader::{IMAGE_LEN, check};
 use sidecar::ownership::BY_ALL;
 use stages::Stage;
+use thiserror::Error;
 
 use crate::system::hex::hex;
 use crate::system::path_guard::weak_part;
@@ -46,11 +47,26 @@ pub struct Install {
     pub for_all: bool,
 }
 
+/// Why the image in the directory that you name is none that can be used.
+#[derive(Clone, Debug, Error)]
+enum BadLoader {
+    #[error("--loader-dir-path: {}: {error}", .path.display())]
+    Image {
+        path: PathBuf,
+        error: sidecar::Error,
+    },
+    #[error("{} cannot be read: {error}", .path.display())]
+    Unreadable {
+        path: PathBuf,
+        error: Arc<io::Error>,
+    },
+}
+
 /// Where loaders are looked for; each architecture's is looked for once.
 #[derive(Debug)]
 pub struct Loaders {
     named: Option<PathBuf>,
-    known: Mutex<HashMap<u16, Result<Option<Loader>, String>>>,
+    known: Mutex<HashMap<u16, Result<Option<Loader>, BadLoader>>>,
 }
 
 impl Loaders {
@@ -71,14 +87,13 @@ impl Loaders {
     /// When the image in a named directory is not one for it.
     pub fn absolute(&self, arch: &Arch, stage: &Stage) -> Result<Option<Loader>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = known.entry(arch.machine).or_insert_with(|| {
-            let found = match &self.named {
+        let found = known
+            .entry(arch.machine)
+            .or_insert_with(|| match &self.named {
                 Some(directory) => named_image(directory, arch).map(Some),
                 None => Ok(of_this_tool(arch, stage)),
-            };
-            found.map_err(|error| format!("{error:#}"))
-        });
-        found.clone().map_err(anyhow::Error::msg)
+            });
+        Ok(found.clone()?)
     }
 
     /// The loader for a program in the directory `origin`, relative to that.
@@ -166,18 +181,21 @@ fn is_writable(directory: &Path) -> bool {
 }
 
 /// The image in a directory the user named, whether it is there yet or not.
-fn named_image(directory: &Path, arch: &Arch) -> Result<Loader> {
+fn named_image(directory: &Path, arch: &Arch) -> Result<Loader, BadLoader> {
     let names = loader_names(arch);
     for path in names.iter().map(|name| directory.join(name)) {
         match read_image(&path) {
             Ok(image) => {
-                check(&image, arch.machine)
-                    .with_context(|| path.display().to_string())
-                    .context("--loader-dir-path")?;
-                return Ok(Loader::there(path));
+                return match check(&image, arch.machine) {
+                    Ok(()) => Ok(Loader::there(path)),
+                    Err(error) => Err(BadLoader::Image { path, error }),
+                };
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => bail!("{} cannot be read: {error}", path.display()),
+            Err(error) => {
+                let error = Arc::new(error);
+                return Err(BadLoader::Unreadable { path, error });
+            }
         }
     }
     let path = directory.join(usual_loader_name(arch));

@@ -10,3 +10,4 @@ pub mod past_edit;
 pub mod preloader;
 pub mod prior;
 pub mod settings;
+pub mod unusable;

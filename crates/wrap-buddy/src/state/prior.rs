@@ -5,7 +5,6 @@ use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -18,20 +17,21 @@ use sidecar::{
 use stages::Stage;
 
 use crate::scan::Candidate;
-use crate::state::found_sidecar::FoundSidecar;
+use crate::state::found_sidecar::{FoundSidecar, UnknownSidecar};
 use crate::state::identity::{identity, identity_in_place};
 use crate::state::legacy;
 use crate::state::limits::check_loader_takes;
 use crate::state::past_edit::PastEdit;
 use crate::state::settings::Settings;
+use crate::state::unusable::{ReadFailure, Unusable};
 use crate::system::privilege::Privilege;
 use crate::system::sidecar_path::{
-    interim_of, interim_sidecar_name, is_interim, program_of, sidecar_name,
+    interim_of, interim_sidecar_of, is_interim, program_of, sidecar_of,
 };
 use crate::system::trust::Ownership;
 use elf_file::bytes;
 use elf_file::io_reason;
-use elf_file::{Elf, Identity, Segment, Source, identify};
+use elf_file::{Elf, FileId, Identity, Segment, Source, identify};
 
 /// Bytes of stub looked through for the trailer behind it.
 const MAX_STUB: u64 = 4096;
@@ -45,11 +45,6 @@ pub enum State {
     Original,
     /// Something, and the original bytes are known: [`Source::lay_over`] has been told of them.
     Known(Box<PriorWrap>),
-    /// Wrapped, and changed since: its sidecar, at this path, describes another file.
-    Changed(PathBuf),
-    /// Wrapped, but no sidecar with its identity is where it will be looked for, this path first.
-    Orphan(PathBuf),
-    /// What is at the path of its sidecar says nothing that counts.
     Unusable(Unusable),
 }
 
@@ -69,62 +64,15 @@ impl State {
         matches!(self, State::Known(prior) if prior.is_done())
     }
 
-    /// Why nothing can be done to the file, and what you can do, in words that follow its name; none for a file that can be
-    /// worked on. Every command says the same.
-    pub fn refusal(&self) -> Option<String> {
-        Some(match self {
-            State::Known(prior) if prior.without_interp => format!(
-                "was made out of a wrapped program, and has something else where that had its PT_INTERP: it starts with the sidecar {}, and can be neither wrapped nor restored",
-                prior.sidecar_path.display()
-            ),
-            State::Original => return None,
-            State::Known(prior) => prior.passed_over.as_ref()?.refusal(),
-            State::Changed(sidecar) => format!(
-                "was changed since it was wrapped (strip, an update?), and its sidecar {} does not describe it any more: get the program again from where it came",
-                sidecar.display()
-            ),
-            State::Orphan(sidecar) => format!(
-                "is wrapped, but its sidecar {} is gone, or is another program's: put it back, or get the program again from where it came",
-                sidecar.display()
-            ),
-            State::Unusable(sidecar) => sidecar.refusal(),
-        })
-    }
-}
-
-/// A sidecar that no command writes by, replaces or removes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unusable {
-    /// Who can write the one at this path could not write the file: what it says must not get there.
-    Untrusted(PathBuf),
-    /// What is at the path of the sidecar is not understood to its end, or would not give a program: it may be the only copy of
-    /// the program's first instructions.
-    Unknown {
-        sidecar: PathBuf,
-        /// Why, in words that complete "it …".
-        reason: String,
-    },
-}
-
-impl Unusable {
-    /// Where it is.
-    pub fn path(&self) -> &Path {
+    /// Why nothing can be done to the file; none for a file that can be worked on. Every command says the same.
+    pub fn unusable(&self) -> Option<Unusable> {
         match self {
-            Self::Untrusted(sidecar) | Self::Unknown { sidecar, .. } => sidecar,
-        }
-    }
-
-    /// Why nothing is done, and what you can do.
-    pub fn refusal(&self) -> String {
-        match self {
-            Self::Untrusted(sidecar) => format!(
-                "its sidecar {} can be written by somebody who cannot write the file: remove it if it is not yours, else give it the file's owner and mode",
-                sidecar.display()
-            ),
-            Self::Unknown { sidecar, reason } => format!(
-                "this wrap-buddy does not know its sidecar {}: it {reason}. It may be the only copy of the program's first instructions, so nothing is touched: restore the program with the tool that wrapped it, or put an intact sidecar back; if the file is an original, move the sidecar away",
-                sidecar.display()
-            ),
+            State::Known(prior) if prior.without_interp => {
+                Some(Unusable::InterpReused(prior.sidecar_path.clone()))
+            }
+            State::Known(prior) => prior.passed_over.clone(),
+            State::Original => None,
+            State::Unusable(reason) => Some(reason.clone()),
         }
     }
 }
@@ -245,8 +193,7 @@ impl PriorWrap {
 pub enum FileState {
     /// Nothing that could ever have been wrapped.
     NotElf,
-    /// Why it cannot be looked at.
-    Unreadable(String),
+    Unreadable(ReadFailure),
     /// A file that may have been.
     File(Box<Source>, State),
 }
@@ -256,7 +203,7 @@ pub fn file_state(candidate: &Candidate, stages: &[Stage]) -> FileState {
     let mut source = match candidate.open().and_then(Source::of) {
         Ok(source) => source,
         Err(error) => {
-            return FileState::Unreadable(format!("cannot be opened: {}", io_reason(&error)));
+            return FileState::Unreadable(ReadFailure::Unopenable(io_reason(&error)));
         }
     };
     match identify(&mut source) {
@@ -265,7 +212,7 @@ pub fn file_state(candidate: &Candidate, stages: &[Stage]) -> FileState {
             ..
         }) => {}
         Ok(Identity::Malformed(reason)) => {
-            return FileState::Unreadable(format!("malformed ELF file: {reason}"));
+            return FileState::Unreadable(ReadFailure::Malformed(reason));
         }
         _ => return FileState::NotElf,
     }
@@ -274,7 +221,7 @@ pub fn file_state(candidate: &Candidate, stages: &[Stage]) -> FileState {
             let state = state(&candidate.path, &elf, &mut source, stages);
             FileState::File(Box::new(source), state)
         }
-        Err(error) => FileState::Unreadable(format!("malformed ELF file: {error:#}")),
+        Err(error) => FileState::Unreadable(ReadFailure::malformed(&error)),
     }
 }
 
@@ -286,9 +233,9 @@ pub fn state(path: &Path, elf: &Elf, source: &mut Source, stages: &[Stage]) -> S
         && let Err(error) = check_plausible(prior, source)
     {
         source.uncover();
-        return State::Unusable(Unusable::Unknown {
+        return State::Unusable(Unusable::UnknownSidecar {
             sidecar: prior.sidecar_path.clone(),
-            reason: format!("would not give a program that can start: {error:#}"),
+            reason: UnknownSidecar::Implausible(format!("{error:#}")),
         });
     }
     state
@@ -333,14 +280,14 @@ fn state_by_sidecar(
     stages: &[Stage],
     with_origin: bool,
 ) -> State {
-    let beside = path.with_file_name(sidecar_name(path.file_name().unwrap_or_default()));
+    let beside = sidecar_of(path);
     let looked_at = match FoundSidecar::beside(&beside, elf.class) {
         FoundSidecar::Nothing => Ok(None),
         FoundSidecar::Readable(found) if !is_no_weaker(found.ownership, source) => {
             Err(Unusable::Untrusted(beside.clone()))
         }
         FoundSidecar::Readable(found) => Ok(Some(found)),
-        FoundSidecar::Unknown(reason) => Err(Unusable::Unknown {
+        FoundSidecar::Unknown(reason) => Err(Unusable::UnknownSidecar {
             sidecar: beside.clone(),
             reason,
         }),
@@ -387,7 +334,7 @@ fn by_interim_sidecar(
     source: &mut Source,
     stages: &[Stage],
 ) -> Option<Box<PriorWrap>> {
-    let sidecar_path = path.with_file_name(interim_sidecar_name(path.file_name()?));
+    let sidecar_path = interim_sidecar_of(path);
     let FoundSidecar::Readable(found) = FoundSidecar::beside(&sidecar_path, elf.class) else {
         return None;
     };
@@ -432,13 +379,15 @@ fn state_with(
     }
     match stub {
         Some((_, stub)) if elf.interp.is_some() => {
-            return State::Orphan(directory.join(stub.sidecar));
+            return State::Unusable(Unusable::Orphan(directory.join(stub.sidecar)));
         }
         Some((code, stub)) => {
             let state = match wrapped(&code, &stub, &beside, elf, source) {
-                State::Orphan(gone) if with_origin => {
+                State::Unusable(Unusable::Orphan(gone)) if with_origin => {
                     let origin = from_origin(&code, &stub, &gone, elf, source, stages);
-                    origin.map_or(State::Orphan(gone), |prior| State::Known(Box::new(prior)))
+                    origin.map_or(State::Unusable(Unusable::Orphan(gone)), |prior| {
+                        State::Known(Box::new(prior))
+                    })
                 }
                 state => state,
             };
@@ -449,7 +398,7 @@ fn state_with(
     let legacy = bytes.and_then(|bytes| Some((bytes, Legacy::parse(bytes, elf.class).ok()?)));
     match (legacy, former_interp) {
         (None, None) => State::Original,
-        (None, Some(_)) => State::Orphan(beside),
+        (None, Some(_)) => State::Unusable(Unusable::Orphan(beside)),
         (Some((bytes, legacy)), interp) => {
             by_first_tool(beside, bytes, &legacy, interp, elf, source)
         }
@@ -468,15 +417,12 @@ fn by_first_tool(
     let edits = match interp {
         Some(interp) => legacy::edits(legacy, elf, interp, source),
         None if legacy::is_leftover(legacy, elf, source) => return State::Original,
-        None => Err(
-            "is the first wrap-buddy's, and the program has other bytes at its entry point than the original's: it may be wrapped, or a new version of the program"
-                .to_owned(),
-        ),
+        None => Err(UnknownSidecar::OtherBytes),
     };
     let edits = match edits {
         Ok(edits) => edits,
         Err(reason) => {
-            return State::Unusable(Unusable::Unknown {
+            return State::Unusable(Unusable::UnknownSidecar {
                 sidecar: beside,
                 reason,
             });
@@ -546,7 +492,7 @@ fn wrapped(code: &Range<u64>, stub: &Stub, beside: &Path, elf: &Elf, source: &mu
     let Some((sidecar_path, found)) =
         found.find_map(|sidecar_path| Some((sidecar_path, has_own(sidecar_path)?)))
     else {
-        return State::Orphan(named.clone());
+        return State::Unusable(Unusable::Orphan(named.clone()));
     };
     let not_found_at =
         (!sidecar_paths[..by_start].contains(&sidecar_path)).then(|| sidecar_paths[0].to_owned());
@@ -566,7 +512,7 @@ fn wrapped(code: &Range<u64>, stub: &Stub, beside: &Path, elf: &Elf, source: &mu
             not_found_at,
             ..prior
         })),
-        None => State::Changed(sidecar_path.to_owned()),
+        None => State::Unusable(Unusable::Changed(sidecar_path.to_owned())),
     }
 }
 
@@ -739,9 +685,10 @@ fn from_origin(
 ) -> Option<PriorWrap> {
     let path = program_of(gone)?;
     let mut origin = Source::open(&path).ok()?;
-    let inode = |source: &Source| (source.metadata().dev(), source.metadata().ino());
     let ownership = Ownership::from(origin.metadata());
-    if inode(&origin) == inode(source) || !is_no_weaker(ownership, source) {
+    if FileId::from(origin.metadata()) == FileId::from(source.metadata())
+        || !is_no_weaker(ownership, source)
+    {
         return None;
     }
     let raw = Elf::read(&mut origin).ok()?;

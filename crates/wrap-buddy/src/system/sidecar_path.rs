@@ -1,4 +1,4 @@
-//! The names of sidecars, directories of links and temporary copies. No other module composes them.
+//! The names and paths of sidecars, directories of links and temporary copies. No other module composes them.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -52,8 +52,27 @@ pub fn new_sidecar_name(name: &OsStr) -> OsString {
 }
 
 /// The path of the sidecar of `file`, whether it exists or not.
-pub fn sidecar_of(file: &Path) -> Option<PathBuf> {
-    Some(file.with_file_name(sidecar_name(file.file_name()?)))
+pub fn sidecar_of(file: &Path) -> PathBuf {
+    next_to(file, sidecar_name)
+}
+
+/// The path of its sidecar while that takes the place of another.
+pub fn interim_sidecar_of(file: &Path) -> PathBuf {
+    next_to(file, interim_sidecar_name)
+}
+
+/// The path of the directory of links of `file`, whether it exists or not.
+pub fn links_of(file: &Path) -> PathBuf {
+    next_to(file, links_name)
+}
+
+/// The files that are next to `file` only while a run works on it.
+pub fn temporary_of(file: &Path) -> [PathBuf; 3] {
+    [interim_sidecar_name, new_sidecar_name, copy_name].map(|name| next_to(file, name))
+}
+
+fn next_to(file: &Path, name: impl Fn(&OsStr) -> OsString) -> PathBuf {
+    file.with_file_name(name(file.file_name().unwrap_or_default()))
 }
 
 /// The program whose sidecar is at `sidecar`; `None` if the sidecar's name is a digest of the program's.

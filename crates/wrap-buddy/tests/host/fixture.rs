@@ -16,8 +16,10 @@ use tempfile::TempDir;
 use wrap_buddy::commands::Command as Parsed;
 use wrap_buddy::plan::options::WrapOptions;
 use wrap_buddy::plan::outcome::{FileReport, Report, Status};
+pub use wrap_buddy::plan::reason::{NoRoom, Reason, Refusal, SkipReason};
 use wrap_buddy::plan::{Plan, StubPlan};
 use wrap_buddy::report::Reporter;
+pub use wrap_buddy::state::unusable::Unusable;
 
 pub const STUB_LEN: usize = 120;
 pub const RELOCATABLE_STUB_LEN: usize = 200;
@@ -262,10 +264,10 @@ pub fn edited(report: &Report) -> &Plan {
 }
 
 /// The reason why the only file was not wrapped.
-pub fn reason(report: &Report, status: Status) -> &str {
+pub fn reason(report: &Report, status: Status) -> &Reason {
     let file = only(report);
     assert_eq!(file.status, status, "{:?}", file.reason);
-    file.reason.as_deref().unwrap()
+    file.reason.as_ref().unwrap()
 }
 
 /// Runs a program of any architecture.

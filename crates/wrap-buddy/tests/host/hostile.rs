@@ -17,7 +17,7 @@ fn survives(dir: &TestDir, path: &Path, bytes: &[u8]) -> Status {
         fs::remove_file(&report.files[0].plan.as_ref().unwrap().sidecar_path).unwrap();
     } else {
         assert_eq!(fs::read(path).unwrap(), bytes);
-        assert!(!report.files[0].reason.as_deref().unwrap().is_empty());
+        assert!(report.files[0].reason.is_some());
     }
     status
 }
@@ -158,8 +158,12 @@ fn hostile_sidecars_next_to_a_program() {
         fs::write(&sidecar_path, &changed).unwrap();
         let report = dir.wrap(&[&"--paths", &main]);
         if sidecar::Sidecar::parse(&changed).is_err() {
-            let text = reason(&report, Status::Failed);
-            assert!(text.contains("does not know its sidecar"), "{text}");
+            let why = reason(&report, Status::Failed);
+            let is_unknown = matches!(
+                why,
+                Reason::Refusal(Refusal::Unusable(Unusable::UnknownSidecar { .. }))
+            );
+            assert!(is_unknown, "{why}");
             assert!(fs::read(&main).unwrap() == bytes);
             assert!(fs::read(&sidecar_path).unwrap() == changed);
             fs::write(&main, &after).unwrap();
@@ -223,11 +227,14 @@ fn paths_that_are_not_regular_files() {
     let fifo = dir.path("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
     assert_eq!(
-        reason(&dir.wrap(&[&"--paths", &fifo]), Status::Skipped),
-        "not a regular file"
+        *reason(&dir.wrap(&[&"--paths", &fifo]), Status::Skipped),
+        SkipReason::NotRegular.into()
     );
     let report = dir.wrap(&[&"--paths", &"/dev/zero"]);
-    assert_eq!(reason(&report, Status::Skipped), "not a regular file");
+    assert_eq!(
+        *reason(&report, Status::Skipped),
+        SkipReason::NotRegular.into()
+    );
 }
 
 #[test]

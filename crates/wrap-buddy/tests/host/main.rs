@@ -14,6 +14,7 @@ mod libraries;
 mod lifecycle;
 mod loading;
 mod prior;
+mod reasons;
 mod running;
 mod showing;
 mod skipping;

@@ -1,7 +1,10 @@
 //! Files that are left alone, each with its reason.
 
+use elf_file::Kind;
+use ldso::Libc;
 use std::fs;
 use std::os::unix::fs::symlink;
+use sys::arch::ElfTarget;
 use wrap_buddy::commands::wrap::human;
 use wrap_buddy::plan::outcome::Status;
 use wrap_buddy::report::Output;
@@ -11,47 +14,52 @@ use crate::fixture::*;
 
 const MAIN: &str = "int main(void) { return 0; }";
 
-fn skipped(dir: &TestDir, path: &std::path::Path) -> String {
+fn skipped(dir: &TestDir, path: &std::path::Path) -> Reason {
     let before = fs::read(path).unwrap();
     let report = dir.wrap(&[&"--paths", &path]);
     assert!(!report.failed());
     assert_eq!(fs::read(path).unwrap(), before);
-    reason(&report, Status::Skipped).to_owned()
+    reason(&report, Status::Skipped).clone()
 }
 
 #[test]
 fn files_that_are_not_dynamic_programs_are_skipped() {
     let dir = TestDir::new();
-    let cases: [(&str, &str, &[&str], &str); 5] = [
-        ("static", MAIN, &["-static", "-no-pie"], "static executable"),
+    let cases: [(&str, &str, &[&str], SkipReason); 5] = [
+        (
+            "static",
+            MAIN,
+            &["-static", "-no-pie"],
+            SkipReason::Kind(Kind::StaticProgram),
+        ),
         (
             "static-pie",
             MAIN,
             &["-static-pie"],
-            "static-PIE executable",
+            SkipReason::Kind(Kind::StaticPie),
         ),
         (
             "lib.so",
             "int f(void) { return 0; }",
             &["-shared", "-fPIC"],
-            "shared library that finds what it needs",
+            SkipReason::LibraryFindsAll,
         ),
-        ("main.o", MAIN, &["-c"], "relocatable object"),
+        ("main.o", MAIN, &["-c"], SkipReason::Kind(Kind::Object)),
         (
             "libentry.so",
             "void go(void) {}",
             &["-shared", "-fPIC", "-Wl,-soname,libentry.so.1,-e,go"],
-            "shared library that finds what it needs",
+            SkipReason::LibraryFindsAll,
         ),
     ];
     for (output, source, arguments, expected) in cases {
         let path = dir.compile(Arch::X86_64, output, source, arguments);
-        assert_eq!(skipped(&dir, &path), expected, "{output}");
+        assert_eq!(skipped(&dir, &path), expected.into(), "{output}");
     }
     // It has an entry point and a PT_INTERP, and is a library nevertheless.
     assert_eq!(
         skipped(&dir, &Arch::X86_64.glibc()),
-        "shared library that finds what it needs"
+        SkipReason::LibraryFindsAll.into()
     );
 }
 
@@ -66,7 +74,10 @@ fn separate_debug_information() {
             .args([&program, &debug])
             .status();
         assert!(objcopy.unwrap().success());
-        assert_eq!(skipped(&dir, &debug), "separate debug information");
+        assert_eq!(
+            skipped(&dir, &debug),
+            SkipReason::Kind(Kind::DebugInformation).into()
+        );
     }
 }
 
@@ -76,9 +87,10 @@ fn files_that_are_not_elf_are_skipped() {
     let script = dir.write("script", "#!/bin/sh -e\necho\n");
     let text = dir.write("text", "text");
     let empty = dir.write("empty", "");
-    assert_eq!(skipped(&dir, &script), "script: #!/bin/sh -e");
-    assert_eq!(skipped(&dir, &text), "not an ELF file");
-    assert_eq!(skipped(&dir, &empty), "not an ELF file");
+    let line = "/bin/sh -e".to_owned();
+    assert_eq!(skipped(&dir, &script), SkipReason::Script(line).into());
+    assert_eq!(skipped(&dir, &text), SkipReason::NotElf.into());
+    assert_eq!(skipped(&dir, &empty), SkipReason::NotElf.into());
     // In a directory, they are not reported.
     assert!(dir.wrap(&[&"--paths", &dir.root]).files.is_empty());
     assert_eq!(dir.wrap(&[&"--paths", &dir.root, &"-v"]).files.len(), 3);
@@ -90,12 +102,11 @@ fn other_architectures_and_libcs() {
     let host = "--interpreter=/lib64/ld-linux-x86-64.so.2";
     let foreign = dir.compile(Arch::Aarch64, "foreign", MAIN, &[]);
     let report = dir.wrap(&[&"--paths", &foreign, &host]);
-    let text = reason(&report, Status::Failed);
-    assert!(
-        text.starts_with("other architecture: it asks for /lib/ld-linux-aarch64"),
-        "{text}"
-    );
-    assert!(text.ends_with("pass --interpreter"), "{text}");
+    let expected = SkipReason::ProgramOfOtherArchitecture {
+        asks_for: "/lib/ld-linux-aarch64.so.1".into(),
+        arch: "aarch64",
+    };
+    assert_eq!(*reason(&report, Status::Failed), expected.into());
     assert_eq!(
         report.errors,
         [
@@ -128,18 +139,25 @@ fn other_architectures_and_libcs() {
     let bare = ["-nostdlib", "-Wl,-e,main", linker];
     let musl = dir.compile(Arch::X86_64, "musl", "int main(void) { return 0; }", &bare);
     let report = dir.wrap(&[&"--paths", &musl, &host]);
-    let text = reason(&report, Status::Failed);
-    assert!(
-        text.starts_with("other libc: it asks for /lib/ld-musl-x86_64.so.1 (musl)"),
-        "{text}"
-    );
+    let expected = SkipReason::ProgramOfOtherLibc {
+        asks_for: "/lib/ld-musl-x86_64.so.1".into(),
+        libc: Libc::Musl,
+        known: Libc::Glibc,
+    };
+    assert_eq!(*reason(&report, Status::Failed), expected.into());
 
     let mut big_endian = fs::read(&foreign).unwrap();
     (big_endian[5], big_endian[18], big_endian[19]) = (2, 0, 22);
     let big_endian = dir.write("s390", big_endian);
     let report = dir.wrap(&[&"--paths", &big_endian]);
-    let text = reason(&report, Status::Failed);
-    assert_eq!(text, "other architecture: s390, big-endian");
+    let expected = SkipReason::OtherArchitecture {
+        target: ElfTarget {
+            machine: 22,
+            class: 2,
+        },
+        little_endian: false,
+    };
+    assert_eq!(*reason(&report, Status::Failed), expected.into());
 }
 
 #[test]
@@ -152,8 +170,12 @@ fn an_architecture_without_a_stage_says_how_to_get_it() {
     let report =
         wrap_buddy::commands::wrap::wrap(&cli, &[], &missing, &Reporter::default()).unwrap();
     assert_eq!(
-        reason(&report, Status::Failed),
-        "other architecture: this wrap-buddy was built without aarch64: install its core library"
+        *reason(&report, Status::Failed),
+        SkipReason::NoStage {
+            arch: "aarch64",
+            remedy: missing[0].1.to_owned(),
+        }
+        .into()
     );
 }
 
@@ -210,8 +232,7 @@ fn program_that_starts_unwrapped_is_skipped() {
         let file = wrap(more);
         assert_eq!(file.status, expected, "{more:?} {:?}", file.reason);
         if expected == Status::Skipped {
-            let text = file.reason.unwrap();
-            assert!(text.starts_with("starts as it is"), "{text}");
+            assert_eq!(file.reason, Some(SkipReason::StartsAsItIs.into()));
         }
     }
     // A dead entry of its own is no reason to touch it; a library that is not found is.
@@ -236,10 +257,10 @@ fn an_interpreter_in_the_store() {
     let dir = TestDir::new();
     let linker = "-Wl,--dynamic-linker=/nix/store/hash-glibc/lib/ld-linux-x86-64.so.2";
     let path = dir.compile(Arch::X86_64, "main", MAIN, &[linker]);
-    let text = skipped(&dir, &path);
-    assert!(
-        text.starts_with("its interpreter is in the store already: /nix/store/hash"),
-        "{text}"
+    let interpreter = "/nix/store/hash-glibc/lib/ld-linux-x86-64.so.2".into();
+    assert_eq!(
+        skipped(&dir, &path),
+        SkipReason::InStore(interpreter).into()
     );
 }
 
@@ -252,7 +273,10 @@ fn the_second_run_finds_everything_done() {
     wrapped(&wrap());
     let before = snapshot(&tree);
     let report = wrap();
-    assert_eq!(reason(&report, Status::Skipped), "already wrapped");
+    assert_eq!(
+        *reason(&report, Status::Skipped),
+        SkipReason::Wrapped.into()
+    );
     assert!(snapshot(&tree) == before);
 
     // Under another name, it still finds its sidecar. Without one, it is broken, and the run reports that.
@@ -260,8 +284,8 @@ fn the_second_run_finds_everything_done() {
     fs::rename(&main, &renamed).unwrap();
     fs::remove_file(dir.path("app/.main.wrapbuddy")).unwrap();
     let report = dir.wrap(&[&"--paths", &renamed]);
-    let text = reason(&report, Status::Failed);
-    assert!(text.contains(".main.wrapbuddy is gone"), "{text}");
+    let gone = Unusable::Orphan(dir.path("app/.main.wrapbuddy"));
+    assert_eq!(*reason(&report, Status::Failed), Refusal::from(gone).into());
 }
 
 #[test]
@@ -274,11 +298,11 @@ fn each_file_is_wrapped_once() {
     let report = dir.wrap(&[&"--paths", &tree, &tree.join("a"), &tree.join("link")]);
     let states: Vec<Status> = report.files.iter().map(|file| file.status).collect();
     assert_eq!(states, [Status::Wrapped, Status::Skipped]);
-    let text = report.files[1].reason.as_deref().unwrap();
-    assert!(
-        text.starts_with("hard link of") && text.contains("tree/a"),
-        "{text}"
-    );
+    let expected = SkipReason::HardLink {
+        of: dir.path("tree/a"),
+        done: "worked on",
+    };
+    assert_eq!(report.files[1].reason, Some(expected.into()));
     assert!(!dir.path("tree/.b.wrapbuddy").exists());
     assert!(report.files[0].plan.as_ref().unwrap().notes.is_empty());
 

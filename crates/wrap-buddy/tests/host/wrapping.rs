@@ -154,8 +154,8 @@ fn without_room_the_entry_moves_into_the_padding_after_the_segment() {
         assert!(restored == before, "{}", target.name());
         let again = dir.wrap_for(target, &program, &[]);
         assert_eq!(
-            reason(&again, wrap_buddy::plan::outcome::Status::Skipped),
-            "already wrapped"
+            *reason(&again, wrap_buddy::plan::outcome::Status::Skipped),
+            SkipReason::Wrapped.into()
         );
     }
 }
@@ -230,8 +230,8 @@ fn a_file_name_too_long_for_a_sidecar_gets_a_short_one() {
     assert_eq!(Sidecar::parse(&bytes).unwrap().header().id, plan.id);
     let again = dir.wrap(&[&"--paths", &long]);
     assert_eq!(
-        reason(&again, wrap_buddy::plan::outcome::Status::Skipped),
-        "already wrapped"
+        *reason(&again, wrap_buddy::plan::outcome::Status::Skipped),
+        SkipReason::Wrapped.into()
     );
 }
 

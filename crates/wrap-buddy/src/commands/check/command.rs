@@ -100,9 +100,12 @@ pub fn in_vain(report: &anyhow::Result<Report>) -> Option<String> {
     if report.files.iter().any(changes) {
         return None;
     }
-    let mut reasons = report.files.iter().filter_map(|file| file.reason.clone());
+    let mut reasons = report.files.iter().filter_map(|file| file.reason.as_ref());
     let reason = reasons.next();
-    Some(reason.unwrap_or_else(|| "it is already wrapped with these settings".to_owned()))
+    Some(reason.map_or_else(
+        || "it is already wrapped with these settings".to_owned(),
+        ToString::to_string,
+    ))
 }
 
 /// Commands that replace those of several files: one for all files with the same dynamic linker.

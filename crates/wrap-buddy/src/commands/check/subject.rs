@@ -12,7 +12,8 @@ use super::diagnosis::{Diagnosis, Note, Problem};
 use crate::commands::status::{loader_flag, refused_loader, sidecar_gone_but, sidecar_misplaced};
 use crate::state::limits;
 use crate::state::preloader;
-use crate::state::prior::{self, Method, PriorWrap, Progress, Unusable};
+use crate::state::prior::{self, Method, PriorWrap, Progress};
+use crate::state::unusable::Unusable;
 use crate::system::privilege::Privilege;
 use elf_file::{Elf, Source};
 
@@ -70,13 +71,11 @@ impl Subject {
         };
         let unusable = match &state {
             prior::State::Original | prior::State::Known(_) => None,
-            prior::State::Changed(_) => Some(Diagnosis::SidecarOfAnother),
-            prior::State::Orphan(_) => Some(Diagnosis::SidecarGone),
-            prior::State::Unusable(Unusable::Untrusted(_)) => Some(Diagnosis::SidecarUntrusted),
-            prior::State::Unusable(Unusable::Unknown { .. }) => Some(Diagnosis::SidecarUnknown),
+            prior::State::Unusable(reason) => Some(reason),
         };
-        if let Some((diagnosis, refusal)) = unusable.zip(state.refusal()) {
-            subject.problems.push(Problem::new(diagnosis, refusal));
+        if let Some(reason) = unusable {
+            let problem = Problem::new(diagnosis_of(reason), reason.to_string());
+            subject.problems.push(problem);
         }
         subject.lost_interp = state.lost_interp(&subject.elf);
         let prior::State::Known(prior) = state else {
@@ -147,7 +146,7 @@ impl Subject {
         self.abi = sidecar.abi();
         if let Err(reason) = limits::check_loader_takes(&self.elf, &sidecar) {
             let help = "wrap it to give it its own sidecar";
-            self.unusable(Diagnosis::SidecarOfAnother, &reason, help);
+            self.unusable(Diagnosis::SidecarOfAnother, &reason.to_string(), help);
         }
         self.flag = loader_flag(&sidecar);
         if let Some(text) = refused_loader(source.file(), &sidecar) {
@@ -201,6 +200,15 @@ impl Subject {
             };
         }
         dynamic.needed.splice(0..0, needed.map(text));
+    }
+}
+
+fn diagnosis_of(reason: &Unusable) -> Diagnosis {
+    match reason {
+        Unusable::Changed(_) | Unusable::InterpReused(_) => Diagnosis::SidecarOfAnother,
+        Unusable::Orphan(_) => Diagnosis::SidecarGone,
+        Unusable::Untrusted(_) => Diagnosis::SidecarUntrusted,
+        Unusable::UnknownSidecar { .. } => Diagnosis::SidecarUnknown,
     }
 }
 

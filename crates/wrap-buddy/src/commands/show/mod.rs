@@ -22,8 +22,9 @@ use crate::report::Reporter;
 use crate::scan::Candidate;
 use crate::state::past_edit::PastEdit;
 use crate::state::prior::{self, FileState, Method, PriorWrap, State, Stub};
+use crate::state::unusable::Unusable;
 use crate::system::hex::hex;
-use crate::system::sidecar_path::links_name;
+use crate::system::sidecar_path::links_of;
 use crate::system::workers::WorkerPool;
 use code::{Instruction, LONGEST, disassemble, disassemble_stub};
 use elf_file::{Elf, Source};
@@ -113,8 +114,8 @@ fn view(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<View> {
     };
     match state {
         State::Known(prior) => subject.known(prior, source, &status, &mut view),
-        State::Unusable(_) => {}
-        State::Original | State::Changed(_) | State::Orphan(_) => {
+        State::Unusable(Unusable::Untrusted(_) | Unusable::UnknownSidecar { .. }) => {}
+        State::Original | State::Unusable(_) => {
             subject.unknown(source, status.sidecar.as_deref(), &mut view);
         }
     }
@@ -280,7 +281,7 @@ impl Subject<'_> {
             .needed()
             .iter()
             .filter(|name| !own_needed.contains(name));
-        let links = self.path.with_file_name(links_name(self.path.file_name()?));
+        let links = links_of(self.path);
         Some(Given {
             interpreter: own(&now),
             search_path: search_path(&now),

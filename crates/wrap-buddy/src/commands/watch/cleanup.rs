@@ -11,21 +11,21 @@ use sidecar::InPlace;
 use super::processed::Stamp;
 use crate::apply::{self, Options};
 use crate::state::found_sidecar::FoundSidecar;
-use crate::system::sidecar_path::{links_name, sidecar_of};
+use crate::system::sidecar_path::{links_of, sidecar_of};
 
 /// Whether the removed file `file` has left a sidecar.
 pub fn has_any(file: &Path) -> bool {
-    sidecar_of(file).is_some_and(|sidecar| Stamp::at(&sidecar).is_some())
+    Stamp::at(&sidecar_of(file)).is_some()
 }
 
 /// Removes the sidecar and links of `file`, which no longer exists. Returns the path of the removed sidecar.
 pub fn remove(file: &Path, options: Options) -> Option<PathBuf> {
-    let sidecar = sidecar_of(file)?;
+    let sidecar = sidecar_of(file);
     let FoundSidecar::Readable(found) = FoundSidecar::beside(&sidecar, 0) else {
         return None;
     };
     let record = InPlace::parse(&found.bytes).ok()?;
-    let links = file.with_file_name(links_name(file.file_name()?));
+    let links = links_of(file);
     let mut unused = vec![sidecar.clone()];
     let names = record.links().map(OsStr::from_bytes);
     let names = names.filter(|name| Path::new(name).file_name() == Some(name));

@@ -175,7 +175,8 @@ fn text(path: impl AsRef<OsStr>) -> String {
 
 /// Why a file was skipped or failed, with its missing libraries.
 fn reason(file: &FileReport) -> String {
-    let mut reason = file.reason.clone().unwrap_or_default();
+    let reason = file.reason.as_ref().map(ToString::to_string);
+    let mut reason = reason.unwrap_or_default();
     for (n, missing) in file.missing.iter().enumerate() {
         reason += if n == 0 { ": " } else { ", " };
         reason += &missing.soname.to_string_lossy();

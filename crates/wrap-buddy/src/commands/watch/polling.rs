@@ -6,6 +6,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use elf_file::FileId;
+
 /// The state of files at the last scan. It keeps only hashes of path and state: 16 bytes per file.
 #[derive(Debug, Default)]
 pub struct Snapshot {
@@ -17,7 +19,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// Whether `path` is new or has changed since the last scan. A change of a directory's content does not count.
     pub fn is_news(&mut self, path: &Path, metadata: &Metadata) -> bool {
-        let file_id = (metadata.dev(), metadata.ino());
+        let file_id = FileId::from(metadata);
         let state = match metadata.is_dir() {
             true => self.hasher.hash_one(file_id),
             false => {

@@ -180,7 +180,7 @@ mod tests {
         assert!(listed.contains("/opt/mine (does not exist yet)"));
         let error = presets.get("none").unwrap_err().to_string();
         assert!(
-            error.contains("known are cursor, jetbrains, mine"),
+            error.contains("use one of cursor, jetbrains, mine"),
             "{error}"
         );
 

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use elf_file::FileId;
 use object::elf;
 
 use super::writers::Writers;
@@ -15,7 +16,7 @@ use crate::system::sidecar_path::sidecar_of;
 /// Identifies one state of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    file_id: (u64, u64),
+    file_id: FileId,
     len: u64,
     modified: (i64, i64),
 }
@@ -23,7 +24,7 @@ pub struct Stamp {
 impl Stamp {
     fn of(metadata: &Metadata) -> Self {
         Self {
-            file_id: (metadata.dev(), metadata.ino()),
+            file_id: FileId::from(metadata),
             len: metadata.len(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
         }
@@ -166,7 +167,7 @@ impl Processed {
 
 /// The modification time of the original of `path`: its sidecar has the same.
 fn original(path: &Path) -> Option<(i64, i64)> {
-    Stamp::at(&sidecar_of(path)?).map(|stamp| stamp.modified)
+    Stamp::at(&sidecar_of(path)).map(|stamp| stamp.modified)
 }
 
 #[cfg(test)]
@@ -202,7 +203,7 @@ mod tests {
     fn what_was_restored_is_left_alone_until_it_changes() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("program");
-        let sidecar = sidecar_of(&path).unwrap();
+        let sidecar = sidecar_of(&path);
         let mut processed = Processed::default();
         let judge = |processed: &mut Processed| processed.judge(&path, &mut Writers::default());
         let write_as_of = |path: &Path, content: &str, seconds: u64| {

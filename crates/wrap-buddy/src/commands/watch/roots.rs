@@ -3,10 +3,10 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use elf_file::FileId;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use nix::sys::statfs::{self, FsType};
 
@@ -25,8 +25,8 @@ pub struct Root {
     pattern: PathPattern,
     /// Whether it is scanned at intervals, because its file system does not report changes.
     pub polled: bool,
-    /// Its path without symbolic links, with device and inode; `None` while it does not exist.
-    pub there: Option<(PathBuf, (u64, u64))>,
+    /// Its path without symbolic links, and which directory it is; `None` while it does not exist.
+    pub there: Option<(PathBuf, FileId)>,
     recurse: bool,
     /// `None` means every file.
     include: Option<GlobSet>,
@@ -90,8 +90,7 @@ impl Root {
         let real = fs::canonicalize(&self.path).ok();
         let there = real.and_then(|real| {
             let metadata = fs::metadata(&real).ok()?;
-            let identity = (metadata.dev(), metadata.ino());
-            metadata.is_dir().then_some((real, identity))
+            metadata.is_dir().then(|| (real, FileId::from(&metadata)))
         });
         let changed = there != self.there;
         self.there = there;
@@ -218,6 +217,11 @@ fn patterns(texts: &[String]) -> Result<GlobSet> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FILE_ID: FileId = FileId {
+        device: 0,
+        inode: 0,
+    };
     use nix::sys::statfs::{NFS_SUPER_MAGIC, TMPFS_MAGIC};
 
     fn root(include: &[&str], exclude: &[&str]) -> Root {
@@ -229,7 +233,7 @@ mod tests {
         };
         let mut roots = Root::of_preset(&preset, true).unwrap();
         let mut root = roots.pop().unwrap();
-        root.there = Some((PathBuf::from("/r"), (0, 0)));
+        root.there = Some((PathBuf::from("/r"), FILE_ID));
         root
     }
 
@@ -258,7 +262,7 @@ mod tests {
     #[test]
     fn without_recursion_there_is_one_directory() {
         let mut root = Root::named(Path::new("/r"), false).unwrap();
-        root.there = Some((PathBuf::from("/r"), (0, 0)));
+        root.there = Some((PathBuf::from("/r"), FILE_ID));
         assert!(root.enters(Path::new("/r")) && !root.enters(Path::new("/r/a")));
         assert!(root.wants(Path::new("/r/a")) && !root.wants(Path::new("/r/a/b")));
     }

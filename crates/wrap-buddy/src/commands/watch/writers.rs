@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::fs::{self, File, Metadata};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use elf_file::FileId;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
@@ -14,7 +14,7 @@ use nix::libc;
 /// and root, and not on every file system. Otherwise the open files of all processes are listed once, as far as permissions allow.
 #[derive(Debug, Default)]
 pub struct Writers {
-    written: Option<HashSet<(u64, u64)>>,
+    written: Option<HashSet<FileId>>,
 }
 
 impl Writers {
@@ -25,7 +25,7 @@ impl Writers {
             Err(Errno::EAGAIN) => true,
             Err(_) => {
                 let written = self.written.get_or_insert_with(open_for_writing);
-                written.contains(&(metadata.dev(), metadata.ino()))
+                written.contains(&FileId::from(metadata))
             }
         }
     }
@@ -43,8 +43,8 @@ fn lease(file: &File) -> Result<(), Errno> {
     set(libc::F_UNLCK)
 }
 
-/// Device and inode of the regular files that processes have open for writing, as far as permissions allow.
-fn open_for_writing() -> HashSet<(u64, u64)> {
+/// The regular files that processes have open for writing, as far as permissions allow.
+fn open_for_writing() -> HashSet<FileId> {
     let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
     let processes = entries(Path::new("/proc"));
     let descriptors = processes.flat_map(|process| entries(&process.path().join("fdinfo")));
@@ -57,8 +57,7 @@ fn open_for_writing() -> HashSet<(u64, u64)> {
         }
         let process = descriptor.path().parent()?.parent()?.to_owned();
         let metadata = fs::metadata(process.join("fd").join(descriptor.file_name())).ok()?;
-        let file_id = (metadata.dev(), metadata.ino());
-        metadata.is_file().then_some(file_id)
+        metadata.is_file().then(|| FileId::from(&metadata))
     });
     written.collect()
 }
@@ -74,7 +73,7 @@ mod tests {
         let writer = File::create(&path).unwrap();
         let reader = File::open(&path).unwrap();
         let metadata = reader.metadata().unwrap();
-        let file_id = (metadata.dev(), metadata.ino());
+        let file_id = FileId::from(&metadata);
         assert!(Writers::default().has(&reader, &metadata));
         assert!(open_for_writing().contains(&file_id));
         drop(writer);

@@ -52,7 +52,8 @@ pub fn write(
     }
     let failed = failed.filter(|file| file.missing.is_empty() && file.outside.is_empty());
     for file in failed {
-        let reason = file.reason.as_deref().unwrap_or_default();
+        let reason = file.reason.as_ref().map(ToString::to_string);
+        let reason = reason.unwrap_or_default();
         page.line(format!("{}: {}: {reason}", error(), shown(&file.path)));
     }
     write_missing(&mut page, report);
@@ -85,7 +86,8 @@ fn write_file(out: &mut Page, file: &FileReport, verbose: bool) {
     let path = shown(&file.path);
     match file.status {
         Status::Skipped => {
-            let reason = file.reason.as_deref().unwrap_or_default();
+            let reason = file.reason.as_ref().map(ToString::to_string);
+            let reason = reason.unwrap_or_default();
             let done = styled(file.status.done(), Style::Dim);
             out.line(format!("{path}: {done}: {reason}"));
             return;

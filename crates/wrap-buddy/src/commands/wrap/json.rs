@@ -283,7 +283,7 @@ impl From<&FileReport> for File {
         Self {
             path: text(&file.path),
             status: file.status,
-            reason: file.reason.clone(),
+            reason: file.reason.as_ref().map(ToString::to_string),
             missing: file.missing.iter().map(MissingLibrary::from).collect(),
             notes,
             details: file.plan.as_deref().map(Details::from),

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use elf_file::FileId;
 use stages::Stage;
 
 use crate::apply::{self, Options, Stopped};
@@ -20,6 +21,7 @@ use crate::plan::options::{Search, Strategy, WrapOptions};
 use crate::plan::outcome::{FileReport, Report, Status};
 use crate::plan::outside::MovedTree;
 use crate::plan::planner::Planner;
+use crate::plan::reason::Refusal;
 use crate::plan::search::{Given, Resolver, Settings};
 use crate::plan::{Plan, PlanOptions};
 use crate::report::Reporter;
@@ -103,7 +105,8 @@ pub fn wrap_until(
         report.files.retain(|file| !file.status.is_dry());
     }
     let unreadable = unreadable.into_iter();
-    let unreadable = unreadable.map(|one| FileReport::failed(one.path, one.reason));
+    let unreadable =
+        unreadable.map(|one| FileReport::failed(one.path, Refusal::Failed(one.reason)));
     report.files.extend(unreadable);
     Ok(report)
 }
@@ -231,10 +234,10 @@ impl HardLinks {
     /// Leaves one name of each file, and marks the others as skipped.
     fn skip(files: &mut [FileReport], dry_run: bool) -> Self {
         let planned = files.iter().enumerate();
-        let planned = planned.filter_map(|(index, file)| Some((index, file.plan.as_ref()?.inode)));
-        let mut names: Vec<((u64, u64), usize)> = planned
-            .filter(|(_, (_, _, links))| *links > 1)
-            .map(|(index, (device, inode, _))| ((device, inode), index))
+        let planned = planned.filter_map(|(index, file)| Some((index, file.plan.as_ref()?)));
+        let mut names: Vec<(FileId, usize)> = planned
+            .filter(|(_, plan)| plan.names > 1)
+            .map(|(index, plan)| (plan.file_id, index))
             .collect();
         names.sort_unstable();
         let mut all = Vec::new();
@@ -266,7 +269,7 @@ impl HardLinks {
             let Some(plan) = &files[names.first].plan else {
                 continue;
             };
-            names.split = apply::is_split(&plan.path, plan.inode);
+            names.split = apply::is_split(&plan.path, plan.file_id, plan.names);
             if names.split {
                 for (index, report) in &mut names.others {
                     mem::swap(&mut files[*index], report);
@@ -283,7 +286,7 @@ impl HardLinks {
             let Some(plan) = &mut files[names.first].plan else {
                 continue;
             };
-            let all = plan.inode.2;
+            let all = plan.names;
             let elsewhere = all.saturating_sub(1 + names.others.len() as u64);
             if elsewhere == 0 {
                 continue;
@@ -325,7 +328,7 @@ fn carry_out(
         let loader = file.plan.as_ref().and_then(|plan| plan.loader());
         let install = loader.and_then(|loader| loader.install.as_ref());
         if let Some(Err(error)) = install.and_then(|install| loaders.get(&install.path)) {
-            *file = FileReport::failed(file.path.clone(), format!("{error:#}"));
+            *file = FileReport::failed(file.path.clone(), Refusal::Failed(format!("{error:#}")));
         }
     }
     let mut planned: Vec<&mut FileReport> = files.iter_mut().filter(|file| is_due(file)).collect();
@@ -346,7 +349,7 @@ fn carry_out(
                 file.notes.extend(notes);
             }
             Err(error) if error.is::<Stopped>() => {}
-            Err(error) => **file = FileReport::failed(file.path.clone(), format!("{error:#}")),
+            Err(error) => **file = FileReport::failed(file.path.clone(), Refusal::from(error)),
         }
     }
 }
@@ -362,7 +365,7 @@ fn rehearse(files: &mut [FileReport], options: Options, pool: &WorkerPool) {
     let outcomes = apply::rehearse(&plans, options, pool);
     for (file, outcome) in planned.iter_mut().zip(outcomes) {
         if let Err(error) = outcome {
-            **file = FileReport::failed(file.path.clone(), format!("{error:#}"));
+            **file = FileReport::failed(file.path.clone(), Refusal::from(error));
         }
     }
 }

@@ -81,7 +81,7 @@ fn program_with(
     plan.result.unversioned_relr = walk.unversioned_relr(|found| !is_of_system(found));
     match private::unwinder(&plan, &walk) {
         Some(Ok(added)) if !by_libc => return Err(added),
-        Some(Err(sentence)) => plan.result.private.push(sentence),
+        Some(Err(lacks)) => plan.result.private.push(lacks),
         _ => {}
     }
     let modules = private::modules(&plan, &walk);

@@ -11,6 +11,7 @@ mod search_path;
 
 pub use freeze::Prepended;
 pub use given::{Given, steps};
+pub use private::LibcLacks;
 pub use search_path::{Entry, Relative, search_path};
 
 use std::collections::{HashMap, HashSet};
@@ -135,7 +136,7 @@ pub struct Resolution {
     /// What it says it opens while it runs, and does without if need be, and will not find.
     pub unopened: Vec<Unopened>,
     /// Sentences about what libc opens by itself and will not find.
-    pub private: Vec<String>,
+    pub private: Vec<LibcLacks>,
     pub missing: Vec<Missing>,
     /// What is missing and may be.
     pub ignored: Vec<OsString>,

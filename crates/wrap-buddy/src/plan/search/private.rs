@@ -8,13 +8,40 @@
 
 use std::ffi::OsStr;
 use std::iter;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
 
 use super::Added;
 use super::needs::Plan;
 use ldso::Libc;
 use ldso::libc_opens::{ICONV, LIBC, UNWINDER};
 use ldso::{Asker, Walk};
+
+/// What libc will not find when a program calls it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LibcLacks {
+    #[error(
+        "{} calls {function}, for which libc opens {UNWINDER} and will not find it: add the directory that has it to --libs",
+        .caller.display()
+    )]
+    Unwinder {
+        caller: PathBuf,
+        function: &'static str,
+    },
+    #[error(
+        "{} calls {ICONV}, and libc looks for its modules in {}, which is not there: set GCONV_PATH to {} when it is started",
+        .caller.display(),
+        .directory.display(),
+        .there.as_ref().map_or("the directory that has them".into(), |there| there.to_string_lossy())
+    )]
+    Modules {
+        caller: PathBuf,
+        directory: PathBuf,
+        /// Where they are instead.
+        there: Option<PathBuf>,
+    },
+}
 
 /// glibc's own library, and who calls it.
 struct Caller<'w> {
@@ -47,8 +74,8 @@ fn caller<'w>(
     })
 }
 
-/// What the program has to load so that libc finds its unwinder, or a sentence about what is missing.
-pub(super) fn unwinder(plan: &Plan<'_>, walk: &Walk<'_>) -> Option<Result<Added, String>> {
+/// What the program has to load so that libc finds its unwinder.
+pub(super) fn unwinder(plan: &Plan<'_>, walk: &Walk<'_>) -> Option<Result<Added, LibcLacks>> {
     let name = OsStr::new(UNWINDER);
     if walk.linker.interpreter.libc != Libc::Glibc || walk.is_known(name) {
         return None;
@@ -73,15 +100,14 @@ pub(super) fn unwinder(plan: &Plan<'_>, walk: &Walk<'_>) -> Option<Result<Added,
             needed_by: Some(libc.path.clone()),
         }));
     }
-    Some(Err(format!(
-        "{} calls {}, for which libc opens {UNWINDER} and will not find it: add the directory that has it to --libs",
-        caller.path.display(),
-        caller.function
-    )))
+    Some(Err(LibcLacks::Unwinder {
+        caller: caller.path.to_owned(),
+        function: caller.function,
+    }))
 }
 
-/// A sentence about the directory of iconv's modules, if that is not there.
-pub(super) fn modules(plan: &Plan<'_>, walk: &Walk<'_>) -> Option<String> {
+/// Whether the directory of iconv's modules is not there.
+pub(super) fn modules(plan: &Plan<'_>, walk: &Walk<'_>) -> Option<LibcLacks> {
     if walk.linker.interpreter.libc != Libc::Glibc {
         return None;
     }
@@ -97,13 +123,9 @@ pub(super) fn modules(plan: &Plan<'_>, walk: &Walk<'_>) -> Option<String> {
         let modules = one.join("gconv");
         plan.probe_cache.is_directory(&modules).then_some(modules)
     });
-    let there = match there {
-        Some(modules) => modules.display().to_string(),
-        None => "the directory that has them".to_owned(),
-    };
-    Some(format!(
-        "{} calls {ICONV}, and libc looks for its modules in {}, which is not there: set GCONV_PATH to {there} when it is started",
-        caller.path.display(),
-        directory.display(),
-    ))
+    Some(LibcLacks::Modules {
+        caller: caller.path.to_owned(),
+        directory,
+        there,
+    })
 }

@@ -112,10 +112,7 @@ impl Trial<'_> {
         let edited = match original.edit(wanted, allowed) {
             Ok(edited) => edited,
             Err(reason) => {
-                assert!(
-                    reason.contains("room") || reason.contains("spare"),
-                    "{what}: {reason}"
-                );
+                assert!(reason.is::<NoRoom>(), "{what}: {reason:#}");
                 tally.refused += 1;
                 return false;
             }

@@ -60,12 +60,15 @@ impl Case<'_> {
         let report = self.run(given);
         let file = only(&report);
         if file.status != Status::Edited {
-            let reason = file.reason.as_deref().unwrap_or_default();
-            assert!(
-                reason.contains("room") || reason.contains("spare"),
-                "{}: {reason}",
-                self.what
-            );
+            let reason = file.reason.as_ref();
+            let no_room = reason.is_some_and(|reason| {
+                matches!(
+                    reason,
+                    Reason::Skip(SkipReason::NoSearchPath { .. })
+                        | Reason::Refusal(Refusal::NotInPlace(_))
+                )
+            });
+            assert!(no_room, "{}: {reason:?}", self.what);
             assert!(snapshot(self.directory()) == before, "{}", self.what);
             tally.refused += 1;
             return false;
@@ -81,7 +84,7 @@ impl Case<'_> {
         let after = snapshot(self.directory());
         let again = self.run(given);
         let reason = reason(&again, Status::Skipped);
-        assert_eq!(reason, "edited in place already", "{}", self.what);
+        assert_eq!(*reason, SkipReason::Edited.into(), "{}", self.what);
         assert!(snapshot(self.directory()) == after, "{}", self.what);
         true
     }

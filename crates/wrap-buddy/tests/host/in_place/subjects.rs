@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use anyhow::Result;
 use elf_file::{Elf, Source};
 use wrap_buddy::plan::edits::{Changes, PatchSpace, Visibility, Wanted};
 
@@ -185,7 +186,7 @@ impl LinkDir {
         output: &str,
         library: &str,
         linker: Linker,
-    ) -> Result<PathBuf, String> {
+    ) -> std::result::Result<PathBuf, String> {
         self.link_program(output, library, linker, &["-Wl,--no-allow-shlib-undefined"])
     }
 
@@ -195,7 +196,7 @@ impl LinkDir {
         library: &str,
         linker: Linker,
         more: &[&str],
-    ) -> Result<PathBuf, String> {
+    ) -> std::result::Result<PathBuf, String> {
         let interpreter = self.target.interpreter();
         let library_directory = self.dir.path(library);
         let search = format!(
@@ -239,12 +240,10 @@ impl Original {
     }
 
     /// Calls `look` with the patch space of the file.
-    pub fn on_patch_space<T>(&self, look: impl FnOnce(&PatchSpace<'_>) -> T) -> Result<T, String> {
+    pub fn on_patch_space<T>(&self, look: impl FnOnce(&PatchSpace<'_>) -> T) -> Result<T> {
         let arch = self.elf.target().arch().unwrap();
         let patch_space = PatchSpace::new(&self.elf, arch, &mut self.source());
-        patch_space
-            .map(|patch_space| look(&patch_space))
-            .map_err(|error| format!("{error:#}"))
+        patch_space.map(|patch_space| look(&patch_space))
     }
 
     /// The maximum length of a string that fits, with its NUL.
@@ -253,7 +252,7 @@ impl Original {
             .unwrap() as usize
     }
 
-    pub fn edit(&self, wanted: &Wanted<'_>, allowed: Visibility) -> Result<Edited, String> {
+    pub fn edit(&self, wanted: &Wanted<'_>, allowed: Visibility) -> Result<Edited> {
         let changes = self.on_patch_space(|patch_space| patch_space.changes(wanted, allowed))??;
         let mut bytes = self.bytes.clone();
         let mut source = self.source();

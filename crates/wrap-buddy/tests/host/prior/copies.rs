@@ -63,7 +63,7 @@ fn a_copy_gets_a_sidecar_of_its_own(target: Arch) {
     fs::remove_file(sidecar_path(&main)).unwrap();
     fs::remove_file(&main).unwrap();
     let again = wrap(&dir, target, &copy, &["--runtime-dependencies", "/x"]);
-    assert_eq!(reason(&again, Status::Skipped), "already wrapped");
+    assert_eq!(*reason(&again, Status::Skipped), SkipReason::Wrapped.into());
     restore(&[copy.to_str().unwrap()]);
     assert!(fs::read(&copy).unwrap() == original);
     assert!(!sidecar_path(&copy).exists());
@@ -74,7 +74,7 @@ fn a_copy_gets_a_sidecar_of_its_own(target: Arch) {
     fs::hard_link(&copy, &name).unwrap();
     let before = snapshot(&dir.root);
     let report = wrap(&dir, target, &name, &["--runtime-dependencies", "/x"]);
-    let text = reason(&report, Status::Skipped);
+    let text = reason(&report, Status::Skipped).to_string();
     assert!(
         text.contains("hard link of") && text.contains("copies/copy"),
         "{text}"
@@ -113,8 +113,8 @@ fn a_copy_whose_sidecar_is_gone(target: Arch) {
     drop(file);
     fs::write(&copy, &wrapped_copy).unwrap();
     let texts = [
-        reason(&restore(&[copy.to_str().unwrap()]), Status::Failed).to_owned(),
-        reason(&wrap(&dir, target, &copy, &[]), Status::Failed).to_owned(),
+        reason(&restore(&[copy.to_str().unwrap()]), Status::Failed).to_string(),
+        reason(&wrap(&dir, target, &copy, &[]), Status::Failed).to_string(),
         states(&copy).remove(0).advice.unwrap(),
     ];
     assert!(texts.iter().all(|text| *text == texts[0]), "{texts:#?}");
@@ -148,7 +148,7 @@ fn a_program_written_by_a_wrapped_one(target: Arch) {
     );
     fs::remove_file(sidecar_path(&main)).unwrap();
     let again = wrap(&dir, target, &written, &[]);
-    assert_eq!(reason(&again, Status::Skipped), "already wrapped");
+    assert_eq!(*reason(&again, Status::Skipped), SkipReason::Wrapped.into());
     restore(&[written.to_str().unwrap()]);
     assert!(fs::read(&written).unwrap() == with(&original));
     assert!(fs::metadata(&written).unwrap().mtime() >= modified);

@@ -24,6 +24,7 @@ use super::tree::Tree;
 use crate::commands::wrap::wrap_candidates;
 use crate::plan::options::WrapOptions;
 use crate::plan::outcome::{FileReport, Report};
+use crate::plan::reason::Refusal;
 use crate::plan::search::Given;
 use crate::report::Reporter;
 use crate::system::signals::{SignalAction, Signals};
@@ -205,7 +206,7 @@ impl<'a> Daemon<'a> {
         let lost = self.roots.iter().filter(|root| root.real().is_none());
         let lost = lost.filter(|root| self.cli.paths.contains(&root.shown));
         let files = lost
-            .map(|root| FileReport::failed(root.shown.clone(), "does not exist".to_owned()))
+            .map(|root| FileReport::failed(root.shown.clone(), Refusal::Nonexistent))
             .collect();
         self.report_failed(files);
     }

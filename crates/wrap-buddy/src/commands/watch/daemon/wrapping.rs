@@ -14,6 +14,7 @@ use crate::commands::watch::roots;
 use crate::commands::watch::writers::Writers;
 use crate::commands::wrap::wrap_candidates;
 use crate::plan::outcome::{FileReport, Status};
+use crate::plan::reason::{Refusal, SkipReason};
 use crate::plan::search::Given;
 use crate::report::Reporter;
 use crate::scan::Candidate;
@@ -87,20 +88,18 @@ impl Daemon<'_> {
     }
 
     fn report_restored(&self, paths: Vec<PathBuf>) {
-        let reason = "restored; it is left alone until it changes";
         let files = paths.into_iter().map(|path| {
             let shown = roots::candidate(&self.roots, path).shown;
-            FileReport::skipped(shown, reason.to_owned())
+            FileReport::skipped(shown, SkipReason::Restored)
         });
         self.report_now(files.collect());
     }
 
     /// With `--once`, reports files that are still being written to.
     fn give_up(&mut self, held: Vec<PathBuf>) {
-        let reason = "a process still writes to it; run wrap-buddy again when it is complete";
         let files = held.into_iter().map(|path| {
             let shown = roots::candidate(&self.roots, path).shown;
-            FileReport::failed(shown, reason.to_owned())
+            FileReport::failed(shown, Refusal::BeingWritten)
         });
         let files = files.collect();
         self.report_failed(files);
