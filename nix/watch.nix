@@ -106,5 +106,15 @@ in
     ExecStart = command;
     Restart = "on-failure";
     Nice = 10;
+    # The settings of the user service in docs/watch.md.
+    NoNewPrivileges = "yes";
+    SystemCallFilter = "@system-service";
+    SystemCallArchitectures = "native";
+    SystemCallErrorNumber = "EPERM";
+    RestrictAddressFamilies = "AF_UNIX";
+    RestrictNamespaces = "yes";
+    RestrictRealtime = "yes";
+    MemoryDenyWriteExecute = "yes";
+    LockPersonality = "yes";
   };
 }

@@ -286,6 +286,7 @@ fn nixos_module() {
         editor()
     );
     assert_eq!(editor_unit["serviceConfig"]["Type"], "notify");
+    is_confined(&editor_unit["serviceConfig"]);
     assert_eq!(editor_unit["wantedBy"][0], "default.target");
     let tools_unit = &config["units"]["wrap-buddy-tools"];
     assert_eq!(command(&tools_unit["serviceConfig"]["ExecStart"]), tools());
@@ -306,6 +307,30 @@ fn nixos_module() {
     assert_eq!(config, serde_json::json!({}), "not enabled");
 }
 
+/// The settings that confine the unit in docs/watch.md.
+fn confining() -> Vec<(String, String)> {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/watch.md");
+    let page = fs::read_to_string(page).expect("a page");
+    let (_, unit) = page.split_once("NoNewPrivileges=").expect("a unit");
+    let (unit, _) = unit.split_once("\n\n").expect("the end of its settings");
+    let unit = format!("NoNewPrivileges={unit}");
+    let settings = unit
+        .lines()
+        .map(|line| line.split_once('=').expect("a setting"));
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    settings.collect()
+}
+
+/// Asserts that a service is confined as the unit in docs/watch.md.
+#[track_caller]
+fn is_confined(service: &Value) {
+    let settings = confining();
+    assert!(settings.len() > 8, "{settings:?}");
+    for (name, value) in settings {
+        assert_eq!(service[&name], value, "{name}");
+    }
+}
+
 #[test]
 fn home_manager_module() {
     let store = Store::new(&[Arch::host()]);
@@ -317,6 +342,7 @@ fn home_manager_module() {
     let unit = &config["units"]["wrap-buddy-editor"];
     assert_eq!(command(&unit["Service"]["ExecStart"]), editor());
     assert_eq!(unit["Install"]["WantedBy"][0], "default.target");
+    is_confined(&unit["Service"]);
     assert!(unit["Unit"]["Description"].is_string());
     let unit = &config["units"]["wrap-buddy-tools"];
     assert_eq!(command(&unit["Service"]["ExecStart"]), tools());

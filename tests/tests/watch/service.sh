@@ -7,7 +7,10 @@ set -eu
 if [[ ${2-} != inside ]]; then
     # This directory means that systemd has booted the machine.
     mount -t tmpfs none /run
-    mkdir -p /run/systemd/system
+    # The manager of the system makes these, which are mounted over files that a service is to have no access to.
+    mkdir -p /run/systemd/system /run/systemd/inaccessible/dir
+    touch /run/systemd/inaccessible/{reg,fifo,sock,chr,blk}
+    chmod 0 /run/systemd/inaccessible/*
     group=/sys/fs/cgroup/wrap-buddy-test-${1##*/}
     mount -t cgroup2 none /sys/fs/cgroup
     mkdir "$group"
