@@ -231,10 +231,10 @@ fn a_program_renamed_with_its_sidecar(variant: Variant) {
     assert!(!is_gone());
 }
 
-/// The owner of a link can change where it leads, and need not own the file there: no start and no command follows it.
+/// The owner of a link can change its target, and need not own that, so no start and no command follows the link.
 fn a_sidecar_that_is_a_link(variant: Variant) {
     let own = ["--self-contained", "--relocatable", "--allow-outside"];
-    // 40 is ELOOP; the loader gives no number for a path relative to the program.
+    // 40 is ELOOP; the loader prints no number for a path relative to the program.
     for (flags, error) in [
         (&[][..], " 40"),
         (&own[1..], "no sidecar"),
@@ -267,7 +267,7 @@ fn a_sidecar_that_is_a_link(variant: Variant) {
     }
 }
 
-/// As in a tree of links where copies replaced programs: the loader uses the sidecar that the stub names.
+/// As in a tree of links in which copies replaced programs: the loader uses the sidecar at the stub's path.
 fn a_link_next_to_a_copy(variant: Variant) {
     let sample = Sample::new(variant);
     let root = &sample.root;
@@ -289,7 +289,7 @@ fn a_link_next_to_a_copy(variant: Variant) {
     let restore = root.wrap_buddy().args(["restore", &copy]).output();
     let restore = restore.exits_with(1);
     assert!(restore.stderr.contains("is a symbolic link"), "{restore}");
-    // The same with any other file that is not its sidecar.
+    // The same for any other file that is not its sidecar.
     let beside = root.path(&sidecar_of(&copy));
     fs::remove_file(&beside).expect("a link");
     root.write(&sidecar_of(&copy), "something else");

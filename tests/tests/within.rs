@@ -252,11 +252,11 @@ fn what_libs_may_name() {
     sample.run();
 }
 
-/// Each library needs one in a directory that nothing else leads to. They are looked for one after the other, but not for ever.
+/// Each library needs one in a directory that is on no other search path. The search follows them up to a limit.
 fn a_chain_of_directories(variant: Variant) {
     let library = |name: &str| Build::library(variant, source("lib/foo.c"), name);
     let last = library("libchain-000.so").build();
-    // There is no room for a search path in what lld makes.
+    // Libraries linked by lld have no room for a search path.
     let link = library("libchain-000.so").flag("-Wl,--no-as-needed");
     let link = link.flags(toolchain::lld());
     let link = link.link(library("libchain-999.so").build()).build();
@@ -292,7 +292,7 @@ fn a_chain_of_directories(variant: Variant) {
     }
 }
 
-/// The library with another name of the same length, wherever that is in it.
+/// The library with every occurrence of a name replaced by another of the same length.
 fn renamed(library: &[u8], from: &str, to: &str) -> Vec<u8> {
     let mut bytes = library.to_vec();
     let mut at = 0;

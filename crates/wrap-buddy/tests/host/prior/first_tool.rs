@@ -1,6 +1,6 @@
-//! Programs that the first wrap-buddy wrapped, and sidecars that nobody understands.
+//! Programs wrapped by the first wrap-buddy, and unknown sidecars.
 //!
-//! The first wrap-buddy is not run: its sidecars are written by the test kit, from their documented layout.
+//! The first wrap-buddy is not run: the test kit writes its sidecars by their documented layout.
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +26,7 @@ targets!(
 
 const KINDS: [&[&str]; 2] = [&["-pie", "-fPIE"], &["-no-pie", "-fno-pie"]];
 
-/// As it makes `app/main` find its libraries.
+/// With the settings for `app/main` to find its libraries.
 fn legacy(dir: &TestDir, target: Arch, is_relocatable: bool) -> Legacy {
     let root = dir.root.to_str().unwrap();
     let up = "../".repeat(dir.path("app").components().count() - 1);
@@ -61,7 +61,7 @@ fn wrap_legacy(legacy: &Legacy, main: &Path) -> Vec<u8> {
     original
 }
 
-/// Where the string is that PT_INTERP describes.
+/// The range of the string that PT_INTERP describes.
 fn interp_string(program: &[u8]) -> std::ops::Range<usize> {
     let mut segments = segments(program).into_iter();
     let interp = segments.find(|segment| segment.kind == elf::PT_INTERP);

@@ -1,4 +1,4 @@
-//! What is said of settings that are not those of the time before.
+//! Reports on settings that differ from those of the previous run.
 
 use wrap_buddy::plan::outcome::Report;
 
