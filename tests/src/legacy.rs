@@ -66,7 +66,7 @@ impl Legacy {
     /// The wrapped program and its sidecar.
     ///
     /// # Panics
-    /// When it is no program with a PT_INTERP.
+    /// If it has no PT_INTERP.
     pub fn wrapped(&self, original: &[u8]) -> (Vec<u8>, Vec<u8>) {
         let word = word(original);
         // e_entry.

@@ -16,7 +16,7 @@ impl Arch {
     /// The compiler for glibc.
     ///
     /// # Panics
-    /// When there is none.
+    /// If there is none.
     pub fn compiler(self) -> Compiler {
         Compiler::of(self, Libc::Glibc)
     }
@@ -46,7 +46,7 @@ impl Arch {
     /// glibc's dynamic linker on this machine: at its usual path, or else the compiler's.
     ///
     /// # Panics
-    /// When there is none.
+    /// If there is none.
     pub fn interpreter(self) -> &'static str {
         static FOUND: [OnceLock<String>; Arch::ALL.len()] =
             [const { OnceLock::new() }; Arch::ALL.len()];
@@ -63,7 +63,7 @@ impl Arch {
     /// glibc itself on this machine.
     ///
     /// # Panics
-    /// When there is none.
+    /// If there is none.
     pub fn glibc(self) -> PathBuf {
         self.find_library("libc.so.6")
             .unwrap_or_else(|| panic!("no glibc for {}; run: cargo xtask setup", self.name()))
@@ -97,7 +97,7 @@ impl Variant {
     /// The dynamic linker on this machine.
     ///
     /// # Panics
-    /// When there is none.
+    /// If there is none.
     pub fn dynamic_linker(self) -> PathBuf {
         let linker = match self.libc {
             Libc::Glibc => self.arch.find_library(self.arch.ld_so()),

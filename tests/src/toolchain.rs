@@ -28,7 +28,7 @@ impl Compiler {
         if let Ok(command) = env::var(variable(arch, libc)) {
             let words = shlex::split(&command).filter(|words| !words.is_empty());
             return Some(Compiler(words.unwrap_or_else(|| {
-                panic!("{}={command} is no command", variable(arch, libc))
+                panic!("{}={command} is not a command", variable(arch, libc))
             })));
         }
         let name = arch.name();
@@ -46,7 +46,7 @@ impl Compiler {
     /// The same.
     ///
     /// # Panics
-    /// When there is none.
+    /// If there is none.
     pub fn of(arch: Arch, libc: Libc) -> Compiler {
         Compiler::find(arch, libc).unwrap_or_else(|| {
             let (name, variable) = (arch.name(), variable(arch, libc));
@@ -72,7 +72,7 @@ impl Compiler {
     /// One of the binutils for its files.
     ///
     /// # Panics
-    /// When it is not installed.
+    /// If it is not installed.
     pub fn binutil(&self, name: &str) -> PathBuf {
         let named = self.ask(&format!("-print-prog-name={name}"));
         find_program(named)
@@ -305,7 +305,7 @@ impl Linker {
     /// Flags for a compiler driver to use it.
     ///
     /// # Panics
-    /// When it is not installed.
+    /// If it is not installed.
     pub fn flags(self) -> Vec<String> {
         let mut flags = vec![format!("-fuse-ld={}", self.name())];
         // A cross compiler searches its own directories only, which have the other two linkers.

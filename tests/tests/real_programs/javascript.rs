@@ -263,7 +263,7 @@ fn workerd_compiles_a_server_out_of_itself(case: Case) {
         .spawn()
         .expect("start the compiled server");
     let Some(mut socket) = eventually(|| sockets.connect("http").ok()) else {
-        panic!("nobody listens; {}", running.finish(Duration::ZERO));
+        panic!("no process listens; {}", running.finish(Duration::ZERO));
     };
     socket
         .write_all(b"GET /path HTTP/1.1\r\nHost: example\r\nConnection: close\r\n\r\n")
