@@ -57,12 +57,12 @@ pub fn run(options: &Options) -> Result<()> {
         DIRECTORIES * FILES_IN_A_DIRECTORY
     );
     let mut misses = Misses::default();
-    told_by_the_kernel(&tool, &tree, &loaders, &mut misses)?;
+    with_events(&tool, &tree, &loaders, &mut misses)?;
     by_looking(&tool, &tree, &loaders)?;
     misses.finish(options.check)
 }
 
-fn told_by_the_kernel(tool: &Path, tree: &Path, loaders: &Path, misses: &mut Misses) -> Result<()> {
+fn with_events(tool: &Path, tree: &Path, loaders: &Path, misses: &mut Misses) -> Result<()> {
     let began = Instant::now();
     let mut watch = Watch::start(tool, tree, loaders, &[])?;
     watch.line("watching")?;
