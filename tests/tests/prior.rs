@@ -8,7 +8,7 @@ use e2e::{Arch, Sample, Variant, matrix, says};
 use sidecar::{Flags, Sidecar};
 
 matrix!(all:
-    of_the_first_tool_restored, of_the_first_tool_wrapped_anew, of_the_first_tool_moved, a_sidecar_nobody_knows,
+    of_the_first_tool_restored, of_the_first_tool_wrapped_again, of_the_first_tool_moved, unknown_sidecar_is_left_alone,
     a_copy_with_other_settings, a_copy_of_a_program_that_was_restored, written_by_a_wrapped_program,
     settings_changed,
 );
@@ -82,7 +82,7 @@ fn of_the_first_tool_restored(variant: Variant) {
     }
 }
 
-fn of_the_first_tool_wrapped_anew(variant: Variant) {
+fn of_the_first_tool_wrapped_again(variant: Variant) {
     let sample = Sample::unwrapped(variant);
     for legacy in Legacy::all(&sample) {
         legacy.wrap(&sample);
@@ -111,7 +111,7 @@ fn of_the_first_tool_moved(variant: Variant) {
     says(sample.root.command("/moved/program").output());
 }
 
-fn a_sidecar_nobody_knows(variant: Variant) {
+fn unknown_sidecar_is_left_alone(variant: Variant) {
     let sample = Sample::unwrapped(variant);
     Legacy::of(&sample, false).wrap(&sample);
     let path = sidecar_of(&sample.program);

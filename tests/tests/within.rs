@@ -7,7 +7,7 @@ use e2e::check::sidecar_of;
 use e2e::{Build, Root, Variant, matrix, source, toolchain};
 use sidecar::Sidecar;
 
-matrix!(systems: of_the_same_tree, by_its_own_path, the_nearest, what_libraries_know, check_proposes_the_tree);
+matrix!(systems: of_the_same_tree, by_its_own_path, the_nearest, search_paths_of_libraries_are_used, check_proposes_the_tree);
 matrix!(glibc: the_c_library_stays);
 matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (a_chain_of_directories));
 
@@ -150,7 +150,7 @@ fn the_nearest(variant: Variant) {
 }
 
 /// A library that is found has a search path with a library that the program lacks.
-fn what_libraries_know(variant: Variant) {
+fn search_paths_of_libraries_are_used(variant: Variant) {
     let root = Root::new(variant);
     let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
     let friends = root.package("foo", std::slice::from_ref(&inner));
@@ -215,7 +215,7 @@ fn check_proposes_the_tree(variant: Variant) {
 
 /// An argument that is not a library directory is accepted, and reported, if its meaning is clear.
 #[test]
-fn what_libs_may_name() {
+fn unusual_arguments_of_libs_are_accepted() {
     let variant = Variant::new(e2e::Arch::host(), e2e::Libc::Glibc, e2e::Kind::Pie);
     let sample = e2e::Sample::unwrapped(variant);
     let (root, dir) = (&sample.root, &sample.library_dir);

@@ -21,7 +21,7 @@ const EXCEPTIONS: [&str; 3] = [
 ];
 
 #[test]
-fn no_source_names_what_one_distribution_has() {
+fn sources_contain_no_paths_of_one_distribution() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("xtask is a directory of the workspace");

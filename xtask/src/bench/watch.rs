@@ -58,7 +58,7 @@ pub fn run(options: &Options) -> Result<()> {
     );
     let mut misses = Misses::default();
     with_events(&tool, &tree, &loaders, &mut misses)?;
-    by_looking(&tool, &tree, &loaders)?;
+    by_polling(&tool, &tree, &loaders)?;
     misses.finish(options.check)
 }
 
@@ -108,7 +108,7 @@ fn with_events(tool: &Path, tree: &Path, loaders: &Path, misses: &mut Misses) ->
     Ok(())
 }
 
-fn by_looking(tool: &Path, tree: &Path, loaders: &Path) -> Result<()> {
+fn by_polling(tool: &Path, tree: &Path, loaders: &Path) -> Result<()> {
     const LOOKS: u32 = 5;
     let mut watch = Watch::start(tool, tree, loaders, &["--poll", "2"])?;
     watch.line("watching")?;

@@ -77,11 +77,11 @@ targets!(
     other_settings_refresh_the_sidecar_and_not_the_program,
     another_loader_is_another_stub,
     damaged_loader_in_a_sidecar_is_reported_and_repaired,
-    what_would_be_missing_now_is_no_reason_to_break_what_works,
+    missing_library_does_not_break_a_working_program,
     a_program_that_replaced_itself_is_wrapped_again,
     stripped_file_keeps_its_stub_and_loses_its_edits,
     a_sidecar_that_others_can_write_is_not_put_into_the_file,
-    links_beside_a_library_are_restored_away,
+    restore_removes_links_next_to_a_library,
     two_names_are_restored_once,
 );
 
@@ -203,7 +203,7 @@ fn damaged_loader_in_a_sidecar_is_reported_and_repaired(target: Arch) {
     assert!(snapshot(&tree) == original);
 }
 
-fn what_would_be_missing_now_is_no_reason_to_break_what_works(target: Arch) {
+fn missing_library_does_not_break_a_working_program(target: Arch) {
     let dir = TestDir::new();
     let tree = tree(&dir, target);
     wrap(&dir, target, &[]);
@@ -346,7 +346,7 @@ fn a_copy_takes_the_place_of_a_running_program() {
     assert!(text.contains("other names"), "{text}");
 }
 
-fn links_beside_a_library_are_restored_away(target: Arch) {
+fn restore_removes_links_next_to_a_library(target: Arch) {
     let dir = TestDir::new();
     let tree = tree(&dir, target);
     let original = details(&tree);

@@ -18,10 +18,10 @@ use crate::lifecycle::condition;
 targets!(
     restored_bit_for_bit,
     wrapped_anew_in_one_step,
-    flags_come_before_what_the_sidecar_says,
-    what_nobody_understands_is_left_alone,
+    flags_override_the_sidecar,
+    unknown_sidecars_are_left_alone,
     bytes_that_would_give_no_program_are_not_put_back,
-    a_program_whose_interpreter_is_no_path_is_not_restored,
+    program_with_invalid_interp_path_is_not_restored,
 );
 
 const KINDS: [&[&str]; 2] = [&["-pie", "-fPIE"], &["-no-pie", "-fno-pie"]];
@@ -159,7 +159,7 @@ fn wrapped_anew_in_one_step(target: Arch) {
     }
 }
 
-fn flags_come_before_what_the_sidecar_says(target: Arch) {
+fn flags_override_the_sidecar(target: Arch) {
     let dir = TestDir::new();
     let main = dir.walk_through(target, &[]);
     let (of_foo, of_bar) = (dir.path("foo/lib"), dir.path("bar/lib"));
@@ -193,7 +193,7 @@ fn flags_come_before_what_the_sidecar_says(target: Arch) {
     );
 }
 
-fn what_nobody_understands_is_left_alone(target: Arch) {
+fn unknown_sidecars_are_left_alone(target: Arch) {
     let dir = TestDir::new();
     let main = dir.walk_through(target, &[]);
     let legacy = legacy(&dir, target, false);
@@ -302,7 +302,7 @@ fn bytes_that_would_give_no_program_are_not_put_back(target: Arch) {
 }
 
 /// The identity in this tool's sidecar does not cover the string in PT_INTERP.
-fn a_program_whose_interpreter_is_no_path_is_not_restored(target: Arch) {
+fn program_with_invalid_interp_path_is_not_restored(target: Arch) {
     let dir = TestDir::new();
     let main = dir.walk_through(target, &[]);
     let string = interp_string(&fs::read(&main).unwrap());
