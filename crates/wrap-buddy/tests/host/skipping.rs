@@ -103,7 +103,7 @@ fn other_architectures_and_libcs() {
     let foreign = dir.compile(Arch::Aarch64, "foreign", MAIN, &[]);
     let report = dir.wrap(&[&"--paths", &foreign, &host]);
     let expected = SkipReason::ProgramOfOtherArchitecture {
-        asks_for: "/lib/ld-linux-aarch64.so.1".into(),
+        asks_for: format!("/lib/{}", Arch::Aarch64.ld_so()).into(),
         arch: "aarch64",
     };
     assert_eq!(*reason(&report, Status::Failed), expected.into());
