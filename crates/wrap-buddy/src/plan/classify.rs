@@ -8,6 +8,7 @@ use stages::Stage;
 
 use crate::plan::defaults::{Defaults, Taken};
 use crate::plan::reason::{Refusal, SkipReason};
+use crate::plan::search::STORES;
 use crate::scan::Candidate;
 use crate::state::prior::{self, Method, PriorWrap, State};
 use crate::state::unusable::{ReadFailure, Unusable};
@@ -232,7 +233,7 @@ fn is_library(elf: &Elf, edited: bool) -> Result<bool, SkipReason> {
         (Kind::Library, _) => return Ok(true),
         (Kind::Program, _) if elf.dynamic.is_none() => SkipReason::StaticWithInterp,
         (Kind::Program, Some(interp)) => {
-            let store = ["/nix/store", "/gnu/store"]
+            let store = STORES
                 .iter()
                 .any(|store| Path::new(&interp.path).starts_with(store));
             if !store || edited {

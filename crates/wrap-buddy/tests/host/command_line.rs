@@ -127,7 +127,7 @@ fn reports_name_every_fact() {
     let arguments = ["wrap-buddy", "--paths", main.to_str().unwrap(), "--libs"];
     let libs = libs.iter().map(|path| path.to_str().unwrap());
     let loaders = dir.path("loaders");
-    let rest = ["--loader-dir-path", loaders.to_str().unwrap(), "-v"];
+    let rest = ["--loader-dir-path", loaders.to_str().unwrap(), "-vv"];
     let cli = wrap_options(arguments.into_iter().chain(libs).chain(rest));
     let report =
         wrap_buddy::commands::wrap::wrap(&cli, &stages(), &[], &Reporter::default()).unwrap();

@@ -117,7 +117,7 @@ fn loader_next_to_the_tool_comes_first() {
     let loader = write_loader(&dir, "prefix/lib/wrap-buddy/loader.bin");
     let main = build(&dir, Arch::X86_64, "app");
     tool(&dir, &copy)
-        .args(["--paths", "app", "--libs", "lib"])
+        .args(["-vv", "app", "--libs", "lib"])
         .assert()
         .success()
         .stdout(contains(loader.to_str().unwrap()).and(contains("installed").not()));

@@ -7,7 +7,7 @@ use wrap_buddy::commands::Command as Parsed;
 use wrap_buddy::commands::show::show;
 use wrap_buddy::commands::status::status;
 use wrap_buddy::plan::outcome::Report;
-use wrap_buddy::report::Reporter;
+use wrap_buddy::report::{Output, Reporter};
 
 use crate::fixture::*;
 
@@ -51,8 +51,12 @@ impl Tree {
         Self { dir, app }
     }
 
+    fn report(&self, more: &[&str]) -> Report {
+        self.dir.wrap_with_libs(Arch::X86_64, &self.app, more)
+    }
+
     fn wrap(&self, more: &[&str]) -> String {
-        self.said(&self.dir.wrap_with_libs(Arch::X86_64, &self.app, more))
+        self.printed(&self.report(more), Output::default())
     }
 
     fn command(&self, words: &[&str]) -> Parsed {
@@ -67,7 +71,7 @@ impl Tree {
         };
         let report =
             wrap_buddy::commands::restore::restore(&restore, &stages(), &Reporter::default());
-        self.said(&report.unwrap())
+        self.printed(&report.unwrap(), Output::default())
     }
 
     fn status(&self) -> String {
@@ -96,9 +100,8 @@ impl Tree {
     }
 
     /// Standard output, then standard error.
-    fn said(&self, report: &Report) -> String {
+    fn printed(&self, report: &Report, output: Output) -> String {
         let (mut out, mut errors) = (Vec::new(), Vec::new());
-        let output = wrap_buddy::report::Output::default();
         wrap_buddy::commands::wrap::human::write(report, output, &mut out, &mut errors).unwrap();
         let text = format!("{}--- standard error\n{}", plain(out), plain(errors));
         self.settled(&text)
@@ -147,7 +150,20 @@ impl Tree {
 
 #[test]
 fn a_dry_run() {
-    assert_snapshot!("dry_run", Tree::new().wrap(&["--dry-run"]));
+    let tree = Tree::new();
+    let report = tree.report(&["--dry-run"]);
+    for (name, verbose, detailed) in [
+        ("dry_run", false, false),
+        ("dry_run_verbose", true, false),
+        ("dry_run_detailed", true, true),
+    ] {
+        let output = Output {
+            verbose,
+            detailed,
+            ..Output::default()
+        };
+        assert_snapshot!(name, tree.printed(&report, output));
+    }
 }
 
 #[test]

@@ -175,7 +175,7 @@ fn a_relocatable_program_needs_nothing_from_outside_of_its_tree() {
     let text = plain(errors);
     for part in [
         "--relocatable: 1 file is outside of ",
-        &format!("1 file is left unchanged:\n  {}\n", linker.display()),
+        &format!("1 file is unchanged:\n  {}\n", linker.display()),
         "cp -L",
         "--allow-outside",
     ] {

@@ -1,6 +1,7 @@
 //! The human-readable report: results on standard output, errors and warnings on standard error.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use object::elf;
 use sidecar::EditKind;
 
 use crate::plan::outcome::{FileReport, Report, Status};
-use crate::plan::search::Missing;
+use crate::plan::search::{Missing, STORES};
 use crate::plan::slot::SlotPosition;
 use crate::plan::{FileEdit, Plan, StubPlan, frozen};
 use crate::report::Output;
@@ -33,7 +34,10 @@ pub fn write(
             page.line(format!("installed the loader {}", shown(path)));
         }
         for file in &report.files {
-            write_file(&mut page, file, output.verbose);
+            write_file(&mut page, file, output);
+        }
+        if !output.verbose {
+            write_skipped(&mut page, &report.files);
         }
     }
     page.write_to(out)?;
@@ -82,9 +86,11 @@ pub fn write(
     Ok(())
 }
 
-fn write_file(out: &mut Page, file: &FileReport, verbose: bool) {
+fn write_file(out: &mut Page, file: &FileReport, output: Output) {
     let path = shown(&file.path);
-    match file.status {
+    let status = match file.status {
+        Status::Failed => return,
+        Status::Skipped if !output.verbose => return,
         Status::Skipped => {
             let reason = file.reason.as_ref().map(ToString::to_string);
             let reason = reason.unwrap_or_default();
@@ -92,28 +98,120 @@ fn write_file(out: &mut Page, file: &FileReport, verbose: bool) {
             out.line(format!("{path}: {done}: {reason}"));
             return;
         }
-        Status::Failed => return,
-        status => out.line(format!("{path}: {}", styled(status.done(), Style::Good))),
-    }
-    if verbose {
+        status => styled(status.done(), Style::Good),
+    };
+    let sources = file.plan.as_deref().map(sources).unwrap_or_default();
+    out.line(format!("{path}: {status}{sources}"));
+    if output.verbose {
         for (label, text) in &file.details {
             out.labelled(label, text);
         }
     }
-    if let Some(plan) = &file.plan {
-        write_plan(out, plan, file.status.is_dry(), verbose);
+    let Some(plan) = &file.plan else { return };
+    if output.verbose {
+        write_plan(out, plan, output.detailed);
+    }
+    if output.detailed {
+        write_bytes(out, plan, file.status.is_dry());
+    }
+    for note in &plan.notes {
+        out.labelled("note", note);
     }
 }
 
-fn write_plan(out: &mut Page, plan: &Plan, dry: bool, verbose: bool) {
-    let bits = if plan.arch.class == 2 { 64 } else { 32 };
-    let kind = match (plan.is_library(), plan.position_independent) {
-        (true, _) => "shared library",
-        (false, true) => "position-independent",
-        (false, false) => "fixed addresses",
-    };
-    let (arch, len) = (plan.arch.name, plan.file_len);
-    out.labelled("file", format!("ELF{bits} {arch}, {kind}, {len} bytes"));
+/// Lists skipped files by reason; files with the same reason are counted.
+fn write_skipped(out: &mut Page, files: &[FileReport]) {
+    let skipped = files.iter().filter(|file| file.status == Status::Skipped);
+    let skipped = skipped.map(|file| (file.reason.as_deref().unwrap_or_default(), &*file.path));
+    let done = styled(Status::Skipped.done(), Style::Dim);
+    for (reason, paths) in by_text(skipped) {
+        match paths.as_slice() {
+            [path] => out.line(format!("{}: {done}: {reason}", shown(path))),
+            paths => {
+                let count = paths.len();
+                out.line(format!(
+                    "{count} files {done} (names with --verbose): {reason}"
+                ));
+            }
+        }
+    }
+}
+
+/// Where the dynamic linker and the libraries of a file come from, in the rest of its line.
+fn sources(plan: &Plan) -> String {
+    let mut text = String::new();
+    if let Some((asks_for, interpreter)) = plan.interpreter()
+        && Path::new(asks_for) != interpreter
+    {
+        let source = match package(interpreter) {
+            Some(package) => format!("from {package}"),
+            None => interpreter.display().to_string(),
+        };
+        let _ = write!(text, " · ld.so {source}");
+    }
+    let directories = plan.search.iter();
+    let packages = directories
+        .map(|path| package(Path::new(path)).unwrap_or_else(|| path.display().to_string()));
+    list(&mut text, "libraries from", packages.collect());
+    match frozen(&plan.resolution).count() {
+        0 => {}
+        1 => text.push_str(" · 1 library loaded by path"),
+        count => {
+            let _ = write!(text, " · {count} libraries loaded by path");
+        }
+    }
+    let added = plan.resolution.added.iter();
+    list(
+        &mut text,
+        "added",
+        added
+            .map(|added| added.soname.display().to_string())
+            .collect(),
+    );
+    let ignored = plan.resolution.ignored.iter();
+    list(
+        &mut text,
+        "missing and ignored",
+        ignored.map(|soname| soname.display().to_string()).collect(),
+    );
+    let changed = plan.settings_changed.iter();
+    list(
+        &mut text,
+        "settings changed",
+        changed.map(|change| change.name.to_owned()).collect(),
+    );
+    text
+}
+
+/// How many names a line has at most for each subject.
+const LISTED: usize = 3;
+
+fn list(text: &mut String, subject: &str, mut names: Vec<String>) {
+    let mut seen = BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    if names.is_empty() {
+        return;
+    }
+    let more = names.len().saturating_sub(LISTED);
+    names.truncate(LISTED);
+    let _ = write!(text, " · {subject} {}", names.join(", "));
+    if more > 0 {
+        let _ = write!(text, " and {more} more");
+    }
+}
+
+/// The name and version of the package in a store that a path lies in: `glibc-2.42` for `/nix/store/HASH-glibc-2.42/lib`.
+fn package(path: &Path) -> Option<String> {
+    let in_store = STORES
+        .iter()
+        .find_map(|store| path.strip_prefix(store).ok())?;
+    let directory = in_store.iter().next()?.to_str()?;
+    let (_, name) = directory.split_once('-')?;
+    Some(name.to_owned())
+}
+
+/// Libraries with their directories, and settings: for `-v`.
+fn write_plan(out: &mut Page, plan: &Plan, detailed: bool) {
     if let Some((asks_for, interpreter)) = plan.interpreter() {
         let text = match Path::new(asks_for) == interpreter {
             true => interpreter.display().to_string(),
@@ -125,6 +223,50 @@ fn write_plan(out: &mut Page, plan: &Plan, dry: bool, verbose: bool) {
         };
         out.labelled("interpreter", text);
     }
+    for directory in &plan.search {
+        out.labelled("search path", directory.display());
+    }
+    for (name, target) in plan.links().into_iter().flat_map(|links| &links.links) {
+        out.labelled("link", format!("{} → {}", name.display(), target.display()));
+    }
+    for added in &plan.resolution.added {
+        let why = match &added.needed_by {
+            Some(library) => format!("{} cannot find it by itself", library.display()),
+            None => "requested with --needed".to_owned(),
+        };
+        out.labelled("added", format!("{}: {why}", added.soname.display()));
+    }
+    for soname in &plan.resolution.ignored {
+        out.labelled("ignored", format!("{} is missing", soname.display()));
+    }
+    for (soname, library) in &plan.resolution.found {
+        let (soname, library) = (soname.display(), library.display());
+        out.labelled("library", format!("{soname} → {library}"));
+    }
+    for Change {
+        name,
+        before,
+        after,
+    } in &plan.settings_changed
+    {
+        let text = match detailed {
+            true => format!("{name}: {before} → {after}"),
+            false => format!("{name} changed"),
+        };
+        out.labelled("setting", text);
+    }
+}
+
+/// Addresses, offsets and bytes: for `-vv`.
+fn write_bytes(out: &mut Page, plan: &Plan, dry: bool) {
+    let bits = if plan.arch.class == 2 { 64 } else { 32 };
+    let kind = match (plan.is_library(), plan.position_independent) {
+        (true, _) => "shared library",
+        (false, true) => "position-independent",
+        (false, false) => "fixed addresses",
+    };
+    let (arch, len) = (plan.arch.name, plan.file_len);
+    out.labelled("file", format!("ELF{bits} {arch}, {kind}, {len} bytes"));
     if let Some(stub) = plan.stub() {
         write_stub(out, stub, dry);
     }
@@ -137,54 +279,6 @@ fn write_plan(out: &mut Page, plan: &Plan, dry: bool, verbose: bool) {
             "edit",
             format!("{:#x}: {}", edit.offset, effect(edit, plan)),
         );
-    }
-    for directory in &plan.search {
-        out.labelled("search path", directory.display());
-    }
-    for (name, target) in plan.links().into_iter().flat_map(|links| &links.links) {
-        out.labelled("link", format!("{} → {}", name.display(), target.display()));
-    }
-    let frozen = frozen(&plan.resolution).count();
-    if frozen > 0 {
-        let text = match frozen {
-            1 => "1 library, loaded by its path".to_owned(),
-            count => format!("{count} libraries, loaded by their paths"),
-        };
-        out.labelled("frozen", text);
-    }
-    for added in &plan.resolution.added {
-        let why = match &added.needed_by {
-            Some(library) => format!("{} cannot find it by itself", library.display()),
-            None => "asked for".to_owned(),
-        };
-        out.labelled("added", format!("{}: {why}", added.soname.display()));
-    }
-    for soname in &plan.resolution.ignored {
-        out.labelled("ignored", format!("{} is missing", soname.display()));
-    }
-    if verbose {
-        for (soname, library) in &plan.resolution.found {
-            let (soname, library) = (soname.display(), library.display());
-            out.labelled("library", format!("{soname} → {library}"));
-        }
-    }
-    if !plan.settings_changed.is_empty() {
-        let changes = plan.settings_changed.iter();
-        let names: Vec<&str> = changes.map(|change| change.name).collect();
-        out.labelled("note", format!("settings changed: {}", names.join(", ")));
-    }
-    if verbose {
-        for Change {
-            name,
-            before,
-            after,
-        } in &plan.settings_changed
-        {
-            out.labelled("setting", format!("{name}: {before} → {after}"));
-        }
-    }
-    for note in &plan.notes {
-        out.labelled("note", note);
     }
 }
 
@@ -261,7 +355,11 @@ fn write_warnings(out: &mut Page, report: &Report, verbose: bool) {
     for warning in &report.warnings {
         out.line(format!("{}: {warning}", self::warning()));
     }
-    for (note, paths) in same_notes(&report.files) {
+    let notes = report.files.iter().flat_map(|file| {
+        let notes = file.notes.iter();
+        notes.map(|note| (note.as_str(), &*file.path))
+    });
+    for (note, paths) in by_text(notes) {
         let warning = self::warning();
         match paths.as_slice() {
             [path] => out.line(format!("{warning}: {}: {note}", shown(path))),
@@ -313,20 +411,18 @@ fn write_warnings(out: &mut Page, report: &Report, verbose: bool) {
     }
 }
 
-/// Each note with the files it applies to.
-fn same_notes(files: &[FileReport]) -> Vec<(&str, Vec<&Path>)> {
-    let mut notes: Vec<(&str, Vec<&Path>)> = Vec::new();
+/// Each text with the files it applies to, in the order of `all`.
+fn by_text<'f>(all: impl Iterator<Item = (&'f str, &'f Path)>) -> Vec<(&'f str, Vec<&'f Path>)> {
+    let mut texts: Vec<(&str, Vec<&Path>)> = Vec::new();
     let mut known: HashMap<&str, usize> = HashMap::new();
-    for file in files {
-        for note in &file.notes {
-            let index = *known.entry(note).or_insert(notes.len());
-            match notes.get_mut(index) {
-                Some((_, paths)) => paths.push(&file.path),
-                None => notes.push((note, vec![&file.path])),
-            }
+    for (text, path) in all {
+        let index = *known.entry(text).or_insert(texts.len());
+        match texts.get_mut(index) {
+            Some((_, paths)) => paths.push(path),
+            None => texts.push((text, vec![path])),
         }
     }
-    notes
+    texts
 }
 
 fn write_missing(out: &mut Page, report: &Report) {

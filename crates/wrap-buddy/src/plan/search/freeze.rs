@@ -15,7 +15,7 @@ use ldso::{Node, Walk};
 const DRIVERS: [&str; 2] = ["/run/opengl-driver", "/run/opengl-driver-32"];
 
 /// Where nothing ever changes.
-const STORES: [&str; 2] = ["/nix/store", "/gnu/store"];
+pub const STORES: [&str; 2] = ["/nix/store", "/gnu/store"];
 
 /// What belongs to glibc, and only works with a dynamic linker of the very same build.
 const LIBC_FAMILY: [&str; 12] = [

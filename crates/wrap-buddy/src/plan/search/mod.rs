@@ -9,7 +9,7 @@ mod needs;
 mod private;
 mod search_path;
 
-pub use freeze::Prepended;
+pub use freeze::{Prepended, STORES};
 pub use given::{Given, steps};
 pub use private::LibcLacks;
 pub use search_path::{Entry, Relative, search_path};

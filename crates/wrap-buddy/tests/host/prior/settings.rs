@@ -30,12 +30,13 @@ fn changed_settings_are_reported(target: Arch) {
         let mut human = (Vec::new(), Vec::new());
         let output = wrap_buddy::report::Output {
             verbose: true,
+            detailed: true,
             ..Default::default()
         };
         wrap_buddy::commands::wrap::human::write(&report, output, &mut human.0, &mut human.1)
             .unwrap();
         let text = plain(human.0);
-        assert!(text.contains("settings changed: search path\n"), "{text}");
+        assert!(text.contains("settings changed search path\n"), "{text}");
         assert!(
             text.contains("search path: DT_RUNPATH ") && text.contains(" → DT_RPATH "),
             "{text}"
