@@ -178,15 +178,6 @@ _wrapBuddySearchDirs() {
     _wrapBuddyDirs+=("${own[@]}" "${wrapBuddyLibs[@]}")
 }
 
-# Filters the tool's output to one line for each changed file.
-_wrapBuddyCompact() {
-    if [[ ${NIX_DEBUG:-0} -ge 1 ]]; then
-        cat
-    else
-        sed -e '/^ /d' -e '/: skipped: /d' -e 's/^/  /'
-    fi
-}
-
 # Usage: wrapBuddy [--no-recurse] [--] PATH…
 # Wraps programs and edits libraries: files, or directories with them. Fails if one of them cannot be wrapped.
 wrapBuddy() {
@@ -237,9 +228,12 @@ wrapBuddy() {
     [[ -z ${wrapBuddySearch-} ]] || arguments+=(--search "$wrapBuddySearch")
     [[ -z ${wrapBuddySearchMinimal-} ]] || arguments+=(--search-minimal)
     arguments+=("${more[@]}")
+    if ((${NIX_DEBUG:-0} > 0)) && [[ ! " ${more[*]} " =~ " -q "|" --quiet " ]]; then
+        arguments+=(-vv)
+    fi
 
     echo "wrapBuddy: ${paths[*]}"
-    if ! (set -o pipefail && "@wrapBuddy@" "${arguments[@]}" | _wrapBuddyCompact); then
+    if ! (set -o pipefail && "@wrapBuddy@" "${arguments[@]}" | sed 's/^/  /'); then
         _wrapBuddyFail "not everything could be wrapped: see above. Here, --libs is buildInputs or addWrapBuddySearchPath," \
             "--ignore-missing is wrapBuddyIgnoreMissing; NIX_DEBUG=1 says more"
         return 1

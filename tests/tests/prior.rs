@@ -158,7 +158,7 @@ fn a_copy_with_other_settings(variant: Variant) {
         .libs([sample.library_dir.clone()]);
     let output = wrap.args(["--runtime-dependencies", "/x"]).run();
     assert!(
-        output.stdout.contains("settings changed: search path\n"),
+        output.stdout.contains("settings changed search path\n"),
         "{output}"
     );
     for path in [sample.program.clone(), sidecar_of(&sample.program)] {
@@ -245,9 +245,12 @@ fn settings_changed(variant: Variant) {
         let flags = ["--strategy", strategy, "--runtime-dependencies", "/x"];
         let output = sample.wrapping().args(flags).run();
         assert!(!output.stdout.contains("settings changed"), "{output}");
-        let output = sample.wrapping().args(["--strategy", strategy, "-v"]).run();
+        let output = sample
+            .wrapping()
+            .args(["--strategy", strategy, "-vv"])
+            .run();
         assert!(
-            output.stdout.contains("settings changed: search path\n"),
+            output.stdout.contains("settings changed search path\n"),
             "{output}"
         );
         let mut lines = output.stdout.lines();

@@ -171,11 +171,11 @@ fn output_of_the_hook() {
             .skip_while(|line| !line.starts_with("wrapBuddy: "));
         said.map(String::from).collect::<Vec<_>>()
     };
-    // The action, the path and the counts.
+    // One line for each file, and the counts.
     let said = build(attributes);
     assert!(said.len() == 3 && said[1].starts_with("  "), "{said:#?}");
     assert!(said[0].ends_with("-sample"), "{said:#?}");
-    assert!(said[1].ends_with("/bin/program: wrapped"), "{said:#?}");
+    assert!(said[1].contains("/bin/program: wrapped · "), "{said:#?}");
     assert!(said[2].contains("1 wrapped"), "{said:#?}");
 
     let more = build(&format!("{attributes} NIX_DEBUG = 1;"));

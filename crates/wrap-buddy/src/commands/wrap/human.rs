@@ -122,7 +122,10 @@ fn write_file(out: &mut Page, file: &FileReport, output: Output) {
 /// Lists skipped files by reason; files with the same reason are counted.
 fn write_skipped(out: &mut Page, files: &[FileReport]) {
     let skipped = files.iter().filter(|file| file.status == Status::Skipped);
-    let skipped = skipped.map(|file| (file.reason.as_deref().unwrap_or_default(), &*file.path));
+    let skipped = skipped.map(|file| {
+        let reason = file.reason.as_ref().map(ToString::to_string);
+        (reason.unwrap_or_default(), &*file.path)
+    });
     let done = styled(Status::Skipped.done(), Style::Dim);
     for (reason, paths) in by_text(skipped) {
         match paths.as_slice() {
@@ -357,7 +360,7 @@ fn write_warnings(out: &mut Page, report: &Report, verbose: bool) {
     }
     let notes = report.files.iter().flat_map(|file| {
         let notes = file.notes.iter();
-        notes.map(|note| (note.as_str(), &*file.path))
+        notes.map(|note| (note.to_string(), &*file.path))
     });
     for (note, paths) in by_text(notes) {
         let warning = self::warning();
@@ -412,11 +415,11 @@ fn write_warnings(out: &mut Page, report: &Report, verbose: bool) {
 }
 
 /// Each text with the files it applies to, in the order of `all`.
-fn by_text<'f>(all: impl Iterator<Item = (&'f str, &'f Path)>) -> Vec<(&'f str, Vec<&'f Path>)> {
-    let mut texts: Vec<(&str, Vec<&Path>)> = Vec::new();
-    let mut known: HashMap<&str, usize> = HashMap::new();
+fn by_text<'f>(all: impl Iterator<Item = (String, &'f Path)>) -> Vec<(String, Vec<&'f Path>)> {
+    let mut texts: Vec<(String, Vec<&Path>)> = Vec::new();
+    let mut known: HashMap<String, usize> = HashMap::new();
     for (text, path) in all {
-        let index = *known.entry(text).or_insert(texts.len());
+        let index = *known.entry(text.clone()).or_insert(texts.len());
         match texts.get_mut(index) {
             Some((_, paths)) => paths.push(path),
             None => texts.push((text, vec![path])),
