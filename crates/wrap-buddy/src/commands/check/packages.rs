@@ -7,6 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use ldso::Root;
 
+use super::script::on_path;
+
 /// Most packages to name for one library.
 const MOST: usize = 3;
 
@@ -21,12 +23,10 @@ pub struct Packages {
 impl Packages {
     /// With `--root`, no packages are searched.
     pub fn of(root: &Root) -> Self {
-        let path = std::env::var_os("PATH").filter(|_| root.is_own());
-        let directories = path.iter().flat_map(std::env::split_paths);
-        let programs = directories.map(|directory| directory.join("nix-locate"));
+        let is_own = root.is_own();
         Self {
-            program: { programs }.find(|program| program.is_file()),
-            has_nix: root.is_own() && Path::new("/nix").is_dir(),
+            program: on_path(root, "nix-locate").filter(|_| is_own),
+            has_nix: is_own && Path::new("/nix").is_dir(),
             known: Mutex::default(),
         }
     }

@@ -75,7 +75,8 @@ pub fn file_state(checker: &Checker<'_>, shown: &Path, line: &str) -> FileCheck 
     file
 }
 
-fn on_path(root: &Root, name: &str) -> Option<PathBuf> {
+/// The program `name` in the directories of the PATH, and then the usual ones.
+pub(super) fn on_path(root: &Root, name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").filter(|_| root.is_own());
     let own = path.iter().flat_map(std::env::split_paths);
     let usual = USUAL.iter().map(PathBuf::from);
