@@ -100,7 +100,7 @@ fn a_read_only_file_system(variant: Variant) {
     let copy = sample.root.path("/app");
     sample.root.bind(&copy, "/media");
     let at = "/media/program";
-    let words = "is on a read-only file system";
+    let words = "the file system is read-only";
     let wrap = || {
         let wrap = sample.root.wrap(at).libs([sample.library_dir.clone()]);
         wrap.interpreter(&sample.interpreter())

@@ -56,7 +56,7 @@ fn no_room_anywhere(variant: Variant) {
     let output = root.wrap(&program).libs([libs]).command().output();
     assert_eq!(output.status, Some(1), "{output}");
     assert!(
-        output.stderr.contains("/app/program: there is no place"),
+        output.stderr.contains("/app/program: there is no room"),
         "{output}"
     );
     assert!(

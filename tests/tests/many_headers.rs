@@ -83,7 +83,7 @@ fn one_more_than_fits(variant: Variant) {
     let root = root(variant, most + 1);
     let report = root.wrap(PROGRAM).report().exits_with(1);
     let says = format!(
-        "it has {} program headers, and the loader has room for {most}",
+        "it has {} program headers, but the loader has room for {most}",
         most + 1
     );
     report.file(PROGRAM).is("failed", &[&says]);

@@ -6,9 +6,9 @@ use std::path::Path;
 use e2e::arch::Kind;
 use e2e::{Arch, Build, Libc, Root, Variant, matrix, source, store_path};
 
-matrix!(systems: libraries_required_by_a_note, libraries_recommended_by_a_note);
+matrix!(systems: what_a_note_requires, what_a_note_recommends);
 matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
-    libraries_required_by_the_note_of_a_library, threads_end, stacks_are_seen, libc_finds_its_unwinder_itself, a_library_that_unwinds
+    what_a_library_requires, threads_end, stacks_are_seen, libc_finds_its_unwinder_itself, a_library_that_unwinds
 ));
 
 const PROGRAM: &str = "/app/program";
@@ -31,7 +31,7 @@ fn noted(variant: Variant, flags: &[&str]) -> (Root, String) {
     (root, directory)
 }
 
-fn libraries_required_by_a_note(variant: Variant) {
+fn what_a_note_requires(variant: Variant) {
     for way in WAYS {
         let (root, directory) = noted(variant, &[]);
         let wrap = |libs: &[&String]| {
@@ -39,7 +39,7 @@ fn libraries_required_by_a_note(variant: Variant) {
             root.wrap(PROGRAM).libs(libs).args(way.iter().copied())
         };
         let output = wrap(&[]).command().output().exits_with(1);
-        let said = ["libfoo.so", "opened while it runs for foo"];
+        let said = ["libfoo.so", "opened with dlopen for foo"];
         assert!(
             said.iter().all(|text| output.stderr.contains(text)),
             "{output}"
@@ -53,9 +53,9 @@ fn libraries_required_by_a_note(variant: Variant) {
             report.output
         );
         let notes = [
-            "liblost.so.1 while it runs (finding what is lost)",
+            "liblost.so.1 with dlopen (finding what is lost)",
             "recommended",
-            "libnone.so.1 while it runs for none",
+            "libnone.so.1 with dlopen for none",
             "suggested",
         ];
         file.is(file.status(), &notes);
@@ -67,10 +67,10 @@ fn libraries_required_by_a_note(variant: Variant) {
     wrap.args(["--ignore-missing", "libfoo.so"]).run();
 }
 
-fn libraries_recommended_by_a_note(variant: Variant) {
+fn what_a_note_recommends(variant: Variant) {
     let (root, directory) = noted(variant, &["-DPRIORITY=\"recommended\""]);
     let report = root.wrap(PROGRAM).report().success();
-    let said = ["opens libfoo.so while it runs for foo", "recommended"];
+    let said = ["opens libfoo.so with dlopen for foo", "recommended"];
     report.file(PROGRAM).is("wrapped", &said);
     let output = root.command(PROGRAM).output().exits_with(1);
     assert!(output.stderr.contains("libfoo.so"), "{output}");
@@ -80,7 +80,7 @@ fn libraries_recommended_by_a_note(variant: Variant) {
 }
 
 /// ld.so searches for it on behalf of the library, so the library gets the search path.
-fn libraries_required_by_the_note_of_a_library(variant: Variant) {
+fn what_a_library_requires(variant: Variant) {
     let (root, directory) = noted(variant, &[]);
     let opens = r#"-DOPENS="/app/lib/libopens.so""#;
     let program = Build::program(variant, source("open.c")).flags([opens, "-ldl"]);

@@ -8,8 +8,8 @@ use e2e::sample::SAYS;
 use e2e::{Output, Run, Sample, Variant, matrix, says};
 
 matrix!(systems:
-    program_wrapped_by_root_starts_for_all, where_no_directory_can_be_written_each_has_its_loader,
-    the_home_of_another_user_is_left_alone, files_that_others_cannot_open_are_reported,
+    what_root_has_wrapped_starts_for_all, where_no_directory_can_be_written_each_has_its_loader,
+    the_home_of_another_user_is_left_alone, what_others_cannot_open_is_reported,
 );
 
 const USER: u32 = 1000;
@@ -31,7 +31,7 @@ fn started_by_another(sample: &Sample) -> Output {
     sample.command().user(USER).output()
 }
 
-fn program_wrapped_by_root_starts_for_all(variant: Variant) {
+fn what_root_has_wrapped_starts_for_all(variant: Variant) {
     let sample = Sample::unwrapped(variant);
     let output = wrapping(&sample).output().success();
     let installed = format!("installed the loader {OF_ROOT}/loader-");
@@ -78,7 +78,7 @@ fn the_home_of_another_user_is_left_alone(variant: Variant) {
     says(started_by_another(&sample));
 }
 
-fn files_that_others_cannot_open_are_reported(variant: Variant) {
+fn what_others_cannot_open_is_reported(variant: Variant) {
     let sample = Sample::unwrapped(variant);
     let library = sample.library_dir.clone();
     let closed = [
@@ -94,13 +94,13 @@ fn files_that_others_cannot_open_are_reported(variant: Variant) {
         let output = sample.wrapping().run();
         let said = output
             .stderr
-            .contains("other users may run it, but cannot open");
+            .contains("other users can run it, but cannot open");
         assert!(said && output.stderr.contains(&remedy), "{output}");
         // Programs of other machines have no emulator; there is no other error.
         let is_error = || {
             let run = sample.root.wrap_buddy().args(["check", &sample.program]);
             let checked = run.output();
-            let is_said = checked.stdout.contains("error: other users may run it");
+            let is_said = checked.stdout.contains("error: other users can run it");
             assert_eq!(is_said, checked.stdout.contains(&remedy), "{checked}");
             assert!(!is_said || checked.status == Some(1), "{checked}");
             is_said

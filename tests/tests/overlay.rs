@@ -20,7 +20,7 @@ ln lower/app/a lower/elsewhere/d
 mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged
 cp merged/app/a original
 "$tool" --force --self-contained --paths merged/app --format json --dry-run > report || cat report
-grep -o "would be worked on by itself if the file is in a lower layer" report
+grep -o "would be changed separately if the file is in a lower layer" report
 grep -o "would stay unchanged if the file is in a lower layer" report
 find upper -type f
 "$tool" --force --self-contained --paths merged/app --format json > report || cat report
@@ -35,13 +35,13 @@ grep -o "stay unchanged" report | sort -u
 for name in a b c; do
     cmp merged/app/$name original && [ ! -e merged/app/.$name.wrapbuddy ] && echo restored
 done
-# Files that were wrapped in a lower layer.
+# What was wrapped in a lower layer.
 "$tool" --force --self-contained --paths lower/app > report || cat report
 mkdir upper2 work2
 umount merged
 mount -t overlay overlay -o lowerdir=lower,upperdir=upper2,workdir=work2 merged
 "$tool" restore merged/app --dry-run --format json > report || cat report
-grep -o "would be restored by itself if the file is in a lower layer" report
+grep -o "would be restored separately if the file is in a lower layer" report
 "$tool" restore merged/app > report || cat report
 cmp merged/app/a original && echo "restored $(merged/app/a)"
 "#;
@@ -65,12 +65,12 @@ fn hard_links_in_a_lower_layer_are_wrapped() {
         let output = run::on_host("unshare", &arguments).success();
         let each = "hello\nwrapped\nmode\n";
         // No file was written before: none is in the upper layer.
-        let dry = "would be worked on by itself if the file is in a lower layer\n".repeat(2)
+        let dry = "would be changed separately if the file is in a lower layer\n".repeat(2)
             + "would stay unchanged if the file is in a lower layer\n";
         let expected = format!(
             "{dry}a={each}b={each}c={each}elsewhere\nstay unchanged\n{}{}restored hello\n",
             "restored\n".repeat(3),
-            "would be restored by itself if the file is in a lower layer\n".repeat(2)
+            "would be restored separately if the file is in a lower layer\n".repeat(2)
         );
         assert_eq!(output.stdout, expected, "{output}");
         assert_eq!(

@@ -82,11 +82,11 @@ fn a_copy_by_patchelf(variant: Variant) {
     assert_eq!(output.stderr, says);
     // The path in PT_INTERP is lost as well.
     let check = root.wrap_buddy().args(["check", COPY]).output();
-    let says = "was changed since it was wrapped";
+    let says = "was changed after it was wrapped";
     assert!(check.stdout.contains(says), "{check}");
     // It is an error if you name the file. In a directory, it is counted with the reason.
     let wrap = |path: &str| root.wrap(path).libs([&libs]).command().output();
-    let next = "get the program again from where it came";
+    let next = "download or build the program again";
     let named = wrap(COPY).exits_with(1);
     let line = format!("error: {COPY}: {says}");
     assert!(

@@ -380,7 +380,7 @@ fn directories_that_nothing_is_needed_from(variant: Variant) {
         .map(|number| root.package(&format!("{number}-{}", "x".repeat(60)), &[&plugin]))
         .collect();
     let report = wrap().libs(long).libs(libs).report().success();
-    let note = "has no room for the directories of --libs that nothing it needs is in";
+    let note = "has no room for the directories of --libs that resolve nothing";
     assert!(report.output.stdout.contains(note), "{}", report.output);
     root.command(PROGRAM).output().exits_with(1);
 }

@@ -6,7 +6,7 @@ use object::elf;
 
 use super::{Dynamic, Elf};
 
-/// The kind of a file.
+/// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
     feature = "json",

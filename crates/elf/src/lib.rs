@@ -50,7 +50,7 @@ pub use payload::Payload;
 pub use property::has_property;
 pub use sections::{Section, is_called, sections};
 pub use source::{Source, io_reason, open_regular, read_regular};
-pub use space::{PAGE, Padding, paddings, relocates, zeros_behind};
+pub use space::{PAGE, Padding, paddings, relocates, zeros_after};
 pub use versions::Required;
 
 use std::ffi::OsString;
@@ -118,7 +118,7 @@ pub struct Interp {
 /// The contents of an ELF file.
 #[derive(Clone, Debug)]
 pub struct Elf {
-    /// The identity of the file; `None` for a presumed file.
+    /// Which file it is; `None` for a presumed file.
     pub file_id: Option<FileId>,
     /// `e_machine`.
     pub machine: u16,

@@ -116,32 +116,32 @@ impl fmt::Display for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Upx => f.write_str(
-                "it is packed by UPX, and what it needs cannot be seen: unpack it with upx -d",
+                "it is packed by UPX, so its dependencies cannot be read; unpack it with upx -d",
             ),
             Self::AppImage(1) => f.write_str(
-                "it is an AppImage of type 1: wrapping does not reach the program in its image: unpack it with bsdtar -xf, \
-                 and wrap what is in it",
+                "it is an AppImage of type 1, and wrapping does not change the program in its image; unpack it with bsdtar \
+                 -xf and wrap the files",
             ),
             Self::AppImage(_) => f.write_str(
-                "it is an AppImage: wrapping does not reach the program in its image: run it with --appimage-extract, and \
-                 wrap the directory squashfs-root",
+                "it is an AppImage, and wrapping does not change the program in its image; run it with --appimage-extract \
+                 and wrap the directory squashfs-root",
             ),
             Self::Par => f.write_str(
-                "it is made by PAR::Packer, and unpacks perl when it starts: wrapping does not reach that: set \
-                 PAR_GLOBAL_TEMP to a directory, and run wrap-buddy watch on it",
+                "PAR::Packer made it, and it unpacks perl when it starts, which is not wrapped; set PAR_GLOBAL_TEMP to a \
+                 directory and run wrap-buddy watch on that",
             ),
             Self::Nuitka => f.write_str(
-                "it is made by Nuitka, and unpacks a program when it starts: wrapping does not reach that: have it built with \
-                 --standalone, or with --onefile-tempdir-spec of a directory that stays, and run wrap-buddy watch on that",
+                "Nuitka made it, and it unpacks a program when it starts, which is not wrapped; build it with --standalone, \
+                 or with --onefile-tempdir-spec and a permanent directory, and run wrap-buddy watch on that",
             ),
             Self::Caxa => f.write_str(
-                "it is made by caxa, and unpacks a program when it starts: wrapping does not reach that: run wrap-buddy watch \
-                 on the directory caxa below the one for temporary files ($TMPDIR, /tmp)",
+                "caxa made it, and it unpacks a program when it starts, which is not wrapped; run wrap-buddy watch on the \
+                 directory caxa in the one for temporary files ($TMPDIR, /tmp)",
             ),
             Self::PyInstaller(name) => write!(
                 f,
-                "it is made by PyInstaller, and unpacks {name} when it starts: wrapping does not reach that: have it built \
-                 with --onedir, or run wrap-buddy watch on the directory for temporary files ($TMPDIR, /tmp)",
+                "PyInstaller made it, and it unpacks {name} when it starts, which is not wrapped; build it with --onedir, or \
+                 run wrap-buddy watch on the directory for temporary files ($TMPDIR, /tmp)",
             ),
         }
     }

@@ -248,9 +248,13 @@ pub fn io_reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "does not exist".to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        io::ErrorKind::ReadOnlyFilesystem => "is on a read-only file system".to_owned(),
-        io::ErrorKind::ExecutableFileBusy => "is running: stop it first".to_owned(),
-        io::ErrorKind::WouldBlock => "is leased by another process: end that, or wait".to_owned(),
+        io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only".to_owned(),
+        io::ErrorKind::ExecutableFileBusy => {
+            "it is running; stop it first, or pass --replace".to_owned()
+        }
+        io::ErrorKind::WouldBlock => {
+            "another process holds a lease on it; end that process, or wait".to_owned()
+        }
         io::ErrorKind::StorageFull => "no space left on the file system".to_owned(),
         _ => error.to_string(),
     }

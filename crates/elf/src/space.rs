@@ -18,7 +18,7 @@ const CHUNK: u64 = 64 << 10;
 
 /// Counts the mapped zero bytes after the file bytes of PT_LOAD `segment` that belong to nothing else: up to the end of its last
 /// page, the next section or segment, or the end of the file.
-pub fn zeros_behind(elf: &Elf, segment: &Segment, source: &mut Source) -> Result<u64> {
+pub fn zeros_after(elf: &Elf, segment: &Segment, source: &mut Source) -> Result<u64> {
     let start = segment.file_end();
     let mut end = segment.loaded_end().min(elf.file_len);
     let after = segment.address.saturating_add(segment.file_len);
@@ -82,7 +82,7 @@ pub fn paddings(elf: &Elf, source: &mut Source) -> Result<Vec<Padding>> {
         let padding = Padding {
             offset: load.file_end(),
             address: load.address.saturating_add(load.file_len),
-            len: zeros_behind(elf, load, source)?,
+            len: zeros_after(elf, load, source)?,
         };
         let addresses = padding.address..padding.address.saturating_add(padding.len);
         if padding.len > 0 && !(text_relocations && relocates(elf, &addresses, source)?) {

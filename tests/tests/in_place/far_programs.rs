@@ -108,7 +108,7 @@ fn no_link_to_library_that_uses_origin(variant: Variant) {
     });
     let own = format!("{}/own/libbeside.so", far.dirs[1]);
     far.root.install(&beside, &own);
-    let words = ["libbar.so finds its own libraries relative to itself"];
+    let words = ["libbar.so finds its libraries relative to itself"];
     far.takes_a_stub(&words, |strategy| far.wrap(strategy));
 }
 
@@ -123,7 +123,7 @@ fn no_link_to_library_that_will_use_origin(variant: Variant) {
         let base = store_path(&toolchain::file_name(library));
         long_directory(&far.root, &base, 2500, &[library])
     });
-    let words = ["libbar.so finds its own libraries relative to itself"];
+    let words = ["libbar.so finds its libraries relative to itself"];
     far.takes_a_stub(&words, |strategy| {
         let wrap = far.wrap(strategy).libs(deep.clone());
         wrap.and([far.dirs[1].clone()])

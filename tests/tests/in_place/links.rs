@@ -214,7 +214,7 @@ fn no_link_to_library_that_uses_origin(variant: Variant) {
     let report = far.wrap().report().exits_with(1);
     let words = [
         "no room",
-        "libfoo.so finds its own libraries relative to itself",
+        "libfoo.so finds its libraries relative to itself",
         "--runtime-dependencies",
     ];
     report.file(&far.plugin).is("failed", &words);
@@ -250,7 +250,7 @@ fn no_link_to_library_that_will_use_origin(variant: Variant) {
         .file(&format!("{foo_dir}/libfoo.so"))
         .is("edited", &[]);
     let words = [
-        "libfoo.so finds its own libraries relative to itself",
+        "libfoo.so finds its libraries relative to itself",
         "--runtime-dependencies",
     ];
     report.file(&far.plugin).is("skipped", &words);
@@ -261,5 +261,5 @@ fn no_link_to_library_that_will_use_origin(variant: Variant) {
 fn settled(report: &Report, path: &str) {
     report
         .file(path)
-        .is("skipped", &["edited in place already"]);
+        .is("skipped", &["already edited in place"]);
 }

@@ -12,7 +12,7 @@ matrix!(systems:
 );
 matrix!(glibc:
     own_runpath_inherits_nothing, a_program_that_opens_it_lends_a_search_path,
-    program_that_opens_nothing_does_not_serve, every_program_that_opens_it_lends_a_search_path,
+    a_program_that_opens_nothing_is_no_help, every_program_that_opens_it_lends_a_search_path,
 );
 
 /// `libbar.so`, linked by lld, which fills every page of a file.
@@ -54,7 +54,10 @@ fn served_by_a_program(variant: Variant, flag: &str, added: &[&str]) {
             wrap.args(["--strategy", strategy]).report().success()
         };
         let report = wrap();
-        let words = ["no room for a search path", "by way of /app/bin/program"];
+        let words = [
+            "no room for a search path",
+            "it finds its dependencies when /app/bin/program opens it",
+        ];
         report.file(&path).is("skipped", &words);
         assert_eq!(report.file(&program).needed(), added);
         assert!(report.file(&program).search_path().contains(&dir.as_str()));
@@ -76,7 +79,7 @@ fn no_program_to_load_its_needs(variant: Variant) {
     let plugin = opener.install(&built);
     let dir = opener.root.package("foo", &[foo(variant)]);
     let advice = ["--search", "rpath", "--runtime-dependencies", &dir];
-    let told = format!("wrapped with {}", advice.join(" "));
+    let told = format!("programs that open it with {}", advice.join(" "));
     let words = ["no room for a search path", told.as_str()];
     let report = opener.wrap("/app/plugins", &[&dir]).report().success();
     report.file(&plugin).is("skipped", &words);
@@ -99,7 +102,10 @@ fn no_program_to_load_its_needs(variant: Variant) {
     let wrap = || opener.wrap("/app", &[&dir]).args(advice);
     for _ in ["first", "again"] {
         let report = wrap().report().success();
-        let words = [words[0], "by way of /app/open"];
+        let words = [
+            words[0],
+            "it finds its dependencies when /app/open opens it",
+        ];
         report.file(&plugin).is("skipped", &words);
         opener.says(&plugin, "42\n");
     }
@@ -138,7 +144,7 @@ fn own_runpath_inherits_nothing(variant: Variant) {
     let plugin = opener.install(&bar(variant, &flags));
     let dir = opener.root.package("foo", &[foo(variant)]);
     let advice = ["--needed", "libfoo.so"];
-    let told = format!("wrapped with {}", advice.join(" "));
+    let told = format!("programs that open it with {}", advice.join(" "));
     let report = opener.wrap("/app/plugins", &[&dir]).report().success();
     report
         .file(&plugin)
@@ -208,7 +214,11 @@ impl Extension {
     fn is_served_by(&self, program: &str, args: &[&str]) {
         let wrap = || self.wrap().args(args.iter().copied());
         let report = wrap().report().success();
-        let words = ["no room for a search path", "by way of", program];
+        let words = [
+            "no room for a search path",
+            "it finds its dependencies when",
+            program,
+        ];
         report.file(EXTENSION).is("skipped", &words);
         let output = wrap().run();
         assert!(!output.stderr.contains("no room"), "{output}");
@@ -240,7 +250,7 @@ fn a_program_that_opens_it_lends_a_search_path(variant: Variant) {
 }
 
 /// Neither a DT_RPATH nor a DT_NEEDED of a program means that it opens a library.
-fn program_that_opens_nothing_does_not_serve(variant: Variant) {
+fn a_program_that_opens_nothing_is_no_help(variant: Variant) {
     let extension = Extension::new(variant);
     let other = lender(variant).build();
     extension.root.install(&other, "/app/bin/other");

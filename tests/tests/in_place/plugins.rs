@@ -11,8 +11,8 @@ matrix!(systems:
     a_library_outside_that_finds_nothing,
 );
 matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
-    library_opened_by_a_library_is_found, library_opened_by_a_library_is_in_libs, no_room_for_libraries_that_it_opens,
-    no_room_for_directories_of_libs
+    what_a_library_opens_is_found, what_a_library_opens_is_in_libs, no_room_for_what_it_opens,
+    no_room_for_what_is_in_libs
 ));
 matrix!([x86_64_musl_pie]: (musl_looks_for_the_program));
 
@@ -79,7 +79,9 @@ fn nothing_to_find(variant: Variant) {
     for built in [alone, content] {
         let plugin = opener.install(&built);
         let report = opener.wrap(&plugin, &[&dir]).report().success();
-        report.file(&plugin).is("skipped", &["finds what it needs"]);
+        report
+            .file(&plugin)
+            .is("skipped", &["finds its dependencies"]);
         opener.is_untouched(&built, &plugin);
     }
 }
@@ -91,7 +93,7 @@ fn missing_library(variant: Variant) {
     let plugin = opener.install(&built);
     let report = opener.wrap("/app/plugins", &[]).report().success();
     assert_eq!(report.missing_of_libraries(), ["libfoo.so"]);
-    report.file(&plugin).is("skipped", &["is missing"]);
+    report.file(&plugin).is("skipped", &["are missing"]);
     let output = opener.wrap("/app/plugins", &[]).run();
     let said = output.stderr.contains("warning: 1 library is missing");
     assert!(said && output.stderr.contains("libfoo.so"), "{output}");
@@ -118,7 +120,7 @@ fn opens(variant: Variant, flags: &[&str]) -> PathBuf {
 }
 
 /// The library's own directories come first. A library without a search path still inherits that of its programs.
-fn library_opened_by_a_library_is_found(variant: Variant) {
+fn what_a_library_opens_is_found(variant: Variant) {
     for (flags, tag, own) in OWN_PATHS {
         let opener = Opener::new(variant);
         let built = opens(variant, flags);
@@ -138,20 +140,22 @@ fn library_opened_by_a_library_is_found(variant: Variant) {
         let again = wrap().report().success();
         again
             .file(&plugin)
-            .is("skipped", &["edited in place already"]);
+            .is("skipped", &["already edited in place"]);
 
         // A library that opens nothing is unchanged.
         let alone = other(variant, "libalone.so");
         let path = opener.install(&alone);
         let report = wrap().report().success();
-        report.file(&path).is("skipped", &["finds what it needs"]);
+        report
+            .file(&path)
+            .is("skipped", &["finds its dependencies"]);
         opener.is_untouched(&alone, &path);
     }
 }
 
 /// `--libs` also apply to libraries that a library opens by name, but not to the rest of its strings. Libraries next to the library
 /// are not searched for there.
-fn library_opened_by_a_library_is_in_libs(variant: Variant) {
+fn what_a_library_opens_is_in_libs(variant: Variant) {
     for (flags, tag, own) in OWN_PATHS {
         let opener = Opener::new(variant);
         let built = opens(variant, flags);
@@ -182,10 +186,10 @@ fn library_opened_by_a_library_is_in_libs(variant: Variant) {
         let again = wrap().report().success();
         again
             .file(&plugin)
-            .is("skipped", &["edited in place already"]);
+            .is("skipped", &["already edited in place"]);
 
         let minimal = wrap().args(["--search-minimal"]).report().success();
-        let words = ["finds what it needs without that", "restore it"];
+        let words = ["with these settings it needs no search path", "restore it"];
         minimal.file(&plugin).is("skipped", &words);
 
         opener
@@ -199,7 +203,7 @@ fn library_opened_by_a_library_is_in_libs(variant: Variant) {
 }
 
 /// The warning is printed once for many files, and the proposed flags help.
-fn no_room_for_directories_of_libs(variant: Variant) {
+fn no_room_for_what_is_in_libs(variant: Variant) {
     let opener = Opener::new(variant);
     let lld = toolchain::lld();
     let flags: Vec<&str> = lld.iter().map(String::as_str).collect();
@@ -210,13 +214,17 @@ fn no_room_for_directories_of_libs(variant: Variant) {
         let wrap = opener.wrap("/app", &[&dir]);
         let output = wrap.args(args.iter().copied()).run();
         let lines = output.stderr.lines();
-        let lines = lines.filter(|line| line.contains("opens libraries by name"));
+        let lines = lines.filter(|line| line.contains("opens libraries with dlopen"));
         lines.map(str::to_owned).collect()
     };
     let [said] = &warnings(&[])[..] else {
         panic!("one warning");
     };
-    let words = [&*plugin, "does not search --libs", "--search rpath"];
+    let words = [
+        &*plugin,
+        "not find them in the directories of --libs",
+        "--search rpath",
+    ];
     assert!(words.iter().all(|word| said.contains(word)), "{said}");
     opener.is_untouched(&built, &plugin);
     let output = opener.open(&plugin).success();
@@ -237,7 +245,7 @@ fn no_room_for_directories_of_libs(variant: Variant) {
 }
 
 /// The proposed flags help.
-fn no_room_for_libraries_that_it_opens(variant: Variant) {
+fn no_room_for_what_it_opens(variant: Variant) {
     let runpath = "-Wl,--enable-new-dtags,-rpath,/gone";
     for (runpath, advice) in [
         (None, &["--search", "rpath"][..]),
@@ -254,7 +262,7 @@ fn no_room_for_libraries_that_it_opens(variant: Variant) {
             wrap.args(["--runtime-dependencies", &dir])
         };
         let report = wrap().report().success();
-        let words = ["no room for these", advice[0]];
+        let words = ["no room for a longer search path", advice[0]];
         report.file(&plugin).is("skipped", &words);
         let output = opener.open(&plugin).success();
         assert!(output.stdout.contains("libfoo.so"), "{output}");
@@ -311,7 +319,7 @@ fn a_library_outside_that_finds_nothing(variant: Variant) {
     ];
     assert!(words.iter().all(|word| text.contains(word)), "{text}");
     let text = warning(&[&directory, &foo_directory]);
-    let advice = format!("{foo_directory}/libfoo.so: add {path} to --paths");
+    let advice = format!("{foo_directory}/libfoo.so; add {path} to --paths");
     assert!(text.contains(&advice), "{text}");
     opener.edited(&built, &plugin);
     opener.refuses(&plugin, "libfoo.so");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use e2e::{Build, Edited, Kind, Root, Variant, Wrapped, matrix, source, toolchain};
 
-matrix!(glibc: edited_in_place_where_there_is_room, warning_without_room);
+matrix!(glibc: edited_in_place_where_there_is_room, a_warning_where_there_is_none);
 
 const PROGRAM: &str = "/app/program";
 
@@ -36,7 +36,7 @@ fn edited_in_place_where_there_is_room(variant: Variant) {
         .report()
         .success()
         .file(PROGRAM)
-        .is("skipped", &["edited in place already"]);
+        .is("skipped", &["already edited in place"]);
 
     // The preloader does not apply to a program of another name.
     root.install(&built, "/app/other");
@@ -44,7 +44,7 @@ fn edited_in_place_where_there_is_room(variant: Variant) {
     report.file("/app/other").is("wrapped", &[]);
 }
 
-fn warning_without_room(variant: Variant) {
+fn a_warning_where_there_is_none(variant: Variant) {
     let (root, built) = install(variant, &toolchain::lld());
     let output = root.wrap(PROGRAM).run();
     let warning = output
@@ -60,7 +60,7 @@ fn warning_without_room(variant: Variant) {
     let started = root.command("/app/program-preloader").arg(PROGRAM);
     started.output().exits_with(3);
     let check = root.wrap_buddy().args(["check", PROGRAM]).output();
-    let says = "program-preloader maps it by itself";
+    let says = "program-preloader maps it and reads its PT_INTERP";
     assert!(check.stdout.contains(says), "{check}");
 
     let failed = root.wrap(PROGRAM).args(["--strategy", "inplace"]).report();

@@ -57,9 +57,7 @@ fn relocatable(variant: Variant) {
             .args(["--relocatable", "--allow-outside", "--strategy", strategy])
     };
     let report = wrapping("inplace").report().exits_with(1);
-    report
-        .file(&sample.program)
-        .is("failed", &["only possible with a stub"]);
+    report.file(&sample.program).is("failed", &["needs a stub"]);
     is_untouched(&sample);
 
     let report = wrapping("auto").report().success();

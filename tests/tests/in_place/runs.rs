@@ -12,7 +12,7 @@ use super::{Opener, SAYS, bar, foo};
 
 matrix!(systems:
     second_run_of_a_library_changes_nothing, other_directories_replace_the_first, stripped_library_is_mended,
-    shortened_path_is_mended, dry_run_writes_nothing, fewer_directories_do_not_change_a_library,
+    shortened_path_is_mended, dry_run_writes_nothing, fewer_directories_leave_a_library_as_it_is,
 );
 matrix!(all: second_run_of_a_program_changes_nothing, other_settings_replace_the_first, stripped_program_is_mended);
 
@@ -25,7 +25,7 @@ fn second_run_of_a_library_changes_nothing(variant: Variant) {
     let report = opener.wrap(&plugin, &[&dir]).report().success();
     report
         .file(&plugin)
-        .is("skipped", &["edited in place already"]);
+        .is("skipped", &["already edited in place"]);
     assert_eq!(traces(&opener.root, &plugin), before);
 }
 
@@ -38,7 +38,7 @@ fn second_run_of_a_program_changes_nothing(variant: Variant) {
         let report = report.success();
         report
             .file(&sample.program)
-            .is("skipped", &["edited in place already"]);
+            .is("skipped", &["already edited in place"]);
         assert_eq!(traces(&sample.root, &sample.program), before, "{strategy}");
     }
 }
@@ -68,13 +68,13 @@ fn other_directories_replace_the_first(variant: Variant) {
 }
 
 /// Without its earlier directories, it would not find a library that it finds.
-fn fewer_directories_do_not_change_a_library(variant: Variant) {
+fn fewer_directories_leave_a_library_as_it_is(variant: Variant) {
     let opener = Opener::new(variant);
     let plugin = opener.install(&bar(variant, &[]));
     let dir = opener.root.package("foo", &[foo(variant)]);
     opener.wrap("/app/plugins", &[&dir]).run();
     let before = traces(&opener.root, &plugin);
-    let words = ["edited in place already", "libraries would be missing"];
+    let words = ["already edited in place", "libraries would be missing"];
     let report = opener.wrap("/app/plugins", &[]).report().success();
     report.file(&plugin).is("skipped", &words);
     let output = opener.wrap("/app/plugins", &[]).run();
@@ -192,5 +192,5 @@ fn stripped_library_is_mended(variant: Variant) {
     let report = opener.wrap(&plugin, &[&dir]).report().success();
     report
         .file(&plugin)
-        .is("skipped", &["edited in place already"]);
+        .is("skipped", &["already edited in place"]);
 }

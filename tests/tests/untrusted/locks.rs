@@ -40,7 +40,7 @@ fn lease_is_not_waited_for() {
         holder.kill().and_then(|()| holder.wait()).expect("killed");
         assert!(began.elapsed() < Duration::from_secs(20), "{output}");
         assert!(
-            output.stderr.contains("is leased by another process"),
+            output.stderr.contains("another process holds a lease"),
             "{output}"
         );
     }
@@ -73,9 +73,7 @@ fn lock_of_another_user_is_waited_for_with_a_limit() {
     let mut file = hold("/app/program");
     let output = restoring(root, "/app").exits_with(1);
     assert!(
-        output
-            .stderr
-            .contains("is being worked on by another process ("),
+        output.stderr.contains("locked by another process ("),
         "{output}"
     );
     for path in ["/app", "/app/program", &sidecar_of("/app/program")] {

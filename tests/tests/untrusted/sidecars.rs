@@ -75,7 +75,7 @@ fn a_sidecar_of_another_group_is_not_trusted() {
     assert!(
         output
             .stderr
-            .contains("can be written by somebody who cannot"),
+            .contains("users who cannot write the file can write its sidecar"),
         "{output}"
     );
 }

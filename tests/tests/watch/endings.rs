@@ -152,7 +152,10 @@ fn once_gives_up_on_a_file_that_stays_open() {
     let once = root.wrap("/app").args(["--once", "--settle", "20"]);
     let output = once.watch_command().output().exits_with(1);
     assert_eq!(paths(done(&lines(&output.stdout))), ["/app/other"]);
-    assert!(output.stdout.contains("still being written to"), "{output}");
+    assert!(
+        output.stdout.contains("a process still writes to it"),
+        "{output}"
+    );
     assert!(is_original(&root, &built, "/app/held"));
 }
 

@@ -29,7 +29,7 @@ fn restored_file_stays_restored_until_it_changes() {
         let files = e2e::watching::event(lines, "file");
         let left = files.filter(|line| {
             let reason = line["reason"].as_str().unwrap_or_default();
-            line["status"] == "skipped" && reason.starts_with("was restored")
+            line["status"] == "skipped" && reason.starts_with("restored")
         });
         (left.count() == 2).then_some(())
     });

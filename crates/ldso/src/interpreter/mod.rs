@@ -131,8 +131,8 @@ impl Interpreter {
     }
 
     fn read(root: &Root, path: &Path) -> Result<Self> {
-        let mut source = Source::open(&root.on_host(path))
-            .map_err(|error| anyhow!("it {}", io_reason(&error)))?;
+        let mut source =
+            Source::open(&root.on_host(path)).map_err(|error| anyhow!("{}", io_reason(&error)))?;
         let identity = identify(&mut source)?;
         let Identity::Elf {
             target,
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn script_is_refused_as_dynamic_linker() {
+    fn a_script_is_no_dynamic_linker() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ld.so");
         std::fs::write(&path, "#!/bin/sh\n").unwrap();

@@ -1,5 +1,5 @@
-//! A copy of a file that is changed instead of it and takes its place: because it is running, or so that whoever starts it finds it
-//! as it was or as it is to be.
+//! A changed copy that replaces a file: because the file is running, or because each start during the change has to find either the old or
+//! the new file.
 
 use std::ffi::OsStr;
 use std::fs::{File, Permissions};
@@ -13,19 +13,19 @@ use crate::system::directory::{Directory, Temporary};
 use crate::system::sidecar_path::copy_name;
 use crate::system::trust::give;
 
-/// A copy in the same directory, gone again unless it takes the file's place.
+/// A copy in the same directory. It is removed unless it replaces the file.
 pub(super) struct Copy(Temporary);
 
 impl Copy {
-    /// Copies the content of `file`, holes included, which is called `name` in `directory`. Until it is [complete](Self::complete),
-    /// nobody else may open it.
+    /// Copies the content of `file`, which is called `name` in `directory`, with its holes. Until it is [complete](Self::complete), no
+    /// other user can open it.
     pub(super) fn of(file: &File, directory: &Directory, name: &OsStr) -> io::Result<Self> {
         let copy = directory.temporary(copy_name(name))?;
         copy_content(file, copy.file(), file.metadata()?.len())?;
         Ok(Self(copy))
     }
 
-    /// Gives it the extended attributes of `file` (access control lists and capabilities are some), owner and mode.
+    /// Sets the extended attributes (access control lists and capabilities among them), owner and mode of `file`.
     pub(super) fn complete(&self, file: &File, owner: (u32, u32), mode: u32) -> io::Result<()> {
         let output = self.file();
         let now = output.metadata()?;
@@ -45,13 +45,13 @@ impl Copy {
         self.0.file()
     }
 
-    /// Renames it to `name`, and is the file there from now on.
+    /// Renames the copy to `name`.
     pub(super) fn replace(self, name: &OsStr) -> io::Result<File> {
         self.0.replace_program(name)
     }
 }
 
-/// Copies what is not a hole; the kernel shares the blocks where the file system can do that.
+/// Copies the data between holes. The kernel shares blocks if the file system can.
 fn copy_content(from: &File, to: &File, len: u64) -> io::Result<()> {
     to.set_len(len)?;
     let (mut input, mut output) = (from, to);
@@ -59,7 +59,7 @@ fn copy_content(from: &File, to: &File, len: u64) -> io::Result<()> {
     while at < len {
         let data = match lseek64(from, at as i64, Whence::SeekData) {
             Ok(data) => data as u64,
-            // Nothing but a hole up to the end.
+            // Only a hole is left.
             Err(nix::errno::Errno::ENXIO) => break,
             Err(error) => return Err(error.into()),
         };

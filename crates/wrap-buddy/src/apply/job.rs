@@ -1,4 +1,4 @@
-//! One file while it is worked on.
+//! The steps that change one file.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata, Permissions, TryLockError};
@@ -29,36 +29,36 @@ use crate::system::trust::{Ownership, Rights, Writer};
 use crate::system::workers::Stop;
 use elf_file::{FileId, io_reason};
 
-/// The permission bits, set-id and sticky included.
+/// Permission bits with set-id and sticky bits.
 const MODE: u32 = 0o7777;
 
-/// Where the kernel keeps what it measured of a file, or what somebody signed.
+/// Extended attribute with the kernel's measurement of a file, or a signature.
 const INTEGRITY: &str = "security.ima";
 
-/// The first byte of a signature there (security/integrity/integrity.h, EVM_IMA_XATTR_DIGSIG and IMA_VERITY_DIGSIG).
+/// First byte of a signature in it (security/integrity/integrity.h, EVM_IMA_XATTR_DIGSIG and IMA_VERITY_DIGSIG).
 const SIGNATURES: [u8; 2] = [3, 6];
 
-const CHANGED: &str = "was changed by something else meanwhile: run wrap-buddy again";
+const CHANGED: &str = "another process changed it in the meantime; run wrap-buddy again";
 
 /// FS_VERITY_FL (linux/fs.h).
 const VERITY: IFlags = IFlags::from_bits_retain(0x0010_0000);
 
-/// A file, and what changes in it.
+/// A file and its planned changes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target<'a> {
     pub(super) path: &'a Path,
     pub(super) file_id: FileId,
-    /// How many names it had (hard links).
+    /// Number of names (hard links).
     pub(super) names: u64,
     file_len: u64,
-    /// What is taken back before.
+    /// Edits of earlier settings, which are undone first.
     undo: &'a [FileEdit],
     edits: &'a [FileEdit],
-    /// What has to stand there for the plan to hold.
+    /// The bytes that the plan relies on.
     expected: &'a [FileEdit],
-    /// Whether any byte of it changes, and not only what lies beside it.
+    /// Whether the file itself changes, and not only its sidecar and links.
     pub(super) changes: bool,
-    /// Whether it works now with other settings, so that it is changed at once or not at all.
+    /// Whether the file works now with other settings. It then has to change in one step.
     replaces: bool,
 }
 
@@ -100,26 +100,26 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Nothing is wrong with a signature of a file that does not change.
+    /// A signature does not matter if the file itself does not change.
     pub(super) fn check_signature(&self, file: &File) -> Result<()> {
         let signature = file.get_xattr(INTEGRITY).ok().flatten();
         let signed = signature
             .is_some_and(|value| value.first().is_some_and(|kind| SIGNATURES.contains(kind)));
         if self.changes && signed {
             bail!(
-                "has a signature (IMA) that a changed file would no longer fit: it is left alone"
+                "has an IMA signature, which would not match the changed file; remove the signature, or wrap an unsigned copy"
             );
         }
         Ok(())
     }
 
-    /// What it is called in its directory.
+    /// Its file name.
     pub(super) fn name(&self) -> &'a OsStr {
         self.path.file_name().unwrap_or_default()
     }
 
-    /// Opens the file as far as it has to be. One of which no byte changes is never opened for writing: while it is, the kernel
-    /// starts it for nobody, and while it runs, it cannot be.
+    /// Opens the file. A file that does not change itself is opened read-only: the kernel starts no program that is open for writing, and a
+    /// running program cannot be opened for writing.
     fn open(
         &self,
         target_directory: &TargetDirectory,
@@ -150,56 +150,55 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Whether it is the file that was looked at.
+    /// Whether it is still the file that the plan was made for.
     fn is_meant(&self, metadata: &Metadata) -> bool {
         FileId::from(metadata) == self.file_id
     }
 }
 
-/// A file, what it was when it was opened, and its mode before that if that had to change.
+/// An open file.
 pub(super) struct Opened {
     pub(super) file: File,
     metadata: Metadata,
-    /// Whether it is the file that was looked at.
+    /// Whether it is the file that the plan was made for.
     is_meant: bool,
     lifted: Option<u32>,
 }
 
-/// What was done to a sidecar.
 enum Written<'a> {
     Nothing,
     New(&'a OsStr),
-    /// It was another before: this content.
+    /// It replaced this content.
     Over(&'a Plan, Vec<u8>),
 }
 
-/// A file while it is worked on.
+/// The state of one file during a run.
 pub(super) struct Job<'a> {
     pub(super) target: Target<'a>,
     target_directory: &'a TargetDirectory,
     rights: Rights,
-    /// Open, locked against other runs.
+    /// Locked against other runs.
     pub(super) file: File,
-    /// What is written to instead, and takes the file's place at the end.
+    /// The changed copy that will replace the file, if there is one.
     copy: Option<Copy>,
-    /// What a copy has taken the place of.
+    /// The file that a copy has replaced.
     replaced: Option<File>,
-    /// Its user and group.
+    /// User and group.
     owner: (u32, u32),
-    /// Mode to put back at the end.
+    /// The mode to restore at the end.
     mode: u32,
     capability: Option<Vec<u8>>,
-    /// Whether anything was written for it.
+    /// Whether anything has been written for this file.
     begun: bool,
-    /// What this run did to the sidecar.
+    /// How this run changed the sidecar.
     sidecar: Written<'a>,
-    /// Whether it wrote one that has another name for the time being.
+    /// Whether the new sidecar has the interim name.
     interim: bool,
-    /// What there is to say of it in the end.
+    /// Notes for the report.
     notes: Vec<String>,
-    /// What this run created of the links.
+    /// The links that this run created.
     new_links: link_directory::Made,
-    /// Which edits were written, what stood there included.
+    /// The edits that were written.
     written: Vec<&'a FileEdit>,
 }
 
@@ -254,7 +253,7 @@ impl<'a> Job<'a> {
                 return Ok(());
             }
             match job.work_on_a_copy(&metadata) {
-                // By way of the original.
+                // Without a copy, change the original first.
                 Err(_) if !busy => job.work_on_the_file(),
                 copied => copied,
             }
@@ -268,8 +267,8 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// To be called before anything is written: refuses if the run is to end and nothing was written for this file yet. What was
-    /// begun is finished.
+    /// Call this before the first write. Fails if the run is stopped and nothing has been written for this file yet; a file in work is
+    /// finished.
     pub(super) fn begin(&mut self, stop: Option<&Stop<'_>>) -> Result<()> {
         if !self.begun && stop.is_some_and(|stop| stop()) {
             bail!(Stopped);
@@ -284,22 +283,22 @@ impl<'a> Job<'a> {
         if self.rights.directory != opened_with {
             bail!(CHANGED);
         }
-        // Where there are no locks, there is nothing to be done.
+        // On file systems without locks, go on without.
         if let Err(TryLockError::WouldBlock) = self.file.try_lock()
             && let Some(holder) = lock::respected_holder(metadata)
         {
-            bail!("is being worked on by {holder}: run this one again");
+            bail!("locked by {holder}; run wrap-buddy again when it is done");
         }
         self.check_unchanged(metadata, is_meant)?;
         if self.capability.is_some() && self.rights.file != Writer::Caller && self.target.changes {
             bail!(
-                "has file capabilities, which root would give back to what its owner may have written by then: left alone; pass --trust-tree where nobody else is at work"
+                "has file capabilities, which root would restore after the file's owner may have changed it; pass --trust-tree if no other user writes there"
             );
         }
         self.target.check_signature(&self.file)
     }
 
-    /// The plan was made from what the file was then.
+    /// Checks that the file is as it was when the plan was made.
     fn check_unchanged(&self, metadata: &Metadata, is_meant: bool) -> Result<()> {
         let mut unchanged = metadata.len() == self.target.file_len && is_meant;
         for edit in self.target.expected {
@@ -324,7 +323,7 @@ impl<'a> Job<'a> {
                 &self.target_directory.directory,
                 self.target.name(),
             )?;
-            // Found out now: later it would be too late for another way.
+            // Find out now whether that works: later the original could not be changed instead.
             copy.complete(&self.file, self.owner, self.mode & MODE)?;
             Ok(copy)
         });
@@ -332,18 +331,18 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// Opens the file itself for writing, after all.
+    /// Opens the file itself for writing instead of a copy.
     fn work_on_the_file(&mut self) -> Result<()> {
         let directory = &self.target_directory.directory;
         let opened = open_for_writing(directory, &self.target, self.rights);
         let opened = opened.map_err(|error| cannot_be_written(&self.target, directory, &error))?;
         self.mode = opened.lifted.unwrap_or(opened.metadata.mode());
-        // The lock of the other handle goes with that.
+        // This closes the other handle and releases its lock.
         self.file = opened.file;
         self.check(&opened.metadata, opened.is_meant)
     }
 
-    /// Makes the copy what the file is to be, with `slot` as its stub if that is not the planned one.
+    /// Writes the planned content to the copy. `slot`: the stub, if not the planned one.
     pub(super) fn write_copy(&mut self, slot: Option<&[u8]>) -> Result<()> {
         let Some(copy) = &self.copy else {
             return Ok(());
@@ -356,7 +355,7 @@ impl<'a> Job<'a> {
                 let bytes = slot.filter(|_| is_slot).unwrap_or(&edit.after);
                 copy.file().write_all_at(bytes, edit.offset)?;
             }
-            // Writing took set-id bits and capabilities.
+            // Writing has cleared set-id bits and capabilities.
             copy.complete(&self.file, self.owner, self.mode & MODE)
         };
         write().map_err(|error| {
@@ -364,7 +363,7 @@ impl<'a> Job<'a> {
         })
     }
 
-    /// Makes another copy, with the stub that is planned, of a program with one for the time being.
+    /// Makes another copy with the planned stub, of a program that has the interim one.
     pub(super) fn copy_again(&mut self) -> Result<()> {
         let acting = self.rights.directory.act();
         let copy = acting.and_then(|_acting| {
@@ -378,12 +377,12 @@ impl<'a> Job<'a> {
         self.write_copy(None)
     }
 
-    /// What is written to.
+    /// The file to write to: the copy, if there is one.
     fn output(&self) -> &File {
         self.copy.as_ref().map_or(&self.file, Copy::file)
     }
 
-    /// Writes the sidecar: under another name where that with its own is in use until a copy has taken the place of the file.
+    /// Writes the sidecar. If the one with the usual name is in use until a copy replaces the file, it writes under the interim name.
     pub(super) fn write_sidecar(&mut self, plan: &'a Plan, durable: bool) -> Result<()> {
         if !self.replaces() || !plan.sidecar_in_use {
             return self.write_usual_sidecar(plan, durable);
@@ -404,7 +403,7 @@ impl<'a> Job<'a> {
             let content = self.sidecar_content(plan, &plan.sidecar);
             match sidecar_file::create(directory, name, &content, durable) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    // What is put back if a later step fails has to be a sidecar, too.
+                    // If a later step fails, the old content is restored, so it has to be a sidecar.
                     let old = FoundSidecar::in_directory(directory, name, plan.arch.class)?;
                     sidecar_file::replace(directory, name, self.fresh(), &content, durable)
                         .map(|()| Written::Over(plan, old))
@@ -416,7 +415,7 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// Has the sidecar in use get its usual name too, before anything is written to the file that uses it.
+    /// Gives the sidecar in use its usual name too, before the file that uses it is changed.
     pub(super) fn settle_sidecar(&self, settle: Option<&Interim>) -> Result<()> {
         let Some(settle) = settle.filter(|_| self.copy.is_none()) else {
             return Ok(());
@@ -446,14 +445,14 @@ impl<'a> Job<'a> {
         interim_sidecar_name(self.target.name())
     }
 
-    /// What its sidecar is called until it takes the place of another one.
+    /// The temporary name of a sidecar that is to replace another one.
     fn fresh(&self) -> OsString {
         new_sidecar_name(self.target.name())
     }
 
     fn sidecar_content<'c>(&self, plan: &Plan, bytes: &'c [u8]) -> sidecar_file::Content<'c> {
-        // Whoever may run the program has to be able to read its sidecar. Who writes to a file takes set-id bits and capabilities from it;
-        // writing to its sidecar must not be the way around that, so that the loader refuses such a one.
+        // Everybody who can run the program must be able to read its sidecar. Writing to a program clears its set-id bits and capabilities;
+        // a sidecar that others can write to would get around that, so the loader refuses it.
         let powerful = self.mode & 0o6000 != 0 || self.capability.is_some();
         let permitted = if powerful { 0o644 } else { 0o666 };
         sidecar_file::Content {
@@ -482,13 +481,13 @@ impl<'a> Job<'a> {
         made.map_err(|error| {
             let directory = links.directory.display();
             anyhow!(
-                "its links in {directory} cannot be made: {}",
+                "its links in {directory} cannot be created: {}",
                 io_reason(&error)
             )
         })
     }
 
-    /// Writes those edits whose kind is `due`.
+    /// Writes the edits whose kind is `due`.
     pub(super) fn write_edits(&mut self, due: impl Fn(EditKind) -> bool) -> Result<()> {
         self.write(self.target.edits, due)
     }
@@ -510,7 +509,7 @@ impl<'a> Job<'a> {
         let _acting =
             acting.map_err(|error| anyhow!("cannot be written: {}", io_reason(&error)))?;
         for edit in due {
-            // Counted first: a write that fails may have written a part.
+            // Record it first: a failed write may have written a part.
             self.written.push(edit);
             self.output()
                 .write_all_at(&edit.after, edit.offset)
@@ -530,27 +529,27 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Whether a changed copy is to take the place of the file.
+    /// Whether a changed copy will replace the file.
     pub(super) fn is_on_a_copy(&self) -> bool {
         self.copy.is_some()
     }
 
-    /// Whether that is so, and the file works now with other settings.
+    /// Whether a changed copy will replace a file that works now with other settings.
     pub(super) fn replaces(&self) -> bool {
         self.copy.is_some() && self.target.replaces
     }
 
-    /// Whether its sidecar has another name for the time being.
+    /// Whether the new sidecar has the interim name.
     pub(super) fn has_interim_sidecar(&self) -> bool {
         self.interim
     }
 
-    /// The file that a copy has taken the place of last.
+    /// The file that the last copy replaced.
     pub(super) fn replaced(&self) -> Option<&File> {
         self.replaced.as_ref()
     }
 
-    /// Puts the copy, if there is one, where the file is.
+    /// Replaces the file by the copy, if there is one.
     pub(super) fn take_place(&mut self) -> Result<()> {
         let Some(copy) = self.copy.take() else {
             return Ok(());
@@ -563,11 +562,11 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// Leaves the file as it was found, as far as that is still possible.
+    /// Restores the file as it was found, as far as possible.
     pub(super) fn undo(&mut self) {
-        // What is there by now goes with the sidecar that has another name.
+        // The file that is there now uses the sidecar with the interim name.
         self.copy = None;
-        // A stub only goes with its own sidecar: where that is gone, the original is left, which goes with none.
+        // A stub works only with its own sidecar. If that is gone, restore the original bytes, which need none.
         let old_sidecar = match &self.sidecar {
             Written::Over(plan, old) => {
                 let name = plan.sidecar_path.file_name().unwrap_or_default();
@@ -595,7 +594,7 @@ impl<'a> Job<'a> {
                 whole &= self.output().write_all_at(left, edit.offset).is_ok();
             }
         }
-        // While bytes of this run may be left, the sidecar is what the next run repairs them with.
+        // While bytes of this run may be left in the file, the next run needs the sidecar to repair them.
         if whole && let Ok(_acting) = self.rights.directory.act() {
             self.new_links.undo(self.target_directory);
             if let Written::New(sidecar) = self.sidecar {
@@ -608,7 +607,7 @@ impl<'a> Job<'a> {
         self.put_back_mode();
     }
 
-    /// Puts a copy of the file that was replaced where that was.
+    /// Replaces the new file by a copy of the one that was replaced.
     fn put_back(&mut self) -> io::Result<()> {
         let Some(original) = self.replaced.take() else {
             return Ok(());
@@ -623,7 +622,7 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// Removes what is of no use any more beside the file, and says what cannot be removed.
+    /// Removes files next to the program that are no longer used. Returns a note for each that cannot be removed.
     pub(super) fn remove(&self, unused: &[PathBuf]) -> Vec<String> {
         if unused.is_empty() {
             return Vec::new();
@@ -637,7 +636,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Removes the sidecar that had another name for the time being.
+    /// Removes the sidecar with the interim name.
     pub(super) fn remove_interim_sidecar(&self) {
         if self.interim
             && let Ok(_acting) = self.rights.directory.act()
@@ -646,7 +645,6 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Gives it `modified` as its time of modification.
     pub(super) fn set_time(&mut self, modified: Option<SystemTime>) {
         let Some(modified) = modified else {
             return;
@@ -654,25 +652,25 @@ impl<'a> Job<'a> {
         let acting = self.rights.file.act();
         if let Err(error) = acting.and_then(|_acting| self.output().set_modified(modified)) {
             self.notes.push(format!(
-                "its time of modification cannot be set back: {}",
+                "its modification time cannot be restored: {}",
                 io_reason(&error)
             ));
         }
     }
 
-    /// Puts back what else writing took from the file, and says what could not be put back.
+    /// Restores attributes that writing has cleared. Returns a note for each that cannot be restored.
     pub(super) fn finish(mut self) -> Vec<String> {
         let mut notes = std::mem::take(&mut self.notes);
         let acting = self.rights.file.act();
         if let Some(capability) = self.capability.take() {
             let lost = self.file.get_xattr(CAPABILITY).ok().flatten() != Some(capability.clone());
             if lost && self.file.set_xattr(CAPABILITY, &capability).is_err() {
-                notes.push("lost its file capabilities: set them again with setcap".to_owned());
+                notes.push("lost its file capabilities; set them again with setcap".to_owned());
             }
         }
         if !self.put_back_mode() {
             notes.push(format!(
-                "its mode was {:o}: set it again with chmod",
+                "lost its mode {:o}; set it again with chmod",
                 self.mode & MODE
             ));
         }
@@ -680,8 +678,8 @@ impl<'a> Job<'a> {
         notes
     }
 
-    /// Writing clears set-id bits, and a read-only file was made writable. Only its owner puts that back: by now it may have written
-    /// what is to have no more power.
+    /// Writing clears set-id bits, and a read-only file was made writable. The mode is restored with the rights of the file's owner, who
+    /// may have changed the file by now.
     fn put_back_mode(&mut self) -> bool {
         if !self.target.changes {
             return true;
@@ -707,13 +705,12 @@ fn sidecar_cannot_be_written(plan: &Plan, error: &io::Error) -> anyhow::Error {
     anyhow!("its sidecar {path} cannot be written: {}", io_reason(error))
 }
 
-/// Why a running program is not replaced by a copy.
 pub(super) fn has_other_names() -> &'static str {
-    "is running, and has other names (hard links) that a copy would not replace: stop it first"
+    "is running, and has other names (hard links) that a copy would not replace; stop it first"
 }
 
-/// Opens for reading a program that the caller would be let write to, were it not for its mode or because it runs: a sidecar of
-/// anybody else's would be trusted by no later run.
+/// Opens a program for reading that the caller could write to, apart from its mode or because it runs. Later runs would not trust a sidecar
+/// that another user has made.
 pub(super) fn open_for_reading(
     directory: &Directory,
     name: &OsStr,
@@ -726,22 +723,23 @@ pub(super) fn open_for_reading(
     Ok((file, metadata))
 }
 
-/// Why a file cannot be opened for writing.
 pub(super) fn cannot_be_written(
     target: &Target<'_>,
     directory: &Directory,
     error: &io::Error,
 ) -> anyhow::Error {
-    // The kernel says the same of a file it lets nobody write (fs/verity) as of one this user may not write.
+    // The kernel returns EPERM both for a sealed file (fs-verity) and for one that this user cannot write.
     let sealed = error.kind() == io::ErrorKind::PermissionDenied;
     match sealed && is_sealed(directory, target.name()) {
-        true => anyhow!("cannot be written: it is sealed (fs-verity, or chattr +i): wrap a copy"),
+        true => anyhow!(
+            "cannot be written: it is sealed (fs-verity, or chattr +i); use an unsealed copy (cp)"
+        ),
         false => anyhow!("cannot be written: {}", io_reason(error)),
     }
 }
 
-/// Opens a program for reading and writing, if need be by making it writable for the time being. No other file than the one that was
-/// looked at has its mode changed.
+/// Opens a program for reading and writing. If necessary, makes it writable for the time, but only if it is the file that the plan was made
+/// for.
 fn open_for_writing(
     directory: &Directory,
     target: &Target<'_>,
@@ -752,8 +750,8 @@ fn open_for_writing(
         let _acting = rights.directory.act()?;
         lock::without_lease(|| directory.file(name, OFlag::O_RDWR))
     };
-    // Opening a file of overlayfs's lower layer for writing makes a copy of it, and one that had several names gets another inode by
-    // that. A handle that was opened before is one of the copy from then on (kernel fs/overlayfs/inode.c, ovl_getattr).
+    // On overlayfs, opening a file of the lower layer for writing copies it up, and a file with several names then gets another inode. A
+    // handle that was opened before refers to the copy from then on (kernel fs/overlayfs/inode.c, ovl_getattr).
     let read = match target.names {
         0 | 1 => None,
         _ => directory.file(name, OFlag::O_RDONLY).ok(),
@@ -772,7 +770,7 @@ fn open_for_writing(
             return Ok(opened);
         }
     };
-    // Whoever may read it has read it already. That this handle may not write is of no matter to its mode.
+    // The plan was made by reading the file, so that works. A read-only handle is sufficient for fchmod.
     let Ok((file, metadata)) = read.map_or_else(|| directory.file(name, OFlag::O_RDONLY), Ok)
     else {
         return Err(refused);
@@ -782,7 +780,7 @@ fn open_for_writing(
         let _acting = rights.file.act()?;
         file.set_permissions(Permissions::from_mode(mode))
     };
-    // Only its owner may lift it; to everybody else the first error is the one that counts.
+    // Only the owner can change the mode. For others the first error is reported.
     let closed = mode & MODE_WRITE == 0 && target.is_meant(&metadata);
     if !closed || set(mode | MODE_WRITE).is_err() {
         return Err(refused);
@@ -801,7 +799,7 @@ fn open_for_writing(
     }
 }
 
-/// Whether the file system lets nobody write to the file, root included.
+/// Whether the file system lets nobody write to the file, not even root.
 pub(super) fn is_sealed(directory: &Directory, name: &OsStr) -> bool {
     let file = directory.file(name, OFlag::O_RDONLY);
     let flags = file.and_then(|(file, _)| Ok(rustix::fs::ioctl_getflags(file)?));
@@ -815,7 +813,6 @@ mod tests {
 
     use crate::system::trust::Rights;
 
-    /// An ordinary user.
     const USER: u32 = 12345;
 
     #[test]
@@ -864,7 +861,7 @@ mod tests {
         assert_eq!(opened.lifted.unwrap() & MODE, 0o555);
         opened.file.write_all_at(b"y", 0).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"y");
-        // Putting it back is the job's, not the opener's.
+        // The job restores the mode, not the function that opens the file.
         assert_eq!(fs::metadata(&path).unwrap().mode() & MODE, 0o755);
     }
 }

@@ -1,4 +1,4 @@
-//! The directory of symbolic links beside a library whose search path does not fit into it.
+//! The directory of links next to a library that has no room for a search path.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -12,7 +12,7 @@ use crate::system::directory::Directory;
 use crate::system::sidecar_path::is_links_name;
 use crate::system::trust::Ownership;
 
-/// What was made, to be taken back when a later step fails.
+/// What was created, to be removed if a later step fails.
 #[derive(Debug, Default)]
 pub(super) struct Made {
     directory: Option<OsString>,
@@ -30,7 +30,7 @@ impl Made {
     }
 }
 
-/// Makes the links that are not there, each complete when it gets its name. With `durable` they are on disk.
+/// Creates the missing links. With `durable` they are flushed to disk.
 pub(super) fn make(
     links: &Links,
     target_directory: &TargetDirectory,
@@ -52,7 +52,7 @@ pub(super) fn make(
         .any(|other| ownership.is_no_weaker_than(*other))
     {
         return Err(io::Error::other(
-            "somebody who cannot write the file owns it or can write to it: remove it if it is not yours",
+            "a user who cannot write the file owns it or can write to it; remove it if it is not yours",
         ));
     }
     for (name, target) in &links.links {
@@ -64,7 +64,7 @@ pub(super) fn make(
         }
         match directory.symlink(name, target) {
             Ok(()) => made.links.push((directory.clone(), name.clone())),
-            // What an earlier run left, for other libraries.
+            // An earlier run left a link to another library.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 directory.replace_by_symlink(name, target)?;
             }
@@ -77,18 +77,18 @@ pub(super) fn make(
     }
 }
 
-/// A symbolic link may lead to files that are not the tool's.
+/// Symbolic links are not followed: they may lead to files that are not the tool's.
 fn not_followed(error: io::Error) -> io::Error {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ELOOP | Errno::ENOTDIR | Errno::EXDEV) => {
-            io::Error::other("it is not a directory of its own, and no link is followed: remove it")
+            io::Error::other("it is a symbolic link or not a directory; remove it")
         }
         _ => error,
     }
 }
 
-/// Removes files, links and, behind these, directories that are of no use any more beside `file`, which is in `place`, or in its
-/// directory of links; says what cannot be removed.
+/// Removes files and links, and then directories, that `file` no longer uses. They are next to `file` in `target_directory`, or in its
+/// directory of links. Returns a note for each that cannot be removed.
 pub(super) fn remove(
     unused: &[PathBuf],
     file: &Path,
@@ -136,19 +136,18 @@ fn remove_directory(above: &Directory, name: &OsStr) -> io::Result<bool> {
     }
 }
 
-/// Removes a link such as this tool makes: to a file of that name. Who can write the sidecar says which, but not what is removed.
+/// Removes a link as this tool creates them: to a file of the same name. A forged sidecar can therefore not remove other files.
 fn remove_link(directory: &Directory, name: &OsStr) -> io::Result<bool> {
     match directory.link_target(name) {
         Ok(target) if target.file_name() == Some(name) => directory.unlink(name),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        _ => Err(io::Error::other("wrap-buddy has not made it")),
+        _ => Err(io::Error::other("wrap-buddy did not create it")),
     }
 }
 
-/// What there is to say of a file that stays at `path`.
 pub(super) fn cannot_be_removed(path: &Path, error: &io::Error) -> String {
     format!(
-        "{} is of no use any more, and cannot be removed: {error}",
+        "{} is no longer used, and cannot be removed: {error}",
         path.display()
     )
 }

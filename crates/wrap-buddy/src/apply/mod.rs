@@ -1,11 +1,11 @@
-//! Writes plans to disk; the only place that writes to an ELF file.
+//! Writes plans to disk. No other room writes to an ELF file.
 //!
-//! For each file: the sidecar and the links beside it; what nothing refers to yet, the slot, e_entry where that moves, or
-//! strings; what makes it count last, PT_INTERP and .dynamic. Each step is on disk before the next begins, so that a file that
-//! was stopped at any point works as before or as planned, and the next run completes it. The last one is waited for only where
-//! something relies on it: a copy that takes the place of the file, links that are removed.
+//! The order for each file: the sidecar and the links next to it; then the edits that nothing refers to yet (the slot, e_entry if it moves,
+//! strings); last the edits that make them effective (PT_INTERP and .dynamic). Each step is on disk before the next begins, so that a file
+//! whose change was stopped at any point works as before or as planned, and the next run completes it. The last step is flushed only if
+//! something relies on it: a copy that replaces the file, or links that are removed.
 //!
-//! A file that works already, with other settings, is replaced by a copy that has all of this, and its sidecar after it: see `settle`.
+//! A file that already works with other settings is replaced by a changed copy, and its sidecar after that: see `settle`.
 
 mod copy;
 mod job;
@@ -43,15 +43,14 @@ use rehearsal::Rehearsal;
 use running::{Running, await_starts};
 use target_directories::{TargetDirectories, TargetDirectory, parent};
 
-/// Programs worked on at a time, where the limit of open files allows it: each holds one, and fewer batches are fewer
-/// syncs.
+/// Most programs to process at a time: each is an open file. Larger batches need fewer syncs.
 const BATCH: u64 = 4096;
 
 /// With more programs than this, whole file systems are synced instead of single files.
 const FEW: usize = 8;
 
-/// Carries out `plans` and says of each what there is to know, or why it failed. Of those that are left because `stop` says so, it
-/// says [`Stopped`], or nothing at the end of the list.
+/// Carries out `plans`. Returns notes or an error for each. Plans that are left because `stop` returned true have the error [`Stopped`], or
+/// are missing at the end of the list.
 pub fn apply(
     plans: &[&Plan],
     options: Options,
@@ -65,14 +64,13 @@ pub fn apply(
         .collect()
 }
 
-/// Says of each of `plans` why [`apply`] would refuse it, as far as permissions, file systems and running programs tell now.
-/// Nothing is written.
+/// Checks each of `plans` without writing: permissions, file systems and running programs. Returns the errors that [`apply`] would return.
 pub fn rehearse(plans: &[&Plan], options: Options, pool: &WorkerPool) -> Vec<Result<Vec<String>>> {
     let rehearsal = Rehearsal::new(options);
     pool.map(plans, |plan| rehearsal.plan(plan))
 }
 
-/// The same for [`restore`].
+/// Like [`rehearse`], for [`restore`].
 pub fn rehearse_restore(
     restorations: &[&Restoration],
     options: Options,
@@ -82,20 +80,20 @@ pub fn rehearse_restore(
     pool.map(restorations, |one| rehearsal.restoration(one))
 }
 
-/// How many of `count` programs are worked on at a time. Each may be in a directory of its own, which is open too.
+/// How many of `count` programs to process at a time. Each may need an open directory, too.
 fn batch(count: usize) -> usize {
     let limit = open_files::raise_limit(2 * count as u64, 2 * BATCH);
     (limit / 2).max(1) as usize
 }
 
-/// Prepares for `count` programs, while there is one thread.
+/// Prepares for `count` programs. Call it before starting threads.
 pub fn expect(count: usize) {
     if count > FEW {
         open_files::expect(2 * batch(count) as u64);
     }
 }
 
-/// Installs the loaders that `plans` rely on, each once, and returns the paths with what came of it.
+/// Installs the loaders that `plans` need, each once. Returns the result for each path.
 pub fn install_loaders(plans: &[&Plan]) -> BTreeMap<PathBuf, Result<()>> {
     let mut installed = BTreeMap::new();
     let loaders = plans.iter().filter_map(|plan| plan.loader());
@@ -111,7 +109,7 @@ fn write_loader(install: &Install) -> Result<()> {
     let above = parent(&install.path);
     let missing = above.ancestors().take_while(|one| !one.exists());
     let missing: Vec<&Path> = missing.filter(|_| install.for_all).collect();
-    // The directory is one that the user, or this tool, has chosen: it may be reached through links.
+    // The user or this tool has chosen the directory, so symbolic links are followed.
     fs::create_dir_all(above)
         .and_then(|()| {
             for made in missing {
@@ -137,29 +135,27 @@ fn write_loader(install: &Install) -> Result<()> {
         })
 }
 
-/// Nothing was done to a file, because a run is to end.
+/// The error for a file that was left unchanged because the run was stopped.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopped;
 
 impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("left as it is, because the run is to end")
+        f.write_str("unchanged, because the run was stopped")
     }
 }
 
 impl Error for Stopped {}
 
-/// How files are written.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// A file that is in use is replaced by a changed copy.
+    /// Replace a file in use by a changed copy.
     pub replace: bool,
-    /// Nobody else is at work in the directories: root does not leave its rights.
+    /// No other user writes to the directories: root keeps its rights.
     pub trust_tree: bool,
 }
 
 impl Options {
-    /// As the command line of wrapping says.
     pub fn of(cli: &WrapOptions) -> Self {
         Self {
             replace: cli.replace,
@@ -207,7 +203,7 @@ fn apply_batch(
         }
     });
     sync(&mut jobs, few, |_, job| job.sync_file());
-    // The file is as planned from here on, and after a crash of the system as it was until the system has written this.
+    // From here on the file is as planned. After a system crash it is as before, unless the kernel has written these edits.
     step(&mut jobs, Some(pool), |_, job| match job.is_on_a_copy() {
         true => Ok(()),
         false => job.write_edits(is_decisive),
@@ -243,8 +239,8 @@ fn any(jobs: &[Result<(&Plan, Job<'_>)>], is_such: impl Fn(&Plan, &Job<'_>) -> b
     jobs.iter().flatten().any(|(plan, job)| is_such(plan, job))
 }
 
-/// Where no copy can be made, what other settings have put into a file goes first, the other way round, and leaves the original for
-/// as long as nothing else is there. Its sidecar is replaced only then: a stub only goes with its own.
+/// Undoes earlier settings where no copy can be made. The edits are undone in reverse order, which leaves the original for as long as
+/// nothing else is written. Only then is the sidecar replaced: a stub works only with its own.
 fn take_back<'j>(
     jobs: &mut [Result<(&'j Plan, Job<'j>)>],
     pool: &WorkerPool,
@@ -266,9 +262,9 @@ fn take_back<'j>(
     }
 }
 
-/// Has the sidecars of files that were replaced get their usual names, now that the ones which had these are not in use any more: they
-/// are written once more, and stubs name them then. Whoever is starting a program meanwhile has its sidecar all the time. Says
-/// whether all this is on disk, so that what was in use until now can go.
+/// Gives the sidecars of replaced files their usual names, once the old ones are no longer in use: writes them again, and then stubs that
+/// name them. A program that starts in the meantime always finds its sidecar. Returns true if all of this is on disk, so that what was in
+/// use before can be removed.
 fn settle<'j>(jobs: &mut [Result<(&'j Plan, Job<'j>)>], pool: &WorkerPool, few: bool) -> bool {
     let had_links = any(jobs, |plan, _| !unused_links(plan).is_empty());
     let replaced = jobs.iter().flatten().filter_map(|(_, job)| job.replaced());
@@ -298,7 +294,7 @@ fn settle<'j>(jobs: &mut [Result<(&'j Plan, Job<'j>)>], pool: &WorkerPool, few: 
     sync_directories(jobs)
 }
 
-/// Whether the names in all directories are on disk: nothing is taken back if not.
+/// Flushes the names in all directories. If this fails, nothing is removed.
 fn sync_directories(jobs: &[Result<(&Plan, Job<'_>)>]) -> bool {
     let mut seen = BTreeSet::new();
     let jobs = jobs.iter().flatten();
@@ -306,13 +302,13 @@ fn sync_directories(jobs: &[Result<(&Plan, Job<'_>)>]) -> bool {
     directories.all(|(_, job)| job.sync_directory().is_ok())
 }
 
-/// Links of an earlier run that nothing looks for any more once `plan` is carried out.
+/// Links of an earlier run that nothing uses once `plan` is carried out.
 fn unused_links(plan: &Plan) -> &[PathBuf] {
     plan.in_place().map_or(&[], |plan| &plan.unused_links)
 }
 
-/// In which order edits are taken back. What makes them count goes first. Not so after the first wrap-buddy, whose sidecar says
-/// nothing of a program that has a PT_INTERP: there that is put back when all else is.
+/// The order of undoing edits: first those that make the others effective. With a sidecar of the first wrap-buddy it is the reverse,
+/// because that sidecar does not apply to a program with a PT_INTERP.
 #[derive(Clone, Copy)]
 enum Undoing {
     First,
@@ -328,8 +324,8 @@ impl Undoing {
     }
 }
 
-/// Undoes what `restorations` say and says of each what there is to know, or why it failed. What makes it count goes first: from
-/// then on the file is what it was, with bytes of no use in it until these are gone too. `stop` as for [`apply`].
+/// Carries out `restorations`. Returns notes or an error for each. The edits that make others effective are undone first: from then on the
+/// file works as the original, with unused bytes in it until these are undone too. `stop` is as for [`apply`].
 pub fn restore(
     restorations: &[&Restoration],
     options: Options,
@@ -343,15 +339,15 @@ pub fn restore(
         .collect()
 }
 
-/// Whether the file at `path`, which was worked on and was `file_id` with this many `names`, is no longer one with its other names:
-/// overlayfs makes a copy of a file in a lower layer when that is opened for writing, and only under the name it was opened by.
+/// Whether the changed file at `path`, which was `file_id` with this many `names`, has been separated from its other names: overlayfs
+/// copies a file of a lower layer when it is opened for writing, and only for the name by which it was opened.
 pub fn is_split(path: &Path, file_id: FileId, names: u64) -> bool {
     let now = path.symlink_metadata();
     names > 1 && now.is_ok_and(|now| FileId::from(&now) != file_id)
 }
 
-/// What becomes of another name of the file at `path`, called `shown` in the report; `done` says what is done to the file. A dry run
-/// cannot see in which layer of an overlay a file is: nothing but the copy that writing makes shows that.
+/// The reason to skip another name of the file at `path`, which the report calls `shown`; `done`: what happens to the file. A dry run
+/// cannot find out in which layer of an overlay a file is.
 pub fn fate_of_other_name(
     path: &Path,
     shown: &Path,
@@ -365,12 +361,12 @@ pub fn fate_of_other_name(
     }
 }
 
-/// Whether the file at `path` is on overlayfs.
 pub fn is_on_overlay(path: &Path) -> bool {
     statfs(parent(path)).is_ok_and(|found| found.filesystem_type() == OVERLAYFS_SUPER_MAGIC)
 }
 
-/// Removes what is left of `file`, which is gone: its sidecar, which is the first of `unused`, and links; says what cannot be removed.
+/// Removes the sidecar, which is the first of `unused`, and the links of `file`, which no longer exists. Returns a note for each that
+/// cannot be removed.
 pub fn remove(file: &Path, unused: &[PathBuf], options: Options) -> Result<Vec<String>> {
     let target_directory = TargetDirectory::open(parent(file), options)?;
     let sidecar = unused.first().and_then(|sidecar| sidecar.file_name());
@@ -413,7 +409,7 @@ fn restore_batch(
         });
         sync(&mut jobs, few, |_, job| job.sync_file());
     }
-    // The sidecar, which says when that was, goes then.
+    // The sidecar has the time, and is removed later.
     step(&mut jobs, None, |restoration, job| {
         job.set_time(restoration.modified);
         job.take_place()
@@ -428,7 +424,7 @@ fn restore_batch(
     finished
 }
 
-/// Whether nothing refers to what such an edit writes until others are made.
+/// Whether an edit of this kind has no effect until others are made.
 fn is_preparation(kind: EditKind) -> bool {
     matches!(kind, EditKind::Slot | EditKind::Entry | EditKind::Text)
 }
@@ -437,7 +433,7 @@ fn is_decisive(kind: EditKind) -> bool {
     !is_preparation(kind)
 }
 
-/// Takes every job that is still in order one step further.
+/// Carries out one step for each job that has not failed.
 fn step<'j, W: Send>(
     jobs: &mut [Result<(W, Job<'j>)>],
     pool: Option<&WorkerPool>,
@@ -457,7 +453,7 @@ fn step<'j, W: Send>(
     }
 }
 
-/// The same, each directory's jobs one after the other: to create files in the same one, threads only wait for each other.
+/// Like [`step`], with the jobs of a directory in sequence: threads that create files in the same directory only wait for each other.
 fn step_by_directory<'j>(
     jobs: &mut [Result<(&'j Plan, Job<'j>)>],
     pool: &WorkerPool,
@@ -480,7 +476,7 @@ fn step_by_directory<'j>(
     });
 }
 
-/// Has what was written so far reach the disk: file by file, or the whole file systems the files are on.
+/// Flushes the writes so far to disk: file by file, or the whole file systems.
 fn sync<'j, W: Send>(
     jobs: &mut [Result<(W, Job<'j>)>],
     few: bool,

@@ -1,4 +1,4 @@
-//! What carrying out plans would be refused for, found out without writing anything.
+//! Finds out, without writing anything, whether plans could be carried out.
 
 use std::ffi::OsStr;
 use std::fs::Metadata;
@@ -20,7 +20,6 @@ use crate::system::directory::{Directory, MODE_WRITE};
 use crate::system::trust::{Rights, Writer};
 use elf_file::io_reason;
 
-/// What is known of the system, looked up when it is needed.
 pub(super) struct Rehearsal {
     options: Options,
     running: Running,
@@ -34,7 +33,7 @@ impl Rehearsal {
         }
     }
 
-    /// Says why `plan` cannot be carried out.
+    /// Checks `plan`.
     pub(super) fn plan(&self, plan: &Plan) -> Result<Vec<String>> {
         let (target_directory, rights) = self.enter(&plan.path)?;
         let in_directory = may_create_in(&target_directory, rights);
@@ -59,7 +58,7 @@ impl Rehearsal {
         Ok(Vec::new())
     }
 
-    /// Says why `restoration` cannot be carried out, or what it would leave behind.
+    /// Checks `restoration`. Returns a note for each file that it could not remove.
     pub(super) fn restoration(&self, restoration: &Restoration) -> Result<Vec<String>> {
         let (target_directory, rights) = self.enter(&restoration.path)?;
         let in_directory = may_create_in(&target_directory, rights);
@@ -76,7 +75,6 @@ impl Rehearsal {
         Ok(notes.collect())
     }
 
-    /// Opens the directory of the file at `path`.
     fn enter(&self, path: &Path) -> Result<(TargetDirectory, Rights)> {
         let target_directory = TargetDirectory::open(parent(path), self.options)
             .map_err(|error| anyhow!("its directory cannot be opened: {}", io_reason(&error)))?;
@@ -114,7 +112,7 @@ impl Rehearsal {
     }
 }
 
-/// Whether the file called `name` can be opened for writing, if need be after its owner has made it writable.
+/// Whether `name` can be opened for writing, if necessary after its owner has made it writable.
 fn may_write(
     target_directory: &TargetDirectory,
     name: &OsStr,
@@ -133,7 +131,7 @@ fn may_write(
     }
 }
 
-/// Whether files can be created in a directory, if need be after its owner has made it writable.
+/// Whether files can be created in the directory, if necessary after its owner has made it writable.
 fn may_create_in(target_directory: &TargetDirectory, rights: Rights) -> io::Result<()> {
     let TargetDirectory { directory, .. } = target_directory;
     let allowed = rights
@@ -143,8 +141,7 @@ fn may_create_in(target_directory: &TargetDirectory, rights: Rights) -> io::Resu
     allowed.or_else(|error| lifted(directory, rights.directory, &directory.metadata()?, error))
 }
 
-/// Nothing is wrong if only the mode of something in the file system of `directory` is in the way, and who works on it can change
-/// that; otherwise `error` stays.
+/// Returns `Ok` if only the mode is in the way and `writer` can change it; otherwise `error`.
 fn lifted(
     directory: &Directory,
     writer: Writer,

@@ -1,4 +1,5 @@
-//! Programs that run: the kernel lets nobody write to these, and who replaces one must not take from it what it is about to open.
+//! Running programs. The kernel lets nobody write to them, and a program that is being replaced must keep the files that it is about to
+//! open.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -9,16 +10,16 @@ use std::time::{Duration, Instant};
 use crate::system::directory::is_running;
 use elf_file::FileId;
 
-/// How long a program has to open its sidecar, or the links it finds its libraries by, if it was replaced while it started.
+/// How long a starting program may take to open its sidecar or its links.
 const START: Duration = Duration::from_millis(200);
 
-/// Each program that runs, as far as this user may see, looked up when it is needed.
+/// Each running program, as far as permissions allow. Looked up on first use.
 #[derive(Debug, Default)]
 pub(super) struct Running(OnceLock<HashSet<FileId>>);
 
 impl Running {
-    /// Whether this one does. To open it for writing would tell for sure, but while a program is open for writing nobody can
-    /// start it.
+    /// Whether the program is running. Opening it for writing would be a reliable test, but while it is open for writing nobody can start
+    /// it.
     pub(super) fn has(&self, program: FileId) -> bool {
         self.0.get_or_init(all).contains(&program)
     }
@@ -33,8 +34,8 @@ fn all() -> HashSet<FileId> {
     programs.collect()
 }
 
-/// Waits until none of the programs `replaced`, which have no names any more, is still starting: until none of them runs, or for as long
-/// as a start may take. `at_least`: for as long in any case.
+/// Waits until none of the `replaced` programs, which have no names any more, can still be starting: until none of them runs, or for as
+/// long as a start may take. `at_least`: wait that long in any case.
 pub(super) fn await_starts<'f>(replaced: impl Iterator<Item = &'f File>, at_least: bool) {
     let end = Instant::now() + START;
     let mut replaced: Vec<&File> = replaced.collect();

@@ -1,4 +1,4 @@
-//! Writes a small file in one go: whoever opens it sees all of it, or what was there before.
+//! Writes a small file atomically: others see all of it, or the previous file.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
@@ -11,20 +11,17 @@ use sidecar::ownership::BY_GROUP;
 use crate::system::directory::Directory;
 use crate::system::trust::give;
 
-/// What a file is to be.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Content<'a> {
     pub bytes: &'a [u8],
-    /// Exactly this mode.
+    /// The exact mode.
     pub mode: u32,
-    /// User and group, where that can be.
+    /// User and group, if they can be set.
     pub owner: Option<(u32, u32)>,
-    /// Time of modification.
     pub modified: Option<SystemTime>,
 }
 
-/// Writes `content` to the file called `name`, whether something is there already or not. With `durable` it is on disk. `fresh`: what
-/// it is called at first if something is there.
+/// Writes `content` to `name`, whether it exists or not. With `durable` it is flushed to disk. `fresh`: a temporary name in case it exists.
 pub(super) fn write(
     directory: &Directory,
     name: &OsStr,
@@ -40,8 +37,7 @@ pub(super) fn write(
     }
 }
 
-/// Writes a file that is not there yet. It is written in place: nothing refers to it yet, so that a part of it, left by a crash,
-/// is the same as none.
+/// Creates a file. It is written in place: nothing refers to it yet, and readers treat the partial file that a crash may leave as none.
 pub(super) fn create(
     directory: &Directory,
     name: &OsStr,
@@ -54,7 +50,7 @@ pub(super) fn create(
     })
 }
 
-/// Replaces what is there by a file that nobody sees before.
+/// Replaces a file by a new one.
 pub(super) fn replace(
     directory: &Directory,
     name: &OsStr,
@@ -71,16 +67,16 @@ fn fill(mut file: &File, content: &Content<'_>, durable: bool) -> io::Result<()>
     file.write_all(content.bytes)?;
     let now = file.metadata()?;
     let mut mode = content.mode;
-    // Root wraps the files of others, who are to be able to read what belongs to them.
+    // Root wraps other users' files, and these users must be able to read the sidecars.
     if let Some((user, group)) = content.owner
         && (now.uid(), now.gid()) != (user, group)
         && give(file, user, group).is_err()
         && now.gid() != group
     {
-        // Another group is not to write what this one may.
+        // The file has another group than intended, which must not get its rights.
         mode &= !BY_GROUP;
     }
-    // The umask was taken from it.
+    // Undo the umask.
     if now.mode() & 0o7777 != mode {
         file.set_permissions(Permissions::from_mode(mode))?;
     }

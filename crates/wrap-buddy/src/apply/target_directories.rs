@@ -1,4 +1,4 @@
-//! The directories that files are worked on in, each opened once.
+//! The directories of the files to process, each opened once.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -15,19 +15,18 @@ use crate::system::directory::{Directory, MODE_WRITE};
 use crate::system::trust::{Ownership, Rights, Writer};
 use elf_file::io_reason;
 
-/// A directory that files are worked on in.
 #[derive(Debug)]
 pub(super) struct TargetDirectory {
     pub(super) directory: Directory,
     ownership: Ownership,
-    /// Whether the caller has rights that it leaves.
+    /// Whether the caller takes the rights of each file's owner.
     leaves: bool,
-    /// Its mode, where its owner had made it read-only and it was made writable.
+    /// The owner and mode to restore, if the directory was read-only and has been made writable.
     lifted: Option<(Writer, u32)>,
 }
 
 impl TargetDirectory {
-    /// Opens the directory at `path`, absolute and free of symbolic links.
+    /// Opens the directory at `path`, which must be absolute and free of symbolic links.
     pub(super) fn open(path: &Path, options: Options) -> io::Result<Self> {
         Ok(Self::new(path, options)?.0)
     }
@@ -44,8 +43,7 @@ impl TargetDirectory {
         Ok((target_directory, metadata))
     }
 
-    /// Opens it, and makes it writable if nothing but its own mode is in the way. Where that cannot be, the first file in it will
-    /// say so.
+    /// Opens it, and makes it writable if only its own mode prevents that. If that fails, creating the first file in it will report it.
     fn open_and_lift(path: &Path, options: Options) -> io::Result<Self> {
         let (mut target_directory, metadata) = Self::new(path, options)?;
         let mode = metadata.mode() & 0o7777;
@@ -69,9 +67,9 @@ impl TargetDirectory {
         Ok(target_directory)
     }
 
-    /// With whose rights the file called `name` is worked on, as far as that has to be known to open it.
+    /// The rights for the file `name`, as far as they are needed to open it.
     pub(super) fn rights(&self, name: &OsStr) -> Result<Rights> {
-        // Where only root gives names, it opens what it has looked at.
+        // If only root creates names here, it will open the file that it has read.
         if !self.leaves || self.ownership.is_roots_alone() {
             return Ok(Rights::CALLER);
         }
@@ -80,7 +78,7 @@ impl TargetDirectory {
         self.rights_to(&file)
     }
 
-    /// The same, of the file that is open.
+    /// The rights for the open file.
     pub(super) fn rights_to(&self, file: &Metadata) -> Result<Rights> {
         match self.leaves {
             true => Rights::of(Ownership::from(file), file.nlink(), self.ownership),
@@ -88,25 +86,23 @@ impl TargetDirectory {
         }
     }
 
-    /// Whose the directory is.
     pub(super) fn ownership(&self) -> Ownership {
         self.ownership
     }
 }
 
-/// Directories, by their paths.
+/// Open directories by path.
 #[derive(Debug)]
 pub(super) struct TargetDirectories<'p> {
     opened: BTreeMap<&'p OsStr, io::Result<TargetDirectory>>,
 }
 
 impl<'p> TargetDirectories<'p> {
-    /// The directories of `files`.
     pub(super) fn of(files: impl Iterator<Item = &'p Path>, options: Options) -> Self {
         let mut opened = BTreeMap::new();
         for directory in files.map(parent) {
             let open = || TargetDirectory::open_and_lift(directory, options);
-            // As bytes: paths are taken apart for each comparison.
+            // As bytes: comparing paths would split them into components each time.
             opened.entry(directory.as_os_str()).or_insert_with(open);
         }
         Self { opened }
@@ -114,7 +110,7 @@ impl<'p> TargetDirectories<'p> {
 
     pub(super) fn of_file(&self, path: &Path) -> Result<&TargetDirectory> {
         let target_directory = self.opened.get(parent(path).as_os_str());
-        match target_directory.ok_or_else(|| anyhow!("has no directory"))? {
+        match target_directory.ok_or_else(|| anyhow!("no such directory"))? {
             Ok(target_directory) => Ok(target_directory),
             Err(error) => Err(anyhow!(
                 "its directory cannot be opened: {}",
@@ -123,7 +119,7 @@ impl<'p> TargetDirectories<'p> {
         }
     }
 
-    /// Gives directories that were made writable their modes again.
+    /// Restores the modes of directories that were made writable.
     pub(super) fn put_back(&mut self) {
         for target_directory in self.opened.values_mut().flatten() {
             if let Some((owner, mode)) = target_directory.lifted.take() {
@@ -141,7 +137,6 @@ impl Drop for TargetDirectories<'_> {
     }
 }
 
-/// The directory of the file at `path`.
 pub(super) fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("/"))
 }

@@ -251,7 +251,7 @@ pub(crate) fn sidecar_misplaced(prior: &PriorWrap) -> Option<String> {
     ))
 }
 
-/// Advice if others can change which sidecar the set-id program `file` has.
+/// Advice if other users can replace the sidecar of the set-id program `file`.
 fn weak_sidecar(file: &File, prior: &PriorWrap) -> Option<String> {
     let privilege = Privilege::of(file, &file.metadata().ok()?)?;
     let part = privilege.weak_part(&prior.sidecar_path)?;
@@ -445,8 +445,10 @@ pub(crate) fn loader_problem(path: &Path, machine: u16, abi: u16) -> Option<Stri
     let image = match read_image(path) {
         Ok(image) => image,
         Err(error) => {
+            let is_gone = error.kind() == io::ErrorKind::NotFound;
+            let cannot = if is_gone { "" } else { "cannot be read: " };
             let (path, reason) = (path.display(), io_reason(&error));
-            return Some(format!("its loader {path} {reason}; wrap it again"));
+            return Some(format!("its loader {path} {cannot}{reason}; wrap it again"));
         }
     };
     let error = loader::check_abi(&image, machine, abi).err()?;

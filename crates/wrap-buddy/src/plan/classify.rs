@@ -1,4 +1,4 @@
-//! Which files are programs or libraries to work on; of every other file, why not.
+//! Decides which files can be wrapped, and why the others are left alone.
 
 use std::borrow::Cow;
 use std::fs;
@@ -18,56 +18,53 @@ use elf_file::{Elf, FileId, Identity, Kind, Payload, Source, identify, is_surely
 use ldso::{Fit, Interpreter, Interpreters, Libc};
 use sys::arch::Arch;
 
-/// What a file is.
 pub enum Class<'a> {
-    /// A program to wrap; the stub and loader for it, or why there are none.
+    /// A program, and its stage or the reason why there is none.
     Program(Box<Subject<'a>>, Result<&'a Stage, SkipReason>),
     /// A shared library, which may need a search path.
     Library(Box<Subject<'a>>),
     NotWrapped(NotWrapped),
 }
 
-/// Why a file is left as it is.
+/// Why a file is left alone.
 pub enum NotWrapped {
-    /// Not an ELF file: nobody expects it to be wrapped, unless it was named.
+    /// Not an ELF file. Reported only if it was named.
     NotElf(SkipReason),
-    /// An ELF file that is left as it is.
+    /// An ELF file that needs no change.
     Skipped(SkipReason),
-    /// An ELF file that no stub or no dynamic linker here is for: an error if it was named, skipped if it was met in a directory.
+    /// An ELF file without a matching stage or dynamic linker: an error if it was named, skipped if it was found in a directory.
     Unfit(SkipReason),
-    /// An ELF file that ought to be wrapped and cannot be.
+    /// An ELF file that should be wrapped but cannot be.
     Failed(Refusal),
 }
 
-/// A program or a library, as it originally was.
+/// A program or a library with its original headers.
 pub struct Subject<'a> {
-    /// Whether it is a library, with or without an entry point of its own.
+    /// Whether it is a library. A library may have an entry point.
     pub is_library: bool,
     pub elf: Elf,
     pub source: Source,
     pub arch: &'static Arch,
-    /// The dynamic linker for it.
+    /// The dynamic linker that matches it.
     pub interpreter: Cow<'a, Interpreter>,
-    /// What an earlier run has left.
     pub prior: Option<Box<PriorWrap>>,
-    /// What it is wrapped with unless you say otherwise.
+    /// Settings of the first wrap-buddy, used where no flag is given.
     pub defaults: Option<Defaults>,
 }
 
-/// What programs can be wrapped with.
+/// Stages and dynamic linkers for wrapping.
 #[derive(Debug)]
 pub struct Available<'a> {
     pub stages: &'a [Stage],
-    /// Architectures without, and how to get them.
+    /// Architectures without a stage, and how to get one.
     pub missing_stages: &'a [(&'a str, &'a str)],
     pub interpreters: &'a Interpreters,
-    /// Whether programs may be edited in place, for which no stage is needed.
+    /// Whether programs may be edited in place, which needs no stage.
     pub in_place: bool,
-    /// What is taken from the sidecars of the first wrap-buddy.
+    /// Settings to take from sidecars of the first wrap-buddy.
     pub taken: Taken,
 }
 
-/// Looks at a file.
 pub fn classify<'a>(candidate: &Candidate, available: &Available<'a>) -> Class<'a> {
     match open(candidate) {
         Ok((source, arch)) => {
@@ -77,13 +74,13 @@ pub fn classify<'a>(candidate: &Candidate, available: &Available<'a>) -> Class<'
     }
 }
 
-/// The same, but a file that is a program beyond doubt, as nearly all are, is only told from the others, and left open.
+/// Like [`classify`], but returns `None` for a file that is certainly a program, without reading all of it. The file is kept open.
 pub fn classify_library<'a>(candidate: &Candidate, available: &Available<'a>) -> Option<Class<'a>> {
     let (mut source, arch) = match open(candidate) {
         Ok(opened) => opened,
         Err(not_wrapped) => return Some(Class::NotWrapped(not_wrapped)),
     };
-    // What is malformed will be called that.
+    // A malformed file is reported by `elf`.
     if is_surely_program(&mut source).unwrap_or(false) {
         candidate.keep(source.into_file());
         return None;
@@ -91,7 +88,7 @@ pub fn classify_library<'a>(candidate: &Candidate, available: &Available<'a>) ->
     Some(elf(candidate, source, arch, available).unwrap_or_else(Class::NotWrapped))
 }
 
-/// An ELF file for one of our architectures.
+/// Opens an ELF file for a supported architecture.
 fn open(candidate: &Candidate) -> Result<(Source, &'static Arch), NotWrapped> {
     let mut source = match candidate.open().and_then(Source::of) {
         Ok(source) => source,
@@ -108,7 +105,7 @@ fn open(candidate: &Candidate) -> Result<(Source, &'static Arch), NotWrapped> {
         Ok(Identity::Other) => Err(NotWrapped::NotElf(SkipReason::NotElf)),
         Ok(Identity::Malformed(reason)) => {
             let failure = ReadFailure::Malformed(reason);
-            // In a directory it is somebody's data, such as a test's.
+            // In a directory it may be test data.
             Err(match candidate.named {
                 true => NotWrapped::Failed(failure.into()),
                 false => NotWrapped::Skipped(failure.into()),
@@ -178,11 +175,11 @@ fn elf<'a>(
         }
     };
     if !is_library {
-        // The next run would not believe a sidecar that describes another program.
+        // The next run would not accept a sidecar that describes another program.
         prior::check_program(&elf).map_err(malformed)?;
     }
     let stage = stage_for(arch, available);
-    // Only a program edited in place can do without.
+    // Only a program edited in place needs no stage.
     if let (Err(reason), false, false) = (&stage, is_library, available.in_place) {
         return Err(NotWrapped::Unfit(reason.clone()));
     }
@@ -213,10 +210,9 @@ fn elf<'a>(
     })
 }
 
-/// The program that has the sidecar this one uses, if they are one file with two names: it has one stub, which leads to one
-/// sidecar.
+/// The program whose sidecar this one uses, if both are names of the same file: a file has one stub, which leads to one sidecar.
 fn hard_linked_owner(prior: &PriorWrap, source: &Source) -> Option<PathBuf> {
-    if prior.is_beside {
+    if prior.is_next_to_file {
         return None;
     }
     let owner = program_of(&prior.sidecar_path)?;
@@ -224,9 +220,8 @@ fn hard_linked_owner(prior: &PriorWrap, source: &Source) -> Option<PathBuf> {
     (FileId::from(&owns) == FileId::from(own)).then_some(owner)
 }
 
-/// Whether it is a library, and not a program; why it is left alone if it is neither, or not one to work on. `edited` says
-/// whether an earlier run has edited it in place: it may name the dynamic linker that it was given then, if it was rewritten
-/// since.
+/// Returns false for a program, and an error with the reason if the file is neither, or needs no change. `edited`: an earlier run edited it
+/// in place. If it was rewritten since, its PT_INTERP may be the one set by that run.
 fn is_library(elf: &Elf, edited: bool) -> Result<bool, SkipReason> {
     let kind = Kind::of(elf, false);
     Err(match (kind, &elf.interp) {
@@ -260,7 +255,7 @@ fn stage_for<'a>(arch: &'static Arch, available: &Available<'a>) -> Result<&'a S
     })
 }
 
-/// A library names no dynamic linker: it gets the one of the libc it is linked to.
+/// A library has no PT_INTERP. It gets the dynamic linker of the libc that it is linked to.
 fn interpreter_of_library<'a>(
     elf: &Elf,
     arch: &Arch,

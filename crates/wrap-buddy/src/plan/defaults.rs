@@ -1,4 +1,4 @@
-//! What a program that the first wrap-buddy wrapped is wrapped with unless you say otherwise: what its sidecar says.
+//! Default settings for a program that the first wrap-buddy wrapped, from its sidecar.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -11,19 +11,18 @@ use crate::plan::search::{Added, Resolution};
 use elf_file::Elf;
 use ldso::Interpreter;
 
-/// What is taken from such a sidecar: what no flag is given for.
+/// Which settings to take from the sidecar: those without a flag.
 #[derive(Clone, Copy, Debug)]
 pub struct Taken {
     /// The dynamic linker, and whether paths are relative to the program.
     pub interpreter: bool,
     /// The search path.
     pub search: bool,
-    /// The extra DT_NEEDED.
+    /// Additional DT_NEEDED.
     pub needed: bool,
 }
 
 impl Taken {
-    /// What `options` has no flags for.
     pub fn without_flags(options: &WrapOptions) -> Self {
         Self {
             interpreter: options.interpreter.is_empty(),
@@ -36,20 +35,20 @@ impl Taken {
 /// Settings from a sidecar of the first wrap-buddy.
 #[derive(Debug)]
 pub struct Defaults {
-    /// The dynamic linker, if it is there and fits the program.
+    /// The dynamic linker, if it exists and matches the program.
     pub interpreter: Option<Interpreter>,
     /// Whether paths are relative to the program.
     pub is_relocatable: bool,
-    /// Colon-separated directories, as ld.so reads them; empty: none.
+    /// Colon-separated directories, as ld.so reads them.
     search: OsString,
-    /// Names for DT_NEEDED.
+    /// Additional DT_NEEDED.
     needed: Vec<OsString>,
-    /// What was taken, in a line.
+    /// A note about the settings that were taken.
     pub note: String,
 }
 
 impl Defaults {
-    /// What the sidecar `bytes` of the program `elf` at `path` says, as far as it is `taken`.
+    /// The settings in the sidecar `bytes` of the program `elf` at `path`, as far as they are `taken`.
     pub fn of_sidecar(bytes: &[u8], path: &Path, elf: &Elf, taken: Taken) -> Option<Self> {
         let legacy = Legacy::parse(bytes, elf.class).ok()?;
         let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
@@ -71,7 +70,7 @@ impl Defaults {
             });
             let gone = match &defaults.interpreter {
                 Some(_) => "",
-                None => " (which is not there, or does not fit: another one is taken)",
+                None => " (which does not exist or does not match, so another one is used)",
             };
             parts.push(format!("interpreter {}{gone}", named.display()));
         }
@@ -91,18 +90,16 @@ impl Defaults {
             parts.push("relocatable".to_owned());
         }
         defaults.note = match parts.as_slice() {
-            [] => {
-                "was wrapped by the first wrap-buddy: nothing is taken from its sidecar".to_owned()
-            }
+            [] => "was wrapped by the first wrap-buddy; its settings are not used".to_owned(),
             parts => format!(
-                "was wrapped by the first wrap-buddy: taken from its sidecar, where no flag is given: {}",
+                "was wrapped by the first wrap-buddy; settings from its sidecar: {}",
                 parts.join(", ")
             ),
         };
         Some(defaults)
     }
 
-    /// The program `elf` as it would be with these settings in its own .dynamic, to be resolved.
+    /// The program `elf` with these settings in its .dynamic, to be resolved.
     pub fn apply(&self, elf: &Elf) -> Elf {
         let mut elf = elf.clone();
         let Some(dynamic) = &mut elf.dynamic else {
@@ -122,7 +119,7 @@ impl Defaults {
         elf
     }
 
-    /// Completes the resolution of what [`Defaults::apply`] made: what is in it from here is not in the file `elf`.
+    /// Marks the settings that [`Defaults::apply`] added in the resolution of its result: they are not in the file `elf`.
     pub fn complete(&self, elf: &Elf, resolution: &mut Resolution) {
         resolution.search_changes |= !self.search.is_empty();
         let new = self
@@ -137,8 +134,8 @@ impl Defaults {
     }
 }
 
-/// Where the dynamic linker `named` is, relative to the directory of the program at `path`, which is free of symbolic links: the
-/// `..` in front can be taken off. Links in the rest stay: ld.so goes by its own name.
+/// The path of the dynamic linker `named`, relative to the directory of the program at `path`. That is free of symbolic links, so leading
+/// `..` can be resolved. Symbolic links in the rest stay: ld.so uses its own name.
 fn found(named: &Path, path: &Path) -> Option<PathBuf> {
     let mut directory = path.parent()?.to_owned();
     let mut rest = named.components();

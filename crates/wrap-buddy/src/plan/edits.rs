@@ -1,7 +1,7 @@
-//! Tells ld.so what a file needs by editing the file itself, without moving a byte: strings go into bytes that belong to
-//! nothing and are mapped all the same, entries of .dynamic and the PT_INTERP are made to point to them.
+//! Plans changes of the search path, DT_NEEDED and PT_INTERP in the file itself, without moving a byte. Strings go into padding that is
+//! mapped; entries of .dynamic and PT_INTERP are changed to point to them.
 //!
-//! This only decides which bytes change; it writes nothing.
+//! This module only decides which bytes change.
 
 use std::ops::Range;
 
@@ -13,55 +13,53 @@ use crate::plan::reason::NoRoom;
 use elf_file::{self, Dynamic, Elf, Padding, Section, Segment, Source};
 use sys::arch::Arch;
 
-/// Marks a file that prelink has worked on (elf.h).
+/// Marks a prelinked file (elf.h).
 const DT_GNU_PRELINKED: u32 = 0x6fff_fdf5;
 
-/// What a file is to be told.
+/// The settings that a file is to have.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wanted<'a> {
-    /// The dynamic linker, for a program that has a PT_INTERP.
+    /// The dynamic linker, for a program with a PT_INTERP.
     pub interpreter: Option<&'a [u8]>,
-    /// The search path; empty: the file's own stays.
+    /// The search path; empty means that the file's own stays.
     pub search: &'a [u8],
     /// Names to add to DT_NEEDED.
     pub needed: &'a [&'a [u8]],
-    /// Whether they go in front of the file's own.
+    /// Put the names before the file's own.
     pub in_front: bool,
-    /// Whether libraries inherit the search path: it is a DT_RPATH then.
+    /// Use DT_RPATH, which libraries inherit.
     pub inherited: bool,
 }
 
-/// Bytes that are to stand somewhere else than they do.
+/// New bytes in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// What it is for.
     pub kind: EditKind,
-    /// Offset in the file.
+    /// File offset.
     pub offset: u64,
-    /// What is to stand there.
+    /// The new bytes.
     pub after: Vec<u8>,
 }
 
-/// How far tools that read strings from the file, not from memory, get along with one that is not in the string table. They
-/// add its offset to where the table is in the file, and ld.so to where it is in memory.
+/// Whether tools that read strings from the file find a string outside of the string table. They add its offset to the table's position in
+/// the file; ld.so adds it to the table's address in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Visibility {
-    /// Behind the table, as far in the file as in memory: all tools show it once DT_STRSZ covers it.
+    /// After the table, at the same distance in file and memory: all tools show it once DT_STRSZ covers it.
     Listed,
-    /// In front of the table, and the offset negative: those that look at DT_STRSZ do not show it.
+    /// Before the table, with a negative offset: tools that check DT_STRSZ do not show it.
     Unlisted,
-    /// Somewhere else in memory than in the file: only ld.so finds it.
+    /// At another distance in memory than in the file: only ld.so finds it.
     Hidden,
 }
 
-/// A free place for strings.
+/// A free range for strings.
 #[derive(Clone, Copy, Debug)]
 struct FreeSpace {
     padding: Padding,
     visibility: Visibility,
 }
 
-/// A string that was put somewhere.
 #[derive(Clone, Copy, Debug)]
 struct Placed {
     address: u64,
@@ -69,7 +67,7 @@ struct Placed {
     visibility: Visibility,
 }
 
-/// Where strings may go in one file, and which entries of .dynamic may point to them.
+/// The free space for strings in one file, and the entries of .dynamic that may point to it.
 #[derive(Debug)]
 pub struct PatchSpace<'a> {
     elf: &'a Elf,
@@ -78,19 +76,19 @@ pub struct PatchSpace<'a> {
     segment: &'a Segment,
     /// DT_STRTAB.
     strings: u64,
-    /// By visibility, then by address.
+    /// Sorted by visibility, then by address.
     spaces: Vec<FreeSpace>,
     sections: Sections,
 }
 
-/// The section headers that other tools go by.
+/// The section headers that other tools use.
 #[derive(Debug, Default)]
 struct Sections {
     interp: Option<Section>,
     dynamic: Option<Section>,
-    /// The string table of .dynamic.
+    /// .dynstr.
     strings: Option<Section>,
-    /// .comment, which says by which compiler the file was made.
+    /// .comment, with the name of the compiler.
     comment: Option<Section>,
 }
 
@@ -125,21 +123,17 @@ impl Sections {
 }
 
 impl<'a> PatchSpace<'a> {
-    /// Looks at what a file has.
+    /// Collects the free space of a file.
     ///
     /// # Errors
-    /// Says why it is not to be edited.
+    /// If the file cannot be edited.
     pub fn new(elf: &'a Elf, arch: &'a Arch, source: &mut Source) -> Result<Self> {
-        let (dynamic, segment) = elf
-            .loaded_dynamic()
-            .context("it has no .dynamic that is loaded")?;
+        let (dynamic, segment) = elf.loaded_dynamic().context("it has no loaded .dynamic")?;
         let strings = dynamic
             .value(elf::DT_STRTAB)
             .context("it has no DT_STRTAB")?;
         if dynamic.value(DT_GNU_PRELINKED).is_some() {
-            bail!(
-                "it is prelinked, and would not be the file that prelink knows: undo that first (prelink --undo)"
-            );
+            bail!("it is prelinked, which an edit would break; undo that first (prelink --undo)");
         }
         let mut spaces = Vec::new();
         for padding in elf_file::paddings(elf, source)? {
@@ -166,11 +160,11 @@ impl<'a> PatchSpace<'a> {
         Ok(patch_space)
     }
 
-    /// What follows the DT_NULL that will end .dynamic is looked at by nobody. All but the spare entries that may be needed
-    /// for their own purpose are a place for a short string.
+    /// Nothing reads the entries after the DT_NULL that will end .dynamic. Those that are not needed as entries have room for a short
+    /// string.
     fn add_spare_entries(&mut self, source: &mut Source) -> Result<()> {
         let entry_len = 2 * self.elf.word() as u64;
-        // One for a search path, where there is none yet, and the one that ends it all.
+        // Keep one for a search path, if there is none yet, and the DT_NULL.
         let kept = u64::from(self.dynamic.search_entry().is_none() && self.dynamic.spare > 0) + 1;
         let from = (self.dynamic.end() as u64 + kept) * entry_len;
         let end = (self.dynamic.entries + self.dynamic.spare) as u64 * entry_len;
@@ -196,10 +190,10 @@ impl<'a> PatchSpace<'a> {
         Ok(())
     }
 
-    /// The changes that make the file say what is `wanted`, strings first, with none of them less visible than `allowed`.
+    /// The changes for the settings `wanted`, strings first. No string is less visible than `allowed`.
     ///
     /// # Errors
-    /// Says what there is no room for.
+    /// What there is no room for.
     pub fn changes(&self, wanted: &Wanted<'_>, allowed: Visibility) -> Result<Changes, NoRoom> {
         let mut work = Work {
             patch_space: self,
@@ -210,7 +204,7 @@ impl<'a> PatchSpace<'a> {
         let tag = self.dynamic.search_tag(wanted.inherited);
         let own_search = self.dynamic.search_entries(tag);
         let new_search = !wanted.search.is_empty() && own_search.is_empty();
-        // Strings in spare entries are for a search path alone: with more to add, the entries are used as such.
+        // Strings in spare entries are for a search path only. With names to add, the entries are used as entries.
         let entries = self.dynamic.free_entries();
         if more > 0 {
             work.free.retain(|space| !self.is_spare(&space.padding));
@@ -252,7 +246,7 @@ impl<'a> PatchSpace<'a> {
         Ok(work.changes)
     }
 
-    /// Bytes of the largest place for a string, its NUL included, that is at least as visible as `allowed`.
+    /// Size of the largest space for a string, with its NUL, that is at least as visible as `allowed`.
     pub fn largest(&self, allowed: Visibility) -> u64 {
         let spaces = self.spaces.iter();
         let allowed = spaces.filter(|space| space.visibility <= allowed);
@@ -264,12 +258,11 @@ impl<'a> PatchSpace<'a> {
     }
 }
 
-/// What is to change in a file.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
-    /// Each place, in the order in which they are to be written.
+    /// In the order in which they are to be written.
     pub list: Vec<Change>,
-    /// Whether other tools than ld.so will not find a string.
+    /// Whether tools other than ld.so will not find a string.
     pub hidden: bool,
 }
 
@@ -281,7 +274,7 @@ struct Work<'g> {
 }
 
 impl Work<'_> {
-    /// Puts a string into the best place.
+    /// Puts a string into the best space.
     fn put(&mut self, text: &[u8], allowed: Visibility) -> Result<Placed, NoRoom> {
         let found = self
             .free
@@ -323,8 +316,8 @@ impl Work<'_> {
         placed
     }
 
-    /// Makes PT_INTERP name `path`: where its own string is, if that is long enough. The kernel and debuggers go by what the
-    /// headers say, so that any place will do, and the last ones are left over by the strings of .dynamic.
+    /// Points PT_INTERP to `path`, which replaces the old string if that is long enough. The kernel and debuggers use the program header,
+    /// so any space will do; the last ones are left over by the strings of .dynamic.
     fn interpreter(&mut self, path: &[u8]) -> Result<Vec<Change>, NoRoom> {
         let PatchSpace { elf, arch, .. } = self.patch_space;
         let mut segments = elf.segments.iter().enumerate();
@@ -356,7 +349,7 @@ impl Work<'_> {
         let word = elf.word();
         let len = path.len() as u64 + 1;
         let header = |index: usize| elf.phoff + (index * arch.phentsize()) as u64;
-        // p_offset, p_vaddr, p_paddr, p_filesz, p_memsz follow each other in either class.
+        // p_offset, p_vaddr, p_paddr, p_filesz, p_memsz follow each other in both classes.
         let fields = [placed.offset, placed.address, placed.address, len, len];
         let first_field = if word == 8 { 8 } else { 4 };
         let mut changes = vec![Change {
@@ -364,7 +357,7 @@ impl Work<'_> {
             offset: header(index) + first_field,
             after: words(word, &fields),
         }];
-        // Debuggers look for the dynamic linker by the section, and want each section in a segment.
+        // Debuggers find the dynamic linker by the section, and expect each section to be in a segment.
         if let Some(section) = self.patch_space.sections.interp {
             let shift = placed.address.wrapping_sub(placed.offset);
             let in_front = |one: &Segment| {
@@ -374,7 +367,7 @@ impl Work<'_> {
                     && one.file_end() <= placed.offset
             };
             let segments = elf.segments.iter().enumerate();
-            // Of all that end in front of the string it is the last.
+            // The last one that ends before the string.
             let load = segments
                 .filter(|(_, one)| in_front(one))
                 .max_by_key(|(_, one)| one.file_end());
@@ -395,8 +388,8 @@ impl Work<'_> {
         Ok(changes)
     }
 
-    /// Bytes of the string that the PT_INTERP `own` describes, its NUL included; none where it shares bytes with the headers. The
-    /// segment may go on after it, over what belongs to something else.
+    /// Length of the PT_INTERP string with its NUL; `None` if it shares bytes with the headers. The segment may be longer than its string
+    /// and cover other data.
     fn string_at(&self, own: &Segment) -> Option<usize> {
         let Elf {
             interp,
@@ -411,7 +404,7 @@ impl Work<'_> {
         (!is_in(0, header) && !is_in(*phoff, program_headers)).then_some(len)
     }
 
-    /// Lets DT_STRSZ cover the strings that tools will find by it.
+    /// Raises DT_STRSZ so that it covers the strings that tools will find by it.
     fn raise_string_table(&mut self, placed: &[Placed]) {
         let PatchSpace {
             dynamic, strings, ..
@@ -434,11 +427,10 @@ impl Work<'_> {
         }
     }
 
-    /// Lets .dynstr be `len` bytes long: readelf and GNU ld go by that, and ld refuses a library with a string outside.
+    /// Makes .dynstr `len` bytes long. readelf and GNU ld use it, and ld rejects a library with a string outside.
     ///
-    /// The section then covers others, which strip would move apart. So another header becomes .dynstr, one that says of
-    /// nothing that it is loaded: .comment's. The section with the bytes that are loaded stays, under another name. Where there
-    /// is no .comment, it has been stripped off already.
+    /// The section would then overlap others, and strip would move them apart. So another header becomes .dynstr: the one of .comment,
+    /// which is not loaded. The section with the loaded bytes stays under another name. A file without .comment has been stripped already.
     fn raise_string_section(&mut self, len: u64) {
         let Sections {
             dynamic,
@@ -471,13 +463,13 @@ impl Work<'_> {
         header.extend([0; 8]);
         header.extend(words(word, &[1, 0]));
         change(comment.header_at, header);
-        // `dynstr`, the rest of the name.
+        // The name `dynstr`, the end of `.dynstr`.
         change(strings.header_at, (strings.name + 1).to_le_bytes().to_vec());
         let link = dynamic.header_at + address_at + 3 * word as u64;
         change(link, (comment.index as u32).to_le_bytes().to_vec());
     }
 
-    /// Writes an entry of .dynamic.
+    /// Sets an entry of .dynamic.
     fn entry(&mut self, index: usize, tag: u32, value: u64) {
         let PatchSpace { elf, segment, .. } = self.patch_space;
         let word = elf.word();
@@ -489,7 +481,7 @@ impl Work<'_> {
     }
 }
 
-/// Where sh_addr is in a section header; sh_offset, sh_size and sh_link follow it.
+/// Offset of sh_addr in a section header; sh_offset, sh_size and sh_link follow it.
 fn address_field(word: usize) -> u64 {
     if word == 8 { 16 } else { 12 }
 }
@@ -508,13 +500,13 @@ fn visibility(elf: &Elf, strings: u64, padding: &Padding) -> Visibility {
         table.is_some_and(|table| shift(strings, table) == shift(padding.address, padding.offset));
     match same {
         true if padding.address >= strings => Visibility::Listed,
-        // Where tools add 32 bits to 64, the sum is something else.
+        // In the 32-bit class, tools add the negative offset with 64 bits, which gives another result.
         true if elf.word() == 8 => Visibility::Unlisted,
         _ => Visibility::Hidden,
     }
 }
 
-/// What is left of `range` outside those that are `covered`.
+/// The parts of `range` that no range of `covered` contains.
 pub fn outside(range: Range<u64>, covered: &[Range<u64>]) -> Vec<Range<u64>> {
     let mut left = vec![range];
     for other in covered {
@@ -522,8 +514,8 @@ pub fn outside(range: Range<u64>, covered: &[Range<u64>]) -> Vec<Range<u64>> {
             .into_iter()
             .flat_map(|range| {
                 let before = range.start..range.end.min(other.start);
-                let behind = range.start.max(other.end)..range.end;
-                [before, behind]
+                let after = range.start.max(other.end)..range.end;
+                [before, after]
             })
             .filter(|range| !range.is_empty())
             .collect();

@@ -1,5 +1,4 @@
-//! Plans edits in place: of a library that cannot find what it needs, or of a program that has room for all that a stub would
-//! do at run time.
+//! Plans edits in place: of a library that does not find its dependencies, or of a program with `--strategy inplace` or `auto`.
 
 use std::ffi::{OsStr, OsString};
 use std::ops::Range;
@@ -30,18 +29,18 @@ use crate::system::relative::relative_file;
 use crate::system::sidecar_path::{links_name, links_of, sidecar_of};
 use elf_file::{Elf, FileId, Source};
 
-/// What is particular to edits in place.
+/// The part of a plan that only edits in place have.
 #[derive(Clone, Debug)]
 pub struct InPlacePlan {
-    /// For a program: the dynamic linker it asks for, and the one it gets.
+    /// For a program: its own dynamic linker, and the new one.
     pub interpreter: Option<(OsString, PathBuf)>,
-    /// A directory of symbolic links that stands in for a longer search path.
+    /// A directory of links that replaces a search path that is too long.
     pub links: Option<Links>,
-    /// Links, and their directory, that an earlier run made and that are of no use any more.
+    /// Links of an earlier run, and their directory, that are no longer used.
     pub unused_links: Vec<PathBuf>,
 }
 
-/// A directory beside a file, with a symbolic link for each library the file needs.
+/// A directory next to a file, with a symbolic link to each library that the file needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Links {
     pub directory: PathBuf,
@@ -50,7 +49,7 @@ pub struct Links {
 }
 
 impl Links {
-    /// Whether the directory holds these links.
+    /// Whether the directory has these links.
     pub fn are_there(&self) -> bool {
         let Ok(directory) = Directory::open(&self.directory) else {
             return false;
@@ -63,7 +62,7 @@ impl Links {
     }
 }
 
-/// Why a file is not edited in place.
+/// Why a file cannot be edited in place.
 #[derive(Debug)]
 pub enum NotEdited {
     NoRoom(NoRoom),
@@ -76,13 +75,13 @@ impl<E: Into<Error>> From<E> for NotEdited {
     }
 }
 
-/// Plans the edits of `subject` at `path`, an absolute path free of symbolic links. `may_link` says whether a library works
-/// through a link to it in another directory.
+/// Plans the edits of `subject` at `path`, which is absolute and free of symbolic links. `may_link`: whether a library works through a
+/// symbolic link in another directory.
 ///
-/// The subject is given back when there is no room in it, for another way to be tried.
+/// If there is no room the subject is returned, so that another method can be tried.
 ///
 /// # Errors
-/// Says why it cannot be edited.
+/// Why it cannot be edited.
 pub fn in_place<'a>(
     path: &Path,
     mut subject: Subject<'a>,
@@ -96,7 +95,7 @@ pub fn in_place<'a>(
     }
 }
 
-/// The parts of a plan that take looking at the file.
+/// The parts of a plan that need the file.
 struct Draft {
     id: Id,
     file_id: FileId,
@@ -139,7 +138,7 @@ impl Draft {
         let privilege = Privilege::of(source.file(), &metadata);
         let directory = path.parent().context("has no directory")?;
         let name = path.file_name().context("has no file name")?;
-        // A library with an entry point of its own names a dynamic linker too, and keeps it.
+        // A library with an entry point may have a PT_INTERP, which stays.
         let interp = elf.interp.as_ref().filter(|_| !*is_library);
         if interp.is_some() && plan_options.relocatable {
             return Err(NotEdited::NoRoom(NoRoom::Relocatable));
@@ -211,7 +210,7 @@ impl Draft {
                 unused.push(links_directory);
             }
         }
-        // Strings first: until an entry points to one, it is nothing to anybody.
+        // Strings first: they have no effect until an entry points to them.
         edits.sort_by_key(|edit| edit.kind != EditKind::Text);
 
         let id = identity_in_place(elf, source)?;
@@ -249,18 +248,18 @@ impl Draft {
         let mut notes = notes(prior);
         if unfrozen {
             notes.push(
-                "has no room for the paths of all its libraries: they are searched for".to_owned(),
+                "has no room for the paths of all its libraries, so ld.so searches for them at each start".to_owned(),
             );
         }
         if is_short {
             notes.push(
-                "has no room for the directories of --libs that nothing it needs is in: what it opens by name is not looked for there"
+                "has no room for the directories of --libs that resolve nothing, so libraries that it opens with dlopen are not found there"
                     .to_owned(),
             );
         }
         if changes.hidden {
             notes.push(
-                "its string table has no room behind it: ld.so finds the search path all the same, but patchelf and readelf do not"
+                "there is no room after its string table: ld.so finds the new search path, but patchelf and readelf do not show it"
                     .to_owned(),
             );
         }
@@ -320,7 +319,7 @@ impl Draft {
     }
 }
 
-/// The ways to say what a file needs, from the plainest to the last resort.
+/// The possible edits for a file, best first.
 struct Choice<'a> {
     path: &'a Path,
     name: &'a OsStr,
@@ -329,17 +328,16 @@ struct Choice<'a> {
     may_link: &'a dyn Fn(&Path) -> bool,
     is_privileged: bool,
     interpreter: Option<&'a OsStr>,
-    /// The extra DT_NEEDED, and whether they go in front.
+    /// Additional DT_NEEDED, and whether they go before the file's own.
     needed: (Vec<OsString>, bool),
-    /// The search path.
     search: &'a [OsString],
-    /// What of it is there for what the file needs.
+    /// The directories that resolve something.
     essential: &'a [OsString],
 }
 
 impl Choice<'_> {
-    /// The whole search path or, where that does not fit, what is essential of it, or one directory with links; where other
-    /// tools see it or, where there is no such place, elsewhere.
+    /// Tries the whole search path, then only its essential directories, then a directory of links; each first where tools other than ld.so
+    /// show it, and then elsewhere.
     fn make(
         &self,
         patch_space: &PatchSpace<'_>,
@@ -353,7 +351,7 @@ impl Choice<'_> {
                     Err(why) => reason = why,
                 }
             }
-            // Nothing else is to be told: that would be an edit without changes.
+            // With nothing else to write, this would be an edit without changes.
             let has_more = !self.essential.is_empty() || !self.needed.0.is_empty();
             if self.interpreter.is_none() && !has_more {
                 return Err(reason);
@@ -388,7 +386,7 @@ impl Choice<'_> {
         }
     }
 
-    /// The directories that are on the search path whatever they resolve, as ld.so reads them.
+    /// The directories that are on the search path in any case, as ld.so reads them.
     fn unconditional(&self) -> Vec<OsString> {
         let directories = self.resolution.unconditional.iter().cloned();
         let entries: Vec<Entry> = directories.map(Entry::Directory).collect();
@@ -400,11 +398,11 @@ impl Choice<'_> {
         search_path(&entries, origin, relative)
     }
 
-    /// The search paths that make use of links, the best first. The links serve all that is needed now; what the library may
-    /// open later is for its own entries, and for the `unconditional` ones.
+    /// The search paths that use the links, best first. The links serve the present dependencies; the file's own entries and the
+    /// `unconditional` ones serve libraries that it opens later.
     ///
-    /// With $ORIGIN the directory is found when both are moved; by its path where a file is opened by a symbolic link in
-    /// another directory, or was copied.
+    /// An entry with $ORIGIN stays valid if file and directory are moved together. The absolute path is for a file that is copied, or
+    /// opened through a symbolic link in another directory.
     fn short_searches(&self, links: &Links, unconditional: &[OsString]) -> Vec<Vec<OsString>> {
         let entries = self.resolution.search.iter();
         let kept = entries.filter_map(|entry| match entry {
@@ -440,7 +438,7 @@ impl Choice<'_> {
         patch_space.changes(&wanted, allowed)
     }
 
-    /// Links to all that was found.
+    /// Links to all libraries that were found.
     fn links(&self) -> Result<Links, NoLinks> {
         if self.is_privileged {
             return Err(NoLinks::Privileged);
@@ -468,7 +466,7 @@ impl Choice<'_> {
     }
 }
 
-/// What earlier runs have `made` in `directory` and `links` does not have.
+/// The links of earlier runs in `directory` that are not in `links`.
 fn unused_links(made: &[OsString], directory: &Path, links: Option<&Links>) -> Vec<PathBuf> {
     let kept = |name: &OsStr| {
         let links = links.iter().flat_map(|links| &links.links);
@@ -476,15 +474,14 @@ fn unused_links(made: &[OsString], directory: &Path, links: Option<&Links>) -> V
     };
     let unused: Vec<PathBuf> = made
         .iter()
-        // A name, whatever else the sidecar may say.
+        // Only names: the sidecar may be forged.
         .filter(|name| !kept(name) && Path::new(name).file_name() == Some(name))
         .map(|name| directory.join(name))
         .collect();
     unused
 }
 
-/// Adds to `edits` what takes back those of an earlier run that are not made again, as far as they are still there: the file was
-/// rewritten since.
+/// Adds edits that undo those of an earlier run which are still in the file and are not made again. The file was rewritten since.
 fn take_back(prior: &PriorWrap, edits: &mut Vec<FileEdit>, source: &mut Source) -> Result<()> {
     let mut covered: Vec<Range<u64>> = edits.iter().map(range).collect();
     for edit in &prior.edits {
@@ -544,7 +541,7 @@ fn notes(prior: Option<&PriorWrap>) -> Vec<String> {
     let mut notes = Vec::new();
     if prior.is_some_and(|prior| prior.rewritten) {
         notes.push(
-            "was edited before, and rewritten since by strip or the like, which loses such edits: run wrap-buddy last"
+            "was rewritten by strip or a similar tool, which lost earlier edits; run wrap-buddy last"
                 .to_owned(),
         );
     }

@@ -1,4 +1,4 @@
-//! Prepares what ld.so will see of a wrapped program's .dynamic: the search path and the extra DT_NEEDED. The loader only applies the
+//! Plans the .dynamic that ld.so will see of a wrapped program: the search path and additional DT_NEEDED. The loader only applies the
 //! patches.
 
 use std::collections::HashSet;
@@ -13,42 +13,41 @@ use crate::state::limits::check_headers;
 use elf_file::{Dynamic, Elf, Segment};
 use sys::arch::Arch;
 
-/// What is to be injected.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
-    /// How many names are added to DT_NEEDED.
+    /// Number of names to add to DT_NEEDED.
     pub needed: usize,
-    /// Whether they go in front of the program's own.
+    /// Put them before the program's own.
     pub in_front: bool,
-    /// Those of its own that are left out then.
+    /// Own names that are left out because they are added at the front.
     pub redundant: &'a HashSet<OsString>,
     /// Whether there is a search path.
     pub search: bool,
-    /// Whether libraries inherit it: it is a DT_RPATH then.
+    /// Use DT_RPATH, which libraries inherit.
     pub inherited: bool,
 }
 
-/// The parts of the sidecar that are made from the program's own tables.
+/// The parts of the sidecar that depend on the program's own tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Injection {
-    /// Bytes of the copy of .dynamic, where the program's own has no room; else 0.
+    /// Size of the copy of .dynamic, if the program's own has no room; otherwise 0.
     pub dynamic_len: u32,
-    /// Bytes of the program's own .dynamic in front of the DT_NULL that ends it.
+    /// Size of the program's own .dynamic up to its DT_NULL.
     pub own_dynamic_len: u32,
-    /// Value of its DT_STRTAB; 0 where nothing is written to it.
+    /// Value of DT_STRTAB; 0 if nothing is patched.
     pub strings: u64,
-    /// Words to write when the program starts.
+    /// Words to write at the start.
     pub patches: Vec<DraftPatch>,
-    /// Virtual address of DT_DEBUG's value, 0 without one.
+    /// Virtual address of the value of DT_DEBUG; 0 if there is none.
     pub debug_address: u64,
-    /// Whether ld.so will not fill in the program's own DT_DEBUG.
+    /// Whether the loader has to fill in the program's own DT_DEBUG, because ld.so will not.
     pub seed_debug: bool,
 }
 
-/// Prepares `elf`, the original program, for what is `wanted`.
+/// Plans the patches for `elf`, the original program.
 ///
 /// # Errors
-/// When ld.so cannot be told.
+/// Why ld.so cannot get the settings.
 pub fn inject(elf: &Elf, arch: &Arch, wanted: Wanted<'_>) -> Result<Injection, NotInjectable> {
     check_headers(elf, arch.phentsize() as u64)?;
     let mut injection = Injection::default();
@@ -70,7 +69,7 @@ impl Injection {
     ) -> Result<(), NotInjectable> {
         let word = elf.word() as u64;
         let offset_of = |index: usize| index as u64 * 2 * word;
-        // The loader takes a value for the mark of an ld.so that has started the program already.
+        // A nonzero value means to the loader that ld.so has already started the program.
         let unset = dynamic.value(elf::DT_DEBUG) == Some(0);
         let debug = dynamic.position(elf::DT_DEBUG).filter(|_| unset);
         self.debug_address = debug.map_or(0, |index| segment.address + offset_of(index) + word);
@@ -100,7 +99,7 @@ impl Injection {
         if copied {
             self.seed_debug = writable && debug.is_some();
             free = (end..end + more).collect();
-            // One more is the DT_NULL that ends them.
+            // Plus the DT_NULL.
             self.dynamic_len = offset_of(end + more + 1) as u32;
         }
         let mut free = free.into_iter();

@@ -1,4 +1,4 @@
-//! The library directories that the user named, and what to say of those that will not be of much use.
+//! The library directories that the user named, with warnings about unusable ones.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,19 +8,19 @@ pub struct LibraryDirectories {
     /// Absolute, in the order given.
     pub directories: Vec<PathBuf>,
     warnings: Vec<String>,
-    /// Those that are there, as they were given.
+    /// The existing ones, with the flag and path as given.
     present: Vec<(PathBuf, String)>,
 }
 
 impl LibraryDirectories {
-    /// Of `paths`, given with `flag`, absolute. An empty one says nothing, and a file stands for the directory it is in.
+    /// `paths` are the absolute arguments of `flag`. Empty ones are ignored, and a file stands for its directory.
     pub fn new(paths: &[PathBuf], flag: &str) -> Self {
         let mut this = Self::default();
         for path in paths.iter().filter(|path| !path.as_os_str().is_empty()) {
             let shown = path.display();
             if path.is_file() {
                 let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
-                let text = format!("{flag} {shown} is a file: its directory is searched");
+                let text = format!("{flag} {shown} is a file; its directory is searched");
                 this.warnings.push(text);
                 if !paths.contains(&directory) && !this.directories.contains(&directory) {
                     this.directories.push(directory);
@@ -39,7 +39,7 @@ impl LibraryDirectories {
         this
     }
 
-    /// What to say of them. Those of which it is `known` that they have libraries are not read.
+    /// Directories that are `known` to have libraries are not read.
     pub fn warnings(&self, known: impl Fn(&Path) -> bool) -> Vec<String> {
         let useless = self
             .present
@@ -57,7 +57,7 @@ impl LibraryDirectories {
     }
 }
 
-/// Whether a directory has files that are called like libraries, or what ld.so searches before them.
+/// Whether a directory has files with names of libraries, or a glibc-hwcaps directory.
 fn has_libraries(directory: &Path) -> bool {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_library_directory_is_told_of() {
+    fn unusable_directories_are_reported() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         for name in ["package/lib", "empty"] {

@@ -42,18 +42,17 @@ use crate::system::relative::relative_file;
 use elf_file::{FileId, Source};
 use sys::arch::Arch;
 
-/// One place of a file that changes.
+/// A change of one range of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileEdit {
-    /// What it is for.
     pub kind: EditKind,
-    /// Offset in the file.
+    /// File offset.
     pub offset: u64,
-    /// What stands there in the original file.
+    /// The original bytes.
     pub original: Vec<u8>,
-    /// What stands there now: the same, unless an earlier run was there.
+    /// The bytes that are there now, which an earlier run may have written.
     pub before: Vec<u8>,
-    /// What is to stand there.
+    /// The new bytes.
     pub after: Vec<u8>,
 }
 
@@ -74,77 +73,74 @@ impl FileEdit {
         Self::new(past.kind, past.offset, original, source)
     }
 
-    /// What takes back all edits of an earlier run, the last one first.
+    /// Edits that undo those of an earlier run, last one first.
     pub fn undo_all(prior: &PriorWrap, source: &mut Source) -> Result<Vec<Self>> {
         let edits = prior.edits.iter().rev();
         edits.map(|edit| Self::undo(edit, source)).collect()
     }
 
-    /// Whether there is anything to write.
+    /// Whether the edit changes anything.
     pub fn is_due(&self) -> bool {
         self.before != self.after
     }
 }
 
-/// Everything that is to be written for one file, and why.
+/// Everything that is to be written for one file, and the reasons.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The file, absolute and free of symbolic links.
+    /// Absolute and free of symbolic links.
     pub path: PathBuf,
     pub arch: &'static Arch,
     pub position_independent: bool,
-    /// Length of its file in bytes.
     pub file_len: u64,
-    /// Ties file and sidecar together.
+    /// The identity that file and sidecar share.
     pub id: Id,
     pub file_id: FileId,
-    /// How many names it has (hard links).
+    /// Number of names (hard links).
     pub names: u64,
-    /// Where the sidecar goes.
     pub sidecar_path: PathBuf,
-    /// Who is to own it: user and group.
+    /// User and group.
     pub sidecar_owner: (u32, u32),
     pub sidecar: Vec<u8>,
-    /// When the original file was last modified: kept as the sidecar's own time, which is no part of what it says.
+    /// Modification time of the original file. The sidecar file gets the same time.
     pub modified: SystemTime,
-    /// What is taken back before anything else is done: a stub that was made for other settings.
+    /// Edits that undo a stub with other settings, before anything else is written.
     pub undo_first: Vec<FileEdit>,
-    /// Whether the first wrap-buddy made that: PT_INTERP is taken back last then, see [`Restoration`].
+    /// Whether the first wrap-buddy made that stub: PT_INTERP is then restored last, see [`Restoration`].
     ///
     /// [`Restoration`]: crate::plan::restore::Restoration
     pub undo_legacy: bool,
-    /// Whether what is in the file now uses the sidecar at `sidecar_path`, or is recorded there: it stays until that is gone.
+    /// Whether the file uses, or is described by, the sidecar at `sidecar_path` now. It must stay until the file has changed.
     pub sidecar_in_use: bool,
-    /// The sidecar in use, where a stopped run has left that under another name.
+    /// The sidecar in use, if a stopped run has left it under another name.
     pub settle: Option<Interim>,
-    /// What stopped runs have left next to the file.
+    /// Files of stopped runs to remove.
     pub leftovers: Vec<PathBuf>,
-    /// Settings that are other ones than those of the run before.
+    /// Settings that differ from those of the previous run.
     pub settings_changed: Vec<Change>,
-    /// What changes in the file, in the order in which it is written.
+    /// Edits in the order in which they are written.
     pub edits: Vec<FileEdit>,
-    /// Whether all this is there already, so that nothing is to be written.
+    /// Whether everything is in place already, so that nothing has to be written.
     pub settled: bool,
-    /// The search path it is to have; empty when the file's own will do.
+    /// The new search path; empty if the file's own is sufficient.
     pub search: Vec<OsString>,
     pub resolution: Resolution,
-    /// What the user may want to know.
+    /// Notes for the user.
     pub notes: Vec<String>,
-    /// How ld.so comes to know of all this.
+    /// How ld.so gets the settings.
     pub method: Method,
 }
 
-/// How ld.so is told.
+/// How ld.so gets the settings.
 #[derive(Clone, Debug)]
 pub enum Method {
-    /// By a loader that a stub over the entry point starts.
+    /// From a loader that a stub over the entry point starts.
     Stub(StubPlan),
-    /// By the file itself.
+    /// From the file itself.
     InPlace(InPlacePlan),
 }
 
 impl Plan {
-    /// What there is of a stub.
     pub fn stub(&self) -> Option<&StubPlan> {
         match &self.method {
             Method::Stub(stub) => Some(stub),
@@ -152,7 +148,6 @@ impl Plan {
         }
     }
 
-    /// What there is of edits in place.
     pub fn in_place(&self) -> Option<&InPlacePlan> {
         match &self.method {
             Method::InPlace(plan) => Some(plan),
@@ -160,17 +155,16 @@ impl Plan {
         }
     }
 
-    /// Whether something else than the original is in the file, which other settings have put there.
+    /// Whether the file has a stub or edits of other settings.
     pub fn replaces(&self) -> bool {
         self.undo_first.iter().any(FileEdit::is_due)
     }
 
-    /// Whether the file is a shared library.
     pub fn is_library(&self) -> bool {
         self.interpreter().is_none()
     }
 
-    /// The dynamic linker that a program asks for, and the one it gets.
+    /// The dynamic linker of a program, and the new one.
     pub fn interpreter(&self) -> Option<(&OsStr, &Path)> {
         match &self.method {
             Method::Stub(stub) => Some((&stub.asks_for, &stub.interpreter)),
@@ -181,32 +175,32 @@ impl Plan {
         }
     }
 
-    /// The loader it relies on, unless it has its own.
+    /// The shared loader that it needs; `None` if it has its own.
     pub fn loader(&self) -> Option<&Loader> {
         self.stub()?.loader.as_ref()
     }
 
-    /// The symbolic links beside it.
+    /// The directory of links next to it.
     pub fn links(&self) -> Option<&Links> {
         self.in_place()?.links.as_ref()
     }
 }
 
-/// How plans are made.
+/// Options of planning.
 #[derive(Clone, Copy, Debug)]
 pub struct PlanOptions<'a> {
-    /// Whether what has no room in a program is told by a stub instead.
+    /// Use a stub if a program has no room for edits in place.
     pub or_stub: bool,
-    /// Paths relative to the executable.
+    /// Use paths relative to the program.
     pub relocatable: bool,
-    /// Loaders in the sidecars.
+    /// Put loaders into the sidecars.
     pub self_contained: bool,
-    /// Where loaders are otherwise.
+    /// Where shared loaders are.
     pub loaders: &'a Loaders,
 }
 
-/// The search path as ld.so reads it, for a file in the directory `origin`; empty where nothing changes. For a file that is
-/// privileged, ld.so ignores what is relative to it.
+/// The search path as ld.so reads it, for a file in the directory `origin`; empty if it does not change. ld.so ignores relative entries for
+/// privileged programs.
 fn search(
     resolution: &Resolution,
     origin: &Path,
@@ -222,18 +216,17 @@ fn search(
         (false, true) => Relative::None,
     };
     let search = search_path(&resolution.search, origin, relative);
-    // The user's directories have none, but a path to one may.
+    // Directories with a colon are rejected earlier, but the path to one may have a colon.
     if let Some(entry) = search.iter().find(|entry| entry.as_bytes().contains(&b':')) {
         bail!(
-            "cannot have {} on its search path: ld.so takes the colon for the end of the directory",
+            "cannot have {} on its search path, because a colon ends a directory there; rename the directory or link to it",
             entry.display()
         );
     }
     Ok(search)
 }
 
-/// The extra DT_NEEDED, and whether they go in front of the file's own; as ld.so reads them, relative to `origin` where there
-/// is one.
+/// Additional DT_NEEDED, and whether they go before the file's own. `origin`: make paths relative to this directory.
 fn needed(resolution: &Resolution, origin: Option<&Path>) -> (Vec<OsString>, bool) {
     if resolution.prepended.is_empty() {
         return (added(resolution), false);
@@ -252,13 +245,13 @@ fn needed(resolution: &Resolution, origin: Option<&Path>) -> (Vec<OsString>, boo
     (prepended.collect(), true)
 }
 
-/// The names that libraries, or the user, want to be loaded.
+/// The names that libraries or the user add.
 fn added(resolution: &Resolution) -> Vec<OsString> {
     let added = resolution.added.iter();
     added.map(|added| added.soname.clone()).collect()
 }
 
-/// The files that are loaded by their paths.
+/// The files that are loaded by path.
 pub fn frozen(resolution: &Resolution) -> impl Iterator<Item = &Path> {
     resolution
         .prepended
@@ -269,7 +262,7 @@ pub fn frozen(resolution: &Resolution) -> impl Iterator<Item = &Path> {
         })
 }
 
-/// A set-id program trusts what nobody else can change.
+/// Checks that only root and the owner can change the files that a set-id program trusts.
 fn check_trusted<'p>(
     privilege: &Privilege,
     files: impl IntoIterator<Item = &'p Path>,
@@ -282,7 +275,7 @@ fn check_trusted<'p>(
     for path in trusted.filter(|path| path.is_absolute()) {
         if let Some(part) = privilege.weak_part(path) {
             return Err(anyhow!(
-                "is set-id or has capabilities, and would trust {}, but others can change {}: use a directory of root's",
+                "is set-id or has capabilities and would trust {}, but others can change {}; use a directory that only root can write to",
                 path.display(),
                 part.display()
             ));
@@ -291,24 +284,23 @@ fn check_trusted<'p>(
     Ok(())
 }
 
-/// Whose the sidecar is to be.
 fn sidecar_owner(privilege: Option<&Privilege>, metadata: &Metadata) -> (u32, u32) {
     let owner = (metadata.uid(), metadata.gid());
     privilege.map_or(owner, |privilege| privilege.sidecar_owner())
 }
 
-/// When the file was last modified, before any run of this tool.
+/// Modification time of the file before any run of this tool.
 fn modified(metadata: &Metadata, prior: Option<&PriorWrap>) -> Result<SystemTime> {
-    let prior = prior.filter(|prior| prior.is_beside);
+    let prior = prior.filter(|prior| prior.is_next_to_file);
     match prior.and_then(|prior| prior.original_time(metadata)) {
         Some(kept) => Ok(kept),
         None => Ok(metadata.modified()?),
     }
 }
 
-/// Whether what `earlier` has left in the file goes with the sidecar at the usual path.
+/// Whether the file needs the sidecar at the usual path now.
 fn is_sidecar_in_use(prior: &PriorWrap) -> bool {
-    prior.is_beside && !prior.is_interim && prior.bytes_of.is_none()
+    prior.is_next_to_file && !prior.is_interim && prior.bytes_of.is_none()
 }
 
 pub fn tool_version() -> ToolVersion {

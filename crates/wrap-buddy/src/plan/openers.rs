@@ -1,4 +1,4 @@
-//! Which files name a library among their strings, as those do that open it with dlopen.
+//! Finds the files that contain the name of a library among their strings, as those do that open it with dlopen.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -11,23 +11,23 @@ use object::elf;
 
 use elf_file::{Elf, Source, is_called, sections};
 
-/// Bytes that are searched at a time.
+/// Bytes to search at a time.
 const CHUNK: u64 = 1 << 20;
 
-/// Finds out which of some libraries a file names. Each file is read once.
+/// Finds out which of the given libraries a file names. Each file is read once.
 pub struct Openers {
     paths: Vec<PathBuf>,
-    /// Finds all names; none where there are none.
+    /// Finds all names; `None` if there are none.
     finder: Option<AhoCorasick>,
-    /// The library that each name is of, by its number.
+    /// The index of the library of each name.
     of_name: Vec<usize>,
-    /// Bytes of the longest name.
+    /// Length of the longest name.
     longest: usize,
     known: RwLock<HashMap<PathBuf, Arc<BTreeSet<usize>>>>,
 }
 
 impl Openers {
-    /// `libraries` are the path of each, free of symbolic links, and its DT_SONAME.
+    /// `libraries`: the path of each, free of symbolic links, and its DT_SONAME.
     pub fn new<'l>(libraries: impl IntoIterator<Item = (&'l Path, Option<&'l [u8]>)>) -> Self {
         let mut names: Vec<Vec<u8>> = Vec::new();
         let mut of_name = Vec::new();
@@ -44,15 +44,15 @@ impl Openers {
         Self {
             paths,
             longest: names.iter().map(Vec::len).max().unwrap_or(0),
-            // It fails for more bytes of names than memory holds.
+            // This fails only for more names than fit into memory.
             finder: AhoCorasick::new(&names).ok().filter(|_| !names.is_empty()),
             of_name,
             known: RwLock::default(),
         }
     }
 
-    /// The libraries, by their numbers, that the program `elf` names, or one of the `libraries` that it loads, or one of those
-    /// named so.
+    /// Indices of the libraries that are named by the program `elf`, by one of the `libraries` that it loads, or by one of the libraries
+    /// found like this.
     pub fn named_by<'l>(
         &self,
         elf: &Elf,
@@ -74,7 +74,7 @@ impl Openers {
         all
     }
 
-    /// The libraries, by their numbers, that the ELF file at `path` names.
+    /// Indices of the libraries that the ELF file at `path` names.
     pub fn named_in(&self, path: &Path) -> Arc<BTreeSet<usize>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = known.get(path) {
@@ -92,13 +92,13 @@ impl Openers {
         found
     }
 
-    /// What cannot be read names nothing.
+    /// An unreadable file names nothing.
     fn in_file(&self, elf: &Elf, source: &mut Source) -> BTreeSet<usize> {
         let mut found = BTreeSet::new();
         for (start, end) in places_of_strings(elf, source) {
             let mut at = start;
             while at < end {
-                // A name that begins in this chunk, whole, with the bytes around it.
+                // Each name that begins in this chunk is complete, with the bytes around it.
                 let from = at.saturating_sub(1).max(start);
                 let until = end.min(at + CHUNK + self.longest as u64 + 1);
                 let Ok(text) = source.read(from, until - from) else {
@@ -112,7 +112,7 @@ impl Openers {
         found
     }
 
-    /// The libraries of which a name begins at a place of `text` that `begins` has, and is not a part of another.
+    /// The libraries whose names begin in the range `begins` of `text` and are not part of a longer name.
     fn in_text(&self, text: &[u8], begins: &Range<usize>) -> impl Iterator<Item = usize> {
         let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"._+-".contains(byte);
         let all = self
@@ -128,8 +128,8 @@ impl Openers {
     }
 }
 
-/// Where the file has strings that it may open something by. They are loaded: a payload after the segments has files of its own.
-/// Without sections that say what is code, all that is loaded.
+/// Ranges of the file that may have names to open. Only loaded data: a payload after the segments contains other files. Without section
+/// headers, everything that is loaded.
 fn places_of_strings(file: &Elf, source: &mut Source) -> Vec<(u64, u64)> {
     let sections = sections(file, source).unwrap_or_default();
     let data = sections.iter().filter(|section| {

@@ -1,5 +1,3 @@
-//! What became of each file that was wrapped or restored.
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -10,30 +8,30 @@ use crate::plan::reason::Reason;
 use crate::plan::search::Missing;
 use crate::plan::{Method, Plan};
 
-/// What became of a file.
+/// The result for a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// It is wrapped now.
+    /// It has been wrapped.
     Wrapped,
-    /// It would be, were this not a dry run.
+    /// A dry run would wrap it.
     WouldWrap,
-    /// It is edited in place now.
+    /// It has been edited in place.
     Edited,
-    /// It would be, were this not a dry run.
+    /// A dry run would edit it in place.
     WouldEdit,
-    /// It is what it was before any run.
+    /// It has been restored.
     Restored,
-    /// It would be, were this not a dry run.
+    /// A dry run would restore it.
     WouldRestore,
-    /// It was left as it is, and that is as it should be.
+    /// It needs no change.
     Skipped,
-    /// It was left as it is, and that is not.
+    /// An error prevented the change.
     Failed,
 }
 
 impl Status {
-    /// In words.
+    /// The status as a phrase.
     pub fn done(self) -> &'static str {
         match self {
             Self::Wrapped => "wrapped",
@@ -47,60 +45,58 @@ impl Status {
         }
     }
 
-    /// Whether nothing was written yet.
+    /// Whether the change is planned but not written.
     pub fn is_dry(self) -> bool {
         matches!(self, Self::WouldWrap | Self::WouldEdit | Self::WouldRestore)
     }
 }
 
-/// One file.
+/// The result for one file.
 #[derive(Clone, Debug)]
 pub struct FileReport {
-    /// As the user named it, or below what the user named.
+    /// As the user named it, or a file below a directory that the user named.
     pub path: PathBuf,
-    /// What became of it.
     pub status: Status,
-    /// Why it was skipped or has failed.
+    /// Why it was skipped or failed.
     pub reason: Option<Reason>,
-    /// What was, or would be, done.
+    /// The plan, if there is one.
     pub plan: Option<Box<Plan>>,
-    /// What else there is to say of it, each with a label.
+    /// Labelled details for the report.
     pub details: Vec<(&'static str, String)>,
-    /// Libraries that get what they need by way of this program, which loads it or has a search path they inherit.
+    /// Libraries that find their dependencies because of this program: it loads them, or they inherit its search path.
     pub serves: Vec<PathBuf>,
-    /// Libraries that this program opens and that do not find what they need by way of it.
+    /// Libraries that this program opens and that do not find their dependencies.
     pub fails: Vec<PathBuf>,
-    /// Libraries it lacks.
+    /// Libraries that it needs and that are missing.
     pub missing: Vec<Missing>,
-    /// What it needs that would not be moved along with it.
+    /// Files that it needs outside of the tree to be moved.
     pub outside: Vec<PathBuf>,
-    /// What came up while it was written.
+    /// Notes of the run.
     pub notes: Vec<String>,
 }
 
-/// All files.
+/// The result of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// Whether nothing was written on purpose.
+    /// Whether nothing was written, as requested.
     pub dry_run: bool,
-    /// Whether files were made what they were.
+    /// Whether it is a run of `restore`.
     pub restoring: bool,
-    /// The directory above all files, if they were to be made relocatable.
+    /// With `--relocatable`, the nearest directory above all files.
     pub tree: PathBuf,
-    /// In the order in which they were looked at.
+    /// In the order of the scan.
     pub files: Vec<FileReport>,
     /// Loaders that were installed.
     pub installed: Vec<PathBuf>,
-    /// What concerns no single file.
+    /// Warnings that concern no single file.
     pub warnings: Vec<String>,
-    /// What makes the whole run a failure, and concerns no single file.
+    /// Errors that concern no single file and make the run fail.
     pub errors: Vec<String>,
-    /// The signal that ended the run before all files were done.
+    /// The signal that stopped the run before all files were done.
     pub stopped: Option<&'static str>,
 }
 
 impl FileReport {
-    /// What is planned for it.
     pub fn planned(path: PathBuf, plan: Plan) -> Self {
         let status = match &plan.method {
             Method::Stub(_) => Status::WouldWrap,
@@ -112,7 +108,6 @@ impl FileReport {
         }
     }
 
-    /// A report without details.
     pub fn new(path: PathBuf, status: Status, reason: Option<Reason>) -> Self {
         Self {
             path,
@@ -128,37 +123,34 @@ impl FileReport {
         }
     }
 
-    /// Left as it is.
     pub fn skipped(path: PathBuf, reason: impl Into<Reason>) -> Self {
         Self::new(path, Status::Skipped, Some(reason.into()))
     }
 
-    /// Left as it is, wrongly.
     pub fn failed(path: PathBuf, reason: impl Into<Reason>) -> Self {
         Self::new(path, Status::Failed, Some(reason.into()))
     }
 }
 
 impl Report {
-    /// Whether any file has failed.
+    /// Whether there is any error.
     pub fn failed(&self) -> bool {
         !self.errors.is_empty() || self.count(Status::Failed) > 0
     }
 
-    /// How many files became that.
     pub fn count(&self, status: Status) -> usize {
         let with_status = self.files.iter().filter(|file| file.status == status);
         with_status.count()
     }
 
-    /// Every file that is outside of the tree to be moved, sorted.
+    /// The files outside of the tree to be moved, sorted.
     pub fn outside(&self) -> BTreeSet<&Path> {
         let outside = self.files.iter().flat_map(|file| &file.outside);
         outside.map(PathBuf::as_path).collect()
     }
 
-    /// Every library that is missing of files that have `failed`, or of others, which are libraries that nothing here loads:
-    /// each once, sorted, with all the files that need it.
+    /// The missing libraries of files that failed, or with `failed` false of the others, which are libraries that no program here loads.
+    /// Each once, sorted, with all the files that need it.
     pub fn missing(&self, failed: bool) -> Vec<Missing> {
         let mut all: Vec<Missing> = Vec::new();
         let files = self.files.iter();

@@ -1,4 +1,4 @@
-//! What a tree that is to be moved as a whole needs from outside of it.
+//! Finds the files that a relocatable tree needs from outside of it.
 
 use std::env;
 use std::fs;
@@ -9,7 +9,7 @@ use crate::plan::search::Entry;
 use crate::plan::{Plan, frozen};
 use ldso::Interpreter;
 
-/// Directories that hold things of many owners (Filesystem Hierarchy Standard 3.0): none of them is a tree that is moved.
+/// Directories with the files of many owners (Filesystem Hierarchy Standard 3.0). Nobody moves them as a whole.
 const SHARED: [&str; 21] = [
     "/",
     "/gnu",
@@ -34,7 +34,7 @@ const SHARED: [&str; 21] = [
     "/var/tmp",
 ];
 
-/// The system's own directories, with all below.
+/// The system's own directories. Nothing below them is moved either.
 const SYSTEM: [&str; 20] = [
     "/bin",
     "/boot",
@@ -58,7 +58,7 @@ const SYSTEM: [&str; 20] = [
     "/usr/share",
 ];
 
-/// Directories below /usr/local that are shared as well.
+/// Directories below /usr/local that are shared, too.
 const SHARED_LOCAL: [&str; 8] = [
     "bin", "etc", "include", "lib", "lib64", "libexec", "sbin", "share",
 ];
@@ -66,16 +66,15 @@ const SHARED_LOCAL: [&str; 8] = [
 /// The tree that is moved as a whole.
 #[derive(Debug)]
 pub struct MovedTree {
-    /// The nearest directory above all that `--paths` names.
+    /// The nearest directory above all of `--paths`.
     pub base: PathBuf,
-    /// Directories, free of symbolic links: what lies below any of them moves along.
+    /// Directories, free of symbolic links. Everything below them is moved.
     trees: Vec<PathBuf>,
 }
 
 impl MovedTree {
-    /// The tree that `options` describes: the directories that `--paths` names, what lies next to them, and the nearest directory
-    /// above these and each directory named for libraries, dynamic linker and loader, unless that is one of the system's or
-    /// shared with others.
+    /// The tree that `options` describes: the directories of `--paths`, their parent, and the nearest directory above them and each
+    /// directory of libraries, dynamic linker and loader, unless that is a shared directory or one of the system's.
     pub fn new(options: &WrapOptions) -> Self {
         let paths: Vec<PathBuf> = options
             .paths
@@ -104,8 +103,8 @@ impl MovedTree {
         Self { base, trees }
     }
 
-    /// What `plan` refers to by a relative path although it does not move along, each once: the dynamic linker `interpreter` of a
-    /// program, its loader, libraries, and directories to be searched in which no library was found.
+    /// Files outside of the tree to which `plan` refers by a relative path, each once: the dynamic linker `interpreter`, the loader,
+    /// libraries, and search directories in which no library was found.
     pub fn lacks(&self, plan: &Plan, interpreter: Option<&Interpreter>) -> Vec<PathBuf> {
         let origin = plan.path.parent().unwrap_or(Path::new("/"));
         let interpreter = interpreter.map(|interpreter| interpreter.path.clone());
@@ -127,7 +126,7 @@ impl MovedTree {
         }
         lacks.sort_unstable();
         lacks.dedup();
-        // What a directory in the tree links to is not what is written.
+        // Only the path that is written counts, not the target of a symbolic link in the tree.
         lacks.retain(|path| match path.is_dir() {
             true => !self.holds(path),
             false => !path.parent().is_some_and(|directory| self.holds(directory)),
@@ -141,7 +140,7 @@ impl MovedTree {
     }
 }
 
-/// The directory at `path`, or the one that the file at `path` is in, without symbolic links.
+/// The directory `path`, or the directory of the file `path`, without symbolic links.
 fn directory(path: &Path) -> Option<PathBuf> {
     let real = fs::canonicalize(path).ok()?;
     match real.is_dir() {
@@ -227,7 +226,7 @@ mod tests {
         let with_libraries = tree(&[&path("tree/lib")]);
         assert!(with_libraries.holds(&base.join("tree/lib/libx.so")));
         assert!(!with_libraries.holds(&base.join("other/lib/libx.so")));
-        // Named, and yet the system's.
+        // A named directory that is one of the system's.
         let with_system = tree(&["/usr/lib"]);
         assert!(!with_system.holds(Path::new("/usr/lib/libx.so")));
     }

@@ -1,5 +1,4 @@
-//! Decides what becomes of each file: libraries first, then the programs, which need not load what libraries will find by
-//! themselves.
+//! Plans all files: first the libraries, then the programs, which need not load the dependencies that libraries will find themselves.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -29,46 +28,45 @@ use elf_file::bytes;
 use elf_file::{Elf, ElfTarget, FileId, Payload, imports};
 use ldso::{Interpreter, Libc};
 
-/// How many programs are named that get a library what it needs.
+/// Most programs to name that serve a library.
 const MAX_HELPERS: usize = 3;
 
-/// The functions that open a library by name on behalf of the file that calls them.
+/// The functions that open a library by name for their caller.
 const DLOPEN: [&str; 3] = ["dlopen", "dlmopen", "__libc_dlopen_mode"];
 
-/// What a first look at a file came to.
+/// The result of the first pass over a file.
 enum Inspection {
-    /// Nobody asks about it.
+    /// A file that is not reported.
     Nothing,
-    /// All there is to say.
+    /// A file that is finished.
     Report(FileReport),
     /// A library, planned or not.
     Library {
         report: FileReport,
         unpatched: Option<UnpatchedLibrary>,
     },
-    /// A program, to be looked at once all libraries are planned. Nothing is kept of it until then: there may be many, and
-    /// what one thread allocates is freed by another at the cost of waiting.
+    /// A program, which is read again once all libraries are planned. Keeping it open would cost memory that one thread allocates and
+    /// another frees.
     Program,
 }
 
-/// A library that needs a search path and has no room for one.
+/// A library that needs a search path but has no room for one.
 struct UnpatchedLibrary {
     /// Free of symbolic links.
     path: PathBuf,
-    /// What it does not find.
+    /// The dependencies that it does not find.
     needs: Vec<OsString>,
-    /// Where that is, in the order in which directories are searched.
+    /// Their directories, in search order.
     directories: Vec<PathBuf>,
-    /// Whether it looks there as well if that is the DT_RPATH of a program that opens it.
+    /// Whether it inherits the DT_RPATH of a program that opens it.
     inherits: bool,
-    /// Its machine and class.
     kind: ElfTarget,
     soname: Option<OsString>,
     named: bool,
     no_room: NoRoom,
 }
 
-/// All libraries of that sort.
+/// All libraries without room for a search path.
 struct UnpatchedLibraries<'l> {
     libraries: Vec<&'l UnpatchedLibrary>,
     openers: Openers,
@@ -90,7 +88,6 @@ impl Inspection {
     }
 }
 
-/// What files are looked at with.
 pub struct Planner<'a> {
     available: Available<'a>,
     resolver: Resolver,
@@ -102,20 +99,20 @@ pub struct Planner<'a> {
     names_loaders: bool,
     libs: &'a [PathBuf],
     runtime_dependencies: &'a [PathBuf],
-    /// Whether there may be directories on the search path of a library for what it opens by name.
+    /// Whether libraries that call dlopen may get directories on their search path.
     serves_opened: bool,
     verbose: bool,
     force: bool,
-    /// What all files have to lie in, if they are made relocatable.
+    /// The tree that has to contain all files, with `--relocatable`.
     tree: Option<MovedTree>,
     candidates: &'a [Candidate],
     reach: Reach,
-    /// Those of the candidates, listed when a library is missing.
+    /// The directories of the candidates, collected when a library is missing.
     directories: OnceLock<Vec<(PathBuf, PathBuf)>>,
 }
 
 impl<'a> Planner<'a> {
-    /// Plans `candidates`, with directories of libraries and of what is opened at run time.
+    /// `libs`, `runtime_dependencies`: the checked directories of these flags.
     pub fn new(
         available: Available<'a>,
         resolver: Resolver,
@@ -145,8 +142,8 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// What is to become of each candidate that somebody asks about; `teller` prints those that are left as they are as soon
-    /// as that is clear. Once `stop` says so, no more are looked at.
+    /// Plans the candidates. `reporter` prints files that stay unchanged as soon as that is decided. Once `stop` returns true, no further
+    /// candidate is planned.
     pub fn decide(
         &self,
         pool: &WorkerPool,
@@ -225,7 +222,7 @@ impl<'a> Planner<'a> {
         files
     }
 
-    /// The libraries that `of` has of each program, by their path free of symbolic links, and which programs these are.
+    /// Inverts the lists `of` each program: from the real path of a library to the programs that list it.
     fn programs_by_library(
         &self,
         files: &[FileReport],
@@ -297,7 +294,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// What there is to say of a file that is left as it is.
+    /// The report for a file that stays unchanged.
     fn not_wrapped(&self, candidate: &Candidate, not_wrapped: NotWrapped) -> Option<FileReport> {
         let shown = candidate.shown.clone();
         match not_wrapped {
@@ -310,8 +307,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Decides about a library. One that opens others by name has the directories for these on its search path, if there is room
-    /// for them.
+    /// Plans a library. If it calls dlopen, its search path gets the directories for that, if there is room.
     fn library(
         &self,
         candidate: &Candidate,
@@ -378,7 +374,7 @@ impl<'a> Planner<'a> {
             .library(&candidate.path, elf, interpreter, opens)
     }
 
-    /// Decides about a library by what it needs.
+    /// Plans a library by its dependencies alone.
     fn library_with_needs(
         &self,
         candidate: &Candidate,
@@ -409,7 +405,7 @@ impl<'a> Planner<'a> {
                 (false, false) => SkipReason::LibraryLacks,
                 (true, true) => SkipReason::EditedInVain,
                 (false, true) => {
-                    // It does not lack them as it is.
+                    // In its present state it finds them.
                     let names: Vec<&OsString> = missing.iter().map(|one| &one.soname).collect();
                     let names = joined(&names, ", ");
                     let reason = Refusal::LibrariesMissing(prior);
@@ -474,8 +470,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Plans those libraries again, without links, of which a link leads to a library that will look for its own needs
-    /// relative to where it is opened.
+    /// Plans libraries again without links if a link leads to a library that will search relative to the path at which it is opened.
     fn without_misleading_links(&self, inspections: &mut [Inspection]) {
         let relative = relative(inspections);
         if relative.is_empty() {
@@ -498,8 +493,8 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Whether `library` works through a link to it in another directory, once those that are `relative` look for what they
-    /// need relative to where they are opened.
+    /// Whether `library` works through a symbolic link in another directory. The libraries `relative` will search relative to the path at
+    /// which they are opened.
     fn may_link(&self, library: &Path, relative: &HashSet<PathBuf>) -> bool {
         !self.resolver.depends_on_its_place(library) && !self.is_among(library, relative)
     }
@@ -508,7 +503,7 @@ impl<'a> Planner<'a> {
         !libraries.is_empty() && libraries.contains(&self.resolver.real(library))
     }
 
-    /// Decides about a program, knowing which libraries are edited, and which of them will go by $ORIGIN then.
+    /// Plans a program, after the libraries. `edited`: libraries that are edited; `relative`: those of them that will use $ORIGIN.
     fn program(
         &self,
         candidate: &Candidate,
@@ -519,7 +514,7 @@ impl<'a> Planner<'a> {
         unpatched_libraries: &UnpatchedLibraries<'_>,
     ) -> FileReport {
         let path = &candidate.path;
-        // Otherwise the file would be opened a second time.
+        // Otherwise the resolver would open the file a second time.
         let (elf, source) = (&subject.elf, &mut subject.source);
         self.resolver
             .read_program(path, elf, &subject.interpreter, source);
@@ -555,7 +550,7 @@ impl<'a> Planner<'a> {
         FileReport { fails, ..report }
     }
 
-    /// Those of `rooms` that the program opens. What it loads with what it needs is not among them.
+    /// Indices of the unpatched libraries that the program opens. Those that it loads as dependencies are not among them.
     fn opened(
         &self,
         unpatched_libraries: &UnpatchedLibraries<'_>,
@@ -583,7 +578,7 @@ impl<'a> Planner<'a> {
         opened
     }
 
-    /// The directories that `opened` need to inherit, in the order of `--libs`.
+    /// The directories that the libraries `opened` have to inherit, in the order of `--libs`.
     fn to_be_lent<'r>(&self, opened: impl Iterator<Item = &'r UnpatchedLibrary>) -> Vec<PathBuf> {
         let inheriting = opened.filter(|unpatched| unpatched.inherits);
         let directories: HashSet<&PathBuf> = inheriting
@@ -597,13 +592,13 @@ impl<'a> Planner<'a> {
         directories
     }
 
-    /// Whether the user has every program lend what `room` needs: no matter which of them opens it.
+    /// Whether every program gets the directories for the library by `--search rpath --runtime-dependencies`.
     fn is_given(&self, unpatched: &UnpatchedLibrary) -> bool {
         let given = |directory| self.runtime_dependencies.contains(directory);
         self.inherited && unpatched.directories.iter().all(given)
     }
 
-    /// The libraries of a program, as if what it has from the first wrap-buddy's sidecar were in itself.
+    /// Resolves a program, as if the settings from the first wrap-buddy's sidecar were in the program.
     fn resolve_program(
         &self,
         path: &Path,
@@ -623,7 +618,7 @@ impl<'a> Planner<'a> {
         resolution
     }
 
-    /// Decides about a program, knowing what becomes of its libraries.
+    /// Plans a program, once its libraries are known.
     fn program_served(
         &self,
         candidate: &Candidate,
@@ -652,7 +647,7 @@ impl<'a> Planner<'a> {
             };
         }
         let preloader = preloader::of(path);
-        // The original bytes are in a sidecar that is of no use to the other way.
+        // The sidecar with the original bytes is of the other method.
         let settled = subject.prior.as_ref().filter(|one| !one.is_unfinished());
         let settled = settled.map(|one| one.method);
         let in_place = match settled {
@@ -661,7 +656,7 @@ impl<'a> Planner<'a> {
                 return FileReport::skipped(shown, SkipReason::WrappedByStub);
             }
             Some(Method::Stub) => false,
-            // Its stub is taken back before anything else is done.
+            // Its stub is undone first.
             Some(Method::Legacy) | None => self.strategy != Strategy::Stub || preloader.is_some(),
         };
         let or_stub = self.strategy != Strategy::Inplace && settled != Some(Method::InPlace);
@@ -684,9 +679,7 @@ impl<'a> Planner<'a> {
             match plan::in_place(path, subject, resolution, &plan_options, &may_link) {
                 Ok(mut plan) => {
                     let note = preloader.map(|name| {
-                        format!(
-                            "edited in place, as {name} maps it by itself and reads its PT_INTERP"
-                        )
+                        format!("edited in place, because {name} maps it and reads its PT_INTERP")
                     });
                     plan.notes.extend(note);
                     return self.planned_program(shown, with_notes(plan), mode, interpreter);
@@ -716,7 +709,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The report of a file with a plan, which is refused if what it needs would not move along.
+    /// The report for a plan. It fails if the file needs files outside of the tree to be moved.
     fn planned(&self, shown: PathBuf, plan: Plan, interpreter: Option<&Interpreter>) -> FileReport {
         let outside = self
             .tree
@@ -732,7 +725,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The report of a program that has the mode `mode`, with a warning if others may run it but cannot open what it needs.
+    /// The report for a program of mode `mode`, with a warning if users who can run it cannot read a file that it needs.
     fn planned_program(
         &self,
         shown: PathBuf,
@@ -754,15 +747,15 @@ impl<'a> Planner<'a> {
                 .is_some_and(|loader| one.files.contains(loader));
             let or = match is_loader {
                 true => "pass --self-contained",
-                false => "use a copy in a directory that all can reach",
+                false => "use a copy in a directory that all users can read",
             };
             format!("{one}; {}, or {or}", one.barrier.remedy())
         }));
         report
     }
 
-    /// Whether wrapping would change nothing for the original program `elf`: it asks for the very dynamic linker it would get, and
-    /// finds all that it needs by its own search path and the linker's defaults.
+    /// Whether wrapping would change nothing for the original program `elf`: its PT_INTERP is the dynamic linker that it would get, and it
+    /// finds all of its libraries by its own search path and the defaults.
     fn starts_as_it_is(
         &self,
         elf: &Elf,
@@ -783,7 +776,7 @@ impl<'a> Planner<'a> {
             && own.is_some_and(|own| own.is_absolute() && is_same_file(own, &interpreter.path))
     }
 
-    /// Whether libraries that the program `elf` opens inherit the search path it will have.
+    /// Whether libraries that the program `elf` opens inherit its future search path.
     fn is_lent(&self, elf: &Elf, interpreter: &Interpreter) -> bool {
         let own = elf.dynamic.as_ref();
         interpreter.libc == Libc::Musl
@@ -825,16 +818,16 @@ fn planned(shown: PathBuf, mut plan: Plan) -> FileReport {
     }
 }
 
-/// What there is to say and to do about a library that nobody edits.
+/// The warning about a library that is outside of the paths of this run.
 fn stranded(one: &Stranded) -> String {
     let (library, soname) = (one.library.display(), one.soname.display());
     match &one.candidate {
         Some(candidate) => format!(
-            "it loads {library}, which needs {soname} and does not look where that is, {}: add {library} to --paths",
+            "it loads {library}, which needs {soname} but does not search the directory of {}; add {library} to --paths",
             candidate.display()
         ),
         None => format!(
-            "it loads {library}, which needs {soname} and does not find it: unless the program has loaded that by then, add the directory that has it to --libs, and {library} to --paths"
+            "it loads {library}, which needs {soname} and does not find it; unless the program has loaded that before, add its directory to --libs, and {library} to --paths"
         ),
     }
 }
@@ -844,7 +837,7 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     one == other || file_id(one).is_some_and(|one| Some(one) == file_id(other))
 }
 
-/// The directories on a search path that were given for it.
+/// The directories on a search path that are not the file's own.
 fn directories_of(resolution: &Resolution) -> Vec<PathBuf> {
     let directories = resolution.search.iter().filter_map(|entry| match entry {
         Entry::Directory(path) | Entry::Within(path) => Some(path.clone()),
@@ -853,11 +846,13 @@ fn directories_of(resolution: &Resolution) -> Vec<PathBuf> {
     directories.collect()
 }
 
-/// What there is to say of a library that opens others by name, and has no room for the directories of these. Where nothing but
-/// `--libs` names them, that is the same for all such libraries, of which there may be many that never miss these.
+/// The note for a library that calls dlopen, but has no room for the directories. If only `--libs` names them, the text is the same for all
+/// such libraries, because there may be many that never need these directories.
 fn no_room_for_opened(no_room: &NoRoom, is_given: bool, has_runpath: bool) -> String {
     let advice = match has_runpath {
-        true => "wrap the programs that open it with --needed and the names of what it opens",
+        true => {
+            "wrap the programs that open it with --needed and the names of the libraries that it opens"
+        }
         false => "wrap the programs that open it with --search rpath",
     };
     let (flag, reason) = match is_given {
@@ -865,7 +860,7 @@ fn no_room_for_opened(no_room: &NoRoom, is_given: bool, has_runpath: bool) -> St
         false => ("--libs", String::new()),
     };
     format!(
-        "it opens libraries by name (dlopen) and does not search {flag} for them, as there is no room for these on its search path{reason}; {advice}"
+        "it opens libraries with dlopen, but will not find them in the directories of {flag}: there is no room for a longer search path{reason}; {advice}"
     )
 }
 
@@ -873,14 +868,14 @@ fn starts_at_origin(entry: &OsStr) -> bool {
     bytes::contain(entry.as_bytes(), b"ORIGIN")
 }
 
-/// The libraries among `looks` that will look for what they need relative to where they are opened.
+/// The libraries that will search relative to the path at which they are opened.
 fn relative(inspections: &[Inspection]) -> HashSet<PathBuf> {
     let plans = inspections.iter().filter_map(Inspection::plan);
     let relative = plans.filter(|plan| plan.search.iter().any(|entry| starts_at_origin(entry)));
     relative.map(|plan| plan.path.clone()).collect()
 }
 
-/// What the libraries among `looks` will find by themselves.
+/// The dependencies that planned libraries will find.
 fn edited(inspections: &[Inspection]) -> Edited<'_> {
     let plans = inspections.iter().filter_map(Inspection::plan);
     let mut edited = Edited::with_capacity(inspections.len());
@@ -888,10 +883,9 @@ fn edited(inspections: &[Inspection]) -> Edited<'_> {
     edited
 }
 
-/// Says of each library without room, of which there is the index in `files`, which programs get it what it needs, by loading
-/// that or by a search path it inherits; and what is left for the user to do, about programs that open it or, where none is
-/// known, about those that may. A program that opens one of them often opens them all: the advice for all has the same
-/// directories, in the order of `libs`.
+/// Completes the reports of libraries without room (`unpatched_libraries` has their index in `files`): which programs serve them, and
+/// otherwise how to wrap the programs that open them, or may open them. A program that opens one of them often opens all, so the advice for
+/// all has the same directories, in the order of `libs`.
 fn report_helpers(
     files: &mut [FileReport],
     unpatched_libraries: &[(usize, UnpatchedLibrary)],
@@ -918,14 +912,14 @@ fn report_helpers(
 }
 
 impl UnpatchedLibrary {
-    /// Whether it finds what it needs where a program that opens it will look, if that lends the directories `offered`.
+    /// Whether it finds its dependencies if a program that opens it has the directories `offered` on its DT_RPATH.
     fn inherits_from(&self, offered: &[PathBuf]) -> bool {
         self.inherits && self.directories.iter().all(|one| offered.contains(one))
     }
 
-    /// Completes the library's report: `helpers` are programs that get it what it needs, `failing` ones that open it and do
-    /// not. Such a program, or any that opens it where none is known, is to have the directories `lacking` for a DT_RPATH. To
-    /// load what the library needs itself is the last resort, as that binds the names for all that the program opens later.
+    /// Completes the report. `helpers`: programs with which the library finds its dependencies. `failing`: programs that open it without
+    /// that. The advice is a DT_RPATH with the directories `lacking` for these, or for all programs. Loading the dependencies in the
+    /// program is the last resort, because all libraries that it opens later then bind to them.
     fn report(
         &self,
         file: &mut FileReport,
@@ -933,8 +927,12 @@ impl UnpatchedLibrary {
         failing: &[PathBuf],
         lacking: &[PathBuf],
     ) {
-        let helped = (!helpers.is_empty())
-            .then(|| format!("it gets what it needs by way of {}", listed(helpers)));
+        let helped = (!helpers.is_empty()).then(|| {
+            format!(
+                "it finds its dependencies when {} opens it",
+                listed(helpers)
+            )
+        });
         let to_do = (helpers.is_empty() || !failing.is_empty()).then(|| {
             let flags = match self.inherits {
                 true => format!(
@@ -944,15 +942,9 @@ impl UnpatchedLibrary {
                 false => format!("--needed {}", joined(&self.needs, " ")),
             };
             match failing {
-                [] => format!("programs that open it have to be wrapped with {flags}"),
-                [_] => format!(
-                    "{} opens it and has to be wrapped with {flags}",
-                    listed(failing)
-                ),
-                _ => format!(
-                    "{} open it and have to be wrapped with {flags}",
-                    listed(failing)
-                ),
+                [] => format!("wrap the programs that open it with {flags}"),
+                [_] => format!("{} opens it; wrap that with {flags}", listed(failing)),
+                _ => format!("{} open it; wrap them with {flags}", listed(failing)),
             }
         });
         let is_served = to_do.is_none();
@@ -969,7 +961,7 @@ impl UnpatchedLibrary {
     }
 }
 
-/// Some of `programs`, and how many more there are.
+/// The first few of `programs`, and the number of the others.
 fn listed(programs: &[PathBuf]) -> String {
     let (first, others) = programs.split_at(programs.len().min(MAX_HELPERS));
     let first = joined(first, ", ");

@@ -1,4 +1,4 @@
-//! Why a file is left as it is: the sentences that a person reads, each as the member of an enum that programs compare.
+//! The reasons why a file is skipped or cannot be changed. `Display` is the sentence that people read; code compares the enum.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,6 @@ use crate::state::limits::LoaderLimit;
 use crate::state::prior::Method;
 use crate::state::unusable::{ReadFailure, Unusable};
 
-/// Why a file is left as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Reason {
     #[error(transparent)]
@@ -21,7 +20,7 @@ pub enum Reason {
     Refusal(#[from] Refusal),
 }
 
-/// Why a file is passed over.
+/// Why a file is skipped.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SkipReason {
     #[error("not a regular file")]
@@ -37,9 +36,9 @@ pub enum SkipReason {
     Unusable(#[from] Unusable),
     #[error("{0}")]
     Kind(Kind),
-    #[error("static executable, although it has a PT_INTERP")]
+    #[error("static executable with a PT_INTERP")]
     StaticWithInterp,
-    #[error("its interpreter is in the store already: {}", .0.display())]
+    #[error("its interpreter is already in the store: {}", .0.display())]
     InStore(PathBuf),
     #[error("other operating system: OS ABI {0}")]
     OtherSystem(u8),
@@ -56,25 +55,23 @@ pub enum SkipReason {
         little_endian: bool,
     },
     #[error(
-        "other architecture: this wrap-buddy was built without {arch}{}{}",
+        "other architecture: this wrap-buddy was built without support for {arch}{}{}",
         if .remedy.is_empty() { "" } else { ": " },
         .remedy
     )]
     NoStage { arch: &'static str, remedy: String },
     /// A library, by the libc that it is linked to.
     #[error(
-        "other libc: it is linked to {}, and only an interpreter of {} is known: pass --interpreter",
+        "other libc: it is linked to {}, but only an interpreter of {} is known; pass --interpreter",
         .linked.map_or("another libc", Libc::name),
         .known.name()
     )]
     LibraryOfOtherLibc { linked: Option<Libc>, known: Libc },
-    #[error(
-        "other architecture: a library for {arch}, and no interpreter for that is known: pass --interpreter"
-    )]
+    #[error("other architecture: no interpreter for {arch} is known; pass --interpreter")]
     LibraryOfOtherArchitecture { arch: &'static str },
-    /// A program, by the dynamic linker that it asks for.
+    /// A program, by its PT_INTERP.
     #[error(
-        "other libc: it asks for {} ({}), and only an interpreter of {} is known: pass --interpreter",
+        "other libc: it asks for {} ({}), but only an interpreter of {} is known; pass --interpreter",
         .asks_for.display(), .libc.name(), .known.name()
     )]
     ProgramOfOtherLibc {
@@ -83,7 +80,7 @@ pub enum SkipReason {
         known: Libc,
     },
     #[error(
-        "other architecture: it asks for {}, and no interpreter for {arch} is known: pass --interpreter",
+        "other architecture: it asks for {}, but no interpreter for {arch} is known; pass --interpreter",
         .asks_for.display()
     )]
     ProgramOfOtherArchitecture {
@@ -92,37 +89,37 @@ pub enum SkipReason {
     },
     #[error("already wrapped")]
     Wrapped,
-    #[error("already wrapped, by a stub: restore it to edit it in place")]
+    #[error("already wrapped with a stub; restore it first to edit it in place")]
     WrappedByStub,
     #[error(
-        "already wrapped: it is a hard link of {}, which has the sidecar; wrap that to change its settings",
+        "already wrapped: it is a hard link of {}, which has the sidecar; wrap that file to change the settings",
         .0.display()
     )]
     WrappedByOtherName(PathBuf),
-    #[error("edited in place already")]
+    #[error("already edited in place")]
     Edited,
     #[error(
-        "edited in place already, and finds what it needs without that with these settings: restore it to take the search path back"
+        "already edited in place, but with these settings it needs no search path; restore it to remove that"
     )]
     EditedInVain,
-    #[error("shared library that finds what it needs")]
+    #[error("shared library that finds its dependencies")]
     LibraryFindsAll,
-    #[error("shared library, and what it needs is missing")]
+    #[error("shared library, but libraries that it needs are missing")]
     LibraryLacks,
-    /// A library, and what becomes of it by way of programs.
+    /// A library, with advice on the programs that open it.
     #[error("no room for a search path: {no_room}{}", Clauses(.advice))]
     NoSearchPath {
         no_room: NoRoom,
         advice: Vec<String>,
     },
-    #[error("starts as it is, and finds its dynamic linker and libraries: --force wraps it")]
+    #[error("starts as it is: it finds its dynamic linker and libraries; --force wraps it")]
     StartsAsItIs,
-    /// Another name of a file that is worked on; `done` says what is done to that.
-    #[error("hard link of {}, and {done} with it", .of.display())]
+    /// Another name of a file that is changed; `done`: what happens to that file.
+    #[error("hard link of {}, {done} together with it", .of.display())]
     HardLink { of: PathBuf, done: &'static str },
-    /// A dry run cannot see in which layer a file is.
+    /// A dry run cannot find out in which layer a file is.
     #[error(
-        "hard link of {}: would be {done} by itself if the file is in a lower layer of the overlay, else with that name",
+        "hard link of {}: would be {done} separately if the file is in a lower layer of the overlay, otherwise together",
         .of.display()
     )]
     HardLinkOnOverlay { of: PathBuf, done: &'static str },
@@ -141,17 +138,17 @@ pub enum Refusal {
     Unusable(#[from] Unusable),
     #[error("{0}")]
     Packed(Payload),
-    #[error("no dynamic linker is known for it, it asks for {}: pass --interpreter", .0.display())]
+    #[error("no dynamic linker is known for it (it asks for {}); pass --interpreter", .0.display())]
     NoInterpreter(PathBuf),
-    /// A file that an earlier run has changed goes on finding its libraries as before.
+    /// A file that was changed before still works with the earlier settings.
     #[error("{}", match .0 {
-        Some(Method::InPlace) => "edited in place already, and with these settings libraries would be missing",
-        Some(_) => "already wrapped, and with these settings libraries would be missing",
+        Some(Method::InPlace) => "already edited in place; with these settings libraries would be missing",
+        Some(_) => "already wrapped; with these settings libraries would be missing",
         None => "libraries are missing",
     })]
     LibrariesMissing(Option<Method>),
     #[error(
-        "cannot be made relocatable, {} would not be moved along: copy that into the tree, or pass --allow-outside",
+        "cannot be made relocatable: {} is outside of the tree; copy it into the tree, or pass --allow-outside",
         Paths(.0)
     )]
     Outside(Vec<PathBuf>),
@@ -159,22 +156,22 @@ pub enum Refusal {
     NotInPlace(NoRoom),
     #[error(transparent)]
     BadEntry(#[from] BadEntry),
-    #[error("there is no place for a stub: {0}")]
+    #[error("there is no room for a stub: {0}")]
     NoSlot(NoSlot),
     #[error(transparent)]
     NotInjectable(#[from] NotInjectable),
     #[error(
-        "was changed since it was edited (strip, patchelf, an update?), and its sidecar {} does not describe it any more: restore it from where it came",
+        "was changed after it was edited (strip, patchelf, an update?), and its sidecar {} no longer matches; download or build the file again",
         .0.display()
     )]
     ChangedSinceEdit(PathBuf),
-    #[error("it was replaced meanwhile")]
+    #[error("it was replaced in the meantime; run wrap-buddy again")]
     Replaced,
     #[error("does not exist")]
     Nonexistent,
     #[error("a process still writes to it; run wrap-buddy again when it is complete")]
     BeingWritten,
-    /// Reading, planning or writing has failed: the chain of errors.
+    /// The error chain of a failure to read, plan or write.
     #[error("{0}")]
     Failed(String),
 }
@@ -200,11 +197,11 @@ pub enum BadEntry {
 pub enum NoSlot {
     #[error("it has no length")]
     NoLength,
-    #[error("the stub takes {len} bytes, and there are only {room} after its entry point")]
+    #[error("the stub takes {len} bytes, but there are only {room} after its entry point")]
     AtEntry { len: u64, room: u64 },
-    #[error("the stub takes {len} bytes, and its executable segment has only {room}")]
+    #[error("the stub takes {len} bytes, but its executable segment has only {room}")]
     AtSegmentEnd { len: u64, room: u64 },
-    #[error("the stub takes {len} bytes, and would cover {what}")]
+    #[error("the stub takes {len} bytes and would cover {what}")]
     Covers { len: u64, what: &'static str },
     #[error("the stub would cover bytes that ld.so relocates (DT_TEXTREL)")]
     Relocated,
@@ -212,31 +209,31 @@ pub enum NoSlot {
     Unreadable(String),
 }
 
-/// Why ld.so cannot be given a search path in the memory of a program.
+/// Why a program cannot get a search path in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum NotInjectable {
     #[error(transparent)]
     Limit(#[from] LoaderLimit),
-    #[error("it has no .dynamic that is loaded: ld.so cannot be told where to look")]
+    #[error("it has no loaded .dynamic, so it cannot get a search path")]
     NoDynamic,
-    #[error("it has no DT_STRTAB: ld.so cannot be told where to look")]
+    #[error("it has no DT_STRTAB, so it cannot get a search path")]
     NoStringTable,
 }
 
 /// Why a file is not edited in place.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NoRoom {
-    #[error("a dynamic linker relative to the program is only possible with a stub")]
+    #[error("a dynamic linker relative to the program needs a stub")]
     Relocatable,
-    #[error("its .dynamic has {spare} spare entries, and it takes {takes}")]
+    #[error("its .dynamic has {spare} spare entries, but {takes} are needed")]
     Entries { spare: usize, takes: usize },
-    #[error("there is no room for {len} bytes after its read-only segments ({largest} at most)")]
+    #[error("there is no room for {len} bytes after its read-only segments (at most {largest})")]
     Text { len: usize, largest: u64 },
     #[error("it has no PT_INTERP")]
     NoInterp,
-    #[error("there is no room for the {len} bytes of its dynamic linker's path")]
+    #[error("there is no room for its dynamic linker's path ({len} bytes)")]
     Interpreter { len: usize },
-    #[error("{no_room}; and a directory of links does not help: {no_links}")]
+    #[error("{no_room}; a directory of links does not help either: {no_links}")]
     NorLinks {
         no_room: Box<NoRoom>,
         no_links: NoLinks,
@@ -246,15 +243,15 @@ pub enum NoRoom {
 /// Why a directory of links cannot stand in for a search path.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NoLinks {
-    #[error("it is set-id or has capabilities, and ld.so ignores $ORIGIN then")]
+    #[error("ld.so ignores $ORIGIN for set-id programs and those with capabilities")]
     Privileged,
-    #[error("{} finds its own libraries relative to itself", .0.display())]
+    #[error("{} finds its libraries relative to itself", .0.display())]
     Relative(PathBuf),
     #[error("there is no library to link to")]
     NoLibrary,
 }
 
-/// Each after a semicolon.
+/// Puts a semicolon before each clause.
 struct Clauses<'a>(&'a [String]);
 
 impl fmt::Display for Clauses<'_> {
@@ -263,7 +260,7 @@ impl fmt::Display for Clauses<'_> {
     }
 }
 
-/// With commas between them.
+/// Separates paths by commas.
 struct Paths<'a>(&'a [PathBuf]);
 
 impl fmt::Display for Paths<'_> {

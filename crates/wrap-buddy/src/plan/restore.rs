@@ -1,4 +1,4 @@
-//! Decides how a file becomes what it was before any run: a [`Restoration`] is the inverse of a plan, and pure data.
+//! Plans how to restore a file: a [`Restoration`] is the inverse of a plan, and pure data.
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,42 +14,38 @@ use crate::state::prior::{Method, PriorWrap, Progress, State};
 use crate::system::sidecar_path::{links_of, sidecar_of, temporary_of};
 use elf_file::{FileId, Source};
 
-/// What makes a file the original again.
 #[derive(Clone, Debug)]
 pub struct Restoration {
-    /// The file, absolute and free of symbolic links.
+    /// Absolute and free of symbolic links.
     pub path: PathBuf,
     pub file_id: FileId,
-    /// How many names it has (hard links).
+    /// Number of names (hard links).
     pub names: u64,
-    /// Length of its file in bytes.
     pub file_len: u64,
-    /// What changes in the file.
     pub edits: Vec<FileEdit>,
-    /// What is removed then: what a run has left that was stopped, links and their directory, the sidecar, in this order.
+    /// Files to remove afterwards, in this order: temporary files of a stopped run, links and their directory, the sidecar.
     pub remove: Vec<PathBuf>,
-    /// The sidecar, if it has not got its usual name yet: it gets that before anything else is done.
+    /// The sidecar, if it still has the interim name: it gets its usual name first.
     pub settle: Option<Interim>,
-    /// The time of modification it gets; none: that of now, because it is not known.
+    /// The modification time to set; `None` if the original one is unknown.
     pub modified: Option<SystemTime>,
-    /// Whether the first wrap-buddy wrapped it: its sidecar describes a program without PT_INTERP only, which is put back last.
+    /// Whether the first wrap-buddy wrapped it. Its sidecar applies only to a program without PT_INTERP, which is therefore restored last.
     pub legacy: bool,
 }
 
-/// A sidecar that a stopped run has left under the name it has until nothing uses the one before any more.
+/// A sidecar with its interim name, left by a stopped run.
 #[derive(Clone, Debug)]
 pub struct Interim {
     /// The usual path of the sidecar.
     pub usual: PathBuf,
     pub bytes: Vec<u8>,
-    /// Its time of modification.
     pub modified: Option<SystemTime>,
 }
 
 impl Interim {
-    /// If `earlier` has left such a one of the file at `path`.
+    /// The interim sidecar of the file at `path`, if `prior` found one.
     pub fn of(path: &Path, prior: &PriorWrap) -> Option<Self> {
-        (prior.is_beside && prior.is_interim).then(|| Self {
+        (prior.is_next_to_file && prior.is_interim).then(|| Self {
             usual: sidecar_of(path),
             bytes: prior.sidecar.clone(),
             modified: prior.sidecar_modified,
@@ -57,14 +53,14 @@ impl Interim {
     }
 }
 
-/// What is next to the file at `path` because a run was stopped, and is of no use once another run is done.
+/// Temporary files next to the file at `path` that a stopped run has left.
 pub fn leftovers(path: &Path) -> Vec<PathBuf> {
     let paths = temporary_of(path).into_iter();
     paths.filter(|path| is_file(path)).collect()
 }
 
-/// Names of the links next to the file at `path`, whichever run has made them: one that was stopped may have recorded other ones. None
-/// is removed for its name alone. No list where there is no directory for them.
+/// The links in the directory of links of the file at `path`, including those that a stopped run has not recorded. Only links to a file of
+/// the same name count. `None` if the directory does not exist.
 pub fn links_there(path: &Path) -> Option<Vec<OsString>> {
     let entries = fs::read_dir(links_of(path)).ok()?.flatten();
     let names = entries.filter_map(|entry| {
@@ -80,10 +76,10 @@ fn is_file(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|found| found.is_file())
 }
 
-/// Plans the restoration of the file at `path`, absolute, of which earlier runs have left `state`.
+/// Plans the restoration of the file at `path`, which is absolute and has this `state`. `None` if it has no sidecar.
 ///
 /// # Errors
-/// Says why it cannot be restored. Nothing is to be done for a file that has no sidecar at all.
+/// Why it cannot be restored.
 pub fn restoration(
     path: &Path,
     state: State,
@@ -94,7 +90,7 @@ pub fn restoration(
     }
     let prior = match state {
         State::Known(prior) => *prior,
-        // The file is an original, or a library: what is beside it was read to its end, and is another file's.
+        // An original, or a library. The sidecar next to it is valid and belongs to another file.
         _ => return Ok(stale(path, source)),
     };
     if prior.rewritten || prior.progress == Progress::Changed {
@@ -118,9 +114,9 @@ fn planned(path: &Path, prior: &PriorWrap, source: &mut Source) -> Result<Restor
     if has_directory || !names.is_empty() {
         remove.push(links);
     }
-    // What belongs to another name, or to the file this is a copy of, stays.
+    // A sidecar of another name, or of the file that this is a copy of, stays.
     let settle = Interim::of(path, prior);
-    if prior.is_beside {
+    if prior.is_next_to_file {
         let usual = settle.as_ref().map(|settle| settle.usual.clone());
         remove.push(usual.unwrap_or_else(|| prior.sidecar_path.clone()));
     }
@@ -137,7 +133,7 @@ fn planned(path: &Path, prior: &PriorWrap, source: &mut Source) -> Result<Restor
     })
 }
 
-/// A file that replaced itself is the original again, and its old sidecar of no use.
+/// A file that replaced itself is an original, and its old sidecar is unused.
 fn stale(path: &Path, source: &mut Source) -> Option<Restoration> {
     let sidecar = sidecar_of(path);
     let mut remove = leftovers(path);

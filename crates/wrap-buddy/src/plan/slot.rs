@@ -1,9 +1,8 @@
-//! Chooses the entry slot: the bytes of the program that the stub and its trailer take for as long as it is wrapped.
+//! Chooses the entry slot: the bytes of the program that the stub and its trailer take.
 //!
-//! The order of preference, for each trailer from the longest to the shortest: at the entry point, where nothing else
-//! has to change; then at the end of the entry's segment, unused bytes behind it included, with e_entry moved there.
-//! A longer trailer is worth moving e_entry: it is what lets the program still find its sidecar after it was renamed or
-//! copied.
+//! For each trailer from the longest to the shortest: first the entry point, which needs no other change; then the end of the entry's
+//! segment with the padding after it, where e_entry is moved. A longer trailer is worth moving e_entry: with it the program finds its
+//! sidecar after it was renamed or copied.
 
 use std::ops::Range;
 
@@ -13,7 +12,6 @@ use object::elf;
 use crate::plan::reason::{BadEntry, NoSlot};
 use elf_file::{Elf, Segment};
 
-/// Where a slot lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotPosition {
     /// At the original entry point.
@@ -22,50 +20,49 @@ pub enum SlotPosition {
     SegmentEnd,
 }
 
-/// A place for the stub.
+/// The bytes for the stub and its trailer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
-    /// At the entry point or not.
     pub position: SlotPosition,
-    /// Offset in the file.
+    /// File offset.
     pub offset: u64,
     /// Virtual address in the file.
     pub address: u64,
     /// Bytes of stub and trailer.
     pub len: u64,
-    /// Bytes that could have been used there.
+    /// Bytes available.
     pub room: u64,
 }
 
-/// What is looked up in the file only when the answer is needed.
+/// Properties of the file that are read only if needed.
 pub trait Surroundings {
-    /// Zero bytes behind the file bytes of a segment that belong to nothing and are mapped with it.
-    fn zeros_behind(&mut self, segment: &Segment) -> Result<u64>;
-    /// Whether ld.so relocates anything at these addresses.
+    /// Length of the zero padding after a segment's file bytes that is mapped with it and unused.
+    fn zeros_after(&mut self, segment: &Segment) -> Result<u64>;
+    /// Whether ld.so relocates anything in this range.
     fn relocates(&mut self, addresses: &Range<u64>) -> Result<bool>;
 }
 
-/// The executable segment around an entry point.
+/// The executable segment that contains the entry point.
 #[derive(Debug)]
 pub struct PatchSpace {
     entry: u64,
     segment: Segment,
     align: u64,
-    /// Parts of the file the kernel or other tools read while it is wrapped.
+    /// Ranges that the kernel or other tools read while the program is wrapped.
     kept: Vec<(Range<u64>, &'static str)>,
     check_relocations: bool,
 }
 
 impl PatchSpace {
-    /// Finds the segment that e_entry lies in.
+    /// Finds the segment of e_entry.
     ///
     /// # Errors
-    /// Says why there is nothing to put a stub over.
+    /// Why no stub can be placed.
     pub fn new(elf: &Elf, align: u64) -> Result<Self, BadEntry> {
         let segment = elf
             .load_of(elf.entry)
             .ok_or(BadEntry::InNoSegment(elf.entry))?;
-        // The stub reads the paths behind it.
+        // The stub reads the paths after it.
         if segment.flags & (elf::PF_X | elf::PF_R) != elf::PF_X | elf::PF_R {
             return Err(BadEntry::NotExecutable(elf.entry));
         }
@@ -96,12 +93,12 @@ impl PatchSpace {
         })
     }
 
-    /// Offset of the entry point in the file.
+    /// File offset of the entry point.
     pub fn entry_offset(&self) -> u64 {
         self.segment.offset + (self.entry - self.segment.address)
     }
 
-    /// PROT_READ, PROT_WRITE and PROT_EXEC as the kernel gives them to the segment.
+    /// PROT_READ, PROT_WRITE and PROT_EXEC of the segment.
     pub fn protection(&self) -> u32 {
         let protections = [(elf::PF_R, 1), (elf::PF_W, 2), (elf::PF_X, 4)];
         let given = protections
@@ -110,20 +107,20 @@ impl PatchSpace {
         given.map(|(_, protection)| protection).sum()
     }
 
-    /// Whether nothing uses the bytes of a slot: they are all behind the segment's own.
+    /// Whether the slot lies entirely after the segment's own bytes, so that nothing uses it.
     pub fn is_unused(&self, slot: &Slot) -> bool {
         slot.offset >= self.segment.file_end()
     }
 
-    /// Bytes between the entry point and the end of its segment in the file.
+    /// Bytes from the entry point to the end of its segment in the file.
     pub fn room_at_entry(&self) -> u64 {
         self.segment.file_end().saturating_sub(self.entry_offset())
     }
 
-    /// The best slot for one of `lengths`, which are ordered by preference; also says which length it is for.
+    /// The best slot for one of `lengths`, which are sorted by preference, and the index of that length.
     ///
     /// # Errors
-    /// Says why none is possible.
+    /// Why there is none.
     pub fn choose(
         &self,
         lengths: &[u64],
@@ -136,9 +133,9 @@ impl PatchSpace {
                 let slot = match position {
                     SlotPosition::Entry => self.at_entry(len),
                     SlotPosition::SegmentEnd => {
-                        // Section headers that make no sense vouch for nothing behind the segment.
-                        let behind = || around.zeros_behind(&self.segment).unwrap_or(0);
-                        self.at_segment_end(len, *zeros.get_or_insert_with(behind))
+                        // With invalid section headers, nothing after the segment is known to be unused.
+                        let after = || around.zeros_after(&self.segment).unwrap_or(0);
+                        self.at_segment_end(len, *zeros.get_or_insert_with(after))
                     }
                 };
                 match slot.and_then(|slot| self.check(slot, around)) {
@@ -216,7 +213,7 @@ mod tests {
     }
 
     impl Surroundings for Fake {
-        fn zeros_behind(&mut self, _: &Segment) -> Result<u64> {
+        fn zeros_after(&mut self, _: &Segment) -> Result<u64> {
             Ok(self.zeros)
         }
         fn relocates(&mut self, addresses: &Range<u64>) -> Result<bool> {
@@ -224,7 +221,7 @@ mod tests {
         }
     }
 
-    /// Text of 0x200 bytes at offset 0x1000, address 0x401000, entry 0x100 into it.
+    /// A code segment of 0x200 bytes at offset 0x1000 and address 0x401000, with the entry point 0x100 bytes into it.
     fn patch_space() -> PatchSpace {
         PatchSpace {
             entry: 0x401100,
@@ -261,7 +258,7 @@ mod tests {
         );
         assert_eq!((slot.address, slot.room), (0x401100, 0x100));
         assert!(!patch_space().is_unused(&slot));
-        // One that begins in front of the segment's end is used.
+        // A slot that begins before the segment's end is used.
         let (slot, _) = choose(&patch_space(), &[0xe10], 0xe00).unwrap();
         assert_eq!(
             (slot.position, slot.address),

@@ -1,4 +1,4 @@
-//! Plans the wrapping of a program: a stub over its entry point, PT_INTERP out of the kernel's sight, and a sidecar.
+//! Plans the wrapping of a program: a stub over its entry point, PT_NULL instead of PT_INTERP, and a sidecar.
 
 use std::ffi::{OsStr, OsString};
 use std::ops::Range;
@@ -32,31 +32,30 @@ use crate::system::sidecar_path::{interim_of, sidecar_of};
 use elf_file::{self, Elf, FileId, Segment, Source};
 use sys::arch::Arch;
 
-/// Longest path the kernel opens, in bytes with its NUL.
+/// Longest path for the kernel, in bytes with its NUL.
 const PATH_MAX: usize = 4096;
 
-/// What a stub needs to be known of.
+/// The part of a plan that only a stub has.
 #[derive(Clone, Debug)]
 pub struct StubPlan {
-    /// The dynamic linker the program asks for.
+    /// The program's own dynamic linker.
     pub asks_for: OsString,
-    /// The one it gets; relative to its directory in relocatable mode.
+    /// The new one, relative to the program's directory if it is relocatable.
     pub interpreter: PathBuf,
-    /// Original e_entry.
+    /// The original e_entry.
     pub entry: u64,
-    /// Offset of the entry point in the file.
+    /// File offset of the entry point.
     pub entry_offset: u64,
     /// Bytes from the entry point to the end of its segment.
     pub room_at_entry: u64,
-    /// Where the stub goes.
     pub slot: Slot,
-    /// Bytes of stub code, without its trailer.
+    /// Bytes of the stub's code, without its trailer.
     pub stub_len: usize,
-    /// Where the sidecar's path ended up in the trailer: in full, or the file name only.
+    /// The sidecar in the trailer: the full path, or the file name only.
     pub sidecar_in_trailer: OsString,
-    /// The loader; none: in the sidecar.
+    /// The shared loader; `None` if it is in the sidecar.
     pub loader: Option<Loader>,
-    /// The same stub, with another name for the sidecar, which it has while that of other settings is in use.
+    /// The stub with the interim name of the sidecar, used while a sidecar with other settings is in use.
     pub interim: Vec<u8>,
 }
 
@@ -66,8 +65,8 @@ struct Around<'a> {
 }
 
 impl Surroundings for Around<'_> {
-    fn zeros_behind(&mut self, segment: &Segment) -> Result<u64> {
-        elf_file::zeros_behind(self.elf, segment, self.source)
+    fn zeros_after(&mut self, segment: &Segment) -> Result<u64> {
+        elf_file::zeros_after(self.elf, segment, self.source)
     }
 
     fn relocates(&mut self, addresses: &Range<u64>) -> Result<bool> {
@@ -75,10 +74,10 @@ impl Surroundings for Around<'_> {
     }
 }
 
-/// Plans the wrapping of `program` at `path`, an absolute path free of symbolic links.
+/// Plans the wrapping of `program` at `path`, which is absolute and free of symbolic links.
 ///
 /// # Errors
-/// Says why the program cannot be wrapped.
+/// Why the program cannot be wrapped.
 pub fn stub(
     path: &Path,
     program: Subject<'_>,
@@ -98,12 +97,12 @@ pub fn stub(
     let privilege = Privilege::of(source.file(), &metadata);
     if plan_options.relocatable && privilege.is_some() {
         return Err(anyhow!(
-            "is set-id or has capabilities, and a relocatable program cannot: clear them, or leave out --relocatable"
+            "is set-id or has capabilities, which a relocatable program cannot be; remove them, or leave out --relocatable"
         ));
     }
     if plan_options.self_contained && privilege.is_some() {
         return Err(anyhow!(
-            "is set-id or has capabilities, and its loader has to be where nobody else can write: leave out --self-contained"
+            "is set-id or has capabilities, so its loader has to be in a file that only root can write; leave out --self-contained"
         ));
     }
     let directory = path.parent().context("has no directory")?;
@@ -122,7 +121,7 @@ pub fn stub(
     };
     if loader.is_none() && privilege.is_some() {
         return Err(anyhow!(
-            "is set-id or has capabilities, and there is no directory for its loader that can be written: pass --loader-dir-path"
+            "is set-id or has capabilities, but no directory for its loader is writable; pass --loader-dir-path"
         ));
     }
     let stub = stage.stub_for(plan_options.relocatable, loader.is_none());
@@ -171,7 +170,7 @@ pub fn stub(
     if let Some(privilege) = &privilege {
         if !Path::new(&sidecar_in_trailer).is_absolute() {
             return Err(anyhow!(
-                "is set-id or has capabilities, and has no room for the absolute path of its sidecar: move it to a shorter path"
+                "is set-id or has capabilities, but has no room for the absolute path of its sidecar; move it to a shorter path"
             ));
         }
         let loader = loader.iter().map(|loader| loader.path.as_path());
@@ -182,7 +181,7 @@ pub fn stub(
             .and_then(|one| privilege.weak_directory(one))
         {
             return Err(anyhow!(
-                "is set-id or has capabilities, and would trust its sidecar {}, but others can change {}: move it to a directory of root's",
+                "is set-id or has capabilities and would trust its sidecar {}, but others can change {}; move the program to a directory that only root can write to",
                 sidecar_path.display(),
                 part.display()
             ));
@@ -265,7 +264,7 @@ pub fn stub(
         .encode(&mut sidecar)
         .map_err(|error| anyhow!("the sidecar {error}"))?;
     sidecar.truncate(len);
-    // It is kept until all programs are planned.
+    // The sidecar stays in memory until all programs are planned.
     sidecar.shrink_to_fit();
 
     let prior = prior.as_deref();
@@ -329,14 +328,14 @@ pub fn stub(
     })
 }
 
-/// What the trailer may call the sidecar, best first.
+/// The possible names of the sidecar in the trailer, best first.
 fn trailer_choices(sidecar: &Path, relocatable: bool, self_contained: bool) -> Vec<OsString> {
     let name = sidecar.file_name().unwrap_or_default().to_owned();
     let absolute = sidecar.as_os_str();
     if relocatable {
         vec![name]
     } else if self_contained {
-        // A stub looks in one place only.
+        // A self-contained stub tries only one path.
         vec![absolute.to_owned()]
     } else if absolute.len() >= PATH_MAX {
         vec![name]
@@ -359,25 +358,25 @@ fn edits(
         edits.push(FileEdit::new(EditKind::Entry, offset, after, source)?);
     }
     let interp = elf.interp.as_ref().context("it has no PT_INTERP")?;
-    // p_type is the first field of a program header in either class.
+    // p_type is the first field of a program header in both classes.
     let offset = elf.phoff + (interp.index * arch.phentsize()) as u64;
     let after = elf::PT_NULL.to_le_bytes().to_vec();
     edits.push(FileEdit::new(EditKind::Interp, offset, after, source)?);
     Ok(edits)
 }
 
-/// What to say of a program whose original bytes are not in a sidecar of its own.
+/// A note if the original bytes come from another file's sidecar.
 fn adopted(prior: &PriorWrap) -> Option<String> {
     if let Some(origin) = &prior.bytes_of {
         return Some(format!(
-            "its sidecar {} is gone: its original bytes are those of {}",
+            "its sidecar {} is gone; its original bytes come from {}",
             prior.sidecar_path.display(),
             origin.display()
         ));
     }
-    (!prior.is_beside).then(|| {
+    (!prior.is_next_to_file).then(|| {
         format!(
-            "it used the sidecar {}, and has one of its own now",
+            "it used the sidecar {} and now has its own",
             prior.sidecar_path.display()
         )
     })
@@ -385,18 +384,19 @@ fn adopted(prior: &PriorWrap) -> Option<String> {
 
 fn notes(elf: &Elf, arch: &Arch, stopped: bool, privileged: bool) -> Vec<String> {
     let mut notes = Vec::new();
-    // Packages may be for other machines, but whoever builds them hears of nothing that does not concern this one.
+    // Packages may be for other machines, but the warning is only of interest if it applies to this one.
     if !alignment::is_honoured_here() {
         notes.extend(alignment::warning(elf, arch));
     }
     if privileged {
         notes.push(
-            "is set-id or has capabilities: it only starts while its sidecar belongs to root, or to the owner of a set-user-id program"
+            "is set-id or has capabilities: it starts only if root, or the owner of a set-user-ID program, owns its sidecar"
                 .to_owned(),
         );
     }
     if stopped {
-        notes.push("a run was stopped while wrapping it: this one completes it".to_owned());
+        notes
+            .push("an earlier run was stopped while wrapping it; this run completes it".to_owned());
     }
     notes
 }

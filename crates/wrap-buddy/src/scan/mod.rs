@@ -1,4 +1,4 @@
-//! Finds the files to look at.
+//! Finds the files to process.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -22,20 +22,19 @@ use crate::system::walk::{Entry, Next, walk};
 /// A file that may be a program.
 #[derive(Debug)]
 pub struct Candidate {
-    /// As the user named it, or below what the user named.
+    /// As the user named it, or below a directory that the user named.
     pub shown: PathBuf,
-    /// Absolute and free of symbolic links: the sidecar goes beside it.
+    /// Absolute and free of symbolic links: the sidecar is next to this path.
     pub path: PathBuf,
-    /// Named by the user, not met in a directory.
+    /// Named by the user, not found in a directory.
     pub named: bool,
-    /// The file, left open by one look at it for the next.
+    /// The open file, kept from one phase of the run for the next.
     kept: Mutex<Option<File>>,
-    /// Whether it may be left open: there are not too many.
+    /// Whether the file may be kept open: the number of open files is limited.
     may_be_kept: bool,
 }
 
 impl Candidate {
-    /// One that nobody has looked at.
     pub fn new(shown: PathBuf, path: PathBuf, named: bool) -> Self {
         Self {
             shown,
@@ -46,16 +45,13 @@ impl Candidate {
         }
     }
 
-    /// The file, meant to be a regular one, open for reading; opened now, unless it was left open.
-    ///
-    /// # Errors
-    /// As `open(2)`.
+    /// Opens the file for reading, or returns it if it was kept open. The caller checks that it is a regular file.
     pub fn open(&self) -> io::Result<File> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.take().map_or_else(|| open_file(&self.path), Ok)
     }
 
-    /// Leaves the file open for the next who opens it.
+    /// Keeps the file open for the next call of [`open`](Self::open).
     pub fn keep(&self, file: File) {
         if self.may_be_kept {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,24 +60,24 @@ impl Candidate {
     }
 }
 
-/// A path that cannot be looked at.
+/// A path that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
     pub path: PathBuf,
     pub reason: String,
 }
 
-/// What of a directory is of interest.
+/// Which files of a directory to process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
     All,
-    /// ELF files, and those of which that cannot be told.
+    /// ELF files, and files that cannot be read.
     Elf,
     ElfOrScript,
 }
 
-/// The files below `paths` that are `wanted`, and those named, in the order given and below a directory in the order of
-/// their names, each once. `threads` is how many look, as many as there are processors without it.
+/// The files below `paths` that are `wanted`, and those that are named, each once: in the order of `paths`, and below a directory sorted by
+/// path. `threads`: `None` means the number of processors.
 pub fn scan(
     paths: &[PathBuf],
     recurse: bool,
@@ -91,8 +87,8 @@ pub fn scan(
     scan_observed(paths, recurse, wanted, threads, &|_| true)
 }
 
-/// The same; `tell` is called with all that a walk comes to, wanted or not, from any thread, and says whether to go on. A directory
-/// that cannot be read is `None`.
+/// Like [`scan`]. Calls `observe`, from several threads, with every entry of a directory, wanted or not, and with `None` for a directory
+/// that cannot be read. The scan stops when `observe` returns false.
 pub fn scan_observed(
     paths: &[PathBuf],
     recurse: bool,
@@ -117,13 +113,13 @@ pub fn scan_observed(
         match fs::canonicalize(path).and_then(|real| Ok((fs::metadata(&real)?, real))) {
             Ok((metadata, real)) if metadata.is_dir() => {
                 open_files::make_room();
-                let candidate = |met: PathBuf, file| {
-                    let shown = path.join(met.strip_prefix(&real).unwrap_or(&met));
-                    new(shown, met, false, file)
+                let candidate = |below: PathBuf, file| {
+                    let shown = path.join(below.strip_prefix(&real).unwrap_or(&below));
+                    new(shown, below, false, file)
                 };
-                let (met, unreadable_below) =
-                    meet(&real, recurse, wanted, threads, observe, &candidate);
-                found.extend(met);
+                let (below, unreadable_below) =
+                    files_below(&real, recurse, wanted, threads, observe, &candidate);
+                found.extend(below);
                 unreadable.extend(unreadable_below);
             }
             Ok((_, real)) => found.push(new(path.clone(), real, true, None)),
@@ -133,16 +129,16 @@ pub fn scan_observed(
             }),
         }
     }
-    // A walk meets each file once.
+    // Duplicates are possible only with several paths.
     match paths {
         [_] => (found, unreadable),
         _ => (without_duplicates(found), unreadable),
     }
 }
 
-/// What `candidate` makes of the files below `top`, in the order of their names. Symbolic links are not followed: what they point to is
-/// met on its own, or is not ours.
-fn meet(
+/// The results of `candidate` for the files below `top`, sorted by path. Symbolic links are not followed: their targets are found on their
+/// own, or are outside of `top`.
+fn files_below(
     top: &Path,
     recurse: bool,
     wanted: Wanted,
@@ -155,7 +151,7 @@ fn meet(
         if !observe(entry.as_ref().ok().copied()) {
             return Next::Stop;
         }
-        let met = match entry {
+        let below = match entry {
             Ok(entry) => look_for(wanted, entry).map(|file| {
                 let path = entry.path();
                 Ok((by_parts(&path), candidate(path, file)))
@@ -165,14 +161,14 @@ fn meet(
                 reason: io_reason(&error),
             })),
         };
-        // The receiver lives until all are done.
-        let _ = met.map(|met| sender.send(met));
+        // The receiver lives until all threads are done, so sending cannot fail.
+        let _ = below.map(|below| sender.send(below));
         if recurse { Next::Enter } else { Next::Pass }
     });
     drop(sender);
     let (mut found, mut unreadable_below) = (Vec::new(), Vec::new());
-    for met in receiver {
-        match met {
+    for below in receiver {
+        match below {
             Ok(candidate) => found.push(candidate),
             Err(unreadable) => unreadable_below.push(unreadable),
         }
@@ -185,7 +181,7 @@ fn meet(
     )
 }
 
-/// What sorts as `path` does, and is compared at once: paths are taken apart for each comparison.
+/// A key that sorts like `path`. Comparing paths themselves would split them into components each time.
 fn by_parts(path: &Path) -> Vec<u8> {
     let bytes = path.as_os_str().as_bytes().iter();
     bytes
@@ -193,7 +189,7 @@ fn by_parts(path: &Path) -> Vec<u8> {
         .collect()
 }
 
-/// Whether `entry` is `wanted`: nothing, or the file where that had to be opened to tell.
+/// `None` if `entry` is not wanted; otherwise its file, if that had to be opened to find out.
 fn look_for(wanted: Wanted, entry: &Entry<'_>) -> Option<Option<File>> {
     if entry.kind != EntryKind::File || is_own_file_name(entry.name) {
         return None;
@@ -208,12 +204,12 @@ fn look_for(wanted: Wanted, entry: &Entry<'_>) -> Option<Option<File>> {
     (magic == elf::ELFMAG || is_script()).then_some(Some(file))
 }
 
-/// Whether a file is an ELF file, or cannot be read to tell.
+/// Whether a file is an ELF file, or cannot be read.
 pub fn may_be_elf(path: &Path) -> bool {
     magic(open_file(path)).is_none_or(|(_, magic)| magic == elf::ELFMAG)
 }
 
-/// A file and its first bytes, zeros behind its end, if it can be read.
+/// Opens a file and reads its first bytes. Bytes after its end are zero.
 fn magic(file: io::Result<File>) -> Option<(File, [u8; 4])> {
     let mut magic = [0; 4];
     let file = file.ok()?;
@@ -221,7 +217,7 @@ fn magic(file: io::Result<File>) -> Option<(File, [u8; 4])> {
     Some((file, magic))
 }
 
-/// A path that was named and also met, or named twice, is one file.
+/// Removes duplicates of paths that are named twice, or named and also found in a directory.
 fn without_duplicates(candidates: Vec<Candidate>) -> Vec<Candidate> {
     let mut seen: HashMap<PathBuf, usize> = HashMap::new();
     let mut unique: Vec<Candidate> = Vec::new();
@@ -237,7 +233,7 @@ fn without_duplicates(candidates: Vec<Candidate>) -> Vec<Candidate> {
     unique
 }
 
-/// The directories that `candidates` are in, as they are shown and as they are, each once.
+/// The directories of `candidates`, each once: as shown and as real path.
 pub fn directories(candidates: &[Candidate]) -> Vec<(PathBuf, PathBuf)> {
     let mut seen = HashSet::new();
     let mut found = Vec::new();
@@ -246,7 +242,7 @@ pub fn directories(candidates: &[Candidate]) -> Vec<(PathBuf, PathBuf)> {
             continue;
         };
         if seen.insert(real) {
-            // `--paths program` is in a directory that has no name.
+            // The parent of the relative path `program` is empty.
             let named = !shown.as_os_str().is_empty();
             let shown = if named { shown } else { Path::new(".") };
             found.push((shown.to_owned(), real.to_owned()));
@@ -295,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_met_only_where_its_kind_is_wanted() {
+    fn only_files_of_the_wanted_kind_are_found() {
         let directory = tempfile::tempdir().unwrap();
         let root = fs::canonicalize(directory.path()).unwrap();
         for (name, bytes) in [
@@ -318,33 +314,33 @@ mod tests {
             [elf, root.join("script")]
         );
         assert_eq!(names(Wanted::All, &tree).len(), 4);
-        // Who names a file wants to hear of it.
+        // A file that you name is always reported.
         let text = root.join("text");
         assert_eq!(names(Wanted::Elf, std::slice::from_ref(&text)), [text]);
     }
 
     #[test]
-    fn all_that_is_met_is_told_of() {
+    fn every_entry_is_observed() {
         let directory = tempfile::tempdir().unwrap();
         for name in ["a", "b"] {
             fs::write(directory.path().join(name), "text").unwrap();
         }
         let count = std::sync::atomic::AtomicUsize::new(0);
-        let met = |_: Option<&Entry<'_>>| {
+        let below = |_: Option<&Entry<'_>>| {
             count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             true
         };
         let tree = [directory.path().to_owned()];
-        let (found, _) = scan_observed(&tree, true, Wanted::Elf, None, &met);
+        let (found, _) = scan_observed(&tree, true, Wanted::Elf, None, &below);
         assert_eq!((found.len(), count.into_inner()), (0, 2));
     }
 
     #[test]
-    fn a_directory_that_cannot_be_read_is_told_of() {
+    fn an_unreadable_directory_is_reported() {
         let directory = tempfile::tempdir().unwrap();
         let vanished = directory.path().join("vanished");
         let (mut found, unreadable) =
-            meet(&vanished, true, Wanted::All, None, &|_| true, &|_, _| {
+            files_below(&vanished, true, Wanted::All, None, &|_| true, &|_, _| {
                 unreachable!("nothing is there")
             });
         assert!(found.next().is_none());

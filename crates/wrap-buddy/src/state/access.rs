@@ -1,4 +1,4 @@
-//! Files that users other than the owner cannot open: a program that others may run fails for them without these.
+//! Finds files that users other than the owner cannot read, although they can run the program that needs them.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -14,30 +14,27 @@ use ldso::{Known, remembered};
 const READ: u32 = 0o004;
 const EXECUTE: u32 = 0o001;
 
-/// The file runs as its owner (`S_ISUID`), and opens files as that user.
+/// `S_ISUID`: the program runs, and opens files, as its owner.
 const SET_UID: u32 = 0o4000;
 
-/// A file or directory whose mode keeps others out.
+/// A file or directory whose mode keeps other users out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Barrier {
-    /// The file or directory.
     pub path: PathBuf,
-    /// The permission bits it has.
     mode: u32,
-    /// The permission bit it lacks.
+    /// The missing permission bit.
     lacks: u32,
 }
 
-/// Files that others cannot open, all because of one barrier.
+/// Files that others cannot open because of the same barrier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutOfReach {
-    /// The files, in the order in which they were asked about.
+    /// In the order of the query.
     pub files: Vec<PathBuf>,
-    /// What keeps others out.
     pub barrier: Barrier,
 }
 
-/// Answers for many programs; each path is looked up once.
+/// Shared by many programs; each path is looked up once.
 #[derive(Debug, Default)]
 pub struct Reach {
     root: Root,
@@ -45,7 +42,7 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// For paths that are absolute in `root`.
+    /// Paths are absolute in `root`.
     pub fn in_root(root: Root) -> Self {
         Self {
             root,
@@ -53,8 +50,8 @@ impl Reach {
         }
     }
 
-    /// Those of `files`, absolute paths, that others cannot open, although they may run the program in `directory` that has the
-    /// mode `mode`. Files that do not exist are left out.
+    /// Those of `files` (absolute paths) that others cannot open although they can run a program of mode `mode` in `directory`. Files that
+    /// do not exist are left out.
     pub fn out_of_reach<'p>(
         &self,
         mode: u32,
@@ -81,8 +78,8 @@ impl Reach {
         found
     }
 
-    /// The outermost part of `path`, or of what its symbolic links lead to, that lacks a permission: a directory without o+x, or
-    /// the file itself without o+r.
+    /// The outermost part of `path`, or of the target of its symbolic links, that lacks a permission: a directory without o+x, or the file
+    /// without o+r.
     fn barrier(&self, path: &Path) -> Option<Barrier> {
         remembered(&self.known, path, |path| {
             let around = path.parent().and_then(|parent| self.barrier(parent));
@@ -90,7 +87,7 @@ impl Reach {
         })
     }
 
-    /// The same where the directory that `path` is in lets everybody through.
+    /// The same if all directories above `path` are open to others.
     fn barrier_at(&self, path: &Path) -> Option<Barrier> {
         let on_host = self.root.on_host(path);
         let metadata = fs::metadata(&on_host).ok()?;
@@ -108,7 +105,7 @@ impl Reach {
 }
 
 impl Barrier {
-    /// The command that lets others in.
+    /// The command that adds the permission.
     pub fn remedy(&self) -> String {
         let bits = if self.lacks == READ { "o+r" } else { "o+x" };
         quoted([OsStr::new("chmod"), bits.as_ref(), self.path.as_ref()])
@@ -123,7 +120,7 @@ impl fmt::Display for OutOfReach {
         };
         write!(
             f,
-            "other users may run it, but cannot open {}",
+            "other users can run it, but cannot open {}",
             first.display()
         )?;
         if !others.is_empty() {
@@ -142,7 +139,7 @@ mod tests {
     use std::fs::Permissions;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    /// A directory that is `/` to the paths: what is above it does not count.
+    /// A directory that is `/` for the paths. Directories above it do not count.
     struct Tree {
         directory: tempfile::TempDir,
     }
@@ -195,7 +192,7 @@ mod tests {
         assert_eq!(said(0o755, "/open/link"), chmod_closed);
         let chmod_secret = Some("chmod o+r /open/secret".to_owned());
         assert_eq!(said(0o755, "/open/secret"), chmod_secret);
-        // Nobody else may run the program, or whoever runs it opens files as its owner.
+        // Other users cannot run the program, or it opens files as its owner.
         assert_eq!(said(0o750, "/open/secret"), None);
         assert_eq!(said(0o4755, "/open/secret"), None);
         let in_closed = tree.reach();
@@ -220,7 +217,7 @@ mod tests {
         };
         assert_eq!(
             found.to_string(),
-            "other users may run it, but cannot open /closed/a and 2 more: /closed has mode 700"
+            "other users can run it, but cannot open /closed/a and 2 more: /closed has mode 700"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What there is at the path of a file's sidecar.
+//! Reads the file at the path of a sidecar.
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
@@ -18,32 +18,29 @@ use crate::system::directory::{Directory, open_file};
 use crate::system::trust::Ownership;
 use elf_file::io_reason;
 
-/// A sidecar is a few kilobytes; nothing larger is one.
+/// Largest sidecar. A real one has a few kilobytes.
 const MAX_SIDECAR: u64 = 16 << 20;
 
-/// A sidecar that this version reads to its end, of whichever program.
+/// The content of a valid sidecar, of any program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundBytes {
     pub bytes: Vec<u8>,
-    /// Who can write to it.
     pub ownership: Ownership,
-    /// When it was modified.
     pub modified: Option<SystemTime>,
 }
 
-/// What there is at the path of a sidecar.
+/// The file at the path of a sidecar.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FoundSidecar {
-    /// Nothing, or a file that is empty or all zeros: what a crash of the system may leave of one that was just created. There
-    /// is nothing in it to lose.
+    /// No file, or one that is empty or all zeros, as a system crash may leave a new file. Overwriting it loses nothing.
     Nothing,
-    /// One that can be read.
+    /// A valid sidecar.
     Readable(FoundBytes),
     /// Anything else. It may be the only copy of a program's first instructions.
     Unknown(UnknownSidecar),
 }
 
-/// Why a sidecar is not known, in words that complete "it …".
+/// Why the file is not a usable sidecar: words that follow "it".
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum UnknownSidecar {
     #[error("is a symbolic link, which is not followed")]
@@ -57,53 +54,54 @@ pub enum UnknownSidecar {
     #[error("cannot be read ({0})")]
     Unreadable(String),
     #[error(
-        "has version {} of the format, which this wrap-buddy does not read",
+        "has format version {}, which this wrap-buddy cannot read",
         .0.escape_ascii()
     )]
     OtherVersion(u8),
     #[error(transparent)]
     Damaged(sidecar::Error),
-    #[error("is not of this wrap-buddy and, taken for one of the first wrap-buddy, {0}")]
+    #[error("is not a sidecar of this wrap-buddy; read as one of the first wrap-buddy, it {0}")]
     NoFormat(sidecar::Error),
     #[error(
-        "is the first wrap-buddy's, for a program with its entry point at {of_sidecar:#x} instead of {of_program:#x}"
+        "is a sidecar of the first wrap-buddy for a program with its entry point at {of_sidecar:#x}, not {of_program:#x}"
     )]
     OtherEntry { of_sidecar: u64, of_program: u64 },
-    #[error("is the first wrap-buddy's, and has more original bytes than the program has room for")]
+    #[error(
+        "is a sidecar of the first wrap-buddy with more original bytes than the program's segment has"
+    )]
     TooManyBytes,
     #[error(
-        "is the first wrap-buddy's, and the program has other bytes at its entry point than the original's: it may be wrapped, or a new version of the program"
+        "is a sidecar of the first wrap-buddy, and the program's entry point does not have the original bytes: it may be wrapped, or a new version"
     )]
     OtherBytes,
-    #[error("does not fit the program: {0}")]
+    #[error("does not match the program: {0}")]
     DoesNotFit(String),
-    #[error("would not give a program that can start: {0}")]
+    #[error("would not restore a program that can start: {0}")]
     Implausible(String),
 }
 
 impl FoundSidecar {
-    /// Reads what is at `path`, which is absolute and free of symbolic links, and is no link itself. `class`: EI_CLASS of the file whose
-    /// sidecar it is.
-    pub fn beside(path: &Path, class: u8) -> Self {
+    /// Reads the file at `path`, which must be absolute and free of symbolic links. `class`: EI_CLASS of the program.
+    pub fn next_to(path: &Path, class: u8) -> Self {
         Self::of(open_file(path), class)
     }
 
-    /// The same at a path that something has told of: directories on it may be links.
+    /// Reads a path from a stub or an argument. Its directories may be symbolic links.
     pub fn at(path: &Path, class: u8) -> Self {
         let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         let mut open = File::options();
         Self::of(open.read(true).custom_flags(flags.bits()).open(path), class)
     }
 
-    /// The content of the sidecar called `name` in `directory`, which is to be replaced.
+    /// The content of the sidecar `name` in `directory`, which will be replaced.
     ///
     /// # Errors
-    /// For anything that may be lost.
+    /// If the file is not a valid sidecar, so that replacing it could lose data.
     pub fn in_directory(directory: &Directory, name: &OsStr, class: u8) -> io::Result<Vec<u8>> {
         match Self::of(directory.own_file(name).map(|(file, _)| file), class) {
             Self::Nothing => Ok(Vec::new()),
             Self::Readable(found) => Ok(found.bytes),
-            Self::Unknown(reason) => Err(io::Error::other(format!("what is there {reason}"))),
+            Self::Unknown(reason) => Err(io::Error::other(format!("the existing file {reason}"))),
         }
     }
 
@@ -141,7 +139,7 @@ impl FoundSidecar {
     }
 }
 
-/// Its bytes, and no more than one more than a sidecar may have: it may grow meanwhile.
+/// Reads at most one byte more than a sidecar may have. The file may grow in the meantime.
 fn read(file: &File, metadata: &Metadata) -> io::Result<Vec<u8>> {
     let most = MAX_SIDECAR + 1;
     let mut bytes = Vec::with_capacity(metadata.len().saturating_add(1).min(most) as usize);
@@ -152,7 +150,7 @@ fn read(file: &File, metadata: &Metadata) -> io::Result<Vec<u8>> {
 fn unreadable(error: &io::Error) -> UnknownSidecar {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ELOOP) => UnknownSidecar::Link,
-        // Of sockets.
+        // A socket.
         Some(Errno::ENXIO) => UnknownSidecar::NotRegular,
         _ => UnknownSidecar::Unreadable(io_reason(error)),
     }
@@ -165,7 +163,7 @@ fn why_unknown(bytes: &[u8], class: u8) -> Option<UnknownSidecar> {
     let Err(in_place) = InPlace::parse(bytes) else {
         return None;
     };
-    // The sidecar of a self-contained program has its own magic behind a loader.
+    // The sidecar of a self-contained program starts with a loader.
     let starts = [0, IMAGE_LEN, IMAGE_LEN_1].map(|at| bytes.get(at..).unwrap_or_default());
     let formats = [
         (&b"\x7fwrapbd"[..], stub, &b"12"[..]),
@@ -227,7 +225,7 @@ mod tests {
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert_eq!(found(), FoundSidecar::Unknown(UnknownSidecar::NotRegular));
         fs::remove_file(&path).unwrap();
-        // A file of holes is read no further than a sidecar goes.
+        // A sparse file is read only up to the limit.
         let huge = File::create(&path).unwrap();
         huge.set_len(1 << 40).unwrap();
         assert_eq!(found(), FoundSidecar::Unknown(UnknownSidecar::TooLarge));

@@ -1,4 +1,4 @@
-//! The identity that ties a sidecar to its file.
+//! The identity that connects a sidecar with its file.
 
 use anyhow::Result;
 use elf_file::{Elf, Source};
@@ -6,8 +6,8 @@ use object::elf;
 use sha2::{Digest, Sha256};
 use sidecar::Id;
 
-/// The identity of a program, from its original content: its headers, the bytes of the slot, and its length; and the length of the
-/// stub, by which the loader knows where the program lies: two stubs may come to slots of the same length.
+/// The identity of a program: a hash over its original headers, the bytes of the slot, its length, and the length of the stub. The loader
+/// derives the program's address from the length of the stub, and two stubs of different length may have slots of the same length.
 pub fn identity(original: &Elf, slot: &[u8], stub_len: u32) -> Id {
     let mut hash = Sha256::new();
     hash.update(&original.header);
@@ -19,8 +19,8 @@ pub fn identity(original: &Elf, slot: &[u8], stub_len: u32) -> Id {
     std::array::from_fn(|n| digest[n])
 }
 
-/// The identity of a file that is edited in place: its headers, .dynamic and notes, the build-id among them, as `source` has
-/// them, and its length.
+/// The identity of a file edited in place: a hash over its original headers, .dynamic, notes (with the build ID) and length. `source`
+/// provides the original bytes.
 pub fn identity_in_place(original: &Elf, source: &mut Source) -> Result<Id> {
     let hashed = [elf::PT_DYNAMIC, elf::PT_NOTE];
     let segments = original.segments.iter();

@@ -1,7 +1,7 @@
-//! Programs that the first wrap-buddy wrapped: another program, whose sidecar ([`Legacy`]) has the same name.
+//! Programs that were wrapped by the first wrap-buddy, another program whose sidecar ([`Legacy`]) has the same name.
 //!
-//! It put a stub over the program's entry point, left e_entry as it was, and made PT_INTERP a PT_NULL whose other fields
-//! still describe the string.
+//! It put a stub over the program's entry point, left e_entry unchanged, and changed the type of PT_INTERP to PT_NULL. The other fields of
+//! that header still describe the string.
 
 use sidecar::{EditKind, Legacy};
 
@@ -11,11 +11,11 @@ use crate::state::found_sidecar::UnknownSidecar;
 use crate::state::past_edit::PastEdit;
 use elf_file::{Elf, PAGE, Segment, Source};
 
-/// Longest PT_INTERP string, bytes with its NUL.
+/// Longest PT_INTERP string, with its NUL.
 const PATH_MAX: u64 = 4096;
 
-/// Which program header was the PT_INTERP: it is of type PT_NULL and still describes an absolute path with its NUL. None in a
-/// program that has a PT_INTERP, or more than one such header.
+/// Index of the program header that was PT_INTERP: its type is PT_NULL, and it still describes an absolute path with its NUL. `None` if the
+/// program has a PT_INTERP, or several such headers.
 pub fn former_interp(elf: &Elf, source: &mut Source) -> Option<usize> {
     let has_interp = |segment: &Segment| segment.kind == elf::PT_INTERP;
     if elf.segments.iter().any(has_interp) {
@@ -38,7 +38,7 @@ pub fn former_interp(elf: &Elf, source: &mut Source) -> Option<usize> {
     found.next().is_none().then_some(index)
 }
 
-/// What takes the program header `index` back to PT_INTERP: p_type is the first field of a program header in either class.
+/// The edit of program header `index` back to PT_INTERP. p_type is the first field of a program header in both classes.
 pub fn interp_edit(elf: &Elf, index: usize) -> PastEdit {
     let header_len = elf.program_headers.len() / elf.segments.len().max(1);
     PastEdit {
@@ -49,10 +49,10 @@ pub fn interp_edit(elf: &Elf, index: usize) -> PastEdit {
     }
 }
 
-/// The edits of the wrapped program `elf` whose program header `interp` was the PT_INTERP.
+/// The edits of the wrapped program `elf`; its program header `interp` was PT_INTERP.
 ///
 /// # Errors
-/// Says why the sidecar is not this program's.
+/// Why the sidecar does not belong to this program.
 pub fn edits(
     legacy: &Legacy<'_>,
     elf: &Elf,
@@ -78,7 +78,7 @@ pub fn edits(
     Ok(vec![slot, interp_edit(elf, interp)])
 }
 
-/// Where in the file the original bytes stood: at the entry point, in one segment.
+/// File offset of the original bytes: at the entry point, within one segment.
 fn place_of(legacy: &Legacy<'_>, elf: &Elf) -> Option<u64> {
     let mut loads = elf.loads();
     let load = loads.find(|load| load.contains(legacy.entry))?;
@@ -87,8 +87,8 @@ fn place_of(legacy: &Legacy<'_>, elf: &Elf) -> Option<u64> {
     (end <= load.file_end().checked_next_multiple_of(PAGE)?).then_some(offset)
 }
 
-/// Whether a program without such edits is known to be an original all the same, so that the sidecar is of no use: it has the
-/// original bytes, or the PT_INTERP and the entry point of another program.
+/// Whether a program without such edits is certainly an original, so that the sidecar is unused: it has the original bytes, or a PT_INTERP
+/// and another entry point.
 pub fn is_leftover(legacy: &Legacy<'_>, elf: &Elf, source: &mut Source) -> bool {
     if legacy.entry != elf.entry {
         return elf.interp.is_some();

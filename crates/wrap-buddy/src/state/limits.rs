@@ -1,4 +1,4 @@
-//! What the loader can start.
+//! The limits of the loader.
 
 use elf_file::Elf;
 use sidecar::Sidecar;
@@ -9,20 +9,20 @@ use thiserror::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum LoaderLimit {
     #[error(
-        "it has other entries in .dynamic than its sidecar describes, and the loader refuses to start it"
+        "its .dynamic has other entries than its sidecar describes, so the loader does not start it"
     )]
     OtherDynamic,
-    #[error("it has {count} program headers, and the loader has room for {most}")]
+    #[error("it has {count} program headers, but the loader has room for {most} only")]
     Headers { count: u64, most: u64 },
-    #[error("its program headers are not loaded, and ld.so needs them")]
+    #[error("its program headers are in no PT_LOAD segment, but ld.so needs them")]
     HeadersNotLoaded,
 }
 
-/// Whether the loader starts the original program `elf` with this sidecar, which may have been made for the program that wrote it, or
-/// before something changed it.
+/// Whether the loader starts the original program `elf` with this sidecar, which may have been made for the program from which it is
+/// derived, or before something changed it.
 ///
 /// # Errors
-/// When it will refuse to.
+/// Why the loader would refuse it.
 pub fn check_loader_takes(elf: &Elf, sidecar: &Sidecar<'_>) -> Result<(), LoaderLimit> {
     let (word, header) = (elf.word(), sidecar.header());
     if sidecar.abi() != loader::ABI {
@@ -41,14 +41,14 @@ pub fn check_loader_takes(elf: &Elf, sidecar: &Sidecar<'_>) -> Result<(), Loader
     }
 }
 
-/// Whether the loader can make program headers for ld.so out of those in the program's memory.
+/// Whether the loader can build ld.so's program headers from those in the program's memory.
 pub fn check_headers(elf: &Elf, header_len: u64) -> Result<(), LoaderLimit> {
     let len = elf.program_headers.len() as u64;
     let (count, most) = (len / header_len, HEADERS_ROOM as u64 / header_len - 2);
     if count > most {
         return Err(LoaderLimit::Headers { count, most });
     }
-    // The kernel says where they are in memory (fs/binfmt_elf.c, AT_PHDR).
+    // The kernel passes their address in memory (fs/binfmt_elf.c, AT_PHDR).
     let end = elf.phoff.saturating_add(len);
     let mut loads = elf.loads();
     if !loads.any(|load| load.offset <= elf.phoff && end <= load.file_end()) {

@@ -1,4 +1,4 @@
-//! Where loader.bin is when a wrapped program starts, and what has to be installed for it to be there.
+//! Where a wrapped program finds loader.bin, and whether it has to be installed there.
 
 use std::collections::HashMap;
 use std::env;
@@ -24,30 +24,28 @@ use crate::system::relative::relative_file;
 use elf_file::read_regular;
 use sys::arch::{Arch, HOST};
 
-/// Where root's loaders are by default: all users can read it, which is not so of root's home directory.
+/// Root's default directory. All users can read it, unlike root's home directory.
 const OF_ROOT: &str = "/usr/local/lib/wrap-buddy";
 
 /// A loader image as a program will find it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loader {
-    /// What the stub opens: absolute, or relative to the directory of the executable.
+    /// The path in the stub: absolute, or relative to the directory of the program.
     pub path: PathBuf,
-    /// Written there first, unless it is there already.
+    /// Set if it has to be written first.
     pub install: Option<Install>,
-    /// What the user should know.
     pub warning: Option<String>,
 }
 
-/// A loader image to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Install {
     pub path: PathBuf,
     pub image: &'static [u8],
-    /// Whether directories that have to be made for it are for all users, whatever the umask.
+    /// Whether new directories are made accessible to all users, whatever the umask is.
     pub for_all: bool,
 }
 
-/// Why the image in the directory that you name is none that can be used.
+/// Why the image in `--loader-dir-path` cannot be used.
 #[derive(Clone, Debug, Error)]
 enum BadLoader {
     #[error("--loader-dir-path: {}: {error}", .path.display())]
@@ -62,7 +60,7 @@ enum BadLoader {
     },
 }
 
-/// Where loaders are looked for; each architecture's is looked for once.
+/// Finds loaders, once for each architecture.
 #[derive(Debug)]
 pub struct Loaders {
     named: Option<PathBuf>,
@@ -70,7 +68,7 @@ pub struct Loaders {
 }
 
 impl Loaders {
-    /// `named`: the directory the user named.
+    /// `named`: the value of `--loader-dir-path`.
     pub fn new(named: Option<&Path>) -> Result<Self> {
         let compiled_in = option_env!("WRAP_BUDDY_LIBDIR").map(Path::new);
         let named = named.or(compiled_in).map(std::path::absolute).transpose()?;
@@ -80,11 +78,10 @@ impl Loaders {
         })
     }
 
-    /// The loader for a program of `arch`, by its absolute path; none where no directory can hold one, so that each program
-    /// needs its own.
+    /// The loader for programs of `arch`, with its absolute path. `None` if no directory can hold one, so that each program needs its own.
     ///
     /// # Errors
-    /// When the image in a named directory is not one for it.
+    /// If the image in a named directory is invalid.
     pub fn absolute(&self, arch: &Arch, stage: &Stage) -> Result<Option<Loader>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let found = known
@@ -96,10 +93,7 @@ impl Loaders {
         Ok(found.clone()?)
     }
 
-    /// The loader for a program in the directory `origin`, relative to that.
-    ///
-    /// # Errors
-    /// When the image in a named directory is not one for it.
+    /// Like [`absolute`](Self::absolute), with a path relative to the program's directory `origin`.
     pub fn relative(&self, arch: &Arch, stage: &Stage, origin: &Path) -> Result<Option<Loader>> {
         let loader = self.absolute(arch, stage)?;
         Ok(loader.map(|loader| Loader {
@@ -110,7 +104,6 @@ impl Loaders {
 }
 
 impl Loader {
-    /// Nothing has to be done for it.
     fn there(path: PathBuf) -> Self {
         Self {
             path,
@@ -120,11 +113,11 @@ impl Loader {
     }
 }
 
-/// The image next to this tool, else a copy in a directory of the user's or, for root, of the system's.
+/// The image next to this tool, or else a copy in the user's data directory or, for root, in [`OF_ROOT`].
 fn of_this_tool(arch: &Arch, stage: &Stage) -> Option<Loader> {
     let tool = env::current_exe().ok();
-    let beside = tool.and_then(|tool| Some(tool.parent()?.parent()?.join("lib/wrap-buddy")));
-    if let Some(path) = beside.and_then(|directory| good_image(&directory, arch)) {
+    let next_to_tool = tool.and_then(|tool| Some(tool.parent()?.parent()?.join("lib/wrap-buddy")));
+    if let Some(path) = next_to_tool.and_then(|directory| good_image(&directory, arch)) {
         return Some(Loader::there(fs::canonicalize(&path).unwrap_or(path)));
     }
     let digest = hex(&Sha256::digest(stage.loader)[..8]);
@@ -144,8 +137,8 @@ fn of_this_tool(arch: &Arch, stage: &Stage) -> Option<Loader> {
     })
 }
 
-/// Where loaders are installed unless a directory is named. `sudo` and `su` may keep HOME and XDG_DATA_HOME of another user: these
-/// count only if they belong to the user who runs this, and no other user can change where they lead.
+/// The default directory for loaders. `sudo` and `su` may keep HOME and XDG_DATA_HOME of another user: these count only if they belong to
+/// the user who runs this process, and no other user can change where they lead.
 fn default_directory() -> Option<PathBuf> {
     let user = geteuid();
     let chosen = env::var_os("XDG_DATA_HOME").is_some_and(|home| Path::new(&home).is_absolute());
@@ -156,7 +149,7 @@ fn default_directory() -> Option<PathBuf> {
         .ok()?
         .data_dir();
     let is_own = fs::metadata(nearest(&data)).is_ok_and(|home| home.uid() == user.as_raw());
-    // In a user namespace that may be nobody. What others in a user's group may write, the user has opened to them.
+    // In a user namespace, the owner of `/` may be nobody. Directories that the user's group can write to count as safe here.
     let top = fs::metadata("/").ok()?.uid();
     let is_own = is_own && weak_part(&data, &[0, user.as_raw(), top], BY_ALL).is_none();
     match (is_own, user.is_root()) {
@@ -166,21 +159,21 @@ fn default_directory() -> Option<PathBuf> {
     }
 }
 
-/// The directory at `path` or, if there is none, the nearest one above.
+/// `path`, or its nearest ancestor that exists.
 fn nearest(path: &Path) -> &Path {
     let mut ancestors = path.ancestors();
     let there = ancestors.find(|path| path.symlink_metadata().is_ok());
     there.unwrap_or(Path::new("/"))
 }
 
-/// Whether this user can create files in `directory`, which is made where it does not exist.
+/// Whether this user can create files in `directory`, which need not exist.
 fn is_writable(directory: &Path) -> bool {
     let flags = AccessFlags::W_OK | AccessFlags::X_OK;
     let existing = nearest(directory);
     existing.is_dir() && faccessat(AT_FDCWD, existing, flags, AtFlags::AT_EACCESS).is_ok()
 }
 
-/// The image in a directory the user named, whether it is there yet or not.
+/// The image in a directory that the user named. It need not exist yet.
 fn named_image(directory: &Path, arch: &Arch) -> Result<Loader, BadLoader> {
     let names = loader_names(arch);
     for path in names.iter().map(|name| directory.join(name)) {
@@ -200,7 +193,7 @@ fn named_image(directory: &Path, arch: &Arch) -> Result<Loader, BadLoader> {
     }
     let path = directory.join(usual_loader_name(arch));
     let warning = format!(
-        "{}: no such loader yet; put it there before the programs run",
+        "{}: loader does not exist yet; put it there before the programs run",
         path.display()
     );
     Ok(Loader {
@@ -209,16 +202,12 @@ fn named_image(directory: &Path, arch: &Arch) -> Result<Loader, BadLoader> {
     })
 }
 
-/// The loader at `path`, which a stranger may have named: nothing longer than a loader can be, and nothing that is no file.
-///
-/// # Errors
-/// As [`read_regular`].
+/// Reads the loader at `path`, which may be untrusted: at most as many bytes as a loader has, and only a regular file.
 pub(crate) fn read_image(path: &Path) -> io::Result<Vec<u8>> {
     read_regular(path, IMAGE_LEN as u64)
 }
 
-/// File names a loader image may have, the best one first: with its ABI in the name it stays what programs wrapped now
-/// expect, whatever the directory is updated to.
+/// Possible file names of a loader image, best one first: the name with the ABI version stays valid when the directory is updated.
 pub fn loader_names(arch: &Arch) -> Vec<String> {
     let qualified = format!("loader-{}.bin", arch.name);
     let mut names = vec![
@@ -230,13 +219,12 @@ pub fn loader_names(arch: &Arch) -> Vec<String> {
     names
 }
 
-/// The name a loader image keeps, whatever comes after it.
+/// The name with the ABI version, which later versions do not replace.
 pub fn versioned_loader_name(arch: &Arch) -> String {
     format!("loader-{}.v{}.bin", arch.name, sidecar::loader::ABI)
 }
 
-/// The name a loader image usually has. The host's own is plain `loader.bin`, so that one directory can serve every
-/// architecture.
+/// The usual name. It is `loader.bin` for the host's architecture, so that one directory can have loaders for all.
 pub fn usual_loader_name(arch: &Arch) -> String {
     match (HOST.name, arch.name) {
         (host, name) if host == name => "loader.bin".to_owned(),

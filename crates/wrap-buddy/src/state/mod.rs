@@ -1,4 +1,4 @@
-//! What a file is now: original, wrapped, edited, half done, wrapped by another tool; whether what it needs is there.
+//! The state of a file: original, wrapped, edited, half done, wrapped by another tool; and whether it has what it needs.
 
 pub mod access;
 pub mod found_sidecar;

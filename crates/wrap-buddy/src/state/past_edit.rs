@@ -1,16 +1,13 @@
-//! An edit that an earlier run has made.
-
 use sidecar::EditKind;
 
-/// An edit of an earlier run.
+/// An edit that an earlier run has made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PastEdit {
-    /// What it was for.
     pub kind: EditKind,
-    /// Offset in the file.
+    /// File offset.
     pub offset: u64,
-    /// What stood there before.
+    /// The original bytes.
     pub original: Vec<u8>,
-    /// What was written; not known of a stub.
+    /// The new bytes; `None` for a stub.
     pub written: Option<Vec<u8>>,
 }

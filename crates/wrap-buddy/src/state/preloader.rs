@@ -1,11 +1,11 @@
-//! Programs that another program maps by itself.
+//! Programs that a preloader maps.
 
 use std::path::Path;
 
 use crate::state::prior::Method;
 
-/// The name of the program, in the same directory, that starts the one at `path` by mapping it and the dynamic linker that its
-/// PT_INTERP names, as Wine's does (loader/preloader.c, map_so_lib): a stub leaves no PT_INTERP.
+/// The name of the preloader of the program at `path`, if there is one in the same directory. It maps the program and the dynamic linker in
+/// its PT_INTERP (Wine: loader/preloader.c, map_so_lib). A program with a stub has no PT_INTERP.
 pub fn of(path: &Path) -> Option<String> {
     let mut name = path.file_name()?.to_owned();
     name.push("-preloader");
@@ -13,15 +13,15 @@ pub fn of(path: &Path) -> Option<String> {
     is_there.then(|| name.to_string_lossy().into_owned())
 }
 
-/// What there is to say of a program with a `preloader` that has a stub all the same.
+/// The warning for a program with a `preloader` that has, or gets, a stub.
 pub fn warning(preloader: &str, prior: Option<Method>) -> String {
     let advice = match prior {
-        Some(_) => "restore it and wrap it again, which edits it in place",
+        Some(_) => "restore it and wrap it again to edit it in place",
         None => {
-            "it has no room to be edited in place, which takes an --interpreter whose path is not longer than its own and fewer or shorter --libs"
+            "to edit it in place, use an --interpreter with a path no longer than its own, and fewer or shorter --libs"
         }
     };
     format!(
-        "{preloader} maps it by itself and reads its PT_INTERP, which a program with a stub does not have: it ends by SIGSEGV when started that way; {advice}"
+        "{preloader} maps it and reads its PT_INTERP, which a program with a stub does not have, so it ends with SIGSEGV; {advice}"
     )
 }

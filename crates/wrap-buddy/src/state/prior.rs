@@ -1,5 +1,4 @@
-//! Recognises what earlier runs have left: files that are wrapped or edited in place, and those that a stopped run left half
-//! done.
+//! Recognises the results of earlier runs: files that are wrapped, edited in place, or half done because a run was stopped.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
@@ -33,23 +32,23 @@ use elf_file::bytes;
 use elf_file::io_reason;
 use elf_file::{Elf, FileId, Identity, Segment, Source, identify};
 
-/// Bytes of stub looked through for the trailer behind it.
+/// Most bytes of a stub to search for its trailer.
 const MAX_STUB: u64 = 4096;
 
-/// Bytes at an entry point looked through for the trailer of a stub of another build: no stub was ever longer than 384 bytes.
+/// Most bytes at an entry point to search for the trailer of another build's stub. No stub has ever been longer than 384 bytes.
 const MAX_FOUND_STUB: u64 = 512;
 
-/// What earlier runs have left.
+/// The state of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub enum State {
     Original,
-    /// Something, and the original bytes are known: [`Source::lay_over`] has been told of them.
+    /// Wrapped or edited, and the original bytes are known: `source` has them laid over the file ([`Source::lay_over`]).
     Known(Box<PriorWrap>),
     Unusable(Unusable),
 }
 
 impl State {
-    /// Whether the file `elf` has lost its PT_INTERP by being wrapped. Where its original headers are not known, a PT_NULL was that.
+    /// Whether wrapping removed the PT_INTERP of `elf`. If the original headers are unknown, a PT_NULL is taken for it.
     pub fn lost_interp(&self, elf: &Elf) -> bool {
         let has_null = || elf.segments.iter().any(|one| one.kind == elf::PT_NULL);
         elf.interp.is_none()
@@ -64,7 +63,7 @@ impl State {
         matches!(self, State::Known(prior) if prior.is_done())
     }
 
-    /// Why nothing can be done to the file; none for a file that can be worked on. Every command says the same.
+    /// Why the file cannot be changed; `None` if it can be.
     pub fn unusable(&self) -> Option<Unusable> {
         match self {
             State::Known(prior) if prior.without_interp => {
@@ -77,94 +76,91 @@ impl State {
     }
 }
 
-/// How ld.so is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     Stub,
-    /// By edits of the file itself.
+    /// The file itself was edited.
     InPlace,
     /// By the first wrap-buddy.
     Legacy,
 }
 
-/// How far the edits are made.
+/// How many of the edits are in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     Nothing,
     /// Some, or parts.
     Half,
     Done,
-    /// What stands there is neither what stood there before nor what was written.
+    /// The bytes are neither the original nor the written ones.
     Changed,
 }
 
-/// What an earlier run has left, with the sidecar that describes it.
+/// The result of an earlier run, and the sidecar that describes it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PriorWrap {
-    /// How the file was dealt with.
     pub method: Method,
     pub progress: Progress,
-    /// Whether the file was rewritten since by something that keeps .dynamic, such as strip: it is another file now, with
-    /// entries of ours in it and, mostly, without the strings. Only in place.
+    /// Whether a tool that keeps .dynamic, such as strip, has rewritten the file since. Its .dynamic still has our entries, but the strings
+    /// are usually gone. Only in place.
     pub rewritten: bool,
-    /// Whether the file is another one than the sidecar was written for, and has its stub: a program that wrote a new one out of
-    /// itself copied it, or something rewrote the file and kept it. Only with a stub.
+    /// Whether the file is not the one that the sidecar was written for, but has its stub: a derived program, or one that another tool
+    /// rewrote. Only with a stub.
     pub derived: bool,
-    /// Of such a file: the program header that was the PT_INTERP is used for something else.
+    /// A derived program in which the former PT_INTERP header is used for something else.
     pub without_interp: bool,
-    /// Such a sidecar, although the program starts: the loader trusts it for the loader's owner, or uses another one.
+    /// A sidecar that no command uses or replaces, although the program starts: the loader trusts it because of the loader's owner, or uses
+    /// another one.
     pub passed_over: Option<Unusable>,
-    /// Where a start looks for the sidecar, if that is not where it was found: the program does not start.
+    /// The path at which the stub looks for the sidecar, if it was found elsewhere: the program does not start.
     pub not_found_at: Option<PathBuf>,
-    /// The program that this one is a copy of, where the sidecar is gone and that program still has the original bytes.
+    /// The program of which this one is a copy, if the sidecar is gone and that program still has the original bytes.
     pub bytes_of: Option<PathBuf>,
-    /// What ld.so is told.
+    /// The settings that ld.so gets.
     pub settings: Settings,
-    /// Where the sidecar was found.
     pub sidecar_path: PathBuf,
-    /// When it was modified: as the original file, where it [keeps](Self::keeps_time) that time.
+    /// Modification time of the sidecar, which is that of the original file if [`keeps_time`](Self::keeps_time).
     pub sidecar_modified: Option<SystemTime>,
-    /// Whether that is next to the file, under a name made from its own.
-    pub is_beside: bool,
-    /// Whether that name is the one of the time in which a sidecar takes the place of another: a run was stopped then.
+    /// Whether the sidecar is next to the file, under a name made from the file's.
+    pub is_next_to_file: bool,
+    /// Whether the sidecar has the interim name, because a run was stopped while it replaced a sidecar.
     pub is_interim: bool,
-    /// The sidecar; empty where it is gone.
+    /// The content of the sidecar; empty if it is gone.
     pub sidecar: Vec<u8>,
-    /// What ties it to the file.
     pub id: Id,
-    /// The edits, in the order in which they were written.
+    /// In the order in which they were written.
     pub edits: Vec<PastEdit>,
-    /// Names of links in the directory beside the file.
+    /// Names of the links in the directory next to the file.
     pub links: Vec<OsString>,
-    /// Version of the tool that did it.
+    /// Version of the tool that wrote the sidecar.
     pub tool: ToolVersion,
-    /// Whether a stub with its trailer stands in the file.
+    /// Whether the file has a stub with its trailer.
     pub has_stub: bool,
-    /// What that starts, absolute or relative to the directory of the file; none where that is in the sidecar.
+    /// The loader that the stub starts, absolute or relative to the directory of the file; `None` if it is in the sidecar.
     pub loader: Option<PathBuf>,
-    /// Where it looks for a sidecar with the loader in it, absolute or relative likewise; none where there is a loader.
+    /// The self-contained sidecar that the stub looks for, absolute or relative likewise; `None` if there is a loader.
     pub own_sidecar: Option<PathBuf>,
 }
 
 impl PriorWrap {
-    /// Whether the sidecar's time of modification is that of the file as it originally was. The first wrap-buddy kept no time.
+    /// Whether the sidecar has the modification time of the original file. The first wrap-buddy did not keep it.
     pub fn keeps_time(&self) -> bool {
         self.method != Method::Legacy && !self.derived && !self.rewritten && self.bytes_of.is_none()
     }
 
-    /// Whether the file is as the sidecar says.
+    /// Whether all edits are in the file.
     fn is_done(&self) -> bool {
         self.progress == Progress::Done && !self.rewritten
     }
 
-    /// Whether a run was stopped before it was as the sidecar says.
+    /// Whether a run was stopped before it finished the file.
     pub fn is_unfinished(&self) -> bool {
         matches!(self.progress, Progress::Nothing | Progress::Half) && !self.rewritten
     }
 
-    /// When the file `now` was last modified before any run; none where that is not known. While nothing is written to it, it may
-    /// have that time itself: a run that was stopped had not given it to a new sidecar yet, or not back to the file. Either got a
-    /// later one then.
+    /// The modification time of the original, if it is known. `now`: metadata of the file. If nothing has been written to the file, it may
+    /// still have that time itself, because a stopped run had not set the time of the new sidecar or restored that of the file. A time set
+    /// later is never earlier, so the earlier one counts.
     pub fn original_time(&self, now: &Metadata) -> Option<SystemTime> {
         let kept = self.sidecar_modified.filter(|_| self.keeps_time())?;
         let own = now.modified().ok();
@@ -174,31 +170,29 @@ impl PriorWrap {
         }
     }
 
-    /// The sidecar, if it is one of the first wrap-buddy.
+    /// The sidecar of the first wrap-buddy, if it is one.
     pub fn legacy(&self) -> Option<Legacy<'_>> {
-        // Read as one of a 64-bit program, that of a 32-bit program has a string's first letters for the highest bytes of the
-        // number of original bytes.
+        // Read with the wrong class, the sidecar of a 32-bit program has letters of a string in the upper bytes of a length, which is then
+        // invalid.
         let mut classes = [elf::ELFCLASS64, elf::ELFCLASS32].into_iter();
         let is_legacy = self.method == Method::Legacy;
         is_legacy.then(|| classes.find_map(|class| Legacy::parse(&self.sidecar, class).ok()))?
     }
 
-    /// The edit of this kind, if there is one.
     pub fn edit(&self, kind: EditKind) -> Option<&PastEdit> {
         self.edits.iter().find(|edit| edit.kind == kind)
     }
 }
 
-/// What a file is to commands that only care for what earlier runs have left.
+/// The state of a file for commands that do not plan.
 pub enum FileState {
-    /// Nothing that could ever have been wrapped.
+    /// Not a file that can be wrapped.
     NotElf,
     Unreadable(ReadFailure),
-    /// A file that may have been.
+    /// An ELF file.
     File(Box<Source>, State),
 }
 
-/// Looks at a file.
 pub fn file_state(candidate: &Candidate, stages: &[Stage]) -> FileState {
     let mut source = match candidate.open().and_then(Source::of) {
         Ok(source) => source,
@@ -225,7 +219,7 @@ pub fn file_state(candidate: &Candidate, stages: &[Stage]) -> FileState {
     }
 }
 
-/// Finds out what earlier runs have left of the file at `path`, absolute.
+/// The state of the file at `path`, which is absolute.
 pub fn state(path: &Path, elf: &Elf, source: &mut Source, stages: &[Stage]) -> State {
     let state = state_by_sidecar(path, elf, source, stages, true);
     if let State::Known(prior) = &state
@@ -241,7 +235,7 @@ pub fn state(path: &Path, elf: &Elf, source: &mut Source, stages: &[Stage]) -> S
     state
 }
 
-/// Whether the file is one that could be an original, as it reads with the original bytes laid over it.
+/// Whether the file with the original bytes laid over it could be an original.
 fn check_plausible(prior: &PriorWrap, source: &mut Source) -> Result<()> {
     let elf = Elf::read(source)?;
     match prior.method {
@@ -250,13 +244,13 @@ fn check_plausible(prior: &PriorWrap, source: &mut Source) -> Result<()> {
     }
 }
 
-/// Whether the kernel could start the program `elf`: what this refuses is neither wrapped nor restored.
+/// Whether the kernel could start the program `elf`. If not, it is neither wrapped nor restored.
 pub fn check_program(elf: &Elf) -> Result<()> {
     let interp = elf.interp.as_ref().context("it has no PT_INTERP")?;
     let path = interp.path.as_bytes();
     ensure!(
         !path.is_empty() && !path.iter().any(u8::is_ascii_control),
-        "its PT_INTERP is no path"
+        "its PT_INTERP is not a path"
     );
     let offset = elf.offset_of(elf.entry).filter(|_| {
         let mut loads = elf.loads();
@@ -272,7 +266,7 @@ pub fn check_program(elf: &Elf) -> Result<()> {
     Ok(())
 }
 
-/// `with_origin`: where a stub's sidecar is gone, the original bytes may come from the program that this one is a copy of.
+/// `with_origin`: if a stub's sidecar is gone, use the original bytes of the program that this one is a copy of.
 fn state_by_sidecar(
     path: &Path,
     elf: &Elf,
@@ -280,23 +274,23 @@ fn state_by_sidecar(
     stages: &[Stage],
     with_origin: bool,
 ) -> State {
-    let beside = sidecar_of(path);
-    let looked_at = match FoundSidecar::beside(&beside, elf.class) {
+    let adjacent = sidecar_of(path);
+    let looked_at = match FoundSidecar::next_to(&adjacent, elf.class) {
         FoundSidecar::Nothing => Ok(None),
         FoundSidecar::Readable(found) if !is_no_weaker(found.ownership, source) => {
-            Err(Unusable::Untrusted(beside.clone()))
+            Err(Unusable::Untrusted(adjacent.clone()))
         }
         FoundSidecar::Readable(found) => Ok(Some(found)),
         FoundSidecar::Unknown(reason) => Err(Unusable::UnknownSidecar {
-            sidecar: beside.clone(),
+            sidecar: adjacent.clone(),
             reason,
         }),
     };
     let found = match looked_at {
         Ok(found) => found,
-        // A start may pass it over, or trust it for the loader's owner.
+        // At a start, the loader may skip it, or trust it because of the loader's owner.
         Err(unusable) => {
-            return match state_with(None, beside, elf, source, stages, false) {
+            return match state_with(None, adjacent, elf, source, stages, false) {
                 State::Known(prior) if prior.is_done() => State::Known(Box::new(PriorWrap {
                     passed_over: Some(unusable),
                     ..*prior
@@ -309,25 +303,24 @@ fn state_by_sidecar(
         }
     };
     let bytes = found.as_ref().map(|found| &*found.bytes);
-    let mut state = state_with(bytes, beside.clone(), elf, source, stages, with_origin);
+    let mut state = state_with(bytes, adjacent.clone(), elf, source, stages, with_origin);
     if bytes.is_some() && !state.is_done() {
         source.uncover();
         if let Some(prior) = by_interim_sidecar(path, elf, source, stages) {
             return State::Known(prior);
         }
         source.uncover();
-        state = state_with(bytes, beside.clone(), elf, source, stages, with_origin);
+        state = state_with(bytes, adjacent.clone(), elf, source, stages, with_origin);
     }
     if let State::Known(prior) = &mut state
-        && prior.sidecar_path == beside
+        && prior.sidecar_path == adjacent
     {
         prior.sidecar_modified = found.and_then(|found| found.modified);
     }
     state
 }
 
-/// What a run that was stopped has left of a file that it had given other settings: the sidecar of these has not got its usual name
-/// yet.
+/// The state that a stopped run left when it changed the settings of a file: the new sidecar still has its interim name.
 fn by_interim_sidecar(
     path: &Path,
     elf: &Elf,
@@ -335,7 +328,7 @@ fn by_interim_sidecar(
     stages: &[Stage],
 ) -> Option<Box<PriorWrap>> {
     let sidecar_path = interim_sidecar_of(path);
-    let FoundSidecar::Readable(found) = FoundSidecar::beside(&sidecar_path, elf.class) else {
+    let FoundSidecar::Readable(found) = FoundSidecar::next_to(&sidecar_path, elf.class) else {
         return None;
     };
     if !is_no_weaker(found.ownership, source) {
@@ -343,7 +336,7 @@ fn by_interim_sidecar(
     }
     let bytes = Some(&*found.bytes);
     match state_with(bytes, sidecar_path, elf, source, stages, false) {
-        State::Known(mut prior) if prior.is_done() && prior.is_beside => {
+        State::Known(mut prior) if prior.is_done() && prior.is_next_to_file => {
             prior.sidecar_modified = found.modified;
             Some(prior)
         }
@@ -351,17 +344,17 @@ fn by_interim_sidecar(
     }
 }
 
-/// The same, with the content of the sidecar at `beside`.
+/// The state with the sidecar `bytes` at `adjacent`.
 fn state_with(
     bytes: Option<&[u8]>,
-    beside: PathBuf,
+    adjacent: PathBuf,
     elf: &Elf,
     source: &mut Source,
     stages: &[Stage],
     with_origin: bool,
 ) -> State {
-    let directory = beside.parent().unwrap_or(Path::new("/"));
-    if let Some(prior) = bytes.and_then(|bytes| in_place(&beside, elf, source, bytes)) {
+    let directory = adjacent.parent().unwrap_or(Path::new("/"));
+    if let Some(prior) = bytes.and_then(|bytes| in_place(&adjacent, elf, source, bytes)) {
         return State::Known(Box::new(prior));
     }
     let former_interp = legacy::former_interp(elf, source);
@@ -371,8 +364,8 @@ fn state_with(
         stub = stub.or_else(|| stub_of_another_build(elf, source));
     }
     if elf.interp.is_some() {
-        // PT_INTERP is the last thing a run changes: with it, a stub is what a stopped run left.
-        let half_done = bytes.and_then(|bytes| known(&beside, true, elf, source, bytes));
+        // A run changes PT_INTERP last. If it is still there, the stub is the work of a run that was stopped.
+        let half_done = bytes.and_then(|bytes| known(&adjacent, true, elf, source, bytes));
         if let Some(prior) = half_done {
             return State::Known(Box::new(prior));
         }
@@ -382,7 +375,7 @@ fn state_with(
             return State::Unusable(Unusable::Orphan(directory.join(stub.sidecar)));
         }
         Some((code, stub)) => {
-            let state = match wrapped(&code, &stub, &beside, elf, source) {
+            let state = match wrapped(&code, &stub, &adjacent, elf, source) {
                 State::Unusable(Unusable::Orphan(gone)) if with_origin => {
                     let origin = from_origin(&code, &stub, &gone, elf, source, stages);
                     origin.map_or(State::Unusable(Unusable::Orphan(gone)), |prior| {
@@ -398,16 +391,16 @@ fn state_with(
     let legacy = bytes.and_then(|bytes| Some((bytes, Legacy::parse(bytes, elf.class).ok()?)));
     match (legacy, former_interp) {
         (None, None) => State::Original,
-        (None, Some(_)) => State::Unusable(Unusable::Orphan(beside)),
+        (None, Some(_)) => State::Unusable(Unusable::Orphan(adjacent)),
         (Some((bytes, legacy)), interp) => {
-            by_first_tool(beside, bytes, &legacy, interp, elf, source)
+            by_first_tool(adjacent, bytes, &legacy, interp, elf, source)
         }
     }
 }
 
-/// What the first wrap-buddy has left: its sidecar at `beside`, and the program header `interp` that was the PT_INTERP.
+/// The state of a file with a sidecar of the first wrap-buddy. `interp`: the program header that was PT_INTERP.
 fn by_first_tool(
-    beside: PathBuf,
+    adjacent: PathBuf,
     bytes: &[u8],
     legacy: &Legacy<'_>,
     interp: Option<usize>,
@@ -423,7 +416,7 @@ fn by_first_tool(
         Ok(edits) => edits,
         Err(reason) => {
             return State::Unusable(Unusable::UnknownSidecar {
-                sidecar: beside,
+                sidecar: adjacent,
                 reason,
             });
         }
@@ -441,9 +434,9 @@ fn by_first_tool(
         not_found_at: None,
         bytes_of: None,
         settings: Settings::of_legacy(legacy),
-        sidecar_path: beside,
+        sidecar_path: adjacent,
         sidecar_modified: None,
-        is_beside: true,
+        is_next_to_file: true,
         is_interim: false,
         sidecar: bytes.to_vec(),
         id: Id::default(),
@@ -456,33 +449,37 @@ fn by_first_tool(
     }))
 }
 
-/// What the trailer behind a stub says.
+/// The fields of a trailer.
 #[derive(Debug)]
 pub struct Stub {
-    /// What ties it to its sidecar.
     pub id: Id,
-    /// What it starts, absolute or relative to the directory of the file; none where that is in the sidecar.
+    /// The loader, absolute or relative to the directory of the file; `None` if it is in the sidecar.
     pub loader: Option<PathBuf>,
-    /// Where its sidecar is.
+    /// The path of the sidecar.
     pub sidecar: PathBuf,
-    /// Bytes of the trailer.
     trailer_len: u64,
 }
 
-/// A program without PT_INTERP that has this stub, with its code at `code`. Its sidecar is looked for as by a start (loader/src/locate.rs,
-/// loader/src/trust.rs), then under the file's own name.
-fn wrapped(code: &Range<u64>, stub: &Stub, beside: &Path, elf: &Elf, source: &mut Source) -> State {
-    let directory = beside.parent().unwrap_or(Path::new("/"));
+/// The state of a program without PT_INTERP that has this stub, with its code at `code`. The sidecar is searched for as at a start
+/// (loader/src/locate.rs, loader/src/trust.rs), and then under the file's own name.
+fn wrapped(
+    code: &Range<u64>,
+    stub: &Stub,
+    adjacent: &Path,
+    elf: &Elf,
+    source: &mut Source,
+) -> State {
+    let directory = adjacent.parent().unwrap_or(Path::new("/"));
     let in_directory = directory.join(stub.sidecar.file_name().unwrap_or_default());
-    // A path that is absolute replaces the directory.
+    // `join` with an absolute path returns that path.
     let named = directory.join(&stub.sidecar);
     let is_secure = Privilege::of(source.file(), source.metadata()).is_some();
-    // How many of them a start looks at. That of a self-contained stub is `status::own_loader_problem`'s to judge.
+    // `by_start`: how many of these paths are tried at a start. `status::own_loader_problem` checks that of a self-contained stub.
     let (sidecar_paths, by_start) = match &stub.loader {
-        None if !is_interim(&in_directory) => ([beside, &named, &in_directory], 3),
-        None => ([&*in_directory, &named, beside], 3),
-        Some(_) if is_secure => ([&*named, &in_directory, beside], 1),
-        Some(_) => ([&*in_directory, &named, beside], 2),
+        None if !is_interim(&in_directory) => ([adjacent, &named, &in_directory], 3),
+        None => ([&*in_directory, &named, adjacent], 3),
+        Some(_) if is_secure => ([&*named, &in_directory, adjacent], 1),
+        Some(_) => ([&*in_directory, &named, adjacent], 2),
     };
     let has_own = |sidecar_path: &Path| match FoundSidecar::at(sidecar_path, elf.class) {
         FoundSidecar::Readable(found) if has_id(&found.bytes, stub.id) => Some(found),
@@ -502,9 +499,9 @@ fn wrapped(code: &Range<u64>, stub: &Stub, beside: &Path, elf: &Elf, source: &mu
         return State::Unusable(Unusable::Untrusted(sidecar_path.to_owned()));
     }
     let bytes = found.bytes;
-    let is_beside = sidecar_path == beside || *sidecar_path == interim_of(beside);
-    let known = known(sidecar_path, is_beside, elf, source, &bytes)
-        .or_else(|| known_of_derived(code, sidecar_path, is_beside, elf, source, &bytes));
+    let is_next_to_file = sidecar_path == adjacent || *sidecar_path == interim_of(adjacent);
+    let known = known(sidecar_path, is_next_to_file, elf, source, &bytes)
+        .or_else(|| known_of_derived(code, sidecar_path, is_next_to_file, elf, source, &bytes));
     match known {
         Some(prior) => State::Known(Box::new(PriorWrap {
             sidecar_modified: found.modified,
@@ -516,7 +513,7 @@ fn wrapped(code: &Range<u64>, stub: &Stub, beside: &Path, elf: &Elf, source: &mu
     }
 }
 
-/// Whether a start trusts the sidecar because of who owns the loader that runs by then.
+/// Whether the loader trusts the sidecar because of its own owner.
 fn is_no_weaker_for_loader(
     sidecar: Ownership,
     stub: &Stub,
@@ -531,10 +528,10 @@ fn is_no_weaker_for_loader(
     })
 }
 
-/// Lays the original bytes of a wrapped program over it, if the sidecar at `place`, which is `bytes`, is this program's.
+/// Lays the original bytes over a wrapped program, if the sidecar `bytes` belongs to it.
 fn known(
     sidecar_path: &Path,
-    is_beside: bool,
+    is_next_to_file: bool,
     elf: &Elf,
     source: &mut Source,
     bytes: &[u8],
@@ -543,7 +540,7 @@ fn known(
     let edits = undo(elf, source, &sidecar)?;
     Some(by_stub(
         sidecar_path,
-        is_beside,
+        is_next_to_file,
         source,
         bytes,
         &sidecar,
@@ -551,12 +548,12 @@ fn known(
     ))
 }
 
-/// The same for a file that is not the one the sidecar was written for, but has its stub and all that goes with it: e_entry
-/// leads to the stub, and a PT_NULL stands where the PT_INTERP was.
+/// The same for a derived program: the sidecar was written for another file, but e_entry leads to the stub, and PT_INTERP has become
+/// PT_NULL.
 fn known_of_derived(
     code: &Range<u64>,
     sidecar_path: &Path,
-    is_beside: bool,
+    is_next_to_file: bool,
     elf: &Elf,
     source: &mut Source,
     bytes: &[u8],
@@ -580,7 +577,14 @@ fn known_of_derived(
     for edit in &edits {
         source.lay_over(edit.offset, &edit.original);
     }
-    let prior = by_stub(sidecar_path, is_beside, source, bytes, &sidecar, edits);
+    let prior = by_stub(
+        sidecar_path,
+        is_next_to_file,
+        source,
+        bytes,
+        &sidecar,
+        edits,
+    );
     Some(PriorWrap {
         derived: true,
         without_interp,
@@ -588,7 +592,7 @@ fn known_of_derived(
     })
 }
 
-/// Whether the program header that the sidecar says was the PT_INTERP is used for something else.
+/// Whether the program header that was PT_INTERP according to the sidecar is used for something else.
 fn is_interp_reused(elf: &Elf, sidecar: &Sidecar<'_>) -> bool {
     let header_len = elf.program_headers.len() / elf.segments.len().max(1);
     let mut edits = sidecar.edits().flatten();
@@ -599,7 +603,7 @@ fn is_interp_reused(elf: &Elf, sidecar: &Sidecar<'_>) -> bool {
     elf.interp.is_none() && header.is_some_and(|header| header.kind != elf::PT_NULL)
 }
 
-/// The edits of a program that has a stub, in the order in which they are made. `entry`: the original e_entry.
+/// The edits of a program with a stub, in the order in which they are made. `entry`: the original e_entry.
 fn edits_of_stub(
     offset: u64,
     original: Vec<u8>,
@@ -613,7 +617,7 @@ fn edits_of_stub(
         original,
         written: None,
     };
-    // e_entry follows e_ident, e_type, e_machine and e_version in either class.
+    // e_entry follows e_ident, e_type, e_machine and e_version in both classes.
     let word = |address: u64| address.to_le_bytes()[..elf.word()].to_vec();
     let moved = (entry != elf.entry).then(|| PastEdit {
         kind: EditKind::Entry,
@@ -626,10 +630,10 @@ fn edits_of_stub(
     edits.chain(interp).collect()
 }
 
-/// What the sidecar at `place` says of the program open as `source`, whose original bytes are known from `edits`.
+/// The result for a program with a stub. `edits` have its original bytes.
 fn by_stub(
     sidecar_path: &Path,
-    is_beside: bool,
+    is_next_to_file: bool,
     source: &mut Source,
     bytes: &[u8],
     sidecar: &Sidecar<'_>,
@@ -658,7 +662,7 @@ fn by_stub(
         settings: Settings::of_sidecar(sidecar, loader.as_deref()),
         sidecar_path: sidecar_path.to_owned(),
         sidecar_modified: None,
-        is_beside,
+        is_next_to_file,
         is_interim: is_interim(sidecar_path),
         id,
         edits,
@@ -673,8 +677,8 @@ fn by_stub(
     }
 }
 
-/// A copy of a wrapped program, without the sidecar at `gone`: the program that had it is next to that, and may have the
-/// original bytes, in its own sidecar or because it was restored. The stub's identity proves that they are the right ones.
+/// The state of a copy of a wrapped program, whose sidecar `gone` does not exist. The program next to that path may have the original
+/// bytes, in its own sidecar or because it was restored. The identity in the stub proves that they are the right ones.
 fn from_origin(
     code: &Range<u64>,
     stub: &Stub,
@@ -721,7 +725,7 @@ fn from_origin(
         settings: Settings::default(),
         sidecar_path: gone.to_owned(),
         sidecar_modified: None,
-        is_beside: false,
+        is_next_to_file: false,
         is_interim: false,
         id: stub.id,
         edits,
@@ -735,7 +739,7 @@ fn from_origin(
 }
 
 impl Progress {
-    /// Looks at every edit; `is_stub` tells whether the slot has a stub in it.
+    /// `is_stub` checks whether the slot has a stub.
     fn of(
         edits: &[PastEdit],
         source: &mut Source,
@@ -766,7 +770,7 @@ impl Progress {
     }
 }
 
-/// Lays the original bytes of a file edited in place over it; nothing if the sidecar is not such a file's, or another's.
+/// Lays the original bytes over a file edited in place; `None` if the sidecar is not one of such a file, or belongs to another.
 fn in_place(
     sidecar_path: &Path,
     elf: &Elf,
@@ -780,7 +784,7 @@ fn in_place(
     for written in record.edits() {
         source.lay_over(written.edit.offset, written.edit.original);
     }
-    // The identity covers what matters of these bytes: it says whether they are this file's.
+    // The identity covers these bytes: it proves that they belong to this file.
     let original = Elf::read(source);
     let settings = match &original {
         Ok(original) => Settings::of_file(elf, original),
@@ -816,7 +820,7 @@ fn in_place(
         settings,
         sidecar_path: sidecar_path.to_owned(),
         sidecar_modified: None,
-        is_beside: true,
+        is_next_to_file: true,
         is_interim: is_interim(sidecar_path),
         id: record.id,
         links: links.collect(),
@@ -829,11 +833,11 @@ fn in_place(
     })
 }
 
-/// Lays the originals over what is still as it was written of entries of .dynamic and strings; says whether there are any such
-/// entries, which tell that the file is the same, rewritten.
+/// Lays the originals over those entries of .dynamic and strings that are still as they were written. Returns true if there are such
+/// entries: the file is then the same one, rewritten by another tool.
 fn lay_over_entries(record: &InPlace<'_>, elf: &Elf, source: &mut Source) -> bool {
     source.uncover();
-    // PT_INTERP goes on describing the path it was made to: that string is in use.
+    // PT_INTERP still describes the new path, so that string is in use.
     let mut segments = elf.segments.iter();
     let interp = segments.find(|segment| segment.kind == elf::PT_INTERP);
     let in_use = |edit: &Edit<'_>| {
@@ -859,7 +863,7 @@ fn has_id(bytes: &[u8], id: Id) -> bool {
     Sidecar::parse(bytes).is_ok_and(|sidecar| sidecar.header().id == id)
 }
 
-/// The sidecar of this tool at `path`, if that is one.
+/// Reads the sidecar of this tool at `path`.
 pub fn read(path: &Path) -> Option<Vec<u8>> {
     match FoundSidecar::at(path, 0) {
         FoundSidecar::Readable(found) => Some(found.bytes),
@@ -867,12 +871,12 @@ pub fn read(path: &Path) -> Option<Vec<u8>> {
     }
 }
 
-/// Whether nobody can write the sidecar who cannot write the file: its bytes go into the file again.
+/// Whether everybody who can write the sidecar can write the file: its bytes will be written to the file.
 fn is_no_weaker(sidecar: Ownership, source: &Source) -> bool {
     sidecar.is_no_weaker_than(Ownership::from(source.metadata()))
 }
 
-/// Where in the file a stub of this build is, from its first byte to its trailer, and what that says.
+/// Finds a stub of this build: the range from its first byte to its trailer, and the trailer's fields.
 pub fn code_at_entry(
     elf: &Elf,
     source: &mut Source,
@@ -891,7 +895,7 @@ pub fn code_at_entry(
     })
 }
 
-/// The same of a stub of any build, by how its trailer begins.
+/// Finds a stub of any build, by the beginning of its trailer.
 fn stub_of_another_build(elf: &Elf, source: &mut Source) -> Option<(Range<u64>, Stub)> {
     let at = elf.offset_of(elf.entry)?;
     let len = MAX_FOUND_STUB.min(source.file_len().checked_sub(at)?);
@@ -901,9 +905,9 @@ fn stub_of_another_build(elf: &Elf, source: &mut Source) -> Option<(Range<u64>, 
     Some((at..end, trailer_at(source, end)?))
 }
 
-/// What the trailer at offset `at` says.
+/// Parses the trailer at the offset `at`.
 pub fn trailer_at(source: &mut Source, at: u64) -> Option<Stub> {
-    // Two paths of PATH_MAX and the fixed part.
+    // Two paths of PATH_MAX bytes, and the fixed part.
     let most = 2 * 4096 + sidecar::LOADER_OFFSET as u64;
     let bytes = source
         .read_raw(at, most.min(source.file_len().checked_sub(at)?))
@@ -922,7 +926,7 @@ pub fn trailer_at(source: &mut Source, at: u64) -> Option<Stub> {
     })
 }
 
-/// The same, of a stub of any build, when the sidecar beside the program, which is `bytes`, says where it is.
+/// Finds a stub of any build by the sidecar `bytes` next to the program.
 fn described_by(bytes: &[u8], source: &mut Source) -> Option<(Range<u64>, Stub)> {
     let sidecar = Sidecar::parse(bytes).ok()?;
     let slot = sidecar
@@ -935,7 +939,7 @@ fn described_by(bytes: &[u8], source: &mut Source) -> Option<(Range<u64>, Stub)>
     (stub.id == sidecar.header().id).then_some((slot.offset..trailer, stub))
 }
 
-/// Lays a sidecar's original bytes over the file, if they are this file's.
+/// Lays the sidecar's original bytes over the file, if they belong to it.
 fn undo(elf: &Elf, source: &mut Source, sidecar: &Sidecar<'_>) -> Option<Vec<PastEdit>> {
     let edits = sidecar.edits().collect::<Result<Vec<_>, _>>().ok()?;
     let table = elf.phoff..elf.phoff + elf.program_headers.len() as u64;
@@ -946,7 +950,7 @@ fn undo(elf: &Elf, source: &mut Source, sidecar: &Sidecar<'_>) -> Option<Vec<Pas
             EditKind::Slot => edit.original == sidecar.slot() && end <= elf.file_len,
             EditKind::Entry => end <= elf.header.len() as u64,
             EditKind::Interp => table.contains(&edit.offset) && end <= table.end,
-            // Not in a sidecar of a wrapped program.
+            // These kinds do not occur in the sidecar of a wrapped program.
             EditKind::Text | EditKind::Dynamic | EditKind::Segment | EditKind::Section => false,
         };
         if !sidecar_path {
@@ -955,7 +959,7 @@ fn undo(elf: &Elf, source: &mut Source, sidecar: &Sidecar<'_>) -> Option<Vec<Pas
         lay_over(&mut original.header, 0, edit);
         lay_over(&mut original.program_headers, elf.phoff, edit);
     }
-    // The identity covers all these bytes: it says whether they are this file's.
+    // The identity covers these bytes: it proves that they belong to this file.
     let header = sidecar.header();
     let same_kind = (header.machine, header.class) == (elf.machine, elf.class);
     let same = same_kind && identity(&original, sidecar.slot(), header.stub_len) == header.id;
@@ -981,7 +985,7 @@ fn undo(elf: &Elf, source: &mut Source, sidecar: &Sidecar<'_>) -> Option<Vec<Pas
     Some(past.collect())
 }
 
-/// Puts the original bytes of `edit` into a table that is at `start` in the file, as far as they belong there.
+/// Writes the original bytes of `edit` into a table that begins at file offset `start`, as far as they are in it.
 fn lay_over(table: &mut [u8], start: u64, edit: &Edit<'_>) {
     for (at, &byte) in (edit.offset..).zip(edit.original) {
         let index = at

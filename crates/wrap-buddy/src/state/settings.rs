@@ -1,4 +1,4 @@
-//! What ld.so is told about a file, as far as you can set it: compared where a file is wrapped anew.
+//! The settings that ld.so gets for a file. They are compared when a file is wrapped again.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -15,12 +15,11 @@ const LOADER: &str = "loader";
 
 const NONE: &str = "none";
 
-/// Settings by name, in the order in which they are shown; one that is not known is not there. Text that is not UTF-8 has
-/// replacement characters in it.
+/// Settings by name, in display order; unknown ones are left out. Invalid UTF-8 is replaced by replacement characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings(Vec<(&'static str, String)>);
 
-/// A setting that is another one than before.
+/// A setting that has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub name: &'static str,
@@ -29,7 +28,7 @@ pub struct Change {
 }
 
 impl Settings {
-    /// Those of a program that has a stub, which starts `loader`; none: the one in the sidecar.
+    /// The settings of a program with a stub that starts `loader`; `None` means the one in the sidecar.
     pub fn of_sidecar(sidecar: &Sidecar<'_>, loader: Option<&Path>) -> Self {
         let flags = sidecar.header().flags;
         let loader = loader.map_or("in the sidecar".to_owned(), |path| {
@@ -47,7 +46,7 @@ impl Settings {
         ])
     }
 
-    /// Those in a sidecar of the first wrap-buddy. Whether libraries inherit its search path is not known.
+    /// The settings in a sidecar of the first wrap-buddy. It is unknown whether libraries inherit its search path.
     pub fn of_legacy(legacy: &Legacy<'_>) -> Self {
         Self(vec![
             (INTERPRETER, text(legacy.interpreter)),
@@ -57,7 +56,7 @@ impl Settings {
         ])
     }
 
-    /// Those of a file that is edited in place, as it is `now`, where it was `original`.
+    /// The settings of a file edited in place, by comparing it with its `original`.
     pub fn of_file(now: &Elf, original: &Elf) -> Self {
         let needed = now.needed().iter();
         let added = needed.filter(|name| !original.needed().contains(name));
@@ -72,8 +71,7 @@ impl Settings {
         )
     }
 
-    /// Those of a file that is edited in place: with `interpreter`, if it is a program, and the names `needed` in addition to its
-    /// own.
+    /// The settings of a file to be edited in place. `interpreter`: for a program. `needed`: the additional names.
     pub fn in_place(
         interpreter: Option<OsString>,
         search: &[u8],
@@ -91,7 +89,7 @@ impl Settings {
         Self(interpreter.into_iter().chain(rest).collect())
     }
 
-    /// The names that DT_NEEDED has in addition to the file's own.
+    /// The names in DT_NEEDED that are not the file's own.
     pub fn added_needed(&self) -> Vec<String> {
         let mut all = self.0.iter();
         let added = all.find(|(name, value)| *name == NEEDED && value != NONE);
@@ -102,7 +100,7 @@ impl Settings {
             .collect()
     }
 
-    /// What is another one in `after`, of the settings that are known of both.
+    /// The settings that are known in both and differ.
     pub fn changes(&self, after: &Self) -> Vec<Change> {
         let both = self.0.iter().filter_map(|(name, before)| {
             let (_, after) = after.0.iter().find(|(other, _)| other == name)?;

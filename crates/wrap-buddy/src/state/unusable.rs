@@ -1,4 +1,4 @@
-//! Why nothing can be done to a file: it cannot be read, or what earlier runs have left of it is not known.
+//! The reasons why a file cannot be changed: it cannot be read, or its sidecar cannot be used.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,6 @@ use thiserror::Error;
 
 use crate::state::found_sidecar::UnknownSidecar;
 
-/// Why a file cannot be looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ReadFailure {
     #[error("cannot be opened: {0}")]
@@ -21,38 +20,38 @@ impl ReadFailure {
     }
 }
 
-/// Why a file that an earlier run has changed can be neither wrapped nor restored, and what you can do, in words that follow its
-/// name. The path is the sidecar's.
+/// Why a file that was wrapped can be neither wrapped nor restored, and what the user can do: words that follow its name. The path is the
+/// sidecar's.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Unusable {
-    /// It starts as it is.
+    /// It starts without a change.
     #[error(
-        "was made out of a wrapped program, and has something else where that had its PT_INTERP: it starts with the sidecar {}, and can be neither wrapped nor restored",
+        "derived from a wrapped program, with another segment in place of PT_INTERP; it starts with the sidecar {}, but can be neither wrapped nor restored",
         .0.display()
     )]
     InterpReused(PathBuf),
     /// Its sidecar describes another file.
     #[error(
-        "was changed since it was wrapped (strip, an update?), and its sidecar {} does not describe it any more: get the program again from where it came",
+        "was changed after it was wrapped (strip, an update?), and its sidecar {} no longer matches; download or build the program again",
         .0.display()
     )]
     Changed(PathBuf),
-    /// No sidecar with its identity is where it will be looked for, this path first.
+    /// No sidecar with its identity is at the paths where the stub looks for it; this is the first of them.
     #[error(
-        "is wrapped, but its sidecar {} is gone, or is another program's: put it back, or get the program again from where it came",
+        "is wrapped, but its sidecar {} is gone or belongs to another program; put it back, or download or build the program again",
         .0.display()
     )]
     Orphan(PathBuf),
-    /// A user who can write the sidecar could not write the file: nothing of it must get there.
+    /// Users who cannot write the file can write the sidecar, so its content must not get into the file.
     #[error(
-        "its sidecar {} can be written by somebody who cannot write the file: remove it if it is not yours, else give it the file's owner and mode",
+        "users who cannot write the file can write its sidecar {}; remove the sidecar if it is not yours, otherwise give it the file's owner and mode",
         .0.display()
     )]
     Untrusted(PathBuf),
-    /// The sidecar is not understood to its end, or would not give a program: it may be the only copy of the program's first
-    /// instructions, and no command removes or replaces it.
+    /// The file is not a valid sidecar, or would not give a valid program. It may be the only copy of the program's first instructions, so
+    /// no command removes or replaces it.
     #[error(
-        "this wrap-buddy does not know its sidecar {}: it {reason}. It may be the only copy of the program's first instructions, so nothing is touched: restore the program with the tool that wrapped it, or put an intact sidecar back; if the file is an original, move the sidecar away",
+        "its sidecar {} cannot be used: it {reason}. It may be the only copy of the program's first instructions, so nothing is changed. Restore the program with the tool that wrapped it, or put an intact sidecar back; if the program is an original, move the sidecar away",
         .sidecar.display()
     )]
     UnknownSidecar {

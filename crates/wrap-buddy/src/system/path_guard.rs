@@ -14,7 +14,7 @@ const MAX_LINKS: usize = 40;
 /// The first part of the absolute `path` that users who are not in `trusted` can replace, write to, or create. Symbolic links are
 /// followed one by one. `others`: the permission bits of the users who are not trusted.
 ///
-/// In a sticky directory, nobody else can replace the files of a trusted user, but others can create files that do not exist yet.
+/// In a sticky directory, other users cannot replace the files of a trusted user, but they can create files that do not exist yet.
 pub fn weak_part(path: &Path, trusted: &[u32], others: u32) -> Option<PathBuf> {
     let guard = Guard { trusted, others };
     match guard.walk(path) {
@@ -26,7 +26,7 @@ pub fn weak_part(path: &Path, trusted: &[u32], others: u32) -> Option<PathBuf> {
     }
 }
 
-/// The same of a directory in which a trusted user has a file: others may make files of their own there if it is sticky.
+/// Like [`weak_part`], for the directory of a trusted user's file: in a sticky directory, others may create files of their own.
 pub fn weak_directory(path: &Path, trusted: &[u32], others: u32) -> Option<PathBuf> {
     let guard = Guard { trusted, others };
     match guard.walk(path) {
@@ -54,8 +54,8 @@ impl Guard<'_> {
         self.is_trusted(metadata) && (sticky || !self.is_writable(metadata))
     }
 
-    /// Where `path` leads, and what is there, if nobody else can change the way; else the part that others can change, if any: what is
-    /// not there may be out of their reach.
+    /// The real path and its metadata, if only trusted users can change where `path` leads. Otherwise the part that others can change;
+    /// `None` if the path does not exist and others cannot create it.
     fn walk(&self, path: &Path) -> Result<(PathBuf, Metadata), Option<PathBuf>> {
         let mut at = PathBuf::from("/");
         let mut here = fs::metadata(&at).map_err(|_| None)?;
@@ -73,7 +73,7 @@ impl Guard<'_> {
             match fs::symlink_metadata(&next) {
                 Ok(link) if link.is_symlink() => {
                     links += 1;
-                    // Its content does not change, but in a sticky directory its owner can replace it.
+                    // Nobody can change a link's content, but in a sticky directory its owner can replace it.
                     let replaceable = self.is_writable(&here) && !self.is_trusted(&link);
                     let target = fs::read_link(&next).ok();
                     let Some(target) = target.filter(|_| !replaceable && links <= MAX_LINKS) else {

@@ -51,7 +51,7 @@ impl Privilege {
         weak_part(path, &self.trusted(), BY_OTHERS)
     }
 
-    /// The same of the directory where the sidecar is, or is to be.
+    /// Like [`weak_part`](Self::weak_part), for the directory of the sidecar.
     pub fn weak_directory(&self, path: &Path) -> Option<PathBuf> {
         weak_directory(path, &self.trusted(), BY_OTHERS)
     }
@@ -60,7 +60,7 @@ impl Privilege {
         [0, self.shared_with.map_or(0, |(user, _)| user)]
     }
 
-    /// What to say of a `part` of `path`, which such a program trusts.
+    /// The message about the weak `part` of `path`, which such a program trusts.
     pub fn complaint(path: &Path, part: &Path) -> String {
         format!(
             "it is set-id or has file capabilities and trusts {}, but others can change {}",

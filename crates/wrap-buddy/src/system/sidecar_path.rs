@@ -56,7 +56,7 @@ pub fn sidecar_of(file: &Path) -> PathBuf {
     next_to(file, sidecar_name)
 }
 
-/// The path of its sidecar while that takes the place of another.
+/// The path of the interim sidecar of `file`, whether it exists or not.
 pub fn interim_sidecar_of(file: &Path) -> PathBuf {
     next_to(file, interim_sidecar_name)
 }
@@ -66,7 +66,7 @@ pub fn links_of(file: &Path) -> PathBuf {
     next_to(file, links_name)
 }
 
-/// The files that are next to `file` only while a run works on it.
+/// The temporary files next to `file` while a run changes it.
 pub fn temporary_of(file: &Path) -> [PathBuf; 3] {
     [interim_sidecar_name, new_sidecar_name, copy_name].map(|name| next_to(file, name))
 }

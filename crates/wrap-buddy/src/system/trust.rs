@@ -193,7 +193,7 @@ impl Drop for Acting {
     }
 }
 
-/// Changes the owner of a file that this process has just created, with the caller's rights: nobody else can have it open.
+/// Changes the owner of a file that this process has just created, with the caller's rights: no other process has it open.
 pub fn give(file: &File, user: u32, group: u32) -> io::Result<()> {
     let given = fchown(file, Some(user), Some(group));
     if given.is_ok() || !geteuid().is_root() {

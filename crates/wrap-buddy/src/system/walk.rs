@@ -48,11 +48,11 @@ pub enum Next {
     Stop,
 }
 
-/// Calls `met`, from several threads, with each name below `top`, and with each directory that cannot be read. `top` must be absolute and
-/// free of symbolic links. `threads`: `None` means the number of processors.
-pub fn walk(top: &Path, threads: Option<NonZero<usize>>, met: &Met<'_>) {
+/// Calls `visitor`, from several threads, with each name below `top`, and with each directory that cannot be read. `top` must be absolute
+/// and free of symbolic links. `threads`: `None` means the number of processors.
+pub fn walk(top: &Path, threads: Option<NonZero<usize>>, visitor: &Visitor<'_>) {
     let walk = Walk {
-        met,
+        visitor,
         stopped: AtomicBool::new(false),
         queue: Mutex::default(),
         changed: Condvar::new(),
@@ -74,10 +74,10 @@ pub fn walk(top: &Path, threads: Option<NonZero<usize>>, met: &Met<'_>) {
 }
 
 /// Called with a name, or with a directory that cannot be read.
-pub type Met<'m> = dyn Fn(Result<&Entry<'_>, (&Path, io::Error)>) -> Next + Sync + 'm;
+pub type Visitor<'m> = dyn Fn(Result<&Entry<'_>, (&Path, io::Error)>) -> Next + Sync + 'm;
 
 struct Walk<'w> {
-    met: &'w Met<'w>,
+    visitor: &'w Visitor<'w>,
     stopped: AtomicBool,
     queue: Mutex<Queue>,
     changed: Condvar,
@@ -159,10 +159,10 @@ impl Walk<'_> {
         }
     }
 
-    fn visit(&self, met: Result<&Entry<'_>, (&Path, io::Error)>) -> Next {
+    fn visit(&self, entry: Result<&Entry<'_>, (&Path, io::Error)>) -> Next {
         let next = match self.stopped.load(Ordering::Relaxed) {
             true => Next::Stop,
-            false => (self.met)(met),
+            false => (self.visitor)(entry),
         };
         if next == Next::Stop {
             self.stopped.store(true, Ordering::Relaxed);
@@ -183,7 +183,7 @@ mod tests {
 
     fn names(top: &Path, threads: usize, next: impl Fn(&Entry<'_>) -> Next + Sync) -> Vec<PathBuf> {
         let names = Mutex::new(Vec::new());
-        walk(top, NonZero::new(threads), &|met| match met {
+        walk(top, NonZero::new(threads), &|found| match found {
             Ok(entry) => {
                 names.lock().unwrap().push(entry.path());
                 next(entry)
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn every_name_is_met_once() {
+    fn every_name_is_visited_once() {
         let directory = tempfile::tempdir().unwrap();
         let top = fs::canonicalize(directory.path()).unwrap();
         let mut expected = Vec::new();
@@ -233,7 +233,7 @@ mod tests {
             fs::create_dir_all(top.join(name)).unwrap();
         }
         let tree = top.join("tree");
-        let met = names(&tree, 1, |entry| {
+        let found = names(&tree, 1, |entry| {
             if entry.name == "below" {
                 fs::rename(tree.join("sub"), top.join("aside")).unwrap();
                 symlink("../outside", tree.join("sub")).unwrap();
@@ -241,18 +241,18 @@ mod tests {
             Next::Enter
         });
         // The entries are still those of the directory that was opened.
-        assert_eq!(met, ["sub", "sub/below"].map(PathBuf::from));
-        let met = names(&tree, 1, |_| Next::Enter);
-        assert_eq!(met, [PathBuf::from("sub")]);
+        assert_eq!(found, ["sub", "sub/below"].map(PathBuf::from));
+        let found = names(&tree, 1, |_| Next::Enter);
+        assert_eq!(found, [PathBuf::from("sub")]);
         fs::remove_file(tree.join("sub")).unwrap();
         fs::create_dir(tree.join("sub")).unwrap();
-        let met = names(&tree, 1, |entry| {
+        let found = names(&tree, 1, |entry| {
             if entry.name == "sub" {
                 fs::remove_dir(tree.join("sub")).unwrap();
                 symlink("../outside", tree.join("sub")).unwrap();
             }
             Next::Enter
         });
-        assert_eq!(met, ["sub", "sub/unreadable"].map(PathBuf::from));
+        assert_eq!(found, ["sub", "sub/unreadable"].map(PathBuf::from));
     }
 }

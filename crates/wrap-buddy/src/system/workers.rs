@@ -109,9 +109,9 @@ mod tests {
             let mut doubled = numbers.clone();
             pool.each(&mut doubled, |n| *n *= 2);
             assert_eq!(doubled, expected);
-            let beside = AtomicBool::new(false);
-            let both = pool.both(|| beside.store(true, Ordering::Relaxed), || 7);
-            assert_eq!((both, beside.into_inner()), (7, true));
+            let other = AtomicBool::new(false);
+            let both = pool.both(|| other.store(true, Ordering::Relaxed), || 7);
+            assert_eq!((both, other.into_inner()), (7, true));
         }
     }
 }

@@ -97,6 +97,12 @@ fn interpreter_that_is_not_a_dynamic_linker_exits_1() {
         .stderr(contains(
             "--interpreter: /etc/passwd is not a dynamic linker: it is not",
         ));
+    wrap_buddy()
+        .args(["--interpreter", "/etc", "--paths"])
+        .arg(&script)
+        .assert()
+        .code(1)
+        .stderr(contains("/etc is not a dynamic linker: not a regular file"));
 }
 
 #[test]
@@ -152,7 +158,7 @@ fn reports_name_every_fact() {
         assert!(text.contains(fact), "{fact} is not in\n{text}");
     }
     let errors = plain(errors);
-    assert!(errors.starts_with("warning: ") && errors.contains("no such loader yet"));
+    assert!(errors.starts_with("warning: ") && errors.contains("loader does not exist yet"));
     assert_eq!(errors.lines().count(), 1, "{errors}");
 
     let mut out = Vec::new();

@@ -9,7 +9,7 @@ use wrap_buddy::plan::slot::SlotPosition;
 
 use crate::fixture::*;
 
-/// Wraps the walk-through for `target`. Asserts that only the planned bytes have changed and can be restored.
+/// Wraps the walk-through for `target` and proves that only the planned bytes changed and can be put back.
 fn wraps_exactly(target: Arch, arguments: &[&str]) {
     let dir = TestDir::new();
     let main = dir.walk_through(target, arguments);
@@ -106,7 +106,7 @@ fn the_same_input_gives_the_same_output() {
     assert!(results[0] == results[1]);
 }
 
-/// A program so small that nothing fits after its entry point.
+/// A program so small that nothing fits behind its entry point.
 fn tiny(dir: &TestDir, target: Arch, arguments: &[&str]) -> std::path::PathBuf {
     let mut all = vec!["-nostartfiles", "-nostdlib", "-O2", "-Wl,--build-id=none"];
     all.extend_from_slice(arguments);

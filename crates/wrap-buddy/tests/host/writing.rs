@@ -23,7 +23,7 @@ targets!(
     file_capabilities_are_put_back,
     set_id_programs_are_not_made_relocatable,
     set_id_programs_are_not_made_self_contained,
-    set_id_programs_do_not_trust_files_that_others_can_change,
+    set_id_programs_do_not_trust_what_others_can_change,
     a_stopped_run_is_completed,
     a_stub_half_written_is_completed,
     a_stub_without_its_sidecar_is_never_taken_for_the_original,
@@ -92,7 +92,7 @@ fn set_id_programs_are_not_made_relocatable(target: Arch) {
     assert!(snapshot(&dir.root) == before);
 }
 
-/// A user who may write next to the program would decide which loader runs.
+/// What runs first would be what whoever may write beside the program has put there.
 fn set_id_programs_are_not_made_self_contained(target: Arch) {
     let dir = TestDir::new();
     let main = dir.compile(target, "main", MAIN, &[]);
@@ -106,7 +106,7 @@ fn set_id_programs_are_not_made_self_contained(target: Arch) {
     }
 }
 
-fn set_id_programs_do_not_trust_files_that_others_can_change(target: Arch) {
+fn set_id_programs_do_not_trust_what_others_can_change(target: Arch) {
     let dir = TestDir::new();
     let main = dir.compile(target, "main", MAIN, &[]);
     fs::set_permissions(&main, Permissions::from_mode(0o4755)).unwrap();
@@ -137,7 +137,7 @@ fn a_running_program_is_left_alone() {
     let replaced = dir.wrap(&[&"--paths", &main, &"--dry-run", &"--replace"]);
     running.kill().unwrap();
     running.wait().unwrap();
-    let refused = "cannot be written: is running: stop it first";
+    let refused = "cannot be written: it is running; stop it first, or pass --replace";
     assert_eq!(reason(&report, Status::Failed).to_string(), refused);
     assert_eq!(reason(&dry, Status::Failed).to_string(), refused);
     assert_eq!(only(&replaced).status, Status::WouldWrap);
@@ -498,7 +498,7 @@ fn signed_and_sealed_files_are_left_alone(target: Arch) {
     if xattr::set(&main, "security.ima", &[3, 2, 4, 0]).is_ok() {
         let report = dir.wrap_for(target, &main, &[]);
         let text = reason(&report, Status::Failed).to_string();
-        assert!(text.contains("signature (IMA)"), "{text}");
+        assert!(text.contains("IMA signature"), "{text}");
         assert!(snapshot(&dir.root) == before);
         xattr::remove(&main, "security.ima").unwrap();
         // The kernel makes a hash itself, and keeps it up to date.

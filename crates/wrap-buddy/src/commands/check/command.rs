@@ -92,7 +92,7 @@ pub fn changes(file: &FileReport) -> bool {
 }
 
 /// Why the command for one file would do nothing; `None` if it would change something.
-pub fn in_vain(report: &anyhow::Result<Report>) -> Option<String> {
+pub fn no_effect(report: &anyhow::Result<Report>) -> Option<String> {
     let report = match report {
         Ok(report) => report,
         Err(error) => return Some(format!("{error:#}")),
@@ -109,7 +109,7 @@ pub fn in_vain(report: &anyhow::Result<Report>) -> Option<String> {
 }
 
 /// Commands that replace those of several files: one for all files with the same dynamic linker.
-pub fn united(files: &[FileCheck], named: &[PathBuf], stages: &[Stage]) -> Vec<Next> {
+pub fn combined(files: &[FileCheck], named: &[PathBuf], stages: &[Stage]) -> Vec<Next> {
     let mut groups: Vec<(Command, Vec<&Command>)> = Vec::new();
     let calls = files.iter().flat_map(|file| &file.next);
     for call in calls.filter_map(|next| next.call.as_deref()) {

@@ -36,10 +36,10 @@ pub fn write(
             page.well(file);
         }
     }
-    let united = checked.next.iter().filter_map(|next| next.call.as_deref());
-    let united: Vec<&Command> = united.collect();
+    let combined = checked.next.iter().filter_map(|next| next.call.as_deref());
+    let combined: Vec<&Command> = combined.collect();
     for file in &broken {
-        page.broken(file, &united);
+        page.broken(file, &combined);
     }
     for note in &checked.notes {
         page.line(0, "note:", note);
@@ -98,8 +98,8 @@ impl Writer {
         self.details(file)
     }
 
-    /// Commands that one of `united` covers are not repeated here.
-    fn broken(&mut self, file: &FileCheck, united: &[&Command]) {
+    /// Commands that one of `combined` covers are not repeated here.
+    fn broken(&mut self, file: &FileCheck, combined: &[&Command]) {
         let mut problems = file.problems.iter();
         let outcome = match file.kind {
             Kind::Library => "will not load",
@@ -119,7 +119,7 @@ impl Writer {
         self.details(file);
         for next in &file.next {
             let call = next.call.as_deref();
-            if !call.is_some_and(|call| united.iter().any(|all| all.covers(call))) {
+            if !call.is_some_and(|call| combined.iter().any(|all| all.covers(call))) {
                 self.next(2, next);
             }
         }

@@ -183,7 +183,7 @@ impl LibraryCheck<'_, '_> {
                 .fitting(elf, Libc::of_library(elf))
             {
                 Fit::Fits(interpreter) => Some(interpreter.clone()),
-                _ => self.checker.met(elf).cloned(),
+                _ => self.checker.interpreter_of_programs(elf).cloned(),
             };
         }
         let asked_for = self.subject.interpreter.as_deref()?;

@@ -192,7 +192,7 @@ struct Checker<'a> {
     surroundings: Surroundings,
     interpreters: Interpreters,
     /// The dynamic linkers of the programs checked: they load a library if no other is known.
-    met: OnceLock<Vec<Interpreter>>,
+    program_interpreters: OnceLock<Vec<Interpreter>>,
     /// The programs checked, which may open libraries.
     openers: OnceLock<Openers>,
     /// The values of `--interpreter`.
@@ -261,7 +261,7 @@ pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Res
             ..Surroundings::default()
         },
         interpreters: Interpreters::find_in(&root, &named_interpreters).context("--interpreter")?,
-        met: OnceLock::new(),
+        program_interpreters: OnceLock::new(),
         openers: OnceLock::new(),
         named_interpreters,
         library: Library::new(root.clone(), libs, checked, find_in),
@@ -283,7 +283,9 @@ pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Res
         }
         file
     });
-    let _ = checker.met.set(checker.interpreters_of(&files));
+    let _ = checker
+        .program_interpreters
+        .set(checker.interpreters_of(&files));
     let nearby = checker.nearby(&candidates, &files);
     let near = nearby
         .programs
@@ -325,7 +327,7 @@ pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Res
         notes.extend(checker.packages.advice());
     }
     let next = match checker.root.is_own() {
-        true => command::united(&files, &paths, stages),
+        true => command::combined(&files, &paths, stages),
         false => Vec::new(),
     };
     Ok(Checked { files, notes, next })
@@ -407,9 +409,11 @@ impl Checker<'_> {
     }
 
     /// The dynamic linker of a checked program that matches the library `elf`.
-    fn met(&self, elf: &Elf) -> Option<&Interpreter> {
+    fn interpreter_of_programs(&self, elf: &Elf) -> Option<&Interpreter> {
         let libc = Libc::of_library(elf);
-        let mut met = self.met.get()?.iter();
-        met.find(|one| one.elf.target() == elf.target() && libc.is_none_or(|libc| libc == one.libc))
+        let mut known = self.program_interpreters.get()?.iter();
+        known.find(|one| {
+            one.elf.target() == elf.target() && libc.is_none_or(|libc| libc == one.libc)
+        })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::command::{Command, in_vain};
+use super::command::{Command, no_effect};
 use super::diagnosis::{Next, Trouble};
 use super::outcome::in_the_way;
 use super::wanted::Wanted;
@@ -44,7 +44,7 @@ pub fn interpreter(
     }
     if unmet_versions.is_empty()
         && wanted.is_library
-        && let Some(interpreter) = checker.met(elf)
+        && let Some(interpreter) = checker.interpreter_of_programs(elf)
     {
         return Some(interpreter.clone());
     }
@@ -291,7 +291,7 @@ impl Call {
             .iter()
             .filter(|one| is_unserved && one.trouble == Trouble::Opened);
         left.extend(opened.filter_map(|problem| problem.soname.as_deref()));
-        let comes_to = match checker.root.is_own() {
+        let effect = match checker.root.is_own() {
             true => "resolves all dependencies",
             false => "inside the root, resolves all dependencies",
         };
@@ -302,7 +302,7 @@ impl Call {
                     "wrapping does not help: the search paths in the files find {} first; replace or remove it",
                     path.display()
                 ))],
-                None => vec![self.proposed(checker, wanted, file, comes_to)],
+                None => vec![self.proposed(checker, wanted, file, effect)],
             },
             ([], [unmet_versions, ..]) => {
                 vec![self.without_version(checker, wanted, unmet_versions)]
@@ -349,14 +349,14 @@ impl Call {
         checker: &Checker<'_>,
         wanted: &Wanted<'_>,
         file: &FileCheck,
-        comes_to: &str,
+        effect: &str,
     ) -> Next {
         let command = self.command(checker, wanted, file);
-        let in_vain = match checker.root.is_own() {
-            true => in_vain(&command.rehearsed(checker.stages)),
+        let no_effect = match checker.root.is_own() {
+            true => no_effect(&command.rehearsed(checker.stages)),
             false => None,
         };
-        match in_vain {
+        match no_effect {
             Some(_) if wanted.is_library => Next::advice(
                 "wrapping it does not help: a library that it loads lacks a dependency. If a program has loaded that before, check it \
                  together with the program: wrap-buddy check PROGRAM LIBRARY",
@@ -364,7 +364,7 @@ impl Call {
             Some(reason) => Next::advice(format!("wrapping does not help: {reason}")),
             None => Next {
                 call: Some(Box::new(command.clone())),
-                ..Next::typed(command.written(), comes_to)
+                ..Next::typed(command.written(), effect)
             },
         }
     }

@@ -130,7 +130,7 @@ impl Subject {
             self.problems
                 .push(Problem::new(Diagnosis::SidecarGone, text));
         }
-        if !prior.is_beside {
+        if !prior.is_next_to_file {
             let text = format!("its sidecar is {}", prior.sidecar_path.display());
             self.note(Diagnosis::SidecarElsewhere, &text);
         }

@@ -21,7 +21,7 @@ pub fn has_any(file: &Path) -> bool {
 /// Removes the sidecar and links of `file`, which no longer exists. Returns the path of the removed sidecar.
 pub fn remove(file: &Path, options: Options) -> Option<PathBuf> {
     let sidecar = sidecar_of(file);
-    let FoundSidecar::Readable(found) = FoundSidecar::beside(&sidecar, 0) else {
+    let FoundSidecar::Readable(found) = FoundSidecar::next_to(&sidecar, 0) else {
         return None;
     };
     let record = InPlace::parse(&found.bytes).ok()?;

@@ -25,7 +25,7 @@ pub struct Root {
     pattern: PathPattern,
     /// Whether it is scanned at intervals, because its file system does not report changes.
     pub polled: bool,
-    /// Its path without symbolic links, and which directory it is; `None` while it does not exist.
+    /// Its path without symbolic links, and its identity; `None` while it does not exist.
     pub there: Option<(PathBuf, FileId)>,
     recurse: bool,
     /// `None` means every file.

@@ -68,7 +68,7 @@ pub fn wrap_until(
     }) else {
         return Ok(nothing());
     };
-    let met = AtomicUsize::new(0);
+    let count = AtomicUsize::new(0);
     let links = Mutex::new(Vec::new());
     let (candidates, unreadable) = scan_observed(
         &cli.paths,
@@ -82,7 +82,7 @@ pub fn wrap_until(
                 links.push(link.path());
             }
             // `stop` makes a system call.
-            let is_due = met
+            let is_due = count
                 .fetch_add(1, Ordering::Relaxed)
                 .is_multiple_of(STOP_EVERY);
             !is_due || !stop()
@@ -241,14 +241,14 @@ impl HardLinks {
             .collect();
         names.sort_unstable();
         let mut all = Vec::new();
-        for met in names.chunk_by(|(one, _), (other, _)| one == other) {
-            let [(_, first), others @ ..] = met else {
+        for same in names.chunk_by(|(one, _), (other, _)| one == other) {
+            let [(_, first), others @ ..] = same else {
                 continue;
             };
             let path = files[*first].plan.as_ref().map(|plan| plan.path.clone());
             let shown = &files[*first].path;
             let reason =
-                apply::fate_of_other_name(&path.unwrap_or_default(), shown, "worked on", dry_run);
+                apply::fate_of_other_name(&path.unwrap_or_default(), shown, "changed", dry_run);
             let others = others.iter().map(|(_, other)| {
                 let skipped = FileReport::skipped(files[*other].path.clone(), reason.clone());
                 (*other, mem::replace(&mut files[*other], skipped))

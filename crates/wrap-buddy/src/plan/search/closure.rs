@@ -1,4 +1,4 @@
-//! Finds the libraries of a program as they will be found once it is wrapped, and those of a library once it is edited.
+//! Resolves the libraries of a program as they will be found once it is wrapped, and those of a library once it is edited.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -15,8 +15,8 @@ use ldso::{Answer, Asker, Cause, Policy, Request, Walk};
 use ldso::{Found, NearMiss, Rule, SearchList};
 use ldso::{Interpreter, Libc};
 
-/// The libraries of the program `subject`, and theirs. Libraries that it opens inherit its search path if there are directories
-/// to be `lent`.
+/// Resolves the libraries of the program `subject` recursively. Libraries that it opens inherit its search path if any directories are
+/// `lent`.
 pub(super) fn program(
     inputs: Inputs<'_>,
     edited: &Edited<'_>,
@@ -27,12 +27,12 @@ pub(super) fn program(
     further::search(inputs, subject, linker, |further| {
         let attempt =
             |private| program_with(inputs, edited, lent, subject, linker, further, private);
-        // What libc opens by itself is found out first.
+        // First without the library that libc opens; if that turns out to be needed, again with it.
         attempt(None).unwrap_or_else(|added| attempt(Some(added)).unwrap_or_default())
     })
 }
 
-/// The same, with `further` directories and what libc opens by itself; an error is that, where it is found out now.
+/// The same with `further` directories and the library `private` that libc opens. An error is that library, if it turns out to be needed.
 fn program_with(
     inputs: Inputs<'_>,
     edited: &Edited<'_>,
@@ -66,7 +66,7 @@ fn program_with(
         extra.push((added.soname.clone(), Cause::Needed));
         plan.result.added.push(added);
     }
-    // musl knows no library by another name than it was asked for by, and would load each twice.
+    // musl identifies a library only by the name under which it was opened, and would load each twice.
     let frozen_except = settings.frozen_except.as_ref();
     let frozen_except = frozen_except.filter(|_| linker.interpreter.libc == Libc::Glibc);
     let mut policy = OfProgram {
@@ -97,7 +97,7 @@ fn program_with(
     let spare = spare(inputs, subject.path);
     let mut result = plan.finish(count..count + always.len(), spare);
     result.inherited = inherited;
-    // The same directories, under another name.
+    // DT_RUNPATH becomes DT_RPATH with the same directories.
     let is_runpath = dynamic.is_some_and(|dynamic| dynamic.runpath.is_some());
     let is_renamed = inherited && is_runpath;
     result.search_changes |= is_renamed && !result.search.is_empty();
@@ -108,7 +108,7 @@ fn program_with(
     })
 }
 
-/// Which directories of `--libs` the file at `path` may have at the end of its search path, for what it opens by name.
+/// The directories of `--libs` to append to the search path of the file at `path`, for libraries that it opens with dlopen.
 fn spare(
     Inputs {
         settings,
@@ -119,16 +119,15 @@ fn spare(
     let origin = path.parent().unwrap_or(Path::new("/"));
     let libraries = settings.libraries.iter().enumerate();
     let spare = libraries.filter(move |(_, directory)| {
-        // What stays behind when the tree moves is no good to a file in it.
+        // A file in the tree cannot rely on directories that are not moved with it.
         !settings.minimal
             && (!settings.relocatable || settings.given.joins(&probe_cache.real(directory), origin))
     });
     spare.map(|(index, _)| index)
 }
 
-/// What the library `subject` needs itself, looked for as ld.so will for the library alone. Its search path changes only if it
-/// does not find all of that by its own, or where ld.so looks anyway, or if it `opens` others by name: directories that are there
-/// whatever they resolve, and those of `--libs` that have libraries, are for these.
+/// Resolves the dependencies of the library `subject`, as ld.so will for the library alone. Its search path changes only if it does not
+/// find all of them, or if it `opens` others with dlopen: these may be in the unconditional directories, and in those of `--libs`.
 pub(super) fn library(
     inputs: Inputs<'_>,
     subject: Asker<'_>,
@@ -140,15 +139,15 @@ pub(super) fn library(
     })
 }
 
-/// Whether what the library `elf` opens by name is looked for on a search path of its own that may be changed. musl looks for it on
-/// behalf of the program, whatever calls dlopen (ldso/dynlink.c, dlopen); and what inherits from every program need not be told.
+/// Whether the library `elf` has a search path of its own for dlopen that may be changed. musl uses the program's, no matter which file
+/// calls dlopen (ldso/dynlink.c, dlopen). A library that inherits from every program needs none.
 pub(super) fn serves_opened(settings: &Settings, elf: &Elf, interpreter: &Interpreter) -> bool {
     let dynamic = elf.dynamic.as_ref();
     let has_runpath = dynamic.is_some_and(|own| own.runpath.is_some());
     interpreter.libc != Libc::Musl && (has_runpath || !settings.inherited)
 }
 
-/// The same, with `further` directories.
+/// The same with `further` directories.
 fn library_with(
     inputs: Inputs<'_>,
     subject: Asker<'_>,
@@ -196,14 +195,14 @@ fn library_with(
     }
 }
 
-/// The libraries of a program, and theirs.
+/// Policy for a program.
 struct OfProgram<'a> {
     plan: Plan<'a>,
-    /// The program's DT_NEEDED, extra ones included: what is in it is loaded before anything a library needs.
+    /// DT_NEEDED of the program with additions. These libraries are loaded before those of its libraries.
     direct: BTreeSet<OsString>,
-    /// Libraries that find what they need by the time the program runs.
+    /// Libraries that will find their dependencies when the program runs.
     edited: &'a Edited<'a>,
-    /// Whether all is loaded by its path, also what libraries of the system need.
+    /// Whether all libraries are loaded by path, including the dependencies of system libraries.
     is_frozen: bool,
 }
 
@@ -216,7 +215,7 @@ impl Policy for OfProgram<'_> {
                     .offer(request.name, request.asker, request.search_list);
                 (found, None)
             }
-            // It was missed already, by the program.
+            // The program needs it, too, and did not find it.
             Some(_) if self.direct.contains(request.name) => return None,
             Some(library) if is_of_system(&walk.nodes[library].found) => {
                 let linker = walk.linker;
@@ -243,7 +242,8 @@ impl Policy for OfProgram<'_> {
 }
 
 impl OfProgram<'_> {
-    /// What the node `library` needs and the program does not, and which library has it loaded; none: the program.
+    /// Resolves a dependency of the node `library` that the program does not have, and returns the node that loads it; `None` means the
+    /// program.
     fn for_library(
         &mut self,
         walk: &Walk<'_>,
@@ -275,7 +275,7 @@ impl OfProgram<'_> {
         if let Ok(found) = walk.linker.find(name, asker, &[search_list]) {
             return (Ok(found), by);
         }
-        // Found like a library of the program's, it is one of the program's from now on.
+        // It is found by the program's search path, so it becomes a DT_NEEDED of the program.
         let found = self.plan.offer(name, walk.subject, &walk.search_list(None));
         if found.is_ok() {
             self.direct.insert(name.to_owned());
@@ -287,7 +287,7 @@ impl OfProgram<'_> {
         (found, None)
     }
 
-    /// Where an edited library will find what it needs.
+    /// Where an edited library will find its dependency `name`.
     fn find_edited(&self, library: Asker<'_>, name: &OsStr) -> Option<Found> {
         if self.edited.is_empty() {
             return None;
@@ -295,7 +295,7 @@ impl OfProgram<'_> {
         let real = self.plan.probe_cache.real(library.path);
         let mut found = self.edited.get(real.as_os_str())?.iter();
         let (_, path) = found.find(|(known, _)| known == name)?;
-        // A path is taken as it is.
+        // A path is not searched for.
         let found = self.plan.linker.find(path.as_os_str(), library, &[]);
         Some(Found {
             rule: Rule::Runpath,
@@ -304,15 +304,15 @@ impl OfProgram<'_> {
     }
 }
 
-/// What a library needs itself.
+/// Policy for a library.
 struct OfLibrary<'a> {
     plan: Plan<'a>,
-    /// Whether it finds all of that as it is.
+    /// Whether it finds all of its dependencies as it is.
     is_alone: bool,
 }
 
 impl OfLibrary<'_> {
-    /// Whether the library finds what it needs where ld.so is `told` to look, or looks by itself. A filtee that is nowhere
+    /// Whether the library finds its dependencies with `search_list` and the defaults. An auxiliary filtee that does not exist anywhere
     /// does not count.
     fn finds_all(&self, search_list: &SearchList) -> bool {
         let Plan {
@@ -340,7 +340,7 @@ impl Policy for OfLibrary<'_> {
             by,
             ..
         } = request;
-        // Nobody has to find what is loaded by then, but its versions count.
+        // It is always loaded, so it need not be found, but its versions are checked.
         if walk.linker.interpreter.is_always_loaded(name) {
             let found = self.plan.offer(name, asker, search_list).ok()?;
             return Some(Answer { found, by });
@@ -363,7 +363,7 @@ impl Policy for OfLibrary<'_> {
         }
     }
 
-    /// One that is edited itself is seen to on its own.
+    /// A library that is edited itself is resolved separately.
     fn follows(&self, library: &Found) -> bool {
         let is_edited = || {
             let real = self.plan.probe_cache.real(&library.path);
@@ -374,7 +374,7 @@ impl Policy for OfLibrary<'_> {
 }
 
 impl OfLibrary<'_> {
-    /// What another library needs, which inherits nothing from the one that is edited.
+    /// Resolves a dependency of another library, which inherits nothing from the one that is edited.
     fn for_library(&mut self, walk: &Walk<'_>, request: &Request<'_>) -> Option<Answer> {
         let &Request {
             name,
@@ -391,7 +391,7 @@ impl OfLibrary<'_> {
             return None;
         }
         let elsewhere = self.plan.offer(name, asker, search_list);
-        // Every program lends these.
+        // Every program provides these directories.
         let settings = self.plan.settings;
         let lent = settings.libraries.len()..self.plan.offered.len();
         if let Ok(Found {

@@ -1,5 +1,4 @@
-//! Freezes what a program loads: each library by its path, in the order in which ld.so would load it, so that nothing is
-//! searched for at a start.
+//! Freezes the libraries of a program: each is loaded by path, in ld.so's order, so that nothing is searched for at a start.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -11,13 +10,13 @@ use globset::GlobSet;
 use ldso::Found;
 use ldso::{Node, Walk};
 
-/// Where drivers of the machine are, which are not those of the machine that a program was wrapped on.
+/// Directories of drivers, which have to match the machine that the program runs on.
 const DRIVERS: [&str; 2] = ["/run/opengl-driver", "/run/opengl-driver-32"];
 
-/// Where nothing ever changes.
+/// Directories in which nothing ever changes.
 pub const STORES: [&str; 2] = ["/nix/store", "/gnu/store"];
 
-/// What belongs to glibc, and only works with a dynamic linker of the very same build.
+/// The libraries of glibc. They work only with the dynamic linker of the same build.
 const LIBC_FAMILY: [&str; 12] = [
     "libBrokenLocale.so.1",
     "libanl.so.1",
@@ -33,33 +32,33 @@ const LIBC_FAMILY: [&str; 12] = [
     "libutil.so.1",
 ];
 
-/// A DT_NEEDED in front of a program's own.
+/// A DT_NEEDED before the program's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prepended {
-    /// A name, to be searched for.
+    /// A name to search for.
     Name(OsString),
-    /// A file, absolute.
+    /// The absolute path of a file.
     File(PathBuf),
 }
 
 /// A program whose libraries are all known.
 pub(super) struct Subject<'a> {
-    /// What it loads.
+    /// The libraries that it loads.
     pub walk: &'a Walk<'a>,
-    /// What it needs itself, in order, extra names included.
+    /// Its DT_NEEDED in order, with additions.
     pub needed: Vec<&'a OsStr>,
-    /// Names that it needs in place of its libraries, which do not find them by themselves.
+    /// Names that it loads on behalf of libraries that do not find them.
     pub added: HashSet<&'a OsStr>,
-    /// Names that are searched for as ever.
+    /// Names that are still searched for.
     pub except: &'a GlobSet,
 }
 
 impl<'a> Subject<'a> {
-    /// What goes in front of its own DT_NEEDED. Those follow, so that names are known by which symbol versions are looked
-    /// for: ld.so finds them loaded, by their DT_SONAME (glibc elf/dl-load.c, `_dl_map_object`).
+    /// The entries before its own DT_NEEDED. Its own follow because symbol versions are looked up by these names: ld.so finds the libraries
+    /// loaded already, by their DT_SONAME (glibc elf/dl-load.c, `_dl_map_object`).
     ///
-    /// Libraries are in the order in which ld.so looks up symbols, which stays. What only libraries need that are searched
-    /// for is left to those.
+    /// Libraries are in ld.so's order of symbol lookup, so that it stays the same. Dependencies of libraries that are searched for are left
+    /// to those libraries.
     pub fn prepended(&self) -> Vec<Prepended> {
         let family_stays = self.family_is_searched_for();
         let is_searched = |one: &Node| {
@@ -100,9 +99,9 @@ impl<'a> Subject<'a> {
         Some(&self.walk.nodes[self.walk.node(name)?].found)
     }
 
-    /// Names that it needs and that ld.so need not be told: their libraries are among the files in `front`, and answer to the
-    /// name by their DT_SONAME whoever asks. Those that files require versions of stay, because ld.so looks for these only
-    /// by names that something was loaded by (elf/dl-version.c, find_needed).
+    /// Own names that can be left out: their libraries are among the files of `prepended`, and have the name as DT_SONAME. Names stay if a
+    /// file requires versions of them, because ld.so identifies the library of a version only by the names that were loaded
+    /// (elf/dl-version.c, find_needed).
     pub fn redundant(&self, prepended: &[Prepended]) -> HashSet<OsString> {
         let libraries = self.walk.nodes.iter().map(|node| &*node.found.elf);
         let all = libraries.chain([self.walk.subject.elf]);
@@ -125,13 +124,13 @@ impl<'a> Subject<'a> {
         names.map(|&name| name.to_owned()).collect()
     }
 
-    /// What is made for one kind of processor is searched for as well: the next machine may have another.
+    /// Libraries for one kind of processor are searched for, too: the next machine may have another.
     fn is_exempt(&self, name: &OsStr, found: &Found) -> bool {
         let is_driver = |drivers| found.path.starts_with(drivers);
         self.except.is_match(name) || DRIVERS.iter().any(is_driver) || found.subdirectory.is_some()
     }
 
-    /// glibc is frozen as one, and only together with the dynamic linker that comes with it.
+    /// glibc is frozen as a whole, and only together with its own dynamic linker.
     fn family_is_searched_for(&self) -> bool {
         let home = directory(&self.walk.linker.interpreter.path);
         LIBC_FAMILY.iter().map(OsStr::new).any(|name| {
@@ -143,12 +142,12 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// Whether a library of this name only works with a dynamic linker of the same build.
+/// Whether a library of this name works only with the dynamic linker of the same build.
 pub(super) fn is_of_family(name: &OsStr) -> bool {
     LIBC_FAMILY.iter().any(|member| name == *member)
 }
 
-/// The directory a file really is in.
+/// The real directory of a file.
 fn directory(file: &Path) -> Option<PathBuf> {
     let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     real.parent().map(Path::to_owned)
@@ -161,8 +160,8 @@ fn files(prepended: &[Prepended]) -> impl Iterator<Item = &PathBuf> {
     })
 }
 
-/// What of `front` may move, or change, without the program: what is neither in a store nor below one of `bundle`, which are
-/// free of symbolic links.
+/// The files of `prepended` that may move or change independently of the program: those that are neither in a store nor in the directories
+/// `bundle`, which are free of symbolic links.
 pub(super) fn unstable_paths(prepended: &[Prepended], bundle: &[PathBuf]) -> Vec<PathBuf> {
     let stays = |path: &Path| {
         let stores = STORES.iter().map(Path::new);

@@ -1,5 +1,5 @@
-//! Directories that nobody named, for what is found nowhere else: those of the tree that a file is in, and those where the
-//! libraries found look for what they need themselves.
+//! Directories that were not named, for libraries found nowhere else: those of the tree of the file, and the search paths of the libraries
+//! found.
 
 use std::cell::Cell;
 use std::ffi::OsStr;
@@ -12,22 +12,21 @@ use elf_file::{io_reason, open_regular};
 use ldso::Asker;
 use ldso::Linker;
 
-/// How often a file's search is made with more directories: as often as one library leads to the directory of the next.
+/// Most attempts for one file. Each may find a library whose search path has the directory of the next.
 const MAX_ATTEMPTS: usize = 32;
 
-/// Bytes of libraries with the same name that are compared for one file.
+/// Most bytes to read for one file when comparing libraries of the same name.
 const MAX_COMPARED: u64 = 256 << 20;
 
-/// What a search with some directories came to.
+/// The result of a search.
 #[derive(Default)]
 pub(super) struct Attempt {
     pub result: Resolution,
-    /// Where the libraries found have ld.so look themselves.
+    /// The search paths of the libraries found.
     pub searched: Vec<PathBuf>,
 }
 
-/// Has `attempt` search for what `subject` needs with more and more directories, until nothing is missing, nothing more is
-/// found, or that was done often enough.
+/// Repeats `attempt` with more and more directories, until nothing is missing, nothing more is found, or [`MAX_ATTEMPTS`] is reached.
 pub(super) fn search(
     inputs: Inputs<'_>,
     subject: Asker<'_>,
@@ -48,7 +47,7 @@ pub(super) fn search(
     while further.grow(&done) {
         if attempts == MAX_ATTEMPTS {
             let hint = format!(
-                "each library led to the directory of another one {MAX_ATTEMPTS} times, and no more are looked for: pass --libs"
+                "the search for further directories stopped after {MAX_ATTEMPTS} attempts; pass the missing ones with --libs"
             );
             let missing = done.result.missing.iter_mut();
             missing.for_each(|missing| missing.hints.push(hint.clone()));
@@ -65,25 +64,25 @@ pub(super) fn search(
 struct Further<'a> {
     inputs: Inputs<'a>,
     linker: &'a Linker<'a>,
-    /// The directory of the file that is to find something.
+    /// The directory of `subject`.
     origin: &'a Path,
-    /// Where the C library is, in front of trees that bring another one.
+    /// Directories of the C library. They come before trees that have another one.
     of_libc: Vec<PathBuf>,
-    /// Directories of the trees that are worked on.
+    /// Directories of the trees to be processed.
     within: Vec<PathBuf>,
     /// Search paths of libraries.
     friends: Vec<PathBuf>,
-    /// Of [`MAX_COMPARED`].
+    /// What is left of [`MAX_COMPARED`].
     left_to_compare: Cell<u64>,
 }
 
 impl Further<'_> {
-    /// In the order in which they are searched.
+    /// In search order.
     fn all(&self) -> Vec<PathBuf> {
         [&*self.of_libc, &self.within, &self.friends].concat()
     }
 
-    /// Adds directories with what is missing. Says whether there are any.
+    /// Adds directories that have missing libraries. Returns false if there are none.
     fn grow(&mut self, Attempt { result, searched }: &Attempt) -> bool {
         let before = self.all().len();
         let given = &self.inputs.settings.given;
@@ -92,7 +91,7 @@ impl Further<'_> {
         let ignored = result.ignored.iter().map(|name| (name, None));
         for (name, by) in missing.chain(ignored) {
             let has = |directory: &&Path| self.linker.has(directory, name);
-            // What a library of the tree needs is there for that library.
+            // A library of the tree takes its dependencies from the same tree.
             let by = by.map(|by| self.inputs.probe_cache.real(by));
             let by = by.as_deref().and_then(Path::parent);
             let by = by.filter(|by| given.joins(by, by));
@@ -119,8 +118,9 @@ impl Further<'_> {
         self.all().len() > before
     }
 
-    /// The directory of the same tree that a link in `directory` to the library `name` leads to, if it is called so there too; else
-    /// `directory`. ld.so takes $ORIGIN from the path that it opened, and the library may look for its own needs relative to itself.
+    /// If the library `name` in `directory` is a symbolic link to a file of the same name in the same tree, the directory of that file;
+    /// otherwise
+    /// `directory`. ld.so derives $ORIGIN from the path that it opened, and the library may search relative to itself.
     fn home(&self, name: &OsStr, directory: &Path) -> PathBuf {
         let real = self.inputs.probe_cache.real(&directory.join(name));
         let same_name = real.file_name() == Some(name);
@@ -131,7 +131,7 @@ impl Further<'_> {
         home.unwrap_or(directory).to_owned()
     }
 
-    /// What belongs to the C library is found where it is found now, whatever is in `directory`.
+    /// Makes sure that the C library is still found where it is now, although `directory` has another one.
     fn keep_libc(&mut self, result: &Resolution, directory: &Path) {
         for (name, path) in &result.found {
             if !freeze::is_of_family(name) || !self.linker.has(directory, name) {
@@ -144,7 +144,7 @@ impl Further<'_> {
         }
     }
 
-    /// What to say of libraries that were found in a tree which has others of the same name.
+    /// Notes about libraries of which the tree has several with the same name.
     fn ambiguities(&self, result: &Resolution) -> Vec<String> {
         let mut notes = Vec::new();
         for (name, path) in &result.found {
@@ -166,7 +166,7 @@ impl Further<'_> {
             let others: Vec<String> = others.collect();
             if !others.is_empty() {
                 notes.push(format!(
-                    "{} is taken from {}, which is the nearest; there is another in {}: --libs says which to take",
+                    "{} is taken from {}, the nearest directory; there is another in {}; choose one with --libs",
                     name.display(),
                     directory.display(),
                     others.join(", ")
@@ -176,7 +176,7 @@ impl Further<'_> {
         notes
     }
 
-    /// Whether it makes no difference which of two libraries is loaded.
+    /// Whether two libraries are identical.
     fn is_same(&self, one: &Path, other: &Path) -> io::Result<bool> {
         let real = |path| self.inputs.probe_cache.real(path);
         match real(one) == real(other) {
@@ -186,7 +186,7 @@ impl Further<'_> {
     }
 }
 
-/// Whether two regular files have the same content. What is read of each is taken from `left`.
+/// Whether two regular files have the same content. The number of bytes read is subtracted from `left`.
 fn have_same_content(one: &Path, other: &Path, left: &Cell<u64>) -> io::Result<bool> {
     const STEP: u64 = 64 << 10;
     let mut files = [open_regular(one)?, open_regular(other)?];
@@ -235,7 +235,7 @@ mod tests {
         nix::unistd::mkfifo(&path("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert!(!is_same("fifo", "fifo").unwrap());
         assert_eq!(left.get(), before);
-        // Holes cost whoever makes them nothing.
+        // Sparse files are large at no cost.
         for name in ["huge", "as huge"] {
             File::create(path(name)).unwrap().set_len(1 << 40).unwrap();
         }

@@ -1,4 +1,4 @@
-//! The trees that are worked on: their libraries are there for the programs in them.
+//! The trees to be processed: their libraries are available to their programs.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -10,22 +10,22 @@ use crate::system::directory::EntryKind;
 use crate::system::sidecar_path::is_links_name;
 use crate::system::walk::{Next, walk};
 
-/// The paths given to work on, free of symbolic links. Nothing is read until a library is missing.
+/// The paths to be processed, free of symbolic links. Nothing is read until a library is missing.
 #[derive(Debug, Default)]
 pub struct Given {
     paths: Vec<PathBuf>,
     recurse: bool,
-    /// What is below them, if that was listed already.
+    /// The files below them, if they have been listed before.
     listed: Option<Vec<PathBuf>>,
-    /// By file name, symbolic links included: the directories it is in, sorted.
+    /// The directories of each file name, symbolic links included, sorted.
     names: OnceLock<Names>,
 }
 
-/// The directories that have a file, by its name. Files of one directory share its path: there may be very many.
+/// Directories by file name. The files of a directory share its path, because there may be very many.
 type Names = HashMap<OsString, Vec<Arc<Path>>>;
 
 impl Given {
-    /// `paths` are directories, with all below them or just the files in them, and single files.
+    /// `paths`: single files, and directories with or without subdirectories.
     pub fn new(paths: &[PathBuf], recurse: bool) -> Self {
         let real = paths.iter().filter_map(|path| path.canonicalize().ok());
         Self {
@@ -36,7 +36,7 @@ impl Given {
         }
     }
 
-    /// The same, of which all symbolic links and ELF files are known, whose paths are free of symbolic links but for the file.
+    /// Sets the list of files: all symbolic links and ELF files. Their directories are free of symbolic links.
     pub fn listed(self, files: Vec<PathBuf>) -> Self {
         Self {
             listed: Some(files),
@@ -44,8 +44,8 @@ impl Given {
         }
     }
 
-    /// The directories with a file called `name`: those in the same tree as the directory `from` first, then the nearest to
-    /// it, then in the order of their names.
+    /// The directories with a file called `name`: those in the same tree as the directory `from` first, then by distance from it, then by
+    /// path.
     pub fn with(&self, name: &OsStr, from: &Path) -> Vec<&Path> {
         let directories = self.names().get(name).map_or(&[][..], Vec::as_slice);
         let mut directories: Vec<&Path> = directories.iter().map(AsRef::as_ref).collect();
@@ -53,7 +53,7 @@ impl Given {
         directories
     }
 
-    /// Whether both are below one of the directories given.
+    /// Whether both are in the same tree.
     pub fn joins(&self, one: &Path, other: &Path) -> bool {
         let mut paths = self.paths.iter();
         paths.any(|path| one.starts_with(path) && other.starts_with(path))
@@ -112,7 +112,7 @@ fn names(files: impl Iterator<Item = impl AsRef<Path>>) -> Names {
     names
 }
 
-/// How many directories have to be left and entered to come from the directory `from` to `to`.
+/// The number of directories to leave and enter on the way from the directory `from` to `to`.
 pub fn steps(from: &Path, to: &Path) -> usize {
     let (mut from, mut to) = (from.components(), to.components());
     let same = |one: &std::path::Components<'_>, other: &std::path::Components<'_>| {

@@ -1,5 +1,5 @@
-//! Finds the libraries of a program and of those libraries, or those of one library, the way ld.so will, and says which
-//! directories ld.so has to be told of. Knows nothing about how they are told.
+//! Resolves the libraries of a program or a library as ld.so will, and determines the search path that they need. It does not know how
+//! ld.so will get that.
 
 mod closure;
 mod freeze;
@@ -29,65 +29,63 @@ use ldso::{
 };
 use needs::Inputs;
 
-/// What the user asked for.
+/// The options of the search.
 #[derive(Debug, Default)]
 pub struct Settings {
-    /// Directories to find libraries in, absolute, in order.
+    /// Library directories, absolute, in search order.
     pub libraries: Vec<PathBuf>,
-    /// Directories to put on the search path unconditionally, absolute.
+    /// Directories to put on every search path, absolute.
     pub runtime_dependencies: Vec<PathBuf>,
-    /// Extra DT_NEEDED.
+    /// Additional DT_NEEDED.
     pub needed: Vec<OsString>,
     /// Sonames that may be missing.
     pub may_be_missing: GlobSet,
-    /// Whether libraries without a DT_RUNPATH inherit the search path that programs get.
+    /// Whether libraries without a DT_RUNPATH inherit the search path of programs.
     pub inherited: bool,
-    /// Whether directories that nothing is found in stay off search paths.
+    /// Whether directories that resolve nothing are left out.
     pub minimal: bool,
-    /// Whether programs move together with the trees that they are in.
+    /// Whether programs are moved together with their trees.
     pub relocatable: bool,
-    /// Programs load their libraries by path, all but those with such names; none: they search for all.
+    /// Load libraries by path, except those with names that match; `None` means that all are searched for.
     pub frozen_except: Option<GlobSet>,
-    /// The trees that are worked on: what is missing else is looked for there.
+    /// The trees to be processed. Missing libraries are searched for there.
     pub given: Given,
-    /// Directories, free of symbolic links, whose libraries do not move without the programs.
+    /// Directories, free of symbolic links, whose libraries are moved together with the programs.
     pub bundle: Vec<PathBuf>,
 }
 
-/// A DT_NEEDED the program gets in addition.
+/// An additional DT_NEEDED.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Added {
     pub soname: OsString,
-    /// The library that cannot find it by itself; none when the user asked for it.
+    /// The library that needs it and does not find it; `None` if the user asked for it.
     pub needed_by: Option<PathBuf>,
 }
 
-/// A DT_NEEDED that nothing satisfies.
+/// A DT_NEEDED that is not found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
     pub soname: OsString,
     /// The files that need it: the program or its libraries.
     pub needed_by: Vec<PathBuf>,
-    /// Files that come close, and why they do not do.
+    /// Near misses, and other hints.
     pub hints: Vec<String>,
 }
 
-/// A library that is loaded for one that is edited, and does not find what it needs itself.
+/// A dependency of a library that is not edited, which that library does not find.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stranded {
     pub library: PathBuf,
-    /// What it needs.
     pub soname: OsString,
-    /// A file that it would take, in a directory where it does not look.
+    /// A matching file, in a directory that the library does not search.
     pub candidate: Option<PathBuf>,
 }
 
-/// A library that a file opens while it runs and will not find.
+/// A library that a file opens with dlopen and will not find.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unopened {
-    /// The file that opens it.
     pub by: PathBuf,
-    /// What it says of that.
+    /// The entry in the file's `.note.dlopen`.
     pub opened: Opened,
 }
 
@@ -103,57 +101,55 @@ impl fmt::Display for Unopened {
         let by = by.display();
         write!(
             f,
-            "{by} opens {name} while it runs{purpose} and will not find it: {priority}"
+            "{by} opens {name} with dlopen{purpose} and will not find it ({priority})"
         )
     }
 }
 
-/// Libraries that will find what they need by themselves, by their path free of symbolic links: each name they need, and
-/// where they will find it.
+/// Libraries that will find their dependencies, by real path: each DT_NEEDED, and the path of the library found.
 pub type Edited<'e> = HashMap<&'e OsStr, &'e [(OsString, PathBuf)]>;
 
-/// Everything known about the libraries of a program, or of a library.
+/// The resolved libraries of a program or a library.
 #[derive(Clone, Debug, Default)]
 pub struct Resolution {
-    /// The search path the program is to have; the file's own entries in front.
+    /// The new search path; the file's own entries come first.
     pub search: Vec<Entry>,
-    /// How many of its entries, from the front, are there for what is needed; the others for what may be opened by name.
+    /// How many of its entries, from the front, resolve something. The others are for dlopen.
     pub essential: usize,
-    /// Whether these differ from what the file has.
+    /// Whether the essential entries differ from the file's own search path.
     pub essential_changes: bool,
-    /// Whether all of it differs from what the file has.
+    /// Whether the whole search path differs from the file's own.
     pub search_changes: bool,
-    /// Those of its directories that are on it whatever they resolve.
+    /// The directories that are on the search path in any case.
     pub unconditional: Vec<PathBuf>,
-    /// Whether a new search path is a DT_RPATH: libraries are to inherit that of a program, or a library is to go on inheriting.
+    /// Whether the new search path is a DT_RPATH: a program's is inherited by libraries, or a library continues to inherit.
     pub inherited: bool,
-    /// Extra DT_NEEDED.
+    /// Additional DT_NEEDED.
     pub added: Vec<Added>,
-    /// Libraries that find what they need by the program's search path, which they inherit.
+    /// Libraries that find their dependencies by the program's search path, which they inherit.
     pub inheriting: Vec<PathBuf>,
-    /// Needs of libraries that it loads and that nobody edits, which these do not find.
+    /// Dependencies that are not found by libraries which are loaded but not edited.
     pub stranded: Vec<Stranded>,
-    /// What it says it opens while it runs, and does without if need be, and will not find.
+    /// Optional libraries that it opens with dlopen and will not find.
     pub unopened: Vec<Unopened>,
-    /// Sentences about what libc opens by itself and will not find.
+    /// Notes about files that libc opens and will not find.
     pub private: Vec<LibcLacks>,
     pub missing: Vec<Missing>,
-    /// What is missing and may be.
+    /// Missing libraries that may be missing.
     pub ignored: Vec<OsString>,
-    /// Every library by its path, in the order in which they are loaded: goes in front of the program's own DT_NEEDED. Empty
-    /// when libraries are searched for.
+    /// Every library by path, in load order, to go before the program's own DT_NEEDED. Empty if libraries are searched for.
     pub prepended: Vec<Prepended>,
-    /// Those of the program's own DT_NEEDED that say nothing any more behind these.
+    /// The program's own DT_NEEDED that these make unnecessary.
     pub redundant: HashSet<OsString>,
-    /// Those of them that may move without the program.
+    /// The frozen libraries that may move independently of the program.
     pub unstable_paths: Vec<PathBuf>,
     /// Symbol versions that will not be found.
     pub unmet_versions: Vec<UnmetVersion>,
-    /// Files that ld.so will refuse for what they lack.
+    /// Files that ld.so will reject.
     pub unversioned_relr: Vec<UnversionedRelr>,
-    /// What the user may want to know of the choices made.
+    /// Notes about choices that were made.
     pub notes: Vec<String>,
-    /// Every library found: the name it was asked for by, and where it is.
+    /// Every library found: its DT_NEEDED and its path.
     pub found: Vec<(OsString, PathBuf)>,
 }
 
@@ -167,18 +163,17 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// A resolver that has not looked at any library yet.
     pub fn new(settings: Settings) -> Self {
         Self::in_root(Root::default(), settings)
     }
 
-    /// The same for what is in `root`.
+    /// Paths are those inside `root`.
     pub fn in_root(root: Root, settings: Settings) -> Self {
         let probe_cache = ProbeCache::new(root, settings.libraries.clone());
         Self::with_probe_cache(Arc::new(probe_cache), settings)
     }
 
-    /// The same, with what was looked at already.
+    /// With the libraries that were read before.
     pub fn with_probe_cache(probe_cache: Arc<ProbeCache>, settings: Settings) -> Self {
         let here = Surroundings {
             is_plan: true,
@@ -195,7 +190,7 @@ impl Resolver {
         }
     }
 
-    /// Reads what [`Resolver::program`] needs to know of the program `elf` at `path` besides its headers, from its open file.
+    /// Reads the imports of the program `elf` at `path` from its open file, for [`Resolver::program`].
     pub fn read_program(
         &self,
         path: &Path,
@@ -208,8 +203,7 @@ impl Resolver {
         }
     }
 
-    /// Resolves the libraries of the program `elf` at `path`, an absolute path. Libraries that it opens are to inherit the
-    /// directories `lent`, if there are any.
+    /// Resolves the libraries of the program `elf` at the absolute `path`. Libraries that it opens inherit the directories `lent`.
     pub fn program(
         &self,
         path: &Path,
@@ -225,8 +219,8 @@ impl Resolver {
         linker.as_ref().map(program).unwrap_or_default()
     }
 
-    /// Finds what the library `elf` at `path`, an absolute path, needs itself. One that `opens` others by name has the
-    /// directories on its search path that are there for all of them.
+    /// Resolves the dependencies of the library `elf` at the absolute `path`. If it `opens` others with dlopen, the directories for these
+    /// are on its search path.
     pub fn library(
         &self,
         path: &Path,
@@ -240,7 +234,7 @@ impl Resolver {
         linker.as_ref().map(library).unwrap_or_default()
     }
 
-    /// Whether the library `elf` looks for what it opens by name on a search path of its own that may be changed.
+    /// Whether the library `elf` has a search path of its own for dlopen that may be changed.
     pub fn serves_opened(&self, elf: &Elf, interpreter: &Interpreter) -> bool {
         closure::serves_opened(&self.settings, elf, interpreter)
     }
@@ -252,7 +246,7 @@ impl Resolver {
         }
     }
 
-    /// This machine's ld.so.cache is not that of a place for which something is wrapped with another dynamic linker.
+    /// With another dynamic linker than the system's, the program is for another machine, so this one's ld.so.cache does not apply.
     fn linker<'a>(&'a self, interpreter: &'a Interpreter) -> Option<Linker<'a>> {
         let surroundings = match interpreter.is_the_systems() {
             true => &self.here,
@@ -261,13 +255,13 @@ impl Resolver {
         Linker::new(interpreter, &self.probe_cache, surroundings)
     }
 
-    /// `path` without symbolic links, or as it is if it leads to nothing. Looked up once for each path.
+    /// `path` without symbolic links, or unchanged if it does not exist. Looked up once for each path.
     pub fn real(&self, path: &Path) -> PathBuf {
         self.probe_cache.real(path)
     }
 
-    /// Whether the library at `path` looks for its own needs relative to where it is opened, so that a link to it in another
-    /// directory would lead it astray.
+    /// Whether the library at `path` searches relative to the path at which it is opened, so that it would not work through a symbolic link
+    /// in another directory.
     pub fn depends_on_its_place(&self, path: &Path) -> bool {
         let Probe::Library(library) = self.probe_cache.probe(path) else {
             return false;
@@ -276,8 +270,8 @@ impl Resolver {
         search.is_some_and(|path| path.to_string_lossy().contains("ORIGIN"))
     }
 
-    /// Says of libraries that are `missing` of the program `elf` which of `directories` would have had them. Each is
-    /// given as it is shown to the user, and as it is.
+    /// Adds hints for `missing` libraries of the program `elf`: which of `directories` have them. Each directory comes as shown and as real
+    /// path.
     pub fn hint(
         &self,
         missing: &mut [Missing],
@@ -292,7 +286,7 @@ impl Resolver {
             });
             if let Some((shown, _)) = found {
                 missing.hints.push(format!(
-                    "it is in {}: add --libs {}",
+                    "it is in {}; add --libs {}",
                     shown.display(),
                     shown.display()
                 ));

@@ -1,4 +1,4 @@
-//! A file that is to find what it needs: its search path as it grows, what is missing, and the result.
+//! The state of resolving one file: its search path as it grows, the missing libraries, and the result.
 
 use super::search_path::{self, OwnEntry, compose, own_entries};
 use super::{Missing, Resolution, Settings, Unopened, freeze};
@@ -15,30 +15,29 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What every walk goes by.
+/// The inputs of every walk.
 #[derive(Clone, Copy)]
 pub(super) struct Inputs<'a> {
-    /// What the user asked for.
     pub settings: &'a Settings,
-    /// What was looked at already.
+    /// Libraries that were read before.
     pub probe_cache: &'a ProbeCache,
 }
 
-/// A file that is to find what it needs.
+/// The state of resolving one file.
 pub(super) struct Plan<'a> {
     pub(super) settings: &'a Settings,
     pub(super) probe_cache: &'a ProbeCache,
     pub(super) linker: &'a Linker<'a>,
     pub(super) subject: Asker<'a>,
-    /// The entries of its search path.
+    /// The entries of its own search path.
     pub(super) own: Vec<OwnEntry>,
     pub(super) kept: Vec<OwnEntry>,
-    /// What [`Rule::Offered`] counts. Behind them it counts where the dynamic linker is, and what it searches by itself.
+    /// The directories that [`Rule::Offered`] counts, followed by the dynamic linker's directory and its defaults.
     pub(super) offered: Arc<SearchList>,
-    /// The first of them that nobody named.
+    /// Index of the first one that was not named.
     pub(super) further: usize,
     pub(super) used: BTreeSet<usize>,
-    /// Which of those missing a name is; none for one that may be.
+    /// Index in `result.missing` of each missing name; `None` if it may be missing.
     pub(super) missing: HashMap<OsString, Option<usize>>,
     pub(super) result: Resolution,
 }
@@ -82,7 +81,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The search path that the entries which stay are.
+    /// The search path of the entries that are kept.
     pub(super) fn search_path(&self, is_inherited: bool) -> SearchPath {
         let entries = self.kept.iter();
         SearchPath {
@@ -93,9 +92,9 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Where the dynamic linker is and, for a file that forbids its default directories, these: all of them may be put on a
-    /// search path. To know takes reading the dynamic linker.
-    pub(super) fn beside(&self, asker: Asker<'_>) -> Arc<SearchList> {
+    /// The directory of the dynamic linker and, for a file that excludes them, the default directories: they may be added to the search
+    /// path. Determining them means reading the dynamic linker.
+    pub(super) fn next_to_linker(&self, asker: Asker<'_>) -> Arc<SearchList> {
         let built_in = self.linker.interpreter.built_in();
         let has_defaults = self.linker.has_defaults(asker.elf);
         let default = built_in.default.iter().filter(|_| !has_defaults);
@@ -108,17 +107,17 @@ impl<'a> Plan<'a> {
         self.linker.list(steps.collect())
     }
 
-    /// The directory that `Rule::Offered(index)` means.
+    /// The directory of `Rule::Offered(index)`.
     pub(super) fn directory(&self, index: usize) -> Option<&PathBuf> {
         let built_in = || self.linker.interpreter.built_in();
         match index.checked_sub(self.offered.len()) {
             None => Some(&self.offered[index].directory),
-            Some(behind) => built_in().own.iter().chain(&built_in().default).nth(behind),
+            Some(rest) => built_in().own.iter().chain(&built_in().default).nth(rest),
         }
     }
 
-    /// Looks for `name` on behalf of `asker`: where ld.so is `told` to, in directories that may be put on a search path, and
-    /// where ld.so looks by itself.
+    /// Searches for `name` on behalf of `asker`: in its search list, in the directories that may be added to the search path, and in the
+    /// defaults.
     pub(super) fn offer(
         &self,
         name: &OsStr,
@@ -126,22 +125,21 @@ impl<'a> Plan<'a> {
         search_list: &SearchList,
     ) -> Result<Found, Arc<[NearMiss]>> {
         let found = self.linker.find(name, asker, &[search_list, &self.offered]);
-        // What is beside the dynamic linker fits it better than what it looks for by itself: only where nothing else has the
-        // library.
+        // Libraries next to the dynamic linker match it better than those in the defaults, but only if no other directory has the library.
         if found.as_ref().is_ok_and(|found| !is_of_system(found)) || name.as_bytes().contains(&b'/')
         {
             return found;
         }
-        let beside = self.beside(asker);
-        match beside.is_empty() {
+        let extra = self.next_to_linker(asker);
+        match extra.is_empty() {
             true => found,
             false => self
                 .linker
-                .find(name, asker, &[search_list, &self.offered, &beside]),
+                .find(name, asker, &[search_list, &self.offered, &extra]),
         }
     }
 
-    /// What is found is part of the result.
+    /// Adds a library to the result.
     pub(super) fn take(&mut self, name: &OsStr, found: &Found) {
         if let Rule::Offered(index) = found.rule {
             self.used.insert(index);
@@ -172,7 +170,7 @@ impl<'a> Plan<'a> {
         let mut hints: Vec<String> = nears.iter().map(NearMiss::to_string).collect();
         for path in self.probe_cache.with_soname(&soname) {
             hints.push(format!(
-                "{} has this DT_SONAME, but ld.so goes by file names: link it as {}",
+                "{} has this DT_SONAME, but ld.so searches by file name; make a symbolic link {} to it",
                 path.display(),
                 soname.display()
             ));
@@ -184,8 +182,8 @@ impl<'a> Plan<'a> {
         });
     }
 
-    /// What the file `by` says it opens while it runs. Where it is served by the search path that is made here, that has the
-    /// directories of what the file requires or recommends.
+    /// Resolves the libraries that the file `by` declares to open with dlopen. If it is served by the search path made here, the
+    /// directories of required and recommended ones are added.
     pub(super) fn open(&mut self, walk: &Walk<'_>, by: Option<usize>) {
         let asker = walk.asker(by);
         if asker.elf.opened.is_empty()
@@ -216,7 +214,7 @@ impl<'a> Plan<'a> {
                     may_be_missing: false,
                 };
                 self.miss(&request, &[]);
-                let hint = format!("opened while it runs{}", opened.purpose());
+                let hint = format!("opened with dlopen{}", opened.purpose());
                 let missing = self.result.missing.iter_mut();
                 let missing = missing.filter(|missing| missing.soname == *first);
                 missing.for_each(|missing| missing.hints.push(hint.clone()));
@@ -233,7 +231,7 @@ impl<'a> Plan<'a> {
         let added = self.result.added.iter();
         let libc = OsStr::new(libc_opens::LIBC);
         let is_libc = |path: &PathBuf| path.file_name() == Some(libc);
-        // libc has no DT_NEEDED for what it opens.
+        // libc opens it without a DT_NEEDED.
         let asked_for = added.clone();
         let asked_for = asked_for.filter(|added| added.needed_by.as_ref().is_none_or(is_libc));
         let asked_for = asked_for.map(|added| &added.soname);
@@ -252,8 +250,8 @@ impl<'a> Plan<'a> {
         self.result.prepended = prepended;
     }
 
-    /// Composes the search path, of what the file keeps of its own and the directories that are of use, or `always` there; then
-    /// those of the `spare` ones that have libraries for the file.
+    /// Composes the search path: the file's own entries that are kept, the directories that resolve something or are in `always`, then
+    /// those of `spare` that have libraries for the file.
     pub(super) fn finish(
         mut self,
         always: Range<usize>,
@@ -301,7 +299,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// The system's own libraries are not ours to judge.
+/// Libraries that were found in the defaults belong to the system. They are not checked.
 pub(super) fn is_of_system(found: &Found) -> bool {
     matches!(found.rule, Rule::Default | Rule::Cache)
 }

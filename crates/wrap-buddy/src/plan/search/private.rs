@@ -1,10 +1,9 @@
-//! What glibc's libc.so.6 opens by itself when a program calls some of its functions. No file has a DT_NEEDED for it.
+//! Files that glibc's libc.so.6 opens when a program calls certain functions. No file has a DT_NEEDED for them.
 //!
-//! - libgcc_s.so.1, to unwind the stack (misc/unwind-link.c). libc looks for it as for what it needs itself: on its own search
-//!   path, on the DT_RPATH of the program, and where ld.so looks by itself. Without it pthread_exit and pthread_cancel abort, and
-//!   backtrace finds nothing.
-//! - Modules of iconv, in the directory `gconv` that libc was built for, or in those of GCONV_PATH (iconv/gconv_conf.c). Without
-//!   them iconv_open knows ASCII and Unicode only.
+//! - libgcc_s.so.1, to unwind the stack (misc/unwind-link.c). libc searches for it like for its own dependencies: on its own search path,
+//!   on the DT_RPATH of the program, and in the defaults. Without it pthread_exit and pthread_cancel abort, and backtrace finds nothing.
+//! - Modules of iconv, in libc's built-in directory `gconv`, or in those of GCONV_PATH (iconv/gconv_conf.c). Without them iconv_open
+//!   knows ASCII and Unicode only.
 
 use std::ffi::OsStr;
 use std::iter;
@@ -18,11 +17,11 @@ use ldso::Libc;
 use ldso::libc_opens::{ICONV, LIBC, UNWINDER};
 use ldso::{Asker, Walk};
 
-/// What libc will not find when a program calls it.
+/// A file that libc opens for a program and will not find.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum LibcLacks {
     #[error(
-        "{} calls {function}, for which libc opens {UNWINDER} and will not find it: add the directory that has it to --libs",
+        "{} calls {function}, for which libc opens {UNWINDER} but will not find it; add its directory to --libs",
         .caller.display()
     )]
     Unwinder {
@@ -30,20 +29,20 @@ pub enum LibcLacks {
         function: &'static str,
     },
     #[error(
-        "{} calls {ICONV}, and libc looks for its modules in {}, which is not there: set GCONV_PATH to {} when it is started",
+        "{} calls {ICONV}, but libc's directory of modules {} does not exist; set GCONV_PATH to {} when you start it",
         .caller.display(),
         .directory.display(),
-        .there.as_ref().map_or("the directory that has them".into(), |there| there.to_string_lossy())
+        .there.as_ref().map_or("their directory".into(), |there| there.to_string_lossy())
     )]
     Modules {
         caller: PathBuf,
         directory: PathBuf,
-        /// Where they are instead.
+        /// The directory that has them.
         there: Option<PathBuf>,
     },
 }
 
-/// glibc's own library, and who calls it.
+/// glibc's own library, and a file that calls such a function.
 struct Caller<'w> {
     libc: usize,
     /// The file that imports the function.
@@ -51,7 +50,7 @@ struct Caller<'w> {
     function: &'static str,
 }
 
-/// The first file of the walk that imports one of the functions for which `is_it`. The rest of glibc is not asked.
+/// The first file of the walk that imports a function for which `is_it` returns true, apart from glibc's own.
 fn caller<'w>(
     plan: &Plan<'_>,
     walk: &'w Walk<'_>,
@@ -74,13 +73,13 @@ fn caller<'w>(
     })
 }
 
-/// What the program has to load so that libc finds its unwinder.
+/// The library that the program has to load so that libc finds its unwinder.
 pub(super) fn unwinder(plan: &Plan<'_>, walk: &Walk<'_>) -> Option<Result<Added, LibcLacks>> {
     let name = OsStr::new(UNWINDER);
     if walk.linker.interpreter.libc != Libc::Glibc || walk.is_known(name) {
         return None;
     }
-    // Few files do, and to know where ld.so looks by itself takes reading it.
+    // Check the imports first: few files have them, and finding the defaults means reading ld.so.
     let caller = caller(plan, walk, |function| function != ICONV)?;
     let libc = &walk.nodes[caller.libc].found;
     let asker = Asker {
@@ -106,7 +105,7 @@ pub(super) fn unwinder(plan: &Plan<'_>, walk: &Walk<'_>) -> Option<Result<Added,
     }))
 }
 
-/// Whether the directory of iconv's modules is not there.
+/// Reports that the directory of iconv's modules does not exist.
 pub(super) fn modules(plan: &Plan<'_>, walk: &Walk<'_>) -> Option<LibcLacks> {
     if walk.linker.interpreter.libc != Libc::Glibc {
         return None;

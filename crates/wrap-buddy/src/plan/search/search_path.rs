@@ -1,4 +1,4 @@
-//! Search paths: reading those of files, and composing the one a program gets.
+//! Search paths: parsing those of files, and composing new ones.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -7,14 +7,13 @@ use std::path::{Path, PathBuf};
 use crate::system::relative::relative_to;
 use ldso::{Tokens, expand};
 
-/// An entry of a search path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// One the file has already, to be kept as it is written.
+    /// An entry of the file itself, kept as it is written.
     Kept(OsString),
-    /// A directory, absolute.
+    /// An absolute directory.
     Directory(PathBuf),
-    /// A directory, absolute, in the same tree as the file: both are moved together.
+    /// An absolute directory in the same tree as the file: both are moved together.
     Within(PathBuf),
 }
 
@@ -23,12 +22,12 @@ pub enum Entry {
 pub struct OwnEntry {
     /// As it is written.
     pub text: OsString,
-    /// The directories it may stand for, where that does not depend on the working directory.
+    /// The directories that it may stand for, unless that depends on the working directory.
     pub directories: Vec<PathBuf>,
 }
 
 impl OwnEntry {
-    /// Whether it is worth keeping: it exists, or it may once the tree around the file is complete.
+    /// Whether to keep it: it exists, or may exist once the tree of the file is complete.
     pub fn is_kept(&self) -> bool {
         let text = self.text.as_bytes();
         text.starts_with(b"$ORIGIN")
@@ -37,7 +36,7 @@ impl OwnEntry {
     }
 }
 
-/// Takes a search path apart; `origin` is the directory of the file that has it.
+/// Parses a search path; `origin` is the directory of the file.
 pub fn own_entries(path: &OsStr, origin: &Path, tokens: &Tokens) -> Vec<OwnEntry> {
     path.as_bytes()
         .split(|&byte| byte == b':')
@@ -49,8 +48,7 @@ pub fn own_entries(path: &OsStr, origin: &Path, tokens: &Tokens) -> Vec<OwnEntry
         .collect()
 }
 
-/// Composes a search path without naming a directory twice: `kept` entries, then `more`. `real` tells which directory a path
-/// leads to.
+/// Composes a search path in which no directory occurs twice: `kept` entries, then `more`. `real` resolves symbolic links.
 pub fn compose(
     kept: &[OwnEntry],
     more: impl IntoIterator<Item = Entry>,
@@ -63,7 +61,7 @@ pub fn compose(
         if !path.contains(&entry_kept) {
             path.push(entry_kept);
         }
-        // With several possible meanings none can be relied on.
+        // With several possible directories, it is unknown which one ld.so will use.
         if let [directory] = entry.directories.as_slice() {
             seen.push(real(directory));
         }
@@ -85,7 +83,7 @@ pub fn compose(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relative {
     None,
-    /// Those in the same tree.
+    /// Directories in the same tree.
     Within,
     All,
 }

@@ -221,7 +221,7 @@ fn a_stripped_library_works_as_before_and_can_be_edited_again() {
         assert!(
             plan.notes
                 .iter()
-                .any(|note| note.contains("rewritten since")),
+                .any(|note| note.contains("was rewritten by strip")),
             "{linker:?}"
         );
         assert!(runs(), "{linker:?}: not edited again");
