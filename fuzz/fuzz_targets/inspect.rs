@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::fs;
 
 use elf_file::{Elf, Identity, Source, has_property, identify, paddings, relocates};
-use elf_file::{sections, zeros_behind};
+use elf_file::{sections, zeros_after};
 use ldso::Interpreter;
 use ldso::cache::Cache;
 use libfuzzer_sys::fuzz_target;
@@ -48,7 +48,7 @@ fn look_at(elf: &Elf, source: &mut Source) {
         elf.offset_of(section.offset);
     }
     for load in elf.loads() {
-        if let Ok(zeros) = zeros_behind(elf, load, source) {
+        if let Ok(zeros) = zeros_after(elf, load, source) {
             assert!(load.file_end() + zeros <= source.file_len());
         }
     }

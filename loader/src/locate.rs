@@ -80,7 +80,7 @@ impl Loader {
             (self.fd, self.read.wrapping_sub(RECORD_LEAD), IMAGE_LEN);
         self.sidecar = self.stack.below(FRONT_ROOM - RECORD_LEAD).cast();
         if self.read == 0 {
-            // Does not wait for the writer of a FIFO, and follows no link: its owner can change the target, and need not own that.
+            // Does not wait for the writer of a FIFO. The owner of a link can change where it leads, and need not own the file there.
             let flags = open_flags::RDONLY | open_flags::NONBLOCK | open_flags::NOFOLLOW;
             // SAFETY: the path ends in a NUL.
             let opened = unsafe { syscall::open(path.as_ptr(), flags) };

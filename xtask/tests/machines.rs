@@ -1,5 +1,4 @@
-//! Tests and tools do not contain names of a distribution's compilers or directories. The test kit finds compilers and queries
-//! them.
+//! Tests and tools name no compiler and no directory of one distribution: the kit of the tests asks the compilers that it finds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,18 +9,18 @@ use walkdir::WalkDir;
 /// The sources of tests and tools; of crates, their tests.
 const SOURCES: [&str; 4] = ["crates", "fuzz/fuzz_targets", "tests", "xtask"];
 
-/// Files about one distribution.
+/// Where a distribution is meant.
 const EXCEPTIONS: [&str; 3] = [
     // The packages of Debian that `cargo xtask setup` installs.
     "xtask/src/setup/needs.rs",
-    // Files written by an earlier version of the tool.
+    // What an earlier version of the tool wrote.
     "crates/wrap-buddy/tests/host/versions.rs",
     // This file.
     "xtask/tests/machines.rs",
 ];
 
 #[test]
-fn sources_contain_no_paths_of_one_distribution() {
+fn no_source_names_what_one_distribution_has() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("xtask is a directory of the workspace");

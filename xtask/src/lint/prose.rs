@@ -42,15 +42,6 @@ const EXCLUDED: &[&str] = &[
     // The phrases themselves.
     "xtask/src/lint/prose.rs",
     // Not rewritten yet.
-    "crates/wrap-buddy/src/apply",
-    "crates/wrap-buddy/src/commands",
-    "crates/wrap-buddy/src/lib.rs",
-    "crates/wrap-buddy/src/main.rs",
-    "crates/wrap-buddy/src/plan",
-    "crates/wrap-buddy/src/report",
-    "crates/wrap-buddy/src/scan",
-    "crates/wrap-buddy/src/state",
-    "crates/wrap-buddy/src/system",
     "crates/sys",
     "loader",
 ];
