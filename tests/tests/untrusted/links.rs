@@ -23,7 +23,10 @@ fn links_are_not_changed_through_a_symlink() {
         for more in ["", "--once", "--trust-tree"] {
             let output = spares(&root, || wrap(&root, more)).exits_with(1);
             let text = format!("{}{}", output.stdout, output.stderr);
-            assert!(text.contains("symbolic link or not a directory"), "{output}");
+            assert!(
+                text.contains("symbolic link or not a directory"),
+                "{output}"
+            );
         }
         // After: nothing is removed there.
         fs::remove_file(root.path(&links)).expect("unlink");
@@ -37,7 +40,10 @@ fn links_are_not_changed_through_a_symlink() {
         spares(&root, || {
             let restore = root.wrap_buddy().args(["restore", "/app", "--trust-tree"]);
             let output = restore.output();
-            assert!(output.stderr.contains("symbolic link or not a directory"), "{output}");
+            assert!(
+                output.stderr.contains("symbolic link or not a directory"),
+                "{output}"
+            );
         });
         assert!(root.path(&links).is_symlink());
         // A watch removes the links of a library that was removed.
