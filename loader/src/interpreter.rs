@@ -2,9 +2,8 @@
 
 use sidecar::Flags;
 use sys::elf::{
-    DT_NULL, DT_STRTAB, DT_SYMTAB, Dyn, ET_DYN, Ehdr, GNU_PROPERTY_AARCH64_FEATURE_1_AND,
-    GNU_PROPERTY_AARCH64_FEATURE_1_BTI, MAGIC, PF_R, PF_W, PF_X, PT_DYNAMIC, PT_GNU_PROPERTY,
-    PT_LOAD, Phdr, Sym,
+    DT_NULL, DT_STRTAB, DT_SYMTAB, Dyn, ET_DYN, Ehdr, MAGIC, PF_R, PF_W, PF_X, PT_DYNAMIC,
+    PT_GNU_PROPERTY, PT_LOAD, Phdr, Sym,
 };
 use sys::stack::{at, is_same};
 use sys::syscall::{self, map, open_flags, prot};
@@ -53,7 +52,8 @@ impl Loader {
     pub fn map_interpreter(&self) -> usize {
         let path = self.interpreter;
         let front = self.scratch();
-        // SAFETY: the path ends in a NUL; the scratch memory is this large and aligned.
+        // SAFETY: a `Text` has a NUL; `scratch` is PATH_MAX writable bytes, aligned to 16, and nothing else uses it until `map_interpreter`
+        // returns.
         let (fd, read) = unsafe {
             let fd = syscall::open(path.as_ptr(), open_flags::RDONLY | open_flags::NONBLOCK);
             *front.cast::<u32>() = 0;
@@ -72,7 +72,7 @@ impl Loader {
         if fd.errno() != 0 {
             interpreter.fail(fd.errno());
         }
-        // SAFETY: the scratch memory is PATH_MAX bytes, aligned, and stays.
+        // SAFETY: `scratch` is PATH_MAX bytes, aligned to 16, and nothing else writes to it until `map_interpreter` returns.
         let problem = unsafe {
             interpreter
                 .layout
@@ -92,7 +92,7 @@ impl Loader {
                 .seed(interpreter.base, debug as *mut usize);
         }
         self.stack.set(at::BASE, interpreter.base);
-        // SAFETY: it holds an ELF header.
+        // SAFETY: `problem` found an ELF header there, and nothing has written to the scratch memory since.
         let entry = unsafe { (*front.cast::<Ehdr>()).e_entry };
         interpreter.base.wrapping_add(entry)
     }
@@ -113,7 +113,8 @@ impl Layout {
     /// `front` has to be PATH_MAX bytes, aligned as an ELF header, and to stay while this is used.
     #[inline(always)]
     pub unsafe fn problem(&mut self, front: *const u8, read: usize, file_len: usize) -> Message {
-        // SAFETY: any bytes are an ELF header, and its identification begins with four bytes of magic.
+        // SAFETY: `front` is PATH_MAX bytes and aligned (`# Safety`), more than either type takes, and both have only integers, for which
+        // any bytes are valid.
         let (elf, words) = unsafe { (&*front.cast::<Ehdr>(), &*front.cast::<[u32; 5]>()) };
         if words[0] != MAGIC {
             return NOT_ELF;
@@ -133,7 +134,7 @@ impl Layout {
         }
         let mut at = self.headers;
         while at != self.limit {
-            // SAFETY: the headers were read.
+            // SAFETY: `limit` was compared with `read` above: all headers are among the bytes that were read, and e_phoff is aligned.
             let segment = unsafe { &*at };
             at = at.wrapping_add(1);
             if segment.p_type != PT_LOAD {
@@ -160,7 +161,8 @@ impl Layout {
     fn header(&self, p_type: u32) -> Option<&'static Phdr> {
         let mut at = self.headers;
         while at != self.limit {
-            // SAFETY: the headers were read, and stay in the scratch memory.
+            // SAFETY: `problem` has checked that the headers up to `limit` were read and are aligned. They stay in the scratch memory, on the
+            // initial stack, which is never unmapped, and which nothing writes to while a header is in use.
             let header = unsafe { &*at };
             if header.p_type == p_type {
                 return Some(header);
@@ -237,7 +239,7 @@ impl Interpreter {
     fn fill(&self, flags: usize) -> bool {
         let mut at = self.layout.headers;
         while at != self.layout.limit {
-            // SAFETY: the headers were read.
+            // SAFETY: `problem` has checked that the headers up to `limit` were read and are aligned, and they stay in the scratch memory.
             let segment = unsafe { &*at };
             at = at.wrapping_add(1);
             if segment.p_type != PT_LOAD {
@@ -261,7 +263,7 @@ impl Interpreter {
             }
             if prot & prot::WRITE != 0 && end > zero {
                 let pages = zero.wrapping_add(self.page - 1) & self.page.wrapping_neg();
-                // SAFETY: the rest of the segment's last page, mapped writable.
+                // SAFETY: from the end of the file's bytes to the end of their page, which `map` has just mapped writable and private.
                 unsafe { sys::arch::zero(zero, pages) };
                 if end > pages
                     && self.map(pages, end - pages, prot, flags | map::ANONYMOUS, 0) != pages
@@ -275,7 +277,8 @@ impl Interpreter {
 
     #[inline(never)]
     fn map(&self, address: usize, len: usize, prot: usize, flags: usize, offset: usize) -> usize {
-        // SAFETY: new, where the kernel finds room, or over the span that was mapped for this file.
+        // SAFETY: without MAP_FIXED, the kernel takes free addresses. With it, the range is in the span that `place` has mapped for this
+        // file, because `problem` has bounded every segment by `end`, and nothing uses it yet.
         let mapped = unsafe { syscall::mmap(address, len, prot, flags, self.fd, offset) };
         if mapped.errno() != 0 {
             self.fail(mapped.errno());
@@ -294,17 +297,13 @@ impl Interpreter {
         let Some(note) = self.layout.header(PT_GNU_PROPERTY) else {
             return;
         };
-        // namesz, descsz, type, "GNU\0", then properties: type, size, data. Properties are in ascending order, and this is the
-        // lowest on this architecture.
-        if note.p_offset.saturating_add(28) > read {
+        if note.p_offset.saturating_add(sys::arch::PROPERTY_LEN) > read {
             return;
         }
-        // SAFETY: these 28 bytes were read.
+        // SAFETY: PROPERTY_LEN bytes from p_offset on are among the `read` bytes of the scratch memory.
         unsafe {
-            let words = loader.scratch().wrapping_add(note.p_offset).cast::<u32>();
-            if words.add(4).read_unaligned() == GNU_PROPERTY_AARCH64_FEATURE_1_AND
-                && words.add(6).read_unaligned() & GNU_PROPERTY_AARCH64_FEATURE_1_BTI != 0
-            {
+            let note = loader.scratch().wrapping_add(note.p_offset).cast();
+            if sys::arch::has_landing_pads(note) {
                 let known = sys::arch::protections(loader.stack.get(at::HWCAP2));
                 self.bti = known & sys::arch::PROT_BTI;
             }

@@ -19,7 +19,9 @@ pub use interpreter::Layout;
 pub use locate::{PATH_MAX, sidecar_problem};
 pub use text::{EMPTY, Message};
 
-use process::Loader;
+use core::num::NonZero;
+
+use process::{Loader, Origin};
 
 /// Continues where the stub stopped. `trailer` follows the stub's code, `stack` is the initial stack pointer, `fini` the register
 /// with rtld_fini, `fd` the open file with the loader. `read` is the number of its bytes that a self-contained stub has read to the
@@ -35,8 +37,9 @@ pub unsafe extern "C" fn start(
     fd: usize,
     read: u32,
 ) -> ! {
-    // SAFETY: the stub passes what it was given.
-    let mut loader = unsafe { Loader::new(trailer, stack, fini, fd, read as usize) };
+    let origin = NonZero::new(read as usize).map_or(Origin::OwnFile, Origin::Sidecar);
+    // SAFETY: the conditions of `start` are those of `new`, and the entry code of the image, which alone calls it, keeps them.
+    let mut loader = unsafe { Loader::new(trailer, stack, fini, fd, origin) };
     loader.find_sidecar();
     loader.find_program();
     let is_started = loader.is_started();
@@ -50,6 +53,7 @@ pub unsafe extern "C" fn start(
         room = loader.tell_linker();
     }
     loader.trace(loader.interpreter, text::ENTERS, entry);
-    // SAFETY: what is at the entry finds the stack and auxv as the kernel would have left them.
+    // SAFETY: `entry` is the entry point of the program or of ld.so. auxv says what the kernel would have said, and no code of this image
+    // runs afterwards; what the program needs of the sidecar and the headers lies above `room`.
     unsafe { sys::arch::enter(stack, loader.stack.end(), room, entry, fini) }
 }

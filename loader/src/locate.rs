@@ -22,6 +22,16 @@ const FRONT_RECORD: usize = FRONT_LEN - RECORD_LEAD;
 /// The sidecar is the right one.
 const FOUND: usize = EMPTY.0 as usize;
 
+// The outcome of a path is one number: a message up to MISSING, or MISSING and an error number more.
+const _: () = {
+    let messages = [EMPTY, UNTRUSTED, NOT_A_SIDECAR, DAMAGED, FOREIGN];
+    let mut at = 0;
+    while at < messages.len() {
+        assert!(messages[at].0 < MISSING.0);
+        at += 1;
+    }
+};
+
 impl Loader {
     /// Reads the first sidecar with the trailer's id: next to the executable, at the trailer's path, or next to AT_EXECFN. An
     /// untrusted sidecar ends the process, so that an attack does not go unnoticed.
@@ -29,12 +39,12 @@ impl Loader {
     pub fn find_sidecar(&mut self) {
         let mut failure = MISSING.0 as usize;
         // A user who links a set-id executable into their own directory must not choose its sidecar.
-        let only_named = self.read != 0 || self.is_secure;
+        let only_named = self.origin.is_sidecar() || self.is_secure;
         let execfn = self.stack.get(at::EXECFN) as *const u8;
         let mut links = [EXECUTABLE.text().as_ptr(), core::ptr::null(), execfn];
         // The caller has started the program by a path in that directory, so the caller chose it. A look-up in /proc takes longer,
         // because the kernel has to make the entries of a new process.
-        // SAFETY: AT_EXECFN is a string on the initial stack.
+        // SAFETY: the kernel has copied AT_EXECFN to the initial stack with its NUL; NULL, without one, was tested for.
         if !only_named && !execfn.is_null() && unsafe { is_in_directory_of(execfn, self.path) } {
             links.swap(0, 1);
         }
@@ -43,13 +53,13 @@ impl Loader {
             let (mut path, link) = (self.path, links[place]);
             let is_named = link.is_null();
             if !is_named {
-                // SAFETY: a message, or AT_EXECFN, a string on the initial stack.
+                // SAFETY: a message, or AT_EXECFN, which the kernel has copied to the initial stack with its NUL.
                 self.beside(unsafe { Text::new(link) }, path.file_name(), self.scratch());
-                // SAFETY: `beside` wrote a string there.
+                // SAFETY: `beside` has written a string with its NUL there, and nothing else uses the scratch memory until it was opened.
                 path = unsafe { Text::new(self.scratch()) };
             }
             place += 1;
-            if is_named && self.read == 0 && !path.is_absolute() {
+            if is_named && !self.origin.is_sidecar() && !path.is_absolute() {
                 continue;
             }
             let outcome = self.open_sidecar(path);
@@ -67,7 +77,7 @@ impl Loader {
             let what = Message(failure.min(missing) as u8);
             fail(self.path, what, failure.saturating_sub(missing));
         }
-        if self.read == 0 {
+        if !self.origin.is_sidecar() {
             syscall::close(self.fd);
         }
     }
@@ -76,31 +86,37 @@ impl Loader {
     /// problem. If the file cannot be opened, the result is the kernel's error number plus [`MISSING`].
     #[inline(never)]
     fn open_sidecar(&mut self, path: Text) -> usize {
-        let (mut fd, mut len, mut start) =
-            (self.fd, self.read.wrapping_sub(RECORD_LEAD), IMAGE_LEN);
+        let (mut fd, mut len, mut start) = (
+            self.fd,
+            self.origin.read().wrapping_sub(RECORD_LEAD),
+            IMAGE_LEN,
+        );
         self.sidecar = self.stack.below(FRONT_ROOM - RECORD_LEAD).cast();
-        if self.read == 0 {
+        if !self.origin.is_sidecar() {
             // Does not wait for the writer of a FIFO. The owner of a link can change where it leads, and need not own the file there.
             let flags = open_flags::RDONLY | open_flags::NONBLOCK | open_flags::NOFOLLOW;
-            // SAFETY: the path ends in a NUL.
+            // SAFETY: a `Text` has a NUL.
             let opened = unsafe { syscall::open(path.as_ptr(), flags) };
             if opened.errno() != 0 {
                 return opened.errno() + MISSING.0 as usize;
             }
             (fd, start) = (opened.0, 0);
-            // SAFETY: there is room for as much.
+            // SAFETY: FRONT_RECORD bytes fit between `sidecar` and the initial stack, by the definition of FRONT_ROOM, and that memory is
+            // the loader's (`Loader::new`). No reference to a header is alive.
             len = unsafe { syscall::read_at(fd, self.sidecar.cast(), FRONT_RECORD, 0) };
         }
         // The path of the interpreter needs room after the sidecar.
         if len == FRONT_RECORD || self.has(Flags::RELOCATABLE) {
             self.sidecar = self.stack.below(RECORD_ROOM - HEADERS_ROOM).cast();
-            // SAFETY: there is room for as much.
+            // SAFETY: MAX_RECORD bytes fit between `sidecar` and the initial stack, by the definition of RECORD_ROOM, and that memory is
+            // the loader's (`Loader::new`). No reference to a header is alive.
             len = unsafe { syscall::read_at(fd, self.sidecar.cast(), MAX_RECORD, start) };
         }
-        // SAFETY: as much was read, aligned as a header; an error number is no length of a sidecar.
+        // SAFETY: `sidecar` is aligned to 16, with more than MAX_RECORD or FRONT_RECORD bytes after it. `len` of them were read; a negated
+        // error number is more than MAX_RECORD.
         let mut problem = unsafe { sidecar_problem(self.sidecar, len, &self.id()) };
         // A self-contained program's sidecar contains the loader, so the stub has already trusted it.
-        if problem == EMPTY && self.read == 0 && !self.is_trusted(fd) {
+        if problem == EMPTY && !self.origin.is_sidecar() && !self.is_trusted(fd) {
             problem = UNTRUSTED;
         }
         syscall::close(fd);
@@ -110,13 +126,16 @@ impl Loader {
     /// Finds the path of the real dynamic linker.
     #[inline(always)]
     pub fn find_interpreter(&mut self) {
-        let header = self.header();
-        self.interpreter = self.text_at(header.interpreter.at);
+        let (interpreter, room) = (
+            self.header().interpreter.at,
+            self.header().interpreter_room.at,
+        );
+        self.interpreter = self.text_at(interpreter);
         if self.has(Flags::RELOCATABLE) {
             // ld.so and debuggers keep a pointer to the name, so it has to stay in memory.
-            let place = self.in_sidecar(header.interpreter_room.at);
+            let place = self.in_sidecar(room);
             self.beside(EXECUTABLE.text(), self.interpreter, place);
-            // SAFETY: `beside` wrote a string there.
+            // SAFETY: `beside` has written a string with its NUL there, and only it writes to that part of the sidecar.
             self.interpreter = unsafe { Text::new(place) };
         }
     }
@@ -125,7 +144,9 @@ impl Loader {
     /// an empty path if that is too long. For a link with a relative target, its own directory does as well.
     #[inline(never)]
     fn beside(&self, mut path: Text, name: Text, to: *mut u8) {
-        // SAFETY: nothing is written behind PATH_MAX bytes; the kernel's answer gets its NUL.
+        // SAFETY: `to` is PATH_MAX bytes: the scratch memory, or the end of the record,
+        // after which MAX_RECORD leaves as many. The link takes at
+        // most PATH_MAX - 1 of them and gets its NUL, and both lengths are added up before anything is copied.
         unsafe {
             let len = syscall::readlink(path.as_ptr(), to, PATH_MAX - 1).0;
             if len < PATH_MAX && *to == b'/' {
@@ -150,7 +171,7 @@ impl Loader {
 /// `one` has to be NUL-terminated.
 #[inline(always)]
 unsafe fn is_in_directory_of(one: *const u8, other: Text) -> bool {
-    // SAFETY: the caller vouches for the string, which ends where nothing of the other's directory does.
+    // SAFETY: both have a NUL (`# Safety`; `Text`). The loop reads no further than `len`, the length of either directory.
     unsafe {
         let name = Text::new(one).file_name().as_ptr();
         let len = other.file_name().as_ptr() as usize - other.as_ptr() as usize;
@@ -172,7 +193,7 @@ unsafe fn is_in_directory_of(one: *const u8, other: Text) -> bool {
 /// counts as no sidecar.
 #[inline(always)]
 pub unsafe fn sidecar_problem(sidecar: *const Header, len: usize, id: &Id) -> Message {
-    // SAFETY: the caller vouches for the bytes, and any are a header.
+    // SAFETY: HEADER_LEN aligned bytes are readable (`# Safety`), and a header has only integers, for which any bytes are valid.
     let header = unsafe { &*sidecar };
     if header.magic != MAGIC || !(HEADER_LEN..=MAX_RECORD).contains(&len) {
         return NOT_A_SIDECAR;
@@ -182,7 +203,7 @@ pub unsafe fn sidecar_problem(sidecar: *const Header, len: usize, id: &Id) -> Me
     if checked > rest {
         return DAMAGED;
     }
-    // SAFETY: it ends in front of the text, inside the file.
+    // SAFETY: CHECKED_FROM + `checked` is at most `len`, and as many bytes are readable (`# Safety`); CHECKED_FROM is a multiple of 4.
     let words = unsafe {
         let from = sidecar.cast::<u8>().add(CHECKED_FROM).cast::<u32>();
         core::slice::from_raw_parts(from, checked / 4)
@@ -205,7 +226,7 @@ pub unsafe fn sidecar_problem(sidecar: *const Header, len: usize, id: &Id) -> Me
 pub unsafe fn copy(to: *mut u8, from: *const u8, len: usize) {
     let mut at = 0;
     while at < len {
-        // SAFETY: the caller vouches for both.
+        // SAFETY: `at` is less than `len`, and as many bytes are readable and writable (`# Safety`).
         unsafe { to.add(at).write_volatile(*from.add(at)) };
         at += 1;
     }

@@ -32,8 +32,9 @@ impl Loader {
         let mut to = end;
         let mut dynamic = core::ptr::null_mut::<u8>();
         let mut to_strings = 0;
-        // SAFETY: the kernel says where the program's headers are and how many; there is room for as many and two more in front of
-        // the sidecar. The host has made the patches for the .dynamic of this program, as the checksum and the id say.
+        // SAFETY: AT_PHDR and AT_PHNUM are the kernel's: so many headers are mapped there. MAX_HEADERS and two more fit in HEADERS_ROOM, in
+        // front of the sidecar, so that no write reaches its header. The copy of .dynamic and the patches are parts of the sidecar after
+        // its header: the host has placed them, and checksum and id say that this is its record for this program.
         unsafe {
             if *count > MAX_HEADERS {
                 fail(self.program(), TOO_MANY, *count);
@@ -99,7 +100,8 @@ impl Loader {
         }
         let end = dynamic.wrapping_byte_add(header.own_dynamic_len as usize);
         let mut entry = dynamic;
-        // SAFETY: the kernel has mapped the program's .dynamic, and a DT_NULL ends it.
+        // SAFETY: the kernel has mapped the program's .dynamic, which `dynamic` is, by its own program header. A DT_NULL
+        // ends it; the loop stops there, or at `end`, and reads nothing further.
         unsafe {
             while entry != end && (*entry).d_tag != DT_NULL {
                 if (*entry).d_tag == DT_STRTAB {
@@ -117,7 +119,7 @@ impl Loader {
     /// Adds a header at `to` for `len` bytes at `address`.
     #[inline(never)]
     unsafe fn add(&self, to: *mut Phdr, kind: u32, address: *const u8, len: usize) {
-        // SAFETY: the caller vouches for the place.
+        // SAFETY: `tell_linker`, the only caller, has counted the headers: `to` is aligned, and in HEADERS_ROOM.
         unsafe {
             *to = Phdr {
                 p_type: kind,
@@ -136,7 +138,7 @@ impl Loader {
     /// Makes the header at `to` describe `len` bytes at `address`.
     #[inline(always)]
     unsafe fn describe(&self, to: *mut Phdr, address: *const u8, len: usize) {
-        // SAFETY: the caller vouches for the place.
+        // SAFETY: `to` is a header that `tell_linker` has just written to HEADERS_ROOM.
         unsafe {
             (*to).p_vaddr = self.distance(address);
             (*to).p_filesz = len;

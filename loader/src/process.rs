@@ -1,5 +1,7 @@
 //! The state of the loader: values from the kernel and the stub, and the results of the steps.
 
+use core::num::NonZero;
+
 use sidecar::loader::BELOW;
 use sidecar::{Flags, Header, Id, LOADER_OFFSET};
 use sys::stack::{Stack, at, length};
@@ -23,13 +25,37 @@ pub struct Loader {
     pub interpreter: Text,
     /// The open file with this loader.
     pub fd: usize,
-    /// Bytes that the stub has read to the front room, if this file is the sidecar too; else 0.
-    pub read: usize,
+    pub origin: Origin,
     /// Whether identities or capabilities changed at exec (AT_SECURE), so that the caller is not trusted.
     pub is_secure: bool,
     /// Whether the kernel itself has started the stub. Then there is no rtld_fini, which glibc's ld.so always passes, and AT_ENTRY
     /// is the stub, which musl's ld.so leaves unchanged.
     pub is_by_kernel: bool,
+}
+
+/// The file with the loader.
+#[derive(Clone, Copy)]
+pub enum Origin {
+    /// A file of its own.
+    OwnFile,
+    /// The sidecar of a self-contained program, of which the stub has read so many bytes to the front room.
+    Sidecar(NonZero<usize>),
+}
+
+impl Origin {
+    /// Bytes that the stub has read, 0 for none.
+    #[inline(always)]
+    pub fn read(self) -> usize {
+        match self {
+            Self::OwnFile => 0,
+            Self::Sidecar(read) => read.get(),
+        }
+    }
+
+    #[inline(always)]
+    pub fn is_sidecar(self) -> bool {
+        matches!(self, Self::Sidecar(_))
+    }
 }
 
 impl Loader {
@@ -42,13 +68,14 @@ impl Loader {
         stack: *mut usize,
         fini: usize,
         fd: usize,
-        read: usize,
+        origin: Origin,
     ) -> Self {
-        // SAFETY: the caller vouches for all; the trailer is the program's own, written with the stub that runs.
+        // SAFETY: `stack` is the initial stack pointer (`# Safety`). The trailer follows the stub: the host has written both together, and
+        // LINE_LEN_OFFSET, LOADER_OFFSET and the NULs of its paths are in its format (`sidecar::Trailer`).
         unsafe {
             let stack = Stack::new(stack);
             let mut path = trailer.add(LOADER_OFFSET);
-            if read == 0 {
+            if !origin.is_sidecar() {
                 path = path.add(length(path) + 1);
             }
             let path = Text::new(path);
@@ -61,7 +88,7 @@ impl Loader {
                 bias: 0,
                 interpreter: path,
                 fd,
-                read,
+                origin,
                 is_secure: stack.get(at::SECURE) != 0,
                 is_by_kernel: fini == 0 && stub <= MAX_STUB,
             }
@@ -77,14 +104,14 @@ impl Loader {
     /// Path of the program, as the caller gave it. The path of the sidecar is lost once the stub is overwritten.
     #[cold]
     pub fn program(&self) -> Text {
-        // SAFETY: the kernel has put a string there.
+        // SAFETY: the kernel has copied AT_EXECFN to the initial stack with its NUL.
         unsafe { Text::new(self.stack.get(at::EXECFN) as *const u8) }
     }
 
     /// The identity that the sidecar must have.
     #[inline(always)]
     pub fn id(&self) -> Id {
-        // SAFETY: the trailer begins with it.
+        // SAFETY: the trailer begins with the id (`sidecar::Trailer`); an id is bytes, with no alignment.
         unsafe { self.trailer.cast::<Id>().read() }
     }
 
@@ -99,8 +126,10 @@ impl Loader {
 
     /// The sidecar's fixed part.
     #[inline(always)]
-    pub fn header(&self) -> &'static Header {
-        // SAFETY: any bytes are a header, and they stay where they are; what it says holds once it was found.
+    pub fn header(&self) -> &Header {
+        // SAFETY: `open_sidecar` has set `sidecar` to aligned memory of the loader's, larger than a header, which has only integers: any
+        // bytes are valid. The header itself is written to by `open_sidecar` only, which borrows the loader mutably. `tell_linker` and
+        // `find_interpreter` write in front of it and after it, where the host has placed no part of it.
         unsafe { &*self.sidecar }
     }
 
@@ -113,7 +142,7 @@ impl Loader {
     /// A string of the sidecar.
     #[inline(always)]
     pub fn text_at(&self, offset: u32) -> Text {
-        // SAFETY: the host puts a NUL behind every string.
+        // SAFETY: `offset` is a field of a sidecar with the right checksum and id: the host has put a string with its NUL there.
         unsafe { Text::new(self.in_sidecar(offset)) }
     }
 
@@ -130,7 +159,7 @@ impl Loader {
     pub fn is_started(&self) -> bool {
         let header = self.header();
         let debug = self.bias.wrapping_add(header.debug_address as usize) as *const usize;
-        // SAFETY: it lies in the program's .dynamic.
+        // SAFETY: the host has taken `debug_address` from the program's .dynamic, which the kernel has mapped at `bias`.
         self.stack.get(at::BASE) != 0
             || !self.is_by_kernel && header.debug_address != 0 && unsafe { *debug } != 0
     }
@@ -143,7 +172,7 @@ impl Loader {
     /// Prints a step if WRAP_BUDDY_DEBUG=1 is set.
     #[inline(never)]
     pub fn trace(&self, subject: Text, step: Message, address: usize) {
-        // SAFETY: the message ends in a NUL.
+        // SAFETY: every message has a NUL.
         if !self.is_secure && unsafe { self.stack.has_variable(DEBUG.text().as_ptr()) } {
             report::line(subject, step, address, 16);
         }
@@ -155,7 +184,7 @@ impl Loader {
 #[inline(always)]
 fn opaque(address: *mut u8) -> *mut u8 {
     let mut address = address as usize;
-    // SAFETY: there is no instruction in it.
+    // SAFETY: the assembly is a comment, without an instruction.
     unsafe {
         core::arch::asm!("/* {0} */", inout(reg) address, options(nomem, nostack, preserves_flags));
     }

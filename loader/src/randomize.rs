@@ -33,11 +33,11 @@ impl Loader {
             return top;
         }
         let random = self.stack.get(at::RANDOM) as *const usize;
-        // SAFETY: the kernel gives 16 random bytes. glibc makes its stack protector's secret of the first word, and the other of the
-        // second: the sum says nothing of either.
+        // SAFETY: AT_RANDOM is the address of 16 bytes that the kernel has put on the initial stack.
+        // glibc makes its stack protector's secret of the first word, and its pointer guard of the second: the sum reveals neither.
         let sum = unsafe { random.read().wrapping_add(random.add(1).read()) };
         let gap = sum >> (usize::BITS - sys::arch::GAP_BITS) & page.wrapping_neg();
-        // SAFETY: new, where there is room: with an address as a hint.
+        // SAFETY: without MAP_FIXED the address is a hint, and the kernel takes free addresses.
         let mapped =
             unsafe { syscall::mmap(top - gap, gap, 0, map::PRIVATE | map::ANONYMOUS, 0, 0) };
         match mapped.errno() {

@@ -51,7 +51,7 @@ fn say(text: Text) {
     let mut from = text.as_ptr();
     let mut at = from;
     let mut before = 0;
-    // SAFETY: nothing behind the NUL is read, and what lies between `from` and `at` is of the string.
+    // SAFETY: a NUL ends a `Text`, and the loop returns there; `from` and `at` are in the string.
     unsafe {
         loop {
             let byte = *at;

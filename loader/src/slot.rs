@@ -29,7 +29,8 @@ impl Loader {
         let (start, all) = (address - before, before + len);
         let prot =
             header.slot_protection as usize & sys::arch::protections(self.stack.get(at::HWCAP2));
-        // SAFETY: the pages hold the stub, which nothing runs any more, and other code, which nothing runs yet.
+        // SAFETY: the slot is the stub's place in the program, as the sidecar with this program's id says: `len` bytes that the host has
+        // taken from it. The stub has jumped here and is not returned to, the program has not begun, and there is one thread.
         unsafe {
             let mut errno = syscall::mprotect(start, all, prot::READ | prot::WRITE).errno();
             if errno == 0 {

@@ -13,7 +13,7 @@ impl Text {
     /// The string at `start` has to end in a NUL and must not change while it is used.
     #[inline(always)]
     pub unsafe fn new(start: *const u8) -> Self {
-        // SAFETY: a string is somewhere.
+        // SAFETY: `start` points to a string (`# Safety`), so that it is not null.
         Self(unsafe { NonNull::new_unchecked(start.cast_mut()) })
     }
 
@@ -25,13 +25,13 @@ impl Text {
     /// The length in bytes, without the NUL.
     #[inline(always)]
     pub fn len(self) -> usize {
-        // SAFETY: `new` was told that there is a NUL.
+        // SAFETY: a NUL ends the string: the condition of `new`.
         unsafe { length(self.as_ptr()) }
     }
 
     #[inline(always)]
     pub fn is_absolute(self) -> bool {
-        // SAFETY: there is a byte, if only the NUL.
+        // SAFETY: a string has at least its NUL: the condition of `new`.
         unsafe { *self.as_ptr() == b'/' }
     }
 
@@ -40,7 +40,7 @@ impl Text {
     pub fn file_name(self) -> Text {
         let mut name = self.as_ptr();
         let mut at = name;
-        // SAFETY: nothing behind the NUL is read, and the end of a string is one.
+        // SAFETY: a NUL ends the string, the condition of `new`, and the loop stops there. What follows a slash is a string too.
         unsafe {
             while *at != 0 {
                 if *at == b'/' {
@@ -111,7 +111,7 @@ impl Message {
         let mut at: *const u8;
         sys::address!(at, MESSAGES);
         let mut left = self.0;
-        // SAFETY: there are as many strings as messages.
+        // SAFETY: the macro has numbered the strings of MESSAGES, each with its NUL: a message's number is less than their count.
         unsafe {
             while left != 0 {
                 at = at.add(length(at) + 1);

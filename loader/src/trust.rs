@@ -80,7 +80,7 @@ impl Loader {
 /// resolves /proc/self/exe to the emulated program only in open.
 #[inline(never)]
 fn owner_at(path: *const u8) -> Ownership {
-    // SAFETY: these are strings, or missing, which is an error of the kernel's.
+    // SAFETY: a message, AT_EXECFN or argv[0]: each has a NUL. Of a null pointer the kernel says EFAULT.
     let fd = unsafe { syscall::open(path, open_flags::PATH).0 };
     let owner = syscall::owner(fd);
     syscall::close(fd);
@@ -90,7 +90,7 @@ fn owner_at(path: *const u8) -> Ownership {
 /// Whether the program's file has, or may have, capabilities.
 #[inline(always)]
 fn is_capable() -> bool {
-    // SAFETY: messages are strings.
+    // SAFETY: every message has a NUL.
     let found =
         unsafe { syscall::attribute_len(EXECUTABLE.text().as_ptr(), CAPABILITY.text().as_ptr()) };
     !matches!(found.errno(), ENODATA | EOPNOTSUPP)

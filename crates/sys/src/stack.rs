@@ -34,7 +34,8 @@ impl Stack {
     /// `pointer` has to be the stack pointer with which the kernel started this process.
     #[inline(always)]
     pub unsafe fn new(pointer: *mut usize) -> Self {
-        // SAFETY: argc is followed by argc pointers and NULL, then by the environment and NULL.
+        // SAFETY: `pointer` is the initial stack pointer (`# Safety`). The kernel has put argc there, then argc pointers and NULL, then
+        // the environment and NULL, then auxv (System V ABI).
         unsafe {
             let mut cursor = pointer.add(*pointer + 2);
             while *cursor != 0 {
@@ -50,7 +51,7 @@ impl Stack {
     /// The first argument, or NULL.
     #[inline(always)]
     pub fn argv0(self) -> *const u8 {
-        // SAFETY: argc is followed by argv, which ends with NULL.
+        // SAFETY: `new` was given the initial stack: argc is followed by argv, which has at least its NULL.
         unsafe { *self.pointer.add(1) as *const u8 }
     }
 
@@ -70,7 +71,7 @@ impl Stack {
     #[inline(never)]
     pub fn value(self, kind: usize) -> *mut usize {
         let mut entry = self.auxv;
-        // SAFETY: the vector ends with AT_NULL, and nothing is read behind it.
+        // SAFETY: `new` has found the vector, the kernel ends it with AT_NULL, and the loop stops there.
         unsafe {
             while (*entry).kind != kind && (*entry).kind != at::NULL {
                 entry = entry.add(1);
@@ -82,14 +83,15 @@ impl Stack {
     /// The value of an entry; 0 if there is none.
     #[inline(always)]
     pub fn get(self, kind: usize) -> usize {
-        // SAFETY: `value` gives a place in the vector; AT_NULL's value is 0.
+        // SAFETY: `value` returns the address of a word in the vector.
         unsafe { *self.value(kind) }
     }
 
     /// Changes an existing entry.
     #[inline(always)]
     pub fn set(self, kind: usize, value: usize) {
-        // SAFETY: the vector is on this process's writable stack, and only the loader looks at it now.
+        // SAFETY: `value` returns the address of a word in the vector. The stack is writable, and no Rust reference to the vector exists:
+        // everything goes through raw pointers.
         unsafe { *self.value(kind) = value };
     }
 
@@ -99,7 +101,8 @@ impl Stack {
     /// `wanted` has to be NUL-terminated.
     #[inline(always)]
     pub unsafe fn has_variable(self, wanted: *const u8) -> bool {
-        // SAFETY: the environment lies between argv's NULL and its own, and holds NUL-terminated strings.
+        // SAFETY: `new` was given the initial stack: the environment follows argv's NULL and ends with its own, and the kernel has copied
+        // every string with its NUL. `wanted` has a NUL (`# Safety`).
         unsafe {
             let mut cursor = self.pointer.add(*self.pointer + 2).cast::<*const u8>();
             while !(*cursor).is_null() {
@@ -119,7 +122,7 @@ impl Stack {
 /// Both have to be NUL-terminated.
 #[inline(never)]
 pub unsafe fn is_same(mut one: *const u8, mut other: *const u8) -> bool {
-    // SAFETY: a mismatch, at the latest with the NUL, ends the comparison.
+    // SAFETY: both have a NUL (`# Safety`), and the loop goes on only while the bytes are equal and not NUL.
     unsafe {
         while *one == *other {
             if *one == 0 {
@@ -139,7 +142,7 @@ pub unsafe fn is_same(mut one: *const u8, mut other: *const u8) -> bool {
 #[inline(never)]
 pub unsafe fn length(text: *const u8) -> usize {
     let mut len = 0;
-    // SAFETY: the caller vouches for the NUL.
+    // SAFETY: `text` has a NUL (`# Safety`), and no byte after it is read.
     while unsafe { *text.add(len) } != 0 {
         len += 1;
         // Keeps the compiler from calling strlen, which does not exist here.

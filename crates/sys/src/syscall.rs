@@ -40,14 +40,14 @@ pub mod open_flags {
 /// `path` has to be a NUL-terminated string.
 #[inline(never)]
 pub unsafe fn open(path: *const u8, flags: usize) -> Outcome {
-    // SAFETY: the caller vouches for the string; the kernel only reads it.
+    // SAFETY: openat reads memory up to the NUL of `path` (`# Safety`), and writes none.
     Outcome(unsafe { syscall3(nr::OPENAT, AT_FDCWD, path as usize, flags) })
 }
 
 /// Closes a descriptor. An error would change nothing.
 #[inline(never)]
 pub fn close(fd: usize) {
-    // SAFETY: no memory is involved.
+    // SAFETY: close neither reads nor writes memory.
     unsafe { syscall1(nr::CLOSE, fd) };
 }
 
@@ -55,7 +55,7 @@ pub fn close(fd: usize) {
 #[inline(never)]
 pub fn file_len(fd: usize) -> Outcome {
     const SEEK_END: usize = 2;
-    // SAFETY: no memory is involved.
+    // SAFETY: lseek neither reads nor writes memory.
     Outcome(unsafe { syscall3(nr::LSEEK, fd, 0, SEEK_END) })
 }
 
@@ -66,7 +66,7 @@ pub fn file_len(fd: usize) -> Outcome {
 #[inline(never)]
 pub unsafe fn read_at(fd: usize, buffer: *mut u8, len: usize, offset: usize) -> usize {
     // The offset is one word or two, low first.
-    // SAFETY: the caller vouches for the buffer.
+    // SAFETY: pread64 writes at most `len` bytes to `buffer`, which are writable (`# Safety`).
     unsafe { syscall(nr::PREAD64, [fd, buffer as usize, len, offset, 0]) }
 }
 
@@ -76,14 +76,14 @@ pub unsafe fn read_at(fd: usize, buffer: *mut u8, len: usize, offset: usize) -> 
 /// `len` bytes at `bytes` have to be readable.
 #[inline(never)]
 pub unsafe fn write(fd: usize, bytes: *const u8, len: usize) {
-    // SAFETY: the caller vouches for the bytes.
+    // SAFETY: write reads `len` bytes at `bytes`, which are readable (`# Safety`).
     unsafe { syscall3(nr::WRITE, fd, bytes as usize, len) };
 }
 
 #[inline(always)]
 pub fn exit(status: usize) -> ! {
     loop {
-        // SAFETY: the process is gone afterwards.
+        // SAFETY: exit_group neither reads nor writes memory, and does not return.
         unsafe { syscall1(nr::EXIT_GROUP, status) };
     }
 }
@@ -95,7 +95,7 @@ pub fn exit(status: usize) -> ! {
 #[inline(always)]
 pub unsafe fn readlink(path: *const u8, buffer: *mut u8, len: usize) -> Outcome {
     let arguments = [AT_FDCWD, path as usize, buffer as usize, len, 0];
-    // SAFETY: the caller vouches for both.
+    // SAFETY: readlinkat reads up to the NUL of `path`, and writes at most `len` bytes to `buffer` (`# Safety`).
     Outcome(unsafe { syscall(nr::READLINKAT, arguments) })
 }
 
@@ -112,7 +112,7 @@ pub unsafe fn mmap(
     fd: usize,
     offset: usize,
 ) -> Outcome {
-    // SAFETY: the caller vouches for the range.
+    // SAFETY: a mapping that is not fixed takes free addresses; nothing uses what a fixed one replaces (`# Safety`).
     Outcome(unsafe { arch::mmap([address, len, prot, flags, fd, offset]) })
 }
 
@@ -122,7 +122,7 @@ pub unsafe fn mmap(
 /// Nothing may rely on the previous protection of the range.
 #[inline(never)]
 pub unsafe fn mprotect(address: usize, len: usize, prot: usize) -> Outcome {
-    // SAFETY: the caller vouches for the range.
+    // SAFETY: mprotect writes no memory, and nothing relies on the protection that the range had (`# Safety`).
     Outcome(unsafe { syscall3(nr::MPROTECT, address, len, prot) })
 }
 
@@ -166,6 +166,6 @@ pub fn has_endless_address_space() -> bool {
 #[inline(always)]
 pub unsafe fn attribute_len(path: *const u8, name: *const u8) -> Outcome {
     let arguments = [path as usize, name as usize, 0, 0, 0];
-    // SAFETY: the caller vouches for the strings; nothing is written where there is no room.
+    // SAFETY: getxattr reads up to the NULs of both (`# Safety`), and writes nothing, because the size of the buffer is 0.
     Outcome(unsafe { syscall(nr::GETXATTR, arguments) })
 }

@@ -2,6 +2,8 @@
 
 pub use super::aarch64::ROW as HOST;
 
+use crate::elf::{GNU_PROPERTY_AARCH64_FEATURE_1_AND, GNU_PROPERTY_AARCH64_FEATURE_1_BTI};
+
 /// Whether the architecture has branch protection by page.
 pub const HAS_BTI: bool = true;
 
@@ -19,6 +21,23 @@ pub fn protections(hwcap2: usize) -> usize {
         7 | PROT_BTI
     } else {
         7
+    }
+}
+
+/// The number of bytes of a property note that [`has_landing_pads`] reads.
+pub const PROPERTY_LEN: usize = 28;
+
+/// Whether an object promises landing pads, by its PT_GNU_PROPERTY: namesz, descsz, type, "GNU\0", then properties: type, size, data.
+/// Properties are in ascending order, and this is the lowest on this architecture.
+///
+/// # Safety
+/// [`PROPERTY_LEN`] bytes at `note` can be read.
+#[inline(always)]
+pub unsafe fn has_landing_pads(note: *const u32) -> bool {
+    // SAFETY: both words are among the PROPERTY_LEN bytes at `note` (`# Safety`), and need no alignment.
+    unsafe {
+        note.add(4).read_unaligned() == GNU_PROPERTY_AARCH64_FEATURE_1_AND
+            && note.add(6).read_unaligned() & GNU_PROPERTY_AARCH64_FEATURE_1_BTI != 0
     }
 }
 
@@ -56,7 +75,8 @@ pub mod stat {
 #[inline(always)]
 pub unsafe fn syscall(number: usize, [a, b, c, d, e]: [usize; 5]) -> usize {
     let result;
-    // SAFETY: the caller vouches for the call.
+    // SAFETY: the kernel changes x0, which is declared, and memory only as the call is documented to: this function passes that
+    // condition on.
     unsafe {
         core::arch::asm!(
             "svc #0",
@@ -75,7 +95,8 @@ pub unsafe fn syscall(number: usize, [a, b, c, d, e]: [usize; 5]) -> usize {
 /// The argument has to be valid for the call.
 #[inline(always)]
 pub unsafe fn syscall1(number: usize, a: usize) {
-    // SAFETY: the caller vouches for the call.
+    // SAFETY: the kernel changes x0, which is declared, and memory only as the call is documented to: this function passes that
+    // condition on.
     unsafe {
         core::arch::asm!(
             "svc #0",
@@ -93,7 +114,8 @@ pub unsafe fn syscall1(number: usize, a: usize) {
 #[inline(always)]
 pub unsafe fn syscall3(number: usize, a: usize, b: usize, c: usize) -> usize {
     let result;
-    // SAFETY: the caller vouches for the call.
+    // SAFETY: the kernel changes x0, which is declared, and memory only as the call is documented to: this function passes that
+    // condition on.
     unsafe {
         core::arch::asm!(
             "svc #0",
@@ -109,7 +131,7 @@ pub unsafe fn syscall3(number: usize, a: usize, b: usize, c: usize) -> usize {
 #[inline(always)]
 unsafe fn syscall6(number: usize, [a, b, c, d, e]: [usize; 5], f: usize) -> usize {
     let result;
-    // SAFETY: as for `syscall`.
+    // SAFETY: as in `syscall`; `mmap`, the only caller, passes the condition on.
     unsafe {
         core::arch::asm!(
             "svc #0",
@@ -128,7 +150,7 @@ unsafe fn syscall6(number: usize, [a, b, c, d, e]: [usize; 5], f: usize) -> usiz
 /// As for [`crate::syscall::mmap`].
 #[inline(always)]
 pub unsafe fn mmap([a, b, c, d, e, f]: [usize; 6]) -> usize {
-    // SAFETY: the caller vouches for the range.
+    // SAFETY: this function has the condition of `syscall::mmap`: nothing uses what a fixed mapping replaces.
     unsafe { syscall6(nr::MMAP, [a, b, c, d, e], f) }
 }
 
@@ -136,7 +158,7 @@ pub unsafe fn mmap([a, b, c, d, e, f]: [usize; 6]) -> usize {
 /// `len` bytes at `buffer` have to be readable.
 #[inline(always)]
 pub unsafe fn pwrite(fd: usize, buffer: *const u8, len: usize, offset: usize) -> usize {
-    // SAFETY: the caller vouches for the buffer.
+    // SAFETY: `len` bytes at `buffer` are readable (`# Safety`), and the call only reads them.
     unsafe { syscall(nr::PWRITE64, [fd, buffer as usize, len, offset, 0]) }
 }
 
@@ -146,7 +168,8 @@ pub unsafe fn pwrite(fd: usize, buffer: *const u8, len: usize, offset: usize) ->
 /// The bytes from `address` to `end` have to be writable.
 #[inline(always)]
 pub unsafe fn zero(address: usize, end: usize) {
-    // SAFETY: the caller vouches for the range.
+    // SAFETY: everything from `address` to `end` is writable (`# Safety`), and nothing else is written:
+    // the address stops at `end`, a multiple of 8, after bytes up to the next such multiple.
     unsafe {
         core::arch::asm!(
             "2: tst {at}, #7",
@@ -206,8 +229,9 @@ pub unsafe fn enter(
     entry: usize,
     fini: usize,
 ) -> ! {
-    // SAFETY: the caller vouches for both; no memory below what is copied is used. x16 is what a `bti c` landing pad lets an
-    // indirect branch come from.
+    // SAFETY: `stack` to `end` is the initial stack, readable, and what it is copied to is below `room`, where nothing is needed any more
+    // (`# Safety`). The stack pointer is lowered before the copy, so that a signal handler writes below it.
+    // A `bti c` landing pad accepts a branch by x16.
     unsafe {
         core::arch::asm!(
             "add x3, x3, x1",
@@ -229,7 +253,7 @@ pub unsafe fn enter(
 #[macro_export]
 macro_rules! address {
     ($pointer:ident, $static:path) => {
-        // SAFETY: an address is computed, nothing else.
+        // SAFETY: the instructions compute an address; they neither read nor write memory that Rust knows of.
         unsafe {
             core::arch::asm!(
                 "adr {}, {}", out(reg) $pointer, sym $static, options(nomem, nostack, preserves_flags),

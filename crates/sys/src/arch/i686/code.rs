@@ -17,6 +17,18 @@ pub fn protections(_hwcap2: usize) -> usize {
     7
 }
 
+/// The number of bytes of a property note that [`has_landing_pads`] reads.
+pub const PROPERTY_LEN: usize = 0;
+
+/// Whether an object promises landing pads. This architecture does not protect branches by page.
+///
+/// # Safety
+/// None here.
+#[inline(always)]
+pub unsafe fn has_landing_pads(_note: *const u32) -> bool {
+    false
+}
+
 /// System call numbers (arch/x86/entry/syscalls/syscall_32.tbl).
 pub mod nr {
     pub const WRITE: usize = 4;
@@ -50,14 +62,15 @@ pub mod stat {
 /// The arguments have to be valid for the call.
 #[inline(always)]
 pub unsafe fn syscall(number: usize, [a, b, c, d, e]: [usize; 5]) -> usize {
-    // SAFETY: the caller vouches for the call.
+    // SAFETY: this function has the condition of `syscall6`, and passes it on.
     unsafe { syscall6(number, &[a, b, c, d, e, 0]) }
 }
 
 #[inline(never)]
 unsafe fn syscall6(number: usize, arguments: &[usize; 6]) -> usize {
     let result;
-    // SAFETY: as for `syscall`. esi, ebx and ebp are the compiler's own: they are saved and given back.
+    // SAFETY: `arguments` are six readable words. The kernel changes eax, and memory only as the call is documented to: the
+    // condition of the functions that call this one. esi, ebx and ebp, which the compiler does not lend, are pushed and popped.
     unsafe {
         core::arch::asm!(
             "push esi",
@@ -87,7 +100,8 @@ unsafe fn syscall6(number: usize, arguments: &[usize; 6]) -> usize {
 /// The argument has to be valid for the call.
 #[inline(always)]
 pub unsafe fn syscall1(number: usize, a: usize) {
-    // SAFETY: the caller vouches for the call. ebx is the compiler's own: it is lent and given back.
+    // SAFETY: the kernel changes eax, which is declared, and memory only as the call is documented to: this function passes that
+    // condition on. ebx, which the compiler does not lend, has its value again after the second exchange.
     unsafe {
         core::arch::asm!(
             "xchg ebx, edi",
@@ -106,7 +120,8 @@ pub unsafe fn syscall1(number: usize, a: usize) {
 #[inline(always)]
 pub unsafe fn syscall3(number: usize, a: usize, b: usize, c: usize) -> usize {
     let result;
-    // SAFETY: the caller vouches for the call. ebx is the compiler's own: it is lent and given back.
+    // SAFETY: the kernel changes eax, which is declared, and memory only as the call is documented to: this function passes that
+    // condition on. ebx, which the compiler does not lend, has its value again after the second exchange.
     unsafe {
         core::arch::asm!(
             "xchg ebx, edi",
@@ -125,7 +140,7 @@ pub unsafe fn syscall3(number: usize, a: usize, b: usize, c: usize) -> usize {
 /// As for [`crate::syscall::mmap`].
 #[inline(always)]
 pub unsafe fn mmap([a, b, c, d, e, offset]: [usize; 6]) -> usize {
-    // SAFETY: the caller vouches for the range.
+    // SAFETY: this function has the condition of `syscall::mmap`: nothing uses what a fixed mapping replaces.
     unsafe { syscall6(nr::MMAP2, &[a, b, c, d, e, offset >> 12]) }
 }
 
@@ -135,7 +150,7 @@ pub unsafe fn mmap([a, b, c, d, e, offset]: [usize; 6]) -> usize {
 /// `len` bytes at `buffer` have to be readable.
 #[inline(always)]
 pub unsafe fn pwrite(fd: usize, buffer: *const u8, len: usize, offset: usize) -> usize {
-    // SAFETY: the caller vouches for the buffer.
+    // SAFETY: `len` bytes at `buffer` are readable (`# Safety`), and the call only reads them.
     unsafe { syscall(nr::PWRITE64, [fd, buffer as usize, len, offset, 0]) }
 }
 
@@ -145,7 +160,8 @@ pub unsafe fn pwrite(fd: usize, buffer: *const u8, len: usize, offset: usize) ->
 /// The bytes from `address` to `end` have to be writable.
 #[inline(always)]
 pub unsafe fn zero(address: usize, end: usize) {
-    // SAFETY: the caller vouches for the range.
+    // SAFETY: everything from `address` to `end` is writable (`# Safety`), and nothing else is written:
+    // edi runs from `address` to `end`, because ecx is the distance, and the direction flag is clear (System V ABI).
     unsafe {
         core::arch::asm!(
             "rep stosb",
@@ -177,7 +193,9 @@ pub unsafe fn enter(
     entry: usize,
     fini: usize,
 ) -> ! {
-    // SAFETY: the caller vouches for both; no memory below what is copied is used. esi is the compiler's own, and needed no more.
+    // SAFETY: `stack` to `end` is the initial stack, readable, and what it is copied to is below `room`, where nothing is needed any more
+    // (`# Safety`). The stack pointer is lowered before the copy, so that a signal handler writes below it. esi need not
+    // be kept, because no compiled code runs afterwards.
     unsafe {
         core::arch::asm!(
             "mov esi, edi",
@@ -198,7 +216,7 @@ pub unsafe fn enter(
 #[macro_export]
 macro_rules! address {
     ($pointer:ident, $static:path) => {
-        // SAFETY: an address is computed, nothing else.
+        // SAFETY: the instructions compute an address; they neither read nor write memory that Rust knows of.
         unsafe {
             core::arch::asm!(
                 "call 2f", "2: popl {0}", "addl ${1} - 2b, {0}", out(reg) $pointer, sym $static, options(att_syntax),

@@ -17,6 +17,18 @@ pub fn protections(_hwcap2: usize) -> usize {
     7
 }
 
+/// The number of bytes of a property note that [`has_landing_pads`] reads.
+pub const PROPERTY_LEN: usize = 0;
+
+/// Whether an object promises landing pads. This architecture does not protect branches by page.
+///
+/// # Safety
+/// None here.
+#[inline(always)]
+pub unsafe fn has_landing_pads(_note: *const u32) -> bool {
+    false
+}
+
 /// System call numbers (arch/x86/entry/syscalls/syscall_64.tbl).
 pub mod nr {
     pub const WRITE: usize = 1;
@@ -51,7 +63,8 @@ pub mod stat {
 #[inline(always)]
 pub unsafe fn syscall(number: usize, [a, b, c, d, e]: [usize; 5]) -> usize {
     let result;
-    // SAFETY: the caller vouches for the call; the clobbers are the kernel's.
+    // SAFETY: the kernel changes rax, rcx and r11, which are declared, and memory only as the call is documented to: this function
+    // passes that condition on.
     unsafe {
         core::arch::asm!(
             "syscall",
@@ -70,7 +83,8 @@ pub unsafe fn syscall(number: usize, [a, b, c, d, e]: [usize; 5]) -> usize {
 /// The argument has to be valid for the call.
 #[inline(always)]
 pub unsafe fn syscall1(number: usize, a: usize) {
-    // SAFETY: the caller vouches for the call; the clobbers are the kernel's.
+    // SAFETY: the kernel changes rax, rcx and r11, which are declared, and memory only as the call is documented to: this function
+    // passes that condition on.
     unsafe {
         core::arch::asm!(
             "syscall",
@@ -89,7 +103,8 @@ pub unsafe fn syscall1(number: usize, a: usize) {
 #[inline(always)]
 pub unsafe fn syscall3(number: usize, a: usize, b: usize, c: usize) -> usize {
     let result;
-    // SAFETY: the caller vouches for the call; the clobbers are the kernel's.
+    // SAFETY: the kernel changes rax, rcx and r11, which are declared, and memory only as the call is documented to: this function
+    // passes that condition on.
     unsafe {
         core::arch::asm!(
             "syscall",
@@ -105,7 +120,7 @@ pub unsafe fn syscall3(number: usize, a: usize, b: usize, c: usize) -> usize {
 #[inline(always)]
 unsafe fn syscall6(number: usize, [a, b, c, d, e]: [usize; 5], f: usize) -> usize {
     let result;
-    // SAFETY: as for `syscall`.
+    // SAFETY: as in `syscall`; `mmap`, the only caller, passes the condition on.
     unsafe {
         core::arch::asm!(
             "syscall",
@@ -124,7 +139,7 @@ unsafe fn syscall6(number: usize, [a, b, c, d, e]: [usize; 5], f: usize) -> usiz
 /// As for [`crate::syscall::mmap`].
 #[inline(always)]
 pub unsafe fn mmap([a, b, c, d, e, f]: [usize; 6]) -> usize {
-    // SAFETY: the caller vouches for the range.
+    // SAFETY: this function has the condition of `syscall::mmap`: nothing uses what a fixed mapping replaces.
     unsafe { syscall6(nr::MMAP, [a, b, c, d, e], f) }
 }
 
@@ -132,7 +147,7 @@ pub unsafe fn mmap([a, b, c, d, e, f]: [usize; 6]) -> usize {
 /// `len` bytes at `buffer` have to be readable.
 #[inline(always)]
 pub unsafe fn pwrite(fd: usize, buffer: *const u8, len: usize, offset: usize) -> usize {
-    // SAFETY: the caller vouches for the buffer.
+    // SAFETY: `len` bytes at `buffer` are readable (`# Safety`), and the call only reads them.
     unsafe { syscall(nr::PWRITE64, [fd, buffer as usize, len, offset, 0]) }
 }
 
@@ -142,7 +157,8 @@ pub unsafe fn pwrite(fd: usize, buffer: *const u8, len: usize, offset: usize) ->
 /// The bytes from `address` to `end` have to be writable.
 #[inline(always)]
 pub unsafe fn zero(address: usize, end: usize) {
-    // SAFETY: the caller vouches for the range.
+    // SAFETY: everything from `address` to `end` is writable (`# Safety`), and nothing else is written:
+    // rdi runs from `address` to `end`, because rcx is the distance, and the direction flag is clear (System V ABI).
     unsafe {
         core::arch::asm!(
             "rep stosb",
@@ -174,7 +190,8 @@ pub unsafe fn enter(
     entry: usize,
     fini: usize,
 ) -> ! {
-    // SAFETY: the caller vouches for both; no memory below what is copied is used.
+    // SAFETY: `stack` to `end` is the initial stack, readable, and what it is copied to is below `room`, where nothing is needed any more
+    // (`# Safety`). The stack pointer is lowered before the copy, so that a signal handler writes below it.
     unsafe {
         core::arch::asm!(
             "sub rcx, rsi",
@@ -194,7 +211,7 @@ pub unsafe fn enter(
 #[macro_export]
 macro_rules! address {
     ($pointer:ident, $static:path) => {
-        // SAFETY: an address is computed, nothing else.
+        // SAFETY: the instructions compute an address; they neither read nor write memory that Rust knows of.
         unsafe {
             core::arch::asm!(
                 "lea {}, [rip + {}]", out(reg) $pointer, sym $static, options(nomem, nostack, preserves_flags),
