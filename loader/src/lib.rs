@@ -44,16 +44,16 @@ pub unsafe extern "C" fn start(
     loader.find_program();
     let is_started = loader.is_started();
     loader.restore_slot(is_started);
-    let (mut entry, mut room) = (loader.entry(), loader.sidecar.cast());
+    let (mut entry, mut top) = (loader.entry(), loader.sidecar.cast());
     // Otherwise ld.so was started with this program as its argument, and has done its work.
     if !is_started {
         loader.find_interpreter();
         entry = loader.map_interpreter();
         // The memory before the sidecar was in use until here.
-        room = loader.tell_linker();
+        top = loader.tell_linker();
     }
     loader.trace(loader.interpreter, text::ENTERS, entry);
     // SAFETY: `entry` is the entry point of the program or of ld.so. auxv says what the kernel would have said, and no code of this image
-    // runs afterwards; what the program needs of the sidecar and the headers lies above `room`.
-    unsafe { sys::arch::enter(stack, loader.stack.end(), room, entry, fini) }
+    // runs afterwards; what the program needs of the sidecar and the headers lies above `top`.
+    unsafe { sys::arch::enter(stack, loader.stack.end(), top, entry, fini) }
 }

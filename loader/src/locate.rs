@@ -126,14 +126,10 @@ impl Loader {
     /// Finds the path of the real dynamic linker.
     #[inline(always)]
     pub fn find_interpreter(&mut self) {
-        let (interpreter, room) = (
-            self.header().interpreter.at,
-            self.header().interpreter_room.at,
-        );
-        self.interpreter = self.text_at(interpreter);
+        self.interpreter = self.text_at(self.header().interpreter.at);
         if self.has(Flags::RELOCATABLE) {
             // ld.so and debuggers keep a pointer to the name, so it has to stay in memory.
-            let place = self.in_sidecar(room);
+            let place = self.in_sidecar(self.header().interpreter_room.at);
             self.beside(EXECUTABLE.text(), self.interpreter, place);
             // SAFETY: `beside` has written a string with its NUL there, and only it writes to that part of the sidecar.
             self.interpreter = unsafe { Text::new(place) };

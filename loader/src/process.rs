@@ -33,31 +33,6 @@ pub struct Loader {
     pub is_by_kernel: bool,
 }
 
-/// The file with the loader.
-#[derive(Clone, Copy)]
-pub enum Origin {
-    /// A file of its own.
-    OwnFile,
-    /// The sidecar of a self-contained program, of which the stub has read so many bytes to the front room.
-    Sidecar(NonZero<usize>),
-}
-
-impl Origin {
-    /// Bytes that the stub has read, 0 for none.
-    #[inline(always)]
-    pub fn read(self) -> usize {
-        match self {
-            Self::OwnFile => 0,
-            Self::Sidecar(read) => read.get(),
-        }
-    }
-
-    #[inline(always)]
-    pub fn is_sidecar(self) -> bool {
-        matches!(self, Self::Sidecar(_))
-    }
-}
-
 impl Loader {
     /// # Safety
     /// `trailer` has to follow the stub, `stack` has to be the initial stack pointer, and the [`BELOW`] bytes below it have to be
@@ -176,6 +151,31 @@ impl Loader {
         if !self.is_secure && unsafe { self.stack.has_variable(DEBUG.text().as_ptr()) } {
             report::line(subject, step, address, 16);
         }
+    }
+}
+
+/// The file with the loader.
+#[derive(Clone, Copy)]
+pub enum Origin {
+    /// A file of its own.
+    OwnFile,
+    /// The sidecar of a self-contained program, of which the stub has read so many bytes to the front room.
+    Sidecar(NonZero<usize>),
+}
+
+impl Origin {
+    /// Bytes that the stub has read, 0 for none.
+    #[inline(always)]
+    pub fn read(self) -> usize {
+        match self {
+            Self::OwnFile => 0,
+            Self::Sidecar(read) => read.get(),
+        }
+    }
+
+    #[inline(always)]
+    pub fn is_sidecar(self) -> bool {
+        matches!(self, Self::Sidecar(_))
     }
 }
 

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
     use crate::interpreter::Interpreter;
     use crate::root::Root;
-    use crate::{Asker, Linker, ProbeCache, Tree};
+    use crate::{Dependent, Linker, ProbeCache, Tree};
     use elf_file::{Elf, Source};
 
     /// A library for x86_64 with these strings in its .dynamic, each with its tag.
@@ -151,7 +151,7 @@ mod tests {
             let elf = Elf::read(&mut source).unwrap();
             let interpreter = Interpreter::presumed(&root, None, Libc::Glibc, &elf).unwrap();
             let linker = Linker::new(&interpreter, &probe_cache, &surroundings).unwrap();
-            let tree = Tree::of(&linker, Asker { path, elf: &elf }, None);
+            let tree = Tree::of(&linker, Dependent { path, elf: &elf }, None);
             assert_eq!(tree.nodes.len(), LIBRARIES - 1);
             assert_eq!(tree.optional.len(), LIBRARIES * FILTEES);
         }
@@ -174,7 +174,7 @@ mod tests {
         let elf = Elf::read(&mut source).unwrap();
         let interpreter = Interpreter::presumed(&root, None, Libc::Glibc, &elf).unwrap();
         let linker = Linker::new(&interpreter, &probe_cache, &surroundings).unwrap();
-        let tree = Tree::of(&linker, Asker { path, elf: &elf }, None);
+        let tree = Tree::of(&linker, Dependent { path, elf: &elf }, None);
         assert_eq!((tree.missing.len(), tree.more_missing), (1000, 100));
     }
 }

@@ -116,7 +116,7 @@ pub struct Uncached {
 
 /// A file that needs libraries.
 #[derive(Clone, Copy, Debug)]
-pub struct Asker<'f> {
+pub struct Dependent<'f> {
     /// The absolute path by which it was opened.
     pub path: &'f Path,
     /// Its headers and .dynamic.

@@ -15,7 +15,7 @@
 //! use std::path::Path;
 //!
 //! use elf_file::{Elf, Source};
-//! use ldso::{Asker, Interpreter, Linker, ProbeCache, Root, Surroundings, Tree};
+//! use ldso::{Dependent, Interpreter, Linker, ProbeCache, Root, Surroundings, Tree};
 //!
 //! # fn main() -> anyhow::Result<()> {
 //! // This machine's own root. The root of an image or a container: `Root::at(directory)`.
@@ -32,7 +32,7 @@
 //! // No LD_LIBRARY_PATH, no LD_PRELOAD.
 //! let surroundings = Surroundings::default();
 //! let linker = Linker::new(&interpreter, &cache, &surroundings).expect("a known architecture");
-//! let tree = Tree::of(&linker, Asker { path: &path, elf: &elf }, None);
+//! let tree = Tree::of(&linker, Dependent { path: &path, elf: &elf }, None);
 //!
 //! for node in &tree.nodes {
 //!     let asks = tree.path_of(node.by, &path).display();
@@ -66,7 +66,7 @@ mod tree;
 mod versions;
 mod walk;
 
-pub use found::{Asker, Found, NearMiss, Rule, SearchList, SearchPath, Step, Uncached};
+pub use found::{Dependent, Found, NearMiss, Rule, SearchList, SearchPath, Step, Uncached};
 pub use incompatibility::{Incompatible, incompatibility};
 pub use interpreter::{BuiltIn, Fit, Interpreter, Interpreters, Libc};
 pub use known::{Known, remembered};

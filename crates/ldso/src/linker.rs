@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::cache::Cache;
 use crate::finds::{Finder, Finds};
-use crate::found::{Asker, Found, NearMiss, Rule, SearchList, SearchPath, Step, Uncached};
+use crate::found::{Dependent, Found, NearMiss, Rule, SearchList, SearchPath, Step, Uncached};
 use crate::incompatibility::{Incompatible, incompatibility};
 use crate::interpreter::{Interpreter, Libc};
 use crate::probe_cache::{Probe, ProbeCache};
@@ -161,7 +161,7 @@ impl<'a> Linker<'a> {
         paths.chain(inherited).chain(environment).collect()
     }
 
-    /// Searches for `name`, which the file `asker` needs: first in each list of `search_list`, then in ld.so.cache and the default
+    /// Searches for `name`, which the file `dependent` needs: first in each list of `search_list`, then in ld.so.cache and the default
     /// directories, unless DF_1_NODEFLIB forbids these.
     ///
     /// # Errors
@@ -169,15 +169,15 @@ impl<'a> Linker<'a> {
     pub fn find(
         &self,
         name: &OsStr,
-        asker: Asker<'_>,
+        dependent: Dependent<'_>,
         search_list: &[&SearchList],
     ) -> Result<Found, Arc<[NearMiss]>> {
-        let search = || self.search_for(name, asker, search_list);
+        let search = || self.search_for(name, dependent, search_list);
         match name.as_bytes().contains(&b'/') {
             // The file decides which path that is.
             true => search(),
             false => {
-                let has_defaults = self.has_defaults(asker.elf);
+                let has_defaults = self.has_defaults(dependent.elf);
                 self.finds
                     .remembered(name, search_list, has_defaults, search)
             }
@@ -187,13 +187,13 @@ impl<'a> Linker<'a> {
     fn search_for(
         &self,
         name: &OsStr,
-        asker: Asker<'_>,
+        dependent: Dependent<'_>,
         search_list: &[&SearchList],
     ) -> Result<Found, Arc<[NearMiss]>> {
         let mut near_misses = Vec::new();
         if name.as_bytes().contains(&b'/') {
             // `name` is a path. A relative one depends on the directory in which the program is started.
-            let origin = asker.path.parent().unwrap_or(Path::new("/"));
+            let origin = dependent.path.parent().unwrap_or(Path::new("/"));
             for path in expand(name.as_bytes(), origin, &self.tokens(name.as_bytes())) {
                 if let Outcome::Found(elf) = self.try_path(&path, &mut near_misses) {
                     return Ok(found(path, elf, Rule::Path, None));
@@ -201,7 +201,7 @@ impl<'a> Linker<'a> {
             }
             return Err(near_misses.into());
         }
-        let by_itself = std::iter::once_with(|| self.by_itself(name, asker));
+        let by_itself = std::iter::once_with(|| self.by_itself(name, dependent));
         let search_list = search_list
             .iter()
             .flat_map(|search_list| &search_list.steps);
@@ -225,9 +225,9 @@ impl<'a> Linker<'a> {
     }
 
     /// ld.so.cache and the default directories. To know them costs a read of ld.so.
-    fn by_itself(&self, name: &OsStr, asker: Asker<'_>) -> Vec<Location<'_>> {
+    fn by_itself(&self, name: &OsStr, dependent: Dependent<'_>) -> Vec<Location<'_>> {
         let default = &self.interpreter.built_in().default;
-        let with_defaults = self.has_defaults(asker.elf);
+        let with_defaults = self.has_defaults(dependent.elf);
         let cached = self.cached(name);
         let cached = cached.filter(|path| with_defaults || !self.is_default(path));
         let defaults = default.iter().filter(|_| with_defaults);
@@ -245,10 +245,10 @@ impl<'a> Linker<'a> {
         default.any(|default| path.starts_with(default))
     }
 
-    /// The default directory that has the library `name`, if only the DF_1_NODEFLIB of `asker` keeps ld.so from searching it.
-    pub fn forbidden(&self, name: &OsStr, asker: Asker<'_>) -> Option<&Path> {
+    /// The default directory that has the library `name`, if only the DF_1_NODEFLIB of `dependent` keeps ld.so from searching it.
+    pub fn forbidden(&self, name: &OsStr, dependent: Dependent<'_>) -> Option<&Path> {
         let default = self.interpreter.built_in().default.iter();
-        let mut default = default.filter(|_| !self.has_defaults(asker.elf));
+        let mut default = default.filter(|_| !self.has_defaults(dependent.elf));
         default
             .find(|directory| self.has(directory, name))
             .map(PathBuf::as_path)
@@ -287,13 +287,13 @@ impl<'a> Linker<'a> {
         all
     }
 
-    /// A directory of ld.so.conf that has the library `name`, when the search for `asker` failed only because ld.so.cache is out of
+    /// A directory of ld.so.conf that has the library `name`, when the search for `dependent` failed only because ld.so.cache is out of
     /// date.
-    pub fn uncached(&self, name: &OsStr, asker: Asker<'_>) -> Option<Uncached> {
+    pub fn uncached(&self, name: &OsStr, dependent: Dependent<'_>) -> Option<Uncached> {
         let cache = self.interpreter.built_in().cache.as_ref()?;
         let conf = cache.with_extension("conf");
         let directories = self.probe_cache.conf(&conf);
-        let with_defaults = self.has_defaults(asker.elf);
+        let with_defaults = self.has_defaults(dependent.elf);
         let mut counts = directories
             .iter()
             .filter(|one| with_defaults || !self.is_default(one));

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::found::{Asker, Found, NearMiss, SearchList, SearchPath};
+use crate::found::{Dependent, Found, NearMiss, SearchList, SearchPath};
 use crate::interpreter::Libc;
 use crate::linker::Linker;
 use crate::versions::{UnmetVersion, UnversionedRelr};
@@ -58,7 +58,7 @@ pub struct Tree {
 
 impl Tree {
     /// Computes what `linker` would load for `subject`: when it is started, or when `opener` opens it with dlopen.
-    pub fn of(linker: &Linker<'_>, subject: Asker<'_>, opener: Option<&Opener>) -> Self {
+    pub fn of(linker: &Linker<'_>, subject: Dependent<'_>, opener: Option<&Opener>) -> Self {
         let own = linker.search_path(subject.path, subject.elf);
         let preloads = linker.preloads().into_iter();
         let preloads: Vec<(OsString, Cause)> = preloads
@@ -98,10 +98,10 @@ impl Tree {
     }
 
     /// The file with index `by`; `own` for the file itself.
-    pub fn asker<'a>(&'a self, by: Option<usize>, own: Asker<'a>) -> Asker<'a> {
+    pub fn dependent<'a>(&'a self, by: Option<usize>, own: Dependent<'a>) -> Dependent<'a> {
         by.map_or(own, |index| {
             let found = &self.nodes[index].found;
-            Asker {
+            Dependent {
                 path: &found.path,
                 elf: &found.elf,
             }
@@ -141,8 +141,8 @@ impl Policy for AsThingsAre<'_> {
         let is_without_path =
             linker.interpreter.libc == Libc::Musl && matches!(request.cause, Cause::Preload(_));
         let found = match is_without_path {
-            true => linker.find(request.name, request.asker, &[&linker.search_list([])]),
-            false => linker.find(request.name, request.asker, &[request.search_list]),
+            true => linker.find(request.name, request.dependent, &[&linker.search_list([])]),
+            false => linker.find(request.name, request.dependent, &[request.search_list]),
         };
         let by = request.by;
         match found {

@@ -10,7 +10,7 @@ use std::iter;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::found::{Asker, Found, SearchList, SearchPath};
+use crate::found::{Dependent, Found, SearchList, SearchPath};
 use crate::interpreter::Libc;
 use crate::linker::Linker;
 use crate::versions::{self, UnmetVersion, UnversionedRelr};
@@ -47,7 +47,7 @@ pub struct Request<'r> {
     /// The index of the library that asks; `None` for the file itself.
     pub by: Option<usize>,
     /// The file that asks.
-    pub asker: Asker<'r>,
+    pub dependent: Dependent<'r>,
     /// The directories of LD_LIBRARY_PATH, DT_RPATH and DT_RUNPATH that ld.so searches for this file.
     pub search_list: &'r SearchList,
     /// The kind of entry that asks.
@@ -124,7 +124,7 @@ pub struct Walk<'a> {
     /// The dynamic linker.
     pub linker: &'a Linker<'a>,
     /// The file itself.
-    pub subject: Asker<'a>,
+    pub subject: Dependent<'a>,
     /// The search path of the file itself.
     pub own: SearchPath,
     /// The libraries, in the order of loading.
@@ -145,7 +145,7 @@ impl<'a> Walk<'a> {
     /// are found.
     pub fn new(
         linker: &'a Linker<'a>,
-        subject: Asker<'a>,
+        subject: Dependent<'a>,
         own: SearchPath,
         extra: &[(OsString, Cause)],
         policy: &mut impl Policy,
@@ -174,7 +174,7 @@ impl<'a> Walk<'a> {
                 Request {
                     name,
                     by: None,
-                    asker: subject,
+                    dependent: subject,
                     search_list: &search_list,
                     may_be_missing: matches!(cause, Cause::Preload(_)),
                     cause: cause.clone(),
@@ -225,10 +225,10 @@ impl<'a> Walk<'a> {
     }
 
     /// The file of the node `by`; `None` is the file itself.
-    pub fn asker(&self, by: Option<usize>) -> Asker<'_> {
+    pub fn dependent(&self, by: Option<usize>) -> Dependent<'_> {
         by.map_or(self.subject, |node| {
             let found = &self.nodes[node].found;
-            Asker {
+            Dependent {
                 path: &found.path,
                 elf: &found.elf,
             }
@@ -242,12 +242,12 @@ impl<'a> Walk<'a> {
         by: Option<usize>,
         search_list: &'w SearchList,
     ) -> impl Iterator<Item = &'w Opened> {
-        let asker = self.asker(by);
-        asker.elf.opened.iter().filter(move |opened| {
+        let dependent = self.dependent(by);
+        dependent.elf.opened.iter().filter(move |opened| {
             let mut names = opened.soname.iter().map(OsStr::new);
             !opened.soname.is_empty()
                 && !names.any(|name| {
-                    self.is_known(name) || self.linker.find(name, asker, &[search_list]).is_ok()
+                    self.is_known(name) || self.linker.find(name, dependent, &[search_list]).is_ok()
                 })
         })
     }
@@ -317,13 +317,13 @@ impl<'a> Walk<'a> {
     fn needs_of(&mut self, by: Option<usize>, policy: &mut impl Policy) -> Option<usize> {
         let library = by.map(|node| &self.nodes[node].found);
         let library = library.map(|found| (found.path.clone(), Arc::clone(&found.elf)));
-        let asker = match &library {
-            Some((path, elf)) => Asker { path, elf },
+        let dependent = match &library {
+            Some((path, elf)) => Dependent { path, elf },
             None => self.subject,
         };
-        let filtees = self.linker.filtees(asker.elf);
+        let filtees = self.linker.filtees(dependent.elf);
         let filtee_names = filtees.iter().map(|filtee| &filtee.name);
-        let mut names = asker.elf.needed().iter().chain(filtee_names);
+        let mut names = dependent.elf.needed().iter().chain(filtee_names);
         if names.all(|name| self.is_known(name)) && filtees.is_empty() {
             return None;
         }
@@ -331,12 +331,12 @@ impl<'a> Walk<'a> {
         let request = |name, cause, may_be_missing| Request {
             name,
             by,
-            asker,
+            dependent,
             search_list: &search_list,
             cause,
             may_be_missing,
         };
-        for name in asker.elf.needed() {
+        for name in dependent.elf.needed() {
             self.ask(request(name, Cause::Needed, false), policy);
         }
         let mut moved = Vec::new();

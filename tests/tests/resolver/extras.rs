@@ -5,7 +5,7 @@ use std::path::Path;
 
 use e2e::{Build, Libc, Root, Variant, matrix, source};
 use ldso::Interpreter;
-use ldso::{Asker, Cause, Linker, ProbeCache, Processor, Surroundings, Tree, preload_list};
+use ldso::{Cause, Dependent, Linker, ProbeCache, Processor, Surroundings, Tree, preload_list};
 
 use crate::ld_so::{Listed, difference};
 
@@ -77,7 +77,7 @@ impl Case {
         let elf = elf_file::Elf::read(&mut file).expect("the program");
         let tree = Tree::of(
             &linker,
-            Asker {
+            Dependent {
                 path: program,
                 elf: &elf,
             },

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use e2e::Output;
 use elf_file::{Dynamic, Elf, Source};
-use ldso::{Asker, Cause, Linker, ProbeCache, Rule, Surroundings, Tree};
+use ldso::{Cause, Dependent, Linker, ProbeCache, Rule, Surroundings, Tree};
 use ldso::{Interpreter, Libc};
 
 /// The loaded libraries, as name and path, and the names that were not found.
@@ -66,7 +66,7 @@ impl Listed {
         let elf = Elf::read(&mut source).expect("an ELF file");
         let linker =
             Linker::new(interpreter, probe_cache, surroundings).expect("a known architecture");
-        let tree = Tree::of(&linker, Asker { path, elf: &elf }, None);
+        let tree = Tree::of(&linker, Dependent { path, elf: &elf }, None);
         let text = |path: &Path| path.display().to_string();
         let found = tree.nodes.iter().map(|node| {
             let at = text(&node.found.path);

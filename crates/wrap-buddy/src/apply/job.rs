@@ -10,7 +10,6 @@ use std::time::SystemTime;
 use anyhow::{Result, anyhow, bail};
 use nix::fcntl::OFlag;
 use nix::unistd::{AccessFlags, geteuid};
-use rustix::fs::IFlags;
 use sidecar::EditKind;
 use xattr::FileExt as _;
 
@@ -18,10 +17,11 @@ use super::copy::Copy;
 use super::running::Running;
 use super::target_directories::TargetDirectory;
 use super::{Options, Stopped, link_directory, sidecar_file};
-use crate::plan::restore::{Interim, Restoration};
+use crate::plan::restore::{PendingSidecar, Restoration};
 use crate::plan::{FileEdit, Plan};
 use crate::state::found_sidecar::FoundSidecar;
 use crate::system::directory::{Directory, MODE_WRITE};
+use crate::system::file_flags;
 use crate::system::lock;
 use crate::system::privilege::CAPABILITY;
 use crate::system::sidecar_path::{interim_sidecar_name, new_sidecar_name};
@@ -39,9 +39,6 @@ const INTEGRITY: &str = "security.ima";
 const SIGNATURES: [u8; 2] = [3, 6];
 
 const CHANGED: &str = "another process changed it in the meantime; run wrap-buddy again";
-
-/// FS_VERITY_FL (linux/fs.h).
-const VERITY: IFlags = IFlags::from_bits_retain(0x0010_0000);
 
 /// A file and its planned changes.
 #[derive(Clone, Copy, Debug)]
@@ -416,7 +413,7 @@ impl<'a> Job<'a> {
     }
 
     /// Gives the sidecar in use its usual name too, before the file that uses it is changed.
-    pub(super) fn settle_sidecar(&self, settle: Option<&Interim>) -> Result<()> {
+    pub(super) fn settle_sidecar(&self, settle: Option<&PendingSidecar>) -> Result<()> {
         let Some(settle) = settle.filter(|_| self.copy.is_none()) else {
             return Ok(());
         };
@@ -802,8 +799,7 @@ fn open_for_writing(
 /// Whether the file system lets nobody write to the file, not even root.
 pub(super) fn is_sealed(directory: &Directory, name: &OsStr) -> bool {
     let file = directory.file(name, OFlag::O_RDONLY);
-    let flags = file.and_then(|(file, _)| Ok(rustix::fs::ioctl_getflags(file)?));
-    flags.is_ok_and(|flags| flags.intersects(VERITY | IFlags::IMMUTABLE))
+    file.is_ok_and(|(file, _)| file_flags::is_sealed(&file))
 }
 
 #[cfg(test)]

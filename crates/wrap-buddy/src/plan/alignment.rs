@@ -19,8 +19,8 @@ pub fn warning(elf: &Elf, arch: &Arch) -> Option<String> {
 }
 
 pub fn is_honoured_here() -> bool {
-    let release = rustix::system::uname();
-    let version = version(&release.release().to_string_lossy());
+    let system = nix::sys::utsname::uname().ok();
+    let version = system.and_then(|system| version(&system.release().to_string_lossy()));
     version.is_some_and(|own| own >= (6, 11))
 }
 

@@ -18,7 +18,7 @@ use super::{
 use crate::plan::classify::Subject;
 use crate::plan::edits::{Changes, PatchSpace, Visibility, Wanted, outside};
 use crate::plan::reason::{NoLinks, NoRoom};
-use crate::plan::restore::{Interim, leftovers, links_there};
+use crate::plan::restore::{PendingSidecar, leftovers, links_there};
 use crate::plan::search::{Entry, Relative, Resolution, search_path};
 use crate::state::identity::identity_in_place;
 use crate::state::prior::{self, PriorWrap};
@@ -106,7 +106,7 @@ struct Draft {
     undo_first: Vec<FileEdit>,
     undo_legacy: bool,
     sidecar_in_use: bool,
-    settle: Option<Interim>,
+    settle: Option<PendingSidecar>,
     leftovers: Vec<PathBuf>,
     settings_changed: Vec<Change>,
     edits: Vec<FileEdit>,
@@ -273,7 +273,7 @@ impl Draft {
             undo_first,
             undo_legacy,
             sidecar_in_use: prior.is_some_and(is_sidecar_in_use),
-            settle: prior.and_then(|prior| Interim::of(path, prior)),
+            settle: prior.and_then(|prior| PendingSidecar::of(path, prior)),
             leftovers,
             settings_changed,
             edits,

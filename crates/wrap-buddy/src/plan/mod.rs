@@ -31,7 +31,7 @@ use std::time::SystemTime;
 use anyhow::{Result, anyhow, bail};
 use sidecar::{EditKind, Id, ToolVersion};
 
-use crate::plan::restore::Interim;
+use crate::plan::restore::PendingSidecar;
 use crate::plan::search::{Prepended, Relative, Resolution, search_path};
 use crate::state::loaders::{Loader, Loaders};
 use crate::state::past_edit::PastEdit;
@@ -113,7 +113,7 @@ pub struct Plan {
     /// Whether the file uses, or is described by, the sidecar at `sidecar_path` now. It must stay until the file has changed.
     pub sidecar_in_use: bool,
     /// The sidecar in use, if a stopped run has left it under another name.
-    pub settle: Option<Interim>,
+    pub settle: Option<PendingSidecar>,
     /// Files of stopped runs to remove.
     pub leftovers: Vec<PathBuf>,
     /// Settings that differ from those of the previous run.

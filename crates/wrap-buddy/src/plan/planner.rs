@@ -16,7 +16,7 @@ use crate::plan::options::{Search, Strategy, WrapOptions};
 use crate::plan::outcome::{FileReport, Status};
 use crate::plan::outside::MovedTree;
 use crate::plan::reason::{NoRoom, Reason, Refusal, SkipReason};
-use crate::plan::search::{Edited, Entry, Missing, Resolution, Resolver, Stranded, Unopened};
+use crate::plan::search::{Edited, Entry, Missing, Resolution, Resolver, UnmetNeed, Unopened};
 use crate::plan::{self, NotEdited, Plan, PlanOptions};
 use crate::report::Reporter;
 use crate::scan::{Candidate, directories};
@@ -521,18 +521,18 @@ impl<'a> Planner<'a> {
         let mut resolution = self.resolve_program(path, &subject, edited, &[]);
         let mut opened = self.opened(unpatched_libraries, &mut subject, &resolution);
         let (elf, interpreter) = (&subject.elf, &*subject.interpreter);
-        let lent = match self.is_lent(elf, interpreter) {
+        let to_inherit = match self.lets_libraries_inherit(elf, interpreter) {
             true => Vec::new(),
-            false => self.to_be_lent(
+            false => self.directories_to_inherit(
                 opened
                     .iter()
                     .map(|&index| unpatched_libraries.libraries[index]),
             ),
         };
-        if !lent.is_empty() {
-            resolution = self.resolve_program(path, &subject, edited, &lent);
+        if !to_inherit.is_empty() {
+            resolution = self.resolve_program(path, &subject, edited, &to_inherit);
         }
-        if self.is_lent(elf, interpreter) || !lent.is_empty() {
+        if self.lets_libraries_inherit(elf, interpreter) || !to_inherit.is_empty() {
             let offered = directories_of(&resolution);
             let kind = elf.target();
             for (index, unpatched) in unpatched_libraries.libraries.iter().enumerate() {
@@ -579,7 +579,10 @@ impl<'a> Planner<'a> {
     }
 
     /// The directories that the libraries `opened` have to inherit, in the order of `--libs`.
-    fn to_be_lent<'r>(&self, opened: impl Iterator<Item = &'r UnpatchedLibrary>) -> Vec<PathBuf> {
+    fn directories_to_inherit<'r>(
+        &self,
+        opened: impl Iterator<Item = &'r UnpatchedLibrary>,
+    ) -> Vec<PathBuf> {
         let inheriting = opened.filter(|unpatched| unpatched.inherits);
         let directories: HashSet<&PathBuf> = inheriting
             .flat_map(|unpatched| &unpatched.directories)
@@ -604,16 +607,18 @@ impl<'a> Planner<'a> {
         path: &Path,
         subject: &Subject<'_>,
         edited: &Edited<'_>,
-        lent: &[PathBuf],
+        to_inherit: &[PathBuf],
     ) -> Resolution {
         let (elf, interpreter) = (&subject.elf, &*subject.interpreter);
         let Some(defaults) = &subject.defaults else {
-            return self.resolver.program(path, elf, interpreter, edited, lent);
+            return self
+                .resolver
+                .program(path, elf, interpreter, edited, to_inherit);
         };
         let with_defaults = defaults.apply(elf);
-        let mut resolution = self
-            .resolver
-            .program(path, &with_defaults, interpreter, edited, lent);
+        let mut resolution =
+            self.resolver
+                .program(path, &with_defaults, interpreter, edited, to_inherit);
         defaults.complete(elf, &mut resolution);
         resolution
     }
@@ -777,7 +782,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Whether libraries that the program `elf` opens inherit its future search path.
-    fn is_lent(&self, elf: &Elf, interpreter: &Interpreter) -> bool {
+    fn lets_libraries_inherit(&self, elf: &Elf, interpreter: &Interpreter) -> bool {
         let own = elf.dynamic.as_ref();
         interpreter.libc == Libc::Musl
             || self.inherited
@@ -805,7 +810,7 @@ fn planned(shown: PathBuf, mut plan: Plan) -> FileReport {
     let added = resolution.added.iter();
     let loaded_for = added.filter_map(|one| one.needed_by.as_ref());
     let serves: BTreeSet<PathBuf> = loaded_for.chain(&resolution.inheriting).cloned().collect();
-    let notes: Vec<String> = resolution.stranded.iter().map(stranded).collect();
+    let notes: Vec<String> = resolution.unmet_needs.iter().map(unmet_need).collect();
     let report = match (plan.settled, plan.stub()) {
         (true, None) => FileReport::skipped(shown, SkipReason::Edited),
         (true, Some(_)) => FileReport::skipped(shown, SkipReason::Wrapped),
@@ -819,7 +824,7 @@ fn planned(shown: PathBuf, mut plan: Plan) -> FileReport {
 }
 
 /// The warning about a library that is outside of the paths of this run.
-fn stranded(one: &Stranded) -> String {
+fn unmet_need(one: &UnmetNeed) -> String {
     let (library, soname) = (one.library.display(), one.soname.display());
     match &one.candidate {
         Some(candidate) => format!(

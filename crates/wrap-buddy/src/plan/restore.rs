@@ -26,7 +26,7 @@ pub struct Restoration {
     /// Files to remove afterwards, in this order: temporary files of a stopped run, links and their directory, the sidecar.
     pub remove: Vec<PathBuf>,
     /// The sidecar, if it still has the interim name: it gets its usual name first.
-    pub settle: Option<Interim>,
+    pub settle: Option<PendingSidecar>,
     /// The modification time to set; `None` if the original one is unknown.
     pub modified: Option<SystemTime>,
     /// Whether the first wrap-buddy wrapped it. Its sidecar applies only to a program without PT_INTERP, which is therefore restored last.
@@ -35,14 +35,14 @@ pub struct Restoration {
 
 /// A sidecar with its interim name, left by a stopped run.
 #[derive(Clone, Debug)]
-pub struct Interim {
+pub struct PendingSidecar {
     /// The usual path of the sidecar.
     pub usual: PathBuf,
     pub bytes: Vec<u8>,
     pub modified: Option<SystemTime>,
 }
 
-impl Interim {
+impl PendingSidecar {
     /// The interim sidecar of the file at `path`, if `prior` found one.
     pub fn of(path: &Path, prior: &PriorWrap) -> Option<Self> {
         (prior.is_next_to_file && prior.is_interim).then(|| Self {
@@ -115,7 +115,7 @@ fn planned(path: &Path, prior: &PriorWrap, source: &mut Source) -> Result<Restor
         remove.push(links);
     }
     // A sidecar of another name, or of the file that this is a copy of, stays.
-    let settle = Interim::of(path, prior);
+    let settle = PendingSidecar::of(path, prior);
     if prior.is_next_to_file {
         let usual = settle.as_ref().map(|settle| settle.usual.clone());
         remove.push(usual.unwrap_or_else(|| prior.sidecar_path.clone()));

@@ -19,7 +19,7 @@ use crate::plan::alignment;
 use crate::plan::classify::Subject;
 use crate::plan::inject::{Wanted, inject};
 use crate::plan::reason::Refusal;
-use crate::plan::restore::{Interim, leftovers};
+use crate::plan::restore::{PendingSidecar, leftovers};
 use crate::plan::search::Resolution;
 use crate::plan::slot::{PatchSpace, Slot, SlotPosition, Surroundings};
 use crate::state::identity::identity;
@@ -305,7 +305,7 @@ pub fn stub(
         undo_first,
         undo_legacy: prior.is_some_and(|prior| prior.method == prior::Method::Legacy),
         sidecar_in_use: prior.is_some_and(is_sidecar_in_use),
-        settle: prior.and_then(|prior| Interim::of(path, prior)),
+        settle: prior.and_then(|prior| PendingSidecar::of(path, prior)),
         leftovers,
         settings_changed,
         edits,

@@ -226,10 +226,13 @@ pub fn versioned_loader_name(arch: &Arch) -> String {
 
 /// The usual name. It is `loader.bin` for the host's architecture, so that one directory can have loaders for all.
 pub fn usual_loader_name(arch: &Arch) -> String {
-    match (HOST.name, arch.name) {
-        (host, name) if host == name => "loader.bin".to_owned(),
-        ("x86_64", "i686") => "loader32.bin".to_owned(),
-        (_, name) => format!("loader-{name}.bin"),
+    let is_host = HOST.name == arch.name;
+    // A 32-bit loader next to that of a 64-bit host.
+    let is_narrower = arch.class < HOST.class && arch.runs_on.contains(&HOST.name);
+    match (is_host, is_narrower) {
+        (true, _) => "loader.bin".to_owned(),
+        (false, true) => "loader32.bin".to_owned(),
+        (false, false) => format!("loader-{}.bin", arch.name),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The operating system: directory handles, locks, owners and their rights, threads, signals.
 
 pub mod directory;
+pub mod file_flags;
 pub mod hex;
 pub mod lock;
 pub mod open_files;

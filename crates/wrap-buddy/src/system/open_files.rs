@@ -2,7 +2,9 @@
 
 use std::io;
 
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::close;
 
 /// Reserve for descriptors that are not files to process.
 const OTHER_FILES: u64 = 64;
@@ -39,7 +41,8 @@ pub fn make_room() {
 /// of the table waits for an RCU grace period, which takes milliseconds (kernel fs/file.c, expand_fdtable).
 pub fn expect(count: u64) {
     // If it fails, opening files is slower.
-    let _ = rustix::io::fcntl_dupfd_cloexec(io::stderr(), (count + OTHER_FILES) as i32 - 1);
+    let highest = FcntlArg::F_DUPFD_CLOEXEC((count + OTHER_FILES) as i32 - 1);
+    let _ = fcntl(io::stderr(), highest).and_then(close);
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use sys::arch;
 use wrap_buddy::commands::Command as Parsed;
 use wrap_buddy::commands::show::code::disassemble_stub;
 use wrap_buddy::commands::show::show;
-use wrap_buddy::commands::show::view::{EditState, SidecarWay, View};
+use wrap_buddy::commands::show::view::{EditState, SidecarKind, View};
 use wrap_buddy::commands::status::Condition;
 use wrap_buddy::report::Reporter;
 
@@ -82,7 +82,7 @@ fn a_wrapped_program() {
         let trailer = view.trailer.as_ref().unwrap();
         let sidecar = view.sidecar.as_ref().unwrap();
         assert_eq!(sidecar.id.as_deref(), Some(trailer.id.as_str()));
-        assert_eq!(sidecar.way, SidecarWay::Stub);
+        assert_eq!(sidecar.way, SidecarKind::Stub);
         let stub = sidecar.stub.as_ref().unwrap();
         assert_eq!(trailer.offset, stub.slot.offset + STUB_LEN as u64);
         assert!(!stub.patches.is_empty());
@@ -124,7 +124,7 @@ fn a_program_edited_in_place() {
     let main = walk_through(&dir, Arch::X86_64, "inplace");
     let view = view(&main);
     assert_eq!(view.state, Condition::InPlace);
-    assert_eq!(view.sidecar.as_ref().unwrap().way, SidecarWay::InPlace);
+    assert_eq!(view.sidecar.as_ref().unwrap().way, SidecarKind::InPlace);
     assert!(view.stub_code.is_empty() && !view.entry_code.is_empty());
     assert_eq!(view.original.as_ref().unwrap().search_path, None);
     let given = view.given.as_ref().unwrap().search_path.as_ref().unwrap();

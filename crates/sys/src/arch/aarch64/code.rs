@@ -216,20 +216,20 @@ pub unsafe fn sync_code(address: usize, len: usize) {
 /// Starts a program or ld.so with the initial stack and rtld_fini in x0. Other registers are unspecified (AAPCS64; glibc
 /// sysdeps/aarch64/start.S).
 ///
-/// First moves argc, argv, environment and auxv, which lie from `stack` to `end`, down so that they end at `room`. The data between
-/// `room` and `stack` stays for as long as the program runs.
+/// First moves argc, argv, environment and auxv, which lie from `stack` to `end`, down so that they end at `top`. The data between
+/// `top` and `stack` stays for as long as the program runs.
 ///
 /// # Safety
-/// `entry` has to be code that expects to be started with `stack`. This image and the data below `room` must not be needed any more.
+/// `entry` has to be code that expects to be started with `stack`. This image and the data below `top` must not be needed any more.
 #[inline(always)]
 pub unsafe fn enter(
     stack: *mut usize,
     end: *mut usize,
-    room: *mut u8,
+    top: *mut u8,
     entry: usize,
     fini: usize,
 ) -> ! {
-    // SAFETY: `stack` to `end` is the initial stack, readable, and what it is copied to is below `room`, where nothing is needed any more
+    // SAFETY: `stack` to `end` is the initial stack, readable, and what it is copied to is below `top`, where nothing is needed any more
     // (`# Safety`). The stack pointer is lowered before the copy, so that a signal handler writes below it.
     // A `bti c` landing pad accepts a branch by x16.
     unsafe {
@@ -243,7 +243,7 @@ pub unsafe fn enter(
             "cmp x1, x2",
             "b.ne 2b",
             "br x16",
-            in("x1") stack, in("x2") end, in("x3") room, in("x16") entry, in("x0") fini,
+            in("x1") stack, in("x2") end, in("x3") top, in("x16") entry, in("x0") fini,
             options(noreturn),
         );
     }

@@ -180,20 +180,20 @@ pub unsafe fn sync_code(_address: usize, _len: usize) {}
 
 /// Starts a program or ld.so with the initial stack and rtld_fini in edx. Other registers are unspecified (System V ABI, Intel386).
 ///
-/// First moves argc, argv, environment and auxv, which lie from `stack` to `end`, down so that they end at `room`. The data between
-/// `room` and `stack` stays for as long as the program runs.
+/// First moves argc, argv, environment and auxv, which lie from `stack` to `end`, down so that they end at `top`. The data between
+/// `top` and `stack` stays for as long as the program runs.
 ///
 /// # Safety
-/// `entry` has to be code that expects to be started with `stack`. This image and the data below `room` must not be needed any more.
+/// `entry` has to be code that expects to be started with `stack`. This image and the data below `top` must not be needed any more.
 #[inline(always)]
 pub unsafe fn enter(
     stack: *mut usize,
     end: *mut usize,
-    room: *mut u8,
+    top: *mut u8,
     entry: usize,
     fini: usize,
 ) -> ! {
-    // SAFETY: `stack` to `end` is the initial stack, readable, and what it is copied to is below `room`, where nothing is needed any more
+    // SAFETY: `stack` to `end` is the initial stack, readable, and what it is copied to is below `top`, where nothing is needed any more
     // (`# Safety`). The stack pointer is lowered before the copy, so that a signal handler writes below it. esi need not
     // be kept, because no compiled code runs afterwards.
     unsafe {
@@ -206,7 +206,7 @@ pub unsafe fn enter(
             "mov edi, esp",
             "rep movsb",
             "jmp eax",
-            in("edi") stack, in("ecx") end, in("ebx") room, in("eax") entry, in("edx") fini,
+            in("edi") stack, in("ecx") end, in("ebx") top, in("eax") entry, in("edx") fini,
             options(noreturn),
         );
     }

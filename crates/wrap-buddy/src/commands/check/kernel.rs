@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{StatVfsMountFlags, statvfs};
+use nix::sys::statvfs::{FsFlags, statvfs};
 
 /// Registered handlers of other formats (Documentation/admin-guide/binfmt-misc.rst).
 const BINFMT_MISC: &str = "/proc/sys/fs/binfmt_misc";
 
 pub fn is_noexec(path: &Path) -> bool {
-    statvfs(path).is_ok_and(|file_system| file_system.f_flag.contains(StatVfsMountFlags::NOEXEC))
+    statvfs(path).is_ok_and(|file_system| file_system.flags().contains(FsFlags::ST_NOEXEC))
 }
 
 /// The mount point of the file system of `path`.

@@ -17,7 +17,7 @@ use crate::system::privilege::Privilege;
 use crate::system::shell::quoted;
 use elf_file::{Kind, Opened, Priority};
 use ldso::{
-    Asker, Cause, Incompatible, Linker, MissingLibrary, OptionalLibrary, Tree, incompatibility,
+    Cause, Dependent, Incompatible, Linker, MissingLibrary, OptionalLibrary, Tree, incompatibility,
 };
 use ldso::{Fit, Interpreter, Libc};
 
@@ -72,7 +72,7 @@ impl LibraryCheck<'_, '_> {
         self.file.search = linker.search_path(self.inside, elf);
         let mut tree = Tree::of(
             &linker,
-            Asker {
+            Dependent {
                 path: self.inside,
                 elf,
             },
@@ -244,8 +244,8 @@ impl LibraryCheck<'_, '_> {
     }
 
     /// The file itself as the one that needs a library.
-    fn itself(&self) -> Asker<'_> {
-        Asker {
+    fn itself(&self) -> Dependent<'_> {
+        Dependent {
             path: self.inside,
             elf: &self.subject.elf,
         }
@@ -453,21 +453,21 @@ impl LibraryCheck<'_, '_> {
     }
 
     fn missing(&self, missing: &MissingLibrary, tree: &Tree, linker: &Linker<'_>) -> Problem {
-        let asker = tree.asker(missing.by, self.itself());
+        let dependent = tree.dependent(missing.by, self.itself());
         let name = missing.name.display().to_string();
         let for_whom = match missing.by {
             None => String::new(),
-            Some(_) => format!(", which {} needs", asker.path.display()),
+            Some(_) => format!(", which {} needs", dependent.path.display()),
         };
-        if let Some(directory) = linker.forbidden(&missing.name, asker) {
+        if let Some(directory) = linker.forbidden(&missing.name, dependent) {
             let text = format!(
                 "{name}{for_whom} is not found: it is in the default directory {}, but {} excludes default directories (DF_1_NODEFLIB)",
                 directory.display(),
-                asker.path.display()
+                dependent.path.display()
             );
             return Problem::new(Diagnosis::LibraryMissing, text).of(name);
         }
-        if let Some(uncached) = linker.uncached(&missing.name, asker) {
+        if let Some(uncached) = linker.uncached(&missing.name, dependent) {
             let text = format!(
                 "{name}{for_whom} is not found: it is in {}, which {} lists, but not in {}",
                 uncached.directory.display(),

@@ -12,7 +12,7 @@ use crate::plan::openers;
 use elf_file::{Elf, ElfTarget, Kind};
 use ldso::Libc;
 use ldso::Root;
-use ldso::{Asker, Linker, Opener, Tree};
+use ldso::{Dependent, Linker, Opener, Tree};
 
 /// A program that may open libraries.
 #[derive(Debug)]
@@ -124,7 +124,11 @@ impl Openers {
         let possible = if is_known { known } else { programs };
         let mut best: Option<Opening> = None;
         for program in possible {
-            let mut tree = Tree::of(linker, Asker { path: inside, elf }, Some(&program.opener));
+            let mut tree = Tree::of(
+                linker,
+                Dependent { path: inside, elf },
+                Some(&program.opener),
+            );
             let is_loaded = |name: &OsStr| {
                 linker.interpreter.is_always_loaded(name)
                     || (self.mentions(program, name) && !program.missing.contains(name))

@@ -7,7 +7,7 @@ use super::Checker;
 use super::wanted::Wanted;
 use crate::plan::search::{Entry, Resolution};
 use ldso::Interpreter;
-use ldso::{Asker, Linker, Tree, incompatibility};
+use ldso::{Dependent, Linker, Tree, incompatibility};
 
 /// A file that does not work but that the dynamic linker would still find first. Planning leaves out such files among the directories that
 /// it can choose, but the search paths in the files themselves come first.
@@ -30,7 +30,7 @@ pub fn in_the_way(
     let linker = Linker::new(interpreter, &checker.probe_cache, &checker.surroundings)?;
     let tree = Tree::of(
         &linker,
-        Asker {
+        Dependent {
             path: wanted.inside,
             elf: &elf,
         },

@@ -3,7 +3,7 @@ use sidecar::{EditKind, Flags, InPlace, Legacy, Sidecar};
 
 use super::meaning;
 use super::view::{
-    Original, PatchView, SearchPath, SidecarView, SidecarWay, SlotView, StubSidecar,
+    Original, PatchView, SearchPath, SidecarKind, SidecarView, SlotView, StubSidecar,
 };
 use crate::commands::status::IN_PLACE_FORMAT;
 use crate::system::hex::hex;
@@ -54,7 +54,7 @@ pub(super) fn sidecar_view(bytes: &[u8], elf: &Elf) -> SidecarView {
     let mut view = SidecarView {
         path: String::new(),
         len: bytes.len() as u64,
-        way: SidecarWay::Unknown,
+        way: SidecarKind::Unknown,
         format: None,
         tool: None,
         id: None,
@@ -63,18 +63,18 @@ pub(super) fn sidecar_view(bytes: &[u8], elf: &Elf) -> SidecarView {
     };
     if let Ok(sidecar) = Sidecar::parse(bytes) {
         let header = sidecar.header();
-        view.way = SidecarWay::Stub;
+        view.way = SidecarKind::Stub;
         view.format = Some(sidecar.abi().into());
         view.tool = Some(header.tool.to_string());
         view.id = Some(hex(&header.id));
         view.stub = Some(stub_sidecar(&sidecar, elf));
     } else if let Ok(record) = InPlace::parse(bytes) {
-        view.way = SidecarWay::InPlace;
+        view.way = SidecarKind::InPlace;
         view.format = Some(IN_PLACE_FORMAT);
         view.tool = Some(record.tool.to_string());
         view.id = Some(hex(&record.id));
     } else if Legacy::parse(bytes, elf.class).is_ok() {
-        view.way = SidecarWay::FirstWrapBuddy;
+        view.way = SidecarKind::FirstWrapBuddy;
     }
     view
 }

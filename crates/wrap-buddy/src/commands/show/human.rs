@@ -4,7 +4,7 @@ use anstream::stream::RawStream;
 
 use super::code::Instruction;
 use super::view::{
-    EditState, EditView, Given, Original, SearchPath, SidecarWay, StubSidecar, TrailerView, View,
+    EditState, EditView, Given, Original, SearchPath, SidecarKind, StubSidecar, TrailerView, View,
 };
 use crate::commands::status::NOTHING_DONE;
 use crate::report::Output;
@@ -43,10 +43,10 @@ fn write_view(out: &mut Page, view: &View, verbose: bool) {
     }
     if let Some(sidecar) = &view.sidecar {
         let way = match sidecar.way {
-            SidecarWay::Stub => "of a stub",
-            SidecarWay::InPlace => "of edits in place",
-            SidecarWay::FirstWrapBuddy => "of the first wrap-buddy",
-            SidecarWay::Unknown => "in an unknown format",
+            SidecarKind::Stub => "of a stub",
+            SidecarKind::InPlace => "of edits in place",
+            SidecarKind::FirstWrapBuddy => "of the first wrap-buddy",
+            SidecarKind::Unknown => "in an unknown format",
         };
         let by = match (&sidecar.format, &sidecar.tool) {
             (Some(format), Some(tool)) => format!(", format {format}, by wrap-buddy {tool}"),

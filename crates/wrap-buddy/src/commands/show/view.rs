@@ -123,7 +123,7 @@ pub struct SidecarView {
     /// Length in bytes.
     pub len: u64,
     /// How the file was changed.
-    pub way: SidecarWay,
+    pub way: SidecarKind,
     /// Format version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<u32>,
@@ -144,7 +144,8 @@ pub struct SidecarView {
 /// How the file of a sidecar was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum SidecarWay {
+#[schemars(rename = "SidecarWay")]
+pub enum SidecarKind {
     /// A program with a stub.
     Stub,
     /// A file edited in place.

@@ -8,25 +8,28 @@ use std::sync::Arc;
 
 use super::further::{self, Attempt};
 use super::needs::{Inputs, Plan, is_of_system};
-use super::{Added, Edited, Resolution, Settings, Stranded, private};
+use super::{Added, Edited, Resolution, Settings, UnmetNeed, private};
 use elf_file::Elf;
 use ldso::Linker;
-use ldso::{Answer, Asker, Cause, Policy, Request, Walk};
+use ldso::{Answer, Cause, Dependent, Policy, Request, Walk};
 use ldso::{Found, NearMiss, Rule, SearchList};
 use ldso::{Interpreter, Libc};
 
 /// Resolves the libraries of the program `subject` recursively. Libraries that it opens inherit its search path if any directories are
-/// `lent`.
+/// `to_inherit`.
 pub(super) fn program(
     inputs: Inputs<'_>,
     edited: &Edited<'_>,
-    lent: &[PathBuf],
-    subject: Asker<'_>,
+    to_inherit: &[PathBuf],
+    subject: Dependent<'_>,
     linker: &Linker<'_>,
 ) -> Resolution {
     further::search(inputs, subject, linker, |further| {
-        let attempt =
-            |private| program_with(inputs, edited, lent, subject, linker, further, private);
+        let attempt = |private| {
+            program_with(
+                inputs, edited, to_inherit, subject, linker, further, private,
+            )
+        };
         // First without the library that libc opens; if that turns out to be needed, again with it.
         attempt(None).unwrap_or_else(|added| attempt(Some(added)).unwrap_or_default())
     })
@@ -36,17 +39,17 @@ pub(super) fn program(
 fn program_with(
     inputs: Inputs<'_>,
     edited: &Edited<'_>,
-    lent: &[PathBuf],
-    subject: Asker<'_>,
+    to_inherit: &[PathBuf],
+    subject: Dependent<'_>,
     linker: &Linker<'_>,
     further: &[PathBuf],
     private: Option<Added>,
 ) -> Result<Attempt, Added> {
     let settings = inputs.settings;
-    let always = [&*settings.runtime_dependencies, lent].concat();
+    let always = [&*settings.runtime_dependencies, to_inherit].concat();
     let mut plan = Plan::new(inputs, subject, linker, &always, further);
     let dynamic = subject.elf.dynamic.as_ref();
-    let inherited = settings.inherited || !lent.is_empty();
+    let inherited = settings.inherited || !to_inherit.is_empty();
     let is_inherited = dynamic.is_some_and(|own| own.is_inherited()) || inherited;
     let own = plan.search_path(is_inherited);
     let mut direct: BTreeSet<OsString> = subject.elf.needed().iter().cloned().collect();
@@ -130,7 +133,7 @@ fn spare(
 /// find all of them, or if it `opens` others with dlopen: these may be in the unconditional directories, and in those of `--libs`.
 pub(super) fn library(
     inputs: Inputs<'_>,
-    subject: Asker<'_>,
+    subject: Dependent<'_>,
     linker: &Linker<'_>,
     opens: bool,
 ) -> Resolution {
@@ -150,7 +153,7 @@ pub(super) fn serves_opened(settings: &Settings, elf: &Elf, interpreter: &Interp
 /// The same with `further` directories.
 fn library_with(
     inputs: Inputs<'_>,
-    subject: Asker<'_>,
+    subject: Dependent<'_>,
     linker: &Linker<'_>,
     opens: bool,
     further: &[PathBuf],
@@ -212,14 +215,14 @@ impl Policy for OfProgram<'_> {
             None => {
                 let found = self
                     .plan
-                    .offer(request.name, request.asker, request.search_list);
+                    .offer(request.name, request.dependent, request.search_list);
                 (found, None)
             }
             // The program needs it, too, and did not find it.
             Some(_) if self.direct.contains(request.name) => return None,
             Some(library) if is_of_system(&walk.nodes[library].found) => {
                 let linker = walk.linker;
-                let found = linker.find(request.name, request.asker, &[request.search_list]);
+                let found = linker.find(request.name, request.dependent, &[request.search_list]);
                 (Ok(found.ok()?), Some(library))
             }
             Some(library) => self.for_library(walk, request, library),
@@ -252,27 +255,27 @@ impl OfProgram<'_> {
     ) -> (Result<Found, Arc<[NearMiss]>>, Option<usize>) {
         let &Request {
             name,
-            asker,
+            dependent,
             search_list,
             ..
         } = request;
         let by = Some(library);
-        if let Some(found) = self.find_edited(asker, name) {
+        if let Some(found) = self.find_edited(dependent, name) {
             return (Ok(found), by);
         }
         if walk.inherits(by) {
-            let found = self.plan.offer(name, asker, search_list);
+            let found = self.plan.offer(name, dependent, search_list);
             let inheriting = &mut self.plan.result.inheriting;
             let alone = walk.linker.search_list(walk.chain(by));
             if found.is_ok()
-                && walk.linker.find(name, asker, &[&alone]).is_err()
-                && inheriting.last().is_none_or(|last| last != asker.path)
+                && walk.linker.find(name, dependent, &[&alone]).is_err()
+                && inheriting.last().is_none_or(|last| last != dependent.path)
             {
-                inheriting.push(asker.path.to_owned());
+                inheriting.push(dependent.path.to_owned());
             }
             return (found, by);
         }
-        if let Ok(found) = walk.linker.find(name, asker, &[search_list]) {
+        if let Ok(found) = walk.linker.find(name, dependent, &[search_list]) {
             return (Ok(found), by);
         }
         // It is found by the program's search path, so it becomes a DT_NEEDED of the program.
@@ -281,14 +284,14 @@ impl OfProgram<'_> {
             self.direct.insert(name.to_owned());
             self.plan.result.added.push(Added {
                 soname: name.to_owned(),
-                needed_by: Some(asker.path.to_owned()),
+                needed_by: Some(dependent.path.to_owned()),
             });
         }
         (found, None)
     }
 
     /// Where an edited library will find its dependency `name`.
-    fn find_edited(&self, library: Asker<'_>, name: &OsStr) -> Option<Found> {
+    fn find_edited(&self, library: Dependent<'_>, name: &OsStr) -> Option<Found> {
         if self.edited.is_empty() {
             return None;
         }
@@ -335,20 +338,20 @@ impl Policy for OfLibrary<'_> {
     fn find(&mut self, walk: &Walk<'_>, request: &Request<'_>) -> Option<Answer> {
         let &Request {
             name,
-            asker,
+            dependent,
             search_list,
             by,
             ..
         } = request;
         // It is always loaded, so it need not be found, but its versions are checked.
         if walk.linker.interpreter.is_always_loaded(name) {
-            let found = self.plan.offer(name, asker, search_list).ok()?;
+            let found = self.plan.offer(name, dependent, search_list).ok()?;
             return Some(Answer { found, by });
         }
         let is_own = by.is_none() || walk.inherits(by);
         let found = match self.is_alone {
-            true => walk.linker.find(name, asker, &[search_list]),
-            false if is_own => self.plan.offer(name, asker, search_list),
+            true => walk.linker.find(name, dependent, &[search_list]),
+            false if is_own => self.plan.offer(name, dependent, search_list),
             false => return self.for_library(walk, request),
         };
         match found {
@@ -378,34 +381,37 @@ impl OfLibrary<'_> {
     fn for_library(&mut self, walk: &Walk<'_>, request: &Request<'_>) -> Option<Answer> {
         let &Request {
             name,
-            asker,
+            dependent,
             search_list,
             by,
             may_be_missing,
             ..
         } = request;
-        if let Ok(found) = walk.linker.find(name, asker, &[search_list]) {
+        if let Ok(found) = walk.linker.find(name, dependent, &[search_list]) {
             return Some(Answer { found, by });
         }
         if may_be_missing || self.plan.settings.may_be_missing.is_match(name) {
             return None;
         }
-        let elsewhere = self.plan.offer(name, asker, search_list);
+        let elsewhere = self.plan.offer(name, dependent, search_list);
         // Every program provides these directories.
         let settings = self.plan.settings;
-        let lent = settings.libraries.len()..self.plan.offered.len();
+        let inherited = settings.libraries.len()..self.plan.offered.len();
         if let Ok(Found {
             rule: Rule::Offered(index),
             ..
         }) = &elsewhere
             && settings.inherited
-            && lent.contains(index)
-            && !walk.linker.search_path(asker.path, asker.elf).is_runpath
+            && inherited.contains(index)
+            && !walk
+                .linker
+                .search_path(dependent.path, dependent.elf)
+                .is_runpath
         {
             return None;
         }
-        self.plan.result.stranded.push(Stranded {
-            library: asker.path.to_owned(),
+        self.plan.result.unmet_needs.push(UnmetNeed {
+            library: dependent.path.to_owned(),
             soname: name.to_owned(),
             candidate: elsewhere.ok().map(|found| found.path),
         });

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::needs::Inputs;
 use super::{Resolution, freeze};
 use elf_file::{io_reason, open_regular};
-use ldso::Asker;
+use ldso::Dependent;
 use ldso::Linker;
 
 /// Most attempts for one file. Each may find a library whose search path has the directory of the next.
@@ -29,7 +29,7 @@ pub(super) struct Attempt {
 /// Repeats `attempt` with more and more directories, until nothing is missing, nothing more is found, or [`MAX_ATTEMPTS`] is reached.
 pub(super) fn search(
     inputs: Inputs<'_>,
-    subject: Asker<'_>,
+    subject: Dependent<'_>,
     linker: &Linker<'_>,
     attempt: impl Fn(&[PathBuf]) -> Attempt,
 ) -> Resolution {

@@ -24,7 +24,7 @@ use globset::GlobSet;
 
 use elf_file::{Elf, Opened, Priority, Source};
 use ldso::{
-    Asker, Interpreter, Libc, Linker, Probe, ProbeCache, Root, Surroundings, UnmetVersion,
+    Dependent, Interpreter, Libc, Linker, Probe, ProbeCache, Root, Surroundings, UnmetVersion,
     UnversionedRelr, incompatibility,
 };
 use needs::Inputs;
@@ -74,7 +74,7 @@ pub struct Missing {
 
 /// A dependency of a library that is not edited, which that library does not find.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stranded {
+pub struct UnmetNeed {
     pub library: PathBuf,
     pub soname: OsString,
     /// A matching file, in a directory that the library does not search.
@@ -129,7 +129,7 @@ pub struct Resolution {
     /// Libraries that find their dependencies by the program's search path, which they inherit.
     pub inheriting: Vec<PathBuf>,
     /// Dependencies that are not found by libraries which are loaded but not edited.
-    pub stranded: Vec<Stranded>,
+    pub unmet_needs: Vec<UnmetNeed>,
     /// Optional libraries that it opens with dlopen and will not find.
     pub unopened: Vec<Unopened>,
     /// Notes about files that libc opens and will not find.
@@ -203,18 +203,19 @@ impl Resolver {
         }
     }
 
-    /// Resolves the libraries of the program `elf` at the absolute `path`. Libraries that it opens inherit the directories `lent`.
+    /// Resolves the libraries of the program `elf` at the absolute `path`. Libraries that it opens inherit the directories `to_inherit`.
     pub fn program(
         &self,
         path: &Path,
         elf: &Elf,
         interpreter: &Interpreter,
         edited: &Edited<'_>,
-        lent: &[PathBuf],
+        to_inherit: &[PathBuf],
     ) -> Resolution {
-        let subject = Asker { path, elf };
-        let program =
-            |linker: &Linker<'_>| closure::program(self.inputs(), edited, lent, subject, linker);
+        let subject = Dependent { path, elf };
+        let program = |linker: &Linker<'_>| {
+            closure::program(self.inputs(), edited, to_inherit, subject, linker)
+        };
         let linker = self.linker(interpreter);
         linker.as_ref().map(program).unwrap_or_default()
     }
@@ -228,7 +229,7 @@ impl Resolver {
         interpreter: &Interpreter,
         opens: bool,
     ) -> Resolution {
-        let subject = Asker { path, elf };
+        let subject = Dependent { path, elf };
         let library = |linker: &Linker<'_>| closure::library(self.inputs(), subject, linker, opens);
         let linker = self.linker(interpreter);
         linker.as_ref().map(library).unwrap_or_default()

@@ -5,7 +5,7 @@ use super::{Missing, Resolution, Settings, Unopened, freeze};
 use elf_file::Priority;
 use globset::GlobSet;
 use ldso::ProbeCache;
-use ldso::{Asker, Cause, Request, Walk};
+use ldso::{Cause, Dependent, Request, Walk};
 use ldso::{Found, NearMiss, Rule, SearchList, SearchPath, Step};
 use ldso::{Linker, libc_opens};
 use std::collections::{BTreeSet, HashMap};
@@ -28,7 +28,7 @@ pub(super) struct Plan<'a> {
     pub(super) settings: &'a Settings,
     pub(super) probe_cache: &'a ProbeCache,
     pub(super) linker: &'a Linker<'a>,
-    pub(super) subject: Asker<'a>,
+    pub(super) subject: Dependent<'a>,
     /// The entries of its own search path.
     pub(super) own: Vec<OwnEntry>,
     pub(super) kept: Vec<OwnEntry>,
@@ -48,7 +48,7 @@ impl<'a> Plan<'a> {
             settings,
             probe_cache,
         }: Inputs<'a>,
-        subject: Asker<'a>,
+        subject: Dependent<'a>,
         linker: &'a Linker<'a>,
         always: &[PathBuf],
         further: &[PathBuf],
@@ -94,9 +94,9 @@ impl<'a> Plan<'a> {
 
     /// The directory of the dynamic linker and, for a file that excludes them, the default directories: they may be added to the search
     /// path. Determining them means reading the dynamic linker.
-    pub(super) fn next_to_linker(&self, asker: Asker<'_>) -> Arc<SearchList> {
+    pub(super) fn next_to_linker(&self, dependent: Dependent<'_>) -> Arc<SearchList> {
         let built_in = self.linker.interpreter.built_in();
-        let has_defaults = self.linker.has_defaults(asker.elf);
+        let has_defaults = self.linker.has_defaults(dependent.elf);
         let default = built_in.default.iter().filter(|_| !has_defaults);
         let directories = built_in.own.iter().chain(default).zip(self.offered.len()..);
         let steps = directories.map(|(directory, index)| Step {
@@ -116,26 +116,28 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Searches for `name` on behalf of `asker`: in its search list, in the directories that may be added to the search path, and in the
+    /// Searches for `name` on behalf of `dependent`: in its search list, in the directories that may be added to the search path, and in the
     /// defaults.
     pub(super) fn offer(
         &self,
         name: &OsStr,
-        asker: Asker<'_>,
+        dependent: Dependent<'_>,
         search_list: &SearchList,
     ) -> Result<Found, Arc<[NearMiss]>> {
-        let found = self.linker.find(name, asker, &[search_list, &self.offered]);
+        let found = self
+            .linker
+            .find(name, dependent, &[search_list, &self.offered]);
         // Libraries next to the dynamic linker match it better than those in the defaults, but only if no other directory has the library.
         if found.as_ref().is_ok_and(|found| !is_of_system(found)) || name.as_bytes().contains(&b'/')
         {
             return found;
         }
-        let extra = self.next_to_linker(asker);
+        let extra = self.next_to_linker(dependent);
         match extra.is_empty() {
             true => found,
             false => self
                 .linker
-                .find(name, asker, &[search_list, &self.offered, &extra]),
+                .find(name, dependent, &[search_list, &self.offered, &extra]),
         }
     }
 
@@ -153,7 +155,7 @@ impl<'a> Plan<'a> {
         if request.may_be_missing {
             return;
         }
-        let needed_by = request.asker.path.to_owned();
+        let needed_by = request.dependent.path.to_owned();
         if let Some(known) = self.missing.get(request.name) {
             if let Some(index) = *known {
                 self.result.missing[index].needed_by.push(needed_by);
@@ -185,8 +187,8 @@ impl<'a> Plan<'a> {
     /// Resolves the libraries that the file `by` declares to open with dlopen. If it is served by the search path made here, the
     /// directories of required and recommended ones are added.
     pub(super) fn open(&mut self, walk: &Walk<'_>, by: Option<usize>) {
-        let asker = walk.asker(by);
-        if asker.elf.opened.is_empty()
+        let dependent = walk.dependent(by);
+        if dependent.elf.opened.is_empty()
             || by.is_some_and(|node| is_of_system(&walk.nodes[node].found))
         {
             return;
@@ -197,7 +199,8 @@ impl<'a> Plan<'a> {
             let names = || opened.soname.iter().map(OsStr::new);
             let is_wanted = is_served && opened.priority != Priority::Suggested;
             let found = is_wanted.then(|| {
-                names().find_map(|name| Some((name, self.offer(name, asker, &search_list).ok()?)))
+                names()
+                    .find_map(|name| Some((name, self.offer(name, dependent, &search_list).ok()?)))
             });
             if let Some((name, found)) = found.flatten() {
                 self.take(name, &found);
@@ -208,7 +211,7 @@ impl<'a> Plan<'a> {
                 let request = Request {
                     name: first,
                     by,
-                    asker,
+                    dependent,
                     search_list: &search_list,
                     cause: Cause::Needed,
                     may_be_missing: false,
@@ -220,7 +223,7 @@ impl<'a> Plan<'a> {
                 missing.for_each(|missing| missing.hints.push(hint.clone()));
             } else if !names().any(|name| self.settings.may_be_missing.is_match(name)) {
                 self.result.unopened.push(Unopened {
-                    by: asker.path.to_owned(),
+                    by: dependent.path.to_owned(),
                     opened: opened.clone(),
                 });
             }

@@ -15,7 +15,7 @@ use super::Added;
 use super::needs::Plan;
 use ldso::Libc;
 use ldso::libc_opens::{ICONV, LIBC, UNWINDER};
-use ldso::{Asker, Walk};
+use ldso::{Dependent, Walk};
 
 /// A file that libc opens for a program and will not find.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -82,12 +82,12 @@ pub(super) fn unwinder(plan: &Plan<'_>, walk: &Walk<'_>) -> Option<Result<Added,
     // Check the imports first: few files have them, and finding the defaults means reading ld.so.
     let caller = caller(plan, walk, |function| function != ICONV)?;
     let libc = &walk.nodes[caller.libc].found;
-    let asker = Asker {
+    let dependent = Dependent {
         path: &libc.path,
         elf: &libc.elf,
     };
     let search_list = walk.search_list(Some(caller.libc));
-    if walk.linker.find(name, asker, &[&search_list]).is_ok() {
+    if walk.linker.find(name, dependent, &[&search_list]).is_ok() {
         return None;
     }
     if plan
