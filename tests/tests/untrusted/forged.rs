@@ -7,13 +7,17 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use e2e::Root;
 use e2e::check::sidecar_of;
+use e2e::{Root, Variant, matrix};
 use sidecar::{InPlace, InPlaceDraft, Sidecar, checksum_of};
 
 use crate::{
     TRUST, USER, VICTIM, give, has_users, restoring, sample, spares, swapped, with_links, wrapping,
 };
+
+matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
+    forged_lists_of_links_remove_nothing_of_roots, a_forged_sidecar_puts_nothing_into_roots_program
+));
 
 const LIBRARY: &str = "/app/libbar.so";
 
@@ -42,12 +46,11 @@ fn trusting(root: &Root, trust: &[&str]) {
 
 /// `restore` removes the links in a sidecar, and so does `watch` when the library is removed. Neither does so in a directory that
 /// is reached through a link.
-#[test]
-fn forged_lists_of_links_remove_nothing_of_roots() {
+fn forged_lists_of_links_remove_nothing_of_roots(variant: Variant) {
     if !has_users() {
         return;
     }
-    let (root, links, wrap) = with_links();
+    let (root, links, wrap) = with_links(variant);
     wrap(&root, "").success();
     // As the tool would make it.
     symlink("/somewhere/tool", root.path("/srv/links/tool")).expect("symlink");
@@ -75,7 +78,7 @@ fn forged_lists_of_links_remove_nothing_of_roots() {
     };
     for trust in TRUST {
         spares(&root, || {
-            swapped(&one, &other, || {
+            swapped(variant, &one, &other, || {
                 put_back();
                 trusting(&root, trust);
             });
@@ -85,7 +88,7 @@ fn forged_lists_of_links_remove_nothing_of_roots() {
     let watch = root.wrap("/app").args(["--settle", "1"]).watch();
     let sidecar_path = root.path(&sidecar_of(LIBRARY));
     spares(&root, || {
-        swapped(&one, &other, || {
+        swapped(variant, &one, &other, || {
             put_back();
             fs::remove_file(root.path(LIBRARY)).expect("unlink");
             let deadline = Instant::now() + Duration::from_secs(5);
@@ -106,12 +109,11 @@ fn forged_lists_of_links_remove_nothing_of_roots() {
 }
 
 /// The attacker chooses the original bytes in a sidecar, and root's program is wrapped in the same way.
-#[test]
-fn a_forged_sidecar_puts_nothing_into_roots_program() {
+fn a_forged_sidecar_puts_nothing_into_roots_program(variant: Variant) {
     if !has_users() {
         return;
     }
-    let sample = sample();
+    let sample = sample(variant);
     let root = &sample.root;
     wrapping(&sample, "/app", &[]).success();
     let name = sidecar_of("/app/program");
@@ -157,7 +159,7 @@ fn a_forged_sidecar_puts_nothing_into_roots_program() {
         let [one, other] = names.map(|path| root.path(path));
         for trust in TRUST {
             spares(root, || {
-                swapped(&one, &other, || {
+                swapped(variant, &one, &other, || {
                     put_back(&directory);
                     trusting(root, trust);
                 });

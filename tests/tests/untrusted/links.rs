@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use e2e::Root;
 
-use crate::{LONGEST, USER, give, has_users, restoring, set_mode, spares, with_links};
+use crate::{LONGEST, USER, give, has_users, host, restoring, set_mode, spares, with_links};
 
 #[test]
 fn links_are_not_changed_through_a_symlink() {
@@ -16,7 +16,7 @@ fn links_are_not_changed_through_a_symlink() {
         return;
     }
     for target in ["/srv/lib", "/srv/links"] {
-        let (root, links, wrap) = with_links();
+        let (root, links, wrap) = with_links(host());
         // Before: nothing is made there.
         symlink(target, root.path(&links)).expect("symlink");
         give(&root, &links);
@@ -67,7 +67,7 @@ fn links_are_not_changed_through_a_symlink() {
 /// Only a link to a file of its own name is the tool's.
 #[test]
 fn files_of_others_are_not_removed() {
-    let (root, links, wrap) = with_links();
+    let (root, links, wrap) = with_links(host());
     wrap(&root, "").success();
     let link = root.path(&links).join("libfoo.so");
     for put in [
@@ -89,7 +89,7 @@ fn a_directory_of_links_that_others_own_is_not_used() {
     if !has_users() {
         return;
     }
-    let (root, links, wrap) = with_links();
+    let (root, links, wrap) = with_links(host());
     for path in ["/app", "/app/libbar.so"] {
         chown(root.path(path), Some(0), Some(0)).expect("chown");
     }

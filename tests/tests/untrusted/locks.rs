@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use e2e::check::sidecar_of;
 
-use crate::{USER, has_users, restoring, sample, wrapping};
+use crate::{USER, has_users, host, restoring, sample, wrapping};
 
 /// Python that opens the file as the other user, and does something lasting with the descriptor `f`.
 fn holding(path: &Path, by: &str) -> std::process::Child {
@@ -31,7 +31,7 @@ fn lease_is_not_waited_for() {
     if !has_users() {
         return;
     }
-    let sample = sample();
+    let sample = sample(host());
     for lease in ["F_RDLCK", "F_WRLCK"] {
         let by = format!("fcntl.fcntl(f,fcntl.F_SETLEASE,fcntl.{lease})");
         let mut holder = holding(&sample.root.path("/app/program"), &by);
@@ -52,7 +52,7 @@ fn lock_of_another_user_is_waited_for_with_a_limit() {
     if !has_users() {
         return;
     }
-    let sample = sample();
+    let sample = sample(host());
     let root = &sample.root;
     let hold = |path: &str| holding(&root.path(path), "fcntl.flock(f,fcntl.LOCK_EX)");
     let mut directory = hold("/app");

@@ -54,8 +54,8 @@ fn set_mode(root: &Root, path: &str, mode: u32) {
 }
 
 /// A program in the user's directory, and another one of root's elsewhere.
-fn sample() -> Sample {
-    let sample = Sample::unwrapped(host());
+fn sample(variant: Variant) -> Sample {
+    let sample = Sample::unwrapped(variant);
     give(&sample.root, "/app");
     give(&sample.root, "/app/program");
     sample.root.install(&sample.built, VICTIM);
@@ -120,8 +120,7 @@ fn spares<T>(root: &Root, work: impl FnOnce() -> T) -> T {
 }
 
 /// A user's library with links, a directory of root's with files of the same names, and the directory of links.
-fn with_links() -> (Root, String, impl Fn(&Root, &str) -> Output) {
-    let variant = host();
+fn with_links(variant: Variant) -> (Root, String, impl Fn(&Root, &str) -> Output) {
     let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
     let outer = Build::library(variant, source("lib/bar.c"), "libbar.so");
     let outer = outer.flag("-Wl,-z,noseparate-code").link(&inner).build();
@@ -151,15 +150,33 @@ fn with_links() -> (Root, String, impl Fn(&Root, &str) -> Output) {
 }
 
 /// Swaps two names while `work` runs, repeatedly, until there were enough swaps.
-fn swapped(one: &Path, other: &Path, work: impl Fn()) {
-    swapped_for(ROUNDS, one, other, work);
+fn swapped(variant: Variant, one: &Path, other: &Path, work: impl Fn()) {
+    let (enough, longest) = effort(variant);
+    swapped_for(enough, longest, one, other, work);
 }
 
-fn swapped_for(enough: usize, one: &Path, other: &Path, work: impl Fn()) {
+/// How many swaps there are, at least, and for how long at most. The tool does the same to files of every architecture: fewer swaps will do
+/// for those of another one than the machine's.
+fn effort(variant: Variant) -> (usize, Duration) {
+    match variant.arch == Arch::host() {
+        true => (ROUNDS, LONGEST),
+        false => (ROUNDS / 4, LONGEST / 4),
+    }
+}
+
+fn swapped_for(enough: usize, longest: Duration, one: &Path, other: &Path, work: impl Fn()) {
+    /// Set to true when dropped: a failing assertion must not leave the other thread swapping.
+    struct Done<'a>(&'a AtomicBool);
+    impl Drop for Done<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     let done = AtomicBool::new(false);
     let rounds = AtomicUsize::new(0);
     let began = Instant::now();
     thread::scope(|scope| {
+        let _done = Done(&done);
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 let exchange = RenameFlags::RENAME_EXCHANGE;
@@ -170,10 +187,9 @@ fn swapped_for(enough: usize, one: &Path, other: &Path, work: impl Fn()) {
                 thread::sleep(Duration::from_micros(fastrand::u64(0..3000)));
             }
         });
-        while rounds.load(Ordering::Relaxed) < enough && began.elapsed() < LONGEST {
+        while rounds.load(Ordering::Relaxed) < enough && began.elapsed() < longest {
             work();
         }
-        done.store(true, Ordering::Relaxed);
     });
     println!("{} rounds", rounds.into_inner());
 }

@@ -149,7 +149,7 @@ fn hard_links_that_others_may_have_made_are_left_alone() {
     if !has_users() {
         return;
     }
-    let sample = sample();
+    let sample = sample(host());
     let root = &sample.root;
     let linked = root.path("/app/linked");
     for (mode, user) in [(0o755, USER), (0o1777, 0)] {
@@ -171,7 +171,7 @@ fn copy_of_a_running_program_belongs_to_its_owner() {
     if !has_users() {
         return;
     }
-    let sample = sample();
+    let sample = sample(host());
     let root = &sample.root;
     wrapping(&sample, "/app", &[]).success();
     let running = sample

@@ -8,19 +8,22 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use e2e::Output;
+use e2e::{Output, Variant, matrix};
 
 use crate::{
-    LONGEST, TRUST, USER, VICTIM, everything_that_writes, give, has_users, restoring, sample,
-    set_mode, spares, swapped, swapped_for, watching_once, with_links, wrapping,
+    LONGEST, TRUST, USER, VICTIM, effort, everything_that_writes, give, has_users, host, restoring,
+    sample, set_mode, spares, swapped, swapped_for, watching_once, with_links, wrapping,
 };
 
-#[test]
-fn link_swapped_in_for_a_file_is_not_followed() {
+matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
+    link_swapped_in_for_a_file_is_not_followed, link_swapped_in_for_a_directory_is_not_followed, secret_swapped_in_for_a_sidecar_is_not_copied, files_outside_the_tree_are_not_found
+));
+
+fn link_swapped_in_for_a_file_is_not_followed(variant: Variant) {
     if !has_users() {
         return;
     }
-    let sample = sample();
+    let sample = sample(variant);
     let root = &sample.root;
     for path in [VICTIM, "/app/program"] {
         set_mode(root, path, 0o444);
@@ -30,19 +33,18 @@ fn link_swapped_in_for_a_file_is_not_followed() {
     let [one, other] = ["/app/program", "/app/other"].map(|path| root.path(path));
     for trust in TRUST {
         spares(root, || {
-            swapped(&one, &other, || {
+            swapped(variant, &one, &other, || {
                 everything_that_writes(&sample, "/app", trust)
             });
         });
     }
 }
 
-#[test]
-fn link_swapped_in_for_a_directory_is_not_followed() {
+fn link_swapped_in_for_a_directory_is_not_followed(variant: Variant) {
     if !has_users() {
         return;
     }
-    let sample = sample();
+    let sample = sample(variant);
     let root = &sample.root;
     root.install(&sample.built, "/app/sub/program");
     for path in ["/app/sub", "/app/sub/program"] {
@@ -53,7 +55,7 @@ fn link_swapped_in_for_a_directory_is_not_followed() {
     let [one, other] = ["/app/sub", "/app/other"].map(|path| root.path(path));
     for trust in TRUST {
         spares(root, || {
-            swapped(&one, &other, || {
+            swapped(variant, &one, &other, || {
                 everything_that_writes(&sample, "/app", trust)
             });
         });
@@ -61,13 +63,12 @@ fn link_swapped_in_for_a_directory_is_not_followed() {
 }
 
 /// If a later step fails, as that of the links does here, the previous sidecar is put back.
-#[test]
-fn secret_swapped_in_for_a_sidecar_is_not_copied() {
+fn secret_swapped_in_for_a_sidecar_is_not_copied(variant: Variant) {
     const SECRET: &str = "only root reads this";
     if !has_users() {
         return;
     }
-    let (root, links, wrap) = with_links();
+    let (root, links, wrap) = with_links(variant);
     symlink("/srv/lib", root.path(&links)).expect("symlink");
     root.write("/srv/secret", SECRET);
     set_mode(&root, "/srv/secret", 0o600);
@@ -83,7 +84,7 @@ fn secret_swapped_in_for_a_sidecar_is_not_copied() {
     for more in ["", "--trust-tree"] {
         spares(&root, || {
             let began = Instant::now();
-            while began.elapsed() < LONGEST {
+            while began.elapsed() < effort(variant).1 {
                 // An empty directory has nothing to lose.
                 for path in [&one, &other] {
                     let _ = fs::remove_file(path);
@@ -93,7 +94,7 @@ fn secret_swapped_in_for_a_sidecar_is_not_copied() {
                 for path in [sidecar, "/app/other"] {
                     give(&root, path);
                 }
-                swapped_for(20, &one, &other, || {
+                swapped_for(20, LONGEST, &one, &other, || {
                     wrap(&root, more);
                 });
                 assert!(!holds_secret(), "{more}");
@@ -105,11 +106,12 @@ fn secret_swapped_in_for_a_sidecar_is_not_copied() {
 /// The program is running, so `--replace` reads all of it and replaces it with a copy.
 #[test]
 fn link_swapped_in_for_a_running_program_is_not_copied() {
+    let variant = host();
     const SECRET: &[u8] = b"only root reads this";
     if !has_users() {
         return;
     }
-    let sample = sample();
+    let sample = sample(variant);
     let root = &sample.root;
     let original = root.read("/app/program");
     root.write(VICTIM, [&original, SECRET].concat());
@@ -142,7 +144,7 @@ fn link_swapped_in_for_a_running_program_is_not_copied() {
         };
         for trust in TRUST {
             spares(root, || {
-                swapped(&one, &other, || {
+                swapped(variant, &one, &other, || {
                     let program = put_back();
                     let running = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
                         .arg("loop")
@@ -174,12 +176,11 @@ fn link_swapped_in_for_a_running_program_is_not_copied() {
 }
 
 /// A directory that is swapped in while a tree is walked is neither reported nor wrapped.
-#[test]
-fn files_outside_the_tree_are_not_found() {
+fn files_outside_the_tree_are_not_found(variant: Variant) {
     if !has_users() {
         return;
     }
-    let sample = sample();
+    let sample = sample(variant);
     let root = &sample.root;
     for directory in 0..20 {
         for file in 0..10 {
@@ -204,7 +205,7 @@ fn files_outside_the_tree_are_not_found() {
         inside.fetch_add(text.matches("inside-").count(), Ordering::Relaxed);
     };
     spares(root, || {
-        swapped(&one, &other, || {
+        swapped(variant, &one, &other, || {
             looks(wrapping(
                 &sample,
                 "/app",
@@ -215,7 +216,7 @@ fn files_outside_the_tree_are_not_found() {
                 looks(command.output());
             }
         });
-        swapped(&one, &other, || {
+        swapped(variant, &one, &other, || {
             looks(watching_once(&sample, "/app"));
             restoring(root, "/app");
         });
@@ -229,7 +230,7 @@ fn generated_files_do_not_follow_links() {
     if !has_users() {
         return;
     }
-    let sample = sample();
+    let sample = sample(host());
     let root = &sample.root;
     root.mkdir("/srv/man1");
     let page = "man/man1/wrap-buddy.1";
@@ -255,7 +256,7 @@ fn generated_files_do_not_follow_links() {
     for names in [[page, "other"], ["man/man1", "man/aside"]] {
         let [one, other] = names.map(|path| root.path(&format!("/app/share/{path}")));
         spares(root, || {
-            swapped(&one, &other, || {
+            swapped(host(), &one, &other, || {
                 generate();
             });
         });

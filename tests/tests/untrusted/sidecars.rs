@@ -19,7 +19,7 @@ fn other_files_at_the_path_of_a_sidecar_are_not_read() {
     if !has_users() {
         return;
     }
-    let sample = sample();
+    let sample = sample(host());
     let root = &sample.root;
     let sidecar = root.path(&sidecar_of("/app/program"));
     root.write("/srv/secret", "only root reads this");
