@@ -20,7 +20,7 @@ pub fn path() -> PathBuf {
 
 fn build() -> PathBuf {
     let target = cache::target_dir();
-    let binary = target.join("tested/wrap-buddy");
+    let binary = target.join("debug/wrap-buddy");
     // nextest starts each test as a process of its own. One of them builds, and cargo's lock makes the others wait.
     let run = env::var("NEXTEST_RUN_ID").unwrap_or_default();
     let stamp = cache::dir("tool").join("built-for-run");
@@ -30,14 +30,7 @@ fn build() -> PathBuf {
     let cargo = env::var_os("CARGO").unwrap_or("cargo".into());
     let mut command = Command::new(cargo);
     command
-        .args([
-            "build",
-            "--profile",
-            "tested",
-            "--package",
-            "wrap-buddy",
-            "--target-dir",
-        ])
+        .args(["build", "--package", "wrap-buddy", "--target-dir"])
         .arg(&target)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .stdin(Stdio::null())

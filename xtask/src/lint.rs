@@ -6,7 +6,6 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::setup;
 use crate::workspace::{self, cargo};
 
 /// Runs the checks, the quick ones first.

@@ -5,7 +5,6 @@ mod dist;
 mod fuzz;
 mod lint;
 mod schema;
-mod setup;
 mod test;
 mod workspace;
 

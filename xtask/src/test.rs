@@ -1,12 +1,13 @@
 //! Builds, lints, and runs every test. The test runner's summary comes last.
 
-use std::env;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::{env, fs};
 
 use anyhow::Result;
 
 use crate::workspace::{self, cargo};
-use crate::{fuzz, lint, setup};
+use crate::{fuzz, lint};
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -23,25 +24,42 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<()> {
     let thorough = options.thorough || env::var_os("CI").is_some();
     setup::run(&setup::Options::for_tests(thorough))?;
-    let tool = workspace::tested_tool()?;
-    lint::run()?;
-    workspace::run(&mut cargo(["test", "--quiet", "--workspace", "--doc"]))?;
-    run_miri()?;
-    if thorough {
-        fuzz::run(&fuzz::Options::default())?;
+    let programs = workspace::build_all()?;
+    // The programs and directories of one are not those of the other, and both have steps that use one processor.
+    let (checked, fuzzed) = rayon::join(
+        || {
+            lint::run()?;
+            workspace::run(&mut cargo(["test", "--quiet", "--workspace", "--doc"]))
+        },
+        || {
+            run_miri()?;
+            match thorough {
+                true => fuzz::run(&fuzz::Options::default()),
+                false => Ok(()),
+            }
+        },
+    );
+    checked.and(fuzzed)?;
+    // This process may have been built before setup installed a compiler for the stages.
+    workspace::run(Command::new(programs.join("xtask")).args(["bench", "size"]))?;
+    run_tests(&programs.join("wrap-buddy"), &options.arguments)
+}
+
+/// Runs the tests, and lists those that this machine cannot run.
+fn run_tests(tool: &Path, arguments: &[String]) -> Result<()> {
+    let skipped = tempfile::NamedTempFile::new()?;
+    let configuration = workspace::root().join(".config/real-programs.toml");
+    let done = workspace::run(
+        cargo(["nextest", "run", "--workspace", "--tool-config-file"])
+            .arg(format!("xtask:{}", configuration.display()))
+            .args(arguments)
+            .env("WRAP_BUDDY_BIN", tool)
+            .env("WRAP_BUDDY_TEST_SKIPPED", skipped.path()),
+    );
+    for line in fs::read_to_string(skipped.path())?.lines() {
+        println!("skipped: {line}");
     }
-    // In a new process, because setup may just have installed a compiler for the stages that this build lacks.
-    workspace::run(&mut cargo(["xtask", "bench", "size"]))?;
-    let root = workspace::root().display();
-    // The end-to-end tests run an optimised tool, not one of their own profile.
-    workspace::run(
-        cargo(["nextest", "run", "--workspace"])
-            .arg(format!(
-                "--tool-config-file=xtask:{root}/.config/real-programs.toml"
-            ))
-            .args(&options.arguments)
-            .env("WRAP_BUDDY_BIN", tool),
-    )
+    done
 }
 
 /// If a toolchain with Miri is installed, runs the tests of the formats, and the Rust part of `sys` and of the loader, under Miri.

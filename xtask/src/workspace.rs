@@ -1,28 +1,10 @@
-//! The paths of this checkout, and functions to run programs in it.
+//! The paths of this checkout, and its tool.
 
-use std::env;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 
-/// The checkout's top directory.
-pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask is a directory of the workspace")
-}
-
-/// The cargo that runs this task, in the checkout.
-pub fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command
-        .args(arguments)
-        .current_dir(root())
-        // `cargo run` has set it for this task. cargo-machete would not notice that cargo runs it.
-        .env_remove("CARGO_PKG_NAME");
-    command
-}
+pub use setup::workspace::{cargo, output, root, run, succeeds};
 
 /// Cargo's target directory, as set by the environment or a configuration file.
 pub fn target_dir() -> Result<PathBuf> {
@@ -37,62 +19,19 @@ pub fn target_dir() -> Result<PathBuf> {
 
 /// Builds the tool with the release profile and returns its path.
 pub fn release_tool() -> Result<PathBuf> {
-    tool("release")
+    run(&mut cargo([
+        "build",
+        "--package",
+        "wrap-buddy",
+        "--release",
+    ]))?;
+    Ok(target_dir()?.join("release/wrap-buddy"))
 }
 
-/// Builds the tool for the tests and returns its path.
-pub fn tested_tool() -> Result<PathBuf> {
-    tool("tested")
-}
-
-fn tool(profile: &str) -> Result<PathBuf> {
-    let arguments = ["build", "--package", "wrap-buddy", "--profile", profile];
-    run(&mut cargo(arguments))?;
-    Ok(target_dir()?.join(profile).join("wrap-buddy"))
-}
-
-/// Prints a command and runs it, which has to succeed.
-pub fn run(command: &mut Command) -> Result<()> {
-    eprintln!("$ {}", shown(command));
-    if !succeeds(command)? {
-        bail!("`{}` failed", shown(command));
-    }
-    Ok(())
-}
-
-/// Runs a command and returns whether it succeeded.
-pub fn succeeds(command: &mut Command) -> Result<bool> {
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run `{}`", shown(command)))?;
-    Ok(status.success())
-}
-
-/// Runs a command, which has to succeed, and returns its output. Otherwise, the error contains the output.
-pub fn output(command: &mut Command) -> Result<String> {
-    let output = command
-        .output()
-        .with_context(|| format!("cannot run `{}`", shown(command)))?;
-    ensure!(
-        output.status.success(),
-        "`{}` ended with {}: {}{}",
-        shown(command),
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-fn shown(command: &Command) -> String {
-    let mut words = vec![command.get_program().to_string_lossy()];
-    words.extend(
-        command
-            .get_args()
-            .map(|argument| argument.to_string_lossy()),
-    );
-    if let Some(name) = Path::new(&*words[0]).file_name() {
-        words[0] = name.to_string_lossy().into_owned().into();
-    }
-    words.join(" ")
+/// Builds everything with the profile of the tests and returns the directory of the programs.
+///
+/// A build of one package has other features of the dependencies than a build of all, so it would compile most of them again.
+pub fn build_all() -> Result<PathBuf> {
+    run(&mut cargo(["build", "--workspace", "--all-targets"]))?;
+    Ok(target_dir()?.join("debug"))
 }

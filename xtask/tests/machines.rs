@@ -12,7 +12,7 @@ const SOURCES: [&str; 4] = ["crates", "fuzz/fuzz_targets", "tests", "xtask"];
 /// Where a distribution is meant.
 const EXCEPTIONS: [&str; 3] = [
     // The packages of Debian that `cargo xtask setup` installs.
-    "xtask/src/setup/needs.rs",
+    "xtask/setup/src/needs.rs",
     // What an earlier version of the tool wrote.
     "crates/wrap-buddy/tests/host/versions.rs",
     // This file.

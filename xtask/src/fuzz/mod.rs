@@ -9,7 +9,6 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
 
-use crate::setup;
 use crate::workspace::{self, cargo};
 
 /// Maximum length of an input in bytes: a small program has only a few pages.

@@ -158,7 +158,7 @@ impl Seeds<'_> {
 
     /// The tool's sidecars for these programs.
     fn wrap(&self, programs: &[PathBuf]) -> Result<()> {
-        let tool = workspace::tested_tool()?;
+        let tool = workspace::build_all()?.join("wrap-buddy");
         let directory = tempfile::tempdir()?;
         for strategy in ["stub", "inplace"] {
             for program in programs {

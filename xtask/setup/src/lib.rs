@@ -1,6 +1,7 @@
 //! Installs the programs that building the stages and running the tests need.
 
 mod needs;
+pub mod workspace;
 
 use std::env;
 use std::process::{Command, Stdio};
@@ -9,7 +10,6 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use crate::workspace;
 use needs::{DENY_TOOL, FUZZ_TOOL, NEEDS, Need, TOOLS, Tool, WHEELS};
 
 #[derive(clap::Args, Default)]
