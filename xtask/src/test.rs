@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::{env, fs};
+use std::{env, fs, thread};
 
 use anyhow::Result;
 
@@ -49,9 +49,12 @@ pub fn run(options: &Options) -> Result<()> {
 fn run_tests(tool: &Path, arguments: &[String]) -> Result<()> {
     let skipped = tempfile::NamedTempFile::new()?;
     let configuration = workspace::root().join(".config/real-programs.toml");
+    // Many tests wait: for a disk, for a watch, for something that must not happen.
+    let threads = 2 * thread::available_parallelism()?.get();
     let done = workspace::run(
         cargo(["nextest", "run", "--workspace", "--tool-config-file"])
             .arg(format!("xtask:{}", configuration.display()))
+            .arg(format!("--test-threads={threads}"))
             .args(arguments)
             .env("WRAP_BUDDY_BIN", tool)
             .env("WRAP_BUDDY_TEST_SKIPPED", skipped.path()),

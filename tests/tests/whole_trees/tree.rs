@@ -180,7 +180,7 @@ impl<'r> Place<'r> {
 
     /// A line for the content of each file, and one for its mode, time of modification and target.
     fn content(&self) -> BTreeSet<String> {
-        let script = "find . -type f -exec sha256sum {} +; \
+        let script = "find . -type f -exec cksum {} +; \
             find . -type d -printf '%p %m\\n' -o -type l -printf '%p %l\\n' -o -printf '%p %m %T@\\n'";
         let output = Command::new("sh")
             .args(["-c", script])
