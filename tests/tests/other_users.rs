@@ -70,7 +70,8 @@ fn the_home_of_another_user_is_left_alone(variant: Variant) {
     for path in ["/app", &sample.program] {
         chown(sample.root.path(path), Some(USER), Some(USER)).expect("chown");
     }
-    let command = sample.wrapping().without_loader_dir().command();
+    let wrapping = sample.wrapping().without_loader_dir();
+    let command = wrapping.args(["-vv"]).command();
     let output = command.env("HOME", "/home/other").user(USER).output();
     let output = output.success();
     assert!(output.stdout.contains("in the sidecar"), "{output}");

@@ -130,7 +130,7 @@ fn the_nearest(variant: Variant) {
     root.install(&built, "/srv/tree/b/bin/program");
     root.install(&valued("40"), "/srv/tree/a/lib/libfoo.so");
     root.install(&valued("40"), "/srv/tree/b/lib/libfoo.so");
-    let note = "libfoo.so is taken from /srv/tree/b/lib, which is the nearest";
+    let note = "libfoo.so is taken from /srv/tree/b/lib, the nearest directory";
     let wrap = || root.wrap("/srv/tree").args(["-v"]).run();
     assert!(!wrap().stdout.contains("is taken from"));
 
@@ -284,7 +284,7 @@ fn a_chain_of_directories(variant: Variant) {
             }
             false => {
                 let output = output.exits_with(1);
-                let words = ["libchain-032.so", "32 times", "--libs"];
+                let words = ["libchain-032.so", "32 attempts", "--libs"];
                 let is_said = words.iter().all(|word| output.stderr.contains(word));
                 assert!(is_said, "{output}");
             }

@@ -332,8 +332,8 @@ fn comparable(arch: &str, text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// lld begins a segment on the page of memory behind the one that the segment in front of it ends on, and on the same page of the file: the
-/// bytes behind one segment are those of the next.
+/// lld begins a segment on the page of memory after the one on which the previous segment ends, and on the same page of the file: the bytes
+/// after one segment are those of the next.
 fn the_stub_is_shown_at_its_own_address(target: Arch) {
     let at_entry = "void _start(void) {} __asm__(\".skip 2000, 0x90\");";
     let at_end = "__asm__(\".skip 2000, 0x90\"); void _start(void) {}";

@@ -106,7 +106,7 @@ fn the_same_input_gives_the_same_output() {
     assert!(results[0] == results[1]);
 }
 
-/// A program so small that nothing fits behind its entry point.
+/// A program so small that nothing fits after its entry point.
 fn tiny(dir: &TestDir, target: Arch, arguments: &[&str]) -> std::path::PathBuf {
     let mut all = vec!["-nostartfiles", "-nostdlib", "-O2", "-Wl,--build-id=none"];
     all.extend_from_slice(arguments);

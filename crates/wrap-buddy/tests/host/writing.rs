@@ -92,7 +92,7 @@ fn set_id_programs_are_not_made_relocatable(target: Arch) {
     assert!(snapshot(&dir.root) == before);
 }
 
-/// What runs first would be what whoever may write beside the program has put there.
+/// Users who can write to the program's directory would choose the code that runs first.
 fn set_id_programs_are_not_made_self_contained(target: Arch) {
     let dir = TestDir::new();
     let main = dir.compile(target, "main", MAIN, &[]);
