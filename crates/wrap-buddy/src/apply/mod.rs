@@ -13,6 +13,7 @@ mod link_directory;
 mod rehearsal;
 mod running;
 mod sidecar_file;
+mod target;
 mod target_directories;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,9 +39,10 @@ use crate::system::open_files;
 use crate::system::sidecar_path::new_sidecar_name;
 use crate::system::workers::{Stop, WorkerPool};
 use elf_file::{FileId, io_reason};
-use job::{Job, Target};
+use job::Job;
 use rehearsal::Rehearsal;
 use running::{Running, await_starts};
+use target::Target;
 use target_directories::{TargetDirectories, TargetDirectory, parent};
 
 /// Most programs to process at a time: each is an open file. Larger batches need fewer syncs.

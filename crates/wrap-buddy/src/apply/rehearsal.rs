@@ -11,8 +11,8 @@ use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{AccessFlags, geteuid};
 
 use super::Options;
-use super::job::{Target, cannot_be_written, has_other_names, is_sealed, open_for_reading};
 use super::running::Running;
+use super::target::{Target, cannot_be_written, has_other_names, is_sealed, open_for_reading};
 use super::target_directories::{TargetDirectory, parent};
 use crate::plan::Plan;
 use crate::plan::restore::Restoration;

@@ -17,6 +17,7 @@ pub mod restore;
 pub mod search;
 pub mod slot;
 mod stub;
+mod unpatched;
 
 pub use in_place::{InPlacePlan, Links, NotEdited, in_place};
 pub use stub::{StubPlan, stub};

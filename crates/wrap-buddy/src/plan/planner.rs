@@ -13,10 +13,11 @@ use stages::Stage;
 use crate::plan::classify::{Available, Class, NotWrapped, Subject, classify, classify_library};
 use crate::plan::openers::Openers;
 use crate::plan::options::{Search, Strategy, WrapOptions};
-use crate::plan::outcome::{FileReport, Status};
+use crate::plan::outcome::FileReport;
 use crate::plan::outside::MovedTree;
-use crate::plan::reason::{NoRoom, Reason, Refusal, SkipReason};
+use crate::plan::reason::{NoRoom, Refusal, SkipReason};
 use crate::plan::search::{Edited, Entry, Missing, Resolution, Resolver, UnmetNeed, Unopened};
+use crate::plan::unpatched::{UnpatchedLibraries, UnpatchedLibrary, joined, report_helpers};
 use crate::plan::{self, NotEdited, Plan, PlanOptions};
 use crate::report::Reporter;
 use crate::scan::{Candidate, directories};
@@ -25,11 +26,8 @@ use crate::state::preloader;
 use crate::state::prior::Method;
 use crate::system::workers::{Stop, WorkerPool};
 use elf_file::bytes;
-use elf_file::{Elf, ElfTarget, FileId, Payload, imports};
+use elf_file::{Elf, FileId, Payload, imports};
 use ldso::{Interpreter, Libc};
-
-/// Most programs to name that serve a library.
-const MAX_HELPERS: usize = 3;
 
 /// The functions that open a library by name for their caller.
 const DLOPEN: [&str; 3] = ["dlopen", "dlmopen", "__libc_dlopen_mode"];
@@ -48,28 +46,6 @@ enum Inspection {
     /// A program, which is read again once all libraries are planned. Keeping it open would cost memory that one thread allocates and
     /// another frees.
     Program,
-}
-
-/// A library that needs a search path but has no room for one.
-struct UnpatchedLibrary {
-    /// Free of symbolic links.
-    path: PathBuf,
-    /// The dependencies that it does not find.
-    needs: Vec<OsString>,
-    /// Their directories, in search order.
-    directories: Vec<PathBuf>,
-    /// Whether it inherits the DT_RPATH of a program that opens it.
-    inherits: bool,
-    kind: ElfTarget,
-    soname: Option<OsString>,
-    named: bool,
-    no_room: NoRoom,
-}
-
-/// All libraries without room for a search path.
-struct UnpatchedLibraries<'l> {
-    libraries: Vec<&'l UnpatchedLibrary>,
-    openers: Openers,
 }
 
 impl Inspection {
@@ -886,97 +862,4 @@ fn edited(inspections: &[Inspection]) -> Edited<'_> {
     let mut edited = Edited::with_capacity(inspections.len());
     edited.extend(plans.map(|plan| (plan.path.as_os_str(), &*plan.resolution.found)));
     edited
-}
-
-/// Completes the reports of libraries without room (`unpatched_libraries` has their index in `files`): which programs serve them, and
-/// otherwise how to wrap the programs that open them, or may open them. A program that opens one of them often opens all, so the advice for
-/// all has the same directories, in the order of `libs`.
-fn report_helpers(
-    files: &mut [FileReport],
-    unpatched_libraries: &[(usize, UnpatchedLibrary)],
-    helped: &HashMap<PathBuf, Vec<PathBuf>>,
-    failing: &HashMap<PathBuf, Vec<PathBuf>>,
-    libs: &[PathBuf],
-) {
-    let alone = unpatched_libraries.iter().map(|(_, unpatched)| unpatched);
-    let alone = alone.filter(|unpatched| {
-        let is_served =
-            helped.contains_key(&unpatched.path) && !failing.contains_key(&unpatched.path);
-        unpatched.inherits && !is_served
-    });
-    let wanted: BTreeSet<&PathBuf> = alone.flat_map(|unpatched| &unpatched.directories).collect();
-    let named = libs.iter().filter(|one| wanted.contains(one));
-    let others = wanted.iter().copied().filter(|one| !libs.contains(one));
-    let lacking: Vec<PathBuf> = named.chain(others).cloned().collect();
-    for (index, unpatched) in unpatched_libraries {
-        let programs = |of: &HashMap<PathBuf, Vec<PathBuf>>| of.get(&unpatched.path).cloned();
-        let (helpers, failing) = (programs(helped), programs(failing));
-        let (helpers, failing) = (helpers.unwrap_or_default(), failing.unwrap_or_default());
-        unpatched.report(&mut files[*index], &helpers, &failing, &lacking);
-    }
-}
-
-impl UnpatchedLibrary {
-    /// Whether it finds its dependencies if a program that opens it has the directories `offered` on its DT_RPATH.
-    fn inherits_from(&self, offered: &[PathBuf]) -> bool {
-        self.inherits && self.directories.iter().all(|one| offered.contains(one))
-    }
-
-    /// Completes the report. `helpers`: programs with which the library finds its dependencies. `failing`: programs that open it without
-    /// that. The advice is a DT_RPATH with the directories `lacking` for these, or for all programs. Loading the dependencies in the
-    /// program is the last resort, because all libraries that it opens later then bind to them.
-    fn report(
-        &self,
-        file: &mut FileReport,
-        helpers: &[PathBuf],
-        failing: &[PathBuf],
-        lacking: &[PathBuf],
-    ) {
-        let helped = (!helpers.is_empty()).then(|| {
-            format!(
-                "it finds its dependencies when {} opens it",
-                listed(helpers)
-            )
-        });
-        let to_do = (helpers.is_empty() || !failing.is_empty()).then(|| {
-            let flags = match self.inherits {
-                true => format!(
-                    "--search rpath --runtime-dependencies {}",
-                    joined(lacking, " ")
-                ),
-                false => format!("--needed {}", joined(&self.needs, " ")),
-            };
-            match failing {
-                [] => format!("wrap the programs that open it with {flags}"),
-                [_] => format!("{} opens it; wrap that with {flags}", listed(failing)),
-                _ => format!("{} open it; wrap them with {flags}", listed(failing)),
-            }
-        });
-        let is_served = to_do.is_none();
-        let reason = SkipReason::NoSearchPath {
-            no_room: self.no_room.clone(),
-            advice: [helped, to_do].into_iter().flatten().collect(),
-        };
-        if !is_served && self.named {
-            file.status = Status::Failed;
-        } else if !is_served {
-            file.notes.push(reason.to_string());
-        }
-        file.reason = Some(Reason::Skip(reason));
-    }
-}
-
-/// The first few of `programs`, and the number of the others.
-fn listed(programs: &[PathBuf]) -> String {
-    let (first, others) = programs.split_at(programs.len().min(MAX_HELPERS));
-    let first = joined(first, ", ");
-    match others.len() {
-        0 => first,
-        more => format!("{first} and {more} more"),
-    }
-}
-
-fn joined(words: &[impl AsRef<OsStr>], separator: &str) -> String {
-    let words = words.iter().map(|word| word.as_ref().to_string_lossy());
-    words.collect::<Vec<_>>().join(separator)
 }

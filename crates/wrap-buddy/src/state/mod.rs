@@ -10,4 +10,5 @@ pub mod past_edit;
 pub mod preloader;
 pub mod prior;
 pub mod settings;
+pub mod stub;
 pub mod unusable;

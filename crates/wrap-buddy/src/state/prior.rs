@@ -9,10 +9,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 use object::elf;
-use sidecar::{
-    Edit, EditKind, Id, InPlace, LINE_OFFSET, LINE_START, Legacy, Sidecar, ToolVersion, Trailer,
-    Written,
-};
+use sidecar::{Edit, EditKind, Id, InPlace, Legacy, Sidecar, ToolVersion, Written};
 use stages::Stage;
 
 use crate::scan::Candidate;
@@ -22,21 +19,15 @@ use crate::state::legacy;
 use crate::state::limits::check_loader_takes;
 use crate::state::past_edit::PastEdit;
 use crate::state::settings::Settings;
+use crate::state::stub::{self, Stub};
 use crate::state::unusable::{ReadFailure, Unusable};
 use crate::system::privilege::Privilege;
 use crate::system::sidecar_path::{
     interim_of, interim_sidecar_of, is_interim, program_of, sidecar_of,
 };
 use crate::system::trust::Ownership;
-use elf_file::bytes;
 use elf_file::io_reason;
 use elf_file::{Elf, FileId, Identity, Segment, Source, identify};
-
-/// Most bytes of a stub to search for its trailer.
-const MAX_STUB: u64 = 4096;
-
-/// Most bytes at an entry point to search for the trailer of another build's stub. No stub has ever been longer than 384 bytes.
-const MAX_FOUND_STUB: u64 = 512;
 
 /// The state of a file.
 #[derive(Debug, PartialEq, Eq)]
@@ -358,10 +349,10 @@ fn state_with(
         return State::Known(Box::new(prior));
     }
     let former_interp = legacy::former_interp(elf, source);
-    let mut stub = code_at_entry(elf, source, stages);
-    stub = stub.or_else(|| described_by(bytes?, source));
+    let mut stub = stub::code_at_entry(elf, source, stages);
+    stub = stub.or_else(|| stub::described_by(bytes?, source));
     if former_interp.is_some() {
-        stub = stub.or_else(|| stub_of_another_build(elf, source));
+        stub = stub.or_else(|| stub::of_another_build(elf, source));
     }
     if elf.interp.is_some() {
         // A run changes PT_INTERP last. If it is still there, the stub is the work of a run that was stopped.
@@ -447,17 +438,6 @@ fn by_first_tool(
         loader: None,
         own_sidecar: None,
     }))
-}
-
-/// The fields of a trailer.
-#[derive(Debug)]
-pub struct Stub {
-    pub id: Id,
-    /// The loader, absolute or relative to the directory of the file; `None` if it is in the sidecar.
-    pub loader: Option<PathBuf>,
-    /// The path of the sidecar.
-    pub sidecar: PathBuf,
-    trailer_len: u64,
 }
 
 /// The state of a program without PT_INTERP that has this stub, with its code at `code`. The sidecar is searched for as at a start
@@ -642,7 +622,7 @@ fn by_stub(
     let id = sidecar.header().id;
     let trailer_at = |edit: &PastEdit, source: &mut Source| {
         let stub_len = u64::from(sidecar.header().stub_len);
-        trailer_at(source, edit.offset.checked_add(stub_len)?)
+        stub::trailer_at(source, edit.offset.checked_add(stub_len)?)
     };
     let progress = Progress::of(&edits, source, |slot, source| {
         trailer_at(slot, source).is_some_and(|found| found.id == id)
@@ -874,69 +854,6 @@ pub fn read(path: &Path) -> Option<Vec<u8>> {
 /// Whether everybody who can write the sidecar can write the file: its bytes will be written to the file.
 fn is_no_weaker(sidecar: Ownership, source: &Source) -> bool {
     sidecar.is_no_weaker_than(Ownership::from(source.metadata()))
-}
-
-/// Finds a stub of this build: the range from its first byte to its trailer, and the trailer's fields.
-pub fn code_at_entry(
-    elf: &Elf,
-    source: &mut Source,
-    stages: &[Stage],
-) -> Option<(Range<u64>, Stub)> {
-    let at = elf.offset_of(elf.entry)?;
-    let mut codes: Vec<&[u8]> = Vec::new();
-    for stage in stages.iter().filter(|stage| stage.machine == elf.machine) {
-        codes.extend(stage.stubs());
-    }
-    codes.into_iter().find_map(|code| {
-        let found = source.read_raw(at, code.len() as u64).ok()?;
-        let end = at + code.len() as u64;
-        let stub = (!code.is_empty() && found == code).then(|| trailer_at(source, end))??;
-        Some((at..end, stub))
-    })
-}
-
-/// Finds a stub of any build, by the beginning of its trailer.
-fn stub_of_another_build(elf: &Elf, source: &mut Source) -> Option<(Range<u64>, Stub)> {
-    let at = elf.offset_of(elf.entry)?;
-    let len = MAX_FOUND_STUB.min(source.file_len().checked_sub(at)?);
-    let code = source.read_raw(at, len).ok()?;
-    let line = bytes::occurrences(&code, LINE_START).next()?;
-    let end = at + line.checked_sub(LINE_OFFSET)? as u64;
-    Some((at..end, trailer_at(source, end)?))
-}
-
-/// Parses the trailer at the offset `at`.
-pub fn trailer_at(source: &mut Source, at: u64) -> Option<Stub> {
-    // Two paths of PATH_MAX bytes, and the fixed part.
-    let most = 2 * 4096 + sidecar::LOADER_OFFSET as u64;
-    let bytes = source
-        .read_raw(at, most.min(source.file_len().checked_sub(at)?))
-        .ok()?;
-    let trailer = Trailer::parse(&bytes).ok()?;
-    let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
-    let (loader, sidecar) = match trailer.sidecar {
-        [] => (None, path(trailer.loader)),
-        sidecar => (Some(path(trailer.loader)), path(sidecar)),
-    };
-    Some(Stub {
-        id: trailer.id,
-        trailer_len: trailer.encoded_len() as u64,
-        loader,
-        sidecar,
-    })
-}
-
-/// Finds a stub of any build by the sidecar `bytes` next to the program.
-fn described_by(bytes: &[u8], source: &mut Source) -> Option<(Range<u64>, Stub)> {
-    let sidecar = Sidecar::parse(bytes).ok()?;
-    let slot = sidecar
-        .edits()
-        .flatten()
-        .find(|edit| edit.kind == EditKind::Slot)?;
-    let stub_len = u64::from(sidecar.header().stub_len);
-    let trailer = (stub_len <= MAX_STUB).then(|| slot.offset.checked_add(stub_len))??;
-    let stub = trailer_at(source, trailer)?;
-    (stub.id == sidecar.header().id).then_some((slot.offset..trailer, stub))
 }
 
 /// Lays the sidecar's original bytes over the file, if they belong to it.

@@ -21,7 +21,8 @@ use crate::commands::status::{
 use crate::report::Reporter;
 use crate::scan::Candidate;
 use crate::state::past_edit::PastEdit;
-use crate::state::prior::{self, FileState, Method, PriorWrap, State, Stub};
+use crate::state::prior::{self, FileState, Method, PriorWrap, State};
+use crate::state::stub::{self, Stub};
 use crate::state::unusable::Unusable;
 use crate::system::hex::hex;
 use crate::system::sidecar_path::links_of;
@@ -157,7 +158,7 @@ impl Subject<'_> {
             };
             let trailer = slot.offset.checked_add(stub_len);
             if let Some((at, stub)) =
-                trailer.and_then(|at| Some((at, prior::trailer_at(source, at)?)))
+                trailer.and_then(|at| Some((at, stub::trailer_at(source, at)?)))
             {
                 self.trailer(at, &stub, abi, view);
             }
@@ -186,7 +187,7 @@ impl Subject<'_> {
                 ..sidecar_view(&bytes, self.elf)
             });
         }
-        match prior::code_at_entry(self.elf, source, self.stages) {
+        match stub::code_at_entry(self.elf, source, self.stages) {
             Some((code, stub)) => {
                 self.trailer(code.end, &stub, loader::ABI, view);
                 view.stub_code = self.stub_code(source, code, self.elf.entry);

@@ -1,0 +1,92 @@
+//! Finds stubs in programs, and reads their trailers.
+
+use std::ffi::OsStr;
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use sidecar::{EditKind, Id, LINE_OFFSET, LINE_START, Sidecar, Trailer};
+use stages::Stage;
+
+use elf_file::bytes;
+use elf_file::{Elf, Source};
+
+/// Most bytes of a stub to search for its trailer.
+const MAX_STUB: u64 = 4096;
+
+/// Most bytes at an entry point to search for the trailer of another build's stub. No stub has ever been longer than 384 bytes.
+const MAX_FOUND_STUB: u64 = 512;
+
+/// The fields of a trailer.
+#[derive(Debug)]
+pub struct Stub {
+    pub id: Id,
+    /// The loader, absolute or relative to the directory of the file; `None` if it is in the sidecar.
+    pub loader: Option<PathBuf>,
+    /// The path of the sidecar.
+    pub sidecar: PathBuf,
+    pub trailer_len: u64,
+}
+
+/// Finds a stub of this build: the range from its first byte to its trailer, and the trailer's fields.
+pub fn code_at_entry(
+    elf: &Elf,
+    source: &mut Source,
+    stages: &[Stage],
+) -> Option<(Range<u64>, Stub)> {
+    let at = elf.offset_of(elf.entry)?;
+    let mut codes: Vec<&[u8]> = Vec::new();
+    for stage in stages.iter().filter(|stage| stage.machine == elf.machine) {
+        codes.extend(stage.stubs());
+    }
+    codes.into_iter().find_map(|code| {
+        let found = source.read_raw(at, code.len() as u64).ok()?;
+        let end = at + code.len() as u64;
+        let stub = (!code.is_empty() && found == code).then(|| trailer_at(source, end))??;
+        Some((at..end, stub))
+    })
+}
+
+/// Finds a stub of any build, by the beginning of its trailer.
+pub fn of_another_build(elf: &Elf, source: &mut Source) -> Option<(Range<u64>, Stub)> {
+    let at = elf.offset_of(elf.entry)?;
+    let len = MAX_FOUND_STUB.min(source.file_len().checked_sub(at)?);
+    let code = source.read_raw(at, len).ok()?;
+    let line = bytes::occurrences(&code, LINE_START).next()?;
+    let end = at + line.checked_sub(LINE_OFFSET)? as u64;
+    Some((at..end, trailer_at(source, end)?))
+}
+
+/// Parses the trailer at the offset `at`.
+pub fn trailer_at(source: &mut Source, at: u64) -> Option<Stub> {
+    // Two paths of PATH_MAX bytes, and the fixed part.
+    let most = 2 * 4096 + sidecar::LOADER_OFFSET as u64;
+    let bytes = source
+        .read_raw(at, most.min(source.file_len().checked_sub(at)?))
+        .ok()?;
+    let trailer = Trailer::parse(&bytes).ok()?;
+    let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+    let (loader, sidecar) = match trailer.sidecar {
+        [] => (None, path(trailer.loader)),
+        sidecar => (Some(path(trailer.loader)), path(sidecar)),
+    };
+    Some(Stub {
+        id: trailer.id,
+        trailer_len: trailer.encoded_len() as u64,
+        loader,
+        sidecar,
+    })
+}
+
+/// Finds a stub of any build by the sidecar `bytes` next to the program.
+pub fn described_by(bytes: &[u8], source: &mut Source) -> Option<(Range<u64>, Stub)> {
+    let sidecar = Sidecar::parse(bytes).ok()?;
+    let slot = sidecar
+        .edits()
+        .flatten()
+        .find(|edit| edit.kind == EditKind::Slot)?;
+    let stub_len = u64::from(sidecar.header().stub_len);
+    let trailer = (stub_len <= MAX_STUB).then(|| slot.offset.checked_add(stub_len))??;
+    let stub = trailer_at(source, trailer)?;
+    (stub.id == sidecar.header().id).then_some((slot.offset..trailer, stub))
+}
