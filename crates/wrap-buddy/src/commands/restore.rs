@@ -12,7 +12,7 @@ use crate::plan::reason::{Refusal, SkipReason};
 use crate::plan::restore::{Restoration, restoration};
 use crate::report::Reporter;
 use crate::scan::Candidate;
-use crate::state::prior::{self, FileState};
+use crate::state::detect::{self, FileState};
 use crate::system::workers::{Stop, WorkerPool};
 
 #[derive(Clone, Debug, Default)]
@@ -156,7 +156,7 @@ fn decide(candidate: &Candidate, stages: &[Stage]) -> Option<(FileReport, Option
     let shown = candidate.shown.clone();
     let failed =
         |reason: Refusal| Some((FileReport::failed(candidate.shown.clone(), reason), None));
-    let (mut source, state) = match prior::file_state(candidate, stages) {
+    let (mut source, state) = match detect::file_state(candidate, stages) {
         FileState::File(source, state) => (source, state),
         _ if !candidate.named => return None,
         FileState::Unreadable(reason) => return failed(reason.into()),

@@ -18,9 +18,10 @@ use crate::report::Reporter;
 use crate::report::style::{Style, shown};
 use crate::report::{Page, styled};
 use crate::scan::Candidate;
+use crate::state::detect::{self, FileState};
 use crate::state::found_sidecar::FoundSidecar;
 use crate::state::loaders::read_image;
-use crate::state::prior::{self, FileState, Method, PriorWrap, Progress, State};
+use crate::state::prior::{Method, PriorWrap, Progress, State};
 use crate::state::unusable::Unusable;
 use crate::system::privilege::Privilege;
 use crate::system::sidecar_path::sidecar_of;
@@ -193,7 +194,7 @@ pub fn status(
 }
 
 fn of(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<FileStatus> {
-    let file_state = prior::file_state(candidate, stages);
+    let file_state = detect::file_state(candidate, stages);
     describe(candidate, &file_state, candidate.named || all)
 }
 

@@ -10,7 +10,8 @@ use crate::plan::defaults::{Defaults, Taken};
 use crate::plan::reason::{Refusal, SkipReason};
 use crate::plan::search::STORES;
 use crate::scan::Candidate;
-use crate::state::prior::{self, Method, PriorWrap, State};
+use crate::state::detect;
+use crate::state::prior::{Method, PriorWrap, State};
 use crate::state::unusable::{ReadFailure, Unusable};
 use crate::system::sidecar_path::program_of;
 use elf_file::io_reason;
@@ -135,7 +136,7 @@ fn elf<'a>(
     let malformed =
         |error: anyhow::Error| NotWrapped::Failed(ReadFailure::malformed(&error).into());
     let elf = Elf::read(&mut source).map_err(malformed)?;
-    let state = prior::state(path, &elf, &mut source, available.stages);
+    let state = detect::state(path, &elf, &mut source, available.stages);
     let prior = match (state.unusable(), state) {
         (Some(reason @ Unusable::InterpReused(_)), _) => {
             return Err(NotWrapped::Skipped(reason.into()));
@@ -176,7 +177,7 @@ fn elf<'a>(
     };
     if !is_library {
         // The next run would not accept a sidecar that describes another program.
-        prior::check_program(&elf).map_err(malformed)?;
+        detect::check_program(&elf).map_err(malformed)?;
     }
     let stage = stage_for(arch, available);
     // Only a program edited in place needs no stage.

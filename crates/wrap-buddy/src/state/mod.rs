@@ -1,6 +1,8 @@
 //! The state of a file: original, wrapped, edited, half done, wrapped by another tool; and whether it has what it needs.
 
 pub mod access;
+pub mod detect;
+mod edited;
 pub mod found_sidecar;
 pub mod identity;
 pub mod legacy;
@@ -12,3 +14,4 @@ pub mod prior;
 pub mod settings;
 pub mod stub;
 pub mod unusable;
+mod wrapped;

@@ -10,6 +10,7 @@ use stages::Stage;
 use super::State;
 use super::diagnosis::{Diagnosis, Note, Problem};
 use crate::commands::status::{loader_flag, refused_loader, sidecar_gone_but, sidecar_misplaced};
+use crate::state::detect;
 use crate::state::limits;
 use crate::state::preloader;
 use crate::state::prior::{self, Method, PriorWrap, Progress};
@@ -53,7 +54,7 @@ impl Subject {
     /// If it is malformed.
     pub fn read(path: &Path, source: &mut Source, stages: &[Stage]) -> anyhow::Result<Self> {
         let elf = Elf::read(source)?;
-        let state = prior::state(path, &elf, source, stages);
+        let state = detect::state(path, &elf, source, stages);
         let mut subject = Self {
             interpreter: asked_for(&elf),
             elf,

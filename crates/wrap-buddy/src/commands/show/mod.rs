@@ -20,8 +20,9 @@ use crate::commands::status::{
 };
 use crate::report::Reporter;
 use crate::scan::Candidate;
+use crate::state::detect::{self, FileState};
 use crate::state::past_edit::PastEdit;
-use crate::state::prior::{self, FileState, Method, PriorWrap, State};
+use crate::state::prior::{Method, PriorWrap, State};
 use crate::state::stub::{self, Stub};
 use crate::state::unusable::Unusable;
 use crate::system::hex::hex;
@@ -91,7 +92,7 @@ impl View {
 }
 
 fn view(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<View> {
-    let mut file_state = prior::file_state(candidate, stages);
+    let mut file_state = detect::file_state(candidate, stages);
     let status = describe(candidate, &file_state, candidate.named || all)?;
     let mut view = View {
         advice: status.advice.clone(),
@@ -179,7 +180,7 @@ impl Subject<'_> {
     /// Completes the view of a file without a usable sidecar. Its stub may still name one.
     fn unknown(&self, source: &mut Source, sidecar: Option<&Path>, view: &mut View) {
         if let Some(path) = sidecar
-            && let Some(bytes) = prior::read(path)
+            && let Some(bytes) = detect::read(path)
         {
             view.sidecar = Some(SidecarView {
                 path: lossy(path),
