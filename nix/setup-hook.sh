@@ -212,7 +212,7 @@ wrapBuddy() {
     _wrapBuddyList more wrapBuddyFlags
 
     local arguments=(--paths "${paths[@]}" "${flags[@]}")
-    # With its loader in each sidecar a program needs no directory of loaders.
+    # A program with the loader in its sidecar needs no directory of loaders.
     case " ${flags[*]} ${more[*]} " in
         *" --self-contained "* | *" --loader-dir-path"*) ;;
         *) arguments+=(--loader-dir-path "@loader@") ;;

@@ -93,7 +93,7 @@ impl Loader {
         );
         self.sidecar = self.stack.below(FRONT_ROOM - RECORD_LEAD).cast();
         if !self.origin.is_sidecar() {
-            // Does not wait for the writer of a FIFO. The owner of a link can change where it leads, and need not own the file there.
+            // Does not wait for the writer of a FIFO, and follows no link: its owner can change the target, and need not own that.
             let flags = open_flags::RDONLY | open_flags::NONBLOCK | open_flags::NOFOLLOW;
             // SAFETY: a `Text` has a NUL.
             let opened = unsafe { syscall::open(path.as_ptr(), flags) };

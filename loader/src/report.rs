@@ -45,7 +45,7 @@ pub fn line(subject: Text, what: Message, mut value: usize, base: usize) {
 }
 
 /// Writes `text`, with control characters in caret notation (`^[` for ESC), so that a file name can neither begin a line nor
-/// control a terminal. The first byte of one that takes two stays, and means nothing then.
+/// control a terminal. Of a two-byte control character, the first byte stays, and has no meaning then.
 #[inline(never)]
 fn say(text: Text) {
     let mut from = text.as_ptr();

@@ -61,7 +61,7 @@ impl Arch {
             .expect("a row of the table")
     }
 
-    /// As in target triples.
+    /// The name in target triples.
     pub fn name(self) -> &'static str {
         self.row().name
     }
@@ -74,7 +74,7 @@ impl Arch {
         self.row().class == 2
     }
 
-    /// Where a conventional system has its dynamic linker.
+    /// The usual path of the dynamic linker.
     pub fn fhs_interpreter(self, libc: Libc) -> &'static str {
         let [glibc, musl] = self.row().known_interpreters else {
             panic!("one dynamic linker of each C library");
@@ -109,7 +109,7 @@ impl Arch {
         }
     }
 
-    /// The architecture of the ELF file at `path`, if it is one of these.
+    /// The architecture of the ELF file at `path`, if it is supported.
     pub fn of_file(path: &Path) -> Option<Arch> {
         use std::io::Read;
         let mut header = [0; 20];

@@ -11,9 +11,9 @@ pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
 }
 
-/// The target directory that this program was built in.
+/// The target directory in which this program was built.
 pub fn target_dir() -> PathBuf {
-    // target/PROFILE/deps/TEST, or target/PROFILE/xtask; CARGO_TARGET_TMPDIR is known to integration tests only, not to this library.
+    // target/PROFILE/deps/TEST, or target/PROFILE/xtask. CARGO_TARGET_TMPDIR exists in integration tests only, not in this library.
     let program = std::env::current_exe().expect("/proc/self/exe");
     let dir = program.parent().expect("a program is in a directory");
     let profile = if dir.ends_with("deps") {
@@ -55,7 +55,7 @@ pub fn filled(kind: &str, key: &str, fill: impl FnOnce(&Path)) -> PathBuf {
     place
 }
 
-/// The same, unless `fill` fails.
+/// Does the same, or returns the error of `fill`.
 pub fn try_filled<E>(
     kind: &str,
     key: &str,

@@ -153,7 +153,7 @@ fn segments_of<H: FileHeader<Endian = Endianness>>(file: &[u8]) -> Vec<Segment> 
     table.iter().enumerate().map(describe).collect()
 }
 
-/// Where the entry point is in a file.
+/// The file offset of the entry point.
 ///
 /// # Panics
 /// When it is in no segment.
@@ -170,7 +170,7 @@ pub fn entry_offset(file: &[u8]) -> usize {
     at.expect("an entry point inside a segment")
 }
 
-/// Bytes of a word in a file: 4 or 8.
+/// The number of bytes in a word of the file: 4 or 8.
 pub fn word(file: &[u8]) -> usize {
     match read::FileKind::parse(file).expect("an ELF file") {
         read::FileKind::Elf32 => 4,

@@ -11,7 +11,7 @@ use object::elf;
 use crate::check::{entry_offset, segments, sidecar_of, word};
 use crate::sample::Sample;
 
-/// Bytes of the stub that is imitated.
+/// Bytes of the imitated stub.
 pub const STUB: usize = 200;
 
 /// A layout of its sidecars, with settings.
@@ -21,7 +21,7 @@ pub struct Legacy {
     pub interpreter: String,
     /// The search path: absolute, or with `$ORIGIN`.
     pub search: String,
-    /// Extra DT_NEEDED; none: the layout of 1.0.0 and 1.0.1, which has no field for them.
+    /// Extra DT_NEEDED. `None` stands for the layout of 1.0.0 and 1.0.1, which has no field for them.
     pub names: Option<Vec<String>>,
 }
 
@@ -50,7 +50,7 @@ impl Legacy {
         Self::layouts(&modes, &["libfoo.so"])
     }
 
-    /// Every layout of these: without the field for names, with it and none, with `names`.
+    /// Every layout of these: without the field for names, with it but without names, and with `names`.
     pub fn layouts(modes: &[Self], names: &[&str]) -> Vec<Self> {
         let some = names.iter().map(|&name| name.to_owned()).collect();
         let all = [None, Some(Vec::new()), Some(some)];
@@ -63,10 +63,10 @@ impl Legacy {
         all.collect()
     }
 
-    /// What becomes of a program, and the sidecar.
+    /// The wrapped program and its sidecar.
     ///
     /// # Panics
-    /// When it is no program with a PT_INTERP.
+    /// If it has no PT_INTERP.
     pub fn wrapped(&self, original: &[u8]) -> (Vec<u8>, Vec<u8>) {
         let word = word(original);
         // e_entry.
@@ -88,7 +88,7 @@ impl Legacy {
         sidecar.extend(names.unwrap_or_default());
 
         let mut program = original.to_vec();
-        // hlt on x86: no instruction of ours.
+        // hlt on x86, which is not one of this tool's stubs.
         program[at..at + STUB].fill(0xf4);
         let mut segments = segments(original).into_iter();
         let interp = segments.find(|one| one.kind == elf::PT_INTERP);
@@ -97,7 +97,7 @@ impl Legacy {
         (program, sidecar)
     }
 
-    /// Wraps the sample, as it was built.
+    /// Wraps the sample in its root.
     pub fn wrap(&self, sample: &Sample) {
         let (program, sidecar) = self.wrapped(&fs::read(&sample.built).expect("built before"));
         sample.root.write(&sidecar_of(&sample.program), sidecar);

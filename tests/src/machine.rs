@@ -1,4 +1,4 @@
-//! What this machine has for each architecture: libraries, dynamic linkers, its own processor or an emulator.
+//! This machine's files for each architecture: libraries, dynamic linkers, emulators.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,13 +16,13 @@ impl Arch {
     /// The compiler for glibc.
     ///
     /// # Panics
-    /// When there is none.
+    /// If there is none.
     pub fn compiler(self) -> Compiler {
         Compiler::of(self, Libc::Glibc)
     }
 
-    /// Where this machine keeps the C and C++ libraries of the architecture, its own or those of a cross compiler, without symbolic
-    /// links.
+    /// This machine's directories with the C and C++ libraries of the architecture, its own or those of a cross compiler. Their paths
+    /// have no symbolic links.
     pub fn library_dirs(self) -> Vec<PathBuf> {
         let compiler = self.compiler();
         let text = remembered(&format!("libraries of {compiler:?}"), || {
@@ -37,16 +37,16 @@ impl Arch {
         text.lines().map(PathBuf::from).collect()
     }
 
-    /// The file of a library on this machine.
+    /// The path of a library on this machine.
     pub fn find_library(self, soname: &str) -> Option<PathBuf> {
         let mut files = self.library_dirs().into_iter().map(|dir| dir.join(soname));
         files.find(|path| path.exists())
     }
 
-    /// glibc's dynamic linker on this machine: where a conventional system has it, or else that of the compiler.
+    /// glibc's dynamic linker on this machine: at its usual path, or else the compiler's.
     ///
     /// # Panics
-    /// When there is none.
+    /// If there is none.
     pub fn interpreter(self) -> &'static str {
         static FOUND: [OnceLock<String>; Arch::ALL.len()] =
             [const { OnceLock::new() }; Arch::ALL.len()];
@@ -63,13 +63,13 @@ impl Arch {
     /// glibc itself on this machine.
     ///
     /// # Panics
-    /// When there is none.
+    /// If there is none.
     pub fn glibc(self) -> PathBuf {
         self.find_library("libc.so.6")
             .unwrap_or_else(|| panic!("no glibc for {}; run: cargo xtask setup", self.name()))
     }
 
-    /// Whether this machine's kernel runs such programs itself, found by running one.
+    /// Whether this machine's kernel runs such programs natively. This runs one to find out.
     pub fn is_native(self) -> bool {
         static I686: OnceLock<bool> = OnceLock::new();
         match (Arch::host(), self) {
@@ -97,7 +97,7 @@ impl Variant {
     /// The dynamic linker on this machine.
     ///
     /// # Panics
-    /// When there is none.
+    /// If there is none.
     pub fn dynamic_linker(self) -> PathBuf {
         let linker = match self.libc {
             Libc::Glibc => self.arch.find_library(self.arch.ld_so()),
@@ -106,7 +106,7 @@ impl Variant {
         linker.unwrap_or_else(|| panic!("no dynamic linker for {self}; run: cargo xtask setup"))
     }
 
-    /// The PT_INTERP that its compiler gives programs.
+    /// The PT_INTERP of programs that its compiler makes.
     fn interpreter_of_programs(self) -> PathBuf {
         let built = Build::program(self, source("hello.c")).build();
         let file = fs::read(built).expect("built before");
@@ -117,7 +117,7 @@ impl Variant {
         PathBuf::from(String::from_utf8_lossy(path).trim_end_matches('\0'))
     }
 
-    /// A directory that the dynamic linker looks into without being told.
+    /// A default directory of the dynamic linker.
     pub fn default_library_dir(self) -> String {
         if self.libc == Libc::Musl {
             return "/usr/lib".into();
@@ -152,7 +152,7 @@ impl Variant {
     }
 }
 
-/// What `find` found, in this process or in one before it.
+/// The result of `find`, from this process or an earlier one.
 fn remembered(what: &str, find: impl FnOnce() -> String) -> String {
     let key = cache::digest([what.as_bytes()]);
     let place = cache::filled("machine", &key, |place| {

@@ -277,7 +277,7 @@ fn become_init() -> Result<(), (String, io::Error)> {
             die_with_parent().map_err(|error| ("prctl PR_SET_PDEATHSIG".to_string(), error))
         }
         ForkResult::Parent { child } => {
-            // The pipe that tells std whether exec worked is open here too.
+            // The pipe over which std reports the result of exec is open here too.
             // SAFETY: nothing in this process uses a descriptor any more.
             unsafe { libc::close_range(0, u32::MAX, 0) };
             let code = loop {

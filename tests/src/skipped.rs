@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::Write;
 use std::{env, thread};
 
-/// Says that the test, or the rest of it, does not run here, and why. With `WRAP_BUDDY_TEST_SKIPPED`, a file, it is said there,
-/// too: the test runner shows no output of a test that ends well.
+/// Prints why the test, or the rest of it, does not run here. It is also added to the file `WRAP_BUDDY_TEST_SKIPPED`, because the
+/// test runner does not show the output of successful tests.
 pub fn skipped(why: &str) {
     let thread = thread::current();
     let line = format!("{}: {why}\n", thread.name().unwrap_or("a test"));

@@ -1,4 +1,4 @@
-//! Compilers for every cell of the matrix, and all that the tests learn of this machine from them.
+//! Compilers for every cell of the matrix, which also locate libraries and tools on this machine.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::symlink;
@@ -10,14 +10,14 @@ use crate::arch::{Arch, Kind, Libc, Variant};
 use crate::skipped::skipped;
 use crate::{cache, fork};
 
-/// The file a program's name on PATH stands for.
+/// Searches PATH for a program.
 pub fn find_program(name: impl AsRef<Path>) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?)
         .map(|dir| dir.join(&name))
         .find(|path| path.is_file())
 }
 
-/// A C compiler driver, with the arguments that it always gets.
+/// A C compiler driver with its fixed arguments.
 #[derive(Clone, Debug)]
 pub struct Compiler(Vec<String>);
 
@@ -28,7 +28,7 @@ impl Compiler {
         if let Ok(command) = env::var(variable(arch, libc)) {
             let words = shlex::split(&command).filter(|words| !words.is_empty());
             return Some(Compiler(words.unwrap_or_else(|| {
-                panic!("{}={command} is no command", variable(arch, libc))
+                panic!("{}={command} is not a command", variable(arch, libc))
             })));
         }
         let name = arch.name();
@@ -46,7 +46,7 @@ impl Compiler {
     /// The same.
     ///
     /// # Panics
-    /// When there is none.
+    /// If there is none.
     pub fn of(arch: Arch, libc: Libc) -> Compiler {
         Compiler::find(arch, libc).unwrap_or_else(|| {
             let (name, variable) = (arch.name(), variable(arch, libc));
@@ -54,16 +54,16 @@ impl Compiler {
         })
     }
 
-    /// The command, to be completed.
+    /// The command without the other arguments.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.0[0]);
         command.args(&self.0[1..]);
         command
     }
 
-    /// A file of its libraries. Its directory has no symbolic links on its path.
+    /// The path of one of its libraries. The directory has no symbolic links in its path.
     pub fn file(&self, name: &str) -> Option<PathBuf> {
-        // It answers a name that it does not know.
+        // The compiler prints the bare name if it does not find the file.
         let path = self.ask(&format!("-print-file-name={name}"));
         let dir = path.parent().filter(|_| path.is_absolute())?;
         Some(dir.canonicalize().ok()?.join(path.file_name()?))
@@ -72,7 +72,7 @@ impl Compiler {
     /// One of the binutils for its files.
     ///
     /// # Panics
-    /// When it is not installed.
+    /// If it is not installed.
     pub fn binutil(&self, name: &str) -> PathBuf {
         let named = self.ask(&format!("-print-prog-name={name}"));
         find_program(named)
@@ -90,10 +90,10 @@ impl Compiler {
         PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end())
     }
 
-    /// The file `name` that it makes of `arguments` in the directory `dir`, in the cache; or what it says is wrong.
+    /// Makes the file `name` from `arguments` in the directory `dir`, and returns its path in the cache, or the compiler's errors.
     ///
-    /// The result of the same compilation is taken from the cache. Two are the same if arguments and the files that they name
-    /// are, so they name those of `dir` by relative paths.
+    /// An equal compilation is taken from the cache. Two are equal if their arguments, and the files that these name, are equal, so
+    /// arguments name files of `dir` by relative paths.
     pub fn make(
         &self,
         dir: &Path,
@@ -111,7 +111,7 @@ impl Compiler {
                 .iter()
                 .find_map(|flag| part.strip_prefix(flag));
             let path = Path::new(path.unwrap_or(part));
-            // Directories elsewhere are those of compilers.
+            // Directories outside of `dir` belong to compilers.
             if path.is_relative() || path.is_file() {
                 add_content(&dir.join(path), &mut parts);
             }
@@ -123,7 +123,7 @@ impl Compiler {
         Ok(place?.join(name))
     }
 
-    /// Makes `output` of `arguments` in the directory `dir`; or says what is wrong.
+    /// Makes `output` from `arguments` in the directory `dir`, or returns the compiler's errors.
     pub fn run(
         &self,
         dir: &Path,
@@ -159,7 +159,7 @@ fn variable(arch: Arch, libc: Libc) -> String {
     format!("WRAP_BUDDY_TEST_CC_{name}{libc}")
 }
 
-/// Adds what is in a file, or in all files below a directory.
+/// Adds the content of a file, or of all files below a directory.
 fn add_content(path: &Path, parts: &mut Vec<Vec<u8>>) {
     if path.is_file() {
         parts.push(fs::read(path).unwrap_or_default());
@@ -178,7 +178,7 @@ fn add_content(path: &Path, parts: &mut Vec<Vec<u8>>) {
     }
 }
 
-/// One compiler run: a program or a shared library from one source.
+/// One run of a compiler, which makes a program or a shared library from one source file.
 #[derive(Clone, Debug)]
 pub struct Build {
     variant: Variant,
@@ -265,7 +265,7 @@ impl Build {
     }
 }
 
-/// A linker. Each lays out files its own way.
+/// A linker; each lays out files in its own way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Linker {
     Bfd,
@@ -275,7 +275,7 @@ pub enum Linker {
 }
 
 impl Linker {
-    /// Those that are installed; distributions begin to do without gold, and not all have mold.
+    /// The installed linkers. Newer distributions have no gold, and not all have mold.
     pub fn installed() -> impl Iterator<Item = Linker> {
         let all = [Linker::Bfd, Linker::Gold, Linker::Lld, Linker::Mold];
         all.into_iter().filter(|linker| {
@@ -288,7 +288,7 @@ impl Linker {
         })
     }
 
-    /// As `-fuse-ld=` has it.
+    /// The name in `-fuse-ld=`.
     pub fn name(self) -> &'static str {
         match self {
             Linker::Bfd => "bfd",
@@ -302,13 +302,13 @@ impl Linker {
         format!("ld.{}", self.name())
     }
 
-    /// Flags that have a compiler driver link by it.
+    /// Flags for a compiler driver to use it.
     ///
     /// # Panics
-    /// When it is not installed.
+    /// If it is not installed.
     pub fn flags(self) -> Vec<String> {
         let mut flags = vec![format!("-fuse-ld={}", self.name())];
-        // A cross compiler looks in its own directories only; these have the other two.
+        // A cross compiler searches its own directories only, which have the other two linkers.
         if matches!(self, Linker::Lld | Linker::Mold) {
             let program = self.program();
             let dir = cache::filled("linkers", self.name(), |dir| {
@@ -322,7 +322,7 @@ impl Linker {
     }
 }
 
-/// Flags that link by lld, which leaves no spare entry in .dynamic.
+/// Flags to link with lld, which leaves no spare entry in .dynamic.
 pub fn lld() -> [String; 2] {
     let flags = Linker::Lld.flags().try_into();
     flags.expect("the linker and its directory")

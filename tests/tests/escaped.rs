@@ -11,7 +11,7 @@ matrix!(systems: names_with_control_characters, paths_in_stubs);
 /// C0, C1 and DEL, and a letter with the bytes of C1 in it.
 const NAME: &str = "/app/À\x1b[2Jb\nwrap-buddy: c\x7f\u{9b}2J";
 
-/// One line, and nothing in it controls a terminal.
+/// Asserts that it is one line without control characters.
 #[track_caller]
 fn refuses_in_text(output: Output, words: &str) {
     let line = output.refuses(&[words]);
@@ -29,14 +29,14 @@ fn names_with_control_characters(variant: Variant) {
     let cannot_load = format!("/srv/^[]0;x^G^J/{file_name}: cannot load");
     refuses_in_text(sample.command().output(), &cannot_load);
     fs::remove_file(sample.root.path(&sidecar_of(NAME))).expect("a sidecar");
-    // Of two bytes, the second is in caret notation.
+    // The second of two bytes is in caret notation.
     refuses_in_text(
         sample.command().output(),
         "/app/.À^[[2Jb^Jwrap-buddy: c^?\u{fffd}^[2J.wrapbuddy: no sidecar",
     );
 }
 
-/// A stub has no room to escape anything: it leaves such a path out.
+/// A stub has no room for escaping, so it omits such a path.
 fn paths_in_stubs(variant: Variant) {
     const LOADERS: &str = "/srv/\x1b[2Jloaders";
     let own = ["--self-contained", "--relocatable", "--allow-outside"];

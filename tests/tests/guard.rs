@@ -56,7 +56,7 @@ fn check_tells(sample: &Sample, part: &str) {
     by_command_tells(sample, "check", &sample.program, part);
 }
 
-/// `command` reports `part` once `program`, which is the sample's, is set-id.
+/// Asserts that `command` reports `part` when `program`, the sample's, is set-id.
 #[track_caller]
 fn by_command_tells(sample: &Sample, command: &str, program: &str, part: &str) {
     let path = sample.root.path(program);
@@ -165,7 +165,7 @@ fn a_home_that_leads_to_roots_directory(variant: Variant) {
     }
 }
 
-/// A user who can rename files there can give the program another sidecar of root's.
+/// A user who can rename files there could give the program another one of root's sidecars.
 fn directory_that_others_may_change(variant: Variant) {
     let sample = Sample::unwrapped_at(variant, "/srv/app/program");
     let directory = sample.root.path("/srv/app");
@@ -189,7 +189,7 @@ fn directory_that_others_may_change(variant: Variant) {
     sample.wrap();
 }
 
-/// The loader looks for it at the path that it had when the program was wrapped.
+/// The loader looks for the sidecar at its path at the time of wrapping.
 fn sidecar_through_another_users_link(variant: Variant) {
     for which in 0..2 {
         let sample = Sample::new(variant);
@@ -205,7 +205,7 @@ fn sidecar_through_another_users_link(variant: Variant) {
     }
 }
 
-/// The tool makes one like that next to a program that they may write too.
+/// The tool makes such a sidecar next to a program that these users may write too.
 fn sidecar_that_others_may_write(variant: Variant) {
     let sample = Sample::new(variant);
     let sidecar = sidecar_of(&sample.program);

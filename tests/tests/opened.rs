@@ -6,9 +6,9 @@ use std::path::Path;
 use e2e::arch::Kind;
 use e2e::{Arch, Build, Libc, Root, Variant, matrix, source, store_path};
 
-matrix!(systems: what_a_note_requires, what_a_note_recommends);
+matrix!(systems: libraries_required_by_a_note, libraries_recommended_by_a_note);
 matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
-    what_a_library_requires, threads_end, stacks_are_seen, libc_finds_its_unwinder_itself, a_library_that_unwinds
+    libraries_required_by_the_note_of_a_library, threads_end, stacks_are_seen, libc_finds_its_unwinder_itself, a_library_that_unwinds
 ));
 
 const PROGRAM: &str = "/app/program";
@@ -31,7 +31,7 @@ fn noted(variant: Variant, flags: &[&str]) -> (Root, String) {
     (root, directory)
 }
 
-fn what_a_note_requires(variant: Variant) {
+fn libraries_required_by_a_note(variant: Variant) {
     for way in WAYS {
         let (root, directory) = noted(variant, &[]);
         let wrap = |libs: &[&String]| {
@@ -67,7 +67,7 @@ fn what_a_note_requires(variant: Variant) {
     wrap.args(["--ignore-missing", "libfoo.so"]).run();
 }
 
-fn what_a_note_recommends(variant: Variant) {
+fn libraries_recommended_by_a_note(variant: Variant) {
     let (root, directory) = noted(variant, &["-DPRIORITY=\"recommended\""]);
     let report = root.wrap(PROGRAM).report().success();
     let said = ["opens libfoo.so with dlopen for foo", "recommended"];
@@ -80,7 +80,7 @@ fn what_a_note_recommends(variant: Variant) {
 }
 
 /// ld.so searches for it on behalf of the library, so the library gets the search path.
-fn what_a_library_requires(variant: Variant) {
+fn libraries_required_by_the_note_of_a_library(variant: Variant) {
     let (root, directory) = noted(variant, &[]);
     let opens = r#"-DOPENS="/app/lib/libopens.so""#;
     let program = Build::program(variant, source("open.c")).flags([opens, "-ldl"]);

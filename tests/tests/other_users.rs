@@ -8,8 +8,8 @@ use e2e::sample::SAYS;
 use e2e::{Output, Run, Sample, Variant, matrix, says};
 
 matrix!(systems:
-    what_root_has_wrapped_starts_for_all, where_no_directory_can_be_written_each_has_its_loader,
-    the_home_of_another_user_is_left_alone, what_others_cannot_open_is_reported,
+    program_wrapped_by_root_starts_for_all, where_no_directory_can_be_written_each_has_its_loader,
+    the_home_of_another_user_is_left_alone, files_that_others_cannot_open_are_reported,
 );
 
 const USER: u32 = 1000;
@@ -31,7 +31,7 @@ fn started_by_another(sample: &Sample) -> Output {
     sample.command().user(USER).output()
 }
 
-fn what_root_has_wrapped_starts_for_all(variant: Variant) {
+fn program_wrapped_by_root_starts_for_all(variant: Variant) {
     let sample = Sample::unwrapped(variant);
     let output = wrapping(&sample).output().success();
     let installed = format!("installed the loader {OF_ROOT}/loader-");
@@ -79,7 +79,7 @@ fn the_home_of_another_user_is_left_alone(variant: Variant) {
     says(started_by_another(&sample));
 }
 
-fn what_others_cannot_open_is_reported(variant: Variant) {
+fn files_that_others_cannot_open_are_reported(variant: Variant) {
     let sample = Sample::unwrapped(variant);
     let library = sample.library_dir.clone();
     let closed = [

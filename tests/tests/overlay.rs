@@ -35,7 +35,7 @@ grep -o "stay unchanged" report | sort -u
 for name in a b c; do
     cmp merged/app/$name original && [ ! -e merged/app/.$name.wrapbuddy ] && echo restored
 done
-# What was wrapped in a lower layer.
+# Files that were wrapped in a lower layer.
 "$tool" --force --self-contained --paths lower/app > report || cat report
 mkdir upper2 work2
 umount merged

@@ -8,7 +8,7 @@ use e2e::{Arch, Sample, Variant, matrix, says};
 use sidecar::{Flags, Sidecar};
 
 matrix!(all:
-    of_the_first_tool_restored, of_the_first_tool_wrapped_anew, of_the_first_tool_moved, a_sidecar_nobody_knows,
+    of_the_first_tool_restored, of_the_first_tool_wrapped_again, of_the_first_tool_moved, unknown_sidecar_is_left_alone,
     a_copy_with_other_settings, a_copy_of_a_program_that_was_restored, written_by_a_wrapped_program,
     settings_changed,
 );
@@ -17,7 +17,7 @@ const OFFSPRING: &str = "/srv/offspring";
 
 /// Runs a command, asserts its exit code, and returns the output of both streams.
 #[track_caller]
-fn told(sample: &Sample, arguments: &[&str], code: i32) -> String {
+fn output_of(sample: &Sample, arguments: &[&str], code: i32) -> String {
     let run = sample.root.wrap_buddy().args(arguments.iter().copied());
     let output = run.output().exits_with(code);
     format!("{}{}", output.stdout, output.stderr)
@@ -27,7 +27,7 @@ fn told(sample: &Sample, arguments: &[&str], code: i32) -> String {
 #[track_caller]
 fn checked(sample: &Sample, variant: Variant, path: &str) -> String {
     let is_native = variant.arch != Arch::Aarch64;
-    let text = told(sample, &["check", path], i32::from(!is_native));
+    let text = output_of(sample, &["check", path], i32::from(!is_native));
     let verdict = if is_native {
         ": ok"
     } else {
@@ -48,7 +48,7 @@ fn original(sample: &Sample) -> Vec<u8> {
 
 /// Wraps it again, without the flags that its sidecar records.
 #[track_caller]
-fn anew(sample: &Sample, more: &[&str]) -> String {
+fn wrapped_again(sample: &Sample, more: &[&str]) -> String {
     // This installs the loaders.
     drop(sample.wrapping());
     let loaders = sample.root.loader_dir();
@@ -56,14 +56,14 @@ fn anew(sample: &Sample, more: &[&str]) -> String {
     let shared = ["--loader-dir-path", &loaders];
     let own = more.contains(&"--self-contained");
     let flags = [&flags[..], if own { &[] } else { &shared }, more].concat();
-    told(sample, &flags, 0)
+    output_of(sample, &flags, 0)
 }
 
 fn of_the_first_tool_restored(variant: Variant) {
     let sample = Sample::unwrapped(variant);
     for legacy in Legacy::all(&sample) {
         legacy.wrap(&sample);
-        let status = told(&sample, &["status", &sample.program], 0);
+        let status = output_of(&sample, &["status", &sample.program], 0);
         assert!(
             status.contains("wrapped by the first wrap-buddy"),
             "{status}"
@@ -72,28 +72,28 @@ fn of_the_first_tool_restored(variant: Variant) {
             status.contains(&legacy.search) && status.contains(&legacy.interpreter),
             "{status}"
         );
-        let show = told(&sample, &["show", &sample.program], 0);
+        let show = output_of(&sample, &["show", &sample.program], 0);
         assert!(show.contains("of the first wrap-buddy"), "{show}");
         let check = checked(&sample, variant, &sample.program);
         assert!(check.contains("wrapped by the first wrap-buddy"), "{check}");
-        told(&sample, &["restore", &sample.program], 0);
+        output_of(&sample, &["restore", &sample.program], 0);
         assert!(sample.root.read(&sample.program) == original(&sample));
         assert!(!sample.root.path(&sidecar_of(&sample.program)).exists());
     }
 }
 
-fn of_the_first_tool_wrapped_anew(variant: Variant) {
+fn of_the_first_tool_wrapped_again(variant: Variant) {
     let sample = Sample::unwrapped(variant);
     for legacy in Legacy::all(&sample) {
         legacy.wrap(&sample);
-        let text = anew(&sample, &[]);
+        let text = wrapped_again(&sample, &[]);
         assert!(
             text.contains("was wrapped by the first wrap-buddy"),
             "{text}"
         );
         sample.run();
         sample.wrapped();
-        told(&sample, &["restore", &sample.program], 0);
+        output_of(&sample, &["restore", &sample.program], 0);
         assert!(sample.root.read(&sample.program) == original(&sample));
     }
 }
@@ -102,7 +102,7 @@ fn of_the_first_tool_wrapped_anew(variant: Variant) {
 fn of_the_first_tool_moved(variant: Variant) {
     let sample = Sample::unwrapped(variant);
     Legacy::of(&sample, true).wrap(&sample);
-    let text = anew(&sample, &["--self-contained"]);
+    let text = wrapped_again(&sample, &["--self-contained"]);
     assert!(text.contains("relocatable"), "{text}");
     let bytes = sample.root.read(&sidecar_of(&sample.program));
     let sidecar = Sidecar::parse(&bytes).expect("its sidecar");
@@ -111,7 +111,7 @@ fn of_the_first_tool_moved(variant: Variant) {
     says(sample.root.command("/moved/program").output());
 }
 
-fn a_sidecar_nobody_knows(variant: Variant) {
+fn unknown_sidecar_is_left_alone(variant: Variant) {
     let sample = Sample::unwrapped(variant);
     Legacy::of(&sample, false).wrap(&sample);
     let path = sidecar_of(&sample.program);
@@ -133,7 +133,7 @@ fn a_sidecar_nobody_knows(variant: Variant) {
             &["status", own],
         ];
         for arguments in all {
-            let text = told(&sample, arguments, 1);
+            let text = output_of(&sample, arguments, 1);
             assert!(
                 text.contains("cannot be used: it "),
                 "{arguments:?}: {text}"
@@ -143,7 +143,7 @@ fn a_sidecar_nobody_knows(variant: Variant) {
         }
     }
     sample.root.write(&path, good);
-    anew(&sample, &[]);
+    wrapped_again(&sample, &[]);
     sample.run();
 }
 
@@ -165,12 +165,12 @@ fn a_copy_with_other_settings(variant: Variant) {
         fs::remove_file(sample.root.path(&path)).expect("remove");
     }
     says(sample.root.command(OFFSPRING).output());
-    let status = told(&sample, &["status", OFFSPRING], 0);
+    let status = output_of(&sample, &["status", OFFSPRING], 0);
     assert!(
         status.contains(":/x") && status.contains(&sidecar_of(OFFSPRING)),
         "{status}"
     );
-    told(&sample, &["restore", OFFSPRING], 0);
+    output_of(&sample, &["restore", OFFSPRING], 0);
     assert!(sample.root.read(OFFSPRING) == original(&sample));
 }
 
@@ -179,8 +179,8 @@ fn a_copy_of_a_program_that_was_restored(variant: Variant) {
     sample.root.mkdir("/srv");
     let copy = sample.root.path(OFFSPRING);
     fs::copy(sample.root.path(&sample.program), &copy).expect("copy");
-    told(&sample, &["restore", &sample.program], 0);
-    let check = told(&sample, &["check", OFFSPRING], 1);
+    output_of(&sample, &["restore", &sample.program], 0);
+    let check = output_of(&sample, &["check", OFFSPRING], 1);
     assert!(check.contains("has its original bytes"), "{check}");
     sample
         .root
@@ -188,7 +188,7 @@ fn a_copy_of_a_program_that_was_restored(variant: Variant) {
         .libs([sample.library_dir.clone()])
         .run();
     says(sample.root.command(OFFSPRING).output());
-    told(&sample, &["restore", OFFSPRING], 0);
+    output_of(&sample, &["restore", OFFSPRING], 0);
     assert!(sample.root.read(OFFSPRING) == original(&sample));
 
     // If the original bytes are lost, all commands report that.
@@ -205,7 +205,7 @@ fn a_copy_of_a_program_that_was_restored(variant: Variant) {
         ("show", 0),
         ("--paths", 1),
     ] {
-        let text = told(&sample, &[command, OFFSPRING], code);
+        let text = output_of(&sample, &[command, OFFSPRING], code);
         assert!(text.contains(how), "{command}: {text}");
     }
 }
@@ -221,7 +221,7 @@ fn written_by_a_wrapped_program(variant: Variant) {
     let whole = [&original(&sample)[..], b"payload"].concat();
 
     let wrapped = sample.root.read(OFFSPRING);
-    told(&sample, &["restore", OFFSPRING], 0);
+    output_of(&sample, &["restore", OFFSPRING], 0);
     assert!(sample.root.read(OFFSPRING) == whole);
     assert!(sample.root.path(&sidecar_of(&sample.program)).exists());
 
@@ -235,7 +235,7 @@ fn written_by_a_wrapped_program(variant: Variant) {
         fs::remove_file(sample.root.path(&path)).expect("remove");
     }
     says(sample.root.command(OFFSPRING).output());
-    told(&sample, &["restore", OFFSPRING], 0);
+    output_of(&sample, &["restore", OFFSPRING], 0);
     assert!(sample.root.read(OFFSPRING) == whole);
 }
 

@@ -7,7 +7,7 @@ use e2e::{Libc, Sample, Variant, matrix, says};
 
 matrix!(systems: skipped_unless_forced, wrapped_for_another_dynamic_linker);
 
-/// A program that starts without any help.
+/// A program that starts without wrapping.
 fn sample(variant: Variant) -> Sample {
     let sample = Sample::unwrapped(variant);
     let root = &sample.root;

@@ -12,7 +12,7 @@ use sidecar::Sidecar;
 matrix!([x86_64_glibc_pie x86_64_musl_pie i686_glibc_pie]: (the_owner_of_a_file_with_capabilities));
 matrix!(systems:
     a_build_directory_that_another_user_makes_anew, a_sidecar_planted_next_to_a_copy, a_sidecar_of_another_user,
-    a_sidecar_that_others_may_write, what_one_user_has_wrapped_another_starts, owners_without_id_in_the_namespace,
+    a_sidecar_that_others_may_write, program_wrapped_by_another_user_starts, owners_without_id_in_the_namespace,
     a_start_by_a_child_of_a_set_id_program, a_build_directory_made_anew_with_a_loader, a_loader_planted_next_to_a_copy,
     a_loader_that_others_own_or_may_write, a_program_renamed_with_its_sidecar, a_sidecar_that_is_a_link,
     a_link_next_to_a_copy,
@@ -34,7 +34,7 @@ const INSTALLED: &str = "/opt/app/program";
 
 /// A program that was wrapped in a build directory and installed with `cp -a`, together with its sidecar. Then the directory was
 /// removed, and the attacker has made it again, with a sidecar of the same identity that finds the attacker's libraries.
-fn installed_beside_an_attack(variant: Variant, flags: &[&str]) -> Sample {
+fn installed_next_to_an_attack(variant: Variant, flags: &[&str]) -> Sample {
     let sample = Sample::unwrapped_at(variant, BUILT);
     let flags = || flags.iter().copied();
     sample.wrapping().args(flags()).run();
@@ -64,7 +64,7 @@ fn installed_beside_an_attack(variant: Variant, flags: &[&str]) -> Sample {
 }
 
 fn a_build_directory_that_another_user_makes_anew(variant: Variant) {
-    let sample = installed_beside_an_attack(variant, &[]);
+    let sample = installed_next_to_an_attack(variant, &[]);
     let start = || sample.root.command(INSTALLED);
     says(start().output());
     says(start().user(VICTIM).output());
@@ -89,7 +89,7 @@ fn a_build_directory_that_another_user_makes_anew(variant: Variant) {
 
 /// As in a sticky directory, where other users cannot replace the program.
 fn a_sidecar_planted_next_to_a_copy(variant: Variant) {
-    let sample = installed_beside_an_attack(variant, &[]);
+    let sample = installed_next_to_an_attack(variant, &[]);
     let root = &sample.root;
     let good = root.read(&sidecar_of(INSTALLED));
     let bad = root.read(&sidecar_of(BUILT));
@@ -142,7 +142,7 @@ fn a_sidecar_that_others_may_write(variant: Variant) {
     says(modes(0o777, 0o664).output());
 }
 
-fn what_one_user_has_wrapped_another_starts(variant: Variant) {
+fn program_wrapped_by_another_user_starts(variant: Variant) {
     let sample = Sample::new(variant);
     for path in [&sample.program, &sidecar_of(&sample.program)] {
         own(&sample, path, OWNER);
@@ -231,10 +231,10 @@ fn a_program_renamed_with_its_sidecar(variant: Variant) {
     assert!(!is_gone());
 }
 
-/// The owner of a link can change where it leads, and need not own the file there: no start and no command follows it.
+/// The owner of a link can change its target, and need not own that, so no start and no command follows the link.
 fn a_sidecar_that_is_a_link(variant: Variant) {
     let own = ["--self-contained", "--relocatable", "--allow-outside"];
-    // 40 is ELOOP; the loader gives no number for a path relative to the program.
+    // 40 is ELOOP; the loader prints no number for a path relative to the program.
     for (flags, error) in [
         (&[][..], " 40"),
         (&own[1..], "no sidecar"),
@@ -267,7 +267,7 @@ fn a_sidecar_that_is_a_link(variant: Variant) {
     }
 }
 
-/// As in a tree of links where copies replaced programs: the loader uses the sidecar that the stub names.
+/// As in a tree of links in which copies replaced programs: the loader uses the sidecar at the stub's path.
 fn a_link_next_to_a_copy(variant: Variant) {
     let sample = Sample::new(variant);
     let root = &sample.root;
@@ -290,7 +290,7 @@ fn a_link_next_to_a_copy(variant: Variant) {
     let restore = root.wrap_buddy().args(["restore", &copy]).output();
     let restore = restore.exits_with(1);
     assert!(restore.stderr.contains("is a symbolic link"), "{restore}");
-    // The same with any other file that is not its sidecar.
+    // The same for any other file that is not its sidecar.
     let beside = root.path(&sidecar_of(&copy));
     fs::remove_file(&beside).expect("a link");
     root.write(&sidecar_of(&copy), "something else");
@@ -363,7 +363,7 @@ fn the_owner_of_a_file_with_capabilities(variant: Variant) {
 
 /// The stub starts the loader in the sidecar, so it checks the sidecar before any of the loader runs.
 fn a_build_directory_made_anew_with_a_loader(variant: Variant) {
-    let sample = installed_beside_an_attack(variant, &["--self-contained"]);
+    let sample = installed_next_to_an_attack(variant, &["--self-contained"]);
     let planted = sidecar_of(BUILT);
     let start = || sample.root.command(INSTALLED);
     let words = [&*planted, " 22"];
@@ -379,7 +379,7 @@ fn a_build_directory_made_anew_with_a_loader(variant: Variant) {
 /// The same if the stub looks next to the program, in a sticky directory.
 fn a_loader_planted_next_to_a_copy(variant: Variant) {
     let flags = ["--self-contained", "--relocatable", "--allow-outside"];
-    let sample = installed_beside_an_attack(variant, &flags);
+    let sample = installed_next_to_an_attack(variant, &flags);
     let root = &sample.root;
     let copy = root.install(&root.path(INSTALLED), "/srv/program");
     let start = || root.command(&copy);

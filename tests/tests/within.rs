@@ -7,7 +7,7 @@ use e2e::check::sidecar_of;
 use e2e::{Build, Root, Variant, matrix, source, toolchain};
 use sidecar::Sidecar;
 
-matrix!(systems: of_the_same_tree, by_its_own_path, the_nearest, what_libraries_know, check_proposes_the_tree);
+matrix!(systems: of_the_same_tree, by_its_own_path, the_nearest, search_paths_of_libraries_are_used, check_proposes_the_tree);
 matrix!(glibc: the_c_library_stays);
 matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (a_chain_of_directories));
 
@@ -150,7 +150,7 @@ fn the_nearest(variant: Variant) {
 }
 
 /// A library that is found has a search path with a library that the program lacks.
-fn what_libraries_know(variant: Variant) {
+fn search_paths_of_libraries_are_used(variant: Variant) {
     let root = Root::new(variant);
     let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
     let friends = root.package("foo", std::slice::from_ref(&inner));
@@ -215,7 +215,7 @@ fn check_proposes_the_tree(variant: Variant) {
 
 /// An argument that is not a library directory is accepted, and reported, if its meaning is clear.
 #[test]
-fn what_libs_may_name() {
+fn unusual_arguments_of_libs_are_accepted() {
     let variant = Variant::new(e2e::Arch::host(), e2e::Libc::Glibc, e2e::Kind::Pie);
     let sample = e2e::Sample::unwrapped(variant);
     let (root, dir) = (&sample.root, &sample.library_dir);
@@ -252,11 +252,11 @@ fn what_libs_may_name() {
     sample.run();
 }
 
-/// Each library needs one in a directory that nothing else leads to. They are looked for one after the other, but not for ever.
+/// Each library needs one in a directory that is on no other search path. The search follows them up to a limit.
 fn a_chain_of_directories(variant: Variant) {
     let library = |name: &str| Build::library(variant, source("lib/foo.c"), name);
     let last = library("libchain-000.so").build();
-    // There is no room for a search path in what lld makes.
+    // Libraries linked by lld have no room for a search path.
     let link = library("libchain-000.so").flag("-Wl,--no-as-needed");
     let link = link.flags(toolchain::lld());
     let link = link.link(library("libchain-999.so").build()).build();
@@ -292,7 +292,7 @@ fn a_chain_of_directories(variant: Variant) {
     }
 }
 
-/// The library with another name of the same length, wherever that is in it.
+/// The library with every occurrence of a name replaced by another of the same length.
 fn renamed(library: &[u8], from: &str, to: &str) -> Vec<u8> {
     let mut bytes = library.to_vec();
     let mut at = 0;

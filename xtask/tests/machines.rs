@@ -1,4 +1,5 @@
-//! Tests and tools name no compiler and no directory of one distribution: the kit of the tests asks the compilers that it finds.
+//! Tests and tools do not contain names of a distribution's compilers or directories. The test kit finds compilers and queries
+//! them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,18 +10,18 @@ use walkdir::WalkDir;
 /// The sources of tests and tools; of crates, their tests.
 const SOURCES: [&str; 4] = ["crates", "fuzz/fuzz_targets", "tests", "xtask"];
 
-/// Where a distribution is meant.
+/// Files about one distribution.
 const EXCEPTIONS: [&str; 3] = [
     // The packages of Debian that `cargo xtask setup` installs.
     "xtask/setup/src/needs.rs",
-    // What an earlier version of the tool wrote.
+    // Files written by an earlier version of the tool.
     "crates/wrap-buddy/tests/host/versions.rs",
     // This file.
     "xtask/tests/machines.rs",
 ];
 
 #[test]
-fn no_source_names_what_one_distribution_has() {
+fn sources_contain_no_paths_of_one_distribution() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("xtask is a directory of the workspace");

@@ -1,9 +1,9 @@
-//! Which file it is, whatever it is called.
+//! The identity of a file, independent of its name.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 
-/// Device and inode of a file. While both exist, two paths with the same one lead to the same file.
+/// Device and inode of a file. Two existing paths with equal values lead to the same file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileId {
     /// `st_dev`.

@@ -6,7 +6,7 @@ use object::elf;
 
 use super::{Dynamic, Elf};
 
-/// What a file is.
+/// The kind of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
     feature = "json",

@@ -118,7 +118,7 @@ pub struct Interp {
 /// The contents of an ELF file.
 #[derive(Clone, Debug)]
 pub struct Elf {
-    /// Which file it is; `None` for a presumed file.
+    /// The identity of the file; `None` for a presumed file.
     pub file_id: Option<FileId>,
     /// `e_machine`.
     pub machine: u16,

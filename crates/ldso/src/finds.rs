@@ -126,7 +126,7 @@ mod tests {
 
     /// Each of 40 libraries loads all the others, and each has ten filtees that do not exist.
     #[test]
-    fn what_is_nowhere_is_looked_for_once_in_a_run() {
+    fn missing_library_is_searched_for_once() {
         const LIBRARIES: usize = 40;
         const FILTEES: usize = 10;
         let directory = tempfile::tempdir().unwrap();
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_lacks_very_much_is_not_told_of_without_end() {
+    fn number_of_listed_missing_libraries_is_limited() {
         let directory = tempfile::tempdir().unwrap();
         let root = Root::at(directory.path()).unwrap();
         let names = (0..1100).map(|one| (elf::DT_NEEDED, format!("{one}.so")));

@@ -390,7 +390,7 @@ impl<'a> Linker<'a> {
         Some(entry?.path.clone())
     }
 
-    /// What ld.so does with the file at `path`.
+    /// Treats the file at `path` as ld.so does.
     fn try_path(&self, path: &Path, near_misses: &mut Vec<NearMiss>) -> Outcome {
         let is_musl = self.interpreter.libc == Libc::Musl;
         let is_plan = self.surroundings.is_plan;
@@ -464,7 +464,7 @@ impl Location<'_> {
     }
 }
 
-/// What ld.so gives up after an error.
+/// The part of the search that ld.so gives up after an error.
 enum Stop {
     /// The list of directories: one search path, LD_LIBRARY_PATH, or the default directories.
     List,

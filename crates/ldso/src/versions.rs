@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_what_is_lacking_and_the_newest_there_is() {
+    fn message_names_missing_and_newest_version() {
         let required = Required {
             library: "libc.so.6".into(),
             versions: vec!["GLIBC_2.2.5".into(), "GLIBC_2.38".into()],

@@ -235,8 +235,8 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// Libraries that the file `by` declares to open with dlopen (`.note.dlopen`), if none of their names is loaded by then or found in
-    /// `search_list`.
+    /// Libraries that the file `by` declares to open with dlopen (`.note.dlopen`), if none of their names is loaded before or found
+    /// in `search_list`.
     pub fn unopened<'w>(
         &'w self,
         by: Option<usize>,

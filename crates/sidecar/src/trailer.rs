@@ -10,8 +10,8 @@ pub const LINE_LEN_OFFSET: usize = ID_LEN;
 /// Offset of the length of the sidecar's path, a u32.
 pub const SIDECAR_LEN_OFFSET: usize = LINE_LEN_OFFSET + 4;
 
-/// Offset of the line that the stub prints if it cannot start the loader: [`LINE_START`], then the loader's path unless that has a
-/// control character in it.
+/// Offset of the line that the stub prints if it cannot start the loader: [`LINE_START`], then the loader's path unless that
+/// contains a control character.
 pub const LINE_OFFSET: usize = ID_LEN + 8;
 
 /// The beginning of every line on stderr.
@@ -95,7 +95,7 @@ impl<'a> Trailer<'a> {
         let sidecar_len = u32_at(bytes, SIDECAR_LEN_OFFSET)? as usize;
         let loader = bytes.get(LOADER_OFFSET..)?.iter();
         let loader_len = loader.take(MAX_PATH + 1).position(|&byte| byte == 0)?;
-        // Earlier versions have stubs print any path.
+        // Stubs of earlier versions print any path.
         let lens = [0, loader_len].map(|shown| LINE_START.len() + shown);
         if !lens.contains(&line_len) || sidecar_len > MAX_PATH {
             return None;
@@ -114,7 +114,7 @@ impl<'a> Trailer<'a> {
     }
 }
 
-/// Whether a terminal may take `byte`, which follows `before`, for a control character: C0, DEL, or C1 in UTF-8.
+/// Whether a terminal may interpret `byte`, which follows `before`, as a control character: C0, DEL, or C1 in UTF-8.
 #[inline(always)]
 pub const fn is_control(before: u8, byte: u8) -> bool {
     byte < b' ' || byte == 0x7f || before == 0xc2 && byte & 0xe0 == 0x80

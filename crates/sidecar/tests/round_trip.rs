@@ -212,7 +212,7 @@ fn stub_prints_no_path_with_control_characters() {
         assert_eq!(Trailer::parse(&bytes), Ok(trailer), "{loader:?}");
         let line_len = LINE_START.len() + shown;
         assert_eq!(bytes[LINE_LEN_OFFSET], line_len as u8, "{loader:?}");
-        // As earlier versions have written it.
+        // As written by earlier versions.
         bytes[LINE_LEN_OFFSET] = (LINE_START.len() + loader.len()) as u8;
         assert_eq!(Trailer::parse(&bytes), Ok(trailer), "{loader:?}");
         bytes[LINE_LEN_OFFSET] += 1;

@@ -30,7 +30,7 @@ pub mod open_flags {
     pub const RDWR: usize = 2;
     /// Does not wait for the other end of a FIFO.
     pub const NONBLOCK: usize = 0x800;
-    /// Follows no symbolic link to the file.
+    /// Fails if the last component is a symbolic link.
     pub use crate::arch::NOFOLLOW;
     /// Opens for neither reading nor writing.
     pub const PATH: usize = 0x20_0000;

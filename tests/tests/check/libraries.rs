@@ -328,7 +328,7 @@ fn a_library_that_is_opened() {
     check(&root, "/app/program", &[]).is(&[]);
 }
 
-/// dlopen finds a library that is loaded already by its name, wherever it is.
+/// dlopen finds a library that is already loaded by its name, in any directory.
 fn a_library_that_is_opened_when_it_is_loaded(variant: Variant) {
     let root = Root::new(variant);
     let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();

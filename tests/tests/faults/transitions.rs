@@ -69,13 +69,13 @@ struct Transitions {
     left: RefCell<BTreeMap<(usize, usize), Content>>,
 }
 
-/// How a file gets from one setting to another.
+/// The way in which the tool changes the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum How {
     Usual,
-    /// It runs, and a copy takes its place.
+    /// The program is running, so a copy replaces it.
     Replaced,
-    /// The same without /proc, so that a file without a name cannot get one and the copy has a name from the beginning.
+    /// The same without /proc: a file without a name cannot get one then, so the copy has a name from the beginning.
     ReplacedByName,
 }
 
@@ -84,7 +84,7 @@ impl Transitions {
         Self::with(variant, 0o755, (0..SETTINGS.len()).collect())
     }
 
-    /// With a program of this `mode`.
+    /// With a program whose mode is `mode`.
     fn with(variant: Variant, mode: u32, settings: Vec<usize>) -> Self {
         // Its constants do not end with a page of their own.
         let tree = Tree::with_library(variant, &["-Wl,-z,noseparate-code"]);
@@ -184,7 +184,7 @@ impl Transitions {
             command.push("--replace".to_owned());
             match self.tree.arch.is_native() {
                 true => running = Some(self.running()),
-                // The kernel does not know that an emulated program runs.
+                // For the kernel, an emulated program is not running.
                 false => injected = self.busy(from_name, &command),
             }
         }
@@ -254,7 +254,7 @@ impl Transitions {
         command.spawn().expect("the kernel starts it")
     }
 
-    /// The injection that refuses to open the program for writing, as if it ran; none where the tool does not do that.
+    /// The injection that refuses to open the program for writing, as if it were running. `None` if the tool does not open it.
     fn busy(&self, from: &str, command: &[String]) -> Option<String> {
         let mut all = vec!["-e", "trace=openat"];
         all.extend(command.iter().map(String::as_str));
@@ -461,7 +461,7 @@ fn a_program_that_runs(variant: Variant) {
     }
 }
 
-/// No copy of it is left, wherever that was stopped.
+/// No copy of it is left after any stop.
 fn a_set_id_program_that_runs(variant: Variant) {
     let settings = vec![RESTORED, STUB, EDITED, EDITED_OTHERWISE];
     let transitions = Transitions::with(variant, 0o4755, settings);

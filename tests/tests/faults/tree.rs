@@ -15,7 +15,7 @@ pub struct Tree {
     pub dir: TempDir,
 }
 
-/// When the files were modified, before any run.
+/// The times of modification of the files before any run.
 pub const LONG_AGO: Duration = Duration::new(1_000_000_000, 1);
 
 pub const WRAP: &[&str] = &["--paths", "app", "--libs", "lib"];

@@ -12,7 +12,7 @@ matrix!(systems:
 );
 matrix!(glibc:
     own_runpath_inherits_nothing, a_program_that_opens_it_lends_a_search_path,
-    a_program_that_opens_nothing_is_no_help, every_program_that_opens_it_lends_a_search_path,
+    program_that_opens_nothing_does_not_serve, every_program_that_opens_it_lends_a_search_path,
 );
 
 /// `libbar.so`, linked by lld, which fills every page of a file.
@@ -250,7 +250,7 @@ fn a_program_that_opens_it_lends_a_search_path(variant: Variant) {
 }
 
 /// Neither a DT_RPATH nor a DT_NEEDED of a program means that it opens a library.
-fn a_program_that_opens_nothing_is_no_help(variant: Variant) {
+fn program_that_opens_nothing_does_not_serve(variant: Variant) {
     let extension = Extension::new(variant);
     let other = lender(variant).build();
     extension.root.install(&other, "/app/bin/other");

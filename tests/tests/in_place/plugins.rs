@@ -11,8 +11,8 @@ matrix!(systems:
     a_library_outside_that_finds_nothing,
 );
 matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
-    what_a_library_opens_is_found, what_a_library_opens_is_in_libs, no_room_for_what_it_opens,
-    no_room_for_what_is_in_libs
+    library_opened_by_a_library_is_found, library_opened_by_a_library_is_in_libs, no_room_for_libraries_that_it_opens,
+    no_room_for_directories_of_libs
 ));
 matrix!([x86_64_musl_pie]: (musl_looks_for_the_program));
 
@@ -120,7 +120,7 @@ fn opens(variant: Variant, flags: &[&str]) -> PathBuf {
 }
 
 /// The library's own directories come first. A library without a search path still inherits that of its programs.
-fn what_a_library_opens_is_found(variant: Variant) {
+fn library_opened_by_a_library_is_found(variant: Variant) {
     for (flags, tag, own) in OWN_PATHS {
         let opener = Opener::new(variant);
         let built = opens(variant, flags);
@@ -155,7 +155,7 @@ fn what_a_library_opens_is_found(variant: Variant) {
 
 /// `--libs` also apply to libraries that a library opens by name, but not to the rest of its strings. Libraries next to the library
 /// are not searched for there.
-fn what_a_library_opens_is_in_libs(variant: Variant) {
+fn library_opened_by_a_library_is_in_libs(variant: Variant) {
     for (flags, tag, own) in OWN_PATHS {
         let opener = Opener::new(variant);
         let built = opens(variant, flags);
@@ -203,7 +203,7 @@ fn what_a_library_opens_is_in_libs(variant: Variant) {
 }
 
 /// The warning is printed once for many files, and the proposed flags help.
-fn no_room_for_what_is_in_libs(variant: Variant) {
+fn no_room_for_directories_of_libs(variant: Variant) {
     let opener = Opener::new(variant);
     let lld = toolchain::lld();
     let flags: Vec<&str> = lld.iter().map(String::as_str).collect();
@@ -245,7 +245,7 @@ fn no_room_for_what_is_in_libs(variant: Variant) {
 }
 
 /// The proposed flags help.
-fn no_room_for_what_it_opens(variant: Variant) {
+fn no_room_for_libraries_that_it_opens(variant: Variant) {
     let runpath = "-Wl,--enable-new-dtags,-rpath,/gone";
     for (runpath, advice) in [
         (None, &["--search", "rpath"][..]),

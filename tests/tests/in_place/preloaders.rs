@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use e2e::{Build, Edited, Kind, Root, Variant, Wrapped, matrix, source, toolchain};
 
-matrix!(glibc: edited_in_place_where_there_is_room, a_warning_where_there_is_none);
+matrix!(glibc: edited_in_place_where_there_is_room, warning_without_room);
 
 const PROGRAM: &str = "/app/program";
 
@@ -44,7 +44,7 @@ fn edited_in_place_where_there_is_room(variant: Variant) {
     report.file("/app/other").is("wrapped", &[]);
 }
 
-fn a_warning_where_there_is_none(variant: Variant) {
+fn warning_without_room(variant: Variant) {
     let (root, built) = install(variant, &toolchain::lld());
     let output = root.wrap(PROGRAM).run();
     let warning = output

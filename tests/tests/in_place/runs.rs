@@ -12,7 +12,7 @@ use super::{Opener, SAYS, bar, foo};
 
 matrix!(systems:
     second_run_of_a_library_changes_nothing, other_directories_replace_the_first, stripped_library_is_mended,
-    shortened_path_is_mended, dry_run_writes_nothing, fewer_directories_leave_a_library_as_it_is,
+    shortened_path_is_mended, dry_run_writes_nothing, fewer_directories_do_not_change_a_library,
 );
 matrix!(all: second_run_of_a_program_changes_nothing, other_settings_replace_the_first, stripped_program_is_mended);
 
@@ -68,7 +68,7 @@ fn other_directories_replace_the_first(variant: Variant) {
 }
 
 /// Without its earlier directories, it would not find a library that it finds.
-fn fewer_directories_leave_a_library_as_it_is(variant: Variant) {
+fn fewer_directories_do_not_change_a_library(variant: Variant) {
     let opener = Opener::new(variant);
     let plugin = opener.install(&bar(variant, &[]));
     let dir = opener.root.package("foo", &[foo(variant)]);

@@ -16,7 +16,7 @@ on!([x86_64 aarch64 x86_64_auto aarch64_auto x86_64_own]:
     bun_1_4_0_compiles_a_program_from_itself,
     deno_runs_typescript,
     deno_compiles_with_a_wrapped_template,
-    workerd_compiles_a_server_out_of_itself
+    workerd_compiles_a_server_from_itself
 );
 on!([x86_64 aarch64 x86_64_own]: node_builds_a_single_executable_from_itself);
 
@@ -230,7 +230,7 @@ fn in_deno(run: Run<'_>) -> Run<'_> {
     run.env("HOME", "/tmp").cwd("/app")
 }
 
-fn workerd_compiles_a_server_out_of_itself(case: Case) {
+fn workerd_compiles_a_server_from_itself(case: Case) {
     // The compiled program is written to standard output.
     let root = root_with_shell(case);
     let workerd = root.install(&corpus::fetch("workerd", case.arch), "/app/bin/workerd");
@@ -263,7 +263,7 @@ fn workerd_compiles_a_server_out_of_itself(case: Case) {
         .spawn()
         .expect("start the compiled server");
     let Some(mut socket) = eventually(|| sockets.connect("http").ok()) else {
-        panic!("nobody listens; {}", running.finish(Duration::ZERO));
+        panic!("no process listens; {}", running.finish(Duration::ZERO));
     };
     socket
         .write_all(b"GET /path HTTP/1.1\r\nHost: example\r\nConnection: close\r\n\r\n")

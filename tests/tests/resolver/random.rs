@@ -147,7 +147,7 @@ impl Forest {
             programs,
             interpreter,
         };
-        forest.tell_of(&cached, &default);
+        forest.make_searched(&cached, &default);
         forest
     }
 
@@ -174,7 +174,7 @@ impl Forest {
     }
 
     /// Makes the dynamic linker search directories that no file names.
-    fn tell_of(&self, cached: &str, default: &str) {
+    fn make_searched(&self, cached: &str, default: &str) {
         match self.variant.libc {
             Libc::Glibc => {
                 self.root.write("/etc/ld.so.conf", format!("{cached}\n"));

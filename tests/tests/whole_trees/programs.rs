@@ -110,7 +110,7 @@ fn ruby_loads_its_extensions() {
 }
 
 #[test]
-fn gcc_compiles_what_then_runs() {
+fn gcc_compiles_a_program_that_runs() {
     let tree = Tree {
         packages: &["gcc", "libc6-dev"],
         program: "usr/bin/x86_64-linux-gnu-gcc-12",

@@ -57,12 +57,12 @@ pub fn run(options: &Options) -> Result<()> {
         DIRECTORIES * FILES_IN_A_DIRECTORY
     );
     let mut misses = Misses::default();
-    told_by_the_kernel(&tool, &tree, &loaders, &mut misses)?;
-    by_looking(&tool, &tree, &loaders)?;
+    with_events(&tool, &tree, &loaders, &mut misses)?;
+    by_polling(&tool, &tree, &loaders)?;
     misses.finish(options.check)
 }
 
-fn told_by_the_kernel(tool: &Path, tree: &Path, loaders: &Path, misses: &mut Misses) -> Result<()> {
+fn with_events(tool: &Path, tree: &Path, loaders: &Path, misses: &mut Misses) -> Result<()> {
     let began = Instant::now();
     let mut watch = Watch::start(tool, tree, loaders, &[])?;
     watch.line("watching")?;
@@ -108,7 +108,7 @@ fn told_by_the_kernel(tool: &Path, tree: &Path, loaders: &Path, misses: &mut Mis
     Ok(())
 }
 
-fn by_looking(tool: &Path, tree: &Path, loaders: &Path) -> Result<()> {
+fn by_polling(tool: &Path, tree: &Path, loaders: &Path) -> Result<()> {
     const LOOKS: u32 = 5;
     let mut watch = Watch::start(tool, tree, loaders, &["--poll", "2"])?;
     watch.line("watching")?;

@@ -24,7 +24,7 @@ const FLAGS: &[&[&str]] = &[
     &["-s", "-shared", "-fPIC", "-Wl,-soname,libseed.so.1"],
 ];
 
-/// Settings of `plan_apply`: strategies and flags, mode, place and kind of damage to the sidecar.
+/// Settings of `plan_apply`: strategies and flags, mode, and position and kind of the damage to the sidecar.
 const SETTINGS: &[[u8; 4]] = &[
     [0, 0x6d, 0, 0],
     [1, 0x6d, 0, 0],
@@ -140,7 +140,7 @@ impl Seeds<'_> {
         fs::write(&source, "int main(void) { return 0; }\n")?;
         let mut built = Vec::new();
         for variant in Variant::all() {
-            // The flags say what kind it is.
+            // The flags decide the kind of file.
             let compiler = Compiler::find(variant.arch, variant.libc);
             let Some(compiler) = compiler.filter(|_| variant.kind == Kind::Pie) else {
                 continue;
@@ -189,7 +189,7 @@ impl Seeds<'_> {
     }
 }
 
-/// Some small libraries of this system, the first by name.
+/// Some small libraries of this system, in the order of their names.
 fn libraries() -> Vec<PathBuf> {
     let directories = Arch::host().library_dirs().into_iter();
     let entries = directories.flat_map(fs::read_dir).flatten().flatten();

@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn directories_are_told_from_other_strings() {
+    fn directories_are_recognised_among_strings() {
         let bytes = b"\0/lib/x86/\0/usr/lib/\0lib/\0/\0/proc/\0/a b/\0x/usr/lib\0/lib/x86/\0/cut/";
         let mut found = BuiltIn::default();
         for text in strings_with_slash(bytes) {
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn files_and_tokens_are_told_from_other_strings() {
+    fn files_and_tokens_are_recognised_among_strings() {
         let bytes = b"\0Do not use /etc/ld.so.cache\0/a/etc/ld.so.cache\0/b/etc/ld.so.cache\0\
             ld.so.preload\0/etc/ld-nix.so.preload\0a lib/x86\0lib/x86\0lib/x86/y\0";
         let mut found = BuiltIn::default();

@@ -223,14 +223,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_newline_behind_the_path_is_not_part_of_it() {
+    fn newline_after_the_path_is_ignored() {
         assert_eq!(without_newline(Path::new("/a/b\n")), Path::new("/a/b"));
         assert_eq!(without_newline(Path::new("/a/b\r\n")), Path::new("/a/b"));
         assert_eq!(without_newline(Path::new("/a b")), Path::new("/a b"));
     }
 
     #[test]
-    fn only_what_a_program_needs_is_looked_at() {
+    fn only_needed_dynamic_linkers_are_read() {
         let known = Interpreters::find(&[]).unwrap();
         let this = Elf::read(&mut Source::open(Path::new("/proc/self/exe")).unwrap()).unwrap();
         let wanted = Libc::of_interpreter(Path::new(&this.interp.as_ref().unwrap().path));

@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_is_no_dynamic_linker() {
+    fn script_is_refused_as_dynamic_linker() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ld.so");
         std::fs::write(&path, "#!/bin/sh\n").unwrap();

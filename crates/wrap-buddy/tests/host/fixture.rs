@@ -24,7 +24,7 @@ pub use wrap_buddy::state::unusable::Unusable;
 pub const STUB_LEN: usize = 120;
 pub const RELOCATABLE_STUB_LEN: usize = 200;
 
-/// Makes tests, one for each target, out of functions that take one.
+/// Makes one test for each target from functions that take a target.
 macro_rules! targets {
     ($($test:ident),+ $(,)?) => {
         $(
@@ -49,7 +49,7 @@ macro_rules! targets {
 }
 pub(crate) use targets;
 
-/// A small generator that needs no seed from outside: the same numbers on every machine.
+/// A small random number generator with a fixed seed: the same numbers on every machine.
 pub struct Random(pub u64);
 
 impl Random {
@@ -117,7 +117,7 @@ impl TestDir {
         path
     }
 
-    /// Compiles `source`, C, to `output`; arguments may name files of the directory.
+    /// Compiles the C code `source` to `output`. Arguments may name files of this directory.
     pub fn compile(&self, target: Arch, output: &str, source: &str, arguments: &[&str]) -> PathBuf {
         self.try_compile(target, output, source, arguments)
             .unwrap_or_else(|errors| panic!("{output}: {errors}"))
@@ -138,12 +138,12 @@ impl TestDir {
         path
     }
 
-    /// Has the compiler make `output` of what `arguments` name.
+    /// Runs the compiler to make `output` from the files in `arguments`.
     pub fn drive(&self, target: Arch, output: &str, arguments: &[&str]) -> Result<PathBuf, String> {
         let path = self.path(output);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let compiler = target.compiler();
-        // Nothing else is compiled with the path of this directory.
+        // The path of this directory is unique, so the result cannot be cached.
         let root = self.root.to_str().unwrap();
         if arguments.iter().any(|argument| argument.contains(root)) {
             compiler.run(&self.root, &path, arguments)?;
@@ -153,7 +153,7 @@ impl TestDir {
         Ok(path)
     }
 
-    /// `main` in `app/`, `libfoo.so.1` in `foo/lib`, `libbar.so.1` in `bar/lib`; main needs both.
+    /// Builds `main` in `app/`, `libfoo.so.1` in `foo/lib`, `libbar.so.1` in `bar/lib`; main needs both.
     pub fn walk_through(&self, target: Arch, arguments: &[&str]) -> PathBuf {
         for name in ["foo", "bar"] {
             let soname = format!("-Wl,-soname,lib{name}.so.1");
@@ -172,7 +172,7 @@ impl TestDir {
         self.try_wrap(arguments).unwrap()
     }
 
-    /// Wraps `path`, of `target`, to be started by the dynamic linker of this machine.
+    /// Wraps `path`, a file for `target`, with this machine's dynamic linker for it.
     pub fn wrap_for(
         &self,
         target: Arch,
@@ -285,7 +285,7 @@ pub fn run(target: Arch, program: &Path) -> io::Result<Output> {
     }
 }
 
-/// The same, and a file that is busy is an error.
+/// Does the same, but a busy file is an error.
 pub fn run_once(target: Arch, program: &Path) -> io::Result<Output> {
     match target.is_native() {
         true => Command::new(program).output(),

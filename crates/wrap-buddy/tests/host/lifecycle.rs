@@ -53,8 +53,8 @@ fn details(directory: &Path) -> Vec<(PathBuf, Vec<u8>, u32, SystemTime)> {
     files.collect()
 }
 
-/// A program in `app/` that needs `libfoo.so.1` and `libbar.so.1`, and in `app/` as well a library that needs `libbar.so.1`; all
-/// last modified long ago.
+/// A program in `app/` that needs `libfoo.so.1` and `libbar.so.1`, and a library in `app/` that needs `libbar.so.1`. All were last
+/// modified long ago.
 fn tree(dir: &TestDir, target: Arch) -> PathBuf {
     let main = dir.walk_through(target, &[]);
     let source = "int bar(void); int plug(void) { return bar(); }";
@@ -77,11 +77,11 @@ targets!(
     other_settings_refresh_the_sidecar_and_not_the_program,
     another_loader_is_another_stub,
     damaged_loader_in_a_sidecar_is_reported_and_repaired,
-    what_would_be_missing_now_is_no_reason_to_break_what_works,
+    missing_library_does_not_break_a_working_program,
     a_program_that_replaced_itself_is_wrapped_again,
     stripped_file_keeps_its_stub_and_loses_its_edits,
     a_sidecar_that_others_can_write_is_not_put_into_the_file,
-    links_beside_a_library_are_restored_away,
+    restore_removes_links_next_to_a_library,
     two_names_are_restored_once,
 );
 
@@ -179,7 +179,7 @@ fn another_loader_is_another_stub(target: Arch) {
     assert!(details(&tree) == original);
 }
 
-/// No stub notices that: the host does.
+/// A stub does not notice that, but the host tool does.
 fn damaged_loader_in_a_sidecar_is_reported_and_repaired(target: Arch) {
     let dir = TestDir::new();
     let tree = tree(&dir, target);
@@ -203,7 +203,7 @@ fn damaged_loader_in_a_sidecar_is_reported_and_repaired(target: Arch) {
     assert!(snapshot(&tree) == original);
 }
 
-fn what_would_be_missing_now_is_no_reason_to_break_what_works(target: Arch) {
+fn missing_library_does_not_break_a_working_program(target: Arch) {
     let dir = TestDir::new();
     let tree = tree(&dir, target);
     wrap(&dir, target, &[]);
@@ -234,7 +234,7 @@ fn a_program_that_replaced_itself_is_wrapped_again(target: Arch) {
     restore(&[main.to_str().unwrap()]);
     assert_eq!(fs::read(&main).unwrap(), new);
 
-    // Not wrapped again, its old sidecar goes.
+    // The new version is not wrapped, and the old sidecar is removed.
     wrapped(&dir.wrap_for(target, &main, &[]));
     fs::write(&main, &new).unwrap();
     assert_eq!(condition(&main), Condition::HalfDone);
@@ -242,7 +242,7 @@ fn a_program_that_replaced_itself_is_wrapped_again(target: Arch) {
     assert_eq!(snapshot(&dir.path("app")), [(main, new)]);
 }
 
-/// A stub and its trailer outlive strip, and so does what tells where they are. Strings that are in no section do not.
+/// strip keeps the stub, its trailer, and the headers that lead to them. It removes strings that are in no section.
 fn stripped_file_keeps_its_stub_and_loses_its_edits(target: Arch) {
     let dir = TestDir::new();
     let tree = tree(&dir, target);
@@ -346,7 +346,7 @@ fn a_copy_takes_the_place_of_a_running_program() {
     assert!(text.contains("other names"), "{text}");
 }
 
-fn links_beside_a_library_are_restored_away(target: Arch) {
+fn restore_removes_links_next_to_a_library(target: Arch) {
     let dir = TestDir::new();
     let tree = tree(&dir, target);
     let original = details(&tree);

@@ -214,7 +214,7 @@ impl Process {
     }
 }
 
-/// Wraps the walk-through, linked with `arguments`, and looks at it as ld.so will.
+/// Wraps the walk-through, linked with `arguments`, and reads it as ld.so does.
 fn seen(target: Arch, arguments: &[&str], needed: &[&str]) -> Seen {
     let dir = TestDir::new();
     let main = dir.walk_through(target, arguments);
@@ -287,7 +287,7 @@ fn without_room_there_is_a_copy() {
 
 #[test]
 fn counts_of_relocations_make_room() {
-    // Without a DT_NULL to spare, DT_RELACOUNT is what ld.so can do without.
+    // Without a spare DT_NULL, ld.so can do without DT_RELACOUNT.
     assert!(seen(Arch::X86_64, &["-fuse-ld=lld", "-pie"], &[]).own);
 }
 

@@ -1,5 +1,5 @@
-//! The sentence of each reason for which a file is left as it is. `INSTA_UPDATE=always cargo nextest run -p wrap-buddy reasons`
-//! writes down the present ones.
+//! The sentence of each reason for which a file is left alone. `INSTA_UPDATE=always cargo nextest run -p wrap-buddy reasons`
+//! records the current ones.
 
 use std::fmt::{Debug, Display};
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use wrap_buddy::state::unusable::ReadFailure;
 
 use crate::fixture::*;
 
-/// Where the enums are.
+/// The files with the enums.
 const SOURCES: [&str; 5] = [
     include_str!("../../src/plan/reason.rs"),
     include_str!("../../src/plan/search/private.rs"),
@@ -108,7 +108,7 @@ fn every_reason_has_its_sentence() {
             known,
         },
         SkipReason::ProgramOfOtherArchitecture {
-            asks_for: "/lib/ld-linux-aarch64.so.1".into(),
+            asks_for: format!("/lib/{}", Arch::Aarch64.ld_so()).into(),
             arch,
         },
         SkipReason::Wrapped,

@@ -19,7 +19,7 @@ const MAIN: &str = "#include <stdio.h>
 int answer(void);
 int main(void) { printf(\"the answer is %d\\n\", answer()); return 0; }";
 
-/// `lib/libanswer.so.1`, and a program in `directory` that needs it and asks for a dynamic linker that is not there.
+/// `lib/libanswer.so.1`, and a program in `directory` that needs it and whose dynamic linker does not exist.
 fn build(dir: &TestDir, target: Arch, directory: &str) -> PathBuf {
     let soname = "-Wl,-soname,libanswer.so.1";
     let source = "int answer(void) { return 42; }";
@@ -123,12 +123,12 @@ fn loader_next_to_the_tool_comes_first() {
         .stdout(contains(loader.to_str().unwrap()).and(contains("installed").not()));
     assert!(!dir.path("data").exists());
     assert_answers(Arch::X86_64, &main);
-    // The loader is the one that is used.
+    // That loader is used.
     fs::write(&loader, "").unwrap();
     let broken = run(Arch::X86_64, &main).unwrap();
     assert_eq!(broken.status.code(), Some(127));
 
-    // It is no good any more, so that one is installed.
+    // It is not valid any more, so another one is installed.
     let other = build(&dir, Arch::X86_64, "app/other");
     tool(&dir, &copy)
         .args(["--paths", "app/other", "--libs", "lib"])
@@ -211,14 +211,14 @@ fn a_relocatable_tree_runs_elsewhere() {
     }
 }
 
-/// `other/libanswer.so.1`, which has another answer.
+/// `other/libanswer.so.1`, which returns another answer.
 fn build_other_library(dir: &TestDir, target: Arch) {
     let source = "int answer(void) { return 43; }";
     let arguments = ["-shared", "-fPIC", "-Wl,-soname,libanswer.so.1"];
     dir.compile(target, "other/libanswer.so.1", source, &arguments);
 }
 
-/// Wraps what is in `app`, to find its library in `libs`.
+/// Wraps the programs in `app`, which find their library in `libs`.
 fn wrap_with(dir: &TestDir, target: Arch, libs: &str, more: &[&str]) -> assert_cmd::Command {
     let mut command = tool(dir, &built_tool());
     command.args(["--interpreter", target.interpreter()]);

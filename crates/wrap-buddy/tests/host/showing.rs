@@ -183,7 +183,7 @@ fn files_that_are_half_done_changed_or_without_their_sidecar() {
     assert!(orphan.sidecar.is_none() && orphan.advice.is_some());
     assert!(human(&orphan).contains("\n  stub\n"));
 
-    // A file that replaced itself, and the sidecar of what it was.
+    // A program that was replaced, with the sidecar of the old version.
     let other = dir.compile(
         Arch::X86_64,
         "app/main",

@@ -103,7 +103,7 @@ fn other_architectures_and_libcs() {
     let foreign = dir.compile(Arch::Aarch64, "foreign", MAIN, &[]);
     let report = dir.wrap(&[&"--paths", &foreign, &host]);
     let expected = SkipReason::ProgramOfOtherArchitecture {
-        asks_for: "/lib/ld-linux-aarch64.so.1".into(),
+        asks_for: format!("/lib/{}", Arch::Aarch64.ld_so()).into(),
         arch: "aarch64",
     };
     assert_eq!(*reason(&report, Status::Failed), expected.into());
@@ -113,7 +113,7 @@ fn other_architectures_and_libcs() {
             "--interpreter: /lib64/ld-linux-x86-64.so.2 is for x86_64 (glibc), and the files here are for aarch64 (glibc): pass a dynamic linker of that kind"
         ]
     );
-    // Met in a directory, and there is another that it fits.
+    // In a directory with another program that the dynamic linker fits.
     dir.compile(Arch::Aarch64, "tree/foreign", MAIN, &[]);
     dir.compile(Arch::X86_64, "tree/own", MAIN, &[]);
     let report = dir.wrap(&[&"--paths", &dir.path("tree"), &host]);
@@ -132,7 +132,7 @@ fn other_architectures_and_libcs() {
     assert!(!report.failed(), "{report:?}");
 
     let linker = "-Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1";
-    // What it is linked to counts, and only then what it asks for.
+    // The libc that a program is linked to counts more than its PT_INTERP.
     let glibc = dir.compile(Arch::X86_64, "glibc", MAIN, &[linker]);
     let report = dir.wrap(&[&"--paths", &glibc, &host]);
     assert_eq!(report.files[0].status, Status::Wrapped, "{report:?}");
@@ -235,7 +235,7 @@ fn program_that_starts_unwrapped_is_skipped() {
             assert_eq!(file.reason, Some(SkipReason::StartsAsItIs.into()));
         }
     }
-    // A dead entry of its own is no reason to touch it; a library that is not found is.
+    // A directory that does not exist is no reason to wrap it; a library that is not found is.
     dir.compile(Arch::X86_64, "app/main", MAIN, &["-Wl,-rpath,/gone"]);
     assert_eq!(wrap(&[]).status, Status::Skipped);
     dir.walk_through(Arch::X86_64, &[]);
@@ -306,7 +306,7 @@ fn each_file_is_wrapped_once() {
     assert!(!dir.path("tree/.b.wrapbuddy").exists());
     assert!(report.files[0].plan.as_ref().unwrap().notes.is_empty());
 
-    // One that was not met changes as well.
+    // A file that was not found in the scan changes as well.
     let main = dir.compile(Arch::X86_64, "other/a", MAIN, &[]);
     fs::hard_link(&main, dir.path("elsewhere")).unwrap();
     let report = dir.wrap(&[&"--paths", &dir.path("other")]);

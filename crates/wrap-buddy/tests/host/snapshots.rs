@@ -1,4 +1,4 @@
-//! What people read, whole. `INSTA_UPDATE=always cargo nextest run -p wrap-buddy snapshots` writes down what is said now.
+//! The whole text output. `INSTA_UPDATE=always cargo nextest run -p wrap-buddy snapshots` records the current output.
 
 use insta::assert_snapshot;
 use std::fs;

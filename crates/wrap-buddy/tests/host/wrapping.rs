@@ -9,7 +9,7 @@ use wrap_buddy::plan::slot::SlotPosition;
 
 use crate::fixture::*;
 
-/// Wraps the walk-through for `target` and proves that only the planned bytes changed and can be put back.
+/// Wraps the walk-through for `target`. Asserts that only the planned bytes have changed and can be restored.
 fn wraps_exactly(target: Arch, arguments: &[&str]) {
     let dir = TestDir::new();
     let main = dir.walk_through(target, arguments);

@@ -23,7 +23,7 @@ targets!(
     file_capabilities_are_put_back,
     set_id_programs_are_not_made_relocatable,
     set_id_programs_are_not_made_self_contained,
-    set_id_programs_do_not_trust_what_others_can_change,
+    set_id_programs_do_not_trust_files_that_others_can_change,
     a_stopped_run_is_completed,
     a_stub_half_written_is_completed,
     a_stub_without_its_sidecar_is_never_taken_for_the_original,
@@ -106,7 +106,7 @@ fn set_id_programs_are_not_made_self_contained(target: Arch) {
     }
 }
 
-fn set_id_programs_do_not_trust_what_others_can_change(target: Arch) {
+fn set_id_programs_do_not_trust_files_that_others_can_change(target: Arch) {
     let dir = TestDir::new();
     let main = dir.compile(target, "main", MAIN, &[]);
     fs::set_permissions(&main, Permissions::from_mode(0o4755)).unwrap();

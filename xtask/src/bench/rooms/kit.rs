@@ -32,7 +32,7 @@ impl Kit {
             .collect();
         for arch in Arch::ALL {
             let name = arch.ld_so();
-            // A cross compiler that is not installed: its libraries will be skipped.
+            // The cross compiler is not installed, so its libraries are skipped.
             let compiler = Compiler::find(arch, Libc::Glibc);
             let Some(found) = compiler.and_then(|compiler| compiler.file(name)) else {
                 continue;
@@ -98,7 +98,7 @@ impl Kit {
     }
 }
 
-/// A path of `length` bytes in a directory that is there.
+/// A path of `length` bytes in an existing directory.
 fn long_path(parent: &Path, index: usize, length: usize) -> Result<PathBuf> {
     let mut path = parent.join(format!("{index}"));
     fs::create_dir(&path)?;

@@ -120,7 +120,7 @@ fn every_truncation_of_a_library() {
     }
 }
 
-/// Changed bytes in what a plan is made from: headers, .dynamic, section headers.
+/// Changes bytes on which a plan depends: headers, .dynamic, section headers.
 fn changed_bytes(target: Arch, linker: Linker) {
     let victim = Victim::new(target, linker);
     let good = &victim.good;

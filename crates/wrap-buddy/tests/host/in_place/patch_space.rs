@@ -279,7 +279,7 @@ fn crowded(link_dir: &LinkDir, linker: Linker) -> (PathBuf, Range<u64>) {
 
 #[test]
 fn spare_entries_hold_a_short_string_if_nothing_else_is_free() {
-    // Those of 32-bit files are half as large, and too few even for the path of links.
+    // In 32-bit files, spare entries are half as large, and too few even for the path of links.
     for target in [Arch::X86_64, Arch::Aarch64] {
         let link_dir = LinkDir::new(target);
         let (path, dynamic) = crowded(&link_dir, Linker::Bfd);

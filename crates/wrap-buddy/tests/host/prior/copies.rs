@@ -1,4 +1,4 @@
-//! Copies of wrapped programs, and programs that wrapped ones have written.
+//! Copies of wrapped programs, and programs made by wrapped ones.
 
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -59,7 +59,7 @@ fn a_copy_gets_a_sidecar_of_its_own(target: Arch) {
             fs::read(sidecar_path(&main)).unwrap()
         ) == first
     );
-    // It needs the other no more.
+    // The copy does not need the other sidecar any more.
     fs::remove_file(sidecar_path(&main)).unwrap();
     fs::remove_file(&main).unwrap();
     let again = wrap(&dir, target, &copy, &["--runtime-dependencies", "/x"]);

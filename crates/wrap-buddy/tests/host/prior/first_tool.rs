@@ -1,6 +1,6 @@
-//! Programs that the first wrap-buddy wrapped, and sidecars that nobody understands.
+//! Programs wrapped by the first wrap-buddy, and unknown sidecars.
 //!
-//! The first wrap-buddy is not run: its sidecars are written by the test kit, from their documented layout.
+//! The first wrap-buddy is not run: the test kit writes its sidecars by their documented layout.
 
 use std::fs;
 use std::path::Path;
@@ -18,15 +18,15 @@ use crate::lifecycle::condition;
 targets!(
     restored_bit_for_bit,
     wrapped_anew_in_one_step,
-    flags_come_before_what_the_sidecar_says,
-    what_nobody_understands_is_left_alone,
+    flags_override_the_sidecar,
+    unknown_sidecars_are_left_alone,
     bytes_that_would_give_no_program_are_not_put_back,
-    a_program_whose_interpreter_is_no_path_is_not_restored,
+    program_with_invalid_interp_path_is_not_restored,
 );
 
 const KINDS: [&[&str]; 2] = [&["-pie", "-fPIE"], &["-no-pie", "-fno-pie"]];
 
-/// As it makes `app/main` find its libraries.
+/// With the settings for `app/main` to find its libraries.
 fn legacy(dir: &TestDir, target: Arch, is_relocatable: bool) -> Legacy {
     let root = dir.root.to_str().unwrap();
     let up = "../".repeat(dir.path("app").components().count() - 1);
@@ -61,7 +61,7 @@ fn wrap_legacy(legacy: &Legacy, main: &Path) -> Vec<u8> {
     original
 }
 
-/// Where the string is that PT_INTERP describes.
+/// The range of the string that PT_INTERP describes.
 fn interp_string(program: &[u8]) -> std::ops::Range<usize> {
     let mut segments = segments(program).into_iter();
     let interp = segments.find(|segment| segment.kind == elf::PT_INTERP);
@@ -159,7 +159,7 @@ fn wrapped_anew_in_one_step(target: Arch) {
     }
 }
 
-fn flags_come_before_what_the_sidecar_says(target: Arch) {
+fn flags_override_the_sidecar(target: Arch) {
     let dir = TestDir::new();
     let main = dir.walk_through(target, &[]);
     let (of_foo, of_bar) = (dir.path("foo/lib"), dir.path("bar/lib"));
@@ -193,7 +193,7 @@ fn flags_come_before_what_the_sidecar_says(target: Arch) {
     );
 }
 
-fn what_nobody_understands_is_left_alone(target: Arch) {
+fn unknown_sidecars_are_left_alone(target: Arch) {
     let dir = TestDir::new();
     let main = dir.walk_through(target, &[]);
     let legacy = legacy(&dir, target, false);
@@ -302,7 +302,7 @@ fn bytes_that_would_give_no_program_are_not_put_back(target: Arch) {
 }
 
 /// The identity in this tool's sidecar does not cover the string in PT_INTERP.
-fn a_program_whose_interpreter_is_no_path_is_not_restored(target: Arch) {
+fn program_with_invalid_interp_path_is_not_restored(target: Arch) {
     let dir = TestDir::new();
     let main = dir.walk_through(target, &[]);
     let string = interp_string(&fs::read(&main).unwrap());

@@ -1,4 +1,4 @@
-//! Programs that were wrapped before: by the first wrap-buddy, with other settings, as another file.
+//! Programs that were wrapped before: by the first wrap-buddy, with other settings, or under another name.
 
 mod copies;
 mod first_tool;

@@ -1,13 +1,13 @@
-//! What is said of settings that are not those of the time before.
+//! Reports on settings that differ from those of the previous run.
 
 use wrap_buddy::plan::outcome::Report;
 
 use super::wrap;
 use crate::fixture::*;
 
-targets!(settings_that_change_are_told);
+targets!(changed_settings_are_reported);
 
-fn settings_that_change_are_told(target: Arch) {
+fn changed_settings_are_reported(target: Arch) {
     for strategy in ["stub", "inplace"] {
         let dir = TestDir::new();
         let main = dir.walk_through(target, &[]);
