@@ -19,12 +19,14 @@ use std::io::{self, Stdout, stderr, stdout};
 use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
+use commands::check::{CheckOptions, Checked, Fix};
 use commands::{Command, check, generate, restore, show, status, watch, wrap};
+use plan::options::WrapOptions;
 use plan::outcome::Report;
-use report::{Format, Output, Page, Reported, Reporter, Style, styled, write_document};
+use report::{Format, Output, Page, Reported, Reporter, Style, confirm, styled, write_document};
 use system::signals::Interruption;
 use system::workers::Stop;
 
@@ -75,13 +77,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             generate::generate(files, &cli::share::files).map(|()| ExitCode::SUCCESS)
         }
         Command::Watch(options) => watch::watch(options, all, stages::MISSING).map(ending),
-        Command::Check(options) => check::check(options, all, &reporter).map(|checked| {
-            report_all(&checked, output, reporter, |out| {
-                let cwd = check::human::current_directory();
-                check::human::write(&checked, output, &cwd, out)
-            });
-            ending(checked.is_well())
-        }),
+        Command::Check(options) => check_and_fix(options, output, reporter),
     };
     match done {
         Ok(code) => code,
@@ -92,6 +88,56 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn print_check(options: &CheckOptions, output: Output, reporter: Reporter) -> Result<Checked> {
+    let checked = check::check(options, stages::all(), &reporter)?;
+    report_all(&checked, output, reporter, |out| {
+        let cwd = check::human::current_directory();
+        check::human::write(&checked, output, &cwd, out)
+    });
+    Ok(checked)
+}
+
+/// Checks, and with `--fix` runs the proposed commands and checks again.
+fn check_and_fix(options: &CheckOptions, output: Output, reporter: Reporter) -> Result<ExitCode> {
+    let checked = print_check(options, output, reporter)?;
+    let (false, Some(fix)) = (checked.is_well(), options.fix) else {
+        return Ok(ending(checked.is_well()));
+    };
+    let commands = checked.commands();
+    ensure!(
+        !commands.is_empty(),
+        "--fix: no command is proposed; pass --find-in with directories that may have the missing libraries"
+    );
+    if fix == Fix::Ask {
+        let mut page = Page::default();
+        for command in &commands {
+            page.line(format!("$ {}", command.written()));
+        }
+        page.write_to(&mut stderr())?;
+        if !confirm("Run this?").context("--fix")? {
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    for command in commands {
+        let wrap = WrapOptions {
+            dry_run: fix == Fix::DryRun,
+            output,
+            ..command.options()?
+        };
+        let code = interruptible(output, Reporter::new(output), |reporter, stop| {
+            wrap::wrap_until(&wrap, stages::all(), stages::MISSING, reporter, stop)
+        })?;
+        if code != ExitCode::SUCCESS {
+            return Ok(code);
+        }
+    }
+    if fix == Fix::DryRun {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let checked = print_check(options, output, Reporter::new(output))?;
+    Ok(ending(checked.is_well()))
 }
 
 /// Shells report a program that a signal ended as 128 plus the signal's number.

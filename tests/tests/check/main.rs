@@ -4,6 +4,7 @@ mod cases;
 mod checking;
 mod diagnoses;
 mod files;
+mod fix;
 mod libraries;
 mod openers;
 mod surroundings;

@@ -47,6 +47,7 @@ Examples:
 const CHECK_EXAMPLES: &str = "\
 Examples:
   wrap-buddy check ./app                             report missing libraries, and where they are
+  wrap-buddy check ./app --fix                       wrap as proposed, after asking
   wrap-buddy check git                               a name without a slash is looked up on PATH
   wrap-buddy check ./app --find-in /opt              search /opt for the missing libraries
   wrap-buddy check ./app --libs ./lib                test whether --libs ./lib is enough
@@ -139,6 +140,24 @@ pub struct CheckArgs {
     /// Directories to search for missing libraries and dynamic linkers [default: /nix/store]
     #[arg(help_heading = "Libraries", long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 1.., value_parser = search_directory())]
     pub find_in: Vec<PathBuf>,
+
+    /// Run the proposed commands, after asking, and check again
+    #[arg(help_heading = "Method", long, conflicts_with = "root")]
+    pub fix: bool,
+
+    /// With --fix, do not ask
+    #[arg(
+        help_heading = "Method",
+        short,
+        long,
+        requires = "fix",
+        conflicts_with = "dry_run"
+    )]
+    pub yes: bool,
+
+    /// With --fix, print the plan and write nothing
+    #[arg(help_heading = "Method", long, requires = "fix")]
+    pub dry_run: bool,
 }
 
 #[derive(Clone, Debug, Args)]

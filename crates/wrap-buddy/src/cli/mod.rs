@@ -16,12 +16,12 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
-use crate::commands::check::CheckOptions;
+use crate::commands::check::{CheckOptions, Fix};
 use crate::commands::generate::Files;
 use crate::commands::restore::RestoreOptions;
 use crate::commands::{Command, PathOptions};
 use crate::plan::options::{Search, WrapOptions};
-use crate::report::Output;
+use crate::report::{Format, Output};
 use args::{CheckArgs, CommandLine, FilesArgs, PathArgs, RestoreArgs, Subcommand};
 use wrap::{DRIVERS, OutputArgs, WrapArgs};
 
@@ -104,7 +104,13 @@ impl CommandLine {
             Some(Subcommand::Status(args)) => Command::Status(args.lower().with_names_on_path()),
             Some(Subcommand::Show(args)) => Command::Show(args.lower().with_names_on_path()),
             Some(Subcommand::Watch(args)) => Command::Watch(Box::new(args.lower()?)),
-            Some(Subcommand::Check(args)) => Command::Check(args.lower()),
+            Some(Subcommand::Check(args)) => {
+                let options = args.lower();
+                if options.fix.is_some() && options.path_options.output.format != Format::Human {
+                    return Err(usage_error("--fix prints no JSON"));
+                }
+                Command::Check(options)
+            }
             Some(Subcommand::Generate(FilesArgs::Share { directory })) => {
                 Command::Generate(Files::Share(directory))
             }
@@ -196,6 +202,12 @@ impl CheckArgs {
             interpreter: self.interpreter,
             root: self.root,
             find_in: split_at_commas(self.find_in),
+            fix: match (self.fix, self.yes, self.dry_run) {
+                (false, ..) => None,
+                (_, true, _) => Some(Fix::WithoutAsking),
+                (.., true) => Some(Fix::DryRun),
+                _ => Some(Fix::Ask),
+            },
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Output: terminal, progress bar, JSON writer. Generic over the thing that is reported.
 
+mod confirm;
 mod json;
 mod output;
 mod page;
@@ -7,6 +8,7 @@ mod progress;
 mod reporter;
 pub mod style;
 
+pub use confirm::confirm;
 pub use json::{FileLine, Reported, write_document, write_line};
 pub use output::{Format, Output};
 pub use page::{Page, styled};

@@ -175,3 +175,29 @@ fn reports_name_every_fact() {
     let stub = file["edits"][0]["after"].as_str().unwrap();
     assert!(stub.starts_with(&format!("{:02x}", after[offset])));
 }
+
+/// On a terminal, which `script` provides.
+#[test]
+fn fix_asks_before_it_writes() {
+    let dir = TestDir::new();
+    let main = dir.walk_through(Arch::X86_64, &[]);
+    let before = fs::read(&main).unwrap();
+    let check = format!(
+        "{} check {} --find-in {} --fix",
+        assert_cmd::cargo::cargo_bin("wrap-buddy").display(),
+        main.display(),
+        dir.root.display()
+    );
+    for (answer, wraps) in [("\n", false), ("n\n", false), ("yes\n", true)] {
+        let output = Command::new("script")
+            .args(["--quiet", "--return", "--command", &check, "/dev/null"])
+            .env("XDG_DATA_HOME", dir.path("data"))
+            .write_stdin(answer)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("Run this? [y/N]"), "{text}");
+        assert_eq!(output.status.success(), wraps, "{text}");
+        assert_eq!(fs::read(&main).unwrap() != before, wraps, "{text}");
+    }
+}

@@ -67,16 +67,26 @@ impl Command {
     /// If it would do nothing at all: the reason.
     pub fn rehearsed(&self, stages: &[Stage]) -> anyhow::Result<Report> {
         let options = WrapOptions {
+            dry_run: true,
+            ..self.options()?
+        };
+        crate::commands::wrap::wrap(&options, stages, stages::MISSING, &Reporter::default())
+    }
+
+    /// Its options.
+    ///
+    /// # Errors
+    /// If the current directory cannot be determined.
+    pub fn options(&self) -> io::Result<WrapOptions> {
+        Ok(WrapOptions {
             paths: self.paths.clone(),
             libs: absolute(&self.libs)?,
             interpreter: self.interpreters.clone(),
             self_contained: self.flag == Some("--self-contained"),
             relocatable: self.flag == Some("--relocatable"),
             allow_outside: self.flag == Some("--relocatable"),
-            dry_run: true,
             ..WrapOptions::default()
-        };
-        crate::commands::wrap::wrap(&options, stages, stages::MISSING, &Reporter::default())
+        })
     }
 }
 

@@ -34,6 +34,7 @@ use crate::report::Reporter;
 use crate::scan::{Candidate, Wanted, directories, scan, scan_observed};
 use crate::state::access::Reach;
 use crate::system::workers::WorkerPool;
+use command::Command;
 use diagnosis::{Diagnosis, Next, Note, Problem};
 use elf_file::{Elf, ElfTarget, Kind};
 use ldso::Root;
@@ -53,6 +54,17 @@ pub struct CheckOptions {
     pub root: Option<PathBuf>,
     /// Absolute directories to search recursively for missing libraries and dynamic linkers; empty means /nix/store.
     pub find_in: Vec<PathBuf>,
+    /// Whether to run the commands that are proposed.
+    pub fix: Option<Fix>,
+}
+
+/// How to run the commands that `check` proposes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fix {
+    /// Ask on the terminal first.
+    Ask,
+    WithoutAsking,
+    DryRun,
 }
 
 /// How this tool has changed a file.
@@ -181,6 +193,21 @@ impl Checked {
         let is_something = |file: &FileCheck| !file.is_no_program();
         let all_well = self.files.iter().all(FileCheck::is_well);
         all_well && (self.files.is_empty() || self.files.iter().any(is_something))
+    }
+
+    /// The proposed commands that wrap, without those that another one makes unnecessary.
+    pub fn commands(&self) -> Vec<&Command> {
+        let call = |next: &'_ Next| next.call.is_some();
+        let mut commands: Vec<&Command> = Vec::new();
+        let each = self.files.iter().filter(|file| !file.is_well());
+        // The first proposal of a file is the best one.
+        let each = each.filter_map(|file| file.next.iter().find(|next| call(next)));
+        for next in self.next.iter().chain(each) {
+            let command = next.call.as_deref();
+            let is_new = |new: &&Command| !commands.iter().any(|command| command.covers(new));
+            commands.extend(command.filter(is_new));
+        }
+        commands
     }
 }
 
