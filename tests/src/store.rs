@@ -34,6 +34,7 @@ const SOURCES: &[&str] = &[
     "nix",
     "stub",
     "tests/Cargo.toml",
+    "tests/src",
     "xtask",
 ];
 
