@@ -3,10 +3,11 @@
 //!
 //! This module only decides which bytes change.
 
+use std::mem::offset_of;
 use std::ops::Range;
 
 use anyhow::{Context, Result, bail};
-use object::elf;
+use object::{LittleEndian, elf};
 use sidecar::EditKind;
 
 use crate::plan::reason::NoRoom;
@@ -351,7 +352,10 @@ impl Work<'_> {
         let header = |index: usize| elf.phoff + (index * arch.phentsize()) as u64;
         // p_offset, p_vaddr, p_paddr, p_filesz, p_memsz follow each other in both classes.
         let fields = [placed.offset, placed.address, placed.address, len, len];
-        let first_field = if word == 8 { 8 } else { 4 };
+        let first_field = match word {
+            8 => offset_of!(elf::ProgramHeader64<LittleEndian>, p_offset),
+            _ => offset_of!(elf::ProgramHeader32<LittleEndian>, p_offset),
+        } as u64;
         let mut changes = vec![Change {
             kind: EditKind::Segment,
             offset: header(index) + first_field,
@@ -483,7 +487,11 @@ impl Work<'_> {
 
 /// Offset of sh_addr in a section header; sh_offset, sh_size and sh_link follow it.
 fn address_field(word: usize) -> u64 {
-    if word == 8 { 16 } else { 12 }
+    let offset = match word {
+        8 => offset_of!(elf::SectionHeader64<LittleEndian>, sh_addr),
+        _ => offset_of!(elf::SectionHeader32<LittleEndian>, sh_addr),
+    };
+    offset as u64
 }
 
 fn words(word: usize, values: &[u64]) -> Vec<u8> {

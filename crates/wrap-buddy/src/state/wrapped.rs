@@ -1,9 +1,10 @@
 //! Recognizes programs with a stub by their sidecar, and takes their original bytes from it.
 
+use std::mem::offset_of;
 use std::ops::Range;
 use std::path::Path;
 
-use object::elf;
+use object::{LittleEndian, elf};
 use sidecar::{Edit, EditKind, Sidecar};
 
 use crate::state::identity::identity;
@@ -109,7 +110,7 @@ pub(super) fn edits_of_stub(
     let word = |address: u64| address.to_le_bytes()[..elf.word()].to_vec();
     let moved = (entry != elf.entry).then(|| PastEdit {
         kind: EditKind::Entry,
-        offset: 24,
+        offset: offset_of!(elf::FileHeader64<LittleEndian>, e_entry) as u64,
         original: word(entry),
         written: Some(word(elf.entry)),
     });
