@@ -183,7 +183,7 @@ fn directory_that_others_may_change(variant: Variant) {
         let restore = ["restore", &sample.program, "--trust-tree"];
         sample.root.wrap_buddy().args(restore).output().success();
     }
-    // In a sticky directory, other users cannot replace root's files.
+    // In a sticky directory, other users cannot replace a file that root owns.
     set_mode(&directory, 0o1777);
     set_id(&sample);
     sample.wrap();
