@@ -25,7 +25,18 @@ pub struct Options {
 }
 
 /// Files installed with the program.
-const DOCUMENTS: &[&str] = &["LICENSE", "README.md", "docs/json.md", "docs/schema.json"];
+const DOCUMENTS: &[&str] = &[
+    "LICENSE",
+    "README.md",
+    "SECURITY.md",
+    "docs/json.md",
+    "docs/libraries.md",
+    "docs/performance.md",
+    "docs/reference.md",
+    "docs/schema.json",
+    "docs/troubleshooting.md",
+    "docs/watch.md",
+];
 
 pub fn run(options: &Options) -> Result<()> {
     let tool = static_tool()?;
