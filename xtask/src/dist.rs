@@ -134,7 +134,7 @@ fn fill(prefix: &Path, tool: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Packs `prefix`. The same files give the same bytes, whoever owns them and whenever they were made.
+/// Packs `prefix`. The same files give the same bytes, for any owner and time of the files.
 fn pack(prefix: &Path, archive: &Path) -> Result<()> {
     let time = env::var("SOURCE_DATE_EPOCH").unwrap_or_else(|_| "0".to_owned());
     let mut tar = Command::new("tar");
