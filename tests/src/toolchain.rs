@@ -22,8 +22,8 @@ pub fn find_program(name: impl AsRef<Path>) -> Option<PathBuf> {
 pub struct Compiler(Vec<String>);
 
 impl Compiler {
-    /// The command in `WRAP_BUDDY_TEST_CC_X86_64`, for musl `WRAP_BUDDY_TEST_CC_X86_64_MUSL`, and so on. Without it, the first of
-    /// the usual names that is on the PATH.
+    /// The command in `WRAP_BUDDY_TEST_CC_X86_64`, for musl `WRAP_BUDDY_TEST_CC_X86_64_MUSL`, and so on. Without it, a cross compiler on
+    /// the PATH, or else the compiler that the cc crate finds.
     pub fn find(arch: Arch, libc: Libc) -> Option<Compiler> {
         if let Ok(command) = env::var(variable(arch, libc)) {
             let words = shlex::split(&command).filter(|words| !words.is_empty());
@@ -31,16 +31,34 @@ impl Compiler {
                 panic!("{}={command} is not a command", variable(arch, libc))
             })));
         }
-        let name = arch.name();
-        let (own, libc): (&[&str], _) = match libc {
-            Libc::Glibc => (&["cc", "gcc"], "gnu"),
-            Libc::Musl => (&["musl-gcc"], "musl"),
+        let libc = match libc {
+            Libc::Glibc => "gnu",
+            Libc::Musl => "musl",
         };
-        let own = own.iter().filter(|_| arch == Arch::host());
-        let cross = ["linux", "unknown-linux"].map(|system| format!("{name}-{system}-{libc}-gcc"));
-        let mut names = own.map(|name| (*name).to_owned()).chain(cross);
-        let found = names.find_map(find_program)?;
-        Some(Compiler(vec![found.to_str()?.to_owned()]))
+        let triple = |arch: Arch, libc| format!("{}-unknown-linux-{libc}", arch.name());
+        // The cc crate would ask the host's compiler for -m32, which needs its multilib; a cross compiler does not.
+        let cross =
+            ["linux", "unknown-linux"].map(|system| format!("{}-{system}-{libc}-gcc", arch.name()));
+        let cross = cross.iter().filter(|_| arch != Arch::host());
+        if let Some(found) = cross.into_iter().find_map(find_program) {
+            return Some(Compiler(vec![found.to_str()?.to_owned()]));
+        }
+        // It starts compilers to learn their family.
+        let _guard = fork::forking();
+        let tool = cc::Build::new()
+            .target(&triple(arch, libc))
+            .host(&triple(Arch::host(), "gnu"))
+            .opt_level(1)
+            .out_dir(env::temp_dir())
+            .cargo_metadata(false)
+            .no_default_flags(true)
+            .try_get_compiler()
+            .ok()?;
+        let path = find_program(tool.path())?;
+        let words = [path.as_os_str()].into_iter();
+        let words = words.chain(tool.args().iter().map(AsRef::as_ref));
+        let words = words.map(|word| word.to_str().map(str::to_owned));
+        Some(Compiler(words.collect::<Option<_>>()?))
     }
 
     /// The same.
