@@ -25,7 +25,7 @@ fn is_said(program: &Path, prints: &str, made_by: &str) {
     let said = said(program);
     assert!(said[0].contains("not checked in full"), "{}", said[0]);
     for text in said {
-        let note = format!("it is made by {made_by}, and unpacks ");
+        let note = format!("{made_by} made it, and it unpacks ");
         assert!(
             text.contains(&note) && text.contains("wrap-buddy watch"),
             "{text}"
