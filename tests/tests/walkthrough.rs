@@ -25,7 +25,7 @@ fn fails_before_and_runs_after(variant: Variant) {
     root.install(&built, "/app/main");
     assert_fails_unwrapped(root.command("/app/main"));
 
-    let report = root.wrap("/app/main").libs(libs).run();
+    let report = root.wrap("/app/main").libs(libs).args(["-vv"]).run();
     let original = fs::read(&built).expect("built above");
     Wrapped::read(&root, "/app/main", original).check();
     let interpreter = root.interpreter(variant.arch, variant.libc);

@@ -344,7 +344,8 @@ impl Stopped {
             run.args(WITHOUT_PROC).arg("strace");
         }
         let mut strace = run
-            .args(["-e", &format!("trace={CHANGING}")])
+            // strace injects only into calls that it prints.
+            .args(["-e", &format!("trace={CHANGING},openat")])
             .args(["-e", &format!("inject={CHANGING}:signal=STOP")])
             .args(injected.iter().flat_map(|one| ["-e", one]))
             .args(command)
