@@ -19,13 +19,18 @@ pub fn target_dir() -> Result<PathBuf> {
 
 /// Builds the tool with the release profile and returns its path.
 pub fn release_tool() -> Result<PathBuf> {
-    run(&mut cargo([
-        "build",
-        "--package",
-        "wrap-buddy",
-        "--release",
-    ]))?;
-    Ok(target_dir()?.join("release/wrap-buddy"))
+    tool("release")
+}
+
+/// Builds the tool for the tests and returns its path.
+pub fn tested_tool() -> Result<PathBuf> {
+    tool("tested")
+}
+
+fn tool(profile: &str) -> Result<PathBuf> {
+    let arguments = ["build", "--package", "wrap-buddy", "--profile", profile];
+    run(&mut cargo(arguments))?;
+    Ok(target_dir()?.join(profile).join("wrap-buddy"))
 }
 
 /// Builds everything with the profile of the tests and returns the directory of the programs.
