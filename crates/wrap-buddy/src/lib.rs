@@ -41,6 +41,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let output = command.output();
+    output.color.write_global();
     if output.format == Format::Human && !output.quiet {
         let mut page = Page::default();
         for (name, found) in command.found_on_path() {

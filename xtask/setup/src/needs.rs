@@ -177,6 +177,12 @@ pub const NEEDS: &[Need] = &[
         cross: None,
     },
     Need {
+        packages: &["zstd"],
+        why: "packing what cargo xtask dist makes",
+        proofs: &[Program(&["zstd"])],
+        cross: None,
+    },
+    Need {
         packages: &["groff"],
         why: "tests that manual pages render",
         proofs: &[Program(&["groff"])],

@@ -157,16 +157,16 @@ impl WrapArgs {
 
 impl OutputArgs {
     fn lower(self) -> Output {
-        match self.color {
-            clap::ColorChoice::Auto => {}
-            clap::ColorChoice::Always => ColorChoice::Always.write_global(),
-            clap::ColorChoice::Never => ColorChoice::Never.write_global(),
-        }
         Output {
             verbose: self.verbose > 0,
             detailed: self.verbose > 1,
             quiet: self.quiet,
             format: self.format,
+            color: match self.color {
+                clap::ColorChoice::Auto => ColorChoice::Auto,
+                clap::ColorChoice::Always => ColorChoice::Always,
+                clap::ColorChoice::Never => ColorChoice::Never,
+            },
         }
     }
 }

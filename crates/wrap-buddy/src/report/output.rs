@@ -1,4 +1,6 @@
-//! Format and verbosity of the output.
+//! Format, verbosity and colors of the output.
+
+use anstream::ColorChoice;
 
 use crate::scan::Wanted;
 
@@ -20,6 +22,7 @@ pub struct Output {
     pub detailed: bool,
     pub quiet: bool,
     pub format: Format,
+    pub color: ColorChoice,
 }
 
 impl Output {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use object::elf;
-use sidecar::{Id, Legacy, Sidecar, ToolVersion};
+use sidecar::{Id, Legacy, Sidecar};
 use stages::Stage;
 
 use crate::scan::Candidate;
@@ -14,7 +14,7 @@ use crate::state::edited::in_place;
 use crate::state::found_sidecar::{FoundSidecar, UnknownSidecar};
 use crate::state::identity::identity;
 use crate::state::legacy;
-use crate::state::prior::{Method, PriorWrap, Progress, State};
+use crate::state::prior::{Method, PriorWrap, State};
 use crate::state::settings::Settings;
 use crate::state::stub::{self, Stub};
 use crate::state::unusable::{ReadFailure, Unusable};
@@ -267,28 +267,11 @@ fn by_first_tool(
     for edit in &edits {
         source.lay_over(edit.offset, &edit.original);
     }
+    let settings = Settings::of_legacy(legacy);
     State::Known(Box::new(PriorWrap {
-        method: Method::Legacy,
-        progress: Progress::Done,
-        rewritten: false,
-        derived: false,
-        without_interp: false,
-        passed_over: None,
-        not_found_at: None,
-        bytes_of: None,
-        settings: Settings::of_legacy(legacy),
-        sidecar_path: adjacent,
-        sidecar_modified: None,
         is_next_to_file: true,
-        is_interim: false,
         sidecar: bytes.to_vec(),
-        id: Id::default(),
-        edits,
-        links: Vec::new(),
-        tool: ToolVersion::default(),
-        has_stub: false,
-        loader: None,
-        own_sidecar: None,
+        ..PriorWrap::new(Method::Legacy, adjacent, settings, edits)
     }))
 }
 
@@ -397,27 +380,12 @@ fn from_origin(
         source.lay_over(edit.offset, &edit.original);
     }
     Some(PriorWrap {
-        method: Method::Stub,
-        progress: Progress::Done,
-        rewritten: false,
-        derived: false,
-        without_interp: false,
-        passed_over: None,
-        not_found_at: None,
         bytes_of: Some(path),
-        settings: Settings::default(),
-        sidecar_path: gone.to_owned(),
-        sidecar_modified: None,
-        is_next_to_file: false,
-        is_interim: false,
         id: stub.id,
-        edits,
-        links: Vec::new(),
-        tool: ToolVersion::default(),
         has_stub: true,
         own_sidecar: stub.loader.is_none().then(|| stub.sidecar.clone()),
         loader: stub.loader.clone(),
-        sidecar: Vec::new(),
+        ..PriorWrap::new(Method::Stub, gone.to_owned(), Settings::default(), edits)
     })
 }
 

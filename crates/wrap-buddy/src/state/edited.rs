@@ -11,7 +11,6 @@ use crate::state::identity::identity_in_place;
 use crate::state::past_edit::PastEdit;
 use crate::state::prior::{Method, PriorWrap, Progress};
 use crate::state::settings::Settings;
-use crate::system::sidecar_path::is_interim;
 use elf_file::{Elf, Source};
 
 /// Lays the original bytes over a file edited in place; `None` if the sidecar is not one of such a file, or belongs to another.
@@ -53,27 +52,14 @@ pub(super) fn in_place(
         .links()
         .map(|name| OsStr::from_bytes(name).to_owned());
     Some(PriorWrap {
-        method: Method::InPlace,
         progress,
         rewritten,
-        derived: false,
-        without_interp: false,
-        passed_over: None,
-        not_found_at: None,
-        bytes_of: None,
-        settings,
-        sidecar_path: sidecar_path.to_owned(),
-        sidecar_modified: None,
         is_next_to_file: true,
-        is_interim: is_interim(sidecar_path),
         id: record.id,
         links: links.collect(),
         tool: record.tool,
-        has_stub: false,
-        loader: None,
-        own_sidecar: None,
-        edits,
         sidecar: bytes.to_vec(),
+        ..PriorWrap::new(Method::InPlace, sidecar_path.to_owned(), settings, edits)
     })
 }
 

@@ -11,6 +11,7 @@ use sidecar::{EditKind, Id, Legacy, ToolVersion};
 use crate::state::past_edit::PastEdit;
 use crate::state::settings::Settings;
 use crate::state::unusable::Unusable;
+use crate::system::sidecar_path::is_interim;
 use elf_file::{Elf, Source};
 
 /// The state of a file.
@@ -118,6 +119,38 @@ pub struct PriorWrap {
 }
 
 impl PriorWrap {
+    /// A file with all of these edits. The sidecar is gone, or its content and the rest are still to be set.
+    pub(super) fn new(
+        method: Method,
+        sidecar_path: PathBuf,
+        settings: Settings,
+        edits: Vec<PastEdit>,
+    ) -> Self {
+        Self {
+            method,
+            progress: Progress::Done,
+            rewritten: false,
+            derived: false,
+            without_interp: false,
+            passed_over: None,
+            not_found_at: None,
+            bytes_of: None,
+            settings,
+            is_next_to_file: false,
+            is_interim: is_interim(&sidecar_path),
+            sidecar_path,
+            sidecar_modified: None,
+            sidecar: Vec::new(),
+            id: Id::default(),
+            edits,
+            links: Vec::new(),
+            tool: ToolVersion::default(),
+            has_stub: false,
+            loader: None,
+            own_sidecar: None,
+        }
+    }
+
     /// Whether the sidecar has the modification time of the original file. The first wrap-buddy did not keep it.
     pub fn keeps_time(&self) -> bool {
         self.method != Method::Legacy && !self.derived && !self.rewritten && self.bytes_of.is_none()

@@ -14,7 +14,6 @@ use crate::state::past_edit::PastEdit;
 use crate::state::prior::{Method, PriorWrap, Progress};
 use crate::state::settings::Settings;
 use crate::state::stub;
-use crate::system::sidecar_path::is_interim;
 use elf_file::{Elf, Source};
 
 /// Lays the original bytes over a wrapped program, if the sidecar `bytes` belongs to it.
@@ -139,23 +138,11 @@ fn by_stub(
     let mut slots = edits.iter().filter(|edit| edit.kind == EditKind::Slot);
     let stub = slots.find_map(|slot| trailer_at(slot, source));
     let loader = stub.as_ref().and_then(|stub| stub.loader.clone());
+    let settings = Settings::of_sidecar(sidecar, loader.as_deref());
     PriorWrap {
-        method: Method::Stub,
         progress,
-        rewritten: false,
-        derived: false,
-        without_interp: false,
-        passed_over: None,
-        not_found_at: None,
-        bytes_of: None,
-        settings: Settings::of_sidecar(sidecar, loader.as_deref()),
-        sidecar_path: sidecar_path.to_owned(),
-        sidecar_modified: None,
         is_next_to_file,
-        is_interim: is_interim(sidecar_path),
         id,
-        edits,
-        links: Vec::new(),
         tool: sidecar.header().tool,
         has_stub: stub.is_some(),
         own_sidecar: stub
@@ -163,6 +150,7 @@ fn by_stub(
             .map(|stub| stub.sidecar),
         loader,
         sidecar: bytes.to_vec(),
+        ..PriorWrap::new(Method::Stub, sidecar_path.to_owned(), settings, edits)
     }
 }
 

@@ -201,3 +201,16 @@ fn fix_asks_before_it_writes() {
         assert_eq!(fs::read(&main).unwrap() != before, wraps, "{text}");
     }
 }
+
+/// Standard output is not a terminal here.
+#[test]
+fn colors_can_be_forced() {
+    let dir = TestDir::new();
+    let script = dir.write("script", "#!/bin/sh\n");
+    for (color, forced) in [("auto", false), ("never", false), ("always", true)] {
+        let mut command = wrap_buddy();
+        command.args(["--color", color, "status"]).arg(&script);
+        let output = command.env_remove("CLICOLOR_FORCE").output().unwrap();
+        assert_eq!(output.stdout.contains(&b'\x1b'), forced, "{output:?}");
+    }
+}

@@ -197,11 +197,10 @@ impl Checked {
 
     /// The proposed commands that wrap, without those that another one makes unnecessary.
     pub fn commands(&self) -> Vec<&Command> {
-        let call = |next: &'_ Next| next.call.is_some();
         let mut commands: Vec<&Command> = Vec::new();
         let each = self.files.iter().filter(|file| !file.is_well());
         // The first proposal of a file is the best one.
-        let each = each.filter_map(|file| file.next.iter().find(|next| call(next)));
+        let each = each.filter_map(|file| file.next.iter().find(|next| next.call.is_some()));
         for next in self.next.iter().chain(each) {
             let command = next.call.as_deref();
             let is_new = |new: &&Command| !commands.iter().any(|command| command.covers(new));
