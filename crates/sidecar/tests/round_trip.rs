@@ -267,3 +267,18 @@ fn truncated_or_foreign_loader_is_refused() {
             .contains("version")
     );
 }
+
+/// Two adjacent bytes of different words are the shortest change that the checksum can miss.
+#[test]
+#[cfg_attr(miri, ignore = "takes minutes")]
+fn few_changes_of_two_adjacent_bytes_are_missed() {
+    let mut good = Vec::new();
+    sample(&mut good);
+    let mut bytes = good.clone();
+    let at = CHECKED_FROM + 19;
+    let missed = (0..=u16::MAX).filter(|value| {
+        bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
+        bytes != good && checksum_of(&bytes) == checksum_of(&good)
+    });
+    assert_eq!(missed.count(), 31, "of 65536");
+}
