@@ -60,6 +60,7 @@
             rustfmt
             shellcheck
             strace
+            mdbook
             typos
             unzip
             valgrind

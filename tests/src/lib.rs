@@ -28,6 +28,7 @@
 //! - [`Sample`]: the program that most tests use, in a root, with a library of its own.
 //! - [`matrix!`]: one `#[test]` per cell of the matrix. [`fixture`]: C files whose header describes the test.
 //! - [`debian::unpack`]: Debian packages with all their dependencies, as a tree.
+//! - [`Session`]: the commands of a page, typed into bash.
 //! - [`Store`]: a Nix store of its own, and roots that contain its results.
 //! - Programs of foreign architectures run too, also as children of another program.
 //!
@@ -50,6 +51,7 @@ pub mod report;
 pub mod root;
 pub mod run;
 pub mod sample;
+pub mod session;
 mod skipped;
 pub mod store;
 pub mod tool;
@@ -64,6 +66,7 @@ pub use report::Report;
 pub use root::{Root, store_path};
 pub use run::{Output, Run, Running};
 pub use sample::{Sample, says};
+pub use session::Session;
 pub use skipped::skipped;
 pub use store::Store;
 pub use toolchain::{Build, source};

@@ -159,6 +159,16 @@ impl Root {
         self.add_bind(source, inside, false);
     }
 
+    /// Mounts the programs and libraries of this machine at their paths, for compilers and shells.
+    pub fn bind_machine(&self) {
+        for name in ["bin", "etc", "lib", "lib32", "lib64", "usr"] {
+            let dir = Path::new("/").join(name);
+            if dir.is_dir() {
+                self.bind(&dir, &format!("/{name}"));
+            }
+        }
+    }
+
     /// Mounts all of this machine at `/tool/host`, for debuggers.
     pub fn bind_host(&self) {
         self.bind_writable(Path::new("/"), "/tool/host");

@@ -54,12 +54,7 @@ impl Store {
             "nix-build is not installed; run: cargo xtask setup"
         );
         let root = Root::with_systems(&[]);
-        for name in ["bin", "etc", "lib", "lib32", "lib64", "usr"] {
-            let dir = Path::new("/").join(name);
-            if dir.is_dir() {
-                root.bind(&dir, &format!("/{name}"));
-            }
-        }
+        root.bind_machine();
         // Nix reads the output of builders from a terminal.
         root.mkdir("/dev/pts");
         for (target, name) in [

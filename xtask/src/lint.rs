@@ -7,11 +7,14 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::workspace::{self, cargo};
+use crate::{book, pages};
 
 /// Runs the checks, the quick ones first.
 pub fn run() -> Result<()> {
     workspace::run(&mut cargo(["fmt", "--all", "--check"]))?;
     prose::check()?;
+    pages::check()?;
+    book::run()?;
     workspace::run(Command::new("typos").current_dir(workspace::root()))?;
     // xtask needs crates that are not published. Dependencies on each other need versions, and every file has to be inside its crate.
     workspace::run(

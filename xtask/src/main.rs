@@ -1,9 +1,11 @@
 //! `cargo xtask`: development tasks.
 
 mod bench;
+mod book;
 mod dist;
 mod fuzz;
 mod lint;
+mod pages;
 mod schema;
 mod test;
 mod workspace;
@@ -29,6 +31,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Put a prefix together: the tool, its loaders, manual pages, completions and documents
     Dist(dist::Options),
+    /// Make the book of all pages: book in cargo's target directory
+    Book,
     /// Write docs/schema.json from the tool's types
     Schema,
 }
@@ -41,6 +45,7 @@ fn main() -> ExitCode {
         Task::Bench(bench) => bench::run(&bench),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Dist(options) => dist::run(&options),
+        Task::Book => book::run(),
         Task::Schema => schema::run(),
     };
     match done {

@@ -123,6 +123,7 @@ let
       "rustfmt"
       "shellcheck"
       "strace"
+      "mdbook"
       "typos"
       "unzip"
       "valgrind"

@@ -260,6 +260,19 @@ pub const TOOLS: &[Tool] = &[
         install: &["cargo", "install", "typos-cli", "--locked", "--debug"],
         has_wheel: true,
     },
+    Tool {
+        name: "mdbook",
+        why: "making the book of the pages",
+        install: &[
+            "cargo",
+            "install",
+            "mdbook",
+            "--locked",
+            "--debug",
+            "--no-default-features",
+        ],
+        has_wheel: true,
+    },
 ];
 
 /// The tool that `cargo xtask fuzz` uses. Its speed does not matter, so it is built without optimisation, in half the time.

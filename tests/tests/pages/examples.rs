@@ -1,0 +1,70 @@
+//! `examples`: each has a `make.sh`, which makes `./app` and `./lib`, and a program `./app/NAME` that needs both.
+
+use std::fs;
+use std::path::Path;
+
+use e2e::{Root, Run, Session, toolchain};
+
+/// In a checkout, the tool is started with cargo. These tests have built it before.
+const CARGO: &str =
+    r#"cargo() { test "$1 $2 $3" = "run --release --" && shift 3 && wrap-buddy "$@"; }"#;
+
+/// A root with this machine's compiler, and a directory with the examples.
+fn checkout() -> Root {
+    let root = Root::with_systems(&[]);
+    root.bind_machine();
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    root.mkdir("/app/checkout");
+    root.bind(&examples, "/app/checkout/examples");
+    root.bind(&e2e::tool::path(), "/tool/bin/wrap-buddy");
+    root
+}
+
+fn bash(root: &Root) -> Run<'_> {
+    let bash = toolchain::find_program("bash").expect("bash is installed");
+    root.command(&bash.to_string_lossy())
+        .argv0("bash")
+        .env("PATH", "/tool/bin:/usr/bin:/bin")
+        .env("HOME", "/app/home")
+        .cwd("/app/checkout")
+}
+
+#[test]
+fn the_readme_shows_one() {
+    let root = checkout();
+    let program = |root: &Root| root.read("/app/checkout/app/hello");
+    let session = Session::read("README.md", Some("Example"));
+    session.type_into(bash(&root), CARGO);
+    let wrapped = program(&root);
+
+    let restore = "wrap-buddy restore ./app";
+    let restored = bash(&root).args(["-c", restore]).output().success();
+    let original = program(&root);
+    assert_eq!(wrapped.len(), original.len(), "{restored}");
+    let changed = wrapped
+        .iter()
+        .zip(&original)
+        .filter(|(new, old)| new != old);
+    let changed = changed.count();
+    // "Some 300 bytes".
+    assert!((200..400).contains(&changed), "{changed}");
+}
+
+#[test]
+fn each_one_runs_when_it_is_wrapped() {
+    let mut count = 0;
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    for entry in fs::read_dir(examples).expect("a directory") {
+        let name = entry.expect("an entry of a directory").file_name();
+        let name = name.to_string_lossy();
+        let root = checkout();
+        let run = |command: &str| bash(&root).args(["-c", command]).output();
+        let program = format!("./app/{name}");
+        run(&format!("examples/{name}/make.sh")).success();
+        assert_ne!(run(&program).status, Some(0), "{program} starts as it is");
+        run("wrap-buddy --paths ./app --libs ./lib").success();
+        run(&program).success();
+        count += 1;
+    }
+    assert!(count > 0);
+}

@@ -1,0 +1,3 @@
+//! The sessions of pages, typed as they are, and the examples.
+
+mod examples;
