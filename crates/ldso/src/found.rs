@@ -86,6 +86,9 @@ pub struct Found {
     pub rule: Rule,
     /// The hwcaps subdirectory that it is in, if any.
     pub subdirectory: Option<PathBuf>,
+    /// For DT_RPATH and DT_RUNPATH, the file with that search path: 0 is the file that needs the library, 1 the one that had that
+    /// file loaded, and so on.
+    pub list: usize,
 }
 
 /// A file of the right name that ld.so passes over.

@@ -76,6 +76,6 @@ pub use processor::Processor;
 pub use root::Root;
 pub use surroundings::Surroundings;
 pub use tokens::{Tokens, expand};
-pub use tree::{MissingLibrary, Opener, OptionalLibrary, Tree};
+pub use tree::{Answerer, MissingLibrary, Need, Opener, OptionalLibrary, Tree};
 pub use versions::{UnmetVersion, UnversionedRelr};
 pub use walk::{Answer, Cause, Node, Policy, Request, Walk};

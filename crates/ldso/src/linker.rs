@@ -210,14 +210,14 @@ impl<'a> Linker<'a> {
         let by_itself = by_itself.flatten().map(|location| (location, 0));
         let mut ended = None;
         for (location, list) in search_list.chain(by_itself) {
-            let list = (location.rule(), list);
-            if ended == Some(list) {
+            let of_rule = (location.rule(), list);
+            if ended == Some(of_rule) {
                 continue;
             }
             match self.search(name, location, &mut near_misses) {
                 Ok(None) => {}
-                Ok(Some(found)) => return Ok(found),
-                Err(Stop::List) => ended = Some(list),
+                Ok(Some(found)) => return Ok(Found { list, ..found }),
+                Err(Stop::List) => ended = Some(of_rule),
                 Err(Stop::Search) => break,
             }
         }
@@ -484,6 +484,7 @@ fn found(path: PathBuf, elf: Arc<Elf>, rule: Rule, subdirectory: Option<PathBuf>
         elf,
         rule,
         subdirectory,
+        list: 0,
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
+use std::iter::successors;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::found::{Dependent, Found, NearMiss, SearchList, SearchPath};
+use crate::found::{Dependent, Found, NearMiss, Rule, SearchList, SearchPath};
 use crate::interpreter::Libc;
 use crate::linker::Linker;
 use crate::versions::{UnmetVersion, UnversionedRelr};
@@ -54,6 +55,38 @@ pub struct Tree {
     pub unmet_versions: Vec<UnmetVersion>,
     /// The files that ld.so refuses because of DT_RELR.
     pub unversioned_relr: Vec<UnversionedRelr>,
+    /// The names that the file itself asks for, preloaded ones first.
+    asked: Vec<OsString>,
+    /// Further names that libraries answer to.
+    aliases: HashMap<OsString, usize>,
+    /// The names that ld.so itself answers to.
+    of_linker: HashSet<OsString>,
+    /// Whether filters load their filtees.
+    has_filtees: bool,
+}
+
+/// A name that a file asks for, and what answers to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Need<'t> {
+    /// The name.
+    pub name: &'t OsStr,
+    /// What answers to it.
+    pub answer: Answerer,
+}
+
+/// What answers to a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answerer {
+    /// The library with this index.
+    Library(usize),
+    /// ld.so itself.
+    Linker,
+    /// Nothing: the library is missing.
+    Missing,
+    /// Nothing: the library is missing, and ld.so continues without it.
+    Optional,
+    /// A file that is loaded anyway: the file itself, or the program that opens it.
+    Loaded,
 }
 
 impl Tree {
@@ -81,8 +114,22 @@ impl Tree {
         let unopened = walk.unopened(None, &search_list);
         let unopened = unopened.filter(|opened| !is_loaded(opened));
         let unopened = unopened.cloned().collect();
+        let preloads = preloads.into_iter().map(|(name, _)| name);
+        let has_filtees = linker.interpreter.libc != Libc::Musl;
+        let needed = subject.elf.needed().iter();
+        let filtees = linker.filtees(subject.elf).iter();
+        let own = needed.chain(filtees.map(|filtee| &filtee.name)).cloned();
+        let asked: Vec<OsString> = preloads.chain(own).collect();
+        let is_linker = |name: &&OsString| linker.interpreter.provides(name);
+        let libraries = walk.nodes.iter().map(|node| &node.found.elf);
+        let all = libraries.flat_map(|elf| elf.needed()).chain(&asked);
+        let of_linker = all.filter(is_linker).cloned().collect();
         Self {
             unopened,
+            of_linker,
+            aliases: walk.aliases().collect(),
+            asked,
+            has_filtees,
             nodes: walk.nodes,
             more_missing: policy.known.len() - policy.missing.len(),
             missing: policy.missing,
@@ -90,6 +137,54 @@ impl Tree {
             unmet_versions,
             unversioned_relr,
         }
+    }
+
+    /// What the file with index `by` asks for, in order; `None` is the file itself.
+    pub fn needs(&self, by: Option<usize>) -> Vec<Need<'_>> {
+        let elf = by.map(|index| &self.nodes[index].found.elf);
+        let own = self.asked.iter().filter(|_| elf.is_none());
+        let needed = elf.into_iter().flat_map(|elf| elf.needed());
+        let with_filtees = elf.filter(|_| self.has_filtees);
+        let filtees = with_filtees.into_iter().flat_map(|elf| elf.filtees());
+        let names = own.chain(needed).chain(filtees.map(|filtee| &filtee.name));
+        let need = |name| Need {
+            name,
+            answer: self.answerer(name),
+        };
+        names.map(|name| need(name)).collect()
+    }
+
+    fn answerer(&self, name: &OsStr) -> Answerer {
+        let mut nodes = self.nodes.iter();
+        let mut sonames = self.nodes.iter();
+        let by_name = nodes.position(|node| node.name == name);
+        let known = by_name.or_else(|| self.aliases.get(name).copied());
+        if let Some(index) = known {
+            return Answerer::Library(index);
+        }
+        if self.of_linker.contains(name) {
+            return Answerer::Linker;
+        }
+        if self.missing.iter().any(|missing| missing.name == name) {
+            return Answerer::Missing;
+        }
+        if self.optional.iter().any(|optional| optional.name == name) {
+            return Answerer::Optional;
+        }
+        let is_called = |node: &Node| node.found.elf.soname().is_some_and(|own| own == name);
+        let by_soname = sonames.position(is_called);
+        by_soname.map_or(Answerer::Loaded, Answerer::Library)
+    }
+
+    /// The file whose DT_RPATH or DT_RUNPATH finds the library with this index: its own index, or `None` for the file itself. The outer
+    /// `None` is for libraries that another rule finds, or the search path of the program that opens the file.
+    pub fn searched_by(&self, index: usize) -> Option<Option<usize>> {
+        let node = &self.nodes[index];
+        if !matches!(node.found.rule, Rule::Rpath | Rule::Runpath) {
+            return None;
+        }
+        let chain = successors(node.by, |by| self.nodes[*by].by);
+        chain.map(Some).chain([None]).nth(node.found.list)
     }
 
     /// The path of the file with index `by`; `own` for the file itself.

@@ -206,6 +206,19 @@ impl<'a> Walk<'a> {
         self.names.get(name).copied().flatten()
     }
 
+    /// Names that nodes answer to, other than the one that they were loaded by and their DT_SONAME.
+    pub fn aliases(&self) -> impl Iterator<Item = (OsString, usize)> {
+        let known = self.names.iter();
+        let known = known.filter_map(|(name, node)| Some((name, (*node)?)));
+        let is_other = |(name, index): &(&OsString, usize)| {
+            let node = &self.nodes[*index];
+            node.name != **name && node.found.elf.soname() != Some(*name)
+        };
+        known
+            .filter(is_other)
+            .map(|(name, node)| (name.clone(), node))
+    }
+
     /// The nodes in the symbol lookup order.
     pub fn order(&self) -> impl Iterator<Item = usize> {
         iter::successors(self.order.first, |node| self.order.after[*node])

@@ -95,7 +95,10 @@ fn print_check(options: &CheckOptions, output: Output, reporter: Reporter) -> Re
     let checked = check::check(options, stages::all(), &reporter)?;
     report_all(&checked, output, reporter, |out| {
         let cwd = check::human::current_directory();
-        check::human::write(&checked, output, &cwd, out)
+        match output.format {
+            Format::Dot => check::dot::write(&checked, output.verbose, out),
+            _ => check::human::write(&checked, output, options.tree, &cwd, out),
+        }
     });
     Ok(checked)
 }
@@ -103,10 +106,11 @@ fn print_check(options: &CheckOptions, output: Output, reporter: Reporter) -> Re
 /// Checks, and with `--fix` runs the proposed commands and checks again.
 fn check_and_fix(options: &CheckOptions, output: Output, reporter: Reporter) -> Result<ExitCode> {
     let checked = print_check(options, output, reporter)?;
-    let (false, Some(fix)) = (checked.is_well(), options.fix) else {
+    let commands = checked.commands();
+    let nothing_to_do = checked.is_well() && commands.is_empty();
+    let (false, Some(fix)) = (nothing_to_do, options.fix) else {
         return Ok(ending(checked.is_well()));
     };
-    let commands = checked.commands();
     ensure!(
         !commands.is_empty(),
         "--fix: no command is proposed; pass --find-in with directories that may have the missing libraries"
@@ -184,7 +188,7 @@ fn report_all(
     human: impl FnOnce(&mut Stdout) -> io::Result<()>,
 ) {
     let _ = match output.format {
-        Format::Human => {
+        Format::Human | Format::Dot => {
             drop(reporter);
             human(&mut stdout())
         }

@@ -1,6 +1,7 @@
 //! Faults of a file itself, or of its sidecar.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use e2e::legacy::Legacy;
 use e2e::{Arch, Build, Kind, Libc, Root, Sample, Variant, matrix, run, source, tool};
@@ -72,7 +73,40 @@ fn a_program_that_was_cut_short_and_one_that_is_not_there() {
     usage.output().exits_with(2);
 }
 
-/// Of several files, those without errors are listed first, with one line each.
+/// The command for a script is pasted into a shell.
+#[test]
+fn the_printed_command_repairs_scripts() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let place = directory.path().display().to_string();
+    for names in [&["one"][..], &["one", "it's two", "three $x"]] {
+        for name in names {
+            let path = directory.path().join(name);
+            fs::write(&path, "#!/none/bin/sh\necho \"started $0\"\n").expect("write a script");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
+        }
+        let text = run::on_host(tool::path(), &["check", &place])
+            .exits_with(1)
+            .stdout;
+        let mut lines = text.lines().map(str::trim_start);
+        let commands: Vec<&str> = lines
+            .by_ref()
+            .filter_map(|line| line.strip_prefix("next: "))
+            .collect();
+        let [command] = commands.as_slice() else {
+            panic!("{text}");
+        };
+        assert!(command.starts_with("sed -i '1s|^#!"), "{text}");
+        run::on_host("/bin/sh", &["-c", command]).success();
+        for name in names {
+            let path = format!("{place}/{name}");
+            let started = run::on_host(&path, &[]).success();
+            assert_eq!(started.stdout, format!("started {path}\n"));
+        }
+        run::on_host(tool::path(), &["check", &place]).success();
+    }
+}
+
+/// A directory: each finding once.
 #[test]
 fn the_whole_report_of_a_directory() {
     let sample = Sample::unwrapped(HOST);

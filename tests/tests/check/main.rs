@@ -7,4 +7,6 @@ mod files;
 mod fix;
 mod libraries;
 mod openers;
+mod reports;
 mod surroundings;
+mod trees;

@@ -84,6 +84,9 @@ fn inherited(variant: Variant) {
         libraries.contains(&path) && libraries.contains("rpath"),
         "{libraries}"
     );
+    let text = crate::checking::human(&case.root, PLUGIN, &["/app/open", "--tree", "-v"]);
+    let expected = format!("libfoo.so => {path} (DT_RPATH of the program that opens it)");
+    assert!(text.contains(&expected), "{text}");
 }
 
 /// A library with a DT_RUNPATH inherits nothing, and no library inherits a DT_RUNPATH.

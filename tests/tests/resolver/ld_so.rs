@@ -53,6 +53,31 @@ impl Listed {
         listed
     }
 
+    /// Parses the tree of a program, as `check --tree` prints it.
+    pub fn of_tree<'t>(lines: impl Iterator<Item = &'t str>, interpreter: &Interpreter) -> Listed {
+        let mut listed = Listed::default();
+        for line in lines {
+            let Some((name, rest)) = line.trim().split_once(" => ") else {
+                continue;
+            };
+            if rest.starts_with("not found") {
+                listed.missing.insert(name.into());
+                continue;
+            }
+            let path = rest.rsplit_once(" (").map_or(rest, |(path, _)| path);
+            let file_name = Path::new(path).file_name().unwrap_or_default();
+            if !interpreter.provides(name.as_ref()) && !interpreter.provides(file_name) {
+                listed.found.insert((name.into(), path.into()));
+            }
+        }
+        listed
+    }
+
+    /// The same without the names by which libraries are loaded: a tree may show another name first.
+    pub fn paths(&self) -> BTreeSet<&str> {
+        self.found.iter().map(|(_, path)| path.as_str()).collect()
+    }
+
     /// The libraries that the tool expects `interpreter` to load for the file at `path`, inside its root, and the files that would
     /// make it fail.
     pub fn modelled(

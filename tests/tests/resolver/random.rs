@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use e2e::arch::musl_ld_so;
-use e2e::{Arch, Build, Kind, Libc, Root, Variant, matrix, run, source};
+use e2e::{Arch, Build, Kind, Libc, Root, Variant, matrix, run, source, tool};
 use ldso::Interpreter;
 use ldso::{ProbeCache, Processor, Surroundings};
 
@@ -220,6 +220,9 @@ impl Forest {
                 missing += says.missing.len();
                 let path = Path::new(program);
                 let model = Listed::modelled(&interpreter, &probe_cache, &surroundings, path);
+                if library_path.is_empty() && program.starts_with("/app/program") {
+                    self.compare_tree(program, &says, &interpreter);
+                }
                 if let Some(difference) = difference(&interpreter, path, &says, &model) {
                     let near_misses = model.1.join(", ");
                     panic!(
@@ -233,6 +236,21 @@ impl Forest {
             self.programs.len()
         );
         assert!(found > 10, "too few to tell anything: {found}");
+    }
+}
+
+impl Forest {
+    /// Compares the tree that `check --tree` prints with the list of ld.so.
+    fn compare_tree(&self, program: &str, says: &Listed, interpreter: &Interpreter) {
+        if says.is_silent || says.fatal.is_some() {
+            return;
+        }
+        let root = self.root.path("/").display().to_string();
+        let arguments = ["check", "--tree", "--root", &root, program];
+        let output = run::on_host(tool::path(), &arguments);
+        let tree = Listed::of_tree(output.stdout.lines(), interpreter);
+        assert_eq!(tree.paths(), says.paths(), "{output}");
+        assert_eq!(tree.missing, says.missing, "{output}");
     }
 }
 

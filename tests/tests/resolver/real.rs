@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use e2e::{Arch, Kind, Libc, Variant, cache, run};
+use e2e::{Arch, Kind, Libc, Variant, cache, run, tool};
 use ldso::Interpreter;
 use ldso::Root;
 use ldso::{ProbeCache, Processor, Surroundings};
@@ -86,6 +86,36 @@ fn this_system() {
     let found = files(&SYSTEM.map(PathBuf::from), &interpreter);
     let path = interpreter.path.display().to_string();
     agree(&["env", TRACE, &path], &interpreter, &[], &found, 500);
+}
+
+/// The trees of all programs in one directory, as `check --tree` prints them.
+#[test]
+fn trees_of_this_system() {
+    let interpreter = host_interpreter();
+    let path = interpreter.path.display().to_string();
+    let text = run::on_host(tool::path(), &["check", "--tree", "/usr/bin"]).stdout;
+    let mut trees: Vec<(&str, Vec<&str>)> = Vec::new();
+    for line in text.lines() {
+        match line.split_once(": ").filter(|_| line.starts_with('/')) {
+            Some((program, _)) => trees.push((program, Vec::new())),
+            None => trees.extend(trees.pop().map(|(program, mut lines)| {
+                lines.push(line);
+                (program, lines)
+            })),
+        }
+    }
+    let compare = |(program, lines): &(&str, Vec<&str>)| {
+        let says = run::on_host("env", &[TRACE, &path, program]);
+        let says = Listed::parse(&says, &interpreter);
+        let tree = Listed::of_tree(lines.iter().copied(), &interpreter);
+        let same = tree.paths() == says.paths() && tree.missing == says.missing;
+        (!same).then(|| format!("{program}: {tree:?} {says:?}"))
+    };
+    trees.retain(|(program, _)| is_for(&interpreter, program.as_ref()));
+    let differences: Vec<String> = trees.par_iter().filter_map(compare).collect();
+    println!("{} programs", trees.len());
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    assert!(trees.len() > 100, "only {} programs", trees.len());
 }
 
 #[test]

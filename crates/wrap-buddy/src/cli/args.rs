@@ -51,6 +51,8 @@ Examples:
   wrap-buddy check git                               a name without a slash is looked up on PATH
   wrap-buddy check ./app --find-in /opt              search /opt for the missing libraries
   wrap-buddy check ./app --libs ./lib                test whether --libs ./lib is enough
+  wrap-buddy check ./app/main --tree                 every library, and why ld.so finds it there
+  wrap-buddy check ./app --format dot | dot -Tsvg    the same as a picture, with Graphviz
   wrap-buddy check ./rootfs/usr --root ./rootfs      check an unpacked or mounted image";
 
 /// Makes prebuilt Linux executables run where their dynamic linker and libraries are not where they expect them.
@@ -96,7 +98,9 @@ pub enum Subcommand {
     Watch(WatchArgs),
     /// Report missing libraries and interpreters, and how to fix them
     ///
-    /// Nothing is executed. Exit status: 0 if every file will start, 1 if not.
+    /// Nothing is executed. Exit status: 0 if every program and script will start, 1 if not. A library that will not load counts if a
+    /// checked program loads it or has its file name among its strings, or if you named the library itself. Other libraries, in
+    /// directories, only cause warnings.
     #[command(override_usage = "wrap-buddy check PATH... [--libs DIR...] [--find-in DIR...] [OPTIONS]", after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
     /// Write files for a package: manual pages, completions, loaders
@@ -126,7 +130,7 @@ pub struct CheckArgs {
     pub path_options: PathArgs,
 
     /// Library directories that wrapping would use: shows which problems that solves
-    #[arg(help_heading = "Libraries", long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 0.., value_parser = search_directory())]
+    #[arg(help_heading = "Libraries", long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 0.., value_parser = search_directory("--libs"))]
     pub libs: Vec<PathBuf>,
 
     /// The dynamic linker that wrapping would use; repeat for each architecture and libc
@@ -138,8 +142,14 @@ pub struct CheckArgs {
     pub root: Option<PathBuf>,
 
     /// Directories to search for missing libraries and dynamic linkers [default: /nix/store]
-    #[arg(help_heading = "Libraries", long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 1.., value_parser = search_directory())]
+    #[arg(help_heading = "Libraries", long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 1.., value_parser = search_directory("--find-in"))]
     pub find_in: Vec<PathBuf>,
+
+    /// Print all libraries of each program as a tree, each with the rule that finds it
+    ///
+    /// With several files, the trees of programs; with -v or without programs, also those of libraries.
+    #[arg(help_heading = "Output", long)]
+    pub tree: bool,
 
     /// Run the proposed commands, after asking, and check again
     #[arg(help_heading = "Method", long, conflicts_with = "root")]

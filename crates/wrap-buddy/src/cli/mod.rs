@@ -39,9 +39,14 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::E
         false => error,
     })?;
     refuse_flags_before_command(&mut definition, &matches)?;
-    CommandLine::from_arg_matches(&matches)
+    let command = CommandLine::from_arg_matches(&matches)
         .map_err(|error| error.format(&mut definition))?
-        .lower(&mut definition)
+        .lower(&mut definition)?;
+    if command.output().format == Format::Dot && !matches!(command, Command::Check(_)) {
+        let message = "--format dot is only for check: wrap-buddy check PATH... --format dot";
+        return Err(definition.error(ErrorKind::ArgumentConflict, message));
+    }
+    Ok(command)
 }
 
 /// A flag with several values takes every word up to the next flag, PATH included.
@@ -107,7 +112,7 @@ impl CommandLine {
             Some(Subcommand::Check(args)) => {
                 let options = args.lower();
                 if options.fix.is_some() && options.path_options.output.format != Format::Human {
-                    return Err(usage_error("--fix prints no JSON"));
+                    return Err(usage_error("--fix needs --format human"));
                 }
                 Command::Check(options)
             }
@@ -202,6 +207,7 @@ impl CheckArgs {
             interpreter: self.interpreter,
             root: self.root,
             find_in: split_at_commas(self.find_in),
+            tree: self.tree,
             fix: match (self.fix, self.yes, self.dry_run) {
                 (false, ..) => None,
                 (_, true, _) => Some(Fix::WithoutAsking),
@@ -420,11 +426,37 @@ mod tests {
             "--paths a --no-such-flag",
             "restore",
             "restore a --libs /c",
+            "a --format dot",
+            "watch a --format dot",
+            "status a --format dot",
+            "check a --fix --format dot",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
-        let error = parse("--paths a -j 0").unwrap_err().to_string();
-        assert!(error.contains("at least 1"), "{error}");
+        for (line, expected) in [
+            ("--paths a -j 0", "at least 1"),
+            ("check a -j 0", "at least 1"),
+            (
+                "restore a --format dot",
+                "wrap-buddy check PATH... --format dot",
+            ),
+            ("a --libs /c:d", "no such directory; write --libs /c d"),
+            (
+                "check a --libs /c:d",
+                "no such directory; write --libs /c d",
+            ),
+            (
+                "check a --find-in /c:",
+                "no such directory; write --find-in /c",
+            ),
+            (
+                "a --runtime-dependencies /c:d",
+                "no such directory; write --runtime-dependencies /c d",
+            ),
+        ] {
+            let error = parse(line).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The flags of wrapping, which `watch` shares, and the output flags of every command.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -11,6 +11,7 @@ use globset::Glob;
 
 use crate::plan::options::{Search, Strategy};
 use crate::report::Format;
+use crate::system::shell::quoted;
 
 /// Libraries of graphics drivers: they have to match the machine that the program runs on.
 pub(super) const DRIVERS: [&str; 11] = [
@@ -43,11 +44,11 @@ pub struct WrapArgs {
     /// Library directories, in search order
     ///
     /// Libraries that are not in them are searched for in the directories of --paths, and in the search paths of the libraries found.
-    #[arg(help_heading = "Libraries", long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 0.., value_parser = search_directory())]
+    #[arg(help_heading = "Libraries", long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 0.., value_parser = search_directory("--libs"))]
     pub libs: Vec<PathBuf>,
 
     /// Directories to add to the search path of every program, and of libraries that call dlopen, even if they resolve nothing
-    #[arg(help_heading = "Libraries", long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 0.., value_parser = search_directory())]
+    #[arg(help_heading = "Libraries", long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 0.., value_parser = search_directory("--runtime-dependencies"))]
     pub runtime_dependencies: Vec<PathBuf>,
 
     /// Glob patterns of sonames that may be missing
@@ -173,29 +174,48 @@ pub(super) fn jobs(text: &str) -> Result<NonZero<usize>, BadNumber> {
     text.parse().map_err(|_| BadNumber::Jobs)
 }
 
-/// Parses a directory that can be on a search path: its name must not contain a colon.
-pub(super) fn search_directory() -> impl clap::builder::TypedValueParser<Value = PathBuf> {
+/// Why a directory cannot be on a search path.
+#[derive(Debug, thiserror::Error)]
+enum BadDirectory {
+    #[error(
+        "its name contains a colon, which ends a directory in ld.so's search path; rename it or link to it"
+    )]
+    HasColon,
+    /// The words to write instead.
+    #[error("no such directory; write {0}")]
+    Several(String),
+    #[error("the current directory cannot be determined")]
+    NoCurrent,
+}
+
+/// Parses a directory of the flag, which can be on a search path: its name must not contain a colon.
+pub(super) fn search_directory(
+    flag: &'static str,
+) -> impl clap::builder::TypedValueParser<Value = PathBuf> {
     use clap::builder::TypedValueParser;
     // clap's own path parser rejects empty values.
-    clap::builder::OsStringValueParser::new().try_map(|text| {
+    clap::builder::OsStringValueParser::new().try_map(move |text| {
         let path = PathBuf::from(text);
         let text = path.as_os_str().as_bytes();
         if text.contains(&b':') {
-            return Err(match path.exists() {
-                true => "its name contains a colon, which ends a directory in ld.so's search path; rename it or link to it",
-                false => "no such directory; separate directories with spaces, not with colons",
-            });
+            if path.exists() {
+                return Err(BadDirectory::HasColon);
+            }
+            let parts = text.split(|&byte| byte == b':');
+            let parts = parts.filter(|part| !part.is_empty());
+            let words = quoted(parts.map(OsStr::from_bytes));
+            return Err(BadDirectory::Several(format!("{flag} {words}")));
         }
         if text.is_empty() {
             return Ok(path);
         }
-        std::path::absolute(&path).map_err(|_| "the current directory cannot be determined")
+        std::path::absolute(&path).map_err(|_| BadDirectory::NoCurrent)
     })
 }
 
 impl ValueEnum for Format {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Human, Self::Json, Self::JsonLines]
+        &[Self::Human, Self::Json, Self::JsonLines, Self::Dot]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
@@ -205,6 +225,8 @@ impl ValueEnum for Format {
             Self::JsonLines => PossibleValue::new("json-lines").alias("jsonl").help(
                 "One JSON object per line: each file as soon as it is finished, then a summary",
             ),
+            Self::Dot => PossibleValue::new("dot")
+                .help("Only for check: a Graphviz graph of programs and libraries"),
         })
     }
 }

@@ -12,6 +12,8 @@ pub enum Format {
     Json,
     /// A line for each file as soon as it is finished, and a last line.
     JsonLines,
+    /// A Graphviz graph, of `check`.
+    Dot,
 }
 
 #[derive(Clone, Copy, Debug, Default)]

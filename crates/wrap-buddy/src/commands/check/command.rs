@@ -1,5 +1,6 @@
 //! Command lines that `check` proposes. Each is planned before it is proposed.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use crate::plan::options::WrapOptions;
 use crate::plan::outcome::{FileReport, Report, Status};
 use crate::report::Reporter;
 use crate::system::shell::quoted;
+use ldso::Libc;
 
 /// A command line that wraps files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub struct Command {
     pub paths: Vec<PathBuf>,
     pub libs: Vec<PathBuf>,
     pub interpreters: Vec<PathBuf>,
+    /// The dynamic linkers that the files get, named or not.
+    pub linkers: Vec<PathBuf>,
     /// `--relocatable` or `--self-contained`, as the file was wrapped before.
     pub flag: Option<&'static str>,
 }
@@ -45,15 +49,6 @@ impl Command {
             words.push("--allow-outside".into());
         }
         words
-    }
-
-    /// Whether this command makes `other` unnecessary.
-    pub fn covers(&self, other: &Self) -> bool {
-        let has = |path: &PathBuf| self.paths.iter().any(|own| path.starts_with(own));
-        self.interpreters == other.interpreters
-            && self.flag == other.flag
-            && other.paths.iter().all(has)
-            && other.libs.iter().all(|one| self.libs.contains(one))
     }
 
     /// The command line, quoted for a shell.
@@ -118,40 +113,169 @@ pub fn no_effect(report: &anyhow::Result<Report>) -> Option<String> {
     ))
 }
 
-/// Commands that replace those of several files: one for all files with the same dynamic linker.
-pub fn combined(files: &[FileCheck], named: &[PathBuf], stages: &[Stage]) -> Vec<Next> {
-    let mut groups: Vec<(Command, Vec<&Command>)> = Vec::new();
-    let calls = files.iter().flat_map(|file| &file.next);
-    for call in calls.filter_map(|next| next.call.as_deref()) {
-        let of_group = groups
-            .iter_mut()
-            .find(|(all, _)| all.interpreters == call.interpreters && all.flag == call.flag);
-        match of_group {
-            Some((all, calls)) => {
-                extend(&mut all.paths, &call.paths);
-                extend(&mut all.libs, &call.libs);
-                calls.push(call);
-            }
-            None => groups.push((call.clone(), vec![call])),
+/// A proposal of one file: the index of the file, and of the proposal there.
+type Place = (usize, usize);
+
+/// A command that wraps, and its place.
+struct Call {
+    place: Place,
+    command: Command,
+    machine: Option<String>,
+}
+
+/// What the calls of one group have in common, from the largest groups to the smallest.
+const LEVELS: [fn(&Command, &Command) -> bool; 3] = [
+    |one, other| one.flag == other.flag,
+    |one, other| one.flag == other.flag && one.interpreters == other.interpreters,
+    |one, other| {
+        (one.flag, &one.libs, &one.interpreters) == (other.flag, &other.libs, &other.interpreters)
+    },
+];
+
+/// Commands for several files, as few as possible. Marks the proposals that they replace. `stages` is `None` if nothing can be rehearsed,
+/// because the files are in another root.
+pub fn combined(files: &mut [FileCheck], named: &[PathBuf], stages: Option<&[Stage]>) -> Vec<Next> {
+    let proposals = files.iter().enumerate().flat_map(|(file, check)| {
+        let all = check.next.iter().enumerate();
+        all.map(move |(next, one)| ((file, next), check, one))
+    });
+    let calls = proposals.filter_map(|(place, check, next)| {
+        Some(Call {
+            place,
+            command: next.call.as_deref()?.clone(),
+            machine: check.machine.clone(),
+        })
+    });
+    let mut wraps = Vec::new();
+    // Without a rehearsal, only equal settings are known to have the same effect.
+    let first = if stages.is_some() {
+        0
+    } else {
+        LEVELS.len() - 1
+    };
+    together(calls.collect(), &LEVELS[first..], named, stages, &mut wraps);
+    let wraps = wraps.into_iter().map(|(command, places)| {
+        let text = format!("resolves all dependencies of {} files", places.len());
+        let next = Next::typed(command.written(), text);
+        let call = Some(Box::new(command));
+        (Next { call, ..next }, places)
+    });
+    let mut all: Vec<(Next, Vec<Place>)> = wraps.collect();
+    all.extend(same(files));
+    for (file, next) in all.iter().flat_map(|(_, places)| places) {
+        files[*file].next[*next].is_replaced = true;
+    }
+    all.into_iter().map(|(next, _)| next).collect()
+}
+
+/// Groups the calls by the first of `levels`, and the groups that need several commands by the next one.
+fn together(
+    calls: Vec<Call>,
+    levels: &[fn(&Command, &Command) -> bool],
+    named: &[PathBuf],
+    stages: Option<&[Stage]>,
+    found: &mut Vec<(Command, Vec<Place>)>,
+) {
+    let [is_same, finer @ ..] = levels else {
+        return;
+    };
+    let mut groups: Vec<Vec<Call>> = Vec::new();
+    for call in calls {
+        let mut known = groups.iter_mut();
+        match known.find(|group| is_same(&group[0].command, &call.command)) {
+            Some(group) => group.push(call),
+            None => groups.push(vec![call]),
         }
     }
-    groups.retain(|(_, calls)| calls.len() > 1);
-    let each = groups.into_iter().filter_map(|(all, calls)| {
-        // Prefer a directory that the user named, if the command changes no other files in it.
-        let holds = |directory: &&PathBuf| {
-            directory.is_dir() && all.paths.iter().all(|path| path.starts_with(directory))
+    for group in groups.into_iter().filter(|group| group.len() > 1) {
+        match for_all(&group, named, stages) {
+            Some(command) => {
+                let places = group.iter().map(|call| call.place);
+                found.push((command, places.collect()));
+            }
+            None => together(group, finer, named, stages, found),
+        }
+    }
+}
+
+/// One command in place of `calls`.
+fn for_all(calls: &[Call], named: &[PathBuf], stages: Option<&[Stage]>) -> Option<Command> {
+    let mut all = Command::default();
+    let mut linkers: HashMap<(Option<&str>, Libc), &PathBuf> = HashMap::new();
+    for Call {
+        command, machine, ..
+    } in calls
+    {
+        all.flag = command.flag;
+        extend(&mut all.paths, &command.paths);
+        extend(&mut all.libs, &command.libs);
+        extend(&mut all.interpreters, &command.interpreters);
+        extend(&mut all.linkers, &command.linkers);
+        // A command has one dynamic linker for each machine and libc.
+        for linker in &command.linkers {
+            let of = (machine.as_deref(), Libc::of_interpreter(linker));
+            if linkers
+                .insert(of, linker)
+                .is_some_and(|known| known != linker)
+            {
+                return None;
+            }
+        }
+    }
+    // If one is named, the default ones of other machines are not used.
+    if !all.interpreters.is_empty() {
+        all.interpreters.clone_from(&all.linkers);
+    }
+    let Some(stages) = stages else {
+        return Some(all);
+    };
+    // Prefer directories that the user named, if the command changes no other files in them.
+    let mut short = Vec::new();
+    for path in &all.paths {
+        let mut holding = named.iter().filter(|named| path.starts_with(named));
+        let directory = holding.next().unwrap_or(path);
+        extend(&mut short, std::slice::from_ref(directory));
+    }
+    let short = Command {
+        paths: short,
+        ..all.clone()
+    };
+    let mut commands = [short, all.clone()].into_iter();
+    commands.find(|command| does_the_same(command, &all.paths, stages))
+}
+
+/// Proposals of several files that are the same, or are the same command with other files.
+fn same(files: &[FileCheck]) -> Vec<(Next, Vec<Place>)> {
+    let mut groups: Vec<(&Next, Vec<Place>, Vec<&Path>)> = Vec::new();
+    let mut known = HashMap::new();
+    for (file, check) in files.iter().enumerate() {
+        let others = check.next.iter().enumerate();
+        for (at, next) in others.filter(|(_, next)| next.call.is_none()) {
+            let text = next.general.as_ref().unwrap_or(&next.text);
+            let words = next.each.as_ref().map(|each| &each.words);
+            let command = next.command.as_ref().filter(|_| words.is_none());
+            let index = *known.entry((words, command, text)).or_insert(groups.len());
+            if index == groups.len() {
+                groups.push((next, Vec::new(), Vec::new()));
+            }
+            let (_, places, paths) = &mut groups[index];
+            places.push((file, at));
+            paths.extend(next.each.iter().map(|each| each.file.as_path()));
+        }
+    }
+    groups.retain(|(_, places, _)| places.len() > 1);
+    let each = groups.into_iter().map(|(next, places, paths)| {
+        let words = next.each.iter().flat_map(|each| &each.words);
+        let words = words.map(OsString::as_os_str);
+        let line = quoted(words.chain(paths.iter().map(|path| path.as_os_str())));
+        let all = Next {
+            command: match next.each {
+                Some(_) => Some(line),
+                None => next.command.clone(),
+            },
+            ..Next::advice(next.general.as_ref().unwrap_or(&next.text))
         };
-        let short = named.iter().find(holds).map(|directory| Command {
-            paths: vec![directory.clone()],
-            ..all.clone()
-        });
-        let mut commands = short.into_iter().chain([all.clone()]);
-        let command = commands.find(|command| does_the_same(command, &all.paths, stages))?;
-        let text = format!("resolves all dependencies of {} files", calls.len());
-        Some(Next {
-            call: Some(Box::new(command.clone())),
-            ..Next::typed(command.written(), text)
-        })
+        (all, places)
     });
     each.collect()
 }

@@ -1,8 +1,12 @@
 //! The findings of `check`, each with a name.
 
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
 use clap::ValueEnum;
 
 use super::command::Command;
+use crate::system::shell::quoted;
 
 /// A kind of problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -209,6 +213,8 @@ pub struct Problem {
     pub trouble: Trouble,
     /// One line.
     pub text: String,
+    /// The same for several files: without the file that needs the library.
+    pub(super) general: Option<String>,
     /// The library concerned.
     pub soname: Option<String>,
     /// Where the missing file is, or which package has it.
@@ -222,6 +228,7 @@ impl Problem {
             diagnosis,
             trouble: diagnosis.trouble().unwrap_or(Trouble::Unreadable),
             text: text.into(),
+            general: None,
             soname: None,
             help: Vec::new(),
         }
@@ -236,6 +243,11 @@ impl Problem {
         self.soname = Some(soname.into());
         self
     }
+
+    pub(super) fn general(mut self, general: String) -> Self {
+        self.general = Some(general);
+        self
+    }
 }
 
 /// A finding that is not a problem.
@@ -244,8 +256,21 @@ pub struct Note {
     pub diagnosis: Diagnosis,
     /// One line.
     pub text: String,
+    /// The same for several files.
+    pub(super) general: Option<String>,
     /// Shown only with `--verbose`.
     pub is_detail: bool,
+}
+
+impl Note {
+    pub(super) fn new(diagnosis: Diagnosis, text: impl Into<String>) -> Self {
+        Self {
+            diagnosis,
+            text: text.into(),
+            general: None,
+            is_detail: false,
+        }
+    }
 }
 
 /// A proposal.
@@ -255,8 +280,22 @@ pub struct Next {
     pub command: Option<String>,
     /// The effect of the command, or what to do if there is no command.
     pub text: String,
+    /// The same for several files.
+    pub(super) general: Option<String>,
     /// The command, if it is one that wraps.
     pub(super) call: Option<Box<Command>>,
+    /// The command, if it takes several files.
+    pub(super) each: Option<Each>,
+    /// Whether a proposal for several files replaces it.
+    pub(super) is_replaced: bool,
+}
+
+/// A command that takes several files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Each {
+    /// The words before the files.
+    pub words: Vec<OsString>,
+    pub file: PathBuf,
 }
 
 impl Next {
@@ -264,8 +303,19 @@ impl Next {
     pub(super) fn typed(command: String, text: impl Into<String>) -> Self {
         Self {
             command: Some(command),
-            text: text.into(),
-            call: None,
+            ..Self::advice(text)
+        }
+    }
+
+    /// A command that takes several files.
+    pub(super) fn each(words: &[&str], file: &Path, text: impl Into<String>) -> Self {
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        let line = words.iter().map(OsString::as_os_str);
+        let line = quoted(line.chain([file.as_os_str()]));
+        let file = file.to_owned();
+        Self {
+            each: Some(Each { words, file }),
+            ..Self::typed(line, text)
         }
     }
 
@@ -274,7 +324,10 @@ impl Next {
         Self {
             command: None,
             text: text.into(),
+            general: None,
             call: None,
+            each: None,
+            is_replaced: false,
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Checks one file.
 
-use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -10,7 +9,6 @@ use super::noexec::noexec;
 use super::subject::Subject;
 use super::{Checker, FileCheck, kernel, script};
 use crate::scan::Candidate;
-use crate::system::shell::quoted;
 use elf_file::io_reason;
 use elf_file::{ElfTarget, Identity, Kind, Payload, Source, identify};
 use sys::arch::Arch;
@@ -92,7 +90,9 @@ fn elf_file(
         return None;
     }
     let mut file = FileCheck::new(&candidate.shown, kind);
+    file.file_id = elf.file_id;
     file.state = subject.state;
+    file.has_wrapped_search = subject.has_wrapped_search;
     file.machine = Some(elf.target().to_string());
     file.problems.clone_from(&subject.problems);
     file.notes.clone_from(&subject.notes);
@@ -225,6 +225,6 @@ fn not_permitted(checker: &Checker<'_>, candidate: &Candidate, file: &mut FileCh
     };
     file.problems
         .push(Problem::new(Diagnosis::NotPermitted, text));
-    let command = quoted([OsStr::new("chmod"), "+x".as_ref(), candidate.shown.as_ref()]);
-    file.next.push(Next::typed(command, "makes it executable"));
+    let next = Next::each(&["chmod", "+x"], &candidate.shown, "makes it executable");
+    file.next.push(next);
 }

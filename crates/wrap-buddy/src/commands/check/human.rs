@@ -1,54 +1,45 @@
-//! The human-readable report: one line for files that will start, all findings for the others, a summary at the end.
+//! The human-readable report: all findings of one file; of several files each finding once, with the files that have it; a summary at the
+//! end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use anstream::stream::RawStream;
 
-use super::command::Command;
 use super::diagnosis::{Next, Trouble};
+use super::group::{self, Group};
 use super::{Checked, FileCheck, Outcome, State};
 use crate::report::Output;
 use crate::report::{Page, Style, styled};
 use elf_file::Kind;
-use ldso::{Cause, MissingLibrary, Node, Tree};
+use ldso::{Answerer, Need};
+
+/// Most files that are listed for one finding without `--verbose`.
+const MOST_FILES: usize = 3;
 
 /// Deepest level of the library tree that is indented.
 const MOST_INDENTED: usize = 32;
 
-/// Paths below `cwd` are shown relative to it.
+/// Paths below `cwd` are shown relative to it. With `tree`, prints the libraries of each program as a tree.
 pub fn write(
     checked: &Checked,
     output: Output,
+    tree: bool,
     cwd: &Path,
     out: &mut impl RawStream,
 ) -> io::Result<()> {
     let mut page = Writer {
         page: Page::default(),
         verbose: output.verbose,
+        quiet: output.quiet,
+        tree,
         prefix: format!("{}/", cwd.display()),
     };
-    let (well, broken): (Vec<&FileCheck>, Vec<&FileCheck>) =
-        checked.files.iter().partition(|file| file.is_well());
-    if !output.quiet {
-        for file in &well {
-            page.well(file);
-        }
-    }
-    let combined = checked.next.iter().filter_map(|next| next.call.as_deref());
-    let combined: Vec<&Command> = combined.collect();
-    for file in &broken {
-        page.broken(file, &combined);
-    }
-    for note in &checked.notes {
-        page.line(0, "note:", note);
-    }
-    if !output.quiet || !broken.is_empty() {
-        page.summary(&well, &broken);
-    }
-    for next in &checked.next {
-        page.next(0, next);
+    match checked.files.as_slice() {
+        [file] => page.single(file, checked),
+        _ => page.several(checked),
     }
     page.page.write_to(out)
 }
@@ -56,6 +47,8 @@ pub fn write(
 struct Writer {
     page: Page,
     verbose: bool,
+    quiet: bool,
+    tree: bool,
     prefix: String,
 }
 
@@ -76,7 +69,22 @@ impl Writer {
         self.page.line(format!("{:indent$}{label} {text}", ""))
     }
 
-    fn head(&mut self, file: &FileCheck, outcome: &str) {
+    fn head(&mut self, file: &FileCheck) {
+        let problems = || file.problems.iter();
+        let outcome = match file.outcome() {
+            Outcome::Unknown if file.is_no_program() => styled("not checked", Style::Unknown),
+            Outcome::Unknown => styled("not checked in full", Style::Unknown),
+            Outcome::Ok => styled("ok", Style::Good),
+            Outcome::Broken => {
+                let is_unsafe = problems().all(|one| one.trouble == Trouble::Privilege);
+                let text = match file.kind {
+                    Kind::Library => "will not load",
+                    _ if is_unsafe => "is not safe",
+                    _ => "will not start",
+                };
+                styled(text, Style::Bad)
+            }
+        };
         let path = self.shorter(&file.path.display().to_string());
         let about = about(file);
         let about = if about.is_empty() {
@@ -88,40 +96,101 @@ impl Writer {
             .line(format!("{}: {outcome}{about}", styled(path, Style::Bold)))
     }
 
-    fn well(&mut self, file: &FileCheck) {
-        let outcome = match file.outcome() {
-            Outcome::Unknown if file.is_no_program() => styled("not checked", Style::Unknown),
-            Outcome::Unknown => styled("not checked in full", Style::Unknown),
-            Outcome::Ok | Outcome::Broken => styled("ok", Style::Good),
-        };
-        self.head(file, &outcome);
-        self.details(file)
-    }
-
-    /// Commands that one of `combined` covers are not repeated here.
-    fn broken(&mut self, file: &FileCheck, combined: &[&Command]) {
-        let mut problems = file.problems.iter();
-        let outcome = match file.kind {
-            Kind::Library => "will not load",
-            _ if problems.all(|problem| problem.trouble == Trouble::Privilege) => "is not safe",
-            _ => "will not start",
-        };
-        self.head(file, &styled(outcome, Style::Bad));
-        for problem in &file.problems {
-            let help: String = problem
-                .help
-                .iter()
-                .map(|help| format!("; {help}"))
-                .collect();
-            let text = format!("{}{help}", problem.text);
-            self.line(2, &styled("error:", Style::Bad), &text);
-        }
-        self.details(file);
-        for next in &file.next {
-            let call = next.call.as_deref();
-            if !call.is_some_and(|call| combined.iter().any(|all| all.covers(call))) {
+    /// All findings of the only file.
+    fn single(&mut self, file: &FileCheck, checked: &Checked) {
+        let is_quiet = self.quiet && file.is_well();
+        if !is_quiet {
+            self.head(file);
+            for problem in &file.problems {
+                let help: String = problem
+                    .help
+                    .iter()
+                    .map(|help| format!("; {help}"))
+                    .collect();
+                let text = format!("{}{help}", problem.text);
+                self.line(2, &styled("error:", Style::Bad), &text);
+            }
+            let all = self.verbose;
+            for note in file.notes.iter().filter(|note| all || !note.is_detail) {
+                self.line(2, "note:", &note.text);
+            }
+            if self.verbose || self.tree {
+                self.libraries(file);
+            }
+            for next in &file.next {
                 self.next(2, next);
             }
+        }
+        for note in &checked.notes {
+            self.line(0, "note:", note);
+        }
+        if !is_quiet {
+            self.summary(&checked.files);
+        }
+    }
+
+    /// Each finding once, with the files that have it.
+    fn several(&mut self, checked: &Checked) {
+        let files = checked.files.iter();
+        let reported: Vec<&FileCheck> = files.filter(|file| !self.quiet || file.fails()).collect();
+        if !self.quiet {
+            let listed: Vec<&FileCheck> = match (self.verbose, self.tree) {
+                (true, _) => reported.clone(),
+                (false, true) => checked.with_trees(false),
+                (false, false) => Vec::new(),
+            };
+            for file in listed {
+                self.head(file);
+                self.libraries(file);
+            }
+        }
+        for group in group::problems(&reported) {
+            let label = match group.fails() {
+                true => styled("error:", Style::Bad),
+                false => styled("warning:", Style::Warning),
+            };
+            self.line(0, &label, &group.text);
+            self.files(&group);
+        }
+        if !self.quiet {
+            for group in group::notes(&reported, self.verbose) {
+                let text = match group.files.as_slice() {
+                    [file] => {
+                        let path = self.shorter(&file.path.display().to_string());
+                        format!("{path}: {}", self.shorter(&group.text))
+                    }
+                    files => format!("{} ({} files)", group.text, files.len()),
+                };
+                self.line(0, "note:", &text);
+                if self.verbose && group.files.len() > 1 {
+                    self.files(&group);
+                }
+            }
+        }
+        for next in &checked.next {
+            self.next(0, next);
+        }
+        let each = reported.iter().flat_map(|file| &file.next);
+        for next in each.filter(|next| !next.is_replaced) {
+            self.next(0, next);
+        }
+        for note in &checked.notes {
+            self.line(0, "note:", note);
+        }
+        if !self.quiet || !reported.is_empty() {
+            self.summary(&checked.files);
+        }
+    }
+
+    /// The first files of a group; with `--verbose`, all of them.
+    fn files(&mut self, group: &Group<'_>) {
+        let most = if self.verbose { usize::MAX } else { MOST_FILES };
+        for file in group.files.iter().take(most) {
+            self.line(2, "in", &file.path.display().to_string());
+        }
+        if group.files.len() > most {
+            let more = group.files.len() - most;
+            self.line(2, "and", &format!("{more} more; -v lists them"));
         }
     }
 
@@ -135,64 +204,88 @@ impl Writer {
         self.line(indent + 6, "#", &next.text)
     }
 
-    fn details(&mut self, file: &FileCheck) {
-        let all = self.verbose;
-        for note in file.notes.iter().filter(|note| all || !note.is_detail) {
-            self.line(2, "note:", &note.text);
-        }
-        if !self.verbose {
-            return;
-        }
+    /// The dynamic linker, and the tree of libraries. Without `--tree`, each library is only where it is loaded first.
+    fn libraries(&mut self, file: &FileCheck) {
         if let Some(interpreter) = &file.interpreter {
             self.line(2, "by", &interpreter.display().to_string());
         }
-        self.branches(&file.tree)
-    }
-
-    /// The tree of loaded libraries, then the missing ones.
-    fn branches(&mut self, tree: &Tree) {
-        let mut below: HashMap<Option<usize>, Vec<Leaf<'_>>> = HashMap::new();
-        for missing in tree.missing.iter().rev() {
-            below
-                .entry(missing.by)
-                .or_default()
-                .push(Leaf::MissingLibrary(missing));
-        }
-        for (index, node) in tree.nodes.iter().enumerate().rev() {
-            let leaf = Leaf::Found(index, node);
-            below.entry(node.by).or_default().push(leaf);
-        }
-        let of = |leaves: Vec<_>, depth| leaves.into_iter().map(move |leaf| (depth, leaf));
-        let mut ahead: Vec<(usize, Leaf<'_>)> = Vec::new();
-        ahead.extend(of(below.remove(&None).unwrap_or_default(), 1));
-        while let Some((depth, leaf)) = ahead.pop() {
+        let tree = &file.tree;
+        let mut shown: HashSet<&OsStr> = HashSet::new();
+        let is_first = |by, need: &Need<'_>| match need.answer {
+            Answerer::Library(index) => tree.nodes[index].by == by,
+            Answerer::Missing => {
+                let mut missing = tree.missing.iter();
+                missing.any(|missing| missing.name == need.name && missing.by == by)
+            }
+            _ => false,
+        };
+        let full = self.tree;
+        let below = |by, depth| {
+            let needs = tree.needs(by).into_iter().rev();
+            let needs = needs.filter(move |need| full || is_first(by, need));
+            needs.map(move |need| (depth, need))
+        };
+        let mut ahead: Vec<(usize, Need<'_>)> = below(None, 1).collect();
+        while let Some((depth, need)) = ahead.pop() {
+            let mut text = String::from("=> ");
+            let mut why = match need.answer {
+                Answerer::Library(index) => {
+                    let node = &tree.nodes[index];
+                    text += &node.found.path.display().to_string();
+                    file.rule(index)
+                }
+                Answerer::Missing | Answerer::Optional => {
+                    text += &styled("not found", Style::Bad);
+                    match need.answer {
+                        Answerer::Optional => "ld.so continues without it".to_owned(),
+                        _ => String::new(),
+                    }
+                }
+                Answerer::Linker => {
+                    let linker = file.interpreter.as_deref();
+                    text += &linker.unwrap_or(Path::new("")).display().to_string();
+                    "the dynamic linker itself".to_owned()
+                }
+                Answerer::Loaded => {
+                    text.clear();
+                    "loaded before".to_owned()
+                }
+            };
+            // A library has several names.
+            let name = match need.answer {
+                Answerer::Library(index) => &tree.nodes[index].name,
+                _ => need.name,
+            };
+            let is_new = shown.insert(name);
+            if !is_new {
+                why = "shown above".to_owned();
+            }
+            if !why.is_empty() {
+                let space = if text.is_empty() { "" } else { " " };
+                text += &format!("{space}{}", styled(format!("({why})"), Style::Dim));
+            }
             let indent = 2 * depth.min(MOST_INDENTED);
-            match leaf {
-                Leaf::MissingLibrary(missing) => {
-                    let text = format!("=> {}", styled("not found", Style::Bad));
-                    self.line(indent, &missing.name.display().to_string(), &text);
-                }
-                Leaf::Found(index, node) => {
-                    self.line(indent, &node.name.display().to_string(), &found(node));
-                    let leaves = below.remove(&Some(index)).unwrap_or_default();
-                    ahead.extend(of(leaves, depth + 1));
-                }
+            self.line(indent, &need.name.display().to_string(), &text);
+            if let Answerer::Library(index) = need.answer
+                && is_new
+            {
+                ahead.extend(below(Some(index), depth + 1));
             }
         }
     }
 
-    fn summary(&mut self, well: &[&FileCheck], broken: &[&FileCheck]) {
-        let unknown = well
-            .iter()
-            .filter(|file| file.outcome() == Outcome::Unknown);
-        let unknown = unknown.count();
-        let all = well.len() + broken.len();
+    fn summary(&mut self, files: &[FileCheck]) {
+        let all = files.len();
+        let count = |is: &dyn Fn(&&FileCheck) -> bool| files.iter().filter(is).count();
+        let fails = count(&|file| file.fails());
+        let warns = count(&|file| file.only_warns);
+        let unknown = count(&|file| file.outcome() == Outcome::Unknown);
         if all == 0 {
             return self
                 .page
                 .line("nothing to check: no program in these paths");
         }
-        if broken.is_empty() && well.iter().all(|file| file.is_no_program()) {
+        if files.iter().all(|file| file.is_no_program()) {
             let text = "nothing to check: none of these files is a program or a library";
             return self.page.line(styled(text, Style::Unknown));
         }
@@ -200,56 +293,46 @@ impl Writer {
             0 => String::new(),
             count => format!("; {count} not checked in full"),
         };
-        if broken.is_empty() {
+        if fails + warns == 0 {
             let text = match unknown {
                 0 => format!("{all} checked, all well"),
                 _ => format!("{all} checked, no errors{open}"),
             };
             return self.page.line(styled(text, Style::Good));
         }
-        let mut missing: BTreeMap<&str, usize> = BTreeMap::new();
-        let problems = broken.iter().flat_map(|file| &file.problems);
-        for problem in
-            problems.filter(|one| matches!(one.trouble, Trouble::Library | Trouble::Opened))
-        {
-            if let Some(name) = problem.soname.as_deref() {
-                *missing.entry(name).or_default() += 1;
-            }
-        }
-        let missing: Vec<String> = missing
-            .iter()
-            .map(|(name, count)| match count {
-                1 => (*name).to_owned(),
-                count => format!("{name} ({count} files)"),
-            })
-            .collect();
-        let missing = match missing.as_slice() {
-            [] => String::new(),
-            names => format!("; missing: {}", names.join(", ")),
+        let style = if fails > 0 {
+            Style::Bad
+        } else {
+            Style::Warning
         };
-        let text = format!("{} of {all} with errors{open}", broken.len());
-        self.page
-            .line(format!("{}{missing}", styled(text, Style::Bad)))
+        let text = match fails {
+            0 => format!("{all} checked, no errors"),
+            _ => format!("{fails} of {all} with errors"),
+        };
+        let warnings = match warns {
+            0 => String::new(),
+            1 => "; 1 library with warnings, which no checked program loads".to_owned(),
+            _ => format!("; {warns} libraries with warnings, which no checked program loads"),
+        };
+        let missing = match files {
+            [file] => missing(file),
+            // Listed above.
+            _ => String::new(),
+        };
+        let text = styled(format!("{text}{warnings}{open}"), style);
+        self.page.line(format!("{text}{missing}"))
     }
 }
 
-enum Leaf<'t> {
-    Found(usize, &'t Node),
-    MissingLibrary(&'t MissingLibrary),
-}
-
-/// Path and search rule of a library.
-fn found(Node { found, cause, .. }: &Node) -> String {
-    let path = found.path.display();
-    let hwcaps = found.subdirectory.as_ref();
-    let hwcaps = hwcaps.map(|one| format!(", {}", one.display()));
-    let cause = match cause {
-        Cause::Needed => String::new(),
-        Cause::Filtee => ", filtee".to_owned(),
-        Cause::Preload(from) => format!(", preloaded by {}", from.display()),
-    };
-    let why = format!("({}{}{cause})", found.rule, hwcaps.unwrap_or_default());
-    format!("=> {path} {}", styled(why, Style::Dim))
+/// The missing libraries, for the summary.
+fn missing(file: &FileCheck) -> String {
+    let problems = file.problems.iter();
+    let problems = problems.filter(|one| matches!(one.trouble, Trouble::Library | Trouble::Opened));
+    let names: BTreeSet<&str> = problems.filter_map(|one| one.soname.as_deref()).collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!("; missing: {}", Vec::from_iter(names).join(", ")),
+    }
 }
 
 /// Kind, state and machine in a few words.

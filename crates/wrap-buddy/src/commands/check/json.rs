@@ -37,6 +37,8 @@ struct Summary {
     broken: usize,
     /// Files that could not be checked in full: archives, packed programs and the like.
     unknown: usize,
+    /// Files of `broken` that make the exit status 1.
+    failed: usize,
 }
 
 /// A checked file.
@@ -46,6 +48,8 @@ pub struct File {
     path: String,
     /// `ok`, `broken`, or `unknown` if it could not be checked in full.
     status: &'static str,
+    /// Whether it makes the exit status 1. False for a broken library in a directory that no checked program loads or names.
+    fails: bool,
     /// Kind of file.
     kind: Kind,
     /// `original`, `wrapped` or `in-place`.
@@ -77,6 +81,9 @@ struct Library {
     /// The search rule: `path`, `rpath`, `runpath`, `ld-library-path`, `ld-so-cache`, `default`, or `libs` if only wrapping with `--libs`
     /// would find it.
     rule: &'static str,
+    /// The file whose `rpath` or `runpath` finds it: the file itself, or a library. A wrapped program may have that path in its sidecar.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    search_path_of: Option<String>,
     /// The glibc-hwcaps subdirectory that it is in.
     #[serde(skip_serializing_if = "Option::is_none")]
     hwcaps: Option<String>,
@@ -132,6 +139,7 @@ impl From<&Checked> for ChecksEnd {
                 ok: count(Outcome::Ok),
                 broken: count(Outcome::Broken),
                 unknown: count(Outcome::Unknown),
+                failed: checked.files.iter().filter(|file| file.fails()).count(),
             },
         }
     }
@@ -153,10 +161,11 @@ fn text(path: &Path) -> String {
 impl From<&FileCheck> for File {
     fn from(file: &FileCheck) -> Self {
         let tree = &file.tree;
-        let libraries = tree.nodes.iter().map(|node| Library {
+        let libraries = tree.nodes.iter().enumerate().map(|(index, node)| Library {
             soname: node.name.to_string_lossy().into_owned(),
             path: text(&node.found.path),
             rule: rule(node.found.rule),
+            search_path_of: file.searched_by(index).map(text),
             hwcaps: node.found.subdirectory.as_deref().map(text),
             cause: match node.cause {
                 Cause::Needed => "needed",
@@ -180,6 +189,7 @@ impl From<&FileCheck> for File {
                 Outcome::Broken => "broken",
                 Outcome::Unknown => "unknown",
             },
+            fails: file.fails(),
             kind: file.kind,
             state: match file.state {
                 State::Original => "original",

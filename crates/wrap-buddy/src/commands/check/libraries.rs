@@ -129,10 +129,11 @@ impl LibraryCheck<'_, '_> {
                 )
             }
         };
+        let general =
+            "it does not load on its own, but finds its libraries when a program opens it";
         self.file.notes.push(Note {
-            diagnosis: Diagnosis::LoadedByProgram,
-            text,
-            is_detail: false,
+            general: Some(general.to_owned()),
+            ..Note::new(Diagnosis::LoadedByProgram, text)
         });
         opening.tree
     }
@@ -385,7 +386,9 @@ impl LibraryCheck<'_, '_> {
                     by.display(),
                     node.found.rule,
                 );
-                let problem = Problem::new(diagnosis, text);
+                let path = node.found.path.display();
+                let general = format!("{path} {why}, {instead}");
+                let problem = Problem::new(diagnosis, text).general(general);
                 let soname = node.name.display().to_string();
                 self.file.problems.push(problem.of(soname));
             }
@@ -397,14 +400,18 @@ impl LibraryCheck<'_, '_> {
         for unmet_versions in &tree.unmet_versions {
             let newest = unmet_versions.newest.as_ref();
             let newest = newest.map(|newest| format!(" has up to {newest}"));
-            let text = format!(
-                "{} wanted by {}, {}{}",
-                unmet_versions.versions.join(", "),
-                unmet_versions.wanted_by.display(),
+            let versions = unmet_versions.versions.join(", ");
+            let has = format!(
+                "{}{}",
                 unmet_versions.library.display(),
                 newest.unwrap_or_else(|| " has none like it".to_owned())
             );
-            let problem = Problem::new(Diagnosis::VersionMissing, text);
+            let text = format!(
+                "{versions} wanted by {}, {has}",
+                unmet_versions.wanted_by.display(),
+            );
+            let general = format!("{versions} wanted, {has}");
+            let problem = Problem::new(Diagnosis::VersionMissing, text).general(general);
             let name = unmet_versions.library.file_name().unwrap_or_default();
             let soname = name.display().to_string();
             self.file.problems.push(problem.of(soname));
@@ -445,9 +452,8 @@ impl LibraryCheck<'_, '_> {
                 ),
             };
             self.file.notes.push(Note {
-                diagnosis,
-                text,
                 is_detail: diagnosis == Diagnosis::AuxiliaryMissing,
+                ..Note::new(diagnosis, text)
             });
         }
     }
@@ -468,13 +474,15 @@ impl LibraryCheck<'_, '_> {
             return Problem::new(Diagnosis::LibraryMissing, text).of(name);
         }
         if let Some(uncached) = linker.uncached(&missing.name, dependent) {
-            let text = format!(
-                "{name}{for_whom} is not found: it is in {}, which {} lists, but not in {}",
+            let reason = format!(
+                " is not found: it is in {}, which {} lists, but not in {}",
                 uncached.directory.display(),
                 uncached.conf.display(),
                 uncached.cache.display()
             );
-            return Problem::new(Diagnosis::LibraryUncached, text).of(name);
+            let text = format!("{name}{for_whom}{reason}");
+            let problem = Problem::new(Diagnosis::LibraryUncached, text);
+            return problem.general(format!("{name}{reason}")).of(name);
         }
         let (diagnosis, reason) = match missing.near_misses.as_slice() {
             [] => (Diagnosis::LibraryMissing, " is not found".to_owned()),
@@ -484,7 +492,8 @@ impl LibraryCheck<'_, '_> {
                 (Diagnosis::LibraryPassedOver, reason)
             }
         };
-        let mut problem = Problem::new(diagnosis, format!("{name}{for_whom}{reason}"));
+        let problem = Problem::new(diagnosis, format!("{name}{for_whom}{reason}"));
+        let mut problem = problem.general(format!("{name}{reason}"));
         problem.help = self.help(&name);
         problem.of(name)
     }
@@ -548,9 +557,8 @@ impl LibraryCheck<'_, '_> {
         let arch = elf.target().arch().filter(|_| is_stub);
         if let Some(text) = arch.and_then(|arch| alignment::warning(elf, arch)) {
             self.file.notes.push(Note {
-                diagnosis: Diagnosis::SegmentAlignment,
-                text,
                 is_detail: self.checker.root.is_own() && alignment::is_honoured_here(),
+                ..Note::new(Diagnosis::SegmentAlignment, text)
             });
         }
     }

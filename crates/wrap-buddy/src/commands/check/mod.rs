@@ -3,7 +3,9 @@
 
 mod command;
 pub mod diagnosis;
+pub mod dot;
 mod file;
+mod group;
 pub mod human;
 pub mod json;
 mod kernel;
@@ -36,10 +38,11 @@ use crate::state::access::Reach;
 use crate::system::workers::WorkerPool;
 use command::Command;
 use diagnosis::{Diagnosis, Next, Note, Problem};
-use elf_file::{Elf, ElfTarget, Kind};
+use elf_file::{Elf, ElfTarget, FileId, Kind};
 use ldso::Root;
+use ldso::{Cause, Node, ProbeCache, Rule};
 use ldso::{Interpreter, Interpreters, Libc};
-use ldso::{ProbeCache, Processor, SearchPath, Surroundings, Tree, preload_list};
+use ldso::{Processor, SearchPath, Surroundings, Tree, preload_list};
 use library::Library;
 use openers::Openers;
 
@@ -54,6 +57,8 @@ pub struct CheckOptions {
     pub root: Option<PathBuf>,
     /// Absolute directories to search recursively for missing libraries and dynamic linkers; empty means /nix/store.
     pub find_in: Vec<PathBuf>,
+    /// Print the libraries of each program as a tree.
+    pub tree: bool,
     /// Whether to run the commands that are proposed.
     pub fix: Option<Fix>,
 }
@@ -89,6 +94,7 @@ pub enum Outcome {
 pub struct FileCheck {
     /// As you named it, or a file below a directory that you named.
     pub path: PathBuf,
+    file_id: Option<FileId>,
     pub kind: Kind,
     pub state: State,
     pub machine: Option<String>,
@@ -96,11 +102,15 @@ pub struct FileCheck {
     target: Option<ElfTarget>,
     /// The search path that ld.so uses for it.
     search: SearchPath,
+    /// Whether that is the one that it was wrapped with, and not in its .dynamic.
+    has_wrapped_search: bool,
     /// The dynamic linker that runs it.
     pub interpreter: Option<PathBuf>,
     /// The libraries that it loads.
     pub tree: Tree,
     pub problems: Vec<Problem>,
+    /// Whether its problems are only warnings: it is a library in a directory, and no checked program loads or names it.
+    pub only_warns: bool,
     pub notes: Vec<Note>,
     pub next: Vec<Next>,
 }
@@ -109,34 +119,39 @@ impl FileCheck {
     fn new(path: &Path, kind: Kind) -> Self {
         Self {
             path: path.to_owned(),
+            file_id: None,
             kind,
             state: State::Original,
             machine: None,
             target: None,
             search: SearchPath::default(),
+            has_wrapped_search: false,
             interpreter: None,
             tree: Tree::default(),
             problems: Vec::new(),
+            only_warns: false,
             notes: Vec::new(),
             next: Vec::new(),
         }
     }
 
     fn note(&mut self, diagnosis: Diagnosis, text: impl Into<String>) {
-        self.notes.push(Note {
-            diagnosis,
-            text: text.into(),
-            is_detail: false,
-        });
+        self.notes.push(Note::new(diagnosis, text));
     }
 
-    /// Whether it is a library that may need the dynamic linker or the loaded libraries of a program to be checked.
+    /// Whether it is a library whose result depends on the programs: their dynamic linker, their libraries, or whether they load it.
     fn waits_for_programs(&self) -> bool {
-        self.kind == Kind::Library && (self.interpreter.is_none() || !self.tree.missing.is_empty())
+        let is_open = self.interpreter.is_none() || !self.tree.missing.is_empty();
+        self.kind == Kind::Library && (is_open || !self.is_well())
     }
 
     pub fn is_well(&self) -> bool {
         self.problems.is_empty()
+    }
+
+    /// Whether it makes the check fail.
+    pub fn fails(&self) -> bool {
+        !self.is_well() && !self.only_warns
     }
 
     pub fn outcome(&self) -> Outcome {
@@ -151,6 +166,36 @@ impl FileCheck {
     pub fn is_no_program(&self) -> bool {
         let mut notes = self.notes.iter();
         notes.any(|note| note.diagnosis.is_no_program())
+    }
+
+    /// The file whose DT_RPATH or DT_RUNPATH finds the library with this index of the tree.
+    fn searched_by(&self, index: usize) -> Option<&Path> {
+        let by = self.tree.searched_by(index)?;
+        Some(self.tree.path_of(by, &self.path))
+    }
+
+    /// The rule that finds the library with this index of the tree, in words.
+    fn rule(&self, index: usize) -> String {
+        let Node { found, cause, .. } = &self.tree.nodes[index];
+        let is_own = self.tree.searched_by(index) == Some(None);
+        let rule = match (self.searched_by(index), found.rule) {
+            (Some(path), _) if is_own && self.has_wrapped_search => {
+                format!("search path in the sidecar of {}", path.display())
+            }
+            (Some(path), rule) => format!("{rule} of {}", path.display()),
+            (None, rule @ (Rule::Rpath | Rule::Runpath)) => {
+                format!("{rule} of the program that opens it")
+            }
+            (None, rule) => rule.to_string(),
+        };
+        let hwcaps = found.subdirectory.as_ref();
+        let hwcaps = hwcaps.map(|one| format!(", {}", one.display()));
+        let cause = match cause {
+            Cause::Needed => String::new(),
+            Cause::Filtee => ", filtee".to_owned(),
+            Cause::Preload(from) => format!(", preloaded by {}", from.display()),
+        };
+        format!("{rule}{}{cause}", hwcaps.unwrap_or_default())
     }
 }
 
@@ -188,25 +233,30 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// Whether there is no problem. If files were named, at least one of them has to be a program or a library.
+    /// Whether no file makes the check fail. If files were named, at least one of them has to be a program or a library.
     pub fn is_well(&self) -> bool {
         let is_something = |file: &FileCheck| !file.is_no_program();
-        let all_well = self.files.iter().all(FileCheck::is_well);
-        all_well && (self.files.is_empty() || self.files.iter().any(is_something))
+        let fails = self.files.iter().any(FileCheck::fails);
+        !fails && (self.files.is_empty() || self.files.iter().any(is_something))
     }
 
-    /// The proposed commands that wrap, without those that another one makes unnecessary.
+    /// The files whose libraries `--tree` and `--format dot` show: programs, and libraries if there are only those, or with `all`.
+    fn with_trees(&self, all: bool) -> Vec<&FileCheck> {
+        let has_programs = self.files.iter().any(|file| file.kind == Kind::Program);
+        let is_shown = |file: &&FileCheck| match file.kind {
+            Kind::Program => true,
+            Kind::Library => all || !has_programs,
+            _ => false,
+        };
+        self.files.iter().filter(is_shown).collect()
+    }
+
+    /// The proposed commands that wrap, without those that another one replaces.
     pub fn commands(&self) -> Vec<&Command> {
-        let mut commands: Vec<&Command> = Vec::new();
-        let each = self.files.iter().filter(|file| !file.is_well());
-        // The first proposal of a file is the best one.
-        let each = each.filter_map(|file| file.next.iter().find(|next| next.call.is_some()));
-        for next in self.next.iter().chain(each) {
-            let command = next.call.as_deref();
-            let is_new = |new: &&Command| !commands.iter().any(|command| command.covers(new));
-            commands.extend(command.filter(is_new));
-        }
-        commands
+        let all = self.files.iter().flat_map(|file| &file.next);
+        let each = all.filter(|next| !next.is_replaced);
+        let commands = self.next.iter().chain(each);
+        commands.filter_map(|next| next.call.as_deref()).collect()
     }
 }
 
@@ -321,17 +371,27 @@ pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Res
     let checked = paths_checked
         .zip(&files)
         .filter_map(|(path, file)| Some((path, file.as_ref()?)));
-    let all = checked.chain(near);
-    let all = all.filter_map(|(path, file)| Some((checker.root.inside(path).ok()?, file)));
-    let _ = checker
-        .openers
-        .set(Openers::new(&checker.root, all, nearby.present));
+    let inside = |path: &Path| checker.root.inside(path).ok();
+    let checked = checked.filter_map(|(path, file)| Some((inside(path)?, file)));
+    let near = near.filter_map(|(path, file)| Some((inside(path)?, file)));
+    let openers = Openers::new(&checker.root, checked, near, nearby.present);
+    let openers = checker.openers.get_or_init(|| openers);
+    let programs = files.iter().flatten();
+    let programs = programs.filter(|file| file.kind == Kind::Program);
+    let loaded = programs.flat_map(|file| &file.tree.nodes);
+    let loaded: HashSet<FileId> = loaded.filter_map(|node| node.found.elf.file_id).collect();
     let looked = candidates.iter().zip(files).collect();
     let files = pool.take(looked, |(candidate, file)| {
         if !file.as_ref().is_some_and(FileCheck::waits_for_programs) {
             return file;
         }
-        let file = checker.file_state(candidate)?;
+        let mut file = checker.file_state(candidate)?;
+        let is_loaded = |file: &FileCheck| file.file_id.is_some_and(|id| loaded.contains(&id));
+        file.only_warns = !file.is_well()
+            && file.kind == Kind::Library
+            && !candidate.named
+            && !is_loaded(&file)
+            && !openers.is_named(&file, &candidate.path);
         finished(&file);
         Some(file)
     });
@@ -352,10 +412,8 @@ pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Res
     if files.iter().any(asks) {
         notes.extend(checker.packages.advice());
     }
-    let next = match checker.root.is_own() {
-        true => command::combined(&files, &paths, stages),
-        false => Vec::new(),
-    };
+    let rehearsing = checker.root.is_own().then_some(stages);
+    let next = command::combined(&mut files, &paths, rehearsing);
     Ok(Checked { files, notes, next })
 }
 

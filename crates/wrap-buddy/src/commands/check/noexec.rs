@@ -17,9 +17,14 @@ pub fn noexec(path: &Path, shown: &Path, file: &mut FileCheck) {
         shown.display(),
         mount.display()
     );
-    file.problems.push(Problem::new(Diagnosis::NoExec, text));
+    let general = format!("it is on {}, which is mounted noexec", mount.display());
+    let problem = Problem::new(Diagnosis::NoExec, text).general(general);
+    file.problems.push(problem);
     let words = ["mount", "-o", "remount,exec"].map(OsStr::new);
     let words = words.into_iter().chain([mount.as_os_str()]);
     let text = format!("or copy {} elsewhere", shown.display());
-    file.next.push(Next::typed(quoted(words), text));
+    file.next.push(Next {
+        general: Some("or copy the files elsewhere".to_owned()),
+        ..Next::typed(quoted(words), text)
+    });
 }

@@ -17,6 +17,8 @@ use ldso::{Dependent, Linker, Opener, Tree};
 /// A program that may open libraries.
 #[derive(Debug)]
 struct Program {
+    /// Whether it is checked, and not only near a library.
+    is_checked: bool,
     /// As the user named it.
     shown: PathBuf,
     /// Its path inside the root.
@@ -36,8 +38,7 @@ struct Program {
 pub struct Openers {
     root: Root,
     programs: Vec<Program>,
-    /// File names to search for: libraries that do not find all of their dependencies, and such dependencies if a file of that name was
-    /// checked.
+    /// File names to search for: libraries with problems, and dependencies that they do not find if a file of that name was checked.
     names: BTreeMap<OsString, usize>,
     /// The files in which these names occur.
     mentions: openers::Openers,
@@ -58,21 +59,25 @@ pub struct Opening {
 }
 
 impl Openers {
-    /// Collects the programs among `checked`, which come with their path inside the root. `present`: other file names that exist.
+    /// Collects the programs among the files that are `checked` or `near`, which come with their path inside the root. `present`: other
+    /// file names that exist.
     pub fn new<'f>(
         root: &Root,
         checked: impl Iterator<Item = (PathBuf, &'f FileCheck)>,
+        near: impl Iterator<Item = (PathBuf, &'f FileCheck)>,
         mut present: HashSet<OsString>,
     ) -> Self {
         let mut programs = Vec::new();
         let mut failing = BTreeSet::new();
         let mut missing = BTreeSet::new();
-        for (inside, file) in checked {
+        let checked = checked.map(|(inside, file)| (inside, file, true));
+        let near = near.map(|(inside, file)| (inside, file, false));
+        for (inside, file, is_checked) in checked.chain(near) {
             match file.kind {
-                Kind::Program => programs.extend(Program::new(inside, file)),
+                Kind::Program => programs.extend(Program::new(inside, file, is_checked)),
                 Kind::Library => {
                     let name = inside.file_name().unwrap_or_default().to_owned();
-                    if !file.tree.missing.is_empty() {
+                    if !file.tree.missing.is_empty() || !file.is_well() {
                         failing.insert(name.clone());
                         missing
                             .extend(file.tree.missing.iter().map(|missing| missing.name.clone()));
@@ -160,6 +165,17 @@ impl Openers {
         best
     }
 
+    /// Whether a checked program has the name of the library `file`, which is at `path`, among the strings of its files. It may open it.
+    pub fn is_named(&self, file: &FileCheck, path: &Path) -> bool {
+        let name = path.file_name().unwrap_or_default();
+        let mut programs = self.programs.iter();
+        programs.any(|program| {
+            program.is_checked
+                && file.target.is_none_or(|target| target == program.machine)
+                && self.mentions(program, name)
+        })
+    }
+
     /// Whether `name` occurs in a file of the program. Programs that open a library by path contain its name.
     fn mentions(&self, program: &Program, name: &OsStr) -> bool {
         let Some(index) = self.names.get(name) else {
@@ -180,7 +196,7 @@ fn common(one: &Path, other: &Path) -> usize {
 }
 
 impl Program {
-    fn new(inside: PathBuf, file: &FileCheck) -> Option<Self> {
+    fn new(inside: PathBuf, file: &FileCheck, is_checked: bool) -> Option<Self> {
         let nodes = &file.tree.nodes;
         let mut names: HashSet<OsString> = HashSet::new();
         for node in nodes {
@@ -189,6 +205,7 @@ impl Program {
         }
         let libraries = nodes.iter().map(|node| node.found.path.clone());
         Some(Self {
+            is_checked,
             shown: file.path.clone(),
             interpreter: file.interpreter.clone(),
             machine: file.target?,

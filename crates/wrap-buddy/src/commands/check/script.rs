@@ -1,11 +1,10 @@
 //! Checks that the program in the `#!` line of a script exists.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::diagnosis::{Diagnosis, Next, Problem};
 use super::{Checker, FileCheck};
-use crate::system::shell::{is_plain, quoted};
+use crate::system::shell::is_plain;
 use elf_file::Kind;
 use ldso::Root;
 
@@ -58,11 +57,8 @@ pub fn file_state(checker: &Checker<'_>, shown: &Path, line: &str) -> FileCheck 
             match found.to_str().filter(|found| is_plain(found)) {
                 Some(found) => {
                     let expression = format!("1s|^#!.*|#!{found}|");
-                    let words = [OsStr::new("sed"), "-i".as_ref(), expression.as_ref()];
-                    Next::typed(
-                        quoted(words.into_iter().chain([shown.as_os_str()])),
-                        "uses the one on the PATH; options in the line are lost",
-                    )
+                    let text = "uses the one on the PATH; options in the line are lost";
+                    Next::each(&["sed", "-i", &expression], shown, text)
                 }
                 None => Next::advice(format!(
                     "change its first line to {}, which is on the PATH",

@@ -398,14 +398,15 @@ impl Call {
             true => file.path.clone(),
             false => wanted.inside.to_owned(),
         };
-        let interpreter = Some(self.interpreter.path.clone());
+        let linkers = vec![self.interpreter.path.clone()];
         Command {
             paths: vec![shown],
             libs: self.libs.clone(),
-            interpreters: interpreter
-                .filter(|_| self.names_interpreter)
-                .into_iter()
-                .collect(),
+            interpreters: match self.names_interpreter {
+                true => linkers.clone(),
+                false => Vec::new(),
+            },
+            linkers,
             flag: wanted.flag,
         }
     }

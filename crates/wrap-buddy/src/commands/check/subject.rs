@@ -35,6 +35,8 @@ pub struct Subject {
     pub sidecar: Option<PathBuf>,
     /// The sidecar that the stub looks for, absolute or relative to the file's directory, and the identity that it must have.
     pub own_sidecar: Option<(PathBuf, Id)>,
+    /// Whether its search path is the one in its sidecar.
+    pub has_wrapped_search: bool,
     /// The rights that it has beyond its caller's.
     pub privilege: Option<Privilege>,
     /// `--relocatable` or `--self-contained` if it was wrapped with that and can be again.
@@ -64,6 +66,7 @@ impl Subject {
             abi: loader::ABI,
             sidecar: None,
             own_sidecar: None,
+            has_wrapped_search: false,
             privilege: Privilege::of(source.file(), source.metadata()),
             flag: None,
             is_relocatable: false,
@@ -111,11 +114,7 @@ impl Subject {
     }
 
     fn note(&mut self, diagnosis: Diagnosis, text: &str) {
-        self.notes.push(Note {
-            diagnosis,
-            text: text.to_owned(),
-            is_detail: false,
-        });
+        self.notes.push(Note::new(diagnosis, text));
     }
 
     /// Reads the original bytes, and adds the words that the loader will write.
@@ -194,6 +193,7 @@ impl Subject {
             return;
         };
         if !search.is_empty() {
+            self.has_wrapped_search = true;
             let search = Some(text(search));
             (dynamic.rpath, dynamic.runpath) = match is_inherited {
                 true => (search, None),
