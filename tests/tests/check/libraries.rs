@@ -118,7 +118,7 @@ fn libraries_next_to_a_wrapped_program(variant: Variant) {
         .root
         .install(&all_needed.build(), "/app/lib/libplain.so");
     let nowhere = ["--find-in", "/app"];
-    let text = human(&sample.root, "/app", &nowhere);
+    let text = human(&sample.root, "/app", &["-v", "--find-in", "/app"]);
     assert!(text.contains(&format!("{path}: ok")), "{text}");
     assert!(!text.contains("at hand"), "{text}");
 

@@ -98,10 +98,11 @@ fn trees_of_this_system() {
     for line in text.lines() {
         match line.split_once(": ").filter(|_| line.starts_with('/')) {
             Some((program, _)) => trees.push((program, Vec::new())),
-            None => trees.extend(trees.pop().map(|(program, mut lines)| {
-                lines.push(line);
-                (program, lines)
-            })),
+            None => {
+                if let Some((_, lines)) = trees.last_mut() {
+                    lines.push(line);
+                }
+            }
         }
     }
     let compare = |(program, lines): &(&str, Vec<&str>)| {

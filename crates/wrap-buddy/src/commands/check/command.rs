@@ -299,7 +299,9 @@ fn does_the_same(command: &Command, paths: &[PathBuf], stages: &[Stage]) -> bool
     let mut wanted: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
     wanted.sort_unstable();
     let failed = report.count(Status::Failed) > 0;
-    !failed && changed == wanted && report.files.iter().all(complete)
+    // Other files in a directory stay as they are.
+    let mut own = report.files.iter().filter(|file| changes(file));
+    !failed && changed == wanted && own.all(complete)
 }
 
 fn extend(all: &mut Vec<PathBuf>, more: &[PathBuf]) {
