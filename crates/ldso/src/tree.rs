@@ -149,12 +149,17 @@ impl Tree {
         let names = own.chain(needed).chain(filtees.map(|filtee| &filtee.name));
         let need = |name| Need {
             name,
-            answer: self.answerer(name),
+            answer: self.answerer(name, by),
         };
         names.map(|name| need(name)).collect()
     }
 
-    fn answerer(&self, name: &OsStr) -> Answerer {
+    fn answerer(&self, name: &OsStr, by: Option<usize>) -> Answerer {
+        // Another file may find a library that this one does not.
+        let mut missing = self.missing.iter();
+        if missing.any(|missing| missing.name == name && missing.by == by) {
+            return Answerer::Missing;
+        }
         let mut nodes = self.nodes.iter();
         let mut sonames = self.nodes.iter();
         let by_name = nodes.position(|node| node.name == name);

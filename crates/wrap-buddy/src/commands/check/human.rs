@@ -210,7 +210,7 @@ impl Writer {
             self.line(2, "by", &interpreter.display().to_string());
         }
         let tree = &file.tree;
-        let mut shown: HashSet<&OsStr> = HashSet::new();
+        let mut shown: HashSet<(&OsStr, bool)> = HashSet::new();
         let is_first = |by, need: &Need<'_>| match need.answer {
             Answerer::Library(index) => tree.nodes[index].by == by,
             Answerer::Missing => {
@@ -256,7 +256,8 @@ impl Writer {
                 Answerer::Library(index) => &tree.nodes[index].name,
                 _ => need.name,
             };
-            let is_new = shown.insert(name);
+            let is_missing = need.answer == Answerer::Missing;
+            let is_new = shown.insert((name, is_missing));
             if !is_new {
                 why = "shown above".to_owned();
             }
