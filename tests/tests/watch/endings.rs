@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
@@ -138,6 +138,38 @@ fn once_wraps_existing_and_arriving_files() {
         .watch_command()
         .output();
     assert!(output.exits_with(1).stdout.contains("does not exist"));
+}
+
+/// A preset may have no directory here, or only links to files elsewhere.
+#[test]
+fn once_warns_if_it_finds_nothing() {
+    let (root, built) = root_and_program();
+    let once = || {
+        let command = root.wrap_buddy().args(["watch", "--once"]);
+        let command = command.args(["--preset", "vscode-server"]);
+        command.env("HOME", "/app/home").output().success()
+    };
+    let output = once();
+    let nowhere = "warning: none of the directories exists; ";
+    assert!(output.stderr.starts_with(nowhere), "{output}");
+
+    copy(&root, &built, "/app/elsewhere/node");
+    root.write("/app/home/.vscode-server/bin/script", "#!/bin/sh\n");
+    let link = root.path("/app/home/.vscode-server/bin/version");
+    symlink("/app/elsewhere", link).expect("symlink");
+    let output = once();
+    let nothing = "warning: no program or library is in /app/home/.vscode-server; links there";
+    assert!(output.stderr.starts_with(nothing), "{output}");
+    assert!(is_original(&root, &built, "/app/elsewhere/node"));
+
+    // A program was found, also if it needs nothing more.
+    copy(&root, &built, "/app/home/.vscode-server/bin/node");
+    for _ in 0..2 {
+        let once = root.wrap("/app/home/.vscode-server").args(["--once"]);
+        let output = once.watch_command().output().success();
+        let lines = lines(&output.stdout);
+        assert_eq!(event(&lines, "warning").count(), 0, "{output}");
+    }
 }
 
 #[test]

@@ -172,3 +172,24 @@ fn directories_that_match_a_pattern_are_followed() {
         fs::remove_dir_all(root.path("/app/home/tools")).expect("remove");
     }
 }
+
+/// In dev containers, `~/.vscode-server/bin` has links to directories of a volume.
+#[test]
+fn servers_in_the_volume_of_a_dev_container_are_wrapped() {
+    let (root, built) = root_and_program();
+    let server = "/vscode/vscode-server/bin/linux-x64/version";
+    let command = root.wrap("/app/other").args(["--preset", "vscode-server"]);
+    let watching = Watching::start(command.watch_command().env("HOME", "/app/home"));
+    watching.wait("it is ready", |lines| {
+        event(lines, "watching").next().map(drop)
+    });
+    copy(&root, &built, &format!("{server}/node"));
+    root.mkdir("/app/home/.vscode-server/bin");
+    let link = "/app/home/.vscode-server/bin/version";
+    symlink(server, root.path(link)).expect("symlink");
+    watching.wrapped(&format!("{server}/node"), 1);
+    says_hello(&root, &format!("{link}/node"));
+    a_while();
+    assert_eq!(watching.all_wrapped().len(), 1);
+    watching.stop().success();
+}

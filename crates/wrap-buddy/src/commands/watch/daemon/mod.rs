@@ -52,6 +52,8 @@ pub struct Daemon<'a> {
     processed: Processed,
     event_log: EventLog,
     reported: BTreeSet<String>,
+    /// Number of programs and libraries that were processed, with any result.
+    found: usize,
     wrapped: usize,
     failed: usize,
 }
@@ -91,6 +93,7 @@ impl<'a> Daemon<'a> {
             processed: Processed::default(),
             event_log: EventLog::new(cli.output),
             reported: BTreeSet::new(),
+            found: 0,
             wrapped: 0,
             failed: 0,
         })
@@ -113,6 +116,7 @@ impl<'a> Daemon<'a> {
                     self.report_ready();
                 }
                 if self.once && first.is_none() && self.has_settled() {
+                    self.report_nothing_found();
                     self.end("everything has settled");
                     return Ok(self.failed == 0);
                 }
@@ -209,6 +213,24 @@ impl<'a> Daemon<'a> {
             .map(|root| FileReport::failed(root.shown.clone(), Refusal::Nonexistent))
             .collect();
         self.report_failed(files);
+    }
+
+    /// With `--once`, warns if no directory had a program or library. The user may have expected one, and no later event will show it.
+    fn report_nothing_found(&self) {
+        if self.found > 0 || self.failed > 0 {
+            return;
+        }
+        let there = self.roots.iter().filter(|root| root.real().is_some());
+        let there: Vec<String> = there
+            .map(|root| root.name().display().to_string())
+            .collect();
+        self.event_log.warning(&match there.is_empty() {
+            true => "none of the directories exists; wrap-buddy watch --list-presets lists those of presets".to_owned(),
+            false => format!(
+                "no program or library is in {}; links there are not followed, so name the directory that has the files",
+                there.join(", ")
+            ),
+        });
     }
 
     fn report_failed(&mut self, files: Vec<FileReport>) {

@@ -180,6 +180,7 @@ impl Daemon<'_> {
         report
             .warnings
             .retain(|warning| self.reported.insert(warning.clone()));
+        self.found += candidates.len();
         self.wrapped += [Status::Wrapped, Status::Edited]
             .map(|done| report.count(done))
             .iter()
