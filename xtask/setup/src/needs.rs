@@ -183,9 +183,9 @@ pub const NEEDS: &[Need] = &[
         cross: None,
     },
     Need {
-        packages: &["groff"],
+        packages: &["groff", "mandoc"],
         why: "tests that manual pages render",
-        proofs: &[Program(&["groff"])],
+        proofs: &[Program(&["groff"]), Program(&["mandoc"])],
         cross: None,
     },
     Need {

@@ -1,6 +1,7 @@
 //! Parses the command line and lowers it to the options of the commands. No other room knows clap's parser.
 
 mod args;
+mod manual;
 mod names;
 pub mod share;
 mod watch;

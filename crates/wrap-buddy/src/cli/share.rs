@@ -8,6 +8,7 @@ use clap_complete::{Generator, Shell};
 use clap_complete_nushell::Nushell;
 
 use super::args::CommandLine;
+use super::manual;
 use crate::commands::generate::Generated;
 
 /// The files below PREFIX/share, under the names that man and the shells look for.
@@ -16,13 +17,9 @@ pub fn files() -> Result<Vec<Generated>> {
     let mut all = CommandLine::command();
     all.build();
     let name = all.get_name().to_owned();
-    for (page, command) in pages(&all) {
-        let mut content = Vec::new();
-        let source = format!("{name} {}", env!("CARGO_PKG_VERSION"));
-        let man = clap_mangen::Man::new(command)
-            .title(page.clone())
-            .source(source);
-        man.render(&mut content)?;
+    let pages = pages(&all);
+    for (page, command) in &pages {
+        let content = manual::page(page, command, &pages)?;
         files.push((PathBuf::from(format!("man/man1/{page}.1")), content));
     }
     let shells: [(String, &dyn Fn() -> Vec<u8>); 4] = [
@@ -52,8 +49,7 @@ fn pages(all: &Command) -> Vec<(String, Command)> {
         .filter(|command| !command.is_hide_set() && command.get_name() != "help")
     {
         let page = format!("{name}-{}", command.get_name());
-        let command = command.clone().version(env!("CARGO_PKG_VERSION"));
-        pages.push((page, command));
+        pages.push((page, command.clone()));
     }
     pages
 }
@@ -113,6 +109,8 @@ mod tests {
     use std::fs;
     use std::io::Write;
     use std::process::{Command as Process, Stdio};
+
+    use clap::ArgAction;
 
     use super::*;
 
@@ -207,10 +205,89 @@ mod tests {
                 return;
             };
             assert!(clean, "{path}: {text}");
-            assert!(
-                text.contains("SYNOPSIS") && text.contains("wrap-buddy"),
-                "{text}"
-            );
+            let headings = text
+                .lines()
+                .filter(|line| line.starts_with(char::is_uppercase));
+            let headings: Vec<&str> = headings.filter(|line| !line.contains('(')).collect();
+            let mut rest = headings.iter();
+            for expected in [
+                "NAME",
+                "SYNOPSIS",
+                "DESCRIPTION",
+                "OPTIONS",
+                "EXAMPLES",
+                "EXIT STATUS",
+                "FILES",
+                "ENVIRONMENT",
+                "DIAGNOSTICS",
+                "SEE ALSO",
+            ] {
+                let found = rest.any(|heading| *heading == expected);
+                assert!(found, "{path} has no {expected} after {headings:?}");
+            }
+        }
+    }
+
+    /// mandoc has other rules than groff, and is on other systems.
+    #[test]
+    fn mandoc_has_no_complaint() {
+        for (path, content) in by_path() {
+            if path.starts_with("man/") {
+                let arguments = ["-T", "lint", "-W", "warning"];
+                let Some((_, text)) = fed("mandoc", &arguments, &content) else {
+                    return;
+                };
+                // A date would have to change with the version.
+                let mut complaints = text.lines().filter(|line| !line.contains("missing date"));
+                assert_eq!(complaints.next(), None, "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn synopsis_has_every_option_with_its_values() {
+        let files = by_path();
+        for (page, command) in commands() {
+            let text = files[&format!("man/man1/{page}.1")].replace("\\-", "-");
+            let (_, synopsis) = text.split_once("SYNOPSIS").unwrap();
+            let (synopsis, _) = synopsis.split_once(".SH").unwrap();
+            let plain = ["\\fB", "\\fI", "\\fR"];
+            let synopsis = plain
+                .iter()
+                .fold(synopsis.to_owned(), |text, font| text.replace(font, ""));
+            for option in command.get_arguments() {
+                let Some(long) = option.get_long().filter(|_| !option.is_hide_set()) else {
+                    continue;
+                };
+                let takes = option
+                    .get_num_args()
+                    .is_some_and(|range| range.takes_values());
+                let value = option.get_value_names().filter(|_| takes);
+                let choices = option.get_possible_values();
+                let value = match (choices.first(), option.get_action()) {
+                    (Some(choice), ArgAction::Set) => format!(" {}", choice.get_name()),
+                    _ => value.map_or(String::new(), |names| format!(" {}", names[0])),
+                };
+                let shown = format!("--{long}{value}");
+                assert!(synopsis.contains(&shown), "{page}: {shown} in {synopsis}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_page_has_the_exit_statuses_and_an_example() {
+        for (path, text) in by_path() {
+            if !path.starts_with("man/") {
+                continue;
+            }
+            let (_, examples) = text.split_once(".SH EXAMPLES").unwrap();
+            let (examples, rest) = examples.split_once(".SH \"EXIT STATUS\"").unwrap();
+            assert!(examples.contains("\\fBwrap\\-buddy "), "{path}: {examples}");
+            let (statuses, _) = rest.split_once(".SH FILES").unwrap();
+            for status in ["0", "1", "2"] {
+                let found = statuses.matches(&format!("\\fB{status}\\fR\n")).count();
+                assert_eq!(found, 1, "{path}: {status} in {statuses}");
+            }
         }
     }
 
