@@ -20,25 +20,20 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// mdBook needs all pages below one directory, with SUMMARY.md at its top. The repository has pages at its top too, so they are
-/// copied, with the files that they show or link to, to the same relative paths.
+/// mdBook needs all pages below one directory, with SUMMARY.md at its top. The repository has pages at its top too, so all are copied.
 fn build(out: &Path) -> Result<()> {
     let directory = TempDir::new().context("cannot make a directory")?;
-    let book = directory.path();
-    for page in pages::all()? {
-        for file in page.links.iter().filter_map(|link| link.file.as_ref()) {
-            if workspace::root().join(file).is_file() {
-                copy(file, &book.join("src").join(file))?;
-            }
-        }
-        if page.path == Path::new(SUMMARY) {
-            let text = page.text.replace("](", "](docs/").replace("docs/../", "");
-            fs::write(book.join("src/SUMMARY.md"), text)?;
-        } else {
-            copy(&page.path, &book.join("src").join(&page.path))?;
-        }
-    }
-    copy(Path::new("docs/book.toml"), &book.join("book.toml"))?;
+    let (book, source) = (directory.path(), directory.path().join("src"));
+    pages::copy_to(&source)?;
+    let summary = fs::read_to_string(source.join(SUMMARY)).context(SUMMARY)?;
+    let summary = summary.replace("](", "](docs/").replace("docs/../", "");
+    fs::write(source.join("SUMMARY.md"), summary)?;
+    fs::remove_file(source.join(SUMMARY))?;
+    fs::copy(
+        workspace::root().join("docs/book.toml"),
+        book.join("book.toml"),
+    )
+    .context("docs/book.toml")?;
     let mut mdbook = Command::new("mdbook");
     mdbook.arg("build").arg("--dest-dir").arg(out).arg(book);
     let output = mdbook
@@ -53,13 +48,6 @@ fn build(out: &Path) -> Result<()> {
     fs::copy(out.join("index.html"), out.join("README.html")).context("no first page")?;
     let wrong = wrong_links(out)?;
     ensure!(wrong.is_empty(), "links of the book:\n{}", wrong.join("\n"));
-    Ok(())
-}
-
-fn copy(file: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to.parent().context("a parent")?)?;
-    fs::copy(workspace::root().join(file), to)
-        .with_context(|| format!("cannot copy {} to {}", file.display(), to.display()))?;
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 pub use wrap_buddy::commands::generate::write_loaders;
 use wrap_buddy::commands::generate::{Files, generate};
 
+use crate::pages;
 use crate::workspace::{self, cargo, output};
 
 #[derive(clap::Args)]
@@ -24,34 +25,16 @@ pub struct Options {
     check: bool,
 }
 
-/// Files installed with the program.
-const DOCUMENTS: &[&str] = &[
-    "LICENSE",
-    "README.md",
-    "SECURITY.md",
-    "docs/json.md",
-    "docs/libraries.md",
-    "docs/performance.md",
-    "docs/reference.md",
-    "docs/schema.json",
-    "docs/troubleshooting.md",
-    "docs/watch.md",
-];
-
 pub fn run(options: &Options) -> Result<()> {
     let tool = static_tool()?;
     let out = match &options.out {
         Some(out) => out.clone(),
         None => workspace::target_dir()?.join("dist"),
     };
-    let name = format!(
-        "wrap-buddy-{}-{}-linux",
-        env!("CARGO_PKG_VERSION"),
-        env::consts::ARCH
-    );
+    let name = name(env!("CARGO_PKG_VERSION"), env::consts::ARCH);
     let prefix = out.join(&name);
     fill(&prefix, &tool)?;
-    let archive = out.join(format!("{name}.tar.zst"));
+    let archive = out.join(format!("{name}{ENDING}"));
     pack(&prefix, &archive)?;
     let sum = output(
         Command::new("sha256sum")
@@ -66,6 +49,13 @@ pub fn run(options: &Options) -> Result<()> {
         false => Ok(()),
     }
 }
+
+/// The name of the prefix, and of the archive without its ending.
+fn name(version: &str, arch: &str) -> String {
+    format!("wrap-buddy-{version}-{arch}-linux")
+}
+
+const ENDING: &str = ".tar.zst";
 
 /// Builds the tool without dynamic libraries: for musl where the toolchain has it, otherwise with this system's libc.a.
 ///
@@ -118,12 +108,11 @@ fn fill(prefix: &Path, tool: &Path) -> Result<()> {
     copy(tool, &prefix.join("bin/wrap-buddy"))?;
     write_loaders(&prefix.join("lib/wrap-buddy"))?;
     let documents = prefix.join("share/doc/wrap-buddy");
-    create_dir(&documents)?;
-    for name in DOCUMENTS {
-        let from = workspace::root().join(name);
-        let name = from.file_name().context("a document has a name")?;
-        copy(&from, &documents.join(name))?;
-    }
+    pages::copy_to(&documents)?;
+    copy(
+        &workspace::root().join("LICENSE"),
+        &documents.join("LICENSE"),
+    )?;
     generate(
         &Files::Share(prefix.join("share")),
         &wrap_buddy::cli::share::files,
@@ -237,4 +226,36 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to)
         .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `cargo binstall` finds the archive and the program in it by these templates.
+    #[test]
+    fn manifest_describes_the_archive() {
+        let manifest = workspace::root().join("crates/wrap-buddy/Cargo.toml");
+        let manifest: toml::Table = fs::read_to_string(manifest).unwrap().parse().unwrap();
+        let binstall = &manifest["package"]["metadata"]["binstall"];
+        let filled = |key: &str| {
+            let template = binstall[key].as_str().unwrap().to_owned();
+            let values = [
+                ("repo", "https://forge.example/o/r"),
+                ("name", "wrap-buddy"),
+                ("bin", "wrap-buddy"),
+                ("version", "1.2.3"),
+                ("target-arch", "aarch64"),
+            ];
+            values.iter().fold(template, |text, (key, value)| {
+                text.replace(&format!("{{ {key} }}"), value)
+            })
+        };
+        let name = name("1.2.3", "aarch64");
+        let releases = "https://forge.example/o/r/releases/download/v1.2.3";
+        assert_eq!(filled("pkg-url"), format!("{releases}/{name}{ENDING}"));
+        assert_eq!(filled("bin-dir"), format!("{name}/bin/wrap-buddy"));
+        // A tar archive, compressed with zstd.
+        assert_eq!(filled("pkg-fmt"), "tzstd");
+    }
 }

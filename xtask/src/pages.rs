@@ -13,28 +13,24 @@ use crate::workspace;
 pub const SUMMARY: &str = "docs/SUMMARY.md";
 
 /// A page, read.
-pub struct Page {
+struct Page {
     /// Relative to the repository.
-    pub path: PathBuf,
-    pub text: String,
-    pub links: Vec<Link>,
+    path: PathBuf,
+    links: Vec<Link>,
     anchors: HashSet<String>,
 }
 
-pub struct Link {
+struct Link {
     line: usize,
     /// As it is written.
     written: String,
     /// Relative to the repository; `None` for other machines.
-    pub file: Option<PathBuf>,
+    file: Option<PathBuf>,
     anchor: Option<String>,
 }
 
 /// All pages: those at the top of the repository and those in docs.
-///
-/// # Errors
-/// If one cannot be read.
-pub fn all() -> Result<Vec<Page>> {
+fn all() -> Result<Vec<Page>> {
     let mut pages = Vec::new();
     for directory in ["", "docs"] {
         let listed = fs::read_dir(workspace::root().join(directory)).context(directory)?;
@@ -43,12 +39,32 @@ pub fn all() -> Result<Vec<Page>> {
             if path.extension().is_some_and(|end| end == "md") {
                 let text = fs::read_to_string(workspace::root().join(&path))
                     .with_context(|| path.display().to_string())?;
-                pages.push(Page::new(path, text));
+                pages.push(Page::new(path, &text));
             }
         }
     }
     pages.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(pages)
+}
+
+/// Copies all pages, and the files that they show or link to, to the same relative paths in `directory`.
+///
+/// # Errors
+/// If a file cannot be read or written.
+pub fn copy_to(directory: &Path) -> Result<()> {
+    for page in all()? {
+        let linked = page.links.iter().filter_map(|link| link.file.as_ref());
+        for file in linked.chain([&page.path]) {
+            let (from, to) = (workspace::root().join(file), directory.join(file));
+            if from.is_file() {
+                fs::create_dir_all(to.parent().context("a parent")?)?;
+                fs::copy(&from, &to).with_context(|| {
+                    format!("cannot copy {} to {}", from.display(), to.display())
+                })?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Checks that each link leads to a file or heading, and that the book has each page once.
@@ -102,10 +118,10 @@ fn wrong_links(pages: &[Page], exists: &dyn Fn(&Path) -> bool) -> Vec<String> {
 }
 
 impl Page {
-    fn new(path: PathBuf, text: String) -> Self {
+    fn new(path: PathBuf, text: &str) -> Self {
         let (mut links, mut anchors) = (Vec::new(), HashSet::new());
         let mut heading: Option<String> = None;
-        let events = Parser::new_ext(&text, Options::ENABLE_TABLES).into_offset_iter();
+        let events = Parser::new_ext(text, Options::ENABLE_TABLES).into_offset_iter();
         for (event, range) in events {
             match event {
                 Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
@@ -129,7 +145,6 @@ impl Page {
         }
         Self {
             path,
-            text,
             links,
             anchors,
         }
@@ -200,7 +215,7 @@ mod tests {
         let other =
             "## One, two\n## One two\n![h](../none.svg) [i](../README.md#none) [j](a.txt#x)\n";
         let pages = [("README.md", readme), ("docs/a.md", other)]
-            .map(|(path, text)| Page::new(path.into(), text.into()));
+            .map(|(path, text)| Page::new(path.into(), text));
         let exists = |path: &Path| {
             ["README.md", "docs/a.md", "docs/a.txt"].contains(&path.to_str().unwrap())
         };
