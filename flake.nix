@@ -50,6 +50,7 @@
             clippy
             gdb
             lld
+            mdbook
             mold
             nix
             nodejs
@@ -60,7 +61,6 @@
             rustfmt
             shellcheck
             strace
-            mdbook
             typos
             unzip
             valgrind

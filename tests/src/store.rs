@@ -128,8 +128,12 @@ impl Store {
     pub fn nix(&self, program: &str) -> Run<'_> {
         let path = toolchain::find_program(program)
             .unwrap_or_else(|| panic!("{program} is not installed; run: cargo xtask setup"));
-        self.root
-            .command(&path.to_string_lossy())
+        self.shell(self.root.command(&path.to_string_lossy()))
+    }
+
+    /// `program`, a shell that starts Nix's programs.
+    pub fn shell<'r>(&self, program: Run<'r>) -> Run<'r> {
+        program
             .env("NIX_CONFIG", CONFIG)
             .env("NIX_CONF_DIR", "/files/no-configuration")
             .env("HOME", "/tmp/home")

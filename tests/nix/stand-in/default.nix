@@ -1,6 +1,9 @@
 # The packages and functions of nixpkgs that wrap-buddy's Nix files use. Builders run on this machine; results are for `system`.
 # The tests make machine/: see tests/src/store.rs.
-{ system }:
+{
+  system ? builtins.currentSystem,
+  overlays ? [ ],
+}:
 let
   lib = import ./lib.nix;
   machine = import ./machine;
@@ -112,6 +115,7 @@ let
       "clippy"
       "gdb"
       "lld"
+      "mdbook"
       "mold"
       "nix"
       "nixfmt-tree"
@@ -123,7 +127,6 @@ let
       "rustfmt"
       "shellcheck"
       "strace"
-      "mdbook"
       "typos"
       "unzip"
       "valgrind"
@@ -154,6 +157,12 @@ let
         // {
           inherit meta;
         };
+
+      # A library of the tests, for the program in docs/closed-binary.md.
+      libsodium = runCommand "libsodium" { } ''
+        mkdir -p $out/lib
+        cp ${/files/libsodium.so.26} $out/lib/libsodium.so.26
+      '';
 
       mkShell = attributes: mkDerivation ({ name = "shell"; } // attributes);
 
@@ -223,4 +232,4 @@ let
     in
     function (known // overrides);
 in
-extend packages (_final: _prev: { })
+builtins.foldl' (all: overlay: all.extend overlay) (extend packages (_final: _prev: { })) overlays

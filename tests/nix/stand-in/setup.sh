@@ -122,9 +122,14 @@ _phase() {
 genericBuild() {
     local phase
     if [[ -n ${src-} && -z ${dontUnpack-} ]]; then
-        cp -r "$src" source
-        chmod -R u+w source
-        cd source
+        if [[ $src == *.tar.gz ]]; then
+            tar -xf "$src"
+            cd -- */
+        else
+            cp -r "$src" source
+            chmod -R u+w source
+            cd source
+        fi
     fi
     for phase in buildPhase installPhase; do
         _phase "$phase"

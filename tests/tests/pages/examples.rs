@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use e2e::{Root, Run, Session, toolchain};
+use e2e::{Root, Run, Session};
+
+use crate::bash;
 
 /// In a checkout, the tool is started with cargo. These tests have built it before.
 const CARGO: &str =
@@ -20,10 +22,8 @@ fn checkout() -> Root {
     root
 }
 
-fn bash(root: &Root) -> Run<'_> {
-    let bash = toolchain::find_program("bash").expect("bash is installed");
-    root.command(&bash.to_string_lossy())
-        .argv0("bash")
+fn shell(root: &Root) -> Run<'_> {
+    bash(root)
         .env("PATH", "/tool/bin:/usr/bin:/bin")
         .env("HOME", "/app/home")
         .cwd("/app/checkout")
@@ -34,11 +34,11 @@ fn the_readme_shows_one() {
     let root = checkout();
     let program = |root: &Root| root.read("/app/checkout/app/hello");
     let session = Session::read("README.md", Some("Example"));
-    session.type_into(bash(&root), CARGO);
+    session.type_into(shell(&root), CARGO);
     let wrapped = program(&root);
 
     let restore = "wrap-buddy restore ./app";
-    let restored = bash(&root).args(["-c", restore]).output().success();
+    let restored = shell(&root).args(["-c", restore]).output().success();
     let original = program(&root);
     assert_eq!(wrapped.len(), original.len(), "{restored}");
     let changed = wrapped
@@ -58,7 +58,7 @@ fn each_one_runs_when_it_is_wrapped() {
         let name = entry.expect("an entry of a directory").file_name();
         let name = name.to_string_lossy();
         let root = checkout();
-        let run = |command: &str| bash(&root).args(["-c", command]).output();
+        let run = |command: &str| shell(&root).args(["-c", command]).output();
         let program = format!("./app/{name}");
         run(&format!("examples/{name}/make.sh")).success();
         assert_ne!(run(&program).status, Some(0), "{program} starts as it is");
@@ -67,4 +67,11 @@ fn each_one_runs_when_it_is_wrapped() {
         count += 1;
     }
     assert!(count > 0);
+}
+
+#[test]
+fn a_tree_is_moved() {
+    let root = checkout();
+    let session = Session::read("docs/moving.md", None);
+    session.type_into(shell(&root), "");
 }
