@@ -2,12 +2,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use sidecar::Legacy;
 
 use crate::plan::options::WrapOptions;
 use crate::plan::search::{Added, Resolution};
+use crate::system::relative::joined;
 use elf_file::Elf;
 use ldso::Interpreter;
 
@@ -62,9 +63,9 @@ impl Defaults {
         };
         if taken.interpreter {
             let named = PathBuf::from(text(legacy.interpreter));
-            let found = found(&named, path);
-            defaults.interpreter = found.as_deref().and_then(|found| {
-                let interpreter = Interpreter::open(found).ok()?;
+            // The path of the program is free of symbolic links.
+            defaults.interpreter = path.parent().and_then(|directory| {
+                let interpreter = Interpreter::open(&joined(directory, &named)).ok()?;
                 let kind = interpreter.elf.target();
                 (kind == elf.target()).then_some(interpreter)
             });
@@ -131,21 +132,5 @@ impl Defaults {
             needed_by: None,
         });
         resolution.added.splice(0..0, new);
-    }
-}
-
-/// The path of the dynamic linker `named`, relative to the directory of the program at `path`. That is free of symbolic links, so leading
-/// `..` can be resolved. Symbolic links in the rest stay: ld.so uses its own name.
-fn found(named: &Path, path: &Path) -> Option<PathBuf> {
-    let mut directory = path.parent()?.to_owned();
-    let mut rest = named.components();
-    loop {
-        let next = rest.clone().next();
-        match next {
-            Some(Component::ParentDir) => drop(directory.pop()),
-            Some(Component::CurDir) => {}
-            _ => return Some(directory.join(rest.as_path())),
-        }
-        rest.next();
     }
 }
