@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::pty::openpty;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
@@ -33,6 +35,7 @@ pub struct Run<'r> {
     env: Vec<(String, String)>,
     stdin: Vec<u8>,
     timeout: Duration,
+    on_terminal: bool,
     surroundings: Surroundings,
 }
 
@@ -112,6 +115,7 @@ impl<'r> Run<'r> {
             env: Vec::new(),
             stdin: Vec::new(),
             timeout: TIMEOUT,
+            on_terminal: false,
             surroundings: Surroundings {
                 root: root.path("/"),
                 binds: Vec::new(),
@@ -152,6 +156,12 @@ impl<'r> Run<'r> {
     /// Sets the standard input.
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
+        self
+    }
+
+    /// Makes a terminal of standard input, output and error. Everything on it, with the answers, is in [`Output::stdout`].
+    pub fn on_terminal(mut self) -> Self {
+        self.on_terminal = true;
         self
     }
 
@@ -273,10 +283,15 @@ impl<'r> Run<'r> {
         } else {
             Stdio::piped()
         };
-        command
-            .stdin(stdin)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        let terminal = self
+            .on_terminal
+            .then(|| openpty(None, None).expect("a terminal"));
+        let streams = match &terminal {
+            Some(terminal) => [(); 3].map(|()| terminal.slave.try_clone().expect("dup").into()),
+            None => [stdin, Stdio::piped(), Stdio::piped()],
+        };
+        let [stdin, stdout, stderr] = streams;
+        command.stdin(stdin).stdout(stdout).stderr(stderr);
         let mut report = tempfile::tempfile().expect("a temporary file");
         let mut report_in_child = report.try_clone().expect("dup");
         let surroundings = self.surroundings;
@@ -290,6 +305,17 @@ impl<'r> Run<'r> {
                 return Err(error);
             }
         };
+        if let Some(terminal) = terminal {
+            let mut terminal = File::from(terminal.master);
+            terminal.write_all(&self.stdin).expect("an answer");
+            return Ok(Running {
+                command: described,
+                stdout: Some(Collector::start(terminal)),
+                stderr: None,
+                stdin: None,
+                child,
+            });
+        }
         let mut stdin = child.stdin.take();
         if let Some(pipe) = &mut stdin {
             // More than a pipe's capacity would block, but tests send a few lines. A program may ignore its input.
