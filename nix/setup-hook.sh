@@ -211,7 +211,8 @@ wrapBuddy() {
     _wrapBuddyList ignored wrapBuddyIgnoreMissing
     _wrapBuddyList more wrapBuddyFlags
 
-    local arguments=(--paths "${paths[@]}" "${flags[@]}")
+    # Only the attributes of the package count, not the variables and files of the user who builds it.
+    local arguments=(--no-settings --paths "${paths[@]}" "${flags[@]}")
     # A program with the loader in its sidecar needs no directory of loaders.
     case " ${flags[*]} ${more[*]} " in
         *" --self-contained "* | *" --loader-dir-path"*) ;;

@@ -19,21 +19,28 @@ use std::io::{self, Stdout, stderr, stdout};
 use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 
-use commands::check::{CheckOptions, Checked, Fix};
+use commands::check::{CheckOptions, Checked, Fix, ProposedCommand};
 use commands::{Command, check, generate, restore, show, status, watch, wrap};
 use plan::options::WrapOptions;
-use plan::outcome::Report;
-use report::{Format, Output, Page, Reported, Reporter, Style, confirm, styled, write_document};
+use plan::outcome::{FileReport, Report};
+use report::{
+    Format, Output, Page, Reported, Reporter, Style, can_ask, confirm, styled, write_document,
+};
+use system::shell::quoted;
 use system::signals::Interruption;
 use system::workers::Stop;
 
 /// Runs the command line `args`, which starts with the program's name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let command = match cli::read(args) {
-        Ok(command) => command,
+    let cli::Invocation {
+        command,
+        proposal,
+        settings,
+    } = match cli::read_with_settings(args) {
+        Ok(invocation) => invocation,
         Err(error) => {
             // clap returns help and version as errors, with exit code 0.
             let _ = error.print();
@@ -53,12 +60,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         let _ = page.write_to(&mut stderr());
     }
+    if !output.quiet {
+        let notes = settings.notes(command.keys(), output);
+        let _ = notes.write_to(&mut stderr());
+    }
     let reporter = Reporter::new(output);
     let all = stages::all();
     let done = match &command {
-        Command::Wrap(options) => interruptible(output, reporter, |reporter, stop| {
-            wrap::wrap_until(options, all, stages::MISSING, reporter, stop)
-        }),
+        Command::Wrap(options) => wrap_or_propose(options, proposal.as_deref(), reporter),
         Command::Restore(options) => interruptible(output, reporter, |reporter, stop| {
             restore::restore_until(options, all, reporter, stop)
         }),
@@ -79,6 +88,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Command::Watch(options) => watch::watch(options, all, stages::MISSING).map(ending),
         Command::Check(options) => check_and_fix(options, output, reporter),
+        Command::Settings(_) => {
+            report_all(&settings, output, reporter, |out| settings.write(out));
+            Ok(ExitCode::SUCCESS)
+        }
     };
     match done {
         Ok(code) => code,
@@ -115,21 +128,37 @@ fn check_and_fix(options: &CheckOptions, output: Output, reporter: Reporter) -> 
         !commands.is_empty(),
         "--fix: no command is proposed; pass --find-in with directories that may have the missing libraries"
     );
+    let mut page = Page::default();
     if fix == Fix::Ask {
-        let mut page = Page::default();
         for command in &commands {
             page.line(format!("$ {}", command.written()));
         }
+    }
+    let base = WrapOptions {
+        output,
+        ..WrapOptions::default()
+    };
+    page.write_to(&mut stderr())?;
+    run_proposed(&commands, options, &base)
+}
+
+/// Runs the `commands` that `check` proposes, with the other options of `base`, and checks again.
+fn run_proposed(
+    commands: &[&ProposedCommand],
+    check: &CheckOptions,
+    base: &WrapOptions,
+) -> Result<ExitCode> {
+    let output = base.output;
+    if check.fix == Some(Fix::Ask) && !confirm("Run this?")? {
+        let mut page = Page::default();
+        page.line("nothing was changed");
         page.write_to(&mut stderr())?;
-        if !confirm("Run this?").context("--fix")? {
-            return Ok(ExitCode::FAILURE);
-        }
+        return Ok(ExitCode::FAILURE);
     }
     for command in commands {
         let wrap = WrapOptions {
-            dry_run: fix == Fix::DryRun,
-            output,
-            ..command.options()?
+            dry_run: check.fix == Some(Fix::DryRun),
+            ..command.options(base)?
         };
         let code = interruptible(output, Reporter::new(output), |reporter, stop| {
             wrap::wrap_until(&wrap, stages::all(), stages::MISSING, reporter, stop)
@@ -138,11 +167,100 @@ fn check_and_fix(options: &CheckOptions, output: Output, reporter: Reporter) -> 
             return Ok(code);
         }
     }
-    if fix == Fix::DryRun {
+    if check.fix == Some(Fix::DryRun) {
         return Ok(ExitCode::SUCCESS);
     }
-    let checked = print_check(options, output, Reporter::new(output))?;
+    let checked = print_check(check, output, Reporter::new(output))?;
     Ok(ending(checked.is_well()))
+}
+
+/// Wraps. If programs would lack libraries or a dynamic linker, and `check` finds these, it asks on a terminal whether to use them.
+fn wrap_or_propose(
+    options: &WrapOptions,
+    proposal: Option<&CheckOptions>,
+    reporter: Reporter,
+) -> Result<ExitCode> {
+    if let Some(check) = proposal
+        && (check.fix == Some(Fix::WithoutAsking) || can_ask())
+        && let Some((checked, page)) = propose(options, check)?
+    {
+        if !(options.output.quiet && check.fix == Some(Fix::WithoutAsking)) {
+            page.write_to(&mut stderr())?;
+        }
+        return run_proposed(&checked.commands(), check, options);
+    }
+    let mut lacks = false;
+    let code = interruptible(options.output, reporter, |reporter, stop| {
+        let report = wrap::wrap_until(options, stages::all(), stages::MISSING, reporter, stop)?;
+        lacks = report.failed() && report.files.iter().any(FileReport::lacks_dependencies);
+        Ok(report)
+    })?;
+    if lacks && proposal.is_some() {
+        let words = ["wrap-buddy", "check"].map(OsString::from).into_iter();
+        let paths = options.paths.iter().map(OsString::from);
+        let command = quoted(words.chain(paths).chain(["--fix".into()]));
+        let mut page = Page::default();
+        page.line(format!("next: {}", styled(command, Style::Bold)));
+        page.line("      # searches for these, and asks before it wraps");
+        page.write_to(&mut stderr())?;
+    }
+    Ok(code)
+}
+
+/// Most missing libraries, and most commands, to list: the question has to stay on one screen with them.
+const MOST_LISTED: usize = 8;
+
+/// The result of `check` and a page that describes it, if wrapping as `options` say would leave programs that do not start, and `check`
+/// has commands that help.
+fn propose(options: &WrapOptions, check: &CheckOptions) -> Result<Option<(Checked, Page)>> {
+    let rehearse = |options: WrapOptions| {
+        let options = WrapOptions {
+            dry_run: true,
+            ..options
+        };
+        let reporter = Reporter::new(options.output);
+        wrap::wrap(&options, stages::all(), stages::MISSING, &reporter)
+    };
+    let report = rehearse(options.clone())?;
+    let lacking = report.files.iter().filter(|file| file.lacks_dependencies());
+    let count = lacking.count();
+    if count == 0 {
+        return Ok(None);
+    }
+    let checked = check::check(check, stages::all(), &Reporter::new(options.output))?;
+    let commands = checked.commands();
+    for command in &commands {
+        // `check` does not know flags such as --relocatable.
+        if rehearse(command.options(options)?)?.failed() {
+            return Ok(None);
+        }
+    }
+    if commands.is_empty() {
+        return Ok(None);
+    }
+    let missing = report.missing(true);
+    let names = missing.iter().map(|one| one.soname.display().to_string());
+    let missing = match missing.len() {
+        0 => String::new(),
+        _ => format!("; missing: {}", shortened(names.collect()).join(", ")),
+    };
+    let files = if count == 1 { "file" } else { "files" };
+    let mut page = Page::default();
+    page.line(format!("{count} {files} would not start{missing}"));
+    let lines = commands.iter().map(|one| format!("$ {}", one.written()));
+    for line in shortened(lines.collect()) {
+        page.line(line);
+    }
+    Ok(Some((checked, page)))
+}
+
+fn shortened(mut all: Vec<String>) -> Vec<String> {
+    let more = all.len().saturating_sub(MOST_LISTED);
+    if more > 0 {
+        all.truncate(MOST_LISTED);
+        all.push(format!("and {more} more (`wrap-buddy check` lists all)"));
+    }
+    all
 }
 
 /// Shells report a program that a signal ended as 128 plus the signal's number.

@@ -5,7 +5,7 @@ use e2e::{Arch, Variant, matrix};
 use crate::cases::at_home;
 
 matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie x86_64_glibc_exec i686_glibc_exec aarch64_glibc_exec]: (
-    a_program_that_lacks_a_library_starts_afterwards
+    a_program_that_lacks_a_library_starts_afterwards, wrapping_without_libraries_asks_on_a_terminal
 ));
 
 fn a_program_that_lacks_a_library_starts_afterwards(variant: Variant) {
@@ -42,4 +42,69 @@ fn a_program_that_lacks_a_library_starts_afterwards(variant: Variant) {
 
     let output = fix(&["--yes"]);
     assert!(!output.stdout.contains(": wrapped"), "{output}");
+}
+
+fn wrapping_without_libraries_asks_on_a_terminal(variant: Variant) {
+    let sample = at_home(variant, &[]);
+    let program = sample.program.as_str();
+    let before = sample.root.read(program);
+    let wrap = |more: &[&str]| {
+        let run = sample.root.wrap_buddy().arg(program);
+        let run = run.args(more.iter().copied());
+        run.env("WRAP_BUDDY_FIND_IN", &sample.library_dir)
+    };
+    let is_unchanged = || sample.root.read(program) == before;
+    let proposal = format!(
+        "1 file would not start; missing: libfoo.so\r\n$ wrap-buddy --paths {program} --libs {}",
+        sample.library_dir
+    );
+
+    let output = wrap(&[]).output();
+    assert_eq!(output.status, Some(1), "{output}");
+    let next = format!("next: wrap-buddy check {program} --fix\n");
+    assert!(output.stderr.contains(&next), "{output}");
+    assert!(!output.stderr.contains("$ wrap-buddy"), "{output}");
+    assert!(is_unchanged(), "{output}");
+
+    let output = wrap(&["--dry-run"]).on_terminal().output().success();
+    assert!(output.stdout.starts_with(&proposal), "{output}");
+    assert!(output.stdout.contains("would be wrapped"), "{output}");
+    assert!(!output.stdout.contains("[y/N]"), "{output}");
+    assert!(is_unchanged(), "{output}");
+
+    let output = wrap(&[]).on_terminal().stdin("n\n").output();
+    assert_eq!(output.status, Some(1), "{output}");
+    assert!(output.stdout.contains(&proposal), "{output}");
+    let parts: Vec<&str> = output.stdout.split("Run this? [y/N] ").collect();
+    assert_eq!(parts.len(), 2, "{output}");
+    assert!(parts[1].contains("nothing was changed"), "{output}");
+    assert!(is_unchanged(), "{output}");
+
+    // Other flags of the command line are kept.
+    let output = wrap(&["--self-contained", "-vv"]);
+    let output = output.on_terminal().stdin("y\n").output();
+    assert!(output.stdout.contains("in the sidecar"), "{output}");
+    sample.run();
+
+    sample
+        .root
+        .wrap_buddy()
+        .args(["restore", program])
+        .output()
+        .success();
+    let output = wrap(&["--yes"]).output();
+    assert!(output.stdout.contains(": wrapped"), "{output}");
+    sample.run();
+
+    // Nothing is asked where libraries are named.
+    sample
+        .root
+        .wrap_buddy()
+        .args(["restore", program])
+        .output()
+        .success();
+    let named = wrap(&[]).env("WRAP_BUDDY_LIBS", &sample.library_dir);
+    let output = named.on_terminal().output().success();
+    assert!(!output.stdout.contains("[y/N]"), "{output}");
+    sample.run();
 }

@@ -8,5 +8,6 @@ mod fix;
 mod libraries;
 mod openers;
 mod reports;
+mod settings;
 mod surroundings;
 mod trees;

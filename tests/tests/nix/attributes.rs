@@ -49,6 +49,7 @@ fn recorded(store: &Store, recording: &str, attributes: &str) -> Vec<String> {
 /// The arguments without any attribute, and `more`.
 fn usual<'a>(more: &[&'a str]) -> Vec<&'a str> {
     let usual = [
+        "--no-settings",
         "--paths",
         "p",
         "--loader-dir-path",
@@ -188,6 +189,7 @@ fn self_contained_programs_need_no_directory_of_loaders() {
     assert_eq!(
         arguments,
         [
+            "--no-settings",
             "--paths",
             "p",
             "--interpreter",
@@ -252,7 +254,7 @@ fn wrapping_by_hand() {
           wrapBuddy --no-recurse -- $out/bin -odd
         '';";
     let called = arguments(&store, by_hand);
-    assert_eq!(called[..4], ["--paths", "p/bin", "./-odd", "--no-recurse"]);
+    assert_eq!(called[1..5], ["--paths", "p/bin", "./-odd", "--no-recurse"]);
 
     let without = format!("{RECORDING} dontWrapBuddy = true; __structuredAttrs = true; }})");
     let path = store.built(Arch::host(), &without);

@@ -74,14 +74,26 @@ pub(super) struct CommandLine {
     pub command: Option<Subcommand>,
 
     #[command(flatten)]
+    pub wrap: WrapCommandArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct WrapCommandArgs {
+    #[command(flatten)]
     pub wrap: WrapArgs,
+
+    /// Wrap with the libraries and the dynamic linker that `check` proposes, without asking
+    ///
+    /// Without --libs, and if programs would not start, wrap-buddy asks on a terminal.
+    #[arg(help_heading = "Libraries", short, long, conflicts_with_all = ["dry_run", "libs"])]
+    pub yes: bool,
 }
 
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Subcommand {
     /// Wrap programs and libraries; the default
     #[command(override_usage = "wrap-buddy wrap PATH... [--libs DIR...] [OPTIONS]", after_help = WRAP_EXAMPLES)]
-    Wrap(WrapArgs),
+    Wrap(WrapCommandArgs),
     /// Restore the original files
     #[command(override_usage = "wrap-buddy restore PATH... [OPTIONS]", after_help = RESTORE_EXAMPLES)]
     Restore(RestoreArgs),
@@ -101,7 +113,11 @@ pub enum Subcommand {
     /// Nothing is executed. Exit status: 0 if every program and script will start, 1 if not. A library that will not load counts if a
     /// checked program loads it or has its file name among its strings, or if you named the library itself. Other libraries, in
     /// directories, only cause warnings.
-    #[command(override_usage = "wrap-buddy check PATH... [--libs DIR...] [--find-in DIR...] [OPTIONS]", after_help = CHECK_EXAMPLES)]
+    #[command(
+        override_usage = "wrap-buddy check PATH... [--libs DIR...] [--find-in DIR...] [OPTIONS]\n       wrap-buddy check --settings [PATH...]",
+        after_help = CHECK_EXAMPLES,
+        mut_arg("paths", |paths| paths.required_unless_present_any(["more_paths", "settings"]))
+    )]
     Check(CheckArgs),
     /// Write files for a package: manual pages, completions, loaders
     #[command(hide = true, subcommand)]
@@ -129,11 +145,11 @@ pub struct CheckArgs {
     #[command(flatten)]
     pub path_options: PathArgs,
 
-    /// Library directories that wrapping would use: shows which problems that solves
+    /// Library directories that wrapping would use: shows which problems that solves [env: WRAP_BUDDY_LIBS]
     #[arg(help_heading = "Libraries", long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 0.., value_parser = search_directory("--libs"))]
-    pub libs: Vec<PathBuf>,
+    pub libs: Option<Vec<PathBuf>>,
 
-    /// The dynamic linker that wrapping would use; repeat for each architecture and libc
+    /// The dynamic linker that wrapping would use; repeat for each architecture and libc [env: WRAP_BUDDY_INTERPRETER]
     #[arg(help_heading = "Libraries", long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub interpreter: Vec<PathBuf>,
 
@@ -141,9 +157,17 @@ pub struct CheckArgs {
     #[arg(help_heading = "Libraries", long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub root: Option<PathBuf>,
 
-    /// Directories to search for missing libraries and dynamic linkers [default: /nix/store]
+    /// Directories to search for missing libraries and dynamic linkers [default: /nix/store] [env: WRAP_BUDDY_FIND_IN]
     #[arg(help_heading = "Libraries", long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 1.., value_parser = search_directory("--find-in"))]
     pub find_in: Vec<PathBuf>,
+
+    /// List the defaults of flags from variables WRAP_BUDDY_* and files wrap-buddy.toml, and where each is from
+    #[arg(help_heading = "Settings", long, conflicts_with_all = ["fix", "root", "no_settings", "no_recurse", "jobs", "tree"])]
+    pub settings: bool,
+
+    /// Ignore these variables and files; --root ignores them too
+    #[arg(help_heading = "Settings", long)]
+    pub no_settings: bool,
 
     /// Print all libraries of each program as a tree, each with the rule that finds it
     ///

@@ -7,9 +7,10 @@ pub mod share;
 mod watch;
 mod wrap;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anstream::ColorChoice;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -20,17 +21,47 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use crate::commands::check::{CheckOptions, Fix};
 use crate::commands::generate::Files;
 use crate::commands::restore::RestoreOptions;
+use crate::commands::settings::{Files as SettingsFiles, Key, Settings, Source};
 use crate::commands::{Command, PathOptions};
-use crate::plan::options::{Search, WrapOptions};
+use crate::plan::options::{Search, Strategy, WrapOptions};
 use crate::report::{Format, Output};
-use args::{CheckArgs, CommandLine, FilesArgs, PathArgs, RestoreArgs, Subcommand};
-use wrap::{DRIVERS, OutputArgs, WrapArgs};
+use args::{CheckArgs, CommandLine, FilesArgs, PathArgs, RestoreArgs, Subcommand, WrapCommandArgs};
+use wrap::{DRIVERS, OutputArgs, WrapArgs, absolute_directory};
+
+/// A command line with the settings of its run.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    pub command: Command,
+    /// For `wrap` without library directories: how to find them.
+    pub proposal: Option<Box<CheckOptions>>,
+    pub settings: Settings,
+}
+
+impl From<Command> for Invocation {
+    fn from(command: Command) -> Self {
+        Self {
+            command,
+            proposal: None,
+            settings: Settings::default(),
+        }
+    }
+}
 
 /// Parses `args`, which starts with the program's name.
 ///
 /// # Errors
 /// Usage errors. Help and version are errors too, with exit code 0.
 pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
+    read_with_settings(args).map(|invocation| invocation.command)
+}
+
+/// Like [`read`].
+///
+/// # Errors
+/// Usage errors, and errors in files and variables with settings.
+pub fn read_with_settings(
+    args: impl IntoIterator<Item = OsString>,
+) -> Result<Invocation, clap::Error> {
     let args: Vec<OsString> = args.into_iter().collect();
     let has_flags = args.iter().any(|arg| arg.as_bytes().starts_with(b"--"));
     let mut definition = CommandLine::command();
@@ -40,14 +71,15 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::E
         false => error,
     })?;
     refuse_flags_before_command(&mut definition, &matches)?;
-    let command = CommandLine::from_arg_matches(&matches)
+    let invocation = CommandLine::from_arg_matches(&matches)
         .map_err(|error| error.format(&mut definition))?
         .lower(&mut definition)?;
+    let command = &invocation.command;
     if command.output().format == Format::Dot && !matches!(command, Command::Check(_)) {
         let message = "--format dot is only for check: wrap-buddy check PATH... --format dot";
         return Err(definition.error(ErrorKind::ArgumentConflict, message));
     }
-    Ok(command)
+    Ok(invocation)
 }
 
 /// A flag with several values takes every word up to the next flag, PATH included.
@@ -90,15 +122,16 @@ fn refuse_flags_before_command(
 }
 
 impl CommandLine {
-    fn lower(self, definition: &mut clap::Command) -> Result<Command, clap::Error> {
-        Ok(match self.command {
+    fn lower(self, definition: &mut clap::Command) -> Result<Invocation, clap::Error> {
+        let command = match self.command {
             None => {
-                if let Some(hint) = self.wrap.files.first().and_then(|word| names::hint(word)) {
+                let first = self.wrap.wrap.files.first();
+                if let Some(hint) = first.and_then(|word| names::hint(word)) {
                     return Err(definition.error(ErrorKind::InvalidSubcommand, hint));
                 }
-                Command::Wrap(Box::new(self.wrap.lower()?))
+                return self.wrap.lower();
             }
-            Some(Subcommand::Wrap(args)) => Command::Wrap(Box::new(args.lower()?)),
+            Some(Subcommand::Wrap(args)) => return args.lower(),
             Some(Subcommand::Restore(args)) => {
                 let args = args.lower();
                 let first = args.path_options.paths.first();
@@ -109,38 +142,144 @@ impl CommandLine {
             }
             Some(Subcommand::Status(args)) => Command::Status(args.lower().with_names_on_path()),
             Some(Subcommand::Show(args)) => Command::Show(args.lower().with_names_on_path()),
-            Some(Subcommand::Watch(args)) => Command::Watch(Box::new(args.lower()?)),
-            Some(Subcommand::Check(args)) => {
-                let options = args.lower();
-                if options.fix.is_some() && options.path_options.output.format != Format::Human {
-                    return Err(usage_error("--fix needs --format human"));
-                }
-                Command::Check(options)
+            Some(Subcommand::Watch(args)) => {
+                let mut settings = settings(SettingsFiles::Usual, args.wrap.0.no_settings)?;
+                let command = Command::Watch(Box::new(args.lower(&mut settings)?));
+                return Ok(Invocation {
+                    settings,
+                    ..command.into()
+                });
             }
+            Some(Subcommand::Check(args)) => return args.lower(),
             Some(Subcommand::Generate(FilesArgs::Share { directory })) => {
                 Command::Generate(Files::Share(directory))
             }
             Some(Subcommand::Generate(FilesArgs::Loaders { directory })) => {
                 Command::Generate(Files::Loaders(directory))
             }
+        };
+        Ok(command.into())
+    }
+}
+
+fn settings(files: SettingsFiles<'_>, none: bool) -> Result<Settings, clap::Error> {
+    match none {
+        true => Ok(Settings::default()),
+        false => Settings::read(files).map_err(|error| raw_error(&format!("{error:#}"))),
+    }
+}
+
+/// The directories of a flag, or those in the settings.
+fn directories(
+    settings: &mut Settings,
+    key: Key,
+    flag: Option<Vec<PathBuf>>,
+) -> Result<Vec<PathBuf>, clap::Error> {
+    if let Some(flag) = flag {
+        return Ok(set_paths(settings, key, split_at_commas(flag)));
+    }
+    let setting = settings.get(key);
+    let values = setting.values.iter().map(|value| {
+        let checked = absolute_directory(value.as_ref());
+        checked.map_err(|why| wrong_value(&setting.source, value, why))
+    });
+    values.collect()
+}
+
+fn interpreters(settings: &mut Settings, flag: Vec<PathBuf>) -> Vec<PathBuf> {
+    let values = settings.get(Key::Interpreter).values.iter();
+    match flag.is_empty() {
+        true => values.map(PathBuf::from).collect(),
+        false => set_paths(settings, Key::Interpreter, flag),
+    }
+}
+
+fn set_paths(settings: &mut Settings, key: Key, paths: Vec<PathBuf>) -> Vec<PathBuf> {
+    settings.set(key, paths.iter().map(OsString::from).collect());
+    paths
+}
+
+/// The patterns of `--ignore-missing`, or those in the settings.
+fn ignore_missing(settings: &mut Settings, flag: Vec<Glob>) -> Result<GlobSet, clap::Error> {
+    let key = Key::IgnoreMissing;
+    if !flag.is_empty() {
+        settings.set(key, flag.iter().map(|glob| glob.glob().into()).collect());
+        return glob_set("--ignore-missing", &flag);
+    }
+    let setting = settings.get(key);
+    let patterns = setting.values.iter().map(|value| {
+        let pattern = Glob::new(&value.to_string_lossy());
+        pattern.map_err(|error| wrong_value(&setting.source, value, error.kind()))
+    });
+    let patterns: Vec<Glob> = patterns.collect::<Result<_, _>>()?;
+    glob_set("--ignore-missing", &patterns)
+}
+
+fn wrong_value(source: &Source, value: &OsStr, why: impl Display) -> clap::Error {
+    raw_error(&format!("{source}: {}: {why}", Path::new(value).display()))
+}
+
+/// An error that is not in the command line: without its usage.
+fn raw_error(message: &str) -> clap::Error {
+    clap::Error::raw(ErrorKind::ValueValidation, format!("{message}\n"))
+}
+
+impl WrapCommandArgs {
+    fn lower(self) -> Result<Invocation, clap::Error> {
+        let paths = [&*self.wrap.files, &self.wrap.paths].concat();
+        let files = SettingsFiles::WithTrees(&paths);
+        let mut settings = settings(files, self.wrap.no_settings)?;
+        let options = self.wrap.lower(&mut settings)?;
+        let is_for_people = options.output.format == Format::Human;
+        if self.yes && !is_for_people {
+            return Err(usage_error("--yes needs --format human"));
+        }
+        let has_libs = settings.get(Key::Libs).source != Source::Default;
+        let proposal = CheckOptions {
+            path_options: PathOptions {
+                paths: options.paths.clone(),
+                no_recurse: options.no_recurse,
+                jobs: options.jobs,
+                found_on_path: Vec::new(),
+                output: options.output,
+            },
+            interpreter: options.interpreter.clone(),
+            find_in: directories(&mut settings, Key::FindIn, None)?,
+            fix: Some(match (self.yes, options.dry_run) {
+                (true, _) => Fix::WithoutAsking,
+                (_, true) => Fix::DryRun,
+                _ => Fix::Ask,
+            }),
+            ..CheckOptions::default()
+        };
+        Ok(Invocation {
+            command: Command::Wrap(Box::new(options)),
+            proposal: (is_for_people && !has_libs).then(|| Box::new(proposal)),
+            settings,
         })
     }
 }
 
 impl WrapArgs {
-    fn lower(self) -> Result<WrapOptions, clap::Error> {
+    fn lower(self, settings: &mut Settings) -> Result<WrapOptions, clap::Error> {
         let frozen_except = match (self.search, self.frozen_except) {
             (Search::Frozen, None) => glob_set("--frozen-except", &drivers())?,
             (Search::Frozen, Some(patterns)) => glob_set("--frozen-except", &patterns)?,
             (_, None) => GlobSet::empty(),
             (_, Some(_)) => return Err(usage_error("--frozen-except needs --search frozen")),
         };
+        if self.self_contained && self.strategy == Strategy::Inplace {
+            return Err(usage_error(
+                "--self-contained needs a stub: --strategy stub or auto",
+            ));
+        }
+        let dependencies = self.runtime_dependencies;
         Ok(WrapOptions {
             paths: [self.files, self.paths].concat(),
             no_recurse: self.no_recurse,
-            libs: split_at_commas(self.libs),
-            runtime_dependencies: split_at_commas(self.runtime_dependencies),
-            ignore_missing: glob_set("--ignore-missing", &self.ignore_missing)?,
+            libs: directories(settings, Key::Libs, self.libs)?,
+            runtime_dependencies: directories(settings, Key::RuntimeDependencies, dependencies)?,
+            ignore_missing: ignore_missing(settings, self.ignore_missing)?,
             needed: self.needed,
             search: self.search,
             search_minimal: self.search_minimal,
@@ -150,7 +289,7 @@ impl WrapArgs {
             replace: self.replace,
             trust_tree: self.trust_tree,
             strategy: self.strategy,
-            interpreter: self.interpreter,
+            interpreter: interpreters(settings, self.interpreter),
             self_contained: self.self_contained,
             relocatable: self.relocatable,
             allow_outside: self.allow_outside,
@@ -201,13 +340,23 @@ impl RestoreArgs {
 }
 
 impl CheckArgs {
-    fn lower(self) -> CheckOptions {
-        CheckOptions {
-            path_options: self.path_options.lower().with_names_on_path(),
-            libs: split_at_commas(self.libs),
-            interpreter: self.interpreter,
+    fn lower(self) -> Result<Invocation, clap::Error> {
+        let path_options = self.path_options.lower().with_names_on_path();
+        let here = [PathBuf::from(".")];
+        let paths = match path_options.paths.as_slice() {
+            [] => &here[..],
+            paths => paths,
+        };
+        // The paths of this machine mean nothing in another root.
+        let none = self.no_settings || self.root.is_some();
+        let mut settings = settings(SettingsFiles::WithTrees(paths), none)?;
+        let find_in = (!self.find_in.is_empty()).then_some(self.find_in);
+        let options = CheckOptions {
+            path_options,
+            libs: directories(&mut settings, Key::Libs, self.libs)?,
+            interpreter: interpreters(&mut settings, self.interpreter),
             root: self.root,
-            find_in: split_at_commas(self.find_in),
+            find_in: directories(&mut settings, Key::FindIn, find_in)?,
             tree: self.tree,
             fix: match (self.fix, self.yes, self.dry_run) {
                 (false, ..) => None,
@@ -215,7 +364,18 @@ impl CheckArgs {
                 (.., true) => Some(Fix::DryRun),
                 _ => Some(Fix::Ask),
             },
+        };
+        if options.fix.is_some() && options.path_options.output.format != Format::Human {
+            return Err(usage_error("--fix needs --format human"));
         }
+        let command = match self.settings {
+            true => Command::Settings(options.path_options.output),
+            false => Command::Check(options),
+        };
+        Ok(Invocation {
+            settings,
+            ..command.into()
+        })
     }
 }
 
@@ -418,9 +578,6 @@ mod tests {
             "--paths a --ignore-missing [",
             "--paths a -q -v",
             "--quiet",
-            "a --self-contained --loader-dir-path /c",
-            "a --frozen-except libx.so",
-            "a --frozen-except libx.so --search rpath",
             "a --color sometimes",
             "--paths a -j 0",
             "--paths a --format yaml",
@@ -457,6 +614,85 @@ mod tests {
         ] {
             let error = parse(line).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn flags_of_which_one_would_be_ignored() {
+        for (line, accepted) in [
+            (
+                "a --self-contained --loader-dir-path /c",
+                "a --self-contained",
+            ),
+            (
+                "a --self-contained --strategy inplace",
+                "a --self-contained --strategy auto",
+            ),
+            (
+                "a --frozen-except libx.so",
+                "a --frozen-except libx.so --search frozen",
+            ),
+            (
+                "a --frozen-except libx.so --search rpath",
+                "a --search rpath",
+            ),
+            ("a --allow-outside", "a --allow-outside --relocatable"),
+            ("a --yes --dry-run", "a --yes"),
+            ("a --yes --libs /c", "a -y --interpreter /c"),
+            ("a --yes --format json", "a --format json"),
+            ("a -q -v", "a -q"),
+            ("check a --yes", "check a --fix -y"),
+            ("check a --dry-run", "check a --fix --dry-run"),
+            ("check a --fix --yes --dry-run", "check a --fix"),
+            ("check a --fix --root /", "check a --root /"),
+            ("check a --fix --format json", "check a --format json"),
+            ("check --settings --fix", "check --settings"),
+            ("check --settings --root /", "check --settings a --libs /c"),
+            ("check --settings --no-settings", "check a --no-settings"),
+            ("check --settings --no-recurse", "check a --no-recurse"),
+            ("check --settings -j 2", "check a -j 2"),
+            ("check --settings --tree", "check a --tree"),
+            ("check --settings --format dot", "check a --format dot"),
+            (
+                "watch a --self-contained --loader-dir-path /c",
+                "watch a --loader-dir-path /c",
+            ),
+            ("watch a --frozen-except libx.so", "watch a --search frozen"),
+            ("watch a --yes", "watch a --dry-run"),
+            ("watch a --config /c", "watch a --config /c --preset cursor"),
+            ("watch a --list-presets", "watch --list-presets --config /c"),
+            (
+                "watch --list-presets --preset cursor",
+                "watch --preset cursor",
+            ),
+            ("watch --list-presets --once", "watch a --once"),
+            (
+                "watch --list-presets --settle 5",
+                "watch a --settle 5 --poll 5",
+            ),
+            ("watch --list-presets --poll 5", "watch a --poll 5 --once"),
+            ("watch --list-presets --libs /c", "watch --list-presets -q"),
+            (
+                "restore a --yes",
+                "restore a --dry-run --replace --trust-tree",
+            ),
+        ] {
+            assert_eq!(
+                parse(line).map_err(|error| error.exit_code()).unwrap_err(),
+                2,
+                "{line}"
+            );
+            assert!(parse(accepted).is_ok(), "{accepted}: {:?}", parse(accepted));
+        }
+    }
+
+    #[test]
+    fn variables_are_in_the_help() {
+        let help = |line| parse(line).unwrap_err().to_string();
+        let help = help("wrap --help") + &help("check --help");
+        for key in Key::ALL {
+            let variable = format!("[env: {}]", key.variable());
+            assert!(help.contains(&variable), "{variable}");
         }
     }
 

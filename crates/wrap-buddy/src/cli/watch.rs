@@ -5,7 +5,9 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Arg, ArgMatches, Args, Command, CommandFactory, Error, FromArgMatches, ValueHint};
 
+use super::usage_error;
 use super::wrap::{BadNumber, WrapArgs};
+use crate::commands::settings::Settings;
 use crate::commands::watch::{WatchOptions, built_in_presets};
 
 /// Directories to watch, and how to wrap the files that arrive in them.
@@ -24,7 +26,7 @@ pub struct WatchArgs {
     pub config: Option<PathBuf>,
 
     /// List the presets and their directories
-    #[arg(help_heading = "Watching", long)]
+    #[arg(help_heading = "Watching", long, conflicts_with_all = ["preset", "once", "settle", "poll"])]
     pub list_presets: bool,
 
     /// Exit when existing and arriving files are wrapped
@@ -59,6 +61,10 @@ impl Wrapping {
         let arguments: Vec<Arg> = command.get_arguments().cloned().collect();
         arguments
             .into_iter()
+            .map(|argument| match argument.is_global_set() {
+                true => argument,
+                false => argument.conflicts_with("list_presets"),
+            })
             .map(|argument| match argument.get_id().as_str() {
                 "paths" => argument.hide(true),
                 "files" => argument
@@ -133,9 +139,12 @@ fn seconds(text: &str) -> Result<Duration, BadNumber> {
 }
 
 impl WatchArgs {
-    pub(super) fn lower(self) -> Result<WatchOptions, Error> {
+    pub(super) fn lower(self, settings: &mut Settings) -> Result<WatchOptions, Error> {
+        if self.config.is_some() && self.preset.is_empty() && !self.list_presets {
+            return Err(usage_error("--config needs --preset or --list-presets"));
+        }
         Ok(WatchOptions {
-            wrap: self.wrap.0.lower()?,
+            wrap: self.wrap.0.lower(settings)?,
             preset: self.preset,
             config: self.config,
             list_presets: self.list_presets,

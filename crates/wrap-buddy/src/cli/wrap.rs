@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValue;
 use clap::{ArgAction, Args, ColorChoice, Parser, ValueEnum, ValueHint};
@@ -41,17 +41,18 @@ pub struct WrapArgs {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, num_args = 1..)]
     pub paths: Vec<PathBuf>,
 
-    /// Library directories, in search order
+    /// Library directories, in search order [env: WRAP_BUDDY_LIBS]
     ///
     /// Libraries that are not in them are searched for in the directories of --paths, and in the search paths of the libraries found.
     #[arg(help_heading = "Libraries", long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 0.., value_parser = search_directory("--libs"))]
-    pub libs: Vec<PathBuf>,
+    pub libs: Option<Vec<PathBuf>>,
 
     /// Directories to add to the search path of every program, and of libraries that call dlopen, even if they resolve nothing
+    /// [env: WRAP_BUDDY_RUNTIME_DEPENDENCIES]
     #[arg(help_heading = "Libraries", long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 0.., value_parser = search_directory("--runtime-dependencies"))]
-    pub runtime_dependencies: Vec<PathBuf>,
+    pub runtime_dependencies: Option<Vec<PathBuf>>,
 
-    /// Glob patterns of sonames that may be missing
+    /// Glob patterns of sonames that may be missing [env: WRAP_BUDDY_IGNORE_MISSING]
     #[arg(help_heading = "Libraries", long, value_name = "PATTERN", num_args = 1..)]
     pub ignore_missing: Vec<Glob>,
 
@@ -80,6 +81,14 @@ pub struct WrapArgs {
     #[arg(long)]
     pub no_recurse: bool,
 
+    /// Ignore the variables WRAP_BUDDY_* and files wrap-buddy.toml, which have defaults for flags
+    ///
+    /// A variable separates its values with colons, and wins over files. The files are the nearest wrap-buddy.toml in the directory of PATH or
+    /// above (not for `watch`), $XDG_CONFIG_HOME/wrap-buddy/wrap-buddy.toml, and /etc/wrap-buddy.toml. `wrap-buddy check --settings PATH`
+    /// lists the settings and their sources.
+    #[arg(help_heading = "Settings", long)]
+    pub no_settings: bool,
+
     /// Print the plan and write nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -104,6 +113,7 @@ pub struct WrapArgs {
     pub strategy: Strategy,
 
     /// The real dynamic linker; repeat for each architecture and libc, each program gets the one that matches
+    /// [env: WRAP_BUDDY_INTERPRETER]
     ///
     /// By default: the ones compiled in, or else those of the running system.
     #[arg(help_heading = "Method", long, value_name = "PATH", value_hint = ValueHint::FilePath)]
@@ -176,7 +186,7 @@ pub(super) fn jobs(text: &str) -> Result<NonZero<usize>, BadNumber> {
 
 /// Why a directory cannot be on a search path.
 #[derive(Debug, thiserror::Error)]
-enum BadDirectory {
+pub(super) enum BadDirectory {
     #[error(
         "its name contains a colon, which ends a directory in ld.so's search path; rename it or link to it"
     )]
@@ -195,22 +205,29 @@ pub(super) fn search_directory(
     use clap::builder::TypedValueParser;
     // clap's own path parser rejects empty values.
     clap::builder::OsStringValueParser::new().try_map(move |text| {
-        let path = PathBuf::from(text);
-        let text = path.as_os_str().as_bytes();
-        if text.contains(&b':') {
-            if path.exists() {
-                return Err(BadDirectory::HasColon);
+        let is_one = Path::new(&text).exists();
+        let parts = text.as_bytes().split(|&byte| byte == b':');
+        let parts: Vec<&[u8]> = parts.filter(|part| !part.is_empty()).collect();
+        absolute_directory(Path::new(&text)).map_err(|error| match error {
+            BadDirectory::HasColon if !is_one => {
+                let words = quoted(parts.into_iter().map(OsStr::from_bytes));
+                BadDirectory::Several(format!("{flag} {words}"))
             }
-            let parts = text.split(|&byte| byte == b':');
-            let parts = parts.filter(|part| !part.is_empty());
-            let words = quoted(parts.map(OsStr::from_bytes));
-            return Err(BadDirectory::Several(format!("{flag} {words}")));
-        }
-        if text.is_empty() {
-            return Ok(path);
-        }
-        std::path::absolute(&path).map_err(|_| BadDirectory::NoCurrent)
+            error => error,
+        })
     })
+}
+
+/// The absolute path of a directory that can be on a search path.
+pub(super) fn absolute_directory(path: &Path) -> Result<PathBuf, BadDirectory> {
+    let text = path.as_os_str().as_bytes();
+    if text.contains(&b':') {
+        return Err(BadDirectory::HasColon);
+    }
+    if text.is_empty() {
+        return Ok(path.to_owned());
+    }
+    std::path::absolute(path).map_err(|_| BadDirectory::NoCurrent)
 }
 
 impl ValueEnum for Format {

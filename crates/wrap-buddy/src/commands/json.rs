@@ -10,6 +10,8 @@ use serde::Serialize;
 use crate::commands::check::json::{Checks, ChecksEnd};
 use crate::commands::check::{self, Checked, FileCheck};
 use crate::commands::restore::Restored;
+use crate::commands::settings::Settings;
+use crate::commands::settings::json::AllSettings;
 use crate::commands::show::view::View;
 use crate::commands::status::{Condition, FileStatus};
 use crate::commands::watch;
@@ -53,6 +55,8 @@ enum Outcome {
     Show(Views),
     /// `wrap-buddy check`
     Check(Checks),
+    /// `wrap-buddy check --settings`
+    Settings(AllSettings),
 }
 
 /// The state of files.
@@ -123,6 +127,7 @@ enum End {
     Status(LookEnd),
     Show(LookEnd),
     Check(ChecksEnd),
+    Settings(AllSettings),
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -221,6 +226,20 @@ impl Reported for Checked {
 
     fn end(&self) -> impl Serialize {
         Line::summary(End::Check(self.into()))
+    }
+}
+
+impl Reported for Settings {
+    fn document(&self) -> impl Serialize {
+        Document::new(Outcome::Settings(self.into()))
+    }
+
+    fn lines(&self, _: &HashSet<PathBuf>) -> impl Iterator<Item = impl Serialize> {
+        std::iter::empty::<Line>()
+    }
+
+    fn end(&self) -> impl Serialize {
+        Line::summary(End::Settings(self.into()))
     }
 }
 

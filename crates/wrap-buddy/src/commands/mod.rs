@@ -4,6 +4,7 @@ pub mod check;
 pub mod generate;
 pub mod json;
 pub mod restore;
+pub mod settings;
 pub mod show;
 pub mod status;
 mod tree_lock;
@@ -14,6 +15,7 @@ use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use self::settings::Key;
 use crate::plan::options::WrapOptions;
 use crate::report::Output;
 use crate::scan::{Candidate, Unreadable, scan};
@@ -27,6 +29,8 @@ pub enum Command {
     Show(PathOptions),
     Watch(Box<watch::WatchOptions>),
     Check(check::CheckOptions),
+    /// Lists the settings.
+    Settings(Output),
     Generate(generate::Files),
 }
 
@@ -40,6 +44,15 @@ impl Command {
         }
     }
 
+    /// The settings that it uses.
+    pub fn keys(&self) -> &'static [Key] {
+        match self {
+            Self::Wrap(_) | Self::Watch(_) => &Key::ALL[..4],
+            Self::Check(_) => &[Key::Libs, Key::Interpreter, Key::FindIn],
+            _ => &[],
+        }
+    }
+
     pub fn output(&self) -> Output {
         match self {
             Self::Wrap(options) => options.output,
@@ -47,6 +60,7 @@ impl Command {
             Self::Status(options) | Self::Show(options) => options.output,
             Self::Watch(options) => options.wrap.output,
             Self::Check(options) => options.path_options.output,
+            Self::Settings(output) => *output,
             Self::Generate(_) => Output::default(),
         }
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::plan::reason::Reason;
+use crate::plan::reason::{Reason, Refusal, SkipReason};
 use crate::plan::search::Missing;
 use crate::plan::{Method, Plan};
 
@@ -121,6 +121,24 @@ impl FileReport {
             outside: Vec::new(),
             notes: Vec::new(),
         }
+    }
+
+    /// Whether it does not start without a library, a symbol version or a dynamic linker that may exist elsewhere.
+    pub fn lacks_dependencies(&self) -> bool {
+        let no_interpreter = matches!(
+            &self.reason,
+            Some(
+                Reason::Refusal(Refusal::NoInterpreter(_))
+                    | Reason::Skip(
+                        SkipReason::ProgramOfOtherLibc { .. }
+                            | SkipReason::ProgramOfOtherArchitecture { .. }
+                    )
+            )
+        );
+        let no_library = self.status == Status::Failed && !self.missing.is_empty();
+        let plan = self.plan.as_ref();
+        let no_version = plan.is_some_and(|plan| !plan.resolution.unmet_versions.is_empty());
+        no_interpreter || no_library || no_version
     }
 
     pub fn skipped(path: PathBuf, reason: impl Into<Reason>) -> Self {

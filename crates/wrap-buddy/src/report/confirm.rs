@@ -4,6 +4,11 @@ use std::io::{self, BufRead, IsTerminal, Write, stderr, stdin};
 
 use anyhow::{Context, Result, ensure};
 
+/// Whether there is a terminal for a question and its answer.
+pub fn can_ask() -> bool {
+    stdin().is_terminal() && stderr().is_terminal()
+}
+
 /// Asks a question on the terminal; only `y` and `yes` mean yes.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ mod progress;
 mod reporter;
 pub mod style;
 
-pub use confirm::confirm;
+pub use confirm::{can_ask, confirm};
 pub use json::{FileLine, Reported, write_document, write_line};
 pub use output::{Format, Output};
 pub use page::{Page, styled};

@@ -115,6 +115,15 @@ fn documents_of_every_command_match_the_schema() {
             vec!["restore".into(), app.clone(), "/none".into()],
         ),
     ];
+    let settings = ["check", "--settings", &app, "--libs", &bar];
+    for value in lines(&settings).into_iter().chain([document(&settings)]) {
+        check(&validator, &value);
+        assert_eq!(value["command"], "settings");
+        assert_eq!(value["settings"][0]["name"], "libs");
+        assert_eq!(value["settings"][0]["values"][0], *bar);
+        assert_eq!(value["settings"][0]["source"], "flag");
+        assert_eq!(value["settings"][1]["source"], "default");
+    }
     for (command, arguments) in &steps {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         // A run that changes files reports the changes only once.

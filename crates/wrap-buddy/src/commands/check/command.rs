@@ -63,24 +63,24 @@ impl Command {
     pub fn rehearsed(&self, stages: &[Stage]) -> anyhow::Result<Report> {
         let options = WrapOptions {
             dry_run: true,
-            ..self.options()?
+            ..self.options(&WrapOptions::default())?
         };
         crate::commands::wrap::wrap(&options, stages, stages::MISSING, &Reporter::default())
     }
 
-    /// Its options.
+    /// Its options, and those of `base` that it does not have.
     ///
     /// # Errors
     /// If the current directory cannot be determined.
-    pub fn options(&self) -> io::Result<WrapOptions> {
+    pub fn options(&self, base: &WrapOptions) -> io::Result<WrapOptions> {
         Ok(WrapOptions {
             paths: self.paths.clone(),
             libs: absolute(&self.libs)?,
             interpreter: self.interpreters.clone(),
-            self_contained: self.flag == Some("--self-contained"),
-            relocatable: self.flag == Some("--relocatable"),
-            allow_outside: self.flag == Some("--relocatable"),
-            ..WrapOptions::default()
+            self_contained: base.self_contained || self.flag == Some("--self-contained"),
+            relocatable: base.relocatable || self.flag == Some("--relocatable"),
+            allow_outside: base.allow_outside || self.flag == Some("--relocatable"),
+            ..base.clone()
         })
     }
 }

@@ -36,6 +36,7 @@ use crate::report::Reporter;
 use crate::scan::{Candidate, Wanted, directories, scan, scan_observed};
 use crate::state::access::Reach;
 use crate::system::workers::WorkerPool;
+pub use command::Command as ProposedCommand;
 use command::Command;
 use diagnosis::{Diagnosis, Next, Note, Problem};
 use elf_file::{Elf, ElfTarget, FileId, Kind};
