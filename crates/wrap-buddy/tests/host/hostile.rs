@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use elf_file::{Elf, Source};
+use object::elf;
 use wrap_buddy::plan::outcome::Status;
 
 use crate::fixture::*;
@@ -120,6 +122,31 @@ fn absurd_headers_are_refused_without_reading_much() {
         ("e_entry", with(24, &max)),
     ] {
         assert_eq!(survives(&dir, &path, &changed), Status::Failed, "{what}");
+    }
+}
+
+#[test]
+fn number_of_libraries_that_a_file_names_is_limited() {
+    let dir = TestDir::new();
+    let read = |number: usize, tag: u32| {
+        let filtees: Vec<String> = (0..number).map(|n| format!("-Wl,-f,l{n}.so")).collect();
+        let mut flags: Vec<&str> = filtees.iter().map(String::as_str).collect();
+        flags.extend(["-shared", "-nostdlib"]);
+        let path = dir.compile(Arch::X86_64, "libmany.so", "", &flags);
+        let mut bytes = fs::read(&path).unwrap();
+        let range = dynamic_range(&bytes);
+        for entry in bytes[range].chunks_exact_mut(16) {
+            if entry[..8] == u64::from(elf::DT_AUXILIARY).to_le_bytes() {
+                entry[..8].copy_from_slice(&u64::from(tag).to_le_bytes());
+            }
+        }
+        fs::write(&path, bytes).unwrap();
+        Elf::read(&mut Source::open(&path).unwrap())
+    };
+    for (tag, name) in [(elf::DT_NEEDED, "DT_NEEDED"), (elf::DT_FILTER, "DT_FILTER")] {
+        assert!(read(4096, tag).is_ok(), "{name}");
+        let error = format!("{:#}", read(4097, tag).unwrap_err());
+        assert!(error.contains(&format!("too many {name}")), "{error}");
     }
 }
 
