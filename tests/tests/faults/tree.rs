@@ -157,11 +157,7 @@ impl Tree {
     /// Runs the tool with a fault injected into one of its system calls.
     pub fn run_with(&self, injected: &str, arguments: &[&str]) -> run::Output {
         let command = self.command(arguments);
-        // Strace stops the tool only at this call, not at each.
-        let call = injected.split(['=', ':']).nth(1).expect("a call");
-        let traced = format!("trace={call}");
-        let mut all = vec!["-f", "--seccomp-bpf", "-o", "/dev/null"];
-        all.extend(["-e", &traced, "-e", injected]);
+        let mut all = vec!["-o", "/dev/null", "-e", injected];
         all.extend(command.iter().map(String::as_str));
         run::on_host("strace", &all)
     }
@@ -179,18 +175,48 @@ impl Tree {
         text
     }
 
-    /// The names of the tool's system calls, in order.
-    pub fn trace(&self, arguments: &[&str]) -> Vec<String> {
+    /// The tool's system calls, in order: each with its name, and whether it may change a file.
+    fn calls(&self, arguments: &[&str]) -> Vec<(String, bool)> {
         let text = self.strace(&[], arguments);
         let calls = text.lines().filter_map(|line| {
-            let (call, _) = line.split_once('(')?;
+            let (call, rest) = line.split_once('(')?;
             let is_call =
                 !call.is_empty() && call.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
             // The kernel does not return from these, or strace was not attached before exec.
             let is_usual = !["execve", "exit_group", "exit"].contains(&call);
-            (is_call && is_usual).then(|| call.to_string())
+            let changes = match call {
+                "openat" | "openat2" => ["O_CREAT", "O_TRUNC", "O_TMPFILE"]
+                    .iter()
+                    .any(|flag| rest.contains(flag)),
+                call => !READING.contains(&call),
+            };
+            (is_call && is_usual).then(|| (call.to_string(), changes))
         });
         calls.collect()
+    }
+
+    /// The names of the tool's system calls, in order.
+    pub fn trace(&self, arguments: &[&str]) -> Vec<String> {
+        let calls = self.calls(arguments).into_iter();
+        calls.map(|(call, _)| call).collect()
+    }
+
+    /// The calls at which the tool is stopped: those that may change files, each with its name and its number among the calls of
+    /// that name. Emulated programs are slow, and the tool does the same for them: for these, only one in five of the calls that
+    /// are not in [`CHANGING`].
+    pub fn stops(&self, arguments: &[&str]) -> Vec<(String, usize)> {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        let mut stops = Vec::new();
+        for (call, changes) in self.calls(arguments) {
+            let n = counts.entry(call.clone()).or_default();
+            *n += 1;
+            let is_tried =
+                CHANGING.contains(&call.as_str()) || (*n - 1).is_multiple_of(self.one_in());
+            if changes && is_tried {
+                stops.push((call, *n));
+            }
+        }
+        stops
     }
 
     /// The number of each of the tool's system calls.
@@ -244,16 +270,9 @@ impl Tree {
         assert_eq!(output.stdout == "42\n", found, "{what}; {output}");
     }
 
-    /// The first of this many system calls with the same name is tried, apart from those in [`CHANGING`]. Emulated programs are
-    /// slow, and the tool does the same for them.
+    /// One of this many calls of a name is tried.
     pub fn one_in(&self) -> usize {
         if self.arch == Arch::host() { 1 } else { 5 }
-    }
-
-    /// Whether the `n`th call of the name `call` is tried.
-    pub fn is_tried(&self, call: &str, n: usize) -> bool {
-        CHANGING.contains(&call)
-            || !READING.contains(&call) && (n - 1).is_multiple_of(self.one_in())
     }
 
     pub fn snapshot(&self) -> Snapshot {
