@@ -54,8 +54,8 @@ impl Loader {
             let is_named = link.is_null();
             if !is_named {
                 // SAFETY: a message, or AT_EXECFN, which the kernel has copied to the initial stack with its NUL.
-                self.beside(unsafe { Text::new(link) }, path.file_name(), self.scratch());
-                // SAFETY: `beside` has written a string with its NUL there, and nothing else uses the scratch memory until it was opened.
+                self.write_sibling(unsafe { Text::new(link) }, path.file_name(), self.scratch());
+                // SAFETY: `write_sibling` has written a string with its NUL there, and nothing else uses the scratch memory until it was opened.
                 path = unsafe { Text::new(self.scratch()) };
             }
             place += 1;
@@ -130,8 +130,8 @@ impl Loader {
         if self.has(Flags::RELOCATABLE) {
             // ld.so and debuggers keep a pointer to the name, so it has to stay in memory.
             let place = self.in_sidecar(self.header().interpreter_room.at);
-            self.beside(EXECUTABLE.text(), self.interpreter, place);
-            // SAFETY: `beside` has written a string with its NUL there, and only it writes to that part of the sidecar.
+            self.write_sibling(EXECUTABLE.text(), self.interpreter, place);
+            // SAFETY: `write_sibling` has written a string with its NUL there, and only it writes to that part of the sidecar.
             self.interpreter = unsafe { Text::new(place) };
         }
     }
@@ -139,7 +139,7 @@ impl Loader {
     /// Writes to `to`, PATH_MAX bytes, the path of `name` in the directory of `path`, or of the target if `path` is a link. Writes
     /// an empty path if that is too long. For a link with a relative target, its own directory does as well.
     #[inline(never)]
-    fn beside(&self, mut path: Text, name: Text, to: *mut u8) {
+    fn write_sibling(&self, mut path: Text, name: Text, to: *mut u8) {
         // SAFETY: `to` is PATH_MAX bytes: the scratch memory, or the end of the record,
         // after which MAX_RECORD leaves as many. The link takes at
         // most PATH_MAX - 1 of them and gets its NUL, and both lengths are added up before anything is copied.

@@ -14,7 +14,7 @@ use elf_file::{Elf, Source};
 use sys::arch::{self, Arch};
 
 /// Programs that every system has, this tool first. Their PT_INTERP names the system's dynamic linker.
-const ASKERS: [&str; 3] = ["/proc/self/exe", "/bin/sh", "/usr/bin/env"];
+const PROGRAMS: [&str; 3] = ["/proc/self/exe", "/bin/sh", "/usr/bin/env"];
 
 /// The dynamic linker for a program, or why there is none.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub enum Fit<'a> {
 #[derive(Debug)]
 enum Lead {
     /// It is the PT_INTERP of this program.
-    AskedForBy(&'static str),
+    InterpreterOf(&'static str),
     /// It is the usual path for this architecture.
     Usual(&'static Arch, &'static str),
     /// The user named it, or it was compiled in.
@@ -85,12 +85,12 @@ impl Interpreters {
             let paths = paths.filter(|path| !path.is_empty()).map(PathBuf::from);
             return Self::named(root, paths);
         }
-        let askers = ASKERS.into_iter().map(Lead::AskedForBy);
+        let of_programs = PROGRAMS.into_iter().map(Lead::InterpreterOf);
         let usual = arch::all().iter().flat_map(|arch| {
             let paths = arch.known_interpreters.iter();
             paths.map(move |path| Lead::Usual(arch, path))
         });
-        let candidates = askers.chain(usual).map(|lead| Candidate {
+        let candidates = of_programs.chain(usual).map(|lead| Candidate {
             lead,
             interpreter: OnceLock::new(),
         });
@@ -184,13 +184,13 @@ impl Candidate {
     fn may_fit(&self, program: &Elf) -> bool {
         match self.lead {
             Lead::Usual(arch, _) => arch.target() == program.target(),
-            Lead::AskedForBy(_) | Lead::Named => true,
+            Lead::InterpreterOf(_) | Lead::Named => true,
         }
     }
 
     fn interpreter(&self, root: &Root) -> Option<&Interpreter> {
         let look = || match self.lead {
-            Lead::AskedForBy(program) => {
+            Lead::InterpreterOf(program) => {
                 let program = root.on_host(Path::new(program));
                 let elf = Elf::read(&mut Source::open(&program).ok()?).ok()?;
                 Interpreter::open_in(root, Path::new(&elf.interp?.path)).ok()

@@ -144,7 +144,6 @@ pub struct SidecarView {
 /// How the file of a sidecar was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(rename = "SidecarWay")]
 pub enum SidecarKind {
     /// A program with a stub.
     Stub,
