@@ -12,7 +12,8 @@ mod image;
 #[path = "build/toolchain.rs"]
 mod toolchain;
 
-use compile::{ARCHES, Arch, Images};
+use compile::Images;
+use sys::arch::{self, Arch};
 
 fn main() {
     if let Err(error) = run() {
@@ -62,7 +63,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         (arch, result)
     };
     let results: Vec<(&Arch, Result<Images, Failure>)> = thread::scope(|scope| {
-        let running: Vec<_> = ARCHES
+        let running: Vec<_> = arch::all()
             .iter()
             .map(|arch| scope.spawn(move || build(arch)))
             .collect();
@@ -72,7 +73,7 @@ fn run() -> Result<(), Box<dyn Error>> {
             .collect()
     });
 
-    let host = env::var("CARGO_CFG_TARGET_ARCH")?;
+    let target = env::var("TARGET")?;
     let mut all = String::new();
     let mut missing = String::new();
     for (arch, result) in results {
@@ -100,7 +101,7 @@ fn run() -> Result<(), Box<dyn Error>> {
                     images.loader_used,
                 )?;
             }
-            Err(Failure::NoToolchain(error)) if !arch.is_host(&host) => {
+            Err(Failure::NoToolchain(error)) if !target.starts_with(arch.name) => {
                 let error = error.lines().next().unwrap_or_default();
                 println!("cargo::warning=built without {}: {error}", arch.name);
                 writeln!(missing, "    ({:?}, {error:?}),", arch.name)?;

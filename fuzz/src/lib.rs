@@ -5,13 +5,6 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-/// File name, `e_machine` and EI_CLASS of dynamic linkers.
-const LINKERS: [(&str, u16, u8); 3] = [
-    ("ld-linux-x86-64.so.2", sidecar::machine::X86_64, 2),
-    ("ld-linux.so.2", sidecar::machine::I686, 1),
-    ("ld-linux-aarch64.so.1", sidecar::machine::AARCH64, 2),
-];
-
 /// A directory for one process, in memory if possible: a disk would be synced for every input.
 pub fn directory() -> TempDir {
     let memory = Path::new("/dev/shm");
@@ -25,17 +18,18 @@ pub fn directory() -> TempDir {
 
 /// Makes a dynamic linker for each architecture in `directory`. A header alone is enough for the tool.
 pub fn make_linkers(directory: &Path) -> Vec<PathBuf> {
-    let linkers = LINKERS.map(|(name, machine, class)| {
-        let mut header = vec![0; if class == 2 { 64 } else { 52 }];
-        header[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', class, 1, 1]);
+    let linkers = sys::arch::all().iter().map(|arch| {
+        let mut header = vec![0; if arch.class == 2 { 64 } else { 52 }];
+        header[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', arch.class, 1, 1]);
         // e_type: ET_DYN.
         header[16] = 3;
-        header[18..20].copy_from_slice(&machine.to_le_bytes());
-        let path = directory.join(name);
+        header[18..20].copy_from_slice(&arch.machine.to_le_bytes());
+        let name = Path::new(arch.known_interpreters[0]).file_name();
+        let path = directory.join(name.expect("the path of a file"));
         fs::write(&path, header).expect("a file in a fresh directory");
         path
     });
-    linkers.into()
+    linkers.collect()
 }
 
 /// Corrects the checksum in `bytes`, a sidecar of either kind, so that the code after the check is tested too.

@@ -6,42 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use sidecar::loader::{CLOSING_OFFSET, IMAGE_LEN, closing_mark};
-use sidecar::machine;
+use sys::arch::Arch;
 
 use crate::image::{self, Linked};
 use crate::toolchain::{self, Toolchain};
-
-pub struct Arch {
-    pub name: &'static str,
-    pub machine: u16,
-    /// The target's name in rustc.
-    target: &'static str,
-    /// Options for position-independent code.
-    flags: &'static [&'static str],
-}
-
-pub static ARCHES: [Arch; 3] = [
-    Arch {
-        name: "x86_64",
-        machine: machine::X86_64,
-        target: "x86_64-unknown-linux-gnu",
-        flags: &["-Crelocation-model=pic"],
-    },
-    Arch {
-        name: "aarch64",
-        machine: machine::AARCH64,
-        target: "aarch64-unknown-linux-gnu",
-        // The tiny code model uses adr. adrp would require a stub at the start of a page.
-        flags: &["-Crelocation-model=pic", "-Ccode-model=tiny"],
-    },
-    Arch {
-        name: "i686",
-        machine: machine::I686,
-        target: "i686-unknown-linux-gnu",
-        // Without pic, no GOT pointer is set up. `image` checks that no absolute address is used.
-        flags: &["-Crelocation-model=static"],
-    },
-];
 
 /// Flat images of one architecture.
 #[derive(PartialEq, Eq)]
@@ -55,13 +23,6 @@ pub struct Images {
     pub loader: Vec<u8>,
     /// Bytes of the loader in use.
     pub loader_used: usize,
-}
-
-impl Arch {
-    /// Whether this is the architecture for which the tool itself is built.
-    pub fn is_host(&self, arch: &str) -> bool {
-        self.name == arch || self.name == "i686" && arch == "x86"
-    }
 }
 
 /// Compiles, links and checks the images.
@@ -125,6 +86,11 @@ pub enum Part {
     Loader,
 }
 
+/// The target's name in rustc.
+fn target(arch: &Arch) -> String {
+    format!("{}-unknown-linux-gnu", arch.name)
+}
+
 /// Finds the compiler, `core` and linker for an architecture.
 ///
 /// # Errors
@@ -135,7 +101,7 @@ pub fn toolchain(arch: &Arch, out: &Path) -> Result<Toolchain, Box<dyn Error>> {
     let cache = cache
         .and_then(|build| build.parent()?.parent())
         .unwrap_or(out);
-    toolchain::find(arch.target, &cache.join("stage-core"))
+    toolchain::find(&target(arch), &cache.join("stage-core"))
 }
 
 /// Compiles one part and links it to a flat image.
@@ -165,7 +131,7 @@ pub fn link(arch: &Arch, sources: &Path, out: &Path, part: Part) -> Result<Linke
         }
     };
     debug_assert!(sidecar.exists() && sys.exists());
-    image::read(&fs::read(elf)?, arch.machine)
+    image::read(&fs::read(elf)?, arch)
 }
 
 /// Puts everything into one section, linked at 0.
@@ -198,7 +164,7 @@ impl Compiler<'_> {
                 "--crate-name",
                 name,
                 "--target",
-                self.arch.target,
+                &target(self.arch),
             ])
             .args([
                 "-Copt-level=z",
@@ -213,7 +179,7 @@ impl Compiler<'_> {
             ])
             // Does not save registers that the callee does not change: that makes the loader a fifth smaller.
             .arg("-Cllvm-args=-enable-ipra")
-            .args(self.arch.flags)
+            .args(self.arch.codegen)
             .arg("-L")
             .arg(self.out);
         if let Some(sysroot) = &self.toolchain.sysroot {

@@ -9,7 +9,7 @@ use object::{
     Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionFlags,
     SymbolKind,
 };
-use sidecar::machine;
+use sys::arch::Arch;
 
 pub struct Linked {
     pub image: Vec<u8>,
@@ -19,15 +19,15 @@ pub struct Linked {
 }
 
 /// Extracts the image from a linked file.
-pub fn read(file: &[u8], machine: u16) -> Result<Linked, Box<dyn Error>> {
-    if machine == machine::I686 {
-        extract(&ElfFile32::<object::LittleEndian>::parse(file)?, machine)
+pub fn read(file: &[u8], arch: &Arch) -> Result<Linked, Box<dyn Error>> {
+    if arch.class == 1 {
+        extract(&ElfFile32::<object::LittleEndian>::parse(file)?, arch)
     } else {
-        extract(&ElfFile64::<object::LittleEndian>::parse(file)?, machine)
+        extract(&ElfFile64::<object::LittleEndian>::parse(file)?, arch)
     }
 }
 
-fn extract<'data>(file: &impl Object<'data>, machine: u16) -> Result<Linked, Box<dyn Error>> {
+fn extract<'data>(file: &impl Object<'data>, arch: &Arch) -> Result<Linked, Box<dyn Error>> {
     let section = file.section_by_name(".image").ok_or("no section .image")?;
     let image = section.data()?.to_vec();
     let inside = |address: u64| address <= image.len() as u64;
@@ -50,7 +50,7 @@ fn extract<'data>(file: &impl Object<'data>, machine: u16) -> Result<Linked, Box
         let RelocationFlags::Elf { r_type } = relocation.flags() else {
             return Err("not an ELF file".into());
         };
-        if !is_position_independent(r_type, machine) {
+        if !arch.distances.contains(&r_type) {
             return Err(
                 format!("relocation of type {r_type} at {offset:#x} needs an address").into(),
             );
@@ -69,23 +69,4 @@ fn extract<'data>(file: &impl Object<'data>, machine: u16) -> Result<Linked, Box
         .map(|symbol| (symbol.address(), symbol.size()))
         .collect();
     Ok(Linked { image, functions })
-}
-
-/// Whether this relocation is a distance within the image, which does not depend on its position.
-fn is_position_independent(r_type: u32, machine: u16) -> bool {
-    match machine {
-        machine::X86_64 => [elf::R_X86_64_PC32, elf::R_X86_64_PLT32].contains(&r_type),
-        machine::I686 => [elf::R_386_PC32, elf::R_386_PLT32].contains(&r_type),
-        machine::AARCH64 => [
-            elf::R_AARCH64_ADR_PREL_LO21,
-            elf::R_AARCH64_LD_PREL_LO19,
-            elf::R_AARCH64_TSTBR14,
-            elf::R_AARCH64_CONDBR19,
-            elf::R_AARCH64_JUMP26,
-            elf::R_AARCH64_CALL26,
-            elf::R_AARCH64_PREL32,
-        ]
-        .contains(&r_type),
-        _ => false,
-    }
 }

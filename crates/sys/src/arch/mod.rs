@@ -35,10 +35,10 @@ pub enum Disassembler {
     A64,
 }
 
-/// Properties of an architecture that the host tool uses.
+/// Properties of an architecture, for the host tool and the build script of the stages.
 #[derive(Debug)]
 pub struct Arch {
-    /// `x86_64`, `aarch64` or `i686`, as in file names of loaders and in messages.
+    /// `x86_64`, `aarch64` or `i686`, as in target triples, in file names of loaders and in messages.
     pub name: &'static str,
     /// `e_machine`.
     pub machine: u16,
@@ -66,6 +66,10 @@ pub struct Arch {
     pub branch_protection: Option<BranchProtection>,
     /// Usual paths of this architecture's dynamic linkers.
     pub known_interpreters: &'static [&'static str],
+    /// Options of rustc for position-independent stages.
+    pub codegen: &'static [&'static str],
+    /// Types of relocations that are a distance within a stage, so that they do not depend on its position.
+    pub distances: &'static [u32],
 }
 
 /// `e_machine` of the architecture for which this crate is compiled.

@@ -1,6 +1,5 @@
 //! Finds this system's own dynamic executables.
 
-use std::env;
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -43,12 +42,8 @@ fn has_interpreter(path: &Path) -> Option<bool> {
     let header = elf::FileHeader64::<Endianness>::parse(&file).ok()?;
     let endian = header.endian().ok()?;
     let segments = header.program_headers(endian, &file).ok()?;
-    let machine = match env::consts::ARCH {
-        "aarch64" => elf::EM_AARCH64,
-        _ => elf::EM_X86_64,
-    };
     Some(
-        header.e_machine(endian) == machine
+        header.e_machine(endian) == e2e::Arch::host().machine()
             && segments
                 .iter()
                 .any(|segment| segment.p_type(endian) == elf::PT_INTERP),

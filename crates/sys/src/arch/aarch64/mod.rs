@@ -1,4 +1,4 @@
-//! aarch64 (64-bit ARM): its properties, which the host tool uses. `code.rs` runs on it.
+//! aarch64 (64-bit ARM): its properties. `code.rs` runs on it.
 
 use sidecar::machine;
 
@@ -24,4 +24,8 @@ pub const ROW: Arch = Arch {
         protection: 0x10,
     }),
     known_interpreters: &["/lib/ld-linux-aarch64.so.1", "/lib/ld-musl-aarch64.so.1"],
+    // The tiny code model uses adr. adrp would require a stub at the start of a page.
+    codegen: &["-Crelocation-model=pic", "-Ccode-model=tiny"],
+    // R_AARCH64_PREL32, LD_PREL_LO19, ADR_PREL_LO21, TSTBR14, CONDBR19, JUMP26, CALL26.
+    distances: &[261, 273, 274, 279, 280, 282, 283],
 };

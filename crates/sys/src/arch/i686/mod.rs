@@ -1,4 +1,4 @@
-//! i686 (32-bit x86): its properties, which the host tool uses. `code.rs` runs on it.
+//! i686 (32-bit x86): its properties. `code.rs` runs on it.
 
 use sidecar::machine;
 
@@ -21,4 +21,8 @@ pub const ROW: Arch = Arch {
     runs_on: &["x86_64"],
     branch_protection: None,
     known_interpreters: &["/lib/ld-linux.so.2", "/lib/ld-musl-i386.so.1"],
+    // Without pic, no GOT pointer is set up. The build script checks that no absolute address is used.
+    codegen: &["-Crelocation-model=static"],
+    // R_386_PC32, R_386_PLT32.
+    distances: &[2, 4],
 };

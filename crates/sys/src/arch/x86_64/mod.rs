@@ -1,4 +1,4 @@
-//! x86_64 (AMD64): its properties, which the host tool uses. `code.rs` runs on it.
+//! x86_64 (AMD64): its properties. `code.rs` runs on it.
 
 use sidecar::machine;
 
@@ -40,4 +40,7 @@ pub const ROW: Arch = Arch {
     runs_on: &[],
     branch_protection: None,
     known_interpreters: &["/lib64/ld-linux-x86-64.so.2", "/lib/ld-musl-x86_64.so.1"],
+    codegen: &["-Crelocation-model=pic"],
+    // R_X86_64_PC32, R_X86_64_PLT32.
+    distances: &[2, 4],
 };
