@@ -7,16 +7,16 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use anyhow::{Result, anyhow, bail};
 use nix::fcntl::OFlag;
 use sidecar::EditKind;
 use xattr::FileExt as _;
 
 use super::copy::Copy;
 use super::running::Running;
-use super::target::{MODE, Opened, Target, cannot_be_written, has_other_names, open_for_writing};
+use super::target::{MODE, Opened, Target, cannot_be_written, open_for_writing};
 use super::target_directories::TargetDirectory;
-use super::{Options, Stopped, link_directory, sidecar_file};
+use super::{Options, Result, link_directory, sidecar_failure, sidecar_file};
+use crate::plan::reason::{Step, WriteFailure};
 use crate::plan::restore::PendingSidecar;
 use crate::plan::{FileEdit, Plan};
 use crate::state::found_sidecar::FoundSidecar;
@@ -26,8 +26,6 @@ use crate::system::sidecar_path::{interim_sidecar_name, new_sidecar_name};
 use crate::system::trust::{Ownership, Rights, Writer};
 use crate::system::workers::Stop;
 use elf_file::io_reason;
-
-const CHANGED: &str = "another process changed it in the meantime; run wrap-buddy again";
 
 enum Written<'a> {
     Nothing,
@@ -75,7 +73,7 @@ impl<'a> Job<'a> {
         stop: Option<&Stop<'_>>,
     ) -> Result<Self> {
         if stop.is_some_and(|stop| stop()) {
-            bail!(Stopped);
+            return Err(WriteFailure::Stopped);
         }
         let rights = target_directory.rights(target.name())?;
         let (opened, busy) = match target.open(target_directory, rights, running) {
@@ -135,7 +133,7 @@ impl<'a> Job<'a> {
     /// finished.
     pub(super) fn begin(&mut self, stop: Option<&Stop<'_>>) -> Result<()> {
         if !self.begun && stop.is_some_and(|stop| stop()) {
-            bail!(Stopped);
+            return Err(WriteFailure::Stopped);
         }
         self.begun = true;
         Ok(())
@@ -145,19 +143,17 @@ impl<'a> Job<'a> {
         let opened_with = self.rights.directory;
         self.rights = self.target_directory.rights_to(metadata)?;
         if self.rights.directory != opened_with {
-            bail!(CHANGED);
+            return Err(WriteFailure::Changed);
         }
         // On file systems without locks, go on without.
         if let Err(TryLockError::WouldBlock) = self.file.try_lock()
             && let Some(holder) = lock::respected_holder(metadata)
         {
-            bail!("locked by {holder}; run wrap-buddy again when it is done");
+            return Err(WriteFailure::Locked(holder));
         }
         self.check_unchanged(metadata, is_meant)?;
         if self.capability.is_some() && self.rights.file != Writer::Caller && self.target.changes {
-            bail!(
-                "has file capabilities, which root would restore after the file's owner may have changed it; pass --trust-tree if no other user writes there"
-            );
+            return Err(WriteFailure::Capabilities);
         }
         self.target.check_signature(&self.file)
     }
@@ -171,14 +167,14 @@ impl<'a> Job<'a> {
             unchanged &= now == edit.before;
         }
         if !unchanged {
-            bail!(CHANGED);
+            return Err(WriteFailure::Changed);
         }
         Ok(())
     }
 
     fn work_on_a_copy(&mut self, metadata: &Metadata) -> Result<()> {
         if metadata.nlink() > 1 {
-            bail!(has_other_names());
+            return Err(WriteFailure::RunningWithOtherNames);
         }
         let acting = self.rights.directory.act();
         let copy = acting.and_then(|_acting| {
@@ -191,7 +187,7 @@ impl<'a> Job<'a> {
             copy.complete(&self.file, self.owner, self.mode & MODE)?;
             Ok(copy)
         });
-        self.copy = Some(copy.map_err(|error| cannot_be_copied(&error))?);
+        self.copy = Some(copy.map_err(|error| Step::Copy.refused(&error))?);
         Ok(())
     }
 
@@ -237,7 +233,7 @@ impl<'a> Job<'a> {
                 self.target.name(),
             )
         });
-        self.copy = Some(copy.map_err(|error| cannot_be_copied(&error))?);
+        self.copy = Some(copy.map_err(|error| Step::Copy.refused(&error))?);
         self.write_copy(None)
     }
 
@@ -257,7 +253,7 @@ impl<'a> Job<'a> {
             sidecar_file::write(directory, &self.interim(), self.fresh(), &content, durable)
         });
         self.interim = written.is_ok();
-        written.map_err(|error| sidecar_cannot_be_written(plan, &error))
+        written.map_err(|error| sidecar_failure(&plan.sidecar_path, &error))
     }
 
     pub(super) fn write_usual_sidecar(&mut self, plan: &'a Plan, durable: bool) -> Result<()> {
@@ -275,7 +271,7 @@ impl<'a> Job<'a> {
                 created => created.map(|()| Written::New(name)),
             }
         });
-        self.sidecar = written.map_err(|error| sidecar_cannot_be_written(plan, &error))?;
+        self.sidecar = written.map_err(|error| sidecar_failure(&plan.sidecar_path, &error))?;
         Ok(())
     }
 
@@ -296,13 +292,7 @@ impl<'a> Job<'a> {
             sidecar_file::write(directory, name, self.fresh(), &content, true)?;
             directory.sync()
         });
-        settled.map_err(|error| {
-            let path = settle.usual.display();
-            anyhow!(
-                "its sidecar {path} cannot be written: {}",
-                io_reason(&error)
-            )
-        })
+        settled.map_err(|error| sidecar_failure(&settle.usual, &error))
     }
 
     fn interim(&self) -> OsString {
@@ -342,12 +332,9 @@ impl<'a> Job<'a> {
                 durable,
             )
         });
-        made.map_err(|error| {
-            let directory = links.directory.display();
-            anyhow!(
-                "its links in {directory} cannot be created: {}",
-                io_reason(&error)
-            )
+        made.map_err(|error| WriteFailure::Links {
+            directory: links.directory.clone(),
+            reason: io_reason(&error),
         })
     }
 
@@ -369,15 +356,14 @@ impl<'a> Job<'a> {
         if due.peek().is_none() {
             return Ok(());
         }
-        let acting = self.rights.file.act();
-        let _acting =
-            acting.map_err(|error| anyhow!("cannot be written: {}", io_reason(&error)))?;
+        let refused = |error| Step::Write.refused(&error);
+        let _acting = self.rights.file.act().map_err(refused)?;
         for edit in due {
             // Record it first: a failed write may have written a part.
             self.written.push(edit);
             self.output()
                 .write_all_at(&edit.after, edit.offset)
-                .map_err(|error| anyhow!("cannot be written: {}", io_reason(&error)))?;
+                .map_err(refused)?;
         }
         Ok(())
     }
@@ -421,7 +407,7 @@ impl<'a> Job<'a> {
         let acting = self.rights.directory.act();
         let file = acting
             .and_then(|_acting| copy.replace(self.target.name()))
-            .map_err(|error| anyhow!("cannot be replaced: {}", io_reason(&error)))?;
+            .map_err(|error| Step::Replace.refused(&error))?;
         self.replaced = Some(std::mem::replace(&mut self.file, file));
         Ok(())
     }
@@ -558,13 +544,4 @@ impl<'a> Job<'a> {
         let mode = Permissions::from_mode(self.mode & MODE);
         same || self.file.set_permissions(mode).is_ok()
     }
-}
-
-fn cannot_be_copied(error: &io::Error) -> anyhow::Error {
-    anyhow!("cannot be copied: {}", io_reason(error))
-}
-
-fn sidecar_cannot_be_written(plan: &Plan, error: &io::Error) -> anyhow::Error {
-    let path = plan.sidecar_path.display();
-    anyhow!("its sidecar {path} cannot be written: {}", io_reason(error))
 }

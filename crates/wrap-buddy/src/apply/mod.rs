@@ -17,21 +17,18 @@ mod target;
 mod target_directories;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
 use std::ffi::OsStr;
-use std::fmt;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow, bail};
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
 use sidecar::EditKind;
 
 use crate::plan::Plan;
 use crate::plan::options::WrapOptions;
-use crate::plan::reason::SkipReason;
+use crate::plan::reason::{SkipReason, Step, WriteFailure};
 use crate::plan::restore::Restoration;
 use crate::state::loaders::Install;
 use crate::system::directory::Directory;
@@ -51,8 +48,11 @@ const BATCH: u64 = 4096;
 /// With more programs than this, whole file systems are synced instead of single files.
 const FEW: usize = 8;
 
-/// Carries out `plans`. Returns notes or an error for each. Plans that are left because `stop` returned true have the error [`Stopped`], or
-/// are missing at the end of the list.
+/// What was not done is the error.
+pub type Result<T> = std::result::Result<T, WriteFailure>;
+
+/// Carries out `plans`. Returns notes or an error for each. Plans that are left because `stop` returned true have the error
+/// [`WriteFailure::Stopped`], or are missing at the end of the list.
 pub fn apply(
     plans: &[&Plan],
     options: Options,
@@ -128,26 +128,18 @@ fn write_loader(install: &Install) -> Result<()> {
             sidecar_file::write(&directory, name, new_sidecar_name(name), &content, true)?;
             directory.sync()
         })
-        .map_err(|error| {
-            anyhow!(
-                "the loader cannot be installed as {}: {}; pass --loader-dir-path",
-                install.path.display(),
-                io_reason(&error)
-            )
+        .map_err(|error| WriteFailure::Loader {
+            path: install.path.clone(),
+            reason: io_reason(&error),
         })
 }
 
-/// The error for a file that was left unchanged because the run was stopped.
-#[derive(Clone, Copy, Debug)]
-pub struct Stopped;
-
-impl fmt::Display for Stopped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("unchanged, because the run was stopped")
+fn sidecar_failure(path: &Path, error: &io::Error) -> WriteFailure {
+    WriteFailure::Sidecar {
+        path: path.to_owned(),
+        reason: io_reason(error),
     }
 }
-
-impl Error for Stopped {}
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
@@ -370,10 +362,12 @@ pub fn is_on_overlay(path: &Path) -> bool {
 /// Removes the sidecar, which is the first of `unused`, and the links of `file`, which no longer exists. Returns a note for each that
 /// cannot be removed.
 pub fn remove(file: &Path, unused: &[PathBuf], options: Options) -> Result<Vec<String>> {
-    let target_directory = TargetDirectory::open(parent(file), options)?;
+    let target_directory = TargetDirectory::open(parent(file), options)
+        .map_err(|error| Step::OpenDirectory.refused(&error))?;
     let sidecar = unused.first().and_then(|sidecar| sidecar.file_name());
     let rights = target_directory.rights(sidecar.unwrap_or_default())?;
-    let _acting = rights.directory.act()?;
+    let acting = rights.directory.act();
+    let _acting = acting.map_err(|error| Step::Write.refused(&error))?;
     Ok(link_directory::remove(unused, file, &target_directory))
 }
 
@@ -484,10 +478,9 @@ fn sync<'j, W: Send>(
     few: bool,
     one: fn(&W, &Job<'j>) -> io::Result<()>,
 ) {
-    let failed = |error: &io::Error| format!("cannot be synced: {}", io_reason(error));
     if few {
         step(jobs, None, |what, job| {
-            one(what, job).map_err(|error| anyhow!(failed(&error)))
+            one(what, job).map_err(|error| Step::Sync.refused(&error))
         });
         return;
     }
@@ -498,12 +491,12 @@ fn sync<'j, W: Send>(
         if seen.insert(device)
             && let Err(error) = nix::unistd::syncfs(&job.file)
         {
-            broken.insert(device, failed(&error.into()));
+            broken.insert(device, Step::Sync.refused(&error.into()));
         }
     }
     step(jobs, None, |_, job| {
         match broken.get(&job.target.file_id.device) {
-            Some(reason) => bail!("{reason}"),
+            Some(failure) => Err(failure.clone()),
             None => Ok(()),
         }
     });

@@ -6,19 +6,18 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use anyhow::{Result, anyhow, bail};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{AccessFlags, geteuid};
 
-use super::Options;
 use super::running::Running;
-use super::target::{Target, cannot_be_written, has_other_names, is_sealed, open_for_reading};
+use super::target::{Target, cannot_be_written, is_sealed, open_for_reading};
 use super::target_directories::{TargetDirectory, parent};
+use super::{Options, Result, sidecar_failure};
 use crate::plan::Plan;
+use crate::plan::reason::{Step, WriteFailure};
 use crate::plan::restore::Restoration;
 use crate::system::directory::{Directory, MODE_WRITE};
 use crate::system::trust::{Rights, Writer};
-use elf_file::io_reason;
 
 pub(super) struct Rehearsal {
     options: Options,
@@ -48,13 +47,9 @@ impl Rehearsal {
             true => Err(io::ErrorKind::PermissionDenied.into()),
             false => Ok(()),
         };
-        in_directory.and(replaced).map_err(|error| {
-            let reason = io_reason(&error);
-            anyhow!(
-                "its sidecar {} cannot be written: {reason}",
-                plan.sidecar_path.display()
-            )
-        })?;
+        in_directory
+            .and(replaced)
+            .map_err(|error| sidecar_failure(&plan.sidecar_path, &error))?;
         Ok(Vec::new())
     }
 
@@ -77,7 +72,7 @@ impl Rehearsal {
 
     fn enter(&self, path: &Path) -> Result<(TargetDirectory, Rights)> {
         let target_directory = TargetDirectory::open(parent(path), self.options)
-            .map_err(|error| anyhow!("its directory cannot be opened: {}", io_reason(&error)))?;
+            .map_err(|error| Step::OpenDirectory.refused(&error))?;
         let rights = target_directory.rights(path.file_name().unwrap_or_default())?;
         Ok((target_directory, rights))
     }
@@ -103,10 +98,10 @@ impl Rehearsal {
         }
         target.check_signature(&file)?;
         if is_running && target.names > 1 {
-            bail!(has_other_names());
+            return Err(WriteFailure::RunningWithOtherNames);
         }
         match in_directory {
-            Err(error) if is_running => bail!("cannot be copied: {}", io_reason(error)),
+            Err(error) if is_running => Err(Step::Copy.refused(error)),
             _ => Ok(()),
         }
     }

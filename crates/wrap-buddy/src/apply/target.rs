@@ -6,20 +6,21 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use anyhow::{Result, anyhow, bail};
 use nix::fcntl::OFlag;
 use nix::unistd::{AccessFlags, geteuid};
 use xattr::FileExt as _;
 
+use super::Result;
 use super::running::Running;
 use super::target_directories::TargetDirectory;
+use crate::plan::reason::{Step, WriteFailure};
 use crate::plan::restore::Restoration;
 use crate::plan::{FileEdit, Plan};
 use crate::system::directory::{Directory, MODE_WRITE};
 use crate::system::file_flags;
 use crate::system::lock;
 use crate::system::trust::Rights;
-use elf_file::{FileId, io_reason};
+use elf_file::FileId;
 
 /// Permission bits with set-id and sticky bits.
 pub(super) const MODE: u32 = 0o7777;
@@ -93,9 +94,7 @@ impl<'a> Target<'a> {
         let signed = signature
             .is_some_and(|value| value.first().is_some_and(|kind| SIGNATURES.contains(kind)));
         if self.changes && signed {
-            bail!(
-                "has an IMA signature, which would not match the changed file; remove the signature, or wrap an unsigned copy"
-            );
+            return Err(WriteFailure::Signed);
         }
         Ok(())
     }
@@ -152,10 +151,6 @@ pub(super) struct Opened {
     pub(super) lifted: Option<u32>,
 }
 
-pub(super) fn has_other_names() -> &'static str {
-    "is running, and has other names (hard links) that a copy would not replace; stop it first"
-}
-
 /// Opens a program for reading that the caller could write to, apart from its mode or because it runs. Later runs would not trust a sidecar
 /// that another user has made.
 pub(super) fn open_for_reading(
@@ -174,14 +169,12 @@ pub(super) fn cannot_be_written(
     target: &Target<'_>,
     directory: &Directory,
     error: &io::Error,
-) -> anyhow::Error {
+) -> WriteFailure {
     // The kernel returns EPERM both for a sealed file (fs-verity) and for one that this user cannot write.
     let sealed = error.kind() == io::ErrorKind::PermissionDenied;
     match sealed && is_sealed(directory, target.name()) {
-        true => anyhow!(
-            "cannot be written: it is sealed (fs-verity, or chattr +i); use an unsealed copy (cp)"
-        ),
-        false => anyhow!("cannot be written: {}", io_reason(error)),
+        true => WriteFailure::Sealed,
+        false => Step::Write.refused(error),
     }
 }
 

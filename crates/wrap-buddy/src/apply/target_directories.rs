@@ -7,13 +7,12 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use anyhow::{Result, anyhow};
 use nix::unistd::AccessFlags;
 
-use super::Options;
+use super::{Options, Result};
+use crate::plan::reason::{Step, WriteFailure};
 use crate::system::directory::{Directory, MODE_WRITE};
 use crate::system::trust::{Ownership, Rights, Writer};
-use elf_file::io_reason;
 
 #[derive(Debug)]
 pub(super) struct TargetDirectory {
@@ -74,14 +73,17 @@ impl TargetDirectory {
             return Ok(Rights::CALLER);
         }
         let file = self.directory.metadata_of(name);
-        let file = file.map_err(|error| anyhow!("cannot be opened: {}", io_reason(&error)))?;
+        let file = file.map_err(|error| Step::Open.refused(&error))?;
         self.rights_to(&file)
     }
 
     /// The rights for the open file.
     pub(super) fn rights_to(&self, file: &Metadata) -> Result<Rights> {
         match self.leaves {
-            true => Rights::of(Ownership::from(file), file.nlink(), self.ownership),
+            true => {
+                let rights = Rights::of(Ownership::from(file), file.nlink(), self.ownership);
+                Ok(rights?)
+            }
             false => Ok(Rights::CALLER),
         }
     }
@@ -94,14 +96,17 @@ impl TargetDirectory {
 /// Open directories by path.
 #[derive(Debug)]
 pub(super) struct TargetDirectories<'p> {
-    opened: BTreeMap<&'p OsStr, io::Result<TargetDirectory>>,
+    opened: BTreeMap<&'p OsStr, Result<TargetDirectory>>,
 }
 
 impl<'p> TargetDirectories<'p> {
     pub(super) fn of(files: impl Iterator<Item = &'p Path>, options: Options) -> Self {
         let mut opened = BTreeMap::new();
         for directory in files.map(parent) {
-            let open = || TargetDirectory::open_and_lift(directory, options);
+            let open = || {
+                let opened = TargetDirectory::open_and_lift(directory, options);
+                opened.map_err(|error| Step::OpenDirectory.refused(&error))
+            };
             // As bytes: comparing paths would split them into components each time.
             opened.entry(directory.as_os_str()).or_insert_with(open);
         }
@@ -110,13 +115,9 @@ impl<'p> TargetDirectories<'p> {
 
     pub(super) fn of_file(&self, path: &Path) -> Result<&TargetDirectory> {
         let target_directory = self.opened.get(parent(path).as_os_str());
-        match target_directory.ok_or_else(|| anyhow!("no such directory"))? {
-            Ok(target_directory) => Ok(target_directory),
-            Err(error) => Err(anyhow!(
-                "its directory cannot be opened: {}",
-                io_reason(error)
-            )),
-        }
+        let not_found = || Step::OpenDirectory.refused(&io::ErrorKind::NotFound.into());
+        let target_directory = target_directory.ok_or_else(not_found)?;
+        target_directory.as_ref().map_err(WriteFailure::clone)
     }
 
     /// Restores the modes of directories that were made writable.

@@ -4,11 +4,11 @@ use anyhow::Result;
 use elf_file::FileId;
 use stages::Stage;
 
-use crate::apply::{self, Options, Stopped};
+use crate::apply::{self, Options};
 use crate::commands::PathOptions;
 use crate::commands::tree_lock::TreeLock;
 use crate::plan::outcome::{FileReport, Report, Status};
-use crate::plan::reason::{Refusal, SkipReason};
+use crate::plan::reason::{Refusal, SkipReason, WriteFailure};
 use crate::plan::restore::{Restoration, restoration};
 use crate::report::Reporter;
 use crate::scan::Candidate;
@@ -115,7 +115,7 @@ pub fn restore_until(
                     file.status = done;
                     file.notes.extend(notes);
                 }
-                Err(error) if error.is::<Stopped>() => {}
+                Err(WriteFailure::Stopped) => {}
                 Err(error) => {
                     *file = FileReport::failed(file.path.clone(), Refusal::from(error));
                 }

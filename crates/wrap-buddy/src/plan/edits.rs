@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use object::{LittleEndian, elf};
 use sidecar::EditKind;
 
-use crate::plan::reason::NoRoom;
+use crate::plan::reason::{NoRoom, Refusal};
 use elf_file::{self, Dynamic, Elf, Padding, Section, Segment, Source};
 use sys::arch::Arch;
 
@@ -134,7 +134,7 @@ impl<'a> PatchSpace<'a> {
             .value(elf::DT_STRTAB)
             .context("it has no DT_STRTAB")?;
         if dynamic.value(DT_GNU_PRELINKED).is_some() {
-            bail!("it is prelinked, which an edit would break; undo that first (prelink --undo)");
+            bail!(Refusal::Prelinked);
         }
         let mut spaces = Vec::new();
         for padding in elf_file::paddings(elf, source)? {

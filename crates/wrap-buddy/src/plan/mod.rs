@@ -29,9 +29,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use sidecar::{EditKind, Id, ToolVersion};
 
+use crate::plan::reason::{NotForPrivileged, Refusal};
 use crate::plan::restore::PendingSidecar;
 use crate::plan::search::{Prepended, Relative, Resolution, search_path};
 use crate::state::loaders::{Loader, Loaders};
@@ -219,10 +220,7 @@ fn search(
     let search = search_path(&resolution.search, origin, relative);
     // Directories with a colon are rejected earlier, but the path to one may have a colon.
     if let Some(entry) = search.iter().find(|entry| entry.as_bytes().contains(&b':')) {
-        bail!(
-            "cannot have {} on its search path, because a colon ends a directory there; rename the directory or link to it",
-            entry.display()
-        );
+        bail!(Refusal::Colon(entry.clone()));
     }
     Ok(search)
 }
@@ -275,11 +273,10 @@ fn check_trusted<'p>(
     let trusted = files.chain(search.iter().map(Path::new));
     for path in trusted.filter(|path| path.is_absolute()) {
         if let Some(part) = privilege.weak_part(path) {
-            return Err(anyhow!(
-                "is set-id or has capabilities and would trust {}, but others can change {}; use a directory that only root can write to",
-                path.display(),
-                part.display()
-            ));
+            bail!(Refusal::from(NotForPrivileged::Untrusted {
+                path: path.to_owned(),
+                part: part.to_owned(),
+            }));
         }
     }
     Ok(())

@@ -1,9 +1,11 @@
 //! The reasons why a file is skipped or cannot be changed. `Display` is the sentence that people read; code compares the enum.
 
+use std::ffi::OsString;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use elf_file::{Kind, Payload};
+use elf_file::{Kind, Payload, io_reason};
 use ldso::Libc;
 use sys::arch::ElfTarget;
 use thiserror::Error;
@@ -11,6 +13,8 @@ use thiserror::Error;
 use crate::state::limits::LoaderLimit;
 use crate::state::prior::Method;
 use crate::state::unusable::{ReadFailure, Unusable};
+use crate::system::lock::Holder;
+use crate::system::trust::Exposed;
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Reason {
@@ -160,6 +164,17 @@ pub enum Refusal {
     NoSlot(NoSlot),
     #[error(transparent)]
     NotInjectable(#[from] NotInjectable),
+    #[error(transparent)]
+    Privileged(#[from] NotForPrivileged),
+    #[error(
+        "cannot have {} on its search path, because a colon ends a directory there; rename the directory or link to it",
+        .0.display()
+    )]
+    Colon(OsString),
+    #[error("it is prelinked, which an edit would break; undo that first (prelink --undo)")]
+    Prelinked,
+    #[error(transparent)]
+    NotWritten(#[from] WriteFailure),
     #[error(
         "was changed after it was edited (strip, patchelf, an update?), and its sidecar {} no longer matches; download or build the file again",
         .0.display()
@@ -171,7 +186,7 @@ pub enum Refusal {
     Nonexistent,
     #[error("a process still writes to it; run wrap-buddy again when it is complete")]
     BeingWritten,
-    /// The error chain of a failure to read, plan or write.
+    /// The error chain of a failure to read or plan.
     #[error("{0}")]
     Failed(String),
 }
@@ -190,6 +205,99 @@ pub enum BadEntry {
     InNoSegment(u64),
     #[error("its entry point {0:#x} is in a segment that is not readable and executable")]
     NotExecutable(u64),
+}
+
+/// Why a set-id program, or one with capabilities, is left alone.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum NotForPrivileged {
+    #[error(
+        "is set-id or has capabilities, which a relocatable program cannot be; remove them, or leave out --relocatable"
+    )]
+    Relocatable,
+    #[error(
+        "is set-id or has capabilities, so its loader has to be in a file that only root can write; leave out --self-contained"
+    )]
+    SelfContained,
+    #[error(
+        "is set-id or has capabilities, but no directory for its loader is writable; pass --loader-dir-path"
+    )]
+    NoLoaderDirectory,
+    #[error(
+        "is set-id or has capabilities, but has no room for the absolute path of its sidecar; move it to a shorter path"
+    )]
+    LongPath,
+    /// Others can change `part` of `path`.
+    #[error(
+        "is set-id or has capabilities and would trust {}, but others can change {}; use a directory that only root can write to",
+        .path.display(), .part.display()
+    )]
+    Untrusted { path: PathBuf, part: PathBuf },
+    #[error(
+        "is set-id or has capabilities and would trust its sidecar {}, but others can change {}; move the program to a directory that only root can write to",
+        .sidecar.display(), .part.display()
+    )]
+    UntrustedSidecar { sidecar: PathBuf, part: PathBuf },
+}
+
+/// Why a planned change is not made.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum WriteFailure {
+    #[error("unchanged, because the run was stopped")]
+    Stopped,
+    #[error("another process changed it in the meantime; run wrap-buddy again")]
+    Changed,
+    #[error("locked by {0}; run wrap-buddy again when it is done")]
+    Locked(Holder),
+    #[error(transparent)]
+    Exposed(#[from] Exposed),
+    #[error(
+        "has file capabilities, which root would restore after the file's owner may have changed it; pass --trust-tree if no other user writes there"
+    )]
+    Capabilities,
+    #[error(
+        "has an IMA signature, which would not match the changed file; remove the signature, or wrap an unsigned copy"
+    )]
+    Signed,
+    #[error("cannot be written: it is sealed (fs-verity, or chattr +i); use an unsealed copy (cp)")]
+    Sealed,
+    #[error(
+        "is running, and has other names (hard links) that a copy would not replace; stop it first"
+    )]
+    RunningWithOtherNames,
+    #[error("{step}: {reason}")]
+    Refused { step: Step, reason: String },
+    #[error("its sidecar {} cannot be written: {reason}", .path.display())]
+    Sidecar { path: PathBuf, reason: String },
+    #[error("its links in {} cannot be created: {reason}", .directory.display())]
+    Links { directory: PathBuf, reason: String },
+    #[error("the loader cannot be installed as {}: {reason}; pass --loader-dir-path", .path.display())]
+    Loader { path: PathBuf, reason: String },
+}
+
+/// What the kernel refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Step {
+    #[error("its directory cannot be opened")]
+    OpenDirectory,
+    #[error("cannot be opened")]
+    Open,
+    #[error("cannot be written")]
+    Write,
+    #[error("cannot be copied")]
+    Copy,
+    #[error("cannot be replaced")]
+    Replace,
+    #[error("cannot be synced")]
+    Sync,
+}
+
+impl Step {
+    pub fn refused(self, error: &io::Error) -> WriteFailure {
+        WriteFailure::Refused {
+            step: self,
+            reason: io_reason(error),
+        }
+    }
 }
 
 /// Why there is no entry slot.

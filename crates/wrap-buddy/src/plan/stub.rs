@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use object::elf;
 use sidecar::{Draft, Edit, EditKind, Flags, Id, Sidecar, Trailer};
 use stages::Stage;
@@ -18,7 +18,7 @@ use super::{
 use crate::plan::alignment;
 use crate::plan::classify::Subject;
 use crate::plan::inject::{Wanted, inject};
-use crate::plan::reason::Refusal;
+use crate::plan::reason::{NotForPrivileged, Refusal};
 use crate::plan::restore::{PendingSidecar, leftovers};
 use crate::plan::search::Resolution;
 use crate::plan::slot::{PatchSpace, Slot, SlotPosition, Surroundings};
@@ -96,14 +96,10 @@ pub fn stub(
     let metadata = source.metadata().clone();
     let privilege = Privilege::of(source.file(), &metadata);
     if plan_options.relocatable && privilege.is_some() {
-        return Err(anyhow!(
-            "is set-id or has capabilities, which a relocatable program cannot be; remove them, or leave out --relocatable"
-        ));
+        bail!(Refusal::from(NotForPrivileged::Relocatable));
     }
     if plan_options.self_contained && privilege.is_some() {
-        return Err(anyhow!(
-            "is set-id or has capabilities, so its loader has to be in a file that only root can write; leave out --self-contained"
-        ));
+        bail!(Refusal::from(NotForPrivileged::SelfContained));
     }
     let directory = path.parent().context("has no directory")?;
     let sidecar_path = sidecar_of(path);
@@ -120,9 +116,7 @@ pub fn stub(
         (false, Some(origin)) => plan_options.loaders.relative(arch, stage, origin)?,
     };
     if loader.is_none() && privilege.is_some() {
-        return Err(anyhow!(
-            "is set-id or has capabilities, but no directory for its loader is writable; pass --loader-dir-path"
-        ));
+        bail!(Refusal::from(NotForPrivileged::NoLoaderDirectory));
     }
     let stub = stage.stub_for(plan_options.relocatable, loader.is_none());
     let interpreter_path = match origin {
@@ -169,9 +163,7 @@ pub fn stub(
     let sidecar_in_trailer = trailers[chosen].clone();
     if let Some(privilege) = &privilege {
         if !Path::new(&sidecar_in_trailer).is_absolute() {
-            return Err(anyhow!(
-                "is set-id or has capabilities, but has no room for the absolute path of its sidecar; move it to a shorter path"
-            ));
+            bail!(Refusal::from(NotForPrivileged::LongPath));
         }
         let loader = loader.iter().map(|loader| loader.path.as_path());
         let files = loader.chain([interpreter_path.as_path()]);
@@ -180,11 +172,10 @@ pub fn stub(
             .parent()
             .and_then(|one| privilege.weak_directory(one))
         {
-            return Err(anyhow!(
-                "is set-id or has capabilities and would trust its sidecar {}, but others can change {}; move the program to a directory that only root can write to",
-                sidecar_path.display(),
-                part.display()
-            ));
+            bail!(Refusal::from(NotForPrivileged::UntrustedSidecar {
+                part: part.to_owned(),
+                sidecar: sidecar_path,
+            }));
         }
     }
     let mut code = stub.to_vec();

@@ -7,9 +7,9 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, fchown};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use anyhow::{Result, bail};
 use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgroups, setfsgid, setfsuid, setgroups};
 use sidecar::ownership::{BY_ALL, BY_GROUP, STICKY};
+use thiserror::Error;
 
 /// "nogroup", for a user who is not in the user database.
 const NO_GROUP: u32 = 65534;
@@ -88,6 +88,19 @@ impl Ownership {
     }
 }
 
+/// Why root does not touch a file.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Exposed {
+    #[error(
+        "root owns this file, but {0} can write to its directory and could replace it; let only root write to the directory, or pass --trust-tree if no other user writes there"
+    )]
+    Replaceable(Other),
+    #[error(
+        "this file has {links} names (hard links), and {by} can write to its directory and could have created this one; pass --trust-tree if no other user writes there"
+    )]
+    Linked { links: u64, by: Other },
+}
+
 /// With whose rights a file is processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rights {
@@ -101,22 +114,18 @@ impl Rights {
     /// The rights for a file with `links` names in `directory`. Only for root as the caller.
     ///
     /// # Errors
-    /// The reason why root does not touch the file.
-    pub fn of(file: Ownership, links: u64, directory: Ownership) -> Result<Self> {
+    /// If root does not touch the file.
+    pub fn of(file: Ownership, links: u64, directory: Ownership) -> Result<Self, Exposed> {
         let owner = file.0.user;
         if owner == 0
             && let Some(other) = directory.others_at_names(0)
         {
-            bail!(
-                "root owns this file, but {other} can write to its directory and could replace it; let only root write to the directory, or pass --trust-tree if no other user writes there"
-            );
+            return Err(Exposed::Replaceable(other));
         }
         if links > 1
-            && let Some(other) = directory.others(owner)
+            && let Some(by) = directory.others(owner)
         {
-            bail!(
-                "this file has {links} names (hard links), and {other} can write to its directory and could have created this one; pass --trust-tree if no other user writes there"
-            );
+            return Err(Exposed::Linked { links, by });
         }
         Ok(Self {
             file: Writer::owner(owner),

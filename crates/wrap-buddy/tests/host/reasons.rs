@@ -9,22 +9,27 @@ use insta::assert_snapshot;
 use ldso::Libc;
 use sidecar::{InPlace, Legacy};
 use sys::arch::ElfTarget;
-use wrap_buddy::plan::reason::{BadEntry, NoLinks, NoSlot, NotInjectable};
+use wrap_buddy::plan::reason::{
+    BadEntry, NoLinks, NoSlot, NotForPrivileged, NotInjectable, Step, WriteFailure,
+};
 use wrap_buddy::plan::search::LibcLacks;
 use wrap_buddy::state::found_sidecar::UnknownSidecar;
 use wrap_buddy::state::limits::LoaderLimit;
 use wrap_buddy::state::prior::Method;
 use wrap_buddy::state::unusable::ReadFailure;
+use wrap_buddy::system::lock::Holder;
+use wrap_buddy::system::trust::{Exposed, Other};
 
 use crate::fixture::*;
 
 /// The files with the enums.
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 6] = [
     include_str!("../../src/plan/reason.rs"),
     include_str!("../../src/plan/search/private.rs"),
     include_str!("../../src/state/found_sidecar.rs"),
     include_str!("../../src/state/limits.rs"),
     include_str!("../../src/state/unusable.rs"),
+    include_str!("../../src/system/trust.rs"),
 ];
 
 /// The name of a member, and its sentence.
@@ -147,6 +152,10 @@ fn every_reason_has_its_sentence() {
         Refusal::BadEntry(BadEntry::InNoSegment(0x40)),
         Refusal::NoSlot(NoSlot::Relocated),
         Refusal::NotInjectable(NotInjectable::NoDynamic),
+        Refusal::Privileged(NotForPrivileged::LongPath),
+        Refusal::Colon("/opt/a:b".into()),
+        Refusal::Prelinked,
+        Refusal::NotWritten(WriteFailure::Changed),
         Refusal::ChangedSinceEdit(sidecar()),
         Refusal::Replaced,
         Refusal::Nonexistent,
@@ -227,6 +236,61 @@ fn every_reason_has_its_sentence() {
         NotInjectable::NoDynamic,
         NotInjectable::NoStringTable,
     ];
+    let privileged = [
+        NotForPrivileged::Relocatable,
+        NotForPrivileged::SelfContained,
+        NotForPrivileged::NoLoaderDirectory,
+        NotForPrivileged::LongPath,
+        NotForPrivileged::Untrusted {
+            path: path(),
+            part: "/opt".into(),
+        },
+        NotForPrivileged::UntrustedSidecar {
+            sidecar: sidecar(),
+            part: "/opt".into(),
+        },
+    ];
+    let steps = [
+        Step::OpenDirectory,
+        Step::Open,
+        Step::Write,
+        Step::Copy,
+        Step::Replace,
+        Step::Sync,
+    ];
+    let exposed = [
+        Exposed::Replaceable(Other::All),
+        Exposed::Linked {
+            links: 2,
+            by: Other::Group(100),
+        },
+    ];
+    let not_written = [
+        WriteFailure::Stopped,
+        WriteFailure::Changed,
+        WriteFailure::Locked(Holder::Unknown),
+        WriteFailure::Exposed(exposed[0].clone()),
+        WriteFailure::Capabilities,
+        WriteFailure::Signed,
+        WriteFailure::Sealed,
+        WriteFailure::RunningWithOtherNames,
+        WriteFailure::Refused {
+            step: Step::Write,
+            reason: text(),
+        },
+        WriteFailure::Sidecar {
+            path: sidecar(),
+            reason: text(),
+        },
+        WriteFailure::Links {
+            directory: "/opt/.file.wrapbuddy.d".into(),
+            reason: text(),
+        },
+        WriteFailure::Loader {
+            path: "/opt/loader.bin".into(),
+            reason: text(),
+        },
+    ];
     let lacks = [
         LibcLacks::Unwinder {
             caller: path(),
@@ -262,6 +326,10 @@ fn every_reason_has_its_sentence() {
         lines(&entries),
         lines(&no_slots),
         lines(&not_injectable),
+        lines(&privileged),
+        lines(&not_written),
+        lines(&steps),
+        lines(&exposed),
         lines(&limits),
         lines(&no_rooms),
         lines(&no_links),

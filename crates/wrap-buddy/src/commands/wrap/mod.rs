@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use elf_file::FileId;
 use stages::Stage;
 
-use crate::apply::{self, Options, Stopped};
+use crate::apply::{self, Options};
 use crate::commands::tree_lock::TreeLock;
 use crate::plan::classify::Available;
 use crate::plan::defaults::Taken;
@@ -21,7 +21,7 @@ use crate::plan::options::{Search, Strategy, WrapOptions};
 use crate::plan::outcome::{FileReport, Report, Status};
 use crate::plan::outside::MovedTree;
 use crate::plan::planner::Planner;
-use crate::plan::reason::Refusal;
+use crate::plan::reason::{Refusal, WriteFailure};
 use crate::plan::search::{Given, Resolver, Settings};
 use crate::plan::{Plan, PlanOptions};
 use crate::report::Reporter;
@@ -328,7 +328,7 @@ fn carry_out(
         let loader = file.plan.as_ref().and_then(|plan| plan.loader());
         let install = loader.and_then(|loader| loader.install.as_ref());
         if let Some(Err(error)) = install.and_then(|install| loaders.get(&install.path)) {
-            *file = FileReport::failed(file.path.clone(), Refusal::Failed(format!("{error:#}")));
+            *file = FileReport::failed(file.path.clone(), Refusal::from(error.clone()));
         }
     }
     let mut planned: Vec<&mut FileReport> = files.iter_mut().filter(|file| is_due(file)).collect();
@@ -348,7 +348,7 @@ fn carry_out(
                 };
                 file.notes.extend(notes);
             }
-            Err(error) if error.is::<Stopped>() => {}
+            Err(WriteFailure::Stopped) => {}
             Err(error) => **file = FileReport::failed(file.path.clone(), Refusal::from(error)),
         }
     }
@@ -370,7 +370,7 @@ fn rehearse(files: &mut [FileReport], options: Options, pool: &WorkerPool) {
     }
 }
 
-fn succeeded(loaders: &BTreeMap<PathBuf, Result<()>>) -> impl Iterator<Item = PathBuf> {
+fn succeeded(loaders: &BTreeMap<PathBuf, apply::Result<()>>) -> impl Iterator<Item = PathBuf> {
     let written = loaders.iter().filter(|(_, outcome)| outcome.is_ok());
     written.map(|(path, _)| path.clone())
 }
