@@ -1,8 +1,10 @@
 //! Shared by the fuzz targets: a directory in memory, and dynamic linkers.
 
 use std::fs;
+use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 
+use sys::elf::{ET_DYN, Ehdr};
 use tempfile::TempDir;
 
 /// A directory for one process, in memory if possible: a disk would be synced for every input.
@@ -19,11 +21,16 @@ pub fn directory() -> TempDir {
 /// Makes a dynamic linker for each architecture in `directory`. A header alone is enough for the tool.
 pub fn make_linkers(directory: &Path) -> Vec<PathBuf> {
     let linkers = sys::arch::all().iter().map(|arch| {
-        let mut header = vec![0; if arch.class == 2 { 64 } else { 52 }];
+        // Long enough for both classes.
+        let mut header = vec![0; 64];
         header[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', arch.class, 1, 1]);
-        // e_type: ET_DYN.
-        header[16] = 3;
-        header[18..20].copy_from_slice(&arch.machine.to_le_bytes());
+        let fields = [
+            (offset_of!(Ehdr, e_type), ET_DYN),
+            (offset_of!(Ehdr, e_machine), arch.machine),
+        ];
+        for (at, value) in fields {
+            header[at..at + 2].copy_from_slice(&value.to_le_bytes());
+        }
         let name = Path::new(arch.known_interpreters[0]).file_name();
         let path = directory.join(name.expect("the path of a file"));
         fs::write(&path, header).expect("a file in a fresh directory");

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::offsets::E_MACHINE;
+
 /// An architecture that wrap-buddy supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Arch {
@@ -113,7 +115,7 @@ impl Arch {
             .ok()?
             .read_exact(&mut header)
             .ok()?;
-        let machine = u16::from_le_bytes([header[18], header[19]]);
+        let machine = u16::from_le_bytes([header[E_MACHINE], header[E_MACHINE + 1]]);
         header
             .starts_with(b"\x7fELF")
             .then(|| Arch::from_machine(machine))?

@@ -7,6 +7,7 @@ use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, read};
 use sidecar::{EditKind, Sidecar};
 
+use crate::offsets::E_ENTRY;
 use crate::root::Root;
 use crate::run::Run;
 
@@ -158,7 +159,7 @@ fn segments_of<H: FileHeader<Endian = Endianness>>(file: &[u8]) -> Vec<Segment> 
 /// # Panics
 /// When it is in no segment.
 pub fn entry_offset(file: &[u8]) -> usize {
-    let field = file[24..24 + word(file)].iter().rev();
+    let field = file[E_ENTRY..][..word(file)].iter().rev();
     let entry = field.fold(0, |value, &byte| value << 8 | u64::from(byte));
     let mut loads = segments(file)
         .into_iter()

@@ -9,6 +9,7 @@ use std::fs;
 use object::elf;
 
 use crate::check::{entry_offset, segments, sidecar_of, word};
+use crate::offsets::E_ENTRY;
 use crate::sample::Sample;
 
 /// Bytes of the imitated stub.
@@ -69,8 +70,7 @@ impl Legacy {
     /// If it has no PT_INTERP.
     pub fn wrapped(&self, original: &[u8]) -> (Vec<u8>, Vec<u8>) {
         let word = word(original);
-        // e_entry.
-        let mut sidecar = original[24..24 + word].to_vec();
+        let mut sidecar = original[E_ENTRY..][..word].to_vec();
         sidecar.extend(&STUB.to_le_bytes()[..word]);
         let ended = |text: &str| format!("{text}\0").into_bytes();
         let (interpreter, search) = (ended(&self.interpreter), ended(&self.search));

@@ -47,6 +47,7 @@ pub mod legacy;
 mod machine;
 pub mod matrix;
 mod namespace;
+pub mod offsets;
 pub mod report;
 pub mod root;
 pub mod run;

@@ -4,6 +4,7 @@
 use std::fs;
 
 use e2e::check::{segments, sidecar_of};
+use e2e::offsets::{E_MACHINE, E_TYPE, OF_32, OF_64};
 use e2e::{Arch, Build, Sample, Variant, matrix, source, toolchain};
 use object::elf;
 
@@ -165,7 +166,7 @@ fn interpreter_of_another_machine(variant: Variant) {
     // The right class, and a machine that does not exist.
     with_interpreter(variant, |file| {
         let mut other = file.to_vec();
-        other[18] ^= 0x40;
+        other[E_MACHINE] ^= 0x40;
         Some(other)
     });
 }
@@ -179,23 +180,23 @@ fn interpreter_truncated(variant: Variant) {
 fn interpreter_is_a_program(variant: Variant) {
     with_interpreter(variant, |file| {
         let mut program = file.to_vec();
-        program[16] = elf::ET_EXEC as u8;
+        program[E_TYPE] = elf::ET_EXEC as u8;
         Some(program)
     });
 }
 
 fn interpreter_with_absurd_headers(variant: Variant) {
-    let is_64 = variant.arch.is_64();
-    let word = if is_64 { 8 } else { 4 };
-    // In the ELF header: e_phoff, e_phentsize, e_phnum.
-    let (phoff, phentsize, phnum) = if is_64 { (32, 54, 56) } else { (28, 42, 44) };
+    let (word, offsets) = match variant.arch.is_64() {
+        true => (8, &OF_64),
+        false => (4, &OF_32),
+    };
     let header_edits: [(usize, &[u8]); 6] = [
-        (phnum, &[0, 0]),
-        (phnum, &[0xff, 0xff]),
-        (phentsize, &[1, 0]),
-        (phentsize, &[0xff, 0xff]),
-        (phoff, &[0xff, 0xff, 0xff, 0x7f]),
-        (phoff, &[0xf0, 0xff, 0xff, 0xff]),
+        (offsets.e_phnum, &[0, 0]),
+        (offsets.e_phnum, &[0xff, 0xff]),
+        (offsets.e_phentsize, &[1, 0]),
+        (offsets.e_phentsize, &[0xff, 0xff]),
+        (offsets.e_phoff, &[0xff, 0xff, 0xff, 0x7f]),
+        (offsets.e_phoff, &[0xf0, 0xff, 0xff, 0xff]),
     ];
     for (at, bytes) in header_edits {
         with_interpreter(variant, |file| {
@@ -204,22 +205,17 @@ fn interpreter_with_absurd_headers(variant: Variant) {
             Some(absurd)
         });
     }
-    // In a PT_LOAD: p_offset, p_vaddr, p_filesz, p_memsz.
-    let [offset, vaddr, filesz, memsz] = if is_64 {
-        [8, 16, 32, 40]
-    } else {
-        [4, 8, 16, 20]
-    };
+    // In a PT_LOAD.
     let huge = |top: u8| [&vec![0xff; word - 1][..], &[top]].concat();
     let cases = [
-        (offset, huge(0x7f)),
-        (offset, huge(0xff)),
-        (vaddr, huge(0x7f)),
-        (vaddr, huge(0xff)),
-        (filesz, huge(0x7f)),
-        (filesz, huge(0xff)),
-        (memsz, huge(0x7f)),
-        (memsz, huge(0xff)),
+        (offsets.p_offset, huge(0x7f)),
+        (offsets.p_offset, huge(0xff)),
+        (offsets.p_vaddr, huge(0x7f)),
+        (offsets.p_vaddr, huge(0xff)),
+        (offsets.p_filesz, huge(0x7f)),
+        (offsets.p_filesz, huge(0xff)),
+        (offsets.p_memsz, huge(0x7f)),
+        (offsets.p_memsz, huge(0xff)),
     ];
     for (field, value) in &cases {
         for last in [false, true] {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use e2e::check::{dynamic_tags, segments, sidecar_of};
+use e2e::offsets::E_TYPE;
 use e2e::{Arch, Build, Kind, Libc, Root, Sample, Variant, Wrapped, assert_fails_unwrapped};
 use e2e::{matrix, source, toolchain};
 use object::elf;
@@ -344,7 +345,7 @@ fn fixed_address_programs_are_et_exec() {
     // The matrix would prove little if the compiler ignored -no-pie.
     for variant in Variant::all() {
         let file = fs::read(Build::program(variant, source("hello.c")).build()).expect("built");
-        let kind = u16::from_le_bytes([file[16], file[17]]);
+        let kind = u16::from_le_bytes([file[E_TYPE], file[E_TYPE + 1]]);
         let expected = if variant.kind == Kind::Exec {
             elf::ET_EXEC
         } else {

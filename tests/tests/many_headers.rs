@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use e2e::offsets::Offsets;
 use e2e::{Build, Root, Variant, matrix, source};
 
 matrix!([
@@ -11,60 +12,36 @@ matrix!([
 
 const PROGRAM: &str = "/app/program";
 
-/// Differences between a 32-bit and a 64-bit file.
-struct Class {
-    /// The maximum number of headers that the loader has room for.
-    most: usize,
-    header_len: usize,
-    /// The offsets of e_phoff and e_phnum.
-    offset_at: usize,
-    count_at: usize,
-}
-
-const CLASSES: [Class; 2] = [
-    Class {
-        most: 126,
-        header_len: 32,
-        offset_at: 28,
-        count_at: 44,
-    },
-    Class {
-        most: 71,
-        header_len: 56,
-        offset_at: 32,
-        count_at: 56,
-    },
-];
-
 const PT_NOTE: u8 = 4;
 const PT_PHDR: u8 = 6;
 
-fn class(variant: Variant) -> &'static Class {
-    &CLASSES[usize::from(variant.arch.is_64())]
+/// The maximum number of headers that the loader has room for.
+fn most(variant: Variant) -> usize {
+    if variant.arch.is_64() { 71 } else { 126 }
 }
 
 /// A root with a program that has that many headers: the table is moved to free space, and empty notes are added.
 fn root(variant: Variant, headers: usize) -> Root {
-    let class = class(variant);
     let root = Root::new(variant);
     let program = Build::program(variant, source("many_headers.c")).build();
     let mut file = fs::read(program).expect("what was built");
     let mark = b"room for program headers";
     let room = file.windows(mark.len()).position(|bytes| bytes == mark);
     let room = room.expect("the array of the program");
-    let [from, count] = [class.offset_at, class.count_at].map(|at| usize::from(file[at]));
-    let end = from + count * class.header_len;
+    let offsets = Offsets::of(&file);
+    let [from, count] = [offsets.e_phoff, offsets.e_phnum].map(|at| usize::from(file[at]));
+    let end = from + count * offsets.phdr_len;
     file.copy_within(from..end, room);
     for index in 0..headers + 1 {
-        let header = &mut file[room + index * class.header_len..][..class.header_len];
+        let header = &mut file[room + index * offsets.phdr_len..][..offsets.phdr_len];
         if index >= count || header[0] == PT_PHDR {
             header.fill(0);
             header[0] = PT_NOTE;
         }
     }
     let offset = u32::try_from(room).expect("a small file");
-    file[class.offset_at..][..4].copy_from_slice(&offset.to_le_bytes());
-    file[class.count_at] = headers.try_into().expect("few headers");
+    file[offsets.e_phoff..][..4].copy_from_slice(&offset.to_le_bytes());
+    file[offsets.e_phnum] = headers.try_into().expect("few headers");
     root.write(PROGRAM, file);
     let executable = fs::Permissions::from_mode(0o755);
     fs::set_permissions(root.path(PROGRAM), executable).expect("chmod a file just made");
@@ -72,14 +49,14 @@ fn root(variant: Variant, headers: usize) -> Root {
 }
 
 fn as_many_as_fit(variant: Variant) {
-    let root = root(variant, class(variant).most);
+    let root = root(variant, most(variant));
     root.wrap(PROGRAM).run();
     let output = root.command(PROGRAM).output().success();
     assert_eq!(output.stdout, "many headers\n");
 }
 
 fn one_more_than_fits(variant: Variant) {
-    let most = class(variant).most;
+    let most = most(variant);
     let root = root(variant, most + 1);
     let report = root.wrap(PROGRAM).report().exits_with(1);
     let says = format!(
@@ -91,21 +68,22 @@ fn one_more_than_fits(variant: Variant) {
 
 fn one_more_in_a_derived_program(variant: Variant) {
     const DERIVED: &str = "/app/derived";
-    let class = class(variant);
-    let root = root(variant, class.most);
+    let most = most(variant);
+    let root = root(variant, most);
     root.wrap(PROGRAM).run();
     let mut file = root.read(PROGRAM);
-    file[class.count_at] += 1;
+    let count = Offsets::of(&file).e_phnum;
+    file[count] += 1;
     root.install(&root.path(PROGRAM), DERIVED);
     fs::write(root.path(DERIVED), file).expect("write over a copy");
     let output = root.command(DERIVED).output().exits_with(127);
     let says = format!(
         "wrap-buddy: {DERIVED}: too many program headers {}\n",
-        class.most + 1
+        most + 1
     );
     assert_eq!(output.stderr, says);
     let check = root.wrap_buddy().args(["check", DERIVED]);
     let check = check.output().exits_with(1);
-    let says = format!("it has {} program headers", class.most + 1);
+    let says = format!("it has {} program headers", most + 1);
     assert!(check.stdout.contains(&says), "{check}");
 }

@@ -10,6 +10,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 
 use e2e::check::segments;
+use e2e::offsets::Offsets;
 use e2e::{Arch, Build, Variant, cache, run, source, tool};
 use nix::sys::resource::{Resource, setrlimit};
 use object::elf;
@@ -243,13 +244,12 @@ impl std::fmt::Display for Start {
 /// The bytes of a dynamic linker that the loader uses.
 fn read_by_loader(file: &[u8]) -> Vec<Range<usize>> {
     let all = segments(file);
-    let header = if file[4] == 2 { 64 } else { 52 };
-    let entry = if file[4] == 2 { 56 } else { 32 };
+    let offsets = Offsets::of(file);
     let mut found: Vec<Range<usize>> = all
         .iter()
-        .map(|one| one.header_at..one.header_at + entry)
+        .map(|one| one.header_at..one.header_at + offsets.phdr_len)
         .collect();
-    found.push(0..header);
+    found.push(0..offsets.ehdr_len);
     let parts = [elf::PT_DYNAMIC, elf::PT_GNU_PROPERTY];
     let parts = all.iter().filter(|one| parts.contains(&one.kind));
     found.extend(parts.map(|one| one.file.clone()));

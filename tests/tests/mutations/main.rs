@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::thread;
 
+use e2e::offsets::E_ENTRY;
 use e2e::{Arch, Variant, matrix};
 use fastrand::Rng;
 use sidecar::loader::IMAGE_LEN;
@@ -152,9 +153,6 @@ fn interpreters(variant: Variant) {
 fn starts(arch: Arch, native: usize) -> usize {
     if arch == Arch::host() { native } else { 200 }
 }
-
-/// The offset of e_entry, in both classes.
-const E_ENTRY: usize = 24;
 
 /// The magic, and the fields that tie a sidecar to its program.
 const IDENTITY: [Range<usize>; 2] = [0..8, offset_of!(Header, id)..offset_of!(Header, id) + 16];

@@ -13,8 +13,11 @@ mod code;
 pub use code::*;
 
 use core::fmt;
+use core::mem::offset_of;
 
 use sidecar::machine;
+
+use crate::elf::Ehdr;
 
 /// Branch protection that the kernel turns on if the program's GNU property note has a certain bit.
 #[derive(Debug)]
@@ -142,6 +145,8 @@ impl Arch {
 
     /// Offset and length of e_entry in the ELF header.
     pub fn entry_field(&self) -> (u64, usize) {
-        (24, if self.class == 2 { 8 } else { 4 })
+        // The same in both classes.
+        let offset = offset_of!(Ehdr, e_entry);
+        (offset as u64, if self.class == 2 { 8 } else { 4 })
     }
 }

@@ -16,7 +16,9 @@ use tempfile::TempDir;
 use wrap_buddy::commands::Command as Parsed;
 use wrap_buddy::plan::options::WrapOptions;
 use wrap_buddy::plan::outcome::{FileReport, Report, Status};
-pub use wrap_buddy::plan::reason::{NoRoom, Reason, Refusal, SkipReason};
+pub use wrap_buddy::plan::reason::{
+    NoRoom, NotForPrivileged, Reason, Refusal, SkipReason, WriteFailure,
+};
 use wrap_buddy::plan::{Plan, StubPlan};
 use wrap_buddy::report::Reporter;
 pub use wrap_buddy::state::unusable::Unusable;
@@ -264,6 +266,15 @@ pub fn edited(report: &Report) -> &Plan {
 }
 
 /// The reason why the only file was not wrapped.
+/// The reason for which the only file was left alone.
+#[track_caller]
+pub fn refusal(report: &Report) -> Refusal {
+    match reason(report, Status::Failed) {
+        Reason::Refusal(refusal) => refusal.clone(),
+        Reason::Skip(skipped) => panic!("{skipped}"),
+    }
+}
+
 pub fn reason(report: &Report, status: Status) -> &Reason {
     let file = only(report);
     assert_eq!(file.status, status, "{:?}", file.reason);

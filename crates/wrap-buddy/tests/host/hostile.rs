@@ -8,6 +8,8 @@ use object::elf;
 use wrap_buddy::plan::outcome::Status;
 
 use crate::fixture::*;
+use e2e::check::segments;
+use e2e::offsets::{E_ENTRY, OF_64};
 
 /// Asserts that wrapping a file with these `bytes` does not panic, and does not change it unless it is wrapped.
 fn survives(dir: &TestDir, path: &Path, bytes: &[u8]) -> Status {
@@ -37,7 +39,7 @@ fn every_truncation_of_the_headers() {
     let path = dir.path("cut");
     let bytes = program(&dir, Arch::X86_64);
     assert_eq!(survives(&dir, &path, &bytes), Status::Wrapped);
-    let headers = 64 + 56 * usize::from(bytes[56]);
+    let headers = OF_64.ehdr_len + OF_64.phdr_len * usize::from(bytes[OF_64.e_phnum]);
     // After .dynamic and the data, there are only sections that are not loaded.
     let loaded = dynamic_range(&bytes).end;
     for len in (0..headers).chain((headers..loaded).step_by(509)) {
@@ -85,22 +87,10 @@ fn changed_bytes_anywhere_in_the_first_page_and_in_dynamic() {
 
 /// The range of .dynamic in the file, by its program header.
 pub fn dynamic_range(bytes: &[u8]) -> std::ops::Range<usize> {
-    let word = |at: usize, len: usize| {
-        bytes[at..at + len]
-            .iter()
-            .rev()
-            .fold(0, |sum, &byte| sum << 8 | usize::from(byte))
-    };
-    let wide = bytes[4] == 2;
-    let (phoff, count, entry, offset, len, width) = if wide {
-        (word(32, 8), word(56, 2), 56, 8, 32, 8)
-    } else {
-        (word(28, 4), word(44, 2), 32, 4, 16, 4)
-    };
-    let mut headers = (0..count).map(|n| phoff + n * entry);
-    let found = headers.find(|&at| word(at, 4) == 2).unwrap();
-    let start = word(found + offset, width);
-    start..start + word(found + len, width)
+    let mut all = segments(bytes).into_iter();
+    all.find(|one| one.kind == object::elf::PT_DYNAMIC)
+        .unwrap()
+        .file
 }
 
 #[test]
@@ -115,11 +105,11 @@ fn absurd_headers_are_refused_without_reading_much() {
     };
     let max = u64::MAX.to_le_bytes();
     for (what, changed) in [
-        ("e_phoff", with(32, &max)),
-        ("e_phnum", with(56, &[0xff, 0xff])),
-        ("many e_phnum", with(56, &[0xfe, 0xff])),
-        ("e_phentsize", with(54, &[1, 0])),
-        ("e_entry", with(24, &max)),
+        ("e_phoff", with(OF_64.e_phoff, &max)),
+        ("e_phnum", with(OF_64.e_phnum, &[0xff, 0xff])),
+        ("many e_phnum", with(OF_64.e_phnum, &[0xfe, 0xff])),
+        ("e_phentsize", with(OF_64.e_phentsize, &[1, 0])),
+        ("e_entry", with(E_ENTRY, &max)),
     ] {
         assert_eq!(survives(&dir, &path, &changed), Status::Failed, "{what}");
     }
@@ -156,11 +146,12 @@ fn a_program_with_two_interpreters() {
     let dir = TestDir::new();
     let path = dir.path("program");
     let mut bytes = program(&dir, Arch::X86_64);
-    let mut headers = (0..usize::from(bytes[56])).map(|index| 64 + 56 * index);
     // PT_GNU_STACK becomes another PT_INTERP.
-    let stack = headers.find(|&at| bytes[at..at + 4] == 0x6474_e551_u32.to_le_bytes());
-    let stack = stack.unwrap();
-    bytes[stack..stack + 4].copy_from_slice(&3_u32.to_le_bytes());
+    let mut all = segments(&bytes).into_iter();
+    let stack = all
+        .find(|one| one.kind == object::elf::PT_GNU_STACK)
+        .unwrap();
+    bytes[stack.header_at..][..4].copy_from_slice(&object::elf::PT_INTERP.to_le_bytes());
     assert_eq!(survives(&dir, &path, &bytes), Status::Failed);
 }
 

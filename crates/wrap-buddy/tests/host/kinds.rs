@@ -1,6 +1,8 @@
 //! The kind of a file: every command gives the same answer.
 
+use e2e::offsets::{E_TYPE, EI_OSABI};
 use elf_file::Kind;
+use object::elf;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -72,10 +74,15 @@ fn commands_agree_on_the_kind_of_a_file() {
         (debug(&program, "program.debug"), Kind::DebugInformation),
         (debug(&library, "lib.debug"), Kind::DebugInformation),
         (object.clone(), Kind::Object),
-        // e_type ET_CORE, EI_OSABI ELFOSABI_FREEBSD, e_type 9.
-        (changed(&object, "core", 16, 4), Kind::CoreDump),
-        (changed(&program, "freebsd", 7, 9), Kind::OtherSystem),
-        (changed(&object, "other", 16, 9), Kind::Other),
+        (
+            changed(&object, "core", E_TYPE, elf::ET_CORE as u8),
+            Kind::CoreDump,
+        ),
+        (
+            changed(&program, "freebsd", EI_OSABI, elf::ELFOSABI_FREEBSD),
+            Kind::OtherSystem,
+        ),
+        (changed(&object, "other", E_TYPE, 9), Kind::Other),
     ];
     for (path, kind) in cases {
         assert_eq!(kinds(&path), [kind; 2], "{}", path.display());
@@ -86,7 +93,7 @@ fn commands_agree_on_the_kind_of_a_file() {
                 assert!(file.plan.is_some(), "{file:?}");
                 continue;
             }
-            Kind::OtherSystem => SkipReason::OtherSystem(9),
+            Kind::OtherSystem => SkipReason::OtherSystem(elf::ELFOSABI_FREEBSD),
             Kind::Other => SkipReason::OtherType(9),
             Kind::Library => SkipReason::LibraryFindsAll,
             kind => SkipReason::Kind(kind),

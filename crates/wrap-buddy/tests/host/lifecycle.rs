@@ -342,8 +342,7 @@ fn a_copy_takes_the_place_of_a_running_program() {
     let report = dir.wrap(&[&"--paths", &main, &"--replace"]);
     running.kill().unwrap();
     running.wait().unwrap();
-    let text = reason(&report, Status::Failed).to_string();
-    assert!(text.contains("other names"), "{text}");
+    assert_eq!(refusal(&report), WriteFailure::RunningWithOtherNames.into());
 }
 
 fn restore_removes_links_next_to_a_library(target: Arch) {

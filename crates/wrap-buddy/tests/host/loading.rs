@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::Path;
 
+use e2e::offsets::{E_TYPE, OF_32, OF_64, Offsets};
+use object::elf;
 use sidecar::{EditKind, Flags, Sidecar};
 
 use crate::fixture::*;
@@ -12,13 +14,13 @@ use crate::fixture::*;
 const BIAS: u64 = 0x5000_0000;
 const SIDECAR: u64 = 0x7000_0000;
 
-const PT_LOAD: u64 = 1;
-const PT_DYNAMIC: u64 = 2;
-const DT_NEEDED: u64 = 1;
-const DT_STRTAB: u64 = 5;
-const DT_RPATH: u64 = 15;
-const DT_DEBUG: u64 = 21;
-const DT_RUNPATH: u64 = 29;
+const PT_LOAD: u64 = elf::PT_LOAD as u64;
+const PT_DYNAMIC: u64 = elf::PT_DYNAMIC as u64;
+const DT_NEEDED: u64 = elf::DT_NEEDED as u64;
+const DT_STRTAB: u64 = elf::DT_STRTAB as u64;
+const DT_RPATH: u64 = elf::DT_RPATH as u64;
+const DT_DEBUG: u64 = elf::DT_DEBUG as u64;
+const DT_RUNPATH: u64 = elf::DT_RUNPATH as u64;
 
 /// The memory of a process in which the loader has done its work.
 struct Process {
@@ -62,7 +64,7 @@ impl Process {
             assert!(edit.kind != EditKind::Slot || edit.offset == header.slot_offset);
         }
         let wide = header.class == 2;
-        let position_independent = file[16] == 3;
+        let position_independent = file[E_TYPE] == elf::ET_DYN as u8;
         let mut process = Self {
             wide,
             bias: if position_independent { BIAS } else { 0 },
@@ -72,10 +74,8 @@ impl Process {
             debug_address: header.debug_address,
             flags: header.flags,
         };
-        let (phoff, count) = match wide {
-            true => (process.word(32), file[56]),
-            false => (process.word(28), file[44]),
-        };
+        let offsets = Offsets::of(&file);
+        let (phoff, count) = (process.word(offsets.e_phoff as u64), file[offsets.e_phnum]);
         let loads = process.table(phoff, u64::from(count));
         let mut memory = vec![(SIDECAR, bytes.clone())];
         for load in loads.iter().filter(|load| load.kind == PT_LOAD) {
@@ -147,18 +147,15 @@ impl Process {
 
     /// `count` program headers at `start`.
     fn table(&self, start: u64, count: u64) -> Vec<Header> {
-        let (entry_len, offset, address, file_len) = match self.wide {
-            true => (56, 8, 16, 32),
-            false => (32, 4, 8, 16),
-        };
+        let offsets = if self.wide { &OF_64 } else { &OF_32 };
         let headers = (0..count).map(|n| {
-            let at = start + n * entry_len;
+            let at = start + n * offsets.phdr_len as u64;
             let kind = u32::from_le_bytes(*self.bytes_at(at).first_chunk().unwrap());
             Header {
                 kind: kind.into(),
-                offset: self.word(at + offset),
-                address: self.word(at + address),
-                file_len: self.word(at + file_len),
+                offset: self.word(at + offsets.p_offset as u64),
+                address: self.word(at + offsets.p_vaddr as u64),
+                file_len: self.word(at + offsets.p_filesz as u64),
             }
         });
         headers.collect()

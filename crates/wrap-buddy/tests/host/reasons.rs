@@ -10,7 +10,7 @@ use ldso::Libc;
 use sidecar::{InPlace, Legacy};
 use sys::arch::ElfTarget;
 use wrap_buddy::plan::reason::{
-    BadEntry, NoLinks, NoSlot, NotForPrivileged, NotInjectable, Step, WriteFailure,
+    BadEntry, NoLinks, NoSlot, NotInjectable, Step,
 };
 use wrap_buddy::plan::search::LibcLacks;
 use wrap_buddy::state::found_sidecar::UnknownSidecar;

@@ -1,5 +1,6 @@
 //! `show`: the changes of a file in each state, and its code, compared with another disassembler.
 
+use e2e::offsets::{E_ENTRY, EI_CLASS};
 use elf_file::Kind;
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -346,9 +347,9 @@ fn the_stub_is_shown_at_its_own_address(target: Arch) {
         let before = fs::read(&main).unwrap();
         dir.wrap_for(target, &main, &[&"--libs", &dir.root]);
         let now = fs::read(&main).unwrap();
-        let entry = |file: &[u8]| match file[4] {
-            1 => u32::from_le_bytes(*file[24..].first_chunk().unwrap()).into(),
-            _ => u64::from_le_bytes(*file[24..].first_chunk().unwrap()),
+        let entry = |file: &[u8]| match file[EI_CLASS] {
+            1 => u32::from_le_bytes(*file[E_ENTRY..].first_chunk().unwrap()).into(),
+            _ => u64::from_le_bytes(*file[E_ENTRY..].first_chunk().unwrap()),
         };
         assert_eq!(entry(&before) != entry(&now), moved);
         let view = view(&main);

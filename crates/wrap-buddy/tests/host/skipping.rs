@@ -1,7 +1,9 @@
 //! Files that are left alone, each with its reason.
 
+use e2e::offsets::{E_MACHINE, EI_DATA};
 use elf_file::Kind;
 use ldso::Libc;
+use object::elf;
 use std::fs;
 use std::os::unix::fs::symlink;
 use sys::arch::ElfTarget;
@@ -147,7 +149,8 @@ fn other_architectures_and_libcs() {
     assert_eq!(*reason(&report, Status::Failed), expected.into());
 
     let mut big_endian = fs::read(&foreign).unwrap();
-    (big_endian[5], big_endian[18], big_endian[19]) = (2, 0, 22);
+    big_endian[EI_DATA] = elf::ELFDATA2MSB;
+    big_endian[E_MACHINE..][..2].copy_from_slice(&elf::EM_S390.to_be_bytes());
     let big_endian = dir.write("s390", big_endian);
     let report = dir.wrap(&[&"--paths", &big_endian]);
     let expected = SkipReason::OtherArchitecture {

@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use e2e::check::segments;
+use e2e::offsets::E_ENTRY;
 use sidecar::{EditKind, Flags, Sidecar, Trailer};
 use wrap_buddy::plan::slot::SlotPosition;
 
@@ -60,14 +62,9 @@ fn wraps_exactly(target: Arch, arguments: &[&str]) {
     );
     let loader = Path::new(std::ffi::OsStr::from_bytes(trailer.loader));
     assert_eq!(loader.parent().unwrap(), dir.path("loaders"));
-    let headers = after[32..40].try_into().map(u64::from_le_bytes).unwrap();
-    let phoff = if sidecar.header().class == 2 {
-        headers
-    } else {
-        52
-    };
     let interp = plan.edits.last().unwrap();
-    assert!(interp.offset >= phoff);
+    let mut headers = segments(&after).into_iter();
+    assert!(headers.any(|one| one.header_at as u64 == interp.offset));
     assert_eq!(
         (&interp.before[..], &interp.after[..]),
         (&[3, 0, 0, 0][..], &[0; 4][..])
@@ -140,7 +137,7 @@ fn without_room_the_entry_moves_into_the_padding_after_the_segment() {
         let after = fs::read(&program).unwrap();
         let entry_len = if target.name() == "i686" { 4 } else { 8 };
         assert_eq!(
-            after[24..24 + entry_len],
+            after[E_ENTRY..][..entry_len],
             stub(plan).slot.address.to_le_bytes()[..entry_len]
         );
         let bytes = fs::read(&plan.sidecar_path).unwrap();

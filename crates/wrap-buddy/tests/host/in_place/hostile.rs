@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use e2e::offsets::OF_64;
 use elf_file::{Elf, Source};
 use object::elf;
 use sidecar::{InPlace, InPlaceDraft, Written};
@@ -109,7 +110,7 @@ impl Victim {
 fn every_truncation_of_a_library() {
     let victim = Victim::new(Arch::X86_64, Linker::Bfd);
     assert_eq!(victim.survives(&victim.good, "whole"), Status::Edited);
-    let headers = 64 + 56 * usize::from(victim.good[56]);
+    let headers = OF_64.ehdr_len + OF_64.phdr_len * usize::from(victim.good[OF_64.e_phnum]);
     let loaded = dynamic_range(&victim.good).end;
     for len in (0..headers)
         .step_by(3)

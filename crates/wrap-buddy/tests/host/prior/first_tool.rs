@@ -7,6 +7,7 @@ use std::path::Path;
 
 use e2e::check::{entry_offset, segments, word};
 use e2e::legacy::{Legacy, STUB};
+use e2e::offsets::E_ENTRY;
 use object::elf;
 use sidecar::{Flags, Sidecar};
 use wrap_buddy::commands::status::Condition;
@@ -294,7 +295,7 @@ fn bytes_that_would_give_no_program_are_not_put_back(target: Arch) {
     let word = word(&original);
     let far = &(1_u64 << 30).to_le_bytes()[..word];
     let (mut program, mut elsewhere) = (by_first, sidecar);
-    program[24..24 + word].copy_from_slice(far);
+    program[E_ENTRY..][..word].copy_from_slice(far);
     elsewhere[..word].copy_from_slice(far);
     fs::write(&main, &program).unwrap();
     fs::write(sidecar_path(&main), &elsewhere).unwrap();
