@@ -11,9 +11,9 @@ use nix::fcntl::OFlag;
 use sidecar::EditKind;
 use xattr::FileExt as _;
 
+use super::change::{Change, MODE, Opened, cannot_be_written, open_for_writing};
 use super::copy::Copy;
 use super::running::Running;
-use super::target::{MODE, Opened, Target, cannot_be_written, open_for_writing};
 use super::target_directories::TargetDirectory;
 use super::{Options, Result, link_directory, sidecar_failure, sidecar_file};
 use crate::plan::reason::{Step, WriteFailure};
@@ -36,7 +36,7 @@ enum Written<'a> {
 
 /// The state of one file during a run.
 pub(super) struct Job<'a> {
-    pub(super) target: Target<'a>,
+    pub(super) change: Change<'a>,
     target_directory: &'a TargetDirectory,
     rights: Rights,
     /// Locked against other runs.
@@ -66,7 +66,7 @@ pub(super) struct Job<'a> {
 
 impl<'a> Job<'a> {
     pub(super) fn open(
-        target: Target<'a>,
+        change: Change<'a>,
         target_directory: &'a TargetDirectory,
         options: Options,
         running: &Running,
@@ -75,18 +75,18 @@ impl<'a> Job<'a> {
         if stop.is_some_and(|stop| stop()) {
             return Err(WriteFailure::Stopped);
         }
-        let rights = target_directory.rights(target.name())?;
-        let (opened, busy) = match target.open(target_directory, rights, running) {
+        let rights = target_directory.rights(change.name())?;
+        let (opened, busy) = match change.open(target_directory, rights, running) {
             Err(error) if options.replace && error.kind() == io::ErrorKind::ExecutableFileBusy => {
                 let file = target_directory
                     .directory
-                    .file(target.name(), OFlag::O_RDONLY);
-                (file.map(|opened| target.opened(opened)), true)
+                    .file(change.name(), OFlag::O_RDONLY);
+                (file.map(|opened| change.opened(opened)), true)
             }
             opened => (opened, false),
         };
         let opened = opened
-            .map_err(|error| cannot_be_written(&target, &target_directory.directory, &error))?;
+            .map_err(|error| cannot_be_written(&change, &target_directory.directory, &error))?;
         let Opened {
             file,
             metadata,
@@ -94,7 +94,7 @@ impl<'a> Job<'a> {
             lifted,
         } = opened;
         let mut job = Self {
-            target,
+            change,
             target_directory,
             rights,
             mode: lifted.unwrap_or(metadata.mode()),
@@ -111,7 +111,7 @@ impl<'a> Job<'a> {
             written: Vec::new(),
         };
         let ready = job.check(&metadata, is_meant).and_then(|()| {
-            if !busy && !target.replaces {
+            if !busy && !change.replaces {
                 return Ok(());
             }
             match job.work_on_a_copy(&metadata) {
@@ -152,16 +152,16 @@ impl<'a> Job<'a> {
             return Err(WriteFailure::Locked(holder));
         }
         self.check_unchanged(metadata, is_meant)?;
-        if self.capability.is_some() && self.rights.file != Writer::Caller && self.target.changes {
+        if self.capability.is_some() && self.rights.file != Writer::Caller && self.change.changes {
             return Err(WriteFailure::Capabilities);
         }
-        self.target.check_signature(&self.file)
+        self.change.check_signature(&self.file)
     }
 
     /// Checks that the file is as it was when the plan was made.
     fn check_unchanged(&self, metadata: &Metadata, is_meant: bool) -> Result<()> {
-        let mut unchanged = metadata.len() == self.target.file_len && is_meant;
-        for edit in self.target.expected {
+        let mut unchanged = metadata.len() == self.change.file.len && is_meant;
+        for edit in self.change.expected {
             let mut now = vec![0; edit.before.len()];
             unchanged &= self.file.read_exact_at(&mut now, edit.offset).is_ok();
             unchanged &= now == edit.before;
@@ -181,7 +181,7 @@ impl<'a> Job<'a> {
             let copy = Copy::of(
                 &self.file,
                 &self.target_directory.directory,
-                self.target.name(),
+                self.change.name(),
             )?;
             // Find out now whether that works: later the original could not be changed instead.
             copy.complete(&self.file, self.owner, self.mode & MODE)?;
@@ -194,8 +194,8 @@ impl<'a> Job<'a> {
     /// Opens the file itself for writing instead of a copy.
     fn work_on_the_file(&mut self) -> Result<()> {
         let directory = &self.target_directory.directory;
-        let opened = open_for_writing(directory, &self.target, self.rights);
-        let opened = opened.map_err(|error| cannot_be_written(&self.target, directory, &error))?;
+        let opened = open_for_writing(directory, &self.change, self.rights);
+        let opened = opened.map_err(|error| cannot_be_written(&self.change, directory, &error))?;
         self.mode = opened.lifted.unwrap_or(opened.metadata.mode());
         // This closes the other handle and releases its lock.
         self.file = opened.file;
@@ -207,11 +207,11 @@ impl<'a> Job<'a> {
         let Some(copy) = &self.copy else {
             return Ok(());
         };
-        let edits = self.target.undo.iter().chain(self.target.edits);
+        let edits = self.change.undo.iter().chain(self.change.edits);
         let write = || {
             let _acting = self.rights.directory.act()?;
             for edit in edits {
-                let is_slot = edit.kind == EditKind::Slot && self.target.edits.contains(edit);
+                let is_slot = edit.kind == EditKind::Slot && self.change.edits.contains(edit);
                 let bytes = slot.filter(|_| is_slot).unwrap_or(&edit.after);
                 copy.file().write_all_at(bytes, edit.offset)?;
             }
@@ -219,7 +219,7 @@ impl<'a> Job<'a> {
             copy.complete(&self.file, self.owner, self.mode & MODE)
         };
         write().map_err(|error| {
-            cannot_be_written(&self.target, &self.target_directory.directory, &error)
+            cannot_be_written(&self.change, &self.target_directory.directory, &error)
         })
     }
 
@@ -230,7 +230,7 @@ impl<'a> Job<'a> {
             Copy::of(
                 &self.file,
                 &self.target_directory.directory,
-                self.target.name(),
+                self.change.name(),
             )
         });
         self.copy = Some(copy.map_err(|error| Step::Copy.refused(&error))?);
@@ -296,12 +296,12 @@ impl<'a> Job<'a> {
     }
 
     fn interim(&self) -> OsString {
-        interim_sidecar_name(self.target.name())
+        interim_sidecar_name(self.change.name())
     }
 
     /// The temporary name of a sidecar that is to replace another one.
     fn fresh(&self) -> OsString {
-        new_sidecar_name(self.target.name())
+        new_sidecar_name(self.change.name())
     }
 
     fn sidecar_content<'c>(&self, plan: &Plan, bytes: &'c [u8]) -> sidecar_file::Content<'c> {
@@ -340,7 +340,7 @@ impl<'a> Job<'a> {
 
     /// Writes the edits whose kind is `due`.
     pub(super) fn write_edits(&mut self, due: impl Fn(EditKind) -> bool) -> Result<()> {
-        self.write(self.target.edits, due)
+        self.write(self.change.edits, due)
     }
 
     /// Writes those of `edits` whose kind is `due`.
@@ -373,7 +373,7 @@ impl<'a> Job<'a> {
     }
 
     pub(super) fn sync_file(&self) -> io::Result<()> {
-        match self.target.changes {
+        match self.change.changes {
             true => self.output().sync_data(),
             false => Ok(()),
         }
@@ -386,7 +386,7 @@ impl<'a> Job<'a> {
 
     /// Whether a changed copy will replace a file that works now with other settings.
     pub(super) fn replaces(&self) -> bool {
-        self.copy.is_some() && self.target.replaces
+        self.copy.is_some() && self.change.replaces
     }
 
     /// Whether the new sidecar has the interim name.
@@ -406,7 +406,7 @@ impl<'a> Job<'a> {
         };
         let acting = self.rights.directory.act();
         let file = acting
-            .and_then(|_acting| copy.replace(self.target.name()))
+            .and_then(|_acting| copy.replace(self.change.name()))
             .map_err(|error| Step::Replace.refused(&error))?;
         self.replaced = Some(std::mem::replace(&mut self.file, file));
         Ok(())
@@ -463,7 +463,7 @@ impl<'a> Job<'a> {
             return Ok(());
         };
         let _acting = self.rights.directory.act()?;
-        let name = self.target.name();
+        let name = self.change.name();
         let copy = Copy::of(&original, &self.target_directory.directory, name)?;
         copy.complete(&original, self.owner, self.mode & MODE)?;
         copy.file().set_modified(original.metadata()?.modified()?)?;
@@ -478,7 +478,9 @@ impl<'a> Job<'a> {
             return Vec::new();
         }
         match self.rights.directory.act() {
-            Ok(_acting) => link_directory::remove(unused, self.target.path, self.target_directory),
+            Ok(_acting) => {
+                link_directory::remove(unused, &self.change.file.path, self.target_directory)
+            }
             Err(error) => {
                 let failed = |path: &PathBuf| link_directory::cannot_be_removed(path, &error);
                 unused.iter().map(failed).collect()
@@ -531,7 +533,7 @@ impl<'a> Job<'a> {
     /// Writing clears set-id bits, and a read-only file was made writable. The mode is restored with the rights of the file's owner, who
     /// may have changed the file by now.
     fn put_back_mode(&mut self) -> bool {
-        if !self.target.changes {
+        if !self.change.changes {
             return true;
         }
         let Ok(_acting) = self.rights.file.act() else {

@@ -7,13 +7,13 @@
 //!
 //! A file that already works with other settings is replaced by a changed copy, and its sidecar after that: see `settle`.
 
+mod change;
 mod copy;
 mod job;
 mod link_directory;
 mod rehearsal;
 mod running;
 mod sidecar_file;
-mod target;
 mod target_directories;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,16 +30,17 @@ use crate::plan::Plan;
 use crate::plan::options::WrapOptions;
 use crate::plan::reason::{SkipReason, Step, WriteFailure};
 use crate::plan::restore::Restoration;
+use crate::scan::TargetFile;
 use crate::state::loaders::Install;
 use crate::system::directory::Directory;
 use crate::system::open_files;
 use crate::system::sidecar_path::new_sidecar_name;
 use crate::system::workers::{Stop, WorkerPool};
-use elf_file::{FileId, io_reason};
+use change::Change;
+use elf_file::io_reason;
 use job::Job;
 use rehearsal::Rehearsal;
 use running::{Running, await_starts};
-use target::Target;
 use target_directories::{TargetDirectories, TargetDirectory, parent};
 
 /// Most programs to process at a time: each is an open file. Larger batches need fewer syncs.
@@ -166,12 +167,12 @@ fn apply_batch(
 ) -> Vec<Result<Vec<String>>> {
     let few = plans.len() <= FEW;
     let mut target_directories =
-        TargetDirectories::of(plans.iter().map(|plan| plan.path.as_path()), options);
+        TargetDirectories::of(plans.iter().map(|plan| plan.file.path.as_path()), options);
     let running = Running::default();
     let mut jobs = pool.map(plans, |&plan| {
-        let target_directory = target_directories.of_file(&plan.path)?;
+        let target_directory = target_directories.of_file(&plan.file.path)?;
         let job = Job::open(
-            Target::of_plan(plan),
+            Change::of_plan(plan),
             target_directory,
             options,
             &running,
@@ -292,7 +293,7 @@ fn settle<'j>(jobs: &mut [Result<(&'j Plan, Job<'j>)>], pool: &WorkerPool, few: 
 fn sync_directories(jobs: &[Result<(&Plan, Job<'_>)>]) -> bool {
     let mut seen = BTreeSet::new();
     let jobs = jobs.iter().flatten();
-    let mut directories = jobs.filter(|(plan, _)| seen.insert(parent(&plan.path)));
+    let mut directories = jobs.filter(|(plan, _)| seen.insert(parent(&plan.file.path)));
     directories.all(|(_, job)| job.sync_directory().is_ok())
 }
 
@@ -333,11 +334,11 @@ pub fn restore(
         .collect()
 }
 
-/// Whether the changed file at `path`, which was `file_id` with this many `names`, has been separated from its other names: overlayfs
-/// copies a file of a lower layer when it is opened for writing, and only for the name by which it was opened.
-pub fn is_split(path: &Path, file_id: FileId, names: u64) -> bool {
-    let now = path.symlink_metadata();
-    names > 1 && now.is_ok_and(|now| FileId::from(&now) != file_id)
+/// Whether the changed `file` has been separated from its other names: overlayfs copies a file of a lower layer when it is opened for
+/// writing, and only for the name by which it was opened.
+pub fn is_split(file: &TargetFile) -> bool {
+    let now = file.path.symlink_metadata();
+    file.names > 1 && now.is_ok_and(|now| !file.is(&now))
 }
 
 /// The reason to skip another name of the file at `path`, which the report calls `shown`; `done`: what happens to the file. A dry run
@@ -380,13 +381,13 @@ fn restore_batch(
     let few = restorations.len() <= FEW;
     let paths = restorations
         .iter()
-        .map(|restoration| restoration.path.as_path());
+        .map(|restoration| restoration.file.path.as_path());
     let mut target_directories = TargetDirectories::of(paths, options);
     let running = Running::default();
     let mut jobs = pool.map(restorations, |&restoration| {
-        let target_directory = target_directories.of_file(&restoration.path)?;
-        let target = Target::of_restoration(restoration);
-        let job = Job::open(target, target_directory, options, &running, stop)?;
+        let target_directory = target_directories.of_file(&restoration.file.path)?;
+        let change = Change::of_restoration(restoration);
+        let job = Job::open(change, target_directory, options, &running, stop)?;
         Ok((restoration, job))
     });
     for pass in UNDOING {
@@ -458,7 +459,7 @@ fn step_by_directory<'j>(
     let mut directories: BTreeMap<&OsStr, Vec<_>> = BTreeMap::new();
     for entry in &mut *jobs {
         if let Ok((plan, _)) = entry {
-            let directory = parent(&plan.path).as_os_str();
+            let directory = parent(&plan.file.path).as_os_str();
             directories.entry(directory).or_default().push(entry);
         }
     }
@@ -487,7 +488,7 @@ fn sync<'j, W: Send>(
     let mut seen = BTreeSet::new();
     let mut broken = BTreeMap::new();
     for (_, job) in jobs.iter().flatten() {
-        let device = job.target.file_id.device;
+        let device = job.change.file.id.device;
         if seen.insert(device)
             && let Err(error) = nix::unistd::syncfs(&job.file)
         {
@@ -495,7 +496,7 @@ fn sync<'j, W: Send>(
         }
     }
     step(jobs, None, |_, job| {
-        match broken.get(&job.target.file_id.device) {
+        match broken.get(&job.change.file.id.device) {
             Some(failure) => Err(failure.clone()),
             None => Ok(()),
         }

@@ -9,8 +9,8 @@ use std::path::Path;
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{AccessFlags, geteuid};
 
+use super::change::{Change, cannot_be_written, is_sealed, open_for_reading};
 use super::running::Running;
-use super::target::{Target, cannot_be_written, is_sealed, open_for_reading};
 use super::target_directories::{TargetDirectory, parent};
 use super::{Options, Result, sidecar_failure};
 use crate::plan::Plan;
@@ -34,10 +34,10 @@ impl Rehearsal {
 
     /// Checks `plan`.
     pub(super) fn plan(&self, plan: &Plan) -> Result<Vec<String>> {
-        let (target_directory, rights) = self.enter(&plan.path)?;
+        let (target_directory, rights) = self.enter(&plan.file.path)?;
         let in_directory = may_create_in(&target_directory, rights);
-        self.target(
-            &Target::of_plan(plan),
+        self.change(
+            &Change::of_plan(plan),
             &target_directory,
             rights,
             &in_directory,
@@ -55,10 +55,10 @@ impl Rehearsal {
 
     /// Checks `restoration`. Returns a note for each file that it could not remove.
     pub(super) fn restoration(&self, restoration: &Restoration) -> Result<Vec<String>> {
-        let (target_directory, rights) = self.enter(&restoration.path)?;
+        let (target_directory, rights) = self.enter(&restoration.file.path)?;
         let in_directory = may_create_in(&target_directory, rights);
-        let target = Target::of_restoration(restoration);
-        self.target(&target, &target_directory, rights, &in_directory)?;
+        let change = Change::of_restoration(restoration);
+        self.change(&change, &target_directory, rights, &in_directory)?;
         let Err(error) = in_directory else {
             return Ok(Vec::new());
         };
@@ -77,27 +77,27 @@ impl Rehearsal {
         Ok((target_directory, rights))
     }
 
-    fn target(
+    fn change(
         &self,
-        target: &Target<'_>,
+        change: &Change<'_>,
         target_directory: &TargetDirectory,
         rights: Rights,
         in_directory: &io::Result<()>,
     ) -> Result<()> {
         let refused =
-            |error: io::Error| cannot_be_written(target, &target_directory.directory, &error);
+            |error: io::Error| cannot_be_written(change, &target_directory.directory, &error);
         let (file, metadata) =
-            open_for_reading(&target_directory.directory, target.name()).map_err(refused)?;
-        if !target.changes {
+            open_for_reading(&target_directory.directory, change.name()).map_err(refused)?;
+        if !change.changes {
             return Ok(());
         }
-        may_write(target_directory, target.name(), rights, &metadata).map_err(refused)?;
-        let is_running = self.running.has(target.file_id);
+        may_write(target_directory, change.name(), rights, &metadata).map_err(refused)?;
+        let is_running = self.running.has(change.file.id);
         if is_running && !self.options.replace {
             return Err(refused(io::ErrorKind::ExecutableFileBusy.into()));
         }
-        target.check_signature(&file)?;
-        if is_running && target.names > 1 {
+        change.check_signature(&file)?;
+        if is_running && change.file.names > 1 {
             return Err(WriteFailure::RunningWithOtherNames);
         }
         match in_directory {

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use self::settings::Key;
 use crate::plan::options::WrapOptions;
 use crate::report::Output;
-use crate::scan::{Candidate, Unreadable, scan};
+use crate::scan::{Target, Unreadable, scan};
 
 /// A command with its options.
 #[derive(Clone, Debug)]
@@ -102,7 +102,7 @@ impl PathOptions {
     }
 
     /// The files, and the paths that cannot be read.
-    pub fn scan(&self) -> (Vec<Candidate>, Vec<Unreadable>) {
+    pub fn scan(&self) -> (Vec<Target>, Vec<Unreadable>) {
         let wanted = self.output.wanted();
         scan(&self.paths, !self.no_recurse, wanted, self.jobs)
     }

@@ -11,7 +11,7 @@ use crate::plan::outcome::{FileReport, Report, Status};
 use crate::plan::reason::{Refusal, SkipReason, WriteFailure};
 use crate::plan::restore::{Restoration, restoration};
 use crate::report::Reporter;
-use crate::scan::Candidate;
+use crate::scan::Target;
 use crate::state::detect::{self, FileState};
 use crate::system::workers::{Stop, WorkerPool};
 
@@ -52,18 +52,18 @@ pub fn restore_until(
             ..Report::default()
         });
     };
-    let (candidates, unreadable) = path_options.scan();
+    let (targets, unreadable) = path_options.scan();
     if !options.dry_run {
-        apply::expect(candidates.len());
+        apply::expect(targets.len());
     }
-    let pool = WorkerPool::new(candidates.len(), path_options.jobs)?;
-    reporter.expect(candidates.len());
-    let decided = pool.map(&candidates, |candidate| {
+    let pool = WorkerPool::new(targets.len(), path_options.jobs)?;
+    reporter.expect(targets.len());
+    let decided = pool.map(&targets, |target| {
         if stop() {
             return None;
         }
         reporter.step();
-        let (file, restoration) = decide(candidate, stages)?;
+        let (file, restoration) = decide(target, stages)?;
         if restoration.is_none() {
             reporter.finished(&Restored(&file));
         }
@@ -78,16 +78,16 @@ pub fn restore_until(
             files.push(file);
             continue;
         };
-        if let Some(&first) = seen.get(&restoration.file_id) {
+        if let Some(&first) = seen.get(&restoration.file.id) {
             let (index, _) = &planned[first];
             let shown = &files[*index].path;
-            let reason = apply::fate_of_other_name(&restoration.path, shown, "restored", dry);
+            let reason = apply::fate_of_other_name(&restoration.file.path, shown, "restored", dry);
             let skipped = FileReport::skipped(file.path.clone(), reason);
             other_names.push((first, file, (files.len(), restoration)));
             files.push(skipped);
             continue;
         }
-        seen.insert(restoration.file_id, planned.len());
+        seen.insert(restoration.file.id, planned.len());
         planned.push((files.len(), restoration));
         files.push(file);
     }
@@ -125,7 +125,7 @@ pub fn restore_until(
     carry_out(&planned, &mut files);
     other_names.retain(|(first, ..)| {
         let (_, restoration) = &planned[*first];
-        apply::is_split(&restoration.path, restoration.file_id, restoration.names)
+        apply::is_split(&restoration.file)
     });
     if !other_names.is_empty() {
         let split = other_names.into_iter().map(|(_, file, (index, one))| {
@@ -152,25 +152,24 @@ pub fn restore_until(
 }
 
 /// The plan for one file; `None` for a file that is not reported.
-fn decide(candidate: &Candidate, stages: &[Stage]) -> Option<(FileReport, Option<Restoration>)> {
-    let shown = candidate.shown.clone();
-    let failed =
-        |reason: Refusal| Some((FileReport::failed(candidate.shown.clone(), reason), None));
-    let (mut source, state) = match detect::file_state(candidate, stages) {
+fn decide(target: &Target, stages: &[Stage]) -> Option<(FileReport, Option<Restoration>)> {
+    let shown = target.shown.clone();
+    let failed = |reason: Refusal| Some((FileReport::failed(target.shown.clone(), reason), None));
+    let (mut source, state) = match detect::file_state(target, stages) {
         FileState::File(source, state) => (source, state),
-        _ if !candidate.named => return None,
+        _ if !target.named => return None,
         FileState::Unreadable(reason) => return failed(reason.into()),
         FileState::NotElf => {
             return Some((FileReport::skipped(shown, SkipReason::NotElf), None));
         }
     };
-    match restoration(&candidate.path, state, &mut source) {
+    match restoration(&target.path, state, &mut source) {
         Ok(Some(restoration)) => {
             let mut file = FileReport::new(shown, Status::WouldRestore, None);
             file.details = details(&restoration);
             Some((file, Some(restoration)))
         }
-        Ok(None) if candidate.named => Some((
+        Ok(None) if target.named => Some((
             FileReport::skipped(shown, SkipReason::NothingToRestore),
             None,
         )),

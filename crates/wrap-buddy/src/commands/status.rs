@@ -17,7 +17,7 @@ use crate::report::Output;
 use crate::report::Reporter;
 use crate::report::style::{Style, shown};
 use crate::report::{Page, styled};
-use crate::scan::Candidate;
+use crate::scan::Target;
 use crate::state::detect::{self, FileState};
 use crate::state::found_sidecar::FoundSidecar;
 use crate::state::loaders::read_image;
@@ -175,13 +175,13 @@ pub fn status(
     stages: &[Stage],
     reporter: &Reporter,
 ) -> anyhow::Result<Vec<FileStatus>> {
-    let (candidates, unreadable) = path_options.scan();
-    let pool = WorkerPool::new(candidates.len(), path_options.jobs)?;
-    reporter.expect(candidates.len());
+    let (targets, unreadable) = path_options.scan();
+    let pool = WorkerPool::new(targets.len(), path_options.jobs)?;
+    reporter.expect(targets.len());
     let all = path_options.output.verbose;
-    let files = pool.map(&candidates, |candidate| {
+    let files = pool.map(&targets, |target| {
         reporter.step();
-        let file = of(candidate, stages, all)?;
+        let file = of(target, stages, all)?;
         reporter.finished(&file);
         Some(file)
     });
@@ -193,18 +193,18 @@ pub fn status(
     Ok(files)
 }
 
-fn of(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<FileStatus> {
-    let file_state = detect::file_state(candidate, stages);
-    describe(candidate, &file_state, candidate.named || all)
+fn of(target: &Target, stages: &[Stage], all: bool) -> Option<FileStatus> {
+    let file_state = detect::file_state(target, stages);
+    describe(target, &file_state, target.named || all)
 }
 
-/// The status of `candidate`; `None` if there is nothing to report and the user has not `asked_for` it.
+/// The status of `target`; `None` if there is nothing to report and the user has not `asked_for` it.
 pub(crate) fn describe(
-    candidate: &Candidate,
+    target: &Target,
     file_state: &FileState,
     asked_for: bool,
 ) -> Option<FileStatus> {
-    let shown = candidate.shown.clone();
+    let shown = target.shown.clone();
     let state = match file_state {
         FileState::File(_, state) => state,
         _ if !asked_for => return None,
@@ -217,8 +217,8 @@ pub(crate) fn describe(
         }
     };
     let reason = match state {
-        State::Known(prior) => return Some(known(shown, &candidate.path, prior)),
-        State::Original => return original(shown, &candidate.path, asked_for),
+        State::Known(prior) => return Some(known(shown, &target.path, prior)),
+        State::Original => return original(shown, &target.path, asked_for),
         State::Unusable(reason) => reason,
     };
     let condition = match reason {

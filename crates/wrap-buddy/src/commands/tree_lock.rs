@@ -1,13 +1,14 @@
 //! Locks directories, so that only one run at a time works on a tree: plans must still hold when they are carried out.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::stderr;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::report::{Page, Style, styled};
+use crate::system::directory::real_directory;
 use crate::system::lock::Holder;
 use crate::system::workers::Stop;
 
@@ -82,13 +83,8 @@ fn warn(what: String) {
 
 // All runs lock in this order, so that no two wait for each other.
 fn directories(paths: &[PathBuf]) -> BTreeSet<PathBuf> {
-    paths.iter().filter_map(|path| directory(path)).collect()
-}
-
-fn directory(path: &Path) -> Option<PathBuf> {
-    let real = fs::canonicalize(path).ok()?;
-    match real.is_dir() {
-        true => Some(real),
-        false => real.parent().map(Path::to_owned),
-    }
+    paths
+        .iter()
+        .filter_map(|path| real_directory(path))
+        .collect()
 }

@@ -9,7 +9,7 @@ use stages::Stage;
 use crate::plan::defaults::{Defaults, Taken};
 use crate::plan::reason::{Refusal, SkipReason};
 use crate::plan::search::STORES;
-use crate::scan::Candidate;
+use crate::scan::Target;
 use crate::state::detect;
 use crate::state::prior::{Method, PriorWrap, State};
 use crate::state::unusable::{ReadFailure, Unusable};
@@ -66,32 +66,32 @@ pub struct Available<'a> {
     pub taken: Taken,
 }
 
-pub fn classify<'a>(candidate: &Candidate, available: &Available<'a>) -> Class<'a> {
-    match open(candidate) {
+pub fn classify<'a>(target: &Target, available: &Available<'a>) -> Class<'a> {
+    match open(target) {
         Ok((source, arch)) => {
-            elf(candidate, source, arch, available).unwrap_or_else(Class::NotWrapped)
+            elf(target, source, arch, available).unwrap_or_else(Class::NotWrapped)
         }
         Err(not_wrapped) => Class::NotWrapped(not_wrapped),
     }
 }
 
 /// Like [`classify`], but returns `None` for a file that is certainly a program, without reading all of it. The file is kept open.
-pub fn classify_library<'a>(candidate: &Candidate, available: &Available<'a>) -> Option<Class<'a>> {
-    let (mut source, arch) = match open(candidate) {
+pub fn classify_library<'a>(target: &Target, available: &Available<'a>) -> Option<Class<'a>> {
+    let (mut source, arch) = match open(target) {
         Ok(opened) => opened,
         Err(not_wrapped) => return Some(Class::NotWrapped(not_wrapped)),
     };
     // A malformed file is reported by `elf`.
     if is_surely_program(&mut source).unwrap_or(false) {
-        candidate.keep(source.into_file());
+        target.keep(source.into_file());
         return None;
     }
-    Some(elf(candidate, source, arch, available).unwrap_or_else(Class::NotWrapped))
+    Some(elf(target, source, arch, available).unwrap_or_else(Class::NotWrapped))
 }
 
 /// Opens an ELF file for a supported architecture.
-fn open(candidate: &Candidate) -> Result<(Source, &'static Arch), NotWrapped> {
-    let mut source = match candidate.open().and_then(Source::of) {
+fn open(target: &Target) -> Result<(Source, &'static Arch), NotWrapped> {
+    let mut source = match target.open().and_then(Source::of) {
         Ok(source) => source,
         Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
             return Err(NotWrapped::NotElf(SkipReason::NotRegular));
@@ -107,7 +107,7 @@ fn open(candidate: &Candidate) -> Result<(Source, &'static Arch), NotWrapped> {
         Ok(Identity::Malformed(reason)) => {
             let failure = ReadFailure::Malformed(reason);
             // In a directory it may be test data.
-            Err(match candidate.named {
+            Err(match target.named {
                 true => NotWrapped::Failed(failure.into()),
                 false => NotWrapped::Skipped(failure.into()),
             })
@@ -127,12 +127,12 @@ fn open(candidate: &Candidate) -> Result<(Source, &'static Arch), NotWrapped> {
 }
 
 fn elf<'a>(
-    candidate: &Candidate,
+    target: &Target,
     mut source: Source,
     arch: &'static Arch,
     available: &Available<'a>,
 ) -> Result<Class<'a>, NotWrapped> {
-    let path = candidate.path.as_path();
+    let path = target.path.as_path();
     let malformed =
         |error: anyhow::Error| NotWrapped::Failed(ReadFailure::malformed(&error).into());
     let elf = Elf::read(&mut source).map_err(malformed)?;
@@ -141,7 +141,7 @@ fn elf<'a>(
         (Some(reason @ Unusable::InterpReused(_)), _) => {
             return Err(NotWrapped::Skipped(reason.into()));
         }
-        (Some(reason @ Unusable::Changed(_)), _) if !candidate.named => {
+        (Some(reason @ Unusable::Changed(_)), _) if !target.named => {
             return Err(NotWrapped::Skipped(reason.into()));
         }
         (Some(reason), _) => return Err(NotWrapped::Failed(reason.into())),
@@ -164,7 +164,7 @@ fn elf<'a>(
             return Err(
                 match Payload::of(&mut source).filter(|_| kind.is_loadable()) {
                     None => NotWrapped::Skipped(reason),
-                    Some(payload @ Payload::Upx) if candidate.named => {
+                    Some(payload @ Payload::Upx) if target.named => {
                         NotWrapped::Failed(Refusal::Packed(payload))
                     }
                     Some(payload) => NotWrapped::Skipped(SkipReason::Packed {

@@ -3,7 +3,6 @@
 use std::ffi::{OsStr, OsString};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -20,6 +19,7 @@ use crate::plan::edits::{Changes, PatchSpace, Visibility, Wanted, outside};
 use crate::plan::reason::{NoLinks, NoRoom};
 use crate::plan::restore::{PendingSidecar, leftovers, links_there};
 use crate::plan::search::{Entry, Relative, Resolution, search_path};
+use crate::scan::TargetFile;
 use crate::state::identity::identity_in_place;
 use crate::state::prior::{self, PriorWrap};
 use crate::state::settings::{Change, Settings};
@@ -27,7 +27,7 @@ use crate::system::directory::Directory;
 use crate::system::privilege::Privilege;
 use crate::system::relative::relative_file;
 use crate::system::sidecar_path::{links_name, links_of, sidecar_of};
-use elf_file::{Elf, FileId, Source};
+use elf_file::{Elf, Source};
 
 /// The part of a plan that only edits in place have.
 #[derive(Clone, Debug)]
@@ -90,16 +90,15 @@ pub fn in_place<'a>(
     may_link: &dyn Fn(&Path) -> bool,
 ) -> Result<Plan, (NotEdited, Box<(Subject<'a>, Resolution)>)> {
     match Draft::new(path, &mut subject, &resolution, plan_options, may_link) {
-        Ok(draft) => Ok(draft.finish(path, subject, resolution)),
+        Ok(draft) => Ok(draft.finish(subject, resolution)),
         Err(refusal) => Err((refusal, Box::new((subject, resolution)))),
     }
 }
 
 /// The parts of a plan that need the file.
 struct Draft {
+    file: TargetFile,
     id: Id,
-    file_id: FileId,
-    names: u64,
     sidecar_path: PathBuf,
     sidecar_owner: (u32, u32),
     sidecar: Vec<u8>,
@@ -264,9 +263,8 @@ impl Draft {
             );
         }
         Ok(Self {
+            file: TargetFile::new(path, &metadata),
             id,
-            file_id: FileId::from(&metadata),
-            names: metadata.nlink(),
             sidecar_path: sidecar_of(path),
             sidecar_owner: sidecar_owner(privilege.as_ref(), &metadata),
             sidecar,
@@ -289,16 +287,13 @@ impl Draft {
         })
     }
 
-    fn finish(self, path: &Path, subject: Subject<'_>, resolution: Resolution) -> Plan {
+    fn finish(self, subject: Subject<'_>, resolution: Resolution) -> Plan {
         let elf = subject.elf;
         Plan {
-            path: path.to_owned(),
+            file: self.file,
             arch: subject.arch,
             position_independent: elf.kind == elf::ET_DYN,
-            file_len: elf.file_len,
             id: self.id,
-            file_id: self.file_id,
-            names: self.names,
             sidecar_path: self.sidecar_path,
             sidecar_owner: self.sidecar_owner,
             sidecar: self.sidecar,

@@ -35,13 +35,14 @@ use sidecar::{EditKind, Id, ToolVersion};
 use crate::plan::reason::{NotForPrivileged, Refusal};
 use crate::plan::restore::PendingSidecar;
 use crate::plan::search::{Prepended, Relative, Resolution, search_path};
+use crate::scan::TargetFile;
 use crate::state::loaders::{Loader, Loaders};
 use crate::state::past_edit::PastEdit;
 use crate::state::prior::PriorWrap;
 use crate::state::settings::Change;
 use crate::system::privilege::Privilege;
 use crate::system::relative::relative_file;
-use elf_file::{FileId, Source};
+use elf_file::Source;
 use sys::arch::Arch;
 
 /// A change of one range of a file.
@@ -90,16 +91,11 @@ impl FileEdit {
 /// Everything that is to be written for one file, and the reasons.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Absolute and free of symbolic links.
-    pub path: PathBuf,
+    pub file: TargetFile,
     pub arch: &'static Arch,
     pub position_independent: bool,
-    pub file_len: u64,
     /// The identity that file and sidecar share.
     pub id: Id,
-    pub file_id: FileId,
-    /// Number of names (hard links).
-    pub names: u64,
     pub sidecar_path: PathBuf,
     /// User and group.
     pub sidecar_owner: (u32, u32),

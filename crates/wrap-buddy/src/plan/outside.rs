@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::plan::options::WrapOptions;
 use crate::plan::search::Entry;
 use crate::plan::{Plan, frozen};
+use crate::system::directory::real_directory;
 use ldso::Interpreter;
 
 /// Directories with the files of many owners (Filesystem Hierarchy Standard 3.0). Nobody moves them as a whole.
@@ -79,7 +80,7 @@ impl MovedTree {
         let paths: Vec<PathBuf> = options
             .paths
             .iter()
-            .filter_map(|path| directory(path))
+            .filter_map(|path| real_directory(path))
             .collect();
         let base = paths
             .iter()
@@ -93,7 +94,7 @@ impl MovedTree {
         ];
         let named = named.into_iter().flatten().chain(&options.loader_dir_path);
         let mut trees: Vec<PathBuf> = named
-            .filter_map(|path| directory(path))
+            .filter_map(|path| real_directory(path))
             .map(|named| above_both(&base, &named))
             .chain([base.clone()])
             .chain(base.parent().map(Path::to_owned))
@@ -106,7 +107,7 @@ impl MovedTree {
     /// Files outside of the tree to which `plan` refers by a relative path, each once: the dynamic linker `interpreter`, the loader,
     /// libraries, and search directories in which no library was found.
     pub fn lacks(&self, plan: &Plan, interpreter: Option<&Interpreter>) -> Vec<PathBuf> {
-        let origin = plan.path.parent().unwrap_or(Path::new("/"));
+        let origin = plan.file.path.parent().unwrap_or(Path::new("/"));
         let interpreter = interpreter.map(|interpreter| interpreter.path.clone());
         let loader = plan.loader().map(|loader| origin.join(&loader.path));
         let mut lacks: Vec<PathBuf> = interpreter.into_iter().chain(loader).collect();
@@ -137,15 +138,6 @@ impl MovedTree {
     fn holds(&self, path: &Path) -> bool {
         let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         self.trees.iter().any(|tree| real.starts_with(tree))
-    }
-}
-
-/// The directory `path`, or the directory of the file `path`, without symbolic links.
-fn directory(path: &Path) -> Option<PathBuf> {
-    let real = fs::canonicalize(path).ok()?;
-    match real.is_dir() {
-        true => Some(real),
-        false => real.parent().map(Path::to_owned),
     }
 }
 

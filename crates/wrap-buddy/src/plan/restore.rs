@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -10,18 +9,14 @@ use anyhow::Result;
 
 use crate::plan::FileEdit;
 use crate::plan::reason::Refusal;
+use crate::scan::TargetFile;
 use crate::state::prior::{Method, PriorWrap, Progress, State};
 use crate::system::sidecar_path::{links_of, sidecar_of, temporary_of};
-use elf_file::{FileId, Source};
+use elf_file::Source;
 
 #[derive(Clone, Debug)]
 pub struct Restoration {
-    /// Absolute and free of symbolic links.
-    pub path: PathBuf,
-    pub file_id: FileId,
-    /// Number of names (hard links).
-    pub names: u64,
-    pub file_len: u64,
+    pub file: TargetFile,
     pub edits: Vec<FileEdit>,
     /// Files to remove afterwards, in this order: temporary files of a stopped run, links and their directory, the sidecar.
     pub remove: Vec<PathBuf>,
@@ -121,10 +116,7 @@ fn planned(path: &Path, prior: &PriorWrap, source: &mut Source) -> Result<Restor
         remove.push(usual.unwrap_or_else(|| prior.sidecar_path.clone()));
     }
     Ok(Restoration {
-        path: path.to_owned(),
-        file_id: FileId::from(source.metadata()),
-        names: source.metadata().nlink(),
-        file_len: source.file_len(),
+        file: TargetFile::new(path, source.metadata()),
         edits,
         remove,
         settle,
@@ -139,10 +131,7 @@ fn stale(path: &Path, source: &mut Source) -> Option<Restoration> {
     let mut remove = leftovers(path);
     remove.extend(is_file(&sidecar).then_some(sidecar));
     (!remove.is_empty()).then(|| Restoration {
-        path: path.to_owned(),
-        file_id: FileId::from(source.metadata()),
-        names: source.metadata().nlink(),
-        file_len: source.file_len(),
+        file: TargetFile::new(path, source.metadata()),
         edits: Vec::new(),
         remove,
         settle: None,

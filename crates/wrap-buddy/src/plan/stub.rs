@@ -3,7 +3,6 @@
 use std::ffi::{OsStr, OsString};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -22,6 +21,7 @@ use crate::plan::reason::{NotForPrivileged, Refusal};
 use crate::plan::restore::{PendingSidecar, leftovers};
 use crate::plan::search::Resolution;
 use crate::plan::slot::{PatchSpace, Slot, SlotPosition, Surroundings};
+use crate::scan::TargetFile;
 use crate::state::identity::identity;
 use crate::state::loaders::Loader;
 use crate::state::prior::{self, PriorWrap, Progress};
@@ -29,7 +29,7 @@ use crate::state::settings::Settings;
 use crate::system::privilege::Privilege;
 use crate::system::relative::relative_file;
 use crate::system::sidecar_path::{interim_of, sidecar_of};
-use elf_file::{self, Elf, FileId, Segment, Source};
+use elf_file::{self, Elf, Segment, Source};
 use sys::arch::Arch;
 
 /// Longest path for the kernel, in bytes with its NUL.
@@ -282,13 +282,10 @@ pub fn stub(
         .map_err(|error| anyhow!("the sidecar {error}"))?;
     let settings_changed = prior.map_or(Vec::new(), |prior| prior.settings.changes(&settings));
     Ok(Plan {
-        path: path.to_owned(),
+        file: TargetFile::new(path, &metadata),
         arch,
         position_independent: elf.kind == elf::ET_DYN,
-        file_len: elf.file_len,
         id,
-        file_id: FileId::from(&metadata),
-        names: metadata.nlink(),
         sidecar_path,
         sidecar_owner: sidecar_owner(privilege.as_ref(), &metadata),
         sidecar,

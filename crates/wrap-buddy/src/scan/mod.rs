@@ -1,18 +1,18 @@
 //! Finds the files to process.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 
 use object::elf;
 
-use elf_file::io_reason;
+use elf_file::{FileId, io_reason};
 
 use crate::system::directory::{EntryKind, open_file};
 use crate::system::open_files;
@@ -21,7 +21,7 @@ use crate::system::walk::{Entry, Next, walk};
 
 /// A file that may be a program.
 #[derive(Debug)]
-pub struct Candidate {
+pub struct Target {
     /// As the user named it, or below a directory that the user named.
     pub shown: PathBuf,
     /// Absolute and free of symbolic links: the sidecar is next to this path.
@@ -34,7 +34,7 @@ pub struct Candidate {
     may_be_kept: bool,
 }
 
-impl Candidate {
+impl Target {
     pub fn new(shown: PathBuf, path: PathBuf, named: bool) -> Self {
         Self {
             shown,
@@ -57,6 +57,33 @@ impl Candidate {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             *kept = Some(file);
         }
+    }
+}
+
+/// The file of a plan, as it was when it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetFile {
+    /// Absolute and free of symbolic links.
+    pub path: PathBuf,
+    pub id: FileId,
+    /// Number of names (hard links).
+    pub names: u64,
+    pub len: u64,
+}
+
+impl TargetFile {
+    pub fn new(path: &Path, metadata: &Metadata) -> Self {
+        Self {
+            path: path.to_owned(),
+            id: FileId::from(metadata),
+            names: metadata.nlink(),
+            len: metadata.len(),
+        }
+    }
+
+    /// Whether a file with this `metadata` is still the same.
+    pub fn is(&self, metadata: &Metadata) -> bool {
+        FileId::from(metadata) == self.id
     }
 }
 
@@ -83,7 +110,7 @@ pub fn scan(
     recurse: bool,
     wanted: Wanted,
     threads: Option<NonZero<usize>>,
-) -> (Vec<Candidate>, Vec<Unreadable>) {
+) -> (Vec<Target>, Vec<Unreadable>) {
     scan_observed(paths, recurse, wanted, threads, &|_| true)
 }
 
@@ -95,7 +122,7 @@ pub fn scan_observed(
     wanted: Wanted,
     threads: Option<NonZero<usize>>,
     observe: &(dyn Fn(Option<&Entry<'_>>) -> bool + Sync),
-) -> (Vec<Candidate>, Vec<Unreadable>) {
+) -> (Vec<Target>, Vec<Unreadable>) {
     let mut found = Vec::new();
     let mut unreadable = Vec::new();
     let room = AtomicUsize::new(open_files::to_spare());
@@ -103,22 +130,22 @@ pub fn scan_observed(
         let less = |room: usize| room.checked_sub(1);
         let room = room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         let may_be_kept = room.is_ok();
-        Candidate {
+        Target {
             kept: Mutex::new(file.filter(|_| may_be_kept)),
             may_be_kept,
-            ..Candidate::new(shown, path, named)
+            ..Target::new(shown, path, named)
         }
     };
     for path in paths {
         match fs::canonicalize(path).and_then(|real| Ok((fs::metadata(&real)?, real))) {
             Ok((metadata, real)) if metadata.is_dir() => {
                 open_files::make_room();
-                let candidate = |below: PathBuf, file| {
+                let target = |below: PathBuf, file| {
                     let shown = path.join(below.strip_prefix(&real).unwrap_or(&below));
                     new(shown, below, false, file)
                 };
                 let (below, unreadable_below) =
-                    files_below(&real, recurse, wanted, threads, observe, &candidate);
+                    files_below(&real, recurse, wanted, threads, observe, &target);
                 found.extend(below);
                 unreadable.extend(unreadable_below);
             }
@@ -136,7 +163,7 @@ pub fn scan_observed(
     }
 }
 
-/// The results of `candidate` for the files below `top`, sorted by path. Symbolic links are not followed: their targets are found on their
+/// The results of `target` for the files below `top`, sorted by path. Symbolic links are not followed: their targets are found on their
 /// own, or are outside of `top`.
 fn files_below(
     top: &Path,
@@ -144,8 +171,8 @@ fn files_below(
     wanted: Wanted,
     threads: Option<NonZero<usize>>,
     observe: &(dyn Fn(Option<&Entry<'_>>) -> bool + Sync),
-    candidate: &(dyn Fn(PathBuf, Option<File>) -> Candidate + Sync),
-) -> (impl Iterator<Item = Candidate> + use<>, Vec<Unreadable>) {
+    target: &(dyn Fn(PathBuf, Option<File>) -> Target + Sync),
+) -> (impl Iterator<Item = Target> + use<>, Vec<Unreadable>) {
     let (sender, receiver) = mpsc::channel();
     walk(top, threads, &|entry| {
         if !observe(entry.as_ref().ok().copied()) {
@@ -154,7 +181,7 @@ fn files_below(
         let below = match entry {
             Ok(entry) => look_for(wanted, entry).map(|file| {
                 let path = entry.path();
-                Ok((by_parts(&path), candidate(path, file)))
+                Ok((by_parts(&path), target(path, file)))
             }),
             Err((path, error)) => Some(Err(Unreadable {
                 path: path.to_owned(),
@@ -169,14 +196,14 @@ fn files_below(
     let (mut found, mut unreadable_below) = (Vec::new(), Vec::new());
     for below in receiver {
         match below {
-            Ok(candidate) => found.push(candidate),
+            Ok(target) => found.push(target),
             Err(unreadable) => unreadable_below.push(unreadable),
         }
     }
     found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     unreadable_below.sort_unstable_by(|one, other| one.path.cmp(&other.path));
     (
-        found.into_iter().map(|(_, candidate)| candidate),
+        found.into_iter().map(|(_, target)| target),
         unreadable_below,
     )
 }
@@ -218,27 +245,27 @@ fn magic(file: io::Result<File>) -> Option<(File, [u8; 4])> {
 }
 
 /// Removes duplicates of paths that are named twice, or named and also found in a directory.
-fn without_duplicates(candidates: Vec<Candidate>) -> Vec<Candidate> {
+fn without_duplicates(targets: Vec<Target>) -> Vec<Target> {
     let mut seen: HashMap<PathBuf, usize> = HashMap::new();
-    let mut unique: Vec<Candidate> = Vec::new();
-    for candidate in candidates {
-        match seen.get(&candidate.path) {
-            Some(&first) => unique[first].named |= candidate.named,
+    let mut unique: Vec<Target> = Vec::new();
+    for target in targets {
+        match seen.get(&target.path) {
+            Some(&first) => unique[first].named |= target.named,
             None => {
-                seen.insert(candidate.path.clone(), unique.len());
-                unique.push(candidate);
+                seen.insert(target.path.clone(), unique.len());
+                unique.push(target);
             }
         }
     }
     unique
 }
 
-/// The directories of `candidates`, each once: as shown and as real path.
-pub fn directories(candidates: &[Candidate]) -> Vec<(PathBuf, PathBuf)> {
+/// The directories of `targets`, each once: as shown and as real path.
+pub fn directories(targets: &[Target]) -> Vec<(PathBuf, PathBuf)> {
     let mut seen = HashSet::new();
     let mut found = Vec::new();
-    for candidate in candidates {
-        let (Some(shown), Some(real)) = (candidate.shown.parent(), candidate.path.parent()) else {
+    for target in targets {
+        let (Some(shown), Some(real)) = (target.shown.parent(), target.path.parent()) else {
             continue;
         };
         if seen.insert(real) {

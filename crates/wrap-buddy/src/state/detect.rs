@@ -9,7 +9,7 @@ use object::elf;
 use sidecar::{Id, Legacy, Sidecar};
 use stages::Stage;
 
-use crate::scan::Candidate;
+use crate::scan::Target;
 use crate::state::edited::in_place;
 use crate::state::found_sidecar::{FoundSidecar, UnknownSidecar};
 use crate::state::identity::identity;
@@ -36,8 +36,8 @@ pub enum FileState {
     File(Box<Source>, State),
 }
 
-pub fn file_state(candidate: &Candidate, stages: &[Stage]) -> FileState {
-    let mut source = match candidate.open().and_then(Source::of) {
+pub fn file_state(target: &Target, stages: &[Stage]) -> FileState {
+    let mut source = match target.open().and_then(Source::of) {
         Ok(source) => source,
         Err(error) => {
             return FileState::Unreadable(ReadFailure::Unopenable(io_reason(&error)));
@@ -55,7 +55,7 @@ pub fn file_state(candidate: &Candidate, stages: &[Stage]) -> FileState {
     }
     match Elf::read(&mut source) {
         Ok(elf) => {
-            let state = state(&candidate.path, &elf, &mut source, stages);
+            let state = state(&target.path, &elf, &mut source, stages);
             FileState::File(Box::new(source), state)
         }
         Err(error) => FileState::Unreadable(ReadFailure::malformed(&error)),

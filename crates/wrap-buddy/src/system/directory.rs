@@ -391,6 +391,15 @@ fn can_be_named() -> bool {
     fstatat(AT_FDCWD, "/proc/self/fd", AtFlags::empty()).is_ok()
 }
 
+/// The directory `path`, or the directory of the file `path`, free of symbolic links.
+pub fn real_directory(path: &Path) -> Option<PathBuf> {
+    let real = path.canonicalize().ok()?;
+    match real.is_dir() {
+        true => Some(real),
+        false => real.parent().map(Path::to_owned),
+    }
+}
+
 /// Opens the file at `path` for reading. The path must be absolute and free of symbolic links.
 ///
 /// # Errors

@@ -9,9 +9,7 @@ use insta::assert_snapshot;
 use ldso::Libc;
 use sidecar::{InPlace, Legacy};
 use sys::arch::ElfTarget;
-use wrap_buddy::plan::reason::{
-    BadEntry, NoLinks, NoSlot, NotInjectable, Step,
-};
+use wrap_buddy::plan::reason::{BadEntry, NoLinks, NoSlot, NotInjectable, Step};
 use wrap_buddy::plan::search::LibcLacks;
 use wrap_buddy::state::found_sidecar::UnknownSidecar;
 use wrap_buddy::state::limits::LoaderLimit;

@@ -8,13 +8,13 @@ use super::libraries::LibraryCheck;
 use super::noexec::noexec;
 use super::subject::Subject;
 use super::{Checker, FileCheck, kernel, script};
-use crate::scan::Candidate;
+use crate::scan::Target;
 use elf_file::io_reason;
 use elf_file::{ElfTarget, Identity, Kind, Payload, Source, identify};
 use sys::arch::Arch;
 
 /// `None` for a file that is not reported.
-pub fn file_state(checker: &Checker<'_>, candidate: &Candidate) -> Option<FileCheck> {
+pub fn file_state(checker: &Checker<'_>, candidate: &Target) -> Option<FileCheck> {
     let shown = candidate.shown.as_path();
     let asked_for = candidate.named;
     let unreadable = |diagnosis: Diagnosis, reason: String| {
@@ -80,7 +80,7 @@ pub fn file_state(checker: &Checker<'_>, candidate: &Candidate) -> Option<FileCh
 
 fn elf_file(
     checker: &Checker<'_>,
-    candidate: &Candidate,
+    candidate: &Target,
     source: &mut Source,
     subject: Subject,
 ) -> Option<FileCheck> {
@@ -205,7 +205,7 @@ fn archive(source: &mut Source) -> Option<&'static str> {
 }
 
 /// Reports a program that is not executable. With `--root`, it is unknown who will start it, so any x bit will do.
-fn not_permitted(checker: &Checker<'_>, candidate: &Candidate, file: &mut FileCheck) {
+fn not_permitted(checker: &Checker<'_>, candidate: &Target, file: &mut FileCheck) {
     let may_start = match checker.root.is_own() {
         true => nix::unistd::access(&candidate.path, nix::unistd::AccessFlags::X_OK).is_ok(),
         false => is_executable(&candidate.path),

@@ -33,7 +33,7 @@ use stages::Stage;
 use crate::commands::PathOptions;
 use crate::plan::library_directories::LibraryDirectories;
 use crate::report::Reporter;
-use crate::scan::{Candidate, Wanted, directories, scan, scan_observed};
+use crate::scan::{Target, Wanted, directories, scan, scan_observed};
 use crate::state::access::Reach;
 use crate::system::workers::WorkerPool;
 pub use command::Command as ProposedCommand;
@@ -432,7 +432,7 @@ fn preload(root: &Root) -> Vec<OsString> {
 
 impl Checker<'_> {
     /// `None` for a file that is not reported.
-    fn file_state(&self, candidate: &Candidate) -> Option<FileCheck> {
+    fn file_state(&self, candidate: &Target) -> Option<FileCheck> {
         file::file_state(self, candidate)
     }
 
@@ -449,7 +449,7 @@ impl Checker<'_> {
 
     /// Programs next to libraries that do not find all of their dependencies, if no program that could open them is checked. They belong to
     /// the same package and may open these libraries.
-    fn nearby(&self, candidates: &[Candidate], files: &[Option<FileCheck>]) -> Nearby {
+    fn nearby(&self, candidates: &[Target], files: &[Option<FileCheck>]) -> Nearby {
         let targets = |kind: Kind| {
             let files = files.iter().flatten().filter(move |file| file.kind == kind);
             files.filter_map(|file| file.target).collect::<HashSet<_>>()

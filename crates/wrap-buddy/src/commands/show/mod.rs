@@ -19,7 +19,7 @@ use crate::commands::status::{
     Condition, FileStatus, describe, loader_problem, own_loader_problem,
 };
 use crate::report::Reporter;
-use crate::scan::Candidate;
+use crate::scan::Target;
 use crate::state::detect::{self, FileState};
 use crate::state::past_edit::PastEdit;
 use crate::state::prior::{Method, PriorWrap, State};
@@ -51,13 +51,13 @@ pub fn show(
     stages: &[Stage],
     reporter: &Reporter,
 ) -> Result<Vec<View>> {
-    let (candidates, unreadable) = path_options.scan();
-    let pool = WorkerPool::new(candidates.len(), path_options.jobs)?;
-    reporter.expect(candidates.len());
+    let (targets, unreadable) = path_options.scan();
+    let pool = WorkerPool::new(targets.len(), path_options.jobs)?;
+    reporter.expect(targets.len());
     let all = path_options.output.verbose;
-    let views = pool.map(&candidates, |candidate| {
+    let views = pool.map(&targets, |target| {
         reporter.step();
-        let view = view(candidate, stages, all)?;
+        let view = view(target, stages, all)?;
         reporter.finished(&view);
         Some(view)
     });
@@ -91,12 +91,12 @@ impl View {
     }
 }
 
-fn view(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<View> {
-    let mut file_state = detect::file_state(candidate, stages);
-    let status = describe(candidate, &file_state, candidate.named || all)?;
+fn view(target: &Target, stages: &[Stage], all: bool) -> Option<View> {
+    let mut file_state = detect::file_state(target, stages);
+    let status = describe(target, &file_state, target.named || all)?;
     let mut view = View {
         advice: status.advice.clone(),
-        ..View::new(&candidate.shown, status.state)
+        ..View::new(&target.shown, status.state)
     };
     let FileState::File(source, state) = &mut file_state else {
         if view.state == Condition::Original {
@@ -110,7 +110,7 @@ fn view(candidate: &Candidate, stages: &[Stage], all: bool) -> Option<View> {
     };
     view.original = Some(original(&elf, state.lost_interp(&elf)));
     let subject = Subject {
-        path: &candidate.path,
+        path: &target.path,
         elf: &elf,
         stages,
     };

@@ -12,7 +12,7 @@ use nix::sys::statfs::{self, FsType};
 
 use super::path_pattern::PathPattern;
 use super::presets::Preset;
-use crate::scan::Candidate;
+use crate::scan::Target;
 use crate::system::sidecar_path::{is_links_name, is_own_file_name};
 
 /// A directory to watch, which need not exist, or the base directory of a pattern.
@@ -163,12 +163,12 @@ pub fn wants(roots: &[Root], polled: bool, real: &Path) -> bool {
 }
 
 /// The file `real` under the name that the user would give it.
-pub fn candidate(roots: &[Root], real: PathBuf) -> Candidate {
+pub fn target(roots: &[Root], real: PathBuf) -> Target {
     let shown = roots.iter().find_map(|root| {
         let below = root.wants(&real).then(|| root.below_base(&real))??;
         Some(root.shown.join(below))
     });
-    Candidate::new(shown.unwrap_or_else(|| real.clone()), real, false)
+    Target::new(shown.unwrap_or_else(|| real.clone()), real, false)
 }
 
 /// Whether this tool creates files of that name. Their events are its own doing.

@@ -268,7 +268,7 @@ fn write_bytes(out: &mut Page, plan: &Plan, dry: bool) {
         (false, true) => "position-independent",
         (false, false) => "fixed addresses",
     };
-    let (arch, len) = (plan.arch.name, plan.file_len);
+    let (arch, len) = (plan.arch.name, plan.file.len);
     out.labelled("file", format!("ELF{bits} {arch}, {kind}, {len} bytes"));
     if let Some(stub) = plan.stub() {
         write_stub(out, stub, dry);

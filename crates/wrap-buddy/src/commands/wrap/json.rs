@@ -295,7 +295,7 @@ impl From<&Plan> for Details {
     fn from(plan: &Plan) -> Self {
         let resolution = &plan.resolution;
         Self {
-            real_path: text(&plan.path),
+            real_path: text(&plan.file.path),
             kind: if plan.is_library() {
                 "library"
             } else {
@@ -308,7 +308,7 @@ impl From<&Plan> for Details {
             machine: plan.arch.name,
             class: if plan.arch.class == 2 { 64 } else { 32 },
             position_independent: plan.position_independent,
-            file_len: plan.file_len,
+            file_len: plan.file.len,
             id: hex(&plan.id),
             asks_for: plan.interpreter().map(|(asks_for, _)| text(asks_for)),
             interpreter: plan.interpreter().map(|(_, given)| text(given)),

@@ -25,7 +25,7 @@ use crate::plan::reason::{Refusal, WriteFailure};
 use crate::plan::search::{Given, Resolver, Settings};
 use crate::plan::{Plan, PlanOptions};
 use crate::report::Reporter;
-use crate::scan::{Candidate, scan_observed};
+use crate::scan::{Target, scan_observed};
 use crate::state::loaders::Loaders;
 use crate::system::directory::EntryKind;
 use crate::system::workers::{Stop, WorkerPool};
@@ -70,7 +70,7 @@ pub fn wrap_until(
     };
     let count = AtomicUsize::new(0);
     let links = Mutex::new(Vec::new());
-    let (candidates, unreadable) = scan_observed(
+    let (targets, unreadable) = scan_observed(
         &cli.paths,
         !cli.no_recurse,
         cli.output.wanted(),
@@ -89,14 +89,14 @@ pub fn wrap_until(
         },
     );
     let links = links.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let files = candidates.iter().map(|candidate| candidate.path.clone());
+    let files = targets.iter().map(|target| target.path.clone());
     let given = Given::new(&cli.paths, !cli.no_recurse);
     let given = given.listed(links.into_iter().chain(files).collect());
     let mut report = wrap_candidates(
         cli,
         stages,
         missing_stages,
-        &candidates,
+        &targets,
         given,
         reporter,
         Some(stop),
@@ -111,7 +111,7 @@ pub fn wrap_until(
     Ok(report)
 }
 
-/// Wraps `candidates` as `cli` says. The caller has locked their directories. Missing libraries are searched for in `given`. Once `stop`
+/// Wraps `targets` as `cli` says. The caller has locked their directories. Missing libraries are searched for in `given`. Once `stop`
 /// returns true, no further file is begun: the others keep the status of a dry run, or are not in the report.
 ///
 /// # Errors
@@ -120,7 +120,7 @@ pub fn wrap_candidates(
     cli: &WrapOptions,
     stages: &[Stage],
     missing_stages: &[(&str, &str)],
-    candidates: &[Candidate],
+    targets: &[Target],
     given: Given,
     reporter: &Reporter,
     stop: Option<&Stop<'_>>,
@@ -160,9 +160,9 @@ pub fn wrap_candidates(
         loaders: &loaders,
     };
     if !cli.dry_run {
-        apply::expect(candidates.len());
+        apply::expect(targets.len());
     }
-    let pool = WorkerPool::new(candidates.len(), cli.jobs)?;
+    let pool = WorkerPool::new(targets.len(), cli.jobs)?;
     let is_bounded = cli.relocatable && !cli.allow_outside;
     let tree = is_bounded.then(|| MovedTree::new(cli));
     let base = tree.as_ref().map(|tree| tree.base.clone());
@@ -173,7 +173,7 @@ pub fn wrap_candidates(
         cli,
         tree,
         [&libs.directories, &always],
-        candidates,
+        targets,
     );
     let mut files = planner.decide(&pool, reporter, stop);
     let mut hard_links = HardLinks::skip(&mut files, cli.dry_run);
@@ -236,8 +236,8 @@ impl HardLinks {
         let planned = files.iter().enumerate();
         let planned = planned.filter_map(|(index, file)| Some((index, file.plan.as_ref()?)));
         let mut names: Vec<(FileId, usize)> = planned
-            .filter(|(_, plan)| plan.names > 1)
-            .map(|(index, plan)| (plan.file_id, index))
+            .filter(|(_, plan)| plan.file.names > 1)
+            .map(|(index, plan)| (plan.file.id, index))
             .collect();
         names.sort_unstable();
         let mut all = Vec::new();
@@ -245,7 +245,10 @@ impl HardLinks {
             let [(_, first), others @ ..] = same else {
                 continue;
             };
-            let path = files[*first].plan.as_ref().map(|plan| plan.path.clone());
+            let path = files[*first]
+                .plan
+                .as_ref()
+                .map(|plan| plan.file.path.clone());
             let shown = &files[*first].path;
             let reason =
                 apply::fate_of_other_name(&path.unwrap_or_default(), shown, "changed", dry_run);
@@ -269,7 +272,7 @@ impl HardLinks {
             let Some(plan) = &files[names.first].plan else {
                 continue;
             };
-            names.split = apply::is_split(&plan.path, plan.file_id, plan.names);
+            names.split = apply::is_split(&plan.file);
             if names.split {
                 for (index, report) in &mut names.others {
                     mem::swap(&mut files[*index], report);
@@ -286,7 +289,7 @@ impl HardLinks {
             let Some(plan) = &mut files[names.first].plan else {
                 continue;
             };
-            let all = plan.names;
+            let all = plan.file.names;
             let elsewhere = all.saturating_sub(1 + names.others.len() as u64);
             if elsewhere == 0 {
                 continue;
@@ -295,7 +298,7 @@ impl HardLinks {
                 (true, _) => {
                     "stay unchanged: they are in a lower layer of an overlay, and this one is now a copy"
                 }
-                (false, _) if dry_run && apply::is_on_overlay(&plan.path) => {
+                (false, _) if dry_run && apply::is_on_overlay(&plan.file.path) => {
                     "would stay unchanged if the file is in a lower layer of the overlay, and otherwise change with it"
                 }
                 (false, Some(_)) => "change with it, but do not find its links to libraries",

@@ -57,8 +57,8 @@ impl<'a> Subject<'a> {
     /// The entries before its own DT_NEEDED. Its own follow because symbol versions are looked up by these names: ld.so finds the libraries
     /// loaded already, by their DT_SONAME (glibc elf/dl-load.c, `_dl_map_object`).
     ///
-    /// Libraries are in ld.so's order of symbol lookup, so that it stays the same. Dependencies of libraries that are searched for are left
-    /// to those libraries.
+    /// Libraries are in ld.so's order of symbol lookup, which is the walk's, so that it stays the same. Dependencies of libraries that are
+    /// searched for are left to those libraries: the loop below finds the others, and their order does not matter.
     pub fn prepended(&self) -> Vec<Prepended> {
         let family_stays = self.family_is_searched_for();
         let is_searched = |one: &Node| {

@@ -99,7 +99,12 @@ fn padding_ends_at_any_segment() {
     let index = segments.position(|one| one.kind == elf::PT_GNU_STACK);
     let header = header(&original, index.unwrap());
     let p_offset = (padding.offset + 200).to_le_bytes();
-    let changed = with(&link_dir, &original, header + OF_64.p_offset as u64, &p_offset);
+    let changed = with(
+        &link_dir,
+        &original,
+        header + OF_64.p_offset as u64,
+        &p_offset,
+    );
     assert_eq!(padding_of(&changed)[0], padding, "it is empty");
     let changed = with(&link_dir, &changed, header + OF_64.p_filesz as u64, &[1]);
     assert_eq!(
@@ -139,7 +144,12 @@ fn page_of_a_later_segment_is_not_padding() {
     // At the end of the padding's page, from another page of the file.
     let address = padding.address / 4096 * 4096 + 4095;
     let changed = [0x1000 + address, address].map(u64::to_le_bytes).concat();
-    let changed = with(&link_dir, &original, header + OF_64.p_offset as u64, &changed);
+    let changed = with(
+        &link_dir,
+        &original,
+        header + OF_64.p_offset as u64,
+        &changed,
+    );
     // The first segment begins at address 0 and offset 0, so its last nonzero byte has the same address and offset.
     let mut in_front = original.bytes[..padding.offset as usize].iter();
     let last = in_front.rposition(|&byte| byte != 0).unwrap() as u64;
@@ -361,14 +371,29 @@ fn only_the_string_of_a_dynamic_linker_is_written_over() {
     let string = own.offset..own.offset + interp.path.len() as u64 + 1;
     // A segment that continues after the string.
     let longer = (own.file_len + 200).to_le_bytes();
-    let changed = with(&link_dir, &original, header + OF_64.p_filesz as u64, &longer);
+    let changed = with(
+        &link_dir,
+        &original,
+        header + OF_64.p_filesz as u64,
+        &longer,
+    );
     let edited = changed.edit(&wanted, Visibility::Hidden).unwrap();
     assert_eq!(edited.ranges(), [string]);
     assert_eq!(edited.elf.interp.unwrap().path, "/l");
     // A string in the ELF header, in bytes that the kernel ignores.
     let changed = with(&link_dir, &original, 8, b"/ld.so\0\0");
-    let changed = with(&link_dir, &changed, header + OF_64.p_offset as u64, &8_u64.to_le_bytes());
-    let changed = with(&link_dir, &changed, header + OF_64.p_filesz as u64, &8_u64.to_le_bytes());
+    let changed = with(
+        &link_dir,
+        &changed,
+        header + OF_64.p_offset as u64,
+        &8_u64.to_le_bytes(),
+    );
+    let changed = with(
+        &link_dir,
+        &changed,
+        header + OF_64.p_filesz as u64,
+        &8_u64.to_le_bytes(),
+    );
     assert_eq!(changed.elf.interp.as_ref().unwrap().path, "/ld.so");
     let edited = changed.edit(&wanted, Visibility::Hidden).unwrap();
     let headers = original.elf.phoff + original.elf.program_headers.len() as u64;

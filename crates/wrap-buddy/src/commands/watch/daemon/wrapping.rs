@@ -17,7 +17,7 @@ use crate::plan::outcome::{FileReport, Status};
 use crate::plan::reason::{Refusal, SkipReason};
 use crate::plan::search::Given;
 use crate::report::Reporter;
-use crate::scan::Candidate;
+use crate::scan::Target;
 use crate::system::signals::Signals;
 
 impl Daemon<'_> {
@@ -89,7 +89,7 @@ impl Daemon<'_> {
 
     fn report_restored(&self, paths: Vec<PathBuf>) {
         let files = paths.into_iter().map(|path| {
-            let shown = roots::candidate(&self.roots, path).shown;
+            let shown = roots::target(&self.roots, path).shown;
             FileReport::skipped(shown, SkipReason::Restored)
         });
         self.report_now(files.collect());
@@ -98,7 +98,7 @@ impl Daemon<'_> {
     /// With `--once`, reports files that are still being written to.
     fn give_up(&mut self, held: Vec<PathBuf>) {
         let files = held.into_iter().map(|path| {
-            let shown = roots::candidate(&self.roots, path).shown;
+            let shown = roots::target(&self.roots, path).shown;
             FileReport::failed(shown, Refusal::BeingWritten)
         });
         let files = files.collect();
@@ -117,9 +117,9 @@ impl Daemon<'_> {
         }
         let mut paths: Vec<PathBuf> = before.keys().cloned().collect();
         paths.sort_unstable();
-        let candidates = paths.into_iter();
-        let candidates: Vec<Candidate> = candidates
-            .map(|path| roots::candidate(&self.roots, path))
+        let targets = paths.into_iter();
+        let targets: Vec<Target> = targets
+            .map(|path| roots::target(&self.roots, path))
             .collect();
         let tops = before
             .keys()
@@ -138,7 +138,7 @@ impl Daemon<'_> {
             self.cli,
             self.stages,
             self.missing_stages,
-            &candidates,
+            &targets,
             Given::new(&self.cli.paths, !self.cli.no_recurse),
             &Reporter::default(),
             Some(&stop),
@@ -161,16 +161,16 @@ impl Daemon<'_> {
         let files = report.files.iter().map(|file| (&file.path, file));
         let reported: HashMap<&PathBuf, &FileReport> = files.collect();
         let mut still_lacking = BTreeSet::new();
-        for candidate in &candidates {
-            let Some(stamp) = before.get(&candidate.path) else {
+        for target in &targets {
+            let Some(stamp) = before.get(&target.path) else {
                 continue;
             };
-            let file = reported.get(&candidate.shown);
+            let file = reported.get(&target.shown);
             let failed = file.is_some_and(|file| file.status == Status::Failed);
             let lacks = file.is_some_and(|file| !file.missing.is_empty());
-            self.processed.done(&candidate.path, *stamp, failed, lacks);
-            if lacks && lacking.contains(&candidate.path) {
-                still_lacking.insert(candidate.shown.clone());
+            self.processed.done(&target.path, *stamp, failed, lacks);
+            if lacks && lacking.contains(&target.path) {
+                still_lacking.insert(target.shown.clone());
             }
         }
         // Their result has been reported before.
@@ -180,7 +180,7 @@ impl Daemon<'_> {
         report
             .warnings
             .retain(|warning| self.reported.insert(warning.clone()));
-        self.found += candidates.len();
+        self.found += targets.len();
         self.wrapped += [Status::Wrapped, Status::Edited]
             .map(|done| report.count(done))
             .iter()

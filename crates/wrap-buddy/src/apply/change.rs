@@ -1,10 +1,9 @@
-//! A file to change: its planned changes, and how it is opened.
+//! The planned change of one file, and how the file is opened.
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
 
 use nix::fcntl::OFlag;
 use nix::unistd::{AccessFlags, geteuid};
@@ -16,6 +15,7 @@ use super::target_directories::TargetDirectory;
 use crate::plan::reason::{Step, WriteFailure};
 use crate::plan::restore::Restoration;
 use crate::plan::{FileEdit, Plan};
+use crate::scan::TargetFile;
 use crate::system::directory::{Directory, MODE_WRITE};
 use crate::system::file_flags;
 use crate::system::lock;
@@ -33,12 +33,8 @@ const SIGNATURES: [u8; 2] = [3, 6];
 
 /// A file and its planned changes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Target<'a> {
-    pub(super) path: &'a Path,
-    pub(super) file_id: FileId,
-    /// Number of names (hard links).
-    pub(super) names: u64,
-    pub(super) file_len: u64,
+pub(super) struct Change<'a> {
+    pub(super) file: &'a TargetFile,
     /// Edits of earlier settings, which are undone first.
     pub(super) undo: &'a [FileEdit],
     pub(super) edits: &'a [FileEdit],
@@ -50,14 +46,11 @@ pub(super) struct Target<'a> {
     pub(super) replaces: bool,
 }
 
-impl<'a> Target<'a> {
+impl<'a> Change<'a> {
     pub(super) fn of_plan(plan: &'a Plan) -> Self {
         let undone = !plan.undo_first.is_empty();
         Self {
-            path: &plan.path,
-            file_id: plan.file_id,
-            names: plan.names,
-            file_len: plan.file_len,
+            file: &plan.file,
             undo: &plan.undo_first,
             edits: &plan.edits,
             expected: if undone {
@@ -76,10 +69,7 @@ impl<'a> Target<'a> {
 
     pub(super) fn of_restoration(restoration: &'a Restoration) -> Self {
         Self {
-            path: &restoration.path,
-            file_id: restoration.file_id,
-            names: restoration.names,
-            file_len: restoration.file_len,
+            file: &restoration.file,
             undo: &[],
             edits: &restoration.edits,
             expected: &restoration.edits,
@@ -101,7 +91,7 @@ impl<'a> Target<'a> {
 
     /// Its file name.
     pub(super) fn name(&self) -> &'a OsStr {
-        self.path.file_name().unwrap_or_default()
+        self.file.path.file_name().unwrap_or_default()
     }
 
     /// Opens the file. A file that does not change itself is opened read-only: the kernel starts no program that is open for writing, and a
@@ -119,7 +109,7 @@ impl<'a> Target<'a> {
             (true, true) if is_sealed(directory, self.name()) => {
                 return Err(io::ErrorKind::PermissionDenied.into());
             }
-            (true, true) if running.has(self.file_id) => {
+            (true, true) if running.has(self.file.id) => {
                 return Err(io::ErrorKind::ExecutableFileBusy.into());
             }
             (true, true) => {}
@@ -129,16 +119,11 @@ impl<'a> Target<'a> {
 
     pub(super) fn opened(&self, (file, metadata): (File, Metadata)) -> Opened {
         Opened {
-            is_meant: self.is_meant(&metadata),
+            is_meant: self.file.is(&metadata),
             file,
             metadata,
             lifted: None,
         }
-    }
-
-    /// Whether it is still the file that the plan was made for.
-    pub(super) fn is_meant(&self, metadata: &Metadata) -> bool {
-        FileId::from(metadata) == self.file_id
     }
 }
 
@@ -166,13 +151,13 @@ pub(super) fn open_for_reading(
 }
 
 pub(super) fn cannot_be_written(
-    target: &Target<'_>,
+    change: &Change<'_>,
     directory: &Directory,
     error: &io::Error,
 ) -> WriteFailure {
     // The kernel returns EPERM both for a sealed file (fs-verity) and for one that this user cannot write.
     let sealed = error.kind() == io::ErrorKind::PermissionDenied;
-    match sealed && is_sealed(directory, target.name()) {
+    match sealed && is_sealed(directory, change.name()) {
         true => WriteFailure::Sealed,
         false => Step::Write.refused(error),
     }
@@ -182,21 +167,21 @@ pub(super) fn cannot_be_written(
 /// for.
 pub(super) fn open_for_writing(
     directory: &Directory,
-    target: &Target<'_>,
+    change: &Change<'_>,
     rights: Rights,
 ) -> io::Result<Opened> {
-    let name = target.name();
+    let name = change.name();
     let open = || {
         let _acting = rights.directory.act()?;
         lock::without_lease(|| directory.file(name, OFlag::O_RDWR))
     };
     // On overlayfs, opening a file of the lower layer for writing copies it up, and a file with several names then gets another inode. A
     // handle that was opened before refers to the copy from then on (kernel fs/overlayfs/inode.c, ovl_getattr).
-    let read = match target.names {
+    let read = match change.file.names {
         0 | 1 => None,
         _ => directory.file(name, OFlag::O_RDONLY).ok(),
     };
-    let read = read.filter(|(_, metadata)| target.is_meant(metadata));
+    let read = read.filter(|(_, metadata)| change.file.is(metadata));
     let is_same = |file: &File, metadata: &Metadata| {
         let now = file.metadata();
         now.is_ok_and(|now| FileId::from(&now) == FileId::from(metadata))
@@ -205,7 +190,7 @@ pub(super) fn open_for_writing(
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => error,
         Err(error) => return Err(error),
         Ok(opened) => {
-            let mut opened = target.opened(opened);
+            let mut opened = change.opened(opened);
             opened.is_meant |= read.is_some_and(|(read, _)| is_same(&read, &opened.metadata));
             return Ok(opened);
         }
@@ -221,7 +206,7 @@ pub(super) fn open_for_writing(
         file.set_permissions(Permissions::from_mode(mode))
     };
     // Only the owner can change the mode. For others the first error is reported.
-    let closed = mode & MODE_WRITE == 0 && target.is_meant(&metadata);
+    let closed = mode & MODE_WRITE == 0 && change.file.is(&metadata);
     if !closed || set(mode | MODE_WRITE).is_err() {
         return Err(refused);
     }
@@ -275,21 +260,21 @@ mod tests {
             }
         };
         let directory = Directory::open(&fs::canonicalize(above.path()).unwrap()).unwrap();
-        let metadata = fs::metadata(&path).unwrap();
-        let file_id = FileId::from(&metadata);
+        let file = TargetFile::new(&path, &fs::metadata(&path).unwrap());
+        let file_id = file.id;
         let open = |file_id| {
-            let target = Target {
-                path: &path,
-                file_id,
-                names: 1,
-                file_len: 1,
+            let change = Change {
+                file: &TargetFile {
+                    id: file_id,
+                    ..file.clone()
+                },
                 undo: &[],
                 edits: &[],
                 expected: &[],
                 changes: true,
                 replaces: false,
             };
-            open_for_writing(&directory, &target, rights)
+            open_for_writing(&directory, &change, rights)
         };
         let other = FileId {
             inode: file_id.inode + 1,
