@@ -13,6 +13,7 @@ type Entry = (&'static str, &'static str, &'static [&'static str]);
 /// `wrap-buddy` is the page of the tool itself, which also describes wrapping.
 const WRAPPING: &[&str] = &["wrap-buddy", "wrap"];
 const WRITING: &[&str] = &["wrap-buddy", "wrap", "restore"];
+const SETTINGS: &[&str] = &["wrap-buddy", "wrap", "watch", "check"];
 
 const EXIT_STATUS: &[Entry] = &[
     (
@@ -60,7 +61,11 @@ const EXIT_STATUS: &[Entry] = &[
         "Nothing can be watched; or, with --once, a file failed, a named directory does not exist, or a file stays open for writing.",
         &["watch"],
     ),
-    ("2", "The command line is invalid.", &[]),
+    (
+        "2",
+        "The command line is invalid, or a file with settings.",
+        &[],
+    ),
     (
         "129, 130, 143",
         "SIGHUP, SIGINT or SIGTERM ended the run between two files. The same command continues there.",
@@ -90,6 +95,16 @@ const FILES: &[Entry] = &[
         &["wrap-buddy", "wrap", "watch", "check"],
     ),
     (
+        "wrap-buddy.toml",
+        "Defaults for flags, of the tree with the wrapped path. The nearest one in its directory or above counts.",
+        &["wrap-buddy", "wrap", "check"],
+    ),
+    (
+        "$XDG_CONFIG_HOME/wrap-buddy/wrap-buddy.toml, /etc/wrap-buddy.toml",
+        "Defaults for flags, of the user and of the system.",
+        SETTINGS,
+    ),
+    (
         "$XDG_CONFIG_HOME/wrap-buddy/watch.toml",
         "More presets.",
         &["watch"],
@@ -106,6 +121,26 @@ const ENVIRONMENT: &[Entry] = &[
         "XDG_CONFIG_HOME",
         "The directory of watch.toml is in it, or else in ~/.config. Paths of presets may name any variable.",
         &["watch"],
+    ),
+    (
+        "XDG_CONFIG_HOME",
+        "The directory of the user's wrap-buddy.toml is in it, or else in ~/.config.",
+        &["wrap-buddy", "wrap", "check"],
+    ),
+    (
+        "WRAP_BUDDY_LIBS, WRAP_BUDDY_INTERPRETER",
+        "Values of --libs and --interpreter, separated by colons, if these are not given. Variables win over wrap-buddy.toml.",
+        SETTINGS,
+    ),
+    (
+        "WRAP_BUDDY_RUNTIME_DEPENDENCIES, WRAP_BUDDY_IGNORE_MISSING",
+        "Values of --runtime-dependencies and --ignore-missing, likewise.",
+        &["wrap-buddy", "wrap", "watch"],
+    ),
+    (
+        "WRAP_BUDDY_FIND_IN",
+        "Values of check --find-in, also for the proposals of wrapping, likewise.",
+        &["wrap-buddy", "wrap", "check"],
     ),
     (
         "NOTIFY_SOCKET",
