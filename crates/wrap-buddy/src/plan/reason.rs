@@ -255,7 +255,7 @@ pub enum WriteFailure {
     )]
     Capabilities,
     #[error(
-        "has an IMA signature, which would not match the changed file; remove the signature, or wrap an unsigned copy"
+        "has an IMA signature, which would not match the changed file; remove the signature, or use an unsigned copy"
     )]
     Signed,
     #[error("cannot be written: it is sealed (fs-verity, or chattr +i); use an unsealed copy (cp)")]

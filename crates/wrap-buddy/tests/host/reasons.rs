@@ -180,6 +180,13 @@ fn every_reason_has_its_sentence() {
         UnknownSidecar::DoesNotFit(text()),
         UnknownSidecar::Implausible(text()),
     ];
+    // These follow "it".
+    for reason in &unknown {
+        let text = reason.to_string();
+        let verbs = ["is", "has", "does", "cannot", "would"];
+        let verb = text.split(' ').next();
+        assert!(verb.is_some_and(|verb| verbs.contains(&verb)), "{text}");
+    }
     let unusable = [
         Unusable::InterpReused(sidecar()),
         Unusable::Changed(sidecar()),
