@@ -27,11 +27,10 @@ pub struct Images {
 
 /// Compiles, links and checks the images.
 pub fn stage(arch: &Arch, sources: &Path, out: &Path) -> Result<Images, Box<dyn Error>> {
-    let stub = |stub: &'static Stub| -> Result<Vec<u8>, Box<dyn Error>> {
-        Ok(link(arch, sources, out, Part::Stub(stub))?.image)
-    };
+    let compiler = Compiler::new(arch, sources, out)?;
+    let stub = |stub| Ok::<_, Box<dyn Error>>(compiler.link(Part::Stub(stub))?.image);
     let [plain, relocatable, self_contained, both] = &STUBS;
-    let mut loader = link(arch, sources, out, Part::Loader)?.image;
+    let mut loader = compiler.link(Part::Loader)?.image;
     let loader_used = loader.len();
     if loader_used > CLOSING_OFFSET {
         return Err(format!("its loader takes {loader_used} bytes of {CLOSING_OFFSET}").into());
@@ -104,35 +103,7 @@ pub fn toolchain(arch: &Arch, out: &Path) -> Result<Toolchain, Box<dyn Error>> {
     toolchain::find(&target(arch), &cache.join("stage-core"))
 }
 
-/// Compiles one part and links it to a flat image.
-pub fn link(arch: &Arch, sources: &Path, out: &Path, part: Part) -> Result<Linked, Box<dyn Error>> {
-    fs::create_dir_all(out)?;
-    let compiler = Compiler {
-        arch,
-        toolchain: toolchain(arch, out)?,
-        out,
-    };
-    let sidecar = compiler.library("sidecar", &sources.join("sidecar/lib.rs"), &[])?;
-    let sys = compiler.library("sys", &sources.join("sys/lib.rs"), &["sidecar"])?;
-    let script = out.join("flat.ld");
-    fs::write(&script, SCRIPT)?;
-    let elf = match part {
-        Part::Stub(stub) => {
-            let main = sources.join("stub/main.rs");
-            compiler.program(stub.name, &main, &script, stub.features)?
-        }
-        Part::Loader => {
-            compiler.library(
-                "loader",
-                &sources.join("loader/lib.rs"),
-                &["sidecar", "sys"],
-            )?;
-            compiler.program("loader_bin", &sources.join("loader/main.rs"), &script, &[])?
-        }
-    };
-    debug_assert!(sidecar.exists() && sys.exists());
-    image::read(&fs::read(elf)?, arch)
-}
+const SCRIPT_NAME: &str = "flat.ld";
 
 /// Puts everything into one section, linked at 0.
 const SCRIPT: &str = "ENTRY(_start)
@@ -144,13 +115,48 @@ SECTIONS
 }
 ";
 
-struct Compiler<'a> {
+/// Compiles for one architecture.
+pub struct Compiler<'a> {
     arch: &'a Arch,
     toolchain: Toolchain,
+    sources: &'a Path,
     out: &'a Path,
 }
 
-impl Compiler<'_> {
+impl<'a> Compiler<'a> {
+    /// Compiles the libraries that all parts use.
+    ///
+    /// # Errors
+    /// If there is no toolchain for the architecture, or a library does not compile.
+    pub fn new(arch: &'a Arch, sources: &'a Path, out: &'a Path) -> Result<Self, Box<dyn Error>> {
+        fs::create_dir_all(out)?;
+        fs::write(out.join(SCRIPT_NAME), SCRIPT)?;
+        let compiler = Self {
+            arch,
+            toolchain: toolchain(arch, out)?,
+            sources,
+            out,
+        };
+        compiler.library("sidecar", &[])?;
+        compiler.library("sys", &["sidecar"])?;
+        compiler.library("loader", &["sidecar", "sys"])?;
+        Ok(compiler)
+    }
+
+    /// Links one part to a flat image.
+    ///
+    /// # Errors
+    /// If it does not compile, or the result is not a valid image.
+    pub fn link(&self, part: Part) -> Result<Linked, Box<dyn Error>> {
+        let elf = match part {
+            Part::Stub(stub) => self.program(stub.name, "stub", &["sys"], stub.features)?,
+            Part::Loader => {
+                self.program("loader_bin", "loader", &["sidecar", "sys", "loader"], &[])?
+            }
+        };
+        image::read(&fs::read(elf)?, self.arch)
+    }
+
     fn command(&self, name: &str, source: &Path) -> Command {
         let mut command = Command::new(&self.toolchain.rustc);
         // Allows unstable options on a stable compiler: these are a target without std, and LLVM's options.
@@ -199,38 +205,39 @@ impl Compiler<'_> {
         }
     }
 
-    fn library(&self, name: &str, source: &Path, uses: &[&str]) -> Result<PathBuf, Box<dyn Error>> {
-        let path = self.path(name);
-        let mut command = self.command(name, source);
-        command.args(["--crate-type", "rlib", "-o"]).arg(&path);
+    fn library(&self, name: &str, uses: &[&str]) -> Result<(), Box<dyn Error>> {
+        let mut command = self.command(name, &self.sources.join(name).join("lib.rs"));
+        command
+            .args(["--crate-type", "rlib", "-o"])
+            .arg(self.path(name));
         self.with_libraries(&mut command, uses);
-        toolchain::run(&mut command)?;
-        Ok(path)
+        toolchain::run(&mut command)
     }
 
+    /// Links `main.rs` of `directory` to `NAME.elf`, and returns its path.
     fn program(
         &self,
         name: &str,
-        source: &Path,
-        script: &Path,
+        directory: &str,
+        uses: &[&str],
         options: &[&str],
     ) -> Result<PathBuf, Box<dyn Error>> {
         let path = self.out.join(name).with_extension("elf");
-        let mut command = self.command(name, source);
+        let mut command = self.command(name, &self.sources.join(directory).join("main.rs"));
         command
             .args(["--crate-type", "bin", "-Clto=fat", "-o"])
             .arg(&path);
-        self.with_libraries(&mut command, &["sidecar", "sys"]);
-        if self.path("loader").exists() && name == "loader_bin" {
-            self.with_libraries(&mut command, &["loader"]);
-        }
+        self.with_libraries(&mut command, uses);
         command
             .arg(format!("-Clinker={}", self.toolchain.linker.display()))
             .args(["-Clinker-flavor=ld.lld", "-Cdefault-linker-libraries=no"])
             .args(["-Ctarget-feature=+crt-static", "-Clink-arg=--no-pie"])
             .args(["-Clink-arg=--no-dynamic-linker", "-Clink-arg=--emit-relocs"])
             .arg("-Clink-arg=--build-id=none")
-            .arg(format!("-Clink-arg=-T{}", script.display()))
+            .arg(format!(
+                "-Clink-arg=-T{}",
+                self.out.join(SCRIPT_NAME).display()
+            ))
             .args(options);
         toolchain::run(&mut command)?;
         Ok(path)

@@ -15,7 +15,7 @@ mod image;
 #[path = "../build/toolchain.rs"]
 mod toolchain;
 
-use compile::Part;
+use compile::{Compiler, Part};
 
 /// Maximum length in bytes of each of [`compile::STUBS`], without paths.
 const STUBS: [usize; 4] = [192, 288, 328, 384];
@@ -78,7 +78,9 @@ fn invalid_images_are_detected() {
     // The relocation tables of two architectures differ. With the wrong table, the check would accept everything.
     let out = scratch();
     let arch = named("x86_64");
-    compile::link(arch, &sources(), out.path(), Part::Loader).expect("it built before");
+    let sources = sources();
+    let compiler = Compiler::new(arch, &sources, out.path()).expect("it built before");
+    compiler.link(Part::Loader).expect("it built before");
     let elf = std::fs::read(out.path().join("loader_bin.elf")).expect("it was linked");
     assert!(image::read(&elf, arch).is_ok());
     let error = image::read(&elf, named("aarch64"))
@@ -97,11 +99,11 @@ fn x86_code_refers_only_to_itself() {
             continue;
         };
         let name = arch.name;
-        let out = scratch();
+        let (out, sources) = (scratch(), sources());
+        let compiler = Compiler::new(arch, &sources, out.path()).expect("it built before");
         let stubs = compile::STUBS.iter().map(Part::Stub);
         for part in stubs.chain([Part::Loader]) {
-            let linked =
-                compile::link(arch, &sources(), out.path(), part).expect("it built before");
+            let linked = compiler.link(part).expect("it built before");
             let end = linked.image.len() as u64;
             let mut functions = linked.functions;
             if part == Part::Stub(&compile::STUBS[0]) {
