@@ -37,7 +37,7 @@ impl Loader {
         // its header: the host has placed them, and checksum and id say that this is its record for this program.
         unsafe {
             if *count > MAX_HEADERS {
-                fail(self.program(), TOO_MANY, *count);
+                fail(self.program(), TOO_MANY, 0);
             }
             let first = *table as *const Phdr;
             let mut from = first.add(*count);

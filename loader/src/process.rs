@@ -149,7 +149,7 @@ impl Loader {
     pub fn trace(&self, subject: Text, step: Message, address: usize) {
         // SAFETY: every message has a NUL.
         if !self.is_secure && unsafe { self.stack.has_variable(DEBUG.text().as_ptr()) } {
-            report::line(subject, step, address, 16);
+            report::step(subject, step, address);
         }
     }
 }

@@ -83,6 +83,12 @@ messages! {
     BETWEEN = ": ";
     AGAIN = "; wrap the program again";
     GONE = "; put it back, or get the program again";
+    ERROR = "error";
+    /// The reasons of the kernel, in the order of [`Message::of_errno`].
+    ABSENT = "does not exist";
+    DENIED = "permission denied";
+    NO_MEMORY = "not enough memory";
+    LINK = "symbolic link, not followed";
     TOO_MANY = "too many program headers";
     LOAD_BIAS = "load bias";
     ENTERS = "entry";
@@ -121,6 +127,21 @@ impl Message {
         }
     }
 
+    /// The text for an error number of the kernel, [`EMPTY`] for a rare one.
+    #[inline(always)]
+    pub fn of_errno(errno: usize) -> Message {
+        // ENOENT, EACCES, ENOMEM, ELOOP; no array, because its address is not known.
+        let (mut numbers, mut message) = (0x28_0c_0d_02_u32, ABSENT.0);
+        while numbers != 0 {
+            if (numbers & 0xff) as usize == errno {
+                return Message(message);
+            }
+            numbers >>= 8;
+            message += 1;
+        }
+        EMPTY
+    }
+
     /// The advice to print. If the sidecar is gone, so are the program's original bytes, and wrapping again does not help.
     #[inline(always)]
     pub fn advice(self) -> Message {
@@ -128,6 +149,22 @@ impl Message {
             MISSING => GONE,
             what if what.0 >= NOT_LOADED.0 => AGAIN,
             _ => EMPTY,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers of asm-generic/errno-base.h and errno.h, which are those of every supported architecture.
+    #[test]
+    fn frequent_error_numbers_have_a_text() {
+        for (errno, message) in [(2, ABSENT), (13, DENIED), (12, NO_MEMORY), (40, LINK)] {
+            assert_eq!(Message::of_errno(errno), message);
+        }
+        for errno in [1, 22, 0xd02, usize::MAX] {
+            assert_eq!(Message::of_errno(errno), EMPTY);
         }
     }
 }

@@ -21,7 +21,11 @@ matrix!(all:
 fn sidecar_missing(variant: Variant) {
     let sample = Sample::new(variant);
     fs::remove_file(sample.root.path(&sidecar_of(&sample.program))).expect("there was a sidecar");
-    refuses(&sample, &sidecar_of(&sample.program));
+    let line = refuses(&sample, &sidecar_of(&sample.program));
+    assert!(
+        line.contains(": no sidecar: does not exist; put it back"),
+        "{line}"
+    );
     // It does not start under another name or without /proc either.
     sample
         .root
@@ -142,7 +146,11 @@ fn loader_is_a_directory(variant: Variant) {
 }
 
 fn interpreter_missing(variant: Variant) {
-    with_interpreter(variant, |_| None);
+    let line = with_interpreter(variant, |_| None);
+    assert!(
+        line.contains(": cannot load: does not exist; wrap"),
+        "{line}"
+    );
 }
 
 fn interpreter_empty(variant: Variant) {
@@ -244,8 +252,8 @@ fn interpreter_with_absurd_headers(variant: Variant) {
 }
 
 #[track_caller]
-fn refuses(sample: &Sample, file: &str) {
-    sample.command().output().refuses(&[file]);
+fn refuses(sample: &Sample, file: &str) -> String {
+    sample.command().output().refuses(&[file])
 }
 
 #[track_caller]
@@ -267,7 +275,7 @@ fn with_loader(variant: Variant, change: impl FnOnce(&[u8]) -> Vec<u8>) {
 
 /// Wraps with a copy of the real dynamic linker, then replaces that by another file or removes it.
 #[track_caller]
-fn with_interpreter(variant: Variant, change: impl FnOnce(&[u8]) -> Option<Vec<u8>>) {
+fn with_interpreter(variant: Variant, change: impl FnOnce(&[u8]) -> Option<Vec<u8>>) -> String {
     let sample = Sample::unwrapped(variant);
     let real = sample.root.lookup(&sample.interpreter());
     let path = format!("/srv/{}", toolchain::file_name(&real));
@@ -279,5 +287,5 @@ fn with_interpreter(variant: Variant, change: impl FnOnce(&[u8]) -> Option<Vec<u
     if let Some(changed) = change(&good) {
         sample.root.write(&path, changed);
     }
-    refuses(&sample, &path);
+    refuses(&sample, &path)
 }

@@ -77,10 +77,7 @@ fn one_more_in_a_derived_program(variant: Variant) {
     root.install(&root.path(PROGRAM), DERIVED);
     fs::write(root.path(DERIVED), file).expect("write over a copy");
     let output = root.command(DERIVED).output().exits_with(127);
-    let says = format!(
-        "wrap-buddy: {DERIVED}: too many program headers {}\n",
-        most + 1
-    );
+    let says = format!("wrap-buddy: {DERIVED}: too many program headers\n");
     assert_eq!(output.stderr, says);
     let check = root.wrap_buddy().args(["check", DERIVED]);
     let check = check.output().exits_with(1);
