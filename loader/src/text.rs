@@ -104,6 +104,10 @@ messages! {
     MISSING = "no sidecar";
 }
 
+// The order of `of_errno`.
+const _: () =
+    assert!(DENIED.0 == ABSENT.0 + 1 && NO_MEMORY.0 == ABSENT.0 + 2 && LINK.0 == ABSENT.0 + 3,);
+
 /// All strings, each with its NUL.
 static MESSAGES: [u8; ALL.len()] = {
     let mut bytes = [0; ALL.len()];

@@ -5,6 +5,7 @@ mod kit;
 mod plot;
 mod real;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -190,21 +191,37 @@ fn time(variants: &[Variant], method: Method) -> Result<f64> {
     Ok(median(variant.micros.clone()))
 }
 
+/// The architecture, and the first two numbers of the kernel's version.
+fn machine() -> Result<String> {
+    let system = nix::sys::utsname::uname()?;
+    let [name, release, machine] =
+        [system.sysname(), system.release(), system.machine()].map(OsStr::to_string_lossy);
+    let version: Vec<&str> = release.split('.').take(2).collect();
+    Ok(format!("{machine}, {name} {}", version.join(".")))
+}
+
 fn draw(kit: &Kit, options: &Options, directory: &Path) -> Result<()> {
     std::fs::create_dir_all(directory)
         .with_context(|| format!("cannot make {}", directory.display()))?;
     let most = DRAWN[DRAWN.len() - 1];
     let each = DRAWN.map(|count| (count, (count, count)));
     let shared = DRAWN.map(|count| (count, (most, count)));
-    for (name, counted, points) in [
+    let subtitle = format!(
+        "{}, medians of {} rounds; ×: compared with ld.so.cache",
+        machine()?,
+        options.rounds
+    );
+    for (name, title, counted, points) in [
         (
             "libraries",
+            "Time to start a program, by how it finds its libraries",
             "libraries, each in a directory of its own",
             each,
         ),
         (
             "directories",
-            "directories, with 64 libraries in them",
+            "Time to start a program with 64 libraries",
+            "directories that have the libraries",
             shared,
         ),
     ] {
@@ -226,7 +243,13 @@ fn draw(kit: &Kit, options: &Options, directory: &Path) -> Result<()> {
             }
         }
         let path = directory.join(format!("start-by-{name}.svg"));
-        plot::draw(&path, counted, &lines)?;
+        let labels = plot::Labels {
+            title,
+            subtitle: &subtitle,
+            counted,
+            compared_with: Method::Cache.name(),
+        };
+        plot::draw(&path, &labels, &lines)?;
         println!("drawn: {}", path.display());
     }
     Ok(())
