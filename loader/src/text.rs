@@ -106,7 +106,7 @@ messages! {
 
 // The order of `of_errno`.
 const _: () =
-    assert!(DENIED.0 == ABSENT.0 + 1 && NO_MEMORY.0 == ABSENT.0 + 2 && LINK.0 == ABSENT.0 + 3,);
+    assert!(DENIED.0 == ABSENT.0 + 1 && NO_MEMORY.0 == ABSENT.0 + 2 && LINK.0 == ABSENT.0 + 3);
 
 /// All strings, each with its NUL.
 static MESSAGES: [u8; ALL.len()] = {

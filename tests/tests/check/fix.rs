@@ -80,29 +80,23 @@ fn wrapping_without_libraries_asks_on_a_terminal(variant: Variant) {
     assert!(parts[1].contains("nothing was changed"), "{output}");
     assert!(is_unchanged(), "{output}");
 
+    let restore = || {
+        let restore = sample.root.wrap_buddy().args(["restore", program]);
+        restore.output().success();
+    };
     // Other flags of the command line are kept.
     let output = wrap(&["--self-contained", "-vv"]);
     let output = output.on_terminal().stdin("y\n").output();
     assert!(output.stdout.contains("in the sidecar"), "{output}");
     sample.run();
 
-    sample
-        .root
-        .wrap_buddy()
-        .args(["restore", program])
-        .output()
-        .success();
+    restore();
     let output = wrap(&["--yes"]).output();
     assert!(output.stdout.contains(": wrapped"), "{output}");
     sample.run();
 
     // Nothing is asked where libraries are named.
-    sample
-        .root
-        .wrap_buddy()
-        .args(["restore", program])
-        .output()
-        .success();
+    restore();
     let named = wrap(&[]).env("WRAP_BUDDY_LIBS", &sample.library_dir);
     let output = named.on_terminal().output().success();
     assert!(!output.stdout.contains("[y/N]"), "{output}");
