@@ -23,7 +23,7 @@ use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 
 use commands::check::{CheckOptions, Checked, Fix, ProposedCommand};
-use commands::{Command, check, generate, restore, show, status, watch, wrap};
+use commands::{Command, check, generate, proposal, restore, show, status, watch, wrap};
 use plan::options::WrapOptions;
 use plan::outcome::{FileReport, Report};
 use report::{
@@ -182,7 +182,7 @@ fn wrap_or_propose(
 ) -> Result<ExitCode> {
     if let Some(check) = proposal
         && (check.fix == Some(Fix::WithoutAsking) || can_ask())
-        && let Some((checked, page)) = propose(options, check)?
+        && let Some((checked, page)) = proposal::propose(options, check)?
     {
         if !(options.output.quiet && check.fix == Some(Fix::WithoutAsking)) {
             page.write_to(&mut stderr())?;
@@ -205,62 +205,6 @@ fn wrap_or_propose(
         page.write_to(&mut stderr())?;
     }
     Ok(code)
-}
-
-/// Most missing libraries, and most commands, to list: the question has to stay on one screen with them.
-const MOST_LISTED: usize = 8;
-
-/// The result of `check` and a page that describes it, if wrapping as `options` say would leave programs that do not start, and `check`
-/// has commands that help.
-fn propose(options: &WrapOptions, check: &CheckOptions) -> Result<Option<(Checked, Page)>> {
-    let rehearse = |options: WrapOptions| {
-        let options = WrapOptions {
-            dry_run: true,
-            ..options
-        };
-        let reporter = Reporter::new(options.output);
-        wrap::wrap(&options, stages::all(), stages::MISSING, &reporter)
-    };
-    let report = rehearse(options.clone())?;
-    let lacking = report.files.iter().filter(|file| file.lacks_dependencies());
-    let count = lacking.count();
-    if count == 0 {
-        return Ok(None);
-    }
-    let checked = check::check(check, stages::all(), &Reporter::new(options.output))?;
-    let commands = checked.commands();
-    for command in &commands {
-        // `check` does not know flags such as --relocatable.
-        if rehearse(command.options(options)?)?.failed() {
-            return Ok(None);
-        }
-    }
-    if commands.is_empty() {
-        return Ok(None);
-    }
-    let missing = report.missing(true);
-    let names = missing.iter().map(|one| one.soname.display().to_string());
-    let missing = match missing.len() {
-        0 => String::new(),
-        _ => format!("; missing: {}", shortened(names.collect()).join(", ")),
-    };
-    let files = if count == 1 { "file" } else { "files" };
-    let mut page = Page::default();
-    page.line(format!("{count} {files} would not start{missing}"));
-    let lines = commands.iter().map(|one| format!("$ {}", one.written()));
-    for line in shortened(lines.collect()) {
-        page.line(line);
-    }
-    Ok(Some((checked, page)))
-}
-
-fn shortened(mut all: Vec<String>) -> Vec<String> {
-    let more = all.len().saturating_sub(MOST_LISTED);
-    if more > 0 {
-        all.truncate(MOST_LISTED);
-        all.push(format!("and {more} more (`wrap-buddy check` lists all)"));
-    }
-    all
 }
 
 /// Shells report a program that a signal ended as 128 plus the signal's number.

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod generate;
 pub mod json;
+pub mod proposal;
 pub mod restore;
 pub mod settings;
 pub mod show;
@@ -47,7 +48,12 @@ impl Command {
     /// The settings that it uses.
     pub fn keys(&self) -> &'static [Key] {
         match self {
-            Self::Wrap(_) | Self::Watch(_) => &Key::ALL[..4],
+            Self::Wrap(_) | Self::Watch(_) => &[
+                Key::Libs,
+                Key::RuntimeDependencies,
+                Key::IgnoreMissing,
+                Key::Interpreter,
+            ],
             Self::Check(_) => &[Key::Libs, Key::Interpreter, Key::FindIn],
             _ => &[],
         }
