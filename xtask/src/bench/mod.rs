@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: measures every claim about size and speed.
 
+mod against;
 mod blind;
 mod disk;
 mod index;
@@ -34,6 +35,8 @@ pub enum Bench {
     Index(index::Options),
     /// Time to wrap large trees, compared with patchelf and with one thread, and to scan many files
     Trees(trees::Options),
+    /// Times of this tool and of another build of it, such as one of an older commit
+    Against(against::Options),
     /// Cost of watching a large tree, and delay until a new program is wrapped
     Watch(watch::Options),
 }
@@ -47,6 +50,7 @@ pub fn run(bench: &Bench) -> Result<()> {
         Bench::Search(options) => search::run(options),
         Bench::Index(options) => index::run(options),
         Bench::Trees(options) => trees::run(options),
+        Bench::Against(options) => against::run(options),
         Bench::Watch(options) => watch::run(options),
     }
 }

@@ -27,9 +27,9 @@ pub struct Options {
     check: bool,
 }
 
-const PROGRAMS: usize = 1000;
-const LIBRARIES: usize = 1000;
-const FILES: usize = 100_000;
+pub(super) const PROGRAMS: usize = 1000;
+pub(super) const LIBRARIES: usize = 1000;
+pub(super) const FILES: usize = 100_000;
 /// Every hundredth file is an ELF file.
 const ONE_IN: usize = 100;
 const FILES_IN_A_DIRECTORY: usize = 20;
@@ -40,7 +40,7 @@ const ROUNDS_IN_MEMORY: usize = 15;
 /// By then, the kernel has finished its work for the copies.
 const AFTER_COPYING: Duration = Duration::from_secs(1);
 /// A file system in memory.
-const MEMORY: &str = "/dev/shm";
+pub(super) const MEMORY: &str = "/dev/shm";
 
 /// Time of the tool / time of patchelf.
 const TARGET_TO_PATCHELF: f64 = 1.0 / 8.0;
@@ -50,7 +50,7 @@ const TARGET_SCAN_SECONDS: f64 = 1.0;
 const TARGET_SCAN_RSS_MIB: f64 = 32.0;
 
 /// Longer than most paths of a store, and short enough for most libraries.
-const LENGTH_OF_PATHS: usize = 151;
+pub(super) const LENGTH_OF_PATHS: usize = 151;
 
 pub fn run(options: &Options) -> Result<()> {
     let tool = release_tool()?;
@@ -133,19 +133,8 @@ fn compare_with_one_thread(loaders: &Path, tool: &Path, misses: &mut Misses) -> 
         let start = Instant::now();
         let mut running = Vec::new();
         for tree in trees {
-            let mut command = bare(tool);
-            kit.add_arguments(&mut command);
-            command.args([
-                "-q",
-                "--force",
-                "--ignore-missing",
-                "*",
-                "--loader-dir-path",
-            ]);
-            command.arg(loaders).arg("--paths").arg(tree);
+            let mut command = wrap_both(&kit, tool, loaders, tree);
             command.args(jobs.map(|jobs| ["-j", jobs]).into_iter().flatten());
-            // Some are refused, always the same ones.
-            command.stderr(Stdio::null());
             running.push(command.spawn().context("cannot run the tool")?);
         }
         for run in &mut running {
@@ -200,27 +189,23 @@ fn compare_with_one_thread(loaders: &Path, tool: &Path, misses: &mut Misses) -> 
     Ok(())
 }
 
+/// A command that wraps the programs and edits the libraries of `tree`.
+pub(super) fn wrap_both(kit: &Kit, tool: &Path, loaders: &Path, tree: &Path) -> Command {
+    let mut command = bare(tool);
+    kit.add_arguments(&mut command);
+    command.args(["-q", "--force", "--ignore-missing", "*"]);
+    command.arg("--loader-dir-path").arg(loaders);
+    command.arg("--paths").arg(tree);
+    // Some are refused, always the same ones.
+    command.stderr(Stdio::null());
+    command
+}
+
 fn few_among_many(loaders: &Path, tool: &Path, misses: &mut Misses) -> Result<()> {
     let disk = Disk::new("bench-trees-")?;
     let tree = disk.path().join("files");
     let programs = real::programs(PROGRAMS);
-    for index in 0..FILES {
-        let number = index / FILES_IN_A_DIRECTORY;
-        let directory = tree.join(format!("{}/{number}", number % 64));
-        if index % FILES_IN_A_DIRECTORY == 0 {
-            fs::create_dir_all(&directory)?;
-        }
-        match index % ONE_IN {
-            0 => {
-                let program = &programs[index / ONE_IN % programs.len()];
-                fs::copy(program, directory.join(format!("{index}")))?;
-            }
-            _ => fs::write(
-                directory.join(format!("{index}.js")),
-                "export default {};\n",
-            )?,
-        }
-    }
+    make_many(&tree, &programs)?;
     println!("{FILES} files, one in {ONE_IN} of them an executable");
     let libs = system_library_dirs()?;
     let scan = || {
@@ -240,6 +225,28 @@ fn few_among_many(loaders: &Path, tool: &Path, misses: &mut Misses) -> Result<()
     let memory = samples.iter().map(|sample| sample.max_rss).max();
     let memory = memory.unwrap_or(0) as f64 / (1024.0 * 1024.0);
     misses.compare("  peak memory", memory, TARGET_SCAN_RSS_MIB, " MiB");
+    Ok(())
+}
+
+/// Makes small files in `tree`, and copies of `programs` among them.
+pub(super) fn make_many(tree: &Path, programs: &[PathBuf]) -> Result<()> {
+    for index in 0..FILES {
+        let number = index / FILES_IN_A_DIRECTORY;
+        let directory = tree.join(format!("{}/{number}", number % 64));
+        if index % FILES_IN_A_DIRECTORY == 0 {
+            fs::create_dir_all(&directory)?;
+        }
+        match index % ONE_IN {
+            0 => {
+                let program = &programs[index / ONE_IN % programs.len()];
+                fs::copy(program, directory.join(format!("{index}")))?;
+            }
+            _ => fs::write(
+                directory.join(format!("{index}.js")),
+                "export default {};\n",
+            )?,
+        }
+    }
     Ok(())
 }
 
