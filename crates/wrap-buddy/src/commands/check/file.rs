@@ -14,9 +14,9 @@ use elf_file::{ElfTarget, Identity, Kind, Payload, Source, identify};
 use sys::arch::Arch;
 
 /// `None` for a file that is not reported.
-pub fn file_state(checker: &Checker<'_>, candidate: &Target) -> Option<FileCheck> {
-    let shown = candidate.shown.as_path();
-    let asked_for = candidate.named;
+pub fn file_state(checker: &Checker<'_>, target: &Target) -> Option<FileCheck> {
+    let shown = target.shown.as_path();
+    let asked_for = target.named;
     let unreadable = |diagnosis: Diagnosis, reason: String| {
         let help = match diagnosis {
             Diagnosis::Malformed => "download or build it again",
@@ -28,7 +28,7 @@ pub fn file_state(checker: &Checker<'_>, candidate: &Target) -> Option<FileCheck
             ..FileCheck::new(shown, Kind::Other)
         })
     };
-    let mut source = match candidate.open().and_then(Source::of) {
+    let mut source = match target.open().and_then(Source::of) {
         Ok(source) => source,
         Err(error) if error.kind() == std::io::ErrorKind::InvalidInput && !asked_for => {
             return None;
@@ -39,7 +39,7 @@ pub fn file_state(checker: &Checker<'_>, candidate: &Target) -> Option<FileCheck
         }
     };
     match identify(&mut source) {
-        Ok(Identity::Script(line)) if asked_for || is_executable(&candidate.path) => {
+        Ok(Identity::Script(line)) if asked_for || is_executable(&target.path) => {
             let file = script::file_state(checker, shown, &line);
             return (asked_for || !file.is_well()).then_some(file);
         }
@@ -69,8 +69,8 @@ pub fn file_state(checker: &Checker<'_>, candidate: &Target) -> Option<FileCheck
         }
         Err(error) => return unreadable(Diagnosis::Unopenable, format!("{error:#}")),
     }
-    match Subject::read(&candidate.path, &mut source, checker.stages) {
-        Ok(subject) => elf_file(checker, candidate, &mut source, subject),
+    match Subject::read(&target.path, &mut source, checker.stages) {
+        Ok(subject) => elf_file(checker, target, &mut source, subject),
         Err(error) => unreadable(
             Diagnosis::Malformed,
             format!("malformed ELF file: {error:#}"),
@@ -80,16 +80,16 @@ pub fn file_state(checker: &Checker<'_>, candidate: &Target) -> Option<FileCheck
 
 fn elf_file(
     checker: &Checker<'_>,
-    candidate: &Target,
+    target: &Target,
     source: &mut Source,
     subject: Subject,
 ) -> Option<FileCheck> {
     let elf = &subject.elf;
     let kind = Kind::of(elf, subject.lost_interp);
-    if !kind.is_loadable() && !candidate.named {
+    if !kind.is_loadable() && !target.named {
         return None;
     }
-    let mut file = FileCheck::new(&candidate.shown, kind);
+    let mut file = FileCheck::new(&target.shown, kind);
     file.file_id = elf.file_id;
     file.state = subject.state;
     file.has_wrapped_search = subject.has_wrapped_search;
@@ -119,13 +119,13 @@ fn elf_file(
                 let name = elf.target().to_string();
                 machine_of(checker, source, &name, &mut file);
             }
-            noexec(candidate.path.as_path(), &candidate.shown, &mut file);
-            not_permitted(checker, candidate, &mut file);
+            noexec(target.path.as_path(), &target.shown, &mut file);
+            not_permitted(checker, target, &mut file);
         }
     }
     let is_known = elf.target().arch().is_some();
     if !kind.is_static() && is_known {
-        let inside = checker.root.inside(&candidate.path).ok()?;
+        let inside = checker.root.inside(&target.path).ok()?;
         let mut library_check = LibraryCheck {
             checker,
             subject: &subject,
@@ -205,10 +205,10 @@ fn archive(source: &mut Source) -> Option<&'static str> {
 }
 
 /// Reports a program that is not executable. With `--root`, it is unknown who will start it, so any x bit will do.
-fn not_permitted(checker: &Checker<'_>, candidate: &Target, file: &mut FileCheck) {
+fn not_permitted(checker: &Checker<'_>, target: &Target, file: &mut FileCheck) {
     let may_start = match checker.root.is_own() {
-        true => nix::unistd::access(&candidate.path, nix::unistd::AccessFlags::X_OK).is_ok(),
-        false => is_executable(&candidate.path),
+        true => nix::unistd::access(&target.path, nix::unistd::AccessFlags::X_OK).is_ok(),
+        false => is_executable(&target.path),
     };
     // If you cannot search its directory, it could not be opened either. access(2) also fails for noexec, which is reported already.
     if may_start
@@ -219,12 +219,12 @@ fn not_permitted(checker: &Checker<'_>, candidate: &Target, file: &mut FileCheck
     {
         return;
     }
-    let text = match is_executable(&candidate.path) {
+    let text = match is_executable(&target.path) {
         true => "you cannot execute it: its mode allows only other users to",
         false => "nobody can execute it: its mode has no x",
     };
     file.problems
         .push(Problem::new(Diagnosis::NotPermitted, text));
-    let next = Next::each(&["chmod", "+x"], &candidate.shown, "makes it executable");
+    let next = Next::each(&["chmod", "+x"], &target.shown, "makes it executable");
     file.next.push(next);
 }

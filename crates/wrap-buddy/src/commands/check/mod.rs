@@ -304,7 +304,7 @@ pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Res
         true => check.path_options.paths.clone(),
         false => check.path_options.paths.iter().map(on_host).collect(),
     };
-    let (candidates, unreadable) = scan_observed(
+    let (targets, unreadable) = scan_observed(
         &paths,
         !check.path_options.no_recurse,
         Wanted::ElfOrScript,
@@ -324,7 +324,7 @@ pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Res
             inside(&named.cloned().collect::<Vec<_>>(), "--find-in")?
         }
     };
-    let checked = directories(&candidates).into_iter();
+    let checked = directories(&targets).into_iter();
     let checked = checked.filter_map(|(_, real)| root.inside(&real).ok());
     let checked: Vec<PathBuf> = checked.collect();
     let checker = Checker {
@@ -345,14 +345,14 @@ pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Res
         packages: packages::Packages::of(&root),
         root,
     };
-    let pool = WorkerPool::new(candidates.len(), check.path_options.jobs)?;
-    reporter.expect(candidates.len());
+    let pool = WorkerPool::new(targets.len(), check.path_options.jobs)?;
+    reporter.expect(targets.len());
     let finished = |file: &FileCheck| {
         reporter.step();
         reporter.finished(file);
     };
-    let files = pool.map(&candidates, |candidate| {
-        let file = checker.file_state(candidate);
+    let files = pool.map(&targets, |target| {
+        let file = checker.file_state(target);
         match &file {
             Some(file) if file.waits_for_programs() => {}
             Some(file) => finished(file),
@@ -363,12 +363,12 @@ pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Res
     let _ = checker
         .program_interpreters
         .set(checker.interpreters_of(&files));
-    let nearby = checker.nearby(&candidates, &files);
+    let nearby = checker.nearby(&targets, &files);
     let near = nearby
         .programs
         .iter()
         .map(|(path, file)| (path.as_path(), file));
-    let paths_checked = candidates.iter().map(|candidate| candidate.path.as_path());
+    let paths_checked = targets.iter().map(|target| target.path.as_path());
     let checked = paths_checked
         .zip(&files)
         .filter_map(|(path, file)| Some((path, file.as_ref()?)));
@@ -381,18 +381,18 @@ pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Res
     let programs = programs.filter(|file| file.kind == Kind::Program);
     let loaded = programs.flat_map(|file| &file.tree.nodes);
     let loaded: HashSet<FileId> = loaded.filter_map(|node| node.found.elf.file_id).collect();
-    let looked = candidates.iter().zip(files).collect();
-    let files = pool.take(looked, |(candidate, file)| {
+    let looked = targets.iter().zip(files).collect();
+    let files = pool.take(looked, |(target, file)| {
         if !file.as_ref().is_some_and(FileCheck::waits_for_programs) {
             return file;
         }
-        let mut file = checker.file_state(candidate)?;
+        let mut file = checker.file_state(target)?;
         let is_loaded = |file: &FileCheck| file.file_id.is_some_and(|id| loaded.contains(&id));
         file.only_warns = !file.is_well()
             && file.kind == Kind::Library
-            && !candidate.named
+            && !target.named
             && !is_loaded(&file)
-            && !openers.is_named(&file, &candidate.path);
+            && !openers.is_named(&file, &target.path);
         finished(&file);
         Some(file)
     });
@@ -432,8 +432,8 @@ fn preload(root: &Root) -> Vec<OsString> {
 
 impl Checker<'_> {
     /// `None` for a file that is not reported.
-    fn file_state(&self, candidate: &Target) -> Option<FileCheck> {
-        file::file_state(self, candidate)
+    fn file_state(&self, target: &Target) -> Option<FileCheck> {
+        file::file_state(self, target)
     }
 
     /// The dynamic linkers of the programs among `files`, each once.
@@ -449,21 +449,21 @@ impl Checker<'_> {
 
     /// Programs next to libraries that do not find all of their dependencies, if no program that could open them is checked. They belong to
     /// the same package and may open these libraries.
-    fn nearby(&self, candidates: &[Target], files: &[Option<FileCheck>]) -> Nearby {
-        let targets = |kind: Kind| {
+    fn nearby(&self, targets: &[Target], files: &[Option<FileCheck>]) -> Nearby {
+        let elf_targets = |kind: Kind| {
             let files = files.iter().flatten().filter(move |file| file.kind == kind);
             files.filter_map(|file| file.target).collect::<HashSet<_>>()
         };
-        let programs = targets(Kind::Program);
+        let programs = elf_targets(Kind::Program);
         let mut directories: Vec<PathBuf> = Vec::new();
         let mut missing: HashSet<OsString> = HashSet::new();
-        for (candidate, file) in candidates.iter().zip(files) {
+        for (target, file) in targets.iter().zip(files) {
             let waits = |file: &FileCheck| {
                 let has_programs = file.target.is_some_and(|one| programs.contains(&one));
                 file.kind == Kind::Library && !file.tree.missing.is_empty() && !has_programs
             };
             if let Some(file) = file.as_ref().filter(|file| waits(file)) {
-                let above = candidate.path.ancestors().skip(1).take(NEARBY);
+                let above = target.path.ancestors().skip(1).take(NEARBY);
                 let is_shared = |one: &Path| SHARED.iter().any(|shared| Path::new(shared) == one);
                 let own = above.take_while(|one| !is_shared(one));
                 let each = own.flat_map(|one| [one.to_owned(), one.join("bin")]);
@@ -474,9 +474,9 @@ impl Checker<'_> {
         directories.sort_unstable();
         directories.dedup();
         let (found, _) = scan(&directories, false, Wanted::Elf, None);
-        let programs = found.into_iter().filter_map(|candidate| {
-            let file = self.file_state(&candidate)?;
-            (file.kind == Kind::Program).then_some((candidate.path, file))
+        let programs = found.into_iter().filter_map(|target| {
+            let file = self.file_state(&target)?;
+            (file.kind == Kind::Program).then_some((target.path, file))
         });
         let entries = |directory: &Path| fs::read_dir(directory).into_iter().flatten().flatten();
         let mut present = HashSet::new();

@@ -92,7 +92,7 @@ pub fn wrap_until(
     let files = targets.iter().map(|target| target.path.clone());
     let given = Given::new(&cli.paths, !cli.no_recurse);
     let given = given.listed(links.into_iter().chain(files).collect());
-    let mut report = wrap_candidates(
+    let mut report = wrap_targets(
         cli,
         stages,
         missing_stages,
@@ -116,7 +116,7 @@ pub fn wrap_until(
 ///
 /// # Errors
 /// If nothing can be done at all.
-pub fn wrap_candidates(
+pub fn wrap_targets(
     cli: &WrapOptions,
     stages: &[Stage],
     missing_stages: &[(&str, &str)],

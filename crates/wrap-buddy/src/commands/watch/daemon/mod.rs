@@ -21,7 +21,7 @@ use super::polling::Snapshot;
 use super::processed::Processed;
 use super::roots::Root;
 use super::tree::Tree;
-use crate::commands::wrap::wrap_candidates;
+use crate::commands::wrap::wrap_targets;
 use crate::plan::options::WrapOptions;
 use crate::plan::outcome::{FileReport, Report};
 use crate::plan::reason::Refusal;
@@ -71,7 +71,7 @@ impl<'a> Daemon<'a> {
     ) -> Result<Self> {
         let cli = &options.wrap;
         let (given, reporter) = (Given::default(), Reporter::default());
-        wrap_candidates(cli, stages, missing_stages, &[], given, &reporter, None)?;
+        wrap_targets(cli, stages, missing_stages, &[], given, &reporter, None)?;
         for root in &mut roots {
             root.polled = options.poll.is_some() || root.needs_polling();
         }

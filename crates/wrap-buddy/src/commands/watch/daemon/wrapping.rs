@@ -12,7 +12,7 @@ use crate::commands::watch::debounce::{Debounce, Settled};
 use crate::commands::watch::processed::{Action, Stamp};
 use crate::commands::watch::roots;
 use crate::commands::watch::writers::Writers;
-use crate::commands::wrap::wrap_candidates;
+use crate::commands::wrap::wrap_targets;
 use crate::plan::outcome::{FileReport, Status};
 use crate::plan::reason::{Refusal, SkipReason};
 use crate::plan::search::Given;
@@ -134,7 +134,7 @@ impl Daemon<'_> {
                 held => held,
             },
         };
-        let wrapped = wrap_candidates(
+        let wrapped = wrap_targets(
             self.cli,
             self.stages,
             self.missing_stages,
