@@ -173,11 +173,16 @@ fn directories_that_match_a_pattern_are_followed() {
     }
 }
 
-/// In dev containers, `~/.vscode-server/bin` has links to directories of a volume.
+/// Unpacked by an editor to `bin`, by its command to `cli/servers`, and in dev containers to a volume, to which `bin` has links.
 #[test]
-fn servers_in_the_volume_of_a_dev_container_are_wrapped() {
+fn servers_are_wrapped_in_each_layout() {
     let (root, built) = root_and_program();
     let server = "/vscode/vscode-server/bin/linux-x64/version";
+    let others = [
+        "/app/home/.vscode-server/bin/other/node",
+        "/app/home/.vscode-server/cli/servers/Stable-other/server/node",
+        "/app/home/.antigravity-server/bin/1.0-other/node",
+    ];
     let command = root.wrap("/app/other").args(["--preset", "vscode-server"]);
     let watching = Watching::start(command.watch_command().env("HOME", "/app/home"));
     watching.wait("it is ready", |lines| {
@@ -189,7 +194,11 @@ fn servers_in_the_volume_of_a_dev_container_are_wrapped() {
     symlink(server, root.path(link)).expect("symlink");
     watching.wrapped(&format!("{server}/node"), 1);
     says_hello(&root, &format!("{link}/node"));
+    for path in others {
+        copy(&root, &built, path);
+        watching.wrapped(path, 1);
+    }
     a_while();
-    assert_eq!(watching.all_wrapped().len(), 1);
+    assert_eq!(watching.all_wrapped().len(), 1 + others.len());
     watching.stop().success();
 }
