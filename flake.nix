@@ -21,7 +21,7 @@
       overlays.default = import ./nix/overlay.nix;
 
       packages = forAllSystems (pkgs: {
-        inherit (pkgs) wrap-buddy wrapBuddyHook;
+        inherit (pkgs) wrap-buddy wrapBuddy wrapBuddyHook;
         default = pkgs.wrap-buddy;
       });
 
@@ -32,9 +32,9 @@
         path = ./nix/template;
         description = "Packages a prebuilt program";
         welcomeText = ''
-          In flake.nix, put where you have this template from in place of github:OWNER/wrap-buddy:
+          In flake.nix, put where you have this template from in place of git+file:///path/to/wrap-buddy:
 
-              sed -i 's|github:OWNER/wrap-buddy|URL|' flake.nix
+              sed -i 's|git+file:///path/to/wrap-buddy|URL|' flake.nix
               nix run . -- --version
         '';
       };
@@ -42,31 +42,7 @@
       checks = forAllSystems (pkgs: pkgs.wrap-buddy.tests // { package = pkgs.wrap-buddy; });
 
       devShells = forAllSystems (pkgs: {
-        default = pkgs.mkShell {
-          packages = with pkgs; [
-            cargo
-            cargo-machete
-            cargo-nextest
-            clippy
-            gdb
-            lld
-            mdbook
-            mold
-            nix
-            nodejs
-            patchelf
-            python3
-            qemu-user
-            rustc
-            rustfmt
-            shellcheck
-            strace
-            typos
-            unzip
-            valgrind
-          ];
-          env.WRAP_BUDDY_RUST_SRC = "${pkgs.wrap-buddy.rustSource}";
-        };
+        default = pkgs.callPackage ./nix/shell.nix { };
       });
 
       formatter = forAllSystems (pkgs: pkgs.nixfmt-tree);

@@ -7,12 +7,16 @@
 }:
 makeSetupHook {
   name = "wrap-buddy-hook";
+  # The phases of a package can start the tool too.
+  propagatedBuildInputs = [ wrap-buddy ];
   substitutions = {
     wrapBuddy = lib.getExe wrap-buddy;
     loader = "${wrap-buddy.loader}/lib/wrap-buddy";
     # For the platform on which the wrapped programs run; stdenvNoCC does not have them.
     interpreters = targetPackages.stdenv.cc.bintools.dynamicLinker;
   };
+  # The tool, under the name that the flake of the first wrap-buddy has for it.
+  passthru.wrapBuddy = wrap-buddy;
   meta = {
     inherit (wrap-buddy.meta) license platforms;
     description = "Setup hook that makes prebuilt programs run, without changing their ELF layout";

@@ -2,6 +2,7 @@
   lib,
   buildPackages,
   callPackage,
+  callPackages,
   lld,
   runCommand,
   rustPlatform,
@@ -57,11 +58,17 @@ let
       WRAP_BUDDY_RUST_SRC = rustSource;
     };
 
+    # A package with the tool instead of the hook would have unwrapped programs, and nothing would say so.
+    setupHook = ./not-the-hook.sh;
+
     # The tests make namespaces and mounts, which a build sandbox forbids.
     doCheck = false;
 
     postInstall = ''
       ${generate} loaders $loader/lib/wrap-buddy
+      # For scripts that name a loader in the tool's package.
+      mkdir -p $out/lib
+      ln -s $loader/lib/wrap-buddy $out/lib/wrap-buddy
       ${generate} share $out/share
     '';
 
@@ -75,7 +82,10 @@ let
     passthru = {
       inherit rustSource;
       hook = callPackage ./hook.nix { inherit wrap-buddy; };
-      tests = callPackage ./tests.nix { wrapBuddyHook = wrap-buddy.hook; };
+      tests = callPackages ./tests.nix {
+        inherit wrap-buddy;
+        wrapBuddyHook = wrap-buddy.hook;
+      };
     };
 
     meta = {

@@ -1,7 +1,12 @@
-# Tests of the hook in a real stdenv: programs as a vendor ships them, whose dynamic linker does not exist.
+# Tests of the hook in a real stdenv: programs as a vendor ships them, whose dynamic linker does not exist. And of the NixOS module.
 {
+  lib,
+  path,
+  pkgs,
   stdenv,
+  wrap-buddy,
   wrapBuddyHook,
+  writeText,
 }:
 let
   test =
@@ -44,4 +49,42 @@ in
   program = test "program" { };
   structured-attributes = test "structured-attributes" { __structuredAttrs = true; };
   in-place = test "in-place" { wrapBuddyStrategy = "auto"; };
+
+  # The units that NixOS makes.
+  nixos-module =
+    let
+      inherit (import (path + "/nixos/lib/eval-config.nix") {
+        # That of `pkgs`.
+        system = null;
+        modules = [
+          ./module.nix
+          {
+            nixpkgs.pkgs = pkgs;
+            programs.wrap-buddy = {
+              enable = true;
+              package = wrap-buddy;
+              presets.mine.paths = [ "~/mine" ];
+              watch = {
+                editor.presets = [
+                  "vscode-server"
+                  "mine"
+                ];
+                programs = {
+                  system = true;
+                  directories = [ "/srv/programs" ];
+                };
+              };
+            };
+          }
+        ];
+      }) config;
+      own = lib.filter (one: lib.hasPrefix "programs.wrap-buddy" one.message) config.assertions;
+    in
+    assert lib.all (one: one.assertion) own;
+    writeText "wrap-buddy-units.json" (
+      builtins.toJSON {
+        user = config.systemd.user.services.wrap-buddy-editor.serviceConfig;
+        system = config.systemd.services.wrap-buddy-programs.serviceConfig;
+      }
+    );
 }

@@ -5,7 +5,7 @@
     nixpkgs.url = "github:NixOS/nixpkgs/nixos-unstable";
     wrap-buddy = {
       # The source of this template: replace this line.
-      url = "github:OWNER/wrap-buddy";
+      url = "git+file:///path/to/wrap-buddy";
       inputs.nixpkgs.follows = "nixpkgs";
     };
   };

@@ -1,6 +1,7 @@
 //! A real Nix store for one test: `/nix/store` of a root in which the rest of this machine is mounted, to build in. The results run
 //! in another root, which contains only their closure.
 
+use std::env;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -21,6 +22,9 @@ flake-registry =
 experimental-features = nix-command flakes
 ";
 
+/// The variable that names a real nixpkgs.
+const NIXPKGS: &str = "WRAP_BUDDY_NIXPKGS";
+
 /// The time limit of a build on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -29,9 +33,11 @@ const SOURCES: &[&str] = &[
     "Cargo.lock",
     "Cargo.toml",
     "crates",
+    "default.nix",
     "flake.nix",
     "loader",
     "nix",
+    "shell.nix",
     "stub",
     "tests/Cargo.toml",
     "tests/src",
@@ -40,7 +46,8 @@ const SOURCES: &[&str] = &[
 
 /// A Nix store of its own.
 ///
-/// The root has this repository's sources at `/source`, the stand-in for nixpkgs at `/stand-in`, and files of the test at `/files`.
+/// The root has this repository's sources at `/source`, the stand-in for nixpkgs at `/stand-in`, and files of the test at `/files`. If
+/// `WRAP_BUDDY_NIXPKGS` names a real nixpkgs, that is at `/nixpkgs`.
 pub struct Store {
     root: Root,
     arches: Vec<Arch>,
@@ -76,6 +83,9 @@ impl Store {
             store.copy(&workspace.join(name), &format!("/source/{name}"));
         }
         store.copy(&workspace.join("tests/nix/stand-in"), "/stand-in");
+        if let Some(nixpkgs) = env::var_os(NIXPKGS) {
+            store.root.bind(Path::new(&nixpkgs), "/nixpkgs");
+        }
         store.describe_machine();
         store
     }
@@ -216,6 +226,14 @@ impl Drop for Store {
 /// Nix's name for Linux on an architecture.
 pub fn system(arch: Arch) -> String {
     format!("{}-linux", arch.name())
+}
+
+/// The nixpkgs to evaluate with: a real one if there is one, or else the stand-in. Nothing can be built with the real one here.
+pub fn nixpkgs() -> &'static str {
+    match env::var_os(NIXPKGS) {
+        Some(_) => "/nixpkgs",
+        None => "/stand-in",
+    }
 }
 
 /// `expression` with the packages of `arch` in scope.

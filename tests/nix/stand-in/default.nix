@@ -18,8 +18,9 @@ let
         args = [
           "-euo"
           "pipefail"
-          ./builder.sh
+          ./stdenv/builder.sh
         ];
+        stdenv = ./stdenv;
         PATH = machine.path;
       }
       // attributes
@@ -28,7 +29,7 @@ let
   mkDerivation =
     definition:
     let
-      attributes = if builtins.isFunction definition then definition attributes else definition;
+      attributes = if lib.isFunction definition then definition attributes else definition;
       name =
         attributes.name or "${attributes.pname or (throw "neither name nor pname")}-${attributes.version}";
       structured = attributes.__structuredAttrs or false;
@@ -47,7 +48,7 @@ let
         // variables
         // {
           inherit name;
-          setup = ./setup.sh;
+          outputs = attributes.outputs or [ "out" ];
           CC = "cc";
           NIX_BINTOOLS = attributes.NIX_BINTOOLS or bintools;
         }
@@ -58,6 +59,11 @@ let
     // (attributes.passthru or { })
     // {
       meta = attributes.meta or { };
+      overrideAttrs =
+        change:
+        mkDerivation (
+          attributes // (if lib.isFunction change then change attributes else change)
+        );
     };
 
   glibc = machine.glibc.${system};
@@ -65,7 +71,6 @@ let
   # Nix does not accept a plain string as a store path, because nothing says how it is made.
   bintools = raw {
     name = "bintools-wrapper";
-    setup = ./setup.sh;
     installPhase = ''
       mkdir -p $out/nix-support
       echo ${glibc}/lib/${machine.linker.${system}} > $out/nix-support/dynamic-linker
@@ -99,7 +104,6 @@ let
       attributes
       // {
         inherit name;
-        setup = ./setup.sh;
         installPhase = command;
       }
     );
@@ -130,6 +134,20 @@ let
       "typos"
       "unzip"
       "valgrind"
+      # The libraries of the modules, without files.
+      "acl"
+      "attr"
+      "bzip2"
+      "coreutils"
+      "curl"
+      "libssh"
+      "libxml2"
+      "openssl"
+      "systemd"
+      "util-linux"
+      "xz"
+      "zlib"
+      "zstd"
     ] named
     // {
       inherit
@@ -142,7 +160,9 @@ let
       makeSetupHook =
         {
           name,
+          propagatedBuildInputs ? [ ],
           substitutions ? { },
+          passthru ? { },
           meta ? { },
         }:
         hook:
@@ -153,18 +173,83 @@ let
           ${lib.concatMapStringsSep "\n" (
             key: "sed -i 's|@${key}@|${substitutions.${key}}|g' $out/nix-support/setup-hook"
           ) (builtins.attrNames substitutions)}
+          echo ${toString propagatedBuildInputs} > $out/nix-support/propagated-build-inputs
         ''
+        // passthru
         // {
           inherit meta;
         };
 
-      # A library of the tests, for the program in docs/closed-binary.md.
-      libsodium = runCommand "libsodium" { } ''
-        mkdir -p $out/lib
-        cp ${/files/libsodium.so.26} $out/lib/libsodium.so.26
-      '';
+      # A library of one test, for the program in docs/closed-binary.md.
+      libsodium =
+        let
+          file = ./machine/libsodium.so.26;
+        in
+        runCommand "libsodium" { } ''
+          mkdir -p $out/lib
+          ${lib.optionalString (builtins.pathExists file) "cp ${file} $out/lib/libsodium.so.26"}
+        '';
 
-      mkShell = attributes: mkDerivation ({ name = "shell"; } // attributes);
+      mkShell =
+        {
+          packages ? [ ],
+          nativeBuildInputs ? [ ],
+          ...
+        }@attributes:
+        mkDerivation (
+          { name = "nix-shell"; }
+          // removeAttrs attributes [ "packages" ]
+          // {
+            nativeBuildInputs = packages ++ nativeBuildInputs;
+          }
+        );
+
+      writeText =
+        name: text:
+        runCommand name { inherit text; } ''
+          printf '%s\n' "$text" > $out
+        '';
+
+      # Links the files in each path's directories.
+      buildEnv =
+        {
+          name,
+          paths,
+          pathsToLink,
+          ignoreCollisions,
+        }:
+        assert ignoreCollisions && pathsToLink == [ "/lib" ];
+        runCommand name { } ''
+          mkdir -p $out/lib
+          for path in ${toString paths}; do
+            if [[ -d $path/lib ]]; then
+              cp --recursive --symbolic-link --no-clobber $path/lib/. $out/lib
+            fi
+          done
+        '';
+
+      # Lists of strings are the same in TOML as in JSON.
+      formats.toml = { }: {
+        generate =
+          name: content:
+          builtins.toFile name (
+            lib.concatStringsSep "" (
+              lib.mapAttrsToList (
+                preset: settings:
+                "[preset.${preset}]\n"
+                + lib.concatStringsSep "" (
+                  lib.mapAttrsToList (key: value: "${key} = ${builtins.toJSON value}\n") settings
+                )
+              ) content.preset
+            )
+          );
+      };
+
+      # The shell of `nix develop`.
+      bashInteractive = runCommand "bash" { } ''
+        mkdir -p $out/bin
+        ln -s ${machine.bash} $out/bin/bash
+      '';
 
       # A file of this machine, which has to have this hash.
       fetchPypi =
@@ -183,7 +268,6 @@ let
         assert format == "wheel" && dist == python;
         raw {
           inherit name;
-          setup = ./setup.sh;
           installPhase = "install -m 644 ${./machine/wheels + "/${name}"} $out";
           outputHashMode = "flat";
           outputHash = hash;
@@ -216,20 +300,15 @@ let
     base: overlay:
     let
       final = base // overlay final base // {
-        callPackage = callWith final;
+        path = ./.;
+        pkgs = final;
+        callPackage = lib.callPackageWith final;
+        callPackages = lib.callPackagesWith final;
         extend = extend final;
         buildPackages = final;
         targetPackages = final;
       };
     in
     final;
-  callWith =
-    scope: file: overrides:
-    let
-      function = import file;
-      wanted = builtins.functionArgs function;
-      known = builtins.intersectAttrs wanted scope;
-    in
-    function (known // overrides);
 in
 builtins.foldl' (all: overlay: all.extend overlay) (extend packages (_final: _prev: { })) overlays

@@ -1,6 +1,7 @@
 //! Evaluates and builds the flake, its modules and its template with the stand-in as nixpkgs.
 
 use std::fs;
+use std::path::Path;
 
 use e2e::{Arch, Store, corpus};
 use serde_json::Value;
@@ -8,7 +9,7 @@ use serde_json::Value;
 use crate::vendor;
 
 /// Makes the flake use the stand-in.
-const OVERRIDE: [&str; 3] = ["--override-input", "nixpkgs", "path:/stand-in"];
+pub const OVERRIDE: [&str; 3] = ["--override-input", "nixpkgs", "path:/stand-in"];
 
 #[test]
 fn every_file_parses() {
@@ -18,6 +19,7 @@ fn every_file_parses() {
         "/source/nix",
         "/source/nix/template",
         "/stand-in",
+        "/stand-in/nixos/lib",
     ] {
         let entries = fs::read_dir(store.root().path(dir)).expect("a directory");
         let names = entries.map(|entry| entry.expect("an entry of a directory").file_name());
@@ -32,9 +34,12 @@ fn every_file_parses() {
     }
 }
 
+/// With the real nixpkgs that `WRAP_BUDDY_NIXPKGS` names, if it is set.
 #[test]
 fn every_output_evaluates() {
     let store = Store::new(&Arch::ALL);
+    let nixpkgs = format!("path:{}", e2e::store::nixpkgs());
+    let nixpkgs = ["--override-input", "nixpkgs", &nixpkgs];
     let show = store
         .nix("nix")
         .args([
@@ -44,7 +49,7 @@ fn every_output_evaluates() {
             "path:/source",
             "--no-write-lock-file",
         ])
-        .args(OVERRIDE)
+        .args(nixpkgs)
         .output()
         .success();
     let shown: Value = serde_json::from_str(&show.stdout).expect("JSON");
@@ -57,12 +62,18 @@ fn every_output_evaluates() {
         };
         assert_eq!(
             names("packages"),
-            ["default", "wrap-buddy", "wrapBuddyHook"]
+            ["default", "wrap-buddy", "wrapBuddy", "wrapBuddyHook"]
         );
         assert_eq!(names("devShells"), ["default"]);
         assert_eq!(
             names("checks"),
-            ["in-place", "package", "program", "structured-attributes"]
+            [
+                "in-place",
+                "nixos-module",
+                "package",
+                "program",
+                "structured-attributes"
+            ]
         );
     }
     let check = store
@@ -74,14 +85,15 @@ fn every_output_evaluates() {
             "path:/source",
             "--no-write-lock-file",
         ])
-        .args(OVERRIDE);
+        .args(nixpkgs);
     check.output().success();
 }
 
 #[test]
 fn its_checks_pass() {
     let store = Store::new(&[Arch::host()]);
-    for name in ["package", "program", "structured-attributes", "in-place"] {
+    let package = ["package", "program", "structured-attributes", "in-place"];
+    for name in package.into_iter().chain(["nixos-module"]) {
         let system = e2e::store::system(Arch::host());
         let check = format!("path:/source#checks.{system}.{name}");
         store
@@ -127,6 +139,34 @@ fn package_is_complete() {
             .read(&format!("{loader}/lib/wrap-buddy/{name}"));
         assert_eq!(image, stage.loader);
     }
+    let link = store.root().path(&format!("{out}/lib/wrap-buddy"));
+    let link = fs::read_link(link).expect("a link");
+    assert_eq!(link, Path::new(&format!("{loader}/lib/wrap-buddy")));
+    let usual = store
+        .root()
+        .read(&format!("{loader}/lib/wrap-buddy/loader.bin"));
+    let host = stages::all().iter().find(|stage| stage.name == arch.name());
+    assert_eq!(usual, host.expect("this machine's stages").loader);
+}
+
+/// Without flakes.
+#[test]
+fn packages_build_and_the_shell_starts_with_channels() {
+    let arch = Arch::host();
+    let store = Store::new(&[arch]);
+    let path = store.built(arch, "wrap-buddy");
+    let channel = ["NIX_PATH", "nixpkgs=/stand-in"];
+    for (name, expected) in [("wrap-buddy", Some(&path)), ("wrapBuddy", None)] {
+        let build = store.nix("nix-build").args(["--no-out-link", "/source"]);
+        let build = build.args(["-A", name]).env(channel[0], channel[1]);
+        let output = build.output().success();
+        let built = output.stdout.lines().next();
+        assert!(expected.is_none_or(|path| built == Some(path)), "{output}");
+    }
+    let shell = store.nix("nix-shell").args(["/source/shell.nix", "--run"]);
+    let shell = shell.arg("echo source: $WRAP_BUDDY_RUST_SRC");
+    let output = shell.env(channel[0], channel[1]).output().success();
+    assert!(output.stdout.contains("source: /nix/store/"), "{output}");
 }
 
 /// `nix flake init` with the template, then `nix build`: unedited, and with the one line changed that you have to change.
@@ -167,7 +207,7 @@ fn template_builds_and_its_program_runs() {
     let path = &build(&["--override-input", "wrap-buddy", "path:/source"]);
     let flake = store.root().path("/files/mine/flake.nix");
     let text = fs::read_to_string(&flake).expect("it is there");
-    let edited = text.replace("\"github:OWNER/wrap-buddy\"", "\"path:/source\"");
+    let edited = text.replace("\"git+file:///path/to/wrap-buddy\"", "\"path:/source\"");
     assert_ne!(text, edited);
     fs::write(&flake, edited).expect("it can be written");
     assert_eq!(&build(&[]), path);
@@ -194,157 +234,4 @@ fn it_runs_from_the_flake() {
     let run = run.args(["--libs", &format!("{foo}/lib")]).cwd("/files");
     let output = run.output().success();
     assert!(output.stdout.contains("program: wrapped"), "{output}");
-}
-
-/// The lines of unit files that systemd executes.
-const SETTINGS: &str = r#"
-    programs.wrap-buddy = {
-      enable = true;
-      package = pkgs.wrap-buddy;
-      watch.editor = {
-        presets = [ "vscode-server" "jetbrains" ];
-        libraries = [ ];
-      };
-      watch.tools = {
-        directories = [ "%h/my tools" "/opt/$x" ];
-        extraFlags = [ "--strategy" "auto" ];
-      };
-    };
-"#;
-
-/// Evaluates a module with `settings`, then `what` of its `config`.
-fn module(store: &Store, module: &str, settings: &str, what: &str) -> Value {
-    let others = "systemd.user.services environment.systemPackages home.packages assertions";
-    let options: String = others
-        .split(' ')
-        .map(|name| {
-            format!("{name} = lib.mkOption {{ type = lib.types.anything; default = {{ }}; }};")
-        })
-        .collect();
-    let expression = e2e::store::in_scope(
-        Arch::host(),
-        &format!(
-            "let
-              pkgs = {{ inherit wrap-buddy stdenv callPackage; }};
-              evaluated = lib.evalModules {{
-                specialArgs = {{ inherit pkgs; }};
-                modules = [
-                  /source/nix/{module}
-                  {{ options = {{ {options} }}; }}
-                  {{ config = {{ {settings} }}; }}
-                ];
-              }};
-            in ({what}) evaluated.config"
-        ),
-    );
-    let output = store
-        .nix("nix-instantiate")
-        .args(["--eval", "--strict", "--json", "-E", &expression])
-        .output()
-        .success();
-    serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}; {output}"))
-}
-
-/// The command of a service, with store paths without their hash.
-fn command(value: &Value) -> String {
-    let text = value.as_str().expect("a command");
-    let mut parts = text.split("/nix/store/");
-    let mut short = parts.next().unwrap_or_default().to_string();
-    for part in parts {
-        short.push_str(part.split_once('-').expect("a hash").1);
-    }
-    short
-}
-
-const TOOL: &str = concat!(
-    "\"wrap-buddy-",
-    env!("CARGO_PKG_VERSION"),
-    "/bin/wrap-buddy\" \"watch\""
-);
-
-fn editor() -> String {
-    format!("{TOOL} \"--preset\" \"vscode-server\" \"--preset\" \"jetbrains\"")
-}
-
-fn tools() -> String {
-    let gcc = format!("gcc-{}/lib", Arch::host().name());
-    format!("{TOOL} \"%h/my tools\" \"/opt/$$x\" \"--libs\" \"{gcc}\" \"--strategy\" \"auto\"")
-}
-
-#[test]
-fn nixos_module() {
-    let store = Store::new(&[Arch::host()]);
-    let what = "config: {
-      units = config.systemd.user.services;
-      installed = map (package: package.pname) config.environment.systemPackages;
-      failed = builtins.filter (one: !one.assertion) config.assertions;
-    }";
-    let config = module(&store, "module.nix", SETTINGS, what);
-    let editor_unit = &config["units"]["wrap-buddy-editor"];
-    assert_eq!(
-        command(&editor_unit["serviceConfig"]["ExecStart"]),
-        editor()
-    );
-    assert_eq!(editor_unit["serviceConfig"]["Type"], "notify");
-    is_confined(&editor_unit["serviceConfig"]);
-    assert_eq!(editor_unit["wantedBy"][0], "default.target");
-    let tools_unit = &config["units"]["wrap-buddy-tools"];
-    assert_eq!(command(&tools_unit["serviceConfig"]["ExecStart"]), tools());
-    assert_eq!(config["installed"][0], "wrap-buddy");
-    assert_eq!(config["failed"], serde_json::json!([]));
-
-    let nothing = "programs.wrap-buddy = { enable = true; watch.idle = { }; };";
-    let config = module(&store, "module.nix", nothing, what);
-    let message = config["failed"][0]["message"].as_str().expect("a message");
-    assert!(message.contains("watch.idle"), "{message}");
-
-    let config = module(
-        &store,
-        "module.nix",
-        "",
-        "config: config.systemd.user.services",
-    );
-    assert_eq!(config, serde_json::json!({}), "not enabled");
-}
-
-/// The settings that confine the unit in docs/watch.md.
-fn confining() -> Vec<(String, String)> {
-    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/watch.md");
-    let page = fs::read_to_string(page).expect("a page");
-    let (_, unit) = page.split_once("NoNewPrivileges=").expect("a unit");
-    let (unit, _) = unit.split_once("\n\n").expect("the end of its settings");
-    let unit = format!("NoNewPrivileges={unit}");
-    let settings = unit
-        .lines()
-        .map(|line| line.split_once('=').expect("a setting"));
-    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    settings.collect()
-}
-
-/// Asserts that a service is confined as the unit in docs/watch.md.
-#[track_caller]
-fn is_confined(service: &Value) {
-    let settings = confining();
-    assert!(settings.len() > 8, "{settings:?}");
-    for (name, value) in settings {
-        assert_eq!(service[&name], value, "{name}");
-    }
-}
-
-#[test]
-fn home_manager_module() {
-    let store = Store::new(&[Arch::host()]);
-    let what = "config: {
-      units = config.systemd.user.services;
-      installed = map (package: package.pname) config.home.packages;
-    }";
-    let config = module(&store, "home-module.nix", SETTINGS, what);
-    let unit = &config["units"]["wrap-buddy-editor"];
-    assert_eq!(command(&unit["Service"]["ExecStart"]), editor());
-    assert_eq!(unit["Install"]["WantedBy"][0], "default.target");
-    is_confined(&unit["Service"]);
-    assert!(unit["Unit"]["Description"].is_string());
-    let unit = &config["units"]["wrap-buddy-tools"];
-    assert_eq!(command(&unit["Service"]["ExecStart"]), tools());
-    assert_eq!(config["installed"][0], "wrap-buddy");
 }

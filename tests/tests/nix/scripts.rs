@@ -5,10 +5,11 @@ use std::path::Path;
 
 use e2e::run::on_host;
 
-const SCRIPTS: [&str; 5] = [
+const SCRIPTS: [&str; 6] = [
+    "nix/not-the-hook.sh",
     "nix/setup-hook.sh",
-    "tests/nix/stand-in/builder.sh",
-    "tests/nix/stand-in/setup.sh",
+    "tests/nix/stand-in/stdenv/builder.sh",
+    "tests/nix/stand-in/stdenv/setup",
     "tests/tests/watch/mounts.sh",
     "tests/tests/watch/service.sh",
 ];
@@ -22,18 +23,27 @@ fn are_clean() {
     }
 }
 
+/// The directories with Nix files.
+const DIRECTORIES: [&str; 5] = [
+    "",
+    "nix",
+    "nix/template",
+    "tests/nix/stand-in",
+    "tests/nix/stand-in/nixos/lib",
+];
+
 /// Approximates the checks of nixfmt: no tabs, no trailing spaces, indentation by two spaces, single empty lines, and one line end
 /// at the end.
 #[test]
 fn nix_files_are_laid_out_as_nixfmt_does() {
     let top = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    let mut files = vec![top.join("flake.nix")];
-    for directory in ["nix", "nix/template", "tests/nix/stand-in"] {
+    let mut files = Vec::new();
+    for directory in DIRECTORIES {
         let entries = fs::read_dir(top.join(directory)).expect("a directory");
         let paths = entries.map(|entry| entry.expect("an entry of a directory").path());
         files.extend(paths.filter(|path| path.extension().is_some_and(|name| name == "nix")));
     }
-    assert!(files.len() >= 13, "only {} files", files.len());
+    assert!(files.len() >= 17, "only {} files", files.len());
     for file in files {
         let text = fs::read_to_string(&file).expect("it was listed");
         let name = file.display();

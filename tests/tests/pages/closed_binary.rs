@@ -19,8 +19,8 @@ fn it_is_packaged() {
     let program = Build::program(variant, source("sample.c"))
         .link(&library)
         .build();
-    store.add_file(&library, "libsodium.so.26");
     let root = store.root();
+    root.install(&library, "/stand-in/machine/libsodium.so.26");
     root.install(&program, "/files/tool-1.0/tool");
     root.mkdir("/files/work");
     let pack = "tar -czf work/tool-1.0.tar.gz --sort=name tool-1.0";

@@ -2,8 +2,8 @@
 # Nix starts this for every derivation of the stand-in.
 if [[ -n ${NIX_ATTRS_SH_FILE-} ]]; then
     # shellcheck source=/dev/null
-    setup=$(source "$NIX_ATTRS_SH_FILE" && echo "$setup")
+    stdenv=$(source "$NIX_ATTRS_SH_FILE" && echo "$stdenv")
 fi
-# shellcheck source-path=SCRIPTDIR source=setup.sh
-source "$setup"
+# shellcheck source-path=SCRIPTDIR source=setup
+source "$stdenv/setup"
 genericBuild

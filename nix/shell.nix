@@ -1,0 +1,50 @@
+# The shell to work on wrap-buddy itself.
+{
+  mkShell,
+  wrap-buddy,
+  cargo,
+  cargo-machete,
+  cargo-nextest,
+  clippy,
+  gdb,
+  lld,
+  mdbook,
+  mold,
+  nix,
+  nodejs,
+  patchelf,
+  python3,
+  qemu-user,
+  rustc,
+  rustfmt,
+  shellcheck,
+  strace,
+  typos,
+  unzip,
+  valgrind,
+}:
+mkShell {
+  packages = [
+    cargo
+    cargo-machete
+    cargo-nextest
+    clippy
+    gdb
+    lld
+    mdbook
+    mold
+    nix
+    nodejs
+    patchelf
+    python3
+    qemu-user
+    rustc
+    rustfmt
+    shellcheck
+    strace
+    typos
+    unzip
+    valgrind
+  ];
+  env.WRAP_BUDDY_RUST_SRC = "${wrap-buddy.rustSource}";
+}
