@@ -63,6 +63,20 @@ _wrapBuddyLibraryDirs() {
     done < <(find "$@" "${_wrapBuddyDepth[@]}" '!' -type d '(' -name '*.so' -o -name '*.so.*' ')' -printf '%h\0' | LC_ALL=C sort -zu)
 }
 
+# Adds to the array $1 the patterns of sonames that may be missing, also those for autoPatchelfHook. `true` means all.
+_wrapBuddyIgnored() {
+    local -n _wrapBuddyPatterns="$1"
+    local attribute pattern patterns
+    for attribute in wrapBuddyIgnoreMissing autoPatchelfIgnoreMissingDeps; do
+        _wrapBuddyList patterns "$attribute"
+        for pattern in "${patterns[@]}"; do
+            # Nix passes `true` as 1.
+            [[ $pattern != 1 ]] || pattern="*"
+            _wrapBuddyPatterns+=("$pattern")
+        done
+    done
+}
+
 # Parses `[--no-recurse] [--] PATH…`, the arguments after the three names: the limit of find goes into the array $1, flags for the
 # tool into $2, existing paths into $3. Warns of other paths.
 _wrapBuddyArguments() {
@@ -113,6 +127,11 @@ addWrapBuddySearchPath() {
     fi
 }
 
+# Whether a path is directly in the store.
+_wrapBuddyIsOutput() {
+    [[ $(dirname -- "$1") == "${NIX_STORE:-/nix/store}" ]]
+}
+
 # Usage: addWrapBuddyRuntimeDeps PACKAGE-OR-DIRECTORY…
 # Always adds it to the search path of every program, for libraries that are opened with dlopen.
 addWrapBuddyRuntimeDeps() {
@@ -121,10 +140,9 @@ addWrapBuddyRuntimeDeps() {
         if [[ $dependency != /* ]]; then
             _wrapBuddyFail "$dependency: a runtime dependency has to be an absolute path"
             return 1
-        elif [[ -d $dependency/lib ]]; then
+        elif compgen -G "$dependency/lib/*.so*" >/dev/null || { [[ -d $dependency/lib ]] && ! _wrapBuddyIsOutput "$dependency"; }; then
             wrapBuddyRuntimeDirs+=("$dependency/lib")
-        elif [[ $(dirname -- "$dependency") == "${NIX_STORE:-/nix/store}" && -d $dependency ]] &&
-            ! compgen -G "$dependency/*.so*" >/dev/null; then
+        elif _wrapBuddyIsOutput "$dependency" && [[ -d $dependency ]] && ! compgen -G "$dependency/*.so*" >/dev/null; then
             _wrapBuddyWarn "runtimeDependencies: $dependency has no libraries; those of a package with several outputs are in" \
                 "lib.getLib of it"
         else
@@ -137,23 +155,35 @@ addWrapBuddyRuntimeDeps() {
 # Puts the dynamic linkers for programs into the array $1: the attribute's, or else the stdenv's and the hook's own.
 _wrapBuddyInterpreters() {
     local -n _wrapBuddyLinkers="$1"
-    _wrapBuddyList "$1" wrapBuddyInterpreter
-    if ((${#_wrapBuddyLinkers[@]} > 0)); then
-        return 0
-    fi
-    local file wrapper
-    for file in dynamic-linker dynamic-linker-m32; do
-        for wrapper in "${NIX_BINTOOLS-}" "${NIX_CC-}"; do
-            if [[ -n $wrapper && -r $wrapper/nix-support/$file ]]; then
-                _wrapBuddyLinkers+=("$(<"$wrapper/nix-support/$file")")
-                break
-            fi
+    local named own file wrapper
+    _wrapBuddyList named wrapBuddyInterpreter
+    if ((${#named[@]} == 0)); then
+        for file in dynamic-linker dynamic-linker-m32; do
+            for wrapper in "${NIX_BINTOOLS-}" "${NIX_CC-}"; do
+                if [[ -n $wrapper && -r $wrapper/nix-support/$file ]]; then
+                    read -r -a own <"$wrapper/nix-support/$file" || true
+                    named+=("${own[@]}")
+                    break
+                fi
+            done
         done
+        # Without a compiler, in stdenvNoCC, there are none.
+        read -r -a own <<<"@interpreters@"
+        named+=("${own[@]}")
+    fi
+    # musl's is a pattern: …/lib/ld-musl-*.
+    local linker matches
+    _wrapBuddyLinkers=()
+    for linker in "${named[@]}"; do
+        if [[ $linker != *[*?[]* ]]; then
+            _wrapBuddyLinkers+=("$linker")
+        elif mapfile -t matches < <(compgen -G "$linker") && ((${#matches[@]} > 0)); then
+            _wrapBuddyLinkers+=("${matches[@]}")
+        else
+            _wrapBuddyFail "no dynamic linker matches $linker; name one in wrapBuddyInterpreter"
+            return 1
+        fi
     done
-    # Without a compiler, in stdenvNoCC, there are none.
-    local own
-    read -r -a own <<<"@interpreters@"
-    _wrapBuddyLinkers+=("${own[@]}")
 }
 
 # Puts the library directories into the array $1. Those below the paths of the package come first, because a vendor has tested these
@@ -193,8 +223,25 @@ wrapBuddy() {
         return 1
     fi
 
-    local interpreters libs runtimeDeps needed ignored more dir
-    _wrapBuddyInterpreters interpreters
+    local path directories=() outputFiles=()
+    for path in "${paths[@]}"; do
+        if [[ -f $path && ! -L $path ]] && _wrapBuddyIsOutput "$path"; then
+            outputFiles+=("$path")
+        else
+            directories+=("$path")
+        fi
+    done
+    for path in "${outputFiles[@]}"; do
+        _wrapBuddyOutputFile "$path" || return 1
+    done
+    paths=("${directories[@]}")
+    ((${#paths[@]} > 0)) || return 0
+
+    local interpreters libs runtimeDeps needed ignored=() more dir
+    _wrapBuddyInterpreters interpreters || return 1
+    _wrapBuddyList more autoPatchelfSearchPath
+    local wrapBuddyLibs=("${wrapBuddyLibs[@]}")
+    addWrapBuddySearchPath -- "${more[@]}"
     _wrapBuddySearchDirs libs limit interpreters "${paths[@]}"
     _wrapBuddyList runtimeDeps runtimeDependencies
     local wrapBuddyRuntimeDirs=("${wrapBuddyRuntimeDirs[@]}")
@@ -208,7 +255,7 @@ wrapBuddy() {
     done
     wrapBuddyRuntimeDirs+=("${more[@]}")
     _wrapBuddyList needed wrapBuddyExtraNeeded
-    _wrapBuddyList ignored wrapBuddyIgnoreMissing
+    _wrapBuddyIgnored ignored
     _wrapBuddyList more wrapBuddyFlags
 
     # Only the attributes of the package count, not the variables and files of the user who builds it.
@@ -228,33 +275,102 @@ wrapBuddy() {
     [[ -z ${wrapBuddyStrategy-} ]] || arguments+=(--strategy "$wrapBuddyStrategy")
     [[ -z ${wrapBuddySearch-} ]] || arguments+=(--search "$wrapBuddySearch")
     [[ -z ${wrapBuddySearchMinimal-} ]] || arguments+=(--search-minimal)
+    [[ -z ${wrapBuddyStrict-} ]] || arguments+=(--strict)
     arguments+=("${more[@]}")
     if ((${NIX_DEBUG:-0} > 0)) && [[ ! " ${more[*]} " =~ " -q "|" --quiet " ]]; then
         arguments+=(-vv)
     fi
 
     echo "wrapBuddy: ${paths[*]}"
-    if ! (set -o pipefail && "@wrapBuddy@" "${arguments[@]}" | sed 's/^/  /'); then
-        _wrapBuddyFail "not everything could be wrapped: see above. Here, --libs is buildInputs or addWrapBuddySearchPath," \
-            "--ignore-missing is wrapBuddyIgnoreMissing; NIX_DEBUG=1 says more"
+    if ! (set -o pipefail && "@wrapBuddy@" "${arguments[@]}" 2>&1 | _wrapBuddyInWordsOfNix); then
+        _wrapBuddyFail "not everything could be wrapped: see above. NIX_DEBUG=1 says more"
         return 1
     fi
+}
+
+# Indents the output of the tool, and replaces its flags by the attributes that have the same effect.
+_wrapBuddyInWordsOfNix() {
+    sed -E -e 's/--search (rpath|frozen|runpath)/wrapBuddySearch = "\1";/g' \
+        -e 's/--strategy (stub|inplace|auto)/wrapBuddyStrategy = "\1";/g' \
+        -e 's/--runtime-dependencies/runtimeDependencies/g' \
+        -e 's/--libs/buildInputs (or addWrapBuddySearchPath)/g' \
+        -e 's/--ignore-missing/wrapBuddyIgnoreMissing/g' \
+        -e 's/--needed/wrapBuddyExtraNeeded/g' \
+        -e 's/--interpreter/wrapBuddyInterpreter/g' \
+        -e 's/--strict/wrapBuddyStrict/g' \
+        -e 's/with --verbose/with NIX_DEBUG = 1;/g' \
+        -e 's/^/  /'
+}
+
+# Wraps an output that is a file. A sidecar would be outside of the output, so the file is edited in place, in another directory.
+_wrapBuddyOutputFile() {
+    local output="$1" directory names
+    directory=$(mktemp -d)
+    cp "$output" "$directory/file"
+    chmod u+w "$directory/file"
+    # shellcheck disable=SC2034 # read by wrapBuddy
+    local wrapBuddyStrategy=inplace
+    echo "wrapBuddy: $output"
+    if ! wrapBuddy -- "$directory"; then
+        _wrapBuddyFail "the output $output is a file, which has to be edited in place; install it as bin/NAME below \$out instead"
+        return 1
+    fi
+    names=$(ls -A "$directory")
+    if [[ $names == *.wrapbuddy.d* ]]; then
+        _wrapBuddyFail "the output $output is a file without room for a search path; install it as bin/NAME below \$out instead"
+        return 1
+    fi
+    cmp -s "$directory/file" "$output" || cat "$directory/file" >"$output"
+    rm -r "$directory"
+}
+
+# Puts the outputs into the array $1, without debug symbols: such files look like programs, but never run.
+_wrapBuddyOutputs() {
+    local -n _wrapBuddyPaths="$1"
+    local output
+    _wrapBuddyPaths=()
+    for output in $(getAllOutputNames); do
+        if [[ $output != debug && -e ${!output} && ! -L ${!output} ]]; then
+            _wrapBuddyPaths+=("${!output}")
+        fi
+    done
 }
 
 wrapBuddyPostFixup() {
     if [[ -n ${dontWrapBuddy-} ]]; then
         return 0
     fi
-    local output paths=()
-    for output in $(getAllOutputNames); do
-        # Files with debug symbols look like programs, but never run.
-        if [[ $output != debug && -e ${!output} ]]; then
-            paths+=("${!output}")
-        fi
+    if [[ " ${postFixupHooks[*]} " == *autoPatchelf* && -z ${dontAutoPatchelf-} ]]; then
+        _wrapBuddyWarn "autoPatchelfHook has changed the files before; remove it from nativeBuildInputs, or set dontAutoPatchelf = true"
+    fi
+    local outputs
+    _wrapBuddyOutputs outputs
+    if ((${#outputs[@]} > 0)); then
+        wrapBuddy -- "${outputs[@]}"
+    fi
+}
+
+# Other setup hooks change files in postFixup too (autoPatchelfHook), and some add that function in preFixup. stdenv runs this after
+# preFixup, once for each output.
+_wrapBuddyRunLast() {
+    local hook hooks=()
+    for hook in "${postFixupHooks[@]}"; do
+        [[ $hook == wrapBuddyPostFixup ]] || hooks+=("$hook")
     done
-    if ((${#paths[@]} > 0)); then
-        wrapBuddy -- "${paths[@]}"
+    postFixupHooks=("${hooks[@]}" wrapBuddyPostFixup)
+}
+
+# Fails if a file was changed after it was wrapped.
+wrapBuddyCheckPhase() {
+    local outputs
+    _wrapBuddyOutputs outputs
+    if ((${#outputs[@]} > 0)) && ! "@wrapBuddy@" status --quiet -- "${outputs[@]}" >&2; then
+        _wrapBuddyFail "a later step has changed wrapped files: see above. Run it before, or wrap last: dontWrapBuddy = true; and wrapBuddy \$out"
+        return 1
     fi
 }
 
 postFixupHooks+=(wrapBuddyPostFixup)
+fixupOutputHooks+=(_wrapBuddyRunLast)
+# A word, because the attribute may be an array or a string.
+postPhases+=" wrapBuddyCheckPhase"

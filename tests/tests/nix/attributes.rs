@@ -7,6 +7,7 @@ const RECORDING: &str = r#"
 let
   recorder = runCommand "recorder" { } ''
     echo '#!/bin/bash' > $out
+    echo '[[ $1 != status ]] || exit 0' >> $out
     echo 'printf "%s\n" "$@" > $out/arguments' >> $out
     chmod +x $out
   '';
@@ -96,17 +97,23 @@ fn native_build_inputs_are_not_library_directories() {
 #[test]
 fn package_without_libraries_is_not_passed() {
     let store = Store::new(&[Arch::host()]);
-    let attributes = "runtimeDependencies = [ (runCommand \"tools\" { } \"mkdir -p $out/bin\") ];";
-    let output = store.build(Arch::host(), &format!("{RECORDING}{attributes}\n}})"));
-    let output = output.output().success();
-    let warning = "wrapBuddy: warning: runtimeDependencies: ";
-    let mut lines = output.stderr.lines();
-    let line = lines.find(|line| line.starts_with(warning));
-    assert!(
-        line.is_some_and(|line| line.contains("has no libraries") && line.contains("lib.getLib")),
-        "{output}"
-    );
-    becomes(attributes, &[]);
+    for directory in ["bin", "lib/pkgconfig"] {
+        let attributes = format!(
+            "runtimeDependencies = [ (runCommand \"tools\" {{ }} \"mkdir -p $out/{directory}\") ];"
+        );
+        let output = store.build(Arch::host(), &format!("{RECORDING}{attributes}\n}})"));
+        let output = output.output().success();
+        let warning = "wrapBuddy: warning: runtimeDependencies: ";
+        let mut lines = output.stderr.lines();
+        let line = lines.find(|line| line.starts_with(warning));
+        assert!(
+            line.is_some_and(|line| {
+                line.contains("has no libraries") && line.contains("lib.getLib")
+            }),
+            "{output}"
+        );
+        becomes(&attributes, &[]);
+    }
 }
 
 /// An earlier phase may have removed the directory.
@@ -167,6 +174,29 @@ fn patterns_of_libraries_that_may_be_missing() {
         &flags,
     );
     becomes("wrapBuddyIgnoreMissing = \"libcuda.so.* lib*GL*\";", &flags);
+    for all in ["true", "\"*\"", "[ \"1\" ]"] {
+        let all = format!("wrapBuddyIgnoreMissing = {all};");
+        becomes(&all, &["--ignore-missing", "*"]);
+    }
+    becomes("wrapBuddyIgnoreMissing = false;", &[]);
+}
+
+/// Packages often have these already.
+#[test]
+fn attributes_of_auto_patchelf_hook() {
+    for (attributes, flags) in [
+        ("autoPatchelfIgnoreMissingDeps = true;", &["--ignore-missing", "*"][..]),
+        (
+            "autoPatchelfIgnoreMissingDeps = [ \"libcuda.so.1\" ]; wrapBuddyIgnoreMissing = \"liba.so\";",
+            &["--ignore-missing", "liba.so", "libcuda.so.1"],
+        ),
+        (
+            "autoPatchelfSearchPath = [ zlib ]; buildInputs = [ udev ];",
+            &["--libs", "udev/lib", "zlib/lib"],
+        ),
+    ] {
+        becomes(attributes, flags);
+    }
 }
 
 #[test]
@@ -174,6 +204,8 @@ fn strategy_search_and_flags() {
     becomes("wrapBuddyStrategy = \"auto\";", &["--strategy", "auto"]);
     becomes("wrapBuddySearch = \"frozen\";", &["--search", "frozen"]);
     becomes("wrapBuddySearchMinimal = true;", &["--search-minimal"]);
+    becomes("wrapBuddyStrict = true;", &["--strict"]);
+    becomes("wrapBuddyStrict = false;", &[]);
     becomes(
         "wrapBuddyFlags = [ \"-v\" \"--replace\" ];",
         &["-v", "--replace"],

@@ -8,6 +8,8 @@ mod first_tool;
 mod flake;
 mod generations;
 mod modules;
+mod musl;
+mod order;
 mod outputs;
 mod real_programs;
 mod references;

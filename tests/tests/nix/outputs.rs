@@ -1,6 +1,8 @@
 //! The files that the hook wraps, the libraries that it finds by itself, and its output.
 
-use e2e::{Arch, Store, says};
+use std::fs;
+
+use e2e::{Arch, Build, Kind, Libc, Store, Variant, says, source};
 
 use crate::vendor::{derivation, program, sample};
 
@@ -183,4 +185,75 @@ fn output_of_the_hook() {
         more.iter().any(|line| line.contains("search path")),
         "{more:#?}"
     );
+}
+
+/// A sidecar would be next to the output, outside of it.
+#[test]
+fn output_that_is_a_file() {
+    let store = host();
+    for structured in [false, true] {
+        let output = |installs: &str, attributes: &str| {
+            let package = program(&format!(
+                "__structuredAttrs = {structured}; installPhase = \"{installs}\"; {attributes}"
+            ));
+            store.built(Arch::host(), &package)
+        };
+        let program = "cp ${/files/program} $out";
+        let by_hand = "dontWrapBuddy = true; postFixup = \"wrapBuddy $out\";";
+        for attributes in ["", by_hand] {
+            let path = output(program, attributes);
+            says(store.closure_root(&path).command(&path).output());
+        }
+        let names = fs::read_dir(store.root().path("/nix/store")).expect("a directory");
+        let mut names = names.map(|entry| entry.expect("an entry").file_name());
+        assert!(names.all(|name| !name.to_string_lossy().contains("wrapbuddy")));
+
+        let text = output("echo text > $out", "");
+        assert_eq!(store.root().read(&text), b"text\n");
+    }
+    let lacking = derivation("stdenv", "installPhase = \"cp ${/files/program} $out\";");
+    let output = store.build(Arch::host(), &lacking).output();
+    assert_ne!(output.status, Some(0), "{output}");
+    let error = "is a file, which has to be edited in place; install it as bin/NAME";
+    assert!(output.stderr.contains(error), "{output}");
+}
+
+/// A link to another package, which must not be changed.
+#[test]
+fn output_that_is_a_link() {
+    let store = host();
+    let attributes = "installPhase = \"ln -s ${foo} $out\"; buildInputs = [ foo ];";
+    store.built(Arch::host(), &derivation("stdenv", attributes));
+}
+
+#[test]
+fn programs_for_another_machine_only() {
+    let other = if Arch::host() == Arch::Aarch64 { Arch::X86_64 } else { Arch::Aarch64 };
+    let store = Store::new(&[Arch::host()]);
+    let variant = Variant::new(other, Libc::Glibc, Kind::Pie);
+    store.add_file(&Build::program(variant, source("hello.c")).build(), "other");
+    let package = |attributes: &str| {
+        format!(
+            "stdenv.mkDerivation {{
+              name = \"sample\"; nativeBuildInputs = [ wrapBuddyHook ];
+              installPhase = ''
+                mkdir -p $out/bin
+                cp ${{/files/other}} $out/bin/one
+                cp ${{/files/other}} $out/bin/two
+                echo '#!/bin/sh' > $out/bin/three
+              '';
+              {attributes}
+            }}"
+        )
+    };
+    let warning = "warning: nothing here can run with the known dynamic linkers";
+    let output = store.build(Arch::host(), &package("")).output().success();
+    assert!(output.stderr.contains(warning), "{output}");
+    for structured in [false, true] {
+        let strict = format!("wrapBuddyStrict = true; __structuredAttrs = {structured};");
+        let output = store.build(Arch::host(), &package(&strict)).output();
+        assert_ne!(output.status, Some(0), "{output}");
+        let error = "error: there are warnings, which wrapBuddyStrict does not allow";
+        assert!(output.stderr.contains(error), "{output}");
+    }
 }

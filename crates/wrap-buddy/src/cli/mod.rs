@@ -227,6 +227,7 @@ impl WrapArgs {
             frozen_except,
             dry_run: self.dry_run,
             force: self.force,
+            strict: self.strict,
             replace: self.replace,
             trust_tree: self.trust_tree,
             strategy: self.strategy,

@@ -97,6 +97,11 @@ pub struct WrapArgs {
     #[arg(long)]
     pub force: bool,
 
+    /// Fail if there is a warning: a library without room for its search path, a library that no program needs and that lacks another, and
+    /// so on
+    #[arg(long)]
+    pub strict: bool,
+
     /// Replace a running file by a changed copy
     #[arg(long)]
     pub replace: bool,

@@ -54,6 +54,8 @@ pub struct WrapOptions {
     pub dry_run: bool,
     /// Also wrap programs that start as they are.
     pub force: bool,
+    /// Fail if there is a warning.
+    pub strict: bool,
     /// Replace a running file by a changed copy.
     pub replace: bool,
     /// As root, use root's rights for files that other users can replace.

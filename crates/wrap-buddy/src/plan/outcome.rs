@@ -156,6 +156,21 @@ impl Report {
         !self.errors.is_empty() || self.count(Status::Failed) > 0
     }
 
+    /// Whether there is any warning.
+    pub fn has_warnings(&self) -> bool {
+        let of_file = |file: &FileReport| {
+            let lacks = file.status != Status::Failed && !file.missing.is_empty();
+            let resolution = file.plan.as_ref().map(|plan| &plan.resolution);
+            let of_plan = resolution.is_some_and(|resolution| {
+                !resolution.unmet_versions.is_empty()
+                    || !resolution.unversioned_relr.is_empty()
+                    || !resolution.unstable_paths.is_empty()
+            });
+            lacks || of_plan || !file.notes.is_empty()
+        };
+        !self.warnings.is_empty() || self.files.iter().any(of_file)
+    }
+
     pub fn count(&self, status: Status) -> usize {
         let with_status = self.files.iter().filter(|file| file.status == status);
         with_status.count()

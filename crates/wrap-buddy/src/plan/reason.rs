@@ -133,6 +133,27 @@ pub enum SkipReason {
     Restored,
 }
 
+impl SkipReason {
+    /// Whether the file is not an ELF file.
+    pub fn is_no_elf(&self) -> bool {
+        matches!(self, Self::NotRegular | Self::Script(_) | Self::NotElf)
+    }
+
+    /// Whether the file is for an architecture, a system or a C library of which no dynamic linker is known.
+    pub fn is_for_other_machine(&self) -> bool {
+        matches!(
+            self,
+            Self::OtherSystem(_)
+                | Self::OtherArchitecture { .. }
+                | Self::NoStage { .. }
+                | Self::LibraryOfOtherLibc { .. }
+                | Self::LibraryOfOtherArchitecture { .. }
+                | Self::ProgramOfOtherLibc { .. }
+                | Self::ProgramOfOtherArchitecture { .. }
+        )
+    }
+}
+
 /// Why a file cannot be wrapped, edited or restored.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {

@@ -21,7 +21,7 @@ use crate::plan::options::{Search, Strategy, WrapOptions};
 use crate::plan::outcome::{FileReport, Report, Status};
 use crate::plan::outside::MovedTree;
 use crate::plan::planner::Planner;
-use crate::plan::reason::{Refusal, WriteFailure};
+use crate::plan::reason::{Reason, Refusal, SkipReason, WriteFailure};
 use crate::plan::search::{Given, Resolver, Settings};
 use crate::plan::{Plan, PlanOptions};
 use crate::report::Reporter;
@@ -108,6 +108,11 @@ pub fn wrap_until(
     let unreadable =
         unreadable.map(|one| FileReport::failed(one.path, Refusal::Failed(one.reason)));
     report.files.extend(unreadable);
+    if cli.strict && report.has_warnings() {
+        report
+            .errors
+            .push("there are warnings, which --strict does not allow".to_owned());
+    }
     Ok(report)
 }
 
@@ -401,5 +406,19 @@ fn warnings(cli: &WrapOptions, libs: &LibraryDirectories, files: &[FileReport]) 
             warnings.push(warning.clone());
         }
     }
+    warnings.extend(all_for_other_machines(files));
     warnings
+}
+
+/// A warning if there are ELF files, and none of them is for a known dynamic linker.
+fn all_for_other_machines(files: &[FileReport]) -> Option<String> {
+    let reasons = files.iter().map(|file| match &file.reason {
+        Some(Reason::Skip(reason)) => Some(reason),
+        Some(Reason::Refusal(_)) | None => None,
+    });
+    let mut elf = reasons.filter(|reason| !reason.is_some_and(SkipReason::is_no_elf));
+    let first = elf.next()??;
+    let is_other = |reason: &SkipReason| reason.is_for_other_machine();
+    (is_other(first) && elf.all(|reason| reason.is_some_and(is_other)))
+        .then(|| format!("nothing here can run with the known dynamic linkers ({first})"))
 }
