@@ -286,11 +286,21 @@ wrapBuddy() {
         _wrapBuddyFail "not everything could be wrapped: see above. NIX_DEBUG=1 says more"
         return 1
     fi
+    # From …/.NAME.wrapbuddy to …/NAME.
+    _wrapBuddyRecord < <(find "${paths[@]}" "${limit[@]}" -type f -name '.*.wrapbuddy' -print0 |
+        sed -z 's|\.\([^/]*\)\.wrapbuddy$|\1|')
+}
+
+# Records the contents of files, whose names end with NUL, for wrapBuddyCheckPhase.
+_wrapBuddyRecord() {
+    : "${_wrapBuddySums:=$(mktemp)}"
+    xargs -0r sha256sum -z >>"$_wrapBuddySums"
 }
 
 # Indents the output of the tool, and replaces its flags by the attributes that have the same effect.
 _wrapBuddyInWordsOfNix() {
-    sed -E -e 's/--search (rpath|frozen|runpath)/wrapBuddySearch = "\1";/g' \
+    sed -E -e '/^next: wrap-buddy check/,+1d' \
+        -e 's/--search (rpath|frozen|runpath)/wrapBuddySearch = "\1";/g' \
         -e 's/--strategy (stub|inplace|auto)/wrapBuddyStrategy = "\1";/g' \
         -e 's/--runtime-dependencies/runtimeDependencies/g' \
         -e 's/--libs/buildInputs (or addWrapBuddySearchPath)/g' \
@@ -322,6 +332,7 @@ _wrapBuddyOutputFile() {
     fi
     cmp -s "$directory/file" "$output" || cat "$directory/file" >"$output"
     rm -r "$directory"
+    _wrapBuddyRecord < <(printf '%s\0' "$output")
 }
 
 # Puts the outputs into the array $1, without debug symbols: such files look like programs, but never run.
@@ -343,10 +354,10 @@ wrapBuddyPostFixup() {
     if [[ " ${postFixupHooks[*]} " == *autoPatchelf* && -z ${dontAutoPatchelf-} ]]; then
         _wrapBuddyWarn "autoPatchelfHook has changed the files before; remove it from nativeBuildInputs, or set dontAutoPatchelf = true"
     fi
-    local outputs
-    _wrapBuddyOutputs outputs
-    if ((${#outputs[@]} > 0)); then
-        wrapBuddy -- "${outputs[@]}"
+    local paths
+    _wrapBuddyOutputs paths
+    if ((${#paths[@]} > 0)); then
+        wrapBuddy -- "${paths[@]}"
     fi
 }
 
@@ -360,16 +371,34 @@ _wrapBuddyRunLast() {
     postFixupHooks=("${hooks[@]}" wrapBuddyPostFixup)
 }
 
-# Fails if a file was changed after it was wrapped.
+# Fails if a file was changed after it was wrapped, or has lost its sidecar.
 wrapBuddyCheckPhase() {
-    local outputs
-    _wrapBuddyOutputs outputs
-    if ((${#outputs[@]} > 0)) && ! "@wrapBuddy@" status --quiet -- "${outputs[@]}" >&2; then
-        _wrapBuddyFail "a later step has changed wrapped files: see above. Run it before, or wrap last: dontWrapBuddy = true; and wrapBuddy \$out"
+    if [[ -z ${_wrapBuddySums-} ]]; then
+        return 0
+    fi
+    local line file magic paths changed=()
+    local -A sums=()
+    # A line has 64 digits, two blanks and the name. The last one for a name counts.
+    while IFS= read -r -d '' line; do
+        sums["${line:66}"]="${line:0:64}"
+    done <"$_wrapBuddySums"
+    for file in "${!sums[@]}"; do
+        # wrapProgram puts a script in the place of a program, and renames that.
+        if [[ -f $file ]] && read -r -n 4 magic <"$file" && [[ $magic == ?ELF ]] &&
+            [[ $(sha256sum -z <"$file") != "${sums[$file]}"* ]]; then
+            changed+=("$file")
+        fi
+    done
+    _wrapBuddyOutputs paths
+    if ! "@wrapBuddy@" status --quiet -- "${paths[@]}" >&2 || ((${#changed[@]} > 0)); then
+        _wrapBuddyFail "a later step has changed wrapped files: ${changed[*]-}" \
+            "Do that before, or wrap last: dontWrapBuddy = true; and wrapBuddy \$out in that step"
         return 1
     fi
 }
 
+# The file that _wrapBuddyRecord makes.
+_wrapBuddySums=
 postFixupHooks+=(wrapBuddyPostFixup)
 fixupOutputHooks+=(_wrapBuddyRunLast)
 # A word, because the attribute may be an array or a string.

@@ -185,7 +185,10 @@ fn patterns_of_libraries_that_may_be_missing() {
 #[test]
 fn attributes_of_auto_patchelf_hook() {
     for (attributes, flags) in [
-        ("autoPatchelfIgnoreMissingDeps = true;", &["--ignore-missing", "*"][..]),
+        (
+            "autoPatchelfIgnoreMissingDeps = true;",
+            &["--ignore-missing", "*"][..],
+        ),
         (
             "autoPatchelfIgnoreMissingDeps = [ \"libcuda.so.1\" ]; wrapBuddyIgnoreMissing = \"liba.so\";",
             &["--ignore-missing", "liba.so", "libcuda.so.1"],

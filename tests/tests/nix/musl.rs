@@ -31,7 +31,7 @@ stdenv.mkDerivation ({
 "#;
 
 fn sample() -> Store {
-    let store = Store::new(&[]);
+    let store = Store::new(&[Arch::host()]);
     let variant = Variant::new(Arch::host(), Libc::Musl, Kind::Pie);
     let library = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
     let program = Build::program(variant, source("sample.c"))
@@ -64,12 +64,16 @@ fn pattern_stands_for_the_dynamic_linker() {
 #[test]
 fn pattern_without_a_match_is_an_error() {
     let store = sample();
-    let attributes = "nativeBuildInputs = [ wrapBuddyHook ]; wrapBuddyInterpreter = \"${musl}/none-*\"; }})";
-    let output = store.build(Arch::host(), &format!("{MUSL}{attributes}").replace("}})", "})"));
-    let output = output.output();
+    let attributes =
+        "nativeBuildInputs = [ wrapBuddyHook ]; wrapBuddyInterpreter = \"${musl}/none-*\";";
+    let output = store
+        .build(Arch::host(), &format!("{MUSL}{attributes}}})"))
+        .output();
     assert_ne!(output.status, Some(0), "{output}");
     assert!(
-        output.stderr.contains("wrapBuddy: error: no dynamic linker matches"),
+        output
+            .stderr
+            .contains("wrapBuddy: error: no dynamic linker matches"),
         "{output}"
     );
 }

@@ -15,9 +15,7 @@ const OTHERS: &str = r#"
   '';
   change = ''
     otherChange() {
-      local loader
-      read -r loader < ${stdenv.cc.bintools}/nix-support/dynamic-linker
-      patchelf --set-interpreter "$loader" --set-rpath ${foo}/lib "$out/bin/program"
+      patchelf --set-interpreter ${stdenv.cc.bintools.dynamicLinker} --set-rpath ${foo}/lib:${dirOf stdenv.cc.bintools.dynamicLinker} "$out/bin/program"
     }
   '';
   autoPatchelf = hook ''
@@ -137,7 +135,8 @@ fn packages_that_wrap_nothing_are_not_checked() {
           echo 'from elsewhere' > $out/bin/.program.wrapbuddy
         '';";
     store.built(Arch::host(), &derivation("stdenv", attributes));
-    let by_hand = format!("{attributes} postFixup = \"wrapBuddy $out/bin; strip $out/bin/program\";");
+    let by_hand =
+        format!("{attributes} postFixup = \"wrapBuddy $out/bin; strip $out/bin/program\";");
     let built = store.build(Arch::host(), &derivation("stdenv", &by_hand));
     assert_ne!(built.output().status, Some(0));
 }

@@ -189,7 +189,14 @@ pub fn wrap_targets(
     let mut report = Report {
         dry_run: cli.dry_run,
         tree: base.unwrap_or_default(),
-        warnings: warnings(cli, &libs, &files),
+        warnings: match mismatch.is_some() {
+            true => warnings(cli, &libs, &files),
+            false => [
+                warnings(cli, &libs, &files),
+                Vec::from_iter(all_for_other_machines(&files)),
+            ]
+            .concat(),
+        },
         errors: mismatch
             .into_iter()
             .map(|why| format!("--interpreter: {why}"))
@@ -406,7 +413,6 @@ fn warnings(cli: &WrapOptions, libs: &LibraryDirectories, files: &[FileReport]) 
             warnings.push(warning.clone());
         }
     }
-    warnings.extend(all_for_other_machines(files));
     warnings
 }
 
