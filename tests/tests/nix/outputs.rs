@@ -222,8 +222,13 @@ fn output_that_is_a_file() {
 #[test]
 fn output_that_is_a_link() {
     let store = host();
-    let attributes = "installPhase = \"ln -s ${foo} $out\"; buildInputs = [ foo ];";
-    store.built(Arch::host(), &derivation("stdenv", attributes));
+    let attributes = "buildInputs = [ foo ]; installPhase = ''
+          mkdir -p other/bin
+          cp ${/files/program} other/bin/program
+          ln -s $PWD/other $out
+        ''; postPhases = [ \"lookPhase\" ]; lookPhase = \"test ! -e other/bin/.program.wrapbuddy\";";
+    let package = derivation("stdenv", attributes);
+    store.build(Arch::host(), &package).output().success();
 }
 
 #[test]
