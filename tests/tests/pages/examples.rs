@@ -12,7 +12,7 @@ const CARGO: &str =
     r#"cargo() { test "$1 $2 $3" = "run --release --" && shift 3 && wrap-buddy "$@"; }"#;
 
 /// A root with this machine's compiler, and a directory with the examples.
-fn checkout() -> Root {
+pub fn checkout() -> Root {
     let root = Root::with_systems(&[]);
     root.bind_machine();
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");

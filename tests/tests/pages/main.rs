@@ -2,6 +2,7 @@
 
 mod closed_binary;
 mod examples;
+mod images;
 mod vscode_server;
 
 use e2e::{Root, Run, toolchain};
