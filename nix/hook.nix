@@ -13,7 +13,10 @@ makeSetupHook {
     wrapBuddy = lib.getExe wrap-buddy;
     loader = "${wrap-buddy.loader}/lib/wrap-buddy";
     # For the platform on which the wrapped programs run; stdenvNoCC does not have them.
-    interpreters = targetPackages.stdenv.cc.bintools.dynamicLinker;
+    interpreters = import ./dynamic-linker.nix {
+      inherit lib;
+      inherit (targetPackages) stdenv;
+    };
   };
   # The tool, under the name that the flake of the first wrap-buddy has for it.
   passthru.wrapBuddy = wrap-buddy;

@@ -8,7 +8,7 @@
   rustPlatform,
   stdenv,
   # Default dynamic linkers: each program gets the one for its architecture and C library.
-  dynamicLinkers ? [ stdenv.cc.bintools.dynamicLinker ],
+  dynamicLinkers ? [ (import ./dynamic-linker.nix { inherit lib stdenv; }) ],
 }:
 let
   inherit (lib) fileset;

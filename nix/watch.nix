@@ -73,7 +73,10 @@ let
     preset = cfg.presets;
   };
 
-  linker = pkgs.stdenv.cc.bintools.dynamicLinker;
+  linker = import ./dynamic-linker.nix {
+    inherit lib;
+    inherit (pkgs) stdenv;
+  };
 
   # Programs in home directories refer to these paths below `stable`, so they work after an update and a garbage collection.
   links = pkgs.runCommand "wrap-buddy-links" { } ''

@@ -67,6 +67,12 @@ rec {
   escapeShellArg = text: "'${replaceStrings [ "'" ] [ "'\\''" ] (toString text)}'";
   unique = foldl' (seen: one: if elem one seen then seen else seen ++ [ one ]) [ ];
   hasPrefix = prefix: text: builtins.substring 0 (builtins.stringLength prefix) text == prefix;
+  hasSuffix =
+    suffix: text:
+    let
+      rest = builtins.stringLength text - builtins.stringLength suffix;
+    in
+    rest >= 0 && builtins.substring rest (-1) text == suffix;
   isDerivation = value: (value.type or null) == "derivation";
   licenses.mit.spdxId = "MIT";
   sourceTypes.binaryNativeCode.isSource = false;

@@ -149,6 +149,30 @@ fn package_is_complete() {
     assert_eq!(usual, host.expect("this machine's stages").loader);
 }
 
+/// nixpkgs has a pattern instead of the file name for musl.
+#[test]
+fn default_dynamic_linker_is_a_file() {
+    let store = Store::new(&[]);
+    for (cpu, linker, expected) in [
+        ("x86_64", "/c/lib/ld-musl-*", "/c/lib/ld-musl-x86_64.so.1"),
+        ("aarch64", "/c/lib/ld-musl-*", "/c/lib/ld-musl-aarch64.so.1"),
+        ("i686", "/c/lib/ld-musl-*", "/c/lib/ld-musl-i386.so.1"),
+        ("i686", "/c/lib/ld-linux.so.2", "/c/lib/ld-linux.so.2"),
+    ] {
+        let expression = format!(
+            "import /source/nix/dynamic-linker.nix {{
+              inherit (import {}) lib;
+              stdenv.cc.bintools.dynamicLinker = \"{linker}\";
+              stdenv.hostPlatform.parsed.cpu.name = \"{cpu}\";
+            }}",
+            format_args!("{} {{ }}", e2e::store::nixpkgs())
+        );
+        let eval = store.nix("nix-instantiate").args(["--eval", "--json"]);
+        let output = eval.args(["-E", &expression]).output().success();
+        assert_eq!(output.stdout.trim(), format!("\"{expected}\""));
+    }
+}
+
 /// Without flakes.
 #[test]
 fn packages_build_and_the_shell_starts_with_channels() {

@@ -44,6 +44,15 @@ fn switch(store: &Store) -> String {
     path.to_string_lossy().into_owned()
 }
 
+/// Makes the next generation have everything at other paths.
+pub fn update(store: &Store) {
+    let machine = store.root().path("/stand-in/machine/default.nix");
+    let text = fs::read_to_string(&machine).expect("it was written");
+    let renamed = text.replace("name = \"glibc-", "name = \"new-glibc-");
+    assert_ne!(text, renamed);
+    fs::write(&machine, renamed).expect("it can be written");
+}
+
 #[test]
 fn programs_in_a_home_directory_survive() {
     let arch = Arch::host();
@@ -71,12 +80,7 @@ fn programs_in_a_home_directory_survive() {
     let output = watch.arg("--once").output().success();
     assert!(output.stdout.contains("program: wrapped"), "{output}");
 
-    // The next generation has everything at other paths.
-    let machine = root.path("/stand-in/machine/default.nix");
-    let text = fs::read_to_string(&machine).expect("it was written");
-    let renamed = text.replace("name = \"glibc-", "name = \"new-glibc-");
-    assert_ne!(text, renamed);
-    fs::write(&machine, renamed).expect("it can be written");
+    update(&store);
     let new = switch(&store);
     assert_ne!(old, new);
     store.nix("nix-store").arg("--gc").output().success();

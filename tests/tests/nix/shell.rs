@@ -6,6 +6,7 @@ use std::path::Path;
 use e2e::{Arch, Build, Kind, Libc, Run, Session, Store, Variant, source, toolchain};
 
 use crate::flake::OVERRIDE;
+use crate::generations::update;
 
 const PAGE: &str = "docs/nix.md";
 
@@ -57,4 +58,15 @@ fn programs_of_a_project_run_in_it() {
 
     let shell = store.shell(bash(&store)).cwd("/files/project");
     Session::read(PAGE, Some("A development shell")).type_into(shell, "");
+
+    // With another nixpkgs and without the old store paths, it is wrapped again.
+    update(&store);
+    let tool = "node_modules/tool/bin/tool";
+    let lock = format!("nix flake lock {}", OVERRIDE.join(" "));
+    let develop = format!("{lock} && nix-store --gc && nix develop --command");
+    let shell = store.shell(bash(&store)).cwd("/files/project");
+    let shell = shell.args(["-c", &format!("{develop} {tool}")]);
+    let output = shell.output().success();
+    assert!(output.stdout.ends_with("hello\n"), "{output}");
+    assert!(output.stdout.contains("tool: wrapped"), "{output}");
 }
