@@ -87,6 +87,10 @@ pub struct WrapCommandArgs {
     /// Without --libs, and if programs would not start, wrap-buddy asks on a terminal.
     #[arg(help_heading = "Libraries", short, long, conflicts_with_all = ["dry_run", "libs"])]
     pub yes: bool,
+
+    /// Fail if there is a warning, for example of a library without room for its search path
+    #[arg(help_heading = "Files", long)]
+    pub strict: bool,
 }
 
 #[derive(Clone, Debug, clap::Subcommand)]

@@ -170,7 +170,10 @@ impl WrapCommandArgs {
         let paths = [&*self.wrap.files, &self.wrap.paths].concat();
         let files = SettingsFiles::WithTrees(&paths);
         let mut settings = settings(files, self.wrap.no_settings)?;
-        let options = self.wrap.lower(&mut settings)?;
+        let options = WrapOptions {
+            strict: self.strict,
+            ..self.wrap.lower(&mut settings)?
+        };
         let is_for_people = options.output.format == Format::Human;
         if self.yes && !is_for_people {
             return Err(usage_error("--yes needs --format human"));
@@ -227,7 +230,7 @@ impl WrapArgs {
             frozen_except,
             dry_run: self.dry_run,
             force: self.force,
-            strict: self.strict,
+            strict: false,
             replace: self.replace,
             trust_tree: self.trust_tree,
             strategy: self.strategy,

@@ -238,6 +238,7 @@ fn flags_of_which_one_would_be_ignored() {
         ),
         ("watch a --frozen-except libx.so", "watch a --search frozen"),
         ("watch a --yes", "watch a --dry-run"),
+        ("watch a --strict", "a --strict"),
         ("watch a --config /c", "watch a --config /c --preset cursor"),
         ("watch a --list-presets", "watch --list-presets --config /c"),
         (

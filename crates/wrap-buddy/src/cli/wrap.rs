@@ -97,11 +97,6 @@ pub struct WrapArgs {
     #[arg(long)]
     pub force: bool,
 
-    /// Fail if there is a warning: a library without room for its search path, a library that no program needs and that lacks another, and
-    /// so on
-    #[arg(long)]
-    pub strict: bool,
-
     /// Replace a running file by a changed copy
     #[arg(long)]
     pub replace: bool,
@@ -165,7 +160,7 @@ pub struct OutputArgs {
     #[arg(short, long, conflicts_with = "verbose", global = true)]
     pub quiet: bool,
 
-    /// Format of the report
+    /// Format of the report; `dot` is for `check` only
     #[arg(long, value_enum, default_value_t, global = true)]
     pub format: Format,
 
