@@ -43,25 +43,22 @@ fn sidecar_missing(variant: Variant) {
 }
 
 fn sidecar_empty(variant: Variant) {
-    with_sidecar(variant, |_| Vec::new());
+    Needed::sidecar(variant).refuses_each([Vec::new()]);
 }
 
 fn sidecar_truncated(variant: Variant) {
-    for part in [1, 2, 3] {
-        with_sidecar(variant, |sidecar| {
-            sidecar[..sidecar.len() * part / 4].to_vec()
-        });
-    }
-    with_sidecar(variant, |sidecar| sidecar[..sidecar.len() - 1].to_vec());
-    with_sidecar(variant, |sidecar| sidecar[..sidecar::HEADER_LEN].to_vec());
+    let needed = Needed::sidecar(variant);
+    let len = needed.good.len();
+    let lengths = [len / 4, len / 2, len * 3 / 4, len - 1, sidecar::HEADER_LEN];
+    needed.refuses_each(lengths.map(|len| needed.good[..len].to_vec()));
 }
 
 fn sidecar_garbage(variant: Variant) {
-    with_sidecar(variant, |sidecar| vec![0x5a; sidecar.len()]);
+    let needed = Needed::sidecar(variant);
+    let len = needed.good.len();
     // A valid beginning, with spans that point outside the file.
-    with_sidecar(variant, |sidecar| {
-        [&sidecar[..40], &vec![0xff; sidecar.len() - 40]].concat()
-    });
+    let valid_beginning = [&needed.good[..40], &vec![0xff; len - 40]].concat();
+    needed.refuses_each([vec![0x5a; len], valid_beginning]);
 }
 
 fn sidecar_of_another_program(variant: Variant) {
@@ -79,11 +76,10 @@ fn sidecar_of_another_program(variant: Variant) {
 }
 
 fn sidecar_of_another_version(variant: Variant) {
-    with_sidecar(variant, |sidecar| {
-        let mut newer = sidecar.to_vec();
-        newer[7] += 1;
-        newer
-    });
+    let needed = Needed::sidecar(variant);
+    let mut newer = needed.good.clone();
+    newer[7] += 1;
+    needed.refuses_each([newer]);
 }
 
 fn sidecar_is_a_directory(variant: Variant) {
@@ -95,17 +91,16 @@ fn sidecar_is_a_directory(variant: Variant) {
 }
 
 fn sidecar_with_a_changed_byte(variant: Variant) {
-    let sample = Sample::new(variant);
-    let path = sidecar_of(&sample.program);
-    let good = sample.root.read(&path);
+    let needed = Needed::sidecar(variant);
     let header = 0..sidecar::HEADER_LEN;
-    let text = sidecar::CHECKED_FROM + sidecar::checked_part(&good).expect("whole").len();
-    for at in header.chain((sidecar::HEADER_LEN..text).step_by(19)) {
-        let mut bad = good.clone();
+    let checked = sidecar::checked_part(&needed.good).expect("whole");
+    let text = sidecar::CHECKED_FROM + checked.len();
+    let places = header.chain((sidecar::HEADER_LEN..text).step_by(19));
+    needed.refuses_each(places.map(|at| {
+        let mut bad = needed.good.clone();
         bad[at] ^= 0x80 >> (at % 8);
-        sample.root.write(&path, &bad);
-        refuses(&sample, &path);
-    }
+        bad
+    }));
 }
 
 fn loader_missing(variant: Variant) {
@@ -115,27 +110,25 @@ fn loader_missing(variant: Variant) {
 }
 
 fn loader_empty(variant: Variant) {
-    with_loader(variant, |_| Vec::new());
+    Needed::loader(variant).refuses_each([Vec::new()]);
 }
 
 fn loader_truncated(variant: Variant) {
     // The last byte is zero, so a file without it reads the same.
-    for len in [1, 20, 2048, 4094] {
-        with_loader(variant, |loader| loader[..len].to_vec());
-    }
+    let needed = Needed::loader(variant);
+    needed.refuses_each([1, 20, 2048, 4094].map(|len| needed.good[..len].to_vec()));
 }
 
 fn loader_garbage(variant: Variant) {
-    with_loader(variant, |loader| vec![0x90; loader.len()]);
+    let needed = Needed::loader(variant);
+    needed.refuses_each([vec![0x90; needed.good.len()]]);
 }
 
 fn loader_of_another_architecture(variant: Variant) {
-    for other in Arch::ALL {
-        if other != variant.arch {
-            let stage = stages::for_machine(other.machine()).expect("every architecture is built");
-            with_loader(variant, |_| stage.loader.to_vec());
-        }
-    }
+    Needed::loader(variant).refuses_each(others(variant.arch).map(|other| {
+        let stage = stages::for_machine(other.machine()).expect("every architecture is built");
+        stage.loader.to_vec()
+    }));
 }
 
 fn loader_is_a_directory(variant: Variant) {
@@ -146,7 +139,9 @@ fn loader_is_a_directory(variant: Variant) {
 }
 
 fn interpreter_missing(variant: Variant) {
-    let line = with_interpreter(variant, |_| None);
+    let needed = Needed::interpreter(variant);
+    needed.remove();
+    let line = refuses(&needed.sample, &needed.path);
     assert!(
         line.contains(": cannot load: does not exist; wrap"),
         "{line}"
@@ -154,43 +149,38 @@ fn interpreter_missing(variant: Variant) {
 }
 
 fn interpreter_empty(variant: Variant) {
-    with_interpreter(variant, |_| Some(Vec::new()));
+    Needed::interpreter(variant).refuses_each([Vec::new()]);
 }
 
 fn interpreter_not_elf(variant: Variant) {
-    with_interpreter(variant, |_| Some(b"#!/bin/sh\nexit 0\n".repeat(500)));
-    with_interpreter(variant, |_| Some(b"\x7fELF".to_vec()));
+    let script = b"#!/bin/sh\nexit 0\n".repeat(500);
+    Needed::interpreter(variant).refuses_each([script, b"\x7fELF".to_vec()]);
 }
 
 fn interpreter_of_another_machine(variant: Variant) {
-    for other in Arch::ALL {
-        if other != variant.arch {
-            let foreign = other
-                .find_library(other.ld_so())
-                .expect("a cross toolchain's ld.so");
-            with_interpreter(variant, |_| Some(fs::read(&foreign).expect("readable")));
-        }
-    }
-    // The right class, and a machine that does not exist.
-    with_interpreter(variant, |file| {
-        let mut other = file.to_vec();
-        other[E_MACHINE] ^= 0x40;
-        Some(other)
+    let needed = Needed::interpreter(variant);
+    let foreign = others(variant.arch).map(|other| {
+        let foreign = other
+            .find_library(other.ld_so())
+            .expect("a cross toolchain's ld.so");
+        fs::read(&foreign).expect("readable")
     });
+    // The right class, and a machine that does not exist.
+    let mut unknown = needed.good.clone();
+    unknown[E_MACHINE] ^= 0x40;
+    needed.refuses_each(foreign.chain([unknown]));
 }
 
 fn interpreter_truncated(variant: Variant) {
-    for len in [64, 1000, 4096, 100_000] {
-        with_interpreter(variant, |file| Some(file[..len].to_vec()));
-    }
+    let needed = Needed::interpreter(variant);
+    needed.refuses_each([64, 1000, 4096, 100_000].map(|len| needed.good[..len].to_vec()));
 }
 
 fn interpreter_is_a_program(variant: Variant) {
-    with_interpreter(variant, |file| {
-        let mut program = file.to_vec();
-        program[E_TYPE] = elf::ET_EXEC as u8;
-        Some(program)
-    });
+    let needed = Needed::interpreter(variant);
+    let mut program = needed.good.clone();
+    program[E_TYPE] = elf::ET_EXEC as u8;
+    needed.refuses_each([program]);
 }
 
 fn interpreter_with_absurd_headers(variant: Variant) {
@@ -206,49 +196,42 @@ fn interpreter_with_absurd_headers(variant: Variant) {
         (offsets.e_phoff, &[0xff, 0xff, 0xff, 0x7f]),
         (offsets.e_phoff, &[0xf0, 0xff, 0xff, 0xff]),
     ];
-    for (at, bytes) in header_edits {
-        with_interpreter(variant, |file| {
-            let mut absurd = file.to_vec();
-            absurd[at..at + bytes.len()].copy_from_slice(bytes);
-            Some(absurd)
-        });
-    }
-    // In a PT_LOAD.
-    let huge = |top: u8| [&vec![0xff; word - 1][..], &[top]].concat();
-    let cases = [
-        (offsets.p_offset, huge(0x7f)),
-        (offsets.p_offset, huge(0xff)),
-        (offsets.p_vaddr, huge(0x7f)),
-        (offsets.p_vaddr, huge(0xff)),
-        (offsets.p_filesz, huge(0x7f)),
-        (offsets.p_filesz, huge(0xff)),
-        (offsets.p_memsz, huge(0x7f)),
-        (offsets.p_memsz, huge(0xff)),
-    ];
-    for (field, value) in &cases {
-        for last in [false, true] {
-            with_interpreter(variant, |file| {
-                let mut loads = segments(file);
-                loads.retain(|segment| segment.kind == elf::PT_LOAD);
-                let load = if last { loads.last() } else { loads.first() };
-                let at = load.expect("ld.so has segments").header_at + field;
-                let mut absurd = file.to_vec();
-                absurd[at..at + word].copy_from_slice(value);
-                Some(absurd)
-            });
+    let needed = Needed::interpreter(variant);
+    let changed = |at: usize, bytes: &[u8]| {
+        let mut absurd = needed.good.clone();
+        absurd[at..at + bytes.len()].copy_from_slice(bytes);
+        absurd
+    };
+    let mut all: Vec<Vec<u8>> = header_edits
+        .iter()
+        .map(|&(at, bytes)| changed(at, bytes))
+        .collect();
+    let mut loads = segments(&needed.good);
+    loads.retain(|segment| segment.kind == elf::PT_LOAD);
+    let [first, .., last] = &loads[..] else {
+        panic!("ld.so has segments");
+    };
+    for field in [
+        offsets.p_offset,
+        offsets.p_vaddr,
+        offsets.p_filesz,
+        offsets.p_memsz,
+    ] {
+        for top in [0x7f, 0xff] {
+            let huge = [&vec![0xff; word - 1][..], &[top]].concat();
+            all.extend([first, last].map(|load| changed(load.header_at + field, &huge)));
         }
     }
     // Without any PT_LOAD.
-    with_interpreter(variant, |file| {
-        let mut absurd = file.to_vec();
-        for load in segments(file)
-            .iter()
-            .filter(|segment| segment.kind == elf::PT_LOAD)
-        {
-            absurd[load.header_at] = elf::PT_NOTE as u8;
-        }
-        Some(absurd)
-    });
+    let mut none = needed.good.clone();
+    for load in &loads {
+        none[load.header_at] = elf::PT_NOTE as u8;
+    }
+    needed.refuses_each(all.into_iter().chain([none]));
+}
+
+fn others(arch: Arch) -> impl Iterator<Item = Arch> {
+    Arch::ALL.into_iter().filter(move |other| *other != arch)
 }
 
 #[track_caller]
@@ -256,36 +239,56 @@ fn refuses(sample: &Sample, file: &str) -> String {
     sample.command().output().refuses(&[file])
 }
 
-#[track_caller]
-fn with_sidecar(variant: Variant, change: impl FnOnce(&[u8]) -> Vec<u8>) {
-    let sample = Sample::new(variant);
-    let path = sidecar_of(&sample.program);
-    let changed = change(&sample.root.read(&path));
-    sample.root.write(&path, changed);
-    refuses(&sample, &path);
+/// A file that the wrapped sample needs.
+struct Needed {
+    sample: Sample,
+    path: String,
+    good: Vec<u8>,
 }
 
-#[track_caller]
-fn with_loader(variant: Variant, change: impl FnOnce(&[u8]) -> Vec<u8>) {
-    let sample = Sample::new(variant);
-    let changed = change(&sample.root.read(&sample.loader()));
-    sample.root.write(&sample.loader(), changed);
-    refuses(&sample, &sample.loader());
-}
-
-/// Wraps with a copy of the real dynamic linker, then replaces that by another file or removes it.
-#[track_caller]
-fn with_interpreter(variant: Variant, change: impl FnOnce(&[u8]) -> Option<Vec<u8>>) -> String {
-    let sample = Sample::unwrapped(variant);
-    let real = sample.root.lookup(&sample.interpreter());
-    let path = format!("/srv/{}", toolchain::file_name(&real));
-    let good = fs::read(&real).expect("the real ld.so");
-    sample.root.write(&path, &good);
-    sample.wrapping().interpreter(&path).run();
-    sample.run();
-    fs::remove_file(sample.root.path(&path)).expect("written above");
-    if let Some(changed) = change(&good) {
-        sample.root.write(&path, changed);
+impl Needed {
+    fn sidecar(variant: Variant) -> Self {
+        let sample = Sample::new(variant);
+        let path = sidecar_of(&sample.program);
+        Self::read(sample, path)
     }
-    refuses(&sample, &path)
+
+    fn loader(variant: Variant) -> Self {
+        let sample = Sample::new(variant);
+        let path = sample.loader();
+        Self::read(sample, path)
+    }
+
+    /// A copy of the real dynamic linker.
+    fn interpreter(variant: Variant) -> Self {
+        let sample = Sample::unwrapped(variant);
+        let real = sample.root.lookup(&sample.interpreter());
+        let path = format!("/srv/{}", toolchain::file_name(&real));
+        sample
+            .root
+            .write(&path, fs::read(&real).expect("the real ld.so"));
+        sample.wrapping().interpreter(&path).run();
+        Self::read(sample, path)
+    }
+
+    fn read(sample: Sample, path: String) -> Self {
+        let good = sample.root.read(&path);
+        Self { sample, path, good }
+    }
+
+    fn remove(&self) {
+        fs::remove_file(self.sample.root.path(&self.path)).expect("it was there");
+    }
+
+    /// Asserts that the sample refuses each of `contents` in this file, and runs with the good one again.
+    #[track_caller]
+    fn refuses_each(&self, contents: impl IntoIterator<Item = Vec<u8>>) {
+        for content in contents {
+            self.remove();
+            self.sample.root.write(&self.path, content);
+            refuses(&self.sample, &self.path);
+        }
+        self.sample.root.write(&self.path, &self.good);
+        self.sample.run();
+    }
 }

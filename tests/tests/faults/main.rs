@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use e2e::{Arch, Kind, Libc, Variant, matrix, run};
 
-use tree::{IN_PLACE, RESTORE, SELF_CONTAINED, Snapshot, Tree, WRAP};
+use tree::{Call, IN_PLACE, RESTORE, SELF_CONTAINED, Snapshot, Tree, WRAP};
 
 /// A run of the tool, and the state before.
 struct Scenario {
@@ -54,8 +54,9 @@ impl Scenario {
         tree.reset(&before, &times);
         let (mut stopped, mut half_done) = (0, 0);
         for (call, n) in &stops {
-            let injected = format!("inject={call}:signal=KILL:when={n}");
-            let output = tree.run_with(&injected, self.run);
+            let fault = format!("signal=KILL:when={n}");
+            let what = format!("{call}:{fault}");
+            let output = tree.run_with(call, &fault, self.run);
             // Some calls, such as those for the environment, may occur less often in this run.
             if output.status == Some(0) {
                 tree.reset(&before, &times);
@@ -67,12 +68,13 @@ impl Scenario {
                 continue;
             }
             half_done += usize::from(now != after);
-            tree.works(&injected);
-            tree.run(self.run).success();
-            tree.works(&injected);
-            tree.finds(!self.restores, &injected);
-            let differing = differing(&tree.snapshot(), &after);
-            assert!(differing.is_empty(), "{injected}: {differing:?}");
+            if tree.is_new(&now) {
+                tree.works(&what);
+                tree.run(self.run).success();
+                // It starts, and finds its library, because it does so after the run without a stop.
+                let differing = differing(&tree.snapshot(), &after);
+                assert!(differing.is_empty(), "{what}: {differing:?}");
+            }
             tree.reset(&before, &times);
         }
         assert!(
@@ -82,57 +84,71 @@ impl Scenario {
     }
 
     fn refused_anything(&self, variant: Variant) {
-        let (tree, before, times, _) = self.prepare(variant);
-        let counts = tree.count(self.run);
+        let (tree, before, times, after) = self.prepare(variant);
+        for known in [&before, &after] {
+            tree.is_new(known);
+        }
+        let faults = faults(&tree.calls(self.run));
         tree.reset(&before, &times);
         let mut refused = 0;
-        for (call, errors) in [
-            ("pwrite64", ["ENOSPC", "EIO", "EDQUOT"]),
-            ("write", ["ENOSPC", "EIO", "EDQUOT"]),
-            ("fsync", ["ENOSPC", "EIO", "EDQUOT"]),
-            ("fdatasync", ["ENOSPC", "EIO", "EDQUOT"]),
-            ("openat", ["EROFS", "EIO", "EMFILE"]),
-            ("openat2", ["EPERM", "EIO", "EMFILE"]),
-            ("linkat", ["ENOSPC", "EROFS", "EDQUOT"]),
-            ("renameat", ["ENOSPC", "EROFS", "EDQUOT"]),
-        ] {
-            let count = counts.get(call).copied().unwrap_or(0);
-            for (error, n) in errors
-                .iter()
-                .flat_map(|error| (1..=count).map(move |n| (error, n)))
-                .step_by(tree.one_in())
-            {
-                let injected = format!("inject={call}:error={error}:when={n}");
-                let output = tree.run_with(&injected, self.run);
-                if output.status == Some(0) {
-                    // The tool can do without this call.
-                    tree.works(&injected);
-                    tree.reset(&before, &times);
-                    continue;
-                }
+        for (call, fault) in faults.iter().step_by(tree.one_in()) {
+            let what = format!("{call}:{fault}");
+            let output = tree.run_with(call, fault, self.run);
+            let now = tree.snapshot();
+            if tree.is_new(&now) {
+                tree.works(&what);
+            }
+            // The tool can do without some calls.
+            if output.status != Some(0) {
                 refused += 1;
-                assert_eq!(output.signal, None, "{injected}; {output}");
-                tree.works(&injected);
+                assert_eq!(output.signal, None, "{what}; {output}");
                 // One file may succeed before another fails. The failed one is unchanged.
-                if !output.stderr.is_empty() {
-                    let failed: Vec<&str> = ["program", "libbar.so"]
-                        .into_iter()
-                        .filter(|name| output.stderr.contains(&format!("/{name}: ")))
-                        .collect();
-                    let now = tree.snapshot();
-                    for name in failed {
-                        let path = Path::new("app").join(name);
-                        assert!(
-                            now[&path] == before[&path],
-                            "{injected} left {name} changed; {output}"
-                        );
-                    }
+                for name in ["program", "libbar.so"] {
+                    let path = Path::new("app").join(name);
+                    let has_failed = output.stderr.contains(&format!("/{name}: "));
+                    assert!(
+                        !has_failed || now[&path] == before[&path],
+                        "{what} left {name} changed; {output}"
+                    );
                 }
+            }
+            if now != before || tree.times() != times {
                 tree.reset(&before, &times);
             }
         }
-        assert!(refused > 5 / tree.one_in(), "{refused}: {counts:?}");
+        assert!(refused > 5 / tree.one_in(), "{refused}: {faults:?}");
     }
+}
+
+/// The errors that the kernel may return for calls of these names.
+const REFUSALS: [(&str, [&str; 3]); 8] = [
+    ("pwrite64", ["ENOSPC", "EIO", "EDQUOT"]),
+    ("write", ["ENOSPC", "EIO", "EDQUOT"]),
+    ("fsync", ["ENOSPC", "EIO", "EDQUOT"]),
+    ("fdatasync", ["ENOSPC", "EIO", "EDQUOT"]),
+    ("openat", ["EROFS", "EIO", "EMFILE"]),
+    ("openat2", ["EPERM", "EIO", "EMFILE"]),
+    ("linkat", ["ENOSPC", "EROFS", "EDQUOT"]),
+    ("renameat", ["ENOSPC", "EROFS", "EDQUOT"]),
+];
+
+/// The faults to inject into these calls: the name of a call, and what happens to which call of that name. A call that opens a file
+/// to read it has one of the errors, the next such call the next one. All others have each.
+fn faults(calls: &[Call]) -> Vec<(&'static str, String)> {
+    let mut all = Vec::new();
+    for (name, errors) in REFUSALS {
+        let calls = calls.iter().filter(|call| call.name == name);
+        for (at, call) in calls.enumerate() {
+            let tried = match call.opens_to_read() {
+                true => &errors[at % errors.len()..][..1],
+                false => &errors[..],
+            };
+            let n = at + 1;
+            let tried = tried.iter().map(|error| format!("error={error}:when={n}"));
+            all.extend(tried.map(|fault| (name, fault)));
+        }
+    }
+    all
 }
 
 /// The names of files that differ.

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use e2e::{Arch, Variant, matrix};
 
-use super::tree::{IN_PLACE, LONG_AGO, RESTORE, SELF_CONTAINED, Tree, WRAP};
+use super::tree::{IN_PLACE, LONG_AGO, QUICK, RESTORE, SELF_CONTAINED, Tree, WRAP};
 
 /// A name, and the run that leads there.
 type Setting = (&'static str, &'static [&'static str]);
@@ -162,6 +162,13 @@ impl Transitions {
         found
     }
 
+    /// Asserts the same, for files that no other process has open.
+    fn starts_if_new(&self, wrapped: bool, what: &str) {
+        if self.tree.is_new(&(self.content(), wrapped)) {
+            self.starts(wrapped, what);
+        }
+    }
+
     /// Asserts that the program starts, and that it finds its library by itself if it is `wrapped`.
     fn starts(&self, wrapped: bool, what: &str) {
         match wrapped {
@@ -234,7 +241,7 @@ impl Transitions {
                 self.go_to(&format!("stopped-{n}"));
                 let (next_name, run) = SETTINGS[next];
                 let what = format!("{pair}, stopped at the {n}th state, then {next_name}");
-                self.starts(is_wrapped, &what);
+                self.starts_if_new(is_wrapped, &what);
                 let output = self.tree.run(run);
                 assert_eq!(output.status, Some(0), "{what}; {output}");
                 self.is_at(&[from, to], next, &what);
@@ -256,7 +263,7 @@ impl Transitions {
 
     /// The injection that refuses to open the program for writing, as if it were running. `None` if the tool does not open it.
     fn busy(&self, from: &str, command: &[String]) -> Option<String> {
-        let mut all = vec!["-e", "trace=openat"];
+        let mut all = [&QUICK[..], &["-e", "trace=openat"]].concat();
         all.extend(command.iter().map(String::as_str));
         let output = e2e::run::on_host("strace", &all).success();
         self.go_to(from);
@@ -271,7 +278,7 @@ impl Transitions {
 
     /// Asserts that everything is as the run `to` leaves it, after one of the settings `from`.
     fn is_at(&self, from: &[usize], to: usize, what: &str) {
-        self.starts(to != RESTORED, what);
+        self.starts_if_new(to != RESTORED, what);
         if to == RESTORED {
             for name in ["app/program", "app/libbar.so"] {
                 let modified = fs::metadata(self.tree.path(name)).and_then(|file| file.modified());

@@ -1,18 +1,50 @@
 //! The tree in which runs are stopped.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use e2e::{Arch, Build, Variant, run, source, tool};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use tempfile::TempDir;
 
 /// A program that needs `libbar.so`, which is next to it and needs `libfoo.so`, which is elsewhere.
 pub struct Tree {
     pub arch: Arch,
     pub dir: TempDir,
+    /// Hashes of the states that the program was started in.
+    started: RefCell<HashSet<u64>>,
+}
+
+/// A system call of the tool.
+pub struct Call {
+    pub name: String,
+    /// The arguments and the result, as strace prints them.
+    rest: String,
+}
+
+impl Call {
+    /// Whether it may change a file.
+    pub fn changes(&self) -> bool {
+        match self.name.as_str() {
+            "openat" | "openat2" => self.has(&["O_CREAT", "O_TRUNC", "O_TMPFILE"]),
+            name => !READING.contains(&name),
+        }
+    }
+
+    /// Whether it opens a file to read it.
+    pub fn opens_to_read(&self) -> bool {
+        self.name.starts_with("openat") && !self.changes() && !self.has(&["O_RDWR", "O_WRONLY"])
+    }
+
+    fn has(&self, flags: &[&str]) -> bool {
+        flags.iter().any(|flag| self.rest.contains(flag))
+    }
 }
 
 /// The times of modification of the files before any run.
@@ -39,6 +71,7 @@ pub const CHANGING: &[&str] = &[
 /// next call.
 const READING: &[&str] = &[
     "access",
+    "arch_prctl",
     "brk",
     "clock_gettime",
     "close",
@@ -47,6 +80,7 @@ const READING: &[&str] = &[
     "fcntl",
     "fgetxattr",
     "flistxattr",
+    "flock",
     "fstat",
     "fstatfs",
     "getcwd",
@@ -55,6 +89,7 @@ const READING: &[&str] = &[
     "geteuid",
     "getgid",
     "getrandom",
+    "gettid",
     "getuid",
     "lseek",
     "mmap",
@@ -63,17 +98,38 @@ const READING: &[&str] = &[
     "newfstatat",
     "poll",
     "pread64",
+    "prlimit64",
     "read",
     "readlink",
     "readlinkat",
+    "rseq",
     "rt_sigaction",
     "rt_sigprocmask",
+    "sched_getaffinity",
+    "set_robust_list",
+    "set_tid_address",
     "sigaltstack",
+    "signalfd4",
     "statx",
+    "uname",
 ];
+
+/// Options of strace with which only the calls that it traces stop the tool, instead of all. It injects errors with these, but no
+/// signals.
+pub const QUICK: [&str; 2] = ["-f", "--seccomp-bpf"];
 
 /// Names of files below the tree, with content, mode and, for sidecars and originals, time.
 pub type Snapshot = BTreeMap<PathBuf, (Vec<u8>, u32)>;
+
+/// In memory, if programs may be executed there: the tool syncs thousands of times, and a disk takes longer for that than the tool
+/// for the rest. The kernel kills and refuses in the same way on both.
+fn directory() -> io::Result<TempDir> {
+    let memory = Path::new("/dev/shm");
+    match statvfs(memory) {
+        Ok(found) if !found.flags().contains(FsFlags::ST_NOEXEC) => tempfile::tempdir_in(memory),
+        _ => tempfile::tempdir(),
+    }
+}
 
 impl Tree {
     pub fn new(variant: Variant) -> Tree {
@@ -94,7 +150,7 @@ impl Tree {
             .flag(format!("-Wl,--dynamic-linker={}", linker.display()))
             .link(&outer)
             .build();
-        let dir = tempfile::tempdir().expect("a temporary directory");
+        let dir = directory().expect("a temporary directory");
         for (file, name) in [
             (&inner, "lib/libfoo.so"),
             (&outer, "app/libbar.so"),
@@ -108,7 +164,11 @@ impl Tree {
             file.set_modified(SystemTime::UNIX_EPOCH + LONG_AGO)
                 .expect("utimensat");
         }
-        Tree { arch, dir }
+        Tree {
+            arch,
+            dir,
+            started: RefCell::default(),
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -154,10 +214,16 @@ impl Tree {
         run::on_host(&command[0], &rest)
     }
 
-    /// Runs the tool with a fault injected into one of its system calls.
-    pub fn run_with(&self, injected: &str, arguments: &[&str]) -> run::Output {
+    /// Runs the tool with a fault injected into one of its system calls: an error or a signal.
+    pub fn run_with(&self, call: &str, fault: &str, arguments: &[&str]) -> run::Output {
         let command = self.command(arguments);
-        let mut all = vec!["-o", "/dev/null", "-e", injected];
+        let (trace, inject) = (format!("trace={call}"), format!("inject={call}:{fault}"));
+        let quick = if fault.starts_with("error=") {
+            &QUICK[..]
+        } else {
+            &[]
+        };
+        let mut all = [quick, &["-o", "/dev/null", "-e", &trace, "-e", &inject]].concat();
         all.extend(command.iter().map(String::as_str));
         run::on_host("strace", &all)
     }
@@ -175,22 +241,17 @@ impl Tree {
         text
     }
 
-    /// The tool's system calls, in order: each with its name, and whether it may change a file.
-    fn calls(&self, arguments: &[&str]) -> Vec<(String, bool)> {
+    /// The tool's system calls, in order.
+    pub fn calls(&self, arguments: &[&str]) -> Vec<Call> {
         let text = self.strace(&[], arguments);
         let calls = text.lines().filter_map(|line| {
-            let (call, rest) = line.split_once('(')?;
+            let (name, rest) = line.split_once('(')?;
             let is_call =
-                !call.is_empty() && call.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+                !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
             // The kernel does not return from these, or strace was not attached before exec.
-            let is_usual = !["execve", "exit_group", "exit"].contains(&call);
-            let changes = match call {
-                "openat" | "openat2" => ["O_CREAT", "O_TRUNC", "O_TMPFILE"]
-                    .iter()
-                    .any(|flag| rest.contains(flag)),
-                call => !READING.contains(&call),
-            };
-            (is_call && is_usual).then(|| (call.to_string(), changes))
+            let is_usual = !["execve", "exit_group", "exit"].contains(&name);
+            let [name, rest] = [name, rest].map(str::to_owned);
+            (is_call && is_usual).then_some(Call { name, rest })
         });
         calls.collect()
     }
@@ -198,7 +259,7 @@ impl Tree {
     /// The names of the tool's system calls, in order.
     pub fn trace(&self, arguments: &[&str]) -> Vec<String> {
         let calls = self.calls(arguments).into_iter();
-        calls.map(|(call, _)| call).collect()
+        calls.map(|call| call.name).collect()
     }
 
     /// The calls at which the tool is stopped: those that may change files, each with its name and its number among the calls of
@@ -207,25 +268,16 @@ impl Tree {
     pub fn stops(&self, arguments: &[&str]) -> Vec<(String, usize)> {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         let mut stops = Vec::new();
-        for (call, changes) in self.calls(arguments) {
-            let n = counts.entry(call.clone()).or_default();
+        for call in self.calls(arguments) {
+            let n = counts.entry(call.name.clone()).or_default();
             *n += 1;
             let is_tried =
-                CHANGING.contains(&call.as_str()) || (*n - 1).is_multiple_of(self.one_in());
-            if changes && is_tried {
-                stops.push((call, *n));
+                CHANGING.contains(&call.name.as_str()) || (*n - 1).is_multiple_of(self.one_in());
+            if call.changes() && is_tried {
+                stops.push((call.name, *n));
             }
         }
         stops
-    }
-
-    /// The number of each of the tool's system calls.
-    pub fn count(&self, arguments: &[&str]) -> BTreeMap<String, usize> {
-        let mut counts = BTreeMap::new();
-        for call in self.trace(arguments) {
-            *counts.entry(call).or_default() += 1;
-        }
-        counts
     }
 
     /// The tool's writes to existing files and its syncs, in order. Equal calls in a row count as one.
@@ -262,6 +314,13 @@ impl Tree {
         let library = self.path("lib").display().to_string();
         let output = self.start(&[vec![library], self.system_directories()].concat());
         assert_eq!(output.stdout, "42\n", "{what}; {output}");
+    }
+
+    /// Whether the program was not started in this state of its files yet. The same files start in the same way.
+    pub fn is_new(&self, state: &impl Hash) -> bool {
+        let mut hasher = DefaultHasher::new();
+        state.hash(&mut hasher);
+        self.started.borrow_mut().insert(hasher.finish())
     }
 
     /// Asserts that the program finds its library by itself, or that it does not.
