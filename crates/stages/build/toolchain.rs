@@ -122,8 +122,9 @@ fn linker(compilers: &[PathBuf]) -> Option<PathBuf> {
     own.chain(on_path).find(|linker| linker.is_file())
 }
 
-/// Builds a sysroot with `core` and an empty `compiler_builtins`, so that an image that calls into it does not link. Several builds
-/// may do this at the same time; the first to finish installs its result.
+/// Builds a sysroot with `core` and an empty `compiler_builtins`, both without code: an image that calls a function of these does not
+/// link. Generic and inline functions are compiled with the image. Several builds may do this at the same time; the first to finish
+/// installs its result.
 fn build_core(
     rustc: &Path,
     source: &Path,
@@ -166,8 +167,8 @@ fn build_core(
             .args([
                 "-Copt-level=z",
                 "-Cpanic=abort",
-                "-Cembed-bitcode=yes",
                 "-Cdebuginfo=0",
+                "-Zno-codegen",
             ])
             .arg("--sysroot")
             .arg(&temporary)
