@@ -3,8 +3,8 @@
   mkShell,
   wrap-buddy,
   cargo,
-  cargo-machete,
   cargo-nextest,
+  cargo-shear,
   clippy,
   gdb,
   lld,
@@ -26,8 +26,8 @@
 mkShell {
   packages = [
     cargo
-    cargo-machete
     cargo-nextest
+    cargo-shear
     clippy
     gdb
     lld

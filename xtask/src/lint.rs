@@ -50,7 +50,7 @@ fn lint_fuzz_targets() -> Result<()> {
 
 /// There is no unused dependency, and all have permitted licences and sources.
 fn check_dependencies() -> Result<()> {
-    workspace::run(&mut cargo(["machete"]))?;
+    workspace::run(&mut cargo(["shear"]))?;
     // The workflow checks advisories, which needs a network.
     if !setup::is_installed("cargo deny") {
         println!(

@@ -114,8 +114,8 @@ let
   packages =
     lib.genAttrs [
       "cargo"
-      "cargo-machete"
       "cargo-nextest"
+      "cargo-shear"
       "clippy"
       "gdb"
       "lld"

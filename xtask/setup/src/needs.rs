@@ -249,10 +249,10 @@ pub const TOOLS: &[Tool] = &[
         has_wheel: false,
     },
     Tool {
-        name: "cargo machete",
+        name: "cargo shear",
         why: "finding dependencies that nothing uses",
-        install: &["cargo", "install", "cargo-machete", "--locked", "--debug"],
-        has_wheel: false,
+        install: &["cargo", "install", "cargo-shear", "--locked", "--debug"],
+        has_wheel: true,
     },
     Tool {
         name: "typos",

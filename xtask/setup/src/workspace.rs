@@ -17,11 +17,7 @@ pub fn root() -> &'static Path {
 /// The cargo that runs this task, in the checkout.
 pub fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command
-        .args(arguments)
-        .current_dir(root())
-        // `cargo run` has set it for this task. cargo-machete would not notice that cargo runs it.
-        .env_remove("CARGO_PKG_NAME");
+    command.args(arguments).current_dir(root());
     command
 }
 

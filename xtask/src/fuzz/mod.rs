@@ -20,6 +20,9 @@ const HANG: u32 = 20;
 /// Default number of seconds for each target.
 const SECONDS: u32 = 60;
 
+/// The same for a thorough `cargo xtask test`.
+const SECONDS_IN_TESTS: u32 = 20;
+
 /// Every target, with its subject.
 const TARGETS: &[(&str, &str)] = &[
     ("inspect", "ELF inspection"),
@@ -40,10 +43,11 @@ pub struct Options {
     targets: Vec<String>,
 }
 
-impl Default for Options {
-    fn default() -> Self {
+impl Options {
+    /// For a thorough `cargo xtask test`, which finds new crashes in the seeds and near them. A longer search finds more.
+    pub fn for_tests() -> Self {
         Self {
-            seconds: SECONDS,
+            seconds: SECONDS_IN_TESTS,
             targets: Vec::new(),
         }
     }
