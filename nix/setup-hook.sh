@@ -385,7 +385,7 @@ wrapBuddyCheckPhase() {
     for file in "${!sums[@]}"; do
         # wrapProgram puts a script in the place of a program, and renames that.
         if [[ -f $file ]] && read -r -n 4 magic <"$file" && [[ $magic == ?ELF ]] &&
-            [[ $(sha256sum -z <"$file") != "${sums[$file]}"* ]]; then
+            [[ $(sha256sum <"$file") != "${sums[$file]}"* ]]; then
             changed+=("$file")
         fi
     done
