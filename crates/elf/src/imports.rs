@@ -1,5 +1,7 @@
 //! Functions that a file imports: the undefined symbols of its dynamic symbol table.
 
+use std::ops::Range;
+
 use object::elf::{self, FileHeader32, FileHeader64, HashHeader};
 use object::read::elf::{FileHeader, Sym};
 use object::{LittleEndian, pod};
@@ -32,25 +34,59 @@ fn of_class<'n, H: FileHeader<Endian = LittleEndian>>(
     if ends.is_empty() {
         return Some(Vec::new());
     }
+    let mut found = Vec::new();
+    each_symbol::<H>(elf, source, |symbol| {
+        let name = u64::from(symbol.st_name(LE));
+        let named = ends.iter().filter(|(at, _)| *at == name);
+        if symbol.st_shndx(LE) == elf::SHN_UNDEF {
+            found.extend(named.map(|(_, name)| *name));
+        }
+    })?;
+    found.sort_unstable();
+    found.dedup();
+    Some(found)
+}
+
+/// Whether the name of a dynamic symbol begins in `range` of the string table. `None` if the symbols cannot be read.
+pub(crate) fn names_symbols(elf: &Elf, source: &mut Source, range: &Range<u64>) -> Option<bool> {
+    match elf.class {
+        elf::ELFCLASS32 => names_of_class::<FileHeader32<LittleEndian>>(elf, source, range),
+        _ => names_of_class::<FileHeader64<LittleEndian>>(elf, source, range),
+    }
+}
+
+fn names_of_class<H: FileHeader<Endian = LittleEndian>>(
+    elf: &Elf,
+    source: &mut Source,
+    range: &Range<u64>,
+) -> Option<bool> {
+    let mut any = false;
+    each_symbol::<H>(elf, source, |symbol| {
+        any |= range.contains(&u64::from(symbol.st_name(LE)));
+    })?;
+    Some(any)
+}
+
+/// Calls `look` for each dynamic symbol. `None` if they cannot be read.
+fn each_symbol<H: FileHeader<Endian = LittleEndian>>(
+    elf: &Elf,
+    source: &mut Source,
+    mut look: impl FnMut(&H::Sym),
+) -> Option<()> {
+    let dynamic = elf.dynamic.as_ref()?;
     let table = elf.offset_of(dynamic.value(elf::DT_SYMTAB)?)?;
     let entry_len = size_of::<H::Sym>() as u64;
-    let end = table + entry_len * count::<H>(elf, source)?;
-    let mut found = Vec::new();
+    let end = table.checked_add(entry_len.checked_mul(count::<H>(elf, source)?)?)?;
     for at in (table..end).step_by((CHUNK / entry_len * entry_len) as usize) {
         let bytes = source
             .read(at, (end - at).min(CHUNK / entry_len * entry_len))
             .ok()?;
-        for symbol in pod::slice_from_all_bytes::<H::Sym>(&bytes).ok()? {
-            let name = u64::from(symbol.st_name(LE));
-            let named = ends.iter().filter(|(at, _)| *at == name);
-            if symbol.st_shndx(LE) == elf::SHN_UNDEF {
-                found.extend(named.map(|(_, name)| *name));
-            }
-        }
+        pod::slice_from_all_bytes::<H::Sym>(&bytes)
+            .ok()?
+            .iter()
+            .for_each(&mut look);
     }
-    found.sort_unstable();
-    found.dedup();
-    Some(found)
+    Some(())
 }
 
 /// The offset of each of `names` in the string table at `offset`. Linkers store a string that ends another one only once.

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use object::elf;
 
 use super::{Elf, Segment, Source, sections};
+use crate::imports::names_symbols;
 
 /// The smallest page size. Kernels map whole pages.
 pub const PAGE: u64 = 4096;
@@ -50,7 +51,7 @@ pub fn zeros_after(elf: &Elf, segment: &Segment, source: &mut Source) -> Result<
     Ok(unused.iter().take_while(|&&byte| byte == 0).count() as u64)
 }
 
-/// Unused bytes of a file that are mapped read-only.
+/// Bytes of a file that are free for other data when it is mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Padding {
     /// The file offset.
@@ -90,6 +91,50 @@ pub fn paddings(elf: &Elf, source: &mut Source) -> Result<Vec<Padding>> {
         }
     }
     Ok(paddings)
+}
+
+/// The bytes of the search path that ld.so uses for `elf`, with the NUL, if no other string shares them. Linkers store a string that ends
+/// another one only once. `None` also if that cannot be found out.
+pub fn own_search_path(elf: &Elf, source: &mut Source) -> Option<Padding> {
+    let dynamic = elf.dynamic.as_ref()?;
+    let text = dynamic.search_path()?;
+    let (_, at) = *dynamic.tags().get(dynamic.search_entry()?)?;
+    let len = text.len() as u64;
+    // A reference to the NUL is an empty string, which stays.
+    let range = at..at.checked_add(len)?;
+    let names = [
+        elf::DT_NEEDED,
+        elf::DT_SONAME,
+        elf::DT_FILTER,
+        elf::DT_AUXILIARY,
+        elf::DT_AUDIT,
+        elf::DT_DEPAUDIT,
+        elf::DT_CONFIG,
+    ];
+    let in_dynamic = dynamic.tags().iter().any(|(tag, value)| {
+        names.iter().any(|name| *tag == u64::from(*name)) && range.contains(value)
+    });
+    let required = dynamic.requires.iter();
+    let versions = required
+        .flat_map(|one| one.versions.iter().chain([&one.library]))
+        .chain(&dynamic.defines);
+    let bytes = text.as_encoded_bytes();
+    let mut versions = versions.map(|version| version.as_encoded_bytes());
+    if len == 0
+        || in_dynamic
+        || versions.any(|version| bytes.ends_with(version))
+        || names_symbols(elf, source, &range)?
+    {
+        return None;
+    }
+    let address = dynamic.value(elf::DT_STRTAB)?.checked_add(at)?;
+    let offset = elf.offset_of(address)?;
+    let is_there = elf.offset_of(address.checked_add(len)?)? == offset + len;
+    is_there.then_some(Padding {
+        offset,
+        address,
+        len: len + 1,
+    })
 }
 
 /// The file ranges of the sections that have bytes in the file.

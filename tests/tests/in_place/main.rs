@@ -4,6 +4,7 @@ mod chains;
 mod far_programs;
 mod links;
 mod no_room;
+mod own_bytes;
 mod plugins;
 mod preloaders;
 mod programs;

@@ -11,7 +11,7 @@ use object::{LittleEndian, elf};
 use sidecar::EditKind;
 
 use crate::plan::reason::{NoRoom, Refusal};
-use elf_file::{self, Dynamic, Elf, Padding, Section, Segment, Source};
+use elf_file::{self, Dynamic, Elf, Padding, Section, Segment, Source, own_search_path};
 use sys::arch::Arch;
 
 /// Marks a prelinked file (elf.h).
@@ -59,6 +59,9 @@ pub enum Visibility {
 struct FreeSpace {
     padding: Padding,
     visibility: Visibility,
+    /// The bytes of the file's own search path, which only another search path may replace: the present one is used until .dynamic is
+    /// written.
+    is_own: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -142,8 +145,14 @@ impl<'a> PatchSpace<'a> {
             spaces.push(FreeSpace {
                 padding,
                 visibility,
+                is_own: false,
             });
         }
+        spaces.extend(own_search_path(elf, source).map(|padding| FreeSpace {
+            padding,
+            visibility: visibility(elf, strings, &padding),
+            is_own: true,
+        }));
         let sections = Sections::of(elf, strings, source)?;
         let mut patch_space = Self {
             elf,
@@ -157,7 +166,7 @@ impl<'a> PatchSpace<'a> {
         patch_space.add_spare_entries(source)?;
         patch_space
             .spaces
-            .sort_by_key(|space| (space.visibility, space.padding.address));
+            .sort_by_key(|space| (space.visibility, space.is_own, space.padding.address));
         Ok(patch_space)
     }
 
@@ -186,6 +195,7 @@ impl<'a> PatchSpace<'a> {
             self.spaces.push(FreeSpace {
                 padding,
                 visibility,
+                is_own: false,
             });
         }
         Ok(())
@@ -219,7 +229,7 @@ impl<'a> PatchSpace<'a> {
         let mut entries = entries.into_iter();
         let mut strings = Vec::new();
         for name in wanted.needed {
-            strings.push(work.put(name, allowed)?);
+            strings.push(work.put(name, allowed, false)?);
         }
         let offset = |placed: &Placed| placed.address.wrapping_sub(self.strings);
         let offsets = strings.iter().map(offset);
@@ -229,7 +239,7 @@ impl<'a> PatchSpace<'a> {
             .map(|(index, offset)| (index, elf::DT_NEEDED, offset))
             .collect();
         if !wanted.search.is_empty() {
-            let placed = work.put(wanted.search, allowed)?;
+            let placed = work.put(wanted.search, allowed, true)?;
             strings.push(placed);
             let new = new_search.then(|| entries.next()).flatten();
             let spaces = own_search.into_iter().chain(new);
@@ -241,7 +251,10 @@ impl<'a> PatchSpace<'a> {
         };
         work.raise_string_table(&strings);
         for (index, tag, offset) in pointers {
-            work.entry(index, tag, offset);
+            // A search path that replaces the bytes of the file's own.
+            if self.dynamic.tags().get(index) != Some(&(u64::from(tag), offset)) {
+                work.entry(index, tag, offset);
+            }
         }
         work.changes.list.extend(interpreter);
         Ok(work.changes)
@@ -275,12 +288,13 @@ struct Work<'g> {
 }
 
 impl Work<'_> {
-    /// Puts a string into the best space.
-    fn put(&mut self, text: &[u8], allowed: Visibility) -> Result<Placed, NoRoom> {
-        let found = self
-            .free
-            .iter()
-            .position(|space| space.visibility <= allowed && space.padding.len > text.len() as u64);
+    /// Puts a string into the best space. `is_search`: it is a search path.
+    fn put(&mut self, text: &[u8], allowed: Visibility, is_search: bool) -> Result<Placed, NoRoom> {
+        let found = self.free.iter().position(|space| {
+            space.visibility <= allowed
+                && space.padding.len > text.len() as u64
+                && (is_search || !space.is_own)
+        });
         let Some(index) = found else {
             return Err(NoRoom::Text {
                 len: text.len() + 1,
@@ -294,6 +308,7 @@ impl Work<'_> {
         let FreeSpace {
             padding,
             visibility,
+            ..
         } = &mut self.free[index];
         let placed = Placed {
             address: padding.address,
@@ -336,7 +351,9 @@ impl Work<'_> {
             return Ok(Vec::new());
         }
         let large_enough = |space: &FreeSpace| {
-            space.padding.len > path.len() as u64 && !self.patch_space.is_spare(&space.padding)
+            space.padding.len > path.len() as u64
+                && !space.is_own
+                && !self.patch_space.is_spare(&space.padding)
         };
         let Some(space) = self.free.iter().rposition(large_enough) else {
             return Err(NoRoom::Interpreter {

@@ -178,7 +178,14 @@ impl Draft {
             made = choice.make(&patch_space);
         }
         let (changes, search_list, links) = made.map_err(NotEdited::NoRoom)?;
-        let is_short = choice.essential.len() < search.len() && search_list != search;
+        let left_out = |entry: &&OsString| !search_list.contains(entry);
+        let (dead, living): (Vec<&OsString>, Vec<&OsString>) =
+            search.iter().partition(|entry| is_dead(entry, directory));
+        let dead: Vec<&OsString> = dead.into_iter().filter(left_out).collect();
+        let is_short = living
+            .into_iter()
+            .filter(|entry| !choice.essential.contains(entry))
+            .any(|entry| left_out(&entry));
         let mut edits = Vec::new();
         for change in changes.list {
             edits.push(FileEdit::new(
@@ -249,6 +256,12 @@ impl Draft {
             notes.push(
                 "has no room for the paths of all its libraries, so ld.so searches for them at each start".to_owned(),
             );
+        }
+        if let ([first, ..], false) = (&*dead, search_list.is_empty()) {
+            notes.push(format!(
+                "has no room for directories of its own search path that do not exist, such as {}",
+                first.display()
+            ));
         }
         if is_short {
             notes.push(
@@ -331,9 +344,34 @@ struct Choice<'a> {
 }
 
 impl Choice<'_> {
+    /// Tries to keep the file's own search path, and then without those of its directories that do not exist.
+    fn make(
+        &self,
+        patch_space: &PatchSpace<'_>,
+    ) -> Result<(Changes, Vec<OsString>, Option<Links>), NoRoom> {
+        self.make_with(patch_space).or_else(|reason| {
+            let origin = self.path.parent().unwrap_or(Path::new("/"));
+            let living = |entries: &[OsString]| -> Vec<OsString> {
+                let living = entries.iter().filter(|entry| !is_dead(entry, origin));
+                living.cloned().collect()
+            };
+            let (search, essential) = (living(self.search), living(self.essential));
+            if search.len() == self.search.len() {
+                return Err(reason);
+            }
+            let shorter = Choice {
+                search: &search,
+                essential: &essential,
+                needed: self.needed.clone(),
+                ..*self
+            };
+            shorter.make_with(patch_space).map_err(|_| reason)
+        })
+    }
+
     /// Tries the whole search path, then only its essential directories, then a directory of links; each first where tools other than ld.so
     /// show it, and then elsewhere.
-    fn make(
+    fn make_with(
         &self,
         patch_space: &PatchSpace<'_>,
     ) -> Result<(Changes, Vec<OsString>, Option<Links>), NoRoom> {
@@ -401,8 +439,8 @@ impl Choice<'_> {
     fn short_searches(&self, links: &Links, unconditional: &[OsString]) -> Vec<Vec<OsString>> {
         let entries = self.resolution.search.iter();
         let kept = entries.filter_map(|entry| match entry {
-            Entry::Kept(text) => Some(text.clone()),
-            Entry::Directory(_) | Entry::Within(_) => None,
+            Entry::Kept(text) if self.search.contains(text) => Some(text.clone()),
+            Entry::Kept(_) | Entry::Directory(_) | Entry::Within(_) => None,
         });
         let by_origin = OsString::from_iter([OsStr::new("$ORIGIN/"), &links_name(self.name)]);
         let short: Vec<OsString> = kept.chain([by_origin]).collect();
@@ -459,6 +497,18 @@ impl Choice<'_> {
         links.sort();
         Ok(Links { directory, links })
     }
+}
+
+/// Whether an entry of a search path is a directory relative to the file, which is in `origin`, and does not exist.
+fn is_dead(entry: &OsStr, origin: &Path) -> bool {
+    let text = entry.as_bytes();
+    let relative = ["$ORIGIN/", "${ORIGIN}/"]
+        .iter()
+        .find_map(|token| text.strip_prefix(token.as_bytes()));
+    // With another token, it is unknown which directory ld.so will use.
+    relative.is_some_and(|relative| {
+        !relative.contains(&b'$') && !origin.join(OsStr::from_bytes(relative)).is_dir()
+    })
 }
 
 /// The links of earlier runs in `directory` that are not in `links`.

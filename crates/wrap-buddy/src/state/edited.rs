@@ -83,7 +83,9 @@ fn lay_over_entries(record: &InPlace<'_>, elf: &Elf, source: &mut Source) -> boo
         let kind = matches!(edit.kind, EditKind::Dynamic | EditKind::Text);
         if left && kind && !in_use(&edit) {
             source.lay_over(edit.offset, edit.original);
-            ours |= edit.kind == EditKind::Dynamic;
+            // A search path in the place of the file's own needs no change of .dynamic.
+            let is_replaced = edit.original.iter().any(|&byte| byte != 0);
+            ours |= edit.kind == EditKind::Dynamic || is_replaced;
         }
     }
     ours && Elf::read(source).is_ok()

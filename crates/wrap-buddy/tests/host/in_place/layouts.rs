@@ -2,11 +2,12 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
 use elf_file::{Elf, sections};
-use object::elf;
+use object::{Object, ObjectSymbol, elf};
 use sidecar::EditKind;
 use wrap_buddy::plan::edits::{Visibility, Wanted};
 
@@ -91,6 +92,27 @@ fn has_entry(elf: &Elf) -> bool {
     dynamic.search_entry().is_some() || !dynamic.free_entries().is_empty()
 }
 
+/// The bytes of the search path that a file has, with the NUL.
+fn own_search_path(elf: &Elf) -> Range<u64> {
+    let dynamic = elf.dynamic.as_ref().unwrap();
+    let Some((text, entry)) = dynamic.search_path().zip(dynamic.search_entry()) else {
+        return 0..0;
+    };
+    let (_, at) = dynamic.tags()[entry];
+    let strings = dynamic.value(elf::DT_STRTAB).unwrap();
+    let start = elf.offset_of(strings + at).unwrap();
+    start..start + text.len() as u64 + 1
+}
+
+/// The names of the dynamic symbols, and the versions that they require.
+fn symbols(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let file = object::File::parse(bytes).unwrap();
+    let names = file.dynamic_symbols();
+    names
+        .map(|symbol| symbol.name_bytes().unwrap().to_vec())
+        .collect()
+}
+
 /// One edit with all its checks.
 struct Trial<'a> {
     original: &'a Original,
@@ -160,6 +182,7 @@ impl Trial<'_> {
         let headers = elf.phoff..elf.phoff + elf.program_headers.len() as u64;
         let mut interp = elf.segments.iter().filter(|one| one.kind == elf::PT_INTERP);
         let interp = interp.next().map_or(0..0, |one| one.offset..one.file_end());
+        let own = own_search_path(elf);
         for change in &edited.changes.list {
             let range = change.offset..change.offset + change.after.len() as u64;
             let within =
@@ -170,6 +193,9 @@ impl Trial<'_> {
                 EditKind::Segment => within(&headers),
                 EditKind::Section => within(&(shoff..shoff + entry_len * count)),
                 EditKind::Text if within(&interp) => true,
+                EditKind::Text if within(&own) => {
+                    change.after == [self.wanted.search, b"\0"].concat()
+                }
                 EditKind::Text => {
                     let zero = |at: u64| original.bytes[at as usize] == 0;
                     let free = sections.iter().all(|section| {
@@ -208,6 +234,8 @@ impl Trial<'_> {
         now.sort_unstable();
         assert!(now == needed, "{what}");
         assert_eq!(after.soname, before.soname, "{what}");
+        let names = [&original.bytes, &edited.bytes].map(|bytes| symbols(bytes));
+        assert_eq!(names[0], names[1], "{what}");
         let interp = edited
             .elf
             .interp

@@ -20,6 +20,9 @@ pub const MORE: &str = "libmore.so";
 /// The search path of files that have one.
 pub const OWN_SEARCH: &str = "$ORIGIN/../own";
 
+/// A search path that ends with the name of a symbol: some linkers store both in the same bytes.
+const SHARED_SEARCH: &str = "$ORIGIN/../own/dep0";
+
 /// A dynamic linker that does not exist, with a path shorter than real ones.
 const PROGRAM_ASKS_FOR: &str = "-Wl,--dynamic-linker=/gone/ld.so";
 
@@ -142,10 +145,10 @@ impl LinkDir {
         }
         let tags = match layout.search {
             Search::None => None,
-            Search::Runpath => Some("enable"),
-            Search::Rpath => Some("disable"),
+            Search::Runpath => Some(("enable", OWN_SEARCH)),
+            Search::Rpath => Some(("disable", SHARED_SEARCH)),
         };
-        arguments.extend(tags.map(|tags| format!("-Wl,--{tags}-new-dtags,-rpath,{OWN_SEARCH}")));
+        arguments.extend(tags.map(|(tags, path)| format!("-Wl,--{tags}-new-dtags,-rpath,{path}")));
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let linked = self.dir.drive(self.target, output, &arguments);
         linked.unwrap_or_else(|errors| panic!("{layout:?}: {errors}"))
