@@ -293,8 +293,11 @@ wrapBuddy() {
 
 # Records the contents of files, whose names end with NUL, for wrapBuddyCheckPhase.
 _wrapBuddyRecord() {
-    : "${_wrapBuddySums:=$(mktemp)}"
-    xargs -0r sha256sum -z >>"$_wrapBuddySums"
+    local line
+    # A line has 64 digits, two blanks and the name.
+    while IFS= read -r -d '' line; do
+        _wrapBuddySums["${line:66}"]="${line:0:64}"
+    done < <(xargs -0r sha256sum -z)
 }
 
 # Indents the output of the tool, and replaces its flags by the attributes that have the same effect.
@@ -373,19 +376,14 @@ _wrapBuddyRunLast() {
 
 # Fails if a file was changed after it was wrapped, or has lost its sidecar.
 wrapBuddyCheckPhase() {
-    if [[ -z ${_wrapBuddySums-} ]]; then
+    if ((${#_wrapBuddySums[@]} == 0)); then
         return 0
     fi
-    local line file magic paths changed=()
-    local -A sums=()
-    # A line has 64 digits, two blanks and the name. The last one for a name counts.
-    while IFS= read -r -d '' line; do
-        sums["${line:66}"]="${line:0:64}"
-    done <"$_wrapBuddySums"
-    for file in "${!sums[@]}"; do
+    local file magic paths changed=()
+    for file in "${!_wrapBuddySums[@]}"; do
         # wrapProgram puts a script in the place of a program, and renames that.
         if [[ -f $file ]] && read -r -n 4 magic <"$file" && [[ $magic == ?ELF ]] &&
-            [[ $(sha256sum <"$file") != "${sums[$file]}"* ]]; then
+            [[ $(sha256sum <"$file") != "${_wrapBuddySums[$file]}"* ]]; then
             changed+=("$file")
         fi
     done
@@ -397,8 +395,8 @@ wrapBuddyCheckPhase() {
     fi
 }
 
-# The file that _wrapBuddyRecord makes.
-_wrapBuddySums=
+# From the name of a wrapped file to its SHA-256.
+declare -gA _wrapBuddySums=()
 postFixupHooks+=(wrapBuddyPostFixup)
 fixupOutputHooks+=(_wrapBuddyRunLast)
 # A word, because the attribute may be an array or a string.
