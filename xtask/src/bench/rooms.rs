@@ -68,7 +68,7 @@ impl Method {
             Some("would-edit") if !list("links").is_empty() => Self::Links,
             Some("would-edit") if list("notes").iter().any(is_hidden) => Self::Hidden,
             Some("would-edit") => Self::Visible,
-            _ if has(&file["reason"], "has no room for a search path") => Self::NoPadding,
+            _ if has(&file["reason"], "no room for a search path") => Self::NoPadding,
             Some("failed") => Self::Refused,
             _ => Self::Skipped,
         }
