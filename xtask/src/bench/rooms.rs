@@ -206,7 +206,7 @@ mod tests {
                 Method::Links,
             ),
             (
-                json!({"status": "failed", "reason": "has no room for a search path: …"}),
+                json!({"status": "failed", "reason": "no room for a search path: …"}),
                 Method::NoPadding,
             ),
             (
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn libraries_without_room_are_a_miss() {
-        let no_room = json!({"status": "failed", "reason": "has no room for a search path"});
+        let no_room = json!({"status": "failed", "reason": "no room for a search path"});
         let fits = json!({"status": "would-edit"});
         let mut misses = Misses::default();
         report(std::slice::from_ref(&fits), &mut misses);
