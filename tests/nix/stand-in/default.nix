@@ -85,6 +85,7 @@ let
     };
     hostPlatform = {
       inherit system;
+      parsed.cpu.name = builtins.head (builtins.split "-" system);
       emulator = _pkgs: "";
       canExecute = other: other.system == system;
     };

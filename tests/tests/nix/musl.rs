@@ -8,12 +8,15 @@ let
   musl = runCommand "musl" { } ''
     mkdir -p $out/lib
     cp ${/files/libc.so} $out/lib/libc.so
-    ln -s libc.so $out/lib/ld-musl-any.so.1
+    ln -s libc.so $out/lib/ld-musl-${stdenv.hostPlatform.parsed.cpu.name}.so.1
   '';
   pattern = "${musl}/lib/ld-musl-*";
   foo = runCommand "foo" { } "mkdir -p $out/lib; cp ${/files/libfoo.so} $out/lib/libfoo.so";
   hook = callPackage /source/nix/hook.nix {
-    targetPackages.stdenv.cc.bintools.dynamicLinker = pattern;
+    targetPackages.stdenv = {
+      inherit (stdenv) hostPlatform;
+      cc.bintools.dynamicLinker = pattern;
+    };
   };
   wrapper = runCommand "wrapper" { } ''
     mkdir -p $out/nix-support

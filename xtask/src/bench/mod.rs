@@ -2,6 +2,7 @@
 
 mod against;
 mod blind;
+mod build;
 mod disk;
 mod index;
 mod launch;
@@ -23,6 +24,8 @@ use anyhow::{Context, Result, bail};
 pub enum Bench {
     /// Sizes of every stub and loader; fails above the budgets
     Size,
+    /// Processor time to build the tool from a clone, and the tool's size
+    Build(build::Options),
     /// Time, page faults and system calls of a wrapped program's start
     Startup(startup::Options),
     /// Time to wrap many programs at once, and one very large program
@@ -44,6 +47,7 @@ pub enum Bench {
 pub fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Size => size::run(),
+        Bench::Build(options) => build::run(options),
         Bench::Startup(options) => startup::run(options),
         Bench::Patch(options) => patch::run(options),
         Bench::Rooms(options) => rooms::run(options),
