@@ -33,9 +33,11 @@ impl Listed {
             }
             let path = rest.rsplit_once(" (0x").map_or(rest, |(path, _)| path);
             let name = name.rsplit_once(" (0x").map_or(name, |(name, _)| name);
-            let own = Path::new(name)
-                .file_name()
-                .is_some_and(|name| interpreter.provides(name));
+            // ld.so has the name of PT_INTERP, which may be any.
+            let own = [name, path].iter().any(|one| {
+                let name = Path::new(one).file_name();
+                name.is_some_and(|name| interpreter.provides(name))
+            });
             if !own && !name.starts_with("linux-") && path.contains('/') {
                 listed.found.insert((name.into(), path.into()));
             }
