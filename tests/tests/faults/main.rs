@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
-use e2e::{Arch, Kind, Libc, Variant, matrix, run};
+use e2e::{Arch, Kind, Libc, Variant, matrix, run, toolchain};
 
 use tree::{Call, IN_PLACE, RESTORE, SELF_CONTAINED, Snapshot, Tree, WRAP};
 
@@ -23,6 +23,8 @@ struct Scenario {
     run: &'static [&'static str],
     /// Whether the run restores all files.
     restores: bool,
+    /// Whether the only room of the library is the bytes of its own search path.
+    is_crammed: bool,
 }
 
 impl Scenario {
@@ -31,7 +33,10 @@ impl Scenario {
         &self,
         variant: Variant,
     ) -> (Tree, Snapshot, BTreeMap<PathBuf, SystemTime>, Snapshot) {
-        let tree = Tree::new(variant);
+        let tree = match self.is_crammed {
+            true => crammed(variant),
+            false => Tree::new(variant),
+        };
         tree.install_loader();
         tree.finds(false, "before any run");
         for arguments in self.before {
@@ -44,6 +49,12 @@ impl Scenario {
         tree.finds(!self.restores, "after the run");
         let after = tree.snapshot();
         assert!(before != after, "a run that changes nothing");
+        let library = Path::new("app/libbar.so");
+        let (original, edited) = match self.restores {
+            true => (&after[library].0, &before[library].0),
+            false => (&before[library].0, &after[library].0),
+        };
+        assert_eq!(has_gone(original) && !has_gone(edited), self.is_crammed);
         tree.reset(&before, &times);
         (tree, before, times, after)
     }
@@ -162,6 +173,22 @@ fn differing(one: &Snapshot, other: &Snapshot) -> Vec<PathBuf> {
     differing
 }
 
+/// Directories that do not exist.
+const GONE: &str =
+    "$ORIGIN/../_solib_0/_U_S_Sgone:$ORIGIN/../_solib_1/_U_S_Sgone:$ORIGIN/../_solib_2/_U_S_Sgone";
+
+fn has_gone(file: &[u8]) -> bool {
+    file.windows(GONE.len()).any(|part| part == GONE.as_bytes())
+}
+
+/// A tree whose library has no room but the bytes of its own search path, which has only directories that do not exist.
+fn crammed(variant: Variant) -> Tree {
+    let search = format!("-Wl,--enable-new-dtags,-rpath,{GONE}");
+    let flags = toolchain::lld();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).chain([&*search]).collect();
+    Tree::with_library(variant, &flags)
+}
+
 macro_rules! scenarios {
     ($($name:ident: $scenario:expr;)+) => {
         $(
@@ -183,29 +210,34 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    wrap: Scenario { before: &[], run: WRAP, restores: false };
+    wrap: Scenario { before: &[], run: WRAP, restores: false, is_crammed: false };
     wrap_with_another_search_path: Scenario {
         before: &[WRAP],
         run: &["--paths", "app", "--libs", "lib", "--runtime-dependencies", "/nowhere"],
         restores: false,
+        is_crammed: false,
     };
     wrap_with_another_stub: Scenario {
         before: &[WRAP],
         run: &["--relocatable", "--allow-outside", "--paths", "app", "--libs", "lib"],
         restores: false,
+        is_crammed: false,
     };
-    wrap_with_the_loader_in_the_sidecar: Scenario { before: &[WRAP], run: SELF_CONTAINED, restores: false };
-    wrap_with_a_loader_file_again: Scenario { before: &[SELF_CONTAINED], run: WRAP, restores: false };
-    edit_in_place: Scenario { before: &[], run: IN_PLACE, restores: false };
+    wrap_with_the_loader_in_the_sidecar: Scenario { before: &[WRAP], run: SELF_CONTAINED, restores: false, is_crammed: false };
+    wrap_with_a_loader_file_again: Scenario { before: &[SELF_CONTAINED], run: WRAP, restores: false, is_crammed: false };
+    edit_in_place: Scenario { before: &[], run: IN_PLACE, restores: false, is_crammed: false };
     edit_in_place_with_another_search_path: Scenario {
         before: &[IN_PLACE],
         run: &[
             "--strategy", "inplace", "--paths", "app", "--libs", "lib", "--runtime-dependencies", "/nowhere",
         ],
         restores: false,
+        is_crammed: false,
     };
-    restore: Scenario { before: &[WRAP], run: RESTORE, restores: true };
-    restore_in_place: Scenario { before: &[IN_PLACE], run: RESTORE, restores: true };
+    replace_the_search_path_of_a_library: Scenario { before: &[], run: IN_PLACE, restores: false, is_crammed: true };
+    restore_the_search_path_of_a_library: Scenario { before: &[IN_PLACE], run: RESTORE, restores: true, is_crammed: true };
+    restore: Scenario { before: &[WRAP], run: RESTORE, restores: true, is_crammed: false };
+    restore_in_place: Scenario { before: &[IN_PLACE], run: RESTORE, restores: true, is_crammed: false };
 }
 
 /// Runs the tool in a mount namespace of its own, after the shell command `mount`, whose `$app` is the program's directory. Returns
