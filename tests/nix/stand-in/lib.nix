@@ -1,28 +1,16 @@
 # Functions of nixpkgs' lib, by their documentation, and the parts of the module system that modules of one directory need.
 let
   inherit (builtins)
-    all
-    any
-    attrNames
-    concatLists
-    concatMap
-    concatStringsSep
-    elem
-    filter
     foldl'
     functionArgs
     head
-    isAttrs
     isList
-    isString
     listToAttrs
-    mapAttrs
     match
-    replaceStrings
     ;
 in
 rec {
-  inherit
+  inherit (builtins)
     all
     any
     attrNames

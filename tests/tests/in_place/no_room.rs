@@ -51,7 +51,9 @@ fn served_by_a_program(variant: Variant, flag: &str, added: &[&str]) {
         let dir = root.package("foo", &[foo(variant)]);
         let wrap = || {
             let wrap = root.wrap("/app").libs([&dir, "/app/lib"]);
-            wrap.args(["--strategy", strategy]).report().success()
+            // A program finds the library's needs, so there is no warning.
+            let wrap = wrap.args(["--strict", "--strategy", strategy]);
+            wrap.report().success()
         };
         let report = wrap();
         let words = [
@@ -149,6 +151,8 @@ fn own_runpath_inherits_nothing(variant: Variant) {
     report
         .file(&plugin)
         .is("skipped", &["no room for a search path", &told]);
+    let strict = opener.wrap("/app/plugins", &[&dir]).args(["--strict"]);
+    strict.report().exits_with(1);
 
     opener.refuses(&plugin, "libfoo.so");
     let rpath = ["--search", "rpath", "--runtime-dependencies", &dir];

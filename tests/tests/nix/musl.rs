@@ -1,6 +1,8 @@
 //! With musl, nixpkgs names the dynamic linker by a pattern, `lib/ld-musl-*`.
 
-use e2e::{Arch, Build, Kind, Libc, Store, Variant, says, source};
+use e2e::{Arch, Kind, Libc, Store, Variant, says};
+
+use crate::vendor;
 
 /// A musl package, the hook of a musl package set, and a wrapper of binutils with the pattern.
 const MUSL: &str = r#"
@@ -34,14 +36,8 @@ stdenv.mkDerivation ({
 "#;
 
 fn sample() -> Store {
-    let store = Store::new(&[Arch::host()]);
     let variant = Variant::new(Arch::host(), Libc::Musl, Kind::Pie);
-    let library = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
-    let program = Build::program(variant, source("sample.c"))
-        .link(&library)
-        .build();
-    store.add_file(&library, "libfoo.so");
-    store.add_file(&program, "program");
+    let store = vendor::sample_of(variant);
     store.add_file(&variant.dynamic_linker(), "libc.so");
     store
 }

@@ -4,8 +4,12 @@ use e2e::{Arch, Build, Kind, Libc, Store, Variant, source};
 
 /// `/files/program`, which needs `/files/libfoo.so` and prints `value 42`.
 pub fn sample(arch: Arch) -> Store {
-    let store = Store::new(&[arch]);
-    let variant = Variant::new(arch, Libc::Glibc, Kind::Pie);
+    sample_of(Variant::new(arch, Libc::Glibc, Kind::Pie))
+}
+
+/// The same for another C library.
+pub fn sample_of(variant: Variant) -> Store {
+    let store = Store::new(&[variant.arch]);
     let library = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
     let program = Build::program(variant, source("sample.c"))
         .link(&library)

@@ -186,17 +186,15 @@ pub fn wrap_targets(
     let mismatch = interpreters
         .mismatch()
         .filter(|_| !cli.interpreter.is_empty());
+    let mut warnings = warnings(cli, &libs, &files);
+    // The error of a mismatch says more.
+    if mismatch.is_none() {
+        warnings.extend(all_for_other_machines(&files));
+    }
     let mut report = Report {
         dry_run: cli.dry_run,
         tree: base.unwrap_or_default(),
-        warnings: match mismatch.is_some() {
-            true => warnings(cli, &libs, &files),
-            false => [
-                warnings(cli, &libs, &files),
-                Vec::from_iter(all_for_other_machines(&files)),
-            ]
-            .concat(),
-        },
+        warnings,
         errors: mismatch
             .into_iter()
             .map(|why| format!("--interpreter: {why}"))
