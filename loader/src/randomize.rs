@@ -20,12 +20,16 @@ const STACK_AT_TOP: usize = 0x3fff_c000;
 const STACK_OF_KERNEL: usize = (7u64 << 36) as usize;
 
 impl Loader {
-    /// The address below which ld.so is mapped: that of this image, or lower.
+    /// The address below which ld.so is mapped: that of this image or of the program, or lower.
     #[inline(always)]
     pub fn ceiling(&self) -> usize {
         let page = self.page();
         // The image has at most two pages before a message.
-        let top = (EMPTY.text().as_ptr() as usize & page.wrapping_neg()) - page;
+        let mut top = (EMPTY.text().as_ptr() as usize & page.wrapping_neg()) - page;
+        // The kernel may have aligned the program to more than a page, and then this image is in the gap above it.
+        if self.bias.wrapping_sub(1) < top {
+            top = self.bias;
+        }
         // Debuggers and `setarch -R` need the same addresses in each run. A program that is linked for a fixed address is far away.
         let subtracted = !self.stack.get(at::EXECFN);
         let is_random = subtracted & STACK_AT_TOP != 0 && subtracted & STACK_OF_KERNEL == 0;

@@ -29,6 +29,7 @@
 //! - [`matrix!`]: one `#[test]` per cell of the matrix. [`fixture`]: C files whose header describes the test.
 //! - [`debian::unpack`]: Debian packages with all their dependencies, as a tree.
 //! - [`Session`]: the commands of a page, typed into bash.
+//! - [`Kernel`], [`Sample::with_kernel`]: a kernel of another architecture, where QEMU's user-mode emulator is not like one.
 //! - [`Store`]: a Nix store of its own, and roots that contain its results.
 //! - Programs of foreign architectures run too, also as children of another program.
 //!
@@ -43,6 +44,7 @@ pub mod debugger;
 pub mod edited;
 pub mod fixture;
 mod fork;
+pub mod kernel;
 pub mod legacy;
 mod machine;
 pub mod matrix;
@@ -63,6 +65,7 @@ pub mod wrap;
 pub use arch::{Arch, Kind, Libc, Variant};
 pub use check::{Wrapped, assert_fails_unwrapped};
 pub use edited::Edited;
+pub use kernel::Kernel;
 pub use report::Report;
 pub use root::{Root, store_path};
 pub use run::{Output, Run, Running};

@@ -1,6 +1,6 @@
 //! A root file system without an FHS dynamic linker, in which programs and the tool run.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::arch::{Arch, Kind, Libc, Variant, musl_ld_so};
+use crate::kernel::{Kernel, Machine};
 use crate::namespace::Bind;
 use crate::{cache, fork, toolchain};
 
@@ -47,6 +48,7 @@ pub struct Root {
     dir: TempDir,
     systems: Vec<(Arch, Libc)>,
     binds: RefCell<Vec<Bind>>,
+    kernel: OnceCell<Kernel>,
 }
 
 impl Root {
@@ -78,6 +80,7 @@ impl Root {
             dir,
             systems: systems.to_vec(),
             binds: RefCell::default(),
+            kernel: OnceCell::new(),
         };
         for name in ["proc", "dev/shm", "tmp", "app", "tool/binfmt", "nix/store"] {
             root.mkdir(&format!("/{name}"));
@@ -191,6 +194,24 @@ impl Root {
             target,
             recursive,
         });
+    }
+
+    /// Starts programs with this kernel from now on. It takes seconds to boot for each [`Run`], and has only the files that are
+    /// there then: what a program writes is lost.
+    pub fn use_kernel(&self, kernel: Kernel) {
+        self.kernel.set(kernel).expect("one kernel");
+    }
+
+    /// A machine with the files of this root, if it has a kernel.
+    pub(crate) fn machine(&self) -> Option<Machine> {
+        let mut machine = self.kernel.get()?.clone().machine();
+        machine.add(self.dir.path(), "/");
+        for bind in self.binds().iter().filter(|bind| !bind.recursive) {
+            let inside = bind.target.strip_prefix(self.dir.path());
+            let inside = inside.expect("below the root").display();
+            machine.add(&bind.source, &format!("/{inside}"));
+        }
+        Some(machine)
     }
 
     /// The real dynamic linker of a system of this root.

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use crate::arch::{Arch, Kind, Libc, Variant};
 use crate::check::{Wrapped, assert_fails_unwrapped};
 use crate::edited::Edited;
+use crate::kernel::Kernel;
 use crate::root::Root;
 use crate::run::{Output, Run};
+use crate::skipped;
 use crate::toolchain::{Build, source};
 use crate::wrap::Wrap;
 
@@ -62,6 +64,22 @@ impl Sample {
         let sample = Sample::unwrapped(variant);
         sample.wrap();
         sample
+    }
+
+    /// At `/app/program`, wrapped, and started by a kernel of its architecture, not by QEMU's user-mode emulator. `None` if there is
+    /// none here; the test is reported as skipped then.
+    pub fn with_kernel(variant: Variant) -> Option<Sample> {
+        let sample = Sample::new(variant);
+        if !variant.arch.is_native() {
+            match Kernel::find(variant.arch) {
+                Ok(kernel) => sample.root.use_kernel(kernel),
+                Err(why) => {
+                    skipped(&why);
+                    return None;
+                }
+            }
+        }
+        Some(sample)
     }
 
     /// At `program`, wrapped.

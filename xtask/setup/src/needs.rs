@@ -123,6 +123,15 @@ pub const NEEDS: &[Need] = &[
         cross: None,
     },
     Need {
+        packages: &["qemu-system-arm", "debian-installer-12-netboot-arm64"],
+        why: "a kernel for aarch64, whose package is for every architecture, and an emulator that boots it",
+        proofs: &[
+            Program(&["qemu-system-aarch64"]),
+            File("/usr/lib/debian-installer/images/12/arm64/text/debian-installer/arm64/linux"),
+        ],
+        cross: None,
+    },
+    Need {
         packages: &["valgrind"],
         why: "tests of wrapped programs under valgrind",
         proofs: &[Program(&["valgrind"])],
