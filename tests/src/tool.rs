@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::{env, fs};
 
+use crate::arch::Arch;
 use crate::{cache, fork};
 
 /// `$WRAP_BUDDY_BIN`, or else the build of `cargo xtask test`, which is made once per test run. Panics if it cannot be built.
@@ -16,6 +17,17 @@ pub fn path() -> PathBuf {
         None => build(),
     })
     .clone()
+}
+
+/// A build of the tool for another architecture: `$WRAP_BUDDY_BIN_AARCH64` and so on, which `cargo xtask test` sets. The error says
+/// that there is none.
+pub fn built_for(arch: Arch) -> Result<PathBuf, String> {
+    let name = format!("WRAP_BUDDY_BIN_{}", arch.name().to_uppercase());
+    let path = env::var_os(&name).map(PathBuf::from);
+    path.ok_or(format!(
+        "no wrap-buddy for {}: {name} is not set",
+        arch.name()
+    ))
 }
 
 fn build() -> PathBuf {

@@ -1,6 +1,6 @@
 //! Builds, lints, and runs every test. The test runner's summary comes last.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs, thread};
 
@@ -35,32 +35,42 @@ pub fn run(options: &Options) -> Result<()> {
         },
         || {
             run_miri()?;
-            match thorough {
-                true => fuzz::run(&fuzz::Options::for_tests()),
-                false => Ok(()),
+            let emulated = workspace::emulated_tool()?;
+            if thorough {
+                fuzz::run(&fuzz::Options::for_tests())?;
             }
+            anyhow::Ok(emulated)
         },
     );
-    checked.and(fuzzed)?;
+    checked?;
+    let emulated = fuzzed?;
     // This process may have been built before setup installed a compiler for the stages.
     workspace::run(Command::new(programs.join("xtask")).args(["bench", "size"]))?;
-    run_tests(&tool, &options.arguments)
+    run_tests(&tool, emulated, &options.arguments)
 }
 
 /// Runs the tests, and lists those that this machine cannot run.
-fn run_tests(tool: &Path, arguments: &[String]) -> Result<()> {
+fn run_tests(
+    tool: &Path,
+    emulated: Result<(&str, PathBuf), String>,
+    arguments: &[String],
+) -> Result<()> {
     let skipped = tempfile::NamedTempFile::new()?;
     let configuration = workspace::root().join(".config/real-programs.toml");
     // Many tests wait: for a disk, for a watch, for something that must not happen.
     let threads = 2 * thread::available_parallelism()?.get();
-    let done = workspace::run(
-        cargo(["nextest", "run", "--workspace", "--tool-config-file"])
-            .arg(format!("xtask:{}", configuration.display()))
-            .arg(format!("--test-threads={threads}"))
-            .args(arguments)
-            .env("WRAP_BUDDY_BIN", tool)
-            .env("WRAP_BUDDY_TEST_SKIPPED", skipped.path()),
-    );
+    let mut tests = cargo(["nextest", "run", "--workspace", "--tool-config-file"]);
+    tests
+        .arg(format!("xtask:{}", configuration.display()))
+        .arg(format!("--test-threads={threads}"))
+        .args(arguments)
+        .env("WRAP_BUDDY_BIN", tool)
+        .env("WRAP_BUDDY_TEST_SKIPPED", skipped.path());
+    match emulated {
+        Ok((variable, path)) => drop(tests.env(variable, path)),
+        Err(why) => println!("skipped: wrap-buddy on a kernel of another architecture: {why}"),
+    }
+    let done = workspace::run(&mut tests);
     for line in fs::read_to_string(skipped.path())?.lines() {
         println!("skipped: {line}");
     }

@@ -1,6 +1,7 @@
 //! The paths of this checkout, and its tool.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -25,6 +26,40 @@ pub fn release_tool() -> Result<PathBuf> {
 /// Builds the tool for the tests and returns its path.
 pub fn tested_tool() -> Result<PathBuf> {
     tool("tested")
+}
+
+/// Builds the tool for the tests with a kernel of another architecture. Returns the variable that names it, and its path; or the
+/// reason why this machine cannot build it.
+///
+/// The standard library is built too: rustc of Debian has its source.
+pub fn emulated_tool() -> Result<std::result::Result<(&'static str, PathBuf), String>> {
+    const TARGET: &str = "aarch64-unknown-linux-gnu";
+    let rustc = "/usr/bin/rustc";
+    let sysroot = output(Command::new(rustc).args(["--print", "sysroot"]));
+    let source = sysroot
+        .map(|sysroot| Path::new(sysroot.trim_end()).join("lib/rustlib/src/rust/library/std"));
+    if !source.is_ok_and(|source| source.is_dir()) {
+        return Ok(Err(format!("{rustc} has no source of std")));
+    }
+    let directory = target_dir()?.join("emulated");
+    run(
+        cargo(["build", "--package", "wrap-buddy", "--profile", "tested"])
+            .args([
+                "-Zbuild-std=std,panic_abort",
+                "--target",
+                TARGET,
+                "--target-dir",
+            ])
+            .arg(&directory)
+            .env("RUSTC", rustc)
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env(
+                "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER",
+                "aarch64-linux-gnu-gcc",
+            ),
+    )?;
+    let built = directory.join(TARGET).join("tested/wrap-buddy");
+    Ok(Ok(("WRAP_BUDDY_BIN_AARCH64", built)))
 }
 
 fn tool(profile: &str) -> Result<PathBuf> {
