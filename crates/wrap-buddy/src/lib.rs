@@ -198,7 +198,9 @@ fn wrap_or_propose(
     if lacks && proposal.is_some() {
         let words = ["wrap-buddy", "check"].map(OsString::from).into_iter();
         let paths = options.paths.iter().map(OsString::from);
-        let command = quoted(words.chain(paths).chain(["--fix".into()]));
+        let root = options.root.given();
+        let root = root.map_or(Vec::new(), |root| vec!["--root".into(), root.into()]);
+        let command = quoted(words.chain(paths).chain(root).chain(["--fix".into()]));
         let mut page = Page::default();
         page.line(format!("next: {}", styled(command, Style::Bold)));
         page.line("      # searches for these, and asks before it wraps");

@@ -137,7 +137,7 @@ fn a_tree_elsewhere() {
         let document: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
         let command = document["files"][0]["next"][0]["command"].as_str();
         let expected = format!(
-            "wrap-buddy --paths /app/program --libs {} --interpreter {place}",
+            "wrap-buddy --paths /app/program --libs {} --interpreter {place} --root {root}",
             sample.library_dir
         );
         assert_eq!(command, Some(&*expected), "{output}");

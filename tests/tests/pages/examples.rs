@@ -24,7 +24,7 @@ pub fn checkout() -> Root {
 
 fn shell(root: &Root) -> Run<'_> {
     bash(root)
-        .env("PATH", "/tool/bin:/usr/bin:/bin")
+        .env("PATH", "/tool/bin:/usr/bin:/bin:/usr/sbin")
         .env("HOME", "/app/home")
         .cwd("/app/checkout")
 }

@@ -25,7 +25,7 @@ const SYSTEM: [&str; 6] = [
 const TRACE: &str = "LD_TRACE_LOADED_OBJECTS=1";
 
 fn files(directories: &[PathBuf], interpreter: &Interpreter) -> Vec<PathBuf> {
-    let (found, _) = scan(directories, true, Wanted::Elf, None);
+    let (found, _) = scan(&Root::default(), directories, true, Wanted::Elf, None);
     let found = found.into_par_iter().map(|one| one.path);
     found
         // Separate debug files have no code to load.

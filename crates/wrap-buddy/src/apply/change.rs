@@ -233,6 +233,7 @@ pub(super) fn is_sealed(directory: &Directory, name: &OsStr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ldso::Root;
     use std::fs;
     use std::os::unix::fs::FileExt;
 
@@ -260,7 +261,7 @@ mod tests {
             }
         };
         let directory = Directory::open(&fs::canonicalize(above.path()).unwrap()).unwrap();
-        let file = TargetFile::new(&path, &fs::metadata(&path).unwrap());
+        let file = TargetFile::new(&Root::default(), &path, &fs::metadata(&path).unwrap());
         let file_id = file.id;
         let open = |file_id| {
             let change = Change {

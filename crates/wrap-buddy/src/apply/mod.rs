@@ -166,11 +166,13 @@ fn apply_batch(
     stop: Option<&Stop<'_>>,
 ) -> Vec<Result<Vec<String>>> {
     let few = plans.len() <= FEW;
-    let mut target_directories =
-        TargetDirectories::of(plans.iter().map(|plan| plan.file.path.as_path()), options);
+    let mut target_directories = TargetDirectories::of(
+        plans.iter().map(|plan| plan.file.on_host.as_path()),
+        options,
+    );
     let running = Running::default();
     let mut jobs = pool.map(plans, |&plan| {
-        let target_directory = target_directories.of_file(&plan.file.path)?;
+        let target_directory = target_directories.of_file(&plan.file.on_host)?;
         let job = Job::open(
             Change::of_plan(plan),
             target_directory,
@@ -293,7 +295,7 @@ fn settle<'j>(jobs: &mut [Result<(&'j Plan, Job<'j>)>], pool: &WorkerPool, few: 
 fn sync_directories(jobs: &[Result<(&Plan, Job<'_>)>]) -> bool {
     let mut seen = BTreeSet::new();
     let jobs = jobs.iter().flatten();
-    let mut directories = jobs.filter(|(plan, _)| seen.insert(parent(&plan.file.path)));
+    let mut directories = jobs.filter(|(plan, _)| seen.insert(parent(&plan.file.on_host)));
     directories.all(|(_, job)| job.sync_directory().is_ok())
 }
 
@@ -337,7 +339,7 @@ pub fn restore(
 /// Whether the changed `file` has been separated from its other names: overlayfs copies a file of a lower layer when it is opened for
 /// writing, and only for the name by which it was opened.
 pub fn is_split(file: &TargetFile) -> bool {
-    let now = file.path.symlink_metadata();
+    let now = file.on_host.symlink_metadata();
     file.names > 1 && now.is_ok_and(|now| !file.is(&now))
 }
 
@@ -381,11 +383,11 @@ fn restore_batch(
     let few = restorations.len() <= FEW;
     let paths = restorations
         .iter()
-        .map(|restoration| restoration.file.path.as_path());
+        .map(|restoration| restoration.file.on_host.as_path());
     let mut target_directories = TargetDirectories::of(paths, options);
     let running = Running::default();
     let mut jobs = pool.map(restorations, |&restoration| {
-        let target_directory = target_directories.of_file(&restoration.file.path)?;
+        let target_directory = target_directories.of_file(&restoration.file.on_host)?;
         let change = Change::of_restoration(restoration);
         let job = Job::open(change, target_directory, options, &running, stop)?;
         Ok((restoration, job))
@@ -459,7 +461,7 @@ fn step_by_directory<'j>(
     let mut directories: BTreeMap<&OsStr, Vec<_>> = BTreeMap::new();
     for entry in &mut *jobs {
         if let Ok((plan, _)) = entry {
-            let directory = parent(&plan.file.path).as_os_str();
+            let directory = parent(&plan.file.on_host).as_os_str();
             directories.entry(directory).or_default().push(entry);
         }
     }

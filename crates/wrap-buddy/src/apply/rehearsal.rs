@@ -34,7 +34,7 @@ impl Rehearsal {
 
     /// Checks `plan`.
     pub(super) fn plan(&self, plan: &Plan) -> Result<Vec<String>> {
-        let (target_directory, rights) = self.enter(&plan.file.path)?;
+        let (target_directory, rights) = self.enter(&plan.file.on_host)?;
         let in_directory = may_create_in(&target_directory, rights);
         self.change(
             &Change::of_plan(plan),
@@ -55,7 +55,7 @@ impl Rehearsal {
 
     /// Checks `restoration`. Returns a note for each file that it could not remove.
     pub(super) fn restoration(&self, restoration: &Restoration) -> Result<Vec<String>> {
-        let (target_directory, rights) = self.enter(&restoration.file.path)?;
+        let (target_directory, rights) = self.enter(&restoration.file.on_host)?;
         let in_directory = may_create_in(&target_directory, rights);
         let change = Change::of_restoration(restoration);
         self.change(&change, &target_directory, rights, &in_directory)?;
@@ -65,7 +65,7 @@ impl Rehearsal {
         let left = restoration
             .remove
             .iter()
-            .filter(|path| path.symlink_metadata().is_ok());
+            .filter(|path| restoration.file.neighbour(path).symlink_metadata().is_ok());
         let notes = left.map(|path| super::link_directory::cannot_be_removed(path, &error));
         Ok(notes.collect())
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, ValueHint};
 
 use super::watch::WatchArgs;
-use super::wrap::{OutputArgs, WrapArgs, jobs, search_directory};
+use super::wrap::{OutputArgs, RootArgs, WrapArgs, jobs, search_directory};
 
 const USAGE: &str = "\
 wrap-buddy PATH... [--libs DIR...] [OPTIONS]
@@ -25,11 +25,13 @@ Examples:
   wrap-buddy wrap ./app --libs ./lib
   wrap-buddy wrap ./app --libs ./lib /opt/lib --ignore-missing 'libcuda.so*'
   wrap-buddy wrap ./app --libs ./app/lib --relocatable       the tree can be moved afterwards
-  wrap-buddy wrap ./app --strategy auto                      without a stub where the file has room";
+  wrap-buddy wrap ./app --strategy auto                      without a stub where the file has room
+  wrap-buddy wrap ./rootfs/opt/app --root ./rootfs           files of an unpacked or mounted image";
 
 const RESTORE_EXAMPLES: &str = "\
 Examples:
   wrap-buddy restore ./app                           restore the original files
+  wrap-buddy restore ./rootfs/opt --root ./rootfs    files of an unpacked or mounted image
   wrap-buddy restore ./app --dry-run                 print the plan, change nothing
   wrap-buddy restore ./app/server --replace          while ./app/server is running";
 
@@ -81,6 +83,9 @@ pub(super) struct CommandLine {
 pub struct WrapCommandArgs {
     #[command(flatten)]
     pub wrap: WrapArgs,
+
+    #[command(flatten)]
+    pub root: RootArgs,
 
     /// Wrap with the libraries and the dynamic linker that `check` proposes, without asking
     ///
@@ -157,10 +162,6 @@ pub struct CheckArgs {
     #[arg(help_heading = "Libraries", long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub interpreter: Vec<PathBuf>,
 
-    /// Directory that is / for the programs: absolute paths and symbolic links are resolved in it
-    #[arg(help_heading = "Libraries", long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub root: Option<PathBuf>,
-
     /// Directories to search for missing libraries and dynamic linkers [default: /nix/store] [env: WRAP_BUDDY_FIND_IN]
     #[arg(help_heading = "Libraries", long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 1.., value_parser = search_directory("--find-in"))]
     pub find_in: Vec<PathBuf>,
@@ -180,7 +181,7 @@ pub struct CheckArgs {
     pub tree: bool,
 
     /// Run the proposed commands, after asking, and check again
-    #[arg(help_heading = "Method", long, conflicts_with = "root")]
+    #[arg(help_heading = "Method", long)]
     pub fix: bool,
 
     /// With --fix, do not ask
@@ -208,6 +209,9 @@ pub struct PathArgs {
     /// The same as PATH, as for `wrap-buddy --paths`
     #[arg(long = "paths", value_name = "PATH", num_args = 1.., hide = true)]
     pub more_paths: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub root: RootArgs,
 
     /// Do not descend into subdirectories
     #[arg(long)]

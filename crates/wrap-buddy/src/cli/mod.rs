@@ -19,6 +19,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use globset::{Glob, GlobSet};
+use ldso::Root;
 
 use crate::commands::check::{CheckOptions, Fix};
 use crate::commands::generate::Files;
@@ -169,8 +170,12 @@ impl WrapCommandArgs {
     fn lower(self) -> Result<Invocation, clap::Error> {
         let paths = [&*self.wrap.files, &self.wrap.paths].concat();
         let files = SettingsFiles::WithTrees(&paths);
-        let mut settings = settings(files, self.wrap.no_settings)?;
+        let root = self.root.root.unwrap_or_default();
+        // The paths of this machine mean nothing in another root.
+        let none = self.wrap.no_settings || !root.is_own();
+        let mut settings = settings(files, none)?;
         let options = WrapOptions {
+            root,
             strict: self.strict,
             ..self.wrap.lower(&mut settings)?
         };
@@ -181,6 +186,7 @@ impl WrapCommandArgs {
         let has_libs = settings.get(Key::Libs).source != Source::Default;
         let proposal = CheckOptions {
             path_options: PathOptions {
+                root: options.root.clone(),
                 paths: options.paths.clone(),
                 no_recurse: options.no_recurse,
                 jobs: options.jobs,
@@ -219,6 +225,7 @@ impl WrapArgs {
         }
         let dependencies = self.runtime_dependencies;
         Ok(WrapOptions {
+            root: Root::default(),
             paths: [self.files, self.paths].concat(),
             no_recurse: self.no_recurse,
             libs: directories(settings, Key::Libs, self.libs)?,
@@ -264,6 +271,7 @@ impl OutputArgs {
 impl PathArgs {
     fn lower(self) -> PathOptions {
         PathOptions {
+            root: self.root.root.unwrap_or_default(),
             paths: [self.paths, self.more_paths].concat(),
             no_recurse: self.no_recurse,
             jobs: self.jobs,
@@ -292,15 +300,13 @@ impl CheckArgs {
             [] => &here[..],
             paths => paths,
         };
-        // The paths of this machine mean nothing in another root.
-        let none = self.no_settings || self.root.is_some();
+        let none = self.no_settings || !path_options.root.is_own();
         let mut settings = settings(SettingsFiles::WithTrees(paths), none)?;
         let find_in = (!self.find_in.is_empty()).then_some(self.find_in);
         let options = CheckOptions {
             path_options,
             libs: directories(&mut settings, Key::Libs, self.libs)?,
             interpreter: interpreters(&mut settings, self.interpreter),
-            root: self.root,
             find_in: directories(&mut settings, Key::FindIn, find_in)?,
             tree: self.tree,
             fix: match (self.fix, self.yes, self.dry_run) {

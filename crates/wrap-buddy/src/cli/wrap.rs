@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValue;
 use clap::{ArgAction, Args, ColorChoice, Parser, ValueEnum, ValueHint};
+use elf_file::io_reason;
 use globset::Glob;
+use ldso::Root;
 
 use crate::plan::options::{Search, Strategy};
 use crate::report::Format;
@@ -147,6 +149,28 @@ pub struct WrapArgs {
     /// Number of files to process in parallel [default: number of processors]
     #[arg(short, long, value_name = "N", value_parser = jobs)]
     pub jobs: Option<NonZero<usize>>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct RootArgs {
+    /// The directory that will be / for the programs, such as an unpacked or mounted image of any machine
+    ///
+    /// PATH is a path below DIR. All other paths are meant inside DIR, and so are symbolic links: those of --libs, --interpreter and
+    /// --loader-dir-path, and those that are written into the files. Nothing in DIR is executed, and nothing outside of it is used.
+    /// Variables and files with settings are ignored.
+    #[arg(help_heading = "Files", long, value_name = "DIR", value_hint = ValueHint::DirPath, value_parser = root_directory())]
+    pub root: Option<Root>,
+}
+
+/// Why a directory cannot be the root.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", io_reason(.0))]
+struct BadRoot(std::io::Error);
+
+/// Parses the directory of --root, which has to exist.
+fn root_directory() -> impl clap::builder::TypedValueParser<Value = Root> {
+    use clap::builder::TypedValueParser;
+    clap::builder::PathBufValueParser::new().try_map(|path| Root::at(&path).map_err(BadRoot))
 }
 
 #[derive(Clone, Copy, Debug, Args)]

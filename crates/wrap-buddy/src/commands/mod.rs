@@ -20,6 +20,7 @@ use self::settings::Key;
 use crate::plan::options::WrapOptions;
 use crate::report::Output;
 use crate::scan::{Target, Unreadable, scan};
+use ldso::Root;
 
 /// A command with its options.
 #[derive(Clone, Debug)]
@@ -84,6 +85,8 @@ pub fn on_path(name: &Path) -> Option<PathBuf> {
 /// Which files to process.
 #[derive(Clone, Debug, Default)]
 pub struct PathOptions {
+    /// The root of the programs.
+    pub root: Root,
     /// Files and directories.
     pub paths: Vec<PathBuf>,
     /// Do not descend into subdirectories.
@@ -98,6 +101,10 @@ pub struct PathOptions {
 impl PathOptions {
     /// Replaces names of programs on PATH by their paths.
     pub fn with_names_on_path(mut self) -> Self {
+        // The programs on PATH are in the machine's own root.
+        if !self.root.is_own() {
+            return self;
+        }
         for path in &mut self.paths {
             if let Some(found) = on_path(path) {
                 self.found_on_path.push((path.clone(), found.clone()));
@@ -110,6 +117,6 @@ impl PathOptions {
     /// The files, and the paths that cannot be read.
     pub fn scan(&self) -> (Vec<Target>, Vec<Unreadable>) {
         let wanted = self.output.wanted();
-        scan(&self.paths, !self.no_recurse, wanted, self.jobs)
+        scan(&self.root, &self.paths, !self.no_recurse, wanted, self.jobs)
     }
 }

@@ -44,7 +44,14 @@ pub fn restore_until(
     stop: &Stop<'_>,
 ) -> Result<Report> {
     let path_options = &options.path_options;
-    let lock = || TreeLock::on(&path_options.paths, path_options.output.quiet, stop);
+    let lock = || {
+        TreeLock::on(
+            &path_options.root,
+            &path_options.paths,
+            path_options.output.quiet,
+            stop,
+        )
+    };
     let dry = options.dry_run;
     let Some(_lock) = (if dry { Some(None) } else { lock().map(Some) }) else {
         return Ok(Report {
@@ -81,7 +88,8 @@ pub fn restore_until(
         if let Some(&first) = seen.get(&restoration.file.id) {
             let (index, _) = &planned[first];
             let shown = &files[*index].path;
-            let reason = apply::fate_of_other_name(&restoration.file.path, shown, "restored", dry);
+            let reason =
+                apply::fate_of_other_name(&restoration.file.on_host, shown, "restored", dry);
             let skipped = FileReport::skipped(file.path.clone(), reason);
             other_names.push((first, file, (files.len(), restoration)));
             files.push(skipped);
@@ -163,7 +171,7 @@ fn decide(target: &Target, stages: &[Stage]) -> Option<(FileReport, Option<Resto
             return Some((FileReport::skipped(shown, SkipReason::NotElf), None));
         }
     };
-    match restoration(&target.path, state, &mut source) {
+    match restoration(&target.root, &target.path, state, &mut source) {
         Ok(Some(restoration)) => {
             let mut file = FileReport::new(shown, Status::WouldRestore, None);
             file.details = details(&restoration);

@@ -23,12 +23,14 @@ use crate::state::found_sidecar::FoundSidecar;
 use crate::state::loaders::read_image;
 use crate::state::prior::{Method, PriorWrap, Progress, State};
 use crate::state::unusable::Unusable;
+use crate::system::directory::open_file;
 use crate::system::privilege::Privilege;
 use crate::system::sidecar_path::sidecar_of;
 use crate::system::trust::Ownership;
 use crate::system::workers::WorkerPool;
 use elf_file::io_reason;
 use elf_file::{Elf, Source};
+use ldso::Root;
 
 /// The state of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
@@ -217,8 +219,8 @@ pub(crate) fn describe(
         }
     };
     let reason = match state {
-        State::Known(prior) => return Some(known(shown, &target.path, prior)),
-        State::Original => return original(shown, &target.path, asked_for),
+        State::Known(prior) => return Some(known(shown, target, prior)),
+        State::Original => return original(shown, target, asked_for),
         State::Unusable(reason) => reason,
     };
     let condition = match reason {
@@ -253,31 +255,35 @@ pub(crate) fn sidecar_misplaced(prior: &PriorWrap) -> Option<String> {
 }
 
 /// Advice if other users can replace the sidecar of the set-id program `file`.
-fn weak_sidecar(file: &File, prior: &PriorWrap) -> Option<String> {
+fn weak_sidecar(root: &Root, file: &File, prior: &PriorWrap) -> Option<String> {
     let privilege = Privilege::of(file, &file.metadata().ok()?)?;
-    let part = privilege.weak_part(&prior.sidecar_path)?;
+    let part = privilege.weak_part(root, &prior.sidecar_path)?;
     let complaint = Privilege::complaint(&prior.sidecar_path, &part);
     Some(format!("{complaint}: let only its owner write there"))
 }
 
 /// Advice if libraries that are `needed` by path are gone.
-fn gone(needed: &[String], origin: &Path) -> Option<String> {
+fn gone(root: &Root, needed: &[String], origin: &Path) -> Option<String> {
     let path = |name: &String| match name.strip_prefix("$ORIGIN/") {
         Some(relative) => origin.join(relative),
         None => PathBuf::from(name),
     };
     let by_path = needed.iter().filter(|name| name.contains('/')).map(path);
     let gone: Vec<String> = by_path
-        .filter(|path| !path.exists())
+        .filter(|path| !root.on_host(path).exists())
         .map(|path| path.display().to_string())
         .collect();
     let what = gone.join(", ");
     (!gone.is_empty()).then(|| format!("it does not start: {what} is gone; wrap it again"))
 }
 
-fn original(shown: PathBuf, path: &Path, asked_for: bool) -> Option<FileStatus> {
-    let sidecar = sidecar_of(path);
-    if sidecar.is_file() {
+fn original(shown: PathBuf, target: &Target, asked_for: bool) -> Option<FileStatus> {
+    let sidecar = sidecar_of(&target.path);
+    let on_host = target.root.real_on_host(&sidecar);
+    if on_host
+        .symlink_metadata()
+        .is_ok_and(|found| found.is_file())
+    {
         return Some(FileStatus {
             sidecar: Some(sidecar),
             advice: Some(
@@ -290,7 +296,8 @@ fn original(shown: PathBuf, path: &Path, asked_for: bool) -> Option<FileStatus> 
     asked_for.then(|| FileStatus::new(shown, Condition::Original))
 }
 
-fn known(shown: PathBuf, path: &Path, prior: &PriorWrap) -> FileStatus {
+fn known(shown: PathBuf, target: &Target, prior: &PriorWrap) -> FileStatus {
+    let Target { path, root, .. } = target;
     let state = match (prior.progress, prior.method) {
         (Progress::Changed, _) => Condition::Changed,
         (Progress::Nothing | Progress::Half, _) => Condition::HalfDone,
@@ -306,7 +313,7 @@ fn known(shown: PathBuf, path: &Path, prior: &PriorWrap) -> FileStatus {
             sidecar: Some(prior.sidecar_path.clone()),
             interpreter: Some(text(legacy.interpreter)),
             search_path: (!search.is_empty()).then_some(search),
-            advice: gone(&needed, origin),
+            advice: gone(root, &needed, origin),
             needed,
             ..FileStatus::new(shown, state)
         };
@@ -346,12 +353,12 @@ fn known(shown: PathBuf, path: &Path, prior: &PriorWrap) -> FileStatus {
         status.self_contained = sidecar.is_self_contained();
         let home = path.parent().unwrap_or(Path::new("/"));
         status.advice = status.advice.or_else(|| sidecar_misplaced(prior));
-        let file = File::open(path)
+        let file = open_file(&target.on_host())
             .ok()
             .filter(|_| state == Condition::Wrapped);
         status.advice = status
             .advice
-            .or_else(|| weak_sidecar(file.as_ref()?, prior));
+            .or_else(|| weak_sidecar(root, file.as_ref()?, prior));
         status.advice = status.advice.or_else(|| {
             let passed_over = prior.passed_over.as_ref();
             passed_over
@@ -363,22 +370,23 @@ fn known(shown: PathBuf, path: &Path, prior: &PriorWrap) -> FileStatus {
             let flag = loader_flag(&sidecar)?;
             Some(format!("{why}; wrap it again without {flag}"))
         });
-        status.advice = status.advice.or_else(|| gone(&status.needed, home));
+        status.advice = status.advice.or_else(|| gone(root, &status.needed, home));
         if let Some(own) = &prior.own_sidecar {
             let at = home.join(own);
             status.advice = status
                 .advice
-                .or_else(|| own_loader_problem(&at, prior.id, path));
+                .or_else(|| own_loader_problem(root, &at, prior.id, path));
         }
         if let Some(loader) = &prior.loader {
             let at = home.join(loader);
-            let problem = loader_problem(&at, sidecar.header().machine, sidecar.abi());
+            let problem = loader_problem(root, &at, sidecar.header().machine, sidecar.abi());
             status.advice = status.advice.or(problem);
             status.loader = Some(loader.clone());
         }
     }
     if state == Condition::InPlace
-        && let Ok(now) = Source::open(path)
+        && let Ok(now) = open_file(&target.on_host())
+            .and_then(Source::of)
             .map_err(Into::into)
             .and_then(|mut now| Elf::read(&mut now))
     {
@@ -392,7 +400,7 @@ fn known(shown: PathBuf, path: &Path, prior: &PriorWrap) -> FileStatus {
         status.search_path = search.map(|search| text(search.as_bytes()));
         status.needed = prior.settings.added_needed();
         let home = path.parent().unwrap_or(Path::new("/"));
-        status.advice = status.advice.or_else(|| gone(&status.needed, home));
+        status.advice = status.advice.or_else(|| gone(root, &status.needed, home));
     }
     status.sidecar = Some(prior.sidecar_path.clone());
     status
@@ -415,9 +423,15 @@ pub(crate) fn refused_loader(file: &File, sidecar: &Sidecar<'_>) -> Option<Strin
     ))
 }
 
-/// Why the stub of `program` does not start the loader in the sidecar at `path`, which should have this `id`.
-pub(crate) fn own_loader_problem(path: &Path, id: Id, program: &Path) -> Option<String> {
-    let found = match FoundSidecar::at(path, 0) {
+/// Why the stub of `program` does not start the loader in the sidecar at `path`, which should have this `id`. Both paths are absolute in
+/// `root`.
+pub(crate) fn own_loader_problem(
+    root: &Root,
+    path: &Path,
+    id: Id,
+    program: &Path,
+) -> Option<String> {
+    let found = match FoundSidecar::at(&root.entry_on_host(path), 0) {
         FoundSidecar::Readable(found) => Some(found),
         FoundSidecar::Nothing | FoundSidecar::Unknown(_) => None,
     };
@@ -433,7 +447,7 @@ pub(crate) fn own_loader_problem(path: &Path, id: Id, program: &Path) -> Option<
     if let Err(error) = own.loader() {
         return Some(format!("the loader in its sidecar {error}; wrap it again"));
     }
-    let program = Ownership::from(&program.metadata().ok()?);
+    let program = Ownership::from(&root.on_host(program).metadata().ok()?);
     (!found.ownership.is_believed_by_stub(program)).then(|| {
         format!(
             "its stub does not start the loader in {path} (invalid argument); give it the program's owner, group and mode, or remove it if it is not yours"
@@ -441,9 +455,9 @@ pub(crate) fn own_loader_problem(path: &Path, id: Id, program: &Path) -> Option<
     })
 }
 
-/// Why a stub of the version `abi` does not start the loader at `path`.
-pub(crate) fn loader_problem(path: &Path, machine: u16, abi: u16) -> Option<String> {
-    let image = match read_image(path) {
+/// Why a stub of the version `abi` does not start the loader at `path` in `root`.
+pub(crate) fn loader_problem(root: &Root, path: &Path, machine: u16, abi: u16) -> Option<String> {
+    let image = match read_image(&root.on_host(path)) {
         Ok(image) => image,
         Err(error) => {
             let is_gone = error.kind() == io::ErrorKind::NotFound;

@@ -11,6 +11,7 @@ use crate::report::{Page, Style, styled};
 use crate::system::directory::real_directory;
 use crate::system::lock::Holder;
 use crate::system::workers::Stop;
+use ldso::Root;
 
 /// Locks on the directories that were named, and on those of the files that were named.
 pub struct TreeLock {
@@ -28,9 +29,9 @@ impl TreeLock {
     /// Waits until no other run holds any of the locks; announces that unless `quiet`. `None` if `stop` returned true. A directory that
     /// cannot be locked (missing, file system without locks, locked by another user) is skipped: each file is locked and compared again
     /// before it is written.
-    pub fn on(paths: &[PathBuf], quiet: bool, stop: &Stop<'_>) -> Option<Self> {
+    pub fn on(root: &Root, paths: &[PathBuf], quiet: bool, stop: &Stop<'_>) -> Option<Self> {
         let mut held = Vec::new();
-        for directory in directories(paths) {
+        for directory in directories(root, paths) {
             let Ok(file) = File::open(&directory) else {
                 continue;
             };
@@ -82,9 +83,8 @@ fn warn(what: String) {
 }
 
 // All runs lock in this order, so that no two wait for each other.
-fn directories(paths: &[PathBuf]) -> BTreeSet<PathBuf> {
-    paths
-        .iter()
-        .filter_map(|path| real_directory(path))
-        .collect()
+fn directories(root: &Root, paths: &[PathBuf]) -> BTreeSet<PathBuf> {
+    let real = paths.iter().filter_map(|path| root.locate(path).ok());
+    let on_host = real.map(|real| root.real_on_host(&real));
+    on_host.filter_map(|path| real_directory(&path)).collect()
 }

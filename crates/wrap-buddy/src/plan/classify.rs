@@ -16,7 +16,7 @@ use crate::state::unusable::{ReadFailure, Unusable};
 use crate::system::sidecar_path::program_of;
 use elf_file::io_reason;
 use elf_file::{Elf, FileId, Identity, Kind, Payload, Source, identify, is_surely_program};
-use ldso::{Fit, Interpreter, Interpreters, Libc};
+use ldso::{Fit, Interpreter, Interpreters, Libc, Root};
 use sys::arch::Arch;
 
 pub enum Class<'a> {
@@ -136,7 +136,7 @@ fn elf<'a>(
     let malformed =
         |error: anyhow::Error| NotWrapped::Failed(ReadFailure::malformed(&error).into());
     let elf = Elf::read(&mut source).map_err(malformed)?;
-    let state = detect::state(path, &elf, &mut source, available.stages);
+    let state = detect::state(&target.root, path, &elf, &mut source, available.stages);
     let prior = match (state.unusable(), state) {
         (Some(reason @ Unusable::InterpReused(_)), _) => {
             return Err(NotWrapped::Skipped(reason.into()));
@@ -149,7 +149,7 @@ fn elf<'a>(
         (None, _) => None,
     };
     if let Some(prior) = &prior
-        && let Some(owner) = hard_linked_owner(prior, &source)
+        && let Some(owner) = hard_linked_owner(&target.root, prior, &source)
     {
         return Err(NotWrapped::Skipped(SkipReason::WrappedByOtherName(owner)));
     }
@@ -187,7 +187,7 @@ fn elf<'a>(
     let mut defaults = prior
         .as_ref()
         .filter(|prior| prior.method == Method::Legacy)
-        .and_then(|prior| Defaults::of_sidecar(&prior.sidecar, path, &elf, available.taken));
+        .and_then(|prior| Defaults::of_sidecar(&prior.sidecar, target, &elf, available.taken));
     let own = defaults
         .as_mut()
         .and_then(|defaults| defaults.interpreter.take());
@@ -212,12 +212,12 @@ fn elf<'a>(
 }
 
 /// The program whose sidecar this one uses, if both are names of the same file: a file has one stub, which leads to one sidecar.
-fn hard_linked_owner(prior: &PriorWrap, source: &Source) -> Option<PathBuf> {
+fn hard_linked_owner(root: &Root, prior: &PriorWrap, source: &Source) -> Option<PathBuf> {
     if prior.is_next_to_file {
         return None;
     }
     let owner = program_of(&prior.sidecar_path)?;
-    let (owns, own) = (fs::metadata(&owner).ok()?, source.metadata());
+    let (owns, own) = (fs::metadata(root.on_host(&owner)).ok()?, source.metadata());
     (FileId::from(&owns) == FileId::from(own)).then_some(owner)
 }
 

@@ -2,12 +2,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use sidecar::Legacy;
 
 use crate::plan::options::WrapOptions;
 use crate::plan::search::{Added, Resolution};
+use crate::scan::Target;
 use crate::system::relative::joined;
 use elf_file::Elf;
 use ldso::Interpreter;
@@ -49,8 +50,8 @@ pub struct Defaults {
 }
 
 impl Defaults {
-    /// The settings in the sidecar `bytes` of the program `elf` at `path`, as far as they are `taken`.
-    pub fn of_sidecar(bytes: &[u8], path: &Path, elf: &Elf, taken: Taken) -> Option<Self> {
+    /// The settings in the sidecar `bytes` of the program `elf`, as far as they are `taken`.
+    pub fn of_sidecar(bytes: &[u8], program: &Target, elf: &Elf, taken: Taken) -> Option<Self> {
         let legacy = Legacy::parse(bytes, elf.class).ok()?;
         let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
         let mut parts = Vec::new();
@@ -64,8 +65,9 @@ impl Defaults {
         if taken.interpreter {
             let named = PathBuf::from(text(legacy.interpreter));
             // The path of the program is free of symbolic links.
-            defaults.interpreter = path.parent().and_then(|directory| {
-                let interpreter = Interpreter::open(&joined(directory, &named)).ok()?;
+            defaults.interpreter = program.path.parent().and_then(|directory| {
+                let interpreter =
+                    Interpreter::open_in(&program.root, &joined(directory, &named)).ok()?;
                 let kind = interpreter.elf.target();
                 (kind == elf.target()).then_some(interpreter)
             });

@@ -28,6 +28,7 @@ use crate::system::privilege::Privilege;
 use crate::system::relative::relative_file;
 use crate::system::sidecar_path::{links_name, links_of, sidecar_of};
 use elf_file::{Elf, Source};
+use ldso::Root;
 
 /// The part of a plan that only edits in place have.
 #[derive(Clone, Debug)]
@@ -49,9 +50,9 @@ pub struct Links {
 }
 
 impl Links {
-    /// Whether the directory has these links.
-    pub fn are_there(&self) -> bool {
-        let Ok(directory) = Directory::open(&self.directory) else {
+    /// Whether the directory in `root` has these links.
+    pub fn are_there(&self, root: &Root) -> bool {
+        let Ok(directory) = Directory::open(&root.real_on_host(&self.directory)) else {
             return false;
         };
         let there = |(name, target): &(OsString, PathBuf)| {
@@ -133,6 +134,7 @@ impl Draft {
             prior,
             ..
         } = subject;
+        let root = plan_options.root;
         let metadata = source.metadata().clone();
         let privilege = Privilege::of(source.file(), &metadata);
         let directory = path.parent().context("has no directory")?;
@@ -151,7 +153,7 @@ impl Draft {
         )?;
         if let Some(privilege) = &privilege {
             let files = interpreter.iter().map(|(_, path)| path.as_path());
-            check_trusted(privilege, files, resolution, &search)?;
+            check_trusted(root, privilege, files, resolution, &search)?;
         }
 
         let patch_space = PatchSpace::new(elf, arch, source)?;
@@ -179,8 +181,9 @@ impl Draft {
         }
         let (changes, search_list, links) = made.map_err(NotEdited::NoRoom)?;
         let left_out = |entry: &&OsString| !search_list.contains(entry);
-        let (dead, living): (Vec<&OsString>, Vec<&OsString>) =
-            search.iter().partition(|entry| is_dead(entry, directory));
+        let (dead, living): (Vec<&OsString>, Vec<&OsString>) = search
+            .iter()
+            .partition(|entry| is_dead(root, entry, directory));
         let dead: Vec<&OsString> = dead.into_iter().filter(left_out).collect();
         let is_short = living
             .into_iter()
@@ -196,7 +199,7 @@ impl Draft {
             )?);
         }
         let prior = prior.as_deref();
-        let leftovers = leftovers(path);
+        let leftovers = leftovers(root, path);
         let mut unused = Vec::new();
         let mut undo_first = Vec::new();
         let undo_legacy = prior.is_some_and(|prior| prior.method == prior::Method::Legacy);
@@ -204,7 +207,7 @@ impl Draft {
             if prior.rewritten {
                 take_back(prior, &mut edits, source)?;
             }
-            let there = links_there(path);
+            let there = links_there(root, path);
             let has_directory = there.is_some();
             let mut made = there.unwrap_or_default();
             let recorded = prior.links.iter().filter(|name| !made.contains(name));
@@ -231,7 +234,7 @@ impl Draft {
         let settled = same
             && prior.is_some_and(is_sidecar_in_use)
             && edits.iter().all(|edit| !edit.is_due())
-            && links.as_ref().is_none_or(Links::are_there)
+            && links.as_ref().is_none_or(|links| links.are_there(root))
             && unused.is_empty()
             && leftovers.is_empty();
         let own = elf.dynamic.as_ref();
@@ -276,7 +279,7 @@ impl Draft {
             );
         }
         Ok(Self {
-            file: TargetFile::new(path, &metadata),
+            file: TargetFile::new(root, path, &metadata),
             id,
             sidecar_path: sidecar_of(path),
             sidecar_owner: sidecar_owner(privilege.as_ref(), &metadata),
@@ -352,7 +355,9 @@ impl Choice<'_> {
         self.make_with(patch_space).or_else(|reason| {
             let origin = self.path.parent().unwrap_or(Path::new("/"));
             let living = |entries: &[OsString]| -> Vec<OsString> {
-                let living = entries.iter().filter(|entry| !is_dead(entry, origin));
+                let living = entries
+                    .iter()
+                    .filter(|entry| !is_dead(self.plan_options.root, entry, origin));
                 living.cloned().collect()
             };
             let (search, essential) = (living(self.search), living(self.essential));
@@ -500,14 +505,17 @@ impl Choice<'_> {
 }
 
 /// Whether an entry of a search path is a directory relative to the file, which is in `origin`, and does not exist.
-fn is_dead(entry: &OsStr, origin: &Path) -> bool {
+fn is_dead(root: &Root, entry: &OsStr, origin: &Path) -> bool {
     let text = entry.as_bytes();
     let relative = ["$ORIGIN/", "${ORIGIN}/"]
         .iter()
         .find_map(|token| text.strip_prefix(token.as_bytes()));
     // With another token, it is unknown which directory ld.so will use.
     relative.is_some_and(|relative| {
-        !relative.contains(&b'$') && !origin.join(OsStr::from_bytes(relative)).is_dir()
+        !relative.contains(&b'$')
+            && !root
+                .on_host(&origin.join(OsStr::from_bytes(relative)))
+                .is_dir()
     })
 }
 

@@ -3,8 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ldso::Root;
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LibraryDirectories {
+    root: Root,
     /// Absolute, in the order given.
     pub directories: Vec<PathBuf>,
     warnings: Vec<String>,
@@ -13,12 +16,16 @@ pub struct LibraryDirectories {
 }
 
 impl LibraryDirectories {
-    /// `paths` are the absolute arguments of `flag`. Empty ones are ignored, and a file stands for its directory.
-    pub fn new(paths: &[PathBuf], flag: &str) -> Self {
-        let mut this = Self::default();
+    /// `paths` are the arguments of `flag`, absolute in `root`. Empty ones are ignored, and a file stands for its directory.
+    pub fn new(root: &Root, paths: &[PathBuf], flag: &str) -> Self {
+        let mut this = Self {
+            root: root.clone(),
+            ..Self::default()
+        };
         for path in paths.iter().filter(|path| !path.as_os_str().is_empty()) {
             let shown = path.display();
-            if path.is_file() {
+            let on_host = root.on_host(path);
+            if on_host.is_file() {
                 let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
                 let text = format!("{flag} {shown} is a file; its directory is searched");
                 this.warnings.push(text);
@@ -27,10 +34,12 @@ impl LibraryDirectories {
                 }
                 continue;
             }
-            match path.is_dir() {
+            match on_host.is_dir() {
                 true => this.present.push((path.clone(), format!("{flag} {shown}"))),
                 false => {
-                    let text = format!("{flag} {shown}: no such directory");
+                    let within = root.given().map(|given| format!(" in {}", given.display()));
+                    let within = within.unwrap_or_default();
+                    let text = format!("{flag} {shown}: no such directory{within}");
                     this.warnings.push(text);
                 }
             }
@@ -44,16 +53,20 @@ impl LibraryDirectories {
         let useless = self
             .present
             .iter()
-            .filter(|(path, _)| !known(path) && !has_libraries(path));
+            .filter(|(path, _)| !known(path) && !self.has_libraries(path));
         let useless = useless.map(|(path, shown)| {
             let inner = path.join("lib");
-            let hint = match has_libraries(&inner) {
+            let hint = match self.has_libraries(&inner) {
                 true => format!("; did you mean {}?", inner.display()),
                 false => String::new(),
             };
             format!("{shown} has no libraries{hint}")
         });
         self.warnings.iter().cloned().chain(useless).collect()
+    }
+
+    fn has_libraries(&self, directory: &Path) -> bool {
+        has_libraries(&self.root.on_host(directory))
     }
 }
 
@@ -79,7 +92,7 @@ mod tests {
         }
         fs::write(at("package/lib/libx.so.1"), "").unwrap();
         let (file, lib) = (at("package/lib/libx.so.1"), at("package/lib"));
-        let this = |paths: &[PathBuf]| LibraryDirectories::new(paths, "--libs");
+        let this = |paths: &[PathBuf]| LibraryDirectories::new(&Root::default(), paths, "--libs");
 
         let warnings = |this: &LibraryDirectories| this.warnings(|_| false);
 

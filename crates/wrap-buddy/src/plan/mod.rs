@@ -43,6 +43,7 @@ use crate::state::settings::Change;
 use crate::system::privilege::Privilege;
 use crate::system::relative::relative_file;
 use elf_file::Source;
+use ldso::Root;
 use sys::arch::Arch;
 
 /// A change of one range of a file.
@@ -187,6 +188,8 @@ impl Plan {
 /// Options of planning.
 #[derive(Clone, Copy, Debug)]
 pub struct PlanOptions<'a> {
+    /// The root in which all paths are absolute.
+    pub root: &'a Root,
     /// Use a stub if a program has no room for edits in place.
     pub or_stub: bool,
     /// Use paths relative to the program.
@@ -259,6 +262,7 @@ pub fn frozen(resolution: &Resolution) -> impl Iterator<Item = &Path> {
 
 /// Checks that only root and the owner can change the files that a set-id program trusts.
 fn check_trusted<'p>(
+    root: &Root,
     privilege: &Privilege,
     files: impl IntoIterator<Item = &'p Path>,
     resolution: &'p Resolution,
@@ -268,7 +272,7 @@ fn check_trusted<'p>(
     let files = files.into_iter().chain(frozen(resolution)).chain(found);
     let trusted = files.chain(search.iter().map(Path::new));
     for path in trusted.filter(|path| path.is_absolute()) {
-        if let Some(part) = privilege.weak_part(path) {
+        if let Some(part) = privilege.weak_part(root, path) {
             bail!(Refusal::from(NotForPrivileged::Untrusted {
                 path: path.to_owned(),
                 part: part.to_owned(),

@@ -4,9 +4,11 @@ use std::ffi::OsString;
 use std::num::NonZero;
 use std::path::PathBuf;
 
+use anyhow::{Context, Result};
 use globset::GlobSet;
 
 use crate::report::Output;
+use ldso::Root;
 
 /// How to redirect a program to its dynamic linker and its libraries. Libraries are always edited in place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub enum Search {
 /// Which files to wrap, and how. Relative paths are relative to the current directory.
 #[derive(Clone, Debug, Default)]
 pub struct WrapOptions {
+    /// The root of the programs, in which all other paths are meant.
+    pub root: Root,
     /// Programs, libraries, and directories that contain them.
     pub paths: Vec<PathBuf>,
     /// Do not descend into subdirectories.
@@ -77,8 +81,44 @@ pub struct WrapOptions {
 }
 
 impl WrapOptions {
-    /// Whether each program gets its own loader. In a tree that can be moved, that is one file less to lose.
+    /// Whether each program gets its own loader. In a tree that can be moved, or in an image from which it may be copied, that is one file
+    /// less to lose.
     pub fn brings_loaders(&self) -> bool {
-        self.self_contained || self.relocatable && self.loader_dir_path.is_none()
+        let is_moved = self.relocatable || !self.root.is_own();
+        self.self_contained || is_moved && self.loader_dir_path.is_none()
     }
+
+    /// These options with the values of flags as absolute paths inside the root. `paths` stay as the user named them.
+    ///
+    /// # Errors
+    /// If a path is outside of the root.
+    pub fn inside_root(&self) -> Result<Self> {
+        let all = |paths: &[PathBuf], flag: &str| inside_root(&self.root, paths, flag);
+        let loaders = self.loader_dir_path.as_slice();
+        Ok(Self {
+            libs: all(&self.libs, "--libs")?,
+            runtime_dependencies: all(&self.runtime_dependencies, "--runtime-dependencies")?,
+            interpreter: match self.root.is_own() {
+                true => self.interpreter.clone(),
+                false => all(&self.interpreter, "--interpreter")?,
+            },
+            loader_dir_path: all(loaders, "--loader-dir-path")?.pop(),
+            ..self.clone()
+        })
+    }
+}
+
+/// The values of `flag` as absolute paths inside `root`. An empty value stays: it stands for none.
+///
+/// # Errors
+/// If a path is outside of the root.
+pub fn inside_root(root: &Root, paths: &[PathBuf], flag: &str) -> Result<Vec<PathBuf>> {
+    let each = paths.iter().map(|path| {
+        if path.as_os_str().is_empty() {
+            return Ok(path.clone());
+        }
+        let inside = root.inside(path);
+        inside.with_context(|| format!("{flag} {}", path.display()))
+    });
+    each.collect()
 }

@@ -1,14 +1,13 @@
 //! Finds the files that a relocatable tree needs from outside of it.
 
 use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::plan::options::WrapOptions;
 use crate::plan::search::Entry;
 use crate::plan::{Plan, frozen};
 use crate::system::directory::real_directory;
-use ldso::Interpreter;
+use ldso::{Interpreter, Root};
 
 /// Directories with the files of many owners (Filesystem Hierarchy Standard 3.0). Nobody moves them as a whole.
 const SHARED: [&str; 21] = [
@@ -67,6 +66,7 @@ const SHARED_LOCAL: [&str; 8] = [
 /// The tree that is moved as a whole.
 #[derive(Debug)]
 pub struct MovedTree {
+    root: Root,
     /// The nearest directory above all of `--paths`.
     pub base: PathBuf,
     /// Directories, free of symbolic links. Everything below them is moved.
@@ -77,11 +77,14 @@ impl MovedTree {
     /// The tree that `options` describes: the directories of `--paths`, their parent, and the nearest directory above them and each
     /// directory of libraries, dynamic linker and loader, unless that is a shared directory or one of the system's.
     pub fn new(options: &WrapOptions) -> Self {
-        let paths: Vec<PathBuf> = options
-            .paths
-            .iter()
-            .filter_map(|path| real_directory(path))
-            .collect();
+        let root = &options.root;
+        let real_directory = |inside: &Path| {
+            let on_host = real_directory(&root.on_host(inside))?;
+            Some(root.of_host(&on_host))
+        };
+        let paths = options.paths.iter();
+        let paths = paths.filter_map(|path| root.locate(path).ok());
+        let paths: Vec<PathBuf> = paths.filter_map(|path| real_directory(&path)).collect();
         let base = paths
             .iter()
             .cloned()
@@ -101,7 +104,11 @@ impl MovedTree {
             .filter(|tree| can_be_moved(tree))
             .collect();
         trees.extend(paths);
-        Self { base, trees }
+        Self {
+            root: root.clone(),
+            base,
+            trees,
+        }
     }
 
     /// Files outside of the tree to which `plan` refers by a relative path, each once: the dynamic linker `interpreter`, the loader,
@@ -128,7 +135,7 @@ impl MovedTree {
         lacks.sort_unstable();
         lacks.dedup();
         // Only the path that is written counts, not the target of a symbolic link in the tree.
-        lacks.retain(|path| match path.is_dir() {
+        lacks.retain(|path| match self.root.on_host(path).is_dir() {
             true => !self.holds(path),
             false => !path.parent().is_some_and(|directory| self.holds(directory)),
         });
@@ -136,7 +143,7 @@ impl MovedTree {
     }
 
     fn holds(&self, path: &Path) -> bool {
-        let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let real = self.root.real(path);
         self.trees.iter().any(|tree| real.starts_with(tree))
     }
 }
@@ -165,6 +172,7 @@ fn can_be_moved(directory: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn the_nearest_directory_above_two() {

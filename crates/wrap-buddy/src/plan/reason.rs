@@ -240,6 +240,10 @@ pub enum NotForPrivileged {
     )]
     SelfContained,
     #[error(
+        "is set-id or has capabilities, so its loader cannot be in its sidecar; put one into the root (wrap-buddy generate loaders) and pass --loader-dir-path with its directory"
+    )]
+    NoLoaderInRoot,
+    #[error(
         "is set-id or has capabilities, but no directory for its loader is writable; pass --loader-dir-path"
     )]
     NoLoaderDirectory,

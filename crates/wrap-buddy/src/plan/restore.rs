@@ -13,6 +13,7 @@ use crate::scan::TargetFile;
 use crate::state::prior::{Method, PriorWrap, Progress, State};
 use crate::system::sidecar_path::{links_of, sidecar_of, temporary_of};
 use elf_file::Source;
+use ldso::Root;
 
 #[derive(Clone, Debug)]
 pub struct Restoration {
@@ -48,16 +49,17 @@ impl PendingSidecar {
     }
 }
 
-/// Temporary files next to the file at `path` that a stopped run has left.
-pub fn leftovers(path: &Path) -> Vec<PathBuf> {
+/// Temporary files next to the file at `path` in `root` that a stopped run has left.
+pub fn leftovers(root: &Root, path: &Path) -> Vec<PathBuf> {
     let paths = temporary_of(path).into_iter();
-    paths.filter(|path| is_file(path)).collect()
+    paths.filter(|path| is_file(root, path)).collect()
 }
 
-/// The links in the directory of links of the file at `path`, including those that a stopped run has not recorded. Only links to a file of
+/// The links in the directory of links of the file at `path` in `root`, including those that a stopped run has not recorded. Only links to a file of
 /// the same name count. `None` if the directory does not exist.
-pub fn links_there(path: &Path) -> Option<Vec<OsString>> {
-    let entries = fs::read_dir(links_of(path)).ok()?.flatten();
+pub fn links_there(root: &Root, path: &Path) -> Option<Vec<OsString>> {
+    let links = root.real_on_host(&links_of(path));
+    let entries = fs::read_dir(links).ok()?.flatten();
     let names = entries.filter_map(|entry| {
         let target = fs::read_link(entry.path()).ok()?;
         (target.file_name() == Some(&entry.file_name())).then(|| entry.file_name())
@@ -67,15 +69,19 @@ pub fn links_there(path: &Path) -> Option<Vec<OsString>> {
     Some(names)
 }
 
-fn is_file(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|found| found.is_file())
+fn is_file(root: &Root, path: &Path) -> bool {
+    let on_host = root.real_on_host(path);
+    on_host
+        .symlink_metadata()
+        .is_ok_and(|found| found.is_file())
 }
 
-/// Plans the restoration of the file at `path`, which is absolute and has this `state`. `None` if it has no sidecar.
+/// Plans the restoration of the file at `path`, which is absolute in `root` and has this `state`. `None` if it has no sidecar.
 ///
 /// # Errors
 /// Why it cannot be restored.
 pub fn restoration(
+    root: &Root,
     path: &Path,
     state: State,
     source: &mut Source,
@@ -86,19 +92,24 @@ pub fn restoration(
     let prior = match state {
         State::Known(prior) => *prior,
         // An original, or a library. The sidecar next to it is valid and belongs to another file.
-        _ => return Ok(stale(path, source)),
+        _ => return Ok(stale(root, path, source)),
     };
     if prior.rewritten || prior.progress == Progress::Changed {
         return Err(Refusal::ChangedSinceEdit(prior.sidecar_path));
     }
-    Ok(Some(planned(path, &prior, source)?))
+    Ok(Some(planned(root, path, &prior, source)?))
 }
 
-fn planned(path: &Path, prior: &PriorWrap, source: &mut Source) -> Result<Restoration> {
+fn planned(
+    root: &Root,
+    path: &Path,
+    prior: &PriorWrap,
+    source: &mut Source,
+) -> Result<Restoration> {
     let edits = FileEdit::undo_all(prior, source)?;
     let links = links_of(path);
-    let mut remove = leftovers(path);
-    let there = links_there(path);
+    let mut remove = leftovers(root, path);
+    let there = links_there(root, path);
     let has_directory = there.is_some();
     let mut names = there.unwrap_or_default();
     let recorded = prior.links.iter().filter(|name| !names.contains(name));
@@ -116,7 +127,7 @@ fn planned(path: &Path, prior: &PriorWrap, source: &mut Source) -> Result<Restor
         remove.push(usual.unwrap_or_else(|| prior.sidecar_path.clone()));
     }
     Ok(Restoration {
-        file: TargetFile::new(path, source.metadata()),
+        file: TargetFile::new(root, path, source.metadata()),
         edits,
         remove,
         settle,
@@ -126,12 +137,12 @@ fn planned(path: &Path, prior: &PriorWrap, source: &mut Source) -> Result<Restor
 }
 
 /// A file that replaced itself is an original, and its old sidecar is unused.
-fn stale(path: &Path, source: &mut Source) -> Option<Restoration> {
+fn stale(root: &Root, path: &Path, source: &mut Source) -> Option<Restoration> {
     let sidecar = sidecar_of(path);
-    let mut remove = leftovers(path);
-    remove.extend(is_file(&sidecar).then_some(sidecar));
+    let mut remove = leftovers(root, path);
+    remove.extend(is_file(root, &sidecar).then_some(sidecar));
     (!remove.is_empty()).then(|| Restoration {
-        file: TargetFile::new(path, source.metadata()),
+        file: TargetFile::new(root, path, source.metadata()),
         edits: Vec::new(),
         remove,
         settle: None,

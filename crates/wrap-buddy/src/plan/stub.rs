@@ -99,7 +99,10 @@ pub fn stub(
         bail!(Refusal::from(NotForPrivileged::Relocatable));
     }
     if plan_options.self_contained && privilege.is_some() {
-        bail!(Refusal::from(NotForPrivileged::SelfContained));
+        bail!(Refusal::from(match plan_options.root.is_own() {
+            true => NotForPrivileged::SelfContained,
+            false => NotForPrivileged::NoLoaderInRoot,
+        }));
     }
     let directory = path.parent().context("has no directory")?;
     let sidecar_path = sidecar_of(path);
@@ -167,10 +170,10 @@ pub fn stub(
         }
         let loader = loader.iter().map(|loader| loader.path.as_path());
         let files = loader.chain([interpreter_path.as_path()]);
-        check_trusted(privilege, files, &resolution, &search)?;
+        check_trusted(plan_options.root, privilege, files, &resolution, &search)?;
         if let Some(part) = sidecar_path
             .parent()
-            .and_then(|one| privilege.weak_directory(one))
+            .and_then(|one| privilege.weak_directory(plan_options.root, one))
         {
             bail!(Refusal::from(NotForPrivileged::UntrustedSidecar {
                 part: part.to_owned(),
@@ -259,7 +262,7 @@ pub fn stub(
     sidecar.shrink_to_fit();
 
     let prior = prior.as_deref();
-    let leftovers = leftovers(path);
+    let leftovers = leftovers(plan_options.root, path);
     let mut undo_first = Vec::new();
     let mut settled = false;
     if let Some(prior) = prior {
@@ -282,7 +285,7 @@ pub fn stub(
         .map_err(|error| anyhow!("the sidecar {error}"))?;
     let settings_changed = prior.map_or(Vec::new(), |prior| prior.settings.changes(&settings));
     Ok(Plan {
-        file: TargetFile::new(path, &metadata),
+        file: TargetFile::new(plan_options.root, path, &metadata),
         arch,
         position_independent: elf.kind == elf::ET_DYN,
         id,

@@ -13,6 +13,7 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use object::elf;
 
 use elf_file::{FileId, io_reason};
+use ldso::Root;
 
 use crate::system::directory::{EntryKind, open_file};
 use crate::system::open_files;
@@ -24,8 +25,9 @@ use crate::system::walk::{Entry, Next, walk};
 pub struct Target {
     /// As the user named it, or below a directory that the user named.
     pub shown: PathBuf,
-    /// Absolute and free of symbolic links: the sidecar is next to this path.
+    /// Absolute in `root` and free of symbolic links: the sidecar is next to this path.
     pub path: PathBuf,
+    pub root: Root,
     /// Named by the user, not found in a directory.
     pub named: bool,
     /// The open file, kept from one phase of the run for the next.
@@ -35,10 +37,12 @@ pub struct Target {
 }
 
 impl Target {
+    /// A file in the machine's own root.
     pub fn new(shown: PathBuf, path: PathBuf, named: bool) -> Self {
         Self {
             shown,
             path,
+            root: Root::default(),
             named,
             kept: Mutex::default(),
             may_be_kept: false,
@@ -48,7 +52,12 @@ impl Target {
     /// Opens the file for reading, or returns it if it was kept open. The caller checks that it is a regular file.
     pub fn open(&self) -> io::Result<File> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.take().map_or_else(|| open_file(&self.path), Ok)
+        kept.take().map_or_else(|| open_file(&self.on_host()), Ok)
+    }
+
+    /// Its path on this machine.
+    pub fn on_host(&self) -> PathBuf {
+        self.root.real_on_host(&self.path)
     }
 
     /// Keeps the file open for the next call of [`open`](Self::open).
@@ -63,8 +72,10 @@ impl Target {
 /// The file of a plan, as it was when it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetFile {
-    /// Absolute and free of symbolic links.
+    /// Absolute and free of symbolic links, in the root that its programs will have.
     pub path: PathBuf,
+    /// The same file, absolute and free of symbolic links on this machine.
+    pub on_host: PathBuf,
     pub id: FileId,
     /// Number of names (hard links).
     pub names: u64,
@@ -72,12 +83,26 @@ pub struct TargetFile {
 }
 
 impl TargetFile {
-    pub fn new(path: &Path, metadata: &Metadata) -> Self {
+    /// The file at `path` in `root`.
+    pub fn new(root: &Root, path: &Path, metadata: &Metadata) -> Self {
         Self {
             path: path.to_owned(),
+            on_host: root.real_on_host(path),
             id: FileId::from(metadata),
             names: metadata.nlink(),
             len: metadata.len(),
+        }
+    }
+
+    /// The path on this machine of `path`, which is in the directory of this file or below.
+    pub fn neighbour(&self, path: &Path) -> PathBuf {
+        let directories = (self.path.parent(), self.on_host.parent());
+        let below = |own: &Path| path.strip_prefix(own).ok().map(Path::to_owned);
+        match directories {
+            (Some(own), Some(on_host)) => {
+                below(own).map_or(path.to_owned(), |one| on_host.join(one))
+            }
+            _ => path.to_owned(),
         }
     }
 
@@ -103,20 +128,22 @@ pub enum Wanted {
     ElfOrScript,
 }
 
-/// The files below `paths` that are `wanted`, and those that are named, each once: in the order of `paths`, and below a directory sorted by
-/// path. `threads`: `None` means the number of processors.
+/// The files below `paths` in `root` that are `wanted`, and those that are named, each once: in the order of `paths`, and below a directory
+/// sorted by path. `threads`: `None` means the number of processors.
 pub fn scan(
+    root: &Root,
     paths: &[PathBuf],
     recurse: bool,
     wanted: Wanted,
     threads: Option<NonZero<usize>>,
 ) -> (Vec<Target>, Vec<Unreadable>) {
-    scan_observed(paths, recurse, wanted, threads, &|_| true)
+    scan_observed(root, paths, recurse, wanted, threads, &|_| true)
 }
 
 /// Like [`scan`]. Calls `observe`, from several threads, with every entry of a directory, wanted or not, and with `None` for a directory
 /// that cannot be read. The scan stops when `observe` returns false.
 pub fn scan_observed(
+    root: &Root,
     paths: &[PathBuf],
     recurse: bool,
     wanted: Wanted,
@@ -133,11 +160,13 @@ pub fn scan_observed(
         Target {
             kept: Mutex::new(file.filter(|_| may_be_kept)),
             may_be_kept,
-            ..Target::new(shown, path, named)
+            root: root.clone(),
+            ..Target::new(shown, root.of_host(&path), named)
         }
     };
     for path in paths {
-        match fs::canonicalize(path).and_then(|real| Ok((fs::metadata(&real)?, real))) {
+        let on_host = root.locate(path).map(|real| root.real_on_host(&real));
+        match on_host.and_then(|real| Ok((fs::symlink_metadata(&real)?, real))) {
             Ok((metadata, real)) if metadata.is_dir() => {
                 open_files::make_room();
                 let target = |below: PathBuf, file| {
@@ -293,7 +322,9 @@ mod tests {
         }
         symlink("a", root.join("link")).unwrap();
         let names = |paths: &[PathBuf], recurse| -> Vec<PathBuf> {
-            let found = scan(paths, recurse, Wanted::All, None).0.into_iter();
+            let found = scan(&Root::default(), paths, recurse, Wanted::All, None)
+                .0
+                .into_iter();
             let below = found.map(|one| one.path.strip_prefix(&root).unwrap().to_owned());
             below.collect()
         };
@@ -303,7 +334,13 @@ mod tests {
         assert_eq!(names(&tree, false), all[..3]);
         assert_eq!(names(&[root.join("link")], true), [PathBuf::from("a")]);
 
-        let (_, unreadable) = scan(&[root.join("none")], true, Wanted::All, None);
+        let (_, unreadable) = scan(
+            &Root::default(),
+            &[root.join("none")],
+            true,
+            Wanted::All,
+            None,
+        );
         assert_eq!(unreadable[0].reason, "does not exist");
     }
 
@@ -330,7 +367,9 @@ mod tests {
             fs::write(root.join(name), bytes).unwrap();
         }
         let names = |wanted, paths: &[PathBuf]| -> Vec<PathBuf> {
-            let found = scan(paths, true, wanted, NonZero::new(1)).0.into_iter();
+            let found = scan(&Root::default(), paths, true, wanted, NonZero::new(1))
+                .0
+                .into_iter();
             found.map(|one| one.path).collect()
         };
         let tree = [root.clone()];
@@ -358,7 +397,7 @@ mod tests {
             true
         };
         let tree = [directory.path().to_owned()];
-        let (found, _) = scan_observed(&tree, true, Wanted::Elf, None, &below);
+        let (found, _) = scan_observed(&Root::default(), &tree, true, Wanted::Elf, None, &below);
         assert_eq!((found.len(), count.into_inner()), (0, 2));
     }
 

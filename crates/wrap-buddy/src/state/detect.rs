@@ -26,6 +26,7 @@ use crate::system::sidecar_path::{
 use crate::system::trust::Ownership;
 use elf_file::io_reason;
 use elf_file::{Elf, FileId, Identity, Segment, Source, identify};
+use ldso::Root;
 
 /// The state of a file for commands that do not plan.
 pub enum FileState {
@@ -55,16 +56,16 @@ pub fn file_state(target: &Target, stages: &[Stage]) -> FileState {
     }
     match Elf::read(&mut source) {
         Ok(elf) => {
-            let state = state(&target.path, &elf, &mut source, stages);
+            let state = state(&target.root, &target.path, &elf, &mut source, stages);
             FileState::File(Box::new(source), state)
         }
         Err(error) => FileState::Unreadable(ReadFailure::malformed(&error)),
     }
 }
 
-/// The state of the file at `path`, which is absolute.
-pub fn state(path: &Path, elf: &Elf, source: &mut Source, stages: &[Stage]) -> State {
-    let state = state_by_sidecar(path, elf, source, stages, true);
+/// The state of the file at `path`, which is absolute in `root`, as are all paths in the state.
+pub fn state(root: &Root, path: &Path, elf: &Elf, source: &mut Source, stages: &[Stage]) -> State {
+    let state = state_by_sidecar(root, path, elf, source, stages, true);
     if let State::Known(prior) = &state
         && !prior.without_interp
         && let Err(error) = check_plausible(prior, source)
@@ -111,6 +112,7 @@ pub fn check_program(elf: &Elf) -> Result<()> {
 
 /// `with_origin`: if a stub's sidecar is gone, use the original bytes of the program that this one is a copy of.
 fn state_by_sidecar(
+    root: &Root,
     path: &Path,
     elf: &Elf,
     source: &mut Source,
@@ -118,7 +120,7 @@ fn state_by_sidecar(
     with_origin: bool,
 ) -> State {
     let adjacent = sidecar_of(path);
-    let looked_at = match FoundSidecar::next_to(&adjacent, elf.class) {
+    let looked_at = match FoundSidecar::next_to(&root.real_on_host(&adjacent), elf.class) {
         FoundSidecar::Nothing => Ok(None),
         FoundSidecar::Readable(found) if !is_no_weaker(found.ownership, source) => {
             Err(Unusable::Untrusted(adjacent.clone()))
@@ -133,7 +135,7 @@ fn state_by_sidecar(
         Ok(found) => found,
         // At a start, the loader may skip it, or trust it because of the loader's owner.
         Err(unusable) => {
-            return match state_with(None, adjacent, elf, source, stages, false) {
+            return match state_with(root, None, adjacent, elf, source, stages, false) {
                 State::Known(prior) if prior.is_done() => State::Known(Box::new(PriorWrap {
                     passed_over: Some(unusable),
                     ..*prior
@@ -146,14 +148,30 @@ fn state_by_sidecar(
         }
     };
     let bytes = found.as_ref().map(|found| &*found.bytes);
-    let mut state = state_with(bytes, adjacent.clone(), elf, source, stages, with_origin);
+    let mut state = state_with(
+        root,
+        bytes,
+        adjacent.clone(),
+        elf,
+        source,
+        stages,
+        with_origin,
+    );
     if bytes.is_some() && !state.is_done() {
         source.uncover();
-        if let Some(prior) = by_interim_sidecar(path, elf, source, stages) {
+        if let Some(prior) = by_interim_sidecar(root, path, elf, source, stages) {
             return State::Known(prior);
         }
         source.uncover();
-        state = state_with(bytes, adjacent.clone(), elf, source, stages, with_origin);
+        state = state_with(
+            root,
+            bytes,
+            adjacent.clone(),
+            elf,
+            source,
+            stages,
+            with_origin,
+        );
     }
     if let State::Known(prior) = &mut state
         && prior.sidecar_path == adjacent
@@ -165,20 +183,23 @@ fn state_by_sidecar(
 
 /// The state that a stopped run left when it changed the settings of a file: the new sidecar still has its interim name.
 fn by_interim_sidecar(
+    root: &Root,
     path: &Path,
     elf: &Elf,
     source: &mut Source,
     stages: &[Stage],
 ) -> Option<Box<PriorWrap>> {
     let sidecar_path = interim_sidecar_of(path);
-    let FoundSidecar::Readable(found) = FoundSidecar::next_to(&sidecar_path, elf.class) else {
+    let FoundSidecar::Readable(found) =
+        FoundSidecar::next_to(&root.real_on_host(&sidecar_path), elf.class)
+    else {
         return None;
     };
     if !is_no_weaker(found.ownership, source) {
         return None;
     }
     let bytes = Some(&*found.bytes);
-    match state_with(bytes, sidecar_path, elf, source, stages, false) {
+    match state_with(root, bytes, sidecar_path, elf, source, stages, false) {
         State::Known(mut prior) if prior.is_done() && prior.is_next_to_file => {
             prior.sidecar_modified = found.modified;
             Some(prior)
@@ -189,6 +210,7 @@ fn by_interim_sidecar(
 
 /// The state with the sidecar `bytes` at `adjacent`.
 fn state_with(
+    root: &Root,
     bytes: Option<&[u8]>,
     adjacent: PathBuf,
     elf: &Elf,
@@ -218,9 +240,9 @@ fn state_with(
             return State::Unusable(Unusable::Orphan(directory.join(stub.sidecar)));
         }
         Some((code, stub)) => {
-            let state = match wrapped(&code, &stub, &adjacent, elf, source) {
+            let state = match wrapped(root, &code, &stub, &adjacent, elf, source) {
                 State::Unusable(Unusable::Orphan(gone)) if with_origin => {
-                    let origin = from_origin(&code, &stub, &gone, elf, source, stages);
+                    let origin = from_origin(root, &code, &stub, &gone, elf, source, stages);
                     origin.map_or(State::Unusable(Unusable::Orphan(gone)), |prior| {
                         State::Known(Box::new(prior))
                     })
@@ -278,6 +300,7 @@ fn by_first_tool(
 /// The state of a program without PT_INTERP that has this stub, with its code at `code`. The sidecar is searched for as at a start
 /// (loader/src/locate.rs, loader/src/trust.rs), and then under the file's own name.
 fn wrapped(
+    root: &Root,
     code: &Range<u64>,
     stub: &Stub,
     adjacent: &Path,
@@ -296,7 +319,10 @@ fn wrapped(
         Some(_) if is_secure => ([&*named, &in_directory, adjacent], 1),
         Some(_) => ([&*in_directory, &named, adjacent], 2),
     };
-    let has_own = |sidecar_path: &Path| match FoundSidecar::at(sidecar_path, elf.class) {
+    let has_own = |sidecar_path: &Path| match FoundSidecar::at(
+        &root.entry_on_host(sidecar_path),
+        elf.class,
+    ) {
         FoundSidecar::Readable(found) if has_id(&found.bytes, stub.id) => Some(found),
         _ => None,
     };
@@ -309,7 +335,8 @@ fn wrapped(
     let not_found_at =
         (!sidecar_paths[..by_start].contains(&sidecar_path)).then(|| sidecar_paths[0].to_owned());
     let trusted = is_no_weaker(found.ownership, source);
-    if !trusted && (is_secure || !is_no_weaker_for_loader(found.ownership, stub, directory, source))
+    if !trusted
+        && (is_secure || !is_no_weaker_for_loader(root, found.ownership, stub, directory, source))
     {
         return State::Unusable(Unusable::Untrusted(sidecar_path.to_owned()));
     }
@@ -330,13 +357,14 @@ fn wrapped(
 
 /// Whether the loader trusts the sidecar because of its own owner.
 fn is_no_weaker_for_loader(
+    root: &Root,
     sidecar: Ownership,
     stub: &Stub,
     directory: &Path,
     source: &Source,
 ) -> bool {
     let loader = stub.loader.as_ref().map(|loader| directory.join(loader));
-    let loader = loader.and_then(|loader| loader.metadata().ok());
+    let loader = loader.and_then(|loader| root.on_host(&loader).metadata().ok());
     loader.is_some_and(|loader| {
         let program = Ownership::from(source.metadata());
         sidecar.is_no_weaker_than(program.with_owner_of(&loader))
@@ -346,6 +374,7 @@ fn is_no_weaker_for_loader(
 /// The state of a copy of a wrapped program, whose sidecar `gone` does not exist. The program next to that path may have the original
 /// bytes, in its own sidecar or because it was restored. The identity in the stub proves that they are the right ones.
 fn from_origin(
+    root: &Root,
     code: &Range<u64>,
     stub: &Stub,
     gone: &Path,
@@ -354,7 +383,7 @@ fn from_origin(
     stages: &[Stage],
 ) -> Option<PriorWrap> {
     let path = program_of(gone)?;
-    let mut origin = Source::open(&path).ok()?;
+    let mut origin = Source::open(&root.on_host(&path)).ok()?;
     let ownership = Ownership::from(origin.metadata());
     if FileId::from(origin.metadata()) == FileId::from(source.metadata())
         || !is_no_weaker(ownership, source)
@@ -362,7 +391,7 @@ fn from_origin(
         return None;
     }
     let raw = Elf::read(&mut origin).ok()?;
-    match state_by_sidecar(&path, &raw, &mut origin, stages, false) {
+    match state_by_sidecar(root, &path, &raw, &mut origin, stages, false) {
         State::Original => {}
         State::Known(prior) if prior.passed_over.is_none() => {}
         _ => return None,
@@ -393,9 +422,9 @@ fn has_id(bytes: &[u8], id: Id) -> bool {
     Sidecar::parse(bytes).is_ok_and(|sidecar| sidecar.header().id == id)
 }
 
-/// Reads the sidecar of this tool at `path`.
-pub fn read(path: &Path) -> Option<Vec<u8>> {
-    match FoundSidecar::at(path, 0) {
+/// Reads the sidecar of this tool at `path` in `root`.
+pub fn read(root: &Root, path: &Path) -> Option<Vec<u8>> {
+    match FoundSidecar::at(&root.entry_on_host(path), 0) {
         FoundSidecar::Readable(found) => Some(found.bytes),
         FoundSidecar::Nothing | FoundSidecar::Unknown(_) => None,
     }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
 use etcetera::BaseStrategy;
+use ldso::Root;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::{AccessFlags, faccessat, geteuid};
 use sha2::{Digest, Sha256};
@@ -63,16 +64,18 @@ enum BadLoader {
 /// Finds loaders, once for each architecture.
 #[derive(Debug)]
 pub struct Loaders {
+    root: Root,
     named: Option<PathBuf>,
     known: Mutex<HashMap<u16, Result<Option<Loader>, BadLoader>>>,
 }
 
 impl Loaders {
-    /// `named`: the value of `--loader-dir-path`.
-    pub fn new(named: Option<&Path>) -> Result<Self> {
+    /// `named`: the value of `--loader-dir-path`, a directory in `root`.
+    pub fn new(root: &Root, named: Option<&Path>) -> Result<Self> {
         let compiled_in = option_env!("WRAP_BUDDY_LIBDIR").map(Path::new);
         let named = named.or(compiled_in).map(std::path::absolute).transpose()?;
         Ok(Self {
+            root: root.clone(),
             named,
             known: Mutex::default(),
         })
@@ -87,7 +90,7 @@ impl Loaders {
         let found = known
             .entry(arch.machine)
             .or_insert_with(|| match &self.named {
-                Some(directory) => named_image(directory, arch).map(Some),
+                Some(directory) => named_image(&self.root, directory, arch).map(Some),
                 None => Ok(of_this_tool(arch, stage)),
             });
         Ok(found.clone()?)
@@ -151,7 +154,8 @@ fn default_directory() -> Option<PathBuf> {
     let is_own = fs::metadata(nearest(&data)).is_ok_and(|home| home.uid() == user.as_raw());
     // In a user namespace, the owner of `/` may be nobody. Directories that the user's group can write to count as safe here.
     let top = fs::metadata("/").ok()?.uid();
-    let is_own = is_own && weak_part(&data, &[0, user.as_raw(), top], BY_ALL).is_none();
+    let is_own =
+        is_own && weak_part(&Root::default(), &data, &[0, user.as_raw(), top], BY_ALL).is_none();
     match (is_own, user.is_root()) {
         (true, _) => Some(data.join("wrap-buddy")),
         (false, true) => Some(PathBuf::from(OF_ROOT)),
@@ -174,10 +178,10 @@ fn is_writable(directory: &Path) -> bool {
 }
 
 /// The image in a directory that the user named. It need not exist yet.
-fn named_image(directory: &Path, arch: &Arch) -> Result<Loader, BadLoader> {
+fn named_image(root: &Root, directory: &Path, arch: &Arch) -> Result<Loader, BadLoader> {
     let names = loader_names(arch);
     for path in names.iter().map(|name| directory.join(name)) {
-        match read_image(&path) {
+        match read_image(&root.on_host(&path)) {
             Ok(image) => {
                 return match check(&image, arch.machine) {
                     Ok(()) => Ok(Loader::there(path)),

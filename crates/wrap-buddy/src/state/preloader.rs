@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use crate::state::prior::Method;
+use ldso::Root;
 
-/// The name of the preloader of the program at `path`, if there is one in the same directory. It maps the program and the dynamic linker in
+/// The name of the preloader of the program at `path` in `root`, if there is one in the same directory. It maps the program and the dynamic linker in
 /// its PT_INTERP (Wine: loader/preloader.c, map_so_lib). A program with a stub has no PT_INTERP.
-pub fn of(path: &Path) -> Option<String> {
+pub fn of(root: &Root, path: &Path) -> Option<String> {
     let mut name = path.file_name()?.to_owned();
     name.push("-preloader");
-    let is_there = path.with_file_name(&name).is_file();
+    let is_there = root.real_on_host(&path.with_file_name(&name)).is_file();
     is_there.then(|| name.to_string_lossy().into_owned())
 }
 

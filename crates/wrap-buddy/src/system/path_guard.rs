@@ -6,17 +6,22 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
+use ldso::Root;
 use sidecar::ownership::STICKY;
 
 /// The kernel's limit on symbolic links in a path.
 const MAX_LINKS: usize = 40;
 
-/// The first part of the absolute `path` that users who are not in `trusted` can replace, write to, or create. Symbolic links are
+/// The first part of `path`, absolute in `root`, that users who are not in `trusted` can replace, write to, or create. Symbolic links are
 /// followed one by one. `others`: the permission bits of the users who are not trusted.
 ///
 /// In a sticky directory, other users cannot replace the files of a trusted user, but they can create files that do not exist yet.
-pub fn weak_part(path: &Path, trusted: &[u32], others: u32) -> Option<PathBuf> {
-    let guard = Guard { trusted, others };
+pub fn weak_part(root: &Root, path: &Path, trusted: &[u32], others: u32) -> Option<PathBuf> {
+    let guard = Guard {
+        root,
+        trusted,
+        others,
+    };
     match guard.walk(path) {
         Ok((at, here)) => {
             let weak = !guard.is_trusted(&here) || guard.is_writable(&here);
@@ -27,8 +32,12 @@ pub fn weak_part(path: &Path, trusted: &[u32], others: u32) -> Option<PathBuf> {
 }
 
 /// Like [`weak_part`], for the directory of a trusted user's file: in a sticky directory, others may create files of their own.
-pub fn weak_directory(path: &Path, trusted: &[u32], others: u32) -> Option<PathBuf> {
-    let guard = Guard { trusted, others };
+pub fn weak_directory(root: &Root, path: &Path, trusted: &[u32], others: u32) -> Option<PathBuf> {
+    let guard = Guard {
+        root,
+        trusted,
+        others,
+    };
     match guard.walk(path) {
         Ok((at, here)) => (!guard.is_guarded(&here)).then_some(at),
         Err(part) => part,
@@ -36,6 +45,7 @@ pub fn weak_directory(path: &Path, trusted: &[u32], others: u32) -> Option<PathB
 }
 
 struct Guard<'a> {
+    root: &'a Root,
     trusted: &'a [u32],
     others: u32,
 }
@@ -58,7 +68,7 @@ impl Guard<'_> {
     /// `None` if the path does not exist and others cannot create it.
     fn walk(&self, path: &Path) -> Result<(PathBuf, Metadata), Option<PathBuf>> {
         let mut at = PathBuf::from("/");
-        let mut here = fs::metadata(&at).map_err(|_| None)?;
+        let mut here = fs::metadata(self.root.real_on_host(&at)).map_err(|_| None)?;
         let mut left = parts(path);
         let mut links = 0;
         while let Some(part) = left.pop() {
@@ -70,12 +80,13 @@ impl Guard<'_> {
                 b".." => at.parent().unwrap_or(&at).to_owned(),
                 _ => at.join(&part),
             };
-            match fs::symlink_metadata(&next) {
+            let on_host = self.root.real_on_host(&next);
+            match fs::symlink_metadata(&on_host) {
                 Ok(link) if link.is_symlink() => {
                     links += 1;
                     // Nobody can change a link's content, but in a sticky directory its owner can replace it.
                     let replaceable = self.is_writable(&here) && !self.is_trusted(&link);
-                    let target = fs::read_link(&next).ok();
+                    let target = fs::read_link(&on_host).ok();
                     let Some(target) = target.filter(|_| !replaceable && links <= MAX_LINKS) else {
                         return Err(Some(next));
                     };
@@ -130,7 +141,12 @@ mod tests {
 
         fn weak(&self, path: impl AsRef<Path>) -> Option<PathBuf> {
             let path = self.0.path().join(path);
-            weak_part(&path, &[nix::unistd::geteuid().as_raw(), 0], BY_OTHERS)
+            weak_part(
+                &Root::default(),
+                &path,
+                &[nix::unistd::geteuid().as_raw(), 0],
+                BY_OTHERS,
+            )
         }
     }
 
@@ -173,7 +189,12 @@ mod tests {
         assert_eq!(dir.weak("sticky/own"), None);
         let weak_directory = |name: &str| {
             let path = dir.0.path().join(name);
-            weak_directory(&path, &[nix::unistd::geteuid().as_raw(), 0], BY_OTHERS)
+            weak_directory(
+                &Root::default(),
+                &path,
+                &[nix::unistd::geteuid().as_raw(), 0],
+                BY_OTHERS,
+            )
         };
         assert_eq!(weak_directory("sticky"), None);
         let open = dir.directory("open", 0o777);

@@ -5,6 +5,7 @@ use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use ldso::Root;
 use sidecar::ownership::BY_OTHERS;
 use xattr::FileExt;
 
@@ -46,14 +47,14 @@ impl Privilege {
         self.shared_with.unwrap_or((0, 0))
     }
 
-    /// The first part of the absolute `path` that somebody without these rights can replace, write to, or create.
-    pub fn weak_part(&self, path: &Path) -> Option<PathBuf> {
-        weak_part(path, &self.trusted(), BY_OTHERS)
+    /// The first part of `path`, absolute in `root`, that somebody without these rights can replace, write to, or create.
+    pub fn weak_part(&self, root: &Root, path: &Path) -> Option<PathBuf> {
+        weak_part(root, path, &self.trusted(), BY_OTHERS)
     }
 
     /// Like [`weak_part`](Self::weak_part), for the directory of the sidecar.
-    pub fn weak_directory(&self, path: &Path) -> Option<PathBuf> {
-        weak_directory(path, &self.trusted(), BY_OTHERS)
+    pub fn weak_directory(&self, root: &Root, path: &Path) -> Option<PathBuf> {
+        weak_directory(root, path, &self.trusted(), BY_OTHERS)
     }
 
     fn trusted(&self) -> [u32; 2] {

@@ -244,6 +244,7 @@ fn every_reason_has_its_sentence() {
     let privileged = [
         NotForPrivileged::Relocatable,
         NotForPrivileged::SelfContained,
+        NotForPrivileged::NoLoaderInRoot,
         NotForPrivileged::NoLoaderDirectory,
         NotForPrivileged::LongPath,
         NotForPrivileged::Untrusted {

@@ -12,11 +12,12 @@ use crate::plan::options::WrapOptions;
 use crate::plan::outcome::{FileReport, Report, Status};
 use crate::report::Reporter;
 use crate::system::shell::quoted;
-use ldso::Libc;
+use ldso::{Libc, Root};
 
 /// A command line that wraps files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Command {
+    pub root: Root,
     pub paths: Vec<PathBuf>,
     pub libs: Vec<PathBuf>,
     pub interpreters: Vec<PathBuf>,
@@ -44,6 +45,9 @@ impl Command {
             }
         }
         words.extend(self.flag.map(OsString::from));
+        if let Some(root) = self.root.given() {
+            words.extend(["--root".into(), root.into()]);
+        }
         // The file was wrapped like this before, so files outside of the tree were accepted then.
         if self.flag == Some("--relocatable") {
             words.push("--allow-outside".into());
@@ -74,6 +78,7 @@ impl Command {
     /// If the current directory cannot be determined.
     pub fn options(&self, base: &WrapOptions) -> io::Result<WrapOptions> {
         Ok(WrapOptions {
+            root: self.root.clone(),
             paths: self.paths.clone(),
             libs: absolute(&self.libs)?,
             interpreter: self.interpreters.clone(),
@@ -132,9 +137,8 @@ const LEVELS: [fn(&Command, &Command) -> bool; 3] = [
     },
 ];
 
-/// Commands for several files, as few as possible. Marks the proposals that they replace. `stages` is `None` if nothing can be rehearsed,
-/// because the files are in another root.
-pub fn combined(files: &mut [FileCheck], named: &[PathBuf], stages: Option<&[Stage]>) -> Vec<Next> {
+/// Commands for several files, as few as possible. Marks the proposals that they replace.
+pub fn combined(files: &mut [FileCheck], named: &[PathBuf], stages: &[Stage]) -> Vec<Next> {
     let proposals = files.iter().enumerate().flat_map(|(file, check)| {
         let all = check.next.iter().enumerate();
         all.map(move |(next, one)| ((file, next), check, one))
@@ -147,13 +151,7 @@ pub fn combined(files: &mut [FileCheck], named: &[PathBuf], stages: Option<&[Sta
         })
     });
     let mut wraps = Vec::new();
-    // Without a rehearsal, only equal settings are known to have the same effect.
-    let first = if stages.is_some() {
-        0
-    } else {
-        LEVELS.len() - 1
-    };
-    together(calls.collect(), &LEVELS[first..], named, stages, &mut wraps);
+    together(calls.collect(), &LEVELS, named, stages, &mut wraps);
     let wraps = wraps.into_iter().map(|(command, places)| {
         let text = format!("resolves all dependencies of {} files", places.len());
         let next = Next::typed(command.written(), text);
@@ -173,7 +171,7 @@ fn together(
     calls: Vec<Call>,
     levels: &[fn(&Command, &Command) -> bool],
     named: &[PathBuf],
-    stages: Option<&[Stage]>,
+    stages: &[Stage],
     found: &mut Vec<(Command, Vec<Place>)>,
 ) {
     let [is_same, finer @ ..] = levels else {
@@ -199,13 +197,14 @@ fn together(
 }
 
 /// One command in place of `calls`.
-fn for_all(calls: &[Call], named: &[PathBuf], stages: Option<&[Stage]>) -> Option<Command> {
+fn for_all(calls: &[Call], named: &[PathBuf], stages: &[Stage]) -> Option<Command> {
     let mut all = Command::default();
     let mut linkers: HashMap<(Option<&str>, Libc), &PathBuf> = HashMap::new();
     for Call {
         command, machine, ..
     } in calls
     {
+        all.root.clone_from(&command.root);
         all.flag = command.flag;
         extend(&mut all.paths, &command.paths);
         extend(&mut all.libs, &command.libs);
@@ -226,9 +225,6 @@ fn for_all(calls: &[Call], named: &[PathBuf], stages: Option<&[Stage]>) -> Optio
     if !all.interpreters.is_empty() {
         all.interpreters.clone_from(&all.linkers);
     }
-    let Some(stages) = stages else {
-        return Some(all);
-    };
     // Prefer directories that the user named, if the command changes no other files in them.
     let mut short = Vec::new();
     for path in &all.paths {

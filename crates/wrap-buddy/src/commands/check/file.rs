@@ -39,7 +39,7 @@ pub fn file_state(checker: &Checker<'_>, target: &Target) -> Option<FileCheck> {
         }
     };
     match identify(&mut source) {
-        Ok(Identity::Script(line)) if asked_for || is_executable(&target.path) => {
+        Ok(Identity::Script(line)) if asked_for || is_executable(&target.on_host()) => {
             let file = script::file_state(checker, shown, &line);
             return (asked_for || !file.is_well()).then_some(file);
         }
@@ -69,7 +69,7 @@ pub fn file_state(checker: &Checker<'_>, target: &Target) -> Option<FileCheck> {
         }
         Err(error) => return unreadable(Diagnosis::Unopenable, format!("{error:#}")),
     }
-    match Subject::read(&target.path, &mut source, checker.stages) {
+    match Subject::read(target, &mut source, checker.stages) {
         Ok(subject) => elf_file(checker, target, &mut source, subject),
         Err(error) => unreadable(
             Diagnosis::Malformed,
@@ -119,17 +119,16 @@ fn elf_file(
                 let name = elf.target().to_string();
                 machine_of(checker, source, &name, &mut file);
             }
-            noexec(target.path.as_path(), &target.shown, &mut file);
+            noexec(&target.on_host(), &target.shown, &mut file);
             not_permitted(checker, target, &mut file);
         }
     }
     let is_known = elf.target().arch().is_some();
     if !kind.is_static() && is_known {
-        let inside = checker.root.inside(&target.path).ok()?;
         let mut library_check = LibraryCheck {
             checker,
             subject: &subject,
-            inside: &inside,
+            inside: &target.path,
             file: &mut file,
         };
         library_check.at_libraries(source.metadata().mode());
@@ -207,8 +206,8 @@ fn archive(source: &mut Source) -> Option<&'static str> {
 /// Reports a program that is not executable. With `--root`, it is unknown who will start it, so any x bit will do.
 fn not_permitted(checker: &Checker<'_>, target: &Target, file: &mut FileCheck) {
     let may_start = match checker.root.is_own() {
-        true => nix::unistd::access(&target.path, nix::unistd::AccessFlags::X_OK).is_ok(),
-        false => is_executable(&target.path),
+        true => nix::unistd::access(&target.on_host(), nix::unistd::AccessFlags::X_OK).is_ok(),
+        false => is_executable(&target.on_host()),
     };
     // If you cannot search its directory, it could not be opened either. access(2) also fails for noexec, which is reported already.
     if may_start
@@ -219,7 +218,7 @@ fn not_permitted(checker: &Checker<'_>, target: &Target, file: &mut FileCheck) {
     {
         return;
     }
-    let text = match is_executable(&target.path) {
+    let text = match is_executable(&target.on_host()) {
         true => "you cannot execute it: its mode allows only other users to",
         false => "nobody can execute it: its mode has no x",
     };

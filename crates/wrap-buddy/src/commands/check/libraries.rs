@@ -268,14 +268,10 @@ impl LibraryCheck<'_, '_> {
         let path = directory.join(path);
         let on_host = self.checker.root.on_host(&path);
         let why = match id {
-            Some(id) => {
-                let program = self.checker.root.on_host(self.inside);
-                own_loader_problem(&on_host, id, &program)
-            }
-            None => loader_problem(&on_host, subject.elf.machine, subject.abi),
+            Some(id) => own_loader_problem(&self.checker.root, &path, id, self.inside),
+            None => loader_problem(&self.checker.root, &path, subject.elf.machine, subject.abi),
         };
         if let Some(why) = why {
-            let why = why.replace(&on_host.display().to_string(), &path.display().to_string());
             let diagnosis = match on_host.exists() {
                 true => Diagnosis::LoaderUnfit,
                 false => Diagnosis::LoaderGone,
@@ -300,7 +296,7 @@ impl LibraryCheck<'_, '_> {
         let mut parts = Vec::new();
         for path in trusted.filter(|path| path.is_absolute()) {
             let Some(part) = privilege
-                .weak_part(path)
+                .weak_part(&self.checker.root, path)
                 .filter(|part| !parts.contains(part))
             else {
                 continue;
@@ -322,11 +318,9 @@ impl LibraryCheck<'_, '_> {
         let loader = self.subject.loader.as_ref();
         let loader = loader.map(|loader| directory.join(loader));
         let sidecar = self.subject.sidecar.as_deref();
-        let sidecar = sidecar.and_then(|sidecar| self.checker.root.inside(sidecar).ok());
         let libraries = tree.nodes.iter().map(|node| &node.found.path);
-        let files = loader.iter().chain(&sidecar);
-        let files = files.chain(&self.file.interpreter).chain(libraries);
-        let files = files.map(PathBuf::as_path);
+        let files = loader.iter().chain(&self.file.interpreter).chain(libraries);
+        let files = sidecar.into_iter().chain(files.map(PathBuf::as_path));
         for one in self.checker.reach.out_of_reach(mode, directory, files) {
             self.file.next.push(Next::typed(
                 one.barrier.remedy(),

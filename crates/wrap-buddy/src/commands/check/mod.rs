@@ -32,6 +32,7 @@ use stages::Stage;
 
 use crate::commands::PathOptions;
 use crate::plan::library_directories::LibraryDirectories;
+use crate::plan::options::inside_root;
 use crate::report::Reporter;
 use crate::scan::{Target, Wanted, directories, scan, scan_observed};
 use crate::state::access::Reach;
@@ -54,8 +55,6 @@ pub struct CheckOptions {
     pub libs: Vec<PathBuf>,
     /// Dynamic linkers that wrapping would use.
     pub interpreter: Vec<PathBuf>,
-    /// The directory that is `/` for the programs.
-    pub root: Option<PathBuf>,
     /// Absolute directories to search recursively for missing libraries and dynamic linkers; empty means /nix/store.
     pub find_in: Vec<PathBuf>,
     /// Print the libraries of each program as a tree.
@@ -283,29 +282,12 @@ struct Checker<'a> {
 /// # Errors
 /// If nothing can be checked, such as for a root that is not a directory.
 pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Result<Checked> {
-    let root = match &check.root {
-        Some(directory) => {
-            Root::at(directory).with_context(|| format!("--root {}", directory.display()))?
-        }
-        None => Root::default(),
-    };
-    let inside = |paths: &[PathBuf], flag: &str| -> Result<Vec<PathBuf>> {
-        let each = paths.iter().map(|path| {
-            let inside = root.inside(path);
-            inside.with_context(|| format!("{flag} {} is not below --root", path.display()))
-        });
-        each.collect()
-    };
-    let on_host = |path: &PathBuf| {
-        root.inside(path)
-            .map_or(path.clone(), |at| root.on_host(&at))
-    };
-    let paths: Vec<PathBuf> = match root.is_own() {
-        true => check.path_options.paths.clone(),
-        false => check.path_options.paths.iter().map(on_host).collect(),
-    };
+    let root = check.path_options.root.clone();
+    let inside = |paths: &[PathBuf], flag: &str| inside_root(&root, paths, flag);
+    let paths = &check.path_options.paths;
     let (targets, unreadable) = scan_observed(
-        &paths,
+        &root,
+        paths,
         !check.path_options.no_recurse,
         Wanted::ElfOrScript,
         check.path_options.jobs,
@@ -314,8 +296,8 @@ pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Res
             true
         },
     );
-    let named = LibraryDirectories::new(&check.libs, "--libs");
-    let libs = inside(&named.directories, "--libs")?;
+    let named = LibraryDirectories::new(&root, &inside(&check.libs, "--libs")?, "--libs");
+    let libs = named.directories.clone();
     let named_interpreters = inside(&check.interpreter, "--interpreter")?;
     let find_in = match check.find_in.as_slice() {
         [] => vec![PathBuf::from("/nix/store")],
@@ -325,8 +307,7 @@ pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Res
         }
     };
     let checked = directories(&targets).into_iter();
-    let checked = checked.filter_map(|(_, real)| root.inside(&real).ok());
-    let checked: Vec<PathBuf> = checked.collect();
+    let checked: Vec<PathBuf> = checked.map(|(_, real)| real).collect();
     let checker = Checker {
         stages,
         probe_cache: Arc::new(ProbeCache::new(root.clone(), libs.clone())),
@@ -372,9 +353,8 @@ pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Res
     let checked = paths_checked
         .zip(&files)
         .filter_map(|(path, file)| Some((path, file.as_ref()?)));
-    let inside = |path: &Path| checker.root.inside(path).ok();
-    let checked = checked.filter_map(|(path, file)| Some((inside(path)?, file)));
-    let near = near.filter_map(|(path, file)| Some((inside(path)?, file)));
+    let checked = checked.map(|(path, file)| (path.to_owned(), file));
+    let near = near.map(|(path, file)| (path.to_owned(), file));
     let openers = Openers::new(&checker.root, checked, near, nearby.present);
     let openers = checker.openers.get_or_init(|| openers);
     let programs = files.iter().flatten();
@@ -413,8 +393,7 @@ pub fn check(check: &CheckOptions, stages: &[Stage], reporter: &Reporter) -> Res
     if files.iter().any(asks) {
         notes.extend(checker.packages.advice());
     }
-    let rehearsing = checker.root.is_own().then_some(stages);
-    let next = command::combined(&mut files, &paths, rehearsing);
+    let next = command::combined(&mut files, paths, stages);
     Ok(Checked { files, notes, next })
 }
 
@@ -467,13 +446,14 @@ impl Checker<'_> {
                 let is_shared = |one: &Path| SHARED.iter().any(|shared| Path::new(shared) == one);
                 let own = above.take_while(|one| !is_shared(one));
                 let each = own.flat_map(|one| [one.to_owned(), one.join("bin")]);
-                directories.extend(each.filter(|one| one.is_dir()));
+                let on_host = each.map(|one| self.root.on_host(&one));
+                directories.extend(on_host.filter(|one| one.is_dir()));
                 missing.extend(file.tree.missing.iter().map(|missing| missing.name.clone()));
             }
         }
         directories.sort_unstable();
         directories.dedup();
-        let (found, _) = scan(&directories, false, Wanted::Elf, None);
+        let (found, _) = scan(&self.root, &directories, false, Wanted::Elf, None);
         let programs = found.into_iter().filter_map(|target| {
             let file = self.file_state(&target)?;
             (file.kind == Kind::Program).then_some((target.path, file))

@@ -291,10 +291,6 @@ impl Call {
             .iter()
             .filter(|one| is_unserved && one.trouble == Trouble::Opened);
         left.extend(opened.filter_map(|problem| problem.soname.as_deref()));
-        let effect = match checker.root.is_own() {
-            true => "resolves all dependencies",
-            false => "inside the root, resolves all dependencies",
-        };
         let elsewhere = "check again with --find-in and a directory that has it, or install it";
         match (left.as_slice(), rest.resolution.unmet_versions.as_slice()) {
             ([], []) => match in_the_way(checker, wanted, &self.interpreter, &rest.resolution) {
@@ -302,7 +298,7 @@ impl Call {
                     "wrapping does not help: the search paths in the files find {} first; replace or remove it",
                     path.display()
                 ))],
-                None => vec![self.proposed(checker, wanted, file, effect)],
+                None => vec![self.proposed(checker, wanted, file)],
             },
             ([], [unmet_versions, ..]) => {
                 vec![self.without_version(checker, wanted, unmet_versions)]
@@ -343,20 +339,10 @@ impl Call {
         }
     }
 
-    /// The command, if it would change the file. With `--root` it is meant for inside the root and cannot be tried.
-    fn proposed(
-        &self,
-        checker: &Checker<'_>,
-        wanted: &Wanted<'_>,
-        file: &FileCheck,
-        effect: &str,
-    ) -> Next {
+    /// The command, if it would change the file.
+    fn proposed(&self, checker: &Checker<'_>, wanted: &Wanted<'_>, file: &FileCheck) -> Next {
         let command = self.command(checker, wanted, file);
-        let no_effect = match checker.root.is_own() {
-            true => no_effect(&command.rehearsed(checker.stages)),
-            false => None,
-        };
-        match no_effect {
+        match no_effect(&command.rehearsed(checker.stages)) {
             Some(_) if wanted.is_library => Next::advice(
                 "wrapping it does not help: a library that it loads lacks a dependency. If a program has loaded that before, check it \
                  together with the program: wrap-buddy check PROGRAM LIBRARY",
@@ -364,7 +350,7 @@ impl Call {
             Some(reason) => Next::advice(format!("wrapping does not help: {reason}")),
             None => Next {
                 call: Some(Box::new(command.clone())),
-                ..Next::typed(command.written(), effect)
+                ..Next::typed(command.written(), "resolves all dependencies")
             },
         }
     }
@@ -394,14 +380,13 @@ impl Call {
     }
 
     fn command(&self, checker: &Checker<'_>, wanted: &Wanted<'_>, file: &FileCheck) -> Command {
-        let shown = match checker.root.is_own() {
-            true => file.path.clone(),
-            false => wanted.inside.to_owned(),
-        };
-        let linkers = vec![self.interpreter.path.clone()];
+        let root = &checker.root;
+        let linkers = vec![root.unmistakable(&self.interpreter.path)];
+        let libs = self.libs.iter().map(|path| root.unmistakable(path));
         Command {
-            paths: vec![shown],
-            libs: self.libs.clone(),
+            root: root.clone(),
+            paths: vec![file.path.clone()],
+            libs: libs.collect(),
             interpreters: match self.names_interpreter {
                 true => linkers.clone(),
                 false => Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use sidecar::{Flags, Id, Sidecar, loader};
 use stages::Stage;
@@ -10,6 +10,7 @@ use stages::Stage;
 use super::State;
 use super::diagnosis::{Diagnosis, Note, Problem};
 use crate::commands::status::{loader_flag, refused_loader, sidecar_gone_but, sidecar_misplaced};
+use crate::scan::Target;
 use crate::state::detect;
 use crate::state::limits;
 use crate::state::preloader;
@@ -31,7 +32,7 @@ pub struct Subject {
     pub loader: Option<PathBuf>,
     /// ABI version of the loader that its stub starts.
     pub abi: u16,
-    /// The path of its sidecar on the host.
+    /// Its sidecar.
     pub sidecar: Option<PathBuf>,
     /// The sidecar that the stub looks for, absolute or relative to the file's directory, and the identity that it must have.
     pub own_sidecar: Option<(PathBuf, Id)>,
@@ -50,13 +51,13 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Reads the file at `path` of the host, open as `source`.
+    /// Reads the file `target`, open as `source`.
     ///
     /// # Errors
     /// If it is malformed.
-    pub fn read(path: &Path, source: &mut Source, stages: &[Stage]) -> anyhow::Result<Self> {
+    pub fn read(target: &Target, source: &mut Source, stages: &[Stage]) -> anyhow::Result<Self> {
         let elf = Elf::read(source)?;
-        let state = detect::state(path, &elf, source, stages);
+        let state = detect::state(&target.root, &target.path, &elf, source, stages);
         let mut subject = Self {
             interpreter: asked_for(&elf),
             elf,
@@ -98,7 +99,7 @@ impl Subject {
                 subject.note(Diagnosis::RunStopped, text);
             }
             Method::Stub => {
-                if let Some(name) = preloader::of(path) {
+                if let Some(name) = preloader::of(&target.root, &target.path) {
                     let text = preloader::warning(&name, Some(Method::Stub));
                     subject.note(Diagnosis::StubUnderPreloader, &text);
                 }

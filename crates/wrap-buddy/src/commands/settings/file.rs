@@ -15,6 +15,7 @@ use super::{Files, Key, Setting, Source};
 use crate::report::style::shown;
 use crate::system::path_guard::weak_part;
 use crate::system::relative::joined;
+use ldso::Root;
 
 const NAME: &str = "wrap-buddy.toml";
 
@@ -88,7 +89,7 @@ fn is_usable(path: &Path, ignored: &mut Vec<String>) -> bool {
     if !path.is_file() {
         return false;
     }
-    let Some(part) = weak_part(path, &[0, geteuid().as_raw()], BY_OTHERS) else {
+    let Some(part) = weak_part(&Root::default(), path, &[0, geteuid().as_raw()], BY_OTHERS) else {
         return true;
     };
     let line = format!(

@@ -25,6 +25,7 @@ use crate::state::past_edit::PastEdit;
 use crate::state::prior::{Method, PriorWrap, State};
 use crate::state::stub::{self, Stub};
 use crate::state::unusable::Unusable;
+use crate::system::directory::open_file;
 use crate::system::hex::hex;
 use crate::system::sidecar_path::links_of;
 use crate::system::workers::WorkerPool;
@@ -32,6 +33,7 @@ use code::{Instruction, LONGEST, disassemble, disassemble_stub};
 use elf_file::{Elf, Source};
 pub use fields::kind_name;
 use fields::{lossy, original, search_path, sidecar_view};
+use ldso::Root;
 use view::{
     EditState, EditView, Given, LinkView, LoaderView, SearchPath, SidecarView, TrailerView, View,
 };
@@ -111,6 +113,7 @@ fn view(target: &Target, stages: &[Stage], all: bool) -> Option<View> {
     view.original = Some(original(&elf, state.lost_interp(&elf)));
     let subject = Subject {
         path: &target.path,
+        root: &target.root,
         elf: &elf,
         stages,
     };
@@ -125,8 +128,9 @@ fn view(target: &Target, stages: &[Stage], all: bool) -> Option<View> {
 }
 
 struct Subject<'a> {
-    /// Absolute and free of symbolic links.
+    /// Absolute in `root` and free of symbolic links.
     path: &'a Path,
+    root: &'a Root,
     /// Its original headers, as far as they are known.
     elf: &'a Elf,
     stages: &'a [Stage],
@@ -180,7 +184,7 @@ impl Subject<'_> {
     /// Completes the view of a file without a usable sidecar. Its stub may still name one.
     fn unknown(&self, source: &mut Source, sidecar: Option<&Path>, view: &mut View) {
         if let Some(path) = sidecar
-            && let Some(bytes) = detect::read(path)
+            && let Some(bytes) = detect::read(self.root, path)
         {
             view.sidecar = Some(SidecarView {
                 path: lossy(path),
@@ -213,11 +217,13 @@ impl Subject<'_> {
         let path = directory.join(file);
         let (len, problem) = match stub.loader {
             Some(_) => {
-                let len = fs::metadata(&path).ok().map(|metadata| metadata.len());
-                (len, loader_problem(&path, self.elf.machine, abi))
+                let len = fs::metadata(self.root.on_host(&path))
+                    .ok()
+                    .map(|metadata| metadata.len());
+                (len, loader_problem(self.root, &path, self.elf.machine, abi))
             }
             None => {
-                let problem = own_loader_problem(&path, stub.id, self.path);
+                let problem = own_loader_problem(self.root, &path, stub.id, self.path);
                 let len = problem.is_none().then_some(loader::image_len(abi) as u64);
                 (len, problem)
             }
@@ -276,7 +282,8 @@ impl Subject<'_> {
 
     /// The settings that the file itself gives ld.so now.
     fn given_in_place(&self, prior: &PriorWrap) -> Option<Given> {
-        let now = Elf::read(&mut Source::open(self.path).ok()?).ok()?;
+        let file = open_file(&self.root.real_on_host(self.path));
+        let now = Elf::read(&mut file.and_then(Source::of).ok()?).ok()?;
         let own = |elf: &Elf| elf.interp.as_ref().map(|interp| lossy(&interp.path));
         let own_needed = self.elf.needed();
         let added = now
@@ -293,7 +300,9 @@ impl Subject<'_> {
                 .iter()
                 .map(|name| LinkView {
                     path: lossy(links.join(name)),
-                    target: fs::read_link(links.join(name)).ok().map(lossy),
+                    target: fs::read_link(self.root.real_on_host(&links).join(name))
+                        .ok()
+                        .map(lossy),
                 })
                 .collect(),
         })

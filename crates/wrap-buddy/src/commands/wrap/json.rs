@@ -83,7 +83,7 @@ pub struct File {
 /// The plan for a file.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Details {
-    /// Absolute and free of symbolic links.
+    /// Absolute and free of symbolic links; with `--root`, inside the root.
     real_path: String,
     /// `program` or `library`.
     kind: &'static str,

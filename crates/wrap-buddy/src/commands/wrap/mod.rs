@@ -2,7 +2,6 @@ pub mod human;
 pub mod json;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::mem;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -60,7 +59,7 @@ pub fn wrap_until(
         dry_run: cli.dry_run,
         ..Report::default()
     };
-    let lock = || TreeLock::on(&cli.paths, cli.output.quiet, stop);
+    let lock = || TreeLock::on(&cli.root, &cli.paths, cli.output.quiet, stop);
     let Some(_lock) = (if cli.dry_run {
         Some(None)
     } else {
@@ -71,6 +70,7 @@ pub fn wrap_until(
     let count = AtomicUsize::new(0);
     let links = Mutex::new(Vec::new());
     let (targets, unreadable) = scan_observed(
+        &cli.root,
         &cli.paths,
         !cli.no_recurse,
         cli.output.wanted(),
@@ -79,7 +79,7 @@ pub fn wrap_until(
             reporter.found();
             if let Some(link) = entry.filter(|entry| entry.kind == EntryKind::Link) {
                 let mut links = links.lock().unwrap_or_else(PoisonError::into_inner);
-                links.push(link.path());
+                links.push(cli.root.of_host(&link.path()));
             }
             // `stop` makes a system call.
             let is_due = count
@@ -90,7 +90,7 @@ pub fn wrap_until(
     );
     let links = links.into_inner().unwrap_or_else(PoisonError::into_inner);
     let files = targets.iter().map(|target| target.path.clone());
-    let given = Given::new(&cli.paths, !cli.no_recurse);
+    let given = Given::new(&cli.root, &cli.paths, !cli.no_recurse);
     let given = given.listed(links.into_iter().chain(files).collect());
     let mut report = wrap_targets(
         cli,
@@ -130,13 +130,15 @@ pub fn wrap_targets(
     reporter: &Reporter,
     stop: Option<&Stop<'_>>,
 ) -> Result<Report> {
-    let interpreters = Interpreters::find(&cli.interpreter).context("--interpreter")?;
-    let loaders = Loaders::new(cli.loader_dir_path.as_deref())?;
-    let libs = LibraryDirectories::new(&cli.libs, "--libs");
+    let cli = &cli.inside_root()?;
+    let root = &cli.root;
+    let interpreters = Interpreters::find_in(root, &cli.interpreter).context("--interpreter")?;
+    let loaders = Loaders::new(root, cli.loader_dir_path.as_deref())?;
+    let libs = LibraryDirectories::new(root, &cli.libs, "--libs");
     let always = cli.runtime_dependencies.iter();
     let always = always.filter(|path| !path.as_os_str().is_empty());
     let always: Vec<PathBuf> = always.cloned().collect();
-    let resolver = Resolver::new(Settings {
+    let settings = Settings {
         libraries: libs.directories.clone(),
         runtime_dependencies: always.clone(),
         needed: cli.needed.clone(),
@@ -150,7 +152,8 @@ pub fn wrap_targets(
         },
         given,
         bundle: bundle(cli, &libs.directories),
-    });
+    };
+    let resolver = Resolver::in_root(root.clone(), settings);
     let available = Available {
         stages,
         missing_stages,
@@ -159,6 +162,7 @@ pub fn wrap_targets(
         taken: Taken::without_flags(cli),
     };
     let plan_options = PlanOptions {
+        root,
         or_stub: cli.strategy == Strategy::Auto,
         relocatable: cli.relocatable,
         self_contained: cli.brings_loaders(),
@@ -220,11 +224,10 @@ pub fn wrap_targets(
 
 /// The paths that are wrapped, and those named to go with them.
 fn bundle(cli: &WrapOptions, libs: &[PathBuf]) -> Vec<PathBuf> {
-    let named = [&*cli.paths, libs, &cli.runtime_dependencies];
-    let named = named.into_iter().flatten();
-    named
-        .filter_map(|path| fs::canonicalize(path).ok())
-        .collect()
+    let paths = cli.paths.iter();
+    let paths = paths.filter_map(|path| cli.root.locate(path).ok());
+    let named = libs.iter().chain(&cli.runtime_dependencies);
+    paths.chain(named.map(|path| cli.root.real(path))).collect()
 }
 
 /// Files that were found under several names.
@@ -258,7 +261,7 @@ impl HardLinks {
             let path = files[*first]
                 .plan
                 .as_ref()
-                .map(|plan| plan.file.path.clone());
+                .map(|plan| plan.file.on_host.clone());
             let shown = &files[*first].path;
             let reason =
                 apply::fate_of_other_name(&path.unwrap_or_default(), shown, "changed", dry_run);
@@ -308,7 +311,7 @@ impl HardLinks {
                 (true, _) => {
                     "stay unchanged: they are in a lower layer of an overlay, and this one is now a copy"
                 }
-                (false, _) if dry_run && apply::is_on_overlay(&plan.file.path) => {
+                (false, _) if dry_run && apply::is_on_overlay(&plan.file.on_host) => {
                     "would stay unchanged if the file is in a lower layer of the overlay, and otherwise change with it"
                 }
                 (false, Some(_)) => "change with it, but do not find its links to libraries",

@@ -107,7 +107,7 @@ impl<'a> Planner<'a> {
             force: options.force,
             tree,
             targets,
-            reach: Reach::default(),
+            reach: Reach::in_root(plan_options.root.clone()),
             directories: OnceLock::new(),
         }
     }

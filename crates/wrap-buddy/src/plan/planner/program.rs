@@ -19,7 +19,7 @@ use crate::scan::Target;
 use crate::state::preloader;
 use crate::state::prior::Method;
 use elf_file::{Elf, FileId};
-use ldso::{Interpreter, Libc};
+use ldso::{Interpreter, Libc, Root};
 
 impl Planner<'_> {
     /// Plans a program, after the libraries. `edited`: libraries that are edited; `relative`: those of them that will use $ORIGIN.
@@ -170,7 +170,7 @@ impl Planner<'_> {
                 ..FileReport::skipped(shown, SkipReason::StartsAsItIs)
             };
         }
-        let preloader = preloader::of(path);
+        let preloader = preloader::of(&target.root, path);
         // The sidecar with the original bytes is of the other method.
         let settled = subject.prior.as_ref().filter(|one| !one.is_unfinished());
         let settled = settled.map(|one| one.method);
@@ -281,7 +281,9 @@ impl Planner<'_> {
         keeps_search
             && nothing_to_add
             && !self.plan_options.relocatable
-            && own.is_some_and(|own| own.is_absolute() && is_same_file(own, &interpreter.path))
+            && own.is_some_and(|own| {
+                own.is_absolute() && is_same_file(self.plan_options.root, own, &interpreter.path)
+            })
     }
 
     /// Whether libraries that the program `elf` opens inherit its future search path.
@@ -293,7 +295,11 @@ impl Planner<'_> {
     }
 }
 
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    let file_id = |path: &Path| fs::metadata(path).map(|file| FileId::from(&file)).ok();
+fn is_same_file(root: &Root, one: &Path, other: &Path) -> bool {
+    let file_id = |path: &Path| {
+        fs::metadata(root.on_host(path))
+            .map(|file| FileId::from(&file))
+            .ok()
+    };
     one == other || file_id(one).is_some_and(|one| Some(one) == file_id(other))
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use globset::GlobSet;
@@ -132,7 +131,9 @@ impl<'a> Subject<'a> {
 
     /// glibc is frozen as a whole, and only together with its own dynamic linker.
     fn family_is_searched_for(&self) -> bool {
-        let home = directory(&self.walk.linker.interpreter.path);
+        let interpreter = self.walk.linker.interpreter;
+        let directory = |file: &Path| interpreter.root.real(file).parent().map(Path::to_owned);
+        let home = directory(&interpreter.path);
         LIBC_FAMILY.iter().map(OsStr::new).any(|name| {
             self.except.is_match(name)
                 || self
@@ -147,12 +148,6 @@ pub(super) fn is_of_family(name: &OsStr) -> bool {
     LIBC_FAMILY.iter().any(|member| name == *member)
 }
 
-/// The real directory of a file.
-fn directory(file: &Path) -> Option<PathBuf> {
-    let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-    real.parent().map(Path::to_owned)
-}
-
 fn files(prepended: &[Prepended]) -> impl Iterator<Item = &PathBuf> {
     prepended.iter().filter_map(|one| match one {
         Prepended::File(path) => Some(path),
@@ -161,18 +156,19 @@ fn files(prepended: &[Prepended]) -> impl Iterator<Item = &PathBuf> {
 }
 
 /// The files of `prepended` that may move or change independently of the program: those that are neither in a store nor in the directories
-/// `bundle`, which are free of symbolic links.
-pub(super) fn unstable_paths(prepended: &[Prepended], bundle: &[PathBuf]) -> Vec<PathBuf> {
+/// `bundle`, which are free of symbolic links. `real` resolves symbolic links.
+pub(super) fn unstable_paths(
+    prepended: &[Prepended],
+    bundle: &[PathBuf],
+    real: impl Fn(&Path) -> PathBuf,
+) -> Vec<PathBuf> {
     let stays = |path: &Path| {
         let stores = STORES.iter().map(Path::new);
         let mut directories = stores.chain(bundle.iter().map(PathBuf::as_path));
         directories.any(|directory| path.starts_with(directory))
     };
     files(prepended)
-        .filter(|path| {
-            let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-            !stays(path) && !stays(&real)
-        })
+        .filter(|path| !stays(path) && !stays(&real(path)))
         .cloned()
         .collect()
 }

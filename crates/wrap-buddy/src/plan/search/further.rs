@@ -181,7 +181,11 @@ impl Further<'_> {
         let real = |path| self.inputs.probe_cache.real(path);
         match real(one) == real(other) {
             true => Ok(true),
-            false => have_same_content(one, other, &self.left_to_compare),
+            false => {
+                let root = self.inputs.probe_cache.root();
+                let [one, other] = [one, other].map(|path| root.on_host(path));
+                have_same_content(&one, &other, &self.left_to_compare)
+            }
         }
     }
 }

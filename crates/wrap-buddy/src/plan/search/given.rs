@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::system::directory::EntryKind;
 use crate::system::sidecar_path::is_links_name;
 use crate::system::walk::{Next, walk};
+use ldso::Root;
 
-/// The paths to be processed, free of symbolic links. Nothing is read until a library is missing.
+/// The paths to be processed, free of symbolic links in their root. Nothing is read until a library is missing.
 #[derive(Debug, Default)]
 pub struct Given {
+    root: Root,
     paths: Vec<PathBuf>,
     recurse: bool,
     /// The files below them, if they have been listed before.
@@ -25,10 +27,11 @@ pub struct Given {
 type Names = HashMap<OsString, Vec<Arc<Path>>>;
 
 impl Given {
-    /// `paths`: single files, and directories with or without subdirectories.
-    pub fn new(paths: &[PathBuf], recurse: bool) -> Self {
-        let real = paths.iter().filter_map(|path| path.canonicalize().ok());
+    /// `paths`: single files, and directories with or without subdirectories, as the user named them.
+    pub fn new(root: &Root, paths: &[PathBuf], recurse: bool) -> Self {
+        let real = paths.iter().filter_map(|path| root.locate(path).ok());
         Self {
+            root: root.clone(),
             paths: real.collect(),
             recurse,
             listed: None,
@@ -67,16 +70,17 @@ impl Given {
     }
 
     fn below(&self, path: &Path) -> Vec<PathBuf> {
-        if !path.is_dir() {
+        let on_host = self.root.real_on_host(path);
+        if !on_host.is_dir() {
             return vec![path.to_owned()];
         }
         let found = Mutex::new(Vec::new());
-        walk(path, NonZero::new(1), &|entry| {
+        walk(&on_host, NonZero::new(1), &|entry| {
             if let Ok(entry) = entry
                 && entry.kind != EntryKind::Directory
             {
                 let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                found.push(entry.path());
+                found.push(self.root.of_host(&entry.path()));
             }
             if self.recurse {
                 Next::Enter
@@ -155,7 +159,7 @@ mod tests {
                 .map(|one| one.strip_prefix(&root).unwrap().to_owned())
                 .collect()
         };
-        let all = Given::new(std::slice::from_ref(&root), true);
+        let all = Given::new(&Root::default(), std::slice::from_ref(&root), true);
         assert_eq!(
             with(&all, "a/bin"),
             ["", "a/lib", "b/lib"].map(PathBuf::from)
@@ -164,10 +168,10 @@ mod tests {
             with(&all, "b/lib"),
             ["b/lib", "", "a/lib"].map(PathBuf::from)
         );
-        let flat = Given::new(std::slice::from_ref(&root), false);
+        let flat = Given::new(&Root::default(), std::slice::from_ref(&root), false);
         assert_eq!(with(&flat, "a/bin"), [PathBuf::from("")]);
 
-        let trees = Given::new(&[root.join("a"), root.join("b")], true);
+        let trees = Given::new(&Root::default(), &[root.join("a"), root.join("b")], true);
         assert_eq!(with(&trees, "a/bin"), ["a/lib", "b/lib"].map(PathBuf::from));
         assert!(trees.joins(&root.join("a/lib"), &root.join("a/bin")));
         assert!(!trees.joins(&root.join("a/lib"), &root.join("b/bin")));

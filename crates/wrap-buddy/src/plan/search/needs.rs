@@ -71,7 +71,11 @@ impl<'a> Plan<'a> {
             probe_cache,
             linker,
             subject,
-            kept: own.iter().filter(|one| one.is_kept()).cloned().collect(),
+            kept: own
+                .iter()
+                .filter(|one| one.is_kept(|directory| probe_cache.is_directory(directory)))
+                .cloned()
+                .collect(),
             own,
             offered: linker.list(offered.collect()),
             further: settings.libraries.len() + always.len(),
@@ -249,7 +253,10 @@ impl<'a> Plan<'a> {
         };
         let prepended = subject.prepended();
         self.result.redundant = subject.redundant(&prepended);
-        self.result.unstable_paths = freeze::unstable_paths(&prepended, &self.settings.bundle);
+        self.result.unstable_paths =
+            freeze::unstable_paths(&prepended, &self.settings.bundle, |path| {
+                self.probe_cache.real(path)
+            });
         self.result.prepended = prepended;
     }
 

@@ -27,12 +27,15 @@ pub struct OwnEntry {
 }
 
 impl OwnEntry {
-    /// Whether to keep it: it exists, or may exist once the tree of the file is complete.
-    pub fn is_kept(&self) -> bool {
+    /// Whether to keep it: it exists, which `is_directory` says, or may exist once the tree of the file is complete.
+    pub fn is_kept(&self, is_directory: impl Fn(&Path) -> bool) -> bool {
         let text = self.text.as_bytes();
         text.starts_with(b"$ORIGIN")
             || text.starts_with(b"${ORIGIN}")
-            || self.directories.iter().any(|directory| directory.is_dir())
+            || self
+                .directories
+                .iter()
+                .any(|directory| is_directory(directory))
     }
 }
 
@@ -143,7 +146,10 @@ mod tests {
     fn an_entry_that_does_not_exist_is_kept_only_below_the_origin() {
         let text = OsStr::new("$ORIGIN/none:${ORIGIN}/none:/none/at/all:/usr:none");
         let entries = own_entries(text, Path::new("/nowhere"), &tokens());
-        let kept: Vec<bool> = entries.iter().map(OwnEntry::is_kept).collect();
+        let kept: Vec<bool> = entries
+            .iter()
+            .map(|one| one.is_kept(Path::is_dir))
+            .collect();
         assert_eq!(kept, [true, true, false, true, false]);
     }
 

@@ -129,7 +129,7 @@ impl Daemon<'_> {
         let stop = || signals.is_any();
         let lock = match self.cli.dry_run {
             true => None,
-            false => match TreeLock::on(&concerned, true, &stop) {
+            false => match TreeLock::on(&self.cli.root, &concerned, true, &stop) {
                 None => return,
                 held => held,
             },
@@ -139,7 +139,7 @@ impl Daemon<'_> {
             self.stages,
             self.missing_stages,
             &targets,
-            Given::new(&self.cli.paths, !self.cli.no_recurse),
+            Given::new(&self.cli.root, &self.cli.paths, !self.cli.no_recurse),
             &Reporter::default(),
             Some(&stop),
         );
