@@ -394,6 +394,10 @@ impl<'a> Linker<'a> {
     fn try_path(&self, path: &Path, near_misses: &mut Vec<NearMiss>) -> Outcome {
         let is_musl = self.interpreter.libc == Libc::Musl;
         let is_plan = self.surroundings.is_plan;
+        let within = self.surroundings.within.as_ref();
+        if within.is_some_and(|within| !path.starts_with(within)) {
+            return Outcome::Pass;
+        }
         let own = &self.interpreter.elf;
         let (why, stops) = match self.probe_cache.probe(path) {
             Probe::Absent => return Outcome::Pass,

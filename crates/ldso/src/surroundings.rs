@@ -19,4 +19,6 @@ pub struct Surroundings {
     /// Whether the search path can still be changed. The search then goes on where ld.so would take a library of another libc, or
     /// fail because of an unusable file.
     pub is_plan: bool,
+    /// The directory below which libraries count, because only that directory is on the machine that the program will run on.
+    pub within: Option<PathBuf>,
 }

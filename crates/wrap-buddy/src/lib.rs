@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 
+use commands::bundle::{self, BundleOptions};
 use commands::check::{CheckOptions, Checked, Fix, ProposedCommand};
 use commands::{Command, check, generate, proposal, restore, show, status, watch, wrap};
 use plan::options::WrapOptions;
@@ -88,6 +89,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Command::Watch(options) => watch::watch(options, all, stages::MISSING).map(ending),
         Command::Check(options) => check_and_fix(options, output, reporter),
+        Command::Bundle(options) => make_bundle(options, reporter),
         Command::Settings(_) => {
             report_all(&settings, output, reporter, |out| settings.write(out));
             Ok(ExitCode::SUCCESS)
@@ -209,6 +211,26 @@ fn wrap_or_propose(
     Ok(code)
 }
 
+fn make_bundle(options: &BundleOptions, reporter: Reporter) -> Result<ExitCode> {
+    let interruption = Interruption::hold_back()?;
+    let made = bundle::bundle(options, stages::all(), stages::MISSING, &|| {
+        interruption.is_requested()
+    });
+    let made = match (made, interruption.signal()) {
+        (Err(error), Some(signal)) => {
+            let mut page = Page::default();
+            page.line(format!("{}: {error:#}", styled("error", Style::Error)));
+            page.write_to(&mut stderr())?;
+            return Ok(by_signal(signal));
+        }
+        (made, _) => made?,
+    };
+    report_all(&made, options.print, reporter, |out| {
+        bundle::human::write(&made, options, out)
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Shells report a program that a signal ended as 128 plus the signal's number.
 const BY_SIGNAL: u8 = 128;
 
@@ -223,8 +245,11 @@ fn interruptible(
     let signal = interruption.signal();
     report.stopped = signal.map(Signal::as_str);
     let succeeded = succeeded(report, output, reporter);
-    let by_signal = |signal| ExitCode::from(BY_SIGNAL + signal as u8);
     Ok(signal.map_or_else(|| ending(succeeded), by_signal))
+}
+
+fn by_signal(signal: Signal) -> ExitCode {
+    ExitCode::from(BY_SIGNAL + signal as u8)
 }
 
 fn ending(all_is_well: bool) -> ExitCode {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use e2e::{Root, Run, Session};
 
@@ -67,6 +68,13 @@ fn each_one_runs_when_it_is_wrapped() {
         count += 1;
     }
     assert!(count > 0);
+}
+
+#[test]
+fn bundles_are_made_and_extended() {
+    let root = checkout();
+    let session = Session::read("docs/bundle.md", None);
+    session.type_into(shell(&root).timeout(Duration::from_secs(120)), "");
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl Copy {
 }
 
 /// Copies the data between holes. The kernel shares blocks if the file system can.
-fn copy_content(from: &File, to: &File, len: u64) -> io::Result<()> {
+pub(super) fn copy_content(from: &File, to: &File, len: u64) -> io::Result<()> {
     to.set_len(len)?;
     let (mut input, mut output) = (from, to);
     let mut at = 0;

@@ -7,6 +7,7 @@
 //!
 //! A file that already works with other settings is replaced by a changed copy, and its sidecar after that: see `settle`.
 
+pub mod archive;
 mod change;
 mod copy;
 mod job;
@@ -15,6 +16,7 @@ mod rehearsal;
 mod running;
 mod sidecar_file;
 mod target_directories;
+pub mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;

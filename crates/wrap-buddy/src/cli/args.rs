@@ -4,6 +4,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, ValueHint};
+use globset::Glob;
 
 use super::watch::WatchArgs;
 use super::wrap::{OutputArgs, RootArgs, WrapArgs, jobs, search_directory};
@@ -56,6 +57,14 @@ Examples:
   wrap-buddy check ./app/main --tree                 every library, and why ld.so finds it there
   wrap-buddy check ./app --format dot | dot -Tsvg    the same as a picture, with Graphviz
   wrap-buddy check ./rootfs/usr --root ./rootfs      check an unpacked or mounted image";
+
+const BUNDLE_EXAMPLES: &str = "\
+Examples:
+  wrap-buddy bundle curl --output ./curl             ./curl/bin/curl runs on any machine of this architecture
+  wrap-buddy bundle curl --output ./curl.tar.zst     an archive of the same directory
+  wrap-buddy bundle git --output ./git --include '/usr/lib/git-core/**'    with further files
+  wrap-buddy bundle /opt/app/bin/app --output ./app  copies /opt/app, the prefix of the program
+  wrap-buddy bundle curl --output ./curl --dry-run --list    print each file and its reason, write nothing";
 
 /// Makes prebuilt Linux executables run where their dynamic linker and libraries are not where they expect them.
 ///
@@ -128,6 +137,12 @@ pub enum Subcommand {
         mut_arg("paths", |paths| paths.required_unless_present_any(["more_paths", "settings"]))
     )]
     Check(CheckArgs),
+    /// Make a directory or an archive with programs and everything that they need, which runs on any machine of their architecture
+    ///
+    /// The programs are wrapped, and find their dynamic linker and libraries in the bundle, wherever it is. Drivers stay the host's. If the
+    /// directory is a bundle, the programs are added to it.
+    #[command(override_usage = "wrap-buddy bundle PROGRAM... --output PATH [OPTIONS]", after_help = BUNDLE_EXAMPLES)]
+    Bundle(BundleArgs),
     /// Write files for a package: manual pages, completions, loaders
     #[command(hide = true, subcommand)]
     Generate(FilesArgs),
@@ -223,6 +238,49 @@ pub struct PathArgs {
 
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Contents")]
+pub struct BundleArgs {
+    /// Programs: paths, or names on PATH
+    #[arg(help_heading = None::<&'static str>, value_name = "PROGRAM", value_hint = ValueHint::CommandName, required = true)]
+    pub programs: Vec<PathBuf>,
+
+    /// The directory or archive to make; .tar and .tar.zst are archives
+    #[arg(help_heading = None::<&'static str>, short, long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub output: PathBuf,
+
+    /// Directories to copy as a whole [default: the directory above `bin` of each program, unless other packages have files in it]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 1..)]
+    pub prefix: Vec<PathBuf>,
+
+    /// Glob patterns of further files, with a slash, or of sonames
+    #[arg(long, value_name = "PATTERN", num_args = 1..)]
+    pub include: Vec<String>,
+
+    /// Glob patterns of sonames that stay the host's; `gconv` stands for the modules of iconv [default: graphics drivers]
+    #[arg(long, value_name = "PATTERN", num_args = 0..)]
+    pub exclude: Option<Vec<Glob>>,
+
+    /// Glob patterns of sonames that may be missing
+    #[arg(long, value_name = "PATTERN", num_args = 1..)]
+    pub ignore_missing: Vec<Glob>,
+
+    /// Print the plan and write nothing
+    #[arg(long, help_heading = "Method")]
+    pub dry_run: bool,
+
+    /// Print each file with its size and the reason why it is in the bundle
+    #[arg(long, help_heading = "Output")]
+    pub list: bool,
+
+    /// Number of files to process in parallel [default: number of processors]
+    #[arg(long, short, help_heading = "Method", value_name = "N", value_parser = jobs)]
+    pub jobs: Option<NonZero<usize>>,
+
+    #[command(flatten)]
+    pub print: OutputArgs,
 }
 
 #[derive(Clone, Debug, Args)]

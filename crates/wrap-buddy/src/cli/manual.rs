@@ -28,6 +28,7 @@ const EXIT_STATUS: &[Entry] = &[
     ),
     ("0", "No wrapped file needs attention.", &["status"]),
     ("0", "Every file was read.", &["show"]),
+    ("0", "The bundle is complete.", &["bundle"]),
     ("0", "Every file will start.", &["check"]),
     (
         "0",
@@ -53,6 +54,11 @@ const EXIT_STATUS: &[Entry] = &[
     ("1", "A file could not be read.", &["show"]),
     (
         "1",
+        "The bundle cannot be made, or would not work. Nothing was written.",
+        &["bundle"],
+    ),
+    (
+        "1",
         "A file will not start, or is not a program.",
         &["check"],
     ),
@@ -71,9 +77,19 @@ const EXIT_STATUS: &[Entry] = &[
         "SIGHUP, SIGINT or SIGTERM ended the run between two files. The same command continues there.",
         WRITING,
     ),
+    (
+        "129, 130, 143",
+        "SIGHUP, SIGINT or SIGTERM ended the run. Nothing was made.",
+        &["bundle"],
+    ),
 ];
 
 const FILES: &[Entry] = &[
+    (
+        "OUTPUT/.wrap-buddy-bundle.json",
+        "The list of the files of a bundle, with the reason for each. A directory with this file is a bundle.",
+        &["bundle"],
+    ),
     (
         ".NAME.wrapbuddy",
         "The sidecar of the file NAME, in the same directory: its original bytes, and the settings of its start.",
@@ -143,6 +159,11 @@ const ENVIRONMENT: &[Entry] = &[
         &["wrap-buddy", "wrap", "check"],
     ),
     (
+        "SOURCE_DATE_EPOCH",
+        "The time of modification, in seconds since 1970, of files that the tool makes, and the latest one of copied files.",
+        &["bundle"],
+    ),
+    (
         "NOTIFY_SOCKET",
         "systemd is notified when all existing files are wrapped.",
         &["watch"],
@@ -155,7 +176,7 @@ const ENVIRONMENT: &[Entry] = &[
     (
         "PATH",
         "Names without a slash are looked up in it.",
-        &["check", "show", "status"],
+        &["bundle", "check", "show", "status"],
     ),
     (
         "NO_COLOR, CLICOLOR_FORCE",

@@ -21,14 +21,19 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use globset::{Glob, GlobSet};
 use ldso::Root;
 
+use crate::commands::bundle::BundleOptions;
 use crate::commands::check::{CheckOptions, Fix};
 use crate::commands::generate::Files;
 use crate::commands::restore::RestoreOptions;
 use crate::commands::settings::{Files as SettingsFiles, Key, Settings, Source};
 use crate::commands::{Command, PathOptions};
+use crate::plan::bundle::Selection;
 use crate::plan::options::{Search, Strategy, WrapOptions};
 use crate::report::{Format, Output};
-use args::{CheckArgs, CommandLine, FilesArgs, PathArgs, RestoreArgs, Subcommand, WrapCommandArgs};
+use args::{
+    BundleArgs, CheckArgs, CommandLine, FilesArgs, PathArgs, RestoreArgs, Subcommand,
+    WrapCommandArgs,
+};
 use values::{directories, glob_set, ignore_missing, interpreters, settings};
 use wrap::{DRIVERS, OutputArgs, WrapArgs};
 
@@ -155,6 +160,7 @@ impl CommandLine {
                 });
             }
             Some(Subcommand::Check(args)) => return args.lower(),
+            Some(Subcommand::Bundle(args)) => Command::Bundle(Box::new(args.lower()?)),
             Some(Subcommand::Generate(FilesArgs::Share { directory })) => {
                 Command::Generate(Files::Share(directory))
             }
@@ -245,6 +251,7 @@ impl WrapArgs {
             self_contained: self.self_contained,
             relocatable: self.relocatable,
             allow_outside: self.allow_outside,
+            within: None,
             loader_dir_path: self.loader_dir_path,
             output: self.output.lower(),
             jobs: self.jobs,
@@ -278,6 +285,39 @@ impl PathArgs {
             found_on_path: Vec::new(),
             output: self.output.lower(),
         }
+    }
+}
+
+impl BundleArgs {
+    fn lower(self) -> Result<BundleOptions, clap::Error> {
+        let exclude = self.exclude.unwrap_or_else(drivers);
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let mut found_on_path = Vec::new();
+        let mut programs = self.programs;
+        for program in &mut programs {
+            // A directory of this name is no program.
+            let is_bare = program.components().count() == 1 && !program.is_file();
+            if let Some(found) = which::which(&*program).ok().filter(|_| is_bare) {
+                found_on_path.push((program.clone(), found.clone()));
+                *program = found;
+            }
+        }
+        Ok(BundleOptions {
+            selection: Selection {
+                programs,
+                prefixes: self.prefix.iter().map(absolute).collect(),
+                include: self.include,
+                ignore_missing: glob_set("--ignore-missing", &self.ignore_missing)?,
+                may_lack: [&*exclude, &self.ignore_missing].concat(),
+                exclude: glob_set("--exclude", &exclude)?,
+            },
+            output: self.output,
+            dry_run: self.dry_run,
+            list: self.list,
+            print: self.print.lower(),
+            jobs: self.jobs,
+            found_on_path,
+        })
     }
 }
 

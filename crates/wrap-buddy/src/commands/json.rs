@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 
+use crate::commands::bundle::json::{Bundle, File as BundleFile, Summary as BundleSummary};
 use crate::commands::check::json::{Checks, ChecksEnd};
 use crate::commands::check::{self, Checked, FileCheck};
 use crate::commands::restore::Restored;
@@ -57,6 +58,8 @@ enum Outcome {
     Check(Checks),
     /// `wrap-buddy check --settings`
     Settings(AllSettings),
+    /// `wrap-buddy bundle`
+    Bundle(Bundle),
 }
 
 /// The state of files.
@@ -108,6 +111,8 @@ pub enum FileLine {
     Show(Box<View>),
     /// The libraries that it loads, and its problems.
     Check(Box<check::json::File>),
+    /// Why it is in the bundle.
+    Bundle(BundleFile),
 }
 
 /// The last line.
@@ -128,6 +133,19 @@ enum End {
     Show(LookEnd),
     Check(ChecksEnd),
     Settings(AllSettings),
+    Bundle(BundleEnd),
+}
+
+/// The result of `bundle` without its files.
+#[derive(Serialize, JsonSchema)]
+struct BundleEnd {
+    /// The directory or archive.
+    output: String,
+    /// Whether nothing was written, as requested.
+    dry_run: bool,
+    /// Warnings.
+    notes: Vec<String>,
+    summary: BundleSummary,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -240,6 +258,26 @@ impl Reported for Settings {
 
     fn end(&self) -> impl Serialize {
         Line::summary(End::Settings(self.into()))
+    }
+}
+
+impl Reported for Bundle {
+    fn document(&self) -> impl Serialize {
+        Document::new(Outcome::Bundle(self.clone()))
+    }
+
+    fn lines(&self, _: &HashSet<PathBuf>) -> impl Iterator<Item = impl Serialize> {
+        let files = self.files.iter().cloned();
+        files.map(|file| Line::File(FileLine::Bundle(file)))
+    }
+
+    fn end(&self) -> impl Serialize {
+        Line::summary(End::Bundle(BundleEnd {
+            output: self.output.clone(),
+            dry_run: self.dry_run,
+            notes: self.notes.clone(),
+            summary: self.summary,
+        }))
     }
 }
 

@@ -1,5 +1,6 @@
 //! One module per command: from its options, by way of the other rooms, to a report.
 
+pub mod bundle;
 pub mod check;
 pub mod generate;
 pub mod json;
@@ -34,6 +35,7 @@ pub enum Command {
     /// Lists the settings.
     Settings(Output),
     Generate(generate::Files),
+    Bundle(Box<bundle::BundleOptions>),
 }
 
 impl Command {
@@ -42,6 +44,7 @@ impl Command {
         match self {
             Self::Status(options) | Self::Show(options) => &options.found_on_path,
             Self::Check(options) => &options.path_options.found_on_path,
+            Self::Bundle(options) => &options.found_on_path,
             _ => &[],
         }
     }
@@ -69,6 +72,7 @@ impl Command {
             Self::Check(options) => options.path_options.output,
             Self::Settings(output) => *output,
             Self::Generate(_) => Output::default(),
+            Self::Bundle(options) => options.print,
         }
     }
 }

@@ -62,6 +62,8 @@ pub struct Available<'a> {
     pub interpreters: &'a Interpreters,
     /// Whether programs may be edited in place, which needs no stage.
     pub in_place: bool,
+    /// Whether programs with a dynamic linker in a store start as they are.
+    pub in_store: bool,
     /// Settings to take from sidecars of the first wrap-buddy.
     pub taken: Taken,
 }
@@ -157,7 +159,7 @@ fn elf<'a>(
         true => Elf::read(&mut source).map_err(malformed)?,
         false => elf,
     };
-    let is_library = match is_library(&elf, prior.is_some()) {
+    let is_library = match is_library(&elf, prior.is_some() || !available.in_store) {
         Ok(is_library) => is_library,
         Err(reason) => {
             let kind = Kind::of(&elf, false);

@@ -1,6 +1,7 @@
 //! Decides everything about one file before anything is written: a [`Plan`] is pure data.
 
 pub mod alignment;
+pub mod bundle;
 pub mod classify;
 pub mod defaults;
 pub mod edits;

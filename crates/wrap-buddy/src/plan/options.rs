@@ -73,6 +73,8 @@ pub struct WrapOptions {
     pub relocatable: bool,
     /// Allow relocatable programs to refer to files outside of their tree.
     pub allow_outside: bool,
+    /// The directory, free of symbolic links, that is moved to other machines: libraries and search paths outside do not count.
+    pub within: Option<PathBuf>,
     /// Directory of `loader.bin` when the programs run.
     pub loader_dir_path: Option<PathBuf>,
     pub output: Output,

@@ -155,7 +155,7 @@ fn above_both(one: &Path, other: &Path) -> PathBuf {
     same.map(|(part, _)| part).collect()
 }
 
-fn can_be_moved(directory: &Path) -> bool {
+pub(super) fn can_be_moved(directory: &Path) -> bool {
     let is_local = || {
         let below = directory.strip_prefix("/usr/local");
         below.is_ok_and(|below| SHARED_LOCAL.iter().any(|shared| below == Path::new(shared)))

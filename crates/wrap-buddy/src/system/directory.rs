@@ -8,13 +8,17 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{
     AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat, renameat,
 };
-use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, fstatat, mkdirat};
+use nix::sys::stat::{
+    FchmodatFlags, Mode, UtimensatFlags, fchmod, fchmodat, fstatat, mkdirat, utimensat,
+};
+use nix::sys::time::TimeSpec;
 use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, linkat, symlinkat, unlinkat};
 
 pub const MODE_WRITE: u32 = 0o200;
@@ -35,6 +39,9 @@ const ITSELF: &str = ".";
 
 /// Temporary name of a symbolic link that is to replace another one.
 const FRESH: &str = ".wrapbuddy-new";
+
+/// Name of a file that is removed while it is in use.
+const UNNAMED: &str = ".wrapbuddy-copy";
 
 /// For directories that are listed.
 const LISTED: OFlag = OFlag::O_DIRECTORY
@@ -168,6 +175,12 @@ impl Directory {
         })
     }
 
+    /// A file without a name, where the file system has that; otherwise one that is removed at once.
+    pub fn unnamed(&self) -> io::Result<File> {
+        let temporary = self.temporary(OsString::from(UNNAMED))?;
+        temporary.file().try_clone()
+    }
+
     /// Makes a directory that only its owner can write to. Returns false if it exists.
     pub fn make_directory(&self, name: &OsStr) -> io::Result<bool> {
         match mkdirat(self, only_name(name)?, Mode::from_bits_truncate(0o755)) {
@@ -217,6 +230,47 @@ impl Directory {
     /// Removes an empty directory. Returns false if it does not exist.
     pub fn remove_directory(&self, name: &OsStr) -> io::Result<bool> {
         gone(unlinkat(self, only_name(name)?, UnlinkatFlags::RemoveDir))
+    }
+
+    /// Removes `name` with everything below it, if it is there.
+    pub fn remove_tree(&self, name: &OsStr) -> io::Result<()> {
+        let directory = match self.subdirectory_listed(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened?,
+        };
+        let mut below = Vec::new();
+        directory.list(|name, kind| {
+            below.push((name.to_owned(), kind));
+            true
+        })?;
+        for (name, kind) in below {
+            match kind {
+                EntryKind::Directory => directory.remove_tree(&name)?,
+                _ => drop(directory.unlink(&name)?),
+            }
+        }
+        self.remove_directory(name).map(drop)
+    }
+
+    /// Gives the file `name` the further name `new` in the directory `to`.
+    pub fn hard_link(&self, name: &OsStr, to: &Self, new: &OsStr) -> io::Result<()> {
+        let flags = AtFlags::empty();
+        Ok(linkat(self, only_name(name)?, to, only_name(new)?, flags)?)
+    }
+
+    /// Sets the time of modification of `name` itself: a symbolic link is not followed.
+    pub fn set_modified(&self, name: &OsStr, time: SystemTime) -> io::Result<()> {
+        let since = time
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let time = TimeSpec::from_duration(since);
+        let flags = UtimensatFlags::NoFollowSymlink;
+        Ok(utimensat(self, only_name(name)?, &time, &time, flags)?)
+    }
+
+    /// Renames the directory `from` to `to`, which must not exist, or be an empty directory.
+    pub fn rename_directory(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        Ok(renameat(self, only_name(from)?, self, only_name(to)?)?)
     }
 
     /// Removes the temporary link of a run that was stopped in [`replace_by_symlink`](Self::replace_by_symlink).

@@ -152,6 +152,7 @@ pub fn wrap_targets(
         },
         given,
         bundle: bundle(cli, &libs.directories),
+        within: cli.within.clone(),
     };
     let resolver = Resolver::in_root(root.clone(), settings);
     let available = Available {
@@ -159,6 +160,7 @@ pub fn wrap_targets(
         missing_stages,
         interpreters: &interpreters,
         in_place: cli.strategy != Strategy::Stub,
+        in_store: cli.within.is_none(),
         taken: Taken::without_flags(cli),
     };
     let plan_options = PlanOptions {

@@ -52,6 +52,8 @@ pub struct Settings {
     pub given: Given,
     /// Directories, free of symbolic links, whose libraries are moved together with the programs.
     pub bundle: Vec<PathBuf>,
+    /// The directory, free of symbolic links, outside of which nothing is searched.
+    pub within: Option<PathBuf>,
 }
 
 /// An additional DT_NEEDED.
@@ -177,6 +179,7 @@ impl Resolver {
     pub fn with_probe_cache(probe_cache: Arc<ProbeCache>, settings: Settings) -> Self {
         let here = Surroundings {
             is_plan: true,
+            within: settings.within.clone(),
             ..Surroundings::default()
         };
         Self {

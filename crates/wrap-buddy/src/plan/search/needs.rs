@@ -59,6 +59,13 @@ impl<'a> Plan<'a> {
         let own = text
             .map(|text| own_entries(text, origin, &linker.tokens(text.as_bytes())))
             .unwrap_or_default();
+        let is_kept = |one: &&OwnEntry| match &settings.within {
+            None => one.is_kept(|directory| probe_cache.is_directory(directory)),
+            Some(within) => one.directories.iter().any(|directory| {
+                let real = probe_cache.real(directory);
+                real.starts_with(within) && probe_cache.is_directory(&real)
+            }),
+        };
         let offered = [&settings.libraries, always, further];
         let offered = offered.into_iter().flatten().enumerate();
         let offered = offered.map(|(index, directory)| Step {
@@ -71,11 +78,7 @@ impl<'a> Plan<'a> {
             probe_cache,
             linker,
             subject,
-            kept: own
-                .iter()
-                .filter(|one| one.is_kept(|directory| probe_cache.is_directory(directory)))
-                .cloned()
-                .collect(),
+            kept: own.iter().filter(is_kept).cloned().collect(),
             own,
             offered: linker.list(offered.collect()),
             further: settings.libraries.len() + always.len(),

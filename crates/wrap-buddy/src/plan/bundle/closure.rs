@@ -1,0 +1,634 @@
+//! The dynamic linkers and libraries that the ELF files of a bundle need, as ld.so finds them on this machine.
+
+use std::collections::{HashSet, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::iter;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use globset::Glob;
+use walkdir::WalkDir;
+
+use super::contents::{Contents, Role, unreadable};
+use super::layout::{library_directory, name};
+use super::{Refusal, Selection};
+use elf_file::{Elf, Kind, Priority, Source};
+use ldso::libc_opens::{ICONV, LIBC, UNWINDER};
+use ldso::{
+    Answer, Dependent, Found, Interpreter, Libc, Linker, Opener, Policy, ProbeCache, Request, Root,
+    SearchList, Surroundings, Walk,
+};
+
+/// Modules of glibc for names of users, groups and hosts (nss/nsswitch.conf).
+const NSS: [&str; 5] = [
+    "libnss_compat.so.2",
+    "libnss_db.so.2",
+    "libnss_dns.so.2",
+    "libnss_files.so.2",
+    "libnss_hesiod.so.2",
+];
+
+/// The directory of iconv modules, and the word that excludes it.
+const GCONV: &str = "gconv";
+
+/// At most so many programs are tried for a library that does not find everything by itself.
+const MAX_OPENERS: usize = 8;
+
+/// A program of the bundle, which may open libraries.
+struct Program {
+    path: PathBuf,
+    interpreter: Rc<Interpreter>,
+    opener: Opener,
+}
+
+/// A library that a program opens.
+struct Opened {
+    path: PathBuf,
+    role: Role,
+    needed_by: PathBuf,
+    /// The index of the program.
+    program: usize,
+}
+
+pub(super) struct Closure<'s> {
+    selection: &'s Selection,
+    probe_cache: ProbeCache,
+    surroundings: Surroundings,
+    programs: Vec<Program>,
+    queue: VecDeque<Opened>,
+    /// Libraries of the queue, each once.
+    queued: HashSet<PathBuf>,
+}
+
+impl<'s> Closure<'s> {
+    pub fn new(selection: &'s Selection) -> Self {
+        Self {
+            selection,
+            probe_cache: ProbeCache::new(Root::default(), Vec::new()),
+            surroundings: Surroundings::default(),
+            programs: Vec::new(),
+            queue: VecDeque::new(),
+            queued: HashSet::new(),
+        }
+    }
+
+    /// Adds the needs of all ELF files in `contents`. The programs `named` have to start; of the others, notes say what they lack.
+    pub fn add(
+        mut self,
+        named: &[PathBuf],
+        sonames: &[String],
+        contents: &mut Contents,
+    ) -> Result<(), Refusal> {
+        let mut libraries = Vec::new();
+        for path in contents.elf.clone() {
+            let read = Source::open(&path).map_err(|error| unreadable(&path, &error));
+            let Ok(elf) = Elf::read(&mut read?) else {
+                continue;
+            };
+            match Kind::of(&elf, false) {
+                Kind::Program => self.program(&path, &elf, named.contains(&path), contents)?,
+                Kind::Library => libraries.push((path, elf)),
+                _ => {}
+            }
+        }
+        for pattern in sonames {
+            self.soname(pattern)?;
+        }
+        for (path, elf) in libraries {
+            self.library(&path, &elf, contents)?;
+        }
+        while let Some(next) = self.queue.pop_front() {
+            self.opened(&next, contents)?;
+        }
+        Ok(())
+    }
+
+    fn program(
+        &mut self,
+        path: &Path,
+        elf: &Elf,
+        is_named: bool,
+        contents: &mut Contents,
+    ) -> Result<(), Refusal> {
+        let Some(interp) = &elf.interp else {
+            return Ok(());
+        };
+        let asked_for = Path::new(&interp.path);
+        let opened = self.interpreter(asked_for).and_then(|found| {
+            match found.elf.target() == elf.target() {
+                true => Ok(found),
+                false => Err(anyhow::anyhow!("it is for {}", found.elf.target())),
+            }
+        });
+        let interpreter = match opened {
+            Ok(interpreter) => interpreter,
+            Err(why) if is_named => {
+                return Err(Refusal::NoLinker {
+                    program: path.to_owned(),
+                    interpreter: asked_for.to_owned(),
+                    why: format!("{why:#}"),
+                });
+            }
+            Err(_) => {
+                let place = place(contents, path);
+                contents.notes.push(format!(
+                    "{place}: its dynamic linker {} does not exist",
+                    asked_for.display()
+                ));
+                return Ok(());
+            }
+        };
+        let directory = library_directory(&interpreter);
+        let real = fs::canonicalize(&interpreter.path)
+            .map_err(|error| unreadable(&interpreter.path, &error))?;
+        let at = directory.join(name(&interpreter.path));
+        if contents.file(at.clone(), &real, Role::DynamicLinker)? {
+            because(contents, &at, path, None);
+        }
+        let index = self.programs.len();
+        self.programs.push(Program {
+            path: path.to_owned(),
+            interpreter: interpreter.clone(),
+            opener: Opener::default(),
+        });
+        let missing = self.load(Dependent { path, elf }, index, None, contents)?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if is_named {
+            return Err(Refusal::Missing {
+                program: path.to_owned(),
+                missing,
+            });
+        }
+        lacks(contents, path, &missing);
+        Ok(())
+    }
+
+    /// The needs of a library that a program may open.
+    fn library(&mut self, path: &Path, elf: &Elf, contents: &mut Contents) -> Result<(), Refusal> {
+        let libc = Libc::of_library(elf);
+        let fitting = |(_, program): &(usize, &Program)| {
+            let own = &program.interpreter;
+            own.elf.target() == elf.target() && libc.is_none_or(|libc| libc == own.libc)
+        };
+        let fitting = self.programs.iter().enumerate().filter(fitting);
+        let fitting: Vec<usize> = fitting.map(|(index, _)| index).take(MAX_OPENERS).collect();
+        let subject = Dependent { path, elf };
+        let mut best: Option<(usize, usize)> = None;
+        for index in fitting {
+            let count = self.missing(subject, index).len();
+            if best.is_none_or(|(least, _)| count < least) {
+                best = Some((count, index));
+            }
+            if count == 0 {
+                break;
+            }
+        }
+        let Some((_, index)) = best else {
+            return Ok(());
+        };
+        let missing = self.load(subject, index, Some(index), contents)?;
+        if !missing.is_empty() {
+            lacks(contents, path, &missing);
+        }
+        Ok(())
+    }
+
+    fn opened(&mut self, opened: &Opened, contents: &mut Contents) -> Result<(), Refusal> {
+        let interpreter = self.programs[opened.program].interpreter.clone();
+        self.put(
+            &opened.path,
+            opened.role,
+            &opened.needed_by,
+            None,
+            &interpreter,
+            contents,
+        )?;
+        let mut source =
+            Source::open(&opened.path).map_err(|error| unreadable(&opened.path, &error))?;
+        let Ok(elf) = Elf::read(&mut source) else {
+            return Ok(());
+        };
+        let subject = Dependent {
+            path: &opened.path,
+            elf: &elf,
+        };
+        let missing = self.load(subject, opened.program, Some(opened.program), contents)?;
+        if !missing.is_empty() {
+            lacks(contents, &opened.path, &missing);
+        }
+        Ok(())
+    }
+
+    /// The libraries that match the soname `pattern`, as a program of the bundle finds them.
+    fn soname(&mut self, pattern: &str) -> Result<(), Refusal> {
+        let glob = Glob::new(pattern).map_err(|error| Refusal::BadPattern {
+            pattern: pattern.to_owned(),
+            why: error.to_string(),
+        })?;
+        let glob = glob.compile_matcher();
+        let mut found = Vec::new();
+        for (index, program) in self.programs.iter().enumerate() {
+            let Some(linker) =
+                Linker::new(&program.interpreter, &self.probe_cache, &self.surroundings)
+            else {
+                continue;
+            };
+            let defaults = program.interpreter.built_in().default.iter();
+            let directories = program.opener.search.directories.iter().chain(defaults);
+            let entries =
+                directories.flat_map(|one| fs::read_dir(one).into_iter().flatten().flatten());
+            let names = entries
+                .map(|entry| entry.file_name())
+                .filter(|name| glob.is_match(name));
+            // A name without a wildcard may be in ld.so.cache.
+            let mut names: Vec<OsString> = names.chain([OsString::from(pattern)]).collect();
+            names.sort_unstable();
+            names.dedup();
+            let elf = &program.interpreter.elf;
+            let dependent = Dependent {
+                path: &program.path,
+                elf,
+            };
+            let search_list = linker.search_list([&program.opener.search]);
+            let each = names
+                .iter()
+                .filter_map(|name| linker.find(name, dependent, &[&search_list]).ok());
+            found.extend(each.map(|one| (one.path, index)));
+        }
+        if found.is_empty() {
+            return Err(Refusal::NothingIncluded(pattern.to_owned()));
+        }
+        for (path, program) in found {
+            let needed_by = self.programs[program].path.clone();
+            self.enqueue(path, Role::Included, needed_by, program);
+        }
+        Ok(())
+    }
+
+    fn enqueue(&mut self, path: PathBuf, role: Role, needed_by: PathBuf, program: usize) {
+        if self.queued.insert(path.clone()) {
+            self.queue.push_back(Opened {
+                path,
+                role,
+                needed_by,
+                program,
+            });
+        }
+    }
+
+    /// The dynamic linker at `path`, read once.
+    fn interpreter(&self, path: &Path) -> anyhow::Result<Rc<Interpreter>> {
+        let known = self.programs.iter().map(|program| &program.interpreter);
+        match known.clone().find(|known| known.path == path) {
+            Some(known) => Ok(known.clone()),
+            None => Interpreter::open(path).map(Rc::new),
+        }
+    }
+
+    /// The names that `subject` does not find when the program opens it.
+    fn missing(&self, subject: Dependent<'_>, program: usize) -> Vec<OsString> {
+        let program = &self.programs[program];
+        let Some(linker) = Linker::new(&program.interpreter, &self.probe_cache, &self.surroundings)
+        else {
+            return Vec::new();
+        };
+        let mut policy = Collect::new(self.selection, Some(&program.opener));
+        let own = linker.search_path(subject.path, subject.elf);
+        Walk::new(&linker, subject, own, &[], &mut policy);
+        policy.missing
+    }
+
+    /// Adds everything that the program loads for `subject`: itself, or a library that it opens as `opener`. Returns the names that are
+    /// missing.
+    fn load(
+        &mut self,
+        subject: Dependent<'_>,
+        program: usize,
+        opener: Option<usize>,
+        contents: &mut Contents,
+    ) -> Result<Vec<OsString>, Refusal> {
+        let interpreter = self.programs[program].interpreter.clone();
+        let opener_of = opener.map(|index| self.programs[index].opener.clone());
+        let mut later: Vec<(PathBuf, Role, PathBuf)> = Vec::new();
+        let mut names = HashSet::new();
+        let (missing, own) = {
+            let Some(linker) = Linker::new(&interpreter, &self.probe_cache, &self.surroundings)
+            else {
+                return Ok(Vec::new());
+            };
+            let own = linker.search_path(subject.path, subject.elf);
+            let mut policy = Collect::new(self.selection, opener_of.as_ref());
+            let walk = Walk::new(&linker, subject, own.clone(), &[], &mut policy);
+            for node in &walk.nodes {
+                let by = walk.dependent(node.by).path;
+                let rule = node.found.rule.to_string();
+                self.put(
+                    &node.found.path,
+                    Role::Library,
+                    by,
+                    Some(rule),
+                    &interpreter,
+                    contents,
+                )?;
+                names.insert(node.name.clone());
+                names.extend(node.found.elf.soname().cloned());
+            }
+            for by in iter::once(None).chain((0..walk.nodes.len()).map(Some)) {
+                self.add_names(&walk, by, &interpreter, contents);
+                let dependent = walk.dependent(by);
+                let search_list = policy.search_list(&walk, by);
+                for opened in &dependent.elf.opened {
+                    let mut all = opened.soname.iter().map(OsStr::new);
+                    if opened.priority == Priority::Suggested
+                        || all
+                            .clone()
+                            .any(|name| self.selection.exclude.is_match(name))
+                    {
+                        continue;
+                    }
+                    let found =
+                        all.find_map(|name| linker.find(name, dependent, &[&search_list]).ok());
+                    later.extend(
+                        found.map(|found| (found.path, Role::Opened, dependent.path.to_owned())),
+                    );
+                }
+            }
+            self.of_libc(&walk, &policy, contents, &mut later)?;
+            contents.left_to_host.extend(policy.excluded);
+            contents.missing.extend(policy.ignored);
+            (policy.missing, own)
+        };
+        for (path, role, needed_by) in later {
+            self.enqueue(path, role, needed_by, program);
+        }
+        if opener.is_none() {
+            self.programs[program].opener = Opener { names, search: own };
+        }
+        Ok(missing)
+    }
+
+    /// Adds links for names by which files ask for a library that has another file name.
+    fn add_names(
+        &self,
+        walk: &Walk<'_>,
+        by: Option<usize>,
+        interpreter: &Interpreter,
+        contents: &mut Contents,
+    ) {
+        for needed in walk.dependent(by).elf.needed() {
+            let Some(node) = walk.node(needed).map(|index| &walk.nodes[index]) else {
+                continue;
+            };
+            if name(&node.found.path) == needed || needed.to_string_lossy().contains('/') {
+                continue;
+            }
+            let real = self.probe_cache.real(&node.found.path);
+            if let Some(place) = contents.by_source.get(&real).cloned() {
+                contents.name(
+                    library_directory(interpreter).join(needed),
+                    &place,
+                    Role::Library,
+                );
+            }
+        }
+    }
+
+    /// Files that glibc opens: modules for names, the library that unwinds the stack, and iconv modules.
+    fn of_libc(
+        &self,
+        walk: &Walk<'_>,
+        policy: &Collect<'_>,
+        contents: &mut Contents,
+        later: &mut Vec<(PathBuf, Role, PathBuf)>,
+    ) -> Result<(), Refusal> {
+        let libc = walk
+            .node(OsStr::new(LIBC))
+            .map(|index| &walk.nodes[index].found);
+        let Some(libc) = libc.filter(|_| walk.linker.interpreter.libc == Libc::Glibc) else {
+            return Ok(());
+        };
+        let beside = libc.path.parent().unwrap_or(Path::new("/"));
+        let modules = NSS
+            .iter()
+            .filter(|name| !self.selection.exclude.is_match(name));
+        let modules = modules
+            .map(|name| beside.join(name))
+            .filter(|path| path.is_file());
+        later.extend(modules.map(|path| (path, Role::OfLibc, libc.path.clone())));
+        let others = walk
+            .nodes
+            .iter()
+            .filter(|node| node.found.path.file_name() != libc.path.file_name());
+        let others = others.map(|node| (node.found.path.as_path(), &*node.found.elf));
+        let files = iter::once((walk.subject.path, walk.subject.elf)).chain(others);
+        let imports: Vec<(&Path, Arc<[&str]>)> = files
+            .map(|(path, elf)| (path, self.probe_cache.imports(path, elf)))
+            .collect();
+        let caller = |is_it: &dyn Fn(&str) -> bool| {
+            imports
+                .iter()
+                .find(|(_, functions)| functions.iter().any(|function| is_it(function)))
+        };
+        let unwinder = OsStr::new(UNWINDER);
+        let unwinds =
+            caller(&|function| function != ICONV).filter(|_| walk.node(unwinder).is_none());
+        if let Some((path, _)) = unwinds.filter(|_| !self.selection.exclude.is_match(unwinder)) {
+            let dependent = Dependent {
+                path: &libc.path,
+                elf: &libc.elf,
+            };
+            let search_list = policy.search_list(walk, None);
+            let found = walk.linker.find(unwinder, dependent, &[&search_list]).ok();
+            later.extend(found.map(|found| (found.path, Role::OfLibc, path.to_path_buf())));
+        }
+        if let Some((path, _)) = caller(&|function| function == ICONV)
+            .filter(|_| !self.selection.exclude.is_match(GCONV))
+        {
+            self.iconv(
+                &libc.path,
+                path,
+                library_directory(walk.linker.interpreter),
+                contents,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The iconv modules of the C library `libc`, for the file `caller`.
+    fn iconv(
+        &self,
+        libc: &Path,
+        caller: &Path,
+        directory: &Path,
+        contents: &mut Contents,
+    ) -> Result<(), Refusal> {
+        let place = directory.join(GCONV);
+        let from = self
+            .probe_cache
+            .gconv_directory(libc)
+            .and_then(|from| fs::canonicalize(from).ok());
+        let Some(from) = from.filter(|_| !contents.items.contains_key(&place)) else {
+            return Ok(());
+        };
+        contents.directory(place.clone(), &from, Role::OfLibc);
+        for entry in WalkDir::new(&from)
+            .min_depth(1)
+            .sort_by_file_name()
+            .into_iter()
+            .flatten()
+        {
+            let below = entry.path().strip_prefix(&from).unwrap_or(Path::new(""));
+            let at = place.join(below);
+            if entry.file_type().is_file()
+                && contents.file(at.clone(), entry.path(), Role::OfLibc)?
+            {
+                because(contents, &at, caller, None);
+            }
+        }
+        let shown = place.display();
+        contents.notes.push(format!(
+            "{shown}: modules of iconv, which {} calls; glibc finds them if GCONV_PATH names this directory of the bundle",
+            caller.display()
+        ));
+        Ok(())
+    }
+
+    /// Adds the library at `path`, and its variants for some processors.
+    fn put(
+        &self,
+        path: &Path,
+        role: Role,
+        needed_by: &Path,
+        rule: Option<String>,
+        interpreter: &Interpreter,
+        contents: &mut Contents,
+    ) -> Result<(), Refusal> {
+        let directory = library_directory(interpreter);
+        let real = fs::canonicalize(path).map_err(|error| unreadable(path, &error))?;
+        let above = path.parent().unwrap_or(Path::new("/"));
+        let by_name = self.probe_cache.real(above).join(name(path));
+        if contents.by_source.contains_key(&by_name) {
+            return Ok(());
+        }
+        if let Some(place) = contents.by_source.get(&real).cloned() {
+            if name(&place) != name(path) {
+                contents.name(directory.join(name(path)), &place, role);
+            }
+            return Ok(());
+        }
+        let place = directory.join(name(path));
+        if contents.file(place.clone(), &real, role)? {
+            because(contents, &place, needed_by, rule);
+        }
+        let hwcaps = above.join("glibc-hwcaps");
+        let levels = fs::read_dir(&hwcaps).into_iter().flatten().flatten();
+        for level in levels {
+            let variant = level.path().join(name(path));
+            let Ok(real) = fs::canonicalize(&variant) else {
+                continue;
+            };
+            let place = directory
+                .join("glibc-hwcaps")
+                .join(level.file_name())
+                .join(name(path));
+            if contents.file(place.clone(), &real, role)? {
+                because(contents, &place, needed_by, None);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Records what needs the file at `place`.
+fn because(contents: &mut Contents, place: &Path, needed_by: &Path, rule: Option<String>) {
+    if let Some(item) = contents.items.get_mut(place) {
+        item.needed_by = Some(needed_by.to_owned());
+        item.rule = rule;
+    }
+}
+
+fn lacks(contents: &mut Contents, path: &Path, missing: &[OsString]) {
+    let names: Vec<String> = missing
+        .iter()
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    let place = place(contents, path);
+    contents
+        .notes
+        .push(format!("{place}: missing {}", names.join(", ")));
+}
+
+/// The path in the bundle of a file, for a message.
+fn place(contents: &Contents, path: &Path) -> String {
+    let place = contents.by_source.get(path);
+    place.map_or(path, PathBuf::as_path).display().to_string()
+}
+
+/// Finds each name where ld.so finds it, except those that stay the host's.
+struct Collect<'c> {
+    selection: &'c Selection,
+    opener: Option<&'c Opener>,
+    missing: Vec<OsString>,
+    excluded: Vec<OsString>,
+    ignored: Vec<OsString>,
+}
+
+impl<'c> Collect<'c> {
+    fn new(selection: &'c Selection, opener: Option<&'c Opener>) -> Self {
+        Self {
+            selection,
+            opener,
+            missing: Vec::new(),
+            excluded: Vec::new(),
+            ignored: Vec::new(),
+        }
+    }
+}
+
+impl Policy for Collect<'_> {
+    fn find(&mut self, walk: &Walk<'_>, request: &Request<'_>) -> Option<Answer> {
+        let name = request.name;
+        if self.selection.exclude.is_match(name) {
+            self.excluded.push(name.to_owned());
+            return None;
+        }
+        if self
+            .opener
+            .is_some_and(|opener| opener.names.contains(name))
+        {
+            return None;
+        }
+        let by = request.by;
+        match walk
+            .linker
+            .find(name, request.dependent, &[request.search_list])
+        {
+            Ok(found) => return Some(Answer { found, by }),
+            Err(_) if request.may_be_missing => {}
+            Err(_) if self.selection.ignore_missing.is_match(name) => {
+                self.ignored.push(name.to_owned())
+            }
+            Err(_) if self.missing.iter().any(|known| known == name) => {}
+            Err(_) => self.missing.push(name.to_owned()),
+        }
+        None
+    }
+
+    fn search_list(&self, walk: &Walk<'_>, by: Option<usize>) -> Arc<SearchList> {
+        match self.opener {
+            None => walk.search_list(by),
+            Some(opener) => {
+                let chain = walk.chain(by).chain([&walk.own, &opener.search]);
+                walk.linker.search_list(chain)
+            }
+        }
+    }
+
+    fn follows(&self, _: &Found) -> bool {
+        true
+    }
+}

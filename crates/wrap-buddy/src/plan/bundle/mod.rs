@@ -1,0 +1,51 @@
+//! Decides what is in a bundle: programs, dynamic linkers, libraries and data, each with its path in the bundle and the reason.
+
+mod closure;
+mod contents;
+mod layout;
+mod refusal;
+mod tree;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use globset::{Glob, GlobSet};
+
+pub use contents::{Contents, Item, Kind, Role};
+pub use layout::LIBRARY_DIRECTORIES;
+pub use refusal::Refusal;
+
+use closure::Closure;
+use layout::Layout;
+
+/// What to put into a bundle.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// The programs.
+    pub programs: Vec<PathBuf>,
+    /// Directories to copy as a whole, absolute.
+    pub prefixes: Vec<PathBuf>,
+    /// Patterns of further files (absolute) or sonames.
+    pub include: Vec<String>,
+    /// Sonames that stay the host's.
+    pub exclude: GlobSet,
+    /// Sonames that may be missing.
+    pub ignore_missing: GlobSet,
+    /// Both of these: what the bundle may lack.
+    pub may_lack: Vec<Glob>,
+}
+
+/// Decides. Reads files, and writes none.
+///
+/// # Errors
+/// [`Refusal`], if a program cannot be in a bundle or would not start in it.
+pub fn contents(selection: &Selection) -> Result<Contents> {
+    let mut contents = Contents::default();
+    let mut layout = Layout::new(&selection.prefixes)?;
+    let programs = tree::programs(selection, &mut layout, &mut contents)?;
+    tree::prefixes(&layout, &mut contents)?;
+    let sonames = tree::included(selection, &layout, &mut contents)?;
+    contents.resolve_links(&layout)?;
+    Closure::new(selection).add(&programs, &sonames, &mut contents)?;
+    Ok(contents)
+}

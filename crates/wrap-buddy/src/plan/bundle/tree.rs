@@ -1,0 +1,218 @@
+//! The files that you named: programs, prefixes and patterns.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use globset::GlobBuilder;
+use walkdir::WalkDir;
+
+use super::contents::{metadata, unreadable};
+use super::layout::{Layout, name};
+use super::{Contents, Refusal, Role, Selection};
+use crate::state::detect;
+use crate::state::prior::State;
+use crate::system::privilege::Privilege;
+use crate::system::sidecar_path::{is_links_name, is_own_file_name};
+use elf_file::{Elf, Identity, Kind, Source, identify};
+use ldso::Root;
+
+/// Adds the named programs. Returns their paths, free of symbolic links.
+pub(super) fn programs(
+    selection: &Selection,
+    layout: &mut Layout,
+    contents: &mut Contents,
+) -> Result<Vec<PathBuf>, Refusal> {
+    let mut all = Vec::new();
+    for shown in &selection.programs {
+        let real = fs::canonicalize(shown).map_err(|error| unreadable(shown, &error))?;
+        checked(shown, &real)?;
+        layout.add_prefix_of(&real);
+        all.push((shown, real));
+    }
+    for (shown, real) in &all {
+        let place = layout.place_program(real);
+        contents.file(place.clone(), real, Role::Program)?;
+        contents.programs.push(place.clone());
+        // A name that is a link, such as python3.
+        if name(shown) != name(&place) {
+            let link = Path::new("bin").join(name(shown));
+            contents.name(link.clone(), &place, Role::Program);
+            contents.programs.push(link);
+        }
+    }
+    Ok(all.into_iter().map(|(_, real)| real).collect())
+}
+
+/// Refuses what cannot be a program of a bundle.
+fn checked(shown: &Path, real: &Path) -> Result<(), Refusal> {
+    let metadata = metadata(real)?;
+    if metadata.is_dir() {
+        return Err(Refusal::Directory(shown.to_owned()));
+    }
+    let malformed = |error: anyhow::Error| Refusal::Unreadable {
+        path: shown.to_owned(),
+        why: format!("{error:#}"),
+    };
+    let mut source = Source::open(real).map_err(|error| unreadable(shown, &error))?;
+    match identify(&mut source).map_err(malformed)? {
+        Identity::Elf { .. } => {}
+        Identity::Script(line) => {
+            let interpreter = line.split_whitespace().next().unwrap_or("/bin/sh");
+            return Err(Refusal::Script {
+                path: shown.to_owned(),
+                interpreter: interpreter.to_owned(),
+            });
+        }
+        Identity::Malformed(why) => {
+            return Err(Refusal::Unreadable {
+                path: shown.to_owned(),
+                why,
+            });
+        }
+        Identity::Other => return Err(Refusal::NoProgram(shown.to_owned())),
+    }
+    if Privilege::of(source.file(), source.metadata()).is_some() {
+        return Err(Refusal::Privileged(shown.to_owned()));
+    }
+    let elf = Elf::read(&mut source).map_err(malformed)?;
+    match detect::state(&Root::default(), real, &elf, &mut source, stages::all()) {
+        State::Original => {}
+        _ => return Err(Refusal::Wrapped(shown.to_owned())),
+    }
+    match Kind::of(&elf, false) {
+        Kind::Program | Kind::StaticProgram | Kind::StaticPie => {}
+        _ => return Err(Refusal::NoProgram(shown.to_owned())),
+    }
+    match metadata.permissions().mode() & 0o111 {
+        0 => Err(Refusal::NotExecutable(shown.to_owned())),
+        _ => Ok(()),
+    }
+}
+
+/// Adds the files of the prefixes.
+pub(super) fn prefixes(layout: &Layout, contents: &mut Contents) -> Result<(), Refusal> {
+    for prefix in &layout.copied {
+        directory(prefix, Role::Data, layout, contents)?;
+    }
+    Ok(())
+}
+
+fn directory(
+    top: &Path,
+    role: Role,
+    layout: &Layout,
+    contents: &mut Contents,
+) -> Result<(), Refusal> {
+    for entry in WalkDir::new(top).sort_by_file_name() {
+        let entry = entry.map_err(|error| Refusal::Unreadable {
+            path: error.path().unwrap_or(top).to_owned(),
+            why: error.to_string(),
+        })?;
+        add(entry.path(), role, layout, contents)?;
+    }
+    Ok(())
+}
+
+/// Adds the file at `path`, whose directory is free of symbolic links.
+fn add(path: &Path, role: Role, layout: &Layout, contents: &mut Contents) -> Result<(), Refusal> {
+    let found = path
+        .symlink_metadata()
+        .map_err(|error| unreadable(path, &error))?;
+    let kind = found.file_type();
+    let place = layout.place(path);
+    if contents.by_source.contains_key(path) {
+        return Ok(());
+    }
+    if kind.is_dir() {
+        contents.directory(place, path, role);
+    } else if kind.is_symlink() {
+        contents.link(place, path, role);
+    } else if kind.is_file() {
+        if found.permissions().mode() & 0o6000 != 0 {
+            contents
+                .notes
+                .push(format!("{} is set-id; its copy is not", path.display()));
+        }
+        contents.file(place, path, role)?;
+    } else {
+        contents.notes.push(format!(
+            "{} is not a regular file; it is left out",
+            path.display()
+        ));
+    }
+    Ok(())
+}
+
+/// Adds the files that `--include` names. Returns the patterns of sonames.
+pub(super) fn included(
+    selection: &Selection,
+    layout: &Layout,
+    contents: &mut Contents,
+) -> Result<Vec<String>, Refusal> {
+    let (paths, sonames): (Vec<_>, Vec<_>) = selection
+        .include
+        .iter()
+        .cloned()
+        .partition(|pattern| pattern.contains('/'));
+    for pattern in paths {
+        let bad = |why: String| Refusal::BadPattern {
+            pattern: pattern.clone(),
+            why,
+        };
+        let absolute = std::path::absolute(&pattern).map_err(|error| bad(error.to_string()))?;
+        let before = contents.items.len() + contents.by_source.len();
+        let base = literal(&absolute);
+        let Ok(real) = fs::canonicalize(&base) else {
+            return Err(Refusal::NothingIncluded(pattern));
+        };
+        if base == absolute {
+            match real.is_dir() {
+                true => directory(&real, Role::Included, layout, contents)?,
+                // A link keeps its name.
+                false => {
+                    let above = base.parent().and_then(|above| fs::canonicalize(above).ok());
+                    let path = above.unwrap_or_default().join(name(&base));
+                    add(&real, Role::Included, layout, contents)?;
+                    add(&path, Role::Included, layout, contents)?;
+                }
+            }
+            continue;
+        }
+        let rest = absolute.strip_prefix(&base).unwrap_or(Path::new("**"));
+        let glob = GlobBuilder::new(&rest.to_string_lossy())
+            .literal_separator(true)
+            .build();
+        let glob = glob
+            .map_err(|error| bad(error.to_string()))?
+            .compile_matcher();
+        let mut matches = 0;
+        for entry in WalkDir::new(&real).sort_by_file_name() {
+            let Ok(entry) = entry else { continue };
+            let below = entry.path().strip_prefix(&real).unwrap_or(Path::new(""));
+            if glob.is_match(below) && !is_own(entry.file_name()) {
+                matches += 1;
+                add(entry.path(), Role::Included, layout, contents)?;
+            }
+        }
+        if matches == 0 && before == contents.items.len() + contents.by_source.len() {
+            return Err(Refusal::NothingIncluded(pattern));
+        }
+    }
+    Ok(sonames)
+}
+
+/// The directories of `pattern` before the first part with a wildcard.
+fn literal(pattern: &Path) -> PathBuf {
+    let has_wildcard = |part: &OsStr| part.to_string_lossy().contains(['*', '?', '[', '{']);
+    let parts = pattern.components();
+    parts
+        .take_while(|part| !has_wildcard(part.as_os_str()))
+        .collect()
+}
+
+/// Whether the tool made a file of this name.
+fn is_own(name: &OsStr) -> bool {
+    is_own_file_name(name) || is_links_name(name)
+}

@@ -1,0 +1,9 @@
+//! `wrap-buddy bundle`: programs with everything that they need, in roots that have nothing else.
+
+mod adding;
+mod archives;
+mod contents;
+mod debian;
+mod place;
+mod refusals;
+mod small;

@@ -1,0 +1,81 @@
+//! A small program of each architecture and C library.
+
+use std::fs;
+
+use e2e::run::on_host;
+use e2e::{Kind, Variant, matrix, says};
+
+use crate::place::{USER, bundle, installed, listing, starts_anywhere};
+
+matrix!(all: starts_anywhere_with_nothing_else);
+matrix!(systems: the_same_twice);
+
+fn starts_anywhere_with_nothing_else(variant: Variant) {
+    let sample = installed(variant, "/app/program");
+    bundle(&sample.root, &["/app/program", "--output", "/out"])
+        .output()
+        .success();
+    let original = fs::read(&sample.built).expect("built before");
+    assert!(sample.root.read("/app/program") == original);
+    let system = (variant.arch, variant.libc);
+    starts_anywhere(system, &sample.root.path("/out"), &|root, at| {
+        let program = format!("{at}/bin/program");
+        says(root.command(&program).output());
+        says(root.command(&program).user(USER).output());
+        says(root.command("bin/program").cwd(at).output());
+    });
+}
+
+/// Another run, at another path and time, makes the same bytes, modes and times.
+fn the_same_twice(variant: Variant) {
+    let sample = installed(variant, "/app/program");
+    let root = &sample.root;
+    root.mkdir("/other/place");
+    let make = |output: &str, epoch: &str| {
+        let run = bundle(root, &["/app/program", "--output", output]);
+        run.env("SOURCE_DATE_EPOCH", epoch).output().success();
+        listing(&root.path(output))
+    };
+    let first = make("/out", "");
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert_eq!(first, make("/other/place/out2", ""));
+    let dated = make("/dated", "86400");
+    for (path, line) in &dated {
+        assert!(line.contains(" 86400 "), "{}: {line}", path.display());
+    }
+    assert_eq!(dated, make("/dated-again", "86400"));
+}
+
+/// Two architectures do not share a directory of libraries.
+#[test]
+fn programs_of_two_architectures_are_in_one_bundle() {
+    let [one, other] = ["x86_64_glibc_pie", "i686_glibc_pie"].map(Variant::named);
+    let root = e2e::Root::with_systems(&[(one.arch, one.libc), (other.arch, other.libc)]);
+    for (variant, name) in [(one, "one"), (other, "other")] {
+        let sample = installed(
+            Variant {
+                kind: Kind::Pie,
+                ..variant
+            },
+            &format!("/app/{name}"),
+        );
+        let tree = sample.root.path("/").display().to_string();
+        on_host(
+            "cp",
+            &[
+                "-a",
+                "-n",
+                &format!("{tree}/."),
+                &root.path("/").display().to_string(),
+            ],
+        )
+        .success();
+    }
+    bundle(&root, &["/app/one", "/app/other", "--output", "/out"])
+        .output()
+        .success();
+    starts_anywhere((one.arch, one.libc), &root.path("/out"), &|root, at| {
+        says(root.command(&format!("{at}/bin/one")).output());
+        says(root.command(&format!("{at}/bin/other")).output());
+    });
+}
