@@ -137,6 +137,30 @@ pub fn own_search_path(elf: &Elf, source: &mut Source) -> Option<Padding> {
     })
 }
 
+/// The bytes after p_type of a program header that a library does not need: a PT_NULL, or PT_PHDR, once it is a PT_NULL. ld.so finds the
+/// program headers of a library by e_phoff too (glibc elf/dl-map-segments.h, musl ldso/dynlink.c `map_library`), as in libraries by GNU
+/// ld, which have no PT_PHDR.
+pub fn unused_header(elf: &Elf) -> Option<Padding> {
+    if elf.kind != elf::ET_DYN || elf.interp.is_some() {
+        return None;
+    }
+    let unused = [elf::PT_NULL, elf::PT_PHDR];
+    let index = (elf.segments.iter()).position(|one| unused.contains(&one.kind))?;
+    let header_len = (elf.program_headers.len() / elf.segments.len()) as u64;
+    let type_len = size_of::<u32>() as u64;
+    let offset = elf.phoff + index as u64 * header_len + type_len;
+    let len = header_len - type_len;
+    let load =
+        (elf.loads()).find(|load| load.offset <= offset && offset + len <= load.file_end())?;
+    let address = load.address.checked_add(offset - load.offset)?;
+    // No other segment is mapped over it.
+    (elf.offset_of(address) == Some(offset)).then_some(Padding {
+        offset,
+        address,
+        len,
+    })
+}
+
 /// The file ranges of the sections that have bytes in the file.
 fn section_ranges(elf: &Elf, source: &mut Source) -> Result<Vec<(u64, u64)>> {
     let sections = sections(elf, source)?;

@@ -11,8 +11,13 @@ use object::{LittleEndian, elf};
 use sidecar::EditKind;
 
 use crate::plan::reason::{NoRoom, Refusal};
-use elf_file::{self, Dynamic, Elf, Padding, Section, Segment, Source, own_search_path};
+use elf_file::{
+    self, Dynamic, Elf, Padding, Section, Segment, Source, own_search_path, unused_header,
+};
 use sys::arch::Arch;
+
+/// Length of p_type, the first field of a program header.
+const TYPE_LEN: u64 = size_of::<u32>() as u64;
 
 /// Marks a prelinked file (elf.h).
 const DT_GNU_PRELINKED: u32 = 0x6fff_fdf5;
@@ -62,6 +67,19 @@ struct FreeSpace {
     /// The bytes of the file's own search path, which only another search path may replace: the present one is used until .dynamic is
     /// written.
     is_own: bool,
+    /// The rest of the program header PT_PHDR, which has to become a PT_NULL in the same write.
+    is_header: bool,
+}
+
+impl FreeSpace {
+    fn new(padding: Padding, visibility: Visibility) -> Self {
+        Self {
+            padding,
+            visibility,
+            is_own: false,
+            is_header: false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -141,17 +159,19 @@ impl<'a> PatchSpace<'a> {
         }
         let mut spaces = Vec::new();
         for padding in elf_file::paddings(elf, source)? {
-            let visibility = visibility(elf, strings, &padding);
-            spaces.push(FreeSpace {
-                padding,
-                visibility,
-                is_own: false,
-            });
+            spaces.push(FreeSpace::new(padding, visibility(elf, strings, &padding)));
         }
         spaces.extend(own_search_path(elf, source).map(|padding| FreeSpace {
-            padding,
-            visibility: visibility(elf, strings, &padding),
             is_own: true,
+            ..FreeSpace::new(padding, visibility(elf, strings, &padding))
+        }));
+        spaces.extend(unused_header(elf).map(|padding| FreeSpace {
+            is_header: true,
+            // DT_STRSZ is not raised for it.
+            ..FreeSpace::new(
+                padding,
+                visibility(elf, strings, &padding).max(Visibility::Unlisted),
+            )
         }));
         let sections = Sections::of(elf, strings, source)?;
         let mut patch_space = Self {
@@ -164,9 +184,10 @@ impl<'a> PatchSpace<'a> {
             sections,
         };
         patch_space.add_spare_entries(source)?;
-        patch_space
-            .spaces
-            .sort_by_key(|space| (space.visibility, space.is_own, space.padding.address));
+        patch_space.spaces.sort_by_key(|space| {
+            let is_used = space.is_own || space.is_header;
+            (space.visibility, is_used, space.padding.address)
+        });
         Ok(patch_space)
     }
 
@@ -192,11 +213,7 @@ impl<'a> PatchSpace<'a> {
             .all(|&byte| byte == 0)
         {
             let visibility = visibility(self.elf, self.strings, &padding);
-            self.spaces.push(FreeSpace {
-                padding,
-                visibility,
-                is_own: false,
-            });
+            self.spaces.push(FreeSpace::new(padding, visibility));
         }
         Ok(())
     }
@@ -308,6 +325,7 @@ impl Work<'_> {
         let FreeSpace {
             padding,
             visibility,
+            is_header,
             ..
         } = &mut self.free[index];
         let placed = Placed {
@@ -315,8 +333,7 @@ impl Work<'_> {
             offset: padding.offset,
             visibility: *visibility,
         };
-        let mut after = text.to_vec();
-        after.push(0);
+        let after = [text, b"\0"].concat();
         let len = after.len() as u64;
         (padding.offset, padding.address, padding.len) = (
             padding.offset + len,
@@ -324,11 +341,18 @@ impl Work<'_> {
             padding.len - len,
         );
         self.changes.hidden |= *visibility != Visibility::Listed;
-        self.changes.list.push(Change {
+        let mut change = Change {
             kind: EditKind::Text,
             offset: placed.offset,
             after,
-        });
+        };
+        if *is_header {
+            change.offset -= TYPE_LEN;
+            change.after.splice(0..0, elf::PT_NULL.to_le_bytes());
+            // A second string would be another write.
+            padding.len = 0;
+        }
+        self.changes.list.push(change);
         placed
     }
 
@@ -353,6 +377,7 @@ impl Work<'_> {
         let large_enough = |space: &FreeSpace| {
             space.padding.len > path.len() as u64
                 && !space.is_own
+                && !space.is_header
                 && !self.patch_space.is_spare(&space.padding)
         };
         let Some(space) = self.free.iter().rposition(large_enough) else {

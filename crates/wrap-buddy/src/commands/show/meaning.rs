@@ -16,7 +16,8 @@ pub fn of_edit(kind: EditKind, offset: u64, before: &[u8], after: &[u8], elf: &E
         },
         EditKind::Entry => format!("e_entry: {:#x} → {:#x}", number(before), number(after)),
         EditKind::Text => {
-            let text = after.split(|&byte| byte == 0).next().unwrap_or_default();
+            let text = after.split(|&byte| byte == 0).find(|text| !text.is_empty());
+            let text = text.unwrap_or_default();
             format!("\"{}\" in unused bytes", text.escape_ascii())
         }
         EditKind::Dynamic => {

@@ -330,7 +330,10 @@ fn effect(edit: &FileEdit, plan: &Plan) -> String {
         }
         EditKind::Interp => "PT_INTERP → PT_NULL".to_owned(),
         EditKind::Text => {
-            let text = edit.after.split(|&byte| byte == 0).next();
+            let text = edit
+                .after
+                .split(|&byte| byte == 0)
+                .find(|text| !text.is_empty());
             let text = text.unwrap_or_default().escape_ascii();
             format!("\"{text}\" in unused bytes")
         }

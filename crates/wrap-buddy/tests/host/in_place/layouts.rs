@@ -180,6 +180,7 @@ impl Trial<'_> {
         let (shoff, entry_len, count) = elf.sections;
         let (_, dynamic) = elf.loaded_dynamic().unwrap();
         let headers = elf.phoff..elf.phoff + elf.program_headers.len() as u64;
+        let header_len = elf.program_headers.len() / elf.segments.len();
         let mut interp = elf.segments.iter().filter(|one| one.kind == elf::PT_INTERP);
         let interp = interp.next().map_or(0..0, |one| one.offset..one.file_end());
         let own = own_search_path(elf);
@@ -193,6 +194,13 @@ impl Trial<'_> {
                 EditKind::Segment => within(&headers),
                 EditKind::Section => within(&(shoff..shoff + entry_len * count)),
                 EditKind::Text if within(&interp) => true,
+                EditKind::Text if within(&headers) => {
+                    let index = (range.start - elf.phoff) as usize / header_len;
+                    (range.start - elf.phoff) as usize % header_len == 0
+                        && elf.segments[index].kind == elf::PT_PHDR
+                        && elf.interp.is_none()
+                        && edited.elf.segments[index].kind == elf::PT_NULL
+                }
                 EditKind::Text if within(&own) => {
                     change.after == [self.wanted.search, b"\0"].concat()
                 }

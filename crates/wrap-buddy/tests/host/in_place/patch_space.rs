@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use e2e::offsets::OF_64;
-use elf_file::{Padding, paddings, sections};
+use elf_file::{Elf, Padding, Source, paddings, sections, unused_header};
 use object::elf;
 use sidecar::EditKind;
 use wrap_buddy::plan::FileEdit;
@@ -16,6 +16,7 @@ use wrap_buddy::plan::outcome::Status;
 use super::memory::Memory;
 use super::subjects::{Kind, Layout, LinkDir, NEEDS, Original};
 use crate::fixture::*;
+use crate::lifecycle::restore;
 
 const DT_GNU_PRELINKED: u64 = 0x6fff_fdf5;
 
@@ -48,6 +49,15 @@ fn entry(original: &Original, index: usize) -> u64 {
 /// The offset of a program header in a 64-bit file.
 fn header(original: &Original, index: usize) -> u64 {
     original.elf.phoff + (OF_64.phdr_len * index) as u64
+}
+
+/// Replaces PT_PHDR, which has room for a string, by a header that belongs to other tools.
+fn without_unused_header(original: &Original, bytes: &mut [u8]) {
+    let mut segments = original.elf.segments.iter();
+    if let Some(index) = segments.position(|one| one.kind == elf::PT_PHDR) {
+        let at = header(original, index) as usize;
+        bytes[at..at + 4].copy_from_slice(&elf::PT_LOPROC.to_le_bytes());
+    }
 }
 
 #[test]
@@ -198,6 +208,7 @@ fn padding_ends_at_the_end_of_the_file() {
         // No section headers: e_shoff, e_shnum.
         bytes[40..48].fill(0);
         bytes[60..62].fill(0);
+        without_unused_header(&original, &mut bytes);
         let changed = Original::read(&dir.write("changed.so", &bytes));
         let mut found = padding_of(&changed).into_iter();
         let found = found
@@ -335,6 +346,74 @@ fn spare_entries_hold_a_short_string_if_nothing_else_is_free() {
     }
 }
 
+/// lld makes libraries with a PT_PHDR, which no dynamic linker needs. (gold and mold do too, but leave more room in .dynamic.)
+#[test]
+fn the_header_of_the_program_headers_holds_a_short_string() {
+    for target in [Arch::X86_64, Arch::Aarch64, Arch::I686] {
+        let what = target.name();
+        let link_dir = LinkDir::new(target);
+        let (path, _) = crowded(&link_dir, Linker::Lld);
+        let untouched = fs::read(&path).unwrap();
+        let main = link_dir.program_that_loads("app/libsubject.so", Linker::Bfd);
+        assert!(!run(target, &main).unwrap().status.success(), "{what}");
+        let original = Original::read(&path);
+        let mut segments = original.elf.segments.iter();
+        let index = segments.position(|one| one.kind == elf::PT_PHDR);
+        let header_len = original.elf.program_headers.len() / original.elf.segments.len();
+        let header = original.elf.phoff + (index.expect(what) * header_len) as u64;
+        // A path that fills the header.
+        let libs = link_dir.library_directory(NEEDS[0], header_len - 5, "l");
+        link_dir.library_directory(NEEDS[1], header_len - 5, "l");
+        let wrap = || link_dir.dir.wrap_for(target, &path, &[&"--libs", &libs]);
+        let report = wrap();
+        let plan = edited(&report);
+        assert!(plan.links().is_none(), "{what}");
+        let texts = plan.edits.iter().filter(|edit| edit.kind == EditKind::Text);
+        let texts: Vec<&FileEdit> = texts.collect();
+        // One write, so that a stopped run leaves a PT_PHDR, or a PT_NULL with the string.
+        assert_eq!(texts.len(), 1, "{what}");
+        assert_eq!(
+            (texts[0].offset, texts[0].after.len()),
+            (header, header_len),
+            "{what}"
+        );
+        let now = Elf::read(&mut Source::open(&path).unwrap()).unwrap();
+        assert_eq!(now.segments[index.unwrap()].kind, elf::PT_NULL, "{what}");
+        assert!(run(target, &main).unwrap().status.success(), "{what}");
+        assert_eq!(*reason(&wrap(), Status::Skipped), SkipReason::Edited.into());
+
+        restore(&[path.to_str().unwrap()]);
+        assert!(fs::read(&path).unwrap() == untouched, "{what}");
+
+        // strip clears a string that leaves p_align alone, and the header stays free.
+        let libs = link_dir.library_directory(NEEDS[0], header_len * 5 / 7, "s");
+        link_dir.library_directory(NEEDS[1], header_len * 5 / 7, "s");
+        let wrap = || link_dir.dir.wrap_for(target, &path, &[&"--libs", &libs]);
+        edited(&wrap());
+        if target == Arch::X86_64 {
+            let stripped = Command::new("strip").arg(&path).status();
+            assert!(stripped.unwrap().success(), "{what}");
+            assert!(!run(target, &main).unwrap().status.success(), "{what}");
+            edited(&wrap());
+        }
+        assert!(run(target, &main).unwrap().status.success(), "{what}");
+    }
+}
+
+/// The bytes of a program's PT_PHDR are no room: ld.so reads the address of the program from it.
+#[test]
+fn the_header_of_the_program_headers_of_a_program_stays() {
+    let link_dir = LinkDir::new(Arch::X86_64);
+    for linker in Linker::installed() {
+        let layout = Layout {
+            kind: Kind::Pie,
+            ..Layout::usual(linker)
+        };
+        let original = Original::read(&link_dir.link("program", &layout));
+        assert_eq!(unused_header(&original.elf), None, "{linker:?}");
+    }
+}
+
 #[test]
 fn spare_entries_are_kept_for_new_entries() {
     let link_dir = LinkDir::new(Arch::X86_64);
@@ -413,6 +492,10 @@ fn a_string_in_spare_entries_outlives_strip() {
         };
         let path = link_dir.link("app/libsubject.so", &layout);
         let main = link_dir.program_that_loads("app/libsubject.so", Linker::Bfd);
+        let original = Original::read(&path);
+        let mut bytes = original.bytes.clone();
+        without_unused_header(&original, &mut bytes);
+        fs::write(&path, bytes).unwrap();
         let original = Original::read(&path);
         // There is no room for two of these.
         let len = original.largest(Visibility::Hidden) * 2 / 3;
