@@ -275,20 +275,90 @@ wrapBuddy() {
     [[ -z ${wrapBuddyStrategy-} ]] || arguments+=(--strategy "$wrapBuddyStrategy")
     [[ -z ${wrapBuddySearch-} ]] || arguments+=(--search "$wrapBuddySearch")
     [[ -z ${wrapBuddySearchMinimal-} ]] || arguments+=(--search-minimal)
-    [[ -z ${wrapBuddyStrict-} ]] || arguments+=(--strict)
+    # `false` is an empty variable.
+    if [[ -n ${wrapBuddyStrict-} ]]; then
+        arguments+=(--strict)
+    elif [[ -z ${wrapBuddyStrict+set} ]]; then
+        arguments+=(--strict=opened)
+    fi
     arguments+=("${more[@]}")
     if ((${NIX_DEBUG:-0} > 0)) && [[ ! " ${more[*]} " =~ " -q "|" --quiet " ]]; then
         arguments+=(-vv)
     fi
 
     echo "wrapBuddy: ${paths[*]}"
+    local patched
+    _wrapBuddyPatchelf patched "${arguments[@]}" || return 1
     if ! (set -o pipefail && "@wrapBuddy@" "${arguments[@]}" 2>&1 | _wrapBuddyInWordsOfNix); then
         _wrapBuddyFail "not everything could be wrapped: see above. NIX_DEBUG=1 says more"
         return 1
     fi
+    if ((${#patched[@]} > 0)); then
+        _wrapBuddyCheckPatched interpreters ignored "${patched[@]}" || return 1
+        _wrapBuddyRecord < <(printf '%s\0' "${patched[@]}")
+    fi
     # From …/.NAME.wrapbuddy to …/NAME.
     _wrapBuddyRecord < <(find "${paths[@]}" "${limit[@]}" -type f -name '.*.wrapbuddy' -print0 |
         sed -z 's|\.\([^/]*\)\.wrapbuddy$|\1|')
+}
+
+# With wrapBuddyFallback = "patchelf", sets the search path of each library without room by patchelf, and puts these into the array $1.
+# Then the arguments for the tool, which lists them. A library with data after its ELF file may read that by its offset.
+_wrapBuddyPatchelf() {
+    local -n _wrapBuddyDone="$1"
+    shift
+    _wrapBuddyDone=()
+    case "${wrapBuddyFallback-}" in
+    "") return 0 ;;
+    patchelf) ;;
+    *)
+        _wrapBuddyFail "wrapBuddyFallback = \"$wrapBuddyFallback\": the only value is \"patchelf\""
+        return 1
+        ;;
+    esac
+    local line file search mode flags
+    local text='"([^"\]*)"' list='\["([^]\]*)"\]'
+    local pattern="\"no_room\":\{\"real_path\":$text,\"search_path\":$list,\"tag\":$text,\"appended_data\":([a-z]*),\"served_by\":\[\]"
+    while IFS= read -r line; do
+        [[ $line =~ $pattern ]] || continue
+        file="${BASH_REMATCH[1]}" search="${BASH_REMATCH[2]//\",\"/:}"
+        if [[ ${BASH_REMATCH[4]} == true ]]; then
+            _wrapBuddyWarn "$file: not changed by patchelf, because data follows its ELF file, which patchelf would move or remove"
+            continue
+        fi
+        flags=(--set-rpath "$search")
+        [[ ${BASH_REMATCH[3]} != DT_RPATH ]] || flags+=(--force-rpath)
+        mode=$(stat -c %a "$file")
+        chmod u+w "$file"
+        if ! patchelf "${flags[@]}" "$file"; then
+            _wrapBuddyFail "$file: patchelf cannot set its search path; remove wrapBuddyFallback"
+            return 1
+        fi
+        chmod "$mode" "$file"
+        echo "  $file: search path set by patchelf: $search"
+        _wrapBuddyDone+=("$file")
+    done < <("@wrapBuddy@" "$@" --dry-run --format json-lines || true)
+}
+
+# Checks that libraries which patchelf has changed load. $1: the dynamic linkers, $2: the patterns of sonames that may be missing.
+_wrapBuddyCheckPatched() {
+    local -n _wrapBuddyKnown="$1" _wrapBuddyMayMiss="$2"
+    shift 2
+    local linker flags=(--no-settings) report
+    for linker in "${_wrapBuddyKnown[@]}"; do
+        flags+=(--interpreter "$linker")
+    done
+    if report=$("@wrapBuddy@" check "${flags[@]}" -- "$@" 2>&1); then
+        return 0
+    fi
+    echo "$report" >&2
+    # `check` knows no libraries that may be missing.
+    if ((${#_wrapBuddyMayMiss[@]} > 0)); then
+        _wrapBuddyWarn "check whether the libraries that patchelf has changed load: see above"
+        return 0
+    fi
+    _wrapBuddyFail "a library that patchelf has changed does not load: see above; remove wrapBuddyFallback"
+    return 1
 }
 
 # Records the contents of files, whose names end with NUL, for wrapBuddyCheckPhase.
@@ -302,7 +372,11 @@ _wrapBuddyRecord() {
 
 # Indents the output of the tool, and replaces its flags by the attributes that have the same effect.
 _wrapBuddyInWordsOfNix() {
+    local otherwise='set wrapBuddyFallback = "patchelf"; to change it with patchelf'
+    [[ -z ${wrapBuddyFallback-} ]] || otherwise='patchelf does not change it'
     sed -E -e '/^next: wrap-buddy check/,+1d' \
+        -e "/no room for a search path/s/; wrap the programs that open it with .*/; $otherwise/" \
+        -e 's/--strict=opened/the default of wrapBuddyStrict/' \
         -e 's/--search (rpath|frozen|runpath)/wrapBuddySearch = "\1";/g' \
         -e 's/--strategy (stub|inplace|auto)/wrapBuddyStrategy = "\1";/g' \
         -e 's/--runtime-dependencies/runtimeDependencies/g' \

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::{env, fs};
 
+use object::elf;
+
 use crate::arch::{Arch, Kind, Libc, Variant};
+use crate::offsets::Offsets;
 use crate::skipped::skipped;
 use crate::{cache, fork};
 
@@ -344,6 +347,32 @@ impl Linker {
 pub fn lld() -> [String; 2] {
     let flags = Linker::Lld.flags().try_into();
     flags.expect("the linker and its directory")
+}
+
+/// A copy of a library by lld in which the program header PT_PHDR is one of the processor's, so that it has no room for a string.
+pub fn without_room(library: &Path) -> PathBuf {
+    let mut bytes = fs::read(library).expect("a built library");
+    let offsets = Offsets::of(&bytes);
+    let table = &mut bytes[offsets.ehdr_len..];
+    let mut headers = table.chunks_exact_mut(offsets.phdr_len);
+    let header = headers
+        .next()
+        .expect("program headers follow the ELF header");
+    let (kind, _) = header.split_at_mut(size_of::<u32>());
+    assert_eq!(*kind, elf::PT_PHDR.to_le_bytes(), "another linker?");
+    kind.copy_from_slice(&elf::PT_LOPROC.to_le_bytes());
+    let name = file_name(library);
+    let key = cache::digest([bytes.as_slice(), name.as_bytes()]);
+    let dir = cache::filled("without-room", &key, |dir| {
+        let copy = dir.join(&name);
+        fs::write(&copy, &bytes).expect("a fresh directory");
+        fs::set_permissions(
+            &copy,
+            fs::metadata(library).expect("read above").permissions(),
+        )
+        .expect("chmod a file just made");
+    });
+    dir.join(name)
 }
 
 /// A file of the fixtures directory.

@@ -50,7 +50,10 @@ pub use payload::Payload;
 pub use property::has_property;
 pub use sections::{Section, is_called, sections};
 pub use source::{Source, io_reason, open_regular, read_regular};
-pub use space::{PAGE, Padding, own_search_path, paddings, relocates, unused_header, zeros_after};
+pub use space::{
+    PAGE, Padding, has_appended_data, own_search_path, paddings, relocates, unused_header,
+    zeros_after,
+};
 pub use versions::Required;
 
 use std::ffi::OsString;

@@ -14,7 +14,7 @@ pub const PAGE: u64 = 4096;
 /// Compressed relative relocations (gABI). `object` has no constant for it.
 pub(super) const DT_RELR: u32 = 36;
 
-/// Number of bytes of a relocation table that are read at a time.
+/// Number of bytes that are read at a time.
 const CHUNK: u64 = 64 << 10;
 
 /// Counts the mapped zero bytes after the file bytes of PT_LOAD `segment` that belong to nothing else: up to the end of its last
@@ -159,6 +159,31 @@ pub fn unused_header(elf: &Elf) -> Option<Padding> {
         address,
         len,
     })
+}
+
+/// Whether bytes other than zeros follow all that the headers of `elf` describe. The file may read them by their offset.
+///
+/// # Errors
+/// If section headers are invalid, or the file cannot be read.
+pub fn has_appended_data(elf: &Elf, source: &mut Source) -> Result<bool> {
+    let (shoff, shentsize, shnum) = elf.sections;
+    let tables = [
+        (shoff, shentsize * shnum),
+        (elf.phoff, elf.program_headers.len() as u64),
+    ];
+    let segments = elf.segments.iter().filter(|one| one.kind != elf::PT_NULL);
+    let segments = segments.map(Segment::file_end);
+    let sections = section_ranges(elf, source)?.into_iter().chain(tables);
+    let ends = sections.map(|(offset, len)| offset.saturating_add(len));
+    let mut start = ends.chain(segments).max().unwrap_or(0);
+    while start < elf.file_len {
+        let len = CHUNK.min(elf.file_len - start);
+        if source.read(start, len)?.iter().any(|&byte| byte != 0) {
+            return Ok(true);
+        }
+        start += len;
+    }
+    Ok(false)
 }
 
 /// The file ranges of the sections that have bytes in the file.

@@ -9,16 +9,18 @@ use super::{Opener, bar, foo};
 
 matrix!(systems:
     programs_load_its_needs, programs_lend_their_rpath, no_program_to_load_its_needs, many_without_room,
+    the_header_of_the_program_headers_is_room,
 );
 matrix!(glibc:
     own_runpath_inherits_nothing, a_program_that_opens_it_lends_a_search_path,
     program_that_opens_nothing_does_not_serve, every_program_that_opens_it_lends_a_search_path,
 );
 
-/// `libbar.so`, linked by lld, which fills every page of a file.
+/// `libbar.so`, linked by lld, which fills every page of a file. There is no PT_PHDR.
 fn crammed(variant: Variant) -> PathBuf {
     let flags = toolchain::lld();
-    bar(variant, &flags.each_ref().map(String::as_str))
+    let built = bar(variant, &flags.each_ref().map(String::as_str));
+    toolchain::without_room(&built)
 }
 
 fn programs_load_its_needs(variant: Variant) {
@@ -115,6 +117,18 @@ fn no_program_to_load_its_needs(variant: Variant) {
     assert!(!output.stderr.contains("no room"), "{output}");
 }
 
+/// glibc and musl find the program headers of a library without its PT_PHDR.
+fn the_header_of_the_program_headers_is_room(variant: Variant) {
+    let opener = Opener::new(variant);
+    let flags = toolchain::lld();
+    let built = bar(variant, &flags.each_ref().map(String::as_str));
+    // With a short name, because a program header of the 32-bit class has 28 bytes after its type.
+    let plugin = opener.root.install(&built, "/app/plugins/b.so");
+    let dir = opener.root.package("foo", &[foo(variant)]);
+    opener.edit(&built, &plugin, &[&dir]);
+    opener.says(&plugin, "42\n");
+}
+
 /// Libraries with the same advice are reported together.
 fn many_without_room(variant: Variant) {
     let opener = Opener::new(variant);
@@ -143,7 +157,7 @@ fn own_runpath_inherits_nothing(variant: Variant) {
     let lld = toolchain::lld();
     let flags: Vec<&str> = lld.iter().map(String::as_str).collect();
     let flags = [&flags[..], &["-Wl,--enable-new-dtags,-rpath,/gone"]].concat();
-    let plugin = opener.install(&bar(variant, &flags));
+    let plugin = opener.install(&toolchain::without_room(&bar(variant, &flags)));
     let dir = opener.root.package("foo", &[foo(variant)]);
     let advice = ["--needed", "libfoo.so"];
     let told = format!("programs that open it with {}", advice.join(" "));

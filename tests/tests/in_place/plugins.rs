@@ -207,7 +207,7 @@ fn no_room_for_directories_of_libs(variant: Variant) {
     let opener = Opener::new(variant);
     let lld = toolchain::lld();
     let flags: Vec<&str> = lld.iter().map(String::as_str).collect();
-    let built = opens(variant, &flags);
+    let built = toolchain::without_room(&opens(variant, &flags));
     let plugin = opener.install(&built);
     let dir = opener.root.package("foo", &[foo(variant)]);
     let warnings = |args: &[&str]| -> Vec<String> {
@@ -254,7 +254,7 @@ fn no_room_for_libraries_that_it_opens(variant: Variant) {
         let opener = Opener::new(variant);
         let lld = toolchain::lld();
         let flags: Vec<&str> = lld.iter().map(String::as_str).chain(runpath).collect();
-        let built = opens(variant, &flags);
+        let built = toolchain::without_room(&opens(variant, &flags));
         let plugin = opener.install(&built);
         let dir = opener.root.package("foo", &[foo(variant)]);
         let wrap = || {

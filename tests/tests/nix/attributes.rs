@@ -47,6 +47,9 @@ fn recorded(store: &Store, recording: &str, attributes: &str) -> Vec<String> {
     text.lines().map(short).collect()
 }
 
+/// Stands for the absence of the default `--strict=opened`.
+const NOT_STRICT: &str = "not strict";
+
 /// The arguments without any attribute, and `more`.
 fn usual<'a>(more: &[&'a str]) -> Vec<&'a str> {
     let usual = [
@@ -58,7 +61,18 @@ fn usual<'a>(more: &[&'a str]) -> Vec<&'a str> {
         "--interpreter",
         "/lib/own.so",
     ];
-    [&usual[..], more].concat()
+    // `wrapBuddyFlags` come last.
+    let strict = more
+        .iter()
+        .any(|one| *one == "--strict" || *one == NOT_STRICT);
+    let at = more
+        .iter()
+        .position(|one| *one == "-v")
+        .unwrap_or(more.len());
+    let (more, flags) = more.split_at(at);
+    let default: &[&str] = if strict { &[] } else { &["--strict=opened"] };
+    let more = more.iter().copied().filter(|one| *one != NOT_STRICT);
+    [&usual[..], &more.collect::<Vec<_>>(), default, flags].concat()
 }
 
 /// Asserts the same flags for attributes as variables and as structured attributes.
@@ -208,7 +222,7 @@ fn strategy_search_and_flags() {
     becomes("wrapBuddySearch = \"frozen\";", &["--search", "frozen"]);
     becomes("wrapBuddySearchMinimal = true;", &["--search-minimal"]);
     becomes("wrapBuddyStrict = true;", &["--strict"]);
-    becomes("wrapBuddyStrict = false;", &[]);
+    becomes("wrapBuddyStrict = false;", &[NOT_STRICT]);
     becomes(
         "wrapBuddyFlags = [ \"-v\" \"--replace\" ];",
         &["-v", "--replace"],
@@ -229,6 +243,7 @@ fn self_contained_programs_need_no_directory_of_loaders() {
             "p",
             "--interpreter",
             "/lib/own.so",
+            "--strict=opened",
             "--self-contained"
         ]
     );

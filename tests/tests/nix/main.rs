@@ -9,6 +9,7 @@ mod flake;
 mod generations;
 mod modules;
 mod musl;
+mod no_room;
 mod order;
 mod outputs;
 mod real_programs;

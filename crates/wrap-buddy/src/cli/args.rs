@@ -8,6 +8,7 @@ use globset::Glob;
 
 use super::watch::WatchArgs;
 use super::wrap::{OutputArgs, RootArgs, WrapArgs, jobs, search_directory};
+use crate::plan::options::Strict;
 
 const USAGE: &str = "\
 wrap-buddy PATH... [--libs DIR...] [OPTIONS]
@@ -103,8 +104,10 @@ pub struct WrapCommandArgs {
     pub yes: bool,
 
     /// Fail if there is a warning, for example of a library without room for its search path
-    #[arg(help_heading = "Files", long)]
-    pub strict: bool,
+    ///
+    /// With --strict=opened, only if a program of the run opens such a library.
+    #[arg(help_heading = "Files", long, value_enum, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "all")]
+    pub strict: Option<Strict>,
 }
 
 #[derive(Clone, Debug, clap::Subcommand)]

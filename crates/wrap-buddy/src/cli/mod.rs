@@ -243,7 +243,7 @@ impl WrapArgs {
             frozen_except,
             dry_run: self.dry_run,
             force: self.force,
-            strict: false,
+            strict: None,
             replace: self.replace,
             trust_tree: self.trust_tree,
             strategy: self.strategy,

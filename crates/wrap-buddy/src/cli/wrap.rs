@@ -11,7 +11,7 @@ use elf_file::io_reason;
 use globset::Glob;
 use ldso::Root;
 
-use crate::plan::options::{Search, Strategy};
+use crate::plan::options::{Search, Strategy, Strict};
 use crate::report::Format;
 use crate::system::shell::quoted;
 
@@ -288,6 +288,20 @@ impl ValueEnum for Strategy {
             Self::Auto => {
                 PossibleValue::new("auto").help("In place if there is room, otherwise with a stub")
             }
+        })
+    }
+}
+
+impl ValueEnum for Strict {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::All, Self::Opened]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::All => PossibleValue::new("all").help("If there is any warning"),
+            Self::Opened => PossibleValue::new("opened")
+                .help("If a program opens a library that has no room for its search path"),
         })
     }
 }

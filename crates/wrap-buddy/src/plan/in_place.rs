@@ -37,6 +37,8 @@ pub struct InPlacePlan {
     pub interpreter: Option<(OsString, PathBuf)>,
     /// A directory of links that replaces a search path that is too long.
     pub links: Option<Links>,
+    /// Whether tools other than ld.so will not find a string that is added.
+    pub hidden: bool,
     /// Links of an earlier run, and their directory, that are no longer used.
     pub unused_links: Vec<PathBuf>,
 }
@@ -298,6 +300,7 @@ impl Draft {
             plan: InPlacePlan {
                 interpreter,
                 links,
+                hidden: changes.hidden,
                 unused_links: unused,
             },
         })

@@ -33,6 +33,14 @@ pub enum Search {
     Frozen,
 }
 
+/// The warnings that make a run fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strict {
+    All,
+    /// Those about libraries without room for a search path that a program of the run opens.
+    Opened,
+}
+
 /// Which files to wrap, and how. Relative paths are relative to the current directory.
 #[derive(Clone, Debug, Default)]
 pub struct WrapOptions {
@@ -58,8 +66,8 @@ pub struct WrapOptions {
     pub dry_run: bool,
     /// Also wrap programs that start as they are.
     pub force: bool,
-    /// Fail if there is a warning.
-    pub strict: bool,
+    /// The warnings that make the run fail.
+    pub strict: Option<Strict>,
     /// Replace a running file by a changed copy.
     pub replace: bool,
     /// As root, use root's rights for files that other users can replace.

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -71,8 +72,27 @@ pub struct FileReport {
     pub missing: Vec<Missing>,
     /// Files that it needs outside of the tree to be moved.
     pub outside: Vec<PathBuf>,
+    /// For a library without room for the search path that it needs.
+    pub no_room: Option<Box<NoSearchPath>>,
     /// Notes of the run.
     pub notes: Vec<String>,
+}
+
+/// A library without room for the search path that it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoSearchPath {
+    /// Free of symbolic links.
+    pub path: PathBuf,
+    /// The search path that it needs.
+    pub search: Vec<OsString>,
+    /// Whether that has to be a DT_RPATH, which libraries inherit.
+    pub is_inherited: bool,
+    /// Whether bytes follow all that its headers describe. It may read them by their offset in the file.
+    pub has_appended_data: bool,
+    /// Programs with which it finds its dependencies.
+    pub served_by: Vec<PathBuf>,
+    /// Programs that open it, and with which it does not find them.
+    pub opened_by: Vec<PathBuf>,
 }
 
 /// The result of a run.
@@ -119,6 +139,7 @@ impl FileReport {
             fails: Vec::new(),
             missing: Vec::new(),
             outside: Vec::new(),
+            no_room: None,
             notes: Vec::new(),
         }
     }
@@ -169,6 +190,12 @@ impl Report {
             lacks || of_plan || !file.notes.is_empty()
         };
         !self.warnings.is_empty() || self.files.iter().any(of_file)
+    }
+
+    /// The libraries that programs open and that do not find their dependencies then.
+    pub fn opened_in_vain(&self) -> impl Iterator<Item = &NoSearchPath> {
+        let libraries = self.files.iter().filter_map(|file| file.no_room.as_deref());
+        libraries.filter(|library| !library.opened_by.is_empty())
     }
 
     pub fn count(&self, status: Status) -> usize {

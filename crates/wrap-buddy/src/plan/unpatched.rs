@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use crate::plan::openers::Openers;
-use crate::plan::outcome::{FileReport, Status};
+use crate::plan::outcome::{FileReport, NoSearchPath, Status};
 use crate::plan::reason::{NoRoom, Reason, SkipReason};
 use elf_file::ElfTarget;
 
@@ -26,6 +26,11 @@ pub(super) struct UnpatchedLibrary {
     pub(super) soname: Option<OsString>,
     pub(super) named: bool,
     pub(super) no_room: NoRoom,
+    /// The search path that it needs.
+    pub(super) search: Vec<OsString>,
+    /// Whether that has to be a DT_RPATH.
+    pub(super) is_inherited: bool,
+    pub(super) has_appended_data: bool,
 }
 
 /// All libraries without room for a search path.
@@ -99,6 +104,14 @@ impl UnpatchedLibrary {
             }
         });
         let is_served = to_do.is_none();
+        file.no_room = Some(Box::new(NoSearchPath {
+            path: self.path.clone(),
+            search: self.search.clone(),
+            is_inherited: self.is_inherited,
+            has_appended_data: self.has_appended_data,
+            served_by: helpers.to_owned(),
+            opened_by: failing.to_owned(),
+        }));
         let reason = SkipReason::NoSearchPath {
             no_room: self.no_room.clone(),
             advice: [helped, to_do].into_iter().flatten().collect(),

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::commands::show::kind_name;
-use crate::plan::outcome::{FileReport, Report, Status};
+use crate::plan::outcome::{FileReport, NoSearchPath, Report, Status};
 use crate::plan::search::Missing;
 use crate::plan::slot::SlotPosition;
 use crate::plan::{FileEdit, Links, Method, Plan, StubPlan, frozen};
@@ -75,9 +75,30 @@ pub struct File {
     /// Notes for the user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
+    /// For a library without room for the search path that it needs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_room: Option<NoRoom>,
     /// The plan, if there is one.
     #[serde(flatten)]
     details: Option<Details>,
+}
+
+/// A library without room for the search path that it needs.
+#[derive(Debug, Serialize, JsonSchema)]
+struct NoRoom {
+    /// Absolute and free of symbolic links.
+    real_path: String,
+    /// The search path that it needs.
+    search_path: Vec<String>,
+    /// `DT_RUNPATH`, or `DT_RPATH` if it has that, which libraries inherit.
+    tag: &'static str,
+    /// Whether bytes follow all that its headers describe. It may read them by their offset in the file, so other tools must not move
+    /// them.
+    appended_data: bool,
+    /// Programs with which it finds its dependencies.
+    served_by: Vec<String>,
+    /// Programs that open it, and with which it does not find them.
+    opened_by: Vec<String>,
 }
 
 /// The plan for a file.
@@ -117,6 +138,8 @@ struct Details {
     settings_changed: Vec<SettingChange>,
     /// Its new search path; empty if its own is sufficient.
     search_path: Vec<String>,
+    /// Whether only ld.so finds the strings that the edits add, and tools such as patchelf and readelf do not.
+    hidden: bool,
     /// Symbolic links to libraries, in a directory next to the file.
     links: Vec<Link>,
     /// Additional libraries to load.
@@ -286,7 +309,24 @@ impl From<&FileReport> for File {
             reason: file.reason.as_ref().map(ToString::to_string),
             missing: file.missing.iter().map(MissingLibrary::from).collect(),
             notes,
+            no_room: file.no_room.as_deref().map(NoRoom::from),
             details: file.plan.as_deref().map(Details::from),
+        }
+    }
+}
+
+impl From<&NoSearchPath> for NoRoom {
+    fn from(library: &NoSearchPath) -> Self {
+        Self {
+            real_path: text(&library.path),
+            search_path: library.search.iter().map(text).collect(),
+            tag: match library.is_inherited {
+                true => "DT_RPATH",
+                false => "DT_RUNPATH",
+            },
+            appended_data: library.has_appended_data,
+            served_by: library.served_by.iter().map(text).collect(),
+            opened_by: library.opened_by.iter().map(text).collect(),
         }
     }
 }
@@ -330,6 +370,7 @@ impl From<&Plan> for Details {
                 })
                 .collect(),
             search_path: plan.search.iter().map(text).collect(),
+            hidden: plan.in_place().is_some_and(|plan| plan.hidden),
             links: plan.links().map(links).unwrap_or_default(),
             needed: resolution
                 .added

@@ -16,7 +16,7 @@ use crate::commands::tree_lock::TreeLock;
 use crate::plan::classify::Available;
 use crate::plan::defaults::Taken;
 use crate::plan::library_directories::LibraryDirectories;
-use crate::plan::options::{Search, Strategy, WrapOptions};
+use crate::plan::options::{Search, Strategy, Strict, WrapOptions};
 use crate::plan::outcome::{FileReport, Report, Status};
 use crate::plan::outside::MovedTree;
 use crate::plan::planner::Planner;
@@ -108,10 +108,21 @@ pub fn wrap_until(
     let unreadable =
         unreadable.map(|one| FileReport::failed(one.path, Refusal::Failed(one.reason)));
     report.files.extend(unreadable);
-    if cli.strict && report.has_warnings() {
-        report
-            .errors
-            .push("there are warnings, which --strict does not allow".to_owned());
+    match cli.strict {
+        Some(Strict::All) if report.has_warnings() => {
+            let error = "there are warnings, which --strict does not allow";
+            report.errors.push(error.to_owned());
+        }
+        Some(Strict::Opened) => {
+            let libraries = report.opened_in_vain();
+            let errors = libraries.map(|library| {
+                let path = library.path.display();
+                format!("{path}: a program opens it, and it does not find its libraries, which --strict=opened does not allow")
+            });
+            let errors: Vec<String> = errors.collect();
+            report.errors.extend(errors);
+        }
+        _ => {}
     }
     Ok(report)
 }

@@ -13,7 +13,7 @@ use crate::plan::unpatched::{UnpatchedLibrary, joined};
 use crate::plan::{self, NotEdited, Plan};
 use crate::scan::Target;
 use crate::state::prior::Method;
-use elf_file::imports;
+use elf_file::{Dynamic, has_appended_data, imports};
 use ldso::Libc;
 
 /// The functions that open a library by name for their caller.
@@ -151,7 +151,11 @@ impl<'a> Planner<'a> {
             Err((NotEdited::Failed(error), _)) => {
                 with_missing(FileReport::failed(shown, Refusal::from(error)))
             }
-            Err((NotEdited::NoRoom(no_room), _)) => {
+            Err((NotEdited::NoRoom(no_room), parts)) => {
+                let (mut subject, resolution) = *parts;
+                let origin = target.path.parent().unwrap_or(Path::new("/"));
+                let relocatable = self.plan_options.relocatable;
+                let search = plan::search(&resolution, origin, relocatable, false);
                 let reason = SkipReason::NoSearchPath {
                     no_room: no_room.clone(),
                     advice: Vec::new(),
@@ -165,6 +169,14 @@ impl<'a> Planner<'a> {
                     soname,
                     named: target.named,
                     no_room,
+                    search: search.unwrap_or_default(),
+                    is_inherited: subject
+                        .elf
+                        .dynamic
+                        .as_ref()
+                        .is_some_and(Dynamic::is_inherited),
+                    has_appended_data: has_appended_data(&subject.elf, &mut subject.source)
+                        .unwrap_or(true),
                 };
                 Inspection::Library {
                     report: FileReport {
