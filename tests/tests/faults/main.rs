@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
+use e2e::offsets::Offsets;
 use e2e::{Arch, Kind, Libc, Variant, matrix, run, toolchain};
+use object::elf;
 
 use tree::{Call, IN_PLACE, RESTORE, SELF_CONTAINED, Snapshot, Tree, WRAP};
 
@@ -23,8 +25,17 @@ struct Scenario {
     run: &'static [&'static str],
     /// Whether the run restores all files.
     restores: bool,
-    /// Whether the only room of the library is the bytes of its own search path.
-    is_crammed: bool,
+    room: Room,
+}
+
+/// The bytes of the library that its search path replaces.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Padding,
+    /// Its own search path.
+    OwnPath,
+    /// Its program header PT_PHDR.
+    Header,
 }
 
 impl Scenario {
@@ -33,9 +44,10 @@ impl Scenario {
         &self,
         variant: Variant,
     ) -> (Tree, Snapshot, BTreeMap<PathBuf, SystemTime>, Snapshot) {
-        let tree = match self.is_crammed {
-            true => crammed(variant),
-            false => Tree::new(variant),
+        let tree = match self.room {
+            Room::Padding => Tree::new(variant),
+            Room::OwnPath => crammed(variant),
+            Room::Header => with_unused_header(variant),
         };
         tree.install_loader();
         tree.finds(false, "before any run");
@@ -54,7 +66,9 @@ impl Scenario {
             true => (&after[library].0, &before[library].0),
             false => (&before[library].0, &after[library].0),
         };
-        assert_eq!(has_gone(original) && !has_gone(edited), self.is_crammed);
+        let loses = |has: fn(&[u8]) -> bool| has(original) && !has(edited);
+        assert_eq!(loses(has_gone), self.room == Room::OwnPath);
+        assert_eq!(loses(has_phdr), self.room == Room::Header);
         tree.reset(&before, &times);
         (tree, before, times, after)
     }
@@ -181,12 +195,22 @@ fn has_gone(file: &[u8]) -> bool {
     file.windows(GONE.len()).any(|part| part == GONE.as_bytes())
 }
 
+/// Whether the first program header is a PT_PHDR.
+fn has_phdr(file: &[u8]) -> bool {
+    file[Offsets::of(file).ehdr_len..].starts_with(&elf::PT_PHDR.to_le_bytes())
+}
+
 /// A tree whose library has no room but the bytes of its own search path, which has only directories that do not exist.
 fn crammed(variant: Variant) -> Tree {
     let search = format!("-Wl,--enable-new-dtags,-rpath,{GONE}");
     let flags = toolchain::lld();
     let flags: Vec<&str> = flags.iter().map(String::as_str).chain([&*search]).collect();
     Tree::with_library(variant, &flags)
+}
+
+/// A tree whose library has no room but its PT_PHDR.
+fn with_unused_header(variant: Variant) -> Tree {
+    Tree::with_library(variant, &toolchain::lld().each_ref().map(String::as_str))
 }
 
 macro_rules! scenarios {
@@ -210,34 +234,36 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    wrap: Scenario { before: &[], run: WRAP, restores: false, is_crammed: false };
+    wrap: Scenario { before: &[], run: WRAP, restores: false, room: Room::Padding };
     wrap_with_another_search_path: Scenario {
         before: &[WRAP],
         run: &["--paths", "app", "--libs", "lib", "--runtime-dependencies", "/nowhere"],
         restores: false,
-        is_crammed: false,
+        room: Room::Padding,
     };
     wrap_with_another_stub: Scenario {
         before: &[WRAP],
         run: &["--relocatable", "--allow-outside", "--paths", "app", "--libs", "lib"],
         restores: false,
-        is_crammed: false,
+        room: Room::Padding,
     };
-    wrap_with_the_loader_in_the_sidecar: Scenario { before: &[WRAP], run: SELF_CONTAINED, restores: false, is_crammed: false };
-    wrap_with_a_loader_file_again: Scenario { before: &[SELF_CONTAINED], run: WRAP, restores: false, is_crammed: false };
-    edit_in_place: Scenario { before: &[], run: IN_PLACE, restores: false, is_crammed: false };
+    wrap_with_the_loader_in_the_sidecar: Scenario { before: &[WRAP], run: SELF_CONTAINED, restores: false, room: Room::Padding };
+    wrap_with_a_loader_file_again: Scenario { before: &[SELF_CONTAINED], run: WRAP, restores: false, room: Room::Padding };
+    edit_in_place: Scenario { before: &[], run: IN_PLACE, restores: false, room: Room::Padding };
     edit_in_place_with_another_search_path: Scenario {
         before: &[IN_PLACE],
         run: &[
             "--strategy", "inplace", "--paths", "app", "--libs", "lib", "--runtime-dependencies", "/nowhere",
         ],
         restores: false,
-        is_crammed: false,
+        room: Room::Padding,
     };
-    replace_the_search_path_of_a_library: Scenario { before: &[], run: IN_PLACE, restores: false, is_crammed: true };
-    restore_the_search_path_of_a_library: Scenario { before: &[IN_PLACE], run: RESTORE, restores: true, is_crammed: true };
-    restore: Scenario { before: &[WRAP], run: RESTORE, restores: true, is_crammed: false };
-    restore_in_place: Scenario { before: &[IN_PLACE], run: RESTORE, restores: true, is_crammed: false };
+    replace_the_search_path_of_a_library: Scenario { before: &[], run: IN_PLACE, restores: false, room: Room::OwnPath };
+    restore_the_search_path_of_a_library: Scenario { before: &[IN_PLACE], run: RESTORE, restores: true, room: Room::OwnPath };
+    put_a_search_path_into_a_program_header: Scenario { before: &[], run: IN_PLACE, restores: false, room: Room::Header };
+    restore_a_program_header: Scenario { before: &[IN_PLACE], run: RESTORE, restores: true, room: Room::Header };
+    restore: Scenario { before: &[WRAP], run: RESTORE, restores: true, room: Room::Padding };
+    restore_in_place: Scenario { before: &[IN_PLACE], run: RESTORE, restores: true, room: Room::Padding };
 }
 
 /// Runs the tool in a mount namespace of its own, after the shell command `mount`, whose `$app` is the program's directory. Returns

@@ -195,8 +195,9 @@ impl Trial<'_> {
                 EditKind::Section => within(&(shoff..shoff + entry_len * count)),
                 EditKind::Text if within(&interp) => true,
                 EditKind::Text if within(&headers) => {
-                    let index = (range.start - elf.phoff) as usize / header_len;
-                    (range.start - elf.phoff) as usize % header_len == 0
+                    let start = (range.start - elf.phoff) as usize;
+                    let index = start / header_len;
+                    start.is_multiple_of(header_len)
                         && elf.segments[index].kind == elf::PT_PHDR
                         && elf.interp.is_none()
                         && edited.elf.segments[index].kind == elf::PT_NULL
