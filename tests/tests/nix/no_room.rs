@@ -28,18 +28,18 @@ stdenv.mkDerivation ({
 fn sample(flags: &[&str]) -> Store {
     let variant = Variant::new(Arch::host(), Libc::Glibc, Kind::Pie);
     let store = Store::new(&[variant.arch]);
-    let foo = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
-    let bar = Build::library(variant, source("lib/bar.c"), "libbar.so")
+    let inner = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
+    let outer = Build::library(variant, source("lib/bar.c"), "libbar.so")
         .flags(["-DNAME=bar", "-DCALLS=foo"])
         .flags(toolchain::lld())
         .flags(flags.iter().copied());
-    let bar = toolchain::without_room(&bar.link(&foo).build());
+    let outer = toolchain::without_room(&outer.link(&inner).build());
     let program = Build::program(variant, source("open.c"))
         .flag("-ldl")
         .build();
     let files: [(&Path, &str); 3] = [
-        (&foo, "libfoo.so"),
-        (&bar, "libbar.so"),
+        (&inner, "libfoo.so"),
+        (&outer, "libbar.so"),
         (&program, "program"),
     ];
     for (file, name) in files {

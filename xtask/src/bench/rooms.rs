@@ -15,7 +15,8 @@ use kit::Kit;
 
 #[derive(clap::Args)]
 pub struct Options {
-    /// Libraries, or directories with libraries; by default 1000 of this system, and those of the real programs if they are fetched
+    /// Libraries, or directories with libraries, such as unpacked wheels, each of which gets a line; by default 1000 of this system, and
+    /// those of the real programs if they are fetched
     paths: Vec<PathBuf>,
     /// Bytes of the path of each library directory; the default is two of a Nix store and a colon
     #[arg(long, default_value_t = 151, value_parser = clap::value_parser!(u16).range(100..=2000))]
@@ -61,14 +62,12 @@ impl Method {
 
     /// From the tool's report on the file.
     fn of(file: &Value) -> Self {
-        let has = |text: &Value, part| text.as_str().is_some_and(|text| text.contains(part));
-        let is_hidden = |note| has(note, "patchelf and readelf do not");
-        let list = |key| file[key].as_array().map_or(&[][..], Vec::as_slice);
+        let has_links = (file["links"].as_array()).is_some_and(|links| !links.is_empty());
         match file["status"].as_str() {
-            Some("would-edit") if !list("links").is_empty() => Self::Links,
-            Some("would-edit") if list("notes").iter().any(is_hidden) => Self::Hidden,
+            Some("would-edit") if has_links => Self::Links,
+            Some("would-edit") if file["hidden"] == true => Self::Hidden,
             Some("would-edit") => Self::Visible,
-            _ if has(&file["reason"], "no room for a search path") => Self::NoPadding,
+            _ if file["no_room"].is_object() => Self::NoPadding,
             Some("failed") => Self::Refused,
             _ => Self::Skipped,
         }
@@ -77,20 +76,60 @@ impl Method {
 
 pub fn run(options: &Options) -> Result<()> {
     let tool = release_tool()?;
-    let paths = match options.paths.as_slice() {
-        [] => default_libraries()?,
-        paths => libraries::below(paths),
-    };
-    ensure!(!paths.is_empty(), "there is no library to look at");
     let kit = Kit::new(usize::from(options.length))?;
-    println!(
-        "{} libraries, and {} bytes for each directory they need",
-        paths.len(),
-        options.length
-    );
     let mut misses = Misses::default();
-    report(&looked_at(&kit, &tool, &paths)?, &mut misses);
+    if options.paths.is_empty() {
+        let paths = default_libraries()?;
+        ensure!(!paths.is_empty(), "there is no library to look at");
+        println!(
+            "{} libraries, and {} bytes for each directory they need",
+            paths.len(),
+            options.length
+        );
+        report(&looked_at(&kit, &tool, &paths)?, &mut misses);
+        return misses.finish(options.check);
+    }
+    println!("{} bytes for each directory they need", options.length);
+    let mut all = Vec::new();
+    for path in &options.paths {
+        // The libraries of a directory find each other, as in a package.
+        let mut files = looked_at(&kit, &tool, std::slice::from_ref(path))?;
+        files.retain(|file| file["status"] != "would-wrap");
+        println!("{}", line_of(&name_of(path), &files));
+        all.extend(files);
+    }
+    ensure!(!all.is_empty(), "there is no library to look at");
+    report(&all, &mut misses);
     misses.finish(options.check)
+}
+
+/// The name of a wheel and its version, if the directory is an unpacked one: that of its `.dist-info`.
+fn name_of(path: &Path) -> String {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let mut names = entries.filter_map(|entry| {
+        let name = entry.file_name();
+        Some(name.to_str()?.strip_suffix(".dist-info")?.to_owned())
+    });
+    let own = || path.display().to_string();
+    names.next().unwrap_or_else(own)
+}
+
+/// One line with the number of libraries for each method.
+fn line_of(name: &str, files: &[Value]) -> String {
+    let count = |method| {
+        files
+            .iter()
+            .filter(|file| Method::of(file) == method)
+            .count()
+    };
+    let methods = Method::ALL
+        .iter()
+        .map(|&(method, what)| (count(method), what));
+    let counts = methods.filter(|(count, _)| *count > 0);
+    let counts: Vec<String> = counts
+        .map(|(count, what)| format!("{what} {count}"))
+        .collect();
+    format!("{name}: {} libraries: {}", files.len(), counts.join(", "))
 }
 
 /// Libraries of this system, at most `count`.
@@ -190,23 +229,26 @@ mod tests {
 
     #[test]
     fn methods_are_recognised() {
-        let hidden = "ld.so finds the search path all the same, but patchelf and readelf do not";
         let link = json!([{"path": "a", "target": "b"}]);
         for (file, method) in [
             (
-                json!({"status": "would-edit", "links": []}),
+                json!({"status": "would-edit", "links": [], "hidden": false}),
                 Method::Visible,
             ),
             (
-                json!({"status": "would-edit", "notes": [hidden]}),
+                json!({"status": "would-edit", "hidden": true}),
                 Method::Hidden,
             ),
             (
-                json!({"status": "would-edit", "notes": [hidden], "links": link}),
+                json!({"status": "would-edit", "hidden": true, "links": link}),
                 Method::Links,
             ),
             (
-                json!({"status": "failed", "reason": "no room for a search path: …"}),
+                json!({"status": "failed", "no_room": {}}),
+                Method::NoPadding,
+            ),
+            (
+                json!({"status": "skipped", "no_room": {}}),
                 Method::NoPadding,
             ),
             (
@@ -224,8 +266,24 @@ mod tests {
     }
 
     #[test]
+    fn a_wheel_has_a_line() {
+        let dir = tempfile::tempdir().expect("a directory");
+        assert_eq!(name_of(dir.path()), dir.path().display().to_string());
+        std::fs::create_dir(dir.path().join("tool-1.0.dist-info")).expect("a directory");
+        let files = [
+            json!({"status": "would-edit"}),
+            json!({"status": "skipped", "no_room": {}}),
+            json!({"status": "would-edit"}),
+        ];
+        assert_eq!(
+            line_of(&name_of(dir.path()), &files),
+            "tool-1.0: 3 libraries: in place, visible 2, no room 1"
+        );
+    }
+
+    #[test]
     fn libraries_without_room_are_a_miss() {
-        let no_room = json!({"status": "failed", "reason": "no room for a search path"});
+        let no_room = json!({"status": "failed", "no_room": {}});
         let fits = json!({"status": "would-edit"});
         let mut misses = Misses::default();
         report(std::slice::from_ref(&fits), &mut misses);
