@@ -212,6 +212,8 @@ fn image_with_a_system(variant: Variant) {
     fs::rename(image.root.path(&from), image.root.path(to)).expect("move the library");
     let output = image.tool(&[&path]).exits_with(1);
     assert!(output.stderr.contains("libfoo.so"), "{output}");
+    let next = format!("--root {} --fix", image.top());
+    assert!(output.stderr.contains(&next), "{output}");
     assert!(image.root.read(PROGRAM) == image.original());
     // Absolute links lead inside.
     fs::remove_dir_all(image.root.path("/srv")).unwrap_or_default();
@@ -221,6 +223,91 @@ fn image_with_a_system(variant: Variant) {
     image.starts();
     image.names_nothing_outside();
     image.restore();
+}
+
+/// Relative paths are those inside, and so is the tree that is moved.
+#[test]
+fn a_tree_that_can_be_moved() {
+    let libs = "/opt/app/lib";
+    let image = Image::new(host(), libs, libs);
+    let linker = Path::new(&image.linker())
+        .file_name()
+        .expect("a name")
+        .to_owned();
+    let linker = format!("{libs}/{}", linker.to_string_lossy());
+    let path = image.on_host(PROGRAM);
+    let flags = ["--interpreter", &linker, "--relocatable"];
+    let outside = ["--libs", libs, "--runtime-dependencies", "/usr/lib"];
+    image.root.mkdir("/usr/lib");
+    let output = image
+        .tool(&[&[&*path][..], &flags, &outside].concat())
+        .exits_with(1);
+    assert!(output.stderr.contains("/usr/lib"), "{output}");
+    image
+        .tool(&[&[&*path][..], &flags, &["--libs", libs]].concat())
+        .success();
+    image.starts();
+    image.root.mkdir("/srv");
+    fs::rename(image.root.path("/opt/app"), image.root.path("/srv/moved")).expect("move");
+    says(image.root.command("/srv/moved/program").output());
+    image.tool(&["restore", "/srv/moved"]).success();
+    assert!(image.root.read("/srv/moved/program") == image.original());
+}
+
+/// Each library by its path inside.
+#[test]
+fn frozen_libraries() {
+    let image = Image::minimal(host());
+    image.wrap(&["--search", "frozen"]).success();
+    image.starts();
+    image.names_nothing_outside();
+    let output = image.tool(&["status", PROGRAM]).success();
+    assert!(
+        output.stdout.contains("added        /opt/lib/libfoo.so"),
+        "{output}"
+    );
+    fs::remove_file(image.root.path("/opt/lib/libfoo.so")).expect("remove a library");
+    let output = image.tool(&["status", PROGRAM]).exits_with(1);
+    assert!(
+        output.stdout.contains("/opt/lib/libfoo.so is gone"),
+        "{output}"
+    );
+    image.restore();
+}
+
+/// A library that needs another one gets a search path, and is restored.
+#[test]
+fn library_edited_in_place() {
+    let image = Image::minimal(host());
+    let foo = Build::library(host(), source("lib/foo.c"), "libfoo.so").build();
+    let built = Build::library(host(), source("lib/foo.c"), "libbar.so");
+    let built = built.link(&foo).flag("-Wl,--no-as-needed").build();
+    let bar = "/opt/app/libbar.so";
+    image.root.install(&built, bar);
+    let flags = ["--libs", "/opt/lib", "--interpreter", &image.linker()];
+    let output = image.tool(&[&[bar][..], &flags].concat()).success();
+    assert!(output.stdout.contains("libbar.so: edited"), "{output}");
+    let output = image.tool(&["show", bar]).success();
+    assert!(output.stdout.contains("$ORIGIN/../lib") || output.stdout.contains("/opt/lib"));
+    assert!(
+        !output.stdout.contains(&format!("{}/opt/lib", image.top())),
+        "{output}"
+    );
+    image.restore();
+    assert!(image.root.read(bar) == fs::read(&built).expect("built before"));
+}
+
+/// The command that makes a file readable is for this machine, and names the file in the image.
+#[test]
+fn a_library_that_others_cannot_read() {
+    let image = Image::minimal(host());
+    let library = image.root.path("/opt/lib/libfoo.so");
+    fs::set_permissions(&library, fs::Permissions::from_mode(0o700)).expect("chmod");
+    let output = image.wrap(&[]).success();
+    let command = format!("chmod o+r {}", library.display());
+    assert!(output.stderr.contains(&command), "{output}");
+    let output = image.tool(&["check", PROGRAM]).exits_with(1);
+    assert!(output.stdout.contains(&command), "{output}");
 }
 
 /// The dynamic linker and the C library of this machine do not make a program of an image start.

@@ -21,6 +21,8 @@ const SET_UID: u32 = 0o4000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Barrier {
     pub path: PathBuf,
+    /// Its path on this machine.
+    on_host: PathBuf,
     mode: u32,
     /// The missing permission bit.
     lacks: u32,
@@ -95,6 +97,7 @@ impl Reach {
         if metadata.mode() & lacks == 0 {
             return Some(Barrier {
                 path: path.to_owned(),
+                on_host,
                 mode: metadata.mode() & 0o7777,
                 lacks,
             });
@@ -108,7 +111,7 @@ impl Barrier {
     /// The command that adds the permission.
     pub fn remedy(&self) -> String {
         let bits = if self.lacks == READ { "o+r" } else { "o+x" };
-        quoted([OsStr::new("chmod"), bits.as_ref(), self.path.as_ref()])
+        quoted([OsStr::new("chmod"), bits.as_ref(), self.on_host.as_ref()])
     }
 }
 
@@ -187,10 +190,15 @@ mod tests {
         };
         assert_eq!(said(0o755, "/open/file"), None);
         assert_eq!(said(0o755, "/open/none"), None);
-        let chmod_closed = Some("chmod o+x /closed".to_owned());
+        // The command is for this machine.
+        let chmod = |bits: &str, path: &str| {
+            let on_host = fs::canonicalize(tree.on_host(path)).unwrap();
+            Some(format!("chmod {bits} {}", on_host.display()))
+        };
+        let chmod_closed = chmod("o+x", "/closed");
         assert_eq!(said(0o755, "/closed/file"), chmod_closed);
         assert_eq!(said(0o755, "/open/link"), chmod_closed);
-        let chmod_secret = Some("chmod o+r /open/secret".to_owned());
+        let chmod_secret = chmod("o+r", "/open/secret");
         assert_eq!(said(0o755, "/open/secret"), chmod_secret);
         // Other users cannot run the program, or it opens files as its owner.
         assert_eq!(said(0o750, "/open/secret"), None);
