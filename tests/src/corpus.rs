@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::arch::Arch;
 use crate::cache;
+use crate::run::on_host;
 
 const PINS: &str = include_str!("../corpus.tsv");
 
@@ -44,6 +46,18 @@ pub struct Pin {
 pub fn fetch(name: &str, arch: Arch) -> PathBuf {
     let pin = Pin::named(name, arch);
     pin.fetch().unwrap_or_else(|error| panic!("{pin}: {error}"))
+}
+
+/// Runs a patchelf of the list with these arguments on a file.
+#[track_caller]
+pub fn patchelf(name: &str, words: &[&str], file: &Path) {
+    let tool = tempfile::NamedTempFile::new().expect("a temporary file");
+    fs::copy(fetch(name, Arch::X86_64), &tool).expect("copy patchelf");
+    let executable = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(&tool, executable).expect("chmod");
+    let tool = tool.into_temp_path();
+    let [tool, file] = [&*tool, file].map(|path| path.to_str().expect("UTF-8"));
+    on_host(tool, &[words, &[file]].concat()).success();
 }
 
 /// The archive with the program called `name` in the list, for `arch`. Otherwise like [`fetch`].

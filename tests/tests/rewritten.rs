@@ -1,16 +1,16 @@
 //! Programs that another tool has changed before they are wrapped, and copies of wrapped programs that it changes.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use e2e::check::segments;
-use e2e::run::on_host;
-use e2e::{Arch, Build, Kind, Root, Variant, Wrapped, assert_fails_unwrapped};
+use e2e::{Arch, Build, Kind, Root, Sample, Variant, Wrapped, assert_fails_unwrapped};
 use e2e::{corpus, matrix, source};
+use elf_file::{Elf, Place, Source};
 use object::elf;
 
-matrix!(glibc: by_patchelf_0_17, a_copy_by_patchelf);
+matrix!(glibc: by_patchelf_0_17, a_copy_by_patchelf, a_cache_of_libraries);
 
 /// The changes that auditwheel makes: other names of libraries, then a DT_RPATH. In a program at a fixed address, patchelf 0.17
 /// moves the sections that grow before the first segment, and makes that segment shorter than its contents. The program works only
@@ -111,14 +111,41 @@ fn a_copy_by_patchelf(variant: Variant) {
     }
 }
 
-/// Runs patchelf 0.17 with these arguments on a file.
 #[track_caller]
 fn patchelf(words: &[&str], file: &Path) {
-    let tool = tempfile::NamedTempFile::new().expect("a temporary file");
-    fs::copy(corpus::fetch("patchelf", Arch::X86_64), &tool).expect("copy patchelf");
-    let executable = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(&tool, executable).expect("chmod");
-    let tool = tool.into_temp_path();
-    let [tool, file] = [&*tool, file].map(|path| path.to_str().expect("UTF-8"));
-    on_host(tool, &[words, &[file]].concat()).success();
+    corpus::patchelf("patchelf", words, file);
+}
+
+/// A cache of libraries by patchelf 0.19 is for the search path that the file had then.
+fn a_cache_of_libraries(variant: Variant) {
+    let says = "its .note.nixos.ldcache has libraries of another search path";
+    let sample = Sample::unwrapped(variant);
+    let program = sample.root.path("/app/program");
+    let library = sample.root.path("/app/libbar.so");
+    let built = Build::library(variant, source("lib/bar.c"), "libbar.so")
+        .flags(["-DNAME=bar", "-DCALLS=foo", "-Wl,--no-as-needed"])
+        .link(Build::library(variant, source("lib/foo.c"), "libfoo.so").build());
+    fs::copy(built.build(), &library).expect("copy the library");
+    for file in [&program, &library] {
+        let patchelf = |words: &[&str]| corpus::patchelf("patchelf-0.19", words, file);
+        patchelf(&["--set-rpath", "/gone/lib:$ORIGIN/gone"]);
+        patchelf(&["--build-resolution-cache"]);
+        let elf = Elf::read(&mut Source::open(file).expect("copied above")).expect("an ELF file");
+        let directories = elf.resolved.iter().flat_map(|one| &one.places);
+        let directories: Vec<&OsStr> = directories.map(Place::directory).collect();
+        assert!(
+            directories.starts_with(&["/gone/lib", "$ORIGIN/gone"].map(OsStr::new)),
+            "{directories:?}"
+        );
+    }
+    let check = |path: &str| sample.root.wrap_buddy().args(["check", path]).output();
+    assert!(!check("/app/program").stdout.contains(says), "it is valid");
+    let output = sample.wrapping().args(["/app/libbar.so"]).run();
+    assert_eq!(output.stdout.matches(says).count(), 2, "{output}");
+    // A stock ld.so does not read it.
+    sample.run();
+    for path in ["/app/program", "/app/libbar.so"] {
+        let output = check(path);
+        assert!(output.stdout.contains(says), "{output}");
+    }
 }

@@ -33,9 +33,11 @@ mod dynamic;
 mod file_id;
 mod imports;
 mod kind;
+mod notes;
 mod opened;
 mod payload;
 mod property;
+mod resolved;
 mod sections;
 mod source;
 mod space;
@@ -48,6 +50,7 @@ pub use kind::Kind;
 pub use opened::{Opened, Priority};
 pub use payload::Payload;
 pub use property::has_property;
+pub use resolved::{Place, Resolved};
 pub use sections::{Section, is_called, sections};
 pub use source::{Source, io_reason, open_regular, read_regular};
 pub use space::{
@@ -60,6 +63,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use anyhow::{Context, Result, ensure};
+use notes::Notes;
 use object::LittleEndian;
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::pod;
@@ -151,6 +155,8 @@ pub struct Elf {
     pub dynamic: Option<Dynamic>,
     /// The libraries that the file declares to open with dlopen.
     pub opened: Vec<Opened>,
+    /// The paths of libraries in `.note.nixos.ldcache`.
+    pub resolved: Vec<Resolved>,
 }
 
 /// Reads only the first bytes of the file.
@@ -288,6 +294,7 @@ impl Elf {
             interp: None,
             dynamic: None,
             opened: Vec::new(),
+            resolved: Vec::new(),
         }
     }
 
@@ -318,7 +325,7 @@ impl Elf {
         );
         let interp = read_interp(source, &segments)?;
         let dynamic = Dynamic::read::<H>(source, &segments).context(".dynamic")?;
-        let opened = opened::read(source, &segments);
+        let notes = Notes::read(source, &segments);
         Ok(Self {
             file_id: Some(FileId::from(source.metadata())),
             machine: header.e_machine(LE),
@@ -338,7 +345,8 @@ impl Elf {
             segments,
             interp,
             dynamic,
-            opened,
+            opened: notes.opened,
+            resolved: notes.resolved,
         })
     }
 

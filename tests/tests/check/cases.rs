@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use e2e::check::{segments, sidecar_of};
 use e2e::legacy::Legacy;
 use e2e::sample::SAYS;
-use e2e::{Arch, Build, Kind, Libc, Root, Sample, Variant, source};
+use e2e::{Arch, Build, Kind, Libc, Root, Sample, Variant, corpus, source};
 use sidecar::{EditKind, Sidecar};
 use wrap_buddy::commands::check::diagnosis::Diagnosis;
 
@@ -422,6 +422,18 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Case> {
             let sample = Sample::with_flags(variant, PROGRAM, &[flag]);
             // The kernel of this machine is not affected.
             repaired(sample)?.with(&["-v"])
+        }
+        Diagnosis::StaleCache => {
+            let sample = Sample::unwrapped(variant);
+            let file = sample.root.path(PROGRAM);
+            for words in [
+                &["--set-rpath", "/gone/lib"][..],
+                &["--build-resolution-cache"],
+            ] {
+                corpus::patchelf("patchelf-0.19", words, &file);
+            }
+            sample.wrapping().run();
+            unrepaired(sample)
         }
         Diagnosis::UsualRules => {
             unrepaired(Sample::unwrapped(variant))?.with(&["--find-in", "/app"])

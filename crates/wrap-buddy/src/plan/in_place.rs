@@ -12,7 +12,7 @@ use sidecar::{Edit, EditKind, Id, InPlaceDraft, Written};
 
 use super::{
     FileEdit, Method, Plan, PlanOptions, added, check_trusted, is_sidecar_in_use, join, modified,
-    needed, search, sidecar_owner, tool_version,
+    needed, search, sidecar_owner, stale_cache, tool_version,
 };
 use crate::plan::classify::Subject;
 use crate::plan::edits::{Changes, PatchSpace, Visibility, Wanted, outside};
@@ -257,6 +257,7 @@ impl Draft {
         );
         let settings_changed = prior.map_or(Vec::new(), |prior| prior.settings.changes(&settings));
         let mut notes = notes(prior);
+        notes.extend(stale_cache(elf, &search_list));
         if unfrozen {
             notes.push(
                 "has no room for the paths of all its libraries, so ld.so searches for them at each start".to_owned(),

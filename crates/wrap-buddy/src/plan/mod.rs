@@ -43,7 +43,7 @@ use crate::state::prior::PriorWrap;
 use crate::state::settings::Change;
 use crate::system::privilege::Privilege;
 use crate::system::relative::relative_file;
-use elf_file::Source;
+use elf_file::{Elf, Source};
 use ldso::Root;
 use sys::arch::Arch;
 
@@ -300,6 +300,14 @@ fn modified(metadata: &Metadata, prior: Option<&PriorWrap>) -> Result<SystemTime
 /// Whether the file needs the sidecar at the usual path now.
 fn is_sidecar_in_use(prior: &PriorWrap) -> bool {
     prior.is_next_to_file && !prior.is_interim && prior.bytes_of.is_none()
+}
+
+/// The note about `.note.nixos.ldcache` of a file that gets the search path `search`.
+fn stale_cache(elf: &Elf, search: &[OsString]) -> Option<String> {
+    let is_stale = !elf.resolved.is_empty() && !search.is_empty();
+    is_stale.then(|| {
+        "its .note.nixos.ldcache has libraries of another search path, which only an ld.so that reads it uses; patchelf --set-rpath removes it, before you run wrap-buddy".to_owned()
+    })
 }
 
 pub fn tool_version() -> ToolVersion {

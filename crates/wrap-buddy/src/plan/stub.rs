@@ -12,7 +12,7 @@ use stages::Stage;
 
 use super::{
     FileEdit, Method, Plan, PlanOptions, check_trusted, is_sidecar_in_use, join, modified, needed,
-    search, sidecar_owner, tool_version,
+    search, sidecar_owner, stale_cache, tool_version,
 };
 use crate::plan::alignment;
 use crate::plan::classify::Subject;
@@ -279,6 +279,7 @@ pub fn stub(
     let stopped = prior.is_some_and(|prior| prior.progress != Progress::Done);
     let mut notes = notes(&elf, arch, stopped, privilege.is_some());
     notes.extend(prior.and_then(adopted));
+    notes.extend(stale_cache(&elf, &search));
     let loader_path = loader.as_ref().map(|loader| loader.path.as_path());
     let settings = Sidecar::parse(&sidecar)
         .map(|sidecar| Settings::of_sidecar(&sidecar, loader_path))

@@ -129,6 +129,8 @@ pub enum Diagnosis {
     StubUnderPreloader,
     /// Its segments need more alignment than older kernels give a wrapped program.
     SegmentAlignment,
+    /// Its `.note.nixos.ldcache` has libraries of another search path.
+    StaleCache,
     /// The libraries were searched for by the usual rules, because its dynamic linker was not available.
     UsualRules,
     /// Wrapped by the first wrap-buddy.
@@ -180,6 +182,7 @@ impl Diagnosis {
             | Diagnosis::CarriesProgram
             | Diagnosis::StubUnderPreloader
             | Diagnosis::SegmentAlignment
+            | Diagnosis::StaleCache
             | Diagnosis::UsualRules
             | Diagnosis::FirstWrapBuddy
             | Diagnosis::NotExecutable

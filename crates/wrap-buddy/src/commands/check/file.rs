@@ -1,5 +1,6 @@
 //! Checks one file.
 
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use super::subject::Subject;
 use super::{Checker, FileCheck, kernel, script};
 use crate::scan::Target;
 use elf_file::io_reason;
-use elf_file::{ElfTarget, Identity, Kind, Payload, Source, identify};
+use elf_file::{Elf, ElfTarget, Identity, Kind, Payload, Source, identify};
 use sys::arch::Arch;
 
 /// `None` for a file that is not reported.
@@ -78,6 +79,15 @@ pub fn file_state(checker: &Checker<'_>, target: &Target) -> Option<FileCheck> {
     }
 }
 
+/// Whether `.note.nixos.ldcache` has directories that are not on the search path.
+fn has_stale_cache(elf: &Elf) -> bool {
+    let search = elf.dynamic.as_ref().and_then(|own| own.search_path());
+    let search = search.map_or(&[][..], |search| search.as_bytes());
+    let entries: Vec<&[u8]> = search.split(|&byte| byte == b':').collect();
+    let mut places = elf.resolved.iter().flat_map(|one| &one.places);
+    places.any(|place| !entries.contains(&place.directory().as_bytes()))
+}
+
 fn elf_file(
     checker: &Checker<'_>,
     target: &Target,
@@ -132,6 +142,10 @@ fn elf_file(
             file: &mut file,
         };
         library_check.at_libraries(source.metadata().mode());
+        if has_stale_cache(&subject.elf) {
+            let text = "its .note.nixos.ldcache has libraries of another search path, which only an ld.so that reads it uses";
+            file.note(Diagnosis::StaleCache, text.to_owned());
+        }
     }
     Some(file)
 }
