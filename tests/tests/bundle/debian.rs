@@ -1,1 +1,240 @@
 //! Programs of Debian's packages, in a root that has only busybox and the bundle.
+//!
+//! All programs are from Debian's amd64.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::{chown, symlink};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use e2e::{Arch, Libc, Root, Run, debian};
+
+use crate::place::{USER, bundle, document, listing, starts_anywhere};
+
+const SYSTEM: (Arch, Libc) = (Arch::X86_64, Libc::Glibc);
+
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A root with Debian packages, in which bundles are made at /out. Returns the root, and the report.
+fn made(packages: &[&str], args: &[&str]) -> (Root, serde_json::Value) {
+    let root = Root::for_programs_of(&[SYSTEM]);
+    debian::unpack(packages, &root.path("/"));
+    // Links that a package's script would make.
+    let libraries = root.path("/usr/lib/x86_64-linux-gnu");
+    for name in ["blas", "lapack"] {
+        if libraries.join(name).exists() {
+            let library = format!("lib{name}.so.3");
+            symlink(format!("{name}/{library}"), libraries.join(library)).expect("a link");
+        }
+    }
+    let run = bundle(&root, args).args(["--output", "/out", "--format", "json"]);
+    let run = run.env("PATH", "/usr/bin:/bin").timeout(TIMEOUT);
+    let report = document(&run.output().success());
+    at_most_a_hundredth_more(&root.path("/out"), &report);
+    (root, report)
+}
+
+/// All files of the bundle together are at most 1 % larger than the files that they are copies of.
+fn at_most_a_hundredth_more(tree: &Path, report: &serde_json::Value) {
+    let paths = listing(tree).into_keys().map(|path| tree.join(path));
+    let files = paths.map(|path| path.symlink_metadata().expect("metadata"));
+    let all: u64 = files
+        .filter(|found| found.is_file())
+        .map(|found| found.len())
+        .sum();
+    let copied = report["summary"]["bytes"].as_u64().expect("a number");
+    println!("{all} bytes, {copied} of them copied");
+    assert!(all <= copied + copied / 100, "{all} bytes for {copied}");
+}
+
+/// Busybox at /bin, with its usual names.
+fn with_busybox(root: &Root) {
+    let unpacked = tempfile::tempdir().expect("a directory");
+    debian::unpack(&["busybox-static"], unpacked.path());
+    root.install(&unpacked.path().join("bin/busybox"), "/bin/busybox");
+    let install = ["--install", "-s", "/bin"];
+    root.command("/bin/busybox")
+        .args(install)
+        .output()
+        .success();
+}
+
+/// A bundle at one of its places, and the user who starts its programs.
+struct Used<'r> {
+    root: &'r Root,
+    at: &'r str,
+    user: u32,
+}
+
+impl<'r> Used<'r> {
+    fn run(&self, program: &str) -> Run<'r> {
+        let run = self.root.command(&self.path(program));
+        let run = run.env("HOME", "/tmp").env("PATH", "/bin");
+        let run = run.cwd("/app/work").timeout(TIMEOUT);
+        match self.user {
+            0 => run,
+            user => run.user(user),
+        }
+    }
+
+    fn path(&self, below: &str) -> String {
+        format!("{}/{below}", self.at)
+    }
+}
+
+/// Calls `check` for the bundle at each place, as root and as another user.
+fn used(tree: &Path, check: fn(&Used<'_>)) {
+    starts_anywhere(SYSTEM, tree, &|root, at| {
+        if !root.path("/bin/sh").exists() {
+            with_busybox(root);
+        }
+        for user in [0, USER] {
+            let work = root.mkdir("/app/work");
+            chown(&work, Some(user), Some(user)).expect("chown");
+            check(&Used { root, at, user });
+            fs::remove_dir_all(work).expect("remove what was written");
+        }
+    });
+}
+
+/// Answers one request, and returns the port.
+fn server() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 8\r\n\r\nfetched\n");
+    });
+    port
+}
+
+#[test]
+fn curl_fetches() {
+    let (root, _) = made(&["curl"], &["curl"]);
+    used(&root.path("/out"), |place| {
+        let url = format!("http://127.0.0.1:{}/", server());
+        let output = place.run("bin/curl").args(["-sS", &url]).output().success();
+        assert_eq!(output.stdout, "fetched\n");
+    });
+}
+
+#[test]
+fn git_clones_with_its_helpers() {
+    let include = [
+        "--include",
+        "/usr/lib/git-core/**",
+        "/usr/share/git-core/**",
+    ];
+    let (root, report) = made(&["git"], &[&["git"], &include[..]].concat());
+    let scripts = report["notes"].to_string();
+    assert!(
+        scripts.contains("started by the host's interpreter"),
+        "{scripts}"
+    );
+    used(&root.path("/out"), |place| {
+        let git = |args: &[&str]| {
+            let helpers = place.path("lib/git-core");
+            let run = place.run("bin/git").env("GIT_EXEC_PATH", &helpers);
+            let run = run.env("GIT_TEMPLATE_DIR", place.path("share/git-core/templates"));
+            // upload-pack is started by its name.
+            let run = run.env("PATH", format!("{}:/bin", place.path("bin")));
+            let run = run.env("GIT_CONFIG_NOSYSTEM", "1");
+            run.args(args.iter().copied()).output().success()
+        };
+        git(&["init", "-q", "first"]);
+        let author = [
+            "-c",
+            "user.name=Tester",
+            "-c",
+            "user.email=tester@localhost",
+        ];
+        let commit = [
+            "-C",
+            "first",
+            "commit",
+            "-q",
+            "--allow-empty",
+            "-m",
+            "subject",
+        ];
+        git(&[&author[..], &commit[..]].concat());
+        git(&["clone", "-q", "file:///app/work/first", "second"]);
+        let log = git(&["-C", "second", "log", "--format=%an: %s"]);
+        assert_eq!(log.stdout, "Tester: subject\n");
+        // A helper that is a program of its own.
+        let url = format!("http://127.0.0.1:{}/", server());
+        let helper = place
+            .run("lib/git-core/git-remote-http")
+            .args(["origin", &url]);
+        let helper = helper.cwd("/app/work/second").stdin("capabilities\n\n");
+        let output = helper.output().success();
+        assert!(output.stdout.contains("fetch\n"), "{output}");
+    });
+}
+
+#[test]
+fn python_imports_its_library_and_its_extensions() {
+    let include = ["--include", "/usr/lib/python3.11"];
+    let (root, _) = made(
+        &["python3", "python3-numpy"],
+        &[
+            &["python3"],
+            &include[..],
+            &["/usr/lib/python3/dist-packages"],
+        ]
+        .concat(),
+    );
+    used(&root.path("/out"), |place| {
+        let script = "import bz2, ctypes, curses, hashlib, json, lzma, numpy, readline, sqlite3, ssl, subprocess, sys, zlib\n\
+            print(sqlite3.connect(':memory:').execute('select 6 * 7').fetchone()[0], ssl.OPENSSL_VERSION[:7])\n\
+            print(numpy.linalg.det(numpy.array([[2.0, 0.0], [0.0, 3.0]])))\n\
+            print(subprocess.check_output([sys.executable, '-Bc', 'print(1)'], text=True).strip())\n\
+            print(all(path.startswith(sys.argv[1]) for path in sys.path if path), 'grüße'.encode('latin-1').hex())\n";
+        let python = place.run("bin/python3").env("OPENBLAS_NUM_THREADS", "1");
+        let output = python
+            .args(["-B", "-c", script, place.at])
+            .output()
+            .success();
+        assert_eq!(output.stdout, "42 OpenSSL\n6.0\n1\nTrue 6772fcdf65\n");
+    });
+}
+
+#[test]
+fn bash_runs_a_script() {
+    let (root, _) = made(&["bash"], &["/bin/bash", "--exclude", "gconv"]);
+    assert!(!root.path("/out/lib/gconv").exists());
+    used(&root.path("/out"), |place| {
+        let script = "line=$(printf 'one\\ntwo\\n' | sort -r | head -n 1)\necho \"$line ${BASH_VERSION%%.*} $(id -u)\"\n";
+        place.root.write("/app/work/script", script);
+        let output = place.run("bin/bash").arg("script").output().success();
+        assert_eq!(output.stdout, format!("two 5 {}\n", place.user));
+    });
+}
+
+/// The modules of iconv are found with GCONV_PATH.
+#[test]
+fn iconv_converts_with_the_modules() {
+    let (root, report) = made(&["libc-bin"], &["iconv"]);
+    assert!(
+        report["notes"].to_string().contains("GCONV_PATH"),
+        "{report}"
+    );
+    used(&root.path("/out"), |place| {
+        let iconv = || {
+            place
+                .run("bin/iconv")
+                .args(["-f", "IBM850", "-t", "UTF-8"])
+                .stdin([0x81, b'\n'])
+        };
+        assert_ne!(iconv().output().status, Some(0));
+        let output = iconv()
+            .env("GCONV_PATH", place.path("lib/gconv"))
+            .output()
+            .success();
+        assert_eq!(output.stdout, "ü\n");
+    });
+}
