@@ -2,13 +2,14 @@
 
 use std::fs;
 
+use e2e::root::store_path;
 use e2e::run::on_host;
-use e2e::{Kind, Variant, matrix, says};
+use e2e::{Build, Kind, Root, Variant, matrix, says, source};
 
 use crate::place::{USER, bundle, installed, listing, starts_anywhere};
 
 matrix!(all: starts_anywhere_with_nothing_else);
-matrix!(systems: the_same_twice);
+matrix!(systems: the_same_twice, from_a_store_and_without_it);
 
 fn starts_anywhere_with_nothing_else(variant: Variant) {
     let sample = installed(variant, "/app/program");
@@ -23,6 +24,36 @@ fn starts_anywhere_with_nothing_else(variant: Variant) {
         says(root.command(&program).output());
         says(root.command(&program).user(USER).output());
         says(root.command("bin/program").cwd(at).output());
+    });
+}
+
+/// A program of Nix: its dynamic linker and its search path are in the store. The bundle does not use a store, even if one with the same
+/// paths is there.
+fn from_a_store_and_without_it(variant: Variant) {
+    let library = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
+    let root = Root::new(variant);
+    let own = root.package("foo", &[&library]);
+    let directories = [root.library_dirs(), vec![own]].concat().join(":");
+    let linker = root.interpreter(variant.arch, variant.libc);
+    let flags = format!("-Wl,--dynamic-linker={linker},-rpath,{directories}");
+    let built = Build::program(variant, source("sample.c"));
+    let built = built.link(&library).flag(flags).build();
+    let program = format!("{}/bin/program", store_path("app"));
+    root.install(&built, &program);
+    root.write(&format!("{}/share/data", store_path("app")), "data");
+    says(root.command(&program).output());
+    bundle(&root, &[&program, "--output", "/out"])
+        .output()
+        .success();
+    assert_eq!(root.read("/out/share/data"), b"data");
+    let system = (variant.arch, variant.libc);
+    starts_anywhere(system, &root.path("/out"), &|root, at| {
+        for directory in directories.split(':').filter(|_| at == "/one") {
+            for name in ["libfoo.so", "libc.so.6"] {
+                root.write(&format!("{directory}/{name}"), "not a library");
+            }
+        }
+        says(root.command(&format!("{at}/bin/program")).output());
     });
 }
 
@@ -50,7 +81,7 @@ fn the_same_twice(variant: Variant) {
 #[test]
 fn programs_of_two_architectures_are_in_one_bundle() {
     let [one, other] = ["x86_64_glibc_pie", "i686_glibc_pie"].map(Variant::named);
-    let root = e2e::Root::with_systems(&[(one.arch, one.libc), (other.arch, other.libc)]);
+    let root = Root::with_systems(&[(one.arch, one.libc), (other.arch, other.libc)]);
     for (variant, name) in [(one, "one"), (other, "other")] {
         let sample = installed(
             Variant {
