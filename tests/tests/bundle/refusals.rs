@@ -2,6 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use e2e::run::on_host;
 use e2e::{Root, Variant};
@@ -228,4 +233,33 @@ fn a_static_program_is_copied_as_it_is() {
         root.command("/out/bin/static").output().success().stdout,
         "hello\n"
     );
+}
+
+/// A signal ends the run, and nothing is made.
+#[test]
+fn a_signal() {
+    let sample = installed(native(), "/opt/app/bin/program");
+    let root = &sample.root;
+    root.mkdir("/made");
+    // Enough files for the signal to arrive in time.
+    for name in 0..3000 {
+        root.write(&format!("/opt/app/share/{name}"), "data");
+    }
+    let run = bundle(root, &["/opt/app/bin/program", "--output", "/made/out"]);
+    let running = run.spawn().expect("start the tool");
+    let tree = root.path("/made/.out.wrapbuddy-bundle/share");
+    let began = Instant::now();
+    while !tree.exists() {
+        assert!(began.elapsed() < Duration::from_secs(60), "no tree is made");
+        thread::sleep(Duration::from_millis(1));
+    }
+    let pid = i32::try_from(running.pid()).expect("a process");
+    kill(Pid::from_raw(pid), Signal::SIGINT).expect("send a signal");
+    let output = running.finish(Duration::from_secs(60));
+    assert_eq!(output.status, Some(130), "{output}");
+    assert!(
+        output.stderr.contains("stopped; nothing was made"),
+        "{output}"
+    );
+    assert_eq!(made(root), [""; 0]);
 }

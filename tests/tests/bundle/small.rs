@@ -4,12 +4,12 @@ use std::fs;
 
 use e2e::root::store_path;
 use e2e::run::on_host;
-use e2e::{Build, Kind, Root, Variant, matrix, says, source};
+use e2e::{Build, Kind, Root, Sample, Variant, matrix, says, source};
 
 use crate::place::{USER, bundle, installed, listing, starts_anywhere};
 
 matrix!(all: starts_anywhere_with_nothing_else);
-matrix!(systems: the_same_twice, from_a_store_and_without_it);
+matrix!(systems: the_same_twice, from_a_store_and_without_it, programs_that_are_wrapped);
 
 fn starts_anywhere_with_nothing_else(variant: Variant) {
     let sample = installed(variant, "/app/program");
@@ -55,6 +55,31 @@ fn from_a_store_and_without_it(variant: Variant) {
         }
         says(root.command(&format!("{at}/bin/program")).output());
     });
+}
+
+/// Programs of a tree that was wrapped for this machine: the named one, and a helper.
+fn programs_that_are_wrapped(variant: Variant) {
+    let sample = Sample::at(variant, "/opt/app/bin/program");
+    let root = &sample.root;
+    root.install(&sample.built, "/opt/app/libexec/helper");
+    let wrap = root
+        .wrap("/opt/app/libexec/helper")
+        .libs([sample.library_dir.clone()]);
+    wrap.run();
+    let before = listing(&root.path("/opt/app"));
+    bundle(root, &["/opt/app/bin/program", "--output", "/out"])
+        .output()
+        .success();
+    assert_eq!(listing(&root.path("/opt/app")), before);
+    let system = (variant.arch, variant.libc);
+    starts_anywhere(system, &root.path("/out"), &|root, at| {
+        says(root.command(&format!("{at}/bin/program")).output());
+        says(root.command(&format!("{at}/libexec/helper")).output());
+    });
+    // Restored, it is the program as it was before it was wrapped.
+    let restore = root.wrap_buddy().args(["restore", "/out"]);
+    restore.output().success();
+    assert!(root.read("/out/bin/program") == fs::read(&sample.built).expect("built before"));
 }
 
 /// Another run, at another path and time, makes the same bytes, modes and times.

@@ -4,6 +4,7 @@ pub mod access;
 pub mod detect;
 mod edited;
 pub mod found_sidecar;
+pub mod given;
 pub mod identity;
 pub mod legacy;
 pub mod limits;

@@ -122,16 +122,15 @@ pub fn bundle(
         may_lack.extend(names.filter_map(|name| Glob::new(&globset::escape(name)).ok()));
     }
     if !options.dry_run {
-        make(
+        let maker = Maker {
             options,
-            &place,
-            &mut bundle,
-            &contents,
-            (stages, missing_stages),
-            &may_lack,
-            earlier.is_some(),
+            place: &place,
+            stages,
+            missing_stages,
+            may_lack: &may_lack,
             stop,
-        )?;
+        };
+        maker.make(&mut bundle, &contents, earlier.is_some())?;
     }
     bundle.summary.links = bundle
         .files
@@ -143,89 +142,84 @@ pub fn bundle(
     Ok(bundle)
 }
 
-#[allow(clippy::too_many_arguments)]
-fn make(
-    options: &BundleOptions,
-    place: &Place,
-    bundle: &mut Bundle,
-    contents: &Contents,
-    (stages, missing_stages): (&[Stage], &[(&str, &str)]),
-    may_lack: &[Glob],
-    replaces: bool,
-    stop: &Stop<'_>,
-) -> Result<()> {
-    let epoch = source_date_epoch()?;
-    let top = place.archive.as_ref().map_or(&place.name, |(stem, _)| stem);
-    let mut tree = NewTree::begin(&place.above, &place.name, OsStr::new(MANIFEST))?;
-    let sums = tree.write(&contents.items, epoch, stop)?;
-    add_sums(&mut bundle.files, &sums);
-    let path = tree.path();
-    let report = wrap_tree(
-        options,
-        &path,
-        bundle,
-        (stages, missing_stages),
-        may_lack,
-        stop,
-    )?;
-    if let Some(report) = report {
-        conclude(&report, &path, bundle)?;
-    }
-    let manifest = Manifest {
-        version: MANIFEST_VERSION,
-        programs: bundle.programs.clone(),
-        left_to_host: bundle.left_to_host.clone(),
-        missing: bundle.missing.clone(),
-        files: bundle.files.clone(),
-    };
-    let mut manifest = serde_json::to_vec_pretty(&manifest)?;
-    manifest.push(b'\n');
-    match &place.archive {
-        None => tree.place(&manifest, epoch, replaces),
-        Some((_, format)) => {
-            tree.finish(&manifest, epoch)?;
-            archive::write(&tree.path(), top, &place.above, &place.name, *format)
-        }
-    }
+/// Writes a bundle.
+struct Maker<'m> {
+    options: &'m BundleOptions,
+    place: &'m Place,
+    stages: &'m [Stage],
+    missing_stages: &'m [(&'m str, &'m str)],
+    /// What the bundle may lack.
+    may_lack: &'m [Glob],
+    stop: &'m Stop<'m>,
 }
 
-/// Wraps everything in the tree at `path`, so that nothing outside of it counts. `None` if nothing in it has a dynamic linker.
-fn wrap_tree(
-    options: &BundleOptions,
-    path: &Path,
-    bundle: &Bundle,
-    (stages, missing_stages): (&[Stage], &[(&str, &str)]),
-    may_lack: &[Glob],
-    stop: &Stop<'_>,
-) -> Result<Option<Report>> {
-    let linkers = bundle
-        .files
-        .iter()
-        .filter(|file| file.role == Role::DynamicLinker);
-    let interpreter: Vec<PathBuf> = linkers.map(|file| path.join(&file.path)).collect();
-    if interpreter.is_empty() {
-        return Ok(None);
+impl Maker<'_> {
+    /// Writes `contents`, in place of an earlier bundle if it `replaces` that.
+    fn make(&self, bundle: &mut Bundle, contents: &Contents, replaces: bool) -> Result<()> {
+        let epoch = source_date_epoch()?;
+        let place = self.place;
+        let mut tree = NewTree::begin(&place.above, &place.name, OsStr::new(MANIFEST))?;
+        let sums = tree.write(&contents.items, epoch, self.stop)?;
+        add_sums(&mut bundle.files, &sums);
+        let path = tree.path();
+        if let Some(report) = self.wrap(&path, bundle)? {
+            conclude(&report, &path, bundle)?;
+        }
+        let manifest = Manifest {
+            version: MANIFEST_VERSION,
+            programs: bundle.programs.clone(),
+            left_to_host: bundle.left_to_host.clone(),
+            missing: bundle.missing.clone(),
+            files: bundle.files.clone(),
+        };
+        let mut manifest = serde_json::to_vec(&manifest)?;
+        manifest.push(b'\n');
+        match &place.archive {
+            None => tree.place(&manifest, epoch, replaces),
+            Some((top, format)) => {
+                tree.finish(&manifest, epoch)?;
+                archive::write(&path, top, &place.above, &place.name, *format)
+            }
+        }
     }
-    let libs = LIBRARY_DIRECTORIES.iter().map(|name| path.join(name));
-    let wrap = WrapOptions {
-        paths: vec![path.to_owned()],
-        libs: libs.filter(|one| one.is_dir()).collect(),
-        interpreter,
-        relocatable: true,
-        within: Some(path.to_owned()),
-        search: Search::Rpath,
-        force: true,
-        ignore_missing: glob_set(may_lack)?,
-        jobs: options.jobs,
-        output: Output {
-            quiet: true,
-            ..options.print
-        },
-        ..WrapOptions::default()
-    };
-    let report = wrap::wrap_until(&wrap, stages, missing_stages, &Reporter::default(), stop)?;
-    ensure!(!stop(), "stopped; nothing was made");
-    Ok(Some(report))
+
+    /// Wraps everything in the tree at `path`, so that nothing outside of it counts. `None` if nothing in it has a dynamic linker.
+    fn wrap(&self, path: &Path, bundle: &Bundle) -> Result<Option<Report>> {
+        let linkers = bundle
+            .files
+            .iter()
+            .filter(|file| file.role == Role::DynamicLinker);
+        let interpreter: Vec<PathBuf> = linkers.map(|file| path.join(&file.path)).collect();
+        if interpreter.is_empty() {
+            return Ok(None);
+        }
+        let libs = LIBRARY_DIRECTORIES.iter().map(|name| path.join(name));
+        let wrap = WrapOptions {
+            paths: vec![path.to_owned()],
+            libs: libs.filter(|one| one.is_dir()).collect(),
+            interpreter,
+            relocatable: true,
+            within: Some(path.to_owned()),
+            search: Search::Rpath,
+            force: true,
+            ignore_missing: glob_set(self.may_lack)?,
+            jobs: self.options.jobs,
+            output: Output {
+                quiet: true,
+                ..self.options.print
+            },
+            ..WrapOptions::default()
+        };
+        let report = wrap::wrap_until(
+            &wrap,
+            self.stages,
+            self.missing_stages,
+            &Reporter::default(),
+            self.stop,
+        )?;
+        ensure!(!(self.stop)(), "stopped; nothing was made");
+        Ok(Some(report))
+    }
 }
 
 /// Takes over what wrapping reports.

@@ -12,6 +12,7 @@ use super::diagnosis::{Diagnosis, Note, Problem};
 use crate::commands::status::{loader_flag, refused_loader, sidecar_gone_but, sidecar_misplaced};
 use crate::scan::Target;
 use crate::state::detect;
+use crate::state::given::give;
 use crate::state::limits;
 use crate::state::preloader;
 use crate::state::prior::{self, Method, PriorWrap, Progress};
@@ -185,23 +186,11 @@ impl Subject {
     fn given<'n>(
         &mut self,
         interpreter: &[u8],
-        (search, is_inherited): (&[u8], bool),
+        search: (&[u8], bool),
         needed: impl Iterator<Item = &'n [u8]>,
     ) {
-        let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
-        self.interpreter = Some(PathBuf::from(text(interpreter)));
-        let Some(dynamic) = &mut self.elf.dynamic else {
-            return;
-        };
-        if !search.is_empty() {
-            self.has_wrapped_search = true;
-            let search = Some(text(search));
-            (dynamic.rpath, dynamic.runpath) = match is_inherited {
-                true => (search, None),
-                false => (None, search),
-            };
-        }
-        dynamic.needed.splice(0..0, needed.map(text));
+        self.interpreter = Some(PathBuf::from(OsStr::from_bytes(interpreter)));
+        self.has_wrapped_search |= give(&mut self.elf, search, needed);
     }
 }
 

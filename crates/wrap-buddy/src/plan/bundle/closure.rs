@@ -13,7 +13,9 @@ use walkdir::WalkDir;
 
 use super::contents::{Contents, Role, unreadable};
 use super::layout::{library_directory, name};
+use super::original::Original;
 use super::{Refusal, Selection};
+use crate::system::sidecar_path::sidecar_of;
 use elf_file::{Elf, Kind, Priority, Source};
 use ldso::libc_opens::{ICONV, LIBC, UNWINDER};
 use ldso::{
@@ -83,12 +85,30 @@ impl<'s> Closure<'s> {
     ) -> Result<(), Refusal> {
         let mut libraries = Vec::new();
         for path in contents.elf.clone() {
-            let read = Source::open(&path).map_err(|error| unreadable(&path, &error));
-            let Ok(elf) = Elf::read(&mut read?) else {
+            let mut source = Source::open(&path).map_err(|error| unreadable(&path, &error))?;
+            let Ok(elf) = Elf::read(&mut source) else {
                 continue;
             };
+            let original = match Original::read(&path, elf, source) {
+                Ok(original) => original,
+                Err(error) if named.contains(&path) => return Err(error),
+                Err(error) => {
+                    contents.notes.push(error.to_string());
+                    continue;
+                }
+            };
+            if let Some(sidecar) = &original.sidecar
+                && let Some(place) = contents.by_source.get(&path)
+            {
+                contents.file(sidecar_of(place), sidecar, Role::Data)?;
+            }
+            let elf = original.elf;
             match Kind::of(&elf, false) {
-                Kind::Program => self.program(&path, &elf, named.contains(&path), contents)?,
+                Kind::Program => {
+                    let asked_for = original.interpreter.unwrap_or_default();
+                    let is_named = named.contains(&path);
+                    self.program((&path, &elf), &asked_for, is_named, contents)?;
+                }
                 Kind::Library => libraries.push((path, elf)),
                 _ => {}
             }
@@ -105,17 +125,14 @@ impl<'s> Closure<'s> {
         Ok(())
     }
 
+    /// Adds the needs of a program, whose dynamic linker is `asked_for`.
     fn program(
         &mut self,
-        path: &Path,
-        elf: &Elf,
+        (path, elf): (&Path, &Elf),
+        asked_for: &Path,
         is_named: bool,
         contents: &mut Contents,
     ) -> Result<(), Refusal> {
-        let Some(interp) = &elf.interp else {
-            return Ok(());
-        };
-        let asked_for = Path::new(&interp.path);
         let opened = self.interpreter(asked_for).and_then(|found| {
             match found.elf.target() == elf.target() {
                 true => Ok(found),

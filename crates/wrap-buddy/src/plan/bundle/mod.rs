@@ -3,6 +3,7 @@
 mod closure;
 mod contents;
 mod layout;
+mod original;
 mod refusal;
 mod tree;
 

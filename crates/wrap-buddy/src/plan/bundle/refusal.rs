@@ -28,8 +28,8 @@ pub enum Refusal {
         .0.display()
     )]
     Privileged(PathBuf),
-    #[error("{} is wrapped or edited: bundle a copy that `wrap-buddy restore` has restored", .0.display())]
-    Wrapped(PathBuf),
+    #[error("{}: its sidecar cannot be used: {why}", path.display())]
+    Sidecar { path: PathBuf, why: String },
     #[error(
         "{}: its dynamic linker {} cannot be used: {why}; `wrap-buddy check {}` shows what it needs",
         program.display(), interpreter.display(), quoted([program])

@@ -10,13 +10,11 @@ use walkdir::WalkDir;
 
 use super::contents::{metadata, unreadable};
 use super::layout::{Layout, name};
+use super::original::Original;
 use super::{Contents, Refusal, Role, Selection};
-use crate::state::detect;
-use crate::state::prior::State;
 use crate::system::privilege::Privilege;
 use crate::system::sidecar_path::{is_links_name, is_own_file_name};
 use elf_file::{Elf, Identity, Kind, Source, identify};
-use ldso::Root;
 
 /// Adds the named programs. Returns their paths, free of symbolic links.
 pub(super) fn programs(
@@ -77,10 +75,7 @@ fn checked(shown: &Path, real: &Path) -> Result<(), Refusal> {
         return Err(Refusal::Privileged(shown.to_owned()));
     }
     let elf = Elf::read(&mut source).map_err(malformed)?;
-    match detect::state(&Root::default(), real, &elf, &mut source, stages::all()) {
-        State::Original => {}
-        _ => return Err(Refusal::Wrapped(shown.to_owned())),
-    }
+    let elf = Original::read(real, elf, source)?.elf;
     match Kind::of(&elf, false) {
         Kind::Program | Kind::StaticProgram | Kind::StaticPie => {}
         _ => return Err(Refusal::NoProgram(shown.to_owned())),
