@@ -24,7 +24,7 @@ use nix::sys::signal::Signal;
 
 use commands::bundle::{self, BundleOptions};
 use commands::check::{CheckOptions, Checked, Fix, ProposedCommand};
-use commands::{Command, check, generate, proposal, restore, show, status, watch, wrap};
+use commands::{Command, check, generate, proposal, restore, run, show, status, watch, wrap};
 use plan::options::WrapOptions;
 use plan::outcome::{FileReport, Report};
 use report::{
@@ -90,6 +90,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Watch(options) => watch::watch(options, all, stages::MISSING).map(ending),
         Command::Check(options) => check_and_fix(options, output, reporter),
         Command::Bundle(options) => make_bundle(options, reporter),
+        Command::Run(options) => match run::run(options) {
+            Ok(never) => match never {},
+            Err(failure) => {
+                write_error(&failure.error);
+                Ok(ExitCode::from(failure.status))
+            }
+        },
         Command::Settings(_) => {
             report_all(&settings, output, reporter, |out| settings.write(out));
             Ok(ExitCode::SUCCESS)
@@ -98,12 +105,16 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            let mut page = Page::default();
-            page.line(format!("{}: {error:#}", styled("error", Style::Error)));
-            let _ = page.write_to(&mut stderr());
+            write_error(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+fn write_error(error: &anyhow::Error) {
+    let mut page = Page::default();
+    page.line(format!("{}: {error:#}", styled("error", Style::Error)));
+    let _ = page.write_to(&mut stderr());
 }
 
 fn print_check(options: &CheckOptions, output: Output, reporter: Reporter) -> Result<Checked> {

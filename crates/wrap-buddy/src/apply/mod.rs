@@ -8,6 +8,7 @@
 //! A file that already works with other settings is replaced by a changed copy, and its sidecar after that: see `settle`.
 
 pub mod archive;
+pub mod cached_copy;
 mod change;
 mod copy;
 mod job;

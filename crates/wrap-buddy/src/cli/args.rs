@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, ValueHint};
 use globset::Glob;
 
+use super::run::{EXAMPLES as RUN_EXAMPLES, RunArgs};
 use super::watch::WatchArgs;
 use super::wrap::{OutputArgs, RootArgs, WrapArgs, jobs, search_directory};
 use crate::plan::options::Strict;
@@ -146,6 +147,14 @@ pub enum Subcommand {
     /// directory is a bundle, the programs are added to it.
     #[command(override_usage = "wrap-buddy bundle PROGRAM... --output PATH [OPTIONS]", after_help = BUNDLE_EXAMPLES)]
     Bundle(BundleArgs),
+    /// Start a program once, without changing it
+    ///
+    /// It starts as if it were wrapped: with the same arguments, environment, working directory and process id, and with its own exit
+    /// status. A wrapped copy is kept in $XDG_CACHE_HOME/wrap-buddy/run. Where the kernel allows a mount namespace, the copy is mounted
+    /// over the program for this start, so that /proc/self/exe and all paths are those of the program. Otherwise, the copy itself is
+    /// started; -v says which.
+    #[command(override_usage = "wrap-buddy run [--libs DIR]... [OPTIONS] PROGRAM [ARGUMENTS]...", after_help = RUN_EXAMPLES)]
+    Run(RunArgs),
     /// Write files for a package: manual pages, completions, loaders
     #[command(hide = true, subcommand)]
     Generate(FilesArgs),

@@ -3,6 +3,7 @@
 mod args;
 mod manual;
 mod names;
+mod run;
 pub mod share;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ mod watch;
 mod wrap;
 
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -25,6 +27,7 @@ use crate::commands::bundle::BundleOptions;
 use crate::commands::check::{CheckOptions, Fix};
 use crate::commands::generate::Files;
 use crate::commands::restore::RestoreOptions;
+use crate::commands::run::{RunOptions, program_named};
 use crate::commands::settings::{Files as SettingsFiles, Key, Settings, Source};
 use crate::commands::{Command, PathOptions};
 use crate::plan::bundle::Selection;
@@ -34,6 +37,7 @@ use args::{
     BundleArgs, CheckArgs, CommandLine, FilesArgs, PathArgs, RestoreArgs, Subcommand,
     WrapCommandArgs,
 };
+use run::RunArgs;
 use values::{directories, glob_set, ignore_missing, interpreters, settings};
 use wrap::{DRIVERS, OutputArgs, WrapArgs};
 
@@ -161,6 +165,7 @@ impl CommandLine {
             }
             Some(Subcommand::Check(args)) => return args.lower(),
             Some(Subcommand::Bundle(args)) => Command::Bundle(Box::new(args.lower()?)),
+            Some(Subcommand::Run(args)) => return args.lower(),
             Some(Subcommand::Generate(FilesArgs::Share { directory })) => {
                 Command::Generate(Files::Share(directory))
             }
@@ -253,6 +258,7 @@ impl WrapArgs {
             allow_outside: self.allow_outside,
             within: None,
             loader_dir_path: self.loader_dir_path,
+            sidecar_directory: None,
             output: self.output.lower(),
             jobs: self.jobs,
         })
@@ -329,6 +335,65 @@ impl RestoreArgs {
             replace: self.replace,
             trust_tree: self.trust_tree,
         }
+    }
+}
+
+impl RunArgs {
+    fn lower(self) -> Result<Invocation, clap::Error> {
+        let mut settings = settings(SettingsFiles::Usual, self.no_settings)?;
+        let mut command = self.command.into_iter();
+        let name = command.next().unwrap_or_default();
+        let program = program_named(&name);
+        let output = self.output.lower();
+        let one = NonZero::new(1);
+        let find_in = (!self.find_in.is_empty()).then_some(self.find_in);
+        let frozen_except = match self.search {
+            Search::Frozen => glob_set("--frozen-except", &drivers())?,
+            Search::Runpath | Search::Rpath => GlobSet::empty(),
+        };
+        let wrap = WrapOptions {
+            libs: directories(&mut settings, Key::Libs, self.libs)?,
+            runtime_dependencies: directories(
+                &mut settings,
+                Key::RuntimeDependencies,
+                self.runtime_dependencies,
+            )?,
+            ignore_missing: ignore_missing(&mut settings, self.ignore_missing)?,
+            needed: self.needed,
+            search: self.search,
+            frozen_except,
+            interpreter: interpreters(&mut settings, self.interpreter),
+            dry_run: true,
+            self_contained: true,
+            output,
+            jobs: one,
+            ..WrapOptions::default()
+        };
+        let has_libs = settings.get(Key::Libs).source != Source::Default;
+        let find = CheckOptions {
+            path_options: PathOptions {
+                paths: vec![program.clone()],
+                jobs: one,
+                output,
+                ..PathOptions::default()
+            },
+            interpreter: wrap.interpreter.clone(),
+            find_in: directories(&mut settings, Key::FindIn, find_in)?,
+            ..CheckOptions::default()
+        };
+        let options = RunOptions {
+            name,
+            program,
+            arguments: command.collect(),
+            wrap,
+            find: (!has_libs).then_some(find),
+            try_mount: self.try_mount,
+            output,
+        };
+        Ok(Invocation {
+            settings,
+            ..Command::Run(Box::new(options)).into()
+        })
     }
 }
 

@@ -11,8 +11,8 @@ use crate::report::style::shown;
 /// Words that other tools use for a command, and what to type here.
 const MEANINGS: &[(&[&str], &str)] = &[
     (
-        &["run", "exec", "start", "launch"],
-        "start a wrapped program as before, by its own path; `wrap-buddy PATH` wraps it",
+        &["exec", "start", "launch"],
+        "use `wrap-buddy run PROGRAM`; a wrapped program is started by its own path, as before",
     ),
     (
         &[
@@ -83,7 +83,7 @@ mod tests {
         for (word, expected) in [
             ("undo", Some("restore")),
             ("unwrap", Some("restore")),
-            ("run", Some("by its own path")),
+            ("exec", Some("by its own path")),
             ("patch", Some("--libs")),
             ("fix", Some("check")),
             ("chekc", Some("wrap-buddy check")),

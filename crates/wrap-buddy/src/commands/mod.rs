@@ -6,6 +6,7 @@ pub mod generate;
 pub mod json;
 pub mod proposal;
 pub mod restore;
+pub mod run;
 pub mod settings;
 pub mod show;
 pub mod status;
@@ -32,6 +33,7 @@ pub enum Command {
     Show(PathOptions),
     Watch(Box<watch::WatchOptions>),
     Check(check::CheckOptions),
+    Run(Box<run::RunOptions>),
     /// Lists the settings.
     Settings(Output),
     Generate(generate::Files),
@@ -52,7 +54,7 @@ impl Command {
     /// The settings that it uses.
     pub fn keys(&self) -> &'static [Key] {
         match self {
-            Self::Wrap(_) | Self::Watch(_) => &[
+            Self::Wrap(_) | Self::Watch(_) | Self::Run(_) => &[
                 Key::Libs,
                 Key::RuntimeDependencies,
                 Key::IgnoreMissing,
@@ -70,6 +72,7 @@ impl Command {
             Self::Status(options) | Self::Show(options) => options.output,
             Self::Watch(options) => options.wrap.output,
             Self::Check(options) => options.path_options.output,
+            Self::Run(options) => options.output,
             Self::Settings(output) => *output,
             Self::Generate(_) => Output::default(),
             Self::Bundle(options) => options.print,

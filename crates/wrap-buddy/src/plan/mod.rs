@@ -197,6 +197,8 @@ pub struct PlanOptions<'a> {
     pub relocatable: bool,
     /// Put loaders into the sidecars.
     pub self_contained: bool,
+    /// Where sidecars are when the programs run; `None` means next to each program.
+    pub sidecar_directory: Option<&'a Path>,
     /// Where shared loaders are.
     pub loaders: &'a Loaders,
 }

@@ -85,6 +85,8 @@ pub struct WrapOptions {
     pub within: Option<PathBuf>,
     /// Directory of `loader.bin` when the programs run.
     pub loader_dir_path: Option<PathBuf>,
+    /// Where the sidecar is when the program runs; `None` means next to the program. Only for plans that are not carried out there.
+    pub sidecar_directory: Option<PathBuf>,
     pub output: Output,
     /// Number of files to process in parallel; `None` means the number of processors.
     pub jobs: Option<NonZero<usize>>,

@@ -28,7 +28,7 @@ use crate::state::prior::{self, PriorWrap, Progress};
 use crate::state::settings::Settings;
 use crate::system::privilege::Privilege;
 use crate::system::relative::relative_file;
-use crate::system::sidecar_path::{interim_of, sidecar_of};
+use crate::system::sidecar_path::{interim_of, sidecar_name, sidecar_of};
 use elf_file::{self, Elf, Segment, Source};
 use sys::arch::Arch;
 
@@ -105,7 +105,11 @@ pub fn stub(
         }));
     }
     let directory = path.parent().context("has no directory")?;
-    let sidecar_path = sidecar_of(path);
+    let name = path.file_name().unwrap_or_default();
+    let sidecar_path = match plan_options.sidecar_directory {
+        Some(directory) => directory.join(sidecar_name(name)),
+        None => sidecar_of(path),
+    };
     let origin = plan_options.relocatable.then_some(directory);
     let search = search(
         &resolution,

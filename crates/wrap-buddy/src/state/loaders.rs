@@ -151,16 +151,29 @@ fn default_directory() -> Option<PathBuf> {
     let data = etcetera::base_strategy::choose_base_strategy()
         .ok()?
         .data_dir();
-    let is_own = fs::metadata(nearest(&data)).is_ok_and(|home| home.uid() == user.as_raw());
-    // In a user namespace, the owner of `/` may be nobody. Directories that the user's group can write to count as safe here.
-    let top = fs::metadata("/").ok()?.uid();
-    let is_own =
-        is_own && weak_part(&Root::default(), &data, &[0, user.as_raw(), top], BY_ALL).is_none();
+    let is_own = is_own(&data);
     match (is_own, user.is_root()) {
         (true, _) => Some(data.join("wrap-buddy")),
         (false, true) => Some(PathBuf::from(OF_ROOT)),
         (false, false) => None,
     }
+}
+
+/// The directory for files that this user can make again, if no other user can change where it leads.
+pub fn own_cache() -> Option<PathBuf> {
+    let cache = etcetera::base_strategy::choose_base_strategy()
+        .ok()?
+        .cache_dir();
+    is_own(&cache).then(|| cache.join("wrap-buddy"))
+}
+
+/// Whether `directory`, which need not exist, belongs to the user who runs this process, and no other user can change where it leads.
+fn is_own(directory: &Path) -> bool {
+    let user = geteuid().as_raw();
+    let is_own = fs::metadata(nearest(directory)).is_ok_and(|found| found.uid() == user);
+    // In a user namespace, the owner of `/` may be nobody. Directories that the user's group can write to count as safe here.
+    let top = fs::metadata("/").map_or(0, |top| top.uid());
+    is_own && weak_part(&Root::default(), directory, &[0, user, top], BY_ALL).is_none()
 }
 
 /// `path`, or its nearest ancestor that exists.

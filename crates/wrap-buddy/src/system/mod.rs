@@ -4,6 +4,7 @@ pub mod directory;
 pub mod file_flags;
 pub mod hex;
 pub mod lock;
+pub mod mount;
 pub mod open_files;
 pub mod path_guard;
 pub mod privilege;
