@@ -24,6 +24,7 @@ use crate::arch::{Kind, Libc, Variant};
 use crate::cache;
 use crate::check::{Wrapped, assert_fails_unwrapped};
 use crate::root::Root;
+use crate::run::Run;
 use crate::toolchain::{Build, source};
 
 /// The path of each fixture in its root.
@@ -106,6 +107,38 @@ impl Fixture {
     /// Builds it, asserts that it cannot run, wraps it, checks the file, runs it, and compares the output.
     #[track_caller]
     pub fn run_wrapped(&self, variant: Variant) {
+        let (root, built, flags) = self.unwrapped(variant);
+        root.wrap(PROGRAM).args(flags).run();
+        Wrapped::read(&root, PROGRAM, fs::read(&built).expect("built above")).check();
+        self.judge(root.command(PROGRAM));
+    }
+
+    /// Builds it, asserts that it cannot run, starts it with `wrap-buddy run`, compares the output, and asserts that no file has
+    /// changed.
+    #[track_caller]
+    pub fn run_once(&self, variant: Variant) {
+        let (root, built, mut flags) = self.unwrapped(variant);
+        for directory in root.library_dirs() {
+            flags.extend(["--libs".to_string(), directory]);
+        }
+        let interpreter = root.interpreter(variant.arch, variant.libc);
+        let flags = ["run".into(), "--interpreter".into(), interpreter]
+            .into_iter()
+            .chain(flags);
+        let tool = root.tool_itself();
+        self.judge(root.command(&tool).args(flags).arg(PROGRAM));
+        let built = fs::read(&built).expect("built above");
+        assert!(root.read(PROGRAM) == built, "the program was changed");
+        let app = fs::read_dir(root.path("/app")).expect("a directory");
+        let names = app.map(|entry| entry.expect("an entry").file_name());
+        let mut names: Vec<_> = names.collect();
+        names.retain(|name| name != "lib");
+        assert_eq!(names, ["program"]);
+    }
+
+    /// A root with the program, which cannot run there, its file on this machine, and the flags for its libraries.
+    #[track_caller]
+    fn unwrapped(&self, variant: Variant) -> (Root, PathBuf, Vec<String>) {
         let root = Root::new(variant);
         let libraries = self.install_libraries(variant, &root);
         let links = libraries
@@ -118,18 +151,20 @@ impl Fixture {
         root.install(&built, PROGRAM);
         assert_fails_unwrapped(root.command(PROGRAM));
 
-        let mut args = Vec::new();
+        let mut flags = Vec::new();
         for library in &libraries {
             match library.place {
-                Place::Package => args.extend(["--libs", &library.dir]),
-                Place::Plugin => args.extend(["--runtime-dependencies", &library.dir]),
+                Place::Package => flags.extend(["--libs".to_string(), library.dir.clone()]),
+                Place::Plugin => {
+                    flags.extend(["--runtime-dependencies".to_string(), library.dir.clone()]);
+                }
                 Place::Sibling => {}
             }
         }
-        let needed = self.needed.iter().flat_map(|soname| ["--needed", soname]);
-        root.wrap(PROGRAM).args(args).args(needed).run();
-        Wrapped::read(&root, PROGRAM, fs::read(&built).expect("built above")).check();
-        self.judge(&root);
+        for soname in &self.needed {
+            flags.extend(["--needed".to_string(), soname.clone()]);
+        }
+        (root, built, flags)
     }
 
     /// Builds it for its root, as if it had been compiled there, runs it, and compares the output. This shows that the fixture
@@ -154,12 +189,12 @@ impl Fixture {
             .flag(format!("-Wl,--disable-new-dtags,-rpath,{}", dirs.join(":")))
             .build();
         root.install(&built, PROGRAM);
-        self.judge(&root);
+        self.judge(root.command(PROGRAM));
     }
 
     #[track_caller]
-    fn judge(&self, root: &Root) {
-        let mut run = root.command(PROGRAM).args(self.args.iter());
+    fn judge(&self, run: Run<'_>) {
+        let mut run = run.args(self.args.iter());
         for (name, value) in &self.env {
             run = run.env(name, value);
         }

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::arch::{Arch, Kind, Libc, Variant, musl_ld_so};
 use crate::kernel::{Kernel, Machine};
 use crate::namespace::Bind;
-use crate::{cache, fork, toolchain};
+use crate::{cache, fork, tool, toolchain};
 
 /// The run-time files of glibc.
 const GLIBC: &[&str] = &[
@@ -194,6 +194,33 @@ impl Root {
             target,
             recursive,
         });
+    }
+
+    /// The path of the tool as a file that can be executed, for tests in which its own `/proc/self/exe` matters. It is wrapped, because
+    /// the root has no dynamic linker for it.
+    pub fn tool_itself(&self) -> String {
+        const PLACE: &str = "/tool/bin";
+        let program = format!("{PLACE}/wrap-buddy");
+        let tool = tool::path();
+        let built = fs::metadata(&tool).and_then(|file| file.modified());
+        let key = cache::digest([format!("{} {built:?}", tool.display()).as_bytes()]);
+        let wrapped = cache::filled("tool", &key[..16], |dir| {
+            let host = Arch::host();
+            let root = Root::for_programs_of(&[(host, Libc::Glibc)]);
+            root.install(&tool, &program);
+            let run = root.wrap_buddy().args([&program, "--self-contained"]);
+            let run = run.args(["--libs", "/tool/glibc", "/tool/gcc"]);
+            let interpreter = format!("/tool/glibc/{}", host.ld_so());
+            let output = run.args(["--interpreter", &interpreter]).output();
+            output.success();
+            for file in fs::read_dir(root.path(PLACE)).expect("a directory") {
+                let file = file.expect("an entry");
+                fs::copy(file.path(), dir.join(file.file_name())).expect("copy");
+            }
+        });
+        self.bind_host_runtime();
+        self.bind(&wrapped, PLACE);
+        program
     }
 
     /// Starts programs with this kernel from now on. It takes seconds to boot for each [`Run`], and has only the files that are

@@ -1,5 +1,5 @@
-//! Every fixture in every cell of the matrix: `wrapped::NAME::x86_64_glibc_pie`, and `linked::…` for the same program without
-//! wrapping.
+//! Every fixture in every cell of the matrix: `wrapped::NAME::x86_64_glibc_pie`, `once::…` for the same program with `wrap-buddy run`,
+//! and `linked::…` without wrapping.
 
 use e2e::Variant;
 use e2e::fixture::Fixture;
@@ -7,8 +7,9 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     type Run = fn(&Fixture, Variant);
-    let ways: [(&str, Run); 2] = [
+    let ways: [(&str, Run); 3] = [
         ("wrapped", Fixture::run_wrapped),
+        ("once", Fixture::run_once),
         ("linked", Fixture::run_linked),
     ];
     let mut trials = Vec::new();

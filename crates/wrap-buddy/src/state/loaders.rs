@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::env;
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -159,12 +159,17 @@ fn default_directory() -> Option<PathBuf> {
     }
 }
 
-/// The directory for files that this user can make again, if no other user can change where it leads.
+/// The directory for files that this user can make again, if no other user can change where it leads: in the user's cache, or without a
+/// home directory, among the temporary files.
 pub fn own_cache() -> Option<PathBuf> {
-    let cache = etcetera::base_strategy::choose_base_strategy()
-        .ok()?
-        .cache_dir();
-    is_own(&cache).then(|| cache.join("wrap-buddy"))
+    let cache = etcetera::base_strategy::choose_base_strategy().map(|base| base.cache_dir());
+    if let Some(cache) = cache.ok().filter(|cache| is_own(cache)) {
+        return Some(cache.join("wrap-buddy"));
+    }
+    let temporary = env::temp_dir().join(format!("wrap-buddy-{}", geteuid()));
+    // Another user may have made it before.
+    let _ = DirBuilder::new().mode(0o700).create(&temporary);
+    is_own(&temporary).then_some(temporary)
 }
 
 /// Whether `directory`, which need not exist, belongs to the user who runs this process, and no other user can change where it leads.

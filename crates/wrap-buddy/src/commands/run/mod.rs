@@ -14,7 +14,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio, exit};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
 
 use super::check::CheckOptions;
@@ -28,6 +28,7 @@ use crate::report::{Output, Page, Reporter};
 use crate::state::loaders::own_cache;
 use crate::system::hex::hex;
 use crate::system::mount::mount_over;
+use elf_file::io_reason;
 
 /// Which program to start, and how.
 #[derive(Clone, Debug)]
@@ -76,7 +77,7 @@ pub fn run(options: &RunOptions) -> Result<Infallible, NotStarted> {
         } else {
             126
         },
-        error: anyhow::Error::new(error).context(options.program.display().to_string()),
+        error: anyhow!("{}: {}", options.program.display(), io_reason(&error)),
     })?;
     if options.try_mount {
         mount_over(&program, &program)?;
@@ -111,8 +112,13 @@ pub fn run(options: &RunOptions) -> Result<Infallible, NotStarted> {
     let Some(plan) = self::plan(&wrapping, options.output)? else {
         return Err(start(&options.program, options));
     };
-    let copy = cached_copy::make(&plan, &entry)
-        .with_context(|| format!("no wrapped copy can be made in {}", entry.parent.display()))?;
+    let copy = cached_copy::make(&plan, &entry).map_err(|error| {
+        anyhow!(
+            "no wrapped copy can be made in {}: {}",
+            entry.parent.display(),
+            io_reason(&error)
+        )
+    })?;
     match can_mount_over(&program).and_then(|()| mount_over(&copy, &program)) {
         Ok(()) => {
             explain(options, format!("{} is mounted over it", copy.display()))?;
@@ -175,12 +181,19 @@ fn plan(wrapping: &WrapOptions, output: Output) -> Result<Option<Box<Plan>>> {
     let file = file.context("nothing was planned for it")?;
     if file.status == Status::Failed {
         let reason = file.reason.context("no reason")?;
-        let mut words = format!("{}: {reason}", file.path.display());
+        let path = file.path.display();
         if file.missing.is_empty() {
-            bail!("{words}");
+            bail!("{path}: {reason}");
         }
-        words.push_str("; `wrap-buddy check` searches for it");
-        bail!("{words}");
+        let missing = file
+            .missing
+            .iter()
+            .map(|one| one.soname.display().to_string());
+        let missing: Vec<String> = missing.collect();
+        bail!(
+            "{path}: {reason}: {}; name their directory with --libs, or search with --find-in",
+            missing.join(", ")
+        );
     }
     Ok(file.plan)
 }
@@ -198,9 +211,12 @@ fn explain(options: &RunOptions, words: String) -> io::Result<()> {
 fn start(file: &Path, options: &RunOptions) -> NotStarted {
     let mut command = Command::new(file);
     let error = command.arg0(&options.name).args(&options.arguments).exec();
-    anyhow::Error::new(error)
-        .context(format!("{} cannot be executed", file.display()))
-        .into()
+    let words = format!(
+        "{} cannot be executed: {}",
+        file.display(),
+        io_reason(&error)
+    );
+    anyhow!("{words}; `wrap-buddy check` says why").into()
 }
 
 /// What changes if the file does.
