@@ -78,8 +78,8 @@ impl Kernel {
 }
 
 impl Machine {
-    /// Adds a file, or a directory with all files in it, with owners, modes, times and capabilities. Devices are left out: the
-    /// kernel has its own in `/dev`.
+    /// Adds a file, or a directory with all files in it, with owners, modes, times and capabilities. Devices are left out:
+    /// the machine has its own in `/dev`.
     pub fn add(&mut self, file: &Path, inside: &str) {
         self.files.push((file.to_owned(), inside.to_owned()));
     }
@@ -142,9 +142,10 @@ impl Machine {
 
     fn initramfs(&mut self) -> Files {
         let mut files = Files::default();
-        for dir in ["/dev", "/proc", "/tmp", "/boot"] {
+        for dir in ["/dev", "/proc", "/boot"] {
             files.add(dir, None, &[]).expect("a directory in memory");
         }
+        files.add_devices().expect("devices in memory");
         for (file, inside) in &self.files {
             files.add_parents(inside).expect("a directory in memory");
             files
@@ -203,6 +204,28 @@ impl Files {
         missing
             .into_iter()
             .try_for_each(|dir| self.add(dir, None, &[]))
+    }
+
+    /// Adds character devices (Documentation/admin-guide/devices.txt of the kernel).
+    fn add_devices(&mut self) -> io::Result<()> {
+        for (name, major, minor) in [
+            ("null", 1, 3),
+            ("zero", 1, 5),
+            ("random", 1, 8),
+            ("urandom", 1, 9),
+            ("console", 5, 1),
+        ] {
+            self.inodes += 1;
+            let entry = Builder::new(&format!("dev/{name}"))
+                .ino(self.inodes)
+                .nlink(1);
+            let entry = entry
+                .mode(libc::S_IFCHR | 0o666)
+                .rdev_major(major)
+                .rdev_minor(minor);
+            entry.write(&mut self.archive, 0).finish()?;
+        }
+        Ok(())
     }
 
     /// Adds one file. Without `metadata`, it belongs to root; it is a directory if there is no content.

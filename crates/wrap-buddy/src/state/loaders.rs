@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
 use etcetera::BaseStrategy;
+use etcetera::base_strategy::Xdg;
 use ldso::Root;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::{AccessFlags, faccessat, geteuid};
@@ -148,9 +149,7 @@ fn default_directory() -> Option<PathBuf> {
     if user.is_root() && !chosen {
         return Some(PathBuf::from(OF_ROOT));
     }
-    let data = etcetera::base_strategy::choose_base_strategy()
-        .ok()?
-        .data_dir();
+    let data = base_directory("XDG_DATA_HOME", Xdg::data_dir)?;
     let is_own = is_own(&data);
     match (is_own, user.is_root()) {
         (true, _) => Some(data.join("wrap-buddy")),
@@ -162,14 +161,22 @@ fn default_directory() -> Option<PathBuf> {
 /// The directory for files that this user can make again, if no other user can change where it leads: in the user's cache, or without a
 /// home directory, among the temporary files.
 pub fn own_cache() -> Option<PathBuf> {
-    let cache = etcetera::base_strategy::choose_base_strategy().map(|base| base.cache_dir());
-    if let Some(cache) = cache.ok().filter(|cache| is_own(cache)) {
+    let cache = base_directory("XDG_CACHE_HOME", Xdg::cache_dir);
+    let is_usable = |directory: &Path| is_own(directory) && is_writable(directory);
+    if let Some(cache) = cache.filter(|cache| is_usable(cache)) {
         return Some(cache.join("wrap-buddy"));
     }
     let temporary = env::temp_dir().join(format!("wrap-buddy-{}", geteuid()));
     // Another user may have made it before.
     let _ = DirBuilder::new().mode(0o700).create(&temporary);
-    is_own(&temporary).then_some(temporary)
+    is_usable(&temporary).then_some(temporary)
+}
+
+/// The directory in `variable`, or else the usual one in the user's home directory.
+fn base_directory(variable: &str, usual: impl FnOnce(&Xdg) -> PathBuf) -> Option<PathBuf> {
+    let chosen = env::var_os(variable).map(PathBuf::from);
+    let chosen = chosen.filter(|directory| directory.is_absolute());
+    chosen.or_else(|| Some(usual(&Xdg::new().ok()?)))
 }
 
 /// Whether `directory`, which need not exist, belongs to the user who runs this process, and no other user can change where it leads.

@@ -84,32 +84,32 @@ pub fn run(options: &RunOptions) -> Result<Infallible, NotStarted> {
         exit(0);
     }
     let metadata = fs::metadata(&program)?;
+    let cache = own_cache();
+    let parent = cache.as_deref().unwrap_or(Path::new("/"));
+    let parent = parent
+        .join("run")
+        .join(digest([program.as_os_str().as_bytes()]));
     let wrapping = WrapOptions {
         paths: vec![program.clone()],
+        sidecar_directory: Some(parent.clone()),
         ..options.wrap.clone()
     };
     let wrapping = with_proposal(wrapping, options.find.as_ref())?;
-    let Some(plan) = plan(&wrapping, options.output)? else {
+    let Some(first) = plan(&wrapping, options.output)? else {
         return Err(start(&options.program, options));
     };
-    let parent = own_cache()
-        .context("no directory is yours alone to keep a copy in: set XDG_CACHE_HOME to one")?
-        .join("run");
-    let file = digest([
-        program.as_os_str().as_bytes(),
-        identity(&metadata).as_bytes(),
-    ]);
-    let settings = digest(content(&plan));
+    cache.context("no directory is yours alone to keep a copy in: set XDG_CACHE_HOME to one")?;
     let entry = Entry {
-        parent: parent.join(digest([program.as_os_str().as_bytes()])),
-        file,
-        settings,
+        parent,
+        file: digest([identity(&metadata).as_bytes()]),
+        settings: digest(content(&first)),
     };
+    // The name of its directory depends on the plan, and the plan on the name.
     let wrapping = WrapOptions {
         sidecar_directory: Some(entry.path()),
         ..wrapping
     };
-    let Some(plan) = self::plan(&wrapping, options.output)? else {
+    let Some(plan) = plan(&wrapping, options.output)? else {
         return Err(start(&options.program, options));
     };
     let copy = cached_copy::make(&plan, &entry).map_err(|error| {

@@ -220,7 +220,9 @@ pub fn wrap_targets(
         ..Report::default()
     };
     let options = Options::of(cli);
-    if cli.dry_run {
+    if cli.sidecar_directory.is_some() {
+        // The caller writes elsewhere.
+    } else if cli.dry_run {
         rehearse(&mut files, options, &pool);
     } else {
         reporter.writing();
