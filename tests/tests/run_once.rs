@@ -200,12 +200,12 @@ fn refusals(variant: Variant) {
     refuses(
         run(&sample, &["/app/nothing"]),
         127,
-        &["/app/nothing", "no such file"],
+        &["/app/nothing", "does not exist"],
     );
     refuses(
         run(&sample, &["nothing"]),
         127,
-        &["nothing", "no such file"],
+        &["nothing", "does not exist"],
     );
     refuses(run(&sample, &["/app"]), 126, &["/app", "check"]);
     let lacking = run(

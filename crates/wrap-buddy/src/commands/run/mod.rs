@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
+use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
@@ -25,7 +26,10 @@ use crate::plan::options::WrapOptions;
 use crate::plan::outcome::{FileReport, Report, Status};
 use crate::plan::{FileEdit, Plan, tool_version};
 use crate::report::{Output, Page, Reporter};
+use crate::scan::{Wanted, scan};
+use crate::state::detect::{FileState, file_state};
 use crate::state::loaders::own_cache;
+use crate::state::prior::State;
 use crate::system::hex::hex;
 use crate::system::mount::mount_over;
 use elf_file::io_reason;
@@ -94,6 +98,9 @@ pub fn run(options: &RunOptions) -> Result<Infallible, NotStarted> {
         sidecar_directory: Some(parent.clone()),
         ..options.wrap.clone()
     };
+    if is_wrapped(&program) {
+        return Err(start(&options.program, options));
+    }
     let wrapping = with_proposal(wrapping, options.find.as_ref())?;
     let Some(first) = plan(&wrapping, options.output)? else {
         return Err(start(&options.program, options));
@@ -135,6 +142,17 @@ pub fn run(options: &RunOptions) -> Result<Infallible, NotStarted> {
             Err(start(&copy, options))
         }
     }
+}
+
+/// Whether the program was wrapped or edited in place, so that it starts by itself if it can.
+fn is_wrapped(program: &Path) -> bool {
+    let targets = scan(&[program.to_owned()], false, Wanted::All, NonZero::new(1)).0;
+    let mut states = targets
+        .iter()
+        .map(|target| file_state(target, stages::all()));
+    states.any(
+        |state| matches!(state, FileState::File(_, state) if !matches!(state, State::Original)),
+    )
 }
 
 /// Tries [`mount_over`] in another process: if it fails, this one may not stay as it is.
