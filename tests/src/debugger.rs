@@ -1,8 +1,9 @@
 //! Runs gdb on programs of a [`Root`].
 
 use crate::arch::{Libc, Variant};
+use crate::output::Output;
 use crate::root::Root;
-use crate::run::{Output, Run};
+use crate::run::Run;
 use crate::toolchain;
 
 /// Asserts that gdb lists all libraries, stops at the breakpoint in one of them, and prints a backtrace up to main.

@@ -97,7 +97,7 @@ impl Edited {
     }
 }
 
-fn readelf(path: &std::path::Path, what: &str) -> crate::run::Output {
+fn readelf(path: &std::path::Path, what: &str) -> crate::output::Output {
     let file = path.to_str().expect("a path in UTF-8");
     on_host("readelf", &["--wide", what, file]).success()
 }

@@ -16,7 +16,7 @@ use cpio::newc::{Builder, trailer};
 
 use crate::arch::{Arch, Kind, Libc, Variant};
 use crate::fork;
-use crate::run::Output;
+use crate::output::Output;
 use crate::toolchain::{Build, find_program, source};
 
 /// Debian's installer for another architecture has its kernel, in a package for every architecture.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::run::Output;
+use crate::output::Output;
 
 /// The report of one run, which may have failed.
 pub struct Report {

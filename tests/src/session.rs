@@ -8,7 +8,8 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use crate::run::{Output, Run};
+use crate::output::Output;
+use crate::run::Run;
 
 /// The sessions of one page, or of one section of it.
 pub struct Session {

@@ -8,7 +8,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::run::{Output, Run, Running};
+use crate::output::Output;
+use crate::run::{Run, Running};
 
 /// The time limit for expected events: the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);

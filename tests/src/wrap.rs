@@ -1,8 +1,9 @@
 //! Runs wrap-buddy on a program of a [`Root`].
 
+use crate::output::Output;
 use crate::report::Report;
 use crate::root::Root;
-use crate::run::{Output, Run};
+use crate::run::Run;
 use crate::watching::{Watching, event};
 
 /// A call of wrap-buddy. `--paths`, `--libs`, `--interpreter` and `--loader-dir-path` are filled in from the root.

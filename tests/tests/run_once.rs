@@ -207,7 +207,7 @@ fn refusals(variant: Variant) {
         127,
         &["nothing", "does not exist"],
     );
-    refuses(run(&sample, &["/app"]), 126, &["/app", "check"]);
+    refuses(run(&sample, &["/app"]), 126, &["/app", "name a program"]);
     let lacking = run(
         &sample,
         &[

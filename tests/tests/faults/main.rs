@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::SystemTime;
 
 use e2e::offsets::Offsets;
-use e2e::{Arch, Kind, Libc, Variant, matrix, run, toolchain};
+use e2e::{Arch, Kind, Libc, Output, Variant, matrix, run, toolchain};
 use object::elf;
 
 use tree::{Call, IN_PLACE, RESTORE, SELF_CONTAINED, Snapshot, Tree, WRAP};
@@ -268,7 +268,7 @@ scenarios! {
 
 /// Runs the tool in a mount namespace of its own, after the shell command `mount`, whose `$app` is the program's directory. Returns
 /// the tool's output, and whether the files in that directory are unchanged, without any others.
-fn on_file_system(tree: &Tree, mount: &str, arguments: &[&str]) -> (run::Output, bool) {
+fn on_file_system(tree: &Tree, mount: &str, arguments: &[&str]) -> (Output, bool) {
     let script = format!(
         r#"app=$1; shift
         cp -a "$app" "$app.before" && {mount} || exit

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use e2e::{Arch, Build, Variant, run, source, tool};
+use e2e::{Arch, Build, Output, Variant, run, source, tool};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use tempfile::TempDir;
 
@@ -208,14 +208,14 @@ impl Tree {
         all
     }
 
-    pub fn run(&self, arguments: &[&str]) -> run::Output {
+    pub fn run(&self, arguments: &[&str]) -> Output {
         let command = self.command(arguments);
         let rest: Vec<&str> = command[1..].iter().map(String::as_str).collect();
         run::on_host(&command[0], &rest)
     }
 
     /// Runs the tool with a fault injected into one of its system calls: an error or a signal.
-    pub fn run_with(&self, call: &str, fault: &str, arguments: &[&str]) -> run::Output {
+    pub fn run_with(&self, call: &str, fault: &str, arguments: &[&str]) -> Output {
         let command = self.command(arguments);
         let (trace, inject) = (format!("trace={call}"), format!("inject={call}:{fault}"));
         let quick = if fault.starts_with("error=") {
@@ -296,7 +296,7 @@ impl Tree {
     }
 
     /// Starts the program, which finds libraries in `directories` too.
-    pub fn start(&self, directories: &[String]) -> run::Output {
+    pub fn start(&self, directories: &[String]) -> Output {
         let search = format!("LD_LIBRARY_PATH={}", directories.join(":"));
         let program = self.path("app/program").display().to_string();
         let emulator = (!self.arch.is_native()).then(|| self.arch.qemu_path());

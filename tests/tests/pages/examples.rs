@@ -78,6 +78,15 @@ fn bundles_are_made_and_extended() {
 }
 
 #[test]
+fn a_program_is_started_once() {
+    let root = checkout();
+    // The tool executes itself, so it has to be a file that the kernel can execute.
+    let tool = root.tool_itself();
+    let session = Session::read("docs/run.md", None);
+    session.type_into(shell(&root), &format!(r#"wrap-buddy() {{ {tool} "$@"; }}"#));
+}
+
+#[test]
 fn a_tree_is_moved() {
     let root = checkout();
     let session = Session::read("docs/moving.md", None);

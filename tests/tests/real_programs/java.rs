@@ -1,10 +1,11 @@
 //! A Java runtime: launchers of 12 KB open a virtual machine of 27 MB, which finds its needs by their DT_RPATH.
 
-use e2e::corpus;
+use e2e::{Libc, corpus};
 
 use crate::layout::{Case, install_tree, root, wrap};
 
 on!([x86_64 aarch64 x86_64_auto aarch64_auto]: java_and_keytool_share_a_keystore);
+on!([x86_64 aarch64]: java_runs_once);
 
 fn java_and_keytool_share_a_keystore(case: Case) {
     let root = root(case);
@@ -52,4 +53,18 @@ fn java_and_keytool_share_a_keystore(case: Case) {
         let problems = library["problems"].to_string();
         assert!(!problems.contains("libjvm.so"), "{library}");
     }
+}
+
+/// The launcher finds its libraries by the path of its executable.
+fn java_runs_once(case: Case) {
+    let root = root(case);
+    install_tree(&root, &corpus::fetch("java", case.arch), "/app/java");
+    let tool = root.tool_itself();
+    let run = root.command(&tool).args(["run", "--search", "rpath"]);
+    let run = run.args(["--interpreter", &root.interpreter(case.arch, Libc::Glibc)]);
+    let libs = root.library_dirs().into_iter();
+    let run = run.args(libs.flat_map(|dir| ["--libs".to_string(), dir]));
+    let output = run.args(["/app/java/bin/java", "-version"]).output();
+    let output = output.success();
+    assert!(output.stderr.contains("openjdk version"), "{output}");
 }

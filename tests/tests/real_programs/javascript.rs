@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use e2e::{Arch, Root, Run, corpus};
+use e2e::{Arch, Libc, Root, Run, corpus};
 
 use crate::layout::{Case, ShortPath, edit_libraries, eventually, root, root_with_shell, wrap};
 
@@ -19,6 +19,7 @@ on!([x86_64 aarch64 x86_64_auto aarch64_auto x86_64_own]:
     workerd_compiles_a_server_from_itself
 );
 on!([x86_64 aarch64 x86_64_own]: node_builds_a_single_executable_from_itself);
+on!([x86_64 aarch64]: node_runs_once);
 
 const TYPESCRIPT: &str = r#"interface Point { x: number; y: number }
 enum Colour { Red = 1, Green = 2 }
@@ -48,6 +49,25 @@ fn node_of_vs_code_runs_a_script_and_loads_addons(case: Case) {
     // For aarch64, it has already loaded the libraries that the addons need.
     let is_missing = case.arch != Arch::Aarch64;
     load_addons(&root, case, is_missing, || root.command(&node));
+}
+
+/// With `wrap-buddy run`, the program and its child process are the same as if it were wrapped.
+fn node_runs_once(case: Case) {
+    let root = root(case);
+    let node = root.install(&corpus::fetch("node", case.arch), "/app/bin/node");
+    let before = root.read(&node);
+    root.write("/app/server.js", NODE_SCRIPT);
+    let tool = root.tool_itself();
+    let run = root.command(&tool).arg("run");
+    let run = run.args(["--interpreter", &root.interpreter(case.arch, Libc::Glibc)]);
+    let libs = root.library_dirs().into_iter();
+    let run = run.args(libs.flat_map(|dir| ["--libs".to_string(), dir]));
+    let run = run.args([&node, "/app/server.js"]).env("ONLY", "this");
+    let output = run.output().success();
+    let sees = format!("{node}|argument|ONLY=this\n");
+    let all = format!("{}{sees}", sees.replace("argument", "none"));
+    assert_eq!(output.stdout, all, "{output}");
+    assert!(root.read(&node) == before, "the program was changed");
 }
 
 const NODE_SCRIPT: &str = r#"const { execFileSync } = require("child_process");

@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
-use e2e::{run, tool};
+use e2e::{Output, run, tool};
 use nix::unistd::geteuid;
 
 use crate::{HOST, hello};
@@ -142,7 +142,7 @@ started.StatusText=5 files wrapped or edited, 0 failed
 }
 
 /// The output of `service.sh` for the unit in `home`, run by a systemd in namespaces of its own.
-fn run_by_systemd(home: &Path) -> run::Output {
+fn run_by_systemd(home: &Path) -> Output {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/watch/service.sh");
     let namespaces = [
         "--mount",

@@ -53,6 +53,17 @@ pub fn make(plan: &Plan, entry: &Entry) -> io::Result<PathBuf> {
     if directory.metadata_of(name).is_ok() {
         return Ok(made);
     }
+    if let Err(error) = fill(plan, &directory, name) {
+        let _ = directory.unlink(&sidecar_name(name));
+        let _ = parent.remove_directory(entry.name().as_ref());
+        return Err(error);
+    }
+    remove_earlier(&entry.parent, &entry.file)?;
+    Ok(made)
+}
+
+/// Writes the sidecar, and then the copy: where a copy is, its sidecar is complete.
+fn fill(plan: &Plan, directory: &Directory, name: &OsStr) -> io::Result<()> {
     let content = sidecar_file::Content {
         bytes: &plan.sidecar,
         mode: 0o600,
@@ -60,25 +71,17 @@ pub fn make(plan: &Plan, entry: &Entry) -> io::Result<PathBuf> {
         modified: None,
     };
     let sidecar = sidecar_name(name);
-    sidecar_file::write(
-        &directory,
-        &sidecar,
-        new_sidecar_name(name),
-        &content,
-        false,
-    )?;
+    sidecar_file::write(directory, &sidecar, new_sidecar_name(name), &content, false)?;
     let program = open_file(&plan.file.path)?;
     let metadata = program.metadata()?;
-    let copy = Copy::of(&program, &directory, name)?;
+    let copy = Copy::of(&program, directory, name)?;
     for edit in &plan.edits {
         copy.file().write_all_at(&edit.after, edit.offset)?;
     }
     let mode = metadata.permissions().mode() & RIGHTS;
     copy.file().set_permissions(Permissions::from_mode(mode))?;
     copy.file().set_modified(metadata.modified()?)?;
-    copy.replace(name)?;
-    remove_earlier(&entry.parent, &entry.file)?;
-    Ok(made)
+    copy.replace(name).map(drop)
 }
 
 /// Removes the copies in `parent` whose program has changed since.

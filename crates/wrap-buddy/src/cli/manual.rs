@@ -73,6 +73,11 @@ const EXIT_STATUS: &[Entry] = &[
         &[],
     ),
     (
+        "126, 127",
+        "The program cannot be started; or it does not exist. Otherwise, the exit status is that of the program.",
+        &["run"],
+    ),
+    (
         "129, 130, 143",
         "SIGHUP, SIGINT or SIGTERM ended the run between two files. The same command continues there.",
         WRITING,
@@ -121,6 +126,11 @@ const FILES: &[Entry] = &[
         SETTINGS,
     ),
     (
+        "$XDG_CACHE_HOME/wrap-buddy/run",
+        "The wrapped copies of programs. You can remove them.",
+        &["run"],
+    ),
+    (
         "$XDG_CONFIG_HOME/wrap-buddy/watch.toml",
         "More presets.",
         &["watch"],
@@ -132,6 +142,11 @@ const ENVIRONMENT: &[Entry] = &[
         "HOME, XDG_DATA_HOME",
         "The directory of a user's loaders is in $XDG_DATA_HOME, or else in ~/.local/share.",
         &["wrap-buddy", "wrap", "watch", "check"],
+    ),
+    (
+        "HOME, XDG_CACHE_HOME, TMPDIR",
+        "The directory of wrapped copies is in $XDG_CACHE_HOME, or else in ~/.cache. If another user can change that, it is in $TMPDIR.",
+        &["run"],
     ),
     (
         "XDG_CONFIG_HOME",
@@ -176,7 +191,7 @@ const ENVIRONMENT: &[Entry] = &[
     (
         "PATH",
         "Names without a slash are looked up in it.",
-        &["bundle", "check", "show", "status"],
+        &["bundle", "check", "run", "show", "status"],
     ),
     (
         "NO_COLOR, CLICOLOR_FORCE",

@@ -34,6 +34,16 @@ const ALLOWED: &[(&str, &str)] = &[
         "apply/mod.rs",
         "Directory::open(&fs::canonicalize(above)?)?",
     ),
+    // The user's cache, which other users cannot swap.
+    ("apply/cached_copy.rs", "fs::create_dir_all(&entry.parent)"),
+    (
+        "apply/cached_copy.rs",
+        "Directory::open(&fs::canonicalize(&entry.parent)?)?",
+    ),
+    (
+        "apply/cached_copy.rs",
+        "Directory::open_listed(&fs::canonicalize(parent)?)?",
+    ),
     // The directory of a package's files.
     ("commands/generate/mod.rs", "fs::create_dir_all(top)"),
     (
@@ -87,6 +97,15 @@ const MAY_WRITE: &[(&str, &str)] = &[
     ("apply/mod.rs", "fs::create_dir_all(above)"),
     ("apply/mod.rs", "fs::set_permissions(made,"),
     ("commands/generate/mod.rs", "fs::create_dir_all(top)"),
+    // The user's cache.
+    ("apply/cached_copy.rs", "fs::create_dir_all(&entry.parent)"),
+    // /proc.
+    (
+        "system/mount.rs",
+        "fs::write(\"/proc/self/setgroups\", \"deny\")",
+    ),
+    ("system/mount.rs", "fs::write(\"/proc/self/uid_map\","),
+    ("system/mount.rs", "fs::write(\"/proc/self/gid_map\","),
     // Opens for reading.
     ("state/found_sidecar.rs", "let mut open = File::options();"),
     // By handles.

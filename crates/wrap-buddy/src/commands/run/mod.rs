@@ -33,6 +33,7 @@ use crate::state::prior::State;
 use crate::system::hex::hex;
 use crate::system::mount::mount_over;
 use elf_file::io_reason;
+use ldso::Root;
 
 /// Which program to start, and how.
 #[derive(Clone, Debug)]
@@ -88,6 +89,10 @@ pub fn run(options: &RunOptions) -> Result<Infallible, NotStarted> {
         exit(0);
     }
     let metadata = fs::metadata(&program)?;
+    if !metadata.is_file() {
+        let path = options.program.display();
+        return Err(anyhow!("{path}: not a file; name a program").into());
+    }
     let cache = own_cache();
     let parent = cache.as_deref().unwrap_or(Path::new("/"));
     let parent = parent
@@ -146,7 +151,14 @@ pub fn run(options: &RunOptions) -> Result<Infallible, NotStarted> {
 
 /// Whether the program was wrapped or edited in place, so that it starts by itself if it can.
 fn is_wrapped(program: &Path) -> bool {
-    let targets = scan(&[program.to_owned()], false, Wanted::All, NonZero::new(1)).0;
+    let targets = scan(
+        &Root::default(),
+        &[program.to_owned()],
+        false,
+        Wanted::All,
+        NonZero::new(1),
+    )
+    .0;
     let mut states = targets
         .iter()
         .map(|target| file_state(target, stages::all()));
