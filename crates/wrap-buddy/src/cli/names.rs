@@ -34,6 +34,10 @@ const MEANINGS: &[(&[&str], &str)] = &[
         &["info", "inspect", "dump", "print", "diff"],
         "use `wrap-buddy show PATH`",
     ),
+    (
+        &["pack", "package", "export", "archive"],
+        "use `wrap-buddy bundle PROGRAM --output DIR`",
+    ),
     (&["list", "ls", "state"], "use `wrap-buddy status PATH`"),
     (
         &["diagnose", "doctor", "verify", "test", "ldd", "lint"],
