@@ -106,3 +106,17 @@ fn another_file_of_the_same_name_is_refused() {
     );
     assert_eq!(listing(&root.path("/out")), before);
 }
+
+#[test]
+fn a_bundle_in_its_own_prefix_does_not_have_itself() {
+    let sample = installed(native(), "/opt/app/bin/program");
+    let root = &sample.root;
+    root.write("/opt/app/share/data", "data");
+    let run = || bundle(root, &["bin/program", "--output", "bundle"]).cwd("/opt/app");
+    run().output().success();
+    let before = listing(&root.path("/opt/app/bundle"));
+    run().output().success();
+    assert_eq!(listing(&root.path("/opt/app/bundle")), before);
+    assert!(root.path("/opt/app/bundle/share/data").exists());
+    assert!(!root.path("/opt/app/bundle/bundle").exists());
+}

@@ -311,6 +311,7 @@ impl BundleArgs {
         Ok(BundleOptions {
             selection: Selection {
                 programs,
+                output: self.output.clone(),
                 prefixes: self.prefix.iter().map(absolute).collect(),
                 include: self.include,
                 ignore_missing: glob_set("--ignore-missing", &self.ignore_missing)?,

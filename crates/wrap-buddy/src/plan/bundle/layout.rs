@@ -21,11 +21,13 @@ const PROGRAMS: [&str; 3] = ["bin", "sbin", "libexec"];
 pub(super) struct Layout {
     /// Directories that are copied as a whole, free of symbolic links.
     pub copied: Vec<PathBuf>,
+    /// The directory of the bundle, if it exists.
+    pub output: Option<PathBuf>,
 }
 
 impl Layout {
-    /// `named` are the prefixes that the user named.
-    pub fn new(named: &[PathBuf]) -> Result<Self, Refusal> {
+    /// `named` are the prefixes that the user named. The bundle is made at `output`.
+    pub fn new(named: &[PathBuf], output: &Path) -> Result<Self, Refusal> {
         let mut copied = Vec::new();
         for path in named {
             let real = fs::canonicalize(path).map_err(|error| Refusal::Unreadable {
@@ -40,7 +42,10 @@ impl Layout {
             }
             copied.push(real);
         }
-        Ok(Self { copied })
+        Ok(Self {
+            copied,
+            output: fs::canonicalize(output).ok(),
+        })
     }
 
     /// Adds the prefix of the program at `path`, if it has one of its own: the directory above its `bin`.
@@ -152,6 +157,7 @@ mod tests {
                 PathBuf::from("/opt/app"),
                 PathBuf::from("/usr/lib/python3.11"),
             ],
+            output: None,
         };
         for (path, expected) in [
             ("/opt/app/share/x", "share/x"),
@@ -169,6 +175,7 @@ mod tests {
     fn named_programs_are_in_bin_or_in_their_prefix() {
         let layout = Layout {
             copied: vec![PathBuf::from("/opt/app")],
+            output: None,
         };
         for (path, expected) in [
             ("/opt/app/tools/x", "tools/x"),
@@ -196,7 +203,10 @@ mod tests {
             ("/nix/store/hash-git/bin/git", Some("/nix/store/hash-git")),
             ("/home/me/bin/x", None),
         ] {
-            let mut layout = Layout { copied: Vec::new() };
+            let mut layout = Layout {
+                copied: Vec::new(),
+                output: None,
+            };
             layout.add_prefix_of(Path::new(path));
             let expected: Vec<PathBuf> = expected.into_iter().map(PathBuf::from).collect();
             assert_eq!(layout.copied, expected, "{path}");

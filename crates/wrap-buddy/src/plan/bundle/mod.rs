@@ -24,6 +24,8 @@ use layout::Layout;
 pub struct Selection {
     /// The programs.
     pub programs: Vec<PathBuf>,
+    /// The directory of the bundle, which is not data of its own programs.
+    pub output: PathBuf,
     /// Directories to copy as a whole, absolute.
     pub prefixes: Vec<PathBuf>,
     /// Patterns of further files (absolute) or sonames.
@@ -42,7 +44,7 @@ pub struct Selection {
 /// [`Refusal`], if a program cannot be in a bundle or would not start in it.
 pub fn contents(selection: &Selection) -> Result<Contents> {
     let mut contents = Contents::default();
-    let mut layout = Layout::new(&selection.prefixes)?;
+    let mut layout = Layout::new(&selection.prefixes, &selection.output)?;
     let programs = tree::programs(selection, &mut layout, &mut contents)?;
     tree::prefixes(&layout, &mut contents)?;
     let sonames = tree::included(selection, &layout, &mut contents)?;

@@ -100,7 +100,9 @@ fn directory(
     layout: &Layout,
     contents: &mut Contents,
 ) -> Result<(), Refusal> {
-    for entry in WalkDir::new(top).sort_by_file_name() {
+    let entries = WalkDir::new(top).sort_by_file_name().into_iter();
+    let is_data = |entry: &walkdir::DirEntry| Some(entry.path()) != layout.output.as_deref();
+    for entry in entries.filter_entry(is_data) {
         let entry = entry.map_err(|error| Refusal::Unreadable {
             path: error.path().unwrap_or(top).to_owned(),
             why: error.to_string(),
