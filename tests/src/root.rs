@@ -223,7 +223,7 @@ impl Root {
         program
     }
 
-    /// Starts programs with this kernel from now on. It takes seconds to boot for each [`Run`](crate::Run), and has only the files that are
+    /// Starts programs with this kernel from now on. It takes seconds to boot for each start, and has only the files that are
     /// there then: what a program writes is lost.
     pub fn use_kernel(&self, kernel: Kernel) {
         self.kernel.set(kernel).expect("one kernel");
