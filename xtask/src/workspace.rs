@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use e2e::toolchain::Compiler;
+use e2e::{Arch, Libc};
 
 pub use setup::workspace::{cargo, output, root, run, succeeds};
 
@@ -28,38 +30,38 @@ pub fn tested_tool() -> Result<PathBuf> {
     tool("tested")
 }
 
-/// Builds the tool for the tests with a kernel of another architecture. Returns the variable that names it, and its path; or the
-/// reason why this machine cannot build it.
+/// Builds the tool for the tests with a kernel of another architecture: the variable that names it, and its path. `None` if this
+/// machine cannot build it.
 ///
 /// The standard library is built too: rustc of Debian has its source.
-pub fn emulated_tool() -> Result<std::result::Result<(&'static str, PathBuf), String>> {
+pub fn emulated_tool() -> Result<Option<(&'static str, PathBuf)>> {
     const TARGET: &str = "aarch64-unknown-linux-gnu";
     let rustc = "/usr/bin/rustc";
     let sysroot = output(Command::new(rustc).args(["--print", "sysroot"]));
     let source = sysroot
         .map(|sysroot| Path::new(sysroot.trim_end()).join("lib/rustlib/src/rust/library/std"));
-    if !source.is_ok_and(|source| source.is_dir()) {
-        return Ok(Err(format!("{rustc} has no source of std")));
-    }
+    let linker = Compiler::find(Arch::Aarch64, Libc::Glibc);
+    let (true, Some(linker)) = (source.is_ok_and(|source| source.is_dir()), linker) else {
+        println!(
+            "skipped: wrap-buddy for {TARGET}, {rustc} has no source of std, or there is no linker"
+        );
+        return Ok(None);
+    };
     let directory = target_dir()?.join("emulated");
     run(
         cargo(["build", "--package", "wrap-buddy", "--profile", "tested"])
-            .args([
-                "-Zbuild-std=std,panic_abort",
-                "--target",
-                TARGET,
-                "--target-dir",
-            ])
+            .args(["-Zbuild-std=std,panic_abort", "--target", TARGET])
+            .arg("--target-dir")
             .arg(&directory)
             .env("RUSTC", rustc)
             .env("RUSTC_BOOTSTRAP", "1")
             .env(
                 "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER",
-                "aarch64-linux-gnu-gcc",
+                linker.command().get_program(),
             ),
     )?;
     let built = directory.join(TARGET).join("tested/wrap-buddy");
-    Ok(Ok(("WRAP_BUDDY_BIN_AARCH64", built)))
+    Ok(Some(("WRAP_BUDDY_BIN_AARCH64", built)))
 }
 
 fn tool(profile: &str) -> Result<PathBuf> {

@@ -23,7 +23,7 @@ fn made(packages: &[&str], args: &[&str]) -> (Root, serde_json::Value) {
     let root = Root::for_programs_of(&[SYSTEM]);
     debian::unpack(packages, &root.path("/"));
     // Links that a package's script would make.
-    let libraries = root.path("/usr/lib/x86_64-linux-gnu");
+    let libraries = root.path("usr/lib/x86_64-linux-gnu");
     for name in ["blas", "lapack"] {
         if libraries.join(name).exists() {
             let library = format!("lib{name}.so.3");
