@@ -75,7 +75,16 @@ fn fill(plan: &Plan, directory: &Directory, name: &OsStr) -> io::Result<()> {
     let program = open_file(&plan.file.path)?;
     let metadata = program.metadata()?;
     let copy = Copy::of(&program, directory, name)?;
+    let is_other = || io::Error::other("the program has changed meanwhile; start it again");
+    if !plan.file.is(&metadata) {
+        return Err(is_other());
+    }
     for edit in &plan.edits {
+        let mut before = vec![0; edit.before.len()];
+        program.read_exact_at(&mut before, edit.offset)?;
+        if before != edit.before {
+            return Err(is_other());
+        }
         copy.file().write_all_at(&edit.after, edit.offset)?;
     }
     let mode = metadata.permissions().mode() & RIGHTS;
