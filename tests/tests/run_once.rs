@@ -229,7 +229,7 @@ fn refusals(variant: Variant) {
     );
     let file = sample.root.path(program);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o4755)).expect("chmod");
-    refuses(started(&sample, &[]), 126, &[program, "set-user-ID"]);
+    refuses(started(&sample, &[]), 126, &[program, "set-id"]);
     assert!(
         !sample.root.path(&format!("{CACHE}/wrap-buddy")).exists(),
         "half a copy"

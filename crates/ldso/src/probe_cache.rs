@@ -17,7 +17,7 @@ use crate::index;
 use crate::interpreter::Libc;
 use crate::known::{Known, remembered};
 use crate::libc_opens;
-use crate::root::Root;
+use crate::root::{Root, is_loop};
 use elf_file::bytes;
 use elf_file::{Elf, ElfTarget, Identity, Source, identify, imports, read_regular};
 
@@ -201,6 +201,9 @@ impl ProbeCache {
 }
 
 fn open_library(path: &Path) -> Probe {
+    if is_loop(path) {
+        return Probe::Loop;
+    }
     let mut source = match Source::open(path) {
         Ok(source) => source,
         Err(error) if is_absent(&error) => return Probe::Absent,

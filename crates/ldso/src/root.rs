@@ -179,6 +179,11 @@ fn relative(path: &Path) -> &Path {
     path.strip_prefix("/").unwrap_or(path)
 }
 
+/// Whether `on_host` stands for a path with too many links, of [`Root::on_host`]. Opening the path is ELOOP in the root.
+pub(crate) fn is_loop(on_host: &Path) -> bool {
+    on_host.file_name().is_some_and(|name| name == LOOP)
+}
+
 /// Resolves `path` below `root` link by link. `..` at the top stays at the top. After too many links, the result is [`LOOP`], which does
 /// not exist: the kernel would follow the next link out of the root.
 fn follow(root: &Path, path: &Path) -> PathBuf {

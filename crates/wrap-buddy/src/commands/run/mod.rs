@@ -30,8 +30,10 @@ use crate::scan::{Wanted, scan};
 use crate::state::detect::{FileState, file_state};
 use crate::state::loaders::own_cache;
 use crate::state::prior::State;
+use crate::system::directory::open_file;
 use crate::system::hex::hex;
 use crate::system::mount::mount_over;
+use crate::system::privilege::Privilege;
 use elf_file::io_reason;
 use ldso::Root;
 
@@ -107,7 +109,13 @@ pub fn run(options: &RunOptions) -> Result<Infallible, NotStarted> {
         return Err(start(&options.program, options));
     }
     let wrapping = with_proposal(wrapping, options.find.as_ref())?;
-    let Some(first) = plan(&wrapping, options.output)? else {
+    let first = plan(&wrapping, options.output);
+    if first.is_err() && has_privilege(&program, &metadata) {
+        let path = options.program.display();
+        let why = "is set-id or has capabilities, and would trust a copy of yours; wrap it instead";
+        return Err(anyhow!("{path}: {why}").into());
+    }
+    let Some(first) = first? else {
         return Err(start(&options.program, options));
     };
     cache.context("no directory is yours alone to keep a copy in: set XDG_CACHE_HOME to one")?;
@@ -165,6 +173,10 @@ fn is_wrapped(program: &Path) -> bool {
     states.any(
         |state| matches!(state, FileState::File(_, state) if !matches!(state, State::Original)),
     )
+}
+
+fn has_privilege(program: &Path, metadata: &Metadata) -> bool {
+    open_file(program).is_ok_and(|file| Privilege::of(&file, metadata).is_some())
 }
 
 /// Tries [`mount_over`] in another process: if it fails, this one may not stay as it is.
