@@ -67,6 +67,25 @@ impl Sample {
         sample
     }
 
+    /// At `program`, not wrapped. It starts: its dynamic linker and libraries are at the usual paths.
+    pub fn installed_at(variant: Variant, program: &str) -> Sample {
+        let sample = Sample::unwrapped_at(variant, program);
+        let root = &sample.root;
+        root.install(
+            &root.lookup(&sample.interpreter()),
+            &variant.fhs_interpreter(),
+        );
+        let directory = variant.default_library_dir();
+        if variant.libc == Libc::Glibc {
+            let libc = variant.arch.glibc();
+            root.install(&libc, &format!("{directory}/libc.so.6"));
+        }
+        let library = root.path(&format!("{}/libfoo.so", sample.library_dir));
+        root.install(&library, &format!("{directory}/libfoo.so"));
+        sample.run();
+        sample
+    }
+
     /// At `/app/program`, wrapped, and started by a kernel of its architecture, not by QEMU's user-mode emulator. `None` if there is
     /// none here; the test is reported as skipped then.
     pub fn with_kernel(variant: Variant) -> Option<Sample> {

@@ -3,31 +3,12 @@
 use std::fs;
 
 use e2e::check::sidecar_of;
-use e2e::{Libc, Sample, Variant, matrix, says};
+use e2e::{Sample, Variant, matrix, says};
 
 matrix!(systems: skipped_unless_forced, wrapped_for_another_dynamic_linker);
 
-/// A program that starts without wrapping.
-fn sample(variant: Variant) -> Sample {
-    let sample = Sample::unwrapped(variant);
-    let root = &sample.root;
-    root.install(
-        &root.lookup(&sample.interpreter()),
-        &variant.fhs_interpreter(),
-    );
-    let directory = variant.default_library_dir();
-    if variant.libc == Libc::Glibc {
-        let libc = variant.arch.glibc();
-        root.install(&libc, &format!("{directory}/libc.so.6"));
-    }
-    let library = root.path(&format!("{}/libfoo.so", sample.library_dir));
-    root.install(&library, &format!("{directory}/libfoo.so"));
-    sample.run();
-    sample
-}
-
 fn skipped_unless_forced(variant: Variant) {
-    let sample = sample(variant);
+    let sample = Sample::installed_at(variant, "/app/program");
     let interpreter = variant.fhs_interpreter();
     let wrap = || {
         let wrap = sample.root.wrap(&sample.program);
@@ -50,7 +31,7 @@ fn skipped_unless_forced(variant: Variant) {
 }
 
 fn wrapped_for_another_dynamic_linker(variant: Variant) {
-    let sample = sample(variant);
+    let sample = Sample::installed_at(variant, "/app/program");
     let wrap = sample.root.wrap(&sample.program);
     wrap.only_libs([""; 0]).run();
     sample.wrapped();

@@ -260,10 +260,7 @@ impl Policy for AsThingsAre<'_> {
     fn search_list(&self, walk: &Walk<'_>, by: Option<usize>) -> Arc<SearchList> {
         match self.opener {
             None => walk.search_list(by),
-            Some(opener) => {
-                let chain = walk.chain(by).chain([&walk.own, &opener.search]);
-                walk.linker.search_list(chain)
-            }
+            Some(opener) => walk.search_list_of_opened(by, &opener.search),
         }
     }
 

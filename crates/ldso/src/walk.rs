@@ -277,6 +277,12 @@ impl<'a> Walk<'a> {
         self.linker.search_list(self.chain(by).chain([&self.own]))
     }
 
+    /// Like [`search_list`](Self::search_list), for a file that a program with the search path `opener` opens with dlopen.
+    pub fn search_list_of_opened(&self, by: Option<usize>, opener: &SearchPath) -> Arc<SearchList> {
+        let chain = self.chain(by).chain([&self.own, opener]);
+        self.linker.search_list(chain)
+    }
+
     /// Symbol versions that the file itself, and the libraries for which `judged` is true, require and do not find. Empty for musl,
     /// which ignores symbol versions.
     pub fn unmet_versions(&self, judged: impl Fn(&Found) -> bool) -> Vec<UnmetVersion> {

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use e2e::{Build, Variant, says, source};
+use e2e::{Build, Sample, Variant, says, source};
 
-use crate::place::{bundle, document, installed, listing, starts_anywhere};
+use crate::place::{bundle, document, listing, starts_anywhere};
 
 fn native() -> Variant {
     Variant::named("x86_64_glibc_pie")
@@ -12,7 +12,7 @@ fn native() -> Variant {
 
 #[test]
 fn check_and_status_know_it() {
-    let sample = installed(native(), "/app/program");
+    let sample = Sample::installed_at(native(), "/app/program");
     let root = &sample.root;
     bundle(root, &["/app/program", "--output", "/out"])
         .output()
@@ -42,7 +42,7 @@ fn check_and_status_know_it() {
 #[test]
 fn a_second_program_joins_the_first() {
     let variant = native();
-    let sample = installed(variant, "/app/program");
+    let sample = Sample::installed_at(variant, "/app/program");
     let root = &sample.root;
     let hello = Build::program(variant, source("hello.c")).build();
     root.install(&hello, "/app/hello");
@@ -89,7 +89,7 @@ fn a_second_program_joins_the_first() {
 
 #[test]
 fn another_file_of_the_same_name_is_refused() {
-    let sample = installed(native(), "/app/program");
+    let sample = Sample::installed_at(native(), "/app/program");
     let root = &sample.root;
     bundle(root, &["/app/program", "--output", "/out"])
         .output()
@@ -109,7 +109,7 @@ fn another_file_of_the_same_name_is_refused() {
 
 #[test]
 fn a_bundle_in_its_own_prefix_does_not_have_itself() {
-    let sample = installed(native(), "/opt/app/bin/program");
+    let sample = Sample::installed_at(native(), "/opt/app/bin/program");
     let root = &sample.root;
     root.write("/opt/app/share/data", "data");
     let run = || bundle(root, &["bin/program", "--output", "bundle"]).cwd("/opt/app");

@@ -5,9 +5,9 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use e2e::run::on_host;
-use e2e::{Variant, matrix, says};
+use e2e::{Sample, Variant, matrix, says};
 
-use crate::place::{bundle, installed, listing, starts_anywhere};
+use crate::place::{bundle, listing, starts_anywhere};
 
 matrix!(systems: unpacked_archives_start_anywhere);
 
@@ -22,7 +22,7 @@ fn unpack(archive: &Path, to: &Path) {
 
 /// An archive has the files, modes and times of the directory, and two runs make the same bytes.
 fn unpacked_archives_start_anywhere(variant: Variant) {
-    let sample = installed(variant, "/opt/app/bin/program");
+    let sample = Sample::installed_at(variant, "/opt/app/bin/program");
     let root = &sample.root;
     root.write("/opt/app/share/data", "data");
     let data = root.path("/opt/app/share");

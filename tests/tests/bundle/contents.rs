@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 
 use e2e::{Build, Root, Sample, Variant, matrix, says, source};
 
-use crate::place::{bundle, document, installed, listing, set_mode, starts_anywhere};
+use crate::place::{bundle, document, listing, set_mode, starts_anywhere};
 
 matrix!(systems: a_prefix_keeps_its_relations);
 
@@ -15,7 +15,7 @@ fn native() -> Variant {
 
 /// Data, links, hard links, modes and holes of the prefix of a program.
 fn a_prefix_keeps_its_relations(variant: Variant) {
-    let sample = installed(variant, "/opt/app/bin/program");
+    let sample = Sample::installed_at(variant, "/opt/app/bin/program");
     let root = &sample.root;
     root.write("/opt/app/share/app/data", "data");
     set_mode(&root.path("/opt/app/share/app/data"), 0o640);
@@ -75,7 +75,7 @@ fn a_prefix_keeps_its_relations(variant: Variant) {
 
 #[test]
 fn a_name_that_is_a_link_stays_one() {
-    let sample = installed(native(), "/usr/bin/program-1");
+    let sample = Sample::installed_at(native(), "/usr/bin/program-1");
     let root = &sample.root;
     symlink("program-1", root.path("/usr/bin/program")).expect("a link");
     let run = bundle(root, &["program", "--output", "/out"]).env("PATH", "/usr/bin");
@@ -94,7 +94,7 @@ fn a_name_that_is_a_link_stays_one() {
 
 #[test]
 fn the_report_says_why_each_file_is_there() {
-    let sample = installed(native(), "/app/program");
+    let sample = Sample::installed_at(native(), "/app/program");
     let root = &sample.root;
     let args = ["/app/program", "--output", "/out", "--format", "json"];
     let dry = bundle(root, &args).arg("--dry-run").output().success();
@@ -162,7 +162,7 @@ fn the_report_says_why_each_file_is_there() {
 /// Sonames and files of `--include`, and a library that stays the host's.
 #[test]
 fn included_and_excluded() {
-    let sample = installed(native(), "/app/program");
+    let sample = Sample::installed_at(native(), "/app/program");
     let root = &sample.root;
     let extra = Build::library(native(), source("lib/foo.c"), "libextra.so.1").build();
     let directory = native().default_library_dir();
@@ -216,7 +216,7 @@ fn libraries_of_the_dlopen_note_are_in_it() {
     let file = directory.path().join("opens.c");
     fs::write(&file, note).expect("write a source");
     let program = Build::program(variant, file).build();
-    let sample: Sample = installed(variant, "/app/program");
+    let sample: Sample = Sample::installed_at(variant, "/app/program");
     let root = &sample.root;
     for (library, name) in [(&inner, "libinner.so"), (&opened, "libopened.so")] {
         root.install(

@@ -6,29 +6,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use e2e::run::on_host;
-use e2e::{Arch, Libc, Output, Root, Run, Sample, Variant};
+use e2e::{Arch, Libc, Output, Root, Run};
 
 /// A user who owns nothing.
 pub const USER: u32 = 1000;
-
-/// A program with a library of its own, which starts as on a usual system.
-pub fn installed(variant: Variant, program: &str) -> Sample {
-    let sample = Sample::unwrapped_at(variant, program);
-    let root = &sample.root;
-    root.install(
-        &root.lookup(&sample.interpreter()),
-        &variant.fhs_interpreter(),
-    );
-    let directory = variant.default_library_dir();
-    if variant.libc == Libc::Glibc {
-        let libc = variant.arch.glibc();
-        root.install(&libc, &format!("{directory}/libc.so.6"));
-    }
-    let library = root.path(&format!("{}/libfoo.so", sample.library_dir));
-    root.install(&library, &format!("{directory}/libfoo.so"));
-    sample.run();
-    sample
-}
 
 /// The tool in `root`, which makes a bundle.
 pub fn bundle<'r>(root: &'r Root, args: &[&str]) -> Run<'r> {

@@ -9,9 +9,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use e2e::run::on_host;
-use e2e::{Root, Variant};
+use e2e::{Root, Sample, Variant};
 
-use crate::place::{bundle, installed, set_mode};
+use crate::place::{bundle, set_mode};
 
 fn native() -> Variant {
     Variant::named("x86_64_glibc_pie")
@@ -44,7 +44,7 @@ fn refused(root: &Root, args: &[&str], words: &[&str]) {
 
 #[test]
 fn unsuitable_programs() {
-    let sample = installed(native(), "/app/program");
+    let sample = Sample::installed_at(native(), "/app/program");
     let root = &sample.root;
     root.write("/app/script", "#!/bin/sh\necho\n");
     refused(
@@ -92,7 +92,7 @@ fn unsuitable_programs() {
 
 #[test]
 fn missing_libraries_and_linkers() {
-    let sample = installed(native(), "/app/program");
+    let sample = Sample::installed_at(native(), "/app/program");
     let root = &sample.root;
     let library = root.path(&format!("{}/libfoo.so", native().default_library_dir()));
     fs::remove_file(library).expect("remove a library");
@@ -126,7 +126,7 @@ fn missing_libraries_and_linkers() {
 
 #[test]
 fn two_libraries_of_one_name() {
-    let sample = installed(native(), "/app/program");
+    let sample = Sample::installed_at(native(), "/app/program");
     let root = &sample.root;
     let other = e2e::Build::library(native(), e2e::source("lib/foo.c"), "libfoo.so")
         .flag("-O0")
@@ -148,7 +148,7 @@ fn two_libraries_of_one_name() {
 
 #[test]
 fn an_output_that_exists() {
-    let sample = installed(native(), "/app/program");
+    let sample = Sample::installed_at(native(), "/app/program");
     let root = &sample.root;
     root.write("/there/file", "mine");
     symlink("/there", root.path("/link")).expect("a link");
@@ -173,7 +173,7 @@ fn an_output_that_exists() {
 /// On a file system of 1 MiB.
 #[test]
 fn a_full_disk() {
-    let sample = installed(native(), "/app/program");
+    let sample = Sample::installed_at(native(), "/app/program");
     let root = &sample.root;
     root.mkdir("/small");
     let small = root.path("/small").display().to_string();
@@ -213,7 +213,7 @@ fn a_full_disk() {
 /// A static program needs nothing.
 #[test]
 fn a_static_program_is_copied_as_it_is() {
-    let sample = installed(native(), "/app/program");
+    let sample = Sample::installed_at(native(), "/app/program");
     let root = &sample.root;
     let built = e2e::Build::program(Variant::named("x86_64_glibc_exec"), e2e::source("hello.c"))
         .flag("-static")
@@ -238,7 +238,7 @@ fn a_static_program_is_copied_as_it_is() {
 /// A signal ends the run, and nothing is made.
 #[test]
 fn a_signal() {
-    let sample = installed(native(), "/opt/app/bin/program");
+    let sample = Sample::installed_at(native(), "/opt/app/bin/program");
     let root = &sample.root;
     root.mkdir("/made");
     // Enough files for the signal to arrive in time.

@@ -6,13 +6,13 @@ use e2e::root::store_path;
 use e2e::run::on_host;
 use e2e::{Build, Kind, Root, Sample, Variant, matrix, says, source};
 
-use crate::place::{USER, bundle, installed, listing, starts_anywhere};
+use crate::place::{USER, bundle, listing, starts_anywhere};
 
 matrix!(all: starts_anywhere_with_nothing_else);
 matrix!(systems: the_same_twice, from_a_store_and_without_it, programs_that_are_wrapped);
 
 fn starts_anywhere_with_nothing_else(variant: Variant) {
-    let sample = installed(variant, "/app/program");
+    let sample = Sample::installed_at(variant, "/app/program");
     bundle(&sample.root, &["/app/program", "--output", "/out"])
         .output()
         .success();
@@ -84,7 +84,7 @@ fn programs_that_are_wrapped(variant: Variant) {
 
 /// Another run, at another path and time, makes the same bytes, modes and times.
 fn the_same_twice(variant: Variant) {
-    let sample = installed(variant, "/app/program");
+    let sample = Sample::installed_at(variant, "/app/program");
     let root = &sample.root;
     root.mkdir("/other/place");
     let make = |output: &str, epoch: &str| {
@@ -108,7 +108,7 @@ fn programs_of_two_architectures_are_in_one_bundle() {
     let [one, other] = ["x86_64_glibc_pie", "i686_glibc_pie"].map(Variant::named);
     let root = Root::with_systems(&[(one.arch, one.libc), (other.arch, other.libc)]);
     for (variant, name) in [(one, "one"), (other, "other")] {
-        let sample = installed(
+        let sample = Sample::installed_at(
             Variant {
                 kind: Kind::Pie,
                 ..variant

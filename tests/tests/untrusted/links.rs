@@ -6,17 +6,20 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use e2e::Root;
+use e2e::{Root, Variant, matrix};
 
-use crate::{LONGEST, USER, give, has_users, host, restoring, set_mode, spares, with_links};
+use crate::{LONGEST, USER, give, has_users, restoring, set_mode, spares, with_links};
 
-#[test]
-fn links_are_not_changed_through_a_symlink() {
+matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
+    links_are_not_changed_through_a_symlink, files_of_others_are_not_removed, a_directory_of_links_that_others_own_is_not_used
+));
+
+fn links_are_not_changed_through_a_symlink(variant: Variant) {
     if !has_users() {
         return;
     }
     for target in ["/srv/lib", "/srv/links"] {
-        let (root, links, wrap) = with_links(host());
+        let (root, links, wrap) = with_links(variant);
         // Before: nothing is made there.
         symlink(target, root.path(&links)).expect("symlink");
         give(&root, &links);
@@ -65,9 +68,8 @@ fn links_are_not_changed_through_a_symlink() {
 }
 
 /// Only a link to a file of its own name is the tool's.
-#[test]
-fn files_of_others_are_not_removed() {
-    let (root, links, wrap) = with_links(host());
+fn files_of_others_are_not_removed(variant: Variant) {
+    let (root, links, wrap) = with_links(variant);
     wrap(&root, "").success();
     let link = root.path(&links).join("libfoo.so");
     for put in [
@@ -84,12 +86,11 @@ fn files_of_others_are_not_removed() {
     }
 }
 
-#[test]
-fn a_directory_of_links_that_others_own_is_not_used() {
+fn a_directory_of_links_that_others_own_is_not_used(variant: Variant) {
     if !has_users() {
         return;
     }
-    let (root, links, wrap) = with_links(host());
+    let (root, links, wrap) = with_links(variant);
     for path in ["/app", "/app/libbar.so"] {
         chown(root.path(path), Some(0), Some(0)).expect("chown");
     }

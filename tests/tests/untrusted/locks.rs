@@ -6,7 +6,12 @@ use std::time::{Duration, Instant};
 
 use e2e::check::sidecar_of;
 
-use crate::{USER, has_users, host, restoring, sample, wrapping};
+use crate::{USER, has_users, restoring, sample, wrapping};
+use e2e::{Variant, matrix};
+
+matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
+    lease_is_not_waited_for, lock_of_another_user_is_waited_for_with_a_limit
+));
 
 /// Python that opens the file as the other user, and does something lasting with the descriptor `f`.
 fn holding(path: &Path, by: &str) -> std::process::Child {
@@ -26,12 +31,11 @@ fn holding(path: &Path, by: &str) -> std::process::Child {
 }
 
 /// The kernel would wait 45 seconds for the end of a lease.
-#[test]
-fn lease_is_not_waited_for() {
+fn lease_is_not_waited_for(variant: Variant) {
     if !has_users() {
         return;
     }
-    let sample = sample(host());
+    let sample = sample(variant);
     for lease in ["F_RDLCK", "F_WRLCK"] {
         let by = format!("fcntl.fcntl(f,fcntl.F_SETLEASE,fcntl.{lease})");
         let mut holder = holding(&sample.root.path("/app/program"), &by);
@@ -47,12 +51,11 @@ fn lease_is_not_waited_for() {
 }
 
 /// A lock that is never released only ends the waiting.
-#[test]
-fn lock_of_another_user_is_waited_for_with_a_limit() {
+fn lock_of_another_user_is_waited_for_with_a_limit(variant: Variant) {
     if !has_users() {
         return;
     }
-    let sample = sample(host());
+    let sample = sample(variant);
     let root = &sample.root;
     let hold = |path: &str| holding(&root.path(path), "fcntl.flock(f,fcntl.LOCK_EX)");
     let mut directory = hold("/app");

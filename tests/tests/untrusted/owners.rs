@@ -9,9 +9,15 @@ use e2e::check::sidecar_of;
 use e2e::{Sample, Variant, matrix, says};
 
 use crate::{
-    IN_PLACE, LONGEST, USER, VICTIM, give, has_users, host, restoring, sample, set_mode, spares,
+    IN_PLACE, LONGEST, USER, VICTIM, give, has_users, restoring, sample, set_mode, spares,
     watching_once, wrapping,
 };
+
+matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
+    replaceable_files_are_left_alone, the_rights_are_those_of_the_owner, hard_links_that_others_may_have_made_are_left_alone
+));
+// QEMU's user-mode emulator does not keep a running program from being written to.
+matrix!([x86_64_glibc_pie i686_glibc_pie]: (copy_of_a_running_program_belongs_to_its_owner));
 
 matrix!(systems: files_of_a_user_are_wrapped_with_its_rights);
 
@@ -63,12 +69,11 @@ fn files_of_a_user_are_wrapped_with_its_rights(variant: Variant) {
 }
 
 /// Root's files that other users could replace, or may have linked to.
-#[test]
-fn replaceable_files_are_left_alone() {
+fn replaceable_files_are_left_alone(variant: Variant) {
     if !has_users() {
         return;
     }
-    let sample = Sample::unwrapped(host());
+    let sample = Sample::unwrapped(variant);
     let root = &sample.root;
     let restores = || {
         restoring(root, "/app").success();
@@ -126,12 +131,11 @@ fn replaceable_files_are_left_alone() {
 }
 
 /// Root does for a user only what the user could do.
-#[test]
-fn the_rights_are_those_of_the_owner() {
+fn the_rights_are_those_of_the_owner(variant: Variant) {
     if !has_users() {
         return;
     }
-    let sample = Sample::unwrapped(host());
+    let sample = Sample::unwrapped(variant);
     let root = &sample.root;
     give(root, &sample.program);
     chown(root.path("/app"), Some(USER + 1), Some(0)).expect("chown");
@@ -144,12 +148,11 @@ fn the_rights_are_those_of_the_owner() {
     restoring(root, "/app");
 }
 
-#[test]
-fn hard_links_that_others_may_have_made_are_left_alone() {
+fn hard_links_that_others_may_have_made_are_left_alone(variant: Variant) {
     if !has_users() {
         return;
     }
-    let sample = sample(host());
+    let sample = sample(variant);
     let root = &sample.root;
     let linked = root.path("/app/linked");
     for (mode, user) in [(0o755, USER), (0o1777, 0)] {
@@ -166,12 +169,11 @@ fn hard_links_that_others_may_have_made_are_left_alone() {
 }
 
 /// A copy that replaces a running program is made with the owner's rights, too.
-#[test]
-fn copy_of_a_running_program_belongs_to_its_owner() {
+fn copy_of_a_running_program_belongs_to_its_owner(variant: Variant) {
     if !has_users() {
         return;
     }
-    let sample = sample(host());
+    let sample = sample(variant);
     let root = &sample.root;
     wrapping(&sample, "/app", &[]).success();
     let running = sample

@@ -15,6 +15,9 @@ use crate::{
     sample, set_mode, spares, swapped, swapped_for, watching_once, with_links, wrapping,
 };
 
+// It runs on this machine, outside of a root.
+matrix!([x86_64_glibc_pie]: (link_swapped_in_for_a_running_program_is_not_copied));
+
 matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
     link_swapped_in_for_a_file_is_not_followed, link_swapped_in_for_a_directory_is_not_followed, secret_swapped_in_for_a_sidecar_is_not_copied, files_outside_the_tree_are_not_found
 ));
@@ -104,9 +107,7 @@ fn secret_swapped_in_for_a_sidecar_is_not_copied(variant: Variant) {
 }
 
 /// The program is running, so `--replace` reads all of it and replaces it with a copy.
-#[test]
-fn link_swapped_in_for_a_running_program_is_not_copied() {
-    let variant = host();
+fn link_swapped_in_for_a_running_program_is_not_copied(variant: Variant) {
     const SECRET: &[u8] = b"only root reads this";
     if !has_users() {
         return;

@@ -4,22 +4,25 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::path::Path;
 
-use e2e::Sample;
 use e2e::check::sidecar_of;
+use e2e::{Sample, Variant, matrix};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use crate::{
-    IN_PLACE, USER, has_users, host, restoring, sample, set_mode, spares, watching_once, wrapping,
+    IN_PLACE, USER, has_users, restoring, sample, set_mode, spares, watching_once, wrapping,
 };
 
+matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
+    other_files_at_the_path_of_a_sidecar_are_not_read, a_sidecar_of_another_group_is_not_trusted
+));
+
 /// Any other file at the path of a sidecar is an error, and is not waited for.
-#[test]
-fn other_files_at_the_path_of_a_sidecar_are_not_read() {
+fn other_files_at_the_path_of_a_sidecar_are_not_read(variant: Variant) {
     if !has_users() {
         return;
     }
-    let sample = sample(host());
+    let sample = sample(variant);
     let root = &sample.root;
     let sidecar = root.path(&sidecar_of("/app/program"));
     root.write("/srv/secret", "only root reads this");
@@ -56,12 +59,11 @@ fn other_files_at_the_path_of_a_sidecar_are_not_read() {
 }
 
 /// Both the group and the user count.
-#[test]
-fn a_sidecar_of_another_group_is_not_trusted() {
+fn a_sidecar_of_another_group_is_not_trusted(variant: Variant) {
     if !has_users() {
         return;
     }
-    let sample = Sample::unwrapped(host());
+    let sample = Sample::unwrapped(variant);
     let root = &sample.root;
     set_mode(root, "/app/program", 0o775);
     wrapping(&sample, "/app", &[]).success();

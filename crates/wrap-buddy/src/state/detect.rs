@@ -148,30 +148,18 @@ fn state_by_sidecar(
         }
     };
     let bytes = found.as_ref().map(|found| &*found.bytes);
-    let mut state = state_with(
-        root,
-        bytes,
-        adjacent.clone(),
-        elf,
-        source,
-        stages,
-        with_origin,
-    );
+    let judge = |source: &mut Source| {
+        let adjacent = adjacent.clone();
+        state_with(root, bytes, adjacent, elf, source, stages, with_origin)
+    };
+    let mut state = judge(source);
     if bytes.is_some() && !state.is_done() {
         source.uncover();
         if let Some(prior) = by_interim_sidecar(root, path, elf, source, stages) {
             return State::Known(prior);
         }
         source.uncover();
-        state = state_with(
-            root,
-            bytes,
-            adjacent.clone(),
-            elf,
-            source,
-            stages,
-            with_origin,
-        );
+        state = judge(source);
     }
     if let State::Known(prior) = &mut state
         && prior.sidecar_path == adjacent
