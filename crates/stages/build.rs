@@ -1,4 +1,4 @@
-//! Compiles the stub and the loader for every architecture that has a `core`, and writes `stages.rs`, which embeds them.
+//! Compiles the stub, the loader and the launcher for every architecture that has a `core`, and writes `stages.rs`, which embeds them.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -41,7 +41,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let package = env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo sets CARGO_MANIFEST_DIR")?;
     // Links to the sources of the other crates, which `cargo package` turns into copies in this crate's package.
     let sources = Path::new(&package).join("sources");
-    for watched in ["sidecar", "sys", "stub", "loader"] {
+    for watched in ["sidecar", "sys", "stub", "loader", "launcher"] {
         let watched = sources.join(watched).canonicalize()?;
         println!("cargo::rerun-if-changed={}", watched.display());
     }
@@ -87,7 +87,7 @@ fn run() -> Result<(), Box<dyn Error>> {
                 };
                 writeln!(
                     all,
-                    "    Stage {{ name: {:?}, machine: {}, stub: {}, relocatable_stub: {}, self_contained_stub: {}, relocatable_self_contained_stub: {}, loader: {}, loader_used: {} }},",
+                    "    Stage {{ name: {:?}, machine: {}, stub: {}, relocatable_stub: {}, self_contained_stub: {}, relocatable_self_contained_stub: {}, loader: {}, loader_used: {}, launcher: {} }},",
                     arch.name,
                     arch.machine,
                     embed("stub.bin", &images.stub)?,
@@ -99,6 +99,7 @@ fn run() -> Result<(), Box<dyn Error>> {
                     )?,
                     embed("loader.bin", &images.loader)?,
                     images.loader_used,
+                    embed("launcher.bin", &images.launcher)?,
                 )?;
             }
             Err(Failure::NoToolchain(error)) if !target.starts_with(arch.name) => {

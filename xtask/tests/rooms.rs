@@ -12,13 +12,14 @@ use syn::visit::{self, Visit};
 use walkdir::WalkDir;
 
 /// The crates, from the lowest up.
-const CRATES: [&str; 7] = [
+const CRATES: [&str; 8] = [
     "crates/sidecar",
     "crates/sys",
     "crates/stages",
     "crates/elf",
     "crates/ldso",
     "loader",
+    "launcher",
     "crates/wrap-buddy",
 ];
 

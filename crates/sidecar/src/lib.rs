@@ -1,5 +1,5 @@
 //! The formats on disk: the [`Sidecar`] of a wrapped program, the sidecar of a file edited in place ([`InPlace`]), the [`Trailer`]
-//! after the stub's code in a program, the header of the [`loader`] image, and the [`Legacy`] sidecar of the first wrap-buddy,
+//! after the stub's code in a program, the header of the [`loader`] image, the settings of a [`launcher`], and the [`Legacy`] sidecar of the first wrap-buddy,
 //! which is only read.
 //!
 //! All but the last are little-endian and fixed-width, the same for 32-bit and 64-bit programs. Nothing here allocates, reads
@@ -10,6 +10,7 @@
 mod bytes;
 mod draft;
 mod in_place;
+pub mod launcher;
 mod legacy;
 pub mod loader;
 pub mod ownership;

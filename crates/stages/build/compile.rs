@@ -1,4 +1,4 @@
-//! Compiles one architecture's stub and loader to flat images.
+//! Compiles one architecture's stub, loader and launcher to flat images.
 
 use std::error::Error;
 use std::fs;
@@ -23,6 +23,8 @@ pub struct Images {
     pub loader: Vec<u8>,
     /// Bytes of the loader in use.
     pub loader_used: usize,
+    /// The code of a launcher.
+    pub launcher: Vec<u8>,
 }
 
 /// Compiles, links and checks the images.
@@ -45,6 +47,7 @@ pub fn stage(arch: &Arch, sources: &Path, out: &Path) -> Result<Images, Box<dyn 
         relocatable_self_contained_stub: stub(both)?,
         loader,
         loader_used,
+        launcher: compiler.link(Part::Launcher)?.image,
     })
 }
 
@@ -83,6 +86,7 @@ pub static STUBS: [Stub; 4] = [
 pub enum Part {
     Stub(&'static Stub),
     Loader,
+    Launcher,
 }
 
 /// The target's name in rustc.
@@ -153,6 +157,7 @@ impl<'a> Compiler<'a> {
             Part::Loader => {
                 self.program("loader_bin", "loader", &["sidecar", "sys", "loader"], &[])?
             }
+            Part::Launcher => self.program("launcher", "launcher", &["sidecar", "sys"], &[])?,
         };
         image::read(&fs::read(elf)?, self.arch)
     }

@@ -1,4 +1,4 @@
-//! The stub and the loader of every architecture. This crate's build script compiles and embeds them.
+//! The stub, the loader and the launcher of every architecture. This crate's build script compiles and embeds them.
 
 /// The stage images of one architecture.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,8 @@ pub struct Stage {
     pub loader: &'static [u8],
     /// Bytes of `loader` in use: header, code and messages.
     pub loader_used: usize,
+    /// The code of a launcher, which follows its settings ([`sidecar::launcher`]).
+    pub launcher: &'static [u8],
 }
 
 include!(concat!(env!("OUT_DIR"), "/stages.rs"));

@@ -20,6 +20,9 @@ use compile::{Compiler, Part};
 /// Maximum length in bytes of each of [`compile::STUBS`], without paths.
 const STUBS: [usize; 4] = [192, 288, 328, 384];
 
+/// Maximum length in bytes of the code of a launcher.
+const LAUNCHER: usize = 1280;
+
 fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("sources")
 }
@@ -58,6 +61,11 @@ fn images_are_reproducible() {
         ];
         assert!(stubs[..] == stage.stubs()[1..], "{}: stubs", stage.name);
         assert!(images.loader == stage.loader, "{}: loader", stage.name);
+        assert!(
+            images.launcher == stage.launcher,
+            "{}: launcher",
+            stage.name
+        );
     }
 }
 
@@ -68,6 +76,8 @@ fn stages_fit_their_budgets() {
             let len = stub.len() + LINE_START.len();
             assert!(len <= limit, "{}: {len} of {limit}", stage.name);
         }
+        let len = stage.launcher.len();
+        assert!(len <= LAUNCHER, "{}: {len} of {LAUNCHER}", stage.name);
         assert_eq!(stage.loader.len(), sidecar::loader::IMAGE_LEN);
         assert_eq!(sidecar::loader::check(stage.loader, stage.machine), Ok(()));
     }
@@ -102,7 +112,7 @@ fn x86_code_refers_only_to_itself() {
         let (out, sources) = (scratch(), sources());
         let compiler = Compiler::new(arch, &sources, out.path()).expect("it built before");
         let stubs = compile::STUBS.iter().map(Part::Stub);
-        for part in stubs.chain([Part::Loader]) {
+        for part in stubs.chain([Part::Loader, Part::Launcher]) {
             let linked = compiler.link(part).expect("it built before");
             let end = linked.image.len() as u64;
             let mut functions = linked.functions;

@@ -48,6 +48,19 @@ impl Stack {
         }
     }
 
+    /// The word with the number of arguments. The arguments follow, and NULL.
+    #[inline(always)]
+    pub fn arguments(self) -> *const usize {
+        self.pointer
+    }
+
+    /// The environment, which ends with NULL.
+    #[inline(always)]
+    pub fn environment(self) -> *const usize {
+        // SAFETY: `new` was given the initial stack: the environment follows argc, argv and the NULL of argv.
+        unsafe { self.pointer.add(*self.pointer + 2) }
+    }
+
     /// The first argument, or NULL.
     #[inline(always)]
     pub fn argv0(self) -> *const u8 {

@@ -20,6 +20,8 @@ pub mod map {
     pub const PRIVATE: usize = 2;
     pub const FIXED: usize = 0x10;
     pub const ANONYMOUS: usize = 0x20;
+    /// Does not count as memory that the process needs.
+    pub const NORESERVE: usize = 0x4000;
     /// Allocates the pages at once.
     pub const POPULATE: usize = 0x8000;
 }
@@ -86,6 +88,16 @@ pub fn exit(status: usize) -> ! {
         // SAFETY: exit_group neither reads nor writes memory, and does not return.
         unsafe { syscall1(nr::EXIT_GROUP, status) };
     }
+}
+
+/// Replaces the program of this process. Returns only with an error.
+///
+/// # Safety
+/// `path` has to be a NUL-terminated string, and the others NULL-terminated arrays of such strings.
+#[inline(always)]
+pub unsafe fn execve(path: *const u8, argv: *const usize, envp: *const usize) -> Outcome {
+    // SAFETY: execve reads these strings and arrays (`# Safety`), and writes no memory of a process that goes on.
+    Outcome(unsafe { syscall3(nr::EXECVE, path as usize, argv as usize, envp as usize) })
 }
 
 /// Reads a symbolic link. Returns the length in bytes; there is no NUL.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use e2e::{Arch, Libc, Root, Run, debian};
 
-use crate::place::{USER, bundle, document, listing, starts_anywhere};
+use crate::place::{USER, bundle, document, listing, set_mode, starts_anywhere};
 
 const SYSTEM: (Arch, Libc) = (Arch::X86_64, Libc::Glibc);
 
@@ -123,26 +123,18 @@ fn curl_fetches() {
 }
 
 #[test]
-fn git_clones_with_its_helpers() {
-    let include = [
-        "--include",
-        "/usr/lib/git-core/**",
-        "/usr/share/git-core/**",
-    ];
-    let (root, report) = made(&["git"], &[&["git"], &include[..]].concat());
-    let scripts = report["notes"].to_string();
-    assert!(
-        scripts.contains("started by the host's interpreter"),
-        "{scripts}"
-    );
+fn git_clones_with_its_helpers_and_scripts() {
+    let packages = ["git", "dash"];
+    let (root, _) = made(&packages, &["git", "/bin/sh", "--exclude", "gconv"]);
     used(&root.path("/out"), |place| {
         let git = |args: &[&str]| {
-            let helpers = place.path("lib/git-core");
-            let run = place.run("bin/git").env("GIT_EXEC_PATH", &helpers);
-            let run = run.env("GIT_TEMPLATE_DIR", place.path("share/git-core/templates"));
             // upload-pack is started by its name.
-            let run = run.env("PATH", format!("{}:/bin", place.path("bin")));
-            let run = run.env("GIT_CONFIG_NOSYSTEM", "1");
+            let run = place
+                .run("bin/git")
+                .env("PATH", format!("{}:/bin", place.path("bin")));
+            let run = run
+                .env("GIT_CONFIG_NOSYSTEM", "1")
+                .args(["-C", "/app/work"]);
             run.args(args.iter().copied()).output().success()
         };
         git(&["init", "-q", "first"]);
@@ -173,20 +165,49 @@ fn git_clones_with_its_helpers() {
         let helper = helper.cwd("/app/work/second").stdin("capabilities\n\n");
         let output = helper.output().success();
         assert!(output.stdout.contains("fetch\n"), "{output}");
+        // A script, which takes longer.
+        if place.at != "/one" || place.user != USER {
+            return;
+        }
+        let add = ["submodule", "--quiet", "add", "/app/work/first", "inner"];
+        let second = ["-c", "protocol.file.allow=always", "-C", "second"];
+        git(&[&second[..], &add[..]].concat());
+        let status = git(&["-C", "second", "submodule", "status"]);
+        assert!(status.stdout.contains(" inner (heads/"), "{status}");
+    });
+}
+
+#[test]
+fn perl_finds_its_modules() {
+    let (root, _) = made(&["perl"], &["perl", "--exclude", "gconv"]);
+    let script = "#!/usr/bin/perl -w\nuse strict; use POSIX; use File::Temp; use Encode; use Data::Dumper; use Socket;\n\
+        print join(',', $0, @ARGV), \" $^X \", floor(2.5), encode('UTF-8', chr(0xfc)), \"\\n\";\n";
+    root.write("/app/script", script);
+    set_mode(&root.path("/app/script"), 0o755);
+    bundle(&root, &["/app/script", "--output", "/out"])
+        .output()
+        .success();
+    used(&root.path("/out"), |place| {
+        let output = place
+            .run("bin/script")
+            .args(["a", "b c"])
+            .output()
+            .success();
+        let perl = place.path(".bin.launched/perl");
+        let expected = format!(
+            "{},a,b c {perl} 2\u{fc}\n",
+            place.path(".bin.launched/script")
+        );
+        assert_eq!(output.stdout, expected);
     });
 }
 
 #[test]
 fn python_imports_its_library_and_its_extensions() {
-    let include = ["--include", "/usr/lib/python3.11"];
+    let include = ["--include", "/usr/lib/python3/dist-packages"];
     let (root, _) = made(
         &["python3", "python3-numpy"],
-        &[
-            &["python3"],
-            &include[..],
-            &["/usr/lib/python3/dist-packages"],
-        ]
-        .concat(),
+        &[&["python3"], &include[..]].concat(),
     );
     used(&root.path("/out"), |place| {
         let script = "import bz2, ctypes, curses, hashlib, json, lzma, numpy, readline, sqlite3, ssl, subprocess, sys, zlib\n\
@@ -215,26 +236,41 @@ fn bash_runs_a_script() {
     });
 }
 
-/// The modules of iconv are found with GCONV_PATH.
 #[test]
 fn iconv_converts_with_the_modules() {
-    let (root, report) = made(&["libc-bin"], &["iconv"]);
-    assert!(
-        report["notes"].to_string().contains("GCONV_PATH"),
-        "{report}"
-    );
+    let (root, _) = made(&["libc-bin"], &["iconv"]);
     used(&root.path("/out"), |place| {
-        let iconv = || {
-            place
-                .run("bin/iconv")
-                .args(["-f", "IBM850", "-t", "UTF-8"])
-                .stdin([0x81, b'\n'])
+        let convert = |iconv: Run| {
+            let iconv = iconv.args(["-f", "IBM850", "-t", "UTF-8"]);
+            iconv.stdin([0x81, b'\n']).output()
         };
-        assert_ne!(iconv().output().status, Some(0));
-        let output = iconv()
-            .env("GCONV_PATH", place.path("lib/gconv"))
-            .output()
-            .success();
-        assert_eq!(output.stdout, "ü\n");
+        assert_eq!(convert(place.run("bin/iconv")).success().stdout, "\u{fc}\n");
+        // Without the launcher, glibc has the common ones only.
+        assert_ne!(convert(place.run(".bin.launched/iconv")).status, Some(0));
+    });
+}
+
+/// Those of the bundle, unless the host has a store.
+#[test]
+fn curl_uses_certificates_of_the_host_or_of_the_bundle() {
+    const STORE: &str = "/etc/ssl/certs/ca-certificates.crt";
+    let root = Root::for_programs_of(&[SYSTEM]);
+    debian::unpack(&["curl"], &root.path("/"));
+    root.write(STORE, "not a certificate");
+    let run = bundle(&root, &["curl", "--output", "/out", "--exclude", "gconv"]);
+    run.env("PATH", "/usr/bin").output().success();
+    used(&root.path("/out"), |place| {
+        let refused = |store: &str| {
+            let url = format!("https://127.0.0.1:{}/", server());
+            let output = place.run("bin/curl").args(["-sS", &url]).output();
+            let output = output.exits_with(77);
+            // curl shortens the message.
+            let store: String = store.chars().take(100).collect();
+            assert!(output.stderr.contains(&format!(" {store}")), "{output}");
+        };
+        refused(&place.path(&STORE[1..]));
+        place.root.write(STORE, "not a certificate");
+        refused(STORE);
+        fs::remove_file(place.root.path(STORE)).expect("remove a file");
     });
 }

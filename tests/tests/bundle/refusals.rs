@@ -46,15 +46,21 @@ fn refused(root: &Root, args: &[&str], words: &[&str]) {
 fn unsuitable_programs() {
     let sample = Sample::installed_at(native(), "/app/program");
     let root = &sample.root;
-    root.write("/app/script", "#!/bin/sh\necho\n");
-    refused(
-        root,
-        &["/app/script"],
-        &[
-            "/app/script is a script for /bin/sh",
-            "--include /app/script",
-        ],
-    );
+    for (line, words) in [
+        (
+            "/bin/none",
+            "/app/script: its interpreter /bin/none cannot be used: ",
+        ),
+        (
+            "none",
+            "/app/script is a script, and it is not known how to start none: name",
+        ),
+        ("/usr/bin/env A=1 none", "--include /app/script"),
+    ] {
+        root.write("/app/script", format!("#!{line}\necho\n"));
+        set_mode(&root.path("/app/script"), 0o755);
+        refused(root, &["/app/script"], &[words]);
+    }
     root.write("/app/text", "text");
     refused(
         root,

@@ -104,18 +104,18 @@ impl NewTree {
             if stop() {
                 bail!("stopped; nothing was made");
             }
-            let modified = written.item(path, item);
-            let modified = modified.with_context(|| {
+            let modified = written.item(path, item).with_context(|| {
                 format!(
                     "cannot copy {} to {}",
                     item.source.display(),
                     self.shown(path)
                 )
             })?;
-            self.times.insert(
-                path.clone(),
-                latest.map_or(modified, |latest| modified.min(latest)),
-            );
+            // The other files are made by this run.
+            if let Some(modified) = modified {
+                let time = latest.map_or(modified, |latest| modified.min(latest));
+                self.times.insert(path.clone(), time);
+            }
         }
         Ok(written.sums)
     }
@@ -209,8 +209,8 @@ struct Written {
 }
 
 impl Written {
-    /// Returns the time of modification of the source.
-    fn item(&mut self, path: &Path, item: &Item) -> io::Result<SystemTime> {
+    /// Returns the time of modification of the source, if this is a copy.
+    fn item(&mut self, path: &Path, item: &Item) -> io::Result<Option<SystemTime>> {
         let above = path.parent().unwrap_or(Path::new(""));
         let name = path.file_name().unwrap_or_default();
         let directory = self.directory(above)?;
@@ -219,11 +219,18 @@ impl Written {
                 let metadata = item.source.symlink_metadata()?;
                 self.directory(path)?
                     .set_mode(metadata.mode() & MODE | DIRECTORY_MODE)?;
-                metadata.modified()
+                metadata.modified().map(Some)
             }
             Kind::Link(target) => {
                 directory.symlink(name, target)?;
-                item.source.symlink_metadata()?.modified()
+                item.source.symlink_metadata()?.modified().map(Some)
+            }
+            Kind::Made { content, mode } => {
+                let mut file = directory.create(name, 0o600)?;
+                file.write_all(content)?;
+                file.set_permissions(Permissions::from_mode(*mode))?;
+                self.sums.insert(path.to_owned(), sum(&file)?);
+                Ok(None)
             }
             Kind::File => {
                 let file = open_regular(&item.source)?;
@@ -236,7 +243,7 @@ impl Written {
                     from.hard_link(first.file_name().unwrap_or_default(), &directory, name)?;
                     let sum = self.sums[&first].clone();
                     self.sums.insert(path.to_owned(), sum);
-                    return metadata.modified();
+                    return metadata.modified().map(Some);
                 }
                 let copy = directory.create(name, 0o600)?;
                 copy_content(&file, &copy, metadata.len())?;
@@ -245,7 +252,7 @@ impl Written {
                 if let Some(id) = item.id {
                     self.links.insert(id, path.to_owned());
                 }
-                metadata.modified()
+                metadata.modified().map(Some)
             }
         }
     }

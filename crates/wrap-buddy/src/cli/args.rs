@@ -271,7 +271,11 @@ pub struct BundleArgs {
     #[arg(long, value_name = "PATTERN", num_args = 1..)]
     pub include: Vec<String>,
 
-    /// Glob patterns of sonames that stay the host's; `gconv` stands for the modules of iconv [default: graphics drivers]
+    /// Files with further rows for the table of data, as in docs/bundle.md
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, num_args = 1..)]
+    pub table: Vec<PathBuf>,
+
+    /// Glob patterns of sonames that stay the host's, and of rows of the table; `gconv` stands for the modules of iconv [default: graphics drivers]
     #[arg(long, value_name = "PATTERN", num_args = 0..)]
     pub exclude: Option<Vec<Glob>>,
 

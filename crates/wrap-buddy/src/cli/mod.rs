@@ -314,6 +314,7 @@ impl BundleArgs {
                 output: self.output.clone(),
                 prefixes: self.prefix.iter().map(absolute).collect(),
                 include: self.include,
+                tables: self.table,
                 ignore_missing: glob_set("--ignore-missing", &self.ignore_missing)?,
                 may_lack: [&*exclude, &self.ignore_missing].concat(),
                 exclude: glob_set("--exclude", &exclude)?,

@@ -80,6 +80,7 @@ pub fn stages() -> Vec<Stage> {
             relocatable_self_contained_stub: &[0xcf; RELOCATABLE_STUB_LEN],
             loader: loader_image(target.machine()).leak(),
             loader_used: loader::IMAGE_LEN,
+            launcher: &[],
         })
         .collect()
 }

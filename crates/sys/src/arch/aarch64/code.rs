@@ -53,6 +53,7 @@ pub mod nr {
     pub const READLINKAT: usize = 78;
     pub const FSTAT: usize = 80;
     pub const EXIT_GROUP: usize = 94;
+    pub const EXECVE: usize = 221;
     pub const MMAP: usize = 222;
     pub const MPROTECT: usize = 226;
     pub const PRLIMIT64: usize = 261;
@@ -455,6 +456,21 @@ macro_rules! loader {
             own = const $crate::sidecar::SIDECAR_LEN_OFFSET,
             room = const $crate::sidecar::loader::FRONT_ROOM,
             below = const $crate::sidecar::loader::BELOW,
+            start = sym $start,
+        );
+    };
+}
+
+/// Defines the start of a launcher: the call of `$start`, an `extern "C" fn(stack) -> !`, with the initial stack.
+#[macro_export]
+macro_rules! launcher {
+    ($start:path) => {
+        $crate::global_asm!(
+            ".section .header, \"ax\"",
+            ".globl _start",
+            "_start:",
+            "mov x0, sp",
+            "bl {start}",
             start = sym $start,
         );
     };

@@ -33,6 +33,7 @@ pub unsafe fn has_landing_pads(_note: *const u32) -> bool {
 pub mod nr {
     pub const WRITE: usize = 4;
     pub const CLOSE: usize = 6;
+    pub const EXECVE: usize = 11;
     pub const LSEEK: usize = 19;
     pub const MPROTECT: usize = 125;
     pub const PREAD64: usize = 180;
@@ -472,6 +473,24 @@ macro_rules! loader {
             own = const $crate::sidecar::SIDECAR_LEN_OFFSET,
             room = const $crate::sidecar::loader::FRONT_ROOM,
             below = const $crate::sidecar::loader::BELOW,
+            start = sym $start,
+        );
+    };
+}
+
+/// Defines the start of a launcher: the call of `$start`, an `extern "C" fn(stack) -> !`, with the initial stack.
+#[macro_export]
+macro_rules! launcher {
+    ($start:path) => {
+        $crate::global_asm!(
+            ".section .header, \"ax\"",
+            ".globl _start",
+            "_start:",
+            "mov eax, esp",
+            "and esp, -16",
+            "sub esp, 12",                              // aligns the stack to 16 bytes at the call
+            "push eax",
+            "call {start}",
             start = sym $start,
         );
     };

@@ -39,6 +39,7 @@ pub mod nr {
     pub const MPROTECT: usize = 10;
     pub const PREAD64: usize = 17;
     pub const PWRITE64: usize = 18;
+    pub const EXECVE: usize = 59;
     pub const GETXATTR: usize = 191;
     pub const EXIT_GROUP: usize = 231;
     pub const OPENAT: usize = 257;
@@ -450,6 +451,21 @@ macro_rules! loader {
             own = const $crate::sidecar::SIDECAR_LEN_OFFSET,
             room = const $crate::sidecar::loader::FRONT_ROOM,
             below = const $crate::sidecar::loader::BELOW,
+            start = sym $start,
+        );
+    };
+}
+
+/// Defines the start of a launcher: the call of `$start`, an `extern "C" fn(stack) -> !`, with the initial stack.
+#[macro_export]
+macro_rules! launcher {
+    ($start:path) => {
+        $crate::global_asm!(
+            ".section .header, \"ax\"",
+            ".globl _start",
+            "_start:",
+            "mov rdi, rsp",
+            "call {start}",
             start = sym $start,
         );
     };

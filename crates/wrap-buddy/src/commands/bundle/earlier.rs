@@ -10,7 +10,7 @@ use walkdir::WalkDir;
 
 use super::MANIFEST;
 use super::json::{Bundle, File, MANIFEST_VERSION, Manifest};
-use crate::plan::bundle::{Contents, Item, Kind, Refusal, Role};
+use crate::plan::bundle::{Contents, Item, Kind, Refusal, Role, launch};
 use crate::system::hex::hex;
 
 pub(super) struct Earlier {
@@ -84,6 +84,11 @@ impl Earlier {
             }
             contents.items.insert(path.to_owned(), item);
         }
+        let links = launch::complete(&mut contents.items);
+        let links = links
+            .iter()
+            .filter_map(|path| File::of(path, contents.items.get(path)?));
+        bundle.files.extend(links);
         bundle
             .files
             .retain(|file| !known.contains_key(file.path.as_str()));
@@ -110,6 +115,9 @@ impl Earlier {
 fn check_same(path: &Path, new: &Item, known: &File) -> Result<()> {
     let is_same = match (&new.kind, &known.target) {
         (Kind::Link(target), Some(known)) => target == Path::new(known),
+        (Kind::Made { content, .. }, None) => {
+            known.sha256.as_deref() == Some(&*hex(&Sha256::digest(content)))
+        }
         (Kind::File, None) => {
             let content = fs::read(&new.source)
                 .with_context(|| format!("cannot read {}", new.source.display()))?;

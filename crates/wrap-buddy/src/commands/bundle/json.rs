@@ -76,7 +76,7 @@ impl File {
         let shown = |path: &Path| path.to_string_lossy().into_owned();
         let target = match &item.kind {
             Kind::Directory => return None,
-            Kind::File => None,
+            Kind::File | Kind::Made { .. } => None,
             Kind::Link(target) => Some(shown(target)),
         };
         Some(Self {

@@ -20,7 +20,7 @@ use stages::Stage;
 use crate::apply::archive::{self, Format};
 use crate::apply::tree::NewTree;
 use crate::commands::wrap;
-use crate::plan::bundle::{self, Contents, Kind, LIBRARY_DIRECTORIES, Role, Selection};
+use crate::plan::bundle::{self, Contents, Kind, LIBRARY_DIRECTORIES, Role, Selection, launch};
 use crate::plan::options::{Search, WrapOptions};
 use crate::plan::outcome::{Report, Status};
 use crate::report::{Output, Reporter};
@@ -300,7 +300,8 @@ fn note_scripts(contents: &mut Contents) {
             use std::os::unix::fs::PermissionsExt;
             fs::metadata(&item.source).is_ok_and(|found| found.permissions().mode() & 0o111 != 0)
         };
-        if item.kind != Kind::File || item.is_elf || !is_executable() {
+        let is_left = item.kind == Kind::File && !item.is_elf && !launch::is_launched(path);
+        if !is_left || !is_executable() {
             continue;
         }
         let line = Source::open(&item.source)

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::diagnosis::{Diagnosis, Next, Problem};
 use super::{Checker, FileCheck};
+use crate::plan::bundle::launch::is_launched;
 use crate::system::shell::is_plain;
 use elf_file::Kind;
 use ldso::Root;
@@ -14,6 +15,10 @@ const USUAL: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
 /// Checks a script; `line` is the text after `#!`.
 pub fn file_state(checker: &Checker<'_>, shown: &Path, line: &str) -> FileCheck {
     let mut file = FileCheck::new(shown, Kind::Script);
+    // A launcher of a bundle starts it with an interpreter of the bundle.
+    if is_launched(shown) {
+        return file;
+    }
     let mut words = line.split_ascii_whitespace();
     let Some(program) = words.next() else {
         return file;

@@ -6,34 +6,22 @@ use std::fs;
 use std::iter;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use globset::Glob;
-use walkdir::WalkDir;
 
+use super::collect::Collect;
 use super::contents::{Contents, Role, unreadable};
-use super::layout::{library_directory, name};
+use super::data::{Table, User};
+use super::layout::{Layout, library_directory, name};
+use super::of_libc::{GCONV, OfLibc};
 use super::original::Original;
 use super::{Refusal, Selection};
 use crate::system::sidecar_path::sidecar_of;
 use elf_file::{Elf, Kind, Priority, Source};
-use ldso::libc_opens::{ICONV, LIBC, UNWINDER};
+use ldso::libc_opens::ICONV;
 use ldso::{
-    Answer, Dependent, Found, Interpreter, Libc, Linker, Opener, Policy, ProbeCache, Request, Root,
-    SearchList, Surroundings, Walk,
+    Dependent, Interpreter, Libc, Linker, Opener, Policy, ProbeCache, Root, Surroundings, Walk,
 };
-
-/// Modules of glibc for names of users, groups and hosts (nss/nsswitch.conf).
-const NSS: [&str; 5] = [
-    "libnss_compat.so.2",
-    "libnss_db.so.2",
-    "libnss_dns.so.2",
-    "libnss_files.so.2",
-    "libnss_hesiod.so.2",
-];
-
-/// The directory of iconv modules, and the word that excludes it.
-const GCONV: &str = "gconv";
 
 /// At most so many programs are tried for a library that does not find everything by itself.
 const MAX_OPENERS: usize = 8;
@@ -43,6 +31,8 @@ struct Program {
     path: PathBuf,
     interpreter: Rc<Interpreter>,
     opener: Opener,
+    /// Whether it calls `iconv_open` itself.
+    converts: bool,
 }
 
 /// A library that a program opens.
@@ -56,6 +46,7 @@ struct Opened {
 
 pub(super) struct Closure<'s> {
     selection: &'s Selection,
+    named: &'s [PathBuf],
     probe_cache: ProbeCache,
     surroundings: Surroundings,
     programs: Vec<Program>,
@@ -65,9 +56,11 @@ pub(super) struct Closure<'s> {
 }
 
 impl<'s> Closure<'s> {
-    pub fn new(selection: &'s Selection) -> Self {
+    /// The programs `named` have to start; of the others, notes say what they lack.
+    pub fn new(selection: &'s Selection, named: &'s [PathBuf]) -> Self {
         Self {
             selection,
+            named,
             probe_cache: ProbeCache::new(Root::default(), Vec::new()),
             surroundings: Surroundings::default(),
             programs: Vec::new(),
@@ -76,22 +69,52 @@ impl<'s> Closure<'s> {
         }
     }
 
-    /// Adds the needs of all ELF files in `contents`. The programs `named` have to start; of the others, notes say what they lack.
+    /// Adds the needs of all ELF files in `contents`, and the data that these need by `table`. Returns the programs.
     pub fn add(
         mut self,
-        named: &[PathBuf],
+        sonames: &[String],
+        table: &mut Table,
+        layout: &Layout,
+        contents: &mut Contents,
+    ) -> Result<Vec<User>, Refusal> {
+        self.files(0, sonames, contents)?;
+        loop {
+            let known = contents.elf.len();
+            if !table.add(layout, contents)? {
+                break;
+            }
+            contents.resolve_links(layout)?;
+            self.files(known, &[], contents)?;
+        }
+        let users = self.programs.into_iter().filter_map(|program| {
+            let gconv = library_directory(&program.interpreter).join(GCONV);
+            let converts = program.converts && contents.items.contains_key(&gconv);
+            Some(User {
+                place: contents.by_source.get(&program.path)?.clone(),
+                loads: program.opener.names,
+                converts: converts.then_some(gconv),
+            })
+        });
+        Ok(users.collect())
+    }
+
+    /// Adds the needs of the ELF files from `first` on, and of the libraries that match `sonames`.
+    fn files(
+        &mut self,
+        first: usize,
         sonames: &[String],
         contents: &mut Contents,
     ) -> Result<(), Refusal> {
         let mut libraries = Vec::new();
-        for path in contents.elf.clone() {
+        let new = contents.elf[first..].to_vec();
+        for path in new {
             let mut source = Source::open(&path).map_err(|error| unreadable(&path, &error))?;
             let Ok(elf) = Elf::read(&mut source) else {
                 continue;
             };
             let original = match Original::read(&path, elf, source) {
                 Ok(original) => original,
-                Err(error) if named.contains(&path) => return Err(error),
+                Err(error) if self.named.contains(&path) => return Err(error),
                 Err(error) => {
                     contents.notes.push(error.to_string());
                     continue;
@@ -106,7 +129,7 @@ impl<'s> Closure<'s> {
             match Kind::of(&elf, false) {
                 Kind::Program => {
                     let asked_for = original.interpreter.unwrap_or_default();
-                    let is_named = named.contains(&path);
+                    let is_named = self.named.contains(&path);
                     self.program((&path, &elf), &asked_for, is_named, contents)?;
                 }
                 Kind::Library => libraries.push((path, elf)),
@@ -162,13 +185,14 @@ impl<'s> Closure<'s> {
             .map_err(|error| unreadable(&interpreter.path, &error))?;
         let at = directory.join(name(&interpreter.path));
         if contents.file(at.clone(), &real, Role::DynamicLinker)? {
-            because(contents, &at, path, None);
+            contents.because(&at, path, None);
         }
         let index = self.programs.len();
         self.programs.push(Program {
             path: path.to_owned(),
             interpreter: interpreter.clone(),
             opener: Opener::default(),
+            converts: self.probe_cache.imports(path, elf).contains(&ICONV),
         });
         let missing = self.load(Dependent { path, elf }, index, None, contents)?;
         if missing.is_empty() {
@@ -374,7 +398,11 @@ impl<'s> Closure<'s> {
                     );
                 }
             }
-            self.of_libc(&walk, &policy, contents, &mut later)?;
+            let of_libc = OfLibc {
+                selection: self.selection,
+                probe_cache: &self.probe_cache,
+            };
+            of_libc.add(&walk, &policy, contents, &mut later)?;
             contents.left_to_host.extend(policy.excluded);
             contents.missing.extend(policy.ignored);
             (policy.missing, own)
@@ -414,106 +442,6 @@ impl<'s> Closure<'s> {
         }
     }
 
-    /// Files that glibc opens: modules for names, the library that unwinds the stack, and iconv modules.
-    fn of_libc(
-        &self,
-        walk: &Walk<'_>,
-        policy: &Collect<'_>,
-        contents: &mut Contents,
-        later: &mut Vec<(PathBuf, Role, PathBuf)>,
-    ) -> Result<(), Refusal> {
-        let libc = walk
-            .node(OsStr::new(LIBC))
-            .map(|index| &walk.nodes[index].found);
-        let Some(libc) = libc.filter(|_| walk.linker.interpreter.libc == Libc::Glibc) else {
-            return Ok(());
-        };
-        let beside = libc.path.parent().unwrap_or(Path::new("/"));
-        let modules = NSS
-            .iter()
-            .filter(|name| !self.selection.exclude.is_match(name));
-        let modules = modules
-            .map(|name| beside.join(name))
-            .filter(|path| path.is_file());
-        later.extend(modules.map(|path| (path, Role::OfLibc, libc.path.clone())));
-        let others = walk
-            .nodes
-            .iter()
-            .filter(|node| node.found.path.file_name() != libc.path.file_name());
-        let others = others.map(|node| (node.found.path.as_path(), &*node.found.elf));
-        let files = iter::once((walk.subject.path, walk.subject.elf)).chain(others);
-        let imports: Vec<(&Path, Arc<[&str]>)> = files
-            .map(|(path, elf)| (path, self.probe_cache.imports(path, elf)))
-            .collect();
-        let caller = |is_it: &dyn Fn(&str) -> bool| {
-            imports
-                .iter()
-                .find(|(_, functions)| functions.iter().any(|function| is_it(function)))
-        };
-        let unwinder = OsStr::new(UNWINDER);
-        let unwinds =
-            caller(&|function| function != ICONV).filter(|_| walk.node(unwinder).is_none());
-        if let Some((path, _)) = unwinds.filter(|_| !self.selection.exclude.is_match(unwinder)) {
-            let dependent = Dependent {
-                path: &libc.path,
-                elf: &libc.elf,
-            };
-            let search_list = policy.search_list(walk, None);
-            let found = walk.linker.find(unwinder, dependent, &[&search_list]).ok();
-            later.extend(found.map(|found| (found.path, Role::OfLibc, path.to_path_buf())));
-        }
-        if let Some((path, _)) = caller(&|function| function == ICONV)
-            .filter(|_| !self.selection.exclude.is_match(GCONV))
-        {
-            self.iconv(
-                &libc.path,
-                path,
-                library_directory(walk.linker.interpreter),
-                contents,
-            )?;
-        }
-        Ok(())
-    }
-
-    /// The iconv modules of the C library `libc`, for the file `caller`.
-    fn iconv(
-        &self,
-        libc: &Path,
-        caller: &Path,
-        directory: &Path,
-        contents: &mut Contents,
-    ) -> Result<(), Refusal> {
-        let place = directory.join(GCONV);
-        let from = self
-            .probe_cache
-            .gconv_directory(libc)
-            .and_then(|from| fs::canonicalize(from).ok());
-        let Some(from) = from.filter(|_| !contents.items.contains_key(&place)) else {
-            return Ok(());
-        };
-        contents.directory(place.clone(), &from, Role::OfLibc);
-        for entry in WalkDir::new(&from)
-            .min_depth(1)
-            .sort_by_file_name()
-            .into_iter()
-            .flatten()
-        {
-            let below = entry.path().strip_prefix(&from).unwrap_or(Path::new(""));
-            let at = place.join(below);
-            if entry.file_type().is_file()
-                && contents.file(at.clone(), entry.path(), Role::OfLibc)?
-            {
-                because(contents, &at, caller, None);
-            }
-        }
-        let shown = place.display();
-        contents.notes.push(format!(
-            "{shown}: modules of iconv, which {} calls; glibc finds them if GCONV_PATH names this directory of the bundle",
-            caller.display()
-        ));
-        Ok(())
-    }
-
     /// Adds the library at `path`, and its variants for some processors.
     fn put(
         &self,
@@ -539,7 +467,7 @@ impl<'s> Closure<'s> {
         }
         let place = directory.join(name(path));
         if contents.file(place.clone(), &real, role)? {
-            because(contents, &place, needed_by, rule);
+            contents.because(&place, needed_by, rule);
         }
         let hwcaps = above.join("glibc-hwcaps");
         let levels = fs::read_dir(&hwcaps).into_iter().flatten().flatten();
@@ -553,18 +481,10 @@ impl<'s> Closure<'s> {
                 .join(level.file_name())
                 .join(name(path));
             if contents.file(place.clone(), &real, role)? {
-                because(contents, &place, needed_by, None);
+                contents.because(&place, needed_by, None);
             }
         }
         Ok(())
-    }
-}
-
-/// Records what needs the file at `place`.
-fn because(contents: &mut Contents, place: &Path, needed_by: &Path, rule: Option<String>) {
-    if let Some(item) = contents.items.get_mut(place) {
-        item.needed_by = Some(needed_by.to_owned());
-        item.rule = rule;
     }
 }
 
@@ -583,66 +503,4 @@ fn lacks(contents: &mut Contents, path: &Path, missing: &[OsString]) {
 fn place(contents: &Contents, path: &Path) -> String {
     let place = contents.by_source.get(path);
     place.map_or(path, PathBuf::as_path).display().to_string()
-}
-
-/// Finds each name where ld.so finds it, except those that stay the host's.
-struct Collect<'c> {
-    selection: &'c Selection,
-    opener: Option<&'c Opener>,
-    missing: Vec<OsString>,
-    excluded: Vec<OsString>,
-    ignored: Vec<OsString>,
-}
-
-impl<'c> Collect<'c> {
-    fn new(selection: &'c Selection, opener: Option<&'c Opener>) -> Self {
-        Self {
-            selection,
-            opener,
-            missing: Vec::new(),
-            excluded: Vec::new(),
-            ignored: Vec::new(),
-        }
-    }
-}
-
-impl Policy for Collect<'_> {
-    fn find(&mut self, walk: &Walk<'_>, request: &Request<'_>) -> Option<Answer> {
-        let name = request.name;
-        if self.selection.exclude.is_match(name) {
-            self.excluded.push(name.to_owned());
-            return None;
-        }
-        if self
-            .opener
-            .is_some_and(|opener| opener.names.contains(name))
-        {
-            return None;
-        }
-        let by = request.by;
-        match walk
-            .linker
-            .find(name, request.dependent, &[request.search_list])
-        {
-            Ok(found) => return Some(Answer { found, by }),
-            Err(_) if request.may_be_missing => {}
-            Err(_) if self.selection.ignore_missing.is_match(name) => {
-                self.ignored.push(name.to_owned())
-            }
-            Err(_) if self.missing.iter().any(|known| known == name) => {}
-            Err(_) => self.missing.push(name.to_owned()),
-        }
-        None
-    }
-
-    fn search_list(&self, walk: &Walk<'_>, by: Option<usize>) -> Arc<SearchList> {
-        match self.opener {
-            None => walk.search_list(by),
-            Some(opener) => walk.search_list_of_opened(by, &opener.search),
-        }
-    }
-
-    fn follows(&self, _: &Found) -> bool {
-        true
-    }
 }

@@ -28,9 +28,13 @@ pub enum Role {
     Opened,
     /// The C library opens it: for names of users and hosts, to convert texts, or to unwind the stack.
     OfLibc,
+    /// A launcher, which starts a script with its interpreter, or a program with variables; or a link next to what it starts.
+    Launcher,
+    /// The `#!` line of a script that you named names it.
+    Interpreter,
     /// `--include` names it.
     Included,
-    /// It is in a prefix of a program, or in one that you named.
+    /// It is in a prefix of a program, or in one that you named; or a program or library opens it, as a table says.
     Data,
 }
 
@@ -43,6 +47,8 @@ impl Role {
             Self::Library => "library",
             Self::Opened => "opened",
             Self::OfLibc => "opened by libc",
+            Self::Launcher => "launcher",
+            Self::Interpreter => "interpreter",
             Self::Included => "--include",
             Self::Data => "data",
         }
@@ -54,6 +60,11 @@ impl Role {
 pub enum Kind {
     Directory,
     File,
+    /// A file that is made for the bundle, with its permission bits.
+    Made {
+        content: Vec<u8>,
+        mode: u32,
+    },
     /// A symbolic link with this target, relative to the directory of the link.
     Link(PathBuf),
 }
@@ -166,6 +177,14 @@ impl Contents {
         self.items.entry(path).or_insert(item);
     }
 
+    /// Records what needs the file at `place`, and how it is found.
+    pub(super) fn because(&mut self, place: &Path, needed_by: &Path, rule: Option<String>) {
+        if let Some(item) = self.items.get_mut(place) {
+            item.needed_by = Some(needed_by.to_owned());
+            item.rule = rule;
+        }
+    }
+
     /// Decides what each link becomes: a link, if its target is in the bundle, or else a copy of the file that it leads to.
     pub(super) fn resolve_links(&mut self, layout: &Layout) -> Result<(), Refusal> {
         for (path, source, role) in std::mem::take(&mut self.links) {
@@ -231,7 +250,15 @@ impl Item {
         }
     }
 
-    fn new(kind: Kind, source: &Path, role: Role) -> Self {
+    /// A file that is made because of `source`.
+    pub(super) fn made(content: Vec<u8>, mode: u32, source: &Path, role: Role) -> Self {
+        Self {
+            size: content.len() as u64,
+            ..Self::new(Kind::Made { content, mode }, source, role)
+        }
+    }
+
+    pub(super) fn new(kind: Kind, source: &Path, role: Role) -> Self {
         Self {
             kind,
             source: source.to_owned(),

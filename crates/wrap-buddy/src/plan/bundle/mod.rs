@@ -1,10 +1,16 @@
 //! Decides what is in a bundle: programs, dynamic linkers, libraries and data, each with its path in the bundle and the reason.
 
 mod closure;
+mod collect;
 mod contents;
+mod data;
+pub mod launch;
+mod launcher;
 mod layout;
+mod of_libc;
 mod original;
 mod refusal;
+mod script;
 mod tree;
 
 use std::path::PathBuf;
@@ -17,6 +23,7 @@ pub use layout::LIBRARY_DIRECTORIES;
 pub use refusal::Refusal;
 
 use closure::Closure;
+use data::Table;
 use layout::Layout;
 
 /// What to put into a bundle.
@@ -30,7 +37,9 @@ pub struct Selection {
     pub prefixes: Vec<PathBuf>,
     /// Patterns of further files (absolute) or sonames.
     pub include: Vec<String>,
-    /// Sonames that stay the host's.
+    /// Files with further rows of the table of data.
+    pub tables: Vec<PathBuf>,
+    /// Sonames that stay the host's, and names of rows of the table.
     pub exclude: GlobSet,
     /// Sonames that may be missing.
     pub ignore_missing: GlobSet,
@@ -44,11 +53,15 @@ pub struct Selection {
 /// [`Refusal`], if a program cannot be in a bundle or would not start in it.
 pub fn contents(selection: &Selection) -> Result<Contents> {
     let mut contents = Contents::default();
+    let mut table = Table::read(&selection.tables, &selection.exclude)?;
     let mut layout = Layout::new(&selection.prefixes, &selection.output)?;
     let programs = tree::programs(selection, &mut layout, &mut contents)?;
     tree::prefixes(&layout, &mut contents)?;
     let sonames = tree::included(selection, &layout, &mut contents)?;
     contents.resolve_links(&layout)?;
-    Closure::new(selection).add(&programs, &sonames, &mut contents)?;
+    let closure = Closure::new(selection, &programs);
+    let users = closure.add(&sonames, &mut table, &layout, &mut contents)?;
+    let variables = table.variables(&users, &mut contents);
+    launch::add(&mut contents, variables);
     Ok(contents)
 }

@@ -17,10 +17,21 @@ pub enum Refusal {
     #[error("{} is neither a program nor a library", .0.display())]
     NoProgram(PathBuf),
     #[error(
-        "{} is a script for {interpreter}: name its interpreter as the program, and add --include {}",
+        "{} is a script, and it is not known how to start {interpreter}: name that as the program, and add --include {}",
         path.display(), quoted([path])
     )]
     Script { path: PathBuf, interpreter: String },
+    #[error(
+        "{}: its interpreter {} cannot be used: {why}; install it, or change the first line",
+        script.display(), interpreter.display()
+    )]
+    NoInterpreter {
+        script: PathBuf,
+        interpreter: PathBuf,
+        why: String,
+    },
+    #[error("{}: {why}", path.display())]
+    Table { path: PathBuf, why: String },
     #[error("{} is not executable; run chmod +x, or add it with --include", .0.display())]
     NotExecutable(PathBuf),
     #[error(

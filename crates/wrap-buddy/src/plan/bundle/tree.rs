@@ -1,5 +1,6 @@
 //! The files that you named: programs, prefixes and patterns.
 
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,40 +12,72 @@ use walkdir::WalkDir;
 use super::contents::{metadata, unreadable};
 use super::layout::{Layout, name};
 use super::original::Original;
+use super::script::{Start, on_path};
 use super::{Contents, Refusal, Role, Selection};
 use crate::system::privilege::Privilege;
 use crate::system::sidecar_path::{is_links_name, is_own_file_name};
-use elf_file::{Elf, Identity, Kind, Source, identify};
+use elf_file::{Elf, Identity, Kind, Source, identify, io_reason};
 
-/// Adds the named programs. Returns their paths, free of symbolic links.
+/// Adds the named programs, and the interpreters of scripts. Returns their paths, free of symbolic links.
 pub(super) fn programs(
     selection: &Selection,
     layout: &mut Layout,
     contents: &mut Contents,
 ) -> Result<Vec<PathBuf>, Refusal> {
-    let mut all = Vec::new();
-    for shown in &selection.programs {
-        let real = fs::canonicalize(shown).map_err(|error| unreadable(shown, &error))?;
-        checked(shown, &real)?;
-        layout.add_prefix_of(&real);
-        all.push((shown, real));
+    let mut all: Vec<(PathBuf, PathBuf, Option<PathBuf>)> = Vec::new();
+    let named = selection.programs.iter();
+    let mut waiting: VecDeque<(PathBuf, Option<PathBuf>)> =
+        named.map(|path| (path.clone(), None)).collect();
+    while let Some((shown, script)) = waiting.pop_front() {
+        let real = fs::canonicalize(&shown).map_err(|error| match &script {
+            None => unreadable(&shown, &error),
+            Some(script) => Refusal::NoInterpreter {
+                script: script.clone(),
+                interpreter: shown.clone(),
+                why: io_reason(&error),
+            },
+        })?;
+        if script.is_some() && all.iter().any(|(known, ..)| *known == shown) {
+            continue;
+        }
+        if let Some(start) = checked(&shown, &real)? {
+            waiting.push_back((start.interpreter, Some(real.clone())));
+        }
+        if script.is_none() {
+            layout.add_prefix_of(&real);
+        }
+        all.push((shown, real, script));
     }
-    for (shown, real) in &all {
+    for (shown, real, script) in &all {
         let place = layout.place_program(real);
-        contents.file(place.clone(), real, Role::Program)?;
-        contents.programs.push(place.clone());
-        // A name that is a link, such as python3.
-        if name(shown) != name(&place) {
-            let link = Path::new("bin").join(name(shown));
-            contents.name(link.clone(), &place, Role::Program);
-            contents.programs.push(link);
+        let role = match script {
+            Some(_) => Role::Interpreter,
+            None => Role::Program,
+        };
+        contents.file(place.clone(), real, role)?;
+        if let Some(item) = contents
+            .items
+            .get_mut(&place)
+            .filter(|item| item.role == role)
+        {
+            item.needed_by = item.needed_by.take().or(script.clone());
+        }
+        let mut places = vec![place.clone()];
+        // A name that is a link, such as python3, and one for a program that is in a directory of its own.
+        let link = Path::new("bin").join(name(shown));
+        if name(shown) != name(&place) || place.starts_with("lib") {
+            contents.name(link.clone(), &place, role);
+            places.push(link);
+        }
+        if script.is_none() {
+            contents.programs.extend(places);
         }
     }
-    Ok(all.into_iter().map(|(_, real)| real).collect())
+    Ok(all.into_iter().map(|(_, real, _)| real).collect())
 }
 
-/// Refuses what cannot be a program of a bundle.
-fn checked(shown: &Path, real: &Path) -> Result<(), Refusal> {
+/// Refuses what cannot be a program of a bundle. Returns how a script is started.
+fn checked(shown: &Path, real: &Path) -> Result<Option<Start>, Refusal> {
     let metadata = metadata(real)?;
     if metadata.is_dir() {
         return Err(Refusal::Directory(shown.to_owned()));
@@ -53,14 +86,18 @@ fn checked(shown: &Path, real: &Path) -> Result<(), Refusal> {
         path: shown.to_owned(),
         why: format!("{error:#}"),
     };
+    let is_executable = metadata.permissions().mode() & 0o111 != 0;
     let mut source = Source::open(real).map_err(|error| unreadable(shown, &error))?;
     match identify(&mut source).map_err(malformed)? {
         Identity::Elf { .. } => {}
+        Identity::Script(_) if !is_executable => {
+            return Err(Refusal::NotExecutable(shown.to_owned()));
+        }
         Identity::Script(line) => {
-            let interpreter = line.split_whitespace().next().unwrap_or("/bin/sh");
-            return Err(Refusal::Script {
+            let start = Start::of(&line, on_path);
+            return start.map(Some).ok_or_else(|| Refusal::Script {
                 path: shown.to_owned(),
-                interpreter: interpreter.to_owned(),
+                interpreter: line.trim().to_owned(),
             });
         }
         Identity::Malformed(why) => {
@@ -80,9 +117,9 @@ fn checked(shown: &Path, real: &Path) -> Result<(), Refusal> {
         Kind::Program | Kind::StaticProgram | Kind::StaticPie => {}
         _ => return Err(Refusal::NoProgram(shown.to_owned())),
     }
-    match metadata.permissions().mode() & 0o111 {
-        0 => Err(Refusal::NotExecutable(shown.to_owned())),
-        _ => Ok(()),
+    match is_executable {
+        false => Err(Refusal::NotExecutable(shown.to_owned())),
+        true => Ok(None),
     }
 }
 
@@ -110,6 +147,19 @@ fn directory(
         add(entry.path(), role, layout, contents)?;
     }
     Ok(())
+}
+
+/// Adds the file or directory at `path`, which is free of symbolic links.
+pub(super) fn add_any(
+    path: &Path,
+    role: Role,
+    layout: &Layout,
+    contents: &mut Contents,
+) -> Result<(), Refusal> {
+    match path.is_dir() {
+        true => directory(path, role, layout, contents),
+        false => add(path, role, layout, contents),
+    }
 }
 
 /// Adds the file at `path`, whose directory is free of symbolic links.
