@@ -29,7 +29,7 @@
 //! - [`matrix!`]: one `#[test]` per cell of the matrix. [`fixture`]: C files whose header describes the test.
 //! - [`debian::unpack`]: Debian packages with all their dependencies, as a tree.
 //! - [`Session`]: the commands of a page, typed into bash.
-//! - [`Kernel`], [`Sample::with_kernel`]: a kernel of another architecture, where QEMU's user-mode emulator is not like one.
+//! - [`Kernel`], [`Sample::with_kernel`], [`Driver`]: a kernel of another architecture, where QEMU's user-mode emulator is not like one.
 //! - [`Store`]: a Nix store of its own, and roots that contain its results.
 //! - Programs of foreign architectures run too, also as children of another program.
 //!
@@ -41,6 +41,7 @@ pub mod check;
 pub mod corpus;
 pub mod debian;
 pub mod debugger;
+pub mod driver;
 pub mod edited;
 pub mod fixture;
 mod fork;
@@ -65,13 +66,14 @@ pub mod wrap;
 
 pub use arch::{Arch, Kind, Libc, Variant};
 pub use check::{Wrapped, assert_fails_unwrapped};
+pub use driver::Driver;
 pub use edited::Edited;
 pub use kernel::Kernel;
 pub use output::Output;
 pub use report::Report;
 pub use root::{Root, store_path};
 pub use run::{Run, Running};
-pub use sample::{Sample, says};
+pub use sample::{SAYS, Sample, says};
 pub use session::Session;
 pub use skipped::skipped;
 pub use store::Store;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use e2e::{Arch, Build, Kernel, Kind, Libc, Variant, matrix, run, skipped, source, tool};
+use e2e::{Arch, Driver, Variant, matrix};
 
 use super::tree::{IN_PLACE, LONG_AGO, QUICK, RESTORE, SELF_CONTAINED, Tree, WRAP};
 
@@ -519,12 +519,8 @@ starts! {
 ///
 /// With a kernel of the program's architecture: QEMU's user-mode emulator executes a file that can be written to.
 fn no_start_fails_meanwhile(variant: Variant, from: usize) {
-    let machine = match variant.arch.is_native() {
-        true => None,
-        false => match (Kernel::find(variant.arch), tool::built_for(variant.arch)) {
-            (Ok(kernel), Ok(tool)) => Some((kernel.machine(), tool)),
-            (Err(why), _) | (_, Err(why)) => return skipped(&why),
-        },
+    let Some(driver) = Driver::new(variant.arch) else {
+        return;
     };
     let transitions = Transitions::new(variant);
     let tree = &transitions.tree;
@@ -537,56 +533,15 @@ fn no_start_fails_meanwhile(variant: Variant, from: usize) {
     let runs = order.map(|setting| tree.command(&[&["--replace"], SETTINGS[setting].1].concat()));
     let runs: Vec<Vec<String>> = runs.collect();
 
-    let arch = if machine.is_some() {
-        variant.arch
-    } else {
-        Arch::host()
-    };
-    let build = Variant::new(arch, Libc::Glibc, Kind::Exec);
-    let meanwhile = Build::program(build, source("meanwhile.c"))
-        .flag("-static")
-        .build();
     let mut arguments = vec![
         tree.path("app/program").display().to_string(),
         "42\n".into(),
     ];
-    let tool = if machine.is_some() {
-        TOOL.into()
-    } else {
-        tool::path().display().to_string()
-    };
     for run in &runs {
-        arguments.extend(["--".to_string(), tool.clone()]);
+        arguments.extend(["--".to_string(), driver.tool()]);
         arguments.extend_from_slice(&run[1..]);
     }
-    let search = format!("LD_LIBRARY_PATH={}", tree.system_directories().join(":"));
-    let output = match machine {
-        None => {
-            let meanwhile = meanwhile.display().to_string();
-            let all = [search, meanwhile].into_iter().chain(arguments);
-            let all: Vec<String> = all.collect();
-            run::on_host("env", &all.iter().map(String::as_str).collect::<Vec<_>>())
-        }
-        Some((mut machine, file)) => {
-            machine.add(&file, TOOL);
-            machine.add(&meanwhile, MEANWHILE);
-            machine.add(tree.dir.path(), &tree.dir.path().display().to_string());
-            let libraries = ["libc.so.6", "libm.so.6", "libgcc_s.so.1", arch.ld_so()];
-            for library in libraries
-                .into_iter()
-                .filter_map(|name| arch.find_library(name))
-            {
-                machine.add(&library, &library.display().to_string());
-            }
-            let linker = arch.find_library(arch.ld_so()).expect("a dynamic linker");
-            machine.add(&linker, arch.fhs_interpreter(Libc::Glibc));
-            machine.set(["proc", "variable", &search, "argument", MEANWHILE]);
-            for argument in arguments {
-                machine.set(["argument", &argument]);
-            }
-            machine.start(MEANWHILE, 1).remove(0)
-        }
-    };
+    let output = driver.run("meanwhile.c", tree.dir.path(), &[], &arguments);
     let output = output.success();
     let starts = output
         .stdout
@@ -597,6 +552,3 @@ fn no_start_fails_meanwhile(variant: Variant, from: usize) {
     let expected = if variant.arch.is_native() { 4 } else { 1 } * runs.len();
     assert!(starts > expected, "{starts} starts");
 }
-
-const TOOL: &str = "/tool/wrap-buddy";
-const MEANWHILE: &str = "/tool/meanwhile";

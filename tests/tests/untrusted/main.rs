@@ -17,6 +17,7 @@ mod links;
 mod locks;
 mod owners;
 mod races;
+mod running;
 mod sidecars;
 
 /// The user who can write in the trees.

@@ -2,22 +2,18 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use e2e::check::sidecar_of;
 use e2e::{Sample, Variant, matrix, says};
 
 use crate::{
-    IN_PLACE, LONGEST, USER, VICTIM, give, has_users, restoring, sample, set_mode, spares,
-    watching_once, wrapping,
+    IN_PLACE, USER, VICTIM, give, has_users, restoring, sample, set_mode, spares, watching_once,
+    wrapping,
 };
 
 matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
     replaceable_files_are_left_alone, the_rights_are_those_of_the_owner, hard_links_that_others_may_have_made_are_left_alone
 ));
-// QEMU's user-mode emulator does not keep a running program from being written to.
-matrix!([x86_64_glibc_pie i686_glibc_pie]: (copy_of_a_running_program_belongs_to_its_owner));
 
 matrix!(systems: files_of_a_user_are_wrapped_with_its_rights);
 
@@ -166,39 +162,4 @@ fn hard_links_that_others_may_have_made_are_left_alone(variant: Variant) {
         });
         fs::remove_file(&linked).expect("unlink");
     }
-}
-
-/// A copy that replaces a running program is made with the owner's rights, too.
-fn copy_of_a_running_program_belongs_to_its_owner(variant: Variant) {
-    if !has_users() {
-        return;
-    }
-    let sample = sample(variant);
-    let root = &sample.root;
-    wrapping(&sample, "/app", &[]).success();
-    let running = sample
-        .command()
-        .user(USER)
-        .arg("loop")
-        .spawn()
-        .expect("it starts");
-    let deadline = Instant::now() + LONGEST;
-    while running.stdout_so_far().is_empty() && Instant::now() < deadline {
-        thread::sleep(Duration::from_millis(10));
-    }
-    let inode = || {
-        fs::metadata(root.path("/app/program"))
-            .expect("a file")
-            .ino()
-    };
-    let before = inode();
-    let more = ["--self-contained", "--replace"];
-    spares(root, || wrapping(&sample, "/app", &more).success());
-    assert_ne!(inode(), before);
-    let files = fs::read_dir(root.path("/app")).expect("a directory");
-    let owners: Vec<u32> = files
-        .map(|file| file.and_then(|file| file.metadata()).expect("a file").uid())
-        .collect();
-    assert_eq!(owners, [USER, USER]);
-    says(sample.command().user(USER).output());
 }

@@ -1,22 +1,16 @@
 //! Names that other users swap while the tool runs.
 
-use std::fs::{self, File};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, chown, symlink};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use e2e::{Output, Variant, matrix};
 
 use crate::{
-    LONGEST, TRUST, USER, VICTIM, effort, everything_that_writes, give, has_users, host, restoring,
+    LONGEST, TRUST, VICTIM, effort, everything_that_writes, give, has_users, host, restoring,
     sample, set_mode, spares, swapped, swapped_for, watching_once, with_links, wrapping,
 };
-
-// It runs on this machine, outside of a root.
-matrix!([x86_64_glibc_pie]: (link_swapped_in_for_a_running_program_is_not_copied));
 
 matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
     link_swapped_in_for_a_file_is_not_followed, link_swapped_in_for_a_directory_is_not_followed, secret_swapped_in_for_a_sidecar_is_not_copied, files_outside_the_tree_are_not_found
@@ -104,76 +98,6 @@ fn secret_swapped_in_for_a_sidecar_is_not_copied(variant: Variant) {
             }
         });
     }
-}
-
-/// The program is running, so `--replace` reads all of it and replaces it with a copy.
-fn link_swapped_in_for_a_running_program_is_not_copied(variant: Variant) {
-    const SECRET: &[u8] = b"only root reads this";
-    if !has_users() {
-        return;
-    }
-    let sample = sample(variant);
-    let root = &sample.root;
-    let original = root.read("/app/program");
-    root.write(VICTIM, [&original, SECRET].concat());
-    set_mode(root, VICTIM, 0o700);
-    let link = |path: &str, target: &str| {
-        symlink(target, root.path(path)).expect("symlink");
-        give(root, path);
-    };
-    link("/app/other", VICTIM);
-    link("/app/aside", "/srv/victim");
-    root.install(&sample.built, "/app/sub/program");
-    give(root, "/app/sub");
-    let opened = File::open(root.path("/app/sub")).expect("a directory");
-    // Refers to this directory under any name.
-    let sub = PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()));
-    let copied = AtomicUsize::new(0);
-    for (names, directory) in [
-        (["/app/program", "/app/other"], root.path("/app")),
-        (["/app/sub", "/app/aside"], sub),
-    ] {
-        let [one, other] = names.map(|path| root.path(path));
-        let put_back = || {
-            let fresh = directory.join("fresh");
-            fs::copy(&sample.built, &fresh).expect("copy");
-            chown(&fresh, Some(USER), Some(USER)).expect("chown");
-            let _ = fs::remove_file(directory.join(".program.wrapbuddy"));
-            let program = File::open(&fresh).expect("it was copied");
-            fs::rename(&fresh, directory.join("program")).expect("rename");
-            program
-        };
-        for trust in TRUST {
-            spares(root, || {
-                swapped(variant, &one, &other, || {
-                    let program = put_back();
-                    let running = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
-                        .arg("loop")
-                        .env("LD_LIBRARY_PATH", root.path(&sample.library_dir))
-                        .stdout(Stdio::null())
-                        .spawn();
-                    let mut running = running.expect("it starts");
-                    wrapping(&sample, "/app", &[&["--replace"], trust].concat());
-                    running
-                        .kill()
-                        .and_then(|()| running.wait())
-                        .expect("killed");
-                    let now = fs::symlink_metadata(directory.join("program"));
-                    let before = program.metadata().expect("it is open");
-                    if now.is_ok_and(|now| now.is_file() && now.ino() != before.ino()) {
-                        copied.fetch_add(1, Ordering::Relaxed);
-                    }
-                    for file in fs::read_dir(&directory).expect("a directory").flatten() {
-                        let is_file = file.file_type().is_ok_and(|kind| kind.is_file());
-                        let bytes = fs::read(file.path()).unwrap_or_default();
-                        assert!(!is_file || !bytes.ends_with(SECRET), "{:?}", file.path());
-                    }
-                });
-            });
-        }
-    }
-    // Some of them did not find a link.
-    assert!(copied.into_inner() > 0);
 }
 
 /// A directory that is swapped in while a tree is walked is neither reported nor wrapped.

@@ -31,10 +31,10 @@ fn assert_is_text(command: &[&str], output: &[u8]) {
     assert_eq!(found, None, "{command:?}: {text:?}");
 }
 
-#[test]
-fn names_and_strings_from_files_are_escaped() {
+targets!(names_and_strings_from_files_are_escaped);
+
+fn names_and_strings_from_files_are_escaped(target: Arch) {
     let dir = TestDir::new();
-    let target = Arch::ALL[0];
     let directory = format!("tree/{HOSTILE}");
     let soname = format!("-Wl,-soname,{HOSTILE}.so");
     let library = dir.compile(
