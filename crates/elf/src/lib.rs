@@ -497,12 +497,13 @@ fn read_interp(source: &mut Source, segments: &[Segment]) -> Result<Option<Inter
     let found = all.next();
     // The kernel uses the first. Without it, it would use the second.
     ensure!(all.next().is_none(), "it has more than one PT_INTERP");
-    // A separate debug file has the headers without the contents.
-    let Some((index, segment)) = found.filter(|(_, segment)| segment.file_len > 0) else {
+    // A separate debug file has the headers without the contents, and some libraries have an empty string. The kernel does not execute
+    // them (fs/binfmt_elf.c, load_elf_binary), and ld.so ignores the PT_INTERP of a library.
+    let Some((index, segment)) = found.filter(|(_, segment)| segment.file_len > 1) else {
         return Ok(None);
     };
     ensure!(
-        (2..=MAX_INTERP).contains(&segment.file_len),
+        segment.file_len <= MAX_INTERP,
         "its PT_INTERP is {} bytes long",
         segment.file_len
     );

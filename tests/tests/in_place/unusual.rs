@@ -10,7 +10,7 @@ use object::elf;
 
 use super::{Opener, SAYS, bar, foo};
 
-matrix!(systems: library_with_an_entry_point, prelinked_library);
+matrix!(systems: library_with_an_entry_point, library_with_an_empty_interpreter, prelinked_library);
 // Only i686 has 32-bit relocations for code.
 matrix!([i686_glibc_pie]: (library_with_text_relocations, text_relocations_with_packed_ones));
 
@@ -66,6 +66,23 @@ fn library_that_starts(variant: Variant, has_soname: bool) {
     fs::set_permissions(opener.root.path(plugin), mode).expect("its mode");
     let check = opener.root.wrap_buddy().args(["check", plugin]).output();
     assert!(!check.stdout.contains("execute"), "{check}");
+}
+
+/// The Qt in wheels of OpenCV is built so.
+fn library_with_an_empty_interpreter(variant: Variant) {
+    let opener = Opener::new(variant);
+    let built = Build::library(variant, source("lib/entry.c"), "libbar.so")
+        .flags(["-Wl,-e,start", "-DINTERPRETER=\"\""])
+        .link(foo(variant))
+        .build();
+    let plugin = "/app/plugins/libbar.so";
+    opener.root.install(&built, plugin);
+    let dir = opener.root.package("foo", &[foo(variant)]);
+    opener.refuses(plugin, "No such file");
+    opener.wrap(plugin, &[&dir]).run();
+    let built = fs::read(built).expect("built above");
+    Edited::read(&opener.root, plugin, built).searches("RUNPATH", &[&dir]);
+    opener.says(plugin, SAYS);
 }
 
 /// A tag that ld.so ignores.
