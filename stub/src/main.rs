@@ -1,5 +1,5 @@
 //! The stub: the code over the entry point of a wrapped program. It maps the loader and jumps to it. If it cannot, it prints
-//! `wrap-buddy: PATH ERRNO` and exits with 127.
+//! `wrap-buddy: PATH missing`, or `denied or damaged` for other errors, and exits with 127.
 //!
 //! It consists of instructions only, because each of its bytes replaces one of the program: see `arch` in `sys`.
 #![no_std]

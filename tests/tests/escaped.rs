@@ -54,7 +54,7 @@ fn paths_in_stubs(variant: Variant) {
         };
         fs::remove_file(root.path(&opened)).expect("it is there");
         let output = sample.command().output();
-        assert_eq!(output.stderr, "wrap-buddy:  2\n", "{output}");
-        refuses_in_text(output, " 2");
+        assert_eq!(output.stderr, "wrap-buddy:  missing\n", "{output}");
+        refuses_in_text(output, " missing");
     }
 }

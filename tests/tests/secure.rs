@@ -126,7 +126,7 @@ fn relocatable_refuses_to_run(variant: Variant) {
     wrapping.args(["--relocatable", "--allow-outside"]).run();
     sample.run();
     // The stub itself returns EINVAL.
-    let words = [sample.loader(), " 22".into()];
+    let words = [sample.loader(), " denied or damaged".into()];
     sample.command().secure().output().refuses(&words);
     set_mode(&sample.root.path(&sample.program), 0o4755);
     sample.command().user(MALLORY).output().refuses(&words);

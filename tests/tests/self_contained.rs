@@ -68,7 +68,7 @@ fn moved_with_its_sidecar_names_the_missing_file(variant: Variant) {
     let sample = wrapped(variant);
     fs::rename(sample.root.path("/app"), sample.root.path("/moved")).expect("rename");
     let output = sample.root.command("/moved/program").output();
-    output.refuses(&[&sidecar_of(&sample.program), " 2"]);
+    output.refuses(&[&sidecar_of(&sample.program), " missing"]);
     let why = format!(
         "it looks for its sidecar at {}, which does not exist; wrap it again",
         sidecar_of(&sample.program)
@@ -225,7 +225,11 @@ fn secure_start_is_refused(variant: Variant) {
     let sample = wrapped(variant);
     let path = sidecar_of(&sample.program);
     // The stub itself returns EINVAL.
-    sample.command().secure().output().refuses(&[&path, " 22"]);
+    sample
+        .command()
+        .secure()
+        .output()
+        .refuses(&[&path, " denied or damaged"]);
 }
 
 /// Set-id bits and capabilities are both reported, with each flag.

@@ -236,8 +236,8 @@ fn a_sidecar_that_is_a_link(variant: Variant) {
     for (flags, error) in [
         (&[][..], ": symbolic link, not followed"),
         (&own[1..], "no sidecar"),
-        (&own[..1], " 40"),
-        (&own, " 40"),
+        (&own[..1], " denied or damaged"),
+        (&own, " denied or damaged"),
     ] {
         let sample = Sample::unwrapped(variant);
         sample.wrapping().args(flags.iter().copied()).run();
@@ -366,7 +366,7 @@ fn a_build_directory_made_anew_with_a_loader(variant: Variant) {
     let sample = installed_next_to_an_attack(variant, &["--self-contained"]);
     let planted = sidecar_of(BUILT);
     let start = || sample.root.command(INSTALLED);
-    let words = [&*planted, " 22"];
+    let words = [&*planted, " denied or damaged"];
     start().output().refuses(&words);
     start().user(VICTIM).output().refuses(&words);
     start().without_proc().output().refuses(&words);
@@ -387,7 +387,7 @@ fn a_loader_planted_next_to_a_copy(variant: Variant) {
     says(start().user(VICTIM).output());
     root.write(&sidecar_of(&copy), root.read(&sidecar_of(BUILT)));
     own(&sample, &sidecar_of(&copy), MALLORY);
-    let words = [".program.wrapbuddy", " 22"];
+    let words = [".program.wrapbuddy", " denied or damaged"];
     start().output().refuses(&words);
     start().user(VICTIM).output().refuses(&words);
 }
@@ -446,7 +446,7 @@ fn a_loader_that_others_own_or_may_write(variant: Variant) {
                 says(output);
                 return true;
             }
-            output.refuses(&[".program.wrapbuddy", " 22"]);
+            output.refuses(&[".program.wrapbuddy", " denied or damaged"]);
             false
         };
         let (own, roots) = ([OWNER, OWNER, 0o755], [0, 0, 0o755]);

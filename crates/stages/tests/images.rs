@@ -18,7 +18,7 @@ mod toolchain;
 use compile::{Compiler, Part};
 
 /// Maximum length in bytes of each of [`compile::STUBS`], without paths.
-const STUBS: [usize; 4] = [192, 288, 328, 384];
+const STUBS: [usize; 4] = [192, 288, 332, 388];
 
 /// Maximum length in bytes of the code of a launcher.
 const LAUNCHER: usize = 1280;
@@ -117,7 +117,11 @@ fn x86_code_refers_only_to_itself() {
             let end = linked.image.len() as u64;
             let mut functions = linked.functions;
             if part == Part::Stub(&compile::STUBS[0]) {
-                functions = vec![(0, end)];
+                let words = linked
+                    .image
+                    .windows(8)
+                    .position(|bytes| bytes == b" missing");
+                functions = vec![(0, words.expect("the strings of a stub") as u64)];
             }
             let mut seen = 0;
             for (start, len) in functions.into_iter().filter(|(_, len)| *len != 0) {

@@ -202,7 +202,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Case> {
             // Root gets only rights that it has.
             let user = 1000;
             let start = sample.command().user(user).output();
-            start.refuses(&[&sidecar_of(PROGRAM), " 22"]);
+            start.refuses(&[&sidecar_of(PROGRAM), " denied or damaged"]);
             let case = repaired(sample)?;
             Some(Case { user, ..case })
         }

@@ -31,19 +31,45 @@ pub fn disassemble(arch: &Arch, address: u64, code: &[u8], len: usize) -> Vec<In
     }
 }
 
-/// The path after the instructions of most stubs.
-const SELF: &[u8] = b"/proc/self/exe\0";
+/// The strings between the instructions of a stub: the ends of its error lines, and in most stubs a path.
+const STRINGS: [&[u8]; 3] = [b" missing\n", b" denied or damaged\n", b"/proc/self/exe\0"];
 
-/// Disassembles a stub. Its path, if it has one, is shown as a string.
+/// Disassembles a stub, and shows its strings as such.
 pub fn disassemble_stub(arch: &Arch, address: u64, code: &[u8]) -> Vec<Instruction> {
-    let path = code.windows(SELF.len()).position(|bytes| bytes == SELF);
-    let end = path.unwrap_or(code.len());
-    let mut found = disassemble(arch, address, &code[..end], end);
-    found.extend(path.map(|at| Instruction {
-        address: address.wrapping_add(at as u64),
-        bytes: hex(SELF),
-        text: format!("\"{}\"", String::from_utf8_lossy(&SELF[..SELF.len() - 1])),
-    }));
+    let mut found = Vec::new();
+    let mut at = 0;
+    for string in STRINGS {
+        let rest = &code[at..];
+        let Some(len) = rest.windows(string.len()).position(|bytes| bytes == string) else {
+            continue;
+        };
+        found.extend(disassemble(
+            arch,
+            address.wrapping_add(at as u64),
+            rest,
+            len,
+        ));
+        at += len;
+        found.push(Instruction {
+            address: address.wrapping_add(at as u64),
+            bytes: hex(string),
+            text: format!(
+                "\"{}\"",
+                string.strip_suffix(b"\0").unwrap_or(string).escape_ascii()
+            ),
+        });
+        at += string.len();
+    }
+    if matches!(arch.disassembler, Disassembler::A64) {
+        at = at.next_multiple_of(4);
+    }
+    let rest = code.get(at..).unwrap_or_default();
+    found.extend(disassemble(
+        arch,
+        address.wrapping_add(at as u64),
+        rest,
+        rest.len(),
+    ));
     found
 }
 
