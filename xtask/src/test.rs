@@ -25,8 +25,6 @@ pub fn run(options: &Options) -> Result<()> {
     let thorough = options.thorough || env::var_os("CI").is_some();
     setup::run(&setup::Options::for_tests(thorough))?;
     let programs = workspace::build_all()?;
-    // Not a part of that: a start of an unoptimised tool takes several times as long.
-    let tool = workspace::tested_tool()?;
     // The programs and directories of one are not those of the other, and both have steps that use one processor.
     let (checked, fuzzed) = rayon::join(
         || {
@@ -46,7 +44,7 @@ pub fn run(options: &Options) -> Result<()> {
     let emulated = fuzzed?;
     // This process may have been built before setup installed a compiler for the stages.
     workspace::run(Command::new(programs.join("xtask")).args(["bench", "size"]))?;
-    run_tests(&tool, emulated, &options.arguments)
+    run_tests(&programs.join("wrap-buddy"), emulated, &options.arguments)
 }
 
 /// Runs the tests, and lists those that this machine cannot run.

@@ -22,12 +22,13 @@ pub fn target_dir() -> Result<PathBuf> {
 
 /// Builds the tool with the release profile and returns its path.
 pub fn release_tool() -> Result<PathBuf> {
-    tool("release")
-}
-
-/// Builds the tool for the tests and returns its path.
-pub fn tested_tool() -> Result<PathBuf> {
-    tool("tested")
+    run(&mut cargo([
+        "build",
+        "--package",
+        "wrap-buddy",
+        "--release",
+    ]))?;
+    Ok(target_dir()?.join("release/wrap-buddy"))
 }
 
 /// Builds the tool for the tests with a kernel of another architecture: the variable that names it, and its path. `None` if this
@@ -48,26 +49,23 @@ pub fn emulated_tool() -> Result<Option<(&'static str, PathBuf)>> {
         return Ok(None);
     };
     let directory = target_dir()?.join("emulated");
-    run(
-        cargo(["build", "--package", "wrap-buddy", "--profile", "tested"])
-            .args(["-Zbuild-std=std,panic_abort", "--target", TARGET])
-            .arg("--target-dir")
-            .arg(&directory)
-            .env("RUSTC", rustc)
-            .env("RUSTC_BOOTSTRAP", "1")
-            .env(
-                "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER",
-                linker.command().get_program(),
-            ),
-    )?;
-    let built = directory.join(TARGET).join("tested/wrap-buddy");
+    run(cargo(["build", "--package", "wrap-buddy"])
+        .args(["-Zbuild-std=std,panic_abort", "--target", TARGET])
+        .arg("--target-dir")
+        .arg(&directory)
+        .env("RUSTC", rustc)
+        .env("RUSTC_BOOTSTRAP", "1")
+        // The kernel's programs have no libgcc_s.so.1, which unwinding needs.
+        .env("CARGO_PROFILE_DEV_PANIC", "abort")
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
+        // The emulator is slow.
+        .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
+        .env(
+            "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER",
+            linker.command().get_program(),
+        ))?;
+    let built = directory.join(TARGET).join("debug/wrap-buddy");
     Ok(Some(("WRAP_BUDDY_BIN_AARCH64", built)))
-}
-
-fn tool(profile: &str) -> Result<PathBuf> {
-    let arguments = ["build", "--package", "wrap-buddy", "--profile", profile];
-    run(&mut cargo(arguments))?;
-    Ok(target_dir()?.join(profile).join("wrap-buddy"))
 }
 
 /// Builds everything with the profile of the tests and returns the directory of the programs.
