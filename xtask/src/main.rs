@@ -25,8 +25,7 @@ enum Task {
     /// Check format, prose, packages, lints, documentation and dependencies, and run no test
     Lint,
     /// Measure sizes and speed against their budgets
-    #[command(subcommand)]
-    Bench(bench::Bench),
+    Bench(bench::Options),
     /// Run the fuzz targets, each for a while
     Fuzz(fuzz::Options),
     /// Put a prefix together: the tool, its loaders, manual pages, completions and documents
@@ -42,7 +41,7 @@ fn main() -> ExitCode {
         Task::Setup(options) => setup::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Lint => lint::run(),
-        Task::Bench(bench) => bench::run(&bench),
+        Task::Bench(options) => bench::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Dist(options) => dist::run(&options),
         Task::Book => book::run(),

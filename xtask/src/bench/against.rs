@@ -11,7 +11,7 @@ use super::disk::Disk;
 use super::launch::launch;
 use super::patch::{copy_all, real};
 use super::rooms::{self, kit::Kit};
-use super::{Misses, bare, median, system_library_dirs, trees, wrap};
+use super::{Figures, bare, median, system_library_dirs, trees, wrap};
 use crate::workspace::{output, release_tool, target_dir};
 
 /// Time of this tool / time of the other one.
@@ -24,9 +24,6 @@ pub struct Options {
     /// Rounds over trees; a single program and its start get 20 and 200 times as many
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Fail when a target is missed
-    #[arg(long)]
-    check: bool,
 }
 
 struct Tool {
@@ -36,7 +33,7 @@ struct Tool {
     loaders: PathBuf,
 }
 
-pub fn run(options: &Options) -> Result<()> {
+pub fn run(options: &Options, figures: &mut Figures) -> Result<()> {
     let usual = TempDir::with_prefix_in("bench-against-", target_dir()?)?;
     let tool = |name: &'static str, path: PathBuf| -> Result<Tool> {
         let loaders = usual.path().join(name);
@@ -56,14 +53,13 @@ pub fn run(options: &Options) -> Result<()> {
         .canonicalize()
         .with_context(|| format!("there is no {}", options.other.display()))?;
     let tools = [tool("this", release_tool()?)?, tool("other", other)?];
-    let mut misses = Misses::default();
-    one_program(&tools, usual.path(), options.rounds, &mut misses)?;
-    large_trees(&tools, options.rounds, &mut misses)?;
-    misses.finish(options.check)
+    one_program(&tools, usual.path(), options.rounds, figures)?;
+    large_trees(&tools, options.rounds, figures)?;
+    Ok(())
 }
 
 /// Wraps one program, and starts it.
-fn one_program(tools: &[Tool; 2], dir: &Path, rounds: u32, misses: &mut Misses) -> Result<()> {
+fn one_program(tools: &[Tool; 2], dir: &Path, rounds: u32, figures: &mut Figures) -> Result<()> {
     let (source, hello) = (dir.join("hello.c"), dir.join("hello"));
     fs::write(
         &source,
@@ -84,17 +80,17 @@ fn one_program(tools: &[Tool; 2], dir: &Path, rounds: u32, misses: &mut Misses) 
         "one program, wrapped",
         " ms",
         20 * rounds,
-        misses,
+        figures,
         of,
     )?;
     let of = |tool: &Tool, _round: u32| -> Result<f64> {
         let mut hello = bare(&dir.join(format!("{}-0", tool.name)).join("hello"));
         Ok(launch(hello.stdout(Stdio::null()))?.wall.as_secs_f64() * 1e3)
     };
-    alternate(tools, "its start", " ms", 200 * rounds, misses, of)
+    alternate(tools, "its start", " ms", 200 * rounds, figures, of)
 }
 
-fn large_trees(tools: &[Tool; 2], rounds: u32, misses: &mut Misses) -> Result<()> {
+fn large_trees(tools: &[Tool; 2], rounds: u32, figures: &mut Figures) -> Result<()> {
     let (programs, libraries) = (
         real::programs(trees::PROGRAMS),
         rooms::of_system(trees::LIBRARIES),
@@ -131,7 +127,7 @@ fn large_trees(tools: &[Tool; 2], rounds: u32, misses: &mut Misses) -> Result<()
             Ok(sample.wall.as_secs_f64())
         };
         let what = format!("{} executables, {place}", trees::PROGRAMS);
-        alternate(tools, &what, " s", rounds, misses, of)?;
+        alternate(tools, &what, " s", rounds, figures, of)?;
         let of = |tool: &Tool, round: u32| -> Result<f64> {
             let tree = directory.join(format!("both-{}-{round}", tool.name));
             copy_all(&programs, trees::PROGRAMS, &tree.join("bin"))?;
@@ -149,7 +145,7 @@ fn large_trees(tools: &[Tool; 2], rounds: u32, misses: &mut Misses) -> Result<()
             trees::PROGRAMS,
             trees::LIBRARIES
         );
-        alternate(tools, &what, " s", rounds, misses, of)?;
+        alternate(tools, &what, " s", rounds, figures, of)?;
     }
 
     drop(disk);
@@ -163,7 +159,7 @@ fn large_trees(tools: &[Tool; 2], rounds: u32, misses: &mut Misses) -> Result<()
         Ok(sample.wall.as_secs_f64())
     };
     let what = format!("dry run on {} files", trees::FILES);
-    alternate(tools, &what, " s", rounds, misses, of)
+    alternate(tools, &what, " s", rounds, figures, of)
 }
 
 /// Measures both tools in each round, the other one first in every second round.
@@ -172,7 +168,7 @@ fn alternate(
     what: &str,
     unit: &str,
     rounds: u32,
-    misses: &mut Misses,
+    figures: &mut Figures,
     of: impl Fn(&Tool, u32) -> Result<f64>,
 ) -> Result<()> {
     let mut times = [Vec::new(), Vec::new()];
@@ -188,7 +184,8 @@ fn alternate(
         .map(|(this, other)| this / other);
     let ratio = median(ratios.collect());
     let [this, other] = times.map(median);
-    println!("{what}: {this:.3}{unit}, other {other:.3}{unit}, {rounds} rounds");
-    misses.compare("  median of this / other", ratio, TARGET, "");
+    figures.subject(what);
+    println!("  {this:.3}{unit}, other {other:.3}{unit}, {rounds} rounds");
+    figures.compare("  median of this / other", ratio, TARGET, "");
     Ok(())
 }

@@ -14,16 +14,9 @@ use tempfile::TempDir;
 
 use super::disk::Disk;
 use super::launch::{Sample, launch};
-use super::{Misses, bare, median, system_library_dirs, wrap};
+use super::{Figures, bare, median, system_library_dirs, wrap};
 use crate::dist::write_loaders;
 use crate::workspace::{output, release_tool, target_dir};
-
-#[derive(clap::Args)]
-pub struct Options {
-    /// Fail when a target is missed
-    #[arg(long)]
-    check: bool,
-}
 
 const PROGRAMS: usize = 1000;
 const PROGRAMS_ROUNDS: usize = 3;
@@ -46,7 +39,7 @@ struct Kit {
     libs: Vec<String>,
 }
 
-pub fn run(options: &Options) -> Result<()> {
+pub fn run(figures: &mut Figures) -> Result<()> {
     let tool = release_tool()?;
     let loaders = TempDir::new().context("cannot make a directory")?;
     write_loaders(loaders.path())?;
@@ -61,24 +54,22 @@ pub fn run(options: &Options) -> Result<()> {
             libs: system_library_dirs()?,
         })
     };
-    let mut misses = Misses::default();
     // First, before the kernel is busy with a new file system and copies of thousands of files.
-    one_large_file(&kit(usual.path())?, &mut misses)?;
+    one_large_file(&kit(usual.path())?, figures)?;
     let disk = Disk::new("bench-patch-")?;
-    many_programs(&kit(disk.path())?, &mut misses)?;
-    misses.finish(options.check)
+    many_programs(&kit(disk.path())?, figures)?;
+    Ok(())
 }
 
-fn many_programs(kit: &Kit, misses: &mut Misses) -> Result<()> {
+fn many_programs(kit: &Kit, figures: &mut Figures) -> Result<()> {
     let found = real::programs(PROGRAMS);
     ensure!(
         !found.is_empty(),
         "there is no dynamic executable to copy in /usr"
     );
-    println!(
-        "{PROGRAMS} executables, copies of {} of this system",
-        found.len()
-    );
+    figures.subject(&format!(
+        "{PROGRAMS} executables, copies of those of this system"
+    ));
     let mut samples = Vec::new();
     for round in 0..PROGRAMS_ROUNDS {
         // They are kept until the end, because ext4 is slow to create files after many were deleted.
@@ -104,13 +95,15 @@ fn many_programs(kit: &Kit, misses: &mut Misses) -> Result<()> {
         syncs::of_many(&copies)?.as_secs_f64()
     );
     let seconds = samples.iter().map(|sample| sample.wall.as_secs_f64());
-    misses.compare(
+    let seconds: Vec<f64> = seconds.collect();
+    figures.samples("time", "s", &seconds);
+    figures.compare(
         "  median time",
-        median(seconds.collect()),
+        median(seconds),
         TARGET_PROGRAMS_SECONDS,
         " s",
     );
-    compare_memory(&samples, misses);
+    compare_memory(&samples, figures);
     Ok(())
 }
 
@@ -135,7 +128,7 @@ fn count_sidecars(dir: &Path) -> Result<usize> {
     Ok(names.iter().filter(is_sidecar).count())
 }
 
-fn one_large_file(kit: &Kit, misses: &mut Misses) -> Result<()> {
+fn one_large_file(kit: &Kit, figures: &mut Figures) -> Result<()> {
     let source = kit.dir.join("hello.c");
     fs::write(
         &source,
@@ -154,41 +147,45 @@ fn one_large_file(kit: &Kit, misses: &mut Misses) -> Result<()> {
         empty_samples.push(launch(&mut bare(&kit.empty))?);
         of_disk.push(syncs::of_one(&large.path)?.as_secs_f64() * 1e3);
     }
-    let millis = |samples: &[Sample]| {
+    let millis = |samples: &[Sample]| -> Vec<f64> {
         let millis = |sample: &Sample| sample.wall.as_secs_f64() * 1e3;
-        median(samples.iter().map(millis).collect())
+        samples.iter().map(millis).collect()
     };
-    let (whole, empty) = (millis(&large_samples), millis(&empty_samples));
-    println!(
-        "a hello world with {} MB appended: {whole:.3} ms, of which {empty:.3} ms for any process",
+    let [small, large, empty] =
+        [&small_samples, &large_samples, &empty_samples].map(|all| millis(all));
+    figures.subject(&format!(
+        "a hello world with {} MB appended",
         LARGE_FILE / 1_000_000
-    );
+    ));
+    figures.samples("time", "ms", &large);
+    figures.samples("time of `true`", "ms", &empty);
+    let [small, whole, empty] = [small, large, empty].map(median);
+    println!("  {whole:.3} ms, of which {empty:.3} ms for any process");
     println!(
-        "  without them {:.3} ms, difference {:+.3} ms",
-        millis(&small_samples),
-        whole - millis(&small_samples)
+        "  without them {small:.3} ms, difference {:+.3} ms",
+        whole - small
     );
     println!(
         "  of that, the file system takes {:.3} ms for the same writes",
         median(of_disk)
     );
-    misses.compare(
+    figures.compare(
         "  median time beyond that of `true`",
         whole - empty,
         TARGET_LARGE_MILLIS,
         " ms",
     );
-    compare_memory(&large_samples, misses);
+    compare_memory(&large_samples, figures);
     Ok(())
 }
 
-fn compare_memory(samples: &[Sample], misses: &mut Misses) {
+fn compare_memory(samples: &[Sample], figures: &mut Figures) {
     let largest = samples
         .iter()
         .map(|sample| sample.max_rss)
         .max()
         .unwrap_or(0);
-    misses.compare(
+    figures.compare(
         "  peak memory",
         largest as f64 / MIB,
         TARGET_RSS_MIB,

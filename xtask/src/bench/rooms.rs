@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::Misses;
+use super::Figures;
 use crate::workspace::{release_tool, target_dir};
 use kit::Kit;
 
@@ -21,9 +21,6 @@ pub struct Options {
     /// Bytes of the path of each library directory; the default is two of a Nix store and a colon
     #[arg(long, default_value_t = 151, value_parser = clap::value_parser!(u16).range(100..=2000))]
     length: u16,
-    /// Fail when a target is missed
-    #[arg(long)]
-    check: bool,
 }
 
 const OF_SYSTEM: usize = 1000;
@@ -74,10 +71,9 @@ impl Method {
     }
 }
 
-pub fn run(options: &Options) -> Result<()> {
+pub fn run(options: &Options, figures: &mut Figures) -> Result<()> {
     let tool = release_tool()?;
     let kit = Kit::new(usize::from(options.length))?;
-    let mut misses = Misses::default();
     if options.paths.is_empty() {
         let paths = default_libraries()?;
         ensure!(!paths.is_empty(), "there is no library to look at");
@@ -86,8 +82,8 @@ pub fn run(options: &Options) -> Result<()> {
             paths.len(),
             options.length
         );
-        report(&looked_at(&kit, &tool, &paths)?, &mut misses);
-        return misses.finish(options.check);
+        report(&looked_at(&kit, &tool, &paths)?, figures);
+        return Ok(());
     }
     println!("{} bytes for each directory they need", options.length);
     let mut all = Vec::new();
@@ -99,8 +95,8 @@ pub fn run(options: &Options) -> Result<()> {
         all.extend(files);
     }
     ensure!(!all.is_empty(), "there is no library to look at");
-    report(&all, &mut misses);
-    misses.finish(options.check)
+    report(&all, figures);
+    Ok(())
 }
 
 /// The name of a wheel and its version, if the directory is an unpacked one: that of its `.dist-info`.
@@ -168,7 +164,7 @@ fn looked_at(kit: &Kit, tool: &Path, paths: &[PathBuf]) -> Result<Vec<Value>> {
     }
 }
 
-fn report(files: &[Value], misses: &mut Misses) {
+fn report(files: &[Value], figures: &mut Figures) {
     let mut methods: BTreeMap<Method, Vec<&Value>> = BTreeMap::new();
     for file in files {
         methods.entry(Method::of(file)).or_default().push(file);
@@ -204,13 +200,13 @@ fn report(files: &[Value], misses: &mut Misses) {
     }
     let without = count(Method::NoPadding) + count(Method::Refused);
     println!("  of {need} that need a search path");
-    misses.compare(
+    figures.compare(
         "  have no room, even for links",
         percent(without, need),
         TARGET_WITHOUT_ROOM,
         " %",
     );
-    misses.compare(
+    figures.compare(
         "  have no room for the whole search path",
         percent(without + count(Method::Links), need),
         TARGET_WITHOUT_ROOM,
@@ -285,10 +281,10 @@ mod tests {
     fn libraries_without_room_are_a_miss() {
         let no_room = json!({"status": "failed", "no_room": {}});
         let fits = json!({"status": "would-edit"});
-        let mut misses = Misses::default();
-        report(std::slice::from_ref(&fits), &mut misses);
-        assert!(misses.0.is_empty());
-        report(&[fits, no_room], &mut misses);
-        assert_eq!(misses.0.len(), 2);
+        let mut figures = Figures::default();
+        report(std::slice::from_ref(&fits), &mut figures);
+        assert!(figures.check().is_ok());
+        report(&[fits, no_room], &mut figures);
+        assert!(figures.check().is_err());
     }
 }

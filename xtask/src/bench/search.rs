@@ -5,14 +5,13 @@ mod kit;
 mod plot;
 mod real;
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 use super::launch::{launch, pin_to_one_cpu};
-use super::{Misses, median};
+use super::{Figures, figures, median};
 use kit::{Kit, Method};
 use real::Needs;
 
@@ -30,9 +29,6 @@ pub struct Options {
     /// Draw start times over numbers of libraries and of directories into this one, as SVG, instead of comparing with targets
     #[arg(long, value_name = "DIR")]
     plot: Option<PathBuf>,
-    /// Fail when a target is missed
-    #[arg(long)]
-    check: bool,
 }
 
 /// Rounds before the measurement.
@@ -55,32 +51,33 @@ struct Variant {
     micros: Vec<f64>,
 }
 
-pub fn run(options: &Options) -> Result<()> {
+pub fn run(options: &Options, figures: &mut Figures) -> Result<()> {
     let kit = Kit::new(&options.patchelf)?;
     pin_to_one_cpu()?;
     if let Some(directory) = &options.plot {
-        return draw(&kit, options, directory);
+        return draw(&kit, options, directory, figures);
     }
-    let mut misses = Misses::default();
     for (libraries, target) in TARGETS {
-        println!("\n{libraries} libraries in {libraries} directories");
+        println!();
+        figures.subject(&format!("{libraries} libraries in {libraries} directories"));
         let variants = measure(&kit, (libraries, libraries), options.rounds)?;
-        report(&variants);
+        report(&variants, figures);
         let frozen = time(&variants, Method::Frozen)?;
         let patchelfd = time(&variants, Method::Patchelf)?;
-        misses.compare("  frozen / patchelf'd", frozen / patchelfd, target, "");
+        figures.compare("  frozen / patchelf'd", frozen / patchelfd, target, "");
         if let Ok(cached) = time(&variants, Method::Cache) {
             let ratio = frozen / cached;
-            misses.compare("  frozen / cached", ratio, TARGET_TO_CACHE, "");
+            figures.compare("  frozen / cached", ratio, TARGET_TO_CACHE, "");
         }
     }
     let programs = programs(options);
     for program in &programs {
-        let ratio = of_system(&kit, program, options.rounds)?;
+        let ratio = of_system(&kit, program, options.rounds, figures)?;
         if program == Path::new(real::USUAL[0]) {
-            misses.compare("  frozen / runpath", ratio, TARGET_OF_REAL, "");
+            figures.compare("  frozen / runpath", ratio, TARGET_OF_REAL, "");
         } else {
             println!("  frozen / runpath: {ratio:.3}");
+            figures.record("frozen / runpath", ratio, "", None);
         }
     }
     if options.program.is_empty() && !programs.contains(&PathBuf::from(real::USUAL[0])) {
@@ -89,7 +86,7 @@ pub fn run(options: &Options) -> Result<()> {
             real::USUAL[0]
         );
     }
-    misses.finish(options.check)
+    Ok(())
 }
 
 fn programs(options: &Options) -> Vec<PathBuf> {
@@ -104,13 +101,14 @@ fn programs(options: &Options) -> Vec<PathBuf> {
 
 /// Starts a program of this system with its libraries laid out as in a store. Returns time frozen / time with a DT_RUNPATH in each
 /// file.
-fn of_system(kit: &Kit, program: &Path, count: u32) -> Result<f64> {
+fn of_system(kit: &Kit, program: &Path, count: u32, figures: &mut Figures) -> Result<f64> {
     let needs = Needs::of(kit, program).with_context(|| program.display().to_string())?;
     let (libraries, directories) = needs.counts();
-    println!(
-        "\n{} with {libraries} libraries in {directories} directories",
+    println!();
+    figures.subject(&format!(
+        "{} with {libraries} libraries in {directories} directories",
         program.display()
-    );
+    ));
     let home = tempfile::tempdir_in(kit.directory())?;
     let mut variants = Vec::new();
     for method in [Method::Runpath, Method::Rpath, Method::Frozen] {
@@ -122,7 +120,7 @@ fn of_system(kit: &Kit, program: &Path, count: u32) -> Result<f64> {
         });
     }
     rounds(&mut variants, count, &[real::ARGUMENT])?;
-    report(&variants);
+    report(&variants, figures);
     Ok(time(&variants, Method::Frozen)? / time(&variants, Method::Runpath)?)
 }
 
@@ -176,10 +174,12 @@ fn rounds(variants: &mut [Variant], count: u32, arguments: &[&str]) -> Result<()
     Ok(())
 }
 
-fn report(variants: &[Variant]) {
+fn report(variants: &[Variant], figures: &mut Figures) {
     for variant in variants {
-        let time = median(variant.micros.clone());
-        println!("  {:<24} {time:>9.0} µs", variant.method.name());
+        let (name, time) = (variant.method.name(), median(variant.micros.clone()));
+        println!("  {name:<24} {time:>9.0} µs");
+        figures.record(name, time, "µs", None);
+        figures.samples(name, "µs", &variant.micros);
     }
 }
 
@@ -191,16 +191,7 @@ fn time(variants: &[Variant], method: Method) -> Result<f64> {
     Ok(median(variant.micros.clone()))
 }
 
-/// The architecture, and the first two numbers of the kernel's version.
-fn machine() -> Result<String> {
-    let system = nix::sys::utsname::uname()?;
-    let [name, release, machine] =
-        [system.sysname(), system.release(), system.machine()].map(OsStr::to_string_lossy);
-    let version: Vec<&str> = release.split('.').take(2).collect();
-    Ok(format!("{machine}, {name} {}", version.join(".")))
-}
-
-fn draw(kit: &Kit, options: &Options, directory: &Path) -> Result<()> {
+fn draw(kit: &Kit, options: &Options, directory: &Path, figures: &mut Figures) -> Result<()> {
     std::fs::create_dir_all(directory)
         .with_context(|| format!("cannot make {}", directory.display()))?;
     let most = DRAWN[DRAWN.len() - 1];
@@ -208,7 +199,7 @@ fn draw(kit: &Kit, options: &Options, directory: &Path) -> Result<()> {
     let shared = DRAWN.map(|count| (count, (most, count)));
     let subtitle = format!(
         "{}, medians of {} rounds; ×: compared with ld.so.cache",
-        machine()?,
+        figures::system()?,
         options.rounds
     );
     for (name, title, counted, points) in [
@@ -227,9 +218,12 @@ fn draw(kit: &Kit, options: &Options, directory: &Path) -> Result<()> {
     ] {
         let mut lines: Vec<plot::Line> = Vec::new();
         for (count, program) in points {
-            println!("{} libraries in {} directories", program.0, program.1);
+            figures.subject(&format!(
+                "{} libraries in {} directories",
+                program.0, program.1
+            ));
             let variants = measure(kit, program, options.rounds)?;
-            report(&variants);
+            report(&variants, figures);
             for variant in &variants {
                 let point = (count, median(variant.micros.clone()) / 1e3);
                 let name = variant.method.name();

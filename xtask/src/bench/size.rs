@@ -4,6 +4,8 @@ use anyhow::{Result, bail, ensure};
 use sidecar::LINE_START;
 use sidecar::loader::IMAGE_LEN;
 
+use super::Figures;
+
 /// Maximum and intended length of an image in bytes.
 struct Budget {
     limit: usize,
@@ -32,7 +34,7 @@ const LOADER: Budget = Budget {
     aim: 4608,
 };
 
-pub fn run() -> Result<()> {
+pub fn run(figures: &mut Figures) -> Result<()> {
     ensure!(
         !stages::all().is_empty(),
         "this build has no stage: `cargo xtask setup` installs what they are built with"
@@ -60,6 +62,12 @@ pub fn run() -> Result<()> {
             println!(
                 "{:<12}  {image:<19}  {len:>5}  {:>6}  {:>4}  {verdict}",
                 stage.name, budget.limit, budget.aim
+            );
+            figures.record(
+                &format!("{} {image}", stage.name),
+                len as f64,
+                "bytes",
+                Some(budget.limit as f64),
             );
             if len > budget.limit {
                 over.push(format!(

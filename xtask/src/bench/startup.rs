@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use super::launch::{Sample, launch, pin_to_one_cpu};
-use super::{Misses, median};
+use super::{Figures, median};
 use programs::{Kit, Program};
 use syscalls::SystemCalls;
 
@@ -28,9 +28,6 @@ pub struct Options {
     /// Rounds to measure; every variant runs once in each, in a new order
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Fail when a target is missed
-    #[arg(long)]
-    check: bool,
 }
 
 /// Rounds before the measurement.
@@ -44,21 +41,20 @@ struct Variant {
     samples: Vec<Sample>,
 }
 
-pub fn run(options: &Options) -> Result<()> {
+pub fn run(options: &Options, figures: &mut Figures) -> Result<()> {
     let kit = Kit::new()?;
     let mut languages = Vec::new();
     for program in programs::ALL {
         languages.push((program.language, variants(&kit, program)?));
     }
     pin_to_one_cpu()?;
-    let mut misses = Misses::default();
     for (language, variants) in &mut languages {
         for round in 0..WARM_UP + options.rounds {
             measure_round(variants, round >= WARM_UP)?;
         }
-        report(language, variants, &mut misses)?;
+        report(language, variants, figures)?;
     }
-    misses.finish(options.check)
+    Ok(())
 }
 
 fn variants(kit: &Kit, program: &Program) -> Result<Vec<Variant>> {
@@ -110,11 +106,12 @@ fn measure_round(variants: &mut [Variant], counts: bool) -> Result<()> {
     Ok(())
 }
 
-fn report(language: &str, variants: &[Variant], misses: &mut Misses) -> Result<()> {
+fn report(language: &str, variants: &[Variant], figures: &mut Figures) -> Result<()> {
+    println!();
+    figures.subject(&format!("{language} hello"));
     println!(
-        "\n{:<18} {:>9}  minor faults  system calls  before ld.so",
-        format!("{language} hello"),
-        "median µs"
+        "  {:<16} {:>9}  minor faults  system calls  before ld.so",
+        "", "median µs"
     );
     for variant in variants {
         println!(
@@ -125,6 +122,7 @@ fn report(language: &str, variants: &[Variant], misses: &mut Misses) -> Result<(
             variant.calls.total,
             variant.calls.before_ld_so,
         );
+        figures.samples(variant.name, "µs", &variant.micros());
     }
     let find = |name| variants.iter().find(|variant| variant.name == name);
     let wrapped = find("wrapped").context("the wrapped program was not measured")?;
@@ -137,22 +135,22 @@ fn report(language: &str, variants: &[Variant], misses: &mut Misses) -> Result<(
             (own, TARGET_RATIO),
             (in_place, TARGET_RATIO_IN_PLACE),
         ] {
-            compare_times(variant, patchelfd, target, misses);
+            compare_times(variant, patchelfd, target, figures);
         }
     }
     let calls = |variant: &Variant| variant.calls.before_ld_so as f64;
     let what = |name| format!("  system calls before ld.so, {name}");
-    misses.compare(&what(wrapped.name), calls(wrapped), TARGET_CALLS, "");
+    figures.compare(&what(wrapped.name), calls(wrapped), TARGET_CALLS, "");
     let target = TARGET_CALLS_SELF_CONTAINED;
-    misses.compare(&what(own.name), calls(own), target, "");
+    figures.compare(&what(own.name), calls(own), target, "");
     if let Some(patchelfd) = patchelfd {
-        misses.compare(&what(in_place.name), calls(in_place), calls(patchelfd), "");
+        figures.compare(&what(in_place.name), calls(in_place), calls(patchelfd), "");
     }
     Ok(())
 }
 
 /// Prints the ratio of the times of `variant` and `other` in the same rounds.
-fn compare_times(variant: &Variant, other: &Variant, target: f64, misses: &mut Misses) {
+fn compare_times(variant: &Variant, other: &Variant, target: f64, figures: &mut Figures) {
     let (times, others) = (variant.micros(), other.micros());
     let pairs = times
         .iter()
@@ -166,7 +164,7 @@ fn compare_times(variant: &Variant, other: &Variant, target: f64, misses: &mut M
         fastest(&times) / fastest(&others),
         median(times.clone()) / median(others.clone()),
     );
-    misses.compare(
+    figures.compare(
         &format!("{what}, median of pairs"),
         median(pairs),
         target,

@@ -13,7 +13,7 @@ use super::disk::Disk;
 use super::launch::{Sample, launch};
 use super::patch::{copy_all, real};
 use super::rooms::{self, kit::Kit};
-use super::{Misses, bare, median, system_library_dirs, wrap};
+use super::{Figures, bare, median, system_library_dirs, wrap};
 use crate::dist::write_loaders;
 use crate::workspace::{output, release_tool};
 
@@ -22,9 +22,6 @@ pub struct Options {
     /// The patchelf to compare with
     #[arg(long, default_value = "patchelf", value_name = "PATH")]
     patchelf: PathBuf,
-    /// Fail when a target is missed
-    #[arg(long)]
-    check: bool,
 }
 
 pub(super) const PROGRAMS: usize = 1000;
@@ -52,33 +49,31 @@ const TARGET_SCAN_RSS_MIB: f64 = 32.0;
 /// Longer than most paths of a store, and short enough for most libraries.
 pub(super) const LENGTH_OF_PATHS: usize = 151;
 
-pub fn run(options: &Options) -> Result<()> {
+pub fn run(options: &Options, figures: &mut Figures) -> Result<()> {
     let tool = release_tool()?;
     let loaders = TempDir::new().context("cannot make a directory")?;
     let loaders = loaders.path();
     write_loaders(loaders)?;
-    let mut misses = Misses::default();
-    compare_with_patchelf(loaders, &tool, &options.patchelf, &mut misses)?;
-    compare_with_one_thread(loaders, &tool, &mut misses)?;
-    few_among_many(loaders, &tool, &mut misses)?;
-    misses.finish(options.check)
+    compare_with_patchelf(loaders, &tool, &options.patchelf, figures)?;
+    compare_with_one_thread(loaders, &tool, figures)?;
+    few_among_many(loaders, &tool, figures)?;
+    Ok(())
 }
 
 fn compare_with_patchelf(
     loaders: &Path,
     tool: &Path,
     patchelf: &Path,
-    misses: &mut Misses,
+    figures: &mut Figures,
 ) -> Result<()> {
     let patchelf = which::which(patchelf)
         .with_context(|| format!("there is no {}: pass --patchelf", patchelf.display()))?;
     let version = output(Command::new(&patchelf).arg("--version"))?;
     let programs = real::programs(PROGRAMS);
-    println!(
-        "{PROGRAMS} executables, copies of {} of this system; {} is called for each",
-        programs.len(),
+    figures.subject(&format!(
+        "{PROGRAMS} executables, copies of those of this system; {} is called for each",
         version.trim_end()
-    );
+    ));
     let libs = system_library_dirs()?;
     let disk = Disk::new("bench-trees-")?;
     let dir = disk.path();
@@ -103,19 +98,21 @@ fn compare_with_patchelf(
         }
         theirs.push(start.elapsed().as_secs_f64());
     }
+    figures.samples("wrap-buddy", "s", &ours);
+    figures.samples("patchelf", "s", &theirs);
     let (ours, theirs) = (median(ours), median(theirs));
     println!(
         "  {ours:.3} s and {theirs:.3} s: {:.1} times faster",
         theirs / ours
     );
-    misses.compare("  time / patchelf's", ours / theirs, TARGET_TO_PATCHELF, "");
+    figures.compare("  time / patchelf's", ours / theirs, TARGET_TO_PATCHELF, "");
     Ok(())
 }
 
 /// Compares with one thread on a disk and in memory, because a disk's writes take the same time with any number of threads. In
 /// memory, this also measures two runs at once, with one thread each and trees of their own: one run cannot use the processors
 /// better than these.
-fn compare_with_one_thread(loaders: &Path, tool: &Path, misses: &mut Misses) -> Result<()> {
+fn compare_with_one_thread(loaders: &Path, tool: &Path, figures: &mut Figures) -> Result<()> {
     let (programs, libraries) = (real::programs(PROGRAMS), rooms::of_system(LIBRARIES));
     ensure!(
         libraries.len() * 2 > LIBRARIES,
@@ -150,7 +147,9 @@ fn compare_with_one_thread(loaders: &Path, tool: &Path, misses: &mut Misses) -> 
         (memory.path(), "in memory", ROUNDS_IN_MEMORY),
     ];
     for (directory, what, rounds) in directories {
-        println!("{PROGRAMS} executables and {LIBRARIES} libraries, {what}");
+        figures.subject(&format!(
+            "{PROGRAMS} executables and {LIBRARIES} libraries, {what}"
+        ));
         let in_memory = directory == memory.path();
         let (mut all, mut one, mut two) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..rounds {
@@ -172,6 +171,8 @@ fn compare_with_one_thread(loaders: &Path, tool: &Path, misses: &mut Misses) -> 
                 clear()?;
             }
         }
+        figures.samples("all threads", "s", &all);
+        figures.samples("one thread", "s", &one);
         let (all, one) = (median(all), median(one));
         println!(
             "  {all:.3} s, and {one:.3} s with one thread: {:.2} times faster",
@@ -184,7 +185,7 @@ fn compare_with_one_thread(loaders: &Path, tool: &Path, misses: &mut Misses) -> 
             );
         }
         let time = "  time / that of one thread";
-        misses.compare(time, all / one, TARGET_TO_ONE_THREAD, "");
+        figures.compare(time, all / one, TARGET_TO_ONE_THREAD, "");
     }
     Ok(())
 }
@@ -201,12 +202,14 @@ pub(super) fn wrap_both(kit: &Kit, tool: &Path, loaders: &Path, tree: &Path) -> 
     command
 }
 
-fn few_among_many(loaders: &Path, tool: &Path, misses: &mut Misses) -> Result<()> {
+fn few_among_many(loaders: &Path, tool: &Path, figures: &mut Figures) -> Result<()> {
     let disk = Disk::new("bench-trees-")?;
     let tree = disk.path().join("files");
     let programs = real::programs(PROGRAMS);
     make_many(&tree, &programs)?;
-    println!("{FILES} files, one in {ONE_IN} of them an executable");
+    figures.subject(&format!(
+        "{FILES} files, one in {ONE_IN} of them an executable"
+    ));
     let libs = system_library_dirs()?;
     let scan = || {
         let mut command = wrap(tool, &tree, &libs, loaders);
@@ -216,7 +219,7 @@ fn few_among_many(loaders: &Path, tool: &Path, misses: &mut Misses) -> Result<()
     scan()?;
     let samples = (0..ROUNDS).map(|_| scan()).collect::<Result<Vec<_>>>()?;
     let time = median(samples.iter().map(seconds).collect());
-    misses.compare(
+    figures.compare(
         "  median time of a dry run",
         time,
         TARGET_SCAN_SECONDS,
@@ -224,7 +227,7 @@ fn few_among_many(loaders: &Path, tool: &Path, misses: &mut Misses) -> Result<()
     );
     let memory = samples.iter().map(|sample| sample.max_rss).max();
     let memory = memory.unwrap_or(0) as f64 / (1024.0 * 1024.0);
-    misses.compare("  peak memory", memory, TARGET_SCAN_RSS_MIB, " MiB");
+    figures.compare("  peak memory", memory, TARGET_SCAN_RSS_MIB, " MiB");
     Ok(())
 }
 

@@ -14,16 +14,9 @@ use serde_json::Value;
 
 use super::disk::Disk;
 use super::patch::real;
-use super::{Misses, median, system_library_dirs};
+use super::{Figures, median, system_library_dirs};
 use crate::dist::write_loaders;
 use crate::workspace::release_tool;
-
-#[derive(clap::Args)]
-pub struct Options {
-    /// Fail when a target is missed
-    #[arg(long)]
-    check: bool,
-}
 
 const DIRECTORIES: usize = 2_000;
 const FILES_IN_A_DIRECTORY: usize = 50;
@@ -39,7 +32,7 @@ const TARGET_IDLE_SECONDS: f64 = 0.0;
 /// Including the quiet time of 0.3 s.
 const TARGET_ARRIVAL_SECONDS: f64 = 0.5;
 
-pub fn run(options: &Options) -> Result<()> {
+pub fn run(figures: &mut Figures) -> Result<()> {
     let tool = release_tool()?;
     let dir = Disk::new("bench-watch-")?;
     let tree = dir.path().join("tree");
@@ -52,21 +45,20 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let loaders = dir.path().join("loaders");
     write_loaders(&loaders)?;
-    println!(
+    figures.subject(&format!(
         "{} files in {DIRECTORIES} directories",
         DIRECTORIES * FILES_IN_A_DIRECTORY
-    );
-    let mut misses = Misses::default();
-    with_events(&tool, &tree, &loaders, &mut misses)?;
+    ));
+    with_events(&tool, &tree, &loaders, figures)?;
     by_polling(&tool, &tree, &loaders)?;
-    misses.finish(options.check)
+    Ok(())
 }
 
-fn with_events(tool: &Path, tree: &Path, loaders: &Path, misses: &mut Misses) -> Result<()> {
+fn with_events(tool: &Path, tree: &Path, loaders: &Path, figures: &mut Figures) -> Result<()> {
     let began = Instant::now();
     let mut watch = Watch::start(tool, tree, loaders, &[])?;
     watch.line("watching")?;
-    misses.compare(
+    figures.compare(
         "ready",
         began.elapsed().as_secs_f64(),
         TARGET_READY_SECONDS,
@@ -83,7 +75,7 @@ fn with_events(tool: &Path, tree: &Path, loaders: &Path, misses: &mut Misses) ->
         }
         arrivals.push(began.elapsed().as_secs_f64());
     }
-    misses.compare(
+    figures.compare(
         "from the end of a copy to a wrapped program",
         median(arrivals),
         TARGET_ARRIVAL_SECONDS,
@@ -93,13 +85,13 @@ fn with_events(tool: &Path, tree: &Path, loaders: &Path, misses: &mut Misses) ->
     sleep(Duration::from_secs(1));
     let before = watch.processor_seconds()?;
     sleep(IDLE);
-    misses.compare(
+    figures.compare(
         &format!("processor time in {} idle seconds", IDLE.as_secs()),
         watch.processor_seconds()? - before,
         TARGET_IDLE_SECONDS,
         " s",
     );
-    misses.compare(
+    figures.compare(
         "memory at most",
         watch.most_memory_mib()?,
         TARGET_RSS_MIB,
