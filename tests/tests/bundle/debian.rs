@@ -14,9 +14,9 @@ use e2e::{Arch, Libc, Root, Run, debian};
 
 use crate::place::{USER, bundle, document, listing, set_mode, starts_anywhere};
 
-const SYSTEM: (Arch, Libc) = (Arch::X86_64, Libc::Glibc);
+pub const SYSTEM: (Arch, Libc) = (Arch::X86_64, Libc::Glibc);
 
-const TIMEOUT: Duration = Duration::from_secs(120);
+pub const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A root with Debian packages, in which bundles are made at /out. Returns the root, and the report.
 fn made(packages: &[&str], args: &[&str]) -> (Root, serde_json::Value) {
@@ -30,11 +30,17 @@ fn made(packages: &[&str], args: &[&str]) -> (Root, serde_json::Value) {
             symlink(format!("{name}/{library}"), libraries.join(library)).expect("a link");
         }
     }
-    let run = bundle(&root, args).args(["--output", "/out", "--format", "json"]);
+    let report = made_in(&root, args);
+    (root, report)
+}
+
+/// Makes a bundle at /out in `root`, and returns the report.
+pub fn made_in(root: &Root, args: &[&str]) -> serde_json::Value {
+    let run = bundle(root, args).args(["--output", "/out", "--format", "json"]);
     let run = run.env("PATH", "/usr/bin:/bin").timeout(TIMEOUT);
     let report = document(&run.output().success());
     at_most_a_hundredth_more(&root.path("/out"), &report);
-    (root, report)
+    report
 }
 
 /// All files of the bundle together are at most 1 % larger than the files that they are copies of.
@@ -51,7 +57,7 @@ fn at_most_a_hundredth_more(tree: &Path, report: &serde_json::Value) {
 }
 
 /// Busybox at /bin, with its usual names.
-fn with_busybox(root: &Root) {
+pub fn with_busybox(root: &Root) {
     let unpacked = tempfile::tempdir().expect("a directory");
     debian::unpack(&["busybox-static"], unpacked.path());
     root.install(&unpacked.path().join("bin/busybox"), "/bin/busybox");
@@ -238,7 +244,7 @@ fn bash_runs_a_script() {
 
 #[test]
 fn iconv_converts_with_the_modules() {
-    let (root, _) = made(&["libc-bin"], &["iconv"]);
+    let (root, _) = made(&["libc-bin"], &["iconv", "--include", "gconv"]);
     used(&root.path("/out"), |place| {
         let convert = |iconv: Run| {
             let iconv = iconv.args(["-f", "IBM850", "-t", "UTF-8"]);

@@ -4,6 +4,7 @@ mod adding;
 mod archives;
 mod contents;
 mod debian;
+mod frameworks;
 mod launchers;
 mod place;
 mod refusals;

@@ -267,7 +267,7 @@ pub struct BundleArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 1..)]
     pub prefix: Vec<PathBuf>,
 
-    /// Glob patterns of further files, with a slash, or of sonames
+    /// Glob patterns of further files, with a slash, or of sonames; `gconv` lets programs find the modules of iconv
     #[arg(long, value_name = "PATTERN", num_args = 1..)]
     pub include: Vec<String>,
 

@@ -18,7 +18,6 @@ use super::original::Original;
 use super::{Refusal, Selection};
 use crate::system::sidecar_path::sidecar_of;
 use elf_file::{Elf, Kind, Priority, Source};
-use ldso::libc_opens::ICONV;
 use ldso::{
     Dependent, Interpreter, Libc, Linker, Opener, Policy, ProbeCache, Root, Surroundings, Walk,
 };
@@ -31,8 +30,6 @@ struct Program {
     path: PathBuf,
     interpreter: Rc<Interpreter>,
     opener: Opener,
-    /// Whether it calls `iconv_open` itself.
-    converts: bool,
 }
 
 /// A library that a program opens.
@@ -86,13 +83,14 @@ impl<'s> Closure<'s> {
             contents.resolve_links(layout)?;
             self.files(known, &[], contents)?;
         }
+        let with_gconv = self.selection.include.iter().any(|name| name == GCONV);
         let users = self.programs.into_iter().filter_map(|program| {
             let gconv = library_directory(&program.interpreter).join(GCONV);
-            let converts = program.converts && contents.items.contains_key(&gconv);
+            let gconv = Some(gconv).filter(|path| with_gconv && contents.items.contains_key(path));
             Some(User {
                 place: contents.by_source.get(&program.path)?.clone(),
                 loads: program.opener.names,
-                converts: converts.then_some(gconv),
+                gconv,
             })
         });
         Ok(users.collect())
@@ -192,7 +190,6 @@ impl<'s> Closure<'s> {
             path: path.to_owned(),
             interpreter: interpreter.clone(),
             opener: Opener::default(),
-            converts: self.probe_cache.imports(path, elf).contains(&ICONV),
         });
         let missing = self.load(Dependent { path, elf }, index, None, contents)?;
         if missing.is_empty() {

@@ -57,8 +57,8 @@ pub(super) struct User {
     pub place: PathBuf,
     /// The names of all libraries that it loads.
     pub loads: HashSet<OsString>,
-    /// Whether it calls `iconv_open` itself, and the directory of the modules.
-    pub converts: Option<PathBuf>,
+    /// The directory of the modules of iconv, if programs should find it.
+    pub gconv: Option<PathBuf>,
 }
 
 /// The table, and what it has found.
@@ -158,13 +158,17 @@ impl Table {
                     let unless = row.unless.clone();
                     Some(Variable { text, unless })
                 });
-                variables.extend(values);
+                for variable in values {
+                    if !variables.contains(&variable) {
+                        variables.push(variable);
+                    }
+                }
                 for (file, text) in &row.write {
                     self.write(index, &user.place.with_file_name(file), text, contents);
                 }
             }
             let is_program = contents.programs.contains(&user.place) || is_of_programs(&user.place);
-            if let Some(gconv) = &user.converts {
+            if let Some(gconv) = &user.gconv {
                 let text = [b"GCONV_PATH=".to_vec(), in_bundle(gconv)].concat();
                 variables.push(Variable { text, unless: None });
             }

@@ -125,6 +125,13 @@ impl OfLibc<'_> {
                 contents.because(&at, caller, None);
             }
         }
+        if !self.selection.include.iter().any(|name| name == GCONV) {
+            contents.notes.push(format!(
+                "{}: modules of iconv, which {} calls; programs find them with GCONV_PATH, which --include {GCONV} sets",
+                place.display(),
+                caller.display()
+            ));
+        }
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use walkdir::WalkDir;
 
 use super::contents::{metadata, unreadable};
 use super::layout::{Layout, name};
+use super::of_libc::GCONV;
 use super::original::Original;
 use super::script::{Start, on_path};
 use super::{Contents, Refusal, Role, Selection};
@@ -201,6 +202,7 @@ pub(super) fn included(
     let (paths, sonames): (Vec<_>, Vec<_>) = selection
         .include
         .iter()
+        .filter(|pattern| *pattern != GCONV)
         .cloned()
         .partition(|pattern| pattern.contains('/'));
     for pattern in paths {
