@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::arch::Arch;
 use crate::cache;
 use crate::run::on_host;
 
@@ -14,8 +15,13 @@ use crate::run::on_host;
 /// The archives are shared between trees, so a second call for the same packages downloads nothing. Panics if a package cannot be
 /// fetched or unpacked.
 pub fn unpack(packages: &[&str], directory: &Path) {
+    unpack_of(Arch::host(), packages, directory);
+}
+
+/// Unpacks the packages of an architecture.
+pub fn unpack_of(arch: Arch, packages: &[&str], directory: &Path) {
     let directory = directory.to_str().expect("a path in UTF-8");
-    for archive in archives(packages) {
+    for archive in archives(arch, packages) {
         let archive = archive.to_str().expect("a path in UTF-8");
         on_host("dpkg-deb", &["--extract", archive, directory]).success();
     }
@@ -26,8 +32,11 @@ pub fn unpack(packages: &[&str], directory: &Path) {
 }
 
 /// The archives of `packages` and of all their dependencies.
-fn archives(packages: &[&str]) -> Vec<PathBuf> {
-    let place = cache::dir("debian");
+fn archives(arch: Arch, packages: &[&str]) -> Vec<PathBuf> {
+    let place = match arch == Arch::host() {
+        true => cache::dir("debian"),
+        false => cache::dir(&format!("debian-{}", arch.name())),
+    };
     let key = cache::digest(packages.iter().map(|name| name.as_bytes()));
     let list = place.join(format!("{}-{}.list", packages[0], &key[..16]));
     // One process downloads, and the others wait here: they share most of the archives.
@@ -38,7 +47,7 @@ fn archives(packages: &[&str]) -> Vec<PathBuf> {
     if !known.is_empty() && known.iter().all(|archive| archive.is_file()) {
         return known;
     }
-    let names = download(packages, &place);
+    let names = download(arch, packages, &place);
     let archives: Vec<PathBuf> = names.iter().map(|name| newest(&place, name)).collect();
     let listed: Vec<&str> = archives
         .iter()
@@ -49,13 +58,14 @@ fn archives(packages: &[&str]) -> Vec<PathBuf> {
 }
 
 /// Fetches the archives into `place`, as if no package were installed. Returns the names of the packages.
-fn download(packages: &[&str], place: &Path) -> Vec<String> {
+fn download(arch: Arch, packages: &[&str], place: &Path) -> Vec<String> {
     let status = place.join("no-packages");
     fs::write(&status, "").expect("write an empty list of packages");
     fs::create_dir_all(place.join("partial")).expect("create a directory for apt-get");
+    let lists = place.join("lists");
     let place = place.display();
     // Nothing below /var is written, and the packages installed on this system do not matter.
-    let settings = [
+    let mut settings = vec![
         format!("Dir::State::status={}", status.display()),
         format!("Dir::Cache={place}"),
         format!("Dir::Cache::archives={place}"),
@@ -65,6 +75,16 @@ fn download(packages: &[&str], place: &Path) -> Vec<String> {
         "APT::Sandbox::User=root".to_owned(),
         "Acquire::Retries=3".to_owned(),
     ];
+    if arch != Arch::host() {
+        // Lists of its own, so that the system need not have the architecture.
+        assert_eq!(arch, Arch::Aarch64, "the only one that is emulated");
+        fs::create_dir_all(lists.join("partial")).expect("create a directory for apt-get");
+        settings.push(format!("Dir::State::lists={}", lists.display()));
+        settings.extend(["APT::Architecture=arm64", "APT::Architectures=arm64"].map(String::from));
+        let options = settings.iter().flat_map(|setting| ["-o", setting]);
+        let all: Vec<&str> = options.chain(["update", "-q"]).collect();
+        on_host("apt-get", &all).success();
+    }
     let mut args = vec![
         "LC_ALL=C",
         "apt-get",

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::arch::{Arch, Kind, Libc, Variant};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Machine};
 use crate::output::Output;
 use crate::toolchain::{Build, source};
 use crate::{run, skipped, tool};
@@ -37,12 +37,24 @@ impl Driver {
         Some(Driver { arch, other })
     }
 
+    pub fn arch(&self) -> Arch {
+        self.arch
+    }
+
     /// The path of the tool for the driver.
     pub fn tool(&self) -> String {
         match self.other {
             Some(_) => TOOL.into(),
             None => tool::path().display().to_string(),
         }
+    }
+
+    /// A machine with the tool, if programs of the architecture need another one.
+    pub fn machine(&self) -> Option<Machine> {
+        let (kernel, tool) = self.other.as_ref()?;
+        let mut machine = kernel.clone().machine();
+        machine.add(tool, TOOL);
+        Some(machine)
     }
 
     /// Compiles the fixture and runs it to its end. It sees `tree` at the same path, and its children find the C library, and libraries
@@ -66,7 +78,7 @@ impl Driver {
         let system = system.map(|path| path.display().to_string());
         let libraries: Vec<String> = libraries.iter().cloned().chain(system).collect();
         let search = format!("LD_LIBRARY_PATH={}", libraries.join(":"));
-        let Some((kernel, file)) = &self.other else {
+        let Some(mut machine) = self.machine() else {
             let driver = driver.display().to_string();
             let all: Vec<&str> = [&search, &driver]
                 .into_iter()
@@ -75,8 +87,6 @@ impl Driver {
                 .collect();
             return run::on_host("env", &all);
         };
-        let mut machine = kernel.clone().machine();
-        machine.add(file, TOOL);
         machine.add(&driver, DRIVER);
         machine.add(tree, &tree.display().to_string());
         let names = ["libc.so.6", "libm.so.6", "libgcc_s.so.1", arch.ld_so()];

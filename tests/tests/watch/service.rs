@@ -1,16 +1,19 @@
 //! The unit in the documentation, run by systemd.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 
-use e2e::{Output, run, tool};
+use e2e::{Driver, Output, Variant, debian, matrix, run, tool};
 use nix::unistd::geteuid;
 
-use crate::{HOST, hello};
+use crate::hello;
+
+// The architectures of the tool. A systemd of the same architecture runs it.
+matrix!([x86_64_glibc_pie aarch64_glibc_pie]: (system_unit_wraps_files_of_other_users, user_manager_runs_the_unit));
 
 /// The unit in docs/watch.md, with the path of the tool and more arguments.
-fn unit(words: &str) -> String {
+fn unit(tool: &str, words: &str) -> String {
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/watch.md"));
     let page = page.expect("it is there");
     let (_, behind) = page.split_once("```ini\n").expect("a unit");
@@ -20,19 +23,19 @@ fn unit(words: &str) -> String {
             "\nExecStart=/path/to/wrap-buddy watch --preset vscode-server --libs /opt/lib "
         )
     );
-    let start = format!("{} watch {words} --preset", tool::path().display());
+    let start = format!("{tool} watch {words} --preset");
     unit.replace("/path/to/wrap-buddy watch --preset", &start)
 }
 
 /// The system unit in docs/watch.md, with the path of the tool, and directories below the home.
-fn system_unit() -> String {
+fn system_unit(tool: &str) -> String {
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/watch.md"));
     let page = page.expect("it is there");
     let unit = page
         .split("```")
         .find(|part| part.contains("\nProtectSystem=strict"));
     let unit = unit.expect("a unit").trim_start_matches("ini\n");
-    let start = format!("{} watch --force", tool::path().display());
+    let start = format!("{tool} watch --force");
     unit.replace("/path/to/wrap-buddy watch", &start)
         .replace("/srv/programs", "%h/.vscode-server")
         .replace("/usr/local/lib/wrap-buddy", "%h/loaders")
@@ -58,20 +61,21 @@ fn verify(unit: &Path, kind: &str) -> String {
 
 #[test]
 fn unit_passes_systemd_analyze() {
-    let home = home_with(&unit(""));
+    let tool = tool::path().display().to_string();
+    let home = home_with(&unit(&tool, ""));
     let file = home.path().join(".config/systemd/user/wrap-buddy.service");
     for kind in ["--user", "--system"] {
         assert_eq!(verify(&file, kind), "", "{kind}");
     }
     // systemd-analyze reports a mistake.
-    fs::write(&file, unit("").replace("=notify", "=notiffy")).expect("write");
+    fs::write(&file, unit(&tool, "").replace("=notify", "=notiffy")).expect("write");
     assert!(verify(&file, "--user").contains("notiffy"));
 }
 
 /// The exposure that systemd computes, 2.6 with systemd 252, stays below 3.0.
 #[test]
 fn system_unit_is_confined() {
-    let home = home_with(&system_unit());
+    let home = home_with(&system_unit(&tool::path().display().to_string()));
     let file = home.path().join(".config/systemd/user/wrap-buddy.service");
     assert_eq!(verify(&file, "--system"), "");
     let file = file.to_str().expect("UTF-8");
@@ -95,17 +99,19 @@ const FILES: [(&str, u32, u32, u32); 5] = [
 ];
 
 /// The confined service wraps files of root and of another user, keeps their modes, and cannot write elsewhere.
-#[test]
-fn system_unit_wraps_files_of_other_users() {
+fn system_unit_wraps_files_of_other_users(variant: Variant) {
     if !geteuid().is_root() {
         return e2e::skipped("a second user id takes root");
     }
+    let Some(driver) = Driver::new(variant.arch) else {
+        return;
+    };
     // It ends with an error where the confinement lacks something.
     let confined = r#"[ -w %h/.vscode-server ] && ! [ -w %h ] && ! [ -w /proc/sys/vm/swappiness ] && [ "$$(stat -c %%a /proc/kmsg)" = 0 ]"#;
     let also = format!("[Service]\nExecStartPost=sh -c '{confined}'\n");
-    let home = home_with(&system_unit().replace("[Service]\n", &also));
+    let home = home_with(&system_unit(&driver.tool()).replace("[Service]\n", &also));
     fs::set_permissions(home.path(), Permissions::from_mode(0o755)).expect("chmod");
-    let built = hello(HOST);
+    let built = hello(variant);
     let inside = |name: &str| home.path().join(name);
     fs::create_dir(inside("loaders")).expect("create");
     for (name, owner, group, mode) in FILES {
@@ -120,11 +126,15 @@ fn system_unit_wraps_files_of_other_users() {
         fs::set_permissions(directory, private).expect("chmod");
         fs::set_permissions(&path, Permissions::from_mode(mode)).expect("chmod");
     }
-    let output = run_by_systemd(home.path());
+    let output = run_by_systemd(&driver, home.path());
     let started = "started.ActiveState=active
 started.StatusText=5 files wrapped or edited, 0 failed
 ";
     assert!(output.stdout.contains(started), "{output}");
+    if !variant.arch.is_native() {
+        // Another machine had the files.
+        return;
+    }
     for (name, owner, group, mode) in FILES {
         let path = inside(".vscode-server").join(name);
         assert!(fs::read(&path).ok() != fs::read(&built).ok(), "{name}");
@@ -142,34 +152,69 @@ started.StatusText=5 files wrapped or edited, 0 failed
 }
 
 /// The output of `service.sh` for the unit in `home`, run by a systemd in namespaces of its own.
-fn run_by_systemd(home: &Path) -> Output {
+fn run_by_systemd(driver: &Driver, home: &Path) -> Output {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/watch/service.sh");
-    let namespaces = [
+    let home = home.to_str().expect("UTF-8");
+    let words = [
         "--mount",
         "--pid",
         "--fork",
         "--mount-proc",
         "--propagation",
         "private",
+        "bash",
+        script,
+        home,
     ];
-    let command = ["bash", script, home.to_str().expect("UTF-8")];
-    run::on_host("unshare", &[&namespaces[..], &command].concat()).success()
+    let Some(mut machine) = driver.machine() else {
+        return run::on_host("unshare", &words).success();
+    };
+    let system = tempfile::tempdir().expect("a temporary directory");
+    let packages = [
+        "systemd",
+        "dash",
+        "bash",
+        "procps",
+        "mount",
+        "util-linux",
+        "findutils",
+        "coreutils",
+    ];
+    debian::unpack_of(driver.arch(), &packages, system.path());
+    let path = |name: &str| system.path().join(name);
+    fs::set_permissions(path(""), Permissions::from_mode(0o755)).expect("chmod");
+    // systemd needs terminals for PrivateDevices=.
+    for name in ["dev/pts", "dev/shm", "sys/fs/cgroup"] {
+        fs::create_dir_all(path(name)).expect("create");
+    }
+    symlink("pts/ptmx", path("dev/ptmx")).expect("a symlink");
+    machine.add(system.path(), "/");
+    machine.add(Path::new(home), home);
+    machine.add(Path::new(script), script);
+    machine.set(["proc", "variable", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]);
+    machine.set(["argument", "unshare"]);
+    for word in words {
+        machine.set(["argument", word]);
+    }
+    machine.start("/usr/bin/unshare", 1).remove(0).success()
 }
 
 /// It is ready when existing files are wrapped, reloads, is restarted after a crash, and stops successfully.
-#[test]
-fn user_manager_runs_the_unit() {
+fn user_manager_runs_the_unit(variant: Variant) {
+    let Some(driver) = Driver::new(variant.arch) else {
+        return;
+    };
     // The programs start here without wrapping. The arguments are quoted as in nix/watch.nix: systemd has to pass a space and a
     // dollar sign, and to expand its own %h.
-    let home = home_with(&unit(r#"--force "%h/my tools" "%h/$$x""#));
-    let built = hello(HOST);
+    let home = home_with(&unit(&driver.tool(), r#"--force "%h/my tools" "%h/$$x""#));
+    let built = hello(variant);
     let inside = |name: &str| home.path().join(name);
     for name in [".vscode-server/bin/node", "my tools/one", "$x/two"] {
         let path = inside(name);
         fs::create_dir_all(path.parent().expect("a directory")).expect("create");
         fs::copy(&built, &path).expect("copy");
     }
-    let output = run_by_systemd(home.path());
+    let output = run_by_systemd(&driver, home.path());
     let expected = "start=yes
 started.ActiveState=active
 started.StatusText=3 files wrapped or edited, 0 failed
@@ -183,6 +228,9 @@ stopped.Result=success
 stopped.ExecMainStatus=0
 ";
     assert_eq!(output.stdout, expected, "{output}");
+    if !variant.arch.is_native() {
+        return;
+    }
     for name in ["my tools/.one.wrapbuddy", "$x/.two.wrapbuddy"] {
         assert!(inside(name).exists(), "{name}");
     }
