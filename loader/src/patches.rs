@@ -47,7 +47,8 @@ impl Loader {
                     continue;
                 }
                 to = to.sub(1);
-                *to = *from;
+                // An assignment would call memmove on riscv64.
+                copy(to.cast(), from.cast(), size_of::<Phdr>());
                 if (*to).p_type == PT_DYNAMIC {
                     dynamic = self.bias.wrapping_add((*to).p_vaddr) as *mut u8;
                     to_strings = self.moved_strings(dynamic.cast());
@@ -125,13 +126,12 @@ impl Loader {
                 p_type: kind,
                 p_flags: PF_R,
                 p_offset: 0,
-                p_vaddr: 0,
+                p_vaddr: self.distance(address),
                 p_paddr: 0,
-                p_filesz: 0,
-                p_memsz: 0,
+                p_filesz: len,
+                p_memsz: len,
                 p_align: 0,
             };
-            self.describe(to, address, len);
         }
     }
 
