@@ -3,6 +3,10 @@
 //! For each trailer from the longest to the shortest: first the entry point, which needs no other change; then the end of the entry's
 //! segment with the padding after it, where e_entry is moved. A longer trailer is worth moving e_entry: with it the program finds its
 //! sidecar after it was renamed or copied.
+//!
+//! Programs with functions in DT_PREINIT_ARRAY prefer the end of the segment: ld.so calls these before the entry point, also if it was
+//! started with the wrapped program as its argument. On riscv64, every program has one, and it follows `_start` (glibc
+//! sysdeps/riscv/start.S, load_gp).
 
 use std::ops::Range;
 
@@ -51,6 +55,8 @@ pub struct PatchSpace {
     /// Ranges that the kernel or other tools read while the program is wrapped.
     kept: Vec<(Range<u64>, &'static str)>,
     check_relocations: bool,
+    /// In order of preference.
+    positions: [SlotPosition; 2],
 }
 
 impl PatchSpace {
@@ -80,16 +86,19 @@ impl PatchSpace {
             };
             Some((segment.offset..segment.file_end(), what))
         }));
-        let text_relocations = elf
-            .dynamic
-            .as_ref()
-            .is_some_and(|dynamic| dynamic.text_relocations);
+        let dynamic = elf.dynamic.as_ref();
+        let text_relocations = dynamic.is_some_and(|dynamic| dynamic.text_relocations);
+        let early_functions = dynamic.and_then(|dynamic| dynamic.value(elf::DT_PREINIT_ARRAYSZ));
         Ok(Self {
             entry: elf.entry,
             align,
             kept,
             check_relocations: text_relocations || segment.flags & elf::PF_W != 0,
             segment: *segment,
+            positions: match early_functions.unwrap_or(0) {
+                0 => [SlotPosition::Entry, SlotPosition::SegmentEnd],
+                _ => [SlotPosition::SegmentEnd, SlotPosition::Entry],
+            },
         })
     }
 
@@ -129,7 +138,7 @@ impl PatchSpace {
         let mut zeros = None;
         let mut reason = NoSlot::NoLength;
         for (index, &len) in lengths.iter().enumerate() {
-            for position in [SlotPosition::Entry, SlotPosition::SegmentEnd] {
+            for position in self.positions {
                 let slot = match position {
                     SlotPosition::Entry => self.at_entry(len),
                     SlotPosition::SegmentEnd => {
@@ -237,6 +246,7 @@ mod tests {
             align: 16,
             kept: vec![(0..64, "the ELF header")],
             check_relocations: false,
+            positions: [SlotPosition::Entry, SlotPosition::SegmentEnd],
         }
     }
 
@@ -279,6 +289,21 @@ mod tests {
     fn the_shorter_trailer_is_better_than_none() {
         let (slot, index) = choose(&patch_space(), &[0x201, 0x100], 0).unwrap();
         assert_eq!((slot.position, index), (SlotPosition::Entry, 1));
+    }
+
+    #[test]
+    fn functions_before_the_entry_point_are_left_alone() {
+        let mut patch_space = patch_space();
+        patch_space.positions.reverse();
+        let (slot, _) = choose(&patch_space, &[0x10], 0xe00).unwrap();
+        assert_eq!(
+            (slot.position, slot.address),
+            (SlotPosition::SegmentEnd, 0x401ff0)
+        );
+        // Most programs are not started in that way.
+        patch_space.kept.push((0x11f0..0x1200, "a note"));
+        let (slot, _) = choose(&patch_space, &[0x20], 0).unwrap();
+        assert_eq!(slot.position, SlotPosition::Entry);
     }
 
     #[test]
