@@ -15,10 +15,6 @@ use crate::text::EMPTY;
 /// are ones, nothing random was subtracted from it. 1 of 65,536 random addresses looks the same.
 const STACK_AT_TOP: usize = 0x3fff_c000;
 
-/// These bits are ones wherever a kernel puts the stack of a 64-bit program. QEMU 7.2 puts it elsewhere, and takes 37 ms for a
-/// mapping of 1 GiB.
-const STACK_OF_KERNEL: usize = (7u64 << 36) as usize;
-
 impl Loader {
     /// The address below which ld.so is mapped: that of this image or of the program, or lower.
     #[inline(always)]
@@ -32,7 +28,9 @@ impl Loader {
         }
         // Debuggers and `setarch -R` need the same addresses in each run. A program that is linked for a fixed address is far away.
         let subtracted = !self.stack.get(at::EXECFN);
-        let is_random = subtracted & STACK_AT_TOP != 0 && subtracted & STACK_OF_KERNEL == 0;
+        // QEMU 7.2 puts the stack elsewhere, and takes 37 ms for a mapping of 1 GiB.
+        let is_random =
+            subtracted & STACK_AT_TOP != 0 && subtracted & sys::arch::STACK_OF_KERNEL == 0;
         if self.bias == 0 || !is_random || !syscall::has_endless_address_space() {
             return top;
         }

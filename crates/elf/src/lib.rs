@@ -60,6 +60,7 @@ pub use space::{
 pub use versions::Required;
 
 use std::ffi::OsString;
+use std::mem::offset_of;
 use std::os::unix::ffi::OsStringExt;
 
 use anyhow::{Context, Result, ensure};
@@ -131,6 +132,8 @@ pub struct Elf {
     pub machine: u16,
     /// EI_CLASS.
     pub class: u8,
+    /// `e_flags`.
+    pub flags: u32,
     /// EI_OSABI.
     pub os_abi: u8,
     /// `e_type`.
@@ -186,13 +189,18 @@ pub fn identify(source: &mut Source) -> Result<Identity> {
         return Ok(Identity::Malformed(format!("{error:#}")));
     }
     let machine = [head[18], head[19]];
-    let machine = match order {
-        elf::ELFDATA2LSB => u16::from_le_bytes(machine),
-        elf::ELFDATA2MSB => u16::from_be_bytes(machine),
+    let at = match class {
+        elf::ELFCLASS64 => offset_of!(FileHeader64<LittleEndian>, e_flags),
+        _ => offset_of!(FileHeader32<LittleEndian>, e_flags),
+    };
+    let flags = [head[at], head[at + 1], head[at + 2], head[at + 3]];
+    let (machine, flags) = match order {
+        elf::ELFDATA2LSB => (u16::from_le_bytes(machine), u32::from_le_bytes(flags)),
+        elf::ELFDATA2MSB => (u16::from_be_bytes(machine), u32::from_be_bytes(flags)),
         _ => return Ok(Identity::Malformed(format!("its EI_DATA is {order}"))),
     };
     Ok(Identity::Elf {
-        target: ElfTarget { machine, class },
+        target: ElfTarget::new(machine, class, flags),
         little_endian: order == elf::ELFDATA2LSB,
     })
 }
@@ -282,6 +290,7 @@ impl Elf {
             file_id: None,
             machine: target.machine,
             class: target.class,
+            flags: target.abi,
             os_abi: elf::ELFOSABI_SYSV,
             kind: elf::ET_DYN,
             entry: 0,
@@ -330,6 +339,7 @@ impl Elf {
             file_id: Some(FileId::from(source.metadata())),
             machine: header.e_machine(LE),
             class: header.e_ident().class,
+            flags: header.e_flags(LE),
             os_abi: header.e_ident().os_abi,
             kind: header.e_type(LE),
             entry: header.e_entry(LE).into(),
@@ -352,10 +362,7 @@ impl Elf {
 
     /// The machine, class and ABI.
     pub fn target(&self) -> ElfTarget {
-        ElfTarget {
-            machine: self.machine,
-            class: self.class,
-        }
+        ElfTarget::new(self.machine, self.class, self.flags)
     }
 
     /// The PT_LOAD segments.

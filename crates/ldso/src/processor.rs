@@ -55,11 +55,11 @@ impl Processor {
     }
 
     /// The value of `$PLATFORM`. glibc has special names for some Intel processors (sysdeps/x86/cpu-features.c).
-    pub fn platform(self, arch: &Arch) -> &'static str {
+    pub fn platform(self, arch: &Arch) -> Option<&'static str> {
         let v3 = arch.hwcaps.iter().find(|(name, _)| *name == "x86-64-v3");
         match v3 {
             Some((_, flags)) if self == Processor::Own && cpu_info().intel && self.has(flags) => {
-                "haswell"
+                Some("haswell")
             }
             _ => arch.platform,
         }
@@ -79,8 +79,8 @@ impl Processor {
         if built_in.has_legacy_hwcaps {
             let own = arch.legacy_hwcaps.iter();
             let own = own.filter(|(_, flags)| self.has(flags));
-            let names: Vec<&str> = ["tls", self.platform(arch)]
-                .into_iter()
+            let names: Vec<&str> = std::iter::once("tls")
+                .chain(self.platform(arch))
                 .chain(own.map(|(name, _)| *name))
                 .collect();
             found.legacy = combined(&names);

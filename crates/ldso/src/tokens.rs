@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 pub struct Tokens {
     /// `$LIB`, which is built into ld.so. If the value is unknown, each likely value.
     pub lib: Vec<&'static str>,
-    /// `$PLATFORM`.
-    pub platform: &'static str,
+    /// `$PLATFORM`. ld.so ignores a directory with it if there is no value.
+    pub platform: Option<&'static str>,
 }
 
 /// Expands a search path. Leaves out directories relative to the current directory.
@@ -18,7 +18,7 @@ pub fn expand(text: &[u8], origin: &Path, tokens: &Tokens) -> Vec<PathBuf> {
     let mut texts = vec![text.to_vec()];
     let origin = origin.as_os_str().as_bytes();
     let lib_tokens: Vec<&[u8]> = tokens.lib.iter().map(|lib| lib.as_bytes()).collect();
-    let platform = [tokens.platform.as_bytes()];
+    let platform: Vec<&[u8]> = tokens.platform.iter().map(|name| name.as_bytes()).collect();
     for (token, values) in [
         ("ORIGIN", &[origin][..]),
         ("LIB", &lib_tokens),
@@ -76,7 +76,7 @@ mod tests {
     fn tokens() -> Tokens {
         Tokens {
             lib: vec!["lib", "lib/i386-linux-gnu"],
-            platform: "i686",
+            platform: Some("i686"),
         }
     }
 

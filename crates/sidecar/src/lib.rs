@@ -41,6 +41,7 @@ pub mod machine {
     pub const I686: u16 = 3;
     pub const X86_64: u16 = 62;
     pub const AARCH64: u16 = 183;
+    pub const RISCV: u16 = 243;
 }
 
 /// Why bytes are not the expected structure, in words that follow "it" or the file's name.

@@ -89,11 +89,6 @@ pub enum Part {
     Launcher,
 }
 
-/// The target's name in rustc.
-fn target(arch: &Arch) -> String {
-    format!("{}-unknown-linux-gnu", arch.name)
-}
-
 /// Finds the compiler, `core` and linker for an architecture.
 ///
 /// # Errors
@@ -104,7 +99,7 @@ pub fn toolchain(arch: &Arch, out: &Path) -> Result<Toolchain, Box<dyn Error>> {
     let cache = cache
         .and_then(|build| build.parent()?.parent())
         .unwrap_or(out);
-    toolchain::find(&target(arch), &cache.join("stage-core"))
+    toolchain::find(arch.triple, &cache.join("stage-core"))
 }
 
 const SCRIPT_NAME: &str = "flat.ld";
@@ -175,7 +170,7 @@ impl<'a> Compiler<'a> {
                 "--crate-name",
                 name,
                 "--target",
-                &target(self.arch),
+                self.arch.triple,
             ])
             .args([
                 "-Copt-level=z",

@@ -50,6 +50,9 @@ fn extract<'data>(file: &impl Object<'data>, arch: &Arch) -> Result<Linked, Box<
         let RelocationFlags::Elf { r_type } = relocation.flags() else {
             return Err("not an ELF file".into());
         };
+        if arch.hints.contains(&r_type) {
+            continue;
+        }
         if !arch.distances.contains(&r_type) {
             return Err(
                 format!("relocation of type {r_type} at {offset:#x} needs an address").into(),

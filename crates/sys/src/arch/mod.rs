@@ -3,11 +3,13 @@
 
 mod aarch64;
 mod i686;
+mod riscv64;
 mod x86_64;
 
 #[cfg_attr(target_arch = "x86_64", path = "x86_64/code.rs")]
 #[cfg_attr(target_arch = "aarch64", path = "aarch64/code.rs")]
 #[cfg_attr(target_arch = "x86", path = "i686/code.rs")]
+#[cfg_attr(target_arch = "riscv64", path = "riscv64/code.rs")]
 mod code;
 
 pub use code::*;
@@ -36,25 +38,44 @@ pub enum Disassembler {
     /// x86 with this many bits.
     X86(u32),
     A64,
+    /// None: there is no maintained decoder. The lengths of instructions are known.
+    RiscV,
+}
+
+/// The bits of `e_flags` that name an ABI.
+#[derive(Debug)]
+pub struct Abi {
+    /// These bits.
+    pub mask: u32,
+    /// Their value in files that the dynamic linkers of this architecture load.
+    pub value: u32,
+}
+
+impl Abi {
+    /// The architecture has one ABI.
+    pub const ONLY: Self = Self { mask: 0, value: 0 };
 }
 
 /// Properties of an architecture, for the host tool and the build script of the stages.
 #[derive(Debug)]
 pub struct Arch {
-    /// `x86_64`, `aarch64` or `i686`, as in target triples, in file names of loaders and in messages.
+    /// `x86_64` and so on, in file names of loaders and in messages.
     pub name: &'static str,
+    /// The name of the target in rustc.
+    pub triple: &'static str,
     /// `e_machine`.
     pub machine: u16,
     /// EI_CLASS: 1 is 32-bit, 2 is 64-bit.
     pub class: u8,
+    pub abi: Abi,
     /// Alignment of the first instruction of a stub that is not at the original entry point.
     pub entry_align: u64,
     /// Largest segment alignment that every kernel respects for a file without PT_INTERP.
     pub max_load_align: u64,
     /// Values of `$LIB` in ld.so, most likely first.
     pub lib_tokens: &'static [&'static str],
-    /// Value of `$PLATFORM` in ld.so.
-    pub platform: &'static str,
+    /// Value of `$PLATFORM` in ld.so; `None` if the kernel passes none.
+    pub platform: Option<&'static str>,
     /// Flags of this architecture's libraries in ld.so.cache (`_DL_CACHE_DEFAULT_ID` in glibc's dl-cache.h).
     pub cache_flags: &'static [u32],
     /// `glibc-hwcaps` subdirectories, best first, each with the flags in /proc/cpuinfo that it requires (glibc
@@ -73,12 +94,14 @@ pub struct Arch {
     pub codegen: &'static [&'static str],
     /// Types of relocations that are a distance within a stage, so that they do not depend on its position.
     pub distances: &'static [u32],
+    /// Types of relocations without a symbol, which tell the linker that it may shorten an instruction.
+    pub hints: &'static [u32],
 }
 
 /// `e_machine` of the architecture for which this crate is compiled.
 pub const MACHINE: u16 = HOST.machine;
 
-static ARCHITECTURES: [Arch; 3] = [x86_64::ROW, aarch64::ROW, i686::ROW];
+static ARCHITECTURES: [Arch; 4] = [x86_64::ROW, aarch64::ROW, i686::ROW, riscv64::ROW];
 
 /// Every architecture that programs can be wrapped for.
 pub fn all() -> &'static [Arch] {
@@ -92,6 +115,8 @@ pub struct ElfTarget {
     pub machine: u16,
     /// EI_CLASS: 1 is 32-bit, 2 is 64-bit.
     pub class: u8,
+    /// The bits of `e_flags` that name an ABI; see [`Abi`].
+    pub abi: u32,
 }
 
 impl ElfTarget {
@@ -99,7 +124,19 @@ impl ElfTarget {
     pub const X32: Self = Self {
         machine: machine::X86_64,
         class: 1,
+        abi: 0,
     };
+
+    /// The target of a file with these values in its ELF header.
+    pub fn new(machine: u16, class: u8, e_flags: u32) -> Self {
+        let mut rows = ARCHITECTURES.iter();
+        let row = rows.find(|arch| (arch.machine, arch.class) == (machine, class));
+        Self {
+            machine,
+            class,
+            abi: e_flags & row.map_or(0, |arch| arch.abi.mask),
+        }
+    }
 
     /// The row of the table; x32 has none.
     pub fn arch(self) -> Option<&'static Arch> {
@@ -112,13 +149,14 @@ impl fmt::Display for ElfTarget {
         f.write_str(match (self.arch(), self.machine) {
             (Some(arch), _) => arch.name,
             (None, machine::X86_64) => "x32",
+            (None, machine::RISCV) if self.class == 2 => "riscv64 with another floating-point ABI",
+            (None, machine::RISCV) => "riscv32",
             (None, 2 | 18 | 43) => "SPARC",
             (None, 8) => "MIPS",
             (None, 20) => "PowerPC",
             (None, 21) => "PowerPC64",
             (None, 22) => "s390",
             (None, 40) => "32-bit ARM",
-            (None, 243) => "RISC-V",
             (None, 258) => "LoongArch",
             (None, other) => return write!(f, "e_machine {other}"),
         })
@@ -130,6 +168,7 @@ impl Arch {
         ElfTarget {
             machine: self.machine,
             class: self.class,
+            abi: self.abi.value,
         }
     }
 

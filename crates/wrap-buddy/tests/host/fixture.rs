@@ -26,31 +26,6 @@ pub use wrap_buddy::state::unusable::Unusable;
 pub const STUB_LEN: usize = 120;
 pub const RELOCATABLE_STUB_LEN: usize = 200;
 
-/// Makes one test for each target from functions that take a target.
-macro_rules! targets {
-    ($($test:ident),+ $(,)?) => {
-        $(
-            mod $test {
-                #[test]
-                fn x86_64() {
-                    super::$test(e2e::Arch::X86_64);
-                }
-
-                #[test]
-                fn aarch64() {
-                    super::$test(e2e::Arch::Aarch64);
-                }
-
-                #[test]
-                fn i686() {
-                    super::$test(e2e::Arch::I686);
-                }
-            }
-        )+
-    };
-}
-pub(crate) use targets;
-
 /// A small random number generator with a fixed seed: the same numbers on every machine.
 pub struct Random(pub u64);
 

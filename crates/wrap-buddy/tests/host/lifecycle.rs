@@ -72,7 +72,7 @@ fn wrap(dir: &TestDir, target: Arch, more: &[&str]) -> Report {
     dir.wrap_with_libs(target, &dir.path("app"), more)
 }
 
-targets!(
+e2e::architectures!(
     the_same_settings_change_nothing,
     other_settings_refresh_the_sidecar_and_not_the_program,
     another_loader_is_another_stub,

@@ -82,10 +82,7 @@ fn every_reason_has_its_sentence() {
             little_endian: true,
         },
         SkipReason::OtherArchitecture {
-            target: ElfTarget {
-                machine: 22,
-                class: 2,
-            },
+            target: ElfTarget::new(22, 2, 0),
             little_endian: false,
         },
         SkipReason::NoStage {

@@ -13,7 +13,7 @@ use predicates::str::{contains, is_empty};
 
 use crate::fixture::*;
 
-targets!(starts_do_not_fail_while_settings_change);
+e2e::architectures!(starts_do_not_fail_while_settings_change);
 
 const MAIN: &str = "#include <stdio.h>
 int answer(void);

@@ -154,10 +154,7 @@ fn other_architectures_and_libcs() {
     let big_endian = dir.write("s390", big_endian);
     let report = dir.wrap(&[&"--paths", &big_endian]);
     let expected = SkipReason::OtherArchitecture {
-        target: ElfTarget {
-            machine: 22,
-            class: 2,
-        },
+        target: ElfTarget::new(22, 2, 0),
         little_endian: false,
     };
     assert_eq!(*reason(&report, Status::Failed), expected.into());

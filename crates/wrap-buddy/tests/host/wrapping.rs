@@ -71,22 +71,11 @@ fn wraps_exactly(target: Arch, arguments: &[&str]) {
     );
 }
 
-#[test]
-fn x86_64() {
-    wraps_exactly(Arch::X86_64, &["-pie", "-fPIE", "-O2"]);
-    wraps_exactly(Arch::X86_64, &["-no-pie"]);
-}
+e2e::architectures!(wraps_programs_exactly);
 
-#[test]
-fn aarch64() {
-    wraps_exactly(Arch::Aarch64, &["-pie", "-fPIE"]);
-    wraps_exactly(Arch::Aarch64, &["-no-pie"]);
-}
-
-#[test]
-fn i686() {
-    wraps_exactly(Arch::I686, &["-pie", "-fPIE"]);
-    wraps_exactly(Arch::I686, &["-no-pie"]);
+fn wraps_programs_exactly(target: Arch) {
+    wraps_exactly(target, &["-pie", "-fPIE", "-O2"]);
+    wraps_exactly(target, &["-no-pie"]);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::fixture::*;
 
 const MAIN: &str = "int main(void) { return 0; }";
 
-targets!(
+e2e::architectures!(
     modes_are_put_back,
     file_capabilities_are_put_back,
     set_id_programs_are_not_made_relocatable,

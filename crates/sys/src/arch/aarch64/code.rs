@@ -13,6 +13,9 @@ pub const PROT_BTI: usize = 0x10;
 /// Log2 of the maximum random distance in bytes between a program and later mappings.
 pub const GAP_BITS: u32 = 30;
 
+/// These bits are ones wherever a kernel puts the stack.
+pub const STACK_OF_KERNEL: usize = 7 << 36;
+
 /// The protections that mprotect accepts: PROT_BTI only if the processor has it (arch/arm64/include/uapi/asm/hwcap.h).
 #[inline(always)]
 pub fn protections(hwcap2: usize) -> usize {

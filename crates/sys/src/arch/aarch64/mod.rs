@@ -2,16 +2,18 @@
 
 use sidecar::machine;
 
-use super::{Arch, BranchProtection, Disassembler};
+use super::{Abi, Arch, BranchProtection, Disassembler};
 
 pub const ROW: Arch = Arch {
     name: "aarch64",
+    triple: "aarch64-unknown-linux-gnu",
     machine: machine::AARCH64,
     class: 2,
+    abi: Abi::ONLY,
     entry_align: 4,
     max_load_align: 65536,
     lib_tokens: &["lib64", "lib/aarch64-linux-gnu", "lib"],
-    platform: "aarch64",
+    platform: Some("aarch64"),
     cache_flags: &[0x0a03],
     hwcaps: &[],
     legacy_hwcaps: &[("atomics", &["atomics"])],
@@ -28,4 +30,5 @@ pub const ROW: Arch = Arch {
     codegen: &["-Crelocation-model=pic", "-Ccode-model=tiny"],
     // R_AARCH64_PREL32, LD_PREL_LO19, ADR_PREL_LO21, TSTBR14, CONDBR19, JUMP26, CALL26.
     distances: &[261, 273, 274, 279, 280, 282, 283],
+    hints: &[],
 };

@@ -11,6 +11,9 @@ pub const PROT_BTI: usize = 0;
 /// Log2 of the maximum random distance in bytes between a program and later mappings: 8 bits of pages, as in the kernel.
 pub const GAP_BITS: u32 = 20;
 
+/// No such bits are known.
+pub const STACK_OF_KERNEL: usize = 0;
+
 /// The protections that mprotect accepts.
 #[inline(always)]
 pub fn protections(_hwcap2: usize) -> usize {

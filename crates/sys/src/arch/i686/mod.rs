@@ -2,16 +2,18 @@
 
 use sidecar::machine;
 
-use super::{Arch, Disassembler};
+use super::{Abi, Arch, Disassembler};
 
 pub const ROW: Arch = Arch {
     name: "i686",
+    triple: "i686-unknown-linux-gnu",
     machine: machine::I686,
     class: 1,
+    abi: Abi::ONLY,
     entry_align: 16,
     max_load_align: 4096,
     lib_tokens: &["lib", "lib/i386-linux-gnu"],
-    platform: "i686",
+    platform: Some("i686"),
     // The second is "of unknown libc", the flags of a library that needs no other (glibc sysdeps/generic/dl-cache.h,
     // _dl_cache_check_flags; other architectures have stricter checks).
     cache_flags: &[0x0003, 0x0001],
@@ -25,4 +27,5 @@ pub const ROW: Arch = Arch {
     codegen: &["-Crelocation-model=static"],
     // R_386_PC32, R_386_PLT32.
     distances: &[2, 4],
+    hints: &[],
 };

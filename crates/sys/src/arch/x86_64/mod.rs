@@ -2,16 +2,18 @@
 
 use sidecar::machine;
 
-use super::{Arch, Disassembler};
+use super::{Abi, Arch, Disassembler};
 
 pub const ROW: Arch = Arch {
     name: "x86_64",
+    triple: "x86_64-unknown-linux-gnu",
     machine: machine::X86_64,
     class: 2,
+    abi: Abi::ONLY,
     entry_align: 16,
     max_load_align: 4096,
     lib_tokens: &["lib64", "lib/x86_64-linux-gnu", "lib"],
-    platform: "x86_64",
+    platform: Some("x86_64"),
     cache_flags: &[0x0303],
     hwcaps: &[
         (
@@ -43,4 +45,5 @@ pub const ROW: Arch = Arch {
     codegen: &["-Crelocation-model=pic"],
     // R_X86_64_PC32, R_X86_64_PLT32.
     distances: &[2, 4],
+    hints: &[],
 };

@@ -18,7 +18,7 @@ pub struct Instruction {
     pub address: u64,
     /// Its bytes, in hexadecimal.
     pub bytes: String,
-    /// Assembly text: Intel syntax on x86.
+    /// Assembly text: Intel syntax on x86. On riscv64, the length and the encoded instruction.
     pub text: String,
 }
 
@@ -27,6 +27,7 @@ pub struct Instruction {
 pub fn disassemble(arch: &Arch, address: u64, code: &[u8], len: usize) -> Vec<Instruction> {
     match arch.disassembler {
         Disassembler::A64 => a64(address, code.get(..len).unwrap_or(code)),
+        Disassembler::RiscV => riscv(address, code, len),
         Disassembler::X86(bits) => x86(bits, address, code, len),
     }
 }
@@ -117,6 +118,32 @@ fn a64(address: u64, code: &[u8]) -> Vec<Instruction> {
     code.chunks_exact(4).enumerate().map(read).collect()
 }
 
+/// Divides code into instructions: the lowest bits of one are its length (The RISC-V Instruction Set Manual, "Expanded
+/// Instruction-Length Encoding").
+fn riscv(address: u64, code: &[u8], len: usize) -> Vec<Instruction> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < len {
+        let own = match code.get(at) {
+            Some(first) if first & 3 == 3 => 4,
+            _ => 2,
+        };
+        let Some(bytes) = code.get(at..at + own) else {
+            break;
+        };
+        let encoded = bytes
+            .iter()
+            .rfold(0, |high, &byte| high << 8 | u32::from(byte));
+        found.push(Instruction {
+            address: address.wrapping_add(at as u64),
+            bytes: hex(bytes),
+            text: format!(".insn {own}, {encoded:#x}"),
+        });
+        at += own;
+    }
+    found
+}
+
 /// Replaces a PC-relative distance by the address.
 fn with_target(instruction: &yaxpeax_arm::armv8::a64::Instruction, at: u64) -> String {
     let text = instruction.to_string();
@@ -141,12 +168,13 @@ fn with_target(instruction: &yaxpeax_arm::armv8::a64::Instruction, at: u64) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use elf_file::ElfTarget;
     use sidecar::machine;
     use sys::arch;
 
     fn texts(machine: u16, class: u8, address: u64, code: &[u8], len: usize) -> Vec<String> {
-        let arch = ElfTarget { machine, class }.arch().unwrap();
+        let mut rows = arch::all().iter();
+        let arch = rows.find(|row| (row.machine, row.class) == (machine, class));
+        let arch = arch.unwrap();
         let found = disassemble(arch, address, code, len).into_iter();
         found
             .map(|one| format!("{:x} {}", one.address, one.text))
@@ -186,6 +214,15 @@ mod tests {
             expected[..1]
         );
         assert_eq!(texts(machine::AARCH64, 2, 0, &[0, 0], 2), [""; 0]);
+        // j, mv, jal.
+        let code = [0x45, 0xa0, 0x2a, 0x84, 0xef, 0xf0, 0x3f, 0xf6];
+        let expected = [
+            "10 .insn 2, 0xa045",
+            "12 .insn 2, 0x842a",
+            "14 .insn 4, 0xf63ff0ef",
+        ];
+        assert_eq!(texts(machine::RISCV, 2, 0x10, &code, 5), expected);
+        assert_eq!(texts(machine::RISCV, 2, 0x10, &code[..7], 7), expected[..2]);
     }
 
     #[test]

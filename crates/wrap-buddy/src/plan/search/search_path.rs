@@ -119,7 +119,7 @@ mod tests {
     fn tokens() -> Tokens {
         Tokens {
             lib: vec!["lib", "lib/i386-linux-gnu"],
-            platform: "i686",
+            platform: Some("i686"),
         }
     }
 

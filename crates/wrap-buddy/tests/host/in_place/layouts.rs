@@ -360,17 +360,4 @@ fn shows_in_readelf(dir: &TestDir, layout: &Layout, original: &Original, random:
     assert_eq!(is_needed, !wanted.needed.is_empty(), "{layout:?}:\n{shown}");
 }
 
-#[test]
-fn x86_64() {
-    every_layout(Arch::X86_64);
-}
-
-#[test]
-fn aarch64() {
-    every_layout(Arch::Aarch64);
-}
-
-#[test]
-fn i686() {
-    every_layout(Arch::I686);
-}
+e2e::architectures!(every_layout);

@@ -349,7 +349,7 @@ fn spare_entries_hold_a_short_string_if_nothing_else_is_free() {
 /// lld makes libraries with a PT_PHDR, which no dynamic linker needs. (gold and mold do too, but leave more room in .dynamic.)
 #[test]
 fn the_header_of_the_program_headers_holds_a_short_string() {
-    for target in [Arch::X86_64, Arch::Aarch64, Arch::I686] {
+    for target in Arch::ALL {
         let what = target.name();
         let link_dir = LinkDir::new(target);
         let (path, _) = crowded(&link_dir, Linker::Lld);

@@ -237,17 +237,4 @@ fn runs(target: Arch) {
     );
 }
 
-#[test]
-fn runs_on_x86_64() {
-    runs(Arch::X86_64);
-}
-
-#[test]
-fn runs_on_aarch64() {
-    runs(Arch::Aarch64);
-}
-
-#[test]
-fn runs_on_i686() {
-    runs(Arch::I686);
-}
+e2e::architectures!(runs);

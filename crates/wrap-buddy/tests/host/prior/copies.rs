@@ -11,7 +11,7 @@ use wrap_buddy::plan::outcome::Status;
 use super::*;
 use crate::lifecycle::condition;
 
-targets!(
+e2e::architectures!(
     a_copy_gets_a_sidecar_of_its_own,
     a_copy_whose_sidecar_is_gone,
     a_program_written_by_a_wrapped_one,

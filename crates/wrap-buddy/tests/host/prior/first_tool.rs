@@ -16,7 +16,7 @@ use wrap_buddy::plan::outcome::Status;
 use super::*;
 use crate::lifecycle::condition;
 
-targets!(
+e2e::architectures!(
     restored_bit_for_bit,
     wrapped_anew_in_one_step,
     flags_override_the_sidecar,

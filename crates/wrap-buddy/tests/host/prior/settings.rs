@@ -5,7 +5,7 @@ use wrap_buddy::plan::outcome::Report;
 use super::wrap;
 use crate::fixture::*;
 
-targets!(changed_settings_are_reported);
+e2e::architectures!(changed_settings_are_reported);
 
 fn changed_settings_are_reported(target: Arch) {
     for strategy in ["stub", "inplace"] {
