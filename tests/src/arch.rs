@@ -11,6 +11,7 @@ pub enum Arch {
     X86_64,
     I686,
     Aarch64,
+    Riscv64,
 }
 
 /// The C library that a program is linked to.
@@ -36,7 +37,7 @@ pub struct Variant {
 }
 
 impl Arch {
-    pub const ALL: [Arch; 3] = [Arch::X86_64, Arch::I686, Arch::Aarch64];
+    pub const ALL: [Arch; 4] = [Arch::X86_64, Arch::I686, Arch::Aarch64, Arch::Riscv64];
 
     /// The architecture that the tests themselves run on.
     pub fn host() -> Arch {
@@ -53,6 +54,7 @@ impl Arch {
             Arch::X86_64 => sidecar::machine::X86_64,
             Arch::I686 => sidecar::machine::I686,
             Arch::Aarch64 => sidecar::machine::AARCH64,
+            Arch::Riscv64 => sidecar::machine::RISCV,
         };
         let mut rows = sys::arch::all().iter();
         rows.find(|row| row.machine == machine)
@@ -104,6 +106,15 @@ impl Arch {
             Arch::X86_64 => "qemu-x86_64-static",
             Arch::I686 => "qemu-i386-static",
             Arch::Aarch64 => "qemu-aarch64-static",
+            Arch::Riscv64 => "qemu-riscv64-static",
+        }
+    }
+
+    /// An architecture whose files its ld.so passes over. musl passes over files of the other class only, and has tests for 64 bits.
+    pub fn other(self, libc: Libc) -> Arch {
+        match (self, libc) {
+            (Arch::Aarch64, _) | (_, Libc::Musl) => Arch::I686,
+            _ => Arch::Aarch64,
         }
     }
 

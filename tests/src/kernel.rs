@@ -19,8 +19,31 @@ use crate::fork;
 use crate::output::Output;
 use crate::toolchain::{Build, find_program, source};
 
-/// Debian's installer for another architecture has its kernel, in a package for every architecture.
-const AARCH64: &str = "/usr/lib/debian-installer/images/12/arm64/text/debian-installer/arm64/linux";
+/// An emulated machine.
+#[derive(Debug)]
+struct Board {
+    arch: Arch,
+    /// QEMU's system emulator, with its arguments.
+    emulator: &'static [&'static str],
+    console: &'static str,
+    /// A kernel of Debian's installer, if it is in a package for every architecture.
+    image: Option<&'static str>,
+}
+
+const BOARDS: &[Board] = &[
+    Board {
+        arch: Arch::Aarch64,
+        emulator: &["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a57"],
+        console: "ttyAMA0",
+        image: Some("/usr/lib/debian-installer/images/12/arm64/text/debian-installer/arm64/linux"),
+    },
+    Board {
+        arch: Arch::Riscv64,
+        emulator: &["qemu-system-riscv64", "-M", "virt"],
+        console: "ttyS0",
+        image: None,
+    },
+];
 
 /// A line of `boot.c` before each result.
 const START: &str = "start ";
@@ -28,7 +51,7 @@ const START: &str = "start ";
 /// A kernel with QEMU's system emulator.
 #[derive(Clone, Debug)]
 pub struct Kernel {
-    arch: Arch,
+    board: &'static Board,
     image: PathBuf,
     emulator: PathBuf,
 }
@@ -43,27 +66,34 @@ pub struct Machine {
 }
 
 impl Kernel {
-    /// The kernel for programs of `arch`: `$WRAP_BUDDY_TEST_KERNEL_AARCH64`, or that of Debian's installer. The error says what is
-    /// missing.
+    /// The kernel for programs of `arch`: `$WRAP_BUDDY_TEST_KERNEL_AARCH64` and so on, or that of Debian's installer. The error says
+    /// what is missing.
     pub fn find(arch: Arch) -> Result<Kernel, String> {
-        assert_eq!(arch, Arch::Aarch64, "the only one that is emulated");
-        let image = env::var_os("WRAP_BUDDY_TEST_KERNEL_AARCH64");
-        let image = image.map_or(PathBuf::from(AARCH64), PathBuf::from);
-        let emulator = find_program("qemu-system-aarch64");
-        match emulator {
+        let name = arch.name();
+        let mut boards = BOARDS.iter();
+        let Some(board) = boards.find(|board| board.arch == arch) else {
+            return Err(format!("no kernel is started for {name}"));
+        };
+        let variable = format!("WRAP_BUDDY_TEST_KERNEL_{}", name.to_uppercase());
+        let image = env::var_os(&variable).map(PathBuf::from);
+        let Some(image) = image.or_else(|| board.image.map(PathBuf::from)) else {
+            return Err(format!("no kernel for {name}: {variable} names none"));
+        };
+        let program = board.emulator[0];
+        match find_program(program) {
             Some(emulator) if image.exists() => Ok(Kernel {
-                arch,
+                board,
                 image,
                 emulator,
             }),
-            Some(_) => Err(format!("no kernel for aarch64 at {}", image.display())),
-            None => Err("no qemu-system-aarch64".into()),
+            Some(_) => Err(format!("no kernel for {name} at {}", image.display())),
+            None => Err(format!("no {program}")),
         }
     }
 
     /// A machine without files.
     pub fn machine(self) -> Machine {
-        let variant = Variant::new(self.arch, Libc::Glibc, Kind::Exec);
+        let variant = Variant::new(self.board.arch, Libc::Glibc, Kind::Exec);
         let boot = Build::program(variant, source("boot.c"))
             .flag("-static")
             .build();
@@ -107,8 +137,11 @@ impl Machine {
         initramfs.write_all(&all).expect("write the initramfs");
 
         let mut command = Command::new(&self.kernel.emulator);
+        let board = self.kernel.board;
+        let console = board.console;
         command
-            .args(["-M", "virt", "-cpu", "cortex-a57", "-smp", "2", "-m", "1G"])
+            .args(&board.emulator[1..])
+            .args(["-smp", "2", "-m", "1G"])
             .args([
                 "-nodefaults",
                 "-nographic",
@@ -116,7 +149,8 @@ impl Machine {
                 "stdio",
                 "-no-reboot",
             ])
-            .args(["-append", "console=ttyAMA0 loglevel=1 panic=-1"])
+            .arg("-append")
+            .arg(format!("console={console} loglevel=1 panic=-1"))
             .arg("-kernel")
             .arg(&self.kernel.image)
             .arg("-initrd")

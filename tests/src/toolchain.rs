@@ -301,7 +301,7 @@ impl Linker {
         let all = [Linker::Bfd, Linker::Gold, Linker::Lld, Linker::Mold];
         all.into_iter().filter(|linker| {
             let is_optional = matches!(linker, Linker::Gold | Linker::Mold);
-            let is_used = !is_optional || find_program(linker.program()).is_some();
+            let is_used = !is_optional || linker.find().is_some();
             if !is_used {
                 skipped(&format!("{} is not installed", linker.program()));
             }
@@ -323,6 +323,12 @@ impl Linker {
         format!("ld.{}", self.name())
     }
 
+    /// Its path. Version 14 of lld, which one distribution calls ld.lld, cannot link for riscv64.
+    fn find(self) -> Option<PathBuf> {
+        let newer = (self == Linker::Lld).then(|| find_program("ld.lld-16"));
+        newer.flatten().or_else(|| find_program(self.program()))
+    }
+
     /// Flags for a compiler driver to use it.
     ///
     /// # Panics
@@ -332,10 +338,10 @@ impl Linker {
         // A cross compiler searches its own directories only, which have the other two linkers.
         if matches!(self, Linker::Lld | Linker::Mold) {
             let program = self.program();
-            let dir = cache::filled("linkers", self.name(), |dir| {
-                let found = find_program(&program)
-                    .unwrap_or_else(|| panic!("no {program}; run: cargo xtask setup"));
-                symlink(found, dir.join(&program)).expect("a symlink in a fresh directory");
+            let found = self.find();
+            let found = found.unwrap_or_else(|| panic!("no {program}; run: cargo xtask setup"));
+            let dir = cache::filled("linkers", &file_name(&found), |dir| {
+                symlink(&found, dir.join(&program)).expect("a symlink in a fresh directory");
             });
             flags.push(format!("-B{}", dir.display()));
         }

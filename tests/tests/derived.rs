@@ -7,8 +7,7 @@ use e2e::{Build, Root, Variant, Wrap, assert_fails_unwrapped, matrix, source, to
 
 matrix!(all: finds_its_payload, finds_its_payload_self_contained, finds_its_payload_where_dynamic_is_a_copy);
 matrix!(all: finds_its_libraries_by_another_string_table, with_another_dynamic_is_to_be_wrapped);
-matrix!([x86_64_glibc_pie x86_64_glibc_exec i686_glibc_pie i686_glibc_exec aarch64_glibc_pie aarch64_glibc_exec]:
-    (finds_its_payload_edited_in_place));
+matrix!(glibc: finds_its_payload_edited_in_place);
 
 const PROGRAM: &str = "/app/program";
 const DERIVED: &str = "/app/derived";

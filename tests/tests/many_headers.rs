@@ -6,9 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use e2e::offsets::Offsets;
 use e2e::{Build, Root, Variant, matrix, source};
 
-matrix!([
-    x86_64_glibc_pie x86_64_glibc_exec x86_64_musl_pie i686_glibc_pie i686_glibc_exec aarch64_glibc_pie aarch64_glibc_exec
-]: (as_many_as_fit, one_more_than_fits, one_more_in_a_derived_program));
+matrix!(all: as_many_as_fit, one_more_than_fits, one_more_in_a_derived_program);
 
 const PROGRAM: &str = "/app/program";
 

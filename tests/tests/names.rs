@@ -3,7 +3,7 @@
 
 use e2e::{Build, Output, Root, Variant, matrix, source};
 
-matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (users_of_a_service, international_names));
+matrix!(architectures: users_of_a_service, international_names);
 
 const PROGRAM: &str = "/app/program";
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use e2e::check::sidecar_of;
 use e2e::legacy::Legacy;
-use e2e::{Arch, Sample, Variant, matrix, says};
+use e2e::{Sample, Variant, matrix, says};
 use sidecar::{Flags, Sidecar};
 
 matrix!(all:
@@ -26,7 +26,7 @@ fn output_of(sample: &Sample, arguments: &[&str], code: i32) -> String {
 /// The output of `check` for a program that will start, if its processor is available.
 #[track_caller]
 fn checked(sample: &Sample, variant: Variant, path: &str) -> String {
-    let is_native = variant.arch != Arch::Aarch64;
+    let is_native = variant.arch.is_native();
     let text = output_of(sample, &["check", path], i32::from(!is_native));
     let verdict = if is_native {
         ": ok"

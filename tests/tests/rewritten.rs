@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use e2e::check::segments;
-use e2e::{Arch, Build, Kind, Root, Sample, Variant, Wrapped, assert_fails_unwrapped};
+use e2e::{Build, Kind, Root, Sample, Variant, Wrapped, assert_fails_unwrapped};
 use e2e::{corpus, matrix, source};
 use elf_file::{Elf, Place, Source};
 use object::elf;
@@ -41,7 +41,7 @@ fn by_patchelf_0_17(variant: Variant) {
     let output = root.command(&program).output().success();
     assert_eq!(output.stdout, "sum 200\n");
     // Without an emulator, `check` does not report the program as one that starts.
-    if variant.arch != Arch::Aarch64 {
+    if variant.arch.is_native() {
         let check = root
             .wrap_buddy()
             .args(["check", &program])

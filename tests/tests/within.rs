@@ -9,7 +9,7 @@ use sidecar::Sidecar;
 
 matrix!(systems: of_the_same_tree, by_its_own_path, the_nearest, search_paths_of_libraries_are_used, check_proposes_the_tree);
 matrix!(glibc: the_c_library_stays);
-matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (a_chain_of_directories));
+matrix!(architectures: a_chain_of_directories);
 
 const PROGRAM: &str = "/srv/tree/bin/program";
 

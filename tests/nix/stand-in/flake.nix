@@ -16,6 +16,7 @@
       "x86_64-linux"
       "aarch64-linux"
       "i686-linux"
+      "riscv64-linux"
     ] (system: import ./. { inherit system; });
   };
 }

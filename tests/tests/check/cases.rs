@@ -58,12 +58,7 @@ impl Case {
 
 /// A variant whose files ld.so passes over.
 fn other_machine(variant: Variant) -> Variant {
-    let arch = match (variant.arch, variant.libc) {
-        // musl passes over files of the other class only.
-        (Arch::Aarch64, _) | (_, Libc::Musl) => Arch::I686,
-        _ => Arch::Aarch64,
-    };
-    Variant::new(arch, Libc::Glibc, Kind::Pie)
+    Variant::new(variant.arch.other(variant.libc), Libc::Glibc, Kind::Pie)
 }
 
 /// The program finds everything but its library: its dynamic linker and libc are at their usual paths.
@@ -295,7 +290,7 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Case> {
             case(root, PROGRAM, Ending::NoCommand)?.with(&["-v"])
         }
         // This machine's ldconfig knows only its own libraries.
-        Diagnosis::LibraryUncached if !is_musl && variant.arch != Arch::Aarch64 => {
+        Diagnosis::LibraryUncached if !is_musl && variant.arch.is_native() => {
             let sample = at_home(variant, &[]);
             let library = sample
                 .root

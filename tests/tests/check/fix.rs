@@ -4,9 +4,7 @@ use e2e::{Arch, Variant, matrix};
 
 use crate::cases::at_home;
 
-matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie x86_64_glibc_exec i686_glibc_exec aarch64_glibc_exec]: (
-    a_program_that_lacks_a_library_starts_afterwards, wrapping_without_libraries_asks_on_a_terminal
-));
+matrix!(glibc: a_program_that_lacks_a_library_starts_afterwards, wrapping_without_libraries_asks_on_a_terminal);
 
 fn a_program_that_lacks_a_library_starts_afterwards(variant: Variant) {
     let sample = at_home(variant, &[]);

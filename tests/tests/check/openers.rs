@@ -5,9 +5,7 @@ use serde_json::Value;
 
 use crate::checking::{diagnoses, document};
 
-matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
-    loaded_by_then, inherited, not_inherited, found_in_the_tree_of_a_program
-));
+matrix!(architectures: loaded_by_then, inherited, not_inherited, found_in_the_tree_of_a_program);
 
 const HOST: Variant = Variant::new(e2e::Arch::X86_64, Libc::Glibc, Kind::Pie);
 const PLUGIN: &str = "/app/plugins/libbar.so";

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::cases::install_system;
 use crate::checking::{document, human};
 
-matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (a_library_counts_if_a_program_uses_it));
+matrix!(architectures: a_library_counts_if_a_program_uses_it);
 
 const HOST: Variant = Variant::new(Arch::X86_64, Libc::Glibc, Kind::Pie);
 

@@ -7,7 +7,7 @@ use e2e::{Arch, Build, Kind, Libc, Root, Variant, matrix, source};
 
 use crate::cases::install_system;
 
-matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (each_library_has_its_rule));
+matrix!(architectures: each_library_has_its_rule);
 
 const HOST: Variant = Variant::new(Arch::X86_64, Libc::Glibc, Kind::Pie);
 const PROGRAM: &str = "/app/program";

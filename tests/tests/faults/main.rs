@@ -219,7 +219,7 @@ macro_rules! scenarios {
             mod $name {
                 use super::*;
 
-                matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (stopped_anywhere, refused_anything));
+                matrix!(architectures: stopped_anywhere, refused_anything);
 
                 fn stopped_anywhere(variant: Variant) {
                     $scenario.stopped_anywhere(variant);
@@ -290,7 +290,7 @@ fn on_file_system(tree: &Tree, mount: &str, arguments: &[&str]) -> (Output, bool
     (output, unchanged)
 }
 
-matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (each_step_is_on_disk_before_the_next, a_change_is_on_disk_before_links_are_removed, each_program_is_opened_once_to_read, read_only_file_system, full_file_system));
+matrix!(architectures: each_step_is_on_disk_before_the_next, a_change_is_on_disk_before_links_are_removed, each_program_is_opened_once_to_read, read_only_file_system, full_file_system);
 
 /// The last step of wrapping is not synced. Every step of restoring is, because the sidecar is removed last.
 fn each_step_is_on_disk_before_the_next(variant: Variant) {

@@ -421,7 +421,7 @@ macro_rules! transitions {
             mod $name {
                 use super::*;
 
-                matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (stopped_anywhere));
+                matrix!(architectures: stopped_anywhere);
 
                 fn stopped_anywhere(variant: Variant) {
                     let transitions = Transitions::new(variant);
@@ -448,7 +448,7 @@ transitions! {
     from_other_libraries_in_place: 8;
 }
 
-matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (a_program_that_runs, a_set_id_program_that_runs));
+matrix!(architectures: a_program_that_runs, a_set_id_program_that_runs);
 
 const STUB: usize = 1;
 const OWN_LOADER: usize = 2;
@@ -493,7 +493,7 @@ macro_rules! starts {
                 mod $name {
                     use super::super::*;
 
-                    matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (no_start_fails));
+                    matrix!(architectures: no_start_fails);
 
                     fn no_start_fails(variant: Variant) {
                         no_start_fails_meanwhile(variant, $from);

@@ -10,10 +10,7 @@ matrix!(systems:
     without_a_search_path, runpath_goes_on_working, rpath_is_inherited_as_before, nothing_to_find, missing_library,
     a_library_outside_that_finds_nothing,
 );
-matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
-    library_opened_by_a_library_is_found, library_opened_by_a_library_is_in_libs, no_room_for_libraries_that_it_opens,
-    no_room_for_directories_of_libs
-));
+matrix!(architectures: library_opened_by_a_library_is_found, library_opened_by_a_library_is_in_libs, no_room_for_libraries_that_it_opens, no_room_for_directories_of_libs);
 matrix!([x86_64_musl_pie]: (musl_looks_for_the_program));
 
 fn without_a_search_path(variant: Variant) {

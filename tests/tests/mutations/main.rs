@@ -23,7 +23,7 @@ use sidecar::{Header, checked_part};
 use bench::{Bench, DIRECT, OWN, OWN_SIDECAR, PROGRAM, SIDECAR};
 use damage::{CHECKSUM, change_fields, change_headers, damage, difference, fix_checksum};
 
-matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (damaged_sidecars, damaged_after_their_loader, trusted_sidecars, interpreters));
+matrix!(architectures: damaged_sidecars, damaged_after_their_loader, trusted_sidecars, interpreters);
 
 /// Threads, each with files of its own.
 const WORKERS: usize = 2;

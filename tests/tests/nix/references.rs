@@ -4,20 +4,7 @@ use e2e::{Arch, Store, says};
 
 use crate::vendor::{program, sample};
 
-macro_rules! on_every_architecture {
-    ($($test:ident),+ $(,)?) => {
-        $(mod $test {
-            #[test]
-            fn x86_64() { super::$test(e2e::Arch::X86_64); }
-            #[test]
-            fn i686() { super::$test(e2e::Arch::I686); }
-            #[test]
-            fn aarch64() { super::$test(e2e::Arch::Aarch64); }
-        })+
-    };
-}
-
-on_every_architecture!(a_wrapped_program, a_program_edited_in_place);
+e2e::architectures!(a_wrapped_program, a_program_edited_in_place);
 
 fn a_wrapped_program(arch: Arch) {
     let store = sample(arch);

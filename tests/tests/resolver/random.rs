@@ -39,6 +39,7 @@ fn below(variant: Variant) -> &'static [&'static str] {
         ],
         Arch::I686 => &["tls", "i686"],
         Arch::Aarch64 => &["tls", "aarch64"],
+        Arch::Riscv64 => &["tls", "riscv64"],
     }
 }
 
@@ -158,10 +159,7 @@ impl Forest {
         if root.path(&path).exists() {
             return;
         }
-        let other = match variant.arch {
-            Arch::Aarch64 => Arch::I686,
-            _ => Arch::Aarch64,
-        };
+        let other = variant.arch.other(Libc::Glibc);
         match random.u8(0..10) {
             0..4 => {
                 let other = Variant::new(other, Libc::Glibc, Kind::Pie);

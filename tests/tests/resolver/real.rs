@@ -157,6 +157,11 @@ fn aarch64() {
     cross(Arch::Aarch64);
 }
 
+#[test]
+fn riscv64() {
+    cross(Arch::Riscv64);
+}
+
 /// Real programs with their bundled libraries, and fixtures.
 #[test]
 fn corpus_and_fixtures() {

@@ -15,9 +15,7 @@ use crate::{
     TRUST, USER, VICTIM, give, has_users, restoring, sample, spares, swapped, with_links, wrapping,
 };
 
-matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
-    forged_lists_of_links_remove_nothing_of_roots, a_forged_sidecar_puts_nothing_into_roots_program
-));
+matrix!(architectures: forged_lists_of_links_remove_nothing_of_roots, a_forged_sidecar_puts_nothing_into_roots_program);
 
 const LIBRARY: &str = "/app/libbar.so";
 

@@ -10,9 +10,7 @@ use e2e::{Root, Variant, matrix};
 
 use crate::{LONGEST, USER, give, has_users, restoring, set_mode, spares, with_links};
 
-matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
-    links_are_not_changed_through_a_symlink, files_of_others_are_not_removed, a_directory_of_links_that_others_own_is_not_used
-));
+matrix!(architectures: links_are_not_changed_through_a_symlink, files_of_others_are_not_removed, a_directory_of_links_that_others_own_is_not_used);
 
 fn links_are_not_changed_through_a_symlink(variant: Variant) {
     if !has_users() {

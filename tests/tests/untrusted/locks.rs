@@ -9,9 +9,7 @@ use e2e::check::sidecar_of;
 use crate::{USER, has_users, restoring, sample, wrapping};
 use e2e::{Variant, matrix};
 
-matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
-    lease_is_not_waited_for, lock_of_another_user_is_waited_for_with_a_limit
-));
+matrix!(architectures: lease_is_not_waited_for, lock_of_another_user_is_waited_for_with_a_limit);
 
 /// Python that opens the file as the other user, and does something lasting with the descriptor `f`.
 fn holding(path: &Path, by: &str) -> std::process::Child {

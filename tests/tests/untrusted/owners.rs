@@ -11,9 +11,7 @@ use crate::{
     wrapping,
 };
 
-matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
-    replaceable_files_are_left_alone, the_rights_are_those_of_the_owner, hard_links_that_others_may_have_made_are_left_alone
-));
+matrix!(architectures: replaceable_files_are_left_alone, the_rights_are_those_of_the_owner, hard_links_that_others_may_have_made_are_left_alone);
 
 matrix!(systems: files_of_a_user_are_wrapped_with_its_rights);
 

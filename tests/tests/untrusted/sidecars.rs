@@ -13,9 +13,7 @@ use crate::{
     IN_PLACE, USER, has_users, restoring, sample, set_mode, spares, watching_once, wrapping,
 };
 
-matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
-    other_files_at_the_path_of_a_sidecar_are_not_read, a_sidecar_of_another_group_is_not_trusted
-));
+matrix!(architectures: other_files_at_the_path_of_a_sidecar_are_not_read, a_sidecar_of_another_group_is_not_trusted);
 
 /// Any other file at the path of a sidecar is an error, and is not waited for.
 fn other_files_at_the_path_of_a_sidecar_are_not_read(variant: Variant) {

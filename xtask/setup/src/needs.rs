@@ -77,15 +77,31 @@ pub const NEEDS: &[Need] = &[
         cross: Some("i686"),
     },
     Need {
+        packages: &[
+            "gcc-riscv64-linux-gnu",
+            "g++-riscv64-linux-gnu",
+            "libc6-dev-riscv64-cross",
+        ],
+        why: "fixtures for riscv64",
+        proofs: &[
+            Program(&["riscv64-linux-gnu-gcc"]),
+            Program(&["riscv64-linux-gnu-g++"]),
+            File("/usr/riscv64-linux-gnu/lib/crt1.o"),
+            File("/usr/riscv64-linux-gnu/lib/ld-linux-riscv64-lp64d.so.1"),
+        ],
+        cross: Some("riscv64"),
+    },
+    Need {
         packages: &["musl-tools"],
         why: "fixtures for musl",
         proofs: &[Program(&["musl-gcc"])],
         cross: None,
     },
     Need {
-        packages: &["lld"],
+        // Version 14, that of the package lld, cannot link for riscv64.
+        packages: &["lld-16"],
         why: "fixtures as lld lays them out: no spare DT_NULL",
-        proofs: &[Program(&["ld.lld"])],
+        proofs: &[Program(&["ld.lld-16"])],
         cross: None,
     },
     Need {
@@ -100,6 +116,7 @@ pub const NEEDS: &[Need] = &[
         proofs: &[
             Program(&["qemu-aarch64-static"]),
             Program(&["qemu-i386-static"]),
+            Program(&["qemu-riscv64-static"]),
             Program(&["qemu-aarch64"]),
         ],
         cross: None,
