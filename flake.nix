@@ -10,6 +10,7 @@
         "x86_64-linux"
         "aarch64-linux"
         "i686-linux"
+        "riscv64-linux"
       ];
       forAllSystems =
         make:

@@ -96,6 +96,7 @@ let
         "x86_64-linux"
         "aarch64-linux"
         "i686-linux"
+        "riscv64-linux"
       ];
     };
   };

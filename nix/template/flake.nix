@@ -23,6 +23,7 @@
           "x86_64-linux"
           "aarch64-linux"
           "i686-linux"
+          "riscv64-linux"
         ] (system: make (nixpkgs.legacyPackages.${system}.extend wrap-buddy.overlays.default));
     in
     {

@@ -17,6 +17,10 @@ let
       platform = "manylinux_2_17_aarch64.manylinux2014_aarch64";
       hash = "sha256-t9CQZnfYm7889zzeZLW74qs13zrkPknuJicwHpEmW6w=";
     };
+    riscv64-linux = {
+      platform = "manylinux_2_31_riscv64";
+      hash = "sha256-xVWod/j0FEfjGBAc/v6pvxLfqfgu7fkMN25X4Gn5F9A=";
+    };
     i686-linux = {
       platform = "manylinux_2_17_i686.manylinux2014_i686";
       hash = "sha256-EiJY9uzeDg3Ru2CyQmPD7d5DOMr3I/ynEcxyn5v9QUo=";
