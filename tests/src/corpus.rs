@@ -200,7 +200,12 @@ impl Pin {
                     "--disable-pip-version-check",
                 ]);
                 pip.args(["--no-deps", "--only-binary=:all:", "--no-cache-dir"]);
-                for platform in ["manylinux2014", "manylinux_2_17", "manylinux_2_28", "manylinux_2_31"] {
+                for platform in [
+                    "manylinux2014",
+                    "manylinux_2_17",
+                    "manylinux_2_28",
+                    "manylinux_2_31",
+                ] {
                     pip.arg(format!("--platform={platform}_{}", self.arch.name()));
                 }
                 pip.arg("--dest").arg(into);

@@ -309,6 +309,11 @@ impl Linker {
         })
     }
 
+    /// The installed linkers that link for this architecture.
+    pub fn installed_for(arch: Arch) -> impl Iterator<Item = Linker> {
+        Self::installed().filter(move |linker| *linker != Linker::Gold || arch != Arch::Riscv64)
+    }
+
     /// The name in `-fuse-ld=`.
     pub fn name(self) -> &'static str {
         match self {

@@ -68,6 +68,8 @@ pub struct Arch {
     /// EI_CLASS: 1 is 32-bit, 2 is 64-bit.
     pub class: u8,
     pub abi: Abi,
+    /// Length of `_start` with the functions in DT_PREINIT_ARRAY that follow it in crt1.o.
+    pub start_len: u64,
     /// Alignment of the first instruction of a stub that is not at the original entry point.
     pub entry_align: u64,
     /// Largest segment alignment that every kernel respects for a file without PT_INTERP.

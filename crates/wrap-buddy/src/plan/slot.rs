@@ -4,9 +4,9 @@
 //! segment with the padding after it, where e_entry is moved. A longer trailer is worth moving e_entry: with it the program finds its
 //! sidecar after it was renamed or copied.
 //!
-//! Programs with functions in DT_PREINIT_ARRAY prefer the end of the segment: ld.so calls these before the entry point, also if it was
-//! started with the wrapped program as its argument. On riscv64, every program has one, and it follows `_start` (glibc
-//! sysdeps/riscv/start.S, load_gp).
+//! ld.so calls the functions in DT_PREINIT_ARRAY before the entry point, also if it was started with the wrapped program as its
+//! argument. On riscv64, each program has one that follows `_start` (glibc sysdeps/riscv/start.S, load_gp), so the code after it comes
+//! first there. It is not the end of the segment, because strip clears the padding.
 
 use std::ops::Range;
 
@@ -15,11 +15,14 @@ use object::elf;
 
 use crate::plan::reason::{BadEntry, NoSlot};
 use elf_file::{Elf, Segment};
+use sys::arch::Arch;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotPosition {
     /// At the original entry point.
     Entry,
+    /// After `_start` and the functions with it; e_entry is moved there.
+    AfterStart,
     /// At the end of the entry's segment; e_entry is moved there.
     SegmentEnd,
 }
@@ -55,8 +58,8 @@ pub struct PatchSpace {
     /// Ranges that the kernel or other tools read while the program is wrapped.
     kept: Vec<(Range<u64>, &'static str)>,
     check_relocations: bool,
-    /// In order of preference.
-    positions: [SlotPosition; 2],
+    /// Bytes from the entry point on that should stay: see [`Arch::start_len`].
+    start_len: u64,
 }
 
 impl PatchSpace {
@@ -64,7 +67,7 @@ impl PatchSpace {
     ///
     /// # Errors
     /// Why no stub can be placed.
-    pub fn new(elf: &Elf, align: u64) -> Result<Self, BadEntry> {
+    pub fn new(elf: &Elf, arch: &Arch) -> Result<Self, BadEntry> {
         let segment = elf
             .load_of(elf.entry)
             .ok_or(BadEntry::InNoSegment(elf.entry))?;
@@ -91,13 +94,13 @@ impl PatchSpace {
         let early_functions = dynamic.and_then(|dynamic| dynamic.value(elf::DT_PREINIT_ARRAYSZ));
         Ok(Self {
             entry: elf.entry,
-            align,
+            align: arch.entry_align,
             kept,
             check_relocations: text_relocations || segment.flags & elf::PF_W != 0,
             segment: *segment,
-            positions: match early_functions.unwrap_or(0) {
-                0 => [SlotPosition::Entry, SlotPosition::SegmentEnd],
-                _ => [SlotPosition::SegmentEnd, SlotPosition::Entry],
+            start_len: match early_functions.unwrap_or(0) {
+                0 => 0,
+                _ => arch.start_len,
             },
         })
     }
@@ -138,9 +141,10 @@ impl PatchSpace {
         let mut zeros = None;
         let mut reason = NoSlot::NoLength;
         for (index, &len) in lengths.iter().enumerate() {
-            for position in self.positions {
+            for &position in self.positions() {
                 let slot = match position {
-                    SlotPosition::Entry => self.at_entry(len),
+                    SlotPosition::Entry => self.at_entry(position, 0, len),
+                    SlotPosition::AfterStart => self.at_entry(position, self.start_len, len),
                     SlotPosition::SegmentEnd => {
                         // With invalid section headers, nothing after the segment is known to be unused.
                         let after = || around.zeros_after(&self.segment).unwrap_or(0);
@@ -156,15 +160,24 @@ impl PatchSpace {
         Err(reason)
     }
 
-    fn at_entry(&self, len: u64) -> Result<Slot, NoSlot> {
-        let room = self.room_at_entry();
+    /// In order of preference.
+    fn positions(&self) -> &'static [SlotPosition] {
+        use SlotPosition::{AfterStart, Entry, SegmentEnd};
+        match self.start_len {
+            0 => &[Entry, SegmentEnd],
+            _ => &[AfterStart, SegmentEnd, Entry],
+        }
+    }
+
+    fn at_entry(&self, position: SlotPosition, after: u64, len: u64) -> Result<Slot, NoSlot> {
+        let room = self.room_at_entry().saturating_sub(after);
         if len > room {
             return Err(NoSlot::AtEntry { len, room });
         }
         Ok(Slot {
-            position: SlotPosition::Entry,
-            offset: self.entry_offset(),
-            address: self.entry,
+            position,
+            offset: self.entry_offset() + after,
+            address: self.entry + after,
             len,
             room,
         })
@@ -246,7 +259,7 @@ mod tests {
             align: 16,
             kept: vec![(0..64, "the ELF header")],
             check_relocations: false,
-            positions: [SlotPosition::Entry, SlotPosition::SegmentEnd],
+            start_len: 0,
         }
     }
 
@@ -294,15 +307,16 @@ mod tests {
     #[test]
     fn functions_before_the_entry_point_are_left_alone() {
         let mut patch_space = patch_space();
-        patch_space.positions.reverse();
-        let (slot, _) = choose(&patch_space, &[0x10], 0xe00).unwrap();
-        assert_eq!(
-            (slot.position, slot.address),
-            (SlotPosition::SegmentEnd, 0x401ff0)
-        );
-        // Most programs are not started in that way.
+        patch_space.start_len = 0x40;
+        let (slot, _) = choose(&patch_space, &[0xc0], 0xe00).unwrap();
+        let expected = (SlotPosition::AfterStart, 0x401140, 0x1140, 0xc0);
+        let found = (slot.position, slot.address, slot.offset, slot.room);
+        assert_eq!(found, expected);
+        let (slot, _) = choose(&patch_space, &[0xc1], 0xe00).unwrap();
+        assert_eq!(slot.position, SlotPosition::SegmentEnd);
+        // Most programs are started otherwise.
         patch_space.kept.push((0x11f0..0x1200, "a note"));
-        let (slot, _) = choose(&patch_space, &[0x20], 0).unwrap();
+        let (slot, _) = choose(&patch_space, &[0xc1], 0).unwrap();
         assert_eq!(slot.position, SlotPosition::Entry);
     }
 

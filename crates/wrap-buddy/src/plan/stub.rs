@@ -157,7 +157,7 @@ pub fn stub(
         .map(|sidecar| Ok((stub.len() + trailer(sidecar, Id::default())?.len()) as u64))
         .collect::<Result<_>>()?;
 
-    let patch_space = PatchSpace::new(&elf, arch.entry_align).map_err(Refusal::from)?;
+    let patch_space = PatchSpace::new(&elf, arch).map_err(Refusal::from)?;
     let mut around = Around {
         elf: &elf,
         source: &mut source,
@@ -348,7 +348,7 @@ fn edits(
     source: &mut Source,
 ) -> Result<Vec<FileEdit>> {
     let mut edits = vec![FileEdit::new(EditKind::Slot, slot.offset, code, source)?];
-    if slot.position == SlotPosition::SegmentEnd {
+    if slot.position != SlotPosition::Entry {
         let (offset, len) = arch.entry_field();
         let after = slot.address.to_le_bytes()[..len].to_vec();
         edits.push(FileEdit::new(EditKind::Entry, offset, after, source)?);

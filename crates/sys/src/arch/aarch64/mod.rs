@@ -10,6 +10,7 @@ pub const ROW: Arch = Arch {
     machine: machine::AARCH64,
     class: 2,
     abi: Abi::ONLY,
+    start_len: 0,
     entry_align: 4,
     max_load_align: 65536,
     lib_tokens: &["lib64", "lib/aarch64-linux-gnu", "lib"],

@@ -10,6 +10,7 @@ pub const ROW: Arch = Arch {
     machine: machine::I686,
     class: 1,
     abi: Abi::ONLY,
+    start_len: 0,
     entry_align: 16,
     max_load_align: 4096,
     lib_tokens: &["lib", "lib/i386-linux-gnu"],

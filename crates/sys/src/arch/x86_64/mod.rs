@@ -10,6 +10,7 @@ pub const ROW: Arch = Arch {
     machine: machine::X86_64,
     class: 2,
     abi: Abi::ONLY,
+    start_len: 0,
     entry_align: 16,
     max_load_align: 4096,
     lib_tokens: &["lib64", "lib/x86_64-linux-gnu", "lib"],

@@ -303,6 +303,7 @@ fn write_stub(out: &mut Page, stub: &StubPlan, dry: bool) {
     );
     let place = match slot.position {
         SlotPosition::Entry => "at the entry point",
+        SlotPosition::AfterStart => "after _start, where e_entry is moved",
         SlotPosition::SegmentEnd => "at the end of the segment, where e_entry is moved",
     };
     out.labelled(

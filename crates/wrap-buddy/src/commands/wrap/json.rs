@@ -184,7 +184,7 @@ struct Link {
 /// The bytes that a stub takes.
 #[derive(Debug, Serialize, JsonSchema)]
 struct SlotDetails {
-    /// `entry` or `segment-end`.
+    /// `entry`, `after-start` or `segment-end`.
     place: &'static str,
     /// File offset.
     offset: u64,
@@ -411,6 +411,7 @@ impl From<&StubPlan> for StubDetails {
             slot: SlotDetails {
                 place: match stub.slot.position {
                     SlotPosition::Entry => "entry",
+                    SlotPosition::AfterStart => "after-start",
                     SlotPosition::SegmentEnd => "segment-end",
                 },
                 offset: stub.slot.offset,

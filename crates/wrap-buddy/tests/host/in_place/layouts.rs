@@ -43,7 +43,7 @@ fn every_layout(target: Arch) {
     let link_dir = LinkDir::new(target);
     let mut random = Random(0x2545_f491_4f6c_dd1d ^ u64::from(target.machine()));
     let mut tally = Tally::default();
-    for layout in layouts(&mut random) {
+    for layout in layouts(target, &mut random) {
         let original = Original::read(&link_dir.link("subject", &layout));
         let largest = VISIBILITIES.map(|allowed| original.largest(allowed));
         let mut lengths = vec![1, 75, 151, 600, 5000, 1 + random.below(5000)];

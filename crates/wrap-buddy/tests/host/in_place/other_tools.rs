@@ -39,7 +39,7 @@ fn ld_so_finds_a_string_wherever_it_is() {
     let mut hidden = 0;
     for target in Arch::ALL {
         let link_dir = LinkDir::new(target);
-        for linker in Linker::installed() {
+        for linker in Linker::installed_for(target) {
             let library = link_dir.link("app/libsubject.so", &Layout::usual(linker));
             let main = link_dir.program_that_loads("app/libsubject.so", Linker::Bfd);
             assert!(
@@ -114,7 +114,7 @@ fn is_hidden(plan: &Plan) -> bool {
 fn patchelf_and_readelf_show_what_is_not_hidden() {
     for target in Arch::ALL {
         let link_dir = LinkDir::new(target);
-        for linker in Linker::installed() {
+        for linker in Linker::installed_for(target) {
             let library = link_dir.link("app/libsubject.so", &Layout::usual(linker));
             let interpreter = target.interpreter();
             let report = link_dir.dir.wrap(&[
@@ -157,7 +157,7 @@ fn library_changed_by_patchelf_is_edited() {
     for target in Arch::ALL {
         let link_dir = LinkDir::new(target);
         // patchelf breaks programs linked by gold: they do not start.
-        for linker in Linker::installed().filter(|&linker| linker != Linker::Gold) {
+        for linker in Linker::installed_for(target).filter(|&linker| linker != Linker::Gold) {
             let library = patchelfd(&link_dir, linker);
             let main = link_dir.program_that_loads("app/libsubject.so", Linker::Bfd);
             assert!(
@@ -244,7 +244,7 @@ fn programs_edited_in_place_run() {
         fs::create_dir_all(interpreter.parent().unwrap()).unwrap();
         fs::copy(target.interpreter(), &interpreter).unwrap();
         let libc = Path::new(target.interpreter()).parent().unwrap();
-        for (linker, kind) in programs() {
+        for (linker, kind) in programs(target) {
             let layout = Layout {
                 kind,
                 // lld leaves no spare entry, and DT_RELACOUNT only in position-independent programs.
@@ -284,6 +284,6 @@ fn programs_edited_in_place_run() {
     }
 }
 
-fn programs() -> impl Iterator<Item = (Linker, Kind)> {
-    Linker::installed().flat_map(|linker| [(linker, Kind::Pie), (linker, Kind::Fixed)])
+fn programs(target: Arch) -> impl Iterator<Item = (Linker, Kind)> {
+    Linker::installed_for(target).flat_map(|linker| [(linker, Kind::Pie), (linker, Kind::Fixed)])
 }

@@ -161,7 +161,7 @@ fn runs(target: Arch) {
     let link_dir = LinkDir::new(target);
     let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ u64::from(target.machine()));
     let mut tally = Tally::default();
-    let linkers: Vec<Linker> = Linker::installed().collect();
+    let linkers: Vec<Linker> = Linker::installed_for(target).collect();
     for (linker, bits) in linkers
         .into_iter()
         .flat_map(|linker| (0..4).map(move |bits| (linker, bits)))

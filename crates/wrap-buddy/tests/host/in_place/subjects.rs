@@ -71,9 +71,9 @@ impl Layout {
 }
 
 /// The default layouts of all linkers, and some combinations of their options.
-pub fn layouts(random: &mut Random) -> Vec<Layout> {
+pub fn layouts(target: Arch, random: &mut Random) -> Vec<Layout> {
     let mut layouts = Vec::new();
-    for linker in Linker::installed() {
+    for linker in Linker::installed_for(target) {
         for page in [4096, 16384, 65536] {
             for bits in 0..8 {
                 layouts.push(Layout {
