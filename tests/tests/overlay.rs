@@ -5,7 +5,7 @@ use std::fs;
 use e2e::{Build, Variant, matrix, run, source, tool};
 use nix::unistd::geteuid;
 
-matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (hard_links_in_a_lower_layer_are_wrapped));
+matrix!(architectures: hard_links_in_a_lower_layer_are_wrapped);
 
 /// Mounts, wraps, restores, and prints the results. Runs in a mount namespace of its own. The arguments
 /// are the directory, the tool, the program, its mode, dynamic linker, emulator if it takes one, and libraries.

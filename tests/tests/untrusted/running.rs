@@ -9,9 +9,7 @@ use e2e::{Build, Driver, Output, SAYS, Variant, matrix, source};
 
 use crate::{LONGEST, TRUST, USER, effort, has_users};
 
-matrix!([x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie]: (
-    copy_of_a_running_program_belongs_to_its_owner, link_swapped_in_for_a_running_program_is_not_copied
-));
+matrix!(architectures: copy_of_a_running_program_belongs_to_its_owner, link_swapped_in_for_a_running_program_is_not_copied);
 
 /// Runs `replacing.c` with the user's program below `app`, and root's `srv/victim/program`, which has more bytes.
 fn replacing(variant: Variant, program: &str, names: [&str; 2], more: &[&str]) -> Option<Output> {

@@ -31,7 +31,7 @@ fn assert_is_text(command: &[&str], output: &[u8]) {
     assert_eq!(found, None, "{command:?}: {text:?}");
 }
 
-targets!(names_and_strings_from_files_are_escaped);
+e2e::architectures!(names_and_strings_from_files_are_escaped);
 
 fn names_and_strings_from_files_are_escaped(target: Arch) {
     let dir = TestDir::new();

@@ -44,6 +44,7 @@ pub mod nr {
     pub const READLINKAT: usize = 78;
     pub const FSTAT: usize = 80;
     pub const EXIT_GROUP: usize = 94;
+    pub const EXECVE: usize = 221;
     pub const MMAP: usize = 222;
     pub const MPROTECT: usize = 226;
     /// arch/riscv/include/uapi/asm/unistd.h.
@@ -361,34 +362,28 @@ macro_rules! stub {
             "li a7, {mmap}",
             "ecall",
             "bgez a0, 6f",
-            "8: neg s1, a0",                            // print "wrap-buddy: PATH ERRNO"
+            "8: mv s1, a0",                             // print "wrap-buddy: PATH" and one of the words below
             "addi a1, ra, {line}",
             "lhu a2, {line_len}(ra)",                   // less than 64 KiB, and not always at a multiple of four
             "li a0, 2",                                 // stderr
             "li a7, {write}",
             "ecall",
-            "li a5, 10",
-            "addi a1, sp, -1",
-            "sb a5, 0(a1)",                             // 10 is the newline too
-            "2: remuw a4, s1, a5",
-            "divuw s1, s1, a5",
-            "addi a4, a4, 0x30",
-            "addi a1, a1, -1",
-            "sb a4, 0(a1)",
-            "bnez s1, 2b",
-            "li a4, 0x20",
-            "addi a1, a1, -1",
-            "sb a4, 0(a1)",
-            "sub a2, sp, a1",
-            "li a0, 2",
+            "addi a1, ra, -{words}",
+            "li a2, 9",
+            "addi s1, s1, {absent}",
+            "beqz s1, 2f",
+            "addi a1, a1, 9",
+            "li a2, 19",
+            "2: li a0, 2",
             "ecall",
             "li a0, 127",
             "addi a7, a7, {exit} - {write}",
             "ecall",
+            ".ascii \" missing\\n denied or damaged\\n\"",
             ".if {relocatable} | {self_contained}",
             ".asciz \"/proc/self/exe\"",
-            ".balign 2",
             ".endif",
+            ".balign 2",
             "6: jr a0",
             "7: jal ra, 9b",                            // leaves the trailer's address in ra
             ".option pop",
@@ -397,6 +392,8 @@ macro_rules! stub {
             room = const $crate::sidecar::loader::FRONT_ROOM,
             read_len = const $crate::sidecar::loader::FRONT_LEN,
             secure = const $crate::stack::at::SECURE,
+            absent = const 2,
+            words = const if $relocatable || $self_contained { 50 } else { 34 },
             readlinkat = const $crate::arch::nr::READLINKAT,
             newfstatat = const 79,
             fstat = const $crate::arch::nr::FSTAT,
@@ -459,6 +456,21 @@ macro_rules! loader {
             own = const $crate::sidecar::SIDECAR_LEN_OFFSET,
             room = const $crate::sidecar::loader::FRONT_ROOM,
             below = const $crate::sidecar::loader::BELOW,
+            start = sym $start,
+        );
+    };
+}
+
+/// Defines the start of a launcher: the call of `$start`, an `extern "C" fn(stack) -> !`, with the initial stack.
+#[macro_export]
+macro_rules! launcher {
+    ($start:path) => {
+        $crate::global_asm!(
+            ".section .header, \"ax\"",
+            ".globl _start",
+            "_start:",
+            "mv a0, sp",
+            "call {start}",
             start = sym $start,
         );
     };

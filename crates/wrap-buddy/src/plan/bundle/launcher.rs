@@ -79,8 +79,8 @@ impl Settings {
         let length = u32::try_from(entry + stage.launcher.len()).ok()?;
         let entry = ADDRESS + u32::try_from(entry).ok()?;
         let headers = match is_64 {
-            true => headers_64(target.machine, entry, length),
-            false => headers_32(target.machine, entry, length),
+            true => headers_64(target, entry, length),
+            false => headers_32(target, entry, length),
         };
         Some([&headers, &settings[..], stage.launcher].concat())
     }
@@ -100,18 +100,18 @@ fn ident(class: u8) -> Ident {
     }
 }
 
-fn headers_64(machine: u16, entry: u32, length: u32) -> Vec<u8> {
+fn headers_64(target: ElfTarget, entry: u32, length: u32) -> Vec<u8> {
     let (half, word) = (|value| U16::new(E, value), |value| U32::new(E, value));
     let long = |value: u32| U64::new(E, u64::from(value));
     let header = FileHeader64 {
         e_ident: ident(ELFCLASS64),
         e_type: half(ET_EXEC),
-        e_machine: half(machine),
+        e_machine: half(target.machine),
         e_version: word(EV_CURRENT.into()),
         e_entry: long(entry),
         e_phoff: long(64),
         e_shoff: long(0),
-        e_flags: word(0),
+        e_flags: word(target.abi),
         e_ehsize: half(64),
         e_phentsize: half(56),
         e_phnum: half(2),
@@ -136,17 +136,17 @@ fn headers_64(machine: u16, entry: u32, length: u32) -> Vec<u8> {
     [bytes_of(&header), bytes_of_slice(&segments)].concat()
 }
 
-fn headers_32(machine: u16, entry: u32, length: u32) -> Vec<u8> {
+fn headers_32(target: ElfTarget, entry: u32, length: u32) -> Vec<u8> {
     let (half, word) = (|value| U16::new(E, value), |value| U32::new(E, value));
     let header = FileHeader32 {
         e_ident: ident(ELFCLASS32),
         e_type: half(ET_EXEC),
-        e_machine: half(machine),
+        e_machine: half(target.machine),
         e_version: word(EV_CURRENT.into()),
         e_entry: word(entry),
         e_phoff: word(52),
         e_shoff: word(0),
-        e_flags: word(0),
+        e_flags: word(target.abi),
         e_ehsize: half(52),
         e_phentsize: half(32),
         e_phnum: half(2),
