@@ -96,6 +96,13 @@ fn a_name_that_is_a_link_stays_one() {
 fn the_report_says_why_each_file_is_there() {
     let sample = Sample::installed_at(native(), "/app/program");
     let root = &sample.root;
+    let libc = format!("{}/libc.so.6", native().default_library_dir());
+    root.write(
+        "/var/lib/dpkg/info/libc6:amd64.list",
+        format!("/.\n{libc}\n"),
+    );
+    let copyright = "Format: 1.0\n\nFiles: *\nLicense: LGPL-2.1+\n\nFiles: x\nLicense: BSD\n";
+    root.write("/usr/share/doc/libc6/copyright", copyright);
     let args = ["/app/program", "--output", "/out", "--format", "json"];
     let dry = bundle(root, &args).arg("--dry-run").output().success();
     assert!(!root.path("/out").exists());
@@ -107,7 +114,11 @@ fn the_report_says_why_each_file_is_there() {
         let found = files.into_iter().find(|file| file["path"] == path);
         found.unwrap_or_else(|| panic!("no {path}: {document}"))
     };
+    let libc = entry(&real, "lib/libc.so.6");
+    assert_eq!(libc["package"], "libc6");
+    assert_eq!(libc["licences"], serde_json::json!(["BSD", "LGPL-2.1+"]));
     let library = entry(&real, "lib/libfoo.so");
+    assert_eq!(library["package"], serde_json::Value::Null);
     assert_eq!(library["role"], "library");
     assert_eq!(library["needed_by"], "/app/program");
     assert_eq!(library["rule"], "default directory");
@@ -153,6 +164,10 @@ fn the_report_says_why_each_file_is_there() {
     let listed = listed.output().success();
     let line = "  library for /app/program, default directory, from ";
     assert!(listed.stdout.contains(line), "{listed}");
+    assert!(
+        listed.stdout.contains(", of libc6 (BSD; LGPL-2.1+)\n"),
+        "{listed}"
+    );
     assert!(
         listed.stdout.contains("/other: would be made: "),
         "{listed}"

@@ -64,11 +64,23 @@ fn line(file: &File) -> String {
     match &file.target {
         Some(target) => format!("{} -> {target}  {role}{by}", file.path),
         None => format!(
-            "{}  {}  {role}{by}{rule}, from {}",
+            "{}  {}  {role}{by}{rule}, from {}{}",
             file.path,
             size(file.size),
-            file.source
+            file.source,
+            package(file)
         ),
+    }
+}
+
+/// The package of the source, with its licences.
+fn package(file: &File) -> String {
+    let Some(package) = &file.package else {
+        return String::new();
+    };
+    match file.licences.is_empty() {
+        true => format!(", of {package}"),
+        false => format!(", of {package} ({})", file.licences.join("; ")),
     }
 }
 

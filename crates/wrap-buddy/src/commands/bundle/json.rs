@@ -68,6 +68,12 @@ pub struct File {
     /// SHA-256 of its source. A dry run does not compute it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+    /// The package of its source, if it is of Debian or Alpine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
+    /// The licences of that package, as it writes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub licences: Vec<String>,
 }
 
 impl File {
@@ -88,6 +94,8 @@ impl File {
             target,
             size: item.size,
             sha256: None,
+            package: None,
+            licences: Vec::new(),
         })
     }
 }

@@ -4,6 +4,7 @@
 mod earlier;
 pub mod human;
 pub mod json;
+mod licences;
 
 use std::collections::HashMap;
 use std::env;
@@ -23,7 +24,7 @@ use crate::commands::wrap;
 use crate::plan::bundle::{self, Contents, Kind, LIBRARY_DIRECTORIES, Role, Selection, launch};
 use crate::plan::options::{Search, WrapOptions};
 use crate::plan::outcome::{Report, Status};
-use crate::report::{Output, Reporter};
+use crate::report::{self, Output, Reporter};
 use crate::system::workers::Stop;
 use earlier::Earlier;
 use elf_file::{Identity, Source, identify};
@@ -131,6 +132,9 @@ pub fn bundle(
             stop,
         };
         maker.make(&mut bundle, &contents, earlier.is_some())?;
+    }
+    if options.list || options.print.verbose || options.print.format != report::Format::Human {
+        add_packages(&mut bundle.files);
     }
     bundle.summary.links = bundle
         .files
@@ -266,6 +270,18 @@ fn conclude(report: &Report, path: &Path, bundle: &mut Bundle) -> Result<()> {
         .notes
         .extend(report.warnings.iter().cloned().map(below));
     Ok(())
+}
+
+/// Adds the packages of the files, and their licences.
+fn add_packages(files: &mut [File]) {
+    let sources = files.iter().map(|file| Path::new(&file.source));
+    let packages = licences::packages(sources);
+    for file in files {
+        if let Some(package) = packages.get(Path::new(&file.source)) {
+            file.package = Some(package.name.clone());
+            file.licences = package.licences.clone();
+        }
+    }
 }
 
 fn add_sums(files: &mut [File], sums: &HashMap<PathBuf, String>) {
