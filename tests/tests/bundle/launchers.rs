@@ -198,14 +198,10 @@ fn a_second_script_joins_the_first() {
     bundle(root, &["/app/one", "--output", "/out"])
         .output()
         .success();
-    let args = [
-        "/app/two",
-        "/app/program",
-        "--output",
-        "/out",
-        "--format",
-        "json",
-    ];
+    bundle(root, &["/app/two", "--output", "/out"])
+        .output()
+        .success();
+    let args = ["/app/program", "--output", "/out", "--format", "json"];
     let added = document(&bundle(root, &args).output().success());
     let programs = serde_json::json!(["bin/one", "bin/program", "bin/two"]);
     assert_eq!(added["programs"], programs);
