@@ -294,6 +294,10 @@ fn a_library_that_is_called_differently() {
     let checked = check(&sample.root, &sample.program, &[]);
     let expected = "/libfoo.so.1.2 has this DT_SONAME; make a symbolic link libfoo.so to it";
     assert!(checked.text().contains(expected), "{}", checked.output);
+    checked.repair(&sample.root);
+    // Its libraries are there now, so it is wrapped.
+    check(&sample.root, &sample.program, &[]).repair(&sample.root);
+    says(sample.root.command(&sample.program).output());
 }
 
 /// Libraries in its dlopen metadata.

@@ -81,6 +81,32 @@ fn patterns_allow_missing_libraries() {
     assert!(plan.search.is_empty());
 }
 
+/// Packages of a registry have no links, so their libraries have the names that the links would lead to.
+#[test]
+fn a_library_of_the_tree_with_a_longer_name_is_named() {
+    let dir = TestDir::new();
+    let main = dir.walk_through(Arch::X86_64, &[]);
+    fs::copy(
+        dir.path("foo/lib/libfoo.so.1"),
+        dir.path("app/libfoo.so.1.2"),
+    )
+    .unwrap();
+    // With another DT_SONAME.
+    fs::copy(
+        dir.path("foo/lib/libfoo.so.1"),
+        dir.path("app/libbar.so.1.2"),
+    )
+    .unwrap();
+    let report = dir.wrap(&[&"--paths", &main.parent().unwrap()]);
+    let missing = report.missing(true);
+    let hints: Vec<&Vec<String>> = missing.iter().map(|one| &one.hints).collect();
+    assert_eq!(hints[0].len(), 0, "{missing:?}");
+    assert!(
+        hints[1][0].contains("app/libfoo.so.1.2 has this DT_SONAME"),
+        "{missing:?}"
+    );
+}
+
 #[test]
 fn near_misses_are_named() {
     let dir = TestDir::new();

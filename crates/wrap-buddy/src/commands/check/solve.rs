@@ -1,6 +1,7 @@
 //! Finds the wrap-buddy command that resolves all dependencies of a file, with the planner of `wrap`.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use super::outcome::in_the_way;
 use super::wanted::Wanted;
 use super::{Checker, FileCheck, State};
 use crate::plan::search::{Edited, Resolution, Resolver, Settings};
+use crate::system::shell::quoted;
 use ldso::{Fit, Interpreter, Libc};
 use ldso::{Probe, Tree, UnmetVersion, incompatibility};
 
@@ -85,6 +87,24 @@ pub fn without_interpreter(wanted: &Wanted<'_>) -> Next {
         "no dynamic linker for {name} found; check again with --interpreter PATH, or with --find-in and a directory \
          that has one"
     ))
+}
+
+/// Commands that make links for libraries that are there under another file name: one for each name.
+fn links(checker: &Checker<'_>, wanted: &Wanted<'_>, missing: &[&str]) -> Vec<Next> {
+    let named = missing.iter().filter(|name| !name.contains('/'));
+    let commands = named.filter_map(|name| {
+        let path = checker
+            .library
+            .called_differently(name, wanted.elf.target())?;
+        let link = checker.root.on_host(&path.with_file_name(name));
+        let words = ["ln", "-s"].map(OsStr::new);
+        let words = words
+            .into_iter()
+            .chain([path.file_name()?, link.as_os_str()]);
+        let text = "makes the link that ld.so searches for; then check again";
+        Some(Next::typed(quoted(words), text))
+    });
+    commands.collect()
 }
 
 /// A command in the making.
@@ -304,6 +324,10 @@ impl Call {
                 vec![self.without_version(checker, wanted, unmet_versions)]
             }
             (left, _) => {
+                let links = links(checker, wanted, left);
+                if !links.is_empty() {
+                    return links;
+                }
                 // The problem itself has the directory of these.
                 let (there, nowhere): (Vec<&str>, Vec<&str>) = left.iter().partition(|name| {
                     let mut problems = file.problems.iter();

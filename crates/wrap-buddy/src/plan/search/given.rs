@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -54,6 +55,19 @@ impl Given {
         let mut directories: Vec<&Path> = directories.iter().map(AsRef::as_ref).collect();
         directories.sort_by_key(|directory| (!self.joins(directory, from), steps(from, directory)));
         directories
+    }
+
+    /// The files whose names begin with `name` and a dot, sorted: a library usually has its DT_SONAME and a version as its file name.
+    pub fn with_longer_name(&self, name: &OsStr) -> Vec<PathBuf> {
+        let is_longer = |one: &OsStr| {
+            let rest = one.as_bytes().strip_prefix(name.as_bytes());
+            rest.is_some_and(|rest| rest.starts_with(b"."))
+        };
+        let names = self.names().iter().filter(|(one, _)| is_longer(one));
+        let paths = names.flat_map(|(name, all)| all.iter().map(move |one| one.join(name)));
+        let mut paths: Vec<PathBuf> = paths.collect();
+        paths.sort_unstable();
+        paths
     }
 
     /// Whether both are in the same tree.

@@ -4,10 +4,10 @@ use super::search_path::{self, OwnEntry, compose, own_entries};
 use super::{Missing, Resolution, Settings, Unopened, freeze};
 use elf_file::Priority;
 use globset::GlobSet;
-use ldso::ProbeCache;
 use ldso::{Cause, Dependent, Request, Walk};
 use ldso::{Found, NearMiss, Rule, SearchList, SearchPath, Step};
 use ldso::{Linker, libc_opens};
+use ldso::{Probe, ProbeCache};
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::ops::Range;
@@ -177,7 +177,15 @@ impl<'a> Plan<'a> {
             return self.result.ignored.push(soname);
         }
         let mut hints: Vec<String> = nears.iter().map(NearMiss::to_string).collect();
-        for path in self.probe_cache.with_soname(&soname) {
+        let has_soname = |path: &PathBuf| {
+            let probe = self.probe_cache.probe(path);
+            matches!(probe, Probe::Library(elf) if elf.soname() == Some(&soname))
+        };
+        let mut called_differently = self.probe_cache.with_soname(&soname).to_vec();
+        let in_tree = self.settings.given.with_longer_name(&soname).into_iter();
+        called_differently.extend(in_tree.filter(has_soname));
+        called_differently.dedup();
+        for path in called_differently {
             hints.push(format!(
                 "{} has this DT_SONAME, but ld.so searches by file name; make a symbolic link {} to it",
                 path.display(),
