@@ -89,6 +89,16 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_of_an_unknown_platform_is_left_out() {
+        let tokens = Tokens {
+            platform: None,
+            ..tokens()
+        };
+        let paths = expand(b"/a/$PLATFORM", Path::new("/app/bin"), &tokens);
+        assert_eq!(paths, [] as [PathBuf; 0]);
+    }
+
+    #[test]
     fn tokens_of_the_dynamic_linker() {
         assert_eq!(expanded("$ORIGIN/../lib"), ["/app/bin/../lib"]);
         assert_eq!(expanded("${ORIGIN}"), ["/app/bin"]);

@@ -132,6 +132,27 @@ fn near_misses_are_named() {
     );
 }
 
+/// glibc passes over libraries with other registers for floating-point arguments (EF_RISCV_FLOAT_ABI, of e_flags).
+#[test]
+fn libraries_of_another_abi_are_incompatible() {
+    const E_FLAGS: usize = 0x30;
+    const FLOAT_ABI: u8 = 6;
+    let dir = TestDir::new();
+    let target = Arch::Riscv64;
+    let main = dir.walk_through(target, &[]);
+    let (of_foo, of_bar) = (dir.path("foo/lib"), dir.path("bar/lib"));
+    let path = of_bar.join("libbar.so.1");
+    let mut bytes = fs::read(&path).unwrap();
+    assert_eq!(bytes[E_FLAGS] & FLOAT_ABI, 4, "not lp64d");
+    bytes[E_FLAGS] &= !FLOAT_ABI;
+    fs::write(&path, bytes).unwrap();
+    let report = dir.wrap_for(target, &main, &[&"--libs", &of_foo, &of_bar]);
+    let missing = report.missing(true);
+    assert_eq!(missing.len(), 1, "{missing:?}");
+    let hint = "libbar.so.1 is for riscv64 with another floating-point ABI";
+    assert!(missing[0].hints[0].ends_with(hint), "{missing:?}");
+}
+
 /// `main` needs liba, liba needs libb; each is in a directory of its own.
 fn chain(dir: &TestDir, arguments_of_a: &[&str], arguments: &[&str]) -> PathBuf {
     library(dir, "b/libb.so", "int b(void) { return 0; }", &[]);
