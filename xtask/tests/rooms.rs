@@ -19,7 +19,7 @@ const CRATES: [&str; 8] = [
     "crates/elf",
     "crates/ldso",
     "loader",
-    "launcher",
+    "crates/launcher",
     "crates/wrap-buddy",
 ];
 

@@ -69,10 +69,10 @@ fn qt_finds_plugins_and_qml_modules() {
 #[test]
 fn gtk_finds_loaders_of_images() {
     let root = root_with(&["libgtk-3-bin", "librsvg2-common", "shared-mime-info"]);
-    let directory = "/usr/lib/x86_64-linux-gnu/gdk-pixbuf-2.0";
-    let query = format!("{directory}/gdk-pixbuf-query-loaders");
+    let directory = "usr/lib/x86_64-linux-gnu/gdk-pixbuf-2.0";
+    let query = format!("/{directory}/gdk-pixbuf-query-loaders");
     let cache = in_chroot(&root, &[&query]).stdout;
-    root.write(&format!("{directory}/2.10.0/loaders.cache"), cache);
+    root.write(&format!("/{directory}/2.10.0/loaders.cache"), cache);
     in_chroot(&root, &["/usr/bin/update-mime-database", "/usr/share/mime"]);
     made_in(&root, &["gtk-encode-symbolic-svg", "--exclude", "gconv"]);
     let (root, at) = moved(&root.path("/out"));

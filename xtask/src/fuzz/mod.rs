@@ -102,7 +102,8 @@ pub fn run(options: &Options) -> Result<()> {
 /// Builds the targets. By default, `cargo fuzz` passes options that only nightly compilers accept.
 fn build(home: &Path) -> Result<()> {
     workspace::run(
-        cargo(["fuzz", "build", "--fuzz-dir", "fuzz", "--target-dir"])
+        cargo(["fuzz", "build", "--codegen-units=16", "--fuzz-dir", "fuzz"])
+            .arg("--target-dir")
             .arg(home)
             .env("RUSTC_BOOTSTRAP", "1"),
     )
