@@ -19,7 +19,7 @@ pub struct Stage {
     pub loader: &'static [u8],
     /// Bytes of `loader` in use: header, code and messages.
     pub loader_used: usize,
-    /// The code of a launcher, which follows its settings ([`sidecar::launcher`]).
+    /// The code of a launcher, which follows its settings (`sidecar::launcher`).
     pub launcher: &'static [u8],
 }
 

@@ -33,9 +33,21 @@ fn a_prefix_keeps_its_relations(variant: Variant) {
     // A helper of the program, in another directory.
     root.install(&sample.built, "/opt/app/libexec/app/helper");
 
-    bundle(root, &["/opt/app/bin/program", "--output", "/out"])
-        .output()
-        .success();
+    let arguments = [
+        "/opt/app/bin/program",
+        "--output",
+        "/out",
+        "--format",
+        "json",
+    ];
+    let output = bundle(root, &arguments).output().success();
+    let report: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    let files = report["files"].as_array().expect("files").iter();
+    // These are other names of files that are counted.
+    let files =
+        files.filter(|file| file["path"] != "share/app/again" && file["path"] != "bin/second");
+    let sizes = files.map(|file| file["size"].as_u64().expect("a size"));
+    assert_eq!(report["summary"]["bytes"], sizes.sum::<u64>());
     let out = root.path("/out");
     let metadata = |name: &str| out.join(name).symlink_metadata().expect("metadata");
     assert_eq!(metadata("share/app/data").mode() & 0o777, 0o640);

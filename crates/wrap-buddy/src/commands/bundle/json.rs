@@ -39,7 +39,7 @@ pub struct Summary {
     pub files: usize,
     /// Number of symbolic links.
     pub links: usize,
-    /// The sum of the sizes of all files.
+    /// The sum of the sizes of all files; one with several names counts once.
     pub bytes: u64,
     /// Number of programs and libraries that were wrapped or edited.
     pub changed: usize,

@@ -142,7 +142,7 @@ pub fn bundle(
         .filter(|file| file.target.is_some())
         .count();
     bundle.summary.files = bundle.files.len() - bundle.summary.links;
-    bundle.summary.bytes = bundle.files.iter().map(|file| file.size).sum();
+    bundle.summary.bytes = contents.size();
     Ok(bundle)
 }
 

@@ -1,6 +1,6 @@
 //! The files of a bundle.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io::Read;
@@ -233,9 +233,15 @@ impl Contents {
         Ok(())
     }
 
-    /// The sum of all sizes, in bytes.
+    /// The sum of all sizes, in bytes. Names of one file count once, as they are written.
     pub fn size(&self) -> u64 {
-        self.items.values().map(|item| item.size).sum()
+        let mut known = HashSet::new();
+        let items = self.items.iter().filter(|(path, item)| {
+            // A program finds its sidecar in its own directory.
+            let directory = item.is_elf.then(|| path.parent());
+            item.id.is_none_or(|id| known.insert((id, directory)))
+        });
+        items.map(|(_, item)| item.size).sum()
     }
 }
 
