@@ -31,6 +31,9 @@ pub fn make_linkers(directory: &Path) -> Vec<PathBuf> {
         for (at, value) in fields {
             header[at..at + 2].copy_from_slice(&value.to_le_bytes());
         }
+        // e_flags, after three fields that are as long as an address.
+        let at = if arch.class == 2 { 48 } else { 36 };
+        header[at..at + 4].copy_from_slice(&arch.abi.value.to_le_bytes());
         let name = Path::new(arch.known_interpreters[0]).file_name();
         let path = directory.join(name.expect("the path of a file"));
         fs::write(&path, header).expect("a file in a fresh directory");
