@@ -61,9 +61,11 @@ pub fn disassemble_stub(arch: &Arch, address: u64, code: &[u8]) -> Vec<Instructi
         });
         at += string.len();
     }
-    if matches!(arch.disassembler, Disassembler::A64) {
-        at = at.next_multiple_of(4);
-    }
+    at = at.next_multiple_of(match arch.disassembler {
+        Disassembler::A64 => 4,
+        Disassembler::RiscV => 2,
+        Disassembler::X86(_) => 1,
+    });
     let rest = code.get(at..).unwrap_or_default();
     found.extend(disassemble(
         arch,
