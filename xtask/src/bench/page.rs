@@ -102,7 +102,7 @@ fn tables(runs: &[Value]) -> Result<String> {
         }
         let unit = figure["unit"].as_str().unwrap_or_default();
         let number = |value: &Value| match value.as_f64() {
-            Some(value) => format!("{value} {unit}").trim_end().to_owned(),
+            Some(value) => format!("{} {unit}", short(value)).trim_end().to_owned(),
             None => String::new(),
         };
         let mut values = Vec::new();
@@ -118,6 +118,11 @@ fn tables(runs: &[Value]) -> Result<String> {
         writeln!(text, "| {name} | {target} | {} |", values.join(" | "))?;
     }
     Ok(text)
+}
+
+/// With four significant digits.
+fn short(value: f64) -> f64 {
+    format!("{value:.3e}").parse().expect("it is a number")
 }
 
 const WIDTH: u32 = 1000;
