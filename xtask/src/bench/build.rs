@@ -23,7 +23,17 @@ pub fn run(figures: &mut Figures) -> Result<()> {
     let used = done.rusage.utime + done.rusage.stime;
     let tool = target.path().join("release/wrap-buddy");
     let size = tool.metadata().context("cargo built no tool")?.len();
-    figures.compare("build", used.as_secs_f64(), SECONDS, " s");
-    figures.compare("tool", size as f64 / f64::from(1 << 20), MIB, " MiB");
+    figures.compare(
+        "processor time of a build",
+        used.as_secs_f64(),
+        SECONDS,
+        " s",
+    );
+    figures.compare(
+        "size of the tool",
+        size as f64 / f64::from(1 << 20),
+        MIB,
+        " MiB",
+    );
     Ok(())
 }

@@ -41,7 +41,7 @@ pub fn run(figures: &mut Figures) -> Result<()> {
         libraries / seconds
     );
     let each = seconds / libraries * 1e6;
-    figures.compare("  a library", each, 1e6 / TARGET, " µs");
+    figures.compare("  indexing a library", each, 1e6 / TARGET, " µs");
     Ok(())
 }
 

@@ -71,9 +71,9 @@ fn compare_with_patchelf(
     let version = output(Command::new(&patchelf).arg("--version"))?;
     let programs = real::programs(PROGRAMS);
     figures.subject(&format!(
-        "{PROGRAMS} executables, copies of those of this system; {} is called for each",
-        version.trim_end()
+        "{PROGRAMS} executables, and patchelf called for each"
     ));
+    println!("  patchelf is {}", version.trim_end());
     let libs = system_library_dirs()?;
     let disk = Disk::new("bench-trees-")?;
     let dir = disk.path();
