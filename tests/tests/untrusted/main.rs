@@ -1,6 +1,7 @@
 //! Root works on trees in which another user can write. Nothing that the user does makes root read, change or remove files outside.
 //! This needs two user ids, which in a user namespace only root can have.
 
+use std::env;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
@@ -23,9 +24,8 @@ mod sidecars;
 /// The user who can write in the trees.
 const USER: u32 = 1000;
 
-/// The minimum number of swaps while the tool runs repeatedly, and the maximum time.
+/// The minimum number of swaps while the tool runs repeatedly.
 const ROUNDS: usize = 2000;
-const LONGEST: Duration = Duration::from_secs(8);
 
 /// Root's file outside of the tree.
 const VICTIM: &str = "/srv/victim/program";
@@ -153,19 +153,34 @@ fn with_links(variant: Variant) -> (Root, String, impl Fn(&Root, &str) -> Output
 /// Swaps two names while `work` runs, repeatedly, until there were enough swaps.
 fn swapped(variant: Variant, one: &Path, other: &Path, work: impl Fn()) {
     let (enough, longest) = effort(variant);
-    swapped_for(enough, longest, one, other, work);
+    let swaps = swapped_for(enough, longest, one, other, work);
+    println!("{swaps} swaps");
 }
 
-/// How many swaps there are, at least, and for how long at most. The tool does the same to files of every architecture: fewer swaps will do
-/// for those of another one than the machine's.
+/// The maximum time for the swaps, in seconds.
+const SECONDS: &str = "WRAP_BUDDY_TEST_SECONDS";
+
+fn time_limit() -> Duration {
+    let seconds = env::var(SECONDS).map_or(8, |seconds| seconds.parse().expect(SECONDS));
+    Duration::from_secs(seconds)
+}
+
+/// How many swaps there are, at least, and for how long at most. The tool does the same to files of every architecture: unless you set the
+/// time, fewer swaps will do for those of another one than the machine's.
 fn effort(variant: Variant) -> (usize, Duration) {
-    match variant.arch == Arch::host() {
-        true => (ROUNDS, LONGEST),
-        false => (ROUNDS / 4, LONGEST / 4),
+    match variant.arch == Arch::host() || env::var_os(SECONDS).is_some() {
+        true => (ROUNDS, time_limit()),
+        false => (ROUNDS / 4, time_limit() / 4),
     }
 }
 
-fn swapped_for(enough: usize, longest: Duration, one: &Path, other: &Path, work: impl Fn()) {
+fn swapped_for(
+    enough: usize,
+    longest: Duration,
+    one: &Path,
+    other: &Path,
+    work: impl Fn(),
+) -> usize {
     /// Set to true when dropped: a failing assertion must not leave the other thread swapping.
     struct Done<'a>(&'a AtomicBool);
     impl Drop for Done<'_> {
@@ -192,7 +207,7 @@ fn swapped_for(enough: usize, longest: Duration, one: &Path, other: &Path, work:
             work();
         }
     });
-    println!("{} rounds", rounds.into_inner());
+    rounds.into_inner()
 }
 
 /// Wraps with each strategy, restores and watches; each may fail. With `trust`, root keeps its rights, so only the way in which

@@ -7,12 +7,18 @@ use std::time::Duration;
 
 use e2e::{Build, Driver, Output, SAYS, Variant, matrix, source};
 
-use crate::{LONGEST, TRUST, USER, effort, has_users};
+use crate::{TRUST, USER, effort, has_users, time_limit};
 
 matrix!(architectures: copy_of_a_running_program_belongs_to_its_owner, link_swapped_in_for_a_running_program_is_not_copied);
 
-/// Runs `replacing.c` with the user's program below `app`, and root's `srv/victim/program`, which has more bytes.
-fn replacing(variant: Variant, program: &str, names: [&str; 2], more: &[&str]) -> Option<Output> {
+/// Runs `replacing.c` with the user's program below `app`, which belongs to `owner`, and root's `srv/victim/program`, which has more bytes.
+fn replacing(
+    variant: Variant,
+    program: &str,
+    owner: u32,
+    names: [&str; 2],
+    more: &[&str],
+) -> Option<Output> {
     let driver = Driver::new(variant.arch)?;
     let linker = variant.dynamic_linker().display().to_string();
     let library = Build::library(variant, source("lib/foo.c"), "libfoo.so").build();
@@ -38,7 +44,8 @@ fn replacing(variant: Variant, program: &str, names: [&str; 2], more: &[&str]) -
     symlink(path("srv/victim/program"), path("app/other")).expect("symlink");
     symlink(path("srv/victim"), path("app/aside")).expect("symlink");
     for name in ["app", "app/sub", "app/other", "app/aside", program] {
-        lchown(Path::new(&path(name)), Some(USER), Some(USER)).expect("chown");
+        let user = if name == "app" { owner } else { USER };
+        lchown(Path::new(&path(name)), Some(user), Some(user)).expect("chown");
     }
     fs::set_permissions(tree.path(), Permissions::from_mode(0o755)).expect("chmod");
 
@@ -48,7 +55,7 @@ fn replacing(variant: Variant, program: &str, names: [&str; 2], more: &[&str]) -
     };
     if !variant.arch.is_native() {
         // The emulator is slow.
-        longest = LONGEST;
+        longest = time_limit();
     }
     let mut arguments = vec![path(program), path("srv/victim/program")];
     arguments.extend([swaps.to_string(), longest.as_secs().to_string()]);
@@ -72,13 +79,21 @@ fn replacing(variant: Variant, program: &str, names: [&str; 2], more: &[&str]) -
     )
 }
 
-/// It is made with the owner's rights, and starts.
+/// It is made with the owner's rights, or with root's and then given to the owner. It starts.
 fn copy_of_a_running_program_belongs_to_its_owner(variant: Variant) {
     if !has_users() {
         return;
     }
-    if let Some(output) = replacing(variant, "app/program", ["", ""], &[]) {
-        assert_eq!(output.stdout, format!("1 0\n{SAYS}"), "{output}");
+    let copied = format!("0 1 0 0\n{SAYS}");
+    for (owner, more, expected) in [
+        (USER, TRUST[0], &*copied),
+        (USER, TRUST[1], &copied),
+        // The owner of the program cannot replace it.
+        (USER + 1, TRUST[0], "1 0 0 0\n"),
+    ] {
+        if let Some(output) = replacing(variant, "app/program", owner, ["", ""], more) {
+            assert_eq!(output.stdout, expected, "{owner} {more:?} {output}");
+        }
     }
 }
 
@@ -93,7 +108,7 @@ fn link_swapped_in_for_a_running_program_is_not_copied(variant: Variant) {
         // Each boot takes seconds. Root's own rights are the greater danger.
         let without = usize::from(!variant.arch.is_native());
         for trust in &TRUST[without..] {
-            let Some(output) = replacing(variant, program, names, trust) else {
+            let Some(output) = replacing(variant, program, USER, names, trust) else {
                 return;
             };
             let numbers: Vec<usize> = output
@@ -101,9 +116,10 @@ fn link_swapped_in_for_a_running_program_is_not_copied(variant: Variant) {
                 .split_whitespace()
                 .flat_map(str::parse)
                 .collect();
-            let [copies, others] = numbers[..] else {
+            let [_, copies, others, swaps] = numbers[..] else {
                 panic!("{output}");
             };
+            println!("{swaps} swaps");
             // The first run is not disturbed. Some of the others do not find a link; the emulator makes few runs.
             let first = usize::from(variant.arch.is_native());
             assert!(copies > first, "{output}");
