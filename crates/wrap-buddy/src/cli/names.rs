@@ -62,11 +62,22 @@ pub fn hint(word: &Path) -> Option<String> {
     let names = definition.get_subcommands().map(clap::Command::get_name);
     let similarity = |name: &str| strsim::jaro_winkler(name, text);
     path_hint(word).or_else(|| {
-        let best = names.max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
-        (similarity(best) >= SIMILAR).then(|| {
-            format!("there is no file and no command `{text}`: did you mean `wrap-buddy {best}`?")
-        })
+        let meant = names.filter(|name| similarity(name) >= SIMILAR || is_abbreviation(text, name));
+        let best = meant.max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
+        Some(format!(
+            "there is no file and no command `{text}`: did you mean `wrap-buddy {best}`?"
+        ))
     })
+}
+
+/// Whether `text` is at least half of `name`: its first letter, and others in their order.
+fn is_abbreviation(text: &str, name: &str) -> bool {
+    let mut letters = name.chars();
+    2 * text.len() >= name.len()
+        && text.chars().next() == name.chars().next()
+        && text
+            .chars()
+            .all(|letter| letters.any(|other| other == letter))
 }
 
 /// The path to name where `word`, a file to write to, is a program on PATH.
@@ -93,6 +104,10 @@ mod tests {
             ("chekc", Some("wrap-buddy check")),
             ("restor", Some("wrap-buddy restore")),
             ("stauts", Some("wrap-buddy status")),
+            ("chk", Some("wrap-buddy check")),
+            ("wrp", Some("wrap-buddy wrap")),
+            ("ck", None),
+            ("crate", None),
             ("sh", Some("/sh: name that path")),
             ("no-such-program", None),
             ("./undo", None),
