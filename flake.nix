@@ -11,6 +11,7 @@
         "aarch64-linux"
         "i686-linux"
         "riscv64-linux"
+        "armv7l-linux"
       ];
       forAllSystems =
         make:

@@ -3,7 +3,12 @@
 let
   linker = stdenv.cc.bintools.dynamicLinker;
   cpu = stdenv.hostPlatform.parsed.cpu.name;
-  muslCpu = { i686 = "i386"; }.${cpu} or cpu;
+  muslCpu =
+    {
+      i686 = "i386";
+      armv7l = "armhf";
+    }
+    .${cpu} or cpu;
 in
 if lib.hasSuffix "/ld-musl-*" linker then
   "${builtins.dirOf linker}/ld-musl-${muslCpu}.so.1"

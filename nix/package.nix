@@ -97,6 +97,7 @@ let
         "aarch64-linux"
         "i686-linux"
         "riscv64-linux"
+        "armv7l-linux"
       ];
     };
   };

@@ -11,10 +11,6 @@ use sys::syscall::{self, map};
 use crate::process::Loader;
 use crate::text::EMPTY;
 
-/// The kernel puts the path of the executable at the top of the stack, and the top of an address space ends in ones. If these bits
-/// are ones, nothing random was subtracted from it. 1 of 65,536 random addresses looks the same.
-const STACK_AT_TOP: usize = 0x3fff_c000;
-
 impl Loader {
     /// The address below which ld.so is mapped: that of this image or of the program, or lower.
     #[inline(always)]
@@ -29,8 +25,8 @@ impl Loader {
         // Debuggers and `setarch -R` need the same addresses in each run. A program that is linked for a fixed address is far away.
         let subtracted = !self.stack.get(at::EXECFN);
         // QEMU 7.2 puts the stack elsewhere, and takes 37 ms for a mapping of 1 GiB.
-        let is_random =
-            subtracted & STACK_AT_TOP != 0 && subtracted & sys::arch::STACK_OF_KERNEL == 0;
+        let is_random = subtracted & sys::arch::STACK_AT_TOP != 0
+            && subtracted & sys::arch::STACK_OF_KERNEL == 0;
         if self.bias == 0 || !is_random || !syscall::has_endless_address_space() {
             return top;
         }

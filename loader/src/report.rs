@@ -59,9 +59,18 @@ fn number(mut value: usize, base: usize) {
         let mut at = end;
         while value != 0 {
             at = at.sub(1);
-            let digit = (value % base) as u8;
+            // Divides bit by bit, because for a division the compiler may call a function that does not exist here.
+            let mut rest = 0;
+            for _ in 0..usize::BITS {
+                rest = rest << 1 | value >> (usize::BITS - 1);
+                value <<= 1;
+                if rest >= base {
+                    rest -= base;
+                    value |= 1;
+                }
+            }
+            let digit = rest as u8;
             *at = digit + if digit < 10 { b'0' } else { b'a' - 10 };
-            value /= base;
         }
         at = at.sub(1);
         *at = b' ';

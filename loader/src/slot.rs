@@ -49,7 +49,7 @@ impl Loader {
             syscall::mmap(start, all, prot, map::PRIVATE | map::FIXED, file, offset);
             syscall::close(file);
             let memory = syscall::open(MEMORY.text().as_ptr(), open_flags::RDWR).0;
-            let written = sys::arch::pwrite(memory, original, len, address);
+            let written = syscall::write_at(memory, original, len, address);
             syscall::close(memory);
             if written != len {
                 fail(MEMORY.text(), NOT_RESTORED, errno);

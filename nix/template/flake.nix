@@ -24,6 +24,7 @@
           "aarch64-linux"
           "i686-linux"
           "riscv64-linux"
+          "armv7l-linux"
         ] (system: make (nixpkgs.legacyPackages.${system}.extend wrap-buddy.overlays.default));
     in
     {

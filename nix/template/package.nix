@@ -21,6 +21,10 @@ let
       platform = "manylinux_2_31_riscv64";
       hash = "sha256-xVWod/j0FEfjGBAc/v6pvxLfqfgu7fkMN25X4Gn5F9A=";
     };
+    armv7l-linux = {
+      platform = "manylinux_2_17_armv7l.manylinux2014_armv7l";
+      hash = "sha256-fP14NZDt8rdzF4gmMZAPahPqLo6s7+br8jcNJxUpkWA=";
+    };
     i686-linux = {
       platform = "manylinux_2_17_i686.manylinux2014_i686";
       hash = "sha256-EiJY9uzeDg3Ru2CyQmPD7d5DOMr3I/ynEcxyn5v9QUo=";

@@ -12,6 +12,7 @@ pub enum Arch {
     I686,
     Aarch64,
     Riscv64,
+    Armv7,
 }
 
 /// The C library that a program is linked to.
@@ -37,7 +38,13 @@ pub struct Variant {
 }
 
 impl Arch {
-    pub const ALL: [Arch; 4] = [Arch::X86_64, Arch::I686, Arch::Aarch64, Arch::Riscv64];
+    pub const ALL: [Arch; 5] = [
+        Arch::X86_64,
+        Arch::I686,
+        Arch::Aarch64,
+        Arch::Riscv64,
+        Arch::Armv7,
+    ];
 
     /// The architecture that the tests themselves run on.
     pub fn host() -> Arch {
@@ -55,6 +62,7 @@ impl Arch {
             Arch::I686 => sidecar::machine::I686,
             Arch::Aarch64 => sidecar::machine::AARCH64,
             Arch::Riscv64 => sidecar::machine::RISCV,
+            Arch::Armv7 => sidecar::machine::ARM,
         };
         let mut rows = sys::arch::all().iter();
         rows.find(|row| row.machine == machine)
@@ -64,6 +72,11 @@ impl Arch {
     /// The name in target triples.
     pub fn name(self) -> &'static str {
         self.row().name
+    }
+
+    /// The address of the first instruction, for a value of e_entry.
+    pub fn code_address(self, e_entry: u64) -> u64 {
+        self.row().target().code_address(e_entry)
     }
 
     pub fn machine(self) -> u16 {
@@ -107,6 +120,23 @@ impl Arch {
             Arch::I686 => "qemu-i386-static",
             Arch::Aarch64 => "qemu-aarch64-static",
             Arch::Riscv64 => "qemu-riscv64-static",
+            Arch::Armv7 => "qemu-arm-static",
+        }
+    }
+
+    /// The name of the machine in uname(2), platform tags of wheels, and systems of Nix.
+    pub fn machine_name(self) -> &'static str {
+        match self {
+            Arch::Armv7 => "armv7l",
+            _ => self.name(),
+        }
+    }
+
+    /// Its names in those of cross compilers, and the ABI after the name of the C library there.
+    pub fn in_triples(self) -> (Vec<&'static str>, &'static str) {
+        match self {
+            Arch::Armv7 => (vec!["arm", self.machine_name()], "eabihf"),
+            _ => (vec![self.name()], ""),
         }
     }
 

@@ -206,7 +206,10 @@ impl Pin {
                     "manylinux_2_28",
                     "manylinux_2_31",
                 ] {
-                    pip.arg(format!("--platform={platform}_{}", self.arch.name()));
+                    pip.arg(format!(
+                        "--platform={platform}_{}",
+                        self.arch.machine_name()
+                    ));
                 }
                 pip.arg("--dest").arg(into);
                 pip.arg(format!("{}=={}", self.package, self.version));

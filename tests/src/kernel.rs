@@ -38,6 +38,14 @@ const BOARDS: &[Board] = &[
         image: Some("/usr/lib/debian-installer/images/12/arm64/text/debian-installer/arm64/linux"),
     },
     Board {
+        arch: Arch::Armv7,
+        emulator: &["qemu-system-arm", "-M", "virt", "-cpu", "cortex-a15"],
+        console: "ttyAMA0",
+        image: Some(
+            "/usr/lib/debian-installer/images/12/armhf/text/debian-installer/armhf/vmlinuz",
+        ),
+    },
+    Board {
         arch: Arch::Riscv64,
         emulator: &["qemu-system-riscv64", "-M", "virt"],
         console: "ttyS0",

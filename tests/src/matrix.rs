@@ -10,13 +10,14 @@ macro_rules! matrix {
         $crate::matrix!([
             x86_64_glibc_pie x86_64_glibc_exec x86_64_musl_pie x86_64_musl_exec
             i686_glibc_pie i686_glibc_exec aarch64_glibc_pie aarch64_glibc_exec
-            riscv64_glibc_pie riscv64_glibc_exec
+            riscv64_glibc_pie riscv64_glibc_exec armv7_glibc_pie armv7_glibc_exec
         ]: ($($test),+));
     };
     (glibc: $($test:ident),+ $(,)?) => {
         $crate::matrix!([
             x86_64_glibc_pie x86_64_glibc_exec i686_glibc_pie i686_glibc_exec
             aarch64_glibc_pie aarch64_glibc_exec riscv64_glibc_pie riscv64_glibc_exec
+            armv7_glibc_pie armv7_glibc_exec
         ]: ($($test),+));
     };
     (native: $($test:ident),+ $(,)?) => {
@@ -27,12 +28,12 @@ macro_rules! matrix {
     };
     (architectures: $($test:ident),+ $(,)?) => {
         $crate::matrix!([
-            x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie riscv64_glibc_pie
+            x86_64_glibc_pie i686_glibc_pie aarch64_glibc_pie riscv64_glibc_pie armv7_glibc_pie
         ]: ($($test),+));
     };
     (systems: $($test:ident),+ $(,)?) => {
         $crate::matrix!([
-            x86_64_glibc_pie x86_64_musl_pie i686_glibc_pie aarch64_glibc_pie riscv64_glibc_pie
+            x86_64_glibc_pie x86_64_musl_pie i686_glibc_pie aarch64_glibc_pie riscv64_glibc_pie armv7_glibc_pie
         ]: ($($test),+));
     };
     ($cells:tt: ($($test:ident),+)) => {
@@ -55,7 +56,7 @@ macro_rules! matrix {
 macro_rules! architectures {
     ($($test:ident),+ $(,)?) => {
         $($crate::architectures!(@test $test [
-            x86_64: X86_64, i686: I686, aarch64: Aarch64, riscv64: Riscv64
+            x86_64: X86_64, i686: I686, aarch64: Aarch64, riscv64: Riscv64, armv7: Armv7
         ]);)+
     };
     (@test $test:ident [$($name:ident: $arch:ident),+]) => {

@@ -225,7 +225,7 @@ impl Drop for Store {
 
 /// Nix's name for Linux on an architecture.
 pub fn system(arch: Arch) -> String {
-    format!("{}-linux", arch.name())
+    format!("{}-linux", arch.machine_name())
 }
 
 /// The nixpkgs to evaluate with: a real one if there is one, or else the stand-in. Nothing can be built with the real one here.

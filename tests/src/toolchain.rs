@@ -38,19 +38,21 @@ impl Compiler {
             Libc::Glibc => "gnu",
             Libc::Musl => "musl",
         };
-        let triple = |arch: Arch, libc| format!("{}-unknown-linux-{libc}", arch.name());
+        let (names, abi) = arch.in_triples();
+        let triple = |arch: Arch, libc, abi| format!("{}-unknown-linux-{libc}{abi}", arch.name());
         // The cc crate would ask the host's compiler for -m32, which needs its multilib; a cross compiler does not.
-        let cross =
-            ["linux", "unknown-linux"].map(|system| format!("{}-{system}-{libc}-gcc", arch.name()));
-        let cross = cross.iter().filter(|_| arch != Arch::host());
-        if let Some(found) = cross.into_iter().find_map(find_program) {
+        let mut cross = names.iter().flat_map(|name| {
+            ["linux", "unknown-linux"].map(|system| format!("{name}-{system}-{libc}{abi}-gcc"))
+        });
+        let found = cross.find_map(|name| (arch != Arch::host()).then(|| find_program(name))?);
+        if let Some(found) = found {
             return Some(Compiler(vec![found.to_str()?.to_owned()]));
         }
         // It starts compilers to learn their family.
         let _guard = fork::forking();
         let tool = cc::Build::new()
-            .target(&triple(arch, libc))
-            .host(&triple(Arch::host(), "gnu"))
+            .target(&triple(arch, libc, abi))
+            .host(&triple(Arch::host(), "gnu", ""))
             .opt_level(1)
             .out_dir(env::temp_dir())
             .cargo_metadata(false)

@@ -365,6 +365,11 @@ impl Elf {
         ElfTarget::new(self.machine, self.class, self.flags)
     }
 
+    /// The address of the first instruction. `e_entry` may have another bit, for its instruction set.
+    pub fn entry_address(&self) -> u64 {
+        self.target().code_address(self.entry)
+    }
+
     /// The PT_LOAD segments.
     pub fn loads(&self) -> impl Iterator<Item = &Segment> {
         loads(&self.segments)

@@ -39,6 +39,7 @@ pub type Id = [u8; ID_LEN];
 /// The supported values of `e_machine` (gABI, "Machine Information").
 pub mod machine {
     pub const I686: u16 = 3;
+    pub const ARM: u16 = 40;
     pub const X86_64: u16 = 62;
     pub const AARCH64: u16 = 183;
     pub const RISCV: u16 = 243;

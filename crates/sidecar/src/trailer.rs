@@ -23,7 +23,7 @@ pub const LOADER_OFFSET: usize = LINE_OFFSET + LINE_START.len();
 /// Maximum length of a path in bytes.
 const MAX_PATH: usize = 0xffff;
 
-/// The trailer follows the stub's code, on aarch64 at a multiple of four bytes, on riscv64 of two.
+/// The trailer follows the stub's code, on aarch64 at a multiple of four bytes, on riscv64 and armv7 of two.
 ///
 /// ```text
 ///  0  id            16 bytes

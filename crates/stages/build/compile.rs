@@ -110,7 +110,7 @@ SECTIONS
 {
     . = 0;
     .image : { KEEP(*(.header)) KEEP(*(.image)) *(.text .text.*) *(.rodata .rodata.*) }
-    /DISCARD/ : { *(.eh_frame .eh_frame_hdr .comment .note .note.*) }
+    /DISCARD/ : { *(.eh_frame .eh_frame_hdr .comment .note .note.* .ARM.exidx .ARM.exidx.*) }
 }
 ";
 

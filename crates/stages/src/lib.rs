@@ -3,7 +3,7 @@
 /// The stage images of one architecture.
 #[derive(Clone, Copy, Debug)]
 pub struct Stage {
-    /// `x86_64`, `aarch64` or `i686`.
+    /// As in `sys::arch::Arch`.
     pub name: &'static str,
     /// `e_machine` of the programs that it is for.
     pub machine: u16,

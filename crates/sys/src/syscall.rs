@@ -67,9 +67,18 @@ pub fn file_len(fd: usize) -> Outcome {
 /// `len` bytes at `buffer` have to be writable.
 #[inline(never)]
 pub unsafe fn read_at(fd: usize, buffer: *mut u8, len: usize, offset: usize) -> usize {
-    // The offset is one word or two, low first.
     // SAFETY: pread64 writes at most `len` bytes to `buffer`, which are writable (`# Safety`).
-    unsafe { syscall(nr::PREAD64, [fd, buffer as usize, len, offset, 0]) }
+    unsafe { arch::at_offset(nr::PREAD64, [fd, buffer as usize, len], offset) }
+}
+
+/// Writes `len` bytes at `offset` of the file `fd`, and returns how many it has written.
+///
+/// # Safety
+/// `len` bytes at `buffer` have to be readable.
+#[inline(always)]
+pub unsafe fn write_at(fd: usize, buffer: *const u8, len: usize, offset: usize) -> usize {
+    // SAFETY: pwrite64 reads `len` bytes at `buffer`, which are readable (`# Safety`).
+    unsafe { arch::at_offset(nr::PWRITE64, [fd, buffer as usize, len], offset) }
 }
 
 /// Writes to a descriptor. Ignores errors, because there is nowhere to report them.

@@ -17,6 +17,7 @@
       "aarch64-linux"
       "i686-linux"
       "riscv64-linux"
+      "armv7l-linux"
     ] (system: import ./. { inherit system; });
   };
 }

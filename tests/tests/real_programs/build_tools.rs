@@ -4,8 +4,8 @@ use e2e::{Root, corpus};
 
 use crate::layout::{Case, install_tree, root_with_shell, wrap};
 
-on!([x86_64 i686 aarch64 x86_64_auto i686_auto aarch64_auto x86_64_own i686_own aarch64_own riscv64 riscv64_auto]: ninja_builds_what_changed);
-on!([x86_64 i686 aarch64 x86_64_auto i686_auto aarch64_auto]: cmake_configures_builds_and_tests);
+on!([x86_64 i686 aarch64 x86_64_auto i686_auto aarch64_auto x86_64_own i686_own aarch64_own riscv64 riscv64_auto armv7 armv7_auto armv7_own]: ninja_builds_what_changed);
+on!([x86_64 i686 aarch64 x86_64_auto i686_auto aarch64_auto armv7 armv7_auto]: cmake_configures_builds_and_tests);
 
 fn ninja_builds_what_changed(case: Case) {
     let root = root_with_shell(case);

@@ -9,7 +9,7 @@ use postgres::{Client, NoTls};
 
 use crate::layout::{Case, ShortPath, check, eventually, install_tree, mkdir_for, root_with_shell};
 
-on!([x86_64 i686 aarch64 x86_64_auto i686_auto aarch64_auto]: a_cluster_is_made_and_a_server_answers);
+on!([x86_64 i686 aarch64 x86_64_auto i686_auto aarch64_auto armv7 armv7_auto]: a_cluster_is_made_and_a_server_answers);
 
 /// PostgreSQL refuses to run as root.
 const USER: u32 = 1000;

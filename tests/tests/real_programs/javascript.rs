@@ -9,8 +9,10 @@ use e2e::{Arch, Libc, Root, Run, corpus};
 
 use crate::layout::{Case, ShortPath, edit_libraries, eventually, root, root_with_shell, wrap};
 
+on!([x86_64 aarch64 x86_64_auto aarch64_auto x86_64_own armv7 armv7_auto armv7_own]:
+    node_of_vs_code_runs_a_script_and_loads_addons
+);
 on!([x86_64 aarch64 x86_64_auto aarch64_auto x86_64_own]:
-    node_of_vs_code_runs_a_script_and_loads_addons,
     bun_runs_typescript_and_loads_addons,
     bun_compiles_a_program_from_itself,
     bun_1_4_0_compiles_a_program_from_itself,
@@ -19,7 +21,7 @@ on!([x86_64 aarch64 x86_64_auto aarch64_auto x86_64_own]:
     workerd_compiles_a_server_from_itself
 );
 on!([x86_64 aarch64 x86_64_own]: node_builds_a_single_executable_from_itself);
-on!([x86_64 aarch64]: node_runs_once);
+on!([x86_64 aarch64 armv7]: node_runs_once);
 
 const TYPESCRIPT: &str = r#"interface Point { x: number; y: number }
 enum Colour { Red = 1, Green = 2 }

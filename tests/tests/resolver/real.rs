@@ -162,6 +162,11 @@ fn riscv64() {
     cross(Arch::Riscv64);
 }
 
+#[test]
+fn armv7() {
+    cross(Arch::Armv7);
+}
+
 /// Real programs with their bundled libraries, and fixtures.
 #[test]
 fn corpus_and_fixtures() {

@@ -92,6 +92,21 @@ pub const NEEDS: &[Need] = &[
         cross: Some("riscv64"),
     },
     Need {
+        packages: &[
+            "gcc-arm-linux-gnueabihf",
+            "g++-arm-linux-gnueabihf",
+            "libc6-dev-armhf-cross",
+        ],
+        why: "fixtures for armv7",
+        proofs: &[
+            Program(&["arm-linux-gnueabihf-gcc"]),
+            Program(&["arm-linux-gnueabihf-g++"]),
+            File("/usr/arm-linux-gnueabihf/lib/crt1.o"),
+            File("/usr/arm-linux-gnueabihf/lib/ld-linux-armhf.so.3"),
+        ],
+        cross: Some("armv7"),
+    },
+    Need {
         packages: &["musl-tools"],
         why: "fixtures for musl",
         proofs: &[Program(&["musl-gcc"])],
@@ -117,6 +132,7 @@ pub const NEEDS: &[Need] = &[
             Program(&["qemu-aarch64-static"]),
             Program(&["qemu-i386-static"]),
             Program(&["qemu-riscv64-static"]),
+            Program(&["qemu-arm-static"]),
             Program(&["qemu-aarch64"]),
         ],
         cross: None,
@@ -145,6 +161,15 @@ pub const NEEDS: &[Need] = &[
         proofs: &[
             Program(&["qemu-system-aarch64"]),
             File("/usr/lib/debian-installer/images/12/arm64/text/debian-installer/arm64/linux"),
+        ],
+        cross: None,
+    },
+    Need {
+        packages: &["qemu-system-arm", "debian-installer-12-netboot-armhf"],
+        why: "the same for armv7",
+        proofs: &[
+            Program(&["qemu-system-arm"]),
+            File("/usr/lib/debian-installer/images/12/armhf/text/debian-installer/armhf/vmlinuz"),
         ],
         cross: None,
     },

@@ -2,6 +2,7 @@
 //! runs on it. This module re-exports the code of the architecture for which the crate is compiled.
 
 mod aarch64;
+mod armv7;
 mod i686;
 mod riscv64;
 mod x86_64;
@@ -10,6 +11,7 @@ mod x86_64;
 #[cfg_attr(target_arch = "aarch64", path = "aarch64/code.rs")]
 #[cfg_attr(target_arch = "x86", path = "i686/code.rs")]
 #[cfg_attr(target_arch = "riscv64", path = "riscv64/code.rs")]
+#[cfg_attr(target_arch = "arm", path = "armv7/code.rs")]
 mod code;
 
 pub use code::*;
@@ -38,6 +40,8 @@ pub enum Disassembler {
     /// x86 with this many bits.
     X86(u32),
     A64,
+    /// ARM and Thumb.
+    A32,
     /// None: there is no maintained decoder. The lengths of instructions are known.
     RiscV,
 }
@@ -68,6 +72,10 @@ pub struct Arch {
     /// EI_CLASS: 1 is 32-bit, 2 is 64-bit.
     pub class: u8,
     pub abi: Abi,
+    /// The bit of `e_entry` that is no part of the address, but selects the instruction set of the stages: 1 on ARM, for Thumb.
+    pub entry_bit: u64,
+    /// Instructions before the code of a stub that is entered without that bit. They change to the instruction set of the stages.
+    pub entry_switch: &'static [u8],
     /// Length of `_start` with the functions in DT_PREINIT_ARRAY that follow it in crt1.o.
     pub start_len: u64,
     /// Alignment of the first instruction of a stub that is not at the original entry point.
@@ -103,7 +111,13 @@ pub struct Arch {
 /// `e_machine` of the architecture for which this crate is compiled.
 pub const MACHINE: u16 = HOST.machine;
 
-static ARCHITECTURES: [Arch; 4] = [x86_64::ROW, aarch64::ROW, i686::ROW, riscv64::ROW];
+static ARCHITECTURES: [Arch; 5] = [
+    x86_64::ROW,
+    aarch64::ROW,
+    i686::ROW,
+    riscv64::ROW,
+    armv7::ROW,
+];
 
 /// Every architecture that programs can be wrapped for.
 pub fn all() -> &'static [Arch] {
@@ -131,19 +145,28 @@ impl ElfTarget {
 
     /// The target of a file with these values in its ELF header.
     pub fn new(machine: u16, class: u8, e_flags: u32) -> Self {
-        let mut rows = ARCHITECTURES.iter();
-        let row = rows.find(|arch| (arch.machine, arch.class) == (machine, class));
         Self {
             machine,
             class,
-            abi: e_flags & row.map_or(0, |arch| arch.abi.mask),
+            abi: e_flags & row(machine, class).map_or(0, |arch| arch.abi.mask),
         }
+    }
+
+    /// The address of the first instruction, for a value of `e_entry`.
+    pub fn code_address(self, e_entry: u64) -> u64 {
+        e_entry & !row(self.machine, self.class).map_or(0, |arch| arch.entry_bit)
     }
 
     /// The row of the table; x32 has none.
     pub fn arch(self) -> Option<&'static Arch> {
         ARCHITECTURES.iter().find(|arch| arch.target() == self)
     }
+}
+
+/// The architecture with some ABI.
+fn row(machine: u16, class: u8) -> Option<&'static Arch> {
+    let mut rows = ARCHITECTURES.iter();
+    rows.find(|arch| (arch.machine, arch.class) == (machine, class))
 }
 
 impl fmt::Display for ElfTarget {
@@ -153,12 +176,12 @@ impl fmt::Display for ElfTarget {
             (None, machine::X86_64) => "x32",
             (None, machine::RISCV) if self.class == 2 => "riscv64 with another floating-point ABI",
             (None, machine::RISCV) => "riscv32",
+            (None, machine::ARM) => "32-bit ARM with another ABI",
             (None, 2 | 18 | 43) => "SPARC",
             (None, 8) => "MIPS",
             (None, 20) => "PowerPC",
             (None, 21) => "PowerPC64",
             (None, 22) => "s390",
-            (None, 40) => "32-bit ARM",
             (None, 258) => "LoongArch",
             (None, other) => return write!(f, "e_machine {other}"),
         })
@@ -172,6 +195,19 @@ impl Arch {
             class: self.class,
             abi: self.abi.value,
         }
+    }
+
+    /// The first instructions of the stub for a program with this `e_entry`; the code of the stage follows.
+    pub fn stub_start(&self, e_entry: u64) -> &'static [u8] {
+        match e_entry & self.entry_bit == self.entry_bit {
+            true => &[],
+            false => self.entry_switch,
+        }
+    }
+
+    /// The value of `e_entry` for code at `address` of the same instruction set as at `e_entry`.
+    pub fn entry_at(&self, address: u64, e_entry: u64) -> u64 {
+        address | e_entry & self.entry_bit
     }
 
     /// Whether this machine runs programs of the architecture without an emulator.

@@ -52,6 +52,7 @@ pub trait Surroundings {
 /// The executable segment that contains the entry point.
 #[derive(Debug)]
 pub struct PatchSpace {
+    /// The address of the entry point.
     entry: u64,
     segment: Segment,
     align: u64,
@@ -68,9 +69,8 @@ impl PatchSpace {
     /// # Errors
     /// Why no stub can be placed.
     pub fn new(elf: &Elf, arch: &Arch) -> Result<Self, BadEntry> {
-        let segment = elf
-            .load_of(elf.entry)
-            .ok_or(BadEntry::InNoSegment(elf.entry))?;
+        let entry = elf.entry_address();
+        let segment = elf.load_of(entry).ok_or(BadEntry::InNoSegment(elf.entry))?;
         // The stub reads the paths after it.
         if segment.flags & (elf::PF_X | elf::PF_R) != elf::PF_X | elf::PF_R {
             return Err(BadEntry::NotExecutable(elf.entry));
@@ -93,7 +93,7 @@ impl PatchSpace {
         let text_relocations = dynamic.is_some_and(|dynamic| dynamic.text_relocations);
         let early_functions = dynamic.and_then(|dynamic| dynamic.value(elf::DT_PREINIT_ARRAYSZ));
         Ok(Self {
-            entry: elf.entry,
+            entry,
             align: arch.entry_align,
             kept,
             check_relocations: text_relocations || segment.flags & elf::PF_W != 0,

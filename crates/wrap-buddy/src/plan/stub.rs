@@ -125,7 +125,11 @@ pub fn stub(
     if loader.is_none() && privilege.is_some() {
         bail!(Refusal::from(NotForPrivileged::NoLoaderDirectory));
     }
-    let stub = stage.stub_for(plan_options.relocatable, loader.is_none());
+    let stub = [
+        arch.stub_start(elf.entry),
+        stage.stub_for(plan_options.relocatable, loader.is_none()),
+    ]
+    .concat();
     let interpreter_path = match origin {
         None => interpreter.path.clone(),
         Some(origin) => relative_file(&interpreter.path, origin),
@@ -185,14 +189,14 @@ pub fn stub(
             }));
         }
     }
-    let mut code = stub.to_vec();
+    let mut code = stub.clone();
     code.extend(trailer(&sidecar_in_trailer, id)?);
 
     let mut edits = edits(&elf, arch, &slot, code, &mut source)?;
     let mut interim = Vec::new();
     if prior.is_some() {
         let sidecar = interim_of(Path::new(&sidecar_in_trailer));
-        interim = stub.to_vec();
+        interim = stub.clone();
         interim.extend(trailer(sidecar.as_os_str(), id)?);
     }
     let (needed, in_front) = needed(&resolution, origin);
@@ -350,7 +354,8 @@ fn edits(
     let mut edits = vec![FileEdit::new(EditKind::Slot, slot.offset, code, source)?];
     if slot.position != SlotPosition::Entry {
         let (offset, len) = arch.entry_field();
-        let after = slot.address.to_le_bytes()[..len].to_vec();
+        let entry = arch.entry_at(slot.address, elf.entry);
+        let after = entry.to_le_bytes()[..len].to_vec();
         edits.push(FileEdit::new(EditKind::Entry, offset, after, source)?);
     }
     let interp = elf.interp.as_ref().context("it has no PT_INTERP")?;

@@ -96,9 +96,10 @@ pub fn check_program(elf: &Elf) -> Result<()> {
         !path.is_empty() && !path.iter().any(u8::is_ascii_control),
         "its PT_INTERP is not a path"
     );
-    let offset = elf.offset_of(elf.entry).filter(|_| {
+    let offset = elf.offset_of(elf.entry_address()).filter(|_| {
         let mut loads = elf.loads();
-        let has_entry = |load: &Segment| load.flags & elf::PF_X != 0 && load.contains(elf.entry);
+        let has_entry =
+            |load: &Segment| load.flags & elf::PF_X != 0 && load.contains(elf.entry_address());
         loads.any(has_entry)
     });
     offset.with_context(|| {

@@ -34,22 +34,22 @@ pub fn code_at_entry(
     source: &mut Source,
     stages: &[Stage],
 ) -> Option<(Range<u64>, Stub)> {
-    let at = elf.offset_of(elf.entry)?;
-    let mut codes: Vec<&[u8]> = Vec::new();
-    for stage in stages.iter().filter(|stage| stage.machine == elf.machine) {
-        codes.extend(stage.stubs());
-    }
-    codes.into_iter().find_map(|code| {
+    let at = elf.offset_of(elf.entry_address())?;
+    let start = elf.target().arch()?.stub_start(elf.entry);
+    let stages = stages.iter().filter(|stage| stage.machine == elf.machine);
+    let codes = stages.flat_map(Stage::stubs);
+    let mut codes = codes.map(|code| [start, code].concat());
+    codes.find_map(|code| {
         let found = source.read_raw(at, code.len() as u64).ok()?;
         let end = at + code.len() as u64;
-        let stub = (!code.is_empty() && found == code).then(|| trailer_at(source, end))??;
+        let stub = (found == code).then(|| trailer_at(source, end))??;
         Some((at..end, stub))
     })
 }
 
 /// Finds a stub of any build, by the beginning of its trailer.
 pub fn of_another_build(elf: &Elf, source: &mut Source) -> Option<(Range<u64>, Stub)> {
-    let at = elf.offset_of(elf.entry)?;
+    let at = elf.offset_of(elf.entry_address())?;
     let len = MAX_FOUND_STUB.min(source.file_len().checked_sub(at)?);
     let code = source.read_raw(at, len).ok()?;
     let line = bytes::occurrences(&code, LINE_START).next()?;

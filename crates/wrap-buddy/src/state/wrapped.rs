@@ -50,9 +50,9 @@ pub(super) fn known_of_derived(
     let header = sidecar.header();
     let slot = code.start..code.start.checked_add(u64::from(header.slot.len))?;
     let same = (header.machine, header.class) == (elf.machine, elf.class)
-        && (header.slot_offset, header.slot_address) == (slot.start, elf.entry)
+        && (header.slot_offset, header.slot_address) == (slot.start, elf.entry_address())
         && u64::from(header.stub_len) == code.end - code.start
-        && elf.offset_of(elf.entry) == Some(slot.start)
+        && elf.offset_of(elf.entry_address()) == Some(slot.start)
         && slot.end <= elf.file_len;
     let interp = legacy::former_interp(elf, source);
     let without_interp = interp.is_none();

@@ -132,25 +132,42 @@ fn near_misses_are_named() {
     );
 }
 
-/// glibc passes over libraries with other registers for floating-point arguments (EF_RISCV_FLOAT_ABI, of e_flags).
+/// glibc passes over libraries with other registers for floating-point arguments: EF_RISCV_FLOAT_ABI, EF_ARM_ABI_FLOAT_SOFT.
 #[test]
 fn libraries_of_another_abi_are_incompatible() {
-    const E_FLAGS: usize = 0x30;
-    const FLOAT_ABI: u8 = 6;
-    let dir = TestDir::new();
-    let target = Arch::Riscv64;
-    let main = dir.walk_through(target, &[]);
-    let (of_foo, of_bar) = (dir.path("foo/lib"), dir.path("bar/lib"));
-    let path = of_bar.join("libbar.so.1");
-    let mut bytes = fs::read(&path).unwrap();
-    assert_eq!(bytes[E_FLAGS] & FLOAT_ABI, 4, "not lp64d");
-    bytes[E_FLAGS] &= !FLOAT_ABI;
-    fs::write(&path, bytes).unwrap();
-    let report = dir.wrap_for(target, &main, &[&"--libs", &of_foo, &of_bar]);
-    let missing = report.missing(true);
-    assert_eq!(missing.len(), 1, "{missing:?}");
-    let hint = "libbar.so.1 is for riscv64 with another floating-point ABI";
-    assert!(missing[0].hints[0].ends_with(hint), "{missing:?}");
+    let (single, soft) = (2_u32, 0x200);
+    for (target, e_flags, mask, other, name) in [
+        (
+            Arch::Riscv64,
+            0x30,
+            6,
+            single,
+            "riscv64 with another floating-point ABI",
+        ),
+        (
+            Arch::Armv7,
+            0x24,
+            0x600,
+            soft,
+            "32-bit ARM with another ABI",
+        ),
+    ] {
+        let dir = TestDir::new();
+        let main = dir.walk_through(target, &[]);
+        let (of_foo, of_bar) = (dir.path("foo/lib"), dir.path("bar/lib"));
+        let path = of_bar.join("libbar.so.1");
+        let mut bytes = fs::read(&path).unwrap();
+        let flags: &mut [u8; 4] = bytes[e_flags..].first_chunk_mut().unwrap();
+        let hard = u32::from_le_bytes(*flags);
+        assert_eq!(hard & mask, 2 * other, "not hard float");
+        *flags = (hard & !mask | other).to_le_bytes();
+        fs::write(&path, bytes).unwrap();
+        let report = dir.wrap_for(target, &main, &[&"--libs", &of_foo, &of_bar]);
+        let missing = report.missing(true);
+        assert_eq!(missing.len(), 1, "{missing:?}");
+        let hint = format!("libbar.so.1 is for {name}");
+        assert!(missing[0].hints[0].ends_with(&hint), "{missing:?}");
+    }
 }
 
 /// `main` needs liba, liba needs libb; each is in a directory of its own.

@@ -132,15 +132,18 @@ fn without_room_the_entry_moves_into_the_padding_after_the_segment() {
         let align = match target {
             Arch::Aarch64 => 4,
             Arch::Riscv64 => 2,
+            Arch::Armv7 => 4,
             _ => 16,
         };
         assert_eq!(stub(plan).slot.address % align, 0);
 
         let after = fs::read(&program).unwrap();
-        let entry_len = if target.name() == "i686" { 4 } else { 8 };
+        let entry_len = if target.is_64() { 8 } else { 4 };
+        // On ARM, bit 0 is set for Thumb code.
+        let entry = stub(plan).slot.address | stub(plan).entry & plan.arch.entry_bit;
         assert_eq!(
             after[E_ENTRY..][..entry_len],
-            stub(plan).slot.address.to_le_bytes()[..entry_len]
+            entry.to_le_bytes()[..entry_len]
         );
         let bytes = fs::read(&plan.sidecar_path).unwrap();
         let sidecar = Sidecar::parse(&bytes).unwrap();

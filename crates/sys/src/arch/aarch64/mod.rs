@@ -10,6 +10,8 @@ pub const ROW: Arch = Arch {
     machine: machine::AARCH64,
     class: 2,
     abi: Abi::ONLY,
+    entry_bit: 0,
+    entry_switch: &[],
     start_len: 0,
     entry_align: 4,
     max_load_align: 65536,

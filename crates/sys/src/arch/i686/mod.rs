@@ -10,6 +10,8 @@ pub const ROW: Arch = Arch {
     machine: machine::I686,
     class: 1,
     abi: Abi::ONLY,
+    entry_bit: 0,
+    entry_switch: &[],
     start_len: 0,
     entry_align: 16,
     max_load_align: 4096,

@@ -12,6 +12,8 @@ pub const ROW: Arch = Arch {
     // EF_RISCV_FLOAT_ABI, EF_RISCV_FLOAT_ABI_DOUBLE (glibc sysdeps/riscv/dl-machine.h, elf_machine_matches_host).
     abi: Abi { mask: 6, value: 4 },
     // 44 bytes in glibc 2.36, with load_gp (glibc sysdeps/riscv/start.S).
+    entry_bit: 0,
+    entry_switch: &[],
     start_len: 64,
     // With compressed instructions, which every distribution has.
     entry_align: 2,

@@ -11,6 +11,10 @@ pub const PROT_BTI: usize = 0;
 /// Log2 of the maximum random distance in bytes between a program and later mappings.
 pub const GAP_BITS: u32 = 30;
 
+/// The kernel puts the path of the executable at the top of the stack, and the top of an address space ends in ones. If these bits
+/// are ones, nothing random was subtracted from it. 1 of 65,536 random addresses looks the same.
+pub const STACK_AT_TOP: usize = 0x3fff_c000;
+
 /// These bits are ones wherever a kernel puts the stack.
 pub const STACK_OF_KERNEL: usize = 7 << 36;
 
@@ -147,12 +151,14 @@ pub unsafe fn mmap([a, b, c, d, e, f]: [usize; 6]) -> usize {
     unsafe { syscall6(nr::MMAP, [a, b, c, d, e], f) }
 }
 
+/// pread64 or pwrite64.
+///
 /// # Safety
-/// `len` bytes at `buffer` have to be readable.
+/// As for [`crate::syscall::read_at`] or [`crate::syscall::write_at`].
 #[inline(always)]
-pub unsafe fn pwrite(fd: usize, buffer: *const u8, len: usize, offset: usize) -> usize {
-    // SAFETY: `len` bytes at `buffer` are readable (`# Safety`), and the call only reads them.
-    unsafe { syscall(nr::PWRITE64, [fd, buffer as usize, len, offset, 0]) }
+pub unsafe fn at_offset(number: usize, [a, b, c]: [usize; 3], offset: usize) -> usize {
+    // SAFETY: this function has the condition of these calls, and passes it on.
+    unsafe { syscall(number, [a, b, c, offset, 0]) }
 }
 
 /// Writes zeros up to `end`, a multiple of 8, faster than byte by byte.

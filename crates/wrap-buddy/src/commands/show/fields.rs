@@ -16,8 +16,10 @@ pub(super) fn lossy(text: impl AsRef<std::ffi::OsStr>) -> String {
 
 /// The file's own fields; see [`Kind::of`] for `lost_interp`.
 pub(super) fn original(elf: &Elf, lost_interp: bool) -> Original {
-    let entry = elf.offset_of(elf.entry).filter(|_| elf.entry != 0);
-    let end = elf.load_of(elf.entry).map(|load| load.file_end());
+    let entry = elf
+        .offset_of(elf.entry_address())
+        .filter(|_| elf.entry != 0);
+    let end = elf.load_of(elf.entry_address()).map(|load| load.file_end());
     Original {
         machine: elf.target().to_string(),
         class: if elf.class == elf::ELFCLASS64 { 64 } else { 32 },

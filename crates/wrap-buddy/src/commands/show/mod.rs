@@ -159,7 +159,7 @@ impl Subject<'_> {
                     let stub_len = u64::from(header.stub_len).min(len);
                     (stub_len, header.slot_address, sidecar.abi())
                 }
-                Err(_) => (len, self.elf.entry, loader::ABI),
+                Err(_) => (len, self.elf.entry_address(), loader::ABI),
             };
             let trailer = slot.offset.checked_add(stub_len);
             if let Some((at, stub)) =
@@ -167,7 +167,7 @@ impl Subject<'_> {
             {
                 self.trailer(at, &stub, abi, view);
             }
-            let covers_entry = self.elf.offset_of(self.elf.entry) == Some(slot.offset);
+            let covers_entry = self.elf.offset_of(self.elf.entry_address()) == Some(slot.offset);
             let shown = if covers_entry { len } else { ENTRY_CODE };
             view.entry_code = self.entry_code(source, shown);
             // If the stub has been undone, or not been written yet, these bytes are no stub.
@@ -195,7 +195,7 @@ impl Subject<'_> {
         match stub::code_at_entry(self.elf, source, self.stages) {
             Some((code, stub)) => {
                 self.trailer(code.end, &stub, loader::ABI, view);
-                view.stub_code = self.stub_code(source, code, self.elf.entry);
+                view.stub_code = self.stub_code(source, code, self.elf.entry_address());
                 // The original PT_INTERP is unknown.
                 if let Some(original) = &mut view.original {
                     original.interpreter = None;
@@ -311,10 +311,15 @@ impl Subject<'_> {
     /// The original instructions in the first `len` bytes at the entry point.
     fn entry_code(&self, source: &mut Source, len: u64) -> Vec<Instruction> {
         let elf = self.elf;
-        let Some(offset) = elf.offset_of(elf.entry).filter(|_| elf.entry != 0) else {
+        let Some(offset) = elf
+            .offset_of(elf.entry_address())
+            .filter(|_| elf.entry != 0)
+        else {
             return Vec::new();
         };
-        let end = elf.load_of(elf.entry).map_or(0, |load| load.file_end());
+        let end = elf
+            .load_of(elf.entry_address())
+            .map_or(0, |load| load.file_end());
         let len = len.min(end.saturating_sub(offset));
         let whole = (len + LONGEST).min(source.file_len().saturating_sub(offset));
         let code = source.read(offset, whole).unwrap_or_default();
@@ -329,7 +334,8 @@ impl Subject<'_> {
         let len = (code.end - code.start).min(MAX_STUB);
         let code = source.read_raw(code.start, len).unwrap_or_default();
         match self.elf.target().arch() {
-            Some(arch) => disassemble_stub(arch, address, &code),
+            // A stub is entered like the program that it is in.
+            Some(arch) => disassemble_stub(arch, arch.entry_at(address, self.elf.entry), &code),
             None => Vec::new(),
         }
     }

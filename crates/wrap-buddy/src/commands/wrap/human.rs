@@ -326,8 +326,8 @@ fn effect(edit: &FileEdit, plan: &Plan) -> String {
         _ if undone => format!("{} original bytes", edit.after.len()),
         EditKind::Slot => format!("{} bytes overwritten with the stub", edit.after.len()),
         EditKind::Entry => {
-            let address = plan.stub().map_or(0, |stub| stub.slot.address);
-            format!("e_entry → {address:#x}")
+            let entry = |stub: &StubPlan| plan.arch.entry_at(stub.slot.address, stub.entry);
+            format!("e_entry → {:#x}", plan.stub().map_or(0, entry))
         }
         EditKind::Interp => "PT_INTERP → PT_NULL".to_owned(),
         EditKind::Text => {

@@ -69,7 +69,7 @@ impl Settings {
     /// The file of a launcher for `target`, at the path `at` below the bundle. `None` if this build has no code for it, or the settings are
     /// too long.
     pub fn launcher(&self, target: ElfTarget, at: &Path) -> Option<Vec<u8>> {
-        target.arch()?;
+        let arch = target.arch()?;
         let stage = stages::for_machine(target.machine)?;
         let mut settings = self.bytes(at)?;
         let is_64 = target.class == ELFCLASS64;
@@ -77,7 +77,7 @@ impl Settings {
         let entry = (headers + settings.len()).next_multiple_of(16);
         settings.resize(entry - headers, 0);
         let length = u32::try_from(entry + stage.launcher.len()).ok()?;
-        let entry = ADDRESS + u32::try_from(entry).ok()?;
+        let entry = ADDRESS + u32::try_from(entry as u64 | arch.entry_bit).ok()?;
         let headers = match is_64 {
             true => headers_64(target, entry, length),
             false => headers_32(target, entry, length),
