@@ -1,4 +1,4 @@
-//! Compiles the stub, the loader and the launcher for every architecture that has a `core`, and writes `stages.rs`, which embeds them.
+//! Compiles the stub, the loader, the launcher and the unpacker for every architecture that has a `core`, and writes `stages.rs`, which embeds them.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -14,6 +14,7 @@ mod toolchain;
 
 use compile::Images;
 use sys::arch::{self, Arch};
+use toolchain::Library;
 
 fn main() {
     if let Err(error) = run() {
@@ -41,7 +42,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let package = env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo sets CARGO_MANIFEST_DIR")?;
     // Links to the sources of the other crates, which `cargo package` turns into copies in this crate's package.
     let sources = Path::new(&package).join("sources");
-    for watched in ["sidecar", "sys", "stub", "loader", "launcher"] {
+    for watched in ["sidecar", "sys", "stub", "loader", "launcher", "unpacker"] {
         let watched = sources.join(watched).canonicalize()?;
         println!("cargo::rerun-if-changed={}", watched.display());
     }
@@ -56,7 +57,7 @@ fn run() -> Result<(), Box<dyn Error>> {
 
     let build = |arch: &'static Arch| {
         let directory = out.join(arch.name);
-        let result = match compile::toolchain(arch, &directory) {
+        let result = match compile::toolchain(arch, &directory, Library::CoreWithoutCode) {
             Ok(_) => compile::stage(arch, &sources, &directory).map_err(Failure::of_ours),
             Err(error) => Err(Failure::NoToolchain(error.to_string())),
         };
@@ -87,7 +88,7 @@ fn run() -> Result<(), Box<dyn Error>> {
                 };
                 writeln!(
                     all,
-                    "    Stage {{ name: {:?}, machine: {}, stub: {}, relocatable_stub: {}, self_contained_stub: {}, relocatable_self_contained_stub: {}, loader: {}, loader_used: {}, launcher: {} }},",
+                    "    Stage {{ name: {:?}, machine: {}, stub: {}, relocatable_stub: {}, self_contained_stub: {}, relocatable_self_contained_stub: {}, loader: {}, loader_used: {}, launcher: {}, unpacker: {} }},",
                     arch.name,
                     arch.machine,
                     embed("stub.bin", &images.stub)?,
@@ -100,6 +101,7 @@ fn run() -> Result<(), Box<dyn Error>> {
                     embed("loader.bin", &images.loader)?,
                     images.loader_used,
                     embed("launcher.bin", &images.launcher)?,
+                    embed("unpacker.elf", &images.unpacker)?,
                 )?;
             }
             Err(Failure::NoToolchain(error)) if !target.starts_with(arch.name) => {

@@ -1,11 +1,9 @@
 //! Prints lines on stderr, without formatting code.
 
-use sidecar::is_control;
 use sys::syscall::{exit, write};
+use sys::terminal::{self, STDERR};
 
 use crate::text::{BETWEEN, EMPTY, ERROR, Message, START, Text};
-
-const STDERR: usize = 2;
 
 /// Prints `wrap-buddy: FILE: WHAT`, with the reason of the kernel unless `errno` is 0, and exits with status 127.
 #[cold]
@@ -78,28 +76,8 @@ fn number(mut value: usize, base: usize) {
     }
 }
 
-/// Writes `text`, with control characters in caret notation (`^[` for ESC), so that a file name can neither begin a line nor
-/// control a terminal. Of a two-byte control character, the first byte stays, and has no meaning then.
-#[inline(never)]
+#[inline(always)]
 fn say(text: Text) {
-    let mut from = text.as_ptr();
-    let mut at = from;
-    let mut before = 0;
-    // SAFETY: a NUL ends a `Text`, and the loop returns there; `from` and `at` are in the string.
-    unsafe {
-        loop {
-            let byte = *at;
-            if is_control(before, byte) {
-                write(STDERR, from, at as usize - from as usize);
-                if byte == 0 {
-                    return;
-                }
-                let caret = u16::from_le_bytes([b'^', byte & 0x7f ^ 0x40]);
-                write(STDERR, (&raw const caret).cast(), 2);
-                from = at.add(1);
-            }
-            before = byte;
-            at = at.add(1);
-        }
-    }
+    // SAFETY: a NUL ends a `Text`.
+    unsafe { terminal::say(text.as_ptr()) };
 }

@@ -12,7 +12,7 @@ use syn::visit::{self, Visit};
 use walkdir::WalkDir;
 
 /// The crates, from the lowest up.
-const CRATES: [&str; 8] = [
+const CRATES: [&str; 9] = [
     "crates/sidecar",
     "crates/sys",
     "crates/stages",
@@ -20,6 +20,7 @@ const CRATES: [&str; 8] = [
     "crates/ldso",
     "loader",
     "crates/launcher",
+    "crates/unpacker",
     "crates/wrap-buddy",
 ];
 

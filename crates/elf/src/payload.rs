@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use object::LittleEndian;
 use object::elf;
+use object::read::elf::FileHeader;
+use sidecar::runnable::{self, Runnable};
 
 use super::Source;
 use crate::bytes;
@@ -31,6 +34,8 @@ pub enum Payload {
     Caxa,
     /// A directory with executables, one of which is named here, packed by PyInstaller's `--onefile`.
     PyInstaller(String),
+    /// A bundle that wrap-buddy made, with these programs.
+    Bundle(Vec<String>),
 }
 
 impl Payload {
@@ -40,6 +45,9 @@ impl Payload {
         let head = source.read(0, len.min(UPX_WITHIN)).ok()?;
         if bytes::contain(&head, b"UPX!") {
             return Some(Self::Upx);
+        }
+        if let Some(programs) = programs_of_bundle(source, &head) {
+            return Some(Self::Bundle(programs));
         }
         // AppImage specification: "AI" and the type are in the padding of e_ident.
         if let Some(&[b'A', b'I', kind @ (1 | 2)]) = head.get(8..11) {
@@ -112,6 +120,32 @@ fn executable_of_pyinstaller(source: &mut Source, tail: &[u8]) -> Option<String>
     None
 }
 
+/// The programs in the header after the section headers (`sidecar::runnable`).
+fn programs_of_bundle(source: &mut Source, head: &[u8]) -> Option<Vec<String>> {
+    let end = match head.get(4) {
+        Some(&elf::ELFCLASS64) => sections_end::<elf::FileHeader64<LittleEndian>>(head)?,
+        _ => sections_end::<elf::FileHeader32<LittleEndian>>(head)?,
+    };
+    let header = source.read(end, runnable::LEN as u64).ok()?;
+    let header = Runnable::parse(header.first_chunk()?)?;
+    let programs = end + runnable::LEN as u64;
+    let programs = source.read(programs, header.programs_len.into()).ok()?;
+    let programs = programs
+        .split(|&byte| byte == 0)
+        .filter(|name| !name.is_empty());
+    let programs = programs.map(|name| String::from_utf8_lossy(name).into_owned());
+    Some(programs.collect())
+}
+
+/// The end of the section headers.
+fn sections_end<H: FileHeader<Endian = LittleEndian>>(head: &[u8]) -> Option<u64> {
+    let header = H::parse(head).ok()?;
+    let endian = header.endian().ok()?;
+    let size = u64::from(header.e_shnum(endian)) * u64::from(header.e_shentsize(endian));
+    let start: u64 = header.e_shoff(endian).into();
+    start.checked_add(size)
+}
+
 impl fmt::Display for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -137,6 +171,12 @@ impl fmt::Display for Payload {
             Self::Caxa => f.write_str(
                 "caxa made it, and it unpacks a program when it starts, which is not wrapped; run wrap-buddy watch on the \
                  directory caxa in the one for temporary files ($TMPDIR, /tmp)",
+            ),
+            Self::Bundle(programs) => write!(
+                f,
+                "it is a bundle of {} that unpacks itself when it starts; WRAP_BUDDY_UNPACK=DIR in its environment makes it unpack to \
+                 DIR, which you can check",
+                programs.join(", ")
             ),
             Self::PyInstaller(name) => write!(
                 f,

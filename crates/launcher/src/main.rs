@@ -9,6 +9,7 @@ use sidecar::launcher::{ARGUMENT, BEFORE, BUNDLE, PROGRAM, UNLESS, VARIABLE};
 use sys::elf::Phdr;
 use sys::stack::{Stack, at, length};
 use sys::syscall::{self, map, open_flags, prot};
+use sys::terminal::{STDERR, say};
 
 /// Room for arguments, for the environment, and twice for strings. The kernel takes 6 MiB of all of these together (fs/exec.c,
 /// bprm_stack_limits), and the settings add little.
@@ -16,9 +17,7 @@ const PART: usize = 8 << 20;
 
 const PATH_MAX: usize = 4096;
 
-const STDERR: usize = 2;
-
-static TEXTS: [u8; 49] = *b"/proc/self/exe\0wrap-buddy: \0: cannot be started\n\0";
+static TEXTS: [u8; 48] = *b"/proc/self/exe\0wrap-buddy: \0: cannot be started\0";
 /// The positions of these texts.
 const EXECUTABLE: usize = 0;
 const START: usize = 15;
@@ -260,16 +259,11 @@ unsafe fn fail(path: *const u8) -> ! {
         say(text(START));
         say(path);
         say(text(NOT_STARTED));
+        // Not as a part of the text, where it is a control character.
+        let line_feed = b'\n';
+        syscall::write(STDERR, &raw const line_feed, 1);
     }
     syscall::exit(127)
-}
-
-/// # Safety
-/// `string` has to be NUL-terminated.
-#[inline(never)]
-unsafe fn say(string: *const u8) {
-    // SAFETY: the string has a NUL (`# Safety`), which `length` finds.
-    unsafe { syscall::write(STDERR, string, length(string)) };
 }
 
 #[panic_handler]

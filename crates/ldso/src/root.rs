@@ -117,7 +117,18 @@ impl Root {
         if self.is_own() {
             return fs::canonicalize(given);
         }
-        let real = self.real(&self.inside(given)?);
+        self.existing(&self.inside(given)?)
+    }
+
+    /// The real path of `inside`, which exists.
+    ///
+    /// # Errors
+    /// If it does not exist.
+    pub fn existing(&self, inside: &Path) -> io::Result<PathBuf> {
+        if self.is_own() {
+            return fs::canonicalize(inside);
+        }
+        let real = self.real(inside);
         fs::symlink_metadata(self.real_on_host(&real)).map(|_| real)
     }
 

@@ -15,6 +15,7 @@ mod legacy;
 pub mod loader;
 pub mod ownership;
 mod record;
+pub mod runnable;
 mod trailer;
 
 pub use draft::{Draft, DraftPatch, Value};

@@ -1,4 +1,4 @@
-//! Compiles one architecture's stub, loader and launcher to flat images.
+//! Compiles one architecture's stub, loader and launcher to flat images, and its unpacker to a program.
 
 use std::error::Error;
 use std::fs;
@@ -9,7 +9,7 @@ use sidecar::loader::{CLOSING_OFFSET, IMAGE_LEN, closing_mark};
 use sys::arch::Arch;
 
 use crate::image::{self, Linked};
-use crate::toolchain::{self, Toolchain};
+use crate::toolchain::{self, Library, Toolchain};
 
 /// Flat images of one architecture.
 #[derive(PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Images {
     pub loader_used: usize,
     /// The code of a launcher.
     pub launcher: Vec<u8>,
+    /// The ELF file of the unpacker.
+    pub unpacker: Vec<u8>,
 }
 
 /// Compiles, links and checks the images.
@@ -48,6 +50,7 @@ pub fn stage(arch: &Arch, sources: &Path, out: &Path) -> Result<Images, Box<dyn 
         loader,
         loader_used,
         launcher: compiler.link(Part::Launcher)?.image,
+        unpacker: unpacker(arch, sources, out)?,
     })
 }
 
@@ -93,13 +96,13 @@ pub enum Part {
 ///
 /// # Errors
 /// If there is no `core` for it. The error says how to get it.
-pub fn toolchain(arch: &Arch, out: &Path) -> Result<Toolchain, Box<dyn Error>> {
+pub fn toolchain(arch: &Arch, out: &Path, library: Library) -> Result<Toolchain, Box<dyn Error>> {
     // All profiles share this directory, because `core` takes long to build.
     let cache = out.ancestors().find(|path| path.ends_with("build"));
     let cache = cache
         .and_then(|build| build.parent()?.parent())
         .unwrap_or(out);
-    toolchain::find(arch.triple, &cache.join("stage-core"))
+    toolchain::find(arch.triple, &cache.join("stage-core"), library)
 }
 
 const SCRIPT_NAME: &str = "flat.ld";
@@ -114,12 +117,58 @@ SECTIONS
 }
 ";
 
+/// The program headers of the unpacker, which has data of its own. Its segments are in pages of their own, of any size.
+const PROGRAM_SCRIPT: &str = "ENTRY(_start)
+PHDRS
+{
+    text PT_LOAD FILEHDR PHDRS FLAGS(5);
+    data PT_LOAD FLAGS(6);
+    stack PT_GNU_STACK FLAGS(6);
+}
+SECTIONS
+{
+    . = 0x400000 + SIZEOF_HEADERS;
+    .text : { KEEP(*(.header)) *(.text .text.*) *(.rodata .rodata.*) } :text
+    . = ALIGN(0x10000) + (. & 0xffff);
+    .data : { *(.data .data.* .sdata .sdata.* .got .got.*) } :data
+    .bss : { *(.bss .bss.* .sbss .sbss.*) } :data
+    /DISCARD/ : { *(.eh_frame .eh_frame_hdr .comment .note .note.* *.attributes .ARM.exidx .ARM.exidx.*) }
+}
+";
+
+/// Compiles the unpacker, with the decompressor that it uses.
+fn unpacker(arch: &Arch, sources: &Path, out: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
+    let toolchain = toolchain(arch, out, Library::Alloc)?;
+    let out = out.join("unpacker");
+    fs::create_dir_all(&out)?;
+    fs::write(out.join(SCRIPT_NAME), PROGRAM_SCRIPT)?;
+    let compiler = Compiler {
+        arch,
+        toolchain,
+        sources,
+        out: &out,
+        options: vec!["-Crelocation-model=static"],
+    };
+    compiler.library("sidecar", &[])?;
+    compiler.library("sys", &["sidecar"])?;
+    compiler.dependency("twox-hash", "xxhash64", &[])?;
+    compiler.dependency("ruzstd", "hash", &["twox_hash"])?;
+    let source = sources.join("unpacker/functions.rs");
+    let fast = &["-Copt-level=3"];
+    compiler.library_of(&source, "2024", "functions", fast, &[])?;
+    let uses = ["functions", "ruzstd", "sidecar", "sys"];
+    let elf = compiler.program("unpacker", "unpacker", &uses, &["-Clink-arg=--strip-all"])?;
+    Ok(fs::read(elf)?)
+}
+
 /// Compiles for one architecture.
 pub struct Compiler<'a> {
     arch: &'a Arch,
     toolchain: Toolchain,
     sources: &'a Path,
     out: &'a Path,
+    /// Further options of rustc.
+    options: Vec<&'static str>,
 }
 
 impl<'a> Compiler<'a> {
@@ -132,9 +181,11 @@ impl<'a> Compiler<'a> {
         fs::write(out.join(SCRIPT_NAME), SCRIPT)?;
         let compiler = Self {
             arch,
-            toolchain: toolchain(arch, out)?,
+            toolchain: toolchain(arch, out, Library::CoreWithoutCode)?,
             sources,
             out,
+            // Does not save registers that the callee does not change: that makes the loader a fifth smaller.
+            options: [&["-Cllvm-args=-enable-ipra"], arch.codegen].concat(),
         };
         compiler.library("sidecar", &[])?;
         compiler.library("sys", &["sidecar"])?;
@@ -147,17 +198,17 @@ impl<'a> Compiler<'a> {
     /// # Errors
     /// If it does not compile, or the result is not a valid image.
     pub fn link(&self, part: Part) -> Result<Linked, Box<dyn Error>> {
-        let elf = match part {
-            Part::Stub(stub) => self.program(stub.name, "stub", &["sys"], stub.features)?,
-            Part::Loader => {
-                self.program("loader_bin", "loader", &["sidecar", "sys", "loader"], &[])?
-            }
-            Part::Launcher => self.program("launcher", "launcher", &["sidecar", "sys"], &[])?,
+        let (name, directory, uses, features): (_, _, &[_], &[_]) = match part {
+            Part::Stub(stub) => (stub.name, "stub", &["sys"], stub.features),
+            Part::Loader => ("loader_bin", "loader", &["sidecar", "sys", "loader"], &[]),
+            Part::Launcher => ("launcher", "launcher", &["sidecar", "sys"], &[]),
         };
+        let options = [&["-Clink-arg=--emit-relocs"], features].concat();
+        let elf = self.program(name, directory, uses, &options)?;
         image::read(&fs::read(elf)?, self.arch)
     }
 
-    fn command(&self, name: &str, source: &Path) -> Command {
+    fn command(&self, name: &str, source: &Path, edition: &str) -> Command {
         let mut command = Command::new(&self.toolchain.rustc);
         // Allows unstable options on a stable compiler: these are a target without std, and LLVM's options.
         command
@@ -166,7 +217,7 @@ impl<'a> Compiler<'a> {
             .arg(source)
             .args([
                 "--edition",
-                "2024",
+                edition,
                 "--crate-name",
                 name,
                 "--target",
@@ -183,9 +234,7 @@ impl<'a> Compiler<'a> {
                 "--check-cfg=cfg(feature, values(\"relocatable\", \"self-contained\"))",
                 "--cap-lints=warn",
             ])
-            // Does not save registers that the callee does not change: that makes the loader a fifth smaller.
-            .arg("-Cllvm-args=-enable-ipra")
-            .args(self.arch.codegen)
+            .args(&self.options)
             .arg("-L")
             .arg(self.out);
         if let Some(sysroot) = &self.toolchain.sysroot {
@@ -206,10 +255,32 @@ impl<'a> Compiler<'a> {
     }
 
     fn library(&self, name: &str, uses: &[&str]) -> Result<(), Box<dyn Error>> {
-        let mut command = self.command(name, &self.sources.join(name).join("lib.rs"));
+        let source = self.sources.join(name).join("lib.rs");
+        self.library_of(&source, "2024", name, &[], uses)
+    }
+
+    /// Compiles a crate that cargo has fetched, for speed.
+    fn dependency(&self, name: &str, feature: &str, uses: &[&str]) -> Result<(), Box<dyn Error>> {
+        let found = toolchain::dependency(name, self.out)?;
+        let feature = format!("--cfg=feature=\"{feature}\"");
+        let options = ["-Copt-level=3", &feature];
+        let name = name.replace('-', "_");
+        self.library_of(&found.source, &found.edition, &name, &options, uses)
+    }
+
+    fn library_of(
+        &self,
+        source: &Path,
+        edition: &str,
+        name: &str,
+        options: &[&str],
+        uses: &[&str],
+    ) -> Result<(), Box<dyn Error>> {
+        let mut command = self.command(name, source, edition);
         command
             .args(["--crate-type", "rlib", "-o"])
-            .arg(self.path(name));
+            .arg(self.path(name))
+            .args(options);
         self.with_libraries(&mut command, uses);
         toolchain::run(&mut command)
     }
@@ -223,7 +294,7 @@ impl<'a> Compiler<'a> {
         options: &[&str],
     ) -> Result<PathBuf, Box<dyn Error>> {
         let path = self.out.join(name).with_extension("elf");
-        let mut command = self.command(name, &self.sources.join(directory).join("main.rs"));
+        let mut command = self.command(name, &self.sources.join(directory).join("main.rs"), "2024");
         command
             .args(["--crate-type", "bin", "-Clto=fat", "-o"])
             .arg(&path);
@@ -232,7 +303,7 @@ impl<'a> Compiler<'a> {
             .arg(format!("-Clinker={}", self.toolchain.linker.display()))
             .args(["-Clinker-flavor=ld.lld", "-Cdefault-linker-libraries=no"])
             .args(["-Ctarget-feature=+crt-static", "-Clink-arg=--no-pie"])
-            .args(["-Clink-arg=--no-dynamic-linker", "-Clink-arg=--emit-relocs"])
+            .arg("-Clink-arg=--no-dynamic-linker")
             .arg("-Clink-arg=--build-id=none")
             .arg(format!(
                 "-Clink-arg=-T{}",

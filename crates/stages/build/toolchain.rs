@@ -27,9 +27,18 @@ pub fn watched() -> Vec<PathBuf> {
     watched
 }
 
-/// Finds a compiler for `target`: one that has `core`, or else one with the sources of its own version, from which `core` is built
+/// What of the standard library an image uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Library {
+    /// Generic and inline functions of `core`.
+    CoreWithoutCode,
+    /// All of `core` and `alloc`.
+    Alloc,
+}
+
+/// Finds a compiler for `target`: one that has `core`, or else one with the sources of its own version, from which `library` is built
 /// below `cache`.
-pub fn find(target: &str, cache: &Path) -> Result<Toolchain, Box<dyn Error>> {
+pub fn find(target: &str, cache: &Path, library: Library) -> Result<Toolchain, Box<dyn Error>> {
     let mut compilers = vec![cargo_rustc()];
     compilers.extend(env::var_os(VARIABLES[0]).map(PathBuf::from));
     compilers.push(PathBuf::from("/usr/bin/rustc"));
@@ -48,8 +57,12 @@ pub fn find(target: &str, cache: &Path) -> Result<Toolchain, Box<dyn Error>> {
     }
     for rustc in &compilers {
         if let Some((version, core)) = sources(rustc) {
-            let sysroot = cache.join(format!("{version}-{target}"));
-            build_core(rustc, &core, target, &sysroot)?;
+            let name = match library {
+                Library::CoreWithoutCode => format!("{version}-{target}"),
+                Library::Alloc => format!("{version}-{target}-alloc"),
+            };
+            let sysroot = cache.join(name);
+            build_core(rustc, &core, target, &sysroot, library)?;
             return Ok(Toolchain {
                 rustc: rustc.clone(),
                 sysroot: Some(sysroot),
@@ -122,14 +135,15 @@ fn linker(compilers: &[PathBuf]) -> Option<PathBuf> {
     own.chain(on_path).find(|linker| linker.is_file())
 }
 
-/// Builds a sysroot with `core` and an empty `compiler_builtins`, both without code: an image that calls a function of these does not
-/// link. Generic and inline functions are compiled with the image. Several builds may do this at the same time; the first to finish
+/// Builds a sysroot with `library`. [`Library::CoreWithoutCode`] has an empty `compiler_builtins`: an image that calls a function of these
+/// does not link. Generic and inline functions are compiled with the image. Several builds may do this at the same time; the first to finish
 /// installs its result.
 fn build_core(
     rustc: &Path,
     source: &Path,
     target: &str,
     sysroot: &Path,
+    library: Library,
 ) -> Result<(), Box<dyn Error>> {
     let inside = Path::new("lib/rustlib").join(target).join("lib");
     if has_core(&sysroot.join(&inside)) {
@@ -145,7 +159,32 @@ fn build_core(
         &empty,
         "#![allow(internal_features)]\n#![feature(compiler_builtins)]\n#![compiler_builtins]\n#![no_std]\n",
     )?;
-    for (name, source) in [("core", source), ("compiler_builtins", &empty)] {
+    // The directory `library` of Rust's sources.
+    let all = source.ancestors().nth(3).unwrap_or(Path::new(""));
+    let crates = match library {
+        Library::CoreWithoutCode => vec![
+            ("core", source.to_owned()),
+            ("compiler_builtins", empty.clone()),
+        ],
+        Library::Alloc => vec![
+            ("core", source.to_owned()),
+            (
+                "compiler_builtins",
+                all.join("compiler-builtins/compiler-builtins/src/lib.rs"),
+            ),
+            ("alloc", all.join("alloc/src/lib.rs")),
+        ],
+    };
+    // The code of the whole image is optimised when it is linked.
+    let code: &[&str] = match library {
+        Library::CoreWithoutCode => &["-Zno-codegen"],
+        Library::Alloc => &[
+            "-Clinker-plugin-lto",
+            "-Cno-prepopulate-passes",
+            "-Ccodegen-units=1",
+        ],
+    };
+    for (name, source) in crates {
         let mut command = Command::new(rustc);
         command
             .env("RUSTC_BOOTSTRAP", "1")
@@ -164,12 +203,9 @@ fn build_core(
                 "allow",
                 "-Zforce-unstable-if-unmarked",
             ])
-            .args([
-                "-Copt-level=z",
-                "-Cpanic=abort",
-                "-Cdebuginfo=0",
-                "-Zno-codegen",
-            ])
+            .args(["-Copt-level=z", "-Cpanic=abort", "-Cdebuginfo=0"])
+            .args(code)
+            .arg("--cfg=feature=\"compiler-builtins\"")
             .arg("--sysroot")
             .arg(&temporary)
             .arg("--out-dir")
@@ -182,6 +218,65 @@ fn build_core(
         Err(_) if has_core(&sysroot.join(&inside)) => Ok(fs::remove_dir_all(&temporary)?),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The sources of a dependency of this crate.
+pub struct Dependency {
+    /// Its `lib.rs`.
+    pub source: PathBuf,
+    pub edition: String,
+}
+
+/// The sources of the crate `name`, a build dependency, where cargo keeps them. Cargo does not say that to build scripts, and reading the
+/// whole workspace needs crates that the build does not, so a package in `scratch` has only this dependency.
+///
+/// # Errors
+/// If cargo does not find it.
+pub fn dependency(name: &str, scratch: &Path) -> Result<Dependency, Box<dyn Error>> {
+    let locks = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let lock = locks.map(|directory| fs::read_to_string(directory.join("Cargo.lock")));
+    let lock = lock.flatten().next().unwrap_or_default();
+    let version = lock
+        .split_once(&format!("name = \"{name}\"\nversion = \""))
+        .and_then(|(_, rest)| rest.split('"').next())
+        .map_or("*".to_owned(), |version| format!("={version}"));
+    let package = scratch.join("dependency").join(name);
+    fs::create_dir_all(&package)?;
+    let manifest = package.join("Cargo.toml");
+    fs::write(package.join("lib.rs"), "")?;
+    fs::write(
+        &manifest,
+        format!(
+            "[package]\nname = \"uses-{name}\"\n[lib]\npath = \"lib.rs\"\n[workspace]\n[dependencies.{name}]\n\
+             version = \"{version}\"\ndefault-features = false\n"
+        ),
+    )?;
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let output = Command::new(cargo)
+        .args([
+            "metadata",
+            "--format-version=1",
+            "--offline",
+            "--manifest-path",
+        ])
+        .arg(&manifest)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()?;
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned())?;
+    let packages = document["packages"].as_array().into_iter().flatten();
+    let mut packages = packages.filter(|package| package["name"] == name);
+    let targets = packages
+        .next()
+        .and_then(|package| package["targets"].as_array());
+    let mut targets = targets.into_iter().flatten();
+    let library = targets.find(|target| target["kind"] == serde_json::json!(["lib"]));
+    let library = library.ok_or(format!("cargo metadata has no library {name}"))?;
+    let text = |key: &str| library[key].as_str().unwrap_or_default();
+    Ok(Dependency {
+        source: text("src_path").into(),
+        edition: text("edition").to_owned(),
+    })
 }
 
 /// Runs a compiler. Its output becomes the error.

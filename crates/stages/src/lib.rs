@@ -1,4 +1,4 @@
-//! The stub, the loader and the launcher of every architecture. This crate's build script compiles and embeds them.
+//! The stub, the loader, the launcher and the unpacker of every architecture. This crate's build script compiles and embeds them.
 
 /// The stage images of one architecture.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,8 @@ pub struct Stage {
     pub loader_used: usize,
     /// The code of a launcher, which follows its settings (`sidecar::launcher`).
     pub launcher: &'static [u8],
+    /// The ELF file at the start of a runnable file (`sidecar::runnable`), whose end is the end of its section headers.
+    pub unpacker: &'static [u8],
 }
 
 include!(concat!(env!("OUT_DIR"), "/stages.rs"));

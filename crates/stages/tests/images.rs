@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, OpKind, Register};
+use object::LittleEndian;
+use object::read::elf::FileHeader;
 use sidecar::LINE_START;
 use sys::arch::{self, Arch, Disassembler};
 
@@ -21,7 +23,10 @@ use compile::{Compiler, Part};
 const STUBS: [usize; 4] = [192, 288, 332, 388];
 
 /// Maximum length in bytes of the code of a launcher.
-const LAUNCHER: usize = 1280;
+const LAUNCHER: usize = 1360;
+
+/// Maximum length in bytes of an unpacker.
+const UNPACKER: usize = 52 << 10;
 
 fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("sources")
@@ -66,6 +71,11 @@ fn images_are_reproducible() {
             "{}: launcher",
             stage.name
         );
+        assert!(
+            images.unpacker == stage.unpacker,
+            "{}: unpacker",
+            stage.name
+        );
     }
 }
 
@@ -78,9 +88,30 @@ fn stages_fit_their_budgets() {
         }
         let len = stage.launcher.len();
         assert!(len <= LAUNCHER, "{}: {len} of {LAUNCHER}", stage.name);
+        let len = stage.unpacker.len();
+        assert!(len <= UNPACKER, "{}: {len} of {UNPACKER}", stage.name);
         assert_eq!(stage.loader.len(), sidecar::loader::IMAGE_LEN);
         assert_eq!(sidecar::loader::check(stage.loader, stage.machine), Ok(()));
     }
+}
+
+/// A runnable file has its header there.
+#[test]
+fn unpackers_end_with_their_section_headers() {
+    for stage in stages::all() {
+        let end = match named(stage.name).class {
+            2 => sections_end::<object::elf::FileHeader64<LittleEndian>>(stage.unpacker),
+            _ => sections_end::<object::elf::FileHeader32<LittleEndian>>(stage.unpacker),
+        };
+        assert_eq!(end, stage.unpacker.len() as u64, "{}", stage.name);
+    }
+}
+
+fn sections_end<H: FileHeader<Endian = LittleEndian>>(file: &[u8]) -> u64 {
+    let header = H::parse(file).expect("an ELF file");
+    let size =
+        u64::from(header.e_shnum(LittleEndian)) * u64::from(header.e_shentsize(LittleEndian));
+    header.e_shoff(LittleEndian).into() + size
 }
 
 #[test]

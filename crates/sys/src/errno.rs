@@ -1,5 +1,14 @@
 //! Results of system calls.
 
+/// No such file.
+pub const ENOENT: usize = 2;
+pub const EINTR: usize = 4;
+pub const EACCES: usize = 13;
+pub const EEXIST: usize = 17;
+pub const ENOSPC: usize = 28;
+pub const EROFS: usize = 30;
+pub const EDQUOT: usize = 122;
+
 pub const ENODATA: usize = 61;
 
 /// The file system has no extended attributes.

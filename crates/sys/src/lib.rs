@@ -7,8 +7,10 @@
 pub mod arch;
 pub mod elf;
 pub mod errno;
+pub mod files;
 pub mod stack;
 pub mod syscall;
+pub mod terminal;
 
 // For the macros, which are used in other crates.
 #[doc(hidden)]

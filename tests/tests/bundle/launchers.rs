@@ -186,6 +186,13 @@ fn what_is_missing_is_named() {
         output.stderr,
         "wrap-buddy: /out/bin/show: cannot be started\n"
     );
+    // Names of directories reach the terminal as text.
+    let name = "/to\x1b[31mols\n";
+    std::fs::rename(root.path("/out"), root.path(name)).expect("rename the bundle");
+    let run = root.command(&format!("{name}/bin/script"));
+    let output = run.output().exits_with(127);
+    let expected = "wrap-buddy: /to^[[31mols^J/bin/show: cannot be started\n";
+    assert_eq!(output.stderr, expected);
 }
 
 /// Programs that are added later are next to the launched files, too.

@@ -8,4 +8,5 @@ mod frameworks;
 mod launchers;
 mod place;
 mod refusals;
+mod runnable;
 mod small;

@@ -1,4 +1,4 @@
-//! Archives of a tree. They are the same for the same tree: entries are sorted, and belong to root.
+//! Archives of a tree, and runnable files with one. They are the same for the same tree: entries are sorted, and belong to root.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -10,17 +10,27 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
 use ruzstd::encoding::{CompressionLevel, compress};
+use sha2::{Digest, Sha256};
+use sidecar::runnable::{NAME_LEN, Runnable};
 use tar::{Builder, EntryType, Header};
 
 use crate::system::directory::{Directory, EntryKind};
+use crate::system::hex::hex;
 use crate::system::sidecar_path::copy_name;
 use elf_file::FileId;
 
 /// The format of an archive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Format {
     Tar,
     Zstd,
+    /// A compressed archive after a program that unpacks it (`sidecar::runnable`).
+    Runnable {
+        /// The ELF file of that program.
+        unpacker: &'static [u8],
+        /// The programs in the tree, by their paths below it.
+        programs: Vec<String>,
+    },
 }
 
 impl Format {
@@ -42,40 +52,74 @@ impl Format {
 ///
 /// # Errors
 /// If the archive cannot be written. Then there is none.
-pub fn write(tree: &Path, top: &OsStr, above: &Path, name: &OsStr, format: Format) -> Result<()> {
+pub fn write(tree: &Path, top: &OsStr, above: &Path, name: &OsStr, format: &Format) -> Result<()> {
     let failed = || format!("cannot write {}", above.join(name).display());
     let written = || -> io::Result<()> {
         let directory = Directory::open(above)?;
         let temporary = directory.temporary(copy_name(name))?;
-        let plain = match format {
-            Format::Tar => temporary.file().try_clone()?,
-            // Without a name: it exists until it is closed.
-            Format::Zstd => directory.unnamed()?,
-        };
-        let mut builder = Builder::new(BufWriter::with_capacity(1 << 20, &plain));
-        add(
-            &mut builder,
-            &Directory::open_listed(tree)?,
-            Path::new(top),
-            &mut Names::new(),
-        )?;
-        builder.into_inner()?.flush()?;
-        if format == Format::Zstd {
-            (&plain).rewind()?;
-            let mut input = Kept::new(BufReader::new(&plain));
-            let mut output = Kept::new(BufWriter::with_capacity(1 << 20, temporary.file()));
-            compress(&mut input, &mut output, CompressionLevel::Fastest);
-            input.error.map_or(Ok(()), Err)?;
-            output.error.map_or(Ok(()), Err)?;
-            output.inner.flush()?;
+        let file = temporary.file();
+        let mut mode = 0o644;
+        match format {
+            Format::Tar => write_tar(tree, top, file)?,
+            Format::Zstd => write_compressed(tree, top, &directory, file)?,
+            Format::Runnable { unpacker, programs } => {
+                mode = 0o755;
+                let payload = directory.unnamed()?;
+                write_compressed(tree, top, &directory, &payload)?;
+                (&payload).rewind()?;
+                let mut hash = Sha256::new();
+                let payload_len = io::copy(&mut &payload, &mut hash)?;
+                let mut programs = programs.join("\0").into_bytes();
+                programs.push(0);
+                let digits = hex(&hash.finalize()[..NAME_LEN / 2]);
+                let runnable = Runnable {
+                    name: *digits.as_bytes().first_chunk().expect("as many digits"),
+                    payload_len,
+                    programs_len: u32::try_from(programs.len()).map_err(io::Error::other)?,
+                };
+                let front = [unpacker, &runnable.bytes()[..], &programs].concat();
+                let mut output = file;
+                output.write_all(&front)?;
+                (&payload).rewind()?;
+                io::copy(&mut &payload, &mut output)?;
+            }
         }
-        temporary.file().sync_all()?;
-        let mode = Permissions::from_mode(0o644);
-        temporary.file().set_permissions(mode)?;
+        file.sync_all()?;
+        file.set_permissions(Permissions::from_mode(mode))?;
         temporary.replace(name)?;
         Ok(())
     };
     written().with_context(failed)
+}
+
+fn write_tar(tree: &Path, top: &OsStr, file: &File) -> io::Result<()> {
+    let mut builder = Builder::new(BufWriter::with_capacity(1 << 20, file));
+    add(
+        &mut builder,
+        &Directory::open_listed(tree)?,
+        Path::new(top),
+        &mut Names::new(),
+    )?;
+    builder.into_inner()?.flush()
+}
+
+/// Writes the compressed archive to `file`, by way of a file in `directory`.
+fn write_compressed(
+    tree: &Path,
+    top: &OsStr,
+    directory: &Directory,
+    file: &File,
+) -> io::Result<()> {
+    // Without a name: it exists until it is closed.
+    let plain = directory.unnamed()?;
+    write_tar(tree, top, &plain)?;
+    (&plain).rewind()?;
+    let mut input = Kept::new(BufReader::new(&plain));
+    let mut output = Kept::new(BufWriter::with_capacity(1 << 20, file));
+    compress(&mut input, &mut output, CompressionLevel::Fastest);
+    input.error.map_or(Ok(()), Err)?;
+    output.error.map_or(Ok(()), Err)?;
+    output.inner.flush()
 }
 
 /// Keeps the first error: the compressor panics on errors.

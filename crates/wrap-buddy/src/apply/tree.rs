@@ -216,14 +216,14 @@ impl Written {
         let directory = self.directory(above)?;
         match &item.kind {
             Kind::Directory => {
-                let metadata = item.source.symlink_metadata()?;
+                let metadata = item.on_host.symlink_metadata()?;
                 self.directory(path)?
                     .set_mode(metadata.mode() & MODE | DIRECTORY_MODE)?;
                 metadata.modified().map(Some)
             }
             Kind::Link(target) => {
                 directory.symlink(name, target)?;
-                item.source.symlink_metadata()?.modified().map(Some)
+                item.on_host.symlink_metadata()?.modified().map(Some)
             }
             Kind::Made { content, mode } => {
                 let mut file = directory.create(name, 0o600)?;
@@ -233,7 +233,7 @@ impl Written {
                 Ok(None)
             }
             Kind::File => {
-                let file = open_regular(&item.source)?;
+                let file = open_regular(&item.on_host)?;
                 let metadata = file.metadata()?;
                 let first = item.id.and_then(|id| self.links.get(&id).cloned());
                 // A program finds its sidecar in its own directory.

@@ -259,9 +259,16 @@ pub struct BundleArgs {
     #[arg(help_heading = None::<&'static str>, value_name = "PROGRAM", value_hint = ValueHint::CommandName, required = true)]
     pub programs: Vec<PathBuf>,
 
+    #[command(flatten)]
+    pub root: RootArgs,
+
     /// The directory or archive to make; .tar and .tar.zst are archives
-    #[arg(help_heading = None::<&'static str>, short, long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
-    pub output: PathBuf,
+    #[arg(help_heading = None::<&'static str>, short, long, value_name = "PATH", value_hint = ValueHint::AnyPath, required_unless_present = "runnable")]
+    pub output: Option<PathBuf>,
+
+    /// Make a file instead that unpacks itself to the user's cache and starts the program
+    #[arg(help_heading = None::<&'static str>, long, value_name = "FILE", value_hint = ValueHint::AnyPath, conflicts_with = "output")]
+    pub runnable: Option<PathBuf>,
 
     /// Directories to copy as a whole [default: the directory above `bin` of each program, unless other packages have files in it]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 1..)]

@@ -30,7 +30,7 @@ use crate::commands::restore::RestoreOptions;
 use crate::commands::run::{RunOptions, program_named};
 use crate::commands::settings::{Files as SettingsFiles, Key, Settings, Source};
 use crate::commands::{Command, PathOptions};
-use crate::plan::bundle::Selection;
+use crate::plan::bundle::{self, Selection};
 use crate::plan::options::{Search, Strategy, WrapOptions};
 use crate::report::{Format, Output};
 use args::{
@@ -297,29 +297,34 @@ impl PathArgs {
 impl BundleArgs {
     fn lower(self) -> Result<BundleOptions, clap::Error> {
         let exclude = self.exclude.unwrap_or_else(drivers);
-        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let root = self.root.root.unwrap_or_default();
         let mut found_on_path = Vec::new();
         let mut programs = self.programs;
         for program in &mut programs {
             // A directory of this name is no program.
             let is_bare = program.components().count() == 1 && !program.is_file();
-            if let Some(found) = which::which(&*program).ok().filter(|_| is_bare) {
+            let name = program.to_str().filter(|_| is_bare);
+            if let Some(found) = name.and_then(|name| bundle::on_path(&root, name)) {
                 found_on_path.push((program.clone(), found.clone()));
                 *program = found;
             }
         }
+        let runnable = self.runnable.is_some();
+        let output = self.runnable.or(self.output).unwrap_or_default();
         Ok(BundleOptions {
             selection: Selection {
+                root,
                 programs,
-                output: self.output.clone(),
-                prefixes: self.prefix.iter().map(absolute).collect(),
+                output: output.clone(),
+                prefixes: self.prefix,
                 include: self.include,
                 tables: self.table,
                 ignore_missing: glob_set("--ignore-missing", &self.ignore_missing)?,
                 may_lack: [&*exclude, &self.ignore_missing].concat(),
                 exclude: glob_set("--exclude", &exclude)?,
             },
-            output: self.output,
+            output,
+            runnable,
             dry_run: self.dry_run,
             list: self.list,
             print: self.print.lower(),

@@ -29,7 +29,7 @@ use crate::system::sidecar_path::sidecar_of;
 use crate::system::trust::Ownership;
 use crate::system::workers::WorkerPool;
 use elf_file::io_reason;
-use elf_file::{Elf, Source};
+use elf_file::{Elf, Payload, Source};
 use ldso::Root;
 
 /// The state of a file.
@@ -38,6 +38,8 @@ use ldso::Root;
 pub enum Condition {
     /// Unchanged.
     Original,
+    /// A bundle that unpacks itself, made with `bundle --runnable`.
+    Runnable,
     /// It has a stub and its sidecar.
     Wrapped,
     /// Its search path (and interpreter) was edited in the file.
@@ -65,6 +67,7 @@ impl Condition {
     pub fn words(self) -> &'static str {
         match self {
             Self::Original => "original",
+            Self::Runnable => "a bundle that unpacks itself",
             Self::Wrapped => "wrapped",
             Self::InPlace => "edited in place",
             Self::Foreign => "wrapped by the first wrap-buddy",
@@ -162,7 +165,11 @@ impl FileStatus {
     pub fn needs_attention(&self) -> bool {
         let well = matches!(
             self.state,
-            Condition::Original | Condition::Wrapped | Condition::InPlace | Condition::Foreign
+            Condition::Original
+                | Condition::Runnable
+                | Condition::Wrapped
+                | Condition::InPlace
+                | Condition::Foreign
         );
         !well || self.advice.is_some()
     }
@@ -293,7 +300,12 @@ fn original(shown: PathBuf, target: &Target, asked_for: bool) -> Option<FileStat
             ..FileStatus::new(shown, Condition::Stale)
         });
     }
-    asked_for.then(|| FileStatus::new(shown, Condition::Original))
+    let payload = || Payload::of(&mut Source::of(open_file(&target.on_host()).ok()?).ok()?);
+    let condition = || match payload() {
+        Some(Payload::Bundle(_)) => Condition::Runnable,
+        _ => Condition::Original,
+    };
+    asked_for.then(|| FileStatus::new(shown, condition()))
 }
 
 fn known(shown: PathBuf, target: &Target, prior: &PriorWrap) -> FileStatus {

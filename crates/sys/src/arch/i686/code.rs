@@ -38,24 +38,39 @@ pub unsafe fn has_landing_pads(_note: *const u32) -> bool {
 
 /// System call numbers (arch/x86/entry/syscalls/syscall_32.tbl).
 pub mod nr {
+    pub const READ: usize = 3;
     pub const WRITE: usize = 4;
     pub const CLOSE: usize = 6;
     pub const EXECVE: usize = 11;
     pub const LSEEK: usize = 19;
+    pub const MUNMAP: usize = 91;
     pub const MPROTECT: usize = 125;
+    pub const FLOCK: usize = 143;
     pub const PREAD64: usize = 180;
     pub const PWRITE64: usize = 181;
     pub const MMAP2: usize = 192;
     pub const FSTAT: usize = 197;
+    pub const GETDENTS64: usize = 220;
     pub const GETXATTR: usize = 229;
     pub const EXIT_GROUP: usize = 252;
     pub const OPENAT: usize = 295;
+    pub const MKDIRAT: usize = 296;
+    pub const UNLINKAT: usize = 301;
+    pub const LINKAT: usize = 303;
+    pub const SYMLINKAT: usize = 304;
     pub const READLINKAT: usize = 305;
+    pub const FCHMODAT: usize = 306;
+    pub const UTIMENSAT: usize = 320;
     pub const PRLIMIT64: usize = 340;
+    pub const SYNCFS: usize = 344;
+    pub const RENAMEAT2: usize = 353;
 }
 
 /// O_NOFOLLOW (asm-generic/fcntl.h).
 pub const NOFOLLOW: usize = 0x2_0000;
+
+/// O_DIRECTORY (asm-generic/fcntl.h).
+pub const DIRECTORY: usize = 0x1_0000;
 
 /// Indices of fields in struct stat64, in 32-bit words (arch/x86/include/uapi/asm/stat.h).
 pub mod stat {

@@ -38,24 +38,39 @@ pub unsafe fn has_landing_pads(_note: *const u32) -> bool {
 
 /// System call numbers (arch/x86/entry/syscalls/syscall_64.tbl).
 pub mod nr {
+    pub const READ: usize = 0;
     pub const WRITE: usize = 1;
     pub const CLOSE: usize = 3;
     pub const FSTAT: usize = 5;
     pub const LSEEK: usize = 8;
     pub const MMAP: usize = 9;
     pub const MPROTECT: usize = 10;
+    pub const MUNMAP: usize = 11;
     pub const PREAD64: usize = 17;
     pub const PWRITE64: usize = 18;
     pub const EXECVE: usize = 59;
+    pub const FLOCK: usize = 73;
     pub const GETXATTR: usize = 191;
+    pub const GETDENTS64: usize = 217;
     pub const EXIT_GROUP: usize = 231;
     pub const OPENAT: usize = 257;
+    pub const MKDIRAT: usize = 258;
+    pub const UNLINKAT: usize = 263;
+    pub const LINKAT: usize = 265;
+    pub const SYMLINKAT: usize = 266;
     pub const READLINKAT: usize = 267;
+    pub const FCHMODAT: usize = 268;
+    pub const UTIMENSAT: usize = 280;
     pub const PRLIMIT64: usize = 302;
+    pub const SYNCFS: usize = 306;
+    pub const RENAMEAT2: usize = 316;
 }
 
 /// O_NOFOLLOW (asm-generic/fcntl.h).
 pub const NOFOLLOW: usize = 0x2_0000;
+
+/// O_DIRECTORY (asm-generic/fcntl.h).
+pub const DIRECTORY: usize = 0x1_0000;
 
 /// Indices of fields in struct stat, in 32-bit words (arch/x86/include/uapi/asm/stat.h).
 pub mod stat {

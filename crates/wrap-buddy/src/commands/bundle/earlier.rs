@@ -119,7 +119,7 @@ fn check_same(path: &Path, new: &Item, known: &File) -> Result<()> {
             known.sha256.as_deref() == Some(&*hex(&Sha256::digest(content)))
         }
         (Kind::File, None) => {
-            let content = fs::read(&new.source)
+            let content = fs::read(&new.on_host)
                 .with_context(|| format!("cannot read {}", new.source.display()))?;
             known.sha256.as_deref() == Some(&*hex(&Sha256::digest(content)))
         }

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use ldso::Root;
+
 /// A package.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Package {
@@ -18,13 +20,18 @@ const DPKG: &str = "/var/lib/dpkg/info";
 const APK: &str = "/lib/apk/db/installed";
 
 /// The packages of `files`, which are free of symbolic links.
-pub(super) fn packages<'f>(files: impl Iterator<Item = &'f Path>) -> HashMap<PathBuf, Rc<Package>> {
+pub(super) fn packages<'f>(
+    root: &Root,
+    files: impl Iterator<Item = &'f Path>,
+) -> HashMap<PathBuf, Rc<Package>> {
+    let read = |path: &Path| fs::read_to_string(root.on_host(path));
     let wanted: HashMap<PathBuf, &Path> = files.map(|path| (merged(path), path)).collect();
     let mut found = HashMap::new();
-    let lists = fs::read_dir(DPKG).into_iter().flatten().flatten();
-    for list in lists.map(|entry| entry.path()) {
+    let lists = fs::read_dir(root.on_host(Path::new(DPKG)));
+    let lists = lists.into_iter().flatten().flatten();
+    for list in lists.map(|entry| Path::new(DPKG).join(entry.file_name())) {
         if list.extension().is_some_and(|end| end == "list")
-            && let Ok(text) = fs::read_to_string(&list)
+            && let Ok(text) = read(&list)
         {
             let owned = text
                 .lines()
@@ -35,7 +42,7 @@ pub(super) fn packages<'f>(files: impl Iterator<Item = &'f Path>) -> HashMap<Pat
             }
             let stem = list.file_stem().unwrap_or_default().to_string_lossy();
             let name = stem.split(':').next().unwrap_or_default().to_owned();
-            let copyright = fs::read_to_string(format!("/usr/share/doc/{name}/copyright"));
+            let copyright = read(&Path::new("/usr/share/doc").join(&name).join("copyright"));
             let licences = of_copyright(&copyright.unwrap_or_default());
             let package = Rc::new(Package { name, licences });
             found.extend(
@@ -45,7 +52,7 @@ pub(super) fn packages<'f>(files: impl Iterator<Item = &'f Path>) -> HashMap<Pat
             );
         }
     }
-    let installed = fs::read_to_string(APK).unwrap_or_default();
+    let installed = read(Path::new(APK)).unwrap_or_default();
     for (path, package) in of_apk(&installed) {
         if let Some(path) = wanted.get(&merged(&path)) {
             found.insert(path.to_path_buf(), package);

@@ -29,6 +29,7 @@ use crate::system::workers::Stop;
 use earlier::Earlier;
 use elf_file::{Identity, Source, identify};
 use json::{Bundle, File, MANIFEST_VERSION, Manifest, Summary};
+use ldso::Root;
 
 /// The file in a bundle that lists its files.
 pub const MANIFEST: &str = ".wrap-buddy-bundle.json";
@@ -39,8 +40,10 @@ const SHOWN_SCRIPTS: usize = 3;
 #[derive(Clone, Debug, Default)]
 pub struct BundleOptions {
     pub selection: Selection,
-    /// The directory or archive to make.
+    /// The directory, archive or runnable file to make.
     pub output: PathBuf,
+    /// Make a runnable file.
+    pub runnable: bool,
     pub dry_run: bool,
     /// Print each file.
     pub list: bool,
@@ -56,9 +59,12 @@ struct Place {
     /// The directory, free of symbolic links.
     above: PathBuf,
     name: OsString,
-    /// The name of the tree, and the format, of an archive.
+    /// The name of the tree, and the format, of an archive or runnable file.
     archive: Option<(OsString, Format)>,
 }
+
+/// The name of the tree in a runnable file. It is the same for each, so that the bytes do not depend on the file's name.
+const IN_RUNNABLE: &str = "bundle";
 
 impl Place {
     fn of(output: &Path) -> Result<Self> {
@@ -92,9 +98,13 @@ pub fn bundle(
     missing_stages: &[(&str, &str)],
     stop: &Stop<'_>,
 ) -> Result<Bundle> {
-    let place = Place::of(&options.output)?;
+    let mut place = Place::of(&options.output)?;
     let earlier = Earlier::find(&place.path())?;
     let mut contents = bundle::contents(&options.selection)?;
+    if options.runnable {
+        let format = runnable(&contents, stages)?;
+        place.archive = Some((IN_RUNNABLE.into(), format));
+    }
     note_scripts(&mut contents);
     let new: Vec<File> = contents
         .items
@@ -134,7 +144,7 @@ pub fn bundle(
         maker.make(&mut bundle, &contents, earlier.is_some())?;
     }
     if options.list || options.print.verbose || options.print.format != report::Format::Human {
-        add_packages(&mut bundle.files);
+        add_packages(&options.selection.root, &mut bundle.files);
     }
     bundle.summary.links = bundle
         .files
@@ -144,6 +154,29 @@ pub fn bundle(
     bundle.summary.files = bundle.files.len() - bundle.summary.links;
     bundle.summary.bytes = contents.size();
     Ok(bundle)
+}
+
+/// The format of a runnable file with `contents`, for the machine of their first program.
+fn runnable(contents: &Contents, stages: &[Stage]) -> Result<Format> {
+    let first = contents.programs.first().context("no program")?;
+    let target = contents.target(first);
+    let target = target.with_context(|| format!("{}: unknown machine", first.display()))?;
+    let mut fitting = stages.iter().filter(|_| target.arch().is_some());
+    let stage = fitting.find(|stage| stage.machine == target.machine);
+    let stage = stage.with_context(|| {
+        format!("--runnable: this build is without {target}; make an archive with --output")
+    })?;
+    let programs = contents.programs.iter();
+    let programs = programs.map(|path| {
+        let path = path.to_str().filter(|path| !path.contains('\0'));
+        path.map(str::to_owned)
+    });
+    Ok(Format::Runnable {
+        unpacker: stage.unpacker,
+        programs: programs
+            .collect::<Option<_>>()
+            .context("--runnable: the name of a program is not valid UTF-8; rename it")?,
+    })
 }
 
 /// Writes a bundle.
@@ -182,7 +215,7 @@ impl Maker<'_> {
             None => tree.place(&manifest, epoch, replaces),
             Some((top, format)) => {
                 tree.finish(&manifest, epoch)?;
-                archive::write(&path, top, &place.above, &place.name, *format)
+                archive::write(&path, top, &place.above, &place.name, format)
             }
         }
     }
@@ -273,9 +306,9 @@ fn conclude(report: &Report, path: &Path, bundle: &mut Bundle) -> Result<()> {
 }
 
 /// Adds the packages of the files, and their licences.
-fn add_packages(files: &mut [File]) {
+fn add_packages(root: &Root, files: &mut [File]) {
     let sources = files.iter().map(|file| Path::new(&file.source));
-    let packages = licences::packages(sources);
+    let packages = licences::packages(root, sources);
     for file in files {
         if let Some(package) = packages.get(Path::new(&file.source)) {
             file.package = Some(package.name.clone());
@@ -314,13 +347,13 @@ fn note_scripts(contents: &mut Contents) {
     for (path, item) in &contents.items {
         let is_executable = || {
             use std::os::unix::fs::PermissionsExt;
-            fs::metadata(&item.source).is_ok_and(|found| found.permissions().mode() & 0o111 != 0)
+            fs::metadata(&item.on_host).is_ok_and(|found| found.permissions().mode() & 0o111 != 0)
         };
         let is_left = item.kind == Kind::File && !item.is_elf && !launch::is_launched(path);
         if !is_left || !is_executable() {
             continue;
         }
-        let line = Source::open(&item.source)
+        let line = Source::open(&item.on_host)
             .ok()
             .and_then(|mut source| identify(&mut source).ok());
         if let Some(Identity::Script(line)) = line {

@@ -18,9 +18,7 @@ use super::original::Original;
 use super::{Refusal, Selection};
 use crate::system::sidecar_path::sidecar_of;
 use elf_file::{Elf, Kind, Priority, Source};
-use ldso::{
-    Dependent, Interpreter, Libc, Linker, Opener, Policy, ProbeCache, Root, Surroundings, Walk,
-};
+use ldso::{Dependent, Interpreter, Libc, Linker, Opener, Policy, ProbeCache, Surroundings, Walk};
 
 /// At most so many programs are tried for a library that does not find everything by itself.
 const MAX_OPENERS: usize = 8;
@@ -58,7 +56,7 @@ impl<'s> Closure<'s> {
         Self {
             selection,
             named,
-            probe_cache: ProbeCache::new(Root::default(), Vec::new()),
+            probe_cache: ProbeCache::new(selection.root.clone(), Vec::new()),
             surroundings: Surroundings::default(),
             programs: Vec::new(),
             queue: VecDeque::new(),
@@ -106,11 +104,11 @@ impl<'s> Closure<'s> {
         let mut libraries = Vec::new();
         let new = contents.elf[first..].to_vec();
         for path in new {
-            let mut source = Source::open(&path).map_err(|error| unreadable(&path, &error))?;
+            let mut source = self.source(&path)?;
             let Ok(elf) = Elf::read(&mut source) else {
                 continue;
             };
-            let original = match Original::read(&path, elf, source) {
+            let original = match Original::read(&self.selection.root, &path, elf, source) {
                 Ok(original) => original,
                 Err(error) if self.named.contains(&path) => return Err(error),
                 Err(error) => {
@@ -179,7 +177,10 @@ impl<'s> Closure<'s> {
             }
         };
         let directory = library_directory(&interpreter);
-        let real = fs::canonicalize(&interpreter.path)
+        let real = self
+            .selection
+            .root
+            .existing(&interpreter.path)
             .map_err(|error| unreadable(&interpreter.path, &error))?;
         let at = directory.join(name(&interpreter.path));
         if contents.file(at.clone(), &real, Role::DynamicLinker)? {
@@ -245,8 +246,7 @@ impl<'s> Closure<'s> {
             &interpreter,
             contents,
         )?;
-        let mut source =
-            Source::open(&opened.path).map_err(|error| unreadable(&opened.path, &error))?;
+        let mut source = self.source(&opened.path)?;
         let Ok(elf) = Elf::read(&mut source) else {
             return Ok(());
         };
@@ -277,8 +277,13 @@ impl<'s> Closure<'s> {
             };
             let defaults = program.interpreter.built_in().default.iter();
             let directories = program.opener.search.directories.iter().chain(defaults);
-            let entries =
-                directories.flat_map(|one| fs::read_dir(one).into_iter().flatten().flatten());
+            let root = &self.selection.root;
+            let entries = directories.flat_map(|one| {
+                fs::read_dir(root.on_host(one))
+                    .into_iter()
+                    .flatten()
+                    .flatten()
+            });
             let names = entries
                 .map(|entry| entry.file_name())
                 .filter(|name| glob.is_match(name));
@@ -323,8 +328,13 @@ impl<'s> Closure<'s> {
         let known = self.programs.iter().map(|program| &program.interpreter);
         match known.clone().find(|known| known.path == path) {
             Some(known) => Ok(known.clone()),
-            None => Interpreter::open(path).map(Rc::new),
+            None => Interpreter::open_in(&self.selection.root, path).map(Rc::new),
         }
+    }
+
+    fn source(&self, path: &Path) -> Result<Source, Refusal> {
+        let source = Source::open(&self.selection.root.on_host(path));
+        source.map_err(|error| unreadable(path, &error))
     }
 
     /// The names that `subject` does not find when the program opens it.
@@ -450,7 +460,10 @@ impl<'s> Closure<'s> {
         contents: &mut Contents,
     ) -> Result<(), Refusal> {
         let directory = library_directory(interpreter);
-        let real = fs::canonicalize(path).map_err(|error| unreadable(path, &error))?;
+        let root = &self.selection.root;
+        let real = root
+            .existing(path)
+            .map_err(|error| unreadable(path, &error))?;
         let above = path.parent().unwrap_or(Path::new("/"));
         let by_name = self.probe_cache.real(above).join(name(path));
         if contents.by_source.contains_key(&by_name) {
@@ -467,10 +480,13 @@ impl<'s> Closure<'s> {
             contents.because(&place, needed_by, rule);
         }
         let hwcaps = above.join("glibc-hwcaps");
-        let levels = fs::read_dir(&hwcaps).into_iter().flatten().flatten();
+        let levels = fs::read_dir(root.on_host(&hwcaps))
+            .into_iter()
+            .flatten()
+            .flatten();
         for level in levels {
-            let variant = level.path().join(name(path));
-            let Ok(real) = fs::canonicalize(&variant) else {
+            let variant = hwcaps.join(level.file_name()).join(name(path));
+            let Ok(real) = root.existing(&variant) else {
                 continue;
             };
             let place = directory

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Refusal;
 use super::layout::{Layout, link_target};
 use elf_file::{FileId, io_reason, open_regular};
+use ldso::Root;
 
 /// Why a file is in a bundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -73,8 +74,10 @@ pub enum Kind {
 #[derive(Clone, Debug)]
 pub struct Item {
     pub kind: Kind,
-    /// The file on this machine; of a link that exists for the bundle alone, the file that it leads to.
+    /// The file in its root; of a link that exists for the bundle alone, the file that it leads to.
     pub source: PathBuf,
+    /// Where that file is on this machine, if it is below another root.
+    pub on_host: PathBuf,
     pub role: Role,
     /// The file that needs it.
     pub needed_by: Option<PathBuf>,
@@ -90,6 +93,7 @@ pub struct Item {
 /// The files of a bundle, by their path below it.
 #[derive(Debug, Default)]
 pub struct Contents {
+    pub(super) root: Root,
     pub items: BTreeMap<PathBuf, Item>,
     /// The path in the bundle of each file on this machine, which is free of symbolic links.
     pub by_source: HashMap<PathBuf, PathBuf>,
@@ -107,6 +111,14 @@ pub struct Contents {
 }
 
 impl Contents {
+    /// No files yet, of `root`.
+    pub(super) fn of(root: &Root) -> Self {
+        Self {
+            root: root.clone(),
+            ..Self::default()
+        }
+    }
+
     /// Adds the regular file `source`, free of symbolic links, at `path`. Returns false if that file is there already.
     ///
     /// # Errors
@@ -117,9 +129,10 @@ impl Contents {
         source: &Path,
         role: Role,
     ) -> Result<bool, Refusal> {
-        let metadata = metadata(source)?;
+        let metadata = metadata(&self.root, source)?;
         if let Some(known) = self.items.get(&path) {
-            if known.kind == Kind::File && (known.source == source || same(&known.source, source)?)
+            if known.kind == Kind::File
+                && (known.source == source || same(&self.root, &known.source, source)?)
             {
                 self.by_source.insert(source.to_owned(), path);
                 return Ok(false);
@@ -130,7 +143,7 @@ impl Contents {
                 other: source.to_owned(),
             });
         }
-        let is_elf = is_elf(source)?;
+        let is_elf = is_elf(&self.root, source)?;
         if is_elf {
             self.elf.push(source.to_owned());
         }
@@ -138,14 +151,8 @@ impl Contents {
         self.items.insert(
             path,
             Item {
-                kind: Kind::File,
-                source: source.to_owned(),
-                role,
-                needed_by: None,
-                rule: None,
-                size: metadata.len(),
-                id: (metadata.nlink() > 1).then(|| FileId::from(&metadata)),
                 is_elf,
+                ..Item::copied(Kind::File, source, &metadata, role)
             },
         );
         Ok(true)
@@ -194,8 +201,9 @@ impl Contents {
             if self.items.contains_key(&path) {
                 continue;
             }
-            let target = fs::read_link(&source).map_err(|error| unreadable(&source, &error))?;
-            let Ok(real) = fs::canonicalize(&source) else {
+            let target = fs::read_link(self.root.entry_on_host(&source))
+                .map_err(|error| unreadable(&source, &error))?;
+            let Ok(real) = self.root.existing(&source) else {
                 self.notes.push(format!(
                     "{}: the link leads to {}, which does not exist",
                     path.display(),
@@ -218,7 +226,9 @@ impl Contents {
                     self.items
                         .insert(path, Item::new(Kind::Link(target), &source, role));
                 }
-                None if real.is_file() => drop(self.file(path, &real, role)?),
+                None if self.root.real_on_host(&real).is_file() => {
+                    self.file(path, &real, role)?;
+                }
                 None => {
                     self.notes.push(format!(
                         "{}: the link leads to {}, which is not in the bundle; add it with --include",
@@ -268,6 +278,7 @@ impl Item {
         Self {
             kind,
             source: source.to_owned(),
+            on_host: source.to_owned(),
             role,
             needed_by: None,
             rule: None,
@@ -278,8 +289,8 @@ impl Item {
     }
 }
 
-pub(super) fn metadata(path: &Path) -> Result<Metadata, Refusal> {
-    fs::metadata(path).map_err(|error| unreadable(path, &error))
+pub(super) fn metadata(root: &Root, path: &Path) -> Result<Metadata, Refusal> {
+    fs::metadata(root.on_host(path)).map_err(|error| unreadable(path, &error))
 }
 
 pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Refusal {
@@ -289,9 +300,9 @@ pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Refusal {
     }
 }
 
-fn is_elf(path: &Path) -> Result<bool, Refusal> {
+fn is_elf(root: &Root, path: &Path) -> Result<bool, Refusal> {
     let mut head = Vec::new();
-    let file = open_regular(path).map_err(|error| unreadable(path, &error))?;
+    let file = open_regular(&root.on_host(path)).map_err(|error| unreadable(path, &error))?;
     file.take(4)
         .read_to_end(&mut head)
         .map_err(|error| unreadable(path, &error))?;
@@ -299,7 +310,11 @@ fn is_elf(path: &Path) -> Result<bool, Refusal> {
 }
 
 /// Whether two files have the same content.
-fn same(one: &Path, other: &Path) -> Result<bool, Refusal> {
-    let content = |path: &Path| fs::read(path).map_err(|error| unreadable(path, &error));
-    Ok(metadata(one)?.len() == metadata(other)?.len() && content(one)? == content(other)?)
+fn same(root: &Root, one: &Path, other: &Path) -> Result<bool, Refusal> {
+    let content = |path: &Path| {
+        let content = fs::read(root.on_host(path));
+        content.map_err(|error| unreadable(path, &error))
+    };
+    let len = |path: &Path| metadata(root, path).map(|found| found.len());
+    Ok(len(one)? == len(other)? && content(one)? == content(other)?)
 }

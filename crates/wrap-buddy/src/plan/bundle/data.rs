@@ -15,6 +15,7 @@ use super::launcher::{Variable, in_bundle};
 use super::layout::{Layout, link_target, name};
 use super::tree;
 use elf_file::io_reason;
+use ldso::Root;
 use sidecar::launcher::{BEFORE, BUNDLE};
 
 pub const BUILT_IN: &str = include_str!("data.toml");
@@ -113,7 +114,7 @@ impl Table {
                 };
                 self.seen[index].insert(place);
                 for (key, patterns) in &row.files {
-                    let found = subject.find(patterns);
+                    let found = subject.find(&contents.root, patterns);
                     let places = self.places[index].entry(key.clone()).or_default();
                     for path in found {
                         tree::add_any(&path, Role::Data, layout, contents)?;
@@ -251,7 +252,7 @@ impl Table {
 
 impl Subject {
     /// The files of the first pattern that matches any, free of symbolic links.
-    fn find(&self, patterns: &[String]) -> Vec<PathBuf> {
+    fn find(&self, root: &Root, patterns: &[String]) -> Vec<PathBuf> {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         let prefix = match self.is_library {
             true => prefix_of_library(directory),
@@ -267,7 +268,7 @@ impl Subject {
         };
         let mut found = patterns
             .iter()
-            .map(|pattern| matches(Path::new(&known(pattern))));
+            .map(|pattern| matches(root, Path::new(&known(pattern))));
         found.find(|found| !found.is_empty()).unwrap_or_default()
     }
 
@@ -282,7 +283,7 @@ impl Subject {
         let Some(item) = contents.items.get_mut(place) else {
             return Ok(());
         };
-        let text = fs::read_to_string(&item.source)
+        let text = fs::read_to_string(contents.root.on_host(&item.source))
             .map_err(|error| super::contents::unreadable(&item.source, &error))?;
         let inside = link_target(Path::new("lib/x"), &layout.place(directory));
         let origin = format!("$ORIGIN/{}/", inside.display());
@@ -313,7 +314,7 @@ fn token(text: &str) -> Option<(&str, &str, &str)> {
 }
 
 /// The files that match `pattern`, whose components may be patterns, sorted.
-fn matches(pattern: &Path) -> Vec<PathBuf> {
+fn matches(root: &Root, pattern: &Path) -> Vec<PathBuf> {
     let mut found = vec![PathBuf::new()];
     for part in pattern.components() {
         let is_pattern = part.as_os_str().to_string_lossy().contains(['*', '[', '?']);
@@ -322,23 +323,27 @@ fn matches(pattern: &Path) -> Vec<PathBuf> {
             .flatten();
         found = match glob.map(|glob| glob.compile_matcher()) {
             None => found.into_iter().map(|path| path.join(part)).collect(),
-            Some(glob) => found.iter().flat_map(|path| entries(path, &glob)).collect(),
+            Some(glob) => found
+                .iter()
+                .flat_map(|path| entries(root, path, &glob))
+                .collect(),
         };
     }
     let real = found
         .into_iter()
-        .filter_map(|path| fs::canonicalize(path).ok());
+        .filter_map(|path| root.existing(&path).ok());
     let mut real: Vec<PathBuf> = real.collect();
     real.sort_unstable();
     real.dedup();
     real
 }
 
-fn entries(directory: &Path, glob: &globset::GlobMatcher) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+fn entries(root: &Root, directory: &Path, glob: &globset::GlobMatcher) -> Vec<PathBuf> {
+    let entries = fs::read_dir(root.on_host(directory));
+    let entries = entries.into_iter().flatten().flatten();
     entries
         .filter(|entry| glob.is_match(OsStr::new(&entry.file_name())))
-        .map(|entry| entry.path())
+        .map(|entry| directory.join(entry.file_name()))
         .collect()
 }
 
@@ -399,8 +404,9 @@ mod tests {
             fs::create_dir_all(top.join(path)).expect("create a directory");
         }
         let expected = ["a/perl/5.36", "b/perl/5.36"].map(|path| top.join(path));
-        assert_eq!(matches(&top.join("*/perl/5.[0-9]*")), expected);
-        assert!(matches(&top.join("*/none")).is_empty());
+        let own = Root::default();
+        assert_eq!(matches(&own, &top.join("*/perl/5.[0-9]*")), expected);
+        assert!(matches(&own, &top.join("*/none")).is_empty());
     }
 
     #[test]

@@ -43,10 +43,14 @@ fn starts(contents: &Contents) -> Vec<(PathBuf, Start)> {
         item.kind == Kind::File && !item.is_elf && is_program(path, &contents.programs)
     });
     let start = |(path, item): (&PathBuf, &Item)| {
-        let line = script::line(&item.source)?;
-        Some((path.clone(), Start::of(&line, on_path)?))
+        let line = script::line(&contents.root, &item.source)?;
+        Some((path.clone(), start_of(contents, &line)?))
     };
     scripts.filter_map(start).collect()
+}
+
+fn start_of(contents: &Contents, line: &str) -> Option<Start> {
+    Start::of(line, |name| on_path(&contents.root, name))
 }
 
 /// Whether the file at `path` is a program, and not read by other ones.
@@ -78,9 +82,8 @@ fn launch_script(contents: &mut Contents, path: &Path, start: &Start) -> bool {
 /// The path in the bundle of the interpreter, by the name with which it is called, and for which machine it is.
 fn interpreter(contents: &mut Contents, start: &Start) -> Option<(PathBuf, ElfTarget)> {
     let called = start.name();
-    let by_file = std::fs::canonicalize(&start.interpreter)
-        .ok()
-        .and_then(|real| contents.by_source.get(&real).cloned());
+    let real = contents.root.existing(&start.interpreter).ok();
+    let by_file = real.and_then(|real| contents.by_source.get(&real).cloned());
     let by_name = || {
         let mut programs = contents.programs.iter();
         programs.find(|path| name(path) == called).cloned()
@@ -93,6 +96,13 @@ fn interpreter(contents: &mut Contents, start: &Start) -> Option<(PathBuf, ElfTa
     Some((named, target))
 }
 
+impl Contents {
+    /// For which machine the program at `path` is.
+    pub fn target(&self, path: &Path) -> Option<ElfTarget> {
+        target(self, path, 0)
+    }
+}
+
 /// The machine of the program at `place`: of a script, that of its interpreter.
 fn target(contents: &Contents, place: &Path, depth: usize) -> Option<ElfTarget> {
     let place = followed(contents, place)?;
@@ -100,11 +110,12 @@ fn target(contents: &Contents, place: &Path, depth: usize) -> Option<ElfTarget> 
     if matches!(item.kind, Kind::Made { .. }) {
         return target(contents, &moved(&place), depth);
     }
-    match identify(&mut Source::open(&item.source).ok()?).ok()? {
+    let source = contents.root.on_host(&item.source);
+    match identify(&mut Source::open(&source).ok()?).ok()? {
         Identity::Elf { target, .. } => Some(target),
         Identity::Script(line) if depth < MAX_DEPTH => {
-            let start = Start::of(&line, on_path)?;
-            let real = std::fs::canonicalize(&start.interpreter).ok()?;
+            let start = start_of(contents, &line)?;
+            let real = contents.root.existing(&start.interpreter).ok()?;
             target(contents, contents.by_source.get(&real)?, depth + 1)
         }
         _ => None,
@@ -169,8 +180,8 @@ fn launch_link(contents: &mut Contents, path: &Path, script: &Path) {
     let line = contents
         .items
         .get(&moved(script))
-        .and_then(|item| script::line(&item.source));
-    let Some(start) = line.and_then(|line| Start::of(&line, on_path)) else {
+        .and_then(|item| script::line(&contents.root, &item.source));
+    let Some(start) = line.and_then(|line| start_of(contents, &line)) else {
         return;
     };
     if launch_script(contents, path, &start)
@@ -202,8 +213,12 @@ pub fn complete(items: &mut BTreeMap<PathBuf, Item>) -> Vec<PathBuf> {
             if !items.contains_key(&link) {
                 let target = of.join(&name);
                 let kind = Kind::Link(link_target(&link, &target));
-                let source = items.get(&target).map_or(&target, |item| &item.source);
-                let item = Item::new(kind, source, Role::Launcher);
+                let of = items.get(&target);
+                let source = of.map_or(&target, |item| &item.source);
+                let item = Item {
+                    on_host: of.map_or(&target, |item| &item.on_host).clone(),
+                    ..Item::new(kind, source, Role::Launcher)
+                };
                 items.insert(link.clone(), item);
                 added.push(link);
             }

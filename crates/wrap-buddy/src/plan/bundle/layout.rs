@@ -8,7 +8,7 @@ use super::Refusal;
 use crate::plan::outside::can_be_moved;
 use crate::plan::search::STORES;
 use elf_file::io_reason;
-use ldso::{Interpreter, Libc};
+use ldso::{Interpreter, Libc, Root};
 
 /// Prefixes of systems: files below them keep their relations too, but are not copied as a whole.
 const SYSTEM: [&str; 3] = ["/usr/local", "/usr", "/"];
@@ -27,10 +27,10 @@ pub(super) struct Layout {
 
 impl Layout {
     /// `named` are the prefixes that the user named. The bundle is made at `output`.
-    pub fn new(named: &[PathBuf], output: &Path) -> Result<Self, Refusal> {
+    pub fn new(root: &Root, named: &[PathBuf], output: &Path) -> Result<Self, Refusal> {
         let mut copied = Vec::new();
         for path in named {
-            let real = fs::canonicalize(path).map_err(|error| Refusal::Unreadable {
+            let real = root.locate(path).map_err(|error| Refusal::Unreadable {
                 path: path.clone(),
                 why: io_reason(&error),
             })?;
@@ -44,7 +44,10 @@ impl Layout {
         }
         Ok(Self {
             copied,
-            output: fs::canonicalize(output).ok(),
+            output: fs::canonicalize(output)
+                .ok()
+                .filter(|output| output.starts_with(root.real_on_host(Path::new("/"))))
+                .map(|output| root.of_host(&output)),
         })
     }
 

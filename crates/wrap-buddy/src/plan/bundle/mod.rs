@@ -17,10 +17,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use globset::{Glob, GlobSet};
+use ldso::Root;
 
 pub use contents::{Contents, Item, Kind, Role};
 pub use layout::LIBRARY_DIRECTORIES;
 pub use refusal::Refusal;
+pub use script::on_path;
 
 use closure::Closure;
 use data::Table;
@@ -29,6 +31,8 @@ use layout::Layout;
 /// What to put into a bundle.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
+    /// The root of the programs, and of all other files. Their paths are inside it.
+    pub root: Root,
     /// The programs.
     pub programs: Vec<PathBuf>,
     /// The directory of the bundle, which is not data of its own programs.
@@ -52,9 +56,9 @@ pub struct Selection {
 /// # Errors
 /// [`Refusal`], if a program cannot be in a bundle or would not start in it.
 pub fn contents(selection: &Selection) -> Result<Contents> {
-    let mut contents = Contents::default();
+    let mut contents = Contents::of(&selection.root);
     let mut table = Table::read(&selection.tables, &selection.exclude)?;
-    let mut layout = Layout::new(&selection.prefixes, &selection.output)?;
+    let mut layout = Layout::new(&selection.root, &selection.prefixes, &selection.output)?;
     let programs = tree::programs(selection, &mut layout, &mut contents)?;
     tree::prefixes(&layout, &mut contents)?;
     let sonames = tree::included(selection, &layout, &mut contents)?;
@@ -63,5 +67,8 @@ pub fn contents(selection: &Selection) -> Result<Contents> {
     let users = closure.add(&sonames, &mut table, &layout, &mut contents)?;
     let variables = table.variables(&users, &mut contents);
     launch::add(&mut contents, variables);
+    for item in contents.items.values_mut() {
+        item.on_host = selection.root.entry_on_host(&item.source);
+    }
     Ok(contents)
 }

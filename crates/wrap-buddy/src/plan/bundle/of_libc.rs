@@ -1,7 +1,6 @@
 //! Files that glibc opens by itself.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,13 +46,14 @@ impl OfLibc<'_> {
         let Some(libc) = libc.filter(|_| walk.linker.interpreter.libc == Libc::Glibc) else {
             return Ok(());
         };
+        let root = &self.selection.root;
         let beside = libc.path.parent().unwrap_or(Path::new("/"));
         let modules = NSS
             .iter()
             .filter(|name| !self.selection.exclude.is_match(name));
         let modules = modules
             .map(|name| beside.join(name))
-            .filter(|path| path.is_file());
+            .filter(|path| root.on_host(path).is_file());
         later.extend(modules.map(|path| (path, Role::OfLibc, libc.path.clone())));
         let others = walk
             .nodes
@@ -103,24 +103,29 @@ impl OfLibc<'_> {
         contents: &mut Contents,
     ) -> Result<(), Refusal> {
         let place = directory.join(GCONV);
+        let root = &self.selection.root;
         let from = self
             .probe_cache
             .gconv_directory(libc)
-            .and_then(|from| fs::canonicalize(from).ok());
+            .and_then(|from| root.existing(&from).ok());
         let Some(from) = from.filter(|_| !contents.items.contains_key(&place)) else {
             return Ok(());
         };
         contents.directory(place.clone(), &from, Role::OfLibc);
-        for entry in WalkDir::new(&from)
+        let from_on_host = root.real_on_host(&from);
+        for entry in WalkDir::new(&from_on_host)
             .min_depth(1)
             .sort_by_file_name()
             .into_iter()
             .flatten()
         {
-            let below = entry.path().strip_prefix(&from).unwrap_or(Path::new(""));
+            let below = entry
+                .path()
+                .strip_prefix(&from_on_host)
+                .unwrap_or(Path::new(""));
             let at = place.join(below);
             if entry.file_type().is_file()
-                && contents.file(at.clone(), entry.path(), Role::OfLibc)?
+                && contents.file(at.clone(), &from.join(below), Role::OfLibc)?
             {
                 contents.because(&at, caller, None);
             }

@@ -23,12 +23,17 @@ pub(super) struct Original {
 
 impl Original {
     /// Reads the file at `path`, which has the headers `elf`.
-    pub fn read(path: &Path, mut elf: Elf, mut source: Source) -> Result<Self, Refusal> {
+    pub fn read(
+        root: &Root,
+        path: &Path,
+        mut elf: Elf,
+        mut source: Source,
+    ) -> Result<Self, Refusal> {
         let refused = |why: String| Refusal::Sidecar {
             path: path.to_owned(),
             why,
         };
-        let state = detect::state(&Root::default(), path, &elf, &mut source, stages::all());
+        let state = detect::state(root, path, &elf, &mut source, stages::all());
         if let Some(reason) = state.unusable() {
             return Err(refused(reason.to_string()));
         }

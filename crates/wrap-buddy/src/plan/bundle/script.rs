@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use elf_file::{Identity, Source, identify};
+use ldso::Root;
 
 /// How a script is started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,12 +18,13 @@ pub(super) struct Start {
 }
 
 /// The rest of the first line of the script at `path`; `None` if it is not an executable script.
-pub(super) fn line(path: &Path) -> Option<String> {
-    let metadata = fs::metadata(path).ok()?;
+pub(super) fn line(root: &Root, path: &Path) -> Option<String> {
+    let path = root.on_host(path);
+    let metadata = fs::metadata(&path).ok()?;
     if metadata.permissions().mode() & 0o111 == 0 {
         return None;
     }
-    match identify(&mut Source::open(path).ok()?).ok()? {
+    match identify(&mut Source::open(&path).ok()?).ok()? {
         Identity::Script(line) => Some(line),
         _ => None,
     }
@@ -71,9 +73,26 @@ impl Start {
     }
 }
 
-/// The program `name` on the PATH.
-pub(super) fn on_path(name: &str) -> Option<PathBuf> {
-    which::which(name).ok()
+/// The directories of programs in another root, where no PATH is known.
+const PATH: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
+
+/// The program `name` on the PATH, or in another root, in its usual directories.
+pub fn on_path(root: &Root, name: &str) -> Option<PathBuf> {
+    if root.is_own() {
+        return which::which(name).ok();
+    }
+    let mut paths = PATH.iter().map(|directory| Path::new(directory).join(name));
+    paths.find(|path| {
+        let found = fs::metadata(root.on_host(path));
+        found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
-use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +17,7 @@ use super::{Contents, Refusal, Role, Selection};
 use crate::system::privilege::Privilege;
 use crate::system::sidecar_path::{is_links_name, is_own_file_name};
 use elf_file::{Elf, Identity, Kind, Source, identify, io_reason};
+use ldso::Root;
 
 /// Adds the named programs, and the interpreters of scripts. Returns their paths, free of symbolic links.
 pub(super) fn programs(
@@ -30,7 +30,12 @@ pub(super) fn programs(
     let mut waiting: VecDeque<(PathBuf, Option<PathBuf>)> =
         named.map(|path| (path.clone(), None)).collect();
     while let Some((shown, script)) = waiting.pop_front() {
-        let real = fs::canonicalize(&shown).map_err(|error| match &script {
+        let root = &selection.root;
+        let real = match script {
+            None => root.locate(&shown),
+            Some(_) => root.existing(&shown),
+        };
+        let real = real.map_err(|error| match &script {
             None => unreadable(&shown, &error),
             Some(script) => Refusal::NoInterpreter {
                 script: script.clone(),
@@ -41,7 +46,7 @@ pub(super) fn programs(
         if script.is_some() && all.iter().any(|(known, ..)| *known == shown) {
             continue;
         }
-        if let Some(start) = checked(&shown, &real)? {
+        if let Some(start) = checked(root, &shown, &real)? {
             waiting.push_back((start.interpreter, Some(real.clone())));
         }
         if script.is_none() {
@@ -78,8 +83,8 @@ pub(super) fn programs(
 }
 
 /// Refuses what cannot be a program of a bundle. Returns how a script is started.
-fn checked(shown: &Path, real: &Path) -> Result<Option<Start>, Refusal> {
-    let metadata = metadata(real)?;
+fn checked(root: &Root, shown: &Path, real: &Path) -> Result<Option<Start>, Refusal> {
+    let metadata = metadata(root, real)?;
     if metadata.is_dir() {
         return Err(Refusal::Directory(shown.to_owned()));
     }
@@ -88,14 +93,15 @@ fn checked(shown: &Path, real: &Path) -> Result<Option<Start>, Refusal> {
         why: format!("{error:#}"),
     };
     let is_executable = metadata.permissions().mode() & 0o111 != 0;
-    let mut source = Source::open(real).map_err(|error| unreadable(shown, &error))?;
+    let mut source =
+        Source::open(&root.real_on_host(real)).map_err(|error| unreadable(shown, &error))?;
     match identify(&mut source).map_err(malformed)? {
         Identity::Elf { .. } => {}
         Identity::Script(_) if !is_executable => {
             return Err(Refusal::NotExecutable(shown.to_owned()));
         }
         Identity::Script(line) => {
-            let start = Start::of(&line, on_path);
+            let start = Start::of(&line, |name| on_path(root, name));
             return start.map(Some).ok_or_else(|| Refusal::Script {
                 path: shown.to_owned(),
                 interpreter: line.trim().to_owned(),
@@ -113,7 +119,7 @@ fn checked(shown: &Path, real: &Path) -> Result<Option<Start>, Refusal> {
         return Err(Refusal::Privileged(shown.to_owned()));
     }
     let elf = Elf::read(&mut source).map_err(malformed)?;
-    let elf = Original::read(real, elf, source)?.elf;
+    let elf = Original::read(root, real, elf, source)?.elf;
     match Kind::of(&elf, false) {
         Kind::Program | Kind::StaticProgram | Kind::StaticPie => {}
         _ => return Err(Refusal::NoProgram(shown.to_owned())),
@@ -138,14 +144,16 @@ fn directory(
     layout: &Layout,
     contents: &mut Contents,
 ) -> Result<(), Refusal> {
-    let entries = WalkDir::new(top).sort_by_file_name().into_iter();
-    let is_data = |entry: &walkdir::DirEntry| Some(entry.path()) != layout.output.as_deref();
-    for entry in entries.filter_entry(is_data) {
+    let root = contents.root.clone();
+    let walk = WalkDir::new(root.real_on_host(top)).sort_by_file_name();
+    let inside = |entry: &walkdir::DirEntry| root.of_host(entry.path());
+    let is_data = |entry: &walkdir::DirEntry| Some(inside(entry)) != layout.output;
+    for entry in walk.into_iter().filter_entry(is_data) {
         let entry = entry.map_err(|error| Refusal::Unreadable {
             path: error.path().unwrap_or(top).to_owned(),
             why: error.to_string(),
         })?;
-        add(entry.path(), role, layout, contents)?;
+        add(&inside(&entry), role, layout, contents)?;
     }
     Ok(())
 }
@@ -157,7 +165,7 @@ pub(super) fn add_any(
     layout: &Layout,
     contents: &mut Contents,
 ) -> Result<(), Refusal> {
-    match path.is_dir() {
+    match contents.root.real_on_host(path).is_dir() {
         true => directory(path, role, layout, contents),
         false => add(path, role, layout, contents),
     }
@@ -165,7 +173,8 @@ pub(super) fn add_any(
 
 /// Adds the file at `path`, whose directory is free of symbolic links.
 fn add(path: &Path, role: Role, layout: &Layout, contents: &mut Contents) -> Result<(), Refusal> {
-    let found = path
+    let found = contents.root.real_on_host(path);
+    let found = found
         .symlink_metadata()
         .map_err(|error| unreadable(path, &error))?;
     let kind = found.file_type();
@@ -210,18 +219,21 @@ pub(super) fn included(
             pattern: pattern.clone(),
             why,
         };
-        let absolute = std::path::absolute(&pattern).map_err(|error| bad(error.to_string()))?;
+        let root = &selection.root;
+        let absolute = root
+            .inside(Path::new(&pattern))
+            .map_err(|error| bad(error.to_string()))?;
         let before = contents.items.len() + contents.by_source.len();
         let base = literal(&absolute);
-        let Ok(real) = fs::canonicalize(&base) else {
+        let Ok(real) = root.existing(&base) else {
             return Err(Refusal::NothingIncluded(pattern));
         };
         if base == absolute {
-            match real.is_dir() {
+            match root.real_on_host(&real).is_dir() {
                 true => directory(&real, Role::Included, layout, contents)?,
                 // A link keeps its name.
                 false => {
-                    let above = base.parent().and_then(|above| fs::canonicalize(above).ok());
+                    let above = base.parent().and_then(|above| root.existing(above).ok());
                     let path = above.unwrap_or_default().join(name(&base));
                     add(&real, Role::Included, layout, contents)?;
                     add(&path, Role::Included, layout, contents)?;
@@ -237,12 +249,13 @@ pub(super) fn included(
             .map_err(|error| bad(error.to_string()))?
             .compile_matcher();
         let mut matches = 0;
-        for entry in WalkDir::new(&real).sort_by_file_name() {
+        for entry in WalkDir::new(root.real_on_host(&real)).sort_by_file_name() {
             let Ok(entry) = entry else { continue };
-            let below = entry.path().strip_prefix(&real).unwrap_or(Path::new(""));
+            let path = root.of_host(entry.path());
+            let below = path.strip_prefix(&real).unwrap_or(Path::new(""));
             if glob.is_match(below) && !is_own(entry.file_name()) {
                 matches += 1;
-                add(entry.path(), Role::Included, layout, contents)?;
+                add(&path, Role::Included, layout, contents)?;
             }
         }
         if matches == 0 && before == contents.items.len() + contents.by_source.len() {
