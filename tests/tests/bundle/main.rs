@@ -6,6 +6,7 @@ mod contents;
 mod debian;
 mod frameworks;
 mod launchers;
+mod other_root;
 mod place;
 mod refusals;
 mod runnable;

@@ -56,6 +56,7 @@ pub fn stages() -> Vec<Stage> {
             loader: loader_image(target.machine()).leak(),
             loader_used: loader::IMAGE_LEN,
             launcher: &[],
+            unpacker: &[],
         })
         .collect()
 }
