@@ -38,26 +38,41 @@ pub unsafe fn has_landing_pads(_note: *const u32) -> bool {
 
 /// System call numbers (arch/arm/tools/syscall.tbl).
 pub mod nr {
+    pub const READ: usize = 3;
     pub const WRITE: usize = 4;
     pub const CLOSE: usize = 6;
     pub const EXECVE: usize = 11;
     pub const LSEEK: usize = 19;
+    pub const MUNMAP: usize = 91;
     pub const MPROTECT: usize = 125;
+    pub const FLOCK: usize = 143;
     pub const PREAD64: usize = 180;
     pub const PWRITE64: usize = 181;
     pub const MMAP2: usize = 192;
     pub const FSTAT: usize = 197;
+    pub const GETDENTS64: usize = 217;
     pub const GETXATTR: usize = 229;
     pub const EXIT_GROUP: usize = 248;
     pub const OPENAT: usize = 322;
+    pub const MKDIRAT: usize = 323;
+    pub const UNLINKAT: usize = 328;
+    pub const LINKAT: usize = 330;
+    pub const SYMLINKAT: usize = 331;
     pub const READLINKAT: usize = 332;
+    pub const FCHMODAT: usize = 333;
+    pub const UTIMENSAT: usize = 348;
     pub const PRLIMIT64: usize = 369;
+    pub const SYNCFS: usize = 373;
+    pub const RENAMEAT2: usize = 382;
     /// arch/arm/include/uapi/asm/unistd.h.
     pub const CACHEFLUSH: usize = 0x0f_0002;
 }
 
 /// O_NOFOLLOW (arch/arm/include/uapi/asm/fcntl.h).
 pub const NOFOLLOW: usize = 0x8000;
+
+/// O_DIRECTORY (arch/arm/include/uapi/asm/fcntl.h).
+pub const DIRECTORY: usize = 0x4000;
 
 /// Indices of fields in struct stat64, in 32-bit words (arch/arm/include/uapi/asm/stat.h).
 pub mod stat {
