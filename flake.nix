@@ -27,6 +27,12 @@
         default = pkgs.wrap-buddy;
       });
 
+      # Not by callPackage: a bundler has to be a function, and that returns a set.
+      bundlers = forAllSystems (pkgs: {
+        default = import ./nix/bundler.nix pkgs "--runnable bundle";
+        directory = import ./nix/bundler.nix pkgs "--output bundle";
+      });
+
       nixosModules.default.imports = [ ./nix/module.nix ];
       homeModules.default.imports = [ ./nix/home-module.nix ];
 

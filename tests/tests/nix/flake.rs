@@ -65,6 +65,11 @@ fn every_output_evaluates() {
             ["default", "wrap-buddy", "wrapBuddy", "wrapBuddyHook"]
         );
         assert_eq!(names("devShells"), ["default"]);
+        let bundlers = format!("path:/source#bundlers.{system}");
+        let names_of = ["eval", "--json", "--no-write-lock-file", &bundlers];
+        let names_of = store.nix("nix").args(names_of).args(nixpkgs);
+        let output = names_of.args(["--apply", "builtins.attrNames"]).output();
+        assert_eq!(output.success().stdout.trim(), r#"["default","directory"]"#);
         assert_eq!(
             names("checks"),
             [
@@ -258,4 +263,36 @@ fn it_runs_from_the_flake() {
     let run = run.args(["--libs", &format!("{foo}/lib")]).cwd("/files");
     let output = run.output().success();
     assert!(output.stdout.contains("program: wrapped"), "{output}");
+}
+
+/// `nix bundle --bundler URL`: the program starts in a root without a store.
+#[test]
+fn bundlers_make_programs_that_need_no_store() {
+    let arch = Arch::host();
+    let store = vendor::sample(arch);
+    let lock = store.nix("nix").args(["flake", "lock", "path:/source"]);
+    lock.args(OVERRIDE).output().success();
+    let package = vendor::program("meta.mainProgram = \"program\";");
+    let package = e2e::store::in_scope(arch, &package);
+    let path = store.built(arch, &vendor::program("meta.mainProgram = \"program\";"));
+    let app = format!("{{ type = \"app\"; program = \"${{{package}}}/bin/program\"; }}");
+    for (bundler, expression, program) in [
+        ("path:/source", &package, ""),
+        ("path:/source", &app, ""),
+        ("path:/source#directory", &package, "/bin/program"),
+    ] {
+        let bundle = ["bundle", "--impure", "--bundler", bundler];
+        let bundle = store.nix("nix").args(bundle).cwd("/files");
+        let bundle = bundle.args(["--expr", expression, "-o", "result"]);
+        bundle.output().success();
+        let made = fs::read_link(store.root().path("/files/result")).expect("a link");
+        fs::remove_file(store.root().path("/files/result")).expect("remove a link");
+        let made = store.root().path(&made.to_string_lossy());
+        let root = e2e::Root::for_programs_of(&[(arch, e2e::Libc::Glibc)]);
+        let paths = [&made, &root.path("/app/made")].map(|path| path.display().to_string());
+        e2e::run::on_host("cp", &["-a", &paths[0], &paths[1]]).success();
+        let run = root.command(&format!("/app/made{program}"));
+        e2e::says(run.env("HOME", "/tmp").output());
+        assert!(!root.path(&path).exists());
+    }
 }
