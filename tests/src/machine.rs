@@ -134,19 +134,18 @@ impl Variant {
                     command.arg(&linker);
                 }
                 command
-                    .arg("--list-diagnostics")
+                    .arg("--help")
                     .stdin(Stdio::null())
                     .stdout(Stdio::piped());
                 let output = fork::spawn(&mut command).and_then(Child::wait_with_output);
                 let output = output.unwrap_or_else(|error| panic!("start {command:?}: {error}"));
                 let text = String::from_utf8_lossy(&output.stdout).into_owned();
-                let dirs = text
+                let mut dirs = text
                     .lines()
-                    .filter_map(|line| line.strip_prefix("path.system_dirs["));
-                let mut dirs = dirs.filter_map(|line| line.split('"').nth(1));
+                    .filter_map(|line| line.trim().strip_suffix(" (system search path)"));
                 let dir = dirs.find(|dir| dir.starts_with("/usr/"));
                 let dir = dir.unwrap_or_else(|| panic!("{} has none: {text}", linker.display()));
-                dir.trim_end_matches('/').to_owned()
+                dir.to_owned()
             },
         )
     }

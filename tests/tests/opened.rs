@@ -11,6 +11,10 @@ matrix!(architectures: libraries_required_by_the_note_of_a_library, threads_end,
 
 const PROGRAM: &str = "/app/program";
 
+/// On riscv64 and armv7, gcc makes no unwind tables by default. On armv7, they refer to a function of libgcc_s.so.1 or of its static
+/// version.
+const WITH_TABLES: [&str; 2] = ["-fasynchronous-unwind-tables", "-static-libgcc"];
+
 /// The values of `--search`; in place it is `auto`.
 const WAYS: [&[&str]; 4] = [
     &[],
@@ -104,8 +108,7 @@ fn libraries_required_by_the_note_of_a_library(variant: Variant) {
 /// A root with a program that makes libc unwind the stack.
 fn unwinding(variant: Variant, flag: &str) -> Root {
     let root = Root::new(variant);
-    // On riscv64, gcc makes no unwind tables by default.
-    let program = Build::program(variant, source("unwind.c")).flag("-fasynchronous-unwind-tables");
+    let program = Build::program(variant, source("unwind.c")).flags(WITH_TABLES);
     root.install(&program.flags([flag, "-pthread"]).build(), PROGRAM);
     root
 }
@@ -163,9 +166,10 @@ fn libc_finds_its_unwinder_itself(variant: Variant) {
 fn a_library_that_unwinds(variant: Variant) {
     let root = Root::new(variant);
     let library = Build::library(variant, source("unwind.c"), "libunwinds.so");
-    let library = library.flag("-fasynchronous-unwind-tables");
+    let library = library.flags(WITH_TABLES);
     let library = library.flags(["-Dmain=bar", "-DBACKTRACE"]).build();
-    let program = Build::program(variant, source("indirect.c")).link(&library);
+    let program = Build::program(variant, source("indirect.c")).flags(WITH_TABLES);
+    let program = program.link(&library);
     root.install(&program.build(), PROGRAM);
     let directory = root.package("unwinds", &[library]);
     let report = root.wrap(PROGRAM).libs([&directory]).report().success();

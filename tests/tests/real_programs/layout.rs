@@ -108,9 +108,9 @@ pub fn check(case: Case, root: &Root, program: &str, original: Vec<u8>, report: 
 /// room between a program's segments depends on chance.
 const NO_ROOM: [(&str, &[Arch]); 12] = [
     ("bun", &[Arch::X86_64, Arch::Aarch64]),
-    ("cmake", &[Arch::X86_64, Arch::Aarch64]),
-    ("cpack", &[Arch::X86_64, Arch::Aarch64]),
-    ("ctest", &[Arch::X86_64, Arch::Aarch64]),
+    ("cmake", &[Arch::X86_64, Arch::Aarch64, Arch::Armv7]),
+    ("cpack", &[Arch::X86_64, Arch::Aarch64, Arch::Armv7]),
+    ("ctest", &[Arch::X86_64, Arch::Aarch64, Arch::Armv7]),
     ("dart", &[Arch::X86_64]),
     ("initdb", &[Arch::I686]),
     ("java", &[Arch::Aarch64]),
