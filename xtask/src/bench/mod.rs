@@ -3,6 +3,7 @@
 mod against;
 mod blind;
 mod build;
+mod bundle;
 mod disk;
 mod figures;
 mod index;
@@ -45,6 +46,8 @@ enum Bench {
     Size,
     /// Processor time to build the tool from a clone, and the tool's size
     Build,
+    /// Sizes of bundles, and times of their programs' starts, compared with other ways to move a program
+    Bundle(bundle::Options),
     /// Time, page faults and system calls of a wrapped program's start
     Startup(startup::Options),
     /// Time to wrap many programs at once, and one very large program
@@ -66,8 +69,8 @@ enum Bench {
 }
 
 /// The benches of [`Bench::All`]: first those that need a quiet machine most.
-const ALL: [&str; 8] = [
-    "startup", "search", "patch", "trees", "index", "watch", "size", "build",
+const ALL: [&str; 9] = [
+    "startup", "bundle", "search", "patch", "trees", "index", "watch", "size", "build",
 ];
 
 pub fn run(options: &Options) -> Result<()> {
@@ -76,6 +79,7 @@ pub fn run(options: &Options) -> Result<()> {
         Bench::All => all(&mut figures)?,
         Bench::Size => size::run(&mut figures)?,
         Bench::Build => build::run(&mut figures)?,
+        Bench::Bundle(options) => bundle::run(options, &mut figures)?,
         Bench::Startup(options) => startup::run(options, &mut figures)?,
         Bench::Patch => patch::run(&mut figures)?,
         Bench::Rooms(options) => rooms::run(options, &mut figures)?,

@@ -54,6 +54,34 @@ pub fn run(options: &Options, figures: &mut Figures) -> Result<()> {
         }
         report(language, variants, figures)?;
     }
+    start_once(&kit, &programs::ALL[0], options.rounds, figures)
+}
+
+/// A start by `wrap-buddy run`, whose copy is there already, and one of the original.
+fn start_once(kit: &Kit, program: &Program, rounds: u32, figures: &mut Figures) -> Result<()> {
+    println!();
+    figures.subject(&format!("{} hello, started by run", program.language));
+    let mut original = Command::new(kit.original(program)?);
+    let mut commands = [original.env_clear(), &mut kit.started_once(program)?];
+    let mut micros = [Vec::new(), Vec::new()];
+    for round in 0..WARM_UP + rounds {
+        for (command, micros) in commands.iter_mut().zip(&mut micros) {
+            let sample = launch(command.stdin(Stdio::null()).stdout(Stdio::null()))?;
+            if round >= WARM_UP {
+                micros.push(sample.wall.as_secs_f64() * 1e6);
+            }
+        }
+    }
+    let [original, run] = micros;
+    let cost = median(
+        run.iter()
+            .zip(&original)
+            .map(|(one, other)| one - other)
+            .collect(),
+    );
+    println!("  run takes {cost:.1} µs more, median of pairs");
+    figures.record("more than original, median of pairs", cost, "µs", None);
+    figures.samples("run", "µs", &run);
     Ok(())
 }
 
@@ -151,18 +179,25 @@ fn report(language: &str, variants: &[Variant], figures: &mut Figures) -> Result
 
 /// Prints the ratio of the times of `variant` and `other` in the same rounds.
 fn compare_times(variant: &Variant, other: &Variant, target: f64, figures: &mut Figures) {
-    let (times, others) = (variant.micros(), other.micros());
-    let pairs = times
-        .iter()
-        .zip(&others)
-        .map(|(one, other)| one / other)
-        .collect();
-    let fastest = |times: &[f64]| times.iter().copied().fold(f64::INFINITY, f64::min);
     let what = format!("  {} / {}", variant.name, other.name);
+    compare_pairs(&what, &variant.micros(), &other.micros(), target, figures);
+}
+
+/// The same for times of the same rounds.
+pub(super) fn compare_pairs(
+    what: &str,
+    times: &[f64],
+    others: &[f64],
+    target: f64,
+    figures: &mut Figures,
+) {
+    let pairs = times.iter().zip(others);
+    let pairs = pairs.map(|(one, other)| one / other).collect();
+    let fastest = |times: &[f64]| times.iter().copied().fold(f64::INFINITY, f64::min);
     println!(
         "{what}: {:.3} of the fastest, {:.3} of the medians",
-        fastest(&times) / fastest(&others),
-        median(times.clone()) / median(others.clone()),
+        fastest(times) / fastest(others),
+        median(times.to_vec()) / median(others.to_vec()),
     );
     figures.compare(
         &format!("{what}, median of pairs"),

@@ -118,6 +118,21 @@ impl Kit {
         expect_greeting(path)
     }
 
+    /// Linked without a search path, and `wrap-buddy run`, which starts it with a copy in `cache`.
+    pub fn started_once(&self, program: &Program) -> Result<Command> {
+        let path = self.link(program, "once", &[])?;
+        let mut run = bare(&self.tool);
+        run.env("XDG_CACHE_HOME", self.dir.path().join("cache"));
+        run.args(["run", "--no-settings"]);
+        for directory in &self.search {
+            run.args(["--libs", directory]);
+        }
+        run.arg(path);
+        let printed = output(&mut run)?;
+        ensure!(printed == EXPECTED, "run printed {printed:?}");
+        Ok(run)
+    }
+
     /// Linked without a search path and edited in place.
     pub fn edited_in_place(&self, program: &Program) -> Result<PathBuf> {
         let path = self.link(program, "in-place", &[])?;
