@@ -12,7 +12,7 @@ matrix!(systems:
 );
 // The tool itself.
 matrix!([x86_64_glibc_pie]: (
-    programs_that_start_as_they_are, refusals, a_cache_that_is_read_only, a_cache_of_another_user
+    programs_that_start_as_they_are, refusals, a_cache_that_is_read_only, a_cache_of_another_user, a_full_disk
 ));
 
 const USER: u32 = 1000;
@@ -250,4 +250,45 @@ fn a_cache_of_another_user(variant: Variant) {
     fs::set_permissions(sample.root.path(CACHE), fs::Permissions::from_mode(0o777)).expect("chmod");
     says(started(&sample, &[]).user(USER).output());
     assert!(!sample.root.path(&format!("{CACHE}/wrap-buddy")).exists());
+}
+
+/// With a cache on a file system of 16 KiB. Nothing is started, and nothing is left.
+fn a_full_disk(variant: Variant) {
+    let sample = Sample::installed_at(variant, "/app/program");
+    let root = &sample.root;
+    let directory = variant.default_library_dir();
+    let library = root.path(&format!("{directory}/libfoo.so"));
+    root.install(&library, "/opt/lib/libfoo.so");
+    fs::remove_file(library).expect("remove a library");
+    root.install(&e2e::tool::path(), "/tool/itself");
+    for name in ["libgcc_s.so.1", "libm.so.6"] {
+        let library = variant.arch.find_library(name);
+        let library = library.expect("a library of this machine");
+        root.install(&library, &format!("{directory}/{name}"));
+    }
+    let (top, cache) = (root.path("/"), root.mkdir(CACHE));
+    let run = |size: &str| {
+        let script = format!(
+            "mount --rbind /proc '{top}/proc' && mount -t tmpfs -o size={size},mode=755 none '{cache}' || exit 99; \
+             XDG_CACHE_HOME={CACHE} chroot '{top}' /tool/itself run --libs /opt/lib /app/program; \
+             echo \"status $?\"; find '{cache}' -type f",
+            top = top.display(),
+            cache = cache.display(),
+        );
+        e2e::run::on_host("unshare", &["--mount", "sh", "-c", &script])
+    };
+    let output = run("16k");
+    assert_eq!(output.stdout, "status 126\n", "{output}");
+    assert_eq!(output.stderr.lines().count(), 1, "{output}");
+    let words = "error: no wrapped copy can be made in /cache/wrap-buddy/run/";
+    assert!(output.stderr.contains(words), "{output}");
+    assert!(
+        output.stderr.contains("no space left on the file system"),
+        "{output}"
+    );
+    let output = run("1m");
+    assert!(
+        output.stdout.starts_with("value 42\nstatus 0\n"),
+        "{output}"
+    );
 }

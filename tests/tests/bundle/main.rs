@@ -11,3 +11,4 @@ mod place;
 mod refusals;
 mod runnable;
 mod small;
+mod store;
