@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::num::NonZero;
+use std::sync::Mutex;
 
 use anyhow::Result;
 use rayon::prelude::*;
@@ -15,6 +16,8 @@ const RESERVED: usize = 8 << 20;
 
 /// Files that a thread takes at a time: few, so that no thread is idle at the end while others still have a queue.
 const AT_A_TIME: usize = 8;
+
+const ONCE: &str = "each slot is locked once, and a panic ends the run";
 
 /// `None`: work is done by the calling thread.
 #[derive(Debug)]
@@ -33,38 +36,34 @@ impl WorkerPool {
 
     /// Results are in the order of the items.
     pub fn map<T: Sync, R: Send>(&self, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-        match &self.0 {
-            Some(pool) => pool.install(|| {
-                items
-                    .par_iter()
-                    .with_max_len(AT_A_TIME)
-                    .map(&work)
-                    .collect()
-            }),
-            None => items.iter().map(&work).collect(),
-        }
+        self.take(items.iter().collect(), work)
     }
 
     /// Like [`map`](Self::map), for owned items.
     pub fn take<T: Send, R: Send>(&self, items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
-        match &self.0 {
-            Some(pool) => pool.install(|| {
-                items
-                    .into_par_iter()
-                    .with_max_len(AT_A_TIME)
-                    .map(&work)
-                    .collect()
-            }),
-            None => items.into_iter().map(&work).collect(),
-        }
+        let slots = items.into_iter().map(|item| Mutex::new((Some(item), None)));
+        let slots: Vec<Mutex<(Option<T>, Option<R>)>> = slots.collect();
+        self.count_to(slots.len(), &|number| {
+            let mut slot = slots[number].lock().expect(ONCE);
+            slot.1 = slot.0.take().map(&work);
+        });
+        let done = slots.into_iter();
+        done.filter_map(|slot| slot.into_inner().expect(ONCE).1)
+            .collect()
     }
 
     pub fn each<T: Send>(&self, items: &mut [T], work: impl Fn(&mut T) + Sync) {
+        self.take(items.iter_mut().collect(), work);
+    }
+
+    /// Calls `work` with each number below `count`. Without type parameters: the pool's own code is compiled once, not for each caller.
+    fn count_to(&self, count: usize, work: &(dyn Fn(usize) + Sync)) {
         match &self.0 {
-            Some(pool) => {
-                pool.install(|| items.par_iter_mut().with_max_len(AT_A_TIME).for_each(&work))
-            }
-            None => items.iter_mut().for_each(&work),
+            Some(pool) => pool.install(|| {
+                let numbers = (0..count).into_par_iter().with_max_len(AT_A_TIME);
+                numbers.for_each(work);
+            }),
+            None => (0..count).for_each(work),
         }
     }
 
