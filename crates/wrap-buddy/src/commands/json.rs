@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 
 use crate::commands::bundle::json::{Bundle, File as BundleFile, Summary as BundleSummary};
@@ -15,7 +14,6 @@ use crate::commands::settings::Settings;
 use crate::commands::settings::json::AllSettings;
 use crate::commands::show::view::View;
 use crate::commands::status::{Condition, FileStatus};
-use crate::commands::watch;
 use crate::commands::wrap::json::{File, Run, RunEnd};
 use crate::plan::outcome::{FileReport, Report};
 use crate::report::{FileLine as Finished, Reported};
@@ -24,17 +22,19 @@ use crate::report::{FileLine as Finished, Reported};
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// Output of a command: a document with `--format json`, lines with `--format json-lines`; `watch` writes lines with both.
-#[derive(Serialize, JsonSchema)]
+#[cfg(feature = "schema")]
+#[derive(Serialize, schemars::JsonSchema)]
 #[serde(untagged)]
 #[allow(dead_code, reason = "the root of the schema")]
 enum Output {
     Document(Document),
     Line(Line),
-    Watch(watch::json::Line),
+    Watch(crate::commands::watch::json::Line),
 }
 
 /// The result of a command.
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Document {
     /// Version of this schema: 1.
     schema_version: u32,
@@ -43,7 +43,8 @@ pub struct Document {
 }
 
 /// The result, by command.
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "command", rename_all = "kebab-case")]
 enum Outcome {
     /// `wrap-buddy --paths …`
@@ -63,7 +64,8 @@ enum Outcome {
 }
 
 /// The state of files.
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Statuses {
     /// Every file of interest, in order.
     files: Vec<FileStatus>,
@@ -71,7 +73,8 @@ struct Statuses {
 }
 
 /// Details of files.
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Views {
     /// Every file of interest, in order.
     files: Vec<View>,
@@ -79,7 +82,8 @@ struct Views {
 }
 
 /// Number of files by state.
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Conditions {
     /// Each state that occurs, with the number of files in it.
     states: BTreeMap<Condition, usize>,
@@ -88,7 +92,8 @@ struct Conditions {
 }
 
 /// A line of output.
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Line {
     /// One file, as soon as it is finished, in any order.
@@ -98,7 +103,8 @@ pub enum Line {
 }
 
 /// The result for one file.
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum FileLine {
     /// What was done to it.
@@ -116,7 +122,8 @@ pub enum FileLine {
 }
 
 /// The last line.
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SummaryLine {
     /// Version of this schema: 1.
     schema_version: u32,
@@ -124,7 +131,8 @@ pub struct SummaryLine {
     end: End,
 }
 
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "command", rename_all = "kebab-case")]
 enum End {
     Wrap(RunEnd),
@@ -137,7 +145,8 @@ enum End {
 }
 
 /// The result of `bundle` without its files.
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct BundleEnd {
     /// The directory or archive.
     output: String,
@@ -148,14 +157,16 @@ struct BundleEnd {
     summary: BundleSummary,
 }
 
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct LookEnd {
     summary: Conditions,
 }
 
 /// The JSON Schema of documents and lines.
-pub fn schema() -> Schema {
-    let mut schema = schema_for!(Output);
+#[cfg(feature = "schema")]
+pub fn schema() -> schemars::Schema {
+    let mut schema = schemars::schema_for!(Output);
     schema.insert("title".to_owned(), "wrap-buddy".into());
     schema
 }

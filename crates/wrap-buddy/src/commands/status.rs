@@ -6,7 +6,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anstream::stream::RawStream;
-use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use sidecar::{Flags, Id, Sidecar, loader};
 use stages::Stage;
@@ -33,7 +32,8 @@ use elf_file::{Elf, Payload, Source};
 use ldso::Root;
 
 /// The state of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Condition {
     /// Unchanged.
@@ -83,11 +83,12 @@ impl Condition {
 }
 
 /// The state of one file.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FileStatus {
     /// As you named it, or a file below a directory that you named.
     #[serde(serialize_with = "lossy")]
-    #[schemars(with = "String")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub path: PathBuf,
     /// Its state.
     pub state: Condition,
@@ -99,7 +100,7 @@ pub struct FileStatus {
         skip_serializing_if = "Option::is_none",
         serialize_with = "lossy_if_any"
     )]
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub sidecar: Option<PathBuf>,
     /// Format version of the sidecar.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,7 +119,7 @@ pub struct FileStatus {
         skip_serializing_if = "Option::is_none",
         serialize_with = "lossy_if_any"
     )]
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub loader: Option<PathBuf>,
     /// The dynamic linker that runs it.
     #[serde(skip_serializing_if = "Option::is_none")]

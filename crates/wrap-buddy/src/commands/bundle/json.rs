@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::bundle::{Item, Kind, Role};
@@ -11,7 +10,8 @@ use crate::plan::bundle::{Item, Kind, Role};
 pub const MANIFEST_VERSION: u32 = 1;
 
 /// The result of `bundle`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Bundle {
     /// The directory or archive.
     pub output: String,
@@ -33,7 +33,8 @@ pub struct Bundle {
 }
 
 /// Totals.
-#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Summary {
     /// Number of files.
     pub files: usize,
@@ -46,7 +47,8 @@ pub struct Summary {
 }
 
 /// A file of a bundle.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct File {
     /// Its path below the bundle.
     pub path: String,

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::diagnosis::{self, Trouble};
@@ -11,7 +10,8 @@ use elf_file::Kind;
 use ldso::{Cause, Rule};
 
 /// The libraries that files load, and their problems.
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Checks {
     /// Every file that was checked, in order.
     files: Vec<File>,
@@ -20,7 +20,8 @@ pub struct Checks {
 }
 
 /// Findings that concern the whole run.
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ChecksEnd {
     /// Notes that concern no single file.
     notes: Vec<String>,
@@ -29,7 +30,8 @@ pub struct ChecksEnd {
     summary: Summary,
 }
 
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Summary {
     /// Files that will start or load.
     ok: usize,
@@ -42,7 +44,8 @@ struct Summary {
 }
 
 /// A checked file.
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct File {
     /// As you named it, or a file below a directory that you named.
     path: String,
@@ -72,7 +75,8 @@ pub struct File {
     next: Vec<Next>,
 }
 
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Library {
     /// The name in DT_NEEDED.
     soname: String,
@@ -93,7 +97,8 @@ struct Library {
     cause: &'static str,
 }
 
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Problem {
     /// `unreadable`, `sidecar`, `loader`, `machine`, `interpreter`, `script-interpreter`, `library`, `unfit-library`,
     /// `symbol-version`, `dlopen`, `noexec`, `access`, `permission` or `privilege`.
@@ -109,7 +114,8 @@ struct Problem {
     help: Vec<String>,
 }
 
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Next {
     /// A command line to type.
     command: Option<String>,

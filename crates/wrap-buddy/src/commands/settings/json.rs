@@ -1,12 +1,12 @@
 //! JSON of `check --settings`. Invalid UTF-8 is replaced by replacement characters.
 
-use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Key, Settings, Source};
 
 /// The defaults of flags, and where they are from.
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AllSettings {
     /// Each setting.
     settings: Vec<Setting>,
@@ -14,7 +14,8 @@ pub struct AllSettings {
     ignored: Vec<String>,
 }
 
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Setting {
     /// The key in a file, and the flag without dashes.
     name: &'static str,

@@ -1,7 +1,6 @@
 //! Disassembly. Addresses are those in the file, without the load bias.
 
 use iced_x86::{Decoder, DecoderError, DecoderOptions, Formatter, IntelFormatter};
-use schemars::JsonSchema;
 use serde::Serialize;
 use yaxpeax_arch::{Decoder as _, U8Reader};
 use yaxpeax_arm::armv7;
@@ -13,7 +12,8 @@ use sys::arch::{Arch, Disassembler};
 /// Longest instruction of all supported architectures, in bytes.
 pub const LONGEST: u64 = 15;
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Instruction {
     /// Virtual address in the file.
     pub address: u64,

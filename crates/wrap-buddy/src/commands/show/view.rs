@@ -1,7 +1,6 @@
 //! The details of one file, as data. Invalid UTF-8 in paths is replaced by replacement characters; bytes are in hexadecimal; addresses are
 //! those in the file, without the load bias.
 
-use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::code::Instruction;
@@ -9,7 +8,8 @@ use crate::commands::status::Condition;
 use elf_file::Kind;
 
 /// The details of one file.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct View {
     /// As you named it, or a file below a directory that you named.
     pub path: String,
@@ -45,7 +45,8 @@ pub struct View {
 }
 
 /// A file before any change.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Original {
     /// `x86_64`, `aarch64`, `i686`, or another architecture in words.
     pub machine: String,
@@ -82,7 +83,8 @@ pub struct Original {
 }
 
 /// A search path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SearchPath {
     /// `DT_RUNPATH`, or `DT_RPATH`, which libraries inherit.
     pub tag: &'static str,
@@ -91,7 +93,8 @@ pub struct SearchPath {
 }
 
 /// The settings that ld.so gets.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Given {
     /// The dynamic linker that runs.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,7 +110,8 @@ pub struct Given {
 }
 
 /// A symbolic link.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LinkView {
     /// The path of the link.
     pub path: String,
@@ -117,7 +121,8 @@ pub struct LinkView {
 }
 
 /// The fields of a sidecar.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SidecarView {
     pub path: String,
     /// Length in bytes.
@@ -142,7 +147,8 @@ pub struct SidecarView {
 }
 
 /// How the file of a sidecar was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum SidecarKind {
     /// A program with a stub.
@@ -156,7 +162,8 @@ pub enum SidecarKind {
 }
 
 /// The fields that the loader reads.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StubSidecar {
     /// The original e_entry.
     pub entry: u64,
@@ -173,7 +180,8 @@ pub struct StubSidecar {
 }
 
 /// The bytes that the stub and its trailer take.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SlotView {
     /// Virtual address.
     pub address: u64,
@@ -188,7 +196,8 @@ pub struct SlotView {
 }
 
 /// A word that the loader writes.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PatchView {
     /// Offset from the start of .dynamic, in bytes.
     pub offset: u32,
@@ -201,7 +210,8 @@ pub struct PatchView {
 }
 
 /// The data after a stub.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TrailerView {
     /// Its offset in the file.
     pub offset: u64,
@@ -214,7 +224,8 @@ pub struct TrailerView {
     pub sidecar: String,
 }
 
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LoaderView {
     /// The file that contains it.
     pub path: String,
@@ -231,7 +242,8 @@ pub struct LoaderView {
 }
 
 /// An edit.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EditView {
     /// `slot`, `interp`, `entry`, `text`, `dynamic`, `segment` or `section`.
     pub kind: &'static str,
@@ -247,7 +259,8 @@ pub struct EditView {
 }
 
 /// Whether an edit is in the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum EditState {
     /// The new bytes are there.

@@ -1,13 +1,13 @@
 //! JSON of `watch`: one line for each event.
 
-use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::commands::wrap::json::File;
 use crate::plan::outcome::Status;
 
 /// One line of output.
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Line {
     /// Seconds since 1970-01-01 00:00 UTC.
     pub time: f64,
@@ -16,7 +16,8 @@ pub struct Line {
 }
 
 /// An event.
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// All directories are watched from now on.

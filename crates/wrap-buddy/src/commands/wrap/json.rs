@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 
-use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::commands::show::kind_name;
@@ -13,7 +12,8 @@ use crate::plan::{FileEdit, Links, Method, Plan, StubPlan, frozen};
 use crate::system::hex::hex;
 
 /// The result of `wrap` or `restore`.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Run {
     /// Every processed file of interest, in order.
     pub files: Vec<File>,
@@ -23,7 +23,8 @@ pub struct Run {
 }
 
 /// Results that concern the whole run.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RunEnd {
     /// Whether the run was a `--dry-run`.
     dry_run: bool,
@@ -47,7 +48,8 @@ pub struct RunEnd {
 }
 
 /// Number of files by status.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Summary {
     wrapped: usize,
     would_wrap: usize,
@@ -60,7 +62,8 @@ struct Summary {
 }
 
 /// The result for one file.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct File {
     /// As you named it, or a file below a directory that you named.
     path: String,
@@ -84,7 +87,8 @@ pub struct File {
 }
 
 /// A library without room for the search path that it needs.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct NoRoom {
     /// Absolute and free of symbolic links.
     real_path: String,
@@ -102,7 +106,8 @@ struct NoRoom {
 }
 
 /// The plan for a file.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Details {
     /// Absolute and free of symbolic links; with `--root`, inside the root.
     real_path: String,
@@ -157,7 +162,8 @@ struct Details {
 }
 
 /// The stub of a plan.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct StubDetails {
     /// The original e_entry.
     entry: u64,
@@ -175,14 +181,16 @@ struct StubDetails {
 }
 
 /// A symbolic link.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Link {
     path: String,
     target: String,
 }
 
 /// The bytes that a stub takes.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct SlotDetails {
     /// `entry`, `after-start` or `segment-end`.
     place: &'static str,
@@ -199,7 +207,8 @@ struct SlotDetails {
 }
 
 /// A sidecar.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct SidecarDetails {
     path: String,
     /// Bytes.
@@ -210,7 +219,8 @@ struct SidecarDetails {
 }
 
 /// An edit.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct EditDetails {
     /// `slot`, `interp`, `entry`, `text`, `dynamic`, `segment` or `section`.
     kind: &'static str,
@@ -223,7 +233,8 @@ struct EditDetails {
 }
 
 /// A setting that differs from that of the previous run.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct SettingChange {
     /// `interpreter`, `search path`, `added DT_NEEDED`, `relocatable` or `loader`.
     setting: &'static str,
@@ -234,7 +245,8 @@ struct SettingChange {
 }
 
 /// An additional library.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Needed {
     soname: String,
     /// The library that needs it and cannot find it; null if you asked for it.
@@ -242,14 +254,16 @@ struct Needed {
 }
 
 /// A library that was found.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Library {
     soname: String,
     path: String,
 }
 
 /// A library that is missing.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct MissingLibrary {
     soname: String,
     /// Files that need it.
