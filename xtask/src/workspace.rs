@@ -20,6 +20,11 @@ pub fn target_dir() -> Result<PathBuf> {
         .context("cargo metadata does not name a target directory")
 }
 
+/// For a build with a target directory of its own: the variable with which it uses the stages' `core` of other builds, and its value.
+pub fn shared_core() -> Result<(&'static str, PathBuf)> {
+    Ok(("WRAP_BUDDY_CORE_DIR", target_dir()?.join("stage-core")))
+}
+
 /// Builds the tool with the release profile and returns its path.
 pub fn release_tool() -> Result<PathBuf> {
     run(&mut cargo([
@@ -49,12 +54,14 @@ pub fn emulated_tool() -> Result<Option<(&'static str, PathBuf)>> {
         return Ok(None);
     };
     let directory = target_dir()?.join("emulated");
+    let (variable, core) = shared_core()?;
     run(cargo(["build", "--package", "wrap-buddy"])
         .args(["-Zbuild-std=std,panic_abort", "--target", TARGET])
         .arg("--target-dir")
         .arg(&directory)
         .env("RUSTC", rustc)
         .env("RUSTC_BOOTSTRAP", "1")
+        .env(variable, core)
         // The kernel's programs have no libgcc_s.so.1, which unwinding needs.
         .env("CARGO_PROFILE_DEV_PANIC", "abort")
         .env("CARGO_PROFILE_DEV_DEBUG", "0")

@@ -6,8 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-/// Variables in which you can name another compiler, and the directory with its `library/core`.
-pub const VARIABLES: [&str; 2] = ["WRAP_BUDDY_RUSTC", "WRAP_BUDDY_RUST_SRC"];
+/// Variables in which you can name another compiler, the directory with its `library/core`, and a directory for each `core` that is
+/// built.
+pub const VARIABLES: [&str; 3] = [
+    "WRAP_BUDDY_RUSTC",
+    "WRAP_BUDDY_RUST_SRC",
+    "WRAP_BUDDY_CORE_DIR",
+];
 
 /// A compiler and its sysroot.
 pub struct Toolchain {
@@ -37,8 +42,10 @@ pub enum Library {
 }
 
 /// Finds a compiler for `target`: one that has `core`, or else one with the sources of its own version, from which `library` is built
-/// below `cache`.
+/// in the directory that the variable names, or else in `cache`.
 pub fn find(target: &str, cache: &Path, library: Library) -> Result<Toolchain, Box<dyn Error>> {
+    let shared = env::var_os(VARIABLES[2]).map(PathBuf::from);
+    let cache = shared.as_deref().unwrap_or(cache);
     let mut compilers = vec![cargo_rustc()];
     compilers.extend(env::var_os(VARIABLES[0]).map(PathBuf::from));
     compilers.push(PathBuf::from("/usr/bin/rustc"));

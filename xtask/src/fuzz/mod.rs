@@ -101,10 +101,12 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// Builds the targets. By default, `cargo fuzz` passes options that only nightly compilers accept.
 fn build(home: &Path) -> Result<()> {
+    let (variable, core) = workspace::shared_core()?;
     workspace::run(
         cargo(["fuzz", "build", "--codegen-units=16", "--fuzz-dir", "fuzz"])
             .arg("--target-dir")
             .arg(home)
+            .env(variable, core)
             .env("RUSTC_BOOTSTRAP", "1"),
     )
 }
