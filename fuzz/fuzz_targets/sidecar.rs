@@ -95,6 +95,7 @@ fn round_trip(fields: &Fields) {
         id: fields.id,
         loader: &fields.interpreter,
         sidecar: &fields.search,
+        record: names.first().copied().unwrap_or_default(),
     };
     let mut bytes = vec![0; trailer.encoded_len()];
     if trailer.encode(&mut bytes).is_ok() {

@@ -1,7 +1,7 @@
 //! Finds the sidecar: next to the executable, or else at the trailer's path.
 
 use sidecar::loader::{
-    FRONT_LEN, FRONT_ROOM, HEADERS_ROOM, IMAGE_LEN, MAX_RECORD, RECORD_LEAD, RECORD_ROOM,
+    FRONT_RECORD, FRONT_ROOM, HEADERS_ROOM, IMAGE_LEN, MAX_RECORD, RECORD_LEAD, RECORD_ROOM,
 };
 use sidecar::{CHECKED_FROM, Flags, HEADER_LEN, Header, Id, MAGIC, checksum};
 use sys::stack::{at, length};
@@ -15,9 +15,6 @@ use crate::text::{
 
 /// linux/limits.h.
 pub const PATH_MAX: usize = 4096;
-
-/// Bytes of a sidecar that fit into the front room.
-const FRONT_RECORD: usize = FRONT_LEN - RECORD_LEAD;
 
 /// The sidecar is the right one.
 const FOUND: usize = EMPTY.0 as usize;
@@ -33,10 +30,47 @@ const _: () = {
 };
 
 impl Loader {
-    /// Reads the first sidecar with the trailer's id: next to the executable, at the trailer's path, or next to AT_EXECFN. An
-    /// untrusted sidecar ends the process, so that an attack does not go unnoticed.
+    /// Copies the trailer's record, or reads the first sidecar with the trailer's id: next to the executable, at the trailer's path, or next to
+    /// AT_EXECFN. An untrusted sidecar ends the process, so that an attack does not go unnoticed.
     #[inline(always)]
     pub fn find_sidecar(&mut self) {
+        let len = self.record_len();
+        if len != 0 {
+            self.copy_record(len);
+        } else {
+            self.read_sidecar();
+        }
+        if !self.origin.is_sidecar() {
+            syscall::close(self.fd);
+        }
+    }
+
+    /// Copies the record to where a sidecar would be. Its owner is that of the program.
+    #[inline(always)]
+    fn copy_record(&mut self, len: usize) {
+        // SAFETY: the record follows the sidecar's path and its NUL (`sidecar::Trailer`).
+        let record = unsafe { self.path.as_ptr().add(length(self.path.as_ptr()) + 1) };
+        let mut room = FRONT_ROOM - RECORD_LEAD;
+        loop {
+            self.sidecar = self.stack.below(room).cast();
+            // SAFETY: the host makes no record longer than FRONT_RECORD, so `len` bytes fit between `sidecar` and the initial stack, and
+            // that memory is the loader's (`Loader::new`). The trailer is in the program's code, elsewhere. No reference to a header is alive.
+            unsafe { copy(self.sidecar.cast(), record, len) };
+            // The path of the interpreter needs room after the record.
+            if !self.has(Flags::RELOCATABLE) || room != FRONT_ROOM - RECORD_LEAD {
+                break;
+            }
+            room = RECORD_ROOM - HEADERS_ROOM;
+        }
+        // SAFETY: `sidecar` is aligned to 16, with `len` bytes that were written to, and at least HEADER_LEN readable ones after it.
+        let problem = unsafe { sidecar_problem(self.sidecar, len, &self.id()) };
+        if problem != EMPTY {
+            fail(self.program(), problem, 0);
+        }
+    }
+
+    #[inline(always)]
+    fn read_sidecar(&mut self) {
         let mut failure = MISSING.0 as usize;
         // A user who links a set-id executable into their own directory must not choose its sidecar.
         let only_named = self.origin.is_sidecar() || self.is_secure;
@@ -76,9 +110,6 @@ impl Loader {
             let missing = MISSING.0 as usize;
             let what = Message(failure.min(missing) as u8);
             fail(self.path, what, failure.saturating_sub(missing));
-        }
-        if !self.origin.is_sidecar() {
-            syscall::close(self.fd);
         }
     }
 

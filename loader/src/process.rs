@@ -3,7 +3,7 @@
 use core::num::NonZero;
 
 use sidecar::loader::BELOW;
-use sidecar::{Flags, Header, Id, LOADER_OFFSET};
+use sidecar::{Flags, Header, Id, LOADER_OFFSET, RECORD_LEN_OFFSET};
 use sys::stack::{Stack, at, length};
 
 use crate::report;
@@ -88,6 +88,19 @@ impl Loader {
     pub fn id(&self) -> Id {
         // SAFETY: the trailer begins with the id (`sidecar::Trailer`); an id is bytes, with no alignment.
         unsafe { self.trailer.cast::<Id>().read() }
+    }
+
+    /// The length of the trailer's record; 0 if there is none.
+    #[inline(always)]
+    pub fn record_len(&self) -> usize {
+        // SAFETY: the trailer has that field there (`sidecar::Trailer`), not aligned.
+        let len = unsafe {
+            self.trailer
+                .add(RECORD_LEN_OFFSET)
+                .cast::<u16>()
+                .read_unaligned()
+        };
+        usize::from(len)
     }
 
     /// Finds the load bias. It is computed from the trailer's own address, so it is right both under the kernel and under ld.so.

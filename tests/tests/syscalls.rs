@@ -3,7 +3,7 @@
 use e2e::{Arch, Kind, Libc, Output, Sample, Variant, matrix, toolchain};
 use sidecar::{Flags, Sidecar};
 
-matrix!(all: with_a_loader_file, self_contained, self_contained_and_relocatable);
+matrix!(all: with_a_loader_file, embedded, self_contained, self_contained_and_relocatable);
 matrix!(native: leaves_no_descriptor_open);
 
 /// One call is to check the owner of the sidecar. The program's own path is needed only if the program is started through another
@@ -11,6 +11,13 @@ matrix!(native: leaves_no_descriptor_open);
 fn with_a_loader_file(variant: Variant) {
     let sample = Sample::new(variant);
     counts(variant, &sample, 18);
+}
+
+/// The sidecar is not opened, read, checked and closed, and no bytes are restored.
+fn embedded(variant: Variant) {
+    let sample = Sample::unwrapped(variant);
+    sample.wrapping().args(["--embedded"]).run();
+    counts(variant, &sample, 14);
 }
 
 /// Two calls are for the stub to check the owner of the sidecar, and the user.

@@ -27,8 +27,8 @@ pub use record::{
     Patch, Sidecar, Span, ToolVersion, checked_part, checksum, checksum_of,
 };
 pub use trailer::{
-    LINE_LEN_OFFSET, LINE_OFFSET, LINE_START, LOADER_OFFSET, SIDECAR_LEN_OFFSET, Trailer,
-    is_control,
+    LINE_LEN_OFFSET, LINE_OFFSET, LINE_START, LOADER_OFFSET, RECORD_LEN_OFFSET, SIDECAR_LEN_OFFSET,
+    Trailer, is_control,
 };
 
 /// Length of an identity in bytes.

@@ -38,6 +38,9 @@ pub const RECORD_LEAD: usize = 8;
 /// longer.
 pub const FRONT_LEN: usize = FRONT_ROOM - 8;
 
+/// Bytes of a sidecar that fit into the front room; the maximum length of a record in a trailer.
+pub const FRONT_RECORD: usize = FRONT_LEN - RECORD_LEAD;
+
 /// Bytes below the initial stack pointer that the loader's own stack does not use: the front room, and PATH_MAX bytes for temporary
 /// paths and, at the end, for program headers.
 pub const BELOW: usize = FRONT_ROOM + HEADERS_ROOM;

@@ -1,14 +1,17 @@
 //! The trailer after the stub's code. With it, a program that was renamed, copied or opened as a memfd still finds its loader and
 //! its sidecar.
 
-use crate::bytes::{Writer, array, u32_at};
+use crate::bytes::{Writer, array, u16_at, u32_at};
 use crate::{Error, ID_LEN, Id};
 
 /// Offset of the length of the line, a u32.
 pub const LINE_LEN_OFFSET: usize = ID_LEN;
 
-/// Offset of the length of the sidecar's path, a u32.
+/// Offset of the length of the sidecar's path, a u16, which the length of the record follows: 0 if both are.
 pub const SIDECAR_LEN_OFFSET: usize = LINE_LEN_OFFSET + 4;
+
+/// Offset of the length of the record, a u16.
+pub const RECORD_LEN_OFFSET: usize = SIDECAR_LEN_OFFSET + 2;
 
 /// Offset of the line that the stub prints if it cannot start the loader: [`LINE_START`], then the loader's path unless that
 /// contains a control character.
@@ -28,15 +31,18 @@ const MAX_PATH: usize = 0xffff;
 /// ```text
 ///  0  id            16 bytes
 /// 16  line_len      u32, bytes of the line that are printed: to the loader's NUL, or to its path
-/// 20  sidecar_len   u32, without the NUL
+/// 20  sidecar_len   u16, without the NUL
+/// 22  record_len    u16
 /// 24  line          "wrap-buddy: "
 /// 36  loader        path, NUL
 ///  …  sidecar       path, NUL
+///  …  record        a sidecar without edits, not aligned
 /// ```
 ///
 /// In absolute mode, `loader` begins with `/`. So does `sidecar`, unless the slot has no room for the path: then it is the file
 /// name alone. In relocatable mode, both are relative to the directory of the executable. A self-contained program has its loader
-/// in its sidecar: `loader` is the path of the sidecar, and `sidecar` is empty.
+/// in its sidecar: `loader` is the path of the sidecar, and `sidecar` is empty. If there is a record, the loader uses that and opens no
+/// sidecar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trailer<'a> {
     /// The identity, which is also in the sidecar.
@@ -45,22 +51,30 @@ pub struct Trailer<'a> {
     pub loader: &'a [u8],
     /// Path of the sidecar; empty if it is the same file.
     pub sidecar: &'a [u8],
+    /// The settings of a program that starts without its sidecar; empty if it needs the sidecar.
+    pub record: &'a [u8],
 }
 
 impl<'a> Trailer<'a> {
     /// Length of the trailer in bytes.
     pub fn encoded_len(&self) -> usize {
-        LOADER_OFFSET + self.loader.len() + 1 + self.sidecar.len() + 1
+        LOADER_OFFSET + self.loader.len() + 1 + self.sidecar.len() + 1 + self.record.len()
     }
 
     /// Writes the trailer to the front of `out` and returns its length in bytes.
     ///
     /// # Errors
-    /// If `out` is too small, a path is longer than 65535 bytes, or a path contains a NUL.
+    /// If `out` is too small, a path or the record is longer than 65535 bytes, or a path contains a NUL.
     pub fn encode(&self, out: &mut [u8]) -> Result<usize, Error> {
-        if self.loader.len().max(self.sidecar.len()) > MAX_PATH {
+        if self.loader.len() > MAX_PATH {
             return Err(Error(c"has a path longer than 65535 bytes"));
         }
+        let (Ok(sidecar_len), Ok(record_len)) = (
+            u16::try_from(self.sidecar.len()),
+            u16::try_from(self.record.len()),
+        ) else {
+            return Err(Error(c"has a path or a record longer than 65535 bytes"));
+        };
         if self.loader.contains(&0) || self.sidecar.contains(&0) {
             return Err(Error(c"has a path with a NUL in it"));
         }
@@ -71,12 +85,14 @@ impl<'a> Trailer<'a> {
             false => self.loader.len(),
         };
         writer.u32((LINE_START.len() + shown) as u32);
-        writer.u32(self.sidecar.len() as u32);
+        writer.u16(sidecar_len);
+        writer.u16(record_len);
         writer.bytes(LINE_START);
         for path in [self.loader, self.sidecar] {
             writer.bytes(path);
             writer.u8(0);
         }
+        writer.bytes(self.record);
         writer.finish()
     }
 
@@ -92,24 +108,25 @@ impl<'a> Trailer<'a> {
     #[inline]
     fn fields(bytes: &'a [u8]) -> Option<Self> {
         let line_len = u32_at(bytes, LINE_LEN_OFFSET)? as usize;
-        let sidecar_len = u32_at(bytes, SIDECAR_LEN_OFFSET)? as usize;
+        let sidecar_len = usize::from(u16_at(bytes, SIDECAR_LEN_OFFSET)?);
+        let record_len = usize::from(u16_at(bytes, RECORD_LEN_OFFSET)?);
         let loader = bytes.get(LOADER_OFFSET..)?.iter();
         let loader_len = loader.take(MAX_PATH + 1).position(|&byte| byte == 0)?;
         // Stubs of earlier versions print any path.
         let lens = [0, loader_len].map(|shown| LINE_START.len() + shown);
-        if !lens.contains(&line_len) || sidecar_len > MAX_PATH {
+        if !lens.contains(&line_len) {
             return None;
         }
         let sidecar_at = LOADER_OFFSET + loader_len + 1;
-        if *bytes.get(sidecar_at + sidecar_len)? != 0
-            || bytes.get(LINE_OFFSET..LOADER_OFFSET)? != LINE_START
-        {
+        let record_at = sidecar_at + sidecar_len + 1;
+        if *bytes.get(record_at - 1)? != 0 || bytes.get(LINE_OFFSET..LOADER_OFFSET)? != LINE_START {
             return None;
         }
         Some(Self {
             id: array(bytes, 0)?,
             loader: bytes.get(LOADER_OFFSET..LOADER_OFFSET + loader_len)?,
             sidecar: bytes.get(sidecar_at..sidecar_at + sidecar_len)?,
+            record: bytes.get(record_at..record_at + record_len)?,
         })
     }
 }

@@ -141,8 +141,8 @@ proptest! {
     }
 
     #[test]
-    fn a_trailer_reads_back(id in any::<[u8; 16]>(), loader in text(), path in text()) {
-        let trailer = Trailer { id, loader: &loader, sidecar: &path };
+    fn a_trailer_reads_back(id in any::<[u8; 16]>(), loader in text(), path in text(), record in vec(any::<u8>(), 0..400)) {
+        let trailer = Trailer { id, loader: &loader, sidecar: &path, record: &record };
         let mut bytes = vec![0; trailer.encoded_len()];
         prop_assert_eq!(trailer.encode(&mut bytes), Ok(bytes.len()));
         prop_assert_eq!(Trailer::parse(&bytes), Ok(trailer));
@@ -206,6 +206,7 @@ fn stub_prints_no_path_with_control_characters() {
             id: [7; 16],
             loader: loader.as_bytes(),
             sidecar: b"sidecar",
+            record: &[],
         };
         let mut bytes = vec![0; trailer.encoded_len()];
         trailer.encode(&mut bytes).expect("it fits");
@@ -226,6 +227,7 @@ fn string_with_nul_is_refused() {
         id: [0; 16],
         loader: b"/a\0b",
         sidecar: b"c",
+        record: &[],
     };
     assert!(trailer.encode(&mut [0; 64]).is_err());
 }

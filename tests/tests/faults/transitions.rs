@@ -17,7 +17,7 @@ use super::tree::{IN_PLACE, LONG_AGO, QUICK, RESTORE, SELF_CONTAINED, Tree, WRAP
 /// A name, and the run that leads there.
 type Setting = (&'static str, &'static [&'static str]);
 
-const SETTINGS: [Setting; 9] = [
+const SETTINGS: [Setting; 10] = [
     ("restored", RESTORE),
     ("stub", WRAP),
     ("self-contained", SELF_CONTAINED),
@@ -46,6 +46,10 @@ const SETTINGS: [Setting; 9] = [
     (
         "in place, other libraries",
         &["--strategy", "inplace", "--paths", "app", "--libs", "other"],
+    ),
+    (
+        "embedded",
+        &["--embedded", "--paths", "app", "--libs", "lib"],
     ),
 ];
 
@@ -446,6 +450,7 @@ transitions! {
     from_frozen: 6;
     from_other_libraries: 7;
     from_other_libraries_in_place: 8;
+    from_embedded: 9;
 }
 
 matrix!(architectures: a_program_that_runs, a_set_id_program_that_runs);
@@ -513,6 +518,7 @@ starts! {
     from_frozen: 6;
     from_other_libraries: 7;
     from_other_libraries_in_place: 8;
+    from_embedded: 9;
 }
 
 /// From one setting to each other one, and back.

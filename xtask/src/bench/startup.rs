@@ -22,6 +22,8 @@ const TARGET_RATIO_IN_PLACE: f64 = 1.01;
 const TARGET_CALLS: f64 = 20.0;
 /// The same with the loader in the sidecar.
 const TARGET_CALLS_SELF_CONTAINED: f64 = 16.0;
+/// The same with the settings in the program.
+const TARGET_CALLS_EMBEDDED: f64 = 13.0;
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -90,6 +92,7 @@ fn variants(kit: &Kit, program: &Program) -> Result<Vec<Variant>> {
         ("original", kit.original(program)?),
         ("wrapped", kit.wrapped(program)?),
         ("self-contained", kit.self_contained(program)?),
+        ("embedded", kit.embedded(program)?),
         ("in place", kit.edited_in_place(program)?),
     ];
     match which::which("patchelf") {
@@ -155,12 +158,14 @@ fn report(language: &str, variants: &[Variant], figures: &mut Figures) -> Result
     let find = |name| variants.iter().find(|variant| variant.name == name);
     let wrapped = find("wrapped").context("the wrapped program was not measured")?;
     let own = find("self-contained").context("the self-contained program was not measured")?;
+    let embedded = find("embedded").context("the embedded program was not measured")?;
     let in_place = find("in place").context("the program edited in place was not measured")?;
     let patchelfd = find("patchelf'd");
     if let Some(patchelfd) = patchelfd {
         for (variant, target) in [
             (wrapped, TARGET_RATIO),
             (own, TARGET_RATIO),
+            (embedded, TARGET_RATIO),
             (in_place, TARGET_RATIO_IN_PLACE),
         ] {
             compare_times(variant, patchelfd, target, figures);
@@ -169,8 +174,12 @@ fn report(language: &str, variants: &[Variant], figures: &mut Figures) -> Result
     let calls = |variant: &Variant| variant.calls.before_ld_so as f64;
     let what = |name| format!("  system calls before ld.so, {name}");
     figures.compare(&what(wrapped.name), calls(wrapped), TARGET_CALLS, "");
-    let target = TARGET_CALLS_SELF_CONTAINED;
-    figures.compare(&what(own.name), calls(own), target, "");
+    for (variant, target) in [
+        (own, TARGET_CALLS_SELF_CONTAINED),
+        (embedded, TARGET_CALLS_EMBEDDED),
+    ] {
+        figures.compare(&what(variant.name), calls(variant), target, "");
+    }
     if let Some(patchelfd) = patchelfd {
         figures.compare(&what(in_place.name), calls(in_place), calls(patchelfd), "");
     }

@@ -234,6 +234,16 @@ impl WrapArgs {
                 "--self-contained needs a stub: --strategy stub or auto",
             ));
         }
+        if self.embedded && self.strategy == Strategy::Inplace {
+            return Err(usage_error(
+                "--embedded needs a stub: --strategy stub or auto",
+            ));
+        }
+        if self.embedded && self.relocatable && self.loader_dir_path.is_none() {
+            return Err(usage_error(
+                "--embedded needs a loader outside of the sidecar: with --relocatable, pass --loader-dir-path",
+            ));
+        }
         let dependencies = self.runtime_dependencies;
         Ok(WrapOptions {
             root: Root::default(),
@@ -254,6 +264,7 @@ impl WrapArgs {
             strategy: self.strategy,
             interpreter: interpreters(settings, self.interpreter),
             self_contained: self.self_contained,
+            embedded: self.embedded,
             relocatable: self.relocatable,
             allow_outside: self.allow_outside,
             within: None,

@@ -127,6 +127,13 @@ pub struct WrapArgs {
     #[arg(help_heading = "Method", long, conflicts_with = "loader_dir_path")]
     pub self_contained: bool,
 
+    /// Put the settings into each program, where there is room after its code: programs start without their sidecars, also as copies
+    ///
+    /// Other programs get a sidecar as usual, and a note. `restore` needs no sidecar either. After a change of settings, the program is
+    /// written again. strip removes the settings, and the program does not start any more.
+    #[arg(help_heading = "Method", long, conflicts_with = "self_contained")]
+    pub embedded: bool,
+
     /// Use paths relative to the program for loader, dynamic linker and libraries, so that you can move the tree
     #[arg(help_heading = "Method", long)]
     pub relocatable: bool,

@@ -114,6 +114,9 @@ pub struct FileStatus {
     /// Whether the loader is in the sidecar.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub self_contained: bool,
+    /// Whether the settings are in the program, so that it starts without its sidecar.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub embedded: bool,
     /// Otherwise, the loader that its stub starts.
     #[serde(
         skip_serializing_if = "Option::is_none",
@@ -155,6 +158,7 @@ impl FileStatus {
             tool: None,
             old: false,
             self_contained: false,
+            embedded: false,
             loader: None,
             interpreter: None,
             search_path: None,
@@ -264,6 +268,9 @@ pub(crate) fn sidecar_misplaced(prior: &PriorWrap) -> Option<String> {
 
 /// Advice if other users can replace the sidecar of the set-id program `file`.
 fn weak_sidecar(root: &Root, file: &File, prior: &PriorWrap) -> Option<String> {
+    if !prior.record.is_empty() {
+        return None;
+    }
     let privilege = Privilege::of(file, &file.metadata().ok()?)?;
     let part = privilege.weak_part(root, &prior.sidecar_path)?;
     let complaint = Privilege::complaint(&prior.sidecar_path, &part);
@@ -357,13 +364,14 @@ fn known(shown: PathBuf, target: &Target, prior: &PriorWrap) -> FileStatus {
         }
         _ => None,
     };
-    if let Ok(sidecar) = Sidecar::parse(&prior.sidecar) {
+    if let Ok(sidecar) = Sidecar::parse(prior.used()) {
         status.format = Some(sidecar.abi().into());
         status.interpreter = Some(text(sidecar.interpreter()));
         let search = text(sidecar.search());
         status.search_path = (!search.is_empty()).then_some(search);
         status.needed = sidecar.needed_names().map(text).collect();
         status.self_contained = sidecar.is_self_contained();
+        status.embedded = !prior.record.is_empty();
         let home = path.parent().unwrap_or(Path::new("/"));
         status.advice = status.advice.or_else(|| sidecar_misplaced(prior));
         let file = open_file(&target.on_host())
@@ -415,7 +423,7 @@ fn known(shown: PathBuf, target: &Target, prior: &PriorWrap) -> FileStatus {
         let home = path.parent().unwrap_or(Path::new("/"));
         status.advice = status.advice.or_else(|| gone(root, &status.needed, home));
     }
-    status.sidecar = Some(prior.sidecar_path.clone());
+    status.sidecar = (!prior.sidecar.is_empty()).then(|| prior.sidecar_path.clone());
     status
 }
 
@@ -516,6 +524,12 @@ fn write_file(out: &mut Page, file: &FileStatus) {
             _ => String::new(),
         };
         line("sidecar", &format!("{}{by}", shown(sidecar)));
+    }
+    if file.embedded {
+        line(
+            "settings",
+            "in the program, which starts without its sidecar",
+        );
     }
     if file.self_contained {
         line("loader", "in the sidecar");

@@ -189,7 +189,7 @@ fn elf<'a>(
     let mut defaults = prior
         .as_ref()
         .filter(|prior| prior.method == Method::Legacy)
-        .and_then(|prior| Defaults::of_sidecar(&prior.sidecar, target, &elf, available.taken));
+        .and_then(|prior| Defaults::of_sidecar(prior.used(), target, &elf, available.taken));
     let own = defaults
         .as_mut()
         .and_then(|defaults| defaults.interpreter.take());

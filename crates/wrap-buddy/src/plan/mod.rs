@@ -197,6 +197,8 @@ pub struct PlanOptions<'a> {
     pub relocatable: bool,
     /// Put loaders into the sidecars.
     pub self_contained: bool,
+    /// Put the settings into the programs, where there is room.
+    pub embedded: bool,
     /// Where sidecars are when the programs run; `None` means next to each program.
     pub sidecar_directory: Option<&'a Path>,
     /// Where shared loaders are.
@@ -301,7 +303,7 @@ fn modified(metadata: &Metadata, prior: Option<&PriorWrap>) -> Result<SystemTime
 
 /// Whether the file needs the sidecar at the usual path now.
 fn is_sidecar_in_use(prior: &PriorWrap) -> bool {
-    prior.is_next_to_file && !prior.is_interim && prior.bytes_of.is_none()
+    prior.is_next_to_file && !prior.is_interim && !prior.sidecar.is_empty()
 }
 
 /// The note about `.note.nixos.ldcache` of a file that gets the search path `search`.

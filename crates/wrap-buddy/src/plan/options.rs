@@ -77,6 +77,8 @@ pub struct WrapOptions {
     pub interpreter: Vec<PathBuf>,
     /// Put the loader into each program's sidecar.
     pub self_contained: bool,
+    /// Put the settings into each program that has room for them.
+    pub embedded: bool,
     /// Use paths relative to the program.
     pub relocatable: bool,
     /// Allow relocatable programs to refer to files outside of their tree.

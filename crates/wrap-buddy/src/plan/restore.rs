@@ -41,7 +41,7 @@ pub struct PendingSidecar {
 impl PendingSidecar {
     /// The interim sidecar of the file at `path`, if `prior` found one.
     pub fn of(path: &Path, prior: &PriorWrap) -> Option<Self> {
-        (prior.is_next_to_file && prior.is_interim).then(|| Self {
+        (prior.is_next_to_file && prior.is_interim && !prior.sidecar.is_empty()).then(|| Self {
             usual: sidecar_of(path),
             bytes: prior.sidecar.clone(),
             modified: prior.sidecar_modified,
@@ -122,7 +122,7 @@ fn planned(
     }
     // A sidecar of another name, or of the file that this is a copy of, stays.
     let settle = PendingSidecar::of(path, prior);
-    if prior.is_next_to_file {
+    if prior.is_next_to_file && !prior.sidecar.is_empty() {
         let usual = settle.as_ref().map(|settle| settle.usual.clone());
         remove.push(usual.unwrap_or_else(|| prior.sidecar_path.clone()));
     }

@@ -160,6 +160,21 @@ impl PatchSpace {
         Err(reason)
     }
 
+    /// A slot in the padding after the segment, for the first of `lengths` that fits there with `more` bytes, and the index of that length.
+    pub fn after_segment(
+        &self,
+        lengths: &[u64],
+        more: u64,
+        around: &mut impl Surroundings,
+    ) -> Option<(Slot, usize)> {
+        let zeros = around.zeros_after(&self.segment).unwrap_or(0);
+        lengths.iter().enumerate().find_map(|(index, &len)| {
+            let slot = self.at_segment_end(len + more, zeros).ok()?;
+            let slot = self.check(slot, around).ok()?;
+            self.is_unused(&slot).then_some((slot, index))
+        })
+    }
+
     /// In order of preference.
     fn positions(&self) -> &'static [SlotPosition] {
         use SlotPosition::{AfterStart, Entry, SegmentEnd};

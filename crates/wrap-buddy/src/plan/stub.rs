@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use object::elf;
+use sidecar::loader::FRONT_RECORD;
 use sidecar::{Draft, Edit, EditKind, Flags, Id, Sidecar, Trailer};
 use stages::Stage;
 
@@ -53,6 +54,8 @@ pub struct StubPlan {
     pub stub_len: usize,
     /// The sidecar in the trailer: the full path, or the file name only.
     pub sidecar_in_trailer: OsString,
+    /// Whether the settings follow the stub, so that the program starts without its sidecar.
+    pub has_record: bool,
     /// The shared loader; `None` if it is in the sidecar.
     pub loader: Option<Loader>,
     /// The stub with the interim name of the sidecar, used while a sidecar with other settings is in use.
@@ -135,19 +138,78 @@ pub fn stub(
         Some(origin) => relative_file(&interpreter.path, origin),
     };
 
+    let patch_space = PatchSpace::new(&elf, arch).map_err(Refusal::from)?;
+    let (needed, in_front) = needed(&resolution, origin);
+    let needed: Vec<&[u8]> = needed.iter().map(|name| name.as_bytes()).collect();
+    let search_text = join(&search);
+    let mut flags = Flags::default();
+    if plan_options.relocatable {
+        flags = flags.union(Flags::RELOCATABLE);
+    }
+    if resolution.inherited || elf.dynamic.as_ref().is_some_and(|own| own.is_inherited()) {
+        flags = flags.union(Flags::RPATH);
+    }
+    let wanted = Wanted {
+        needed: needed.len(),
+        in_front,
+        redundant: &resolution.redundant,
+        search: !search.is_empty(),
+        inherited: resolution.inherited,
+    };
+    let injection = inject(&elf, arch, wanted).map_err(Refusal::from)?;
+    if injection.seed_debug {
+        flags = flags.union(Flags::SEED_DEBUG);
+    }
+    let mut slot_protection = patch_space.protection();
+    if let Some(guard) = &arch.branch_protection
+        && elf_file::has_property(&elf, guard, &mut source)?
+    {
+        slot_protection |= guard.protection;
+    }
+    let mut draft = Draft {
+        machine: elf.machine,
+        class: elf.class,
+        loader: match loader {
+            Some(_) => &[],
+            None => stage.loader,
+        },
+        flags,
+        id: Id::default(),
+        tool: tool_version(),
+        stub_len: stub.len() as u32,
+        entry: elf.entry,
+        slot_address: 0,
+        slot_protection,
+        debug_address: injection.debug_address,
+        interpreter: interpreter_path.as_os_str().as_bytes(),
+        search: search_text.as_bytes(),
+        needed: &needed,
+        dynamic_len: injection.dynamic_len,
+        own_dynamic_len: injection.own_dynamic_len,
+        strings: injection.strings,
+        patches: &injection.patches,
+        edits: &[],
+    };
+    // Its length is the same for every slot.
+    let record_len = match plan_options.embedded && loader.is_some() {
+        true => encoded(&draft)?.len(),
+        false => 0,
+    };
     let trailers = trailer_choices(&sidecar_path, plan_options.relocatable, loader.is_none());
-    let trailer = |sidecar: &OsStr, id: Id| {
+    let trailer = |sidecar: &OsStr, id: Id, record: &[u8]| {
         let sidecar = sidecar.as_bytes();
         let trailer = match &loader {
             Some(loader) => Trailer {
                 id,
                 loader: loader.path.as_os_str().as_bytes(),
                 sidecar,
+                record,
             },
             None => Trailer {
                 id,
                 loader: sidecar,
                 sidecar: &[],
+                record,
             },
         };
         let mut bytes = vec![0; trailer.encoded_len()];
@@ -158,17 +220,25 @@ pub fn stub(
     };
     let lengths: Vec<u64> = trailers
         .iter()
-        .map(|sidecar| Ok((stub.len() + trailer(sidecar, Id::default())?.len()) as u64))
+        .map(|sidecar| Ok((stub.len() + trailer(sidecar, Id::default(), &[])?.len()) as u64))
         .collect::<Result<_>>()?;
 
-    let patch_space = PatchSpace::new(&elf, arch).map_err(Refusal::from)?;
     let mut around = Around {
         elf: &elf,
         source: &mut source,
     };
-    let (slot, chosen) = patch_space
-        .choose(&lengths, &mut around)
-        .map_err(Refusal::NoSlot)?;
+    let embedded = match record_len {
+        0 => None,
+        len if len > FRONT_RECORD => None,
+        len => patch_space.after_segment(&lengths, len as u64, &mut around),
+    };
+    let has_record = embedded.is_some();
+    let (slot, chosen) = match embedded {
+        Some(found) => found,
+        None => patch_space
+            .choose(&lengths, &mut around)
+            .map_err(Refusal::NoSlot)?,
+    };
     let original = source.read(slot.offset, slot.len)?;
     let id = identity(&elf, &original, stub.len() as u32);
     let sidecar_in_trailer = trailers[chosen].clone();
@@ -189,45 +259,23 @@ pub fn stub(
             }));
         }
     }
+    if patch_space.is_unused(&slot) {
+        draft.flags = flags.union(Flags::SLOT_STAYS);
+    }
+    (draft.id, draft.slot_address) = (id, slot.address);
+    let record = match has_record {
+        true => encoded(&draft)?,
+        false => Vec::new(),
+    };
     let mut code = stub.clone();
-    code.extend(trailer(&sidecar_in_trailer, id)?);
+    code.extend(trailer(&sidecar_in_trailer, id, &record)?);
 
     let mut edits = edits(&elf, arch, &slot, code, &mut source)?;
     let mut interim = Vec::new();
     if prior.is_some() {
         let sidecar = interim_of(Path::new(&sidecar_in_trailer));
         interim = stub.clone();
-        interim.extend(trailer(sidecar.as_os_str(), id)?);
-    }
-    let (needed, in_front) = needed(&resolution, origin);
-    let needed: Vec<&[u8]> = needed.iter().map(|name| name.as_bytes()).collect();
-    let search_text = join(&search);
-    let mut flags = Flags::default();
-    if plan_options.relocatable {
-        flags = flags.union(Flags::RELOCATABLE);
-    }
-    if resolution.inherited || elf.dynamic.as_ref().is_some_and(|own| own.is_inherited()) {
-        flags = flags.union(Flags::RPATH);
-    }
-    if patch_space.is_unused(&slot) {
-        flags = flags.union(Flags::SLOT_STAYS);
-    }
-    let wanted = Wanted {
-        needed: needed.len(),
-        in_front,
-        redundant: &resolution.redundant,
-        search: !search.is_empty(),
-        inherited: resolution.inherited,
-    };
-    let injection = inject(&elf, arch, wanted).map_err(Refusal::from)?;
-    if injection.seed_debug {
-        flags = flags.union(Flags::SEED_DEBUG);
-    }
-    let mut slot_protection = patch_space.protection();
-    if let Some(guard) = &arch.branch_protection
-        && elf_file::has_property(&elf, guard, &mut source)?
-    {
-        slot_protection |= guard.protection;
+        interim.extend(trailer(sidecar.as_os_str(), id, &record)?);
     }
     let sidecar_edits: Vec<Edit<'_>> = edits
         .iter()
@@ -237,37 +285,10 @@ pub fn stub(
             original: &edit.original,
         })
         .collect();
-    let draft = Draft {
-        machine: elf.machine,
-        class: elf.class,
-        loader: match loader {
-            Some(_) => &[],
-            None => stage.loader,
-        },
-        flags,
-        id,
-        tool: tool_version(),
-        stub_len: stub.len() as u32,
-        entry: elf.entry,
-        slot_address: slot.address,
-        slot_protection,
-        debug_address: injection.debug_address,
-        interpreter: interpreter_path.as_os_str().as_bytes(),
-        search: search_text.as_bytes(),
-        needed: &needed,
-        dynamic_len: injection.dynamic_len,
-        own_dynamic_len: injection.own_dynamic_len,
-        strings: injection.strings,
-        patches: &injection.patches,
+    let sidecar = encoded(&Draft {
         edits: &sidecar_edits,
-    };
-    let mut sidecar = vec![0; draft.max_encoded_len()];
-    let len = draft
-        .encode(&mut sidecar)
-        .map_err(|error| anyhow!("the sidecar {error}"))?;
-    sidecar.truncate(len);
-    // The sidecar stays in memory until all programs are planned.
-    sidecar.shrink_to_fit();
+        ..draft
+    })?;
 
     let prior = prior.as_deref();
     let leftovers = leftovers(plan_options.root, path);
@@ -285,12 +306,16 @@ pub fn stub(
         }
     }
     let stopped = prior.is_some_and(|prior| prior.progress != Progress::Done);
-    let mut notes = notes(&elf, arch, stopped, privilege.is_some());
+    let needs_sidecar = privilege.is_some() && !has_record;
+    let mut notes = notes(&elf, arch, stopped, needs_sidecar);
     notes.extend(prior.and_then(adopted));
     notes.extend(stale_cache(&elf, &search));
+    if plan_options.embedded && !has_record {
+        notes.push(not_embedded(loader.is_some(), record_len));
+    }
     let loader_path = loader.as_ref().map(|loader| loader.path.as_path());
     let settings = Sidecar::parse(&sidecar)
-        .map(|sidecar| Settings::of_sidecar(&sidecar, loader_path))
+        .map(|sidecar| Settings::of_sidecar(&sidecar, loader_path, has_record))
         .map_err(|error| anyhow!("the sidecar {error}"))?;
     let settings_changed = prior.map_or(Vec::new(), |prior| prior.settings.changes(&settings));
     Ok(Plan {
@@ -322,10 +347,22 @@ pub fn stub(
             slot,
             stub_len: stub.len(),
             sidecar_in_trailer,
+            has_record,
             loader,
             interim,
         }),
     })
+}
+
+fn encoded(draft: &Draft<'_>) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; draft.max_encoded_len()];
+    let len = draft
+        .encode(&mut bytes)
+        .map_err(|error| anyhow!("the sidecar {error}"))?;
+    bytes.truncate(len);
+    // It stays in memory until all programs are planned.
+    bytes.shrink_to_fit();
+    Ok(bytes)
 }
 
 /// The possible names of the sidecar in the trailer, best first.
@@ -366,6 +403,16 @@ fn edits(
     Ok(edits)
 }
 
+/// The note about a program without room for its settings, `len` bytes.
+fn not_embedded(has_loader: bool, len: usize) -> String {
+    match has_loader {
+        true => format!(
+            "its sidecar is needed at every start: after its code, there is no room for {len} bytes of settings"
+        ),
+        false => "its sidecar is needed at every start: it has the loader".to_owned(),
+    }
+}
+
 /// A note if the original bytes come from another file's sidecar.
 fn adopted(prior: &PriorWrap) -> Option<String> {
     if let Some(origin) = &prior.bytes_of {
@@ -375,7 +422,7 @@ fn adopted(prior: &PriorWrap) -> Option<String> {
             origin.display()
         ));
     }
-    (!prior.is_next_to_file).then(|| {
+    (!prior.is_next_to_file && !prior.sidecar.is_empty()).then(|| {
         format!(
             "it used the sidecar {} and now has its own",
             prior.sidecar_path.display()
@@ -383,13 +430,13 @@ fn adopted(prior: &PriorWrap) -> Option<String> {
     })
 }
 
-fn notes(elf: &Elf, arch: &Arch, stopped: bool, privileged: bool) -> Vec<String> {
+fn notes(elf: &Elf, arch: &Arch, stopped: bool, is_privileged: bool) -> Vec<String> {
     let mut notes = Vec::new();
     // Packages may be for other machines, but the warning is only of interest if it applies to this one.
     if !alignment::is_honoured_here() {
         notes.extend(alignment::warning(elf, arch));
     }
-    if privileged {
+    if is_privileged {
         notes.push(
             "is set-id or has capabilities: it starts only if root, or the owner of a set-user-ID program, owns its sidecar"
                 .to_owned(),

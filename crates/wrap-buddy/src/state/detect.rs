@@ -18,7 +18,7 @@ use crate::state::prior::{Method, PriorWrap, State};
 use crate::state::settings::Settings;
 use crate::state::stub::{self, Stub};
 use crate::state::unusable::{ReadFailure, Unusable};
-use crate::state::wrapped::{edits_of_stub, known, known_of_derived};
+use crate::state::wrapped::{edits_of_stub, known, known_by_record, known_of_derived};
 use crate::system::privilege::Privilege;
 use crate::system::sidecar_path::{
     interim_of, interim_sidecar_of, is_interim, program_of, sidecar_of,
@@ -319,11 +319,21 @@ fn wrapped(
     let Some((sidecar_path, found)) =
         found.find_map(|sidecar_path| Some((sidecar_path, has_own(sidecar_path)?)))
     else {
-        return State::Unusable(Unusable::Orphan(named.clone()));
+        let by_record = known_by_record(code, stub, &named, adjacent, elf, source);
+        return by_record.map_or(State::Unusable(Unusable::Orphan(named.clone())), |prior| {
+            State::Known(Box::new(prior))
+        });
     };
-    let not_found_at =
-        (!sidecar_paths[..by_start].contains(&sidecar_path)).then(|| sidecar_paths[0].to_owned());
+    let is_found_by_start =
+        !stub.record.is_empty() || sidecar_paths[..by_start].contains(&sidecar_path);
+    let not_found_at = (!is_found_by_start).then(|| sidecar_paths[0].to_owned());
     let trusted = is_no_weaker(found.ownership, source);
+    if !trusted && let Some(prior) = known_by_record(code, stub, &named, adjacent, elf, source) {
+        return State::Known(Box::new(PriorWrap {
+            passed_over: Some(Unusable::Untrusted(sidecar_path.to_owned())),
+            ..prior
+        }));
+    }
     if !trusted
         && (is_secure || !is_no_weaker_for_loader(root, found.ownership, stub, directory, source))
     {

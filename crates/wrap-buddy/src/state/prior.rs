@@ -103,6 +103,8 @@ pub struct PriorWrap {
     pub is_interim: bool,
     /// The content of the sidecar; empty if it is gone.
     pub sidecar: Vec<u8>,
+    /// The settings in the program itself, which the loader uses instead of those in the sidecar; empty if there are none.
+    pub record: Vec<u8>,
     pub id: Id,
     /// In the order in which they were written.
     pub edits: Vec<PastEdit>,
@@ -141,6 +143,7 @@ impl PriorWrap {
             sidecar_path,
             sidecar_modified: None,
             sidecar: Vec::new(),
+            record: Vec::new(),
             id: Id::default(),
             edits,
             links: Vec::new(),
@@ -154,6 +157,14 @@ impl PriorWrap {
     /// Whether the sidecar has the modification time of the original file. The first wrap-buddy did not keep it.
     pub fn keeps_time(&self) -> bool {
         self.method != Method::Legacy && !self.derived && !self.rewritten && self.bytes_of.is_none()
+    }
+
+    /// The sidecar, or the record, from which the loader takes the settings; empty if both are gone.
+    pub fn used(&self) -> &[u8] {
+        match &*self.record {
+            [] => &self.sidecar,
+            record => record,
+        }
     }
 
     /// Whether all edits are in the file.

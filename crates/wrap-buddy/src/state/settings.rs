@@ -12,6 +12,7 @@ const SEARCH_PATH: &str = "search path";
 const NEEDED: &str = "added DT_NEEDED";
 const RELOCATABLE: &str = "relocatable";
 const LOADER: &str = "loader";
+const EMBEDDED: &str = "embedded";
 
 const NONE: &str = "none";
 
@@ -28,8 +29,8 @@ pub struct Change {
 }
 
 impl Settings {
-    /// The settings of a program with a stub that starts `loader`; `None` means the one in the sidecar.
-    pub fn of_sidecar(sidecar: &Sidecar<'_>, loader: Option<&Path>) -> Self {
+    /// The settings of a program with a stub that starts `loader`; `None` means the one in the sidecar. `embedded`: they follow the stub.
+    pub fn of_sidecar(sidecar: &Sidecar<'_>, loader: Option<&Path>, embedded: bool) -> Self {
         let flags = sidecar.header().flags;
         let loader = loader.map_or("in the sidecar".to_owned(), |path| {
             path.display().to_string()
@@ -43,6 +44,7 @@ impl Settings {
             (NEEDED, listed(sidecar.needed_names())),
             (RELOCATABLE, yes(flags.contains(Flags::RELOCATABLE))),
             (LOADER, loader),
+            (EMBEDDED, yes(embedded)),
         ])
     }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use sidecar::loader::FRONT_RECORD;
 use sidecar::{EditKind, Id, LINE_OFFSET, LINE_START, Sidecar, Trailer};
 use stages::Stage;
 
@@ -26,6 +27,8 @@ pub struct Stub {
     /// The path of the sidecar.
     pub sidecar: PathBuf,
     pub trailer_len: u64,
+    /// The settings, if the program starts without its sidecar.
+    pub record: Vec<u8>,
 }
 
 /// Finds a stub of this build: the range from its first byte to its trailer, and the trailer's fields.
@@ -59,8 +62,8 @@ pub fn of_another_build(elf: &Elf, source: &mut Source) -> Option<(Range<u64>, S
 
 /// Parses the trailer at the offset `at`.
 pub fn trailer_at(source: &mut Source, at: u64) -> Option<Stub> {
-    // Two paths of PATH_MAX bytes, and the fixed part.
-    let most = 2 * 4096 + sidecar::LOADER_OFFSET as u64;
+    // Two paths of PATH_MAX bytes, the fixed part and a record.
+    let most = (2 * 4096 + sidecar::LOADER_OFFSET + FRONT_RECORD) as u64;
     let bytes = source
         .read_raw(at, most.min(source.file_len().checked_sub(at)?))
         .ok()?;
@@ -75,6 +78,7 @@ pub fn trailer_at(source: &mut Source, at: u64) -> Option<Stub> {
         trailer_len: trailer.encoded_len() as u64,
         loader,
         sidecar,
+        record: trailer.record.to_vec(),
     })
 }
 

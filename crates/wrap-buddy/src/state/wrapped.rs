@@ -13,7 +13,7 @@ use crate::state::limits::check_loader_takes;
 use crate::state::past_edit::PastEdit;
 use crate::state::prior::{Method, PriorWrap, Progress};
 use crate::state::settings::Settings;
-use crate::state::stub;
+use crate::state::stub::{self, Stub};
 use elf_file::{Elf, Source};
 
 /// Lays the original bytes over a wrapped program, if the sidecar `bytes` belongs to it.
@@ -47,24 +47,9 @@ pub(super) fn known_of_derived(
     bytes: &[u8],
 ) -> Option<PriorWrap> {
     let sidecar = Sidecar::parse(bytes).ok()?;
-    let header = sidecar.header();
-    let slot = code.start..code.start.checked_add(u64::from(header.slot.len))?;
-    let same = (header.machine, header.class) == (elf.machine, elf.class)
-        && (header.slot_offset, header.slot_address) == (slot.start, elf.entry_address())
-        && u64::from(header.stub_len) == code.end - code.start
-        && elf.offset_of(elf.entry_address()) == Some(slot.start)
-        && slot.end <= elf.file_len;
-    let interp = legacy::former_interp(elf, source);
-    let without_interp = interp.is_none();
-    let starts = || is_interp_reused(elf, &sidecar) && check_loader_takes(elf, &sidecar).is_ok();
-    if !same || without_interp && !starts() {
-        return None;
-    }
-    let original = sidecar.slot().to_vec();
-    let edits = edits_of_stub(slot.start, original, header.entry, interp, elf);
-    for edit in &edits {
-        source.lay_over(edit.offset, &edit.original);
-    }
+    let is_its_place = sidecar.header().slot_offset == code.start;
+    let original = is_its_place.then(|| sidecar.slot().to_vec())?;
+    let (interp, edits) = edits_at_entry(code, original, &sidecar, elf, source)?;
     let prior = by_stub(
         sidecar_path,
         is_next_to_file,
@@ -75,9 +60,70 @@ pub(super) fn known_of_derived(
     );
     Some(PriorWrap {
         derived: true,
-        without_interp,
+        without_interp: interp.is_none(),
         ..prior
     })
+}
+
+/// The same for a program without a sidecar that has its settings after the stub. The slot is in padding, which was zero.
+pub(super) fn known_by_record(
+    code: &Range<u64>,
+    stub: &Stub,
+    sidecar_path: &Path,
+    adjacent: &Path,
+    elf: &Elf,
+    source: &mut Source,
+) -> Option<PriorWrap> {
+    let record = Sidecar::parse(&stub.record).ok()?;
+    let (id, stub_len) = (record.header().id, record.header().stub_len);
+    let slot_len = code.end - code.start + stub.trailer_len;
+    let original = vec![0; usize::try_from(slot_len).ok()?];
+    let is_its = id == stub.id;
+    let (interp, edits) = is_its
+        .then(|| edits_at_entry(code, original.clone(), &record, elf, source))
+        .flatten()?;
+    let is_same = Elf::read(source).is_ok_and(|elf| identity(&elf, &original, stub_len) == id);
+    let prior = by_stub(
+        sidecar_path,
+        sidecar_path == adjacent,
+        source,
+        &[],
+        &record,
+        edits,
+    );
+    Some(PriorWrap {
+        derived: !is_same,
+        without_interp: interp.is_none(),
+        ..prior
+    })
+}
+
+/// Lays the original bytes over a program whose e_entry leads to the stub that `sidecar` describes. Returns the program header that was
+/// PT_INTERP, if there is still one, and the edits. `original`: the bytes of the slot.
+fn edits_at_entry(
+    code: &Range<u64>,
+    original: Vec<u8>,
+    sidecar: &Sidecar<'_>,
+    elf: &Elf,
+    source: &mut Source,
+) -> Option<(Option<usize>, Vec<PastEdit>)> {
+    let header = sidecar.header();
+    let slot = code.start..code.start.checked_add(original.len() as u64)?;
+    let same = (header.machine, header.class) == (elf.machine, elf.class)
+        && header.slot_address == elf.entry_address()
+        && u64::from(header.stub_len) == code.end - code.start
+        && elf.offset_of(elf.entry_address()) == Some(slot.start)
+        && slot.end <= elf.file_len;
+    let interp = legacy::former_interp(elf, source);
+    let starts = || is_interp_reused(elf, sidecar) && check_loader_takes(elf, sidecar).is_ok();
+    if !same || interp.is_none() && !starts() {
+        return None;
+    }
+    let edits = edits_of_stub(slot.start, original, header.entry, interp, elf);
+    for edit in &edits {
+        source.lay_over(edit.offset, &edit.original);
+    }
+    Some((interp, edits))
 }
 
 /// Whether the program header that was PT_INTERP according to the sidecar is used for something else.
@@ -138,7 +184,14 @@ fn by_stub(
     let mut slots = edits.iter().filter(|edit| edit.kind == EditKind::Slot);
     let stub = slots.find_map(|slot| trailer_at(slot, source));
     let loader = stub.as_ref().and_then(|stub| stub.loader.clone());
-    let settings = Settings::of_sidecar(sidecar, loader.as_deref());
+    let record = stub.as_ref().map(|stub| stub.record.clone());
+    let record = record.unwrap_or_default();
+    let used = Sidecar::parse(&record);
+    let settings = Settings::of_sidecar(
+        used.as_ref().unwrap_or(sidecar),
+        loader.as_deref(),
+        !record.is_empty(),
+    );
     PriorWrap {
         progress,
         is_next_to_file,
@@ -150,6 +203,7 @@ fn by_stub(
             .map(|stub| stub.sidecar),
         loader,
         sidecar: bytes.to_vec(),
+        record,
         ..PriorWrap::new(Method::Stub, sidecar_path.to_owned(), settings, edits)
     }
 }

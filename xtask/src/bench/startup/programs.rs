@@ -133,6 +133,16 @@ impl Kit {
         Ok(run)
     }
 
+    /// Linked without a search path and wrapped, with the settings in the program.
+    pub fn embedded(&self, program: &Program) -> Result<PathBuf> {
+        let path = self.link(program, "embedded", &[])?;
+        let mut embed = wrap(&self.tool, &path, &self.search, &self.loaders);
+        output(embed.arg("--embedded"))?;
+        let (sidecar, _) = self.sidecar(program, "embedded")?;
+        fs::remove_file(&sidecar)?;
+        expect_greeting(path)
+    }
+
     /// Linked without a search path and edited in place.
     pub fn edited_in_place(&self, program: &Program) -> Result<PathBuf> {
         let path = self.link(program, "in-place", &[])?;

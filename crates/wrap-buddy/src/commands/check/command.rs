@@ -23,7 +23,7 @@ pub struct Command {
     pub interpreters: Vec<PathBuf>,
     /// The dynamic linkers that the files get, named or not.
     pub linkers: Vec<PathBuf>,
-    /// `--relocatable` or `--self-contained`, as the file was wrapped before.
+    /// `--relocatable`, `--self-contained` or `--embedded`, as the file was wrapped before.
     pub flag: Option<&'static str>,
 }
 
@@ -83,6 +83,7 @@ impl Command {
             libs: absolute(&self.libs)?,
             interpreter: self.interpreters.clone(),
             self_contained: base.self_contained || self.flag == Some("--self-contained"),
+            embedded: base.embedded || self.flag == Some("--embedded"),
             relocatable: base.relocatable || self.flag == Some("--relocatable"),
             allow_outside: base.allow_outside || self.flag == Some("--relocatable"),
             ..base.clone()

@@ -41,7 +41,7 @@ pub struct Subject {
     pub has_wrapped_search: bool,
     /// The rights that it has beyond its caller's.
     pub privilege: Option<Privilege>,
-    /// `--relocatable` or `--self-contained` if it was wrapped with that and can be again.
+    /// `--relocatable`, `--self-contained` or `--embedded` if it was wrapped with that and can be again.
     pub flag: Option<&'static str>,
     /// Whether it was wrapped with paths relative to its directory.
     pub is_relocatable: bool,
@@ -132,15 +132,15 @@ impl Subject {
             self.problems
                 .push(Problem::new(Diagnosis::SidecarGone, text));
         }
-        if !prior.is_next_to_file {
+        if !prior.is_next_to_file && prior.record.is_empty() {
             let text = format!("its sidecar is {}", prior.sidecar_path.display());
             self.note(Diagnosis::SidecarElsewhere, &text);
         }
         self.loader.clone_from(&prior.loader);
-        self.sidecar = Some(prior.sidecar_path.clone());
+        self.sidecar = prior.record.is_empty().then(|| prior.sidecar_path.clone());
         self.own_sidecar = prior.own_sidecar.clone().map(|path| (path, prior.id));
         self.elf = Elf::read(source)?;
-        let Ok(sidecar) = Sidecar::parse(&prior.sidecar) else {
+        let Ok(sidecar) = Sidecar::parse(prior.used()) else {
             return Ok(());
         };
         let header = sidecar.header();
@@ -150,7 +150,8 @@ impl Subject {
             let help = "wrap it to give it its own sidecar";
             self.unusable(Diagnosis::SidecarOfAnother, &reason.to_string(), help);
         }
-        self.flag = loader_flag(&sidecar);
+        let embedded = (!prior.record.is_empty()).then_some("--embedded");
+        self.flag = loader_flag(&sidecar).or(embedded);
         if let Some(text) = refused_loader(source.file(), &sidecar) {
             let help = "wrap it again without that flag, or remove its additional rights (chmod ug-s, setcap -r)";
             self.unusable(Diagnosis::LoaderRefused, &text, help);

@@ -318,6 +318,10 @@ fn trailer_cells(at: u64, trailer: &TrailerView) -> Vec<Cell> {
             format!("\"{}\"", trailer.sidecar),
         ));
     }
+    if let Some(len) = trailer.record_len {
+        let record_at = loader_at + first.len() as u64 + 1 + trailer.sidecar.len() as u64 + 1;
+        cells.push(cell(record_at, format!("settings, {len} bytes")));
+    }
     cells
 }
 

@@ -139,7 +139,7 @@ struct Subject<'a> {
 impl Subject<'_> {
     /// Completes the view of a file that has a sidecar.
     fn known(&self, prior: &PriorWrap, source: &mut Source, status: &FileStatus, view: &mut View) {
-        view.sidecar = prior.bytes_of.is_none().then(|| SidecarView {
+        view.sidecar = (!prior.sidecar.is_empty()).then(|| SidecarView {
             path: lossy(&prior.sidecar_path),
             ..sidecar_view(&prior.sidecar, self.elf)
         });
@@ -148,12 +148,12 @@ impl Subject<'_> {
             .filter_map(|edit| self.edit(edit, prior, source))
             .collect();
         view.given = match prior.method {
-            Method::Stub | Method::Legacy => self.given_by_loader(status, &prior.sidecar),
+            Method::Stub | Method::Legacy => self.given_by_loader(status, prior.used()),
             Method::InPlace => self.given_in_place(prior),
         };
         if let Some(slot) = prior.edit(EditKind::Slot) {
             let len = slot.original.len() as u64;
-            let (stub_len, address, abi) = match Sidecar::parse(&prior.sidecar) {
+            let (stub_len, address, abi) = match Sidecar::parse(prior.used()) {
                 Ok(sidecar) => {
                     let header = sidecar.header();
                     let stub_len = u64::from(header.stub_len).min(len);
@@ -211,6 +211,7 @@ impl Subject<'_> {
             id: hex(&stub.id),
             loader: stub.loader.as_ref().map(lossy),
             sidecar: lossy(&stub.sidecar),
+            record_len: Some(stub.record.len()).filter(|&len| len > 0),
         });
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         let file = stub.loader.as_ref().unwrap_or(&stub.sidecar);

@@ -222,6 +222,9 @@ pub struct TrailerView {
     pub loader: Option<String>,
     /// The sidecar, absolute, a file name, or relative to the directory of the file.
     pub sidecar: String,
+    /// Bytes of settings after it, which the loader uses instead of those in the sidecar.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record_len: Option<usize>,
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -178,6 +178,8 @@ struct StubDetails {
     loader: Option<String>,
     /// Whether the loader is in the sidecar.
     self_contained: bool,
+    /// Whether the settings follow the stub, so that the program starts without its sidecar.
+    embedded: bool,
 }
 
 /// A symbolic link.
@@ -436,6 +438,7 @@ impl From<&StubPlan> for StubDetails {
             },
             loader: stub.loader.as_ref().map(|loader| text(&loader.path)),
             self_contained: stub.loader.is_none(),
+            embedded: stub.has_record,
         }
     }
 }

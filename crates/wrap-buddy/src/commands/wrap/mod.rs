@@ -179,6 +179,7 @@ pub fn wrap_targets(
         or_stub: cli.strategy == Strategy::Auto,
         relocatable: cli.relocatable,
         self_contained: cli.brings_loaders(),
+        embedded: cli.embedded,
         sidecar_directory: cli.sidecar_directory.as_deref(),
         loaders: &loaders,
     };

@@ -62,7 +62,7 @@ impl Original {
             _ => return Err(refused("restore the file, or wrap it again".to_owned())),
         }
         elf = Elf::read(&mut source).map_err(|error| refused(format!("{error:#}")))?;
-        let sidecar = Sidecar::parse(&prior.sidecar);
+        let sidecar = Sidecar::parse(prior.used());
         let sidecar = sidecar.map_err(|error| refused(error.to_string()))?;
         let is_inherited = sidecar.header().flags.contains(Flags::RPATH);
         give(
