@@ -36,6 +36,12 @@ impl Sample {
         Sample::unwrapped_at(variant, "/app/program")
     }
 
+    /// The same with padding after its code, which the linker for armv7 does not make by itself.
+    pub fn with_room(variant: Variant) -> Sample {
+        let separate = "-Wl,-z,separate-code".to_owned();
+        Sample::with_flags(variant, "/app/program", &[separate])
+    }
+
     /// At `program`, not wrapped yet. Asserts that it cannot run.
     pub fn unwrapped_at(variant: Variant, program: &str) -> Sample {
         Sample::with_flags(variant, program, &[])

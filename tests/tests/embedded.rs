@@ -130,7 +130,7 @@ fn damaged_settings(variant: Variant) {
 
 /// A note says so, and the program is wrapped as without the flag.
 fn program_without_room_needs_its_sidecar(variant: Variant) {
-    let sample = Sample::unwrapped(variant);
+    let sample = Sample::with_room(variant);
     let long = format!("/srv/{}", vec!["d".repeat(200); 9].join("/"));
     sample.root.mkdir(&long);
     let wrapping = sample.wrapping();
@@ -154,7 +154,7 @@ fn program_without_room_needs_its_sidecar(variant: Variant) {
 }
 
 fn wrapped_again_with_other_settings(variant: Variant) {
-    let sample = Sample::unwrapped(variant);
+    let sample = Sample::with_room(variant);
     let original = fs::read(&sample.built).expect("built before");
     let root = &sample.root;
     root.mkdir("/srv/more");
@@ -195,7 +195,7 @@ fn wrapped_again_with_other_settings(variant: Variant) {
 }
 
 fn relocatable_with_a_loader_of_its_tree(variant: Variant) {
-    let sample = Sample::unwrapped(variant);
+    let sample = Sample::with_room(variant);
     let root = &sample.root;
     tool(&sample, &["generate", "loaders", "/app/loaders"]).success();
     let wrapping = sample.wrapping().without_loader_dir();
@@ -252,7 +252,7 @@ fn record_of(program: &[u8]) -> usize {
 
 /// At `/app/program`, wrapped, without its sidecar.
 fn wrapped(variant: Variant) -> Sample {
-    let sample = Sample::unwrapped(variant);
+    let sample = Sample::with_room(variant);
     embed(&sample);
     sample.run();
     fs::remove_file(sample.root.path(&sidecar_of(&sample.program))).expect("a sidecar");

@@ -15,7 +15,7 @@ fn with_a_loader_file(variant: Variant) {
 
 /// The sidecar is not opened, read, checked and closed, and no bytes are restored.
 fn embedded(variant: Variant) {
-    let sample = Sample::unwrapped(variant);
+    let sample = Sample::with_room(variant);
     sample.wrapping().args(["--embedded"]).run();
     counts(variant, &sample, 14);
 }

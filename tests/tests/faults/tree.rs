@@ -148,6 +148,7 @@ impl Tree {
         let program = Build::program(variant, source("indirect.c"))
             .flag("-Wl,-rpath,$ORIGIN,--allow-shlib-undefined")
             .flag(format!("-Wl,--dynamic-linker={}", linker.display()))
+            .flag("-Wl,-z,separate-code")
             .link(&outer)
             .build();
         let dir = directory().expect("a temporary directory");

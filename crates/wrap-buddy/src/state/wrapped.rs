@@ -235,6 +235,7 @@ fn undo(elf: &Elf, source: &mut Source, sidecar: &Sidecar<'_>) -> Option<Vec<Pas
     if !same {
         return None;
     }
+    let arch = elf.target().arch()?;
     let past = edits.iter().map(|edit| {
         source.lay_over(edit.offset, edit.original);
         PastEdit {
@@ -244,8 +245,10 @@ fn undo(elf: &Elf, source: &mut Source, sidecar: &Sidecar<'_>) -> Option<Vec<Pas
             written: match edit.kind {
                 EditKind::Interp => Some(elf::PT_NULL.to_le_bytes().to_vec()),
                 EditKind::Entry => {
-                    let address = header.slot_address.to_le_bytes();
-                    address.get(..edit.original.len()).map(<[u8]>::to_vec)
+                    let entry = arch
+                        .entry_at(header.slot_address, header.entry)
+                        .to_le_bytes();
+                    entry.get(..edit.original.len()).map(<[u8]>::to_vec)
                 }
                 _ => None,
             },
