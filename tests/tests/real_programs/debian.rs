@@ -2,7 +2,7 @@
 
 use crate::layout::{Case, host_program, root, wrap_with};
 
-on!([host host_auto]:
+on!([host host_auto host_embedded]:
     ls_lists, dash_runs_pipelines_of_wrapped_programs, python_imports_extensions_and_starts_itself, perl_runs_a_script
 );
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use e2e::check::sidecar_of;
 use e2e::{Arch, Edited, Libc, Report, Root, Wrapped, assert_fails_unwrapped, toolchain};
 
 /// The architecture of a program, and the way to wrap it.
@@ -15,6 +16,7 @@ pub struct Case {
     pub arch: Arch,
     auto: bool,
     own: bool,
+    embedded: bool,
 }
 
 impl Case {
@@ -25,7 +27,12 @@ impl Case {
             None => (name, false),
         };
         let ((of_auto, auto), (of_own, own)) = (is("_auto"), is("_own"));
-        let arch = if own { of_own } else { of_auto };
+        let (of_embedded, embedded) = is("_embedded");
+        let arch = match (own, embedded) {
+            (true, _) => of_own,
+            (_, true) => of_embedded,
+            _ => of_auto,
+        };
         let host = (arch == "host").then(Arch::host);
         let known = || Arch::ALL.into_iter().find(|known| known.name() == arch);
         let arch = host.or_else(known);
@@ -33,6 +40,7 @@ impl Case {
             arch: arch.unwrap_or_else(|| panic!("no case is called {name}")),
             auto,
             own,
+            embedded,
         }
     }
 
@@ -85,8 +93,15 @@ pub fn wrap_with(case: Case, root: &Root, program: &str, libs: &[String], more: 
     if case.own {
         wrap = wrap.without_loader_dir().args(["--self-contained"]);
     }
+    if case.embedded {
+        wrap = wrap.args(["--embedded"]);
+    }
     let report = wrap.args(more.iter().copied()).report().success();
     check(case, root, program, original, &report);
+    if case.embedded {
+        let sidecar = root.path(&sidecar_of(program));
+        fs::remove_file(sidecar).expect("a sidecar");
+    }
 }
 
 /// Checks a wrapped program by the rules of its strategy.

@@ -2,7 +2,7 @@
 
 /// One `#[test]` per function and case: `on!([x86_64 i686_auto]: ruff, uv)` makes `ruff::x86_64` and so on. A case is an
 /// architecture, or `host`. With the suffix `_auto`, programs are wrapped with `--strategy auto`, with `_own`, with
-/// `--self-contained`.
+/// `--self-contained`, with `_embedded`, with `--embedded`, and have no sidecar then.
 macro_rules! on {
     ($cases:tt: $($test:ident),+ $(,)?) => {
         $(

@@ -4,7 +4,7 @@ use e2e::{Root, corpus};
 
 use crate::layout::{Case, root, wrap};
 
-on!([x86_64 i686 aarch64 x86_64_auto i686_auto aarch64_auto riscv64 riscv64_auto armv7 armv7_auto]: ruff_checks_and_formats);
+on!([x86_64 i686 aarch64 x86_64_auto i686_auto aarch64_auto riscv64 riscv64_auto armv7 armv7_auto i686_embedded aarch64_embedded riscv64_embedded armv7_embedded]: ruff_checks_and_formats);
 on!([x86_64 i686 x86_64_auto i686_auto riscv64 armv7]: uv_edits_and_exports_a_project);
 
 fn ruff_checks_and_formats(case: Case) {
