@@ -51,7 +51,7 @@ const ALLOWED: &[(&str, &str)] = &[
         "Directory::open(&fs::canonicalize(top)?)?",
     ),
     // The files that are copied into a bundle. They are only read.
-    ("apply/tree.rs", "open_regular(&item.source)?"),
+    ("apply/tree.rs", "open_regular(&item.on_host)?"),
     // /proc.
     ("apply/running.rs", "fs::read_dir(\"/proc\")"),
     (
