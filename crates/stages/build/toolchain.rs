@@ -124,8 +124,11 @@ fn sources(rustc: &Path) -> Option<(String, PathBuf)> {
     Some((number, files.find(|file| file.is_file())?))
 }
 
+/// The linker of one of the compilers, or on PATH. A distribution's compiler, which a variable may name, has none; the one on PATH may
+/// be rustup's.
 fn linker(compilers: &[PathBuf]) -> Option<PathBuf> {
-    let own = compilers.iter().filter_map(|rustc| {
+    let compilers = compilers.iter().map(PathBuf::as_path);
+    let own = compilers.chain([Path::new("rustc")]).filter_map(|rustc| {
         let host = output(rustc, &["-vV"])?;
         let host = host.lines().find_map(|line| line.strip_prefix("host: "))?;
         Some(
