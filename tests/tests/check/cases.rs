@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use e2e::check::{segments, sidecar_of};
 use e2e::legacy::Legacy;
 use e2e::sample::SAYS;
-use e2e::{Arch, Build, Kind, Libc, Root, Sample, Variant, corpus, source};
+use e2e::{Arch, Build, Kind, Libc, Root, Sample, Variant, corpus, source, toolchain};
 use sidecar::{EditKind, Sidecar};
 use wrap_buddy::commands::check::diagnosis::Diagnosis;
 
@@ -395,10 +395,12 @@ pub fn of(diagnosis: Diagnosis, variant: Variant) -> Option<Case> {
         }
         Diagnosis::RelrWithoutVersion if is_host && !is_musl => {
             // An older flag of lld writes DT_RELR without the version.
+            let [linker, directory] = &toolchain::lld();
             let sample = at_home(
                 variant,
                 &[
-                    "-fuse-ld=lld",
+                    linker,
+                    directory,
                     "-Wl,--pack-dyn-relocs=relr",
                     "-Wl,-rpath,/opt/foo",
                 ],

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use e2e::toolchain;
 use elf_file::{Elf, Source, imports};
 
 use crate::fixture::{Arch, TestDir};
@@ -79,14 +80,15 @@ fn of_files_of_the_system() {
 fn of_files_of_several_linkers() {
     let dir = TestDir::new();
     let text = "#include <dlfcn.h>\n#include <stdio.h>\nint main(void) { return !dlopen(\"x\", 1) + puts(\"\"); }\n";
+    let [lld, directory] = &toolchain::lld();
     for (index, flags) in [
         &["-Wl,--hash-style=sysv"][..],
         &["-Wl,--hash-style=gnu"],
         &["-Wl,--hash-style=both"],
         &["-Wl,--hash-style=gnu", "-rdynamic"],
-        &["-fuse-ld=lld", "-Wl,--hash-style=gnu"],
+        &[lld, directory, "-Wl,--hash-style=gnu"],
         &["-fuse-ld=mold"],
-        &["-shared", "-fPIC", "-fuse-ld=lld"],
+        &["-shared", "-fPIC", lld, directory],
     ]
     .into_iter()
     .enumerate()

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use e2e::offsets::{E_TYPE, OF_32, OF_64, Offsets};
+use e2e::toolchain;
 use object::elf;
 use sidecar::{EditKind, Flags, Sidecar};
 
@@ -277,7 +278,12 @@ fn without_room_there_is_a_copy() {
     }
     // lld leaves no spare DT_NULL, and makes .dynamic read-only on request.
     for arguments in [&["-no-pie"][..], &["-pie", "-Wl,-z,rodynamic"]] {
-        let linked: Vec<&str> = ["-fuse-ld=lld"].iter().chain(arguments).copied().collect();
+        let lld = toolchain::lld();
+        let linked: Vec<&str> = lld
+            .iter()
+            .map(String::as_str)
+            .chain(arguments.iter().copied())
+            .collect();
         assert!(!seen(Arch::X86_64, &linked, &[]).own, "{arguments:?}");
     }
 }
@@ -285,7 +291,8 @@ fn without_room_there_is_a_copy() {
 #[test]
 fn counts_of_relocations_make_room() {
     // Without a spare DT_NULL, ld.so can do without DT_RELACOUNT.
-    assert!(seen(Arch::X86_64, &["-fuse-ld=lld", "-pie"], &[]).own);
+    let [linker, directory] = &toolchain::lld();
+    assert!(seen(Arch::X86_64, &[linker, directory, "-pie"], &[]).own);
 }
 
 #[test]
