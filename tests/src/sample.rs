@@ -174,6 +174,13 @@ impl Sample {
         self.root.command(&self.program)
     }
 
+    /// Its start as the argument of ld.so, with all library directories.
+    pub fn command_by_ld_so(&self) -> Run<'_> {
+        let libs = [self.root.library_dirs(), vec![self.library_dir.clone()]].concat();
+        let run = self.root.command(&self.interpreter());
+        run.args(["--library-path", &libs.join(":"), &self.program])
+    }
+
     /// Runs it and asserts its output.
     #[track_caller]
     pub fn run(&self) {

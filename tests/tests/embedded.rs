@@ -53,13 +53,7 @@ fn from_a_memfd(variant: Variant) {
 }
 
 fn started_by_ld_so(variant: Variant) {
-    let sample = wrapped(variant);
-    let libs = [sample.root.library_dirs(), vec![sample.library_dir.clone()]].concat();
-    let run = sample.root.command(&sample.interpreter());
-    says(
-        run.args(["--library-path", &libs.join(":"), &sample.program])
-            .output(),
-    );
+    says(wrapped(variant).command_by_ld_so().output());
 }
 
 /// Also a copy. A second run has nothing to do.

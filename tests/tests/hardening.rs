@@ -35,9 +35,7 @@ fn with_stub_over_code(variant: Variant) -> Sample {
 /// /proc/self/exe is then ld.so. Mapping it over the program's code would crash.
 fn started_by_ld_so_without_write_then_execute(variant: Variant) {
     let sample = with_stub_over_code(variant);
-    let libs = [sample.root.library_dirs(), vec![sample.library_dir.clone()]].concat();
-    let run = sample.root.command(&sample.interpreter());
-    let run = run.args(["--library-path", &libs.join(":"), &sample.program]);
+    let run = sample.command_by_ld_so();
     run.deny_write_execute()
         .output()
         .refuses(&["/proc/self/mem"]);

@@ -54,13 +54,7 @@ fn without_proc(variant: Variant) {
 }
 
 fn started_by_ld_so(variant: Variant) {
-    let sample = wrapped(variant);
-    let libs = [sample.root.library_dirs(), vec![sample.library_dir.clone()]].concat();
-    let run = sample.root.command(&sample.interpreter());
-    says(
-        run.args(["--library-path", &libs.join(":"), &sample.program])
-            .output(),
-    );
+    says(wrapped(variant).command_by_ld_so().output());
 }
 
 /// The stub looks at one path only; to look elsewhere is the loader's work.

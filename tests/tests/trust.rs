@@ -145,11 +145,7 @@ fn program_wrapped_by_another_user_starts(variant: Variant) {
     for path in [&sample.program, &sidecar_of(&sample.program)] {
         own(&sample, path, OWNER);
     }
-    let libs = [sample.root.library_dirs(), vec![sample.library_dir.clone()]].concat();
-    let by_ld_so = || {
-        let run = sample.root.command(&sample.interpreter());
-        run.args(["--library-path", &libs.join(":"), &sample.program])
-    };
+    let by_ld_so = || sample.command_by_ld_so();
     for user in [0, VICTIM] {
         let as_user = |run: Run<'_>| -> Output { run.user(user).output() };
         says(as_user(sample.command()));

@@ -3,6 +3,8 @@
 
 mod aarch64;
 mod armv7;
+#[cfg(any(target_arch = "aarch64", target_arch = "riscv64"))]
+mod asm_generic;
 mod i686;
 mod riscv64;
 mod x86_64;

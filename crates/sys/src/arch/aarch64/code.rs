@@ -1,6 +1,7 @@
 //! aarch64: `svc #0`, number in x8, arguments in x0 to x5; only x0 is lost.
 
 pub use super::aarch64::ROW as HOST;
+pub use super::asm_generic::{nr, stat};
 
 use crate::elf::{GNU_PROPERTY_AARCH64_FEATURE_1_AND, GNU_PROPERTY_AARCH64_FEATURE_1_BTI};
 
@@ -48,48 +49,11 @@ pub unsafe fn has_landing_pads(note: *const u32) -> bool {
     }
 }
 
-/// System call numbers (asm-generic/unistd.h).
-pub mod nr {
-    pub const GETXATTR: usize = 8;
-    pub const FLOCK: usize = 32;
-    pub const MKDIRAT: usize = 34;
-    pub const UNLINKAT: usize = 35;
-    pub const SYMLINKAT: usize = 36;
-    pub const LINKAT: usize = 37;
-    pub const FCHMODAT: usize = 53;
-    pub const OPENAT: usize = 56;
-    pub const CLOSE: usize = 57;
-    pub const GETDENTS64: usize = 61;
-    pub const LSEEK: usize = 62;
-    pub const READ: usize = 63;
-    pub const WRITE: usize = 64;
-    pub const PREAD64: usize = 67;
-    pub const PWRITE64: usize = 68;
-    pub const READLINKAT: usize = 78;
-    pub const FSTAT: usize = 80;
-    pub const UTIMENSAT: usize = 88;
-    pub const EXIT_GROUP: usize = 94;
-    pub const MUNMAP: usize = 215;
-    pub const EXECVE: usize = 221;
-    pub const MMAP: usize = 222;
-    pub const MPROTECT: usize = 226;
-    pub const PRLIMIT64: usize = 261;
-    pub const SYNCFS: usize = 267;
-    pub const RENAMEAT2: usize = 276;
-}
-
 /// O_NOFOLLOW (arch/arm64/include/uapi/asm/fcntl.h).
 pub const NOFOLLOW: usize = 0x8000;
 
 /// O_DIRECTORY (arch/arm64/include/uapi/asm/fcntl.h).
 pub const DIRECTORY: usize = 0x4000;
-
-/// Indices of fields in struct stat, in 32-bit words (asm-generic/stat.h).
-pub mod stat {
-    pub const MODE: usize = 4;
-    pub const UID: usize = 6;
-    pub const GID: usize = 7;
-}
 
 /// Makes a system call of up to five arguments.
 ///
